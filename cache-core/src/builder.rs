@@ -1,0 +1,197 @@
+//! From settings to a runtime, and all that can be wrong with them.
+
+mod env;
+
+use std::sync::Arc;
+
+pub use self::env::{EnvTier, Environment};
+use crate::bound::Resolved;
+use crate::clock::{Clock, ManualClock};
+use crate::codec::{Codec, Encodings};
+use crate::definition::Definition;
+use crate::error::{Error, ErrorKind};
+use crate::level::Level;
+use crate::runtime::{CacheRuntime, Registered};
+use crate::tier::memory::Memory;
+use crate::tier::stack::Stack;
+use crate::tier::{TierBuilder, TierContext};
+
+/// Builds a [`CacheRuntime`]: its tiers, its codec.
+///
+/// With no tier named it has memory alone, with the defaults of [`Memory`].
+#[derive(Debug)]
+#[must_use = "a runtime is built by `install` or `build`"]
+pub struct RuntimeBuilder {
+    memory: Option<Memory>,
+    lower: Vec<(Level, Box<dyn TierBuilder>)>,
+    codecs: Vec<Arc<dyn Codec>>,
+    default_codec: String,
+    clock: Clock,
+    problems: Vec<Error>,
+}
+
+impl RuntimeBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            memory: None,
+            lower: Vec::new(),
+            codecs: Vec::new(),
+            default_codec: "postcard".into(),
+            clock: Clock::system(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// The memory of this process as `l1`.
+    pub fn l1(mut self, memory: Memory) -> Self {
+        if self.memory.replace(memory).is_some() {
+            self.problems.push(Error::configuration("set l1: it is set already"));
+        }
+        self
+    }
+
+    /// A shared tier as `l2`, such as `Redis::new("redis://…")`.
+    pub fn l2(self, tier: impl TierBuilder + 'static) -> Self {
+        self.lower(Level::L2, Box::new(tier))
+    }
+
+    pub(crate) fn lower(mut self, level: Level, tier: Box<dyn TierBuilder>) -> Self {
+        if self.lower.iter().any(|(known, _)| *known == level) {
+            self.problems.push(Error::configuration(format!("set {level}: it is set already")));
+        }
+        self.lower.push((level, tier));
+        self
+    }
+
+    /// Adds a codec of your own, to be named by `codec = "…"`.
+    pub fn codec(mut self, codec: impl Codec) -> Self {
+        self.codecs.push(Arc::new(codec));
+        self
+    }
+
+    /// The codec of functions that name none. Default: `postcard`, compact and fast, with a wire format that is
+    /// specified and stable.
+    pub fn default_codec(mut self, name: impl Into<String>) -> Self {
+        self.default_codec = name.into();
+        self
+    }
+
+    /// Lets entries in memory age by a clock that a test moves.
+    pub fn clock(mut self, clock: &ManualClock) -> Self {
+        self.clock = Clock::Manual(clock.clone());
+        self
+    }
+
+    /// Builds a runtime without installing it, for [`CacheRuntime::scope`]. Checks what [`install`](Self::install)
+    /// checks of the settings, not the functions of the program.
+    ///
+    /// # Errors
+    /// [`Configuration`](ErrorKind::Configuration), naming every setting that cannot be used, and what a tier that is
+    /// `required` says of its server.
+    ///
+    /// # Cancel safety
+    /// Cancel safe; dropped, it leaves nothing.
+    pub async fn build(self) -> Result<CacheRuntime, Error> {
+        let stack = self.into_stack()?;
+        start(&stack).await?;
+        Ok(CacheRuntime::new(stack))
+    }
+
+    /// Builds a runtime and makes it the one of this process. Once, in `main`.
+    ///
+    /// Checks every annotated function of the program against it.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), and: [`AlreadyInstalled`](ErrorKind::AlreadyInstalled);
+    /// [`MissingTier`](ErrorKind::MissingTier) when a function asks for a tier that is not there;
+    /// [`DuplicateFunction`](ErrorKind::DuplicateFunction) when two have one name. They name the functions with file and
+    /// line, all at once.
+    ///
+    /// # Cancel safety
+    /// Cancel safe; dropped, it installs nothing.
+    pub async fn install(self) -> Result<CacheRuntime, Error> {
+        let stack = self.into_stack()?;
+        check_functions(&stack, &Registered::all().collect::<Vec<_>>())?;
+        if CacheRuntime::installed().is_none() {
+            start(&stack).await?;
+        }
+        CacheRuntime::new(stack).install()
+    }
+
+    fn into_stack(self) -> Result<Stack, Error> {
+        let mut problems = self.problems;
+        let mut note = |error| problems.push(error);
+        let memory = match self.memory {
+            None if !self.lower.is_empty() => None,
+            memory => memory.unwrap_or_default().build().map_err(&mut note).ok(),
+        };
+        let mut lower = Vec::new();
+        for (level, tier) in self.lower {
+            match tier.build(&TierContext { level }) {
+                Ok(tier) => lower.push((level, tier)),
+                Err(error) => note(error),
+            }
+        }
+        lower.sort_by_key(|(level, _)| *level);
+        let mut encodings = Encodings::builtin();
+        for codec in self.codecs {
+            if let Err(error) = encodings.add(codec) {
+                note(error);
+            }
+        }
+        let default = encodings.find(&self.default_codec).map_err(&mut note);
+        match default {
+            Ok(default) if problems.is_empty() => {
+                Ok(Stack::new(memory, lower, self.clock, encodings, default))
+            }
+            _ => Err(all_of(problems)),
+        }
+    }
+}
+
+async fn start(stack: &Stack) -> Result<(), Error> {
+    for (_, tier) in &stack.lower {
+        tier.start().await?;
+    }
+    Ok(())
+}
+
+/// # Errors
+/// Everything that is wrong with any function.
+fn check_functions(stack: &Stack, functions: &[&Definition]) -> Result<(), Error> {
+    let mut problems = Vec::new();
+    let mut by_name: Vec<&Definition> = functions.to_vec();
+    by_name.sort_by(|a, b| (&a.name, a.file, a.line).cmp(&(&b.name, b.file, b.line)));
+    for pair in by_name.windows(2) {
+        if pair[0].name == pair[1].name {
+            problems.push(Error::new(
+                ErrorKind::DuplicateFunction,
+                format!(
+                    "tell two functions apart: {} and {} have one name; give one another with `name = \"…\"`",
+                    pair[0], pair[1]
+                ),
+            ));
+        }
+    }
+    for definition in by_name {
+        if let Err(error) = Resolved::new(definition, stack) {
+            problems.push(error);
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(all_of(problems)) }
+}
+
+/// One error for all that is wrong; of the first one's kind.
+fn all_of(problems: Vec<Error>) -> Error {
+    match <[Error; 1]>::try_from(problems) {
+        Ok([one]) => one,
+        Err(problems) => {
+            let kind = problems.first().map_or(ErrorKind::Configuration, Error::kind);
+            let lines: Vec<_> = problems.iter().map(|problem| format!("\n- {problem}")).collect();
+            Error::new(kind, format!("build the runtime, for {} reasons:{}", lines.len(), lines.concat()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! Settings from the environment.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::RuntimeBuilder;
+use crate::error::Error;
+use crate::level::Level;
+use crate::tier::TierBuilder;
+use crate::tier::memory::{Engine, Memory};
+
+/// What all names begin with.
+const PREFIX: &str = "MULTI_TIER_CACHED_";
+
+/// Names without the prefix that this crate reads itself.
+const OWN: &[&str] = &["L1_ENGINE", "L1_MAX_ENTRIES", "L1_MAX_BYTES", "CODEC"];
+
+/// A tier that can be set up from the environment; crates of tiers register theirs.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "registered as a constant by the crates of tiers")]
+pub struct EnvTier {
+    /// The names it reads, without the prefix.
+    pub names: &'static [&'static str],
+    /// The level it takes.
+    pub level: Level,
+    /// Builds it; `None` where the environment does not ask for it.
+    pub build: fn(&Environment) -> Result<Option<Box<dyn TierBuilder>>, Error>,
+}
+
+inventory::collect!(EnvTier);
+
+/// The variables whose names begin with `MULTI_TIER_CACHED_`.
+#[derive(Clone, Debug, Default)]
+pub struct Environment {
+    values: BTreeMap<String, String>,
+}
+
+impl Environment {
+    fn of_process() -> Self {
+        Self {
+            values: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    let name = name.to_str()?.strip_prefix(PREFIX)?.to_owned();
+                    Some((name, value.to_string_lossy().into_owned()))
+                })
+                .collect(),
+        }
+    }
+
+    /// The value of a name, given without the prefix. An empty one counts as not set.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The value of a name as another type.
+    ///
+    /// # Errors
+    /// [`Configuration`](crate::ErrorKind::Configuration), naming the variable, its value and what would do.
+    pub fn parsed<T: FromStr<Err: fmt::Display>>(
+        &self,
+        name: &str,
+        what: &str,
+    ) -> Result<Option<T>, Error> {
+        self.text(name)
+            .map(|value| {
+                value.parse().map_err(|error| {
+                    Error::configuration(format!("read {PREFIX}{name}=`{value}` as {what}: {error}"))
+                })
+            })
+            .transpose()
+    }
+
+    /// The value of a name as a duration, such as `250ms`.
+    ///
+    /// # Errors
+    /// [`Configuration`](crate::ErrorKind::Configuration), naming the variable and its value.
+    pub fn duration(&self, name: &str) -> Result<Option<Duration>, Error> {
+        let parsed: Option<humantime::Duration> = self.parsed(name, "a duration such as `250ms`")?;
+        Ok(parsed.map(Into::into))
+    }
+
+    /// A misspelt name would be a setting that is silently ignored.
+    fn check_names(&self, tiers: &[&EnvTier]) -> Result<(), Error> {
+        let known: Vec<&str> =
+            OWN.iter().chain(tiers.iter().flat_map(|tier| tier.names)).copied().collect();
+        match self.values.keys().find(|name| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(unknown) => Err(Error::configuration(format!(
+                "use {PREFIX}{unknown}: the names are {}",
+                known.iter().map(|name| format!("{PREFIX}{name}")).collect::<Vec<_>>().join(", ")
+            ))),
+        }
+    }
+}
+
+impl RuntimeBuilder {
+    /// Takes settings from the environment, in place of those made before.
+    ///
+    /// | name | value |
+    /// | --- | --- |
+    /// | `MULTI_TIER_CACHED_L1_ENGINE` | `moka` (default) or `quick_cache` |
+    /// | `MULTI_TIER_CACHED_L1_MAX_ENTRIES` | a number; default 10,000 |
+    /// | `MULTI_TIER_CACHED_L1_MAX_BYTES` | a number of bytes; not together with the entries |
+    /// | `MULTI_TIER_CACHED_CODEC` | `postcard` (default), `bincode`, `msgpack`, `json` or your own |
+    /// | `MULTI_TIER_CACHED_REDIS_URL` | `redis://…`; not set: no `l2` |
+    /// | `MULTI_TIER_CACHED_REDIS_NAMESPACE` | default `cache` |
+    /// | `MULTI_TIER_CACHED_REDIS_TIME_LIMIT` | a duration; default `250ms` |
+    /// | `MULTI_TIER_CACHED_REDIS_REQUIRED` | `true`: `install` fails without the server |
+    ///
+    /// # Errors
+    /// [`Configuration`](crate::ErrorKind::Configuration), naming the variable: a value that cannot be read, two that
+    /// exclude each other, a name with this prefix that means nothing.
+    #[expect(clippy::wrong_self_convention, reason = "it reads as what it does: a builder, from the environment")]
+    pub fn from_env(self) -> Result<Self, Error> {
+        self.from_environment(&Environment::of_process())
+    }
+
+    #[expect(clippy::wrong_self_convention, reason = "as `from_env`, which tests cannot set")]
+    pub(crate) fn from_environment(mut self, env: &Environment) -> Result<Self, Error> {
+        let tiers: Vec<&EnvTier> = inventory::iter::<EnvTier>.into_iter().collect();
+        env.check_names(&tiers)?;
+        let engine: Option<Engine> = env.parsed("L1_ENGINE", "a memory engine")?;
+        let entries: Option<u64> = env.parsed("L1_MAX_ENTRIES", "a number of entries")?;
+        let bytes: Option<u64> = env.parsed("L1_MAX_BYTES", "a number of bytes")?;
+        if entries.is_some() && bytes.is_some() {
+            return Err(Error::configuration(format!(
+                "use {PREFIX}L1_MAX_ENTRIES and {PREFIX}L1_MAX_BYTES together: set one of them"
+            )));
+        }
+        let mut memory = Memory::builder().engine(engine.unwrap_or_default());
+        if let Some(entries) = entries {
+            memory = memory.max_entries(entries);
+        }
+        if let Some(bytes) = bytes {
+            memory = memory.max_bytes(bytes);
+        }
+        self.memory = Some(memory);
+        if let Some(codec) = env.text("CODEC") {
+            codec.clone_into(&mut self.default_codec);
+        }
+        for tier in tiers {
+            if let Some(built) = (tier.build)(env)? {
+                self = self.lower(tier.level, built);
+            }
+        }
+        Ok(self)
+    }
+
+    #[cfg(test)]
+    pub(super) fn from_pairs(pairs: &[(&str, &str)]) -> Result<Self, Error> {
+        let values = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        Self::new().from_environment(&Environment { values })
+    }
+}

@@ -1,0 +1,184 @@
+//! The codecs that come with the crate, and the user's among them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Codec, CodecError};
+use crate::error::Error;
+
+/// How the payload of a record is written. The crate's own are called directly, so that decoding is compiled for the
+/// type; the user's go through `erased_serde`.
+#[derive(Clone)]
+pub(crate) enum Encoding {
+    Postcard,
+    #[cfg(feature = "bincode")]
+    Bincode,
+    #[cfg(feature = "msgpack")]
+    MessagePack,
+    #[cfg(feature = "json")]
+    Json,
+    Custom(Arc<dyn Codec>),
+}
+
+/// Names that another feature would bring, with the feature's name.
+const FEATURES: &[(&str, &str)] = &[("bincode", "bincode"), ("msgpack", "msgpack"), ("json", "json")];
+
+impl Encoding {
+    /// The codec byte of the record header. Never used again for another codec.
+    pub(crate) fn id(&self) -> u8 {
+        match self {
+            Self::Postcard => 1,
+            #[cfg(feature = "bincode")]
+            Self::Bincode => 2,
+            #[cfg(feature = "msgpack")]
+            Self::MessagePack => 3,
+            #[cfg(feature = "json")]
+            Self::Json => 4,
+            Self::Custom(codec) => codec.id(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Postcard => "postcard",
+            #[cfg(feature = "bincode")]
+            Self::Bincode => "bincode",
+            #[cfg(feature = "msgpack")]
+            Self::MessagePack => "msgpack",
+            #[cfg(feature = "json")]
+            Self::Json => "json",
+            Self::Custom(codec) => codec.name(),
+        }
+    }
+
+    pub(crate) fn encode<V: Serialize>(&self, value: &V, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        match self {
+            Self::Postcard => {
+                postcard::to_io(value, out)?;
+            }
+            #[cfg(feature = "bincode")]
+            Self::Bincode => {
+                bincode::serde::encode_into_std_write(value, out, bincode::config::standard())?;
+            }
+            // With field names: `flatten` and `skip_serializing_if` then survive.
+            #[cfg(feature = "msgpack")]
+            Self::MessagePack => rmp_serde::encode::write_named(out, value)?,
+            #[cfg(feature = "json")]
+            Self::Json => serde_json::to_writer(out, value)?,
+            Self::Custom(codec) => codec.encode(value, out)?,
+        }
+        Ok(())
+    }
+
+    /// Reads one value; bytes left over are an error, they are not what was written.
+    pub(crate) fn decode<V: DeserializeOwned>(&self, bytes: &[u8]) -> Result<V, CodecError> {
+        let (value, left) = match self {
+            Self::Postcard => {
+                let (value, rest) = postcard::take_from_bytes(bytes)?;
+                (value, rest.len())
+            }
+            #[cfg(feature = "bincode")]
+            Self::Bincode => {
+                let (value, read) =
+                    bincode::serde::decode_from_slice(bytes, bincode::config::standard())?;
+                (value, bytes.len() - read)
+            }
+            #[cfg(feature = "msgpack")]
+            Self::MessagePack => {
+                let mut rest = bytes;
+                let value = rmp_serde::from_read(&mut rest)?;
+                (value, rest.len())
+            }
+            #[cfg(feature = "json")]
+            Self::Json => (serde_json::from_slice(bytes)?, 0),
+            Self::Custom(codec) => {
+                let mut value = None;
+                codec.decode(bytes, &mut |deserializer| {
+                    value = Some(erased_serde::deserialize(deserializer)?);
+                    Ok(())
+                })?;
+                (value.ok_or("the codec never called `decode`")?, 0)
+            }
+        };
+        if left > 0 {
+            return Err(format!("{left} bytes are left after the value").into());
+        }
+        Ok(value)
+    }
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl fmt::Debug for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The codecs a runtime knows by name.
+#[derive(Debug)]
+pub(crate) struct Encodings {
+    known: Vec<Encoding>,
+}
+
+impl Encodings {
+    pub(crate) fn builtin() -> Self {
+        Self {
+            known: vec![
+                Encoding::Postcard,
+                #[cfg(feature = "bincode")]
+                Encoding::Bincode,
+                #[cfg(feature = "msgpack")]
+                Encoding::MessagePack,
+                #[cfg(feature = "json")]
+                Encoding::Json,
+            ],
+        }
+    }
+
+    /// # Errors
+    /// When the name or the number is taken, or the number belongs to the crate.
+    pub(crate) fn add(&mut self, codec: Arc<dyn Codec>) -> Result<(), Error> {
+        if codec.id() < 128 {
+            return Err(Error::configuration(format!(
+                "add codec `{}`: its id is {}, and ids below 128 belong to the crate",
+                codec.name(),
+                codec.id()
+            )));
+        }
+        let new = Encoding::Custom(codec);
+        if let Some(known) =
+            self.known.iter().find(|known| known.name() == new.name() || known.id() == new.id())
+        {
+            return Err(Error::configuration(format!(
+                "add codec `{new}` with id {}: `{known}` has id {}",
+                new.id(),
+                known.id()
+            )));
+        }
+        self.known.push(new);
+        Ok(())
+    }
+
+    /// # Errors
+    /// When no codec has that name: the text says which there are, or which feature brings it.
+    pub(crate) fn find(&self, name: &str) -> Result<Encoding, Error> {
+        if let Some(known) = self.known.iter().find(|known| known.name() == name) {
+            return Ok(known.clone());
+        }
+        let names: Vec<_> = self.known.iter().map(Encoding::name).collect();
+        Err(Error::configuration(match FEATURES.iter().find(|(feature, _)| *feature == name) {
+            Some((_, feature)) => {
+                format!("find codec `{name}`: it comes with the feature `{feature}`, which is off")
+            }
+            None => format!("find codec `{name}`: there are {}", names.join(", ")),
+        }))
+    }
+}

@@ -1,0 +1,472 @@
+//! The shape of a value type: a fingerprint of what serde reads, traced without a value.
+//!
+//! A [`Tracer`] plays a deserializer that has no bytes: it notes every question the type asks (the names of structs,
+//! fields and variants, the kinds of numbers, nested) and answers with made-up values, so that the type goes on asking.
+//! An enum is traced once per variant; a type inside itself ends at its second appearance. A type that refuses a made-up
+//! text (a date, an address) is offered others. What cannot be traced this way (`untagged`, `flatten`, values that
+//! describe themselves) falls back on the name of the type.
+
+use std::any::type_name;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::de::{self, DeserializeOwned, DeserializeSeed, Visitor};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// What the header of a record says of the value type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) fingerprint: u64,
+    /// Whether serde was followed to the end; else the fingerprint is of the type's name.
+    pub(crate) traced: bool,
+}
+
+impl Shape {
+    pub(crate) fn of<V: DeserializeOwned>() -> Self {
+        match trace::<V>() {
+            Some(description) => {
+                Self { fingerprint: xxh3_64(description.as_bytes()), traced: true }
+            }
+            None => Self { fingerprint: xxh3_64(type_name::<V>().as_bytes()), traced: false },
+        }
+    }
+}
+
+/// Texts offered where a type asks for one, until it takes one: free text, numbers, dates, identifiers, addresses.
+const TEXTS: &[&str] = &[
+    "",
+    "0",
+    "1970-01-01T00:00:00Z",
+    "1970-01-01",
+    "1970-01-01T00:00:00",
+    "00:00:00",
+    "00000000-0000-0000-0000-000000000000",
+    "0.0.0.0",
+    "a",
+    "http://a/",
+    "UTC",
+    "USD",
+    "a@a.aa",
+];
+
+/// A run that goes deeper, or a type that needs more runs, is given up: tracing happens on a caller's path, once.
+const DEEPEST: usize = 96;
+const MOST_RUNS: usize = 2_048;
+
+/// The description of `V`, the same for every run of every build that sees the same type.
+fn trace<V: DeserializeOwned>() -> Option<String> {
+    let mut tracer = Tracer::default();
+    for _ in 0..MOST_RUNS {
+        tracer.begin();
+        match V::deserialize(Node { tracer: &mut tracer, silent: false }) {
+            Ok(_) => {
+                if tracer.end() {
+                    return Some(tracer.description());
+                }
+            }
+            Err(Stop::Unsupported) => return None,
+            Err(Stop::Refused) => {
+                if !tracer.offer_another_text() {
+                    return None;
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Why a run ended before its value was complete.
+#[derive(Debug)]
+enum Stop {
+    /// The type asks what the bytes are, and there are none.
+    Unsupported,
+    /// The type did not like a made-up value.
+    Refused,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the shape cannot be traced")
+    }
+}
+
+impl std::error::Error for Stop {}
+
+impl de::Error for Stop {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self::Refused
+    }
+}
+
+/// A struct or an enum, as serde names it. Two that differ in name or members are two.
+type Named = (&'static str, &'static [&'static str]);
+
+#[derive(Default)]
+struct Tracer {
+    /// What is known of each struct and of each variant of each enum; sets, so that runs in any order agree.
+    known: BTreeMap<Named, BTreeSet<String>>,
+    /// The unnamed part above them.
+    root: String,
+    /// How often each enum was met. The n-th time it shows its n-th variant, so that an enum which only one variant of
+    /// another holds shows all of its own as well.
+    met: BTreeMap<Named, usize>,
+    /// The same when this run began, to run again with another text.
+    met_before: BTreeMap<Named, usize>,
+    /// Structs and enums that this run is inside of; inside itself a type is only named.
+    inside: Vec<Named>,
+    /// Where descriptions are written: the innermost last.
+    writing: Vec<String>,
+    /// Which text the n-th question for one gets, and how many were asked in this run.
+    texts: Vec<usize>,
+    texts_asked: usize,
+    depth: usize,
+}
+
+impl Tracer {
+    fn begin(&mut self) {
+        self.met_before.clone_from(&self.met);
+        self.inside.clear();
+        self.writing = vec![String::new()];
+        self.texts_asked = 0;
+        self.depth = 0;
+    }
+
+    fn note(&mut self, what: &str) {
+        if let Some(writing) = self.writing.last_mut() {
+            writing.push_str(what);
+            writing.push(' ');
+        }
+    }
+
+    fn next_text(&mut self) -> &'static str {
+        if self.texts.len() == self.texts_asked {
+            self.texts.push(0);
+        }
+        let text = TEXTS[self.texts[self.texts_asked]];
+        self.texts_asked += 1;
+        text
+    }
+
+    /// Lets the last text that was asked for be another in the next run.
+    fn offer_another_text(&mut self) -> bool {
+        self.met.clone_from(&self.met_before);
+        self.texts.truncate(self.texts_asked);
+        while let Some(last) = self.texts.last_mut() {
+            *last += 1;
+            if *last < TEXTS.len() {
+                return true;
+            }
+            // Every text was refused here: the trouble lies earlier.
+            self.texts.pop();
+        }
+        false
+    }
+
+    /// Ends a run that came through; `true` when every enum has shown all its variants.
+    fn end(&mut self) -> bool {
+        if let Some(root) = self.writing.pop() {
+            self.root = root;
+        }
+        self.texts.clear();
+        self.met.iter().all(|((_, variants), met)| *met >= variants.len())
+    }
+
+    fn description(&self) -> String {
+        let mut text = format!("{}\n", self.root);
+        for ((name, members), known) in &self.known {
+            text.push_str(name);
+            for member in *members {
+                text.push(',');
+                text.push_str(member);
+            }
+            for one in known {
+                text.push('|');
+                text.push_str(one);
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    fn enter(&mut self, named: Named) -> bool {
+        self.note(named.0);
+        let first = !self.inside.contains(&named);
+        self.inside.push(named);
+        first
+    }
+}
+
+/// One question. `silent` where the answer is only there to finish a value of a type that is being described already.
+struct Node<'t> {
+    tracer: &'t mut Tracer,
+    silent: bool,
+}
+
+impl Node<'_> {
+    fn note(&mut self, what: &str) {
+        if !self.silent {
+            self.tracer.note(what);
+        }
+    }
+
+    /// Runs `read` for a struct or one variant of an enum and keeps what it noted.
+    fn describe<T>(
+        self,
+        named: Named,
+        head: &str,
+        read: impl FnOnce(Node<'_>) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        let tracer = self.tracer;
+        tracer.depth += 1;
+        if tracer.depth > DEEPEST {
+            return Err(Stop::Unsupported);
+        }
+        let loud = if self.silent { false } else { tracer.enter(named) };
+        if loud {
+            tracer.writing.push(format!("{head} "));
+        }
+        let value = read(Node { tracer, silent: !loud })?;
+        if loud && let Some(noted) = tracer.writing.pop() {
+            tracer.known.entry(named).or_default().insert(noted);
+        }
+        if !self.silent {
+            tracer.inside.pop();
+        }
+        tracer.depth -= 1;
+        Ok(value)
+    }
+}
+
+macro_rules! scalars {
+    ($($method:ident => $visit:ident($($value:expr)?), $name:literal;)*) => {
+        $(
+            fn $method<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Stop> {
+                self.note($name);
+                visitor.$visit($($value)?)
+            }
+        )*
+    };
+}
+
+impl<'de> de::Deserializer<'de> for Node<'_> {
+    type Error = Stop;
+
+    scalars! {
+        deserialize_bool => visit_bool(false), "bool";
+        deserialize_i8 => visit_i8(1), "i8";
+        deserialize_i16 => visit_i16(1), "i16";
+        deserialize_i32 => visit_i32(1), "i32";
+        deserialize_i64 => visit_i64(1), "i64";
+        deserialize_i128 => visit_i128(1), "i128";
+        deserialize_u8 => visit_u8(1), "u8";
+        deserialize_u16 => visit_u16(1), "u16";
+        deserialize_u32 => visit_u32(1), "u32";
+        deserialize_u64 => visit_u64(1), "u64";
+        deserialize_u128 => visit_u128(1), "u128";
+        deserialize_f32 => visit_f32(1.0), "f32";
+        deserialize_f64 => visit_f64(1.0), "f64";
+        deserialize_char => visit_char('a'), "char";
+        deserialize_unit => visit_unit(), "unit";
+    }
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Stop> {
+        Err(Stop::Unsupported)
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Stop> {
+        Err(Stop::Unsupported)
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Stop> {
+        Err(Stop::Unsupported)
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Stop> {
+        self.note("str");
+        visitor.visit_str(self.tracer.next_text())
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Stop> {
+        self.note("bytes");
+        // Sixteen bytes are what a UUID asks for; a type that takes any number takes them too.
+        visitor.visit_bytes(&[0; 16])
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+        self.deserialize_bytes(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Stop> {
+        self.note("option");
+        // Without this a list linked through `Option<Box<Self>>` would never end.
+        if self.silent { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        mut self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        self.note(name);
+        visitor.visit_unit()
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        self.describe((name, &["0"]), "newtype", |node| visitor.visit_newtype_struct(node))
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Stop> {
+        self.note("seq");
+        let left = usize::from(!self.silent);
+        visitor.visit_seq(Elements { node: self, left })
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(mut self, len: usize, visitor: V) -> Result<V::Value, Stop> {
+        self.note(&format!("tuple{len}"));
+        visitor.visit_seq(Elements { node: self, left: len })
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        self.describe((name, &["0", "1"]), &format!("tuple{len}"), |node| {
+            visitor.visit_seq(Elements { node, left: len })
+        })
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Stop> {
+        self.note("map");
+        let left = usize::from(!self.silent);
+        visitor.visit_map(Elements { node: self, left })
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        self.describe((name, fields), "struct", |node| {
+            visitor.visit_seq(Elements { node, left: fields.len() })
+        })
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        let named = (name, variants);
+        // Inside itself an enum shows each variant in turn until one ends: the first may hold the enum again.
+        let index = if self.silent || self.tracer.inside.contains(&named) {
+            self.tracer.depth % variants.len().max(1)
+        } else {
+            let met = self.tracer.met.entry(named).or_default();
+            *met += 1;
+            (*met - 1) % variants.len().max(1)
+        };
+        let head = variants.get(index).copied().unwrap_or("none");
+        self.describe(named, head, |node| visitor.visit_enum(Variant { node, index }))
+    }
+}
+
+struct Elements<'t> {
+    node: Node<'t>,
+    left: usize,
+}
+
+impl<'t> Elements<'t> {
+    fn next(&mut self) -> Option<Node<'_>> {
+        self.left = self.left.checked_sub(1)?;
+        Some(self.again())
+    }
+
+    fn again(&mut self) -> Node<'_> {
+        Node { tracer: self.node.tracer, silent: self.node.silent }
+    }
+}
+
+impl<'de> de::SeqAccess<'de> for Elements<'_> {
+    type Error = Stop;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Stop> {
+        self.next().map(|node| seed.deserialize(node)).transpose()
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
+}
+
+impl<'de> de::MapAccess<'de> for Elements<'_> {
+    type Error = Stop;
+
+    fn next_key_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Stop> {
+        self.next().map(|node| seed.deserialize(node)).transpose()
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value, Stop> {
+        seed.deserialize(self.again())
+    }
+}
+
+struct Variant<'t> {
+    node: Node<'t>,
+    index: usize,
+}
+
+impl<'de, 't> de::EnumAccess<'de> for Variant<'t> {
+    type Error = Stop;
+    type Variant = Node<'t>;
+
+    fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Node<'t>), Stop> {
+        let index = u32::try_from(self.index).unwrap_or(u32::MAX);
+        let which = seed.deserialize(de::value::U32Deserializer::<Stop>::new(index))?;
+        Ok((which, self.node))
+    }
+}
+
+impl<'de> de::VariantAccess<'de> for Node<'_> {
+    type Error = Stop;
+
+    fn unit_variant(mut self) -> Result<(), Stop> {
+        self.note("unit");
+        Ok(())
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Stop> {
+        seed.deserialize(self)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(mut self, len: usize, visitor: V) -> Result<V::Value, Stop> {
+        self.note(&format!("tuple{len}"));
+        visitor.visit_seq(Elements { node: self, left: len })
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        mut self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
+        for field in fields {
+            self.note(field);
+        }
+        visitor.visit_seq(Elements { node: self, left: fields.len() })
+    }
+}

@@ -1,0 +1,201 @@
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use super::*;
+
+#[derive(Serialize, Deserialize)]
+struct Plain {
+    id: u64,
+    name: String,
+}
+
+mod swapped {
+    #[derive(serde::Deserialize)]
+    #[expect(dead_code, reason = "only its shape is read")]
+    pub(super) struct Plain {
+        name: String,
+        id: u64,
+    }
+}
+
+mod retyped {
+    #[derive(serde::Deserialize)]
+    #[expect(dead_code, reason = "only its shape is read")]
+    pub(super) struct Plain {
+        id: u32,
+        name: String,
+    }
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "only its shape is read")]
+enum Tree {
+    Node(Box<Tree>, Box<Tree>),
+    Leaf(Inner),
+    Empty,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "only its shape is read")]
+enum Inner {
+    One(Plain),
+    Two { left: Option<Box<Tree>>, right: Vec<Inner> },
+    Three,
+}
+
+mod deeper {
+    #[derive(serde::Deserialize)]
+    #[expect(dead_code, reason = "only its shape is read")]
+    pub(super) enum Tree {
+        Node(Box<Tree>, Box<Tree>),
+        Leaf(Inner),
+        Empty,
+    }
+
+    #[derive(serde::Deserialize)]
+    #[expect(dead_code, reason = "only its shape is read")]
+    pub(super) enum Inner {
+        One(super::Plain),
+        Two { left: Option<Box<Tree>>, right: Vec<Inner> },
+        Three(u8),
+    }
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "only its shape is read")]
+struct Everything {
+    plain: Vec<Plain>,
+    map: HashMap<String, Option<Plain>>,
+    address: IpAddr,
+    pair: (u8, [i16; 3]),
+    unit: (),
+    next: Option<Box<Everything>>,
+    day: Day,
+}
+
+/// Takes nothing but a date, as date types do.
+struct Day;
+
+impl<'de> Deserialize<'de> for Day {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "1970-01-01" => Ok(Self),
+            _ => Err(serde::de::Error::custom("no date")),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its shape is read")]
+enum Untagged {
+    Number(u64),
+    Text(String),
+}
+
+#[test]
+fn a_shape_tells_swapped_renamed_and_retyped_fields_apart() {
+    let plain = Shape::of::<Plain>();
+    assert!(plain.traced);
+    assert_eq!(plain, Shape::of::<Plain>());
+    assert_ne!(plain, Shape::of::<swapped::Plain>());
+    assert_ne!(plain, Shape::of::<retyped::Plain>());
+    assert_ne!(Shape::of::<Vec<Plain>>(), Shape::of::<Vec<swapped::Plain>>());
+    assert_ne!(Shape::of::<Option<Plain>>(), plain);
+}
+
+#[test]
+fn a_shape_follows_enums_inside_enums_and_types_inside_themselves() {
+    let tree = Shape::of::<Tree>();
+    assert!(tree.traced);
+    assert_ne!(tree, Shape::of::<deeper::Tree>());
+    assert!(Shape::of::<Everything>().traced);
+    assert!(Shape::of::<BTreeMap<u8, Vec<Inner>>>().traced);
+}
+
+#[test]
+fn a_type_that_cannot_be_traced_is_known_by_its_name() {
+    assert!(!Shape::of::<Untagged>().traced);
+    assert_ne!(Shape::of::<Untagged>(), Shape::of::<Vec<Untagged>>());
+}
+
+#[derive(Serialize, Deserialize)]
+struct Skips {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<u8>,
+    rest: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Flattens {
+    #[serde(flatten)]
+    rest: BTreeMap<String, u8>,
+}
+
+#[track_caller]
+fn round_trip<V: Serialize + DeserializeOwned + 'static>(encoding: &Encoding, value: &V) -> Result<(), String> {
+    let records = ValueType::<V>::shared().records.unwrap();
+    let mut payload = Vec::new();
+    (records.encode)(encoding, value, &mut payload).map_err(|error| error.to_string())?;
+    check_round_trip(&records, encoding, &payload).map_err(|error| error.to_string())
+}
+
+#[test]
+fn every_codec_reads_back_what_it_wrote() {
+    let value = HashMap::from([(1u8, Some("a".to_owned())), (2, None), (3, Some("b".to_owned()))]);
+    for encoding in ["postcard", "bincode", "msgpack", "json"] {
+        let Ok(encoding) = Encodings::builtin().find(encoding) else { continue };
+        round_trip(&encoding, &value).unwrap();
+        let mut payload = Vec::new();
+        encoding.encode(&value, &mut payload).unwrap();
+        payload.push(b'x');
+        assert!(encoding.decode::<HashMap<u8, Option<String>>>(&payload).is_err(), "{encoding}: bytes left over");
+    }
+}
+
+#[test]
+fn a_type_the_codec_cannot_read_back_is_found() {
+    let postcard = Encoding::Postcard;
+    assert!(round_trip(&postcard, &Skips { note: None, rest: 7 }).is_err());
+    assert!(round_trip(&postcard, &Flattens { rest: BTreeMap::from([("a".into(), 1)]) }).is_err());
+    #[cfg(feature = "json")]
+    round_trip(&Encoding::Json, &Skips { note: None, rest: 7 }).unwrap();
+}
+
+#[derive(Debug)]
+struct Mine(u8);
+
+impl Codec for Mine {
+    fn name(&self) -> &'static str {
+        "mine"
+    }
+
+    fn id(&self) -> u8 {
+        self.0
+    }
+
+    fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        out.extend(postcard::to_stdvec(value)?);
+        Ok(())
+    }
+
+    fn decode(&self, bytes: &[u8], decode: Decode<'_>) -> Result<(), CodecError> {
+        let mut deserializer = postcard::Deserializer::from_bytes(bytes);
+        decode(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut deserializer))?;
+        Ok(())
+    }
+}
+
+#[test]
+fn a_codec_of_ones_own_is_found_by_name() {
+    let mut encodings = Encodings::builtin();
+    assert!(encodings.add(std::sync::Arc::new(Mine(1))).is_err());
+    encodings.add(std::sync::Arc::new(Mine(200))).unwrap();
+    assert!(encodings.add(std::sync::Arc::new(Mine(200))).is_err());
+    let mine = encodings.find("mine").unwrap();
+    round_trip(&mine, &Plain { id: 1, name: "a".into() }).unwrap();
+    let unknown = encodings.find("yours").unwrap_err().to_string();
+    assert!(unknown.contains("yours") && unknown.contains("postcard"), "{unknown}");
+}

@@ -1,0 +1,70 @@
+//! A function as it is declared: its name, where it stands, what it asks.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::key::Piece;
+use crate::level::Level;
+use crate::policy::{Policy, Ttl};
+
+/// A declaration as an attribute expands to it: plain data, so that it can be a `static`.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_structs, reason = "an expansion writes every field; core and macros have one version")]
+pub struct Declaration {
+    /// Unique in the process, and the function's part of every record's key.
+    pub name: &'static str,
+    /// Where it stands, for errors.
+    pub file: &'static str,
+    /// Where it stands, for errors.
+    pub line: u32,
+    /// A new version orphans the records of the old.
+    pub version: u32,
+    /// How long its values are fresh.
+    pub ttl: Ttl,
+    /// In look-up order; `None` is all the runtime has.
+    pub tiers: Option<&'static [Level]>,
+    /// How records are written; `None` is the runtime's default.
+    pub codec: Option<&'static str>,
+    /// How shared tiers show the arguments; empty shows them all.
+    pub template: &'static [Piece],
+}
+
+/// A function as it is declared, by attribute or by builder.
+#[derive(Debug)]
+pub(crate) struct Definition {
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) file: &'static str,
+    pub(crate) line: u32,
+    pub(crate) policy: Policy,
+}
+
+impl Definition {
+    pub(crate) const fn declared(declaration: Declaration) -> Self {
+        let Declaration { name, file, line, version, ttl, tiers, codec, template } = declaration;
+        Self {
+            name: Cow::Borrowed(name),
+            file,
+            line,
+            policy: Policy {
+                ttl,
+                tiers: match tiers {
+                    Some(tiers) => Some(Cow::Borrowed(tiers)),
+                    None => None,
+                },
+                version,
+                codec: match codec {
+                    Some(codec) => Some(Cow::Borrowed(codec)),
+                    None => None,
+                },
+                template,
+            },
+        }
+    }
+}
+
+/// Name and place, as errors and logs name a function.
+impl fmt::Display for Definition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` ({}:{})", self.name, self.file, self.line)
+    }
+}

@@ -1,0 +1,328 @@
+//! Entries: typed values in memory, with what decides whether they still count.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::ser;
+
+use crate::clock::Moment;
+
+/// Bytes of an entry's own fields and of the reference count before it.
+const OVERHEAD: usize = size_of::<Entry<()>>() + 2 * size_of::<usize>();
+
+/// A value in memory. The fields before the value are read on every hit, whatever the type.
+pub(crate) struct Entry<V: ?Sized> {
+    /// The fence's number when the load of this value began.
+    pub(crate) start: u64,
+    /// When the value is dead.
+    pub(crate) dies: Moment,
+    /// What it counts against a bound in bytes: key, value and this header.
+    pub(crate) weight: u32,
+    pub(crate) value: V,
+}
+
+/// An entry as the engines hold it: of any type, in one allocation.
+pub(crate) type AnyEntry = Arc<Entry<dyn Any + Send + Sync>>;
+
+impl<V: Send + Sync + 'static> Entry<V> {
+    /// `weight` is that of key and value; a value over 4 GiB counts as 4 GiB.
+    pub(crate) fn new(value: V, start: u64, dies: Moment, weight: usize) -> Arc<Self> {
+        let weight = u32::try_from(weight.saturating_add(OVERHEAD)).unwrap_or(u32::MAX);
+        Arc::new(Self { start, dies, weight, value })
+    }
+}
+
+impl<V: ?Sized> fmt::Debug for Entry<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("start", &self.start)
+            .field("dies", &self.dies)
+            .field("weight", &self.weight)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a value takes in memory, in bytes, for a memory tier that is bounded by bytes.
+///
+/// Without it a value weighs its size on the stack plus, where it can be serialized, the texts and elements that serde
+/// finds behind it. Implement it for types of which that is far off, such as compressed or shared data.
+pub trait Weigh {
+    /// Bytes that the value holds, itself included.
+    fn weigh(&self) -> usize;
+}
+
+/// Estimates what `value` holds: its own size, and each text, byte string and element that serde meets.
+pub(crate) fn weigh_by_serde<V: Serialize>(value: &V) -> usize {
+    let mut scale = Scale { bytes: 0, in_elements: false };
+    // A value that refuses to be serialized weighs what was met until then.
+    let _ = value.serialize(&mut scale);
+    size_of::<V>() + scale.bytes
+}
+
+/// Counts what lies behind pointers: texts, and the elements of sequences and maps with all they are made of. The fields
+/// of the value itself are counted by its size.
+struct Scale {
+    bytes: usize,
+    /// Inside an element on the heap, where fields count as well.
+    in_elements: bool,
+}
+
+impl Scale {
+    fn field(&mut self, size: usize) {
+        if self.in_elements {
+            self.bytes += size;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Refused;
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the value refused to be serialized")
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl ser::Error for Refused {
+    fn custom<T: fmt::Display>(_: T) -> Self {
+        Self
+    }
+}
+
+macro_rules! scalars {
+    ($($method:ident($($kind:ty)?);)*) => {
+        $(
+            fn $method(self, $(_: $kind)?) -> Result<(), Refused> {
+                self.field(0 $(+ size_of::<$kind>())?);
+                Ok(())
+            }
+        )*
+    };
+}
+
+impl<'a> ser::Serializer for &'a mut Scale {
+    type Ok = ();
+    type Error = Refused;
+    type SerializeSeq = Elements<'a>;
+    type SerializeTuple = Self;
+    type SerializeTupleStruct = Self;
+    type SerializeTupleVariant = Self;
+    type SerializeMap = Elements<'a>;
+    type SerializeStruct = Self;
+    type SerializeStructVariant = Self;
+
+    scalars! {
+        serialize_bool(bool);
+        serialize_i8(i8);
+        serialize_i16(i16);
+        serialize_i32(i32);
+        serialize_i64(i64);
+        serialize_i128(i128);
+        serialize_u8(u8);
+        serialize_u16(u16);
+        serialize_u32(u32);
+        serialize_u64(u64);
+        serialize_u128(u128);
+        serialize_f32(f32);
+        serialize_f64(f64);
+        serialize_char(char);
+        serialize_unit();
+        serialize_none();
+    }
+
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    fn serialize_unit_variant(self, _: &'static str, _: u32, _: &'static str) -> Result<(), Refused> {
+        self.field(1);
+        Ok(())
+    }
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    fn serialize_str(self, text: &str) -> Result<(), Refused> {
+        self.field(size_of::<String>());
+        self.bytes += text.len();
+        Ok(())
+    }
+
+    fn serialize_bytes(self, bytes: &[u8]) -> Result<(), Refused> {
+        self.field(size_of::<Vec<u8>>());
+        self.bytes += bytes.len();
+        Ok(())
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), Refused> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        value: &T,
+    ) -> Result<(), Refused> {
+        value.serialize(self)
+    }
+
+    fn serialize_seq(self, _: Option<usize>) -> Result<Elements<'a>, Refused> {
+        Ok(Elements::of(self))
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn serialize_map(self, _: Option<usize>) -> Result<Elements<'a>, Refused> {
+        Ok(Elements::of(self))
+    }
+
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Self, Refused> {
+        Ok(self)
+    }
+
+    fn serialize_struct_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: usize,
+    ) -> Result<Self, Refused> {
+        Ok(self)
+    }
+}
+
+/// Elements on the heap.
+struct Elements<'a> {
+    scale: &'a mut Scale,
+    nested: bool,
+}
+
+impl<'a> Elements<'a> {
+    fn of(scale: &'a mut Scale) -> Self {
+        scale.field(size_of::<Vec<u8>>());
+        let nested = std::mem::replace(&mut scale.in_elements, true);
+        Self { scale, nested }
+    }
+
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+        value.serialize(&mut *self.scale)
+    }
+}
+
+impl Drop for Elements<'_> {
+    fn drop(&mut self) {
+        self.scale.in_elements = self.nested;
+    }
+}
+
+impl ser::SerializeSeq for Elements<'_> {
+    type Ok = ();
+    type Error = Refused;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+        self.element(value)
+    }
+
+    fn end(self) -> Result<(), Refused> {
+        Ok(())
+    }
+}
+
+impl ser::SerializeMap for Elements<'_> {
+    type Ok = ();
+    type Error = Refused;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refused> {
+        self.element(key)
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+        self.element(value)
+    }
+
+    fn end(self) -> Result<(), Refused> {
+        Ok(())
+    }
+}
+
+macro_rules! fields {
+    ($($kind:ident::$method:ident($($name:ty)?);)*) => {
+        $(
+            impl ser::$kind for &mut Scale {
+                type Ok = ();
+                type Error = Refused;
+
+                fn $method<T: Serialize + ?Sized>(
+                    &mut self,
+                    $(_: $name,)?
+                    value: &T,
+                ) -> Result<(), Refused> {
+                    value.serialize(&mut **self)
+                }
+
+                fn end(self) -> Result<(), Refused> {
+                    Ok(())
+                }
+            }
+        )*
+    };
+}
+
+fields! {
+    SerializeTuple::serialize_element();
+    SerializeTupleStruct::serialize_field();
+    SerializeTupleVariant::serialize_field();
+    SerializeStruct::serialize_field(&'static str);
+    SerializeStructVariant::serialize_field(&'static str);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_weighs_what_lies_behind_its_pointers() {
+        assert_eq!(weigh_by_serde(&7u64), 8);
+        assert_eq!(weigh_by_serde(&"abc".to_owned()), size_of::<String>() + 3);
+        assert_eq!(weigh_by_serde(&vec![1u32, 2]), size_of::<Vec<u32>>() + 8);
+        let nested = vec!["ab".to_owned(), "c".to_owned()];
+        assert_eq!(weigh_by_serde(&nested), size_of::<Vec<String>>() + 2 * size_of::<String>() + 3);
+    }
+
+    #[test]
+    fn the_header_of_an_entry_is_small() {
+        assert!(OVERHEAD <= 48, "{OVERHEAD}");
+    }
+}

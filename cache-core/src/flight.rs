@@ -1,0 +1,316 @@
+//! Flights: one load in progress, led by one caller and awaited by all others of its key.
+//!
+//! The leader runs the load on its own task, so the body may borrow. When it is dropped or panics, the oldest waiter
+//! takes the lead; the others stay where they are. A failed load's error goes to the waiters where it can be shared,
+//! else the lead goes on in the same way.
+//!
+//! Invariants:
+//! 1. A flight in the table is led, or its lead has been handed to a waiter that was woken for it.
+//! 2. A waiter is in `waiters` from when it joins until it is answered, handed the lead, or dropped.
+//! 3. Who is handed the lead and goes away hands it on.
+//! 4. A flight whose load began before a fence is not joined after the fence was raised.
+//!
+//! Locks: a shard of the table may be held while a flight is locked, never the other way round; neither while a waker
+//! or the user's code runs.
+
+mod cycle;
+
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+pub(crate) use self::cycle::{Leading, Waiting};
+use crate::fence::{Fences, FunctionFence};
+use crate::key::{CarriedHash, Key};
+use crate::sync::{Mutex, lock};
+
+/// Shards of the table: a miss holds one for some hundred nanoseconds. A power of two.
+const SHARDS: usize = 64;
+
+/// What a load ended in, of a type that leader and waiters agree on.
+pub(crate) type Landing = Arc<dyn Any + Send + Sync>;
+
+/// The flights of one runtime.
+pub(crate) struct Flights {
+    shards: Box<[Mutex<Shard>]>,
+}
+
+type Shard = HashMap<Key, Arc<Flight>, CarriedHash>;
+
+struct Flight {
+    key: Key,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The fence's number when the load that now runs began.
+    start: u64,
+    phase: Phase,
+    /// By age: the first is the oldest. `None` until it was polled.
+    waiters: BTreeMap<u64, Option<Waker>>,
+    next_waiter: u64,
+}
+
+enum Phase {
+    Led,
+    /// The lead waits for this waiter to take it.
+    Handed(u64),
+    Landed(Landing),
+    /// Everyone has gone.
+    Abandoned,
+}
+
+/// A caller's place at a key.
+pub(crate) enum Place {
+    /// It runs the load.
+    Lead(Leader),
+    /// Another does.
+    Wait(Waiter),
+}
+
+impl Flights {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() })
+    }
+
+    /// Joins the flight of `key`, or begins one. `fences` and `function` tell whether a flight that is under way still
+    /// counts.
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        key: &Key,
+        fences: &Fences,
+        function: &FunctionFence,
+    ) -> Place {
+        let mut shard = lock(self.shard(key));
+        if let Some(flight) = shard.get(key)
+            && let Some(id) = flight.admit(|start| fences.admits(start, key.as_ref().hash, function))
+        {
+            return Place::Wait(Waiter {
+                flights: Arc::clone(self),
+                flight: Arc::clone(flight),
+                id: Some(id),
+            });
+        }
+        Place::Lead(self.take_off(&mut shard, key, fences.now()))
+    }
+
+    /// Begins a flight whether or not there is one; who waits for an older one still gets what that one brings.
+    pub(crate) fn lead(self: &Arc<Self>, key: &Key, fences: &Fences) -> Leader {
+        let mut shard = lock(self.shard(key));
+        self.take_off(&mut shard, key, fences.now())
+    }
+
+    fn take_off(self: &Arc<Self>, shard: &mut Shard, key: &Key, start: u64) -> Leader {
+        let flight = Arc::new(Flight {
+            key: key.clone(),
+            state: Mutex::new(State {
+                start,
+                phase: Phase::Led,
+                waiters: BTreeMap::new(),
+                next_waiter: 0,
+            }),
+        });
+        shard.insert(key.clone(), Arc::clone(&flight));
+        Leader { flights: Arc::clone(self), flight, landed: false }
+    }
+
+    fn remove(&self, flight: &Arc<Flight>) {
+        let mut shard = lock(self.shard(&flight.key));
+        if shard.get(&flight.key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
+            shard.remove(&flight.key);
+        }
+    }
+
+    fn is_current(&self, flight: &Arc<Flight>) -> bool {
+        lock(self.shard(&flight.key))
+            .get(&flight.key)
+            .is_some_and(|current| Arc::ptr_eq(current, flight))
+    }
+
+    /// Gives the lead of `flight` to its oldest waiter.
+    fn hand_on(&self, flight: &Arc<Flight>) {
+        let next = {
+            let mut state = lock(&flight.state);
+            match state.waiters.first_entry() {
+                Some(mut oldest) => {
+                    let (id, waker) = (*oldest.key(), oldest.get_mut().take());
+                    state.phase = Phase::Handed(id);
+                    Some(waker)
+                }
+                None => {
+                    state.phase = Phase::Abandoned;
+                    None
+                }
+            }
+        };
+        match next {
+            Some(waker) => waker.into_iter().for_each(Waker::wake),
+            None => self.remove(flight),
+        }
+    }
+
+    fn shard(&self, key: &Key) -> &Mutex<Shard> {
+        &self.shards[(key.as_ref().hash >> 48) as usize & (SHARDS - 1)]
+    }
+
+    /// Flights under way, for tests that nothing is left behind.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+}
+
+impl Flight {
+    /// Registers a waiter if the load that runs may answer it.
+    fn admit(&self, counts: impl Fn(u64) -> bool) -> Option<u64> {
+        let mut state = lock(&self.state);
+        match state.phase {
+            Phase::Led | Phase::Handed(_) if counts(state.start) => {
+                let id = state.next_waiter;
+                state.next_waiter += 1;
+                state.waiters.insert(id, None);
+                Some(id)
+            }
+            Phase::Led | Phase::Handed(_) | Phase::Landed(_) | Phase::Abandoned => None,
+        }
+    }
+}
+
+impl fmt::Debug for Flights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Flights")
+    }
+}
+
+/// The right, and the duty, to run the load. Dropped without having [landed](Leader::land) it goes to the next waiter.
+pub(crate) struct Leader {
+    flights: Arc<Flights>,
+    flight: Arc<Flight>,
+    landed: bool,
+}
+
+impl Leader {
+    /// The fence's number when this load began.
+    pub(crate) fn start(&self) -> u64 {
+        lock(&self.flight.state).start
+    }
+
+    /// Whether new callers of the key would still come to this flight.
+    pub(crate) fn is_current(&self) -> bool {
+        self.flights.is_current(&self.flight)
+    }
+
+    /// Says that the load begins now, not when the flight did.
+    pub(crate) fn restart(&self, fences: &Fences) {
+        lock(&self.flight.state).start = fences.now();
+    }
+
+    /// Answers all waiters. What is to be found in memory must be there before: who comes after this leads anew.
+    pub(crate) fn land(mut self, landing: Landing) {
+        self.landed = true;
+        self.flights.remove(&self.flight);
+        let waiters = {
+            let mut state = lock(&self.flight.state);
+            state.phase = Phase::Landed(landing);
+            std::mem::take(&mut state.waiters)
+        };
+        waiters.into_values().flatten().for_each(Waker::wake);
+    }
+
+    /// Identifies the flight while this value lives.
+    pub(crate) fn id(&self) -> cycle::FlightId {
+        cycle::FlightId::of(&self.flight)
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        if !self.landed {
+            self.flights.hand_on(&self.flight);
+        }
+    }
+}
+
+/// What a waiter gets.
+pub(crate) enum Arrival {
+    /// The load's end.
+    Landed(Landing),
+    /// The lead: whoever had it is gone.
+    Lead(Leader),
+}
+
+/// A caller that waits for another's load. Cancel safe: dropped, it leaves, and hands on a lead it was given.
+pub(crate) struct Waiter {
+    flights: Arc<Flights>,
+    flight: Arc<Flight>,
+    /// `None` once it was answered.
+    id: Option<u64>,
+}
+
+impl Waiter {
+    /// Identifies the flight it waits for.
+    pub(crate) fn flight_id(&self) -> cycle::FlightId {
+        cycle::FlightId::of(&self.flight)
+    }
+}
+
+impl Future for Waiter {
+    type Output = Arrival;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Arrival> {
+        let this = &mut *self;
+        let flight = &this.flight;
+        let Some(id) = this.id else { return Poll::Pending };
+        let mut state = lock(&flight.state);
+        match &state.phase {
+            Phase::Landed(landing) => {
+                let landing = Arc::clone(landing);
+                drop(state);
+                this.id = None;
+                Poll::Ready(Arrival::Landed(landing))
+            }
+            Phase::Handed(to) if *to == id => {
+                state.phase = Phase::Led;
+                state.waiters.remove(&id);
+                drop(state);
+                this.id = None;
+                Poll::Ready(Arrival::Lead(Leader {
+                    flights: Arc::clone(&this.flights),
+                    flight: Arc::clone(&this.flight),
+                    landed: false,
+                }))
+            }
+            Phase::Led | Phase::Handed(_) | Phase::Abandoned => {
+                let waker = state.waiters.entry(id).or_default();
+                if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                    *waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let Some(id) = self.id else { return };
+        let was_handed_the_lead = {
+            let mut state = lock(&self.flight.state);
+            state.waiters.remove(&id);
+            matches!(state.phase, Phase::Handed(to) if to == id)
+        };
+        if was_handed_the_lead {
+            self.flights.hand_on(&self.flight);
+        }
+    }
+}
+
+#[cfg(all(test, not(schedules)))]
+mod tests;
+
+#[cfg(all(test, schedules))]
+mod schedules;

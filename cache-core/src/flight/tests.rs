@@ -1,0 +1,149 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+
+use super::*;
+use crate::key::{FunctionId, KeyRef};
+
+fn key(name: &str) -> Key {
+    KeyRef::new(0, FunctionId(0), name.as_bytes()).to_owned()
+}
+
+struct Table {
+    flights: Arc<Flights>,
+    fences: Fences,
+    function: FunctionFence,
+}
+
+impl Table {
+    fn new() -> Self {
+        Self { flights: Flights::new(), fences: Fences::new(), function: FunctionFence::new() }
+    }
+
+    fn join(&self) -> Place {
+        self.flights.join(&key("k"), &self.fences, &self.function)
+    }
+
+    #[track_caller]
+    fn lead(&self) -> Leader {
+        match self.join() {
+            Place::Lead(leader) => leader,
+            Place::Wait(_) => panic!("it was to lead"),
+        }
+    }
+
+    #[track_caller]
+    fn wait(&self) -> Waiter {
+        match self.join() {
+            Place::Wait(waiter) => waiter,
+            Place::Lead(_) => panic!("it was to wait"),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn poll(waiter: &mut Waiter, bell: &Arc<Bell>) -> Poll<Arrival> {
+    Pin::new(waiter).poll(&mut Context::from_waker(&Waker::from(Arc::clone(bell))))
+}
+
+#[track_caller]
+fn landed(poll: Poll<Arrival>) -> u32 {
+    match poll {
+        Poll::Ready(Arrival::Landed(landing)) => *landing.downcast_ref().unwrap(),
+        Poll::Ready(Arrival::Lead(_)) => panic!("it was handed the lead"),
+        Poll::Pending => panic!("it still waits"),
+    }
+}
+
+#[test]
+fn all_waiters_get_what_the_leader_landed() {
+    let table = Table::new();
+    let leader = table.lead();
+    let bell = Arc::new(Bell::default());
+    let mut waiters: Vec<_> = (0..10).map(|_| table.wait()).collect();
+    for waiter in &mut waiters {
+        assert!(poll(waiter, &bell).is_pending());
+    }
+    leader.land(Arc::new(7u32));
+    assert_eq!(bell.0.load(Ordering::SeqCst), 10);
+    for waiter in &mut waiters {
+        assert_eq!(landed(poll(waiter, &bell)), 7);
+    }
+    assert_eq!(table.flights.len(), 0);
+    drop(table.lead());
+}
+
+#[test]
+fn one_waiter_takes_over_when_the_leader_is_dropped() {
+    let table = Table::new();
+    let leader = table.lead();
+    let bell = Arc::new(Bell::default());
+    let (mut first, mut second) = (table.wait(), table.wait());
+    assert!(poll(&mut first, &bell).is_pending() && poll(&mut second, &bell).is_pending());
+    drop(leader);
+    assert_eq!(bell.0.load(Ordering::SeqCst), 1, "only the next waiter is woken");
+    assert!(poll(&mut second, &bell).is_pending());
+    let Poll::Ready(Arrival::Lead(leader)) = poll(&mut first, &bell) else { panic!("no lead") };
+    assert!(leader.is_current());
+    leader.land(Arc::new(7u32));
+    assert_eq!(landed(poll(&mut second, &bell)), 7);
+}
+
+#[test]
+fn a_waiter_that_is_handed_the_lead_and_dropped_hands_it_on() {
+    let table = Table::new();
+    let leader = table.lead();
+    let bell = Arc::new(Bell::default());
+    let (first, mut second) = (table.wait(), table.wait());
+    assert!(poll(&mut second, &bell).is_pending());
+    drop(leader);
+    drop(first);
+    assert_eq!(bell.0.load(Ordering::SeqCst), 1);
+    assert!(matches!(poll(&mut second, &bell), Poll::Ready(Arrival::Lead(_))));
+}
+
+#[test]
+fn a_flight_that_everyone_left_is_gone() {
+    let table = Table::new();
+    let leader = table.lead();
+    let waiter = table.wait();
+    drop(waiter);
+    drop(leader);
+    assert_eq!(table.flights.len(), 0);
+    drop(table.lead());
+    assert_eq!(table.flights.len(), 0);
+}
+
+#[test]
+fn a_flight_begun_before_an_invalidation_is_not_joined_after_it() {
+    let table = Table::new();
+    let old = table.lead();
+    let mut waiter = table.wait();
+    table.fences.raise(key("k").as_ref().hash);
+    let new = table.lead();
+    assert!(!old.is_current());
+    old.land(Arc::new(1u32));
+    assert_eq!(landed(poll(&mut waiter, &Arc::new(Bell::default()))), 1);
+    let mut waiter = table.wait();
+    new.land(Arc::new(2u32));
+    assert_eq!(landed(poll(&mut waiter, &Arc::new(Bell::default()))), 2);
+}
+
+#[test]
+fn a_waiter_registers_its_newest_waker() {
+    let table = Table::new();
+    let leader = table.lead();
+    let mut waiter = table.wait();
+    let (old, new) = (Arc::new(Bell::default()), Arc::new(Bell::default()));
+    assert!(poll(&mut waiter, &old).is_pending());
+    assert!(poll(&mut waiter, &new).is_pending());
+    leader.land(Arc::new(7u32));
+    assert_eq!((old.0.load(Ordering::SeqCst), new.0.load(Ordering::SeqCst)), (0, 1));
+}

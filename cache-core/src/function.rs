@@ -1,0 +1,296 @@
+//! Functions without the attribute: by name and policy, at run time.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+
+use crate::call::{CacheValue, Lookup, Terms, look_up};
+use crate::codec::{SharedValue, ValueType};
+use crate::definition::Definition;
+use crate::entry::Weigh;
+use crate::error::{Error, ErrorKind};
+use crate::handle::Handle;
+use crate::level::Level;
+use crate::outcome::{Outcome, ShareError, Unshared};
+use crate::policy::{Policy, Ttl};
+use crate::runtime::Registered;
+use crate::site::Site;
+
+/// A function that is cached without the attribute: a name, a policy, and a value type `V`.
+///
+/// It belongs to no runtime: each call uses the one that holds where it is made, as annotated functions do.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use cache_core::Function;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), cache_core::Error> {
+/// let greetings = Function::<String>::builder("greetings").ttl(Duration::from_secs(60)).build()?;
+/// let greeting = greetings.get_or_load(("Ada",), || async { "Hello, Ada".to_owned() }).await;
+/// assert_eq!(greeting, "Hello, Ada");
+///
+/// greetings.entry(("Ada",)).invalidate().await?;
+/// assert_eq!(greetings.entry(("Ada",)).peek().await, None);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Function<V> {
+    site: Arc<Site>,
+    value_type: ValueType<V>,
+    cache_if: Option<fn(&V) -> bool>,
+    _name: Arc<ReservedName>,
+}
+
+impl<V> Clone for Function<V> {
+    fn clone(&self) -> Self {
+        Self {
+            site: Arc::clone(&self.site),
+            value_type: self.value_type,
+            cache_if: self.cache_if,
+            _name: Arc::clone(&self._name),
+        }
+    }
+}
+
+impl<V> fmt::Debug for Function<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Function({})", self.site.definition)
+    }
+}
+
+impl<V: CacheValue> Function<V> {
+    /// Begins to build a function whose values can go to every tier.
+    #[track_caller]
+    #[must_use]
+    pub fn builder(name: impl Into<Cow<'static, str>>) -> FunctionBuilder<V>
+    where
+        V: SharedValue,
+    {
+        FunctionBuilder::new(name.into(), ValueType::shared(), None)
+    }
+
+    /// Begins to build a function whose values stay in memory, and need no serde.
+    #[track_caller]
+    #[must_use]
+    pub fn in_memory(name: impl Into<Cow<'static, str>>) -> FunctionBuilder<V> {
+        FunctionBuilder::new(name.into(), ValueType::memory_only(), Some(vec![Level::L1]))
+    }
+
+    /// The value of `arguments`: from a tier, from a load that is under way, or by running `load`, which may return `V`,
+    /// `Option<V>`, `Result<V, E>` or `Result<Option<V>, E>`.
+    ///
+    /// `arguments` is a tuple. When a load fails, the next waiter runs its own; to share the error, see
+    /// [`get_or_load_sharing`](Self::get_or_load_sharing).
+    ///
+    /// # Errors
+    /// Those of `load`. The cache adds none: where it fails, `load` runs.
+    ///
+    /// # Cancel safety
+    /// Cancel safe. A leader that is dropped gives the lead to the next waiter.
+    pub async fn get_or_load<R, F>(
+        &self,
+        arguments: impl Serialize,
+        load: impl FnOnce() -> F,
+    ) -> R
+    where
+        R: Outcome<V>,
+        F: Future<Output = R>,
+    {
+        self.get_or_load_sharing(arguments, Unshared, load).await
+    }
+
+    /// The same; `share` says how an error reaches those who wait: [`Cloned`](crate::Cloned) or
+    /// [`Described`](crate::Described).
+    ///
+    /// # Errors
+    /// Those of `load`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe. A leader that is dropped gives the lead to the next waiter.
+    pub async fn get_or_load_sharing<R, F, S>(
+        &self,
+        arguments: impl Serialize,
+        share: S,
+        load: impl FnOnce() -> F,
+    ) -> R
+    where
+        R: Outcome<V>,
+        F: Future<Output = R>,
+        S: ShareError<R::Error>,
+    {
+        let terms = self.terms(share);
+        match self.site.with_bound(None, |bound| look_up(bound, terms, &arguments)) {
+            Lookup::Hit(result) => result,
+            Lookup::Miss(miss) => miss.load(load).await,
+        }
+    }
+
+    /// The handle of one key.
+    #[must_use]
+    pub fn entry(&self, arguments: impl Serialize) -> Handle<V> {
+        self.site.with_bound(None, |bound| Handle::new(bound, self.terms(Unshared), &arguments))
+    }
+
+    /// Drops every key of the function in every tier, at a cost that does not depend on how many there are.
+    ///
+    /// # Errors
+    /// A lower tier could not be told. Memory is clean all the same.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropped before it returned, it promises nothing.
+    pub async fn invalidate_all(&self) -> Result<(), Error> {
+        let bound = self.site.with_bound(None, Arc::clone);
+        bound.invalidate_all().await
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.site.definition.name
+    }
+
+    fn terms<S>(&self, share: S) -> Terms<V, S> {
+        Terms { value_type: self.value_type, keep_if: self.cache_if, share }
+    }
+}
+
+/// Builds a [`Function`]; the methods are the attribute's options.
+#[derive(Debug)]
+#[must_use = "a function is made by `build`"]
+pub struct FunctionBuilder<V> {
+    name: Cow<'static, str>,
+    place: &'static Location<'static>,
+    ttl: Option<Ttl>,
+    tiers: Option<Vec<Level>>,
+    version: u32,
+    codec: Option<Cow<'static, str>>,
+    value_type: ValueType<V>,
+    cache_if: Option<fn(&V) -> bool>,
+}
+
+impl<V: CacheValue> FunctionBuilder<V> {
+    #[track_caller]
+    fn new(name: Cow<'static, str>, value_type: ValueType<V>, tiers: Option<Vec<Level>>) -> Self {
+        Self {
+            name,
+            place: Location::caller(),
+            ttl: None,
+            tiers,
+            version: 1,
+            codec: None,
+            value_type,
+            cache_if: None,
+        }
+    }
+
+    /// How long a value is fresh: a `Duration`, or one for each tier. Required.
+    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.ttl = Some(ttl.into());
+        self
+    }
+
+    /// Which tiers, in look-up order. Default: all that the runtime has.
+    pub fn tiers(mut self, tiers: impl IntoIterator<Item = Level>) -> Self {
+        self.tiers = Some(tiers.into_iter().collect());
+        self
+    }
+
+    /// A new version orphans the records of the old. Default: 1.
+    pub fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// How records are encoded. Default: the runtime's.
+    pub fn codec(mut self, codec: impl Into<Cow<'static, str>>) -> Self {
+        self.codec = Some(codec.into());
+        self
+    }
+
+    /// Which values to keep. Default: all.
+    pub fn cache_if(mut self, cache_if: fn(&V) -> bool) -> Self {
+        self.cache_if = Some(cache_if);
+        self
+    }
+
+    /// Weighs values by what they say themselves, where memory is bounded by bytes.
+    pub fn weigh(mut self) -> Self
+    where
+        V: Weigh,
+    {
+        self.value_type = self.value_type.weigh(V::weigh);
+        self
+    }
+
+    /// Makes the function.
+    ///
+    /// # Errors
+    /// [`Configuration`](ErrorKind::Configuration) when there is no ttl, or none that can be used, or no tier;
+    /// [`DuplicateFunction`](ErrorKind::DuplicateFunction) when another function has the name, with the place of both.
+    pub fn build(self) -> Result<Function<V>, Error> {
+        let place = format!("`{}` ({}:{})", self.name, self.place.file(), self.place.line());
+        let ttl = self.ttl.ok_or_else(|| Error::configuration(format!("build {place} without a ttl")))?;
+        ttl.check().map_err(|error| Error::configuration(format!("{error}, in {place}")))?;
+        if self.tiers.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::configuration(format!("build {place} with no tier")));
+        }
+        let definition = Definition {
+            name: self.name,
+            file: self.place.file(),
+            line: self.place.line(),
+            policy: Policy {
+                ttl,
+                tiers: self.tiers.map(Cow::Owned),
+                version: self.version,
+                codec: self.codec,
+                template: &[],
+            },
+        };
+        Ok(Function {
+            _name: Arc::new(ReservedName::reserve(&definition)?),
+            site: Arc::new(Site::of(definition)),
+            value_type: self.value_type,
+            cache_if: self.cache_if,
+        })
+    }
+}
+
+/// The names of the functions that were built and live, with their places.
+static RESERVED: Mutex<Option<HashMap<String, String>>> = Mutex::new(None);
+
+/// A name that no other function gets while this one lives: two would share their records.
+#[derive(Debug)]
+struct ReservedName(String);
+
+impl ReservedName {
+    fn reserve(definition: &Definition) -> Result<Self, Error> {
+        let name = definition.name.to_string();
+        let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+        let reserved = reserved.get_or_insert_default();
+        let annotated = Registered::all().find(|other| other.name == name).map(ToString::to_string);
+        if let Some(other) = annotated.or_else(|| reserved.get(&name).cloned()) {
+            return Err(Error::new(
+                ErrorKind::DuplicateFunction,
+                format!("tell two functions apart: {other} and {definition} have one name"),
+            ));
+        }
+        reserved.insert(name.clone(), definition.to_string());
+        Ok(Self(name))
+    }
+}
+
+impl Drop for ReservedName {
+    fn drop(&mut self) {
+        let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reserved) = reserved.as_mut() {
+            reserved.remove(&self.0);
+        }
+    }
+}

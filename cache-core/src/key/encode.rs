@@ -1,0 +1,347 @@
+//! Arguments to bytes: serde's data model, every value with its tag.
+
+use std::fmt;
+
+use serde::ser::{self, Serialize};
+
+use super::Arguments;
+
+/// What a value is. One byte before each value; the numbers are part of the records' key digest and never change.
+pub(super) mod tag {
+    pub(in crate::key) const FALSE: u8 = 0x01;
+    pub(in crate::key) const TRUE: u8 = 0x02;
+    pub(in crate::key) const I8: u8 = 0x03;
+    pub(in crate::key) const I16: u8 = 0x04;
+    pub(in crate::key) const I32: u8 = 0x05;
+    pub(in crate::key) const I64: u8 = 0x06;
+    pub(in crate::key) const I128: u8 = 0x07;
+    pub(in crate::key) const U8: u8 = 0x08;
+    pub(in crate::key) const U16: u8 = 0x09;
+    pub(in crate::key) const U32: u8 = 0x0A;
+    pub(in crate::key) const U64: u8 = 0x0B;
+    pub(in crate::key) const U128: u8 = 0x0C;
+    pub(in crate::key) const F32: u8 = 0x0D;
+    pub(in crate::key) const F64: u8 = 0x0E;
+    pub(in crate::key) const CHAR: u8 = 0x0F;
+    pub(in crate::key) const STR: u8 = 0x10;
+    pub(in crate::key) const BYTES: u8 = 0x11;
+    pub(in crate::key) const NONE: u8 = 0x12;
+    pub(in crate::key) const SOME: u8 = 0x13;
+    pub(in crate::key) const UNIT: u8 = 0x14;
+    /// A variant: its name, then what it holds.
+    pub(in crate::key) const VARIANT: u8 = 0x15;
+    /// Values until [`END`].
+    pub(in crate::key) const SEQUENCE: u8 = 0x16;
+    /// Names and values until [`END`].
+    pub(in crate::key) const STRUCT: u8 = 0x17;
+    /// Keys and values, sorted by the keys' bytes, until [`END`].
+    pub(in crate::key) const MAP: u8 = 0x18;
+    pub(in crate::key) const END: u8 = 0x19;
+}
+
+/// Writes into [`Arguments`]. Numbers are little-endian on every machine.
+pub(super) struct Encoder<'a> {
+    out: &'a mut Arguments,
+}
+
+impl<'a> Encoder<'a> {
+    #[inline]
+    pub(super) fn new(out: &'a mut Arguments) -> Self {
+        Self { out }
+    }
+
+    #[inline]
+    fn tagged<const N: usize>(&mut self, tag: u8, bytes: [u8; N]) {
+        self.out.push(&[tag]);
+        self.out.push(&bytes);
+    }
+
+    #[inline]
+    fn text(&mut self, text: &[u8]) {
+        self.out.push(&(text.len() as u64).to_le_bytes()[..4]);
+        self.out.push(text);
+    }
+
+    #[inline]
+    fn variant(&mut self, name: &str) {
+        self.out.push(&[tag::VARIANT]);
+        self.text(name.as_bytes());
+    }
+}
+
+/// A `Serialize` implementation refused its value.
+#[derive(Debug)]
+pub(super) struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl ser::Error for Refused {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self(message.to_string())
+    }
+}
+
+macro_rules! numbers {
+    ($($method:ident: $number:ty => $tag:ident;)*) => {
+        $(
+            #[inline]
+            fn $method(self, value: $number) -> Result<(), Refused> {
+                self.tagged(tag::$tag, value.to_le_bytes());
+                Ok(())
+            }
+        )*
+    };
+}
+
+impl<'e, 'a> ser::Serializer for &'e mut Encoder<'a> {
+    type Ok = ();
+    type Error = Refused;
+    type SerializeSeq = Self;
+    type SerializeTuple = Self;
+    type SerializeTupleStruct = Self;
+    type SerializeTupleVariant = Self;
+    type SerializeMap = SortedMap<'e, 'a>;
+    type SerializeStruct = Self;
+    type SerializeStructVariant = Self;
+
+    numbers! {
+        serialize_i8: i8 => I8;
+        serialize_i16: i16 => I16;
+        serialize_i32: i32 => I32;
+        serialize_i64: i64 => I64;
+        serialize_i128: i128 => I128;
+        serialize_u8: u8 => U8;
+        serialize_u16: u16 => U16;
+        serialize_u32: u32 => U32;
+        serialize_u64: u64 => U64;
+        serialize_u128: u128 => U128;
+        serialize_f32: f32 => F32;
+        serialize_f64: f64 => F64;
+    }
+
+    /// The compact form of addresses, UUIDs and the like: it is read on every hit.
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    fn serialize_bool(self, value: bool) -> Result<(), Refused> {
+        self.out.push(&[if value { tag::TRUE } else { tag::FALSE }]);
+        Ok(())
+    }
+
+    fn serialize_char(self, value: char) -> Result<(), Refused> {
+        self.tagged(tag::CHAR, u32::from(value).to_le_bytes());
+        Ok(())
+    }
+
+    #[inline]
+    fn serialize_str(self, value: &str) -> Result<(), Refused> {
+        self.out.push(&[tag::STR]);
+        self.text(value.as_bytes());
+        Ok(())
+    }
+
+    fn serialize_bytes(self, value: &[u8]) -> Result<(), Refused> {
+        self.out.push(&[tag::BYTES]);
+        self.text(value);
+        Ok(())
+    }
+
+    fn serialize_none(self) -> Result<(), Refused> {
+        self.out.push(&[tag::NONE]);
+        Ok(())
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
+        self.out.push(&[tag::SOME]);
+        value.serialize(self)
+    }
+
+    fn serialize_unit(self) -> Result<(), Refused> {
+        self.out.push(&[tag::UNIT]);
+        Ok(())
+    }
+
+    fn serialize_unit_struct(self, _name: &'static str) -> Result<(), Refused> {
+        self.serialize_unit()
+    }
+
+    fn serialize_unit_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+    ) -> Result<(), Refused> {
+        self.variant(variant);
+        self.serialize_unit()
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        value: &T,
+    ) -> Result<(), Refused> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<(), Refused> {
+        self.variant(variant);
+        value.serialize(self)
+    }
+
+    #[inline]
+    fn serialize_seq(self, _len: Option<usize>) -> Result<Self, Refused> {
+        self.out.push(&[tag::SEQUENCE]);
+        Ok(self)
+    }
+
+    #[inline]
+    fn serialize_tuple(self, len: usize) -> Result<Self, Refused> {
+        self.serialize_seq(Some(len))
+    }
+
+    fn serialize_tuple_struct(self, _name: &'static str, len: usize) -> Result<Self, Refused> {
+        self.serialize_seq(Some(len))
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        _name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Self, Refused> {
+        self.variant(variant);
+        self.serialize_seq(Some(len))
+    }
+
+    fn serialize_map(self, _len: Option<usize>) -> Result<SortedMap<'e, 'a>, Refused> {
+        Ok(SortedMap { encoder: self, entries: Vec::new() })
+    }
+
+    fn serialize_struct(self, _name: &'static str, _len: usize) -> Result<Self, Refused> {
+        self.out.push(&[tag::STRUCT]);
+        Ok(self)
+    }
+
+    fn serialize_struct_variant(
+        self,
+        name: &'static str,
+        _index: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Self, Refused> {
+        self.variant(variant);
+        self.serialize_struct(name, len)
+    }
+}
+
+macro_rules! sequences {
+    ($($kind:ident::$method:ident),*) => {
+        $(
+            impl ser::$kind for &mut Encoder<'_> {
+                type Ok = ();
+                type Error = Refused;
+
+                #[inline]
+                fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+                    value.serialize(&mut **self)
+                }
+
+                #[inline]
+                fn end(self) -> Result<(), Refused> {
+                    self.out.push(&[tag::END]);
+                    Ok(())
+                }
+            }
+        )*
+    };
+}
+
+sequences! {
+    SerializeSeq::serialize_element,
+    SerializeTuple::serialize_element,
+    SerializeTupleStruct::serialize_field,
+    SerializeTupleVariant::serialize_field
+}
+
+macro_rules! structs {
+    ($($kind:ident),*) => {
+        $(
+            impl ser::$kind for &mut Encoder<'_> {
+                type Ok = ();
+                type Error = Refused;
+
+                /// The name goes in: a field that is skipped when empty must not let its neighbour take its place.
+                fn serialize_field<T: Serialize + ?Sized>(
+                    &mut self,
+                    name: &'static str,
+                    value: &T,
+                ) -> Result<(), Refused> {
+                    self.out.push(&[tag::STR]);
+                    self.text(name.as_bytes());
+                    value.serialize(&mut **self)
+                }
+
+                fn end(self) -> Result<(), Refused> {
+                    self.out.push(&[tag::END]);
+                    Ok(())
+                }
+            }
+        )*
+    };
+}
+
+structs!(SerializeStruct, SerializeStructVariant);
+
+/// Holds a map's entries back until all are there: equal maps must give equal keys, in whatever order they iterate.
+pub(super) struct SortedMap<'e, 'a> {
+    encoder: &'e mut Encoder<'a>,
+    entries: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+fn encode_apart<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Refused> {
+    let mut apart = Arguments { len: 0, inline: [0; super::INLINE], spill: Vec::new() };
+    value.serialize(&mut Encoder::new(&mut apart))?;
+    Ok(apart.as_bytes().to_vec())
+}
+
+impl ser::SerializeMap for SortedMap<'_, '_> {
+    type Ok = ();
+    type Error = Refused;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refused> {
+        self.entries.push((encode_apart(key)?, Vec::new()));
+        Ok(())
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
+        let value = encode_apart(value)?;
+        let entry = self.entries.last_mut().ok_or_else(|| Refused("a value before its key".into()))?;
+        entry.1 = value;
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<(), Refused> {
+        self.entries.sort_unstable();
+        self.encoder.out.push(&[tag::MAP]);
+        for (key, value) in &self.entries {
+            self.encoder.out.push(key);
+            self.encoder.out.push(value);
+        }
+        self.encoder.out.push(&[tag::END]);
+        Ok(())
+    }
+}

@@ -1,0 +1,243 @@
+//! Bytes to text: the arguments of a key as a person reads them in a shared tier.
+//!
+//! Numbers look like Rust literals (`42` is a `u64`, `42i32` an `i32`), texts stand bare where they can be nothing
+//! else and quoted where they could (`alice`, `'42'`, `''`), `None` is `~`. A byte that could be read as structure
+//! is percent-encoded. Long keys are cut and end in a digest of the whole.
+
+use std::fmt::Write;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::encode::tag;
+
+/// A piece of a key template, as `key = "user:{id}"` gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Piece {
+    /// Text that stands as it is.
+    Literal(&'static str),
+    /// The next argument.
+    Argument,
+}
+
+/// Longest rendered arguments; longer ones are cut to [`KEPT`] and end in `~` and 32 hex digits. Redis keys are kept
+/// in memory whole, and a line of a terminal should hold one.
+const LONGEST: usize = 160;
+const KEPT: usize = 120;
+
+/// Renders encoded arguments, by `template` or, where that is empty, with commas between them.
+pub(crate) fn render(arguments: &[u8], template: &[Piece]) -> String {
+    let mut text = String::with_capacity(32);
+    let mut reader = Reader { rest: arguments };
+    // The arguments are one tuple; a tuple of none is a unit.
+    reader.byte();
+    if template.is_empty() {
+        let mut first = true;
+        while !reader.at_end() {
+            if !std::mem::take(&mut first) {
+                text.push(',');
+            }
+            reader.value(&mut text);
+        }
+    } else {
+        for piece in template {
+            match piece {
+                Piece::Literal(literal) => text.push_str(literal),
+                Piece::Argument => reader.value(&mut text),
+            }
+        }
+    }
+    if text.len() > LONGEST {
+        text.truncate(text.floor_char_boundary(KEPT));
+        let _ = write!(text, "~{:032x}", xxh3_128(arguments));
+    }
+    text
+}
+
+/// Walks bytes that [`Encoder`](super::encode::Encoder) wrote; other bytes end the walk early, without a panic.
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn at_end(&self) -> bool {
+        matches!(self.rest.first(), None | Some(&tag::END))
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.take(1).first().copied().unwrap_or(tag::END)
+    }
+
+    fn take(&mut self, len: usize) -> &'a [u8] {
+        let (taken, rest) = self.rest.split_at(len.min(self.rest.len()));
+        self.rest = rest;
+        taken
+    }
+
+    fn number<const N: usize>(&mut self) -> [u8; N] {
+        self.take(N).try_into().unwrap_or([0; N])
+    }
+
+    fn text(&mut self) -> &'a [u8] {
+        let len = u32::from_le_bytes(self.number());
+        self.take(len as usize)
+    }
+
+    fn value(&mut self, out: &mut String) {
+        // Writing to a `String` cannot fail.
+        let _ = match self.byte() {
+            tag::FALSE => write!(out, "false"),
+            tag::TRUE => write!(out, "true"),
+            tag::I8 => write!(out, "{}i8", i8::from_le_bytes(self.number())),
+            tag::I16 => write!(out, "{}i16", i16::from_le_bytes(self.number())),
+            tag::I32 => write!(out, "{}i32", i32::from_le_bytes(self.number())),
+            tag::I64 => write!(out, "{}i64", i64::from_le_bytes(self.number())),
+            tag::I128 => write!(out, "{}i128", i128::from_le_bytes(self.number())),
+            tag::U8 => write!(out, "{}u8", u8::from_le_bytes(self.number())),
+            tag::U16 => write!(out, "{}u16", u16::from_le_bytes(self.number())),
+            tag::U32 => write!(out, "{}u32", u32::from_le_bytes(self.number())),
+            tag::U64 => write!(out, "{}", u64::from_le_bytes(self.number())),
+            tag::U128 => write!(out, "{}u128", u128::from_le_bytes(self.number())),
+            tag::F32 => write!(out, "{:?}f32", f32::from_le_bytes(self.number())),
+            tag::F64 => write!(out, "{:?}f64", f64::from_le_bytes(self.number())),
+            tag::CHAR => {
+                let c = char::from_u32(u32::from_le_bytes(self.number())).unwrap_or('\u{FFFD}');
+                out.push('\'');
+                escape(c.encode_utf8(&mut [0; 4]), out);
+                out.push_str("'c");
+                Ok(())
+            }
+            tag::STR => {
+                string(&String::from_utf8_lossy(self.text()), out);
+                Ok(())
+            }
+            tag::BYTES => {
+                out.push('x');
+                hex(self.text(), out);
+                Ok(())
+            }
+            tag::NONE => {
+                out.push('~');
+                Ok(())
+            }
+            tag::SOME => {
+                let start = out.len();
+                self.value(out);
+                // `Some(None)` is one `~` more than `None`.
+                if out[start..].starts_with('~') {
+                    out.insert(start, '~');
+                }
+                Ok(())
+            }
+            tag::UNIT => write!(out, "()"),
+            tag::VARIANT => {
+                out.push('.');
+                escape(&String::from_utf8_lossy(self.text()), out);
+                if self.rest.first() == Some(&tag::UNIT) {
+                    self.byte();
+                } else {
+                    self.value(out);
+                }
+                Ok(())
+            }
+            tag::SEQUENCE => {
+                self.sequence(out);
+                Ok(())
+            }
+            tag::STRUCT => {
+                self.pairs(out, '(', ')', |reader, out| {
+                    reader.byte();
+                    escape(&String::from_utf8_lossy(reader.text()), out);
+                });
+                Ok(())
+            }
+            tag::MAP => {
+                self.pairs(out, '<', '>', |reader, out| reader.value(out));
+                Ok(())
+            }
+            _ => {
+                self.rest = &[];
+                Ok(())
+            }
+        };
+    }
+
+    fn sequence(&mut self, out: &mut String) {
+        out.push('[');
+        let mut first = true;
+        while !self.at_end() {
+            if !std::mem::take(&mut first) {
+                out.push(',');
+            }
+            self.value(out);
+        }
+        self.byte();
+        out.push(']');
+    }
+
+    fn pairs(
+        &mut self,
+        out: &mut String,
+        open: char,
+        close: char,
+        name: impl Fn(&mut Self, &mut String),
+    ) {
+        out.push(open);
+        let mut first = true;
+        while !self.at_end() {
+            if !std::mem::take(&mut first) {
+                out.push(',');
+            }
+            name(self, out);
+            out.push('=');
+            self.value(out);
+        }
+        self.byte();
+        out.push(close);
+    }
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '@')
+}
+
+fn string(text: &str, out: &mut String) {
+    let bare = text.starts_with(char::is_alphabetic)
+        && text.chars().all(is_plain)
+        && !matches!(text, "true" | "false" | "x" | "inff32" | "inff64" | "NaNf32" | "NaNf64")
+        && !looks_like_hex(text);
+    if bare {
+        out.push_str(text);
+    } else {
+        out.push('\'');
+        escape(text, out);
+        out.push('\'');
+    }
+}
+
+/// `x0a1b` is how bytes are shown.
+fn looks_like_hex(text: &str) -> bool {
+    text.strip_prefix('x').is_some_and(|rest| rest.chars().all(|c| c.is_ascii_hexdigit() || c == '-'))
+}
+
+fn escape(text: &str, out: &mut String) {
+    for c in text.chars() {
+        if is_plain(c) {
+            out.push(c);
+        } else {
+            for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+}
+
+/// Sixteen bytes are shown as UUIDs are written; others as plain digits.
+fn hex(bytes: &[u8], out: &mut String) {
+    for (at, byte) in bytes.iter().enumerate() {
+        if bytes.len() == 16 && matches!(at, 4 | 6 | 8 | 10) {
+            out.push('-');
+        }
+        let _ = write!(out, "{byte:02x}");
+    }
+}

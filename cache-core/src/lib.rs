@@ -1,0 +1,47 @@
+//! The runtime of `multi-tier-cached`: keys, entries, tiers, flights, fences and policies.
+//!
+//! It knows no network, no Redis and no macro: shared tiers implement [`tier::Tier`] in crates of their own, and the
+//! attribute expands to calls into a private module of this one. Programs use it through the facade
+//! `multi-tier-cached`.
+
+pub mod codec;
+pub mod tier;
+
+mod error;
+mod clock;
+mod level;
+mod sync;
+mod key;
+mod policy;
+mod definition;
+mod entry;
+mod record;
+mod stats;
+mod fence;
+mod flight;
+mod outcome;
+mod bound;
+mod call;
+mod site;
+mod handle;
+mod function;
+mod runtime;
+mod builder;
+
+#[doc(hidden)]
+pub mod private;
+
+pub use crate::builder::{EnvTier, Environment, RuntimeBuilder};
+pub use crate::call::CacheValue;
+pub use crate::clock::{ManualClock, unix_millis};
+pub use crate::entry::Weigh;
+pub use crate::error::{Error, ErrorKind};
+pub use crate::function::{Function, FunctionBuilder};
+pub use crate::handle::{Call, Handle, OptionalCall, PlainCall};
+pub use crate::key::KeyArgument;
+pub use crate::level::Level;
+pub use crate::outcome::{Cloned, Described, Outcome, ShareError, SharedError, Unshared, View};
+pub use crate::policy::Ttl;
+pub use crate::runtime::{CacheRuntime, registered_functions};
+pub use crate::stats::{FunctionStats, Stats, TierStats};
+pub use crate::tier::memory::{Engine, Memory};

@@ -1,0 +1,172 @@
+//! Records: a value outside this process, behind a header that says whose it is.
+//!
+//! ```text
+//!  0 magic "MTCr"         4    24 load, ms             u32    56 key digest   u128
+//!  4 format               1    28 function version     u32    72 payload len  u32
+//!  5 codec                1    32 epoch of function    u64    76 checksum     u64
+//!  6 flags (none yet)     2    40 shape of value       u64    84 payload
+//!  8 created, ms          u64  48 reserved (zero)      u64
+//! 16 life, ms             u64
+//! ```
+//!
+//! All numbers are little-endian. The checksum (XXH3-64) covers all bytes before it and the payload, so that no bit of a
+//! record can turn without being seen. Times are of the tier's own clock.
+
+use std::time::Duration;
+
+use xxhash_rust::xxh3::Xxh3;
+
+const MAGIC: [u8; 4] = *b"MTCr";
+const FORMAT: u8 = 1;
+const CHECKSUM: usize = 76;
+pub(crate) const HEADER: usize = 84;
+
+/// What a record says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) codec: u8,
+    /// When the fill was sent, in milliseconds of the tier's clock.
+    pub(crate) created: u64,
+    /// How long it lives from then on, in milliseconds.
+    pub(crate) life: u64,
+    /// How long the load took, in milliseconds.
+    pub(crate) load: u32,
+    pub(crate) version: u32,
+    /// What the function's epoch was before the load.
+    pub(crate) epoch: u64,
+    pub(crate) shape: u64,
+    pub(crate) digest: u128,
+}
+
+/// Why bytes are not the record that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// Not written by this format, cut short, or changed since.
+    Damaged,
+    /// Whole, but of another key, version, shape or codec.
+    Mismatch,
+}
+
+impl Header {
+    /// Bytes for a record that `write` appends the payload to.
+    pub(crate) fn seal(&self, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER + payload.len());
+        bytes.extend(MAGIC);
+        bytes.extend([FORMAT, self.codec, 0, 0]);
+        bytes.extend(self.created.to_le_bytes());
+        bytes.extend(self.life.to_le_bytes());
+        bytes.extend(self.load.to_le_bytes());
+        bytes.extend(self.version.to_le_bytes());
+        bytes.extend(self.epoch.to_le_bytes());
+        bytes.extend(self.shape.to_le_bytes());
+        bytes.extend(0u64.to_le_bytes());
+        bytes.extend(self.digest.to_le_bytes());
+        bytes.extend(u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend(checksum(&bytes, payload).to_le_bytes());
+        bytes.extend(payload);
+        bytes
+    }
+
+    /// Reads a header and the payload behind it.
+    pub(crate) fn open(bytes: &[u8]) -> Result<(Self, &[u8]), Unusable> {
+        let (head, payload) = bytes.split_at_checked(HEADER).ok_or(Unusable::Damaged)?;
+        let mut fields = Fields(head);
+        if fields.take() != MAGIC || fields.take() != [FORMAT] {
+            return Err(Unusable::Damaged);
+        }
+        let [codec] = fields.take();
+        let _flags: [u8; 2] = fields.take();
+        let header = Self {
+            codec,
+            created: u64::from_le_bytes(fields.take()),
+            life: u64::from_le_bytes(fields.take()),
+            load: u32::from_le_bytes(fields.take()),
+            version: u32::from_le_bytes(fields.take()),
+            epoch: u64::from_le_bytes(fields.take()),
+            shape: u64::from_le_bytes(fields.take()),
+            digest: {
+                let _reserved: [u8; 8] = fields.take();
+                u128::from_le_bytes(fields.take())
+            },
+        };
+        let len = u32::from_le_bytes(fields.take());
+        let sum = u64::from_le_bytes(fields.take());
+        if len as usize != payload.len() || sum != checksum(&head[..CHECKSUM], payload) {
+            return Err(Unusable::Damaged);
+        }
+        Ok((header, payload))
+    }
+
+    /// What is left of its life at `now`; `None` when it is over. A clock that went back does not make it longer.
+    pub(crate) fn left(&self, now: u64) -> Option<Duration> {
+        let age = now.saturating_sub(self.created);
+        self.life.checked_sub(age).filter(|left| *left > 0).map(Duration::from_millis)
+    }
+}
+
+fn checksum(head: &[u8], payload: &[u8]) -> u64 {
+    let mut hasher = Xxh3::new();
+    hasher.update(head);
+    hasher.update(payload);
+    hasher.digest()
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    /// The caller has checked that a whole header is there.
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let (field, rest) = self.0.split_first_chunk().map_or(([0; N], &[][..]), |(f, r)| (*f, r));
+        self.0 = rest;
+        field
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Header {
+        Header {
+            codec: 1,
+            created: 1_000,
+            life: 500,
+            load: 7,
+            version: 3,
+            epoch: 11,
+            shape: 13,
+            digest: 17,
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_back() {
+        let bytes = header().seal(b"payload");
+        assert_eq!(bytes.len(), HEADER + 7);
+        assert_eq!(Header::open(&bytes), Ok((header(), &b"payload"[..])));
+    }
+
+    #[test]
+    fn every_turned_bit_and_every_cut_is_seen() {
+        let bytes = header().seal(b"payload");
+        for bit in 0..bytes.len() * 8 {
+            let mut turned = bytes.clone();
+            turned[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Header::open(&turned), Err(Unusable::Damaged), "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert_eq!(Header::open(&bytes[..len]), Err(Unusable::Damaged), "cut to {len}");
+        }
+        let mut longer = bytes;
+        longer.push(0);
+        assert_eq!(Header::open(&longer), Err(Unusable::Damaged));
+    }
+
+    #[test]
+    fn a_life_ends_once_and_never_grows() {
+        assert_eq!(header().left(1_100), Some(Duration::from_millis(400)));
+        assert_eq!(header().left(1_500), None);
+        assert_eq!(header().left(9_999), None);
+        assert_eq!(header().left(0), Some(Duration::from_millis(500)));
+    }
+}

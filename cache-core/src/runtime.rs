@@ -1,0 +1,187 @@
+//! The runtime: what owns the tiers, and how a process and a task come by theirs.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+
+use once_cell::sync::OnceCell;
+
+use crate::bound::{Bound, Resolved};
+use crate::builder::RuntimeBuilder;
+use crate::clock::Clock;
+use crate::codec::{Encoding, Encodings};
+use crate::definition::Definition;
+use crate::error::{Error, ErrorKind};
+use crate::site::{Site, SiteKey};
+use crate::stats::Stats;
+use crate::tier::memory::Memory;
+use crate::tier::stack::Stack;
+
+/// Owns the tiers of a process, the fences and the flights. Clones are the same runtime.
+///
+/// A program installs one in `main`; tests give each task its own with [`scope`](Self::scope). Where there is neither,
+/// functions run on a default runtime that has memory alone.
+#[derive(Clone)]
+pub struct CacheRuntime(Arc<Shared>);
+
+struct Shared {
+    stack: Arc<Stack>,
+    bound: RwLock<HashMap<SiteKey, Arc<Bound>>>,
+}
+
+static INSTALLED: OnceCell<CacheRuntime> = OnceCell::new();
+static DEFAULT: LazyLock<CacheRuntime> = LazyLock::new(CacheRuntime::memory_alone);
+
+tokio::task_local! {
+    static OF_TASK: CacheRuntime;
+}
+
+impl CacheRuntime {
+    /// Begins to build a runtime.
+    #[must_use]
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder::new()
+    }
+
+    /// Begins to build a runtime from the environment; see [`RuntimeBuilder::from_env`] for the names.
+    ///
+    /// # Errors
+    /// [`Configuration`](ErrorKind::Configuration), naming the variable that cannot be used.
+    pub fn from_env() -> Result<RuntimeBuilder, Error> {
+        RuntimeBuilder::new().from_env()
+    }
+
+    pub(crate) fn new(stack: Stack) -> Self {
+        Self(Arc::new(Shared { stack: Arc::new(stack), bound: RwLock::default() }))
+    }
+
+    fn memory_alone() -> Self {
+        let memory = Memory::default().build().ok();
+        Self::new(Stack::new(memory, Vec::new(), Clock::system(), Encodings::builtin(), Encoding::Postcard))
+    }
+
+    pub(crate) fn install(self) -> Result<Self, Error> {
+        INSTALLED.try_insert(self).map(Self::clone).map_err(|_| {
+            Error::new(
+                ErrorKind::AlreadyInstalled,
+                "install a runtime: one is installed already; a test can give a task its own with \
+                 `CacheRuntime::scope`",
+            )
+        })
+    }
+
+    /// The runtime that a call here would use: the task's own, the installed one, or the default.
+    #[must_use]
+    pub fn current() -> Self {
+        Self::of_task()
+            .or_else(|| Self::installed().cloned())
+            .unwrap_or_else(|| Self::default_of_process().clone())
+    }
+
+    /// Runs `future` with `runtime` in place of the installed one, for the calls that its task makes. Tasks that it
+    /// spawns are not covered; wrap them too.
+    ///
+    /// # Cancel safety
+    /// As cancel safe as `future`.
+    pub async fn scope<F: Future>(runtime: Self, future: F) -> F::Output {
+        OF_TASK.scope(runtime, future).await
+    }
+
+    #[inline]
+    pub(crate) fn of_task() -> Option<Self> {
+        OF_TASK.try_with(Self::clone).ok()
+    }
+
+    pub(crate) fn installed() -> Option<&'static Self> {
+        INSTALLED.get()
+    }
+
+    pub(crate) fn default_of_process() -> &'static Self {
+        &DEFAULT
+    }
+
+    /// The function as this runtime has it, bound on first use.
+    pub(crate) fn bind(
+        &self,
+        key: SiteKey,
+        definition: &Definition,
+        name: impl FnOnce() -> String,
+    ) -> Arc<Bound> {
+        let shared = &*self.0;
+        if let Some(bound) = shared.bound.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Arc::clone(bound);
+        }
+        let mut all = shared.bound.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(key).or_insert_with(|| {
+            let resolved = Resolved::new(definition, &shared.stack).unwrap_or_else(|error| {
+                tracing::warn!(error = %error, "a function asks for what its runtime does not have and uses memory alone");
+                Resolved::memory_alone(definition, &shared.stack)
+            });
+            Arc::new(Bound::new(name(), definition, Arc::clone(&shared.stack), resolved))
+        }))
+    }
+
+    /// What was counted since the runtime was built, for the functions that were called at least once. Cheap.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let bound = self.0.bound.read().unwrap_or_else(PoisonError::into_inner);
+        let mut functions: Vec<_> = bound.values().map(|bound| bound.stats()).collect();
+        functions.sort_by(|a, b| a.name.cmp(&b.name));
+        Stats { functions }
+    }
+
+    /// Entries in memory now, of all functions, about: entries whose time is over count until they are evicted.
+    #[must_use]
+    pub fn entries_in_memory(&self) -> u64 {
+        self.0.stack.memory.as_ref().map_or(0, crate::tier::memory::MemoryTier::len)
+    }
+
+    /// Ends what the tiers run beside the calls: connections, their tasks. After it calls are served from memory and by
+    /// their bodies.
+    ///
+    /// # Errors
+    /// The first tier's that could not end in order; all are ended.
+    ///
+    /// # Cancel safety
+    /// Cancel safe; call it again to finish.
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        let mut result = Ok(());
+        for (_, tier) in &self.0.stack.lower {
+            result = result.and(tier.shutdown().await);
+        }
+        result
+    }
+}
+
+impl fmt::Debug for CacheRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheRuntime").field("levels", &self.0.stack.levels()).finish_non_exhaustive()
+    }
+}
+
+/// An annotated function, as the linker collects them.
+#[derive(Debug)]
+pub struct Registered {
+    site: &'static Site,
+}
+
+impl Registered {
+    /// Registers a function; an expansion's part.
+    #[must_use]
+    pub const fn new(site: &'static Site) -> Self {
+        Self { site }
+    }
+
+    /// All there are in this program.
+    pub(crate) fn all() -> impl Iterator<Item = &'static Definition> {
+        inventory::iter::<Self>.into_iter().map(|registered| &registered.site.definition)
+    }
+}
+
+inventory::collect!(Registered);
+
+/// The annotated functions of this program, called or not: name, file and line of each.
+pub fn registered_functions() -> impl Iterator<Item = (&'static str, &'static str, u32)> {
+    Registered::all().map(|definition| (&*definition.name, definition.file, definition.line))
+}

@@ -1,0 +1,214 @@
+//! Counters, always on, and what they look like from outside.
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::level::Level;
+
+/// A counter for paths that are not hot. Relaxed: counters order nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add_one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Cells of a [`HitCounter`]: enough that two threads of a small machine seldom share one, few enough to keep for every
+/// function.
+const CELLS: usize = 8;
+
+/// A counter for hits: threads count in cells of their own, each on its own cache line, and a reader adds them up.
+#[derive(Debug, Default)]
+pub(crate) struct HitCounter([OwnLine; CELLS]);
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct OwnLine(AtomicU64);
+
+thread_local! {
+    static CELL: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+static NEXT_CELL: AtomicUsize = AtomicUsize::new(0);
+
+#[cold]
+fn choose_cell() -> usize {
+    let cell = NEXT_CELL.fetch_add(1, Ordering::Relaxed) % CELLS;
+    CELL.set(cell);
+    cell
+}
+
+impl HitCounter {
+    #[inline]
+    pub(crate) fn add_one(&self) {
+        let mut cell = CELL.get();
+        if cell == usize::MAX {
+            cell = choose_cell();
+        }
+        self.0[cell % CELLS].0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.iter().map(|cell| cell.0.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// What is counted for a function in one tier.
+#[derive(Debug, Default)]
+pub(crate) struct TierCounters {
+    pub(crate) hits: HitCounter,
+    pub(crate) misses: Counter,
+    pub(crate) decode_errors: Counter,
+    pub(crate) mismatches: Counter,
+    pub(crate) tier_errors: Counter,
+    pub(crate) refused_fills: Counter,
+    pub(crate) too_large: Counter,
+}
+
+/// What is counted for a function whatever the tier.
+#[derive(Debug, Default)]
+pub(crate) struct FunctionCounters {
+    pub(crate) loads: Counter,
+    pub(crate) load_errors: Counter,
+    pub(crate) waits: Counter,
+    pub(crate) invalidations: Counter,
+    pub(crate) key_errors: Counter,
+}
+
+impl TierCounters {
+    pub(crate) fn snapshot(&self, level: Level) -> TierStats {
+        TierStats {
+            level,
+            hits: self.hits.get(),
+            misses: self.misses.get(),
+            decode_errors: self.decode_errors.get(),
+            mismatches: self.mismatches.get(),
+            tier_errors: self.tier_errors.get(),
+            refused_fills: self.refused_fills.get(),
+            too_large: self.too_large.get(),
+        }
+    }
+}
+
+impl FunctionCounters {
+    pub(crate) fn snapshot(&self, name: String, version: u32, tiers: Vec<TierStats>) -> FunctionStats {
+        FunctionStats {
+            name,
+            version,
+            loads: self.loads.get(),
+            load_errors: self.load_errors.get(),
+            waits: self.waits.get(),
+            invalidations: self.invalidations.get(),
+            key_errors: self.key_errors.get(),
+            tiers,
+        }
+    }
+}
+
+/// What a runtime has counted since it was built, by function. `Display` is a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The functions that were called at least once, by name.
+    pub functions: Vec<FunctionStats>,
+}
+
+/// What was counted for one function; a generic function has one for each instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FunctionStats {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// How often the body ran.
+    pub loads: u64,
+    /// How often it ended in an error.
+    pub load_errors: u64,
+    /// How often a call waited for a load that another call had begun.
+    pub waits: u64,
+    /// Invalidations, of a key or of the whole function.
+    pub invalidations: u64,
+    /// Calls whose arguments no key could be made of; their body ran.
+    pub key_errors: u64,
+    /// By tier, in look-up order.
+    pub tiers: Vec<TierStats>,
+}
+
+/// What was counted for one function in one tier.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TierStats {
+    /// Which tier.
+    pub level: Level,
+    /// Calls that this tier answered.
+    pub hits: u64,
+    /// Look-ups that it could not answer.
+    pub misses: u64,
+    /// Records that were damaged or could not be decoded; each is a miss as well.
+    pub decode_errors: u64,
+    /// Whole records of another key, version, shape or codec; each is a miss as well.
+    pub mismatches: u64,
+    /// Operations that failed or ran out of time.
+    pub tier_errors: u64,
+    /// Fills that the tier refused, because an invalidation came in between.
+    pub refused_fills: u64,
+    /// Values that were not sent for their size.
+    pub too_large: u64,
+}
+
+impl Stats {
+    /// The statistics of the function called `name`.
+    #[must_use]
+    pub fn function(&self, name: &str) -> Option<&FunctionStats> {
+        self.functions.iter().find(|function| function.name == name)
+    }
+}
+
+impl FunctionStats {
+    /// The statistics of one tier.
+    #[must_use]
+    pub fn tier(&self, level: Level) -> Option<&TierStats> {
+        self.tiers.iter().find(|tier| tier.level == level)
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.functions.iter().map(|function| function.name.len()).max().unwrap_or(0).max(8);
+        writeln!(
+            f,
+            "{:width$}  {:>4}  {:>9}  {:>9}  {:>7}  {:>6}  {:>9}  {:>9}  {:>6}",
+            "function", "tier", "hits", "misses", "errors", "loads", "load errs", "waits", "inval."
+        )?;
+        for function in &self.functions {
+            for (at, tier) in function.tiers.iter().enumerate() {
+                let errors = tier.decode_errors + tier.mismatches + tier.tier_errors;
+                let name = if at == 0 { function.name.as_str() } else { "" };
+                write!(
+                    f,
+                    "{name:width$}  {:>4}  {:>9}  {:>9}  {errors:>7}",
+                    tier.level.to_string(),
+                    tier.hits,
+                    tier.misses
+                )?;
+                if at == 0 {
+                    write!(
+                        f,
+                        "  {:>6}  {:>9}  {:>9}  {:>6}",
+                        function.loads, function.load_errors, function.waits, function.invalidations
+                    )?;
+                }
+                writeln!(f)?;
+            }
+        }
+        Ok(())
+    }
+}

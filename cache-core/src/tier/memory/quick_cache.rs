@@ -1,0 +1,76 @@
+//! quick_cache as the engine.
+
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, Weighter};
+
+use super::{Bound, MemoryEngine, weight};
+use crate::entry::AnyEntry;
+use crate::key::{CarriedHash, Key, KeyRef};
+
+/// Entries a bound in bytes is taken for when the tables are laid out; a guess costs a few reallocations.
+const GUESSED_ENTRY: u64 = 1024;
+
+pub(super) struct QuickCache {
+    cache: Cache<Key, AnyEntry, Scale, CarriedHash>,
+}
+
+/// One per entry, or what the entry says.
+#[derive(Clone)]
+struct Scale {
+    weighs: bool,
+}
+
+impl Weighter<Key, AnyEntry> for Scale {
+    fn weight(&self, key: &Key, entry: &AnyEntry) -> u64 {
+        if self.weighs { u64::from(weight(key, entry)) } else { 1 }
+    }
+}
+
+impl QuickCache {
+    pub(super) fn new(bound: Bound) -> Self {
+        let (capacity, entries, weighs) = match bound {
+            Bound::Entries(entries) => (entries, entries, false),
+            Bound::Bytes(bytes) => (bytes, bytes / GUESSED_ENTRY + 1, true),
+        };
+        let mut options = OptionsBuilder::new();
+        // The tables are laid out for that many at once: a bound that is a mere limit must not allocate gigabytes.
+        options.estimated_items_capacity(usize::try_from(entries.min(1 << 20)).unwrap_or(1 << 20));
+        options.weight_capacity(capacity);
+        let cache = match options.build() {
+            Ok(options) => Cache::with_options(
+                options,
+                Scale { weighs },
+                CarriedHash::default(),
+                DefaultLifecycle::default(),
+            ),
+            // Only a missing capacity is refused, and both are set.
+            Err(_) => Cache::with(
+                1,
+                capacity,
+                Scale { weighs },
+                CarriedHash::default(),
+                DefaultLifecycle::default(),
+            ),
+        };
+        Self { cache }
+    }
+}
+
+impl MemoryEngine for QuickCache {
+    #[inline]
+    fn get(&self, key: KeyRef<'_>) -> Option<AnyEntry> {
+        self.cache.get(&key)
+    }
+
+    fn insert(&self, key: Key, entry: AnyEntry) {
+        self.cache.insert(key, entry);
+    }
+
+    fn remove(&self, key: KeyRef<'_>) {
+        self.cache.remove(&key);
+    }
+
+    fn len(&self) -> u64 {
+        self.cache.len() as u64
+    }
+}

@@ -1,0 +1,87 @@
+//! What a runtime owns and every function in it shares.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Tier;
+use super::memory::MemoryTier;
+use crate::clock::Clock;
+use crate::codec::{Encoding, Encodings};
+use crate::error::Error;
+use crate::fence::Fences;
+use crate::flight::Flights;
+use crate::level::Level;
+
+/// The tiers of a runtime, its fences and its flights.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    pub(crate) memory: Option<MemoryTier>,
+    /// In look-up order.
+    pub(crate) lower: Vec<(Level, Arc<dyn Tier>)>,
+    pub(crate) fences: Fences,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) clock: Clock,
+    pub(crate) encodings: Encodings,
+    pub(crate) default_encoding: Encoding,
+    /// Of the key hash: nobody outside the process can choose keys that meet.
+    pub(crate) seed: u64,
+}
+
+impl Stack {
+    pub(crate) fn new(
+        memory: Option<MemoryTier>,
+        lower: Vec<(Level, Arc<dyn Tier>)>,
+        clock: Clock,
+        encodings: Encodings,
+        default_encoding: Encoding,
+    ) -> Self {
+        Self {
+            memory,
+            lower,
+            fences: Fences::new(),
+            flights: Flights::new(),
+            clock,
+            encodings,
+            default_encoding,
+            seed: RandomState::new().hash_one(0u8),
+        }
+    }
+
+    /// All levels there are, in look-up order.
+    pub(crate) fn levels(&self) -> Vec<Level> {
+        let memory = self.memory.as_ref().map(|_| Level::L1);
+        memory.into_iter().chain(self.lower.iter().map(|(level, _)| *level)).collect()
+    }
+}
+
+/// What a call may still spend on a tier. The body's own time does not count.
+#[derive(Debug)]
+pub(crate) struct Budget<'a> {
+    clock: &'a Clock,
+    left: Duration,
+}
+
+impl<'a> Budget<'a> {
+    pub(crate) fn new(clock: &'a Clock, limit: Duration) -> Self {
+        Self { clock, left: limit }
+    }
+
+    /// Runs an operation with the time that is left.
+    pub(crate) async fn spend<T, F>(&mut self, operation: impl FnOnce(Duration) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        if self.left.is_zero() {
+            return Err(Error::new(
+                crate::ErrorKind::TimedOut,
+                "ask the tier again: this call has spent its time limit on it",
+            ));
+        }
+        let before = self.clock.now();
+        let result = operation(self.left).await;
+        self.left = self.left.saturating_sub(self.clock.now().since(before));
+        result
+    }
+}
