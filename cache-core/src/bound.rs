@@ -147,6 +147,10 @@ impl Bound {
         }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     #[inline]
     pub(crate) fn key<'a>(&self, arguments: &'a [u8]) -> KeyRef<'a> {
         KeyRef::new(self.stack.seed, self.id, arguments)

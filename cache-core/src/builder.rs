@@ -163,7 +163,8 @@ fn check_functions(stack: &Stack, functions: &[&Definition]) -> Result<(), Error
     let mut by_name: Vec<&Definition> = functions.to_vec();
     by_name.sort_by(|a, b| (&a.name, a.file, a.line).cmp(&(&b.name, b.file, b.line)));
     for pair in by_name.windows(2) {
-        if pair[0].name == pair[1].name {
+        // Instances are told apart by their types, when they are bound.
+        if pair[0].name == pair[1].name && !(pair[0].generic && pair[1].generic) {
             problems.push(Error::new(
                 ErrorKind::DuplicateFunction,
                 format!(

@@ -17,6 +17,8 @@ pub struct Declaration {
     pub file: &'static str,
     /// Where it stands, for errors.
     pub line: u32,
+    /// Whether it has instances, each with a name of its own: it has parameters, or stands in an `impl`.
+    pub generic: bool,
     /// A new version orphans the records of the old.
     pub version: u32,
     /// How long its values are fresh.
@@ -35,16 +37,18 @@ pub(crate) struct Definition {
     pub(crate) name: Cow<'static, str>,
     pub(crate) file: &'static str,
     pub(crate) line: u32,
+    pub(crate) generic: bool,
     pub(crate) policy: Policy,
 }
 
 impl Definition {
     pub(crate) const fn declared(declaration: Declaration) -> Self {
-        let Declaration { name, file, line, version, ttl, tiers, codec, template } = declaration;
+        let Declaration { name, file, line, generic, version, ttl, tiers, codec, template } = declaration;
         Self {
             name: Cow::Borrowed(name),
             file,
             line,
+            generic,
             policy: Policy {
                 ttl,
                 tiers: match tiers {

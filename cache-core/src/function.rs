@@ -245,6 +245,7 @@ impl<V: CacheValue> FunctionBuilder<V> {
             name: self.name,
             file: self.place.file(),
             line: self.place.line(),
+            generic: false,
             policy: Policy {
                 ttl,
                 tiers: self.tiers.map(Cow::Owned),

@@ -151,18 +151,28 @@ pub struct PlainCall<R, F> {
 }
 
 impl<R, F> Call<R, F> {
-    pub(crate) fn new<V: CacheValue, A: serde::Serialize + ?Sized>(
-        bound: &Arc<Bound>,
-        terms: Terms<V, Unshared>,
-        arguments: &A,
-        body: F,
-    ) -> Self {
+    /// The call of `body`, which is not begun, under the key of `handle`.
+    pub(crate) fn new<V: CacheValue>(handle: Handle<V>, body: F) -> Self {
         Self(OptionalCall(PlainCall {
-            place: Place::new(bound, arguments),
-            terms: Box::new(terms),
+            place: handle.place,
+            terms: Box::new(handle.terms),
             body: Mutex::new(Some(body)),
             returns: PhantomData,
         }))
+    }
+}
+
+impl<R, F> Call<R, F> {
+    /// [`invalidate`](PlainCall::invalidate) as a future that stands alone: what `invalidate!` gives.
+    ///
+    /// # Errors
+    /// As [`Handle::invalidate`].
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropped before it returned, it promises nothing.
+    pub fn into_invalidation(self) -> impl Future<Output = Result<(), Error>> + Send + use<R, F> {
+        let place = self.0.0.place;
+        async move { place.invalidate().await }
     }
 }
 

@@ -18,6 +18,16 @@ impl Level {
     pub const L3: Self = Self(3);
     /// The fourth tier.
     pub const L4: Self = Self(4);
+    /// The fifth tier.
+    pub const L5: Self = Self(5);
+    /// The sixth tier.
+    pub const L6: Self = Self(6);
+    /// The seventh tier.
+    pub const L7: Self = Self(7);
+    /// The eighth tier.
+    pub const L8: Self = Self(8);
+    /// The ninth tier.
+    pub const L9: Self = Self(9);
 
     /// How many levels there can be.
     pub(crate) const COUNT: usize = 9;

@@ -16,12 +16,14 @@ pub use crate::definition::Declaration;
 use crate::entry::{Weigh, weigh_by_serde};
 use crate::error::Error;
 pub use crate::handle::Call;
+use crate::handle::Handle;
 pub use crate::key::{KeyArgument, Piece};
 pub use crate::level::Level;
 use crate::outcome::{Cloned, Described, Outcome, SharedError, Unshared};
 pub use crate::policy::Ttl;
 pub use crate::runtime::Registered;
 pub use crate::site::{Instance, Site};
+pub use crate::__returns as returns;
 
 /// A function and, where it is generic, which of its instances.
 #[derive(Clone, Copy, Debug)]
@@ -74,16 +76,24 @@ where
     at.site.with_bound(at.instance, |bound| look_up(bound, terms.0, arguments))
 }
 
+/// The key of a call that is not made yet; its body takes the arguments, so it comes after.
+pub fn handle<V, S, A>(at: At, terms: Returns<V, S>, arguments: &A) -> Handle<V>
+where
+    V: CacheValue,
+    A: Serialize + ?Sized,
+{
+    let terms = Terms { value_type: terms.0.value_type, keep_if: terms.0.keep_if, share: Unshared };
+    at.site.with_bound(at.instance, |bound| Handle::new(bound, terms, arguments))
+}
+
 /// A call that is not made yet.
-pub fn call<R, V, S, A, F>(at: At, terms: Returns<V, S>, arguments: &A, body: F) -> Call<R, F>
+pub fn call<R, V, F>(handle: Handle<V>, body: F) -> Call<R, F>
 where
     R: Outcome<V>,
     V: CacheValue,
-    A: Serialize + ?Sized,
     F: Future<Output = R>,
 {
-    let terms = Terms { value_type: terms.0.value_type, keep_if: terms.0.keep_if, share: Unshared };
-    at.site.with_bound(at.instance, |bound| Call::new(bound, terms, arguments, body))
+    Call::new(handle, body)
 }
 
 /// What a call does with its value; made of what the probes found.
@@ -279,20 +289,23 @@ pub const fn value<V: CacheValue>(kind: PhantomData<V>) -> PhantomData<V> {
 
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __probe {
-    (kind $returned:ty) => {{
+macro_rules! __returns {
+    (memory_only $returned:ty) => {
+        $crate::__returns!(@ memory_only $returned)
+    };
+    (shared $returned:ty) => {
+        $crate::__returns!(@ shared $returned)
+    };
+    (@ $value_type:ident $returned:ty) => {{
         #[allow(unused_imports)]
-        use $crate::private::{NestedKind as _, PlainKind as _, WrappedKind as _};
-        (&&&$crate::private::Probe::<$returned>::new()).kind()
-    }};
-    (share $returned:ty) => {{
-        #[allow(unused_imports)]
-        use $crate::private::{ClonedErrors as _, DescribedErrors as _, OtherErrors as _};
-        (&&&$crate::private::Probe::<$returned>::new()).share()
-    }};
-    (weigh $kind:expr, $value_type:expr) => {{
-        #[allow(unused_imports)]
-        use $crate::private::{Plain as _, Walked as _, Weighed as _};
-        (&&&$crate::private::Probe::of($kind)).weighed($value_type)
+        use $crate::private::{
+            ClonedErrors as _, DescribedErrors as _, NestedKind as _, OtherErrors as _, Plain as _, PlainKind as _,
+            Walked as _, Weighed as _, WrappedKind as _,
+        };
+        let kind = $crate::private::value((&&&$crate::private::Probe::<$returned>::new()).kind());
+        let value_type = $crate::private::$value_type(kind);
+        let value_type = (&&&$crate::private::Probe::of(kind)).weighed(value_type);
+        let share = (&&&$crate::private::Probe::<$returned>::new()).share();
+        $crate::private::Returns::new(kind, value_type, share)
     }};
 }

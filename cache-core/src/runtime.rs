@@ -113,13 +113,29 @@ impl CacheRuntime {
             return Arc::clone(bound);
         }
         let mut all = shared.bound.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(all.entry(key).or_insert_with(|| {
-            let resolved = Resolved::new(definition, &shared.stack).unwrap_or_else(|error| {
-                tracing::warn!(error = %error, "a function asks for what its runtime does not have and uses memory alone");
-                Resolved::memory_alone(definition, &shared.stack)
-            });
-            Arc::new(Bound::new(name(), definition, Arc::clone(&shared.stack), resolved))
-        }))
+        if let Some(bound) = all.get(&key) {
+            return Arc::clone(bound);
+        }
+        let name = name();
+        let taken = all.values().any(|other| other.name() == name);
+        let resolved = if taken {
+            Err(Error::new(
+                ErrorKind::DuplicateFunction,
+                format!("tell `{name}`, an instance of {definition}, from another function of this name"),
+            ))
+        } else {
+            Resolved::new(definition, &shared.stack)
+        };
+        let resolved = resolved.unwrap_or_else(|error| {
+            tracing::warn!(
+                error = %error,
+                "a function cannot have the tiers it asks for, and uses memory alone"
+            );
+            Resolved::memory_alone(definition, &shared.stack)
+        });
+        let bound = Arc::new(Bound::new(name, definition, Arc::clone(&shared.stack), resolved));
+        all.insert(key, Arc::clone(&bound));
+        bound
     }
 
     /// What was counted since the runtime was built, for the functions that were called at least once. Cheap.

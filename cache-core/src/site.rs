@@ -41,9 +41,10 @@ impl Instance {
     }
 }
 
-/// What stands between the markers that an expansion wraps the types of an instance in.
+/// An expansion wraps each type of an instance in a `PhantomData` of a tuple: `<app::User><u8>`.
 fn types_of(name: &str) -> String {
-    name.replace("core::marker::PhantomData<", "<").replace(' ', "")
+    let name = name.replace("core::marker::PhantomData<", "<").replace(">, <", "><");
+    name.trim_start_matches('(').trim_end_matches(')').trim_end_matches(',').to_owned()
 }
 
 /// Which of a site's instances a runtime has bound.

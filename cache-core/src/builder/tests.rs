@@ -9,6 +9,7 @@ const fn declaration(name: &'static str, line: u32) -> Declaration {
         name,
         file: "src/users.rs",
         line,
+        generic: false,
         version: 1,
         ttl: Ttl::everywhere(Duration::from_secs(60)),
         tiers: None,

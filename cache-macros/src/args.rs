@@ -1,0 +1,296 @@
+//! The grammar of the attribute: each option once, each with the place it stands at.
+
+use std::time::Duration;
+
+use proc_macro2::{Span, TokenStream};
+use syn::ext::IdentExt;
+use syn::parse::{ParseStream, Parser};
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
+use syn::{Expr, Ident, LitInt, LitStr, Path, Token, parenthesized};
+
+use crate::errors::{Errors, hint};
+
+/// Every option, for the hint on a misspelt one.
+const OPTIONS: &[&str] = &[
+    "ttl", "tiers", "name", "version", "key", "skip", "scope", "cache_if", "codec", "crate", "trait_impl",
+];
+
+/// As the runtime has it: a year.
+const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What the attribute says. Values are checked as far as they can be without the function.
+#[derive(Default)]
+pub(crate) struct Args {
+    pub(crate) ttl: Option<Ttl>,
+    pub(crate) tiers: Option<Tiers>,
+    pub(crate) name: Option<LitStr>,
+    pub(crate) version: Option<u32>,
+    pub(crate) key: Option<LitStr>,
+    pub(crate) skip: Vec<Ident>,
+    pub(crate) scope: Option<Scope>,
+    pub(crate) cache_if: Option<Expr>,
+    pub(crate) codec: Option<LitStr>,
+    pub(crate) facade: Option<Path>,
+    pub(crate) trait_impl: bool,
+    /// Options that were given but could not be read: their absence is no second mistake.
+    broken: Vec<String>,
+}
+
+pub(crate) enum Ttl {
+    Everywhere(Duration),
+    Each(Vec<(u8, Duration, Span)>),
+}
+
+pub(crate) struct Tiers {
+    pub(crate) levels: Vec<u8>,
+    pub(crate) span: Span,
+}
+
+/// What of `self` is in the key.
+pub(crate) enum Scope {
+    /// `scope = Self`: an associated function, for which the type is all there is.
+    Type,
+    /// `scope = self.tenant_id`.
+    Value(Expr),
+}
+
+impl Args {
+    pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
+        let mut args = Self::default();
+        let mut seen: Vec<String> = Vec::new();
+        let all = |input: ParseStream<'_>| {
+            while !input.is_empty() {
+                if let Err(error) = args.option(input, &mut seen, errors) {
+                    errors.push(error);
+                    skip_to_comma(input)?;
+                }
+                if !input.is_empty() {
+                    input.parse::<Token![,]>()?;
+                }
+            }
+            Ok(())
+        };
+        if let Err(error) = all.parse2(tokens) {
+            errors.push(error);
+        }
+        args
+    }
+
+    /// Whether an option was given, readable or not.
+    pub(crate) fn was_given(&self, option: &str) -> bool {
+        self.broken.iter().any(|broken| broken == option)
+    }
+
+    fn option(
+        &mut self,
+        input: ParseStream<'_>,
+        seen: &mut Vec<String>,
+        errors: &mut Errors,
+    ) -> syn::Result<()> {
+        let option: Ident = input.call(Ident::parse_any)?;
+        let name = option.to_string();
+        if !OPTIONS.contains(&name.as_str()) {
+            return Err(syn::Error::new(
+                option.span(),
+                format!("unknown option `{name}`{}", hint(&name, OPTIONS.iter().copied())),
+            ));
+        }
+        if seen.contains(&name) {
+            return Err(syn::Error::new(option.span(), format!("`{name}` is given twice")));
+        }
+        seen.push(name.clone());
+        self.value(&name, &option, input, errors).inspect_err(|_| self.broken.push(name))
+    }
+
+    fn value(
+        &mut self,
+        name: &str,
+        option: &Ident,
+        input: ParseStream<'_>,
+        errors: &mut Errors,
+    ) -> syn::Result<()> {
+        match name {
+            "ttl" => self.ttl = Some(ttl(option, input, errors)?),
+            "tiers" => self.tiers = Some(tiers(&text(option, input, "\"l1,l2\"")?)?),
+            "name" => self.name = Some(function_name(text(option, input, "\"users::by_id\"")?)?),
+            "version" => self.version = Some(version(option, input)?),
+            "key" => self.key = Some(text(option, input, "\"user:{id}\"")?),
+            "skip" => {
+                let list;
+                if !input.peek(syn::token::Paren) {
+                    return Err(after(option, input, "write it as `skip(pool, ctx)`"));
+                }
+                parenthesized!(list in input);
+                let names = list.call(|list| {
+                    Punctuated::<Ident, Token![,]>::parse_terminated_with(list, Ident::parse_any)
+                })?;
+                self.skip = names.into_iter().collect();
+            }
+            "scope" => {
+                equals(option, input, "scope = self.tenant_id")?;
+                self.scope = Some(if input.peek(Token![Self]) {
+                    input.parse::<Token![Self]>()?;
+                    Scope::Type
+                } else {
+                    Scope::Value(input.parse()?)
+                });
+            }
+            "cache_if" => {
+                equals(option, input, "cache_if = |value| value.is_active")?;
+                self.cache_if = Some(input.parse()?);
+            }
+            "codec" => self.codec = Some(text(option, input, "\"postcard\"")?),
+            "crate" => {
+                let path = text(option, input, "\"my::path\"")?;
+                self.facade = Some(path.parse_with(Path::parse_mod_style).map_err(|_| {
+                    syn::Error::new(path.span(), "`crate` is the path of the facade, such as \"::multi_tier_cached\"")
+                })?);
+            }
+            _ => self.trait_impl = true,
+        }
+        Ok(())
+    }
+}
+
+/// After a mistake: goes on behind the next comma, so that later options are checked too.
+fn skip_to_comma(input: ParseStream<'_>) -> syn::Result<()> {
+    while !input.is_empty() && !input.peek(Token![,]) {
+        input.parse::<proc_macro2::TokenTree>()?;
+    }
+    Ok(())
+}
+
+/// A mistake right behind an option's name.
+fn after(option: &Ident, input: ParseStream<'_>, message: &str) -> syn::Error {
+    let span = if input.is_empty() || input.peek(Token![,]) { option.span() } else { input.span() };
+    syn::Error::new(span, message)
+}
+
+fn equals(option: &Ident, input: ParseStream<'_>, example: &str) -> syn::Result<()> {
+    if !input.peek(Token![=]) {
+        return Err(after(option, input, &format!("write it as `{example}`")));
+    }
+    input.parse::<Token![=]>()?;
+    Ok(())
+}
+
+fn text(option: &Ident, input: ParseStream<'_>, example: &str) -> syn::Result<LitStr> {
+    equals(option, input, &format!("{option} = {example}"))?;
+    if !input.peek(LitStr) {
+        return Err(after(option, input, &format!("`{option}` is a text, such as {example}")));
+    }
+    input.parse()
+}
+
+fn version(option: &Ident, input: ParseStream<'_>) -> syn::Result<u32> {
+    equals(option, input, "version = 2")?;
+    if !input.peek(LitInt) {
+        return Err(after(option, input, "`version` is a number, such as 2"));
+    }
+    let number: LitInt = input.parse()?;
+    number
+        .base10_parse()
+        .map_err(|_| syn::Error::new(number.span(), "`version` is a number from 0 to 4294967295"))
+}
+
+fn ttl(option: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Ttl> {
+    if !input.peek(syn::token::Paren) {
+        let ttl = text(option, input, "\"5m\"")?;
+        return Ok(Ttl::Everywhere(duration(&ttl)?));
+    }
+    let list;
+    parenthesized!(list in input);
+    let mut each: Vec<(u8, Duration, Span)> = Vec::new();
+    while !list.is_empty() {
+        let level: Ident = list.parse()?;
+        let number = level_number(&level.to_string()).ok_or_else(|| {
+            syn::Error::new(level.span(), format!("unknown tier `{level}`: tiers are `l1` to `l9`"))
+        })?;
+        if each.iter().any(|(known, ..)| *known == number) {
+            errors.at(level.span(), format!("`{level}` is given twice"));
+        }
+        match text(&level, &list, "\"5m\"").and_then(|ttl| duration(&ttl)) {
+            Ok(ttl) => each.push((number, ttl, level.span())),
+            Err(error) => {
+                // One second stands in, so that the rest is checked.
+                errors.push(error);
+                each.push((number, Duration::from_secs(1), level.span()));
+                skip_to_comma(&list)?;
+            }
+        }
+        if !list.is_empty() {
+            list.parse::<Token![,]>()?;
+        }
+    }
+    if each.is_empty() {
+        return Err(syn::Error::new(option.span(), "name a time for each tier: `ttl(l1 = \"30s\", l2 = \"1h\")`"));
+    }
+    Ok(Ttl::Each(each))
+}
+
+fn duration(text: &LitStr) -> syn::Result<Duration> {
+    let value = text.value();
+    let duration = humantime::parse_duration(&value).map_err(|_| {
+        syn::Error::new(
+            text.span(),
+            format!("`{value}` is no duration: write it like \"30s\", \"5m\", \"1h 30m\" or \"7days\""),
+        )
+    })?;
+    if duration.is_zero() {
+        return Err(syn::Error::new(text.span(), "a ttl of zero keeps nothing: leave the attribute off instead"));
+    }
+    if duration > LONGEST_TTL {
+        return Err(syn::Error::new(
+            text.span(),
+            format!("a ttl of `{value}` is too long: the longest is 365 days (\"m\" is minutes, \"M\" months)"),
+        ));
+    }
+    Ok(duration)
+}
+
+fn level_number(name: &str) -> Option<u8> {
+    let number = name.strip_prefix('l')?.parse().ok()?;
+    (1..=9).contains(&number).then_some(number)
+}
+
+fn tiers(text: &LitStr) -> syn::Result<Tiers> {
+    let mut levels = Vec::new();
+    for name in text.value().split(',').map(str::trim) {
+        let number = level_number(name).ok_or_else(|| {
+            syn::Error::new(text.span(), format!("unknown tier `{name}`: tiers are `l1` to `l9`, such as \"l1,l2\""))
+        })?;
+        if levels.last().is_some_and(|last| *last >= number) {
+            return Err(syn::Error::new(
+                text.span(),
+                "tiers are asked in order of their numbers: name each once, lowest first",
+            ));
+        }
+        levels.push(number);
+    }
+    Ok(Tiers { levels, span: text.span() })
+}
+
+/// Names are part of shared keys: `name:version:arguments` must read one way only.
+fn function_name(text: LitStr) -> syn::Result<LitStr> {
+    let value = text.value();
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':');
+    let single_colon = value.replace("::", "").contains(':');
+    if value.is_empty() || !value.chars().all(plain) || single_colon {
+        return Err(syn::Error::new(
+            text.span(),
+            "a name is made of letters, digits, `_`, `-`, `.`, `/` and `::`, such as \"users::by_id\"",
+        ));
+    }
+    Ok(text)
+}
+
+/// Where a scope stands.
+impl Scope {
+    pub(crate) fn span(&self) -> Span {
+        match self {
+            Self::Type => Span::call_site(),
+            Self::Value(value) => value.span(),
+        }
+    }
+}

@@ -1,0 +1,453 @@
+//! The model as tokens. Nothing is decided here.
+//!
+//! ```text
+//! // Input
+//! #[multi_tier_cached(ttl = "5m")]
+//! pub async fn get_user(id: u64) -> Result<User, DbError> { body }
+//!
+//! // Output
+//! pub async fn get_user(id: u64) -> Result<User, DbError> {
+//!     match start(get_user::__at(), returns!(..), &(argument(&id),)) {
+//!         Lookup::Hit(result) => result,
+//!         Lookup::Miss(miss) => miss.load(move || get_user::__body(id)).await,
+//!     }
+//! }
+//! pub struct get_user { .. }
+//! impl get_user {
+//!     pub fn entry(id: u64) -> Call<..> { call(handle(..), get_user::__body(id)) }
+//!     pub fn invalidate_all() -> impl Future<..> { .. }
+//!     fn __at() -> At { static SITE: Site = ..; .. }
+//!     async fn __body(id: u64) -> Result<User, DbError> { body }
+//! }
+//! ```
+//!
+//! In an `impl` the associated functions stand beside the method, under names made of its own. In the `impl` of a trait
+//! nothing can stand beside it, and all is inside.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{FnArg, GenericParam};
+
+use crate::args::Ttl;
+use crate::model::{Model, Place, Shown};
+use crate::names;
+
+/// The names of the generated functions, as they are written where they stand.
+struct Beside {
+    entry: Ident,
+    invalidate_all: Ident,
+    body: Ident,
+    site: Ident,
+    /// What is in front of a call: `get_user` or `Self`.
+    owner: TokenStream,
+}
+
+pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
+    match model.place {
+        Place::Free => free(model),
+        Place::Method => method(model),
+        Place::TraitImpl => in_trait_impl(model),
+        Place::BoxedTraitImpl => in_boxed_trait_impl(model),
+    }
+}
+
+fn free(model: &Model<'_>) -> TokenStream {
+    let name = &model.function.sig.ident;
+    let vis = &model.function.vis;
+    let beside = Beside {
+        entry: format_ident!("entry", span = name.span()),
+        invalidate_all: format_ident!("invalidate_all", span = name.span()),
+        body: format_ident!("__body"),
+        site: format_ident!("__site"),
+        owner: quote!(#name),
+    };
+    let outer = outer(model, &beside);
+    let functions = functions(model, &beside);
+    let attrs = model.function.shared_attrs();
+    let doc = format!("Handles of [`fn@{name}`]: `{name}::entry(..)`.");
+    quote! {
+        #outer
+
+        #attrs
+        #[doc = #doc]
+        #[allow(non_camel_case_types, dead_code)]
+        #vis struct #name {
+            _never: ::core::convert::Infallible,
+        }
+
+        #attrs
+        #[allow(dead_code)]
+        impl #name {
+            #functions
+        }
+    }
+}
+
+fn method(model: &Model<'_>) -> TokenStream {
+    let name = &model.function.sig.ident;
+    let beside = Beside {
+        entry: names::method_entry(name),
+        invalidate_all: names::method_invalidate_all(name),
+        body: names::method_body(name),
+        site: names::method_site(name),
+        owner: quote!(Self),
+    };
+    let outer = outer(model, &beside);
+    let functions = functions(model, &beside);
+    quote!(#outer #functions)
+}
+
+/// The function itself: a look in memory, else a load.
+fn outer(model: &Model<'_>, beside: &Beside) -> TokenStream {
+    let Beside { owner, body, .. } = beside;
+    let attrs = &model.function.attrs;
+    let vis = &model.function.vis;
+    let sig = signature(model, &model.function.sig.ident, true);
+    let start = start(model, &site(model, beside));
+    let private = private(model);
+    let turbofish = turbofish(model);
+    let passed = passed(model);
+    quote! {
+        #(#attrs)*
+        #vis #sig {
+            match #start {
+                #private::Lookup::Hit(result) => result,
+                #private::Lookup::Miss(miss) => {
+                    miss.load(move || #owner::#body #turbofish(#passed)).await
+                }
+            }
+        }
+    }
+}
+
+/// What stands beside it.
+fn functions(model: &Model<'_>, beside: &Beside) -> TokenStream {
+    let Beside { entry, invalidate_all, body, site: site_fn, owner } = beside;
+    let function = model.function;
+    let attrs = function.shared_attrs();
+    let vis = &function.vis;
+    let private = private(model);
+    let name = &function.sig.ident;
+    let returned = model.returned;
+
+    let mut entry_sig = signature(model, entry, true);
+    entry_sig.asyncness = None;
+    entry_sig.output = syn::parse_quote! {
+        -> #private::Call<#returned, impl ::core::future::Future<Output = #returned>>
+    };
+    let key = key(model);
+    let returns = returns(model);
+    let at = site(model, beside);
+    let turbofish = turbofish(model);
+    let passed = passed(model);
+    let entry_doc = format!("The handle of one call of `{name}`, not made yet.");
+
+    let mut body_sig = signature(model, body, false);
+    body_sig.asyncness = function.sig.asyncness;
+    let body_tokens = &function.body;
+
+    let declaration = declaration(model);
+    let whole = whole(model, invalidate_all, &at);
+    quote! {
+        #attrs
+        #[doc = #entry_doc]
+        #[allow(dead_code, clippy::all, clippy::pedantic)]
+        #vis #entry_sig {
+            let handle = #private::handle(#at, #returns, &#key);
+            #private::call(handle, #owner::#body #turbofish(#passed))
+        }
+
+        #whole
+
+        #[doc(hidden)]
+        fn #site_fn() -> &'static #private::Site {
+            #declaration
+            &SITE
+        }
+
+        #attrs
+        #[doc(hidden)]
+        #body_sig #body_tokens
+    }
+}
+
+/// Drops all keys; not for a function with `impl Trait` arguments, whose instances cannot be named without a call.
+fn whole(model: &Model<'_>, invalidate_all: &Ident, at: &TokenStream) -> TokenStream {
+    if model.opaque_arguments().next().is_some() {
+        return TokenStream::new();
+    }
+    let attrs = model.function.shared_attrs();
+    let vis = &model.function.vis;
+    let facade = &model.facade;
+    let generics = &model.function.sig.generics;
+    let where_clause = &generics.where_clause;
+    let doc = format!("Drops every value of `{}` in every tier.", model.function.sig.ident);
+    quote! {
+        #attrs
+        #[doc = #doc]
+        #[allow(dead_code, clippy::all, clippy::pedantic)]
+        #vis fn #invalidate_all #generics() -> impl ::core::future::Future<
+            Output = ::core::result::Result<(), #facade::Error>,
+        > + ::core::marker::Send + 'static #where_clause {
+            #at.invalidate_all()
+        }
+    }
+}
+
+/// `async fn` in the `impl` of a trait: all inside.
+fn in_trait_impl(model: &Model<'_>) -> TokenStream {
+    let attrs = &model.function.attrs;
+    let vis = &model.function.vis;
+    let sig = signature(model, &model.function.sig.ident, true);
+    let private = private(model);
+    let declaration = declaration(model);
+    let at = instance(model, &quote!(&SITE));
+    let start = start(model, &at);
+    let returned = model.returned;
+    let body = model.function.body.stream();
+    let patterns = model.arguments.iter().filter(|argument| !argument.simple).map(|argument| {
+        let (pat, ident) = (argument.pat, &argument.ident);
+        quote!(let #pat = #ident;)
+    });
+    let mutable = model.arguments.iter().filter(|argument| argument.simple).filter_map(|argument| {
+        match argument.pat {
+            syn::Pat::Ident(pat) if pat.mutability.is_some() => {
+                let ident = &argument.ident;
+                Some(quote!(let mut #ident = #ident;))
+            }
+            _ => None,
+        }
+    });
+    quote! {
+        #(#attrs)*
+        #vis #sig {
+            #declaration
+            match #start {
+                #private::Lookup::Hit(result) => result,
+                #private::Lookup::Miss(miss) => {
+                    miss.load(move || async move {
+                        // Ties the type of the block to the signature, so that errors stand in the body.
+                        #[allow(unreachable_code, clippy::all)]
+                        if false {
+                            let returned: #returned = loop {};
+                            return returned;
+                        }
+                        #(#patterns)*
+                        #(#mutable)*
+                        #body
+                    })
+                    .await
+                }
+            }
+        }
+    }
+}
+
+/// What `#[async_trait]` made of an `async fn`: its body is an expression that boxes a future.
+fn in_boxed_trait_impl(model: &Model<'_>) -> TokenStream {
+    let attrs = &model.function.attrs;
+    let vis = &model.function.vis;
+    let sig = &model.function.sig;
+    let private = private(model);
+    let declaration = declaration(model);
+    let at = instance(model, &quote!(&SITE));
+    let start = start(model, &at);
+    let body = &model.function.body;
+    quote! {
+        #(#attrs)*
+        #vis #sig {
+            #declaration
+            ::std::boxed::Box::pin(async move {
+                match #start {
+                    #private::Lookup::Hit(result) => result,
+                    #private::Lookup::Miss(miss) => miss.load(move || #body).await,
+                }
+            })
+        }
+    }
+}
+
+fn private(model: &Model<'_>) -> TokenStream {
+    let facade = &model.facade;
+    quote!(#facade::__private)
+}
+
+/// The user's signature under another name; with plain names for the arguments where they are passed on.
+fn signature(model: &Model<'_>, name: &Ident, plain: bool) -> syn::Signature {
+    let mut sig = model.function.sig.clone();
+    sig.ident = name.clone();
+    if plain {
+        let mut names = model.arguments.iter();
+        for input in &mut sig.inputs {
+            match input {
+                FnArg::Typed(typed) => {
+                    if let Some(argument) = names.next() {
+                        let ident = &argument.ident;
+                        *typed.pat = syn::parse_quote!(#ident);
+                        typed.attrs.clear();
+                    }
+                }
+                FnArg::Receiver(receiver) => receiver.mutability = None,
+            }
+        }
+    }
+    sig
+}
+
+/// The arguments by name, `self` first.
+fn passed(model: &Model<'_>) -> TokenStream {
+    let receiver = model.function.sig.receiver().map(|receiver| {
+        let this = &receiver.self_token;
+        quote!(#this,)
+    });
+    let names = model.arguments.iter().map(|argument| &argument.ident);
+    quote!(#receiver #(#names),*)
+}
+
+/// Type and const parameters, said aloud: they may stand in the result alone.
+fn turbofish(model: &Model<'_>) -> Option<TokenStream> {
+    let mut names = model
+        .parameters()
+        .map(|parameter| match parameter {
+            GenericParam::Type(parameter) => &parameter.ident,
+            GenericParam::Const(parameter) => &parameter.ident,
+            GenericParam::Lifetime(parameter) => &parameter.lifetime.ident,
+        })
+        .peekable();
+    names.peek()?;
+    Some(quote!(::<#(#names),*>))
+}
+
+/// The key as a tuple of references.
+fn key(model: &Model<'_>) -> TokenStream {
+    let private = private(model);
+    let parts = model.key.iter().map(|part| {
+        let value = &part.value;
+        quote_spanned!(part.span=> #private::argument(&#value))
+    });
+    quote!((#(#parts,)*))
+}
+
+/// What the runtime is to know of the result, told from its type; errors stand there.
+fn returns(model: &Model<'_>) -> TokenStream {
+    let private = private(model);
+    let returned = model.returned;
+    let kind = if model.is_memory_only() { quote!(memory_only) } else { quote!(shared) };
+    let returns = quote_spanned!(returned.span()=> #private::returns!(#kind #returned));
+    match &model.cache_if {
+        None => returns,
+        Some(cache_if) => quote_spanned!(cache_if.span()=> #returns.keep_if(#cache_if)),
+    }
+}
+
+fn start(model: &Model<'_>, at: &TokenStream) -> TokenStream {
+    let private = private(model);
+    let returned = model.returned;
+    let returns = returns(model);
+    let key = key(model);
+    quote!(#private::start::<#returned, _, _, _>(#at, #returns, &#key))
+}
+
+fn site(model: &Model<'_>, beside: &Beside) -> TokenStream {
+    let Beside { owner, site, .. } = beside;
+    instance(model, &quote!(#owner::#site()))
+}
+
+/// Function and instance: all that a generic function, or the type around it, can be of.
+fn instance(model: &Model<'_>, site: &TokenStream) -> TokenStream {
+    let private = private(model);
+    let this = (model.place != Place::Free).then(|| quote!(::core::marker::PhantomData::<Self>,));
+    let parameters = model.parameters().map(|parameter| match parameter {
+        GenericParam::Const(parameter) => {
+            let (ident, ty) = (&parameter.ident, &parameter.ty);
+            quote!({
+                fn __constant<const N: #ty>() {}
+                #private::type_of(&__constant::<#ident>)
+            },)
+        }
+        GenericParam::Type(syn::TypeParam { ident, .. }) => quote!(::core::marker::PhantomData::<#ident>,),
+        GenericParam::Lifetime(_) => TokenStream::new(),
+    });
+    let opaque = model.opaque_arguments().map(|argument| {
+        let ident = &argument.ident;
+        quote!(#private::type_of(&#ident),)
+    });
+    let types = quote!(#this #(#parameters)* #(#opaque)*);
+    if types.is_empty() {
+        quote!(#private::At::new(#site))
+    } else {
+        quote!(#private::At::instance(#site, &(#types)))
+    }
+}
+
+/// The options as data, and their registration.
+fn declaration(model: &Model<'_>) -> TokenStream {
+    let private = private(model);
+    let name = match &model.name {
+        Some(name) => quote!(#name),
+        None => {
+            let name = syn::ext::IdentExt::unraw(&model.function.sig.ident).to_string();
+            quote!(::core::concat!(::core::module_path!(), "::", #name))
+        }
+    };
+    let generic = model.place != Place::Free
+        || model.parameters().next().is_some()
+        || model.opaque_arguments().next().is_some();
+    let version = model.version;
+    let ttl = match &model.ttl {
+        Ttl::Everywhere(ttl) => {
+            let ttl = duration(*ttl);
+            quote!(#private::Ttl::everywhere(#ttl))
+        }
+        Ttl::Each(each) => {
+            let each = each.iter().map(|(number, ttl, _)| {
+                let (level, ttl) = (level(model, *number), duration(*ttl));
+                quote!((#level, #ttl))
+            });
+            quote!(#private::Ttl::each(&[#(#each),*]))
+        }
+    };
+    let tiers = match &model.tiers {
+        None => quote!(::core::option::Option::None),
+        Some(levels) => {
+            let levels = levels.iter().map(|number| level(model, *number));
+            quote!(::core::option::Option::Some(&[#(#levels),*]))
+        }
+    };
+    let codec = match &model.codec {
+        None => quote!(::core::option::Option::None),
+        Some(codec) => quote!(::core::option::Option::Some(#codec)),
+    };
+    let template = model.template.iter().map(|shown| match shown {
+        Shown::Literal(literal) => quote!(#private::Piece::Literal(#literal)),
+        Shown::Part => quote!(#private::Piece::Argument),
+    });
+    // The place of the user's function, not of this expansion.
+    let line = quote_spanned!(model.function.sig.ident.span()=> ::core::line!());
+    quote! {
+        static SITE: #private::Site = #private::Site::new(#private::Declaration {
+            name: #name,
+            file: ::core::file!(),
+            line: #line,
+            generic: #generic,
+            version: #version,
+            ttl: #ttl,
+            tiers: #tiers,
+            codec: #codec,
+            template: &[#(#template),*],
+        });
+        #private::inventory::submit! { #private::Registered::new(&SITE) }
+    }
+}
+
+fn duration(duration: std::time::Duration) -> TokenStream {
+    let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
+    quote!(::core::time::Duration::new(#seconds, #nanos))
+}
+
+fn level(model: &Model<'_>, number: u8) -> TokenStream {
+    let private = private(model);
+    let number = Ident::new(&format!("L{number}"), Span::call_site());
+    quote!(#private::Level::#number)
+}

@@ -1,0 +1,143 @@
+//! The annotated function: its signature parsed, its body as tokens, so that a half-typed one expands too.
+
+use proc_macro2::{Group, TokenStream};
+use quote::{ToTokens, quote};
+use syn::parse::{Parse, ParseStream};
+use syn::visit::Visit;
+use syn::{Attribute, GenericArgument, PathArguments, ReturnType, Signature, Token, Type, TypeParamBound, Visibility};
+
+pub(crate) struct Function {
+    pub(crate) attrs: Vec<Attribute>,
+    pub(crate) vis: Visibility,
+    pub(crate) sig: Signature,
+    /// Braces and all.
+    pub(crate) body: Group,
+}
+
+impl Parse for Function {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let attrs = input.call(Attribute::parse_outer)?;
+        let vis = input.parse()?;
+        let sig: Signature = input.parse().map_err(|error| {
+            syn::Error::new(error.span(), format!("only an `async fn` can be cached: {error}"))
+        })?;
+        if input.peek(Token![;]) {
+            return Err(syn::Error::new_spanned(
+                &sig.ident,
+                "a declaration has no body to cache: annotate the method in the `impl`",
+            ));
+        }
+        let body: Group = input.parse()?;
+        Ok(Self { attrs, vis, sig, body })
+    }
+}
+
+impl Function {
+    /// What the function returns, with the type inside where `#[async_trait]` boxed it.
+    pub(crate) fn returned(&self) -> Option<&Type> {
+        match &self.sig.output {
+            ReturnType::Default => None,
+            ReturnType::Type(_, returned) if self.sig.asyncness.is_some() => Some(returned),
+            ReturnType::Type(_, returned) => boxed_output(returned),
+        }
+    }
+
+    /// Whether this is what `#[async_trait]` makes of an `async fn`: a plain one that returns a boxed future.
+    pub(crate) fn is_boxed(&self) -> bool {
+        self.sig.asyncness.is_none()
+            && matches!(&self.sig.output, ReturnType::Type(_, returned) if boxed_output(returned).is_some())
+    }
+
+    /// Whether signature or body speaks of `Self`: then it stands in an `impl`.
+    pub(crate) fn mentions_self_type(&self) -> bool {
+        fn search(tokens: TokenStream) -> bool {
+            tokens.into_iter().any(|token| match token {
+                proc_macro2::TokenTree::Ident(ident) => ident == "Self",
+                proc_macro2::TokenTree::Group(group) => search(group.stream()),
+                _ => false,
+            })
+        }
+        search(self.sig.to_token_stream()) || search(self.body.stream())
+    }
+
+    /// The attributes that every generated item needs: conditions and lint levels.
+    pub(crate) fn shared_attrs(&self) -> TokenStream {
+        let shared = self.attrs.iter().filter(|attr| {
+            ["cfg", "cfg_attr", "allow", "expect", "warn", "deny", "forbid"]
+                .iter()
+                .any(|name| attr.path().is_ident(name))
+        });
+        quote!(#(#shared)*)
+    }
+}
+
+/// `R` of `Pin<Box<dyn Future<Output = R> + …>>`.
+fn boxed_output(returned: &Type) -> Option<&Type> {
+    let boxed = only_argument(only_argument(returned, "Pin")?, "Box")?;
+    let Type::TraitObject(object) = boxed else { return None };
+    object.bounds.iter().find_map(|bound| {
+        let TypeParamBound::Trait(bound) = bound else { return None };
+        let last = bound.path.segments.last().filter(|last| last.ident == "Future")?;
+        let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+        arguments.args.iter().find_map(|argument| match argument {
+            GenericArgument::AssocType(output) if output.ident == "Output" => Some(&output.ty),
+            _ => None,
+        })
+    })
+}
+
+fn only_argument<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
+    let Type::Path(path) = ty else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == name)?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    match arguments.args.first()? {
+        GenericArgument::Type(inner) => Some(inner),
+        _ => None,
+    }
+}
+
+/// What makes a type unfit as a cached value, by its look.
+#[derive(Default)]
+pub(crate) struct Unfit<'a> {
+    /// `impl Trait`: it has no name to be stored by.
+    pub(crate) opaque: Option<&'a syn::TypeImplTrait>,
+    /// A reference to what the caller owns.
+    pub(crate) borrowed: Option<&'a syn::TypeReference>,
+}
+
+impl<'a> Unfit<'a> {
+    pub(crate) fn of(ty: &'a Type) -> Self {
+        let mut unfit = Self::default();
+        unfit.visit_type(ty);
+        unfit
+    }
+}
+
+impl<'a> Visit<'a> for Unfit<'a> {
+    fn visit_type_impl_trait(&mut self, opaque: &'a syn::TypeImplTrait) {
+        self.opaque.get_or_insert(opaque);
+    }
+
+    fn visit_type_reference(&mut self, reference: &'a syn::TypeReference) {
+        if reference.lifetime.as_ref().is_none_or(|lifetime| lifetime.ident != "static") {
+            self.borrowed.get_or_insert(reference);
+        }
+        syn::visit::visit_type_reference(self, reference);
+    }
+}
+
+/// Whether a type is, or holds, a set that iterates in no fixed order.
+pub(crate) fn unordered_set(ty: &Type) -> Option<&syn::Ident> {
+    struct Search<'a>(Option<&'a syn::Ident>);
+    impl<'a> Visit<'a> for Search<'a> {
+        fn visit_path_segment(&mut self, segment: &'a syn::PathSegment) {
+            if segment.ident == "HashSet" {
+                self.0.get_or_insert(&segment.ident);
+            }
+            syn::visit::visit_path_segment(self, segment);
+        }
+    }
+    let mut search = Search(None);
+    search.visit_type(ty);
+    search.0
+}

@@ -1,0 +1,51 @@
+//! `#[multi_tier_cached]` and `invalidate!`: parse, check, expand.
+//!
+//! An expansion is thin: the options as data in one `static`, the body as it was, one call into the runtime. It names
+//! nothing but the facade's `__private`. Documentation for users is on the facade's re-exports.
+
+mod errors;
+mod names;
+mod args;
+mod item;
+mod template;
+mod model;
+mod expand;
+mod fallback;
+mod invalidate;
+
+use proc_macro::TokenStream;
+
+/// Caches an `async fn`; see the facade's documentation.
+#[proc_macro_attribute]
+pub fn multi_tier_cached(args: TokenStream, item: TokenStream) -> TokenStream {
+    cached(args.into(), item.into()).into()
+}
+
+/// Drops values of a cached function; see the facade's documentation.
+#[proc_macro]
+pub fn invalidate(input: TokenStream) -> TokenStream {
+    invalidate::expand(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Parse, check, expand; with any mistake, the function as it was and all mistakes.
+fn cached(
+    args: proc_macro2::TokenStream,
+    item: proc_macro2::TokenStream,
+) -> proc_macro2::TokenStream {
+    let mut errors = errors::Errors::default();
+    let args = args::Args::parse(args, &mut errors);
+    let parsed = match syn::parse2::<item::Function>(item.clone()) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            errors.push(error);
+            return fallback::expand(item, None, errors);
+        }
+    };
+    match model::Model::new(args, &parsed, &mut errors) {
+        Some(model) if errors.is_empty() => expand::expand(&model),
+        _ => fallback::expand(item, Some(&parsed), errors),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,295 @@
+//! The function and its options, checked against each other: what `expand` writes down without another look.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, quote};
+use syn::spanned::Spanned;
+use syn::{Expr, FnArg, GenericParam, LitStr, Pat, Receiver, Type};
+
+use crate::args::{Args, Scope, Tiers, Ttl};
+use crate::errors::{Errors, hint};
+use crate::item::{Function, Unfit, unordered_set};
+use crate::names;
+use crate::template::{self, Piece};
+
+/// serde knows tuples up to this long.
+const MOST_KEY_PARTS: usize = 16;
+
+pub(crate) struct Model<'a> {
+    pub(crate) function: &'a Function,
+    pub(crate) returned: &'a Type,
+    pub(crate) place: Place,
+    pub(crate) arguments: Vec<Argument<'a>>,
+    /// What the key is made of, in order, each with the place an error stands at.
+    pub(crate) key: Vec<KeyPart>,
+    /// Empty for a key that shows all of its parts.
+    pub(crate) template: Vec<Shown>,
+    pub(crate) ttl: Ttl,
+    pub(crate) tiers: Option<Vec<u8>>,
+    pub(crate) name: Option<LitStr>,
+    pub(crate) version: u32,
+    pub(crate) codec: Option<LitStr>,
+    pub(crate) cache_if: Option<Expr>,
+    pub(crate) facade: TokenStream,
+}
+
+/// Where the function stands, which decides what can stand beside it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On its own: a struct of its name.
+    Free,
+    /// In an `impl`: associated functions.
+    Method,
+    /// In the `impl` of a trait: nothing can.
+    TraitImpl,
+    /// The same, after `#[async_trait]`: a plain fn that returns a boxed future.
+    BoxedTraitImpl,
+}
+
+/// An argument other than `self`.
+pub(crate) struct Argument<'a> {
+    /// The name it is passed on by.
+    pub(crate) ident: Ident,
+    pub(crate) pat: &'a Pat,
+    pub(crate) ty: &'a Type,
+    /// Whether the pattern is just that name.
+    pub(crate) simple: bool,
+}
+
+pub(crate) struct KeyPart {
+    pub(crate) value: TokenStream,
+    pub(crate) span: Span,
+}
+
+pub(crate) enum Shown {
+    Literal(String),
+    Part,
+}
+
+impl<'a> Model<'a> {
+    /// `None` when too little is there to go on; mistakes are in `errors` either way.
+    pub(crate) fn new(args: Args, function: &'a Function, errors: &mut Errors) -> Option<Self> {
+        let sig = &function.sig;
+        let boxed = function.is_boxed();
+        if sig.asyncness.is_none() && !boxed {
+            errors.at(
+                sig.fn_token.span(),
+                "only an `async fn` can be cached: write `async fn`, or cache the async function that calls this one",
+            );
+        }
+        if let Some(unsafety) = sig.safety_span() {
+            errors.at(unsafety, "an `unsafe fn` cannot be cached: put a safe function around it and annotate that");
+        }
+        let arguments = arguments(function);
+        let receiver = sig.receiver();
+        let place = if boxed {
+            Place::BoxedTraitImpl
+        } else if args.trait_impl {
+            Place::TraitImpl
+        } else if receiver.is_some() || args.scope.is_some() || function.mentions_self_type() {
+            Place::Method
+        } else {
+            Place::Free
+        };
+        if !args.was_given("ttl") && args.ttl.is_none() {
+            errors.at(Span::call_site(), "say how long a value is fresh: `ttl = \"5m\"`");
+        }
+        check_levels(&args, errors);
+        check_self(&args, receiver, errors);
+        let (key, template) = key(&args, &arguments, receiver, errors);
+        let returned = returned(function, errors);
+        Some(Self {
+            function,
+            returned: returned?,
+            place,
+            arguments,
+            key,
+            template,
+            ttl: args.ttl?,
+            tiers: args.tiers.map(|Tiers { levels, .. }| levels),
+            name: args.name,
+            version: args.version.unwrap_or(1),
+            codec: args.codec,
+            cache_if: args.cache_if,
+            facade: names::facade(args.facade.as_ref()),
+        })
+    }
+
+    /// Whether its values never leave memory: then they need no serde.
+    pub(crate) fn is_memory_only(&self) -> bool {
+        self.tiers.as_deref() == Some(&[1])
+    }
+
+    /// Type and const parameters, whose every choice is an instance with keys of its own.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &GenericParam> {
+        let parameters = self.function.sig.generics.params.iter();
+        parameters.filter(|parameter| !matches!(parameter, GenericParam::Lifetime(_)))
+    }
+
+    /// Arguments of type `impl Trait`, which are parameters without a name.
+    pub(crate) fn opaque_arguments(&self) -> impl Iterator<Item = &Argument<'a>> {
+        self.arguments.iter().filter(|argument| Unfit::of(argument.ty).opaque.is_some())
+    }
+}
+
+/// The span of `unsafe`, if the signature has it.
+trait SafetySpan {
+    fn safety_span(&self) -> Option<Span>;
+}
+
+impl SafetySpan for syn::Signature {
+    fn safety_span(&self) -> Option<Span> {
+        self.to_token_stream().into_iter().find_map(|token| match token {
+            proc_macro2::TokenTree::Ident(ident) if ident == "unsafe" => Some(ident.span()),
+            _ => None,
+        })
+    }
+}
+
+fn arguments(function: &Function) -> Vec<Argument<'_>> {
+    let typed = function.sig.inputs.iter().filter_map(|input| match input {
+        FnArg::Typed(typed) => Some(typed),
+        FnArg::Receiver(_) => None,
+    });
+    typed
+        .enumerate()
+        .map(|(at, typed)| match &*typed.pat {
+            Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => {
+                Argument { ident: name.ident.clone(), pat: &typed.pat, ty: &typed.ty, simple: true }
+            }
+            pat => Argument { ident: names::argument(at), pat, ty: &typed.ty, simple: false },
+        })
+        .collect()
+}
+
+fn returned<'a>(function: &'a Function, errors: &mut Errors) -> Option<&'a Type> {
+    let Some(returned) = function.returned() else {
+        if function.sig.asyncness.is_some() {
+            errors.over(&function.sig.ident, "there is no value to cache: the function returns nothing");
+        }
+        return None;
+    };
+    let unfit = Unfit::of(returned);
+    if let Some(opaque) = unfit.opaque {
+        errors.over(opaque, "a value of type `impl Trait` cannot be stored: name its type, or box it");
+    } else if let Some(borrowed) = unfit.borrowed {
+        errors.over(
+            borrowed,
+            "a cached value outlives the call and cannot borrow: return an owned type, such as `String` or `Arc<str>`",
+        );
+    }
+    Some(returned)
+}
+
+fn check_levels(args: &Args, errors: &mut Errors) {
+    let (Some(Ttl::Each(each)), Some(tiers)) = (&args.ttl, &args.tiers) else { return };
+    for (level, _, span) in each {
+        if !tiers.levels.contains(level) {
+            errors.at(*span, format!("`tiers` does not name l{level}: take its time out, or the tier in"));
+        }
+    }
+    for level in &tiers.levels {
+        if !each.iter().any(|(known, ..)| known == level) {
+            errors.at(tiers.span, format!("`ttl` names no time for l{level}: write `l{level} = \"5m\"`"));
+        }
+    }
+}
+
+fn check_self(args: &Args, receiver: Option<&Receiver>, errors: &mut Errors) {
+    let skipped = args.skip.iter().find(|name| *name == "self");
+    let in_template = args.key.as_ref().is_some_and(|key| key.value().contains("{self."));
+    match (receiver, &args.scope) {
+        (Some(receiver), None) if skipped.is_none() && !in_template && !args.was_given("scope") => {
+            errors.over(
+                receiver,
+                "say what of `self` is in the key: `scope = self.tenant_id`, or `skip(self)` when every instance \
+                 gives the same values",
+            );
+        }
+        (Some(receiver), Some(Scope::Type)) => errors.over(
+            receiver,
+            "`scope = Self` is for functions without `self`: write `scope = self.tenant_id`, or `skip(self)`",
+        ),
+        (Some(_), Some(scope @ Scope::Value(_))) if skipped.is_some() => {
+            errors.at(scope.span(), "`scope` puts something of `self` into the key, and `skip` takes it out: say one");
+        }
+        (None, Some(scope @ Scope::Value(_))) => {
+            errors.at(scope.span(), "there is no `self` here: leave `scope` off, or write `scope = Self` in an `impl`");
+        }
+        _ => {}
+    }
+}
+
+fn key(
+    args: &Args,
+    arguments: &[Argument<'_>],
+    receiver: Option<&Receiver>,
+    errors: &mut Errors,
+) -> (Vec<KeyPart>, Vec<Shown>) {
+    let mut parts = Vec::new();
+    let mut shown = Vec::new();
+    if let Some(Scope::Value(scope)) = &args.scope {
+        parts.push(KeyPart { value: quote!(#scope), span: scope.span() });
+    }
+    let names: Vec<String> =
+        arguments.iter().filter(|argument| argument.simple).map(|argument| argument.ident.to_string()).collect();
+    let known = || names.iter().map(String::as_str).chain(receiver.map(|_| "self"));
+    for name in &args.skip {
+        if !known().any(|known| name == known) {
+            let text = name.to_string();
+            errors.at(name.span(), format!("there is no argument `{text}`{}", hint(&text, known())));
+        }
+    }
+    let Some(key) = &args.key else {
+        for argument in arguments {
+            if args.skip.contains(&argument.ident) {
+                continue;
+            }
+            if let Some(set) = unordered_set(argument.ty) {
+                errors.at(
+                    set.span(),
+                    "a `HashSet` has no fixed order, so equal sets would make different keys: take a `BTreeSet`, or \
+                     `skip` the argument",
+                );
+            }
+            let ident = &argument.ident;
+            parts.push(KeyPart { value: quote!(#ident), span: argument.ty.span() });
+        }
+        check_length(&parts, errors);
+        return (parts, shown);
+    };
+    if let Some(name) = args.skip.iter().find(|name| *name != "self") {
+        errors.at(name.span(), "`key` names what is in the key, so there is nothing to skip");
+    }
+    match template::parse(key) {
+        Err(error) => errors.push(error),
+        Ok(pieces) => {
+            if !parts.is_empty() {
+                shown.push(Shown::Part);
+                shown.push(Shown::Literal(":".into()));
+            }
+            for piece in pieces {
+                match piece {
+                    Piece::Literal(literal) => shown.push(Shown::Literal(literal)),
+                    Piece::Argument(name, value) => {
+                        if !known().any(|known| name == known) {
+                            errors.at(
+                                key.span(),
+                                format!("the key names `{name}`, which is no argument{}", hint(&name, known())),
+                            );
+                        }
+                        parts.push(KeyPart { value: quote!(#value), span: key.span() });
+                        shown.push(Shown::Part);
+                    }
+                }
+            }
+        }
+    }
+    check_length(&parts, errors);
+    (parts, shown)
+}
+
+fn check_length(parts: &[KeyPart], errors: &mut Errors) {
+    if let Some(part) = parts.get(MOST_KEY_PARTS) {
+        errors.at(part.span, format!("a key has at most {MOST_KEY_PARTS} parts: put some arguments into a struct"));
+    }
+}

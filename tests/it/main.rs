@@ -1,0 +1,2 @@
+//! Promises, one module each.
+mod macros;
