@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use crate::codec::{Encoding, RecordType, Shape, ValueType, check_round_trip};
 use crate::definition::Definition;
-use crate::entry::Entry;
+use crate::entry::{Entry, Held};
 use crate::error::{Error, ErrorKind};
 use crate::fence::FunctionFence;
-use crate::key::{FunctionId, Key, KeyRef, Piece, render};
+use crate::key::{FunctionId, Key, KeyRef, Piece, function_seed, render};
 use crate::level::Level;
 use crate::record::{Header, Unusable};
 use crate::stats::{FunctionCounters, FunctionStats, TierCounters};
@@ -24,6 +24,8 @@ use crate::tier::{Fill, FunctionKey, Lease, RecordKey, Target, Tier};
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub(crate) id: FunctionId,
+    /// What the hash of its keys begins with.
+    pub(crate) seed: u64,
     pub(crate) stack: Arc<Stack>,
     pub(crate) counters: FunctionCounters,
     pub(crate) fence: FunctionFence,
@@ -127,8 +129,10 @@ impl Bound {
         stack: Arc<Stack>,
         resolved: Resolved,
     ) -> Self {
+        let id = FunctionId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         Self {
-            id: FunctionId(NEXT_ID.fetch_add(1, Ordering::Relaxed)),
+            id,
+            seed: function_seed(stack.seed, id),
             counters: FunctionCounters::default(),
             fence: FunctionFence::new(),
             function: Arc::new(FunctionKey::new(&name, definition.policy.version)),
@@ -151,16 +155,11 @@ impl Bound {
         &self.name
     }
 
-    #[inline]
-    pub(crate) fn key<'a>(&self, arguments: &'a [u8]) -> KeyRef<'a> {
-        KeyRef::new(self.stack.seed, self.id, arguments)
-    }
-
     /// The value in memory, if it counts: its time is not over, its fence not raised.
     #[inline]
-    pub(crate) fn hit<V: Clone + 'static>(&self, key: KeyRef<'_>) -> Option<V> {
+    pub(crate) fn hit<V>(&self, key: &KeyRef<'_>, value_type: &ValueType<V>) -> Option<V> {
         let (_, counters) = self.memory.as_ref()?;
-        let value = self.peek(key);
+        let value = self.peek(key, value_type);
         match value {
             Some(_) => counters.hits.add_one(),
             None => counters.misses.add_one(),
@@ -170,15 +169,17 @@ impl Bound {
 
     /// The same, uncounted.
     #[inline]
-    pub(crate) fn peek<V: Clone + 'static>(&self, key: KeyRef<'_>) -> Option<V> {
+    pub(crate) fn peek<V>(&self, key: &KeyRef<'_>, value_type: &ValueType<V>) -> Option<V> {
+        (value_type.give)(self.live(key)?)
+    }
+
+    /// What memory has of a key that still counts. The same for every type, and compiled once.
+    fn live(&self, key: &KeyRef<'_>) -> Option<Held> {
         self.memory.as_ref()?;
         let entry = self.stack.memory.as_ref()?.get(key)?;
-        if entry.dies <= self.stack.clock.now()
-            || !self.stack.fences.admits(entry.start, key.hash, &self.fence)
-        {
-            return None;
-        }
-        entry.value.downcast_ref::<V>().cloned()
+        let counts = self.stack.fences.admits(entry.start, key.hash, &self.fence)
+            && entry.dies > self.stack.clock.now();
+        counts.then_some(entry.value)
     }
 
     /// Puts a value into memory, unless its load began before a fence. The reader checks again: this only spares a
@@ -197,8 +198,9 @@ impl Bound {
         }
         let life = longest.map_or(*ttl, |longest| longest.min(*ttl));
         let weight = if memory.weighs { (value_type.weigh)(value) } else { size_of::<V>() };
-        let dies = self.stack.clock.now().after(life);
-        memory.insert(key.clone(), Entry::new(value.clone(), start, dies, weight));
+        // A year at most: it does not overflow.
+        let dies = self.stack.clock.now() + life;
+        memory.insert(key.clone(), Entry::new((value_type.hold)(value), start, dies, weight));
     }
 
     /// Asks the lower tiers in order. The value of the first that has one, and how long it may live above.
@@ -408,7 +410,7 @@ impl Bound {
         let fence_off = || {
             self.stack.fences.raise(key.as_ref().hash);
             if let Some(memory) = &self.stack.memory {
-                memory.remove(key.as_ref());
+                memory.remove(&key.as_ref());
             }
         };
         fence_off();

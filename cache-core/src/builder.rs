@@ -37,7 +37,7 @@ impl RuntimeBuilder {
             lower: Vec::new(),
             codecs: Vec::new(),
             default_codec: "postcard".into(),
-            clock: Clock::system(),
+            clock: Clock::System,
             problems: Vec::new(),
         }
     }
@@ -78,7 +78,7 @@ impl RuntimeBuilder {
 
     /// Lets entries in memory age by a clock that a test moves.
     pub fn clock(mut self, clock: &ManualClock) -> Self {
-        self.clock = Clock::Manual(clock.clone());
+        self.clock = Clock::manual(clock);
         self
     }
 

@@ -84,10 +84,10 @@ where
     V: CacheValue,
     A: serde::Serialize + ?Sized,
 {
-    let key = match Arguments::encode(arguments) {
+    let key = match Arguments::encode(arguments, bound.seed) {
         Ok(arguments) => {
-            let key = bound.key(arguments.as_bytes());
-            if let Some(value) = bound.hit(key) {
+            let key = arguments.key(bound.id);
+            if let Some(value) = bound.hit(&key, &terms.value_type) {
                 return Lookup::Hit(R::value(value));
             }
             Some(key.to_owned())
@@ -185,7 +185,7 @@ where
     F: Future<Output = R>,
 {
     // The flight of another may have landed between this call's look and its place in the table.
-    if let Some(value) = bound.peek::<V>(key.as_ref()) {
+    if let Some(value) = bound.peek(&key.as_ref(), &terms.value_type) {
         leader.land(Arc::new(Landed::Value(value.clone())));
         return R::value(value);
     }
@@ -241,7 +241,7 @@ where
         Ok(value) => value,
         Err(outcome) => return outcome,
     };
-    let took = bound.stack.clock.now().since(began);
+    let took = bound.stack.clock.now().saturating_duration_since(began);
     bound.fill(&key, &value, took, &mut lower, &terms.value_type).await;
     R::value(value)
 }

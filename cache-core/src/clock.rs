@@ -4,47 +4,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Nanoseconds since a clock's own beginning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(u64);
-
-impl Moment {
-    /// The moment `life` after this one; a life that does not fit ends with the clock.
-    pub(crate) fn after(self, life: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(life.as_nanos()).unwrap_or(u64::MAX)))
-    }
-
-    /// How long ago `earlier` was; zero when it lies ahead.
-    pub(crate) fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
-    }
-}
-
 /// A monotonic clock: the system's, or one that a test moves by hand.
 #[derive(Clone, Debug)]
 pub(crate) enum Clock {
-    /// The system's monotonic clock, counted from when the runtime was built.
-    System(Instant),
-    /// Stands still until it is moved.
-    Manual(ManualClock),
+    /// The system's.
+    System,
+    /// Stands still until it is moved; counted from a moment of the system's.
+    Manual(Instant, ManualClock),
 }
 
 impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the place that reads the clock")]
-    pub(crate) fn system() -> Self {
-        Self::System(Instant::now())
+    pub(crate) fn manual(clock: &ManualClock) -> Self {
+        Self::Manual(Instant::now(), clock.clone())
     }
 
     /// Read on every hit, never kept by a ticker: a stalled ticker would let entries outlive their time.
     #[inline]
     #[expect(clippy::disallowed_methods, reason = "this is the place that reads the clock")]
-    pub(crate) fn now(&self) -> Moment {
+    pub(crate) fn now(&self) -> Instant {
         match self {
-            Self::System(origin) => {
-                let elapsed = Instant::now().duration_since(*origin);
-                Moment(elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos()))
+            Self::System => Instant::now(),
+            Self::Manual(origin, clock) => {
+                *origin + Duration::from_nanos(clock.0.load(Ordering::SeqCst))
             }
-            Self::Manual(clock) => Moment(clock.0.load(Ordering::SeqCst)),
         }
     }
 }

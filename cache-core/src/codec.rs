@@ -5,12 +5,14 @@ mod shape;
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::builtin::{Encoding, Encodings};
 pub(crate) use self::shape::Shape;
+use crate::entry::Held;
 use crate::error::{Error, ErrorKind};
 
 /// A codec of your own: values to bytes and back.
@@ -85,6 +87,9 @@ pub type CodecError = Box<dyn StdError + Send + Sync>;
 pub struct ValueType<V> {
     pub(crate) records: Option<RecordType<V>>,
     pub(crate) weigh: fn(&V) -> usize,
+    /// Into memory and out of it.
+    pub(crate) hold: fn(&V) -> Held,
+    pub(crate) give: fn(Held) -> Option<V>,
 }
 
 /// The part of a [`ValueType`] that only tiers with records need.
@@ -119,33 +124,51 @@ impl<V> fmt::Debug for ValueType<V> {
     }
 }
 
-impl<V> ValueType<V> {
+impl<V: Clone + Send + Sync + 'static> ValueType<V> {
     /// A type that stays in memory. A value weighs its size on the stack unless [`weigh`](Self::weigh) says more.
     #[must_use]
     pub const fn memory_only() -> Self {
-        Self { records: None, weigh: |_| size_of::<V>() }
+        Self {
+            records: None,
+            weigh: |_| size_of::<V>(),
+            hold: |value| Arc::new(value.clone()),
+            give: |held| held.downcast_ref::<V>().cloned(),
+        }
     }
 
     /// A type that can be written as a record. A value weighs its size on the stack and what serde finds behind it.
     #[must_use]
     pub const fn shared() -> Self
     where
-        V: Serialize + DeserializeOwned + 'static,
+        V: Serialize + DeserializeOwned,
     {
-        Self {
-            records: Some(RecordType {
+        let mut this = Self::memory_only();
+        this.records = Some(RecordType {
                 encode: |encoding, value, out| encoding.encode(value, out),
                 decode: |encoding, bytes| encoding.decode(bytes),
                 shape: Shape::of::<V>,
-            }),
-            weigh: crate::entry::weigh_by_serde,
-        }
+            });
+        this.weigh = crate::entry::weigh_by_serde;
+        this
     }
 
+}
+
+impl<V> ValueType<V> {
     /// The same type, weighed by `weigh` (bytes).
     #[must_use]
     pub const fn weigh(mut self, weigh: fn(&V) -> usize) -> Self {
         self.weigh = weigh;
+        self
+    }
+}
+
+impl<T: Send + Sync + 'static> ValueType<Arc<T>> {
+    /// The same type, its `T` held in memory as it is: no second allocation, one reference count on a hit.
+    #[must_use]
+    pub const fn as_it_is(mut self) -> Self {
+        self.hold = |value| Arc::<T>::clone(value);
+        self.give = |held| held.downcast().ok();
         self
     }
 }

@@ -3,44 +3,36 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::Serialize;
 use serde::ser;
 
-use crate::clock::Moment;
 
-/// Bytes of an entry's own fields and of the reference count before it.
-const OVERHEAD: usize = size_of::<Entry<()>>() + 2 * size_of::<usize>();
+/// Bytes of an entry's own fields and of the reference counts before its value.
+const OVERHEAD: usize = size_of::<Entry>() + 2 * size_of::<usize>();
 
-/// A value in memory. The fields before the value are read on every hit, whatever the type.
-pub(crate) struct Entry<V: ?Sized> {
+/// A value in memory, of any type. A hit clones it out of the engine: the fields before the value are what it needs to
+/// judge, so that one reference count is all it touches.
+#[derive(Clone)]
+pub(crate) struct Entry {
     /// The fence's number when the load of this value began.
     pub(crate) start: u64,
     /// When the value is dead.
-    pub(crate) dies: Moment,
+    pub(crate) dies: Instant,
     /// What it counts against a bound in bytes: key, value and this header.
     pub(crate) weight: u32,
-    pub(crate) value: V,
+    pub(crate) value: Held,
 }
 
-/// An entry as the engines hold it: of any type, in one allocation.
-pub(crate) type AnyEntry = Arc<Entry<dyn Any + Send + Sync>>;
+/// A value behind a shared pointer, its type forgotten. A function that returns `Arc<T>` has the `T` in here itself.
+pub(crate) type Held = Arc<dyn Any + Send + Sync>;
 
-impl<V: Send + Sync + 'static> Entry<V> {
+impl Entry {
     /// `weight` is that of key and value; a value over 4 GiB counts as 4 GiB.
-    pub(crate) fn new(value: V, start: u64, dies: Moment, weight: usize) -> Arc<Self> {
+    pub(crate) fn new(value: Held, start: u64, dies: Instant, weight: usize) -> Self {
         let weight = u32::try_from(weight.saturating_add(OVERHEAD)).unwrap_or(u32::MAX);
-        Arc::new(Self { start, dies, weight, value })
-    }
-}
-
-impl<V: ?Sized> fmt::Debug for Entry<V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry")
-            .field("start", &self.start)
-            .field("dies", &self.dies)
-            .field("weight", &self.weight)
-            .finish_non_exhaustive()
+        Self { start, dies, weight, value }
     }
 }
 
@@ -323,6 +315,6 @@ mod tests {
 
     #[test]
     fn the_header_of_an_entry_is_small() {
-        assert!(OVERHEAD <= 48, "{OVERHEAD}");
+        assert!(OVERHEAD <= 64, "{OVERHEAD}");
     }
 }

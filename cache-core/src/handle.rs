@@ -22,7 +22,8 @@ struct Place {
 
 impl Place {
     fn new<A: serde::Serialize + ?Sized>(bound: &Arc<Bound>, arguments: &A) -> Self {
-        let key = Arguments::encode(arguments).map(|arguments| bound.key(arguments.as_bytes()).to_owned());
+        let key = Arguments::encode(arguments, bound.seed)
+            .map(|arguments| arguments.key(bound.id).to_owned());
         Self { bound: Arc::clone(bound), key }
     }
 
@@ -32,7 +33,7 @@ impl Place {
 
     async fn peek<V: CacheValue>(&self, terms: &Terms<V, Unshared>) -> Option<V> {
         let key = self.key.as_ref().ok()?;
-        if let Some(value) = self.bound.peek(key.as_ref()) {
+        if let Some(value) = self.bound.peek(&key.as_ref(), &terms.value_type) {
             return Some(value);
         }
         let mut lower = self.bound.lower_tiers(key);

@@ -41,25 +41,54 @@ pub(crate) struct FunctionId(pub(crate) u32);
 /// cost one allocation per look-up.
 const INLINE: usize = 120;
 
-/// Encoded arguments, on the stack while they are short.
+/// Encoded arguments, on the stack while they are short, and the hash of what was encoded.
+///
+/// The hash is taken of each value as it is written, while it is in a register: to read the bytes back at once would wait
+/// for the stores before it. It is a chain of folded multiplications, as in foldhash and wyhash; texts go through XXH3.
 pub(crate) struct Arguments {
+    hash: u64,
     len: usize,
     inline: [u8; INLINE],
     spill: Vec<u8>,
 }
 
+/// The fractional digits of pi, as foldhash has them: no structure of its own.
+const MULTIPLIER: u64 = 0x2437_54A3_0870_7344 | 1;
+
+/// All bits of the product of two words.
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ (product >> 64) as u64
+}
+
+/// What the hash of a function's keys begins with. `seed` is the runtime's own, so that nobody outside the process can
+/// choose keys that meet.
+pub(crate) fn function_seed(seed: u64, function: FunctionId) -> u64 {
+    fold(seed ^ u64::from(function.0), MULTIPLIER)
+}
+
 impl Arguments {
-    /// Encodes `arguments`.
+    /// Encodes `arguments`; `seed` is the function's.
     ///
     /// # Errors
     /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) when a `Serialize` implementation refuses its value.
     #[inline]
-    pub(crate) fn encode<A: Serialize + ?Sized>(arguments: &A) -> Result<Self, Error> {
-        let mut bytes = Self { len: 0, inline: [0; INLINE], spill: Vec::new() };
-        arguments.serialize(&mut encode::Encoder::new(&mut bytes)).map_err(|refused| {
-            Error::with_source(crate::ErrorKind::Codec, "make a key of the arguments", refused)
-        })?;
-        Ok(bytes)
+    pub(crate) fn encode<A: Serialize + ?Sized>(arguments: &A, seed: u64) -> Result<Self, Error> {
+        let mut bytes = Self::empty(seed);
+        match arguments.serialize(&mut encode::Encoder::new(&mut bytes)) {
+            Ok(()) => Ok(bytes),
+            Err(refused) => Err(Error::with_source(
+                crate::ErrorKind::Codec,
+                "make a key of the arguments",
+                refused,
+            )),
+        }
+    }
+
+    #[inline]
+    fn empty(seed: u64) -> Self {
+        Self { hash: seed, len: 0, inline: [0; INLINE], spill: Vec::new() }
     }
 
     #[inline]
@@ -67,6 +96,19 @@ impl Arguments {
         if self.spill.is_empty() { &self.inline[..self.len] } else { &self.spill }
     }
 
+    /// The key of `function` with these arguments.
+    #[inline]
+    pub(crate) fn key(&self, function: FunctionId) -> KeyRef<'_> {
+        KeyRef { hash: self.hash, function, arguments: self.as_bytes() }
+    }
+
+    /// A word into the hash. `tag` tells words of different kinds apart.
+    #[inline]
+    fn mix(&mut self, tag: u8, word: u64) {
+        self.hash = fold(self.hash ^ word, MULTIPLIER ^ (u64::from(tag) << 40));
+    }
+
+    /// Appends without touching the hash.
     #[inline]
     fn push(&mut self, bytes: &[u8]) {
         let end = self.len + bytes.len();
@@ -86,6 +128,43 @@ impl Arguments {
         }
         self.spill.extend_from_slice(bytes);
     }
+
+    /// A lone tag.
+    #[inline]
+    fn tag(&mut self, tag: u8) {
+        self.mix(tag, 0);
+        self.push(&[tag]);
+    }
+
+    /// A tag and a number of up to eight bytes.
+    #[inline]
+    fn number<const N: usize>(&mut self, tag: u8, bytes: [u8; N]) {
+        let mut word = [0; 8];
+        word[..N].copy_from_slice(&bytes);
+        self.mix(tag, u64::from_le_bytes(word));
+        self.push(&[tag]);
+        self.push(&bytes);
+    }
+
+    /// A number of sixteen bytes, behind its tag.
+    fn wide(&mut self, bytes: [u8; 16]) {
+        self.encoded(&bytes);
+    }
+
+    /// Bytes that were encoded apart.
+    fn encoded(&mut self, bytes: &[u8]) {
+        self.hash = xxh3_64_with_seed(bytes, self.hash);
+        self.push(bytes);
+    }
+
+    /// Bytes behind their length.
+    #[inline]
+    fn text(&mut self, text: &[u8]) {
+        self.mix(0, text.len() as u64);
+        self.hash = xxh3_64_with_seed(text, self.hash);
+        self.push(&(text.len() as u64).to_le_bytes()[..4]);
+        self.push(text);
+    }
 }
 
 /// A key to look up with: borrowed, its hash computed once.
@@ -96,15 +175,7 @@ pub(crate) struct KeyRef<'a> {
     pub(crate) arguments: &'a [u8],
 }
 
-impl<'a> KeyRef<'a> {
-    /// `seed` is the runtime's own, so that nobody outside can choose keys that meet in a hash.
-    #[inline]
-    pub(crate) fn new(seed: u64, function: FunctionId, arguments: &'a [u8]) -> Self {
-        // An odd multiplier spreads the small function numbers over the seed's bits.
-        let seed = seed ^ u64::from(function.0).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        Self { hash: xxh3_64_with_seed(arguments, seed), function, arguments }
-    }
-
+impl KeyRef<'_> {
     pub(crate) fn to_owned(self) -> Key {
         Key { hash: self.hash, function: self.function, arguments: self.arguments.into() }
     }

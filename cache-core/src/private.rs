@@ -269,15 +269,41 @@ impl<V> Plain<V> for Probe<V> {
     }
 }
 
+/// Values that are shared pointers already.
+pub trait HeldAsItIs<V> {
+    /// The value's type, held so.
+    fn held(&self, value_type: ValueType<V>) -> ValueType<V>;
+}
+
+impl<T: Send + Sync + 'static> HeldAsItIs<Arc<T>> for &Probe<Arc<T>> {
+    #[inline]
+    fn held(&self, value_type: ValueType<Arc<T>>) -> ValueType<Arc<T>> {
+        value_type.as_it_is()
+    }
+}
+
+/// Values that memory puts behind a pointer of its own.
+pub trait HeldBehindPointer<V> {
+    /// The value's type, held so.
+    fn held(&self, value_type: ValueType<V>) -> ValueType<V>;
+}
+
+impl<V> HeldBehindPointer<V> for Probe<V> {
+    #[inline]
+    fn held(&self, value_type: ValueType<V>) -> ValueType<V> {
+        value_type
+    }
+}
+
 /// The type of a value that stays in memory.
 #[inline]
-pub const fn memory_only<V>(_kind: PhantomData<V>) -> ValueType<V> {
+pub const fn memory_only<V: CacheValue>(_kind: PhantomData<V>) -> ValueType<V> {
     ValueType::memory_only()
 }
 
 /// The type of a value that may go to every tier; the error stands at the return type.
 #[inline]
-pub const fn shared<V: SharedValue>(_kind: PhantomData<V>) -> ValueType<V> {
+pub const fn shared<V: CacheValue + SharedValue>(_kind: PhantomData<V>) -> ValueType<V> {
     ValueType::shared()
 }
 
@@ -299,12 +325,13 @@ macro_rules! __returns {
     (@ $value_type:ident $returned:ty) => {{
         #[allow(unused_imports)]
         use $crate::private::{
-            ClonedErrors as _, DescribedErrors as _, NestedKind as _, OtherErrors as _, Plain as _, PlainKind as _,
+            ClonedErrors as _, DescribedErrors as _, HeldAsItIs as _, HeldBehindPointer as _, NestedKind as _, OtherErrors as _, Plain as _, PlainKind as _,
             Walked as _, Weighed as _, WrappedKind as _,
         };
         let kind = $crate::private::value((&&&$crate::private::Probe::<$returned>::new()).kind());
         let value_type = $crate::private::$value_type(kind);
         let value_type = (&&&$crate::private::Probe::of(kind)).weighed(value_type);
+        let value_type = (&&$crate::private::Probe::of(kind)).held(value_type);
         let share = (&&&$crate::private::Probe::<$returned>::new()).share();
         $crate::private::Returns::new(kind, value_type, share)
     }};

@@ -58,7 +58,7 @@ impl CacheRuntime {
 
     fn memory_alone() -> Self {
         let memory = Memory::default().build().ok();
-        Self::new(Stack::new(memory, Vec::new(), Clock::system(), Encodings::builtin(), Encoding::Postcard))
+        Self::new(Stack::new(memory, Vec::new(), Clock::System, Encodings::builtin(), Encoding::Postcard))
     }
 
     pub(crate) fn install(self) -> Result<Self, Error> {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::*;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Plain {
     id: u64,
     name: String,
@@ -121,21 +121,21 @@ fn a_type_that_cannot_be_traced_is_known_by_its_name() {
     assert_ne!(Shape::of::<Untagged>(), Shape::of::<Vec<Untagged>>());
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Skips {
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<u8>,
     rest: u32,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Flattens {
     #[serde(flatten)]
     rest: BTreeMap<String, u8>,
 }
 
 #[track_caller]
-fn round_trip<V: Serialize + DeserializeOwned + 'static>(encoding: &Encoding, value: &V) -> Result<(), String> {
+fn round_trip<V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static>(encoding: &Encoding, value: &V) -> Result<(), String> {
     let records = ValueType::<V>::shared().records.unwrap();
     let mut payload = Vec::new();
     (records.encode)(encoding, value, &mut payload).map_err(|error| error.to_string())?;
@@ -191,9 +191,9 @@ impl Codec for Mine {
 #[test]
 fn a_codec_of_ones_own_is_found_by_name() {
     let mut encodings = Encodings::builtin();
-    assert!(encodings.add(std::sync::Arc::new(Mine(1))).is_err());
-    encodings.add(std::sync::Arc::new(Mine(200))).unwrap();
-    assert!(encodings.add(std::sync::Arc::new(Mine(200))).is_err());
+    assert!(encodings.add(Arc::new(Mine(1))).is_err());
+    encodings.add(Arc::new(Mine(200))).unwrap();
+    assert!(encodings.add(Arc::new(Mine(200))).is_err());
     let mine = encodings.find("mine").unwrap();
     round_trip(&mine, &Plain { id: 1, name: "a".into() }).unwrap();
     let unknown = encodings.find("yours").unwrap_err().to_string();

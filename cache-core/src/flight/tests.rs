@@ -2,10 +2,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 
 use super::*;
-use crate::key::{FunctionId, KeyRef};
+use crate::key::{Arguments, FunctionId};
 
 fn key(name: &str) -> Key {
-    KeyRef::new(0, FunctionId(0), name.as_bytes()).to_owned()
+    Arguments::encode(&(name,), 0).unwrap().key(FunctionId(0)).to_owned()
 }
 
 struct Table {

@@ -51,21 +51,9 @@ impl<'a> Encoder<'a> {
     }
 
     #[inline]
-    fn tagged<const N: usize>(&mut self, tag: u8, bytes: [u8; N]) {
-        self.out.push(&[tag]);
-        self.out.push(&bytes);
-    }
-
-    #[inline]
-    fn text(&mut self, text: &[u8]) {
-        self.out.push(&(text.len() as u64).to_le_bytes()[..4]);
-        self.out.push(text);
-    }
-
-    #[inline]
     fn variant(&mut self, name: &str) {
-        self.out.push(&[tag::VARIANT]);
-        self.text(name.as_bytes());
+        self.out.tag(tag::VARIANT);
+        self.out.text(name.as_bytes());
     }
 }
 
@@ -92,7 +80,7 @@ macro_rules! numbers {
         $(
             #[inline]
             fn $method(self, value: $number) -> Result<(), Refused> {
-                self.tagged(tag::$tag, value.to_le_bytes());
+                self.out.number(tag::$tag, value.to_le_bytes());
                 Ok(())
             }
         )*
@@ -115,14 +103,24 @@ impl<'e, 'a> ser::Serializer for &'e mut Encoder<'a> {
         serialize_i16: i16 => I16;
         serialize_i32: i32 => I32;
         serialize_i64: i64 => I64;
-        serialize_i128: i128 => I128;
         serialize_u8: u8 => U8;
         serialize_u16: u16 => U16;
         serialize_u32: u32 => U32;
         serialize_u64: u64 => U64;
-        serialize_u128: u128 => U128;
         serialize_f32: f32 => F32;
         serialize_f64: f64 => F64;
+    }
+
+    fn serialize_i128(self, value: i128) -> Result<(), Refused> {
+        self.out.tag(tag::I128);
+        self.out.wide(value.to_le_bytes());
+        Ok(())
+    }
+
+    fn serialize_u128(self, value: u128) -> Result<(), Refused> {
+        self.out.tag(tag::U128);
+        self.out.wide(value.to_le_bytes());
+        Ok(())
     }
 
     /// The compact form of addresses, UUIDs and the like: it is read on every hit.
@@ -131,40 +129,40 @@ impl<'e, 'a> ser::Serializer for &'e mut Encoder<'a> {
     }
 
     fn serialize_bool(self, value: bool) -> Result<(), Refused> {
-        self.out.push(&[if value { tag::TRUE } else { tag::FALSE }]);
+        self.out.tag(if value { tag::TRUE } else { tag::FALSE });
         Ok(())
     }
 
     fn serialize_char(self, value: char) -> Result<(), Refused> {
-        self.tagged(tag::CHAR, u32::from(value).to_le_bytes());
+        self.out.number(tag::CHAR, u32::from(value).to_le_bytes());
         Ok(())
     }
 
     #[inline]
     fn serialize_str(self, value: &str) -> Result<(), Refused> {
-        self.out.push(&[tag::STR]);
-        self.text(value.as_bytes());
+        self.out.tag(tag::STR);
+        self.out.text(value.as_bytes());
         Ok(())
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Refused> {
-        self.out.push(&[tag::BYTES]);
-        self.text(value);
+        self.out.tag(tag::BYTES);
+        self.out.text(value);
         Ok(())
     }
 
     fn serialize_none(self) -> Result<(), Refused> {
-        self.out.push(&[tag::NONE]);
+        self.out.tag(tag::NONE);
         Ok(())
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Refused> {
-        self.out.push(&[tag::SOME]);
+        self.out.tag(tag::SOME);
         value.serialize(self)
     }
 
     fn serialize_unit(self) -> Result<(), Refused> {
-        self.out.push(&[tag::UNIT]);
+        self.out.tag(tag::UNIT);
         Ok(())
     }
 
@@ -203,7 +201,7 @@ impl<'e, 'a> ser::Serializer for &'e mut Encoder<'a> {
 
     #[inline]
     fn serialize_seq(self, _len: Option<usize>) -> Result<Self, Refused> {
-        self.out.push(&[tag::SEQUENCE]);
+        self.out.tag(tag::SEQUENCE);
         Ok(self)
     }
 
@@ -232,7 +230,7 @@ impl<'e, 'a> ser::Serializer for &'e mut Encoder<'a> {
     }
 
     fn serialize_struct(self, _name: &'static str, _len: usize) -> Result<Self, Refused> {
-        self.out.push(&[tag::STRUCT]);
+        self.out.tag(tag::STRUCT);
         Ok(self)
     }
 
@@ -262,7 +260,7 @@ macro_rules! sequences {
 
                 #[inline]
                 fn end(self) -> Result<(), Refused> {
-                    self.out.push(&[tag::END]);
+                    self.out.tag(tag::END);
                     Ok(())
                 }
             }
@@ -290,13 +288,13 @@ macro_rules! structs {
                     name: &'static str,
                     value: &T,
                 ) -> Result<(), Refused> {
-                    self.out.push(&[tag::STR]);
-                    self.text(name.as_bytes());
+                    self.out.tag(tag::STR);
+                    self.out.text(name.as_bytes());
                     value.serialize(&mut **self)
                 }
 
                 fn end(self) -> Result<(), Refused> {
-                    self.out.push(&[tag::END]);
+                    self.out.tag(tag::END);
                     Ok(())
                 }
             }
@@ -313,7 +311,7 @@ pub(super) struct SortedMap<'e, 'a> {
 }
 
 fn encode_apart<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Refused> {
-    let mut apart = Arguments { len: 0, inline: [0; super::INLINE], spill: Vec::new() };
+    let mut apart = Arguments::empty(0);
     value.serialize(&mut Encoder::new(&mut apart))?;
     Ok(apart.as_bytes().to_vec())
 }
@@ -336,12 +334,12 @@ impl ser::SerializeMap for SortedMap<'_, '_> {
 
     fn end(mut self) -> Result<(), Refused> {
         self.entries.sort_unstable();
-        self.encoder.out.push(&[tag::MAP]);
+        self.encoder.out.tag(tag::MAP);
         for (key, value) in &self.entries {
             self.encoder.out.push(key);
             self.encoder.out.push(value);
         }
-        self.encoder.out.push(&[tag::END]);
+        self.encoder.out.tag(tag::END);
         Ok(())
     }
 }

@@ -9,20 +9,20 @@ mod quick_cache;
 
 use std::fmt;
 
-use crate::entry::AnyEntry;
+use crate::entry::Entry;
 use crate::error::Error;
 use crate::key::{Key, KeyRef};
 
 /// Stores entries under keys and evicts some when a bound is reached.
-trait MemoryEngine: Send + Sync {
+trait MemoryEngine {
     /// The entry of a key, whatever its age.
-    fn get(&self, key: KeyRef<'_>) -> Option<AnyEntry>;
+    fn get(&self, key: &KeyRef<'_>) -> Option<Entry>;
 
     /// Stores an entry, in place of another under the same key.
-    fn insert(&self, key: Key, entry: AnyEntry);
+    fn insert(&self, key: Key, entry: Entry);
 
     /// Removes an entry. May take effect late.
-    fn remove(&self, key: KeyRef<'_>);
+    fn remove(&self, key: &KeyRef<'_>);
 
     /// How many entries there are, about.
     fn len(&self) -> u64;
@@ -118,38 +118,57 @@ impl Memory {
                 "build the memory tier: its capacity is zero, so nothing would be kept",
             ));
         }
-        let engine: Box<dyn MemoryEngine> = match self.engine {
-            Engine::Moka => Box::new(moka::Moka::new(self.bound)),
+        let engine = match self.engine {
+            Engine::Moka => Running::Moka(moka::Moka::new(self.bound)),
             #[cfg(feature = "quick_cache")]
-            Engine::QuickCache => Box::new(quick_cache::QuickCache::new(self.bound)),
+            Engine::QuickCache => Running::QuickCache(quick_cache::QuickCache::new(self.bound)),
         };
         Ok(MemoryTier { engine, weighs: matches!(self.bound, Bound::Bytes(_)) })
     }
 }
 
+/// The engine of a memory tier. Not a trait object: a look-up is compiled into its caller, so that an entry's fields stay in
+/// registers.
+enum Running {
+    Moka(moka::Moka),
+    #[cfg(feature = "quick_cache")]
+    QuickCache(quick_cache::QuickCache),
+}
+
+/// Calls a method of whichever engine runs.
+macro_rules! with_engine {
+    ($running:expr, $engine:ident => $call:expr) => {
+        match $running {
+            Running::Moka($engine) => $call,
+            #[cfg(feature = "quick_cache")]
+            Running::QuickCache($engine) => $call,
+        }
+    };
+}
+
 /// The memory tier of a runtime.
 pub(crate) struct MemoryTier {
-    engine: Box<dyn MemoryEngine>,
+    engine: Running,
     /// Whether the weight of an entry matters: weighing walks through the value.
     pub(crate) weighs: bool,
 }
 
 impl MemoryTier {
     #[inline]
-    pub(crate) fn get(&self, key: KeyRef<'_>) -> Option<AnyEntry> {
-        self.engine.get(key)
+    pub(crate) fn get(&self, key: &KeyRef<'_>) -> Option<Entry> {
+        with_engine!(&self.engine, engine => engine.get(key))
     }
 
-    pub(crate) fn insert(&self, key: Key, entry: AnyEntry) {
-        self.engine.insert(key, entry);
+    pub(crate) fn insert(&self, key: Key, entry: Entry) {
+        with_engine!(&self.engine, engine => engine.insert(key, entry));
     }
 
-    pub(crate) fn remove(&self, key: KeyRef<'_>) {
-        self.engine.remove(key);
+    pub(crate) fn remove(&self, key: &KeyRef<'_>) {
+        with_engine!(&self.engine, engine => engine.remove(key));
     }
 
     pub(crate) fn len(&self) -> u64 {
-        self.engine.len()
+        with_engine!(&self.engine, engine => engine.len())
     }
 }
 
@@ -160,7 +179,7 @@ impl fmt::Debug for MemoryTier {
 }
 
 /// What an entry counts against the bound.
-fn weight(key: &Key, entry: &AnyEntry) -> u32 {
+fn weight(key: &Key, entry: &Entry) -> u32 {
     u32::try_from(key.size() + size_of::<Key>()).unwrap_or(u32::MAX).saturating_add(entry.weight)
 }
 

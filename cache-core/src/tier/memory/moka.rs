@@ -3,12 +3,12 @@
 use moka::sync::Cache;
 
 use super::{Bound, MemoryEngine, weight};
-use crate::entry::AnyEntry;
+use crate::entry::Entry;
 use crate::key::{CarriedHash, Key, KeyRef};
 
 /// Without moka's own expiry: it would read another clock and knows nothing of fences.
 pub(super) struct Moka {
-    cache: Cache<Key, AnyEntry, CarriedHash>,
+    cache: Cache<Key, Entry, CarriedHash>,
 }
 
 impl Moka {
@@ -24,16 +24,16 @@ impl Moka {
 
 impl MemoryEngine for Moka {
     #[inline]
-    fn get(&self, key: KeyRef<'_>) -> Option<AnyEntry> {
-        self.cache.get(&key)
+    fn get(&self, key: &KeyRef<'_>) -> Option<Entry> {
+        self.cache.get(key)
     }
 
-    fn insert(&self, key: Key, entry: AnyEntry) {
+    fn insert(&self, key: Key, entry: Entry) {
         self.cache.insert(key, entry);
     }
 
-    fn remove(&self, key: KeyRef<'_>) {
-        self.cache.invalidate(&key);
+    fn remove(&self, key: &KeyRef<'_>) {
+        self.cache.invalidate(key);
     }
 
     fn len(&self) -> u64 {

@@ -4,14 +4,14 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 
 use super::{Bound, MemoryEngine, weight};
-use crate::entry::AnyEntry;
+use crate::entry::Entry;
 use crate::key::{CarriedHash, Key, KeyRef};
 
 /// Entries a bound in bytes is taken for when the tables are laid out; a guess costs a few reallocations.
 const GUESSED_ENTRY: u64 = 1024;
 
 pub(super) struct QuickCache {
-    cache: Cache<Key, AnyEntry, Scale, CarriedHash>,
+    cache: Cache<Key, Entry, Scale, CarriedHash>,
 }
 
 /// One per entry, or what the entry says.
@@ -20,8 +20,8 @@ struct Scale {
     weighs: bool,
 }
 
-impl Weighter<Key, AnyEntry> for Scale {
-    fn weight(&self, key: &Key, entry: &AnyEntry) -> u64 {
+impl Weighter<Key, Entry> for Scale {
+    fn weight(&self, key: &Key, entry: &Entry) -> u64 {
         if self.weighs { u64::from(weight(key, entry)) } else { 1 }
     }
 }
@@ -58,16 +58,16 @@ impl QuickCache {
 
 impl MemoryEngine for QuickCache {
     #[inline]
-    fn get(&self, key: KeyRef<'_>) -> Option<AnyEntry> {
-        self.cache.get(&key)
+    fn get(&self, key: &KeyRef<'_>) -> Option<Entry> {
+        self.cache.get(key)
     }
 
-    fn insert(&self, key: Key, entry: AnyEntry) {
+    fn insert(&self, key: Key, entry: Entry) {
         self.cache.insert(key, entry);
     }
 
-    fn remove(&self, key: KeyRef<'_>) {
-        self.cache.remove(&key);
+    fn remove(&self, key: &KeyRef<'_>) {
+        self.cache.remove(key);
     }
 
     fn len(&self) -> u64 {
