@@ -127,7 +127,7 @@ impl RuntimeBuilder {
         };
         let mut lower = Vec::new();
         for (level, tier) in self.lower {
-            match tier.build(&TierContext { level }) {
+            match tier.build(&TierContext::new(level)) {
                 Ok(tier) => lower.push((level, tier)),
                 Err(error) => note(error),
             }

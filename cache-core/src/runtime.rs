@@ -15,6 +15,7 @@ use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::site::{Site, SiteKey};
 use crate::stats::Stats;
+use crate::tier::TierStatus;
 use crate::tier::memory::Memory;
 use crate::tier::stack::Stack;
 
@@ -145,6 +146,15 @@ impl CacheRuntime {
         let mut functions: Vec<_> = bound.values().map(|bound| bound.stats()).collect();
         functions.sort_by(|a, b| a.name.cmp(&b.name));
         Stats { functions }
+    }
+
+    /// The tiers below memory, in look-up order.
+    #[must_use]
+    pub fn tiers(&self) -> Vec<TierStatus> {
+        let lower = self.0.stack.lower.iter();
+        lower
+            .map(|(level, tier)| TierStatus { level: *level, kind: tier.kind(), breaker: tier.breaker() })
+            .collect()
     }
 
     /// Entries in memory now, of all functions, about: entries whose time is over count until they are evicted.

@@ -40,6 +40,9 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// The time in milliseconds by the clock that all users of this store share. Times of records are of this clock.
     fn now(&self) -> u64;
 
+    /// Whether callers are sent to it.
+    fn breaker(&self) -> Breaker;
+
     /// Begins to serve: connects, starts what runs beside it. Called once, in an async runtime.
     ///
     /// # Errors
@@ -185,12 +188,44 @@ pub enum Target<'a> {
     Function(&'a FunctionKey),
 }
 
+/// Whether operations on a tier are attempted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Breaker {
+    /// They are.
+    Closed,
+    /// They fail at once: the tier is out of order.
+    Open,
+    /// They fail at once, and a probe is under way.
+    HalfOpen,
+}
+
+/// A lower tier of a runtime, now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TierStatus {
+    /// Its place.
+    pub level: Level,
+    /// What it is: `redis`.
+    pub kind: &'static str,
+    /// Whether it is in service.
+    pub breaker: Breaker,
+}
+
 /// What a builder of tiers is told about the runtime.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TierContext {
     /// The level the tier will have.
     pub level: Level,
+}
+
+impl TierContext {
+    /// What there is to tell.
+    #[must_use]
+    pub fn new(level: Level) -> Self {
+        Self { level }
+    }
 }
 
 /// Something that a tier can be built of, such as `Redis::new("redis://…")`.

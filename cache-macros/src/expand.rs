@@ -7,16 +7,17 @@
 //!
 //! // Output
 //! pub async fn get_user(id: u64) -> Result<User, DbError> {
-//!     match start(get_user::__at(), returns!(..), &(argument(&id),)) {
-//!         Lookup::Hit(result) => result,
-//!         Lookup::Miss(miss) => miss.load(move || get_user::__body(id)).await,
-//!     }
+//!     let miss = match start(At::new(get_user::__site()), returns!(..), &(argument(&id),)) {
+//!         Lookup::Hit(result) => return result,
+//!         Lookup::Miss(miss) => miss,
+//!     };
+//!     miss.load(move || get_user::__body(id)).await
 //! }
 //! pub struct get_user { .. }
 //! impl get_user {
 //!     pub fn entry(id: u64) -> Call<..> { call(handle(..), get_user::__body(id)) }
 //!     pub fn invalidate_all() -> impl Future<..> { .. }
-//!     fn __at() -> At { static SITE: Site = ..; .. }
+//!     fn __site() -> &'static Site { static SITE: Site = ..; &SITE }
 //!     async fn __body(id: u64) -> Result<User, DbError> { body }
 //! }
 //! ```
@@ -111,12 +112,11 @@ fn outer(model: &Model<'_>, beside: &Beside) -> TokenStream {
     quote! {
         #(#attrs)*
         #vis #sig {
-            match #start {
-                #private::Lookup::Hit(result) => result,
-                #private::Lookup::Miss(miss) => {
-                    miss.load(move || #owner::#body #turbofish(#passed)).await
-                }
-            }
+            let miss = match #start {
+                #private::Lookup::Hit(result) => return result,
+                #private::Lookup::Miss(miss) => miss,
+            };
+            miss.load(move || #owner::#body #turbofish(#passed)).await
         }
     }
 }
@@ -223,23 +223,22 @@ fn in_trait_impl(model: &Model<'_>) -> TokenStream {
         #(#attrs)*
         #vis #sig {
             #declaration
-            match #start {
-                #private::Lookup::Hit(result) => result,
-                #private::Lookup::Miss(miss) => {
-                    miss.load(move || async move {
-                        // Ties the type of the block to the signature, so that errors stand in the body.
-                        #[allow(unreachable_code, clippy::all)]
-                        if false {
-                            let returned: #returned = loop {};
-                            return returned;
-                        }
-                        #(#patterns)*
-                        #(#mutable)*
-                        #body
-                    })
-                    .await
+            let miss = match #start {
+                #private::Lookup::Hit(result) => return result,
+                #private::Lookup::Miss(miss) => miss,
+            };
+            miss.load(move || async move {
+                // Ties the type of the block to the signature, so that errors stand in the body.
+                #[allow(unreachable_code, clippy::all)]
+                if false {
+                    let returned: #returned = loop {};
+                    return returned;
                 }
-            }
+                #(#patterns)*
+                #(#mutable)*
+                #body
+            })
+            .await
         }
     }
 }
@@ -259,10 +258,11 @@ fn in_boxed_trait_impl(model: &Model<'_>) -> TokenStream {
         #vis #sig {
             #declaration
             ::std::boxed::Box::pin(async move {
-                match #start {
-                    #private::Lookup::Hit(result) => result,
-                    #private::Lookup::Miss(miss) => miss.load(move || #body).await,
-                }
+                let miss = match #start {
+                    #private::Lookup::Hit(result) => return result,
+                    #private::Lookup::Miss(miss) => miss,
+                };
+                miss.load(move || #body).await
             })
         }
     }

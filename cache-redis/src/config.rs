@@ -1,0 +1,221 @@
+//! Settings of the tier.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_core::tier::{Tier, TierBuilder, TierContext};
+use cache_core::{Error, ErrorKind};
+use redis::io::tcp::TcpSettings;
+use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
+
+use crate::tier::RedisTier;
+
+/// A Redis or Valkey server as a shared tier.
+#[derive(Clone)]
+pub struct Redis {
+    url: String,
+    pub(crate) settings: Settings,
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "read where the feature `tls` is on"))]
+    root_certificate: Option<Vec<u8>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) namespace: String,
+    pub(crate) time_limit: Duration,
+    pub(crate) connect_limit: Duration,
+    pub(crate) breaker_threshold: u32,
+    pub(crate) max_record_bytes: usize,
+    pub(crate) required: bool,
+}
+
+impl fmt::Debug for Redis {
+    /// Without the URL's password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis")
+            .field("url", &redacted(&self.url))
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Redis {
+    /// The server at `url`: `redis://[user][:password@]host[:port][/database]`, `rediss://…` for TLS (feature `tls`),
+    /// `redis+unix:///path?db=…` for a socket.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            settings: Settings {
+                namespace: "cache".into(),
+                // A healthy server answers within a millisecond; a quarter of a second is more than its pauses for a
+                // fork or a slow command, and less than what a user notices.
+                time_limit: Duration::from_millis(250),
+                // A handshake is a few round trips, with TLS some more; nobody waits for it but `install`.
+                connect_limit: Duration::from_secs(1),
+                // One lost answer is a hiccup; five in a row, with no answer between, are not.
+                breaker_threshold: 5,
+                // A larger one takes a Gbit link for some 8 ms and the server for about as long.
+                max_record_bytes: 1 << 20,
+                required: false,
+            },
+            root_certificate: None,
+        }
+    }
+
+    /// What all keys begin with; instances that share values share it. Default: `cache`.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.settings.namespace = namespace.into();
+        self
+    }
+
+    /// What a call may spend on the server in all, beside its body. Default: 250 ms.
+    #[must_use]
+    pub fn time_limit(mut self, time_limit: Duration) -> Self {
+        self.settings.time_limit = time_limit;
+        self
+    }
+
+    /// How long an attempt to connect may take. Calls never wait for it. Default: 1 s.
+    #[must_use]
+    pub fn connect_limit(mut self, connect_limit: Duration) -> Self {
+        self.settings.connect_limit = connect_limit;
+        self
+    }
+
+    /// After how many operations in a row without an answer the breaker opens. Default: 5.
+    #[must_use]
+    pub fn breaker_threshold(mut self, breaker_threshold: u32) -> Self {
+        self.settings.breaker_threshold = breaker_threshold;
+        self
+    }
+
+    /// Largest record that is sent. Default: 1 MiB.
+    #[must_use]
+    pub fn max_record_bytes(mut self, max_record_bytes: usize) -> Self {
+        self.settings.max_record_bytes = max_record_bytes;
+        self
+    }
+
+    /// Lets `install` fail when the server cannot be reached or used. Default: a warning, and service without it until it
+    /// is there.
+    #[must_use]
+    pub fn required(mut self) -> Self {
+        self.settings.required = true;
+        self
+    }
+
+    /// The certificate that signed the server's, as PEM, in place of those the system trusts.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.root_certificate = Some(pem.into());
+        self
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let Settings { namespace, time_limit, connect_limit, breaker_threshold, max_record_bytes, required: _ } =
+            &self.settings;
+        let wrong = |what: &str| Err(Error::new(ErrorKind::Configuration, format!("use {what}")));
+        if namespace.is_empty() || !namespace.chars().all(|c| c.is_alphanumeric() || "_-./:".contains(c)) {
+            return wrong(&format!(
+                "`{namespace}` as the namespace of Redis: it is made of letters, digits, `_`, `-`, `.`, `/` and `:`"
+            ));
+        }
+        if time_limit.is_zero() || connect_limit.is_zero() {
+            return wrong("a time limit of zero for Redis: nothing would ever be answered in time");
+        }
+        if *breaker_threshold == 0 {
+            return wrong("a breaker threshold of zero for Redis: the breaker would never close");
+        }
+        if *max_record_bytes == 0 || *max_record_bytes > 512 << 20 {
+            return wrong("a record limit for Redis that is not between 1 byte and 512 MiB, which is the server's own");
+        }
+        Ok(())
+    }
+
+    fn client(&self) -> Result<Client, Error> {
+        let cannot = |source: redis::RedisError| {
+            let what = if self.url.starts_with("rediss:") && cfg!(not(feature = "tls")) {
+                "; `rediss://` needs the feature `tls`"
+            } else {
+                ""
+            };
+            Error::with_source(
+                ErrorKind::Configuration,
+                format!("use `{}` as the URL of Redis{what}", redacted(&self.url)),
+                source,
+            )
+        };
+        let info: ConnectionInfo = self.url.as_str().into_connection_info().map_err(cannot)?;
+        // RESP3, since a connection is to carry pushed messages beside answers.
+        let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        // No delay: small requests go out at once.
+        let info = info.set_redis_settings(redis).set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        #[cfg(feature = "tls")]
+        if let Some(pem) = &self.root_certificate {
+            let certificates =
+                redis::TlsCertificates { client_tls: None, root_cert: Some(pem.clone()) };
+            return Client::build_with_tls(info, certificates).map_err(cannot);
+        }
+        Client::open(info).map_err(cannot)
+    }
+}
+
+impl TierBuilder for Redis {
+    fn build(self: Box<Self>, _context: &TierContext) -> Result<Arc<dyn Tier>, Error> {
+        self.check()?;
+        let client = self.client()?;
+        Ok(Arc::new(RedisTier::new(client, self.settings)))
+    }
+}
+
+/// The URL without what stands between the scheme and the last `@`.
+fn redacted(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => {
+            format!("{}***{}", &url[..scheme + 3], &url[at..])
+        }
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn wrong(redis: Redis, expected: &str) {
+        let error = Box::new(redis).build(&context()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{expected:?} is not in {error:?}");
+    }
+
+    fn context() -> TierContext {
+        TierContext::new(cache_core::Level::L2)
+    }
+
+    #[test]
+    fn wrong_settings_are_errors_that_say_what() {
+        let redis = || Redis::new("redis://127.0.0.1:1");
+        assert!(Box::new(redis()).build(&context()).is_ok());
+        wrong(Redis::new("http://127.0.0.1"), "`http://127.0.0.1`");
+        wrong(Redis::new("127.0.0.1:6379:x"), "URL of Redis");
+        wrong(redis().namespace(""), "namespace");
+        wrong(redis().namespace("a{b}"), "`a{b}`");
+        wrong(redis().time_limit(Duration::ZERO), "time limit of zero");
+        wrong(redis().breaker_threshold(0), "breaker threshold of zero");
+        wrong(redis().max_record_bytes(0), "record limit");
+        #[cfg(not(feature = "tls"))]
+        wrong(Redis::new("rediss://127.0.0.1"), "feature `tls`");
+    }
+
+    #[test]
+    fn a_password_is_in_no_text() {
+        let redis = Redis::new("redis://user:s3cr@t@host:1/x/y");
+        assert!(!format!("{redis:?}").contains("s3cr"));
+        let error = Box::new(redis).build(&context()).unwrap_err();
+        assert!(!format!("{error:?}").contains("s3cr"), "{error:?}");
+    }
+}

@@ -1,0 +1,160 @@
+//! A cache that is broken, slow or full of rubbish costs a call at most the time limit, and never its result.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use multi_tier_cached::tier::Breaker;
+use multi_tier_cached::{CacheRuntime, Level, Redis, TierStats, multi_tier_cached};
+use tokio::time::Instant;
+
+use crate::support::server::Server;
+use crate::support::{build, two_tiers, until};
+
+const LIMIT: Duration = Duration::from_millis(100);
+/// What a loaded machine may add to a timer.
+const SLACK: Duration = Duration::from_millis(150);
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+#[multi_tier_cached(ttl = "1h")]
+async fn double(n: u64) -> u64 {
+    2 * n
+}
+
+fn breaker(runtime: &CacheRuntime) -> Breaker {
+    runtime.tiers()[0].breaker
+}
+
+/// Calls of new keys; every one is right, and none takes longer than the limit.
+async fn traffic(runtime: &CacheRuntime, calls: u64) -> Duration {
+    let mut slowest = Duration::ZERO;
+    CacheRuntime::scope(runtime.clone(), async {
+        for _ in 0..calls {
+            let n = NEXT.fetch_add(1, Ordering::SeqCst);
+            let began = Instant::now();
+            assert_eq!(double(n).await, 2 * n);
+            slowest = slowest.max(began.elapsed());
+        }
+    })
+    .await;
+    assert!(slowest < LIMIT + SLACK, "a call took {slowest:?}");
+    slowest
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_redis_fails_no_call_and_is_used_again_when_it_is_back() {
+    let mut server = Server::start();
+    let runtime = build(Redis::new(server.url()).time_limit(LIMIT)).await;
+    traffic(&runtime, 20).await;
+    assert_eq!((breaker(&runtime), server.records().len()), (Breaker::Closed, 20));
+    let during = tokio::spawn({
+        let runtime = runtime.clone();
+        async move {
+            for _ in 0..20 {
+                traffic(&runtime, 5).await;
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    server.kill();
+    during.await.unwrap();
+    traffic(&runtime, 20).await;
+    until("the breaker opens", || breaker(&runtime) != Breaker::Closed).await;
+    server.restart();
+    until("the breaker closes", || breaker(&runtime) == Breaker::Closed).await;
+    traffic(&runtime, 20).await;
+    assert_eq!(server.records().len(), 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_redis_delays_calls_by_the_limit_until_the_breaker_opens() {
+    let server = Server::start();
+    let redis = Redis::new(server.url()).time_limit(LIMIT).connect_limit(LIMIT).breaker_threshold(3);
+    let runtime = build(redis).await;
+    traffic(&runtime, 5).await;
+    server.freeze();
+    let slowest = traffic(&runtime, 6).await;
+    assert!(slowest >= LIMIT, "somebody waited for the frozen server: {slowest:?}");
+    until("the breaker opens", || breaker(&runtime) != Breaker::Closed).await;
+    let began = Instant::now();
+    traffic(&runtime, 50).await;
+    assert!(began.elapsed() < LIMIT, "nobody waits behind an open breaker");
+    server.thaw();
+    until("the breaker closes", || breaker(&runtime) == Breaker::Closed).await;
+    let before = server.records().len();
+    traffic(&runtime, 5).await;
+    assert_eq!(server.records().len(), before + 5);
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_at_the_start_is_used_when_it_comes() {
+    let mut server = Server::start();
+    server.kill();
+    let runtime = build(Redis::new(server.url()).time_limit(LIMIT)).await;
+    traffic(&runtime, 5).await;
+    server.restart();
+    until("the breaker closes", || breaker(&runtime) == Breaker::Closed).await;
+    traffic(&runtime, 5).await;
+    assert_eq!(server.records().len(), 5);
+}
+
+fn l2(runtime: &CacheRuntime) -> TierStats {
+    runtime.stats().function("it::faults::double").unwrap().tier(Level::L2).unwrap().clone()
+}
+
+#[tokio::test]
+async fn foreign_cut_and_flipped_bytes_are_misses_replaced_and_counted() {
+    let server = Server::start();
+    let n = NEXT.fetch_add(1, Ordering::SeqCst);
+    let call = async |runtime: &CacheRuntime| CacheRuntime::scope(runtime.clone(), async { double(n).await }).await;
+    let writer = two_tiers(&server.url()).await;
+    assert_eq!(call(&writer).await, 2 * n);
+    let key = server.records().remove(0);
+    let good: Vec<u8> = server.command(&["GET", &key]);
+    let mut rubbish: Vec<Vec<u8>> = vec![Vec::new(), b"hello".to_vec(), vec![0; 84], good[..good.len() - 1].to_vec()];
+    for byte in 0..good.len() {
+        let mut flipped = good.clone();
+        flipped[byte] ^= 1 << (byte % 8);
+        rubbish.push(flipped);
+    }
+    for bytes in rubbish {
+        let _: () = server.command_bytes(&[b"SET", key.as_bytes(), &bytes, b"PX", b"60000"]);
+        let reader = two_tiers(&server.url()).await;
+        assert_eq!(call(&reader).await, 2 * n, "{bytes:?}");
+        let stats = l2(&reader);
+        assert_eq!((stats.hits, stats.misses, stats.decode_errors), (0, 1, 1), "{bytes:?}");
+        let other = two_tiers(&server.url()).await;
+        assert_eq!(call(&other).await, 2 * n);
+        assert_eq!(l2(&other).hits, 1, "replaced: {bytes:?}");
+    }
+}
+
+/// Other types under our keys: a list as record, text as lease and epoch.
+#[tokio::test]
+async fn foreign_types_under_our_keys_are_replaced() {
+    let server = Server::start();
+    let n = NEXT.fetch_add(1, Ordering::SeqCst);
+    let record = format!("{{cache:0}}:it::faults::double:1:{n}");
+    let epoch = "{cache:0}:it::faults::double:1#epoch";
+    for (key, command) in [(record.clone(), "RPUSH"), (format!("{record}#lease"), "RPUSH"), (epoch.to_owned(), "SET")] {
+        let _: () = server.command(&["FLUSHALL"]);
+        let _: () = server.command(&[command, &key, "foreign"]);
+        for _ in 0..2 {
+            let runtime = two_tiers(&server.url()).await;
+            assert_eq!(CacheRuntime::scope(runtime, async { double(n).await }).await, 2 * n);
+        }
+        let reader = two_tiers(&server.url()).await;
+        CacheRuntime::scope(reader.clone(), async { double(n).await }).await;
+        assert_eq!(l2(&reader).hits, 1, "{key}");
+    }
+}
+
+/// What an answer is worth when the server has no memory left: the value.
+#[tokio::test]
+async fn a_full_redis_fails_no_call() {
+    let server = Server::start_with(&["--maxmemory", "1", "--maxmemory-policy", "noeviction"]);
+    let runtime = two_tiers(&server.url()).await;
+    traffic(&runtime, 10).await;
+    assert_eq!(l2(&runtime).tier_errors, 10, "each lease was refused");
+    assert_eq!(breaker(&runtime), Breaker::Closed, "a server that answers is in order");
+}

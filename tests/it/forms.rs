@@ -1,0 +1,276 @@
+//! Every form of function that the attribute takes.
+
+use std::cell::Cell;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use multi_tier_cached::{CacheRuntime, invalidate, multi_tier_cached};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::support::memory_alone;
+
+thread_local! {
+    /// A test has a thread of its own.
+    static LOADS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() -> u64 {
+    LOADS.replace(LOADS.get() + 1)
+}
+
+/// Runs on a runtime of its own; twice each, the second time from memory.
+macro_rules! cached {
+    ($($call:expr),+ $(,)?) => {{
+        CacheRuntime::scope(memory_alone().await, async {
+            $(
+                let first = $call.await;
+                let loads = LOADS.get();
+                assert_eq!(first, $call.await, "{}", stringify!($call));
+                assert_eq!(LOADS.get(), loads, "{} ran again", stringify!($call));
+            )+
+        })
+        .await
+    }};
+}
+
+#[multi_tier_cached(ttl = "1h")]
+async fn slices(names: &[&str], id: &u64, maybe: Option<&u64>) -> u64 {
+    count() + names.len() as u64 + id + maybe.copied().unwrap_or_default()
+}
+
+#[multi_tier_cached(ttl = "1h")]
+async fn patterns((a, [b, ..]): (u64, [u64; 3]), mut c: u64, _: bool) -> u64 {
+    c += 1;
+    count() + a + b + c
+}
+
+#[multi_tier_cached(ttl = "1h")]
+async fn generic<T, const N: usize>(id: u64) -> Result<[T; N], std::fmt::Error>
+where
+    T: Default + Copy + Clone + Send + Sync + Serialize + DeserializeOwned + 'static,
+    [T; N]: Serialize + DeserializeOwned,
+{
+    count();
+    let _ = id;
+    Ok([T::default(); N])
+}
+
+#[multi_tier_cached(ttl = "1h")]
+async fn opaque(id: impl Into<u64> + Serialize + Copy, label: impl AsRef<str> + Serialize) -> u64 {
+    count() + id.into() + label.as_ref().len() as u64
+}
+
+#[multi_tier_cached(ttl = "1h", skip(pool), cache_if = |value| *value != 0)]
+async fn skipping(pool: &std::sync::Mutex<u64>, id: u64) -> u64 {
+    count();
+    *pool.lock().unwrap() + id
+}
+
+#[multi_tier_cached(ttl = "1h")]
+async fn early(id: u64) -> Result<u64, std::num::ParseIntError> {
+    count();
+    if id == 0 {
+        return Ok(0);
+    }
+    let parsed: u64 = id.to_string().parse()?;
+    Ok(parsed)
+}
+
+#[multi_tier_cached(ttl = "1h", tiers = "l1")]
+async fn r#type(r#match: u64) -> u64 {
+    count() + r#match
+}
+
+#[multi_tier_cached(ttl = "1h")]
+async fn no_arguments() -> u64 {
+    count()
+}
+
+#[tokio::test]
+async fn free_functions() {
+    let pool = std::sync::Mutex::new(5);
+    cached!(
+        slices(&["a", "b"], &1, Some(&2)),
+        patterns((1, [2, 3, 4]), 5, true),
+        generic::<u8, 3>(1),
+        opaque(1u8, "a"),
+        skipping(&pool, 1),
+        early(0),
+        early(7),
+        r#type(1),
+        no_arguments(),
+    );
+}
+
+#[tokio::test]
+async fn every_instance_of_a_generic_function_has_keys_of_its_own() {
+    CacheRuntime::scope(memory_alone().await, async {
+        assert_eq!(generic::<u8, 2>(1).await, Ok([0u8; 2]));
+        assert_eq!(generic::<u16, 2>(1).await, Ok([0u16; 2]));
+        assert_eq!(generic::<u8, 3>(1).await, Ok([0u8; 3]));
+        let loads = LOADS.get();
+        invalidate!(generic::<u8, 2>, 1).await.unwrap();
+        generic::<u8, 3>(1).await.unwrap();
+        generic::<u16, 2>(1).await.unwrap();
+        assert_eq!(LOADS.get(), loads);
+        invalidate!(generic::<u16, 2>).await.unwrap();
+        generic::<u16, 2>(1).await.unwrap();
+        assert_eq!(LOADS.get(), loads + 1);
+    })
+    .await;
+}
+
+#[derive(Debug)]
+struct Repo<T> {
+    tenant: u64,
+    row: T,
+}
+
+impl<T: Debug + Clone + Send + Sync + 'static> Repo<T> {
+    /// By what of `self` is in the key.
+    #[multi_tier_cached(ttl = "1h", scope = self.tenant)]
+    async fn by_scope(&self, id: u64) -> String {
+        count();
+        format!("{:?} {} {id}", self.row, self.tenant)
+    }
+
+    #[multi_tier_cached(ttl = "1h", skip(self))]
+    async fn by_arc(self: Arc<Self>, id: u64) -> String {
+        count();
+        format!("{:?} {id}", self.row)
+    }
+
+    #[multi_tier_cached(ttl = "1h", key = "{self.tenant}:{id}")]
+    async fn by_template(&self, id: u64, note: &str) -> String {
+        count();
+        format!("{} {id} {note}", self.tenant)
+    }
+
+    #[multi_tier_cached(ttl = "1h", scope = Self)]
+    async fn associated(id: u64) -> String {
+        count();
+        format!("{} {id}", std::any::type_name::<T>())
+    }
+
+    #[multi_tier_cached(ttl = "1h")]
+    async fn says_self(id: u64) -> Option<u64> {
+        count();
+        (size_of::<Self>() > 0).then_some(id)
+    }
+}
+
+#[tokio::test]
+async fn methods_and_associated_functions() {
+    let one = Arc::new(Repo { tenant: 1, row: 'a' });
+    let two = Repo { tenant: 2, row: 'a' };
+    cached!(
+        one.by_scope(1),
+        Arc::clone(&one).by_arc(1),
+        one.by_template(1, "a"),
+        Repo::<u8>::associated(1),
+        Repo::<u8>::says_self(1),
+    );
+    CacheRuntime::scope(memory_alone().await, async {
+        assert_ne!(one.by_scope(1).await, two.by_scope(1).await, "each tenant its own");
+        assert_eq!(one.by_template(1, "a").await, one.by_template(1, "b").await, "the note is not in the key");
+        assert_ne!(Repo::<u8>::associated(1).await, Repo::<u16>::associated(1).await, "each type its own");
+        let loads = LOADS.get();
+        invalidate!(Repo::<char>::by_scope, &one, 1).await.unwrap();
+        two.by_scope(1).await;
+        assert_eq!(LOADS.get(), loads);
+        one.by_scope(1).await;
+        assert_eq!(LOADS.get(), loads + 1);
+        assert!(Repo::by_scope_entry(&*one, 1).peek().await.is_some());
+        invalidate!(Repo::<u8>::associated).await.unwrap();
+        Repo::<u16>::associated(1).await;
+        assert_eq!(LOADS.get(), loads + 1);
+        Repo::<u8>::associated(1).await;
+        assert_eq!(LOADS.get(), loads + 2);
+    })
+    .await;
+}
+
+#[async_trait::async_trait]
+trait Store {
+    async fn load(&self, id: u64, name: &str) -> Result<u64, String>;
+}
+
+struct Database(u64);
+
+#[async_trait::async_trait]
+impl Store for Database {
+    #[multi_tier_cached(ttl = "1h", scope = self.0)]
+    async fn load(&self, id: u64, name: &str) -> Result<u64, String> {
+        count();
+        let length: u64 = name.len().try_into().map_err(|_| "too long".to_owned())?;
+        Ok(self.0 + id + length)
+    }
+}
+
+trait Native {
+    async fn get(&self, id: u64, pair: (u64, u64)) -> Option<u64>;
+}
+
+impl Native for Database {
+    #[multi_tier_cached(ttl = "1h", scope = self.0, trait_impl)]
+    async fn get(&self, mut id: u64, (a, _): (u64, u64)) -> Option<u64> {
+        count();
+        id += 1;
+        Some(self.0 + id + a)
+    }
+}
+
+#[tokio::test]
+async fn methods_of_traits() {
+    let database = Database(1);
+    cached!(database.load(1, "a"), database.get(1, (2, 3)));
+    CacheRuntime::scope(memory_alone().await, async {
+        let dynamic: &dyn Store = &database;
+        assert_eq!(dynamic.load(1, "ab").await, Ok(4));
+        assert_eq!(Database(2).load(1, "ab").await, Ok(5));
+    })
+    .await;
+}
+
+mod elsewhere {
+    use super::*;
+
+    /// Documented, with lints of its own.
+    #[multi_tier_cached(ttl = "1h")]
+    #[must_use]
+    pub(crate) async fn visible(id: u64) -> u64 {
+        count() + id
+    }
+}
+
+#[tokio::test]
+async fn a_function_and_its_handle_go_by_any_name() {
+    use elsewhere::visible as renamed;
+    CacheRuntime::scope(memory_alone().await, async {
+        let first = renamed(1).await;
+        invalidate!(renamed, 1).await.unwrap();
+        assert_eq!(renamed::entry(1).peek().await, None);
+        invalidate!(elsewhere::visible, 1).await.unwrap();
+        assert_ne!(first, elsewhere::visible(1).await);
+        use Repo as Renamed;
+        invalidate!(Renamed::<u8>::associated, 1).await.unwrap();
+    })
+    .await;
+}
+
+/// The future of a call is `Send` where the body's is, though its error is not.
+#[test]
+fn a_call_is_as_send_as_its_body() {
+    #[multi_tier_cached(ttl = "1h")]
+    async fn boxed_error(id: u64) -> Result<u64, Box<dyn std::error::Error>> {
+        Ok(count() + id)
+    }
+
+    fn is_send<T: Send>(_: &T) {}
+    is_send(&async {
+        let _ = slices(&["a"], &1, None).await;
+        let _ = boxed_error(1).await.is_ok();
+    });
+    is_send(&invalidate!(boxed_error, 1));
+}

@@ -1,0 +1,164 @@
+//! Handles: look, drop, replace, load again.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use multi_tier_cached::{CacheRuntime, ErrorKind, Function, invalidate, multi_tier_cached};
+
+use crate::support::server::Server;
+use crate::support::{memory_alone, poll_until, two_tiers};
+
+type Answer<T> = Result<T, std::fmt::Error>;
+type Maybe = Answer<Option<u64>>;
+
+thread_local! {
+    /// A test has a thread of its own.
+    static LOADS: Cell<u64> = const { Cell::new(100) };
+}
+
+fn next() -> u64 {
+    LOADS.replace(LOADS.get() + 1)
+}
+
+#[multi_tier_cached(ttl = "1h")]
+async fn plain(_id: u64) -> u64 {
+    next()
+}
+
+#[multi_tier_cached(ttl = "1h")]
+async fn fallible(id: u64) -> Answer<u64> {
+    if id == 0 { Err(std::fmt::Error) } else { Ok(next()) }
+}
+
+#[multi_tier_cached(ttl = "1h")]
+async fn optional(id: u64) -> Option<u64> {
+    (id > 0).then(next)
+}
+
+#[multi_tier_cached(ttl = "1h")]
+async fn nested(id: u64) -> Maybe {
+    if id == 0 { Ok(None) } else { Ok(Some(next())) }
+}
+
+#[multi_tier_cached(ttl = "1h", tiers = "l1")]
+async fn shared(_id: u64) -> Arc<u64> {
+    Arc::new(next())
+}
+
+/// The same for every kind of result, through aliases too.
+macro_rules! check_handle {
+    ($function:ident, $value:expr => $returned:expr) => {{
+        let loaded = $function(1).await;
+        assert_eq!($function(1).await, loaded);
+        assert!($function::entry(1).peek().await.is_some());
+        assert_eq!($function::entry(2).peek().await, None, "peek does not load");
+        let value = $value;
+        $function::entry(1).put(value.clone()).await.unwrap();
+        assert_eq!($function::entry(1).peek().await, Some(value.clone()));
+        assert_eq!($function(1).await, $returned(value.clone()));
+        let refreshed = $function::entry(1).refresh().await;
+        assert_ne!(refreshed, $returned(value));
+        assert_eq!($function(1).await, refreshed);
+        $function::entry(1).invalidate().await.unwrap();
+        assert_eq!($function::entry(1).peek().await, None);
+    }};
+}
+
+async fn check_all() {
+    check_handle!(plain, 7u64 => |value| value);
+    check_handle!(fallible, 7u64 => Ok);
+    check_handle!(optional, 7u64 => Some);
+    check_handle!(nested, 7u64 => |value| Ok(Some(value)));
+    check_handle!(shared, Arc::new(7u64) => |value| value);
+}
+
+#[tokio::test]
+async fn a_handle_works_for_every_kind_of_result() {
+    let server = Server::start();
+    CacheRuntime::scope(memory_alone().await, check_all()).await;
+    CacheRuntime::scope(two_tiers(&server.url()).await, check_all()).await;
+}
+
+#[tokio::test]
+async fn none_and_err_are_not_kept() {
+    CacheRuntime::scope(memory_alone().await, async {
+        assert_eq!((fallible(0).await, optional(0).await, nested(0).await), (Err(std::fmt::Error), None, Ok(None)));
+        let loads = LOADS.get();
+        assert_eq!(fallible::entry(0).peek().await, None);
+        assert_eq!(nested::entry(0).refresh().await, Ok(None));
+        assert_eq!(LOADS.get(), loads);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_arc_is_held_as_it_is() {
+    CacheRuntime::scope(memory_alone().await, async {
+        let first = shared(5).await;
+        assert!(Arc::ptr_eq(&first, &shared(5).await));
+        assert!(Arc::ptr_eq(&first, &shared::entry(5).peek().await.unwrap()));
+        assert_eq!(Arc::strong_count(&first), 2, "one here, one in memory");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_put_is_seen_by_other_instances_and_not_overwritten_by_a_load_under_way() {
+    let server = Server::start();
+    let (here, there) = (two_tiers(&server.url()).await, two_tiers(&server.url()).await);
+    CacheRuntime::scope(here, async {
+        let mut load = Box::pin(plain(50));
+        while !server.keys().iter().any(|key| key.ends_with("50#lease")) {
+            assert!(poll_until(&mut load, 1).await.is_pending());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        plain::entry(50).put(1).await.unwrap();
+        load.await;
+        assert_eq!(plain(50).await, 1);
+    })
+    .await;
+    assert_eq!(CacheRuntime::scope(there, async { plain(50).await }).await, 1);
+}
+
+#[tokio::test]
+async fn an_invalidation_is_a_future_of_its_own() {
+    let runtime = memory_alone().await;
+    CacheRuntime::scope(runtime, async {
+        let first = plain(60).await;
+        tokio::spawn(invalidate!(plain, 60)).await.unwrap().unwrap();
+        let second = plain(60).await;
+        assert_ne!(first, second);
+        tokio::spawn(invalidate!(plain)).await.unwrap().unwrap();
+        assert_ne!(second, plain(60).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_function_without_the_attribute_does_the_same() {
+    let minute = Duration::from_secs(60);
+    let function = Function::<u64>::builder("handles::function").ttl(minute).cache_if(|value| *value < 10).build().unwrap();
+    let duplicate = Function::<u64>::builder("handles::function").ttl(minute).build().unwrap_err();
+    assert_eq!(duplicate.kind(), ErrorKind::DuplicateFunction);
+    assert!(duplicate.to_string().matches("handles.rs:").count() == 2, "{duplicate}");
+    let annotated = Function::<u64>::builder("it::handles::plain").ttl(minute).build().unwrap_err();
+    assert_eq!(annotated.kind(), ErrorKind::DuplicateFunction);
+    assert!(Function::<u64>::builder("handles::no_ttl").build().is_err());
+    assert!(Function::<u64>::builder("handles::zero").ttl(Duration::ZERO).build().is_err());
+    CacheRuntime::scope(memory_alone().await, async {
+        assert_eq!(function.get_or_load((1,), || async { 1 }).await, 1);
+        let result: Result<u64, String> = function.get_or_load((1,), || async { Err("never runs".to_owned()) }).await;
+        assert_eq!(result, Ok(1));
+        let none: Option<u64> = function.get_or_load((2,), || async { None }).await;
+        assert_eq!(none, None);
+        assert_eq!(function.get_or_load((3,), || async { 11 }).await, 11, "not kept");
+        assert_eq!(function.entry((3,)).peek().await, None);
+        function.entry((4,)).put(4).await.unwrap();
+        assert_eq!(function.entry((4,)).refresh(|| async { 5 }).await, 5);
+        assert_eq!(function.get_or_load((4,), || async { 6 }).await, 5);
+        function.invalidate_all().await.unwrap();
+        assert_eq!(function.get_or_load((4,), || async { 6 }).await, 6);
+    })
+    .await;
+}

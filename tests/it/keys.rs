@@ -1,0 +1,91 @@
+//! Two argument lists never share an entry, in memory or in Redis.
+
+use std::time::Duration;
+
+use multi_tier_cached::{CacheRuntime, Function, invalidate, multi_tier_cached};
+
+use crate::support::server::Server;
+use crate::support::{memory_alone, two_tiers};
+
+#[multi_tier_cached(ttl = "1h")]
+async fn two(a: &str, b: &str) -> String {
+    format!("{a}|{b}")
+}
+
+#[multi_tier_cached(ttl = "1h")]
+async fn maybe(a: Option<&str>) -> String {
+    format!("{a:?}")
+}
+
+#[multi_tier_cached(ttl = "1h")]
+async fn any(a: impl serde::Serialize + std::fmt::Debug + 'static) -> String {
+    format!("{a:?} of {}", std::any::type_name_of_val(&a))
+}
+
+#[multi_tier_cached(ttl = "1h", key = "{a}/{b}")]
+async fn template(a: &str, b: &str) -> String {
+    format!("{a}|{b}")
+}
+
+async fn look_alikes() {
+    assert_eq!((two("a:b", "c").await, two("a", "b:c").await), ("a:b|c".into(), "a|b:c".into()));
+    assert_eq!((two("a,b", "").await, two("a", "b,").await), ("a,b|".into(), "a|b,".into()));
+    assert_eq!((maybe(None).await, maybe(Some("")).await), ("None".into(), "Some(\"\")".into()));
+    assert_eq!((any(1u8).await, any(1u64).await), ("1 of u8".into(), "1 of u64".into()));
+    assert_eq!((any("1").await, any(None::<u8>).await), ("\"1\" of &str".into(), "None of core::option::Option<u8>".into()));
+    assert_eq!((template("a/b", "c").await, template("a", "b/c").await), ("a/b|c".into(), "a|b/c".into()));
+    let hash = Function::<String>::builder("keys::by_tuple").ttl(Duration::from_secs(60)).build().unwrap();
+    assert_eq!(hash.get_or_load((1u8,), || async { "u8".to_owned() }).await, "u8");
+    assert_eq!(hash.get_or_load((1u64,), || async { "u64".to_owned() }).await, "u64");
+    assert_eq!(hash.get_or_load((1u8,), || async { "again".to_owned() }).await, "u8");
+}
+
+#[tokio::test]
+async fn argument_lists_that_look_alike_never_meet() {
+    let server = Server::start();
+    CacheRuntime::scope(memory_alone().await, look_alikes()).await;
+    for _ in 0..2 {
+        CacheRuntime::scope(two_tiers(&server.url()).await, look_alikes()).await;
+    }
+}
+
+/// Even where another function's record lies under a key, by a renamed key or by hand.
+#[tokio::test]
+async fn a_record_of_other_arguments_under_a_key_is_a_miss() {
+    let server = Server::start();
+    CacheRuntime::scope(two_tiers(&server.url()).await, async { two("a", "b").await }).await;
+    let _: () = server.command(&["RENAME", "{cache:0}:it::keys::two:1:a,b", "{cache:0}:it::keys::two:1:a,c"]);
+    let runtime = two_tiers(&server.url()).await;
+    assert_eq!(CacheRuntime::scope(runtime.clone(), async { two("a", "c").await }).await, "a|c");
+    let stats = runtime.stats();
+    let l2 = stats.function("it::keys::two").unwrap().tiers[1].clone();
+    assert_eq!((l2.hits, l2.mismatches), (0, 1));
+}
+
+/// A value whose serialization fails makes no key: the body runs, and nothing is shared.
+#[tokio::test]
+async fn arguments_that_make_no_key_are_not_cached_and_counted() {
+    #[derive(Clone, Copy)]
+    struct Refuses;
+
+    impl serde::Serialize for Refuses {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("not today"))
+        }
+    }
+
+    #[multi_tier_cached(ttl = "1h", tiers = "l1")]
+    async fn refuses(_: Refuses) -> u8 {
+        7
+    }
+
+    let runtime = memory_alone().await;
+    CacheRuntime::scope(runtime.clone(), async {
+        assert_eq!((refuses(Refuses).await, refuses(Refuses).await), (7, 7));
+        let error = invalidate!(refuses, Refuses).await.unwrap_err();
+        assert!(format!("{error:?}").contains("not today"), "{error:?}");
+    })
+    .await;
+    let stats = runtime.stats();
+    assert_eq!(stats.functions[0].key_errors, 2);
+}

@@ -1,0 +1,181 @@
+//! A Redis server of the test's own, on a free port of the loopback address, gone when the test is.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Server {
+    directory: PathBuf,
+    port: u16,
+    arguments: Vec<String>,
+    child: Option<Child>,
+}
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+impl Server {
+    /// Starts a server that saves nothing.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with more arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("mtc-{}-{number}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory for the server");
+        let mut server = Self {
+            directory,
+            port: 0,
+            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            child: None,
+        };
+        // Another process may take the port between our look and the server's.
+        for _ in 0..5 {
+            server.port = free_port();
+            if server.spawn() {
+                return server;
+            }
+        }
+        panic!("redis-server does not start:\n{}", server.log());
+    }
+
+    /// The address for a client.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The address of its Unix socket.
+    pub(crate) fn socket_url(&self) -> String {
+        format!("redis+unix://{}", self.directory.join("socket").display())
+    }
+
+    /// The directory of its files.
+    pub(crate) fn directory(&self) -> &PathBuf {
+        &self.directory
+    }
+
+    /// Its port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn spawn(&mut self) -> bool {
+        let log = fs::File::create(self.directory.join("log")).expect("a log file");
+        let binary = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
+        let child = Command::new(&binary)
+            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "notice"])
+            .args(["--port", &self.port.to_string()])
+            .args(["--dir", &self.directory.display().to_string()])
+            .args(["--unixsocket", &self.directory.join("socket").display().to_string()])
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{binary} cannot be run ({error}); install redis-server"));
+        self.child = Some(child);
+        self.is_ready()
+    }
+
+    /// Waits for five seconds at most; the log says when it serves.
+    fn is_ready(&mut self) -> bool {
+        for _ in 0..1_000 {
+            if self.log().contains("Ready to accept connections") {
+                return true;
+            }
+            let exited = self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
+            if exited {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    /// Ends it at once, as a crash does.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Starts it again on the same port, empty.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        assert!(self.spawn(), "redis-server does not start again:\n{}", self.log());
+    }
+
+    /// Stops it where it is; its sockets stay open and nothing answers.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.as_ref().expect("a running server").id().to_string();
+        let status = Command::new("kill").args([signal, &id]).status().expect("kill");
+        assert!(status.success());
+    }
+
+    /// Runs one command on a connection of its own.
+    pub(crate) fn command<T: redis::FromRedisValue>(&self, arguments: &[&str]) -> T {
+        self.command_bytes(&arguments.iter().map(|argument| argument.as_bytes()).collect::<Vec<_>>())
+    }
+
+    /// The same with any bytes.
+    pub(crate) fn command_bytes<T: redis::FromRedisValue>(&self, arguments: &[&[u8]]) -> T {
+        let client = redis::Client::open(self.url()).expect("a client");
+        let mut connection = client.get_connection().expect("a connection");
+        let mut command = redis::Cmd::new();
+        for argument in arguments {
+            command.arg(argument);
+        }
+        command.query(&mut connection).expect("an answer")
+    }
+
+    /// All keys, sorted.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.command(&["KEYS", "*"]);
+        keys.sort();
+        keys
+    }
+
+    /// The keys of records.
+    pub(crate) fn records(&self) -> Vec<String> {
+        self.keys().into_iter().filter(|key| !key.contains('#')).collect()
+    }
+
+    /// How often each command was called by clients and scripts since the last reset.
+    pub(crate) fn calls(&self, command: &str) -> u64 {
+        let stats: String = self.command(&["INFO", "commandstats"]);
+        let prefix = format!("cmdstat_{command}:calls=");
+        let line = stats.lines().find_map(|line| line.strip_prefix(&prefix)?.split(',').next());
+        line.map_or(0, |calls| calls.parse().expect("a number"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
+}
