@@ -44,7 +44,17 @@ impl Instance {
 /// An expansion wraps each type of an instance in a `PhantomData` of a tuple: `<app::User><u8>`.
 fn types_of(name: &str) -> String {
     let name = name.replace("core::marker::PhantomData<", "<").replace(">, <", "><");
-    name.trim_start_matches('(').trim_end_matches(')').trim_end_matches(',').to_owned()
+    let mut name = name.trim_start_matches('(').trim_end_matches(')').trim_end_matches(',').to_owned();
+    // `<app::find::__constant_N<3>>`, which stands for the value of a const parameter, becomes `<3>`.
+    while let Some(at) = name.find("__constant_") {
+        let start = name[..at].rfind('<').map_or(0, |open| open + 1);
+        let Some(end) = name[at..].find('<').map(|open| at + open + 1) else { break };
+        name.replace_range(start..end, "");
+        if let Some(close) = name[start..].find(">>") {
+            name.remove(start + close);
+        }
+    }
+    name
 }
 
 /// Which of a site's instances a runtime has bound.

@@ -147,6 +147,7 @@ fn functions(model: &Model<'_>, beside: &Beside) -> TokenStream {
     body_sig.asyncness = function.sig.asyncness;
     let body_tokens = &function.body;
 
+    let constants = constants(model);
     let declaration = declaration(model);
     let whole = whole(model, invalidate_all, &at);
     quote! {
@@ -159,6 +160,8 @@ fn functions(model: &Model<'_>, beside: &Beside) -> TokenStream {
         }
 
         #whole
+
+        #constants
 
         #[doc(hidden)]
         fn #site_fn() -> &'static #private::Site {
@@ -202,6 +205,7 @@ fn in_trait_impl(model: &Model<'_>) -> TokenStream {
     let sig = signature(model, &model.function.sig.ident, true);
     let private = private(model);
     let declaration = declaration(model);
+    let constants = constants(model);
     let at = instance(model, &quote!(&SITE));
     let start = start(model, &at);
     let returned = model.returned;
@@ -223,6 +227,7 @@ fn in_trait_impl(model: &Model<'_>) -> TokenStream {
         #(#attrs)*
         #vis #sig {
             #declaration
+            #constants
             let miss = match #start {
                 #private::Lookup::Hit(result) => return result,
                 #private::Lookup::Miss(miss) => miss,
@@ -250,6 +255,7 @@ fn in_boxed_trait_impl(model: &Model<'_>) -> TokenStream {
     let sig = &model.function.sig;
     let private = private(model);
     let declaration = declaration(model);
+    let constants = constants(model);
     let at = instance(model, &quote!(&SITE));
     let start = start(model, &at);
     let body = &model.function.body;
@@ -257,6 +263,7 @@ fn in_boxed_trait_impl(model: &Model<'_>) -> TokenStream {
         #(#attrs)*
         #vis #sig {
             #declaration
+            #constants
             ::std::boxed::Box::pin(async move {
                 let miss = match #start {
                     #private::Lookup::Hit(result) => return result,
@@ -360,11 +367,16 @@ fn instance(model: &Model<'_>, site: &TokenStream) -> TokenStream {
     let this = (model.place != Place::Free).then(|| quote!(::core::marker::PhantomData::<Self>,));
     let parameters = model.parameters().map(|parameter| match parameter {
         GenericParam::Const(parameter) => {
-            let (ident, ty) = (&parameter.ident, &parameter.ty);
-            quote!({
-                fn __constant<const N: #ty>() {}
-                #private::type_of(&__constant::<#ident>)
-            },)
+            let ident = &parameter.ident;
+            let constant = constant(model, ident);
+            match model.place {
+                Place::Free => {
+                    let name = &model.function.sig.ident;
+                    quote!(#private::type_of(&#name::#constant::<#ident>),)
+                }
+                Place::Method => quote!(#private::type_of(&Self::#constant::<#ident>),),
+                Place::TraitImpl | Place::BoxedTraitImpl => quote!(#private::type_of(&#constant::<#ident>),),
+            }
         }
         GenericParam::Type(syn::TypeParam { ident, .. }) => quote!(::core::marker::PhantomData::<#ident>,),
         GenericParam::Lifetime(_) => TokenStream::new(),
@@ -379,6 +391,32 @@ fn instance(model: &Model<'_>, site: &TokenStream) -> TokenStream {
     } else {
         quote!(#private::At::instance(#site, &(#types)))
     }
+}
+
+fn constant(model: &Model<'_>, parameter: &Ident) -> Ident {
+    match model.place {
+        Place::Method => names::method_constant(&model.function.sig.ident, parameter),
+        Place::Free | Place::TraitImpl | Place::BoxedTraitImpl => names::constant(parameter),
+    }
+}
+
+/// A function for each const parameter, whose type stands for the parameter's value. One for all uses: two of one name in
+/// two bodies would be two types.
+fn constants(model: &Model<'_>) -> TokenStream {
+    model
+        .parameters()
+        .filter_map(|parameter| match parameter {
+            GenericParam::Const(parameter) => {
+                let name = constant(model, &parameter.ident);
+                let ty = &parameter.ty;
+                Some(quote! {
+                    #[doc(hidden)]
+                    fn #name<const N: #ty>() {}
+                })
+            }
+            GenericParam::Type(_) | GenericParam::Lifetime(_) => None,
+        })
+        .collect()
 }
 
 /// The options as data, and their registration.

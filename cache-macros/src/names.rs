@@ -42,6 +42,16 @@ pub(crate) fn method_body(function: &Ident) -> Ident {
     format_ident!("__{}_body", function.unraw())
 }
 
+/// Stands for the value of a const parameter.
+pub(crate) fn constant(parameter: &Ident) -> Ident {
+    format_ident!("__constant_{parameter}")
+}
+
+/// The same beside a method.
+pub(crate) fn method_constant(function: &Ident, parameter: &Ident) -> Ident {
+    format_ident!("__{}_constant_{parameter}", function.unraw())
+}
+
 /// Beside a method: its site.
 pub(crate) fn method_site(function: &Ident) -> Ident {
     format_ident!("__{}_site", function.unraw())

@@ -114,9 +114,13 @@ async fn every_instance_of_a_generic_function_has_keys_of_its_own() {
         generic::<u8, 3>(1).await.unwrap();
         generic::<u16, 2>(1).await.unwrap();
         assert_eq!(LOADS.get(), loads);
+        generic::<u8, 2>(1).await.unwrap();
+        assert_eq!(LOADS.get(), loads + 1);
         invalidate!(generic::<u16, 2>).await.unwrap();
         generic::<u16, 2>(1).await.unwrap();
-        assert_eq!(LOADS.get(), loads + 1);
+        assert_eq!(LOADS.get(), loads + 2);
+        let stats = CacheRuntime::current().stats();
+        assert!(stats.function("it::forms::generic<u16><2>").is_some(), "{stats}");
     })
     .await;
 }
