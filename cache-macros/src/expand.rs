@@ -25,7 +25,7 @@
 //! In an `impl` the associated functions stand beside the method, under names made of its own. In the `impl` of a trait
 //! nothing can stand beside it, and all is inside.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{FnArg, GenericParam};
@@ -106,17 +106,18 @@ fn outer(model: &Model<'_>, beside: &Beside) -> TokenStream {
     let vis = &model.function.vis;
     let sig = signature(model, &model.function.sig.ident, true);
     let start = start(model, &site(model, beside));
+    let (miss, result) = (names::local("miss"), names::local("result"));
     let private = private(model);
     let turbofish = turbofish(model);
     let passed = passed(model);
     quote! {
         #(#attrs)*
         #vis #sig {
-            let miss = match #start {
-                #private::Lookup::Hit(result) => return result,
-                #private::Lookup::Miss(miss) => miss,
+            let #miss = match #start {
+                #private::Lookup::Hit(#result) => return #result,
+                #private::Lookup::Miss(#miss) => #miss,
             };
-            miss.load(move || #owner::#body #turbofish(#passed)).await
+            #miss.load(move || #owner::#body #turbofish(#passed)).await
         }
     }
 }
@@ -141,6 +142,7 @@ fn functions(model: &Model<'_>, beside: &Beside) -> TokenStream {
     let at = site(model, beside);
     let turbofish = turbofish(model);
     let passed = passed(model);
+    let handle = names::local("handle");
     let entry_doc = format!("The handle of one call of `{name}`, not made yet.");
 
     let mut body_sig = signature(model, body, false);
@@ -155,8 +157,8 @@ fn functions(model: &Model<'_>, beside: &Beside) -> TokenStream {
         #[doc = #entry_doc]
         #[allow(dead_code, clippy::all, clippy::pedantic)]
         #vis #entry_sig {
-            let handle = #private::handle(#at, #returns, &#key);
-            #private::call(handle, #owner::#body #turbofish(#passed))
+            let #handle = #private::handle(#at, #returns, &#key);
+            #private::call(#handle, #owner::#body #turbofish(#passed))
         }
 
         #whole
@@ -203,6 +205,7 @@ fn in_trait_impl(model: &Model<'_>) -> TokenStream {
     let attrs = &model.function.attrs;
     let vis = &model.function.vis;
     let sig = signature(model, &model.function.sig.ident, true);
+    let (miss, result) = (names::local("miss"), names::local("result"));
     let private = private(model);
     let declaration = declaration(model);
     let constants = constants(model);
@@ -228,16 +231,16 @@ fn in_trait_impl(model: &Model<'_>) -> TokenStream {
         #vis #sig {
             #declaration
             #constants
-            let miss = match #start {
-                #private::Lookup::Hit(result) => return result,
-                #private::Lookup::Miss(miss) => miss,
+            let #miss = match #start {
+                #private::Lookup::Hit(#result) => return #result,
+                #private::Lookup::Miss(#miss) => #miss,
             };
-            miss.load(move || async move {
+            #miss.load(move || async move {
                 // Ties the type of the block to the signature, so that errors stand in the body.
                 #[allow(unreachable_code, clippy::all)]
                 if false {
-                    let returned: #returned = loop {};
-                    return returned;
+                    let #result: #returned = loop {};
+                    return #result;
                 }
                 #(#patterns)*
                 #(#mutable)*
@@ -253,6 +256,7 @@ fn in_boxed_trait_impl(model: &Model<'_>) -> TokenStream {
     let attrs = &model.function.attrs;
     let vis = &model.function.vis;
     let sig = &model.function.sig;
+    let (miss, result) = (names::local("miss"), names::local("result"));
     let private = private(model);
     let declaration = declaration(model);
     let constants = constants(model);
@@ -265,11 +269,11 @@ fn in_boxed_trait_impl(model: &Model<'_>) -> TokenStream {
             #declaration
             #constants
             ::std::boxed::Box::pin(async move {
-                let miss = match #start {
-                    #private::Lookup::Hit(result) => return result,
-                    #private::Lookup::Miss(miss) => miss,
+                let #miss = match #start {
+                    #private::Lookup::Hit(#result) => return #result,
+                    #private::Lookup::Miss(#miss) => #miss,
                 };
-                miss.load(move || #body).await
+                #miss.load(move || #body).await
             })
         }
     }
@@ -330,7 +334,7 @@ fn turbofish(model: &Model<'_>) -> Option<TokenStream> {
 fn key(model: &Model<'_>) -> TokenStream {
     let private = private(model);
     let parts = model.key.iter().map(|part| {
-        let value = &part.value;
+        let (private, value) = (at(part.span, &private), at(part.span, &part.value));
         quote_spanned!(part.span=> #private::argument(&#value))
     });
     quote!((#(#parts,)*))
@@ -338,14 +342,30 @@ fn key(model: &Model<'_>) -> TokenStream {
 
 /// What the runtime is to know of the result, told from its type; errors stand there.
 fn returns(model: &Model<'_>) -> TokenStream {
-    let private = private(model);
     let returned = model.returned;
+    let private = at(returned.span(), &private(model));
     let kind = if model.is_memory_only() { quote!(memory_only) } else { quote!(shared) };
     let returns = quote_spanned!(returned.span()=> #private::returns!(#kind #returned));
     match &model.cache_if {
         None => returns,
         Some(cache_if) => quote_spanned!(cache_if.span()=> #returns.keep_if(#cache_if)),
     }
+}
+
+/// The same tokens, standing elsewhere: an error in them is shown there. What they mean does not change.
+fn at(span: Span, tokens: &TokenStream) -> TokenStream {
+    let moved = tokens.clone().into_iter().map(|token| match token {
+        TokenTree::Group(group) => {
+            let mut moved = Group::new(group.delimiter(), at(span, &group.stream()));
+            moved.set_span(group.span().located_at(span));
+            moved.into()
+        }
+        mut token => {
+            token.set_span(token.span().located_at(span));
+            token
+        }
+    });
+    moved.collect()
 }
 
 fn start(model: &Model<'_>, at: &TokenStream) -> TokenStream {

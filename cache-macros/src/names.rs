@@ -56,3 +56,8 @@ pub(crate) fn method_constant(function: &Ident, parameter: &Ident) -> Ident {
 pub(crate) fn method_site(function: &Ident) -> Ident {
     format_ident!("__{}_site", function.unraw())
 }
+
+/// A variable of an expansion's own, which no name of the user's can be.
+pub(crate) fn local(name: &str) -> Ident {
+    Ident::new(name, Span::mixed_site())
+}

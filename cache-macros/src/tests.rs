@@ -1,0 +1,129 @@
+//! Golden expansions: what the attribute makes of the main forms, as files that a person reads.
+//!
+//! `UPDATE_GOLDEN=1` writes them anew.
+
+use std::path::Path;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+fn pretty(tokens: TokenStream) -> String {
+    prettyplease::unparse(&syn::parse2(tokens).expect("an expansion that parses"))
+}
+
+#[track_caller]
+fn check(name: &str, args: TokenStream, item: TokenStream) {
+    check_text(name, &pretty(super::cached(args, item)));
+}
+
+/// For what stands in an `impl`.
+#[track_caller]
+fn check_method(name: &str, owner: TokenStream, args: TokenStream, item: TokenStream) {
+    let expanded = super::cached(args, item);
+    check_text(name, &pretty(quote!(#owner { #expanded })));
+}
+
+#[track_caller]
+fn check_text(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/expand").join(name).with_extension("rs");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).expect("a golden file to write");
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(golden == text, "the expansion is no longer {}:\n{text}", path.display());
+}
+
+#[test]
+fn a_free_function() {
+    check(
+        "free_function",
+        quote!(ttl = "5m", tiers = "l1,l2"),
+        quote! {
+            /// Looks a user up.
+            pub async fn get_user(id: u64) -> Result<User, DbError> {
+                db().fetch_user(id).await
+            }
+        },
+    );
+}
+
+#[test]
+fn every_option() {
+    check(
+        "every_option",
+        quote!(
+            ttl(l1 = "30s", l2 = "1h"),
+            tiers = "l1,l2",
+            name = "users::find",
+            version = 3,
+            key = "user:{id}:{filter.kind}",
+            cache_if = |user: &User| user.active,
+            codec = "json",
+            crate = "crate::facade"
+        ),
+        quote! {
+            async fn find(id: u64, filter: Filter, pool: &Pool) -> Option<User> {
+                pool.find(id, filter).await
+            }
+        },
+    );
+}
+
+#[test]
+fn a_generic_function() {
+    check(
+        "generic_function",
+        quote!(ttl = "5m"),
+        quote! {
+            async fn find<'a, T, const N: usize>((a, b): (u64, u64), name: &'a str) -> anyhow::Result<[T; N]>
+            where
+                T: Row,
+            {
+                load(a, b, name).await
+            }
+        },
+    );
+}
+
+#[test]
+fn a_method() {
+    check_method(
+        "method",
+        quote!(impl Repo),
+        quote!(ttl = "5m", scope = self.tenant),
+        quote! {
+            pub async fn get(&self, mut id: u64) -> Result<Option<User>, DbError> {
+                id += 1;
+                self.db.get(id).await
+            }
+        },
+    );
+}
+
+#[test]
+fn a_method_of_a_trait() {
+    check_method(
+        "trait_method",
+        quote!(impl Store for Repo),
+        quote!(ttl = "5m", skip(self), trait_impl),
+        quote! {
+            async fn get(&self, (a, b): (u64, u64)) -> u64 {
+                a + b
+            }
+        },
+    );
+}
+
+#[test]
+fn a_half_typed_body() {
+    let expanded = super::cached(
+        quote!(ttl = "5m"),
+        quote! {
+            async fn get(id: u64) -> u64 {
+                let user = id.
+            }
+        },
+    )
+    .to_string();
+    assert!(expanded.contains("let user = id .") && expanded.contains("struct get"), "{expanded}");
+}

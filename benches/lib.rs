@@ -1,0 +1,1 @@
+//! The benches are in files of their own; there is no library.

@@ -1,0 +1,99 @@
+async fn find(id: u64, filter: Filter, pool: &Pool) -> Option<User> {
+    let miss = match crate::facade::__private::start::<
+        Option<User>,
+        _,
+        _,
+        _,
+    >(
+        crate::facade::__private::At::new(find::__site()),
+        crate::facade::__private::returns!(shared Option < User >)
+            .keep_if(|user: &User| user.active),
+        &(
+            crate::facade::__private::argument(&id),
+            crate::facade::__private::argument(&filter.kind),
+        ),
+    ) {
+        crate::facade::__private::Lookup::Hit(result) => return result,
+        crate::facade::__private::Lookup::Miss(miss) => miss,
+    };
+    miss.load(move || find::__body(id, filter, pool)).await
+}
+///Handles of [`fn@find`]: `find::entry(..)`.
+#[allow(non_camel_case_types, dead_code)]
+struct find {
+    _never: ::core::convert::Infallible,
+}
+#[allow(dead_code)]
+impl find {
+    ///The handle of one call of `find`, not made yet.
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    fn entry(
+        id: u64,
+        filter: Filter,
+        pool: &Pool,
+    ) -> crate::facade::__private::Call<
+        Option<User>,
+        impl ::core::future::Future<Output = Option<User>>,
+    > {
+        let handle = crate::facade::__private::handle(
+            crate::facade::__private::At::new(find::__site()),
+            crate::facade::__private::returns!(shared Option < User >)
+                .keep_if(|user: &User| user.active),
+            &(
+                crate::facade::__private::argument(&id),
+                crate::facade::__private::argument(&filter.kind),
+            ),
+        );
+        crate::facade::__private::call(handle, find::__body(id, filter, pool))
+    }
+    ///Drops every value of `find` in every tier.
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    fn invalidate_all() -> impl ::core::future::Future<
+        Output = ::core::result::Result<(), crate::facade::Error>,
+    > + ::core::marker::Send + 'static {
+        crate::facade::__private::At::new(find::__site()).invalidate_all()
+    }
+    #[doc(hidden)]
+    fn __site() -> &'static crate::facade::__private::Site {
+        static SITE: crate::facade::__private::Site = crate::facade::__private::Site::new(crate::facade::__private::Declaration {
+            name: "users::find",
+            file: ::core::file!(),
+            line: ::core::line!(),
+            generic: false,
+            version: 3u32,
+            ttl: crate::facade::__private::Ttl::each(
+                &[
+                    (
+                        crate::facade::__private::Level::L1,
+                        ::core::time::Duration::new(30u64, 0u32),
+                    ),
+                    (
+                        crate::facade::__private::Level::L2,
+                        ::core::time::Duration::new(3600u64, 0u32),
+                    ),
+                ],
+            ),
+            tiers: ::core::option::Option::Some(
+                &[
+                    crate::facade::__private::Level::L1,
+                    crate::facade::__private::Level::L2,
+                ],
+            ),
+            codec: ::core::option::Option::Some("json"),
+            template: &[
+                crate::facade::__private::Piece::Literal("user:"),
+                crate::facade::__private::Piece::Argument,
+                crate::facade::__private::Piece::Literal(":"),
+                crate::facade::__private::Piece::Argument,
+            ],
+        });
+        crate::facade::__private::inventory::submit! {
+            crate ::facade::__private::Registered::new(& SITE)
+        }
+        &SITE
+    }
+    #[doc(hidden)]
+    async fn __body(id: u64, filter: Filter, pool: &Pool) -> Option<User> {
+        pool.find(id, filter).await
+    }
+}

@@ -1,0 +1,76 @@
+/// Looks a user up.
+pub async fn get_user(id: u64) -> Result<User, DbError> {
+    let miss = match ::multi_tier_cached::__private::start::<
+        Result<User, DbError>,
+        _,
+        _,
+        _,
+    >(
+        ::multi_tier_cached::__private::At::new(get_user::__site()),
+        ::multi_tier_cached::__private::returns!(shared Result < User, DbError >),
+        &(::multi_tier_cached::__private::argument(&id),),
+    ) {
+        ::multi_tier_cached::__private::Lookup::Hit(result) => return result,
+        ::multi_tier_cached::__private::Lookup::Miss(miss) => miss,
+    };
+    miss.load(move || get_user::__body(id)).await
+}
+///Handles of [`fn@get_user`]: `get_user::entry(..)`.
+#[allow(non_camel_case_types, dead_code)]
+pub struct get_user {
+    _never: ::core::convert::Infallible,
+}
+#[allow(dead_code)]
+impl get_user {
+    ///The handle of one call of `get_user`, not made yet.
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    pub fn entry(
+        id: u64,
+    ) -> ::multi_tier_cached::__private::Call<
+        Result<User, DbError>,
+        impl ::core::future::Future<Output = Result<User, DbError>>,
+    > {
+        let handle = ::multi_tier_cached::__private::handle(
+            ::multi_tier_cached::__private::At::new(get_user::__site()),
+            ::multi_tier_cached::__private::returns!(shared Result < User, DbError >),
+            &(::multi_tier_cached::__private::argument(&id),),
+        );
+        ::multi_tier_cached::__private::call(handle, get_user::__body(id))
+    }
+    ///Drops every value of `get_user` in every tier.
+    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    pub fn invalidate_all() -> impl ::core::future::Future<
+        Output = ::core::result::Result<(), ::multi_tier_cached::Error>,
+    > + ::core::marker::Send + 'static {
+        ::multi_tier_cached::__private::At::new(get_user::__site()).invalidate_all()
+    }
+    #[doc(hidden)]
+    fn __site() -> &'static ::multi_tier_cached::__private::Site {
+        static SITE: ::multi_tier_cached::__private::Site = ::multi_tier_cached::__private::Site::new(::multi_tier_cached::__private::Declaration {
+            name: ::core::concat!(::core::module_path!(), "::", "get_user"),
+            file: ::core::file!(),
+            line: ::core::line!(),
+            generic: false,
+            version: 1u32,
+            ttl: ::multi_tier_cached::__private::Ttl::everywhere(
+                ::core::time::Duration::new(300u64, 0u32),
+            ),
+            tiers: ::core::option::Option::Some(
+                &[
+                    ::multi_tier_cached::__private::Level::L1,
+                    ::multi_tier_cached::__private::Level::L2,
+                ],
+            ),
+            codec: ::core::option::Option::None,
+            template: &[],
+        });
+        ::multi_tier_cached::__private::inventory::submit! {
+            ::multi_tier_cached::__private::Registered::new(& SITE)
+        }
+        &SITE
+    }
+    #[doc(hidden)]
+    async fn __body(id: u64) -> Result<User, DbError> {
+        db().fetch_user(id).await
+    }
+}

@@ -1,0 +1,46 @@
+impl Store for Repo {
+    async fn get(&self, __arg0: (u64, u64)) -> u64 {
+        static SITE: ::multi_tier_cached::__private::Site = ::multi_tier_cached::__private::Site::new(::multi_tier_cached::__private::Declaration {
+            name: ::core::concat!(::core::module_path!(), "::", "get"),
+            file: ::core::file!(),
+            line: ::core::line!(),
+            generic: true,
+            version: 1u32,
+            ttl: ::multi_tier_cached::__private::Ttl::everywhere(
+                ::core::time::Duration::new(300u64, 0u32),
+            ),
+            tiers: ::core::option::Option::None,
+            codec: ::core::option::Option::None,
+            template: &[],
+        });
+        ::multi_tier_cached::__private::inventory::submit! {
+            ::multi_tier_cached::__private::Registered::new(& SITE)
+        }
+        let miss = match ::multi_tier_cached::__private::start::<
+            u64,
+            _,
+            _,
+            _,
+        >(
+            ::multi_tier_cached::__private::At::instance(
+                &SITE,
+                &(::core::marker::PhantomData::<Self>,),
+            ),
+            ::multi_tier_cached::__private::returns!(shared u64),
+            &(::multi_tier_cached::__private::argument(&__arg0),),
+        ) {
+            ::multi_tier_cached::__private::Lookup::Hit(result) => return result,
+            ::multi_tier_cached::__private::Lookup::Miss(miss) => miss,
+        };
+        miss.load(move || async move {
+                #[allow(unreachable_code, clippy::all)]
+                if false {
+                    let result: u64 = loop {};
+                    return result;
+                }
+                let (a, b) = __arg0;
+                a + b
+            })
+            .await
+    }
+}

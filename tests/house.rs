@@ -1,0 +1,84 @@
+//! The house rules that a compiler does not know.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The floor of each module of `cache-core`: a module imports from its own floor or a lower one.
+const FLOORS: &[&[&str]] = &[
+    &["error", "clock", "level", "sync", "key"],
+    &["codec", "policy", "definition", "entry", "record", "stats"],
+    &["tier", "fence", "flight", "outcome"],
+    &["bound"],
+    &["call"],
+    &["handle", "site", "function", "runtime", "builder"],
+    &["private"],
+];
+
+fn floor(module: &str) -> Option<usize> {
+    FLOORS.iter().position(|modules| modules.contains(&module))
+}
+
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a directory").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn modules_of_the_core_import_downwards() {
+    let base = root().join("cache-core/src");
+    let mut files = Vec::new();
+    sources(&base, &mut files);
+    let mut upwards = Vec::new();
+    for file in files {
+        let relative = file.strip_prefix(&base).expect("below the base").with_extension("");
+        let module = relative.iter().next().and_then(|first| first.to_str()).unwrap_or_default().to_owned();
+        if module == "lib" || file.ends_with("tests.rs") || file.ends_with("schedules.rs") {
+            continue;
+        }
+        let own = floor(&module).unwrap_or_else(|| panic!("{module} has no floor"));
+        for line in fs::read_to_string(&file).expect("a source file").lines() {
+            let Some(path) = line.trim().strip_prefix("use crate::").or_else(|| line.trim().strip_prefix("pub use crate::"))
+            else {
+                continue;
+            };
+            let target: String = path.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if floor(&target).is_some_and(|floor| floor > own) {
+                upwards.push(format!("{}: {line}", relative.display()));
+            }
+        }
+    }
+    assert!(upwards.is_empty(), "{upwards:#?}");
+}
+
+#[test]
+fn crates_depend_in_one_direction() {
+    let manifest = |name: &str| fs::read_to_string(root().join(name).join("Cargo.toml")).expect("a manifest");
+    for (name, forbidden) in [
+        ("cache-core", &["cache-macros", "cache-redis", "redis."][..]),
+        ("cache-macros", &["cache-core", "cache-redis"]),
+        ("cache-redis", &["cache-macros"]),
+    ] {
+        for other in forbidden {
+            assert!(!manifest(name).contains(other), "{name} depends on {other}");
+        }
+    }
+}
+
+#[test]
+fn examples_are_short_and_begin_with_their_idea() {
+    for entry in fs::read_dir(root().join("examples")).expect("examples").flatten() {
+        let text = fs::read_to_string(entry.path()).expect("an example");
+        assert!(text.starts_with("//! "), "{:?}", entry.path());
+        assert!(text.lines().count() <= 120, "{:?} has {} lines", entry.path(), text.lines().count());
+    }
+}

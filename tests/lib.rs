@@ -1,0 +1,1 @@
+//! The tests are in files of their own; there is no library.

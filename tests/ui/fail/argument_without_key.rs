@@ -1,0 +1,12 @@
+//! An argument that makes no key is named by its type.
+use multi_tier_cached::multi_tier_cached;
+
+struct Pool;
+
+#[multi_tier_cached(ttl = "5m")]
+async fn get(pool: Pool, id: u64) -> u64 {
+    let Pool = pool;
+    id
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+//! A result without a name cannot be stored.
+use multi_tier_cached::multi_tier_cached;
+
+#[multi_tier_cached(ttl = "5m")]
+async fn get(id: u64) -> Result<impl Iterator<Item = u64>, ()> {
+    Ok(0..id)
+}
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! A method says what of self is in the key.
+use multi_tier_cached::multi_tier_cached;
+
+struct Repo;
+
+impl Repo {
+    #[multi_tier_cached(ttl = "5m")]
+    async fn get(&self, id: u64) -> u64 {
+        id
+    }
+}
+
+fn main() {}

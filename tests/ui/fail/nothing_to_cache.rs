@@ -1,0 +1,9 @@
+//! A function that returns nothing has nothing to cache.
+use multi_tier_cached::multi_tier_cached;
+
+#[multi_tier_cached(ttl = "5m")]
+async fn log(id: u64) {
+    println!("{id}");
+}
+
+fn main() {}

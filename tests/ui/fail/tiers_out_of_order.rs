@@ -1,0 +1,9 @@
+//! Tiers are asked in order.
+use multi_tier_cached::multi_tier_cached;
+
+#[multi_tier_cached(ttl = "5m", tiers = "l2,l1")]
+async fn get(id: u64) -> u64 {
+    id
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+//! An unknown option names the nearest.
+use multi_tier_cached::multi_tier_cached;
+
+#[multi_tier_cached(ttl = "5m", teirs = "l1")]
+async fn get(id: u64) -> u64 {
+    id
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+//! A ttl of zero keeps nothing.
+use multi_tier_cached::multi_tier_cached;
+
+#[multi_tier_cached(ttl = "0s")]
+async fn get(id: u64) -> u64 {
+    id
+}
+
+fn main() {}
