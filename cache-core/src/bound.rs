@@ -159,7 +159,7 @@ impl Bound {
     #[inline]
     pub(crate) fn hit<V>(&self, key: &KeyRef<'_>, value_type: &ValueType<V>) -> Option<V> {
         let (_, counters) = self.memory.as_ref()?;
-        let value = self.peek(key, value_type);
+        let value = self.live(key).and_then(value_type.give);
         match value {
             Some(_) => counters.hits.add_one(),
             None => counters.misses.add_one(),
@@ -167,16 +167,20 @@ impl Bound {
         value
     }
 
-    /// The same, uncounted.
-    #[inline]
-    pub(crate) fn peek<V>(&self, key: &KeyRef<'_>, value_type: &ValueType<V>) -> Option<V> {
-        (value_type.give)(self.live(key)?)
-    }
-
     /// What memory has of a key that still counts. The same for every type, and compiled once.
     fn live(&self, key: &KeyRef<'_>) -> Option<Held> {
+        self.judge(key, self.stack.memory.as_ref()?.get(key)?)
+    }
+
+    /// The same for a second look: no hit, no use.
+    pub(crate) fn peek<V>(&self, key: &KeyRef<'_>, value_type: &ValueType<V>) -> Option<V> {
         self.memory.as_ref()?;
-        let entry = self.stack.memory.as_ref()?.get(key)?;
+        let held = self.judge(key, self.stack.memory.as_ref()?.peek(key)?)?;
+        (value_type.give)(held)
+    }
+
+    #[inline]
+    fn judge(&self, key: &KeyRef<'_>, entry: Entry) -> Option<Held> {
         let counts = self.stack.fences.admits(entry.start, key.hash, &self.fence)
             && entry.dies > self.stack.clock.now();
         counts.then_some(entry.value)

@@ -18,6 +18,9 @@ trait MemoryEngine {
     /// The entry of a key, whatever its age.
     fn get(&self, key: &KeyRef<'_>) -> Option<Entry>;
 
+    /// The same, without counting as a use: a miss that looks twice must not make its key look popular.
+    fn peek(&self, key: &KeyRef<'_>) -> Option<Entry>;
+
     /// Stores an entry, in place of another under the same key.
     fn insert(&self, key: Key, entry: Entry);
 
@@ -157,6 +160,10 @@ impl MemoryTier {
     #[inline]
     pub(crate) fn get(&self, key: &KeyRef<'_>) -> Option<Entry> {
         with_engine!(&self.engine, engine => engine.get(key))
+    }
+
+    pub(crate) fn peek(&self, key: &KeyRef<'_>) -> Option<Entry> {
+        with_engine!(&self.engine, engine => engine.peek(key))
     }
 
     pub(crate) fn insert(&self, key: Key, entry: Entry) {

@@ -62,6 +62,10 @@ impl MemoryEngine for QuickCache {
         self.cache.get(key)
     }
 
+    fn peek(&self, key: &KeyRef<'_>) -> Option<Entry> {
+        self.cache.peek(key)
+    }
+
     fn insert(&self, key: Key, entry: Entry) {
         self.cache.insert(key, entry);
     }
