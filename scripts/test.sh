@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Runs all tests. Installs redis-server, which they start themselves, where it is absent. Nothing is skipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if ! command -v redis-server >/dev/null; then
+  as_root=()
+  [ "$(id -u)" = 0 ] || as_root=(sudo)
+  echo "installing redis-server"
+  "${as_root[@]}" apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq redis-server openssl >/dev/null
+fi
+
+cargo test --workspace
+# The codecs that are off by default, where they are implemented.
+cargo test -p cache-core --all-features
+# Fence and flight under every schedule that loom finds.
+RUSTFLAGS="--cfg schedules" CARGO_TARGET_DIR=target/schedules \
+  cargo test --release -p cache-core --lib schedules
