@@ -28,7 +28,10 @@ struct Row {
 }
 
 fn row(id: u64) -> Row {
-    Row { id, numbers: [id; 24] }
+    Row {
+        id,
+        numbers: [id; 24],
+    }
 }
 
 mod ours {
@@ -69,7 +72,10 @@ async fn concurrent_cached_forever(shard: u32, id: u64) -> Arc<Row> {
 /// Polls once, as a hit needs no more; whoever is kept waiting by a lock (`#[cached]` on two threads) parks the thread.
 fn now<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
-    if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+    if let Poll::Ready(value) = future
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
         return value;
     }
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
@@ -102,7 +108,11 @@ fn contender<T>(name: &'static str, call: impl Fn(u64) -> T + Send + Sync + 'sta
             black_box(call(black_box(n % KEYS)));
         }
     });
-    Contender { name, call, rounds: Vec::new() }
+    Contender {
+        name,
+        call,
+        rounds: Vec::new(),
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bench measures time")]
@@ -120,7 +130,9 @@ fn measure(contenders: &mut [Contender], threads: u64) {
                 }
                 (contender.call)(CALLS);
             });
-            contender.rounds.push(began.elapsed().as_nanos() as f64 / CALLS as f64);
+            contender
+                .rounds
+                .push(began.elapsed().as_nanos() as f64 / CALLS as f64);
         }
     }
 }
@@ -133,9 +145,13 @@ fn median(contender: &Contender) -> f64 {
 
 fn run(engine: Engine, name: &str) {
     let runtime = CacheRuntime::builder()
-        .l1(Memory::builder().engine(engine).max_entries(CAPACITY as u64))
+        .l1(Memory::builder()
+            .engine(engine)
+            .max_entries(CAPACITY as u64))
         .install();
-    let tokio = tokio::runtime::Builder::new_current_thread().build().expect("a tokio runtime");
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a tokio runtime");
     tokio.block_on(runtime).expect("a runtime");
 
     let moka = moka::sync::Cache::new(CAPACITY as u64);
@@ -157,10 +173,18 @@ fn run(engine: Engine, name: &str) {
         contender("moka, bare get", move |n| moka.get(&(1, n))),
         contender("quick_cache, bare get", move |n| quick.get(&(1, n))),
         contender("ours: (u32, u64) -> Arc<Row>", |n| now(ours::shared(1, n))),
-        contender("ours: (u32, u64) -> Row of 200 bytes", |n| now(ours::whole(1, n))),
-        contender("ours: &str of 17 -> Arc<Row>", move |n| now(ours::by_name(&names[n as usize]))),
-        contender("cached #[concurrent_cached], ttl", |n| now(concurrent_cached_shared(1, n))),
-        contender("cached #[concurrent_cached], no ttl", |n| now(concurrent_cached_forever(1, n))),
+        contender("ours: (u32, u64) -> Row of 200 bytes", |n| {
+            now(ours::whole(1, n))
+        }),
+        contender("ours: &str of 17 -> Arc<Row>", move |n| {
+            now(ours::by_name(&names[n as usize]))
+        }),
+        contender("cached #[concurrent_cached], ttl", |n| {
+            now(concurrent_cached_shared(1, n))
+        }),
+        contender("cached #[concurrent_cached], no ttl", |n| {
+            now(concurrent_cached_forever(1, n))
+        }),
         contender("cached #[cached], ttl", |n| now(cached_shared(1, n))),
     ];
     measure(&mut contenders, 1);
@@ -192,7 +216,10 @@ fn run(engine: Engine, name: &str) {
             allocations[at]
         );
     }
-    println!("ours / #[concurrent_cached] with ttl: {:.2}", alone[2] / alone[5]);
+    println!(
+        "ours / #[concurrent_cached] with ttl: {:.2}",
+        alone[2] / alone[5]
+    );
 }
 
 fn main() {
@@ -205,7 +232,12 @@ fn main() {
     }
     for (name, _) in engines {
         let this = std::env::current_exe().expect("the path of this bench");
-        let status = std::process::Command::new(this).env("HIT_PATH_ENGINE", name).status();
-        assert!(status.expect("a child").success(), "the table for {name} failed");
+        let status = std::process::Command::new(this)
+            .env("HIT_PATH_ENGINE", name)
+            .status();
+        assert!(
+            status.expect("a child").success(),
+            "the table for {name} failed"
+        );
     }
 }

@@ -23,7 +23,11 @@ struct Row {
 }
 
 fn row(id: u64) -> Row {
-    Row { id, name: format!("customer {id}"), numbers: vec![u64::MAX / 3; 16] }
+    Row {
+        id,
+        name: format!("customer {id}"),
+        numbers: vec![u64::MAX / 3; 16],
+    }
 }
 
 /// Without l1, so that every call goes to Redis.
@@ -68,15 +72,25 @@ impl Drop for Server {
 
 /// Commands that clients sent, but for those of this bench's own bookkeeping. What a script calls is not a round trip.
 async fn commands(connection: &mut MultiplexedConnection) -> u64 {
-    let stats: String = redis::cmd("INFO").arg("commandstats").query_async(connection).await.expect("stats");
+    let stats: String = redis::cmd("INFO")
+        .arg("commandstats")
+        .query_async(connection)
+        .await
+        .expect("stats");
     let sent = |name: &str| {
         let prefix = format!("cmdstat_{name}:calls=");
-        let line = stats.lines().find_map(|line| line.strip_prefix(&prefix)?.split(',').next());
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix(&prefix)?.split(',').next());
         line.map_or(0, |calls| calls.parse::<u64>().expect("a number"))
     };
     // GET, SET and DEL are called by the scripts too; `redis.call` counts like a client's.
     let scripted = sent("evalsha") + sent("eval");
-    if scripted > 0 { scripted + sent("mget") } else { sent("mget") + sent("get") + sent("set") + sent("del") }
+    if scripted > 0 {
+        scripted + sent("mget")
+    } else {
+        sent("mget") + sent("get") + sent("set") + sent("del")
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a bench measures time")]
@@ -94,29 +108,54 @@ fn median(mut rounds: Vec<f64>) -> f64 {
 }
 
 async fn reset(connection: &mut MultiplexedConnection) {
-    let () = redis::cmd("CONFIG").arg("RESETSTAT").query_async(connection).await.expect("reset");
+    let () = redis::cmd("CONFIG")
+        .arg("RESETSTAT")
+        .query_async(connection)
+        .await
+        .expect("reset");
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let server = Server::start();
-    let runtime = CacheRuntime::builder().l2(Redis::new(server.url()).required()).install().await.expect("a runtime");
+    let runtime = CacheRuntime::builder()
+        .l2(Redis::new(server.url()).required())
+        .install()
+        .await
+        .expect("a runtime");
     let client = redis::Client::open(server.url()).expect("a client");
-    let connection = client.get_multiplexed_async_connection().await.expect("a connection");
-    let mut watch = client.get_multiplexed_async_connection().await.expect("a connection");
+    let connection = client
+        .get_multiplexed_async_connection()
+        .await
+        .expect("a connection");
+    let mut watch = client
+        .get_multiplexed_async_connection()
+        .await
+        .expect("a connection");
 
     // The same bytes under keys of the same length: header and all.
     read(0).await;
-    let keys: Vec<String> = redis::cmd("KEYS").arg("*bench*:0").query_async(&mut watch).await.expect("keys");
-    let record: Vec<u8> = redis::cmd("GET").arg(&keys[0]).query_async(&mut watch).await.expect("the record");
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg("*bench*:0")
+        .query_async(&mut watch)
+        .await
+        .expect("keys");
+    let record: Vec<u8> = redis::cmd("GET")
+        .arg(&keys[0])
+        .query_async(&mut watch)
+        .await
+        .expect("the record");
     let header = record.len() - postcard::to_stdvec(&row(0)).expect("bytes").len();
     let key = |id: u64| format!("{{cache:0}}:bench::bare:1:{id}");
 
     let bare_get = |id: u64| {
         let mut connection = connection.clone();
         async move {
-            let bytes: Vec<u8> =
-                redis::cmd("GET").arg(key(id)).query_async(&mut connection).await.expect("the bytes");
+            let bytes: Vec<u8> = redis::cmd("GET")
+                .arg(key(id))
+                .query_async(&mut connection)
+                .await
+                .expect("the bytes");
             let row: Row = postcard::from_bytes(&bytes[header..]).expect("a row");
             assert_eq!(row.id, 0);
         }
@@ -124,14 +163,23 @@ async fn main() {
     let bare_set = |id: u64| {
         let (mut connection, record) = (connection.clone(), record.clone());
         async move {
-            let set = redis::cmd("SET").arg(key(id)).arg(record).arg("PX").arg(3_600_000).to_owned();
+            let set = redis::cmd("SET")
+                .arg(key(id))
+                .arg(record)
+                .arg("PX")
+                .arg(3_600_000)
+                .to_owned();
             let () = set.query_async(&mut connection).await.expect("set");
         }
     };
     let bare_del = |id: u64| {
         let mut connection = connection.clone();
         async move {
-            let () = redis::cmd("DEL").arg(key(id)).query_async(&mut connection).await.expect("del");
+            let () = redis::cmd("DEL")
+                .arg(key(id))
+                .query_async(&mut connection)
+                .await
+                .expect("del");
         }
     };
     let call = |id: u64| async move { assert_eq!(read(id).await.id, id) };
@@ -156,15 +204,24 @@ async fn main() {
         del.push(time(bare_del, from).await);
     }
 
-    println!("\n{:12} {:>10} {:>24} {:>8} {:>18}", "", "ours", "bare redis-rs", "ratio", "our round trips");
-    for (at, (name, ours, peer, bare)) in
-        [("hit", hit, "GET, decode", get), ("miss", miss, "SET", set), ("invalidate", gone, "DEL", del)]
-            .into_iter()
-            .enumerate()
+    println!(
+        "\n{:12} {:>10} {:>24} {:>8} {:>18}",
+        "", "ours", "bare redis-rs", "ratio", "our round trips"
+    );
+    for (at, (name, ours, peer, bare)) in [
+        ("hit", hit, "GET, decode", get),
+        ("miss", miss, "SET", set),
+        ("invalidate", gone, "DEL", del),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let (ours, bare) = (median(ours), median(bare));
         let trips = trips[at] as f64 / CALLS as f64;
-        println!("{name:12} {ours:>7.1} us {peer:>13} {bare:>7.1} us {:>8.2} {trips:>18.2}", ours / bare);
+        println!(
+            "{name:12} {ours:>7.1} us {peer:>13} {bare:>7.1} us {:>8.2} {trips:>18.2}",
+            ours / bare
+        );
     }
     runtime.shutdown().await.expect("an end");
 }

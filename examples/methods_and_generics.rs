@@ -21,7 +21,9 @@ struct Order {
 impl Row for User {
     fn load(tenant: &str, id: u64) -> Option<Self> {
         println!("  (loading user {id} of {tenant})");
-        Some(Self { name: format!("user {id} of {tenant}") })
+        Some(Self {
+            name: format!("user {id} of {tenant}"),
+        })
     }
 }
 
@@ -59,19 +61,47 @@ async fn find<T: Row>(tenant: &str, id: u64) -> Option<T> {
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let (north, south) = (Repo { tenant: "north".into() }, Repo { tenant: "south".into() });
+    let (north, south) = (
+        Repo {
+            tenant: "north".into(),
+        },
+        Repo {
+            tenant: "south".into(),
+        },
+    );
     for repo in [&north, &north, &south] {
         println!("{:?}", repo.user(1).await);
     }
     invalidate!(Repo::user, &north, 1).await?;
     println!("after an invalidation: {:?}", north.user(1).await);
-    println!("kept for south: {:?}", Repo::user_entry(&south, 1).peek().await);
-    println!("{:?}, {:?}", Repo::tenants("eu").await, Repo::tenants("eu").await);
+    println!(
+        "kept for south: {:?}",
+        Repo::user_entry(&south, 1).peek().await
+    );
+    println!(
+        "{:?}, {:?}",
+        Repo::tenants("eu").await,
+        Repo::tenants("eu").await
+    );
 
-    println!("{:?}, {:?}", find::<User>("north", 7).await, find::<Order>("north", 7).await);
-    println!("{:?}, {:?}", find::<User>("north", 7).await, find::<Order>("north", 7).await);
+    println!(
+        "{:?}, {:?}",
+        find::<User>("north", 7).await,
+        find::<Order>("north", 7).await
+    );
+    println!(
+        "{:?}, {:?}",
+        find::<User>("north", 7).await,
+        find::<Order>("north", 7).await
+    );
     invalidate!(find::<Order>).await?;
-    println!("after all orders were invalidated: {:?}", find::<Order>("north", 7).await);
-    println!("an order that is not there: {:?}", find::<Order>("north", 100).await);
+    println!(
+        "after all orders were invalidated: {:?}",
+        find::<Order>("north", 7).await
+    );
+    println!(
+        "an order that is not there: {:?}",
+        find::<Order>("north", 100).await
+    );
     Ok(())
 }

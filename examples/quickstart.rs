@@ -27,7 +27,10 @@ async fn main() -> Result<(), Error> {
     for caller in callers {
         caller.await.expect("a caller");
     }
-    println!("100 callers at once: {} query", QUERIES.load(Ordering::SeqCst));
+    println!(
+        "100 callers at once: {} query",
+        QUERIES.load(Ordering::SeqCst)
+    );
     println!("one more call:       {}", greeting(42).await);
 
     invalidate!(greeting, 42).await?;

@@ -30,14 +30,25 @@ impl Drop for Server {
 fn start_redis() -> Result<(Server, String), std::io::Error> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let child = Command::new("redis-server")
-        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", ""])
+        .args([
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &port.to_string(),
+            "--save",
+            "",
+        ])
         .stdout(Stdio::null())
         .spawn()?;
     Ok((Server(child), format!("redis://127.0.0.1:{port}")))
 }
 
 async fn instance(url: &str) -> Result<CacheRuntime, Error> {
-    CacheRuntime::builder().l1(Memory::builder()).l2(Redis::new(url)).build().await
+    CacheRuntime::builder()
+        .l1(Memory::builder())
+        .l2(Redis::new(url))
+        .build()
+        .await
 }
 
 #[tokio::main]
@@ -45,7 +56,9 @@ async fn main() -> Result<(), Error> {
     let (_server, url) = match start_redis() {
         Ok(started) => started,
         Err(error) => {
-            println!("redis-server cannot be started ({error}); install it, by `apt install redis-server`");
+            println!(
+                "redis-server cannot be started ({error}); install it, by `apt install redis-server`"
+            );
             return Ok(());
         }
     };
@@ -59,7 +72,10 @@ async fn main() -> Result<(), Error> {
 
     let call = async |name: &str, runtime: &CacheRuntime| {
         let price = CacheRuntime::scope(runtime.clone(), async { price("tea").await }).await;
-        println!("{name}: tea costs {price}, loads so far: {}", LOADS.load(Ordering::SeqCst));
+        println!(
+            "{name}: tea costs {price}, loads so far: {}",
+            LOADS.load(Ordering::SeqCst)
+        );
     };
     call("one", &one).await;
     call("two", &two).await;

@@ -11,7 +11,10 @@ fn functions() -> Result<HashMap<&'static str, Function<String>>, Error> {
         .into_iter()
         .map(|(name, seconds)| {
             let function = Function::builder(name)
-                .ttl([(Level::L1, Duration::from_secs(seconds)), (Level::L2, Duration::from_secs(10 * seconds))])
+                .ttl([
+                    (Level::L1, Duration::from_secs(seconds)),
+                    (Level::L2, Duration::from_secs(10 * seconds)),
+                ])
                 .version(2)
                 .cache_if(|report: &String| !report.is_empty())
                 .build()?;
@@ -30,14 +33,24 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let functions = functions()?;
     let daily = &functions["reports::daily"];
     for _ in 0..2 {
-        println!("{}", daily.get_or_load((12,), || write_report("daily", 12)).await?);
+        println!(
+            "{}",
+            daily
+                .get_or_load((12,), || write_report("daily", 12))
+                .await?
+        );
     }
 
     let entry = daily.entry((12,));
     println!("in the cache: {:?}", entry.peek().await);
-    entry.put("daily of day 12: corrected by hand".into()).await?;
+    entry
+        .put("daily of day 12: corrected by hand".into())
+        .await?;
     println!("after put: {:?}", entry.peek().await);
-    println!("after refresh: {}", entry.refresh(|| write_report("daily", 12)).await?);
+    println!(
+        "after refresh: {}",
+        entry.refresh(|| write_report("daily", 12)).await?
+    );
     entry.invalidate().await?;
     println!("after invalidate: {:?}", entry.peek().await);
 

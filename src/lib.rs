@@ -1,8 +1,144 @@
-//! facade
+#![doc = include_str!("../README.md")]
+//!
+//! # Where things are
+//!
+//! - [`multi_tier_cached`]: the attribute; [`invalidate!`]: the macro.
+//! - [`CacheRuntime`]: what a program installs; [`Memory`], [`Redis`]: its tiers.
+//! - [`Function`]: the same without the attribute; [`Handle`], [`Call`]: one key of a function.
+//! - [`tier`], [`codec`]: for tiers and codecs of your own.
+
+// The attribute finds this crate by its own name in its examples and doctests, as it does in a user's crate.
 extern crate self as multi_tier_cached;
-pub use cache_core::*;
-pub use cache_macros::*;
+
+pub use cache_core::{
+    CacheRuntime, CacheValue, Call, Cloned, Described, Engine, EnvTier, Environment, Error,
+    ErrorKind, Function, FunctionBuilder, FunctionStats, Handle, KeyArgument, Level, ManualClock,
+    Memory, OptionalCall, Outcome, PlainCall, RuntimeBuilder, ShareError, SharedError, Stats,
+    TierStats, Ttl, Unshared, View, Weigh, codec, registered_functions, tier, unix_millis,
+};
 #[cfg(feature = "redis")]
 pub use cache_redis::Redis;
+
+/// What expansions name. No part of the public interface.
 #[doc(hidden)]
 pub use cache_core::private as __private;
+
+/// Caches an `async fn`: a call looks in memory, then in the shared tier, and only then runs the body, once, however many
+/// callers wait.
+///
+/// # Options
+///
+/// | option | meaning | default |
+/// | --- | --- | --- |
+/// | `ttl = "5m"` or `ttl(l1 = "30s", l2 = "1h")` | how long a value is fresh, up to 365 days | required |
+/// | `tiers = "l1,l2"` | which tiers, in look-up order | all that the runtime has |
+/// | `name = "users::by_id"` | the name in keys, statistics and logs | the function's path |
+/// | `version = 3` | a new version orphans old records | 1 |
+/// | `key = "user:{id}"` | what is in the key, and how shared tiers show it; `{filter.kind}` takes a field | all arguments |
+/// | `skip(pool, ctx)` | arguments that are not in the key | none |
+/// | `scope = self.tenant_id` | what of `self` is in the key; a method must say it, or `skip(self)`; an associated function says `scope = Self` | an error |
+/// | `cache_if = \|v: &User\| v.active` | keep this value? | every one |
+/// | `codec = "json"` | how records are encoded | the runtime's |
+/// | `crate = "path"` | where the facade is | found by itself, renames included |
+/// | `trait_impl` | the method stands in the `impl` of a trait: no handle beside it (`#[async_trait]` is seen by itself) | |
+///
+/// # What is kept
+///
+/// The value in `T`, `Option<T>`, `Result<T, E>` or `Result<Option<T>, E>`, told apart by type, so that aliases work. `None`
+/// and `Err` are not kept. Values are `Clone + Send + Sync + 'static`; for tiers other than memory also `Serialize` and
+/// `DeserializeOwned`. An `Arc<T>` is held in memory as it is.
+///
+/// Arguments are `Serialize`. Each instance of a generic function, and each type that a method belongs to, has keys of its
+/// own.
+///
+/// # What stands beside it
+///
+/// For a function `get_user` a struct `get_user` with `get_user::entry(args)`, a [`Call`] with `invalidate`, `peek`, `refresh`
+/// and `put`, and `get_user::invalidate_all()`. For a method `Repo::get_user` the functions `Repo::get_user_entry(..)` and
+/// `Repo::get_user_invalidate_all()`.
+///
+/// # Errors
+///
+/// The function's own. A cache that is broken or slow never fails a call: the body runs. When a load fails, those who
+/// waited for it get its error, where that is `Clone` or can be made of a [`SharedError`] (as `anyhow::Error` and
+/// `Box<dyn Error + Send + Sync>` can); else the next of them runs the body.
+///
+/// # Cancel safety
+///
+/// Cancel safe, as far as the body is. Whoever runs the body for others and is dropped gives that to the next of them.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use multi_tier_cached::{Error, invalidate, multi_tier_cached};
+///
+/// #[derive(Debug, PartialEq)]
+/// struct Report(String);
+///
+/// struct Reports {
+///     tenant: u64,
+/// }
+///
+/// impl Reports {
+///     #[multi_tier_cached(ttl = "1h", tiers = "l1", scope = self.tenant)]
+///     async fn monthly(&self, year: u32, month: u8) -> Arc<Report> {
+///         Arc::new(Report(format!("{year}-{month} of {}", self.tenant)))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// let reports = Reports { tenant: 7 };
+/// let first = reports.monthly(2026, 11).await;
+/// assert!(Arc::ptr_eq(&first, &reports.monthly(2026, 11).await));
+/// invalidate!(Reports::monthly, &reports, 2026, 11).await?;
+/// assert_eq!(Reports::monthly_entry(&reports, 2026, 11).peek().await, None);
+/// # Ok(())
+/// # }
+/// ```
+pub use cache_macros::multi_tier_cached;
+
+/// Drops values of a cached function in every tier.
+///
+/// `invalidate!(get_user, 42)` drops one key, `invalidate!(get_user)` all of the function, at a cost that does not depend on
+/// how many there are. For methods the owner and `self` are named: `invalidate!(Repo::get_user, &repo, 42)`. It is a future;
+/// `.await` it.
+///
+/// The compiler checks it against the function's own signature. A path whose owner begins with a capital letter, or is
+/// `Self` or `<T as ..>`, is a method; any other is a free function, under whatever name it was imported.
+///
+/// # What it promises
+///
+/// When it has returned `Ok`, no call that starts on this instance gets a value whose load began before it, and no such value
+/// is stored in a shared tier afterwards, by any instance. Another instance may serve its own copy from memory until that
+/// copy's `l1` time is over.
+///
+/// # Errors
+///
+/// A shared tier could not be told; what it holds may be read again when it is back. Memory is clean all the same.
+///
+/// # Cancel safety
+///
+/// Not cancel safe: dropped before it returned, it promises nothing.
+///
+/// # Examples
+///
+/// ```
+/// use multi_tier_cached::{Error, invalidate, multi_tier_cached};
+///
+/// #[multi_tier_cached(ttl = "5m")]
+/// async fn square(n: u64) -> u64 {
+///     n * n
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// square(3).await;
+/// invalidate!(square, 3).await?;
+/// invalidate!(square).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub use cache_macros::invalidate;

@@ -40,18 +40,32 @@ fn modules_of_the_core_import_downwards() {
     sources(&base, &mut files);
     let mut upwards = Vec::new();
     for file in files {
-        let relative = file.strip_prefix(&base).expect("below the base").with_extension("");
-        let module = relative.iter().next().and_then(|first| first.to_str()).unwrap_or_default().to_owned();
+        let relative = file
+            .strip_prefix(&base)
+            .expect("below the base")
+            .with_extension("");
+        let module = relative
+            .iter()
+            .next()
+            .and_then(|first| first.to_str())
+            .unwrap_or_default()
+            .to_owned();
         if module == "lib" || file.ends_with("tests.rs") || file.ends_with("schedules.rs") {
             continue;
         }
         let own = floor(&module).unwrap_or_else(|| panic!("{module} has no floor"));
         for line in fs::read_to_string(&file).expect("a source file").lines() {
-            let Some(path) = line.trim().strip_prefix("use crate::").or_else(|| line.trim().strip_prefix("pub use crate::"))
+            let Some(path) = line
+                .trim()
+                .strip_prefix("use crate::")
+                .or_else(|| line.trim().strip_prefix("pub use crate::"))
             else {
                 continue;
             };
-            let target: String = path.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let target: String = path
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
             if floor(&target).is_some_and(|floor| floor > own) {
                 upwards.push(format!("{}: {line}", relative.display()));
             }
@@ -62,7 +76,8 @@ fn modules_of_the_core_import_downwards() {
 
 #[test]
 fn crates_depend_in_one_direction() {
-    let manifest = |name: &str| fs::read_to_string(root().join(name).join("Cargo.toml")).expect("a manifest");
+    let manifest =
+        |name: &str| fs::read_to_string(root().join(name).join("Cargo.toml")).expect("a manifest");
     for (name, forbidden) in [
         ("cache-core", &["cache-macros", "cache-redis", "redis."][..]),
         ("cache-macros", &["cache-core", "cache-redis"]),
@@ -76,9 +91,17 @@ fn crates_depend_in_one_direction() {
 
 #[test]
 fn examples_are_short_and_begin_with_their_idea() {
-    for entry in fs::read_dir(root().join("examples")).expect("examples").flatten() {
+    for entry in fs::read_dir(root().join("examples"))
+        .expect("examples")
+        .flatten()
+    {
         let text = fs::read_to_string(entry.path()).expect("an example");
         assert!(text.starts_with("//! "), "{:?}", entry.path());
-        assert!(text.lines().count() <= 120, "{:?} has {} lines", entry.path(), text.lines().count());
+        assert!(
+            text.lines().count() <= 120,
+            "{:?} has {} lines",
+            entry.path(),
+            text.lines().count()
+        );
     }
 }

@@ -78,17 +78,23 @@ impl Resolved {
         let wanted = policy.tiers.as_deref().unwrap_or(&available);
         let ttl = |level| {
             policy.ttl.of(level).ok_or_else(|| {
-                Error::configuration(format!("use {level} for {definition}: its ttl names no time for {level}"))
+                Error::configuration(format!(
+                    "use {level} for {definition}: its ttl names no time for {level}"
+                ))
             })
         };
-        policy.ttl.check().map_err(|error| Error::configuration(format!("{error}, in {definition}")))?;
+        policy
+            .ttl
+            .check()
+            .map_err(|error| Error::configuration(format!("{error}, in {definition}")))?;
         let mut resolved = Self {
             memory: None,
             lower: Vec::new(),
             encoding: match &policy.codec {
-                Some(name) => stack.encodings.find(name).map_err(|error| {
-                    Error::configuration(format!("{error}, for {definition}"))
-                })?,
+                Some(name) => stack
+                    .encodings
+                    .find(name)
+                    .map_err(|error| Error::configuration(format!("{error}, for {definition}")))?,
                 None => stack.default_encoding.clone(),
             },
         };
@@ -97,7 +103,10 @@ impl Resolved {
                 let there: Vec<_> = available.iter().map(Level::to_string).collect();
                 return Err(Error::new(
                     ErrorKind::MissingTier,
-                    format!("find tier {level} for {definition}: the runtime has {}", there.join(", ")),
+                    format!(
+                        "find tier {level} for {definition}: the runtime has {}",
+                        there.join(", ")
+                    ),
                 ));
             }
             match stack.lower.iter().find(|(known, _)| *known == level) {
@@ -111,9 +120,18 @@ impl Resolved {
     /// What can be used of a runtime that lacks something: its memory.
     pub(crate) fn memory_alone(definition: &Definition, stack: &Stack) -> Self {
         let policy = &definition.policy;
-        let longest = || stack.levels().into_iter().filter_map(|level| policy.ttl.of(level)).max();
+        let longest = || {
+            stack
+                .levels()
+                .into_iter()
+                .filter_map(|level| policy.ttl.of(level))
+                .max()
+        };
         Self {
-            memory: stack.memory.as_ref().and_then(|_| policy.ttl.of(Level::L1).or_else(longest)),
+            memory: stack
+                .memory
+                .as_ref()
+                .and_then(|_| policy.ttl.of(Level::L1).or_else(longest)),
             lower: Vec::new(),
             encoding: stack.default_encoding.clone(),
         }
@@ -141,7 +159,12 @@ impl Bound {
             lower: resolved
                 .lower
                 .into_iter()
-                .map(|(level, tier, ttl)| Lower { level, tier, ttl, counters: TierCounters::default() })
+                .map(|(level, tier, ttl)| Lower {
+                    level,
+                    tier,
+                    ttl,
+                    counters: TierCounters::default(),
+                })
                 .collect(),
             encoding: resolved.encoding,
             shape: OnceLock::new(),
@@ -196,15 +219,28 @@ impl Bound {
         longest: Option<Duration>,
         value_type: &ValueType<V>,
     ) {
-        let (Some((ttl, _)), Some(memory)) = (&self.memory, &self.stack.memory) else { return };
-        if !self.stack.fences.admits(start, key.as_ref().hash, &self.fence) {
+        let (Some((ttl, _)), Some(memory)) = (&self.memory, &self.stack.memory) else {
+            return;
+        };
+        if !self
+            .stack
+            .fences
+            .admits(start, key.as_ref().hash, &self.fence)
+        {
             return;
         }
         let life = longest.map_or(*ttl, |longest| longest.min(*ttl));
-        let weight = if memory.weighs { (value_type.weigh)(value) } else { size_of::<V>() };
+        let weight = if memory.weighs {
+            (value_type.weigh)(value)
+        } else {
+            size_of::<V>()
+        };
         // A year at most: it does not overflow.
         let dies = self.stack.clock.now() + life;
-        memory.insert(key.clone(), Entry::new((value_type.hold)(value), start, dies, weight));
+        memory.insert(
+            key.clone(),
+            Entry::new((value_type.hold)(value), start, dies, weight),
+        );
     }
 
     /// Asks the lower tiers in order. The value of the first that has one, and how long it may live above.
@@ -231,8 +267,14 @@ impl Bound {
         records: &RecordType<V>,
     ) -> Option<(V, Duration)> {
         let lower = &self.lower[at];
-        let LowerTiers { record_key, budgets, .. } = lookup;
-        let found = budgets[at].spend(|within| lower.tier.read(record_key, within)).await;
+        let LowerTiers {
+            record_key,
+            budgets,
+            ..
+        } = lookup;
+        let found = budgets[at]
+            .spend(|within| lower.tier.read(record_key, within))
+            .await;
         let found = match found {
             Ok(found) => found,
             Err(error) => {
@@ -285,7 +327,9 @@ impl Bound {
         let value = (records.decode)(&self.encoding, payload).map_err(|_| {
             // Whole, of this codec, and still unreadable: another build's, or a type that does not survive its codec for
             // some values. The next write tells which.
-            self.records.0.store(RecordsWork::UNKNOWN, Ordering::Relaxed);
+            self.records
+                .0
+                .store(RecordsWork::UNKNOWN, Ordering::Relaxed);
             Some(Unusable::Damaged)
         })?;
         Ok((value, left))
@@ -309,12 +353,21 @@ impl Bound {
 
     /// Takes a lease in each lower tier, before the load begins. Where there is none, nothing will be filled.
     pub(crate) async fn lease<V>(&self, lookup: &mut LowerTiers<'_>, value_type: &ValueType<V>) {
-        if value_type.records.is_none() || self.records.0.load(Ordering::Relaxed) == RecordsWork::NO {
+        if value_type.records.is_none() || self.records.0.load(Ordering::Relaxed) == RecordsWork::NO
+        {
             return;
         }
         for (at, lower) in self.lower.iter().enumerate() {
-            let LowerTiers { record_key, budgets, leases, .. } = lookup;
-            match budgets[at].spend(|within| lower.tier.lease(record_key, within)).await {
+            let LowerTiers {
+                record_key,
+                budgets,
+                leases,
+                ..
+            } = lookup;
+            match budgets[at]
+                .spend(|within| lower.tier.lease(record_key, within))
+                .await
+            {
                 Ok(lease) => leases[at] = Some(lease),
                 Err(error) => lower.failed("lease", &self.name, &error),
             }
@@ -330,18 +383,31 @@ impl Bound {
         lookup: &mut LowerTiers<'_>,
         value_type: &ValueType<V>,
     ) {
-        let Some(records) = &value_type.records else { return };
+        let Some(records) = &value_type.records else {
+            return;
+        };
         if lookup.leases.iter().all(Option::is_none) {
             return;
         }
-        let Some(payload) = self.payload(value, records) else { return };
+        let Some(payload) = self.payload(value, records) else {
+            return;
+        };
         for (at, lower) in self.lower.iter().enumerate() {
-            let LowerTiers { record_key, budgets, leases, .. } = lookup;
-            let Some(lease) = leases[at].take() else { continue };
+            let LowerTiers {
+                record_key,
+                budgets,
+                leases,
+                ..
+            } = lookup;
+            let Some(lease) = leases[at].take() else {
+                continue;
+            };
             let header = Header {
                 codec: self.encoding.id(),
                 created: lower.tier.now(),
-                life: u64::try_from(lower.ttl.as_millis()).unwrap_or(u64::MAX).max(1),
+                life: u64::try_from(lower.ttl.as_millis())
+                    .unwrap_or(u64::MAX)
+                    .max(1),
                 load: u32::try_from(load.as_millis()).unwrap_or(u32::MAX),
                 version: self.function.version,
                 epoch: lease.epoch,
@@ -375,7 +441,11 @@ impl Bound {
     fn payload<V>(&self, value: &V, records: &RecordType<V>) -> Option<Vec<u8>> {
         let mut payload = Vec::new();
         let written = (records.encode)(&self.encoding, value, &mut payload).map_err(|source| {
-            Error::with_source(ErrorKind::Codec, format!("write a value with {}", self.encoding), source)
+            Error::with_source(
+                ErrorKind::Codec,
+                format!("write a value with {}", self.encoding),
+                source,
+            )
         });
         let checked = written.and_then(|()| {
             if self.records.0.load(Ordering::Relaxed) == RecordsWork::UNKNOWN {
@@ -431,7 +501,9 @@ impl Bound {
     pub(crate) async fn invalidate_all(&self) -> Result<(), Error> {
         self.counters.invalidations.add_one();
         self.stack.fences.raise_function(&self.fence);
-        let result = self.invalidate_lower(Target::Function(&self.function)).await;
+        let result = self
+            .invalidate_lower(Target::Function(&self.function))
+            .await;
         self.stack.fences.raise_function(&self.fence);
         result
     }
@@ -444,7 +516,12 @@ impl Bound {
                 lower.failed("invalidate", &self.name, &error);
                 result = Err(Error::with_source(
                     error.kind(),
-                    format!("invalidate `{}` in {} ({})", self.name, lower.level, lower.tier.kind()),
+                    format!(
+                        "invalidate `{}` in {} ({})",
+                        self.name,
+                        lower.level,
+                        lower.tier.kind()
+                    ),
                     error,
                 ));
             }
@@ -467,14 +544,24 @@ impl Bound {
     }
 
     fn record_key(&self, key: &Key) -> RecordKey {
-        RecordKey::new(Arc::clone(&self.function), render(key.as_ref().arguments, self.template))
+        RecordKey::new(
+            Arc::clone(&self.function),
+            render(key.as_ref().arguments, self.template),
+        )
     }
 
     pub(crate) fn stats(&self) -> FunctionStats {
-        let memory = self.memory.iter().map(|(_, counters)| counters.snapshot(Level::L1));
-        let lower = self.lower.iter().map(|lower| lower.counters.snapshot(lower.level));
+        let memory = self
+            .memory
+            .iter()
+            .map(|(_, counters)| counters.snapshot(Level::L1));
+        let lower = self
+            .lower
+            .iter()
+            .map(|lower| lower.counters.snapshot(lower.level));
         let tiers = memory.chain(lower).collect();
-        self.counters.snapshot(self.name.clone(), self.function.version, tiers)
+        self.counters
+            .snapshot(self.name.clone(), self.function.version, tiers)
     }
 }
 

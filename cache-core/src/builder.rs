@@ -45,7 +45,8 @@ impl RuntimeBuilder {
     /// The memory of this process as `l1`.
     pub fn l1(mut self, memory: Memory) -> Self {
         if self.memory.replace(memory).is_some() {
-            self.problems.push(Error::configuration("set l1: it is set already"));
+            self.problems
+                .push(Error::configuration("set l1: it is set already"));
         }
         self
     }
@@ -57,7 +58,9 @@ impl RuntimeBuilder {
 
     pub(crate) fn lower(mut self, level: Level, tier: Box<dyn TierBuilder>) -> Self {
         if self.lower.iter().any(|(known, _)| *known == level) {
-            self.problems.push(Error::configuration(format!("set {level}: it is set already")));
+            self.problems.push(Error::configuration(format!(
+                "set {level}: it is set already"
+            )));
         }
         self.lower.push((level, tier));
         self
@@ -179,7 +182,11 @@ fn check_functions(stack: &Stack, functions: &[&Definition]) -> Result<(), Error
             problems.push(error);
         }
     }
-    if problems.is_empty() { Ok(()) } else { Err(all_of(problems)) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(all_of(problems))
+    }
 }
 
 /// One error for all that is wrong; of the first one's kind.
@@ -187,9 +194,21 @@ fn all_of(problems: Vec<Error>) -> Error {
     match <[Error; 1]>::try_from(problems) {
         Ok([one]) => one,
         Err(problems) => {
-            let kind = problems.first().map_or(ErrorKind::Configuration, Error::kind);
-            let lines: Vec<_> = problems.iter().map(|problem| format!("\n- {problem}")).collect();
-            Error::new(kind, format!("build the runtime, for {} reasons:{}", lines.len(), lines.concat()))
+            let kind = problems
+                .first()
+                .map_or(ErrorKind::Configuration, Error::kind);
+            let lines: Vec<_> = problems
+                .iter()
+                .map(|problem| format!("\n- {problem}"))
+                .collect();
+            Error::new(
+                kind,
+                format!(
+                    "build the runtime, for {} reasons:{}",
+                    lines.len(),
+                    lines.concat()
+                ),
+            )
         }
     }
 }

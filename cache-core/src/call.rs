@@ -40,7 +40,10 @@ impl<V, S: Copy> Clone for Terms<V, S> {
 impl<V, S: Copy> Copy for Terms<V, S> {}
 
 /// What a look-up in memory came to.
-#[expect(clippy::exhaustive_enums, reason = "an expansion matches it; core and macros have one version")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "an expansion matches it; core and macros have one version"
+)]
 pub enum Lookup<R, V, S> {
     /// The result.
     Hit(R),
@@ -68,7 +71,9 @@ pub struct Miss<R, V, S> {
 
 impl<R, V, S> fmt::Debug for Miss<R, V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Miss").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Miss")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,7 +103,12 @@ where
             None
         }
     };
-    Lookup::Miss(Miss { bound: Arc::clone(bound), key, terms, returns: PhantomData })
+    Lookup::Miss(Miss {
+        bound: Arc::clone(bound),
+        key,
+        terms,
+        returns: PhantomData,
+    })
 }
 
 impl<R, V, S> Miss<R, V, S>
@@ -124,10 +134,16 @@ where
     where
         F: Future<Output = R>,
     {
-        let Some(key) = self.key else { return load().await };
+        let Some(key) = self.key else {
+            return load().await;
+        };
         let (bound, terms) = (&*self.bound, self.terms);
         loop {
-            let waiter = match bound.stack.flights.join(&key, &bound.stack.fences, &bound.fence) {
+            let waiter = match bound
+                .stack
+                .flights
+                .join(&key, &bound.stack.fences, &bound.fence)
+            {
                 Place::Lead(leader) => return lead(bound, key, terms, leader, load).await,
                 Place::Wait(waiter) => waiter,
             };
@@ -242,7 +258,9 @@ where
         Err(outcome) => return outcome,
     };
     let took = bound.stack.clock.now().saturating_duration_since(began);
-    bound.fill(&key, &value, took, &mut lower, &terms.value_type).await;
+    bound
+        .fill(&key, &value, took, &mut lower, &terms.value_type)
+        .await;
     R::value(value)
 }
 
@@ -268,7 +286,11 @@ where
                 bound.keep(key, value, start, None, &terms.value_type);
             }
             leader.land(Arc::new(Landed::Value(value.clone())));
-            if kept { outcome.into_value() } else { Err(outcome) }
+            if kept {
+                outcome.into_value()
+            } else {
+                Err(outcome)
+            }
         }
         View::Absent => {
             leader.land(Arc::new(Landed::<V>::Absent));

@@ -14,14 +14,20 @@ pub(crate) enum Clock {
 }
 
 impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "this is the place that reads the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place that reads the clock"
+    )]
     pub(crate) fn manual(clock: &ManualClock) -> Self {
         Self::Manual(Instant::now(), clock.clone())
     }
 
     /// Read on every hit, never kept by a ticker: a stalled ticker would let entries outlive their time.
     #[inline]
-    #[expect(clippy::disallowed_methods, reason = "this is the place that reads the clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the place that reads the clock"
+    )]
     pub(crate) fn now(&self) -> Instant {
         match self {
             Self::System => Instant::now(),
@@ -56,9 +62,14 @@ impl ManualClock {
 ///
 /// Only the hard end of a record's life may be judged by it; ordering never is.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the place that reads the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the place that reads the clock"
+)]
 pub fn unix_millis() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
 }

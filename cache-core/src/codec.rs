@@ -144,14 +144,13 @@ impl<V: Clone + Send + Sync + 'static> ValueType<V> {
     {
         let mut this = Self::memory_only();
         this.records = Some(RecordType {
-                encode: |encoding, value, out| encoding.encode(value, out),
-                decode: |encoding, bytes| encoding.decode(bytes),
-                shape: Shape::of::<V>,
-            });
+            encode: |encoding, value, out| encoding.encode(value, out),
+            decode: |encoding, bytes| encoding.decode(bytes),
+            shape: Shape::of::<V>,
+        });
         this.weigh = crate::entry::weigh_by_serde;
         this
     }
-
 }
 
 impl<V> ValueType<V> {
@@ -195,7 +194,11 @@ pub(crate) fn check_round_trip<V>(
     payload: &[u8],
 ) -> Result<(), Error> {
     let fail = |source: CodecError| {
-        Error::with_source(ErrorKind::Codec, format!("read back what {encoding} wrote"), source)
+        Error::with_source(
+            ErrorKind::Codec,
+            format!("read back what {encoding} wrote"),
+            source,
+        )
     };
     let value = (records.decode)(encoding, payload).map_err(fail)?;
     let mut again = Vec::with_capacity(payload.len());

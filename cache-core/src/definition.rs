@@ -9,7 +9,10 @@ use crate::policy::{Policy, Ttl};
 
 /// A declaration as an attribute expands to it: plain data, so that it can be a `static`.
 #[derive(Debug)]
-#[expect(clippy::exhaustive_structs, reason = "an expansion writes every field; core and macros have one version")]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "an expansion writes every field; core and macros have one version"
+)]
 pub struct Declaration {
     /// Unique in the process, and the function's part of every record's key.
     pub name: &'static str,
@@ -43,7 +46,17 @@ pub(crate) struct Definition {
 
 impl Definition {
     pub(crate) const fn declared(declaration: Declaration) -> Self {
-        let Declaration { name, file, line, generic, version, ttl, tiers, codec, template } = declaration;
+        let Declaration {
+            name,
+            file,
+            line,
+            generic,
+            version,
+            ttl,
+            tiers,
+            codec,
+            template,
+        } = declaration;
         Self {
             name: Cow::Borrowed(name),
             file,

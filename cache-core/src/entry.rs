@@ -8,7 +8,6 @@ use std::time::Instant;
 use serde::Serialize;
 use serde::ser;
 
-
 /// Bytes of an entry's own fields and of the reference counts before its value.
 const OVERHEAD: usize = size_of::<Entry>() + 2 * size_of::<usize>();
 
@@ -32,7 +31,12 @@ impl Entry {
     /// `weight` is that of key and value; a value over 4 GiB counts as 4 GiB.
     pub(crate) fn new(value: Held, start: u64, dies: Instant, weight: usize) -> Self {
         let weight = u32::try_from(weight.saturating_add(OVERHEAD)).unwrap_or(u32::MAX);
-        Self { start, dies, weight, value }
+        Self {
+            start,
+            dies,
+            weight,
+            value,
+        }
     }
 }
 
@@ -47,7 +51,10 @@ pub trait Weigh {
 
 /// Estimates what `value` holds: its own size, and each text, byte string and element that serde meets.
 pub(crate) fn weigh_by_serde<V: Serialize>(value: &V) -> usize {
-    let mut scale = Scale { bytes: 0, in_elements: false };
+    let mut scale = Scale {
+        bytes: 0,
+        in_elements: false,
+    };
     // A value that refuses to be serialized weighs what was met until then.
     let _ = value.serialize(&mut scale);
     size_of::<V>() + scale.bytes
@@ -131,7 +138,12 @@ impl<'a> ser::Serializer for &'a mut Scale {
         Ok(())
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, _: &'static str) -> Result<(), Refused> {
+    fn serialize_unit_variant(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+    ) -> Result<(), Refused> {
         self.field(1);
         Ok(())
     }
@@ -310,7 +322,10 @@ mod tests {
         assert_eq!(weigh_by_serde(&"abc".to_owned()), size_of::<String>() + 3);
         assert_eq!(weigh_by_serde(&vec![1u32, 2]), size_of::<Vec<u32>>() + 8);
         let nested = vec!["ab".to_owned(), "c".to_owned()];
-        assert_eq!(weigh_by_serde(&nested), size_of::<Vec<String>>() + 2 * size_of::<String>() + 3);
+        assert_eq!(
+            weigh_by_serde(&nested),
+            size_of::<Vec<String>>() + 2 * size_of::<String>() + 3
+        );
     }
 
     #[test]

@@ -94,7 +94,10 @@ mod tests {
         assert!(fences.admits(before, 7, &function));
         fences.raise(7);
         assert!(!fences.admits(before, 7, &function));
-        assert!(fences.admits(before, 7 | 1 << 40, &function), "another stripe is not touched");
+        assert!(
+            fences.admits(before, 7 | 1 << 40, &function),
+            "another stripe is not touched"
+        );
         let after = fences.now();
         assert!(fences.admits(after, 7, &function));
         fences.raise_function(&function);

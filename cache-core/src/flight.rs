@@ -77,7 +77,9 @@ pub(crate) enum Place {
 
 impl Flights {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() })
+        Arc::new(Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+        })
     }
 
     /// Joins the flight of `key`, or begins one. `fences` and `function` tell whether a flight that is under way still
@@ -90,7 +92,8 @@ impl Flights {
     ) -> Place {
         let mut shard = lock(self.shard(key));
         if let Some(flight) = shard.get(key)
-            && let Some(id) = flight.admit(|start| fences.admits(start, key.as_ref().hash, function))
+            && let Some(id) =
+                flight.admit(|start| fences.admits(start, key.as_ref().hash, function))
         {
             return Place::Wait(Waiter {
                 flights: Arc::clone(self),
@@ -118,12 +121,19 @@ impl Flights {
             }),
         });
         shard.insert(key.clone(), Arc::clone(&flight));
-        Leader { flights: Arc::clone(self), flight, landed: false }
+        Leader {
+            flights: Arc::clone(self),
+            flight,
+            landed: false,
+        }
     }
 
     fn remove(&self, flight: &Arc<Flight>) {
         let mut shard = lock(self.shard(&flight.key));
-        if shard.get(&flight.key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
+        if shard
+            .get(&flight.key)
+            .is_some_and(|current| Arc::ptr_eq(current, flight))
+        {
             shard.remove(&flight.key);
         }
     }
@@ -267,7 +277,9 @@ impl Future for Waiter {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Arrival> {
         let this = &mut *self;
         let flight = &this.flight;
-        let Some(id) = this.id else { return Poll::Pending };
+        let Some(id) = this.id else {
+            return Poll::Pending;
+        };
         let mut state = lock(&flight.state);
         match &state.phase {
             Phase::Landed(landing) => {
@@ -289,7 +301,10 @@ impl Future for Waiter {
             }
             Phase::Led | Phase::Handed(_) | Phase::Abandoned => {
                 let waker = state.waiters.entry(id).or_default();
-                if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                if !waker
+                    .as_ref()
+                    .is_some_and(|known| known.will_wake(cx.waker()))
+                {
                     *waker = Some(cx.waker().clone());
                 }
                 Poll::Pending

@@ -94,11 +94,7 @@ impl<V: CacheValue> Function<V> {
     ///
     /// # Cancel safety
     /// Cancel safe. A leader that is dropped gives the lead to the next waiter.
-    pub async fn get_or_load<R, F>(
-        &self,
-        arguments: impl Serialize,
-        load: impl FnOnce() -> F,
-    ) -> R
+    pub async fn get_or_load<R, F>(&self, arguments: impl Serialize, load: impl FnOnce() -> F) -> R
     where
         R: Outcome<V>,
         F: Future<Output = R>,
@@ -126,7 +122,10 @@ impl<V: CacheValue> Function<V> {
         S: ShareError<R::Error>,
     {
         let terms = self.terms(share);
-        match self.site.with_bound(None, |bound| look_up(bound, terms, &arguments)) {
+        match self
+            .site
+            .with_bound(None, |bound| look_up(bound, terms, &arguments))
+        {
             Lookup::Hit(result) => result,
             Lookup::Miss(miss) => miss.load(load).await,
         }
@@ -135,7 +134,9 @@ impl<V: CacheValue> Function<V> {
     /// The handle of one key.
     #[must_use]
     pub fn entry(&self, arguments: impl Serialize) -> Handle<V> {
-        self.site.with_bound(None, |bound| Handle::new(bound, self.terms(Unshared), &arguments))
+        self.site.with_bound(None, |bound| {
+            Handle::new(bound, self.terms(Unshared), &arguments)
+        })
     }
 
     /// Drops every key of the function in every tier, at a cost that does not depend on how many there are.
@@ -157,7 +158,11 @@ impl<V: CacheValue> Function<V> {
     }
 
     fn terms<S>(&self, share: S) -> Terms<V, S> {
-        Terms { value_type: self.value_type, keep_if: self.cache_if, share }
+        Terms {
+            value_type: self.value_type,
+            keep_if: self.cache_if,
+            share,
+        }
     }
 }
 
@@ -235,9 +240,17 @@ impl<V: CacheValue> FunctionBuilder<V> {
     /// [`Configuration`](ErrorKind::Configuration) when there is no ttl, or none that can be used, or no tier;
     /// [`DuplicateFunction`](ErrorKind::DuplicateFunction) when another function has the name, with the place of both.
     pub fn build(self) -> Result<Function<V>, Error> {
-        let place = format!("`{}` ({}:{})", self.name, self.place.file(), self.place.line());
-        let ttl = self.ttl.ok_or_else(|| Error::configuration(format!("build {place} without a ttl")))?;
-        ttl.check().map_err(|error| Error::configuration(format!("{error}, in {place}")))?;
+        let place = format!(
+            "`{}` ({}:{})",
+            self.name,
+            self.place.file(),
+            self.place.line()
+        );
+        let ttl = self
+            .ttl
+            .ok_or_else(|| Error::configuration(format!("build {place} without a ttl")))?;
+        ttl.check()
+            .map_err(|error| Error::configuration(format!("{error}, in {place}")))?;
         if self.tiers.as_ref().is_some_and(Vec::is_empty) {
             return Err(Error::configuration(format!("build {place} with no tier")));
         }
@@ -275,7 +288,9 @@ impl ReservedName {
         let name = definition.name.to_string();
         let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
         let reserved = reserved.get_or_insert_default();
-        let annotated = Registered::all().find(|other| other.name == name).map(ToString::to_string);
+        let annotated = Registered::all()
+            .find(|other| other.name == name)
+            .map(ToString::to_string);
         if let Some(other) = annotated.or_else(|| reserved.get(&name).cloned()) {
             return Err(Error::new(
                 ErrorKind::DuplicateFunction,

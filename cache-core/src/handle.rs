@@ -24,11 +24,16 @@ impl Place {
     fn new<A: serde::Serialize + ?Sized>(bound: &Arc<Bound>, arguments: &A) -> Self {
         let key = Arguments::encode(arguments, bound.seed)
             .map(|arguments| arguments.key(bound.id).to_owned());
-        Self { bound: Arc::clone(bound), key }
+        Self {
+            bound: Arc::clone(bound),
+            key,
+        }
     }
 
     async fn invalidate(&self) -> Result<(), Error> {
-        self.bound.invalidate(self.key.as_ref().map_err(Clone::clone)?).await
+        self.bound
+            .invalidate(self.key.as_ref().map_err(Clone::clone)?)
+            .await
     }
 
     async fn peek<V: CacheValue>(&self, terms: &Terms<V, Unshared>) -> Option<V> {
@@ -37,7 +42,10 @@ impl Place {
             return Some(value);
         }
         let mut lower = self.bound.lower_tiers(key);
-        self.bound.find(key, &mut lower, &terms.value_type).await.map(|(value, _)| value)
+        self.bound
+            .find(key, &mut lower, &terms.value_type)
+            .await
+            .map(|(value, _)| value)
     }
 
     async fn put<V: CacheValue>(&self, value: V, terms: &Terms<V, Unshared>) -> Result<(), Error> {
@@ -49,7 +57,15 @@ impl Place {
         bound.lease(&mut lower, &terms.value_type).await;
         bound.keep(key, &value, leader.start(), None, &terms.value_type);
         leader.land(Arc::new(Landed::Value(value.clone())));
-        bound.fill(key, &value, std::time::Duration::ZERO, &mut lower, &terms.value_type).await;
+        bound
+            .fill(
+                key,
+                &value,
+                std::time::Duration::ZERO,
+                &mut lower,
+                &terms.value_type,
+            )
+            .await;
         dropped
     }
 
@@ -74,7 +90,9 @@ pub struct Handle<V> {
 
 impl<V> fmt::Debug for Handle<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("key", &self.place.key).finish_non_exhaustive()
+        f.debug_struct("Handle")
+            .field("key", &self.place.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,7 +101,10 @@ impl<V: CacheValue> Handle<V> {
     where
         A: serde::Serialize + ?Sized,
     {
-        Self { place: Place::new(bound, arguments), terms }
+        Self {
+            place: Place::new(bound, arguments),
+            terms,
+        }
     }
 
     /// Drops the value in every tier. When it has returned, no call that starts here gets a value whose load began
@@ -243,8 +264,14 @@ impl<R, F: Future<Output = R>> PlainCall<R, F> {
     where
         R: Outcome<V>,
     {
-        let body = self.body.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let body = body.expect("`refresh` runs the body with its arguments, which can be done once per handle");
+        let body = self
+            .body
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let body = body.expect(
+            "`refresh` runs the body with its arguments, which can be done once per handle",
+        );
         match self.terms() {
             Ok(terms) => self.place.refresh(terms, || body).await,
             Err(_) => body.await,

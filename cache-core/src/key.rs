@@ -15,8 +15,8 @@ use equivalent::Equivalent;
 use serde::Serialize;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
-pub(crate) use self::text::render;
 pub use self::text::Piece;
+pub(crate) use self::text::render;
 use crate::error::Error;
 
 /// A value that can be part of a cache key: whatever serde can serialize.
@@ -88,18 +88,31 @@ impl Arguments {
 
     #[inline]
     fn empty(seed: u64) -> Self {
-        Self { hash: seed, len: 0, inline: [0; INLINE], spill: Vec::new() }
+        Self {
+            hash: seed,
+            len: 0,
+            inline: [0; INLINE],
+            spill: Vec::new(),
+        }
     }
 
     #[inline]
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        if self.spill.is_empty() { &self.inline[..self.len] } else { &self.spill }
+        if self.spill.is_empty() {
+            &self.inline[..self.len]
+        } else {
+            &self.spill
+        }
     }
 
     /// The key of `function` with these arguments.
     #[inline]
     pub(crate) fn key(&self, function: FunctionId) -> KeyRef<'_> {
-        KeyRef { hash: self.hash, function, arguments: self.as_bytes() }
+        KeyRef {
+            hash: self.hash,
+            function,
+            arguments: self.as_bytes(),
+        }
     }
 
     /// A word into the hash. `tag` tells words of different kinds apart.
@@ -177,7 +190,11 @@ pub(crate) struct KeyRef<'a> {
 
 impl KeyRef<'_> {
     pub(crate) fn to_owned(self) -> Key {
-        Key { hash: self.hash, function: self.function, arguments: self.arguments.into() }
+        Key {
+            hash: self.hash,
+            function: self.function,
+            arguments: self.arguments.into(),
+        }
     }
 }
 
@@ -192,7 +209,11 @@ pub(crate) struct Key {
 impl Key {
     #[inline]
     pub(crate) fn as_ref(&self) -> KeyRef<'_> {
-        KeyRef { hash: self.hash, function: self.function, arguments: &self.arguments }
+        KeyRef {
+            hash: self.hash,
+            function: self.function,
+            arguments: &self.arguments,
+        }
     }
 
     /// Bytes this key holds on the heap.
@@ -208,7 +229,12 @@ impl Key {
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Key({:?}, {})", self.function, render(&self.arguments, &[]))
+        write!(
+            f,
+            "Key({:?}, {})",
+            self.function,
+            render(&self.arguments, &[])
+        )
     }
 }
 

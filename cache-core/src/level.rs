@@ -35,7 +35,11 @@ impl Level {
     /// Level `number`, from 1 to 9; `None` outside of that.
     #[must_use]
     pub const fn new(number: u8) -> Option<Self> {
-        if number >= 1 && number <= 9 { Some(Self(number)) } else { None }
+        if number >= 1 && number <= 9 {
+            Some(Self(number))
+        } else {
+            None
+        }
     }
 
     /// Its number, from 1 to 9.

@@ -7,26 +7,26 @@
 pub mod codec;
 pub mod tier;
 
-mod error;
+mod bound;
+mod builder;
+mod call;
 mod clock;
-mod level;
-mod sync;
-mod key;
-mod policy;
 mod definition;
 mod entry;
-mod record;
-mod stats;
+mod error;
 mod fence;
 mod flight;
-mod outcome;
-mod bound;
-mod call;
-mod site;
-mod handle;
 mod function;
+mod handle;
+mod key;
+mod level;
+mod outcome;
+mod policy;
+mod record;
 mod runtime;
-mod builder;
+mod site;
+mod stats;
+mod sync;
 
 #[doc(hidden)]
 pub mod private;

@@ -33,7 +33,10 @@ pub trait Outcome<V>: Sized {
 
 /// What an [`Outcome`] holds.
 #[derive(Debug)]
-#[expect(clippy::exhaustive_enums, reason = "these are all the ways a load can end")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "these are all the ways a load can end"
+)]
 pub enum View<'a, V, E> {
     /// A value to keep.
     Value(&'a V),
@@ -187,7 +190,9 @@ impl<E: Clone + Send + Sync + 'static> ShareError<E> for Cloned {
 
 impl<E: From<SharedError> + fmt::Display> ShareError<E> for Described {
     fn share(self, error: &E) -> Option<Box<dyn Any + Send + Sync>> {
-        Some(Box::new(SharedError { message: format!("{error:#}").into() }))
+        Some(Box::new(SharedError {
+            message: format!("{error:#}").into(),
+        }))
     }
 
     fn receive(self, shared: &(dyn Any + Send + Sync)) -> Option<E> {

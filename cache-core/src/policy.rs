@@ -48,7 +48,9 @@ impl Ttl {
         }
         for ttl in self.0.iter().flatten() {
             if ttl.is_zero() {
-                return Err(Error::configuration("use a ttl of zero: nothing would ever be a hit"));
+                return Err(Error::configuration(
+                    "use a ttl of zero: nothing would ever be a hit",
+                ));
             }
             if *ttl > LONGEST_TTL {
                 return Err(Error::configuration(format!(

@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub use inventory;
 use serde::Serialize;
 
+pub use crate::__returns as returns;
 pub use crate::builder::EnvTier;
 pub use crate::call::{CacheValue, Lookup, Miss};
 use crate::call::{Terms, look_up};
@@ -23,7 +24,6 @@ use crate::outcome::{Cloned, Described, Outcome, SharedError, Unshared};
 pub use crate::policy::Ttl;
 pub use crate::runtime::Registered;
 pub use crate::site::{Instance, Site};
-pub use crate::__returns as returns;
 
 /// A function and, where it is generic, which of its instances.
 #[derive(Clone, Copy, Debug)]
@@ -37,14 +37,20 @@ impl At {
     #[must_use]
     #[inline]
     pub const fn new(site: &'static Site) -> Self {
-        Self { site, instance: None }
+        Self {
+            site,
+            instance: None,
+        }
     }
 
     /// The instance that the type of `types` tells from others.
     #[must_use]
     #[inline]
     pub fn instance<T>(site: &'static Site, _types: &T) -> Self {
-        Self { site, instance: Some(Instance::of::<T>()) }
+        Self {
+            site,
+            instance: Some(Instance::of::<T>()),
+        }
     }
 
     /// Drops every key of the function.
@@ -73,7 +79,8 @@ where
     V: CacheValue,
     A: Serialize + ?Sized,
 {
-    at.site.with_bound(at.instance, |bound| look_up(bound, terms.0, arguments))
+    at.site
+        .with_bound(at.instance, |bound| look_up(bound, terms.0, arguments))
 }
 
 /// The key of a call that is not made yet; its body takes the arguments, so it comes after.
@@ -82,8 +89,13 @@ where
     V: CacheValue,
     A: Serialize + ?Sized,
 {
-    let terms = Terms { value_type: terms.0.value_type, keep_if: terms.0.keep_if, share: Unshared };
-    at.site.with_bound(at.instance, |bound| Handle::new(bound, terms, arguments))
+    let terms = Terms {
+        value_type: terms.0.value_type,
+        keep_if: terms.0.keep_if,
+        share: Unshared,
+    };
+    at.site
+        .with_bound(at.instance, |bound| Handle::new(bound, terms, arguments))
 }
 
 /// A call that is not made yet.
@@ -109,7 +121,11 @@ impl<V, S> Returns<V, S> {
     /// For a value of the probed kind.
     #[inline]
     pub const fn new(_kind: PhantomData<V>, value_type: ValueType<V>, share: S) -> Self {
-        Self(Terms { value_type, keep_if: None, share })
+        Self(Terms {
+            value_type,
+            keep_if: None,
+            share,
+        })
     }
 
     /// Keeps only what `keep_if` approves.

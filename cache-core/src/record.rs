@@ -61,7 +61,11 @@ impl Header {
         bytes.extend(self.shape.to_le_bytes());
         bytes.extend(0u64.to_le_bytes());
         bytes.extend(self.digest.to_le_bytes());
-        bytes.extend(u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend(
+            u32::try_from(payload.len())
+                .unwrap_or(u32::MAX)
+                .to_le_bytes(),
+        );
         bytes.extend(checksum(&bytes, payload).to_le_bytes());
         bytes.extend(payload);
         bytes
@@ -100,7 +104,10 @@ impl Header {
     /// What is left of its life at `now`; `None` when it is over. A clock that went back does not make it longer.
     pub(crate) fn left(&self, now: u64) -> Option<Duration> {
         let age = now.saturating_sub(self.created);
-        self.life.checked_sub(age).filter(|left| *left > 0).map(Duration::from_millis)
+        self.life
+            .checked_sub(age)
+            .filter(|left| *left > 0)
+            .map(Duration::from_millis)
     }
 }
 
@@ -116,7 +123,10 @@ struct Fields<'a>(&'a [u8]);
 impl Fields<'_> {
     /// The caller has checked that a whole header is there.
     fn take<const N: usize>(&mut self) -> [u8; N] {
-        let (field, rest) = self.0.split_first_chunk().map_or(([0; N], &[][..]), |(f, r)| (*f, r));
+        let (field, rest) = self
+            .0
+            .split_first_chunk()
+            .map_or(([0; N], &[][..]), |(f, r)| (*f, r));
         self.0 = rest;
         field
     }
@@ -155,7 +165,11 @@ mod tests {
             assert_eq!(Header::open(&turned), Err(Unusable::Damaged), "bit {bit}");
         }
         for len in 0..bytes.len() {
-            assert_eq!(Header::open(&bytes[..len]), Err(Unusable::Damaged), "cut to {len}");
+            assert_eq!(
+                Header::open(&bytes[..len]),
+                Err(Unusable::Damaged),
+                "cut to {len}"
+            );
         }
         let mut longer = bytes;
         longer.push(0);

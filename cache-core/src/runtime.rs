@@ -54,12 +54,21 @@ impl CacheRuntime {
     }
 
     pub(crate) fn new(stack: Stack) -> Self {
-        Self(Arc::new(Shared { stack: Arc::new(stack), bound: RwLock::default() }))
+        Self(Arc::new(Shared {
+            stack: Arc::new(stack),
+            bound: RwLock::default(),
+        }))
     }
 
     fn memory_alone() -> Self {
         let memory = Memory::default().build().ok();
-        Self::new(Stack::new(memory, Vec::new(), Clock::System, Encodings::builtin(), Encoding::Postcard))
+        Self::new(Stack::new(
+            memory,
+            Vec::new(),
+            Clock::System,
+            Encodings::builtin(),
+            Encoding::Postcard,
+        ))
     }
 
     pub(crate) fn install(self) -> Result<Self, Error> {
@@ -110,7 +119,12 @@ impl CacheRuntime {
         name: impl FnOnce() -> String,
     ) -> Arc<Bound> {
         let shared = &*self.0;
-        if let Some(bound) = shared.bound.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(bound) = shared
+            .bound
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
             return Arc::clone(bound);
         }
         let mut all = shared.bound.write().unwrap_or_else(PoisonError::into_inner);
@@ -122,7 +136,9 @@ impl CacheRuntime {
         let resolved = if taken {
             Err(Error::new(
                 ErrorKind::DuplicateFunction,
-                format!("tell `{name}`, an instance of {definition}, from another function of this name"),
+                format!(
+                    "tell `{name}`, an instance of {definition}, from another function of this name"
+                ),
             ))
         } else {
             Resolved::new(definition, &shared.stack)
@@ -134,7 +150,12 @@ impl CacheRuntime {
             );
             Resolved::memory_alone(definition, &shared.stack)
         });
-        let bound = Arc::new(Bound::new(name, definition, Arc::clone(&shared.stack), resolved));
+        let bound = Arc::new(Bound::new(
+            name,
+            definition,
+            Arc::clone(&shared.stack),
+            resolved,
+        ));
         all.insert(key, Arc::clone(&bound));
         bound
     }
@@ -153,14 +174,22 @@ impl CacheRuntime {
     pub fn tiers(&self) -> Vec<TierStatus> {
         let lower = self.0.stack.lower.iter();
         lower
-            .map(|(level, tier)| TierStatus { level: *level, kind: tier.kind(), breaker: tier.breaker() })
+            .map(|(level, tier)| TierStatus {
+                level: *level,
+                kind: tier.kind(),
+                breaker: tier.breaker(),
+            })
             .collect()
     }
 
     /// Entries in memory now, of all functions, about: entries whose time is over count until they are evicted.
     #[must_use]
     pub fn entries_in_memory(&self) -> u64 {
-        self.0.stack.memory.as_ref().map_or(0, crate::tier::memory::MemoryTier::len)
+        self.0
+            .stack
+            .memory
+            .as_ref()
+            .map_or(0, crate::tier::memory::MemoryTier::len)
     }
 
     /// Ends what the tiers run beside the calls: connections, their tasks. After it calls are served from memory and by
@@ -182,7 +211,9 @@ impl CacheRuntime {
 
 impl fmt::Debug for CacheRuntime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CacheRuntime").field("levels", &self.0.stack.levels()).finish_non_exhaustive()
+        f.debug_struct("CacheRuntime")
+            .field("levels", &self.0.stack.levels())
+            .finish_non_exhaustive()
     }
 }
 
@@ -201,7 +232,9 @@ impl Registered {
 
     /// All there are in this program.
     pub(crate) fn all() -> impl Iterator<Item = &'static Definition> {
-        inventory::iter::<Self>.into_iter().map(|registered| &registered.site.definition)
+        inventory::iter::<Self>
+            .into_iter()
+            .map(|registered| &registered.site.definition)
     }
 }
 

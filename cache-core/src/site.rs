@@ -37,18 +37,29 @@ impl Instance {
     /// The instance that `T` stands for, whatever lifetimes are in it.
     #[must_use]
     pub fn of<T: ?Sized>() -> Self {
-        Self { id: typeid::of::<T>(), types: || types_of(std::any::type_name::<T>()) }
+        Self {
+            id: typeid::of::<T>(),
+            types: || types_of(std::any::type_name::<T>()),
+        }
     }
 }
 
 /// An expansion wraps each type of an instance in a `PhantomData` of a tuple: `<app::User><u8>`.
 fn types_of(name: &str) -> String {
-    let name = name.replace("core::marker::PhantomData<", "<").replace(">, <", "><");
-    let mut name = name.trim_start_matches('(').trim_end_matches(')').trim_end_matches(',').to_owned();
+    let name = name
+        .replace("core::marker::PhantomData<", "<")
+        .replace(">, <", "><");
+    let mut name = name
+        .trim_start_matches('(')
+        .trim_end_matches(')')
+        .trim_end_matches(',')
+        .to_owned();
     // `<app::find::__constant_N<3>>`, which stands for the value of a const parameter, becomes `<3>`.
     while let Some(at) = name.find("__constant_") {
         let start = name[..at].rfind('<').map_or(0, |open| open + 1);
-        let Some(end) = name[at..].find('<').map(|open| at + open + 1) else { break };
+        let Some(end) = name[at..].find('<').map(|open| at + open + 1) else {
+            break;
+        };
         name.replace_range(start..end, "");
         if let Some(close) = name[start..].find(">>") {
             name.remove(start + close);
@@ -125,11 +136,15 @@ impl Site {
     }
 
     fn number(&self) -> u64 {
-        *self.number.get_or_init(|| NEXT_NUMBER.fetch_add(1, Ordering::Relaxed))
+        *self
+            .number
+            .get_or_init(|| NEXT_NUMBER.fetch_add(1, Ordering::Relaxed))
     }
 
     fn instance_name(&self, instance: Option<Instance>) -> String {
-        let types = instance.map(|instance| (instance.types)()).unwrap_or_default();
+        let types = instance
+            .map(|instance| (instance.types)())
+            .unwrap_or_default();
         format!("{}{types}", self.definition.name)
     }
 }

@@ -56,7 +56,10 @@ impl HitCounter {
     }
 
     fn get(&self) -> u64 {
-        self.0.iter().map(|cell| cell.0.load(Ordering::Relaxed)).sum()
+        self.0
+            .iter()
+            .map(|cell| cell.0.load(Ordering::Relaxed))
+            .sum()
     }
 }
 
@@ -98,7 +101,12 @@ impl TierCounters {
 }
 
 impl FunctionCounters {
-    pub(crate) fn snapshot(&self, name: String, version: u32, tiers: Vec<TierStats>) -> FunctionStats {
+    pub(crate) fn snapshot(
+        &self,
+        name: String,
+        version: u32,
+        tiers: Vec<TierStats>,
+    ) -> FunctionStats {
         FunctionStats {
             name,
             version,
@@ -182,7 +190,13 @@ impl FunctionStats {
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self.functions.iter().map(|function| function.name.len()).max().unwrap_or(0).max(8);
+        let width = self
+            .functions
+            .iter()
+            .map(|function| function.name.len())
+            .max()
+            .unwrap_or(0)
+            .max(8);
         writeln!(
             f,
             "{:width$}  {:>4}  {:>9}  {:>9}  {:>7}  {:>6}  {:>9}  {:>9}  {:>6}",
@@ -203,7 +217,10 @@ impl fmt::Display for Stats {
                     write!(
                         f,
                         "  {:>6}  {:>9}  {:>9}  {:>6}",
-                        function.loads, function.load_errors, function.waits, function.invalidations
+                        function.loads,
+                        function.load_errors,
+                        function.waits,
+                        function.invalidations
                     )?;
                 }
                 writeln!(f)?;

@@ -97,7 +97,10 @@ impl FunctionKey {
     /// A function's name.
     #[must_use]
     pub fn new(name: &str, version: u32) -> Self {
-        Self { name: escape_name(name), version }
+        Self {
+            name: escape_name(name),
+            version,
+        }
     }
 }
 
@@ -105,7 +108,10 @@ impl RecordKey {
     /// A record's name.
     #[must_use]
     pub fn new(function: Arc<FunctionKey>, arguments: String) -> Self {
-        Self { function, arguments }
+        Self {
+            function,
+            arguments,
+        }
     }
 }
 

@@ -13,7 +13,17 @@ use crate::errors::{Errors, hint};
 
 /// Every option, for the hint on a misspelt one.
 const OPTIONS: &[&str] = &[
-    "ttl", "tiers", "name", "version", "key", "skip", "scope", "cache_if", "codec", "crate", "trait_impl",
+    "ttl",
+    "tiers",
+    "name",
+    "version",
+    "key",
+    "skip",
+    "scope",
+    "cache_if",
+    "codec",
+    "crate",
+    "trait_impl",
 ];
 
 /// As the runtime has it: a year.
@@ -93,14 +103,21 @@ impl Args {
         if !OPTIONS.contains(&name.as_str()) {
             return Err(syn::Error::new(
                 option.span(),
-                format!("unknown option `{name}`{}", hint(&name, OPTIONS.iter().copied())),
+                format!(
+                    "unknown option `{name}`{}",
+                    hint(&name, OPTIONS.iter().copied())
+                ),
             ));
         }
         if seen.contains(&name) {
-            return Err(syn::Error::new(option.span(), format!("`{name}` is given twice")));
+            return Err(syn::Error::new(
+                option.span(),
+                format!("`{name}` is given twice"),
+            ));
         }
         seen.push(name.clone());
-        self.value(&name, &option, input, errors).inspect_err(|_| self.broken.push(name))
+        self.value(&name, &option, input, errors)
+            .inspect_err(|_| self.broken.push(name))
     }
 
     fn value(
@@ -144,7 +161,10 @@ impl Args {
             "crate" => {
                 let path = text(option, input, "\"my::path\"")?;
                 self.facade = Some(path.parse_with(Path::parse_mod_style).map_err(|_| {
-                    syn::Error::new(path.span(), "`crate` is the path of the facade, such as \"::multi_tier_cached\"")
+                    syn::Error::new(
+                        path.span(),
+                        "`crate` is the path of the facade, such as \"::multi_tier_cached\"",
+                    )
                 })?);
             }
             _ => self.trait_impl = true,
@@ -163,7 +183,11 @@ fn skip_to_comma(input: ParseStream<'_>) -> syn::Result<()> {
 
 /// A mistake right behind an option's name.
 fn after(option: &Ident, input: ParseStream<'_>, message: &str) -> syn::Error {
-    let span = if input.is_empty() || input.peek(Token![,]) { option.span() } else { input.span() };
+    let span = if input.is_empty() || input.peek(Token![,]) {
+        option.span()
+    } else {
+        input.span()
+    };
     syn::Error::new(span, message)
 }
 
@@ -178,7 +202,11 @@ fn equals(option: &Ident, input: ParseStream<'_>, example: &str) -> syn::Result<
 fn text(option: &Ident, input: ParseStream<'_>, example: &str) -> syn::Result<LitStr> {
     equals(option, input, &format!("{option} = {example}"))?;
     if !input.peek(LitStr) {
-        return Err(after(option, input, &format!("`{option}` is a text, such as {example}")));
+        return Err(after(
+            option,
+            input,
+            &format!("`{option}` is a text, such as {example}"),
+        ));
     }
     input.parse()
 }
@@ -205,7 +233,10 @@ fn ttl(option: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> syn::Resu
     while !list.is_empty() {
         let level: Ident = list.parse()?;
         let number = level_number(&level.to_string()).ok_or_else(|| {
-            syn::Error::new(level.span(), format!("unknown tier `{level}`: tiers are `l1` to `l9`"))
+            syn::Error::new(
+                level.span(),
+                format!("unknown tier `{level}`: tiers are `l1` to `l9`"),
+            )
         })?;
         if each.iter().any(|(known, ..)| *known == number) {
             errors.at(level.span(), format!("`{level}` is given twice"));
@@ -224,7 +255,10 @@ fn ttl(option: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> syn::Resu
         }
     }
     if each.is_empty() {
-        return Err(syn::Error::new(option.span(), "name a time for each tier: `ttl(l1 = \"30s\", l2 = \"1h\")`"));
+        return Err(syn::Error::new(
+            option.span(),
+            "name a time for each tier: `ttl(l1 = \"30s\", l2 = \"1h\")`",
+        ));
     }
     Ok(Ttl::Each(each))
 }
@@ -234,16 +268,23 @@ fn duration(text: &LitStr) -> syn::Result<Duration> {
     let duration = humantime::parse_duration(&value).map_err(|_| {
         syn::Error::new(
             text.span(),
-            format!("`{value}` is no duration: write it like \"30s\", \"5m\", \"1h 30m\" or \"7days\""),
+            format!(
+                "`{value}` is no duration: write it like \"30s\", \"5m\", \"1h 30m\" or \"7days\""
+            ),
         )
     })?;
     if duration.is_zero() {
-        return Err(syn::Error::new(text.span(), "a ttl of zero keeps nothing: leave the attribute off instead"));
+        return Err(syn::Error::new(
+            text.span(),
+            "a ttl of zero keeps nothing: leave the attribute off instead",
+        ));
     }
     if duration > LONGEST_TTL {
         return Err(syn::Error::new(
             text.span(),
-            format!("a ttl of `{value}` is too long: the longest is 365 days (\"m\" is minutes, \"M\" months)"),
+            format!(
+                "a ttl of `{value}` is too long: the longest is 365 days (\"m\" is minutes, \"M\" months)"
+            ),
         ));
     }
     Ok(duration)
@@ -258,7 +299,10 @@ fn tiers(text: &LitStr) -> syn::Result<Tiers> {
     let mut levels = Vec::new();
     for name in text.value().split(',').map(str::trim) {
         let number = level_number(name).ok_or_else(|| {
-            syn::Error::new(text.span(), format!("unknown tier `{name}`: tiers are `l1` to `l9`, such as \"l1,l2\""))
+            syn::Error::new(
+                text.span(),
+                format!("unknown tier `{name}`: tiers are `l1` to `l9`, such as \"l1,l2\""),
+            )
         })?;
         if levels.last().is_some_and(|last| *last >= number) {
             return Err(syn::Error::new(
@@ -268,7 +312,10 @@ fn tiers(text: &LitStr) -> syn::Result<Tiers> {
         }
         levels.push(number);
     }
-    Ok(Tiers { levels, span: text.span() })
+    Ok(Tiers {
+        levels,
+        span: text.span(),
+    })
 }
 
 /// Names are part of shared keys: `name:version:arguments` must read one way only.

@@ -26,12 +26,18 @@ impl Errors {
     }
 
     pub(crate) fn into_compile_errors(self) -> TokenStream {
-        self.0.into_iter().map(syn::Error::into_compile_error).collect()
+        self.0
+            .into_iter()
+            .map(syn::Error::into_compile_error)
+            .collect()
     }
 }
 
 /// The name nearest to a misspelt one, if one is near: at most a third of its letters differ.
-pub(crate) fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    wrong: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     names
         .into_iter()
         .map(|name| (distance(wrong, name), name))

@@ -124,7 +124,13 @@ fn outer(model: &Model<'_>, beside: &Beside) -> TokenStream {
 
 /// What stands beside it.
 fn functions(model: &Model<'_>, beside: &Beside) -> TokenStream {
-    let Beside { entry, invalidate_all, body, site: site_fn, owner } = beside;
+    let Beside {
+        entry,
+        invalidate_all,
+        body,
+        site: site_fn,
+        owner,
+    } = beside;
     let function = model.function;
     let attrs = function.shared_attrs();
     let vis = &function.vis;
@@ -187,7 +193,10 @@ fn whole(model: &Model<'_>, invalidate_all: &Ident, at: &TokenStream) -> TokenSt
     let facade = &model.facade;
     let generics = &model.function.sig.generics;
     let where_clause = &generics.where_clause;
-    let doc = format!("Drops every value of `{}` in every tier.", model.function.sig.ident);
+    let doc = format!(
+        "Drops every value of `{}` in every tier.",
+        model.function.sig.ident
+    );
     quote! {
         #attrs
         #[doc = #doc]
@@ -213,19 +222,25 @@ fn in_trait_impl(model: &Model<'_>) -> TokenStream {
     let start = start(model, &at);
     let returned = model.returned;
     let body = model.function.body.stream();
-    let patterns = model.arguments.iter().filter(|argument| !argument.simple).map(|argument| {
-        let (pat, ident) = (argument.pat, &argument.ident);
-        quote!(let #pat = #ident;)
-    });
-    let mutable = model.arguments.iter().filter(|argument| argument.simple).filter_map(|argument| {
-        match argument.pat {
+    let patterns = model
+        .arguments
+        .iter()
+        .filter(|argument| !argument.simple)
+        .map(|argument| {
+            let (pat, ident) = (argument.pat, &argument.ident);
+            quote!(let #pat = #ident;)
+        });
+    let mutable = model
+        .arguments
+        .iter()
+        .filter(|argument| argument.simple)
+        .filter_map(|argument| match argument.pat {
             syn::Pat::Ident(pat) if pat.mutability.is_some() => {
                 let ident = &argument.ident;
                 Some(quote!(let mut #ident = #ident;))
             }
             _ => None,
-        }
-    });
+        });
     quote! {
         #(#attrs)*
         #vis #sig {
@@ -344,7 +359,11 @@ fn key(model: &Model<'_>) -> TokenStream {
 fn returns(model: &Model<'_>) -> TokenStream {
     let returned = model.returned;
     let private = at(returned.span(), &private(model));
-    let kind = if model.is_memory_only() { quote!(memory_only) } else { quote!(shared) };
+    let kind = if model.is_memory_only() {
+        quote!(memory_only)
+    } else {
+        quote!(shared)
+    };
     let returns = quote_spanned!(returned.span()=> #private::returns!(#kind #returned));
     match &model.cache_if {
         None => returns,
@@ -395,10 +414,14 @@ fn instance(model: &Model<'_>, site: &TokenStream) -> TokenStream {
                     quote!(#private::type_of(&#name::#constant::<#ident>),)
                 }
                 Place::Method => quote!(#private::type_of(&Self::#constant::<#ident>),),
-                Place::TraitImpl | Place::BoxedTraitImpl => quote!(#private::type_of(&#constant::<#ident>),),
+                Place::TraitImpl | Place::BoxedTraitImpl => {
+                    quote!(#private::type_of(&#constant::<#ident>),)
+                }
             }
         }
-        GenericParam::Type(syn::TypeParam { ident, .. }) => quote!(::core::marker::PhantomData::<#ident>,),
+        GenericParam::Type(syn::TypeParam { ident, .. }) => {
+            quote!(::core::marker::PhantomData::<#ident>,)
+        }
         GenericParam::Lifetime(_) => TokenStream::new(),
     });
     let opaque = model.opaque_arguments().map(|argument| {

@@ -10,7 +10,15 @@ use crate::item::Function;
 
 pub(crate) fn expand(item: TokenStream, parsed: Option<&Function>, errors: Errors) -> TokenStream {
     let errors = errors.into_compile_errors();
-    let Some(Function { attrs, vis, sig, body }) = parsed else { return quote!(#item #errors) };
+    let Some(Function {
+        attrs,
+        vis,
+        sig,
+        body,
+    }) = parsed
+    else {
+        return quote!(#item #errors);
+    };
     let statements = errors.into_token_stream();
     let body = body.stream();
     quote! {

@@ -29,19 +29,30 @@ impl Parse for Input {
             )
         })?;
         if input.is_empty() {
-            return Ok(Self { path, arguments: None });
+            return Ok(Self {
+                path,
+                arguments: None,
+            });
         }
         if !input.peek(Token![,]) {
-            return Err(input.error("the arguments follow after a comma: `invalidate!(get_user, 42)`"));
+            return Err(
+                input.error("the arguments follow after a comma: `invalidate!(get_user, 42)`")
+            );
         }
         input.parse::<Token![,]>()?;
         let arguments = Punctuated::parse_terminated(input)?;
-        Ok(Self { path, arguments: Some(arguments).filter(|arguments| !arguments.is_empty()) })
+        Ok(Self {
+            path,
+            arguments: Some(arguments).filter(|arguments| !arguments.is_empty()),
+        })
     }
 }
 
 pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
-    let Input { mut path, arguments } = syn::parse2(input)?;
+    let Input {
+        mut path,
+        arguments,
+    } = syn::parse2(input)?;
     let span = path.span();
     let method = is_method(&path);
     let Some(last) = path.path.segments.last_mut() else {
@@ -53,7 +64,10 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
         PathArguments::None => quote!(),
         PathArguments::AngleBracketed(generics) => quote!(#generics),
         PathArguments::Parenthesized(other) => {
-            return Err(syn::Error::new_spanned(other, "name a cached function, such as `find::<User>`"));
+            return Err(syn::Error::new_spanned(
+                other,
+                "name a cached function, such as `find::<User>`",
+            ));
         }
     };
     let called = |free: &str, method_name: fn(&Ident) -> Ident| {
@@ -63,7 +77,9 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
                 last.ident = method_name(&function);
             }
         } else {
-            path.path.segments.push(Ident::new(free, function.span()).into());
+            path.path
+                .segments
+                .push(Ident::new(free, function.span()).into());
         }
         quote!(#path #generics)
     };
@@ -85,6 +101,10 @@ fn is_method(path: &ExprPath) -> bool {
     path.qself.is_some()
         || owner.is_some_and(|owner| {
             !owner.arguments.is_none()
-                || owner.ident.to_string().trim_start_matches("r#").starts_with(char::is_uppercase)
+                || owner
+                    .ident
+                    .to_string()
+                    .trim_start_matches("r#")
+                    .starts_with(char::is_uppercase)
         })
 }

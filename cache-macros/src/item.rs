@@ -4,7 +4,10 @@ use proc_macro2::{Group, TokenStream};
 use quote::{ToTokens, quote};
 use syn::parse::{Parse, ParseStream};
 use syn::visit::Visit;
-use syn::{Attribute, GenericArgument, PathArguments, ReturnType, Signature, Token, Type, TypeParamBound, Visibility};
+use syn::{
+    Attribute, GenericArgument, PathArguments, ReturnType, Signature, Token, Type, TypeParamBound,
+    Visibility,
+};
 
 pub(crate) struct Function {
     pub(crate) attrs: Vec<Attribute>,
@@ -19,7 +22,10 @@ impl Parse for Function {
         let attrs = input.call(Attribute::parse_outer)?;
         let vis = input.parse()?;
         let sig: Signature = input.parse().map_err(|error| {
-            syn::Error::new(error.span(), format!("only an `async fn` can be cached: {error}"))
+            syn::Error::new(
+                error.span(),
+                format!("only an `async fn` can be cached: {error}"),
+            )
         })?;
         if input.peek(Token![;]) {
             return Err(syn::Error::new_spanned(
@@ -28,7 +34,12 @@ impl Parse for Function {
             ));
         }
         let body: Group = input.parse()?;
-        Ok(Self { attrs, vis, sig, body })
+        Ok(Self {
+            attrs,
+            vis,
+            sig,
+            body,
+        })
     }
 }
 
@@ -63,9 +74,11 @@ impl Function {
     /// The attributes that every generated item needs: conditions and lint levels.
     pub(crate) fn shared_attrs(&self) -> TokenStream {
         let shared = self.attrs.iter().filter(|attr| {
-            ["cfg", "cfg_attr", "allow", "expect", "warn", "deny", "forbid"]
-                .iter()
-                .any(|name| attr.path().is_ident(name))
+            [
+                "cfg", "cfg_attr", "allow", "expect", "warn", "deny", "forbid",
+            ]
+            .iter()
+            .any(|name| attr.path().is_ident(name))
         });
         quote!(#(#shared)*)
     }
@@ -74,11 +87,21 @@ impl Function {
 /// `R` of `Pin<Box<dyn Future<Output = R> + …>>`.
 fn boxed_output(returned: &Type) -> Option<&Type> {
     let boxed = only_argument(only_argument(returned, "Pin")?, "Box")?;
-    let Type::TraitObject(object) = boxed else { return None };
+    let Type::TraitObject(object) = boxed else {
+        return None;
+    };
     object.bounds.iter().find_map(|bound| {
-        let TypeParamBound::Trait(bound) = bound else { return None };
-        let last = bound.path.segments.last().filter(|last| last.ident == "Future")?;
-        let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+        let TypeParamBound::Trait(bound) = bound else {
+            return None;
+        };
+        let last = bound
+            .path
+            .segments
+            .last()
+            .filter(|last| last.ident == "Future")?;
+        let PathArguments::AngleBracketed(arguments) = &last.arguments else {
+            return None;
+        };
         arguments.args.iter().find_map(|argument| match argument {
             GenericArgument::AssocType(output) if output.ident == "Output" => Some(&output.ty),
             _ => None,
@@ -88,8 +111,14 @@ fn boxed_output(returned: &Type) -> Option<&Type> {
 
 fn only_argument<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
     let Type::Path(path) = ty else { return None };
-    let last = path.path.segments.last().filter(|last| last.ident == name)?;
-    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    let last = path
+        .path
+        .segments
+        .last()
+        .filter(|last| last.ident == name)?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else {
+        return None;
+    };
     match arguments.args.first()? {
         GenericArgument::Type(inner) => Some(inner),
         _ => None,
@@ -119,7 +148,11 @@ impl<'a> Visit<'a> for Unfit<'a> {
     }
 
     fn visit_type_reference(&mut self, reference: &'a syn::TypeReference) {
-        if reference.lifetime.as_ref().is_none_or(|lifetime| lifetime.ident != "static") {
+        if reference
+            .lifetime
+            .as_ref()
+            .is_none_or(|lifetime| lifetime.ident != "static")
+        {
             self.borrowed.get_or_insert(reference);
         }
         syn::visit::visit_type_reference(self, reference);

@@ -3,15 +3,15 @@
 //! An expansion is thin: the options as data in one `static`, the body as it was, one call into the runtime. It names
 //! nothing but the facade's `__private`. Documentation for users is on the facade's re-exports.
 
-mod errors;
-mod names;
 mod args;
-mod item;
-mod template;
-mod model;
+mod errors;
 mod expand;
 mod fallback;
 mod invalidate;
+mod item;
+mod model;
+mod names;
+mod template;
 
 use proc_macro::TokenStream;
 
@@ -24,7 +24,9 @@ pub fn multi_tier_cached(args: TokenStream, item: TokenStream) -> TokenStream {
 /// Drops values of a cached function; see the facade's documentation.
 #[proc_macro]
 pub fn invalidate(input: TokenStream) -> TokenStream {
-    invalidate::expand(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+    invalidate::expand(input.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
 }
 
 /// Parse, check, expand; with any mistake, the function as it was and all mistakes.

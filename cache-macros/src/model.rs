@@ -77,7 +77,10 @@ impl<'a> Model<'a> {
             );
         }
         if let Some(unsafety) = sig.safety_span() {
-            errors.at(unsafety, "an `unsafe fn` cannot be cached: put a safe function around it and annotate that");
+            errors.at(
+                unsafety,
+                "an `unsafe fn` cannot be cached: put a safe function around it and annotate that",
+            );
         }
         let arguments = arguments(function);
         let receiver = sig.receiver();
@@ -91,7 +94,10 @@ impl<'a> Model<'a> {
             Place::Free
         };
         if !args.was_given("ttl") && args.ttl.is_none() {
-            errors.at(Span::call_site(), "say how long a value is fresh: `ttl = \"5m\"`");
+            errors.at(
+                Span::call_site(),
+                "say how long a value is fresh: `ttl = \"5m\"`",
+            );
         }
         check_levels(&args, errors);
         check_self(&args, receiver, errors);
@@ -127,7 +133,9 @@ impl<'a> Model<'a> {
 
     /// Arguments of type `impl Trait`, which are parameters without a name.
     pub(crate) fn opaque_arguments(&self) -> impl Iterator<Item = &Argument<'a>> {
-        self.arguments.iter().filter(|argument| Unfit::of(argument.ty).opaque.is_some())
+        self.arguments
+            .iter()
+            .filter(|argument| Unfit::of(argument.ty).opaque.is_some())
     }
 }
 
@@ -138,10 +146,12 @@ trait SafetySpan {
 
 impl SafetySpan for syn::Signature {
     fn safety_span(&self) -> Option<Span> {
-        self.to_token_stream().into_iter().find_map(|token| match token {
-            proc_macro2::TokenTree::Ident(ident) if ident == "unsafe" => Some(ident.span()),
-            _ => None,
-        })
+        self.to_token_stream()
+            .into_iter()
+            .find_map(|token| match token {
+                proc_macro2::TokenTree::Ident(ident) if ident == "unsafe" => Some(ident.span()),
+                _ => None,
+            })
     }
 }
 
@@ -153,10 +163,18 @@ fn arguments(function: &Function) -> Vec<Argument<'_>> {
     typed
         .enumerate()
         .map(|(at, typed)| match &*typed.pat {
-            Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => {
-                Argument { ident: name.ident.clone(), pat: &typed.pat, ty: &typed.ty, simple: true }
-            }
-            pat => Argument { ident: names::argument(at), pat, ty: &typed.ty, simple: false },
+            Pat::Ident(name) if name.by_ref.is_none() && name.subpat.is_none() => Argument {
+                ident: name.ident.clone(),
+                pat: &typed.pat,
+                ty: &typed.ty,
+                simple: true,
+            },
+            pat => Argument {
+                ident: names::argument(at),
+                pat,
+                ty: &typed.ty,
+                simple: false,
+            },
         })
         .collect()
 }
@@ -164,13 +182,19 @@ fn arguments(function: &Function) -> Vec<Argument<'_>> {
 fn returned<'a>(function: &'a Function, errors: &mut Errors) -> Option<&'a Type> {
     let Some(returned) = function.returned() else {
         if function.sig.asyncness.is_some() {
-            errors.over(&function.sig.ident, "there is no value to cache: the function returns nothing");
+            errors.over(
+                &function.sig.ident,
+                "there is no value to cache: the function returns nothing",
+            );
         }
         return None;
     };
     let unfit = Unfit::of(returned);
     if let Some(opaque) = unfit.opaque {
-        errors.over(opaque, "a value of type `impl Trait` cannot be stored: name its type, or box it");
+        errors.over(
+            opaque,
+            "a value of type `impl Trait` cannot be stored: name its type, or box it",
+        );
     } else if let Some(borrowed) = unfit.borrowed {
         errors.over(
             borrowed,
@@ -181,22 +205,33 @@ fn returned<'a>(function: &'a Function, errors: &mut Errors) -> Option<&'a Type>
 }
 
 fn check_levels(args: &Args, errors: &mut Errors) {
-    let (Some(Ttl::Each(each)), Some(tiers)) = (&args.ttl, &args.tiers) else { return };
+    let (Some(Ttl::Each(each)), Some(tiers)) = (&args.ttl, &args.tiers) else {
+        return;
+    };
     for (level, _, span) in each {
         if !tiers.levels.contains(level) {
-            errors.at(*span, format!("`tiers` does not name l{level}: take its time out, or the tier in"));
+            errors.at(
+                *span,
+                format!("`tiers` does not name l{level}: take its time out, or the tier in"),
+            );
         }
     }
     for level in &tiers.levels {
         if !each.iter().any(|(known, ..)| known == level) {
-            errors.at(tiers.span, format!("`ttl` names no time for l{level}: write `l{level} = \"5m\"`"));
+            errors.at(
+                tiers.span,
+                format!("`ttl` names no time for l{level}: write `l{level} = \"5m\"`"),
+            );
         }
     }
 }
 
 fn check_self(args: &Args, receiver: Option<&Receiver>, errors: &mut Errors) {
     let skipped = args.skip.iter().find(|name| *name == "self");
-    let in_template = args.key.as_ref().is_some_and(|key| key.value().contains("{self."));
+    let in_template = args
+        .key
+        .as_ref()
+        .is_some_and(|key| key.value().contains("{self."));
     match (receiver, &args.scope) {
         (Some(receiver), None) if skipped.is_none() && !in_template && !args.was_given("scope") => {
             errors.over(
@@ -228,15 +263,29 @@ fn key(
     let mut parts = Vec::new();
     let mut shown = Vec::new();
     if let Some(Scope::Value(scope)) = &args.scope {
-        parts.push(KeyPart { value: quote!(#scope), span: scope.span() });
+        parts.push(KeyPart {
+            value: quote!(#scope),
+            span: scope.span(),
+        });
     }
-    let names: Vec<String> =
-        arguments.iter().filter(|argument| argument.simple).map(|argument| argument.ident.to_string()).collect();
-    let known = || names.iter().map(String::as_str).chain(receiver.map(|_| "self"));
+    let names: Vec<String> = arguments
+        .iter()
+        .filter(|argument| argument.simple)
+        .map(|argument| argument.ident.to_string())
+        .collect();
+    let known = || {
+        names
+            .iter()
+            .map(String::as_str)
+            .chain(receiver.map(|_| "self"))
+    };
     for name in &args.skip {
         if !known().any(|known| name == known) {
             let text = name.to_string();
-            errors.at(name.span(), format!("there is no argument `{text}`{}", hint(&text, known())));
+            errors.at(
+                name.span(),
+                format!("there is no argument `{text}`{}", hint(&text, known())),
+            );
         }
     }
     let Some(key) = &args.key else {
@@ -252,13 +301,19 @@ fn key(
                 );
             }
             let ident = &argument.ident;
-            parts.push(KeyPart { value: quote!(#ident), span: argument.ty.span() });
+            parts.push(KeyPart {
+                value: quote!(#ident),
+                span: argument.ty.span(),
+            });
         }
         check_length(&parts, errors);
         return (parts, shown);
     };
     if let Some(name) = args.skip.iter().find(|name| *name != "self") {
-        errors.at(name.span(), "`key` names what is in the key, so there is nothing to skip");
+        errors.at(
+            name.span(),
+            "`key` names what is in the key, so there is nothing to skip",
+        );
     }
     match template::parse(key) {
         Err(error) => errors.push(error),
@@ -274,10 +329,16 @@ fn key(
                         if !known().any(|known| name == known) {
                             errors.at(
                                 key.span(),
-                                format!("the key names `{name}`, which is no argument{}", hint(&name, known())),
+                                format!(
+                                    "the key names `{name}`, which is no argument{}",
+                                    hint(&name, known())
+                                ),
                             );
                         }
-                        parts.push(KeyPart { value: quote!(#value), span: key.span() });
+                        parts.push(KeyPart {
+                            value: quote!(#value),
+                            span: key.span(),
+                        });
                         shown.push(Shown::Part);
                     }
                 }
@@ -290,6 +351,9 @@ fn key(
 
 fn check_length(parts: &[KeyPart], errors: &mut Errors) {
     if let Some(part) = parts.get(MOST_KEY_PARTS) {
-        errors.at(part.span, format!("a key has at most {MOST_KEY_PARTS} parts: put some arguments into a struct"));
+        errors.at(
+            part.span,
+            format!("a key has at most {MOST_KEY_PARTS} parts: put some arguments into a struct"),
+        );
     }
 }

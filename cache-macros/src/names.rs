@@ -34,7 +34,11 @@ pub(crate) fn method_entry(function: &Ident) -> Ident {
 
 /// Beside a method: `get_user_invalidate_all`.
 pub(crate) fn method_invalidate_all(function: &Ident) -> Ident {
-    format_ident!("{}_invalidate_all", function.unraw(), span = function.span())
+    format_ident!(
+        "{}_invalidate_all",
+        function.unraw(),
+        span = function.span()
+    )
 }
 
 /// Beside a method: its body.

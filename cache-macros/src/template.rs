@@ -10,7 +10,9 @@ pub(crate) enum Piece {
 }
 
 /// What may stand between two places: an argument never shows one of these, so that no two lists of arguments meet.
-const SEPARATORS: &[char] = &[':', '/', '|', '#', '=', '&', ';', ',', '?', '!', '+', '*', ' '];
+const SEPARATORS: &[char] = &[
+    ':', '/', '|', '#', '=', '&', ';', ',', '?', '!', '+', '*', ' ',
+];
 
 pub(crate) fn parse(text: &LitStr) -> syn::Result<Vec<Piece>> {
     let error = |message: String| syn::Error::new(text.span(), message);
@@ -24,14 +26,22 @@ pub(crate) fn parse(text: &LitStr) -> syn::Result<Vec<Piece>> {
                 chars.next();
                 literal.push(c);
             }
-            '}' => return Err(error("a `}` without its `{`; write `}}` for the sign itself".into())),
+            '}' => {
+                return Err(error(
+                    "a `}` without its `{`; write `}}` for the sign itself".into(),
+                ));
+            }
             '{' => {
                 let mut place = String::new();
                 loop {
                     match chars.next() {
                         Some('}') => break,
                         Some(c) => place.push(c),
-                        None => return Err(error("a `{` without its `}`; write `{{` for the sign itself".into())),
+                        None => {
+                            return Err(error(
+                                "a `{` without its `}`; write `{{` for the sign itself".into(),
+                            ));
+                        }
                     }
                 }
                 let place = place.trim().to_owned();
@@ -46,10 +56,20 @@ pub(crate) fn parse(text: &LitStr) -> syn::Result<Vec<Piece>> {
                 if !literal.is_empty() {
                     pieces.push(Piece::Literal(std::mem::take(&mut literal)));
                 }
-                let expression = syn::parse_str::<Expr>(&place).ok().filter(is_place).ok_or_else(|| {
-                    error(format!("`{{{place}}}` is no argument: write `{{id}}` or `{{filter.kind}}`"))
-                })?;
-                let name = place.split('.').next().unwrap_or_default().trim().to_owned();
+                let expression = syn::parse_str::<Expr>(&place)
+                    .ok()
+                    .filter(is_place)
+                    .ok_or_else(|| {
+                        error(format!(
+                            "`{{{place}}}` is no argument: write `{{id}}` or `{{filter.kind}}`"
+                        ))
+                    })?;
+                let name = place
+                    .split('.')
+                    .next()
+                    .unwrap_or_default()
+                    .trim()
+                    .to_owned();
                 pieces.push(Piece::Argument(name, respan(expression, text)));
             }
             c => literal.push(c),

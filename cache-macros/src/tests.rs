@@ -25,12 +25,19 @@ fn check_method(name: &str, owner: TokenStream, args: TokenStream, item: TokenSt
 
 #[track_caller]
 fn check_text(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/expand").join(name).with_extension("rs");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/expand")
+        .join(name)
+        .with_extension("rs");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, text).expect("a golden file to write");
     }
     let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(golden == text, "the expansion is no longer {}:\n{text}", path.display());
+    assert!(
+        golden == text,
+        "the expansion is no longer {}:\n{text}",
+        path.display()
+    );
 }
 
 #[test]
@@ -125,5 +132,8 @@ fn a_half_typed_body() {
         },
     )
     .to_string();
-    assert!(expanded.contains("let user = id .") && expanded.contains("struct get"), "{expanded}");
+    assert!(
+        expanded.contains("let user = id .") && expanded.contains("struct get"),
+        "{expanded}"
+    );
 }

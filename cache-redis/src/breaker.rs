@@ -23,7 +23,11 @@ const HALF_OPEN: u32 = 2;
 impl Breaker {
     /// Open, until the first connection.
     pub(crate) fn new(threshold: u32) -> Self {
-        Self { threshold, failures: AtomicU32::new(0), state: AtomicU32::new(OPEN) }
+        Self {
+            threshold,
+            failures: AtomicU32::new(0),
+            state: AtomicU32::new(OPEN),
+        }
     }
 
     /// Relaxed, here and below: the breaker guards no data, the connection is behind a lock of its own.

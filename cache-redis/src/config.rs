@@ -16,7 +16,10 @@ use crate::tier::RedisTier;
 pub struct Redis {
     url: String,
     pub(crate) settings: Settings,
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "read where the feature `tls` is on"))]
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(dead_code, reason = "read where the feature `tls` is on")
+    )]
     root_certificate: Option<Vec<u8>>,
 }
 
@@ -116,10 +119,20 @@ impl Redis {
     }
 
     fn check(&self) -> Result<(), Error> {
-        let Settings { namespace, time_limit, connect_limit, breaker_threshold, max_record_bytes, required: _ } =
-            &self.settings;
+        let Settings {
+            namespace,
+            time_limit,
+            connect_limit,
+            breaker_threshold,
+            max_record_bytes,
+            required: _,
+        } = &self.settings;
         let wrong = |what: &str| Err(Error::new(ErrorKind::Configuration, format!("use {what}")));
-        if namespace.is_empty() || !namespace.chars().all(|c| c.is_alphanumeric() || "_-./:".contains(c)) {
+        if namespace.is_empty()
+            || !namespace
+                .chars()
+                .all(|c| c.is_alphanumeric() || "_-./:".contains(c))
+        {
             return wrong(&format!(
                 "`{namespace}` as the namespace of Redis: it is made of letters, digits, `_`, `-`, `.`, `/` and `:`"
             ));
@@ -131,7 +144,9 @@ impl Redis {
             return wrong("a breaker threshold of zero for Redis: the breaker would never close");
         }
         if *max_record_bytes == 0 || *max_record_bytes > 512 << 20 {
-            return wrong("a record limit for Redis that is not between 1 byte and 512 MiB, which is the server's own");
+            return wrong(
+                "a record limit for Redis that is not between 1 byte and 512 MiB, which is the server's own",
+            );
         }
         Ok(())
     }
@@ -151,13 +166,20 @@ impl Redis {
         };
         let info: ConnectionInfo = self.url.as_str().into_connection_info().map_err(cannot)?;
         // RESP3, since a connection is to carry pushed messages beside answers.
-        let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let redis = info
+            .redis_settings()
+            .clone()
+            .set_protocol(ProtocolVersion::RESP3);
         // No delay: small requests go out at once.
-        let info = info.set_redis_settings(redis).set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let info = info
+            .set_redis_settings(redis)
+            .set_tcp_settings(TcpSettings::default().set_nodelay(true));
         #[cfg(feature = "tls")]
         if let Some(pem) = &self.root_certificate {
-            let certificates =
-                redis::TlsCertificates { client_tls: None, root_cert: Some(pem.clone()) };
+            let certificates = redis::TlsCertificates {
+                client_tls: None,
+                root_cert: Some(pem.clone()),
+            };
             return Client::build_with_tls(info, certificates).map_err(cannot);
         }
         Client::open(info).map_err(cannot)

@@ -8,7 +8,9 @@ use crate::config::Redis;
 fn build(env: &Environment) -> Result<Option<Box<dyn TierBuilder>>, Error> {
     let time_limit = env.duration("REDIS_TIME_LIMIT")?;
     let required: Option<bool> = env.parsed("REDIS_REQUIRED", "`true` or `false`")?;
-    let Some(url) = env.text("REDIS_URL") else { return Ok(None) };
+    let Some(url) = env.text("REDIS_URL") else {
+        return Ok(None);
+    };
     let mut redis = Redis::new(url);
     if let Some(namespace) = env.text("REDIS_NAMESPACE") {
         redis = redis.namespace(namespace);

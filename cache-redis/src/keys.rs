@@ -12,11 +12,16 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn new(namespace: &str) -> Self {
-        Self { prefix: format!("{{{namespace}:0}}:") }
+        Self {
+            prefix: format!("{{{namespace}:0}}:"),
+        }
     }
 
     pub(crate) fn record(&self, key: &RecordKey) -> String {
-        format!("{}{}:{}:{}", self.prefix, key.function.name, key.function.version, key.arguments)
+        format!(
+            "{}{}:{}:{}",
+            self.prefix, key.function.name, key.function.version, key.arguments
+        )
     }
 
     /// `#` stands in no record's name: it is escaped in arguments.
@@ -25,7 +30,10 @@ impl Keys {
     }
 
     pub(crate) fn epoch(&self, function: &FunctionKey) -> String {
-        format!("{}{}:{}#epoch", self.prefix, function.name, function.version)
+        format!(
+            "{}{}:{}#epoch",
+            self.prefix, function.name, function.version
+        )
     }
 }
 

@@ -52,7 +52,9 @@ struct Connected {
 
 impl std::fmt::Debug for Connected {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connected").field("generation", &self.generation).finish_non_exhaustive()
+        f.debug_struct("Connected")
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
     }
 }
 
@@ -92,7 +94,10 @@ impl Link {
         *self.lock_supervisor() = Some(Supervisor(task));
         match attempted.wait_for(Option::is_some).await {
             Ok(result) => result.clone().unwrap_or(Ok(())),
-            Err(_) => Err(Error::new(ErrorKind::Unavailable, "connect to Redis: the runtime is going down")),
+            Err(_) => Err(Error::new(
+                ErrorKind::Unavailable,
+                "connect to Redis: the runtime is going down",
+            )),
         }
     }
 
@@ -103,12 +108,17 @@ impl Link {
     }
 
     fn lock_supervisor(&self) -> MutexGuard<'_, Option<Supervisor>> {
-        self.supervisor.lock().unwrap_or_else(PoisonError::into_inner)
+        self.supervisor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Milliseconds by the server's clock; by this host's until a server was seen.
     pub(crate) fn now(&self) -> u64 {
-        let clock = self.shared.read_connected().map(|connected| connected.clock);
+        let clock = self
+            .shared
+            .read_connected()
+            .map(|connected| connected.clock);
         clock.map_or_else(unix_millis, |(millis, at)| {
             millis + u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
         })
@@ -125,7 +135,10 @@ impl Link {
         F: Future<Output = Result<T, RedisError>>,
     {
         let Some(connected) = self.shared.read_connected() else {
-            return Err(Error::new(ErrorKind::Unavailable, format!("{what}: Redis is not connected")));
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("{what}: Redis is not connected"),
+            ));
         };
         match timeout(within, operation(connected.connection)).await {
             Ok(Ok(value)) => {
@@ -140,12 +153,17 @@ impl Link {
             }
             Err(_) => {
                 if self.shared.breaker.failed() {
-                    tracing::warn!("Redis does not answer in time; going on without it until it does");
+                    tracing::warn!(
+                        "Redis does not answer in time; going on without it until it does"
+                    );
                     self.shared.lose(connected.generation);
                 }
                 Err(Error::new(
                     ErrorKind::TimedOut,
-                    format!("{what}: no answer from Redis within {} ms", within.as_millis()),
+                    format!(
+                        "{what}: no answer from Redis within {} ms",
+                        within.as_millis()
+                    ),
                 ))
             }
         }
@@ -154,17 +172,25 @@ impl Link {
 
 impl Shared {
     fn read_connected(&self) -> Option<Connected> {
-        self.connected.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.connected
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn write_connected(&self) -> std::sync::RwLockWriteGuard<'_, Option<Connected>> {
-        self.connected.write().unwrap_or_else(PoisonError::into_inner)
+        self.connected
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives up the connection of `generation`; a later one is none of the caller's business.
     fn lose(&self, generation: u64) {
         let mut connected = self.write_connected();
-        if connected.as_ref().is_some_and(|connected| connected.generation == generation) {
+        if connected
+            .as_ref()
+            .is_some_and(|connected| connected.generation == generation)
+        {
             *connected = None;
             self.breaker.open();
             self.lost.notify_one();
@@ -203,12 +229,17 @@ async fn supervise(shared: Arc<Shared>, first: watch::Sender<Option<Result<(), E
     let mut outage = false;
     loop {
         shared.breaker.half_open();
-        let attempt = timeout(shared.connect_limit, shared.connect()).await.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::TimedOut,
-                format!("connect to Redis within {} ms", shared.connect_limit.as_millis()),
-            ))
-        });
+        let attempt = timeout(shared.connect_limit, shared.connect())
+            .await
+            .unwrap_or_else(|_| {
+                Err(Error::new(
+                    ErrorKind::TimedOut,
+                    format!(
+                        "connect to Redis within {} ms",
+                        shared.connect_limit.as_millis()
+                    ),
+                ))
+            });
         match attempt {
             Ok(connected) => {
                 *shared.write_connected() = Some(connected);
@@ -248,7 +279,9 @@ async fn supervise(shared: Arc<Shared>, first: watch::Sender<Option<Result<(), E
 
 fn check_version(info: &str) -> Result<(), Error> {
     let field = |name: &str| {
-        info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+        info.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .map(str::trim)
     };
     let Some(version) = field("redis_version") else {
         return Err(Error::new(
@@ -256,7 +289,10 @@ fn check_version(info: &str) -> Result<(), Error> {
             "use this server: it does not say that it is Redis or Valkey",
         ));
     };
-    let major: Option<u32> = version.split('.').next().and_then(|major| major.parse().ok());
+    let major: Option<u32> = version
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok());
     if major.is_some_and(|major| major < OLDEST) {
         return Err(Error::new(
             ErrorKind::Protocol,
@@ -278,7 +314,8 @@ fn is_fatal(error: &RedisError) -> bool {
 fn kind_of(error: &RedisError) -> ErrorKind {
     if error.is_timeout() {
         ErrorKind::TimedOut
-    } else if error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal() {
+    } else if error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal()
+    {
         ErrorKind::Unavailable
     } else {
         ErrorKind::Protocol
@@ -292,8 +329,13 @@ mod tests {
     #[test]
     fn servers_that_are_too_old_or_no_redis_are_refused() {
         assert!(check_version("# Server\r\nredis_version:7.0.15\r\n").is_ok());
-        assert!(check_version("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n").is_ok());
-        let old = check_version("redis_version:6.2.1\r\n").unwrap_err().to_string();
+        assert!(
+            check_version("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n")
+                .is_ok()
+        );
+        let old = check_version("redis_version:6.2.1\r\n")
+            .unwrap_err()
+            .to_string();
         assert!(old.contains("6.2.1") && old.contains("7.0"), "{old}");
         assert!(check_version("hello").is_err());
     }

@@ -47,6 +47,9 @@ pub(crate) struct Scripts {
 
 impl Scripts {
     pub(crate) fn new() -> Self {
-        Self { lease: Script::new(LEASE), fill: Script::new(FILL) }
+        Self {
+            lease: Script::new(LEASE),
+            fill: Script::new(FILL),
+        }
     }
 }

@@ -44,7 +44,9 @@ impl RedisTier {
         command: Cmd,
     ) -> Result<T, Error> {
         self.link
-            .run(what, within, |mut connection| async move { command.query_async(&mut connection).await })
+            .run(what, within, |mut connection| async move {
+                command.query_async(&mut connection).await
+            })
             .await
     }
 
@@ -101,7 +103,10 @@ impl RedisTier {
                 self.command("invalidate", within, command).await
             }
             Target::Function(function) => self.new_epoch(function, within).await,
-            _ => Err(Error::new(ErrorKind::Protocol, "invalidate: this tier does not know the target")),
+            _ => Err(Error::new(
+                ErrorKind::Protocol,
+                "invalidate: this tier does not know the target",
+            )),
         }
     }
 
@@ -143,7 +148,11 @@ impl Tier for RedisTier {
             match self.link.start().await {
                 Err(error) if self.settings.required => {
                     self.link.shutdown();
-                    Err(Error::with_source(error.kind(), "reach the Redis that is required", error))
+                    Err(Error::with_source(
+                        error.kind(),
+                        "reach the Redis that is required",
+                        error,
+                    ))
                 }
                 _ => Ok(()),
             }
@@ -153,11 +162,16 @@ impl Tier for RedisTier {
     fn read<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Found> {
         Box::pin(async move {
             let mut command = redis::cmd("MGET");
-            command.arg(self.keys.record(key)).arg(self.keys.epoch(&key.function));
+            command
+                .arg(self.keys.record(key))
+                .arg(self.keys.epoch(&key.function));
             let (record, epoch): (Option<Vec<u8>>, Option<String>) =
                 self.command("read", within, command).await?;
             // An epoch that is no number is not ours, and no record is valid under it.
-            Ok(Found::new(record, epoch.and_then(|epoch| epoch.parse().ok())))
+            Ok(Found::new(
+                record,
+                epoch.and_then(|epoch| epoch.parse().ok()),
+            ))
         })
     }
 
@@ -190,7 +204,9 @@ impl Tier for RedisTier {
 
 /// Never zero: Redis refuses that, and a record without a life would stay for ever.
 fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
+    u64::try_from(duration.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1)
 }
 
 /// A token or an epoch: 63 bits, so that it has at most 19 digits. Random, never counted: one that was evicted must not come
@@ -202,6 +218,10 @@ fn fresh_number() -> u64 {
 /// A token or an epoch as it is kept. Anything else under our keys is not ours.
 fn number(text: &str) -> Result<u64, Error> {
     text.parse().map_err(|error| {
-        Error::with_source(ErrorKind::Protocol, "read a number under a key of this cache", error)
+        Error::with_source(
+            ErrorKind::Protocol,
+            "read a number under a key of this cache",
+            error,
+        )
     })
 }

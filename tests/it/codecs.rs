@@ -30,21 +30,55 @@ struct After {
 #[tokio::test]
 async fn a_record_of_another_shape_is_a_miss_although_its_bytes_would_decode() {
     let server = Server::start();
-    let before = Function::<Before>::builder("codecs::shape").ttl(MINUTE).build().unwrap();
+    let before = Function::<Before>::builder("codecs::shape")
+        .ttl(MINUTE)
+        .build()
+        .unwrap();
     CacheRuntime::scope(two_tiers(&server.url()).await, async {
-        before.get_or_load((1,), || async { Before { width: 1, height: 2 } }).await
+        before
+            .get_or_load((1,), || async {
+                Before {
+                    width: 1,
+                    height: 2,
+                }
+            })
+            .await
     })
     .await;
     drop(before);
-    let after = Function::<After>::builder("codecs::shape").ttl(MINUTE).build().unwrap();
+    let after = Function::<After>::builder("codecs::shape")
+        .ttl(MINUTE)
+        .build()
+        .unwrap();
     let runtime = two_tiers(&server.url()).await;
     let value = CacheRuntime::scope(runtime.clone(), async {
-        after.get_or_load((1,), || async { After { width: 1, height: 2 } }).await
+        after
+            .get_or_load((1,), || async {
+                After {
+                    width: 1,
+                    height: 2,
+                }
+            })
+            .await
     })
     .await;
-    assert_eq!(value, After { width: 1, height: 2 });
+    assert_eq!(
+        value,
+        After {
+            width: 1,
+            height: 2
+        }
+    );
     let stats = runtime.stats();
-    assert_eq!(stats.function("codecs::shape").unwrap().tier(Level::L2).unwrap().mismatches, 1);
+    assert_eq!(
+        stats
+            .function("codecs::shape")
+            .unwrap()
+            .tier(Level::L2)
+            .unwrap()
+            .mismatches,
+        1
+    );
 }
 
 #[tokio::test]
@@ -52,19 +86,38 @@ async fn every_codec_serves_another_instance_and_none_reads_the_others() {
     let server = Server::start();
     let codecs = ["postcard", "json", "msgpack", "bincode"];
     for (round, codec) in codecs.into_iter().enumerate() {
-        let function = Function::<Before>::builder("codecs::each").ttl(MINUTE).codec(codec).build().unwrap();
+        let function = Function::<Before>::builder("codecs::each")
+            .ttl(MINUTE)
+            .codec(codec)
+            .build()
+            .unwrap();
         for (instance, loads) in [(0, 1), (1, 0)] {
             let runtime = two_tiers(&server.url()).await;
             CacheRuntime::scope(runtime.clone(), async {
-                let load = || async { Before { width: 7, height: 8 } };
-                assert_eq!(function.get_or_load((1,), load).await, Before { width: 7, height: 8 });
+                let load = || async {
+                    Before {
+                        width: 7,
+                        height: 8,
+                    }
+                };
+                assert_eq!(
+                    function.get_or_load((1,), load).await,
+                    Before {
+                        width: 7,
+                        height: 8
+                    }
+                );
             })
             .await;
             let stats = runtime.stats();
             let stats = stats.function("codecs::each").unwrap();
             assert_eq!(stats.loads, loads, "{codec}, instance {instance}");
             let mismatches = u64::from(round > 0 && instance == 0);
-            assert_eq!(stats.tier(Level::L2).unwrap().mismatches, mismatches, "{codec}");
+            assert_eq!(
+                stats.tier(Level::L2).unwrap().mismatches,
+                mismatches,
+                "{codec}"
+            );
         }
     }
 }
@@ -93,12 +146,17 @@ impl std::io::Write for Log {
 impl Log {
     fn capture(&self) -> tracing::subscriber::DefaultGuard {
         let log = self.clone();
-        let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || log.clone());
+        let layer = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .with_writer(move || log.clone());
         tracing::subscriber::set_default(tracing_subscriber::registry().with(layer))
     }
 
     fn lines(&self, part: &str) -> usize {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).lines().filter(|line| line.contains(part)).count()
+        String::from_utf8_lossy(&self.0.lock().unwrap())
+            .lines()
+            .filter(|line| line.contains(part))
+            .count()
     }
 }
 
@@ -107,12 +165,20 @@ async fn a_type_its_codec_cannot_read_back_stays_out_of_redis_and_is_said_once()
     let server = Server::start();
     let log = Log::default();
     let _guard = log.capture();
-    let function = Function::<Flat>::builder("codecs::flat").ttl(MINUTE).build().unwrap();
+    let function = Function::<Flat>::builder("codecs::flat")
+        .ttl(MINUTE)
+        .build()
+        .unwrap();
     let runtime = two_tiers(&server.url()).await;
     CacheRuntime::scope(runtime, async {
         for n in 0..3 {
-            let value = Flat { rest: BTreeMap::from([("a".into(), n)]) };
-            assert_eq!(function.get_or_load((n,), || async { value.clone() }).await, value);
+            let value = Flat {
+                rest: BTreeMap::from([("a".into(), n)]),
+            };
+            assert_eq!(
+                function.get_or_load((n,), || async { value.clone() }).await,
+                value
+            );
         }
     })
     .await;
@@ -121,9 +187,19 @@ async fn a_type_its_codec_cannot_read_back_stays_out_of_redis_and_is_said_once()
     assert_eq!(log.lines("codecs::flat"), 1 + log.lines("cannot be traced"));
     // A codec that describes itself has no such trouble.
     drop(function);
-    let function = Function::<Flat>::builder("codecs::flat").ttl(MINUTE).codec("json").build().unwrap();
+    let function = Function::<Flat>::builder("codecs::flat")
+        .ttl(MINUTE)
+        .codec("json")
+        .build()
+        .unwrap();
     CacheRuntime::scope(two_tiers(&server.url()).await, async {
-        function.get_or_load((1,), || async { Flat { rest: BTreeMap::new() } }).await
+        function
+            .get_or_load((1,), || async {
+                Flat {
+                    rest: BTreeMap::new(),
+                }
+            })
+            .await
     })
     .await;
     assert_eq!(server.records().len(), 1);
@@ -141,12 +217,18 @@ async fn a_type_whose_shape_cannot_be_traced_is_said_once() {
     let server = Server::start();
     let log = Log::default();
     let _guard = log.capture();
-    let function = Function::<Guess>::builder("codecs::guess").ttl(MINUTE).codec("json").build().unwrap();
+    let function = Function::<Guess>::builder("codecs::guess")
+        .ttl(MINUTE)
+        .codec("json")
+        .build()
+        .unwrap();
     for _ in 0..2 {
         let runtime = two_tiers(&server.url()).await;
         CacheRuntime::scope(runtime, async {
             for n in 0..3 {
-                function.get_or_load((n,), || async { Guess::Text("a".into()) }).await;
+                function
+                    .get_or_load((n,), || async { Guess::Text("a".into()) })
+                    .await;
             }
         })
         .await;
@@ -159,7 +241,11 @@ async fn a_type_whose_shape_cannot_be_traced_is_said_once() {
 async fn an_unknown_codec_is_said_and_memory_serves() {
     let log = Log::default();
     let _guard = log.capture();
-    let function = Function::<u64>::builder("codecs::unknown").ttl(MINUTE).codec("yaml").build().unwrap();
+    let function = Function::<u64>::builder("codecs::unknown")
+        .ttl(MINUTE)
+        .codec("yaml")
+        .build()
+        .unwrap();
     let runtime = CacheRuntime::builder().build().await.unwrap();
     CacheRuntime::scope(runtime, async {
         assert_eq!(function.get_or_load((1,), || async { 1 }).await, 1);

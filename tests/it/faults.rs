@@ -46,7 +46,10 @@ async fn a_killed_redis_fails_no_call_and_is_used_again_when_it_is_back() {
     let mut server = Server::start();
     let runtime = build(Redis::new(server.url()).time_limit(LIMIT)).await;
     traffic(&runtime, 20).await;
-    assert_eq!((breaker(&runtime), server.records().len()), (Breaker::Closed, 20));
+    assert_eq!(
+        (breaker(&runtime), server.records().len()),
+        (Breaker::Closed, 20)
+    );
     let during = tokio::spawn({
         let runtime = runtime.clone();
         async move {
@@ -61,7 +64,10 @@ async fn a_killed_redis_fails_no_call_and_is_used_again_when_it_is_back() {
     traffic(&runtime, 20).await;
     until("the breaker opens", || breaker(&runtime) != Breaker::Closed).await;
     server.restart();
-    until("the breaker closes", || breaker(&runtime) == Breaker::Closed).await;
+    until("the breaker closes", || {
+        breaker(&runtime) == Breaker::Closed
+    })
+    .await;
     traffic(&runtime, 20).await;
     assert_eq!(server.records().len(), 20);
 }
@@ -69,18 +75,30 @@ async fn a_killed_redis_fails_no_call_and_is_used_again_when_it_is_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_redis_delays_calls_by_the_limit_until_the_breaker_opens() {
     let server = Server::start();
-    let redis = Redis::new(server.url()).time_limit(LIMIT).connect_limit(LIMIT).breaker_threshold(3);
+    let redis = Redis::new(server.url())
+        .time_limit(LIMIT)
+        .connect_limit(LIMIT)
+        .breaker_threshold(3);
     let runtime = build(redis).await;
     traffic(&runtime, 5).await;
     server.freeze();
     let slowest = traffic(&runtime, 6).await;
-    assert!(slowest >= LIMIT, "somebody waited for the frozen server: {slowest:?}");
+    assert!(
+        slowest >= LIMIT,
+        "somebody waited for the frozen server: {slowest:?}"
+    );
     until("the breaker opens", || breaker(&runtime) != Breaker::Closed).await;
     let began = Instant::now();
     traffic(&runtime, 50).await;
-    assert!(began.elapsed() < LIMIT, "nobody waits behind an open breaker");
+    assert!(
+        began.elapsed() < LIMIT,
+        "nobody waits behind an open breaker"
+    );
     server.thaw();
-    until("the breaker closes", || breaker(&runtime) == Breaker::Closed).await;
+    until("the breaker closes", || {
+        breaker(&runtime) == Breaker::Closed
+    })
+    .await;
     let before = server.records().len();
     traffic(&runtime, 5).await;
     assert_eq!(server.records().len(), before + 5);
@@ -93,25 +111,41 @@ async fn a_redis_that_is_away_at_the_start_is_used_when_it_comes() {
     let runtime = build(Redis::new(server.url()).time_limit(LIMIT)).await;
     traffic(&runtime, 5).await;
     server.restart();
-    until("the breaker closes", || breaker(&runtime) == Breaker::Closed).await;
+    until("the breaker closes", || {
+        breaker(&runtime) == Breaker::Closed
+    })
+    .await;
     traffic(&runtime, 5).await;
     assert_eq!(server.records().len(), 5);
 }
 
 fn l2(runtime: &CacheRuntime) -> TierStats {
-    runtime.stats().function("it::faults::double").unwrap().tier(Level::L2).unwrap().clone()
+    runtime
+        .stats()
+        .function("it::faults::double")
+        .unwrap()
+        .tier(Level::L2)
+        .unwrap()
+        .clone()
 }
 
 #[tokio::test]
 async fn foreign_cut_and_flipped_bytes_are_misses_replaced_and_counted() {
     let server = Server::start();
     let n = NEXT.fetch_add(1, Ordering::SeqCst);
-    let call = async |runtime: &CacheRuntime| CacheRuntime::scope(runtime.clone(), async { double(n).await }).await;
+    let call = async |runtime: &CacheRuntime| {
+        CacheRuntime::scope(runtime.clone(), async { double(n).await }).await
+    };
     let writer = two_tiers(&server.url()).await;
     assert_eq!(call(&writer).await, 2 * n);
     let key = server.records().remove(0);
     let good: Vec<u8> = server.command(&["GET", &key]);
-    let mut rubbish: Vec<Vec<u8>> = vec![Vec::new(), b"hello".to_vec(), vec![0; 84], good[..good.len() - 1].to_vec()];
+    let mut rubbish: Vec<Vec<u8>> = vec![
+        Vec::new(),
+        b"hello".to_vec(),
+        vec![0; 84],
+        good[..good.len() - 1].to_vec(),
+    ];
     for byte in 0..good.len() {
         let mut flipped = good.clone();
         flipped[byte] ^= 1 << (byte % 8);
@@ -122,7 +156,11 @@ async fn foreign_cut_and_flipped_bytes_are_misses_replaced_and_counted() {
         let reader = two_tiers(&server.url()).await;
         assert_eq!(call(&reader).await, 2 * n, "{bytes:?}");
         let stats = l2(&reader);
-        assert_eq!((stats.hits, stats.misses, stats.decode_errors), (0, 1, 1), "{bytes:?}");
+        assert_eq!(
+            (stats.hits, stats.misses, stats.decode_errors),
+            (0, 1, 1),
+            "{bytes:?}"
+        );
         let other = two_tiers(&server.url()).await;
         assert_eq!(call(&other).await, 2 * n);
         assert_eq!(l2(&other).hits, 1, "replaced: {bytes:?}");
@@ -136,12 +174,19 @@ async fn foreign_types_under_our_keys_are_replaced() {
     let n = NEXT.fetch_add(1, Ordering::SeqCst);
     let record = format!("{{cache:0}}:it::faults::double:1:{n}");
     let epoch = "{cache:0}:it::faults::double:1#epoch";
-    for (key, command) in [(record.clone(), "RPUSH"), (format!("{record}#lease"), "RPUSH"), (epoch.to_owned(), "SET")] {
+    for (key, command) in [
+        (record.clone(), "RPUSH"),
+        (format!("{record}#lease"), "RPUSH"),
+        (epoch.to_owned(), "SET"),
+    ] {
         let _: () = server.command(&["FLUSHALL"]);
         let _: () = server.command(&[command, &key, "foreign"]);
         for _ in 0..2 {
             let runtime = two_tiers(&server.url()).await;
-            assert_eq!(CacheRuntime::scope(runtime, async { double(n).await }).await, 2 * n);
+            assert_eq!(
+                CacheRuntime::scope(runtime, async { double(n).await }).await,
+                2 * n
+            );
         }
         let reader = two_tiers(&server.url()).await;
         CacheRuntime::scope(reader.clone(), async { double(n).await }).await;
@@ -156,5 +201,9 @@ async fn a_full_redis_fails_no_call() {
     let runtime = two_tiers(&server.url()).await;
     traffic(&runtime, 10).await;
     assert_eq!(l2(&runtime).tier_errors, 10, "each lease was refused");
-    assert_eq!(breaker(&runtime), Breaker::Closed, "a server that answers is in order");
+    assert_eq!(
+        breaker(&runtime),
+        Breaker::Closed,
+        "a server that answers is in order"
+    );
 }

@@ -120,7 +120,10 @@ async fn every_instance_of_a_generic_function_has_keys_of_its_own() {
         generic::<u16, 2>(1).await.unwrap();
         assert_eq!(LOADS.get(), loads + 2);
         let stats = CacheRuntime::current().stats();
-        assert!(stats.function("it::forms::generic<u16><2>").is_some(), "{stats}");
+        assert!(
+            stats.function("it::forms::generic<u16><2>").is_some(),
+            "{stats}"
+        );
     })
     .await;
 }
@@ -166,8 +169,14 @@ impl<T: Debug + Clone + Send + Sync + 'static> Repo<T> {
 
 #[tokio::test]
 async fn methods_and_associated_functions() {
-    let one = Arc::new(Repo { tenant: 1, row: 'a' });
-    let two = Repo { tenant: 2, row: 'a' };
+    let one = Arc::new(Repo {
+        tenant: 1,
+        row: 'a',
+    });
+    let two = Repo {
+        tenant: 2,
+        row: 'a',
+    };
     cached!(
         one.by_scope(1),
         Arc::clone(&one).by_arc(1),
@@ -176,9 +185,21 @@ async fn methods_and_associated_functions() {
         Repo::<u8>::says_self(1),
     );
     CacheRuntime::scope(memory_alone().await, async {
-        assert_ne!(one.by_scope(1).await, two.by_scope(1).await, "each tenant its own");
-        assert_eq!(one.by_template(1, "a").await, one.by_template(1, "b").await, "the note is not in the key");
-        assert_ne!(Repo::<u8>::associated(1).await, Repo::<u16>::associated(1).await, "each type its own");
+        assert_ne!(
+            one.by_scope(1).await,
+            two.by_scope(1).await,
+            "each tenant its own"
+        );
+        assert_eq!(
+            one.by_template(1, "a").await,
+            one.by_template(1, "b").await,
+            "the note is not in the key"
+        );
+        assert_ne!(
+            Repo::<u8>::associated(1).await,
+            Repo::<u16>::associated(1).await,
+            "each type its own"
+        );
         let loads = LOADS.get();
         invalidate!(Repo::<char>::by_scope, &one, 1).await.unwrap();
         two.by_scope(1).await;

@@ -28,7 +28,11 @@ async fn plain(_id: u64) -> u64 {
 
 #[multi_tier_cached(ttl = "1h")]
 async fn fallible(id: u64) -> Answer<u64> {
-    if id == 0 { Err(std::fmt::Error) } else { Ok(next()) }
+    if id == 0 {
+        Err(std::fmt::Error)
+    } else {
+        Ok(next())
+    }
 }
 
 #[multi_tier_cached(ttl = "1h")]
@@ -83,7 +87,10 @@ async fn a_handle_works_for_every_kind_of_result() {
 #[tokio::test]
 async fn none_and_err_are_not_kept() {
     CacheRuntime::scope(memory_alone().await, async {
-        assert_eq!((fallible(0).await, optional(0).await, nested(0).await), (Err(std::fmt::Error), None, Ok(None)));
+        assert_eq!(
+            (fallible(0).await, optional(0).await, nested(0).await),
+            (Err(std::fmt::Error), None, Ok(None))
+        );
         let loads = LOADS.get();
         assert_eq!(fallible::entry(0).peek().await, None);
         assert_eq!(nested::entry(0).refresh().await, Ok(None));
@@ -106,7 +113,10 @@ async fn an_arc_is_held_as_it_is() {
 #[tokio::test]
 async fn a_put_is_seen_by_other_instances_and_not_overwritten_by_a_load_under_way() {
     let server = Server::start();
-    let (here, there) = (two_tiers(&server.url()).await, two_tiers(&server.url()).await);
+    let (here, there) = (
+        two_tiers(&server.url()).await,
+        two_tiers(&server.url()).await,
+    );
     CacheRuntime::scope(here, async {
         let mut load = Box::pin(plain(50));
         while !server.keys().iter().any(|key| key.ends_with("50#lease")) {
@@ -118,7 +128,10 @@ async fn a_put_is_seen_by_other_instances_and_not_overwritten_by_a_load_under_wa
         assert_eq!(plain(50).await, 1);
     })
     .await;
-    assert_eq!(CacheRuntime::scope(there, async { plain(50).await }).await, 1);
+    assert_eq!(
+        CacheRuntime::scope(there, async { plain(50).await }).await,
+        1
+    );
 }
 
 #[tokio::test]
@@ -138,21 +151,45 @@ async fn an_invalidation_is_a_future_of_its_own() {
 #[tokio::test]
 async fn a_function_without_the_attribute_does_the_same() {
     let minute = Duration::from_secs(60);
-    let function = Function::<u64>::builder("handles::function").ttl(minute).cache_if(|value| *value < 10).build().unwrap();
-    let duplicate = Function::<u64>::builder("handles::function").ttl(minute).build().unwrap_err();
+    let function = Function::<u64>::builder("handles::function")
+        .ttl(minute)
+        .cache_if(|value| *value < 10)
+        .build()
+        .unwrap();
+    let duplicate = Function::<u64>::builder("handles::function")
+        .ttl(minute)
+        .build()
+        .unwrap_err();
     assert_eq!(duplicate.kind(), ErrorKind::DuplicateFunction);
-    assert!(duplicate.to_string().matches("handles.rs:").count() == 2, "{duplicate}");
-    let annotated = Function::<u64>::builder("it::handles::plain").ttl(minute).build().unwrap_err();
+    assert!(
+        duplicate.to_string().matches("handles.rs:").count() == 2,
+        "{duplicate}"
+    );
+    let annotated = Function::<u64>::builder("it::handles::plain")
+        .ttl(minute)
+        .build()
+        .unwrap_err();
     assert_eq!(annotated.kind(), ErrorKind::DuplicateFunction);
     assert!(Function::<u64>::builder("handles::no_ttl").build().is_err());
-    assert!(Function::<u64>::builder("handles::zero").ttl(Duration::ZERO).build().is_err());
+    assert!(
+        Function::<u64>::builder("handles::zero")
+            .ttl(Duration::ZERO)
+            .build()
+            .is_err()
+    );
     CacheRuntime::scope(memory_alone().await, async {
         assert_eq!(function.get_or_load((1,), || async { 1 }).await, 1);
-        let result: Result<u64, String> = function.get_or_load((1,), || async { Err("never runs".to_owned()) }).await;
+        let result: Result<u64, String> = function
+            .get_or_load((1,), || async { Err("never runs".to_owned()) })
+            .await;
         assert_eq!(result, Ok(1));
         let none: Option<u64> = function.get_or_load((2,), || async { None }).await;
         assert_eq!(none, None);
-        assert_eq!(function.get_or_load((3,), || async { 11 }).await, 11, "not kept");
+        assert_eq!(
+            function.get_or_load((3,), || async { 11 }).await,
+            11,
+            "not kept"
+        );
         assert_eq!(function.entry((3,)).peek().await, None);
         function.entry((4,)).put(4).await.unwrap();
         assert_eq!(function.entry((4,)).refresh(|| async { 5 }).await, 5);

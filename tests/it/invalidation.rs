@@ -12,7 +12,11 @@ use crate::support::{memory_alone, poll_until, two_tiers};
 static VERSIONS: Mutex<Option<HashMap<String, u64>>> = Mutex::new(None);
 
 fn commit(key: &str, version: u64) {
-    VERSIONS.lock().unwrap().get_or_insert_default().insert(key.to_owned(), version);
+    VERSIONS
+        .lock()
+        .unwrap()
+        .get_or_insert_default()
+        .insert(key.to_owned(), version);
 }
 
 fn version(key: &str) -> u64 {
@@ -49,11 +53,19 @@ async fn at_every_await_point(
             } else {
                 invalidate!(read, &key).await.unwrap();
             }
-            assert_eq!(read(&key).await, 2, "a call during the load, invalidated at await point {n}");
+            assert_eq!(
+                read(&key).await,
+                2,
+                "a call during the load, invalidated at await point {n}"
+            );
             if !finished {
                 load.await;
             }
-            assert_eq!(read(&key).await, 2, "a call after the load, invalidated at await point {n}");
+            assert_eq!(
+                read(&key).await,
+                2,
+                "a call after the load, invalidated at await point {n}"
+            );
             finished
         })
         .await;
@@ -86,7 +98,10 @@ async fn an_invalidation_at_any_await_point_of_a_load_holds_in_redis() {
         let name = format!("redis {whole_function}");
         let others = async || Some(two_tiers(&server.url()).await);
         let points = at_every_await_point(&name, &runtime, others, whole_function).await;
-        assert!(points >= 6, "a load through Redis has more await points than {points}");
+        assert!(
+            points >= 6,
+            "a load through Redis has more await points than {points}"
+        );
     }
 }
 
@@ -94,24 +109,45 @@ async fn an_invalidation_at_any_await_point_of_a_load_holds_in_redis() {
 #[tokio::test]
 async fn a_late_fill_from_another_instance_is_refused() {
     let server = Server::start();
-    let (loader, invalidator) = (two_tiers(&server.url()).await, two_tiers(&server.url()).await);
+    let (loader, invalidator) = (
+        two_tiers(&server.url()).await,
+        two_tiers(&server.url()).await,
+    );
     commit("late", 1);
     CacheRuntime::scope(loader.clone(), async {
         let mut load = Box::pin(read("late"));
         // To where it has the lease and has read the truth.
-        while server.keys().iter().filter(|key| key.contains("late") && key.ends_with("#lease")).count() == 0 {
+        while server
+            .keys()
+            .iter()
+            .filter(|key| key.contains("late") && key.ends_with("#lease"))
+            .count()
+            == 0
+        {
             assert!(poll_until(&mut load, 1).await.is_pending());
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
         commit("late", 2);
-        CacheRuntime::scope(invalidator.clone(), async { invalidate!(read, "late").await.unwrap() }).await;
+        CacheRuntime::scope(invalidator.clone(), async {
+            invalidate!(read, "late").await.unwrap()
+        })
+        .await;
         load.await;
     })
     .await;
     assert_eq!(server.records(), Vec::<String>::new());
-    let fills = loader.stats().function("it::invalidation::read").unwrap().tier(Level::L2).unwrap().refused_fills;
+    let fills = loader
+        .stats()
+        .function("it::invalidation::read")
+        .unwrap()
+        .tier(Level::L2)
+        .unwrap()
+        .refused_fills;
     assert_eq!(fills, 1);
-    assert_eq!(CacheRuntime::scope(invalidator, async { read("late").await }).await, 2);
+    assert_eq!(
+        CacheRuntime::scope(invalidator, async { read("late").await }).await,
+        2
+    );
 }
 
 #[tokio::test]
@@ -128,20 +164,30 @@ async fn a_whole_function_is_invalidated_at_a_cost_that_does_not_grow() {
         }
         let _: () = server.command(&["CONFIG", "RESETSTAT"]);
         invalidate!(read).await.unwrap();
-        assert_eq!((server.calls("set"), server.calls("del")), (1, 0), "one round trip for a hundred keys");
+        assert_eq!(
+            (server.calls("set"), server.calls("del")),
+            (1, 0),
+            "one round trip for a hundred keys"
+        );
         for n in 0..100 {
             assert_eq!(read(&format!("all {n}")).await, 2);
         }
     })
     .await;
-    assert_eq!(CacheRuntime::scope(other, async { read("all 5").await }).await, 2);
+    assert_eq!(
+        CacheRuntime::scope(other, async { read("all 5").await }).await,
+        2
+    );
 }
 
 /// The record that another instance wrote between this one's look and its invalidation is gone too.
 #[tokio::test]
 async fn what_was_read_from_redis_during_an_invalidation_is_not_kept() {
     let server = Server::start();
-    let (writer, reader) = (two_tiers(&server.url()).await, two_tiers(&server.url()).await);
+    let (writer, reader) = (
+        two_tiers(&server.url()).await,
+        two_tiers(&server.url()).await,
+    );
     commit("between", 1);
     CacheRuntime::scope(writer, async { read("between").await }).await;
     CacheRuntime::scope(reader, async {
@@ -172,7 +218,10 @@ async fn an_invalidation_that_does_not_reach_redis_says_so() {
         server.kill();
         let error = invalidate!(read, "unreachable").await.unwrap_err();
         assert!(error.is_transient(), "{error:?}");
-        assert!(error.to_string().contains("it::invalidation::read"), "{error}");
+        assert!(
+            error.to_string().contains("it::invalidation::read"),
+            "{error}"
+        );
         assert_eq!(read("unreachable").await, 2);
     })
     .await;

@@ -28,16 +28,51 @@ async fn template(a: &str, b: &str) -> String {
 }
 
 async fn look_alikes() {
-    assert_eq!((two("a:b", "c").await, two("a", "b:c").await), ("a:b|c".into(), "a|b:c".into()));
-    assert_eq!((two("a,b", "").await, two("a", "b,").await), ("a,b|".into(), "a|b,".into()));
-    assert_eq!((maybe(None).await, maybe(Some("")).await), ("None".into(), "Some(\"\")".into()));
-    assert_eq!((any(1u8).await, any(1u64).await), ("1 of u8".into(), "1 of u64".into()));
-    assert_eq!((any("1").await, any(None::<u8>).await), ("\"1\" of &str".into(), "None of core::option::Option<u8>".into()));
-    assert_eq!((template("a/b", "c").await, template("a", "b/c").await), ("a/b|c".into(), "a|b/c".into()));
-    let hash = Function::<String>::builder("keys::by_tuple").ttl(Duration::from_secs(60)).build().unwrap();
-    assert_eq!(hash.get_or_load((1u8,), || async { "u8".to_owned() }).await, "u8");
-    assert_eq!(hash.get_or_load((1u64,), || async { "u64".to_owned() }).await, "u64");
-    assert_eq!(hash.get_or_load((1u8,), || async { "again".to_owned() }).await, "u8");
+    assert_eq!(
+        (two("a:b", "c").await, two("a", "b:c").await),
+        ("a:b|c".into(), "a|b:c".into())
+    );
+    assert_eq!(
+        (two("a,b", "").await, two("a", "b,").await),
+        ("a,b|".into(), "a|b,".into())
+    );
+    assert_eq!(
+        (maybe(None).await, maybe(Some("")).await),
+        ("None".into(), "Some(\"\")".into())
+    );
+    assert_eq!(
+        (any(1u8).await, any(1u64).await),
+        ("1 of u8".into(), "1 of u64".into())
+    );
+    assert_eq!(
+        (any("1").await, any(None::<u8>).await),
+        (
+            "\"1\" of &str".into(),
+            "None of core::option::Option<u8>".into()
+        )
+    );
+    assert_eq!(
+        (template("a/b", "c").await, template("a", "b/c").await),
+        ("a/b|c".into(), "a|b/c".into())
+    );
+    let hash = Function::<String>::builder("keys::by_tuple")
+        .ttl(Duration::from_secs(60))
+        .build()
+        .unwrap();
+    assert_eq!(
+        hash.get_or_load((1u8,), || async { "u8".to_owned() }).await,
+        "u8"
+    );
+    assert_eq!(
+        hash.get_or_load((1u64,), || async { "u64".to_owned() })
+            .await,
+        "u64"
+    );
+    assert_eq!(
+        hash.get_or_load((1u8,), || async { "again".to_owned() })
+            .await,
+        "u8"
+    );
 }
 
 #[tokio::test]
@@ -53,10 +88,20 @@ async fn argument_lists_that_look_alike_never_meet() {
 #[tokio::test]
 async fn a_record_of_other_arguments_under_a_key_is_a_miss() {
     let server = Server::start();
-    CacheRuntime::scope(two_tiers(&server.url()).await, async { two("a", "b").await }).await;
-    let _: () = server.command(&["RENAME", "{cache:0}:it::keys::two:1:a,b", "{cache:0}:it::keys::two:1:a,c"]);
+    CacheRuntime::scope(two_tiers(&server.url()).await, async {
+        two("a", "b").await
+    })
+    .await;
+    let _: () = server.command(&[
+        "RENAME",
+        "{cache:0}:it::keys::two:1:a,b",
+        "{cache:0}:it::keys::two:1:a,c",
+    ]);
     let runtime = two_tiers(&server.url()).await;
-    assert_eq!(CacheRuntime::scope(runtime.clone(), async { two("a", "c").await }).await, "a|c");
+    assert_eq!(
+        CacheRuntime::scope(runtime.clone(), async { two("a", "c").await }).await,
+        "a|c"
+    );
     let stats = runtime.stats();
     let l2 = stats.function("it::keys::two").unwrap().tiers[1].clone();
     assert_eq!((l2.hits, l2.mismatches), (0, 1));

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use multi_tier_cached::{CacheRuntime, Engine, Level, ManualClock, Memory, Weigh, multi_tier_cached};
+use multi_tier_cached::{
+    CacheRuntime, Engine, Level, ManualClock, Memory, Weigh, multi_tier_cached,
+};
 
 static LOADS: AtomicU64 = AtomicU64::new(0);
 
@@ -40,7 +42,12 @@ async fn an_entry_is_fresh_until_its_ttl_and_not_a_moment_longer() {
     for engine in engines() {
         let clock = ManualClock::new();
         let memory = Memory::builder().engine(engine);
-        let runtime = CacheRuntime::builder().l1(memory).clock(&clock).build().await.unwrap();
+        let runtime = CacheRuntime::builder()
+            .l1(memory)
+            .clock(&clock)
+            .build()
+            .await
+            .unwrap();
         CacheRuntime::scope(runtime, async {
             let first = quarter(1).await;
             clock.advance(Duration::from_nanos(249_999_999));
@@ -65,7 +72,11 @@ async fn bytes_are_counted_by_what_a_value_says_or_serde_finds() {
             }
         })
         .await;
-        assert!((50..=100).contains(&runtime.entries_in_memory()), "{engine:?}: {}", runtime.entries_in_memory());
+        assert!(
+            (50..=100).contains(&runtime.entries_in_memory()),
+            "{engine:?}: {}",
+            runtime.entries_in_memory()
+        );
         let runtime = CacheRuntime::builder().l1(memory()).build().await.unwrap();
         CacheRuntime::scope(runtime.clone(), async {
             for id in 0..1_000 {
@@ -73,7 +84,11 @@ async fn bytes_are_counted_by_what_a_value_says_or_serde_finds() {
             }
         })
         .await;
-        assert!((50..=100).contains(&runtime.entries_in_memory()), "{engine:?}: {}", runtime.entries_in_memory());
+        assert!(
+            (50..=100).contains(&runtime.entries_in_memory()),
+            "{engine:?}: {}",
+            runtime.entries_in_memory()
+        );
     }
 }
 
@@ -88,9 +103,23 @@ async fn functions_run_on_memory_where_no_runtime_is_installed() {
     let first = asks_for_redis(1).await;
     assert_eq!(asks_for_redis(1).await, first);
     let stats = CacheRuntime::current().stats();
-    let stats = stats.functions.iter().find(|function| function.name.ends_with("asks_for_redis")).unwrap();
-    assert_eq!(stats.tiers.iter().map(|tier| tier.level).collect::<Vec<_>>(), [Level::L1]);
-    assert_eq!((stats.tiers[0].hits, stats.tiers[0].misses, stats.loads), (1, 1, 1));
+    let stats = stats
+        .functions
+        .iter()
+        .find(|function| function.name.ends_with("asks_for_redis"))
+        .unwrap();
+    assert_eq!(
+        stats
+            .tiers
+            .iter()
+            .map(|tier| tier.level)
+            .collect::<Vec<_>>(),
+        [Level::L1]
+    );
+    assert_eq!(
+        (stats.tiers[0].hits, stats.tiers[0].misses, stats.loads),
+        (1, 1, 1)
+    );
 }
 
 #[tokio::test]

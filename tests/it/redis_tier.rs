@@ -3,7 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use multi_tier_cached::{CacheRuntime, ErrorKind, Function, Level, ManualClock, Memory, Redis, invalidate, multi_tier_cached};
+use multi_tier_cached::{
+    CacheRuntime, ErrorKind, Function, Level, ManualClock, Memory, Redis, invalidate,
+    multi_tier_cached,
+};
 
 use crate::support::server::Server;
 use crate::support::{build, two_tiers};
@@ -24,31 +27,67 @@ async fn short(id: u64) -> u64 {
 #[tokio::test]
 async fn a_record_is_readable_and_costs_three_round_trips_then_one() {
     let server = Server::start();
-    let (first, second) = (two_tiers(&server.url()).await, two_tiers(&server.url()).await);
+    let (first, second) = (
+        two_tiers(&server.url()).await,
+        two_tiers(&server.url()).await,
+    );
     let _: () = server.command(&["CONFIG", "RESETSTAT"]);
-    assert_eq!(CacheRuntime::scope(first, async { user(42, "a:b").await }).await.unwrap(), "a:b 42");
-    assert_eq!((server.calls("mget"), server.calls("eval") + server.calls("evalsha")), (1, 2 + 2));
+    assert_eq!(
+        CacheRuntime::scope(first, async { user(42, "a:b").await })
+            .await
+            .unwrap(),
+        "a:b 42"
+    );
+    assert_eq!(
+        (
+            server.calls("mget"),
+            server.calls("eval") + server.calls("evalsha")
+        ),
+        (1, 2 + 2)
+    );
     assert_eq!(server.records(), ["{cache:0}:users::by_id:1:42,'a%3Ab'"]);
     let life: i64 = server.command(&["PTTL", &server.records()[0]]);
     assert!((3_590_000..=3_600_000).contains(&life), "{life}");
 
     let _: () = server.command(&["CONFIG", "RESETSTAT"]);
     let loads = LOADS.load(Ordering::SeqCst);
-    assert_eq!(CacheRuntime::scope(second.clone(), async { user(42, "a:b").await }).await.unwrap(), "a:b 42");
+    assert_eq!(
+        CacheRuntime::scope(second.clone(), async { user(42, "a:b").await })
+            .await
+            .unwrap(),
+        "a:b 42"
+    );
     assert_eq!(LOADS.load(Ordering::SeqCst), loads);
-    assert_eq!((server.calls("mget"), server.calls("get"), server.calls("evalsha")), (1, 0, 0));
+    assert_eq!(
+        (
+            server.calls("mget"),
+            server.calls("get"),
+            server.calls("evalsha")
+        ),
+        (1, 0, 0)
+    );
     CacheRuntime::scope(second.clone(), async { user(42, "a:b").await }).await;
     assert_eq!(server.calls("mget"), 1, "the record was copied up");
     let stats = second.stats();
     let stats = stats.function("users::by_id").unwrap();
-    assert_eq!((stats.tier(Level::L1).unwrap().hits, stats.tier(Level::L2).unwrap().hits, stats.loads), (1, 1, 0));
+    assert_eq!(
+        (
+            stats.tier(Level::L1).unwrap().hits,
+            stats.tier(Level::L2).unwrap().hits,
+            stats.loads
+        ),
+        (1, 1, 0)
+    );
 }
 
 #[tokio::test]
 async fn every_key_but_a_lease_under_way_has_a_life_and_none_is_zero() {
     let server = Server::start();
     let runtime = two_tiers(&server.url()).await;
-    let tiny = Function::<u64>::builder("redis_tier::tiny").ttl(Duration::from_nanos(1)).build().unwrap();
+    let tiny = Function::<u64>::builder("redis_tier::tiny")
+        .ttl(Duration::from_nanos(1))
+        .build()
+        .unwrap();
     CacheRuntime::scope(runtime, async {
         user(1, "a").await;
         assert_eq!(user(0, "none").await, None);
@@ -75,10 +114,21 @@ async fn a_copy_lives_no_longer_than_its_record() {
         .await
         .unwrap();
     CacheRuntime::scope(writer, async { short(1).await }).await;
-    assert_eq!(server.records(), ["{cache:0}:it::redis_tier::short:1:short:1"]);
+    assert_eq!(
+        server.records(),
+        ["{cache:0}:it::redis_tier::short:1:short:1"]
+    );
     CacheRuntime::scope(reader.clone(), async {
         short(1).await;
-        let hits = || reader.stats().function("it::redis_tier::short").unwrap().tier(Level::L1).unwrap().hits;
+        let hits = || {
+            reader
+                .stats()
+                .function("it::redis_tier::short")
+                .unwrap()
+                .tier(Level::L1)
+                .unwrap()
+                .hits
+        };
         short(1).await;
         assert_eq!(hits(), 1);
         clock.advance(Duration::from_millis(51));
@@ -92,24 +142,50 @@ async fn a_copy_lives_no_longer_than_its_record() {
 async fn a_value_over_the_limit_is_not_sent_and_counted() {
     let server = Server::start();
     let runtime = build(Redis::new(server.url()).max_record_bytes(1_000)).await;
-    let large = Function::<String>::builder("redis_tier::large").ttl(Duration::from_secs(60)).build().unwrap();
+    let large = Function::<String>::builder("redis_tier::large")
+        .ttl(Duration::from_secs(60))
+        .build()
+        .unwrap();
     CacheRuntime::scope(runtime.clone(), async {
         for _ in 0..2 {
-            assert_eq!(large.get_or_load((1,), || async { "x".repeat(5_000) }).await.len(), 5_000);
+            assert_eq!(
+                large
+                    .get_or_load((1,), || async { "x".repeat(5_000) })
+                    .await
+                    .len(),
+                5_000
+            );
         }
     })
     .await;
     assert_eq!(server.records(), Vec::<String>::new());
     let stats = runtime.stats();
     let stats = stats.function("redis_tier::large").unwrap();
-    assert_eq!((stats.loads, stats.tier(Level::L2).unwrap().too_large), (1, 1), "memory keeps it");
+    assert_eq!(
+        (stats.loads, stats.tier(Level::L2).unwrap().too_large),
+        (1, 1),
+        "memory keeps it"
+    );
 }
 
 #[tokio::test]
 async fn databases_passwords_users_and_sockets_are_used() {
-    let server = Server::start_with(&["--requirepass", "secret", "--user", "app", "on", ">pw", "~*", "&*", "+@all"]);
+    let server = Server::start_with(&[
+        "--requirepass",
+        "secret",
+        "--user",
+        "app",
+        "on",
+        ">pw",
+        "~*",
+        "&*",
+        "+@all",
+    ]);
     let count = |database: &str, user: &str, password: &str| {
-        let url = format!("redis://{user}:{password}@127.0.0.1:{}/{database}", server.port());
+        let url = format!(
+            "redis://{user}:{password}@127.0.0.1:{}/{database}",
+            server.port()
+        );
         let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
         redis::cmd("DBSIZE").query::<u64>(&mut connection).unwrap()
     };
@@ -123,7 +199,11 @@ async fn databases_passwords_users_and_sockets_are_used() {
     {
         let runtime = build(Redis::new(url).required()).await;
         CacheRuntime::scope(runtime, async { user(7 + n as u64, "db").await }).await;
-        assert_eq!(count(&(n + 3).to_string(), "app", "pw"), 2, "a record and an epoch");
+        assert_eq!(
+            count(&(n + 3).to_string(), "app", "pw"),
+            2,
+            "a record and an epoch"
+        );
     }
     let refused = CacheRuntime::builder()
         .l2(Redis::new(format!("redis://:wrong@127.0.0.1:{}", server.port())).required())
@@ -139,9 +219,18 @@ async fn a_required_server_that_is_away_or_no_redis_fails_the_build() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = nobody.local_addr().unwrap().port();
     // Takes connections and never answers, as a server of another protocol may.
-    let silent = Redis::new(format!("redis://127.0.0.1:{port}")).connect_limit(Duration::from_millis(100)).required();
-    let error = CacheRuntime::builder().l2(silent).build().await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Unavailable), "{error:?}");
+    let silent = Redis::new(format!("redis://127.0.0.1:{port}"))
+        .connect_limit(Duration::from_millis(100))
+        .required();
+    let error = CacheRuntime::builder()
+        .l2(silent)
+        .build()
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Unavailable),
+        "{error:?}"
+    );
     drop(nobody);
     let away = Redis::new(format!("redis://127.0.0.1:{port}")).required();
     let error = CacheRuntime::builder().l2(away).build().await.unwrap_err();
@@ -152,12 +241,25 @@ async fn a_required_server_that_is_away_or_no_redis_fails_the_build() {
 async fn a_new_version_orphans_old_records() {
     let server = Server::start();
     let load = async |version: u32, value: u64| {
-        let function = Function::<u64>::builder("redis_tier::versioned").ttl(Duration::from_secs(60)).version(version);
+        let function = Function::<u64>::builder("redis_tier::versioned")
+            .ttl(Duration::from_secs(60))
+            .version(version);
         let function = function.build().unwrap();
         let runtime = two_tiers(&server.url()).await;
-        CacheRuntime::scope(runtime, async { function.get_or_load((1,), || async { value }).await }).await
+        CacheRuntime::scope(runtime, async {
+            function.get_or_load((1,), || async { value }).await
+        })
+        .await
     };
-    assert_eq!((load(1, 10).await, load(1, 11).await, load(2, 20).await, load(1, 12).await), (10, 10, 20, 10));
+    assert_eq!(
+        (
+            load(1, 10).await,
+            load(1, 11).await,
+            load(2, 20).await,
+            load(1, 12).await
+        ),
+        (10, 10, 20, 10)
+    );
 }
 
 #[tokio::test]
@@ -169,7 +271,10 @@ async fn after_shutdown_calls_are_served_and_nothing_runs() {
         runtime.shutdown().await.unwrap();
         assert_eq!(user(1, "before").await.unwrap(), "before 1");
         assert_eq!(user(1, "after").await.unwrap(), "after 1");
-        assert_eq!(invalidate!(user, 1, "after").await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(
+            invalidate!(user, 1, "after").await.unwrap_err().kind(),
+            ErrorKind::Unavailable
+        );
     })
     .await;
     crate::support::until("the connection is closed", || {

@@ -21,7 +21,12 @@ static SCRIPTS: Mutex<Option<HashMap<String, Arc<Script>>>> = Mutex::new(None);
 fn script(key: &str) -> Arc<Script> {
     let mut scripts = SCRIPTS.lock().unwrap();
     let scripts = scripts.get_or_insert_default();
-    let new = || Arc::new(Script { loads: AtomicUsize::new(0), gate: Semaphore::new(0) });
+    let new = || {
+        Arc::new(Script {
+            loads: AtomicUsize::new(0),
+            gate: Semaphore::new(0),
+        })
+    };
     Arc::clone(scripts.entry(key.to_owned()).or_insert_with(new))
 }
 
@@ -54,17 +59,30 @@ async fn gated_in_redis(key: &str) -> usize {
 }
 
 fn waits(runtime: &CacheRuntime, function: &str) -> u64 {
-    runtime.stats().function(function).map_or(0, |function| function.waits)
+    runtime
+        .stats()
+        .function(function)
+        .map_or(0, |function| function.waits)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_callers_of_a_cold_key_make_one_load() {
     let server = Server::start();
-    for (key, runtime) in [("many", memory_alone().await), ("many in redis", two_tiers(&server.url()).await)] {
+    for (key, runtime) in [
+        ("many", memory_alone().await),
+        ("many in redis", two_tiers(&server.url()).await),
+    ] {
         let calls: Vec<_> = (0..10_000)
-            .map(|_| tokio::spawn(CacheRuntime::scope(runtime.clone(), async move { gated(key).await })))
+            .map(|_| {
+                tokio::spawn(CacheRuntime::scope(runtime.clone(), async move {
+                    gated(key).await
+                }))
+            })
             .collect();
-        until("all wait", || waits(&runtime, "it::single_flight::gated") == 9_999).await;
+        until("all wait", || {
+            waits(&runtime, "it::single_flight::gated") == 9_999
+        })
+        .await;
         script(key).open();
         for call in calls {
             assert_eq!(call.await.unwrap(), 1);
@@ -89,16 +107,24 @@ async fn a_leader_dropped_at_any_await_point_leaves_one_more_load() {
             let waiters: Vec<_> = (0..5)
                 .map(|_| {
                     let key = key.clone();
-                    tokio::spawn(CacheRuntime::scope(runtime.clone(), async move { gated_in_redis(&key).await }))
+                    tokio::spawn(CacheRuntime::scope(runtime.clone(), async move {
+                        gated_in_redis(&key).await
+                    }))
                 })
                 .collect();
             tokio::task::yield_now().await;
             drop(leader);
             for waiter in waiters {
                 let value = tokio::time::timeout(std::time::Duration::from_secs(5), waiter).await;
-                value.unwrap_or_else(|_| panic!("a waiter hangs after a drop at await point {n}")).unwrap();
+                value
+                    .unwrap_or_else(|_| panic!("a waiter hangs after a drop at await point {n}"))
+                    .unwrap();
             }
-            assert!(script.loads() <= 2, "{} loads after a drop at await point {n}", script.loads());
+            assert!(
+                script.loads() <= 2,
+                "{} loads after a drop at await point {n}",
+                script.loads()
+            );
         })
         .await;
         n += 1;
@@ -119,7 +145,11 @@ async fn a_waiter_takes_over_when_the_leader_panics() {
     }
 
     let runtime = memory_alone().await;
-    let call = || tokio::spawn(CacheRuntime::scope(runtime.clone(), async { panics_once().await }));
+    let call = || {
+        tokio::spawn(CacheRuntime::scope(runtime.clone(), async {
+            panics_once().await
+        }))
+    };
     let (first, second, third) = (call(), call(), call());
     assert!(first.await.unwrap_err().is_panic());
     assert_eq!((second.await.unwrap(), third.await.unwrap()), (1, 1));
@@ -155,9 +185,24 @@ async fn fails_with_a_clone(_key: u8) -> Result<u64, CloneError> {
 #[tokio::test]
 async fn a_failed_load_gives_its_error_to_all_who_waited() {
     CacheRuntime::scope(memory_alone().await, async {
-        let (a, b, c) = tokio::join!(fails_with_a_clone(1), fails_with_a_clone(1), fails_with_a_clone(1));
-        assert_eq!((a.as_ref(), b.as_ref(), c.as_ref()), (Err(&CloneError(0)), Err(&CloneError(0)), Err(&CloneError(0))));
-        assert_eq!(fails_with_a_clone(1).await, Err(CloneError(1)), "an error is not kept");
+        let (a, b, c) = tokio::join!(
+            fails_with_a_clone(1),
+            fails_with_a_clone(1),
+            fails_with_a_clone(1)
+        );
+        assert_eq!(
+            (a.as_ref(), b.as_ref(), c.as_ref()),
+            (
+                Err(&CloneError(0)),
+                Err(&CloneError(0)),
+                Err(&CloneError(0))
+            )
+        );
+        assert_eq!(
+            fails_with_a_clone(1).await,
+            Err(CloneError(1)),
+            "an error is not kept"
+        );
     })
     .await;
 }
@@ -178,7 +223,9 @@ async fn an_error_that_cannot_be_cloned_is_shared_as_text() {
         assert_eq!(ANYHOW.load(Ordering::SeqCst), 1);
         assert!(leader.unwrap_err().downcast_ref::<SharedError>().is_none());
         let waiter = waiter.unwrap_err();
-        let shared = waiter.downcast_ref::<SharedError>().expect("a shared error");
+        let shared = waiter
+            .downcast_ref::<SharedError>()
+            .expect("a shared error");
         assert_eq!(shared.to_string(), "get a user: the database is away");
     })
     .await;
@@ -192,13 +239,22 @@ static UNSHARED: AtomicU64 = AtomicU64::new(0);
 #[multi_tier_cached(ttl = "1h")]
 async fn fails_alone(_key: u8) -> Result<u64, OwnError> {
     tokio::task::yield_now().await;
-    if UNSHARED.fetch_add(1, Ordering::SeqCst) < 2 { Err(OwnError) } else { Ok(7) }
+    if UNSHARED.fetch_add(1, Ordering::SeqCst) < 2 {
+        Err(OwnError)
+    } else {
+        Ok(7)
+    }
 }
 
 #[tokio::test]
 async fn an_error_that_cannot_be_shared_lets_the_next_waiter_load() {
     CacheRuntime::scope(memory_alone().await, async {
-        let (a, b, c, d) = tokio::join!(fails_alone(1), fails_alone(1), fails_alone(1), fails_alone(1));
+        let (a, b, c, d) = tokio::join!(
+            fails_alone(1),
+            fails_alone(1),
+            fails_alone(1),
+            fails_alone(1)
+        );
         assert!(a.is_err() && b.is_err());
         assert_eq!((c.unwrap(), d.unwrap()), (7, 7));
         assert_eq!(UNSHARED.load(Ordering::SeqCst), 3);
@@ -208,13 +264,21 @@ async fn an_error_that_cannot_be_shared_lets_the_next_waiter_load() {
 
 #[multi_tier_cached(ttl = "1h")]
 async fn factorial(n: u64) -> u64 {
-    if n == 0 { 1 } else { n * Box::pin(factorial(n - 1)).await }
+    if n == 0 {
+        1
+    } else {
+        n * Box::pin(factorial(n - 1)).await
+    }
 }
 
 #[multi_tier_cached(ttl = "1h")]
 async fn calls_itself(depth: u8) -> u8 {
     static DEPTH: AtomicU64 = AtomicU64::new(0);
-    if DEPTH.fetch_add(1, Ordering::SeqCst) < 3 { Box::pin(calls_itself(depth)).await + 1 } else { depth }
+    if DEPTH.fetch_add(1, Ordering::SeqCst) < 3 {
+        Box::pin(calls_itself(depth)).await + 1
+    } else {
+        depth
+    }
 }
 
 #[tokio::test]
@@ -223,20 +287,27 @@ async fn a_body_may_call_its_function_for_another_key_and_for_the_same() {
         assert_eq!(factorial(10).await, 3_628_800);
         assert_eq!(calls_itself(5).await, 8);
     });
-    tokio::time::timeout(std::time::Duration::from_secs(5), calls).await.expect("no deadlock");
+    tokio::time::timeout(std::time::Duration::from_secs(5), calls)
+        .await
+        .expect("no deadlock");
 }
 
 /// Two bodies that each wait for the other's key: whoever would close the ring runs its own load.
 #[tokio::test]
 async fn loads_that_wait_for_each_other_do_not_deadlock() {
-    static STARTED: std::sync::LazyLock<tokio::sync::Barrier> = std::sync::LazyLock::new(|| tokio::sync::Barrier::new(2));
+    static STARTED: std::sync::LazyLock<tokio::sync::Barrier> =
+        std::sync::LazyLock::new(|| tokio::sync::Barrier::new(2));
 
     #[multi_tier_cached(ttl = "1h")]
     async fn left(nested: bool) -> u8 {
         if !nested {
             STARTED.wait().await;
         }
-        if nested { 1 } else { Box::pin(right(false)).await }
+        if nested {
+            1
+        } else {
+            Box::pin(right(false)).await
+        }
     }
 
     #[multi_tier_cached(ttl = "1h")]
@@ -251,7 +322,11 @@ async fn loads_that_wait_for_each_other_do_not_deadlock() {
 
     static IN_RIGHT: AtomicU64 = AtomicU64::new(0);
 
-    let calls = CacheRuntime::scope(memory_alone().await, async { tokio::join!(left(false), right(false)) });
-    let (left, right) = tokio::time::timeout(std::time::Duration::from_secs(5), calls).await.expect("no deadlock");
+    let calls = CacheRuntime::scope(memory_alone().await, async {
+        tokio::join!(left(false), right(false))
+    });
+    let (left, right) = tokio::time::timeout(std::time::Duration::from_secs(5), calls)
+        .await
+        .expect("no deadlock");
     assert_eq!((left, right), (2, 2));
 }

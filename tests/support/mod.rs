@@ -12,7 +12,11 @@ use multi_tier_cached::{CacheRuntime, Memory, Redis};
 
 /// A runtime with memory alone.
 pub(crate) async fn memory_alone() -> CacheRuntime {
-    CacheRuntime::builder().l1(Memory::builder()).build().await.expect("a runtime")
+    CacheRuntime::builder()
+        .l1(Memory::builder())
+        .build()
+        .await
+        .expect("a runtime")
 }
 
 /// A runtime with memory and the Redis at `url`.
@@ -22,7 +26,12 @@ pub(crate) async fn two_tiers(url: &str) -> CacheRuntime {
 
 /// A runtime with memory and `redis`.
 pub(crate) async fn build(redis: Redis) -> CacheRuntime {
-    CacheRuntime::builder().l1(Memory::builder()).l2(redis).build().await.expect("a runtime")
+    CacheRuntime::builder()
+        .l1(Memory::builder())
+        .l2(redis)
+        .build()
+        .await
+        .expect("a runtime")
 }
 
 /// Polls a future until it has been pending `n` times: there it stands, at its n-th await point.
@@ -36,7 +45,11 @@ pub(crate) async fn poll_until<F: Future>(future: &mut Pin<Box<F>>, n: usize) ->
             Poll::Ready(output) => Poll::Ready(Poll::Ready(output)),
             Poll::Pending => {
                 left -= 1;
-                if left == 0 { Poll::Ready(Poll::Pending) } else { Poll::Pending }
+                if left == 0 {
+                    Poll::Ready(Poll::Pending)
+                } else {
+                    Poll::Pending
+                }
             }
         }
     })

@@ -32,7 +32,10 @@ impl Server {
         let mut server = Self {
             directory,
             port: 0,
-            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            arguments: arguments
+                .iter()
+                .map(|&argument| argument.to_owned())
+                .collect(),
             child: None,
         };
         // Another process may take the port between our look and the server's.
@@ -69,16 +72,30 @@ impl Server {
         let log = fs::File::create(self.directory.join("log")).expect("a log file");
         let binary = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
         let child = Command::new(&binary)
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "notice"])
+            .args([
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--loglevel",
+                "notice",
+            ])
             .args(["--port", &self.port.to_string()])
             .args(["--dir", &self.directory.display().to_string()])
-            .args(["--unixsocket", &self.directory.join("socket").display().to_string()])
+            .args([
+                "--unixsocket",
+                &self.directory.join("socket").display().to_string(),
+            ])
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|error| panic!("{binary} cannot be run ({error}); install redis-server"));
+            .unwrap_or_else(|error| {
+                panic!("{binary} cannot be run ({error}); install redis-server")
+            });
         self.child = Some(child);
         self.is_ready()
     }
@@ -89,7 +106,10 @@ impl Server {
             if self.log().contains("Ready to accept connections") {
                 return true;
             }
-            let exited = self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
+            let exited = self
+                .child
+                .as_mut()
+                .is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
             if exited {
                 return false;
             }
@@ -113,7 +133,11 @@ impl Server {
     /// Starts it again on the same port, empty.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        assert!(self.spawn(), "redis-server does not start again:\n{}", self.log());
+        assert!(
+            self.spawn(),
+            "redis-server does not start again:\n{}",
+            self.log()
+        );
     }
 
     /// Stops it where it is; its sockets stay open and nothing answers.
@@ -127,14 +151,27 @@ impl Server {
     }
 
     fn signal(&self, signal: &str) {
-        let id = self.child.as_ref().expect("a running server").id().to_string();
-        let status = Command::new("kill").args([signal, &id]).status().expect("kill");
+        let id = self
+            .child
+            .as_ref()
+            .expect("a running server")
+            .id()
+            .to_string();
+        let status = Command::new("kill")
+            .args([signal, &id])
+            .status()
+            .expect("kill");
         assert!(status.success());
     }
 
     /// Runs one command on a connection of its own.
     pub(crate) fn command<T: redis::FromRedisValue>(&self, arguments: &[&str]) -> T {
-        self.command_bytes(&arguments.iter().map(|argument| argument.as_bytes()).collect::<Vec<_>>())
+        self.command_bytes(
+            &arguments
+                .iter()
+                .map(|argument| argument.as_bytes())
+                .collect::<Vec<_>>(),
+        )
     }
 
     /// The same with any bytes.
@@ -157,14 +194,19 @@ impl Server {
 
     /// The keys of records.
     pub(crate) fn records(&self) -> Vec<String> {
-        self.keys().into_iter().filter(|key| !key.contains('#')).collect()
+        self.keys()
+            .into_iter()
+            .filter(|key| !key.contains('#'))
+            .collect()
     }
 
     /// How often each command was called by clients and scripts since the last reset.
     pub(crate) fn calls(&self, command: &str) -> u64 {
         let stats: String = self.command(&["INFO", "commandstats"]);
         let prefix = format!("cmdstat_{command}:calls=");
-        let line = stats.lines().find_map(|line| line.strip_prefix(&prefix)?.split(',').next());
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix(&prefix)?.split(',').next());
         line.map_or(0, |calls| calls.parse().expect("a number"))
     }
 }
@@ -177,5 +219,8 @@ impl Drop for Server {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port")
+        .port()
 }

@@ -19,7 +19,10 @@ const OWN: &[&str] = &["L1_ENGINE", "L1_MAX_ENTRIES", "L1_MAX_BYTES", "CODEC"];
 
 /// A tier that can be set up from the environment; crates of tiers register theirs.
 #[derive(Debug)]
-#[expect(clippy::exhaustive_structs, reason = "registered as a constant by the crates of tiers")]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "registered as a constant by the crates of tiers"
+)]
 pub struct EnvTier {
     /// The names it reads, without the prefix.
     pub names: &'static [&'static str],
@@ -52,7 +55,10 @@ impl Environment {
     /// The value of a name, given without the prefix. An empty one counts as not set.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.values
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
     }
 
     /// The value of a name as another type.
@@ -67,7 +73,9 @@ impl Environment {
         self.text(name)
             .map(|value| {
                 value.parse().map_err(|error| {
-                    Error::configuration(format!("read {PREFIX}{name}=`{value}` as {what}: {error}"))
+                    Error::configuration(format!(
+                        "read {PREFIX}{name}=`{value}` as {what}: {error}"
+                    ))
                 })
             })
             .transpose()
@@ -78,19 +86,31 @@ impl Environment {
     /// # Errors
     /// [`Configuration`](crate::ErrorKind::Configuration), naming the variable and its value.
     pub fn duration(&self, name: &str) -> Result<Option<Duration>, Error> {
-        let parsed: Option<humantime::Duration> = self.parsed(name, "a duration such as `250ms`")?;
+        let parsed: Option<humantime::Duration> =
+            self.parsed(name, "a duration such as `250ms`")?;
         Ok(parsed.map(Into::into))
     }
 
     /// A misspelt name would be a setting that is silently ignored.
     fn check_names(&self, tiers: &[&EnvTier]) -> Result<(), Error> {
-        let known: Vec<&str> =
-            OWN.iter().chain(tiers.iter().flat_map(|tier| tier.names)).copied().collect();
-        match self.values.keys().find(|name| !known.contains(&name.as_str())) {
+        let known: Vec<&str> = OWN
+            .iter()
+            .chain(tiers.iter().flat_map(|tier| tier.names))
+            .copied()
+            .collect();
+        match self
+            .values
+            .keys()
+            .find(|name| !known.contains(&name.as_str()))
+        {
             None => Ok(()),
             Some(unknown) => Err(Error::configuration(format!(
                 "use {PREFIX}{unknown}: the names are {}",
-                known.iter().map(|name| format!("{PREFIX}{name}")).collect::<Vec<_>>().join(", ")
+                known
+                    .iter()
+                    .map(|name| format!("{PREFIX}{name}"))
+                    .collect::<Vec<_>>()
+                    .join(", ")
             ))),
         }
     }
@@ -113,12 +133,18 @@ impl RuntimeBuilder {
     /// # Errors
     /// [`Configuration`](crate::ErrorKind::Configuration), naming the variable: a value that cannot be read, two that
     /// exclude each other, a name with this prefix that means nothing.
-    #[expect(clippy::wrong_self_convention, reason = "it reads as what it does: a builder, from the environment")]
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "it reads as what it does: a builder, from the environment"
+    )]
     pub fn from_env(self) -> Result<Self, Error> {
         self.from_environment(&Environment::of_process())
     }
 
-    #[expect(clippy::wrong_self_convention, reason = "as `from_env`, which tests cannot set")]
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "as `from_env`, which tests cannot set"
+    )]
     pub(crate) fn from_environment(mut self, env: &Environment) -> Result<Self, Error> {
         let tiers: Vec<&EnvTier> = inventory::iter::<EnvTier>.into_iter().collect();
         env.check_names(&tiers)?;
@@ -151,7 +177,10 @@ impl RuntimeBuilder {
 
     #[cfg(test)]
     pub(super) fn from_pairs(pairs: &[(&str, &str)]) -> Result<Self, Error> {
-        let values = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let values = pairs
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect();
         Self::new().from_environment(&Environment { values })
     }
 }

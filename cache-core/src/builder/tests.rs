@@ -22,7 +22,9 @@ const fn declaration(name: &'static str, line: u32) -> Declaration {
 fn check(declarations: Vec<Declaration>, expected: &[&str]) {
     let stack = RuntimeBuilder::new().into_stack().unwrap();
     let definitions: Vec<_> = declarations.into_iter().map(Definition::declared).collect();
-    let error = check_functions(&stack, &definitions.iter().collect::<Vec<_>>()).unwrap_err().to_string();
+    let error = check_functions(&stack, &definitions.iter().collect::<Vec<_>>())
+        .unwrap_err()
+        .to_string();
     for part in expected {
         assert!(error.contains(part), "{part:?} is not in {error:?}");
     }
@@ -30,26 +32,53 @@ fn check(declarations: Vec<Declaration>, expected: &[&str]) {
 
 #[test]
 fn a_function_whose_tier_is_missing_is_named_with_file_and_line() {
-    let asks = Declaration { tiers: Some(&[Level::L1, Level::L2]), ..declaration("a::get", 7) };
-    check(vec![asks], &["tier l2", "`a::get` (src/users.rs:7)", "the runtime has l1"]);
+    let asks = Declaration {
+        tiers: Some(&[Level::L1, Level::L2]),
+        ..declaration("a::get", 7)
+    };
+    check(
+        vec![asks],
+        &["tier l2", "`a::get` (src/users.rs:7)", "the runtime has l1"],
+    );
 }
 
 #[test]
 fn two_functions_of_one_name_are_both_named() {
     check(
-        vec![declaration("a::get", 7), declaration("b::get", 8), declaration("a::get", 9)],
+        vec![
+            declaration("a::get", 7),
+            declaration("b::get", 8),
+            declaration("a::get", 9),
+        ],
         &["src/users.rs:7", "src/users.rs:9", "one name"],
     );
 }
 
 #[test]
 fn all_that_is_wrong_is_said_at_once() {
-    let ttl = Declaration { ttl: Ttl::everywhere(Duration::ZERO), ..declaration("a::zero", 1) };
-    let codec = Declaration { codec: Some("yaml"), ..declaration("a::yaml", 2) };
-    let each = Declaration { ttl: Ttl::each(&[(Level::L2, Duration::from_secs(1))]), ..declaration("a::each", 3) };
+    let ttl = Declaration {
+        ttl: Ttl::everywhere(Duration::ZERO),
+        ..declaration("a::zero", 1)
+    };
+    let codec = Declaration {
+        codec: Some("yaml"),
+        ..declaration("a::yaml", 2)
+    };
+    let each = Declaration {
+        ttl: Ttl::each(&[(Level::L2, Duration::from_secs(1))]),
+        ..declaration("a::each", 3)
+    };
     check(
         vec![ttl, codec, each],
-        &["3 reasons", "a::zero", "ttl of zero", "a::yaml", "`yaml`", "a::each", "no time for l1"],
+        &[
+            "3 reasons",
+            "a::zero",
+            "ttl of zero",
+            "a::yaml",
+            "`yaml`",
+            "a::each",
+            "no time for l1",
+        ],
     );
 }
 
@@ -64,10 +93,16 @@ fn settings_come_from_the_environment_and_wrong_ones_are_named() {
         .unwrap()
         .into_stack()
         .unwrap();
-    wrong(&[("L1_MAX_ENTRIES", "many")], "MULTI_TIER_CACHED_L1_MAX_ENTRIES=`many`");
+    wrong(
+        &[("L1_MAX_ENTRIES", "many")],
+        "MULTI_TIER_CACHED_L1_MAX_ENTRIES=`many`",
+    );
     wrong(&[("L1_ENGINE", "lru")], "MULTI_TIER_CACHED_L1_ENGINE=`lru`");
     wrong(&[("L1_MAX_ENTRY", "5")], "MULTI_TIER_CACHED_L1_MAX_ENTRY");
-    wrong(&[("L1_MAX_ENTRIES", "5"), ("L1_MAX_BYTES", "5")], "set one of them");
+    wrong(
+        &[("L1_MAX_ENTRIES", "5"), ("L1_MAX_BYTES", "5")],
+        "set one of them",
+    );
 }
 
 #[test]
@@ -77,7 +112,15 @@ fn wrong_settings_are_errors_when_the_runtime_is_built() {
         let error = builder.into_stack().unwrap_err().to_string();
         assert!(error.contains(expected), "{expected:?} is not in {error:?}");
     }
-    wrong(RuntimeBuilder::new().l1(Memory::builder().max_entries(0)), "capacity is zero");
-    wrong(RuntimeBuilder::new().l1(Memory::builder()).l1(Memory::builder()), "set l1");
+    wrong(
+        RuntimeBuilder::new().l1(Memory::builder().max_entries(0)),
+        "capacity is zero",
+    );
+    wrong(
+        RuntimeBuilder::new()
+            .l1(Memory::builder())
+            .l1(Memory::builder()),
+        "set l1",
+    );
     wrong(RuntimeBuilder::new().default_codec("yaml"), "`yaml`");
 }

@@ -24,7 +24,11 @@ pub(crate) enum Encoding {
 }
 
 /// Names that another feature would bring, with the feature's name.
-const FEATURES: &[(&str, &str)] = &[("bincode", "bincode"), ("msgpack", "msgpack"), ("json", "json")];
+const FEATURES: &[(&str, &str)] = &[
+    ("bincode", "bincode"),
+    ("msgpack", "msgpack"),
+    ("json", "json"),
+];
 
 impl Encoding {
     /// The codec byte of the record header. Never used again for another codec.
@@ -54,7 +58,11 @@ impl Encoding {
         }
     }
 
-    pub(crate) fn encode<V: Serialize>(&self, value: &V, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    pub(crate) fn encode<V: Serialize>(
+        &self,
+        value: &V,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CodecError> {
         match self {
             Self::Postcard => {
                 postcard::to_io(value, out)?;
@@ -154,8 +162,10 @@ impl Encodings {
             )));
         }
         let new = Encoding::Custom(codec);
-        if let Some(known) =
-            self.known.iter().find(|known| known.name() == new.name() || known.id() == new.id())
+        if let Some(known) = self
+            .known
+            .iter()
+            .find(|known| known.name() == new.name() || known.id() == new.id())
         {
             return Err(Error::configuration(format!(
                 "add codec `{new}` with id {}: `{known}` has id {}",
@@ -174,11 +184,15 @@ impl Encodings {
             return Ok(known.clone());
         }
         let names: Vec<_> = self.known.iter().map(Encoding::name).collect();
-        Err(Error::configuration(match FEATURES.iter().find(|(feature, _)| *feature == name) {
-            Some((_, feature)) => {
-                format!("find codec `{name}`: it comes with the feature `{feature}`, which is off")
-            }
-            None => format!("find codec `{name}`: there are {}", names.join(", ")),
-        }))
+        Err(Error::configuration(
+            match FEATURES.iter().find(|(feature, _)| *feature == name) {
+                Some((_, feature)) => {
+                    format!(
+                        "find codec `{name}`: it comes with the feature `{feature}`, which is off"
+                    )
+                }
+                None => format!("find codec `{name}`: there are {}", names.join(", ")),
+            },
+        ))
     }
 }

@@ -24,10 +24,14 @@ pub(crate) struct Shape {
 impl Shape {
     pub(crate) fn of<V: DeserializeOwned>() -> Self {
         match trace::<V>() {
-            Some(description) => {
-                Self { fingerprint: xxh3_64(description.as_bytes()), traced: true }
-            }
-            None => Self { fingerprint: xxh3_64(type_name::<V>().as_bytes()), traced: false },
+            Some(description) => Self {
+                fingerprint: xxh3_64(description.as_bytes()),
+                traced: true,
+            },
+            None => Self {
+                fingerprint: xxh3_64(type_name::<V>().as_bytes()),
+                traced: false,
+            },
         }
     }
 }
@@ -58,7 +62,10 @@ fn trace<V: DeserializeOwned>() -> Option<String> {
     let mut tracer = Tracer::default();
     for _ in 0..MOST_RUNS {
         tracer.begin();
-        match V::deserialize(Node { tracer: &mut tracer, silent: false }) {
+        match V::deserialize(Node {
+            tracer: &mut tracer,
+            silent: false,
+        }) {
             Ok(_) => {
                 if tracer.end() {
                     return Some(tracer.description());
@@ -168,7 +175,9 @@ impl Tracer {
             self.root = root;
         }
         self.texts.clear();
-        self.met.iter().all(|((_, variants), met)| *met >= variants.len())
+        self.met
+            .iter()
+            .all(|((_, variants), met)| *met >= variants.len())
     }
 
     fn description(&self) -> String {
@@ -221,11 +230,18 @@ impl Node<'_> {
         if tracer.depth > DEEPEST {
             return Err(Stop::Unsupported);
         }
-        let loud = if self.silent { false } else { tracer.enter(named) };
+        let loud = if self.silent {
+            false
+        } else {
+            tracer.enter(named)
+        };
         if loud {
             tracer.writing.push(format!("{head} "));
         }
-        let value = read(Node { tracer, silent: !loud })?;
+        let value = read(Node {
+            tracer,
+            silent: !loud,
+        })?;
         if loud && let Some(noted) = tracer.writing.pop() {
             tracer.known.entry(named).or_default().insert(noted);
         }
@@ -307,7 +323,11 @@ impl<'de> de::Deserializer<'de> for Node<'_> {
     fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Stop> {
         self.note("option");
         // Without this a list linked through `Option<Box<Self>>` would never end.
-        if self.silent { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.silent {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
     }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(
@@ -324,7 +344,9 @@ impl<'de> de::Deserializer<'de> for Node<'_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        self.describe((name, &["0"]), "newtype", |node| visitor.visit_newtype_struct(node))
+        self.describe((name, &["0"]), "newtype", |node| {
+            visitor.visit_newtype_struct(node)
+        })
     }
 
     fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Stop> {
@@ -333,9 +355,16 @@ impl<'de> de::Deserializer<'de> for Node<'_> {
         visitor.visit_seq(Elements { node: self, left })
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(mut self, len: usize, visitor: V) -> Result<V::Value, Stop> {
+    fn deserialize_tuple<V: Visitor<'de>>(
+        mut self,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, Stop> {
         self.note(&format!("tuple{len}"));
-        visitor.visit_seq(Elements { node: self, left: len })
+        visitor.visit_seq(Elements {
+            node: self,
+            left: len,
+        })
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -362,7 +391,10 @@ impl<'de> de::Deserializer<'de> for Node<'_> {
         visitor: V,
     ) -> Result<V::Value, Stop> {
         self.describe((name, fields), "struct", |node| {
-            visitor.visit_seq(Elements { node, left: fields.len() })
+            visitor.visit_seq(Elements {
+                node,
+                left: fields.len(),
+            })
         })
     }
 
@@ -382,7 +414,9 @@ impl<'de> de::Deserializer<'de> for Node<'_> {
             (*met - 1) % variants.len().max(1)
         };
         let head = variants.get(index).copied().unwrap_or("none");
-        self.describe(named, head, |node| visitor.visit_enum(Variant { node, index }))
+        self.describe(named, head, |node| {
+            visitor.visit_enum(Variant { node, index })
+        })
     }
 }
 
@@ -398,14 +432,20 @@ impl<'t> Elements<'t> {
     }
 
     fn again(&mut self) -> Node<'_> {
-        Node { tracer: self.node.tracer, silent: self.node.silent }
+        Node {
+            tracer: self.node.tracer,
+            silent: self.node.silent,
+        }
     }
 }
 
 impl<'de> de::SeqAccess<'de> for Elements<'_> {
     type Error = Stop;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Stop> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Stop> {
         self.next().map(|node| seed.deserialize(node)).transpose()
     }
 
@@ -417,7 +457,10 @@ impl<'de> de::SeqAccess<'de> for Elements<'_> {
 impl<'de> de::MapAccess<'de> for Elements<'_> {
     type Error = Stop;
 
-    fn next_key_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Stop> {
+    fn next_key_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Stop> {
         self.next().map(|node| seed.deserialize(node)).transpose()
     }
 
@@ -456,7 +499,10 @@ impl<'de> de::VariantAccess<'de> for Node<'_> {
 
     fn tuple_variant<V: Visitor<'de>>(mut self, len: usize, visitor: V) -> Result<V::Value, Stop> {
         self.note(&format!("tuple{len}"));
-        visitor.visit_seq(Elements { node: self, left: len })
+        visitor.visit_seq(Elements {
+            node: self,
+            left: len,
+        })
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -467,6 +513,9 @@ impl<'de> de::VariantAccess<'de> for Node<'_> {
         for field in fields {
             self.note(field);
         }
-        visitor.visit_seq(Elements { node: self, left: fields.len() })
+        visitor.visit_seq(Elements {
+            node: self,
+            left: fields.len(),
+        })
     }
 }

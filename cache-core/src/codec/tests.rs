@@ -41,7 +41,10 @@ enum Tree {
 #[expect(dead_code, reason = "only its shape is read")]
 enum Inner {
     One(Plain),
-    Two { left: Option<Box<Tree>>, right: Vec<Inner> },
+    Two {
+        left: Option<Box<Tree>>,
+        right: Vec<Inner>,
+    },
     Three,
 }
 
@@ -58,7 +61,10 @@ mod deeper {
     #[expect(dead_code, reason = "only its shape is read")]
     pub(super) enum Inner {
         One(super::Plain),
-        Two { left: Option<Box<Tree>>, right: Vec<Inner> },
+        Two {
+            left: Option<Box<Tree>>,
+            right: Vec<Inner>,
+        },
         Three(u8),
     }
 }
@@ -102,7 +108,10 @@ fn a_shape_tells_swapped_renamed_and_retyped_fields_apart() {
     assert_eq!(plain, Shape::of::<Plain>());
     assert_ne!(plain, Shape::of::<swapped::Plain>());
     assert_ne!(plain, Shape::of::<retyped::Plain>());
-    assert_ne!(Shape::of::<Vec<Plain>>(), Shape::of::<Vec<swapped::Plain>>());
+    assert_ne!(
+        Shape::of::<Vec<Plain>>(),
+        Shape::of::<Vec<swapped::Plain>>()
+    );
     assert_ne!(Shape::of::<Option<Plain>>(), plain);
 }
 
@@ -135,7 +144,10 @@ struct Flattens {
 }
 
 #[track_caller]
-fn round_trip<V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static>(encoding: &Encoding, value: &V) -> Result<(), String> {
+fn round_trip<V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static>(
+    encoding: &Encoding,
+    value: &V,
+) -> Result<(), String> {
     let records = ValueType::<V>::shared().records.unwrap();
     let mut payload = Vec::new();
     (records.encode)(encoding, value, &mut payload).map_err(|error| error.to_string())?;
@@ -144,24 +156,59 @@ fn round_trip<V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static>(e
 
 #[test]
 fn every_codec_reads_back_what_it_wrote() {
-    let value = HashMap::from([(1u8, Some("a".to_owned())), (2, None), (3, Some("b".to_owned()))]);
+    let value = HashMap::from([
+        (1u8, Some("a".to_owned())),
+        (2, None),
+        (3, Some("b".to_owned())),
+    ]);
     for encoding in ["postcard", "bincode", "msgpack", "json"] {
-        let Ok(encoding) = Encodings::builtin().find(encoding) else { continue };
+        let Ok(encoding) = Encodings::builtin().find(encoding) else {
+            continue;
+        };
         round_trip(&encoding, &value).unwrap();
         let mut payload = Vec::new();
         encoding.encode(&value, &mut payload).unwrap();
         payload.push(b'x');
-        assert!(encoding.decode::<HashMap<u8, Option<String>>>(&payload).is_err(), "{encoding}: bytes left over");
+        assert!(
+            encoding
+                .decode::<HashMap<u8, Option<String>>>(&payload)
+                .is_err(),
+            "{encoding}: bytes left over"
+        );
     }
 }
 
 #[test]
 fn a_type_the_codec_cannot_read_back_is_found() {
     let postcard = Encoding::Postcard;
-    assert!(round_trip(&postcard, &Skips { note: None, rest: 7 }).is_err());
-    assert!(round_trip(&postcard, &Flattens { rest: BTreeMap::from([("a".into(), 1)]) }).is_err());
+    assert!(
+        round_trip(
+            &postcard,
+            &Skips {
+                note: None,
+                rest: 7
+            }
+        )
+        .is_err()
+    );
+    assert!(
+        round_trip(
+            &postcard,
+            &Flattens {
+                rest: BTreeMap::from([("a".into(), 1)])
+            }
+        )
+        .is_err()
+    );
     #[cfg(feature = "json")]
-    round_trip(&Encoding::Json, &Skips { note: None, rest: 7 }).unwrap();
+    round_trip(
+        &Encoding::Json,
+        &Skips {
+            note: None,
+            rest: 7,
+        },
+    )
+    .unwrap();
 }
 
 #[derive(Debug)]
@@ -176,14 +223,20 @@ impl Codec for Mine {
         self.0
     }
 
-    fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    fn encode(
+        &self,
+        value: &dyn erased_serde::Serialize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CodecError> {
         out.extend(postcard::to_stdvec(value)?);
         Ok(())
     }
 
     fn decode(&self, bytes: &[u8], decode: Decode<'_>) -> Result<(), CodecError> {
         let mut deserializer = postcard::Deserializer::from_bytes(bytes);
-        decode(&mut <dyn erased_serde::Deserializer<'_>>::erase(&mut deserializer))?;
+        decode(&mut <dyn erased_serde::Deserializer<'_>>::erase(
+            &mut deserializer,
+        ))?;
         Ok(())
     }
 }
@@ -195,7 +248,17 @@ fn a_codec_of_ones_own_is_found_by_name() {
     encodings.add(Arc::new(Mine(200))).unwrap();
     assert!(encodings.add(Arc::new(Mine(200))).is_err());
     let mine = encodings.find("mine").unwrap();
-    round_trip(&mine, &Plain { id: 1, name: "a".into() }).unwrap();
+    round_trip(
+        &mine,
+        &Plain {
+            id: 1,
+            name: "a".into(),
+        },
+    )
+    .unwrap();
     let unknown = encodings.find("yours").unwrap_err().to_string();
-    assert!(unknown.contains("yours") && unknown.contains("postcard"), "{unknown}");
+    assert!(
+        unknown.contains("yours") && unknown.contains("postcard"),
+        "{unknown}"
+    );
 }

@@ -74,11 +74,7 @@ impl Drop for Waiting {
     }
 }
 
-fn reaches(
-    waits: &HashMap<FlightId, Vec<FlightId>>,
-    from: FlightId,
-    targets: &[FlightId],
-) -> bool {
+fn reaches(waits: &HashMap<FlightId, Vec<FlightId>>, from: FlightId, targets: &[FlightId]) -> bool {
     let mut open = vec![from];
     let mut seen = Vec::new();
     while let Some(flight) = open.pop() {
@@ -114,6 +110,10 @@ impl Leading {
 
 /// Notes that the load of `outer` is inside of that of `inner`.
 fn note(outer: FlightId, inner: FlightId) -> Waiting {
-    waits().get_or_insert_default().entry(outer).or_default().push(inner);
+    waits()
+        .get_or_insert_default()
+        .entry(outer)
+        .or_default()
+        .push(inner);
     Waiting(Some((outer, inner)))
 }

@@ -23,7 +23,10 @@ struct World {
 }
 
 fn key() -> Key {
-    Arguments::encode(&(), 0).expect("a key").key(FunctionId(0)).to_owned()
+    Arguments::encode(&(), 0)
+        .expect("a key")
+        .key(FunctionId(0))
+        .to_owned()
 }
 
 impl World {
@@ -41,7 +44,11 @@ impl World {
     fn hit(&self) -> Option<u64> {
         let word = self.memory.load(Ordering::SeqCst);
         let (start, value) = (word >> 32, word & 0xFFFF_FFFF);
-        (word != 0 && self.fences.admits(start, key().as_ref().hash, &self.function)).then_some(value)
+        (word != 0
+            && self
+                .fences
+                .admits(start, key().as_ref().hash, &self.function))
+        .then_some(value)
     }
 
     fn load(&self, leader: Leader) -> u64 {
@@ -135,10 +142,12 @@ fn a_lead_is_handed_on_by_a_waiter_that_goes_away() {
     loom::model(|| {
         let world = World::new();
         let leader = world.flights.lead(&key(), &world.fences);
-        let Place::Wait(leaving) = world.flights.join(&key(), &world.fences, &world.function) else {
+        let Place::Wait(leaving) = world.flights.join(&key(), &world.fences, &world.function)
+        else {
             panic!("there is a flight")
         };
-        let Place::Wait(staying) = world.flights.join(&key(), &world.fences, &world.function) else {
+        let Place::Wait(staying) = world.flights.join(&key(), &world.fences, &world.function)
+        else {
             panic!("there is a flight")
         };
         let leaver = thread::spawn(move || drop(leaving));

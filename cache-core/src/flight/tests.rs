@@ -5,7 +5,10 @@ use super::*;
 use crate::key::{Arguments, FunctionId};
 
 fn key(name: &str) -> Key {
-    Arguments::encode(&(name,), 0).unwrap().key(FunctionId(0)).to_owned()
+    Arguments::encode(&(name,), 0)
+        .unwrap()
+        .key(FunctionId(0))
+        .to_owned()
 }
 
 struct Table {
@@ -16,7 +19,11 @@ struct Table {
 
 impl Table {
     fn new() -> Self {
-        Self { flights: Flights::new(), fences: Fences::new(), function: FunctionFence::new() }
+        Self {
+            flights: Flights::new(),
+            fences: Fences::new(),
+            function: FunctionFence::new(),
+        }
     }
 
     fn join(&self) -> Place {
@@ -88,9 +95,15 @@ fn one_waiter_takes_over_when_the_leader_is_dropped() {
     let (mut first, mut second) = (table.wait(), table.wait());
     assert!(poll(&mut first, &bell).is_pending() && poll(&mut second, &bell).is_pending());
     drop(leader);
-    assert_eq!(bell.0.load(Ordering::SeqCst), 1, "only the next waiter is woken");
+    assert_eq!(
+        bell.0.load(Ordering::SeqCst),
+        1,
+        "only the next waiter is woken"
+    );
     assert!(poll(&mut second, &bell).is_pending());
-    let Poll::Ready(Arrival::Lead(leader)) = poll(&mut first, &bell) else { panic!("no lead") };
+    let Poll::Ready(Arrival::Lead(leader)) = poll(&mut first, &bell) else {
+        panic!("no lead")
+    };
     assert!(leader.is_current());
     leader.land(Arc::new(7u32));
     assert_eq!(landed(poll(&mut second, &bell)), 7);
@@ -106,7 +119,10 @@ fn a_waiter_that_is_handed_the_lead_and_dropped_hands_it_on() {
     drop(leader);
     drop(first);
     assert_eq!(bell.0.load(Ordering::SeqCst), 1);
-    assert!(matches!(poll(&mut second, &bell), Poll::Ready(Arrival::Lead(_))));
+    assert!(matches!(
+        poll(&mut second, &bell),
+        Poll::Ready(Arrival::Lead(_))
+    ));
 }
 
 #[test]
@@ -145,5 +161,8 @@ fn a_waiter_registers_its_newest_waker() {
     assert!(poll(&mut waiter, &old).is_pending());
     assert!(poll(&mut waiter, &new).is_pending());
     leader.land(Arc::new(7u32));
-    assert_eq!((old.0.load(Ordering::SeqCst), new.0.load(Ordering::SeqCst)), (0, 1));
+    assert_eq!(
+        (old.0.load(Ordering::SeqCst), new.0.load(Ordering::SeqCst)),
+        (0, 1)
+    );
 }

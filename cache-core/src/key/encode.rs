@@ -226,7 +226,10 @@ impl<'e, 'a> ser::Serializer for &'e mut Encoder<'a> {
     }
 
     fn serialize_map(self, _len: Option<usize>) -> Result<SortedMap<'e, 'a>, Refused> {
-        Ok(SortedMap { encoder: self, entries: Vec::new() })
+        Ok(SortedMap {
+            encoder: self,
+            entries: Vec::new(),
+        })
     }
 
     fn serialize_struct(self, _name: &'static str, _len: usize) -> Result<Self, Refused> {
@@ -327,7 +330,10 @@ impl ser::SerializeMap for SortedMap<'_, '_> {
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refused> {
         let value = encode_apart(value)?;
-        let entry = self.entries.last_mut().ok_or_else(|| Refused("a value before its key".into()))?;
+        let entry = self
+            .entries
+            .last_mut()
+            .ok_or_else(|| Refused("a value before its key".into()))?;
         entry.1 = value;
         Ok(())
     }

@@ -39,7 +39,10 @@ fn arguments_are_readable() {
     check((-1i32, "alice"), "-1i32,alice");
     check(("a:b", "c d"), "'a%3Ab','c%20d'");
     check((None::<u64>, Some(None::<u64>), Some(7u64)), "~,~~,7");
-    check((Sort::ByName, Sort::ByAge(3), Sort::Range { from: 1, to: 2 }), ".ByName,.ByAge3u8,.Range(from=1u8,to=2u8)");
+    check(
+        (Sort::ByName, Sort::ByAge(3), Sort::Range { from: 1, to: 2 }),
+        ".ByName,.ByAge3u8,.Range(from=1u8,to=2u8)",
+    );
     check((vec![1u64, 2], ("x", 'ß')), "[1,2],['x','ß'c]");
     check((true, 1.5f64, ()), "true,1.5f64,()");
     check((BTreeMap::from([("b", 2u64), ("a", 1)]),), "<a=1,b=2>");
@@ -59,7 +62,16 @@ fn argument_lists_that_look_alike_never_meet() {
     never_meet(((1u64, 2u64), 3u64), (1u64, (2u64, 3u64)));
     never_meet((vec!["a"], vec!["b"]), (vec!["a", "b"], Vec::<&str>::new()));
     never_meet(("ByName",), (Sort::ByName,));
-    never_meet((Filter { min: Some(1), max: None },), (Filter { min: None, max: Some(1) },));
+    never_meet(
+        (Filter {
+            min: Some(1),
+            max: None,
+        },),
+        (Filter {
+            min: None,
+            max: Some(1),
+        },),
+    );
     never_meet((), ("",));
 }
 
@@ -76,7 +88,8 @@ fn long_keys_end_in_a_digest() {
 
 #[test]
 fn equal_maps_give_equal_keys_in_whatever_order_they_iterate() {
-    let encode = |map: &HashMap<u64, u64>| Arguments::encode(&(map,), 1).unwrap().as_bytes().to_vec();
+    let encode =
+        |map: &HashMap<u64, u64>| Arguments::encode(&(map,), 1).unwrap().as_bytes().to_vec();
     let up: HashMap<u64, u64> = (0..100).map(|n| (n, n)).collect();
     let down: HashMap<u64, u64> = (0..100).rev().map(|n| (n, n)).collect();
     assert_eq!(encode(&up), encode(&down));
@@ -85,8 +98,12 @@ fn equal_maps_give_equal_keys_in_whatever_order_they_iterate() {
 #[test]
 fn a_template_places_the_arguments() {
     let arguments = Arguments::encode(&(7u64, "x/y"), 1).unwrap();
-    let template =
-        [Piece::Literal("user:"), Piece::Argument, Piece::Literal(":"), Piece::Argument];
+    let template = [
+        Piece::Literal("user:"),
+        Piece::Argument,
+        Piece::Literal(":"),
+        Piece::Argument,
+    ];
     assert_eq!(render(arguments.as_bytes(), &template), "user:7:'x%2Fy'");
 }
 
@@ -95,16 +112,30 @@ fn any_bytes_render_without_a_panic() {
     let mut bytes = Vec::new();
     for seed in 0..2_000u64 {
         bytes.clear();
-        bytes.extend((0..seed % 40).map(|n| (xxh3_64_with_seed(&n.to_le_bytes(), seed) % 32) as u8));
+        bytes
+            .extend((0..seed % 40).map(|n| (xxh3_64_with_seed(&n.to_le_bytes(), seed) % 32) as u8));
         let _ = render(&bytes, &[]);
     }
 }
 
 #[test]
 fn a_key_is_found_by_its_full_bytes() {
-    let one = KeyRef { hash: 1, function: FunctionId(1), arguments: b"a" };
-    let same_hash = KeyRef { arguments: b"b", ..one };
+    let one = KeyRef {
+        hash: 1,
+        function: FunctionId(1),
+        arguments: b"a",
+    };
+    let same_hash = KeyRef {
+        arguments: b"b",
+        ..one
+    };
     assert!(one.equivalent(&one.to_owned()));
     assert!(!same_hash.equivalent(&one.to_owned()));
-    assert!(!KeyRef { function: FunctionId(2), ..one }.equivalent(&one.to_owned()));
+    assert!(
+        !KeyRef {
+            function: FunctionId(2),
+            ..one
+        }
+        .equivalent(&one.to_owned())
+    );
 }

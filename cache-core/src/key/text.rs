@@ -204,7 +204,10 @@ fn is_plain(c: char) -> bool {
 fn string(text: &str, out: &mut String) {
     let bare = text.starts_with(char::is_alphabetic)
         && text.chars().all(is_plain)
-        && !matches!(text, "true" | "false" | "x" | "inff32" | "inff64" | "NaNf32" | "NaNf64")
+        && !matches!(
+            text,
+            "true" | "false" | "x" | "inff32" | "inff64" | "NaNf32" | "NaNf64"
+        )
         && !looks_like_hex(text);
     if bare {
         out.push_str(text);
@@ -217,7 +220,8 @@ fn string(text: &str, out: &mut String) {
 
 /// `x0a1b` is how bytes are shown.
 fn looks_like_hex(text: &str) -> bool {
-    text.strip_prefix('x').is_some_and(|rest| rest.chars().all(|c| c.is_ascii_hexdigit() || c == '-'))
+    text.strip_prefix('x')
+        .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_hexdigit() || c == '-'))
 }
 
 fn escape(text: &str, out: &mut String) {

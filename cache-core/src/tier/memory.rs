@@ -81,7 +81,10 @@ const DEFAULT_ENTRIES: u64 = 10_000;
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { engine: Engine::default(), bound: Bound::Entries(DEFAULT_ENTRIES) }
+        Self {
+            engine: Engine::default(),
+            bound: Bound::Entries(DEFAULT_ENTRIES),
+        }
     }
 }
 
@@ -126,7 +129,10 @@ impl Memory {
             #[cfg(feature = "quick_cache")]
             Engine::QuickCache => Running::QuickCache(quick_cache::QuickCache::new(self.bound)),
         };
-        Ok(MemoryTier { engine, weighs: matches!(self.bound, Bound::Bytes(_)) })
+        Ok(MemoryTier {
+            engine,
+            weighs: matches!(self.bound, Bound::Bytes(_)),
+        })
     }
 }
 
@@ -181,13 +187,17 @@ impl MemoryTier {
 
 impl fmt::Debug for MemoryTier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryTier").field("len", &self.len()).finish_non_exhaustive()
+        f.debug_struct("MemoryTier")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
     }
 }
 
 /// What an entry counts against the bound.
 fn weight(key: &Key, entry: &Entry) -> u32 {
-    u32::try_from(key.size() + size_of::<Key>()).unwrap_or(u32::MAX).saturating_add(entry.weight)
+    u32::try_from(key.size() + size_of::<Key>())
+        .unwrap_or(u32::MAX)
+        .saturating_add(entry.weight)
 }
 
 #[cfg(test)]

@@ -52,7 +52,10 @@ impl Stack {
     /// All levels there are, in look-up order.
     pub(crate) fn levels(&self) -> Vec<Level> {
         let memory = self.memory.as_ref().map(|_| Level::L1);
-        memory.into_iter().chain(self.lower.iter().map(|(level, _)| *level)).collect()
+        memory
+            .into_iter()
+            .chain(self.lower.iter().map(|(level, _)| *level))
+            .collect()
     }
 }
 
@@ -69,7 +72,10 @@ impl<'a> Budget<'a> {
     }
 
     /// Runs an operation with the time that is left.
-    pub(crate) async fn spend<T, F>(&mut self, operation: impl FnOnce(Duration) -> F) -> Result<T, Error>
+    pub(crate) async fn spend<T, F>(
+        &mut self,
+        operation: impl FnOnce(Duration) -> F,
+    ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -81,7 +87,9 @@ impl<'a> Budget<'a> {
         }
         let before = self.clock.now();
         let result = operation(self.left).await;
-        self.left = self.left.saturating_sub(self.clock.now().saturating_duration_since(before));
+        self.left = self
+            .left
+            .saturating_sub(self.clock.now().saturating_duration_since(before));
         result
     }
 }

@@ -22,7 +22,11 @@ pub async fn greeting(name: &str, loud: bool) -> Result<String, std::fmt::Error>
     if name.is_empty() {
         return Err(std::fmt::Error);
     }
-    Ok(if loud { name.to_uppercase() } else { name.to_owned() })
+    Ok(if loud {
+        name.to_uppercase()
+    } else {
+        name.to_owned()
+    })
 }
 
 /// Has methods.
@@ -58,7 +62,10 @@ mod tests {
     async fn it_works_under_another_name() {
         let shop = Shop { tenant: 1 };
         assert_eq!(greeting("ada", true).await.as_deref(), Ok("ADA"));
-        assert_eq!(greeting::entry("ada", true).peek().await.as_deref(), Some("ADA"));
+        assert_eq!(
+            greeting::entry("ada", true).peek().await.as_deref(),
+            Some("ADA")
+        );
         assert_eq!(shop.price("ada").await, Some(4));
         forget(&shop, "ada").await.unwrap();
         assert_eq!(greeting::entry("ada", true).peek().await, None);

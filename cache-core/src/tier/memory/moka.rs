@@ -18,7 +18,9 @@ impl Moka {
             Bound::Entries(entries) => builder.max_capacity(entries),
             Bound::Bytes(bytes) => builder.max_capacity(bytes).weigher(weight),
         };
-        Self { cache: builder.build_with_hasher(CarriedHash::default()) }
+        Self {
+            cache: builder.build_with_hasher(CarriedHash::default()),
+        }
     }
 }
 
@@ -30,7 +32,11 @@ impl MemoryEngine for Moka {
 
     fn peek(&self, key: &KeyRef<'_>) -> Option<Entry> {
         // moka has no look without a trace; what is not there leaves none this way.
-        if self.cache.contains_key(key) { self.cache.get(key) } else { None }
+        if self.cache.contains_key(key) {
+            self.cache.get(key)
+        } else {
+            None
+        }
     }
 
     fn insert(&self, key: Key, entry: Entry) {

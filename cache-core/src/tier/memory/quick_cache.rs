@@ -22,7 +22,11 @@ struct Scale {
 
 impl Weighter<Key, Entry> for Scale {
     fn weight(&self, key: &Key, entry: &Entry) -> u64 {
-        if self.weighs { u64::from(weight(key, entry)) } else { 1 }
+        if self.weighs {
+            u64::from(weight(key, entry))
+        } else {
+            1
+        }
     }
 }
 

@@ -13,7 +13,10 @@ fn engines() -> Vec<Engine> {
 }
 
 fn key(n: u64) -> Key {
-    crate::key::Arguments::encode(&(n,), 0).unwrap().key(FunctionId(0)).to_owned()
+    crate::key::Arguments::encode(&(n,), 0)
+        .unwrap()
+        .key(FunctionId(0))
+        .to_owned()
 }
 
 fn entry(value: u64, weight: usize) -> Entry {
@@ -27,7 +30,11 @@ fn value(entry: &Entry) -> u64 {
 #[test]
 fn an_engine_stores_replaces_and_removes() {
     for engine in engines() {
-        let memory = Memory::builder().engine(engine).max_entries(100).build().unwrap();
+        let memory = Memory::builder()
+            .engine(engine)
+            .max_entries(100)
+            .build()
+            .unwrap();
         assert!(memory.get(&key(1).as_ref()).is_none());
         memory.insert(key(1), entry(1, 8));
         memory.insert(key(2), entry(2, 8));
@@ -43,13 +50,25 @@ fn an_engine_stores_replaces_and_removes() {
 #[test]
 fn an_engine_is_bounded_by_entries_and_by_bytes() {
     for engine in engines() {
-        let by_entries = Memory::builder().engine(engine).max_entries(1_000).build().unwrap();
-        let by_bytes = Memory::builder().engine(engine).max_bytes(1_000_000).build().unwrap();
+        let by_entries = Memory::builder()
+            .engine(engine)
+            .max_entries(1_000)
+            .build()
+            .unwrap();
+        let by_bytes = Memory::builder()
+            .engine(engine)
+            .max_bytes(1_000_000)
+            .build()
+            .unwrap();
         for n in 0..20_000 {
             by_entries.insert(key(n), entry(n, 8));
             by_bytes.insert(key(n), entry(n, 1_000));
         }
-        assert!(by_entries.len() <= 1_000, "{engine:?}: {}", by_entries.len());
+        assert!(
+            by_entries.len() <= 1_000,
+            "{engine:?}: {}",
+            by_entries.len()
+        );
         assert!(by_bytes.len() <= 1_000, "{engine:?}: {}", by_bytes.len());
         assert!(by_bytes.len() >= 500, "{engine:?}: {}", by_bytes.len());
     }
@@ -57,7 +76,16 @@ fn an_engine_is_bounded_by_entries_and_by_bytes() {
 
 #[test]
 fn a_capacity_of_zero_is_an_error() {
-    for memory in [Memory::builder().max_entries(0), Memory::builder().max_bytes(0)] {
-        assert!(memory.build().unwrap_err().to_string().contains("capacity is zero"));
+    for memory in [
+        Memory::builder().max_entries(0),
+        Memory::builder().max_bytes(0),
+    ] {
+        assert!(
+            memory
+                .build()
+                .unwrap_err()
+                .to_string()
+                .contains("capacity is zero")
+        );
     }
 }
