@@ -4,7 +4,7 @@ mod env;
 
 use std::sync::Arc;
 
-pub use self::env::{EnvTier, Environment};
+pub use self::env::{BuildFromEnv, EnvTier, Environment};
 use crate::bound::Resolved;
 use crate::clock::{Clock, ManualClock};
 use crate::codec::{Codec, Encodings};

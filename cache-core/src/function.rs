@@ -68,7 +68,6 @@ impl<V> fmt::Debug for Function<V> {
 impl<V: CacheValue> Function<V> {
     /// Begins to build a function whose values can go to every tier.
     #[track_caller]
-    #[must_use]
     pub fn builder(name: impl Into<Cow<'static, str>>) -> FunctionBuilder<V>
     where
         V: SharedValue,
@@ -78,7 +77,6 @@ impl<V: CacheValue> Function<V> {
 
     /// Begins to build a function whose values stay in memory, and need no serde.
     #[track_caller]
-    #[must_use]
     pub fn in_memory(name: impl Into<Cow<'static, str>>) -> FunctionBuilder<V> {
         FunctionBuilder::new(name.into(), ValueType::memory_only(), Some(vec![Level::L1]))
     }

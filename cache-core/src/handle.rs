@@ -306,6 +306,9 @@ macro_rules! value_methods {
             impl<V: CacheValue, $($parameter,)* F: Future<Output = $returns>> $call<$returns, F> {
                 /// Runs the body now and replaces the value; who calls meanwhile waits for it.
                 ///
+                /// # Errors
+                /// The body's own.
+                ///
                 /// # Panics
                 /// When it is called twice: the body takes the arguments with it.
                 ///

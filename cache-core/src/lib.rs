@@ -31,7 +31,7 @@ mod sync;
 #[doc(hidden)]
 pub mod private;
 
-pub use crate::builder::{EnvTier, Environment, RuntimeBuilder};
+pub use crate::builder::{BuildFromEnv, EnvTier, Environment, RuntimeBuilder};
 pub use crate::call::CacheValue;
 pub use crate::clock::{ManualClock, unix_millis};
 pub use crate::entry::Weigh;

@@ -40,7 +40,6 @@ tokio::task_local! {
 
 impl CacheRuntime {
     /// Begins to build a runtime.
-    #[must_use]
     pub fn builder() -> RuntimeBuilder {
         RuntimeBuilder::new()
     }
@@ -72,7 +71,7 @@ impl CacheRuntime {
     }
 
     pub(crate) fn install(self) -> Result<Self, Error> {
-        INSTALLED.try_insert(self).map(Self::clone).map_err(|_| {
+        INSTALLED.try_insert(self).cloned().map_err(|_| {
             Error::new(
                 ErrorKind::AlreadyInstalled,
                 "install a runtime: one is installed already; a test can give a task its own with \

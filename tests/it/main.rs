@@ -1,5 +1,7 @@
 //! Promises, a module each. Servers are the tests' own; nothing is skipped when one is missing.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod codecs;
 mod faults;
 mod forms;

@@ -29,8 +29,11 @@ pub struct EnvTier {
     /// The level it takes.
     pub level: Level,
     /// Builds it; `None` where the environment does not ask for it.
-    pub build: fn(&Environment) -> Result<Option<Box<dyn TierBuilder>>, Error>,
+    pub build: BuildFromEnv,
 }
+
+/// Builds a tier where the environment asks for one.
+pub type BuildFromEnv = fn(&Environment) -> Result<Option<Box<dyn TierBuilder>>, Error>;
 
 inventory::collect!(EnvTier);
 
@@ -133,19 +136,11 @@ impl RuntimeBuilder {
     /// # Errors
     /// [`Configuration`](crate::ErrorKind::Configuration), naming the variable: a value that cannot be read, two that
     /// exclude each other, a name with this prefix that means nothing.
-    #[expect(
-        clippy::wrong_self_convention,
-        reason = "it reads as what it does: a builder, from the environment"
-    )]
     pub fn from_env(self) -> Result<Self, Error> {
-        self.from_environment(&Environment::of_process())
+        self.with_environment(&Environment::of_process())
     }
 
-    #[expect(
-        clippy::wrong_self_convention,
-        reason = "as `from_env`, which tests cannot set"
-    )]
-    pub(crate) fn from_environment(mut self, env: &Environment) -> Result<Self, Error> {
+    pub(crate) fn with_environment(mut self, env: &Environment) -> Result<Self, Error> {
         let tiers: Vec<&EnvTier> = inventory::iter::<EnvTier>.into_iter().collect();
         env.check_names(&tiers)?;
         let engine: Option<Engine> = env.parsed("L1_ENGINE", "a memory engine")?;
@@ -181,6 +176,6 @@ impl RuntimeBuilder {
             .iter()
             .map(|(name, value)| ((*name).into(), (*value).into()))
             .collect();
-        Self::new().from_environment(&Environment { values })
+        Self::new().with_environment(&Environment { values })
     }
 }

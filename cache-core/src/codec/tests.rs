@@ -32,7 +32,7 @@ mod retyped {
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "only its shape is read")]
 enum Tree {
-    Node(Box<Tree>, Box<Tree>),
+    Node(Box<Self>, Box<Self>),
     Leaf(Inner),
     Empty,
 }
@@ -43,7 +43,7 @@ enum Inner {
     One(Plain),
     Two {
         left: Option<Box<Tree>>,
-        right: Vec<Inner>,
+        right: Vec<Self>,
     },
     Three,
 }
@@ -52,7 +52,7 @@ mod deeper {
     #[derive(serde::Deserialize)]
     #[expect(dead_code, reason = "only its shape is read")]
     pub(super) enum Tree {
-        Node(Box<Tree>, Box<Tree>),
+        Node(Box<Self>, Box<Self>),
         Leaf(Inner),
         Empty,
     }
@@ -63,7 +63,7 @@ mod deeper {
         One(super::Plain),
         Two {
             left: Option<Box<Tree>>,
-            right: Vec<Inner>,
+            right: Vec<Self>,
         },
         Three(u8),
     }
@@ -77,7 +77,7 @@ struct Everything {
     address: IpAddr,
     pair: (u8, [i16; 3]),
     unit: (),
-    next: Option<Box<Everything>>,
+    next: Option<Box<Self>>,
     day: Day,
 }
 

@@ -6,7 +6,7 @@ use crate::key::{Arguments, FunctionId};
 
 fn key(name: &str) -> Key {
     Arguments::encode(&(name,), 0)
-        .unwrap()
+        .expect("a key")
         .key(FunctionId(0))
         .to_owned()
 }
@@ -63,7 +63,7 @@ fn poll(waiter: &mut Waiter, bell: &Arc<Bell>) -> Poll<Arrival> {
 #[track_caller]
 fn landed(poll: Poll<Arrival>) -> u32 {
     match poll {
-        Poll::Ready(Arrival::Landed(landing)) => *landing.downcast_ref().unwrap(),
+        Poll::Ready(Arrival::Landed(landing)) => *landing.downcast_ref().expect("a number"),
         Poll::Ready(Arrival::Lead(_)) => panic!("it was handed the lead"),
         Poll::Pending => panic!("it still waits"),
     }

@@ -10,6 +10,7 @@
     clippy::all,
     clippy::pedantic
 )]
+#![allow(clippy::unused_async)] // The bodies are short here.
 
 use memo::{invalidate, multi_tier_cached};
 

@@ -1,0 +1,69 @@
+//! What the command line says, and the trace it names.
+
+use std::error::Error;
+
+use multi_tier_cached::Engine;
+
+/// Keys of the built-in trace, and its length.
+const ZIPF_KEYS: f64 = 100_000.0;
+const ZIPF_ACCESSES: usize = 1_000_000;
+
+pub(crate) struct Options {
+    pub(crate) trace: Option<String>,
+    pub(crate) l1_entries: u64,
+    pub(crate) engine: Engine,
+    pub(crate) redis: Option<String>,
+    pub(crate) callers: usize,
+}
+
+impl Options {
+    pub(crate) fn from_args() -> Result<Self, Box<dyn Error>> {
+        let mut options = Self {
+            trace: None,
+            l1_entries: 10_000,
+            engine: Engine::Moka,
+            redis: None,
+            callers: 1,
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(name) = arguments.next() {
+            let value = arguments
+                .next()
+                .ok_or_else(|| format!("{name} needs a value"))?;
+            let number = || {
+                value
+                    .parse()
+                    .map_err(|_| format!("{name}: `{value}` is no number"))
+            };
+            match name.as_str() {
+                "--trace" => options.trace = Some(value),
+                "--redis" => options.redis = Some(value),
+                "--engine" => options.engine = value.parse()?,
+                "--l1-entries" => options.l1_entries = number()?,
+                "--callers" => options.callers = usize::try_from(number()?)?.max(1),
+                _ => return Err(format!("unknown option {name}").into()),
+            }
+        }
+        Ok(options)
+    }
+
+    /// The keys in order of access.
+    pub(crate) fn trace(&self) -> Result<Vec<String>, Box<dyn Error>> {
+        match &self.trace {
+            Some(file) => {
+                let text =
+                    std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+                Ok(text.lines().map(str::to_owned).collect())
+            }
+            None => Ok(zipf()),
+        }
+    }
+}
+
+/// The n-th key is as frequent as 1 / n.
+fn zipf() -> Vec<String> {
+    let mut random = fastrand::Rng::with_seed(7);
+    (0..ZIPF_ACCESSES)
+        .map(|_| (ZIPF_KEYS.powf(random.f64()) as u64).to_string())
+        .collect()
+}
