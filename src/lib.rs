@@ -2,7 +2,7 @@
 //!
 //! # Where things are
 //!
-//! - [`multi_tier_cached`]: the attribute; [`invalidate!`]: the macro.
+//! - [`multi_tier_cached`](macro@multi_tier_cached): the attribute; [`invalidate!`]: the macro.
 //! - [`CacheRuntime`]: what a program installs; [`Memory`], [`Redis`]: its tiers.
 //! - [`Function`]: the same without the attribute; [`Handle`], [`Call`]: one key of a function.
 //! - [`tier`], [`codec`]: for tiers and codecs of your own.
