@@ -12,7 +12,6 @@ use serde::Serialize;
 use crate::call::{CacheValue, Lookup, Terms, look_up};
 use crate::codec::{SharedValue, ValueType};
 use crate::definition::Definition;
-use crate::entry::Weigh;
 use crate::error::{Error, ErrorKind};
 use crate::handle::Handle;
 use crate::level::Level;
@@ -223,12 +222,10 @@ impl<V: CacheValue> FunctionBuilder<V> {
         self
     }
 
-    /// Weighs values by what they say themselves, where memory is bounded by bytes.
-    pub fn weigh(mut self) -> Self
-    where
-        V: Weigh,
-    {
-        self.value_type = self.value_type.weigh(V::weigh);
+    /// What a value takes in memory, in bytes, where memory is bounded by bytes; `V::weigh` for a type that implements
+    /// [`Weigh`](crate::Weigh). Default: its size and, where it can be serialized, what serde finds behind it.
+    pub fn weigh(mut self, weigh: fn(&V) -> usize) -> Self {
+        self.value_type = self.value_type.weigh(weigh);
         self
     }
 

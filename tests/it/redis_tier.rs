@@ -237,6 +237,70 @@ async fn a_required_server_that_is_away_or_no_redis_fails_the_build() {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
 }
 
+/// A certificate of the server's own, which the tier is told to trust.
+#[tokio::test]
+async fn a_connection_over_tls_trusts_the_certificate_it_is_given() {
+    let directory = std::env::temp_dir().join(format!("mtc-tls-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let (key, certificate) = (directory.join("key.pem"), directory.join("certificate.pem"));
+    let made = std::process::Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=cache",
+        ])
+        .args([
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=CA:FALSE",
+        ])
+        .args([&"-keyout".into(), &key, &"-out".into(), &certificate])
+        .output()
+        .expect("openssl; install it");
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let server = Server::start_with(&[
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        &certificate.display().to_string(),
+        "--tls-key-file",
+        &key.display().to_string(),
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let url = format!("rediss://127.0.0.1:{port}");
+    let pem = std::fs::read(&certificate).unwrap();
+    let runtime = build(Redis::new(&url).tls_root_certificate(pem).required()).await;
+    CacheRuntime::scope(runtime, async { user(70, "tls").await }).await;
+    assert_eq!(server.records(), ["{cache:0}:users::by_id:1:70,tls"]);
+
+    let distrusting = CacheRuntime::builder()
+        .l2(Redis::new(&url).required())
+        .build()
+        .await;
+    assert!(
+        distrusting.is_err(),
+        "a certificate that nobody vouches for"
+    );
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
 #[tokio::test]
 async fn a_new_version_orphans_old_records() {
     let server = Server::start();

@@ -1,0 +1,141 @@
+//! The one runtime of a process: this binary installs it, so it stands alone.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::process::Command;
+
+use multi_tier_cached::{
+    CacheRuntime, ErrorKind, Level, Memory, Redis, multi_tier_cached, registered_functions,
+};
+
+use crate::support::server::Server;
+
+/// Set for the process that is started to read its settings from the environment.
+const CHILD: &str = "INSTALL_TEST_CHILD";
+
+/// Where `in_both` stands.
+const LINE: u32 = line!() + 3;
+
+#[multi_tier_cached(ttl = "1h", tiers = "l1,l2")]
+async fn in_both(id: u64) -> u64 {
+    id * 2
+}
+
+#[multi_tier_cached(ttl = "1h")]
+async fn anywhere(id: u64) -> u64 {
+    id * 3
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_installs_one_runtime_that_all_its_tasks_use() {
+    if std::env::var_os(CHILD).is_some() {
+        return from_the_environment().await;
+    }
+    assert!(
+        registered_functions()
+            .any(|(name, file, _)| name == "install::in_both" && file.ends_with("install.rs"))
+    );
+
+    let missing = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .install()
+        .await
+        .unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::MissingTier);
+    let text = missing.to_string();
+    assert!(
+        text.contains("`install::in_both`") && text.contains(&format!("install.rs:{LINE}")),
+        "{text}"
+    );
+    assert!(!text.contains("anywhere"), "{text}");
+
+    let server = Server::start();
+    let redis = || Redis::new(server.url()).required();
+    let runtime = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .l2(redis())
+        .install()
+        .await
+        .unwrap();
+    let again = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .l2(redis())
+        .install()
+        .await
+        .unwrap_err();
+    assert_eq!(again.kind(), ErrorKind::AlreadyInstalled);
+
+    let task = tokio::spawn(async { (in_both(1).await, in_both(1).await, anywhere(1).await) });
+    assert_eq!(task.await.unwrap(), (2, 2, 3));
+    let stats = runtime.stats();
+    let in_both = stats.function("install::in_both").unwrap();
+    assert_eq!(
+        (in_both.loads, in_both.tier(Level::L1).unwrap().hits),
+        (1, 1)
+    );
+    assert_eq!(
+        server.records().len(),
+        2,
+        "a function that names no tier uses all"
+    );
+    runtime.shutdown().await.unwrap();
+
+    child(&server.url());
+}
+
+/// Runs this test in a process of its own, with settings in its environment.
+fn child(url: &str) {
+    let run = |name: &str, value: &str| {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .env(CHILD, "1")
+            .env("MULTI_TIER_CACHED_REDIS_URL", url)
+            .env("MULTI_TIER_CACHED_REDIS_NAMESPACE", "from-env")
+            .env("MULTI_TIER_CACHED_L1_ENGINE", "quick_cache")
+            .env(name, value)
+            .output()
+            .unwrap();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    };
+    let (succeeded, output) = run("MULTI_TIER_CACHED_REDIS_REQUIRED", "true");
+    assert!(succeeded, "{output}");
+    for (name, value) in [
+        ("MULTI_TIER_CACHED_REDIS_TIME_LIMIT", "soon"),
+        ("MULTI_TIER_CACHED_REDIS_REQUIRED", "perhaps"),
+        ("MULTI_TIER_CACHED_L1_MAX_BYTES", "much"),
+        ("MULTI_TIER_CACHED_REDIS_ULR", "redis://localhost"),
+    ] {
+        let (succeeded, output) = run(name, value);
+        assert!(!succeeded && output.contains(name), "{name}: {output}");
+    }
+}
+
+async fn from_the_environment() {
+    let builder = CacheRuntime::from_env().unwrap_or_else(|error| {
+        // On standard output, where the parent looks.
+        println!("{error}");
+        panic!("{error}")
+    });
+    let runtime = builder.install().await.unwrap();
+    assert_eq!(in_both(7).await, 14);
+    let keys: Vec<String> =
+        redis::Client::open(std::env::var("MULTI_TIER_CACHED_REDIS_URL").unwrap())
+            .and_then(|client| client.get_connection())
+            .and_then(|mut connection| {
+                redis::cmd("KEYS")
+                    .arg("{from-env:0}:*")
+                    .query(&mut connection)
+            })
+            .unwrap();
+    assert!(
+        keys.iter()
+            .any(|key| key == "{from-env:0}:install::in_both:1:7"),
+        "{keys:?}"
+    );
+    runtime.shutdown().await.unwrap();
+}
