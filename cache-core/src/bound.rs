@@ -3,9 +3,8 @@
 //! Whatever makes a value (a miss, a refresh, a put, a copy from a lower tier) stores it through [`Bound::keep`] and
 //! [`Bound::fill`], under the number of its load and the lease that was taken before.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use crate::codec::{Encoding, RecordType, Shape, ValueType, check_round_trip};
@@ -30,6 +29,8 @@ pub(crate) struct Bound {
     pub(crate) counters: FunctionCounters,
     pub(crate) fence: FunctionFence,
     name: String,
+    /// Of a function that was made at run time and may go away.
+    life: Option<Weak<()>>,
     function: Arc<FunctionKey>,
     template: &'static [Piece],
     /// How long values live in memory; `None` where the function does not use it.
@@ -144,6 +145,7 @@ impl Bound {
     pub(crate) fn new(
         name: String,
         definition: &Definition,
+        life: Option<Weak<()>>,
         stack: Arc<Stack>,
         resolved: Resolved,
     ) -> Self {
@@ -170,8 +172,15 @@ impl Bound {
             shape: OnceLock::new(),
             records: RecordsWork(AtomicU8::new(RecordsWork::UNKNOWN)),
             name,
+            life,
             stack,
         }
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.life
+            .as_ref()
+            .is_none_or(|life| life.strong_count() > 0)
     }
 
     pub(crate) fn name(&self) -> &str {

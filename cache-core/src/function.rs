@@ -264,7 +264,7 @@ impl<V: CacheValue> FunctionBuilder<V> {
         };
         Ok(Function {
             _name: Arc::new(ReservedName::reserve(&definition)?),
-            site: Arc::new(Site::of(definition)),
+            site: Arc::new(Site::made(definition)),
             value_type: self.value_type,
             cache_if: self.cache_if,
         })

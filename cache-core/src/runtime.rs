@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
 
 use once_cell::sync::OnceCell;
 
@@ -115,6 +115,7 @@ impl CacheRuntime {
         &self,
         key: SiteKey,
         definition: &Definition,
+        life: Option<Weak<()>>,
         name: impl FnOnce() -> String,
     ) -> Arc<Bound> {
         let shared = &*self.0;
@@ -130,6 +131,7 @@ impl CacheRuntime {
         if let Some(bound) = all.get(&key) {
             return Arc::clone(bound);
         }
+        all.retain(|_, bound| bound.is_alive());
         let name = name();
         let taken = all.values().any(|other| other.name() == name);
         let resolved = if taken {
@@ -152,6 +154,7 @@ impl CacheRuntime {
         let bound = Arc::new(Bound::new(
             name,
             definition,
+            life,
             Arc::clone(&shared.stack),
             resolved,
         ));

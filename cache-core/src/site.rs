@@ -13,6 +13,9 @@ use crate::runtime::CacheRuntime;
 #[derive(Debug)]
 pub struct Site {
     pub(crate) definition: Definition,
+    /// Lives as long as the site, for one that was made at run time; a runtime forgets what it bound for those that are
+    /// gone.
+    life: Option<Arc<()>>,
     number: OnceLock<u64>,
     /// The binding of the installed runtime, and that of the default one before it: the first instance that is called,
     /// which for a function that is not generic is the only one.
@@ -77,12 +80,18 @@ impl Site {
     /// A site for a declaration.
     #[must_use]
     pub const fn new(declaration: Declaration) -> Self {
-        Self::of(Definition::declared(declaration))
+        Self::of(Definition::declared(declaration), None)
     }
 
-    pub(crate) const fn of(definition: Definition) -> Self {
+    /// A site that may go away.
+    pub(crate) fn made(definition: Definition) -> Self {
+        Self::of(definition, Some(Arc::new(())))
+    }
+
+    const fn of(definition: Definition, life: Option<Arc<()>>) -> Self {
         Self {
             definition,
+            life,
             number: OnceLock::new(),
             installed: OnceLock::new(),
             default: OnceLock::new(),
@@ -132,7 +141,8 @@ impl Site {
 
     fn bind(&self, instance: Option<Instance>, runtime: &CacheRuntime) -> Arc<Bound> {
         let key = (self.number(), instance.map(|instance| instance.id));
-        runtime.bind(key, &self.definition, || self.instance_name(instance))
+        let life = self.life.as_ref().map(Arc::downgrade);
+        runtime.bind(key, &self.definition, life, || self.instance_name(instance))
     }
 
     fn number(&self) -> u64 {

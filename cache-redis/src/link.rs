@@ -37,17 +37,24 @@ struct Shared {
     connect_limit: Duration,
     breaker: Breaker,
     connected: RwLock<Option<Connected>>,
+    /// The clock of the server last seen; records are still judged by it when the connection is gone.
+    clock: RwLock<Option<ServerClock>>,
     lost: Notify,
     generations: AtomicU64,
 }
 
-/// A connection, and what was learnt when it was made.
+/// A connection, and its number.
 #[derive(Clone)]
 struct Connected {
     connection: MultiplexedConnection,
     generation: u64,
-    /// The server's clock: its milliseconds at a moment of ours.
-    clock: (u64, Instant),
+}
+
+/// The server's milliseconds at a moment of ours.
+#[derive(Clone, Copy, Debug)]
+struct ServerClock {
+    millis: u64,
+    at: Instant,
 }
 
 impl std::fmt::Debug for Connected {
@@ -76,6 +83,7 @@ impl Link {
                 connect_limit,
                 breaker: Breaker::new(threshold),
                 connected: RwLock::new(None),
+                clock: RwLock::new(None),
                 lost: Notify::new(),
                 generations: AtomicU64::new(0),
             }),
@@ -115,11 +123,12 @@ impl Link {
 
     /// Milliseconds by the server's clock; by this host's until a server was seen.
     pub(crate) fn now(&self) -> u64 {
-        let clock = self
+        let clock = *self
             .shared
-            .read_connected()
-            .map(|connected| connected.clock);
-        clock.map_or_else(unix_millis, |(millis, at)| {
+            .clock
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        clock.map_or_else(unix_millis, |ServerClock { millis, at }| {
             millis + u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
         })
     }
@@ -215,10 +224,14 @@ impl Shared {
             .await
             .map_err(|error| Error::with_source(kind_of(&error), "greet the server", error))?;
         check_version(&info)?;
+        let clock = ServerClock {
+            millis: seconds * 1000 + micros / 1000,
+            at: Instant::now(),
+        };
+        *self.clock.write().unwrap_or_else(PoisonError::into_inner) = Some(clock);
         Ok(Connected {
             connection,
             generation: self.generations.fetch_add(1, Ordering::Relaxed),
-            clock: (seconds * 1000 + micros / 1000, Instant::now()),
         })
     }
 }

@@ -199,3 +199,21 @@ async fn a_function_without_the_attribute_does_the_same() {
     })
     .await;
 }
+
+/// Rebuilt under its name, a function gets its tiers again, and its runtime forgets the old one.
+#[tokio::test]
+async fn a_function_that_is_gone_leaves_its_name_and_nothing_behind() {
+    let server = Server::start();
+    let runtime = two_tiers(&server.url()).await;
+    CacheRuntime::scope(runtime.clone(), async {
+        for n in 0..10 {
+            let function =
+                Function::<u64>::builder("handles::rebuilt").ttl(Duration::from_secs(60));
+            let function = function.version(n).build().unwrap();
+            function.get_or_load((1,), || async { 1 }).await;
+        }
+    })
+    .await;
+    assert_eq!(server.records().len(), 10);
+    assert_eq!(runtime.stats().functions.len(), 1);
+}
