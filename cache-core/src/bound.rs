@@ -17,7 +17,7 @@ use crate::level::Level;
 use crate::record::{Header, Unusable};
 use crate::stats::{FunctionCounters, FunctionStats, TierCounters};
 use crate::tier::stack::{Budget, Stack};
-use crate::tier::{Fill, FunctionKey, Lease, RecordKey, Target, Tier};
+use crate::tier::{Claim, Fill, FunctionKey, Lease, RecordKey, Target, Tier};
 
 /// A function in one runtime.
 #[derive(Debug)]
@@ -361,7 +361,12 @@ impl Bound {
     }
 
     /// Takes a lease in each lower tier, before the load begins. Where there is none, nothing will be filled.
-    pub(crate) async fn lease<V>(&self, lookup: &mut LowerTiers<'_>, value_type: &ValueType<V>) {
+    pub(crate) async fn lease<V>(
+        &self,
+        lookup: &mut LowerTiers<'_>,
+        claim: Claim,
+        value_type: &ValueType<V>,
+    ) {
         if value_type.records.is_none() || self.records.0.load(Ordering::Relaxed) == RecordsWork::NO
         {
             return;
@@ -374,7 +379,7 @@ impl Bound {
                 ..
             } = lookup;
             match budgets[at]
-                .spend(|within| lower.tier.lease(record_key, within))
+                .spend(|within| lower.tier.lease(record_key, claim, within))
                 .await
             {
                 Ok(lease) => leases[at] = Some(lease),

@@ -11,6 +11,7 @@ use crate::codec::ValueType;
 use crate::flight::{Arrival, Leader, Leading, Place, Waiting};
 use crate::key::{Arguments, Key};
 use crate::outcome::{Landed, Outcome, ShareError, View};
+use crate::tier::Claim;
 
 /// A value that memory can hold and hand out.
 #[diagnostic::on_unimplemented(
@@ -212,7 +213,7 @@ where
         leader.land(Arc::new(Landed::Value(value.clone())));
         return R::value(value);
     }
-    run_body(bound, key, terms, leader, lower, load).await
+    run_body(bound, key, terms, leader, lower, Claim::Share, load).await
 }
 
 /// Runs the body whatever is kept, and replaces it: the load of a refresh.
@@ -230,7 +231,7 @@ where
 {
     let leader = bound.stack.flights.lead(&key, &bound.stack.fences);
     let lower = bound.lower_tiers(&key);
-    run_body(bound, key, terms, leader, lower, load).await
+    run_body(bound, key, terms, leader, lower, Claim::TakeOver, load).await
 }
 
 async fn run_body<R, V, S, F>(
@@ -239,6 +240,7 @@ async fn run_body<R, V, S, F>(
     terms: Terms<V, S>,
     leader: Leader,
     mut lower: crate::bound::LowerTiers<'_>,
+    claim: Claim,
     load: impl FnOnce() -> F,
 ) -> R
 where
@@ -248,7 +250,7 @@ where
     F: Future<Output = R>,
 {
     let start = leader.start();
-    bound.lease(&mut lower, &terms.value_type).await;
+    bound.lease(&mut lower, claim, &terms.value_type).await;
     bound.counters.loads.add_one();
     let began = bound.stack.clock.now();
     let outcome = Leading::scope(leader.id(), load()).await;
@@ -281,7 +283,8 @@ where
 {
     match outcome.view() {
         View::Value(value) => {
-            let kept = terms.keep_if.is_none_or(|keep_if| keep_if(value));
+            // A flight that another took the place of must not overwrite what that one brings.
+            let kept = terms.keep_if.is_none_or(|keep_if| keep_if(value)) && leader.is_current();
             if kept {
                 bound.keep(key, value, start, None, &terms.value_type);
             }

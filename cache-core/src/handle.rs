@@ -12,6 +12,7 @@ use crate::call::{CacheValue, Terms, refresh};
 use crate::error::{Error, ErrorKind};
 use crate::key::{Arguments, Key};
 use crate::outcome::{Landed, Outcome, Unshared};
+use crate::tier::Claim;
 
 /// A key of a function.
 #[derive(Debug)]
@@ -54,7 +55,9 @@ impl Place {
         let dropped = bound.invalidate(key).await;
         let leader = bound.stack.flights.lead(key, &bound.stack.fences);
         let mut lower = bound.lower_tiers(key);
-        bound.lease(&mut lower, &terms.value_type).await;
+        bound
+            .lease(&mut lower, Claim::TakeOver, &terms.value_type)
+            .await;
         bound.keep(key, &value, leader.start(), None, &terms.value_type);
         leader.land(Arc::new(Landed::Value(value.clone())));
         bound
@@ -139,7 +142,8 @@ impl<V: CacheValue> Handle<V> {
         self.place.put(value, &self.terms).await
     }
 
-    /// Loads now and replaces the value; who calls meanwhile waits for it.
+    /// Loads now and replaces the value; loads under way do not overwrite it. Who calls meanwhile gets the value
+    /// there is, or waits for this load.
     ///
     /// # Cancel safety
     /// Cancel safe: dropped, it gives the lead to a waiter.
@@ -304,7 +308,7 @@ macro_rules! value_methods {
             }
 
             impl<V: CacheValue, $($parameter,)* F: Future<Output = $returns>> $call<$returns, F> {
-                /// Runs the body now and replaces the value; who calls meanwhile waits for it.
+                /// Runs the body now and replaces the value; see [`Handle::refresh`].
                 ///
                 /// # Errors
                 /// The body's own.

@@ -54,7 +54,12 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     fn read<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Found>;
 
     /// Takes a lease to fill a key. Must be taken before the load begins.
-    fn lease<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Lease>;
+    fn lease<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        claim: Claim,
+        within: Duration,
+    ) -> TierFuture<'a, Lease>;
 
     /// Stores a record for `life`, if the lease still holds: no invalidation of the key or its function since.
     fn fill<'a>(
@@ -172,6 +177,16 @@ impl Lease {
     pub fn new(token: u64, epoch: u64) -> Self {
         Self { token, epoch }
     }
+}
+
+/// What a lease is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Claim {
+    /// A miss: whoever else loads for the same reason may fill as well.
+    Share,
+    /// A refresh or a put: who loads already must not fill over it, and its lease is void from now on.
+    TakeOver,
 }
 
 /// What became of a fill.

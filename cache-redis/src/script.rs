@@ -9,7 +9,9 @@ use redis::Script;
 /// same: any load that began under it began after the last invalidation. The function's epoch is read in the same step,
 /// and made where there is none. What is no number of ours (foreign text, another type) is replaced.
 ///
-/// KEYS lease, epoch. ARGV new token, life of the lease in ms, new epoch, life of the epoch in ms.
+/// Who takes over gets a new one, which voids the leases before.
+///
+/// KEYS lease, epoch. ARGV new token, life of the lease in ms, new epoch, life of the epoch in ms, 1 to take over.
 /// Returns the token and the epoch.
 const LEASE: &str = "
 local function number(key, otherwise)
@@ -19,7 +21,7 @@ local function number(key, otherwise)
   end
   return otherwise
 end
-local token = number(KEYS[1], ARGV[1])
+local token = ARGV[5] == '1' and ARGV[1] or number(KEYS[1], ARGV[1])
 local epoch = number(KEYS[2], ARGV[3])
 redis.call('SET', KEYS[1], token, 'PX', ARGV[2])
 redis.call('SET', KEYS[2], epoch, 'PX', ARGV[4])

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cache_core::tier::{
-    Breaker, Fill, Found, FunctionKey, Lease, RecordKey, Target, Tier, TierFuture,
+    Breaker, Claim, Fill, Found, FunctionKey, Lease, RecordKey, Target, Tier, TierFuture,
 };
 use cache_core::{Error, ErrorKind};
 use redis::{Client, Cmd};
@@ -50,7 +50,12 @@ impl RedisTier {
             .await
     }
 
-    async fn take_lease(&self, key: &RecordKey, within: Duration) -> Result<Lease, Error> {
+    async fn take_lease(
+        &self,
+        key: &RecordKey,
+        claim: Claim,
+        within: Duration,
+    ) -> Result<Lease, Error> {
         let mut invocation = self.scripts.lease.prepare_invoke();
         invocation
             .key(self.keys.lease(key))
@@ -58,7 +63,8 @@ impl RedisTier {
             .arg(fresh_number())
             .arg(millis(LEASE_LIFE))
             .arg(fresh_number())
-            .arg(millis(EPOCH_LIFE));
+            .arg(millis(EPOCH_LIFE))
+            .arg(u8::from(claim == Claim::TakeOver));
         let (token, epoch): (String, String) = self
             .link
             .run("lease", within, |mut connection| async move {
@@ -175,8 +181,13 @@ impl Tier for RedisTier {
         })
     }
 
-    fn lease<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Lease> {
-        Box::pin(self.take_lease(key, within))
+    fn lease<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        claim: Claim,
+        within: Duration,
+    ) -> TierFuture<'a, Lease> {
+        Box::pin(self.take_lease(key, claim, within))
     }
 
     fn fill<'a>(

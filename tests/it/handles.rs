@@ -217,3 +217,34 @@ async fn a_function_that_is_gone_leaves_its_name_and_nothing_behind() {
     assert_eq!(server.records().len(), 10);
     assert_eq!(runtime.stats().functions.len(), 1);
 }
+
+/// A load that began before a refresh ends after it: the refreshed value stays, in memory and in Redis.
+#[tokio::test]
+async fn a_refresh_is_not_overwritten_by_a_load_that_began_before_it() {
+    let server = Server::start();
+    let (here, there) = (
+        two_tiers(&server.url()).await,
+        two_tiers(&server.url()).await,
+    );
+    let function = Function::<u64>::builder("handles::refreshed").ttl(Duration::from_secs(60));
+    let function = function.build().unwrap();
+    CacheRuntime::scope(here, async {
+        let gate = tokio::sync::Semaphore::new(0);
+        let slow = || async {
+            let _ = gate.acquire().await.unwrap();
+            1
+        };
+        let mut load = Box::pin(function.get_or_load((1,), slow));
+        while !server.keys().iter().any(|key| key.ends_with("#lease")) {
+            assert!(poll_until(&mut load, 1).await.is_pending());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(function.entry((1,)).refresh(|| async { 2 }).await, 2);
+        gate.add_permits(1);
+        assert_eq!(load.await, 1, "who waited for the old load gets its value");
+        assert_eq!(function.get_or_load((1,), || async { 3 }).await, 2);
+    })
+    .await;
+    let value = CacheRuntime::scope(there, async { function.entry((1,)).peek().await }).await;
+    assert_eq!(value, Some(2));
+}
