@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each user takes its part")]
 
 pub(crate) mod server;
+pub(crate) mod shelf;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,0 +1,124 @@
+//! A tier in memory whose invalidations wait until they are let through: what a slow server does, held in hand.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use multi_tier_cached::Error;
+use multi_tier_cached::tier::{
+    Breaker, Claim, Fill, Found, Lease, RecordKey, Target, Tier, TierBuilder, TierContext,
+    TierFuture,
+};
+use tokio::sync::Semaphore;
+
+/// Shared by the runtimes that are built with clones of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Shelf(Arc<Contents>);
+
+#[derive(Debug)]
+struct Contents {
+    records: Mutex<HashMap<String, Vec<u8>>>,
+    epoch: AtomicU64,
+    /// One permit for each invalidation.
+    gate: Semaphore,
+}
+
+impl Shelf {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Contents {
+            records: Mutex::default(),
+            epoch: AtomicU64::new(1),
+            gate: Semaphore::new(0),
+        }))
+    }
+
+    /// Lets one invalidation through.
+    pub(crate) fn let_through(&self) {
+        self.0.gate.add_permits(1);
+    }
+}
+
+impl TierBuilder for Shelf {
+    fn build(self: Box<Self>, _: &TierContext) -> Result<Arc<dyn Tier>, Error> {
+        Ok(self.0)
+    }
+}
+
+impl Contents {
+    fn records(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<u8>>> {
+        self.records
+            .lock()
+            .expect("no test panics with the records in hand")
+    }
+}
+
+impl Tier for Contents {
+    fn kind(&self) -> &'static str {
+        "shelf"
+    }
+
+    fn time_limit(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+
+    fn max_record_bytes(&self) -> usize {
+        usize::MAX
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+
+    fn breaker(&self) -> Breaker {
+        Breaker::Closed
+    }
+
+    fn start(&self) -> TierFuture<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn read<'a>(&'a self, key: &'a RecordKey, _: Duration) -> TierFuture<'a, Found> {
+        Box::pin(async {
+            let record = self.records().get(&key.arguments).cloned();
+            Ok(Found::new(record, Some(self.epoch.load(Ordering::SeqCst))))
+        })
+    }
+
+    fn lease<'a>(&'a self, _: &'a RecordKey, _: Claim, _: Duration) -> TierFuture<'a, Lease> {
+        Box::pin(async { Ok(Lease::new(0, self.epoch.load(Ordering::SeqCst))) })
+    }
+
+    fn fill<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        _: &'a Lease,
+        record: Vec<u8>,
+        _: Duration,
+        _: Duration,
+    ) -> TierFuture<'a, Fill> {
+        Box::pin(async {
+            self.records().insert(key.arguments.clone(), record);
+            Ok(Fill::Stored)
+        })
+    }
+
+    fn invalidate<'a>(&'a self, target: Target<'a>, _: Duration) -> TierFuture<'a, ()> {
+        Box::pin(async move {
+            self.gate.acquire().await.expect("an open gate").forget();
+            match target {
+                Target::Key(key) => {
+                    self.records().remove(&key.arguments);
+                }
+                _ => {
+                    self.epoch.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn shutdown(&self) -> TierFuture<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
