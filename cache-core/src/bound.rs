@@ -244,8 +244,7 @@ impl Bound {
         } else {
             size_of::<V>()
         };
-        // A year at most: it does not overflow.
-        let dies = self.stack.clock.now() + life;
+        let dies = self.stack.clock.now().after(life);
         memory.insert(
             key.clone(),
             Entry::new((value_type.hold)(value), start, dies, weight),

@@ -81,7 +81,7 @@ impl RuntimeBuilder {
 
     /// Lets entries in memory age by a clock that a test moves.
     pub fn clock(mut self, clock: &ManualClock) -> Self {
-        self.clock = Clock::manual(clock);
+        self.clock = Clock::Manual(clock.clone());
         self
     }
 

@@ -259,7 +259,7 @@ where
         Ok(value) => value,
         Err(outcome) => return outcome,
     };
-    let took = bound.stack.clock.now().saturating_duration_since(began);
+    let took = bound.stack.clock.now().since(began);
     bound
         .fill(&key, &value, took, &mut lower, &terms.value_type)
         .await;

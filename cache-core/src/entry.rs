@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde::Serialize;
 use serde::ser;
+
+use crate::clock::Moment;
 
 /// Bytes of an entry's own fields and of the reference counts before its value.
 const OVERHEAD: usize = size_of::<Entry>() + 2 * size_of::<usize>();
@@ -18,7 +19,7 @@ pub(crate) struct Entry {
     /// The fence's number when the load of this value began.
     pub(crate) start: u64,
     /// When the value is dead.
-    pub(crate) dies: Instant,
+    pub(crate) dies: Moment,
     /// What it counts against a bound in bytes: key, value and this header.
     pub(crate) weight: u32,
     pub(crate) value: Held,
@@ -29,7 +30,7 @@ pub(crate) type Held = Arc<dyn Any + Send + Sync>;
 
 impl Entry {
     /// `weight` is that of key and value; a value over 4 GiB counts as 4 GiB.
-    pub(crate) fn new(value: Held, start: u64, dies: Instant, weight: usize) -> Self {
+    pub(crate) fn new(value: Held, start: u64, dies: Moment, weight: usize) -> Self {
         let weight = u32::try_from(weight.saturating_add(OVERHEAD)).unwrap_or(u32::MAX);
         Self {
             start,

@@ -87,9 +87,7 @@ impl<'a> Budget<'a> {
         }
         let before = self.clock.now();
         let result = operation(self.left).await;
-        self.left = self
-            .left
-            .saturating_sub(self.clock.now().saturating_duration_since(before));
+        self.left = self.left.saturating_sub(self.clock.now().since(before));
         result
     }
 }
