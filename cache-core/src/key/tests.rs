@@ -144,7 +144,7 @@ fn a_key_is_found_by_its_full_bytes() {
 fn byte_strings_are_compared_to_the_last_byte() {
     let bytes: Vec<u8> = (0..40).collect();
     for len in 0..40 {
-        assert!(same(&bytes[..len], &bytes[..len].to_vec()));
+        assert!(same(&bytes[..len], &bytes.clone()[..len]));
         assert!(!same(&bytes[..len], &bytes[..=len]));
         for at in 0..len {
             let mut other = bytes[..len].to_vec();
