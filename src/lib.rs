@@ -57,6 +57,8 @@ pub use cache_core::private as __private;
 /// and `put`, and `get_user::invalidate_all()`. For a method `Repo::get_user` the functions `Repo::get_user_entry(..)` and
 /// `Repo::get_user_invalidate_all()`.
 ///
+/// The struct takes the function's name among types and modules, where nothing else may have it.
+///
 /// # Errors
 ///
 /// The function's own. A cache that is broken or slow never fails a call: the body runs. When a load fails, those who
