@@ -1,0 +1,347 @@
+//! A function's dealings with the tiers below memory: find a record, take a lease, fill, invalidate.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use super::Bound;
+use crate::codec::{RecordType, Shape, ValueType, check_round_trip};
+use crate::error::{Error, ErrorKind};
+use crate::key::{Key, render};
+use crate::level::Level;
+use crate::record::{Header, Unusable};
+use crate::stats::{TierCounters, TierStats};
+use crate::tier::stack::Budget;
+use crate::tier::{Claim, Fill, Lease, RecordKey, Target, Tier};
+
+/// A lower tier as a function uses it.
+#[derive(Debug)]
+pub(crate) struct Lower {
+    level: Level,
+    tier: Arc<dyn Tier>,
+    ttl: Duration,
+    counters: TierCounters,
+}
+
+/// Whether the function's values survive being written and read.
+#[derive(Debug)]
+pub(super) struct RecordsWork(AtomicU8);
+
+impl RecordsWork {
+    pub(super) fn unknown() -> Self {
+        Self(AtomicU8::new(Self::UNKNOWN))
+    }
+
+    const UNKNOWN: u8 = 0;
+    const YES: u8 = 1;
+    const NO: u8 = 2;
+}
+
+/// One call's dealings with the lower tiers: the record's name, what time is left on each, the leases taken.
+#[derive(Debug)]
+pub(crate) struct LowerTiers<'a> {
+    record_key: RecordKey,
+    budgets: Vec<Budget<'a>>,
+    leases: Vec<Option<Lease>>,
+}
+
+impl Bound {
+    /// Asks the lower tiers in order. The value of the first that has one, and how long it may live above.
+    pub(crate) async fn find<V>(
+        &self,
+        key: &Key,
+        lookup: &mut LowerTiers<'_>,
+        value_type: &ValueType<V>,
+    ) -> Option<(V, Duration)> {
+        let records = value_type.records?;
+        for at in 0..self.lower.len() {
+            if let Some(found) = self.find_in(at, key, lookup, &records).await {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    async fn find_in<V>(
+        &self,
+        at: usize,
+        key: &Key,
+        lookup: &mut LowerTiers<'_>,
+        records: &RecordType<V>,
+    ) -> Option<(V, Duration)> {
+        let lower = &self.lower[at];
+        let LowerTiers {
+            record_key,
+            budgets,
+            ..
+        } = lookup;
+        let found = budgets[at]
+            .spend(|within| lower.tier.read(record_key, within))
+            .await;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                lower.failed("read", &self.name, &error);
+                return None;
+            }
+        };
+        let Some(bytes) = found.record else {
+            lower.counters.misses.add_one();
+            return None;
+        };
+        match self.open(lower, key, found.epoch, &bytes, records) {
+            Ok(found) => {
+                lower.counters.hits.add_one();
+                Some(found)
+            }
+            Err(unusable) => {
+                lower.counters.misses.add_one();
+                match unusable {
+                    None => {}
+                    Some(Unusable::Damaged) => lower.counters.decode_errors.add_one(),
+                    Some(Unusable::Mismatch) => lower.counters.mismatches.add_one(),
+                }
+                None
+            }
+        }
+    }
+
+    /// Reads a record. `Err(None)` is a record that was good once: its time or its epoch is over.
+    fn open<V>(
+        &self,
+        lower: &Lower,
+        key: &Key,
+        epoch: Option<u64>,
+        bytes: &[u8],
+        records: &RecordType<V>,
+    ) -> Result<(V, Duration), Option<Unusable>> {
+        let (header, payload) = Header::open(bytes).map_err(Some)?;
+        let same = header.codec == self.encoding.id()
+            && header.version == self.function.version
+            && header.shape == self.shape(records).fingerprint
+            && header.digest == key.digest();
+        if !same {
+            return Err(Some(Unusable::Mismatch));
+        }
+        if epoch != Some(header.epoch) {
+            return Err(None);
+        }
+        let left = header.left(lower.tier.now()).ok_or(None)?;
+        let value = (records.decode)(&self.encoding, payload).map_err(|_| {
+            // Whole, of this codec, and still unreadable: another build's, or a type that does not survive its codec for
+            // some values. The next write tells which.
+            self.records
+                .0
+                .store(RecordsWork::UNKNOWN, Ordering::Relaxed);
+            Some(Unusable::Damaged)
+        })?;
+        Ok((value, left))
+    }
+
+    /// What the header says of the type, traced on first use.
+    fn shape<V>(&self, records: &RecordType<V>) -> Shape {
+        *self.shape.get_or_init(|| {
+            let shape = (records.shape)();
+            if !shape.traced {
+                tracing::info!(
+                    function = %self.name,
+                    value = std::any::type_name::<V>(),
+                    "the shape of the value type cannot be traced; its records are told apart by its name, so raise \
+                     `version` when its fields change"
+                );
+            }
+            shape
+        })
+    }
+
+    /// Takes a lease in each lower tier, before the load begins. Where there is none, nothing will be filled.
+    pub(crate) async fn lease<V>(
+        &self,
+        lookup: &mut LowerTiers<'_>,
+        claim: Claim,
+        value_type: &ValueType<V>,
+    ) {
+        if value_type.records.is_none() || self.records.0.load(Ordering::Relaxed) == RecordsWork::NO
+        {
+            return;
+        }
+        for (at, lower) in self.lower.iter().enumerate() {
+            let LowerTiers {
+                record_key,
+                budgets,
+                leases,
+                ..
+            } = lookup;
+            match budgets[at]
+                .spend(|within| lower.tier.lease(record_key, claim, within))
+                .await
+            {
+                Ok(lease) => leases[at] = Some(lease),
+                Err(error) => lower.failed("lease", &self.name, &error),
+            }
+        }
+    }
+
+    /// Stores a value in every lower tier that gave a lease. A lease that is void by now is refused there.
+    pub(crate) async fn fill<V>(
+        &self,
+        key: &Key,
+        value: &V,
+        load: Duration,
+        lookup: &mut LowerTiers<'_>,
+        value_type: &ValueType<V>,
+    ) {
+        let Some(records) = &value_type.records else {
+            return;
+        };
+        if lookup.leases.iter().all(Option::is_none) {
+            return;
+        }
+        let Some(payload) = self.payload(value, records) else {
+            return;
+        };
+        for (at, lower) in self.lower.iter().enumerate() {
+            let LowerTiers {
+                record_key,
+                budgets,
+                leases,
+                ..
+            } = lookup;
+            let Some(lease) = leases[at].take() else {
+                continue;
+            };
+            let header = Header {
+                codec: self.encoding.id(),
+                created: lower.tier.now(),
+                life: u64::try_from(lower.ttl.as_millis())
+                    .unwrap_or(u64::MAX)
+                    .max(1),
+                load: u32::try_from(load.as_millis()).unwrap_or(u32::MAX),
+                version: self.function.version,
+                epoch: lease.epoch,
+                shape: self.shape(records).fingerprint,
+                digest: key.digest(),
+            };
+            let record = header.seal(&payload);
+            if record.len() > lower.tier.max_record_bytes() {
+                lower.counters.too_large.add_one();
+                tracing::debug!(
+                    function = %self.name,
+                    tier = %lower.level,
+                    bytes = record.len(),
+                    "a value is too large for the tier and was not sent"
+                );
+                continue;
+            }
+            let life = lower.ttl;
+            match budgets[at]
+                .spend(|within| lower.tier.fill(record_key, &lease, record, life, within))
+                .await
+            {
+                Ok(Fill::Stored) => {}
+                Ok(Fill::Refused) => lower.counters.refused_fills.add_one(),
+                Err(error) => lower.failed("fill", &self.name, &error),
+            }
+        }
+    }
+
+    /// The payload of a record; `None` when the type does not survive the codec. The first is read back.
+    fn payload<V>(&self, value: &V, records: &RecordType<V>) -> Option<Vec<u8>> {
+        let mut payload = Vec::new();
+        let written = (records.encode)(&self.encoding, value, &mut payload).map_err(|source| {
+            Error::with_source(
+                ErrorKind::Codec,
+                format!("write a value with {}", self.encoding),
+                source,
+            )
+        });
+        let checked = written.and_then(|()| {
+            if self.records.0.load(Ordering::Relaxed) == RecordsWork::UNKNOWN {
+                check_round_trip(records, &self.encoding, &payload)?;
+                self.records.0.store(RecordsWork::YES, Ordering::Relaxed);
+            }
+            Ok(())
+        });
+        match checked {
+            Ok(()) => Some(payload),
+            Err(error) => {
+                self.records_do_not_work(&error);
+                None
+            }
+        }
+    }
+
+    fn records_do_not_work(&self, error: &Error) {
+        if self.records.0.swap(RecordsWork::NO, Ordering::Relaxed) != RecordsWork::NO {
+            tracing::error!(
+                function = %self.name,
+                codec = %self.encoding,
+                error = ?error,
+                "the value type does not survive its codec and stays out of the shared tiers; use `codec = \"json\"` or \
+                 `codec = \"msgpack\"`, or change its serde attributes"
+            );
+        }
+    }
+
+    /// Goes on where a tier fails: the others are to drop it all the same.
+    pub(super) async fn invalidate_lower(&self, target: Target<'_>) -> Result<(), Error> {
+        let mut result = Ok(());
+        for lower in self.lower.iter().rev() {
+            if let Err(error) = lower.tier.invalidate(target, lower.tier.time_limit()).await {
+                lower.failed("invalidate", &self.name, &error);
+                result = Err(Error::with_source(
+                    error.kind(),
+                    format!(
+                        "invalidate `{}` in {} ({})",
+                        self.name,
+                        lower.level,
+                        lower.tier.kind()
+                    ),
+                    error,
+                ));
+            }
+        }
+        result
+    }
+
+    /// What one call needs to ask the lower tiers.
+    pub(crate) fn lower_tiers(&self, key: &Key) -> LowerTiers<'_> {
+        let budget = |lower: &Lower| Budget::new(&self.stack.clock, lower.tier.time_limit());
+        LowerTiers {
+            record_key: if self.lower.is_empty() {
+                RecordKey::new(Arc::clone(&self.function), String::new())
+            } else {
+                self.record_key(key)
+            },
+            budgets: self.lower.iter().map(budget).collect(),
+            leases: self.lower.iter().map(|_| None).collect(),
+        }
+    }
+
+    pub(super) fn record_key(&self, key: &Key) -> RecordKey {
+        RecordKey::new(
+            Arc::clone(&self.function),
+            render(key.as_ref().arguments, self.template),
+        )
+    }
+}
+
+impl Lower {
+    pub(super) fn new(level: Level, tier: &Arc<dyn Tier>, ttl: Duration) -> Self {
+        Self {
+            level,
+            tier: Arc::clone(tier),
+            ttl,
+            counters: TierCounters::default(),
+        }
+    }
+
+    pub(super) fn stats(&self) -> TierStats {
+        self.counters.snapshot(self.level)
+    }
+
+    fn failed(&self, operation: &'static str, function: &str, error: &Error) {
+        self.counters.tier_errors.add_one();
+        tracing::debug!(tier = %self.level, kind = self.tier.kind(), operation, function, error = ?error, "a tier failed");
+    }
+}

@@ -1,0 +1,89 @@
+//! What a function asks, matched against what a runtime has.
+
+use std::time::Duration;
+
+use super::lower::Lower;
+use crate::codec::Encoding;
+use crate::definition::Definition;
+use crate::error::{Error, ErrorKind};
+use crate::level::Level;
+use crate::tier::stack::Stack;
+
+/// Which tiers a function uses and how, worked out from its policy.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(super) memory: Option<Duration>,
+    pub(super) lower: Vec<Lower>,
+    pub(super) encoding: Encoding,
+}
+
+impl Resolved {
+    /// Matches what a function asks against what there is.
+    ///
+    /// # Errors
+    /// A tier that is missing, or without a ttl; a codec nobody knows. The text names the function and its place.
+    pub(crate) fn new(definition: &Definition, stack: &Stack) -> Result<Self, Error> {
+        let policy = &definition.policy;
+        let available = stack.levels();
+        let wanted = policy.tiers.as_deref().unwrap_or(&available);
+        let ttl = |level| {
+            policy.ttl.of(level).ok_or_else(|| {
+                Error::configuration(format!(
+                    "use {level} for {definition}: its ttl names no time for {level}"
+                ))
+            })
+        };
+        policy
+            .ttl
+            .check()
+            .map_err(|error| Error::configuration(format!("{error}, in {definition}")))?;
+        let mut resolved = Self {
+            memory: None,
+            lower: Vec::new(),
+            encoding: match &policy.codec {
+                Some(name) => stack
+                    .encodings
+                    .find(name)
+                    .map_err(|error| Error::configuration(format!("{error}, for {definition}")))?,
+                None => stack.default_encoding.clone(),
+            },
+        };
+        for &level in wanted {
+            if !available.contains(&level) {
+                let there: Vec<_> = available.iter().map(Level::to_string).collect();
+                return Err(Error::new(
+                    ErrorKind::MissingTier,
+                    format!(
+                        "find tier {level} for {definition}: the runtime has {}",
+                        there.join(", ")
+                    ),
+                ));
+            }
+            match stack.lower.iter().find(|(known, _)| *known == level) {
+                Some((_, tier)) => resolved.lower.push(Lower::new(level, tier, ttl(level)?)),
+                None => resolved.memory = Some(ttl(level)?),
+            }
+        }
+        Ok(resolved)
+    }
+
+    /// What can be used of a runtime that lacks something: its memory.
+    pub(crate) fn memory_alone(definition: &Definition, stack: &Stack) -> Self {
+        let policy = &definition.policy;
+        let longest = || {
+            stack
+                .levels()
+                .into_iter()
+                .filter_map(|level| policy.ttl.of(level))
+                .max()
+        };
+        Self {
+            memory: stack
+                .memory
+                .as_ref()
+                .and_then(|_| policy.ttl.of(Level::L1).or_else(longest)),
+            lower: Vec::new(),
+            encoding: stack.default_encoding.clone(),
+        }
+    }
+}
