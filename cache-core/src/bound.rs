@@ -18,7 +18,7 @@ use crate::definition::Definition;
 use crate::entry::{Entry, Held};
 use crate::error::Error;
 use crate::fence::FunctionFence;
-use crate::key::{FunctionId, Key, KeyRef, Piece, function_seed};
+use crate::key::{FunctionId, Key, KeyRef, Piece, function_seed, name_hash};
 use crate::level::Level;
 use crate::stats::{FunctionCounters, FunctionStats, TierCounters};
 use crate::tier::stack::Stack;
@@ -36,6 +36,8 @@ pub(crate) struct Bound {
     name: String,
     /// Of a function that was made at run time and may go away.
     life: Option<Weak<()>>,
+    /// In the digest of each record.
+    name_hash: u64,
     function: Arc<FunctionKey>,
     template: &'static [Piece],
     /// How long values live in memory; `None` where the function does not use it.
@@ -69,6 +71,7 @@ impl Bound {
             encoding: resolved.encoding,
             shape: OnceLock::new(),
             records: RecordsWork::unknown(),
+            name_hash: name_hash(&name),
             name,
             life,
             stack,
@@ -138,7 +141,7 @@ impl Bound {
         }
         let life = longest.map_or(*ttl, |longest| longest.min(*ttl));
         let weight = if memory.weighs {
-            (value_type.weigh)(value)
+            (value_type.weigh)(value) + value_type.behind
         } else {
             size_of::<V>()
         };

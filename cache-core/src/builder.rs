@@ -166,8 +166,11 @@ fn check_functions(stack: &Stack, functions: &[&Definition]) -> Result<(), Error
     let mut by_name: Vec<&Definition> = functions.to_vec();
     by_name.sort_by(|a, b| (&a.name, a.file, a.line).cmp(&(&b.name, b.file, b.line)));
     for pair in by_name.windows(2) {
-        // Instances are told apart by their types, when they are bound.
-        if pair[0].name == pair[1].name && !(pair[0].generic && pair[1].generic) {
+        // Methods of one path are told apart by their types; a name that was given twice is a mistake.
+        let told_apart = pair
+            .iter()
+            .all(|definition| definition.generic && !definition.named);
+        if pair[0].name == pair[1].name && !told_apart {
             problems.push(Error::new(
                 ErrorKind::DuplicateFunction,
                 format!(

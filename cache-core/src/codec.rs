@@ -87,6 +87,8 @@ pub type CodecError = Box<dyn StdError + Send + Sync>;
 pub struct ValueType<V> {
     pub(crate) records: Option<RecordType<V>>,
     pub(crate) weigh: fn(&V) -> usize,
+    /// Bytes behind a shared pointer that `weigh` does not see.
+    pub(crate) behind: usize,
     /// Into memory and out of it.
     pub(crate) hold: fn(&V) -> Held,
     pub(crate) give: fn(Held) -> Option<V>,
@@ -97,6 +99,8 @@ pub(crate) struct RecordType<V> {
     pub(crate) encode: fn(&Encoding, &V, &mut Vec<u8>) -> Result<(), CodecError>,
     pub(crate) decode: fn(&Encoding, &[u8]) -> Result<V, CodecError>,
     pub(crate) shape: fn() -> Shape,
+    /// Whether serde leaves a field of this value out.
+    pub(crate) skips: fn(&V) -> bool,
 }
 
 impl<V> Clone for ValueType<V> {
@@ -131,6 +135,7 @@ impl<V: Clone + Send + Sync + 'static> ValueType<V> {
         Self {
             records: None,
             weigh: |_| size_of::<V>(),
+            behind: 0,
             hold: |value| Arc::new(value.clone()),
             give: |held| held.downcast_ref::<V>().cloned(),
         }
@@ -147,6 +152,7 @@ impl<V: Clone + Send + Sync + 'static> ValueType<V> {
             encode: |encoding, value, out| encoding.encode(value, out),
             decode: |encoding, bytes| encoding.decode(bytes),
             shape: Shape::of::<V>,
+            skips: crate::entry::skips_a_field,
         });
         this.weigh = crate::entry::weigh_by_serde;
         this
@@ -166,6 +172,7 @@ impl<T: Send + Sync + 'static> ValueType<Arc<T>> {
     /// The same type, its `T` held in memory as it is: no second allocation, one reference count on a hit.
     #[must_use]
     pub const fn as_it_is(mut self) -> Self {
+        self.behind = size_of::<T>();
         self.hold = |value| Arc::<T>::clone(value);
         self.give = |held| held.downcast().ok();
         self

@@ -20,6 +20,8 @@ pub struct Declaration {
     pub file: &'static str,
     /// Where it stands, for errors.
     pub line: u32,
+    /// Whether the name was given, and is not the function's path.
+    pub named: bool,
     /// Whether it has instances, each with a name of its own: it has parameters, or stands in an `impl`.
     pub generic: bool,
     /// A new version orphans the records of the old.
@@ -40,6 +42,7 @@ pub(crate) struct Definition {
     pub(crate) name: Cow<'static, str>,
     pub(crate) file: &'static str,
     pub(crate) line: u32,
+    pub(crate) named: bool,
     pub(crate) generic: bool,
     pub(crate) policy: Policy,
 }
@@ -50,6 +53,7 @@ impl Definition {
             name,
             file,
             line,
+            named,
             generic,
             version,
             ttl,
@@ -61,6 +65,7 @@ impl Definition {
             name: Cow::Borrowed(name),
             file,
             line,
+            named,
             generic,
             policy: Policy {
                 ttl,

@@ -52,19 +52,26 @@ pub trait Weigh {
 
 /// Estimates what `value` holds: its own size, and each text, byte string and element that serde meets.
 pub(crate) fn weigh_by_serde<V: Serialize>(value: &V) -> usize {
-    let mut scale = Scale {
-        bytes: 0,
-        in_elements: false,
-    };
+    let mut scale = Scale::default();
     // A value that refuses to be serialized weighs what was met until then.
     let _ = value.serialize(&mut scale);
     size_of::<V>() + scale.bytes
 }
 
+/// Whether serde leaves a field of `value` out (`skip_serializing_if`), anywhere inside it.
+pub(crate) fn skips_a_field<V: Serialize>(value: &V) -> bool {
+    let mut scale = Scale::default();
+    let _ = value.serialize(&mut scale);
+    scale.skipped
+}
+
 /// Counts what lies behind pointers: texts, and the elements of sequences and maps with all they are made of. The fields
 /// of the value itself are counted by its size.
+#[derive(Default)]
 struct Scale {
     bytes: usize,
+    /// A field was left out.
+    skipped: bool,
     /// Inside an element on the heap, where fields count as well.
     in_elements: bool,
 }
@@ -283,7 +290,7 @@ impl ser::SerializeMap for Elements<'_> {
 }
 
 macro_rules! fields {
-    ($($kind:ident::$method:ident($($name:ty)?);)*) => {
+    ($($kind:ident::$method:ident($($name:ty)?) $($skip:ident)?;)*) => {
         $(
             impl ser::$kind for &mut Scale {
                 type Ok = ();
@@ -297,6 +304,13 @@ macro_rules! fields {
                     value.serialize(&mut **self)
                 }
 
+                $(
+                    fn $skip(&mut self, _: &'static str) -> Result<(), Refused> {
+                        self.skipped = true;
+                        Ok(())
+                    }
+                )?
+
                 fn end(self) -> Result<(), Refused> {
                     Ok(())
                 }
@@ -309,8 +323,8 @@ fields! {
     SerializeTuple::serialize_element();
     SerializeTupleStruct::serialize_field();
     SerializeTupleVariant::serialize_field();
-    SerializeStruct::serialize_field(&'static str);
-    SerializeStructVariant::serialize_field(&'static str);
+    SerializeStruct::serialize_field(&'static str) skip_field;
+    SerializeStructVariant::serialize_field(&'static str) skip_field;
 }
 
 #[cfg(test)]

@@ -193,6 +193,22 @@ impl Flight {
     }
 }
 
+/// Wakes all, also those behind one whose waker panics.
+fn wake_all(waiters: BTreeMap<u64, Option<Waker>>) {
+    struct Rest(std::collections::btree_map::IntoValues<u64, Option<Waker>>);
+
+    impl Drop for Rest {
+        fn drop(&mut self) {
+            self.0.by_ref().flatten().for_each(Waker::wake);
+        }
+    }
+
+    let mut rest = Rest(waiters.into_values());
+    for waker in rest.0.by_ref().flatten() {
+        waker.wake();
+    }
+}
+
 impl fmt::Debug for Flights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Flights")
@@ -231,7 +247,7 @@ impl Leader {
             state.phase = Phase::Landed(landing);
             std::mem::take(&mut state.waiters)
         };
-        waiters.into_values().flatten().for_each(Waker::wake);
+        wake_all(waiters);
     }
 
     /// Identifies the flight while this value lives.
@@ -280,6 +296,7 @@ impl Future for Waiter {
         let Some(id) = this.id else {
             return Poll::Pending;
         };
+        let waker = cx.waker().clone();
         let mut state = lock(&flight.state);
         match &state.phase {
             Phase::Landed(landing) => {
@@ -290,8 +307,9 @@ impl Future for Waiter {
             }
             Phase::Handed(to) if *to == id => {
                 state.phase = Phase::Led;
-                state.waiters.remove(&id);
+                let known = state.waiters.remove(&id);
                 drop(state);
+                drop(known);
                 this.id = None;
                 Poll::Ready(Arrival::Lead(Leader {
                     flights: Arc::clone(&this.flights),
@@ -300,13 +318,10 @@ impl Future for Waiter {
                 }))
             }
             Phase::Led | Phase::Handed(_) | Phase::Abandoned => {
-                let waker = state.waiters.entry(id).or_default();
-                if !waker
-                    .as_ref()
-                    .is_some_and(|known| known.will_wake(cx.waker()))
-                {
-                    *waker = Some(cx.waker().clone());
-                }
+                let known = state.waiters.entry(id).or_default().replace(waker);
+                drop(state);
+                // Outside the lock: it may be the last that holds a task, and that task a waiter of this flight.
+                drop(known);
                 Poll::Pending
             }
         }
@@ -316,11 +331,12 @@ impl Future for Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         let Some(id) = self.id else { return };
-        let was_handed_the_lead = {
+        let (was_handed_the_lead, known) = {
             let mut state = lock(&self.flight.state);
-            state.waiters.remove(&id);
-            matches!(state.phase, Phase::Handed(to) if to == id)
+            let known = state.waiters.remove(&id);
+            (matches!(state.phase, Phase::Handed(to) if to == id), known)
         };
+        drop(known);
         if was_handed_the_lead {
             self.flights.hand_on(&self.flight);
         }

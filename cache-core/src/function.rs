@@ -253,6 +253,7 @@ impl<V: CacheValue> FunctionBuilder<V> {
             name: self.name,
             file: self.place.file(),
             line: self.place.line(),
+            named: true,
             generic: false,
             policy: Policy {
                 ttl,

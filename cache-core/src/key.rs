@@ -13,7 +13,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 
 use equivalent::Equivalent;
 use serde::Serialize;
-use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128_with_seed};
 
 pub use self::text::Piece;
 pub(crate) use self::text::render;
@@ -66,6 +66,11 @@ fn fold(a: u64, b: u64) -> u64 {
 /// choose keys that meet.
 pub(crate) fn function_seed(seed: u64, function: FunctionId) -> u64 {
     fold(seed ^ u64::from(function.0), MULTIPLIER)
+}
+
+/// The hash of a function's name, the same in every process.
+pub(crate) fn name_hash(name: &str) -> u64 {
+    xxh3_64(name.as_bytes())
 }
 
 impl Arguments {
@@ -142,9 +147,16 @@ impl Arguments {
         self.spill.extend_from_slice(bytes);
     }
 
-    /// A lone tag. Turned in, not folded: it is only structure, and the fold of the next value spreads it.
+    /// A lone tag.
     #[inline]
     fn tag(&mut self, tag: u8) {
+        self.mix(tag, 0);
+        self.push(&[tag]);
+    }
+
+    /// The beginning of a sequence. Turned in, not folded: its end is folded.
+    #[inline]
+    fn open(&mut self, tag: u8) {
         self.hash = self.hash.rotate_left(7) ^ u64::from(tag);
         self.push(&[tag]);
     }
@@ -221,9 +233,9 @@ impl Key {
         self.arguments.len()
     }
 
-    /// A digest of the arguments that is the same in every process and version.
-    pub(crate) fn digest(&self) -> u128 {
-        xxh3_128(&self.arguments)
+    /// A digest of the arguments, for a function whose name has the hash `name`; the same in every process and version.
+    pub(crate) fn digest(&self, name: u64) -> u128 {
+        xxh3_128_with_seed(&self.arguments, name)
     }
 }
 

@@ -51,7 +51,8 @@ impl Instance {
 fn types_of(name: &str) -> String {
     let name = name
         .replace("core::marker::PhantomData<", "<")
-        .replace(">, <", "><");
+        .replace(">, <", "><")
+        .replace("::__here", "");
     let mut name = name
         .trim_start_matches('(')
         .trim_end_matches(')')

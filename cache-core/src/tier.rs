@@ -120,7 +120,7 @@ impl RecordKey {
     }
 }
 
-/// `a::b<c::D>` stays as it is; blanks go, and what could be read as structure is percent-encoded.
+/// `a::b<c::D>` stays as it is; what could be read as structure is percent-encoded.
 fn escape_name(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     let mut rest = name;
@@ -133,7 +133,7 @@ fn escape_name(name: &str) -> String {
         rest = &rest[c.len_utf8()..];
         if c.is_alphanumeric() || "_-./<>,&()[];+=*".contains(c) {
             escaped.push(c);
-        } else if c != ' ' {
+        } else {
             for byte in c.encode_utf8(&mut [0; 4]).bytes() {
                 escaped.push_str(&format!("%{byte:02X}"));
             }

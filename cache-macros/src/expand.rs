@@ -17,7 +17,7 @@
 //! impl get_user {
 //!     pub fn entry(id: u64) -> Call<..> { call(handle(..), get_user::__body(id)) }
 //!     pub fn invalidate_all() -> impl Future<..> { .. }
-//!     fn __site() -> &'static Site { static SITE: Site = ..; &SITE }
+//!     fn __site() -> &'static Site { static __SITE: Site = ..; &SITE }
 //!     async fn __body(id: u64) -> Result<User, DbError> { body }
 //! }
 //! ```
@@ -102,7 +102,7 @@ fn method(model: &Model<'_>) -> TokenStream {
 /// The function itself: a look in memory, else a load.
 fn outer(model: &Model<'_>, beside: &Beside) -> TokenStream {
     let Beside { owner, body, .. } = beside;
-    let attrs = &model.function.attrs;
+    let attrs = model.function.outer_attrs();
     let vis = &model.function.vis;
     let sig = signature(model, &model.function.sig.ident, true);
     let start = start(model, &site(model, beside));
@@ -154,6 +154,7 @@ fn functions(model: &Model<'_>, beside: &Beside) -> TokenStream {
     let mut body_sig = signature(model, body, false);
     body_sig.asyncness = function.sig.asyncness;
     let body_tokens = &function.body;
+    let body_attrs = function.body_attrs();
 
     let constants = constants(model);
     let declaration = declaration(model);
@@ -174,10 +175,10 @@ fn functions(model: &Model<'_>, beside: &Beside) -> TokenStream {
         #[doc(hidden)]
         fn #site_fn() -> &'static #private::Site {
             #declaration
-            &SITE
+            &__SITE
         }
 
-        #attrs
+        #body_attrs
         #[doc(hidden)]
         #body_sig #body_tokens
     }
@@ -218,7 +219,7 @@ fn in_trait_impl(model: &Model<'_>) -> TokenStream {
     let private = private(model);
     let declaration = declaration(model);
     let constants = constants(model);
-    let at = instance(model, &quote!(&SITE));
+    let at = instance(model, &quote!(&__SITE));
     let start = start(model, &at);
     let returned = model.returned;
     let body = model.function.body.stream();
@@ -245,6 +246,7 @@ fn in_trait_impl(model: &Model<'_>) -> TokenStream {
         #(#attrs)*
         #vis #sig {
             #declaration
+            fn __here() {}
             #constants
             let #miss = match #start {
                 #private::Lookup::Hit(#result) => return #result,
@@ -275,13 +277,14 @@ fn in_boxed_trait_impl(model: &Model<'_>) -> TokenStream {
     let private = private(model);
     let declaration = declaration(model);
     let constants = constants(model);
-    let at = instance(model, &quote!(&SITE));
+    let at = instance(model, &quote!(&__SITE));
     let start = start(model, &at);
     let body = &model.function.body;
     quote! {
         #(#attrs)*
         #vis #sig {
             #declaration
+            fn __here() {}
             #constants
             ::std::boxed::Box::pin(async move {
                 let #miss = match #start {
@@ -428,7 +431,10 @@ fn instance(model: &Model<'_>, site: &TokenStream) -> TokenStream {
         let ident = &argument.ident;
         quote!(#private::type_of(&#ident),)
     });
-    let types = quote!(#this #(#parameters)* #(#opaque)*);
+    // A function inside the method is named after trait and type, which the method alone is not.
+    let here = matches!(model.place, Place::TraitImpl | Place::BoxedTraitImpl)
+        .then(|| quote!(#private::type_of(&__here),));
+    let types = quote!(#here #this #(#parameters)* #(#opaque)*);
     if types.is_empty() {
         quote!(#private::At::new(#site))
     } else {
@@ -475,6 +481,7 @@ fn declaration(model: &Model<'_>) -> TokenStream {
     let generic = model.place != Place::Free
         || model.parameters().next().is_some()
         || model.opaque_arguments().next().is_some();
+    let named = model.name.is_some();
     let version = model.version;
     let ttl = match &model.ttl {
         Ttl::Everywhere(ttl) => {
@@ -507,10 +514,11 @@ fn declaration(model: &Model<'_>) -> TokenStream {
     // The place of the user's function, not of this expansion.
     let line = quote_spanned!(model.function.sig.ident.span()=> ::core::line!());
     quote! {
-        static SITE: #private::Site = #private::Site::new(#private::Declaration {
+        static __SITE: #private::Site = #private::Site::new(#private::Declaration {
             name: #name,
             file: ::core::file!(),
             line: #line,
+            named: #named,
             generic: #generic,
             version: #version,
             ttl: #ttl,
@@ -518,7 +526,7 @@ fn declaration(model: &Model<'_>) -> TokenStream {
             codec: #codec,
             template: &[#(#template),*],
         });
-        #private::inventory::submit! { #private::Registered::new(&SITE) }
+        #private::inventory::submit! { #private::Registered::new(&__SITE) }
     }
 }
 

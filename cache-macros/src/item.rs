@@ -1,6 +1,6 @@
 //! The annotated function: its signature parsed, its body as tokens, so that a half-typed one expands too.
 
-use proc_macro2::{Group, TokenStream};
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::parse::{Parse, ParseStream};
 use syn::visit::Visit;
@@ -62,17 +62,26 @@ impl Function {
     /// Whether signature or body speaks of `Self`: then it stands in an `impl`.
     pub(crate) fn mentions_self_type(&self) -> bool {
         fn search(tokens: TokenStream) -> bool {
+            let mut nested_item = false;
             tokens.into_iter().any(|token| match token {
-                proc_macro2::TokenTree::Ident(ident) => ident == "Self",
-                proc_macro2::TokenTree::Group(group) => search(group.stream()),
-                _ => false,
+                TokenTree::Ident(ident) if ident == "impl" || ident == "trait" => {
+                    nested_item = true;
+                    false
+                }
+                TokenTree::Ident(ident) => ident == "Self",
+                // An item inside the body has a `Self` of its own.
+                TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
+                    !std::mem::take(&mut nested_item) && search(group.stream())
+                }
+                TokenTree::Group(group) => search(group.stream()),
+                TokenTree::Punct(_) | TokenTree::Literal(_) => false,
             })
         }
         search(self.sig.to_token_stream()) || search(self.body.stream())
     }
 
-    /// The attributes that every generated item needs: conditions and lint levels.
-    pub(crate) fn shared_attrs(&self) -> TokenStream {
+    /// The attributes of the body: conditions and lint levels.
+    pub(crate) fn body_attrs(&self) -> TokenStream {
         let shared = self.attrs.iter().filter(|attr| {
             [
                 "cfg", "cfg_attr", "allow", "expect", "warn", "deny", "forbid",
@@ -81,6 +90,23 @@ impl Function {
             .any(|name| attr.path().is_ident(name))
         });
         quote!(#(#shared)*)
+    }
+
+    /// The attributes of what stands beside it. An `expect` is met in the body alone.
+    pub(crate) fn shared_attrs(&self) -> TokenStream {
+        let shared = self.attrs.iter().filter(|attr| {
+            ["cfg", "cfg_attr", "allow", "warn", "deny", "forbid"]
+                .iter()
+                .any(|name| attr.path().is_ident(name))
+        });
+        quote!(#(#shared)*)
+    }
+
+    /// The attributes of the function itself, whose body is elsewhere.
+    pub(crate) fn outer_attrs(&self) -> impl Iterator<Item = &Attribute> {
+        self.attrs
+            .iter()
+            .filter(|attr| !attr.path().is_ident("expect"))
     }
 }
 

@@ -194,12 +194,12 @@ impl TierBuilder for Redis {
     }
 }
 
-/// The URL without what stands between the scheme and the last `@`.
+/// The URL without a user, a password, or a query, which may hold either.
 fn redacted(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => {
-            format!("{}***{}", &url[..scheme + 3], &url[at..])
-        }
+    let url = url.split('?').next().unwrap_or_default();
+    let start = url.find("://").map_or(0, |scheme| scheme + 3);
+    match url.rfind('@') {
+        Some(at) if start < at => format!("{}***{}", &url[..start], &url[at..]),
         _ => url.to_owned(),
     }
 }
@@ -239,5 +239,15 @@ mod tests {
         assert!(!format!("{redis:?}").contains("s3cr"));
         let error = Box::new(redis).build(&context()).unwrap_err();
         assert!(!format!("{error:?}").contains("s3cr"), "{error:?}");
+        for url in [
+            "redis+unix:///tmp/x.sock?pass=s3cret",
+            "default:s3cret@host:6379",
+        ] {
+            let redis = Redis::new(url);
+            assert!(!format!("{redis:?}").contains("s3cret"), "{redis:?}");
+            if let Err(error) = Box::new(redis).build(&context()) {
+                assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+            }
+        }
     }
 }

@@ -22,6 +22,9 @@ use crate::breaker::Breaker;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// A connection that lasted so long was a good one.
+const SERVED: Duration = Duration::from_secs(1);
+
 /// Oldest version that has what the scripts use.
 const OLDEST: u32 = 7;
 
@@ -151,7 +154,7 @@ impl Link {
         };
         match timeout(within, operation(connected.connection)).await {
             Ok(Ok(value)) => {
-                self.shared.breaker.succeeded();
+                self.shared.answered(connected.generation);
                 Ok(value)
             }
             Ok(Err(error)) => {
@@ -161,7 +164,7 @@ impl Link {
                 Err(Error::with_source(kind_of(&error), what, error))
             }
             Err(_) => {
-                if self.shared.breaker.failed() {
+                if self.shared.timed_out(connected.generation) {
                     tracing::warn!(
                         "Redis does not answer in time; going on without it until it does"
                     );
@@ -193,6 +196,30 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What an older connection says, or does not, is nothing about the one that is there.
+    fn if_current(&self, generation: u64, then: impl FnOnce(&Breaker) -> bool) -> bool {
+        let connected = self
+            .connected
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        connected
+            .as_ref()
+            .is_some_and(|connected| connected.generation == generation)
+            && then(&self.breaker)
+    }
+
+    fn answered(&self, generation: u64) {
+        self.if_current(generation, |breaker| {
+            breaker.succeeded();
+            true
+        });
+    }
+
+    /// `true` when that opens the breaker.
+    fn timed_out(&self, generation: u64) -> bool {
+        self.if_current(generation, Breaker::failed)
+    }
+
     /// Gives up the connection of `generation`; a later one is none of the caller's business.
     fn lose(&self, generation: u64) {
         let mut connected = self.write_connected();
@@ -219,11 +246,13 @@ impl Shared {
         let (info, (seconds, micros)): (String, (u64, u64)) = redis::pipe()
             .cmd("INFO")
             .arg("server")
+            .arg("replication")
+            .arg("persistence")
             .cmd("TIME")
             .query_async(&mut connection)
             .await
             .map_err(|error| Error::with_source(kind_of(&error), "greet the server", error))?;
-        check_version(&info)?;
+        check_server(&info)?;
         let clock = ServerClock {
             millis: seconds * 1000 + micros / 1000,
             at: Instant::now(),
@@ -255,15 +284,25 @@ async fn supervise(shared: Arc<Shared>, first: watch::Sender<Option<Result<(), E
             });
         match attempt {
             Ok(connected) => {
-                *shared.write_connected() = Some(connected);
-                shared.breaker.close();
+                {
+                    let mut current = shared.write_connected();
+                    *current = Some(connected);
+                    shared.breaker.close();
+                }
                 if outage {
                     tracing::info!(address = %shared.client.get_connection_info().addr(), "Redis is back");
                 }
                 outage = false;
-                pause = FIRST_PAUSE;
                 first.send_replace(Some(Ok(())));
+                let since = Instant::now();
                 shared.lost.notified().await;
+                // One that was lost at once would be again.
+                if since.elapsed() >= SERVED {
+                    pause = FIRST_PAUSE;
+                } else {
+                    sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
             }
             Err(error) => {
                 shared.breaker.open();
@@ -290,7 +329,7 @@ async fn supervise(shared: Arc<Shared>, first: watch::Sender<Option<Result<(), E
     }
 }
 
-fn check_version(info: &str) -> Result<(), Error> {
+fn check_server(info: &str) -> Result<(), Error> {
     let field = |name: &str| {
         info.lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
@@ -310,6 +349,18 @@ fn check_version(info: &str) -> Result<(), Error> {
         return Err(Error::new(
             ErrorKind::Protocol,
             format!("use Redis {version}: the oldest that will do is {OLDEST}.0"),
+        ));
+    }
+    if field("role").is_some_and(|role| role != "master") {
+        return Err(Error::new(
+            ErrorKind::Protocol,
+            "use this server: it is a replica",
+        ));
+    }
+    if field("loading").is_some_and(|loading| loading != "0") {
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            "use this server: it is still loading",
         ));
     }
     Ok(())
@@ -341,15 +392,15 @@ mod tests {
 
     #[test]
     fn servers_that_are_too_old_or_no_redis_are_refused() {
-        assert!(check_version("# Server\r\nredis_version:7.0.15\r\n").is_ok());
+        assert!(check_server("# Server\r\nredis_version:7.0.15\r\n").is_ok());
         assert!(
-            check_version("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n")
+            check_server("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2\r\n")
                 .is_ok()
         );
-        let old = check_version("redis_version:6.2.1\r\n")
+        let old = check_server("redis_version:6.2.1\r\n")
             .unwrap_err()
             .to_string();
         assert!(old.contains("6.2.1") && old.contains("7.0"), "{old}");
-        assert!(check_version("hello").is_err());
+        assert!(check_server("hello").is_err());
     }
 }

@@ -16,7 +16,7 @@ use redis::Script;
 const LEASE: &str = "
 local function number(key, otherwise)
   local text = redis.pcall('GET', key)
-  if type(text) == 'string' and #text <= 19 and string.match(text, '^%d+$') then
+  if type(text) == 'string' and #text <= 19 and string.match(text, '^[1-9]%d*$') then
     return text
   end
   return otherwise

@@ -220,10 +220,10 @@ fn millis(duration: Duration) -> u64 {
         .max(1)
 }
 
-/// A token or an epoch: 63 bits, so that it has at most 19 digits. Random, never counted: one that was evicted must not come
+/// A token or an epoch, never zero: 63 bits, so that it has at most 19 digits. Random, never counted: one that was evicted must not come
 /// back.
 fn fresh_number() -> u64 {
-    fastrand::u64(..) >> 1
+    (fastrand::u64(..) >> 1) | 1
 }
 
 /// A token or an epoch as it is kept. Anything else under our keys is not ours.

@@ -254,3 +254,42 @@ async fn an_unknown_codec_is_said_and_memory_serves() {
     .await;
     assert_eq!(log.lines("`yaml`"), 1);
 }
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Skips {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    note: Option<u8>,
+    rest: Vec<(u8, u8)>,
+}
+
+/// A value whose bytes would be read back as another is not sent, be it the first of its type or a later one.
+#[tokio::test]
+async fn a_value_that_leaves_a_field_out_is_not_written_by_a_codec_that_needs_them_all() {
+    let server = Server::start();
+    let function = Function::<Skips>::builder("codecs::skips")
+        .ttl(MINUTE)
+        .build()
+        .unwrap();
+    let values = [
+        Skips {
+            note: Some(1),
+            rest: vec![],
+        },
+        Skips {
+            note: None,
+            rest: vec![(5, 0)],
+        },
+    ];
+    for _ in 0..2 {
+        CacheRuntime::scope(two_tiers(&server.url()).await, async {
+            for (n, value) in values.iter().enumerate() {
+                assert_eq!(
+                    function.get_or_load((n,), || async { value.clone() }).await,
+                    *value
+                );
+            }
+        })
+        .await;
+    }
+    assert_eq!(server.records().len(), 1);
+}

@@ -8,7 +8,8 @@ use multi_tier_cached::{CacheRuntime, invalidate, multi_tier_cached};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::support::memory_alone;
+use crate::support::server::Server;
+use crate::support::{memory_alone, two_tiers};
 
 thread_local! {
     /// A test has a thread of its own.
@@ -256,6 +257,77 @@ async fn methods_of_traits() {
         assert_eq!(Database(2).load(1, "ab").await, Ok(5));
     })
     .await;
+}
+
+trait Gross {
+    async fn price(&self, id: u64) -> u64;
+}
+
+trait Net {
+    async fn price(&self, id: u64) -> u64;
+}
+
+impl Gross for Database {
+    #[multi_tier_cached(ttl = "1h", skip(self), trait_impl)]
+    async fn price(&self, id: u64) -> u64 {
+        id * 100
+    }
+}
+
+impl Net for Database {
+    #[multi_tier_cached(ttl = "1h", skip(self), trait_impl)]
+    async fn price(&self, id: u64) -> u64 {
+        id * 90
+    }
+}
+
+/// In Redis too, whichever instance calls which first.
+#[tokio::test]
+async fn methods_of_one_name_in_two_traits_never_meet() {
+    let server = Server::start();
+    let database = Database(1);
+    CacheRuntime::scope(two_tiers(&server.url()).await, async {
+        assert_eq!(
+            (
+                Gross::price(&database, 1).await,
+                Net::price(&database, 1).await
+            ),
+            (100, 90)
+        );
+    })
+    .await;
+    CacheRuntime::scope(two_tiers(&server.url()).await, async {
+        assert_eq!(
+            (
+                Net::price(&database, 1).await,
+                Gross::price(&database, 1).await
+            ),
+            (90, 100)
+        );
+    })
+    .await;
+    assert_eq!(server.records().len(), 2, "{:?}", server.records());
+}
+
+/// A body may hold items with a `Self` of their own, and expect a lint.
+#[multi_tier_cached(ttl = "1h")]
+#[expect(unused_variables, reason = "the lint is the body's")]
+async fn nested_items(id: u64) -> u64 {
+    struct Counter(u64);
+
+    impl Counter {
+        fn new() -> Self {
+            Self(count())
+        }
+    }
+
+    let unused = 1;
+    Counter::new().0 + id
+}
+
+#[tokio::test]
+async fn a_body_with_items_of_its_own() {
+    cached!(nested_items(1));
 }
 
 mod elsewhere {

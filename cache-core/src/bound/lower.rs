@@ -1,7 +1,7 @@
 //! A function's dealings with the tiers below memory: find a record, take a lease, fill, invalidate.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use super::Bound;
@@ -25,11 +25,17 @@ pub(crate) struct Lower {
 
 /// Whether the function's values survive being written and read.
 #[derive(Debug)]
-pub(super) struct RecordsWork(AtomicU8);
+pub(super) struct RecordsWork {
+    state: AtomicU8,
+    reported: AtomicBool,
+}
 
 impl RecordsWork {
     pub(super) fn unknown() -> Self {
-        Self(AtomicU8::new(Self::UNKNOWN))
+        Self {
+            state: AtomicU8::new(Self::UNKNOWN),
+            reported: AtomicBool::new(false),
+        }
     }
 
     const UNKNOWN: u8 = 0;
@@ -119,7 +125,7 @@ impl Bound {
         let same = header.codec == self.encoding.id()
             && header.version == self.function.version
             && header.shape == self.shape(records).fingerprint
-            && header.digest == key.digest();
+            && header.digest == key.digest(self.name_hash);
         if !same {
             return Err(Some(Unusable::Mismatch));
         }
@@ -131,7 +137,7 @@ impl Bound {
             // Whole, of this codec, and still unreadable: another build's, or a type that does not survive its codec for
             // some values. The next write tells which.
             self.records
-                .0
+                .state
                 .store(RecordsWork::UNKNOWN, Ordering::Relaxed);
             Some(Unusable::Damaged)
         })?;
@@ -161,7 +167,8 @@ impl Bound {
         claim: Claim,
         value_type: &ValueType<V>,
     ) {
-        if value_type.records.is_none() || self.records.0.load(Ordering::Relaxed) == RecordsWork::NO
+        if value_type.records.is_none()
+            || self.records.state.load(Ordering::Relaxed) == RecordsWork::NO
         {
             return;
         }
@@ -220,7 +227,7 @@ impl Bound {
                 version: self.function.version,
                 epoch: lease.epoch,
                 shape: self.shape(records).fingerprint,
-                digest: key.digest(),
+                digest: key.digest(self.name_hash),
             };
             let record = header.seal(&payload);
             if record.len() > lower.tier.max_record_bytes() {
@@ -248,20 +255,32 @@ impl Bound {
     /// The payload of a record; `None` when the type does not survive the codec. The first is read back.
     fn payload<V>(&self, value: &V, records: &RecordType<V>) -> Option<Vec<u8>> {
         let mut payload = Vec::new();
-        let written = (records.encode)(&self.encoding, value, &mut payload).map_err(|source| {
-            Error::with_source(
+        if let Err(source) = (records.encode)(&self.encoding, value, &mut payload) {
+            // Of this value, and not always of its type: the next may be written.
+            self.report(&Error::with_source(
                 ErrorKind::Codec,
                 format!("write a value with {}", self.encoding),
                 source,
-            )
-        });
-        let checked = written.and_then(|()| {
-            if self.records.0.load(Ordering::Relaxed) == RecordsWork::UNKNOWN {
-                check_round_trip(records, &self.encoding, &payload)?;
-                self.records.0.store(RecordsWork::YES, Ordering::Relaxed);
-            }
+            ));
+            return None;
+        }
+        let checked = if self.encoding.needs_every_field() && (records.skips)(value) {
+            Err(Error::new(
+                ErrorKind::Codec,
+                format!(
+                    "write a value that skips a field with {}, which needs them all",
+                    self.encoding
+                ),
+            ))
+        } else if self.records.state.load(Ordering::Relaxed) == RecordsWork::UNKNOWN {
+            check_round_trip(records, &self.encoding, &payload).map(|()| {
+                self.records
+                    .state
+                    .store(RecordsWork::YES, Ordering::Relaxed)
+            })
+        } else {
             Ok(())
-        });
+        };
         match checked {
             Ok(()) => Some(payload),
             Err(error) => {
@@ -272,13 +291,19 @@ impl Bound {
     }
 
     fn records_do_not_work(&self, error: &Error) {
-        if self.records.0.swap(RecordsWork::NO, Ordering::Relaxed) != RecordsWork::NO {
+        self.records.state.store(RecordsWork::NO, Ordering::Relaxed);
+        self.report(error);
+    }
+
+    /// Says once that values of this function do not survive their codec.
+    fn report(&self, error: &Error) {
+        if !self.records.reported.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 function = %self.name,
                 codec = %self.encoding,
                 error = ?error,
-                "the value type does not survive its codec and stays out of the shared tiers; use `codec = \"json\"` or \
-                 `codec = \"msgpack\"`, or change its serde attributes"
+                "a value does not survive its codec and stays out of the shared tiers; use `codec = \"json\"` or \
+                 `codec = \"msgpack\"`, or change the serde attributes of its type"
             );
         }
     }

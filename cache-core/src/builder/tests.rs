@@ -9,6 +9,7 @@ const fn declaration(name: &'static str, line: u32) -> Declaration {
         name,
         file: "src/users.rs",
         line,
+        named: false,
         generic: false,
         version: 1,
         ttl: Ttl::everywhere(Duration::from_secs(60)),
@@ -51,6 +52,26 @@ fn two_functions_of_one_name_are_both_named() {
             declaration("a::get", 9),
         ],
         &["src/users.rs:7", "src/users.rs:9", "one name"],
+    );
+}
+
+/// Methods of one path are told apart by their types; a name that was given twice is not.
+#[test]
+fn two_methods_of_one_given_name_are_both_named() {
+    let method = |named, line| Declaration {
+        named,
+        generic: true,
+        ..declaration("a::get", line)
+    };
+    let stack = RuntimeBuilder::new().into_stack().unwrap();
+    let by_path = [
+        Definition::declared(method(false, 1)),
+        Definition::declared(method(false, 2)),
+    ];
+    assert!(check_functions(&stack, &by_path.iter().collect::<Vec<_>>()).is_ok());
+    check(
+        vec![method(true, 3), method(true, 4)],
+        &["src/users.rs:3", "src/users.rs:4"],
     );
 }
 

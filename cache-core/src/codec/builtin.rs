@@ -45,6 +45,21 @@ impl Encoding {
         }
     }
 
+    /// Whether a field that is left out would be read as its neighbour: nothing in the bytes says which is which.
+    pub(crate) fn needs_every_field(&self) -> bool {
+        match self {
+            Self::Postcard => true,
+            #[cfg(feature = "bincode")]
+            Self::Bincode => true,
+            #[cfg(feature = "msgpack")]
+            Self::MessagePack => false,
+            #[cfg(feature = "json")]
+            Self::Json => false,
+            // Its round trip must tell.
+            Self::Custom(_) => false,
+        }
+    }
+
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Postcard => "postcard",

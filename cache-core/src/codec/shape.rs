@@ -9,6 +9,7 @@
 use std::any::type_name;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::panic::catch_unwind;
 
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Visitor};
 use xxhash_rust::xxh3::xxh3_64;
@@ -23,7 +24,8 @@ pub(crate) struct Shape {
 
 impl Shape {
     pub(crate) fn of<V: DeserializeOwned>() -> Self {
-        match trace::<V>() {
+        // A type may panic over a made-up text; that must not be the caller's panic.
+        match catch_unwind(trace::<V>).ok().flatten() {
             Some(description) => Self {
                 fingerprint: xxh3_64(description.as_bytes()),
                 traced: true,
@@ -56,6 +58,8 @@ const TEXTS: &[&str] = &[
 /// A run that goes deeper, or a type that needs more runs, is given up: tracing happens on a caller's path, once.
 const DEEPEST: usize = 96;
 const MOST_RUNS: usize = 2_048;
+/// Structs and enums described in all, in all runs: a type that branches at every level would take for ever.
+const MOST_DESCRIBED: usize = 20_000;
 
 /// The description of `V`, the same for every run of every build that sees the same type.
 fn trace<V: DeserializeOwned>() -> Option<String> {
@@ -127,6 +131,7 @@ struct Tracer {
     texts: Vec<usize>,
     texts_asked: usize,
     depth: usize,
+    described: usize,
 }
 
 impl Tracer {
@@ -227,7 +232,8 @@ impl Node<'_> {
     ) -> Result<T, Stop> {
         let tracer = self.tracer;
         tracer.depth += 1;
-        if tracer.depth > DEEPEST {
+        tracer.described += 1;
+        if tracer.depth > DEEPEST || tracer.described > MOST_DESCRIBED {
             return Err(Stop::Unsupported);
         }
         let loud = if self.silent {

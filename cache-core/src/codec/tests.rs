@@ -262,3 +262,76 @@ fn a_codec_of_ones_own_is_found_by_name() {
         "{unknown}"
     );
 }
+
+/// Read back without its first field, the rest would be taken for it: the bytes are whole, the value another.
+#[derive(Clone, Serialize, Deserialize)]
+struct SkipsAhead {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    a: Option<u8>,
+    c: Vec<(u8, u8)>,
+}
+
+#[test]
+fn a_field_that_is_left_out_is_seen_wherever_it_is() {
+    let skips = ValueType::<Vec<SkipsAhead>>::shared()
+        .records
+        .unwrap()
+        .skips;
+    assert!(!skips(&vec![SkipsAhead {
+        a: Some(1),
+        c: vec![]
+    }]));
+    assert!(skips(&vec![
+        SkipsAhead {
+            a: Some(1),
+            c: vec![]
+        },
+        SkipsAhead {
+            a: None,
+            c: vec![(5, 0)]
+        }
+    ]));
+}
+
+#[derive(Deserialize)]
+#[serde(from = "String")]
+struct Panics;
+
+impl From<String> for Panics {
+    fn from(text: String) -> Self {
+        text.strip_prefix("id-").expect("an id");
+        Self
+    }
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "only its shape is read")]
+enum Wide {
+    Leaf,
+    A(Box<Self>, Box<Self>),
+    B(Box<Self>, Box<Self>),
+    C(Box<Self>, Box<Self>),
+    D(Box<Self>, Box<Self>),
+    E(Box<Self>, Box<Self>),
+    F(Box<Self>, Box<Self>),
+    G(Box<Self>, Box<Self>),
+    H(Box<Self>, Box<Self>),
+    I(Box<Self>, Box<Self>),
+    J(Box<Self>, Box<Self>),
+    K(Box<Self>, Box<Self>),
+    L(Box<Self>, Box<Self>),
+    M(Box<Self>, Box<Self>),
+    N(Box<Self>, Box<Self>),
+    O(Box<Self>, Box<Self>),
+    P(Box<Self>, Box<Self>),
+    Q(Box<Self>, Box<Self>),
+    R(Box<Self>, Box<Self>),
+    S(Box<Self>, Box<Self>),
+    T(Box<Self>, Box<Self>),
+}
+
+#[test]
+fn a_type_that_panics_or_branches_without_end_is_known_by_its_name() {
+    assert!(!Shape::of::<Panics>().traced);
+    assert_eq!(Shape::of::<Wide>(), Shape::of::<Wide>());
+}

@@ -201,7 +201,7 @@ impl<'e, 'a> ser::Serializer for &'e mut Encoder<'a> {
 
     #[inline]
     fn serialize_seq(self, _len: Option<usize>) -> Result<Self, Refused> {
-        self.out.tag(tag::SEQUENCE);
+        self.out.open(tag::SEQUENCE);
         Ok(self)
     }
 
@@ -342,8 +342,8 @@ impl ser::SerializeMap for SortedMap<'_, '_> {
         self.entries.sort_unstable();
         self.encoder.out.tag(tag::MAP);
         for (key, value) in &self.entries {
-            self.encoder.out.push(key);
-            self.encoder.out.push(value);
+            self.encoder.out.encoded(key);
+            self.encoder.out.encoded(value);
         }
         self.encoder.out.tag(tag::END);
         Ok(())

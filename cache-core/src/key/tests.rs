@@ -41,7 +41,7 @@ fn arguments_are_readable() {
     check((None::<u64>, Some(None::<u64>), Some(7u64)), "~,~~,7");
     check(
         (Sort::ByName, Sort::ByAge(3), Sort::Range { from: 1, to: 2 }),
-        ".ByName,.ByAge3u8,.Range(from=1u8,to=2u8)",
+        ".ByName,.ByAge=3u8,.Range=(from=1u8,to=2u8)",
     );
     check((vec![1u64, 2], ("x", 'ß')), "[1,2],['x','ß'c]");
     check((true, 1.5f64, ()), "true,1.5f64,()");
@@ -152,4 +152,19 @@ fn byte_strings_are_compared_to_the_last_byte() {
             assert!(!same(&bytes[..len], &other), "{len} {at}");
         }
     }
+}
+
+#[test]
+fn keys_that_differ_anywhere_differ_in_their_hash() {
+    let hash = |map: BTreeMap<u64, u64>| Arguments::encode(&(map,), 1).unwrap().hash;
+    assert_ne!(
+        hash(BTreeMap::from([(1, 1)])),
+        hash(BTreeMap::from([(1, 2)]))
+    );
+    let flags = |at: usize| {
+        let mut flags = [false; 128];
+        (flags[at], flags[(at + 64) % 128]) = (true, true);
+        Arguments::encode(&(&flags[..],), 1).unwrap().hash
+    };
+    assert_ne!(flags(1), flags(2));
 }

@@ -136,6 +136,7 @@ impl<'a> Reader<'a> {
                 if self.rest.first() == Some(&tag::UNIT) {
                     self.byte();
                 } else {
+                    out.push('=');
                     self.value(out);
                 }
                 Ok(())

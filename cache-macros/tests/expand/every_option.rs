@@ -55,10 +55,11 @@ impl find {
     }
     #[doc(hidden)]
     fn __site() -> &'static crate::facade::__private::Site {
-        static SITE: crate::facade::__private::Site = crate::facade::__private::Site::new(crate::facade::__private::Declaration {
+        static __SITE: crate::facade::__private::Site = crate::facade::__private::Site::new(crate::facade::__private::Declaration {
             name: "users::find",
             file: ::core::file!(),
             line: ::core::line!(),
+            named: true,
             generic: false,
             version: 3u32,
             ttl: crate::facade::__private::Ttl::each(
@@ -88,9 +89,9 @@ impl find {
             ],
         });
         crate::facade::__private::inventory::submit! {
-            crate ::facade::__private::Registered::new(& SITE)
+            crate ::facade::__private::Registered::new(& __SITE)
         }
-        &SITE
+        &__SITE
     }
     #[doc(hidden)]
     async fn __body(id: u64, filter: Filter, pool: &Pool) -> Option<User> {

@@ -46,10 +46,11 @@ impl get_user {
     }
     #[doc(hidden)]
     fn __site() -> &'static ::multi_tier_cached::__private::Site {
-        static SITE: ::multi_tier_cached::__private::Site = ::multi_tier_cached::__private::Site::new(::multi_tier_cached::__private::Declaration {
+        static __SITE: ::multi_tier_cached::__private::Site = ::multi_tier_cached::__private::Site::new(::multi_tier_cached::__private::Declaration {
             name: ::core::concat!(::core::module_path!(), "::", "get_user"),
             file: ::core::file!(),
             line: ::core::line!(),
+            named: false,
             generic: false,
             version: 1u32,
             ttl: ::multi_tier_cached::__private::Ttl::everywhere(
@@ -65,9 +66,9 @@ impl get_user {
             template: &[],
         });
         ::multi_tier_cached::__private::inventory::submit! {
-            ::multi_tier_cached::__private::Registered::new(& SITE)
+            ::multi_tier_cached::__private::Registered::new(& __SITE)
         }
-        &SITE
+        &__SITE
     }
     #[doc(hidden)]
     async fn __body(id: u64) -> Result<User, DbError> {

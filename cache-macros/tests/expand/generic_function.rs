@@ -85,10 +85,11 @@ impl find {
     fn __constant_N<const N: usize>() {}
     #[doc(hidden)]
     fn __site() -> &'static ::multi_tier_cached::__private::Site {
-        static SITE: ::multi_tier_cached::__private::Site = ::multi_tier_cached::__private::Site::new(::multi_tier_cached::__private::Declaration {
+        static __SITE: ::multi_tier_cached::__private::Site = ::multi_tier_cached::__private::Site::new(::multi_tier_cached::__private::Declaration {
             name: ::core::concat!(::core::module_path!(), "::", "find"),
             file: ::core::file!(),
             line: ::core::line!(),
+            named: false,
             generic: true,
             version: 1u32,
             ttl: ::multi_tier_cached::__private::Ttl::everywhere(
@@ -99,9 +100,9 @@ impl find {
             template: &[],
         });
         ::multi_tier_cached::__private::inventory::submit! {
-            ::multi_tier_cached::__private::Registered::new(& SITE)
+            ::multi_tier_cached::__private::Registered::new(& __SITE)
         }
-        &SITE
+        &__SITE
     }
     #[doc(hidden)]
     async fn __body<'a, T, const N: usize>(

@@ -60,10 +60,11 @@ impl Repo {
     }
     #[doc(hidden)]
     fn __get_site() -> &'static ::multi_tier_cached::__private::Site {
-        static SITE: ::multi_tier_cached::__private::Site = ::multi_tier_cached::__private::Site::new(::multi_tier_cached::__private::Declaration {
+        static __SITE: ::multi_tier_cached::__private::Site = ::multi_tier_cached::__private::Site::new(::multi_tier_cached::__private::Declaration {
             name: ::core::concat!(::core::module_path!(), "::", "get"),
             file: ::core::file!(),
             line: ::core::line!(),
+            named: false,
             generic: true,
             version: 1u32,
             ttl: ::multi_tier_cached::__private::Ttl::everywhere(
@@ -74,9 +75,9 @@ impl Repo {
             template: &[],
         });
         ::multi_tier_cached::__private::inventory::submit! {
-            ::multi_tier_cached::__private::Registered::new(& SITE)
+            ::multi_tier_cached::__private::Registered::new(& __SITE)
         }
-        &SITE
+        &__SITE
     }
     #[doc(hidden)]
     async fn __get_body(&self, mut id: u64) -> Result<Option<User>, DbError> {

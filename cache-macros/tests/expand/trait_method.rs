@@ -1,9 +1,10 @@
 impl Store for Repo {
     async fn get(&self, __arg0: (u64, u64)) -> u64 {
-        static SITE: ::multi_tier_cached::__private::Site = ::multi_tier_cached::__private::Site::new(::multi_tier_cached::__private::Declaration {
+        static __SITE: ::multi_tier_cached::__private::Site = ::multi_tier_cached::__private::Site::new(::multi_tier_cached::__private::Declaration {
             name: ::core::concat!(::core::module_path!(), "::", "get"),
             file: ::core::file!(),
             line: ::core::line!(),
+            named: false,
             generic: true,
             version: 1u32,
             ttl: ::multi_tier_cached::__private::Ttl::everywhere(
@@ -14,8 +15,9 @@ impl Store for Repo {
             template: &[],
         });
         ::multi_tier_cached::__private::inventory::submit! {
-            ::multi_tier_cached::__private::Registered::new(& SITE)
+            ::multi_tier_cached::__private::Registered::new(& __SITE)
         }
+        fn __here() {}
         let miss = match ::multi_tier_cached::__private::start::<
             u64,
             _,
@@ -23,8 +25,11 @@ impl Store for Repo {
             _,
         >(
             ::multi_tier_cached::__private::At::instance(
-                &SITE,
-                &(::core::marker::PhantomData::<Self>,),
+                &__SITE,
+                &(
+                    ::multi_tier_cached::__private::type_of(&__here),
+                    ::core::marker::PhantomData::<Self>,
+                ),
             ),
             ::multi_tier_cached::__private::returns!(shared u64),
             &(::multi_tier_cached::__private::argument(&__arg0),),
