@@ -109,13 +109,16 @@ impl de::Error for Stop {
     }
 }
 
-/// A struct or an enum, as serde names it. Two that differ in name or members are two.
-type Named = (&'static str, &'static [&'static str]);
+/// A struct or an enum: its Rust type, which tells instances of a generic type apart and is not part of the shape, and what
+/// serde names, which is.
+type Named = (&'static str, &'static str, &'static [&'static str]);
 
 #[derive(Default)]
 struct Tracer {
-    /// What is known of each struct and of each variant of each enum; sets, so that runs in any order agree.
-    known: BTreeMap<Named, BTreeSet<String>>,
+    /// All that were met, in the order they were: by their numbers they name each other.
+    types: Vec<Named>,
+    /// What is known of each: of a struct one description, of an enum one for each variant.
+    known: BTreeMap<usize, BTreeSet<String>>,
     /// The unnamed part above them.
     root: String,
     /// How often each enum was met. The n-th time it shows its n-th variant, so that an enum which only one variant of
@@ -182,18 +185,18 @@ impl Tracer {
         self.texts.clear();
         self.met
             .iter()
-            .all(|((_, variants), met)| *met >= variants.len())
+            .all(|((.., variants), met)| *met >= variants.len())
     }
 
     fn description(&self) -> String {
         let mut text = format!("{}\n", self.root);
-        for ((name, members), known) in &self.known {
+        for (number, (_, name, members)) in self.types.iter().enumerate() {
             text.push_str(name);
             for member in *members {
                 text.push(',');
                 text.push_str(member);
             }
-            for one in known {
+            for one in self.known.get(&number).into_iter().flatten() {
                 text.push('|');
                 text.push_str(one);
             }
@@ -202,8 +205,19 @@ impl Tracer {
         text
     }
 
+    fn number(&mut self, named: Named) -> usize {
+        self.types
+            .iter()
+            .position(|known| *known == named)
+            .unwrap_or_else(|| {
+                self.types.push(named);
+                self.types.len() - 1
+            })
+    }
+
     fn enter(&mut self, named: Named) -> bool {
-        self.note(named.0);
+        let number = self.number(named);
+        self.note(&format!("{}#{number}", named.1));
         let first = !self.inside.contains(&named);
         self.inside.push(named);
         first
@@ -249,7 +263,8 @@ impl Node<'_> {
             silent: !loud,
         })?;
         if loud && let Some(noted) = tracer.writing.pop() {
-            tracer.known.entry(named).or_default().insert(noted);
+            let number = tracer.number(named);
+            tracer.known.entry(number).or_default().insert(noted);
         }
         if !self.silent {
             tracer.inside.pop();
@@ -350,7 +365,7 @@ impl<'de> de::Deserializer<'de> for Node<'_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        self.describe((name, &["0"]), "newtype", |node| {
+        self.describe((type_name::<V::Value>(), name, &["0"]), "newtype", |node| {
             visitor.visit_newtype_struct(node)
         })
     }
@@ -379,9 +394,11 @@ impl<'de> de::Deserializer<'de> for Node<'_> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        self.describe((name, &["0", "1"]), &format!("tuple{len}"), |node| {
-            visitor.visit_seq(Elements { node, left: len })
-        })
+        self.describe(
+            (type_name::<V::Value>(), name, &["0", "1"]),
+            &format!("tuple{len}"),
+            |node| visitor.visit_seq(Elements { node, left: len }),
+        )
     }
 
     fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Stop> {
@@ -396,7 +413,7 @@ impl<'de> de::Deserializer<'de> for Node<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        self.describe((name, fields), "struct", |node| {
+        self.describe((type_name::<V::Value>(), name, fields), "struct", |node| {
             visitor.visit_seq(Elements {
                 node,
                 left: fields.len(),
@@ -410,7 +427,7 @@ impl<'de> de::Deserializer<'de> for Node<'_> {
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        let named = (name, variants);
+        let named = (type_name::<V::Value>(), name, variants);
         // Inside itself an enum shows each variant in turn until one ends: the first may hold the enum again.
         let index = if self.silent || self.tracer.inside.contains(&named) {
             self.tracer.depth % variants.len().max(1)

@@ -335,3 +335,58 @@ fn a_type_that_panics_or_branches_without_end_is_known_by_its_name() {
     assert!(!Shape::of::<Panics>().traced);
     assert_eq!(Shape::of::<Wide>(), Shape::of::<Wide>());
 }
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "only its shape is read")]
+struct Envelope<T> {
+    inner: T,
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "only its shape is read")]
+struct Batch<T> {
+    items: Vec<Envelope<T>>,
+}
+
+mod pair {
+    #[derive(serde::Deserialize)]
+    #[expect(dead_code, reason = "only its shape is read")]
+    pub(super) struct Pair<A, B> {
+        pub(super) a: A,
+        pub(super) b: B,
+    }
+}
+
+/// A generic type inside itself with other parameters is another type.
+#[test]
+fn instances_of_a_generic_type_are_told_apart_wherever_they_are() {
+    use pair::Pair;
+    type Mail<T> = Envelope<Batch<T>>;
+    assert!(Shape::of::<Mail<Plain>>().traced);
+    assert_ne!(
+        Shape::of::<Mail<Plain>>(),
+        Shape::of::<Mail<swapped::Plain>>()
+    );
+    assert_ne!(
+        Shape::of::<Envelope<Envelope<u8>>>(),
+        Shape::of::<Envelope<Envelope<u16>>>()
+    );
+    assert_ne!(
+        Shape::of::<Pair<Envelope<u64>, Envelope<i64>>>(),
+        Shape::of::<Pair<Envelope<i64>, Envelope<u64>>>()
+    );
+}
+
+/// Where a type stands in the code is not part of its shape.
+#[test]
+fn a_type_that_moved_has_its_shape() {
+    mod elsewhere {
+        #[derive(serde::Deserialize)]
+        #[expect(dead_code, reason = "only its shape is read")]
+        pub(super) struct Plain {
+            id: u64,
+            name: String,
+        }
+    }
+    assert_eq!(Shape::of::<Plain>(), Shape::of::<elsewhere::Plain>());
+}
