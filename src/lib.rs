@@ -49,7 +49,8 @@ pub use cache_core::private as __private;
 /// `DeserializeOwned`. An `Arc<T>` is held in memory as it is.
 ///
 /// Arguments are `Serialize`. Each instance of a generic function, and each type that a method belongs to, has keys of its
-/// own.
+/// own; so has each type that an `impl Trait` argument is given. `invalidate!` drops the keys of the types it is called
+/// with: for `impl AsRef<str>` a `&str` drops nothing of what was called with a `String`.
 ///
 /// # What stands beside it
 ///
@@ -67,7 +68,8 @@ pub use cache_core::private as __private;
 ///
 /// # Cancel safety
 ///
-/// Cancel safe, as far as the body is. Whoever runs the body for others and is dropped gives that to the next of them.
+/// Cancel safe, as far as the body is. Whoever runs the body for others and is dropped gives that to the next of them. A call
+/// that was begun must be polled or dropped: held unpolled, it keeps the others of its key waiting.
 ///
 /// # Examples
 ///

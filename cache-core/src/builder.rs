@@ -23,6 +23,8 @@ use crate::tier::{TierBuilder, TierContext};
 #[must_use = "a runtime is built by `install` or `build`"]
 pub struct RuntimeBuilder {
     memory: Option<Memory>,
+    /// It was put there by the environment, which said nothing of it: what is set later replaces it.
+    memory_is_default: bool,
     lower: Vec<(Level, Box<dyn TierBuilder>)>,
     codecs: Vec<Arc<dyn Codec>>,
     default_codec: String,
@@ -34,6 +36,7 @@ impl RuntimeBuilder {
     pub(crate) fn new() -> Self {
         Self {
             memory: None,
+            memory_is_default: false,
             lower: Vec::new(),
             codecs: Vec::new(),
             default_codec: "postcard".into(),
@@ -44,7 +47,7 @@ impl RuntimeBuilder {
 
     /// The memory of this process as `l1`.
     pub fn l1(mut self, memory: Memory) -> Self {
-        if self.memory.replace(memory).is_some() {
+        if self.memory.replace(memory).is_some() && !std::mem::take(&mut self.memory_is_default) {
             self.problems
                 .push(Error::configuration("set l1: it is set already"));
         }

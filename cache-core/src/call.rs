@@ -209,7 +209,9 @@ where
     let start = leader.start();
     let mut lower = bound.lower_tiers(&key);
     if let Some((value, left)) = bound.find(&key, &mut lower, &terms.value_type).await {
-        bound.keep(&key, &value, start, Some(left), &terms.value_type);
+        if leader.is_current() {
+            bound.keep(&key, &value, start, Some(left), &terms.value_type);
+        }
         leader.land(Arc::new(Landed::Value(value.clone())));
         return R::value(value);
     }

@@ -189,7 +189,7 @@ impl<R, F> Call<R, F> {
 }
 
 impl<R, F> Call<R, F> {
-    /// [`invalidate`](PlainCall::invalidate) as a future that stands alone: what `invalidate!` gives.
+    /// [`invalidate`](PlainCall::invalidate) as a future that holds no argument: what `invalidate!` gives.
     ///
     /// # Errors
     /// As [`Handle::invalidate`].

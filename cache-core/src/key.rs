@@ -22,7 +22,8 @@ use crate::error::Error;
 /// A value that can be part of a cache key: whatever serde can serialize.
 ///
 /// Implemented for every `T: Serialize`. Values that are equal must serialize equally, which a `HashSet` does not:
-/// its order is not fixed. (Maps are fine, their entries are sorted.)
+/// its order is not fixed. (Maps are fine, their entries are sorted.) And values that differ must serialize differently:
+/// what `#[serde(skip)]` leaves out is not in the key.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be part of a cache key",
     label = "no key can be made of this argument",

@@ -9,7 +9,7 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Expr, Ident, LitInt, LitStr, Path, Token, parenthesized};
 
-use crate::errors::{Errors, hint};
+use crate::errors::{Errors, hint, nearest};
 
 /// Every option, for the hint on a misspelt one.
 const OPTIONS: &[&str] = &[
@@ -101,6 +101,9 @@ impl Args {
         let option: Ident = input.call(Ident::parse_any)?;
         let name = option.to_string();
         if !OPTIONS.contains(&name.as_str()) {
+            // What it was meant for is not missing on top of that.
+            self.broken
+                .extend(nearest(&name, OPTIONS.iter().copied()).map(str::to_owned));
             return Err(syn::Error::new(
                 option.span(),
                 format!(

@@ -1,7 +1,7 @@
 //! The tier from the environment.
 
 use cache_core::tier::TierBuilder;
-use cache_core::{EnvTier, Environment, Error, Level};
+use cache_core::{EnvTier, Environment, Error, ErrorKind, Level};
 
 use crate::config::Redis;
 
@@ -9,7 +9,14 @@ fn build(env: &Environment) -> Result<Option<Box<dyn TierBuilder>>, Error> {
     let time_limit = env.duration("REDIS_TIME_LIMIT")?;
     let required: Option<bool> = env.parsed("REDIS_REQUIRED", "`true` or `false`")?;
     let Some(url) = env.text("REDIS_URL") else {
-        return Ok(None);
+        let others = ["REDIS_NAMESPACE", "REDIS_TIME_LIMIT", "REDIS_REQUIRED"];
+        return match others.into_iter().find(|name| env.text(name).is_some()) {
+            None => Ok(None),
+            Some(name) => Err(Error::new(
+                ErrorKind::Configuration,
+                format!("use MULTI_TIER_CACHED_{name} without MULTI_TIER_CACHED_REDIS_URL"),
+            )),
+        };
     };
     let mut redis = Redis::new(url);
     if let Some(namespace) = env.text("REDIS_NAMESPACE") {

@@ -5,7 +5,7 @@
 //! not come. A connection never mends itself behind the link: what was agreed on it (a lease) must not outlive it
 //! unseen.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -43,6 +43,7 @@ struct Shared {
     /// The clock of the server last seen; records are still judged by it when the connection is gone.
     clock: RwLock<Option<ServerClock>>,
     lost: Notify,
+    closed: AtomicBool,
     generations: AtomicU64,
 }
 
@@ -88,6 +89,7 @@ impl Link {
                 connected: RwLock::new(None),
                 clock: RwLock::new(None),
                 lost: Notify::new(),
+                closed: AtomicBool::new(false),
                 generations: AtomicU64::new(0),
             }),
             supervisor: Mutex::new(None),
@@ -114,8 +116,11 @@ impl Link {
 
     pub(crate) fn shutdown(&self) {
         *self.lock_supervisor() = None;
+        let mut connected = self.shared.write_connected();
+        // The supervisor may be between two awaits, where it is not aborted yet.
+        self.shared.closed.store(true, Ordering::SeqCst);
         self.shared.breaker.open();
-        *self.shared.write_connected() = None;
+        *connected = None;
     }
 
     fn lock_supervisor(&self) -> MutexGuard<'_, Option<Supervisor>> {
@@ -286,6 +291,9 @@ async fn supervise(shared: Arc<Shared>, first: watch::Sender<Option<Result<(), E
             Ok(connected) => {
                 {
                     let mut current = shared.write_connected();
+                    if shared.closed.load(Ordering::SeqCst) {
+                        return;
+                    }
                     *current = Some(connected);
                     shared.breaker.close();
                 }

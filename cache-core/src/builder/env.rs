@@ -120,7 +120,7 @@ impl Environment {
 }
 
 impl RuntimeBuilder {
-    /// Takes settings from the environment, in place of those made before.
+    /// Takes settings from the environment: those that are set there replace those made before.
     ///
     /// | name | value |
     /// | --- | --- |
@@ -146,6 +146,13 @@ impl RuntimeBuilder {
         let engine: Option<Engine> = env.parsed("L1_ENGINE", "a memory engine")?;
         let entries: Option<u64> = env.parsed("L1_MAX_ENTRIES", "a number of entries")?;
         let bytes: Option<u64> = env.parsed("L1_MAX_BYTES", "a number of bytes")?;
+        for (name, value) in [("L1_MAX_ENTRIES", entries), ("L1_MAX_BYTES", bytes)] {
+            if value == Some(0) {
+                return Err(Error::configuration(format!(
+                    "use {PREFIX}{name}=0: nothing would be kept"
+                )));
+            }
+        }
         if entries.is_some() && bytes.is_some() {
             return Err(Error::configuration(format!(
                 "use {PREFIX}L1_MAX_ENTRIES and {PREFIX}L1_MAX_BYTES together: set one of them"
@@ -158,12 +165,16 @@ impl RuntimeBuilder {
         if let Some(bytes) = bytes {
             memory = memory.max_bytes(bytes);
         }
-        self.memory = Some(memory);
+        if self.memory.is_none() || engine.is_some() || entries.is_some() || bytes.is_some() {
+            self.memory = Some(memory);
+            self.memory_is_default = engine.is_none() && entries.is_none() && bytes.is_none();
+        }
         if let Some(codec) = env.text("CODEC") {
             codec.clone_into(&mut self.default_codec);
         }
         for tier in tiers {
             if let Some(built) = (tier.build)(env)? {
+                self.lower.retain(|(level, _)| *level != tier.level);
                 self = self.lower(tier.level, built);
             }
         }
