@@ -65,9 +65,10 @@ pub fn type_of<T: ?Sized>(_: &T) -> PhantomData<T> {
     PhantomData
 }
 
-/// Asserts that an argument can be part of a key; the error stands at the argument's type.
+/// Asserts that an argument can be part of a key; the error stands at the argument's type, and is the only one: what comes out
+/// can be serialized whatever went in.
 #[inline]
-pub const fn argument<T: KeyArgument + ?Sized>(argument: &T) -> &T {
+pub fn argument<T: KeyArgument + ?Sized>(argument: &T) -> impl Serialize + '_ {
     argument
 }
 
