@@ -240,7 +240,7 @@ mod tests {
         let error = Box::new(redis).build(&context()).unwrap_err();
         assert!(!format!("{error:?}").contains("s3cr"), "{error:?}");
         for url in [
-            "redis+unix:///tmp/x.sock?pass=s3cret",
+            "redis+unix:///run/x.sock?pass=s3cret",
             "default:s3cret@host:6379",
         ] {
             let redis = Redis::new(url);

@@ -333,7 +333,7 @@ enum Wide {
 #[test]
 fn a_type_that_panics_or_branches_without_end_is_known_by_its_name() {
     assert!(!Shape::of::<Panics>().traced);
-    assert_eq!(Shape::of::<Wide>(), Shape::of::<Wide>());
+    assert!(!Shape::of::<Wide>().traced);
 }
 
 #[derive(Deserialize)]
