@@ -12,9 +12,10 @@ extern crate self as multi_tier_cached;
 
 pub use cache_core::{
     BuildFromEnv, CacheRuntime, CacheValue, Call, Cloned, Described, Engine, EnvTier, Environment,
-    Error, ErrorKind, Function, FunctionBuilder, FunctionStats, Handle, KeyArgument, Level,
-    ManualClock, Memory, OptionalCall, Outcome, PlainCall, RuntimeBuilder, ShareError, SharedError,
-    Stats, TierStats, Ttl, Unshared, View, Weigh, codec, registered_functions, tier, unix_millis,
+    Error, ErrorKind, Function, FunctionBuilder, FunctionStats, Handle, Invalidation, KeyArgument,
+    Level, ManualClock, Memory, OptionalCall, Outcome, PlainCall, RuntimeBuilder, ShareError,
+    SharedError, Stats, TierStats, Ttl, Unshared, View, Weigh, codec, registered_functions, tier,
+    unix_millis,
 };
 #[cfg(feature = "redis")]
 pub use cache_redis::Redis;

@@ -106,10 +106,14 @@ impl Bound {
     }
 
     /// The same for a second look: no hit, no use.
-    pub(crate) fn peek<V>(&self, key: &KeyRef<'_>, value_type: &ValueType<V>) -> Option<V> {
+    pub(crate) fn peek(&self, key: &KeyRef<'_>) -> Option<Held> {
         self.memory.as_ref()?;
-        let held = self.judge(key, self.stack.memory.as_ref()?.peek(key)?)?;
-        (value_type.give)(held)
+        self.judge(key, self.stack.memory.as_ref()?.peek(key)?)
+    }
+
+    /// Whether memory answers those who come after a load.
+    pub(crate) fn has_memory(&self) -> bool {
+        self.memory.is_some() && self.stack.memory.is_some()
     }
 
     #[inline]
@@ -121,23 +125,26 @@ impl Bound {
 
     /// Puts a value into memory, unless its load began before a fence. The reader checks again: this only spares a
     /// newer entry from being replaced by one that nobody will read.
-    pub(crate) fn keep<V: Clone + Send + Sync + 'static>(
+    ///
+    /// The value as it is held, for those who wait.
+    pub(crate) fn keep<V>(
         &self,
         key: &Key,
         value: &V,
         start: u64,
         longest: Option<Duration>,
         value_type: &ValueType<V>,
-    ) {
+    ) -> Held {
+        let held = (value_type.hold)(value);
         let (Some((ttl, _)), Some(memory)) = (&self.memory, &self.stack.memory) else {
-            return;
+            return held;
         };
         if !self
             .stack
             .fences
             .admits(start, key.as_ref().hash, &self.fence)
         {
-            return;
+            return held;
         }
         let life = longest.map_or(*ttl, |longest| longest.min(*ttl));
         let weight = if memory.weighs {
@@ -148,8 +155,9 @@ impl Bound {
         let dies = self.stack.clock.now().after(life);
         memory.insert(
             key.clone(),
-            Entry::new((value_type.hold)(value), start, dies, weight),
+            Entry::new(Arc::clone(&held), start, dies, weight),
         );
+        held
     }
 
     /// Drops a key everywhere, the lowest tier first.

@@ -5,11 +5,13 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::bound::Bound;
 use crate::codec::ValueType;
+use crate::entry::Held;
 use crate::flight::{Arrival, Leader, Leading, Place, Waiting};
-use crate::key::{Arguments, Key};
+use crate::key::{ArgumentList, Arguments, Key};
 use crate::outcome::{Landed, Outcome, ShareError, View};
 use crate::tier::Claim;
 
@@ -25,7 +27,7 @@ pub trait CacheValue: Clone + Send + Sync + 'static {}
 impl<V: Clone + Send + Sync + 'static> CacheValue for V {}
 
 /// How a call treats its value.
-pub(crate) struct Terms<V, S> {
+pub struct Terms<V, S> {
     pub(crate) value_type: ValueType<V>,
     /// Whether a value is worth keeping; `None` keeps all.
     pub(crate) keep_if: Option<fn(&V) -> bool>,
@@ -40,19 +42,95 @@ impl<V, S: Copy> Clone for Terms<V, S> {
 
 impl<V, S: Copy> Copy for Terms<V, S> {}
 
+impl<V, S> fmt::Debug for Terms<V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Terms")
+    }
+}
+
+/// A result type, with the value in it that is kept and how: all that a call must know of what it returns.
+///
+/// Of a function's result an expansion says no more than this, so that what is wrong with it is said in one place.
+pub trait Returned: Copy + Send + Sync {
+    /// What the function returns.
+    type Result: Outcome<Self::Value>;
+    /// What of it is kept.
+    type Value: Send + Sync + 'static;
+    /// How its errors reach those who wait.
+    type Share: ShareError<<Self::Result as Outcome<Self::Value>>::Error>;
+
+    /// How a call treats the value.
+    fn terms(self) -> Terms<Self::Value, Self::Share>;
+}
+
+/// A result type `R`, of which a `V` is kept.
+pub struct Returns<R, V, S> {
+    terms: Terms<V, S>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R, V, S> Returns<R, V, S> {
+    /// Says so.
+    #[inline]
+    pub(crate) const fn new(terms: Terms<V, S>) -> Self {
+        Self {
+            terms,
+            result: PhantomData,
+        }
+    }
+
+    /// Keeps only what `keep_if` approves.
+    #[must_use]
+    #[inline]
+    pub const fn keep_if(mut self, keep_if: fn(&V) -> bool) -> Self {
+        self.terms.keep_if = Some(keep_if);
+        self
+    }
+}
+
+impl<R, V, S: Copy> Clone for Returns<R, V, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R, V, S: Copy> Copy for Returns<R, V, S> {}
+
+impl<R, V, S> fmt::Debug for Returns<R, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Returns")
+    }
+}
+
+impl<R, V, S> Returned for Returns<R, V, S>
+where
+    R: Outcome<V>,
+    V: Send + Sync + 'static,
+    S: ShareError<R::Error>,
+{
+    type Result = R;
+    type Value = V;
+    type Share = S;
+
+    #[inline]
+    fn terms(self) -> Terms<V, S> {
+        self.terms
+    }
+}
+
 /// What a look-up in memory came to.
 #[expect(
     clippy::exhaustive_enums,
     reason = "an expansion matches it; core and macros have one version"
 )]
-pub enum Lookup<R, V, S> {
+pub enum Lookup<T: Returned> {
     /// The result.
-    Hit(R),
+    Hit(T::Result),
     /// What is needed to go on.
-    Miss(Miss<R, V, S>),
+    Miss(Miss<T>),
 }
 
-impl<R, V, S> fmt::Debug for Lookup<R, V, S> {
+impl<T: Returned> fmt::Debug for Lookup<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Hit(_) => "Hit",
@@ -62,15 +140,14 @@ impl<R, V, S> fmt::Debug for Lookup<R, V, S> {
 }
 
 /// A call that memory could not answer.
-pub struct Miss<R, V, S> {
+pub struct Miss<T> {
     bound: Arc<Bound>,
     /// `None` where no key could be made: the body runs, nothing is kept.
     key: Option<Key>,
-    terms: Terms<V, S>,
-    returns: PhantomData<fn() -> R>,
+    returned: T,
 }
 
-impl<R, V, S> fmt::Debug for Miss<R, V, S> {
+impl<T> fmt::Debug for Miss<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Miss")
             .field("key", &self.key)
@@ -80,21 +157,16 @@ impl<R, V, S> fmt::Debug for Miss<R, V, S> {
 
 /// Looks in memory. Allocates nothing on a hit.
 #[inline]
-pub(crate) fn look_up<R, V, S, A>(
+pub(crate) fn look_up<T: Returned>(
     bound: &Arc<Bound>,
-    terms: Terms<V, S>,
-    arguments: &A,
-) -> Lookup<R, V, S>
-where
-    R: Outcome<V>,
-    V: CacheValue,
-    A: serde::Serialize + ?Sized,
-{
+    returned: T,
+    arguments: impl ArgumentList,
+) -> Lookup<T> {
     let key = match Arguments::encode(arguments, bound.seed) {
         Ok(arguments) => {
             let key = arguments.key(bound.id);
-            if let Some(value) = bound.hit(&key, &terms.value_type) {
-                return Lookup::Hit(R::value(value));
+            if let Some(value) = bound.hit(&key, &returned.terms().value_type) {
+                return Lookup::Hit(T::Result::value(value));
             }
             Some(key.to_owned())
         }
@@ -107,38 +179,32 @@ where
     Lookup::Miss(Miss {
         bound: Arc::clone(bound),
         key,
-        terms,
-        returns: PhantomData,
+        returned,
     })
 }
 
-impl<R, V, S> Miss<R, V, S>
-where
-    R: Outcome<V>,
-    V: CacheValue,
-    S: ShareError<R::Error>,
-{
+impl<T: Returned> Miss<T> {
     /// Gets the result: from another caller's load, from a lower tier, or by running `load`.
     ///
     /// Boxed, so that a caller's future does not grow by all of this on its way to a hit.
     ///
     /// # Cancel safety
     /// Cancel safe. A leader that is dropped gives the lead to the next waiter.
-    pub fn load<F>(self, load: impl FnOnce() -> F) -> Pin<Box<impl Future<Output = R>>>
+    pub fn load<F>(self, load: impl FnOnce() -> F) -> Pin<Box<impl Future<Output = T::Result>>>
     where
-        F: Future<Output = R>,
+        F: Future<Output = T::Result>,
     {
         Box::pin(self.run(load))
     }
 
-    async fn run<F>(self, load: impl FnOnce() -> F) -> R
+    async fn run<F>(self, load: impl FnOnce() -> F) -> T::Result
     where
-        F: Future<Output = R>,
+        F: Future<Output = T::Result>,
     {
         let Some(key) = self.key else {
             return load().await;
         };
-        let (bound, terms) = (&*self.bound, self.terms);
+        let (bound, terms) = (&*self.bound, self.returned.terms());
         loop {
             let waiter = match bound
                 .stack
@@ -157,7 +223,7 @@ where
             bound.counters.waits.add_one();
             match waiter.await {
                 Arrival::Landed(landing) => {
-                    if let Some(result) = receive(&*landing, terms.share) {
+                    if let Some(result) = receive(&*landing, &terms) {
                         return result;
                     }
                     // It ended in something this call's type cannot say.
@@ -175,16 +241,15 @@ where
 }
 
 /// A waiter's result.
-fn receive<R, V, S>(landing: &(dyn Any + Send + Sync), share: S) -> Option<R>
+fn receive<R, V, S>(landing: &(dyn Any + Send + Sync), terms: &Terms<V, S>) -> Option<R>
 where
     R: Outcome<V>,
-    V: CacheValue,
     S: ShareError<R::Error>,
 {
-    match landing.downcast_ref::<Landed<V>>()? {
-        Landed::Value(value) => Some(R::value(value.clone())),
+    match landing.downcast_ref()? {
+        Landed::Value(held) => (terms.value_type.give)(Arc::clone(held)).map(R::value),
         Landed::Absent => R::absent(),
-        Landed::Failed(shared) => share.receive(&**shared).and_then(R::failed),
+        Landed::Failed(shared) => terms.share.receive(&**shared).and_then(R::failed),
     }
 }
 
@@ -197,22 +262,25 @@ async fn lead<R, V, S, F>(
 ) -> R
 where
     R: Outcome<V>,
-    V: CacheValue,
     S: ShareError<R::Error>,
     F: Future<Output = R>,
 {
     // The flight of another may have landed between this call's look and its place in the table.
-    if let Some(value) = bound.peek(&key.as_ref(), &terms.value_type) {
-        leader.land(Arc::new(Landed::Value(value.clone())));
+    if let Some(held) = bound.peek(&key.as_ref())
+        && let Some(value) = (terms.value_type.give)(Arc::clone(&held))
+    {
+        leader.land(Arc::new(Landed::Value(held)));
         return R::value(value);
     }
     let start = leader.start();
     let mut lower = bound.lower_tiers(&key);
     if let Some((value, left)) = bound.find(&key, &mut lower, &terms.value_type).await {
-        if leader.is_current() {
-            bound.keep(&key, &value, start, Some(left), &terms.value_type);
-        }
-        leader.land(Arc::new(Landed::Value(value.clone())));
+        let held = if leader.is_current() {
+            bound.keep(&key, &value, start, Some(left), &terms.value_type)
+        } else {
+            (terms.value_type.hold)(&value)
+        };
+        leader.land(Arc::new(Landed::Value(held)));
         return R::value(value);
     }
     run_body(bound, key, terms, leader, lower, Claim::Share, load).await
@@ -227,7 +295,6 @@ pub(crate) async fn refresh<R, V, S, F>(
 ) -> R
 where
     R: Outcome<V>,
-    V: CacheValue,
     S: ShareError<R::Error>,
     F: Future<Output = R>,
 {
@@ -247,7 +314,6 @@ async fn run_body<R, V, S, F>(
 ) -> R
 where
     R: Outcome<V>,
-    V: CacheValue,
     S: ShareError<R::Error>,
     F: Future<Output = R>,
 {
@@ -257,57 +323,97 @@ where
     let began = bound.stack.clock.now();
     let outcome = Leading::scope(leader.id(), load()).await;
     // The value alone lives on across the fill: an error type need not be `Send` for that.
-    let value = match settle(bound, &key, terms, leader, start, outcome) {
-        Ok(value) => value,
-        Err(outcome) => return outcome,
+    let (value, held) = match settle(bound, &key, terms, &leader, start, outcome) {
+        Settled::Kept(value, held) => (value, held),
+        Settled::Passed(outcome, landed) => {
+            match landed {
+                Some(landed) => leader.land(Arc::new(landed)),
+                None => drop(leader),
+            }
+            return outcome;
+        }
     };
     let took = bound.stack.clock.now().since(began);
-    bound
-        .fill(&key, &value, took, &mut lower, &terms.value_type)
-        .await;
+    publish(
+        bound,
+        &key,
+        &value,
+        held,
+        took,
+        leader,
+        lower,
+        &terms.value_type,
+    )
+    .await;
     R::value(value)
 }
 
-/// Keeps what is to be kept in memory and answers the waiters, who need not wait for the lower tiers nor for this caller
-/// to live that long. The value if it is to go to the lower tiers, else the outcome.
+/// Answers those who wait with a value that memory has, and gives it to the lower tiers.
+///
+/// Nobody need wait for those, nor for this caller to live that long; except where they alone can answer who comes next.
+#[expect(clippy::too_many_arguments, reason = "all that a load has come to")]
+pub(crate) async fn publish<V>(
+    bound: &Bound,
+    key: &Key,
+    value: &V,
+    held: Held,
+    took: Duration,
+    leader: Leader,
+    mut lower: crate::bound::LowerTiers<'_>,
+    value_type: &ValueType<V>,
+) {
+    let landing = Arc::new(Landed::Value(held));
+    let mut leader = Some(leader);
+    if bound.has_memory()
+        && let Some(leader) = leader.take()
+    {
+        leader.land(Arc::clone(&landing) as _);
+    }
+    bound.fill(key, value, took, &mut lower, value_type).await;
+    if let Some(leader) = leader {
+        leader.land(landing);
+    }
+}
+
+/// What is left to do after a load.
+enum Settled<R, V> {
+    /// The value is to go to the lower tiers, and to those who wait.
+    Kept(V, Held),
+    /// The outcome goes to the caller, and this, if anything, to those who wait; else the next of them loads.
+    Passed(R, Option<Landed>),
+}
+
+/// Judges what a load ended in, and keeps in memory what is to be kept.
 fn settle<R, V, S>(
     bound: &Bound,
     key: &Key,
     terms: Terms<V, S>,
-    leader: Leader,
+    leader: &Leader,
     start: u64,
     outcome: R,
-) -> Result<V, R>
+) -> Settled<R, V>
 where
     R: Outcome<V>,
-    V: CacheValue,
     S: ShareError<R::Error>,
 {
-    match outcome.view() {
+    let landed = match outcome.view() {
         View::Value(value) => {
             // A flight that another took the place of must not overwrite what that one brings.
             let kept = terms.keep_if.is_none_or(|keep_if| keep_if(value)) && leader.is_current();
             if kept {
-                bound.keep(key, value, start, None, &terms.value_type);
+                let held = bound.keep(key, value, start, None, &terms.value_type);
+                return match outcome.into_value() {
+                    Ok(value) => Settled::Kept(value, held),
+                    Err(outcome) => Settled::Passed(outcome, Some(Landed::Value(held))),
+                };
             }
-            leader.land(Arc::new(Landed::Value(value.clone())));
-            if kept {
-                outcome.into_value()
-            } else {
-                Err(outcome)
-            }
+            Some(Landed::Value((terms.value_type.hold)(value)))
         }
-        View::Absent => {
-            leader.land(Arc::new(Landed::<V>::Absent));
-            Err(outcome)
-        }
+        View::Absent => Some(Landed::Absent),
         View::Failed(error) => {
             bound.counters.load_errors.add_one();
-            match terms.share.share(error) {
-                Some(shared) => leader.land(Arc::new(Landed::<V>::Failed(shared))),
-                None => drop(leader),
-            }
-            Err(outcome)
+            terms.share.share(error).map(Landed::Failed)
         }
-    }
+    };
+    Settled::Passed(outcome, landed)
 }

@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
-use crate::call::{CacheValue, Lookup, Terms, look_up};
+use crate::call::{CacheValue, Lookup, Returns, Terms, look_up};
 use crate::codec::{SharedValue, ValueType};
 use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::handle::Handle;
+use crate::key::Tuple;
 use crate::level::Level;
 use crate::outcome::{Outcome, ShareError, Unshared};
 use crate::policy::{Policy, Ttl};
@@ -118,10 +119,10 @@ impl<V: CacheValue> Function<V> {
         F: Future<Output = R>,
         S: ShareError<R::Error>,
     {
-        let terms = self.terms(share);
+        let returned = Returns::new(self.terms(share));
         match self
             .site
-            .with_bound(None, |bound| look_up(bound, terms, &arguments))
+            .with_bound(None, |bound| look_up(bound, returned, Tuple(&arguments)))
         {
             Lookup::Hit(result) => result,
             Lookup::Miss(miss) => miss.load(load).await,
@@ -132,7 +133,7 @@ impl<V: CacheValue> Function<V> {
     #[must_use]
     pub fn entry(&self, arguments: impl Serialize) -> Handle<V> {
         self.site.with_bound(None, |bound| {
-            Handle::new(bound, self.terms(Unshared), &arguments)
+            Handle::new(bound, self.terms(Unshared), Tuple(&arguments))
         })
     }
 

@@ -5,13 +5,16 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use crate::bound::Bound;
-use crate::call::{CacheValue, Terms, refresh};
+use crate::call::{CacheValue, Terms, publish, refresh};
 use crate::error::{Error, ErrorKind};
-use crate::key::{Arguments, Key};
-use crate::outcome::{Landed, Outcome, Unshared};
+use crate::key::{ArgumentList, Arguments, Key};
+use crate::outcome::{Outcome, Unshared};
 use crate::tier::Claim;
 
 /// A key of a function.
@@ -22,7 +25,7 @@ struct Place {
 }
 
 impl Place {
-    fn new<A: serde::Serialize + ?Sized>(bound: &Arc<Bound>, arguments: &A) -> Self {
+    fn new(bound: &Arc<Bound>, arguments: impl ArgumentList) -> Self {
         let key = Arguments::encode(arguments, bound.seed)
             .map(|arguments| arguments.key(bound.id).to_owned());
         Self {
@@ -37,9 +40,11 @@ impl Place {
             .await
     }
 
-    async fn peek<V: CacheValue>(&self, terms: &Terms<V, Unshared>) -> Option<V> {
+    async fn peek<V>(&self, terms: &Terms<V, Unshared>) -> Option<V> {
         let key = self.key.as_ref().ok()?;
-        if let Some(value) = self.bound.peek(&key.as_ref(), &terms.value_type) {
+        if let Some(held) = self.bound.peek(&key.as_ref())
+            && let Some(value) = (terms.value_type.give)(held)
+        {
             return Some(value);
         }
         let mut lower = self.bound.lower_tiers(key);
@@ -49,7 +54,7 @@ impl Place {
             .map(|(value, _)| value)
     }
 
-    async fn put<V: CacheValue>(&self, value: V, terms: &Terms<V, Unshared>) -> Result<(), Error> {
+    async fn put<V>(&self, value: V, terms: &Terms<V, Unshared>) -> Result<(), Error> {
         let (bound, key) = (&*self.bound, self.key.as_ref().map_err(Clone::clone)?);
         // Loads under way may have seen what the value replaces.
         let dropped = bound.invalidate(key).await;
@@ -58,24 +63,24 @@ impl Place {
         bound
             .lease(&mut lower, Claim::TakeOver, &terms.value_type)
             .await;
-        bound.keep(key, &value, leader.start(), None, &terms.value_type);
-        leader.land(Arc::new(Landed::Value(value.clone())));
-        bound
-            .fill(
-                key,
-                &value,
-                std::time::Duration::ZERO,
-                &mut lower,
-                &terms.value_type,
-            )
-            .await;
+        let held = bound.keep(key, &value, leader.start(), None, &terms.value_type);
+        publish(
+            bound,
+            key,
+            &value,
+            held,
+            Duration::ZERO,
+            leader,
+            lower,
+            &terms.value_type,
+        )
+        .await;
         dropped
     }
 
     async fn refresh<R, V, F>(&self, terms: &Terms<V, Unshared>, load: impl FnOnce() -> F) -> R
     where
         R: Outcome<V>,
-        V: CacheValue,
         F: Future<Output = R>,
     {
         match &self.key {
@@ -99,17 +104,20 @@ impl<V> fmt::Debug for Handle<V> {
     }
 }
 
-impl<V: CacheValue> Handle<V> {
-    pub(crate) fn new<A>(bound: &Arc<Bound>, terms: Terms<V, Unshared>, arguments: &A) -> Self
-    where
-        A: serde::Serialize + ?Sized,
-    {
+impl<V> Handle<V> {
+    pub(crate) fn new(
+        bound: &Arc<Bound>,
+        terms: Terms<V, Unshared>,
+        arguments: impl ArgumentList,
+    ) -> Self {
         Self {
             place: Place::new(bound, arguments),
             terms,
         }
     }
+}
 
+impl<V: CacheValue> Handle<V> {
     /// Drops the value in every tier. When it has returned, no call that starts here gets a value whose load began
     /// before.
     ///
@@ -161,6 +169,9 @@ impl<V: CacheValue> Handle<V> {
 /// `R` is what the function returns. Its methods speak of the value inside: for a function that returns
 /// `Result<User, E>`, `Option<User>` or `Result<Option<User>, E>` they are `peek() -> Option<User>` and
 /// `put(user: User)`. They are found by type, in three steps of `Deref`, so that aliases work.
+///
+/// A generic function that returns `T` and is called for a `T` that is a `Result` keeps the whole of it, which this handle
+/// can only drop: `peek` finds nothing, `put` is an error, `refresh` drops and runs the body.
 pub struct Call<R, F>(OptionalCall<R, F>);
 
 /// The methods of a [`Call`] that returns a `Result<T, E>` or an `Option<T>`.
@@ -169,16 +180,48 @@ pub struct OptionalCall<R, F>(PlainCall<R, F>);
 /// The methods of a [`Call`] that returns its value as it is, and those that every call has.
 pub struct PlainCall<R, F> {
     place: Place,
-    /// `Terms<V, Unshared>` of the value's type, which the return type hides.
+    /// `Terms<V, Unshared>` of the type that is kept, which the return type hides.
     terms: Box<dyn Any + Send + Sync>,
     /// The body, not begun. A lock only to make it shareable; it is taken once.
     body: Mutex<Option<F>>,
     returns: PhantomData<fn() -> R>,
 }
 
+/// An invalidation on its way: what `invalidate!` gives. Holds none of the arguments.
+///
+/// # Errors
+/// As [`Handle::invalidate`].
+///
+/// # Cancel safety
+/// Not cancel safe: dropped before it returned, it promises nothing.
+#[must_use = "nothing is dropped until it is awaited"]
+pub struct Invalidation(Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>);
+
+impl Invalidation {
+    pub(crate) fn new(
+        invalidation: impl Future<Output = Result<(), Error>> + Send + 'static,
+    ) -> Self {
+        Self(Box::pin(invalidation))
+    }
+}
+
+impl Future for Invalidation {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Invalidation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Invalidation")
+    }
+}
+
 impl<R, F> Call<R, F> {
     /// The call of `body`, which is not begun, under the key of `handle`.
-    pub(crate) fn new<V: CacheValue>(handle: Handle<V>, body: F) -> Self {
+    pub(crate) fn new<V: Send + Sync + 'static>(handle: Handle<V>, body: F) -> Self {
         Self(OptionalCall(PlainCall {
             place: handle.place,
             terms: Box::new(handle.terms),
@@ -186,19 +229,11 @@ impl<R, F> Call<R, F> {
             returns: PhantomData,
         }))
     }
-}
 
-impl<R, F> Call<R, F> {
-    /// [`invalidate`](PlainCall::invalidate) as a future that holds no argument: what `invalidate!` gives.
-    ///
-    /// # Errors
-    /// As [`Handle::invalidate`].
-    ///
-    /// # Cancel safety
-    /// Not cancel safe: dropped before it returned, it promises nothing.
-    pub fn into_invalidation(self) -> impl Future<Output = Result<(), Error>> + Send + use<R, F> {
+    /// [`invalidate`](PlainCall::invalidate) as a future that holds no argument, so that it can be spawned.
+    pub fn into_invalidation(self) -> Invalidation {
         let place = self.0.0.place;
-        async move { place.invalidate().await }
+        Invalidation::new(async move { place.invalidate().await })
     }
 }
 
@@ -242,57 +277,46 @@ impl<R, F> PlainCall<R, F> {
         self.place.invalidate().await
     }
 
-    fn terms<V: CacheValue>(&self) -> Result<&Terms<V, Unshared>, Error> {
-        self.terms.downcast_ref().ok_or_else(|| {
-            Error::new(
-                ErrorKind::Configuration,
-                format!(
-                    "use the handle for `{}`: the function is generic and keeps its value as another type",
-                    std::any::type_name::<V>()
-                ),
-            )
-        })
+    /// Where the function keeps values of this type.
+    fn keeps<V: 'static>(&self) -> Option<&Terms<V, Unshared>> {
+        self.terms.downcast_ref()
     }
 
-    async fn peek_value<V: CacheValue>(&self) -> Option<V> {
-        self.place.peek(self.terms().ok()?).await
-    }
-
-    async fn put_value<V: CacheValue>(&self, value: V) -> Result<(), Error> {
-        self.place.put(value, self.terms()?).await
-    }
-}
-
-impl<R, F: Future<Output = R>> PlainCall<R, F> {
-    async fn refresh_value<V: CacheValue>(&self) -> R
-    where
-        R: Outcome<V>,
-    {
-        let body = self
-            .body
+    fn take_body(&self) -> F {
+        self.body
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let body = body.expect(
-            "`refresh` runs the body with its arguments, which can be done once per handle",
-        );
-        match self.terms() {
-            Ok(terms) => self.place.refresh(terms, || body).await,
-            Err(_) => body.await,
-        }
+            .take()
+            .expect("`refresh` runs the body with its arguments, which can be done once per handle")
     }
 }
 
+fn kept_whole<R>() -> Error {
+    Error::new(
+        ErrorKind::Configuration,
+        format!(
+            "put a value into `{}`: the function is generic and keeps it whole",
+            std::any::type_name::<R>()
+        ),
+    )
+}
+
+// What a function keeps follows from the result type as the function sees it. In a generic one an `Option<V>` can stand where
+// it sees a `T`, and is then kept whole: so each method looks for both.
 macro_rules! value_methods {
-    ($($call:ident<$returns:ty> with $($parameter:ident),*;)*) => {
+    ($($call:ident<$returns:ty> with [$($parameter:ident)?], kept as $($kept:ty),+;)*) => {
         $(
-            impl<V: CacheValue, $($parameter,)* F> $call<$returns, F> {
+            impl<V: CacheValue, $($parameter,)? F> $call<$returns, F> {
                 /// The value, if a tier has it. Never loads.
                 ///
                 /// # Cancel safety
                 /// Cancel safe.
                 pub async fn peek(&self) -> Option<V> {
-                    self.peek_value().await
+                    $(if let Some(terms) = self.keeps::<$kept>() {
+                        let kept = self.place.peek(terms).await?;
+                        return inner::<$returns, $kept, V>(kept);
+                    })+
+                    None
                 }
 
                 /// Replaces the value in every tier; see [`Handle::put`].
@@ -303,11 +327,15 @@ macro_rules! value_methods {
                 /// # Cancel safety
                 /// Not cancel safe: dropped, it may have dropped the old value without storing the new.
                 pub async fn put(&self, value: V) -> Result<(), Error> {
-                    self.put_value(value).await
+                    $(if let Some(terms) = self.keeps::<$kept>() {
+                        let kept = inner::<$returns, V, $kept>(value).ok_or_else(kept_whole::<$returns>)?;
+                        return self.place.put(kept, terms).await;
+                    })+
+                    Err(kept_whole::<$returns>())
                 }
             }
 
-            impl<V: CacheValue, $($parameter,)* F: Future<Output = $returns>> $call<$returns, F> {
+            impl<V: CacheValue, $($parameter,)? F: Future<Output = $returns>> $call<$returns, F> {
                 /// Runs the body now and replaces the value; see [`Handle::refresh`].
                 ///
                 /// # Errors
@@ -319,16 +347,27 @@ macro_rules! value_methods {
                 /// # Cancel safety
                 /// Cancel safe: dropped, it gives the lead to a waiter.
                 pub async fn refresh(&self) -> $returns {
-                    self.refresh_value::<V>().await
+                    let body = self.take_body();
+                    $(if let Some(terms) = self.keeps::<$kept>() {
+                        return self.place.refresh(terms, || body).await;
+                    })+
+                    // A tier that could not be told has counted it.
+                    let _ = self.place.invalidate().await;
+                    body.await
                 }
             }
         )*
     };
 }
 
+/// The `W` in a result that holds a `V`.
+fn inner<R: Outcome<V> + Outcome<W>, V, W>(value: V) -> Option<W> {
+    <R as Outcome<W>>::into_value(<R as Outcome<V>>::value(value)).ok()
+}
+
 value_methods! {
-    Call<Result<Option<V>, E>> with E;
-    OptionalCall<Result<V, E>> with E;
-    OptionalCall<Option<V>> with;
-    PlainCall<V> with;
+    Call<Result<Option<V>, E>> with [E], kept as V, Option<V>;
+    OptionalCall<Result<V, E>> with [E], kept as V;
+    OptionalCall<Option<V>> with [], kept as V, Option<V>;
+    PlainCall<V> with [], kept as V;
 }

@@ -6,6 +6,7 @@
 //! ([`text`]), only when that tier is asked.
 
 mod encode;
+mod opaque;
 mod text;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use equivalent::Equivalent;
 use serde::Serialize;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128_with_seed};
 
+pub(crate) use self::opaque::Opaque;
 pub use self::text::Piece;
 pub(crate) use self::text::render;
 use crate::error::Error;
@@ -75,14 +77,16 @@ pub(crate) fn name_hash(name: &str) -> u64 {
 }
 
 impl Arguments {
-    /// Encodes `arguments`; `seed` is the function's.
+    /// Encodes what `list` lists; `seed` is the function's.
     ///
     /// # Errors
     /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) when a `Serialize` implementation refuses its value.
     #[inline]
-    pub(crate) fn encode<A: Serialize + ?Sized>(arguments: &A, seed: u64) -> Result<Self, Error> {
+    pub(crate) fn encode(list: impl ArgumentList, seed: u64) -> Result<Self, Error> {
         let mut bytes = Self::empty(seed);
-        match arguments.serialize(&mut encode::Encoder::new(&mut bytes)) {
+        let mut parts = Parts::new(&mut bytes);
+        list.add_to(&mut parts);
+        match parts.end() {
             Ok(()) => Ok(bytes),
             Err(refused) => Err(Error::with_source(
                 crate::ErrorKind::Codec,
@@ -190,6 +194,98 @@ impl Arguments {
         self.hash = xxh3_64_with_seed(text, self.hash);
         self.push(&(text.len() as u64).to_le_bytes()[..4]);
         self.push(text);
+    }
+}
+
+/// Takes the arguments of a key, one after another.
+pub struct Parts<'a> {
+    out: &'a mut Arguments,
+    empty: bool,
+    /// Whether beginning and end are there already.
+    whole: bool,
+    result: Result<(), encode::Refused>,
+}
+
+impl<'a> Parts<'a> {
+    #[inline]
+    fn new(out: &'a mut Arguments) -> Self {
+        Self {
+            out,
+            empty: true,
+            whole: false,
+            result: Ok(()),
+        }
+    }
+
+    /// Adds an argument. What is wrong with its type is said here, once: all that comes after takes any list.
+    #[inline]
+    pub fn add<T: KeyArgument + ?Sized>(&mut self, argument: &T) {
+        self.serialize(argument);
+    }
+
+    /// Adds one whose type has no name where the function stands: the type goes into the key.
+    #[inline]
+    pub fn add_opaque<T: KeyArgument + ?Sized>(&mut self, argument: &T) {
+        self.serialize(&Opaque(argument));
+    }
+
+    #[inline]
+    fn serialize<T: Serialize + ?Sized>(&mut self, argument: &T) {
+        if std::mem::take(&mut self.empty) {
+            self.out.open(encode::tag::SEQUENCE);
+        }
+        if self.result.is_ok() {
+            self.result = argument.serialize(&mut encode::Encoder::new(self.out));
+        }
+    }
+
+    /// Takes what serializes as the whole list.
+    #[inline]
+    fn serialize_all<T: Serialize + ?Sized>(&mut self, list: &T) {
+        self.whole = true;
+        self.result = list.serialize(&mut encode::Encoder::new(self.out));
+    }
+
+    #[inline]
+    fn end(self) -> Result<(), encode::Refused> {
+        if self.whole {
+            return self.result;
+        }
+        self.out.tag(if self.empty {
+            encode::tag::UNIT
+        } else {
+            encode::tag::END
+        });
+        self.result
+    }
+}
+
+impl fmt::Debug for Parts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parts")
+    }
+}
+
+/// The arguments of a call, in order.
+pub trait ArgumentList {
+    /// Adds them all.
+    fn add_to(self, parts: &mut Parts<'_>);
+}
+
+impl<F: FnOnce(&mut Parts<'_>)> ArgumentList for F {
+    #[inline]
+    fn add_to(self, parts: &mut Parts<'_>) {
+        self(parts);
+    }
+}
+
+/// A tuple, whose serialization lists what is in it.
+pub(crate) struct Tuple<'a, T: ?Sized>(pub(crate) &'a T);
+
+impl<T: Serialize + ?Sized> ArgumentList for Tuple<'_, T> {
+    #[inline]
+    fn add_to(self, parts: &mut Parts<'_>) {
+        parts.serialize_all(self.0);
     }
 }
 

@@ -37,7 +37,7 @@ pub use crate::clock::{ManualClock, unix_millis};
 pub use crate::entry::Weigh;
 pub use crate::error::{Error, ErrorKind};
 pub use crate::function::{Function, FunctionBuilder};
-pub use crate::handle::{Call, Handle, OptionalCall, PlainCall};
+pub use crate::handle::{Call, Handle, Invalidation, OptionalCall, PlainCall};
 pub use crate::key::KeyArgument;
 pub use crate::level::Level;
 pub use crate::outcome::{Cloned, Described, Outcome, ShareError, SharedError, Unshared, View};

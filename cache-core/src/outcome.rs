@@ -5,6 +5,8 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::entry::Held;
+
 /// What a load of a value `V` may return: `V`, `Option<V>`, `Result<V, E>` or `Result<Option<V>, E>`.
 ///
 /// Only the value is kept. `None` and `Err` go to the caller, and to those who waited with it.
@@ -225,8 +227,9 @@ impl fmt::Display for SharedError {
 impl std::error::Error for SharedError {}
 
 /// What waiters are told.
-pub(crate) enum Landed<V> {
-    Value(V),
+pub(crate) enum Landed {
+    /// The value, as memory holds it.
+    Value(Held),
     Absent,
     Failed(Box<dyn Any + Send + Sync>),
 }

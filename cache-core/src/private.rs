@@ -10,17 +10,16 @@ use serde::Serialize;
 
 pub use crate::__returns as returns;
 pub use crate::builder::EnvTier;
-pub use crate::call::{CacheValue, Lookup, Miss};
+pub use crate::call::{CacheValue, Lookup, Miss, Returned, Returns};
 use crate::call::{Terms, look_up};
 use crate::codec::{SharedValue, ValueType};
 pub use crate::definition::Declaration;
 use crate::entry::{Weigh, weigh_by_serde};
-use crate::error::Error;
-pub use crate::handle::Call;
 use crate::handle::Handle;
-pub use crate::key::{KeyArgument, Piece};
+pub use crate::handle::{Call, Invalidation};
+pub use crate::key::{ArgumentList, KeyArgument, Parts, Piece};
 pub use crate::level::Level;
-use crate::outcome::{Cloned, Described, Outcome, SharedError, Unshared};
+use crate::outcome::{Cloned, Described, SharedError, Unshared};
 pub use crate::policy::Ttl;
 pub use crate::runtime::Registered;
 pub use crate::site::{Instance, Site};
@@ -54,9 +53,9 @@ impl At {
     }
 
     /// Drops every key of the function.
-    pub fn invalidate_all(self) -> impl Future<Output = Result<(), Error>> + Send {
+    pub fn invalidate_all(self) -> Invalidation {
         let bound = self.site.with_bound(self.instance, Arc::clone);
-        async move { bound.invalidate_all().await }
+        Invalidation::new(async move { bound.invalidate_all().await })
     }
 }
 
@@ -65,77 +64,71 @@ pub fn type_of<T: ?Sized>(_: &T) -> PhantomData<T> {
     PhantomData
 }
 
-/// Asserts that an argument can be part of a key; the error stands at the argument's type, and is the only one: what comes out
-/// can be serialized whatever went in.
-#[inline]
-pub fn argument<T: KeyArgument + ?Sized>(argument: &T) -> impl Serialize + '_ {
-    argument
+/// What is done with the key of a call, once its arguments are told.
+pub trait Step<T: Returned> {
+    /// What comes of it.
+    type Output;
+
+    /// Does it.
+    fn take(self, at: At, returned: T, arguments: impl ArgumentList) -> Self::Output;
 }
 
-/// Looks in memory.
-#[inline]
-pub fn start<R, V, S, A>(at: At, terms: Returns<V, S>, arguments: &A) -> Lookup<R, V, S>
-where
-    R: Outcome<V>,
-    V: CacheValue,
-    A: Serialize + ?Sized,
-{
-    at.site
-        .with_bound(at.instance, |bound| look_up(bound, terms.0, arguments))
+/// Begins the call: looks in memory.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
+pub struct Start;
+
+impl<T: Returned> Step<T> for Start {
+    type Output = Lookup<T>;
+
+    #[inline]
+    fn take(self, at: At, returned: T, arguments: impl ArgumentList) -> Lookup<T> {
+        at.site
+            .with_bound(at.instance, |bound| look_up(bound, returned, arguments))
+    }
 }
 
-/// The key of a call that is not made yet; its body takes the arguments, so it comes after.
-pub fn handle<V, S, A>(at: At, terms: Returns<V, S>, arguments: &A) -> Handle<V>
-where
-    V: CacheValue,
-    A: Serialize + ?Sized,
-{
-    let terms = Terms {
-        value_type: terms.0.value_type,
-        keep_if: terms.0.keep_if,
-        share: Unshared,
-    };
-    at.site
-        .with_bound(at.instance, |bound| Handle::new(bound, terms, arguments))
+/// Makes the handle of the call, which is not begun.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
+pub struct Prepare;
+
+impl<T: Returned> Step<T> for Prepare {
+    type Output = Handle<T::Value>;
+
+    fn take(self, at: At, returned: T, arguments: impl ArgumentList) -> Handle<T::Value> {
+        let terms = returned.terms();
+        let terms = Terms {
+            value_type: terms.value_type,
+            keep_if: terms.keep_if,
+            share: Unshared,
+        };
+        at.site
+            .with_bound(at.instance, |bound| Handle::new(bound, terms, arguments))
+    }
 }
 
 /// A call that is not made yet.
-pub fn call<R, V, F>(handle: Handle<V>, body: F) -> Call<R, F>
+pub fn call<V, F>(handle: Handle<V>, body: F) -> Call<F::Output, F>
 where
-    R: Outcome<V>,
-    V: CacheValue,
-    F: Future<Output = R>,
+    V: Send + Sync + 'static,
+    F: Future,
 {
     Call::new(handle, body)
 }
 
-/// What a call does with its value; made of what the probes found.
-pub struct Returns<V, S>(Terms<V, S>);
-
-impl<V, S> fmt::Debug for Returns<V, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Returns")
-    }
-}
-
-impl<V, S> Returns<V, S> {
-    /// For a value of the probed kind.
-    #[inline]
-    pub const fn new(_kind: PhantomData<V>, value_type: ValueType<V>, share: S) -> Self {
-        Self(Terms {
-            value_type,
-            keep_if: None,
-            share,
-        })
-    }
-
-    /// Keeps only what `keep_if` approves.
-    #[must_use]
-    #[inline]
-    pub fn keep_if(mut self, keep_if: fn(&V) -> bool) -> Self {
-        self.0.keep_if = Some(keep_if);
-        self
-    }
+/// What the probes found of a result type.
+#[inline]
+pub const fn returns<R, V, S>(
+    _result: PhantomData<R>,
+    value_type: ValueType<V>,
+    share: S,
+) -> Returns<R, V, S> {
+    Returns::new(Terms {
+        value_type,
+        keep_if: None,
+        share,
+    })
 }
 
 /// A type to probe, by method look-up on references: what is implemented for the most references wins. (`T`, `Option<T>`,
@@ -312,7 +305,8 @@ impl<V> HeldBehindPointer<V> for Probe<V> {
     }
 }
 
-/// The type of a value that stays in memory.
+/// The type of a value that stays in memory; the error stands at the return type, and is the only one: nothing else asks that
+/// the value can be cloned.
 #[inline]
 pub const fn memory_only<V: CacheValue>(_kind: PhantomData<V>) -> ValueType<V> {
     ValueType::memory_only()
@@ -322,12 +316,6 @@ pub const fn memory_only<V: CacheValue>(_kind: PhantomData<V>) -> ValueType<V> {
 #[inline]
 pub const fn shared<V: CacheValue + SharedValue>(_kind: PhantomData<V>) -> ValueType<V> {
     ValueType::shared()
-}
-
-/// Asserts that a value can be cached; the error stands at the return type.
-#[inline]
-pub const fn value<V: CacheValue>(kind: PhantomData<V>) -> PhantomData<V> {
-    kind
 }
 
 #[doc(hidden)]
@@ -345,11 +333,11 @@ macro_rules! __returns {
             ClonedErrors as _, DescribedErrors as _, HeldAsItIs as _, HeldBehindPointer as _, NestedKind as _, OtherErrors as _, Plain as _, PlainKind as _,
             Walked as _, Weighed as _, WrappedKind as _,
         };
-        let kind = $crate::private::value((&&&$crate::private::Probe::<$returned>::new()).kind());
+        let kind = (&&&$crate::private::Probe::<$returned>::new()).kind();
         let value_type = $crate::private::$value_type(kind);
         let value_type = (&&&$crate::private::Probe::of(kind)).weighed(value_type);
         let value_type = (&&$crate::private::Probe::of(kind)).held(value_type);
         let share = (&&&$crate::private::Probe::<$returned>::new()).share();
-        $crate::private::Returns::new(kind, value_type, share)
+        $crate::private::returns(::core::marker::PhantomData::<$returned>, value_type, share)
     }};
 }

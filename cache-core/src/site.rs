@@ -52,7 +52,10 @@ fn types_of(name: &str) -> String {
     let name = name
         .replace("core::marker::PhantomData<", "<")
         .replace(">, <", "><")
-        .replace("::__here", "");
+        .replace("::__here", "")
+        // Not every compiler prints lifetimes, and names are the same in every process.
+        .replace("<'_>", "")
+        .replace("'_, ", "");
     let mut name = name
         .trim_start_matches('(')
         .trim_end_matches(')')

@@ -7,7 +7,7 @@
 //!
 //! // Output
 //! pub async fn get_user(id: u64) -> Result<User, DbError> {
-//!     let miss = match start(At::new(get_user::__site()), returns!(..), &(argument(&id),)) {
+//!     let miss = match get_user::__with_key(Start, get_user::__returns(), &id) {
 //!         Lookup::Hit(result) => return result,
 //!         Lookup::Miss(miss) => miss,
 //!     };
@@ -15,12 +15,16 @@
 //! }
 //! pub struct get_user { .. }
 //! impl get_user {
-//!     pub fn entry(id: u64) -> Call<..> { call(handle(..), get_user::__body(id)) }
-//!     pub fn invalidate_all() -> impl Future<..> { .. }
+//!     pub fn entry(id: u64) -> Call<..> { call(get_user::__with_key(Prepare, .., &id), get_user::__body(id)) }
+//!     pub fn invalidate_all() -> Invalidation { .. }
+//!     fn __with_key(step: impl Step, .., id: &u64) -> .. { step.take(At::new(get_user::__site()), .., |parts| parts.add(id)) }
+//!     fn __returns() -> impl Returned<Result = Result<User, DbError>> { returns!(..) }
 //!     fn __site() -> &'static Site { static __SITE: Site = ..; &SITE }
 //!     async fn __body(id: u64) -> Result<User, DbError> { body }
 //! }
 //! ```
+//!
+//! Arguments are spoken of in `__with_key` alone and the result in `__returns`, so that a type that will not do is one error.
 //!
 //! In an `impl` the associated functions stand beside the method, under names made of its own. In the `impl` of a trait
 //! nothing can stand beside it, and all is inside.
@@ -28,7 +32,7 @@
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{FnArg, GenericParam};
+use syn::{FnArg, GenericParam, ReceiverKind};
 
 use crate::args::Ttl;
 use crate::model::{Model, Place, Shown};
@@ -38,6 +42,8 @@ use crate::names;
 struct Beside {
     entry: Ident,
     invalidate_all: Ident,
+    with_key: Ident,
+    returns: Ident,
     body: Ident,
     site: Ident,
     /// What is in front of a call: `get_user` or `Self`.
@@ -59,6 +65,8 @@ fn free(model: &Model<'_>) -> TokenStream {
     let beside = Beside {
         entry: format_ident!("entry", span = name.span()),
         invalidate_all: format_ident!("invalidate_all", span = name.span()),
+        with_key: format_ident!("__with_key"),
+        returns: format_ident!("__returns"),
         body: format_ident!("__body"),
         site: format_ident!("__site"),
         owner: quote!(#name),
@@ -90,6 +98,8 @@ fn method(model: &Model<'_>) -> TokenStream {
     let beside = Beside {
         entry: names::method_entry(name),
         invalidate_all: names::method_invalidate_all(name),
+        with_key: names::method_with_key(name),
+        returns: names::method_returns(name),
         body: names::method_body(name),
         site: names::method_site(name),
         owner: quote!(Self),
@@ -105,10 +115,10 @@ fn outer(model: &Model<'_>, beside: &Beside) -> TokenStream {
     let attrs = model.function.outer_attrs();
     let vis = &model.function.vis;
     let sig = signature(model, &model.function.sig.ident, true);
-    let start = start(model, &site(model, beside));
+    let start = with_key(model, beside, "Start");
     let (miss, result) = (names::local("miss"), names::local("result"));
     let private = private(model);
-    let turbofish = turbofish(model);
+    let turbofish = turbofish(model, 0);
     let passed = passed(model);
     quote! {
         #(#attrs)*
@@ -124,74 +134,79 @@ fn outer(model: &Model<'_>, beside: &Beside) -> TokenStream {
 
 /// What stands beside it.
 fn functions(model: &Model<'_>, beside: &Beside) -> TokenStream {
-    let Beside {
-        entry,
-        invalidate_all,
-        body,
-        site: site_fn,
-        owner,
-    } = beside;
-    let function = model.function;
-    let attrs = function.shared_attrs();
-    let vis = &function.vis;
-    let private = private(model);
-    let name = &function.sig.ident;
-    let returned = model.returned;
-
-    let mut entry_sig = signature(model, entry, true);
-    entry_sig.asyncness = None;
-    entry_sig.output = syn::parse_quote! {
-        -> #private::Call<#returned, impl ::core::future::Future<Output = #returned>>
-    };
-    let key = key(model);
-    let returns = returns(model);
-    let at = site(model, beside);
-    let turbofish = turbofish(model);
-    let passed = passed(model);
-    let handle = names::local("handle");
-    let entry_doc = format!("The handle of one call of `{name}`, not made yet.");
-
-    let mut body_sig = signature(model, body, false);
-    body_sig.asyncness = function.sig.asyncness;
-    let body_tokens = &function.body;
-    let body_attrs = function.body_attrs();
-
+    let entry = entry(model, beside);
+    let whole = whole(model, beside);
+    let key = key_function(model, beside);
+    let returns = returns_function(model, beside);
     let constants = constants(model);
+    let site = &beside.site;
     let declaration = declaration(model);
-    let whole = whole(model, invalidate_all, &at);
+    let private = private(model);
+    let mut body_sig = signature(model, &beside.body, false);
+    body_sig.asyncness = model.function.sig.asyncness;
+    let body = &model.function.body;
+    let body_attrs = model.function.body_attrs();
     quote! {
-        #attrs
-        #[doc = #entry_doc]
-        #[allow(dead_code, clippy::all, clippy::pedantic)]
-        #vis #entry_sig {
-            let #handle = #private::handle(#at, #returns, &#key);
-            #private::call(#handle, #owner::#body #turbofish(#passed))
-        }
+        #entry
 
         #whole
+
+        #key
+
+        #returns
 
         #constants
 
         #[doc(hidden)]
-        fn #site_fn() -> &'static #private::Site {
+        fn #site() -> &'static #private::Site {
             #declaration
             &__SITE
         }
 
         #body_attrs
         #[doc(hidden)]
-        #body_sig #body_tokens
+        #body_sig #body
     }
 }
 
-/// Drops all keys; not for a function with `impl Trait` arguments, whose instances cannot be named without a call.
-fn whole(model: &Model<'_>, invalidate_all: &Ident, at: &TokenStream) -> TokenStream {
-    if model.opaque_arguments().next().is_some() {
-        return TokenStream::new();
-    }
+/// The handle of one call.
+fn entry(model: &Model<'_>, beside: &Beside) -> TokenStream {
+    let Beside { owner, body, .. } = beside;
     let attrs = model.function.shared_attrs();
     let vis = &model.function.vis;
-    let facade = &model.facade;
+    let private = private(model);
+    let returned = model.returned;
+    let mut sig = signature(model, &beside.entry, true);
+    sig.asyncness = None;
+    sig.output = syn::parse_quote! {
+        -> #private::Call<#returned, impl ::core::future::Future<Output = #returned>>
+    };
+    let prepare = with_key(model, beside, "Prepare");
+    let turbofish = turbofish(model, 0);
+    let passed = passed(model);
+    let handle = names::local("handle");
+    let doc = format!(
+        "The handle of one call of `{}`, not made yet.",
+        model.function.sig.ident
+    );
+    quote! {
+        #attrs
+        #[doc = #doc]
+        #[allow(dead_code, clippy::all, clippy::pedantic)]
+        #vis #sig {
+            let #handle = #prepare;
+            #private::call(#handle, #owner::#body #turbofish(#passed))
+        }
+    }
+}
+
+/// Drops all keys.
+fn whole(model: &Model<'_>, beside: &Beside) -> TokenStream {
+    let name = &beside.invalidate_all;
+    let attrs = model.function.shared_attrs();
+    let vis = &model.function.vis;
+    let private = private(model);
+    let at = site(model, beside);
     let generics = &model.function.sig.generics;
     let where_clause = &generics.where_clause;
     let doc = format!(
@@ -202,10 +217,104 @@ fn whole(model: &Model<'_>, invalidate_all: &Ident, at: &TokenStream) -> TokenSt
         #attrs
         #[doc = #doc]
         #[allow(dead_code, clippy::all, clippy::pedantic)]
-        #vis fn #invalidate_all #generics() -> impl ::core::future::Future<
-            Output = ::core::result::Result<(), #facade::Error>,
-        > + ::core::marker::Send + 'static #where_clause {
+        #vis fn #name #generics() -> #private::Invalidation #where_clause {
             #at.invalidate_all()
+        }
+    }
+}
+
+/// Tells function, instance and arguments to whatever is done with them.
+fn key_function(model: &Model<'_>, beside: &Beside) -> TokenStream {
+    let private = private(model);
+    let returned = model.returned;
+    let at = site(model, beside);
+    let key = key(model, true);
+    let mut sig = model.function.sig.clone();
+    sig.ident = beside.with_key.clone();
+    sig.asyncness = None;
+    sig.generics.params.push(syn::parse_quote!(
+        __Terms: #private::Returned<Result = #returned>
+    ));
+    sig.generics
+        .params
+        .push(syn::parse_quote!(__Step: #private::Step<__Terms>));
+    sig.output = syn::parse_quote!(-> __Step::Output);
+    let receiver = sig.receiver().map(|receiver| -> FnArg {
+        let this = &receiver.self_token;
+        match &receiver.kind {
+            ReceiverKind::Reference(and, lifetime, mutability) => {
+                syn::parse_quote!(#this: &#and #lifetime #mutability Self)
+            }
+            ReceiverKind::Typed(_, ty) => syn::parse_quote!(#this: &#ty),
+            // By value; any other kind is one that syn does not read.
+            _ => syn::parse_quote!(&#this),
+        }
+    });
+    let arguments = model.keyed_arguments().map(|argument| -> FnArg {
+        let (ident, ty) = (&argument.ident, argument.ty);
+        // `&impl A + B` would be read as a sum of references.
+        match ty {
+            syn::Type::ImplTrait(_) => syn::parse_quote!(#ident: &(#ty)),
+            _ => syn::parse_quote!(#ident: &#ty),
+        }
+    });
+    let own = [
+        syn::parse_quote!(__step: __Step),
+        syn::parse_quote!(__terms: __Terms),
+    ];
+    sig.inputs = receiver.into_iter().chain(own).chain(arguments).collect();
+    let attrs = model.function.shared_attrs();
+    quote! {
+        #attrs
+        #[doc(hidden)]
+        #[inline]
+        #[allow(unused_parens, clippy::all, clippy::pedantic)]
+        #sig {
+            __step.take(#at, __terms, #key)
+        }
+    }
+}
+
+/// A call of it.
+fn with_key(model: &Model<'_>, beside: &Beside, step: &str) -> TokenStream {
+    let Beside {
+        owner,
+        with_key,
+        returns,
+        ..
+    } = beside;
+    let private = private(model);
+    let step = Ident::new(step, Span::call_site());
+    let (outer, inner) = (turbofish(model, 2), turbofish(model, 0));
+    let receiver = model.function.sig.receiver().map(|receiver| {
+        let this = &receiver.self_token;
+        quote!(&#this,)
+    });
+    let arguments = model.keyed_arguments().map(|argument| {
+        let ident = &argument.ident;
+        quote!(&#ident)
+    });
+    quote! {
+        #owner::#with_key #outer(#receiver #private::#step, #owner::#returns #inner(), #(#arguments),*)
+    }
+}
+
+/// Tells what the function returns, and no more of it than a call needs.
+fn returns_function(model: &Model<'_>, beside: &Beside) -> TokenStream {
+    let name = &beside.returns;
+    let private = private(model);
+    let returned = model.returned;
+    let returns = returns(model);
+    let generics = &model.function.sig.generics;
+    let where_clause = &generics.where_clause;
+    let attrs = model.function.shared_attrs();
+    quote! {
+        #attrs
+        #[doc(hidden)]
+        #[inline]
+        #[allow(clippy::all, clippy::pedantic)]
+        fn #name #generics() -> impl #private::Returned<Result = #returned> #where_clause {
+            #returns
         }
     }
 }
@@ -334,8 +443,8 @@ fn passed(model: &Model<'_>) -> TokenStream {
     quote!(#receiver #(#names),*)
 }
 
-/// Type and const parameters, said aloud: they may stand in the result alone.
-fn turbofish(model: &Model<'_>) -> Option<TokenStream> {
+/// Type and const parameters, said aloud: they may stand in the result alone. `more` follow that can be inferred.
+fn turbofish(model: &Model<'_>, more: usize) -> Option<TokenStream> {
     let mut names = model
         .parameters()
         .map(|parameter| match parameter {
@@ -345,17 +454,26 @@ fn turbofish(model: &Model<'_>) -> Option<TokenStream> {
         })
         .peekable();
     names.peek()?;
-    Some(quote!(::<#(#names),*>))
+    let more = (0..more).map(|_| quote!(_));
+    Some(quote!(::<#(#names,)* #(#more),*>))
 }
 
-/// The key as a tuple of references.
-fn key(model: &Model<'_>) -> TokenStream {
-    let private = private(model);
-    let parts = model.key.iter().map(|part| {
-        let (private, value) = (at(part.span, &private), at(part.span, &part.value));
-        quote_spanned!(part.span=> #private::argument(&#value))
+/// The key's parts, one after another. Whole arguments are references already in the function that is given them.
+fn key(model: &Model<'_>, borrowed: bool) -> TokenStream {
+    let parts = names::local("parts");
+    let added = model.key.iter().map(|part| {
+        let value = at(part.span, &part.value);
+        let reference = (!borrowed || !part.is_argument).then(|| quote_spanned!(part.span=> &));
+        let add = if part.is_opaque {
+            quote_spanned!(part.span=> add_opaque)
+        } else {
+            quote_spanned!(part.span=> add)
+        };
+        quote_spanned!(part.span=> #parts.#add(#reference #value);)
     });
-    quote!((#(#parts,)*))
+    let private = private(model);
+    let unused = model.key.is_empty().then(|| quote!(let _ = #parts;));
+    quote!(|#parts: &mut #private::Parts<'_>| { #unused #(#added)* })
 }
 
 /// What the runtime is to know of the result, told from its type; errors stand there.
@@ -390,12 +508,12 @@ fn at(span: Span, tokens: &TokenStream) -> TokenStream {
     moved.collect()
 }
 
+/// The beginning of a call where all stands inside.
 fn start(model: &Model<'_>, at: &TokenStream) -> TokenStream {
     let private = private(model);
-    let returned = model.returned;
     let returns = returns(model);
-    let key = key(model);
-    quote!(#private::start::<#returned, _, _, _>(#at, #returns, &#key))
+    let key = key(model, false);
+    quote!(#private::Step::take(#private::Start, #at, #returns, #key))
 }
 
 fn site(model: &Model<'_>, beside: &Beside) -> TokenStream {
@@ -427,14 +545,10 @@ fn instance(model: &Model<'_>, site: &TokenStream) -> TokenStream {
         }
         GenericParam::Lifetime(_) => TokenStream::new(),
     });
-    let opaque = model.opaque_arguments().map(|argument| {
-        let ident = &argument.ident;
-        quote!(#private::type_of(&#ident),)
-    });
     // A function inside the method is named after trait and type, which the method alone is not.
     let here = matches!(model.place, Place::TraitImpl | Place::BoxedTraitImpl)
         .then(|| quote!(#private::type_of(&__here),));
-    let types = quote!(#here #this #(#parameters)* #(#opaque)*);
+    let types = quote!(#here #this #(#parameters)*);
     if types.is_empty() {
         quote!(#private::At::new(#site))
     } else {
@@ -478,9 +592,7 @@ fn declaration(model: &Model<'_>) -> TokenStream {
             quote!(::core::concat!(::core::module_path!(), "::", #name))
         }
     };
-    let generic = model.place != Place::Free
-        || model.parameters().next().is_some()
-        || model.opaque_arguments().next().is_some();
+    let generic = model.place != Place::Free || model.parameters().next().is_some();
     let named = model.name.is_some();
     let version = model.version;
     let ttl = match &model.ttl {

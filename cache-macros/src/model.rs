@@ -11,9 +11,6 @@ use crate::item::{Function, Unfit, unordered_set};
 use crate::names;
 use crate::template::{self, Piece};
 
-/// serde knows tuples up to this long.
-const MOST_KEY_PARTS: usize = 16;
-
 pub(crate) struct Model<'a> {
     pub(crate) function: &'a Function,
     pub(crate) returned: &'a Type,
@@ -58,6 +55,12 @@ pub(crate) struct Argument<'a> {
 pub(crate) struct KeyPart {
     pub(crate) value: TokenStream,
     pub(crate) span: Span,
+    /// Whether it is an argument, whole.
+    pub(crate) is_argument: bool,
+    /// Whether its type is `impl Trait`.
+    pub(crate) is_opaque: bool,
+    /// The argument it is, or is of; `None` for `self`.
+    argument: Option<Ident>,
 }
 
 pub(crate) enum Shown {
@@ -131,11 +134,12 @@ impl<'a> Model<'a> {
         parameters.filter(|parameter| !matches!(parameter, GenericParam::Lifetime(_)))
     }
 
-    /// Arguments of type `impl Trait`, which are parameters without a name.
-    pub(crate) fn opaque_arguments(&self) -> impl Iterator<Item = &Argument<'a>> {
-        self.arguments
-            .iter()
-            .filter(|argument| Unfit::of(argument.ty).opaque.is_some())
+    /// The arguments of which something is in the key.
+    pub(crate) fn keyed_arguments(&self) -> impl Iterator<Item = &Argument<'a>> {
+        self.arguments.iter().filter(|argument| {
+            let mut keyed = self.key.iter().filter_map(|part| part.argument.as_ref());
+            keyed.any(|keyed| *keyed == argument.ident)
+        })
     }
 }
 
@@ -266,6 +270,9 @@ fn key(
         parts.push(KeyPart {
             value: quote!(#scope),
             span: scope.span(),
+            is_argument: false,
+            is_opaque: false,
+            argument: None,
         });
     }
     let names: Vec<String> = arguments
@@ -304,9 +311,11 @@ fn key(
             parts.push(KeyPart {
                 value: quote!(#ident),
                 span: argument.ty.span(),
+                is_argument: true,
+                is_opaque: Unfit::of(argument.ty).opaque.is_some(),
+                argument: Some(ident.clone()),
             });
         }
-        check_length(&parts, errors);
         return (parts, shown);
     };
     if let Some(name) = args.skip.iter().find(|name| *name != "self") {
@@ -335,9 +344,17 @@ fn key(
                                 ),
                             );
                         }
+                        let argument = arguments.iter().find(|argument| argument.ident == name);
+                        let is_argument = argument.is_some() && matches!(value, Expr::Path(_));
                         parts.push(KeyPart {
                             value: quote!(#value),
                             span: key.span(),
+                            is_argument,
+                            is_opaque: is_argument
+                                && argument.is_some_and(|argument| {
+                                    Unfit::of(argument.ty).opaque.is_some()
+                                }),
+                            argument: argument.map(|argument| argument.ident.clone()),
                         });
                         shown.push(Shown::Part);
                     }
@@ -345,15 +362,5 @@ fn key(
             }
         }
     }
-    check_length(&parts, errors);
     (parts, shown)
-}
-
-fn check_length(parts: &[KeyPart], errors: &mut Errors) {
-    if let Some(part) = parts.get(MOST_KEY_PARTS) {
-        errors.at(
-            part.span,
-            format!("a key has at most {MOST_KEY_PARTS} parts: put some arguments into a struct"),
-        );
-    }
 }

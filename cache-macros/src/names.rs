@@ -46,6 +46,16 @@ pub(crate) fn method_body(function: &Ident) -> Ident {
     format_ident!("__{}_body", function.unraw())
 }
 
+/// Beside a method: what tells its key.
+pub(crate) fn method_with_key(function: &Ident) -> Ident {
+    format_ident!("__{}_with_key", function.unraw())
+}
+
+/// Beside a method: what tells its result.
+pub(crate) fn method_returns(function: &Ident) -> Ident {
+    format_ident!("__{}_returns", function.unraw())
+}
+
 /// Stands for the value of a const parameter.
 pub(crate) fn constant(parameter: &Ident) -> Ident {
     format_ident!("__constant_{parameter}")

@@ -23,7 +23,7 @@ struct World {
 }
 
 fn key() -> Key {
-    Arguments::encode(&(), 0)
+    Arguments::encode(crate::key::Tuple(&()), 0)
         .expect("a key")
         .key(FunctionId(0))
         .to_owned()

@@ -5,7 +5,7 @@ use super::*;
 use crate::key::{Arguments, FunctionId};
 
 fn key(name: &str) -> Key {
-    Arguments::encode(&(name,), 0)
+    Arguments::encode(crate::key::Tuple(&(name,)), 0)
         .expect("a key")
         .key(FunctionId(0))
         .to_owned()

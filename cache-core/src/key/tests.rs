@@ -4,14 +4,14 @@ use super::*;
 
 #[track_caller]
 fn check<A: Serialize>(arguments: A, expected: &str) {
-    let arguments = Arguments::encode(&arguments, 1).unwrap();
+    let arguments = Arguments::encode(Tuple(&arguments), 1).unwrap();
     assert_eq!(render(arguments.as_bytes(), &[]), expected);
 }
 
 #[track_caller]
 fn never_meet<A: Serialize, B: Serialize>(a: A, b: B) {
-    let a = Arguments::encode(&a, 1).unwrap();
-    let b = Arguments::encode(&b, 1).unwrap();
+    let a = Arguments::encode(Tuple(&a), 1).unwrap();
+    let b = Arguments::encode(Tuple(&b), 1).unwrap();
     assert_ne!(a.as_bytes(), b.as_bytes());
     assert_ne!(a.hash, b.hash);
     assert_ne!(render(a.as_bytes(), &[]), render(b.as_bytes(), &[]));
@@ -78,8 +78,8 @@ fn argument_lists_that_look_alike_never_meet() {
 #[test]
 fn long_keys_end_in_a_digest() {
     let text = "k".repeat(500);
-    let arguments = Arguments::encode(&(&text,), 1).unwrap();
-    let other = Arguments::encode(&(format!("{text}x"),), 1).unwrap();
+    let arguments = Arguments::encode(Tuple(&(&text,)), 1).unwrap();
+    let other = Arguments::encode(Tuple(&(format!("{text}x"),)), 1).unwrap();
     let rendered = render(arguments.as_bytes(), &[]);
     assert_eq!(rendered.len(), 120 + 1 + 32);
     assert_ne!(rendered, render(other.as_bytes(), &[]));
@@ -88,8 +88,12 @@ fn long_keys_end_in_a_digest() {
 
 #[test]
 fn equal_maps_give_equal_keys_in_whatever_order_they_iterate() {
-    let encode =
-        |map: &HashMap<u64, u64>| Arguments::encode(&(map,), 1).unwrap().as_bytes().to_vec();
+    let encode = |map: &HashMap<u64, u64>| {
+        Arguments::encode(Tuple(&(map,)), 1)
+            .unwrap()
+            .as_bytes()
+            .to_vec()
+    };
     let up: HashMap<u64, u64> = (0..100).map(|n| (n, n)).collect();
     let down: HashMap<u64, u64> = (0..100).rev().map(|n| (n, n)).collect();
     assert_eq!(encode(&up), encode(&down));
@@ -97,7 +101,7 @@ fn equal_maps_give_equal_keys_in_whatever_order_they_iterate() {
 
 #[test]
 fn a_template_places_the_arguments() {
-    let arguments = Arguments::encode(&(7u64, "x/y"), 1).unwrap();
+    let arguments = Arguments::encode(Tuple(&(7u64, "x/y")), 1).unwrap();
     let template = [
         Piece::Literal("user:"),
         Piece::Argument,
@@ -156,7 +160,7 @@ fn byte_strings_are_compared_to_the_last_byte() {
 
 #[test]
 fn keys_that_differ_anywhere_differ_in_their_hash() {
-    let hash = |map: BTreeMap<u64, u64>| Arguments::encode(&(map,), 1).unwrap().hash;
+    let hash = |map: BTreeMap<u64, u64>| Arguments::encode(Tuple(&(map,)), 1).unwrap().hash;
     assert_ne!(
         hash(BTreeMap::from([(1, 1)])),
         hash(BTreeMap::from([(1, 2)]))
@@ -164,7 +168,7 @@ fn keys_that_differ_anywhere_differ_in_their_hash() {
     let flags = |at: usize| {
         let mut flags = [false; 128];
         (flags[at], flags[(at + 64) % 128]) = (true, true);
-        Arguments::encode(&(&flags[..],), 1).unwrap().hash
+        Arguments::encode(Tuple(&(&flags[..],)), 1).unwrap().hash
     };
     assert_ne!(flags(1), flags(2));
 }

@@ -1,17 +1,9 @@
 async fn find(id: u64, filter: Filter, pool: &Pool) -> Option<User> {
-    let miss = match crate::facade::__private::start::<
-        Option<User>,
-        _,
-        _,
-        _,
-    >(
-        crate::facade::__private::At::new(find::__site()),
-        crate::facade::__private::returns!(shared Option < User >)
-            .keep_if(|user: &User| user.active),
-        &(
-            crate::facade::__private::argument(&id),
-            crate::facade::__private::argument(&filter.kind),
-        ),
+    let miss = match find::__with_key(
+        crate::facade::__private::Start,
+        find::__returns(),
+        &id,
+        &filter,
     ) {
         crate::facade::__private::Lookup::Hit(result) => return result,
         crate::facade::__private::Lookup::Miss(miss) => miss,
@@ -35,23 +27,42 @@ impl find {
         Option<User>,
         impl ::core::future::Future<Output = Option<User>>,
     > {
-        let handle = crate::facade::__private::handle(
-            crate::facade::__private::At::new(find::__site()),
-            crate::facade::__private::returns!(shared Option < User >)
-                .keep_if(|user: &User| user.active),
-            &(
-                crate::facade::__private::argument(&id),
-                crate::facade::__private::argument(&filter.kind),
-            ),
+        let handle = find::__with_key(
+            crate::facade::__private::Prepare,
+            find::__returns(),
+            &id,
+            &filter,
         );
         crate::facade::__private::call(handle, find::__body(id, filter, pool))
     }
     ///Drops every value of `find` in every tier.
     #[allow(dead_code, clippy::all, clippy::pedantic)]
-    fn invalidate_all() -> impl ::core::future::Future<
-        Output = ::core::result::Result<(), crate::facade::Error>,
-    > + ::core::marker::Send + 'static {
+    fn invalidate_all() -> crate::facade::__private::Invalidation {
         crate::facade::__private::At::new(find::__site()).invalidate_all()
+    }
+    #[doc(hidden)]
+    #[inline]
+    #[allow(unused_parens, clippy::all, clippy::pedantic)]
+    fn __with_key<
+        __Terms: crate::facade::__private::Returned<Result = Option<User>>,
+        __Step: crate::facade::__private::Step<__Terms>,
+    >(__step: __Step, __terms: __Terms, id: &u64, filter: &Filter) -> __Step::Output {
+        __step
+            .take(
+                crate::facade::__private::At::new(find::__site()),
+                __terms,
+                |parts: &mut crate::facade::__private::Parts<'_>| {
+                    parts.add(id);
+                    parts.add(&filter.kind);
+                },
+            )
+    }
+    #[doc(hidden)]
+    #[inline]
+    #[allow(clippy::all, clippy::pedantic)]
+    fn __returns() -> impl crate::facade::__private::Returned<Result = Option<User>> {
+        crate::facade::__private::returns!(shared Option < User >)
+            .keep_if(|user: &User| user.active)
     }
     #[doc(hidden)]
     fn __site() -> &'static crate::facade::__private::Site {

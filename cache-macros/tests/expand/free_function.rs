@@ -1,14 +1,9 @@
 /// Looks a user up.
 pub async fn get_user(id: u64) -> Result<User, DbError> {
-    let miss = match ::multi_tier_cached::__private::start::<
-        Result<User, DbError>,
-        _,
-        _,
-        _,
-    >(
-        ::multi_tier_cached::__private::At::new(get_user::__site()),
-        ::multi_tier_cached::__private::returns!(shared Result < User, DbError >),
-        &(::multi_tier_cached::__private::argument(&id),),
+    let miss = match get_user::__with_key(
+        ::multi_tier_cached::__private::Start,
+        get_user::__returns(),
+        &id,
     ) {
         ::multi_tier_cached::__private::Lookup::Hit(result) => return result,
         ::multi_tier_cached::__private::Lookup::Miss(miss) => miss,
@@ -30,19 +25,43 @@ impl get_user {
         Result<User, DbError>,
         impl ::core::future::Future<Output = Result<User, DbError>>,
     > {
-        let handle = ::multi_tier_cached::__private::handle(
-            ::multi_tier_cached::__private::At::new(get_user::__site()),
-            ::multi_tier_cached::__private::returns!(shared Result < User, DbError >),
-            &(::multi_tier_cached::__private::argument(&id),),
+        let handle = get_user::__with_key(
+            ::multi_tier_cached::__private::Prepare,
+            get_user::__returns(),
+            &id,
         );
         ::multi_tier_cached::__private::call(handle, get_user::__body(id))
     }
     ///Drops every value of `get_user` in every tier.
     #[allow(dead_code, clippy::all, clippy::pedantic)]
-    pub fn invalidate_all() -> impl ::core::future::Future<
-        Output = ::core::result::Result<(), ::multi_tier_cached::Error>,
-    > + ::core::marker::Send + 'static {
+    pub fn invalidate_all() -> ::multi_tier_cached::__private::Invalidation {
         ::multi_tier_cached::__private::At::new(get_user::__site()).invalidate_all()
+    }
+    #[doc(hidden)]
+    #[inline]
+    #[allow(unused_parens, clippy::all, clippy::pedantic)]
+    fn __with_key<
+        __Terms: ::multi_tier_cached::__private::Returned<
+                Result = Result<User, DbError>,
+            >,
+        __Step: ::multi_tier_cached::__private::Step<__Terms>,
+    >(__step: __Step, __terms: __Terms, id: &u64) -> __Step::Output {
+        __step
+            .take(
+                ::multi_tier_cached::__private::At::new(get_user::__site()),
+                __terms,
+                |parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
+                    parts.add(id);
+                },
+            )
+    }
+    #[doc(hidden)]
+    #[inline]
+    #[allow(clippy::all, clippy::pedantic)]
+    fn __returns() -> impl ::multi_tier_cached::__private::Returned<
+        Result = Result<User, DbError>,
+    > {
+        ::multi_tier_cached::__private::returns!(shared Result < User, DbError >)
     }
     #[doc(hidden)]
     fn __site() -> &'static ::multi_tier_cached::__private::Site {

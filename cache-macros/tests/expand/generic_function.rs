@@ -5,25 +5,12 @@ async fn find<'a, T, const N: usize>(
 where
     T: Row,
 {
-    let miss = match ::multi_tier_cached::__private::start::<
-        anyhow::Result<[T; N]>,
+    let miss = match find::__with_key::<
+        T,
+        N,
         _,
         _,
-        _,
-    >(
-        ::multi_tier_cached::__private::At::instance(
-            find::__site(),
-            &(
-                ::core::marker::PhantomData::<T>,
-                ::multi_tier_cached::__private::type_of(&find::__constant_N::<N>),
-            ),
-        ),
-        ::multi_tier_cached::__private::returns!(shared anyhow::Result < [T; N] >),
-        &(
-            ::multi_tier_cached::__private::argument(&__arg0),
-            ::multi_tier_cached::__private::argument(&name),
-        ),
-    ) {
+    >(::multi_tier_cached::__private::Start, find::__returns::<T, N>(), &__arg0, &name) {
         ::multi_tier_cached::__private::Lookup::Hit(result) => return result,
         ::multi_tier_cached::__private::Lookup::Miss(miss) => miss,
     };
@@ -48,27 +35,22 @@ impl find {
     where
         T: Row,
     {
-        let handle = ::multi_tier_cached::__private::handle(
-            ::multi_tier_cached::__private::At::instance(
-                find::__site(),
-                &(
-                    ::core::marker::PhantomData::<T>,
-                    ::multi_tier_cached::__private::type_of(&find::__constant_N::<N>),
-                ),
-            ),
-            ::multi_tier_cached::__private::returns!(shared anyhow::Result < [T; N] >),
-            &(
-                ::multi_tier_cached::__private::argument(&__arg0),
-                ::multi_tier_cached::__private::argument(&name),
-            ),
+        let handle = find::__with_key::<
+            T,
+            N,
+            _,
+            _,
+        >(
+            ::multi_tier_cached::__private::Prepare,
+            find::__returns::<T, N>(),
+            &__arg0,
+            &name,
         );
         ::multi_tier_cached::__private::call(handle, find::__body::<T, N>(__arg0, name))
     }
     ///Drops every value of `find` in every tier.
     #[allow(dead_code, clippy::all, clippy::pedantic)]
-    fn invalidate_all<'a, T, const N: usize>() -> impl ::core::future::Future<
-        Output = ::core::result::Result<(), ::multi_tier_cached::Error>,
-    > + ::core::marker::Send + 'static
+    fn invalidate_all<'a, T, const N: usize>() -> ::multi_tier_cached::__private::Invalidation
     where
         T: Row,
     {
@@ -80,6 +62,53 @@ impl find {
                 ),
             )
             .invalidate_all()
+    }
+    #[doc(hidden)]
+    #[inline]
+    #[allow(unused_parens, clippy::all, clippy::pedantic)]
+    fn __with_key<
+        'a,
+        T,
+        const N: usize,
+        __Terms: ::multi_tier_cached::__private::Returned<
+                Result = anyhow::Result<[T; N]>,
+            >,
+        __Step: ::multi_tier_cached::__private::Step<__Terms>,
+    >(
+        __step: __Step,
+        __terms: __Terms,
+        __arg0: &(u64, u64),
+        name: &&'a str,
+    ) -> __Step::Output
+    where
+        T: Row,
+    {
+        __step
+            .take(
+                ::multi_tier_cached::__private::At::instance(
+                    find::__site(),
+                    &(
+                        ::core::marker::PhantomData::<T>,
+                        ::multi_tier_cached::__private::type_of(&find::__constant_N::<N>),
+                    ),
+                ),
+                __terms,
+                |parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
+                    parts.add(__arg0);
+                    parts.add(name);
+                },
+            )
+    }
+    #[doc(hidden)]
+    #[inline]
+    #[allow(clippy::all, clippy::pedantic)]
+    fn __returns<'a, T, const N: usize>() -> impl ::multi_tier_cached::__private::Returned<
+        Result = anyhow::Result<[T; N]>,
+    >
+    where
+        T: Row,
+    {
+        ::multi_tier_cached::__private::returns!(shared anyhow::Result < [T; N] >)
     }
     #[doc(hidden)]
     fn __constant_N<const N: usize>() {}

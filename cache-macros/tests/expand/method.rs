@@ -1,22 +1,10 @@
 impl Repo {
     pub async fn get(&self, id: u64) -> Result<Option<User>, DbError> {
-        let miss = match ::multi_tier_cached::__private::start::<
-            Result<Option<User>, DbError>,
-            _,
-            _,
-            _,
-        >(
-            ::multi_tier_cached::__private::At::instance(
-                Self::__get_site(),
-                &(::core::marker::PhantomData::<Self>,),
-            ),
-            ::multi_tier_cached::__private::returns!(
-                shared Result < Option < User >, DbError >
-            ),
-            &(
-                ::multi_tier_cached::__private::argument(&self.tenant),
-                ::multi_tier_cached::__private::argument(&id),
-            ),
+        let miss = match Self::__get_with_key(
+            &self,
+            ::multi_tier_cached::__private::Start,
+            Self::__get_returns(),
+            &id,
         ) {
             ::multi_tier_cached::__private::Lookup::Hit(result) => return result,
             ::multi_tier_cached::__private::Lookup::Miss(miss) => miss,
@@ -32,31 +20,54 @@ impl Repo {
         Result<Option<User>, DbError>,
         impl ::core::future::Future<Output = Result<Option<User>, DbError>>,
     > {
-        let handle = ::multi_tier_cached::__private::handle(
-            ::multi_tier_cached::__private::At::instance(
-                Self::__get_site(),
-                &(::core::marker::PhantomData::<Self>,),
-            ),
-            ::multi_tier_cached::__private::returns!(
-                shared Result < Option < User >, DbError >
-            ),
-            &(
-                ::multi_tier_cached::__private::argument(&self.tenant),
-                ::multi_tier_cached::__private::argument(&id),
-            ),
+        let handle = Self::__get_with_key(
+            &self,
+            ::multi_tier_cached::__private::Prepare,
+            Self::__get_returns(),
+            &id,
         );
         ::multi_tier_cached::__private::call(handle, Self::__get_body(self, id))
     }
     ///Drops every value of `get` in every tier.
     #[allow(dead_code, clippy::all, clippy::pedantic)]
-    pub fn get_invalidate_all() -> impl ::core::future::Future<
-        Output = ::core::result::Result<(), ::multi_tier_cached::Error>,
-    > + ::core::marker::Send + 'static {
+    pub fn get_invalidate_all() -> ::multi_tier_cached::__private::Invalidation {
         ::multi_tier_cached::__private::At::instance(
                 Self::__get_site(),
                 &(::core::marker::PhantomData::<Self>,),
             )
             .invalidate_all()
+    }
+    #[doc(hidden)]
+    #[inline]
+    #[allow(unused_parens, clippy::all, clippy::pedantic)]
+    fn __get_with_key<
+        __Terms: ::multi_tier_cached::__private::Returned<
+                Result = Result<Option<User>, DbError>,
+            >,
+        __Step: ::multi_tier_cached::__private::Step<__Terms>,
+    >(self: &&Self, __step: __Step, __terms: __Terms, id: &u64) -> __Step::Output {
+        __step
+            .take(
+                ::multi_tier_cached::__private::At::instance(
+                    Self::__get_site(),
+                    &(::core::marker::PhantomData::<Self>,),
+                ),
+                __terms,
+                |parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
+                    parts.add(&self.tenant);
+                    parts.add(id);
+                },
+            )
+    }
+    #[doc(hidden)]
+    #[inline]
+    #[allow(clippy::all, clippy::pedantic)]
+    fn __get_returns() -> impl ::multi_tier_cached::__private::Returned<
+        Result = Result<Option<User>, DbError>,
+    > {
+        ::multi_tier_cached::__private::returns!(
+            shared Result < Option < User >, DbError >
+        )
     }
     #[doc(hidden)]
     fn __get_site() -> &'static ::multi_tier_cached::__private::Site {

@@ -18,12 +18,8 @@ impl Store for Repo {
             ::multi_tier_cached::__private::Registered::new(& __SITE)
         }
         fn __here() {}
-        let miss = match ::multi_tier_cached::__private::start::<
-            u64,
-            _,
-            _,
-            _,
-        >(
+        let miss = match ::multi_tier_cached::__private::Step::take(
+            ::multi_tier_cached::__private::Start,
             ::multi_tier_cached::__private::At::instance(
                 &__SITE,
                 &(
@@ -32,7 +28,9 @@ impl Store for Repo {
                 ),
             ),
             ::multi_tier_cached::__private::returns!(shared u64),
-            &(::multi_tier_cached::__private::argument(&__arg0),),
+            |parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
+                parts.add(&__arg0);
+            },
         ) {
             ::multi_tier_cached::__private::Lookup::Hit(result) => return result,
             ::multi_tier_cached::__private::Lookup::Miss(miss) => miss,

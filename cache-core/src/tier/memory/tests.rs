@@ -13,7 +13,7 @@ fn engines() -> Vec<Engine> {
 }
 
 fn key(n: u64) -> Key {
-    crate::key::Arguments::encode(&(n,), 0)
+    crate::key::Arguments::encode(crate::key::Tuple(&(n,)), 0)
         .unwrap()
         .key(FunctionId(0))
         .to_owned()
