@@ -16,6 +16,7 @@ use equivalent::Equivalent;
 use serde::Serialize;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128_with_seed};
 
+pub use self::encode::Refused;
 pub(crate) use self::opaque::Opaque;
 pub use self::text::Piece;
 pub(crate) use self::text::render;
@@ -48,11 +49,17 @@ const INLINE: usize = 120;
 ///
 /// The hash is taken of each value as it is written, while it is in a register: to read the bytes back at once would wait
 /// for the stores before it. It is a chain of folded multiplications, as in foldhash and wyhash; texts go through XXH3.
-pub(crate) struct Arguments {
+pub struct Arguments {
     hash: u64,
     len: usize,
     inline: [u8; INLINE],
     spill: Vec<u8>,
+}
+
+impl fmt::Debug for Arguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&render(self.as_bytes(), &[]))
+    }
 }
 
 /// The fractional digits of pi, as foldhash has them: no structure of its own.
@@ -84,9 +91,7 @@ impl Arguments {
     #[inline]
     pub(crate) fn encode(list: impl ArgumentList, seed: u64) -> Result<Self, Error> {
         let mut bytes = Self::empty(seed);
-        let mut parts = Parts::new(&mut bytes);
-        list.add_to(&mut parts);
-        match parts.end() {
+        match list.encode(&mut bytes) {
             Ok(()) => Ok(bytes),
             Err(refused) => Err(Error::with_source(
                 crate::ErrorKind::Codec,
@@ -200,23 +205,10 @@ impl Arguments {
 /// Takes the arguments of a key, one after another.
 pub struct Parts<'a> {
     out: &'a mut Arguments,
-    empty: bool,
-    /// Whether beginning and end are there already.
-    whole: bool,
-    result: Result<(), encode::Refused>,
+    refused: Option<Refused>,
 }
 
-impl<'a> Parts<'a> {
-    #[inline]
-    fn new(out: &'a mut Arguments) -> Self {
-        Self {
-            out,
-            empty: true,
-            whole: false,
-            result: Ok(()),
-        }
-    }
-
+impl Parts<'_> {
     /// Adds an argument. What is wrong with its type is said here, once: all that comes after takes any list.
     #[inline]
     pub fn add<T: KeyArgument + ?Sized>(&mut self, argument: &T) {
@@ -231,32 +223,9 @@ impl<'a> Parts<'a> {
 
     #[inline]
     fn serialize<T: Serialize + ?Sized>(&mut self, argument: &T) {
-        if std::mem::take(&mut self.empty) {
-            self.out.open(encode::tag::SEQUENCE);
+        if let Err(refused) = argument.serialize(&mut encode::Encoder::new(self.out)) {
+            self.refused = Some(refused);
         }
-        if self.result.is_ok() {
-            self.result = argument.serialize(&mut encode::Encoder::new(self.out));
-        }
-    }
-
-    /// Takes what serializes as the whole list.
-    #[inline]
-    fn serialize_all<T: Serialize + ?Sized>(&mut self, list: &T) {
-        self.whole = true;
-        self.result = list.serialize(&mut encode::Encoder::new(self.out));
-    }
-
-    #[inline]
-    fn end(self) -> Result<(), encode::Refused> {
-        if self.whole {
-            return self.result;
-        }
-        self.out.tag(if self.empty {
-            encode::tag::UNIT
-        } else {
-            encode::tag::END
-        });
-        self.result
     }
 }
 
@@ -268,14 +237,21 @@ impl fmt::Debug for Parts<'_> {
 
 /// The arguments of a call, in order.
 pub trait ArgumentList {
-    /// Adds them all.
-    fn add_to(self, parts: &mut Parts<'_>);
+    /// Writes them all.
+    ///
+    /// # Errors
+    /// When a `Serialize` implementation refuses its value.
+    fn encode(self, out: &mut Arguments) -> Result<(), Refused>;
 }
 
 impl<F: FnOnce(&mut Parts<'_>)> ArgumentList for F {
     #[inline]
-    fn add_to(self, parts: &mut Parts<'_>) {
-        self(parts);
+    fn encode(self, out: &mut Arguments) -> Result<(), Refused> {
+        out.open(encode::tag::SEQUENCE);
+        let mut parts = Parts { out, refused: None };
+        self(&mut parts);
+        parts.out.tag(encode::tag::END);
+        parts.refused.map_or(Ok(()), Err)
     }
 }
 
@@ -284,8 +260,8 @@ pub(crate) struct Tuple<'a, T: ?Sized>(pub(crate) &'a T);
 
 impl<T: Serialize + ?Sized> ArgumentList for Tuple<'_, T> {
     #[inline]
-    fn add_to(self, parts: &mut Parts<'_>) {
-        parts.serialize_all(self.0);
+    fn encode(self, out: &mut Arguments) -> Result<(), Refused> {
+        self.0.serialize(&mut encode::Encoder::new(out))
     }
 }
 

@@ -17,7 +17,7 @@ pub use crate::definition::Declaration;
 use crate::entry::{Weigh, weigh_by_serde};
 use crate::handle::Handle;
 pub use crate::handle::{Call, Invalidation};
-pub use crate::key::{ArgumentList, KeyArgument, Parts, Piece};
+pub use crate::key::{ArgumentList, Arguments, KeyArgument, Parts, Piece, Refused};
 pub use crate::level::Level;
 use crate::outcome::{Cloned, Described, SharedError, Unshared};
 pub use crate::policy::Ttl;

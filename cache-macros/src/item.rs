@@ -1,8 +1,9 @@
 //! The annotated function: its signature parsed, its body as tokens, so that a half-typed one expands too.
 
-use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::parse::{Parse, ParseStream};
+use syn::spanned::Spanned;
 use syn::visit::Visit;
 use syn::{
     Attribute, GenericArgument, PathArguments, ReturnType, Signature, Token, Type, TypeParamBound,
@@ -156,8 +157,8 @@ fn only_argument<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
 pub(crate) struct Unfit<'a> {
     /// `impl Trait`: it has no name to be stored by.
     pub(crate) opaque: Option<&'a syn::TypeImplTrait>,
-    /// A reference to what the caller owns.
-    pub(crate) borrowed: Option<&'a syn::TypeReference>,
+    /// A reference to what the caller owns, or a lifetime that stands for one (`Cow<'_, str>`).
+    pub(crate) borrowed: Option<Span>,
 }
 
 impl<'a> Unfit<'a> {
@@ -179,9 +180,15 @@ impl<'a> Visit<'a> for Unfit<'a> {
             .as_ref()
             .is_none_or(|lifetime| lifetime.ident != "static")
         {
-            self.borrowed.get_or_insert(reference);
+            self.borrowed.get_or_insert(reference.span());
         }
         syn::visit::visit_type_reference(self, reference);
+    }
+
+    fn visit_lifetime(&mut self, lifetime: &'a syn::Lifetime) {
+        if lifetime.ident == "_" {
+            self.borrowed.get_or_insert(lifetime.span());
+        }
     }
 }
 

@@ -86,6 +86,7 @@ impl<'a> Model<'a> {
             );
         }
         let arguments = arguments(function);
+        check_conditions(function, errors);
         let receiver = sig.receiver();
         let place = if boxed {
             Place::BoxedTraitImpl
@@ -183,6 +184,25 @@ fn arguments(function: &Function) -> Vec<Argument<'_>> {
         .collect()
 }
 
+/// An argument that may not be there cannot be passed on.
+fn check_conditions(function: &Function, errors: &mut Errors) {
+    for input in &function.sig.inputs {
+        let attrs = match input {
+            FnArg::Typed(typed) => &typed.attrs,
+            FnArg::Receiver(receiver) => &receiver.attrs,
+        };
+        let condition = attrs
+            .iter()
+            .find(|attr| attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr"));
+        if let Some(condition) = condition {
+            errors.over(
+                condition,
+                "an argument of a cached function is there or not: write the function twice, each under its `#[cfg]`",
+            );
+        }
+    }
+}
+
 fn returned<'a>(function: &'a Function, errors: &mut Errors) -> Option<&'a Type> {
     let Some(returned) = function.returned() else {
         if function.sig.asyncness.is_some() {
@@ -200,7 +220,7 @@ fn returned<'a>(function: &'a Function, errors: &mut Errors) -> Option<&'a Type>
             "a value of type `impl Trait` cannot be stored: name its type, or box it",
         );
     } else if let Some(borrowed) = unfit.borrowed {
-        errors.over(
+        errors.at(
             borrowed,
             "a cached value outlives the call and cannot borrow: return an owned type, such as `String` or `Arc<str>`",
         );

@@ -25,9 +25,11 @@
 
 mod breaker;
 mod config;
+mod current;
 mod env;
 mod keys;
 mod link;
+mod pause;
 mod script;
 mod tier;
 

@@ -5,7 +5,6 @@
 //! not come. A connection never mends itself behind the link: what was agreed on it (a lease) must not outlive it
 //! unseen.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -17,13 +16,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::breaker::Breaker;
-
-/// Pauses between attempts: short first, since most outages are restarts; then long enough to cost nothing.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// A connection that lasted so long was a good one.
-const SERVED: Duration = Duration::from_secs(1);
+use crate::current::Current;
+use crate::pause::Pause;
 
 /// Oldest version that has what the scripts use.
 const OLDEST: u32 = 7;
@@ -38,20 +32,10 @@ pub(crate) struct Link {
 struct Shared {
     client: Client,
     connect_limit: Duration,
-    breaker: Breaker,
-    connected: RwLock<Option<Connected>>,
+    current: Current<MultiplexedConnection>,
     /// The clock of the server last seen; records are still judged by it when the connection is gone.
     clock: RwLock<Option<ServerClock>>,
     lost: Notify,
-    closed: AtomicBool,
-    generations: AtomicU64,
-}
-
-/// A connection, and its number.
-#[derive(Clone)]
-struct Connected {
-    connection: MultiplexedConnection,
-    generation: u64,
 }
 
 /// The server's milliseconds at a moment of ours.
@@ -59,14 +43,6 @@ struct Connected {
 struct ServerClock {
     millis: u64,
     at: Instant,
-}
-
-impl std::fmt::Debug for Connected {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connected")
-            .field("generation", &self.generation)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Owns the task; aborts it when dropped.
@@ -85,19 +61,16 @@ impl Link {
             shared: Arc::new(Shared {
                 client,
                 connect_limit,
-                breaker: Breaker::new(threshold),
-                connected: RwLock::new(None),
+                current: Current::new(threshold),
                 clock: RwLock::new(None),
                 lost: Notify::new(),
-                closed: AtomicBool::new(false),
-                generations: AtomicU64::new(0),
             }),
             supervisor: Mutex::new(None),
         }
     }
 
     pub(crate) fn breaker(&self) -> &Breaker {
-        &self.shared.breaker
+        &self.shared.current.breaker
     }
 
     /// Starts the supervisor and waits for its first attempt.
@@ -116,11 +89,8 @@ impl Link {
 
     pub(crate) fn shutdown(&self) {
         *self.lock_supervisor() = None;
-        let mut connected = self.shared.write_connected();
         // The supervisor may be between two awaits, where it is not aborted yet.
-        self.shared.closed.store(true, Ordering::SeqCst);
-        self.shared.breaker.open();
-        *connected = None;
+        self.shared.current.close();
     }
 
     fn lock_supervisor(&self) -> MutexGuard<'_, Option<Supervisor>> {
@@ -151,29 +121,29 @@ impl Link {
     where
         F: Future<Output = Result<T, RedisError>>,
     {
-        let Some(connected) = self.shared.read_connected() else {
+        let Some((connection, generation)) = self.shared.current.get() else {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 format!("{what}: Redis is not connected"),
             ));
         };
-        match timeout(within, operation(connected.connection)).await {
+        match timeout(within, operation(connection)).await {
             Ok(Ok(value)) => {
-                self.shared.answered(connected.generation);
+                self.shared.current.answered(generation);
                 Ok(value)
             }
             Ok(Err(error)) => {
                 if is_fatal(&error) {
-                    self.shared.lose(connected.generation);
+                    self.shared.lose(generation);
                 }
                 Err(Error::with_source(kind_of(&error), what, error))
             }
             Err(_) => {
-                if self.shared.timed_out(connected.generation) {
+                if self.shared.current.timed_out(generation) {
                     tracing::warn!(
                         "Redis does not answer in time; going on without it until it does"
                     );
-                    self.shared.lose(connected.generation);
+                    self.shared.lose(generation);
                 }
                 Err(Error::new(
                     ErrorKind::TimedOut,
@@ -188,57 +158,14 @@ impl Link {
 }
 
 impl Shared {
-    fn read_connected(&self) -> Option<Connected> {
-        self.connected
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn write_connected(&self) -> std::sync::RwLockWriteGuard<'_, Option<Connected>> {
-        self.connected
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What an older connection says, or does not, is nothing about the one that is there.
-    fn if_current(&self, generation: u64, then: impl FnOnce(&Breaker) -> bool) -> bool {
-        let connected = self
-            .connected
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        connected
-            .as_ref()
-            .is_some_and(|connected| connected.generation == generation)
-            && then(&self.breaker)
-    }
-
-    fn answered(&self, generation: u64) {
-        self.if_current(generation, |breaker| {
-            breaker.succeeded();
-            true
-        });
-    }
-
-    /// `true` when that opens the breaker.
-    fn timed_out(&self, generation: u64) -> bool {
-        self.if_current(generation, Breaker::failed)
-    }
-
     /// Gives up the connection of `generation`; a later one is none of the caller's business.
     fn lose(&self, generation: u64) {
-        let mut connected = self.write_connected();
-        if connected
-            .as_ref()
-            .is_some_and(|connected| connected.generation == generation)
-        {
-            *connected = None;
-            self.breaker.open();
+        if self.current.lose(generation) {
             self.lost.notify_one();
         }
     }
 
-    async fn connect(&self) -> Result<Connected, Error> {
+    async fn connect(&self) -> Result<MultiplexedConnection, Error> {
         // The limit is ours: operations have their own.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_limit))
@@ -263,19 +190,16 @@ impl Shared {
             at: Instant::now(),
         };
         *self.clock.write().unwrap_or_else(PoisonError::into_inner) = Some(clock);
-        Ok(Connected {
-            connection,
-            generation: self.generations.fetch_add(1, Ordering::Relaxed),
-        })
+        Ok(connection)
     }
 }
 
 /// Connects, waits until the link is lost, connects again. Ends when it is aborted.
 async fn supervise(shared: Arc<Shared>, first: watch::Sender<Option<Result<(), Error>>>) {
-    let mut pause = FIRST_PAUSE;
+    let mut pause = Pause::new();
     let mut outage = false;
     loop {
-        shared.breaker.half_open();
+        shared.current.breaker.half_open();
         let attempt = timeout(shared.connect_limit, shared.connect())
             .await
             .unwrap_or_else(|_| {
@@ -288,14 +212,9 @@ async fn supervise(shared: Arc<Shared>, first: watch::Sender<Option<Result<(), E
                 ))
             });
         match attempt {
-            Ok(connected) => {
-                {
-                    let mut current = shared.write_connected();
-                    if shared.closed.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    *current = Some(connected);
-                    shared.breaker.close();
+            Ok(connection) => {
+                if !shared.current.put(connection) {
+                    return;
                 }
                 if outage {
                     tracing::info!(address = %shared.client.get_connection_info().addr(), "Redis is back");
@@ -304,16 +223,10 @@ async fn supervise(shared: Arc<Shared>, first: watch::Sender<Option<Result<(), E
                 first.send_replace(Some(Ok(())));
                 let since = Instant::now();
                 shared.lost.notified().await;
-                // One that was lost at once would be again.
-                if since.elapsed() >= SERVED {
-                    pause = FIRST_PAUSE;
-                } else {
-                    sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
+                sleep(pause.after_loss(since.elapsed())).await;
             }
             Err(error) => {
-                shared.breaker.open();
+                shared.current.breaker.open();
                 if outage {
                     tracing::debug!(error = ?error, "Redis is still away");
                 } else {
@@ -329,9 +242,7 @@ async fn supervise(shared: Arc<Shared>, first: watch::Sender<Option<Result<(), E
                     first.get_or_insert(Err(error));
                     is_first
                 });
-                // Half to one and a half, so that instances do not come back all at once.
-                sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                sleep(pause.after_failure()).await;
             }
         }
     }

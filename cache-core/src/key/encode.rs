@@ -59,7 +59,7 @@ impl<'a> Encoder<'a> {
 
 /// A `Serialize` implementation refused its value.
 #[derive(Debug)]
-pub(super) struct Refused(String);
+pub struct Refused(String);
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
