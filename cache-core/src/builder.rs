@@ -28,6 +28,8 @@ pub struct RuntimeBuilder {
     lower: Vec<(Level, Box<dyn TierBuilder>)>,
     codecs: Vec<Arc<dyn Codec>>,
     default_codec: String,
+    /// The variable that named it, if one did.
+    codec_variable: Option<String>,
     clock: Clock,
     problems: Vec<Error>,
 }
@@ -40,6 +42,7 @@ impl RuntimeBuilder {
             lower: Vec::new(),
             codecs: Vec::new(),
             default_codec: "postcard".into(),
+            codec_variable: None,
             clock: Clock::System,
             problems: Vec::new(),
         }
@@ -79,6 +82,7 @@ impl RuntimeBuilder {
     /// specified and stable.
     pub fn default_codec(mut self, name: impl Into<String>) -> Self {
         self.default_codec = name.into();
+        self.codec_variable = None;
         self
     }
 
@@ -145,7 +149,13 @@ impl RuntimeBuilder {
                 note(error);
             }
         }
-        let default = encodings.find(&self.default_codec).map_err(&mut note);
+        let default = encodings
+            .find(&self.default_codec)
+            .map_err(|error| match &self.codec_variable {
+                None => error,
+                Some(variable) => Error::configuration(format!("{error}, as {variable} says")),
+            })
+            .map_err(&mut note);
         match default {
             Ok(default) if problems.is_empty() => {
                 Ok(Stack::new(memory, lower, self.clock, encodings, default))

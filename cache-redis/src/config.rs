@@ -118,7 +118,8 @@ impl Redis {
         self
     }
 
-    fn check(&self) -> Result<(), Error> {
+    /// Whether a tier could be built.
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let Settings {
             namespace,
             time_limit,
@@ -148,7 +149,7 @@ impl Redis {
                 "a record limit for Redis that is not between 1 byte and 512 MiB, which is the server's own",
             );
         }
-        Ok(())
+        self.client().map(drop)
     }
 
     fn client(&self) -> Result<Client, Error> {

@@ -18,12 +18,17 @@ fn build(env: &Environment) -> Result<Option<Box<dyn TierBuilder>>, Error> {
             )),
         };
     };
-    let mut redis = Redis::new(url);
+    // Checked after each, so that the error names the variable it is of.
+    let checked = |redis: Redis, name: &str| match redis.check() {
+        Ok(()) => Ok(redis),
+        Err(error) => Err(Environment::blame(name, &error)),
+    };
+    let mut redis = checked(Redis::new(url), "REDIS_URL")?;
     if let Some(namespace) = env.text("REDIS_NAMESPACE") {
-        redis = redis.namespace(namespace);
+        redis = checked(redis.namespace(namespace), "REDIS_NAMESPACE")?;
     }
     if let Some(time_limit) = time_limit {
-        redis = redis.time_limit(time_limit);
+        redis = checked(redis.time_limit(time_limit), "REDIS_TIME_LIMIT")?;
     }
     if required == Some(true) {
         redis = redis.required();
@@ -36,5 +41,46 @@ inventory::submit! {
         names: &["REDIS_URL", "REDIS_NAMESPACE", "REDIS_TIME_LIMIT", "REDIS_REQUIRED"],
         level: Level::L2,
         build,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_variable() {
+        #[track_caller]
+        fn wrong(pairs: &[(&str, &str)], variable: &str) {
+            let error = build(&Environment::of(pairs)).unwrap_err().to_string();
+            assert!(error.contains(variable), "{variable} is not in {error:?}");
+        }
+        let url = ("REDIS_URL", "redis://127.0.0.1:1");
+        assert!(build(&Environment::of(&[url])).unwrap().is_some());
+        assert!(build(&Environment::of(&[])).unwrap().is_none());
+        wrong(
+            &[("REDIS_URL", "http://127.0.0.1")],
+            "MULTI_TIER_CACHED_REDIS_URL",
+        );
+        wrong(
+            &[url, ("REDIS_NAMESPACE", "a{b}")],
+            "MULTI_TIER_CACHED_REDIS_NAMESPACE",
+        );
+        wrong(
+            &[url, ("REDIS_TIME_LIMIT", "0s")],
+            "MULTI_TIER_CACHED_REDIS_TIME_LIMIT",
+        );
+        wrong(
+            &[url, ("REDIS_TIME_LIMIT", "soon")],
+            "MULTI_TIER_CACHED_REDIS_TIME_LIMIT",
+        );
+        wrong(
+            &[url, ("REDIS_REQUIRED", "yes")],
+            "MULTI_TIER_CACHED_REDIS_REQUIRED",
+        );
+        wrong(
+            &[("REDIS_REQUIRED", "true")],
+            "MULTI_TIER_CACHED_REDIS_REQUIRED",
+        );
     }
 }

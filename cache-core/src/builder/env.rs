@@ -55,6 +55,16 @@ impl Environment {
         }
     }
 
+    /// These names, without the prefix, and values: for tests of what reads them.
+    #[must_use]
+    pub fn of(pairs: &[(&str, &str)]) -> Self {
+        let values = pairs
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()))
+            .collect();
+        Self { values }
+    }
+
     /// The value of a name, given without the prefix. An empty one counts as not set.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
@@ -92,6 +102,16 @@ impl Environment {
         let parsed: Option<humantime::Duration> =
             self.parsed(name, "a duration such as `250ms`")?;
         Ok(parsed.map(Into::into))
+    }
+
+    /// An error of what a variable's value came to, naming the variable.
+    #[must_use]
+    pub fn blame(name: &str, error: &Error) -> Error {
+        Error::with_source(
+            error.kind(),
+            format!("use {PREFIX}{name}: {error}"),
+            error.clone(),
+        )
     }
 
     /// A misspelt name would be a setting that is silently ignored.
@@ -171,6 +191,7 @@ impl RuntimeBuilder {
         }
         if let Some(codec) = env.text("CODEC") {
             codec.clone_into(&mut self.default_codec);
+            self.codec_variable = Some(format!("{PREFIX}CODEC"));
         }
         for tier in tiers {
             if let Some(built) = (tier.build)(env)? {
@@ -183,10 +204,6 @@ impl RuntimeBuilder {
 
     #[cfg(test)]
     pub(super) fn from_pairs(pairs: &[(&str, &str)]) -> Result<Self, Error> {
-        let values = pairs
-            .iter()
-            .map(|(name, value)| ((*name).into(), (*value).into()))
-            .collect();
-        Self::new().with_environment(&Environment { values })
+        Self::new().with_environment(&Environment::of(pairs))
     }
 }

@@ -124,6 +124,16 @@ fn settings_come_from_the_environment_and_wrong_ones_are_named() {
         &[("L1_MAX_ENTRIES", "5"), ("L1_MAX_BYTES", "5")],
         "set one of them",
     );
+    // Whether a codec is known shows when all are registered.
+    let unknown = RuntimeBuilder::from_pairs(&[("CODEC", "yaml")])
+        .unwrap()
+        .into_stack()
+        .unwrap_err()
+        .to_string();
+    assert!(
+        unknown.contains("`yaml`") && unknown.contains("MULTI_TIER_CACHED_CODEC"),
+        "{unknown}"
+    );
 }
 
 #[test]
