@@ -180,14 +180,14 @@ impl<'a> Visit<'a> for Unfit<'a> {
             .as_ref()
             .is_none_or(|lifetime| lifetime.ident != "static")
         {
-            self.borrowed.get_or_insert(reference.span());
+            self.borrowed.get_or_insert_with(|| reference.span());
         }
         syn::visit::visit_type_reference(self, reference);
     }
 
     fn visit_lifetime(&mut self, lifetime: &'a syn::Lifetime) {
         if lifetime.ident == "_" {
-            self.borrowed.get_or_insert(lifetime.span());
+            self.borrowed.get_or_insert_with(|| lifetime.span());
         }
     }
 }

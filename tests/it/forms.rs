@@ -104,6 +104,49 @@ async fn free_functions() {
     );
 }
 
+#[multi_tier_cached(ttl = "1h")]
+async fn search(text: impl AsRef<str> + Serialize) -> String {
+    count();
+    text.as_ref().to_owned()
+}
+
+/// Written as the bare text, and yet not the same thing.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Reversed(&'static str);
+
+impl AsRef<str> for Reversed {
+    fn as_ref(&self) -> &str {
+        self.0.split_at(1).1
+    }
+}
+
+/// An invalidation with a `&str` finds what a call with a `String` has kept; another type that serializes alike does not.
+#[tokio::test]
+async fn an_opaque_argument_is_one_key_whatever_points_at_it() {
+    CacheRuntime::scope(memory_alone().await, async {
+        assert_eq!(search("ab").await, "ab");
+        let loads = LOADS.get();
+        assert_eq!(search(String::from("ab")).await, "ab");
+        assert_eq!(search(&&String::from("ab")).await, "ab");
+        assert_eq!(LOADS.get(), loads);
+        assert_eq!(search(Reversed("ab")).await, "b");
+        assert_eq!(LOADS.get(), loads + 1);
+
+        invalidate!(search, Box::<str>::from("ab")).await.unwrap();
+        search(Reversed("ab")).await;
+        assert_eq!(LOADS.get(), loads + 1);
+        search("ab").await;
+        assert_eq!(LOADS.get(), loads + 2);
+
+        invalidate!(search).await.unwrap();
+        search(Reversed("ab")).await;
+        search("ab").await;
+        assert_eq!(LOADS.get(), loads + 4);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn every_instance_of_a_generic_function_has_keys_of_its_own() {
     CacheRuntime::scope(memory_alone().await, async {

@@ -45,9 +45,31 @@ async fn nested(id: u64) -> Maybe {
     if id == 0 { Ok(None) } else { Ok(Some(next())) }
 }
 
+#[multi_tier_cached(ttl = "1h")]
+async fn named(_name: &str) -> u64 {
+    next()
+}
+
 #[multi_tier_cached(ttl = "1h", tiers = "l1")]
 async fn shared(_id: u64) -> Arc<u64> {
     Arc::new(next())
+}
+
+/// In here a `T` is one value, whatever it is for the caller.
+#[multi_tier_cached(ttl = "1h")]
+async fn generic<T>(_id: u64) -> T
+where
+    T: From<u64> + Clone + Send + Sync + serde::Serialize + serde::de::DeserializeOwned + 'static,
+{
+    T::from(next())
+}
+
+#[multi_tier_cached(ttl = "1h")]
+async fn generic_fallible<T>(_id: u64) -> Answer<T>
+where
+    T: From<u64> + Clone + Send + Sync + serde::Serialize + serde::de::DeserializeOwned + 'static,
+{
+    Ok(T::from(next()))
 }
 
 /// The same for every kind of result, through aliases too.
@@ -82,6 +104,59 @@ async fn a_handle_works_for_every_kind_of_result() {
     let server = Server::start();
     CacheRuntime::scope(memory_alone().await, check_all()).await;
     CacheRuntime::scope(two_tiers(&server.url()).await, check_all()).await;
+}
+
+/// What the function keeps as one `T` the handle shows as the `Option` it is.
+#[tokio::test]
+async fn a_handle_sees_into_what_a_generic_function_keeps_whole() {
+    let server = Server::start();
+    for runtime in [memory_alone().await, two_tiers(&server.url()).await] {
+        CacheRuntime::scope(runtime, async {
+            let entry = || generic::entry::<Option<u64>>(1);
+            assert_eq!(entry().peek().await, None);
+            let loaded: Option<u64> = generic(1).await;
+            assert_eq!(entry().peek().await, loaded);
+            entry().put(7).await.unwrap();
+            assert_eq!(generic::<Option<u64>>(1).await, Some(7));
+            let refreshed = entry().refresh().await;
+            assert_ne!(refreshed, Some(7));
+            assert_eq!(generic::<Option<u64>>(1).await, refreshed);
+
+            let entry = || generic_fallible::entry::<Option<u64>>(1);
+            let loaded: Maybe = generic_fallible(1).await;
+            assert_eq!(entry().peek().await, loaded.unwrap());
+            entry().put(8).await.unwrap();
+            assert_eq!(generic_fallible::<Option<u64>>(1).await, Ok(Some(8)));
+            let refreshed = entry().refresh().await;
+            assert_ne!(refreshed, Ok(Some(8)));
+            assert_eq!(generic_fallible::<Option<u64>>(1).await, refreshed);
+        })
+        .await;
+    }
+}
+
+/// A `Result` that is kept whole can only be dropped; no method pretends more.
+#[tokio::test]
+async fn a_handle_of_a_result_that_is_kept_whole_drops_it() {
+    #[multi_tier_cached(ttl = "1h", tiers = "l1", skip(make))]
+    async fn whole<T: Clone + Send + Sync + 'static>(make: fn(u64) -> T) -> T {
+        make(next())
+    }
+    CacheRuntime::scope(memory_alone().await, async {
+        let call = || whole::<Answer<u64>>(Ok);
+        let entry = || whole::entry::<Answer<u64>>(Ok);
+        let first = call().await;
+        assert_eq!(call().await, first);
+        assert_eq!(entry().peek().await, None);
+        let error = entry().put(7).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert_eq!(call().await, first);
+        let refreshed = entry().refresh().await;
+        assert_ne!(refreshed, first);
+        assert_ne!(call().await, first, "the old one is gone");
+        entry().invalidate().await.unwrap();
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -144,6 +219,14 @@ async fn an_invalidation_is_a_future_of_its_own() {
         assert_ne!(first, second);
         tokio::spawn(invalidate!(plain)).await.unwrap().unwrap();
         assert_ne!(second, plain(60).await);
+        // It holds nothing of what it was given.
+        let invalidation = {
+            let name = String::from("here");
+            named(&name).await;
+            invalidate!(named, &name)
+        };
+        tokio::spawn(invalidation).await.unwrap().unwrap();
+        assert_eq!(named::entry("here").peek().await, None);
     })
     .await;
 }

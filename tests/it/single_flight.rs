@@ -8,6 +8,7 @@ use multi_tier_cached::{CacheRuntime, SharedError, multi_tier_cached};
 use tokio::sync::Semaphore;
 
 use crate::support::server::Server;
+use crate::support::shelf::Shelf;
 use crate::support::{memory_alone, poll_until, two_tiers, until};
 
 /// What a body does is up to its test, by key.
@@ -329,4 +330,32 @@ async fn loads_that_wait_for_each_other_do_not_deadlock() {
         .await
         .expect("no deadlock");
     assert_eq!((left, right), (2, 2));
+}
+
+/// Without memory it is the lower tier that answers who comes next: nobody is answered before it can.
+#[tokio::test]
+async fn a_function_without_memory_fills_before_it_answers() {
+    static LOADS: AtomicU64 = AtomicU64::new(0);
+    #[multi_tier_cached(ttl = "1h", tiers = "l2")]
+    async fn below(id: u64) -> u64 {
+        LOADS.fetch_add(1, Ordering::SeqCst);
+        id
+    }
+    let shelf = Shelf::that_holds_fills();
+    let runtime = CacheRuntime::builder()
+        .l2(shelf.clone())
+        .build()
+        .await
+        .unwrap();
+    CacheRuntime::scope(runtime, async {
+        let (mut leader, mut waiter) = (Box::pin(below(1)), Box::pin(below(1)));
+        assert!(poll_until(&mut leader, 1).await.is_pending());
+        assert_eq!(LOADS.load(Ordering::SeqCst), 1);
+        assert!(poll_until(&mut waiter, 1).await.is_pending());
+        shelf.let_a_fill_through();
+        assert_eq!((leader.await, waiter.await), (1, 1));
+        assert_eq!(below(1).await, 1);
+        assert_eq!(LOADS.load(Ordering::SeqCst), 1);
+    })
+    .await;
 }

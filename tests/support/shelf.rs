@@ -22,6 +22,8 @@ struct Contents {
     epoch: AtomicU64,
     /// One permit for each invalidation.
     gate: Semaphore,
+    /// One permit for each fill.
+    fills: Semaphore,
 }
 
 impl Shelf {
@@ -30,7 +32,20 @@ impl Shelf {
             records: Mutex::default(),
             epoch: AtomicU64::new(1),
             gate: Semaphore::new(0),
+            fills: Semaphore::new(1 << 20),
         }))
+    }
+
+    /// One that lets no fill through before it is told to.
+    pub(crate) fn that_holds_fills() -> Self {
+        let this = Self::new();
+        this.0.fills.forget_permits(1 << 20);
+        this
+    }
+
+    /// Lets one fill through.
+    pub(crate) fn let_a_fill_through(&self) {
+        self.0.fills.add_permits(1);
     }
 
     /// Lets one invalidation through.
@@ -98,6 +113,7 @@ impl Tier for Contents {
         _: Duration,
     ) -> TierFuture<'a, Fill> {
         Box::pin(async {
+            self.fills.acquire().await.expect("an open gate").forget();
             self.records().insert(key.arguments.clone(), record);
             Ok(Fill::Stored)
         })

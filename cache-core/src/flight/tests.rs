@@ -166,3 +166,98 @@ fn a_waiter_registers_its_newest_waker() {
         (0, 1)
     );
 }
+
+/// Rings the next one's bell even when it breaks.
+struct BrokenBell;
+
+impl Wake for BrokenBell {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker that panics");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_keeps_nobody_from_being_woken() {
+    let table = Table::new();
+    let leader = table.lead();
+    let mut waiters: Vec<_> = (0..3).map(|_| table.wait()).collect();
+    let bell = Arc::new(Bell::default());
+    let broken = Waker::from(Arc::new(BrokenBell));
+    assert!(
+        Pin::new(&mut waiters[0])
+            .poll(&mut Context::from_waker(&broken))
+            .is_pending()
+    );
+    for waiter in &mut waiters[1..] {
+        assert!(poll(waiter, &bell).is_pending());
+    }
+    let landing = std::panic::AssertUnwindSafe(|| leader.land(Arc::new(7u32)));
+    assert!(std::panic::catch_unwind(landing).is_err());
+    assert_eq!(bell.0.load(Ordering::SeqCst), 2);
+    for waiter in &mut waiters {
+        assert_eq!(landed(poll(waiter, &bell)), 7);
+    }
+    assert_eq!(table.flights.len(), 0);
+}
+
+/// The last to hold a task, which is itself a waiter of the same flight.
+struct Task(#[expect(dead_code, reason = "held to be dropped")] Mutex<Option<Waiter>>);
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// Runs `test` on a thread of its own: what this guards against is a lock that is taken twice, and hangs.
+fn must_end(test: impl FnOnce() + Send + 'static) {
+    let (ended, end) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        test();
+        let _ = ended.send(());
+    });
+    end.recv_timeout(std::time::Duration::from_secs(10))
+        .expect("it ends, and not in a panic");
+    thread.join().expect("it has ended");
+}
+
+#[test]
+fn a_waker_that_drops_a_waiter_is_dropped_outside_the_lock() {
+    must_end(|| {
+        let bell = Arc::new(Bell::default());
+        let task = |table: &Table| Waker::from(Arc::new(Task(Mutex::new(Some(table.wait())))));
+        // Replaced by a newer one.
+        let table = Table::new();
+        let leader = table.lead();
+        let mut waiter = table.wait();
+        let waker = task(&table);
+        assert!(
+            Pin::new(&mut waiter)
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        drop(waker);
+        assert!(poll(&mut waiter, &bell).is_pending());
+        // With the waiter that leaves.
+        let waker = task(&table);
+        assert!(
+            Pin::new(&mut waiter)
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        drop(waker);
+        drop(waiter);
+        // With the waiter that takes the lead.
+        let mut waiter = table.wait();
+        let waker = task(&table);
+        assert!(
+            Pin::new(&mut waiter)
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        drop(waker);
+        drop(leader);
+        assert!(matches!(
+            poll(&mut waiter, &bell),
+            Poll::Ready(Arrival::Lead(_))
+        ));
+    });
+}
