@@ -352,6 +352,7 @@ async fn a_function_without_memory_fills_before_it_answers() {
         assert!(poll_until(&mut leader, 1).await.is_pending());
         assert_eq!(LOADS.load(Ordering::SeqCst), 1);
         assert!(poll_until(&mut waiter, 1).await.is_pending());
+        assert_eq!(LOADS.load(Ordering::SeqCst), 1, "it waits for the first");
         shelf.let_a_fill_through();
         assert_eq!((leader.await, waiter.await), (1, 1));
         assert_eq!(below(1).await, 1);
