@@ -50,8 +50,8 @@ pub use cache_core::private as __private;
 /// `DeserializeOwned`. An `Arc<T>` is held in memory as it is.
 ///
 /// Arguments are `Serialize`. Each instance of a generic function, and each type that a method belongs to, has keys of its
-/// own; so has each type that an `impl Trait` argument is given. `invalidate!` drops the keys of the types it is called
-/// with: for `impl AsRef<str>` a `&str` drops nothing of what was called with a `String`.
+/// own: `invalidate!(find::<User>, 1)` says which. The type of an `impl Trait` argument is part of the key, without
+/// references and smart pointers: what was called with a `String` is dropped with a `&str`. `0.0` and `-0.0` are two keys.
 ///
 /// # What stands beside it
 ///
@@ -59,7 +59,8 @@ pub use cache_core::private as __private;
 /// and `put`, and `get_user::invalidate_all()`. For a method `Repo::get_user` the functions `Repo::get_user_entry(..)` and
 /// `Repo::get_user_invalidate_all()`.
 ///
-/// The struct takes the function's name among types and modules, where nothing else may have it.
+/// The struct takes the function's name among types and modules, where nothing else may have it; beside a method `get_user`
+/// the names `get_user_entry`, `get_user_invalidate_all` and those that begin with `__get_user_` are taken.
 ///
 /// # Errors
 ///
