@@ -183,7 +183,9 @@ async fn main() {
         }
     };
     let call = |id: u64| async move { assert_eq!(read(id).await.id, id) };
-    let drop_it = |id: u64| async move { invalidate!(read, id).await.expect("an invalidation") };
+    let drop_it = |id: u64| async move {
+        invalidate!(read, id).await.expect("an invalidation");
+    };
 
     let (mut hit, mut miss, mut gone) = (Vec::new(), Vec::new(), Vec::new());
     let (mut get, mut set, mut del) = (Vec::new(), Vec::new(), Vec::new());

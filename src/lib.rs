@@ -11,11 +11,11 @@
 extern crate self as multi_tier_cached;
 
 pub use cache_core::{
-    BuildFromEnv, CacheRuntime, CacheValue, Call, Cloned, Described, Engine, EnvTier, Environment,
-    Error, ErrorKind, Function, FunctionBuilder, FunctionStats, Handle, Invalidation, KeyArgument,
-    Level, ManualClock, Memory, OptionalCall, Outcome, PlainCall, RuntimeBuilder, ShareError,
-    SharedError, Stats, TierStats, Ttl, Unshared, View, Weigh, codec, registered_functions, tier,
-    unix_millis,
+    Barrier, BuildFromEnv, CacheRuntime, CacheValue, Call, Cloned, Coherence, Consistency,
+    Described, Engine, EnvTier, Environment, Error, ErrorKind, Function, FunctionBuilder,
+    FunctionStats, Handle, Invalidation, KeyArgument, Level, ManualClock, Memory, OptionalCall,
+    Outcome, PlainCall, RuntimeBuilder, ShareError, SharedError, Stats, TierStats, Ttl, Unshared,
+    View, Weigh, WhenIsolated, codec, registered_functions, tier, unix_millis,
 };
 #[cfg(feature = "redis")]
 pub use cache_redis::Redis;
@@ -40,6 +40,9 @@ pub use cache_core::private as __private;
 /// | `scope = self.tenant_id` | what of `self` is in the key; a method must say it, or `skip(self)`; an associated function says `scope = Self` | an error |
 /// | `cache_if = \|v: &User\| v.active` | keep this value? | every one |
 /// | `codec = "json"` | how records are encoded | the runtime's |
+/// | `when_isolated = "load"` | what to do while this instance cannot know what others have invalidated: `"serve"` from memory where the shared tier cannot be asked, or `"load"` | `"serve"` |
+/// | `single_flight = "process"` | who waits for a load: callers in the whole `"cluster"`, or in one `"process"` | `"cluster"` |
+/// | `consistency = "strong"` | how old an answer may be: `"bounded"`, or `"strong"`: each call asks the shared tier | `"bounded"` |
 /// | `crate = "path"` | where the facade is | found by itself, renames included |
 /// | `trait_impl` | the method stands in the `impl` of a trait: no handle beside it (`#[async_trait]` is seen by itself) | |
 ///

@@ -10,8 +10,16 @@ fn root() -> PathBuf {
 /// The floor of each module of `cache-core`: a module imports from its own floor or a lower one.
 const FLOORS: &[&[&str]] = &[
     &["error", "clock", "level", "sync", "key"],
-    &["codec", "policy", "definition", "entry", "record", "stats"],
-    &["tier", "fence", "flight", "outcome"],
+    &[
+        "codec",
+        "policy",
+        "definition",
+        "entry",
+        "record",
+        "stats",
+        "fence",
+    ],
+    &["tier", "coherence", "flight", "outcome"],
     &["bound"],
     &["call"],
     &["handle", "site", "function", "runtime", "builder"],

@@ -10,19 +10,22 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-pub(crate) use self::lower::LowerTiers;
 use self::lower::{Lower, RecordsWork};
+pub(crate) use self::lower::{LowerTiers, Search, Turn};
 pub(crate) use self::resolve::Resolved;
+use crate::clock::Moment;
 use crate::codec::{Encoding, Shape, ValueType};
+use crate::coherence::Coherence;
 use crate::definition::Definition;
 use crate::entry::{Entry, Held};
 use crate::error::Error;
-use crate::fence::FunctionFence;
+use crate::fence::{FunctionFence, Stripe};
 use crate::key::{FunctionId, Key, KeyRef, Piece, function_seed, name_hash};
 use crate::level::Level;
+use crate::policy::{Coherent, Consistency, SingleFlight, WhenIsolated};
 use crate::stats::{FunctionCounters, FunctionStats, TierCounters};
 use crate::tier::stack::Stack;
-use crate::tier::{FunctionKey, Target};
+use crate::tier::{Claim, FunctionKey, Receipt, Target};
 
 /// A function in one runtime.
 #[derive(Debug)]
@@ -32,7 +35,7 @@ pub(crate) struct Bound {
     pub(crate) seed: u64,
     pub(crate) stack: Arc<Stack>,
     pub(crate) counters: FunctionCounters,
-    pub(crate) fence: FunctionFence,
+    pub(crate) fence: Arc<FunctionFence>,
     name: String,
     /// Of a function that was made at run time and may go away.
     life: Option<Weak<()>>,
@@ -43,6 +46,9 @@ pub(crate) struct Bound {
     /// How long values live in memory; `None` where the function does not use it.
     memory: Option<(Duration, TierCounters)>,
     lower: Vec<Lower>,
+    /// What is known of invalidations by other instances; `None` where there are none.
+    coherence: Option<Arc<Coherence>>,
+    policy: Coherent,
     encoding: Encoding,
     shape: OnceLock<Shape>,
     records: RecordsWork,
@@ -59,12 +65,20 @@ impl Bound {
         resolved: Resolved,
     ) -> Self {
         let id = FunctionId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        let fence = Arc::new(FunctionFence::new());
+        let function = Arc::new(FunctionKey::new(&name, definition.policy.version));
+        let coherence = resolved.lower.iter().find_map(Lower::coherence);
+        if coherence.is_some() {
+            stack.fences.share(function.digest, &fence);
+        }
         Self {
             id,
             seed: function_seed(stack.seed, id),
             counters: FunctionCounters::default(),
-            fence: FunctionFence::new(),
-            function: Arc::new(FunctionKey::new(&name, definition.policy.version)),
+            fence,
+            function,
+            coherence,
+            policy: definition.policy.coherence,
             template: definition.policy.template,
             memory: resolved.memory.map(|ttl| (ttl, TierCounters::default())),
             lower: resolved.lower,
@@ -88,11 +102,15 @@ impl Bound {
         &self.name
     }
 
-    /// The value in memory, if it counts: its time is not over, its fence not raised.
+    /// The value in memory, if it counts: its time is not over, its fence not raised, and this instance knows what others
+    /// have invalidated.
     #[inline]
     pub(crate) fn hit<V>(&self, key: &KeyRef<'_>, value_type: &ValueType<V>) -> Option<V> {
         let (_, counters) = self.memory.as_ref()?;
-        let value = self.live(key).and_then(value_type.give);
+        let value = self
+            .live(key)
+            .filter(|_| self.is_coherent())
+            .and_then(value_type.give);
         match value {
             Some(_) => counters.hits.add_one(),
             None => counters.misses.add_one(),
@@ -102,13 +120,73 @@ impl Bound {
 
     /// What memory has of a key that still counts. The same for every type, and compiled once.
     fn live(&self, key: &KeyRef<'_>) -> Option<Held> {
-        self.judge(key, self.stack.memory.as_ref()?.get(key)?)
+        self.judge(self.stack.memory.as_ref()?.get(key)?)
     }
 
     /// The same for a second look: no hit, no use.
     pub(crate) fn peek(&self, key: &KeyRef<'_>) -> Option<Held> {
+        self.peek_isolated(key).filter(|_| self.is_coherent())
+    }
+
+    /// The same of an instance that is cut off from the others.
+    fn peek_isolated(&self, key: &KeyRef<'_>) -> Option<Held> {
         self.memory.as_ref()?;
-        self.judge(key, self.stack.memory.as_ref()?.peek(key)?)
+        self.judge(self.stack.memory.as_ref()?.peek(key)?)
+    }
+
+    /// What memory may answer where the lower tiers could not be asked.
+    pub(crate) fn serve_isolated(&self, key: &KeyRef<'_>) -> Option<Held> {
+        let (_, counters) = self.memory.as_ref()?;
+        let held = match self.policy.when_isolated {
+            WhenIsolated::Serve => self.peek_isolated(key)?,
+            WhenIsolated::Load => return None,
+        };
+        counters.isolated_hits.add_one();
+        Some(held)
+    }
+
+    /// Whether this instance knows of every invalidation by others that is older than the bound.
+    #[inline]
+    fn is_coherent(&self) -> bool {
+        self.coherence
+            .as_ref()
+            .is_none_or(|coherence| coherence.holds())
+    }
+
+    /// Whether a call may take what the load with this number brings, which began then.
+    ///
+    /// Who is cut off has no fence raised by others: then it is the load's age that tells.
+    pub(crate) fn counts(&self, key: &Key, start: u64, began: Moment) -> bool {
+        let fences = &self.stack.fences;
+        fences.admits(start, self.stripe(key), &self.fence)
+            && match &self.coherence {
+                Some(coherence) if self.policy.when_isolated == WhenIsolated::Load => {
+                    coherence.holds() || self.stack.clock.now().since(began) < coherence.bound()
+                }
+                _ => true,
+            }
+    }
+
+    /// Whether each call asks the lower tiers, whatever is known here.
+    pub(crate) fn is_strong(&self) -> bool {
+        self.policy.consistency == Consistency::Strong && !self.lower.is_empty()
+    }
+
+    /// What a miss claims in the lower tiers.
+    pub(crate) fn claim(&self) -> Claim {
+        match self.policy.single_flight {
+            SingleFlight::Cluster => Claim::Only,
+            SingleFlight::Process => Claim::Share,
+        }
+    }
+
+    /// The same in every process, and different for different keys, as far as 64 bits go.
+    fn digest(&self, key: &Key) -> u64 {
+        key.digest(self.name_hash) as u64
+    }
+
+    fn stripe(&self, key: &Key) -> Stripe {
+        Stripe::of(self.digest(key))
     }
 
     /// Whether memory answers those who come after a load.
@@ -117,8 +195,11 @@ impl Bound {
     }
 
     #[inline]
-    fn judge(&self, key: &KeyRef<'_>, entry: Entry) -> Option<Held> {
-        let counts = self.stack.fences.admits(entry.start, key.hash, &self.fence)
+    fn judge(&self, entry: Entry) -> Option<Held> {
+        let counts = self
+            .stack
+            .fences
+            .admits(entry.start, entry.stripe, &self.fence)
             && entry.dies > self.stack.clock.now();
         counts.then_some(entry.value)
     }
@@ -139,11 +220,8 @@ impl Bound {
         let (Some((ttl, _)), Some(memory)) = (&self.memory, &self.stack.memory) else {
             return held;
         };
-        if !self
-            .stack
-            .fences
-            .admits(start, key.as_ref().hash, &self.fence)
-        {
+        let stripe = self.stripe(key);
+        if !self.stack.fences.admits(start, stripe, &self.fence) {
             return held;
         }
         let life = longest.map_or(*ttl, |longest| longest.min(*ttl));
@@ -155,7 +233,7 @@ impl Bound {
         let dies = self.stack.clock.now().after(life);
         memory.insert(
             key.clone(),
-            Entry::new(Arc::clone(&held), start, dies, weight),
+            Entry::new(Arc::clone(&held), start, stripe, dies, weight),
         );
         held
     }
@@ -164,17 +242,18 @@ impl Bound {
     ///
     /// The fence is raised before, so that loads under way are not kept, and after, so that what was read from a lower
     /// tier in between is not either.
-    pub(crate) async fn invalidate(&self, key: &Key) -> Result<(), Error> {
+    pub(crate) async fn invalidate(&self, key: &Key) -> Result<Receipt, Error> {
         self.counters.invalidations.add_one();
+        let stripe = self.stripe(key);
         let fence_off = || {
-            self.stack.fences.raise(key.as_ref().hash);
+            self.stack.fences.raise(stripe);
             if let Some(memory) = &self.stack.memory {
                 memory.remove(&key.as_ref());
             }
         };
         fence_off();
         if self.lower.is_empty() {
-            return Ok(());
+            return Ok(Receipt::Acked);
         }
         let record_key = self.record_key(key);
         let result = self.invalidate_lower(Target::Key(&record_key)).await;
@@ -183,7 +262,7 @@ impl Bound {
     }
 
     /// Drops every key of the function everywhere, at a cost that does not depend on how many there are.
-    pub(crate) async fn invalidate_all(&self) -> Result<(), Error> {
+    pub(crate) async fn invalidate_all(&self) -> Result<Receipt, Error> {
         self.counters.invalidations.add_one();
         self.stack.fences.raise_function(&self.fence);
         let result = self
@@ -191,6 +270,14 @@ impl Bound {
             .await;
         self.stack.fences.raise_function(&self.fence);
         result
+    }
+
+    /// Waits until no instance can answer with what was dropped.
+    pub(crate) async fn settle(&self) -> Result<(), Error> {
+        for lower in self.lower.iter().rev() {
+            lower.settle().await?;
+        }
+        Ok(())
     }
 
     pub(crate) fn stats(&self) -> FunctionStats {

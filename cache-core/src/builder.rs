@@ -10,11 +10,12 @@ use crate::clock::{Clock, ManualClock};
 use crate::codec::{Codec, Encodings};
 use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
+use crate::fence::Fences;
 use crate::level::Level;
 use crate::runtime::{CacheRuntime, Registered};
 use crate::tier::memory::Memory;
 use crate::tier::stack::Stack;
-use crate::tier::{TierBuilder, TierContext};
+use crate::tier::{Peers, TierBuilder, TierContext};
 
 /// Builds a [`CacheRuntime`]: its tiers, its codec.
 ///
@@ -136,8 +137,10 @@ impl RuntimeBuilder {
             memory => memory.unwrap_or_default().build().map_err(&mut note).ok(),
         };
         let mut lower = Vec::new();
+        let fences = Arc::new(Fences::new());
         for (level, tier) in self.lower {
-            match tier.build(&TierContext::new(level)) {
+            let context = TierContext::new(level, Peers::new(Arc::clone(&fences)));
+            match tier.build(&context) {
                 Ok(tier) => lower.push((level, tier)),
                 Err(error) => note(error),
             }
@@ -157,9 +160,9 @@ impl RuntimeBuilder {
             })
             .map_err(&mut note);
         match default {
-            Ok(default) if problems.is_empty() => {
-                Ok(Stack::new(memory, lower, self.clock, encodings, default))
-            }
+            Ok(default) if problems.is_empty() => Ok(Stack::new(
+                memory, lower, fences, self.clock, encodings, default,
+            )),
             _ => Err(all_of(problems)),
         }
     }

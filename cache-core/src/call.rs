@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bound::Bound;
+use crate::bound::{Bound, LowerTiers, Search, Turn};
 use crate::codec::ValueType;
 use crate::entry::Held;
 use crate::flight::{Arrival, Leader, Leading, Place, Waiting};
@@ -205,11 +205,15 @@ impl<T: Returned> Miss<T> {
             return load().await;
         };
         let (bound, terms) = (&*self.bound, self.returned.terms());
+        if bound.is_strong() {
+            return ask_each_time(bound, key, terms, load).await;
+        }
+        let stack = &*bound.stack;
         loop {
-            let waiter = match bound
-                .stack
+            let counts = |start, began| bound.counts(&key, start, began);
+            let waiter = match stack
                 .flights
-                .join(&key, &bound.stack.fences, &bound.fence)
+                .join(&key, &stack.fences, stack.clock.now(), counts)
             {
                 Place::Lead(leader) => return lead(bound, key, terms, leader, load).await,
                 Place::Wait(waiter) => waiter,
@@ -231,7 +235,7 @@ impl<T: Returned> Miss<T> {
                 Arrival::Lead(leader) => {
                     // After an invalidation newer callers are on a newer flight; the next waiter hears of it in turn.
                     if leader.is_current() {
-                        leader.restart(&bound.stack.fences);
+                        leader.restart(&stack.fences, stack.clock.now());
                         return lead(bound, key, terms, leader, load).await;
                     }
                 }
@@ -265,25 +269,83 @@ where
     S: ShareError<R::Error>,
     F: Future<Output = R>,
 {
-    // The flight of another may have landed between this call's look and its place in the table.
-    if let Some(held) = bound.peek(&key.as_ref())
-        && let Some(value) = (terms.value_type.give)(Arc::clone(&held))
-    {
-        leader.land(Arc::new(Landed::Value(held)));
-        return R::value(value);
+    loop {
+        // The flight of another may have landed between this call's look and its place in the table.
+        if let Some(held) = bound.peek(&key.as_ref())
+            && let Some(value) = (terms.value_type.give)(Arc::clone(&held))
+        {
+            leader.land(Arc::new(Landed::Value(held)));
+            return R::value(value);
+        }
+        let start = leader.start();
+        let mut lower = bound.lower_tiers(&key);
+        let mut claim = bound.claim();
+        match bound.find(&key, &mut lower, &terms.value_type).await {
+            Search::Found(value, left) => {
+                let held = if leader.is_current() {
+                    bound.keep(&key, &value, start, Some(left), &terms.value_type)
+                } else {
+                    (terms.value_type.hold)(&value)
+                };
+                leader.land(Arc::new(Landed::Value(held)));
+                return R::value(value);
+            }
+            Search::Unanswered => {
+                // What another fills could not be read either: there is nothing to wait for.
+                claim = Claim::Share;
+                if let Some(held) = bound.serve_isolated(&key.as_ref())
+                    && let Some(value) = (terms.value_type.give)(Arc::clone(&held))
+                {
+                    leader.land(Arc::new(Landed::Value(held)));
+                    return R::value(value);
+                }
+            }
+            Search::Nowhere => {}
+        }
+        match bound.lease(&mut lower, claim, &terms.value_type).await {
+            Turn::Load => return run_body(bound, key, terms, leader, lower, load).await,
+            Turn::Wait(wakeup) => {
+                drop(lower);
+                wakeup.await;
+                // What is found now is of now.
+                leader.restart(&bound.stack.fences, bound.stack.clock.now());
+            }
+        }
     }
-    let start = leader.start();
-    let mut lower = bound.lower_tiers(&key);
-    if let Some((value, left)) = bound.find(&key, &mut lower, &terms.value_type).await {
-        let held = if leader.is_current() {
-            bound.keep(&key, &value, start, Some(left), &terms.value_type)
-        } else {
-            (terms.value_type.hold)(&value)
+}
+
+/// A call of a function that is strongly consistent: it takes part in no flight, whose load may have begun before an
+/// invalidation that is not known here. The lease of the lower tier keeps others from loading at the same time.
+async fn ask_each_time<R, V, S, F>(
+    bound: &Bound,
+    key: Key,
+    terms: Terms<V, S>,
+    load: impl FnOnce() -> F,
+) -> R
+where
+    R: Outcome<V>,
+    S: ShareError<R::Error>,
+    F: Future<Output = R>,
+{
+    loop {
+        let mut lower = bound.lower_tiers(&key);
+        let claim = match bound.find(&key, &mut lower, &terms.value_type).await {
+            Search::Found(value, _) => return R::value(value),
+            Search::Nowhere => bound.claim(),
+            Search::Unanswered => Claim::Share,
         };
-        leader.land(Arc::new(Landed::Value(held)));
-        return R::value(value);
+        match bound.lease(&mut lower, claim, &terms.value_type).await {
+            Turn::Load => {
+                let stack = &bound.stack;
+                let leader = stack.flights.lead(&key, &stack.fences, stack.clock.now());
+                return run_body(bound, key, terms, leader, lower, load).await;
+            }
+            Turn::Wait(wakeup) => {
+                drop(lower);
+                wakeup.await;
+            }
+        }
     }
-    run_body(bound, key, terms, leader, lower, Claim::Share, load).await
 }
 
 /// Runs the body whatever is kept, and replaces it: the load of a refresh.
@@ -298,9 +360,14 @@ where
     S: ShareError<R::Error>,
     F: Future<Output = R>,
 {
-    let leader = bound.stack.flights.lead(&key, &bound.stack.fences);
-    let lower = bound.lower_tiers(&key);
-    run_body(bound, key, terms, leader, lower, Claim::TakeOver, load).await
+    let stack = &bound.stack;
+    let leader = stack.flights.lead(&key, &stack.fences, stack.clock.now());
+    let mut lower = bound.lower_tiers(&key);
+    // Who takes over does not wait.
+    let _ = bound
+        .lease(&mut lower, Claim::TakeOver, &terms.value_type)
+        .await;
+    run_body(bound, key, terms, leader, lower, load).await
 }
 
 async fn run_body<R, V, S, F>(
@@ -308,8 +375,7 @@ async fn run_body<R, V, S, F>(
     key: Key,
     terms: Terms<V, S>,
     leader: Leader,
-    mut lower: crate::bound::LowerTiers<'_>,
-    claim: Claim,
+    lower: LowerTiers<'_>,
     load: impl FnOnce() -> F,
 ) -> R
 where
@@ -318,7 +384,6 @@ where
     F: Future<Output = R>,
 {
     let start = leader.start();
-    bound.lease(&mut lower, claim, &terms.value_type).await;
     bound.counters.loads.add_one();
     let began = bound.stack.clock.now();
     let outcome = Leading::scope(leader.id(), load()).await;
@@ -359,7 +424,7 @@ pub(crate) async fn publish<V>(
     held: Held,
     took: Duration,
     leader: Leader,
-    mut lower: crate::bound::LowerTiers<'_>,
+    mut lower: LowerTiers<'_>,
     value_type: &ValueType<V>,
 ) {
     let landing = Arc::new(Landed::Value(held));

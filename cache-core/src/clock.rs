@@ -9,9 +9,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub(crate) struct Moment(u64);
 
 impl Moment {
+    /// The clock's beginning.
+    #[cfg(test)]
+    pub(crate) const ZERO: Self = Self(0);
+
     /// The moment `life` after this one; a life that does not fit ends with the clock.
     pub(crate) fn after(self, life: Duration) -> Self {
         Self(self.0.saturating_add(nanos(life)))
+    }
+
+    /// Nanoseconds since the clock's beginning.
+    #[inline]
+    pub(crate) fn nanos(self) -> u64 {
+        self.0
     }
 
     /// How long ago `earlier` was; zero when it lies ahead.
@@ -42,6 +52,40 @@ impl Clock {
             Self::Manual(clock) => Moment(clock.0.load(Ordering::SeqCst)),
         }
     }
+}
+
+/// Both clocks of this host, read one after the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    /// Goes forward evenly, and stands still while the machine sleeps.
+    pub(crate) monotonic: Moment,
+    /// Nanoseconds since the Unix epoch. Goes on while the machine sleeps, and jumps when it is set.
+    pub(crate) wall: u64,
+}
+
+impl Reading {
+    #[inline]
+    pub(crate) fn now() -> Self {
+        Self {
+            monotonic: coarse(),
+            wall: coarse_wall(),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[inline]
+fn coarse_wall() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    // Before 1970 it is some other number, which jumps as little.
+    (now.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(now.tv_nsec as u64)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn coarse_wall() -> u64 {
+    unix_millis().wrapping_mul(1_000_000)
 }
 
 /// The kernel's coarse clock: it moves at each tick, every 4 ms on common kernels and 10 ms at most, and is read in a

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::key::Piece;
 use crate::level::Level;
-use crate::policy::{Policy, Ttl};
+use crate::policy::{Coherent, Policy, Ttl};
 
 /// A declaration as an attribute expands to it: plain data, so that it can be a `static`.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub struct Declaration {
     pub codec: Option<&'static str>,
     /// How shared tiers show the arguments; empty shows them all.
     pub template: &'static [Piece],
+    /// What it asks of the agreement with other instances.
+    pub coherence: Coherent,
 }
 
 /// A function as it is declared, by attribute or by builder.
@@ -60,6 +62,7 @@ impl Definition {
             tiers,
             codec,
             template,
+            coherence,
         } = declaration;
         Self {
             name: Cow::Borrowed(name),
@@ -79,6 +82,7 @@ impl Definition {
                     None => None,
                 },
                 template,
+                coherence,
             },
         }
     }

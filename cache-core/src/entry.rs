@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::ser;
 
 use crate::clock::Moment;
+use crate::fence::Stripe;
 
 /// Bytes of an entry's own fields and of the reference counts before its value.
 const OVERHEAD: usize = size_of::<Entry>() + 2 * size_of::<usize>();
@@ -22,6 +23,8 @@ pub(crate) struct Entry {
     pub(crate) dies: Moment,
     /// What it counts against a bound in bytes: key, value and this header.
     pub(crate) weight: u32,
+    /// Where its key's fence is.
+    pub(crate) stripe: Stripe,
     pub(crate) value: Held,
 }
 
@@ -30,12 +33,19 @@ pub(crate) type Held = Arc<dyn Any + Send + Sync>;
 
 impl Entry {
     /// `weight` is that of key and value; a value over 4 GiB counts as 4 GiB.
-    pub(crate) fn new(value: Held, start: u64, dies: Moment, weight: usize) -> Self {
+    pub(crate) fn new(
+        value: Held,
+        start: u64,
+        stripe: Stripe,
+        dies: Moment,
+        weight: usize,
+    ) -> Self {
         let weight = u32::try_from(weight.saturating_add(OVERHEAD)).unwrap_or(u32::MAX);
         Self {
             start,
             dies,
             weight,
+            stripe,
             value,
         }
     }

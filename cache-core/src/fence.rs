@@ -5,14 +5,17 @@
 //! It is the reader who checks, so it does not matter when, or how late, a value is stored.
 //!
 //! Keys share fences by stripes: an invalidation may drop a neighbour from memory, never spare its target. With
-//! [`STRIPES`] stripes one invalidation takes one entry in 65,536 with it, and the table is 512 KiB for a runtime.
+//! [`STRIPES`] stripes one invalidation takes one entry in 65,536 with it, and the table is 512 KiB for a runtime. A key's stripe
+//! follows from a digest that is the same in every process, so that other instances can name it.
 //!
 //! Invariants:
 //! 1. `sequence` and each fence only rise.
 //! 2. A load that begins after [`Fences::raise`] returned has a number that reaches the raised fence.
 //! 3. A load that began before [`Fences::raise`] was called has a number below it.
 
-use crate::sync::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
 /// How many keys' fences are told apart. A power of two.
 #[cfg(not(schedules))]
@@ -20,11 +23,25 @@ const STRIPES: usize = 1 << 16;
 #[cfg(schedules)]
 const STRIPES: usize = 1;
 
+/// The place of a key's fence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stripe(u32);
+
+impl Stripe {
+    /// By a digest of the key that is the same in every process.
+    #[inline]
+    pub(crate) fn of(digest: u64) -> Self {
+        Self(digest as u32 & (STRIPES as u32 - 1))
+    }
+}
+
 /// The fences of one runtime's keys.
 #[derive(Debug)]
 pub(crate) struct Fences {
     sequence: AtomicU64,
     stripes: Box<[AtomicU64]>,
+    /// Of the functions that other instances may invalidate, by the digest of their names. As many as functions live.
+    shared: Mutex<Vec<(u64, Weak<FunctionFence>)>>,
 }
 
 /// The fence of a whole function.
@@ -42,6 +59,7 @@ impl Fences {
         Self {
             sequence: AtomicU64::new(0),
             stripes: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
+            shared: Mutex::new(Vec::new()),
         }
     }
 
@@ -51,22 +69,43 @@ impl Fences {
         self.sequence.load(Ordering::Acquire)
     }
 
-    /// Whether a value whose load began at `start` counts for a key with `hash`. Acquire pairs with the release in
+    /// Whether a value whose load began at `start` counts for a key with this stripe. Acquire pairs with the release in
     /// [`raise`](Self::raise): whoever sees the invalidation's return sees its fence.
     #[inline]
-    pub(crate) fn admits(&self, start: u64, hash: u64, function: &FunctionFence) -> bool {
-        start >= self.stripe(hash).load(Ordering::Acquire)
+    pub(crate) fn admits(&self, start: u64, stripe: Stripe, function: &FunctionFence) -> bool {
+        start >= self.stripe(stripe).load(Ordering::Acquire)
             && start >= function.0.load(Ordering::Acquire)
     }
 
-    /// Fences off every value of a key with `hash` whose load has begun.
-    pub(crate) fn raise(&self, hash: u64) {
-        self.raise_to_next(self.stripe(hash));
+    /// Fences off every value of a key with this stripe whose load has begun.
+    pub(crate) fn raise(&self, stripe: Stripe) {
+        self.raise_to_next(self.stripe(stripe));
     }
 
     /// Fences off every value of a function whose load has begun.
     pub(crate) fn raise_function(&self, function: &FunctionFence) {
         self.raise_to_next(&function.0);
+    }
+
+    /// Lets other instances invalidate a function, before its first load here begins.
+    pub(crate) fn share(&self, digest: u64, function: &Arc<FunctionFence>) {
+        let mut shared = lock(&self.shared);
+        shared.retain(|(_, function)| function.strong_count() > 0);
+        shared.push((digest, Arc::downgrade(function)));
+    }
+
+    /// Fences off every value whose load has begun, of the shared functions with this digest, or of them all.
+    ///
+    /// The lock is held while they are raised: a function that is shared meanwhile begins its loads after it.
+    pub(crate) fn raise_shared(&self, digest: Option<u64>) {
+        let shared = lock(&self.shared);
+        for (known, function) in shared.iter() {
+            if digest.is_none_or(|digest| digest == *known)
+                && let Some(function) = function.upgrade()
+            {
+                self.raise_function(&function);
+            }
+        }
     }
 
     /// Max, not store: of two that raise one fence at a time the later number must stay.
@@ -75,10 +114,9 @@ impl Fences {
         fence.fetch_max(next, Ordering::AcqRel);
     }
 
-    /// The hash's upper half: the engines take their shards from the lower.
     #[inline]
-    fn stripe(&self, hash: u64) -> &AtomicU64 {
-        &self.stripes[(hash >> 32) as usize & (STRIPES - 1)]
+    fn stripe(&self, stripe: Stripe) -> &AtomicU64 {
+        &self.stripes[stripe.0 as usize & (STRIPES - 1)]
     }
 }
 
@@ -91,17 +129,41 @@ mod tests {
         let fences = Fences::new();
         let function = FunctionFence::new();
         let before = fences.now();
-        assert!(fences.admits(before, 7, &function));
-        fences.raise(7);
-        assert!(!fences.admits(before, 7, &function));
+        let (stripe, other) = (Stripe::of(7), Stripe::of(8));
+        assert!(fences.admits(before, stripe, &function));
+        fences.raise(stripe);
+        assert!(!fences.admits(before, stripe, &function));
         assert!(
-            fences.admits(before, 7 | 1 << 40, &function),
+            fences.admits(before, other, &function),
             "another stripe is not touched"
         );
         let after = fences.now();
-        assert!(fences.admits(after, 7, &function));
+        assert!(fences.admits(after, stripe, &function));
         fences.raise_function(&function);
-        assert!(!fences.admits(after, 7, &function));
-        assert!(fences.admits(fences.now(), 7, &function));
+        assert!(!fences.admits(after, stripe, &function));
+        assert!(fences.admits(fences.now(), stripe, &function));
+    }
+
+    #[test]
+    fn other_instances_reach_shared_functions_alone() {
+        let fences = Fences::new();
+        let functions = [1, 2, 2].map(|digest| (digest, Arc::new(FunctionFence::new())));
+        for (digest, function) in &functions {
+            fences.share(*digest, function);
+        }
+        let private = FunctionFence::new();
+        let counts = |start| {
+            let of = |function: &FunctionFence| fences.admits(start, Stripe::of(0), function);
+            (
+                functions.each_ref().map(|(_, function)| of(function)),
+                of(&private),
+            )
+        };
+        let start = fences.now();
+        fences.raise_shared(Some(2));
+        assert_eq!(counts(start), ([true, false, false], true));
+        fences.raise_shared(None);
+        assert_eq!(counts(start), ([false, false, false], true));
+        assert_eq!(counts(fences.now()), ([true; 3], true));
     }
 }

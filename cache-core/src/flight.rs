@@ -24,7 +24,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 pub(crate) use self::cycle::{Leading, Waiting};
-use crate::fence::{Fences, FunctionFence};
+use crate::clock::Moment;
+use crate::fence::Fences;
 use crate::key::{CarriedHash, Key};
 use crate::sync::{Mutex, lock};
 
@@ -52,6 +53,8 @@ struct Flight {
 struct State {
     /// The fence's number when the load that now runs began.
     start: u64,
+    /// When that was.
+    began: Moment,
     phase: Phase,
     /// By age: the first is the oldest. `None` until it was polled.
     waiters: BTreeMap<u64, Option<Waker>>,
@@ -82,18 +85,18 @@ impl Flights {
         })
     }
 
-    /// Joins the flight of `key`, or begins one. `fences` and `function` tell whether a flight that is under way still
-    /// counts.
+    /// Joins the flight of `key`, or begins one at `now`. `counts` tells of a flight that is under way, by the number of its
+    /// load and when that began, whether it still counts.
     pub(crate) fn join(
         self: &Arc<Self>,
         key: &Key,
         fences: &Fences,
-        function: &FunctionFence,
+        now: Moment,
+        counts: impl Fn(u64, Moment) -> bool,
     ) -> Place {
         let mut shard = lock(self.shard(key));
         if let Some(flight) = shard.get(key)
-            && let Some(id) =
-                flight.admit(|start| fences.admits(start, key.as_ref().hash, function))
+            && let Some(id) = flight.admit(counts)
         {
             return Place::Wait(Waiter {
                 flights: Arc::clone(self),
@@ -101,20 +104,27 @@ impl Flights {
                 id: Some(id),
             });
         }
-        Place::Lead(self.take_off(&mut shard, key, fences.now()))
+        Place::Lead(self.take_off(&mut shard, key, fences.now(), now))
     }
 
     /// Begins a flight whether or not there is one; who waits for an older one still gets what that one brings.
-    pub(crate) fn lead(self: &Arc<Self>, key: &Key, fences: &Fences) -> Leader {
+    pub(crate) fn lead(self: &Arc<Self>, key: &Key, fences: &Fences, now: Moment) -> Leader {
         let mut shard = lock(self.shard(key));
-        self.take_off(&mut shard, key, fences.now())
+        self.take_off(&mut shard, key, fences.now(), now)
     }
 
-    fn take_off(self: &Arc<Self>, shard: &mut Shard, key: &Key, start: u64) -> Leader {
+    fn take_off(
+        self: &Arc<Self>,
+        shard: &mut Shard,
+        key: &Key,
+        start: u64,
+        began: Moment,
+    ) -> Leader {
         let flight = Arc::new(Flight {
             key: key.clone(),
             state: Mutex::new(State {
                 start,
+                began,
                 phase: Phase::Led,
                 waiters: BTreeMap::new(),
                 next_waiter: 0,
@@ -179,10 +189,10 @@ impl Flights {
 
 impl Flight {
     /// Registers a waiter if the load that runs may answer it.
-    fn admit(&self, counts: impl Fn(u64) -> bool) -> Option<u64> {
+    fn admit(&self, counts: impl Fn(u64, Moment) -> bool) -> Option<u64> {
         let mut state = lock(&self.state);
         match state.phase {
-            Phase::Led | Phase::Handed(_) if counts(state.start) => {
+            Phase::Led | Phase::Handed(_) if counts(state.start, state.began) => {
                 let id = state.next_waiter;
                 state.next_waiter += 1;
                 state.waiters.insert(id, None);
@@ -234,8 +244,10 @@ impl Leader {
     }
 
     /// Says that the load begins now, not when the flight did.
-    pub(crate) fn restart(&self, fences: &Fences) {
-        lock(&self.flight.state).start = fences.now();
+    pub(crate) fn restart(&self, fences: &Fences, now: Moment) {
+        let mut state = lock(&self.flight.state);
+        state.start = fences.now();
+        state.began = now;
     }
 
     /// Answers all waiters. What is to be found in memory must be there before: who comes after this leads anew.

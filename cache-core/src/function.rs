@@ -17,9 +17,10 @@ use crate::handle::Handle;
 use crate::key::Tuple;
 use crate::level::Level;
 use crate::outcome::{Outcome, ShareError, Unshared};
-use crate::policy::{Policy, Ttl};
+use crate::policy::{Coherent, Consistency, Policy, SingleFlight, Ttl, WhenIsolated};
 use crate::runtime::Registered;
 use crate::site::Site;
+use crate::tier::Receipt;
 
 /// A function that is cached without the attribute: a name, a policy, and a value type `V`.
 ///
@@ -144,7 +145,7 @@ impl<V: CacheValue> Function<V> {
     ///
     /// # Cancel safety
     /// Not cancel safe: dropped before it returned, it promises nothing.
-    pub async fn invalidate_all(&self) -> Result<(), Error> {
+    pub async fn invalidate_all(&self) -> Result<Receipt, Error> {
         let bound = self.site.with_bound(None, Arc::clone);
         bound.invalidate_all().await
     }
@@ -176,6 +177,7 @@ pub struct FunctionBuilder<V> {
     codec: Option<Cow<'static, str>>,
     value_type: ValueType<V>,
     cache_if: Option<fn(&V) -> bool>,
+    coherence: Coherent,
 }
 
 impl<V: CacheValue> FunctionBuilder<V> {
@@ -190,6 +192,7 @@ impl<V: CacheValue> FunctionBuilder<V> {
             codec: None,
             value_type,
             cache_if: None,
+            coherence: Coherent::default(),
         }
     }
 
@@ -220,6 +223,24 @@ impl<V: CacheValue> FunctionBuilder<V> {
     /// Which values to keep. Default: all.
     pub fn cache_if(mut self, cache_if: fn(&V) -> bool) -> Self {
         self.cache_if = Some(cache_if);
+        self
+    }
+
+    /// What to do while this instance cannot know what others have invalidated. Default: [`WhenIsolated::Serve`].
+    pub fn when_isolated(mut self, when_isolated: WhenIsolated) -> Self {
+        self.coherence.when_isolated = when_isolated;
+        self
+    }
+
+    /// Who waits while a value is loaded. Default: [`SingleFlight::Cluster`].
+    pub fn single_flight(mut self, single_flight: SingleFlight) -> Self {
+        self.coherence.single_flight = single_flight;
+        self
+    }
+
+    /// How old an answer may be. Default: [`Consistency::Bounded`].
+    pub fn consistency(mut self, consistency: Consistency) -> Self {
+        self.coherence.consistency = consistency;
         self
     }
 
@@ -262,6 +283,7 @@ impl<V: CacheValue> FunctionBuilder<V> {
                 version: self.version,
                 codec: self.codec,
                 template: &[],
+                coherence: self.coherence,
             },
         };
         Ok(Function {

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::bound::Bound;
+use crate::bound::{Bound, Search};
 use crate::call::{CacheValue, Terms, publish, refresh};
 use crate::error::{Error, ErrorKind};
 use crate::key::{ArgumentList, Arguments, Key};
 use crate::outcome::{Outcome, Unshared};
-use crate::tier::Claim;
+use crate::tier::{Claim, Receipt};
 
 /// A key of a function.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Place {
         }
     }
 
-    async fn invalidate(&self) -> Result<(), Error> {
+    async fn invalidate(&self) -> Result<Receipt, Error> {
         self.bound
             .invalidate(self.key.as_ref().map_err(Clone::clone)?)
             .await
@@ -48,19 +48,25 @@ impl Place {
             return Some(value);
         }
         let mut lower = self.bound.lower_tiers(key);
-        self.bound
-            .find(key, &mut lower, &terms.value_type)
-            .await
-            .map(|(value, _)| value)
+        match self.bound.find(key, &mut lower, &terms.value_type).await {
+            Search::Found(value, _) => Some(value),
+            Search::Nowhere => None,
+            Search::Unanswered => {
+                let held = self.bound.serve_isolated(&key.as_ref())?;
+                (terms.value_type.give)(held)
+            }
+        }
     }
 
-    async fn put<V>(&self, value: V, terms: &Terms<V, Unshared>) -> Result<(), Error> {
+    async fn put<V>(&self, value: V, terms: &Terms<V, Unshared>) -> Result<Receipt, Error> {
         let (bound, key) = (&*self.bound, self.key.as_ref().map_err(Clone::clone)?);
         // Loads under way may have seen what the value replaces.
         let dropped = bound.invalidate(key).await;
-        let leader = bound.stack.flights.lead(key, &bound.stack.fences);
+        let stack = &bound.stack;
+        let leader = stack.flights.lead(key, &stack.fences, stack.clock.now());
         let mut lower = bound.lower_tiers(key);
-        bound
+        // Who takes over does not wait.
+        let _ = bound
             .lease(&mut lower, Claim::TakeOver, &terms.value_type)
             .await;
         let held = bound.keep(key, &value, leader.start(), None, &terms.value_type);
@@ -127,7 +133,7 @@ impl<V: CacheValue> Handle<V> {
     ///
     /// # Cancel safety
     /// Not cancel safe: dropped before it returned, it promises nothing.
-    pub async fn invalidate(&self) -> Result<(), Error> {
+    pub async fn invalidate(&self) -> Result<Receipt, Error> {
         self.place.invalidate().await
     }
 
@@ -146,7 +152,7 @@ impl<V: CacheValue> Handle<V> {
     ///
     /// # Cancel safety
     /// Not cancel safe: dropped, it may have dropped the old value without storing the new.
-    pub async fn put(&self, value: V) -> Result<(), Error> {
+    pub async fn put(&self, value: V) -> Result<Receipt, Error> {
         self.place.put(value, &self.terms).await
     }
 
@@ -189,27 +195,51 @@ pub struct PlainCall<R, F> {
 
 /// An invalidation on its way: what `invalidate!` gives. Holds none of the arguments.
 ///
+/// It returns how far it got: [`Receipt::Acked`], or [`Receipt::Queued`] where a shared tier could not be reached. Who
+/// needs more than the bound asks for [`settled`](Self::settled).
+///
 /// # Errors
 /// As [`Handle::invalidate`].
 ///
 /// # Cancel safety
 /// Not cancel safe: dropped before it returned, it promises nothing.
 #[must_use = "nothing is dropped until it is awaited"]
-pub struct Invalidation(Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>);
+pub struct Invalidation {
+    work: Pin<Box<dyn Future<Output = Result<Receipt, Error>> + Send>>,
+    bound: Arc<Bound>,
+}
 
 impl Invalidation {
     pub(crate) fn new(
-        invalidation: impl Future<Output = Result<(), Error>> + Send + 'static,
+        bound: Arc<Bound>,
+        work: impl Future<Output = Result<Receipt, Error>> + Send + 'static,
     ) -> Self {
-        Self(Box::pin(invalidation))
+        Self {
+            work: Box::pin(work),
+            bound,
+        }
+    }
+
+    /// Returns when no instance can any longer answer with what is dropped: after the bound has passed, and after an outage of
+    /// the shared tier. It may wait as long as that lasts; put a timeout around it.
+    ///
+    /// # Errors
+    /// As [`Handle::invalidate`].
+    ///
+    /// # Cancel safety
+    /// Dropped after it was polled once, the invalidation goes on or is queued where there is a shared tier; dropped before,
+    /// nothing is done.
+    pub async fn settled(self) -> Result<(), Error> {
+        self.work.await?;
+        self.bound.settle().await
     }
 }
 
 impl Future for Invalidation {
-    type Output = Result<(), Error>;
+    type Output = Result<Receipt, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
+        self.work.as_mut().poll(cx)
     }
 }
 
@@ -233,7 +263,10 @@ impl<R, F> Call<R, F> {
     /// [`invalidate`](PlainCall::invalidate) as a future that holds no argument, so that it can be spawned.
     pub fn into_invalidation(self) -> Invalidation {
         let place = self.0.0.place;
-        Invalidation::new(async move { place.invalidate().await })
+        Invalidation::new(
+            Arc::clone(&place.bound),
+            async move { place.invalidate().await },
+        )
     }
 }
 
@@ -273,7 +306,7 @@ impl<R, F> PlainCall<R, F> {
     ///
     /// # Cancel safety
     /// Not cancel safe: dropped before it returned, it promises nothing.
-    pub async fn invalidate(&self) -> Result<(), Error> {
+    pub async fn invalidate(&self) -> Result<Receipt, Error> {
         self.place.invalidate().await
     }
 
@@ -326,7 +359,7 @@ macro_rules! value_methods {
                 ///
                 /// # Cancel safety
                 /// Not cancel safe: dropped, it may have dropped the old value without storing the new.
-                pub async fn put(&self, value: V) -> Result<(), Error> {
+                pub async fn put(&self, value: V) -> Result<Receipt, Error> {
                     $(if let Some(terms) = self.keeps::<$kept>() {
                         let kept = inner::<$returns, V, $kept>(value).ok_or_else(kept_whole::<$returns>)?;
                         return self.place.put(kept, terms).await;

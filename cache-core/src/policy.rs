@@ -75,6 +75,41 @@ impl<const N: usize> From<[(Level, Duration); N]> for Ttl {
     }
 }
 
+/// What a function with a shared tier does while this instance cannot know what others have invalidated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "these are all the choices")]
+pub enum WhenIsolated {
+    /// Answers from memory until the values' time is over, where the shared tier cannot be asked: an outage of the cache does
+    /// not become one of the database. The default.
+    #[default]
+    Serve,
+    /// Runs the body: nothing that was invalidated elsewhere is answered past the bound, whatever is broken.
+    Load,
+}
+
+/// Who waits while a value is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "these are all the choices")]
+pub enum SingleFlight {
+    /// Callers in every process: one load of a key at a time in the whole cluster. The default.
+    #[default]
+    Cluster,
+    /// Callers in one process: each process may load the key once.
+    Process,
+}
+
+/// How old an answer may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "these are all the choices")]
+pub enum Consistency {
+    /// Memory answers while this instance is coherent: what others invalidated is gone within the bound. The default.
+    #[default]
+    Bounded,
+    /// Every call asks the shared tier: what anybody invalidated is gone when the invalidation has returned. One round trip
+    /// for each call, and memory is not used.
+    Strong,
+}
+
 /// All that a function asks, as its attribute or its builder says it.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {
@@ -86,4 +121,20 @@ pub(crate) struct Policy {
     pub(crate) codec: Option<Cow<'static, str>>,
     /// How shared tiers show the arguments; empty shows them all.
     pub(crate) template: &'static [Piece],
+    pub(crate) coherence: Coherent,
+}
+
+/// What a function asks of the agreement with other instances.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "an expansion writes every field; core and macros have one version"
+)]
+pub struct Coherent {
+    /// What it does while it is cut off from the others.
+    pub when_isolated: WhenIsolated,
+    /// Who waits while a value is loaded.
+    pub single_flight: SingleFlight,
+    /// How old an answer may be.
+    pub consistency: Consistency,
 }

@@ -20,7 +20,7 @@ pub use crate::handle::{Call, Invalidation};
 pub use crate::key::{ArgumentList, Arguments, KeyArgument, Parts, Piece, Refused};
 pub use crate::level::Level;
 use crate::outcome::{Cloned, Described, SharedError, Unshared};
-pub use crate::policy::Ttl;
+pub use crate::policy::{Coherent, Consistency, SingleFlight, Ttl, WhenIsolated};
 pub use crate::runtime::Registered;
 pub use crate::site::{Instance, Site};
 
@@ -55,7 +55,10 @@ impl At {
     /// Drops every key of the function.
     pub fn invalidate_all(self) -> Invalidation {
         let bound = self.site.with_bound(self.instance, Arc::clone);
-        Invalidation::new(async move { bound.invalidate_all().await })
+        Invalidation::new(
+            Arc::clone(&bound),
+            async move { bound.invalidate_all().await },
+        )
     }
 }
 

@@ -5,7 +5,7 @@
 //!  4 format               1    28 function version     u32    72 payload len  u32
 //!  5 codec                1    32 epoch of function    u64    76 checksum     u64
 //!  6 flags (none yet)     2    40 shape of value       u64    84 payload
-//!  8 created, ms          u64  48 reserved (zero)      u64
+//!  8 created, ms          u64  48 history of store     u64
 //! 16 life, ms             u64
 //! ```
 //!
@@ -21,6 +21,16 @@ const FORMAT: u8 = 1;
 const CHECKSUM: usize = 76;
 pub(crate) const HEADER: usize = 84;
 
+/// What a record must carry to be valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "as a record's header has it")]
+pub struct Stamp {
+    /// The function's: another after all its keys were invalidated.
+    pub epoch: u64,
+    /// The store's: another after it lost something, or may have.
+    pub history: u64,
+}
+
 /// What a record says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
@@ -34,6 +44,8 @@ pub(crate) struct Header {
     pub(crate) version: u32,
     /// What the function's epoch was before the load.
     pub(crate) epoch: u64,
+    /// The store's history then.
+    pub(crate) history: u64,
     pub(crate) shape: u64,
     pub(crate) digest: u128,
 }
@@ -59,7 +71,7 @@ impl Header {
         bytes.extend(self.version.to_le_bytes());
         bytes.extend(self.epoch.to_le_bytes());
         bytes.extend(self.shape.to_le_bytes());
-        bytes.extend(0u64.to_le_bytes());
+        bytes.extend(self.history.to_le_bytes());
         bytes.extend(self.digest.to_le_bytes());
         bytes.extend(
             u32::try_from(payload.len())
@@ -88,10 +100,8 @@ impl Header {
             version: u32::from_le_bytes(fields.take()),
             epoch: u64::from_le_bytes(fields.take()),
             shape: u64::from_le_bytes(fields.take()),
-            digest: {
-                let _reserved: [u8; 8] = fields.take();
-                u128::from_le_bytes(fields.take())
-            },
+            history: u64::from_le_bytes(fields.take()),
+            digest: u128::from_le_bytes(fields.take()),
         };
         let len = u32::from_le_bytes(fields.take());
         let sum = u64::from_le_bytes(fields.take());
@@ -99,6 +109,14 @@ impl Header {
             return Err(Unusable::Damaged);
         }
         Ok((header, payload))
+    }
+
+    /// What it carries of the store's state before the load.
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp {
+            epoch: self.epoch,
+            history: self.history,
+        }
     }
 
     /// What is left of its life at `now`; `None` when it is over. A clock that went back does not make it longer.
@@ -144,6 +162,7 @@ mod tests {
             load: 7,
             version: 3,
             epoch: 11,
+            history: 19,
             shape: 13,
             digest: 17,
         }

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::codec::{Encoding, Encodings};
 use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
+use crate::fence::Fences;
 use crate::site::{Site, SiteKey};
 use crate::stats::Stats;
 use crate::tier::TierStatus;
@@ -64,6 +65,7 @@ impl CacheRuntime {
         Self::new(Stack::new(
             memory,
             Vec::new(),
+            Arc::new(Fences::new()),
             Clock::System,
             Encodings::builtin(),
             Encoding::Postcard,
@@ -180,6 +182,7 @@ impl CacheRuntime {
                 level: *level,
                 kind: tier.kind(),
                 breaker: tier.breaker(),
+                health: tier.health(),
             })
             .collect()
     }

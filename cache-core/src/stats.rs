@@ -73,6 +73,8 @@ pub(crate) struct TierCounters {
     pub(crate) tier_errors: Counter,
     pub(crate) refused_fills: Counter,
     pub(crate) too_large: Counter,
+    pub(crate) lease_waits: Counter,
+    pub(crate) isolated_hits: Counter,
 }
 
 /// What is counted for a function whatever the tier.
@@ -96,6 +98,8 @@ impl TierCounters {
             tier_errors: self.tier_errors.get(),
             refused_fills: self.refused_fills.get(),
             too_large: self.too_large.get(),
+            lease_waits: self.lease_waits.get(),
+            isolated_hits: self.isolated_hits.get(),
         }
     }
 }
@@ -170,6 +174,10 @@ pub struct TierStats {
     pub refused_fills: u64,
     /// Values that were not sent for their size.
     pub too_large: u64,
+    /// How often a call waited for another instance that held the lease.
+    pub lease_waits: u64,
+    /// Calls that memory answered while this instance was cut off from the others.
+    pub isolated_hits: u64,
 }
 
 impl Stats {

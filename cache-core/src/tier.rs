@@ -12,13 +12,22 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::coherence::Coherence;
 use crate::error::Error;
+use crate::fence::{Fences, Stripe};
+use crate::key::name_hash;
 use crate::level::Level;
+use crate::policy::Consistency;
+pub use crate::record::Stamp;
 
 /// A future that a tier returns. Dropping it may leave its operation done or not done, never half done.
 pub type TierFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// How much of a record tells it from another of its key: its header, with a checksum of the whole.
+pub const SEEN: usize = crate::record::HEADER;
 
 /// A store of records.
 ///
@@ -50,16 +59,35 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) tier until then.
     fn start(&self) -> TierFuture<'_, ()>;
 
-    /// Reads the record of a key, with the function's epoch as of the same moment.
-    fn read<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Found>;
+    /// What it knows of invalidations by other instances; `None` for a store that nobody else invalidates in. Without it
+    /// functions that use the store hear of no invalidation but their own.
+    fn coherence(&self) -> Option<&Arc<Coherence>> {
+        None
+    }
 
-    /// Takes a lease to fill a key. Must be taken before the load begins.
+    /// Reads the record of a key, with the stamp that a valid one carries.
+    ///
+    /// [`Consistency::Strong`]: the stamp is of the same moment. [`Consistency::Bounded`]: what the store's channel has told of
+    /// it will do, while that is [coherent](Self::coherence).
+    fn read<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        consistency: Consistency,
+        within: Duration,
+    ) -> TierFuture<'a, Found>;
+
+    /// Takes a lease to fill a key, or hears that another has it. Must be taken before the load begins.
+    ///
+    /// `seen` is the beginning, [`SEEN`] bytes at most, of the record that was read and could not be used, empty where there
+    /// was none. For [`Claim::Only`], a store that holds another record by now answers [`Leased::Taken`] with a wake-up that
+    /// has come already: somebody has filled the key since it was read.
     fn lease<'a>(
         &'a self,
         key: &'a RecordKey,
         claim: Claim,
+        seen: &'a [u8],
         within: Duration,
-    ) -> TierFuture<'a, Lease>;
+    ) -> TierFuture<'a, Leased>;
 
     /// Stores a record for `life`, if the lease still holds: no invalidation of the key or its function since.
     fn fill<'a>(
@@ -71,8 +99,21 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
         within: Duration,
     ) -> TierFuture<'a, Fill>;
 
-    /// Deletes what `target` names and voids every lease on it, in one step.
-    fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, ()>;
+    /// Deletes what `target` names, voids every lease on it, and tells the other instances, in one step.
+    ///
+    /// A store that can promise to do so later says [`Receipt::Queued`] where it cannot now.
+    fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, Receipt>;
+
+    /// Ends when all that was [queued](Receipt::Queued) before is done, and no instance can any longer answer with what an
+    /// invalidation that is done has dropped.
+    fn settle(&self) -> TierFuture<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// How it is.
+    fn health(&self) -> Health {
+        Health::default()
+    }
 
     /// Ends what runs beside it. Operations after it are [`Unavailable`](crate::ErrorKind::Unavailable).
     fn shutdown(&self) -> TierFuture<'_, ()>;
@@ -86,6 +127,8 @@ pub struct FunctionKey {
     pub name: String,
     /// Its version.
     pub version: u32,
+    /// Of the name, the same in every process: what instances call it by among themselves.
+    pub digest: u64,
 }
 
 /// The name of a record as tiers see it.
@@ -96,15 +139,28 @@ pub struct RecordKey {
     pub function: Arc<FunctionKey>,
     /// Its arguments, readable, of bounded length; different for different arguments.
     pub arguments: String,
+    /// Of function and arguments, the same in every process: what instances call the key by among themselves.
+    pub digest: u64,
 }
 
 impl FunctionKey {
+    /// A function's name as it was seen before: `name` is escaped already.
+    #[must_use]
+    pub fn named(name: String, version: u32, digest: u64) -> Self {
+        Self {
+            name,
+            version,
+            digest,
+        }
+    }
+
     /// A function's name.
     #[must_use]
     pub fn new(name: &str, version: u32) -> Self {
         Self {
             name: escape_name(name),
             version,
+            digest: name_hash(name),
         }
     }
 }
@@ -112,10 +168,11 @@ impl FunctionKey {
 impl RecordKey {
     /// A record's name.
     #[must_use]
-    pub fn new(function: Arc<FunctionKey>, arguments: String) -> Self {
+    pub fn new(function: Arc<FunctionKey>, arguments: String, digest: u64) -> Self {
         Self {
             function,
             arguments,
+            digest,
         }
     }
 }
@@ -148,34 +205,91 @@ fn escape_name(name: &str) -> String {
 pub struct Found {
     /// The record's bytes, if there are any.
     pub record: Option<Vec<u8>>,
-    /// The function's epoch; a record of another is no longer valid. `None` where the store knows none: then no record
-    /// of the function is valid.
-    pub epoch: Option<u64>,
+    /// What a valid record carries. `None` where the store does not know: then no record of the function is valid.
+    pub stamp: Option<Stamp>,
 }
 
 impl Found {
     /// What was found.
     #[must_use]
-    pub fn new(record: Option<Vec<u8>>, epoch: Option<u64>) -> Self {
-        Self { record, epoch }
+    pub fn new(record: Option<Vec<u8>>, stamp: Option<Stamp>) -> Self {
+        Self { record, stamp }
     }
 }
 
-/// The right to fill one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The right to fill one key. Given back when it is dropped.
 #[non_exhaustive]
 pub struct Lease {
     /// Known to the store and to who holds the lease.
     pub token: u64,
-    /// The function's epoch when it was taken.
-    pub epoch: u64,
+    /// What the record is to carry.
+    pub stamp: Stamp,
+    held: Option<Box<dyn Send + Sync>>,
 }
 
 impl Lease {
     /// A lease.
     #[must_use]
-    pub fn new(token: u64, epoch: u64) -> Self {
-        Self { token, epoch }
+    pub fn new(token: u64, stamp: Stamp) -> Self {
+        Self {
+            token,
+            stamp,
+            held: None,
+        }
+    }
+
+    /// With what is dropped when the lease is, and gives it back.
+    #[must_use]
+    pub fn held_by(mut self, held: impl Send + Sync + 'static) -> Self {
+        self.held = Some(Box::new(held));
+        self
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("stamp", &self.stamp)
+            .field("is_given_back", &self.held.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of asking for a lease.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "these are all the answers")]
+pub enum Leased {
+    /// It was given.
+    Given(Lease),
+    /// Another instance loads.
+    Taken(Wakeup),
+    /// Nobody may fill the key now: load, and keep it out of the store.
+    Refused,
+}
+
+/// Ends when it is worth to look again: the key was filled or invalidated, its lease given back or over, or the channel that
+/// would say so is lost. Always ends.
+pub struct Wakeup(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl Wakeup {
+    /// Ends with `future`.
+    #[must_use]
+    pub fn new(future: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Box::pin(future))
+    }
+}
+
+impl Future for Wakeup {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Wakeup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wakeup")
     }
 }
 
@@ -183,7 +297,10 @@ impl Lease {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Claim {
-    /// A miss: whoever else loads for the same reason may fill as well.
+    /// A miss: one instance loads, the others wait.
+    Only,
+    /// A miss of a function whose instances do not wait for each other: whoever else loads for the same reason may fill as
+    /// well.
     Share,
     /// A refresh or a put: who loads already must not fill over it, and its lease is void from now on.
     TakeOver,
@@ -207,6 +324,74 @@ pub enum Target<'a> {
     Key(&'a RecordKey),
     /// All keys of a function, in one step.
     Function(&'a FunctionKey),
+    /// All keys of the store's namespace, in one step.
+    All,
+}
+
+/// How far an invalidation got when it returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::exhaustive_enums, reason = "these are all the answers")]
+pub enum Receipt {
+    /// Done in every tier; other instances hear of it within their bound.
+    Acked,
+    /// Done in this process; a shared tier could not be reached, and will be told when it can. Until then other instances may
+    /// answer with the old value.
+    Queued,
+}
+
+/// How a lower tier is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// Whether it can be reached.
+    pub connected: bool,
+    /// How long it has been coherent without a break; `None` while it is not.
+    pub coherent_for: Option<Duration>,
+    /// How long ago the last barrier that was answered began.
+    pub last_barrier: Option<Duration>,
+    /// Invalidations that wait to be sent.
+    pub queued: usize,
+    /// Channels that were lost, or could not be trusted.
+    pub isolations: u64,
+    /// Messages of the channel that were missing.
+    pub gaps: u64,
+    /// Times the store was found to be another, or to have lost something.
+    pub history_changes: u64,
+    /// Invalidations that were sent again.
+    pub replays: u64,
+}
+
+/// The other instances, as a tier's channel tells of them: what they invalidated must no longer be answered here.
+///
+/// To be called in the order in which the messages were read, before anything that was sent after them is answered.
+#[derive(Clone, Debug)]
+pub struct Peers(Arc<Fences>);
+
+impl Peers {
+    pub(crate) fn new(fences: Arc<Fences>) -> Self {
+        Self(fences)
+    }
+
+    /// Nobody, for a tier that is tested alone.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(Arc::new(Fences::new()))
+    }
+
+    /// Somebody invalidated the key with this digest.
+    pub fn invalidated_key(&self, digest: u64) {
+        self.0.raise(Stripe::of(digest));
+    }
+
+    /// Somebody invalidated the function with this digest.
+    pub fn invalidated_function(&self, digest: u64) {
+        self.0.raise_shared(Some(digest));
+    }
+
+    /// Somebody invalidated everything, or it is not known what.
+    pub fn invalidated_all(&self) {
+        self.0.raise_shared(None);
+    }
 }
 
 /// Whether operations on a tier are attempted.
@@ -231,6 +416,8 @@ pub struct TierStatus {
     pub kind: &'static str,
     /// Whether it is in service.
     pub breaker: Breaker,
+    /// How it is.
+    pub health: Health,
 }
 
 /// What a builder of tiers is told about the runtime.
@@ -239,13 +426,15 @@ pub struct TierStatus {
 pub struct TierContext {
     /// The level the tier will have.
     pub level: Level,
+    /// Whom to tell of invalidations by other instances.
+    pub peers: Peers,
 }
 
 impl TierContext {
     /// What there is to tell.
     #[must_use]
-    pub fn new(level: Level) -> Self {
-        Self { level }
+    pub fn new(level: Level, peers: Peers) -> Self {
+        Self { level, peers }
     }
 }
 

@@ -22,6 +22,9 @@ const OPTIONS: &[&str] = &[
     "scope",
     "cache_if",
     "codec",
+    "when_isolated",
+    "single_flight",
+    "consistency",
     "crate",
     "trait_impl",
 ];
@@ -41,6 +44,10 @@ pub(crate) struct Args {
     pub(crate) scope: Option<Scope>,
     pub(crate) cache_if: Option<Expr>,
     pub(crate) codec: Option<LitStr>,
+    /// As the runtime calls them.
+    pub(crate) when_isolated: Option<&'static str>,
+    pub(crate) single_flight: Option<&'static str>,
+    pub(crate) consistency: Option<&'static str>,
     pub(crate) facade: Option<Path>,
     pub(crate) trait_impl: bool,
     /// Options that were given but could not be read: their absence is no second mistake.
@@ -161,6 +168,27 @@ impl Args {
                 self.cache_if = Some(input.parse()?);
             }
             "codec" => self.codec = Some(text(option, input, "\"postcard\"")?),
+            "when_isolated" => {
+                self.when_isolated = Some(choice(
+                    option,
+                    input,
+                    &[("serve", "Serve"), ("load", "Load")],
+                )?);
+            }
+            "single_flight" => {
+                self.single_flight = Some(choice(
+                    option,
+                    input,
+                    &[("cluster", "Cluster"), ("process", "Process")],
+                )?);
+            }
+            "consistency" => {
+                self.consistency = Some(choice(
+                    option,
+                    input,
+                    &[("bounded", "Bounded"), ("strong", "Strong")],
+                )?);
+            }
             "crate" => {
                 let path = text(option, input, "\"my::path\"")?;
                 self.facade = Some(path.parse_with(Path::parse_mod_style).map_err(|_| {
@@ -212,6 +240,24 @@ fn text(option: &Ident, input: ParseStream<'_>, example: &str) -> syn::Result<Li
         ));
     }
     input.parse()
+}
+
+/// One of some words, each with what the runtime calls it.
+fn choice(
+    option: &Ident,
+    input: ParseStream<'_>,
+    choices: &[(&str, &'static str)],
+) -> syn::Result<&'static str> {
+    let text = text(option, input, &format!("\"{}\"", choices[0].0))?;
+    let value = text.value();
+    let chosen = choices.iter().find(|(word, _)| *word == value);
+    chosen.map(|(_, name)| *name).ok_or_else(|| {
+        let words: Vec<_> = choices
+            .iter()
+            .map(|(word, _)| format!("\"{word}\""))
+            .collect();
+        syn::Error::new(text.span(), format!("`{option}` is {}", words.join(" or ")))
+    })
 }
 
 fn version(option: &Ident, input: ParseStream<'_>) -> syn::Result<u32> {

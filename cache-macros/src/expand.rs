@@ -623,6 +623,9 @@ fn declaration(model: &Model<'_>) -> TokenStream {
         Shown::Literal(literal) => quote!(#private::Piece::Literal(#literal)),
         Shown::Part => quote!(#private::Piece::Argument),
     });
+    let [when_isolated, single_flight, consistency] = model
+        .coherence
+        .map(|choice| Ident::new(choice, Span::call_site()));
     // The place of the user's function, not of this expansion.
     let line = quote_spanned!(model.function.sig.ident.span()=> ::core::line!());
     quote! {
@@ -637,6 +640,11 @@ fn declaration(model: &Model<'_>) -> TokenStream {
             tiers: #tiers,
             codec: #codec,
             template: &[#(#template),*],
+            coherence: #private::Coherent {
+                when_isolated: #private::WhenIsolated::#when_isolated,
+                single_flight: #private::SingleFlight::#single_flight,
+                consistency: #private::Consistency::#consistency,
+            },
         });
         #private::inventory::submit! { #private::Registered::new(&__SITE) }
     }

@@ -26,6 +26,8 @@ pub(crate) struct Model<'a> {
     pub(crate) version: u32,
     pub(crate) codec: Option<LitStr>,
     pub(crate) cache_if: Option<Expr>,
+    /// When isolated, single flight, consistency: as the runtime calls them.
+    pub(crate) coherence: [&'static str; 3],
     pub(crate) facade: TokenStream,
 }
 
@@ -104,6 +106,7 @@ impl<'a> Model<'a> {
             );
         }
         check_levels(&args, errors);
+        check_coherence(&args, errors);
         check_self(&args, receiver, errors);
         let (key, template) = key(&args, &arguments, receiver, errors);
         let returned = returned(function, errors);
@@ -120,6 +123,11 @@ impl<'a> Model<'a> {
             version: args.version.unwrap_or(1),
             codec: args.codec,
             cache_if: args.cache_if,
+            coherence: [
+                args.when_isolated.unwrap_or("Serve"),
+                args.single_flight.unwrap_or("Cluster"),
+                args.consistency.unwrap_or("Bounded"),
+            ],
             facade: names::facade(args.facade.as_ref()),
         })
     }
@@ -247,6 +255,22 @@ fn check_levels(args: &Args, errors: &mut Errors) {
                 format!("`ttl` names no time for l{level}: write `l{level} = \"5m\"`"),
             );
         }
+    }
+}
+
+/// With memory alone there is nobody to agree with.
+fn check_coherence(args: &Args, errors: &mut Errors) {
+    let asked = args
+        .when_isolated
+        .or(args.single_flight)
+        .or(args.consistency);
+    if let (Some(tiers), Some(_)) = (&args.tiers, asked)
+        && tiers.levels == [1]
+    {
+        errors.at(
+            tiers.span,
+            "`when_isolated`, `single_flight` and `consistency` speak of a shared tier, and `tiers` names none",
+        );
     }
 }
 

@@ -39,14 +39,15 @@ impl<C: Clone> Current<C> {
         Some((slot.connection.clone()?, slot.generation))
     }
 
-    /// Takes a new connection and closes the breaker; `false` once [closed](Self::close).
-    pub(crate) fn put(&self, connection: C) -> bool {
+    /// Takes a new connection, with a number that is larger than those before, and closes the breaker; `false` once
+    /// [closed](Self::close).
+    pub(crate) fn put(&self, connection: C, generation: u64) -> bool {
         let mut slot = self.write();
         if slot.closed {
             return false;
         }
         slot.connection = Some(connection);
-        slot.generation += 1;
+        slot.generation = generation;
         self.breaker.close();
         true
     }
@@ -84,6 +85,10 @@ impl<C: Clone> Current<C> {
         self.breaker.open();
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.read().closed
+    }
+
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Slot<C>> {
         self.slot.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,12 +113,12 @@ mod tests {
     #[test]
     fn an_old_connection_that_does_not_answer_is_nothing_to_the_new_one() {
         let current = Current::new(2);
-        assert!(current.put("old"));
+        assert!(current.put("old", 1));
         let (_, old) = current.get().unwrap();
         assert!(!current.timed_out(old) && current.timed_out(old));
         assert!(current.lose(old));
         assert_eq!(current.get(), None);
-        assert!(current.put("new"));
+        assert!(current.put("new", 2));
         for _ in 0..10 {
             assert!(!current.timed_out(old));
             assert!(!current.lose(old));
@@ -132,9 +137,9 @@ mod tests {
     #[test]
     fn nothing_is_taken_after_the_end() {
         let current = Current::new(2);
-        assert!(current.put(1));
+        assert!(current.put(1, 1));
         current.close();
-        assert!(!current.put(2));
+        assert!(!current.put(2, 2));
         assert_eq!(current.get(), None);
         assert_eq!(current.breaker.state(), State::Open);
     }

@@ -8,12 +8,14 @@ use cache_core::tier::{FunctionKey, RecordKey};
 #[derive(Debug)]
 pub(crate) struct Keys {
     prefix: String,
+    database: i64,
 }
 
 impl Keys {
-    pub(crate) fn new(namespace: &str) -> Self {
+    pub(crate) fn new(namespace: &str, database: i64) -> Self {
         Self {
             prefix: format!("{{{namespace}:0}}:"),
+            database,
         }
     }
 
@@ -35,6 +37,26 @@ impl Keys {
             self.prefix, function.name, function.version
         )
     }
+
+    /// The history of the data set, with the identity of the server that it was begun on.
+    pub(crate) fn history(&self) -> String {
+        format!("{}#history", self.prefix)
+    }
+
+    /// The number of the last message of the channel.
+    pub(crate) fn sequence(&self) -> String {
+        format!("{}#sequence", self.prefix)
+    }
+
+    /// Written over and over, to see that writes are taken.
+    pub(crate) fn heartbeat(&self) -> String {
+        format!("{}#heartbeat", self.prefix)
+    }
+
+    /// The channel that invalidations are told on. Channels know no databases, and each database has a namespace of its own.
+    pub(crate) fn channel(&self) -> String {
+        format!("{}#channel:{}", self.prefix, self.database)
+    }
 }
 
 #[cfg(test)]
@@ -45,19 +67,20 @@ mod tests {
 
     #[test]
     fn names_show_function_version_and_arguments() {
-        let keys = Keys::new("shop");
+        let keys = Keys::new("shop", 3);
         let function = Arc::new(FunctionKey::new("users::get", 3));
-        let record = RecordKey::new(Arc::clone(&function), "42".into());
+        let record = RecordKey::new(Arc::clone(&function), "42".into(), 0);
         assert_eq!(keys.record(&record), "{shop:0}:users::get:3:42");
         assert_eq!(keys.lease(&record), "{shop:0}:users::get:3:42#lease");
         assert_eq!(keys.epoch(&function), "{shop:0}:users::get:3#epoch");
+        assert_eq!(keys.channel(), "{shop:0}:#channel:3");
     }
 
     #[test]
     fn names_of_functions_read_one_way_only() {
-        let keys = Keys::new("shop");
-        let one = RecordKey::new(Arc::new(FunctionKey::new("a:1", 2)), "x".into());
-        let other = RecordKey::new(Arc::new(FunctionKey::new("a", 1)), "2:x".into());
+        let keys = Keys::new("shop", 3);
+        let one = RecordKey::new(Arc::new(FunctionKey::new("a:1", 2)), "x".into(), 0);
+        let other = RecordKey::new(Arc::new(FunctionKey::new("a", 1)), "2:x".into(), 0);
         assert_ne!(keys.record(&one), keys.record(&other));
     }
 }

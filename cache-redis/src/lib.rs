@@ -24,13 +24,19 @@
 //! | `{shop:0}:users::get:1#epoch` | the function's epoch: a record of another is void |
 
 mod breaker;
+mod bus;
 mod config;
 mod current;
 mod env;
+mod epochs;
+mod journal;
 mod keys;
+mod leases;
 mod link;
 mod pause;
 mod script;
+mod server;
 mod tier;
+mod waiters;
 
 pub use crate::config::Redis;

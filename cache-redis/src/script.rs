@@ -1,57 +1,207 @@
 //! The scripts. Each is one step on the server and one round trip: EVALSHA, with the text sent only to a server that
-//! does not know it.
+//! does not know it. All keys of a script, and the channel, are in one slot.
+//!
+//! What is no text of ours under our keys (foreign text, another type) is taken for nothing, and replaced.
 
-use redis::Script;
+use redis::aio::MultiplexedConnection;
+use redis::{RedisError, Script};
+
+/// What several of them use.
+///
+/// A lease is a token, the epoch and the history that were when it was given, and a `w` when somebody waits for it; it holds as
+/// long as both are what they were. A history is a number and, behind a colon, the
+/// identity of the server it was begun on. A message is its number, counted without gaps, what happened, and to whom.
+const COMMON: &str = "
+local LIFE = 31622400000
+local function text(key)
+  local text = redis.pcall('GET', key)
+  if type(text) == 'string' then return text end
+  return ''
+end
+local function lease(key)
+  local token, epoch, history, waited = string.match(text(key), '^([1-9]%d*):(%d*):(%d*)(w?)$')
+  if token and #token <= 19 then return token, epoch, history, waited == 'w' end
+  return nil, nil, nil, false
+end
+local function number(key)
+  local number = string.match(text(key), '^([1-9]%d*)$')
+  if number and #number <= 19 then return number end
+  return nil
+end
+local function history(key)
+  return string.match(text(key), '^([1-9]%d*):')
+end
+local function publish(sequence, channel, message)
+  local count = redis.pcall('INCR', sequence)
+  if type(count) ~= 'number' then
+    redis.call('DEL', sequence)
+    count = redis.call('INCR', sequence)
+  end
+  redis.call('PEXPIRE', sequence, LIFE)
+  redis.call('SPUBLISH', channel, string.format('%d:', count) .. message)
+end
+";
+
+/// Compares the server with the one that the history was begun on; another one begins a new history, in which no record
+/// of before is valid.
+///
+/// KEYS history, sequence, channel. ARGV identity, new number. Returns the history's number, the number of the last message,
+/// and 1 if the history is new.
+const ATTACH: &str = "
+local known, identity = string.match(text(KEYS[1]), '^([1-9]%d*):(.*)$')
+local fresh = 0
+if identity ~= ARGV[1] then
+  fresh = 1
+  known = ARGV[2]
+  redis.call('DEL', KEYS[1])
+  redis.call('SET', KEYS[1], known .. ':' .. ARGV[1], 'PX', LIFE)
+  publish(KEYS[2], KEYS[3], 'h:' .. known)
+else
+  redis.call('PEXPIRE', KEYS[1], LIFE)
+end
+return {known, text(KEYS[2]), fresh}
+";
 
 /// Takes a lease.
 ///
-/// A lease is a token under a key of its own, which an invalidation deletes. Whoever asks while there is one gets the
-/// same: any load that began under it began after the last invalidation. The function's epoch is read in the same step,
-/// and made where there is none. What is no number of ours (foreign text, another type) is replaced.
+/// A lease is a token under a key of its own, which an invalidation deletes. The function's epoch is read in the same step,
+/// and made where there is none.
 ///
-/// Who takes over gets a new one, which voids the leases before.
-///
-/// KEYS lease, epoch. ARGV new token, life of the lease in ms, new epoch, life of the epoch in ms, 1 to take over.
-/// Returns the token and the epoch.
+/// KEYS record, lease, epoch, history. ARGV claim (`only`, `share`, `takeover`), new token, life of the lease in ms, new
+/// epoch, number of the history, beginning of the record that was seen.
+/// Returns `given`, token, epoch; or `taken` and how long the lease still lives in ms, zero where the record is another by
+/// now; or `history` when that is not the history.
 const LEASE: &str = "
-local function number(key, otherwise)
-  local text = redis.pcall('GET', key)
-  if type(text) == 'string' and #text <= 19 and string.match(text, '^[1-9]%d*$') then
-    return text
+if history(KEYS[4]) ~= ARGV[5] then return {'history'} end
+local known = number(KEYS[3])
+local held, epoch, begun, waited = lease(KEYS[2])
+if not known or epoch ~= known or begun ~= ARGV[5] then held = nil end
+local mine = ARGV[2]
+if ARGV[1] == 'only' then
+  local record = redis.pcall('GETRANGE', KEYS[1], 0, 83)
+  if type(record) == 'string' and record ~= '' and record ~= ARGV[6] then return {'taken', 0} end
+  if held then
+    if not waited then redis.call('APPEND', KEYS[2], 'w') end
+    return {'taken', math.max(redis.call('PTTL', KEYS[2]), 1)}
   end
-  return otherwise
+elseif ARGV[1] == 'share' then
+  mine = held or mine
 end
-local token = ARGV[5] == '1' and ARGV[1] or number(KEYS[1], ARGV[1])
-local epoch = number(KEYS[2], ARGV[3])
-redis.call('SET', KEYS[1], token, 'PX', ARGV[2])
-redis.call('SET', KEYS[2], epoch, 'PX', ARGV[4])
-return {token, epoch}
+known = known or ARGV[4]
+redis.call('SET', KEYS[3], known, 'PX', LIFE)
+redis.call('SET', KEYS[2], mine .. ':' .. known .. ':' .. ARGV[5] .. (waited and 'w' or ''), 'PX', ARGV[3])
+return {'given', mine, known}
 ";
 
-/// Stores a record if its lease and its function's epoch are still what they were before the load. A lease that is gone
-/// (voided, expired, evicted, lost with the server) refuses.
+/// Stores a record if its lease, its function's epoch and the history are still what they were before the load. A lease that
+/// is gone (voided, expired, evicted, lost with the server) refuses.
 ///
-/// KEYS record, lease, epoch. ARGV token, epoch, record, life in ms. Returns 1 if it is stored, else 0.
+/// KEYS record, lease, epoch, history, sequence, channel. ARGV token, epoch, number of the history, record, life in ms,
+/// digest of the key. Returns 1 if it is stored, else 0.
 const FILL: &str = "
-if redis.pcall('GET', KEYS[2]) ~= ARGV[1] or redis.pcall('GET', KEYS[3]) ~= ARGV[2] then
-  return 0
-end
-redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+local held, _, _, waited = lease(KEYS[2])
+if held ~= ARGV[1] or number(KEYS[3]) ~= ARGV[2] or history(KEYS[4]) ~= ARGV[3] then return 0 end
+redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[5])
 redis.call('DEL', KEYS[2])
+if waited then publish(KEYS[5], KEYS[6], 'f:' .. ARGV[6]) end
 return 1
 ";
 
+/// Gives a lease back.
+///
+/// KEYS lease, sequence, channel. ARGV token, digest of the key.
+const RELEASE: &str = "
+local held, _, _, waited = lease(KEYS[1])
+if held ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+if waited then publish(KEYS[2], KEYS[3], 'r:' .. ARGV[2]) end
+return 1
+";
+
+/// Lets a lease live on.
+///
+/// KEYS lease. ARGV token, life in ms. Returns 1 if it was still held.
+const RENEW: &str = "
+if lease(KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+";
+
+/// Invalidates a key. What is deleted comes first: a server out of memory refuses a script whose first write may take some,
+/// and lets one go on that began with a deletion.
+///
+/// KEYS record, lease, sequence, channel. ARGV digest of the key.
+const INVALIDATE_KEY: &str = "
+redis.call('DEL', KEYS[1], KEYS[2])
+publish(KEYS[3], KEYS[4], 'k:' .. ARGV[1])
+return 1
+";
+
+/// Invalidates a function: its records and the fills under its leases name the old epoch.
+///
+/// KEYS epoch, sequence, channel. ARGV new epoch, digest of the function.
+const INVALIDATE_FUNCTION: &str = "
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', LIFE)
+publish(KEYS[2], KEYS[3], 'e:' .. ARGV[2])
+return 1
+";
+
+/// Invalidates the namespace: a new history on the same server.
+///
+/// KEYS history, sequence, channel. ARGV new number, identity.
+const INVALIDATE_ALL: &str = "
+redis.call('DEL', KEYS[1])
+redis.call('SET', KEYS[1], ARGV[1] .. ':' .. ARGV[2], 'PX', LIFE)
+publish(KEYS[2], KEYS[3], 'h:' .. ARGV[1])
+return 1
+";
+
+/// All of them, known to this process by the hash of their text.
 #[derive(Debug)]
 pub(crate) struct Scripts {
+    pub(crate) attach: Script,
     pub(crate) lease: Script,
     pub(crate) fill: Script,
+    pub(crate) release: Script,
+    pub(crate) renew: Script,
+    pub(crate) invalidate_key: Script,
+    pub(crate) invalidate_function: Script,
+    pub(crate) invalidate_all: Script,
 }
 
 impl Scripts {
     pub(crate) fn new() -> Self {
+        let script = |text| Script::new(&format!("{COMMON}{text}"));
         Self {
-            lease: Script::new(LEASE),
-            fill: Script::new(FILL),
+            attach: script(ATTACH),
+            lease: script(LEASE),
+            fill: script(FILL),
+            release: script(RELEASE),
+            renew: script(RENEW),
+            invalidate_key: script(INVALIDATE_KEY),
+            invalidate_function: script(INVALIDATE_FUNCTION),
+            invalidate_all: script(INVALIDATE_ALL),
         }
+    }
+
+    /// Makes a server know them all, so that the first use of each costs one round trip as well.
+    pub(crate) async fn load(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), RedisError> {
+        let mut pipe = redis::pipe();
+        for script in [
+            &self.attach,
+            &self.lease,
+            &self.fill,
+            &self.release,
+            &self.renew,
+            &self.invalidate_key,
+            &self.invalidate_function,
+            &self.invalidate_all,
+        ] {
+            pipe.load_script(script).ignore();
+        }
+        pipe.exec_async(connection).await
     }
 }

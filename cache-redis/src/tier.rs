@@ -1,77 +1,199 @@
 //! The tier's contract, on Redis.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::tier::{
-    Breaker, Claim, Fill, Found, FunctionKey, Lease, RecordKey, Target, Tier, TierFuture,
+    Breaker, Claim, Fill, Found, Health, Lease, Leased, Peers, Receipt, RecordKey, Stamp, Target,
+    Tier, TierFuture, Wakeup,
 };
-use cache_core::{Error, ErrorKind};
-use redis::{Client, Cmd};
+use cache_core::{Coherence, Consistency, Error, ErrorKind};
+use redis::{Client, Value};
+use tokio::time::sleep;
 
+use crate::bus::Bus;
 use crate::config::Settings;
+use crate::epochs::Epochs;
+use crate::journal::Invalidated;
 use crate::keys::Keys;
-use crate::link::Link;
-use crate::script::Scripts;
+use crate::leases::HeldLease;
+use crate::link::{Link, Shared, fresh_number, millis};
 
-/// How long a load may take and still fill. A lease blocks nobody, so a long one costs a small key per crashed load.
-const LEASE_LIFE: Duration = Duration::from_secs(5 * 60);
+/// How long a load that nobody waits for may take and still fill. It blocks nobody, so a long one costs a small key per
+/// crashed load.
+const SHARED_LEASE: Duration = Duration::from_secs(5 * 60);
 
-/// An epoch must outlive every record that names it; each lease renews it, and no record lives longer than a year.
-const EPOCH_LIFE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// What the clocks of two hosts may run apart, in one part of so many, while a bound passes.
+const DRIFT: u32 = 100;
 
 #[derive(Debug)]
 pub(crate) struct RedisTier {
     link: Link,
-    keys: Keys,
-    scripts: Scripts,
     settings: Settings,
 }
 
 impl RedisTier {
-    pub(crate) fn new(client: Client, settings: Settings) -> Self {
+    pub(crate) fn new(client: Client, settings: Settings, peers: Peers) -> Self {
+        let database = client.get_connection_info().redis_settings().db();
+        let keys = Keys::new(&settings.namespace, database);
+        let bus = Arc::new(Bus {
+            channel: keys.channel(),
+            peers,
+            coherence: Arc::new(Coherence::new(settings.staleness_bound)),
+            epochs: Epochs::default(),
+            waiters: Arc::default(),
+            gaps: AtomicU64::new(0),
+        });
         Self {
-            link: Link::new(client, settings.connect_limit, settings.breaker_threshold),
-            keys: Keys::new(&settings.namespace),
-            scripts: Scripts::new(),
+            link: Link::new(client, settings.clone(), keys, bus),
             settings,
         }
     }
 
-    async fn command<T: redis::FromRedisValue>(
+    fn shared(&self) -> &Arc<Shared> {
+        self.link.shared()
+    }
+
+    async fn find(
         &self,
-        what: &'static str,
+        key: &RecordKey,
+        consistency: Consistency,
         within: Duration,
-        command: Cmd,
-    ) -> Result<T, Error> {
-        self.link
-            .run(what, within, |mut connection| async move {
-                command.query_async(&mut connection).await
+    ) -> Result<Found, Error> {
+        let shared = &**self.shared();
+        if shared.journal.covers(key) {
+            // It may be what an invalidation that waits to be sent is to delete.
+            return Ok(Found::default());
+        }
+        let epochs = &shared.bus.epochs;
+        let known = match consistency {
+            Consistency::Bounded if shared.bus.coherence.holds() => epochs.stamp(&key.function),
+            _ => None,
+        };
+        let record = shared.keys.record(key);
+        if let Some(stamp) = known {
+            let record: Option<Vec<u8>> = shared
+                .run("read", within, |mut connected, _| async move {
+                    redis::cmd("GET")
+                        .arg(record)
+                        .query_async(&mut connected.data)
+                        .await
+                })
+                .await?;
+            return Ok(Found::new(record, Some(stamp)));
+        }
+        let asked = epochs.mark();
+        let mut command = redis::cmd("MGET");
+        command
+            .arg(record)
+            .arg(shared.keys.epoch(&key.function))
+            .arg(shared.keys.history());
+        let [record, epoch, history]: [Option<Vec<u8>>; 3] = shared
+            .run("read", within, |mut connected, _| async move {
+                command.query_async(&mut connected.data).await
             })
-            .await
+            .await?;
+        // What is no number is not ours, and no record is valid under it.
+        let epoch = epoch.as_deref().and_then(number);
+        let history = history
+            .as_deref()
+            .and_then(|history| number(history.split(|byte| *byte == b':').next()?));
+        if let Some(epoch) = epoch {
+            epochs.learn(&key.function, epoch, asked);
+        }
+        let stamp = epoch
+            .zip(history)
+            .map(|(epoch, history)| Stamp { epoch, history });
+        Ok(Found::new(record, stamp))
     }
 
     async fn take_lease(
         &self,
         key: &RecordKey,
         claim: Claim,
+        seen: &[u8],
         within: Duration,
-    ) -> Result<Lease, Error> {
-        let mut invocation = self.scripts.lease.prepare_invoke();
+    ) -> Result<Leased, Error> {
+        let shared = &**self.shared();
+        if shared.journal.covers(key) {
+            return Ok(Leased::Refused);
+        }
+        let Some(history) = shared.bus.epochs.history() else {
+            return Err(unattached());
+        };
+        let (claim, life, exclusive) = match claim {
+            Claim::Share => ("share", SHARED_LEASE, false),
+            Claim::TakeOver => ("takeover", self.settings.lease_time, true),
+            _ => ("only", self.settings.lease_time, true),
+        };
+        // A place before the question: what is told after the answer was made is heard.
+        let (waiting, heard) = shared.bus.waiters.register(key.digest);
+        let asked = shared.bus.epochs.mark();
+        let name = shared.keys.lease(key);
+        let mut invocation = shared.scripts.lease.prepare_invoke();
         invocation
-            .key(self.keys.lease(key))
-            .key(self.keys.epoch(&key.function))
+            .key(shared.keys.record(key))
+            .key(&name)
+            .key(shared.keys.epoch(&key.function))
+            .key(shared.keys.history())
+            .arg(claim)
             .arg(fresh_number())
-            .arg(millis(LEASE_LIFE))
+            .arg(millis(life))
             .arg(fresh_number())
-            .arg(millis(EPOCH_LIFE))
-            .arg(u8::from(claim == Claim::TakeOver));
-        let (token, epoch): (String, String) = self
-            .link
-            .run("lease", within, |mut connection| async move {
-                invocation.invoke_async(&mut connection).await
+            .arg(history)
+            .arg(seen);
+        let (answer, generation): (Vec<Value>, u64) = shared
+            .run("lease", within, |mut connected, generation| async move {
+                let answer = invocation.invoke_async(&mut connected.data).await?;
+                Ok((answer, generation))
             })
             .await?;
-        Ok(Lease::new(number(&token)?, number(&epoch)?))
+        match &answer[..] {
+            [Value::BulkString(word), token, epoch] if word == b"given" => {
+                let (token, epoch) = (number_in(token)?, number_in(epoch)?);
+                shared.bus.epochs.learn(&key.function, epoch, asked);
+                let held = HeldLease {
+                    name,
+                    token,
+                    digest: key.digest,
+                    exclusive,
+                };
+                let holder = shared
+                    .leases
+                    .hold(held, generation)
+                    .ok_or_else(unattached)?;
+                let stamp = Stamp { epoch, history };
+                Ok(Leased::Given(Lease::new(token, stamp).held_by(holder)))
+            }
+            [Value::BulkString(word), Value::Int(left)] if word == b"taken" => {
+                let left = Duration::from_millis(u64::try_from(*left).unwrap_or(0));
+                if left.is_zero() {
+                    return Ok(Leased::Taken(Wakeup::new(std::future::ready(()))));
+                }
+                // Not all at once, where a lease is over and many waited for it.
+                let patience =
+                    left + left.mul_f64(fastrand::f64() / 20.0) + Duration::from_millis(1);
+                Ok(Leased::Taken(Wakeup::new(async move {
+                    tokio::select! {
+                        () = heard => {}
+                        () = sleep(patience) => {}
+                    }
+                    drop(waiting);
+                })))
+            }
+            [Value::BulkString(word)] if word == b"history" => {
+                // Another began a new one, which the channel tells; or it is gone, which only a new link finds out.
+                if shared.bus.epochs.history() == Some(history) {
+                    shared.lose(generation);
+                }
+                Err(unattached())
+            }
+            _ => Err(Error::new(
+                ErrorKind::Protocol,
+                "lease: the server answered something else",
+            )),
+        }
     }
 
     async fn store(
@@ -82,49 +204,101 @@ impl RedisTier {
         life: Duration,
         within: Duration,
     ) -> Result<Fill, Error> {
-        let mut invocation = self.scripts.fill.prepare_invoke();
+        let shared = &**self.shared();
+        if shared.journal.covers(key) {
+            return Ok(Fill::Refused);
+        }
+        let mut invocation = shared.scripts.fill.prepare_invoke();
         invocation
-            .key(self.keys.record(key))
-            .key(self.keys.lease(key))
-            .key(self.keys.epoch(&key.function))
+            .key(shared.keys.record(key))
+            .key(shared.keys.lease(key))
+            .key(shared.keys.epoch(&key.function))
+            .key(shared.keys.history())
+            .key(shared.keys.sequence())
+            .key(shared.keys.channel())
             .arg(lease.token)
-            .arg(lease.epoch)
+            .arg(lease.stamp.epoch)
+            .arg(lease.stamp.history)
             .arg(record)
-            .arg(millis(life));
-        let stored: bool = self
-            .link
-            .run("fill", within, |mut connection| async move {
-                invocation.invoke_async(&mut connection).await
+            .arg(millis(life))
+            .arg(key.digest);
+        let stored = shared
+            .run("fill", within, |mut connected, generation| async move {
+                // Over another connection it may reach another server, to which the lease came as a copy.
+                if !shared.leases.holds(lease.token, generation) {
+                    return Ok(false);
+                }
+                invocation.invoke_async(&mut connected.data).await
             })
             .await?;
+        if stored {
+            shared.leases.used(lease.token);
+        }
         Ok(if stored { Fill::Stored } else { Fill::Refused })
     }
 
-    async fn void(&self, target: Target<'_>, within: Duration) -> Result<(), Error> {
-        match target {
-            // One command: nobody can fill between the record's end and the lease's.
-            Target::Key(key) => {
-                let mut command = redis::cmd("DEL");
-                command.arg(self.keys.record(key)).arg(self.keys.lease(key));
-                self.command("invalidate", within, command).await
+    async fn void(&self, target: Target<'_>, within: Duration) -> Result<Receipt, Error> {
+        let shared = &**self.shared();
+        if shared.is_closed() {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "invalidate: the tier was shut down",
+            ));
+        }
+        let pending = Pending {
+            shared,
+            what: Some(Invalidated::of(target)),
+        };
+        let forget = || {
+            if let Target::Function(function) = target {
+                shared.bus.epochs.forget(function.digest);
             }
-            Target::Function(function) => self.new_epoch(function, within).await,
-            _ => Err(Error::new(
-                ErrorKind::Protocol,
-                "invalidate: this tier does not know the target",
-            )),
+        };
+        forget();
+        let Some(what) = &pending.what else {
+            return Ok(Receipt::Queued);
+        };
+        let sent = shared
+            .run("invalidate", within, |connected, _| async move {
+                shared.send(&connected, what).await
+            })
+            .await;
+        forget();
+        match sent {
+            Ok(history) => {
+                if history.is_some() {
+                    shared.bus.epochs.begin(history);
+                }
+                pending.acknowledged();
+                Ok(Receipt::Acked)
+            }
+            Err(error) => {
+                tracing::debug!(error = ?error, "an invalidation is queued");
+                Ok(Receipt::Queued)
+            }
         }
     }
+}
 
-    /// Voids all records of a function, and all leases: both name the old epoch.
-    async fn new_epoch(&self, function: &FunctionKey, within: Duration) -> Result<(), Error> {
-        let mut command = redis::cmd("SET");
-        command
-            .arg(self.keys.epoch(function))
-            .arg(fresh_number())
-            .arg("PX")
-            .arg(millis(EPOCH_LIFE));
-        self.command("invalidate", within, command).await
+/// An invalidation under way. Dropped, it is queued: it is not known how far it came.
+struct Pending<'a> {
+    shared: &'a Shared,
+    what: Option<Invalidated>,
+}
+
+impl Pending<'_> {
+    fn acknowledged(mut self) {
+        if let Some(what) = self.what.take() {
+            self.shared.journal.acknowledged(what);
+        }
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if let Some(what) = self.what.take() {
+            self.shared.journal.queue(what);
+        }
     }
 }
 
@@ -142,18 +316,18 @@ impl Tier for RedisTier {
     }
 
     fn now(&self) -> u64 {
-        self.link.now()
+        self.shared().now()
     }
 
     fn breaker(&self) -> Breaker {
-        self.link.breaker().state()
+        self.shared().breaker().state()
     }
 
     fn start(&self) -> TierFuture<'_, ()> {
         Box::pin(async move {
             match self.link.start().await {
                 Err(error) if self.settings.required => {
-                    self.link.shutdown();
+                    self.link.close();
                     Err(Error::with_source(
                         error.kind(),
                         "reach the Redis that is required",
@@ -165,29 +339,27 @@ impl Tier for RedisTier {
         })
     }
 
-    fn read<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Found> {
-        Box::pin(async move {
-            let mut command = redis::cmd("MGET");
-            command
-                .arg(self.keys.record(key))
-                .arg(self.keys.epoch(&key.function));
-            let (record, epoch): (Option<Vec<u8>>, Option<String>) =
-                self.command("read", within, command).await?;
-            // An epoch that is no number is not ours, and no record is valid under it.
-            Ok(Found::new(
-                record,
-                epoch.and_then(|epoch| epoch.parse().ok()),
-            ))
-        })
+    fn coherence(&self) -> Option<&Arc<Coherence>> {
+        Some(&self.shared().bus.coherence)
+    }
+
+    fn read<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        consistency: Consistency,
+        within: Duration,
+    ) -> TierFuture<'a, Found> {
+        Box::pin(self.find(key, consistency, within))
     }
 
     fn lease<'a>(
         &'a self,
         key: &'a RecordKey,
         claim: Claim,
+        seen: &'a [u8],
         within: Duration,
-    ) -> TierFuture<'a, Lease> {
-        Box::pin(self.take_lease(key, claim, within))
+    ) -> TierFuture<'a, Leased> {
+        Box::pin(self.take_lease(key, claim, seen, within))
     }
 
     fn fill<'a>(
@@ -201,38 +373,65 @@ impl Tier for RedisTier {
         Box::pin(self.store(key, lease, record, life, within))
     }
 
-    fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, ()> {
+    fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, Receipt> {
         Box::pin(self.void(target, within))
+    }
+
+    fn settle(&self) -> TierFuture<'_, ()> {
+        Box::pin(async move {
+            let shared = self.shared();
+            shared.journal.drained().await;
+            // Every right to answer from memory that was given before is over after this, whoever it was given to.
+            let bound = shared.bus.coherence.bound();
+            sleep(bound + bound / DRIFT).await;
+            Ok(())
+        })
+    }
+
+    fn health(&self) -> Health {
+        let shared = self.shared();
+        let (coherent_for, last_barrier) = shared.bus.coherence.age();
+        let mut health = Health::default();
+        health.connected = shared.is_connected();
+        health.coherent_for = coherent_for;
+        health.last_barrier = last_barrier;
+        health.queued = shared.journal.len();
+        health.isolations = shared.counters.isolations.load(Ordering::Relaxed);
+        health.gaps = shared.bus.gaps.load(Ordering::Relaxed);
+        health.history_changes = shared.counters.history_changes.load(Ordering::Relaxed);
+        health.replays = shared.counters.replays.load(Ordering::Relaxed);
+        health
     }
 
     fn shutdown(&self) -> TierFuture<'_, ()> {
         Box::pin(async move {
-            self.link.shutdown();
+            self.link.shutdown().await;
             Ok(())
         })
     }
 }
 
-/// Never zero: Redis refuses that, and a record without a life would stay for ever.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis())
-        .unwrap_or(u64::MAX)
-        .max(1)
+fn unattached() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "lease: the link to Redis is not ready",
+    )
 }
 
-/// A token or an epoch, never zero: 63 bits, so that it has at most 19 digits. Random, never counted: one that was evicted must not come
-/// back.
-fn fresh_number() -> u64 {
-    (fastrand::u64(..) >> 1) | 1
+/// A number as the scripts keep it. Anything else under our keys is not ours.
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// A token or an epoch as it is kept. Anything else under our keys is not ours.
-fn number(text: &str) -> Result<u64, Error> {
-    text.parse().map_err(|error| {
-        Error::with_source(
+fn number_in(value: &Value) -> Result<u64, Error> {
+    let text = match value {
+        Value::BulkString(text) => Some(&text[..]),
+        _ => None,
+    };
+    text.and_then(number).ok_or_else(|| {
+        Error::new(
             ErrorKind::Protocol,
             "read a number under a key of this cache",
-            error,
         )
     })
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{CacheRuntime, Level, Memory, invalidate, multi_tier_cached};
 
 use crate::support::server::Server;
@@ -166,7 +167,10 @@ async fn a_whole_function_is_invalidated_at_a_cost_that_does_not_grow() {
         let _: () = server.command(&["CONFIG", "RESETSTAT"]);
         invalidate!(read).await.unwrap();
         assert_eq!(
-            (server.calls("set"), server.calls("del")),
+            (
+                server.calls("eval") + server.calls("evalsha"),
+                server.calls("mget") + server.calls("get")
+            ),
             (1, 0),
             "one round trip for a hundred keys"
         );
@@ -228,11 +232,9 @@ async fn an_invalidation_that_does_not_reach_redis_says_so() {
         assert_eq!(read("unreachable").await, 1);
         commit("unreachable", 2);
         server.kill();
-        let error = invalidate!(read, "unreachable").await.unwrap_err();
-        assert!(error.is_transient(), "{error:?}");
-        assert!(
-            error.to_string().contains("it::invalidation::read"),
-            "{error}"
+        assert_eq!(
+            invalidate!(read, "unreachable").await.unwrap(),
+            Receipt::Queued
         );
         assert_eq!(read("unreachable").await, 2);
     })

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use multi_tier_cached::Error;
 use multi_tier_cached::tier::{
-    Breaker, Claim, Fill, Found, Lease, RecordKey, Target, Tier, TierBuilder, TierContext,
-    TierFuture,
+    Breaker, Claim, Fill, Found, Lease, Leased, Receipt, RecordKey, Stamp, Target, Tier,
+    TierBuilder, TierContext, TierFuture,
 };
+use multi_tier_cached::{Consistency, Error};
 use tokio::sync::Semaphore;
 
 /// Shared by the runtimes that are built with clones of it.
@@ -61,6 +61,13 @@ impl TierBuilder for Shelf {
 }
 
 impl Contents {
+    fn stamp(&self) -> Stamp {
+        Stamp {
+            epoch: self.epoch.load(Ordering::SeqCst),
+            history: 0,
+        }
+    }
+
     fn records(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<u8>>> {
         self.records
             .lock()
@@ -93,15 +100,26 @@ impl Tier for Contents {
         Box::pin(async { Ok(()) })
     }
 
-    fn read<'a>(&'a self, key: &'a RecordKey, _: Duration) -> TierFuture<'a, Found> {
+    fn read<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        _: Consistency,
+        _: Duration,
+    ) -> TierFuture<'a, Found> {
         Box::pin(async {
             let record = self.records().get(&key.arguments).cloned();
-            Ok(Found::new(record, Some(self.epoch.load(Ordering::SeqCst))))
+            Ok(Found::new(record, Some(self.stamp())))
         })
     }
 
-    fn lease<'a>(&'a self, _: &'a RecordKey, _: Claim, _: Duration) -> TierFuture<'a, Lease> {
-        Box::pin(async { Ok(Lease::new(0, self.epoch.load(Ordering::SeqCst))) })
+    fn lease<'a>(
+        &'a self,
+        _: &'a RecordKey,
+        _: Claim,
+        _: &'a [u8],
+        _: Duration,
+    ) -> TierFuture<'a, Leased> {
+        Box::pin(async { Ok(Leased::Given(Lease::new(0, self.stamp()))) })
     }
 
     fn fill<'a>(
@@ -119,7 +137,7 @@ impl Tier for Contents {
         })
     }
 
-    fn invalidate<'a>(&'a self, target: Target<'a>, _: Duration) -> TierFuture<'a, ()> {
+    fn invalidate<'a>(&'a self, target: Target<'a>, _: Duration) -> TierFuture<'a, Receipt> {
         Box::pin(async move {
             self.gate.acquire().await.expect("an open gate").forget();
             match target {
@@ -130,7 +148,7 @@ impl Tier for Contents {
                     self.epoch.fetch_add(1, Ordering::SeqCst);
                 }
             }
-            Ok(())
+            Ok(Receipt::Acked)
         })
     }
 

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use super::Bound;
 use crate::codec::{RecordType, Shape, ValueType, check_round_trip};
+use crate::coherence::Coherence;
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, render};
 use crate::level::Level;
 use crate::record::{Header, Unusable};
 use crate::stats::{TierCounters, TierStats};
 use crate::tier::stack::Budget;
-use crate::tier::{Claim, Fill, Lease, RecordKey, Target, Tier};
+use crate::tier::{
+    Claim, Fill, Lease, Leased, Receipt, RecordKey, SEEN, Stamp, Target, Tier, Wakeup,
+};
 
 /// A lower tier as a function uses it.
 #[derive(Debug)]
@@ -48,24 +51,53 @@ impl RecordsWork {
 pub(crate) struct LowerTiers<'a> {
     record_key: RecordKey,
     budgets: Vec<Budget<'a>>,
+    /// The beginning of what was read and could not be used.
+    seen: Vec<Vec<u8>>,
+    /// The stamp of a record that was whole and carried another than it was to.
+    passed_over: Vec<Option<Stamp>>,
     leases: Vec<Option<Lease>>,
 }
 
+/// What a search of the lower tiers came to.
+#[derive(Debug)]
+pub(crate) enum Search<V> {
+    /// A value, and how long it may live above.
+    Found(V, Duration),
+    /// They were asked and have none.
+    Nowhere,
+    /// Not all could be asked.
+    Unanswered,
+}
+
+/// Whose turn it is to load.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// This caller's.
+    Load,
+    /// Another instance's; it is worth to look again when this ends.
+    Wait(Wakeup),
+}
+
 impl Bound {
-    /// Asks the lower tiers in order. The value of the first that has one, and how long it may live above.
+    /// Asks the lower tiers in order.
     pub(crate) async fn find<V>(
         &self,
         key: &Key,
         lookup: &mut LowerTiers<'_>,
         value_type: &ValueType<V>,
-    ) -> Option<(V, Duration)> {
-        let records = value_type.records?;
+    ) -> Search<V> {
+        let Some(records) = value_type.records else {
+            return Search::Nowhere;
+        };
+        let mut nowhere = Search::Nowhere;
         for at in 0..self.lower.len() {
-            if let Some(found) = self.find_in(at, key, lookup, &records).await {
-                return Some(found);
+            match self.find_in(at, key, lookup, &records).await {
+                Search::Nowhere => {}
+                Search::Unanswered => nowhere = Search::Unanswered,
+                found @ Search::Found(..) => return found,
             }
         }
-        None
+        nowhere
     }
 
     async fn find_in<V>(
@@ -74,50 +106,57 @@ impl Bound {
         key: &Key,
         lookup: &mut LowerTiers<'_>,
         records: &RecordType<V>,
-    ) -> Option<(V, Duration)> {
+    ) -> Search<V> {
         let lower = &self.lower[at];
         let LowerTiers {
             record_key,
             budgets,
+            seen,
+            passed_over,
             ..
         } = lookup;
+        let consistency = self.policy.consistency;
         let found = budgets[at]
-            .spend(|within| lower.tier.read(record_key, within))
+            .spend(|within| lower.tier.read(record_key, consistency, within))
             .await;
         let found = match found {
             Ok(found) => found,
             Err(error) => {
                 lower.failed("read", &self.name, &error);
-                return None;
+                return Search::Unanswered;
             }
         };
         let Some(bytes) = found.record else {
             lower.counters.misses.add_one();
-            return None;
+            return Search::Nowhere;
         };
-        match self.open(lower, key, found.epoch, &bytes, records) {
-            Ok(found) => {
+        match self.open(lower, key, found.stamp, &bytes, records) {
+            Ok((value, left)) => {
                 lower.counters.hits.add_one();
-                Some(found)
+                Search::Found(value, left)
             }
             Err(unusable) => {
                 lower.counters.misses.add_one();
+                seen[at] = bytes[..bytes.len().min(SEEN)].to_vec();
                 match unusable {
-                    None => {}
+                    None => {
+                        passed_over[at] =
+                            Header::open(&bytes).ok().map(|(header, _)| header.stamp())
+                    }
                     Some(Unusable::Damaged) => lower.counters.decode_errors.add_one(),
                     Some(Unusable::Mismatch) => lower.counters.mismatches.add_one(),
                 }
-                None
+                Search::Nowhere
             }
         }
     }
 
-    /// Reads a record. `Err(None)` is a record that was good once: its time or its epoch is over.
+    /// Reads a record. `Err(None)` is a record that was good once: its time, its epoch or its history is over.
     fn open<V>(
         &self,
         lower: &Lower,
         key: &Key,
-        epoch: Option<u64>,
+        stamp: Option<Stamp>,
         bytes: &[u8],
         records: &RecordType<V>,
     ) -> Result<(V, Duration), Option<Unusable>> {
@@ -129,7 +168,7 @@ impl Bound {
         if !same {
             return Err(Some(Unusable::Mismatch));
         }
-        if epoch != Some(header.epoch) {
+        if stamp != Some(header.stamp()) {
             return Err(None);
         }
         let left = header.left(lower.tier.now()).ok_or(None)?;
@@ -166,27 +205,38 @@ impl Bound {
         lookup: &mut LowerTiers<'_>,
         claim: Claim,
         value_type: &ValueType<V>,
-    ) {
+    ) -> Turn {
         if value_type.records.is_none()
             || self.records.state.load(Ordering::Relaxed) == RecordsWork::NO
         {
-            return;
+            return Turn::Load;
         }
         for (at, lower) in self.lower.iter().enumerate() {
             let LowerTiers {
                 record_key,
                 budgets,
+                seen,
+                passed_over,
                 leases,
-                ..
-            } = lookup;
+            } = &mut *lookup;
             match budgets[at]
-                .spend(|within| lower.tier.lease(record_key, claim, within))
+                .spend(|within| lower.tier.lease(record_key, claim, &seen[at], within))
                 .await
             {
-                Ok(lease) => leases[at] = Some(lease),
+                // The store says now that the record was valid: what was known of its stamp was too old.
+                Ok(Leased::Given(lease)) if passed_over[at] == Some(lease.stamp) => {
+                    return Turn::Wait(Wakeup::new(std::future::ready(())));
+                }
+                Ok(Leased::Given(lease)) => leases[at] = Some(lease),
+                Ok(Leased::Taken(wakeup)) => {
+                    lower.counters.lease_waits.add_one();
+                    return Turn::Wait(wakeup);
+                }
+                Ok(Leased::Refused) => lower.counters.refused_fills.add_one(),
                 Err(error) => lower.failed("lease", &self.name, &error),
             }
         }
+        Turn::Load
     }
 
     /// Stores a value in every lower tier that gave a lease. A lease that is void by now is refused there.
@@ -225,7 +275,8 @@ impl Bound {
                     .max(1),
                 load: u32::try_from(load.as_millis()).unwrap_or(u32::MAX),
                 version: self.function.version,
-                epoch: lease.epoch,
+                epoch: lease.stamp.epoch,
+                history: lease.stamp.history,
                 shape: self.shape(records).fingerprint,
                 digest: key.digest(self.name_hash),
             };
@@ -309,21 +360,24 @@ impl Bound {
     }
 
     /// Goes on where a tier fails: the others are to drop it all the same.
-    pub(super) async fn invalidate_lower(&self, target: Target<'_>) -> Result<(), Error> {
-        let mut result = Ok(());
+    pub(super) async fn invalidate_lower(&self, target: Target<'_>) -> Result<Receipt, Error> {
+        let mut result = Ok(Receipt::Acked);
         for lower in self.lower.iter().rev() {
-            if let Err(error) = lower.tier.invalidate(target, lower.tier.time_limit()).await {
-                lower.failed("invalidate", &self.name, &error);
-                result = Err(Error::with_source(
-                    error.kind(),
-                    format!(
-                        "invalidate `{}` in {} ({})",
-                        self.name,
-                        lower.level,
-                        lower.tier.kind()
-                    ),
-                    error,
-                ));
+            match lower.tier.invalidate(target, lower.tier.time_limit()).await {
+                Ok(receipt) => result = result.map(|worst| receipt.max(worst)),
+                Err(error) => {
+                    lower.failed("invalidate", &self.name, &error);
+                    result = Err(Error::with_source(
+                        error.kind(),
+                        format!(
+                            "invalidate `{}` in {} ({})",
+                            self.name,
+                            lower.level,
+                            lower.tier.kind()
+                        ),
+                        error,
+                    ));
+                }
             }
         }
         result
@@ -334,11 +388,13 @@ impl Bound {
         let budget = |lower: &Lower| Budget::new(&self.stack.clock, lower.tier.time_limit());
         LowerTiers {
             record_key: if self.lower.is_empty() {
-                RecordKey::new(Arc::clone(&self.function), String::new())
+                RecordKey::new(Arc::clone(&self.function), String::new(), 0)
             } else {
                 self.record_key(key)
             },
             budgets: self.lower.iter().map(budget).collect(),
+            seen: self.lower.iter().map(|_| Vec::new()).collect(),
+            passed_over: self.lower.iter().map(|_| None).collect(),
             leases: self.lower.iter().map(|_| None).collect(),
         }
     }
@@ -347,6 +403,7 @@ impl Bound {
         RecordKey::new(
             Arc::clone(&self.function),
             render(key.as_ref().arguments, self.template),
+            self.digest(key),
         )
     }
 }
@@ -363,6 +420,14 @@ impl Lower {
 
     pub(super) fn stats(&self) -> TierStats {
         self.counters.snapshot(self.level)
+    }
+
+    pub(super) fn coherence(&self) -> Option<Arc<Coherence>> {
+        self.tier.coherence().cloned()
+    }
+
+    pub(super) async fn settle(&self) -> Result<(), Error> {
+        self.tier.settle().await
     }
 
     fn failed(&self, operation: &'static str, function: &str, error: &Error) {

@@ -2,7 +2,13 @@ use std::time::Duration;
 
 use super::*;
 use crate::definition::Declaration;
-use crate::policy::Ttl;
+use crate::policy::{Coherent, Consistency, SingleFlight, Ttl, WhenIsolated};
+
+const DEFAULT: Coherent = Coherent {
+    when_isolated: WhenIsolated::Serve,
+    single_flight: SingleFlight::Cluster,
+    consistency: Consistency::Bounded,
+};
 
 const fn declaration(name: &'static str, line: u32) -> Declaration {
     Declaration {
@@ -16,6 +22,7 @@ const fn declaration(name: &'static str, line: u32) -> Declaration {
         tiers: None,
         codec: None,
         template: &[],
+        coherence: DEFAULT,
     }
 }
 

@@ -9,6 +9,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 
 use super::*;
+use crate::fence::{FunctionFence, Stripe};
 use crate::key::{Arguments, FunctionId};
 
 struct World {
@@ -44,11 +45,7 @@ impl World {
     fn hit(&self) -> Option<u64> {
         let word = self.memory.load(Ordering::SeqCst);
         let (start, value) = (word >> 32, word & 0xFFFF_FFFF);
-        (word != 0
-            && self
-                .fences
-                .admits(start, key().as_ref().hash, &self.function))
-        .then_some(value)
+        (word != 0 && self.fences.admits(start, Stripe::of(0), &self.function)).then_some(value)
     }
 
     fn load(&self, leader: Leader) -> u64 {
@@ -64,19 +61,26 @@ impl World {
         value
     }
 
+    fn join(&self) -> Place {
+        self.flights
+            .join(&key(), &self.fences, Moment::ZERO, |start, _| {
+                self.fences.admits(start, Stripe::of(0), &self.function)
+            })
+    }
+
     fn call(&self) -> u64 {
         if let Some(value) = self.hit() {
             return value;
         }
         loop {
-            match self.flights.join(&key(), &self.fences, &self.function) {
+            match self.join() {
                 Place::Lead(leader) => return self.load(leader),
                 Place::Wait(waiter) => match block_on(waiter) {
                     Arrival::Landed(landing) => {
                         return *landing.downcast_ref::<u64>().expect("a value");
                     }
                     Arrival::Lead(leader) if leader.is_current() => {
-                        leader.restart(&self.fences);
+                        leader.restart(&self.fences, Moment::ZERO);
                         return self.load(leader);
                     }
                     Arrival::Lead(_) => {}
@@ -86,7 +90,7 @@ impl World {
     }
 
     fn invalidate(&self) {
-        self.fences.raise(key().as_ref().hash);
+        self.fences.raise(Stripe::of(0));
     }
 }
 
@@ -126,7 +130,7 @@ fn callers_at_once_make_one_load() {
 fn no_waiter_hangs_when_the_leader_goes_away() {
     loom::model(|| {
         let world = World::new();
-        let leader = world.flights.lead(&key(), &world.fences);
+        let leader = world.flights.lead(&key(), &world.fences, Moment::ZERO);
         let waiter = thread::spawn({
             let world = Arc::clone(&world);
             move || world.call()
@@ -141,13 +145,11 @@ fn no_waiter_hangs_when_the_leader_goes_away() {
 fn a_lead_is_handed_on_by_a_waiter_that_goes_away() {
     loom::model(|| {
         let world = World::new();
-        let leader = world.flights.lead(&key(), &world.fences);
-        let Place::Wait(leaving) = world.flights.join(&key(), &world.fences, &world.function)
-        else {
+        let leader = world.flights.lead(&key(), &world.fences, Moment::ZERO);
+        let Place::Wait(leaving) = world.join() else {
             panic!("there is a flight")
         };
-        let Place::Wait(staying) = world.flights.join(&key(), &world.fences, &world.function)
-        else {
+        let Place::Wait(staying) = world.join() else {
             panic!("there is a flight")
         };
         let leaver = thread::spawn(move || drop(leaving));

@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 
 use super::*;
+use crate::fence::{FunctionFence, Stripe};
 use crate::key::{Arguments, FunctionId};
 
 fn key(name: &str) -> Key {
@@ -27,7 +28,10 @@ impl Table {
     }
 
     fn join(&self) -> Place {
-        self.flights.join(&key("k"), &self.fences, &self.function)
+        self.flights
+            .join(&key("k"), &self.fences, Moment::ZERO, |start, _| {
+                self.fences.admits(start, Stripe::of(0), &self.function)
+            })
     }
 
     #[track_caller]
@@ -142,7 +146,7 @@ fn a_flight_begun_before_an_invalidation_is_not_joined_after_it() {
     let table = Table::new();
     let old = table.lead();
     let mut waiter = table.wait();
-    table.fences.raise(key("k").as_ref().hash);
+    table.fences.raise(Stripe::of(0));
     let new = table.lead();
     assert!(!old.is_current());
     old.land(Arc::new(1u32));

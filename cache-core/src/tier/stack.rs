@@ -20,7 +20,7 @@ pub(crate) struct Stack {
     pub(crate) memory: Option<MemoryTier>,
     /// In look-up order.
     pub(crate) lower: Vec<(Level, Arc<dyn Tier>)>,
-    pub(crate) fences: Fences,
+    pub(crate) fences: Arc<Fences>,
     pub(crate) flights: Arc<Flights>,
     pub(crate) clock: Clock,
     pub(crate) encodings: Encodings,
@@ -33,6 +33,7 @@ impl Stack {
     pub(crate) fn new(
         memory: Option<MemoryTier>,
         lower: Vec<(Level, Arc<dyn Tier>)>,
+        fences: Arc<Fences>,
         clock: Clock,
         encodings: Encodings,
         default_encoding: Encoding,
@@ -40,7 +41,7 @@ impl Stack {
         Self {
             memory,
             lower,
-            fences: Fences::new(),
+            fences,
             flights: Flights::new(),
             clock,
             encodings,

@@ -98,6 +98,11 @@ impl find {
                 crate::facade::__private::Piece::Literal(":"),
                 crate::facade::__private::Piece::Argument,
             ],
+            coherence: crate::facade::__private::Coherent {
+                when_isolated: crate::facade::__private::WhenIsolated::Serve,
+                single_flight: crate::facade::__private::SingleFlight::Cluster,
+                consistency: crate::facade::__private::Consistency::Bounded,
+            },
         });
         crate::facade::__private::inventory::submit! {
             crate ::facade::__private::Registered::new(& __SITE)

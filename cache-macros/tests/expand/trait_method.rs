@@ -13,6 +13,11 @@ impl Store for Repo {
             tiers: ::core::option::Option::None,
             codec: ::core::option::Option::None,
             template: &[],
+            coherence: ::multi_tier_cached::__private::Coherent {
+                when_isolated: ::multi_tier_cached::__private::WhenIsolated::Serve,
+                single_flight: ::multi_tier_cached::__private::SingleFlight::Cluster,
+                consistency: ::multi_tier_cached::__private::Consistency::Bounded,
+            },
         });
         ::multi_tier_cached::__private::inventory::submit! {
             ::multi_tier_cached::__private::Registered::new(& __SITE)

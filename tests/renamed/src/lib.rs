@@ -52,7 +52,7 @@ impl Shop {
 pub async fn forget(shop: &Shop, name: &str) -> Result<(), memo::Error> {
     invalidate!(greeting, name, true).await?;
     invalidate!(Shop::price, shop, name).await?;
-    invalidate!(greeting).await
+    invalidate!(greeting).await.map(drop)
 }
 
 #[cfg(test)]

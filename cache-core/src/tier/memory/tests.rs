@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::clock::Clock;
+use crate::fence::Stripe;
 use crate::key::FunctionId;
 
 fn engines() -> Vec<Engine> {
@@ -20,7 +21,13 @@ fn key(n: u64) -> Key {
 }
 
 fn entry(value: u64, weight: usize) -> Entry {
-    Entry::new(Arc::new(value), 0, Clock::System.now(), weight)
+    Entry::new(
+        Arc::new(value),
+        0,
+        Stripe::of(0),
+        Clock::System.now(),
+        weight,
+    )
 }
 
 fn value(entry: &Entry) -> u64 {

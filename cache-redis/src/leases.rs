@@ -1,0 +1,168 @@
+//! The leases that this instance holds on its connection. They are renewed while a load runs, given back when it is dropped,
+//! and gone with the connection: what a server that took the place of another thinks of them counts for nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// As many as there are loads under way.
+#[derive(Debug, Default)]
+pub(crate) struct Leases {
+    state: Mutex<State>,
+    /// Rung when some are to be given back.
+    returned: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The number of the connection they are on.
+    generation: u64,
+    /// By token, with how many hold it here.
+    held: HashMap<u64, (HeldLease, usize)>,
+    /// To be given back.
+    returned: Vec<HeldLease>,
+}
+
+/// A lease, as the scripts name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HeldLease {
+    /// The name of its key.
+    pub(crate) name: String,
+    pub(crate) token: u64,
+    pub(crate) digest: u64,
+    /// Whether others wait for it, so that it is renewed and given back.
+    pub(crate) exclusive: bool,
+}
+
+/// Holds a lease; dropped, it gives it back.
+#[derive(Debug)]
+pub(crate) struct Holder {
+    leases: Arc<Leases>,
+    token: u64,
+}
+
+impl Leases {
+    /// Holds a lease that came over the connection of that number; `None` when that is not the one there is.
+    pub(crate) fn hold(self: &Arc<Self>, lease: HeldLease, generation: u64) -> Option<Holder> {
+        let mut state = self.lock();
+        if state.generation != generation {
+            return None;
+        }
+        let token = lease.token;
+        state.held.entry(token).or_insert((lease, 0)).1 += 1;
+        Some(Holder {
+            leases: Arc::clone(self),
+            token,
+        })
+    }
+
+    /// Whether a lease is held on the connection of that number.
+    pub(crate) fn holds(&self, token: u64, generation: u64) -> bool {
+        let state = self.lock();
+        state.generation == generation && state.held.contains_key(&token)
+    }
+
+    /// The server has taken it: it was filled under.
+    pub(crate) fn used(&self, token: u64) {
+        self.lock().held.remove(&token);
+    }
+
+    /// Those to be renewed.
+    pub(crate) fn exclusive(&self) -> Vec<HeldLease> {
+        let state = self.lock();
+        let held = state.held.values().filter(|(held, _)| held.exclusive);
+        held.map(|(held, _)| held.clone()).collect()
+    }
+
+    /// Those to be given back, once there are any.
+    pub(crate) async fn returned(&self) -> Vec<HeldLease> {
+        loop {
+            let rung = self.returned.notified();
+            let returned = self.take_returned();
+            if !returned.is_empty() {
+                return returned;
+            }
+            rung.await;
+        }
+    }
+
+    /// Those to be given back.
+    pub(crate) fn take_returned(&self) -> Vec<HeldLease> {
+        std::mem::take(&mut self.lock().returned)
+    }
+
+    /// There is another connection now, or none, and what was held on the one before is gone.
+    pub(crate) fn begin(&self, generation: u64) {
+        let mut state = self.lock();
+        state.generation = generation;
+        state.held.clear();
+        state.returned.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let mut state = self.leases.lock();
+        let Some((_, holders)) = state.held.get_mut(&self.token) else {
+            return;
+        };
+        *holders -= 1;
+        if *holders == 0
+            && let Some((lease, _)) = state.held.remove(&self.token)
+            && lease.exclusive
+        {
+            state.returned.push(lease);
+            drop(state);
+            self.leases.returned.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(token: u64, exclusive: bool) -> HeldLease {
+        HeldLease {
+            name: "k".into(),
+            token,
+            digest: 0,
+            exclusive,
+        }
+    }
+
+    #[test]
+    fn a_lease_is_given_back_by_its_last_holder_unless_it_was_used() {
+        let leases = Arc::new(Leases::default());
+        let first = leases.hold(lease(1, true), 0).unwrap();
+        let shared = [(); 2].map(|()| leases.hold(lease(2, false), 0).unwrap());
+        let used = leases.hold(lease(3, true), 0).unwrap();
+        assert_eq!(leases.exclusive().len(), 2);
+        leases.used(3);
+        drop(used);
+        drop(shared);
+        assert!(leases.holds(1, 0) && !leases.holds(2, 0) && !leases.holds(3, 0));
+        assert!(leases.take_returned().is_empty());
+        drop(first);
+        assert_eq!(leases.take_returned(), [lease(1, true)]);
+    }
+
+    #[test]
+    fn a_lease_does_not_outlive_its_connection() {
+        let leases = Arc::new(Leases::default());
+        let old = leases.hold(lease(1, true), 0).unwrap();
+        leases.begin(1);
+        assert!(!leases.holds(1, 0) && !leases.holds(1, 1));
+        assert!(
+            leases.hold(lease(2, true), 0).is_none(),
+            "its reply came late"
+        );
+        drop(old);
+        assert!(leases.take_returned().is_empty());
+    }
+}

@@ -1,0 +1,142 @@
+//! What a server says of itself.
+
+use std::fmt;
+
+use cache_core::{Error, ErrorKind};
+use redis::RedisError;
+use redis::aio::MultiplexedConnection;
+
+/// Oldest version that has what the scripts use.
+const OLDEST: u32 = 7;
+
+/// Which server this is, in which of its lives: another after a restart, a failover, or where a replica took over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    run: String,
+    replication: String,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.run, self.replication)
+    }
+}
+
+/// What a server answers to a greeting.
+#[derive(Debug)]
+pub(crate) struct Greeting {
+    pub(crate) identity: Identity,
+    /// Its clock.
+    pub(crate) millis: u64,
+}
+
+/// Asks a server who it is.
+///
+/// # Errors
+/// When it cannot be used.
+pub(crate) async fn greet(connection: &mut MultiplexedConnection) -> Result<Greeting, Error> {
+    let (info, (seconds, micros)): (String, (u64, u64)) = redis::pipe()
+        .cmd("INFO")
+        .arg("server")
+        .arg("replication")
+        .arg("persistence")
+        .cmd("TIME")
+        .query_async(connection)
+        .await
+        .map_err(|error| Error::with_source(kind_of(&error), "greet the server", error))?;
+    Ok(Greeting {
+        identity: check(&info)?,
+        millis: seconds * 1000 + micros / 1000,
+    })
+}
+
+fn check(info: &str) -> Result<Identity, Error> {
+    let field = |name: &str| {
+        info.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .map(str::trim)
+    };
+    let Some(version) = field("redis_version") else {
+        return Err(Error::new(
+            ErrorKind::Protocol,
+            "use this server: it does not say that it is Redis or Valkey",
+        ));
+    };
+    let major: Option<u32> = version
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok());
+    if major.is_some_and(|major| major < OLDEST) {
+        return Err(Error::new(
+            ErrorKind::Protocol,
+            format!("use Redis {version}: the oldest that will do is {OLDEST}.0"),
+        ));
+    }
+    if field("role").is_some_and(|role| role != "master") {
+        return Err(Error::new(
+            ErrorKind::Protocol,
+            "use this server: it is a replica",
+        ));
+    }
+    if field("loading").is_some_and(|loading| loading != "0") {
+        return Err(Error::new(
+            ErrorKind::Unavailable,
+            "use this server: it is still loading",
+        ));
+    }
+    match (field("run_id"), field("master_replid")) {
+        (Some(run), Some(replication)) if !run.is_empty() => Ok(Identity {
+            run: run.to_owned(),
+            replication: replication.to_owned(),
+        }),
+        _ => Err(Error::new(
+            ErrorKind::Protocol,
+            "use this server: it does not say which it is (`run_id`, `master_replid`), so that a failover could not be seen",
+        )),
+    }
+}
+
+/// Whether a connection that gave this error is of no further use: it is broken, or leads to a server that cannot serve
+/// (a replica since a failover, one that is still loading, a primary that lost its replicas).
+pub(crate) fn is_fatal(error: &RedisError) -> bool {
+    error.is_connection_dropped()
+        || error.is_io_error()
+        || error.is_unrecoverable_error()
+        || matches!(
+            error.code(),
+            Some("READONLY" | "LOADING" | "MASTERDOWN" | "NOREPLICAS" | "CLUSTERDOWN" | "MOVED")
+        )
+}
+
+pub(crate) fn kind_of(error: &RedisError) -> ErrorKind {
+    if error.is_timeout() {
+        ErrorKind::TimedOut
+    } else if error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal()
+    {
+        ErrorKind::Unavailable
+    } else {
+        ErrorKind::Protocol
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: &str = "\r\nrun_id:5a\r\nmaster_replid:7b\r\n";
+
+    #[test]
+    fn servers_that_are_too_old_or_no_redis_are_refused() {
+        let identity = check(&format!("# Server\r\nredis_version:7.0.15{NAMES}")).unwrap();
+        assert_eq!(identity.to_string(), "5a-7b");
+        let valkey = "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2";
+        assert_eq!(check(&format!("{valkey}{NAMES}")).unwrap(), identity);
+        let old = check(&format!("redis_version:6.2.1{NAMES}"))
+            .unwrap_err()
+            .to_string();
+        assert!(old.contains("6.2.1") && old.contains("7.0"), "{old}");
+        assert!(check("hello").is_err());
+        assert!(check("redis_version:7.0.15").is_err(), "it has no name");
+        assert!(check(&format!("redis_version:7.0.15\r\nrole:slave{NAMES}")).is_err());
+    }
+}

@@ -1,0 +1,114 @@
+//! Who waits here for another instance's load.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+/// Waiters by the digest of their key. As many as there are calls that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Waiters(Mutex<HashMap<u64, Place>>);
+
+#[derive(Debug)]
+struct Place {
+    bell: Arc<Notify>,
+    waiting: usize,
+}
+
+/// A waiter's place; given up when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    waiters: Arc<Waiters>,
+    digest: u64,
+}
+
+impl Waiters {
+    /// Takes a place. Before the lease is asked for: what is told from then on is heard.
+    pub(crate) fn register(self: &Arc<Self>, digest: u64) -> (Waiting, OwnedNotified) {
+        let mut places = self.lock();
+        let place = places.entry(digest).or_insert_with(|| Place {
+            bell: Arc::default(),
+            waiting: 0,
+        });
+        place.waiting += 1;
+        let notified = Arc::clone(&place.bell).notified_owned();
+        let waiting = Waiting {
+            waiters: Arc::clone(self),
+            digest,
+        };
+        (waiting, notified)
+    }
+
+    pub(crate) fn wake(&self, digest: u64) {
+        let bell = self
+            .lock()
+            .get(&digest)
+            .map(|place| Arc::clone(&place.bell));
+        // Outside the lock: a waker may do what it likes.
+        if let Some(bell) = bell {
+            bell.notify_waiters();
+        }
+    }
+
+    pub(crate) fn wake_all(&self) {
+        let bells: Vec<_> = self
+            .lock()
+            .values()
+            .map(|place| Arc::clone(&place.bell))
+            .collect();
+        for bell in bells {
+            bell.notify_waiters();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Place>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut places = self.waiters.lock();
+        if let Some(place) = places.get_mut(&self.digest) {
+            place.waiting -= 1;
+            if place.waiting == 0 {
+                places.remove(&self.digest);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[test]
+    fn a_waiter_hears_what_is_told_after_it_registered_and_leaves_nothing() {
+        let waiters = Arc::new(Waiters::default());
+        let (first, heard) = waiters.register(1);
+        let (second, other) = waiters.register(2);
+        let (third, late) = waiters.register(1);
+        let mut cx = Context::from_waker(Waker::noop());
+        waiters.wake(1);
+        assert!(
+            pin!(heard).poll(&mut cx).is_ready(),
+            "it was not polled before"
+        );
+        assert!(pin!(late).poll(&mut cx).is_ready());
+        let mut other = pin!(other);
+        assert!(other.as_mut().poll(&mut cx).is_pending());
+        waiters.wake_all();
+        assert!(other.poll(&mut cx).is_ready());
+        let (fourth, after) = waiters.register(1);
+        assert!(
+            pin!(after).poll(&mut cx).is_pending(),
+            "it came after the call"
+        );
+        drop((first, second, third, fourth));
+        assert!(waiters.lock().is_empty());
+    }
+}
