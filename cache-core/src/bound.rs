@@ -68,6 +68,8 @@ impl Bound {
         let fence = Arc::new(FunctionFence::new());
         let function = Arc::new(FunctionKey::new(&name, definition.policy.version));
         let coherence = resolved.lower.iter().find_map(Lower::coherence);
+        let strong = definition.policy.coherence.consistency == Consistency::Strong
+            && !resolved.lower.is_empty();
         if coherence.is_some() {
             stack.fences.share(function.digest, &fence);
         }
@@ -80,7 +82,11 @@ impl Bound {
             coherence,
             policy: definition.policy.coherence,
             template: definition.policy.template,
-            memory: resolved.memory.map(|ttl| (ttl, TierCounters::default())),
+            // A strong function answers from the lower tiers alone.
+            memory: resolved
+                .memory
+                .filter(|_| !strong)
+                .map(|ttl| (ttl, TierCounters::default())),
             lower: resolved.lower,
             encoding: resolved.encoding,
             shape: OnceLock::new(),

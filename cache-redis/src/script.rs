@@ -8,8 +8,8 @@ use redis::{RedisError, Script};
 
 /// What several of them use.
 ///
-/// A lease is a token, the epoch and the history that were when it was given, and a `w` when somebody waits for it; it holds as
-/// long as both are what they were. A history is a number and, behind a colon, the
+/// A lease is a token, the epoch and the history that were when it was given, `x` where it keeps others waiting and `s` where it
+/// does not, and a `w` when somebody waits for it; it holds as long as epoch and history are what they were. A history is a number and, behind a colon, the
 /// identity of the server it was begun on. A message is its number, counted without gaps, what happened, and to whom.
 const COMMON: &str = "
 local LIFE = 31622400000
@@ -19,9 +19,9 @@ local function text(key)
   return ''
 end
 local function lease(key)
-  local token, epoch, history, waited = string.match(text(key), '^([1-9]%d*):(%d*):(%d*)(w?)$')
-  if token and #token <= 19 then return token, epoch, history, waited == 'w' end
-  return nil, nil, nil, false
+  local token, epoch, history, kind, waited = string.match(text(key), '^([1-9]%d*):(%d*):(%d*):([xs])(w?)$')
+  if token and #token <= 19 then return token, waited == 'w', kind, epoch, history end
+  return nil, false
 end
 local function number(key)
   local number = string.match(text(key), '^([1-9]%d*)$')
@@ -65,7 +65,8 @@ return {known, text(KEYS[2]), fresh}
 /// Takes a lease.
 ///
 /// A lease is a token under a key of its own, which an invalidation deletes. The function's epoch is read in the same step,
-/// and made where there is none.
+/// and made where there is none. Who asks for the only one takes the place of those who share, whose fills are refused then:
+/// they did not look whether there is a record.
 ///
 /// KEYS record, lease, epoch, history. ARGV claim (`only`, `share`, `takeover`), new token, life of the lease in ms, new
 /// epoch, number of the history, beginning of the record that was seen.
@@ -74,23 +75,23 @@ return {known, text(KEYS[2]), fresh}
 const LEASE: &str = "
 if history(KEYS[4]) ~= ARGV[5] then return {'history'} end
 local known = number(KEYS[3])
-local held, epoch, begun, waited = lease(KEYS[2])
+local held, waited, kind, epoch, begun = lease(KEYS[2])
 if not known or epoch ~= known or begun ~= ARGV[5] then held = nil end
-local mine = ARGV[2]
 if ARGV[1] == 'only' then
   local record = redis.pcall('GETRANGE', KEYS[1], 0, 83)
   if type(record) == 'string' and record ~= '' and record ~= ARGV[6] then return {'taken', 0} end
-  if held then
+  if held and kind == 'x' then
     if not waited then redis.call('APPEND', KEYS[2], 'w') end
     return {'taken', math.max(redis.call('PTTL', KEYS[2]), 1)}
   end
-elseif ARGV[1] == 'share' then
-  mine = held or mine
+elseif ARGV[1] == 'share' and held then
+  return {'given', held, known}
 end
 known = known or ARGV[4]
 redis.call('SET', KEYS[3], known, 'PX', LIFE)
-redis.call('SET', KEYS[2], mine .. ':' .. known .. ':' .. ARGV[5] .. (waited and 'w' or ''), 'PX', ARGV[3])
-return {'given', mine, known}
+local kept = ARGV[1] == 'share' and 's' or 'x'
+redis.call('SET', KEYS[2], ARGV[2] .. ':' .. known .. ':' .. ARGV[5] .. ':' .. kept .. (waited and 'w' or ''), 'PX', ARGV[3])
+return {'given', ARGV[2], known}
 ";
 
 /// Stores a record if its lease, its function's epoch and the history are still what they were before the load. A lease that
@@ -99,7 +100,7 @@ return {'given', mine, known}
 /// KEYS record, lease, epoch, history, sequence, channel. ARGV token, epoch, number of the history, record, life in ms,
 /// digest of the key. Returns 1 if it is stored, else 0.
 const FILL: &str = "
-local held, _, _, waited = lease(KEYS[2])
+local held, waited = lease(KEYS[2])
 if held ~= ARGV[1] or number(KEYS[3]) ~= ARGV[2] or history(KEYS[4]) ~= ARGV[3] then return 0 end
 redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[5])
 redis.call('DEL', KEYS[2])
@@ -111,7 +112,7 @@ return 1
 ///
 /// KEYS lease, sequence, channel. ARGV token, digest of the key.
 const RELEASE: &str = "
-local held, _, _, waited = lease(KEYS[1])
+local held, waited = lease(KEYS[1])
 if held ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
 if waited then publish(KEYS[2], KEYS[3], 'r:' .. ARGV[2]) end

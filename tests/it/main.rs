@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod codecs;
+mod coherence;
 mod faults;
 mod forms;
 mod handles;

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each user takes its part")]
 
+pub(crate) mod proxy;
 pub(crate) mod server;
 pub(crate) mod shelf;
 

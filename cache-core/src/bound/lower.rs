@@ -140,8 +140,8 @@ impl Bound {
                 seen[at] = bytes[..bytes.len().min(SEEN)].to_vec();
                 match unusable {
                     None => {
-                        passed_over[at] =
-                            Header::open(&bytes).ok().map(|(header, _)| header.stamp())
+                        let own = Header::open(&bytes).ok().map(|(header, _)| header.stamp());
+                        passed_over[at] = own.filter(|own| found.stamp != Some(*own));
                     }
                     Some(Unusable::Damaged) => lower.counters.decode_errors.add_one(),
                     Some(Unusable::Mismatch) => lower.counters.mismatches.add_one(),

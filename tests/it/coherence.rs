@@ -1,0 +1,484 @@
+//! What one instance invalidates, the others no longer answer; and of a key the whole cluster makes one load.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use multi_tier_cached::tier::{Health, Receipt};
+use multi_tier_cached::{CacheRuntime, Function, Level, Redis, invalidate, multi_tier_cached};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::support::proxy::{Proxy, Weather};
+use crate::support::server::Server;
+use crate::support::{build, poll_until, two_tiers, until};
+
+const BOUND: Duration = Duration::from_millis(500);
+/// What a loaded machine may add to a timer.
+const SLACK: Duration = Duration::from_millis(250);
+
+/// The source of truth, and a function that reads it: a name and an instance of its own for each test.
+macro_rules! truth {
+    ($name:ident $(, $option:ident = $value:literal)*) => {
+        mod $name {
+            use super::*;
+
+            pub(super) static VERSION: AtomicU64 = AtomicU64::new(1);
+            pub(super) static LOADS: AtomicU64 = AtomicU64::new(0);
+
+            #[multi_tier_cached(ttl = "1h" $(, $option = $value)*)]
+            pub(super) async fn read(_key: u64) -> u64 {
+                LOADS.fetch_add(1, Ordering::SeqCst);
+                VERSION.load(Ordering::SeqCst)
+            }
+
+            /// Changes the truth, and says so.
+            #[allow(dead_code)]
+            pub(super) async fn change() -> Receipt {
+                VERSION.fetch_add(1, Ordering::SeqCst);
+                invalidate!(read, 1).await.unwrap()
+            }
+        }
+    };
+}
+
+fn health(runtime: &CacheRuntime) -> Health {
+    runtime.tiers()[0].health.clone()
+}
+
+async fn on<T>(runtime: &CacheRuntime, future: impl Future<Output = T>) -> T {
+    CacheRuntime::scope(runtime.clone(), future).await
+}
+
+/// Two instances that have the value in memory, the second behind a proxy.
+async fn two_behind(server: &Server, proxy: &Proxy) -> (CacheRuntime, CacheRuntime) {
+    let there = Redis::new(proxy.url()).staleness_bound(BOUND);
+    (two_tiers(&server.url()).await, build(there).await)
+}
+
+truth!(plain);
+
+#[tokio::test]
+async fn an_invalidation_reaches_the_memory_of_other_instances() {
+    let server = Server::start();
+    let (here, there) = (
+        two_tiers(&server.url()).await,
+        two_tiers(&server.url()).await,
+    );
+    for _ in 0..20 {
+        let version = plain::VERSION.load(Ordering::SeqCst);
+        assert_eq!(on(&there, plain::read(1)).await, version);
+        assert_eq!(on(&here, plain::read(1)).await, version);
+        assert_eq!(on(&here, plain::change()).await, Receipt::Acked);
+        assert_eq!(
+            on(&here, plain::read(1)).await,
+            version + 1,
+            "where it was invalidated, at once"
+        );
+        let invalidated = Instant::now();
+        while on(&there, plain::read(1)).await == version {
+            assert!(invalidated.elapsed() < BOUND, "the bound has passed");
+            tokio::task::yield_now().await;
+        }
+    }
+    // The whole function.
+    on(&there, plain::read(2)).await;
+    plain::VERSION.fetch_add(1, Ordering::SeqCst);
+    assert_eq!(
+        on(&here, async { invalidate!(plain::read).await })
+            .await
+            .unwrap(),
+        Receipt::Acked
+    );
+    let version = plain::VERSION.load(Ordering::SeqCst);
+    let invalidated = Instant::now();
+    while on(&there, plain::read(2)).await != version {
+        assert!(invalidated.elapsed() < BOUND, "the bound has passed");
+        tokio::task::yield_now().await;
+    }
+}
+
+truth!(settled);
+
+#[tokio::test]
+async fn when_an_invalidation_has_settled_nobody_answers_with_the_old_value() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port()).await;
+    let (here, there) = two_behind(&server, &proxy).await;
+    assert_eq!(on(&there, settled::read(1)).await, 1);
+    // Whatever becomes of the channel.
+    proxy.set(Weather::BlackHole);
+    settled::VERSION.store(2, Ordering::SeqCst);
+    let began = Instant::now();
+    on(&here, async {
+        invalidate!(settled::read, 1).settled().await
+    })
+    .await
+    .unwrap();
+    assert!(began.elapsed() >= BOUND);
+    // It is cut off, cannot ask, and knows that it does not know.
+    proxy.set(Weather::Fair);
+    assert_eq!(on(&there, settled::read(1)).await, 2);
+}
+
+truth!(cut_off, when_isolated = "load");
+truth!(serving);
+
+/// Stale reads end within the bound, whatever happens to the channel.
+#[tokio::test]
+async fn an_instance_that_is_cut_off_stops_answering_within_the_bound() {
+    let server = Server::start();
+    for weather in [
+        Weather::Fair,
+        Weather::Delay(Duration::from_millis(200)),
+        Weather::Cut,
+        Weather::BlackHole,
+    ] {
+        let proxy = Proxy::to(server.port()).await;
+        let (here, there) = two_behind(&server, &proxy).await;
+        let old = cut_off::VERSION.load(Ordering::SeqCst);
+        assert_eq!(on(&there, cut_off::read(1)).await, old);
+        proxy.set(weather);
+        on(&here, cut_off::change()).await;
+        let invalidated = Instant::now();
+        let mut last_stale = Duration::ZERO;
+        while invalidated.elapsed() < BOUND * 2 {
+            let began = invalidated.elapsed();
+            if on(&there, cut_off::read(1)).await == old {
+                last_stale = began;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        assert!(
+            last_stale <= BOUND,
+            "{weather:?}: a stale answer to a call {last_stale:?} later"
+        );
+    }
+}
+
+/// Where the shared tier cannot be asked, memory goes on, unless it is told not to.
+#[tokio::test]
+async fn an_outage_of_redis_is_none_of_the_database() {
+    let mut server = Server::start();
+    let runtime = two_tiers(&server.url()).await;
+    on(&runtime, async {
+        assert_eq!(
+            (serving::read(1).await, cut_off::read(7).await),
+            (1, cut_off::VERSION.load(Ordering::SeqCst))
+        );
+        server.kill();
+        until("it is noticed", || !health(&runtime).connected).await;
+        let loads = (
+            serving::LOADS.load(Ordering::SeqCst),
+            cut_off::LOADS.load(Ordering::SeqCst),
+        );
+        for _ in 0..10 {
+            serving::read(1).await;
+            cut_off::read(7).await;
+        }
+        assert_eq!(serving::LOADS.load(Ordering::SeqCst), loads.0);
+        assert!(cut_off::LOADS.load(Ordering::SeqCst) >= loads.1 + 10);
+        let stats = runtime.stats();
+        let l1 = stats
+            .function("it::coherence::serving::read")
+            .unwrap()
+            .tier(Level::L1)
+            .unwrap()
+            .clone();
+        assert_eq!(l1.isolated_hits, 10);
+    })
+    .await;
+}
+
+truth!(queued);
+
+#[tokio::test]
+async fn an_invalidation_that_cannot_be_sent_is_sent_when_it_can() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port()).await;
+    let (other, cut) = two_behind(&server, &proxy).await;
+    assert_eq!(on(&cut, queued::read(1)).await, 1);
+    assert_eq!(on(&other, queued::read(1)).await, 1);
+    proxy.set(Weather::Cut);
+    until("it is noticed", || !health(&cut).connected).await;
+    assert_eq!(on(&cut, queued::change()).await, Receipt::Queued);
+    assert_eq!(health(&cut).queued, 1);
+    assert_eq!(
+        on(&cut, queued::read(1)).await,
+        2,
+        "where it was invalidated, at once"
+    );
+    assert_eq!(on(&other, queued::read(1)).await, 1, "it cannot know");
+    proxy.set(Weather::Fair);
+    until("it is sent", || health(&cut).queued == 0).await;
+    assert_eq!(health(&cut).replays, 1);
+    sleep(BOUND).await;
+    assert_eq!(on(&other, queued::read(1)).await, 2);
+}
+
+truth!(dropped);
+
+/// An invalidation that was begun and dropped is queued: nobody knows how far it came.
+#[tokio::test]
+async fn an_invalidation_that_is_dropped_is_sent_all_the_same() {
+    let server = Server::start();
+    let (here, there) = (
+        two_tiers(&server.url()).await,
+        two_tiers(&server.url()).await,
+    );
+    assert_eq!(on(&there, dropped::read(1)).await, 1);
+    server.freeze();
+    dropped::VERSION.store(2, Ordering::SeqCst);
+    on(&here, async {
+        let mut invalidation = Box::pin(invalidate!(dropped::read, 1));
+        assert!(poll_until(&mut invalidation, 1).await.is_pending());
+    })
+    .await;
+    server.thaw();
+    until("it is sent", || {
+        health(&here).queued == 0 && health(&here).connected
+    })
+    .await;
+    sleep(BOUND).await;
+    assert_eq!(on(&there, dropped::read(1)).await, 2);
+}
+
+truth!(restarted);
+
+/// A server that comes back with an older state is another history: its records are misses.
+#[tokio::test]
+async fn what_a_restarted_server_brings_back_is_not_read() {
+    let mut server = Server::start();
+    let (here, there) = (
+        two_tiers(&server.url()).await,
+        two_tiers(&server.url()).await,
+    );
+    assert_eq!(on(&here, restarted::read(1)).await, 1);
+    let _: () = server.command(&["SAVE"]);
+    assert_eq!(on(&here, restarted::change()).await, Receipt::Acked);
+    server.kill();
+    server.restart();
+    assert_eq!(server.records().len(), 1, "the old record is back");
+    until("both are back", || {
+        health(&here).connected && health(&there).connected
+    })
+    .await;
+    assert_eq!(on(&there, restarted::read(1)).await, 2);
+    assert!(health(&here).history_changes + health(&there).history_changes >= 1);
+}
+
+truth!(flushed);
+
+#[tokio::test]
+async fn a_flushed_server_is_a_new_history() {
+    let server = Server::start();
+    let (here, there) = (
+        two_tiers(&server.url()).await,
+        two_tiers(&server.url()).await,
+    );
+    assert_eq!(on(&here, flushed::read(1)).await, 1);
+    let _: () = server.command(&["FLUSHALL"]);
+    let _: () = server.command(&["SCRIPT", "FLUSH"]);
+    assert_eq!(on(&here, flushed::change()).await, Receipt::Acked);
+    until("both are back", || {
+        [&here, &there]
+            .iter()
+            .all(|runtime| health(runtime).coherent_for.is_some())
+    })
+    .await;
+    assert_eq!(on(&there, flushed::read(1)).await, 2);
+    assert_eq!(on(&here, flushed::read(1)).await, 2);
+    on(&there, flushed::change()).await;
+    sleep(BOUND).await;
+    assert_eq!(on(&here, flushed::read(1)).await, 3);
+}
+
+/// A function whose loads a test lets through.
+struct Gated {
+    function: Function<u64>,
+    gate: Semaphore,
+    loads: AtomicU64,
+}
+
+impl Gated {
+    fn new(name: &'static str) -> Self {
+        let function = Function::builder(name).ttl(Duration::from_secs(3600));
+        Self {
+            function: function.build().unwrap(),
+            gate: Semaphore::new(0),
+            loads: AtomicU64::new(0),
+        }
+    }
+
+    async fn call(&self) -> u64 {
+        let load = || async {
+            self.loads.fetch_add(1, Ordering::SeqCst);
+            self.gate.acquire().await.unwrap().forget();
+            7
+        };
+        self.function.get_or_load((1,), load).await
+    }
+
+    fn loads(&self) -> u64 {
+        self.loads.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn callers_in_all_instances_make_one_load() {
+    let server = Server::start();
+    let gated = Arc::new(Gated::new("coherence::one_load"));
+    let mut instances = Vec::new();
+    for _ in 0..4 {
+        instances.push(two_tiers(&server.url()).await);
+    }
+    let mut calls = JoinSet::new();
+    for runtime in instances.iter().cycle().take(100) {
+        let (runtime, gated) = (runtime.clone(), Arc::clone(&gated));
+        calls.spawn(async move { on(&runtime, gated.call()).await });
+    }
+    let release = async {
+        until("the others wait", || {
+            let waits = |runtime: &CacheRuntime| {
+                let stats = runtime.stats();
+                let function = stats.function("coherence::one_load");
+                function
+                    .and_then(|function| function.tier(Level::L2))
+                    .map_or(0, |tier| tier.lease_waits)
+            };
+            instances.iter().map(waits).sum::<u64>() == 3
+        })
+        .await;
+        // Longer than a lease: it is renewed.
+        sleep(Duration::from_secs(3)).await;
+        let began = Instant::now();
+        gated.gate.add_permits(1);
+        began
+    };
+    let began = release.await;
+    while let Some(value) = calls.join_next().await {
+        assert_eq!(value.unwrap(), 7);
+    }
+    assert_eq!(gated.loads(), 1);
+    assert!(
+        began.elapsed() < SLACK,
+        "they are woken, not polling: {:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_load_that_is_dropped_lets_another_instance_load() {
+    let server = Server::start();
+    let gated = Gated::new("coherence::dropped_load");
+    let (first, second) = (
+        two_tiers(&server.url()).await,
+        two_tiers(&server.url()).await,
+    );
+    let mut leader = Box::pin(on(&first, gated.call()));
+    while gated.loads() == 0 {
+        assert!(poll_until(&mut leader, 1).await.is_pending());
+        tokio::task::yield_now().await;
+    }
+    let mut waiter = Box::pin(on(&second, gated.call()));
+    let waits = || {
+        let stats = second.stats();
+        let function = stats.function("coherence::dropped_load");
+        function
+            .and_then(|function| function.tier(Level::L2))
+            .map_or(0, |tier| tier.lease_waits)
+    };
+    while waits() == 0 {
+        assert!(
+            timeout(Duration::from_millis(5), &mut waiter)
+                .await
+                .is_err()
+        );
+    }
+    drop(leader);
+    gated.gate.add_permits(1);
+    let began = Instant::now();
+    assert_eq!(waiter.await, 7);
+    assert!(
+        began.elapsed() < SLACK,
+        "the lease was given back: {:?}",
+        began.elapsed()
+    );
+    assert_eq!(gated.loads(), 2);
+}
+
+#[tokio::test]
+async fn an_instance_that_dies_keeps_others_waiting_for_a_lease_time_at_most() {
+    let server = Server::start();
+    let gated = Gated::new("coherence::dead_load");
+    let lease = Duration::from_millis(600);
+    let proxy = Proxy::to(server.port()).await;
+    let dying = build(Redis::new(proxy.url()).lease_time(lease)).await;
+    let second = build(Redis::new(server.url()).lease_time(lease)).await;
+    let mut leader = Box::pin(on(&dying, gated.call()));
+    while gated.loads() == 0 {
+        assert!(poll_until(&mut leader, 1).await.is_pending());
+        tokio::task::yield_now().await;
+    }
+    proxy.set(Weather::BlackHole);
+    gated.gate.add_permits(2);
+    let began = Instant::now();
+    assert_eq!(on(&second, gated.call()).await, 7);
+    assert!(
+        began.elapsed() < lease + lease / 10 + SLACK,
+        "{:?}",
+        began.elapsed()
+    );
+    proxy.set(Weather::Fair);
+    assert_eq!(leader.await, 7);
+    assert_eq!(gated.loads(), 2);
+}
+
+truth!(strong, consistency = "strong");
+
+#[tokio::test]
+async fn a_strong_function_is_current_the_moment_an_invalidation_returns() {
+    let server = Server::start();
+    let (here, there) = (
+        two_tiers(&server.url()).await,
+        two_tiers(&server.url()).await,
+    );
+    for version in 1..100 {
+        assert_eq!(on(&there, strong::read(1)).await, version);
+        if version % 2 == 0 {
+            on(&here, strong::change()).await;
+        } else {
+            strong::VERSION.fetch_add(1, Ordering::SeqCst);
+            on(&here, async { invalidate!(strong::read).await })
+                .await
+                .unwrap();
+        }
+    }
+    let loads = strong::LOADS.load(Ordering::SeqCst);
+    on(&there, strong::read(1)).await;
+    on(&here, strong::read(1)).await;
+    on(&there, strong::read(1)).await;
+    assert_eq!(strong::LOADS.load(Ordering::SeqCst), loads + 1);
+}
+
+truth!(per_process, single_flight = "process");
+
+#[tokio::test]
+async fn instances_that_do_not_wait_for_each_other_do_not() {
+    let server = Server::start();
+    let (here, there) = (
+        two_tiers(&server.url()).await,
+        two_tiers(&server.url()).await,
+    );
+    let mut held = Box::pin(on(&here, per_process::read(1)));
+    let lease = || server.keys().iter().any(|key| key.ends_with("#lease"));
+    while !lease() {
+        assert!(poll_until(&mut held, 1).await.is_pending());
+        sleep(Duration::from_millis(1)).await;
+    }
+    let began = Instant::now();
+    assert_eq!(on(&there, per_process::read(1)).await, 1);
+    assert!(began.elapsed() < SLACK);
+    held.await;
+}
