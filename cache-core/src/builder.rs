@@ -185,7 +185,7 @@ fn check_functions(stack: &Stack, functions: &[&Definition]) -> Result<(), Error
         // Methods of one path are told apart by their types; a name that was given twice is a mistake.
         let told_apart = pair
             .iter()
-            .all(|definition| definition.generic && !definition.named);
+            .all(|definition| definition.in_impl && !definition.named);
         if pair[0].name == pair[1].name && !told_apart {
             problems.push(Error::new(
                 ErrorKind::DuplicateFunction,

@@ -367,7 +367,22 @@ where
     let _ = bound
         .lease(&mut lower, Claim::TakeOver, &terms.value_type)
         .await;
-    run_body(bound, key, terms, leader, lower, load).await
+    let result = run_body(bound, key.clone(), terms, leader, lower, load).await;
+    let drops = match result.view() {
+        View::Value(value) => terms.keep_if.is_some_and(|keep_if| !keep_if(value)),
+        View::Absent => true,
+        View::Failed(_) => false,
+    };
+    if !drops {
+        return result;
+    }
+    // The value alone lives on, as in `run_body`. A tier that cannot be told has counted it.
+    let value = result.into_value().ok();
+    let _ = bound.invalidate(&key).await;
+    match value {
+        Some(value) => R::value(value),
+        None => R::absent().expect("a result that said it is absent can say so again"),
+    }
 }
 
 async fn run_body<R, V, S, F>(

@@ -22,8 +22,8 @@ pub struct Declaration {
     pub line: u32,
     /// Whether the name was given, and is not the function's path.
     pub named: bool,
-    /// Whether it has instances, each with a name of its own: it has parameters, or stands in an `impl`.
-    pub generic: bool,
+    /// Whether it stands in an `impl`: then its instances' names have the type in them, and two of one path are told apart.
+    pub in_impl: bool,
     /// A new version orphans the records of the old.
     pub version: u32,
     /// How long its values are fresh.
@@ -45,7 +45,7 @@ pub(crate) struct Definition {
     pub(crate) file: &'static str,
     pub(crate) line: u32,
     pub(crate) named: bool,
-    pub(crate) generic: bool,
+    pub(crate) in_impl: bool,
     pub(crate) policy: Policy,
 }
 
@@ -56,7 +56,7 @@ impl Definition {
             file,
             line,
             named,
-            generic,
+            in_impl,
             version,
             ttl,
             tiers,
@@ -69,7 +69,7 @@ impl Definition {
             file,
             line,
             named,
-            generic,
+            in_impl,
             policy: Policy {
                 ttl,
                 tiers: match tiers {

@@ -276,7 +276,7 @@ impl<V: CacheValue> FunctionBuilder<V> {
             file: self.place.file(),
             line: self.place.line(),
             named: true,
-            generic: false,
+            in_impl: false,
             policy: Policy {
                 ttl,
                 tiers: self.tiers.map(Cow::Owned),

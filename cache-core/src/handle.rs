@@ -69,7 +69,12 @@ impl Place {
         let _ = bound
             .lease(&mut lower, Claim::TakeOver, &terms.value_type)
             .await;
-        let held = bound.keep(key, &value, leader.start(), None, &terms.value_type);
+        // Another put or refresh may have taken its place meanwhile.
+        let held = if leader.is_current() {
+            bound.keep(key, &value, leader.start(), None, &terms.value_type)
+        } else {
+            (terms.value_type.hold)(&value)
+        };
         publish(
             bound,
             key,
@@ -157,7 +162,7 @@ impl<V: CacheValue> Handle<V> {
     }
 
     /// Loads now and replaces the value; loads under way do not overwrite it. Who calls meanwhile gets the value
-    /// there is, or waits for this load.
+    /// there is, or waits for this load. A load that finds nothing to keep drops the value; one that fails leaves it.
     ///
     /// # Cancel safety
     /// Cancel safe: dropped, it gives the lead to a waiter.
@@ -378,7 +383,8 @@ macro_rules! value_methods {
                 /// When it is called twice: the body takes the arguments with it.
                 ///
                 /// # Cancel safety
-                /// Cancel safe: dropped, it gives the lead to a waiter.
+                /// Cancel safe: dropped, it gives the lead to a waiter. The body is gone with it: the handle cannot refresh
+                /// again.
                 pub async fn refresh(&self) -> $returns {
                     let body = self.take_body();
                     $(if let Some(terms) = self.keeps::<$kept>() {

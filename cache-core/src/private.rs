@@ -19,7 +19,8 @@ use crate::handle::Handle;
 pub use crate::handle::{Call, Invalidation};
 pub use crate::key::{ArgumentList, Arguments, KeyArgument, Parts, Piece, Refused};
 pub use crate::level::Level;
-use crate::outcome::{Cloned, Described, SharedError, Unshared};
+pub use crate::outcome::Unshared;
+use crate::outcome::{Cloned, Described, SharedError};
 pub use crate::policy::{Coherent, Consistency, SingleFlight, Ttl, WhenIsolated};
 pub use crate::runtime::Registered;
 pub use crate::site::{Instance, Site};
@@ -324,13 +325,13 @@ pub const fn shared<V: CacheValue + SharedValue>(_kind: PhantomData<V>) -> Value
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __returns {
-    (memory_only $returned:ty) => {
-        $crate::__returns!(@ memory_only $returned)
+    (unshared $kind:ident $returned:ty) => {
+        $crate::__returns!(@ $kind $returned, $crate::private::Unshared)
     };
-    (shared $returned:ty) => {
-        $crate::__returns!(@ shared $returned)
+    ($kind:ident $returned:ty) => {
+        $crate::__returns!(@ $kind $returned, (&&&$crate::private::Probe::<$returned>::new()).share())
     };
-    (@ $value_type:ident $returned:ty) => {{
+    (@ $value_type:ident $returned:ty, $share:expr) => {{
         #[allow(unused_imports)]
         use $crate::private::{
             ClonedErrors as _, DescribedErrors as _, HeldAsItIs as _, HeldBehindPointer as _, NestedKind as _, OtherErrors as _, Plain as _, PlainKind as _,
@@ -340,7 +341,7 @@ macro_rules! __returns {
         let value_type = $crate::private::$value_type(kind);
         let value_type = (&&&$crate::private::Probe::of(kind)).weighed(value_type);
         let value_type = (&&$crate::private::Probe::of(kind)).held(value_type);
-        let share = (&&&$crate::private::Probe::<$returned>::new()).share();
+        let share = $share;
         $crate::private::returns(::core::marker::PhantomData::<$returned>, value_type, share)
     }};
 }

@@ -116,12 +116,13 @@ fn outer(model: &Model<'_>, beside: &Beside) -> TokenStream {
     let vis = &model.function.vis;
     let sig = signature(model, &model.function.sig.ident, true);
     let start = with_key(model, beside, "Start");
-    let (miss, result) = (names::local("miss"), names::local("result"));
+    let (miss, result) = (names::local("__miss"), names::local("__result"));
     let private = private(model);
     let turbofish = turbofish(model, 0);
     let passed = passed(model);
     quote! {
         #(#attrs)*
+        #[allow(clippy::used_underscore_binding)]
         #vis #sig {
             let #miss = match #start {
                 #private::Lookup::Hit(#result) => return #result,
@@ -184,7 +185,7 @@ fn entry(model: &Model<'_>, beside: &Beside) -> TokenStream {
     let prepare = with_key(model, beside, "Prepare");
     let turbofish = turbofish(model, 0);
     let passed = passed(model);
-    let handle = names::local("handle");
+    let handle = names::local("__handle");
     let doc = format!(
         "The handle of one call of `{}`, not made yet.",
         model.function.sig.ident
@@ -192,7 +193,7 @@ fn entry(model: &Model<'_>, beside: &Beside) -> TokenStream {
     quote! {
         #attrs
         #[doc = #doc]
-        #[allow(dead_code, clippy::all, clippy::pedantic)]
+        #[allow(dead_code, unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
         #vis #sig {
             let #handle = #prepare;
             #private::call(#handle, #owner::#body #turbofish(#passed))
@@ -216,7 +217,7 @@ fn whole(model: &Model<'_>, beside: &Beside) -> TokenStream {
     quote! {
         #attrs
         #[doc = #doc]
-        #[allow(dead_code, clippy::all, clippy::pedantic)]
+        #[allow(dead_code, unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
         #vis fn #name #generics() -> #private::Invalidation #where_clause {
             #at.invalidate_all()
         }
@@ -242,8 +243,9 @@ fn key_function(model: &Model<'_>, beside: &Beside) -> TokenStream {
     let receiver = sig.receiver().map(|receiver| -> FnArg {
         let this = &receiver.self_token;
         match &receiver.kind {
-            ReceiverKind::Reference(and, lifetime, mutability) => {
-                syn::parse_quote!(#this: &#and #lifetime #mutability Self)
+            // As the user's method has it, so that an expression in the key means the same.
+            ReceiverKind::Reference(and, lifetime, _) => {
+                syn::parse_quote!(#this: #and #lifetime Self)
             }
             ReceiverKind::Typed(_, ty) => syn::parse_quote!(#this: &#ty),
             // By value; any other kind is one that syn does not read.
@@ -268,7 +270,7 @@ fn key_function(model: &Model<'_>, beside: &Beside) -> TokenStream {
         #attrs
         #[doc(hidden)]
         #[inline]
-        #[allow(unused_parens, clippy::all, clippy::pedantic)]
+        #[allow(unused_parens, unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
         #sig {
             __step.take(#at, __terms, #key)
         }
@@ -288,7 +290,11 @@ fn with_key(model: &Model<'_>, beside: &Beside, step: &str) -> TokenStream {
     let (outer, inner) = (turbofish(model, 2), turbofish(model, 0));
     let receiver = model.function.sig.receiver().map(|receiver| {
         let this = &receiver.self_token;
-        quote!(&#this,)
+        match &receiver.kind {
+            ReceiverKind::Reference(_, _, None) => quote!(#this,),
+            ReceiverKind::Reference(_, _, Some(_)) => quote!(&*#this,),
+            _ => quote!(&#this,),
+        }
     });
     let arguments = model.keyed_arguments().map(|argument| {
         let ident = &argument.ident;
@@ -312,7 +318,7 @@ fn returns_function(model: &Model<'_>, beside: &Beside) -> TokenStream {
         #attrs
         #[doc(hidden)]
         #[inline]
-        #[allow(clippy::all, clippy::pedantic)]
+        #[allow(unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
         fn #name #generics() -> impl #private::Returned<Result = #returned> #where_clause {
             #returns
         }
@@ -324,7 +330,7 @@ fn in_trait_impl(model: &Model<'_>) -> TokenStream {
     let attrs = &model.function.attrs;
     let vis = &model.function.vis;
     let sig = signature(model, &model.function.sig.ident, true);
-    let (miss, result) = (names::local("miss"), names::local("result"));
+    let (miss, result) = (names::local("__miss"), names::local("__result"));
     let private = private(model);
     let declaration = declaration(model);
     let constants = constants(model);
@@ -382,7 +388,7 @@ fn in_boxed_trait_impl(model: &Model<'_>) -> TokenStream {
     let attrs = &model.function.attrs;
     let vis = &model.function.vis;
     let sig = &model.function.sig;
-    let (miss, result) = (names::local("miss"), names::local("result"));
+    let (miss, result) = (names::local("__miss"), names::local("__result"));
     let private = private(model);
     let declaration = declaration(model);
     let constants = constants(model);
@@ -460,16 +466,20 @@ fn turbofish(model: &Model<'_>, more: usize) -> Option<TokenStream> {
 
 /// The key's parts, one after another. Whole arguments are references already in the function that is given them.
 fn key(model: &Model<'_>, borrowed: bool) -> TokenStream {
-    let parts = names::local("parts");
+    let parts = names::local("__parts");
     let added = model.key.iter().map(|part| {
         let value = at(part.span, &part.value);
-        let reference = (!borrowed || !part.is_argument).then(|| quote_spanned!(part.span=> &));
+        let value = match part.is_argument {
+            true if borrowed => value,
+            true => quote_spanned!(part.span=> &#value),
+            false => quote_spanned!(part.span=> &(#value)),
+        };
         let add = if part.is_opaque {
             quote_spanned!(part.span=> add_opaque)
         } else {
             quote_spanned!(part.span=> add)
         };
-        quote_spanned!(part.span=> #parts.#add(#reference #value);)
+        quote_spanned!(part.span=> #parts.#add(#value);)
     });
     let private = private(model);
     let unused = model.key.is_empty().then(|| quote!(let _ = #parts;));
@@ -485,7 +495,9 @@ fn returns(model: &Model<'_>) -> TokenStream {
     } else {
         quote!(shared)
     };
-    let returns = quote_spanned!(returned.span()=> #private::returns!(#kind #returned));
+    // Whether an error can be cloned does not say how long it lives.
+    let share = model.borrows_its_error.then(|| quote!(unshared));
+    let returns = quote_spanned!(returned.span()=> #private::returns!(#share #kind #returned));
     match &model.cache_if {
         None => returns,
         Some(cache_if) => quote_spanned!(cache_if.span()=> #returns.keep_if(#cache_if)),
@@ -574,6 +586,7 @@ fn constants(model: &Model<'_>) -> TokenStream {
                 let ty = &parameter.ty;
                 Some(quote! {
                     #[doc(hidden)]
+                    #[allow(non_snake_case, dead_code)]
                     fn #name<const N: #ty>() {}
                 })
             }
@@ -592,7 +605,7 @@ fn declaration(model: &Model<'_>) -> TokenStream {
             quote!(::core::concat!(::core::module_path!(), "::", #name))
         }
     };
-    let generic = model.place != Place::Free || model.parameters().next().is_some();
+    let in_impl = model.place != Place::Free;
     let named = model.name.is_some();
     let version = model.version;
     let ttl = match &model.ttl {
@@ -634,7 +647,7 @@ fn declaration(model: &Model<'_>) -> TokenStream {
             file: ::core::file!(),
             line: #line,
             named: #named,
-            generic: #generic,
+            in_impl: #in_impl,
             version: #version,
             ttl: #ttl,
             tiers: #tiers,

@@ -81,33 +81,84 @@ impl Function {
         search(self.sig.to_token_stream()) || search(self.body.stream())
     }
 
-    /// The attributes of the body: conditions and lint levels.
+    /// The attributes of the body: conditions and lint levels. What is expected of the signature is not met in it.
     pub(crate) fn body_attrs(&self) -> TokenStream {
-        let shared = self.attrs.iter().filter(|attr| {
-            [
-                "cfg", "cfg_attr", "allow", "expect", "warn", "deny", "forbid",
-            ]
-            .iter()
-            .any(|name| attr.path().is_ident(name))
-        });
-        quote!(#(#shared)*)
+        self.lint_attrs(|expect| !of_the_signature(expect))
     }
 
-    /// The attributes of what stands beside it. An `expect` is met in the body alone.
+    /// The attributes of what stands beside it, in which nothing that is expected is met.
     pub(crate) fn shared_attrs(&self) -> TokenStream {
-        let shared = self.attrs.iter().filter(|attr| {
-            ["cfg", "cfg_attr", "allow", "warn", "deny", "forbid"]
-                .iter()
-                .any(|name| attr.path().is_ident(name))
+        self.lint_attrs(|_| false)
+    }
+
+    /// Conditions and lint levels, with an `expect` turned into an `allow` where it is not met.
+    fn lint_attrs(&self, met: impl Fn(&Attribute) -> bool) -> TokenStream {
+        let attrs = self.attrs.iter().filter_map(|attr| {
+            let is = |names: &[&str]| names.iter().any(|name| attr.path().is_ident(name));
+            if is(&["expect"]) && !met(attr) {
+                return Some(allowed(attr));
+            }
+            is(&[
+                "cfg", "cfg_attr", "allow", "expect", "warn", "deny", "forbid",
+            ])
+            .then(|| attr.to_token_stream())
         });
-        quote!(#(#shared)*)
+        quote!(#(#attrs)*)
     }
 
     /// The attributes of the function itself, whose body is elsewhere.
-    pub(crate) fn outer_attrs(&self) -> impl Iterator<Item = &Attribute> {
-        self.attrs
-            .iter()
-            .filter(|attr| !attr.path().is_ident("expect"))
+    pub(crate) fn outer_attrs(&self) -> impl Iterator<Item = TokenStream> {
+        self.attrs.iter().map(|attr| {
+            if attr.path().is_ident("expect") && !of_the_signature(attr) {
+                allowed(attr)
+            } else {
+                attr.to_token_stream()
+            }
+        })
+    }
+}
+
+/// Lints that look at a function's signature, or whether it is used; all others look at its body.
+const OF_THE_SIGNATURE: &[&str] = &[
+    "dead_code",
+    "deprecated",
+    "non_snake_case",
+    "private_bounds",
+    "private_interfaces",
+    "single_use_lifetimes",
+    "unreachable_pub",
+    "unused_lifetimes",
+    "fn_params_excessive_bools",
+    "needless_pass_by_value",
+    "ptr_arg",
+    "too_many_arguments",
+    "trivially_copy_pass_by_ref",
+    "type_complexity",
+    "wrong_self_convention",
+];
+
+fn of_the_signature(expect: &Attribute) -> bool {
+    expect
+        .meta
+        .to_token_stream()
+        .into_iter()
+        .any(|token| match token {
+            TokenTree::Group(lints) => lints.stream().into_iter().any(|token| match token {
+                TokenTree::Ident(lint) => OF_THE_SIGNATURE.iter().any(|name| lint == name),
+                _ => false,
+            }),
+            _ => false,
+        })
+}
+
+/// `#[expect(..)]` as `#[allow(..)]`.
+fn allowed(expect: &Attribute) -> TokenStream {
+    match &expect.meta {
+        syn::Meta::List(list) => {
+            let lints = &list.tokens;
+            quote!(#[allow(#lints)])
+        }
+        _ => TokenStream::new(),
     }
 }
 
@@ -136,6 +187,7 @@ fn boxed_output(returned: &Type) -> Option<&Type> {
     })
 }
 
+/// The first argument of a type of that name.
 fn only_argument<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
     let Type::Path(path) = ty else { return None };
     let last = path
@@ -159,6 +211,8 @@ pub(crate) struct Unfit<'a> {
     pub(crate) opaque: Option<&'a syn::TypeImplTrait>,
     /// A reference to what the caller owns, or a lifetime that stands for one (`Cow<'_, str>`).
     pub(crate) borrowed: Option<Span>,
+    /// A lifetime with a name, which an error may have and a value may not.
+    pub(crate) named: Option<Span>,
 }
 
 impl<'a> Unfit<'a> {
@@ -166,6 +220,11 @@ impl<'a> Unfit<'a> {
         let mut unfit = Self::default();
         unfit.visit_type(ty);
         unfit
+    }
+
+    /// Of what is kept: the first type inside a `Result`, the whole of any other.
+    pub(crate) fn of_value(ty: &'a Type) -> Self {
+        Self::of(only_argument(ty, "Result").unwrap_or(ty))
     }
 }
 
@@ -188,6 +247,8 @@ impl<'a> Visit<'a> for Unfit<'a> {
     fn visit_lifetime(&mut self, lifetime: &'a syn::Lifetime) {
         if lifetime.ident == "_" {
             self.borrowed.get_or_insert_with(|| lifetime.span());
+        } else if lifetime.ident != "static" {
+            self.named.get_or_insert_with(|| lifetime.span());
         }
     }
 }

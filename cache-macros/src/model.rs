@@ -28,6 +28,8 @@ pub(crate) struct Model<'a> {
     pub(crate) cache_if: Option<Expr>,
     /// When isolated, single flight, consistency: as the runtime calls them.
     pub(crate) coherence: [&'static str; 3],
+    /// Whether the result names a lifetime, which can only be its error's.
+    pub(crate) borrows_its_error: bool,
     pub(crate) facade: TokenStream,
 }
 
@@ -123,6 +125,7 @@ impl<'a> Model<'a> {
             version: args.version.unwrap_or(1),
             codec: args.codec,
             cache_if: args.cache_if,
+            borrows_its_error: returned.is_some_and(|returned| Unfit::of(returned).named.is_some()),
             coherence: [
                 args.when_isolated.unwrap_or("Serve"),
                 args.single_flight.unwrap_or("Cluster"),
@@ -233,6 +236,15 @@ fn returned<'a>(function: &'a Function, errors: &mut Errors) -> Option<&'a Type>
             "a cached value outlives the call and cannot borrow: return an owned type, such as `String` or `Arc<str>`",
         );
     }
+    if unfit.opaque.is_none()
+        && unfit.borrowed.is_none()
+        && let Some(named) = Unfit::of_value(returned).named
+    {
+        errors.at(
+            named,
+            "a cached value outlives the call and cannot borrow: return an owned type, such as `String` or `Arc<str>`",
+        );
+    }
     Some(returned)
 }
 
@@ -276,10 +288,18 @@ fn check_coherence(args: &Args, errors: &mut Errors) {
 
 fn check_self(args: &Args, receiver: Option<&Receiver>, errors: &mut Errors) {
     let skipped = args.skip.iter().find(|name| *name == "self");
-    let in_template = args
-        .key
-        .as_ref()
-        .is_some_and(|key| key.value().contains("{self."));
+    let in_template = args.key.as_ref().is_some_and(|key| {
+        let pieces = template::parse(key).unwrap_or_default();
+        pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Argument(name, _) if name == "self"))
+    });
+    if let (Some(skipped), true) = (skipped, in_template) {
+        errors.at(
+            skipped.span(),
+            "`key` puts something of `self` into the key, and `skip` takes it out: say one",
+        );
+    }
     match (receiver, &args.scope) {
         (Some(receiver), None) if skipped.is_none() && !in_template && !args.was_given("scope") => {
             errors.over(
@@ -390,6 +410,10 @@ fn key(
                         }
                         let argument = arguments.iter().find(|argument| argument.ident == name);
                         let is_argument = argument.is_some() && matches!(value, Expr::Path(_));
+                        let value = match argument {
+                            Some(argument) => template::resolve(&value, &argument.ident, key),
+                            None => value,
+                        };
                         parts.push(KeyPart {
                             value: quote!(#value),
                             span: key.span(),

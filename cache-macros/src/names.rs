@@ -58,12 +58,16 @@ pub(crate) fn method_returns(function: &Ident) -> Ident {
 
 /// Stands for the value of a const parameter.
 pub(crate) fn constant(parameter: &Ident) -> Ident {
-    format_ident!("__constant_{parameter}")
+    format_ident!("__constant_{parameter}", span = Span::call_site())
 }
 
 /// The same beside a method.
 pub(crate) fn method_constant(function: &Ident, parameter: &Ident) -> Ident {
-    format_ident!("__{}_constant_{parameter}", function.unraw())
+    format_ident!(
+        "__{}_constant_{parameter}",
+        function.unraw(),
+        span = Span::call_site()
+    )
 }
 
 /// Beside a method: its site.
@@ -71,7 +75,7 @@ pub(crate) fn method_site(function: &Ident) -> Ident {
     format_ident!("__{}_site", function.unraw())
 }
 
-/// A variable of an expansion's own, which no name of the user's can be.
+/// A variable of an expansion's own, which no variable of the user's can be.
 pub(crate) fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }

@@ -90,6 +90,24 @@ fn is_place(expression: &Expr) -> bool {
     }
 }
 
+/// The same place, its first name meaning the argument whose name this is: a template and its function may come from different
+/// places of a macro.
+pub(crate) fn resolve(place: &Expr, argument: &syn::Ident, text: &LitStr) -> Expr {
+    match place {
+        Expr::Path(_) => {
+            let mut name = argument.clone();
+            name.set_span(text.span().resolved_at(argument.span()));
+            syn::parse_quote!(#name)
+        }
+        Expr::Field(field) => {
+            let mut field = field.clone();
+            field.base = Box::new(resolve(&field.base, argument, text));
+            Expr::Field(field)
+        }
+        other => other.clone(),
+    }
+}
+
 /// Errors in the expression, such as an unknown field, then stand at the template.
 fn respan(expression: Expr, text: &LitStr) -> Expr {
     let tokens = quote::ToTokens::to_token_stream(&expression)

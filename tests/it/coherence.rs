@@ -33,12 +33,16 @@ macro_rules! truth {
                 VERSION.load(Ordering::SeqCst)
             }
 
-            /// Changes the truth, and says so.
-            #[allow(dead_code)]
-            pub(super) async fn change() -> Receipt {
-                VERSION.fetch_add(1, Ordering::SeqCst);
-                invalidate!(read, 1).await.unwrap()
-            }
+        }
+    };
+}
+
+/// Changes the truth, and says so.
+macro_rules! change {
+    ($name:ident) => {
+        async {
+            $name::VERSION.fetch_add(1, Ordering::SeqCst);
+            invalidate!($name::read, 1).await.unwrap()
         }
     };
 }
@@ -70,7 +74,7 @@ async fn an_invalidation_reaches_the_memory_of_other_instances() {
         let version = plain::VERSION.load(Ordering::SeqCst);
         assert_eq!(on(&there, plain::read(1)).await, version);
         assert_eq!(on(&here, plain::read(1)).await, version);
-        assert_eq!(on(&here, plain::change()).await, Receipt::Acked);
+        assert_eq!(on(&here, change!(plain)).await, Receipt::Acked);
         assert_eq!(
             on(&here, plain::read(1)).await,
             version + 1,
@@ -140,7 +144,7 @@ async fn an_instance_that_is_cut_off_stops_answering_within_the_bound() {
         let old = cut_off::VERSION.load(Ordering::SeqCst);
         assert_eq!(on(&there, cut_off::read(1)).await, old);
         proxy.set(weather);
-        on(&here, cut_off::change()).await;
+        on(&here, change!(cut_off)).await;
         let invalidated = Instant::now();
         let mut last_stale = Duration::ZERO;
         while invalidated.elapsed() < BOUND * 2 {
@@ -202,7 +206,7 @@ async fn an_invalidation_that_cannot_be_sent_is_sent_when_it_can() {
     assert_eq!(on(&other, queued::read(1)).await, 1);
     proxy.set(Weather::Cut);
     until("it is noticed", || !health(&cut).connected).await;
-    assert_eq!(on(&cut, queued::change()).await, Receipt::Queued);
+    assert_eq!(on(&cut, change!(queued)).await, Receipt::Queued);
     assert_eq!(health(&cut).queued, 1);
     assert_eq!(
         on(&cut, queued::read(1)).await,
@@ -256,7 +260,7 @@ async fn what_a_restarted_server_brings_back_is_not_read() {
     );
     assert_eq!(on(&here, restarted::read(1)).await, 1);
     let _: () = server.command(&["SAVE"]);
-    assert_eq!(on(&here, restarted::change()).await, Receipt::Acked);
+    assert_eq!(on(&here, change!(restarted)).await, Receipt::Acked);
     server.kill();
     server.restart();
     assert_eq!(server.records().len(), 1, "the old record is back");
@@ -280,7 +284,7 @@ async fn a_flushed_server_is_a_new_history() {
     assert_eq!(on(&here, flushed::read(1)).await, 1);
     let _: () = server.command(&["FLUSHALL"]);
     let _: () = server.command(&["SCRIPT", "FLUSH"]);
-    assert_eq!(on(&here, flushed::change()).await, Receipt::Acked);
+    assert_eq!(on(&here, change!(flushed)).await, Receipt::Acked);
     until("both are back", || {
         [&here, &there]
             .iter()
@@ -289,7 +293,7 @@ async fn a_flushed_server_is_a_new_history() {
     .await;
     assert_eq!(on(&there, flushed::read(1)).await, 2);
     assert_eq!(on(&here, flushed::read(1)).await, 2);
-    on(&there, flushed::change()).await;
+    on(&there, change!(flushed)).await;
     sleep(BOUND).await;
     assert_eq!(on(&here, flushed::read(1)).await, 3);
 }
@@ -447,7 +451,7 @@ async fn a_strong_function_is_current_the_moment_an_invalidation_returns() {
     for version in 1..100 {
         assert_eq!(on(&there, strong::read(1)).await, version);
         if version % 2 == 0 {
-            on(&here, strong::change()).await;
+            on(&here, change!(strong)).await;
         } else {
             strong::VERSION.fetch_add(1, Ordering::SeqCst);
             on(&here, async { invalidate!(strong::read).await })

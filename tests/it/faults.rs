@@ -104,6 +104,26 @@ async fn a_frozen_redis_delays_calls_by_the_limit_until_the_breaker_opens() {
     assert_eq!(server.records().len(), before + 5);
 }
 
+/// Callers who go away before the limit leave no answer to count; the link notices all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_redis_is_noticed_although_no_caller_waits_for_the_limit() {
+    let server = Server::start();
+    let runtime = build(Redis::new(server.url()).time_limit(LIMIT)).await;
+    traffic(&runtime, 5).await;
+    server.freeze();
+    let impatient = async {
+        while breaker(&runtime) == Breaker::Closed {
+            let n = NEXT.fetch_add(1, Ordering::SeqCst);
+            let call = CacheRuntime::scope(runtime.clone(), async { double(n).await });
+            let _ = tokio::time::timeout(LIMIT / 2, call).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), impatient)
+        .await
+        .expect("the breaker opens");
+    server.thaw();
+}
+
 #[tokio::test]
 async fn a_redis_that_is_away_at_the_start_is_used_when_it_comes() {
     let mut server = Server::start();

@@ -414,3 +414,112 @@ fn a_call_is_as_send_as_its_body() {
     });
     is_send(&invalidate!(boxed_error, 1));
 }
+
+/// What is in the key is what the same expression is in the method: also where it depends on the type of `self`.
+mod scopes {
+    use super::*;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Kind {
+        A,
+        B,
+    }
+
+    trait Name {
+        fn name(&self) -> String;
+    }
+
+    impl Name for Kind {
+        fn name(&self) -> String {
+            format!("{self:?}")
+        }
+    }
+
+    impl<T: Name> Name for &T {
+        fn name(&self) -> String {
+            "a reference".into()
+        }
+    }
+
+    impl Kind {
+        #[multi_tier_cached(ttl = "1h", scope = self.name())]
+        async fn by_method(&self) -> String {
+            format!("{self:?}")
+        }
+
+        #[multi_tier_cached(ttl = "1h", scope = *self as u8)]
+        async fn by_cast(&self) -> String {
+            format!("{self:?}")
+        }
+
+        #[multi_tier_cached(ttl = "1h", scope = std::ptr::from_ref(self).addr())]
+        async fn by_address(&self) -> String {
+            format!("{self:?}")
+        }
+
+        #[expect(clippy::needless_pass_by_ref_mut, reason = "that is what is looked at")]
+        #[multi_tier_cached(ttl = "1h", scope = *self as u8 + 1)]
+        async fn by_sum(&mut self) -> String {
+            format!("{self:?}")
+        }
+
+        #[multi_tier_cached(ttl = "1h", scope = self.name(), key = "{ id }")]
+        async fn by_template<const N: usize>(self: Arc<Self>, id: u64) -> String {
+            format!("{self:?}{id}{N}")
+        }
+    }
+
+    #[tokio::test]
+    async fn scopes_mean_what_they_say() {
+        CacheRuntime::scope(memory_alone().await, async {
+            let mut kinds = [Kind::A, Kind::B];
+            for kind in &mut kinds {
+                let name = format!("{kind:?}");
+                assert_eq!(kind.by_method().await, name);
+                assert_eq!(kind.by_cast().await, name);
+                assert_eq!(kind.by_address().await, name);
+                assert_eq!(kind.by_sum().await, name);
+                let shared = Arc::new(*kind);
+                assert_eq!(shared.by_template::<3>(1).await, format!("{name}13"));
+            }
+        })
+        .await;
+    }
+
+    macro_rules! keyed {
+        ($name:ident, $key:literal) => {
+            #[multi_tier_cached(ttl = "1h", key = $key)]
+            async fn $name(id: u64) -> u64 {
+                id
+            }
+        };
+    }
+
+    keyed!(template_from_the_call, "keyed:{id}");
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Borrowed<'a>(&'a str);
+
+    /// An error may borrow, and be cloned; it is not shared then.
+    #[multi_tier_cached(ttl = "1h")]
+    async fn parse<'a>(text: &'a str) -> Result<u64, Borrowed<'a>> {
+        text.parse().map_err(|_| Borrowed(text))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "that is what is looked at")]
+    #[multi_tier_cached(ttl = "1h")]
+    async fn many(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8) -> u8 {
+        a + b + c + d + e + f + g + h
+    }
+
+    #[tokio::test]
+    async fn lifetimes_templates_and_expectations() {
+        CacheRuntime::scope(memory_alone().await, async {
+            assert_eq!(template_from_the_call(7).await, 7);
+            assert_eq!(parse("7").await, Ok(7));
+            assert_eq!(parse("x").await, Err(Borrowed("x")));
+            assert_eq!(many(1, 1, 1, 1, 1, 1, 1, 1).await, 8);
+        })
+        .await;
+    }
+}

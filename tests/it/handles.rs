@@ -331,3 +331,42 @@ async fn a_refresh_is_not_overwritten_by_a_load_that_began_before_it() {
     let value = CacheRuntime::scope(there, async { function.entry((1,)).peek().await }).await;
     assert_eq!(value, Some(2));
 }
+
+/// A refresh that finds nothing to keep leaves nothing.
+#[tokio::test]
+async fn a_refresh_that_finds_nothing_drops_the_value() {
+    let server = Server::start();
+    let (here, there) = (
+        two_tiers(&server.url()).await,
+        two_tiers(&server.url()).await,
+    );
+    let function = Function::<u64>::builder("handles::emptied")
+        .ttl(Duration::from_secs(60))
+        .cache_if(|value| *value < 10)
+        .build()
+        .unwrap();
+    for (key, emptied) in [(1u64, None), (2, Some(11))] {
+        CacheRuntime::scope(here.clone(), async {
+            assert_eq!(function.get_or_load((key,), || async { 3 }).await, 3);
+            let refreshed = function.entry((key,)).refresh(|| async { emptied }).await;
+            assert_eq!(refreshed, emptied);
+            assert_eq!(function.entry((key,)).peek().await, None);
+        })
+        .await;
+        let peeked =
+            CacheRuntime::scope(there.clone(), async { function.entry((key,)).peek().await });
+        assert_eq!(peeked.await, None);
+    }
+    let failed: Result<u64, ()> = CacheRuntime::scope(here, async {
+        function.get_or_load((3u64,), || async { 3 }).await;
+        let failed = function.entry((3u64,)).refresh(|| async { Err(()) }).await;
+        assert_eq!(
+            function.entry((3u64,)).peek().await,
+            Some(3),
+            "a failure says nothing of the value"
+        );
+        failed
+    })
+    .await;
+    assert_eq!(failed, Err(()));
+}

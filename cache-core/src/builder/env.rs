@@ -107,11 +107,7 @@ impl Environment {
     /// An error of what a variable's value came to, naming the variable.
     #[must_use]
     pub fn blame(name: &str, error: &Error) -> Error {
-        Error::with_source(
-            error.kind(),
-            format!("use {PREFIX}{name}: {error}"),
-            error.clone(),
-        )
+        Error::new(error.kind(), format!("use {PREFIX}{name}: {error}"))
     }
 
     /// A misspelt name would be a setting that is silently ignored.

@@ -16,7 +16,7 @@ const fn declaration(name: &'static str, line: u32) -> Declaration {
         file: "src/users.rs",
         line,
         named: false,
-        generic: false,
+        in_impl: false,
         version: 1,
         ttl: Ttl::everywhere(Duration::from_secs(60)),
         tiers: None,
@@ -62,12 +62,21 @@ fn two_functions_of_one_name_are_both_named() {
     );
 }
 
+/// The path of a function inside another does not name that one.
+#[test]
+fn two_generic_functions_of_one_path_are_both_named() {
+    check(
+        vec![declaration("a::find", 3), declaration("a::find", 9)],
+        &["src/users.rs:3", "src/users.rs:9"],
+    );
+}
+
 /// Methods of one path are told apart by their types; a name that was given twice is not.
 #[test]
 fn two_methods_of_one_given_name_are_both_named() {
     let method = |named, line| Declaration {
         named,
-        generic: true,
+        in_impl: true,
         ..declaration("a::get", line)
     };
     let stack = RuntimeBuilder::new().into_stack().unwrap();

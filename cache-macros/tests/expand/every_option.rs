@@ -1,14 +1,15 @@
+#[allow(clippy::used_underscore_binding)]
 async fn find(id: u64, filter: Filter, pool: &Pool) -> Option<User> {
-    let miss = match find::__with_key(
+    let __miss = match find::__with_key(
         crate::facade::__private::Start,
         find::__returns(),
         &id,
         &filter,
     ) {
-        crate::facade::__private::Lookup::Hit(result) => return result,
-        crate::facade::__private::Lookup::Miss(miss) => miss,
+        crate::facade::__private::Lookup::Hit(__result) => return __result,
+        crate::facade::__private::Lookup::Miss(__miss) => __miss,
     };
-    miss.load(move || find::__body(id, filter, pool)).await
+    __miss.load(move || find::__body(id, filter, pool)).await
 }
 ///Handles of [`fn@find`]: `find::entry(..)`.
 #[allow(non_camel_case_types, dead_code)]
@@ -18,7 +19,13 @@ struct find {
 #[allow(dead_code)]
 impl find {
     ///The handle of one call of `find`, not made yet.
-    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    #[allow(
+        dead_code,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
     fn entry(
         id: u64,
         filter: Filter,
@@ -27,22 +34,34 @@ impl find {
         Option<User>,
         impl ::core::future::Future<Output = Option<User>>,
     > {
-        let handle = find::__with_key(
+        let __handle = find::__with_key(
             crate::facade::__private::Prepare,
             find::__returns(),
             &id,
             &filter,
         );
-        crate::facade::__private::call(handle, find::__body(id, filter, pool))
+        crate::facade::__private::call(__handle, find::__body(id, filter, pool))
     }
     ///Drops every value of `find` in every tier.
-    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    #[allow(
+        dead_code,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
     fn invalidate_all() -> crate::facade::__private::Invalidation {
         crate::facade::__private::At::new(find::__site()).invalidate_all()
     }
     #[doc(hidden)]
     #[inline]
-    #[allow(unused_parens, clippy::all, clippy::pedantic)]
+    #[allow(
+        unused_parens,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
     fn __with_key<
         __Terms: crate::facade::__private::Returned<Result = Option<User>>,
         __Step: crate::facade::__private::Step<__Terms>,
@@ -51,15 +70,15 @@ impl find {
             .take(
                 crate::facade::__private::At::new(find::__site()),
                 __terms,
-                |parts: &mut crate::facade::__private::Parts<'_>| {
-                    parts.add(id);
-                    parts.add(&filter.kind);
+                |__parts: &mut crate::facade::__private::Parts<'_>| {
+                    __parts.add(id);
+                    __parts.add(&(filter.kind));
                 },
             )
     }
     #[doc(hidden)]
     #[inline]
-    #[allow(clippy::all, clippy::pedantic)]
+    #[allow(unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
     fn __returns() -> impl crate::facade::__private::Returned<Result = Option<User>> {
         crate::facade::__private::returns!(shared Option < User >)
             .keep_if(|user: &User| user.active)
@@ -71,7 +90,7 @@ impl find {
             file: ::core::file!(),
             line: ::core::line!(),
             named: true,
-            generic: false,
+            in_impl: false,
             version: 3u32,
             ttl: crate::facade::__private::Ttl::each(
                 &[

@@ -1,14 +1,15 @@
 /// Looks a user up.
+#[allow(clippy::used_underscore_binding)]
 pub async fn get_user(id: u64) -> Result<User, DbError> {
-    let miss = match get_user::__with_key(
+    let __miss = match get_user::__with_key(
         ::multi_tier_cached::__private::Start,
         get_user::__returns(),
         &id,
     ) {
-        ::multi_tier_cached::__private::Lookup::Hit(result) => return result,
-        ::multi_tier_cached::__private::Lookup::Miss(miss) => miss,
+        ::multi_tier_cached::__private::Lookup::Hit(__result) => return __result,
+        ::multi_tier_cached::__private::Lookup::Miss(__miss) => __miss,
     };
-    miss.load(move || get_user::__body(id)).await
+    __miss.load(move || get_user::__body(id)).await
 }
 ///Handles of [`fn@get_user`]: `get_user::entry(..)`.
 #[allow(non_camel_case_types, dead_code)]
@@ -18,28 +19,46 @@ pub struct get_user {
 #[allow(dead_code)]
 impl get_user {
     ///The handle of one call of `get_user`, not made yet.
-    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    #[allow(
+        dead_code,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
     pub fn entry(
         id: u64,
     ) -> ::multi_tier_cached::__private::Call<
         Result<User, DbError>,
         impl ::core::future::Future<Output = Result<User, DbError>>,
     > {
-        let handle = get_user::__with_key(
+        let __handle = get_user::__with_key(
             ::multi_tier_cached::__private::Prepare,
             get_user::__returns(),
             &id,
         );
-        ::multi_tier_cached::__private::call(handle, get_user::__body(id))
+        ::multi_tier_cached::__private::call(__handle, get_user::__body(id))
     }
     ///Drops every value of `get_user` in every tier.
-    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    #[allow(
+        dead_code,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
     pub fn invalidate_all() -> ::multi_tier_cached::__private::Invalidation {
         ::multi_tier_cached::__private::At::new(get_user::__site()).invalidate_all()
     }
     #[doc(hidden)]
     #[inline]
-    #[allow(unused_parens, clippy::all, clippy::pedantic)]
+    #[allow(
+        unused_parens,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
     fn __with_key<
         __Terms: ::multi_tier_cached::__private::Returned<
                 Result = Result<User, DbError>,
@@ -50,14 +69,14 @@ impl get_user {
             .take(
                 ::multi_tier_cached::__private::At::new(get_user::__site()),
                 __terms,
-                |parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
-                    parts.add(id);
+                |__parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
+                    __parts.add(id);
                 },
             )
     }
     #[doc(hidden)]
     #[inline]
-    #[allow(clippy::all, clippy::pedantic)]
+    #[allow(unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
     fn __returns() -> impl ::multi_tier_cached::__private::Returned<
         Result = Result<User, DbError>,
     > {
@@ -70,7 +89,7 @@ impl get_user {
             file: ::core::file!(),
             line: ::core::line!(),
             named: false,
-            generic: false,
+            in_impl: false,
             version: 1u32,
             ttl: ::multi_tier_cached::__private::Ttl::everywhere(
                 ::core::time::Duration::new(300u64, 0u32),

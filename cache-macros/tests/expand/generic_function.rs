@@ -1,3 +1,4 @@
+#[allow(clippy::used_underscore_binding)]
 async fn find<'a, T, const N: usize>(
     __arg0: (u64, u64),
     name: &'a str,
@@ -5,16 +6,16 @@ async fn find<'a, T, const N: usize>(
 where
     T: Row,
 {
-    let miss = match find::__with_key::<
+    let __miss = match find::__with_key::<
         T,
         N,
         _,
         _,
     >(::multi_tier_cached::__private::Start, find::__returns::<T, N>(), &__arg0, &name) {
-        ::multi_tier_cached::__private::Lookup::Hit(result) => return result,
-        ::multi_tier_cached::__private::Lookup::Miss(miss) => miss,
+        ::multi_tier_cached::__private::Lookup::Hit(__result) => return __result,
+        ::multi_tier_cached::__private::Lookup::Miss(__miss) => __miss,
     };
-    miss.load(move || find::__body::<T, N>(__arg0, name)).await
+    __miss.load(move || find::__body::<T, N>(__arg0, name)).await
 }
 ///Handles of [`fn@find`]: `find::entry(..)`.
 #[allow(non_camel_case_types, dead_code)]
@@ -24,7 +25,13 @@ struct find {
 #[allow(dead_code)]
 impl find {
     ///The handle of one call of `find`, not made yet.
-    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    #[allow(
+        dead_code,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
     fn entry<'a, T, const N: usize>(
         __arg0: (u64, u64),
         name: &'a str,
@@ -35,7 +42,7 @@ impl find {
     where
         T: Row,
     {
-        let handle = find::__with_key::<
+        let __handle = find::__with_key::<
             T,
             N,
             _,
@@ -46,10 +53,19 @@ impl find {
             &__arg0,
             &name,
         );
-        ::multi_tier_cached::__private::call(handle, find::__body::<T, N>(__arg0, name))
+        ::multi_tier_cached::__private::call(
+            __handle,
+            find::__body::<T, N>(__arg0, name),
+        )
     }
     ///Drops every value of `find` in every tier.
-    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    #[allow(
+        dead_code,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
     fn invalidate_all<'a, T, const N: usize>() -> ::multi_tier_cached::__private::Invalidation
     where
         T: Row,
@@ -65,7 +81,13 @@ impl find {
     }
     #[doc(hidden)]
     #[inline]
-    #[allow(unused_parens, clippy::all, clippy::pedantic)]
+    #[allow(
+        unused_parens,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
     fn __with_key<
         'a,
         T,
@@ -93,15 +115,15 @@ impl find {
                     ),
                 ),
                 __terms,
-                |parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
-                    parts.add(__arg0);
-                    parts.add(name);
+                |__parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
+                    __parts.add(__arg0);
+                    __parts.add(name);
                 },
             )
     }
     #[doc(hidden)]
     #[inline]
-    #[allow(clippy::all, clippy::pedantic)]
+    #[allow(unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
     fn __returns<'a, T, const N: usize>() -> impl ::multi_tier_cached::__private::Returned<
         Result = anyhow::Result<[T; N]>,
     >
@@ -111,6 +133,7 @@ impl find {
         ::multi_tier_cached::__private::returns!(shared anyhow::Result < [T; N] >)
     }
     #[doc(hidden)]
+    #[allow(non_snake_case, dead_code)]
     fn __constant_N<const N: usize>() {}
     #[doc(hidden)]
     fn __site() -> &'static ::multi_tier_cached::__private::Site {
@@ -119,7 +142,7 @@ impl find {
             file: ::core::file!(),
             line: ::core::line!(),
             named: false,
-            generic: true,
+            in_impl: false,
             version: 1u32,
             ttl: ::multi_tier_cached::__private::Ttl::everywhere(
                 ::core::time::Duration::new(300u64, 0u32),

@@ -1,18 +1,25 @@
 impl Repo {
+    #[allow(clippy::used_underscore_binding)]
     pub async fn get(&self, id: u64) -> Result<Option<User>, DbError> {
-        let miss = match Self::__get_with_key(
-            &self,
+        let __miss = match Self::__get_with_key(
+            self,
             ::multi_tier_cached::__private::Start,
             Self::__get_returns(),
             &id,
         ) {
-            ::multi_tier_cached::__private::Lookup::Hit(result) => return result,
-            ::multi_tier_cached::__private::Lookup::Miss(miss) => miss,
+            ::multi_tier_cached::__private::Lookup::Hit(__result) => return __result,
+            ::multi_tier_cached::__private::Lookup::Miss(__miss) => __miss,
         };
-        miss.load(move || Self::__get_body(self, id)).await
+        __miss.load(move || Self::__get_body(self, id)).await
     }
     ///The handle of one call of `get`, not made yet.
-    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    #[allow(
+        dead_code,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
     pub fn get_entry(
         &self,
         id: u64,
@@ -20,16 +27,22 @@ impl Repo {
         Result<Option<User>, DbError>,
         impl ::core::future::Future<Output = Result<Option<User>, DbError>>,
     > {
-        let handle = Self::__get_with_key(
-            &self,
+        let __handle = Self::__get_with_key(
+            self,
             ::multi_tier_cached::__private::Prepare,
             Self::__get_returns(),
             &id,
         );
-        ::multi_tier_cached::__private::call(handle, Self::__get_body(self, id))
+        ::multi_tier_cached::__private::call(__handle, Self::__get_body(self, id))
     }
     ///Drops every value of `get` in every tier.
-    #[allow(dead_code, clippy::all, clippy::pedantic)]
+    #[allow(
+        dead_code,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
     pub fn get_invalidate_all() -> ::multi_tier_cached::__private::Invalidation {
         ::multi_tier_cached::__private::At::instance(
                 Self::__get_site(),
@@ -39,13 +52,19 @@ impl Repo {
     }
     #[doc(hidden)]
     #[inline]
-    #[allow(unused_parens, clippy::all, clippy::pedantic)]
+    #[allow(
+        unused_parens,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
     fn __get_with_key<
         __Terms: ::multi_tier_cached::__private::Returned<
                 Result = Result<Option<User>, DbError>,
             >,
         __Step: ::multi_tier_cached::__private::Step<__Terms>,
-    >(self: &&Self, __step: __Step, __terms: __Terms, id: &u64) -> __Step::Output {
+    >(self: &Self, __step: __Step, __terms: __Terms, id: &u64) -> __Step::Output {
         __step
             .take(
                 ::multi_tier_cached::__private::At::instance(
@@ -53,15 +72,15 @@ impl Repo {
                     &(::core::marker::PhantomData::<Self>,),
                 ),
                 __terms,
-                |parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
-                    parts.add(&self.tenant);
-                    parts.add(id);
+                |__parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
+                    __parts.add(&(self.tenant));
+                    __parts.add(id);
                 },
             )
     }
     #[doc(hidden)]
     #[inline]
-    #[allow(clippy::all, clippy::pedantic)]
+    #[allow(unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
     fn __get_returns() -> impl ::multi_tier_cached::__private::Returned<
         Result = Result<Option<User>, DbError>,
     > {
@@ -76,7 +95,7 @@ impl Repo {
             file: ::core::file!(),
             line: ::core::line!(),
             named: false,
-            generic: true,
+            in_impl: true,
             version: 1u32,
             ttl: ::multi_tier_cached::__private::Ttl::everywhere(
                 ::core::time::Duration::new(300u64, 0u32),

@@ -5,7 +5,7 @@ impl Store for Repo {
             file: ::core::file!(),
             line: ::core::line!(),
             named: false,
-            generic: true,
+            in_impl: true,
             version: 1u32,
             ttl: ::multi_tier_cached::__private::Ttl::everywhere(
                 ::core::time::Duration::new(300u64, 0u32),
@@ -23,7 +23,7 @@ impl Store for Repo {
             ::multi_tier_cached::__private::Registered::new(& __SITE)
         }
         fn __here() {}
-        let miss = match ::multi_tier_cached::__private::Step::take(
+        let __miss = match ::multi_tier_cached::__private::Step::take(
             ::multi_tier_cached::__private::Start,
             ::multi_tier_cached::__private::At::instance(
                 &__SITE,
@@ -33,18 +33,19 @@ impl Store for Repo {
                 ),
             ),
             ::multi_tier_cached::__private::returns!(shared u64),
-            |parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
-                parts.add(&__arg0);
+            |__parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
+                __parts.add(&__arg0);
             },
         ) {
-            ::multi_tier_cached::__private::Lookup::Hit(result) => return result,
-            ::multi_tier_cached::__private::Lookup::Miss(miss) => miss,
+            ::multi_tier_cached::__private::Lookup::Hit(__result) => return __result,
+            ::multi_tier_cached::__private::Lookup::Miss(__miss) => __miss,
         };
-        miss.load(move || async move {
+        __miss
+            .load(move || async move {
                 #[allow(unreachable_code, clippy::all)]
                 if false {
-                    let result: u64 = loop {};
-                    return result;
+                    let __result: u64 = loop {};
+                    return __result;
                 }
                 let (a, b) = __arg0;
                 a + b

@@ -1,0 +1,11 @@
+//! A named lifetime in the value is refused as an elided one is; in an error it is welcome.
+use std::borrow::Cow;
+
+use multi_tier_cached::multi_tier_cached;
+
+#[multi_tier_cached(ttl = "5m")]
+async fn title<'a>(text: &'a str) -> Result<Cow<'a, str>, std::fmt::Error> {
+    Ok(text.into())
+}
+
+fn main() {}

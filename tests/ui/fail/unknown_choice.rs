@@ -1,0 +1,9 @@
+//! A choice is one of some words.
+use multi_tier_cached::multi_tier_cached;
+
+#[multi_tier_cached(ttl = "5m", when_isolated = "server")]
+async fn get(id: u64) -> u64 {
+    id
+}
+
+fn main() {}
