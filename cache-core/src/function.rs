@@ -141,10 +141,11 @@ impl<V: CacheValue> Function<V> {
     /// Drops every key of the function in every tier, at a cost that does not depend on how many there are.
     ///
     /// # Errors
-    /// A lower tier could not be told. Memory is clean all the same.
+    /// [`Unavailable`](ErrorKind::Unavailable) when the tier was shut down, or is one that does not queue. Memory is clean all
+    /// the same.
     ///
     /// # Cancel safety
-    /// Not cancel safe: dropped before it returned, it promises nothing.
+    /// Dropped before it was polled it does nothing. Dropped later, a shared tier that queues is told all the same.
     pub async fn invalidate_all(&self) -> Result<Receipt, Error> {
         let bound = self.site.with_bound(None, Arc::clone);
         bound.invalidate_all().await

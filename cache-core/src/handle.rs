@@ -130,14 +130,15 @@ impl<V> Handle<V> {
 
 impl<V: CacheValue> Handle<V> {
     /// Drops the value in every tier. When it has returned, no call that starts here gets a value whose load began
-    /// before.
+    /// before; nor, once the bound of the shared tier has passed, one on another instance. [`Receipt::Queued`] where a
+    /// shared tier could not be reached and is told later.
     ///
     /// # Errors
-    /// A lower tier could not be told: its record may be read again when it is back. Memory is clean all the same.
-    /// [`Codec`](ErrorKind::Codec) when the arguments make no key.
+    /// [`Codec`](ErrorKind::Codec) when the arguments make no key; [`Unavailable`](ErrorKind::Unavailable) when the tier was
+    /// shut down, or is one that does not queue. Memory is clean all the same.
     ///
     /// # Cancel safety
-    /// Not cancel safe: dropped before it returned, it promises nothing.
+    /// Dropped before it was polled it does nothing. Dropped later, a shared tier that queues is told all the same.
     pub async fn invalidate(&self) -> Result<Receipt, Error> {
         self.place.invalidate().await
     }
@@ -207,7 +208,7 @@ pub struct PlainCall<R, F> {
 /// As [`Handle::invalidate`].
 ///
 /// # Cancel safety
-/// Not cancel safe: dropped before it returned, it promises nothing.
+/// As [`Handle::invalidate`].
 #[must_use = "nothing is dropped until it is awaited"]
 pub struct Invalidation {
     work: Pin<Box<dyn Future<Output = Result<Receipt, Error>> + Send>>,
@@ -310,7 +311,7 @@ impl<R, F> PlainCall<R, F> {
     /// As [`Handle::invalidate`].
     ///
     /// # Cancel safety
-    /// Not cancel safe: dropped before it returned, it promises nothing.
+    /// As [`Handle::invalidate`].
     pub async fn invalidate(&self) -> Result<Receipt, Error> {
         self.place.invalidate().await
     }

@@ -22,6 +22,13 @@
 //! | `{shop:0}:users::get:1:42` | a record: function, version, arguments |
 //! | `{shop:0}:users::get:1:42#lease` | the lease on it, while a load runs |
 //! | `{shop:0}:users::get:1#epoch` | the function's epoch: a record of another is void |
+//! | `{shop:0}:#history` | the history of the data set, and the server it was begun on: a record of another is void |
+//! | `{shop:0}:#sequence` | the number of the last message |
+//! | `{shop:0}:#heartbeat` | nothing; it is written each second, to see that writes are taken |
+//!
+//! Instances tell each other of invalidations on the sharded channel `{shop:0}:#channel:0`, the last number being the database.
+//! A user of the server needs `~{shop:0}:*`, `&{shop:0}:*`, and the commands GET, MGET, SET, GETRANGE, APPEND, INCR, DEL,
+//! PEXPIRE, PTTL, SSUBSCRIBE, SPUBLISH, PING, INFO, TIME, SCRIPT LOAD, EVAL and EVALSHA.
 
 mod breaker;
 mod bus;
