@@ -20,3 +20,5 @@ cargo test -p cache-core --all-features
 # Fence and flight under every schedule that loom finds.
 RUSTFLAGS="--cfg schedules" CARGO_TARGET_DIR=target/schedules \
   cargo test --release -p cache-core --lib schedules
+# The agreement between instances as a model: a part of it searched to the end, and each guard missed when it is taken out.
+cargo run --release --quiet -p model -- --quick

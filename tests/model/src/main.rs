@@ -1,0 +1,301 @@
+//! `cargo run --release -p model` searches everything; `-- --quick` what CI has time for.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use model::protocol::{Guards, Protocol};
+use model::search::{Outcome, exhaust, shortest};
+
+/// One write, nothing else.
+const CALM: Protocol = Protocol {
+    keys: 1,
+    writes: 1,
+    functions: false,
+    breaks: 0,
+    failovers: 0,
+    old_primary_lives: false,
+    time: 2,
+    guards: Guards::ALL,
+};
+
+fn main() -> ExitCode {
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let mut failed = false;
+    println!(
+        "{:44} {:>12} {:>14} {:>8}",
+        "with every guard", "states", "steps", "time"
+    );
+    for (name, protocol, long) in whole() {
+        if quick && long {
+            continue;
+        }
+        let (outcome, time) = timed(|| exhaust(&protocol, 400_000_000));
+        let ok = outcome.exhausted;
+        failed |= !ok;
+        println!(
+            "{name:44} {:>12} {:>14} {time:>7.1}s {}",
+            outcome.states,
+            outcome.steps,
+            if ok { "" } else { "WRONG" }
+        );
+        if !ok {
+            let found = shortest(&protocol, 8_000_000);
+            println!("    {:?}", found.wrong);
+        }
+    }
+    println!(
+        "\n{:44} {:>12} {:>14}",
+        "with one guard taken out", "states", "shortest"
+    );
+    for (name, protocol) in without_a_guard() {
+        let mut found = shortest(&protocol, 4_000_000);
+        if found.wrong.is_none() && !found.exhausted {
+            // Too deep for the shortest; any will do.
+            found = exhaust(&protocol, 100_000_000);
+        }
+        let Outcome { states, wrong, .. } = found;
+        failed |= wrong.is_none();
+        match wrong {
+            Some((what, path)) => println!(
+                "{name:44} {states:>12} {:>8} steps  {what:?}: {path:?}",
+                path.len()
+            ),
+            None => println!("{name:44} {states:>12}  NOTHING WAS FOUND"),
+        }
+    }
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "it tells how long it took")]
+fn timed<T>(work: impl FnOnce() -> T) -> (T, f32) {
+    let began = Instant::now();
+    let result = work();
+    (result, began.elapsed().as_secs_f32())
+}
+
+/// What must be exhausted; the long ones are marked.
+fn whole() -> Vec<(&'static str, Protocol, bool)> {
+    vec![
+        ("1 write", CALM, false),
+        (
+            "1 write, of the function",
+            Protocol {
+                functions: true,
+                ..CALM
+            },
+            true,
+        ),
+        (
+            "1 write, 1 broken link",
+            Protocol { breaks: 1, ..CALM },
+            true,
+        ),
+        (
+            "1 write, 1 lossy failover",
+            Protocol {
+                failovers: 1,
+                ..CALM
+            },
+            true,
+        ),
+        ("2 writes", Protocol { writes: 2, ..CALM }, true),
+        (
+            "1 write, old primary lives",
+            Protocol {
+                failovers: 1,
+                old_primary_lives: true,
+                time: 3,
+                ..CALM
+            },
+            true,
+        ),
+        (
+            "2 writes, of the function",
+            Protocol {
+                writes: 2,
+                functions: true,
+                ..CALM
+            },
+            true,
+        ),
+        (
+            "2 writes, 1 broken link",
+            Protocol {
+                writes: 2,
+                breaks: 1,
+                ..CALM
+            },
+            true,
+        ),
+        (
+            "1 write, 2 broken links",
+            Protocol { breaks: 2, ..CALM },
+            true,
+        ),
+        (
+            "2 keys, 1 write, of the function",
+            Protocol {
+                keys: 2,
+                functions: true,
+                ..CALM
+            },
+            true,
+        ),
+    ]
+}
+
+/// What must be found wrong.
+fn without_a_guard() -> Vec<(&'static str, Protocol)> {
+    let without = |guards, protocol| Protocol { guards, ..protocol };
+    let function = Protocol {
+        functions: true,
+        ..CALM
+    };
+    let breaks = Protocol { breaks: 1, ..CALM };
+    let failover = Protocol {
+        failovers: 1,
+        ..CALM
+    };
+    let old = Protocol {
+        failovers: 1,
+        old_primary_lives: true,
+        time: 4,
+        ..CALM
+    };
+    vec![
+        (
+            "lease",
+            without(
+                Guards {
+                    lease: false,
+                    ..Guards::ALL
+                },
+                CALM,
+            ),
+        ),
+        (
+            "fence",
+            without(
+                Guards {
+                    fence: false,
+                    ..Guards::ALL
+                },
+                CALM,
+            ),
+        ),
+        (
+            "second fence",
+            without(
+                Guards {
+                    second_fence: false,
+                    ..Guards::ALL
+                },
+                CALM,
+            ),
+        ),
+        (
+            "barrier",
+            without(
+                Guards {
+                    barrier: false,
+                    ..Guards::ALL
+                },
+                CALM,
+            ),
+        ),
+        (
+            "barrier from when it was sent",
+            without(
+                Guards {
+                    barrier_from_sent: false,
+                    ..Guards::ALL
+                },
+                Protocol { time: 3, ..CALM },
+            ),
+        ),
+        (
+            "ordered channel",
+            without(
+                Guards {
+                    ordered_channel: false,
+                    ..Guards::ALL
+                },
+                breaks.clone(),
+            ),
+        ),
+        (
+            "one script",
+            without(
+                Guards {
+                    one_script: false,
+                    ..Guards::ALL
+                },
+                CALM,
+            ),
+        ),
+        (
+            "fence on attach",
+            without(
+                Guards {
+                    fence_on_attach: false,
+                    ..Guards::ALL
+                },
+                breaks,
+            ),
+        ),
+        (
+            "history",
+            without(
+                Guards {
+                    history: false,
+                    ..Guards::ALL
+                },
+                failover.clone(),
+            ),
+        ),
+        (
+            "lease on its link",
+            without(
+                Guards {
+                    lease_on_link: false,
+                    ..Guards::ALL
+                },
+                failover,
+            ),
+        ),
+        (
+            "epoch",
+            without(
+                Guards {
+                    epoch: false,
+                    ..Guards::ALL
+                },
+                function.clone(),
+            ),
+        ),
+        (
+            "epoch forgotten with the message",
+            without(
+                Guards {
+                    epoch_forgotten: false,
+                    ..Guards::ALL
+                },
+                function,
+            ),
+        ),
+        (
+            "heartbeat",
+            without(
+                Guards {
+                    heartbeat: false,
+                    ..Guards::ALL
+                },
+                old,
+            ),
+        ),
+    ]
+}
