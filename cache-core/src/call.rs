@@ -269,6 +269,7 @@ where
     S: ShareError<R::Error>,
     F: Future<Output = R>,
 {
+    let mut has_waited = false;
     loop {
         // The flight of another may have landed between this call's look and its place in the table.
         if let Some(held) = bound.peek(&key.as_ref())
@@ -279,7 +280,7 @@ where
         }
         let start = leader.start();
         let mut lower = bound.lower_tiers(&key);
-        let mut claim = bound.claim();
+        let mut claim = claim(bound, has_waited);
         match bound.find(&key, &mut lower, &terms.value_type).await {
             Search::Found(value, left) => {
                 let held = if leader.is_current() {
@@ -307,6 +308,7 @@ where
             Turn::Wait(wakeup) => {
                 drop(lower);
                 wakeup.await;
+                has_waited = true;
                 // What is found now is of now.
                 leader.restart(&bound.stack.fences, bound.stack.clock.now());
             }
@@ -327,11 +329,12 @@ where
     S: ShareError<R::Error>,
     F: Future<Output = R>,
 {
+    let mut has_waited = false;
     loop {
         let mut lower = bound.lower_tiers(&key);
         let claim = match bound.find(&key, &mut lower, &terms.value_type).await {
             Search::Found(value, _) => return R::value(value),
-            Search::Nowhere => bound.claim(),
+            Search::Nowhere => claim(bound, has_waited),
             Search::Unanswered => Claim::Share,
         };
         match bound.lease(&mut lower, claim, &terms.value_type).await {
@@ -343,8 +346,19 @@ where
             Turn::Wait(wakeup) => {
                 drop(lower);
                 wakeup.await;
+                has_waited = true;
             }
         }
+    }
+}
+
+/// What a miss claims. A call from inside a load waits for another instance once, for a lease time at most: that instance may
+/// be waiting for this one, and nobody sees the whole ring.
+fn claim(bound: &Bound, has_waited: bool) -> Claim {
+    if has_waited && Leading::is_under_way() {
+        Claim::Share
+    } else {
+        bound.claim()
     }
 }
 

@@ -227,7 +227,8 @@ impl Invalidation {
     }
 
     /// Returns when no instance can any longer answer with what is dropped: after the bound has passed, and after an outage of
-    /// the shared tier. It may wait as long as that lasts; put a timeout around it.
+    /// the shared tier. It may wait as long as that lasts; put a timeout around it. (An instance that is cut off, and whose
+    /// function is to [`Serve`](crate::WhenIsolated::Serve) then, is not reached by anything.)
     ///
     /// # Errors
     /// As [`Handle::invalidate`].

@@ -32,6 +32,9 @@ use crate::server::{self, Identity};
 /// How often a write is tried: a primary that nobody follows any more may still answer reads.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// Queued invalidations that are sent before it is noted that they were.
+const PORTION: usize = 256;
+
 /// Barriers that may be under way at once, on a channel that is slow.
 const MOST_BARRIERS: usize = 16;
 
@@ -305,22 +308,26 @@ impl Shared {
         Ok(history)
     }
 
-    /// Sends all that is queued.
+    /// Sends all that is queued, in portions: what was sent is not sent again where the rest did not get through.
     async fn drain(&self, connected: &Connected) -> Result<(), RedisError> {
-        let queued = self.journal.queued();
-        for what in &queued {
-            let history = self.send(connected, what).await?;
-            if history.is_some() {
-                self.bus.epochs.begin(history);
-            }
-            self.counters.replays.fetch_add(1, Ordering::Relaxed);
-        }
+        let mut queued = self.journal.queued();
         if !queued.is_empty() {
             tracing::info!(
                 number = queued.len(),
-                "invalidations that had waited are sent"
+                "sending invalidations that had waited"
             );
+        }
+        while !queued.is_empty() {
+            let rest = queued.split_off(queued.len().min(PORTION));
+            for what in &queued {
+                let history = self.send(connected, what).await?;
+                if history.is_some() {
+                    self.bus.epochs.begin(history);
+                }
+                self.counters.replays.fetch_add(1, Ordering::Relaxed);
+            }
             self.journal.sent(queued);
+            queued = rest;
         }
         Ok(())
     }

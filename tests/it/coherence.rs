@@ -486,3 +486,32 @@ async fn instances_that_do_not_wait_for_each_other_do_not() {
     assert!(began.elapsed() < SLACK);
     held.await;
 }
+
+/// Two loads in two instances that call each other's keys: nobody sees the ring, and it does not hold.
+#[tokio::test]
+async fn loads_in_two_instances_that_wait_for_each_other_do_not_deadlock() {
+    let server = Server::start();
+    let lease = Duration::from_millis(500);
+    let one = build(Redis::new(server.url()).lease_time(lease)).await;
+    let two = build(Redis::new(server.url()).lease_time(lease)).await;
+    let function = Function::<u64>::builder("coherence::ring").ttl(Duration::from_secs(60));
+    let function = function.build().unwrap();
+    let both_load = tokio::sync::Barrier::new(2);
+    let call = |key: u64, other: u64| {
+        let (function, both_load) = (&function, &both_load);
+        async move {
+            let load = || async move {
+                both_load.wait().await;
+                key + function
+                    .get_or_load((other,), || async move { other })
+                    .await
+            };
+            function.get_or_load((key,), load).await
+        }
+    };
+    let calls = async { tokio::join!(on(&one, call(1, 2)), on(&two, call(2, 1))) };
+    let values = timeout(Duration::from_secs(5), calls)
+        .await
+        .expect("no deadlock");
+    assert_eq!(values, (3, 3));
+}

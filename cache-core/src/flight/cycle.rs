@@ -94,6 +94,11 @@ fn reaches(waits: &HashMap<FlightId, Vec<FlightId>>, from: FlightId, targets: &[
 pub(crate) struct Leading;
 
 impl Leading {
+    /// Whether this task runs a load.
+    pub(crate) fn is_under_way() -> bool {
+        LED_HERE.try_with(|led| !led.is_empty()).unwrap_or(false)
+    }
+
     /// Runs `body`, which loads for `flight`, so that calls inside it know.
     pub(crate) async fn scope<F: Future>(flight: FlightId, body: F) -> F::Output {
         let (led, _outer_waits) = LED_HERE
