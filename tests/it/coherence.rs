@@ -513,5 +513,6 @@ async fn loads_in_two_instances_that_wait_for_each_other_do_not_deadlock() {
     let values = timeout(Duration::from_secs(5), calls)
         .await
         .expect("no deadlock");
-    assert_eq!(values, (3, 3));
+    // Each got the other's from its own load or from what the other had filled by then.
+    assert!(values.0 >= 3 && values.1 >= 3, "{values:?}");
 }
