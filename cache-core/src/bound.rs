@@ -173,6 +173,13 @@ impl Bound {
             }
     }
 
+    /// How long a call from inside a load waits for another load, which may wait for another instance that waits for this
+    /// one: ten times the bound of the channel. `None` where no other instance is waited for.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        let coherence = self.coherence.as_ref()?;
+        (self.policy.single_flight == SingleFlight::Cluster).then(|| coherence.bound() * 10)
+    }
+
     /// Whether each call asks the lower tiers, whatever is known here.
     pub(crate) fn is_strong(&self) -> bool {
         self.policy.consistency == Consistency::Strong && !self.lower.is_empty()

@@ -225,7 +225,17 @@ impl<T: Returned> Miss<T> {
                 return load().await;
             };
             bound.counters.waits.add_one();
-            match waiter.await {
+            let arrival = match bound.patience().filter(|_| Leading::is_under_way()) {
+                None => waiter.await,
+                Some(patience) => match tokio::time::timeout(patience, waiter).await {
+                    Ok(arrival) => arrival,
+                    Err(_) => {
+                        bound.counters.loads.add_one();
+                        return load().await;
+                    }
+                },
+            };
+            match arrival {
                 Arrival::Landed(landing) => {
                     if let Some(result) = receive(&*landing, &terms) {
                         return result;

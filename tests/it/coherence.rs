@@ -491,9 +491,12 @@ async fn instances_that_do_not_wait_for_each_other_do_not() {
 #[tokio::test]
 async fn loads_in_two_instances_that_wait_for_each_other_do_not_deadlock() {
     let server = Server::start();
-    let lease = Duration::from_millis(500);
-    let one = build(Redis::new(server.url()).lease_time(lease)).await;
-    let two = build(Redis::new(server.url()).lease_time(lease)).await;
+    let redis = || {
+        Redis::new(server.url())
+            .lease_time(Duration::from_millis(500))
+            .staleness_bound(Duration::from_millis(100))
+    };
+    let (one, two) = (build(redis()).await, build(redis()).await);
     let function = Function::<u64>::builder("coherence::ring").ttl(Duration::from_secs(60));
     let function = function.build().unwrap();
     let both_load = tokio::sync::Barrier::new(2);
@@ -502,6 +505,8 @@ async fn loads_in_two_instances_that_wait_for_each_other_do_not_deadlock() {
         async move {
             let load = || async move {
                 both_load.wait().await;
+                // The others come first.
+                sleep(Duration::from_millis(50)).await;
                 key + function
                     .get_or_load((other,), || async move { other })
                     .await
@@ -509,7 +514,20 @@ async fn loads_in_two_instances_that_wait_for_each_other_do_not_deadlock() {
             function.get_or_load((key,), load).await
         }
     };
-    let calls = async { tokio::join!(on(&one, call(1, 2)), on(&two, call(2, 1))) };
+    let plain = |key: u64| function.get_or_load((key,), move || async move { key });
+    let both_lead = || {
+        let leases = server.keys();
+        leases.iter().filter(|key| key.ends_with("#lease")).count() == 2
+    };
+    // Others of each process lead the flights that the loads come to.
+    let others = async {
+        until("both load", both_lead).await;
+        tokio::join!(on(&one, plain(2)), on(&two, plain(1)))
+    };
+    let calls = async {
+        let (one, two, _) = tokio::join!(on(&one, call(1, 2)), on(&two, call(2, 1)), others);
+        (one, two)
+    };
     let values = timeout(Duration::from_secs(5), calls)
         .await
         .expect("no deadlock");
