@@ -4,7 +4,7 @@
 //! Nothing is ever dropped from it. Where there are too many keys of a function they become the function, and where there are
 //! too many functions they become all.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -78,25 +78,33 @@ impl Invalidated {
     }
 }
 
-/// A set of them that collapses instead of growing.
+/// A set of them that collapses instead of growing. Each has the number under which it was last put in.
 #[derive(Debug, Default)]
 struct Collapsing {
-    all: bool,
-    functions: HashSet<Arc<FunctionName>>,
+    all: Option<u64>,
+    functions: HashMap<Arc<FunctionName>, u64>,
     /// By function, then by arguments, with the digest.
-    keys: HashMap<Arc<FunctionName>, HashMap<String, u64>>,
+    keys: HashMap<Arc<FunctionName>, HashMap<String, (u64, u64)>>,
     number_of_keys: usize,
 }
 
+/// One of them that is to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Queued {
+    pub(crate) what: Invalidated,
+    number: u64,
+}
+
 impl Collapsing {
-    fn insert(&mut self, what: Invalidated, most: usize) {
-        if self.all {
+    fn insert(&mut self, what: Invalidated, number: u64, most: usize) {
+        if let Some(all) = &mut self.all {
+            *all = number;
             return;
         }
         match what {
             Invalidated::All => {
                 *self = Self {
-                    all: true,
+                    all: Some(number),
                     ..Self::default()
                 };
             }
@@ -104,24 +112,51 @@ impl Collapsing {
                 if let Some(keys) = self.keys.remove(&function) {
                     self.number_of_keys -= keys.len();
                 }
-                self.functions.insert(function);
+                self.functions.insert(function, number);
                 if self.functions.len() > most {
-                    self.insert(Invalidated::All, most);
+                    self.insert(Invalidated::All, number, most);
                 }
             }
             Invalidated::Key(function, arguments, digest) => {
-                if self.functions.contains(&function) {
+                if let Some(known) = self.functions.get_mut(&function) {
+                    *known = number;
                     return;
                 }
                 let keys = self.keys.entry(function).or_default();
-                if keys.insert(arguments, digest).is_none() {
+                if keys.insert(arguments, (digest, number)).is_none() {
                     self.number_of_keys += 1;
                 }
                 if self.number_of_keys > most {
                     let largest = self.keys.iter().max_by_key(|(_, keys)| keys.len());
                     if let Some(largest) = largest.map(|(function, _)| Arc::clone(function)) {
-                        self.insert(Invalidated::Function(largest), most);
+                        self.insert(Invalidated::Function(largest), number, most);
                     }
+                }
+            }
+        }
+    }
+
+    /// Takes one out, unless it was put in again since.
+    fn remove(&mut self, Queued { what, number }: &Queued) {
+        match what {
+            Invalidated::All => {
+                self.all.take_if(|known| known == number);
+            }
+            Invalidated::Function(function) => {
+                if self.functions.get(function) == Some(number) {
+                    self.functions.remove(function);
+                }
+            }
+            Invalidated::Key(function, arguments, _) => {
+                let Some(keys) = self.keys.get_mut(function) else {
+                    return;
+                };
+                if keys.get(arguments).is_some_and(|(_, known)| known == number) {
+                    keys.remove(arguments);
+                    self.number_of_keys -= 1;
+                }
+                if keys.is_empty() {
+                    self.keys.remove(function);
                 }
             }
         }
@@ -132,8 +167,8 @@ impl Collapsing {
             return false;
         }
         let function = FunctionName::from(&*key.function);
-        self.all
-            || self.functions.contains(&function)
+        self.all.is_some()
+            || self.functions.contains_key(&function)
             || self
                 .keys
                 .get(&function)
@@ -141,22 +176,30 @@ impl Collapsing {
     }
 
     fn is_empty(&self) -> bool {
-        !self.all && self.functions.is_empty() && self.keys.is_empty()
+        self.all.is_none() && self.functions.is_empty() && self.keys.is_empty()
     }
 
     fn len(&self) -> usize {
-        usize::from(self.all) + self.functions.len() + self.number_of_keys
+        usize::from(self.all.is_some()) + self.functions.len() + self.number_of_keys
     }
 
-    fn list(&self) -> Vec<Invalidated> {
-        let all = self.all.then_some(Invalidated::All);
-        let functions = self.functions.iter().cloned().map(Invalidated::Function);
+    fn list(&self) -> Vec<Queued> {
+        let queued = |what, number: &u64| Queued {
+            what,
+            number: *number,
+        };
+        let all = self.all.iter().map(|number| queued(Invalidated::All, number));
+        let functions = self
+            .functions
+            .iter()
+            .map(|(function, number)| queued(Invalidated::Function(Arc::clone(function)), number));
         let keys = self.keys.iter().flat_map(|(function, keys)| {
-            keys.iter().map(|(arguments, digest)| {
-                Invalidated::Key(Arc::clone(function), arguments.clone(), *digest)
+            keys.iter().map(move |(arguments, (digest, number))| {
+                let what = Invalidated::Key(Arc::clone(function), arguments.clone(), *digest);
+                queued(what, number)
             })
         });
-        all.into_iter().chain(functions).chain(keys).collect()
+        all.chain(functions).chain(keys).collect()
     }
 }
 
@@ -175,12 +218,14 @@ struct State {
     /// What was acknowledged, in two spans of time, the newer first: each is dropped whole.
     recent: [Collapsing; 2],
     turned: Option<Instant>,
+    /// Of what was last put in.
+    number: u64,
 }
 
 impl Journal {
     /// The server does not know of it, or may not.
     pub(crate) fn queue(&self, what: Invalidated) {
-        self.lock().queued.insert(what, MOST);
+        self.lock().queue(what);
         self.queued.notify_one();
     }
 
@@ -188,7 +233,7 @@ impl Journal {
     pub(crate) fn acknowledged(&self, what: Invalidated) {
         let mut state = self.lock();
         state.turn(Instant::now());
-        state.recent[0].insert(what, MOST);
+        state.recent[0].insert(what, 0, MOST);
     }
 
     /// Whether a record of the key may be one that a queued invalidation was to delete.
@@ -200,35 +245,30 @@ impl Journal {
         self.lock().queued.len()
     }
 
-    /// Puts the recent ones back among the queued: the server may have lost them.
+    /// Puts the recent ones back among the queued: the server may have lost them. Recent is what was acknowledged in the last
+    /// span of time in which anything was: while a server is away nothing is, and that may be long. How many are queued now.
     pub(crate) fn recall(&self) -> usize {
         let mut state = self.lock();
-        state.turn(Instant::now());
         let recent: Vec<_> = state.recent.iter().flat_map(Collapsing::list).collect();
-        for what in &recent {
-            state.queued.insert(what.clone(), MOST);
+        for Queued { what, .. } in recent {
+            state.queue(what);
         }
-        recent.len()
+        state.queued.len()
     }
 
-    /// Takes all that is queued, to be sent. While it is out it does not [cover](Self::covers): the caller holds the link back.
-    pub(crate) fn queued(&self) -> Vec<Invalidated> {
+    /// All that is queued, to be sent; it stays queued until it is said to be [`sent`](Self::sent).
+    pub(crate) fn queued(&self) -> Vec<Queued> {
         self.lock().queued.list()
     }
 
-    /// These were sent and acknowledged. What was queued again meanwhile is sent again, which does no harm.
-    pub(crate) fn sent(&self, list: Vec<Invalidated>) {
+    /// These were sent and acknowledged. What was queued again since they were listed is sent again: it may be of a later
+    /// change.
+    pub(crate) fn sent(&self, list: Vec<Queued>) {
         let mut state = self.lock();
-        let all = std::mem::take(&mut state.queued).list();
-        let sent: HashSet<_> = list.iter().collect();
-        for what in all {
-            if !sent.contains(&what) {
-                state.queued.insert(what, MOST);
-            }
-        }
         state.turn(Instant::now());
-        for what in list {
-            state.recent[0].insert(what, MOST);
+        for queued in list {
+            state.queued.remove(&queued);
+            state.recent[0].insert(queued.what, 0, MOST);
         }
         if state.queued.is_empty() {
             drop(state);
@@ -263,6 +303,11 @@ impl Journal {
 }
 
 impl State {
+    fn queue(&mut self, what: Invalidated) {
+        self.number += 1;
+        self.queued.insert(what, self.number, MOST);
+    }
+
     /// Drops what is older than it need be kept.
     fn turn(&mut self, now: Instant) {
         let turned = *self.turned.get_or_insert(now);
@@ -295,9 +340,9 @@ mod tests {
     fn too_many_become_something_coarser_and_none_is_lost() {
         let mut set = Collapsing::default();
         for n in 0..10 {
-            set.insert(invalidated("a", &n.to_string()), 10);
+            set.insert(invalidated("a", &n.to_string()), 1, 10);
         }
-        set.insert(invalidated("b", "1"), 10);
+        set.insert(invalidated("b", "1"), 1, 10);
         assert!(
             set.covers(&key("a", "99")),
             "the function is in it as a whole"
@@ -306,10 +351,14 @@ mod tests {
         assert_eq!(set.len(), 2);
         for function in 0..11 {
             let function = FunctionKey::new(&format!("f{function}"), 1);
-            set.insert(Invalidated::of(Target::Function(&function)), 10);
+            set.insert(Invalidated::of(Target::Function(&function)), 1, 10);
         }
-        assert_eq!(set.list(), [Invalidated::All]);
+        assert_eq!(names(set.list()), [Invalidated::All]);
         assert!(set.covers(&key("c", "1")));
+    }
+
+    fn names(list: Vec<Queued>) -> Vec<Invalidated> {
+        list.into_iter().map(|queued| queued.what).collect()
     }
 
     #[tokio::test]
@@ -322,10 +371,26 @@ mod tests {
         let list = journal.queued();
         journal.queue(invalidated("a", "3"));
         journal.sent(list);
-        assert_eq!(journal.queued(), [invalidated("a", "3")]);
+        assert_eq!(names(journal.queued()), [invalidated("a", "3")]);
         assert!(journal.covers(&key("a", "3")) && !journal.covers(&key("a", "1")));
         journal.sent(journal.queued());
         journal.drained().await;
+    }
+
+    /// The one that was sent may have been executed before the change that the other is of.
+    #[test]
+    fn what_is_queued_again_while_it_is_sent_is_sent_again() {
+        let function = Invalidated::of(Target::Function(&FunctionKey::new("b", 1)));
+        for what in [invalidated("a", "1"), function, Invalidated::All] {
+            let journal = Journal::default();
+            journal.queue(what.clone());
+            let list = journal.queued();
+            journal.queue(what.clone());
+            journal.sent(list);
+            assert_eq!(names(journal.queued()), std::slice::from_ref(&what));
+            journal.sent(journal.queued());
+            assert_eq!(journal.len(), 0);
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -336,7 +401,11 @@ mod tests {
         assert_eq!(journal.recall(), 1, "at least as long as it is to be kept");
         assert!(journal.covers(&key("a", "1")));
         journal.sent(journal.queued());
+        tokio::time::advance(KEPT * 10).await;
+        assert_eq!(journal.recall(), 1, "none was acknowledged since");
+        journal.sent(journal.queued());
         tokio::time::advance(KEPT * 2).await;
-        assert_eq!(journal.recall(), 0);
+        journal.acknowledged(invalidated("a", "2"));
+        assert_eq!(journal.recall(), 1, "the older one is over");
     }
 }

@@ -22,7 +22,7 @@ use crate::breaker::Breaker;
 use crate::bus::{Bus, Reader};
 use crate::config::Settings;
 use crate::current::Current;
-use crate::journal::{Invalidated, Journal};
+use crate::journal::{Invalidated, Journal, Queued};
 use crate::keys::Keys;
 use crate::leases::{HeldLease, Leases};
 use crate::pause::Pause;
@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     generations: AtomicU64,
     /// The number of the last link that was lost.
     dead: AtomicU64,
+    /// The server last attached to: what was sent to another may not be known to the one that took its place.
+    attached: Mutex<Option<Arc<Identity>>>,
     /// The clock of the server last seen; records are still judged by it when the connection is gone.
     clock: RwLock<Option<ServerClock>>,
     lost: Notify,
@@ -118,6 +120,7 @@ impl Link {
                 journal: Journal::default(),
                 generations: AtomicU64::new(0),
                 dead: AtomicU64::new(0),
+                attached: Mutex::default(),
                 clock: RwLock::new(None),
                 lost: Notify::new(),
                 counters: Counters::default(),
@@ -319,7 +322,7 @@ impl Shared {
         }
         while !queued.is_empty() {
             let rest = queued.split_off(queued.len().min(PORTION));
-            for what in &queued {
+            for Queued { what, .. } in &queued {
                 let history = self.send(connected, what).await?;
                 if history.is_some() {
                     self.bus.epochs.begin(history);
@@ -451,13 +454,16 @@ impl Shared {
         }
         self.bus.epochs.begin(Some(history));
         if is_new {
+            tracing::info!("the server begins a new history: its older records are not used");
+        }
+        if self.is_another(&connected.identity) || is_new {
             self.counters
                 .history_changes
                 .fetch_add(1, Ordering::Relaxed);
             let recalled = self.journal.recall();
             tracing::info!(
                 recalled,
-                "the server begins a new history: its older records are not used"
+                "the server may not know of the last invalidations: sending them again"
             );
         }
         self.drain(&connected)
@@ -467,6 +473,15 @@ impl Shared {
             .await
             .map_err(failed("prove that the channel works"))?;
         Ok((connected, generation))
+    }
+
+    /// Whether the server is another than the one this instance was attached to before. Each instance must look for itself:
+    /// it may be the last to leave a server that lived on, and what it sent there nobody else knows.
+    fn is_another(&self, identity: &Arc<Identity>) -> bool {
+        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        attached
+            .replace(Arc::clone(identity))
+            .is_some_and(|before| before != *identity)
     }
 
     async fn attach(&self, connected: &Connected) -> Result<(u64, u64, bool), RedisError> {
