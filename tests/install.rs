@@ -2,16 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "support/mod.rs"]
-mod support;
-
 use std::process::Command;
 
 use multi_tier_cached::{
     CacheRuntime, ErrorKind, Level, Memory, Redis, multi_tier_cached, registered_functions,
 };
 
-use crate::support::server::Server;
+use testbed::server::Server;
 
 /// Set for the process that is started to read its settings from the environment.
 const CHILD: &str = "INSTALL_TEST_CHILD";

@@ -151,7 +151,10 @@ impl Collapsing {
                 let Some(keys) = self.keys.get_mut(function) else {
                     return;
                 };
-                if keys.get(arguments).is_some_and(|(_, known)| known == number) {
+                if keys
+                    .get(arguments)
+                    .is_some_and(|(_, known)| known == number)
+                {
                     keys.remove(arguments);
                     self.number_of_keys -= 1;
                 }
@@ -188,7 +191,10 @@ impl Collapsing {
             what,
             number: *number,
         };
-        let all = self.all.iter().map(|number| queued(Invalidated::All, number));
+        let all = self
+            .all
+            .iter()
+            .map(|number| queued(Invalidated::All, number));
         let functions = self
             .functions
             .iter()

@@ -8,8 +8,8 @@ use multi_tier_cached::{CacheRuntime, Function, Level};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::support::server::Server;
-use crate::support::two_tiers;
+use testbed::server::Server;
+use testbed::two_tiers;
 
 const MINUTE: Duration = Duration::from_secs(60);
 

@@ -10,9 +10,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::proxy::{Proxy, Weather};
-use crate::support::server::Server;
-use crate::support::{build, poll_until, two_tiers, until};
+use testbed::proxy::{Proxy, Weather};
+use testbed::server::Server;
+use testbed::{build, poll_until, two_tiers, until};
 
 const BOUND: Duration = Duration::from_millis(500);
 /// What a loaded machine may add to a timer.

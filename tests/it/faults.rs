@@ -7,8 +7,8 @@ use multi_tier_cached::tier::Breaker;
 use multi_tier_cached::{CacheRuntime, Level, Redis, TierStats, multi_tier_cached};
 use tokio::time::Instant;
 
-use crate::support::server::Server;
-use crate::support::{build, two_tiers, until};
+use testbed::server::Server;
+use testbed::{build, two_tiers, until};
 
 const LIMIT: Duration = Duration::from_millis(100);
 /// What a loaded machine may add to a timer.

@@ -8,8 +8,8 @@ use multi_tier_cached::{CacheRuntime, invalidate, multi_tier_cached};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::support::server::Server;
-use crate::support::{memory_alone, two_tiers};
+use testbed::server::Server;
+use testbed::{memory_alone, two_tiers};
 
 thread_local! {
     /// A test has a thread of its own.

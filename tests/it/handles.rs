@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use multi_tier_cached::{CacheRuntime, ErrorKind, Function, invalidate, multi_tier_cached};
 
-use crate::support::server::Server;
-use crate::support::{memory_alone, poll_until, two_tiers};
+use testbed::server::Server;
+use testbed::{memory_alone, poll_until, two_tiers};
 
 type Answer<T> = Result<T, std::fmt::Error>;
 type Maybe = Answer<Option<u64>>;

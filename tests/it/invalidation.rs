@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{CacheRuntime, Level, Memory, invalidate, multi_tier_cached};
 
-use crate::support::server::Server;
-use crate::support::shelf::Shelf;
-use crate::support::{memory_alone, poll_until, two_tiers};
+use testbed::server::Server;
+use testbed::shelf::Shelf;
+use testbed::{memory_alone, poll_until, two_tiers};
 
 /// The source of truth: a version for each key.
 static VERSIONS: Mutex<Option<HashMap<String, u64>>> = Mutex::new(None);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use multi_tier_cached::{CacheRuntime, Function, invalidate, multi_tier_cached};
 
-use crate::support::server::Server;
-use crate::support::{memory_alone, two_tiers};
+use testbed::server::Server;
+use testbed::{memory_alone, two_tiers};
 
 #[multi_tier_cached(ttl = "1h")]
 async fn two(a: &str, b: &str) -> String {

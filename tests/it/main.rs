@@ -12,5 +12,3 @@ mod keys;
 mod memory;
 mod redis_tier;
 mod single_flight;
-#[path = "../support/mod.rs"]
-mod support;

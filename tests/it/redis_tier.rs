@@ -8,8 +8,8 @@ use multi_tier_cached::{
     multi_tier_cached,
 };
 
-use crate::support::server::Server;
-use crate::support::{build, two_tiers};
+use testbed::server::Server;
+use testbed::{build, two_tiers};
 
 static LOADS: AtomicU64 = AtomicU64::new(0);
 
@@ -341,7 +341,7 @@ async fn after_shutdown_calls_are_served_and_nothing_runs() {
         );
     })
     .await;
-    crate::support::until("the connection is closed", || {
+    testbed::until("the connection is closed", || {
         let clients: String = server.command(&["CLIENT", "LIST"]);
         clients.lines().count() == 1
     })

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use multi_tier_cached::{CacheRuntime, SharedError, multi_tier_cached};
 use tokio::sync::Semaphore;
 
-use crate::support::server::Server;
-use crate::support::shelf::Shelf;
-use crate::support::{memory_alone, poll_until, two_tiers, until};
+use testbed::server::Server;
+use testbed::shelf::Shelf;
+use testbed::{memory_alone, poll_until, two_tiers, until};
 
 /// What a body does is up to its test, by key.
 struct Script {

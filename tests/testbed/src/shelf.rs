@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 /// Shared by the runtimes that are built with clones of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Shelf(Arc<Contents>);
+pub struct Shelf(Arc<Contents>);
 
 #[derive(Debug)]
 struct Contents {
@@ -26,8 +26,15 @@ struct Contents {
     fills: Semaphore,
 }
 
+impl Default for Shelf {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Shelf {
-    pub(crate) fn new() -> Self {
+    /// One that lets fills through.
+    pub fn new() -> Self {
         Self(Arc::new(Contents {
             records: Mutex::default(),
             epoch: AtomicU64::new(1),
@@ -37,19 +44,19 @@ impl Shelf {
     }
 
     /// One that lets no fill through before it is told to.
-    pub(crate) fn that_holds_fills() -> Self {
+    pub fn that_holds_fills() -> Self {
         let this = Self::new();
         this.0.fills.forget_permits(1 << 20);
         this
     }
 
     /// Lets one fill through.
-    pub(crate) fn let_a_fill_through(&self) {
+    pub fn let_a_fill_through(&self) {
         self.0.fills.add_permits(1);
     }
 
     /// Lets one invalidation through.
-    pub(crate) fn let_through(&self) {
+    pub fn let_through(&self) {
         self.0.gate.add_permits(1);
     }
 }

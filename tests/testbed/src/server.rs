@@ -9,9 +9,10 @@ use std::time::Duration;
 
 /// A running server.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Server {
     directory: PathBuf,
     port: u16,
+    binary: String,
     arguments: Vec<String>,
     child: Option<Child>,
 }
@@ -20,18 +21,25 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 impl Server {
     /// Starts a server that saves nothing.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// Starts a server with more arguments.
-    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+    /// Starts a server with more arguments: `redis-server`, or what the variable `REDIS_SERVER` names.
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let binary = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
+        Self::start_binary(&binary, arguments)
+    }
+
+    /// Starts a server by the program at `binary`.
+    pub fn start_binary(binary: &str, arguments: &[&str]) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("mtc-{}-{number}", std::process::id()));
         fs::create_dir_all(&directory).expect("a directory for the server");
         let mut server = Self {
             directory,
             port: 0,
+            binary: binary.to_owned(),
             arguments: arguments
                 .iter()
                 .map(|&argument| argument.to_owned())
@@ -49,29 +57,29 @@ impl Server {
     }
 
     /// The address for a client.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// The address of its Unix socket.
-    pub(crate) fn socket_url(&self) -> String {
+    pub fn socket_url(&self) -> String {
         format!("redis+unix://{}", self.directory.join("socket").display())
     }
 
     /// The directory of its files.
-    pub(crate) fn directory(&self) -> &PathBuf {
+    pub fn directory(&self) -> &PathBuf {
         &self.directory
     }
 
     /// Its port.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     fn spawn(&mut self) -> bool {
         let log = fs::File::create(self.directory.join("log")).expect("a log file");
-        let binary = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
-        let child = Command::new(&binary)
+        let binary = &self.binary;
+        let child = Command::new(binary)
             .args([
                 "--bind",
                 "127.0.0.1",
@@ -118,21 +126,33 @@ impl Server {
         false
     }
 
-    fn log(&self) -> String {
+    /// What it has written to its log since it was started last.
+    pub fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
     /// Ends it at once, as a crash does.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 
-    /// Starts it again on the same port, empty.
-    pub(crate) fn restart(&mut self) {
+    /// Starts it again on the same port, with what it has saved.
+    pub fn restart(&mut self) {
+        let arguments = std::mem::take(&mut self.arguments);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        self.restart_with(&arguments);
+    }
+
+    /// The same with other arguments.
+    pub fn restart_with(&mut self, arguments: &[&str]) {
         self.kill();
+        self.arguments = arguments
+            .iter()
+            .map(|&argument| argument.to_owned())
+            .collect();
         assert!(
             self.spawn(),
             "redis-server does not start again:\n{}",
@@ -141,12 +161,12 @@ impl Server {
     }
 
     /// Stops it where it is; its sockets stay open and nothing answers.
-    pub(crate) fn freeze(&self) {
+    pub fn freeze(&self) {
         self.signal("-STOP");
     }
 
     /// Lets it go on.
-    pub(crate) fn thaw(&self) {
+    pub fn thaw(&self) {
         self.signal("-CONT");
     }
 
@@ -165,7 +185,7 @@ impl Server {
     }
 
     /// Runs one command on a connection of its own.
-    pub(crate) fn command<T: redis::FromRedisValue>(&self, arguments: &[&str]) -> T {
+    pub fn command<T: redis::FromRedisValue>(&self, arguments: &[&str]) -> T {
         self.command_bytes(
             &arguments
                 .iter()
@@ -175,7 +195,7 @@ impl Server {
     }
 
     /// The same with any bytes.
-    pub(crate) fn command_bytes<T: redis::FromRedisValue>(&self, arguments: &[&[u8]]) -> T {
+    pub fn command_bytes<T: redis::FromRedisValue>(&self, arguments: &[&[u8]]) -> T {
         let client = redis::Client::open(self.url()).expect("a client");
         let mut connection = client.get_connection().expect("a connection");
         let mut command = redis::Cmd::new();
@@ -186,14 +206,14 @@ impl Server {
     }
 
     /// All keys, sorted.
-    pub(crate) fn keys(&self) -> Vec<String> {
+    pub fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.command(&["KEYS", "*"]);
         keys.sort();
         keys
     }
 
     /// The keys of records.
-    pub(crate) fn records(&self) -> Vec<String> {
+    pub fn records(&self) -> Vec<String> {
         self.keys()
             .into_iter()
             .filter(|key| !key.contains('#'))
@@ -201,7 +221,7 @@ impl Server {
     }
 
     /// How often each command was called by clients and scripts since the last reset.
-    pub(crate) fn calls(&self, command: &str) -> u64 {
+    pub fn calls(&self, command: &str) -> u64 {
         let stats: String = self.command(&["INFO", "commandstats"]);
         let prefix = format!("cmdstat_{command}:calls=");
         let line = stats

@@ -1,10 +1,10 @@
-//! What tests and benches stand on: a Redis of their own, and futures that stop where they are told.
+//! What tests stand on: servers of their own, a network in their hand, and futures that stop where they are told.
 
-#![allow(dead_code, reason = "each user takes its part")]
+#![expect(clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
-pub(crate) mod proxy;
-pub(crate) mod server;
-pub(crate) mod shelf;
+pub mod proxy;
+pub mod server;
+pub mod shelf;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use multi_tier_cached::{CacheRuntime, Memory, Redis};
 
 /// A runtime with memory alone.
-pub(crate) async fn memory_alone() -> CacheRuntime {
+pub async fn memory_alone() -> CacheRuntime {
     CacheRuntime::builder()
         .l1(Memory::builder())
         .build()
@@ -22,12 +22,12 @@ pub(crate) async fn memory_alone() -> CacheRuntime {
 }
 
 /// A runtime with memory and the Redis at `url`.
-pub(crate) async fn two_tiers(url: &str) -> CacheRuntime {
+pub async fn two_tiers(url: &str) -> CacheRuntime {
     build(Redis::new(url)).await
 }
 
 /// A runtime with memory and `redis`.
-pub(crate) async fn build(redis: Redis) -> CacheRuntime {
+pub async fn build(redis: Redis) -> CacheRuntime {
     CacheRuntime::builder()
         .l1(Memory::builder())
         .l2(redis)
@@ -37,7 +37,7 @@ pub(crate) async fn build(redis: Redis) -> CacheRuntime {
 }
 
 /// Polls a future until it has been pending `n` times: there it stands, at its n-th await point.
-pub(crate) async fn poll_until<F: Future>(future: &mut Pin<Box<F>>, n: usize) -> Poll<F::Output> {
+pub async fn poll_until<F: Future>(future: &mut Pin<Box<F>>, n: usize) -> Poll<F::Output> {
     let mut left = n;
     std::future::poll_fn(|cx: &mut Context<'_>| {
         if left == 0 {
@@ -59,7 +59,7 @@ pub(crate) async fn poll_until<F: Future>(future: &mut Pin<Box<F>>, n: usize) ->
 }
 
 /// Lets other tasks run until `reached`, for five seconds at most.
-pub(crate) async fn until(what: &str, mut reached: impl FnMut() -> bool) {
+pub async fn until(what: &str, mut reached: impl FnMut() -> bool) {
     let tries = async {
         while !reached() {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;

@@ -1,0 +1,279 @@
+//! A TCP proxy in front of a server: what a network does to connections, held in hand.
+
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// What happens to bytes from now on, on all connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Weather {
+    /// They pass.
+    Fair,
+    /// They pass so much later, in either direction.
+    Delay(Duration),
+    /// So many a second pass, in either direction.
+    Throttle(u32),
+    /// They pass in pieces of so many, each in a segment of its own.
+    Slices(usize),
+    /// They are taken, and never arrive; new connections are made and hear nothing.
+    BlackHole,
+    /// What the client sends arrives; what the server sends does not.
+    Deaf,
+    /// Connections are cut, and new ones refused.
+    Cut,
+}
+
+/// How connections are ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// In order.
+    Close,
+    /// By a reset.
+    Reset,
+}
+
+/// What becomes of one connection, whatever the weather.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Alive,
+    /// It stays open and nothing passes any more.
+    Stranded,
+    Ended(End),
+}
+
+/// Ends with its connections when it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Where new connections lead.
+    server: AtomicU16,
+    weather: watch::Sender<Weather>,
+    connections: Mutex<Vec<watch::Sender<Fate>>>,
+}
+
+impl Shared {
+    fn connections(&self) -> MutexGuard<'_, Vec<watch::Sender<Fate>>> {
+        let mut connections = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|fate| fate.receiver_count() > 0);
+        connections
+    }
+}
+
+impl Proxy {
+    /// In front of the server on this port.
+    ///
+    /// # Panics
+    /// Without a free port.
+    pub async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let own = listener.local_addr().expect("an address").port();
+        let shared = Arc::new(Shared {
+            server: AtomicU16::new(port),
+            weather: watch::Sender::new(Weather::Fair),
+            connections: Mutex::default(),
+        });
+        let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        Self {
+            port: own,
+            shared,
+            task,
+        }
+    }
+
+    /// The address for a client.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Changes what happens to bytes.
+    pub fn set(&self, weather: Weather) {
+        self.shared.weather.send_replace(weather);
+    }
+
+    /// Lets new connections lead to another server.
+    pub fn repoint(&self, port: u16) {
+        self.shared.server.store(port, Ordering::SeqCst);
+    }
+
+    /// Ends the connections there are; how many.
+    pub fn end(&self, end: End) -> usize {
+        self.decide(Fate::Ended(end))
+    }
+
+    /// Leaves the connections there are half open: nobody is told, and nothing passes any more. How many.
+    pub fn strand(&self) -> usize {
+        self.decide(Fate::Stranded)
+    }
+
+    fn decide(&self, decided: Fate) -> usize {
+        let connections = self.shared.connections();
+        let changed = connections
+            .iter()
+            .filter(|fate| fate.send_replace(decided) == Fate::Alive);
+        changed.count()
+    }
+
+    /// The connections there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.connections().len()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    // Aborted with this task.
+    let mut connections = JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        while connections.try_join_next().is_some() {}
+        if *shared.weather.borrow() == Weather::Cut {
+            continue;
+        }
+        let port = shared.server.load(Ordering::SeqCst);
+        let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
+            continue;
+        };
+        let _ = (client.set_nodelay(true), server.set_nodelay(true));
+        let fate = watch::Sender::new(Fate::Alive);
+        let own = fate.subscribe();
+        shared.connections().push(fate);
+        connections.spawn(connection(client, server, shared.weather.subscribe(), own));
+    }
+}
+
+async fn connection(
+    client: TcpStream,
+    server: TcpStream,
+    weather: watch::Receiver<Weather>,
+    fate: watch::Receiver<Fate>,
+) {
+    let (client_in, client_out) = client.into_split();
+    let (server_in, server_out) = server.into_split();
+    let (mut ends, mut cut) = (fate.clone(), weather.clone());
+    let end = {
+        let up = Way {
+            weather: weather.clone(),
+            fate: fate.clone(),
+            answers: false,
+        };
+        let down = Way {
+            weather,
+            fate,
+            answers: true,
+        };
+        tokio::select! {
+            () = up.carry(&client_in, &server_out) => End::Close,
+            () = down.carry(&server_in, &client_out) => End::Close,
+            Ok(fate) = ends.wait_for(|fate| matches!(fate, Fate::Ended(_))) => match *fate {
+                Fate::Ended(end) => end,
+                _ => End::Close,
+            },
+            Ok(_) = cut.wait_for(|weather| *weather == Weather::Cut) => End::Close,
+        }
+    };
+    if end == End::Reset {
+        let _ = client_in.as_ref().set_zero_linger();
+        let _ = server_in.as_ref().set_zero_linger();
+    }
+}
+
+/// One direction of a connection.
+struct Way {
+    weather: watch::Receiver<Weather>,
+    fate: watch::Receiver<Fate>,
+    answers: bool,
+}
+
+impl Way {
+    async fn carry(mut self, from: &OwnedReadHalf, to: &OwnedWriteHalf) {
+        let (sender, mut under_way) = mpsc::channel::<(Instant, Weather, Vec<u8>)>(64);
+        let arrive = async move {
+            while let Some((at, weather, bytes)) = under_way.recv().await {
+                sleep_until(at).await;
+                if deliver(to, weather, &bytes).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let leave = async move {
+            let mut buffer = vec![0; 16 << 10];
+            loop {
+                let weather = *self.weather.borrow_and_update();
+                let stopped = *self.fate.borrow_and_update() != Fate::Alive
+                    || weather == Weather::BlackHole
+                    || (weather == Weather::Deaf && self.answers);
+                let read = tokio::select! {
+                    // What is not read waits in the network, as behind a dead router.
+                    ready = from.readable(), if !stopped => ready.and_then(|()| from.try_read(&mut buffer)),
+                    Ok(()) = self.weather.changed() => continue,
+                    Ok(()) = self.fate.changed() => continue,
+                    else => return,
+                };
+                let n = match read {
+                    Ok(0) => return,
+                    Ok(n) => n,
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+                    Err(_) => return,
+                };
+                let delay = match weather {
+                    Weather::Delay(delay) => delay,
+                    _ => Duration::ZERO,
+                };
+                let parcel = (Instant::now() + delay, weather, buffer[..n].to_vec());
+                if sender.send(parcel).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::join!(leave, arrive);
+    }
+}
+
+async fn deliver(to: &OwnedWriteHalf, weather: Weather, bytes: &[u8]) -> std::io::Result<()> {
+    let piece = match weather {
+        Weather::Slices(piece) => piece.max(1),
+        Weather::Throttle(_) => 64,
+        _ => bytes.len(),
+    };
+    for bytes in bytes.chunks(piece) {
+        if let Weather::Throttle(rate) = weather {
+            sleep(Duration::from_secs_f64(
+                bytes.len() as f64 / f64::from(rate.max(1)),
+            ))
+            .await;
+        }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            to.writable().await?;
+            match to.try_write(rest) {
+                Ok(n) => rest = &rest[n..],
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
