@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use testbed::proxy::{Proxy, Weather};
+use testbed::proxy::{End, Proxy, Weather};
 use testbed::server::Server;
 use testbed::{build, poll_until, two_tiers, until};
 
@@ -270,6 +270,37 @@ async fn what_a_restarted_server_brings_back_is_not_read() {
     .await;
     assert_eq!(on(&there, restarted::read(1)).await, 2);
     assert!(health(&here).history_changes + health(&there).history_changes >= 1);
+}
+
+truth!(late);
+
+/// The old primary lives on for a while with an instance that invalidates there; nobody else hears of it. The one that leaves last
+/// is not the one that begins the new history.
+#[tokio::test]
+async fn what_was_sent_to_a_server_that_was_replaced_is_sent_to_the_other() {
+    let (old, new) = (Server::start(), Server::start());
+    let (first, last) = (Proxy::to(old.port()).await, Proxy::to(old.port()).await);
+    let here = build(Redis::new(first.url())).await;
+    let there = build(Redis::new(last.url())).await;
+    first.repoint(new.port());
+    first.end(End::Reset);
+    until("the first has moved", || {
+        health(&here).history_changes == 1 && health(&here).connected
+    })
+    .await;
+    assert_eq!(on(&here, late::read(1)).await, 1);
+    assert_eq!(on(&there, change!(late)).await, Receipt::Acked);
+    last.repoint(new.port());
+    last.end(End::Reset);
+    until("the last has moved", || {
+        health(&there).history_changes == 1 && health(&there).connected
+    })
+    .await;
+    let moved = Instant::now();
+    while on(&here, late::read(1)).await != 2 {
+        assert!(moved.elapsed() < BOUND, "the bound has passed");
+        tokio::task::yield_now().await;
+    }
 }
 
 truth!(flushed);
