@@ -1,0 +1,170 @@
+//! The source of truth: a version for each key, behind a socket that all instances can reach, whatever happens to Redis.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::checker::FIRST;
+use crate::clock;
+use crate::history::{Event, Item};
+
+/// Ends when it is dropped.
+#[derive(Debug)]
+pub struct Database {
+    path: PathBuf,
+    contents: Arc<Mutex<Contents>>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    versions: HashMap<Item, u64>,
+    events: Vec<Event>,
+}
+
+impl Database {
+    /// Begins to serve at `path`.
+    ///
+    /// # Errors
+    /// The socket cannot be made.
+    pub fn start(path: &Path) -> io::Result<Self> {
+        let listener = UnixListener::bind(path)?;
+        let contents = Arc::new(Mutex::new(Contents::default()));
+        let task = tokio::spawn(serve(listener, Arc::clone(&contents)));
+        Ok(Self {
+            path: path.to_owned(),
+            contents,
+            task,
+        })
+    }
+
+    /// Where it serves.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was committed and loaded since this was asked last.
+    #[must_use]
+    pub fn take_events(&self) -> Vec<Event> {
+        std::mem::take(&mut lock(&self.contents).events)
+    }
+
+    /// How often a key was loaded, of the events that were not taken yet.
+    #[must_use]
+    pub fn loads(&self, wanted: Item) -> usize {
+        let contents = lock(&self.contents);
+        let loads = contents
+            .events
+            .iter()
+            .filter(|event| matches!(event, Event::Load { item, .. } if *item == wanted));
+        loads.count()
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn lock(contents: &Mutex<Contents>) -> MutexGuard<'_, Contents> {
+    contents.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve(listener: UnixListener, contents: Arc<Mutex<Contents>>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        while connections.try_join_next().is_some() {}
+        let contents = Arc::clone(&contents);
+        connections.spawn(async move {
+            let mut stream = BufReader::new(stream);
+            let mut line = String::new();
+            if stream.read_line(&mut line).await.is_ok()
+                && let Some(version) = answer(&contents, line.trim())
+            {
+                let _ = stream.write_all(version.to_string().as_bytes()).await;
+            }
+        });
+    }
+}
+
+/// `load <instance> <item>` or `commit <item>`.
+fn answer(contents: &Mutex<Contents>, question: &str) -> Option<u64> {
+    let parts: Vec<_> = question.split(' ').collect();
+    let mut contents = lock(contents);
+    let Contents { versions, events } = &mut *contents;
+    match parts[..] {
+        ["load", instance, item] => {
+            let item = item.parse().ok()?;
+            let version = *versions.entry(item).or_insert(FIRST);
+            events.push(Event::Load {
+                instance: instance.parse().ok()?,
+                item,
+                at: clock::now(),
+            });
+            Some(version)
+        }
+        ["commit", item] => {
+            let item = item.parse().ok()?;
+            let version = versions.entry(item).or_insert(FIRST);
+            *version += 1;
+            events.push(Event::Commit {
+                item,
+                version: *version,
+                at: clock::now(),
+            });
+            Some(*version)
+        }
+        _ => None,
+    }
+}
+
+/// A way to the database.
+#[derive(Clone, Debug)]
+pub struct Client {
+    path: Arc<Path>,
+    instance: u16,
+}
+
+impl Client {
+    /// For an instance.
+    #[must_use]
+    pub fn new(path: &Path, instance: u16) -> Self {
+        Self {
+            path: path.into(),
+            instance,
+        }
+    }
+
+    /// Reads a key's version.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn load(&self, item: Item) -> io::Result<u64> {
+        self.ask(format!("load {} {item}\n", self.instance)).await
+    }
+
+    /// Gives a key the next version.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn commit(&self, item: Item) -> io::Result<u64> {
+        self.ask(format!("commit {item}\n")).await
+    }
+
+    async fn ask(&self, question: String) -> io::Result<u64> {
+        let mut stream = UnixStream::connect(&self.path).await?;
+        stream.write_all(question.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        answer
+            .parse()
+            .map_err(|_| io::Error::other("the database does not answer"))
+    }
+}

@@ -1,0 +1,258 @@
+//! What is done to the network, the instances and the servers while they work.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use testbed::proxy::{End, Proxy, Weather};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::clock;
+use crate::history::{Event, Window};
+use crate::process::Process;
+use crate::servers::{Servers, Topology, ask};
+use crate::tally::Tally;
+
+/// What faults are done to.
+#[derive(Debug)]
+pub struct World {
+    /// The instances.
+    pub instances: Vec<Mutex<Process>>,
+    /// What each of them reaches Redis through.
+    pub proxies: Vec<Proxy>,
+    /// How often each fault was done.
+    pub faults: Tally,
+    /// Connections that were ended under an instance's hands, under `killed`.
+    pub connections: Tally,
+}
+
+impl World {
+    fn killed(&self, connections: usize) {
+        self.connections.add("killed", connections);
+    }
+
+    fn connected(&self) -> usize {
+        self.proxies.iter().map(Proxy::connections).sum()
+    }
+
+    /// Waits until all instances know what the others invalidate.
+    ///
+    /// # Errors
+    /// An instance is gone, or it takes more than a minute.
+    pub async fn until_coherent(&self) -> io::Result<()> {
+        let all = async {
+            for instance in &self.instances {
+                while !instance.lock().await.is_coherent().await? {
+                    sleep(Duration::from_millis(10)).await;
+                }
+            }
+            Ok(())
+        };
+        timeout(Duration::from_secs(60), all)
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("the instances do not come back")))
+    }
+}
+
+fn millis(rng: &mut Rng, from: u64, to: u64) -> Duration {
+    Duration::from_millis(rng.u64(from..to))
+}
+
+/// Faults of the network and of these instances, one after the other, until `end`.
+///
+/// # Errors
+/// An instance does not do as it is told: that is no fault of ours.
+pub async fn around(
+    world: Arc<World>,
+    mut rng: Rng,
+    instances: std::ops::Range<usize>,
+    end: Instant,
+) -> io::Result<()> {
+    while Instant::now() < end {
+        sleep(millis(&mut rng, 100, 800)).await;
+        let at = rng.usize(instances.clone());
+        let (proxy, faults) = (&world.proxies[at], &world.faults);
+        let mut weather = None;
+        match rng.u32(..100) {
+            0..22 => {
+                faults.count("close");
+                world.killed(proxy.end(End::Close));
+            }
+            22..44 => {
+                faults.count("reset");
+                world.killed(proxy.end(End::Reset));
+            }
+            44..50 => {
+                faults.count("half-open");
+                world.killed(proxy.strand());
+            }
+            50..58 => {
+                faults.count("delay");
+                let delay = millis(&mut rng, 5, 400);
+                weather = Some((Weather::Delay(delay), millis(&mut rng, 200, 2_000)));
+            }
+            58..64 => {
+                faults.count("throttle");
+                let rate = rng.u32(2_000..40_000);
+                weather = Some((Weather::Throttle(rate), millis(&mut rng, 200, 1_500)));
+            }
+            64..70 => {
+                faults.count("split");
+                let piece = rng.usize(1..24);
+                weather = Some((Weather::Slices(piece), millis(&mut rng, 200, 1_500)));
+            }
+            70..76 => {
+                faults.count("black hole");
+                weather = Some((Weather::BlackHole, millis(&mut rng, 200, 3_000)));
+            }
+            76..82 => {
+                faults.count("deaf");
+                weather = Some((Weather::Deaf, millis(&mut rng, 200, 2_000)));
+            }
+            82..88 => {
+                faults.count("refuse");
+                world.killed(proxy.connections());
+                weather = Some((Weather::Cut, millis(&mut rng, 100, 1_000)));
+            }
+            88..95 => {
+                faults.count("SIGSTOP of an instance");
+                let instance = world.instances[at].lock().await;
+                instance.freeze();
+                sleep(millis(&mut rng, 50, 2_000)).await;
+                instance.thaw();
+            }
+            _ => {
+                faults.count("SIGKILL of an instance");
+                world.killed(proxy.connections());
+                let mut instance = world.instances[at].lock().await;
+                instance.kill_and_start().await?;
+                instance.tell("work").await?;
+            }
+        }
+        if let Some((weather, lasts)) = weather {
+            proxy.set(weather);
+            sleep(lasts).await;
+            proxy.set(Weather::Fair);
+        }
+    }
+    Ok(())
+}
+
+/// Faults of the servers, one after the other, until `end`; and the windows that are judged otherwise.
+///
+/// # Errors
+/// A server does not do as it is told.
+pub async fn of_servers(
+    world: Arc<World>,
+    servers: &mut Servers,
+    topology: Topology,
+    mut rng: Rng,
+    end: Instant,
+) -> io::Result<Vec<Event>> {
+    let mut windows = Vec::new();
+    let mut turn = 0;
+    while Instant::now() < end {
+        sleep(millis(&mut rng, 200, 1_200)).await;
+        small(&world, servers, &mut rng).await;
+        if rng.bool() {
+            continue;
+        }
+        sleep(millis(&mut rng, 100, 800)).await;
+        let died = world.connected();
+        match (topology, turn % 5) {
+            (Topology::Standalone, turn) => {
+                world.faults.count(if turn % 2 == 0 {
+                    "restart from an older state"
+                } else {
+                    "restart"
+                });
+                if turn % 2 == 0 {
+                    let _ = ask::<()>(servers.primary().port(), &["SAVE"]).await;
+                    sleep(millis(&mut rng, 100, 1_000)).await;
+                }
+                servers.restart();
+                world.killed(died);
+            }
+            (Topology::Failover, 0 | 2) => {
+                world.faults.count("failover");
+                servers.fail_over(&world.proxies).await?;
+                world.killed(died);
+            }
+            (Topology::Failover, 1 | 3) => {
+                let lag = millis(&mut rng, 200, 900);
+                let lossy = servers.fail_over_with_loss(&world.proxies, lag).await?;
+                world.faults.count("failover");
+                if lossy {
+                    world.faults.count("failover that lost something");
+                }
+                world.killed(died);
+            }
+            (Topology::Failover, _) => {
+                world.faults.count("failover");
+                world.faults.count("old primary that lives on");
+                let start = clock::now();
+                let stay = rng.usize(1..world.proxies.len());
+                servers.split(&world.proxies, stay).await?;
+                sleep(millis(&mut rng, 1_000, 5_000)).await;
+                servers.unite(&world.proxies).await?;
+                world.killed(died);
+                world.until_coherent().await?;
+                // What was sent again is heard within the bound.
+                sleep(crate::instance::BOUND).await;
+                windows.push(Event::Window {
+                    kind: Window::Split,
+                    start,
+                    end: clock::now(),
+                });
+            }
+        }
+        turn += 1;
+    }
+    Ok(windows)
+}
+
+/// What an operator, or another user of the server, may do to it.
+async fn small(world: &World, servers: &Servers, rng: &mut Rng) {
+    let port = servers.primary().port();
+    let faults = &world.faults;
+    match rng.u32(..100) {
+        0..20 => {
+            faults.count("CLIENT KILL");
+            let kind = ["normal", "pubsub"][rng.usize(..2)];
+            let killed: usize = ask(port, &["CLIENT", "KILL", "TYPE", kind])
+                .await
+                .unwrap_or(0);
+            world.killed(killed);
+        }
+        20..40 => {
+            faults.count("CLIENT PAUSE");
+            let time = rng.u64(50..700).to_string();
+            let kind = ["WRITE", "ALL"][rng.usize(..2)];
+            let _ = ask::<()>(port, &["CLIENT", "PAUSE", &time, kind]).await;
+        }
+        40..55 => {
+            faults.count("SCRIPT FLUSH");
+            let _ = ask::<()>(port, &["SCRIPT", "FLUSH"]).await;
+        }
+        55..65 => {
+            faults.count("FLUSHALL");
+            let _ = ask::<()>(port, &["FLUSHALL"]).await;
+        }
+        65..82 => {
+            faults.count("small maxmemory");
+            let policy = ["noeviction", "allkeys-random", "volatile-ttl"][rng.usize(..3)];
+            let _ = ask::<()>(port, &["CONFIG", "SET", "maxmemory-policy", policy]).await;
+            let _ = ask::<()>(port, &["CONFIG", "SET", "maxmemory", "1mb"]).await;
+            sleep(millis(rng, 100, 1_000)).await;
+            let _ = ask::<()>(port, &["CONFIG", "SET", "maxmemory", "0"]).await;
+        }
+        _ => {
+            faults.count("SIGSTOP of the server");
+            servers.primary().freeze();
+            sleep(millis(rng, 50, 1_200)).await;
+            servers.primary().thaw();
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! What happened, one event a line.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Microseconds of [`clock::now`](crate::clock::now).
+pub type Micros = u64;
+
+/// One life of an instance: killed and started again it is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Life {
+    /// The instance.
+    pub instance: u16,
+    /// Its how manieth life.
+    pub number: u16,
+}
+
+/// A key: an item of one of the functions.
+pub type Item = u32;
+
+/// Items from here on are read by the strong function.
+pub const STRONG: Item = 1_000;
+
+/// Items from here on take long to load.
+pub const SLOW: Item = 2_000;
+
+/// Whether the strong function reads it.
+#[must_use]
+pub fn is_strong(item: Item) -> bool {
+    (STRONG..SLOW).contains(&item)
+}
+
+/// Of an item, or of all of its function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One item.
+    One(Item),
+    /// All that this item's function has.
+    FunctionOf(Item),
+}
+
+impl Scope {
+    /// Whether the item is in it.
+    #[must_use]
+    pub fn covers(self, item: Item) -> bool {
+        match self {
+            Self::One(one) => one == item,
+            Self::FunctionOf(one) => is_strong(one) == is_strong(item),
+        }
+    }
+}
+
+/// How far an invalidation came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// It was acknowledged.
+    Acked,
+    /// It was queued.
+    Queued,
+    /// No instance can answer with the old value any more.
+    Settled,
+}
+
+/// A time that is judged otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// No fault.
+    Calm,
+    /// An old primary lives on, and some instances with it: what is acknowledged there the others cannot know.
+    Split,
+}
+
+/// An event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An instance's call was answered.
+    Read {
+        /// By whom.
+        life: Life,
+        /// Of which key.
+        item: Item,
+        /// What it was answered.
+        version: u64,
+        /// When the call began.
+        start: Micros,
+        /// When it was answered.
+        end: Micros,
+    },
+    /// An instance's invalidation returned.
+    Invalidation {
+        /// By whom.
+        life: Life,
+        /// Of what.
+        scope: Scope,
+        /// When it was called.
+        start: Micros,
+        /// When it returned.
+        end: Micros,
+        /// What it said.
+        reached: Reached,
+    },
+    /// The database has a new version.
+    Commit {
+        /// Of which key.
+        item: Item,
+        /// Which.
+        version: u64,
+        /// When.
+        at: Micros,
+    },
+    /// The database was read.
+    Load {
+        /// By which instance.
+        instance: u16,
+        /// Which key.
+        item: Item,
+        /// When.
+        at: Micros,
+    },
+    /// A time that is judged otherwise.
+    Window {
+        /// How.
+        kind: Window,
+        /// From when.
+        start: Micros,
+        /// Until when.
+        end: Micros,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read {
+                life: Life { instance, number },
+                item,
+                version,
+                start,
+                end,
+            } => write!(f, "R {instance} {number} {item} {version} {start} {end}"),
+            Self::Invalidation {
+                life: Life { instance, number },
+                scope,
+                start,
+                end,
+                reached,
+            } => {
+                let (kind, item) = match scope {
+                    Scope::One(item) => ("k", item),
+                    Scope::FunctionOf(item) => ("f", item),
+                };
+                let reached = match reached {
+                    Reached::Acked => "A",
+                    Reached::Queued => "Q",
+                    Reached::Settled => "S",
+                };
+                write!(
+                    f,
+                    "I {instance} {number} {kind} {item} {start} {end} {reached}"
+                )
+            }
+            Self::Commit { item, version, at } => write!(f, "C {item} {version} {at}"),
+            Self::Load { instance, item, at } => write!(f, "L {instance} {item} {at}"),
+            Self::Window { kind, start, end } => {
+                let kind = match kind {
+                    Window::Calm => "calm",
+                    Window::Split => "split",
+                };
+                write!(f, "W {kind} {start} {end}")
+            }
+        }
+    }
+}
+
+/// A line that is no event: the last of a process that was killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoEvent;
+
+impl FromStr for Event {
+    type Err = NoEvent;
+
+    fn from_str(line: &str) -> Result<Self, NoEvent> {
+        let parts: Vec<_> = line.split(' ').collect();
+        let life = |instance: &str, number: &str| {
+            Some(Life {
+                instance: instance.parse().ok()?,
+                number: number.parse().ok()?,
+            })
+        };
+        let event = match parts[..] {
+            ["R", instance, number, item, version, start, end] => (|| {
+                Some(Self::Read {
+                    life: life(instance, number)?,
+                    item: item.parse().ok()?,
+                    version: version.parse().ok()?,
+                    start: start.parse().ok()?,
+                    end: end.parse().ok()?,
+                })
+            })(),
+            ["I", instance, number, kind, item, start, end, reached] => (|| {
+                let item = item.parse().ok()?;
+                Some(Self::Invalidation {
+                    life: life(instance, number)?,
+                    scope: match kind {
+                        "k" => Scope::One(item),
+                        "f" => Scope::FunctionOf(item),
+                        _ => return None,
+                    },
+                    start: start.parse().ok()?,
+                    end: end.parse().ok()?,
+                    reached: match reached {
+                        "A" => Reached::Acked,
+                        "Q" => Reached::Queued,
+                        "S" => Reached::Settled,
+                        _ => return None,
+                    },
+                })
+            })(),
+            ["C", item, version, at] => (|| {
+                Some(Self::Commit {
+                    item: item.parse().ok()?,
+                    version: version.parse().ok()?,
+                    at: at.parse().ok()?,
+                })
+            })(),
+            ["L", instance, item, at] => (|| {
+                Some(Self::Load {
+                    instance: instance.parse().ok()?,
+                    item: item.parse().ok()?,
+                    at: at.parse().ok()?,
+                })
+            })(),
+            ["W", kind, start, end] => (|| {
+                Some(Self::Window {
+                    kind: match kind {
+                        "calm" => Window::Calm,
+                        "split" => Window::Split,
+                        _ => return None,
+                    },
+                    start: start.parse().ok()?,
+                    end: end.parse().ok()?,
+                })
+            })(),
+            _ => None,
+        };
+        event.ok_or(NoEvent)
+    }
+}
+
+/// The events of a text; a last line without its end is left out, since it may be cut.
+#[must_use]
+pub fn parse(text: &str) -> Vec<Event> {
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let life = Life {
+            instance: 3,
+            number: 2,
+        };
+        let mut events = vec![
+            Event::Read {
+                life,
+                item: 7,
+                version: 9,
+                start: 1,
+                end: 2,
+            },
+            Event::Commit {
+                item: 7,
+                version: 9,
+                at: 5,
+            },
+            Event::Load {
+                instance: 1,
+                item: 7,
+                at: 6,
+            },
+        ];
+        for kind in [Window::Calm, Window::Split] {
+            events.push(Event::Window {
+                kind,
+                start: 1,
+                end: 9,
+            });
+        }
+        for reached in [Reached::Acked, Reached::Queued, Reached::Settled] {
+            for scope in [Scope::One(4), Scope::FunctionOf(1004)] {
+                events.push(Event::Invalidation {
+                    life,
+                    scope,
+                    start: 1,
+                    end: 3,
+                    reached,
+                });
+            }
+        }
+        let text: String = events.iter().map(|event| format!("{event}\n")).collect();
+        assert_eq!(parse(&text), events);
+        assert_eq!(parse(&format!("{text}R 1 1 7 1 10 1")), events, "it is cut");
+    }
+}

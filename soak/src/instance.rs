@@ -1,0 +1,469 @@
+//! One instance: a process with a runtime of its own, told over its input what to do.
+//!
+//! It answers one line to each command but `work`, `probe` and `unprobe`:
+//!
+//! | command | does | answers |
+//! | --- | --- | --- |
+//! | `work` | reads and changes keys at random until `rest` | |
+//! | `rest` | ends that | `rested <calls that failed>` |
+//! | `probe`, `unprobe` | reads one key each millisecond, and ends that | |
+//! | `write <item>` | commits a version and invalidates | `wrote <start> <end> <acked or queued>` |
+//! | `settle` | invalidates everything until that has settled | `settled` |
+//! | `read` | reads every key | `read` |
+//! | `burst <item> <number>` | so many calls of one key at once | `burst <first start> <last end>` |
+//! | `health` | | `health <connected> <coherent> <isolations> <gaps> <history changes> <replays>` |
+//! | `stop` | shuts down and exits | `stopped` |
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use fastrand::Rng;
+use multi_tier_cached::tier::Receipt;
+use multi_tier_cached::{CacheRuntime, Error, Memory, Redis, invalidate, multi_tier_cached};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::checker::PROBE;
+use crate::clock;
+use crate::database::Client;
+use crate::history::{Event, Item, Life, Reached, SLOW, STRONG, Scope, is_strong};
+
+/// Keys of the function with a bound; the first is the probe.
+pub const BOUNDED_ITEMS: Item = 48;
+
+/// Keys of the strong function.
+pub const STRONG_ITEMS: Item = 12;
+
+/// What a load of a slow key takes.
+pub const SLOW_LOAD: Duration = Duration::from_millis(200);
+
+/// The staleness bound of all instances.
+pub const BOUND: Duration = Duration::from_millis(500);
+
+const READERS: u64 = 4;
+const READS_IN_A_ROW: usize = 8;
+
+/// What an instance is told when it is started.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The address of Redis, as this instance sees it.
+    pub url: String,
+    /// Where the database serves.
+    pub database: PathBuf,
+    /// Where its events go.
+    pub history: PathBuf,
+    /// Which instance it is.
+    pub life: Life,
+    /// What it does at random follows from this.
+    pub seed: u64,
+    /// How many loads in a thousand fail.
+    pub failing: u32,
+}
+
+impl Settings {
+    /// As the arguments of a process.
+    #[must_use]
+    pub fn to_arguments(&self) -> Vec<String> {
+        vec![
+            self.url.clone(),
+            self.database.display().to_string(),
+            self.history.display().to_string(),
+            self.life.instance.to_string(),
+            self.life.number.to_string(),
+            self.seed.to_string(),
+            self.failing.to_string(),
+        ]
+    }
+
+    /// Of the arguments of a process; `None` if they are not such.
+    #[must_use]
+    pub fn from_arguments(arguments: &[String]) -> Option<Self> {
+        let [url, database, history, instance, number, seed, failing] = arguments else {
+            return None;
+        };
+        Some(Self {
+            url: url.clone(),
+            database: database.into(),
+            history: history.into(),
+            life: Life {
+                instance: instance.parse().ok()?,
+                number: number.parse().ok()?,
+            },
+            seed: seed.parse().ok()?,
+            failing: failing.parse().ok()?,
+        })
+    }
+}
+
+/// A version, and whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Versioned {
+    item: Item,
+    version: u64,
+}
+
+#[derive(Clone, Debug)]
+struct LoadFailed;
+
+static INSTANCE: OnceLock<Instance> = OnceLock::new();
+
+#[derive(Debug)]
+struct Instance {
+    database: Client,
+    life: Life,
+    failing: u32,
+    history: Mutex<BufWriter<File>>,
+    working: AtomicBool,
+    probing: AtomicBool,
+    failed: AtomicU64,
+}
+
+impl Instance {
+    fn get() -> &'static Self {
+        INSTANCE.get().expect("an instance that was started")
+    }
+
+    fn history(&self) -> MutexGuard<'_, BufWriter<File>> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self, event: &Event) {
+        let _ = writeln!(self.history(), "{event}");
+    }
+}
+
+#[multi_tier_cached(ttl = "1h", name = "soak::bounded", when_isolated = "load")]
+async fn bounded(item: Item) -> Result<Versioned, LoadFailed> {
+    load(item).await
+}
+
+#[multi_tier_cached(ttl = "1h", name = "soak::strong", consistency = "strong")]
+async fn strong(item: Item) -> Result<Versioned, LoadFailed> {
+    load(item).await
+}
+
+/// Reads the database, and takes its time after that: the longer, the older the value when it arrives.
+async fn load(item: Item) -> Result<Versioned, LoadFailed> {
+    let instance = Instance::get();
+    let version = instance.database.load(item).await.map_err(|_| LoadFailed)?;
+    let takes = if item >= SLOW {
+        SLOW_LOAD
+    } else {
+        let micros = match fastrand::u32(..100) {
+            0..60 => 0,
+            60..90 => fastrand::u64(..3_000),
+            90..98 => fastrand::u64(..30_000),
+            _ => fastrand::u64(..200_000),
+        };
+        Duration::from_micros(micros)
+    };
+    if !takes.is_zero() {
+        sleep(takes).await;
+    }
+    if fastrand::u32(..1_000) < instance.failing {
+        return Err(LoadFailed);
+    }
+    Ok(Versioned { item, version })
+}
+
+/// Reads one key and notes what came of it.
+async fn read(item: Item) {
+    let instance = Instance::get();
+    let start = clock::now();
+    let result = if is_strong(item) {
+        strong(item).await
+    } else {
+        bounded(item).await
+    };
+    let end = clock::now();
+    match result {
+        Ok(versioned) => instance.record(&Event::Read {
+            life: instance.life,
+            item,
+            // What is of another key is a version that was never committed.
+            version: if versioned.item == item {
+                versioned.version
+            } else {
+                u64::MAX
+            },
+            start,
+            end,
+        }),
+        Err(LoadFailed) => {
+            instance.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn invalidation(scope: Scope, start: u64, reached: Reached) -> Event {
+    Event::Invalidation {
+        life: Instance::get().life,
+        scope,
+        start,
+        end: clock::now(),
+        reached,
+    }
+}
+
+/// Invalidates one key or its function and notes how far that came.
+async fn invalidate(scope: Scope) -> Option<Event> {
+    let start = clock::now();
+    let result = match scope {
+        Scope::One(item) if is_strong(item) => invalidate!(strong, item).await,
+        Scope::One(item) => invalidate!(bounded, item).await,
+        Scope::FunctionOf(item) if is_strong(item) => invalidate!(strong).await,
+        Scope::FunctionOf(_) => invalidate!(bounded).await,
+    };
+    let reached = match result {
+        Ok(Receipt::Acked) => Reached::Acked,
+        Ok(Receipt::Queued) => Reached::Queued,
+        Err(_) => return None,
+    };
+    let event = invalidation(scope, start, reached);
+    Instance::get().record(&event);
+    Some(event)
+}
+
+/// The same, until it has settled.
+async fn settle(scope: Scope) -> Result<(), Error> {
+    let start = clock::now();
+    match scope {
+        Scope::One(item) if is_strong(item) => invalidate!(strong, item).settled().await?,
+        Scope::One(item) => invalidate!(bounded, item).settled().await?,
+        Scope::FunctionOf(item) if is_strong(item) => invalidate!(strong).settled().await?,
+        Scope::FunctionOf(_) => invalidate!(bounded).settled().await?,
+    }
+    Instance::get().record(&invalidation(scope, start, Reached::Settled));
+    Ok(())
+}
+
+/// A key, some far more often than others; never the probe.
+fn any_item(rng: &mut Rng) -> Item {
+    let skewed = rng.f64() * rng.f64();
+    if rng.u32(..5) == 0 {
+        STRONG + (skewed * f64::from(STRONG_ITEMS)) as Item
+    } else {
+        1 + (skewed * f64::from(BOUNDED_ITEMS - 1)) as Item
+    }
+}
+
+fn all_items() -> impl Iterator<Item = Item> {
+    (0..BOUNDED_ITEMS).chain(STRONG..STRONG + STRONG_ITEMS)
+}
+
+async fn read_at_random(mut rng: Rng) {
+    while Instance::get().working.load(Ordering::Relaxed) {
+        for _ in 0..READS_IN_A_ROW {
+            read(any_item(&mut rng)).await;
+        }
+        sleep(Duration::from_micros(8_000 + rng.u64(..4_000))).await;
+    }
+}
+
+async fn change_at_random(mut rng: Rng) {
+    let instance = Instance::get();
+    let mut settling = JoinSet::new();
+    while instance.working.load(Ordering::Relaxed) {
+        sleep(Duration::from_micros(20_000 + rng.u64(..80_000))).await;
+        while settling.try_join_next().is_some() {}
+        let item = any_item(&mut rng);
+        if instance.database.commit(item).await.is_err() {
+            continue;
+        }
+        match rng.u32(..100) {
+            0..75 => {
+                invalidate(Scope::One(item)).await;
+            }
+            // Dropped before it returned: nothing was promised, and nothing must break.
+            75..83 => {
+                let limit = Duration::from_micros(rng.u64(..1_000));
+                let _ = timeout(limit, invalidate(Scope::One(item))).await;
+            }
+            83..85 => {
+                invalidate(Scope::FunctionOf(item)).await;
+            }
+            85..95 => {
+                settling.spawn(timeout(Duration::from_secs(10), settle(Scope::One(item))));
+            }
+            // What a refresh brings is of now.
+            _ => {
+                let start = clock::now();
+                let refreshed = if is_strong(item) {
+                    strong::entry(item).refresh().await
+                } else {
+                    bounded::entry(item).refresh().await
+                };
+                if let Ok(versioned) = refreshed {
+                    instance.record(&Event::Read {
+                        life: instance.life,
+                        item,
+                        version: versioned.version,
+                        start,
+                        end: clock::now(),
+                    });
+                }
+                invalidate(Scope::One(item)).await;
+            }
+        }
+    }
+    settling.join_all().await;
+}
+
+async fn probe() {
+    while Instance::get().probing.load(Ordering::Relaxed) {
+        read(PROBE).await;
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn burst(item: Item, number: usize) -> (u64, u64) {
+    let mut calls = JoinSet::new();
+    for _ in 0..number {
+        calls.spawn(async move {
+            let start = clock::now();
+            read(item).await;
+            (start, clock::now())
+        });
+    }
+    let times = calls.join_all().await;
+    let first = times.iter().map(|(start, _)| *start).min();
+    let last = times.iter().map(|(_, end)| *end).max();
+    (first.unwrap_or(0), last.unwrap_or(0))
+}
+
+fn health(runtime: &CacheRuntime) -> String {
+    let tiers = runtime.tiers();
+    let health = &tiers[0].health;
+    format!(
+        "health {} {} {} {} {} {}",
+        u8::from(health.connected),
+        u8::from(health.coherent_for.is_some()),
+        health.isolations,
+        health.gaps,
+        health.history_changes,
+        health.replays
+    )
+}
+
+/// Lives until it is told to stop, or its input ends.
+///
+/// # Errors
+/// The runtime cannot be installed, or the history not be written.
+pub async fn live(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
+    let Settings {
+        url,
+        database,
+        history,
+        life,
+        seed,
+        failing,
+    } = settings;
+    let instance = Instance {
+        database: Client::new(Path::new(&database), life.instance),
+        life,
+        failing,
+        history: Mutex::new(BufWriter::new(File::create(history)?)),
+        working: AtomicBool::new(false),
+        probing: AtomicBool::new(false),
+        failed: AtomicU64::new(0),
+    };
+    INSTANCE
+        .set(instance)
+        .map_err(|_| "an instance lives already")?;
+    let redis = Redis::new(url).namespace("soak").staleness_bound(BOUND);
+    let runtime = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .l2(redis)
+        .install()
+        .await?;
+    println!("ready");
+    let instance = Instance::get();
+    let flush = tokio::spawn(async {
+        loop {
+            sleep(Duration::from_millis(50)).await;
+            let _ = Instance::get().history().flush();
+        }
+    });
+    let mut rng = Rng::with_seed(seed);
+    let mut work = JoinSet::new();
+    let mut probes = JoinSet::new();
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await? {
+        let parts: Vec<_> = line.split(' ').collect();
+        match parts[..] {
+            ["work"] => {
+                instance.working.store(true, Ordering::Relaxed);
+                for _ in 0..READERS {
+                    work.spawn(read_at_random(rng.fork()));
+                }
+                work.spawn(change_at_random(rng.fork()));
+            }
+            ["rest"] => {
+                instance.working.store(false, Ordering::Relaxed);
+                while work.join_next().await.is_some() {}
+                println!("rested {}", instance.failed.load(Ordering::Relaxed));
+            }
+            ["probe"] => {
+                instance.probing.store(true, Ordering::Relaxed);
+                probes.spawn(probe());
+            }
+            ["unprobe"] => {
+                instance.probing.store(false, Ordering::Relaxed);
+                while probes.join_next().await.is_some() {}
+            }
+            ["write", item] => {
+                let item = item.parse()?;
+                instance.database.commit(item).await?;
+                match invalidate(Scope::One(item)).await {
+                    Some(Event::Invalidation {
+                        start,
+                        end,
+                        reached,
+                        ..
+                    }) => println!(
+                        "wrote {start} {end} {}",
+                        if reached == Reached::Acked {
+                            "acked"
+                        } else {
+                            "queued"
+                        }
+                    ),
+                    _ => println!("failed"),
+                }
+            }
+            ["settle"] => {
+                for item in all_items() {
+                    instance.database.commit(item).await?;
+                }
+                for scope in [Scope::FunctionOf(0), Scope::FunctionOf(STRONG)] {
+                    settle(scope).await?;
+                }
+                println!("settled");
+            }
+            ["read"] => {
+                for item in all_items() {
+                    read(item).await;
+                }
+                println!("read");
+            }
+            ["burst", item, number] => {
+                let (first, last) = burst(item.parse()?, number.parse()?).await;
+                println!("burst {first} {last}");
+            }
+            ["health"] => println!("{}", health(&runtime)),
+            ["stop"] => break,
+            _ => return Err(format!("`{line}` is no command").into()),
+        }
+    }
+    runtime.shutdown().await?;
+    flush.abort();
+    instance.history().flush()?;
+    println!("stopped");
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! `soak [--seconds 90] [--topology standalone|failover] [--seed N] [--server redis-server] [--history FILE]`; `soak check FILE` judges a history
+//! that was kept.
+
+use std::process::ExitCode;
+
+use soak::checker::judge;
+use soak::instance::{BOUND, Settings, live};
+use soak::run::{Options, run};
+use soak::servers::Topology;
+
+const USAGE: &str = "soak [--seconds N] [--topology standalone|failover] [--seed N] [--server PATH] [--history FILE]
+soak check FILE";
+
+fn options(arguments: &[String]) -> Result<Options, Box<dyn std::error::Error>> {
+    let mut options = Options {
+        program: std::env::current_exe()?,
+        seconds: 90,
+        topology: Topology::Standalone,
+        seed: fastrand::u64(..1_000_000),
+        server: "redis-server".into(),
+        history: None,
+    };
+    for pair in arguments.chunks(2) {
+        match pair {
+            [name, value] if name == "--seconds" => options.seconds = value.parse()?,
+            [name, value] if name == "--seed" => options.seed = value.parse()?,
+            [name, value] if name == "--server" => options.server.clone_from(value),
+            [name, value] if name == "--history" => options.history = Some(value.into()),
+            [name, value] if name == "--topology" => {
+                options.topology = match value.as_str() {
+                    "standalone" => Topology::Standalone,
+                    "failover" => Topology::Failover,
+                    other => return Err(format!("`{other}` is no topology\n{USAGE}").into()),
+                };
+            }
+            other => return Err(format!("`{}` is no option\n{USAGE}", other.join(" ")).into()),
+        }
+    }
+    Ok(options)
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments[..] {
+        [command, settings @ ..] if command == "instance" => {
+            let settings = Settings::from_arguments(settings).ok_or("these are no settings")?;
+            live(settings).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        [command, file] if command == "check" => {
+            let events = soak::history::parse(&std::fs::read_to_string(file)?);
+            let bound = u64::try_from(BOUND.as_micros())?;
+            let verdict = judge(&events, bound);
+            for violation in &verdict.violations {
+                println!("{violation}");
+            }
+            println!("violations: {}", verdict.violations.len());
+            Ok(ExitCode::SUCCESS)
+        }
+        options_given => {
+            let outcome = run(options(options_given)?).await?;
+            println!("{outcome}");
+            Ok(if outcome.verdict.violations.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! One run: calm, faults, calm again; then the judgement.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use testbed::proxy::{Proxy, Weather};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep};
+
+use crate::checker::{Verdict, judge};
+use crate::clock;
+use crate::database::Database;
+use crate::faults::{World, around, of_servers};
+use crate::history::{Event, Life, Window};
+use crate::instance::{BOUND, Settings};
+use crate::process::{Process, histories};
+use crate::servers::{Servers, Topology};
+use crate::tally::Tally;
+
+/// Instances at a time.
+const INSTANCES: usize = 4;
+
+/// What a run is to be.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This package's program.
+    pub program: PathBuf,
+    /// How long.
+    pub seconds: u64,
+    /// On which servers.
+    pub topology: Topology,
+    /// What is done at random follows from this, though not when.
+    pub seed: u64,
+    /// The program of the servers.
+    pub server: String,
+    /// Where the history is kept whatever it shows.
+    pub history: Option<PathBuf>,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    options: Options,
+    version: String,
+    faults: Tally,
+    killed: usize,
+    /// The judgement.
+    pub verdict: Verdict,
+    /// What the instances say of themselves, added up.
+    own: [u64; 4],
+    history: Option<PathBuf>,
+}
+
+/// A directory that is removed when it is dropped.
+#[derive(Debug)]
+pub struct Directory(PathBuf);
+
+impl Directory {
+    /// A new one, which tells `what` it is for.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn new(what: &str) -> io::Result<Self> {
+        let name = format!("soak-{what}-{}-{}", std::process::id(), clock::now());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Does it.
+///
+/// # Errors
+/// A server or an instance did not do as it was told.
+pub async fn run(options: Options) -> io::Result<Outcome> {
+    let began = Instant::now();
+    let directory = Directory::new("run")?;
+    let mut rng = Rng::with_seed(options.seed);
+    let database = Database::start(&directory.path().join("database"))?;
+    let mut servers = Servers::start(&options.server, options.topology).await?;
+    let version = servers.version().await.map_err(io::Error::other)?;
+    let (mut instances, mut proxies) = (Vec::new(), Vec::new());
+    for instance in 0..INSTANCES {
+        let proxy = Proxy::to(servers.primary().port()).await;
+        let settings = Settings {
+            url: proxy.url(),
+            database: database.path().to_owned(),
+            history: PathBuf::new(),
+            life: Life {
+                instance: u16::try_from(instance).unwrap_or(0),
+                number: 0,
+            },
+            seed: rng.u64(..),
+            failing: 10,
+        };
+        let process = Process::start(&options.program, directory.path(), settings).await?;
+        instances.push(Mutex::new(process));
+        proxies.push(proxy);
+    }
+    let world = Arc::new(World {
+        instances,
+        proxies,
+        faults: Tally::default(),
+        connections: Tally::default(),
+    });
+    let mut events = vec![calm(&world, options.seconds / 6).await?];
+
+    let end = began + Duration::from_secs(options.seconds);
+    for instance in &world.instances {
+        instance.lock().await.tell("work").await?;
+    }
+    let half = INSTANCES / 2;
+    let one = tokio::spawn(around(Arc::clone(&world), rng.fork(), 0..half, end));
+    let other = tokio::spawn(around(Arc::clone(&world), rng.fork(), half..INSTANCES, end));
+    let topology = options.topology;
+    events.extend(of_servers(Arc::clone(&world), &mut servers, topology, rng.fork(), end).await?);
+    one.await??;
+    other.await??;
+
+    for proxy in &world.proxies {
+        proxy.set(Weather::Fair);
+    }
+    world.until_coherent().await?;
+    let mut own = [0; 4];
+    for instance in &world.instances {
+        let mut instance = instance.lock().await;
+        instance.ask("rest").await?;
+        let health = instance.ask("health").await?;
+        for (sum, number) in own.iter_mut().zip(health.split(' ').skip(3)) {
+            *sum += number.parse().unwrap_or(0);
+        }
+    }
+    world.instances[0].lock().await.ask("settle").await?;
+    for instance in &world.instances {
+        instance.lock().await.ask("read").await?;
+        instance.lock().await.stop().await?;
+    }
+    events.extend(database.take_events());
+    events.extend(histories(directory.path())?);
+    let bound = u64::try_from(BOUND.as_micros()).unwrap_or(u64::MAX);
+    let verdict = judge(&events, bound);
+    let history = match &options.history {
+        None if verdict.violations.is_empty() => None,
+        None => {
+            let name = format!("soak-history-{}-{}", options.seed, std::process::id());
+            Some(std::env::temp_dir().join(name))
+        }
+        wanted => wanted.clone(),
+    };
+    if let Some(path) = &history {
+        keep(&events, path)?;
+    }
+    Ok(Outcome {
+        options,
+        version,
+        killed: world.connections.of("killed"),
+        faults: Arc::try_unwrap(world).map_or_else(|_| Tally::default(), |world| world.faults),
+        verdict,
+        own,
+        history,
+    })
+}
+
+/// Work without faults: how fast the instances hear of each other, and how often they load.
+async fn calm(world: &World, seconds: u64) -> io::Result<Event> {
+    for instance in &world.instances {
+        let mut instance = instance.lock().await;
+        instance.tell("work").await?;
+        instance.tell("probe").await?;
+    }
+    world.until_coherent().await?;
+    sleep(Duration::from_millis(300)).await;
+    let start = clock::now();
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut writer = 0;
+    while Instant::now() < until {
+        world.instances[writer].lock().await.ask("write 0").await?;
+        writer = (writer + 1) % world.instances.len();
+        sleep(Duration::from_millis(50)).await;
+    }
+    let end = clock::now();
+    for instance in &world.instances {
+        let mut instance = instance.lock().await;
+        instance.tell("unprobe").await?;
+        instance.ask("rest").await?;
+    }
+    Ok(Event::Window {
+        kind: Window::Calm,
+        start,
+        end,
+    })
+}
+
+fn keep(events: &[Event], path: &Path) -> io::Result<()> {
+    let mut file = io::BufWriter::new(fs::File::create(path)?);
+    for event in events {
+        writeln!(file, "{event}")?;
+    }
+    file.flush()
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (options, verdict) = (&self.options, &self.verdict);
+        let millis = |micros: u64| micros as f64 / 1_000.0;
+        writeln!(
+            f,
+            "{}, {:?}, {} s, seed {}, {INSTANCES} instances, bound {} ms",
+            self.version,
+            options.topology,
+            options.seconds,
+            options.seed,
+            BOUND.as_millis()
+        )?;
+        writeln!(f, "reads checked      {}", verdict.reads)?;
+        writeln!(
+            f,
+            "invalidations      {} (queued {}, settled {}, of functions {})",
+            verdict.invalidations, verdict.queued, verdict.settled, verdict.of_functions
+        )?;
+        writeln!(f, "loads              {}", verdict.loads)?;
+        writeln!(f, "connections killed {}", self.killed)?;
+        writeln!(f, "faults             {}", self.faults)?;
+        let [isolations, gaps, changes, replays] = self.own;
+        writeln!(
+            f,
+            "of themselves      isolations {isolations}, gaps {gaps}, history changes {changes}, replays {replays}"
+        )?;
+        let at = |share: f64| {
+            let last = verdict.propagation.len().saturating_sub(1);
+            let index = (last as f64 * share) as usize;
+            millis(verdict.propagation.get(index).copied().unwrap_or(0))
+        };
+        writeln!(
+            f,
+            "propagation        median {:.2} ms, 99 % {:.2} ms (of {}, without faults)",
+            at(0.5),
+            at(0.99),
+            verdict.propagation.len()
+        )?;
+        writeln!(
+            f,
+            "worst staleness    {:.1} ms of {} ms",
+            millis(verdict.worst_staleness),
+            BOUND.as_millis()
+        )?;
+        writeln!(
+            f,
+            "went back in faults {}, within the bound",
+            verdict.backwards_in_faults
+        )?;
+        for violation in verdict.violations.iter().take(20) {
+            writeln!(f, "{violation}")?;
+        }
+        if let Some(history) = &self.history {
+            writeln!(f, "seed {}, history {}", options.seed, history.display())?;
+        }
+        write!(f, "violations: {}", verdict.violations.len())
+    }
+}
