@@ -161,16 +161,21 @@ impl Bound {
 
     /// Whether a call may take what the load with this number brings, which began then.
     ///
-    /// Who is cut off has no fence raised by others: then it is the load's age that tells.
+    /// Who does not hear of others has no fence raised by them: then it is the load's age that tells, except where memory
+    /// may go on without the others.
     pub(crate) fn counts(&self, key: &Key, start: u64, began: Moment) -> bool {
         let fences = &self.stack.fences;
         fences.admits(start, self.stripe(key), &self.fence)
-            && match &self.coherence {
-                Some(coherence) if self.policy.when_isolated == WhenIsolated::Load => {
-                    coherence.holds() || self.stack.clock.now().since(began) < coherence.bound()
-                }
-                _ => true,
-            }
+            && self.coherence.as_ref().is_none_or(|coherence| {
+                coherence.holds()
+                    || self.stack.clock.now().since(began) < coherence.bound()
+                    || (self.policy.when_isolated == WhenIsolated::Serve && self.is_cut_off())
+            })
+    }
+
+    /// Whether a tier that others share cannot be asked.
+    fn is_cut_off(&self) -> bool {
+        self.lower.iter().any(Lower::is_cut_off)
     }
 
     /// How long a call from inside a load waits for another load, which may wait for another instance that waits for this

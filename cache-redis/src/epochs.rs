@@ -18,16 +18,25 @@ struct Known {
     history: Option<u64>,
     /// How often something was forgotten.
     forgotten: u64,
+    /// How often a history began, or ended.
+    histories: u64,
 }
 
 /// A point in time, as far as forgetting goes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Mark(u64);
+pub(crate) struct Mark {
+    forgotten: u64,
+    histories: u64,
+}
 
 impl Epochs {
     /// To be taken before what may be learned is asked for.
     pub(crate) fn mark(&self) -> Mark {
-        Mark(self.lock().forgotten)
+        let known = self.lock();
+        Mark {
+            forgotten: known.forgotten,
+            histories: known.histories,
+        }
     }
 
     /// The stamp of a function's records.
@@ -45,7 +54,7 @@ impl Epochs {
 
     pub(crate) fn learn(&self, function: &FunctionKey, epoch: u64, asked: Mark) {
         let mut known = self.lock();
-        if known.forgotten == asked.0 {
+        if known.forgotten == asked.forgotten {
             known
                 .epochs
                 .insert((function.digest, function.version), epoch);
@@ -54,10 +63,15 @@ impl Epochs {
 
     /// The history is another now; nothing else is known of it.
     pub(crate) fn begin(&self, history: Option<u64>) {
+        self.lock().begin(history);
+    }
+
+    /// The same as a reply says it, unless the channel has told of another since it was asked for.
+    pub(crate) fn adopt(&self, history: u64, asked: Mark) {
         let mut known = self.lock();
-        known.forgotten += 1;
-        known.epochs.clear();
-        known.history = history;
+        if known.histories == asked.histories {
+            known.begin(Some(history));
+        }
     }
 
     /// Forgets every version of the function with this digest.
@@ -69,6 +83,15 @@ impl Epochs {
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn begin(&mut self, history: Option<u64>) {
+        self.forgotten += 1;
+        self.histories += 1;
+        self.epochs.clear();
+        self.history = history;
     }
 }
 
@@ -104,5 +127,18 @@ mod tests {
         );
         epochs.begin(None);
         assert_eq!(epochs.stamp(&function), None);
+    }
+
+    #[test]
+    fn a_history_that_another_overtook_is_not_adopted() {
+        let epochs = Epochs::default();
+        let asked = epochs.mark();
+        epochs.forget(1);
+        epochs.adopt(7, asked);
+        assert_eq!(epochs.history(), Some(7), "nothing is said of the history");
+        let asked = epochs.mark();
+        epochs.begin(Some(9));
+        epochs.adopt(8, asked);
+        assert_eq!(epochs.history(), Some(9));
     }
 }

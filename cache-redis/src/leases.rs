@@ -3,8 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How long a load may take and still fill. A longer one is taken for stuck: others no longer wait for it. Where nobody
+/// waits, it costs a small key per crashed load.
+pub(crate) const LONGEST_LOAD: Duration = Duration::from_secs(5 * 60);
 
 /// As many as there are loads under way.
 #[derive(Debug, Default)]
@@ -18,10 +24,17 @@ pub(crate) struct Leases {
 struct State {
     /// The number of the connection they are on.
     generation: u64,
-    /// By token, with how many hold it here.
-    held: HashMap<u64, (HeldLease, usize)>,
+    /// By token.
+    held: HashMap<u64, Held>,
     /// To be given back.
     returned: Vec<HeldLease>,
+}
+
+#[derive(Debug)]
+struct Held {
+    lease: HeldLease,
+    holders: usize,
+    since: Instant,
 }
 
 /// A lease, as the scripts name it.
@@ -50,7 +63,12 @@ impl Leases {
             return None;
         }
         let token = lease.token;
-        state.held.entry(token).or_insert((lease, 0)).1 += 1;
+        let held = state.held.entry(token).or_insert_with(|| Held {
+            lease,
+            holders: 0,
+            since: Instant::now(),
+        });
+        held.holders += 1;
         Some(Holder {
             leases: Arc::clone(self),
             token,
@@ -63,16 +81,19 @@ impl Leases {
         state.generation == generation && state.held.contains_key(&token)
     }
 
-    /// The server has taken it: it was filled under.
-    pub(crate) fn used(&self, token: u64) {
+    /// It is over at the server: it was filled under, or never given.
+    pub(crate) fn is_over(&self, token: u64) {
         self.lock().held.remove(&token);
     }
 
-    /// Those to be renewed.
-    pub(crate) fn exclusive(&self) -> Vec<HeldLease> {
+    /// Those to be renewed: others wait for them, and their loads are not taken for stuck.
+    pub(crate) fn to_renew(&self) -> Vec<HeldLease> {
         let state = self.lock();
-        let held = state.held.values().filter(|(held, _)| held.exclusive);
-        held.map(|(held, _)| held.clone()).collect()
+        let live = state
+            .held
+            .values()
+            .filter(|held| held.lease.exclusive && held.since.elapsed() < LONGEST_LOAD);
+        live.map(|held| held.lease.clone()).collect()
     }
 
     /// Those to be given back, once there are any.
@@ -108,12 +129,12 @@ impl Leases {
 impl Drop for Holder {
     fn drop(&mut self) {
         let mut state = self.leases.lock();
-        let Some((_, holders)) = state.held.get_mut(&self.token) else {
+        let Some(held) = state.held.get_mut(&self.token) else {
             return;
         };
-        *holders -= 1;
-        if *holders == 0
-            && let Some((lease, _)) = state.held.remove(&self.token)
+        held.holders -= 1;
+        if held.holders == 0
+            && let Some(Held { lease, .. }) = state.held.remove(&self.token)
             && lease.exclusive
         {
             state.returned.push(lease);
@@ -142,14 +163,25 @@ mod tests {
         let first = leases.hold(lease(1, true), 0).unwrap();
         let shared = [(); 2].map(|()| leases.hold(lease(2, false), 0).unwrap());
         let used = leases.hold(lease(3, true), 0).unwrap();
-        assert_eq!(leases.exclusive().len(), 2);
-        leases.used(3);
+        assert_eq!(leases.to_renew().len(), 2);
+        leases.is_over(3);
         drop(used);
         drop(shared);
         assert!(leases.holds(1, 0) && !leases.holds(2, 0) && !leases.holds(3, 0));
         assert!(leases.take_returned().is_empty());
         drop(first);
         assert_eq!(leases.take_returned(), [lease(1, true)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_load_that_is_stuck_does_not_keep_others_waiting_for_ever() {
+        let leases = Arc::new(Leases::default());
+        let holder = leases.hold(lease(1, true), 0).unwrap();
+        tokio::time::advance(LONGEST_LOAD - Duration::from_secs(1)).await;
+        assert_eq!(leases.to_renew().len(), 1);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(leases.to_renew().len(), 0);
+        drop(holder);
     }
 
     #[test]

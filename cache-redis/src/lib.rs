@@ -36,6 +36,7 @@ mod config;
 mod current;
 mod env;
 mod epochs;
+mod handshake;
 mod journal;
 mod keys;
 mod leases;
@@ -43,7 +44,9 @@ mod link;
 mod pause;
 mod script;
 mod server;
+mod supervisor;
 mod tier;
+mod upkeep;
 mod waiters;
 
 pub use crate::config::Redis;

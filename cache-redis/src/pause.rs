@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Short first, since most outages are restarts; then long enough to cost nothing.
 const FIRST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// A connection that lasted so long was a good one.
 const SERVED: Duration = Duration::from_secs(1);

@@ -1,5 +1,5 @@
-//! The scripts. Each is one step on the server and one round trip: EVALSHA, with the text sent only to a server that
-//! does not know it. All keys of a script, and the channel, are in one slot.
+//! The scripts. Each is one step on the server and one round trip: EVALSHA. Their texts are sent when a link is made, and again
+//! by the first call that finds that the server has forgotten them. All keys of a script, and the channel, are in one slot.
 //!
 //! What is no text of ours under our keys (foreign text, another type) is taken for nothing, and replaced.
 

@@ -108,6 +108,16 @@ pub(crate) fn is_fatal(error: &RedisError) -> bool {
         )
 }
 
+/// The error of something that the server was asked for.
+pub(crate) fn failed(what: &'static str, error: RedisError) -> Error {
+    Error::with_source(kind_of(&error), what, error)
+}
+
+/// The error of an answer that does not come.
+pub(crate) fn no_answer() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
+}
+
 pub(crate) fn kind_of(error: &RedisError) -> ErrorKind {
     if error.is_timeout() {
         ErrorKind::TimedOut

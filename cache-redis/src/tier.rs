@@ -17,12 +17,8 @@ use crate::config::Settings;
 use crate::epochs::Epochs;
 use crate::journal::Invalidated;
 use crate::keys::Keys;
-use crate::leases::HeldLease;
+use crate::leases::{HeldLease, Holder, LONGEST_LOAD};
 use crate::link::{Link, Shared, fresh_number, millis};
-
-/// How long a load that nobody waits for may take and still fill. It blocks nobody, so a long one costs a small key per
-/// crashed load.
-const SHARED_LEASE: Duration = Duration::from_secs(5 * 60);
 
 /// What the clocks of two hosts may run apart, in one part of so many, while a bound passes.
 const DRIFT: u32 = 100;
@@ -123,7 +119,7 @@ impl RedisTier {
             return Err(unattached());
         };
         let (claim, life, exclusive) = match claim {
-            Claim::Share => ("share", SHARED_LEASE, false),
+            Claim::Share => ("share", LONGEST_LOAD, false),
             Claim::TakeOver => ("takeover", self.settings.lease_time, true),
             _ => ("only", self.settings.lease_time, true),
         };
@@ -131,6 +127,13 @@ impl RedisTier {
         let (waiting, heard) = shared.bus.waiters.register(key.digest);
         let asked = shared.bus.epochs.mark();
         let name = shared.keys.lease(key);
+        let token = fresh_number();
+        let held = |token| HeldLease {
+            name: name.clone(),
+            token,
+            digest: key.digest,
+            exclusive,
+        };
         let mut invocation = shared.scripts.lease.prepare_invoke();
         invocation
             .key(shared.keys.record(key))
@@ -138,31 +141,34 @@ impl RedisTier {
             .key(shared.keys.epoch(&key.function))
             .key(shared.keys.history())
             .arg(claim)
-            .arg(fresh_number())
+            .arg(token)
             .arg(millis(life))
             .arg(fresh_number())
             .arg(history)
             .arg(seen);
-        let (answer, generation): (Vec<Value>, u64) = shared
+        // Held before it is given: an answer that nobody waits for any more is given back.
+        let own = held(token);
+        let (answer, holder, generation): (Vec<Value>, Option<Holder>, u64) = shared
             .run("lease", within, |mut connected, generation| async move {
+                let holder = exclusive.then(|| shared.leases.hold(own, generation));
                 let answer = invocation.invoke_async(&mut connected.data).await?;
-                Ok((answer, generation))
+                Ok((answer, holder.flatten(), generation))
             })
             .await?;
+        let is_given = matches!(&answer[..], [Value::BulkString(word), ..] if word == b"given");
+        if !is_given {
+            shared.leases.is_over(token);
+        }
         match &answer[..] {
             [Value::BulkString(word), token, epoch] if word == b"given" => {
                 let (token, epoch) = (number_in(token)?, number_in(epoch)?);
                 shared.bus.epochs.learn(&key.function, epoch, asked);
-                let held = HeldLease {
-                    name,
-                    token,
-                    digest: key.digest,
-                    exclusive,
+                let holder = match holder {
+                    // The link may be another by now.
+                    Some(holder) => Some(holder).filter(|_| shared.leases.holds(token, generation)),
+                    None => shared.leases.hold(held(token), generation),
                 };
-                let holder = shared
-                    .leases
-                    .hold(held, generation)
-                    .ok_or_else(unattached)?;
+                let holder = holder.ok_or_else(unattached)?;
                 let stamp = Stamp { epoch, history };
                 Ok(Leased::Given(Lease::new(token, stamp).held_by(holder)))
             }
@@ -232,7 +238,7 @@ impl RedisTier {
             })
             .await?;
         if stored {
-            shared.leases.used(lease.token);
+            shared.leases.is_over(lease.token);
         }
         Ok(if stored { Fill::Stored } else { Fill::Refused })
     }
@@ -265,10 +271,7 @@ impl RedisTier {
             .await;
         forget();
         match sent {
-            Ok(history) => {
-                if history.is_some() {
-                    shared.bus.epochs.begin(history);
-                }
+            Ok(()) => {
                 pending.acknowledged();
                 Ok(Receipt::Acked)
             }

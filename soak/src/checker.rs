@@ -31,6 +31,8 @@ pub enum Fault {
     Backwards,
     /// Newer than what was committed.
     Invented,
+    /// Not the newest, when all was said to have come to rest.
+    Unconverged,
 }
 
 /// A promise that was not kept.
@@ -236,6 +238,41 @@ pub fn judge(events: &[Event], bound: Micros) -> Verdict {
     }
     verdict.propagation.sort_unstable();
     verdict
+}
+
+/// Reads that began when all had come to rest must have the newest version, whoever invalidated it.
+#[must_use]
+pub fn unconverged(events: &[Event], rest: Micros) -> Vec<Violation> {
+    let mut newest: HashMap<Item, u64> = HashMap::new();
+    for event in events {
+        if let Event::Commit { item, version, .. } = *event {
+            let known = newest.entry(item).or_insert(version);
+            *known = version.max(*known);
+        }
+    }
+    let late = events.iter().filter_map(|event| match *event {
+        Event::Read {
+            life,
+            item,
+            version,
+            start,
+            end,
+        } if start >= rest => Some((
+            item,
+            Read {
+                life,
+                version,
+                start,
+                end,
+            },
+        )),
+        _ => None,
+    });
+    late.filter_map(|(item, read)| {
+        let expected = newest.get(&item).copied().unwrap_or(FIRST);
+        (read.version != expected).then(|| read.violates(Fault::Unconverged, item, expected))
+    })
+    .collect()
 }
 
 /// All there is to know of one key.
@@ -681,6 +718,26 @@ mod tests {
             )[..],
             [Violation::Read {
                 fault: Fault::OwnStale,
+                ..
+            }]
+        ));
+    }
+
+    #[test]
+    fn at_rest_all_is_the_newest() {
+        let events = [
+            commit(7, 2, 100),
+            read(THERE, 7, 1, 900, 901),
+            read(THERE, 7, 2, 1_000, 1_001),
+            read(THERE, 8, FIRST, 1_000, 1_001),
+        ];
+        assert_eq!(unconverged(&events, 1_000), []);
+        assert!(matches!(
+            unconverged(&events, 900)[..],
+            [Violation::Read {
+                fault: Fault::Unconverged,
+                version: 1,
+                expected: 2,
                 ..
             }]
         ));

@@ -11,7 +11,7 @@
 //! | `settle` | invalidates everything until that has settled | `settled` |
 //! | `read` | reads every key | `read` |
 //! | `burst <item> <number>` | so many calls of one key at once | `burst <first start> <last end>` |
-//! | `health` | | `health <connected> <coherent> <isolations> <gaps> <history changes> <replays>` |
+//! | `health` | | `health <connected> <coherent> <isolations> <gaps> <history changes> <replays> <queued>` |
 //! | `stop` | shuts down and exits | `stopped` |
 
 use std::fs::File;
@@ -41,7 +41,7 @@ pub const BOUNDED_ITEMS: Item = 48;
 pub const STRONG_ITEMS: Item = 12;
 
 /// What a load of a slow key takes.
-pub const SLOW_LOAD: Duration = Duration::from_millis(200);
+pub const SLOW_LOAD: Duration = Duration::from_millis(500);
 
 /// The staleness bound of all instances.
 pub const BOUND: Duration = Duration::from_millis(500);
@@ -341,13 +341,14 @@ fn health(runtime: &CacheRuntime) -> String {
     let tiers = runtime.tiers();
     let health = &tiers[0].health;
     format!(
-        "health {} {} {} {} {} {}",
+        "health {} {} {} {} {} {} {}",
         u8::from(health.connected),
         u8::from(health.coherent_for.is_some()),
         health.isolations,
         health.gaps,
         health.history_changes,
-        health.replays
+        health.replays,
+        health.queued
     )
 }
 

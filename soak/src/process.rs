@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::history::Event;
 use crate::instance::Settings;
@@ -80,7 +80,11 @@ impl Process {
         self.answer().await
     }
 
-    async fn answer(&mut self) -> io::Result<String> {
+    /// Waits for its answer.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub async fn answer(&mut self) -> io::Result<String> {
         let line = timeout(ANSWER, self.output.next_line()).await;
         match line {
             Ok(Ok(Some(line))) => Ok(line),
@@ -96,6 +100,25 @@ impl Process {
     /// As [`ask`](Self::ask).
     pub async fn is_coherent(&mut self) -> io::Result<bool> {
         Ok(self.ask("health").await?.starts_with("health 1 1 "))
+    }
+
+    /// Waits until it is coherent and has nothing left to send, for a minute at most.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask), or that it takes longer.
+    pub async fn until_at_rest(&mut self) -> io::Result<()> {
+        let at_rest = async {
+            loop {
+                let health = self.ask("health").await?;
+                if health.starts_with("health 1 1 ") && health.ends_with(" 0") {
+                    return Ok(());
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(ANSWER, at_rest)
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("an instance does not come to rest")))
     }
 
     /// Stops it where it is.

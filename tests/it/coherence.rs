@@ -306,6 +306,55 @@ async fn what_was_sent_to_a_server_that_was_replaced_is_sent_to_the_other() {
     }
 }
 
+truth!(many);
+
+/// More than a connection attempt could send one by one.
+#[tokio::test]
+async fn however_much_has_waited_is_sent_over_however_slow_a_link() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port()).await;
+    let redis = Redis::new(proxy.url()).connect_limit(Duration::from_millis(500));
+    let here = build(redis).await;
+    proxy.set(Weather::Cut);
+    until("the link is lost", || !health(&here).connected).await;
+    for key in 0..1_000 {
+        let receipt = on(&here, async { invalidate!(many::read, key).await });
+        assert_eq!(receipt.await.unwrap(), Receipt::Queued);
+    }
+    proxy.set(Weather::Delay(Duration::from_millis(20)));
+    until("all was sent", || {
+        health(&here).connected && health(&here).queued == 0
+    })
+    .await;
+    assert_eq!(on(&here, many::read(1)).await, 1);
+}
+
+truth!(asking);
+
+/// Its lease is given to nobody.
+#[tokio::test]
+async fn a_call_that_is_dropped_while_it_asks_for_a_lease_keeps_nobody_waiting() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port()).await;
+    let slow = Redis::new(proxy.url()).time_limit(Duration::from_secs(2));
+    let (here, there) = (build(slow).await, two_tiers(&server.url()).await);
+    proxy.set(Weather::Delay(Duration::from_millis(100)));
+    let call = timeout(Duration::from_millis(300), on(&here, asking::read(1)));
+    assert!(call.await.is_err(), "it has its answer to the read alone");
+    sleep(Duration::from_millis(50)).await;
+    let lease = server
+        .keys()
+        .into_iter()
+        .find(|key| key.ends_with("#lease"));
+    assert!(lease.is_some(), "the lease is given by now");
+    let began = Instant::now();
+    assert_eq!(on(&there, asking::read(1)).await, 1);
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "a lease time is two seconds"
+    );
+}
+
 truth!(flushed);
 
 #[tokio::test]

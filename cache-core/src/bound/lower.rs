@@ -14,7 +14,7 @@ use crate::record::{Header, Unusable};
 use crate::stats::{TierCounters, TierStats};
 use crate::tier::stack::Budget;
 use crate::tier::{
-    Claim, Fill, Lease, Leased, Receipt, RecordKey, SEEN, Stamp, Target, Tier, Wakeup,
+    Breaker, Claim, Fill, Lease, Leased, Receipt, RecordKey, SEEN, Stamp, Target, Tier, Wakeup,
 };
 
 /// A lower tier as a function uses it.
@@ -424,6 +424,10 @@ impl Lower {
 
     pub(super) fn coherence(&self) -> Option<Arc<Coherence>> {
         self.tier.coherence().cloned()
+    }
+
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.tier.coherence().is_some() && self.tier.breaker() != Breaker::Closed
     }
 
     pub(super) async fn settle(&self) -> Result<(), Error> {

@@ -1,0 +1,144 @@
+//! How a link is made.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use cache_core::{Error, ErrorKind};
+use redis::aio::{MultiplexedConnection, SendError};
+use redis::{AsyncConnectionConfig, PushInfo, RedisError};
+use tokio::time::Instant;
+
+use crate::bus::Reader;
+use crate::link::{Connected, ServerClock, Shared, fresh_number};
+use crate::server::{self, Greeting, Identity, failed};
+
+impl Shared {
+    async fn open(&self, reader: Option<Arc<Reader>>) -> Result<MultiplexedConnection, Error> {
+        // The limit is ours: operations have their own.
+        let mut config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.settings.connect_limit))
+            .set_response_timeout(None);
+        if let Some(reader) = reader {
+            config = config.set_push_sender(move |push: PushInfo| -> Result<(), SendError> {
+                reader.push(&push);
+                Ok(())
+            });
+        }
+        self.client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .map_err(|error| Error::with_source(server::kind_of(&error), "connect to Redis", error))
+    }
+
+    /// The connection that carries the messages, from when it is subscribed.
+    async fn open_channel(
+        &self,
+        reader: Arc<Reader>,
+    ) -> Result<(MultiplexedConnection, Greeting), Error> {
+        let mut channel = self.open(Some(reader)).await?;
+        let greeting = server::greet(&mut channel).await?;
+        redis::cmd("SSUBSCRIBE")
+            .arg(self.keys.channel())
+            .exec_async(&mut channel)
+            .await
+            .map_err(|error| failed("subscribe to the channel of invalidations", error))?;
+        Ok((channel, greeting))
+    }
+
+    /// The connection that carries the records, from when the server knows the scripts.
+    async fn open_data(&self) -> Result<(MultiplexedConnection, Greeting), Error> {
+        let mut data = self.open(None).await?;
+        let greeting = server::greet(&mut data).await?;
+        self.scripts
+            .load(&mut data)
+            .await
+            .map_err(|error| failed("send the scripts", error))?;
+        Ok((data, greeting))
+    }
+
+    /// Makes a link: subscribed, fenced, attached. What had waited is not sent yet.
+    pub(crate) async fn connect(self: &Arc<Self>) -> Result<(Connected, u64), Error> {
+        let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
+        let lost = Arc::downgrade(self);
+        let reader = Reader::new(Arc::clone(&self.bus), move || {
+            if let Some(shared) = lost.upgrade() {
+                shared.lose(generation);
+            }
+        });
+        let ((channel, greeting), (data, other)) =
+            tokio::try_join!(self.open_channel(Arc::clone(&reader)), self.open_data())?;
+        if other.identity != greeting.identity {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "use this address: two connections to it led to two servers",
+            ));
+        }
+        let clock = ServerClock {
+            millis: greeting.millis,
+            at: Instant::now(),
+        };
+        *self.clock.write().unwrap_or_else(PoisonError::into_inner) = Some(clock);
+        let connected = Connected {
+            data,
+            channel,
+            identity: Arc::new(greeting.identity),
+        };
+        self.heartbeat(&connected)
+            .await
+            .map_err(|error| failed("write to the server", error))?;
+        // What was not heard of until the subscription is over now; what comes after it is heard.
+        self.bus.fence_all(None);
+        self.leases.begin(generation);
+        let asked = self.bus.epochs.mark();
+        let (history, last, is_new) = self
+            .attach(&connected)
+            .await
+            .map_err(|error| failed("attach to the server's history", error))?;
+        if !reader.attached(last) {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "attach to the server's history: a message is missing",
+            ));
+        }
+        self.bus.epochs.adopt(history, asked);
+        if is_new {
+            tracing::info!("the server begins a new history: its older records are not used");
+        }
+        if self.is_another(&connected.identity) || is_new {
+            self.counters
+                .history_changes
+                .fetch_add(1, Ordering::Relaxed);
+            let queued = self.journal.recall();
+            tracing::info!(
+                queued,
+                "the server may not know of the last invalidations: sending them again"
+            );
+        }
+        Ok((connected, generation))
+    }
+
+    /// Whether the server is another than the one this instance was attached to before. Each instance must look for itself:
+    /// it may be the last to leave a server that lived on, and what it sent there nobody else knows.
+    fn is_another(&self, identity: &Arc<Identity>) -> bool {
+        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        attached
+            .replace(Arc::clone(identity))
+            .is_some_and(|before| before != *identity)
+    }
+
+    async fn attach(&self, connected: &Connected) -> Result<(u64, u64, bool), RedisError> {
+        // On the channel's connection: its answer comes behind the messages that it counts.
+        let mut channel = connected.channel.clone();
+        let mut invocation = self.scripts.attach.prepare_invoke();
+        invocation
+            .key(self.keys.history())
+            .key(self.keys.sequence())
+            .key(self.keys.channel())
+            .arg(connected.identity.to_string())
+            .arg(fresh_number());
+        let (history, last, is_new): (u64, String, bool) =
+            invocation.invoke_async(&mut channel).await?;
+        // No number at all before the first message.
+        Ok((history, last.parse().unwrap_or(0), is_new))
+    }
+}

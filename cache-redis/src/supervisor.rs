@@ -1,0 +1,178 @@
+//! The supervisor: makes the link, keeps it, and makes it again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use cache_core::{Error, ErrorKind};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use crate::link::{Connected, Shared};
+use crate::pause::Pause;
+use crate::server;
+use crate::upkeep::HEARTBEAT;
+
+/// Barriers that may be under way at once, on a channel that is slow.
+const MOST_BARRIERS: usize = 16;
+
+impl Shared {
+    /// Brings a new link to where it can be used: what had waited is sent, and the channel is proved.
+    ///
+    /// It may take longer than a connection may: much may have waited.
+    async fn catch_up(&self, connected: &Connected) -> Result<(), Error> {
+        self.drain(connected).await?;
+        let proved = timeout(self.silence(), self.prove(connected)).await;
+        proved
+            .unwrap_or_else(|_| Err(server::no_answer()))
+            .map_err(|error| server::failed("prove that the channel works", error))
+    }
+
+    /// Keeps a link: barriers, heartbeats, renewals, what is to be sent. Ends when it is lost.
+    async fn keep(self: &Arc<Self>, connected: &Connected, generation: u64) {
+        let every = |period: Duration| {
+            let mut ticks = interval(period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        };
+        let mut barriers = every(self.settings.staleness_bound / 4);
+        let mut heartbeats = every(HEARTBEAT);
+        let mut renewals = every(self.settings.lease_time / 3);
+        // Aborted with this future.
+        let mut work = JoinSet::new();
+        let mut under_way = 0;
+        let mut is_draining = false;
+        while self.dead.load(Ordering::SeqCst) < generation {
+            tokio::select! {
+                () = self.lost.notified() => {}
+                _ = barriers.tick() => {
+                    if under_way < MOST_BARRIERS {
+                        under_way += 1;
+                        let (shared, connected) = (Arc::clone(self), connected.clone());
+                        work.spawn(async move {
+                            let proved = timeout(shared.silence(), shared.prove(&connected)).await;
+                            (Work::Barrier, matches!(proved, Ok(Ok(()))))
+                        });
+                    }
+                }
+                _ = heartbeats.tick() => {
+                    let (shared, connected) = (Arc::clone(self), connected.clone());
+                    work.spawn(async move {
+                        let written = timeout(shared.silence(), shared.heartbeat(&connected)).await;
+                        (Work::Heartbeat, matches!(written, Ok(Ok(()))))
+                    });
+                }
+                _ = renewals.tick() => {
+                    let (shared, connected) = (Arc::clone(self), connected.clone());
+                    work.spawn(async move {
+                        // What is not renewed is over, and its fill refused.
+                        let _ = timeout(shared.silence(), shared.renew(&connected)).await;
+                        (Work::Renewal, true)
+                    });
+                }
+                returned = self.leases.returned() => {
+                    let (shared, connected) = (Arc::clone(self), connected.clone());
+                    work.spawn(async move {
+                        let _ = timeout(shared.silence(), shared.give_back(&connected, returned)).await;
+                        (Work::Renewal, true)
+                    });
+                }
+                () = self.journal.has_queued(), if !is_draining => {
+                    is_draining = true;
+                    let (shared, connected) = (Arc::clone(self), connected.clone());
+                    work.spawn(async move {
+                        if shared.drain(&connected).await.is_err() {
+                            sleep(shared.settings.time_limit).await;
+                            shared.journal.ring();
+                        }
+                        (Work::Drain, true)
+                    });
+                }
+                Some(done) = work.join_next() => {
+                    let Ok((kind, held)) = done else { return };
+                    match kind {
+                        Work::Barrier => under_way -= 1,
+                        Work::Drain => is_draining = false,
+                        _ => {}
+                    }
+                    if !held {
+                        tracing::warn!(?kind, "the link to Redis cannot be trusted any more; making another");
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is done for a link beside the calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Barrier,
+    Heartbeat,
+    Renewal,
+    Drain,
+}
+
+/// Connects, keeps the link until it is lost, connects again. Ends when it is aborted.
+pub(crate) async fn supervise(
+    shared: Arc<Shared>,
+    first: watch::Sender<Option<Result<(), Error>>>,
+) {
+    let mut pause = Pause::new();
+    let mut outage = false;
+    loop {
+        shared.current.breaker.half_open();
+        let limit = shared.settings.connect_limit;
+        let attempt = timeout(limit, shared.connect()).await.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::TimedOut,
+                format!("connect to Redis within {} ms", limit.as_millis()),
+            ))
+        });
+        let attempt = match attempt {
+            Ok((connected, generation)) => shared
+                .catch_up(&connected)
+                .await
+                .map(|()| (connected, generation)),
+            Err(error) => Err(error),
+        };
+        match attempt {
+            Ok((connected, generation)) => {
+                if !shared.current.put(connected.clone(), generation) {
+                    return;
+                }
+                if outage {
+                    tracing::info!(address = %shared.client.get_connection_info().addr(), "Redis is back");
+                }
+                outage = false;
+                first.send_replace(Some(Ok(())));
+                let since = Instant::now();
+                shared.keep(&connected, generation).await;
+                shared.lose(generation);
+                sleep(pause.after_loss(since.elapsed())).await;
+            }
+            Err(error) => {
+                shared.current.breaker.open();
+                shared.bus.coherence.revoke();
+                if outage {
+                    tracing::debug!(error = ?error, "Redis is still away");
+                } else {
+                    tracing::warn!(
+                        address = %shared.client.get_connection_info().addr(),
+                        error = ?error,
+                        "Redis cannot be used; going on without it until it can"
+                    );
+                }
+                outage = true;
+                first.send_if_modified(|first| {
+                    let is_first = first.is_none();
+                    first.get_or_insert(Err(error));
+                    is_first
+                });
+                sleep(pause.after_failure()).await;
+            }
+        }
+    }
+}

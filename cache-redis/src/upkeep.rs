@@ -1,0 +1,216 @@
+//! What is sent over a link beside the calls: invalidations, leases that are renewed or given back, heartbeats, barriers.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use cache_core::Error;
+use cache_core::tier::Target;
+use redis::{Cmd, Pipeline, RedisError, Script};
+use tokio::time::timeout;
+
+use crate::journal::{Invalidated, Queued};
+use crate::leases::HeldLease;
+use crate::link::{Connected, Shared, fresh_number, millis};
+use crate::server;
+
+/// How often a write is tried: a primary that nobody follows any more may still answer reads.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Queued invalidations that go in one pipeline, before it is noted that they were sent.
+const PORTION: usize = 256;
+
+impl Shared {
+    /// Sends one invalidation, which may begin a new history.
+    pub(crate) async fn send(
+        &self,
+        connected: &Connected,
+        what: &Invalidated,
+    ) -> Result<(), RedisError> {
+        let asked = self.bus.epochs.mark();
+        let Invalidation {
+            script,
+            keys,
+            arguments,
+            history,
+        } = self.invalidation(connected, what);
+        let mut invocation = script.prepare_invoke();
+        for key in &keys {
+            invocation.key(key);
+        }
+        for argument in &arguments {
+            invocation.arg(argument);
+        }
+        let mut data = connected.data.clone();
+        let _: i64 = invocation.invoke_async(&mut data).await?;
+        if let Some(history) = history {
+            self.bus.epochs.adopt(history, asked);
+        }
+        Ok(())
+    }
+
+    fn invalidation(&self, connected: &Connected, what: &Invalidated) -> Invalidation<'_> {
+        let (keys, scripts) = (&self.keys, &self.scripts);
+        let fresh = fresh_number();
+        let (script, mut names, arguments, history) = what.with_target(|target| match target {
+            Target::Key(key) => (
+                &scripts.invalidate_key,
+                vec![keys.record(key), keys.lease(key)],
+                vec![key.digest.to_string()],
+                None,
+            ),
+            Target::Function(function) => (
+                &scripts.invalidate_function,
+                vec![keys.epoch(function)],
+                vec![fresh.to_string(), function.digest.to_string()],
+                None,
+            ),
+            _ => (
+                &scripts.invalidate_all,
+                vec![keys.history()],
+                vec![fresh.to_string(), connected.identity.to_string()],
+                Some(fresh),
+            ),
+        });
+        names.extend([keys.sequence(), keys.channel()]);
+        Invalidation {
+            script,
+            keys: names,
+            arguments,
+            history,
+        }
+    }
+
+    /// Sends all that is queued, in portions: what was sent is not sent again where the rest does not get through.
+    ///
+    /// However much it is, and however slow the server: only a portion that is not answered within the [silence](Self::silence)
+    /// ends it.
+    pub(crate) async fn drain(&self, connected: &Connected) -> Result<(), Error> {
+        let mut queued = self.journal.queued();
+        if !queued.is_empty() {
+            tracing::info!(
+                number = queued.len(),
+                "sending invalidations that had waited"
+            );
+        }
+        while !queued.is_empty() {
+            let rest = queued.split_off(queued.len().min(PORTION));
+            let sent = timeout(self.silence(), self.send_portion(connected, &queued)).await;
+            sent.unwrap_or_else(|_| Err(server::no_answer()))
+                .map_err(|error| server::failed("send invalidations that had waited", error))?;
+            let number = u64::try_from(queued.len()).unwrap_or(u64::MAX);
+            self.counters.replays.fetch_add(number, Ordering::Relaxed);
+            self.journal.sent(queued);
+            queued = rest;
+        }
+        Ok(())
+    }
+
+    async fn send_portion(
+        &self,
+        connected: &Connected,
+        portion: &[Queued],
+    ) -> Result<(), RedisError> {
+        let mut data = connected.data.clone();
+        let mut pipeline = Pipeline::with_capacity(portion.len());
+        let asked = self.bus.epochs.mark();
+        let mut begun = None;
+        for Queued { what, .. } in portion {
+            let invalidation = self.invalidation(connected, what);
+            begun = invalidation.history.or(begun);
+            pipeline.add_command(invalidation.command()).ignore();
+        }
+        let mut sent = pipeline.exec_async(&mut data).await;
+        if sent
+            .as_ref()
+            .is_err_and(|error| error.code() == Some("NOSCRIPT"))
+        {
+            self.scripts.load(&mut data).await?;
+            sent = pipeline.exec_async(&mut data).await;
+        }
+        sent?;
+        if let Some(history) = begun {
+            self.bus.epochs.adopt(history, asked);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn give_back(&self, connected: &Connected, returned: Vec<HeldLease>) {
+        for lease in returned {
+            let mut data = connected.data.clone();
+            let mut invocation = self.scripts.release.prepare_invoke();
+            invocation
+                .key(lease.name)
+                .key(self.keys.sequence())
+                .key(self.keys.channel())
+                .arg(lease.token)
+                .arg(lease.digest);
+            // One that does not get through is over by itself.
+            let _: Result<(), RedisError> = invocation.invoke_async(&mut data).await;
+        }
+    }
+
+    pub(crate) async fn renew(&self, connected: &Connected) -> Result<(), RedisError> {
+        for lease in self.leases.to_renew() {
+            let mut data = connected.data.clone();
+            let mut invocation = self.scripts.renew.prepare_invoke();
+            invocation
+                .key(lease.name)
+                .arg(lease.token)
+                .arg(millis(self.settings.lease_time));
+            let _: i64 = invocation.invoke_async(&mut data).await?;
+        }
+        Ok(())
+    }
+
+    /// A write; a server that refuses it is no primary that counts. Unless for want of memory: then it is one all the same.
+    pub(crate) async fn heartbeat(&self, connected: &Connected) -> Result<(), RedisError> {
+        let mut data = connected.data.clone();
+        let written: Result<(), RedisError> = redis::cmd("SET")
+            .arg(self.keys.heartbeat())
+            .arg(1)
+            .arg("PX")
+            .arg(millis(HEARTBEAT * 10))
+            .query_async(&mut data)
+            .await;
+        written.or_else(|error| match error.code() {
+            Some("OOM") => Ok(()),
+            _ => Err(error),
+        })
+    }
+
+    /// A barrier on the channel's connection.
+    pub(crate) async fn prove(&self, connected: &Connected) -> Result<(), RedisError> {
+        let barrier = self.bus.coherence.barrier();
+        let mut channel = connected.channel.clone();
+        redis::cmd("PING").exec_async(&mut channel).await?;
+        self.bus.coherence.proved(barrier);
+        Ok(())
+    }
+
+    /// How long an answer may be on its way, to what no call waits for, before the link is taken for dead.
+    pub(crate) fn silence(&self) -> Duration {
+        self.settings.staleness_bound.max(self.settings.time_limit) * 2
+    }
+}
+
+/// A script and what it is called with.
+struct Invalidation<'a> {
+    script: &'a Script,
+    keys: Vec<String>,
+    arguments: Vec<String>,
+    /// The number of the history that it begins.
+    history: Option<u64>,
+}
+
+impl Invalidation<'_> {
+    /// For a server that knows the script.
+    fn command(&self) -> Cmd {
+        let mut command = redis::cmd("EVALSHA");
+        command
+            .arg(self.script.get_hash())
+            .arg(self.keys.len())
+            .arg(&self.keys)
+            .arg(&self.arguments);
+        command
+    }
+}
