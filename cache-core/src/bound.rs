@@ -20,12 +20,13 @@ use crate::definition::Definition;
 use crate::entry::{Entry, Held};
 use crate::error::Error;
 use crate::fence::{FunctionFence, Stripe};
+use crate::flight::Leader;
 use crate::key::{FunctionId, Key, KeyRef, Piece, function_seed, name_hash};
 use crate::level::Level;
 use crate::policy::{Coherent, Consistency, SingleFlight, WhenIsolated};
 use crate::stats::{FunctionCounters, FunctionStats, TierCounters};
 use crate::tier::stack::Stack;
-use crate::tier::{Claim, FunctionKey, Receipt, Target};
+use crate::tier::{Claim, FunctionKey, Guard, Receipt, Target};
 
 /// A function in one runtime.
 #[derive(Debug)]
@@ -49,6 +50,7 @@ pub(crate) struct Bound {
     /// What is known of invalidations by other instances; `None` where there are none.
     coherence: Option<Arc<Coherence>>,
     policy: Coherent,
+    when_isolated: WhenIsolated,
     encoding: Encoding,
     shape: OnceLock<Shape>,
     records: RecordsWork,
@@ -81,6 +83,11 @@ impl Bound {
             function,
             coherence,
             policy: definition.policy.coherence,
+            when_isolated: definition
+                .policy
+                .coherence
+                .when_isolated
+                .unwrap_or(stack.when_isolated),
             template: definition.policy.template,
             // A strong function answers from the lower tiers alone.
             memory: resolved
@@ -143,7 +150,7 @@ impl Bound {
     /// What memory may answer where the lower tiers could not be asked.
     pub(crate) fn serve_isolated(&self, key: &KeyRef<'_>) -> Option<Held> {
         let (_, counters) = self.memory.as_ref()?;
-        let held = match self.policy.when_isolated {
+        let held = match self.when_isolated {
             WhenIsolated::Serve => self.peek_isolated(key)?,
             WhenIsolated::Load => return None,
         };
@@ -169,7 +176,7 @@ impl Bound {
             && self.coherence.as_ref().is_none_or(|coherence| {
                 coherence.holds()
                     || self.stack.clock.now().since(began) < coherence.bound()
-                    || (self.policy.when_isolated == WhenIsolated::Serve && self.is_cut_off())
+                    || (self.when_isolated == WhenIsolated::Serve && self.is_cut_off())
             })
     }
 
@@ -256,26 +263,34 @@ impl Bound {
         held
     }
 
+    /// Puts a value into memory that was loaded now, unless a change of its key is under way.
+    pub(crate) fn keep_loaded<V>(
+        &self,
+        key: &Key,
+        value: &V,
+        leader: &Leader,
+        lower: &LowerTiers<'_>,
+        value_type: &ValueType<V>,
+    ) -> Held {
+        if lower.is_guarded() {
+            return (value_type.hold)(value);
+        }
+        self.keep(key, value, leader.start(), None, value_type)
+    }
+
     /// Drops a key everywhere, the lowest tier first.
     ///
     /// The fence is raised before, so that loads under way are not kept, and after, so that what was read from a lower
     /// tier in between is not either.
     pub(crate) async fn invalidate(&self, key: &Key) -> Result<Receipt, Error> {
         self.counters.invalidations.add_one();
-        let stripe = self.stripe(key);
-        let fence_off = || {
-            self.stack.fences.raise(stripe);
-            if let Some(memory) = &self.stack.memory {
-                memory.remove(&key.as_ref());
-            }
-        };
-        fence_off();
+        self.fence_off(key);
         if self.lower.is_empty() {
             return Ok(Receipt::Acked);
         }
         let record_key = self.record_key(key);
         let result = self.invalidate_lower(Target::Key(&record_key)).await;
-        fence_off();
+        self.fence_off(key);
         result
     }
 
@@ -288,6 +303,38 @@ impl Bound {
             .await;
         self.stack.fences.raise_function(&self.fence);
         result
+    }
+
+    /// Keeps values of a key from being stored, in shared tiers by anybody. What memory has of it is dropped.
+    pub(crate) async fn guard(&self, key: &Key) -> Vec<Guard> {
+        self.fence_off(key);
+        if self.lower.is_empty() {
+            return Vec::new();
+        }
+        let guards = self.guard_lower(&self.record_key(key)).await;
+        self.fence_off(key);
+        guards
+    }
+
+    /// How many guards of a key there are where all tiers could be told.
+    pub(crate) fn guards_wanted(&self) -> usize {
+        self.lower.len()
+    }
+
+    /// Drops a key from memory, with all loads of it that have begun.
+    pub(crate) fn fence_off(&self, key: &Key) {
+        self.stack.fences.raise(self.stripe(key));
+        if let Some(memory) = &self.stack.memory {
+            memory.remove(&key.as_ref());
+        }
+    }
+
+    /// Waits until so many replicas of each shared tier have what was acknowledged.
+    pub(crate) async fn replicated(&self, replicas: u32) -> Result<(), Error> {
+        for lower in self.lower.iter().rev() {
+            lower.replicated(replicas).await?;
+        }
+        Ok(())
     }
 
     /// Waits until no instance can answer with what was dropped.

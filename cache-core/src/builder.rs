@@ -12,6 +12,7 @@ use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
 use crate::level::Level;
+use crate::policy::WhenIsolated;
 use crate::runtime::{CacheRuntime, Registered};
 use crate::tier::memory::Memory;
 use crate::tier::stack::Stack;
@@ -31,6 +32,7 @@ pub struct RuntimeBuilder {
     default_codec: String,
     /// The variable that named it, if one did.
     codec_variable: Option<String>,
+    when_isolated: WhenIsolated,
     clock: Clock,
     problems: Vec<Error>,
 }
@@ -44,6 +46,7 @@ impl RuntimeBuilder {
             codecs: Vec::new(),
             default_codec: "postcard".into(),
             codec_variable: None,
+            when_isolated: WhenIsolated::default(),
             clock: Clock::System,
             problems: Vec::new(),
         }
@@ -84,6 +87,13 @@ impl RuntimeBuilder {
     pub fn default_codec(mut self, name: impl Into<String>) -> Self {
         self.default_codec = name.into();
         self.codec_variable = None;
+        self
+    }
+
+    /// What functions do while this instance cannot know what others have invalidated, where they do not say it themselves.
+    /// Default: [`WhenIsolated::Serve`].
+    pub fn when_isolated(mut self, when_isolated: WhenIsolated) -> Self {
+        self.when_isolated = when_isolated;
         self
     }
 
@@ -161,7 +171,13 @@ impl RuntimeBuilder {
             .map_err(&mut note);
         match default {
             Ok(default) if problems.is_empty() => Ok(Stack::new(
-                memory, lower, fences, self.clock, encodings, default,
+                memory,
+                lower,
+                fences,
+                self.clock,
+                encodings,
+                default,
+                self.when_isolated,
             )),
             _ => Err(all_of(problems)),
         }

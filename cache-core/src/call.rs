@@ -422,12 +422,11 @@ where
     S: ShareError<R::Error>,
     F: Future<Output = R>,
 {
-    let start = leader.start();
     bound.counters.loads.add_one();
     let began = bound.stack.clock.now();
     let outcome = Leading::scope(leader.id(), load()).await;
     // The value alone lives on across the fill: an error type need not be `Send` for that.
-    let (value, held) = match settle(bound, &key, terms, &leader, start, outcome) {
+    let (value, held) = match settle(bound, &key, terms, &leader, &lower, outcome) {
         Settled::Kept(value, held) => (value, held),
         Settled::Passed(outcome, landed) => {
             match landed {
@@ -493,7 +492,7 @@ fn settle<R, V, S>(
     key: &Key,
     terms: Terms<V, S>,
     leader: &Leader,
-    start: u64,
+    lower: &LowerTiers<'_>,
     outcome: R,
 ) -> Settled<R, V>
 where
@@ -505,7 +504,7 @@ where
             // A flight that another took the place of must not overwrite what that one brings.
             let kept = terms.keep_if.is_none_or(|keep_if| keep_if(value)) && leader.is_current();
             if kept {
-                let held = bound.keep(key, value, start, None, &terms.value_type);
+                let held = bound.keep_loaded(key, value, leader, lower, &terms.value_type);
                 return match outcome.into_value() {
                     Ok(value) => Settled::Kept(value, held),
                     Err(outcome) => Settled::Passed(outcome, Some(Landed::Value(held))),

@@ -227,9 +227,9 @@ impl<V: CacheValue> FunctionBuilder<V> {
         self
     }
 
-    /// What to do while this instance cannot know what others have invalidated. Default: [`WhenIsolated::Serve`].
+    /// What to do while this instance cannot know what others have invalidated. Default: the runtime's.
     pub fn when_isolated(mut self, when_isolated: WhenIsolated) -> Self {
-        self.coherence.when_isolated = when_isolated;
+        self.coherence.when_isolated = Some(when_isolated);
         self
     }
 

@@ -15,7 +15,7 @@ use crate::call::{CacheValue, Terms, publish, refresh};
 use crate::error::{Error, ErrorKind};
 use crate::key::{ArgumentList, Arguments, Key};
 use crate::outcome::{Outcome, Unshared};
-use crate::tier::{Claim, Receipt};
+use crate::tier::{Claim, Guard, Receipt};
 
 /// A key of a function.
 #[derive(Debug)]
@@ -38,6 +38,16 @@ impl Place {
         self.bound
             .invalidate(self.key.as_ref().map_err(Clone::clone)?)
             .await
+    }
+
+    async fn write_guard(&self) -> Result<WriteGuard, Error> {
+        let key = self.key.clone()?;
+        let guards = self.bound.guard(&key).await;
+        Ok(WriteGuard {
+            bound: Arc::clone(&self.bound),
+            key,
+            guards,
+        })
     }
 
     async fn peek<V>(&self, terms: &Terms<V, Unshared>) -> Option<V> {
@@ -71,7 +81,7 @@ impl Place {
             .await;
         // Another put or refresh may have taken its place meanwhile.
         let held = if leader.is_current() {
-            bound.keep(key, &value, leader.start(), None, &terms.value_type)
+            bound.keep_loaded(key, &value, &leader, &lower, &terms.value_type)
         } else {
             (terms.value_type.hold)(&value)
         };
@@ -162,6 +172,18 @@ impl<V: CacheValue> Handle<V> {
         self.place.put(value, &self.terms).await
     }
 
+    /// Keeps values of this key from being stored until a transaction that changes it is committed; see [`WriteGuard`].
+    ///
+    /// # Errors
+    /// [`Codec`](ErrorKind::Codec) when the arguments make no key. A tier that cannot be reached is none:
+    /// [`WriteGuard::is_held`] tells.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn write_guard(&self) -> Result<WriteGuard, Error> {
+        self.place.write_guard().await
+    }
+
     /// Loads now and replaces the value; loads under way do not overwrite it. Who calls meanwhile gets the value
     /// there is, or waits for this load. A load that finds nothing to keep drops the value; one that fails leaves it.
     ///
@@ -173,6 +195,51 @@ impl<V: CacheValue> Handle<V> {
         F: Future<Output = R>,
     {
         self.place.refresh(&self.terms, load).await
+    }
+}
+
+/// Keeps values of one key from being stored while a transaction changes what they are made of.
+///
+/// From when it was taken until it ends no instance stores a value of the key, in a shared tier or in its memory: calls run
+/// the body. So what a reader sees before the commit is gone with its call; and if this process dies between the commit and the
+/// invalidation, nothing old is left: the guard ends by itself after a lease time, and the next load sees the commit.
+///
+/// Dropped, by an early return or a panic, it invalidates too: the tiers are told in the background.
+#[derive(Debug)]
+#[must_use = "it ends when it is dropped"]
+pub struct WriteGuard {
+    bound: Arc<Bound>,
+    key: Key,
+    guards: Vec<Guard>,
+}
+
+impl WriteGuard {
+    /// Whether every shared tier of the function took it. Where one could not be reached, calls may store values meanwhile,
+    /// until [`invalidate`](Self::invalidate) drops them: what is lost is the protection from a death in between.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.guards.len() == self.bound.guards_wanted()
+    }
+
+    /// Ends it, after the commit: drops what is kept of the key; see [`Handle::invalidate`].
+    ///
+    /// # Errors
+    /// As [`Handle::invalidate`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it returned, the tiers are told in the background.
+    pub async fn invalidate(mut self) -> Result<Receipt, Error> {
+        let receipt = self.bound.invalidate(&self.key).await?;
+        for guard in self.guards.drain(..) {
+            guard.end();
+        }
+        Ok(receipt)
+    }
+}
+
+impl Drop for WriteGuard {
+    fn drop(&mut self) {
+        self.bound.fence_off(&self.key);
     }
 }
 
@@ -239,6 +306,29 @@ impl Invalidation {
     pub async fn settled(self) -> Result<(), Error> {
         self.work.await?;
         self.bound.settle().await
+    }
+}
+
+impl Invalidation {
+    /// Returns when so many replicas of each shared tier have the invalidation, so that one of them may take the server's
+    /// place without bringing the old value back. (It would not be answered in any case: another server is another history. This
+    /// is for those who want to know.) It costs a connection of its own.
+    ///
+    /// # Errors
+    /// As [`Handle::invalidate`], and [`TimedOut`](ErrorKind::TimedOut) when fewer replicas have it within the tier's time limit:
+    /// it is done all the same. [`Receipt::Queued`] says that it is not, and that nobody has it.
+    ///
+    /// # Cancel safety
+    /// As [`settled`](Self::settled).
+    pub async fn replicated(self, replicas: u32) -> Result<Receipt, Error> {
+        match self.work.await? {
+            Receipt::Acked => self
+                .bound
+                .replicated(replicas)
+                .await
+                .map(|()| Receipt::Acked),
+            Receipt::Queued => Ok(Receipt::Queued),
+        }
     }
 }
 
@@ -315,6 +405,17 @@ impl<R, F> PlainCall<R, F> {
     /// As [`Handle::invalidate`].
     pub async fn invalidate(&self) -> Result<Receipt, Error> {
         self.place.invalidate().await
+    }
+
+    /// Keeps values of this key from being stored until a transaction that changes it is committed; see [`WriteGuard`].
+    ///
+    /// # Errors
+    /// As [`Handle::write_guard`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn write_guard(&self) -> Result<WriteGuard, Error> {
+        self.place.write_guard().await
     }
 
     /// Where the function keeps values of this type.

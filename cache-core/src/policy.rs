@@ -1,6 +1,7 @@
 //! What a function asks of the cache: how long, where, under which version.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -87,6 +88,20 @@ pub enum WhenIsolated {
     Load,
 }
 
+impl FromStr for WhenIsolated {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "serve" => Ok(Self::Serve),
+            "load" => Ok(Self::Load),
+            _ => Err(Error::configuration(format!(
+                "find what `{text}` means: it is `serve` or `load`"
+            ))),
+        }
+    }
+}
+
 /// Who waits while a value is loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "these are all the choices")]
@@ -131,8 +146,8 @@ pub(crate) struct Policy {
     reason = "an expansion writes every field; core and macros have one version"
 )]
 pub struct Coherent {
-    /// What it does while it is cut off from the others.
-    pub when_isolated: WhenIsolated,
+    /// What it does while it is cut off from the others; `None` is the runtime's.
+    pub when_isolated: Option<WhenIsolated>,
     /// Who waits while a value is loaded.
     pub single_flight: SingleFlight,
     /// How old an answer may be.

@@ -14,6 +14,7 @@ use crate::codec::{Encoding, Encodings};
 use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
+use crate::policy::WhenIsolated;
 use crate::site::{Site, SiteKey};
 use crate::stats::Stats;
 use crate::tier::TierStatus;
@@ -69,6 +70,7 @@ impl CacheRuntime {
             Clock::System,
             Encodings::builtin(),
             Encoding::Postcard,
+            WhenIsolated::default(),
         ))
     }
 
@@ -183,8 +185,21 @@ impl CacheRuntime {
                 kind: tier.kind(),
                 breaker: tier.breaker(),
                 health: tier.health(),
+                answered_in: None,
             })
             .collect()
+    }
+
+    /// How the tiers below memory are, each asked for a sign of life within its time limit.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn health(&self) -> RuntimeHealth {
+        let mut tiers = self.tiers();
+        for (status, (_, tier)) in tiers.iter_mut().zip(&self.0.stack.lower) {
+            status.answered_in = tier.ping(tier.time_limit()).await.ok();
+        }
+        RuntimeHealth { tiers }
     }
 
     /// Entries in memory now, of all functions, about: entries whose time is over count until they are evicted.
@@ -219,6 +234,62 @@ impl fmt::Debug for CacheRuntime {
         f.debug_struct("CacheRuntime")
             .field("levels", &self.0.stack.levels())
             .finish_non_exhaustive()
+    }
+}
+
+/// How a runtime's tiers are. `Display` is a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RuntimeHealth {
+    /// The tiers below memory, in look-up order.
+    pub tiers: Vec<TierStatus>,
+}
+
+impl RuntimeHealth {
+    /// Whether every tier answers and is coherent, as far as it has others to be coherent with.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.tiers.iter().all(|tier| {
+            tier.answered_in.is_some()
+                && (tier.health.coherent_for.is_some() || !tier.health.has_channel)
+        })
+    }
+}
+
+impl fmt::Display for RuntimeHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:>4}  {:9}  {:9}  {:>10}  {:>12}  {:>12}  {:>6}  {:>10}",
+            "tier",
+            "kind",
+            "breaker",
+            "answers",
+            "coherent for",
+            "last barrier",
+            "queued",
+            "isolations"
+        )?;
+        let time = |time: Option<std::time::Duration>| match time {
+            None => "no".to_owned(),
+            Some(time) => format!("{:.1} ms", time.as_secs_f64() * 1_000.0),
+        };
+        for tier in &self.tiers {
+            let health = &tier.health;
+            writeln!(
+                f,
+                "{:>4}  {:9}  {:9}  {:>10}  {:>12}  {:>12}  {:>6}  {:>10}",
+                tier.level.to_string(),
+                tier.kind,
+                format!("{:?}", tier.breaker).to_lowercase(),
+                time(tier.answered_in),
+                time(health.coherent_for),
+                time(health.last_barrier),
+                health.queued,
+                health.isolations
+            )?;
+        }
+        Ok(())
     }
 }
 

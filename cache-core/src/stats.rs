@@ -71,10 +71,64 @@ pub(crate) struct TierCounters {
     pub(crate) decode_errors: Counter,
     pub(crate) mismatches: Counter,
     pub(crate) tier_errors: Counter,
-    pub(crate) refused_fills: Counter,
+    pub(crate) refused_fills: RefusalCounters,
     pub(crate) too_large: Counter,
     pub(crate) lease_waits: Counter,
     pub(crate) isolated_hits: Counter,
+}
+
+/// Why a fill was refused, or a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The lease is gone: its key was invalidated, its time is over, or another load took it over.
+    Lease,
+    /// The function was invalidated.
+    Function,
+    /// The store, or all of the namespace, is another since.
+    History,
+    /// The link that the lease came over is gone.
+    Link,
+    /// An invalidation of the key waits to be sent.
+    Queued,
+    /// A change of the key is under way.
+    Guard,
+}
+
+/// Refused fills, by reason.
+#[derive(Debug, Default)]
+pub(crate) struct RefusalCounters {
+    lease: Counter,
+    function: Counter,
+    history: Counter,
+    link: Counter,
+    queued: Counter,
+    guard: Counter,
+}
+
+impl RefusalCounters {
+    pub(crate) fn add_one(&self, refusal: Refusal) {
+        match refusal {
+            Refusal::Lease => &self.lease,
+            Refusal::Function => &self.function,
+            Refusal::History => &self.history,
+            Refusal::Link => &self.link,
+            Refusal::Queued => &self.queued,
+            Refusal::Guard => &self.guard,
+        }
+        .add_one();
+    }
+
+    fn snapshot(&self) -> RefusedFills {
+        RefusedFills {
+            lease: self.lease.get(),
+            function: self.function.get(),
+            history: self.history.get(),
+            link: self.link.get(),
+            queued: self.queued.get(),
+            guard: self.guard.get(),
+        }
+    }
 }
 
 /// What is counted for a function whatever the tier.
@@ -96,7 +150,7 @@ impl TierCounters {
             decode_errors: self.decode_errors.get(),
             mismatches: self.mismatches.get(),
             tier_errors: self.tier_errors.get(),
-            refused_fills: self.refused_fills.get(),
+            refused_fills: self.refused_fills.snapshot(),
             too_large: self.too_large.get(),
             lease_waits: self.lease_waits.get(),
             isolated_hits: self.isolated_hits.get(),
@@ -170,14 +224,48 @@ pub struct TierStats {
     pub mismatches: u64,
     /// Operations that failed or ran out of time.
     pub tier_errors: u64,
-    /// Fills that the tier refused, because an invalidation came in between.
-    pub refused_fills: u64,
+    /// Values that were not stored, by reason.
+    pub refused_fills: RefusedFills,
     /// Values that were not sent for their size.
     pub too_large: u64,
     /// How often a call waited for another instance that held the lease.
     pub lease_waits: u64,
     /// Calls that memory answered while this instance was cut off from the others.
     pub isolated_hits: u64,
+}
+
+/// Values that a tier did not store, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RefusedFills {
+    /// The lease was gone: the key was invalidated, the lease's time over, or another load took it over.
+    pub lease: u64,
+    /// The function was invalidated.
+    pub function: u64,
+    /// The store, or all of the namespace, was another by then.
+    pub history: u64,
+    /// The link that the lease came over was gone.
+    pub link: u64,
+    /// An invalidation of the key waited to be sent.
+    pub queued: u64,
+    /// A change of the key was under way.
+    pub guard: u64,
+}
+
+impl RefusedFills {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let Self {
+            lease,
+            function,
+            history,
+            link,
+            queued,
+            guard,
+        } = self;
+        lease + function + history + link + queued + guard
+    }
 }
 
 impl Stats {

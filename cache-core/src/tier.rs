@@ -22,6 +22,7 @@ use crate::key::name_hash;
 use crate::level::Level;
 use crate::policy::Consistency;
 pub use crate::record::Stamp;
+pub use crate::stats::Refusal;
 
 /// A future that a tier returns. Dropping it may leave its operation done or not done, never half done.
 pub type TierFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -103,6 +104,36 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     ///
     /// A store that can promise to do so later says [`Receipt::Queued`] where it cannot now.
     fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, Receipt>;
+
+    /// Keeps everybody from filling a key until the guard is dropped: voids the leases on it, deletes its record, tells the
+    /// other instances, and [refuses](Refusal::Guard) leases from then on. A guard whose process dies ends by itself; one that is
+    /// dropped sees to it that its key is [invalidated](Self::invalidate), unless that was [done](Guard::end).
+    ///
+    /// A store that nobody else uses needs none.
+    fn guard<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Guard> {
+        let _ = (key, within);
+        Box::pin(async { Ok(Guard::new(())) })
+    }
+
+    /// Ends when so many replicas of the store have what was acknowledged before.
+    ///
+    /// # Errors
+    /// [`TimedOut`](crate::ErrorKind::TimedOut) when fewer have it within the time; and for a store without replicas.
+    fn replicated(&self, replicas: u32, within: Duration) -> TierFuture<'_, ()> {
+        let _ = (replicas, within);
+        Box::pin(async {
+            Err(Error::new(
+                crate::ErrorKind::Configuration,
+                "wait for replicas: the tier knows of none",
+            ))
+        })
+    }
+
+    /// Asks the store for a sign of life: how long that took.
+    fn ping(&self, within: Duration) -> TierFuture<'_, Duration> {
+        let _ = within;
+        Box::pin(async { Ok(Duration::ZERO) })
+    }
 
     /// Ends when all that was [queued](Receipt::Queued) before is done, and no instance can any longer answer with what an
     /// invalidation that is done has dropped.
@@ -255,6 +286,38 @@ impl fmt::Debug for Lease {
     }
 }
 
+/// Keeps others from filling a key; see [`Tier::guard`].
+pub struct Guard(Box<dyn GuardHeld>);
+
+/// What a store keeps for a [`Guard`]. Dropped, it ends the guard.
+pub trait GuardHeld: Send + Sync {
+    /// The key was invalidated since: dropping need not see to it.
+    fn was_invalidated(&mut self);
+}
+
+impl GuardHeld for () {
+    fn was_invalidated(&mut self) {}
+}
+
+impl Guard {
+    /// A guard that is held by `held`.
+    #[must_use]
+    pub fn new(held: impl GuardHeld + 'static) -> Self {
+        Self(Box::new(held))
+    }
+
+    /// Ends it, after its key was invalidated.
+    pub fn end(mut self) {
+        self.0.was_invalidated();
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guard")
+    }
+}
+
 /// What became of asking for a lease.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "these are all the answers")]
@@ -263,8 +326,8 @@ pub enum Leased {
     Given(Lease),
     /// Another instance loads.
     Taken(Wakeup),
-    /// Nobody may fill the key now: load, and keep it out of the store.
-    Refused,
+    /// Nobody may fill the key now: load, and keep it out of the store; for [`Refusal::Guard`] out of memory as well.
+    Refused(Refusal),
 }
 
 /// Ends when it is worth to look again: the key was filled or invalidated, its lease given back or over, or the channel that
@@ -312,8 +375,8 @@ pub enum Claim {
 pub enum Fill {
     /// It is stored.
     Stored,
-    /// The lease no longer held; nothing is stored.
-    Refused,
+    /// Nothing is stored.
+    Refused(Refusal),
 }
 
 /// What an invalidation names.
@@ -345,6 +408,8 @@ pub enum Receipt {
 pub struct Health {
     /// Whether it can be reached.
     pub connected: bool,
+    /// Whether other instances use it, so that it has a channel to be coherent over.
+    pub has_channel: bool,
     /// How long it has been coherent without a break; `None` while it is not.
     pub coherent_for: Option<Duration>,
     /// How long ago the last barrier that was answered began.
@@ -418,6 +483,8 @@ pub struct TierStatus {
     pub breaker: Breaker,
     /// How it is.
     pub health: Health,
+    /// How long it took to answer when it was asked for this; `None` where it did not, or was not asked.
+    pub answered_in: Option<Duration>,
 }
 
 /// What a builder of tiers is told about the runtime.

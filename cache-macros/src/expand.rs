@@ -636,9 +636,16 @@ fn declaration(model: &Model<'_>) -> TokenStream {
         Shown::Literal(literal) => quote!(#private::Piece::Literal(#literal)),
         Shown::Part => quote!(#private::Piece::Argument),
     });
-    let [when_isolated, single_flight, consistency] = model
+    let [single_flight, consistency] = model
         .coherence
         .map(|choice| Ident::new(choice, Span::call_site()));
+    let when_isolated = match model.when_isolated {
+        None => quote!(::core::option::Option::None),
+        Some(choice) => {
+            let choice = Ident::new(choice, Span::call_site());
+            quote!(::core::option::Option::Some(#private::WhenIsolated::#choice))
+        }
+    };
     // The place of the user's function, not of this expansion.
     let line = quote_spanned!(model.function.sig.ident.span()=> ::core::line!());
     quote! {
@@ -654,7 +661,7 @@ fn declaration(model: &Model<'_>) -> TokenStream {
             codec: #codec,
             template: &[#(#template),*],
             coherence: #private::Coherent {
-                when_isolated: #private::WhenIsolated::#when_isolated,
+                when_isolated: #when_isolated,
                 single_flight: #private::SingleFlight::#single_flight,
                 consistency: #private::Consistency::#consistency,
             },

@@ -26,8 +26,10 @@ pub(crate) struct Model<'a> {
     pub(crate) version: u32,
     pub(crate) codec: Option<LitStr>,
     pub(crate) cache_if: Option<Expr>,
+    /// What the function does while it is cut off from other instances, if it says so.
+    pub(crate) when_isolated: Option<&'static str>,
     /// When isolated, single flight, consistency: as the runtime calls them.
-    pub(crate) coherence: [&'static str; 3],
+    pub(crate) coherence: [&'static str; 2],
     /// Whether the result names a lifetime, which can only be its error's.
     pub(crate) borrows_its_error: bool,
     pub(crate) facade: TokenStream,
@@ -126,8 +128,8 @@ impl<'a> Model<'a> {
             codec: args.codec,
             cache_if: args.cache_if,
             borrows_its_error: returned.is_some_and(|returned| Unfit::of(returned).named.is_some()),
+            when_isolated: args.when_isolated,
             coherence: [
-                args.when_isolated.unwrap_or("Serve"),
                 args.single_flight.unwrap_or("Cluster"),
                 args.consistency.unwrap_or("Bounded"),
             ],

@@ -2,14 +2,15 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use cache_core::{Error, ErrorKind};
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, PushInfo, RedisError};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::bus::Reader;
-use crate::link::{Connected, ServerClock, Shared, fresh_number};
+use crate::link::{Connected, ServerClock, Shared, fresh_number, millis};
 use crate::server::{self, Greeting, Identity, failed};
 
 impl Shared {
@@ -115,6 +116,38 @@ impl Shared {
             );
         }
         Ok((connected, generation))
+    }
+
+    /// How many replicas have what this server knows by now, at most so many, as far as they say so in time.
+    pub(crate) async fn known_to_replicas(
+        &self,
+        identity: &Identity,
+        replicas: u32,
+        within: Duration,
+    ) -> Result<u32, Error> {
+        let ask = async {
+            let mut own = self.open(None).await?;
+            if server::greet(&mut own).await?.identity != *identity {
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "wait for replicas: the server is another by now",
+                ));
+            }
+            // WAIT speaks of what its own connection wrote last, and replicas take writes in order.
+            self.heartbeat_on(&mut own)
+                .await
+                .map_err(|error| failed("write to the server", error))?;
+            redis::cmd("WAIT")
+                .arg(replicas)
+                .arg(millis(within))
+                .query_async(&mut own)
+                .await
+                .map_err(|error| failed("wait for replicas", error))
+        };
+        // The server keeps the time; this is for one that does not answer.
+        timeout(self.settings.connect_limit + within, ask)
+            .await
+            .unwrap_or_else(|_| Err(failed("wait for replicas", server::no_answer())))
     }
 
     /// Whether the server is another than the one this instance was attached to before. Each instance must look for itself:

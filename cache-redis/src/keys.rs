@@ -31,6 +31,11 @@ impl Keys {
         format!("{}#lease", self.record(key))
     }
 
+    /// Who keeps others from filling it.
+    pub(crate) fn guards(&self, key: &RecordKey) -> String {
+        format!("{}#guards", self.record(key))
+    }
+
     pub(crate) fn epoch(&self, function: &FunctionKey) -> String {
         format!(
             "{}{}:{}#epoch",

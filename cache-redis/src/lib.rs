@@ -21,6 +21,7 @@
 //! | --- | --- |
 //! | `{shop:0}:users::get:1:42` | a record: function, version, arguments |
 //! | `{shop:0}:users::get:1:42#lease` | the lease on it, while a load runs |
+//! | `{shop:0}:users::get:1:42#guards` | who keeps others from filling it, while a transaction changes what it is made of |
 //! | `{shop:0}:users::get:1#epoch` | the function's epoch: a record of another is void |
 //! | `{shop:0}:#history` | the history of the data set, and the server it was begun on: a record of another is void |
 //! | `{shop:0}:#sequence` | the number of the last message |
@@ -28,7 +29,7 @@
 //!
 //! Instances tell each other of invalidations on the sharded channel `{shop:0}:#channel:0`, the last number being the database.
 //! A user of the server needs `~{shop:0}:*`, `&{shop:0}:*`, and the commands GET, MGET, SET, GETRANGE, APPEND, INCR, DEL,
-//! PEXPIRE, PTTL, SSUBSCRIBE, SPUBLISH, PING, INFO, TIME, SCRIPT LOAD, EVAL and EVALSHA.
+//! PEXPIRE, PTTL, EXISTS, ZADD, ZREM, ZSCORE, ZREMRANGEBYSCORE, WAIT, SSUBSCRIBE, SPUBLISH, PING, INFO, TIME, SCRIPT LOAD, EVAL and EVALSHA.
 
 mod breaker;
 mod bus;
@@ -36,6 +37,7 @@ mod config;
 mod current;
 mod env;
 mod epochs;
+mod guards;
 mod handshake;
 mod journal;
 mod keys;

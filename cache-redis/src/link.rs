@@ -22,6 +22,7 @@ use crate::breaker::Breaker;
 use crate::bus::Bus;
 use crate::config::Settings;
 use crate::current::Current;
+use crate::guards::Guards;
 use crate::journal::Journal;
 use crate::keys::Keys;
 use crate::leases::Leases;
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) scripts: Scripts,
     pub(crate) bus: Arc<Bus>,
     pub(crate) leases: Arc<Leases>,
+    pub(crate) guards: Guards,
     pub(crate) journal: Journal,
     pub(crate) current: Current<Connected>,
     pub(crate) generations: AtomicU64,
@@ -108,6 +110,7 @@ impl Link {
                 scripts: Scripts::new(),
                 bus,
                 leases: Arc::default(),
+                guards: Guards::default(),
                 journal: Journal::default(),
                 generations: AtomicU64::new(0),
                 dead: AtomicU64::new(0),
@@ -195,6 +198,11 @@ impl Shared {
         clock.map_or_else(unix_millis, |ServerClock { millis, at }| {
             millis + u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
         })
+    }
+
+    /// The server that the link leads to.
+    pub(crate) fn identity(&self) -> Option<Arc<Identity>> {
+        Some(self.current.get()?.0.identity)
     }
 
     /// Runs one operation on the link that is there; it is told the link's number.

@@ -31,6 +31,12 @@ end
 local function history(key)
   return string.match(text(key), '^([1-9]%d*):')
 end
+local function guarded(key)
+  if redis.pcall('EXISTS', key) ~= 1 then return false end
+  local time = redis.call('TIME')
+  redis.pcall('ZREMRANGEBYSCORE', key, '-inf', time[1] * 1000 + math.floor(time[2] / 1000))
+  return redis.pcall('EXISTS', key) == 1
+end
 local function publish(sequence, channel, message)
   local count = redis.pcall('INCR', sequence)
   if type(count) ~= 'number' then
@@ -68,12 +74,15 @@ return {known, text(KEYS[2]), fresh}
 /// and made where there is none. Who asks for the only one takes the place of those who share, whose fills are refused then:
 /// they did not look whether there is a record.
 ///
-/// KEYS record, lease, epoch, history. ARGV claim (`only`, `share`, `takeover`), new token, life of the lease in ms, new
+/// Where the key is guarded there is none to be had.
+///
+/// KEYS record, lease, epoch, history, guards. ARGV claim (`only`, `share`, `takeover`), new token, life of the lease in ms, new
 /// epoch, number of the history, beginning of the record that was seen.
 /// Returns `given`, token, epoch; or `taken` and how long the lease still lives in ms, zero where the record is another by
-/// now; or `history` when that is not the history.
+/// now; or `history` when that is not the history; or `guarded`.
 const LEASE: &str = "
 if history(KEYS[4]) ~= ARGV[5] then return {'history'} end
+if guarded(KEYS[5]) then return {'guarded'} end
 local known = number(KEYS[3])
 local held, waited, kind, epoch, begun = lease(KEYS[2])
 if not known or epoch ~= known or begun ~= ARGV[5] then held = nil end
@@ -98,14 +107,16 @@ return {'given', ARGV[2], known}
 /// is gone (voided, expired, evicted, lost with the server) refuses.
 ///
 /// KEYS record, lease, epoch, history, sequence, channel. ARGV token, epoch, number of the history, record, life in ms,
-/// digest of the key. Returns 1 if it is stored, else 0.
+/// digest of the key. Returns `stored`, or which of them is another: `lease`, `function`, `history`.
 const FILL: &str = "
 local held, waited = lease(KEYS[2])
-if held ~= ARGV[1] or number(KEYS[3]) ~= ARGV[2] or history(KEYS[4]) ~= ARGV[3] then return 0 end
+if history(KEYS[4]) ~= ARGV[3] then return 'history' end
+if number(KEYS[3]) ~= ARGV[2] then return 'function' end
+if held ~= ARGV[1] then return 'lease' end
 redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[5])
 redis.call('DEL', KEYS[2])
 if waited then publish(KEYS[5], KEYS[6], 'f:' .. ARGV[6]) end
-return 1
+return 'stored'
 ";
 
 /// Gives a lease back.
@@ -137,6 +148,32 @@ publish(KEYS[3], KEYS[4], 'k:' .. ARGV[1])
 return 1
 ";
 
+/// Guards a key, or goes on guarding it. The guards are a set with a time each, so that several may be there; what it does
+/// to an invalidation's place, it does when it is new.
+///
+/// KEYS record, lease, guards, sequence, channel. ARGV guard, its life in ms, digest of the key.
+const GUARD: &str = "
+local is_new = type(redis.pcall('ZSCORE', KEYS[3], ARGV[1])) ~= 'string'
+if is_new then redis.call('DEL', KEYS[1], KEYS[2]) end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if type(redis.pcall('ZADD', KEYS[3], now + ARGV[2], ARGV[1])) ~= 'number' then
+  redis.call('DEL', KEYS[3])
+  redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
+end
+if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[3], ARGV[2]) end
+if is_new then publish(KEYS[4], KEYS[5], 'k:' .. ARGV[3]) end
+return 1
+";
+
+/// Ends a guard.
+///
+/// KEYS guards. ARGV guard.
+const UNGUARD: &str = "
+redis.pcall('ZREM', KEYS[1], ARGV[1])
+return 1
+";
+
 /// Invalidates a function: its records and the fills under its leases name the old epoch.
 ///
 /// KEYS epoch, sequence, channel. ARGV new epoch, digest of the function.
@@ -165,6 +202,8 @@ pub(crate) struct Scripts {
     pub(crate) fill: Script,
     pub(crate) release: Script,
     pub(crate) renew: Script,
+    pub(crate) guard: Script,
+    pub(crate) unguard: Script,
     pub(crate) invalidate_key: Script,
     pub(crate) invalidate_function: Script,
     pub(crate) invalidate_all: Script,
@@ -179,6 +218,8 @@ impl Scripts {
             fill: script(FILL),
             release: script(RELEASE),
             renew: script(RENEW),
+            guard: script(GUARD),
+            unguard: script(UNGUARD),
             invalidate_key: script(INVALIDATE_KEY),
             invalidate_function: script(INVALIDATE_FUNCTION),
             invalidate_all: script(INVALIDATE_ALL),
@@ -197,6 +238,8 @@ impl Scripts {
             &self.fill,
             &self.release,
             &self.renew,
+            &self.guard,
+            &self.unguard,
             &self.invalidate_key,
             &self.invalidate_function,
             &self.invalidate_all,

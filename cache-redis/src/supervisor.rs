@@ -23,6 +23,10 @@ impl Shared {
     /// It may take longer than a connection may: much may have waited.
     async fn catch_up(&self, connected: &Connected) -> Result<(), Error> {
         self.drain(connected).await?;
+        let guarded = timeout(self.silence(), self.keep_guards(connected)).await;
+        guarded
+            .unwrap_or_else(|_| Err(server::no_answer()))
+            .map_err(|error| server::failed("guard what is guarded", error))?;
         let proved = timeout(self.silence(), self.prove(connected)).await;
         proved
             .unwrap_or_else(|_| Err(server::no_answer()))
@@ -68,6 +72,7 @@ impl Shared {
                     work.spawn(async move {
                         // What is not renewed is over, and its fill refused.
                         let _ = timeout(shared.silence(), shared.renew(&connected)).await;
+                        let _ = timeout(shared.silence(), shared.keep_guards(&connected)).await;
                         (Work::Renewal, true)
                     });
                 }
@@ -75,6 +80,13 @@ impl Shared {
                     let (shared, connected) = (Arc::clone(self), connected.clone());
                     work.spawn(async move {
                         let _ = timeout(shared.silence(), shared.give_back(&connected, returned)).await;
+                        (Work::Renewal, true)
+                    });
+                }
+                ended = self.guards.ended() => {
+                    let (shared, connected) = (Arc::clone(self), connected.clone());
+                    work.spawn(async move {
+                        let _ = timeout(shared.silence(), shared.end_guards(&connected, ended)).await;
                         (Work::Renewal, true)
                     });
                 }

@@ -5,16 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::tier::{
-    Breaker, Claim, Fill, Found, Health, Lease, Leased, Peers, Receipt, RecordKey, Stamp, Target,
-    Tier, TierFuture, Wakeup,
+    Breaker, Claim, Fill, Found, Guard, Health, Lease, Leased, Peers, Receipt, RecordKey, Refusal,
+    Stamp, Target, Tier, TierFuture, Wakeup,
 };
 use cache_core::{Coherence, Consistency, Error, ErrorKind};
 use redis::{Client, Value};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::bus::Bus;
 use crate::config::Settings;
 use crate::epochs::Epochs;
+use crate::guards::{GuardedKey, Holder as GuardHolder};
 use crate::journal::Invalidated;
 use crate::keys::Keys;
 use crate::leases::{HeldLease, Holder, LONGEST_LOAD};
@@ -113,7 +114,7 @@ impl RedisTier {
     ) -> Result<Leased, Error> {
         let shared = &**self.shared();
         if shared.journal.covers(key) {
-            return Ok(Leased::Refused);
+            return Ok(Leased::Refused(Refusal::Queued));
         }
         let Some(history) = shared.bus.epochs.history() else {
             return Err(unattached());
@@ -140,6 +141,7 @@ impl RedisTier {
             .key(&name)
             .key(shared.keys.epoch(&key.function))
             .key(shared.keys.history())
+            .key(shared.keys.guards(key))
             .arg(claim)
             .arg(token)
             .arg(millis(life))
@@ -188,6 +190,7 @@ impl RedisTier {
                     drop(waiting);
                 })))
             }
+            [Value::BulkString(word)] if word == b"guarded" => Ok(Leased::Refused(Refusal::Guard)),
             [Value::BulkString(word)] if word == b"history" => {
                 // Another began a new one, which the channel tells; or it is gone, which only a new link finds out.
                 if shared.bus.epochs.history() == Some(history) {
@@ -212,7 +215,7 @@ impl RedisTier {
     ) -> Result<Fill, Error> {
         let shared = &**self.shared();
         if shared.journal.covers(key) {
-            return Ok(Fill::Refused);
+            return Ok(Fill::Refused(Refusal::Queued));
         }
         let mut invocation = shared.scripts.fill.prepare_invoke();
         invocation
@@ -228,19 +231,64 @@ impl RedisTier {
             .arg(record)
             .arg(millis(life))
             .arg(key.digest);
-        let stored = shared
+        let answer: Option<String> = shared
             .run("fill", within, |mut connected, generation| async move {
                 // Over another connection it may reach another server, to which the lease came as a copy.
                 if !shared.leases.holds(lease.token, generation) {
-                    return Ok(false);
+                    return Ok(None);
                 }
                 invocation.invoke_async(&mut connected.data).await
             })
             .await?;
-        if stored {
-            shared.leases.is_over(lease.token);
+        Ok(match answer.as_deref() {
+            Some("stored") => {
+                shared.leases.is_over(lease.token);
+                Fill::Stored
+            }
+            Some("function") => Fill::Refused(Refusal::Function),
+            Some("history") => Fill::Refused(Refusal::History),
+            Some(_) => Fill::Refused(Refusal::Lease),
+            None => Fill::Refused(Refusal::Link),
+        })
+    }
+
+    async fn place_guard(&self, key: &RecordKey, within: Duration) -> Result<Guard, Error> {
+        let shared = self.shared();
+        let (number, keys) = (fresh_number(), &shared.keys);
+        let guarded = GuardedKey {
+            record: keys.record(key),
+            lease: keys.lease(key),
+            guards: keys.guards(key),
+            digest: key.digest,
+        };
+        // Held before it is placed: one that nobody waits for any more is ended.
+        let what = Invalidated::of(Target::Key(key));
+        let holder = GuardHolder::new(shared, number, guarded.clone(), what);
+        shared
+            .run("guard", within, |connected, _| async move {
+                shared.guard(&connected, number, &guarded).await
+            })
+            .await?;
+        Ok(Guard::new(holder))
+    }
+
+    async fn wait_for_replicas(&self, replicas: u32, within: Duration) -> Result<(), Error> {
+        let shared = self.shared();
+        let identity = shared.identity().ok_or_else(unattached)?;
+        // Whoever waits there would keep all others waiting on the link's own connection.
+        let count = shared
+            .known_to_replicas(&identity, replicas, within)
+            .await?;
+        if count >= replicas {
+            return Ok(());
         }
-        Ok(if stored { Fill::Stored } else { Fill::Refused })
+        Err(Error::new(
+            ErrorKind::TimedOut,
+            format!(
+                "wait for replicas: {count} of {replicas} had it within {} ms",
+                within.as_millis()
+            ),
+        ))
     }
 
     async fn void(&self, target: Target<'_>, within: Duration) -> Result<Receipt, Error> {
@@ -380,6 +428,26 @@ impl Tier for RedisTier {
         Box::pin(self.void(target, within))
     }
 
+    fn guard<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Guard> {
+        Box::pin(self.place_guard(key, within))
+    }
+
+    fn replicated(&self, replicas: u32, within: Duration) -> TierFuture<'_, ()> {
+        Box::pin(self.wait_for_replicas(replicas, within))
+    }
+
+    fn ping(&self, within: Duration) -> TierFuture<'_, Duration> {
+        Box::pin(async move {
+            let began = Instant::now();
+            self.shared()
+                .run("ping", within, |mut connected, _| async move {
+                    redis::cmd("PING").exec_async(&mut connected.data).await
+                })
+                .await?;
+            Ok(began.elapsed())
+        })
+    }
+
     fn settle(&self) -> TierFuture<'_, ()> {
         Box::pin(async move {
             let shared = self.shared();
@@ -396,6 +464,7 @@ impl Tier for RedisTier {
         let (coherent_for, last_barrier) = shared.bus.coherence.age();
         let mut health = Health::default();
         health.connected = shared.is_connected();
+        health.has_channel = true;
         health.coherent_for = coherent_for;
         health.last_barrier = last_barrier;
         health.queued = shared.journal.len();

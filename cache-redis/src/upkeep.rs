@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use cache_core::Error;
 use cache_core::tier::Target;
+use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisError, Script};
 use tokio::time::timeout;
 
+use crate::guards::GuardedKey;
 use crate::journal::{Invalidated, Queued};
 use crate::leases::HeldLease;
 use crate::link::{Connected, Shared, fresh_number, millis};
@@ -134,6 +136,48 @@ impl Shared {
         Ok(())
     }
 
+    /// Puts a guard in place, or lets it live on.
+    pub(crate) async fn guard(
+        &self,
+        connected: &Connected,
+        number: u64,
+        key: &GuardedKey,
+    ) -> Result<(), RedisError> {
+        let mut invocation = self.scripts.guard.prepare_invoke();
+        invocation
+            .key(&key.record)
+            .key(&key.lease)
+            .key(&key.guards)
+            .key(self.keys.sequence())
+            .key(self.keys.channel())
+            .arg(number)
+            .arg(millis(self.settings.lease_time))
+            .arg(key.digest);
+        let mut data = connected.data.clone();
+        let _: i64 = invocation.invoke_async(&mut data).await?;
+        Ok(())
+    }
+
+    /// Lets all guards live on; over a new link they are put in place again.
+    pub(crate) async fn keep_guards(&self, connected: &Connected) -> Result<(), RedisError> {
+        for (number, key) in self.guards.held() {
+            self.guard(connected, number, &key).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn end_guards(&self, connected: &Connected, ended: Vec<(u64, GuardedKey)>) {
+        // What its end is to invalidate comes first; else somebody could fill in between.
+        let _ = self.drain(connected).await;
+        for (number, key) in ended {
+            let mut data = connected.data.clone();
+            let mut invocation = self.scripts.unguard.prepare_invoke();
+            invocation.key(key.guards).arg(number);
+            // One that does not get through is over by itself.
+            let _: Result<(), RedisError> = invocation.invoke_async(&mut data).await;
+        }
+    }
+
     pub(crate) async fn give_back(&self, connected: &Connected, returned: Vec<HeldLease>) {
         for lease in returned {
             let mut data = connected.data.clone();
@@ -164,13 +208,19 @@ impl Shared {
 
     /// A write; a server that refuses it is no primary that counts. Unless for want of memory: then it is one all the same.
     pub(crate) async fn heartbeat(&self, connected: &Connected) -> Result<(), RedisError> {
-        let mut data = connected.data.clone();
+        self.heartbeat_on(&mut connected.data.clone()).await
+    }
+
+    pub(crate) async fn heartbeat_on(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), RedisError> {
         let written: Result<(), RedisError> = redis::cmd("SET")
             .arg(self.keys.heartbeat())
             .arg(1)
             .arg("PX")
             .arg(millis(HEARTBEAT * 10))
-            .query_async(&mut data)
+            .query_async(connection)
             .await;
         written.or_else(|error| match error.code() {
             Some("OOM") => Ok(()),

@@ -144,7 +144,8 @@ async fn a_late_fill_from_another_instance_is_refused() {
         .unwrap()
         .tier(Level::L2)
         .unwrap()
-        .refused_fills;
+        .refused_fills
+        .total();
     assert_eq!(fills, 1);
     assert_eq!(
         CacheRuntime::scope(invalidator, async { read("late").await }).await,

@@ -14,7 +14,8 @@ use crate::record::{Header, Unusable};
 use crate::stats::{TierCounters, TierStats};
 use crate::tier::stack::Budget;
 use crate::tier::{
-    Breaker, Claim, Fill, Lease, Leased, Receipt, RecordKey, SEEN, Stamp, Target, Tier, Wakeup,
+    Breaker, Claim, Fill, Guard, Lease, Leased, Receipt, RecordKey, Refusal, SEEN, Stamp, Target,
+    Tier, Wakeup,
 };
 
 /// A lower tier as a function uses it.
@@ -56,6 +57,15 @@ pub(crate) struct LowerTiers<'a> {
     /// The stamp of a record that was whole and carried another than it was to.
     passed_over: Vec<Option<Stamp>>,
     leases: Vec<Option<Lease>>,
+    /// Somebody changes what is loaded: the value is kept nowhere.
+    is_guarded: bool,
+}
+
+impl LowerTiers<'_> {
+    /// Whether a change of the key is under way, so that what is loaded now is kept nowhere.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.is_guarded
+    }
 }
 
 /// What a search of the lower tiers came to.
@@ -218,6 +228,7 @@ impl Bound {
                 seen,
                 passed_over,
                 leases,
+                is_guarded,
             } = &mut *lookup;
             match budgets[at]
                 .spend(|within| lower.tier.lease(record_key, claim, &seen[at], within))
@@ -232,9 +243,15 @@ impl Bound {
                     lower.counters.lease_waits.add_one();
                     return Turn::Wait(wakeup);
                 }
-                Ok(Leased::Refused) => lower.counters.refused_fills.add_one(),
+                Ok(Leased::Refused(refusal)) => {
+                    lower.counters.refused_fills.add_one(refusal);
+                    *is_guarded |= refusal == Refusal::Guard;
+                }
                 Err(error) => lower.failed("lease", &self.name, &error),
             }
+        }
+        if lookup.is_guarded {
+            lookup.leases.fill_with(|| None);
         }
         Turn::Load
     }
@@ -297,7 +314,7 @@ impl Bound {
                 .await
             {
                 Ok(Fill::Stored) => {}
-                Ok(Fill::Refused) => lower.counters.refused_fills.add_one(),
+                Ok(Fill::Refused(refusal)) => lower.counters.refused_fills.add_one(refusal),
                 Err(error) => lower.failed("fill", &self.name, &error),
             }
         }
@@ -383,6 +400,18 @@ impl Bound {
         result
     }
 
+    /// Guards a key in every lower tier; those that could not are missing.
+    pub(super) async fn guard_lower(&self, record_key: &RecordKey) -> Vec<Guard> {
+        let mut guards = Vec::new();
+        for lower in self.lower.iter().rev() {
+            match lower.tier.guard(record_key, lower.tier.time_limit()).await {
+                Ok(guard) => guards.push(guard),
+                Err(error) => lower.failed("guard", &self.name, &error),
+            }
+        }
+        guards
+    }
+
     /// What one call needs to ask the lower tiers.
     pub(crate) fn lower_tiers(&self, key: &Key) -> LowerTiers<'_> {
         let budget = |lower: &Lower| Budget::new(&self.stack.clock, lower.tier.time_limit());
@@ -396,6 +425,7 @@ impl Bound {
             seen: self.lower.iter().map(|_| Vec::new()).collect(),
             passed_over: self.lower.iter().map(|_| None).collect(),
             leases: self.lower.iter().map(|_| None).collect(),
+            is_guarded: false,
         }
     }
 
@@ -428,6 +458,11 @@ impl Lower {
 
     pub(super) fn is_cut_off(&self) -> bool {
         self.tier.coherence().is_some() && self.tier.breaker() != Breaker::Closed
+    }
+
+    pub(super) async fn replicated(&self, replicas: u32) -> Result<(), Error> {
+        let within = self.tier.time_limit();
+        self.tier.replicated(replicas, within).await
     }
 
     pub(super) async fn settle(&self) -> Result<(), Error> {

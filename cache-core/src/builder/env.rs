@@ -15,7 +15,13 @@ use crate::tier::memory::{Engine, Memory};
 const PREFIX: &str = "MULTI_TIER_CACHED_";
 
 /// Names without the prefix that this crate reads itself.
-const OWN: &[&str] = &["L1_ENGINE", "L1_MAX_ENTRIES", "L1_MAX_BYTES", "CODEC"];
+const OWN: &[&str] = &[
+    "L1_ENGINE",
+    "L1_MAX_ENTRIES",
+    "L1_MAX_BYTES",
+    "CODEC",
+    "WHEN_ISOLATED",
+];
 
 /// A tier that can be set up from the environment; crates of tiers register theirs.
 #[derive(Debug)]
@@ -144,6 +150,7 @@ impl RuntimeBuilder {
     /// | `MULTI_TIER_CACHED_L1_MAX_ENTRIES` | a number; default 10,000 |
     /// | `MULTI_TIER_CACHED_L1_MAX_BYTES` | a number of bytes; not together with the entries |
     /// | `MULTI_TIER_CACHED_CODEC` | `postcard` (default), `bincode`, `msgpack`, `json` or your own |
+    /// | `MULTI_TIER_CACHED_WHEN_ISOLATED` | `serve` (default) or `load` |
     /// | `MULTI_TIER_CACHED_REDIS_URL` | `redis://…`; not set: no `l2` |
     /// | `MULTI_TIER_CACHED_REDIS_NAMESPACE` | default `cache` |
     /// | `MULTI_TIER_CACHED_REDIS_TIME_LIMIT` | a duration; default `250ms` |
@@ -188,6 +195,9 @@ impl RuntimeBuilder {
         if let Some(codec) = env.text("CODEC") {
             codec.clone_into(&mut self.default_codec);
             self.codec_variable = Some(format!("{PREFIX}CODEC"));
+        }
+        if let Some(when_isolated) = env.parsed("WHEN_ISOLATED", "`serve` or `load`")? {
+            self.when_isolated = when_isolated;
         }
         for tier in tiers {
             if let Some(built) = (tier.build)(env)? {

@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::definition::Declaration;
-use crate::policy::{Coherent, Consistency, SingleFlight, Ttl, WhenIsolated};
+use crate::policy::{Coherent, Consistency, SingleFlight, Ttl};
 
 const DEFAULT: Coherent = Coherent {
-    when_isolated: WhenIsolated::Serve,
+    when_isolated: None,
     single_flight: SingleFlight::Cluster,
     consistency: Consistency::Bounded,
 };

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::fence::Fences;
 use crate::flight::Flights;
 use crate::level::Level;
+use crate::policy::WhenIsolated;
 
 /// The tiers of a runtime, its fences and its flights.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Stack {
     pub(crate) clock: Clock,
     pub(crate) encodings: Encodings,
     pub(crate) default_encoding: Encoding,
+    /// What functions do that do not say it.
+    pub(crate) when_isolated: WhenIsolated,
     /// Of the key hash: nobody outside the process can choose keys that meet.
     pub(crate) seed: u64,
 }
@@ -37,6 +40,7 @@ impl Stack {
         clock: Clock,
         encodings: Encodings,
         default_encoding: Encoding,
+        when_isolated: WhenIsolated,
     ) -> Self {
         Self {
             memory,
@@ -46,6 +50,7 @@ impl Stack {
             clock,
             encodings,
             default_encoding,
+            when_isolated,
             seed: RandomState::new().hash_one(0u8),
         }
     }

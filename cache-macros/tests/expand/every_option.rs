@@ -118,7 +118,7 @@ impl find {
                 crate::facade::__private::Piece::Argument,
             ],
             coherence: crate::facade::__private::Coherent {
-                when_isolated: crate::facade::__private::WhenIsolated::Serve,
+                when_isolated: ::core::option::Option::None,
                 single_flight: crate::facade::__private::SingleFlight::Cluster,
                 consistency: crate::facade::__private::Consistency::Bounded,
             },

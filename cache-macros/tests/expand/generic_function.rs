@@ -151,7 +151,7 @@ impl find {
             codec: ::core::option::Option::None,
             template: &[],
             coherence: ::multi_tier_cached::__private::Coherent {
-                when_isolated: ::multi_tier_cached::__private::WhenIsolated::Serve,
+                when_isolated: ::core::option::Option::None,
                 single_flight: ::multi_tier_cached::__private::SingleFlight::Cluster,
                 consistency: ::multi_tier_cached::__private::Consistency::Bounded,
             },

@@ -1,0 +1,106 @@
+//! The guards that this instance holds. They are renewed like leases, but do not end with a link: they are put in place again
+//! over the next.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cache_core::tier::GuardHeld;
+use tokio::sync::Notify;
+
+use crate::journal::Invalidated;
+use crate::link::Shared;
+
+/// As many as there are transactions under way.
+#[derive(Debug, Default)]
+pub(crate) struct Guards {
+    state: Mutex<State>,
+    /// Rung when some are to be ended.
+    ended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By their own number.
+    held: HashMap<u64, GuardedKey>,
+    /// To be ended.
+    ended: Vec<(u64, GuardedKey)>,
+}
+
+/// A key as the scripts name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GuardedKey {
+    pub(crate) record: String,
+    pub(crate) lease: String,
+    pub(crate) guards: String,
+    pub(crate) digest: u64,
+}
+
+/// Holds a guard; dropped, it ends it, and has its key invalidated unless that was done.
+pub(crate) struct Holder {
+    shared: Arc<Shared>,
+    number: u64,
+    invalidates: Option<Invalidated>,
+}
+
+impl Holder {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        number: u64,
+        key: GuardedKey,
+        invalidates: Invalidated,
+    ) -> Self {
+        shared.guards.lock().held.insert(number, key);
+        Self {
+            shared: Arc::clone(shared),
+            number,
+            invalidates: Some(invalidates),
+        }
+    }
+}
+
+impl GuardHeld for Holder {
+    fn was_invalidated(&mut self) {
+        self.invalidates = None;
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // First: it is queued before others may fill again.
+        if let Some(what) = self.invalidates.take() {
+            self.shared.journal.queue(what);
+        }
+        let guards = &self.shared.guards;
+        let mut state = guards.lock();
+        if let Some(key) = state.held.remove(&self.number) {
+            state.ended.push((self.number, key));
+            drop(state);
+            guards.ended.notify_one();
+        }
+    }
+}
+
+impl Guards {
+    /// Those to be renewed.
+    pub(crate) fn held(&self) -> Vec<(u64, GuardedKey)> {
+        let state = self.lock();
+        let held = state.held.iter();
+        held.map(|(number, key)| (*number, key.clone())).collect()
+    }
+
+    /// Those to be ended, once there are any.
+    pub(crate) async fn ended(&self) -> Vec<(u64, GuardedKey)> {
+        loop {
+            let rung = self.ended.notified();
+            let ended = std::mem::take(&mut self.lock().ended);
+            if !ended.is_empty() {
+                return ended;
+            }
+            rung.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
