@@ -83,11 +83,12 @@ impl Shared {
                         (Work::Renewal, true)
                     });
                 }
-                ended = self.guards.ended() => {
+                ended = self.guards.ended(), if !is_draining => {
+                    is_draining = true;
                     let (shared, connected) = (Arc::clone(self), connected.clone());
                     work.spawn(async move {
-                        let _ = timeout(shared.silence(), shared.end_guards(&connected, ended)).await;
-                        (Work::Renewal, true)
+                        shared.end_guards(&connected, ended).await;
+                        (Work::Drain, true)
                     });
                 }
                 () = self.journal.has_queued(), if !is_draining => {

@@ -6,6 +6,7 @@ mod codecs;
 mod coherence;
 mod faults;
 mod forms;
+mod guards;
 mod handles;
 mod invalidation;
 mod keys;

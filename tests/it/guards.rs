@@ -1,0 +1,252 @@
+//! Around a transaction: what is read before its commit is kept nowhere. And what else an invalidation can wait for.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use multi_tier_cached::tier::Receipt;
+use multi_tier_cached::{
+    CacheRuntime, ErrorKind, Level, Memory, Redis, WhenIsolated, invalidate, multi_tier_cached,
+};
+use testbed::proxy::{End, Proxy, Weather};
+use testbed::server::Server;
+use testbed::{build, two_tiers, until};
+use tokio::time::sleep;
+
+const LEASE: Duration = Duration::from_millis(300);
+
+macro_rules! truth {
+    ($name:ident) => {
+        mod $name {
+            use super::*;
+
+            pub(super) static VERSION: AtomicU64 = AtomicU64::new(1);
+
+            #[multi_tier_cached(ttl = "1h")]
+            pub(super) async fn read(_key: u64) -> u64 {
+                VERSION.load(Ordering::SeqCst)
+            }
+
+            pub(super) fn commit() {
+                VERSION.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    };
+}
+
+async fn on<T>(runtime: &CacheRuntime, future: impl Future<Output = T>) -> T {
+    CacheRuntime::scope(runtime.clone(), future).await
+}
+
+async fn instances(server: &Server) -> (CacheRuntime, CacheRuntime) {
+    let redis = || Redis::new(server.url()).lease_time(LEASE);
+    (build(redis()).await, build(redis()).await)
+}
+
+truth!(guarded);
+
+#[tokio::test]
+async fn what_is_read_before_the_commit_is_kept_nowhere() {
+    let server = Server::start();
+    let (here, there) = instances(&server).await;
+    assert_eq!(on(&there, guarded::read(1)).await, 1);
+    let guard = on(&here, async { guarded::read::entry(1).write_guard().await })
+        .await
+        .unwrap();
+    assert!(guard.is_held());
+    until("the other has heard of it", || server.records().is_empty()).await;
+    sleep(Duration::from_millis(50)).await;
+    for runtime in [&here, &there] {
+        assert_eq!(on(runtime, guarded::read(1)).await, 1, "not committed yet");
+        assert_eq!(on(runtime, guarded::read(2)).await, 1, "another key");
+    }
+    assert_eq!(server.records().len(), 1, "{:?}", server.records());
+    guarded::commit();
+    for runtime in [&here, &there] {
+        assert_eq!(on(runtime, guarded::read(1)).await, 2, "it was kept");
+    }
+    let refused = there.stats();
+    let refused = refused.functions[0].tier(Level::L2).unwrap().refused_fills;
+    assert_eq!((refused.guard, refused.total()), (2, 2));
+    // However long it takes.
+    sleep(LEASE * 3).await;
+    on(&there, guarded::read(1)).await;
+    assert_eq!(server.records().len(), 1, "it is guarded still");
+    assert_eq!(guard.invalidate().await.unwrap(), Receipt::Acked);
+    until("others may fill again", || {
+        !server.keys().iter().any(|key| key.ends_with("#guards"))
+    })
+    .await;
+    on(&there, guarded::read(1)).await;
+    until("it is filled", || server.records().len() == 2).await;
+}
+
+truth!(died);
+
+#[tokio::test]
+async fn a_process_that_dies_after_its_commit_leaves_nothing_old() {
+    let server = Server::start();
+    let (here, there) = instances(&server).await;
+    assert_eq!(on(&there, died::read(1)).await, 1);
+    let guard = on(&here, async { died::read::entry(1).write_guard().await })
+        .await
+        .unwrap();
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(on(&there, died::read(1)).await, 1);
+    died::commit();
+    // Nothing of it is left but what the server has.
+    std::mem::forget(guard);
+    here.shutdown().await.unwrap();
+    assert_eq!(on(&there, died::read(1)).await, 2);
+    sleep(LEASE * 2).await;
+    assert_eq!(on(&there, died::read(1)).await, 2);
+    until("it is filled again", || server.records().len() == 1).await;
+}
+
+truth!(dropped);
+
+#[tokio::test]
+async fn a_guard_that_is_dropped_invalidates() {
+    let server = Server::start();
+    let (here, there) = instances(&server).await;
+    let guard = on(&here, async { dropped::read::entry(1).write_guard().await })
+        .await
+        .unwrap();
+    dropped::commit();
+    drop(guard);
+    assert_eq!(on(&here, dropped::read(1)).await, 2);
+    until("the tiers were told", || {
+        here.tiers()[0].health.queued == 0
+            && !server.keys().iter().any(|key| key.ends_with("#guards"))
+    })
+    .await;
+    assert_eq!(on(&there, dropped::read(1)).await, 2);
+    assert_eq!(here.tiers()[0].health.replays, 1);
+}
+
+truth!(twice);
+
+#[tokio::test]
+async fn of_two_guards_the_other_goes_on() {
+    let server = Server::start();
+    let (here, there) = instances(&server).await;
+    let take = || async { twice::read::entry(1).write_guard().await.unwrap() };
+    let (first, second) = (on(&here, take()).await, on(&there, take()).await);
+    first.invalidate().await.unwrap();
+    sleep(Duration::from_millis(50)).await;
+    on(&here, twice::read(1)).await;
+    assert_eq!(server.records(), Vec::<String>::new());
+    second.invalidate().await.unwrap();
+    until("neither is left", || {
+        !server.keys().iter().any(|key| key.ends_with("#guards"))
+    })
+    .await;
+    on(&here, twice::read(1)).await;
+    until("it is filled", || server.records().len() == 1).await;
+}
+
+truth!(cut);
+
+#[tokio::test]
+async fn a_guard_is_put_in_place_again_over_another_link() {
+    let mut server = Server::start();
+    let proxy = Proxy::to(server.port()).await;
+    let here = build(Redis::new(proxy.url()).lease_time(LEASE)).await;
+    let guard = on(&here, async { cut::read::entry(1).write_guard().await })
+        .await
+        .unwrap();
+    server.restart();
+    proxy.end(End::Reset);
+    until("it is there again", || {
+        here.tiers()[0].health.connected && server.keys().iter().any(|key| key.ends_with("#guards"))
+    })
+    .await;
+    let there = two_tiers(&server.url()).await;
+    on(&there, cut::read(1)).await;
+    assert_eq!(server.records(), Vec::<String>::new());
+    guard.invalidate().await.unwrap();
+}
+
+truth!(unreachable);
+
+#[tokio::test]
+async fn without_a_server_a_guard_says_that_it_is_not_held() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port()).await;
+    let here = build(Redis::new(proxy.url())).await;
+    proxy.set(Weather::Cut);
+    until("it is cut off", || !here.tiers()[0].health.connected).await;
+    let guard = on(&here, async {
+        unreachable::read::entry(1).write_guard().await
+    })
+    .await
+    .unwrap();
+    assert!(!guard.is_held());
+    unreachable::commit();
+    assert_eq!(guard.invalidate().await.unwrap(), Receipt::Queued);
+    assert_eq!(on(&here, unreachable::read(1)).await, 2);
+}
+
+truth!(replicated);
+
+#[tokio::test]
+async fn an_invalidation_waits_for_replicas_where_it_is_asked_to() {
+    let server = Server::start_with(&["--repl-diskless-sync-delay", "0"]);
+    let port = server.port().to_string();
+    let replica = Server::start_with(&["--replicaof", "127.0.0.1", &port]);
+    until("it follows", || {
+        let info: String = server.command(&["INFO", "replication"]);
+        info.contains("state=online")
+    })
+    .await;
+    let here = two_tiers(&server.url()).await;
+    let invalidate = |replicas| {
+        on(&here, async move {
+            invalidate!(replicated::read, 1).replicated(replicas).await
+        })
+    };
+    assert_eq!(invalidate(1).await.unwrap(), Receipt::Acked);
+    let error = invalidate(2).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(error.to_string().contains("1 of 2"), "{error}");
+    replica.freeze();
+    let error = invalidate(1).await.unwrap_err();
+    replica.thaw();
+    assert!(error.to_string().contains("0 of 1"), "{error}");
+}
+
+#[tokio::test]
+async fn health_is_asked_for() {
+    let server = Server::start();
+    let here = two_tiers(&server.url()).await;
+    let health = here.health().await;
+    assert!(health.is_well(), "{health}");
+    let table = health.to_string();
+    assert!(table.contains("l2  redis      closed"), "{table}");
+    server.freeze();
+    let health = here.health().await;
+    server.thaw();
+    assert_eq!(health.tiers[0].answered_in, None);
+    assert!(!health.is_well());
+}
+
+truth!(isolated);
+
+#[tokio::test]
+async fn what_a_runtime_does_when_it_is_cut_off_is_a_setting_of_its_own() {
+    for (when_isolated, expected) in [(WhenIsolated::Serve, 1), (WhenIsolated::Load, 2)] {
+        isolated::VERSION.store(1, Ordering::SeqCst);
+        let mut server = Server::start();
+        let here = CacheRuntime::builder()
+            .l1(Memory::builder())
+            .l2(Redis::new(server.url()))
+            .when_isolated(when_isolated)
+            .build()
+            .await
+            .unwrap();
+        assert_eq!(on(&here, isolated::read(1)).await, 1);
+        server.kill();
+        until("it is cut off", || !here.tiers()[0].health.connected).await;
+        isolated::commit();
+        assert_eq!(on(&here, isolated::read(1)).await, expected);
+    }
+}
