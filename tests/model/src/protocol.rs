@@ -1,10 +1,8 @@
 //! State and steps.
 //!
 //! Instance 0 is the one that invalidates. Versions of the truth count up; an answer is too old when it lacks a version whose
-//! invalidation was acknowledged longer ago than the bound allows: at once where it was invalidated, [`BOUND`] ticks elsewhere.
-
-/// Ticks that another instance may lag behind.
-pub const BOUND: u8 = 1;
+//! invalidation was acknowledged longer ago than the bound allows: at once where it was invalidated, [`bound`](Protocol::bound)
+//! ticks elsewhere.
 
 /// How long a primary that is cut off from its replicas goes on unnoticed, in ticks: its lag limit and a heartbeat.
 pub const UNNOTICED: u8 = 1;
@@ -25,8 +23,12 @@ pub struct Protocol {
     pub breaks: u8,
     /// Primaries that may be lost, with what their replica lacks.
     pub failovers: u8,
-    /// Whether such a primary may go on, cut off, with the links it has.
+    /// Whether such a primary goes on, cut off, with the links it has; else it is gone.
     pub old_primary_lives: bool,
+    /// Whether leases may end, and loads go away.
+    pub given_up: bool,
+    /// Ticks that another instance may lag behind.
+    pub bound: u8,
     /// Ticks.
     pub time: u8,
     /// The guards.
@@ -337,13 +339,12 @@ impl Protocol {
         }
         if state.failed < self.failovers {
             steps.push(Step::Replicate);
-            steps.push(Step::Failover { lives: false });
-            if self.old_primary_lives {
-                steps.push(Step::Failover { lives: true });
-            }
+            steps.push(Step::Failover {
+                lives: self.old_primary_lives,
+            });
         }
         for key in 0..self.keys {
-            if state.primary.leases[usize::from(key)].is_some() {
+            if self.given_up && state.primary.leases[usize::from(key)].is_some() {
                 steps.push(Step::LeaseEnds(key));
             }
         }
@@ -352,7 +353,12 @@ impl Protocol {
             match instance.load {
                 None => steps.extend((0..self.keys).map(|key| Step::Call(at, key))),
                 Some(Load::Read { .. }) => steps.push(Step::Keep(at)),
-                Some(Load::Leased { .. }) => steps.extend([Step::RunBody(at), Step::DropLoad(at)]),
+                Some(Load::Leased { .. }) => {
+                    steps.push(Step::RunBody(at));
+                    if self.given_up {
+                        steps.push(Step::DropLoad(at));
+                    }
+                }
                 Some(Load::Loaded { .. }) => steps.push(Step::Fill(at)),
             }
             match instance.link {
@@ -568,7 +574,7 @@ impl Protocol {
     /// The same state without what no longer matters.
     fn canonical(&self, state: State) -> State {
         let no_more_failovers = state.failed >= self.failovers;
-        state.canonical(&self.guards, no_more_failovers)
+        state.canonical(self, no_more_failovers)
     }
 
     /// A call: from memory, else from the server, else it takes a lease.
@@ -578,7 +584,10 @@ impl Protocol {
         let instance = &next.instances[usize::from(at)];
         if let Some((version, start)) = instance.memory[index]
             && (!self.guards.fence || start >= instance.fences[index])
-            && (!self.guards.barrier || instance.proved.is_some_and(|proved| now <= proved + BOUND))
+            && (!self.guards.barrier
+                || instance
+                    .proved
+                    .is_some_and(|proved| now <= proved + self.bound))
         {
             return if self.is_too_old(&next, at, key, version) {
                 Err(Wrong::StaleFromMemory)
@@ -589,7 +598,9 @@ impl Protocol {
         let (Link::Up { server }, start) = (instance.link, instance.raised) else {
             return Ok(None);
         };
-        let coherent = instance.proved.is_some_and(|proved| now <= proved + BOUND);
+        let coherent = instance
+            .proved
+            .is_some_and(|proved| now <= proved + self.bound);
         let known = instance.epoch.filter(|_| coherent);
         let (known_history, links) = (instance.history, instance.links);
         let Some(store) = next.server(server).cloned() else {
@@ -711,9 +722,9 @@ impl Protocol {
 
     fn is_too_old(&self, state: &State, at: u8, key: u8, version: u8) -> bool {
         let bound = match state.old {
-            Some(_) => BOUND + UNNOTICED,
+            Some(_) => self.bound + UNNOTICED,
             None if at == 0 && self.failovers == 0 => 0,
-            None => BOUND,
+            None => self.bound,
         };
         state.acknowledged.iter().any(|(of, newer, when)| {
             *of == key && *newer > version && (state.now > when + bound || at == 0 && bound == 0)
@@ -806,16 +817,18 @@ impl State {
     }
 
     /// The same state under the names that it would have if nothing irrelevant had happened before.
-    fn canonical(mut self, guards: &Guards, replica_is_done: bool) -> Self {
+    fn canonical(mut self, protocol: &Protocol, replica_is_done: bool) -> Self {
         let now = self.now;
         // How long ago counts only as far as a bound reaches.
         for (.., when) in &mut self.acknowledged {
-            *when = (*when).max(now.saturating_sub(BOUND + UNNOTICED + 1));
+            *when = (*when).max(now.saturating_sub(protocol.bound + UNNOTICED + 1));
         }
         for instance in &mut self.instances {
-            instance.proved = instance.proved.filter(|proved| now <= proved + BOUND);
+            instance.proved = instance
+                .proved
+                .filter(|proved| now <= proved + protocol.bound);
             // What is not answered any more is as good as not there.
-            if guards.fence {
+            if protocol.guards.fence {
                 let fences = instance.fences;
                 for (entry, fence) in instance.memory.iter_mut().zip(fences) {
                     *entry = entry.filter(|(_, start)| *start >= fence);
