@@ -24,6 +24,7 @@ use crate::flight::Leader;
 use crate::key::{FunctionId, Key, KeyRef, Piece, function_seed, name_hash};
 use crate::level::Level;
 use crate::policy::{Coherent, Consistency, SingleFlight, WhenIsolated};
+use crate::record::Seal;
 use crate::stats::{FunctionCounters, FunctionStats, TierCounters};
 use crate::tier::stack::Stack;
 use crate::tier::{Claim, FunctionKey, Guard, Receipt, Target};
@@ -44,8 +45,10 @@ pub(crate) struct Bound {
     name_hash: u64,
     function: Arc<FunctionKey>,
     template: &'static [Piece],
-    /// How long values live in memory; `None` where the function does not use it.
+    /// How long values live in memory; `None` where the function does not answer from it.
     memory: Option<(Duration, TierCounters)>,
+    /// How long they live there of a function that answers with them only where a lower tier has the same.
+    sealed: Option<Duration>,
     lower: Vec<Lower>,
     /// What is known of invalidations by other instances; `None` where there are none.
     coherence: Option<Arc<Coherence>>,
@@ -89,11 +92,12 @@ impl Bound {
                 .when_isolated
                 .unwrap_or(stack.when_isolated),
             template: definition.policy.template,
-            // A strong function answers from the lower tiers alone.
+            // A strong function does not answer from it without asking.
             memory: resolved
                 .memory
                 .filter(|_| !strong)
                 .map(|ttl| (ttl, TierCounters::default())),
+            sealed: resolved.memory.filter(|_| strong),
             lower: resolved.lower,
             encoding: resolved.encoding,
             shape: OnceLock::new(),
@@ -192,6 +196,11 @@ impl Bound {
         (self.policy.single_flight == SingleFlight::Cluster).then(|| coherence.bound() * 10)
     }
 
+    /// Whether there are tiers below memory.
+    pub(crate) fn has_lower(&self) -> bool {
+        !self.lower.is_empty()
+    }
+
     /// Whether each call asks the lower tiers, whatever is known here.
     pub(crate) fn is_strong(&self) -> bool {
         self.policy.consistency == Consistency::Strong && !self.lower.is_empty()
@@ -226,7 +235,7 @@ impl Bound {
             .fences
             .admits(entry.start, entry.stripe, &self.fence)
             && entry.dies > self.stack.clock.now();
-        counts.then_some(entry.value)
+        counts.then(|| entry.into_value())
     }
 
     /// Puts a value into memory, unless its load began before a fence. The reader checks again: this only spares a
@@ -242,25 +251,75 @@ impl Bound {
         value_type: &ValueType<V>,
     ) -> Held {
         let held = (value_type.hold)(value);
-        let (Some((ttl, _)), Some(memory)) = (&self.memory, &self.stack.memory) else {
-            return held;
-        };
-        let stripe = self.stripe(key);
-        if !self.stack.fences.admits(start, stripe, &self.fence) {
-            return held;
+        if let Some((ttl, _)) = &self.memory {
+            let life = longest.map_or(*ttl, |longest| longest.min(*ttl));
+            self.insert(key, value, Arc::clone(&held), start, life, None, value_type);
         }
-        let life = longest.map_or(*ttl, |longest| longest.min(*ttl));
+        held
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that makes an entry")]
+    fn insert<V>(
+        &self,
+        key: &Key,
+        value: &V,
+        held: Held,
+        start: u64,
+        life: Duration,
+        seal: Option<Seal>,
+        value_type: &ValueType<V>,
+    ) {
+        let stripe = self.stripe(key);
+        let Some(memory) = &self.stack.memory else {
+            return;
+        };
+        if !self.stack.fences.admits(start, stripe, &self.fence) {
+            return;
+        }
         let weight = if memory.weighs {
             (value_type.weigh)(value) + value_type.behind
         } else {
             size_of::<V>()
         };
         let dies = self.stack.clock.now().after(life);
-        memory.insert(
-            key.clone(),
-            Entry::new(Arc::clone(&held), start, stripe, dies, weight),
-        );
-        held
+        let entry = Entry::new(held, start, stripe, dies, weight);
+        let entry = match seal {
+            None => entry,
+            Some(seal) => entry.sealed(seal),
+        };
+        memory.insert(key.clone(), entry);
+    }
+
+    /// What memory has of a key, with the seal of the record it is from: whether it still counts, that record tells.
+    pub(crate) fn known(&self, key: &Key) -> Option<(Seal, Held)> {
+        let entry = self.stack.memory.as_ref()?.peek(&key.as_ref())?;
+        let (seal, held) = entry.into_sealed();
+        Some((seal?, held))
+    }
+
+    /// Puts a value into memory that was read from a record with this seal.
+    pub(crate) fn keep_sealed<V>(
+        &self,
+        key: &Key,
+        value: &V,
+        start: u64,
+        left: Duration,
+        seal: Seal,
+        value_type: &ValueType<V>,
+    ) {
+        let ttl = self.memory.as_ref().map(|(ttl, _)| *ttl).or(self.sealed);
+        if let Some(ttl) = ttl {
+            let held = (value_type.hold)(value);
+            self.insert(
+                key,
+                value,
+                held,
+                start,
+                left.min(ttl),
+                Some(seal),
+                value_type,
+            );
+        }
     }
 
     /// Puts a value into memory that was loaded now, unless a change of its key is under way.

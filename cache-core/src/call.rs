@@ -206,51 +206,87 @@ impl<T: Returned> Miss<T> {
         };
         let (bound, terms) = (&*self.bound, self.returned.terms());
         if bound.is_strong() {
-            return ask_each_time(bound, key, terms, load).await;
+            ask_each_time(bound, key, terms, load).await
+        } else {
+            take_part(bound, key, terms, load).await
         }
-        let stack = &*bound.stack;
-        loop {
-            let counts = |start, began| bound.counts(&key, start, began);
-            let waiter = match stack
-                .flights
-                .join(&key, &stack.fences, stack.clock.now(), counts)
-            {
-                Place::Lead(leader) => return lead(bound, key, terms, leader, load).await,
-                Place::Wait(waiter) => waiter,
-            };
-            let Some(_waiting) = Waiting::begin(waiter.flight_id()) else {
-                // Whoever runs that load waits for this one.
-                drop(waiter);
-                bound.counters.loads.add_one();
-                return load().await;
-            };
-            bound.counters.waits.add_one();
-            let arrival = match bound.patience().filter(|_| Leading::is_under_way()) {
-                None => waiter.await,
-                Some(patience) => match tokio::time::timeout(patience, waiter).await {
-                    Ok(arrival) => arrival,
-                    Err(_) => {
-                        bound.counters.loads.add_one();
-                        return load().await;
-                    }
-                },
-            };
-            match arrival {
-                Arrival::Landed(landing) => {
-                    if let Some(result) = receive(&*landing, &terms) {
-                        return result;
-                    }
-                    // It ended in something this call's type cannot say.
+    }
+}
+
+/// A call that takes part in the flight of its key, or leads one.
+async fn take_part<R, V, S, F>(
+    bound: &Bound,
+    key: Key,
+    terms: Terms<V, S>,
+    load: impl FnOnce() -> F,
+) -> R
+where
+    R: Outcome<V>,
+    V: Send + Sync + 'static,
+    S: ShareError<R::Error>,
+    F: Future<Output = R>,
+{
+    let stack = &*bound.stack;
+    loop {
+        let counts = |start, began| bound.counts(&key, start, began);
+        let waiter = match stack
+            .flights
+            .join(&key, &stack.fences, stack.clock.now(), counts)
+        {
+            Place::Lead(leader) => return lead(bound, key, terms, leader, load).await,
+            Place::Wait(waiter) => waiter,
+        };
+        let Some(_waiting) = Waiting::begin(waiter.flight_id()) else {
+            // Whoever runs that load waits for this one.
+            drop(waiter);
+            bound.counters.loads.add_one();
+            return load().await;
+        };
+        bound.counters.waits.add_one();
+        let arrival = match bound.patience().filter(|_| Leading::is_under_way()) {
+            None => waiter.await,
+            Some(patience) => match tokio::time::timeout(patience, waiter).await {
+                Ok(arrival) => arrival,
+                Err(_) => {
+                    bound.counters.loads.add_one();
+                    return load().await;
                 }
-                Arrival::Lead(leader) => {
-                    // After an invalidation newer callers are on a newer flight; the next waiter hears of it in turn.
-                    if leader.is_current() {
-                        leader.restart(&stack.fences, stack.clock.now());
-                        return lead(bound, key, terms, leader, load).await;
-                    }
+            },
+        };
+        match arrival {
+            Arrival::Landed(landing) => {
+                if let Some(result) = receive(&*landing, &terms) {
+                    return result;
+                }
+                // It ended in something this call's type cannot say.
+            }
+            Arrival::Lead(leader) => {
+                // After an invalidation newer callers are on a newer flight; the next waiter hears of it in turn.
+                if leader.is_current() {
+                    leader.restart(&stack.fences, stack.clock.now());
+                    return lead(bound, key, terms, leader, load).await;
                 }
             }
         }
+    }
+}
+
+/// The call of a function with memory alone.
+pub(crate) async fn plain<R, V, S, F>(
+    bound: &Bound,
+    key: Key,
+    terms: Terms<V, S>,
+    load: impl FnOnce() -> F,
+) -> R
+where
+    R: Outcome<V>,
+    V: Send + Sync + 'static,
+    S: ShareError<R::Error>,
+    F: Future<Output = R>,
+{
+    match bound.hit(&key.as_ref(), &terms.value_type) {
+        Some(value) => R::value(value),
+        None => take_part(bound, key, terms, load).await,
     }
 }
 
@@ -292,7 +328,7 @@ where
         let mut lower = bound.lower_tiers(&key);
         let mut claim = claim(bound, has_waited);
         match bound.find(&key, &mut lower, &terms.value_type).await {
-            Search::Found(value, left) => {
+            Search::Found(value, left, _) => {
                 let held = if leader.is_current() {
                     bound.keep(&key, &value, start, Some(left), &terms.value_type)
                 } else {
@@ -326,9 +362,9 @@ where
     }
 }
 
-/// A call of a function that is strongly consistent: it takes part in no flight, whose load may have begun before an
+/// A call that is strongly consistent: it takes part in no flight, whose load may have begun before an
 /// invalidation that is not known here. The lease of the lower tier keeps others from loading at the same time.
-async fn ask_each_time<R, V, S, F>(
+pub(crate) async fn ask_each_time<R, V, S, F>(
     bound: &Bound,
     key: Key,
     terms: Terms<V, S>,
@@ -341,9 +377,18 @@ where
 {
     let mut has_waited = false;
     loop {
+        let start = bound.stack.fences.now();
         let mut lower = bound.lower_tiers(&key);
+        let known = bound.known(&key);
+        let known_seal = known.as_ref().map(|(seal, _)| *seal);
+        lower.ask_strongly(known);
         let claim = match bound.find(&key, &mut lower, &terms.value_type).await {
-            Search::Found(value, _) => return R::value(value),
+            Search::Found(value, left, seal) => {
+                if let Some(seal) = seal.filter(|seal| Some(*seal) != known_seal) {
+                    bound.keep_sealed(&key, &value, start, left, seal, &terms.value_type);
+                }
+                return R::value(value);
+            }
             Search::Nowhere => claim(bound, has_waited),
             Search::Unanswered => Claim::Share,
         };

@@ -9,6 +9,7 @@ use serde::ser;
 
 use crate::clock::Moment;
 use crate::fence::Stripe;
+use crate::record::Seal;
 
 /// Bytes of an entry's own fields and of the reference counts before its value.
 const OVERHEAD: usize = size_of::<Entry>() + 2 * size_of::<usize>();
@@ -25,7 +26,15 @@ pub(crate) struct Entry {
     pub(crate) weight: u32,
     /// Where its key's fence is.
     pub(crate) stripe: Stripe,
-    pub(crate) value: Held,
+    /// Whether the value is [`Sealed`].
+    is_sealed: bool,
+    value: Held,
+}
+
+/// A value, and the record that it was read from: by its seal that is known again without reading it.
+struct Sealed {
+    seal: Seal,
+    value: Held,
 }
 
 /// A value behind a shared pointer, its type forgotten. A function that returns `Arc<T>` has the `T` in here itself.
@@ -46,7 +55,35 @@ impl Entry {
             dies,
             weight,
             stripe,
+            is_sealed: false,
             value,
+        }
+    }
+
+    /// The same, as it was read from a record with this seal.
+    pub(crate) fn sealed(mut self, seal: Seal) -> Self {
+        self.value = Arc::new(Sealed {
+            seal,
+            value: self.value,
+        });
+        self.is_sealed = true;
+        self
+    }
+
+    /// The value.
+    #[inline]
+    pub(crate) fn into_value(self) -> Held {
+        if self.is_sealed {
+            return self.into_sealed().1;
+        }
+        self.value
+    }
+
+    /// The seal of the record it was read from, if it is known, and the value.
+    pub(crate) fn into_sealed(self) -> (Option<Seal>, Held) {
+        match self.value.downcast_ref::<Sealed>() {
+            Some(sealed) => (Some(sealed.seal), Arc::clone(&sealed.value)),
+            None => (None, self.value),
         }
     }
 }

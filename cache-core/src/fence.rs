@@ -17,7 +17,7 @@ use std::sync::{Arc, Weak};
 
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
-/// How many keys' fences are told apart. A power of two.
+/// How many keys' fences are told apart. A power of two; their numbers fit in 16 bits.
 #[cfg(not(schedules))]
 const STRIPES: usize = 1 << 16;
 #[cfg(schedules)]
@@ -25,13 +25,13 @@ const STRIPES: usize = 1;
 
 /// The place of a key's fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stripe(u32);
+pub(crate) struct Stripe(u16);
 
 impl Stripe {
     /// By a digest of the key that is the same in every process.
     #[inline]
     pub(crate) fn of(digest: u64) -> Self {
-        Self(digest as u32 & (STRIPES as u32 - 1))
+        Self((digest as usize & (STRIPES - 1)) as u16)
     }
 }
 

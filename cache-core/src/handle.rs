@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::bound::{Bound, Search};
-use crate::call::{CacheValue, Terms, publish, refresh};
+use crate::call::{CacheValue, Terms, ask_each_time, plain, publish, refresh};
 use crate::error::{Error, ErrorKind};
 use crate::key::{ArgumentList, Arguments, Key};
 use crate::outcome::{Outcome, Unshared};
@@ -59,7 +59,7 @@ impl Place {
         }
         let mut lower = self.bound.lower_tiers(key);
         match self.bound.find(key, &mut lower, &terms.value_type).await {
-            Search::Found(value, _) => Some(value),
+            Search::Found(value, ..) => Some(value),
             Search::Nowhere => None,
             Search::Unanswered => {
                 let held = self.bound.serve_isolated(&key.as_ref())?;
@@ -97,6 +97,22 @@ impl Place {
         )
         .await;
         dropped
+    }
+
+    async fn strong<R, V, F>(&self, terms: &Terms<V, Unshared>, load: impl FnOnce() -> F) -> R
+    where
+        R: Outcome<V>,
+        V: Send + Sync + 'static,
+        F: Future<Output = R>,
+    {
+        match &self.key {
+            Ok(key) if self.bound.has_lower() => {
+                ask_each_time(&self.bound, key.clone(), *terms, load).await
+            }
+            // There is nobody to ask: what memory has is current.
+            Ok(key) => plain(&self.bound, key.clone(), *terms, load).await,
+            Err(_) => load().await,
+        }
     }
 
     async fn refresh<R, V, F>(&self, terms: &Terms<V, Unshared>, load: impl FnOnce() -> F) -> R
@@ -182,6 +198,19 @@ impl<V: CacheValue> Handle<V> {
     /// Cancel safe.
     pub async fn write_guard(&self) -> Result<WriteGuard, Error> {
         self.place.write_guard().await
+    }
+
+    /// The value as of now, whatever the function's consistency: memory answers only where the shared tier says that it has the
+    /// same. Loads where there is none.
+    ///
+    /// # Cancel safety
+    /// As a call of the function.
+    pub async fn strong<R, F>(&self, load: impl FnOnce() -> F) -> R
+    where
+        R: Outcome<V>,
+        F: Future<Output = R>,
+    {
+        self.place.strong(&self.terms, load).await
     }
 
     /// Loads now and replaces the value; loads under way do not overwrite it. Who calls meanwhile gets the value
@@ -428,7 +457,7 @@ impl<R, F> PlainCall<R, F> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
-            .expect("`refresh` runs the body with its arguments, which can be done once per handle")
+            .expect("`refresh` and `strong` run the body with its arguments, which can be done once per handle")
     }
 }
 
@@ -477,6 +506,25 @@ macro_rules! value_methods {
             }
 
             impl<V: CacheValue, $($parameter,)? F: Future<Output = $returns>> $call<$returns, F> {
+                /// Makes the call with [strong consistency](crate::Consistency::Strong), whatever the function's own is; see
+                /// [`Handle::strong`].
+                ///
+                /// # Errors
+                /// The body's own.
+                ///
+                /// # Panics
+                /// When the body was taken before: it takes the arguments with it.
+                ///
+                /// # Cancel safety
+                /// As a call of the function.
+                pub async fn strong(&self) -> $returns {
+                    let body = self.take_body();
+                    $(if let Some(terms) = self.keeps::<$kept>() {
+                        return self.place.strong(terms, || body).await;
+                    })+
+                    body.await
+                }
+
                 /// Runs the body now and replaces the value; see [`Handle::refresh`].
                 ///
                 /// # Errors

@@ -121,7 +121,7 @@ pub enum Consistency {
     #[default]
     Bounded,
     /// Every call asks the shared tier: what anybody invalidated is gone when the invalidation has returned. One round trip
-    /// for each call, and memory is not used.
+    /// for each call; where memory has the same record, its value is not sent.
     Strong,
 }
 

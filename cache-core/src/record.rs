@@ -21,6 +21,17 @@ const FORMAT: u8 = 1;
 const CHECKSUM: usize = 76;
 pub(crate) const HEADER: usize = 84;
 
+/// Where a record's seal is in it.
+pub const SEAL: std::ops::Range<usize> = CHECKSUM..HEADER;
+
+/// What tells a record from every other, as far as 64 bits go: its checksum, as the record has it.
+pub type Seal = [u8; SEAL.end - SEAL.start];
+
+/// The seal of a record.
+pub(crate) fn seal_of(bytes: &[u8]) -> Option<Seal> {
+    bytes.get(SEAL)?.try_into().ok()
+}
+
 /// What a record must carry to be valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "as a record's header has it")]
@@ -86,6 +97,26 @@ impl Header {
     /// Reads a header and the payload behind it.
     pub(crate) fn open(bytes: &[u8]) -> Result<(Self, &[u8]), Unusable> {
         let (head, payload) = bytes.split_at_checked(HEADER).ok_or(Unusable::Damaged)?;
+        let (header, len, sum) = Self::parse(head)?;
+        if len as usize != payload.len() || sum != checksum(&head[..CHECKSUM], payload) {
+            return Err(Unusable::Damaged);
+        }
+        Ok((header, payload))
+    }
+
+    /// Reads the header of a record that is known by its seal: which covers it, and was checked when the record was read.
+    pub(crate) fn of_known(head: &[u8], seal: Seal) -> Result<Self, Unusable> {
+        let (header, _, sum) = Self::parse(head)?;
+        if sum != u64::from_le_bytes(seal) {
+            return Err(Unusable::Damaged);
+        }
+        Ok(header)
+    }
+
+    fn parse(head: &[u8]) -> Result<(Self, u32, u64), Unusable> {
+        if head.len() < HEADER {
+            return Err(Unusable::Damaged);
+        }
         let mut fields = Fields(head);
         if fields.take() != MAGIC || fields.take() != [FORMAT] {
             return Err(Unusable::Damaged);
@@ -105,10 +136,7 @@ impl Header {
         };
         let len = u32::from_le_bytes(fields.take());
         let sum = u64::from_le_bytes(fields.take());
-        if len as usize != payload.len() || sum != checksum(&head[..CHECKSUM], payload) {
-            return Err(Unusable::Damaged);
-        }
-        Ok((header, payload))
+        Ok((header, len, sum))
     }
 
     /// What it carries of the store's state before the load.

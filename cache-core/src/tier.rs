@@ -21,7 +21,7 @@ use crate::fence::{Fences, Stripe};
 use crate::key::name_hash;
 use crate::level::Level;
 use crate::policy::Consistency;
-pub use crate::record::Stamp;
+pub use crate::record::{SEAL, Seal, Stamp};
 pub use crate::stats::Refusal;
 
 /// A future that a tier returns. Dropping it may leave its operation done or not done, never half done.
@@ -67,13 +67,10 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Reads the record of a key, with the stamp that a valid one carries.
-    ///
-    /// [`Consistency::Strong`]: the stamp is of the same moment. [`Consistency::Bounded`]: what the store's channel has told of
-    /// it will do, while that is [coherent](Self::coherence).
     fn read<'a>(
         &'a self,
         key: &'a RecordKey,
-        consistency: Consistency,
+        question: Question,
         within: Duration,
     ) -> TierFuture<'a, Found>;
 
@@ -230,11 +227,22 @@ fn escape_name(name: &str) -> String {
     escaped
 }
 
+/// How [`Tier::read`] is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Question {
+    /// [`Strong`](Consistency::Strong): the stamp must be of the moment of the read. [`Bounded`](Consistency::Bounded): what the
+    /// store's channel has told of it will do, while that is [coherent](Tier::coherence).
+    pub consistency: Consistency,
+    /// The seal of a record that the caller has: where it is still that one, its first [`SEEN`] bytes will do.
+    pub known: Option<Seal>,
+}
+
 /// What [`Tier::read`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Found {
-    /// The record's bytes, if there are any.
+    /// The record's bytes, if there are any; the first [`SEEN`] alone where it is the one that was known.
     pub record: Option<Vec<u8>>,
     /// What a valid record carries. `None` where the store does not know: then no record of the function is valid.
     pub stamp: Option<Stamp>,

@@ -68,6 +68,17 @@ end
 return {known, text(KEYS[2]), fresh}
 ";
 
+/// Reads a record whose value the caller may have: its beginning alone, if it is the one with this seal.
+///
+/// KEYS record, epoch, history. ARGV seal. Returns the record or its beginning, epoch, history with identity.
+const READ: &str = "
+local function bytes(text) if type(text) == 'string' then return text end return false end
+local head = redis.pcall('GETRANGE', KEYS[1], 0, 83)
+local record
+if bytes(head) and string.sub(head, 77, 84) == ARGV[1] then record = head else record = bytes(redis.pcall('GET', KEYS[1])) end
+return {record, bytes(redis.pcall('GET', KEYS[2])), bytes(redis.pcall('GET', KEYS[3]))}
+";
+
 /// Takes a lease.
 ///
 /// A lease is a token under a key of its own, which an invalidation deletes. The function's epoch is read in the same step,
@@ -198,6 +209,7 @@ return 1
 #[derive(Debug)]
 pub(crate) struct Scripts {
     pub(crate) attach: Script,
+    pub(crate) read: Script,
     pub(crate) lease: Script,
     pub(crate) fill: Script,
     pub(crate) release: Script,
@@ -214,6 +226,7 @@ impl Scripts {
         let script = |text| Script::new(&format!("{COMMON}{text}"));
         Self {
             attach: script(ATTACH),
+            read: script(READ),
             lease: script(LEASE),
             fill: script(FILL),
             release: script(RELEASE),
@@ -234,6 +247,7 @@ impl Scripts {
         let mut pipe = redis::pipe();
         for script in [
             &self.attach,
+            &self.read,
             &self.lease,
             &self.fill,
             &self.release,

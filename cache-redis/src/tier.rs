@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::tier::{
-    Breaker, Claim, Fill, Found, Guard, Health, Lease, Leased, Peers, Receipt, RecordKey, Refusal,
-    Stamp, Target, Tier, TierFuture, Wakeup,
+    Breaker, Claim, Fill, Found, Guard, Health, Lease, Leased, Peers, Question, Receipt, RecordKey,
+    Refusal, Stamp, Target, Tier, TierFuture, Wakeup,
 };
 use cache_core::{Coherence, Consistency, Error, ErrorKind};
 use redis::{Client, Value};
@@ -55,7 +55,7 @@ impl RedisTier {
     async fn find(
         &self,
         key: &RecordKey,
-        consistency: Consistency,
+        question: Question,
         within: Duration,
     ) -> Result<Found, Error> {
         let shared = &**self.shared();
@@ -64,12 +64,12 @@ impl RedisTier {
             return Ok(Found::default());
         }
         let epochs = &shared.bus.epochs;
-        let known = match consistency {
+        let stamp = match question.consistency {
             Consistency::Bounded if shared.bus.coherence.holds() => epochs.stamp(&key.function),
             _ => None,
         };
         let record = shared.keys.record(key);
-        if let Some(stamp) = known {
+        if let Some(stamp) = stamp {
             let record: Option<Vec<u8>> = shared
                 .run("read", within, |mut connected, _| async move {
                     redis::cmd("GET")
@@ -81,14 +81,25 @@ impl RedisTier {
             return Ok(Found::new(record, Some(stamp)));
         }
         let asked = epochs.mark();
-        let mut command = redis::cmd("MGET");
-        command
-            .arg(record)
-            .arg(shared.keys.epoch(&key.function))
-            .arg(shared.keys.history());
+        let names = [
+            record,
+            shared.keys.epoch(&key.function),
+            shared.keys.history(),
+        ];
         let [record, epoch, history]: [Option<Vec<u8>>; 3] = shared
             .run("read", within, |mut connected, _| async move {
-                command.query_async(&mut connected.data).await
+                let Some(seal) = question.known else {
+                    return redis::cmd("MGET")
+                        .arg(&names)
+                        .query_async(&mut connected.data)
+                        .await;
+                };
+                let mut invocation = shared.scripts.read.prepare_invoke();
+                for name in names {
+                    invocation.key(name);
+                }
+                invocation.arg(&seal);
+                invocation.invoke_async(&mut connected.data).await
             })
             .await?;
         // What is no number is not ours, and no record is valid under it.
@@ -397,10 +408,10 @@ impl Tier for RedisTier {
     fn read<'a>(
         &'a self,
         key: &'a RecordKey,
-        consistency: Consistency,
+        question: Question,
         within: Duration,
     ) -> TierFuture<'a, Found> {
-        Box::pin(self.find(key, consistency, within))
+        Box::pin(self.find(key, question, within))
     }
 
     fn lease<'a>(

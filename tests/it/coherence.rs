@@ -549,6 +549,80 @@ async fn a_strong_function_is_current_the_moment_an_invalidation_returns() {
     assert_eq!(strong::LOADS.load(Ordering::SeqCst), loads + 1);
 }
 
+mod large {
+    use super::*;
+
+    pub(super) static LOADS: AtomicU64 = AtomicU64::new(0);
+
+    #[multi_tier_cached(ttl = "1h", consistency = "strong")]
+    pub(super) async fn read(_key: u64) -> Arc<String> {
+        LOADS.fetch_add(1, Ordering::SeqCst);
+        Arc::new("x".repeat(100_000))
+    }
+}
+
+/// What memory has is not sent again: the server says that it is the same.
+#[tokio::test]
+async fn a_strong_call_is_answered_from_memory_where_the_server_has_the_same() {
+    let server = Server::start();
+    let (here, there) = (
+        two_tiers(&server.url()).await,
+        two_tiers(&server.url()).await,
+    );
+    on(&there, large::read(1)).await;
+    let sent = || {
+        let stats: String = server.command(&["INFO", "stats"]);
+        let line = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("total_net_output_bytes:"));
+        line.map_or(0, |bytes| bytes.trim().parse::<u64>().unwrap())
+    };
+    let first = on(&here, large::read(1)).await;
+    let before = sent();
+    for _ in 0..10 {
+        let again = on(&here, large::read(1)).await;
+        assert!(Arc::ptr_eq(&first, &again));
+    }
+    assert!(sent() - before < 50_000, "it was sent again");
+    // Not without asking.
+    on(&there, async { invalidate!(large::read, 1).await })
+        .await
+        .unwrap();
+    let loads = large::LOADS.load(Ordering::SeqCst);
+    assert!(!Arc::ptr_eq(&first, &on(&here, large::read(1)).await));
+    assert_eq!(large::LOADS.load(Ordering::SeqCst), loads + 1);
+    let mut server = server;
+    server.kill();
+    on(&here, large::read(1)).await;
+    assert_eq!(large::LOADS.load(Ordering::SeqCst), loads + 2);
+}
+
+truth!(now_and_then);
+
+#[tokio::test]
+async fn one_call_of_a_function_may_be_strong() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port()).await;
+    let (here, there) = two_behind(&server, &proxy).await;
+    assert_eq!(on(&there, now_and_then::read(1)).await, 1);
+    // The message is late, and the answer to a question that follows it is not.
+    for version in 2..20 {
+        on(&here, change!(now_and_then)).await;
+        let strong = on(&there, async {
+            now_and_then::read::entry(1).strong().await
+        });
+        assert_eq!(strong.await, version);
+        assert_eq!(
+            on(&there, now_and_then::read(1)).await,
+            version,
+            "it was kept"
+        );
+    }
+    let hits = there.stats();
+    let hits = hits.functions[0].tier(Level::L1).unwrap().hits;
+    assert!(hits > 0, "memory answers the calls that are not");
+}
+
 truth!(per_process, single_flight = "process");
 
 #[tokio::test]

@@ -7,15 +7,17 @@ use std::time::Duration;
 use super::Bound;
 use crate::codec::{RecordType, Shape, ValueType, check_round_trip};
 use crate::coherence::Coherence;
+use crate::entry::Held;
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, render};
 use crate::level::Level;
-use crate::record::{Header, Unusable};
+use crate::policy::Consistency;
+use crate::record::{Header, Seal, Unusable, seal_of};
 use crate::stats::{TierCounters, TierStats};
 use crate::tier::stack::Budget;
 use crate::tier::{
-    Breaker, Claim, Fill, Guard, Lease, Leased, Receipt, RecordKey, Refusal, SEEN, Stamp, Target,
-    Tier, Wakeup,
+    Breaker, Claim, Fill, Guard, Lease, Leased, Question, Receipt, RecordKey, Refusal, SEEN, Stamp,
+    Target, Tier, Wakeup,
 };
 
 /// A lower tier as a function uses it.
@@ -57,11 +59,20 @@ pub(crate) struct LowerTiers<'a> {
     /// The stamp of a record that was whole and carried another than it was to.
     passed_over: Vec<Option<Stamp>>,
     leases: Vec<Option<Lease>>,
+    consistency: Consistency,
+    /// What memory has, to be told by its seal.
+    known: Option<(Seal, Held)>,
     /// Somebody changes what is loaded: the value is kept nowhere.
     is_guarded: bool,
 }
 
 impl LowerTiers<'_> {
+    /// Asks for what is so at this moment, with what memory has in hand.
+    pub(crate) fn ask_strongly(&mut self, known: Option<(Seal, Held)>) {
+        self.consistency = Consistency::Strong;
+        self.known = known;
+    }
+
     /// Whether a change of the key is under way, so that what is loaded now is kept nowhere.
     pub(crate) fn is_guarded(&self) -> bool {
         self.is_guarded
@@ -71,8 +82,8 @@ impl LowerTiers<'_> {
 /// What a search of the lower tiers came to.
 #[derive(Debug)]
 pub(crate) enum Search<V> {
-    /// A value, and how long it may live above.
-    Found(V, Duration),
+    /// A value, how long it may live above, and the seal of its record.
+    Found(V, Duration, Option<Seal>),
     /// They were asked and have none.
     Nowhere,
     /// Not all could be asked.
@@ -101,7 +112,10 @@ impl Bound {
         };
         let mut nowhere = Search::Nowhere;
         for at in 0..self.lower.len() {
-            match self.find_in(at, key, lookup, &records).await {
+            match self
+                .find_in(at, key, lookup, &records, value_type.give)
+                .await
+            {
                 Search::Nowhere => {}
                 Search::Unanswered => nowhere = Search::Unanswered,
                 found @ Search::Found(..) => return found,
@@ -116,6 +130,7 @@ impl Bound {
         key: &Key,
         lookup: &mut LowerTiers<'_>,
         records: &RecordType<V>,
+        give: fn(Held) -> Option<V>,
     ) -> Search<V> {
         let lower = &self.lower[at];
         let LowerTiers {
@@ -123,11 +138,18 @@ impl Bound {
             budgets,
             seen,
             passed_over,
+            known,
+            consistency,
             ..
         } = lookup;
-        let consistency = self.policy.consistency;
+        // One tier alone: another's record is another, though it may be of the same value.
+        let known = known.as_ref().filter(|_| at == 0);
+        let question = Question {
+            consistency: *consistency,
+            known: known.map(|(seal, _)| *seal),
+        };
         let found = budgets[at]
-            .spend(|within| lower.tier.read(record_key, consistency, within))
+            .spend(|within| lower.tier.read(record_key, question, within))
             .await;
         let found = match found {
             Ok(found) => found,
@@ -140,10 +162,19 @@ impl Bound {
             lower.counters.misses.add_one();
             return Search::Nowhere;
         };
-        match self.open(lower, key, found.stamp, &bytes, records) {
+        let opened = match known {
+            Some((seal, held)) if bytes.len() == SEEN && seal_of(&bytes) == Some(*seal) => self
+                .open_known(lower, key, found.stamp, &bytes, *seal, records)
+                .and_then(|left| {
+                    let value = (give)(Arc::clone(held)).ok_or(Some(Unusable::Mismatch))?;
+                    Ok((value, left))
+                }),
+            _ => self.open(lower, key, found.stamp, &bytes, records),
+        };
+        match opened {
             Ok((value, left)) => {
                 lower.counters.hits.add_one();
-                Search::Found(value, left)
+                Search::Found(value, left, seal_of(&bytes).filter(|_| at == 0))
             }
             Err(unusable) => {
                 lower.counters.misses.add_one();
@@ -171,6 +202,41 @@ impl Bound {
         records: &RecordType<V>,
     ) -> Result<(V, Duration), Option<Unusable>> {
         let (header, payload) = Header::open(bytes).map_err(Some)?;
+        let left = self.judge_header(lower, key, stamp, &header, records)?;
+        let value = (records.decode)(&self.encoding, payload).map_err(|_| {
+            // Whole, of this codec, and still unreadable: another build's, or a type that does not survive its codec for
+            // some values. The next write tells which.
+            self.records
+                .state
+                .store(RecordsWork::UNKNOWN, Ordering::Relaxed);
+            Some(Unusable::Damaged)
+        })?;
+        Ok((value, left))
+    }
+
+    /// The same of a record whose value memory has.
+    fn open_known<V>(
+        &self,
+        lower: &Lower,
+        key: &Key,
+        stamp: Option<Stamp>,
+        head: &[u8],
+        seal: Seal,
+        records: &RecordType<V>,
+    ) -> Result<Duration, Option<Unusable>> {
+        let header = Header::of_known(head, seal).map_err(Some)?;
+        self.judge_header(lower, key, stamp, &header, records)
+    }
+
+    /// How long a record is still good, by its header.
+    fn judge_header<V>(
+        &self,
+        lower: &Lower,
+        key: &Key,
+        stamp: Option<Stamp>,
+        header: &Header,
+        records: &RecordType<V>,
+    ) -> Result<Duration, Option<Unusable>> {
         let same = header.codec == self.encoding.id()
             && header.version == self.function.version
             && header.shape == self.shape(records).fingerprint
@@ -181,16 +247,7 @@ impl Bound {
         if stamp != Some(header.stamp()) {
             return Err(None);
         }
-        let left = header.left(lower.tier.now()).ok_or(None)?;
-        let value = (records.decode)(&self.encoding, payload).map_err(|_| {
-            // Whole, of this codec, and still unreadable: another build's, or a type that does not survive its codec for
-            // some values. The next write tells which.
-            self.records
-                .state
-                .store(RecordsWork::UNKNOWN, Ordering::Relaxed);
-            Some(Unusable::Damaged)
-        })?;
-        Ok((value, left))
+        header.left(lower.tier.now()).ok_or(None)
     }
 
     /// What the header says of the type, traced on first use.
@@ -229,6 +286,7 @@ impl Bound {
                 passed_over,
                 leases,
                 is_guarded,
+                ..
             } = &mut *lookup;
             match budgets[at]
                 .spend(|within| lower.tier.lease(record_key, claim, &seen[at], within))
@@ -425,6 +483,8 @@ impl Bound {
             seen: self.lower.iter().map(|_| Vec::new()).collect(),
             passed_over: self.lower.iter().map(|_| None).collect(),
             leases: self.lower.iter().map(|_| None).collect(),
+            known: None,
+            consistency: self.policy.consistency,
             is_guarded: false,
         }
     }

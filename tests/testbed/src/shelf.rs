@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use multi_tier_cached::Error;
 use multi_tier_cached::tier::{
-    Breaker, Claim, Fill, Found, Lease, Leased, Receipt, RecordKey, Stamp, Target, Tier,
+    Breaker, Claim, Fill, Found, Lease, Leased, Question, Receipt, RecordKey, Stamp, Target, Tier,
     TierBuilder, TierContext, TierFuture,
 };
-use multi_tier_cached::{Consistency, Error};
 use tokio::sync::Semaphore;
 
 /// Shared by the runtimes that are built with clones of it.
@@ -107,12 +107,7 @@ impl Tier for Contents {
         Box::pin(async { Ok(()) })
     }
 
-    fn read<'a>(
-        &'a self,
-        key: &'a RecordKey,
-        _: Consistency,
-        _: Duration,
-    ) -> TierFuture<'a, Found> {
+    fn read<'a>(&'a self, key: &'a RecordKey, _: Question, _: Duration) -> TierFuture<'a, Found> {
         Box::pin(async {
             let record = self.records().get(&key.arguments).cloned();
             Ok(Found::new(record, Some(self.stamp())))
