@@ -1,6 +1,7 @@
 //! Settings of the tier.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ pub(crate) struct Settings {
     pub(crate) max_record_bytes: usize,
     pub(crate) staleness_bound: Duration,
     pub(crate) lease_time: Duration,
+    pub(crate) journal_file: Option<PathBuf>,
     pub(crate) required: bool,
 }
 
@@ -67,6 +69,7 @@ impl Redis {
                 staleness_bound: Duration::from_millis(500),
                 // What a crashed load costs those who wait for it. Renewed each third, so that two renewals may be lost.
                 lease_time: Duration::from_secs(2),
+                journal_file: None,
                 required: false,
             },
             root_certificate: None,
@@ -125,6 +128,15 @@ impl Redis {
         self
     }
 
+    /// Keeps invalidations that could not be sent in a file, so that they outlive this process: one that is started with the
+    /// same file sends them. Each instance needs a file of its own. While the server is away an invalidation costs a write to
+    /// the disk (`fdatasync`); else nothing. Default: none, and what is queued is lost with the process.
+    #[must_use]
+    pub fn journal_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.settings.journal_file = Some(path.into());
+        self
+    }
+
     /// Lets `install` fail when the server cannot be reached or used. Default: a warning, and service without it until it
     /// is there.
     #[must_use]
@@ -151,6 +163,7 @@ impl Redis {
             max_record_bytes,
             staleness_bound,
             lease_time,
+            journal_file: _,
             required: _,
         } = &self.settings;
         let wrong = |what: &str| Err(Error::new(ErrorKind::Configuration, format!("use {what}")));
@@ -223,11 +236,8 @@ impl TierBuilder for Redis {
     fn build(self: Box<Self>, context: &TierContext) -> Result<Arc<dyn Tier>, Error> {
         self.check()?;
         let client = self.client()?;
-        Ok(Arc::new(RedisTier::new(
-            client,
-            self.settings,
-            context.peers.clone(),
-        )))
+        let tier = RedisTier::new(client, self.settings, context.peers.clone())?;
+        Ok(Arc::new(tier))
     }
 }
 

@@ -5,12 +5,23 @@ use cache_core::{EnvTier, Environment, Error, ErrorKind, Level};
 
 use crate::config::Redis;
 
+/// The names it reads, without the prefix.
+const NAMES: &[&str] = &[
+    "REDIS_URL",
+    "REDIS_NAMESPACE",
+    "REDIS_TIME_LIMIT",
+    "REDIS_STALENESS_BOUND",
+    "REDIS_LEASE_TIME",
+    "REDIS_JOURNAL_FILE",
+    "REDIS_REQUIRED",
+];
+
 fn build(env: &Environment) -> Result<Option<Box<dyn TierBuilder>>, Error> {
     let time_limit = env.duration("REDIS_TIME_LIMIT")?;
     let required: Option<bool> = env.parsed("REDIS_REQUIRED", "`true` or `false`")?;
     let Some(url) = env.text("REDIS_URL") else {
-        let others = ["REDIS_NAMESPACE", "REDIS_TIME_LIMIT", "REDIS_REQUIRED"];
-        return match others.into_iter().find(|name| env.text(name).is_some()) {
+        let mut others = NAMES.iter().filter(|name| **name != "REDIS_URL");
+        return match others.find(|name| env.text(name).is_some()) {
             None => Ok(None),
             Some(name) => Err(Error::new(
                 ErrorKind::Configuration,
@@ -30,6 +41,15 @@ fn build(env: &Environment) -> Result<Option<Box<dyn TierBuilder>>, Error> {
     if let Some(time_limit) = time_limit {
         redis = checked(redis.time_limit(time_limit), "REDIS_TIME_LIMIT")?;
     }
+    if let Some(bound) = env.duration("REDIS_STALENESS_BOUND")? {
+        redis = checked(redis.staleness_bound(bound), "REDIS_STALENESS_BOUND")?;
+    }
+    if let Some(lease_time) = env.duration("REDIS_LEASE_TIME")? {
+        redis = checked(redis.lease_time(lease_time), "REDIS_LEASE_TIME")?;
+    }
+    if let Some(path) = env.text("REDIS_JOURNAL_FILE") {
+        redis = redis.journal_file(path);
+    }
     if required == Some(true) {
         redis = redis.required();
     }
@@ -38,7 +58,7 @@ fn build(env: &Environment) -> Result<Option<Box<dyn TierBuilder>>, Error> {
 
 inventory::submit! {
     EnvTier {
-        names: &["REDIS_URL", "REDIS_NAMESPACE", "REDIS_TIME_LIMIT", "REDIS_REQUIRED"],
+        names: NAMES,
         level: Level::L2,
         build,
     }

@@ -5,12 +5,16 @@
 //! too many functions they become all.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use cache_core::Error;
 use cache_core::tier::{FunctionKey, RecordKey, Target};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+
+use crate::spool::Spool;
 
 /// How long an acknowledged one is kept: longer than a replica may lag behind (`min-replicas-max-lag` is ten seconds).
 const KEPT: Duration = Duration::from_secs(30);
@@ -61,6 +65,55 @@ impl Invalidated {
             Target::Function(function) => Self::Function(Arc::new(function.into())),
             // What is not known is taken for all.
             _ => Self::All,
+        }
+    }
+
+    /// Bytes that say the same.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut function = |kind: u8, function: &FunctionName| {
+            bytes.push(kind);
+            bytes.extend(function.version.to_le_bytes());
+            bytes.extend(function.digest.to_le_bytes());
+            let len = u32::try_from(function.name.len()).unwrap_or(u32::MAX);
+            bytes.extend(len.to_le_bytes());
+            bytes.extend(function.name.as_bytes());
+        };
+        match self {
+            Self::All => bytes.push(b'a'),
+            Self::Function(name) => function(b'f', name),
+            Self::Key(name, arguments, digest) => {
+                function(b'k', name);
+                bytes.extend(digest.to_le_bytes());
+                bytes.extend(arguments.as_bytes());
+            }
+        }
+        bytes
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) gave.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (kind, rest) = bytes.split_first()?;
+        if *kind == b'a' {
+            return Some(Self::All);
+        }
+        let (version, rest) = rest.split_first_chunk()?;
+        let (digest, rest) = rest.split_first_chunk()?;
+        let (len, rest) = rest.split_first_chunk()?;
+        let (name, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+        let function = Arc::new(FunctionName {
+            name: String::from_utf8(name.to_vec()).ok()?,
+            version: u32::from_le_bytes(*version),
+            digest: u64::from_le_bytes(*digest),
+        });
+        match kind {
+            b'f' => Some(Self::Function(function)),
+            b'k' => {
+                let (digest, arguments) = rest.split_first_chunk()?;
+                let arguments = String::from_utf8(arguments.to_vec()).ok()?;
+                Some(Self::Key(function, arguments, u64::from_le_bytes(*digest)))
+            }
+            _ => None,
         }
     }
 
@@ -212,6 +265,8 @@ impl Collapsing {
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     state: Mutex<State>,
+    /// Where what is queued outlives this process. Locked before the state, where both are.
+    spool: Mutex<Option<Spool>>,
     /// Rung when nothing is queued any more.
     drained: Notify,
     /// Rung when something is.
@@ -229,10 +284,50 @@ struct State {
 }
 
 impl Journal {
-    /// The server does not know of it, or may not.
+    /// With a file, and what is in it queued.
+    pub(crate) fn with_file(path: &Path) -> Result<Self, Error> {
+        let (spool, found) = Spool::open(path)?;
+        let journal = Self {
+            spool: Mutex::new(Some(spool)),
+            ..Self::default()
+        };
+        for what in found {
+            journal.lock().queue(what);
+        }
+        Ok(journal)
+    }
+
+    /// Whether it writes to a disk, which takes its time.
+    pub(crate) fn has_file(&self) -> bool {
+        self.lock_spool().is_some()
+    }
+
+    /// The server does not know of it, or may not. When this has returned it is in the file, if there is one.
     pub(crate) fn queue(&self, what: Invalidated) {
-        self.lock().queue(what);
+        self.lock().queue(what.clone());
         self.queued.notify_one();
+        if let Some(spool) = &mut *self.lock_spool() {
+            let mut written = spool.append(&what);
+            if written.is_ok() && spool.is_large() {
+                let all = self.queued().into_iter().map(|queued| queued.what);
+                written = spool.replace(all);
+            }
+            report(written);
+        }
+    }
+
+    /// Leaves the file to the next process.
+    pub(crate) fn close_file(&self) {
+        *self.lock_spool() = None;
+    }
+
+    /// Empties the file, unless something is queued.
+    fn empty_file(&self) {
+        if let Some(spool) = &mut *self.lock_spool()
+            && self.len() == 0
+        {
+            report(spool.replace(std::iter::empty()));
+        }
     }
 
     /// The server knows of it.
@@ -278,6 +373,7 @@ impl Journal {
         }
         if state.queued.is_empty() {
             drop(state);
+            self.empty_file();
             self.drained.notify_waiters();
         }
     }
@@ -303,8 +399,18 @@ impl Journal {
         self.queued.notified().await;
     }
 
+    fn lock_spool(&self) -> MutexGuard<'_, Option<Spool>> {
+        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn report(written: std::io::Result<()>) {
+    if let Err(error) = written {
+        tracing::error!(error = %error, "an invalidation that waits is not in the journal's file: it does not outlive this process");
     }
 }
 

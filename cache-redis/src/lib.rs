@@ -46,6 +46,7 @@ mod link;
 mod pause;
 mod script;
 mod server;
+mod spool;
 mod supervisor;
 mod tier;
 mod upkeep;

@@ -100,7 +100,13 @@ impl Drop for Supervisor {
 }
 
 impl Link {
-    pub(crate) fn new(client: Client, settings: Settings, keys: Keys, bus: Arc<Bus>) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        settings: Settings,
+        keys: Keys,
+        bus: Arc<Bus>,
+        journal: Journal,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 current: Current::new(settings.breaker_threshold),
@@ -111,7 +117,7 @@ impl Link {
                 bus,
                 leases: Arc::default(),
                 guards: Guards::default(),
-                journal: Journal::default(),
+                journal,
                 generations: AtomicU64::new(0),
                 dead: AtomicU64::new(0),
                 attached: Mutex::default(),
@@ -168,6 +174,7 @@ impl Link {
         *self.lock_supervisor() = None;
         // The supervisor may be between two awaits, where it is not aborted yet.
         self.shared.current.close();
+        self.shared.journal.close_file();
         self.shared.isolate();
     }
 

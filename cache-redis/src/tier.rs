@@ -16,7 +16,7 @@ use crate::bus::Bus;
 use crate::config::Settings;
 use crate::epochs::Epochs;
 use crate::guards::{GuardedKey, Holder as GuardHolder};
-use crate::journal::Invalidated;
+use crate::journal::{Invalidated, Journal};
 use crate::keys::Keys;
 use crate::leases::{HeldLease, Holder, LONGEST_LOAD};
 use crate::link::{Link, Shared, fresh_number, millis};
@@ -31,7 +31,11 @@ pub(crate) struct RedisTier {
 }
 
 impl RedisTier {
-    pub(crate) fn new(client: Client, settings: Settings, peers: Peers) -> Self {
+    pub(crate) fn new(client: Client, settings: Settings, peers: Peers) -> Result<Self, Error> {
+        let journal = match &settings.journal_file {
+            None => Journal::default(),
+            Some(path) => Journal::with_file(path)?,
+        };
         let database = client.get_connection_info().redis_settings().db();
         let keys = Keys::new(&settings.namespace, database);
         let bus = Arc::new(Bus {
@@ -42,10 +46,10 @@ impl RedisTier {
             waiters: Arc::default(),
             gaps: AtomicU64::new(0),
         });
-        Self {
-            link: Link::new(client, settings.clone(), keys, bus),
+        Ok(Self {
+            link: Link::new(client, settings.clone(), keys, bus, journal),
             settings,
-        }
+        })
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -311,7 +315,7 @@ impl RedisTier {
             ));
         }
         let pending = Pending {
-            shared,
+            shared: self.shared(),
             what: Some(Invalidated::of(target)),
         };
         let forget = || {
@@ -336,6 +340,7 @@ impl RedisTier {
             }
             Err(error) => {
                 tracing::debug!(error = ?error, "an invalidation is queued");
+                pending.queue().await;
                 Ok(Receipt::Queued)
             }
         }
@@ -344,11 +349,23 @@ impl RedisTier {
 
 /// An invalidation under way. Dropped, it is queued: it is not known how far it came.
 struct Pending<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     what: Option<Invalidated>,
 }
 
 impl Pending<'_> {
+    /// Queues it; where that is written to a disk, on a thread that may wait.
+    async fn queue(mut self) {
+        if !self.shared.journal.has_file() {
+            return;
+        }
+        if let Some(what) = self.what.take() {
+            let shared = Arc::clone(self.shared);
+            // Goes on if this future is dropped.
+            let _ = tokio::task::spawn_blocking(move || shared.journal.queue(what)).await;
+        }
+    }
+
     fn acknowledged(mut self) {
         if let Some(what) = self.what.take() {
             self.shared.journal.acknowledged(what);

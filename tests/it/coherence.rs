@@ -329,6 +329,39 @@ async fn however_much_has_waited_is_sent_over_however_slow_a_link() {
     assert_eq!(on(&here, many::read(1)).await, 1);
 }
 
+truth!(filed);
+
+#[tokio::test]
+async fn what_is_queued_outlives_its_process_in_a_file() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port()).await;
+    let file = server.directory().join("journal");
+    let redis = || Redis::new(proxy.url()).journal_file(&file);
+    let (here, there) = (build(redis()).await, two_tiers(&server.url()).await);
+    assert_eq!(on(&there, filed::read(1)).await, 1);
+    let second = CacheRuntime::builder().l2(redis()).build().await;
+    let error = second.map(drop).unwrap_err().to_string();
+    assert!(error.contains("journal"), "{error}");
+    proxy.set(Weather::Cut);
+    until("it is cut off", || !health(&here).connected).await;
+    assert_eq!(on(&here, change!(filed)).await, Receipt::Queued);
+    // As if it were killed: nothing is sent.
+    here.shutdown().await.unwrap();
+    drop(here);
+    proxy.set(Weather::Fair);
+    assert_eq!(
+        on(&there, filed::read(1)).await,
+        1,
+        "nobody has heard of it"
+    );
+    let next = build(redis()).await;
+    until("the next has sent it", || health(&next).queued == 0).await;
+    until("the other has heard of it", || server.records().is_empty()).await;
+    sleep(BOUND).await;
+    assert_eq!(on(&there, filed::read(1)).await, 2);
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 0);
+}
+
 truth!(asking);
 
 /// Its lease is given to nobody.

@@ -154,6 +154,9 @@ impl RuntimeBuilder {
     /// | `MULTI_TIER_CACHED_REDIS_URL` | `redis://…`; not set: no `l2` |
     /// | `MULTI_TIER_CACHED_REDIS_NAMESPACE` | default `cache` |
     /// | `MULTI_TIER_CACHED_REDIS_TIME_LIMIT` | a duration; default `250ms` |
+    /// | `MULTI_TIER_CACHED_REDIS_STALENESS_BOUND` | a duration; default `500ms` |
+    /// | `MULTI_TIER_CACHED_REDIS_LEASE_TIME` | a duration; default `2s` |
+    /// | `MULTI_TIER_CACHED_REDIS_JOURNAL_FILE` | a path; not set: none |
     /// | `MULTI_TIER_CACHED_REDIS_REQUIRED` | `true`: `install` fails without the server |
     ///
     /// # Errors
