@@ -14,7 +14,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
 fi
 
-cargo test --workspace
+cargo test --workspace --exclude soak
 # The codecs that are off by default, where they are implemented.
 cargo test -p cache-core --all-features
 # Fence and flight under every schedule that loom finds.
@@ -22,3 +22,6 @@ RUSTFLAGS="--cfg schedules" CARGO_TARGET_DIR=target/schedules \
   cargo test --release -p cache-core --lib schedules
 # The agreement between instances as a model: a part of it searched to the end, and each guard missed when it is taken out.
 cargo run --release --quiet -p model -- --quick
+# What is promised between processes, and a short soak on each kind of server; `scripts/soak.sh` alone is the long one.
+cargo test --release -p soak
+scripts/soak.sh 15

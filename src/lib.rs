@@ -14,8 +14,9 @@ pub use cache_core::{
     Barrier, BuildFromEnv, CacheRuntime, CacheValue, Call, Cloned, Coherence, Consistency,
     Described, Engine, EnvTier, Environment, Error, ErrorKind, Function, FunctionBuilder,
     FunctionStats, Handle, Invalidation, KeyArgument, Level, ManualClock, Memory, OptionalCall,
-    Outcome, PlainCall, RuntimeBuilder, ShareError, SharedError, Stats, TierStats, Ttl, Unshared,
-    View, Weigh, WhenIsolated, codec, registered_functions, tier, unix_millis,
+    Outcome, PlainCall, RefusedFills, RuntimeBuilder, RuntimeHealth, ShareError, SharedError,
+    SingleFlight, Stats, TierStats, Ttl, Unshared, View, Weigh, WhenIsolated, WriteGuard, codec,
+    registered_functions, tier, unix_millis,
 };
 #[cfg(feature = "redis")]
 pub use cache_redis::Redis;
@@ -40,7 +41,7 @@ pub use cache_core::private as __private;
 /// | `scope = self.tenant_id` | what of `self` is in the key; a method must say it, or `skip(self)`; an associated function says `scope = Self` | an error |
 /// | `cache_if = \|v: &User\| v.active` | keep this value? | every one |
 /// | `codec = "json"` | how records are encoded | the runtime's |
-/// | `when_isolated = "load"` | what to do while this instance cannot know what others have invalidated: `"serve"` from memory where the shared tier cannot be asked, or `"load"` | `"serve"` |
+/// | `when_isolated = "load"` | what to do while this instance cannot know what others have invalidated: `"serve"` from memory where the shared tier cannot be asked, or `"load"` | the runtime's, `"serve"` |
 /// | `single_flight = "process"` | who waits for a load: callers in the whole `"cluster"`, or in one `"process"` | `"cluster"` |
 /// | `consistency = "strong"` | how old an answer may be: `"bounded"`, or `"strong"`: each call asks the shared tier | `"bounded"` |
 /// | `crate = "path"` | where the facade is | found by itself, renames included |
@@ -58,8 +59,8 @@ pub use cache_core::private as __private;
 ///
 /// # What stands beside it
 ///
-/// For a function `get_user` a struct `get_user` with `get_user::entry(args)`, a [`Call`] with `invalidate`, `peek`, `refresh`
-/// and `put`, and `get_user::invalidate_all()`. For a method `Repo::get_user` the functions `Repo::get_user_entry(..)` and
+/// For a function `get_user` a struct `get_user` with `get_user::entry(args)`, a [`Call`] with `invalidate`, `peek`, `put`,
+/// `refresh`, `strong` and `write_guard`, and `get_user::invalidate_all()`. For a method `Repo::get_user` the functions `Repo::get_user_entry(..)` and
 /// `Repo::get_user_invalidate_all()`.
 ///
 /// The struct takes the function's name among types and modules, where nothing else may have it; beside a method `get_user`
@@ -121,16 +122,17 @@ pub use cache_macros::multi_tier_cached;
 /// # What it promises
 ///
 /// When it has returned `Ok`, no call that starts on this instance gets a value whose load began before it, and no such value
-/// is stored in a shared tier afterwards, by any instance. Another instance may serve its own copy from memory until that
-/// copy's `l1` time is over.
+/// is stored in a shared tier afterwards, by any instance. With `Ok(Receipt::Acked)` other instances no longer answer with it
+/// once the bound has passed (`Redis::staleness_bound`, 500 ms); [`settled`](Invalidation::settled) returns when that is so. With
+/// `Ok(Receipt::Queued)` a shared tier could not be reached, and is told when it can be.
 ///
 /// # Errors
 ///
-/// A shared tier could not be told; what it holds may be read again when it is back. Memory is clean all the same.
+/// The arguments make no key, or the tier was shut down, or is one that does not queue. Memory is clean all the same.
 ///
 /// # Cancel safety
 ///
-/// Not cancel safe: dropped before it returned, it promises nothing.
+/// Dropped before its first poll it does nothing. Dropped later, a shared tier that queues is told all the same.
 ///
 /// # Examples
 ///

@@ -152,6 +152,9 @@ impl Reader {
         self.bus.apply(message);
         if missing {
             self.bus.gaps.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                "messages of other instances are missing: nothing that was kept before counts any more"
+            );
             self.bus.fence_all(None);
             (self.lost)();
         }

@@ -164,6 +164,7 @@ pub(crate) async fn supervise(
                 let since = Instant::now();
                 shared.keep(&connected, generation).await;
                 shared.lose(generation);
+                tracing::info!(lasted = ?since.elapsed(), "the link to Redis is over; making another");
                 sleep(pause.after_loss(since.elapsed())).await;
             }
             Err(error) => {
