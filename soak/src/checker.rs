@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-use crate::history::{Event, Item, Life, Micros, Reached, Scope, Window, is_strong};
+use crate::history::{Event, Item, Life, Micros, Reached, Scope, Window};
 
 /// The item whose propagation is measured.
 pub const PROBE: Item = 0;
@@ -129,6 +129,7 @@ impl Floors {
 struct Read {
     life: Life,
     version: u64,
+    strong: bool,
     start: Micros,
     end: Micros,
 }
@@ -169,11 +170,13 @@ pub fn judge(events: &[Event], bound: Micros) -> Verdict {
                 life,
                 item,
                 version,
+                strong,
                 start,
                 end,
             } => reads.entry(item).or_default().push(Read {
                 life,
                 version,
+                strong,
                 start,
                 end,
             }),
@@ -255,6 +258,7 @@ pub fn unconverged(events: &[Event], rest: Micros) -> Vec<Violation> {
             life,
             item,
             version,
+            strong,
             start,
             end,
         } if start >= rest => Some((
@@ -262,6 +266,7 @@ pub fn unconverged(events: &[Event], rest: Micros) -> Vec<Violation> {
             Read {
                 life,
                 version,
+                strong,
                 start,
                 end,
             },
@@ -320,14 +325,15 @@ impl Key<'_> {
             .into_iter()
             .map(|life| (life, self.floors(|one| one.life == life)))
             .collect();
-        let bound = if is_strong(item) { 0 } else { self.bound };
         for read in reads {
             let Read {
                 life,
                 version,
+                strong,
                 start,
                 end,
             } = *read;
+            let bound = if strong { 0 } else { self.bound };
             let mut violate = |fault, expected| {
                 verdict
                     .violations
@@ -353,7 +359,7 @@ impl Key<'_> {
                 }
             }
             if split.is_none()
-                && !is_strong(item)
+                && !strong
                 && let Some(known) = acked.newer_than(version)
             {
                 verdict.worst_staleness = verdict.worst_staleness.max(start.saturating_sub(known));
@@ -412,8 +418,9 @@ impl Key<'_> {
                 .invalidations
                 .iter()
                 .any(|one| one.start <= second && since <= one.end);
-            // Nobody notes an invalidation that is dropped; but it has a commit before it.
-            let changed = self.commits.at(since) != self.commits.at(second);
+            // Nobody notes an invalidation that is dropped, but it has a commit before it; nor a guard, which has one after.
+            let until = second + LONGEST_CALM_LOAD;
+            let changed = self.commits.at(since) != self.commits.at(until);
             if calm && !invalidated && !changed {
                 verdict.violations.push(Violation::TwoLoads {
                     item: self.item,
@@ -473,6 +480,7 @@ mod tests {
             life,
             item,
             version,
+            strong: item == STRONG,
             start,
             end,
         }

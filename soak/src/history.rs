@@ -81,6 +81,8 @@ pub enum Event {
         item: Item,
         /// What it was answered.
         version: u64,
+        /// Whether it was to be current, without a bound.
+        strong: bool,
         /// When the call began.
         start: Micros,
         /// When it was answered.
@@ -135,9 +137,16 @@ impl fmt::Display for Event {
                 life: Life { instance, number },
                 item,
                 version,
+                strong,
                 start,
                 end,
-            } => write!(f, "R {instance} {number} {item} {version} {start} {end}"),
+            } => {
+                let kind = if *strong { "S" } else { "R" };
+                write!(
+                    f,
+                    "{kind} {instance} {number} {item} {version} {start} {end}"
+                )
+            }
             Self::Invalidation {
                 life: Life { instance, number },
                 scope,
@@ -188,11 +197,20 @@ impl FromStr for Event {
             })
         };
         let event = match parts[..] {
-            ["R", instance, number, item, version, start, end] => (|| {
+            [
+                kind @ ("R" | "S"),
+                instance,
+                number,
+                item,
+                version,
+                start,
+                end,
+            ] => (|| {
                 Some(Self::Read {
                     life: life(instance, number)?,
                     item: item.parse().ok()?,
                     version: version.parse().ok()?,
+                    strong: kind == "S",
                     start: start.parse().ok()?,
                     end: end.parse().ok()?,
                 })
@@ -269,6 +287,15 @@ mod tests {
                 life,
                 item: 7,
                 version: 9,
+                strong: false,
+                start: 1,
+                end: 2,
+            },
+            Event::Read {
+                life,
+                item: 1007,
+                version: 9,
+                strong: true,
                 start: 1,
                 end: 2,
             },

@@ -174,14 +174,24 @@ async fn load(item: Item) -> Result<Versioned, LoadFailed> {
 
 /// Reads one key and notes what came of it.
 async fn read(item: Item) {
-    let instance = Instance::get();
     let start = clock::now();
     let result = if is_strong(item) {
         strong(item).await
     } else {
         bounded(item).await
     };
-    let end = clock::now();
+    note(item, result, is_strong(item), start);
+}
+
+/// The same, as of now, of the function with a bound.
+async fn read_strongly(item: Item) {
+    let start = clock::now();
+    let result = bounded::entry(item).strong().await;
+    note(item, result, true, start);
+}
+
+fn note(item: Item, result: Result<Versioned, LoadFailed>, strong: bool, start: u64) {
+    let (instance, end) = (Instance::get(), clock::now());
     match result {
         Ok(versioned) => instance.record(&Event::Read {
             life: instance.life,
@@ -192,6 +202,7 @@ async fn read(item: Item) {
             } else {
                 u64::MAX
             },
+            strong,
             start,
             end,
         }),
@@ -220,12 +231,7 @@ async fn invalidate(scope: Scope) -> Option<Event> {
         Scope::FunctionOf(item) if is_strong(item) => invalidate!(strong).await,
         Scope::FunctionOf(_) => invalidate!(bounded).await,
     };
-    let reached = match result {
-        Ok(Receipt::Acked) => Reached::Acked,
-        Ok(Receipt::Queued) => Reached::Queued,
-        Err(_) => return None,
-    };
-    let event = invalidation(scope, start, reached);
+    let event = invalidation(scope, start, reached(result.ok()?));
     Instance::get().record(&event);
     Some(event)
 }
@@ -260,7 +266,12 @@ fn all_items() -> impl Iterator<Item = Item> {
 async fn read_at_random(mut rng: Rng) {
     while Instance::get().working.load(Ordering::Relaxed) {
         for _ in 0..READS_IN_A_ROW {
-            read(any_item(&mut rng)).await;
+            let item = any_item(&mut rng);
+            if !is_strong(item) && rng.u32(..30) == 0 {
+                read_strongly(item).await;
+            } else {
+                read(item).await;
+            }
         }
         sleep(Duration::from_micros(8_000 + rng.u64(..4_000))).await;
     }
@@ -291,6 +302,9 @@ async fn change_at_random(mut rng: Rng) {
             85..95 => {
                 settling.spawn(timeout(Duration::from_secs(10), settle(Scope::One(item))));
             }
+            95..98 => {
+                guarded(item, &mut rng).await;
+            }
             // What a refresh brings is of now.
             _ => {
                 let start = clock::now();
@@ -299,20 +313,39 @@ async fn change_at_random(mut rng: Rng) {
                 } else {
                     bounded::entry(item).refresh().await
                 };
-                if let Ok(versioned) = refreshed {
-                    instance.record(&Event::Read {
-                        life: instance.life,
-                        item,
-                        version: versioned.version,
-                        start,
-                        end: clock::now(),
-                    });
-                }
+                note(item, refreshed, true, start);
                 invalidate(Scope::One(item)).await;
             }
         }
     }
     settling.join_all().await;
+}
+
+/// Changes a key as a transaction does, under a guard; now and then without an end.
+async fn guarded(item: Item, rng: &mut Rng) {
+    let instance = Instance::get();
+    let guard = if is_strong(item) {
+        strong::entry(item).write_guard().await
+    } else {
+        bounded::entry(item).write_guard().await
+    };
+    let Ok(guard) = guard else { return };
+    sleep(Duration::from_micros(rng.u64(..20_000))).await;
+    if instance.database.commit(item).await.is_err() || rng.u32(..4) == 0 {
+        return;
+    }
+    sleep(Duration::from_micros(rng.u64(..20_000))).await;
+    let start = clock::now();
+    if let Some(reached) = guard.invalidate().await.ok().map(reached) {
+        instance.record(&invalidation(Scope::One(item), start, reached));
+    }
+}
+
+fn reached(receipt: Receipt) -> Reached {
+    match receipt {
+        Receipt::Acked => Reached::Acked,
+        Receipt::Queued => Reached::Queued,
+    }
 }
 
 async fn probe() {
