@@ -50,6 +50,9 @@ impl fmt::Debug for Redis {
 impl Redis {
     /// The server at `url`: `redis://[user][:password@]host[:port][/database]`, `rediss://…` for TLS (feature `tls`),
     /// `redis+unix:///path?db=…` for a socket.
+    ///
+    /// It may be any node of a cluster: a namespace is in one slot, and its node is found and followed. (To use all nodes of a
+    /// cluster, use as many namespaces.) It may be a proxy or a name that leads to whoever is primary.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {

@@ -25,7 +25,7 @@ impl Shared {
                 Ok(())
             });
         }
-        self.client
+        self.client()
             .get_multiplexed_async_connection_with_config(&config)
             .await
             .map_err(|error| Error::with_source(server::kind_of(&error), "connect to Redis", error))
@@ -37,7 +37,7 @@ impl Shared {
         reader: Arc<Reader>,
     ) -> Result<(MultiplexedConnection, Greeting), Error> {
         let mut channel = self.open(Some(reader)).await?;
-        let greeting = server::greet(&mut channel).await?;
+        let greeting = server::greet(&mut channel, &self.keys.heartbeat()).await?;
         redis::cmd("SSUBSCRIBE")
             .arg(self.keys.channel())
             .exec_async(&mut channel)
@@ -49,7 +49,7 @@ impl Shared {
     /// The connection that carries the records, from when the server knows the scripts.
     async fn open_data(&self) -> Result<(MultiplexedConnection, Greeting), Error> {
         let mut data = self.open(None).await?;
-        let greeting = server::greet(&mut data).await?;
+        let greeting = server::greet(&mut data, &self.keys.heartbeat()).await?;
         self.scripts
             .load(&mut data)
             .await
@@ -127,7 +127,11 @@ impl Shared {
     ) -> Result<u32, Error> {
         let ask = async {
             let mut own = self.open(None).await?;
-            if server::greet(&mut own).await?.identity != *identity {
+            if server::greet(&mut own, &self.keys.heartbeat())
+                .await?
+                .identity
+                != *identity
+            {
                 return Err(Error::new(
                     ErrorKind::Unavailable,
                     "wait for replicas: the server is another by now",

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use cache_core::{Error, ErrorKind, unix_millis};
 use redis::aio::MultiplexedConnection;
-use redis::{Client, RedisError};
+use redis::{Client, ConnectionAddr, RedisError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -39,7 +39,9 @@ pub(crate) struct Link {
 /// What calls and the supervisor share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) client: Client,
+    client: Client,
+    /// The node of a cluster that the first one has named as the namespace's.
+    moved: Mutex<Option<Client>>,
     pub(crate) settings: Settings,
     pub(crate) keys: Keys,
     pub(crate) scripts: Scripts,
@@ -111,6 +113,7 @@ impl Link {
             shared: Arc::new(Shared {
                 current: Current::new(settings.breaker_threshold),
                 client,
+                moved: Mutex::default(),
                 settings,
                 keys,
                 scripts: Scripts::new(),
@@ -205,6 +208,45 @@ impl Shared {
         clock.map_or_else(unix_millis, |ServerClock { millis, at }| {
             millis + u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
         })
+    }
+
+    /// Where to connect to.
+    pub(crate) fn client(&self) -> Client {
+        let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        moved.as_ref().unwrap_or(&self.client).clone()
+    }
+
+    /// Follows a node of a cluster to the one that has the namespace, or goes back to the first address after any other error;
+    /// `true` when there is another to be tried at once.
+    pub(crate) fn follow(&self, error: &Error) -> bool {
+        let followed = server::moved_to(error).and_then(|(host, port)| {
+            let info = self.client().get_connection_info().clone();
+            let address = match (info.addr().clone(), host) {
+                (ConnectionAddr::Tcp(before, _), host) => {
+                    ConnectionAddr::Tcp(host.unwrap_or(before), port)
+                }
+                (
+                    ConnectionAddr::TcpTls {
+                        host: before,
+                        insecure,
+                        tls_params,
+                        ..
+                    },
+                    host,
+                ) => ConnectionAddr::TcpTls {
+                    host: host.unwrap_or(before),
+                    port,
+                    insecure,
+                    tls_params,
+                },
+                _ => return None,
+            };
+            Client::open(info.set_addr(address)).ok()
+        });
+        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = moved.is_none();
+        *moved = followed;
+        is_first && moved.is_some()
     }
 
     /// The server that the link leads to.

@@ -34,18 +34,44 @@ pub(crate) struct Greeting {
 ///
 /// # Errors
 /// When it cannot be used.
-pub(crate) async fn greet(connection: &mut MultiplexedConnection) -> Result<Greeting, Error> {
-    let (info, (seconds, micros)): (String, (u64, u64)) = redis::pipe()
-        .cmd("INFO")
-        .arg("server")
-        .arg("replication")
-        .arg("persistence")
-        .cmd("TIME")
-        .query_async(connection)
-        .await
-        .map_err(|error| Error::with_source(kind_of(&error), "greet the server", error))?;
+pub(crate) async fn greet(
+    connection: &mut MultiplexedConnection,
+    key: &str,
+) -> Result<Greeting, Error> {
+    let mut other = connection.clone();
+    // A node of a cluster says here where the key is, if not on it.
+    let is_here = async {
+        redis::cmd("EXISTS")
+            .arg(key)
+            .exec_async(&mut other)
+            .await
+            .map_err(|error| failed("ask the server for a key", error))
+    };
+    let who = async {
+        redis::pipe()
+            .cmd("INFO")
+            .arg("server")
+            .arg("replication")
+            .arg("persistence")
+            .cmd("TIME")
+            .query_async(connection)
+            .await
+            .map_err(|error| failed("greet the server", error))
+    };
+    let ((info, (seconds, micros)), is_here): ((String, (u64, u64)), _) =
+        match tokio::join!(who, is_here) {
+            (Ok(who), is_here) => (who, is_here),
+            (Err(error), _) => return Err(error),
+        };
+    let identity = check(&info);
+    // What it is says more than what it refuses; but for one that knows who has the key.
+    if let Err(error) = is_here
+        && (identity.is_ok() || moved_to(&error).is_some())
+    {
+        return Err(error);
+    }
     Ok(Greeting {
-        identity: check(&info)?,
+        identity: identity?,
         millis: seconds * 1000 + micros / 1000,
     })
 }
@@ -94,6 +120,15 @@ fn check(info: &str) -> Result<Identity, Error> {
             "use this server: it does not say which it is (`run_id`, `master_replid`), so that a failover could not be seen",
         )),
     }
+}
+
+/// Where a node of a cluster says that the namespace is: a host, unless it is the same, and a port.
+pub(crate) fn moved_to(error: &Error) -> Option<(Option<String>, u16)> {
+    let error = std::error::Error::source(error)?.downcast_ref::<RedisError>()?;
+    let (address, _) = error.redirect_node()?;
+    let (host, port) = address.rsplit_once(':')?;
+    let host = Some(host).filter(|host| !host.is_empty() && *host != "?");
+    Some((host.map(ToOwned::to_owned), port.parse().ok()?))
 }
 
 /// Whether a connection that gave this error is of no further use: it is broken, or leads to a server that cannot serve

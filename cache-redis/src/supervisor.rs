@@ -157,7 +157,7 @@ pub(crate) async fn supervise(
                     return;
                 }
                 if outage {
-                    tracing::info!(address = %shared.client.get_connection_info().addr(), "Redis is back");
+                    tracing::info!(address = %shared.client().get_connection_info().addr(), "Redis is back");
                 }
                 outage = false;
                 first.send_replace(Some(Ok(())));
@@ -167,6 +167,9 @@ pub(crate) async fn supervise(
                 tracing::info!(lasted = ?since.elapsed(), "the link to Redis is over; making another");
                 sleep(pause.after_loss(since.elapsed())).await;
             }
+            Err(error) if shared.follow(&error) => {
+                tracing::debug!(address = %shared.client().get_connection_info().addr(), "the namespace is on another node");
+            }
             Err(error) => {
                 shared.current.breaker.open();
                 shared.bus.coherence.revoke();
@@ -174,7 +177,7 @@ pub(crate) async fn supervise(
                     tracing::debug!(error = ?error, "Redis is still away");
                 } else {
                     tracing::warn!(
-                        address = %shared.client.get_connection_info().addr(),
+                        address = %shared.client().get_connection_info().addr(),
                         error = ?error,
                         "Redis cannot be used; going on without it until it can"
                     );
