@@ -17,9 +17,9 @@ fi
 cargo test --workspace --exclude soak
 # The codecs that are off by default, where they are implemented.
 cargo test -p cache-core --all-features
-# Fence and flight under every schedule that loom finds.
+# Fence and flight under every schedule that loom finds, waiters under many of shuttle's.
 RUSTFLAGS="--cfg schedules" CARGO_TARGET_DIR=target/schedules \
-  cargo test --release -p cache-core --lib schedules
+  cargo test --release -p cache-core -p cache-redis --lib schedules
 # The agreement between instances as a model: a part of it searched to the end, and each guard missed when it is taken out.
 cargo run --release --quiet -p model -- --quick
 # What is promised between processes, and a short soak on each kind of server; `scripts/soak.sh` alone is the long one.

@@ -1,7 +1,11 @@
 //! Who waits here for another instance's load.
 
+#[cfg(schedules)]
+use shuttle::sync::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(schedules))]
+use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
@@ -79,7 +83,10 @@ impl Drop for Waiting {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, schedules))]
+mod schedules;
+
+#[cfg(all(test, not(schedules)))]
 mod tests {
     use std::pin::pin;
     use std::task::{Context, Waker};
