@@ -362,6 +362,26 @@ async fn what_is_queued_outlives_its_process_in_a_file() {
     assert_eq!(std::fs::metadata(&file).unwrap().len(), 0);
 }
 
+truth!(refused);
+
+/// The server answers reads and refuses scripts: what it still has is not what was invalidated here.
+#[tokio::test]
+async fn what_is_queued_is_not_read_back() {
+    let server = Server::start();
+    let here = two_tiers(&server.url()).await;
+    for version in 1..4 {
+        assert_eq!(on(&here, refused::read(1)).await, version);
+        until("it is filled", || server.records().len() == 1).await;
+        let _: () = server.command(&["ACL", "SETUSER", "default", "-evalsha"]);
+        assert_eq!(on(&here, change!(refused)).await, Receipt::Queued);
+        assert!(health(&here).connected, "the link is not lost");
+        assert_eq!(on(&here, refused::read(1)).await, version + 1);
+        let _: () = server.command(&["ACL", "SETUSER", "default", "+evalsha"]);
+        until("it was sent", || health(&here).queued == 0).await;
+        assert_eq!(on(&here, refused::read(1)).await, version + 1);
+    }
+}
+
 truth!(asking);
 
 /// Its lease is given to nobody.
