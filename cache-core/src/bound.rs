@@ -137,25 +137,26 @@ impl Bound {
 
     /// What memory has of a key that still counts. The same for every type, and compiled once.
     fn live(&self, key: &KeyRef<'_>) -> Option<Held> {
-        self.judge(self.stack.memory.as_ref()?.get(key)?)
+        let entry = self.stack.memory.as_ref()?.get(key)?;
+        self.judge(entry, false)
     }
 
     /// The same for a second look: no hit, no use.
     pub(crate) fn peek(&self, key: &KeyRef<'_>) -> Option<Held> {
-        self.peek_isolated(key).filter(|_| self.is_coherent())
+        self.peek_entry(key, false).filter(|_| self.is_coherent())
     }
 
-    /// The same of an instance that is cut off from the others.
-    fn peek_isolated(&self, key: &KeyRef<'_>) -> Option<Held> {
+    fn peek_entry(&self, key: &KeyRef<'_>, is_isolated: bool) -> Option<Held> {
         self.memory.as_ref()?;
-        self.judge(self.stack.memory.as_ref()?.peek(key)?)
+        let entry = self.stack.memory.as_ref()?.peek(key)?;
+        self.judge(entry, is_isolated)
     }
 
     /// What memory may answer where the lower tiers could not be asked.
     pub(crate) fn serve_isolated(&self, key: &KeyRef<'_>) -> Option<Held> {
         let (_, counters) = self.memory.as_ref()?;
         let held = match self.when_isolated {
-            WhenIsolated::Serve => self.peek_isolated(key)?,
+            WhenIsolated::Serve => self.peek_entry(key, true)?,
             WhenIsolated::Load => return None,
         };
         counters.isolated_hits.add_one();
@@ -228,13 +229,15 @@ impl Bound {
         self.memory.is_some() && self.stack.memory.is_some()
     }
 
+    /// A stopgap counts while the lower tiers cannot be asked.
     #[inline]
-    fn judge(&self, entry: Entry) -> Option<Held> {
+    fn judge(&self, entry: Entry, is_isolated: bool) -> Option<Held> {
         let counts = self
             .stack
             .fences
             .admits(entry.start, entry.stripe, &self.fence)
-            && entry.dies > self.stack.clock.now();
+            && entry.dies > self.stack.clock.now()
+            && (is_isolated || !entry.is_stopgap());
         counts.then(|| entry.into_value())
     }
 
@@ -253,28 +256,26 @@ impl Bound {
         let held = (value_type.hold)(value);
         if let Some((ttl, _)) = &self.memory {
             let life = longest.map_or(*ttl, |longest| longest.min(*ttl));
-            self.insert(key, value, Arc::clone(&held), start, life, None, value_type);
+            let entry = self.entry(key, value, &held, start, life, value_type);
+            self.insert(key, entry);
         }
         held
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all that makes an entry")]
-    fn insert<V>(
+    /// An entry of a value whose load began at `start`; `None` where nobody would read it.
+    fn entry<V>(
         &self,
         key: &Key,
         value: &V,
-        held: Held,
+        held: &Held,
         start: u64,
         life: Duration,
-        seal: Option<Seal>,
         value_type: &ValueType<V>,
-    ) {
+    ) -> Option<Entry> {
+        let memory = self.stack.memory.as_ref()?;
         let stripe = self.stripe(key);
-        let Some(memory) = &self.stack.memory else {
-            return;
-        };
         if !self.stack.fences.admits(start, stripe, &self.fence) {
-            return;
+            return None;
         }
         let weight = if memory.weighs {
             (value_type.weigh)(value) + value_type.behind
@@ -282,12 +283,13 @@ impl Bound {
             size_of::<V>()
         };
         let dies = self.stack.clock.now().after(life);
-        let entry = Entry::new(held, start, stripe, dies, weight);
-        let entry = match seal {
-            None => entry,
-            Some(seal) => entry.sealed(seal),
-        };
-        memory.insert(key.clone(), entry);
+        Some(Entry::new(Arc::clone(held), start, stripe, dies, weight))
+    }
+
+    fn insert(&self, key: &Key, entry: Option<Entry>) {
+        if let (Some(entry), Some(memory)) = (entry, &self.stack.memory) {
+            memory.insert(key.clone(), entry);
+        }
     }
 
     /// What memory has of a key, with the seal of the record it is from: whether it still counts, that record tells.
@@ -310,15 +312,8 @@ impl Bound {
         let ttl = self.memory.as_ref().map(|(ttl, _)| *ttl).or(self.sealed);
         if let Some(ttl) = ttl {
             let held = (value_type.hold)(value);
-            self.insert(
-                key,
-                value,
-                held,
-                start,
-                left.min(ttl),
-                Some(seal),
-                value_type,
-            );
+            let entry = self.entry(key, value, &held, start, left.min(ttl), value_type);
+            self.insert(key, entry.map(|entry| entry.sealed(seal)));
         }
     }
 
@@ -333,6 +328,14 @@ impl Bound {
     ) -> Held {
         if lower.is_guarded() {
             return (value_type.hold)(value);
+        }
+        if lower.is_unasked() {
+            let held = (value_type.hold)(value);
+            if let Some((ttl, _)) = &self.memory {
+                let entry = self.entry(key, value, &held, leader.start(), *ttl, value_type);
+                self.insert(key, entry.map(Entry::stopgap));
+            }
+            return held;
         }
         self.keep(key, value, leader.start(), None, value_type)
     }

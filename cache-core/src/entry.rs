@@ -26,9 +26,19 @@ pub(crate) struct Entry {
     pub(crate) weight: u32,
     /// Where its key's fence is.
     pub(crate) stripe: Stripe,
-    /// Whether the value is [`Sealed`].
-    is_sealed: bool,
+    kind: Kind,
     value: Held,
+}
+
+/// What an entry is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A value, as long as it counts.
+    Plain,
+    /// The same, with the seal of its record: the value is [`Sealed`].
+    Sealed,
+    /// It was loaded while a lower tier could not be asked: a stopgap until it can.
+    Stopgap,
 }
 
 /// A value, and the record that it was read from: by its seal that is known again without reading it.
@@ -55,7 +65,7 @@ impl Entry {
             dies,
             weight,
             stripe,
-            is_sealed: false,
+            kind: Kind::Plain,
             value,
         }
     }
@@ -66,14 +76,26 @@ impl Entry {
             seal,
             value: self.value,
         });
-        self.is_sealed = true;
+        self.kind = Kind::Sealed;
         self
+    }
+
+    /// The same, for as long as the lower tiers cannot be asked.
+    pub(crate) fn stopgap(mut self) -> Self {
+        self.kind = Kind::Stopgap;
+        self
+    }
+
+    /// Whether it is a stopgap.
+    #[inline]
+    pub(crate) fn is_stopgap(&self) -> bool {
+        self.kind == Kind::Stopgap
     }
 
     /// The value.
     #[inline]
     pub(crate) fn into_value(self) -> Held {
-        if self.is_sealed {
+        if self.kind == Kind::Sealed {
             return self.into_sealed().1;
         }
         self.value

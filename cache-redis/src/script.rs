@@ -224,14 +224,17 @@ pub(crate) struct Scripts {
 impl Scripts {
     pub(crate) fn new() -> Self {
         let script = |text| Script::new(&format!("{COMMON}{text}"));
+        // A full server gives leases and guards all the same: they are small and short, and without them nobody knows who loads
+        // or what is guarded. Fills it refuses.
+        let even_if_full = |text| Script::new(&format!("#!lua flags=allow-oom\n{COMMON}{text}"));
         Self {
             attach: script(ATTACH),
             read: script(READ),
-            lease: script(LEASE),
+            lease: even_if_full(LEASE),
             fill: script(FILL),
             release: script(RELEASE),
             renew: script(RENEW),
-            guard: script(GUARD),
+            guard: even_if_full(GUARD),
             unguard: script(UNGUARD),
             invalidate_key: script(INVALIDATE_KEY),
             invalidate_function: script(INVALIDATE_FUNCTION),

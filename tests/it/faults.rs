@@ -220,7 +220,13 @@ async fn a_full_redis_fails_no_call() {
     let server = Server::start_with(&["--maxmemory", "1", "--maxmemory-policy", "noeviction"]);
     let runtime = two_tiers(&server.url()).await;
     traffic(&runtime, 10).await;
-    assert_eq!(l2(&runtime).tier_errors, 10, "each lease was refused");
+    assert_eq!(l2(&runtime).tier_errors, 10, "each fill was refused");
+    // Memory goes on.
+    let n = NEXT.load(Ordering::SeqCst) - 1;
+    let loads = runtime.stats().functions[0].loads;
+    let hits = CacheRuntime::scope(runtime.clone(), async { double(n).await });
+    assert_eq!(hits.await, 2 * n);
+    assert_eq!(runtime.stats().functions[0].loads, loads);
     assert_eq!(
         breaker(&runtime),
         Breaker::Closed,

@@ -186,6 +186,27 @@ async fn without_a_server_a_guard_says_that_it_is_not_held() {
     assert_eq!(on(&here, unreachable::read(1)).await, 2);
 }
 
+truth!(unasked);
+
+/// Whether the key is guarded could not be asked: what is loaded is good until it can.
+#[tokio::test]
+async fn what_is_loaded_without_asking_for_a_lease_is_a_stopgap() {
+    let mut server = Server::start();
+    let here = two_tiers(&server.url()).await;
+    let _: () = server.command(&["ACL", "SETUSER", "default", "-evalsha"]);
+    assert_eq!(on(&here, unasked::read(1)).await, 1);
+    commit(&unasked::VERSION);
+    assert_eq!(on(&here, unasked::read(1)).await, 2, "it was kept");
+    server.kill();
+    until("it is cut off", || !here.tiers()[0].health.connected).await;
+    commit(&unasked::VERSION);
+    assert_eq!(
+        on(&here, unasked::read(1)).await,
+        2,
+        "there is nobody to ask"
+    );
+}
+
 #[tokio::test]
 async fn an_invalidation_waits_for_replicas_where_it_is_asked_to() {
     let server = Server::start_with(&["--repl-diskless-sync-delay", "0"]);

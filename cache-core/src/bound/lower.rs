@@ -64,6 +64,8 @@ pub(crate) struct LowerTiers<'a> {
     known: Option<(Seal, Held)>,
     /// Somebody changes what is loaded: the value is kept nowhere.
     is_guarded: bool,
+    /// A tier could not say whether somebody does.
+    is_unasked: bool,
 }
 
 impl LowerTiers<'_> {
@@ -71,6 +73,11 @@ impl LowerTiers<'_> {
     pub(crate) fn ask_strongly(&mut self, known: Option<(Seal, Held)>) {
         self.consistency = Consistency::Strong;
         self.known = known;
+    }
+
+    /// Whether it is not known if a change of the key is under way.
+    pub(crate) fn is_unasked(&self) -> bool {
+        self.is_unasked
     }
 
     /// Whether a change of the key is under way, so that what is loaded now is kept nowhere.
@@ -286,6 +293,7 @@ impl Bound {
                 passed_over,
                 leases,
                 is_guarded,
+                is_unasked,
                 ..
             } = &mut *lookup;
             match budgets[at]
@@ -305,7 +313,10 @@ impl Bound {
                     lower.counters.refused_fills.add_one(refusal);
                     *is_guarded |= refusal == Refusal::Guard;
                 }
-                Err(error) => lower.failed("lease", &self.name, &error),
+                Err(error) => {
+                    lower.failed("lease", &self.name, &error);
+                    *is_unasked |= lower.tier.coherence().is_some();
+                }
             }
         }
         if lookup.is_guarded {
@@ -486,6 +497,7 @@ impl Bound {
             known: None,
             consistency: self.policy.consistency,
             is_guarded: false,
+            is_unasked: false,
         }
     }
 
