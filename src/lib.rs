@@ -11,12 +11,12 @@
 extern crate self as multi_tier_cached;
 
 pub use cache_core::{
-    Barrier, BuildFromEnv, CacheRuntime, CacheValue, Call, Cloned, Coherence, Consistency,
+    AnyTier, Barrier, BuildFromEnv, CacheRuntime, CacheValue, Call, Cloned, Coherence, Consistency,
     Described, Engine, EnvTier, Environment, Error, ErrorKind, Function, FunctionBuilder,
-    FunctionStats, Handle, Invalidation, KeyArgument, Level, ManualClock, Memory, OptionalCall,
-    Outcome, PlainCall, RefusedFills, RuntimeBuilder, RuntimeHealth, ShareError, SharedError,
-    SingleFlight, Stats, TierStats, Ttl, Unshared, View, Weigh, WhenIsolated, WriteGuard, codec,
-    registered_functions, tier, unix_millis,
+    FunctionStats, Handle, IntoTier, Invalidation, KeyArgument, Level, ManualClock, Memory,
+    OptionalCall, Outcome, PlainCall, RefusedFills, RuntimeBuilder, RuntimeHealth, ShareError,
+    SharedError, SingleFlight, Stats, TierConfig, TierStats, Ttl, Unshared, View, Weigh,
+    WhenIsolated, WriteGuard, codec, registered_functions, tier, unix_millis,
 };
 #[cfg(feature = "redis")]
 pub use cache_redis::Redis;

@@ -50,8 +50,8 @@ pub(crate) struct Bound {
     /// How long they live there of a function that answers with them only where a lower tier has the same.
     sealed: Option<Duration>,
     lower: Vec<Lower>,
-    /// What is known of invalidations by other instances; `None` where there are none.
-    coherence: Option<Arc<Coherence>>,
+    /// What is known of invalidations by other instances, of each tier that is shared.
+    coherence: Vec<Arc<Coherence>>,
     policy: Coherent,
     when_isolated: WhenIsolated,
     encoding: Encoding,
@@ -72,10 +72,10 @@ impl Bound {
         let id = FunctionId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         let fence = Arc::new(FunctionFence::new());
         let function = Arc::new(FunctionKey::new(&name, definition.policy.version));
-        let coherence = resolved.lower.iter().find_map(Lower::coherence);
+        let coherence: Vec<_> = resolved.lower.iter().filter_map(Lower::coherence).collect();
         let strong = definition.policy.coherence.consistency == Consistency::Strong
             && !resolved.lower.is_empty();
-        if coherence.is_some() {
+        if !coherence.is_empty() {
             stack.fences.share(function.digest, &fence);
         }
         Self {
@@ -137,7 +137,7 @@ impl Bound {
 
     /// What memory has of a key that still counts. The same for every type, and compiled once.
     fn live(&self, key: &KeyRef<'_>) -> Option<Held> {
-        let entry = self.stack.memory.as_ref()?.get(key)?;
+        let entry = self.stack.memory()?.get(key)?;
         self.judge(entry, false)
     }
 
@@ -148,7 +148,7 @@ impl Bound {
 
     fn peek_entry(&self, key: &KeyRef<'_>, is_isolated: bool) -> Option<Held> {
         self.memory.as_ref()?;
-        let entry = self.stack.memory.as_ref()?.peek(key)?;
+        let entry = self.stack.memory()?.peek(key)?;
         self.judge(entry, is_isolated)
     }
 
@@ -166,9 +166,7 @@ impl Bound {
     /// Whether this instance knows of every invalidation by others that is older than the bound.
     #[inline]
     fn is_coherent(&self) -> bool {
-        self.coherence
-            .as_ref()
-            .is_none_or(|coherence| coherence.holds())
+        self.coherence.iter().all(|coherence| coherence.holds())
     }
 
     /// Whether a call may take what the load with this number brings, which began then.
@@ -178,7 +176,7 @@ impl Bound {
     pub(crate) fn counts(&self, key: &Key, start: u64, began: Moment) -> bool {
         let fences = &self.stack.fences;
         fences.admits(start, self.stripe(key), &self.fence)
-            && self.coherence.as_ref().is_none_or(|coherence| {
+            && self.coherence.iter().all(|coherence| {
                 coherence.holds()
                     || self.stack.clock.now().since(began) < coherence.bound()
                     || (self.when_isolated == WhenIsolated::Serve && self.is_cut_off())
@@ -193,8 +191,12 @@ impl Bound {
     /// How long a call from inside a load waits for another load, which may wait for another instance that waits for this
     /// one: ten times the bound of the channel. `None` where no other instance is waited for.
     pub(crate) fn patience(&self) -> Option<Duration> {
-        let coherence = self.coherence.as_ref()?;
-        (self.policy.single_flight == SingleFlight::Cluster).then(|| coherence.bound() * 10)
+        let longest = self
+            .coherence
+            .iter()
+            .map(|coherence| coherence.bound())
+            .max()?;
+        (self.policy.single_flight == SingleFlight::Cluster).then(|| longest * 10)
     }
 
     /// Whether there are tiers below memory.
@@ -226,7 +228,7 @@ impl Bound {
 
     /// Whether memory answers those who come after a load.
     pub(crate) fn has_memory(&self) -> bool {
-        self.memory.is_some() && self.stack.memory.is_some()
+        self.memory.is_some() && self.stack.memory().is_some()
     }
 
     /// A stopgap counts while the lower tiers cannot be asked.
@@ -272,7 +274,7 @@ impl Bound {
         life: Duration,
         value_type: &ValueType<V>,
     ) -> Option<Entry> {
-        let memory = self.stack.memory.as_ref()?;
+        let memory = self.stack.memory()?;
         let stripe = self.stripe(key);
         if !self.stack.fences.admits(start, stripe, &self.fence) {
             return None;
@@ -287,14 +289,14 @@ impl Bound {
     }
 
     fn insert(&self, key: &Key, entry: Option<Entry>) {
-        if let (Some(entry), Some(memory)) = (entry, &self.stack.memory) {
+        if let (Some(entry), Some(memory)) = (entry, self.stack.memory()) {
             memory.insert(key.clone(), entry);
         }
     }
 
     /// What memory has of a key, with the seal of the record it is from: whether it still counts, that record tells.
     pub(crate) fn known(&self, key: &Key) -> Option<(Seal, Held)> {
-        let entry = self.stack.memory.as_ref()?.peek(&key.as_ref())?;
+        let entry = self.stack.memory()?.peek(&key.as_ref())?;
         let (seal, held) = entry.into_sealed();
         Some((seal?, held))
     }
@@ -386,7 +388,7 @@ impl Bound {
     /// Drops a key from memory, with all loads of it that have begun.
     pub(crate) fn fence_off(&self, key: &Key) {
         self.stack.fences.raise(self.stripe(key));
-        if let Some(memory) = &self.stack.memory {
+        if let Some(memory) = self.stack.memory() {
             memory.remove(&key.as_ref());
         }
     }

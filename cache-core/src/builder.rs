@@ -14,9 +14,10 @@ use crate::fence::Fences;
 use crate::level::Level;
 use crate::policy::WhenIsolated;
 use crate::runtime::{CacheRuntime, Registered};
+use crate::tier::config::TierConfig;
 use crate::tier::memory::Memory;
 use crate::tier::stack::Stack;
-use crate::tier::{Peers, TierBuilder, TierContext};
+use crate::tier::{Peers, Tier, TierBuilder, TierContext};
 
 /// Builds a [`CacheRuntime`]: its tiers, its codec.
 ///
@@ -24,10 +25,10 @@ use crate::tier::{Peers, TierBuilder, TierContext};
 #[derive(Debug)]
 #[must_use = "a runtime is built by `install` or `build`"]
 pub struct RuntimeBuilder {
-    memory: Option<Memory>,
+    memory: Option<(TierConfig, Memory)>,
     /// It was put there by the environment, which said nothing of it: what is set later replaces it.
     memory_is_default: bool,
-    lower: Vec<(Level, Box<dyn TierBuilder>)>,
+    lower: Vec<(TierConfig, Box<dyn TierBuilder>)>,
     codecs: Vec<Arc<dyn Codec>>,
     default_codec: String,
     /// The variable that named it, if one did.
@@ -53,26 +54,67 @@ impl RuntimeBuilder {
     }
 
     /// The memory of this process as `l1`.
-    pub fn l1(mut self, memory: Memory) -> Self {
-        if self.memory.replace(memory).is_some() && !std::mem::take(&mut self.memory_is_default) {
-            self.problems
-                .push(Error::configuration("set l1: it is set already"));
-        }
-        self
+    pub fn l1(self, memory: Memory) -> Self {
+        self.tier(memory, TierConfig::as_l1())
     }
 
     /// A shared tier as `l2`, such as `Redis::new("redis://…")`.
     pub fn l2(self, tier: impl TierBuilder + 'static) -> Self {
-        self.lower(Level::L2, Box::new(tier))
+        self.tier(tier, TierConfig::as_l2())
     }
 
-    pub(crate) fn lower(mut self, level: Level, tier: Box<dyn TierBuilder>) -> Self {
-        if self.lower.iter().any(|(known, _)| *known == level) {
+    /// A tier as `l3`, where values live twice as long as their functions say.
+    pub fn l3(self, tier: impl TierBuilder + 'static) -> Self {
+        self.tier(tier, TierConfig::as_l3())
+    }
+
+    /// A tier as `l4`, where values live eight times as long as their functions say.
+    pub fn l4(self, tier: impl TierBuilder + 'static) -> Self {
+        self.tier(tier, TierConfig::as_l4())
+    }
+
+    /// Any tier, [`Memory`] too, at the place and with the settings of `config`. In whatever order tiers are added, they are
+    /// asked by their levels.
+    pub fn tier(self, tier: impl IntoTier, config: TierConfig) -> Self {
+        match tier.into_tier() {
+            AnyTier::Memory(memory) => self.memory(memory, config),
+            AnyTier::Lower(tier) => self.lower(config, tier),
+        }
+    }
+
+    fn memory(mut self, memory: Memory, config: TierConfig) -> Self {
+        if config.level() != Level::L1 {
+            self.problems.push(Error::configuration(format!(
+                "use memory as {}: it is l1",
+                config.level()
+            )));
+        }
+        let replaced = self.memory.replace((config, memory)).is_some();
+        if replaced && !std::mem::take(&mut self.memory_is_default) {
+            self.problems
+                .push(Error::configuration("set l1: it is set already"));
+        }
+        self.check(config)
+    }
+
+    pub(crate) fn lower(mut self, config: TierConfig, tier: Box<dyn TierBuilder>) -> Self {
+        let level = config.level();
+        if level == Level::L1 {
+            self.problems.push(Error::configuration(
+                "use a tier of records as l1: memory is l1, and what is below it begins with l2",
+            ));
+        }
+        if self.lower.iter().any(|(known, _)| known.level() == level) {
             self.problems.push(Error::configuration(format!(
                 "set {level}: it is set already"
             )));
         }
-        self.lower.push((level, tier));
+        self.lower.push((config, tier));
+        self.check(config)
+    }
+
+    fn check(mut self, config: TierConfig) -> Self {
+        self.problems.extend(config.check().err());
         self
     }
 
@@ -144,18 +186,23 @@ impl RuntimeBuilder {
         let mut note = |error| problems.push(error);
         let memory = match self.memory {
             None if !self.lower.is_empty() => None,
-            memory => memory.unwrap_or_default().build().map_err(&mut note).ok(),
+            memory => {
+                let (config, memory) =
+                    memory.unwrap_or_else(|| (TierConfig::as_l1(), Memory::default()));
+                let built = memory.build().map_err(&mut note).ok();
+                built.map(|memory| (config, memory))
+            }
         };
         let mut lower = Vec::new();
         let fences = Arc::new(Fences::new());
-        for (level, tier) in self.lower {
-            let context = TierContext::new(level, Peers::new(Arc::clone(&fences)));
+        for (config, tier) in self.lower {
+            let context = TierContext::new(config.level(), Peers::new(Arc::clone(&fences)));
             match tier.build(&context) {
-                Ok(tier) => lower.push((level, tier)),
+                Ok(tier) => lower.push((config, tier)),
                 Err(error) => note(error),
             }
         }
-        lower.sort_by_key(|(level, _)| *level);
+        lower.sort_by_key(|(config, _)| config.level());
         let mut encodings = Encodings::builtin();
         for codec in self.codecs {
             if let Err(error) = encodings.add(codec) {
@@ -169,6 +216,18 @@ impl RuntimeBuilder {
                 Some(variable) => Error::configuration(format!("{error}, as {variable} says")),
             })
             .map_err(&mut note);
+        let is_shared = |tier: &Arc<dyn Tier>| tier.coherence().is_some();
+        let any_shared = lower.iter().any(|(_, tier)| is_shared(tier));
+        for (config, tier) in &lower {
+            if any_shared && !is_shared(tier) {
+                problems.push(Error::configuration(format!(
+                    "use {} ({}) beside a tier that is shared: it does not hear what other instances invalidate, and would \
+                     bring it back",
+                    config.level(),
+                    tier.kind()
+                )));
+            }
+        }
         match default {
             Ok(default) if problems.is_empty() => Ok(Stack::new(
                 memory,
@@ -181,6 +240,34 @@ impl RuntimeBuilder {
             )),
             _ => Err(all_of(problems)),
         }
+    }
+}
+
+/// What can be a tier: [`Memory`], and all that builds one of records.
+pub trait IntoTier {
+    /// As the one or the other.
+    fn into_tier(self) -> AnyTier;
+}
+
+/// A tier that is not built yet.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "there are these two")]
+pub enum AnyTier {
+    /// The memory of this process.
+    Memory(Memory),
+    /// A store of records.
+    Lower(Box<dyn TierBuilder>),
+}
+
+impl IntoTier for Memory {
+    fn into_tier(self) -> AnyTier {
+        AnyTier::Memory(self)
+    }
+}
+
+impl<T: TierBuilder + 'static> IntoTier for T {
+    fn into_tier(self) -> AnyTier {
+        AnyTier::Lower(Box::new(self))
     }
 }
 

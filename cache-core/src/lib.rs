@@ -32,7 +32,7 @@ mod sync;
 #[doc(hidden)]
 pub mod private;
 
-pub use crate::builder::{BuildFromEnv, EnvTier, Environment, RuntimeBuilder};
+pub use crate::builder::{AnyTier, BuildFromEnv, EnvTier, Environment, IntoTier, RuntimeBuilder};
 pub use crate::call::CacheValue;
 pub use crate::clock::{ManualClock, unix_millis};
 pub use crate::coherence::{Barrier, Coherence};
@@ -46,4 +46,5 @@ pub use crate::outcome::{Cloned, Described, Outcome, ShareError, SharedError, Un
 pub use crate::policy::{Consistency, SingleFlight, Ttl, WhenIsolated};
 pub use crate::runtime::{CacheRuntime, RuntimeHealth, registered_functions};
 pub use crate::stats::{FunctionStats, RefusedFills, Stats, TierStats};
+pub use crate::tier::config::TierConfig;
 pub use crate::tier::memory::{Engine, Memory};

@@ -18,6 +18,7 @@ use crate::policy::WhenIsolated;
 use crate::site::{Site, SiteKey};
 use crate::stats::Stats;
 use crate::tier::TierStatus;
+use crate::tier::config::TierConfig;
 use crate::tier::memory::Memory;
 use crate::tier::stack::Stack;
 
@@ -64,7 +65,7 @@ impl CacheRuntime {
     fn memory_alone() -> Self {
         let memory = Memory::default().build().ok();
         Self::new(Stack::new(
-            memory,
+            memory.map(|memory| (TierConfig::as_l1(), memory)),
             Vec::new(),
             Arc::new(Fences::new()),
             Clock::System,
@@ -180,8 +181,8 @@ impl CacheRuntime {
     pub fn tiers(&self) -> Vec<TierStatus> {
         let lower = self.0.stack.lower.iter();
         lower
-            .map(|(level, tier)| TierStatus {
-                level: *level,
+            .map(|(config, tier)| TierStatus {
+                level: config.level(),
                 kind: tier.kind(),
                 breaker: tier.breaker(),
                 health: tier.health(),
@@ -207,8 +208,7 @@ impl CacheRuntime {
     pub fn entries_in_memory(&self) -> u64 {
         self.0
             .stack
-            .memory
-            .as_ref()
+            .memory()
             .map_or(0, crate::tier::memory::MemoryTier::len)
     }
 

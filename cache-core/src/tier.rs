@@ -5,6 +5,7 @@
 //! invalidation voids every lease of its target in the same step in which it deletes the records. So a value that was
 //! loaded before an invalidation cannot come back after it, whoever is slow.
 
+pub(crate) mod config;
 pub(crate) mod memory;
 pub(crate) mod stack;
 

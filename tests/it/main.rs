@@ -14,3 +14,4 @@ mod keys;
 mod memory;
 mod redis_tier;
 mod single_flight;
+mod tiers;

@@ -14,6 +14,7 @@ use crate::level::Level;
 use crate::policy::Consistency;
 use crate::record::{Header, Seal, Unusable, seal_of};
 use crate::stats::{TierCounters, TierStats};
+use crate::tier::config::TierConfig;
 use crate::tier::stack::Budget;
 use crate::tier::{
     Breaker, Claim, Fill, Guard, Lease, Leased, Question, Receipt, RecordKey, Refusal, SEEN, Stamp,
@@ -511,11 +512,11 @@ impl Bound {
 }
 
 impl Lower {
-    pub(super) fn new(level: Level, tier: &Arc<dyn Tier>, ttl: Duration) -> Self {
+    pub(super) fn new(config: TierConfig, tier: &Arc<dyn Tier>, ttl: Duration) -> Self {
         Self {
-            level,
+            level: config.level(),
             tier: Arc::clone(tier),
-            ttl,
+            ttl: config.life(ttl),
             counters: TierCounters::default(),
         }
     }

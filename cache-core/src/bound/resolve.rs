@@ -59,9 +59,16 @@ impl Resolved {
                     ),
                 ));
             }
-            match stack.lower.iter().find(|(known, _)| *known == level) {
-                Some((_, tier)) => resolved.lower.push(Lower::new(level, tier, ttl(level)?)),
-                None => resolved.memory = Some(ttl(level)?),
+            let ttl = ttl(level)?;
+            match stack
+                .lower
+                .iter()
+                .find(|(config, _)| config.level() == level)
+            {
+                Some((config, tier)) => resolved.lower.push(Lower::new(*config, tier, ttl)),
+                None => {
+                    resolved.memory = stack.memory.as_ref().map(|(config, _)| config.life(ttl));
+                }
             }
         }
         Ok(resolved)
@@ -78,10 +85,10 @@ impl Resolved {
                 .max()
         };
         Self {
-            memory: stack
-                .memory
-                .as_ref()
-                .and_then(|_| policy.ttl.of(Level::L1).or_else(longest)),
+            memory: stack.memory.as_ref().and_then(|(config, _)| {
+                let ttl = policy.ttl.of(Level::L1).or_else(longest)?;
+                Some(config.life(ttl))
+            }),
             lower: Vec::new(),
             encoding: stack.default_encoding.clone(),
         }

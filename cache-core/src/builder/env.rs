@@ -9,6 +9,7 @@ use super::RuntimeBuilder;
 use crate::error::Error;
 use crate::level::Level;
 use crate::tier::TierBuilder;
+use crate::tier::config::TierConfig;
 use crate::tier::memory::{Engine, Memory};
 
 /// What all names begin with.
@@ -192,7 +193,7 @@ impl RuntimeBuilder {
             memory = memory.max_bytes(bytes);
         }
         if self.memory.is_none() || engine.is_some() || entries.is_some() || bytes.is_some() {
-            self.memory = Some(memory);
+            self.memory = Some((TierConfig::as_l1(), memory));
             self.memory_is_default = engine.is_none() && entries.is_none() && bytes.is_none();
         }
         if let Some(codec) = env.text("CODEC") {
@@ -204,8 +205,9 @@ impl RuntimeBuilder {
         }
         for tier in tiers {
             if let Some(built) = (tier.build)(env)? {
-                self.lower.retain(|(level, _)| *level != tier.level);
-                self = self.lower(tier.level, built);
+                self.lower
+                    .retain(|(config, _)| config.level() != tier.level);
+                self = self.lower(TierConfig::new(tier.level), built);
             }
         }
         Ok(self)

@@ -39,6 +39,35 @@ fn check(declarations: Vec<Declaration>, expected: &[&str]) {
 }
 
 #[test]
+fn tiers_that_cannot_be_placed_are_errors() {
+    #[track_caller]
+    fn wrong(builder: RuntimeBuilder, expected: &str) {
+        let error = builder.into_stack().map(drop).unwrap_err().to_string();
+        assert!(error.contains(expected), "{expected:?} is not in {error:?}");
+    }
+    let memory = Memory::default;
+    let builder = RuntimeBuilder::new;
+    let config = TierConfig::new;
+    wrong(
+        builder().tier(memory(), config(Level::L2)),
+        "as l2: it is l1",
+    );
+    wrong(
+        builder().tier(memory(), config(Level::L1).ttl_scale(0.0)),
+        "ttl scale of 0 for l1",
+    );
+    wrong(
+        builder().l1(memory()).tier(memory(), config(Level::L1)),
+        "set l1",
+    );
+    let half = builder().tier(memory(), config(Level::L1).ttl_scale(0.5));
+    let definition = Definition::declared(declaration("a::get", 1));
+    let stack = half.into_stack().unwrap();
+    let debug = format!("{:?}", Resolved::new(&definition, &stack).unwrap());
+    assert!(debug.contains("memory: Some(30s)"), "{debug}");
+}
+
+#[test]
 fn a_function_whose_tier_is_missing_is_named_with_file_and_line() {
     let asks = Declaration {
         tiers: Some(&[Level::L1, Level::L2]),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Tier;
+use super::config::TierConfig;
 use super::memory::MemoryTier;
 use crate::clock::Clock;
 use crate::codec::{Encoding, Encodings};
@@ -18,9 +19,9 @@ use crate::policy::WhenIsolated;
 /// The tiers of a runtime, its fences and its flights.
 #[derive(Debug)]
 pub(crate) struct Stack {
-    pub(crate) memory: Option<MemoryTier>,
+    pub(crate) memory: Option<(TierConfig, MemoryTier)>,
     /// In look-up order.
-    pub(crate) lower: Vec<(Level, Arc<dyn Tier>)>,
+    pub(crate) lower: Vec<(TierConfig, Arc<dyn Tier>)>,
     pub(crate) fences: Arc<Fences>,
     pub(crate) flights: Arc<Flights>,
     pub(crate) clock: Clock,
@@ -34,8 +35,8 @@ pub(crate) struct Stack {
 
 impl Stack {
     pub(crate) fn new(
-        memory: Option<MemoryTier>,
-        lower: Vec<(Level, Arc<dyn Tier>)>,
+        memory: Option<(TierConfig, MemoryTier)>,
+        lower: Vec<(TierConfig, Arc<dyn Tier>)>,
         fences: Arc<Fences>,
         clock: Clock,
         encodings: Encodings,
@@ -60,8 +61,14 @@ impl Stack {
         let memory = self.memory.as_ref().map(|_| Level::L1);
         memory
             .into_iter()
-            .chain(self.lower.iter().map(|(level, _)| *level))
+            .chain(self.lower.iter().map(|(config, _)| config.level()))
             .collect()
+    }
+
+    /// The memory tier, if there is one.
+    #[inline]
+    pub(crate) fn memory(&self) -> Option<&MemoryTier> {
+        self.memory.as_ref().map(|(_, memory)| memory)
     }
 }
 

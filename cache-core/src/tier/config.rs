@@ -1,0 +1,116 @@
+//! How a tier takes its place in a stack.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::level::Level;
+use crate::policy::LONGEST_TTL;
+
+/// The place of a tier, and how long values live in it.
+///
+/// ```
+/// use cache_core::{Level, TierConfig};
+///
+/// // Four times as long as above it.
+/// let config = TierConfig::new(Level::L3).ttl_scale(4.0);
+/// assert_eq!(config.level(), Level::L3);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TierConfig {
+    level: Level,
+    ttl_scale: f64,
+}
+
+impl TierConfig {
+    /// At this level; values live as long as their function says.
+    #[must_use]
+    pub const fn new(level: Level) -> Self {
+        Self {
+            level,
+            ttl_scale: 1.0,
+        }
+    }
+
+    /// Memory: the function's time.
+    #[must_use]
+    pub const fn as_l1() -> Self {
+        Self::new(Level::L1)
+    }
+
+    /// A shared cache: the function's time.
+    #[must_use]
+    pub const fn as_l2() -> Self {
+        Self::new(Level::L2)
+    }
+
+    /// Slower and larger, such as a disk: twice the function's time.
+    #[must_use]
+    pub const fn as_l3() -> Self {
+        Self {
+            ttl_scale: 2.0,
+            ..Self::new(Level::L3)
+        }
+    }
+
+    /// The slowest, such as object storage: eight times the function's time.
+    #[must_use]
+    pub const fn as_l4() -> Self {
+        Self {
+            ttl_scale: 8.0,
+            ..Self::new(Level::L4)
+        }
+    }
+
+    /// How long values live in it, as a multiple of what their function says for it. At most 365 days come of it.
+    #[must_use]
+    pub const fn ttl_scale(mut self, scale: f64) -> Self {
+        self.ttl_scale = scale;
+        self
+    }
+
+    /// Its level.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        self.level
+    }
+
+    /// # Errors
+    /// A scale by which no time can be multiplied.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.ttl_scale.is_finite() && self.ttl_scale > 0.0 {
+            return Ok(());
+        }
+        Err(Error::configuration(format!(
+            "use a ttl scale of {} for {}: it is a positive number",
+            self.ttl_scale, self.level
+        )))
+    }
+
+    /// How long a value lives in it. Never zero, and never longer than a ttl may be.
+    pub(crate) fn life(&self, ttl: Duration) -> Duration {
+        let seconds = ttl.as_secs_f64() * self.ttl_scale;
+        if seconds >= LONGEST_TTL.as_secs_f64() {
+            return LONGEST_TTL;
+        }
+        Duration::from_secs_f64(seconds).max(Duration::from_nanos(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_is_the_ttl_by_the_scale() {
+        let ttl = Duration::from_millis(300);
+        let config = TierConfig::new(Level::L3);
+        assert_eq!(config.life(ttl), ttl);
+        assert_eq!(config.ttl_scale(2.5).life(ttl), Duration::from_millis(750));
+        assert_eq!(TierConfig::as_l4().life(ttl), Duration::from_millis(2_400));
+        assert_eq!(config.ttl_scale(1e300).life(ttl), LONGEST_TTL);
+        assert_eq!(config.ttl_scale(1e-300).life(ttl), Duration::from_nanos(1));
+        for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(config.ttl_scale(wrong).check().is_err(), "{wrong}");
+        }
+    }
+}
