@@ -138,7 +138,11 @@ impl Bound {
     /// What memory has of a key that still counts. The same for every type, and compiled once.
     fn live(&self, key: &KeyRef<'_>) -> Option<Held> {
         let entry = self.stack.memory()?.get(key)?;
-        self.judge(entry, false)
+        if self.is_good(&entry) {
+            entry.into_value(false)
+        } else {
+            None
+        }
     }
 
     /// The same for a second look: no hit, no use.
@@ -149,7 +153,11 @@ impl Bound {
     fn peek_entry(&self, key: &KeyRef<'_>, is_isolated: bool) -> Option<Held> {
         self.memory.as_ref()?;
         let entry = self.stack.memory()?.peek(key)?;
-        self.judge(entry, is_isolated)
+        if self.is_good(&entry) {
+            entry.into_value(is_isolated)
+        } else {
+            None
+        }
     }
 
     /// What memory may answer where the lower tiers could not be asked.
@@ -166,7 +174,11 @@ impl Bound {
     /// Whether this instance knows of every invalidation by others that is older than the bound.
     #[inline]
     fn is_coherent(&self) -> bool {
-        self.coherence.iter().all(|coherence| coherence.holds())
+        match &self.coherence[..] {
+            [] => true,
+            [one] => one.holds(),
+            all => all.iter().all(|one| one.holds()),
+        }
     }
 
     /// Whether a call may take what the load with this number brings, which began then.
@@ -231,16 +243,13 @@ impl Bound {
         self.memory.is_some() && self.stack.memory().is_some()
     }
 
-    /// A stopgap counts while the lower tiers cannot be asked.
+    /// Whether an entry is in time and was not fenced off.
     #[inline]
-    fn judge(&self, entry: Entry, is_isolated: bool) -> Option<Held> {
-        let counts = self
-            .stack
+    fn is_good(&self, entry: &Entry) -> bool {
+        self.stack
             .fences
-            .admits(entry.start, entry.stripe, &self.fence)
+            .admits(entry.start, entry.stripe(), &self.fence)
             && entry.dies > self.stack.clock.now()
-            && (is_isolated || !entry.is_stopgap());
-        counts.then(|| entry.into_value())
     }
 
     /// Puts a value into memory, unless its load began before a fence. The reader checks again: this only spares a

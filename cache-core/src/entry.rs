@@ -24,22 +24,19 @@ pub(crate) struct Entry {
     pub(crate) dies: Moment,
     /// What it counts against a bound in bytes: key, value and this header.
     pub(crate) weight: u32,
-    /// Where its key's fence is.
-    pub(crate) stripe: Stripe,
-    kind: Kind,
+    /// Where its key's fence is, and above that what it is good for: in one word, since a hit copies it.
+    stripe_and_kind: u32,
     value: Held,
 }
 
-/// What an entry is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// A value, as long as it counts.
-    Plain,
-    /// The same, with the seal of its record: the value is [`Sealed`].
-    Sealed,
-    /// It was loaded while a lower tier could not be asked: a stopgap until it can.
-    Stopgap,
-}
+/// A value, as long as it counts.
+const PLAIN: u32 = 0;
+
+/// The same, with the seal of its record: the value is [`Sealed`].
+const SEALED: u32 = 1 << 16;
+
+/// It was loaded while a lower tier could not be asked: a stopgap until it can.
+const STOPGAP: u32 = 2 << 16;
 
 /// A value, and the record that it was read from: by its seal that is known again without reading it.
 struct Sealed {
@@ -64,8 +61,7 @@ impl Entry {
             start,
             dies,
             weight,
-            stripe,
-            kind: Kind::Plain,
+            stripe_and_kind: u32::from(stripe.number()) | PLAIN,
             value,
         }
     }
@@ -76,32 +72,34 @@ impl Entry {
             seal,
             value: self.value,
         });
-        self.kind = Kind::Sealed;
+        self.stripe_and_kind |= SEALED;
         self
     }
 
     /// The same, for as long as the lower tiers cannot be asked.
     pub(crate) fn stopgap(mut self) -> Self {
-        self.kind = Kind::Stopgap;
+        self.stripe_and_kind |= STOPGAP;
         self
     }
 
-    /// Whether it is a stopgap.
+    /// The value; of a stopgap only where the lower tiers cannot be asked.
     #[inline]
-    pub(crate) fn is_stopgap(&self) -> bool {
-        self.kind == Kind::Stopgap
+    pub(crate) fn into_value(self, is_isolated: bool) -> Option<Held> {
+        match self.stripe_and_kind & (SEALED | STOPGAP) {
+            PLAIN => Some(self.value),
+            SEALED => Some(self.into_sealed().1),
+            _ => is_isolated.then_some(self.value),
+        }
     }
 
-    /// The value.
+    /// Where its key's fence is.
     #[inline]
-    pub(crate) fn into_value(self) -> Held {
-        if self.kind == Kind::Sealed {
-            return self.into_sealed().1;
-        }
-        self.value
+    pub(crate) fn stripe(&self) -> Stripe {
+        Stripe::numbered(self.stripe_and_kind as u16)
     }
 
     /// The seal of the record it was read from, if it is known, and the value.
+    #[cold]
     pub(crate) fn into_sealed(self) -> (Option<Seal>, Held) {
         match self.value.downcast_ref::<Sealed>() {
             Some(sealed) => (Some(sealed.seal), Arc::clone(&sealed.value)),

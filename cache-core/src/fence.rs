@@ -33,6 +33,18 @@ impl Stripe {
     pub(crate) fn of(digest: u64) -> Self {
         Self((digest as usize & (STRIPES - 1)) as u16)
     }
+
+    /// By its number.
+    #[inline]
+    pub(crate) fn numbered(number: u16) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    #[inline]
+    pub(crate) fn number(self) -> u16 {
+        self.0
+    }
 }
 
 /// The fences of one runtime's keys.

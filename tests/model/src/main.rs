@@ -103,7 +103,7 @@ fn whole() -> Vec<(&'static str, Protocol, bool)> {
                 functions: true,
                 ..CALM
             },
-            true,
+            false,
         ),
         (
             "1 write, 1 broken link",
@@ -128,7 +128,7 @@ fn whole() -> Vec<(&'static str, Protocol, bool)> {
                 bound: 0,
                 ..STEADY
             },
-            true,
+            false,
         ),
         (
             "2 writes, of the function",

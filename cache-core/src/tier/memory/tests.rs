@@ -31,7 +31,12 @@ fn entry(value: u64, weight: usize) -> Entry {
 }
 
 fn value(entry: &Entry) -> u64 {
-    *entry.clone().into_value().downcast_ref().unwrap()
+    *entry
+        .clone()
+        .into_value(false)
+        .unwrap()
+        .downcast_ref()
+        .unwrap()
 }
 
 #[test]
