@@ -88,6 +88,11 @@ impl Guards {
         held.map(|(number, key)| (*number, key.clone())).collect()
     }
 
+    /// Whether it is held still: one that has ended meanwhile must not be put in place again.
+    pub(crate) fn holds(&self, number: u64) -> bool {
+        self.lock().held.contains_key(&number)
+    }
+
     /// Those to be ended, once there are any.
     pub(crate) async fn ended(&self) -> Vec<(u64, GuardedKey)> {
         loop {

@@ -161,7 +161,9 @@ impl Shared {
     /// Lets all guards live on; over a new link they are put in place again.
     pub(crate) async fn keep_guards(&self, connected: &Connected) -> Result<(), RedisError> {
         for (number, key) in self.guards.held() {
-            self.guard(connected, number, &key).await?;
+            if self.guards.holds(number) {
+                self.guard(connected, number, &key).await?;
+            }
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock;
 use crate::history::{Event, Window};
+use crate::instance::FAILING;
 use crate::process::Process;
 use crate::servers::{Servers, Topology, ask};
 use crate::tally::Tally;
@@ -128,7 +129,7 @@ pub async fn around(
                 world.killed(proxy.connections());
                 let mut instance = world.instances[at].lock().await;
                 instance.kill_and_start().await?;
-                instance.tell("work").await?;
+                instance.tell(FAILING).await?;
             }
         }
         if let Some((weather, lasts)) = weather {

@@ -17,7 +17,7 @@ use crate::clock;
 use crate::database::Database;
 use crate::faults::{World, around, of_servers};
 use crate::history::{Event, Life, Window};
-use crate::instance::{BOUND, Settings};
+use crate::instance::{BOUND, FAILING, Settings};
 use crate::process::{Process, histories};
 use crate::servers::{Servers, Topology};
 use crate::tally::Tally;
@@ -108,7 +108,6 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
                 number: 0,
             },
             seed: rng.u64(..),
-            failing: 10,
         };
         let process = Process::start(&options.program, directory.path(), settings).await?;
         instances.push(Mutex::new(process));
@@ -124,7 +123,7 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
 
     let end = began + Duration::from_secs(options.seconds);
     for instance in &world.instances {
-        instance.lock().await.tell("work").await?;
+        instance.lock().await.tell(FAILING).await?;
     }
     let half = INSTANCES / 2;
     let one = tokio::spawn(around(Arc::clone(&world), rng.fork(), 0..half, end));
@@ -182,7 +181,7 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
 async fn calm(world: &World, seconds: u64) -> io::Result<Event> {
     for instance in &world.instances {
         let mut instance = instance.lock().await;
-        instance.tell("work").await?;
+        instance.tell("work 0").await?;
         instance.tell("probe").await?;
     }
     world.until_coherent().await?;

@@ -43,7 +43,6 @@ impl Cluster {
                     number: 0,
                 },
                 seed: u64::from(instance),
-                failing: 0,
             };
             let program = Path::new(env!("CARGO_BIN_EXE_soak"));
             instances.push(
@@ -193,14 +192,14 @@ async fn ten_thousand_callers_in_four_processes_make_one_load() {
 async fn a_rolling_restart_loses_no_invalidation_and_fails_no_call() {
     let mut cluster = Cluster::start(3).await;
     for instance in &mut cluster.instances {
-        instance.tell("work").await.unwrap();
+        instance.tell("work 0").await.unwrap();
     }
     for _ in 0..2 {
         for instance in &mut cluster.instances {
             // As a service does that is replaced: no new calls, then the end.
             assert_eq!(instance.ask("rest").await.unwrap(), "rested 0");
             instance.stop_and_start().await.unwrap();
-            instance.tell("work").await.unwrap();
+            instance.tell("work 0").await.unwrap();
             sleep(Duration::from_millis(300)).await;
         }
         let _ = ask::<()>(cluster.server.port(), &["SAVE"]).await;
