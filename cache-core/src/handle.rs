@@ -233,7 +233,8 @@ impl<V: CacheValue> Handle<V> {
 /// the body. So what a reader sees before the commit is gone with its call; and if this process dies between the commit and the
 /// invalidation, nothing old is left: the guard ends by itself after a lease time, and the next load sees the commit.
 ///
-/// Dropped, by an early return or a panic, it invalidates too: the tiers are told in the background.
+/// Dropped, by an early return or a panic, it invalidates too: the tiers are told in the background. A commit that is then still
+/// under way has the rest of a lease time to land.
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct WriteGuard {
@@ -247,7 +248,7 @@ impl WriteGuard {
     /// until [`invalidate`](Self::invalidate) drops them: what is lost is the protection from a death in between.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        self.guards.len() == self.bound.guards_wanted()
+        self.guards.len() == self.bound.guards_wanted() && self.guards.iter().all(Guard::is_placed)
     }
 
     /// Ends it, after the commit: drops what is kept of the key; see [`Handle::invalidate`].

@@ -302,6 +302,11 @@ pub struct Guard(Box<dyn GuardHeld>);
 pub trait GuardHeld: Send + Sync {
     /// The key was invalidated since: dropping need not see to it.
     fn was_invalidated(&mut self);
+
+    /// Whether the store took it.
+    fn is_placed(&self) -> bool {
+        true
+    }
 }
 
 impl GuardHeld for () {
@@ -313,6 +318,12 @@ impl Guard {
     #[must_use]
     pub fn new(held: impl GuardHeld + 'static) -> Self {
         Self(Box::new(held))
+    }
+
+    /// Whether the store took it. One that could not be told sees to it all the same that the key is invalidated in the end.
+    #[must_use]
+    pub fn is_placed(&self) -> bool {
+        self.0.is_placed()
     }
 
     /// Ends it, after its key was invalidated.

@@ -35,10 +35,12 @@ pub(crate) struct GuardedKey {
     pub(crate) digest: u64,
 }
 
-/// Holds a guard; dropped, it ends it, and has its key invalidated unless that was done.
+/// Holds a guard; dropped after its key was invalidated, it ends it; dropped otherwise, it has the key invalidated and lets the
+/// guard end by its time.
 pub(crate) struct Holder {
     shared: Arc<Shared>,
     number: u64,
+    is_placed: bool,
     invalidates: Option<Invalidated>,
 }
 
@@ -53,12 +55,25 @@ impl Holder {
         Self {
             shared: Arc::clone(shared),
             number,
+            is_placed: false,
             invalidates: Some(invalidates),
         }
     }
 }
 
+impl Holder {
+    /// The server took it.
+    pub(crate) fn placed(mut self) -> Self {
+        self.is_placed = true;
+        self
+    }
+}
+
 impl GuardHeld for Holder {
+    fn is_placed(&self) -> bool {
+        self.is_placed
+    }
+
     fn was_invalidated(&mut self) {
         self.invalidates = None;
     }
@@ -66,11 +81,13 @@ impl GuardHeld for Holder {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        // First: it is queued before others may fill again.
-        if let Some(what) = self.invalidates.take() {
-            self.shared.journal.queue(what);
-        }
         let guards = &self.shared.guards;
+        // Nobody said how the transaction ended. Its commit may still be under way: the guard is not ended, and not renewed.
+        if let Some(what) = self.invalidates.take() {
+            guards.lock().held.remove(&self.number);
+            self.shared.journal.queue(what);
+            return;
+        }
         let mut state = guards.lock();
         if let Some(key) = state.held.remove(&self.number) {
             state.ended.push((self.number, key));

@@ -61,10 +61,18 @@ impl Spool {
     /// Adds one; when this has returned it is on disk.
     pub(crate) fn append(&mut self, what: &Invalidated) -> io::Result<()> {
         let frame = frame(what);
-        self.file.write_all(&frame)?;
-        self.file.sync_data()?;
-        self.len += frame.len() as u64;
-        Ok(())
+        let written = self
+            .file
+            .write_all(&frame)
+            .and_then(|()| self.file.sync_data());
+        if written.is_err() {
+            // What is torn would hide what comes after it.
+            self.file.set_len(self.len)?;
+            self.file.seek(SeekFrom::Start(self.len))?;
+        } else {
+            self.len += frame.len() as u64;
+        }
+        written
     }
 
     pub(crate) fn is_large(&self) -> bool {

@@ -279,12 +279,19 @@ impl RedisTier {
         // Held before it is placed: one that nobody waits for any more is ended.
         let what = Invalidated::of(Target::Key(key));
         let holder = GuardHolder::new(shared, number, guarded.clone(), what);
-        shared
+        let placed = shared
             .run("guard", within, |connected, _| async move {
                 shared.guard(&connected, number, &guarded).await
             })
-            .await?;
-        Ok(Guard::new(holder))
+            .await;
+        Ok(Guard::new(match placed {
+            Ok(()) => holder.placed(),
+            // It is placed with the next renewal, and invalidates in the end in any case.
+            Err(error) => {
+                tracing::debug!(error = ?error, "a guard is not placed yet");
+                holder
+            }
+        }))
     }
 
     async fn wait_for_replicas(&self, replicas: u32, within: Duration) -> Result<(), Error> {

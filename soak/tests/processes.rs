@@ -13,7 +13,7 @@ use soak::instance::{BOUND, SLOW_LOAD, Settings};
 use soak::process::{Process, histories};
 use soak::run::Directory;
 use soak::servers::ask;
-use testbed::proxy::{Proxy, Weather};
+use testbed::proxy::{End, Proxy, Weather};
 use testbed::server::Server;
 use tokio::time::{Instant, sleep};
 
@@ -109,14 +109,13 @@ async fn staleness(trouble: Trouble) -> Duration {
             sleep(BOUND).await;
         }
         Trouble::Killed => {
-            let kill = ["CLIENT", "KILL", "TYPE", "pubsub"];
-            let killed: usize = ask(cluster.server.port(), &kill).await.unwrap();
-            assert_eq!(killed, 2, "the channels of both");
+            assert_eq!(proxy.end(End::Reset), 2, "its channel and its data");
         }
         Trouble::BlackHole => proxy.set(Weather::BlackHole),
         Trouble::Stopped => cluster.instances[0].freeze(),
     }
-    cluster.instances[1].ask("write 0").await.unwrap();
+    let wrote = cluster.instances[1].ask("write 0").await.unwrap();
+    assert!(wrote.ends_with(" acked"), "{wrote}");
     match trouble {
         Trouble::BlackHole => {
             sleep(Duration::from_secs(10)).await;

@@ -250,6 +250,48 @@ async fn health_is_asked_for() {
     assert!(!health.is_well());
 }
 
+truth!(unplaced);
+
+/// It could not be placed, and is dropped when the server is back: the key is invalidated all the same.
+#[tokio::test]
+async fn a_guard_that_could_not_be_placed_invalidates_when_it_is_dropped() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port()).await;
+    let here = build(Redis::new(proxy.url()).lease_time(LEASE)).await;
+    let there = two_tiers(&server.url()).await;
+    proxy.set(Weather::Cut);
+    until("it is cut off", || !here.tiers()[0].health.connected).await;
+    let guard = on(&here, async {
+        unplaced::read::entry(1).write_guard().await
+    });
+    let guard = guard.await.unwrap();
+    assert!(!guard.is_held());
+    assert_eq!(on(&there, unplaced::read(1)).await, 1);
+    proxy.set(Weather::Fair);
+    until("it is back", || here.tiers()[0].health.connected).await;
+    commit(&unplaced::VERSION);
+    drop(guard);
+    until("the other has heard of it", || server.records().is_empty()).await;
+    sleep(LEASE * 2).await;
+    assert_eq!(on(&there, unplaced::read(1)).await, 2);
+}
+
+truth!(late);
+
+/// A request that ran out of time drops the guard; its commit lands all the same.
+#[tokio::test]
+async fn a_commit_that_lands_after_its_guard_was_dropped_leaves_nothing_old() {
+    let server = Server::start();
+    let (here, there) = instances(&server).await;
+    let guard = on(&here, async { late::read::entry(1).write_guard().await });
+    drop(guard.await.unwrap());
+    until("the tiers were told", || here.tiers()[0].health.queued == 0).await;
+    assert_eq!(on(&there, late::read(1)).await, 1, "before the commit");
+    commit(&late::VERSION);
+    sleep(LEASE * 2).await;
+    assert_eq!(on(&there, late::read(1)).await, 2);
+}
+
 truth!(isolated);
 
 #[tokio::test]
