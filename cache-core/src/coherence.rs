@@ -86,6 +86,13 @@ impl Coherence {
         // Release: who sees that it holds sees the fences that were raised before. Between the two stores a reader has
         // the times of two barriers, each of which was good.
         self.wall.store(wall, Ordering::Release);
+        if state
+            .last
+            .is_some_and(|last| monotonic.since(last) >= self.bound)
+        {
+            // It did not hold for a while.
+            state.since = None;
+        }
         let until = monotonic.after(self.bound - TICK);
         self.until.store(until.nanos(), Ordering::Release);
         state.since.get_or_insert(monotonic);

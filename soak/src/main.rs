@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use soak::checker::judge;
+use soak::checker::{Verdict, judge};
 use soak::instance::{BOUND, Settings, live};
 use soak::run::{Options, run};
 use soak::servers::Topology;
@@ -39,6 +39,15 @@ fn options(arguments: &[String]) -> Result<Options, Box<dyn std::error::Error>> 
     Ok(options)
 }
 
+/// A history without reads shows nothing.
+fn of(verdict: &Verdict) -> ExitCode {
+    if verdict.violations.is_empty() && verdict.reads > 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
 #[tokio::main]
 async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -55,17 +64,14 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
             for violation in &verdict.violations {
                 println!("{violation}");
             }
+            println!("reads checked: {}", verdict.reads);
             println!("violations: {}", verdict.violations.len());
-            Ok(ExitCode::SUCCESS)
+            Ok(of(&verdict))
         }
         options_given => {
             let outcome = run(options(options_given)?).await?;
             println!("{outcome}");
-            Ok(if outcome.verdict.violations.is_empty() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            Ok(of(&outcome.verdict))
         }
     }
 }

@@ -286,7 +286,9 @@ async fn a_connection_over_tls_trusts_the_certificate_it_is_given() {
     ]);
     let url = format!("rediss://127.0.0.1:{port}");
     let pem = std::fs::read(&certificate).unwrap();
-    let runtime = build(Redis::new(&url).tls_root_certificate(pem).required()).await;
+    // A handshake of an unoptimized build, beside other tests.
+    let redis = Redis::new(&url).connect_limit(Duration::from_secs(5));
+    let runtime = build(redis.tls_root_certificate(pem).required()).await;
     CacheRuntime::scope(runtime, async { user(70, "tls").await }).await;
     assert_eq!(server.records(), ["{cache:0}:users::by_id:1:70,tls"]);
 
