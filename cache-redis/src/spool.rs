@@ -1,7 +1,7 @@
 //! The file in which queued invalidations outlive their process.
 //!
-//! A frame for each: its length, the checksum (XXH3-64) of what follows, and the names. What a crash has torn off at the end is
-//! left out: its `invalidate` had not returned. The file is emptied when all is sent, and written anew when it has grown.
+//! A frame for each: its length, the checksum (XXH3-64) of what follows, and the names. Where it cannot be read to its end,
+//! everything is invalidated in place of the rest. The file is emptied when all is sent, and written anew when it has grown.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -39,13 +39,14 @@ impl Spool {
         let mut file = open(path).map_err(cannot)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(cannot)?;
-        let (found, whole) = parse(&bytes);
+        let (mut found, whole) = parse(&bytes);
         if whole < bytes.len() {
             tracing::warn!(
                 path = %path.display(),
                 bytes = bytes.len() - whole,
-                "the end of the journal is torn and left out"
+                "the end of the journal cannot be read: everything is invalidated in its place"
             );
+            found.push(Invalidated::All);
         }
         let len = whole as u64;
         file.set_len(len).map_err(cannot)?;
@@ -82,6 +83,9 @@ impl Spool {
     /// Begins anew, with these.
     pub(crate) fn replace(&mut self, all: impl Iterator<Item = Invalidated>) -> io::Result<()> {
         let frames: Vec<u8> = all.flat_map(|what| frame(&what)).collect();
+        if frames.is_empty() && self.len == 0 {
+            return Ok(());
+        }
         if frames.is_empty() {
             self.file.set_len(0)?;
             self.file.seek(SeekFrom::Start(0))?;
@@ -201,6 +205,16 @@ mod tests {
         spool.replace(all[..1].iter().cloned()).unwrap();
         spool.append(&all[2]).unwrap();
         drop(spool);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        let (spool, found) = Spool::open(&path).unwrap();
+        assert_eq!(
+            found,
+            [all[0].clone(), Invalidated::All],
+            "of the second nobody knows"
+        );
+        drop(spool);
+        std::fs::write(&path, &whole).unwrap();
         let (mut spool, found) = Spool::open(&path).unwrap();
         assert_eq!(found, [all[0].clone(), all[2].clone()]);
         spool.replace(std::iter::empty()).unwrap();
