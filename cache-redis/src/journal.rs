@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -267,8 +268,9 @@ pub(crate) struct Journal {
     state: Mutex<State>,
     /// Where what is queued outlives this process. Locked before the state, where both are.
     spool: Mutex<Option<Spool>>,
-    /// Rung when nothing is queued any more.
+    /// Rung when nothing is queued any more, and when nothing will be sent any more.
     drained: Notify,
+    is_closed: AtomicBool,
     /// Rung when something is.
     queued: Notify,
 }
@@ -316,9 +318,11 @@ impl Journal {
         }
     }
 
-    /// Leaves the file to the next process.
-    pub(crate) fn close_file(&self) {
+    /// Nothing is sent any more, and the file is left to the next process.
+    pub(crate) fn close(&self) {
         *self.lock_spool() = None;
+        self.is_closed.store(true, Ordering::SeqCst);
+        self.drained.notify_waiters();
     }
 
     /// Empties the file, unless something is queued.
@@ -378,12 +382,15 @@ impl Journal {
         }
     }
 
-    /// Ends when nothing is queued.
-    pub(crate) async fn drained(&self) {
+    /// Ends when nothing is queued, or with `false` when what is will not be sent any more.
+    pub(crate) async fn drained(&self) -> bool {
         loop {
             let drained = self.drained.notified();
             if self.len() == 0 {
-                return;
+                return true;
+            }
+            if self.is_closed.load(Ordering::SeqCst) {
+                return false;
             }
             drained.await;
         }
@@ -486,7 +493,10 @@ mod tests {
         assert_eq!(names(journal.queued()), [invalidated("a", "3")]);
         assert!(journal.covers(&key("a", "3")) && !journal.covers(&key("a", "1")));
         journal.sent(journal.queued());
-        journal.drained().await;
+        assert!(journal.drained().await);
+        journal.queue(invalidated("a", "1"));
+        journal.close();
+        assert!(!journal.drained().await, "nobody sends it");
     }
 
     /// The one that was sent may have been executed before the change that the other is of.

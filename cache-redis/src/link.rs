@@ -177,7 +177,7 @@ impl Link {
         *self.lock_supervisor() = None;
         // The supervisor may be between two awaits, where it is not aborted yet.
         self.shared.current.close();
-        self.shared.journal.close_file();
+        self.shared.journal.close();
         self.shared.isolate();
     }
 

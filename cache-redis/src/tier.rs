@@ -486,7 +486,12 @@ impl Tier for RedisTier {
     fn settle(&self) -> TierFuture<'_, ()> {
         Box::pin(async move {
             let shared = self.shared();
-            shared.journal.drained().await;
+            if !shared.journal.drained().await {
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "wait until an invalidation has settled: the tier was shut down before it was sent",
+                ));
+            }
             // Every right to answer from memory that was given before is over after this, whoever it was given to.
             let bound = shared.bus.coherence.bound();
             sleep(bound + bound / DRIFT).await;
