@@ -3,6 +3,8 @@
 //! Whatever makes a value (a miss, a refresh, a put, a copy from a lower tier) stores it through [`Bound::keep`] and
 //! [`Bound::fill`], under the number of its load and the lease that was taken before.
 
+mod fill;
+mod find;
 mod lower;
 mod resolve;
 
@@ -299,7 +301,7 @@ impl Bound {
 
     fn insert(&self, key: &Key, entry: Option<Entry>) {
         if let (Some(entry), Some(memory)) = (entry, self.stack.memory()) {
-            memory.insert(key.clone(), entry);
+            memory.insert(key.clone(), entry, self.stack.clock.now());
         }
     }
 
@@ -400,6 +402,11 @@ impl Bound {
         if let Some(memory) = self.stack.memory() {
             memory.remove(&key.as_ref());
         }
+    }
+
+    /// The number of the link to each tier: another where what was acknowledged may not be known there any more.
+    pub(crate) fn links(&self) -> Vec<u64> {
+        self.lower.iter().map(Lower::link).collect()
     }
 
     /// Waits until so many replicas of each shared tier have what was acknowledged.

@@ -82,6 +82,11 @@ impl Entry {
         self
     }
 
+    /// Whether it is not to be replaced by `other`, whose load began before its own: that is the older value.
+    pub(crate) fn stays(&self, other: &Self, now: Moment) -> bool {
+        self.start > other.start && self.dies > now
+    }
+
     /// The value; of a stopgap only where the lower tiers cannot be asked.
     #[inline]
     pub(crate) fn into_value(self, is_isolated: bool) -> Option<Held> {

@@ -81,6 +81,11 @@ impl Fences {
         self.sequence.load(Ordering::Acquire)
     }
 
+    /// The number of a load that begins now and takes the place of those that have begun: larger than theirs.
+    pub(crate) fn next(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
     /// Whether a value whose load began at `start` counts for a key with this stripe. Acquire pairs with the release in
     /// [`raise`](Self::raise): whoever sees the invalidation's return sees its fence.
     #[inline]
@@ -122,8 +127,7 @@ impl Fences {
 
     /// Max, not store: of two that raise one fence at a time the later number must stay.
     fn raise_to_next(&self, fence: &AtomicU64) {
-        let next = self.sequence.fetch_add(1, Ordering::AcqRel) + 1;
-        fence.fetch_max(next, Ordering::AcqRel);
+        fence.fetch_max(self.next(), Ordering::AcqRel);
     }
 
     #[inline]

@@ -107,10 +107,11 @@ impl Flights {
         Place::Lead(self.take_off(&mut shard, key, fences.now(), now))
     }
 
-    /// Begins a flight whether or not there is one; who waits for an older one still gets what that one brings.
+    /// Begins a flight whether or not there is one, with a number larger than that one's; who waits for an older one still gets
+    /// what that one brings.
     pub(crate) fn lead(self: &Arc<Self>, key: &Key, fences: &Fences, now: Moment) -> Leader {
         let mut shard = lock(self.shard(key));
-        self.take_off(&mut shard, key, fences.now(), now)
+        self.take_off(&mut shard, key, fences.next(), now)
     }
 
     fn take_off(

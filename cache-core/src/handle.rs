@@ -5,17 +5,17 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::bound::{Bound, Search};
 use crate::call::{CacheValue, Terms, ask_each_time, plain, publish, refresh};
 use crate::error::{Error, ErrorKind};
+use crate::invalidation::Invalidation;
 use crate::key::{ArgumentList, Arguments, Key};
 use crate::outcome::{Outcome, Unshared};
-use crate::tier::{Claim, Guard, Receipt};
+use crate::tier::{Claim, Receipt};
+use crate::write_guard::WriteGuard;
 
 /// A key of a function.
 #[derive(Debug)]
@@ -41,13 +41,7 @@ impl Place {
     }
 
     async fn write_guard(&self) -> Result<WriteGuard, Error> {
-        let key = self.key.clone()?;
-        let guards = self.bound.guard(&key).await;
-        Ok(WriteGuard {
-            bound: Arc::clone(&self.bound),
-            key,
-            guards,
-        })
+        Ok(WriteGuard::take(&self.bound, self.key.clone()?).await)
     }
 
     async fn peek<V>(&self, terms: &Terms<V, Unshared>) -> Option<V> {
@@ -227,52 +221,6 @@ impl<V: CacheValue> Handle<V> {
     }
 }
 
-/// Keeps values of one key from being stored while a transaction changes what they are made of.
-///
-/// From when it was taken until it ends no instance stores a value of the key, in a shared tier or in its memory: calls run
-/// the body. So what a reader sees before the commit is gone with its call; and if this process dies between the commit and the
-/// invalidation, nothing old is left: the guard ends by itself after a lease time, and the next load sees the commit.
-///
-/// Dropped, by an early return or a panic, it invalidates too: the tiers are told in the background. A commit that is then still
-/// under way has the rest of a lease time to land.
-#[derive(Debug)]
-#[must_use = "it ends when it is dropped"]
-pub struct WriteGuard {
-    bound: Arc<Bound>,
-    key: Key,
-    guards: Vec<Guard>,
-}
-
-impl WriteGuard {
-    /// Whether every shared tier of the function took it. Where one could not be reached, calls may store values meanwhile,
-    /// until [`invalidate`](Self::invalidate) drops them: what is lost is the protection from a death in between.
-    #[must_use]
-    pub fn is_held(&self) -> bool {
-        self.guards.len() == self.bound.guards_wanted() && self.guards.iter().all(Guard::is_placed)
-    }
-
-    /// Ends it, after the commit: drops what is kept of the key; see [`Handle::invalidate`].
-    ///
-    /// # Errors
-    /// As [`Handle::invalidate`].
-    ///
-    /// # Cancel safety
-    /// Dropped before it returned, the tiers are told in the background.
-    pub async fn invalidate(mut self) -> Result<Receipt, Error> {
-        let receipt = self.bound.invalidate(&self.key).await?;
-        for guard in self.guards.drain(..) {
-            guard.end();
-        }
-        Ok(receipt)
-    }
-}
-
-impl Drop for WriteGuard {
-    fn drop(&mut self) {
-        self.bound.fence_off(&self.key);
-    }
-}
-
 /// A call of an annotated function that is not made yet: `get_user::entry(42)`.
 ///
 /// `R` is what the function returns. Its methods speak of the value inside: for a function that returns
@@ -294,86 +242,6 @@ pub struct PlainCall<R, F> {
     /// The body, not begun. A lock only to make it shareable; it is taken once.
     body: Mutex<Option<F>>,
     returns: PhantomData<fn() -> R>,
-}
-
-/// An invalidation on its way: what `invalidate!` gives. Holds none of the arguments.
-///
-/// It returns how far it got: [`Receipt::Acked`], or [`Receipt::Queued`] where a shared tier could not be reached. Who
-/// needs more than the bound asks for [`settled`](Self::settled).
-///
-/// # Errors
-/// As [`Handle::invalidate`].
-///
-/// # Cancel safety
-/// As [`Handle::invalidate`].
-#[must_use = "nothing is dropped until it is awaited"]
-pub struct Invalidation {
-    work: Pin<Box<dyn Future<Output = Result<Receipt, Error>> + Send>>,
-    bound: Arc<Bound>,
-}
-
-impl Invalidation {
-    pub(crate) fn new(
-        bound: Arc<Bound>,
-        work: impl Future<Output = Result<Receipt, Error>> + Send + 'static,
-    ) -> Self {
-        Self {
-            work: Box::pin(work),
-            bound,
-        }
-    }
-
-    /// Returns when no instance can any longer answer with what is dropped: after the bound has passed, and after an outage of
-    /// the shared tier. It may wait as long as that lasts; put a timeout around it. (An instance that is cut off, and whose
-    /// function is to [`Serve`](crate::WhenIsolated::Serve) then, is not reached by anything.)
-    ///
-    /// # Errors
-    /// As [`Handle::invalidate`].
-    ///
-    /// # Cancel safety
-    /// Dropped after it was polled once, the invalidation goes on or is queued where there is a shared tier; dropped before,
-    /// nothing is done.
-    pub async fn settled(self) -> Result<(), Error> {
-        self.work.await?;
-        self.bound.settle().await
-    }
-}
-
-impl Invalidation {
-    /// Returns when so many replicas of each shared tier have the invalidation, so that one of them may take the server's
-    /// place without bringing the old value back. (It would not be answered in any case: another server is another history. This
-    /// is for those who want to know.) It costs a connection of its own.
-    ///
-    /// # Errors
-    /// As [`Handle::invalidate`], and [`TimedOut`](ErrorKind::TimedOut) when fewer replicas have it within the tier's time limit:
-    /// it is done all the same. [`Receipt::Queued`] says that it is not, and that nobody has it.
-    ///
-    /// # Cancel safety
-    /// As [`settled`](Self::settled).
-    pub async fn replicated(self, replicas: u32) -> Result<Receipt, Error> {
-        match self.work.await? {
-            Receipt::Acked => self
-                .bound
-                .replicated(replicas)
-                .await
-                .map(|()| Receipt::Acked),
-            Receipt::Queued => Ok(Receipt::Queued),
-        }
-    }
-}
-
-impl Future for Invalidation {
-    type Output = Result<Receipt, Error>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.work.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for Invalidation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Invalidation")
-    }
 }
 
 impl<R, F> Call<R, F> {

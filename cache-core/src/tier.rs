@@ -6,6 +6,8 @@
 //! loaded before an invalidation cannot come back after it, whoever is slow.
 
 pub(crate) mod config;
+mod key;
+mod lease;
 pub(crate) mod memory;
 pub(crate) mod stack;
 
@@ -13,13 +15,13 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
+pub use self::key::{FunctionKey, RecordKey};
+pub use self::lease::{Claim, Guard, GuardHeld, Lease, Leased, Wakeup};
 use crate::coherence::Coherence;
 use crate::error::Error;
 use crate::fence::{Fences, Stripe};
-use crate::key::name_hash;
 use crate::level::Level;
 use crate::policy::Consistency;
 pub use crate::record::{SEAL, Seal, Stamp};
@@ -103,6 +105,12 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// A store that can promise to do so later says [`Receipt::Queued`] where it cannot now.
     fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, Receipt>;
 
+    /// Invalidates without being waited for: the call that came for it was dropped before it got here. A store that cannot be
+    /// written without waiting may do nothing.
+    fn invalidate_later(&self, target: Target<'_>) {
+        let _ = target;
+    }
+
     /// Keeps everybody from filling a key until the guard is dropped: voids the leases on it, deletes its record, tells the
     /// other instances, and [refuses](Refusal::Guard) leases from then on. A guard whose process dies ends by itself; one that is
     /// dropped sees to it that its key is [invalidated](Self::invalidate), unless that was [done](Guard::end).
@@ -111,6 +119,11 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     fn guard<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Guard> {
         let _ = (key, within);
         Box::pin(async { Ok(Guard::new(())) })
+    }
+
+    /// The number of the link to the store: another one where what was acknowledged before may not be known to it any more.
+    fn link(&self) -> u64 {
+        0
     }
 
     /// Ends when so many replicas of the store have what was acknowledged before.
@@ -148,86 +161,6 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     fn shutdown(&self) -> TierFuture<'_, ()>;
 }
 
-/// The name of a function as tiers see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FunctionKey {
-    /// Its name; single colons are escaped, so that `name:version:arguments` reads one way only.
-    pub name: String,
-    /// Its version.
-    pub version: u32,
-    /// Of the name, the same in every process: what instances call it by among themselves.
-    pub digest: u64,
-}
-
-/// The name of a record as tiers see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RecordKey {
-    /// The function.
-    pub function: Arc<FunctionKey>,
-    /// Its arguments, readable, of bounded length; different for different arguments.
-    pub arguments: String,
-    /// Of function and arguments, the same in every process: what instances call the key by among themselves.
-    pub digest: u64,
-}
-
-impl FunctionKey {
-    /// A function's name as it was seen before: `name` is escaped already.
-    #[must_use]
-    pub fn named(name: String, version: u32, digest: u64) -> Self {
-        Self {
-            name,
-            version,
-            digest,
-        }
-    }
-
-    /// A function's name.
-    #[must_use]
-    pub fn new(name: &str, version: u32) -> Self {
-        Self {
-            name: escape_name(name),
-            version,
-            digest: name_hash(name),
-        }
-    }
-}
-
-impl RecordKey {
-    /// A record's name.
-    #[must_use]
-    pub fn new(function: Arc<FunctionKey>, arguments: String, digest: u64) -> Self {
-        Self {
-            function,
-            arguments,
-            digest,
-        }
-    }
-}
-
-/// `a::b<c::D>` stays as it is; what could be read as structure is percent-encoded.
-fn escape_name(name: &str) -> String {
-    let mut escaped = String::with_capacity(name.len());
-    let mut rest = name;
-    while let Some(c) = rest.chars().next() {
-        if let Some(after) = rest.strip_prefix("::") {
-            escaped.push_str("::");
-            rest = after;
-            continue;
-        }
-        rest = &rest[c.len_utf8()..];
-        if c.is_alphanumeric() || "_-./<>,&()[];+=*".contains(c) {
-            escaped.push(c);
-        } else {
-            for byte in c.encode_utf8(&mut [0; 4]).bytes() {
-                escaped.push_str(&format!("%{byte:02X}"));
-            }
-        }
-    }
-    escaped
-}
-
 /// How [`Tier::read`] is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -255,138 +188,6 @@ impl Found {
     pub fn new(record: Option<Vec<u8>>, stamp: Option<Stamp>) -> Self {
         Self { record, stamp }
     }
-}
-
-/// The right to fill one key. Given back when it is dropped.
-#[non_exhaustive]
-pub struct Lease {
-    /// Known to the store and to who holds the lease.
-    pub token: u64,
-    /// What the record is to carry.
-    pub stamp: Stamp,
-    held: Option<Box<dyn Send + Sync>>,
-}
-
-impl Lease {
-    /// A lease.
-    #[must_use]
-    pub fn new(token: u64, stamp: Stamp) -> Self {
-        Self {
-            token,
-            stamp,
-            held: None,
-        }
-    }
-
-    /// With what is dropped when the lease is, and gives it back.
-    #[must_use]
-    pub fn held_by(mut self, held: impl Send + Sync + 'static) -> Self {
-        self.held = Some(Box::new(held));
-        self
-    }
-}
-
-impl fmt::Debug for Lease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease")
-            .field("stamp", &self.stamp)
-            .field("is_given_back", &self.held.is_some())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Keeps others from filling a key; see [`Tier::guard`].
-pub struct Guard(Box<dyn GuardHeld>);
-
-/// What a store keeps for a [`Guard`]. Dropped, it ends the guard.
-pub trait GuardHeld: Send + Sync {
-    /// The key was invalidated since: dropping need not see to it.
-    fn was_invalidated(&mut self);
-
-    /// Whether the store took it.
-    fn is_placed(&self) -> bool {
-        true
-    }
-}
-
-impl GuardHeld for () {
-    fn was_invalidated(&mut self) {}
-}
-
-impl Guard {
-    /// A guard that is held by `held`.
-    #[must_use]
-    pub fn new(held: impl GuardHeld + 'static) -> Self {
-        Self(Box::new(held))
-    }
-
-    /// Whether the store took it. One that could not be told sees to it all the same that the key is invalidated in the end.
-    #[must_use]
-    pub fn is_placed(&self) -> bool {
-        self.0.is_placed()
-    }
-
-    /// Ends it, after its key was invalidated.
-    pub fn end(mut self) {
-        self.0.was_invalidated();
-    }
-}
-
-impl fmt::Debug for Guard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Guard")
-    }
-}
-
-/// What became of asking for a lease.
-#[derive(Debug)]
-#[expect(clippy::exhaustive_enums, reason = "these are all the answers")]
-pub enum Leased {
-    /// It was given.
-    Given(Lease),
-    /// Another instance loads.
-    Taken(Wakeup),
-    /// Nobody may fill the key now: load, and keep it out of the store; for [`Refusal::Guard`] out of memory as well.
-    Refused(Refusal),
-}
-
-/// Ends when it is worth to look again: the key was filled or invalidated, its lease given back or over, or the channel that
-/// would say so is lost. Always ends.
-pub struct Wakeup(Pin<Box<dyn Future<Output = ()> + Send>>);
-
-impl Wakeup {
-    /// Ends with `future`.
-    #[must_use]
-    pub fn new(future: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(Box::pin(future))
-    }
-}
-
-impl Future for Wakeup {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for Wakeup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Wakeup")
-    }
-}
-
-/// What a lease is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Claim {
-    /// A miss: one instance loads, the others wait.
-    Only,
-    /// A miss of a function whose instances do not wait for each other: whoever else loads for the same reason may fill as
-    /// well.
-    Share,
-    /// A refresh or a put: who loads already must not fill over it, and its lease is void from now on.
-    TakeOver,
 }
 
 /// What became of a fill.

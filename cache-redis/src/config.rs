@@ -200,6 +200,11 @@ impl Redis {
         self.client().map(drop)
     }
 
+    #[cfg(test)]
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     fn client(&self) -> Result<Client, Error> {
         let cannot = |source: redis::RedisError| {
             let what = if self.url.starts_with("rediss:") && cfg!(not(feature = "tls")) {

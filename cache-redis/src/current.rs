@@ -77,6 +77,11 @@ impl<C: Clone> Current<C> {
         is_there
     }
 
+    /// Whether the connection of that number is the one that is there.
+    pub(crate) fn is_there(&self, generation: u64) -> bool {
+        self.read().is(generation)
+    }
+
     /// Gives up whatever is there, for good.
     pub(crate) fn close(&self) {
         let mut slot = self.write();

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cache_core::tier::GuardHeld;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use crate::journal::Invalidated;
+use crate::journal::{Invalidated, Writer};
 use crate::link::Shared;
 
 /// As many as there are transactions under way.
@@ -20,10 +21,20 @@ pub(crate) struct Guards {
 
 #[derive(Debug, Default)]
 struct State {
+    /// The number of the link they are placed over.
+    generation: u64,
     /// By their own number.
-    held: HashMap<u64, GuardedKey>,
+    held: HashMap<u64, Held>,
     /// To be ended.
     ended: Vec<(u64, GuardedKey)>,
+}
+
+#[derive(Debug)]
+struct Held {
+    key: GuardedKey,
+    was_placed: bool,
+    /// Until when the server keeps it, as far as is known over this link.
+    until: Option<Instant>,
 }
 
 /// A key as the scripts name it.
@@ -40,8 +51,8 @@ pub(crate) struct GuardedKey {
 pub(crate) struct Holder {
     shared: Arc<Shared>,
     number: u64,
-    is_placed: bool,
     invalidates: Option<Invalidated>,
+    _file: Option<Arc<Writer>>,
 }
 
 impl Holder {
@@ -51,27 +62,24 @@ impl Holder {
         key: GuardedKey,
         invalidates: Invalidated,
     ) -> Self {
-        shared.guards.lock().held.insert(number, key);
+        let held = Held {
+            key,
+            was_placed: false,
+            until: None,
+        };
+        shared.guards.lock().held.insert(number, held);
         Self {
             shared: Arc::clone(shared),
             number,
-            is_placed: false,
             invalidates: Some(invalidates),
+            _file: shared.journal.keep_file(),
         }
-    }
-}
-
-impl Holder {
-    /// The server took it.
-    pub(crate) fn placed(mut self) -> Self {
-        self.is_placed = true;
-        self
     }
 }
 
 impl GuardHeld for Holder {
     fn is_placed(&self) -> bool {
-        self.is_placed
+        self.shared.guards.is_placed(self.number, Instant::now())
     }
 
     fn was_invalidated(&mut self) {
@@ -89,7 +97,7 @@ impl Drop for Holder {
             return;
         }
         let mut state = guards.lock();
-        if let Some(key) = state.held.remove(&self.number) {
+        if let Some(Held { key, .. }) = state.held.remove(&self.number) {
             state.ended.push((self.number, key));
             drop(state);
             guards.ended.notify_one();
@@ -102,12 +110,53 @@ impl Guards {
     pub(crate) fn held(&self) -> Vec<(u64, GuardedKey)> {
         let state = self.lock();
         let held = state.held.iter();
-        held.map(|(number, key)| (*number, key.clone())).collect()
+        held.map(|(number, held)| (*number, held.key.clone()))
+            .collect()
     }
 
-    /// Whether it is held still: one that has ended meanwhile must not be put in place again.
-    pub(crate) fn holds(&self, number: u64) -> bool {
-        self.lock().held.contains_key(&number)
+    /// The server took these, over the link of that number, and keeps them until then; those it had not known, or not any more,
+    /// are new to it.
+    pub(crate) fn placed(
+        &self,
+        taken: impl IntoIterator<Item = (u64, bool)>,
+        generation: u64,
+        until: Instant,
+    ) {
+        let mut state = self.lock();
+        if state.generation != generation {
+            return;
+        }
+        let mut lapsed = 0;
+        for (number, is_new) in taken {
+            if let Some(held) = state.held.get_mut(&number) {
+                lapsed += usize::from(is_new && held.was_placed);
+                held.was_placed = true;
+                held.until = held.until.max(Some(until));
+            }
+        }
+        drop(state);
+        if lapsed > 0 {
+            tracing::warn!(
+                lapsed,
+                "write guards had lapsed, and were put in place again; what was stored meanwhile is dropped"
+            );
+        }
+    }
+
+    /// Whether the server keeps it.
+    fn is_placed(&self, number: u64, now: Instant) -> bool {
+        let state = self.lock();
+        let held = state.held.get(&number);
+        held.is_some_and(|held| held.until.is_some_and(|until| now < until))
+    }
+
+    /// There is another link now, or none: what is in place is not known.
+    pub(crate) fn begin(&self, generation: u64) {
+        let mut state = self.lock();
+        state.generation = generation;
+        for held in state.held.values_mut() {
+            held.until = None;
+        }
     }
 
     /// Those to be ended, once there are any.

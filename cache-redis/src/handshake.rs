@@ -90,6 +90,7 @@ impl Shared {
         // What was not heard of until the subscription is over now; what comes after it is heard.
         self.bus.fence_all(None);
         self.leases.begin(generation);
+        self.guards.begin(generation);
         let asked = self.bus.epochs.mark();
         let (history, last, is_new) = self
             .attach(&connected)

@@ -46,7 +46,6 @@ mod link;
 mod pause;
 mod script;
 mod server;
-mod spool;
 mod supervisor;
 mod tier;
 mod upkeep;

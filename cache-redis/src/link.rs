@@ -155,7 +155,7 @@ impl Link {
         if let Some((connected, generation)) = self.shared.current.get() {
             let rest = async {
                 let returned = self.shared.leases.take_returned();
-                self.shared.give_back(&connected, returned).await;
+                self.shared.give_back(&connected, &returned).await;
                 self.shared.drain(&connected).await
             };
             if !matches!(
@@ -168,6 +168,13 @@ impl Link {
                 );
             }
             self.shared.lose(generation);
+        }
+        let written = self.shared.journal.is_written();
+        if timeout(self.shared.settings.time_limit, written)
+            .await
+            .is_err()
+        {
+            tracing::warn!("the journal's file was not written in time");
         }
         self.close();
     }
@@ -315,6 +322,7 @@ impl Shared {
         self.bus.coherence.revoke();
         self.bus.epochs.begin(None);
         self.leases.begin(u64::MAX);
+        self.guards.begin(u64::MAX);
         self.bus.waiters.wake_all();
     }
 }

@@ -162,7 +162,7 @@ return 1
 /// Guards a key, or goes on guarding it. The guards are a set with a time each, so that several may be there; what it does
 /// to an invalidation's place, it does when it is new.
 ///
-/// KEYS record, lease, guards, sequence, channel. ARGV guard, its life in ms, digest of the key.
+/// KEYS record, lease, guards, sequence, channel. ARGV guard, its life in ms, digest of the key. Returns 1 if it is new.
 const GUARD: &str = "
 local is_new = type(redis.pcall('ZSCORE', KEYS[3], ARGV[1])) ~= 'string'
 if is_new then redis.call('DEL', KEYS[1], KEYS[2]) end
@@ -173,8 +173,11 @@ if type(redis.pcall('ZADD', KEYS[3], now + ARGV[2], ARGV[1])) ~= 'number' then
   redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
 end
 if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[3], ARGV[2]) end
-if is_new then publish(KEYS[4], KEYS[5], 'k:' .. ARGV[3]) end
-return 1
+if is_new then
+  publish(KEYS[4], KEYS[5], 'k:' .. ARGV[3])
+  return 1
+end
+return 0
 ";
 
 /// Ends a guard.

@@ -21,10 +21,10 @@ impl Shared {
     /// Brings a new link to where it can be used: what had waited is sent, and the channel is proved.
     ///
     /// It may take longer than a connection may: much may have waited.
-    async fn catch_up(&self, connected: &Connected) -> Result<(), Error> {
+    async fn catch_up(&self, connected: &Connected, generation: u64) -> Result<(), Error> {
         self.drain(connected).await?;
         // Those that do not get through in time are placed with the next renewals: a link is worth more.
-        let _ = timeout(self.silence(), self.keep_guards(connected)).await;
+        let _ = timeout(self.silence(), self.keep_guards(connected, generation)).await;
         let proved = timeout(self.silence(), self.prove(connected)).await;
         proved
             .unwrap_or_else(|_| Err(server::no_answer()))
@@ -70,22 +70,22 @@ impl Shared {
                     work.spawn(async move {
                         // What is not renewed is over, and its fill refused.
                         let _ = timeout(shared.silence(), shared.renew(&connected)).await;
-                        let _ = timeout(shared.silence(), shared.keep_guards(&connected)).await;
-                        (Work::Renewal, true)
+                        let _ = timeout(shared.silence(), shared.keep_guards(&connected, generation)).await;
+                        (Work::Other, true)
                     });
                 }
                 returned = self.leases.returned() => {
                     let (shared, connected) = (Arc::clone(self), connected.clone());
                     work.spawn(async move {
-                        let _ = timeout(shared.silence(), shared.give_back(&connected, returned)).await;
-                        (Work::Renewal, true)
+                        let _ = timeout(shared.silence(), shared.give_back(&connected, &returned)).await;
+                        (Work::Other, true)
                     });
                 }
                 ended = self.guards.ended(), if !is_draining => {
                     is_draining = true;
                     let (shared, connected) = (Arc::clone(self), connected.clone());
                     work.spawn(async move {
-                        shared.end_guards(&connected, ended).await;
+                        shared.end_guards(&connected, &ended).await;
                         (Work::Drain, true)
                     });
                 }
@@ -122,8 +122,9 @@ impl Shared {
 enum Work {
     Barrier,
     Heartbeat,
-    Renewal,
     Drain,
+    /// Leases that are renewed or given back, guards that are renewed: what does not get through ends by itself.
+    Other,
 }
 
 /// Connects, keeps the link until it is lost, connects again. Ends when it is aborted.
@@ -144,7 +145,7 @@ pub(crate) async fn supervise(
         });
         let attempt = match attempt {
             Ok((connected, generation)) => shared
-                .catch_up(&connected)
+                .catch_up(&connected, generation)
                 .await
                 .map(|()| (connected, generation)),
             Err(error) => Err(error),

@@ -16,7 +16,7 @@ use crate::bus::Bus;
 use crate::config::Settings;
 use crate::epochs::Epochs;
 use crate::guards::{GuardedKey, Holder as GuardHolder};
-use crate::journal::{Invalidated, Journal};
+use crate::journal::{Invalidated, Journal, Writer};
 use crate::keys::Keys;
 use crate::leases::{HeldLease, Holder, LONGEST_LOAD};
 use crate::link::{Link, Shared, fresh_number, millis};
@@ -280,18 +280,15 @@ impl RedisTier {
         let what = Invalidated::of(Target::Key(key));
         let holder = GuardHolder::new(shared, number, guarded.clone(), what);
         let placed = shared
-            .run("guard", within, |connected, _| async move {
-                shared.guard(&connected, number, &guarded).await
+            .run("guard", within, |connected, generation| async move {
+                shared.guard(&connected, generation, number, &guarded).await
             })
             .await;
-        Ok(Guard::new(match placed {
-            Ok(()) => holder.placed(),
-            // It is placed with the next renewal, and invalidates in the end in any case.
-            Err(error) => {
-                tracing::debug!(error = ?error, "a guard is not placed yet");
-                holder
-            }
-        }))
+        // It is placed with the next renewal, and invalidates in the end in any case.
+        if let Err(error) = placed {
+            tracing::debug!(error = ?error, "a guard is not placed yet");
+        }
+        Ok(Guard::new(holder))
     }
 
     async fn wait_for_replicas(&self, replicas: u32, within: Duration) -> Result<(), Error> {
@@ -324,6 +321,7 @@ impl RedisTier {
         let pending = Pending {
             shared: self.shared(),
             what: Some(Invalidated::of(target)),
+            _file: self.shared().journal.keep_file(),
         };
         let forget = || {
             if let Target::Function(function) = target {
@@ -335,14 +333,15 @@ impl RedisTier {
             return Ok(Receipt::Queued);
         };
         let sent = shared
-            .run("invalidate", within, |connected, _| async move {
-                shared.send(&connected, what).await
+            .run("invalidate", within, |connected, generation| async move {
+                shared.send(&connected, what).await?;
+                Ok(generation)
             })
             .await;
         forget();
         match sent {
-            Ok(()) => {
-                pending.acknowledged();
+            Ok(generation) => {
+                pending.acknowledged(generation);
                 Ok(Receipt::Acked)
             }
             Err(error) => {
@@ -358,24 +357,25 @@ impl RedisTier {
 struct Pending<'a> {
     shared: &'a Arc<Shared>,
     what: Option<Invalidated>,
+    _file: Option<Arc<Writer>>,
 }
 
 impl Pending<'_> {
-    /// Queues it; where that is written to a disk, on a thread that may wait.
+    /// Queues it.
     async fn queue(mut self) {
-        if !self.shared.journal.has_file() {
-            return;
-        }
         if let Some(what) = self.what.take() {
-            let shared = Arc::clone(self.shared);
-            // Goes on if this future is dropped.
-            let _ = tokio::task::spawn_blocking(move || shared.journal.queue(what)).await;
+            self.shared.journal.queue_and_write(what).await;
         }
     }
 
-    fn acknowledged(mut self) {
+    /// It was, over the link of that number. Where that is lost by now, the one that took its place may have been told before
+    /// this was known.
+    fn acknowledged(mut self, generation: u64) {
         if let Some(what) = self.what.take() {
-            self.shared.journal.acknowledged(what);
+            self.shared.journal.acknowledged(what.clone());
+            if !self.shared.current.is_there(generation) {
+                self.shared.journal.queue(what);
+            }
         }
     }
 }
@@ -463,6 +463,15 @@ impl Tier for RedisTier {
         Box::pin(self.void(target, within))
     }
 
+    fn invalidate_later(&self, target: Target<'_>) {
+        self.shared().journal.queue(Invalidated::of(target));
+    }
+
+    fn link(&self) -> u64 {
+        let current = self.shared().current.get();
+        current.map_or(0, |(_, generation)| generation)
+    }
+
     fn guard<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Guard> {
         Box::pin(self.place_guard(key, within))
     }
@@ -526,7 +535,7 @@ impl Tier for RedisTier {
 fn unattached() -> Error {
     Error::new(
         ErrorKind::Unavailable,
-        "lease: the link to Redis is not ready",
+        "use Redis: the link is not ready",
     )
 }
 
@@ -546,4 +555,28 @@ fn number_in(value: &Value) -> Result<u64, Error> {
             "read a number under a key of this cache",
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use cache_core::tier::FunctionKey;
+
+    use super::*;
+
+    /// The link was lost between its server's answer and its notice here: whoever took that server's place may have been sent
+    /// what was known before.
+    #[test]
+    fn what_was_acknowledged_over_a_link_that_is_lost_is_queued() {
+        let client = Client::open("redis://127.0.0.1:1").unwrap();
+        let settings = crate::Redis::new("redis://127.0.0.1:1").settings().clone();
+        let tier = RedisTier::new(client, settings, Peers::none()).unwrap();
+        let function = FunctionKey::new("f", 1);
+        let pending = Pending {
+            shared: tier.shared(),
+            what: Some(Invalidated::of(Target::Function(&function))),
+            _file: None,
+        };
+        pending.acknowledged(1);
+        assert_eq!(tier.shared().journal.len(), 1);
+    }
 }

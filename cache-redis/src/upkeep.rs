@@ -6,8 +6,8 @@ use std::time::Duration;
 use cache_core::Error;
 use cache_core::tier::Target;
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, RedisError, Script};
-use tokio::time::timeout;
+use redis::{FromRedisValue, Pipeline, RedisError, ScriptInvocation};
+use tokio::time::{Instant, timeout};
 
 use crate::guards::GuardedKey;
 use crate::journal::{Invalidated, Queued};
@@ -18,7 +18,7 @@ use crate::server;
 /// How often a write is tried: a primary that nobody follows any more may still answer reads.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// Queued invalidations that go in one pipeline, before it is noted that they were sent.
+/// What goes in one pipeline, before it is noted that it was sent.
 const PORTION: usize = 256;
 
 impl Shared {
@@ -29,19 +29,7 @@ impl Shared {
         what: &Invalidated,
     ) -> Result<(), RedisError> {
         let asked = self.bus.epochs.mark();
-        let Invalidation {
-            script,
-            keys,
-            arguments,
-            history,
-        } = self.invalidation(connected, what);
-        let mut invocation = script.prepare_invoke();
-        for key in &keys {
-            invocation.key(key);
-        }
-        for argument in &arguments {
-            invocation.arg(argument);
-        }
+        let (invocation, history) = self.invalidation(connected, what);
         let mut data = connected.data.clone();
         let _: i64 = invocation.invoke_async(&mut data).await?;
         if let Some(history) = history {
@@ -50,7 +38,12 @@ impl Shared {
         Ok(())
     }
 
-    fn invalidation(&self, connected: &Connected, what: &Invalidated) -> Invalidation<'_> {
+    /// What invalidates it, and the number of the history that this begins.
+    fn invalidation(
+        &self,
+        connected: &Connected,
+        what: &Invalidated,
+    ) -> (ScriptInvocation<'_>, Option<u64>) {
         let (keys, scripts) = (&self.keys, &self.scripts);
         let fresh = fresh_number();
         let (script, mut names, arguments, history) = what.with_target(|target| match target {
@@ -74,11 +67,29 @@ impl Shared {
             ),
         });
         names.extend([keys.sequence(), keys.channel()]);
-        Invalidation {
-            script,
-            keys: names,
-            arguments,
-            history,
+        let mut invocation = script.prepare_invoke();
+        for name in names {
+            invocation.key(name);
+        }
+        for argument in arguments {
+            invocation.arg(argument);
+        }
+        (invocation, history)
+    }
+
+    /// Sends a pipeline of scripts, and their texts before it where the server has forgotten them.
+    async fn exec<T: FromRedisValue>(
+        &self,
+        connected: &Connected,
+        pipeline: &Pipeline,
+    ) -> Result<T, RedisError> {
+        let mut data = connected.data.clone();
+        match pipeline.query_async(&mut data).await {
+            Err(error) if error.code() == Some("NOSCRIPT") => {
+                self.scripts.load(&mut data).await?;
+                pipeline.query_async(&mut data).await
+            }
+            answered => answered,
         }
     }
 
@@ -112,37 +123,22 @@ impl Shared {
         connected: &Connected,
         portion: &[Queued],
     ) -> Result<(), RedisError> {
-        let mut data = connected.data.clone();
         let mut pipeline = Pipeline::with_capacity(portion.len());
         let asked = self.bus.epochs.mark();
         let mut begun = None;
         for Queued { what, .. } in portion {
-            let invalidation = self.invalidation(connected, what);
-            begun = invalidation.history.or(begun);
-            pipeline.add_command(invalidation.command()).ignore();
+            let (invocation, history) = self.invalidation(connected, what);
+            begun = history.or(begun);
+            pipeline.invoke_script(&invocation).ignore();
         }
-        let mut sent = pipeline.exec_async(&mut data).await;
-        if sent
-            .as_ref()
-            .is_err_and(|error| error.code() == Some("NOSCRIPT"))
-        {
-            self.scripts.load(&mut data).await?;
-            sent = pipeline.exec_async(&mut data).await;
-        }
-        sent?;
+        let () = self.exec(connected, &pipeline).await?;
         if let Some(history) = begun {
             self.bus.epochs.adopt(history, asked);
         }
         Ok(())
     }
 
-    /// Puts a guard in place, or lets it live on.
-    pub(crate) async fn guard(
-        &self,
-        connected: &Connected,
-        number: u64,
-        key: &GuardedKey,
-    ) -> Result<(), RedisError> {
+    fn guarding(&self, number: u64, key: &GuardedKey) -> ScriptInvocation<'_> {
         let mut invocation = self.scripts.guard.prepare_invoke();
         invocation
             .key(&key.record)
@@ -153,57 +149,89 @@ impl Shared {
             .arg(number)
             .arg(millis(self.settings.lease_time))
             .arg(key.digest);
+        invocation
+    }
+
+    /// Puts a guard in place.
+    pub(crate) async fn guard(
+        &self,
+        connected: &Connected,
+        generation: u64,
+        number: u64,
+        key: &GuardedKey,
+    ) -> Result<(), RedisError> {
+        let until = Instant::now() + self.settings.lease_time;
         let mut data = connected.data.clone();
-        let _: i64 = invocation.invoke_async(&mut data).await?;
+        let is_new = self.guarding(number, key).invoke_async(&mut data).await?;
+        self.guards.placed([(number, is_new)], generation, until);
         Ok(())
     }
 
     /// Lets all guards live on; over a new link they are put in place again.
-    pub(crate) async fn keep_guards(&self, connected: &Connected) -> Result<(), RedisError> {
-        for (number, key) in self.guards.held() {
-            if self.guards.holds(number) {
-                self.guard(connected, number, &key).await?;
+    pub(crate) async fn keep_guards(
+        &self,
+        connected: &Connected,
+        generation: u64,
+    ) -> Result<(), RedisError> {
+        for portion in self.guards.held().chunks(PORTION) {
+            let mut pipeline = Pipeline::with_capacity(portion.len());
+            for (number, key) in portion {
+                pipeline.invoke_script(&self.guarding(*number, key));
             }
+            let until = Instant::now() + self.settings.lease_time;
+            let are_new: Vec<bool> = self.exec(connected, &pipeline).await?;
+            let numbers = portion.iter().map(|(number, _)| *number);
+            self.guards.placed(numbers.zip(are_new), generation, until);
         }
         Ok(())
     }
 
-    pub(crate) async fn end_guards(&self, connected: &Connected, ended: Vec<(u64, GuardedKey)>) {
+    /// Ends guards. One whose end does not get through is over by itself.
+    pub(crate) async fn end_guards(&self, connected: &Connected, ended: &[(u64, GuardedKey)]) {
         // What its end is to invalidate comes first; else somebody could fill in between.
         let _ = self.drain(connected).await;
-        for (number, key) in ended {
-            let mut data = connected.data.clone();
-            let mut invocation = self.scripts.unguard.prepare_invoke();
-            invocation.key(key.guards).arg(number);
-            // One that does not get through is over by itself.
-            let _: Result<(), RedisError> = invocation.invoke_async(&mut data).await;
+        for portion in ended.chunks(PORTION) {
+            let mut pipeline = Pipeline::with_capacity(portion.len());
+            for (number, key) in portion {
+                let mut invocation = self.scripts.unguard.prepare_invoke();
+                invocation.key(&key.guards).arg(number);
+                pipeline.invoke_script(&invocation).ignore();
+            }
+            let _: Result<(), RedisError> = self.exec(connected, &pipeline).await;
         }
     }
 
-    pub(crate) async fn give_back(&self, connected: &Connected, returned: Vec<HeldLease>) {
-        for lease in returned {
-            let mut data = connected.data.clone();
-            let mut invocation = self.scripts.release.prepare_invoke();
-            invocation
-                .key(lease.name)
-                .key(self.keys.sequence())
-                .key(self.keys.channel())
-                .arg(lease.token)
-                .arg(lease.digest);
-            // One that does not get through is over by itself.
-            let _: Result<(), RedisError> = invocation.invoke_async(&mut data).await;
+    /// Gives leases back. One that does not get through is over by itself.
+    pub(crate) async fn give_back(&self, connected: &Connected, returned: &[HeldLease]) {
+        for portion in returned.chunks(PORTION) {
+            let mut pipeline = Pipeline::with_capacity(portion.len());
+            for lease in portion {
+                let mut invocation = self.scripts.release.prepare_invoke();
+                invocation
+                    .key(&lease.name)
+                    .key(self.keys.sequence())
+                    .key(self.keys.channel())
+                    .arg(lease.token)
+                    .arg(lease.digest);
+                pipeline.invoke_script(&invocation).ignore();
+            }
+            let _: Result<(), RedisError> = self.exec(connected, &pipeline).await;
         }
     }
 
+    /// Lets leases live on. One that does not is over by itself, and its fill refused.
     pub(crate) async fn renew(&self, connected: &Connected) -> Result<(), RedisError> {
-        for lease in self.leases.to_renew() {
-            let mut data = connected.data.clone();
-            let mut invocation = self.scripts.renew.prepare_invoke();
-            invocation
-                .key(lease.name)
-                .arg(lease.token)
-                .arg(millis(self.settings.lease_time));
-            let _: i64 = invocation.invoke_async(&mut data).await?;
+        for portion in self.leases.to_renew().chunks(PORTION) {
+            let mut pipeline = Pipeline::with_capacity(portion.len());
+            for lease in portion {
+                let mut invocation = self.scripts.renew.prepare_invoke();
+                invocation
+                    .key(&lease.name)
+                    .arg(lease.token)
+                    .arg(millis(self.settings.lease_time));
+                pipeline.invoke_script(&invocation).ignore();
+            }
+            let () = self.exec(connected, &pipeline).await?;
         }
         Ok(())
     }
@@ -242,27 +270,5 @@ impl Shared {
     /// How long an answer may be on its way, to what no call waits for, before the link is taken for dead.
     pub(crate) fn silence(&self) -> Duration {
         self.settings.staleness_bound.max(self.settings.time_limit) * 2
-    }
-}
-
-/// A script and what it is called with.
-struct Invalidation<'a> {
-    script: &'a Script,
-    keys: Vec<String>,
-    arguments: Vec<String>,
-    /// The number of the history that it begins.
-    history: Option<u64>,
-}
-
-impl Invalidation<'_> {
-    /// For a server that knows the script.
-    fn command(&self) -> Cmd {
-        let mut command = redis::cmd("EVALSHA");
-        command
-            .arg(self.script.get_hash())
-            .arg(self.keys.len())
-            .arg(&self.keys)
-            .arg(&self.arguments);
-        command
     }
 }

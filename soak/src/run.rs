@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -66,9 +67,15 @@ impl Directory {
     /// # Errors
     /// It cannot be made.
     pub fn new(what: &str) -> io::Result<Self> {
-        let name = format!("soak-{what}-{}-{}", std::process::id(), clock::now());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!(
+            "soak-{what}-{}-{}-{number}",
+            std::process::id(),
+            clock::now()
+        );
         let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path)?;
+        fs::create_dir(&path)?;
         Ok(Self(path))
     }
 

@@ -7,7 +7,8 @@ use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{
     CacheRuntime, ErrorKind, Level, Memory, Redis, WhenIsolated, invalidate, multi_tier_cached,
 };
-use testbed::proxy::{End, Proxy, Weather};
+use serde::{Deserialize, Serialize};
+use testbed::proxy::{Proxy, Weather};
 use testbed::server::Server;
 use testbed::{build, two_tiers, until};
 use tokio::time::sleep;
@@ -154,8 +155,13 @@ async fn a_guard_is_put_in_place_again_over_another_link() {
     let guard = on(&here, async { cut::read::entry(1).write_guard().await })
         .await
         .unwrap();
+    assert!(guard.is_held());
+    proxy.set(Weather::Cut);
+    until("it is cut off", || !here.tiers()[0].health.connected).await;
+    assert!(!guard.is_held(), "it may be over");
     server.restart();
-    proxy.end(End::Reset);
+    proxy.set(Weather::Fair);
+    until("it is held again", || guard.is_held()).await;
     until("it is there again", || {
         here.tiers()[0].health.connected && server.keys().iter().any(|key| key.ends_with("#guards"))
     })
@@ -233,6 +239,109 @@ async fn an_invalidation_waits_for_replicas_where_it_is_asked_to() {
     let error = invalidate(1).await.unwrap_err();
     replica.thaw();
     assert!(error.to_string().contains("0 of 1"), "{error}");
+}
+
+/// What was acknowledged was so by a server that may be another by now.
+#[tokio::test]
+async fn replicas_of_another_link_are_not_counted() {
+    let server = Server::start_with(&["--repl-diskless-sync-delay", "0"]);
+    let port = server.port().to_string();
+    let replica = Server::start_with(&["--replicaof", "127.0.0.1", &port]);
+    let here = build(Redis::new(server.url()).time_limit(Duration::from_secs(10))).await;
+    let invalidate = || {
+        on(&here, async {
+            invalidate!(isolated::read, 1).replicated(1).await
+        })
+    };
+    while invalidate().await.is_err() {}
+    replica.freeze();
+    let isolations = here.tiers()[0].health.isolations;
+    let result = tokio::join!(invalidate(), async {
+        // Its own connection, which waits.
+        until("it waits", || {
+            let clients: String = server.command(&["CLIENT", "LIST"]);
+            clients.contains("flags=b")
+        })
+        .await;
+        let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+        until("the link is lost", || {
+            here.tiers()[0].health.isolations > isolations
+        })
+        .await;
+        replica.thaw();
+    });
+    let error = result.0.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    until("the link is back", || here.tiers()[0].health.connected).await;
+    while invalidate().await.is_err() {}
+}
+
+/// As postcard has it, what is left out is read back as something else: such a value is stored in no shared tier.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Unstorable {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    note: Option<u8>,
+    version: u64,
+}
+
+static UNSTORABLE: AtomicU64 = AtomicU64::new(1);
+
+#[multi_tier_cached(ttl = "1h")]
+async fn unstorable(_key: u64) -> Unstorable {
+    Unstorable {
+        note: None,
+        version: UNSTORABLE.load(Ordering::SeqCst),
+    }
+}
+
+#[tokio::test]
+async fn a_guard_holds_for_values_that_no_shared_tier_can_store() {
+    let server = Server::start();
+    let (here, there) = instances(&server).await;
+    let version = |runtime| async move { on(runtime, unstorable(1)).await.version };
+    assert_eq!(version(&there).await, 1);
+    assert_eq!(server.records(), Vec::<String>::new(), "it can be stored");
+    let guard = on(&here, async { unstorable::entry(1).write_guard().await });
+    let guard = guard.await.unwrap();
+    sleep(Duration::from_millis(50)).await;
+    assert_eq!(version(&there).await, 1, "not committed yet");
+    commit(&UNSTORABLE);
+    assert_eq!(version(&there).await, 2, "it was kept");
+    guard.invalidate().await.unwrap();
+    assert_eq!(version(&there).await, 2);
+}
+
+truth!(filed);
+
+#[tokio::test]
+async fn a_guard_that_outlives_its_runtime_is_in_the_journals_file() {
+    let server = Server::start();
+    let file = server.directory().join("journal");
+    let redis = || {
+        Redis::new(server.url())
+            .lease_time(LEASE)
+            .journal_file(&file)
+    };
+    let (here, there) = (build(redis()).await, two_tiers(&server.url()).await);
+    let guard = on(&here, async { filed::read::entry(1).write_guard().await });
+    let guard = guard.await.unwrap();
+    here.shutdown().await.unwrap();
+    drop(here);
+    sleep(LEASE * 2).await;
+    assert_eq!(
+        on(&there, filed::read(1)).await,
+        1,
+        "it has ended by itself"
+    );
+    until("it is filled", || server.records().len() == 1).await;
+    commit(&filed::VERSION);
+    drop(guard);
+    let next = build(redis()).await;
+    until("the next has sent it", || {
+        next.tiers()[0].health.replays == 1
+    })
+    .await;
+    until("the other has heard of it", || server.records().is_empty()).await;
 }
 
 #[tokio::test]

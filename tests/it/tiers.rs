@@ -69,6 +69,32 @@ async fn two_shared_tiers_are_asked_in_order_and_both_invalidated() {
 }
 
 #[tokio::test]
+async fn an_invalidation_that_is_dropped_comes_to_every_shared_tier() {
+    let (near, far) = (Server::start(), Server::start());
+    let here = CacheRuntime::builder()
+        .l2(Redis::new(near.url()))
+        .l4(Redis::new(far.url()).time_limit(Duration::from_secs(5)))
+        .build()
+        .await
+        .unwrap();
+    on(&here, read(9)).await;
+    until("both are filled", || {
+        near.records().len() == 1 && far.records().len() == 1
+    })
+    .await;
+    far.freeze();
+    let invalidation = on(&here, async { invalidate!(read, 9).await });
+    let dropped = tokio::time::timeout(Duration::from_millis(20), invalidation).await;
+    assert!(
+        dropped.is_err(),
+        "the far one is asked first, and does not answer"
+    );
+    until("the near one is told", || near.records().is_empty()).await;
+    far.thaw();
+    until("the far one is told", || far.records().is_empty()).await;
+}
+
+#[tokio::test]
 async fn a_tier_that_hears_of_nobody_is_not_put_beside_a_shared_one() {
     let server = Server::start();
     let error = CacheRuntime::builder()

@@ -156,6 +156,17 @@ fn a_flight_begun_before_an_invalidation_is_not_joined_after_it() {
     assert_eq!(landed(poll(&mut waiter, &Arc::new(Bell::default()))), 2);
 }
 
+/// So that what the older one brings does not take the place of what the newer one does.
+#[test]
+fn a_flight_that_takes_the_place_of_another_has_a_larger_number() {
+    let table = Table::new();
+    let old = table.lead();
+    let take_over = || table.flights.lead(&key("k"), &table.fences, Moment::ZERO);
+    let (new, newest) = (take_over(), take_over());
+    assert!(old.start() < new.start() && new.start() < newest.start());
+    assert!(!old.is_current() && !new.is_current() && newest.is_current());
+}
+
 #[test]
 fn a_waiter_registers_its_newest_waker() {
     let table = Table::new();

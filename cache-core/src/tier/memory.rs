@@ -9,6 +9,7 @@ mod quick_cache;
 
 use std::fmt;
 
+use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::key::{Key, KeyRef};
@@ -21,8 +22,8 @@ trait MemoryEngine {
     /// The same, without counting as a use: a miss that looks twice must not make its key look popular.
     fn peek(&self, key: &KeyRef<'_>) -> Option<Entry>;
 
-    /// Stores an entry, in place of another under the same key.
-    fn insert(&self, key: Key, entry: Entry);
+    /// Stores an entry, unless the one under the same key is [to stay](Entry::stays).
+    fn insert(&self, key: Key, entry: Entry, now: Moment);
 
     /// Removes an entry. May take effect late.
     fn remove(&self, key: &KeyRef<'_>);
@@ -172,8 +173,8 @@ impl MemoryTier {
         with_engine!(&self.engine, engine => engine.peek(key))
     }
 
-    pub(crate) fn insert(&self, key: Key, entry: Entry) {
-        with_engine!(&self.engine, engine => engine.insert(key, entry));
+    pub(crate) fn insert(&self, key: Key, entry: Entry, now: Moment) {
+        with_engine!(&self.engine, engine => engine.insert(key, entry, now));
     }
 
     pub(crate) fn remove(&self, key: &KeyRef<'_>) {

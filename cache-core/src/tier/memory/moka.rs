@@ -1,8 +1,10 @@
 //! moka as the engine.
 
+use moka::ops::compute::Op;
 use moka::sync::Cache;
 
 use super::{Bound, MemoryEngine, weight};
+use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::key::{CarriedHash, Key, KeyRef};
 
@@ -39,8 +41,17 @@ impl MemoryEngine for Moka {
         }
     }
 
-    fn insert(&self, key: Key, entry: Entry) {
-        self.cache.insert(key, entry);
+    fn insert(&self, key: Key, entry: Entry, now: Moment) {
+        let mut replaced = None;
+        self.cache.entry(key).and_compute_with(|known| {
+            let known = known.map(moka::Entry::into_value);
+            if known.as_ref().is_some_and(|known| known.stays(&entry, now)) {
+                return Op::Nop;
+            }
+            // Dropped when the engine's lock is not held any more: the value is the user's.
+            replaced = known;
+            Op::Put(entry)
+        });
     }
 
     fn remove(&self, key: &KeyRef<'_>) {

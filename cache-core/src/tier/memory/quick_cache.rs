@@ -1,9 +1,10 @@
 //! quick_cache as the engine.
 
-use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::sync::{Cache, DefaultLifecycle, EntryAction, EntryResult};
 use quick_cache::{OptionsBuilder, Weighter};
 
 use super::{Bound, MemoryEngine, weight};
+use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::key::{CarriedHash, Key, KeyRef};
 
@@ -70,8 +71,18 @@ impl MemoryEngine for QuickCache {
         self.cache.peek(key)
     }
 
-    fn insert(&self, key: Key, entry: Entry) {
-        self.cache.insert(key, entry);
+    fn insert(&self, key: Key, entry: Entry, now: Moment) {
+        let mut replaced = None;
+        let found = self.cache.entry(&key, None, |_, known| {
+            if !known.stays(&entry, now) {
+                // Dropped when the engine's lock is not held any more: the value is the user's.
+                replaced = Some(std::mem::replace(known, entry.clone()));
+            }
+            EntryAction::Retain(())
+        });
+        if let EntryResult::Vacant(place) = found {
+            let _ = place.insert(entry);
+        }
     }
 
     fn remove(&self, key: &KeyRef<'_>) {

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::clock::Clock;
@@ -39,6 +40,29 @@ fn value(entry: &Entry) -> u64 {
         .unwrap()
 }
 
+fn now() -> Moment {
+    Clock::System.now()
+}
+
+/// A load that was overtaken between its last look and its insert.
+#[test]
+fn an_older_value_does_not_take_the_place_of_a_newer_one() {
+    const LIFE: Duration = Duration::from_secs(60);
+    for engine in engines() {
+        let memory = Memory::builder().engine(engine).build().unwrap();
+        let (now, key) = (now(), key(1));
+        let insert = |number: u64, start, now: Moment| {
+            let entry = Entry::new(Arc::new(number), start, Stripe::of(0), now.after(LIFE), 8);
+            memory.insert(key.clone(), entry, now);
+            value(&memory.get(&key.as_ref()).unwrap())
+        };
+        assert_eq!(insert(2, 5, now), 2);
+        assert_eq!(insert(1, 4, now), 2, "it is the older one");
+        assert_eq!(insert(3, 5, now), 3);
+        assert_eq!(insert(4, 4, now.after(LIFE)), 4, "the newer one is dead");
+    }
+}
+
 #[test]
 fn an_engine_stores_replaces_and_removes() {
     for engine in engines() {
@@ -48,9 +72,9 @@ fn an_engine_stores_replaces_and_removes() {
             .build()
             .unwrap();
         assert!(memory.get(&key(1).as_ref()).is_none());
-        memory.insert(key(1), entry(1, 8));
-        memory.insert(key(2), entry(2, 8));
-        memory.insert(key(1), entry(3, 8));
+        memory.insert(key(1), entry(1, 8), now());
+        memory.insert(key(2), entry(2, 8), now());
+        memory.insert(key(1), entry(3, 8), now());
         assert_eq!(value(&memory.get(&key(1).as_ref()).unwrap()), 3);
         assert_eq!(memory.len(), 2);
         memory.remove(&key(1).as_ref());
@@ -73,8 +97,8 @@ fn an_engine_is_bounded_by_entries_and_by_bytes() {
             .build()
             .unwrap();
         for n in 0..20_000 {
-            by_entries.insert(key(n), entry(n, 8));
-            by_bytes.insert(key(n), entry(n, 1_000));
+            by_entries.insert(key(n), entry(n, 8), now());
+            by_bytes.insert(key(n), entry(n, 1_000), now());
         }
         assert!(
             by_entries.len() <= 1_000,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use cache_core::{Error, ErrorKind};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::journal::Invalidated;
+use super::names::Invalidated;
 
 /// From here on it is written anew, with what is still queued: far more than that is, and little for a disk.
 const LARGE: u64 = 16 << 20;
@@ -24,60 +24,69 @@ pub(crate) struct Spool {
     path: PathBuf,
     file: File,
     len: u64,
+    /// From this length on it is written anew.
+    longest: u64,
+}
+
+pub(super) fn cannot_use(path: &Path, source: io::Error) -> Error {
+    Error::with_source(
+        ErrorKind::Configuration,
+        format!("use `{}` as the journal of Redis", path.display()),
+        source,
+    )
 }
 
 impl Spool {
     /// Opens the file, and reads what is in it.
     pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Invalidated>), Error> {
-        let cannot = |source: io::Error| {
-            Error::with_source(
-                ErrorKind::Configuration,
-                format!("use `{}` as the journal of Redis", path.display()),
-                source,
-            )
-        };
+        let cannot = |source| cannot_use(path, source);
         let mut file = open(path).map_err(cannot)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(cannot)?;
         let (mut found, whole) = parse(&bytes);
+        let len = whole as u64;
+        file.set_len(len).map_err(cannot)?;
+        file.seek(SeekFrom::Start(len)).map_err(cannot)?;
+        let mut spool = Self {
+            path: path.to_owned(),
+            file,
+            len,
+            longest: LARGE,
+        };
         if whole < bytes.len() {
             tracing::warn!(
                 path = %path.display(),
                 bytes = bytes.len() - whole,
                 "the end of the journal cannot be read: everything is invalidated in its place"
             );
+            spool.append(&[Invalidated::All]).map_err(cannot)?;
             found.push(Invalidated::All);
         }
-        let len = whole as u64;
-        file.set_len(len).map_err(cannot)?;
-        file.seek(SeekFrom::Start(len)).map_err(cannot)?;
-        let spool = Self {
-            path: path.to_owned(),
-            file,
-            len,
-        };
         Ok((spool, found))
     }
 
-    /// Adds one; when this has returned it is on disk.
-    pub(crate) fn append(&mut self, what: &Invalidated) -> io::Result<()> {
-        let frame = frame(what);
+    /// Adds some; when this has returned they are on disk.
+    pub(crate) fn append(&mut self, added: &[Invalidated]) -> io::Result<()> {
+        let frames: Vec<u8> = added.iter().flat_map(frame).collect();
+        if frames.is_empty() {
+            return Ok(());
+        }
         let written = self
             .file
-            .write_all(&frame)
+            .write_all(&frames)
             .and_then(|()| self.file.sync_data());
         if written.is_err() {
             // What is torn would hide what comes after it.
             self.file.set_len(self.len)?;
             self.file.seek(SeekFrom::Start(self.len))?;
         } else {
-            self.len += frame.len() as u64;
+            self.len += frames.len() as u64;
         }
         written
     }
 
     pub(crate) fn is_large(&self) -> bool {
-        self.len > LARGE
+        self.len > self.longest
     }
 
     /// Begins anew, with these.
@@ -91,6 +100,7 @@ impl Spool {
             self.file.seek(SeekFrom::Start(0))?;
             self.file.sync_data()?;
             self.len = 0;
+            self.longest = LARGE;
             return Ok(());
         }
         let mut name = self.path.clone().into_os_string();
@@ -102,6 +112,8 @@ impl Spool {
         std::fs::rename(&name, &self.path)?;
         self.file = file;
         self.len = frames.len() as u64;
+        // Not each time where that many are queued.
+        self.longest = LARGE.max(self.len * 2);
         Ok(())
     }
 }
@@ -191,9 +203,8 @@ mod tests {
         let all = some();
         let (mut spool, found) = Spool::open(&path).unwrap();
         assert!(found.is_empty());
-        for what in &all {
-            spool.append(what).unwrap();
-        }
+        spool.append(&all[..1]).unwrap();
+        spool.append(&all[1..]).unwrap();
         let error = Spool::open(&path).unwrap_err();
         assert!(
             format!("{error:?}").contains("another process"),
@@ -203,7 +214,7 @@ mod tests {
         let (mut spool, found) = Spool::open(&path).unwrap();
         assert_eq!(found, all);
         spool.replace(all[..1].iter().cloned()).unwrap();
-        spool.append(&all[2]).unwrap();
+        spool.append(&all[2..]).unwrap();
         drop(spool);
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();

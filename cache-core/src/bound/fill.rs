@@ -1,0 +1,186 @@
+//! Storing: leases before the load, fills after it.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Bound;
+use super::lower::{LowerTiers, RecordsWork, Turn};
+use crate::codec::{RecordType, ValueType, check_round_trip};
+use crate::error::{Error, ErrorKind};
+use crate::key::Key;
+use crate::record::Header;
+use crate::tier::{Claim, Fill, Leased, Refusal, Wakeup};
+
+impl Bound {
+    /// Takes a lease in each lower tier, before the load begins. Where there is none, nothing will be filled.
+    pub(crate) async fn lease<V>(
+        &self,
+        lookup: &mut LowerTiers<'_>,
+        claim: Claim,
+        value_type: &ValueType<V>,
+    ) -> Turn {
+        // What cannot be stored is not worth waiting for another who loads it. But whether its key is guarded must be asked: that
+        // holds for memory too.
+        let stores = value_type.records.is_some()
+            && self.records.state.load(Ordering::Relaxed) != RecordsWork::NO;
+        let claim = if stores { claim } else { Claim::Share };
+        for (at, lower) in self.lower.iter().enumerate() {
+            let LowerTiers {
+                record_key,
+                budgets,
+                seen,
+                passed_over,
+                leases,
+                is_guarded,
+                is_unasked,
+                ..
+            } = &mut *lookup;
+            match budgets[at]
+                .spend(|within| lower.tier.lease(record_key, claim, &seen[at], within))
+                .await
+            {
+                // The store says now that the record was valid: what was known of its stamp was too old.
+                Ok(Leased::Given(lease)) if passed_over[at] == Some(lease.stamp) => {
+                    return Turn::Wait(Wakeup::new(std::future::ready(())));
+                }
+                Ok(Leased::Given(lease)) => leases[at] = Some(lease),
+                Ok(Leased::Taken(wakeup)) => {
+                    lower.counters.lease_waits.add_one();
+                    return Turn::Wait(wakeup);
+                }
+                Ok(Leased::Refused(refusal)) => {
+                    lower.counters.refused_fills.add_one(refusal);
+                    *is_guarded |= refusal == Refusal::Guard;
+                }
+                Err(error) => {
+                    lower.failed("lease", &self.name, &error);
+                    *is_unasked |= lower.tier.coherence().is_some();
+                }
+            }
+        }
+        if lookup.is_guarded || !stores {
+            lookup.leases.fill_with(|| None);
+        }
+        Turn::Load
+    }
+
+    /// Stores a value in every lower tier that gave a lease. A lease that is void by now is refused there.
+    pub(crate) async fn fill<V>(
+        &self,
+        key: &Key,
+        value: &V,
+        load: Duration,
+        lookup: &mut LowerTiers<'_>,
+        value_type: &ValueType<V>,
+    ) {
+        let Some(records) = &value_type.records else {
+            return;
+        };
+        if lookup.leases.iter().all(Option::is_none) {
+            return;
+        }
+        let Some(payload) = self.payload(value, records) else {
+            return;
+        };
+        for (at, lower) in self.lower.iter().enumerate() {
+            let LowerTiers {
+                record_key,
+                budgets,
+                leases,
+                ..
+            } = lookup;
+            let Some(lease) = leases[at].take() else {
+                continue;
+            };
+            let header = Header {
+                codec: self.encoding.id(),
+                created: lower.tier.now(),
+                life: u64::try_from(lower.ttl.as_millis())
+                    .unwrap_or(u64::MAX)
+                    .max(1),
+                load: u32::try_from(load.as_millis()).unwrap_or(u32::MAX),
+                version: self.function.version,
+                epoch: lease.stamp.epoch,
+                history: lease.stamp.history,
+                shape: self.shape(records).fingerprint,
+                digest: key.digest(self.name_hash),
+            };
+            let record = header.seal(&payload);
+            if record.len() > lower.tier.max_record_bytes() {
+                lower.counters.too_large.add_one();
+                tracing::debug!(
+                    function = %self.name,
+                    tier = %lower.level,
+                    bytes = record.len(),
+                    "a value is too large for the tier and was not sent"
+                );
+                continue;
+            }
+            let life = lower.ttl;
+            match budgets[at]
+                .spend(|within| lower.tier.fill(record_key, &lease, record, life, within))
+                .await
+            {
+                Ok(Fill::Stored) => {}
+                Ok(Fill::Refused(refusal)) => lower.counters.refused_fills.add_one(refusal),
+                Err(error) => lower.failed("fill", &self.name, &error),
+            }
+        }
+    }
+
+    /// The payload of a record; `None` when the type does not survive the codec. The first is read back.
+    fn payload<V>(&self, value: &V, records: &RecordType<V>) -> Option<Vec<u8>> {
+        let mut payload = Vec::new();
+        if let Err(source) = (records.encode)(&self.encoding, value, &mut payload) {
+            // Of this value, and not always of its type: the next may be written.
+            self.report(&Error::with_source(
+                ErrorKind::Codec,
+                format!("write a value with {}", self.encoding),
+                source,
+            ));
+            return None;
+        }
+        let checked = if self.encoding.needs_every_field() && (records.skips)(value) {
+            Err(Error::new(
+                ErrorKind::Codec,
+                format!(
+                    "write a value that skips a field with {}, which needs them all",
+                    self.encoding
+                ),
+            ))
+        } else if self.records.state.load(Ordering::Relaxed) == RecordsWork::UNKNOWN {
+            check_round_trip(records, &self.encoding, &payload).map(|()| {
+                self.records
+                    .state
+                    .store(RecordsWork::YES, Ordering::Relaxed)
+            })
+        } else {
+            Ok(())
+        };
+        match checked {
+            Ok(()) => Some(payload),
+            Err(error) => {
+                self.records_do_not_work(&error);
+                None
+            }
+        }
+    }
+
+    fn records_do_not_work(&self, error: &Error) {
+        self.records.state.store(RecordsWork::NO, Ordering::Relaxed);
+        self.report(error);
+    }
+
+    /// Says once that values of this function do not survive their codec.
+    fn report(&self, error: &Error) {
+        if !self.records.reported.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                function = %self.name,
+                codec = %self.encoding,
+                error = ?error,
+                "a value does not survive its codec and stays out of the shared tiers; use `codec = \"json\"` or \
+                 `codec = \"msgpack\"`, or change the serde attributes of its type"
+            );
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Reading: which record of the lower tiers counts.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Bound;
+use super::lower::{Lower, LowerTiers, RecordsWork, Search};
+use crate::codec::{RecordType, Shape, ValueType};
+use crate::entry::Held;
+use crate::key::Key;
+use crate::record::{Header, Seal, Unusable, seal_of};
+use crate::tier::{Question, SEEN, Stamp};
+
+impl Bound {
+    /// Asks the lower tiers in order.
+    pub(crate) async fn find<V>(
+        &self,
+        key: &Key,
+        lookup: &mut LowerTiers<'_>,
+        value_type: &ValueType<V>,
+    ) -> Search<V> {
+        let Some(records) = value_type.records else {
+            return Search::Nowhere;
+        };
+        let mut nowhere = Search::Nowhere;
+        for at in 0..self.lower.len() {
+            match self
+                .find_in(at, key, lookup, &records, value_type.give)
+                .await
+            {
+                Search::Nowhere => {}
+                Search::Unanswered => nowhere = Search::Unanswered,
+                found @ Search::Found(..) => return found,
+            }
+        }
+        nowhere
+    }
+
+    async fn find_in<V>(
+        &self,
+        at: usize,
+        key: &Key,
+        lookup: &mut LowerTiers<'_>,
+        records: &RecordType<V>,
+        give: fn(Held) -> Option<V>,
+    ) -> Search<V> {
+        let lower = &self.lower[at];
+        let LowerTiers {
+            record_key,
+            budgets,
+            seen,
+            passed_over,
+            known,
+            consistency,
+            ..
+        } = lookup;
+        // One tier alone: another's record is another, though it may be of the same value.
+        let known = known.as_ref().filter(|_| at == 0);
+        let question = Question {
+            consistency: *consistency,
+            known: known.map(|(seal, _)| *seal),
+        };
+        let found = budgets[at]
+            .spend(|within| lower.tier.read(record_key, question, within))
+            .await;
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                lower.failed("read", &self.name, &error);
+                return Search::Unanswered;
+            }
+        };
+        let Some(bytes) = found.record else {
+            lower.counters.misses.add_one();
+            return Search::Nowhere;
+        };
+        let opened = match known {
+            Some((seal, held)) if bytes.len() == SEEN && seal_of(&bytes) == Some(*seal) => self
+                .open_known(lower, key, found.stamp, &bytes, *seal, records)
+                .and_then(|left| {
+                    let value = (give)(Arc::clone(held)).ok_or(Some(Unusable::Mismatch))?;
+                    Ok((value, left))
+                }),
+            _ => self.open(lower, key, found.stamp, &bytes, records),
+        };
+        match opened {
+            Ok((value, left)) => {
+                lower.counters.hits.add_one();
+                Search::Found(value, left, seal_of(&bytes).filter(|_| at == 0))
+            }
+            Err(unusable) => {
+                lower.counters.misses.add_one();
+                seen[at] = bytes[..bytes.len().min(SEEN)].to_vec();
+                match unusable {
+                    None => {
+                        let own = Header::open(&bytes).ok().map(|(header, _)| header.stamp());
+                        passed_over[at] = own.filter(|own| found.stamp != Some(*own));
+                    }
+                    Some(Unusable::Damaged) => lower.counters.decode_errors.add_one(),
+                    Some(Unusable::Mismatch) => lower.counters.mismatches.add_one(),
+                }
+                Search::Nowhere
+            }
+        }
+    }
+
+    /// Reads a record. `Err(None)` is a record that was good once: its time, its epoch or its history is over.
+    fn open<V>(
+        &self,
+        lower: &Lower,
+        key: &Key,
+        stamp: Option<Stamp>,
+        bytes: &[u8],
+        records: &RecordType<V>,
+    ) -> Result<(V, Duration), Option<Unusable>> {
+        let (header, payload) = Header::open(bytes).map_err(Some)?;
+        let left = self.judge_header(lower, key, stamp, &header, records)?;
+        let value = (records.decode)(&self.encoding, payload).map_err(|_| {
+            // Whole, of this codec, and still unreadable: another build's, or a type that does not survive its codec for
+            // some values. The next write tells which.
+            self.records
+                .state
+                .store(RecordsWork::UNKNOWN, Ordering::Relaxed);
+            Some(Unusable::Damaged)
+        })?;
+        Ok((value, left))
+    }
+
+    /// The same of a record whose value memory has.
+    fn open_known<V>(
+        &self,
+        lower: &Lower,
+        key: &Key,
+        stamp: Option<Stamp>,
+        head: &[u8],
+        seal: Seal,
+        records: &RecordType<V>,
+    ) -> Result<Duration, Option<Unusable>> {
+        let header = Header::of_known(head, seal).map_err(Some)?;
+        self.judge_header(lower, key, stamp, &header, records)
+    }
+
+    /// How long a record is still good, by its header.
+    fn judge_header<V>(
+        &self,
+        lower: &Lower,
+        key: &Key,
+        stamp: Option<Stamp>,
+        header: &Header,
+        records: &RecordType<V>,
+    ) -> Result<Duration, Option<Unusable>> {
+        let same = header.codec == self.encoding.id()
+            && header.version == self.function.version
+            && header.shape == self.shape(records).fingerprint
+            && header.digest == key.digest(self.name_hash);
+        if !same {
+            return Err(Some(Unusable::Mismatch));
+        }
+        if stamp != Some(header.stamp()) {
+            return Err(None);
+        }
+        header.left(lower.tier.now()).ok_or(None)
+    }
+
+    /// What the header says of the type, traced on first use.
+    pub(super) fn shape<V>(&self, records: &RecordType<V>) -> Shape {
+        *self.shape.get_or_init(|| {
+            let shape = (records.shape)();
+            if !shape.traced {
+                tracing::info!(
+                    function = %self.name,
+                    value = std::any::type_name::<V>(),
+                    "the shape of the value type cannot be traced; its records are told apart by its name, so raise \
+                     `version` when its fields change"
+                );
+            }
+            shape
+        })
+    }
+}

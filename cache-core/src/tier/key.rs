@@ -1,0 +1,85 @@
+//! The names of records and functions, as tiers see them.
+
+use std::sync::Arc;
+
+use crate::key::name_hash;
+
+/// The name of a function as tiers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FunctionKey {
+    /// Its name; single colons are escaped, so that `name:version:arguments` reads one way only.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// Of the name, the same in every process: what instances call it by among themselves.
+    pub digest: u64,
+}
+
+/// The name of a record as tiers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordKey {
+    /// The function.
+    pub function: Arc<FunctionKey>,
+    /// Its arguments, readable, of bounded length; different for different arguments.
+    pub arguments: String,
+    /// Of function and arguments, the same in every process: what instances call the key by among themselves.
+    pub digest: u64,
+}
+
+impl FunctionKey {
+    /// A function's name as it was seen before: `name` is escaped already.
+    #[must_use]
+    pub fn named(name: String, version: u32, digest: u64) -> Self {
+        Self {
+            name,
+            version,
+            digest,
+        }
+    }
+
+    /// A function's name.
+    #[must_use]
+    pub fn new(name: &str, version: u32) -> Self {
+        Self {
+            name: escape_name(name),
+            version,
+            digest: name_hash(name),
+        }
+    }
+}
+
+impl RecordKey {
+    /// A record's name.
+    #[must_use]
+    pub fn new(function: Arc<FunctionKey>, arguments: String, digest: u64) -> Self {
+        Self {
+            function,
+            arguments,
+            digest,
+        }
+    }
+}
+
+/// `a::b<c::D>` stays as it is; what could be read as structure is percent-encoded.
+fn escape_name(name: &str) -> String {
+    let mut escaped = String::with_capacity(name.len());
+    let mut rest = name;
+    while let Some(c) = rest.chars().next() {
+        if let Some(after) = rest.strip_prefix("::") {
+            escaped.push_str("::");
+            rest = after;
+            continue;
+        }
+        rest = &rest[c.len_utf8()..];
+        if c.is_alphanumeric() || "_-./<>,&()[];+=*".contains(c) {
+            escaped.push(c);
+        } else {
+            for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                escaped.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    }
+    escaped
+}
