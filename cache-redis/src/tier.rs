@@ -533,10 +533,7 @@ impl Tier for RedisTier {
 }
 
 fn unattached() -> Error {
-    Error::new(
-        ErrorKind::Unavailable,
-        "use Redis: the link is not ready",
-    )
+    Error::new(ErrorKind::Unavailable, "use Redis: the link is not ready")
 }
 
 /// A number as the scripts keep it. Anything else under our keys is not ours.

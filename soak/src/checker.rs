@@ -7,13 +7,19 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-use crate::history::{Event, Item, Life, Micros, Reached, Scope, Window};
+use crate::history::{
+    Event, Function, Item, Life, Micros, Reached, Scope, Split, Window, function_of,
+};
+use crate::servers::NOTICED;
 
 /// The item whose propagation is measured.
 pub const PROBE: Item = 0;
 
 /// What a version is before the first commit.
 pub const FIRST: u64 = 1;
+
+/// A guard that nobody renews is over by then: longer than the instances' lease time.
+const LONGEST_GUARD: Micros = 3_000_000;
 
 /// No load takes longer while all is calm.
 const LONGEST_CALM_LOAD: Micros = 1_000_000;
@@ -33,6 +39,8 @@ pub enum Fault {
     Invented,
     /// Not the newest, when all was said to have come to rest.
     Unconverged,
+    /// Older than what was invalidated, when all that was queued was said to have been sent.
+    Undelivered,
 }
 
 /// A promise that was not kept.
@@ -156,6 +164,45 @@ struct Invalidation {
     reached: Reached,
 }
 
+impl Invalidation {
+    /// Whether the server had it when it returned.
+    fn is_done(&self) -> bool {
+        matches!(self.reached, Reached::Acked | Reached::Settled)
+    }
+}
+
+/// What must be known while an old primary lives on.
+#[derive(Debug)]
+struct Sides {
+    split: Split,
+    old: Floors,
+    new: Floors,
+}
+
+impl Sides {
+    /// The version that a read must have at least: each side knows of itself within the bound, and the old one of the new one
+    /// once it has noticed that its primary is one no longer.
+    fn expected(&self, read: &Read, bound: Micros) -> u64 {
+        let split = &self.split;
+        let known = read.start.saturating_sub(bound);
+        if read.life.instance >= split.stay {
+            return self.new.at(known);
+        }
+        let noticed = split.start + u64::try_from(NOTICED.as_micros()).unwrap_or(u64::MAX);
+        let old = if read.end < split.united {
+            self.old.at(known)
+        } else {
+            0
+        };
+        let new = if known >= noticed {
+            self.new.at(known)
+        } else {
+            0
+        };
+        old.max(new)
+    }
+}
+
 /// Judges it, for a bound on how old a read may be on another instance.
 #[must_use]
 pub fn judge(events: &[Event], bound: Micros) -> Verdict {
@@ -163,7 +210,7 @@ pub fn judge(events: &[Event], bound: Micros) -> Verdict {
     let mut commits: HashMap<Item, Vec<(Micros, u64)>> = HashMap::new();
     let mut loads: BTreeMap<Item, Vec<Micros>> = BTreeMap::new();
     let mut invalidations = Vec::new();
-    let mut windows = Vec::new();
+    let (mut windows, mut splits) = (Vec::new(), Vec::new());
     for event in events {
         match *event {
             Event::Read {
@@ -197,6 +244,7 @@ pub fn judge(events: &[Event], bound: Micros) -> Verdict {
                 commits.entry(item).or_default().push((at, version));
             }
             Event::Load { item, at, .. } => loads.entry(item).or_default().push(at),
+            Event::Split(split) => splits.push(split),
             Event::Window { kind, start, end } => windows.push((kind, start, end)),
         }
     }
@@ -208,7 +256,7 @@ pub fn judge(events: &[Event], bound: Micros) -> Verdict {
     };
     let mut verdict = Verdict {
         reads: reads.values().map(Vec::len).sum(),
-        invalidations: invalidations.len(),
+        invalidations: invalidations.len() - of_reached(Reached::Dropped),
         of_functions: invalidations
             .iter()
             .filter(|invalidation| matches!(invalidation.scope, Scope::FunctionOf(_)))
@@ -218,6 +266,16 @@ pub fn judge(events: &[Event], bound: Micros) -> Verdict {
         loads: loads.values().map(Vec::len).sum(),
         ..Verdict::default()
     };
+    // The last life of each instance was not killed.
+    let last: BTreeMap<u16, u16> = invalidations
+        .iter()
+        .map(|one| one.life)
+        .chain(reads.values().flatten().map(|read| read.life))
+        .fold(BTreeMap::new(), |mut last, life| {
+            let number = last.entry(life.instance).or_insert(life.number);
+            *number = life.number.max(*number);
+            last
+        });
     let items: BTreeSet<Item> = reads.keys().chain(loads.keys()).copied().collect();
     for item in items {
         let of_item = Key {
@@ -230,9 +288,12 @@ pub fn judge(events: &[Event], bound: Micros) -> Verdict {
                 .copied()
                 .collect(),
             windows: &windows,
+            splits: &splits,
+            last: &last,
         };
         let reads = reads.remove(&item).unwrap_or_default();
         of_item.judge_reads(&reads, &mut verdict);
+        of_item.judge_rest(&reads, &mut verdict);
         of_item.judge_order(&reads, &mut verdict);
         of_item.judge_loads(loads.remove(&item).unwrap_or_default(), &mut verdict);
         if item == PROBE {
@@ -287,6 +348,8 @@ struct Key<'a> {
     commits: Floors,
     invalidations: Vec<Invalidation>,
     windows: &'a [(Window, Micros, Micros)],
+    splits: &'a [Split],
+    last: &'a BTreeMap<u16, u16>,
 }
 
 impl Key<'_> {
@@ -313,13 +376,15 @@ impl Key<'_> {
 
     fn judge_reads(&self, reads: &[Read], verdict: &mut Verdict) {
         let item = self.item;
-        let acked = self.floors(|one| one.reached != Reached::Queued);
+        let acked = self.floors(Invalidation::is_done);
         let settled = self.floors(|one| {
-            let split = self.windows.iter().any(|(kind, start, end)| {
-                *kind == Window::Split && *start <= one.end && one.start <= *end
-            });
+            let split = self
+                .splits
+                .iter()
+                .any(|split| split.start <= one.end && one.start <= split.end);
             one.reached == Reached::Settled && !split
         });
+        let sides: Vec<Sides> = self.splits.iter().map(|split| self.sides(*split)).collect();
         let lives: BTreeSet<Life> = reads.iter().map(|read| read.life).collect();
         let own: HashMap<Life, Floors> = lives
             .into_iter()
@@ -343,15 +408,24 @@ impl Key<'_> {
             if version > committed {
                 violate(Fault::Invented, committed);
             }
-            let split = self.window(Window::Split, start);
-            let from = split.map_or(start, |(from, _)| from);
+            let split = sides.iter().find(|sides| sides.split.covers(start));
+            let from = split.map_or(start, |sides| sides.split.start);
+            // What a cut off instance may go on answering is known to be current only while none is.
+            let may_serve = function_of(item) == Function::Serving
+                && self.window(Window::Calm, start).is_none();
+            let stale = acked
+                .at(from.saturating_sub(bound))
+                .max(split.map_or(0, |sides| sides.expected(read, bound)));
             let floors = [
-                (Fault::Stale, acked.at(from.saturating_sub(bound))),
+                (Fault::Stale, if may_serve { 0 } else { stale }),
                 (
                     Fault::OwnStale,
                     own.get(&life).map_or(0, |own| own.at(start)),
                 ),
-                (Fault::Unsettled, settled.at(from)),
+                (
+                    Fault::Unsettled,
+                    if may_serve { 0 } else { settled.at(from) },
+                ),
             ];
             for (fault, expected) in floors {
                 if version < expected {
@@ -359,10 +433,44 @@ impl Key<'_> {
                 }
             }
             if split.is_none()
+                && !may_serve
                 && !strong
                 && let Some(known) = acked.newer_than(version)
             {
                 verdict.worst_staleness = verdict.worst_staleness.max(start.saturating_sub(known));
+            }
+        }
+    }
+
+    /// What the instances of each side of a split invalidated, while they were there.
+    fn sides(&self, split: Split) -> Sides {
+        Sides {
+            split,
+            old: self.floors(|one| {
+                one.is_done()
+                    && one.life.instance < split.stay
+                    && (split.start..split.united).contains(&one.start)
+                    && one.end < split.united
+            }),
+            new: self.floors(|one| {
+                one.is_done()
+                    && one.life.instance >= split.stay
+                    && (split.moved..split.end).contains(&one.start)
+            }),
+        }
+    }
+
+    /// When all faults are over, what was queued or dropped was delivered too, unless who had it was killed.
+    fn judge_rest(&self, reads: &[Read], verdict: &mut Verdict) {
+        let delivered = self.floors(|one| {
+            one.reached != Reached::Dropped
+                || self.last.get(&one.life.instance) == Some(&one.life.number)
+        });
+        for read in reads {
+            let expected = delivered.at(read.start);
+            if self.window(Window::Rest, read.start).is_some() && read.version < expected {
+                let violation = read.violates(Fault::Undelivered, self.item, expected);
+                verdict.violations.push(violation);
             }
         }
     }
@@ -414,11 +522,15 @@ impl Key<'_> {
                 .is_some_and(|(from, _)| from <= first);
             // The lease of the first may have been taken long before it read, and been voided before that.
             let since = first.saturating_sub(LONGEST_CALM_LOAD);
-            let invalidated = self
-                .invalidations
-                .iter()
-                .any(|one| one.start <= second && since <= one.end);
-            // Nobody notes an invalidation that is dropped, but it has a commit before it; nor a guard, which has one after.
+            let invalidated = self.invalidations.iter().any(|one| {
+                // A guard that is dropped goes on for a while, and nothing is kept meanwhile.
+                let lasts = match one.reached {
+                    Reached::Dropped => LONGEST_GUARD,
+                    _ => 0,
+                };
+                one.start <= second && since <= one.end + lasts
+            });
+            // Nobody notes a guard that is taken, which has a commit after it.
             let until = second + LONGEST_CALM_LOAD;
             let changed = self.commits.at(since) != self.commits.at(until);
             if calm && !invalidated && !changed {
@@ -461,312 +573,4 @@ impl Key<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::history::STRONG;
-
-    const BOUND: Micros = 500_000;
-    const HERE: Life = Life {
-        instance: 0,
-        number: 0,
-    };
-    const THERE: Life = Life {
-        instance: 1,
-        number: 0,
-    };
-
-    fn read(life: Life, item: Item, version: u64, start: Micros, end: Micros) -> Event {
-        Event::Read {
-            life,
-            item,
-            version,
-            strong: item == STRONG,
-            start,
-            end,
-        }
-    }
-
-    fn commit(item: Item, version: u64, at: Micros) -> Event {
-        Event::Commit { item, version, at }
-    }
-
-    fn invalidation(
-        life: Life,
-        scope: Scope,
-        start: Micros,
-        end: Micros,
-        reached: Reached,
-    ) -> Event {
-        Event::Invalidation {
-            life,
-            scope,
-            start,
-            end,
-            reached,
-        }
-    }
-
-    /// Version 2 of item 7 is committed at 100, and its invalidation by `HERE` returns at 1,000.
-    fn changed(reached: Reached) -> Vec<Event> {
-        vec![
-            commit(7, 2, 100),
-            invalidation(HERE, Scope::One(7), 200, 1_000, reached),
-        ]
-    }
-
-    fn violations(mut events: Vec<Event>, more: &[Event]) -> Vec<Violation> {
-        events.extend_from_slice(more);
-        judge(&events, BOUND).violations
-    }
-
-    #[test]
-    fn a_good_history_is_good() {
-        let good = [
-            read(THERE, 7, 1, 0, 50),
-            read(THERE, 7, 1, 1_000 + BOUND - 1, 1_000 + BOUND),
-            read(HERE, 7, 2, 1_001, 1_002),
-            read(THERE, 7, 2, 1_000 + BOUND, 2_000 + BOUND),
-        ];
-        assert_eq!(violations(changed(Reached::Acked), &good), []);
-        let mut events = changed(Reached::Acked);
-        events.extend(good);
-        let verdict = judge(&events, BOUND);
-        assert_eq!((verdict.reads, verdict.invalidations), (4, 1));
-        assert_eq!(verdict.worst_staleness, BOUND - 1);
-    }
-
-    #[test]
-    fn a_read_that_is_too_old_is_seen() {
-        let late = read(THERE, 7, 1, 1_000 + BOUND, 1_001 + BOUND);
-        assert!(matches!(
-            violations(changed(Reached::Acked), &[late])[..],
-            [Violation::Read {
-                fault: Fault::Stale,
-                expected: 2,
-                ..
-            }]
-        ));
-        assert_eq!(violations(changed(Reached::Queued), &[late]), []);
-        // By an invalidation of the function.
-        let events = vec![
-            commit(7, 2, 100),
-            invalidation(HERE, Scope::FunctionOf(3), 200, 1_000, Reached::Acked),
-        ];
-        assert!(matches!(
-            violations(events.clone(), &[late])[..],
-            [Violation::Read {
-                fault: Fault::Stale,
-                ..
-            }]
-        ));
-        let other_function = read(THERE, STRONG, 1, 2_000 + BOUND, 2_001 + BOUND);
-        assert_eq!(violations(events, &[other_function]), []);
-    }
-
-    #[test]
-    fn a_change_during_an_invalidation_is_not_of_it() {
-        let events = vec![
-            commit(7, 2, 300),
-            invalidation(HERE, Scope::One(7), 200, 1_000, Reached::Acked),
-        ];
-        assert_eq!(
-            violations(events, &[read(THERE, 7, 1, 5 * BOUND, 6 * BOUND)]),
-            []
-        );
-    }
-
-    #[test]
-    fn an_own_invalidation_counts_at_once_even_if_it_is_queued() {
-        for reached in [Reached::Acked, Reached::Queued] {
-            assert!(matches!(
-                violations(changed(reached), &[read(HERE, 7, 1, 1_000, 1_001)])[..],
-                [Violation::Read {
-                    fault: Fault::OwnStale,
-                    ..
-                }]
-            ));
-        }
-        let other_life = Life { number: 1, ..HERE };
-        let next = read(other_life, 7, 1, 1_000, 1_001);
-        assert_eq!(violations(changed(Reached::Acked), &[next]), []);
-    }
-
-    #[test]
-    fn what_has_settled_counts_at_once_everywhere() {
-        assert!(matches!(
-            violations(
-                changed(Reached::Settled),
-                &[read(THERE, 7, 1, 1_000, 1_001)]
-            )[..],
-            [Violation::Read {
-                fault: Fault::Unsettled,
-                ..
-            }]
-        ));
-    }
-
-    #[test]
-    fn a_strong_read_has_no_bound() {
-        let events = vec![
-            commit(STRONG, 2, 100),
-            invalidation(HERE, Scope::One(STRONG), 200, 1_000, Reached::Acked),
-        ];
-        assert!(matches!(
-            violations(events, &[read(THERE, STRONG, 1, 1_000, 1_001)])[..],
-            [Violation::Read {
-                fault: Fault::Stale,
-                ..
-            }]
-        ));
-    }
-
-    #[test]
-    fn a_version_out_of_nowhere_is_seen() {
-        assert!(matches!(
-            violations(changed(Reached::Acked), &[read(THERE, 7, 2, 50, 99)])[..],
-            [Violation::Read {
-                fault: Fault::Invented,
-                ..
-            }]
-        ));
-    }
-
-    #[test]
-    fn while_calm_an_instance_does_not_go_back() {
-        let events = vec![commit(7, 2, 100)];
-        let back = [read(THERE, 7, 2, 110, 120), read(THERE, 7, 1, 130, 140)];
-        let calm = Event::Window {
-            kind: Window::Calm,
-            start: 0,
-            end: 1_000,
-        };
-        assert!(matches!(
-            violations(events.clone(), &[back[0], back[1], calm])[..],
-            [Violation::Read {
-                fault: Fault::Backwards,
-                expected: 2,
-                ..
-            }]
-        ));
-        assert_eq!(violations(events.clone(), &back), []);
-        // At the same time nothing is earlier.
-        let beside = [
-            read(THERE, 7, 2, 110, 140),
-            read(THERE, 7, 1, 120, 130),
-            calm,
-        ];
-        assert_eq!(violations(events.clone(), &beside), []);
-        let mut all = events;
-        all.extend(back);
-        assert_eq!(judge(&all, BOUND).backwards_in_faults, 1);
-    }
-
-    #[test]
-    fn while_calm_a_key_is_loaded_once() {
-        let load = |at| Event::Load {
-            instance: 0,
-            item: 7,
-            at,
-        };
-        let calm = Event::Window {
-            kind: Window::Calm,
-            start: 0,
-            end: 10_000_000,
-        };
-        let twice = [load(5_000_000), load(5_000_100)];
-        assert!(matches!(
-            violations(vec![calm], &twice)[..],
-            [Violation::TwoLoads { .. }]
-        ));
-        assert_eq!(violations(Vec::new(), &twice), []);
-        let between = invalidation(HERE, Scope::One(7), 5_000_010, 5_000_020, Reached::Acked);
-        assert_eq!(violations(vec![calm, between], &twice), []);
-    }
-
-    #[test]
-    fn while_an_old_primary_lives_on_what_is_acknowledged_there_does_not_count_elsewhere() {
-        let split = |end| Event::Window {
-            kind: Window::Split,
-            start: 500,
-            end,
-        };
-        let late = read(THERE, 7, 1, 2 * BOUND, 2 * BOUND + 1);
-        assert_eq!(
-            violations(changed(Reached::Acked), &[late, split(3 * BOUND)]),
-            []
-        );
-        assert!(
-            !violations(changed(Reached::Acked), &[late, split(BOUND)]).is_empty(),
-            "it is over"
-        );
-        let before = [
-            commit(7, 2, 10),
-            invalidation(HERE, Scope::One(7), 20, 30, Reached::Acked),
-            Event::Window {
-                kind: Window::Split,
-                start: 40 + BOUND,
-                end: 9 * BOUND,
-            },
-            read(THERE, 7, 1, 2 * BOUND, 2 * BOUND + 1),
-        ];
-        assert!(
-            matches!(
-                violations(before.to_vec(), &[])[..],
-                [Violation::Read {
-                    fault: Fault::Stale,
-                    ..
-                }]
-            ),
-            "it was acknowledged long before"
-        );
-        assert!(matches!(
-            violations(
-                changed(Reached::Acked),
-                &[read(HERE, 7, 1, BOUND, BOUND + 1), split(3 * BOUND)]
-            )[..],
-            [Violation::Read {
-                fault: Fault::OwnStale,
-                ..
-            }]
-        ));
-    }
-
-    #[test]
-    fn at_rest_all_is_the_newest() {
-        let events = [
-            commit(7, 2, 100),
-            read(THERE, 7, 1, 900, 901),
-            read(THERE, 7, 2, 1_000, 1_001),
-            read(THERE, 8, FIRST, 1_000, 1_001),
-        ];
-        assert_eq!(unconverged(&events, 1_000), []);
-        assert!(matches!(
-            unconverged(&events, 900)[..],
-            [Violation::Read {
-                fault: Fault::Unconverged,
-                version: 1,
-                expected: 2,
-                ..
-            }]
-        ));
-    }
-
-    #[test]
-    fn propagation_is_from_the_return_to_the_first_call_with_a_new_answer() {
-        let calm = Event::Window {
-            kind: Window::Calm,
-            start: 0,
-            end: 10_000,
-        };
-        let events = [
-            calm,
-            commit(PROBE, 2, 100),
-            invalidation(HERE, Scope::One(PROBE), 200, 1_000, Reached::Acked),
-            read(HERE, PROBE, 2, 1_000, 1_001),
-            read(THERE, PROBE, 1, 1_000, 1_300),
-            read(THERE, PROBE, 2, 1_400, 1_500),
-            read(THERE, PROBE, 2, 1_600, 1_700),
-        ];
-        assert_eq!(judge(&events, BOUND).propagation, [400]);
-    }
-}
+mod tests;

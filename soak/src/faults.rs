@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock;
-use crate::history::{Event, Window};
+use crate::history::{Event, Split};
 use crate::instance::FAILING;
 use crate::process::Process;
 use crate::servers::{Servers, Topology, ask};
@@ -141,7 +141,7 @@ pub async fn around(
     Ok(())
 }
 
-/// Faults of the servers, one after the other, until `end`; and the windows that are judged otherwise.
+/// Faults of the servers, one after the other, until `end`; and the times that are judged otherwise.
 ///
 /// # Errors
 /// A server does not do as it is told.
@@ -152,7 +152,7 @@ pub async fn of_servers(
     mut rng: Rng,
     end: Instant,
 ) -> io::Result<Vec<Event>> {
-    let mut windows = Vec::new();
+    let mut splits = Vec::new();
     let mut turn = 0;
     while Instant::now() < end {
         sleep(millis(&mut rng, 200, 1_200)).await;
@@ -196,22 +196,26 @@ pub async fn of_servers(
                 let start = clock::now();
                 let stay = rng.usize(1..world.proxies.len());
                 servers.split(&world.proxies, stay).await?;
-                sleep(millis(&mut rng, 1_000, 5_000)).await;
+                let moved = clock::now();
+                sleep(millis(&mut rng, 2_000, 9_000)).await;
+                let united = clock::now();
                 servers.unite(&world.proxies).await?;
                 world.killed(died);
                 world.until_coherent().await?;
                 // What was sent again is heard within the bound.
                 sleep(crate::instance::BOUND).await;
-                windows.push(Event::Window {
-                    kind: Window::Split,
+                splits.push(Event::Split(Split {
                     start,
+                    moved,
+                    united,
                     end: clock::now(),
-                });
+                    stay: u16::try_from(stay).unwrap_or(u16::MAX),
+                }));
             }
         }
         turn += 1;
     }
-    Ok(windows)
+    Ok(splits)
 }
 
 /// What an operator, or another user of the server, may do to it.

@@ -24,10 +24,31 @@ pub const STRONG: Item = 1_000;
 /// Items from here on take long to load.
 pub const SLOW: Item = 2_000;
 
-/// Whether the strong function reads it.
+/// Items from here on are read by the function that goes on answering from memory when its instance is cut off.
+pub const SERVING: Item = 3_000;
+
+/// Items from here on are written by hand, each by one instance; the function with a bound reads them.
+pub const PUT: Item = 4_000;
+
+/// The functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    /// Other instances may be behind by the bound.
+    Bounded,
+    /// None may.
+    Strong,
+    /// As the one with a bound, except on an instance that is cut off.
+    Serving,
+}
+
+/// Which one reads an item.
 #[must_use]
-pub fn is_strong(item: Item) -> bool {
-    (STRONG..SLOW).contains(&item)
+pub fn function_of(item: Item) -> Function {
+    match item {
+        STRONG..SLOW => Function::Strong,
+        SERVING..PUT => Function::Serving,
+        _ => Function::Bounded,
+    }
 }
 
 /// Of an item, or of all of its function.
@@ -45,7 +66,7 @@ impl Scope {
     pub fn covers(self, item: Item) -> bool {
         match self {
             Self::One(one) => one == item,
-            Self::FunctionOf(one) => is_strong(one) == is_strong(item),
+            Self::FunctionOf(one) => function_of(one) == function_of(item),
         }
     }
 }
@@ -57,17 +78,42 @@ pub enum Reached {
     Acked,
     /// It was queued.
     Queued,
+    /// It was dropped before it returned.
+    Dropped,
     /// No instance can answer with the old value any more.
     Settled,
 }
 
-/// A time that is judged otherwise.
+/// An old primary lives on, and some instances with it: what is acknowledged there the others cannot know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// It has a replica no longer.
+    pub start: Micros,
+    /// All but those that stay reach the new one from now on.
+    pub moved: Micros,
+    /// None reaches the old one any more.
+    pub united: Micros,
+    /// All know of each other again.
+    pub end: Micros,
+    /// Instances below this one stay.
+    pub stay: u16,
+}
+
+impl Split {
+    /// Whether it lasts at that time.
+    #[must_use]
+    pub fn covers(&self, at: Micros) -> bool {
+        (self.start..=self.end).contains(&at)
+    }
+}
+
+/// What is looked at by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
     /// No fault.
     Calm,
-    /// An old primary lives on, and some instances with it: what is acknowledged there the others cannot know.
-    Split,
+    /// All faults are over, and all that was queued was sent.
+    Rest,
 }
 
 /// An event.
@@ -120,6 +166,8 @@ pub enum Event {
         at: Micros,
     },
     /// A time that is judged otherwise.
+    Split(Split),
+    /// A time of which more can be said.
     Window {
         /// How.
         kind: Window,
@@ -161,6 +209,7 @@ impl fmt::Display for Event {
                 let reached = match reached {
                     Reached::Acked => "A",
                     Reached::Queued => "Q",
+                    Reached::Dropped => "D",
                     Reached::Settled => "S",
                 };
                 write!(
@@ -170,10 +219,17 @@ impl fmt::Display for Event {
             }
             Self::Commit { item, version, at } => write!(f, "C {item} {version} {at}"),
             Self::Load { instance, item, at } => write!(f, "L {instance} {item} {at}"),
+            Self::Split(Split {
+                start,
+                moved,
+                united,
+                end,
+                stay,
+            }) => write!(f, "P {stay} {start} {moved} {united} {end}"),
             Self::Window { kind, start, end } => {
                 let kind = match kind {
                     Window::Calm => "calm",
-                    Window::Split => "split",
+                    Window::Rest => "rest",
                 };
                 write!(f, "W {kind} {start} {end}")
             }
@@ -229,6 +285,7 @@ impl FromStr for Event {
                     reached: match reached {
                         "A" => Reached::Acked,
                         "Q" => Reached::Queued,
+                        "D" => Reached::Dropped,
                         "S" => Reached::Settled,
                         _ => return None,
                     },
@@ -248,11 +305,20 @@ impl FromStr for Event {
                     at: at.parse().ok()?,
                 })
             })(),
+            ["P", stay, start, moved, united, end] => (|| {
+                Some(Self::Split(Split {
+                    start: start.parse().ok()?,
+                    moved: moved.parse().ok()?,
+                    united: united.parse().ok()?,
+                    end: end.parse().ok()?,
+                    stay: stay.parse().ok()?,
+                }))
+            })(),
             ["W", kind, start, end] => (|| {
                 Some(Self::Window {
                     kind: match kind {
                         "calm" => Window::Calm,
-                        "split" => Window::Split,
+                        "rest" => Window::Rest,
                         _ => return None,
                     },
                     start: start.parse().ok()?,
@@ -310,14 +376,26 @@ mod tests {
                 at: 6,
             },
         ];
-        for kind in [Window::Calm, Window::Split] {
+        events.push(Event::Split(Split {
+            start: 1,
+            moved: 2,
+            united: 3,
+            end: 4,
+            stay: 5,
+        }));
+        for kind in [Window::Calm, Window::Rest] {
             events.push(Event::Window {
                 kind,
                 start: 1,
                 end: 9,
             });
         }
-        for reached in [Reached::Acked, Reached::Queued, Reached::Settled] {
+        for reached in [
+            Reached::Acked,
+            Reached::Queued,
+            Reached::Dropped,
+            Reached::Settled,
+        ] {
             for scope in [Scope::One(4), Scope::FunctionOf(1004)] {
                 events.push(Event::Invalidation {
                     life,

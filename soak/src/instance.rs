@@ -5,9 +5,9 @@
 //! | command | does | answers |
 //! | --- | --- | --- |
 //! | `work <number>` | reads and changes keys at random until `rest`; so many loads in a thousand fail | |
-//! | `rest` | ends that | `rested <calls that failed>` |
+//! | `rest` | ends that | `rested <calls that failed> <invalidations that did>` |
 //! | `probe`, `unprobe` | reads one key each millisecond, and ends that | |
-//! | `write <item>` | commits a version and invalidates | `wrote <start> <end> <acked or queued>` |
+//! | `write <item>` | commits a version and invalidates | `wrote <acked or queued>` |
 //! | `settle` | invalidates everything until that has settled | `settled` |
 //! | `read` | reads every key | `read` |
 //! | `burst <item> <number>` | so many calls of one key at once | `burst <first start> <last end>` |
@@ -23,7 +23,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use multi_tier_cached::tier::Receipt;
-use multi_tier_cached::{CacheRuntime, Error, Memory, Redis, invalidate, multi_tier_cached};
+use multi_tier_cached::{
+    CacheRuntime, Error, Invalidation, Memory, Redis, invalidate, multi_tier_cached,
+};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::task::JoinSet;
@@ -32,13 +34,24 @@ use tokio::time::{sleep, timeout};
 use crate::checker::PROBE;
 use crate::clock;
 use crate::database::Client;
-use crate::history::{Event, Item, Life, Reached, SLOW, STRONG, Scope, is_strong};
+use crate::history::{
+    Event, Function, Item, Life, PUT, Reached, SERVING, SLOW, STRONG, Scope, function_of,
+};
 
 /// Keys of the function with a bound; the first is the probe.
 pub const BOUNDED_ITEMS: Item = 48;
 
 /// Keys of the strong function.
 pub const STRONG_ITEMS: Item = 12;
+
+/// Keys of the function that goes on answering when its instance is cut off.
+pub const SERVING_ITEMS: Item = 8;
+
+/// Keys that an instance writes by hand.
+const PUT_ITEMS: Item = 4;
+
+/// Most instances whose keys that are written by hand are read.
+const WRITERS: Item = 4;
 
 /// What a load of a slow key takes.
 pub const SLOW_LOAD: Duration = Duration::from_millis(500);
@@ -122,6 +135,8 @@ struct Instance {
     working: AtomicBool,
     probing: AtomicBool,
     failed: AtomicU64,
+    /// Invalidations that ended in an error.
+    errors: AtomicU64,
 }
 
 impl Instance {
@@ -148,11 +163,16 @@ async fn strong(item: Item) -> Result<Versioned, LoadFailed> {
     load(item).await
 }
 
+#[multi_tier_cached(ttl = "1h", name = "soak::serving", when_isolated = "serve")]
+async fn serving(item: Item) -> Result<Versioned, LoadFailed> {
+    load(item).await
+}
+
 /// Reads the database, and takes its time after that: the longer, the older the value when it arrives.
 async fn load(item: Item) -> Result<Versioned, LoadFailed> {
     let instance = Instance::get();
     let version = instance.database.load(item).await.map_err(|_| LoadFailed)?;
-    let takes = if item >= SLOW {
+    let takes = if (SLOW..SERVING).contains(&item) {
         SLOW_LOAD
     } else {
         let micros = match fastrand::u32(..100) {
@@ -175,12 +195,21 @@ async fn load(item: Item) -> Result<Versioned, LoadFailed> {
 /// Reads one key and notes what came of it.
 async fn read(item: Item) {
     let start = clock::now();
-    let result = if is_strong(item) {
-        strong(item).await
-    } else {
-        bounded(item).await
+    let function = function_of(item);
+    let result = match function {
+        Function::Bounded => bounded(item).await,
+        Function::Strong => strong(item).await,
+        Function::Serving => serving(item).await,
     };
-    note(item, result, is_strong(item), start);
+    note(item, result, function == Function::Strong, start);
+}
+
+/// The same of what is kept, if anything is.
+async fn peek(item: Item) {
+    let start = clock::now();
+    if let Some(kept) = bounded::entry(item).peek().await {
+        note(item, Ok(kept), false, start);
+    }
 }
 
 /// The same, as of now, of the function with a bound.
@@ -222,55 +251,100 @@ fn invalidation(scope: Scope, start: u64, reached: Reached) -> Event {
     }
 }
 
+fn invalidating(scope: Scope) -> Invalidation {
+    match scope {
+        Scope::One(item) => match function_of(item) {
+            Function::Bounded => invalidate!(bounded, item),
+            Function::Strong => invalidate!(strong, item),
+            Function::Serving => invalidate!(serving, item),
+        },
+        Scope::FunctionOf(item) => match function_of(item) {
+            Function::Bounded => invalidate!(bounded),
+            Function::Strong => invalidate!(strong),
+            Function::Serving => invalidate!(serving),
+        },
+    }
+}
+
+/// Notes how far an invalidation came when it is dropped, whatever ends it.
+struct Noted {
+    scope: Scope,
+    start: u64,
+    reached: Reached,
+}
+
+impl Noted {
+    fn begin(scope: Scope) -> Self {
+        Self {
+            scope,
+            start: clock::now(),
+            reached: Reached::Dropped,
+        }
+    }
+
+    /// What was promised, if it did not fail: it is not to, whatever happens to Redis.
+    fn returned(mut self, result: Result<Reached, Error>) -> Option<Reached> {
+        match result {
+            Ok(reached) => {
+                self.reached = reached;
+                Some(reached)
+            }
+            Err(error) => {
+                eprintln!("an invalidation failed: {error}");
+                Instance::get().errors.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        Instance::get().record(&invalidation(self.scope, self.start, self.reached));
+    }
+}
+
 /// Invalidates one key or its function and notes how far that came.
-async fn invalidate(scope: Scope) -> Option<Event> {
-    let start = clock::now();
-    let result = match scope {
-        Scope::One(item) if is_strong(item) => invalidate!(strong, item).await,
-        Scope::One(item) => invalidate!(bounded, item).await,
-        Scope::FunctionOf(item) if is_strong(item) => invalidate!(strong).await,
-        Scope::FunctionOf(_) => invalidate!(bounded).await,
-    };
-    let event = invalidation(scope, start, reached(result.ok()?));
-    Instance::get().record(&event);
-    Some(event)
+async fn invalidate(scope: Scope) -> Option<Reached> {
+    let noted = Noted::begin(scope);
+    let result = invalidating(scope).await;
+    noted.returned(result.map(reached))
 }
 
 /// The same, until it has settled.
-async fn settle(scope: Scope) -> Result<(), Error> {
-    let start = clock::now();
-    match scope {
-        Scope::One(item) if is_strong(item) => invalidate!(strong, item).settled().await?,
-        Scope::One(item) => invalidate!(bounded, item).settled().await?,
-        Scope::FunctionOf(item) if is_strong(item) => invalidate!(strong).settled().await?,
-        Scope::FunctionOf(_) => invalidate!(bounded).settled().await?,
-    }
-    Instance::get().record(&invalidation(scope, start, Reached::Settled));
-    Ok(())
+async fn settle(scope: Scope) -> Option<Reached> {
+    let noted = Noted::begin(scope);
+    let result = invalidating(scope).settled().await;
+    noted.returned(result.map(|()| Reached::Settled))
 }
 
 /// A key, some far more often than others; never the probe.
 fn any_item(rng: &mut Rng) -> Item {
     let skewed = rng.f64() * rng.f64();
-    if rng.u32(..5) == 0 {
-        STRONG + (skewed * f64::from(STRONG_ITEMS)) as Item
-    } else {
-        1 + (skewed * f64::from(BOUNDED_ITEMS - 1)) as Item
+    match rng.u32(..20) {
+        0..4 => STRONG + (skewed * f64::from(STRONG_ITEMS)) as Item,
+        4..6 => SERVING + (skewed * f64::from(SERVING_ITEMS)) as Item,
+        _ => 1 + (skewed * f64::from(BOUNDED_ITEMS - 1)) as Item,
     }
 }
 
 fn all_items() -> impl Iterator<Item = Item> {
-    (0..BOUNDED_ITEMS).chain(STRONG..STRONG + STRONG_ITEMS)
+    (0..BOUNDED_ITEMS)
+        .chain(STRONG..STRONG + STRONG_ITEMS)
+        .chain(SERVING..SERVING + SERVING_ITEMS)
+        .chain(PUT..PUT + WRITERS * PUT_ITEMS)
 }
 
 async fn read_at_random(mut rng: Rng) {
     while Instance::get().working.load(Ordering::Relaxed) {
         for _ in 0..READS_IN_A_ROW {
             let item = any_item(&mut rng);
-            if !is_strong(item) && rng.u32(..30) == 0 {
-                read_strongly(item).await;
-            } else {
-                read(item).await;
+            let is_bounded = function_of(item) == Function::Bounded;
+            match rng.u32(..60) {
+                0..2 if is_bounded => read_strongly(item).await,
+                2..4 if is_bounded => peek(item).await,
+                4..10 => read(PUT + rng.u32(..WRITERS * PUT_ITEMS)).await,
+                _ => read(item).await,
             }
         }
         sleep(Duration::from_micros(8_000 + rng.u64(..4_000))).await;
@@ -283,6 +357,10 @@ async fn change_at_random(mut rng: Rng) {
     while instance.working.load(Ordering::Relaxed) {
         sleep(Duration::from_micros(20_000 + rng.u64(..80_000))).await;
         while settling.try_join_next().is_some() {}
+        if rng.u32(..10) == 0 {
+            put(&mut rng).await;
+            continue;
+        }
         let item = any_item(&mut rng);
         if instance.database.commit(item).await.is_err() {
             continue;
@@ -308,10 +386,10 @@ async fn change_at_random(mut rng: Rng) {
             // What a refresh brings is of now.
             _ => {
                 let start = clock::now();
-                let refreshed = if is_strong(item) {
-                    strong::entry(item).refresh().await
-                } else {
-                    bounded::entry(item).refresh().await
+                let refreshed = match function_of(item) {
+                    Function::Bounded => bounded::entry(item).refresh().await,
+                    Function::Strong => strong::entry(item).refresh().await,
+                    Function::Serving => serving::entry(item).refresh().await,
                 };
                 note(item, refreshed, true, start);
                 invalidate(Scope::One(item)).await;
@@ -321,24 +399,39 @@ async fn change_at_random(mut rng: Rng) {
     settling.join_all().await;
 }
 
+/// Commits a version and puts it into the tiers by hand. Only this task writes these keys, so that the last is the newest.
+async fn put(rng: &mut Rng) {
+    let instance = Instance::get();
+    let own = u32::from(instance.life.instance) % WRITERS;
+    let item = PUT + own * PUT_ITEMS + rng.u32(..PUT_ITEMS);
+    if let Ok(version) = instance.database.commit(item).await {
+        let noted = Noted::begin(Scope::One(item));
+        let result = bounded::entry(item).put(Versioned { item, version }).await;
+        noted.returned(result.map(reached));
+    }
+}
+
 /// Changes a key as a transaction does, under a guard; now and then without an end.
 async fn guarded(item: Item, rng: &mut Rng) {
     let instance = Instance::get();
-    let guard = if is_strong(item) {
-        strong::entry(item).write_guard().await
-    } else {
-        bounded::entry(item).write_guard().await
+    let guard = match function_of(item) {
+        Function::Bounded => bounded::entry(item).write_guard().await,
+        Function::Strong => strong::entry(item).write_guard().await,
+        Function::Serving => serving::entry(item).write_guard().await,
     };
     let Ok(guard) = guard else { return };
     sleep(Duration::from_micros(rng.u64(..20_000))).await;
-    if instance.database.commit(item).await.is_err() || rng.u32(..4) == 0 {
+    if instance.database.commit(item).await.is_err() {
         return;
     }
     sleep(Duration::from_micros(rng.u64(..20_000))).await;
-    let start = clock::now();
-    if let Some(reached) = guard.invalidate().await.ok().map(reached) {
-        instance.record(&invalidation(Scope::One(item), start, reached));
+    let noted = Noted::begin(Scope::One(item));
+    if rng.u32(..4) == 0 {
+        drop(guard);
+        return;
     }
+    let result = guard.invalidate().await;
+    noted.returned(result.map(reached));
 }
 
 fn reached(receipt: Receipt) -> Reached {
@@ -397,6 +490,7 @@ pub async fn live(settings: Settings) -> Result<(), Box<dyn std::error::Error>> 
         life,
         seed,
     } = settings;
+    let journal = history.with_file_name(format!("journal-{}", life.instance));
     let instance = Instance {
         database: Client::new(Path::new(&database), life.instance),
         life,
@@ -405,11 +499,15 @@ pub async fn live(settings: Settings) -> Result<(), Box<dyn std::error::Error>> 
         working: AtomicBool::new(false),
         probing: AtomicBool::new(false),
         failed: AtomicU64::new(0),
+        errors: AtomicU64::new(0),
     };
     INSTANCE
         .set(instance)
         .map_err(|_| "an instance lives already")?;
-    let redis = Redis::new(url).namespace("soak").staleness_bound(BOUND);
+    let redis = Redis::new(url)
+        .namespace("soak")
+        .staleness_bound(BOUND)
+        .journal_file(journal);
     let runtime = CacheRuntime::builder()
         .l1(Memory::builder())
         .l2(redis)
@@ -441,7 +539,9 @@ pub async fn live(settings: Settings) -> Result<(), Box<dyn std::error::Error>> 
             ["rest"] => {
                 instance.working.store(false, Ordering::Relaxed);
                 while work.join_next().await.is_some() {}
-                println!("rested {}", instance.failed.load(Ordering::Relaxed));
+                let failed = instance.failed.load(Ordering::Relaxed);
+                let errors = instance.errors.load(Ordering::Relaxed);
+                println!("rested {failed} {errors}");
             }
             ["probe"] => {
                 instance.probing.store(true, Ordering::Relaxed);
@@ -455,28 +555,17 @@ pub async fn live(settings: Settings) -> Result<(), Box<dyn std::error::Error>> 
                 let item = item.parse()?;
                 instance.database.commit(item).await?;
                 match invalidate(Scope::One(item)).await {
-                    Some(Event::Invalidation {
-                        start,
-                        end,
-                        reached,
-                        ..
-                    }) => println!(
-                        "wrote {start} {end} {}",
-                        if reached == Reached::Acked {
-                            "acked"
-                        } else {
-                            "queued"
-                        }
-                    ),
-                    _ => println!("failed"),
+                    Some(Reached::Acked) => println!("wrote acked"),
+                    Some(_) => println!("wrote queued"),
+                    None => println!("failed"),
                 }
             }
             ["settle"] => {
                 for item in all_items() {
                     instance.database.commit(item).await?;
                 }
-                for scope in [Scope::FunctionOf(0), Scope::FunctionOf(STRONG)] {
-                    settle(scope).await?;
+                for item in [0, STRONG, SERVING] {
+                    settle(Scope::FunctionOf(item)).await;
                 }
                 println!("settled");
             }

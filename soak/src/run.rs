@@ -147,12 +147,27 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
     let mut own = [0; 4];
     for instance in &world.instances {
         let mut instance = instance.lock().await;
-        instance.ask("rest").await?;
+        let rested = instance.ask("rest").await?;
+        if !rested.ends_with(" 0") {
+            return Err(io::Error::other("an invalidation failed"));
+        }
+        instance.until_at_rest().await?;
         let health = instance.ask("health").await?;
         for (sum, number) in own.iter_mut().zip(health.split(' ').skip(3)) {
             *sum += number.parse().unwrap_or(0);
         }
     }
+    // What was sent last is heard.
+    sleep(BOUND).await;
+    let start = clock::now();
+    for instance in &world.instances {
+        instance.lock().await.ask("read").await?;
+    }
+    events.push(Event::Window {
+        kind: Window::Rest,
+        start,
+        end: clock::now(),
+    });
     world.instances[0].lock().await.ask("settle").await?;
     for instance in &world.instances {
         instance.lock().await.ask("read").await?;

@@ -18,7 +18,11 @@ pub enum Topology {
 }
 
 /// After how many seconds without a sign of its replica a primary refuses writes.
-const MAX_LAG: &str = "2";
+const MAX_LAG: u64 = 2;
+
+/// How long after it has lost its replica an instance still answers as that primary has it. The server counts whole seconds and
+/// looks each second; an instance writes each second, and waits for the answer for twice its bound.
+pub const NOTICED: Duration = Duration::from_secs(MAX_LAG + 4);
 
 /// Longest wait for a replica to have caught up.
 const CATCHES_UP: Duration = Duration::from_secs(20);
@@ -66,13 +70,14 @@ impl Servers {
     /// # Errors
     /// The replica does not catch up.
     pub async fn start(binary: &str, topology: Topology) -> io::Result<Self> {
+        let max_lag = MAX_LAG.to_string();
         let arguments = [
             "--repl-diskless-sync-delay",
             "0",
             "--repl-ping-replica-period",
             "1",
             "--min-replicas-max-lag",
-            MAX_LAG,
+            &max_lag,
         ];
         let number = match topology {
             Topology::Standalone => 1,

@@ -197,7 +197,7 @@ async fn a_rolling_restart_loses_no_invalidation_and_fails_no_call() {
     for _ in 0..2 {
         for instance in &mut cluster.instances {
             // As a service does that is replaced: no new calls, then the end.
-            assert_eq!(instance.ask("rest").await.unwrap(), "rested 0");
+            assert_eq!(instance.ask("rest").await.unwrap(), "rested 0 0");
             instance.stop_and_start().await.unwrap();
             instance.tell("work 0").await.unwrap();
             sleep(Duration::from_millis(300)).await;
@@ -211,7 +211,7 @@ async fn a_rolling_restart_loses_no_invalidation_and_fails_no_call() {
         sleep(Duration::from_millis(300)).await;
     }
     for instance in &mut cluster.instances {
-        assert_eq!(instance.ask("rest").await.unwrap(), "rested 0");
+        assert_eq!(instance.ask("rest").await.unwrap(), "rested 0 0");
     }
     cluster.until_at_rest().await;
     sleep(BOUND).await;
