@@ -32,7 +32,7 @@ pub use cache_core::private as __private;
 ///
 /// | option | meaning | default |
 /// | --- | --- | --- |
-/// | `ttl = "5m"` or `ttl(l1 = "30s", l2 = "1h")` | how long a value is fresh, up to 365 days | required |
+/// | `ttl = "5m"` or `ttl(l1 = "30s", l2 = "1h")` | how long a value is fresh, up to 365 days; a record in a shared tier lives up to a twentieth shorter, by its key, so that those of one moment do not die at one moment | required |
 /// | `tiers = "l1,l2"` | which tiers, in look-up order | all that the runtime has |
 /// | `name = "users::by_id"` | the name in keys, statistics and logs | the function's path |
 /// | `version = 3` | a new version orphans old records | 1 |

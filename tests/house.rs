@@ -22,6 +22,7 @@ const FLOORS: &[&[&str]] = &[
     &["tier", "coherence", "flight", "outcome"],
     &["bound"],
     &["call"],
+    &["write_guard", "invalidation"],
     &["handle", "site", "function", "runtime", "builder"],
     &["private"],
 ];

@@ -33,8 +33,9 @@ impl WriteGuard {
         }
     }
 
-    /// Whether every shared tier of the function took it. Where one could not be reached, calls may store values meanwhile,
-    /// until [`invalidate`](Self::invalidate) drops them: what is lost is the protection from a death in between.
+    /// Whether every shared tier of the function is known to keep it at this moment. A tier that cannot be reached is not: it may
+    /// have lost it, or forgotten it after a lease time, and calls may store values until it is in place again, which drops them,
+    /// or until [`invalidate`](Self::invalidate) does. What is lost is the protection from a death in between.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.guards.len() == self.bound.guards_wanted() && self.guards.iter().all(Guard::is_placed)

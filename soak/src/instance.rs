@@ -554,7 +554,10 @@ pub async fn live(settings: Settings) -> Result<(), Box<dyn std::error::Error>> 
             ["write", item] => {
                 let item = item.parse()?;
                 instance.database.commit(item).await?;
-                match invalidate(Scope::One(item)).await {
+                let reached = invalidate(Scope::One(item)).await;
+                // It may be killed now.
+                instance.history().flush()?;
+                match reached {
                     Some(Reached::Acked) => println!("wrote acked"),
                     Some(_) => println!("wrote queued"),
                     None => println!("failed"),

@@ -26,6 +26,9 @@ use crate::tally::Tally;
 /// Instances at a time.
 const INSTANCES: usize = 4;
 
+/// Keys that an instance invalidates before it is killed.
+const QUEUED: u32 = 20;
+
 /// What a run is to be.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -157,6 +160,7 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
             *sum += number.parse().unwrap_or(0);
         }
     }
+    die_with_some_queued(&world).await?;
     // What was sent last is heard.
     sleep(BOUND).await;
     let start = clock::now();
@@ -227,6 +231,21 @@ async fn calm(world: &World, seconds: u64) -> io::Result<Event> {
         start,
         end,
     })
+}
+
+/// An instance invalidates while it is cut off, and is killed: the next with its journal is to send what that one could not.
+async fn die_with_some_queued(world: &World) -> io::Result<()> {
+    for instance in &world.instances {
+        instance.lock().await.ask("read").await?;
+    }
+    let mut instance = world.instances[0].lock().await;
+    world.proxies[0].set(Weather::Cut);
+    for item in 0..QUEUED {
+        instance.ask(&format!("write {item}")).await?;
+    }
+    instance.kill_and_start().await?;
+    world.proxies[0].set(Weather::Fair);
+    instance.until_at_rest().await
 }
 
 fn keep(events: &[Event], path: &Path) -> io::Result<()> {

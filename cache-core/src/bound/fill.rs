@@ -92,12 +92,11 @@ impl Bound {
             let Some(lease) = leases[at].take() else {
                 continue;
             };
+            let life = lower.life(record_key.digest);
             let header = Header {
                 codec: self.encoding.id(),
                 created: lower.tier.now(),
-                life: u64::try_from(lower.ttl.as_millis())
-                    .unwrap_or(u64::MAX)
-                    .max(1),
+                life: u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1),
                 load: u32::try_from(load.as_millis()).unwrap_or(u32::MAX),
                 version: self.function.version,
                 epoch: lease.stamp.epoch,
@@ -116,7 +115,6 @@ impl Bound {
                 );
                 continue;
             }
-            let life = lower.ttl;
             match budgets[at]
                 .spend(|within| lower.tier.fill(record_key, &lease, record, life, within))
                 .await

@@ -184,6 +184,14 @@ impl Lower {
         }
     }
 
+    /// How long a record lives, by the digest of its key: up to a twentieth shorter than its ttl, so that those of one moment do
+    /// not die at one moment, and are not all loaded at once.
+    pub(super) fn life(&self, digest: u64) -> Duration {
+        const SHARES: u64 = 1 << 16;
+        let share = (digest % SHARES) as f64 / SHARES as f64;
+        self.ttl - self.ttl.mul_f64(share / 20.0)
+    }
+
     pub(super) fn stats(&self) -> TierStats {
         self.counters.snapshot(self.level)
     }

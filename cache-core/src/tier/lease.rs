@@ -53,7 +53,7 @@ pub trait GuardHeld: Send + Sync {
     /// The key was invalidated since: dropping need not see to it.
     fn was_invalidated(&mut self);
 
-    /// Whether the store took it.
+    /// Whether the store is known to keep it at this moment.
     fn is_placed(&self) -> bool {
         true
     }
@@ -70,7 +70,7 @@ impl Guard {
         Self(Box::new(held))
     }
 
-    /// Whether the store took it. One that could not be told sees to it all the same that the key is invalidated in the end.
+    /// Whether the store is known to keep it at this moment. One that could not be told sees to it all the same that the key is invalidated in the end.
     #[must_use]
     pub fn is_placed(&self) -> bool {
         self.0.is_placed()
