@@ -15,7 +15,7 @@ use std::time::Duration;
 use self::lower::{Lower, RecordsWork};
 pub(crate) use self::lower::{LowerTiers, Search, Turn};
 pub(crate) use self::resolve::Resolved;
-use crate::clock::Moment;
+use crate::clock::{Moment, Reading};
 use crate::codec::{Encoding, Shape, ValueType};
 use crate::coherence::Coherence;
 use crate::definition::Definition;
@@ -126,10 +126,7 @@ impl Bound {
     #[inline]
     pub(crate) fn hit<V>(&self, key: &KeyRef<'_>, value_type: &ValueType<V>) -> Option<V> {
         let (_, counters) = self.memory.as_ref()?;
-        let value = self
-            .live(key)
-            .filter(|_| self.is_coherent())
-            .and_then(value_type.give);
+        let value = self.live(key).and_then(value_type.give);
         match value {
             Some(_) => counters.hits.add_one(),
             None => counters.misses.add_one(),
@@ -139,8 +136,9 @@ impl Bound {
 
     /// What memory has of a key that still counts. The same for every type, and compiled once.
     fn live(&self, key: &KeyRef<'_>) -> Option<Held> {
+        let now = self.coherent_now();
         let entry = self.stack.memory()?.get(key)?;
-        if self.is_good(&entry) {
+        if self.is_good(&entry, now?) {
             entry.into_value(false)
         } else {
             None
@@ -149,13 +147,13 @@ impl Bound {
 
     /// The same for a second look: no hit, no use.
     pub(crate) fn peek(&self, key: &KeyRef<'_>) -> Option<Held> {
-        self.peek_entry(key, false).filter(|_| self.is_coherent())
+        self.peek_entry(key, false, self.coherent_now()?)
     }
 
-    fn peek_entry(&self, key: &KeyRef<'_>, is_isolated: bool) -> Option<Held> {
+    fn peek_entry(&self, key: &KeyRef<'_>, is_isolated: bool, now: Moment) -> Option<Held> {
         self.memory.as_ref()?;
         let entry = self.stack.memory()?.peek(key)?;
-        if self.is_good(&entry) {
+        if self.is_good(&entry, now) {
             entry.into_value(is_isolated)
         } else {
             None
@@ -166,21 +164,25 @@ impl Bound {
     pub(crate) fn serve_isolated(&self, key: &KeyRef<'_>) -> Option<Held> {
         let (_, counters) = self.memory.as_ref()?;
         let held = match self.when_isolated {
-            WhenIsolated::Serve => self.peek_entry(key, true)?,
+            WhenIsolated::Serve => self.peek_entry(key, true, self.stack.clock.now())?,
             WhenIsolated::Load => return None,
         };
         counters.isolated_hits.add_one();
         Some(held)
     }
 
-    /// Whether this instance knows of every invalidation by others that is older than the bound.
+    /// The time, if this instance knows by now of every invalidation by others that is older than the bound.
+    ///
+    /// To be asked before the fences are looked at: what is known when it is answered has raised them. Asked after, the channel
+    /// may have come back in between.
     #[inline]
-    fn is_coherent(&self) -> bool {
-        match &self.coherence[..] {
-            [] => true,
-            [one] => one.holds(),
-            all => all.iter().all(|one| one.holds()),
+    fn coherent_now(&self) -> Option<Moment> {
+        if self.coherence.is_empty() {
+            return Some(self.stack.clock.now());
         }
+        let reading = Reading::now();
+        let holds = self.coherence.iter().all(|one| one.holds_at(reading));
+        holds.then(|| self.stack.clock.at(reading))
     }
 
     /// Whether a call may take what the load with this number brings, which began then.
@@ -247,11 +249,11 @@ impl Bound {
 
     /// Whether an entry is in time and was not fenced off.
     #[inline]
-    fn is_good(&self, entry: &Entry) -> bool {
+    fn is_good(&self, entry: &Entry, now: Moment) -> bool {
         self.stack
             .fences
             .admits(entry.start, entry.stripe(), &self.fence)
-            && entry.dies > self.stack.clock.now()
+            && entry.dies > now
     }
 
     /// Puts a value into memory, unless its load began before a fence. The reader checks again: this only spares a

@@ -54,6 +54,17 @@ impl Clock {
     }
 }
 
+impl Clock {
+    /// The moment of a reading of this host's clocks.
+    #[inline]
+    pub(crate) fn at(&self, reading: Reading) -> Moment {
+        match self {
+            Self::System => reading.monotonic,
+            Self::Manual(_) => self.now(),
+        }
+    }
+}
+
 /// Both clocks of this host, read one after the other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reading {

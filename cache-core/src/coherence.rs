@@ -117,7 +117,7 @@ impl Coherence {
     /// The monotonic clock stands still while the machine sleeps, the wall clock does not: it can only revoke, and where it
     /// jumps, the next barrier makes good.
     #[inline]
-    fn holds_at(&self, now: Reading) -> bool {
+    pub(crate) fn holds_at(&self, now: Reading) -> bool {
         now.monotonic.nanos() < self.until.load(Ordering::Acquire)
             && u128::from(now.wall.wrapping_sub(self.wall.load(Ordering::Acquire)))
                 < self.bound.as_nanos()
