@@ -14,9 +14,9 @@ pub use cache_core::{
     AnyTier, Barrier, BuildFromEnv, CacheRuntime, CacheValue, Call, Cloned, Coherence, Consistency,
     Described, Engine, EnvTier, Environment, Error, ErrorKind, Function, FunctionBuilder,
     FunctionStats, Handle, IntoTier, Invalidation, KeyArgument, Level, ManualClock, Memory,
-    OptionalCall, Outcome, PlainCall, RefusedFills, RuntimeBuilder, RuntimeHealth, ShareError,
-    SharedError, SingleFlight, Stats, TierConfig, TierStats, Ttl, Unshared, View, Weigh,
-    WhenIsolated, WriteGuard, codec, registered_functions, tier, unix_millis,
+    OptionalCall, Outcome, PlainCall, Promotion, RefusedFills, RuntimeBuilder, RuntimeHealth,
+    ShareError, SharedError, SingleFlight, Stats, TierConfig, TierStats, Ttl, Unshared, View,
+    Weigh, WhenIsolated, WriteGuard, codec, registered_functions, tier, unix_millis,
 };
 #[cfg(feature = "redis")]
 pub use cache_redis::Redis;

@@ -19,7 +19,7 @@ const FLOORS: &[&[&str]] = &[
         "stats",
         "fence",
     ],
-    &["tier", "coherence", "flight", "outcome"],
+    &["tier", "background", "coherence", "flight", "outcome"],
     &["bound"],
     &["call"],
     &["write_guard", "invalidation"],

@@ -6,14 +6,15 @@
 mod fill;
 mod find;
 mod lower;
+mod promote;
 mod resolve;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+pub(crate) use self::lower::{Hit, LowerTiers, Search, Turn};
 use self::lower::{Lower, RecordsWork};
-pub(crate) use self::lower::{LowerTiers, Search, Turn};
 pub(crate) use self::resolve::Resolved;
 use crate::clock::{Moment, Reading};
 use crate::codec::{Encoding, Shape, ValueType};
@@ -29,11 +30,13 @@ use crate::policy::{Coherent, Consistency, SingleFlight, WhenIsolated};
 use crate::record::Seal;
 use crate::stats::{FunctionCounters, FunctionStats, TierCounters};
 use crate::tier::stack::Stack;
-use crate::tier::{Claim, FunctionKey, Guard, Receipt, Target};
+use crate::tier::{Claim, FunctionKey, Guard, Receipt, Stamp, Target};
 
 /// A function in one runtime.
 #[derive(Debug)]
 pub(crate) struct Bound {
+    /// For what is done after a call.
+    this: Weak<Self>,
     pub(crate) id: FunctionId,
     /// What the hash of its keys begins with.
     pub(crate) seed: u64,
@@ -70,7 +73,7 @@ impl Bound {
         life: Option<Weak<()>>,
         stack: Arc<Stack>,
         resolved: Resolved,
-    ) -> Self {
+    ) -> Arc<Self> {
         let id = FunctionId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         let fence = Arc::new(FunctionFence::new());
         let function = Arc::new(FunctionKey::new(&name, definition.policy.version));
@@ -80,7 +83,8 @@ impl Bound {
         if !coherence.is_empty() {
             stack.fences.share(function.digest, &fence);
         }
-        Self {
+        Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
             id,
             seed: function_seed(stack.seed, id),
             counters: FunctionCounters::default(),
@@ -108,7 +112,7 @@ impl Bound {
             name,
             life,
             stack,
-        }
+        })
     }
 
     pub(crate) fn is_alive(&self) -> bool {
@@ -314,6 +318,26 @@ impl Bound {
         Some((seal?, held))
     }
 
+    /// What records in a tier of this instance alone carry where others invalidate too: such a tier is told of nothing, so they
+    /// count as entries in memory do, by the number of their load, and only as long as this runtime lives.
+    fn own_stamp(&self, start: u64) -> Stamp {
+        Stamp {
+            epoch: start,
+            history: self.stack.run,
+        }
+    }
+
+    /// Whether a record of such a tier counts. `is_known` says that this instance knew what others invalidate before the record
+    /// was looked at.
+    fn is_good_stamp(&self, stamp: Stamp, key: &Key, is_known: bool) -> bool {
+        stamp.history == self.stack.run
+            && self
+                .stack
+                .fences
+                .admits(stamp.epoch, self.stripe(key), &self.fence)
+            && (is_known || (self.when_isolated == WhenIsolated::Serve && self.is_cut_off()))
+    }
+
     /// Puts a value into memory that was read from a record with this seal.
     pub(crate) fn keep_sealed<V>(
         &self,
@@ -358,28 +382,25 @@ impl Bound {
     /// Drops a key everywhere, the lowest tier first.
     ///
     /// The fence is raised before, so that loads under way are not kept, and after, so that what was read from a lower
-    /// tier in between is not either.
+    /// tier in between is not either: after it was dropped too, when the tiers that are to be told later know of it.
     pub(crate) async fn invalidate(&self, key: &Key) -> Result<Receipt, Error> {
         self.counters.invalidations.add_one();
         self.fence_off(key);
         if self.lower.is_empty() {
             return Ok(Receipt::Acked);
         }
+        let _after = FencedAfter(|| self.fence_off(key));
         let record_key = self.record_key(key);
-        let result = self.invalidate_lower(Target::Key(&record_key)).await;
-        self.fence_off(key);
-        result
+        self.invalidate_lower(Target::Key(&record_key)).await
     }
 
     /// Drops every key of the function everywhere, at a cost that does not depend on how many there are.
     pub(crate) async fn invalidate_all(&self) -> Result<Receipt, Error> {
         self.counters.invalidations.add_one();
         self.stack.fences.raise_function(&self.fence);
-        let result = self
-            .invalidate_lower(Target::Function(&self.function))
-            .await;
-        self.stack.fences.raise_function(&self.fence);
-        result
+        let _after = FencedAfter(|| self.stack.fences.raise_function(&self.fence));
+        self.invalidate_lower(Target::Function(&self.function))
+            .await
     }
 
     /// Keeps values of a key from being stored, in shared tiers by anybody. What memory has of it is dropped.
@@ -388,9 +409,8 @@ impl Bound {
         if self.lower.is_empty() {
             return Vec::new();
         }
-        let guards = self.guard_lower(&self.record_key(key)).await;
-        self.fence_off(key);
-        guards
+        let _after = FencedAfter(|| self.fence_off(key));
+        self.guard_lower(&self.record_key(key)).await
     }
 
     /// How many guards of a key there are where all tiers could be told.
@@ -436,5 +456,14 @@ impl Bound {
         let tiers = memory.chain(lower).collect();
         self.counters
             .snapshot(self.name.clone(), self.function.version, tiers)
+    }
+}
+
+/// Raises a fence when it is dropped.
+struct FencedAfter<F: Fn()>(F);
+
+impl<F: Fn()> Drop for FencedAfter<F> {
+    fn drop(&mut self) {
+        (self.0)();
     }
 }

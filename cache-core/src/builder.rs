@@ -17,7 +17,7 @@ use crate::runtime::{CacheRuntime, Registered};
 use crate::tier::config::TierConfig;
 use crate::tier::memory::Memory;
 use crate::tier::stack::Stack;
-use crate::tier::{Peers, Tier, TierBuilder, TierContext};
+use crate::tier::{Peers, TierBuilder, TierContext};
 
 /// Builds a [`CacheRuntime`]: its tiers, its codec.
 ///
@@ -216,18 +216,6 @@ impl RuntimeBuilder {
                 Some(variable) => Error::configuration(format!("{error}, as {variable} says")),
             })
             .map_err(&mut note);
-        let is_shared = |tier: &Arc<dyn Tier>| tier.coherence().is_some();
-        let any_shared = lower.iter().any(|(_, tier)| is_shared(tier));
-        for (config, tier) in &lower {
-            if any_shared && !is_shared(tier) {
-                problems.push(Error::configuration(format!(
-                    "use {} ({}) beside a tier that is shared: it does not hear what other instances invalidate, and would \
-                     bring it back",
-                    config.level(),
-                    tier.kind()
-                )));
-            }
-        }
         match default {
             Ok(default) if problems.is_empty() => Ok(Stack::new(
                 memory,
@@ -274,6 +262,9 @@ impl<T: TierBuilder + 'static> IntoTier for T {
 async fn start(stack: &Stack) -> Result<(), Error> {
     for (_, tier) in &stack.lower {
         tier.start().await?;
+    }
+    if stack.lower.len() > 1 {
+        stack.background.start();
     }
     Ok(())
 }

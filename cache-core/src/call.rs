@@ -7,12 +7,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bound::{Bound, LowerTiers, Search, Turn};
+use crate::bound::{Bound, Hit, LowerTiers, Search, Turn};
 use crate::codec::ValueType;
 use crate::entry::Held;
 use crate::flight::{Arrival, Leader, Leading, Place, Waiting};
 use crate::key::{ArgumentList, Arguments, Key};
 use crate::outcome::{Landed, Outcome, ShareError, View};
+use crate::record::Seal;
 use crate::tier::Claim;
 
 /// A value that memory can hold and hand out.
@@ -328,8 +329,13 @@ where
         let mut lower = bound.lower_tiers(&key);
         let mut claim = claim(bound, has_waited);
         match bound.find(&key, &mut lower, &terms.value_type).await {
-            Search::Found(value, left, _) => {
-                let held = if leader.is_current() {
+            Search::Found(Hit {
+                value,
+                left,
+                is_promoted,
+                ..
+            }) => {
+                let held = if leader.is_current() && is_promoted {
                     bound.keep(&key, &value, start, Some(left), &terms.value_type)
                 } else {
                     (terms.value_type.hold)(&value)
@@ -383,8 +389,14 @@ where
         let known_seal = known.as_ref().map(|(seal, _)| *seal);
         lower.ask_strongly(known);
         let claim = match bound.find(&key, &mut lower, &terms.value_type).await {
-            Search::Found(value, left, seal) => {
-                if let Some(seal) = seal.filter(|seal| Some(*seal) != known_seal) {
+            Search::Found(Hit {
+                value,
+                left,
+                seal,
+                is_promoted,
+            }) => {
+                let is_new = |seal: &Seal| is_promoted && Some(*seal) != known_seal;
+                if let Some(seal) = seal.filter(is_new) {
                     bound.keep_sealed(&key, &value, start, left, seal, &terms.value_type);
                 }
                 return R::value(value);
@@ -511,13 +523,16 @@ pub(crate) async fn publish<V>(
     value_type: &ValueType<V>,
 ) {
     let landing = Arc::new(Landed::Value(held));
+    let start = leader.start();
     let mut leader = Some(leader);
     if bound.has_memory()
         && let Some(leader) = leader.take()
     {
         leader.land(Arc::clone(&landing) as _);
     }
-    bound.fill(key, value, took, &mut lower, value_type).await;
+    bound
+        .fill(key, value, start, took, &mut lower, value_type)
+        .await;
     if let Some(leader) = leader {
         leader.land(landing);
     }

@@ -53,7 +53,7 @@ impl Place {
         }
         let mut lower = self.bound.lower_tiers(key);
         match self.bound.find(key, &mut lower, &terms.value_type).await {
-            Search::Found(value, ..) => Some(value),
+            Search::Found(hit) => Some(hit.value),
             Search::Nowhere => None,
             Search::Unanswered => {
                 let held = self.bound.serve_isolated(&key.as_ref())?;

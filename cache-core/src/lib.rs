@@ -7,6 +7,7 @@
 pub mod codec;
 pub mod tier;
 
+mod background;
 mod bound;
 mod builder;
 mod call;
@@ -49,6 +50,6 @@ pub use crate::outcome::{Cloned, Described, Outcome, ShareError, SharedError, Un
 pub use crate::policy::{Consistency, SingleFlight, Ttl, WhenIsolated};
 pub use crate::runtime::{CacheRuntime, RuntimeHealth, registered_functions};
 pub use crate::stats::{FunctionStats, RefusedFills, Stats, TierStats};
-pub use crate::tier::config::TierConfig;
+pub use crate::tier::config::{Promotion, TierConfig};
 pub use crate::tier::memory::{Engine, Memory};
 pub use crate::write_guard::WriteGuard;

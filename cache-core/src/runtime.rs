@@ -156,13 +156,7 @@ impl CacheRuntime {
             );
             Resolved::memory_alone(definition, &shared.stack)
         });
-        let bound = Arc::new(Bound::new(
-            name,
-            definition,
-            life,
-            Arc::clone(&shared.stack),
-            resolved,
-        ));
+        let bound = Bound::new(name, definition, life, Arc::clone(&shared.stack), resolved);
         all.insert(key, Arc::clone(&bound));
         bound
     }
@@ -221,6 +215,7 @@ impl CacheRuntime {
     /// # Cancel safety
     /// Cancel safe; call it again to finish.
     pub async fn shutdown(&self) -> Result<(), Error> {
+        self.0.stack.background.end();
         let mut result = Ok(());
         for (_, tier) in &self.0.stack.lower {
             result = result.and(tier.shutdown().await);

@@ -75,6 +75,7 @@ pub(crate) struct TierCounters {
     pub(crate) too_large: Counter,
     pub(crate) lease_waits: Counter,
     pub(crate) isolated_hits: Counter,
+    pub(crate) promotions: Counter,
 }
 
 /// Why a fill was refused, or a lease.
@@ -154,6 +155,7 @@ impl TierCounters {
             too_large: self.too_large.get(),
             lease_waits: self.lease_waits.get(),
             isolated_hits: self.isolated_hits.get(),
+            promotions: self.promotions.get(),
         }
     }
 }
@@ -232,6 +234,8 @@ pub struct TierStats {
     pub lease_waits: u64,
     /// Calls that memory answered while this instance was cut off from the others.
     pub isolated_hits: u64,
+    /// Values that were copied into this tier from one below it. Copies into memory are not counted.
+    pub promotions: u64,
 }
 
 /// Values that a tier did not store, by reason.

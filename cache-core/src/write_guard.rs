@@ -59,6 +59,8 @@ impl WriteGuard {
 
 impl Drop for WriteGuard {
     fn drop(&mut self) {
+        // What the tiers are to be told later is known to them before: what was read from them until then is not kept.
+        self.guards.clear();
         self.bound.fence_off(&self.key);
     }
 }

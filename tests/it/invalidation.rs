@@ -223,6 +223,41 @@ async fn what_was_read_from_below_during_an_invalidation_is_not_kept() {
     }
 }
 
+/// The same of one that is dropped: what the tier below still has is asked for each time, until it is told.
+#[tokio::test]
+async fn what_was_read_from_below_during_an_invalidation_that_is_dropped_is_not_kept() {
+    for whole_function in [false, true] {
+        let shelf = Shelf::new();
+        let build = || {
+            CacheRuntime::builder()
+                .l1(Memory::builder())
+                .l2(shelf.clone())
+                .build()
+        };
+        let key = format!("dropped {whole_function}");
+        commit(&key, 1);
+        CacheRuntime::scope(build().await.unwrap(), async { read(&key).await }).await;
+        let runtime = build().await.unwrap();
+        CacheRuntime::scope(runtime.clone(), async {
+            let mut invalidation = Box::pin(async {
+                if whole_function {
+                    invalidate!(read).await
+                } else {
+                    invalidate!(read, &key).await
+                }
+            });
+            assert!(poll_until(&mut invalidation, 1).await.is_pending());
+            read(&key).await;
+            drop(invalidation);
+            read(&key).await;
+        })
+        .await;
+        let stats = runtime.stats();
+        let tier = |level| stats.functions[0].tier(level).unwrap().hits;
+        assert_eq!((tier(Level::L1), tier(Level::L2)), (0, 2));
+    }
+}
+
 /// When the server cannot be told, the caller hears of it, and memory is clean all the same.
 #[tokio::test]
 async fn an_invalidation_that_does_not_reach_redis_says_so() {

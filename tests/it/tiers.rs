@@ -5,18 +5,24 @@ use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{
-    CacheRuntime, Level, Memory, Redis, TierConfig, invalidate, multi_tier_cached,
+    CacheRuntime, Level, Memory, Promotion, Redis, TierConfig, invalidate, multi_tier_cached,
 };
+use testbed::proxy::{Proxy, Weather};
 use testbed::server::Server;
 use testbed::shelf::Shelf;
 use testbed::until;
 use tokio::time::{Instant, sleep};
 
-static VERSION: AtomicU64 = AtomicU64::new(1);
+/// By key: each test has its own.
+static VERSIONS: [AtomicU64; 32] = [const { AtomicU64::new(1) }; 32];
 
 #[multi_tier_cached(ttl = "100s")]
-async fn read(_key: u64) -> u64 {
-    VERSION.load(Ordering::SeqCst)
+async fn read(key: u64) -> u64 {
+    version_of(key).load(Ordering::SeqCst)
+}
+
+fn version_of(key: u64) -> &'static AtomicU64 {
+    &VERSIONS[usize::try_from(key).unwrap() % VERSIONS.len()]
 }
 
 async fn on<T>(runtime: &CacheRuntime, future: impl Future<Output = T>) -> T {
@@ -57,7 +63,7 @@ async fn two_shared_tiers_are_asked_in_order_and_both_invalidated() {
     assert_eq!(on(&there, read(1)).await, 1);
     let hits = |level| there.stats().functions[0].tier(level).unwrap().hits;
     assert_eq!((hits(Level::L2), hits(Level::L4)), (0, 1));
-    VERSION.store(2, Ordering::SeqCst);
+    version_of(1).store(2, Ordering::SeqCst);
     let receipt = on(&here, async { invalidate!(read, 1).await });
     assert_eq!(receipt.await.unwrap(), Receipt::Acked);
     assert_eq!((near.records().len(), far.records().len()), (0, 0));
@@ -116,16 +122,220 @@ async fn an_invalidation_that_is_dropped_comes_to_every_shared_tier() {
     until("the far one is told", || far.records().is_empty()).await;
 }
 
+/// Two instances that share a near and a far tier.
+struct Pair {
+    near: Server,
+    far: Server,
+    here: CacheRuntime,
+    there: CacheRuntime,
+    /// Between there and the far tier.
+    proxy: Proxy,
+}
+
+impl Pair {
+    async fn new(promotion: Promotion) -> Self {
+        let (near, far) = (Server::start(), Server::start());
+        let proxy = Proxy::to(far.port()).await;
+        let instance = |near: String, far: String| {
+            CacheRuntime::builder()
+                .l1(Memory::builder())
+                .l2(Redis::new(near))
+                .tier(
+                    Redis::new(far).time_limit(Duration::from_secs(2)),
+                    TierConfig::as_l4().promotion(promotion),
+                )
+                .build()
+        };
+        let here = instance(near.url(), far.url()).await.unwrap();
+        let there = instance(near.url(), proxy.url()).await.unwrap();
+        Self {
+            near,
+            far,
+            here,
+            there,
+            proxy,
+        }
+    }
+
+    /// The value is in the far tier alone, and in the memory of the first.
+    async fn fill_far(&self, key: u64) -> u64 {
+        let version = on(&self.here, read(key)).await;
+        until("both are filled", || {
+            self.near.records().len() == 1 && self.far.records().len() == 1
+        })
+        .await;
+        let _: u64 = self.near.command(&["DEL", &self.near.records()[0]]);
+        version
+    }
+
+    fn promotions(&self) -> u64 {
+        let stats = self.there.stats();
+        stats.functions[0].tier(Level::L2).unwrap().promotions
+    }
+}
+
 #[tokio::test]
-async fn a_tier_that_hears_of_nobody_is_not_put_beside_a_shared_one() {
+async fn what_is_found_below_is_copied_up() {
+    let pair = Pair::new(Promotion::Always).await;
+    let version = pair.fill_far(20).await;
+    assert_eq!(on(&pair.there, read(20)).await, version);
+    until("it is copied up", || pair.promotions() == 1).await;
+    let life: u64 = pair.near.command(&["PTTL", &pair.near.records()[0]]);
+    assert!((94_000..=100_000).contains(&life), "{life}");
+    // From memory.
+    assert_eq!(on(&pair.there, read(20)).await, version);
+    let hits = |level| pair.there.stats().functions[0].tier(level).unwrap().hits;
+    assert_eq!((hits(Level::L1), hits(Level::L4)), (1, 1));
+}
+
+static SHORT: AtomicU64 = AtomicU64::new(0);
+
+#[multi_tier_cached(ttl(l1 = "1h", l2 = "1h", l4 = "1s"))]
+async fn short(_key: u64) -> u64 {
+    SHORT.fetch_add(1, Ordering::SeqCst)
+}
+
+#[tokio::test]
+async fn a_copy_does_not_outlive_what_it_is_of() {
+    let pair = Pair::new(Promotion::Always).await;
+    on(&pair.here, short(1)).await;
+    until("both are filled", || {
+        pair.near.records().len() == 1 && pair.far.records().len() == 1
+    })
+    .await;
+    let _: u64 = pair.near.command(&["DEL", &pair.near.records()[0]]);
+    assert_eq!(on(&pair.there, short(1)).await, 0);
+    until("it is copied up", || pair.promotions() == 1).await;
+    // As l4 has it, eight seconds.
+    let life: u64 = pair.near.command(&["PTTL", &pair.near.records()[0]]);
+    assert!((1..=8_000).contains(&life), "{life}");
+}
+
+#[tokio::test]
+async fn never_and_one_in_so_many() {
+    let pair = Pair::new(Promotion::Never).await;
+    let version = pair.fill_far(21).await;
+    for hits in 1..4 {
+        assert_eq!(on(&pair.there, read(21)).await, version);
+        let far = pair.there.stats().functions[0]
+            .tier(Level::L4)
+            .unwrap()
+            .hits;
+        assert_eq!(far, hits, "it is in no tier above");
+    }
+    assert_eq!(pair.promotions(), 0);
+    assert!(pair.near.records().is_empty());
+
+    let pair = Pair::new(Promotion::OneIn(3)).await;
+    pair.fill_far(22).await;
+    for call in 1..=3 {
+        assert!(pair.near.records().is_empty(), "call {call}");
+        on(&pair.there, read(22)).await;
+    }
+    until("the third is copied up", || pair.promotions() == 1).await;
+}
+
+/// The copy is under way: the lease is taken, and the record on its way, when it is invalidated.
+#[tokio::test]
+async fn what_is_invalidated_while_it_is_copied_up_is_not_kept() {
+    for delay in [5, 20, 50] {
+        for all in [false, true] {
+            let pair = Pair::new(Promotion::Always).await;
+            let version = pair.fill_far(23).await;
+            pair.proxy.set(Weather::Delay(Duration::from_millis(delay)));
+            assert_eq!(on(&pair.there, read(23)).await, version);
+            until("the lease is taken", || {
+                pair.near.keys().iter().any(|key| key.ends_with("#lease"))
+            })
+            .await;
+            version_of(23).fetch_add(1, Ordering::SeqCst);
+            let invalidation = on(&pair.here, async {
+                if all {
+                    invalidate!(read).await
+                } else {
+                    invalidate!(read, 23).await
+                }
+            });
+            assert_eq!(invalidation.await.unwrap(), Receipt::Acked);
+            // Longer than what is on its way.
+            sleep(Duration::from_millis(delay * 4)).await;
+            assert_eq!(pair.promotions(), 0);
+            let third = CacheRuntime::builder()
+                .l2(Redis::new(pair.near.url()))
+                .build()
+                .await
+                .unwrap();
+            assert_eq!(on(&third, read(23)).await, version + 1);
+        }
+    }
+}
+
+/// A tier that is told of nothing, under one that others share.
+#[tokio::test]
+async fn a_private_tier_does_not_bring_back_what_others_invalidated() {
     let server = Server::start();
-    let error = CacheRuntime::builder()
+    let shelves = [Shelf::new(), Shelf::new()];
+    let instance = |shelf: &Shelf| {
+        CacheRuntime::builder()
+            .l1(Memory::builder())
+            .l2(Redis::new(server.url()))
+            .l3(shelf.clone())
+            .build()
+    };
+    let here = instance(&shelves[0]).await.unwrap();
+    let there = instance(&shelves[1]).await.unwrap();
+    let version = on(&here, read(30)).await;
+    until("it is on the shelf", || shelves[0].len() == 1).await;
+    let _: u64 = server.command(&["DEL", &server.records()[0]]);
+    let fresh_memory = |runtime: &CacheRuntime| {
+        let runtime = runtime.clone();
+        async move {
+            let level = |level| runtime.stats().functions[0].tier(level).unwrap().hits;
+            (level(Level::L2), level(Level::L3))
+        }
+    };
+    assert_eq!(fresh_memory(&here).await, (0, 0));
+    version_of(30).fetch_add(1, Ordering::SeqCst);
+    shelves[1].let_through();
+    let receipt = on(&there, async { invalidate!(read, 30).await });
+    assert_eq!(receipt.await.unwrap(), Receipt::Acked);
+    let invalidated = Instant::now();
+    while on(&here, read(30)).await == version {
+        assert!(invalidated.elapsed() < Duration::from_millis(500));
+        sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(fresh_memory(&here).await.1, 0, "it was on the shelf still");
+
+    // What the shelf has from before a restart is not known to be current.
+    until("it is on the shelf", || shelves[0].len() == 1).await;
+    here.shutdown().await.unwrap();
+    let _: () = server.command(&["FLUSHALL"]);
+    version_of(30).fetch_add(1, Ordering::SeqCst);
+    let next = instance(&shelves[0]).await.unwrap();
+    assert_eq!(on(&next, read(30)).await, version + 2);
+}
+
+/// And answers where memory has evicted it.
+#[tokio::test]
+async fn a_private_tier_answers_under_a_shared_one() {
+    let server = Server::start();
+    let shelf = Shelf::new();
+    let here = CacheRuntime::builder()
         .l2(Redis::new(server.url()))
-        .l3(Shelf::new())
+        .l3(shelf.clone())
         .build()
         .await
-        .map(drop)
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("use l3 (shelf) beside"), "{error}");
+        .unwrap();
+    let version = on(&here, read(31)).await;
+    until("it is on the shelf", || shelf.len() == 1).await;
+    let _: u64 = server.command(&["DEL", &server.records()[0]]);
+    version_of(31).fetch_add(1, Ordering::SeqCst);
+    assert_eq!(on(&here, read(31)).await, version, "nobody invalidated it");
+    assert_eq!(here.stats().functions[0].tier(Level::L3).unwrap().hits, 1);
+    // Longer than a copy takes.
+    sleep(Duration::from_millis(100)).await;
+    assert!(
+        server.records().is_empty(),
+        "by how much this instance is behind, others are not"
+    );
 }

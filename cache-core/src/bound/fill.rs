@@ -4,12 +4,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Bound;
-use super::lower::{LowerTiers, RecordsWork, Turn};
+use super::lower::{Lower, LowerTiers, RecordsWork, Turn};
 use crate::codec::{RecordType, ValueType, check_round_trip};
 use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::record::Header;
-use crate::tier::{Claim, Fill, Leased, Refusal, Wakeup};
+use crate::tier::stack::Budget;
+use crate::tier::{Claim, Fill, Lease, Leased, RecordKey, Refusal, Stamp, Wakeup};
 
 impl Bound {
     /// Takes a lease in each lower tier, before the load begins. Where there is none, nothing will be filled.
@@ -69,6 +70,7 @@ impl Bound {
         &self,
         key: &Key,
         value: &V,
+        start: u64,
         load: Duration,
         lookup: &mut LowerTiers<'_>,
         value_type: &ValueType<V>,
@@ -93,37 +95,62 @@ impl Bound {
                 continue;
             };
             let life = lower.life(record_key.digest);
+            let stamp = self.stamp_in(lower, lease.stamp, start);
             let header = Header {
                 codec: self.encoding.id(),
                 created: lower.tier.now(),
                 life: u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1),
                 load: u32::try_from(load.as_millis()).unwrap_or(u32::MAX),
                 version: self.function.version,
-                epoch: lease.stamp.epoch,
-                history: lease.stamp.history,
+                epoch: stamp.epoch,
+                history: stamp.history,
                 shape: self.shape(records).fingerprint,
                 digest: key.digest(self.name_hash),
             };
             let record = header.seal(&payload);
-            if record.len() > lower.tier.max_record_bytes() {
-                lower.counters.too_large.add_one();
-                tracing::debug!(
-                    function = %self.name,
-                    tier = %lower.level,
-                    bytes = record.len(),
-                    "a value is too large for the tier and was not sent"
-                );
-                continue;
-            }
-            match budgets[at]
-                .spend(|within| lower.tier.fill(record_key, &lease, record, life, within))
-                .await
-            {
-                Ok(Fill::Stored) => {}
-                Ok(Fill::Refused(refusal)) => lower.counters.refused_fills.add_one(refusal),
-                Err(error) => lower.failed("fill", &self.name, &error),
-            }
+            self.store(lower, &mut budgets[at], record_key, &lease, record, life)
+                .await;
         }
+    }
+
+    /// What a record is to carry, which is filled under a lease with this stamp, for a load that began at `start`.
+    pub(super) fn stamp_in(&self, lower: &Lower, leased: Stamp, start: u64) -> Stamp {
+        if self.is_fenced_here(lower) {
+            self.own_stamp(start)
+        } else {
+            leased
+        }
+    }
+
+    /// Sends a record; `true` when it is stored.
+    pub(super) async fn store(
+        &self,
+        lower: &Lower,
+        budget: &mut Budget<'_>,
+        record_key: &RecordKey,
+        lease: &Lease,
+        record: Vec<u8>,
+        life: Duration,
+    ) -> bool {
+        if record.len() > lower.tier.max_record_bytes() {
+            lower.counters.too_large.add_one();
+            tracing::debug!(
+                function = %self.name,
+                tier = %lower.level,
+                bytes = record.len(),
+                "a value is too large for the tier and was not sent"
+            );
+            return false;
+        }
+        match budget
+            .spend(|within| lower.tier.fill(record_key, lease, record, life, within))
+            .await
+        {
+            Ok(Fill::Stored) => return true,
+            Ok(Fill::Refused(refusal)) => lower.counters.refused_fills.add_one(refusal),
+            Err(error) => lower.failed("fill", &self.name, &error),
+        }
+        false
     }
 
     /// The payload of a record; `None` when the type does not survive the codec. The first is read back.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Bound;
-use super::lower::{Lower, LowerTiers, RecordsWork, Search};
+use super::lower::{Hit, Lower, LowerTiers, RecordsWork, Search};
 use crate::codec::{RecordType, Shape, ValueType};
 use crate::entry::Held;
 use crate::key::Key;
@@ -31,7 +31,13 @@ impl Bound {
             {
                 Search::Nowhere => {}
                 Search::Unanswered => nowhere = Search::Unanswered,
-                found @ Search::Found(..) => return found,
+                Search::Found(mut hit) => {
+                    hit.is_promoted = self.lower[at].promotes();
+                    if hit.is_promoted && at > 0 {
+                        self.promote_later(key, at);
+                    }
+                    return Search::Found(hit);
+                }
             }
         }
         nowhere
@@ -61,10 +67,11 @@ impl Bound {
             consistency: *consistency,
             known: known.map(|(seal, _)| *seal),
         };
+        let is_known = self.coherent_now().is_some();
         let found = budgets[at]
             .spend(|within| lower.tier.read(record_key, question, within))
             .await;
-        let found = match found {
+        let mut found = match found {
             Ok(found) => found,
             Err(error) => {
                 lower.failed("read", &self.name, &error);
@@ -75,6 +82,10 @@ impl Bound {
             lower.counters.misses.add_one();
             return Search::Nowhere;
         };
+        if self.is_fenced_here(lower) {
+            let own = Header::open(&bytes).ok().map(|(header, _)| header.stamp());
+            found.stamp = own.filter(|own| self.is_good_stamp(*own, key, is_known));
+        }
         let opened = match known {
             Some((seal, held)) if bytes.len() == SEEN && seal_of(&bytes) == Some(*seal) => self
                 .open_known(lower, key, found.stamp, &bytes, *seal, records)
@@ -87,12 +98,18 @@ impl Bound {
         match opened {
             Ok((value, left)) => {
                 lower.counters.hits.add_one();
-                Search::Found(value, left, seal_of(&bytes).filter(|_| at == 0))
+                Search::Found(Hit {
+                    value,
+                    left,
+                    seal: seal_of(&bytes).filter(|_| at == 0),
+                    is_promoted: true,
+                })
             }
             Err(unusable) => {
                 lower.counters.misses.add_one();
                 seen[at] = bytes[..bytes.len().min(SEEN)].to_vec();
                 match unusable {
+                    None if self.is_fenced_here(lower) => {}
                     None => {
                         let own = Header::open(&bytes).ok().map(|(header, _)| header.stamp());
                         passed_over[at] = own.filter(|own| found.stamp != Some(*own));
@@ -103,6 +120,11 @@ impl Bound {
                 Search::Nowhere
             }
         }
+    }
+
+    /// Whether records of a tier count by this runtime's fences: it is of this instance alone, and others invalidate too.
+    pub(super) fn is_fenced_here(&self, lower: &Lower) -> bool {
+        lower.is_private() && !self.coherence.is_empty()
     }
 
     /// Reads a record. `Err(None)` is a record that was good once: its time, its epoch or its history is over.

@@ -1,7 +1,7 @@
 //! A function's dealings with the tiers below memory: what one call knows of them; invalidations and guards.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::Bound;
@@ -13,7 +13,7 @@ use crate::level::Level;
 use crate::policy::Consistency;
 use crate::record::Seal;
 use crate::stats::{TierCounters, TierStats};
-use crate::tier::config::TierConfig;
+use crate::tier::config::{Promotion, TierConfig};
 use crate::tier::stack::Budget;
 use crate::tier::{Breaker, Guard, Lease, Receipt, RecordKey, Stamp, Target, Tier, Wakeup};
 
@@ -23,6 +23,9 @@ pub(crate) struct Lower {
     pub(super) level: Level,
     pub(super) tier: Arc<dyn Tier>,
     pub(super) ttl: Duration,
+    promotion: Promotion,
+    /// Values that were found in it.
+    found: AtomicU32,
     pub(super) counters: TierCounters,
 }
 
@@ -86,12 +89,24 @@ impl LowerTiers<'_> {
 /// What a search of the lower tiers came to.
 #[derive(Debug)]
 pub(crate) enum Search<V> {
-    /// A value, how long it may live above, and the seal of its record.
-    Found(V, Duration, Option<Seal>),
+    /// A value.
+    Found(Hit<V>),
     /// They were asked and have none.
     Nowhere,
     /// Not all could be asked.
     Unanswered,
+}
+
+/// A value that a lower tier has.
+#[derive(Debug)]
+pub(crate) struct Hit<V> {
+    pub(crate) value: V,
+    /// How long it may live above.
+    pub(crate) left: Duration,
+    /// The seal of its record, where memory may keep it.
+    pub(crate) seal: Option<Seal>,
+    /// Whether it is to be copied to the tiers above.
+    pub(crate) is_promoted: bool,
 }
 
 /// Whose turn it is to load.
@@ -180,6 +195,8 @@ impl Lower {
             level: config.level(),
             tier: Arc::clone(tier),
             ttl: config.life(ttl),
+            promotion: config.promotes(),
+            found: AtomicU32::new(0),
             counters: TierCounters::default(),
         }
     }
@@ -198,6 +215,22 @@ impl Lower {
 
     pub(super) fn coherence(&self) -> Option<Arc<Coherence>> {
         self.tier.coherence().cloned()
+    }
+
+    /// Whether the value that is found now is copied to the tiers above.
+    pub(super) fn promotes(&self) -> bool {
+        match self.promotion {
+            Promotion::Always => true,
+            Promotion::Never => false,
+            Promotion::OneIn(times) => {
+                (self.found.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(times)
+            }
+        }
+    }
+
+    /// Whether nobody else uses it, and it tells of no invalidation but this instance's.
+    pub(super) fn is_private(&self) -> bool {
+        self.tier.coherence().is_none()
     }
 
     pub(super) fn is_cut_off(&self) -> bool {

@@ -19,6 +19,24 @@ use crate::policy::LONGEST_TTL;
 pub struct TierConfig {
     level: Level,
     ttl_scale: f64,
+    promotion: Promotion,
+}
+
+/// Whether a value that is found in a tier is copied to those above it.
+///
+/// Memory has its copy when the call returns; the tiers between get theirs afterwards, in the background, under a lease of
+/// their own and from a second look, so that an invalidation meanwhile voids it. Where more is to be copied than the tiers take,
+/// it is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Promotion {
+    /// Each time. The default: what was asked for is asked for again.
+    #[default]
+    Always,
+    /// Not at all: what is here stays here.
+    Never,
+    /// Each so manieth time that a function finds a value here: what is seldom asked for does not drive out what is.
+    OneIn(u32),
 }
 
 impl TierConfig {
@@ -28,6 +46,7 @@ impl TierConfig {
         Self {
             level,
             ttl_scale: 1.0,
+            promotion: Promotion::Always,
         }
     }
 
@@ -68,6 +87,17 @@ impl TierConfig {
         self
     }
 
+    /// Whether what is found in it is copied to the tiers above it.
+    #[must_use]
+    pub const fn promotion(mut self, promotion: Promotion) -> Self {
+        self.promotion = promotion;
+        self
+    }
+
+    pub(crate) fn promotes(&self) -> Promotion {
+        self.promotion
+    }
+
     /// Its level.
     #[must_use]
     pub const fn level(&self) -> Level {
@@ -75,8 +105,14 @@ impl TierConfig {
     }
 
     /// # Errors
-    /// A scale by which no time can be multiplied.
+    /// A scale by which no time can be multiplied; a promotion of one in none.
     pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.promotion == Promotion::OneIn(0) {
+            return Err(Error::configuration(format!(
+                "promote one in 0 from {}: say `Promotion::Never` for none",
+                self.level
+            )));
+        }
         if self.ttl_scale.is_finite() && self.ttl_scale > 0.0 {
             return Ok(());
         }
@@ -112,5 +148,6 @@ mod tests {
         for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert!(config.ttl_scale(wrong).check().is_err(), "{wrong}");
         }
+        assert!(config.promotion(Promotion::OneIn(0)).check().is_err());
     }
 }

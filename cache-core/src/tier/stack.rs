@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Tier;
 use super::config::TierConfig;
 use super::memory::MemoryTier;
+use crate::background::Background;
 use crate::clock::Clock;
 use crate::codec::{Encoding, Encodings};
 use crate::error::Error;
@@ -31,6 +32,9 @@ pub(crate) struct Stack {
     pub(crate) when_isolated: WhenIsolated,
     /// Of the key hash: nobody outside the process can choose keys that meet.
     pub(crate) seed: u64,
+    /// Of this runtime, random: what a tier of its own has of an earlier one was not told what others invalidated since.
+    pub(crate) run: u64,
+    pub(crate) background: Background,
 }
 
 impl Stack {
@@ -53,6 +57,8 @@ impl Stack {
             default_encoding,
             when_isolated,
             seed: RandomState::new().hash_one(0u8),
+            run: RandomState::new().hash_one(1u8),
+            background: Background::default(),
         }
     }
 

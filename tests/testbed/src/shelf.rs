@@ -50,6 +50,16 @@ impl Shelf {
         this
     }
 
+    /// How many records it has.
+    pub fn len(&self) -> usize {
+        self.0.records().len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Lets one fill through.
     pub fn let_a_fill_through(&self) {
         self.0.fills.add_permits(1);

@@ -1,0 +1,127 @@
+//! Copying up: a value that a tier has goes to the lower tiers above it, off the caller's path.
+
+use std::time::Duration;
+
+use super::Bound;
+use super::lower::LowerTiers;
+use crate::key::Key;
+use crate::policy::Consistency;
+use crate::record::Header;
+use crate::tier::{Claim, Leased, Question};
+
+impl Bound {
+    /// Has the record that the tier at `from` has copied to the lower tiers above it, when there is time.
+    pub(super) fn promote_later(&self, key: &Key, from: usize) {
+        let (Some(this), key) = (self.this.upgrade(), key.clone()) else {
+            return;
+        };
+        self.stack
+            .background
+            .run(async move { this.promote(&key, from).await });
+    }
+
+    /// The leases come first, and the record is read after them: what is invalidated before that is not found any more, from the
+    /// bottom up, and what is invalidated after it voids the leases.
+    async fn promote(&self, key: &Key, from: usize) {
+        let start = self.stack.fences.now();
+        let mut lookup = self.lower_tiers(key);
+        for at in 0..from {
+            if self.may_promote(from, at) {
+                self.lease_above(at, &mut lookup).await;
+            }
+        }
+        if lookup.leases.iter().all(Option::is_none) {
+            return;
+        }
+        let Some((header, payload, left)) = self.read_again(from, key, &mut lookup).await else {
+            return;
+        };
+        for (at, lower) in self.lower[..from].iter().enumerate() {
+            let LowerTiers {
+                record_key,
+                budgets,
+                leases,
+                ..
+            } = &mut lookup;
+            let Some(lease) = leases[at].take() else {
+                continue;
+            };
+            let life = lower.life(record_key.digest).min(left);
+            let stamp = self.stamp_in(lower, lease.stamp, start);
+            let header = Header {
+                created: lower.tier.now(),
+                life: u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1),
+                epoch: stamp.epoch,
+                history: stamp.history,
+                ..header
+            };
+            let record = header.seal(&payload);
+            if self
+                .store(lower, &mut budgets[at], record_key, &lease, record, life)
+                .await
+            {
+                lower.counters.promotions.add_one();
+            }
+        }
+    }
+
+    /// Not from a tier of this instance alone into one that others share: by how much this instance is behind, they are not.
+    fn may_promote(&self, from: usize, to: usize) -> bool {
+        !self.is_fenced_here(&self.lower[from]) || self.lower[to].is_private()
+    }
+
+    async fn lease_above(&self, at: usize, lookup: &mut LowerTiers<'_>) {
+        let lower = &self.lower[at];
+        let LowerTiers {
+            record_key,
+            budgets,
+            leases,
+            ..
+        } = lookup;
+        // Where there is a record by now, or somebody loads, there is nothing to do.
+        match budgets[at]
+            .spend(|within| lower.tier.lease(record_key, Claim::Only, &[], within))
+            .await
+        {
+            Ok(Leased::Given(lease)) => leases[at] = Some(lease),
+            Ok(Leased::Taken(_)) => {}
+            Ok(Leased::Refused(refusal)) => lower.counters.refused_fills.add_one(refusal),
+            Err(error) => lower.failed("lease", &self.name, &error),
+        }
+    }
+
+    /// The record of the tier at `from`, if it still counts, and what is left of its life.
+    async fn read_again(
+        &self,
+        from: usize,
+        key: &Key,
+        lookup: &mut LowerTiers<'_>,
+    ) -> Option<(Header, Vec<u8>, Duration)> {
+        let lower = &self.lower[from];
+        let is_known = self.coherent_now().is_some();
+        let record_key = &lookup.record_key;
+        // As of now: what is copied is under a lease of now.
+        let question = Question {
+            consistency: Consistency::Strong,
+            known: None,
+        };
+        let found = lookup.budgets[from]
+            .spend(|within| lower.tier.read(record_key, question, within))
+            .await;
+        let found = found
+            .inspect_err(|error| lower.failed("read", &self.name, error))
+            .ok()?;
+        let bytes = found.record?;
+        let (header, payload) = Header::open(&bytes).ok()?;
+        let is_good = if self.is_fenced_here(lower) {
+            self.is_good_stamp(header.stamp(), key, is_known)
+        } else {
+            found.stamp == Some(header.stamp())
+        };
+        let is_of_key = header.digest == key.digest(self.name_hash)
+            && header.version == self.function.version
+            && self.shape.get().map(|shape| shape.fingerprint) == Some(header.shape);
+        let left = header.left(lower.tier.now())?;
+        (is_good && is_of_key).then(|| (header, payload.to_vec(), left))
+    }
+}
