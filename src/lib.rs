@@ -10,6 +10,8 @@
 // The attribute finds this crate by its own name in its examples and doctests, as it does in a user's crate.
 extern crate self as multi_tier_cached;
 
+#[cfg(feature = "testing")]
+pub use cache_core::testing;
 pub use cache_core::{
     AnyTier, Barrier, BuildFromEnv, CacheRuntime, CacheValue, Call, Cloned, Coherence, Consistency,
     Described, Engine, EnvTier, Environment, Error, ErrorKind, Function, FunctionBuilder,

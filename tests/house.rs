@@ -24,7 +24,7 @@ const FLOORS: &[&[&str]] = &[
     &["call"],
     &["write_guard", "invalidation"],
     &["handle", "site", "function", "runtime", "builder"],
-    &["private"],
+    &["private", "testing"],
 ];
 
 fn floor(module: &str) -> Option<usize> {

@@ -5,6 +5,8 @@
 //! `multi-tier-cached`.
 
 pub mod codec;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod tier;
 
 mod background;

@@ -5,6 +5,7 @@
 mod cluster;
 mod codecs;
 mod coherence;
+mod conformance;
 mod faults;
 mod forms;
 mod guards;

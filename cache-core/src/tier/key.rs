@@ -22,7 +22,8 @@ pub struct FunctionKey {
 pub struct RecordKey {
     /// The function.
     pub function: Arc<FunctionKey>,
-    /// Its arguments, readable, of bounded length; different for different arguments.
+    /// Its arguments, readable, of bounded length; different for different arguments. No key of a function is another one with
+    /// something added behind a `#`: a store may keep what belongs to a key there.
     pub arguments: String,
     /// Of function and arguments, the same in every process: what instances call the key by among themselves.
     pub digest: u64,
