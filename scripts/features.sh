@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
-# Checks that every combination of the facade's features builds.
+# Checks that the facade builds without features, with each, with every two, and with all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-features=(redis tls quick_cache bincode msgpack json)
-for ((set = 0; set < 1 << ${#features[@]}; set++)); do
-  chosen=()
-  for ((bit = 0; bit < ${#features[@]}; bit++)); do
-    ((set >> bit & 1)) && chosen+=("${features[bit]}")
+features=(redis tls disk quick_cache bincode msgpack json testing)
+checked=0
+check() {
+  cargo check --quiet -p multi-tier-cached --lib --no-default-features --features "$1" ||
+    { echo "does not build with: $1"; exit 1; }
+  checked=$((checked + 1))
+}
+check ""
+for first in "${features[@]}"; do
+  check "$first"
+  for second in "${features[@]}"; do
+    [[ $first < $second ]] && check "$first,$second"
   done
-  list=$(IFS=,; echo "${chosen[*]-}")
-  cargo check --quiet -p multi-tier-cached --lib --no-default-features --features "$list" ||
-    { echo "does not build with: $list"; exit 1; }
 done
-echo "$((1 << ${#features[@]})) combinations of features build"
+check "$(IFS=,; echo "${features[*]}")"
+echo "$checked combinations of features build"

@@ -20,6 +20,8 @@ pub use cache_core::{
     ShareError, SharedError, SingleFlight, Stats, TierConfig, TierStats, Ttl, Unshared, View,
     Weigh, WhenIsolated, WriteGuard, codec, registered_functions, tier, unix_millis,
 };
+#[cfg(feature = "disk")]
+pub use cache_disk::Disk;
 #[cfg(feature = "redis")]
 pub use cache_redis::Redis;
 

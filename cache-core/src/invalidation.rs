@@ -59,7 +59,7 @@ impl Invalidation {
     /// is for those who want to know.) It costs a connection of its own.
     ///
     /// # Errors
-    /// As [`Handle::invalidate`], and [`TimedOut`](ErrorKind::TimedOut) when fewer replicas have it within the tier's time limit:
+    /// As [`Handle::invalidate`](crate::Handle::invalidate), and [`TimedOut`](ErrorKind::TimedOut) when fewer replicas have it within the tier's time limit:
     /// it is done all the same; [`Unavailable`](ErrorKind::Unavailable) when a tier's server may have changed meanwhile: what took
     /// its place is told too. [`Receipt::Queued`] says that it is not, and that nobody has it.
     ///

@@ -1,23 +1,37 @@
 //! What every tier must do, done by ours.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use multi_tier_cached::Redis;
 use multi_tier_cached::testing::conformance;
+use multi_tier_cached::{Disk, Redis};
+use testbed::directory::Directory;
 use testbed::server::Server;
 
 #[tokio::test]
 async fn redis_conforms() {
     let server = Server::start();
-    let numbers = std::sync::atomic::AtomicU32::new(0);
+    let numbers = AtomicU32::new(0);
     conformance(|| {
-        let number = numbers.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let number = numbers.fetch_add(1, Ordering::Relaxed);
         Box::new(
             Redis::new(server.url())
                 .namespace(format!("store-{number}"))
                 .lease_time(Duration::from_millis(500))
                 .required(),
         )
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_disk_conforms() {
+    let directory = Directory::new("conformance");
+    let numbers = AtomicU32::new(0);
+    conformance(|| {
+        let number = numbers.fetch_add(1, Ordering::Relaxed);
+        let disk = Disk::new(directory.path().join(number.to_string()));
+        Box::new(disk.time_limit(Duration::from_secs(10)))
     })
     .await;
 }

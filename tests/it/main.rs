@@ -6,6 +6,7 @@ mod cluster;
 mod codecs;
 mod coherence;
 mod conformance;
+mod disk;
 mod faults;
 mod forms;
 mod guards;

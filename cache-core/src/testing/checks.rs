@@ -375,8 +375,10 @@ pub(super) async fn no_fill_survives_an_invalidation(store: &Store) {
                 }
                 let least = truth.invalidated.load(Ordering::SeqCst);
                 // As of now: what a channel tells may come later.
-                let mut question = Question::default();
-                question.consistency = crate::Consistency::Strong;
+                let question = Question {
+                    consistency: crate::Consistency::Strong,
+                    ..Question::default()
+                };
                 let found = store.tier.read(&key, question, SOON).await.expect("a read");
                 if let (Some(record), Some(now)) = (found.record, found.stamp) {
                     let (stamp, version) = record.split_at(16);

@@ -1,0 +1,91 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_core::tier::{Tier, TierBuilder, TierContext};
+use cache_core::{Error, ErrorKind};
+
+use crate::generations::LEAST_BYTES;
+use crate::tier::DiskTier;
+
+/// A directory as a tier: `Disk::new("/var/cache/shop")`. One process uses it at a time.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    pub(crate) path: PathBuf,
+    pub(crate) max_bytes: u64,
+    pub(crate) time_limit: Duration,
+    pub(crate) max_record_bytes: usize,
+}
+
+impl Disk {
+    /// The directory at `path`; made where there is none. Nothing else may be kept in it.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            // A small part of a server's disk.
+            max_bytes: 1 << 30,
+            // A disk that is busy answers within some ten milliseconds; who waits longer is better off loading.
+            time_limit: Duration::from_millis(250),
+            // Larger ones are read in one piece, and are better kept as files of their own.
+            max_record_bytes: 8 << 20,
+        }
+    }
+
+    /// About how many bytes it takes, at least 128 MiB, of which 64 are for the journal. Default: 1 GiB. What was read or written
+    /// longest ago goes first.
+    ///
+    /// While it drops that it may take up to half as much again.
+    #[must_use]
+    pub fn max_bytes(mut self, max_bytes: u64) -> Self {
+        self.max_bytes = max_bytes;
+        self
+    }
+
+    /// What a call may spend on it beyond its body, in all. Default: 250 ms. An invalidation waits for as long.
+    #[must_use]
+    pub fn time_limit(mut self, time_limit: Duration) -> Self {
+        self.time_limit = time_limit;
+        self
+    }
+
+    /// Largest record that is written. Default: 8 MiB.
+    #[must_use]
+    pub fn max_record_bytes(mut self, max_record_bytes: usize) -> Self {
+        self.max_record_bytes = max_record_bytes;
+        self
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let wrong = |what: String| Err(Error::new(ErrorKind::Configuration, format!("use {what}")));
+        if self.path.as_os_str().is_empty() {
+            return wrong("a disk tier without a directory".into());
+        }
+        if self.max_bytes < LEAST_BYTES {
+            return wrong(format!(
+                "a disk tier of {} bytes: it takes {LEAST_BYTES} at least",
+                self.max_bytes
+            ));
+        }
+        if self.time_limit.is_zero() {
+            return wrong(
+                "a time limit of zero for a disk: nothing would ever be read in time".into(),
+            );
+        }
+        let most = usize::try_from(self.max_bytes / 4).unwrap_or(usize::MAX);
+        if self.max_record_bytes == 0 || self.max_record_bytes > most {
+            return wrong(format!(
+                "a record limit of {} bytes for a disk tier: it is between 1 byte and a quarter of its size, {most} bytes",
+                self.max_record_bytes
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl TierBuilder for Disk {
+    fn build(self: Box<Self>, _: &TierContext) -> Result<Arc<dyn Tier>, Error> {
+        self.check()?;
+        Ok(Arc::new(DiskTier::new(*self)))
+    }
+}

@@ -1,0 +1,207 @@
+//! Two generations of records: what is written goes into the younger; when that is full the older is dropped whole, and the younger
+//! takes its place. What is read from the older is written into the younger, so that it is the unused that goes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use cache_core::unix_millis;
+use fjall::compaction::filter::{CompactionFilter, Context, Factory, ItemAccessor, Verdict};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+
+/// What may wait in the database's own journal: it takes no less.
+pub(crate) const JOURNAL: u64 = 64 << 20;
+
+/// Smallest size: the journal, and two generations, each some times what is kept in memory until it is written.
+pub(crate) const LEAST_BYTES: u64 = JOURNAL + (64 << 20);
+
+/// What is kept in memory of each generation until it is written in order.
+const IN_MEMORY: u64 = 8 << 20;
+
+/// Before the number of a generation.
+const PREFIX: &str = "records-";
+
+/// Of the time at which a record is dead, before it.
+const EXPIRY: usize = 8;
+
+pub(crate) struct Generations {
+    database: Database,
+    /// Of one generation.
+    max_bytes: u64,
+    both: RwLock<Both>,
+}
+
+struct Both {
+    number: u64,
+    younger: Keyspace,
+    older: Option<Keyspace>,
+    /// Bytes that were written into the younger, about.
+    written: AtomicU64,
+}
+
+impl Generations {
+    pub(crate) fn open(database: Database, max_bytes: u64) -> fjall::Result<Self> {
+        let mut numbers: Vec<u64> = database
+            .list_keyspace_names()
+            .iter()
+            .filter_map(|name| name.strip_prefix(PREFIX)?.parse().ok())
+            .collect();
+        numbers.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
+        let number = numbers.first().copied().unwrap_or(0);
+        let younger = open(&database, number)?;
+        let older = match numbers.get(1) {
+            Some(number) => Some(open(&database, *number)?),
+            None => None,
+        };
+        // Left by a process that ended between two steps.
+        for number in numbers.iter().skip(2) {
+            database.delete_keyspace(open(&database, *number)?)?;
+        }
+        let written = AtomicU64::new(younger.disk_space());
+        Ok(Self {
+            database,
+            max_bytes: (max_bytes - JOURNAL) / 2,
+            both: RwLock::new(Both {
+                number,
+                younger,
+                older,
+                written,
+            }),
+        })
+    }
+
+    /// A record that is not dead. One of the older generation is younger after this.
+    pub(crate) fn get(&self, key: &str) -> fjall::Result<Option<Vec<u8>>> {
+        let both = self.read();
+        let (value, is_older) = match both.younger.get(key)? {
+            Some(value) => (value, false),
+            None => match &both.older {
+                Some(older) => match older.get(key)? {
+                    Some(value) => (value, true),
+                    None => return Ok(None),
+                },
+                None => return Ok(None),
+            },
+        };
+        let Some((expiry, record)) = split(&value) else {
+            return Ok(None);
+        };
+        if expiry <= unix_millis() {
+            return Ok(None);
+        }
+        let record = record.to_vec();
+        if is_older {
+            both.insert(key, &value)?;
+        }
+        Ok(Some(record))
+    }
+
+    pub(crate) fn insert(&self, key: &str, expiry: u64, record: &[u8]) -> fjall::Result<()> {
+        let mut value = Vec::with_capacity(EXPIRY + record.len());
+        value.extend(expiry.to_le_bytes());
+        value.extend(record);
+        let is_full = {
+            let both = self.read();
+            both.insert(key, &value)?;
+            both.written.load(Ordering::Relaxed) > self.max_bytes
+        };
+        if is_full {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn remove(&self, key: &str) -> fjall::Result<()> {
+        let both = self.read();
+        // The older first: a read in between must not make it younger again.
+        if let Some(older) = &both.older {
+            older.remove(key)?;
+        }
+        both.younger.remove(key)
+    }
+
+    /// Drops the older generation, and begins another.
+    fn turn(&self) -> fjall::Result<()> {
+        let mut both = self.both.write().unwrap_or_else(PoisonError::into_inner);
+        if both.written.load(Ordering::Relaxed) <= self.max_bytes {
+            return Ok(());
+        }
+        let number = both.number + 1;
+        let begun = open(&self.database, number)?;
+        let full = std::mem::replace(&mut both.younger, begun);
+        let dropped = both.older.replace(full);
+        both.number = number;
+        both.written.store(0, Ordering::Relaxed);
+        drop(both);
+        tracing::debug!(
+            generation = number,
+            "the disk tier begins another generation"
+        );
+        match dropped {
+            Some(dropped) => self.database.delete_keyspace(dropped),
+            None => Ok(()),
+        }
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Both> {
+        self.both.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Both {
+    fn insert(&self, key: &str, value: &[u8]) -> fjall::Result<()> {
+        self.younger.insert(key, value)?;
+        let bytes = (key.len() + value.len()) as u64;
+        self.written.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn open(database: &Database, number: u64) -> fjall::Result<Keyspace> {
+    database.keyspace(&format!("{PREFIX}{number}"), || {
+        KeyspaceCreateOptions::default().max_memtable_size(IN_MEMORY)
+    })
+}
+
+fn split(value: &[u8]) -> Option<(u64, &[u8])> {
+    let (expiry, record) = value.split_first_chunk()?;
+    Some((u64::from_le_bytes(*expiry), record))
+}
+
+/// Leaves out what is dead whenever records are written anew.
+pub(crate) struct DropsTheDead;
+
+impl DropsTheDead {
+    /// For the keyspaces that hold records.
+    pub(crate) fn of(keyspace: &str) -> Option<Arc<dyn Factory>> {
+        keyspace
+            .starts_with(PREFIX)
+            .then(|| Arc::new(Self) as Arc<dyn Factory>)
+    }
+}
+
+impl Factory for DropsTheDead {
+    fn name(&self) -> &str {
+        "dead records"
+    }
+
+    fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
+        Box::new(DeadBy(unix_millis()))
+    }
+}
+
+/// By this time.
+struct DeadBy(u64);
+
+impl CompactionFilter for DeadBy {
+    fn filter_item(
+        &mut self,
+        item: ItemAccessor<'_>,
+        _: &Context,
+    ) -> fjall::compaction::filter::CompactionFilterResult {
+        let value = item.value()?;
+        Ok(match split(&value) {
+            Some((expiry, _)) if expiry <= self.0 => Verdict::Remove,
+            _ => Verdict::Keep,
+        })
+    }
+}

@@ -1,0 +1,167 @@
+//! The store: each operation as it is done on a thread that may wait for the disk.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cache_core::tier::{Claim, Fill, Found, FunctionKey, Lease, Leased, RecordKey, Refusal, Stamp};
+use cache_core::tier::{SEEN, Wakeup};
+use cache_core::unix_millis;
+use fjall::{Database, PersistMode};
+
+use crate::config::Disk;
+use crate::controls::Controls;
+use crate::generations::{DropsTheDead, Generations, JOURNAL};
+use crate::leases::{Answer, Leases};
+use crate::owed::Owed;
+
+/// Keys that are told apart by locks.
+const STRIPES: usize = 64;
+
+/// What is kept of the records' blocks in memory: the system keeps more.
+const BLOCKS_IN_MEMORY: u64 = 8 << 20;
+
+/// A key as it is on the disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Name {
+    pub(crate) record: String,
+    pub(crate) function: String,
+}
+
+pub(crate) fn function_name(function: &FunctionKey) -> String {
+    format!("{}:{}", function.name, function.version)
+}
+
+impl Name {
+    pub(crate) fn of(key: &RecordKey) -> Self {
+        let function = function_name(&key.function);
+        Self {
+            record: format!("{function}:{}", key.arguments),
+            function,
+        }
+    }
+}
+
+pub(crate) struct Store {
+    database: Database,
+    generations: Generations,
+    controls: Controls,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) owed: Arc<Owed>,
+    /// Held while a key's lease is looked at and its record written, or removed.
+    stripes: Vec<Mutex<()>>,
+    hasher: RandomState,
+    paying: Mutex<()>,
+}
+
+impl Store {
+    pub(crate) fn open(config: &Disk, leases: Arc<Leases>, owed: Arc<Owed>) -> fjall::Result<Self> {
+        let database = Database::builder(&config.path)
+            .cache_size(BLOCKS_IN_MEMORY)
+            .max_journaling_size(JOURNAL)
+            .worker_threads(1)
+            .with_compaction_filter_factories(Arc::new(DropsTheDead::of))
+            .open()?;
+        Ok(Self {
+            generations: Generations::open(database.clone(), config.max_bytes)?,
+            controls: Controls::open(&database)?,
+            database,
+            leases,
+            owed,
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            paying: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn read(&self, name: &Name) -> fjall::Result<Found> {
+        // Before the record: a function that is invalidated in between has another by then.
+        let stamp = self.controls.stamp(&name.function);
+        if self.owed.covers(name) {
+            return Ok(Found::new(None, stamp));
+        }
+        Ok(Found::new(self.generations.get(&name.record)?, stamp))
+    }
+
+    pub(crate) fn lease(&self, name: &Name, claim: Claim, seen: &[u8]) -> fjall::Result<Leased> {
+        if self.owed.covers(name) {
+            self.pay()?;
+        }
+        let stamp = self.controls.stamp_or_begin(&name.function)?;
+        let _stripe = self.stripe(name);
+        if claim == Claim::Only
+            && let Some(record) = self.generations.get(&name.record)?
+            && record[..record.len().min(SEEN)] != *seen
+        {
+            return Ok(Leased::Taken(Wakeup::new(std::future::ready(()))));
+        }
+        Ok(match self.leases.take(name, claim) {
+            Answer::Given(holder) => Leased::Given(Lease::new(holder.token, stamp).held_by(holder)),
+            Answer::Taken(wakeup) => Leased::Taken(wakeup),
+            Answer::Refused(refusal) => Leased::Refused(refusal),
+        })
+    }
+
+    pub(crate) fn fill(
+        &self,
+        name: &Name,
+        token: u64,
+        leased: Stamp,
+        record: &[u8],
+        life: Duration,
+    ) -> fjall::Result<Fill> {
+        let _stripe = self.stripe(name);
+        if !self.leases.holds(&name.record, token) {
+            return Ok(Fill::Refused(Refusal::Lease));
+        }
+        if self.owed.covers(name) {
+            return Ok(Fill::Refused(Refusal::Queued));
+        }
+        match self.controls.stamp(&name.function) {
+            Some(now) if now == leased => {}
+            Some(now) if now.history == leased.history => {
+                return Ok(Fill::Refused(Refusal::Function));
+            }
+            _ => return Ok(Fill::Refused(Refusal::History)),
+        }
+        let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1);
+        let expiry = unix_millis().saturating_add(life);
+        self.generations.insert(&name.record, expiry, record)?;
+        self.leases.used(&name.record);
+        Ok(Fill::Stored)
+    }
+
+    /// Does on the disk what is owed to it, and returns when it would outlive the machine. Those who come meanwhile find it done.
+    pub(crate) fn pay(&self) -> fjall::Result<()> {
+        let _paying = self.paying.lock().unwrap_or_else(PoisonError::into_inner);
+        let bill = self.owed.bill();
+        if bill.is_empty() {
+            return Ok(());
+        }
+        if bill.all {
+            self.controls.void_all()?;
+        }
+        for function in &bill.functions {
+            self.controls.void(function)?;
+        }
+        for key in &bill.keys {
+            let _stripe = self.stripe_of(key);
+            self.generations.remove(key)?;
+        }
+        self.database.persist(PersistMode::SyncData)?;
+        self.owed.paid(&bill);
+        Ok(())
+    }
+
+    fn stripe(&self, name: &Name) -> MutexGuard<'_, ()> {
+        self.stripe_of(&name.record)
+    }
+
+    fn stripe_of(&self, key: &str) -> MutexGuard<'_, ()> {
+        let at = self.hasher.hash_one(key) as usize % STRIPES;
+        self.stripes[at]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
