@@ -1,8 +1,10 @@
 //! The main job on real input: replays an access trace, one key per line, through an annotated function.
 //!
-//! `cargo run --release --example replay -- [--trace FILE] [--l1-entries N] [--engine moka|quick_cache]
-//! [--redis URL] [--callers C]`; without a file a Zipf of a million accesses.
+//! `cargo run --release --example replay -- [--trace FILE] [--tiers l1,l2,l3] [--l1-entries N] [--engine moka|quick_cache]
+//! [--redis URL] [--disk DIRECTORY] [--callers C]`; without a file a Zipf of a million accesses. `l2` is Redis, `l3` the disk,
+//! with `--features disk`; without `--tiers` it is those that are given. A value that is not its key's is counted, and an error.
 
+mod latencies;
 mod options;
 mod report;
 
@@ -16,13 +18,20 @@ use indicatif::ProgressBar;
 use multi_tier_cached::{CacheRuntime, Memory, Redis, multi_tier_cached};
 use tokio::time::Instant;
 
+use crate::latencies::{Latencies, Path};
 use crate::options::Options;
-use crate::report::{Latencies, Path};
 
 #[multi_tier_cached(ttl = "1h", name = "replay::object")]
 async fn object(key: &str) -> u64 {
     let _ = LOADED.try_with(|loaded| loaded.set(true));
-    key.len() as u64
+    value_of(key)
+}
+
+/// FNV-1a: another key has another value.
+fn value_of(key: &str) -> u64 {
+    key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 tokio::task_local! {
@@ -38,11 +47,14 @@ async fn caller(trace: Arc<Vec<String>>, next: Arc<AtomicUsize>, bar: ProgressBa
             while let Some(key) = trace.get(next.fetch_add(1, Ordering::Relaxed)) {
                 LOADED.with(|loaded| loaded.set(false));
                 let began = Instant::now();
-                let at_once = call(key).await;
+                let (at_once, value) = call(key).await;
+                if value != value_of(key) {
+                    latencies.note_wrong();
+                }
                 let path = match (LOADED.with(Cell::get), at_once) {
                     (true, _) => Path::Load,
                     (false, true) => Path::L1Hit,
-                    (false, false) => Path::L2HitOrWait,
+                    (false, false) => Path::LowerHitOrWait,
                 };
                 latencies.note(path, began.elapsed());
                 bar.inc(1);
@@ -53,13 +65,12 @@ async fn caller(trace: Arc<Vec<String>>, next: Arc<AtomicUsize>, bar: ProgressBa
 }
 
 /// Makes one call; `true` if it was answered at the first poll, as from memory.
-async fn call(key: &str) -> bool {
+async fn call(key: &str) -> (bool, u64) {
     let mut call = Box::pin(object(key));
-    let first = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_ready())).await;
-    if !first {
-        call.await;
+    match std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
+        Poll::Ready(value) => (true, value),
+        Poll::Pending => (false, call.await),
     }
-    first
 }
 
 #[tokio::main]
@@ -71,6 +82,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut builder = CacheRuntime::builder().l1(memory);
     if let Some(url) = &options.redis {
         builder = builder.l2(Redis::new(url).namespace("replay").required());
+    }
+    #[cfg(feature = "disk")]
+    if let Some(directory) = &options.disk {
+        builder = builder.l3(multi_tier_cached::Disk::new(directory));
     }
     let runtime = builder.install().await?;
 
@@ -92,7 +107,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .function("replay::object")
         .cloned()
         .ok_or("the trace is empty")?;
-    report::print(&options, &trace, began.elapsed(), &stats, latencies);
+    let wrong = report::print(&options, &trace, began.elapsed(), &stats, latencies);
     runtime.shutdown().await?;
+    if wrong > 0 {
+        return Err(format!("{wrong} values were not their keys'").into());
+    }
     Ok(())
 }

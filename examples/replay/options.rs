@@ -13,6 +13,7 @@ pub(crate) struct Options {
     pub(crate) l1_entries: u64,
     pub(crate) engine: Engine,
     pub(crate) redis: Option<String>,
+    pub(crate) disk: Option<String>,
     pub(crate) callers: usize,
 }
 
@@ -23,8 +24,10 @@ impl Options {
             l1_entries: 10_000,
             engine: Engine::Moka,
             redis: None,
+            disk: None,
             callers: 1,
         };
+        let mut tiers: Option<String> = None;
         let mut arguments = std::env::args().skip(1);
         while let Some(name) = arguments.next() {
             let value = arguments
@@ -38,13 +41,41 @@ impl Options {
             match name.as_str() {
                 "--trace" => options.trace = Some(value),
                 "--redis" => options.redis = Some(value),
+                "--disk" => options.disk = Some(value),
+                "--tiers" => tiers = Some(value),
                 "--engine" => options.engine = value.parse()?,
                 "--l1-entries" => options.l1_entries = number()?,
                 "--callers" => options.callers = usize::try_from(number()?)?.max(1),
                 _ => return Err(format!("unknown option {name}").into()),
             }
         }
+        if options.disk.is_some() && cfg!(not(feature = "disk")) {
+            return Err("--disk needs `--features disk`".into());
+        }
+        if let Some(tiers) = tiers {
+            options.keep(&tiers)?;
+        }
         Ok(options)
+    }
+
+    /// Leaves out the tiers that are not named.
+    fn keep(&mut self, tiers: &str) -> Result<(), Box<dyn Error>> {
+        let tiers: Vec<_> = tiers.split(',').map(str::trim).collect();
+        for tier in &tiers {
+            match *tier {
+                "l1" => {}
+                "l2" if self.redis.is_none() => return Err("l2 needs --redis URL".into()),
+                "l3" if self.disk.is_none() => return Err("l3 needs --disk DIRECTORY".into()),
+                "l2" | "l3" => {}
+                other => return Err(format!("there is no tier `{other}` here: l1, l2, l3").into()),
+            }
+        }
+        if !tiers.contains(&"l1") {
+            return Err("l1 is always there".into());
+        }
+        self.redis.take_if(|_| !tiers.contains(&"l2"));
+        self.disk.take_if(|_| !tiers.contains(&"l3"));
+        Ok(())
     }
 
     /// The keys in order of access.

@@ -4,45 +4,17 @@ use std::time::Duration;
 
 use multi_tier_cached::{Engine, FunctionStats, Level};
 
+use crate::latencies::{Latencies, PATHS};
 use crate::options::Options;
 
-/// How a call was answered.
-#[derive(Clone, Copy)]
-pub(crate) enum Path {
-    L1Hit,
-    L2HitOrWait,
-    Load,
-}
-
-const PATHS: [(Path, &str); 3] = [
-    (Path::L1Hit, "l1 hit"),
-    (Path::L2HitOrWait, "l2 hit or wait"),
-    (Path::Load, "load"),
-];
-
-/// Nanoseconds of each call, by path.
-#[derive(Default)]
-pub(crate) struct Latencies([Vec<u64>; 3]);
-
-impl Latencies {
-    pub(crate) fn note(&mut self, path: Path, took: Duration) {
-        self.0[path as usize].push(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
-    }
-
-    pub(crate) fn merge(&mut self, other: Self) {
-        for (all, one) in self.0.iter_mut().zip(other.0) {
-            all.extend(one);
-        }
-    }
-}
-
+/// How many values were wrong.
 pub(crate) fn print(
     options: &Options,
     trace: &[String],
     took: Duration,
     stats: &FunctionStats,
     mut latencies: Latencies,
-) {
+) -> u64 {
     let accesses = trace.len() as f64;
     println!(
         "accesses {:>10}   {:.0} per second",
@@ -73,7 +45,7 @@ pub(crate) fn print(
         "path", "calls", "p50", "p99", "max"
     );
     for (path, name) in PATHS {
-        let calls = &mut latencies.0[path as usize];
+        let calls = &mut latencies.of[path as usize];
         calls.sort_unstable();
         let at = |share: f64| {
             let rank = (calls.len() as f64 * share) as usize;
@@ -87,6 +59,8 @@ pub(crate) fn print(
             calls.len()
         );
     }
+    println!("wrong values: {}", latencies.wrong);
+    latencies.wrong
 }
 
 /// What the engine alone keeps, of the same size on the same trace.
