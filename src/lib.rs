@@ -18,12 +18,12 @@ pub use cache_core::{
     FunctionStats, Handle, IntoTier, Invalidation, KeyArgument, Level, ManualClock, Memory,
     OptionalCall, Outcome, PlainCall, Promotion, RefusedFills, RuntimeBuilder, RuntimeHealth,
     ShareError, SharedError, SingleFlight, Stats, TierConfig, TierStats, Ttl, Unshared, View,
-    Weigh, WhenIsolated, WriteGuard, codec, registered_functions, tier, unix_millis,
+    Weigh, WhenIsolated, WriteGuard, codec, registered_functions, stream, tier, unix_millis,
 };
 #[cfg(feature = "disk")]
 pub use cache_disk::Disk;
 #[cfg(feature = "redis")]
-pub use cache_redis::Redis;
+pub use cache_redis::{Redis, Streams};
 
 /// What expansions name. No part of the public interface.
 #[doc(hidden)]
@@ -37,6 +37,7 @@ pub use cache_core::private as __private;
 /// | option | meaning | default |
 /// | --- | --- | --- |
 /// | `ttl = "5m"` or `ttl(l1 = "30s", l2 = "1h")` | how long a value is fresh, up to 365 days; a record in a shared tier lives up to a twentieth shorter, by its key, so that those of one moment do not die at one moment | required |
+/// | `policy = "short"` | in place of `ttl`: a time that the runtime has under this name, of its own `real_time` (10 s), `short` (5 min), `medium` (1 h) and `long` (3 h), or of `CacheRuntime::builder().policy(..)` | |
 /// | `tiers = "l1,l2"` | which tiers, in look-up order | all that the runtime has |
 /// | `name = "users::by_id"` | the name in keys, statistics and logs | the function's path |
 /// | `version = 3` | a new version orphans old records | 1 |

@@ -26,6 +26,11 @@ async fn anywhere(id: u64) -> u64 {
     id * 3
 }
 
+#[multi_tier_cached(policy = "orders", tiers = "l1")]
+async fn named(id: u64) -> u64 {
+    id * 4
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_installs_one_runtime_that_all_its_tasks_use() {
     if std::env::var_os(CHILD).is_some() {
@@ -36,8 +41,18 @@ async fn a_process_installs_one_runtime_that_all_its_tasks_use() {
             .any(|(name, file, _)| name == "install::in_both" && file.ends_with("install.rs"))
     );
 
+    let unknown = CacheRuntime::builder().install().await.unwrap_err();
+    let text = unknown.to_string();
+    assert!(
+        text.contains(
+            "find policy `orders`: there are long, medium, real_time, short, for `install::named`"
+        ),
+        "{text}"
+    );
+    let minute = std::time::Duration::from_secs(60);
     let missing = CacheRuntime::builder()
         .l1(Memory::builder())
+        .policy("orders", minute)
         .install()
         .await
         .unwrap_err();
@@ -54,12 +69,14 @@ async fn a_process_installs_one_runtime_that_all_its_tasks_use() {
     let runtime = CacheRuntime::builder()
         .l1(Memory::builder())
         .l2(redis())
+        .policy("orders", minute)
         .install()
         .await
         .unwrap();
     let again = CacheRuntime::builder()
         .l1(Memory::builder())
         .l2(redis())
+        .policy("orders", minute)
         .install()
         .await
         .unwrap_err();
@@ -118,6 +135,7 @@ async fn from_the_environment() {
         println!("{error}");
         panic!("{error}")
     });
+    let builder = builder.policy("orders", std::time::Duration::from_secs(60));
     let runtime = builder.install().await.unwrap();
     assert_eq!(in_both(7).await, 14);
     let keys: Vec<String> =

@@ -96,7 +96,7 @@ impl Bound {
                 .policy
                 .coherence
                 .when_isolated
-                .unwrap_or(stack.when_isolated),
+                .unwrap_or(stack.defaults.when_isolated),
             template: definition.policy.template,
             // A strong function does not answer from it without asking.
             memory: resolved

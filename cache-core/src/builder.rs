@@ -2,6 +2,7 @@
 
 mod env;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use self::env::{BuildFromEnv, EnvTier, Environment};
@@ -12,11 +13,11 @@ use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
 use crate::level::Level;
-use crate::policy::WhenIsolated;
+use crate::policy::{Policies, Ttl, WhenIsolated};
 use crate::runtime::{CacheRuntime, Registered};
 use crate::tier::config::TierConfig;
 use crate::tier::memory::Memory;
-use crate::tier::stack::Stack;
+use crate::tier::stack::{Defaults, Stack};
 use crate::tier::{Peers, TierBuilder, TierContext};
 
 /// Builds a [`CacheRuntime`]: its tiers, its codec.
@@ -34,6 +35,7 @@ pub struct RuntimeBuilder {
     /// The variable that named it, if one did.
     codec_variable: Option<String>,
     when_isolated: WhenIsolated,
+    policies: Vec<(Cow<'static, str>, Ttl)>,
     clock: Clock,
     problems: Vec<Error>,
 }
@@ -48,6 +50,7 @@ impl RuntimeBuilder {
             default_codec: "postcard".into(),
             codec_variable: None,
             when_isolated: WhenIsolated::default(),
+            policies: Vec::new(),
             clock: Clock::System,
             problems: Vec::new(),
         }
@@ -139,6 +142,27 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Gives a time to live a name, for `policy = "…"` in attributes and [`Ttl::policy`]: one place for what many functions share.
+    /// A name of those that are [there already](Ttl::policy) is given another time; one that is given twice is an error.
+    pub fn policy(mut self, name: impl Into<Cow<'static, str>>, ttl: impl Into<Ttl>) -> Self {
+        let (name, ttl) = (name.into(), ttl.into());
+        let problem = if name.is_empty() {
+            Some("use a policy without a name".to_owned())
+        } else if self.policies.iter().any(|(known, _)| *known == name) {
+            Some(format!("set policy `{name}`: it is set already"))
+        } else if ttl.is_policy() {
+            Some(format!(
+                "set policy `{name}` to another's name: it is a time"
+            ))
+        } else {
+            let wrong = ttl.check().err();
+            wrong.map(|error| format!("{error}, as policy `{name}`"))
+        };
+        self.problems.extend(problem.map(Error::configuration));
+        self.policies.push((name, ttl));
+        self
+    }
+
     /// Lets entries in memory age by a clock that a test moves.
     pub fn clock(mut self, clock: &ManualClock) -> Self {
         self.clock = Clock::Manual(clock.clone());
@@ -216,6 +240,10 @@ impl RuntimeBuilder {
                 Some(variable) => Error::configuration(format!("{error}, as {variable} says")),
             })
             .map_err(&mut note);
+        let mut policies = Policies::built_in();
+        for (name, ttl) in self.policies {
+            policies.set(name, ttl);
+        }
         match default {
             Ok(default) if problems.is_empty() => Ok(Stack::new(
                 memory,
@@ -223,8 +251,11 @@ impl RuntimeBuilder {
                 fences,
                 self.clock,
                 encodings,
-                default,
-                self.when_isolated,
+                Defaults {
+                    encoding: default,
+                    when_isolated: self.when_isolated,
+                    policies,
+                },
             )),
             _ => Err(all_of(problems)),
         }

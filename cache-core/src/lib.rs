@@ -5,6 +5,7 @@
 //! `multi-tier-cached`.
 
 pub mod codec;
+pub mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tier;

@@ -1,6 +1,7 @@
 //! What a function asks of the cache: how long, where, under which version.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -14,13 +15,53 @@ pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60)
 
 /// How long a value is fresh: the same in every tier, or each its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ttl([Option<Duration>; Level::COUNT]);
+pub struct Ttl(Times);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Times {
+    Each([Option<Duration>; Level::COUNT]),
+    /// As the runtime knows them under this name.
+    Policy(&'static str),
+}
+
+/// The policies that every runtime has, unless it is given others under these names.
+const BUILT_IN: [(&str, Duration); 4] = [
+    ("real_time", Duration::from_secs(10)),
+    ("short", Duration::from_secs(5 * 60)),
+    ("medium", Duration::from_secs(60 * 60)),
+    ("long", Duration::from_secs(3 * 60 * 60)),
+];
+
+/// Times to live by name.
+#[derive(Clone, Debug)]
+pub(crate) struct Policies(BTreeMap<Cow<'static, str>, Ttl>);
+
+impl Policies {
+    pub(crate) fn built_in() -> Self {
+        let all = BUILT_IN.map(|(name, ttl)| (Cow::Borrowed(name), Ttl::everywhere(ttl)));
+        Self(all.into_iter().collect())
+    }
+
+    pub(crate) fn set(&mut self, name: Cow<'static, str>, ttl: Ttl) {
+        self.0.insert(name, ttl);
+    }
+
+    fn find(&self, name: &str) -> Result<Ttl, Error> {
+        self.0.get(name).copied().ok_or_else(|| {
+            let names: Vec<_> = self.0.keys().map(|name| &**name).collect();
+            Error::configuration(format!(
+                "find policy `{name}`: there are {}",
+                names.join(", ")
+            ))
+        })
+    }
+}
 
 impl Ttl {
     /// The same in every tier.
     #[must_use]
     pub const fn everywhere(ttl: Duration) -> Self {
-        Self([Some(ttl); Level::COUNT])
+        Self(Times::Each([Some(ttl); Level::COUNT]))
     }
 
     /// Each tier its own; a tier that is not named has none, and a function that uses it is refused by `install`.
@@ -33,21 +74,55 @@ impl Ttl {
             each[level.number() as usize - 1] = Some(ttl);
             at += 1;
         }
-        Self(each)
+        Self(Times::Each(each))
     }
 
-    /// The time to live in `level`.
+    /// As the runtime knows it under this name: `real_time` (10 s), `short` (5 min), `medium` (1 h), `long` (3 h), or one that was
+    /// given to [`RuntimeBuilder::policy`](crate::RuntimeBuilder::policy). `install` refuses a function with a name that is not
+    /// known.
+    #[must_use]
+    pub const fn policy(name: &'static str) -> Self {
+        Self(Times::Policy(name))
+    }
+
+    /// The times themselves.
+    ///
+    /// # Errors
+    /// No policy has that name.
+    pub(crate) fn resolve(self, policies: &Policies) -> Result<Self, Error> {
+        match self.0 {
+            Times::Each(_) => Ok(self),
+            Times::Policy(name) => policies.find(name),
+        }
+    }
+
+    /// The time to live in `level`; of a name that was not [resolved](Self::resolve), none.
     pub(crate) fn of(&self, level: Level) -> Option<Duration> {
-        self.0[usize::from(level.number()) - 1]
+        self.times()[usize::from(level.number()) - 1]
+    }
+
+    pub(crate) fn is_policy(&self) -> bool {
+        matches!(self.0, Times::Policy(_))
+    }
+
+    fn times(&self) -> [Option<Duration>; Level::COUNT] {
+        match self.0 {
+            Times::Each(each) => each,
+            Times::Policy(_) => [None; Level::COUNT],
+        }
     }
 
     /// # Errors
     /// When a time is zero or longer than a year, or there is none.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        if self.0.iter().all(Option::is_none) {
+        if self.is_policy() {
+            // Whoever resolves it checks what it stands for.
+            return Ok(());
+        }
+        if self.times().iter().all(Option::is_none) {
             return Err(Error::configuration("use a ttl that names no tier"));
         }
-        for ttl in self.0.iter().flatten() {
+        for ttl in self.times().iter().flatten() {
             if ttl.is_zero() {
                 return Err(Error::configuration(
                     "use a ttl of zero: nothing would ever be a hit",

@@ -10,17 +10,16 @@ use once_cell::sync::OnceCell;
 use crate::bound::{Bound, Resolved};
 use crate::builder::RuntimeBuilder;
 use crate::clock::Clock;
-use crate::codec::{Encoding, Encodings};
+use crate::codec::Encodings;
 use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
-use crate::policy::WhenIsolated;
 use crate::site::{Site, SiteKey};
 use crate::stats::Stats;
 use crate::tier::TierStatus;
 use crate::tier::config::TierConfig;
 use crate::tier::memory::Memory;
-use crate::tier::stack::Stack;
+use crate::tier::stack::{Defaults, Stack};
 
 /// Owns the tiers of a process, the fences and the flights. Clones are the same runtime.
 ///
@@ -70,8 +69,7 @@ impl CacheRuntime {
             Arc::new(Fences::new()),
             Clock::System,
             Encodings::builtin(),
-            Encoding::Postcard,
-            WhenIsolated::default(),
+            Defaults::default(),
         ))
     }
 

@@ -14,6 +14,7 @@ use crate::errors::{Errors, hint, nearest};
 /// Every option, for the hint on a misspelt one.
 const OPTIONS: &[&str] = &[
     "ttl",
+    "policy",
     "tiers",
     "name",
     "version",
@@ -57,6 +58,8 @@ pub(crate) struct Args {
 pub(crate) enum Ttl {
     Everywhere(Duration),
     Each(Vec<(u8, Duration, Span)>),
+    /// `policy = "short"`: as the runtime knows it.
+    Policy(LitStr),
 }
 
 pub(crate) struct Tiers {
@@ -138,7 +141,14 @@ impl Args {
         errors: &mut Errors,
     ) -> syn::Result<()> {
         match name {
+            "ttl" | "policy" if self.ttl.is_some() => {
+                return Err(syn::Error::new(
+                    option.span(),
+                    "`ttl` and `policy` both say how long a value is fresh: leave one out",
+                ));
+            }
             "ttl" => self.ttl = Some(ttl(option, input, errors)?),
+            "policy" => self.ttl = Some(Ttl::Policy(policy(text(option, input, "\"short\"")?)?)),
             "tiers" => self.tiers = Some(tiers(&text(option, input, "\"l1,l2\"")?)?),
             "name" => self.name = Some(function_name(text(option, input, "\"users::by_id\"")?)?),
             "version" => self.version = Some(version(option, input)?),
@@ -269,6 +279,16 @@ fn version(option: &Ident, input: ParseStream<'_>) -> syn::Result<u32> {
     number
         .base10_parse()
         .map_err(|_| syn::Error::new(number.span(), "`version` is a number from 0 to 4294967295"))
+}
+
+fn policy(name: LitStr) -> syn::Result<LitStr> {
+    if name.value().is_empty() {
+        return Err(syn::Error::new(
+            name.span(),
+            "name a policy, such as `policy = \"short\"`",
+        ));
+    }
+    Ok(name)
 }
 
 fn ttl(option: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Ttl> {

@@ -613,6 +613,7 @@ fn declaration(model: &Model<'_>) -> TokenStream {
             let ttl = duration(*ttl);
             quote!(#private::Ttl::everywhere(#ttl))
         }
+        Ttl::Policy(name) => quote!(#private::Ttl::policy(#name)),
         Ttl::Each(each) => {
             let each = each.iter().map(|(number, ttl, _)| {
                 let (level, ttl) = (level(model, *number), duration(*ttl));

@@ -103,7 +103,7 @@ impl<'a> Model<'a> {
         } else {
             Place::Free
         };
-        if !args.was_given("ttl") && args.ttl.is_none() {
+        if !args.was_given("ttl") && !args.was_given("policy") && args.ttl.is_none() {
             errors.at(
                 Span::call_site(),
                 "say how long a value is fresh: `ttl = \"5m\"`",

@@ -10,6 +10,8 @@ use cache_core::{Error, ErrorKind};
 use redis::io::tcp::TcpSettings;
 use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 
+use crate::keys::Keys;
+use crate::streams::Streams;
 use crate::tier::RedisTier;
 
 /// A Redis or Valkey server as a shared tier.
@@ -154,6 +156,24 @@ impl Redis {
     pub fn tls_root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.root_certificate = Some(pem.into());
         self
+    }
+
+    /// The streams of this namespace: a log for the application's events, on connections of its own, made when they are needed.
+    ///
+    /// # Errors
+    /// [`Configuration`](ErrorKind::Configuration) for settings that could make no tier.
+    pub fn streams(&self) -> Result<Streams, Error> {
+        self.check()?;
+        let client = self.client()?;
+        let database = client.get_connection_info().redis_settings().db();
+        let Settings {
+            namespace,
+            connect_limit,
+            time_limit,
+            ..
+        } = &self.settings;
+        let keys = Keys::new(namespace, database);
+        Ok(Streams::new(client, keys, *connect_limit, *time_limit))
     }
 
     /// Whether a tier could be built.

@@ -43,6 +43,11 @@ impl Keys {
         )
     }
 
+    /// A stream that users write.
+    pub(crate) fn stream(&self, name: &str) -> String {
+        format!("{}#stream:{name}", self.prefix)
+    }
+
     /// The history of the data set, with the identity of the server that it was begun on.
     pub(crate) fn history(&self) -> String {
         format!("{}#history", self.prefix)

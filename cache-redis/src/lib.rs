@@ -25,6 +25,7 @@
 //! | `{shop:0}:users::get:1#epoch` | the function's epoch: a record of another is void |
 //! | `{shop:0}:#history` | the history of the data set, and the server it was begun on: a record of another is void |
 //! | `{shop:0}:#sequence` | the number of the last message |
+//! | `{shop:0}:#stream:orders` | a stream of the application; see [`Redis::streams`] |
 //! | `{shop:0}:#heartbeat` | nothing; it is written each second, to see that writes are taken |
 //!
 //! Instances tell each other of invalidations on the sharded channel `{shop:0}:#channel:0`, the last number being the database.
@@ -46,9 +47,11 @@ mod link;
 mod pause;
 mod script;
 mod server;
+mod streams;
 mod supervisor;
 mod tier;
 mod upkeep;
 mod waiters;
 
 pub use crate::config::Redis;
+pub use crate::streams::Streams;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use cache_core::{Error, ErrorKind, unix_millis};
 use redis::aio::MultiplexedConnection;
-use redis::{Client, ConnectionAddr, RedisError};
+use redis::{Client, RedisError};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -226,30 +226,7 @@ impl Shared {
     /// Follows a node of a cluster to the one that has the namespace, or goes back to the first address after any other error;
     /// `true` when there is another to be tried at once.
     pub(crate) fn follow(&self, error: &Error) -> bool {
-        let followed = server::moved_to(error).and_then(|(host, port)| {
-            let info = self.client().get_connection_info().clone();
-            let address = match (info.addr().clone(), host) {
-                (ConnectionAddr::Tcp(before, _), host) => {
-                    ConnectionAddr::Tcp(host.unwrap_or(before), port)
-                }
-                (
-                    ConnectionAddr::TcpTls {
-                        host: before,
-                        insecure,
-                        tls_params,
-                        ..
-                    },
-                    host,
-                ) => ConnectionAddr::TcpTls {
-                    host: host.unwrap_or(before),
-                    port,
-                    insecure,
-                    tls_params,
-                },
-                _ => return None,
-            };
-            Client::open(info.set_addr(address)).ok()
-        });
+        let followed = server::moved_client(&self.client(), error);
         let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
         let is_first = moved.is_none();
         *moved = followed;

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use cache_core::{Error, ErrorKind};
-use redis::RedisError;
 use redis::aio::MultiplexedConnection;
+use redis::{Client, ConnectionAddr, RedisError};
 
 /// Oldest version that has what the scripts use.
 const OLDEST: u32 = 7;
@@ -129,6 +129,34 @@ pub(crate) fn moved_to(error: &Error) -> Option<(Option<String>, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let host = Some(host).filter(|host| !host.is_empty() && *host != "?");
     Some((host.map(ToOwned::to_owned), port.parse().ok()?))
+}
+
+/// A client of the node that a cluster names, with the rest as it was.
+pub(crate) fn moved_client(client: &Client, error: &Error) -> Option<Client> {
+    let (host, port) = moved_to(error)?;
+    let info = client.get_connection_info().clone();
+    let address = match info.addr().clone() {
+        ConnectionAddr::Tcp(before, _) => ConnectionAddr::Tcp(host.unwrap_or(before), port),
+        ConnectionAddr::TcpTls {
+            host: before,
+            insecure,
+            tls_params,
+            ..
+        } => ConnectionAddr::TcpTls {
+            host: host.unwrap_or(before),
+            port,
+            insecure,
+            tls_params,
+        },
+        _ => return None,
+    };
+    Client::open(info.set_addr(address)).ok()
+}
+
+/// The code of the server's error behind one of ours.
+pub(crate) fn code_of(error: &Error) -> Option<&str> {
+    let error = std::error::Error::source(error)?;
+    error.downcast_ref::<RedisError>()?.code()
 }
 
 /// Whether a connection that gave this error is of no further use: it is broken, or leads to a server that cannot serve

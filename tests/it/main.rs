@@ -16,4 +16,5 @@ mod keys;
 mod memory;
 mod redis_tier;
 mod single_flight;
+mod streams;
 mod tiers;

@@ -129,3 +129,40 @@ async fn a_task_of_its_own_runtime_sees_nothing_of_another() {
     let second = CacheRuntime::scope(build().await, async { quarter(9).await }).await;
     assert_ne!(first, second);
 }
+
+#[multi_tier_cached(policy = "short", tiers = "l1")]
+async fn short(id: u64) -> u64 {
+    id
+}
+
+#[multi_tier_cached(policy = "long", tiers = "l1")]
+async fn redefined(id: u64) -> u64 {
+    id
+}
+
+#[tokio::test]
+async fn a_policy_is_a_time_under_a_name() {
+    let clock = ManualClock::new();
+    let runtime = CacheRuntime::builder()
+        .clock(&clock)
+        .policy("long", Duration::from_secs(10))
+        .build()
+        .await
+        .unwrap();
+    CacheRuntime::scope(runtime.clone(), async {
+        let loads = |of: usize| runtime.stats().functions[of].loads;
+        for (seconds, expected) in [
+            (0, (1, 1)),
+            (9, (1, 1)),
+            (1, (2, 1)),
+            (289, (3, 1)),
+            (1, (3, 2)),
+        ] {
+            clock.advance(Duration::from_secs(seconds));
+            redefined(1).await;
+            short(1).await;
+            assert_eq!((loads(0), loads(1)), expected, "after {seconds} s more");
+        }
+    })
+    .await;
+}

@@ -26,15 +26,19 @@ impl Resolved {
         let policy = &definition.policy;
         let available = stack.levels();
         let wanted = policy.tiers.as_deref().unwrap_or(&available);
+        let in_function = |error| Error::configuration(format!("{error}, for {definition}"));
+        let times = policy
+            .ttl
+            .resolve(&stack.defaults.policies)
+            .map_err(in_function)?;
         let ttl = |level| {
-            policy.ttl.of(level).ok_or_else(|| {
+            times.of(level).ok_or_else(|| {
                 Error::configuration(format!(
                     "use {level} for {definition}: its ttl names no time for {level}"
                 ))
             })
         };
-        policy
-            .ttl
+        times
             .check()
             .map_err(|error| Error::configuration(format!("{error}, in {definition}")))?;
         let mut resolved = Self {
@@ -45,7 +49,7 @@ impl Resolved {
                     .encodings
                     .find(name)
                     .map_err(|error| Error::configuration(format!("{error}, for {definition}")))?,
-                None => stack.default_encoding.clone(),
+                None => stack.defaults.encoding.clone(),
             },
         };
         for &level in wanted {
@@ -77,20 +81,24 @@ impl Resolved {
     /// What can be used of a runtime that lacks something: its memory.
     pub(crate) fn memory_alone(definition: &Definition, stack: &Stack) -> Self {
         let policy = &definition.policy;
+        let times = policy
+            .ttl
+            .resolve(&stack.defaults.policies)
+            .unwrap_or(policy.ttl);
         let longest = || {
             stack
                 .levels()
                 .into_iter()
-                .filter_map(|level| policy.ttl.of(level))
+                .filter_map(|level| times.of(level))
                 .max()
         };
         Self {
             memory: stack.memory.as_ref().and_then(|(config, _)| {
-                let ttl = policy.ttl.of(Level::L1).or_else(longest)?;
+                let ttl = times.of(Level::L1).or_else(longest)?;
                 Some(config.life(ttl))
             }),
             lower: Vec::new(),
-            encoding: stack.default_encoding.clone(),
+            encoding: stack.defaults.encoding.clone(),
         }
     }
 }

@@ -199,4 +199,16 @@ fn wrong_settings_are_errors_when_the_runtime_is_built() {
         "set l1",
     );
     wrong(RuntimeBuilder::new().default_codec("yaml"), "`yaml`");
+    let minute = Duration::from_secs(60);
+    let policy = |name: &'static str, ttl: Ttl| RuntimeBuilder::new().policy(name, ttl);
+    wrong(policy("", minute.into()), "without a name");
+    wrong(
+        policy("a", Duration::ZERO.into()),
+        "nothing would ever be a hit, as policy `a`",
+    );
+    wrong(policy("a", Ttl::policy("short")), "another's name");
+    wrong(
+        policy("a", minute.into()).policy("a", minute),
+        "set policy `a`: it is set already",
+    );
 }

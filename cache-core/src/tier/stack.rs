@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::fence::Fences;
 use crate::flight::Flights;
 use crate::level::Level;
-use crate::policy::WhenIsolated;
+use crate::policy::{Policies, WhenIsolated};
 
 /// The tiers of a runtime, its fences and its flights.
 #[derive(Debug)]
@@ -27,14 +27,31 @@ pub(crate) struct Stack {
     pub(crate) flights: Arc<Flights>,
     pub(crate) clock: Clock,
     pub(crate) encodings: Encodings,
-    pub(crate) default_encoding: Encoding,
-    /// What functions do that do not say it.
-    pub(crate) when_isolated: WhenIsolated,
+    pub(crate) defaults: Defaults,
     /// Of the key hash: nobody outside the process can choose keys that meet.
     pub(crate) seed: u64,
     /// Of this runtime, random: what a tier of its own has of an earlier one was not told what others invalidated since.
     pub(crate) run: u64,
     pub(crate) background: Background,
+}
+
+/// What functions get that do not say it themselves.
+#[derive(Debug)]
+pub(crate) struct Defaults {
+    pub(crate) encoding: Encoding,
+    pub(crate) when_isolated: WhenIsolated,
+    /// Times to live under the names that they say.
+    pub(crate) policies: Policies,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            encoding: Encoding::Postcard,
+            when_isolated: WhenIsolated::default(),
+            policies: Policies::built_in(),
+        }
+    }
 }
 
 impl Stack {
@@ -44,8 +61,7 @@ impl Stack {
         fences: Arc<Fences>,
         clock: Clock,
         encodings: Encodings,
-        default_encoding: Encoding,
-        when_isolated: WhenIsolated,
+        defaults: Defaults,
     ) -> Self {
         Self {
             memory,
@@ -54,8 +70,7 @@ impl Stack {
             flights: Flights::new(),
             clock,
             encodings,
-            default_encoding,
-            when_isolated,
+            defaults,
             seed: RandomState::new().hash_one(0u8),
             run: RandomState::new().hash_one(1u8),
             background: Background::default(),
