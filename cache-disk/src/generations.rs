@@ -69,30 +69,30 @@ impl Generations {
         })
     }
 
-    /// A record that is not dead. One of the older generation is younger after this.
-    pub(crate) fn get(&self, key: &str) -> fjall::Result<Option<Vec<u8>>> {
+    /// A record that is not dead, and whether it is in the older generation alone.
+    pub(crate) fn get(&self, key: &str) -> fjall::Result<Option<(Vec<u8>, bool)>> {
         let both = self.read();
-        let (value, is_older) = match both.younger.get(key)? {
-            Some(value) => (value, false),
-            None => match &both.older {
-                Some(older) => match older.get(key)? {
-                    Some(value) => (value, true),
-                    None => return Ok(None),
-                },
-                None => return Ok(None),
-            },
+        let found = match both.younger.get(key)? {
+            Some(value) => Some((value, false)),
+            None => both.in_older(key)?.map(|value| (value, true)),
         };
-        let Some((expiry, record)) = split(&value) else {
-            return Ok(None);
-        };
-        if expiry <= unix_millis() {
-            return Ok(None);
+        Ok(found.and_then(|(value, is_older)| {
+            let (expiry, record) = split(&value)?;
+            (expiry > unix_millis()).then(|| (record.to_vec(), is_older))
+        }))
+    }
+
+    /// Writes what the older generation has of a key into the younger. To be called while nobody else changes the key: what is
+    /// removed in between would be back.
+    pub(crate) fn renew(&self, key: &str) -> fjall::Result<()> {
+        let both = self.read();
+        if both.younger.contains_key(key)? {
+            return Ok(());
         }
-        let record = record.to_vec();
-        if is_older {
-            both.insert(key, &value)?;
+        match both.in_older(key)? {
+            Some(value) => both.insert(key, &value),
+            None => Ok(()),
         }
-        Ok(Some(record))
     }
 
     pub(crate) fn insert(&self, key: &str, expiry: u64, record: &[u8]) -> fjall::Result<()> {
@@ -112,7 +112,6 @@ impl Generations {
 
     pub(crate) fn remove(&self, key: &str) -> fjall::Result<()> {
         let both = self.read();
-        // The older first: a read in between must not make it younger again.
         if let Some(older) = &both.older {
             older.remove(key)?;
         }
@@ -148,6 +147,13 @@ impl Generations {
 }
 
 impl Both {
+    fn in_older(&self, key: &str) -> fjall::Result<Option<fjall::Slice>> {
+        match &self.older {
+            Some(older) => older.get(key),
+            None => Ok(None),
+        }
+    }
+
     fn insert(&self, key: &str, value: &[u8]) -> fjall::Result<()> {
         self.younger.insert(key, value)?;
         let bytes = (key.len() + value.len()) as u64;

@@ -81,7 +81,16 @@ impl Store {
         if self.owed.covers(name) {
             return Ok(Found::new(None, stamp));
         }
-        Ok(Found::new(self.generations.get(&name.record)?, stamp))
+        let Some((record, is_older)) = self.generations.get(&name.record)? else {
+            return Ok(Found::new(None, stamp));
+        };
+        if is_older {
+            let _stripe = self.stripe(name);
+            if !self.owed.covers(name) {
+                self.generations.renew(&name.record)?;
+            }
+        }
+        Ok(Found::new(Some(record), stamp))
     }
 
     pub(crate) fn lease(&self, name: &Name, claim: Claim, seen: &[u8]) -> fjall::Result<Leased> {
@@ -91,7 +100,7 @@ impl Store {
         let stamp = self.controls.stamp_or_begin(&name.function)?;
         let _stripe = self.stripe(name);
         if claim == Claim::Only
-            && let Some(record) = self.generations.get(&name.record)?
+            && let Some((record, _)) = self.generations.get(&name.record)?
             && record[..record.len().min(SEEN)] != *seen
         {
             return Ok(Leased::Taken(Wakeup::new(std::future::ready(()))));

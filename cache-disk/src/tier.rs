@@ -1,6 +1,7 @@
 //! The tier's contract, on a disk.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ struct Inner {
     leases: Arc<Leases>,
     owed: Arc<Owed>,
     places: Arc<Semaphore>,
+    /// Whether a thread is to pay, or does.
+    is_paying: AtomicBool,
 }
 
 impl DiskTier {
@@ -44,6 +47,7 @@ impl DiskTier {
                 leases: Arc::default(),
                 owed: Arc::default(),
                 places: Arc::new(Semaphore::new(MOST_AT_A_TIME as usize)),
+                is_paying: AtomicBool::new(false),
             }),
         }
     }
@@ -102,23 +106,42 @@ impl Inner {
     }
 
     /// Has what is owed done by a thread that nobody waits for. It ends with its work; without a runtime it is done here.
-    fn pay_later(&self) {
-        let Ok(store) = self.store() else { return };
-        let pay = move || {
-            if let Err(error) = store.pay() {
-                tracing::warn!(error = %error, "an invalidation is not on the disk yet; what it names is not read meanwhile");
-            }
-        };
+    fn pay_later(self: &Arc<Self>) {
+        // One for all that is owed: a disk that does not answer must not keep more threads.
+        if self.is_paying.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let this = Arc::clone(self);
+        let pay = move || this.pay_all();
         match Handle::try_current() {
             Ok(handle) => drop(handle.spawn_blocking(pay)),
             Err(_) => pay(),
+        }
+    }
+
+    fn pay_all(&self) {
+        loop {
+            let paid = self.store().ok().map(|store| store.pay());
+            self.is_paying.store(false, Ordering::SeqCst);
+            match paid {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    tracing::warn!(error = %error, "an invalidation is not on the disk yet; what it names is not read meanwhile");
+                    return;
+                }
+                None => return,
+            }
+            // What was owed since it was paid found somebody at it.
+            if self.owed.len() == 0 || self.is_paying.swap(true, Ordering::SeqCst) {
+                return;
+            }
         }
     }
 }
 
 /// An invalidation under way. Dropped, it is done all the same.
 struct Pending<'a> {
-    inner: &'a Inner,
+    inner: &'a Arc<Inner>,
     is_done: bool,
 }
 

@@ -10,7 +10,7 @@ use cache_core::tier::{
 };
 use cache_core::{Coherence, Consistency, Error, ErrorKind};
 use redis::{Client, Value};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::bus::Bus;
 use crate::config::Settings;
@@ -361,10 +361,16 @@ struct Pending<'a> {
 }
 
 impl Pending<'_> {
-    /// Queues it.
+    /// Queues it, and waits for a disk that answers.
     async fn queue(mut self) {
         if let Some(what) = self.what.take() {
-            self.shared.journal.queue_and_write(what).await;
+            let limit = self.shared.settings.time_limit;
+            let written = self.shared.journal.queue_and_write(what);
+            if timeout(limit, written).await.is_err() {
+                tracing::error!(
+                    "an invalidation that waits is not in the journal's file yet: the disk does not answer in time"
+                );
+            }
         }
     }
 

@@ -339,3 +339,47 @@ async fn a_private_tier_answers_under_a_shared_one() {
         "by how much this instance is behind, others are not"
     );
 }
+
+static STRONG: AtomicU64 = AtomicU64::new(1);
+
+#[multi_tier_cached(ttl = "100s", consistency = "strong")]
+async fn strong(_key: u64) -> u64 {
+    STRONG.load(Ordering::SeqCst)
+}
+
+/// It may be behind by the bound.
+#[tokio::test]
+async fn a_strong_call_does_not_take_a_private_tiers_word() {
+    let server = Server::start();
+    let shelf = Shelf::new();
+    let here = CacheRuntime::builder()
+        .l2(Redis::new(server.url()))
+        .l3(shelf.clone())
+        .build()
+        .await
+        .unwrap();
+    assert_eq!(on(&here, strong(1)).await, 1);
+    until("it is on the shelf", || shelf.len() == 1).await;
+    let _: u64 = server.command(&["DEL", &server.records()[0]]);
+    STRONG.store(2, Ordering::SeqCst);
+    assert_eq!(on(&here, strong(1)).await, 2);
+}
+
+/// Whether somebody changes the key could not be asked.
+#[tokio::test]
+async fn what_is_loaded_without_asking_is_in_no_private_tier() {
+    let server = Server::start();
+    let shelf = Shelf::new();
+    let here = CacheRuntime::builder()
+        .l2(Redis::new(server.url()))
+        .l3(shelf.clone())
+        .build()
+        .await
+        .unwrap();
+    let _: () = server.command(&["ACL", "SETUSER", "default", "-evalsha"]);
+    on(&here, read(32)).await;
+    assert!(shelf.is_empty());
+    let _: () = server.command(&["ACL", "SETUSER", "default", "+evalsha"]);
+    on(&here, read(32)).await;
+    until("it is on the shelf", || shelf.len() == 1).await;
+}

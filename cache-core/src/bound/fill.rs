@@ -89,11 +89,16 @@ impl Bound {
                 record_key,
                 budgets,
                 leases,
+                is_unasked,
                 ..
             } = lookup;
             let Some(lease) = leases[at].take() else {
                 continue;
             };
+            // A change of the key may be under way: as in memory, what was loaded is no more than a stopgap.
+            if *is_unasked && self.is_fenced_here(lower) {
+                continue;
+            }
             let life = lower.life(record_key.digest);
             let stamp = self.stamp_in(lower, lease.stamp, start);
             let header = Header {

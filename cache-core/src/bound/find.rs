@@ -9,6 +9,7 @@ use super::lower::{Hit, Lower, LowerTiers, RecordsWork, Search};
 use crate::codec::{RecordType, Shape, ValueType};
 use crate::entry::Held;
 use crate::key::Key;
+use crate::policy::Consistency;
 use crate::record::{Header, Seal, Unusable, seal_of};
 use crate::tier::{Question, SEEN, Stamp};
 
@@ -25,6 +26,10 @@ impl Bound {
         };
         let mut nowhere = Search::Nowhere;
         for at in 0..self.lower.len() {
+            // Whether a tier of this instance alone is current at this moment nobody can say.
+            if lookup.consistency == Consistency::Strong && self.is_fenced_here(&self.lower[at]) {
+                continue;
+            }
             match self
                 .find_in(at, key, lookup, &records, value_type.give)
                 .await

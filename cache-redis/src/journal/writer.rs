@@ -106,6 +106,7 @@ impl Shared {
 
     /// The thread.
     fn keep(&self, mut spool: Spool, entries: &Entries) {
+        let _end = End(self);
         let mut done = 0;
         let mut is_behind = false;
         loop {
@@ -137,7 +138,16 @@ impl Shared {
         }
         // Another may open the file from now on.
         drop(spool);
-        self.lock().has_ended = true;
-        self.changed.notify_all();
+    }
+}
+
+/// The end of the thread, be it by a panic: nobody waits for it any more.
+struct End<'a>(&'a Shared);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.lock().has_ended = true;
+        self.0.changed.notify_all();
+        self.0.written.send_replace(u64::MAX);
     }
 }
