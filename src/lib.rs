@@ -17,8 +17,8 @@ pub use cache_core::{
     Described, Engine, EnvTier, Environment, Error, ErrorKind, Function, FunctionBuilder,
     FunctionStats, Handle, IntoTier, Invalidation, KeyArgument, Level, ManualClock, Memory,
     OptionalCall, Outcome, PlainCall, Promotion, RefusedFills, RuntimeBuilder, RuntimeHealth,
-    ShareError, SharedError, SingleFlight, Stats, TierConfig, TierStats, Ttl, Unshared, View,
-    Weigh, WhenIsolated, WriteGuard, codec, registered_functions, stream, tier, unix_millis,
+    ShareError, SharedError, SingleFlight, Snapshot, Stats, TierConfig, TierStats, Ttl, Unshared,
+    View, Weigh, WhenIsolated, WriteGuard, codec, registered_functions, stream, tier, unix_millis,
 };
 #[cfg(feature = "disk")]
 pub use cache_disk::Disk;

@@ -365,7 +365,7 @@ impl Bound {
         lower: &LowerTiers<'_>,
         value_type: &ValueType<V>,
     ) -> Held {
-        if lower.is_guarded() {
+        if lower.is_guarded() || self.is_guarded_here(key) {
             return (value_type.hold)(value);
         }
         if lower.is_unasked() {
@@ -407,7 +407,8 @@ impl Bound {
     pub(crate) async fn guard(&self, key: &Key) -> Vec<Guard> {
         self.fence_off(key);
         if self.lower.is_empty() {
-            return Vec::new();
+            // What is to be dropped in the end is in memory alone, and the guard's holder drops it there.
+            return vec![self.stack.guards.guard(&self.record_key(key), || {})];
         }
         let _after = FencedAfter(|| self.fence_off(key));
         self.guard_lower(&self.record_key(key)).await
@@ -415,7 +416,14 @@ impl Bound {
 
     /// How many guards of a key there are where all tiers could be told.
     pub(crate) fn guards_wanted(&self) -> usize {
-        self.lower.len()
+        self.lower.len().max(1)
+    }
+
+    /// Whether a change of the key is under way, of a function that has memory alone.
+    fn is_guarded_here(&self, key: &Key) -> bool {
+        self.lower.is_empty()
+            && self.stack.guards.any()
+            && self.stack.guards.is_guarded(&self.record_key(key))
     }
 
     /// Drops a key from memory, with all loads of it that have begun.

@@ -383,7 +383,8 @@ where
 {
     let mut has_waited = false;
     loop {
-        let start = bound.stack.fences.now();
+        // Of two reads the later one's value stays in memory.
+        let start = bound.stack.fences.next();
         let mut lower = bound.lower_tiers(&key);
         let known = bound.known(&key);
         let known_seal = known.as_ref().map(|(seal, _)| *seal);

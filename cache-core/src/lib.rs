@@ -51,7 +51,7 @@ pub use crate::key::KeyArgument;
 pub use crate::level::Level;
 pub use crate::outcome::{Cloned, Described, Outcome, ShareError, SharedError, Unshared, View};
 pub use crate::policy::{Consistency, SingleFlight, Ttl, WhenIsolated};
-pub use crate::runtime::{CacheRuntime, RuntimeHealth, registered_functions};
+pub use crate::runtime::{CacheRuntime, RuntimeHealth, Snapshot, registered_functions};
 pub use crate::stats::{FunctionStats, RefusedFills, Stats, TierStats};
 pub use crate::tier::config::{Promotion, TierConfig};
 pub use crate::tier::memory::{Engine, Memory};

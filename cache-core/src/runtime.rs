@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
 
 use once_cell::sync::OnceCell;
+use serde::Serialize;
 
 use crate::bound::{Bound, Resolved};
 use crate::builder::RuntimeBuilder;
@@ -15,7 +16,7 @@ use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
 use crate::site::{Site, SiteKey};
-use crate::stats::Stats;
+use crate::stats::{FunctionStats, Stats};
 use crate::tier::TierStatus;
 use crate::tier::config::TierConfig;
 use crate::tier::memory::Memory;
@@ -195,6 +196,18 @@ impl CacheRuntime {
         RuntimeHealth { tiers }
     }
 
+    /// All there is to tell at this moment, in one piece that can be serialized: each tier's health, each function's statistics.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            entries_in_memory: self.entries_in_memory(),
+            tiers: self.health().await.tiers,
+            functions: self.stats().functions,
+        }
+    }
+
     /// Entries in memory now, of all functions, about: entries whose time is over count until they are evicted.
     #[must_use]
     pub fn entries_in_memory(&self) -> u64 {
@@ -230,8 +243,33 @@ impl fmt::Debug for CacheRuntime {
     }
 }
 
+/// A runtime at a moment. `Display` is a table of its tiers, and one of its functions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// As [`CacheRuntime::entries_in_memory`] has it.
+    pub entries_in_memory: u64,
+    /// As [`CacheRuntime::health`] has them.
+    pub tiers: Vec<TierStatus>,
+    /// As [`CacheRuntime::stats`] has them.
+    pub functions: Vec<FunctionStats>,
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let health = RuntimeHealth {
+            tiers: self.tiers.clone(),
+        };
+        let stats = Stats {
+            functions: self.functions.clone(),
+        };
+        writeln!(f, "{health}\n{stats}")?;
+        write!(f, "entries in memory: {}", self.entries_in_memory)
+    }
+}
+
 /// How a runtime's tiers are. `Display` is a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RuntimeHealth {
     /// The tiers below memory, in look-up order.

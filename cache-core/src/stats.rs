@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use serde::Serialize;
+
 use crate::level::Level;
 
 /// A counter for paths that are not hot. Relaxed: counters order nothing.
@@ -181,7 +183,7 @@ impl FunctionCounters {
 }
 
 /// What a runtime has counted since it was built, by function. `Display` is a table.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
     /// The functions that were called at least once, by name.
@@ -189,7 +191,7 @@ pub struct Stats {
 }
 
 /// What was counted for one function; a generic function has one for each instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct FunctionStats {
     /// Its name.
@@ -211,7 +213,7 @@ pub struct FunctionStats {
 }
 
 /// What was counted for one function in one tier.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TierStats {
     /// Which tier.
@@ -239,7 +241,7 @@ pub struct TierStats {
 }
 
 /// Values that a tier did not store, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RefusedFills {
     /// The lease was gone: the key was invalidated, the lease's time over, or another load took it over.

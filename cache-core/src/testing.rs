@@ -57,6 +57,7 @@ pub async fn conformance(new: impl Fn() -> Box<dyn TierBuilder>) {
         everything_can_be_invalidated,
         a_lease_fills_once,
         one_loads_and_others_wait,
+        a_look_takes_nothing,
         who_waits_is_woken,
         shared_leases_fill_beside_each_other,
         who_takes_over_voids_the_lease_before,

@@ -8,6 +8,7 @@
 pub(crate) mod config;
 mod key;
 mod lease;
+mod local;
 pub(crate) mod memory;
 pub(crate) mod stack;
 
@@ -19,6 +20,9 @@ use std::time::Duration;
 
 pub use self::key::{FunctionKey, RecordKey};
 pub use self::lease::{Claim, Guard, GuardHeld, Lease, Leased, Wakeup};
+pub use self::local::LocalLeases;
+use serde::Serialize;
+
 use crate::coherence::Coherence;
 use crate::error::Error;
 use crate::fence::{Fences, Stripe};
@@ -224,7 +228,7 @@ pub enum Receipt {
 }
 
 /// How a lower tier is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Health {
     /// Whether it can be reached.
@@ -281,7 +285,8 @@ impl Peers {
 }
 
 /// Whether operations on a tier are attempted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Breaker {
     /// They are.
@@ -293,7 +298,7 @@ pub enum Breaker {
 }
 
 /// A lower tier of a runtime, now.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TierStatus {
     /// Its place.

@@ -5,15 +5,15 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cache_core::tier::{Claim, Fill, Found, FunctionKey, Lease, Leased, RecordKey, Refusal, Stamp};
-use cache_core::tier::{SEEN, Wakeup};
+use cache_core::tier::{
+    Claim, Fill, Found, FunctionKey, Leased, LocalLeases, RecordKey, Refusal, SEEN, Stamp, Wakeup,
+};
 use cache_core::unix_millis;
 use fjall::{Database, PersistMode};
 
 use crate::config::Disk;
 use crate::controls::Controls;
 use crate::generations::{DropsTheDead, Generations, JOURNAL};
-use crate::leases::{Answer, Leases};
 use crate::owed::Owed;
 
 /// Keys that are told apart by locks.
@@ -47,7 +47,7 @@ pub(crate) struct Store {
     database: Database,
     generations: Generations,
     controls: Controls,
-    pub(crate) leases: Arc<Leases>,
+    pub(crate) leases: Arc<LocalLeases>,
     pub(crate) owed: Arc<Owed>,
     /// Held while a key's lease is looked at and its record written, or removed.
     stripes: Vec<Mutex<()>>,
@@ -56,7 +56,11 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn open(config: &Disk, leases: Arc<Leases>, owed: Arc<Owed>) -> fjall::Result<Self> {
+    pub(crate) fn open(
+        config: &Disk,
+        leases: Arc<LocalLeases>,
+        owed: Arc<Owed>,
+    ) -> fjall::Result<Self> {
         let database = Database::builder(&config.path)
             .cache_size(BLOCKS_IN_MEMORY)
             .max_journaling_size(JOURNAL)
@@ -93,7 +97,13 @@ impl Store {
         Ok(Found::new(Some(record), stamp))
     }
 
-    pub(crate) fn lease(&self, name: &Name, claim: Claim, seen: &[u8]) -> fjall::Result<Leased> {
+    pub(crate) fn lease(
+        &self,
+        key: &RecordKey,
+        claim: Claim,
+        seen: &[u8],
+    ) -> fjall::Result<Leased> {
+        let name = &Name::of(key);
         if self.owed.covers(name) {
             self.pay()?;
         }
@@ -105,23 +115,20 @@ impl Store {
         {
             return Ok(Leased::Taken(Wakeup::new(std::future::ready(()))));
         }
-        Ok(match self.leases.take(name, claim) {
-            Answer::Given(holder) => Leased::Given(Lease::new(holder.token, stamp).held_by(holder)),
-            Answer::Taken(wakeup) => Leased::Taken(wakeup),
-            Answer::Refused(refusal) => Leased::Refused(refusal),
-        })
+        Ok(self.leases.take(key, claim, stamp))
     }
 
     pub(crate) fn fill(
         &self,
-        name: &Name,
+        key: &RecordKey,
         token: u64,
         leased: Stamp,
         record: &[u8],
         life: Duration,
     ) -> fjall::Result<Fill> {
+        let name = &Name::of(key);
         let _stripe = self.stripe(name);
-        if !self.leases.holds(&name.record, token) {
+        if !self.leases.holds(key, token) {
             return Ok(Fill::Refused(Refusal::Lease));
         }
         if self.owed.covers(name) {
@@ -137,7 +144,7 @@ impl Store {
         let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1);
         let expiry = unix_millis().saturating_add(life);
         self.generations.insert(&name.record, expiry, record)?;
-        self.leases.used(&name.record);
+        self.leases.used(key);
         Ok(Fill::Stored)
     }
 

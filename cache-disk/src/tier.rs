@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use cache_core::tier::{
-    Breaker, Claim, Fill, Found, Guard, Health, Lease, Leased, Question, Receipt, RecordKey,
-    Target, Tier, TierFuture,
+    Breaker, Claim, Fill, Found, Guard, Health, Lease, Leased, LocalLeases, Question, Receipt,
+    RecordKey, Target, Tier, TierFuture,
 };
 use cache_core::{Error, ErrorKind, unix_millis};
 use tokio::runtime::Handle;
@@ -16,7 +16,6 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
 use crate::config::Disk;
-use crate::leases::Leases;
 use crate::owed::Owed;
 use crate::store::{Name, Store};
 
@@ -31,7 +30,7 @@ pub(crate) struct DiskTier {
 struct Inner {
     /// From the start to the end.
     store: RwLock<Option<Arc<Store>>>,
-    leases: Arc<Leases>,
+    leases: Arc<LocalLeases>,
     owed: Arc<Owed>,
     places: Arc<Semaphore>,
     /// Whether a thread is to pay, or does.
@@ -254,9 +253,9 @@ impl Tier for DiskTier {
         seen: &'a [u8],
         within: Duration,
     ) -> TierFuture<'a, Leased> {
-        let (name, seen) = (Name::of(key), seen.to_vec());
+        let (key, seen) = (key.clone(), seen.to_vec());
         Box::pin(self.run("lease", within, move |store| {
-            store.lease(&name, claim, &seen)
+            store.lease(&key, claim, &seen)
         }))
     }
 
@@ -268,9 +267,9 @@ impl Tier for DiskTier {
         life: Duration,
         within: Duration,
     ) -> TierFuture<'a, Fill> {
-        let (name, token, stamp) = (Name::of(key), lease.token, lease.stamp);
+        let (key, token, stamp) = (key.clone(), lease.token, lease.stamp);
         Box::pin(self.run("fill", within, move |store| {
-            store.fill(&name, token, stamp, &record, life)
+            store.fill(&key, token, stamp, &record, life)
         }))
     }
 
@@ -305,12 +304,10 @@ impl Tier for DiskTier {
         Box::pin(async move {
             let key_of_guard = key.clone();
             let inner = Arc::clone(&self.inner);
-            let owes = Box::new(move || {
+            let guard = self.inner.leases.guard(key, move || {
                 inner.owe(Target::Key(&key_of_guard));
                 inner.pay_later();
             });
-            let guard = self.inner.leases.guard(&Name::of(key).record, owes);
-            let guard = Guard::new(guard);
             self.invalidate(Target::Key(key), within).await?;
             Ok(guard)
         })

@@ -202,6 +202,11 @@ impl Redis {
         if time_limit.is_zero() || connect_limit.is_zero() {
             return wrong("a time limit of zero for Redis: nothing would ever be answered in time");
         }
+        if time_limit.max(connect_limit) > &Duration::from_secs(5 * 60) {
+            return wrong(
+                "a time limit for Redis of more than five minutes: callers would wait that long for a dead server",
+            );
+        }
         if *breaker_threshold == 0 {
             return wrong("a breaker threshold of zero for Redis: the breaker would never close");
         }
@@ -302,6 +307,11 @@ mod tests {
         wrong(redis().namespace(""), "namespace");
         wrong(redis().namespace("a{b}"), "`a{b}`");
         wrong(redis().time_limit(Duration::ZERO), "time limit of zero");
+        wrong(redis().time_limit(Duration::MAX), "more than five minutes");
+        wrong(
+            redis().connect_limit(Duration::MAX),
+            "more than five minutes",
+        );
         wrong(redis().breaker_threshold(0), "breaker threshold of zero");
         wrong(redis().max_record_bytes(0), "record limit");
         wrong(redis().staleness_bound(Duration::ZERO), "staleness bound");

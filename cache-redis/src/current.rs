@@ -66,13 +66,15 @@ impl<C: Clone> Current<C> {
         slot.is(generation) && self.breaker.failed()
     }
 
-    /// Gives up the connection of that number; `false` when it is not there any more.
-    pub(crate) fn lose(&self, generation: u64) -> bool {
+    /// Gives up the connection of that number; `false` when it is not there any more. `then` is done before another takes its
+    /// place.
+    pub(crate) fn lose(&self, generation: u64, then: impl FnOnce()) -> bool {
         let mut slot = self.write();
         let is_there = slot.is(generation);
         if is_there {
             slot.connection = None;
             self.breaker.open();
+            then();
         }
         is_there
     }
@@ -121,12 +123,12 @@ mod tests {
         assert!(current.put("old", 1));
         let (_, old) = current.get().unwrap();
         assert!(!current.timed_out(old) && current.timed_out(old));
-        assert!(current.lose(old));
+        assert!(current.lose(old, || {}));
         assert_eq!(current.get(), None);
         assert!(current.put("new", 2));
         for _ in 0..10 {
             assert!(!current.timed_out(old));
-            assert!(!current.lose(old));
+            assert!(!current.lose(old, || unreachable!("it is not there")));
         }
         assert_eq!(current.breaker.state(), State::Closed);
         let (connection, new) = current.get().unwrap();

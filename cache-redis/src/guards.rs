@@ -114,6 +114,11 @@ impl Guards {
             .collect()
     }
 
+    /// Whether it is held still.
+    pub(crate) fn holds(&self, number: u64) -> bool {
+        self.lock().held.contains_key(&number)
+    }
+
     /// The server took these, over the link of that number, and keeps them until then; those it had not known, or not any more,
     /// are new to it.
     pub(crate) fn placed(

@@ -156,7 +156,7 @@ impl Link {
             let rest = async {
                 let returned = self.shared.leases.take_returned();
                 self.shared.give_back(&connected, &returned).await;
-                self.shared.drain(&connected).await
+                self.shared.drain(&connected, generation).await
             };
             if !matches!(
                 timeout(self.shared.settings.time_limit, rest).await,
@@ -186,6 +186,7 @@ impl Link {
         self.shared.current.close();
         self.shared.journal.close();
         self.shared.isolate();
+        self.shared.bus.waiters.wake_all();
     }
 
     fn lock_supervisor(&self) -> MutexGuard<'_, Option<Supervisor>> {
@@ -287,20 +288,20 @@ impl Shared {
     /// as well: its reader may see its end before it is put in place.
     pub(crate) fn lose(&self, generation: u64) {
         self.dead.fetch_max(generation, Ordering::SeqCst);
-        if self.current.lose(generation) {
-            self.isolate();
+        if self.current.lose(generation, || self.isolate()) {
+            self.bus.waiters.wake_all();
         }
         self.lost.notify_one();
     }
 
-    /// From now on it is not known what others invalidate.
+    /// From now on it is not known what others invalidate. Done while no other link can come: what begins with that one must not
+    /// end with this.
     fn isolate(&self) {
         self.counters.isolations.fetch_add(1, Ordering::Relaxed);
         self.bus.coherence.revoke();
         self.bus.epochs.begin(None);
         self.leases.begin(u64::MAX);
         self.guards.begin(u64::MAX);
-        self.bus.waiters.wake_all();
     }
 }
 

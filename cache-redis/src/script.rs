@@ -34,12 +34,13 @@ end
 local function guarded(key)
   if redis.pcall('EXISTS', key) ~= 1 then return false end
   local time = redis.call('TIME')
-  redis.pcall('ZREMRANGEBYSCORE', key, '-inf', time[1] * 1000 + math.floor(time[2] / 1000))
+  local over = redis.pcall('ZREMRANGEBYSCORE', key, '-inf', time[1] * 1000 + math.floor(time[2] / 1000))
+  if type(over) ~= 'number' then redis.call('DEL', key) end
   return redis.pcall('EXISTS', key) == 1
 end
 local function publish(sequence, channel, message)
   local count = redis.pcall('INCR', sequence)
-  if type(count) ~= 'number' then
+  if type(count) ~= 'number' or count < 1 or count > 2 ^ 52 then
     redis.call('DEL', sequence)
     count = redis.call('INCR', sequence)
   end
@@ -87,13 +88,14 @@ return {record, bytes(redis.pcall('GET', KEYS[2])), bytes(redis.pcall('GET', KEY
 ///
 /// Where the key is guarded there is none to be had.
 ///
-/// KEYS record, lease, epoch, history, guards. ARGV claim (`only`, `share`, `takeover`), new token, life of the lease in ms, new
+/// KEYS record, lease, epoch, history, guards. ARGV claim (`only`, `share`, `takeover`, `look`), new token, life of the lease in ms, new
 /// epoch, number of the history, beginning of the record that was seen.
-/// Returns `given`, token, epoch; or `taken` and how long the lease still lives in ms, zero where the record is another by
+/// Returns `given`, token, epoch; or `free` to a look, which takes nothing; or `taken` and how long the lease still lives in ms, zero where the record is another by
 /// now; or `history` when that is not the history; or `guarded`.
 const LEASE: &str = "
 if history(KEYS[4]) ~= ARGV[5] then return {'history'} end
 if guarded(KEYS[5]) then return {'guarded'} end
+if ARGV[1] == 'look' then return {'free'} end
 local known = number(KEYS[3])
 local held, waited, kind, epoch, begun = lease(KEYS[2])
 if not known or epoch ~= known or begun ~= ARGV[5] then held = nil end

@@ -22,7 +22,7 @@ impl Shared {
     ///
     /// It may take longer than a connection may: much may have waited.
     async fn catch_up(&self, connected: &Connected, generation: u64) -> Result<(), Error> {
-        self.drain(connected).await?;
+        self.drain(connected, generation).await?;
         // Those that do not get through in time are placed with the next renewals: a link is worth more.
         let _ = timeout(self.silence(), self.keep_guards(connected, generation)).await;
         let proved = timeout(self.silence(), self.prove(connected)).await;
@@ -85,7 +85,7 @@ impl Shared {
                     is_draining = true;
                     let (shared, connected) = (Arc::clone(self), connected.clone());
                     work.spawn(async move {
-                        shared.end_guards(&connected, &ended).await;
+                        shared.end_guards(&connected, generation, &ended).await;
                         (Work::Drain, true)
                     });
                 }
@@ -93,8 +93,8 @@ impl Shared {
                     is_draining = true;
                     let (shared, connected) = (Arc::clone(self), connected.clone());
                     work.spawn(async move {
-                        if shared.drain(&connected).await.is_err() {
-                            sleep(shared.settings.time_limit).await;
+                        if shared.drain(&connected, generation).await.is_err() {
+                            sleep(shared.settings.time_limit.min(HEARTBEAT)).await;
                             shared.journal.ring();
                         }
                         (Work::Drain, true)

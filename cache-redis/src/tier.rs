@@ -65,6 +65,9 @@ impl RedisTier {
         let shared = &**self.shared();
         if shared.journal.covers(key) {
             // It may be what an invalidation that waits to be sent is to delete.
+            if !shared.is_connected() {
+                return Err(unattached());
+            }
             return Ok(Found::default());
         }
         let epochs = &shared.bus.epochs;
@@ -137,6 +140,7 @@ impl RedisTier {
         let (claim, life, exclusive) = match claim {
             Claim::Share => ("share", LONGEST_LOAD, false),
             Claim::TakeOver => ("takeover", self.settings.lease_time, true),
+            Claim::Look => ("look", self.settings.lease_time, false),
             _ => ("only", self.settings.lease_time, true),
         };
         // A place before the question: what is told after the answer was made is heard.
@@ -172,6 +176,10 @@ impl RedisTier {
                 Ok((answer, holder.flatten(), generation))
             })
             .await?;
+        if claim == "look" && matches!(&answer[..], [Value::BulkString(word)] if word == b"free") {
+            let stamp = Stamp { epoch: 0, history };
+            return Ok(Leased::Given(Lease::new(0, stamp)));
+        }
         let is_given = matches!(&answer[..], [Value::BulkString(word), ..] if word == b"given");
         if !is_given {
             shared.leases.is_over(token);

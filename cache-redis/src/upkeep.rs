@@ -97,7 +97,7 @@ impl Shared {
     ///
     /// However much it is, and however slow the server: only a portion that is not answered within the [silence](Self::silence)
     /// ends it.
-    pub(crate) async fn drain(&self, connected: &Connected) -> Result<(), Error> {
+    pub(crate) async fn drain(&self, connected: &Connected, generation: u64) -> Result<(), Error> {
         let mut queued = self.journal.queued();
         if !queued.is_empty() {
             tracing::info!(
@@ -110,6 +110,13 @@ impl Shared {
             let sent = timeout(self.silence(), self.send_portion(connected, &queued)).await;
             sent.unwrap_or_else(|_| Err(server::no_answer()))
                 .map_err(|error| server::failed("send invalidations that had waited", error))?;
+            // Another server may have taken this one's place before it is noted, and been told what was known until then.
+            if self.dead.load(Ordering::SeqCst) >= generation {
+                return Err(server::failed(
+                    "send invalidations that had waited",
+                    server::no_answer(),
+                ));
+            }
             let number = u64::try_from(queued.len()).unwrap_or(u64::MAX);
             self.counters.replays.fetch_add(number, Ordering::Relaxed);
             self.journal.sent(queued);
@@ -174,8 +181,11 @@ impl Shared {
         generation: u64,
     ) -> Result<(), RedisError> {
         for portion in self.guards.held().chunks(PORTION) {
+            // Not those that have ended meanwhile.
+            let held = |(number, _): &&(u64, GuardedKey)| self.guards.holds(*number);
+            let portion: Vec<_> = portion.iter().filter(held).collect();
             let mut pipeline = Pipeline::with_capacity(portion.len());
-            for (number, key) in portion {
+            for (number, key) in &portion {
                 pipeline.invoke_script(&self.guarding(*number, key));
             }
             let until = Instant::now() + self.settings.lease_time;
@@ -187,9 +197,14 @@ impl Shared {
     }
 
     /// Ends guards. One whose end does not get through is over by itself.
-    pub(crate) async fn end_guards(&self, connected: &Connected, ended: &[(u64, GuardedKey)]) {
+    pub(crate) async fn end_guards(
+        &self,
+        connected: &Connected,
+        generation: u64,
+        ended: &[(u64, GuardedKey)],
+    ) {
         // What its end is to invalidate comes first; else somebody could fill in between.
-        let _ = self.drain(connected).await;
+        let _ = self.drain(connected, generation).await;
         for portion in ended.chunks(PORTION) {
             let mut pipeline = Pipeline::with_capacity(portion.len());
             for (number, key) in portion {

@@ -382,6 +382,75 @@ async fn what_is_queued_is_not_read_back() {
     }
 }
 
+truth!(outage);
+
+/// An outage of the cache is none of the database, whatever was invalidated in it.
+#[tokio::test]
+async fn what_was_invalidated_in_an_outage_is_loaded_once() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port()).await;
+    let here = build(Redis::new(proxy.url())).await;
+    proxy.set(Weather::Cut);
+    until("it is cut off", || !health(&here).connected).await;
+    let loads = || here.stats().functions[0].loads;
+    for whole_function in [false, true] {
+        on(&here, outage::read(1)).await;
+        let before = loads();
+        let receipt = if whole_function {
+            on(&here, async { invalidate!(outage::read).await }).await
+        } else {
+            on(&here, async { invalidate!(outage::read, 1).await }).await
+        };
+        assert_eq!(receipt.unwrap(), Receipt::Queued);
+        for _ in 0..20 {
+            on(&here, outage::read(1)).await;
+        }
+        assert_eq!(loads() - before, 1);
+    }
+    let put = on(&here, async { outage::read::entry(1).put(77).await });
+    assert_eq!(put.await.unwrap(), Receipt::Queued);
+    assert_eq!(on(&here, outage::read(1)).await, 77);
+}
+
+truth!(stopgap);
+
+/// While an invalidation waits to be sent nobody asks whether the key is guarded.
+#[tokio::test]
+async fn what_is_loaded_while_its_invalidation_waits_is_not_kept() {
+    let server = Server::start();
+    let here = two_tiers(&server.url()).await;
+    let _: () = server.command(&["ACL", "SETUSER", "default", "-evalsha"]);
+    assert_eq!(on(&here, change!(stopgap)).await, Receipt::Queued);
+    let before = on(&here, stopgap::read(1)).await;
+    stopgap::VERSION.fetch_add(1, Ordering::SeqCst);
+    assert_eq!(on(&here, stopgap::read(1)).await, before + 1);
+    let _: () = server.command(&["ACL", "SETUSER", "default", "+evalsha"]);
+}
+
+#[multi_tier_cached(ttl = "1h", name = "coherence::growing")]
+async fn growing(_key: u64) -> String {
+    let size = GROWN.load(Ordering::SeqCst);
+    "x".repeat(usize::try_from(size).unwrap())
+}
+
+static GROWN: AtomicU64 = AtomicU64::new(10);
+
+/// The old value is not what anybody gets.
+#[tokio::test]
+async fn a_refresh_that_cannot_be_stored_drops_what_it_was_to_replace() {
+    let server = Server::start();
+    let redis = || Redis::new(server.url()).max_record_bytes(1_000);
+    let (here, there) = (build(redis()).await, build(redis()).await);
+    on(&here, growing(1)).await;
+    until("it is filled", || server.records().len() == 1).await;
+    GROWN.store(5_000, Ordering::SeqCst);
+    let refreshed = on(&here, async { growing::entry(1).refresh().await });
+    assert_eq!(refreshed.await.len(), 5_000);
+    assert_eq!(on(&there, growing(1)).await.len(), 5_000);
+    let strong = on(&here, async { growing::entry(1).strong().await });
+    assert_eq!(strong.await.len(), 5_000);
+}
+
 truth!(asking);
 
 /// Its lease is given to nobody.

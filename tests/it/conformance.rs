@@ -35,3 +35,9 @@ async fn a_disk_conforms() {
     })
     .await;
 }
+
+/// As the example has it.
+#[tokio::test]
+async fn a_tier_of_your_own_conforms() {
+    conformance(|| Box::new(crate::map::Map::default())).await;
+}

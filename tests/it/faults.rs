@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use multi_tier_cached::tier::Breaker;
-use multi_tier_cached::{CacheRuntime, Level, Redis, TierStats, multi_tier_cached};
+use multi_tier_cached::{CacheRuntime, Level, Redis, TierStats, invalidate, multi_tier_cached};
 use tokio::time::Instant;
 
 use testbed::server::Server;
@@ -188,6 +188,31 @@ async fn foreign_cut_and_flipped_bytes_are_misses_replaced_and_counted() {
 }
 
 /// Other types under our keys: a list as record, text as lease and epoch.
+#[tokio::test]
+async fn foreign_controls_are_replaced() {
+    let server = Server::start();
+    let here = two_tiers(&server.url()).await;
+    CacheRuntime::scope(here.clone(), async {
+        double(1_000_001).await;
+        until("it is filled", || server.records().len() == 1).await;
+        let name = server.records().remove(0);
+        let _: () = server.command(&["DEL", &name]);
+        let _: () = server.command(&["SET", &format!("{name}#guards"), "somebody's"]);
+        let _: () = server.command(&["SET", "{cache:0}:#sequence", "9007199254740993"]);
+        invalidate!(double, 1_000_001).await.unwrap();
+        until("the gap is mended", || here.tiers()[0].health.connected).await;
+        double(1_000_001).await;
+        until("it is filled", || server.records().len() == 1).await;
+        let gaps = here.tiers()[0].health.gaps;
+        for _ in 0..5 {
+            invalidate!(double, 1_000_001).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(here.tiers()[0].health.gaps, gaps);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn foreign_types_under_our_keys_are_replaced() {
     let server = Server::start();

@@ -301,6 +301,16 @@ async fn a_guard_holds_for_values_that_no_shared_tier_can_store() {
     let version = |runtime| async move { on(runtime, unstorable(1)).await.version };
     assert_eq!(version(&there).await, 1);
     assert_eq!(server.records(), Vec::<String>::new(), "it can be stored");
+    assert_eq!(version(&here).await, 1);
+    until("no lease is left behind", || {
+        !server.keys().iter().any(|key| key.ends_with("#lease"))
+    })
+    .await;
+    // Now that it is known that it cannot be stored none is taken.
+    let other = on(&here, unstorable(2)).await;
+    assert_eq!(other.version, 1);
+    let has_lease = server.keys().iter().any(|key| key.ends_with("#lease"));
+    assert!(!has_lease, "{:?}", server.keys());
     let guard = on(&here, async { unstorable::entry(1).write_guard().await });
     let guard = guard.await.unwrap();
     sleep(Duration::from_millis(50)).await;
@@ -309,6 +319,35 @@ async fn a_guard_holds_for_values_that_no_shared_tier_can_store() {
     assert_eq!(version(&there).await, 2, "it was kept");
     guard.invalidate().await.unwrap();
     assert_eq!(version(&there).await, 2);
+}
+
+static ALONE: AtomicU64 = AtomicU64::new(1);
+
+#[multi_tier_cached(ttl = "1h", tiers = "l1")]
+async fn alone(_key: u64) -> u64 {
+    ALONE.load(Ordering::SeqCst)
+}
+
+#[tokio::test]
+async fn a_guard_holds_for_a_function_that_has_memory_alone() {
+    let here = CacheRuntime::builder().build().await.unwrap();
+    assert_eq!(on(&here, alone(1)).await, 1);
+    let guard = on(&here, async { alone::entry(1).write_guard().await });
+    let guard = guard.await.unwrap();
+    assert!(guard.is_held());
+    assert_eq!(on(&here, alone(1)).await, 1, "not committed yet");
+    commit(&ALONE);
+    assert_eq!(on(&here, alone(1)).await, 2, "it was kept");
+    // A commit may land after its guard was dropped.
+    drop(guard);
+    assert_eq!(on(&here, alone(1)).await, 2);
+    commit(&ALONE);
+    assert_eq!(on(&here, alone(1)).await, 3);
+    let guard = on(&here, async { alone::entry(2).write_guard().await });
+    guard.await.unwrap().invalidate().await.unwrap();
+    on(&here, alone(2)).await;
+    commit(&ALONE);
+    assert_eq!(on(&here, alone(2)).await, 3, "it is kept again");
 }
 
 truth!(filed);

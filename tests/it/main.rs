@@ -18,3 +18,9 @@ mod redis_tier;
 mod single_flight;
 mod streams;
 mod tiers;
+
+// The tier of the example `custom_tier`.
+#[path = "../../examples/custom_tier/map.rs"]
+mod map;
+#[path = "../../examples/custom_tier/tier.rs"]
+mod tier;

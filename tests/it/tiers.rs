@@ -340,6 +340,31 @@ async fn a_private_tier_answers_under_a_shared_one() {
     );
 }
 
+#[tokio::test]
+async fn all_there_is_to_tell_is_one_piece() {
+    let server = Server::start();
+    let here = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .l2(Redis::new(server.url()))
+        .build()
+        .await
+        .unwrap();
+    on(&here, read(5)).await;
+    on(&here, read(5)).await;
+    let snapshot = here.snapshot().await;
+    let table = snapshot.to_string();
+    assert!(table.contains("l2  redis      closed"), "{table}");
+    assert!(table.contains("entries in memory: 1"), "{table}");
+    let json = serde_json::to_value(&snapshot).unwrap();
+    let function = &json["functions"][0];
+    assert_eq!(function["tiers"][0]["level"], "l1");
+    assert_eq!(function["tiers"][0]["hits"], 1);
+    assert_eq!(
+        (&json["tiers"][0]["breaker"], &function["loads"]),
+        (&"closed".into(), &1.into())
+    );
+}
+
 static STRONG: AtomicU64 = AtomicU64::new(1);
 
 #[multi_tier_cached(ttl = "100s", consistency = "strong")]

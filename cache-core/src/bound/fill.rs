@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::record::Header;
 use crate::tier::stack::Budget;
-use crate::tier::{Claim, Fill, Lease, Leased, RecordKey, Refusal, Stamp, Wakeup};
+use crate::tier::{Claim, Fill, Lease, Leased, RecordKey, Refusal, Stamp, Target, Wakeup};
 
 impl Bound {
     /// Takes a lease in each lower tier, before the load begins. Where there is none, nothing will be filled.
@@ -24,7 +24,8 @@ impl Bound {
         // holds for memory too.
         let stores = value_type.records.is_some()
             && self.records.state.load(Ordering::Relaxed) != RecordsWork::NO;
-        let claim = if stores { claim } else { Claim::Share };
+        lookup.replaces = claim == Claim::TakeOver;
+        let claim = if stores { claim } else { Claim::Look };
         for (at, lower) in self.lower.iter().enumerate() {
             let LowerTiers {
                 record_key,
@@ -52,6 +53,8 @@ impl Bound {
                 Ok(Leased::Refused(refusal)) => {
                     lower.counters.refused_fills.add_one(refusal);
                     *is_guarded |= refusal == Refusal::Guard;
+                    // Nobody was asked whether it is guarded.
+                    *is_unasked |= refusal == Refusal::Queued;
                 }
                 Err(error) => {
                     lower.failed("lease", &self.name, &error);
@@ -78,10 +81,11 @@ impl Bound {
         let Some(records) = &value_type.records else {
             return;
         };
-        if lookup.leases.iter().all(Option::is_none) {
+        if lookup.leases.iter().all(Option::is_none) && !lookup.replaces {
             return;
         }
         let Some(payload) = self.payload(value, records) else {
+            self.drop_replaced(lookup).await;
             return;
         };
         for (at, lower) in self.lower.iter().enumerate() {
@@ -90,9 +94,14 @@ impl Bound {
                 budgets,
                 leases,
                 is_unasked,
+                replaces,
                 ..
-            } = lookup;
+            } = &mut *lookup;
             let Some(lease) = leases[at].take() else {
+                if *replaces {
+                    // What is there is to be replaced, and cannot be now.
+                    lower.tier.invalidate_later(Target::Key(record_key));
+                }
                 continue;
             };
             // A change of the key may be under way: as in memory, what was loaded is no more than a stopgap.
@@ -113,8 +122,28 @@ impl Bound {
                 digest: key.digest(self.name_hash),
             };
             let record = header.seal(&payload);
+            let is_too_large = record.len() > lower.tier.max_record_bytes();
             self.store(lower, &mut budgets[at], record_key, &lease, record, life)
                 .await;
+            if is_too_large && *replaces {
+                self.drop_in(lower, record_key).await;
+            }
+        }
+    }
+
+    /// Drops what a refresh or a put was to replace with a value that cannot be stored.
+    async fn drop_replaced(&self, lookup: &LowerTiers<'_>) {
+        if lookup.replaces {
+            for lower in self.lower.iter().rev() {
+                self.drop_in(lower, &lookup.record_key).await;
+            }
+        }
+    }
+
+    async fn drop_in(&self, lower: &Lower, key: &RecordKey) {
+        let within = lower.tier.time_limit();
+        if let Err(error) = lower.tier.invalidate(Target::Key(key), within).await {
+            lower.failed("invalidate", &self.name, &error);
         }
     }
 

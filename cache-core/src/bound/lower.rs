@@ -64,6 +64,8 @@ pub(crate) struct LowerTiers<'a> {
     pub(super) known: Option<(Seal, Held)>,
     /// Somebody changes what is loaded: the value is kept nowhere.
     pub(super) is_guarded: bool,
+    /// What is loaded is to take the place of what is there.
+    pub(super) replaces: bool,
     /// A tier could not say whether somebody does.
     pub(super) is_unasked: bool,
 }
@@ -176,6 +178,7 @@ impl Bound {
             known: None,
             consistency: self.policy.consistency,
             is_guarded: false,
+            replaces: false,
             is_unasked: false,
         }
     }

@@ -137,6 +137,15 @@ pub(super) async fn one_loads_and_others_wait(store: &Store) {
     );
 }
 
+pub(super) async fn a_look_takes_nothing(store: &Store) {
+    let key = key("f", 1);
+    let look = store.given(&key, Claim::Look).await;
+    let lease = store.given(&key, Claim::Only).await;
+    let filled = store.fill_under(&key, &look, b"one").await;
+    assert!(matches!(filled, Fill::Refused(_)), "{filled:?}");
+    assert_eq!(store.fill_under(&key, &lease, b"one").await, Fill::Stored);
+}
+
 pub(super) async fn who_waits_is_woken(store: &Store) {
     for (number, fills) in [(1, true), (2, false)] {
         let key = key("f", number);

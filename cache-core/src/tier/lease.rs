@@ -135,6 +135,9 @@ pub enum Claim {
     /// A miss of a function whose instances do not wait for each other: whoever else loads for the same reason may fill as
     /// well.
     Share,
+    /// A load whose value this store cannot keep: asks only whether the key [may be kept](Refusal::Guard) at all. The lease that is
+    /// given fills nothing, and keeps nobody waiting.
+    Look,
     /// A refresh or a put: who loads already must not fill over it, and its lease is void from now on.
     TakeOver,
 }

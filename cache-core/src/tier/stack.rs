@@ -5,9 +5,9 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Tier;
 use super::config::TierConfig;
 use super::memory::MemoryTier;
+use super::{LocalLeases, Tier};
 use crate::background::Background;
 use crate::clock::Clock;
 use crate::codec::{Encoding, Encodings};
@@ -33,6 +33,8 @@ pub(crate) struct Stack {
     /// Of this runtime, random: what a tier of its own has of an earlier one was not told what others invalidated since.
     pub(crate) run: u64,
     pub(crate) background: Background,
+    /// Of functions that have memory alone.
+    pub(crate) guards: Arc<LocalLeases>,
 }
 
 /// What functions get that do not say it themselves.
@@ -74,6 +76,7 @@ impl Stack {
             seed: RandomState::new().hash_one(0u8),
             run: RandomState::new().hash_one(1u8),
             background: Background::default(),
+            guards: Arc::default(),
         }
     }
 

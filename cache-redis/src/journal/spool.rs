@@ -15,6 +15,9 @@ use super::names::Invalidated;
 /// From here on it is written anew, with what is still queued: far more than that is, and little for a disk.
 const LARGE: u64 = 16 << 20;
 
+/// What the file begins with, unless it is empty.
+const MAGIC: [u8; 8] = *b"MTCjrnl1";
+
 /// Bytes before what a frame holds.
 const HEAD: usize = 4 + 8;
 
@@ -43,14 +46,15 @@ impl Spool {
         let mut file = open(path).map_err(cannot)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(cannot)?;
+        let is_ours = bytes.starts_with(&MAGIC) || MAGIC.starts_with(&bytes);
+        if !is_ours {
+            return Err(cannot(io::Error::other("it is another's file")));
+        }
         let (mut found, whole) = parse(&bytes);
-        let len = whole as u64;
-        file.set_len(len).map_err(cannot)?;
-        file.seek(SeekFrom::Start(len)).map_err(cannot)?;
         let mut spool = Self {
             path: path.to_owned(),
             file,
-            len,
+            len: bytes.len() as u64,
             longest: LARGE,
         };
         if whole < bytes.len() {
@@ -59,18 +63,21 @@ impl Spool {
                 bytes = bytes.len() - whole,
                 "the end of the journal cannot be read: everything is invalidated in its place"
             );
-            spool.append(&[Invalidated::All]).map_err(cannot)?;
             found.push(Invalidated::All);
+            // In place of the old file in one step.
+            spool.replace(found.iter().cloned()).map_err(cannot)?;
         }
         Ok((spool, found))
     }
 
     /// Adds some; when this has returned they are on disk.
     pub(crate) fn append(&mut self, added: &[Invalidated]) -> io::Result<()> {
-        let frames: Vec<u8> = added.iter().flat_map(frame).collect();
-        if frames.is_empty() {
+        if added.is_empty() {
             return Ok(());
         }
+        let magic = if self.len == 0 { &MAGIC[..] } else { &[] };
+        let frames = added.iter().flat_map(frame);
+        let frames: Vec<u8> = magic.iter().copied().chain(frames).collect();
         let written = self
             .file
             .write_all(&frames)
@@ -91,11 +98,13 @@ impl Spool {
 
     /// Begins anew, with these.
     pub(crate) fn replace(&mut self, all: impl Iterator<Item = Invalidated>) -> io::Result<()> {
-        let frames: Vec<u8> = all.flat_map(|what| frame(&what)).collect();
-        if frames.is_empty() && self.len == 0 {
+        let mut frames = MAGIC.to_vec();
+        frames.extend(all.flat_map(|what| frame(&what)));
+        let is_empty = frames.len() == MAGIC.len();
+        if is_empty && self.len == 0 {
             return Ok(());
         }
-        if frames.is_empty() {
+        if is_empty {
             self.file.set_len(0)?;
             self.file.seek(SeekFrom::Start(0))?;
             self.file.sync_data()?;
@@ -110,12 +119,22 @@ impl Spool {
         file.write_all(&frames)?;
         file.sync_data()?;
         std::fs::rename(&name, &self.path)?;
+        sync_directory(&self.path)?;
         self.file = file;
         self.len = frames.len() as u64;
         // Not each time where that many are queued.
         self.longest = LARGE.max(self.len * 2);
         Ok(())
     }
+}
+
+/// So that a new name outlives the machine.
+fn sync_directory(file: &Path) -> io::Result<()> {
+    let directory = match file.parent() {
+        Some(directory) if directory != Path::new("") => directory,
+        _ => Path::new("."),
+    };
+    File::open(directory)?.sync_all()
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -144,7 +163,9 @@ fn frame(what: &Invalidated) -> Vec<u8> {
 /// What is in a file, and how much of it is whole.
 fn parse(bytes: &[u8]) -> (Vec<Invalidated>, usize) {
     let mut found = Vec::new();
-    let mut rest = bytes;
+    let Some(mut rest) = bytes.strip_prefix(&MAGIC) else {
+        return (found, 0);
+    };
     while let Some((what, after)) = parse_one(rest) {
         found.push(what);
         rest = after;
@@ -184,16 +205,19 @@ mod tests {
     fn what_is_torn_off_is_left_out_and_nothing_else() {
         let all = some();
         let frames: Vec<_> = all.iter().map(frame).collect();
-        let bytes = frames.concat();
+        let bytes = [&MAGIC[..], &frames.concat()].concat();
         assert_eq!(parse(&bytes), (all.clone(), bytes.len()));
-        for cut in 0..bytes.len() {
+        for cut in MAGIC.len()..bytes.len() {
             let (found, whole) = parse(&bytes[..cut]);
             assert_eq!(found, all[..found.len()]);
-            assert_eq!(whole, frames[..found.len()].concat().len());
+            assert_eq!(whole, MAGIC.len() + frames[..found.len()].concat().len());
             assert!(whole <= cut && (cut - whole) < frames[found.len()].len());
         }
+        for cut in 0..MAGIC.len() {
+            assert_eq!(parse(&bytes[..cut]), (vec![], 0));
+        }
         let mut turned = bytes;
-        turned[frames[0].len() + HEAD] ^= 1;
+        turned[MAGIC.len() + frames[0].len() + HEAD] ^= 1;
         assert_eq!(parse(&turned).0, all[..1]);
     }
 
@@ -231,6 +255,15 @@ mod tests {
         spool.replace(std::iter::empty()).unwrap();
         drop(spool);
         assert!(Spool::open(&path).unwrap().1.is_empty());
+        // Cut in its first bytes; what was found is there for the next who opens it, too.
+        std::fs::write(&path, &MAGIC[..3]).unwrap();
+        for _ in 0..2 {
+            assert_eq!(Spool::open(&path).unwrap().1, [Invalidated::All]);
+        }
+        std::fs::write(&path, "a letter to a friend").unwrap();
+        let error = format!("{:?}", Spool::open(&path).unwrap_err());
+        assert!(error.contains("another's file"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"a letter to a friend");
         std::fs::remove_file(path).unwrap();
     }
 }

@@ -14,6 +14,9 @@ use super::spool::Spool;
 /// Most that wait to be written one by one; more than that, and the file is written anew with all that is queued.
 const MOST: usize = 1 << 12;
 
+/// How long after a write that failed it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// How long the end of a writer may keep its thread: a disk that does not answer must not keep a process from ending.
 const LONGEST_END: Duration = Duration::from_secs(1);
 
@@ -111,11 +114,15 @@ impl Shared {
         let mut is_behind = false;
         loop {
             let work = self.lock();
-            let mut work = self
+            // What could not be written is tried again.
+            let patience = if is_behind { RETRY } else { Duration::MAX };
+            let (mut work, _) = self
                 .changed
-                .wait_while(work, |work| work.number == done && !work.is_closed)
+                .wait_timeout_while(work, patience, |work| {
+                    work.number == done && !work.is_closed
+                })
                 .unwrap_or_else(PoisonError::into_inner);
-            if work.number == done {
+            if work.number == done && (work.is_closed || !is_behind) {
                 break;
             }
             let added = std::mem::take(&mut work.added);

@@ -1,14 +1,16 @@
-//! Leases and guards. All who hold them are in this process, so they are kept in memory, and end when they are dropped.
+//! Leases and guards of a store that one process uses: all who hold them are here, so they are kept in memory.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cache_core::tier::{Claim, GuardHeld, Refusal, Target, Wakeup};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use crate::store::{Name, function_name};
+use super::{
+    Claim, FunctionKey, Guard, GuardHeld, Lease, Leased, RecordKey, Refusal, Stamp, Target, Wakeup,
+};
 
 /// How long a guard that was dropped without an end goes on: a commit may still be under way.
 const AFTER_DROP: Duration = Duration::from_secs(2);
@@ -16,8 +18,19 @@ const AFTER_DROP: Duration = Duration::from_secs(2);
 /// A load that takes longer is taken for stuck by who waits for it.
 const LONGEST_LOAD: Duration = Duration::from_secs(5 * 60);
 
+/// What a [`Tier`](super::Tier) that nobody else uses gives leases and guards from.
+///
+/// Such a tier asks it in [`lease`](super::Tier::lease), looks whether a lease [holds](Self::holds) and writes in one step of its
+/// own (under a lock of the key), [voids](Self::void) before it removes, and takes its [guards](Self::guard) from it. They end
+/// when they are dropped: there is nobody who could die with them.
 #[derive(Default)]
-pub(crate) struct Leases(Mutex<State>);
+pub struct LocalLeases(Mutex<State>);
+
+impl fmt::Debug for LocalLeases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LocalLeases")
+    }
+}
 
 #[derive(Default)]
 struct State {
@@ -36,41 +49,45 @@ struct Key {
     changed: Arc<Notify>,
 }
 
-/// What asking for a lease comes to.
-pub(crate) enum Answer {
-    Given(Holder),
-    Taken(Wakeup),
-    Refused(Refusal),
-}
-
 /// Holds a lease; dropped, it gives it back.
-pub(crate) struct Holder {
-    leases: Arc<Leases>,
+struct Holder {
+    leases: Arc<LocalLeases>,
     key: String,
-    pub(crate) token: u64,
+    token: u64,
 }
 
-impl Leases {
-    pub(crate) fn take(self: &Arc<Self>, name: &Name, claim: Claim) -> Answer {
+fn name_of(key: &RecordKey) -> String {
+    format!("{}:{}", name_of_function(&key.function), key.arguments)
+}
+
+fn name_of_function(function: &FunctionKey) -> String {
+    format!("{}:{}", function.name, function.version)
+}
+
+impl LocalLeases {
+    /// Gives a lease with that stamp, unless the key is guarded or another has it.
+    pub fn take(self: &Arc<Self>, key: &RecordKey, claim: Claim, stamp: Stamp) -> Leased {
         let mut state = self.lock();
-        if state.is_guarded(&name.record) {
-            return Answer::Refused(Refusal::Guard);
+        let name = name_of(key);
+        if state.is_guarded(&name) {
+            return Leased::Refused(Refusal::Guard);
+        }
+        if claim == Claim::Look {
+            // No lease has this number.
+            return Leased::Given(Lease::new(0, stamp));
         }
         state.next += 1;
         let token = state.next;
-        let held = state
-            .keys
-            .entry(name.record.clone())
-            .or_insert_with(|| Key {
-                function: name.function.clone(),
-                tokens: Vec::new(),
-                is_exclusive: false,
-                changed: Arc::default(),
-            });
+        let held = state.keys.entry(name.clone()).or_insert_with(|| Key {
+            function: name_of_function(&key.function),
+            tokens: Vec::new(),
+            is_exclusive: false,
+            changed: Arc::default(),
+        });
         match claim {
             Claim::Share if !held.is_exclusive => {}
             Claim::Only | Claim::Share if held.is_exclusive => {
-                return Answer::Taken(wakeup(&held.changed));
+                return Leased::Taken(wakeup(&held.changed));
             }
             // A refresh takes the place of all, a load that others wait for that of those that share.
             _ => {
@@ -79,34 +96,47 @@ impl Leases {
             }
         }
         held.tokens.push(token);
-        Answer::Given(Holder {
+        Leased::Given(Lease::new(token, stamp).held_by(Holder {
             leases: Arc::clone(self),
-            key: name.record.clone(),
+            key: name,
             token,
-        })
+        }))
     }
 
-    /// Whether a lease holds, so that its key may be filled.
-    pub(crate) fn holds(&self, key: &str, token: u64) -> bool {
+    /// Whether any key is guarded.
+    pub(crate) fn any(&self) -> bool {
+        !self.lock().guards.is_empty()
+    }
+
+    /// Whether a key is guarded.
+    #[must_use]
+    pub fn is_guarded(&self, key: &RecordKey) -> bool {
+        let state = self.lock();
+        !state.guards.is_empty() && state.is_guarded(&name_of(key))
+    }
+
+    /// Whether the lease with this token holds, so that its key may be filled.
+    #[must_use]
+    pub fn holds(&self, key: &RecordKey, token: u64) -> bool {
         let state = self.lock();
         state
             .keys
-            .get(key)
+            .get(&name_of(key))
             .is_some_and(|held| held.tokens.contains(&token))
     }
 
-    /// It was filled under.
-    pub(crate) fn used(&self, key: &str) {
-        self.lock().end(key);
+    /// The key was filled: its leases are over, and who waits is woken.
+    pub fn used(&self, key: &RecordKey) {
+        self.lock().end(&name_of(key));
     }
 
-    /// Voids the leases of what was invalidated.
-    pub(crate) fn void(&self, target: Target<'_>) {
+    /// Voids the leases of what is invalidated, and wakes who waits for them.
+    pub fn void(&self, target: Target<'_>) {
         let mut state = self.lock();
         let voided: Vec<String> = match target {
-            Target::Key(key) => vec![Name::of(key).record],
+            Target::Key(key) => vec![name_of(key)],
             Target::Function(function) => {
-                let function = function_name(function);
+                let function = name_of_function(function);
                 let of_function = state
                     .keys
                     .iter()
@@ -120,9 +150,16 @@ impl Leases {
         }
     }
 
-    pub(crate) fn guard(self: &Arc<Self>, key: &str, owed: GuardOwes) -> GuardHolder {
+    /// Guards a key: voids its leases, and refuses others until the guard has ended. `owed` is run when it is dropped before its
+    /// key was invalidated, and is to see to that; the guard goes on for two seconds then, for a commit that may be under way.
+    pub fn guard(
+        self: &Arc<Self>,
+        key: &RecordKey,
+        owed: impl FnOnce() + Send + Sync + 'static,
+    ) -> Guard {
         let mut state = self.lock();
-        state.end(key);
+        let key = name_of(key);
+        state.end(&key);
         state.next += 1;
         let number = state.next;
         let now = Instant::now();
@@ -131,14 +168,15 @@ impl Leases {
             guards.retain(|_, until| until.is_none_or(|until| now < until));
             !guards.is_empty()
         });
-        let guards = state.guards.entry(key.to_owned()).or_default();
+        let guards = state.guards.entry(key.clone()).or_default();
         guards.insert(number, None);
-        GuardHolder {
+        drop(state);
+        Guard::new(GuardHolder {
             leases: Arc::clone(self),
-            key: key.to_owned(),
+            key,
             number,
-            owes: Some(owed),
-        }
+            owed: Some(Box::new(owed)),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -186,26 +224,23 @@ impl Drop for Holder {
     }
 }
 
-/// What a guard that is dropped without an end is to invalidate.
-pub(crate) type GuardOwes = Box<dyn FnOnce() + Send + Sync>;
-
 /// Holds a guard.
-pub(crate) struct GuardHolder {
-    leases: Arc<Leases>,
+struct GuardHolder {
+    leases: Arc<LocalLeases>,
     key: String,
     number: u64,
-    owes: Option<GuardOwes>,
+    owed: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl GuardHeld for GuardHolder {
     fn was_invalidated(&mut self) {
-        self.owes = None;
+        self.owed = None;
     }
 }
 
 impl Drop for GuardHolder {
     fn drop(&mut self) {
-        let is_over = self.owes.is_none();
+        let is_over = self.owed.is_none();
         let mut state = self.leases.lock();
         if let Some(guards) = state.guards.get_mut(&self.key) {
             if is_over {
@@ -218,8 +253,8 @@ impl Drop for GuardHolder {
             }
         }
         drop(state);
-        if let Some(owes) = self.owes.take() {
-            owes();
+        if let Some(owed) = self.owed.take() {
+            owed();
         }
     }
 }

@@ -1,0 +1,118 @@
+//! The tier's contract: each operation is one step under the map's lock.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use multi_tier_cached::tier::{
+    Breaker, Claim, Fill, Found, Guard, Lease, Leased, Question, Receipt, RecordKey, Refusal, SEEN,
+    Target, Tier, TierFuture, Wakeup,
+};
+use multi_tier_cached::unix_millis;
+
+use super::map::{Store, name};
+
+impl Tier for Store {
+    fn kind(&self) -> &'static str {
+        "map"
+    }
+
+    fn time_limit(&self) -> Duration {
+        Duration::from_millis(50)
+    }
+
+    fn max_record_bytes(&self) -> usize {
+        1 << 20
+    }
+
+    fn now(&self) -> u64 {
+        unix_millis()
+    }
+
+    fn breaker(&self) -> Breaker {
+        Breaker::Closed
+    }
+
+    fn start(&self) -> TierFuture<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn read<'a>(&'a self, key: &'a RecordKey, _: Question, _: Duration) -> TierFuture<'a, Found> {
+        Box::pin(async move {
+            let contents = self.contents()?;
+            Ok(Found::new(
+                contents.record(key).cloned(),
+                Some(contents.stamp(key)),
+            ))
+        })
+    }
+
+    fn lease<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        claim: Claim,
+        seen: &'a [u8],
+        _: Duration,
+    ) -> TierFuture<'a, Leased> {
+        Box::pin(async move {
+            let contents = self.contents()?;
+            // Somebody has filled the key since it was read.
+            let is_another = |record: &Vec<u8>| record[..record.len().min(SEEN)] != *seen;
+            if claim == Claim::Only && contents.record(key).is_some_and(is_another) {
+                return Ok(Leased::Taken(Wakeup::new(std::future::ready(()))));
+            }
+            Ok(self.leases.take(key, claim, contents.stamp(key)))
+        })
+    }
+
+    fn fill<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        lease: &'a Lease,
+        record: Vec<u8>,
+        life: Duration,
+        _: Duration,
+    ) -> TierFuture<'a, Fill> {
+        Box::pin(async move {
+            // One step: the lease is looked at and the record written under one lock, as an invalidation voids and removes.
+            let mut contents = self.contents()?;
+            if !self.leases.holds(key, lease.token) || contents.stamp(key) != lease.stamp {
+                return Ok(Fill::Refused(Refusal::Lease));
+            }
+            let dies = unix_millis() + life.as_millis() as u64;
+            contents.records.insert(name(key), (record, dies));
+            self.leases.used(key);
+            Ok(Fill::Stored)
+        })
+    }
+
+    fn invalidate<'a>(&'a self, target: Target<'a>, _: Duration) -> TierFuture<'a, Receipt> {
+        Box::pin(async move {
+            let mut contents = self.contents()?;
+            self.leases.void(target);
+            contents.invalidate(target);
+            Ok(Receipt::Acked)
+        })
+    }
+
+    fn guard<'a>(&'a self, key: &'a RecordKey, _: Duration) -> TierFuture<'a, Guard> {
+        Box::pin(async move {
+            let (contents, of_key) = (Arc::clone(&self.contents), key.clone());
+            let owed = move || {
+                let mut contents = contents.lock().unwrap_or_else(PoisonError::into_inner);
+                contents.invalidate(Target::Key(&of_key));
+            };
+            let mut contents = self.contents()?;
+            let guard = self.leases.guard(key, owed);
+            contents.invalidate(Target::Key(key));
+            Ok(guard)
+        })
+    }
+
+    fn shutdown(&self) -> TierFuture<'_, ()> {
+        Box::pin(async {
+            self.has_ended.store(true, Ordering::SeqCst);
+            Ok(())
+        })
+    }
+}
