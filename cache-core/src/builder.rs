@@ -217,16 +217,24 @@ impl RuntimeBuilder {
                 built.map(|memory| (config, memory))
             }
         };
-        let mut lower = Vec::new();
+        let (mut lower, mut told) = (Vec::new(), Vec::new());
         let fences = Arc::new(Fences::new());
         for (config, tier) in self.lower {
-            let context = TierContext::new(config.level(), Peers::new(Arc::clone(&fences)));
+            let peers = Peers::new(Arc::clone(&fences));
+            let context = TierContext::new(config.level(), peers.clone());
             match tier.build(&context) {
-                Ok(tier) => lower.push((config, tier)),
+                Ok(tier) => {
+                    lower.push((config, tier));
+                    told.push((config.level(), peers));
+                }
                 Err(error) => note(error),
             }
         }
         lower.sort_by_key(|(config, _)| config.level());
+        for (level, peers) in told {
+            let above = lower.iter().filter(|(config, _)| config.level() < level);
+            peers.set_above(above.map(|(_, tier)| Arc::downgrade(tier)).collect());
+        }
         let mut encodings = Encodings::builtin();
         for codec in self.codecs {
             if let Err(error) = encodings.add(codec) {

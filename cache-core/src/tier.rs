@@ -15,7 +15,7 @@ pub(crate) mod stack;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 pub use self::key::{FunctionKey, RecordKey};
@@ -113,6 +113,13 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// written without waiting may do nothing.
     fn invalidate_later(&self, target: Target<'_>) {
         let _ = target;
+    }
+
+    /// Whether an invalidation of the key [waits](Receipt::Queued) to be done here. Nothing that a tier above has of it counts
+    /// meanwhile.
+    fn owes(&self, key: &RecordKey) -> bool {
+        let _ = key;
+        false
     }
 
     /// Keeps everybody from filling a key until the guard is dropped: voids the leases on it, deletes its record, tells the
@@ -255,17 +262,33 @@ pub struct Health {
 ///
 /// To be called in the order in which the messages were read, before anything that was sent after them is answered.
 #[derive(Clone, Debug)]
-pub struct Peers(Arc<Fences>);
+pub struct Peers(Arc<Fences>, Arc<OnceLock<Vec<Weak<dyn Tier>>>>);
 
 impl Peers {
     pub(crate) fn new(fences: Arc<Fences>) -> Self {
-        Self(fences)
+        Self(fences, Arc::default())
+    }
+
+    /// The tiers above the one that these are told by.
+    pub(crate) fn set_above(&self, above: Vec<Weak<dyn Tier>>) {
+        // Once, when the runtime is built.
+        let _ = self.1.set(above);
+    }
+
+    /// What had [waited](Receipt::Queued) is done now, and was not when the tiers above were told: somebody may have copied up
+    /// what it was to delete. They are told again. To be called before anybody hears that nothing waits any more.
+    pub fn done_late(&self, target: Target<'_>) {
+        for above in self.1.get().into_iter().flatten() {
+            if let Some(above) = above.upgrade() {
+                above.invalidate_later(target);
+            }
+        }
     }
 
     /// Nobody, for a tier that is tested alone.
     #[must_use]
     pub fn none() -> Self {
-        Self(Arc::new(Fences::new()))
+        Self::new(Arc::new(Fences::new()))
     }
 
     /// Somebody invalidated the key with this digest.

@@ -97,7 +97,13 @@ impl Drop for Holder {
             return;
         }
         let mut state = guards.lock();
-        if let Some(Held { key, .. }) = state.held.remove(&self.number) {
+        // One that is not in place over this link ends by itself.
+        if let Some(Held {
+            key,
+            until: Some(_),
+            ..
+        }) = state.held.remove(&self.number)
+        {
             state.ended.push((self.number, key));
             drop(state);
             guards.ended.notify_one();
@@ -159,6 +165,7 @@ impl Guards {
     pub(crate) fn begin(&self, generation: u64) {
         let mut state = self.lock();
         state.generation = generation;
+        state.ended.clear();
         for held in state.held.values_mut() {
             held.until = None;
         }

@@ -119,20 +119,20 @@ impl Shared {
         Ok((connected, generation))
     }
 
-    /// How many replicas have what this server knows by now, at most so many, as far as they say so in time.
+    /// How many replicas have what the server behind this link knows by now, at most so many, as far as they say so in time.
     pub(crate) async fn known_to_replicas(
         &self,
-        identity: &Identity,
+        linked: &Connected,
+        generation: u64,
         replicas: u32,
         within: Duration,
     ) -> Result<u32, Error> {
         let ask = async {
             let mut own = self.open(None).await?;
-            if server::greet(&mut own, &self.keys.heartbeat())
-                .await?
-                .identity
-                != *identity
-            {
+            let greeting = server::greet(&mut own, &self.keys.heartbeat()).await?;
+            if greeting.identity != *linked.identity {
+                // Or it is the same, and its first replica has come since: that begins another life of it too.
+                self.lose(generation);
                 return Err(Error::new(
                     ErrorKind::Unavailable,
                     "wait for replicas: the server is another by now",

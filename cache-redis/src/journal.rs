@@ -117,7 +117,11 @@ impl Journal {
     /// Puts the recent ones back among the queued: the server may have lost them. Recent is what was acknowledged in the last
     /// span of time in which anything was: while a server is away nothing is, and that may be long. How many are queued now.
     pub(crate) fn recall(&self) -> usize {
-        self.entries.recall()
+        let queued = self.entries.recall();
+        if let Some(file) = self.file.upgrade() {
+            file.rewrite();
+        }
+        queued
     }
 
     /// All that is queued, to be sent; it stays queued until it is said to be [`sent`](Self::sent).

@@ -235,10 +235,6 @@ impl Shared {
     }
 
     /// The server that the link leads to.
-    pub(crate) fn identity(&self) -> Option<Arc<Identity>> {
-        Some(self.current.get()?.0.identity)
-    }
-
     /// Runs one operation on the link that is there; it is told the link's number.
     pub(crate) async fn run<T, F>(
         &self,

@@ -75,21 +75,25 @@ impl RedisTier {
             Consistency::Bounded if shared.bus.coherence.holds() => epochs.stamp(&key.function),
             _ => None,
         };
-        let record = shared.keys.record(key);
+        let name = shared.keys.record(key);
         if let Some(stamp) = stamp {
+            let name = &name;
             let record: Option<Vec<u8>> = shared
                 .run("read", within, |mut connected, _| async move {
                     redis::cmd("GET")
-                        .arg(record)
+                        .arg(name)
                         .query_async(&mut connected.data)
                         .await
                 })
                 .await?;
-            return Ok(Found::new(record, Some(stamp)));
+            // Still known: who joins this call meanwhile may have begun when what was known before was too old for it.
+            if shared.bus.coherence.holds() && epochs.stamp(&key.function) == Some(stamp) {
+                return Ok(Found::new(record, Some(stamp)));
+            }
         }
         let asked = epochs.mark();
         let names = [
-            record,
+            name,
             shared.keys.epoch(&key.function),
             shared.keys.history(),
         ];
@@ -301,10 +305,10 @@ impl RedisTier {
 
     async fn wait_for_replicas(&self, replicas: u32, within: Duration) -> Result<(), Error> {
         let shared = self.shared();
-        let identity = shared.identity().ok_or_else(unattached)?;
+        let (linked, generation) = shared.current.get().ok_or_else(unattached)?;
         // Whoever waits there would keep all others waiting on the link's own connection.
         let count = shared
-            .known_to_replicas(&identity, replicas, within)
+            .known_to_replicas(&linked, generation, replicas, within)
             .await?;
         if count >= replicas {
             return Ok(());
@@ -479,6 +483,10 @@ impl Tier for RedisTier {
 
     fn invalidate_later(&self, target: Target<'_>) {
         self.shared().journal.queue(Invalidated::of(target));
+    }
+
+    fn owes(&self, key: &RecordKey) -> bool {
+        self.shared().journal.covers(key)
     }
 
     fn link(&self) -> u64 {

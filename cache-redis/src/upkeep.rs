@@ -117,6 +117,9 @@ impl Shared {
                     server::no_answer(),
                 ));
             }
+            for Queued { what, .. } in &queued {
+                what.with_target(|target| self.bus.peers.done_late(target));
+            }
             let number = u64::try_from(queued.len()).unwrap_or(u64::MAX);
             self.counters.replays.fetch_add(number, Ordering::Relaxed);
             self.journal.sent(queued);

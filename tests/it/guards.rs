@@ -10,7 +10,7 @@ use multi_tier_cached::{
 use serde::{Deserialize, Serialize};
 use testbed::proxy::{Proxy, Weather};
 use testbed::server::Server;
-use testbed::{build, two_tiers, until};
+use testbed::{build, two_tiers, until, until_ok};
 use tokio::time::sleep;
 
 const LEASE: Duration = Duration::from_millis(300);
@@ -213,16 +213,21 @@ async fn what_is_loaded_without_asking_for_a_lease_is_a_stopgap() {
     );
 }
 
-#[tokio::test]
-async fn an_invalidation_waits_for_replicas_where_it_is_asked_to() {
-    let server = Server::start_with(&["--repl-diskless-sync-delay", "0"]);
-    let port = server.port().to_string();
-    let replica = Server::start_with(&["--replicaof", "127.0.0.1", &port]);
+/// Until the server has a replica.
+async fn follows(server: &Server) {
     until("it follows", || {
         let info: String = server.command(&["INFO", "replication"]);
         info.contains("state=online")
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_invalidation_waits_for_replicas_where_it_is_asked_to() {
+    let server = Server::start_with(&["--repl-diskless-sync-delay", "0"]);
+    let port = server.port().to_string();
+    let replica = Server::start_with(&["--replicaof", "127.0.0.1", &port]);
+    follows(&server).await;
     let here = two_tiers(&server.url()).await;
     let invalidate = |replicas| {
         on(&here, async move {
@@ -230,8 +235,8 @@ async fn an_invalidation_waits_for_replicas_where_it_is_asked_to() {
         })
     };
     // A replica that has just come says nothing for a second.
-    while invalidate(1).await.is_err() {}
-    assert_eq!(invalidate(1).await.unwrap(), Receipt::Acked);
+    let receipt = until_ok("the replica says so", async || invalidate(1).await).await;
+    assert_eq!(receipt, Receipt::Acked);
     let error = invalidate(2).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!(error.to_string().contains("1 of 2"), "{error}");
@@ -246,14 +251,21 @@ async fn an_invalidation_waits_for_replicas_where_it_is_asked_to() {
 async fn replicas_of_another_link_are_not_counted() {
     let server = Server::start_with(&["--repl-diskless-sync-delay", "0"]);
     let port = server.port().to_string();
-    let replica = Server::start_with(&["--replicaof", "127.0.0.1", &port]);
     let here = build(Redis::new(server.url()).time_limit(Duration::from_secs(10))).await;
+    // A server whose first replica comes goes by another name from then on.
+    let replica = Server::start_with(&["--replicaof", "127.0.0.1", &port]);
+    follows(&server).await;
     let invalidate = || {
         on(&here, async {
             invalidate!(isolated::read, 1).replicated(1).await
         })
     };
-    while invalidate().await.is_err() {}
+    // While there is no link it is queued.
+    let acknowledged = async || match invalidate().await {
+        Ok(Receipt::Queued) => Err("queued".to_owned()),
+        result => result.map_err(|error| error.to_string()),
+    };
+    until_ok("the replica has it", acknowledged).await;
     replica.freeze();
     let isolations = here.tiers()[0].health.isolations;
     let result = tokio::join!(invalidate(), async {
@@ -273,7 +285,7 @@ async fn replicas_of_another_link_are_not_counted() {
     let error = result.0.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     until("the link is back", || here.tiers()[0].health.connected).await;
-    while invalidate().await.is_err() {}
+    until_ok("the replica has it again", acknowledged).await;
 }
 
 /// As postcard has it, what is left out is read back as something else: such a value is stored in no shared tier.

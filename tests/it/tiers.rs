@@ -340,6 +340,54 @@ async fn a_private_tier_answers_under_a_shared_one() {
     );
 }
 
+/// The invalidation waits below, where another instance still finds the record and copies it up.
+#[tokio::test]
+async fn what_was_copied_up_while_its_invalidation_waited_below_goes_with_it() {
+    let (near, far) = (Server::start(), Server::start());
+    let proxy = Proxy::to(far.port()).await;
+    let instance = |far: String| {
+        CacheRuntime::builder()
+            .l2(Redis::new(near.url()))
+            .l4(Redis::new(far))
+            .build()
+    };
+    let here = instance(proxy.url()).await.unwrap();
+    let there = instance(far.url()).await.unwrap();
+    let version = on(&here, read(14)).await;
+    until("both are filled", || {
+        near.records().len() == 1 && far.records().len() == 1
+    })
+    .await;
+    proxy.set(Weather::Cut);
+    until("it is cut off", || !here.tiers()[1].health.connected).await;
+    version_of(14).fetch_add(1, Ordering::SeqCst);
+    let receipt = on(&here, async { invalidate!(read, 14).await });
+    assert_eq!(receipt.await.unwrap(), Receipt::Queued);
+    assert_eq!(
+        on(&there, read(14)).await,
+        version,
+        "it has not heard of it"
+    );
+    until("it is copied up", || near.records().len() == 1).await;
+    assert_eq!(
+        on(&here, read(14)).await,
+        version + 1,
+        "own invalidations count at once"
+    );
+    proxy.set(Weather::Fair);
+    until("nothing waits", || {
+        here.tiers()
+            .iter()
+            .all(|tier| tier.health.connected && tier.health.queued == 0)
+    })
+    .await;
+    until("the copy is gone", || {
+        near.records().is_empty() && far.records().is_empty()
+    })
+    .await;
+    assert_eq!(on(&there, read(14)).await, version + 1);
+}
+
 #[tokio::test]
 async fn all_there_is_to_tell_is_one_piece() {
     let server = Server::start();

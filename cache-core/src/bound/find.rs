@@ -30,6 +30,11 @@ impl Bound {
             if lookup.consistency == Consistency::Strong && self.is_fenced_here(&self.lower[at]) {
                 continue;
             }
+            // What waits to be invalidated below may have been copied up by another instance.
+            let is_owed = |below: &Lower| below.tier.owes(&lookup.record_key);
+            if self.lower[at + 1..].iter().any(is_owed) {
+                continue;
+            }
             match self
                 .find_in(at, key, lookup, &records, value_type.give)
                 .await
@@ -88,6 +93,7 @@ impl Bound {
             return Search::Nowhere;
         };
         if self.is_fenced_here(lower) {
+            let is_known = is_known && self.coherent_now().is_some();
             let own = Header::open(&bytes).ok().map(|(header, _)| header.stamp());
             found.stamp = own.filter(|own| self.is_good_stamp(*own, key, is_known));
         }

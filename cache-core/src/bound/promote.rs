@@ -113,6 +113,7 @@ impl Bound {
             .ok()?;
         let bytes = found.record?;
         let (header, payload) = Header::open(&bytes).ok()?;
+        let is_known = is_known && self.coherent_now().is_some();
         let is_good = if self.is_fenced_here(lower) {
             self.is_good_stamp(header.stamp(), key, is_known)
         } else {

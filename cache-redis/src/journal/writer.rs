@@ -71,6 +71,13 @@ impl Writer {
         self.ask(work)
     }
 
+    /// Has the file written anew, with all that is queued.
+    pub(super) fn rewrite(&self) {
+        let mut work = self.shared.lock();
+        work.is_partial = true;
+        self.ask(work);
+    }
+
     /// Has the file emptied where nothing is queued.
     pub(super) fn tidy(&self) -> u64 {
         self.ask(self.shared.lock())

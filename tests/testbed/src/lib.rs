@@ -6,10 +6,15 @@ pub mod directory;
 pub mod proxy;
 pub mod server;
 pub mod shelf;
+mod watch;
 
+use std::fmt::Display;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
 
 use multi_tier_cached::{CacheRuntime, Memory, Redis};
 
@@ -59,14 +64,32 @@ pub async fn poll_until<F: Future>(future: &mut Pin<Box<F>>, n: usize) -> Poll<F
     .await
 }
 
-/// Lets other tasks run until `reached`, for five seconds at most.
+/// For what takes milliseconds, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Lets other tasks run until `reached`, for thirty seconds at most.
 pub async fn until(what: &str, mut reached: impl FnMut() -> bool) {
+    until_ok(what, async || if reached() { Ok(()) } else { Err("no") }).await;
+}
+
+/// Tries until it succeeds, for thirty seconds at most.
+pub async fn until_ok<T, E: Display>(
+    what: &str,
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
+    let mut last = None;
     let tries = async {
-        while !reached() {
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        loop {
+            match attempt().await {
+                Ok(value) => return value,
+                Err(error) => last = Some(error),
+            }
+            sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(5), tries)
-        .await
-        .unwrap_or_else(|_| panic!("not within five seconds: {what}"));
+    let result = timeout(PATIENCE, tries).await;
+    result.unwrap_or_else(|_| match last {
+        Some(error) => panic!("not within {PATIENCE:?}: {what} ({error})"),
+        None => panic!("not within {PATIENCE:?}: {what}"),
+    })
 }

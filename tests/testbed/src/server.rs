@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::watch;
+
 /// A running server.
 #[derive(Debug)]
 pub struct Server {
@@ -15,6 +17,7 @@ pub struct Server {
     binary: String,
     arguments: Vec<String>,
     child: Option<Child>,
+    is_for_a_test: bool,
 }
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -28,11 +31,15 @@ impl Server {
     /// Starts a server with more arguments: `redis-server`, or what the variable `REDIS_SERVER` names.
     pub fn start_with(arguments: &[&str]) -> Self {
         let binary = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
-        Self::start_binary(&binary, arguments)
+        Self::start_as(&binary, arguments, true)
     }
 
-    /// Starts a server by the program at `binary`.
+    /// Starts a server by the program at `binary`, which may run longer than that of a test may.
     pub fn start_binary(binary: &str, arguments: &[&str]) -> Self {
+        Self::start_as(binary, arguments, false)
+    }
+
+    fn start_as(binary: &str, arguments: &[&str], is_for_a_test: bool) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("mtc-{}-{number}", std::process::id()));
         fs::create_dir_all(&directory).expect("a directory for the server");
@@ -45,6 +52,7 @@ impl Server {
                 .map(|&argument| argument.to_owned())
                 .collect(),
             child: None,
+            is_for_a_test,
         };
         // Another process may take the port between our look and the server's.
         for _ in 0..5 {
@@ -104,6 +112,9 @@ impl Server {
             .unwrap_or_else(|error| {
                 panic!("{binary} cannot be run ({error}); install redis-server")
             });
+        if self.is_for_a_test {
+            watch::begin(child.id());
+        }
         self.child = Some(child);
         self.is_ready()
     }
@@ -136,6 +147,7 @@ impl Server {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
+            watch::end(child.id());
         }
     }
 
