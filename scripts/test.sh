@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Runs all tests. Installs redis-server, which they start themselves, where it is absent. Nothing is skipped.
+# Runs all tests. Installs redis-server and memcached, which they start themselves, where they are absent. Nothing is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 missing=()
 command -v redis-server >/dev/null || missing+=(redis-server)
+command -v memcached >/dev/null || missing+=(memcached)
 command -v openssl >/dev/null || missing+=(openssl)
 if [ ${#missing[@]} -gt 0 ]; then
   as_root=()

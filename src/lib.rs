@@ -22,6 +22,8 @@ pub use cache_core::{
 };
 #[cfg(feature = "disk")]
 pub use cache_disk::Disk;
+#[cfg(feature = "memcached")]
+pub use cache_memcached::Memcached;
 #[cfg(feature = "redis")]
 pub use cache_redis::{Redis, Streams};
 

@@ -10,6 +10,7 @@ mod key;
 mod lease;
 mod local;
 pub(crate) mod memory;
+mod owed;
 pub(crate) mod stack;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use std::time::Duration;
 pub use self::key::{FunctionKey, RecordKey};
 pub use self::lease::{Claim, Guard, GuardHeld, Lease, Leased, Wakeup};
 pub use self::local::LocalLeases;
+pub use self::owed::{Bill, Owed};
 use serde::Serialize;
 
 use crate::coherence::Coherence;

@@ -25,7 +25,6 @@
 mod config;
 mod controls;
 mod generations;
-mod owed;
 mod store;
 mod tier;
 

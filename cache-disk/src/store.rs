@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cache_core::tier::{
-    Claim, Fill, Found, FunctionKey, Leased, LocalLeases, RecordKey, Refusal, SEEN, Stamp, Wakeup,
+    Claim, Fill, Found, Leased, LocalLeases, Owed, RecordKey, Refusal, SEEN, Stamp, Wakeup,
 };
 use cache_core::unix_millis;
 use fjall::{Database, PersistMode};
@@ -14,34 +14,12 @@ use fjall::{Database, PersistMode};
 use crate::config::Disk;
 use crate::controls::Controls;
 use crate::generations::{DropsTheDead, Generations, JOURNAL};
-use crate::owed::Owed;
 
 /// Keys that are told apart by locks.
 const STRIPES: usize = 64;
 
 /// What is kept of the records' blocks in memory: the system keeps more.
 const BLOCKS_IN_MEMORY: u64 = 8 << 20;
-
-/// A key as it is on the disk.
-#[derive(Clone, Debug)]
-pub(crate) struct Name {
-    pub(crate) record: String,
-    pub(crate) function: String,
-}
-
-pub(crate) fn function_name(function: &FunctionKey) -> String {
-    format!("{}:{}", function.name, function.version)
-}
-
-impl Name {
-    pub(crate) fn of(key: &RecordKey) -> Self {
-        let function = function_name(&key.function);
-        Self {
-            record: format!("{function}:{}", key.arguments),
-            function,
-        }
-    }
-}
 
 pub(crate) struct Store {
     database: Database,
@@ -79,22 +57,28 @@ impl Store {
         })
     }
 
-    pub(crate) fn read(&self, name: &Name) -> fjall::Result<Found> {
+    pub(crate) fn read(&self, key: &RecordKey) -> fjall::Result<Found> {
         // Before the record: a function that is invalidated in between has another by then.
-        let stamp = self.controls.stamp(&name.function);
-        if self.owed.covers(name) {
+        let stamp = self.controls.stamp(&key.function.versioned());
+        if self.owed.covers(key) {
             return Ok(Found::new(None, stamp));
         }
-        let Some((record, is_older)) = self.generations.get(&name.record)? else {
+        let name = key.name();
+        let Some((record, is_older)) = self.generations.get(&name)? else {
             return Ok(Found::new(None, stamp));
         };
         if is_older {
-            let _stripe = self.stripe(name);
-            if !self.owed.covers(name) {
-                self.generations.renew(&name.record)?;
+            let _stripe = self.stripe(&name);
+            if !self.owed.covers(key) {
+                self.generations.renew(&name)?;
             }
         }
         Ok(Found::new(Some(record), stamp))
+    }
+
+    /// Reads what is not there.
+    pub(crate) fn ping(&self) -> fjall::Result<()> {
+        self.generations.get("#ping").map(drop)
     }
 
     pub(crate) fn lease(
@@ -103,14 +87,14 @@ impl Store {
         claim: Claim,
         seen: &[u8],
     ) -> fjall::Result<Leased> {
-        let name = &Name::of(key);
-        if self.owed.covers(name) {
+        if self.owed.covers(key) {
             self.pay()?;
         }
-        let stamp = self.controls.stamp_or_begin(&name.function)?;
-        let _stripe = self.stripe(name);
+        let stamp = self.controls.stamp_or_begin(&key.function.versioned())?;
+        let name = key.name();
+        let _stripe = self.stripe(&name);
         if claim == Claim::Only
-            && let Some((record, _)) = self.generations.get(&name.record)?
+            && let Some((record, _)) = self.generations.get(&name)?
             && record[..record.len().min(SEEN)] != *seen
         {
             return Ok(Leased::Taken(Wakeup::new(std::future::ready(()))));
@@ -126,15 +110,15 @@ impl Store {
         record: &[u8],
         life: Duration,
     ) -> fjall::Result<Fill> {
-        let name = &Name::of(key);
-        let _stripe = self.stripe(name);
+        let name = key.name();
+        let _stripe = self.stripe(&name);
         if !self.leases.holds(key, token) {
             return Ok(Fill::Refused(Refusal::Lease));
         }
-        if self.owed.covers(name) {
+        if self.owed.covers(key) {
             return Ok(Fill::Refused(Refusal::Queued));
         }
-        match self.controls.stamp(&name.function) {
+        match self.controls.stamp(&key.function.versioned()) {
             Some(now) if now == leased => {}
             Some(now) if now.history == leased.history => {
                 return Ok(Fill::Refused(Refusal::Function));
@@ -143,7 +127,7 @@ impl Store {
         }
         let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1);
         let expiry = unix_millis().saturating_add(life);
-        self.generations.insert(&name.record, expiry, record)?;
+        self.generations.insert(&name, expiry, record)?;
         self.leases.used(key);
         Ok(Fill::Stored)
     }
@@ -159,22 +143,19 @@ impl Store {
             self.controls.void_all()?;
         }
         for function in &bill.functions {
-            self.controls.void(function)?;
+            self.controls.void(&function.versioned())?;
         }
         for key in &bill.keys {
-            let _stripe = self.stripe_of(key);
-            self.generations.remove(key)?;
+            let name = key.name();
+            let _stripe = self.stripe(&name);
+            self.generations.remove(&name)?;
         }
         self.database.persist(PersistMode::SyncData)?;
         self.owed.paid(&bill);
         Ok(())
     }
 
-    fn stripe(&self, name: &Name) -> MutexGuard<'_, ()> {
-        self.stripe_of(&name.record)
-    }
-
-    fn stripe_of(&self, key: &str) -> MutexGuard<'_, ()> {
+    fn stripe(&self, key: &str) -> MutexGuard<'_, ()> {
         let at = self.hasher.hash_one(key) as usize % STRIPES;
         self.stripes[at]
             .lock()

@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use cache_core::tier::{
-    Breaker, Claim, Fill, Found, Guard, Health, Lease, Leased, LocalLeases, Question, Receipt,
-    RecordKey, Target, Tier, TierFuture,
+    Breaker, Claim, Fill, Found, Guard, Health, Lease, Leased, LocalLeases, Owed, Question,
+    Receipt, RecordKey, Target, Tier, TierFuture,
 };
 use cache_core::{Error, ErrorKind, unix_millis};
 use tokio::runtime::Handle;
@@ -16,8 +16,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 
 use crate::config::Disk;
-use crate::owed::Owed;
-use crate::store::{Name, Store};
+use crate::store::Store;
 
 /// Operations that wait for the disk at a time: a thread each.
 const MOST_AT_A_TIME: u32 = 32;
@@ -131,7 +130,7 @@ impl Inner {
                 None => return,
             }
             // What was owed since it was paid found somebody at it.
-            if self.owed.len() == 0 || self.is_paying.swap(true, Ordering::SeqCst) {
+            if self.owed.is_empty() || self.is_paying.swap(true, Ordering::SeqCst) {
                 return;
             }
         }
@@ -242,8 +241,8 @@ impl Tier for DiskTier {
         _: Question,
         within: Duration,
     ) -> TierFuture<'a, Found> {
-        let name = Name::of(key);
-        Box::pin(self.run("read", within, move |store| store.read(&name)))
+        let key = key.clone();
+        Box::pin(self.run("read", within, move |store| store.read(&key)))
     }
 
     fn lease<'a>(
@@ -316,14 +315,7 @@ impl Tier for DiskTier {
     fn ping(&self, within: Duration) -> TierFuture<'_, Duration> {
         Box::pin(async move {
             let began = Instant::now();
-            self.run("ping", within, |store| {
-                let name = Name {
-                    record: String::from("#ping"),
-                    function: String::new(),
-                };
-                store.read(&name).map(drop)
-            })
-            .await?;
+            self.run("ping", within, Store::ping).await?;
             Ok(began.elapsed())
         })
     }

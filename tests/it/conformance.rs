@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use multi_tier_cached::testing::conformance;
-use multi_tier_cached::{Disk, Redis};
+use multi_tier_cached::{Disk, Memcached, Redis};
 use testbed::directory::Directory;
 use testbed::server::Server;
 
@@ -32,6 +32,17 @@ async fn a_disk_conforms() {
         let number = numbers.fetch_add(1, Ordering::Relaxed);
         let disk = Disk::new(directory.path().join(number.to_string()));
         Box::new(disk.time_limit(Duration::from_secs(10)))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn memcached_conforms() {
+    let server = testbed::memcached::Memcached::start();
+    let numbers = AtomicU32::new(0);
+    conformance(|| {
+        let number = numbers.fetch_add(1, Ordering::Relaxed);
+        Box::new(Memcached::new(server.url()).namespace(format!("store-{number}")))
     })
     .await;
 }

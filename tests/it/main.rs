@@ -13,6 +13,7 @@ mod guards;
 mod handles;
 mod invalidation;
 mod keys;
+mod memcached;
 mod memory;
 mod redis_tier;
 mod single_flight;

@@ -30,6 +30,12 @@ pub struct RecordKey {
 }
 
 impl FunctionKey {
+    /// `name:version`; reads one way only.
+    #[must_use]
+    pub fn versioned(&self) -> String {
+        format!("{}:{}", self.name, self.version)
+    }
+
     /// A function's name as it was seen before: `name` is escaped already.
     #[must_use]
     pub fn named(name: String, version: u32, digest: u64) -> Self {
@@ -52,6 +58,15 @@ impl FunctionKey {
 }
 
 impl RecordKey {
+    /// `name:version:arguments`; reads one way only.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!(
+            "{}:{}:{}",
+            self.function.name, self.function.version, self.arguments
+        )
+    }
+
     /// A record's name.
     #[must_use]
     pub fn new(function: Arc<FunctionKey>, arguments: String, digest: u64) -> Self {

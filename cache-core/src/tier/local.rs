@@ -8,9 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::{
-    Claim, FunctionKey, Guard, GuardHeld, Lease, Leased, RecordKey, Refusal, Stamp, Target, Wakeup,
-};
+use super::{Claim, Guard, GuardHeld, Lease, Leased, RecordKey, Refusal, Stamp, Target, Wakeup};
 
 /// How long a guard that was dropped without an end goes on: a commit may still be under way.
 const AFTER_DROP: Duration = Duration::from_secs(2);
@@ -56,19 +54,11 @@ struct Holder {
     token: u64,
 }
 
-fn name_of(key: &RecordKey) -> String {
-    format!("{}:{}", name_of_function(&key.function), key.arguments)
-}
-
-fn name_of_function(function: &FunctionKey) -> String {
-    format!("{}:{}", function.name, function.version)
-}
-
 impl LocalLeases {
     /// Gives a lease with that stamp, unless the key is guarded or another has it.
     pub fn take(self: &Arc<Self>, key: &RecordKey, claim: Claim, stamp: Stamp) -> Leased {
         let mut state = self.lock();
-        let name = name_of(key);
+        let name = key.name();
         if state.is_guarded(&name) {
             return Leased::Refused(Refusal::Guard);
         }
@@ -79,7 +69,7 @@ impl LocalLeases {
         state.next += 1;
         let token = state.next;
         let held = state.keys.entry(name.clone()).or_insert_with(|| Key {
-            function: name_of_function(&key.function),
+            function: key.function.versioned(),
             tokens: Vec::new(),
             is_exclusive: false,
             changed: Arc::default(),
@@ -112,7 +102,7 @@ impl LocalLeases {
     #[must_use]
     pub fn is_guarded(&self, key: &RecordKey) -> bool {
         let state = self.lock();
-        !state.guards.is_empty() && state.is_guarded(&name_of(key))
+        !state.guards.is_empty() && state.is_guarded(&key.name())
     }
 
     /// Whether the lease with this token holds, so that its key may be filled.
@@ -121,22 +111,22 @@ impl LocalLeases {
         let state = self.lock();
         state
             .keys
-            .get(&name_of(key))
+            .get(&key.name())
             .is_some_and(|held| held.tokens.contains(&token))
     }
 
     /// The key was filled: its leases are over, and who waits is woken.
     pub fn used(&self, key: &RecordKey) {
-        self.lock().end(&name_of(key));
+        self.lock().end(&key.name());
     }
 
     /// Voids the leases of what is invalidated, and wakes who waits for them.
     pub fn void(&self, target: Target<'_>) {
         let mut state = self.lock();
         let voided: Vec<String> = match target {
-            Target::Key(key) => vec![name_of(key)],
+            Target::Key(key) => vec![key.name()],
             Target::Function(function) => {
-                let function = name_of_function(function);
+                let function = function.versioned();
                 let of_function = state
                     .keys
                     .iter()
@@ -158,7 +148,7 @@ impl LocalLeases {
         owed: impl FnOnce() + Send + Sync + 'static,
     ) -> Guard {
         let mut state = self.lock();
-        let key = name_of(key);
+        let key = key.name();
         state.end(&key);
         state.next += 1;
         let number = state.next;

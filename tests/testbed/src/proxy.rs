@@ -103,6 +103,11 @@ impl Proxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Changes what happens to bytes.
     pub fn set(&self, weather: Weather) {
         self.shared.weather.send_replace(weather);

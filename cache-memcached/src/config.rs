@@ -1,0 +1,167 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_core::tier::{Tier, TierBuilder, TierContext};
+use cache_core::{Error, ErrorKind};
+
+use crate::keys::LONGEST_NAMESPACE;
+use crate::tier::MemcachedTier;
+
+/// A memcached server as a shared tier: `Memcached::new("memcached://127.0.0.1:11211")`.
+///
+/// One server: several behind one name, or a proxy that spreads keys over them, would each have a log of invalidations of their
+/// own.
+#[derive(Clone, Debug)]
+pub struct Memcached {
+    pub(crate) url: String,
+    pub(crate) namespace: String,
+    pub(crate) connections: usize,
+    pub(crate) staleness_bound: Duration,
+    pub(crate) time_limit: Duration,
+    pub(crate) connect_limit: Duration,
+    pub(crate) lease_time: Duration,
+    pub(crate) max_record_bytes: usize,
+}
+
+impl Memcached {
+    /// The server at `memcached://host:port`, or `memcached+unix:///path`. Hosts are looked up as IPv4.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            namespace: "mtc".to_owned(),
+            // An operation has a connection for itself; one takes a fraction of a millisecond.
+            connections: 4,
+            staleness_bound: Duration::from_millis(500),
+            time_limit: Duration::from_millis(250),
+            connect_limit: Duration::from_secs(1),
+            lease_time: Duration::from_secs(10),
+            // What memcached takes unless it is told otherwise (`-I`), less what it keeps beside.
+            max_record_bytes: (1 << 20) - crate::item::AROUND,
+        }
+    }
+
+    /// Begins the names of all keys: printable ASCII without blanks, 64 bytes at most. Default: `mtc`.
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// How many connections this instance makes; that many operations are under way at a time. Default: 4.
+    #[must_use]
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// How long after an invalidation other instances may answer with the old value from memory: between 50 ms and a minute.
+    /// Default: 500 ms. Four times in each the server is asked whether there was one.
+    #[must_use]
+    pub fn staleness_bound(mut self, bound: Duration) -> Self {
+        self.staleness_bound = bound;
+        self
+    }
+
+    /// What a call may spend on it beyond its body, in all. Default: 250 ms. An invalidation waits for as long.
+    #[must_use]
+    pub fn time_limit(mut self, time_limit: Duration) -> Self {
+        self.time_limit = time_limit;
+        self
+    }
+
+    /// How long making a connection may take. Default: 1 s.
+    #[must_use]
+    pub fn connect_limit(mut self, connect_limit: Duration) -> Self {
+        self.connect_limit = connect_limit;
+        self
+    }
+
+    /// How long a load keeps others waiting after its instance died, in whole seconds, 2 at least. Default: 10 s. Renewed each
+    /// third.
+    #[must_use]
+    pub fn lease_time(mut self, lease_time: Duration) -> Self {
+        self.lease_time = lease_time;
+        self
+    }
+
+    /// Largest record that is sent. Default: 1 MiB less 512 bytes; more needs a server that was started with a larger `-I`.
+    #[must_use]
+    pub fn max_record_bytes(mut self, max_record_bytes: usize) -> Self {
+        self.max_record_bytes = max_record_bytes;
+        self
+    }
+
+    /// The address in the words of the client.
+    pub(crate) fn address(&self) -> Option<String> {
+        if let Some(path) = self.url.strip_prefix("memcached+unix://") {
+            return path.starts_with('/').then(|| format!("unix://{path}"));
+        }
+        let host = self.url.strip_prefix("memcached://")?.trim_end_matches('/');
+        let is_plain = !host.is_empty() && !host.contains(['/', '@', '?']);
+        is_plain.then(|| format!("tcp://{host}"))
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let wrong = |what: String| Err(Error::new(ErrorKind::Configuration, format!("use {what}")));
+        if self.address().is_none() {
+            return wrong(format!(
+                "`{}` as a memcached server: it is `memcached://host:port` or `memcached+unix:///path`, without a password",
+                self.url
+            ));
+        }
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && name.len() <= LONGEST_NAMESPACE
+                && name.bytes().all(|byte| byte.is_ascii_graphic())
+                && !name.contains(['#', ':'])
+        };
+        if !is_name(&self.namespace) {
+            return wrong(format!(
+                "`{}` as a namespace: it is 1 to {LONGEST_NAMESPACE} printable ASCII characters without blanks, `:` and `#`",
+                self.namespace
+            ));
+        }
+        if self.connections == 0 || self.connections > 64 {
+            return wrong(format!("{} connections: it is 1 to 64", self.connections));
+        }
+        if self.staleness_bound < Duration::from_millis(50)
+            || self.staleness_bound > Duration::from_secs(60)
+        {
+            return wrong(format!(
+                "a staleness bound of {:?}: it is between 50 ms and a minute",
+                self.staleness_bound
+            ));
+        }
+        for (what, limit) in [
+            ("time limit", self.time_limit),
+            ("connect limit", self.connect_limit),
+        ] {
+            if limit.is_zero() || limit > Duration::from_secs(300) {
+                return wrong(format!(
+                    "a {what} of {limit:?}: it is more than nothing, and five minutes at most"
+                ));
+            }
+        }
+        if self.lease_time < Duration::from_secs(2) || self.lease_time > Duration::from_secs(300) {
+            return wrong(format!(
+                "a lease time of {:?}: it is between 2 seconds, since memcached counts in seconds, and five minutes",
+                self.lease_time
+            ));
+        }
+        if self.max_record_bytes == 0 || self.max_record_bytes > 1 << 30 {
+            return wrong(format!(
+                "a record limit of {} bytes: it is between 1 byte and 1 GiB",
+                self.max_record_bytes
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl TierBuilder for Memcached {
+    fn build(self: Box<Self>, context: &TierContext) -> Result<Arc<dyn Tier>, Error> {
+        self.check()?;
+        Ok(Arc::new(MemcachedTier::new(*self, context.peers.clone())))
+    }
+}

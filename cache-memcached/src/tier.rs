@@ -1,0 +1,412 @@
+//! The tier's contract, on memcached.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_memcached::Client;
+use cache_core::tier::{
+    Breaker, Claim, Fill, Found, Guard, Health, Lease, Leased, Peers, Question, Receipt, RecordKey,
+    Refusal, Target, Tier, TierFuture, Wakeup,
+};
+use cache_core::{Coherence, Error, ErrorKind, unix_millis};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::commands::{self, Names, Taken};
+use crate::config::Memcached;
+use crate::guards::Holder as GuardHolder;
+use crate::keys::Keys;
+use crate::leases::{Held, Holder, LONGEST_LOAD};
+use crate::link::Shared;
+use crate::supervisor::{self, supervise};
+
+/// What the clocks of two hosts may run apart, in one part of so many, while a bound passes.
+const DRIFT: u32 = 100;
+
+/// How often who waits for another instance's load looks: memcached tells nobody.
+const LOOK: Duration = Duration::from_millis(20);
+
+pub(crate) struct MemcachedTier {
+    shared: Arc<Shared>,
+    supervisor: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl MemcachedTier {
+    pub(crate) fn new(config: Memcached, peers: Peers) -> Self {
+        Self {
+            shared: Arc::new(Shared::new(config, peers)),
+            supervisor: Mutex::default(),
+        }
+    }
+
+    async fn find(&self, key: &RecordKey, within: Duration) -> Result<Found, Error> {
+        let names = self.names(key);
+        let ((record, stamp), _) = self
+            .shared
+            .run("read", within, move |client| {
+                Box::pin(async move {
+                    commands::read(client, &names.record, &names.epoch, &names.history).await
+                })
+            })
+            .await?;
+        // What is to be deleted still is not there.
+        let record = record.filter(|_| !self.shared.owed.covers(key));
+        Ok(Found::new(record, stamp))
+    }
+
+    async fn take(
+        &self,
+        key: &RecordKey,
+        claim: Claim,
+        seen: &[u8],
+        within: Duration,
+    ) -> Result<Leased, Error> {
+        if self.shared.owed.covers(key) {
+            return Ok(Leased::Refused(Refusal::Queued));
+        }
+        let (names, seen) = (self.names(key), seen.to_vec());
+        let record = names.record.clone();
+        let life = self.shared.config.lease_time;
+        let shared = Arc::clone(&self.shared);
+        // In the operation, so that what was taken for a caller that is gone is given back.
+        let taking = self
+            .shared
+            .run("lease", within, move |client: &mut Client| {
+                Box::pin(async move {
+                    // It is over the link that is there now, or over none that counts.
+                    let generation = shared.link().map_or(0, |link| link.generation);
+                    let taken = commands::lease(client, &names, claim, &seen, life).await?;
+                    Ok(match taken {
+                        Taken::Given {
+                            cas,
+                            stamp,
+                            is_placeholder,
+                        } => {
+                            let held = Held {
+                                names,
+                                stamp,
+                                cas,
+                                generation,
+                                is_placeholder,
+                                is_given_back: is_placeholder && claim != Claim::Share,
+                                since: Instant::now(),
+                            };
+                            let (token, holder) = Holder::new(&shared, held);
+                            Answer::Leased(Leased::Given(Lease::new(token, stamp).held_by(holder)))
+                        }
+                        Taken::Busy(cas) => Answer::Busy(cas),
+                        Taken::Refused(refusal) => Answer::Leased(Leased::Refused(refusal)),
+                    })
+                })
+            });
+        let (answer, generation) = taking.await?;
+        Ok(match answer {
+            Answer::Leased(leased) => leased,
+            Answer::Busy(0) => Leased::Taken(Wakeup::new(std::future::ready(()))),
+            Answer::Busy(cas) => {
+                let shared = Arc::clone(&self.shared);
+                Leased::Taken(Wakeup::new(changed(shared, record, cas, generation)))
+            }
+        })
+    }
+
+    async fn store(
+        &self,
+        key: &RecordKey,
+        token: u64,
+        record: Vec<u8>,
+        life: Duration,
+        within: Duration,
+    ) -> Result<Fill, Error> {
+        let Some(held) = self.shared.leases.take(token) else {
+            return Ok(Fill::Refused(Refusal::Lease));
+        };
+        if self.shared.owed.covers(key) {
+            return Ok(Fill::Refused(Refusal::Queued));
+        }
+        let shared = Arc::clone(&self.shared);
+        let filling = self.shared.run("fill", within, move |client| {
+            Box::pin(async move {
+                // Another link may be to another process, whose numbers are others.
+                if !shared.is_there(held.generation) {
+                    return Ok(Fill::Refused(Refusal::Lease));
+                }
+                commands::fill(client, &held.names, held.cas, held.stamp, &record, life).await
+            })
+        });
+        Ok(filling.await?.0)
+    }
+
+    async fn void(&self, target: Target<'_>, within: Duration) -> Result<Receipt, Error> {
+        let shared = &self.shared;
+        if shared.is_closed() {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "invalidate: the tier was shut down",
+            ));
+        }
+        let number = shared.owed.add(target);
+        let Some(link) = shared.link() else {
+            return Ok(Receipt::Queued);
+        };
+        match timeout(within, shared.tell(&link, target, number)).await {
+            Ok(Ok(Ok(()))) => Ok(Receipt::Acked),
+            Ok(Err(_)) => {
+                // It was not taken: the connection is gone, or has too much to do.
+                shared.rung.notify_one();
+                Ok(Receipt::Queued)
+            }
+            // It goes on, or is sent over the next link.
+            _ => Ok(Receipt::Queued),
+        }
+    }
+
+    fn names(&self, key: &RecordKey) -> Names {
+        let keys: &Keys = &self.shared.keys;
+        Names {
+            record: keys.record(key),
+            epoch: keys.epoch(&key.function),
+            history: keys.history(),
+        }
+    }
+}
+
+enum Answer {
+    Leased(Leased),
+    Busy(u64),
+}
+
+/// Ends when something else stands there than what had that number, or when it is not known.
+async fn changed(shared: Arc<Shared>, record: String, cas: u64, generation: u64) {
+    let limit = shared.config.time_limit;
+    let look = async {
+        while shared.is_there(generation) {
+            sleep(LOOK).await;
+            let name = record.clone();
+            let looked = shared.run("wait for a load", limit, move |client| {
+                Box::pin(async move { commands::cas_of(client, &name).await })
+            });
+            if !matches!(looked.await, Ok((Some(now), _)) if now == cas) {
+                return;
+            }
+        }
+    };
+    let _ = timeout(LONGEST_LOAD, look).await;
+}
+
+impl Shared {
+    /// Invalidates without being waited for.
+    pub(crate) fn invalidate_later(self: &Arc<Self>, target: Target<'_>) {
+        let number = self.owed.add(target);
+        if let Some(link) = self.link() {
+            drop(self.tell(&link, target, number));
+        }
+    }
+}
+
+impl fmt::Debug for MemcachedTier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemcachedTier")
+            .field("config", &self.shared.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for MemcachedTier {
+    fn drop(&mut self) {
+        self.shared.close();
+        let supervisor = self
+            .supervisor
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(supervisor) = supervisor.take() {
+            supervisor.abort();
+        }
+    }
+}
+
+impl Tier for MemcachedTier {
+    fn kind(&self) -> &'static str {
+        "memcached"
+    }
+
+    fn time_limit(&self) -> Duration {
+        self.shared.config.time_limit
+    }
+
+    fn max_record_bytes(&self) -> usize {
+        self.shared.config.max_record_bytes
+    }
+
+    /// That of this host: memcached's own counts seconds.
+    fn now(&self) -> u64 {
+        unix_millis()
+    }
+
+    fn breaker(&self) -> Breaker {
+        if self.shared.link().is_some() {
+            Breaker::Closed
+        } else if self.shared.is_probing.load(Ordering::Relaxed) {
+            Breaker::HalfOpen
+        } else {
+            Breaker::Open
+        }
+    }
+
+    fn start(&self) -> TierFuture<'_, ()> {
+        Box::pin(async move {
+            let (first, mut outcome) = watch::channel(None);
+            let supervisor = tokio::spawn(supervise(Arc::clone(&self.shared), first));
+            *self
+                .supervisor
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Some(supervisor);
+            // A server that is away is one that may come back: it was told in the log.
+            let _ = outcome.wait_for(Option::is_some).await;
+            Ok(())
+        })
+    }
+
+    fn coherence(&self) -> Option<&Arc<Coherence>> {
+        Some(&self.shared.coherence)
+    }
+
+    fn read<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        _: Question,
+        within: Duration,
+    ) -> TierFuture<'a, Found> {
+        Box::pin(self.find(key, within))
+    }
+
+    fn lease<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        claim: Claim,
+        seen: &'a [u8],
+        within: Duration,
+    ) -> TierFuture<'a, Leased> {
+        Box::pin(self.take(key, claim, seen, within))
+    }
+
+    fn fill<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        lease: &'a Lease,
+        record: Vec<u8>,
+        life: Duration,
+        within: Duration,
+    ) -> TierFuture<'a, Fill> {
+        Box::pin(self.store(key, lease.token, record, life, within))
+    }
+
+    fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, Receipt> {
+        Box::pin(self.void(target, within))
+    }
+
+    fn invalidate_later(&self, target: Target<'_>) {
+        self.shared.invalidate_later(target);
+    }
+
+    fn owes(&self, key: &RecordKey) -> bool {
+        self.shared.owed.covers(key)
+    }
+
+    fn link(&self) -> u64 {
+        self.shared.link().map_or(0, |link| link.generation)
+    }
+
+    fn guard<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Guard> {
+        Box::pin(async move {
+            let number = fastrand::u64(1..);
+            let holder = GuardHolder::new(&self.shared, number, key.clone());
+            if let Some(link) = self.shared.link() {
+                // One that does not get through is placed with the next renewals, or over the next link.
+                let placing = supervisor::guard(&self.shared, &link, number, key);
+                let _ = timeout(within, placing).await;
+            }
+            Ok(Guard::new(holder))
+        })
+    }
+
+    fn ping(&self, within: Duration) -> TierFuture<'_, Duration> {
+        Box::pin(async move {
+            let began = Instant::now();
+            self.shared
+                .run("ping", within, |client| {
+                    Box::pin(async move { client.version().await })
+                })
+                .await?;
+            Ok(began.elapsed())
+        })
+    }
+
+    fn settle(&self) -> TierFuture<'_, ()> {
+        Box::pin(async move {
+            let shared = &self.shared;
+            loop {
+                let paid = shared.paid.notified();
+                if shared.owed.is_empty() {
+                    break;
+                }
+                if shared.is_closed() {
+                    return Err(Error::new(
+                        ErrorKind::Unavailable,
+                        "wait until an invalidation has settled: the tier was shut down before it was sent",
+                    ));
+                }
+                paid.await;
+            }
+            let bound = shared.coherence.bound();
+            sleep(bound + bound / DRIFT).await;
+            Ok(())
+        })
+    }
+
+    fn health(&self) -> Health {
+        let shared = &self.shared;
+        let (coherent_for, last_barrier) = shared.coherence.age();
+        let mut health = Health::default();
+        health.connected = shared.link().is_some();
+        health.has_channel = true;
+        health.coherent_for = coherent_for;
+        health.last_barrier = last_barrier;
+        health.queued = shared.owed.len();
+        health.isolations = shared.counters.isolations.load(Ordering::Relaxed);
+        health.gaps = shared.counters.gaps.load(Ordering::Relaxed);
+        health.history_changes = shared.counters.history_changes.load(Ordering::Relaxed);
+        health.replays = shared.counters.replays.load(Ordering::Relaxed);
+        health
+    }
+
+    fn shutdown(&self) -> TierFuture<'_, ()> {
+        Box::pin(async move {
+            // What is under way is told, for as long as a call may take.
+            let told = async {
+                loop {
+                    let paid = self.shared.paid.notified();
+                    if self.shared.owed.is_empty() || self.shared.link().is_none() {
+                        return;
+                    }
+                    paid.await;
+                }
+            };
+            let _ = timeout(self.shared.config.time_limit, told).await;
+            self.shared.close();
+            let supervisor = self
+                .supervisor
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(supervisor) = supervisor {
+                supervisor.abort();
+                let _ = supervisor.await;
+            }
+            Ok(())
+        })
+    }
+}

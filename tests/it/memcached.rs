@@ -1,0 +1,371 @@
+//! The shared tier on memcached.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use multi_tier_cached::tier::Receipt;
+use multi_tier_cached::{
+    CacheRuntime, ErrorKind, Memcached, Memory, invalidate, multi_tier_cached,
+};
+use testbed::memcached::Memcached as Server;
+use testbed::poll_until;
+use testbed::proxy::{Proxy, Weather};
+use testbed::until;
+use tokio::time::{Instant, sleep};
+
+const BOUND: Duration = Duration::from_millis(500);
+
+/// By key: each test has its own.
+static VERSIONS: [AtomicU64; 16] = [const { AtomicU64::new(1) }; 16];
+static LOADS: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
+
+#[multi_tier_cached(ttl = "1h")]
+async fn read(key: usize) -> u64 {
+    let version = VERSIONS[key].load(Ordering::SeqCst);
+    LOADS[key].fetch_add(1, Ordering::SeqCst);
+    tokio::task::yield_now().await;
+    version
+}
+
+fn commit(key: usize) {
+    VERSIONS[key].fetch_add(1, Ordering::SeqCst);
+}
+
+async fn on<T>(runtime: &CacheRuntime, future: impl Future<Output = T>) -> T {
+    CacheRuntime::scope(runtime.clone(), future).await
+}
+
+async fn instance(memcached: Memcached) -> CacheRuntime {
+    CacheRuntime::builder()
+        .l1(Memory::builder())
+        .l2(memcached)
+        .build()
+        .await
+        .unwrap()
+}
+
+async fn instances(server: &Server) -> (CacheRuntime, CacheRuntime) {
+    let memcached = || Memcached::new(server.url());
+    (instance(memcached()).await, instance(memcached()).await)
+}
+
+/// How long the old value is still answered.
+async fn stale_for(runtime: &CacheRuntime, key: usize, old: u64) -> Duration {
+    let began = Instant::now();
+    while on(runtime, read(key)).await == old {
+        assert!(began.elapsed() < Duration::from_secs(5), "it does not end");
+        sleep(Duration::from_millis(1)).await;
+    }
+    began.elapsed()
+}
+
+#[tokio::test]
+async fn another_instance_finds_what_was_loaded_and_hears_of_invalidations() {
+    let server = Server::start();
+    let (here, there) = instances(&server).await;
+    assert_eq!(on(&here, read(0)).await, 1);
+    until("it is filled", || items(&server) >= 3).await;
+    assert_eq!(on(&there, read(0)).await, 1);
+    assert_eq!(LOADS[0].load(Ordering::SeqCst), 1, "it was there");
+    for whole_function in [false, true] {
+        let old = on(&there, read(0)).await;
+        commit(0);
+        let receipt = on(&here, async {
+            if whole_function {
+                invalidate!(read).await
+            } else {
+                invalidate!(read, 0).await
+            }
+        })
+        .await;
+        assert_eq!(receipt.unwrap(), Receipt::Acked);
+        assert_eq!(on(&here, read(0)).await, old + 1);
+        let stale = stale_for(&there, 0, old).await;
+        assert!(stale < BOUND, "{stale:?}");
+    }
+}
+
+/// How many items there are.
+fn items(server: &Server) -> u64 {
+    let stats = server.ask("stats");
+    let line = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("STAT curr_items "));
+    line.unwrap().trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn one_instance_loads_and_the_other_waits() {
+    let server = Server::start();
+    let (here, there) = instances(&server).await;
+    let mut held = Box::pin(on(&here, read(1)));
+    while LOADS[1].load(Ordering::SeqCst) == 0 {
+        assert!(poll_until(&mut held, 1).await.is_pending());
+        sleep(Duration::from_millis(1)).await;
+    }
+    let waits = tokio::spawn(CacheRuntime::scope(there.clone(), read(1)));
+    sleep(Duration::from_millis(100)).await;
+    assert!(!waits.is_finished(), "it waits");
+    assert_eq!(held.await, 1);
+    assert_eq!(waits.await.unwrap(), 1);
+    assert_eq!(LOADS[1].load(Ordering::SeqCst), 1);
+}
+
+/// Its numbers begin anew with it: a lease from before fills nothing.
+#[tokio::test]
+async fn a_lease_does_not_outlive_its_server() {
+    let mut server = Server::start();
+    let (here, there) = instances(&server).await;
+    let mut held = Box::pin(on(&here, read(2)));
+    while LOADS[2].load(Ordering::SeqCst) == 0 {
+        assert!(poll_until(&mut held, 1).await.is_pending());
+        sleep(Duration::from_millis(1)).await;
+    }
+    server.restart();
+    until("both are back", || {
+        [&here, &there].iter().all(|runtime| {
+            let health = &runtime.tiers()[0].health;
+            health.connected && health.isolations == 1
+        })
+    })
+    .await;
+    // In its own place, whatever its number.
+    commit(2);
+    let receipt = on(&there, async { invalidate!(read, 2).await }).await;
+    assert_eq!(receipt.unwrap(), Receipt::Acked);
+    assert_eq!(on(&there, read(2)).await, 2);
+    assert_eq!(held.await, 1, "it began before");
+    let stale = stale_for(&here, 2, 1).await;
+    assert!(stale < BOUND, "{stale:?}");
+    let fresh = instance(Memcached::new(server.url())).await;
+    assert_eq!(on(&fresh, read(2)).await, 2);
+}
+
+#[tokio::test]
+async fn an_invalidation_while_it_is_cut_off_is_sent_when_it_is_back() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port()).await;
+    let here = instance(Memcached::new(format!(
+        "memcached://127.0.0.1:{}",
+        proxy.port()
+    )))
+    .await;
+    let there = instance(Memcached::new(server.url())).await;
+    assert_eq!(on(&there, read(3)).await, 1);
+    proxy.set(Weather::Cut);
+    until("it is cut off", || !here.tiers()[0].health.connected).await;
+    commit(3);
+    let receipt = on(&here, async { invalidate!(read, 3).await }).await;
+    assert_eq!(receipt.unwrap(), Receipt::Queued);
+    assert_eq!(
+        on(&here, read(3)).await,
+        2,
+        "own invalidations count at once"
+    );
+    assert_eq!(on(&there, read(3)).await, 1, "it has not heard of it");
+    proxy.set(Weather::Fair);
+    let settled = on(&here, async { invalidate!(read, 3).settled() }).await;
+    settled.await.unwrap();
+    assert_eq!(here.tiers()[0].health.queued, 0);
+    assert!(here.tiers()[0].health.replays > 0);
+    assert_eq!(on(&there, read(3)).await, 2);
+}
+
+/// What was invalidated meanwhile it did not hear.
+#[tokio::test]
+async fn an_instance_that_was_cut_off_forgets_what_it_had() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port()).await;
+    let here = instance(Memcached::new(server.url())).await;
+    let there = instance(Memcached::new(format!(
+        "memcached://127.0.0.1:{}",
+        proxy.port()
+    )))
+    .await;
+    assert_eq!(on(&there, read(9)).await, 1);
+    proxy.set(Weather::Cut);
+    until("it is cut off", || !there.tiers()[0].health.connected).await;
+    commit(9);
+    let receipt = on(&here, async { invalidate!(read, 9).await }).await;
+    assert_eq!(receipt.unwrap(), Receipt::Acked);
+    proxy.set(Weather::Fair);
+    until("it is back", || there.tiers()[0].health.connected).await;
+    assert_eq!(on(&there, read(9)).await, 2);
+}
+
+/// `flush_all` takes the log with it, and nobody is told.
+#[tokio::test]
+async fn a_log_that_is_lost_is_an_invalidation_of_everything() {
+    let server = Server::start();
+    let (here, there) = instances(&server).await;
+    assert_eq!(on(&here, read(4)).await, 1);
+    assert_eq!(on(&there, read(4)).await, 1);
+    commit(4);
+    server.ask("flush_all");
+    let stale = stale_for(&there, 4, 1).await;
+    assert!(stale < BOUND, "{stale:?}");
+    assert!(there.tiers()[0].health.gaps > 0);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_delays_a_call_by_its_limit_and_no_more() {
+    let server = Server::start();
+    let here = instance(Memcached::new(server.url()).time_limit(Duration::from_millis(100))).await;
+    server.freeze();
+    let began = Instant::now();
+    assert_eq!(on(&here, read(5)).await, 1);
+    assert!(
+        began.elapsed() < Duration::from_millis(600),
+        "{:?}",
+        began.elapsed()
+    );
+    until("it is given up", || !here.tiers()[0].health.connected).await;
+    let began = Instant::now();
+    commit(5);
+    let receipt = on(&here, async { invalidate!(read, 5).await }).await;
+    assert_eq!(receipt.unwrap(), Receipt::Queued);
+    assert_eq!(on(&here, read(5)).await, 2);
+    assert!(
+        began.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        began.elapsed()
+    );
+    server.thaw();
+    until("it is back", || {
+        let health = &here.tiers()[0].health;
+        health.connected && health.queued == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_replaced() {
+    let server = Server::start();
+    let here = instance(Memcached::new(server.url()).namespace("shop")).await;
+    assert_eq!(on(&here, read(6)).await, 1);
+    let name = "shop:it::memcached::read:1:6";
+    until("it is filled", || {
+        server.ask(&format!("mg {name} s")).starts_with("HD")
+    })
+    .await;
+    server.ask(&format!("ms {name} 3\r\nabc"));
+    for name in ["shop:#h", "shop:#n"] {
+        server.ask(&format!("ms {name} 3\r\nabc"));
+    }
+    let there = instance(Memcached::new(server.url()).namespace("shop")).await;
+    assert_eq!(on(&there, read(6)).await, 1);
+    assert_eq!(LOADS[6].load(Ordering::SeqCst), 2);
+    commit(6);
+    let receipt = on(&here, async { invalidate!(read, 6).await }).await;
+    assert_eq!(receipt.unwrap(), Receipt::Acked);
+    let stale = stale_for(&there, 6, 1).await;
+    assert!(stale < BOUND, "{stale:?}");
+}
+
+/// memcached takes more than thirty days for a date, and counts in seconds.
+#[tokio::test]
+async fn lives_are_kept_whatever_memcached_counts_in() {
+    #[multi_tier_cached(ttl = "40days", name = "forty_days")]
+    async fn long(key: u64) -> u64 {
+        key
+    }
+    #[multi_tier_cached(ttl = "300ms", name = "a_moment")]
+    async fn short(_key: u64) -> u64 {
+        LOADS[15].fetch_add(1, Ordering::SeqCst)
+    }
+    let server = Server::start();
+    let (here, there) = instances(&server).await;
+    on(&here, long(1)).await;
+    let life = || -> Option<i64> {
+        let answer = server.ask("mg mtc:forty_days:1:1 t");
+        answer.strip_prefix("HD t")?.trim().parse().ok()
+    };
+    let days = 24 * 60 * 60;
+    until("it is kept for as long", || {
+        life().is_some_and(|life| life > 37 * days && life < 41 * days)
+    })
+    .await;
+    let first = on(&here, short(1)).await;
+    until("it is filled", || {
+        server
+            .ask("mg mtc:a_moment:1:1 f s")
+            .contains("f1297367809")
+    })
+    .await;
+    assert_eq!(on(&there, short(1)).await, first);
+    sleep(Duration::from_millis(300)).await;
+    assert_ne!(on(&there, short(1)).await, first, "it is dead");
+}
+
+#[tokio::test]
+async fn a_guard_keeps_what_is_read_before_the_commit_out_of_every_cache() {
+    let server = Server::start();
+    let (here, there) = instances(&server).await;
+    assert_eq!(on(&there, read(7)).await, 1);
+    let guard = on(&here, async { read::entry(7).write_guard().await }).await;
+    let guard = guard.unwrap();
+    assert!(guard.is_held());
+    sleep(BOUND).await;
+    assert_eq!(on(&there, read(7)).await, 1, "not committed yet");
+    commit(7);
+    assert_eq!(on(&there, read(7)).await, 2, "it was kept");
+    guard.invalidate().await.unwrap();
+    assert_eq!(on(&there, read(7)).await, 2);
+    until("it may be kept again", || {
+        server
+            .ask("mg mtc:it::memcached::read:1:7#g s")
+            .starts_with("EN")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_are_errors_and_a_server_of_another_kind_is_gone_on_without() {
+    for (wrong, says) in [
+        (
+            Memcached::new("redis://127.0.0.1:1"),
+            "as a memcached server",
+        ),
+        (
+            Memcached::new("memcached://user@host"),
+            "as a memcached server",
+        ),
+        (
+            Memcached::new("memcached://host:1").namespace("a b"),
+            "as a namespace",
+        ),
+        (
+            Memcached::new("memcached://host:1").connections(0),
+            "0 connections",
+        ),
+        (
+            Memcached::new("memcached://host:1").lease_time(Duration::from_millis(1)),
+            "a lease time",
+        ),
+        (
+            Memcached::new("memcached://host:1").staleness_bound(Duration::ZERO),
+            "a staleness bound",
+        ),
+        (
+            Memcached::new("memcached://host:1").time_limit(Duration::ZERO),
+            "a time limit",
+        ),
+        (
+            Memcached::new("memcached://host:1").max_record_bytes(0),
+            "a record limit",
+        ),
+    ] {
+        let error = CacheRuntime::builder().l2(wrong).build().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    let redis = testbed::server::Server::start();
+    let here = instance(Memcached::new(format!(
+        "memcached://127.0.0.1:{}",
+        redis.port()
+    )))
+    .await;
+    assert_eq!(on(&here, read(8)).await, 1);
+    assert!(!here.tiers()[0].health.connected);
+    here.shutdown().await.unwrap();
+}
