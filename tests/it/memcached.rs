@@ -164,7 +164,7 @@ async fn an_invalidation_while_it_is_cut_off_is_sent_when_it_is_back() {
     );
     assert_eq!(on(&there, read(3)).await, 1, "it has not heard of it");
     proxy.set(Weather::Fair);
-    let settled = on(&here, async { invalidate!(read, 3).settled() }).await;
+    let settled = on(&here, async { invalidate!(read, 3).settled().await });
     settled.await.unwrap();
     assert_eq!(here.tiers()[0].health.queued, 0);
     assert!(here.tiers()[0].health.replays > 0);
