@@ -24,6 +24,8 @@ pub use cache_core::{
 pub use cache_disk::Disk;
 #[cfg(feature = "memcached")]
 pub use cache_memcached::Memcached;
+#[cfg(feature = "objects")]
+pub use cache_object::{Objects, opendal};
 #[cfg(feature = "redis")]
 pub use cache_redis::{Redis, Streams};
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use multi_tier_cached::testing::conformance;
-use multi_tier_cached::{Disk, Memcached, Redis};
+use multi_tier_cached::{Disk, Memcached, Objects, Redis};
 use testbed::directory::Directory;
 use testbed::server::Server;
 
@@ -45,6 +45,22 @@ async fn memcached_conforms() {
         Box::new(Memcached::new(server.url()).namespace(format!("store-{number}")))
     })
     .await;
+}
+
+#[tokio::test]
+async fn object_storage_conforms() {
+    let operator = opendal::Operator::new(opendal::services::Memory::default()).unwrap();
+    let directory = Directory::new("objects");
+    let files = opendal::services::Fs::default().root(&directory.path().display().to_string());
+    let files = opendal::Operator::new(files).unwrap();
+    for operator in [operator, files] {
+        let numbers = AtomicU32::new(0);
+        conformance(|| {
+            let number = numbers.fetch_add(1, Ordering::Relaxed);
+            Box::new(Objects::new(operator.clone()).prefix(format!("stores/{number}")))
+        })
+        .await;
+    }
 }
 
 /// As the example has it.

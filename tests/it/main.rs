@@ -15,6 +15,7 @@ mod invalidation;
 mod keys;
 mod memcached;
 mod memory;
+mod objects;
 mod redis_tier;
 mod single_flight;
 mod streams;
