@@ -35,7 +35,7 @@ impl Disk {
     /// About how many bytes it takes, at least 128 MiB, of which 64 are for the journal. Default: 1 GiB. What was read or written
     /// longest ago goes first.
     ///
-    /// While it drops that it may take up to half as much again.
+    /// While it drops that it may take up to twice as much.
     #[must_use]
     pub fn max_bytes(mut self, max_bytes: u64) -> Self {
         self.max_bytes = max_bytes;

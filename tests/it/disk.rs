@@ -142,7 +142,7 @@ async fn it_takes_the_room_it_was_given() {
     }
     let stats = runtime.stats();
     assert_eq!(stats.functions[0].loads, 256, "the one in use was dropped");
-    assert!(most < ROOM * 3 / 2, "{} MiB", most >> 20);
+    assert!(most < ROOM * 2, "{} MiB", most >> 20);
     until("the rest is dropped", || size(directory.path()) <= ROOM).await;
     runtime.shutdown().await.unwrap();
 }

@@ -1,0 +1,39 @@
+//! One function through memory, Redis, a disk and object storage: where each call is answered. `cargo run --release --example tiers`
+
+// Builds itself once more where the tiers that it shows were not asked for.
+#[cfg(not(all(feature = "disk", feature = "objects", feature = "redis")))]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments = "run --release --example tiers --features disk,objects,redis";
+    println!("cargo {arguments}");
+    let status = std::process::Command::new(env!("CARGO"))
+        .args(arguments.split(' '))
+        .status()?;
+    std::process::exit(status.code().unwrap_or(1));
+}
+
+#[cfg(all(feature = "disk", feature = "objects", feature = "redis"))]
+mod servers;
+#[cfg(all(feature = "disk", feature = "objects", feature = "redis"))]
+mod stack;
+
+#[cfg(all(feature = "disk", feature = "objects", feature = "redis"))]
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    // Its second life, in the first one's directory and with its Redis.
+    if let (Some(directory), Some(port)) = (arguments.next(), arguments.next()) {
+        return stack::after_a_restart(directory.as_ref(), port.parse()?).await;
+    }
+    let Ok(server) = servers::Redis::start() else {
+        println!("redis-server cannot be started; install it, by `apt install redis-server`");
+        return Ok(());
+    };
+    let directory = servers::Directory::new()?;
+    stack::first(directory.path(), server.port()).await?;
+    let again = std::process::Command::new(std::env::current_exe()?)
+        .arg(directory.path())
+        .arg(server.port().to_string())
+        .status()?;
+    assert!(again.success(), "the second process failed");
+    Ok(())
+}
