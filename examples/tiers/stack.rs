@@ -12,9 +12,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::servers::evict;
 
-/// What memory and the disk have is over soon, so that they can be seen to be empty.
+/// What memory and the disk have is over soon, so that they can be seen to be empty. (At `l3` values live twice as long as is said
+/// here, as `TierConfig::as_l3` has it.)
 #[multi_tier_cached(
-    ttl(l1 = "200ms", l2 = "1h", l3 = "1s", l4 = "1h"),
+    ttl(l1 = "200ms", l2 = "1h", l3 = "500ms", l4 = "1h"),
     name = "price",
     key = "{item}"
 )]
@@ -35,7 +36,7 @@ async fn install(directory: &Path, port: u16) -> Result<CacheRuntime, Box<dyn Er
         .install()
         .await?;
     println!("{:<58} {:<8} took", "", "answered by");
-    Ok(runtime.clone())
+    Ok(runtime)
 }
 
 /// Calls, and says who answered.
