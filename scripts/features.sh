@@ -2,7 +2,7 @@
 # Checks that the facade builds without features, with each, with every two, and with all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-features=(redis tls disk memcached objects quick_cache bincode msgpack json testing)
+features=(redis tls disk memcached objects quick_cache bincode msgpack json toml testing)
 checked=0
 check() {
   cargo check --quiet -p multi-tier-cached --lib --no-default-features --features "$1" ||

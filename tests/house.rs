@@ -13,6 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &[
         "codec",
         "policy",
+        "overrides",
         "definition",
         "entry",
         "record",

@@ -13,6 +13,7 @@ use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
 use crate::level::Level;
+use crate::overrides::Overrides;
 use crate::policy::{Policies, Ttl, WhenIsolated};
 use crate::runtime::{CacheRuntime, Registered};
 use crate::tier::config::TierConfig;
@@ -36,6 +37,7 @@ pub struct RuntimeBuilder {
     codec_variable: Option<String>,
     when_isolated: WhenIsolated,
     policies: Vec<(Cow<'static, str>, Ttl)>,
+    overrides: Overrides,
     clock: Clock,
     problems: Vec<Error>,
 }
@@ -51,6 +53,7 @@ impl RuntimeBuilder {
             codec_variable: None,
             when_isolated: WhenIsolated::default(),
             policies: Vec::new(),
+            overrides: Overrides::default(),
             clock: Clock::System,
             problems: Vec::new(),
         }
@@ -163,6 +166,39 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Takes times to live and tiers of functions from a file, in the place of what their attributes say, and policies; checked by
+    /// [`install`](Self::install), which knows the functions.
+    ///
+    /// ```toml
+    /// [policies]
+    /// orders = "90s"
+    ///
+    /// [functions."users::by_id"]
+    /// ttl = { l1 = "10s", l2 = "1h" }     # or one for all tiers: "30s"
+    /// tiers = "l1,l2"
+    ///
+    /// [functions."orders::open"]
+    /// policy = "orders"
+    /// ```
+    ///
+    /// A function has the name of its `name = "…"`, or its path as `registered_functions` and errors show it. What is not said
+    /// stays as the function says it; a later file, and the environment, take the place of what an earlier one says of a function.
+    #[cfg(feature = "toml")]
+    pub fn functions_file(mut self, path: impl AsRef<std::path::Path>) -> Self {
+        match crate::overrides::file::read(path.as_ref()) {
+            Ok(said) => {
+                for (name, ttl) in said.policies {
+                    self = self.policy(name, ttl);
+                }
+                for (name, said) in said.functions {
+                    self.overrides.set(name, said);
+                }
+            }
+            Err(error) => self.problems.push(error),
+        }
+        self
+    }
+
     /// Lets entries in memory age by a clock that a test moves.
     pub fn clock(mut self, clock: &ManualClock) -> Self {
         self.clock = Clock::Manual(clock.clone());
@@ -263,6 +299,7 @@ impl RuntimeBuilder {
                     encoding: default,
                     when_isolated: self.when_isolated,
                     policies,
+                    overrides: self.overrides,
                 },
             )),
             _ => Err(all_of(problems)),
@@ -329,6 +366,7 @@ fn check_functions(stack: &Stack, functions: &[&Definition]) -> Result<(), Error
             ));
         }
     }
+    problems.extend(stack.defaults.overrides.check(functions));
     for definition in by_name {
         if let Err(error) = Resolved::new(definition, stack) {
             problems.push(error);

@@ -27,6 +27,7 @@ mod invalidation;
 mod key;
 mod level;
 mod outcome;
+mod overrides;
 mod policy;
 mod record;
 mod runtime;

@@ -46,7 +46,7 @@ impl Policies {
         self.0.insert(name, ttl);
     }
 
-    fn find(&self, name: &str) -> Result<Ttl, Error> {
+    pub(crate) fn find(&self, name: &str) -> Result<Ttl, Error> {
         self.0.get(name).copied().ok_or_else(|| {
             let names: Vec<_> = self.0.keys().map(|name| &**name).collect();
             Error::configuration(format!(

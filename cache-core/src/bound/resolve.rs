@@ -18,6 +18,12 @@ pub(crate) struct Resolved {
 }
 
 impl Resolved {
+    /// How long memory keeps values, where there is any.
+    #[cfg(test)]
+    pub(crate) fn memory_life(&self) -> Option<Duration> {
+        self.memory
+    }
+
     /// Matches what a function asks against what there is.
     ///
     /// # Errors
@@ -25,22 +31,22 @@ impl Resolved {
     pub(crate) fn new(definition: &Definition, stack: &Stack) -> Result<Self, Error> {
         let policy = &definition.policy;
         let available = stack.levels();
-        let wanted = policy.tiers.as_deref().unwrap_or(&available);
-        let in_function = |error| Error::configuration(format!("{error}, for {definition}"));
-        let times = policy
-            .ttl
-            .resolve(&stack.defaults.policies)
-            .map_err(in_function)?;
+        let asked = stack
+            .defaults
+            .overrides
+            .of(definition, &stack.defaults.policies)?;
+        let (times, source) = (asked.ttl, asked.source);
+        let wanted = asked.tiers.unwrap_or_else(|| available.clone());
         let ttl = |level| {
             times.of(level).ok_or_else(|| {
                 Error::configuration(format!(
-                    "use {level} for {definition}: its ttl names no time for {level}"
+                    "use {level} for {definition}{source}: its ttl names no time for {level}"
                 ))
             })
         };
         times
             .check()
-            .map_err(|error| Error::configuration(format!("{error}, in {definition}")))?;
+            .map_err(|error| Error::configuration(format!("{error}, in {definition}{source}")))?;
         let mut resolved = Self {
             memory: None,
             lower: Vec::new(),
@@ -52,13 +58,13 @@ impl Resolved {
                 None => stack.defaults.encoding.clone(),
             },
         };
-        for &level in wanted {
+        for level in wanted {
             if !available.contains(&level) {
                 let there: Vec<_> = available.iter().map(Level::to_string).collect();
                 return Err(Error::new(
                     ErrorKind::MissingTier,
                     format!(
-                        "find tier {level} for {definition}: the runtime has {}",
+                        "find tier {level} for {definition}{source}: the runtime has {}",
                         there.join(", ")
                     ),
                 ));
@@ -81,10 +87,11 @@ impl Resolved {
     /// What can be used of a runtime that lacks something: its memory.
     pub(crate) fn memory_alone(definition: &Definition, stack: &Stack) -> Self {
         let policy = &definition.policy;
-        let times = policy
-            .ttl
-            .resolve(&stack.defaults.policies)
-            .unwrap_or(policy.ttl);
+        let asked = stack
+            .defaults
+            .overrides
+            .of(definition, &stack.defaults.policies);
+        let times = asked.map_or(policy.ttl, |asked| asked.ttl);
         let longest = || {
             stack
                 .levels()

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::RuntimeBuilder;
 use crate::error::Error;
 use crate::level::Level;
+use crate::overrides;
 use crate::tier::TierBuilder;
 use crate::tier::config::TierConfig;
 use crate::tier::memory::{Engine, Memory};
@@ -22,6 +23,9 @@ const OWN: &[&str] = &[
     "L1_MAX_BYTES",
     "CODEC",
     "WHEN_ISOLATED",
+    "FUNCTIONS",
+    #[cfg(feature = "toml")]
+    "FUNCTIONS_FILE",
 ];
 
 /// A tier that can be set up from the environment; crates of tiers register theirs.
@@ -152,6 +156,8 @@ impl RuntimeBuilder {
     /// | `MULTI_TIER_CACHED_L1_MAX_BYTES` | a number of bytes; not together with the entries |
     /// | `MULTI_TIER_CACHED_CODEC` | `postcard` (default), `bincode`, `msgpack`, `json` or your own |
     /// | `MULTI_TIER_CACHED_WHEN_ISOLATED` | `serve` (default) or `load` |
+    /// | `MULTI_TIER_CACHED_FUNCTIONS` | times and tiers in place of what functions say: `users::by_id ttl=30s tiers=l1,l2; orders::open policy=short` |
+    /// | `MULTI_TIER_CACHED_FUNCTIONS_FILE` | a TOML file that says the same (feature `toml`); what `MULTI_TIER_CACHED_FUNCTIONS` says goes before |
     /// | `MULTI_TIER_CACHED_REDIS_URL` | `redis://…`; not set: no `l2` |
     /// | `MULTI_TIER_CACHED_REDIS_NAMESPACE` | default `cache` |
     /// | `MULTI_TIER_CACHED_REDIS_TIME_LIMIT` | a duration; default `250ms` |
@@ -202,6 +208,18 @@ impl RuntimeBuilder {
         }
         if let Some(when_isolated) = env.parsed("WHEN_ISOLATED", "`serve` or `load`")? {
             self.when_isolated = when_isolated;
+        }
+        #[cfg(feature = "toml")]
+        if let Some(path) = env.text("FUNCTIONS_FILE") {
+            self = self.functions_file(path);
+        }
+        if let Some(text) = env.text("FUNCTIONS") {
+            let variable = format!("{PREFIX}FUNCTIONS");
+            let said = overrides::parse(text, &variable)
+                .map_err(|error| Environment::blame("FUNCTIONS", &error))?;
+            for (name, said) in said {
+                self.overrides.set(name, said);
+            }
         }
         for tier in tiers {
             if let Some(built) = (tier.build)(env)? {

@@ -212,3 +212,96 @@ fn wrong_settings_are_errors_when_the_runtime_is_built() {
         "set policy `a`: it is set already",
     );
 }
+
+/// As a function asks it in the end.
+fn asked(builder: RuntimeBuilder, name: &'static str) -> Result<String, String> {
+    let stack = builder.into_stack().map_err(|error| error.to_string())?;
+    let definition = Definition::declared(declaration(name, 1));
+    check_functions(&stack, &[&definition]).map_err(|error| error.to_string())?;
+    let resolved = Resolved::new(&definition, &stack).map_err(|error| error.to_string())?;
+    Ok(format!("{:?}", resolved.memory_life()))
+}
+
+#[test]
+fn what_operators_say_takes_the_place_of_what_functions_say() {
+    let from = |text| RuntimeBuilder::from_pairs(&[("FUNCTIONS", text)]);
+    assert_eq!(asked(RuntimeBuilder::new(), "a::get").unwrap(), "Some(60s)");
+    let said = from("a::get ttl=5s").unwrap();
+    assert_eq!(asked(said, "a::get").unwrap(), "Some(5s)");
+    let said = from("a::get policy=mine").unwrap();
+    let said = said.policy("mine", Duration::from_secs(7));
+    assert_eq!(asked(said, "a::get").unwrap(), "Some(7s)");
+    for (text, says) in [
+        (
+            "a::got ttl=5s",
+            "find function `a::got`, of which MULTI_TIER_CACHED_FUNCTIONS speaks: there are a::get",
+        ),
+        ("a::get policy=none", "as MULTI_TIER_CACHED_FUNCTIONS says"),
+        (
+            "a::get tiers=l1,l2",
+            "find tier l2 for `a::get` (src/users.rs:1), as MULTI_TIER_CACHED_FUNCTIONS says",
+        ),
+        ("a::get ttl=0s", "a ttl of zero"),
+    ] {
+        let error = asked(from(text).unwrap(), "a::get").unwrap_err();
+        assert!(error.contains(says), "{says:?} is not in {error:?}");
+    }
+    let stack = from("a::get tiers=l1,l2").unwrap().into_stack().unwrap();
+    let memory = Declaration {
+        tiers: Some(&[Level::L1]),
+        ..declaration("a::get", 1)
+    };
+    let error = Resolved::new(&Definition::declared(memory), &stack).map(drop);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("add tiers to a function"), "{error}");
+    let error = from("a::get ttl=soon").unwrap_err().to_string();
+    assert!(
+        error.contains("use MULTI_TIER_CACHED_FUNCTIONS: "),
+        "{error}"
+    );
+}
+
+#[cfg(feature = "toml")]
+#[test]
+fn a_file_says_it_too_and_the_environment_goes_before() {
+    let path = std::env::temp_dir().join(format!("mtc-functions-{}.toml", std::process::id()));
+    let write = |text: &str| std::fs::write(&path, text).unwrap();
+    let file = path.display().to_string();
+    let builder = || RuntimeBuilder::new().functions_file(&path);
+    write("[policies]\nmine = \"8s\"\n[functions.\"a::get\"]\npolicy = \"mine\"\n");
+    assert_eq!(asked(builder(), "a::get").unwrap(), "Some(8s)");
+    write("[functions.\"a::get\"]\nttl = { l1 = \"9s\", l2 = \"1h\" }\ntiers = \"l1\"\n");
+    assert_eq!(asked(builder(), "a::get").unwrap(), "Some(9s)");
+    let both = [("FUNCTIONS", "a::get ttl=10s"), ("FUNCTIONS_FILE", &*file)];
+    let both = RuntimeBuilder::from_pairs(&both).unwrap();
+    assert_eq!(asked(both, "a::get").unwrap(), "Some(10s)");
+    for (text, says) in [
+        (
+            "[functions.\"a::get\"]\nage = \"1s\"",
+            "unknown field `age`",
+        ),
+        ("[function.\"a::get\"]", "unknown field `function`"),
+        ("[functions.\"a::get\"]\nttl = 5", "a duration such as"),
+        (
+            "[functions.\"a::get\"]\nttl = \"soon\"",
+            "for function `a::get` of",
+        ),
+        ("[functions.\"a::get\"]", "say something"),
+        (
+            "[functions.\"a::get\"]\nttl = \"1s\"\npolicy = \"short\"",
+            "set one of them",
+        ),
+        ("[policies]\nmine = \"0s\"", "as policy `mine`"),
+        (
+            "[functions.\"a::gone\"]\nttl = \"1s\"",
+            "find function `a::gone`",
+        ),
+    ] {
+        write(text);
+        let error = asked(builder(), "a::get").unwrap_err();
+        assert!(error.contains(says), "{says:?} is not in {error:?}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    let error = asked(builder(), "a::get").unwrap_err();
+    assert!(error.contains(&file), "{error}");
+}

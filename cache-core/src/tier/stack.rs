@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::fence::Fences;
 use crate::flight::Flights;
 use crate::level::Level;
+use crate::overrides::Overrides;
 use crate::policy::{Policies, WhenIsolated};
 
 /// The tiers of a runtime, its fences and its flights.
@@ -44,6 +45,8 @@ pub(crate) struct Defaults {
     pub(crate) when_isolated: WhenIsolated,
     /// Times to live under the names that they say.
     pub(crate) policies: Policies,
+    /// What operators say in the functions' place.
+    pub(crate) overrides: Overrides,
 }
 
 impl Default for Defaults {
@@ -52,6 +55,7 @@ impl Default for Defaults {
             encoding: Encoding::Postcard,
             when_isolated: WhenIsolated::default(),
             policies: Policies::built_in(),
+            overrides: Overrides::default(),
         }
     }
 }

@@ -1,0 +1,338 @@
+//! What operators say of functions in place of what the functions say themselves: from a file, from the environment.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::definition::Definition;
+use crate::error::Error;
+use crate::level::Level;
+use crate::policy::{Policies, Ttl};
+
+/// Names that an error lists at most.
+const MOST_NAMES: usize = 12;
+
+/// By the names of functions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Overrides(BTreeMap<String, Override>);
+
+/// What takes the place of what one function says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Override {
+    pub(crate) time: Option<Time>,
+    pub(crate) tiers: Option<Vec<Level>>,
+    /// Who said it, for errors.
+    pub(crate) source: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Time {
+    Ttl(Ttl),
+    Policy(String),
+}
+
+/// What a function asks for in the end.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) ttl: Ttl,
+    pub(crate) tiers: Option<Vec<Level>>,
+    /// Behind an error: who said it, where that was not the function.
+    pub(crate) source: String,
+}
+
+impl Overrides {
+    /// Later ones take the place of earlier ones, as a whole.
+    pub(crate) fn set(&mut self, function: String, said: Override) {
+        self.0.insert(function, said);
+    }
+
+    /// What a function asks, with what was said of it in its place.
+    ///
+    /// # Errors
+    /// A policy that nobody knows.
+    pub(crate) fn of(&self, definition: &Definition, policies: &Policies) -> Result<Asked, Error> {
+        let policy = &definition.policy;
+        let said = self.0.get(&*definition.name);
+        let source = said.map_or_else(String::new, |said| format!(", as {} says", said.source));
+        let blame = |error| Error::configuration(format!("{error}, for {definition}{source}"));
+        let ttl = match said.and_then(|said| said.time.as_ref()) {
+            Some(Time::Ttl(ttl)) => Ok(*ttl),
+            Some(Time::Policy(name)) => policies.find(name),
+            None => policy.ttl.resolve(policies),
+        };
+        let own = policy.tiers.as_deref();
+        let tiers = match said.and_then(|said| said.tiers.clone()) {
+            // Of such a function nobody asked that its values can be written.
+            Some(tiers) if own == Some(&[Level::L1]) && tiers != [Level::L1] => {
+                return Err(blame(Error::configuration(
+                    "add tiers to a function that says `tiers = \"l1\"`: its values need not be such as can be written",
+                )));
+            }
+            None => own.map(<[Level]>::to_vec),
+            said => said,
+        };
+        Ok(Asked {
+            ttl: ttl.map_err(blame)?,
+            tiers,
+            source,
+        })
+    }
+
+    /// # Errors
+    /// Names of functions that the program does not have: what was said of them would be ignored.
+    pub(crate) fn check(&self, functions: &[&Definition]) -> Vec<Error> {
+        let is_there = |name: &str| functions.iter().any(|definition| definition.name == name);
+        let unknown = self.0.iter().filter(|(name, _)| !is_there(name));
+        unknown
+            .map(|(name, said)| {
+                let mut names: Vec<&str> = functions.iter().map(|known| &*known.name).collect();
+                // Those that end alike first.
+                let last = |name: &str| name.rsplit("::").next().map(str::to_owned);
+                names.sort_unstable_by_key(|known| (last(known) != last(name), *known));
+                names.dedup();
+                let more = if names.len() > MOST_NAMES {
+                    ", …"
+                } else {
+                    ""
+                };
+                names.truncate(MOST_NAMES);
+                Error::configuration(format!(
+                    "find function `{name}`, of which {} speaks: there are {}{more}",
+                    said.source,
+                    names.join(", ")
+                ))
+            })
+            .collect()
+    }
+}
+
+/// `users::by_id ttl=30s tiers=l1,l2; prices::of policy=short`.
+///
+/// # Errors
+/// What is wrong with which part.
+pub(crate) fn parse(text: &str, source: &str) -> Result<Vec<(String, Override)>, Error> {
+    let mut all = Vec::new();
+    for part in text
+        .split(';')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
+        let mut words = part.split_whitespace();
+        let name = words.next().unwrap_or_default();
+        let mut said = Override {
+            source: source.to_owned(),
+            ..Override::default()
+        };
+        for word in words {
+            let (what, value) = word.split_once('=').unwrap_or((word, ""));
+            said.say(what, value)
+                .map_err(|error| Error::configuration(format!("read `{part}`: {error}")))?;
+        }
+        if said.time.is_none() && said.tiers.is_none() {
+            return Err(Error::configuration(format!(
+                "read `{part}`: it says nothing of `{name}`; it is a function's name with `ttl=30s`, `policy=short` or `tiers=l1,l2`"
+            )));
+        }
+        all.push((name.to_owned(), said));
+    }
+    Ok(all)
+}
+
+impl Override {
+    fn say(&mut self, what: &str, value: &str) -> Result<(), Error> {
+        let time = match what {
+            "ttl" => Time::Ttl(duration(value)?.into()),
+            "policy" => Time::Policy(value.to_owned()),
+            "tiers" => {
+                if self.tiers.replace(levels(value)?).is_some() {
+                    return Err(Error::configuration("it says `tiers` twice"));
+                }
+                return Ok(());
+            }
+            _ => {
+                return Err(Error::configuration(format!(
+                    "find what `{what}` means: it is `ttl`, `policy` or `tiers`"
+                )));
+            }
+        };
+        match self.time.replace(time) {
+            None => Ok(()),
+            Some(_) => Err(Error::configuration("it says twice how long values live")),
+        }
+    }
+}
+
+/// As people write them: `1h 30m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, Error> {
+    humantime::parse_duration(text).map_err(|error| {
+        Error::configuration(format!(
+            "read `{text}` as a duration such as `30s`: {error}"
+        ))
+    })
+}
+
+/// As attributes write them: `l1,l2`.
+pub(crate) fn levels(text: &str) -> Result<Vec<Level>, Error> {
+    let mut levels = Vec::new();
+    for name in text.split(',').map(str::trim) {
+        let level: Level = name.parse()?;
+        if levels.contains(&level) {
+            return Err(Error::configuration(format!(
+                "use {level} once: `{text}` names it twice"
+            )));
+        }
+        levels.push(level);
+    }
+    // In look-up order, whatever order they are named in.
+    levels.sort_unstable();
+    Ok(levels)
+}
+
+#[cfg(feature = "toml")]
+pub(crate) mod file {
+    //! ```toml
+    //! [policies]
+    //! orders = "90s"
+    //!
+    //! [functions."users::by_id"]
+    //! ttl = { l1 = "10s", l2 = "1h" }
+    //! tiers = "l1,l2"
+    //! ```
+
+    use std::path::Path;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct File {
+        #[serde(default)]
+        policies: BTreeMap<String, Times>,
+        #[serde(default)]
+        functions: BTreeMap<String, Function>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Function {
+        ttl: Option<Times>,
+        policy: Option<String>,
+        tiers: Option<String>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "a duration such as \"30s\", or one for each tier: { l1 = \"10s\", l2 = \"1h\" }"
+    )]
+    enum Times {
+        Everywhere(String),
+        Each(BTreeMap<String, String>),
+    }
+
+    impl Times {
+        fn ttl(&self) -> Result<Ttl, Error> {
+            match self {
+                Self::Everywhere(text) => Ok(duration(text)?.into()),
+                Self::Each(times) => {
+                    let mut each = Vec::new();
+                    for (level, text) in times {
+                        each.push((level.parse()?, duration(text)?));
+                    }
+                    Ok(Ttl::each(&each))
+                }
+            }
+        }
+    }
+
+    /// What a file says: policies, and functions.
+    #[derive(Debug, Default)]
+    pub(crate) struct Said {
+        pub(crate) policies: Vec<(String, Ttl)>,
+        pub(crate) functions: Vec<(String, Override)>,
+    }
+
+    /// # Errors
+    /// A file that cannot be read, with the place of what is wrong.
+    pub(crate) fn read(path: &Path) -> Result<Said, Error> {
+        let source = format!("`{}`", path.display());
+        let wrong =
+            |error: &dyn std::fmt::Display| Error::configuration(format!("read {source}: {error}"));
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+        let file: File = toml::from_str(&text).map_err(|error| wrong(&error))?;
+        let mut said = Said::default();
+        for (name, times) in file.policies {
+            let ttl = times.ttl().map_err(|error| {
+                Error::configuration(format!("{error}, for policy `{name}` of {source}"))
+            })?;
+            said.policies.push((name, ttl));
+        }
+        for (name, function) in file.functions {
+            let in_function =
+                |error| Error::configuration(format!("{error}, for function `{name}` of {source}"));
+            let time = match (function.ttl, function.policy) {
+                (Some(_), Some(_)) => {
+                    return Err(in_function(Error::configuration(
+                        "use `ttl` and `policy` together: set one of them",
+                    )));
+                }
+                (Some(times), None) => Some(Time::Ttl(times.ttl().map_err(in_function)?)),
+                (None, policy) => policy.map(Time::Policy),
+            };
+            let tiers = function.tiers.as_deref().map(levels).transpose();
+            let said_of = Override {
+                time,
+                tiers: tiers.map_err(in_function)?,
+                source: source.clone(),
+            };
+            if said_of.time.is_none() && said_of.tiers.is_none() {
+                return Err(in_function(Error::configuration(
+                    "say something: `ttl`, `policy` or `tiers`",
+                )));
+            }
+            said.functions.push((name, said_of));
+        }
+        Ok(said)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_in_one_line_is_read() {
+        let read = parse("a::b ttl=30s tiers=l2,l1; c policy=short;", "here").unwrap();
+        let expected = [
+            (
+                "a::b".to_owned(),
+                Override {
+                    time: Some(Time::Ttl(Duration::from_secs(30).into())),
+                    tiers: Some(vec![Level::L1, Level::L2]),
+                    source: "here".to_owned(),
+                },
+            ),
+            (
+                "c".to_owned(),
+                Override {
+                    time: Some(Time::Policy("short".to_owned())),
+                    tiers: None,
+                    source: "here".to_owned(),
+                },
+            ),
+        ];
+        assert_eq!(read, expected);
+        for (wrong, says) in [
+            ("a", "says nothing of `a`"),
+            ("a ttl=soon", "`soon` as a duration"),
+            ("a tiers=l1,l1", "names it twice"),
+            ("a tiers=x", "`x`"),
+            ("a ttl=1s policy=short", "twice"),
+            ("a age=1s", "`age` means"),
+        ] {
+            let error = parse(wrong, "here").unwrap_err().to_string();
+            assert!(error.contains(says), "{says:?} is not in {error:?}");
+        }
+    }
+}
