@@ -34,7 +34,7 @@ pub use cache_redis::{Redis, Streams};
 pub use cache_core::private as __private;
 
 /// Caches an `async fn`: a call looks in memory, then in the shared tier, and only then runs the body, once, however many
-/// callers wait.
+/// callers wait. A plain `fn` too, with [private tiers](#plain-functions).
 ///
 /// # Options
 ///
@@ -74,6 +74,28 @@ pub use cache_core::private as __private;
 ///
 /// The struct takes the function's name among types and modules, where nothing else may have it; beside a method `get_user`
 /// the names `get_user_entry`, `get_user_invalidate_all` and those that begin with `__get_user_` are taken.
+///
+/// # Plain functions
+///
+/// A `fn` without `async` is cached with the same promises, with or without an async runtime, in memory (`tiers = "l1"`) and in
+/// tiers of this instance alone, such as a disk. Who waits for another's load waits with its thread. A tier that others share is
+/// refused by `install`: it may answer late, and an async runtime's threads must not wait for it. In place of `.await` stand
+/// [`Invalidation::blocking`] and [`CacheRuntime::scope_blocking`]; the other methods of a handle are futures here too.
+///
+/// ```
+/// use multi_tier_cached::{Error, invalidate, multi_tier_cached};
+///
+/// #[multi_tier_cached(ttl = "1h", tiers = "l1")]
+/// fn square(n: u64) -> u64 {
+///     n * n
+/// }
+///
+/// # fn main() -> Result<(), Error> {
+/// assert_eq!(square(3), 9);
+/// invalidate!(square, 3).blocking()?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 ///

@@ -9,7 +9,9 @@ fn root() -> PathBuf {
 
 /// The floor of each module of `cache-core`: a module imports from its own floor or a lower one.
 const FLOORS: &[&[&str]] = &[
-    &["error", "clock", "level", "stream", "sync", "key"],
+    &[
+        "error", "blocking", "clock", "level", "stream", "sync", "key",
+    ],
     &[
         "codec",
         "policy",

@@ -219,6 +219,11 @@ impl Bound {
         (self.policy.single_flight == SingleFlight::Cluster).then(|| longest * 10)
     }
 
+    /// The async runtime that its tiers work in.
+    pub(crate) fn home(&self) -> Option<&tokio::runtime::Handle> {
+        self.stack.home.get().filter(|_| self.has_lower())
+    }
+
     /// Whether there are tiers below memory.
     pub(crate) fn has_lower(&self) -> bool {
         !self.lower.is_empty()

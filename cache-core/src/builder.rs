@@ -336,6 +336,9 @@ impl<T: TierBuilder + 'static> IntoTier for T {
 }
 
 async fn start(stack: &Stack) -> Result<(), Error> {
+    if let Ok(home) = tokio::runtime::Handle::try_current() {
+        stack.home.get_or_init(|| home);
+    }
     for (_, tier) in &stack.lower {
         tier.start().await?;
     }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::blocking;
 use crate::bound::{Bound, Hit, LowerTiers, Search, Turn};
 use crate::codec::ValueType;
 use crate::entry::Held;
@@ -196,6 +197,20 @@ impl<T: Returned> Miss<T> {
         F: Future<Output = T::Result>,
     {
         Box::pin(self.run(load))
+    }
+
+    /// The same on this thread, which waits where another runs the load.
+    ///
+    /// A panic of the body goes through it, and the lead to the next who waits.
+    pub fn load_blocking(self, load: impl FnOnce() -> T::Result) -> T::Result {
+        let bound = Arc::clone(&self.bound);
+        // Tiers below memory work in the async runtime that they were started in.
+        let _entered = match bound.home() {
+            None => None,
+            Some(home) if blocking::is_there(home) => Some(home.enter()),
+            Some(_) => return load(),
+        };
+        blocking::wait(self.run(move || async move { load() }))
     }
 
     async fn run<F>(self, load: impl FnOnce() -> F) -> T::Result

@@ -36,6 +36,8 @@ pub struct Declaration {
     pub template: &'static [Piece],
     /// What it asks of the agreement with other instances.
     pub coherence: Coherent,
+    /// Whether it is a plain `fn`, whose calls wait on their threads.
+    pub is_blocking: bool,
 }
 
 /// A function as it is declared, by attribute or by builder.
@@ -46,6 +48,7 @@ pub(crate) struct Definition {
     pub(crate) line: u32,
     pub(crate) named: bool,
     pub(crate) in_impl: bool,
+    pub(crate) is_blocking: bool,
     pub(crate) policy: Policy,
 }
 
@@ -63,6 +66,7 @@ impl Definition {
             codec,
             template,
             coherence,
+            is_blocking,
         } = declaration;
         Self {
             name: Cow::Borrowed(name),
@@ -70,6 +74,7 @@ impl Definition {
             line,
             named,
             in_impl,
+            is_blocking,
             policy: Policy {
                 ttl,
                 tiers: match tiers {

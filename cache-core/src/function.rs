@@ -278,6 +278,7 @@ impl<V: CacheValue> FunctionBuilder<V> {
             line: self.place.line(),
             named: true,
             in_impl: false,
+            is_blocking: false,
             policy: Policy {
                 ttl,
                 tiers: self.tiers.map(Cow::Owned),

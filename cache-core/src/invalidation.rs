@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use crate::blocking;
 use crate::bound::Bound;
 use crate::error::{Error, ErrorKind};
 use crate::tier::Receipt;
@@ -35,6 +36,18 @@ impl Invalidation {
             work: Box::pin(work),
             bound,
         }
+    }
+
+    /// Does it on this thread, which waits: for plain functions, whose tiers are private. For one that waits for a shared tier an
+    /// async task should.
+    ///
+    /// # Errors
+    /// As [`Handle::invalidate`](crate::Handle::invalidate).
+    pub fn blocking(self) -> Result<Receipt, Error> {
+        let bound = Arc::clone(&self.bound);
+        let home = bound.home().filter(|home| blocking::is_there(home));
+        let _entered = home.map(|home| home.enter());
+        blocking::wait(self)
     }
 
     /// Returns when no instance can any longer answer with what is dropped: after the bound has passed, and after an outage of

@@ -11,6 +11,7 @@ pub mod testing;
 pub mod tier;
 
 mod background;
+mod blocking;
 mod bound;
 mod builder;
 mod call;

@@ -101,6 +101,11 @@ impl CacheRuntime {
         OF_TASK.scope(runtime, future).await
     }
 
+    /// Runs `f` with `runtime` in place of the installed one, for the calls that it makes on this thread: for plain functions.
+    pub fn scope_blocking<T>(runtime: Self, f: impl FnOnce() -> T) -> T {
+        OF_TASK.sync_scope(runtime, f)
+    }
+
     #[inline]
     pub(crate) fn of_task() -> Option<Self> {
         OF_TASK.try_with(Self::clone).ok()

@@ -120,6 +120,11 @@ fn outer(model: &Model<'_>, beside: &Beside) -> TokenStream {
     let private = private(model);
     let turbofish = turbofish(model, 0);
     let passed = passed(model);
+    let load = if model.is_blocking {
+        quote!(#miss.load_blocking(move || #owner::#body #turbofish(#passed)))
+    } else {
+        quote!(#miss.load(move || #owner::#body #turbofish(#passed)).await)
+    };
     quote! {
         #(#attrs)*
         #[allow(clippy::used_underscore_binding)]
@@ -128,7 +133,7 @@ fn outer(model: &Model<'_>, beside: &Beside) -> TokenStream {
                 #private::Lookup::Hit(#result) => return #result,
                 #private::Lookup::Miss(#miss) => #miss,
             };
-            #miss.load(move || #owner::#body #turbofish(#passed)).await
+            #load
         }
     }
 }
@@ -186,6 +191,12 @@ fn entry(model: &Model<'_>, beside: &Beside) -> TokenStream {
     let turbofish = turbofish(model, 0);
     let passed = passed(model);
     let handle = names::local("__handle");
+    let call = quote!(#owner::#body #turbofish(#passed));
+    let call = if model.is_blocking {
+        quote!(async move { #call })
+    } else {
+        call
+    };
     let doc = format!(
         "The handle of one call of `{}`, not made yet.",
         model.function.sig.ident
@@ -196,7 +207,7 @@ fn entry(model: &Model<'_>, beside: &Beside) -> TokenStream {
         #[allow(dead_code, unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
         #vis #sig {
             let #handle = #prepare;
-            #private::call(#handle, #owner::#body #turbofish(#passed))
+            #private::call(#handle, #call)
         }
     }
 }
@@ -357,6 +368,15 @@ fn in_trait_impl(model: &Model<'_>) -> TokenStream {
             }
             _ => None,
         });
+    let (load, block, wait) = if model.is_blocking {
+        (
+            quote!(#miss.load_blocking),
+            quote!(-> #returned),
+            TokenStream::new(),
+        )
+    } else {
+        (quote!(#miss.load), quote!(async move), quote!(.await))
+    };
     quote! {
         #(#attrs)*
         #vis #sig {
@@ -367,7 +387,7 @@ fn in_trait_impl(model: &Model<'_>) -> TokenStream {
                 #private::Lookup::Hit(#result) => return #result,
                 #private::Lookup::Miss(#miss) => #miss,
             };
-            #miss.load(move || async move {
+            #load(move || #block {
                 // Ties the type of the block to the signature, so that errors stand in the body.
                 #[allow(unreachable_code, clippy::all)]
                 if false {
@@ -377,8 +397,7 @@ fn in_trait_impl(model: &Model<'_>) -> TokenStream {
                 #(#patterns)*
                 #(#mutable)*
                 #body
-            })
-            .await
+            })#wait
         }
     }
 }
@@ -606,6 +625,7 @@ fn declaration(model: &Model<'_>) -> TokenStream {
         }
     };
     let in_impl = model.place != Place::Free;
+    let is_blocking = model.is_blocking;
     let named = model.name.is_some();
     let version = model.version;
     let ttl = match &model.ttl {
@@ -666,6 +686,7 @@ fn declaration(model: &Model<'_>) -> TokenStream {
                 single_flight: #private::SingleFlight::#single_flight,
                 consistency: #private::Consistency::#consistency,
             },
+            is_blocking: #is_blocking,
         });
         #private::inventory::submit! { #private::Registered::new(&__SITE) }
     }

@@ -25,7 +25,7 @@ impl Parse for Function {
         let sig: Signature = input.parse().map_err(|error| {
             syn::Error::new(
                 error.span(),
-                format!("only an `async fn` can be cached: {error}"),
+                format!("only a function can be cached: {error}"),
             )
         })?;
         if input.peek(Token![;]) {
@@ -49,8 +49,8 @@ impl Function {
     pub(crate) fn returned(&self) -> Option<&Type> {
         match &self.sig.output {
             ReturnType::Default => None,
-            ReturnType::Type(_, returned) if self.sig.asyncness.is_some() => Some(returned),
-            ReturnType::Type(_, returned) => boxed_output(returned),
+            ReturnType::Type(_, returned) if self.is_boxed() => boxed_output(returned),
+            ReturnType::Type(_, returned) => Some(returned),
         }
     }
 

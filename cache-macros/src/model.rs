@@ -3,7 +3,7 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::spanned::Spanned;
-use syn::{Expr, FnArg, GenericParam, LitStr, Pat, Receiver, Type};
+use syn::{Expr, FnArg, GenericParam, LitStr, Pat, Receiver, Signature, Type};
 
 use crate::args::{Args, Scope, Tiers, Ttl};
 use crate::errors::{Errors, hint};
@@ -33,6 +33,8 @@ pub(crate) struct Model<'a> {
     /// Whether the result names a lifetime, which can only be its error's.
     pub(crate) borrows_its_error: bool,
     pub(crate) facade: TokenStream,
+    /// A plain `fn`.
+    pub(crate) is_blocking: bool,
 }
 
 /// Where the function stands, which decides what can stand beside it.
@@ -79,12 +81,6 @@ impl<'a> Model<'a> {
     pub(crate) fn new(args: Args, function: &'a Function, errors: &mut Errors) -> Option<Self> {
         let sig = &function.sig;
         let boxed = function.is_boxed();
-        if sig.asyncness.is_none() && !boxed {
-            errors.at(
-                sig.fn_token.span(),
-                "only an `async fn` can be cached: write `async fn`, or cache the async function that calls this one",
-            );
-        }
         if let Some(unsafety) = sig.safety_span() {
             errors.at(
                 unsafety,
@@ -110,7 +106,7 @@ impl<'a> Model<'a> {
             );
         }
         check_levels(&args, errors);
-        check_coherence(&args, errors);
+        check_coherence(&args, sig, boxed, errors);
         check_self(&args, receiver, errors);
         let (key, template) = key(&args, &arguments, receiver, errors);
         let returned = returned(function, errors);
@@ -127,6 +123,7 @@ impl<'a> Model<'a> {
             version: args.version.unwrap_or(1),
             codec: args.codec,
             cache_if: args.cache_if,
+            is_blocking: sig.asyncness.is_none() && !boxed,
             borrows_its_error: returned.is_some_and(|returned| Unfit::of(returned).named.is_some()),
             when_isolated: args.when_isolated,
             coherence: [
@@ -162,7 +159,7 @@ trait SafetySpan {
     fn safety_span(&self) -> Option<Span>;
 }
 
-impl SafetySpan for syn::Signature {
+impl SafetySpan for Signature {
     fn safety_span(&self) -> Option<Span> {
         self.to_token_stream()
             .into_iter()
@@ -218,7 +215,7 @@ fn check_conditions(function: &Function, errors: &mut Errors) {
 
 fn returned<'a>(function: &'a Function, errors: &mut Errors) -> Option<&'a Type> {
     let Some(returned) = function.returned() else {
-        if function.sig.asyncness.is_some() {
+        if !function.is_boxed() {
             errors.over(
                 &function.sig.ident,
                 "there is no value to cache: the function returns nothing",
@@ -273,12 +270,17 @@ fn check_levels(args: &Args, errors: &mut Errors) {
 }
 
 /// With memory alone there is nobody to agree with.
-fn check_coherence(args: &Args, errors: &mut Errors) {
+fn check_coherence(args: &Args, sig: &Signature, boxed: bool, errors: &mut Errors) {
     let asked = args
         .when_isolated
         .or(args.single_flight)
         .or(args.consistency);
-    if let (Some(tiers), Some(_)) = (&args.tiers, asked)
+    if asked.is_some() && sig.asyncness.is_none() && !boxed {
+        errors.at(
+            sig.fn_token.span(),
+            "`when_isolated`, `single_flight` and `consistency` speak of a shared tier, which a plain `fn` cannot wait for: write `async fn`",
+        );
+    } else if let (Some(tiers), Some(_)) = (&args.tiers, asked)
         && tiers.levels == [1]
     {
         errors.at(

@@ -93,6 +93,19 @@ fn a_generic_function() {
 }
 
 #[test]
+fn a_plain_function() {
+    check(
+        "plain_function",
+        quote!(ttl = "5m", tiers = "l1"),
+        quote! {
+            pub fn parse(text: &str) -> Result<Arc<Tree>, ParseError> {
+                Tree::parse(text).map(Arc::new)
+            }
+        },
+    );
+}
+
+#[test]
 fn a_method() {
     check_method(
         "method",

@@ -16,6 +16,7 @@ mod keys;
 mod memcached;
 mod memory;
 mod objects;
+mod plain;
 mod redis_tier;
 mod single_flight;
 mod streams;

@@ -75,6 +75,12 @@ impl Resolved {
                 .iter()
                 .find(|(config, _)| config.level() == level)
             {
+                Some((_, tier)) if definition.is_blocking && tier.coherence().is_some() => {
+                    return Err(Error::configuration(format!(
+                        "use {level} ({}) for {definition}{source}: a plain `fn` would keep its thread waiting for a tier that others share; write `async fn`, or say `tiers = \"l1\"`",
+                        tier.kind()
+                    )));
+                }
                 Some((config, tier)) => resolved.lower.push(Lower::new(*config, tier, ttl)),
                 None => {
                     resolved.memory = stack.memory.as_ref().map(|(config, _)| config.life(ttl));

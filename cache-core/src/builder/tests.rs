@@ -23,6 +23,7 @@ const fn declaration(name: &'static str, line: u32) -> Declaration {
         codec: None,
         template: &[],
         coherence: DEFAULT,
+        is_blocking: false,
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use tokio::runtime::Handle;
 
 use super::config::TierConfig;
 use super::memory::MemoryTier;
@@ -34,6 +36,8 @@ pub(crate) struct Stack {
     /// Of this runtime, random: what a tier of its own has of an earlier one was not told what others invalidated since.
     pub(crate) run: u64,
     pub(crate) background: Background,
+    /// The async runtime that the tiers were started in.
+    pub(crate) home: OnceLock<Handle>,
     /// Of functions that have memory alone.
     pub(crate) guards: Arc<LocalLeases>,
 }
@@ -80,6 +84,7 @@ impl Stack {
             seed: RandomState::new().hash_one(0u8),
             run: RandomState::new().hash_one(1u8),
             background: Background::default(),
+            home: OnceLock::new(),
             guards: Arc::default(),
         }
     }

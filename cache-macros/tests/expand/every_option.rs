@@ -122,6 +122,7 @@ impl find {
                 single_flight: crate::facade::__private::SingleFlight::Cluster,
                 consistency: crate::facade::__private::Consistency::Bounded,
             },
+            is_blocking: false,
         });
         crate::facade::__private::inventory::submit! {
             crate ::facade::__private::Registered::new(& __SITE)

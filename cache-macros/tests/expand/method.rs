@@ -108,6 +108,7 @@ impl Repo {
                 single_flight: ::multi_tier_cached::__private::SingleFlight::Cluster,
                 consistency: ::multi_tier_cached::__private::Consistency::Bounded,
             },
+            is_blocking: false,
         });
         ::multi_tier_cached::__private::inventory::submit! {
             ::multi_tier_cached::__private::Registered::new(& __SITE)

@@ -18,6 +18,7 @@ impl Store for Repo {
                 single_flight: ::multi_tier_cached::__private::SingleFlight::Cluster,
                 consistency: ::multi_tier_cached::__private::Consistency::Bounded,
             },
+            is_blocking: false,
         });
         ::multi_tier_cached::__private::inventory::submit! {
             ::multi_tier_cached::__private::Registered::new(& __SITE)

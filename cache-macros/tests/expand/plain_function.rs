@@ -1,0 +1,122 @@
+#[allow(clippy::used_underscore_binding)]
+pub fn parse(text: &str) -> Result<Arc<Tree>, ParseError> {
+    let __miss = match parse::__with_key(
+        ::multi_tier_cached::__private::Start,
+        parse::__returns(),
+        &text,
+    ) {
+        ::multi_tier_cached::__private::Lookup::Hit(__result) => return __result,
+        ::multi_tier_cached::__private::Lookup::Miss(__miss) => __miss,
+    };
+    __miss.load_blocking(move || parse::__body(text))
+}
+///Handles of [`fn@parse`]: `parse::entry(..)`.
+#[allow(non_camel_case_types, dead_code)]
+pub struct parse {
+    _never: ::core::convert::Infallible,
+}
+#[allow(dead_code)]
+impl parse {
+    ///The handle of one call of `parse`, not made yet.
+    #[allow(
+        dead_code,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
+    pub fn entry(
+        text: &str,
+    ) -> ::multi_tier_cached::__private::Call<
+        Result<Arc<Tree>, ParseError>,
+        impl ::core::future::Future<Output = Result<Arc<Tree>, ParseError>>,
+    > {
+        let __handle = parse::__with_key(
+            ::multi_tier_cached::__private::Prepare,
+            parse::__returns(),
+            &text,
+        );
+        ::multi_tier_cached::__private::call(
+            __handle,
+            async move { parse::__body(text) },
+        )
+    }
+    ///Drops every value of `parse` in every tier.
+    #[allow(
+        dead_code,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
+    pub fn invalidate_all() -> ::multi_tier_cached::__private::Invalidation {
+        ::multi_tier_cached::__private::At::new(parse::__site()).invalidate_all()
+    }
+    #[doc(hidden)]
+    #[inline]
+    #[allow(
+        unused_parens,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
+    fn __with_key<
+        __Terms: ::multi_tier_cached::__private::Returned<
+                Result = Result<Arc<Tree>, ParseError>,
+            >,
+        __Step: ::multi_tier_cached::__private::Step<__Terms>,
+    >(__step: __Step, __terms: __Terms, text: &&str) -> __Step::Output {
+        __step
+            .take(
+                ::multi_tier_cached::__private::At::new(parse::__site()),
+                __terms,
+                |__parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
+                    __parts.add(text);
+                },
+            )
+    }
+    #[doc(hidden)]
+    #[inline]
+    #[allow(unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
+    fn __returns() -> impl ::multi_tier_cached::__private::Returned<
+        Result = Result<Arc<Tree>, ParseError>,
+    > {
+        ::multi_tier_cached::__private::returns!(
+            memory_only Result < Arc < Tree >, ParseError >
+        )
+    }
+    #[doc(hidden)]
+    fn __site() -> &'static ::multi_tier_cached::__private::Site {
+        static __SITE: ::multi_tier_cached::__private::Site = ::multi_tier_cached::__private::Site::new(::multi_tier_cached::__private::Declaration {
+            name: ::core::concat!(::core::module_path!(), "::", "parse"),
+            file: ::core::file!(),
+            line: ::core::line!(),
+            named: false,
+            in_impl: false,
+            version: 1u32,
+            ttl: ::multi_tier_cached::__private::Ttl::everywhere(
+                ::core::time::Duration::new(300u64, 0u32),
+            ),
+            tiers: ::core::option::Option::Some(
+                &[::multi_tier_cached::__private::Level::L1],
+            ),
+            codec: ::core::option::Option::None,
+            template: &[],
+            coherence: ::multi_tier_cached::__private::Coherent {
+                when_isolated: ::core::option::Option::None,
+                single_flight: ::multi_tier_cached::__private::SingleFlight::Cluster,
+                consistency: ::multi_tier_cached::__private::Consistency::Bounded,
+            },
+            is_blocking: true,
+        });
+        ::multi_tier_cached::__private::inventory::submit! {
+            ::multi_tier_cached::__private::Registered::new(& __SITE)
+        }
+        &__SITE
+    }
+    #[doc(hidden)]
+    fn __body(text: &str) -> Result<Arc<Tree>, ParseError> {
+        Tree::parse(text).map(Arc::new)
+    }
+}

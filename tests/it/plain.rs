@@ -1,0 +1,209 @@
+//! Plain functions: no `async`, the same promises.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use multi_tier_cached::tier::Receipt;
+use multi_tier_cached::{CacheRuntime, Disk, Level, Memory, Redis, invalidate, multi_tier_cached};
+use testbed::directory::Directory;
+use testbed::server::Server;
+
+macro_rules! counted {
+    ($name:ident, $($options:tt)*) => {
+        mod $name {
+            use super::*;
+
+            pub(super) static LOADS: AtomicU64 = AtomicU64::new(0);
+
+            #[multi_tier_cached($($options)*)]
+            pub(super) fn read(key: u64) -> (u64, u64) {
+                let load = LOADS.fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(20));
+                (key, load)
+            }
+        }
+    };
+}
+
+counted!(alone, ttl = "1h", tiers = "l1");
+
+/// Without any async runtime.
+#[test]
+fn it_is_cached_and_invalidated() {
+    let first = alone::read(1);
+    assert_eq!(alone::read(1), first);
+    assert_ne!(alone::read(2), first);
+    assert_eq!(
+        invalidate!(alone::read, 1).blocking().unwrap(),
+        Receipt::Acked
+    );
+    assert_ne!(alone::read(1), first);
+    alone::read::invalidate_all().blocking().unwrap();
+    assert_eq!(alone::LOADS.load(Ordering::SeqCst), 3);
+    alone::read(2);
+    assert_eq!(alone::LOADS.load(Ordering::SeqCst), 4);
+}
+
+counted!(crowd, ttl = "1h", tiers = "l1");
+
+#[test]
+fn threads_that_come_at_once_make_one_load() {
+    let together = Arc::new(Barrier::new(32));
+    let threads: Vec<_> = (0..32)
+        .map(|_| {
+            let together = Arc::clone(&together);
+            std::thread::spawn(move || {
+                together.wait();
+                crowd::read(1)
+            })
+        })
+        .collect();
+    for thread in threads {
+        assert_eq!(thread.join().unwrap(), (1, 0));
+    }
+    assert_eq!(crowd::LOADS.load(Ordering::SeqCst), 1);
+}
+
+static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
+
+#[multi_tier_cached(ttl = "1h", tiers = "l1")]
+fn stumbles(key: u64) -> u64 {
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(
+        ATTEMPTS.fetch_add(1, Ordering::SeqCst) > 0,
+        "the first load fails"
+    );
+    key
+}
+
+#[test]
+fn when_a_load_panics_the_next_thread_loads() {
+    let together = Arc::new(Barrier::new(4));
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let together = Arc::clone(&together);
+            std::thread::spawn(move || {
+                together.wait();
+                stumbles(7)
+            })
+        })
+        .collect();
+    let ended: Vec<_> = threads
+        .into_iter()
+        .map(std::thread::JoinHandle::join)
+        .collect();
+    assert_eq!(ended.iter().filter(|ended| ended.is_err()).count(), 1);
+    assert_eq!(ATTEMPTS.load(Ordering::SeqCst), 2);
+}
+
+#[multi_tier_cached(ttl = "1h", tiers = "l1")]
+fn halves(n: u64) -> Result<u64, String> {
+    if n.is_multiple_of(2) {
+        Ok(n / 2)
+    } else {
+        Err(format!("{n} is odd"))
+    }
+}
+
+/// Each waits for the other on a thread of its own: whoever would close the ring runs its own.
+#[multi_tier_cached(ttl = "1h", tiers = "l1")]
+fn depth(n: u64) -> u64 {
+    if n == 0 { 0 } else { depth(n - 1) + 1 }
+}
+
+struct Shop(u64);
+
+trait Prices {
+    fn price(&self, item: &str) -> usize;
+}
+
+impl Shop {
+    #[multi_tier_cached(ttl = "1h", tiers = "l1", scope = self.0)]
+    fn stock<T: serde::Serialize + 'static>(&self, item: T) -> Option<String> {
+        let _ = item;
+        Some(format!("of {}", self.0))
+    }
+}
+
+impl Prices for Shop {
+    #[multi_tier_cached(ttl = "1h", tiers = "l1", scope = self.0, trait_impl)]
+    fn price(&self, mut item: &str) -> usize {
+        if item.is_empty() {
+            return 0;
+        }
+        item = item.trim();
+        item.len()
+    }
+}
+
+#[test]
+fn every_form_works() {
+    assert_eq!(halves(4), Ok(2));
+    assert!(halves(3).is_err());
+    assert_eq!(depth(20), 20);
+    let shop = Shop(5);
+    assert_eq!(shop.stock(1_u8).as_deref(), Some("of 5"));
+    invalidate!(Shop::stock, &shop, 1_u8).blocking().unwrap();
+    assert_eq!((shop.price(" tea "), shop.price("")), (3, 0));
+}
+
+counted!(on_disk, ttl = "1h");
+
+/// Its tiers are private: the disk is asked from a thread that has nothing to do with the async runtime.
+#[test]
+fn a_private_stack_serves_it() {
+    let directory = Directory::new("plain");
+    let home = tokio::runtime::Runtime::new().unwrap();
+    let build = || {
+        home.block_on(
+            CacheRuntime::builder()
+                .l1(Memory::builder())
+                .l3(Disk::new(directory.path()).time_limit(Duration::from_secs(10)))
+                .build(),
+        )
+    };
+    let runtime = build().unwrap();
+    let call =
+        |runtime: &CacheRuntime| CacheRuntime::scope_blocking(runtime.clone(), || on_disk::read(1));
+    let first = call(&runtime);
+    home.block_on(runtime.shutdown()).unwrap();
+    let runtime = build().unwrap();
+    assert_eq!(call(&runtime), first);
+    let stats = runtime.stats();
+    assert_eq!(stats.functions[0].tier(Level::L3).unwrap().hits, 1);
+    let dropped = || invalidate!(on_disk::read, 1).blocking();
+    let receipt = CacheRuntime::scope_blocking(runtime.clone(), dropped);
+    assert_eq!(receipt.unwrap(), Receipt::Acked);
+    assert_ne!(call(&runtime), first);
+    drop(home);
+    // The async runtime is gone: the body runs.
+    CacheRuntime::scope_blocking(runtime, || {
+        assert_eq!(on_disk::read(9).0, 9);
+        assert_eq!(on_disk::read(9).0, 9);
+    });
+}
+
+counted!(in_a_task, ttl = "1h", tiers = "l1");
+
+/// On the one thread of an async runtime, beside tiers that it does not use.
+#[tokio::test]
+async fn it_can_be_called_from_tasks() {
+    let server = Server::start();
+    let runtime = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .l2(Redis::new(server.url()))
+        .build()
+        .await
+        .unwrap();
+    CacheRuntime::scope(runtime.clone(), async {
+        let first = in_a_task::read(1);
+        assert_eq!(in_a_task::read(1), first);
+        assert_eq!(in_a_task::read::entry(1).peek().await, Some(first));
+        assert_ne!(in_a_task::read::entry(1).refresh().await, first);
+        invalidate!(in_a_task::read, 1).await.unwrap();
+        assert_ne!(in_a_task::read(1), first);
+    })
+    .await;
+    assert!(server.records().is_empty());
+}

@@ -1,0 +1,29 @@
+//! Plain functions and a tier that others share: `install` refuses them, so this binary stands alone.
+
+use multi_tier_cached::{CacheRuntime, ErrorKind, Memory, Redis, multi_tier_cached};
+
+#[multi_tier_cached(ttl = "1h", tiers = "l1")]
+fn in_memory(id: u64) -> u64 {
+    id * 2
+}
+
+#[multi_tier_cached(ttl = "1h")]
+fn anywhere(id: u64) -> u64 {
+    id * 3
+}
+
+#[tokio::test]
+async fn a_plain_function_does_not_wait_for_a_shared_tier() {
+    let redis = Redis::new("redis://127.0.0.1:1");
+    let builder = CacheRuntime::builder().l1(Memory::builder());
+    let error = builder.l2(redis).install().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    let text = error.to_string();
+    assert!(
+        text.contains("use l2 (redis) for `plain::anywhere`")
+            && text.contains("write `async fn`, or say `tiers = \"l1\"`"),
+        "{text}"
+    );
+    assert!(!text.contains("in_memory"), "{text}");
+    assert_eq!((in_memory(1), anywhere(1)), (2, 3));
+}

@@ -1,0 +1,9 @@
+//! What is said of shared tiers is nothing to a plain fn.
+use multi_tier_cached::multi_tier_cached;
+
+#[multi_tier_cached(ttl = "5m", consistency = "strong")]
+fn get(id: u64) -> u64 {
+    id
+}
+
+fn main() {}
