@@ -9,6 +9,7 @@ mod lower;
 mod promote;
 mod resolve;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::entry::{Entry, Held};
 use crate::error::Error;
 use crate::fence::{FunctionFence, Stripe};
 use crate::flight::Leader;
+use crate::glob::Glob;
 use crate::key::{FunctionId, Key, KeyRef, Piece, function_seed, name_hash};
 use crate::level::Level;
 use crate::policy::{Coherent, Consistency, SingleFlight, WhenIsolated};
@@ -402,10 +404,40 @@ impl Bound {
     /// Drops every key of the function everywhere, at a cost that does not depend on how many there are.
     pub(crate) async fn invalidate_all(&self) -> Result<Receipt, Error> {
         self.counters.invalidations.add_one();
-        self.stack.fences.raise_function(&self.fence);
-        let _after = FencedAfter(|| self.stack.fences.raise_function(&self.fence));
+        self.fence_off_all();
+        let _after = FencedAfter(|| self.fence_off_all());
         self.invalidate_lower(Target::Function(&self.function))
             .await
+    }
+
+    /// Drops the keys whose arguments match, and returns how many there were, as far as that is known.
+    pub(crate) async fn invalidate_matching(&self, glob: &Glob) -> Result<u64, Error> {
+        self.counters.invalidations.add_one();
+        if self.lower.is_empty() {
+            // In this order: what has landed in between is in memory by then.
+            let mut keys = self.stack.flights.keys_of(self.id);
+            if let Some(memory) = self.stack.memory() {
+                keys.extend(memory.keys_of(self.id));
+            }
+            let mut dropped = HashSet::new();
+            for key in keys {
+                let arguments = self.record_key(&key).arguments;
+                if glob.matches(&arguments) {
+                    self.fence_off(&key);
+                    dropped.insert(arguments);
+                }
+            }
+            return Ok(dropped.len() as u64);
+        }
+        // Memory has copies of what the tiers have, and may have what they lost: all of it is asked for again.
+        self.fence_off_all();
+        let _after = FencedAfter(|| self.fence_off_all());
+        self.invalidate_matching_lower(glob).await
+    }
+
+    /// Drops every key of the function from memory, with all loads that have begun.
+    pub(crate) fn fence_off_all(&self) {
+        self.stack.fences.raise_function(&self.fence);
     }
 
     /// Keeps values of a key from being stored, in shared tiers by anybody. What memory has of it is dropped.
@@ -473,7 +505,7 @@ impl Bound {
 }
 
 /// Raises a fence when it is dropped.
-struct FencedAfter<F: Fn()>(F);
+pub(crate) struct FencedAfter<F: Fn()>(pub(crate) F);
 
 impl<F: Fn()> Drop for FencedAfter<F> {
     fn drop(&mut self) {

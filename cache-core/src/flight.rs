@@ -26,7 +26,7 @@ use std::task::{Context, Poll, Waker};
 pub(crate) use self::cycle::{Leading, Waiting};
 use crate::clock::Moment;
 use crate::fence::Fences;
-use crate::key::{CarriedHash, Key};
+use crate::key::{CarriedHash, FunctionId, Key};
 use crate::sync::{Mutex, lock};
 
 /// Shards of the table: a miss holds one for some hundred nanoseconds. A power of two.
@@ -177,12 +177,21 @@ impl Flights {
         }
     }
 
+    /// The keys of a function that are loaded at this moment.
+    pub(crate) fn keys_of(&self, function: FunctionId) -> Vec<Key> {
+        let mut keys = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            keys.extend(shard.keys().filter(|key| key.is_of(function)).cloned());
+        }
+        keys
+    }
+
     fn shard(&self, key: &Key) -> &Mutex<Shard> {
         &self.shards[(key.as_ref().hash >> 48) as usize & (SHARDS - 1)]
     }
 
-    /// Flights under way, for tests that nothing is left behind.
-    #[cfg(all(test, not(schedules)))]
+    /// Flights under way.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }

@@ -301,6 +301,11 @@ impl Key {
         }
     }
 
+    /// Whether it is a key of that function.
+    pub(crate) fn is_of(&self, function: FunctionId) -> bool {
+        self.function == function
+    }
+
     /// Bytes this key holds on the heap.
     pub(crate) fn size(&self) -> usize {
         self.arguments.len()

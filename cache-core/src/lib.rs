@@ -23,6 +23,7 @@ mod error;
 mod fence;
 mod flight;
 mod function;
+mod glob;
 mod handle;
 mod invalidation;
 mod key;

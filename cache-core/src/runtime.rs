@@ -8,19 +8,20 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
 use once_cell::sync::OnceCell;
 use serde::Serialize;
 
-use crate::bound::{Bound, Resolved};
+use crate::bound::{Bound, FencedAfter, Resolved};
 use crate::builder::RuntimeBuilder;
 use crate::clock::Clock;
 use crate::codec::Encodings;
 use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
+use crate::glob::Glob;
 use crate::site::{Site, SiteKey};
 use crate::stats::{FunctionStats, Stats};
-use crate::tier::TierStatus;
 use crate::tier::config::TierConfig;
 use crate::tier::memory::Memory;
 use crate::tier::stack::{Defaults, Stack};
+use crate::tier::{FunctionKey, Receipt, TierStatus};
 
 /// Owns the tiers of a process, the fences and the flights. Clones are the same runtime.
 ///
@@ -165,6 +166,68 @@ impl CacheRuntime {
         bound
     }
 
+    /// Drops every value of every function, in every tier and on every instance of their namespaces, at a cost that does not
+    /// depend on how many there are.
+    ///
+    /// # Errors
+    /// A tier that could not do it and does not queue; the others have.
+    ///
+    /// # Cancel safety
+    /// Dropped after it was polled once, a tier that it has not come to is told all the same, where it can be without waiting.
+    pub async fn invalidate_all(&self) -> Result<Receipt, Error> {
+        self.fence_off_all();
+        let _after = FencedAfter(|| self.fence_off_all());
+        self.0.stack.invalidate_all().await
+    }
+
+    /// Drops the values of one function whose arguments match a [pattern](crate::tier::Glob), in every tier and on every instance, and
+    /// returns how many a tier had at most, as far as it counts. The arguments are as shared tiers show them (`42,tea`, or as the
+    /// function's `key` says); those that are too long to be shown there match no pattern but one of all.
+    ///
+    /// For administrators, not for the path of a request: Redis is asked for all its keys, twice, 512 at a time, a disk for those
+    /// of the function. A tier that cannot look at its keys (memcached, object storage) drops the whole function. Memory above
+    /// other tiers drops the function, and asks them again. What is loaded meanwhile is dropped if its load began before.
+    ///
+    /// # Errors
+    /// [`Configuration`](crate::ErrorKind::Configuration): a pattern that cannot be read, or no function that is called so. A tier that
+    /// cannot be reached: nothing is queued, call it again.
+    ///
+    /// # Cancel safety
+    /// Dropped, it leaves some of them.
+    pub async fn invalidate_matching(&self, function: &str, pattern: &str) -> Result<u64, Error> {
+        let glob = Glob::new(pattern)?;
+        let bound: Vec<_> = {
+            let all = self.0.bound.read().unwrap_or_else(PoisonError::into_inner);
+            let named = all.values().filter(|bound| bound.name() == function);
+            named.cloned().collect()
+        };
+        if bound.is_empty() {
+            // Not called here yet; an instance of a generic function has its types behind its name.
+            let is_it = |name: &str| {
+                let rest = function.strip_prefix(name);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('<'))
+            };
+            let declared = Registered::all().find(|definition| is_it(&definition.name));
+            let declared = declared.ok_or_else(|| {
+                Error::configuration(format!("find function `{function}`: none is called so"))
+            })?;
+            let key = FunctionKey::new(function, declared.policy.version);
+            return self.0.stack.invalidate_matching(&key, &glob).await;
+        }
+        let mut dropped = 0;
+        for bound in bound {
+            dropped += bound.invalidate_matching(&glob).await?;
+        }
+        Ok(dropped)
+    }
+
+    fn fence_off_all(&self) {
+        let all = self.0.bound.read().unwrap_or_else(PoisonError::into_inner);
+        for bound in all.values() {
+            bound.fence_off_all();
+        }
+    }
+
     /// What was counted since the runtime was built, for the functions that were called at least once. Cheap.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -207,10 +270,17 @@ impl CacheRuntime {
     /// Cancel safe.
     pub async fn snapshot(&self) -> Snapshot {
         Snapshot {
+            loads_under_way: self.loads_under_way(),
             entries_in_memory: self.entries_in_memory(),
             tiers: self.health().await.tiers,
             functions: self.stats().functions,
         }
+    }
+
+    /// Loads that run or wait for another instance at this moment, of all functions.
+    #[must_use]
+    pub fn loads_under_way(&self) -> usize {
+        self.0.stack.flights.len()
     }
 
     /// Entries in memory now, of all functions, about: entries whose time is over count until they are evicted.
@@ -252,6 +322,8 @@ impl fmt::Debug for CacheRuntime {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Snapshot {
+    /// As [`CacheRuntime::loads_under_way`] has it.
+    pub loads_under_way: usize,
     /// As [`CacheRuntime::entries_in_memory`] has it.
     pub entries_in_memory: u64,
     /// As [`CacheRuntime::health`] has them.
@@ -269,7 +341,11 @@ impl fmt::Display for Snapshot {
             functions: self.functions.clone(),
         };
         writeln!(f, "{health}\n{stats}")?;
-        write!(f, "entries in memory: {}", self.entries_in_memory)
+        write!(
+            f,
+            "entries in memory: {}, loads under way: {}",
+            self.entries_in_memory, self.loads_under_way
+        )
     }
 }
 

@@ -54,6 +54,7 @@ pub async fn conformance(new: impl Fn() -> Box<dyn TierBuilder>) {
         what_was_never_filled_is_not_there,
         an_invalidated_key_is_gone_and_its_lease_void,
         an_invalidated_function_is_void_and_no_other,
+        what_matches_is_invalidated,
         everything_can_be_invalidated,
         a_lease_fills_once,
         one_loads_and_others_wait,

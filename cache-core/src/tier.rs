@@ -28,6 +28,7 @@ use serde::Serialize;
 use crate::coherence::Coherence;
 use crate::error::Error;
 use crate::fence::{Fences, Stripe};
+pub use crate::glob::Glob;
 use crate::level::Level;
 use crate::policy::Consistency;
 pub use crate::record::{SEAL, Seal, Stamp};
@@ -110,6 +111,23 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     ///
     /// A store that can promise to do so later says [`Receipt::Queued`] where it cannot now.
     fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, Receipt>;
+
+    /// Invalidates the keys of a function whose arguments match, and returns how many there were; for administrators: it may look
+    /// at all that is in the store, in steps that keep nobody waiting, and takes as long as that takes. What is loaded while it
+    /// runs is invalidated where its load began before.
+    ///
+    /// A store that cannot look at its keys invalidates the whole function, and counts none.
+    fn invalidate_matching<'a>(
+        &'a self,
+        function: &'a FunctionKey,
+        glob: &'a Glob,
+    ) -> TierFuture<'a, u64> {
+        let _ = glob;
+        Box::pin(async move {
+            let target = Target::Function(function);
+            self.invalidate(target, self.time_limit()).await.map(|_| 0)
+        })
+    }
 
     /// Invalidates without being waited for: the call that came for it was dropped before it got here. A store that cannot be
     /// written without waiting may do nothing.

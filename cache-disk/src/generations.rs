@@ -1,6 +1,7 @@
 //! Two generations of records: what is written goes into the younger; when that is full the older is dropped whole, and the younger
 //! takes its place. What is read from the older is written into the younger, so that it is the unused that goes.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -116,6 +117,19 @@ impl Generations {
             older.remove(key)?;
         }
         both.younger.remove(key)
+    }
+
+    /// All keys that begin so, in both.
+    pub(crate) fn keys(&self, prefix: &str) -> fjall::Result<BTreeSet<String>> {
+        let both = self.read();
+        let mut keys = BTreeSet::new();
+        for generation in both.older.iter().chain([&both.younger]) {
+            for item in generation.prefix(prefix) {
+                let key = item.key()?;
+                keys.insert(String::from_utf8_lossy(&key).into_owned());
+            }
+        }
+        Ok(keys)
     }
 
     /// Drops the older generation, and begins another.

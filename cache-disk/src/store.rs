@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cache_core::tier::{
-    Claim, Fill, Found, Leased, LocalLeases, Owed, RecordKey, Refusal, SEEN, Stamp, Wakeup,
+    Claim, Fill, Found, FunctionKey, Glob, Leased, LocalLeases, Owed, RecordKey, Refusal, SEEN,
+    Stamp, Wakeup,
 };
 use cache_core::unix_millis;
 use fjall::{Database, PersistMode};
@@ -130,6 +131,33 @@ impl Store {
         self.generations.insert(&name, expiry, record)?;
         self.leases.used(key);
         Ok(Fill::Stored)
+    }
+
+    /// Removes the keys of a function that match, and returns how many there were, when that would outlive the machine.
+    pub(crate) fn remove_matching(
+        &self,
+        function: &FunctionKey,
+        glob: &Glob,
+    ) -> fjall::Result<u64> {
+        self.leases.void_matching(function, glob);
+        // What was looked at before is written by then, and found.
+        for stripe in &self.stripes {
+            drop(stripe.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        let prefix = function.versioned() + ":";
+        let mut removed = 0;
+        for key in self.generations.keys(&prefix)? {
+            if key
+                .strip_prefix(&prefix)
+                .is_some_and(|arguments| glob.matches(arguments))
+            {
+                let _stripe = self.stripe(&key);
+                self.generations.remove(&key)?;
+                removed += 1;
+            }
+        }
+        self.database.persist(PersistMode::SyncData)?;
+        Ok(removed)
     }
 
     /// Does on the disk what is owed to it, and returns when it would outlive the machine. Those who come meanwhile find it done.

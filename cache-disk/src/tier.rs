@@ -6,8 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use cache_core::tier::{
-    Breaker, Claim, Fill, Found, Guard, Health, Lease, Leased, LocalLeases, Owed, Question,
-    Receipt, RecordKey, Target, Tier, TierFuture,
+    Breaker, Claim, Fill, Found, FunctionKey, Glob, Guard, Health, Lease, Leased, LocalLeases,
+    Owed, Question, Receipt, RecordKey, Target, Tier, TierFuture,
 };
 use cache_core::{Error, ErrorKind, unix_millis};
 use tokio::runtime::Handle;
@@ -20,6 +20,9 @@ use crate::store::Store;
 
 /// Operations that wait for the disk at a time: a thread each.
 const MOST_AT_A_TIME: u32 = 32;
+
+/// How long a walk over a function's keys may take.
+const LONGEST_WALK: Duration = Duration::from_secs(10 * 60);
 
 pub(crate) struct DiskTier {
     config: Disk,
@@ -292,6 +295,19 @@ impl Tier for DiskTier {
                 }
             }
         })
+    }
+
+    fn invalidate_matching<'a>(
+        &'a self,
+        function: &'a FunctionKey,
+        glob: &'a Glob,
+    ) -> TierFuture<'a, u64> {
+        let (function, glob) = (function.clone(), glob.clone());
+        Box::pin(
+            self.run("invalidate what matches", LONGEST_WALK, move |store| {
+                store.remove_matching(&function, &glob)
+            }),
+        )
     }
 
     fn invalidate_later(&self, target: Target<'_>) {

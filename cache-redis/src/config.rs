@@ -36,7 +36,15 @@ pub(crate) struct Settings {
     pub(crate) staleness_bound: Duration,
     pub(crate) lease_time: Duration,
     pub(crate) journal_file: Option<PathBuf>,
+    pub(crate) audit: Option<Audit>,
     pub(crate) required: bool,
+}
+
+/// Who invalidations are written down for, and how many are kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Audit {
+    pub(crate) who: String,
+    pub(crate) most: u32,
 }
 
 impl fmt::Debug for Redis {
@@ -75,6 +83,7 @@ impl Redis {
                 // What a crashed load costs those who wait for it. Renewed each third, so that two renewals may be lost.
                 lease_time: Duration::from_secs(2),
                 journal_file: None,
+                audit: None,
                 required: false,
             },
             root_certificate: None,
@@ -158,6 +167,19 @@ impl Redis {
         self
     }
 
+    /// Has every invalidation that this instance sends written into the stream [`Streams::INVALIDATIONS`]: `who` (this instance, under
+    /// the name that is given here), `what` (`function:version:arguments`, `function:version`, or `*`), and when, as the entry's id
+    /// says it, in milliseconds by the server's clock. The stream is trimmed to about `most` entries. Default: nothing is written.
+    ///
+    /// In the same step as the invalidation, which goes on where the stream cannot be written. What is sent again after an outage
+    /// is written again. The arguments of keys are in it, readable as they are in the keys themselves.
+    #[must_use]
+    pub fn audit(mut self, who: impl Into<String>, most: u32) -> Self {
+        let who = who.into();
+        self.settings.audit = Some(Audit { who, most });
+        self
+    }
+
     /// The streams of this namespace: a log for the application's events, on connections of its own, made when they are needed.
     ///
     /// # Errors
@@ -187,6 +209,7 @@ impl Redis {
             staleness_bound,
             lease_time,
             journal_file: _,
+            audit,
             required: _,
         } = &self.settings;
         let wrong = |what: &str| Err(Error::new(ErrorKind::Configuration, format!("use {what}")));
@@ -220,6 +243,13 @@ impl Redis {
         if *max_record_bytes == 0 || *max_record_bytes > 512 << 20 {
             return wrong(
                 "a record limit for Redis that is not between 1 byte and 512 MiB, which is the server's own",
+            );
+        }
+        if let Some(audit) = audit
+            && (audit.who.is_empty() || audit.who.len() > 256 || audit.most == 0)
+        {
+            return wrong(
+                "an audit for Redis without a name of at most 256 bytes, or of no entries",
             );
         }
         self.client().map(drop)

@@ -43,6 +43,11 @@ impl Keys {
         )
     }
 
+    /// What the names of a function's records begin with.
+    pub(crate) fn prefix_of(&self, function: &FunctionKey) -> String {
+        format!("{}{}:{}:", self.prefix, function.name, function.version)
+    }
+
     /// A stream that users write.
     pub(crate) fn stream(&self, name: &str) -> String {
         format!("{}#stream:{name}", self.prefix)

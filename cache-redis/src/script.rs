@@ -47,6 +47,9 @@ local function publish(sequence, channel, message)
   redis.call('PEXPIRE', sequence, LIFE)
   redis.call('SPUBLISH', channel, string.format('%d:', count) .. message)
 end
+local function audit(stream, who, what, most)
+  if stream then redis.pcall('XADD', stream, 'MAXLEN', '~', most, '*', 'who', who, 'what', what) end
+end
 ";
 
 /// Compares the server with the one that the history was begun on; another one begins a new history, in which no record
@@ -154,10 +157,11 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 /// Invalidates a key. What is deleted comes first: a server out of memory refuses a script whose first write may take some,
 /// and lets one go on that began with a deletion.
 ///
-/// KEYS record, lease, sequence, channel. ARGV digest of the key.
+/// KEYS record, lease, sequence, channel, stream. ARGV digest of the key; who, what and how many, where there is a stream.
 const INVALIDATE_KEY: &str = "
 redis.call('DEL', KEYS[1], KEYS[2])
 publish(KEYS[3], KEYS[4], 'k:' .. ARGV[1])
+audit(KEYS[5], ARGV[2], ARGV[3], ARGV[4])
 return 1
 ";
 
@@ -192,21 +196,33 @@ return 1
 
 /// Invalidates a function: its records and the fills under its leases name the old epoch.
 ///
-/// KEYS epoch, sequence, channel. ARGV new epoch, digest of the function.
+/// KEYS epoch, sequence, channel, stream. ARGV new epoch, digest of the function; who, what and how many, where there is a stream.
 const INVALIDATE_FUNCTION: &str = "
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', LIFE)
 publish(KEYS[2], KEYS[3], 'e:' .. ARGV[2])
+audit(KEYS[4], ARGV[3], ARGV[4], ARGV[5])
+return 1
+";
+
+/// Has every instance drop what its memory has of a function, whose records stay.
+///
+/// KEYS heartbeat, sequence, channel. ARGV digest of the function. (The heartbeat is written anew by and by; it is deleted since
+/// something must come first that takes no memory.)
+const FORGET: &str = "
+redis.call('DEL', KEYS[1])
+publish(KEYS[2], KEYS[3], 'e:' .. ARGV[1])
 return 1
 ";
 
 /// Invalidates the namespace: a new history on the same server.
 ///
-/// KEYS history, sequence, channel. ARGV new number, identity.
+/// KEYS history, sequence, channel, stream. ARGV new number, identity; who, what and how many, where there is a stream.
 const INVALIDATE_ALL: &str = "
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1] .. ':' .. ARGV[2], 'PX', LIFE)
 publish(KEYS[2], KEYS[3], 'h:' .. ARGV[1])
+audit(KEYS[4], ARGV[3], ARGV[4], ARGV[5])
 return 1
 ";
 
@@ -224,6 +240,7 @@ pub(crate) struct Scripts {
     pub(crate) invalidate_key: Script,
     pub(crate) invalidate_function: Script,
     pub(crate) invalidate_all: Script,
+    pub(crate) forget: Script,
 }
 
 impl Scripts {
@@ -244,6 +261,7 @@ impl Scripts {
             invalidate_key: script(INVALIDATE_KEY),
             invalidate_function: script(INVALIDATE_FUNCTION),
             invalidate_all: script(INVALIDATE_ALL),
+            forget: script(FORGET),
         }
     }
 
@@ -265,6 +283,7 @@ impl Scripts {
             &self.invalidate_key,
             &self.invalidate_function,
             &self.invalidate_all,
+            &self.forget,
         ] {
             pipe.load_script(script).ignore();
         }

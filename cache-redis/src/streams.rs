@@ -57,6 +57,9 @@ enum Waits {
 }
 
 impl Streams {
+    /// The stream that [`Redis::audit`](crate::Redis::audit) has written.
+    pub const INVALIDATIONS: &str = "#invalidations";
+
     pub(crate) fn new(
         client: Client,
         keys: Keys,

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::tier::{
-    Breaker, Claim, Fill, Found, Guard, Health, Lease, Leased, Peers, Question, Receipt, RecordKey,
-    Refusal, Stamp, Target, Tier, TierFuture, Wakeup,
+    Breaker, Claim, Fill, Found, FunctionKey, Glob, Guard, Health, Lease, Leased, Peers, Question,
+    Receipt, RecordKey, Refusal, Stamp, Target, Tier, TierFuture, Wakeup,
 };
 use cache_core::{Coherence, Consistency, Error, ErrorKind};
 use redis::{Client, Value};
@@ -20,6 +20,7 @@ use crate::journal::{Invalidated, Journal, Writer};
 use crate::keys::Keys;
 use crate::leases::{HeldLease, Holder, LONGEST_LOAD};
 use crate::link::{Link, Shared, fresh_number, millis};
+use crate::server;
 
 /// What the clocks of two hosts may run apart, in one part of so many, while a bound passes.
 const DRIFT: u32 = 100;
@@ -479,6 +480,19 @@ impl Tier for RedisTier {
 
     fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, Receipt> {
         Box::pin(self.void(target, within))
+    }
+
+    fn invalidate_matching<'a>(
+        &'a self,
+        function: &'a FunctionKey,
+        glob: &'a Glob,
+    ) -> TierFuture<'a, u64> {
+        Box::pin(async move {
+            let shared = self.shared();
+            let (connected, _) = shared.current.get().ok_or_else(unattached)?;
+            let swept = shared.sweep(&connected, function, glob).await;
+            swept.map_err(|error| server::failed("invalidate what matches", error))
+        })
     }
 
     fn invalidate_later(&self, target: Target<'_>) {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cache_core::Error;
-use cache_core::tier::Target;
+use cache_core::tier::{FunctionKey, Glob, Target};
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, Pipeline, RedisError, ScriptInvocation};
 use tokio::time::{Instant, timeout};
@@ -14,9 +14,22 @@ use crate::journal::{Invalidated, Queued};
 use crate::leases::HeldLease;
 use crate::link::{Connected, Shared, fresh_number, millis};
 use crate::server;
+use crate::streams::Streams;
 
 /// How often a write is tried: a primary that nobody follows any more may still answer reads.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// As it is, in a pattern of the server.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if "*?[]\\^-".contains(c) {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
 
 /// What goes in one pipeline, before it is noted that it was sent.
 const PORTION: usize = 256;
@@ -46,7 +59,7 @@ impl Shared {
     ) -> (ScriptInvocation<'_>, Option<u64>) {
         let (keys, scripts) = (&self.keys, &self.scripts);
         let fresh = fresh_number();
-        let (script, mut names, arguments, history) = what.with_target(|target| match target {
+        let (script, mut names, mut arguments, history) = what.with_target(|target| match target {
             Target::Key(key) => (
                 &scripts.invalidate_key,
                 vec![keys.record(key), keys.lease(key)],
@@ -67,6 +80,15 @@ impl Shared {
             ),
         });
         names.extend([keys.sequence(), keys.channel()]);
+        if let Some(audit) = &self.settings.audit {
+            names.push(keys.stream(Streams::INVALIDATIONS));
+            let what = what.with_target(|target| match target {
+                Target::Key(key) => key.name(),
+                Target::Function(function) => function.versioned(),
+                _ => "*".to_owned(),
+            });
+            arguments.extend([audit.who.clone(), what, audit.most.to_string()]);
+        }
         let mut invocation = script.prepare_invoke();
         for name in names {
             invocation.key(name);
@@ -146,6 +168,66 @@ impl Shared {
             self.bus.epochs.adopt(history, asked);
         }
         Ok(())
+    }
+
+    /// Deletes the records and leases of a function that match, and has every instance forget what its memory has of the function.
+    /// How many records there were.
+    ///
+    /// All keys are looked at twice. A load that began before has a lease until it is filled: where the first look misses the one
+    /// and the other, since they changed places under it, the second finds the record; what had its lease deleted is not filled.
+    pub(crate) async fn sweep(
+        &self,
+        connected: &Connected,
+        function: &FunctionKey,
+        glob: &Glob,
+    ) -> Result<u64, RedisError> {
+        let prefix = self.keys.prefix_of(function);
+        let mut data = connected.data.clone();
+        let mut deleted = 0;
+        for _ in 0..2 {
+            let mut cursor: u64 = 0;
+            loop {
+                let mut scan = redis::cmd("SCAN");
+                scan.arg(cursor)
+                    .arg("MATCH")
+                    .arg(escaped(&prefix) + "*")
+                    .arg("COUNT")
+                    .arg(PORTION * 2);
+                let step = timeout(self.silence(), scan.query_async(&mut data)).await;
+                let (next, names): (u64, Vec<String>) =
+                    step.unwrap_or_else(|_| Err(server::no_answer()))?;
+                let is_meant = |name: &&String| {
+                    let arguments = name.strip_prefix(&prefix);
+                    let arguments =
+                        arguments.map(|rest| rest.strip_suffix("#lease").unwrap_or(rest));
+                    arguments.is_some_and(|arguments| {
+                        !arguments.contains('#') && glob.matches(arguments)
+                    })
+                };
+                let meant: Vec<&String> = names.iter().filter(is_meant).collect();
+                if !meant.is_empty() {
+                    let records = meant.iter().filter(|name| !name.ends_with("#lease"));
+                    deleted += records.count() as u64;
+                    let mut delete = redis::cmd("DEL");
+                    delete.arg(&meant);
+                    let step = timeout(self.silence(), delete.exec_async(&mut data)).await;
+                    step.unwrap_or_else(|_| Err(server::no_answer()))?;
+                }
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        let mut forget = self.scripts.forget.prepare_invoke();
+        forget
+            .key(self.keys.heartbeat())
+            .key(self.keys.sequence())
+            .key(self.keys.channel())
+            .arg(function.digest);
+        let step = timeout(self.silence(), forget.invoke_async(&mut data)).await;
+        let _: i64 = step.unwrap_or_else(|_| Err(server::no_answer()))?;
+        Ok(deleted)
     }
 
     fn guarding(&self, number: u64, key: &GuardedKey) -> ScriptInvocation<'_> {

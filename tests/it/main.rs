@@ -13,6 +13,7 @@ mod guards;
 mod handles;
 mod invalidation;
 mod keys;
+mod matching;
 mod memcached;
 mod memory;
 mod objects;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use multi_tier_cached::stream::{After, StreamEntry, StreamLog};
-use multi_tier_cached::{ErrorKind, Redis, Streams, invalidate, multi_tier_cached};
+use multi_tier_cached::{
+    CacheRuntime, ErrorKind, Redis, Streams, invalidate, multi_tier_cached, unix_millis,
+};
 use testbed::proxy::{End, Proxy};
 use testbed::server::Server;
 use testbed::{build, until};
@@ -88,7 +90,7 @@ async fn a_read_waits_and_keeps_nobody_waiting() {
         })
         .await;
         let began = Instant::now();
-        multi_tier_cached::CacheRuntime::scope(runtime.clone(), async {
+        CacheRuntime::scope(runtime.clone(), async {
             read(1).await;
             invalidate!(read, 1).await.unwrap();
         })
@@ -188,4 +190,65 @@ async fn a_server_that_was_away_is_found_again() {
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!(began.elapsed() < Duration::from_secs(2));
     publish(&streams, "c").await;
+}
+
+mod audited {
+    use super::*;
+
+    #[multi_tier_cached(ttl = "1h", name = "audited::read")]
+    pub(super) async fn read(key: &str) -> usize {
+        key.len()
+    }
+}
+
+#[tokio::test]
+async fn invalidations_are_written_down_where_that_is_asked_for() {
+    let server = Server::start();
+    let redis = || Redis::new(server.url()).namespace("shop");
+    let here = build(redis().audit("here", 100)).await;
+    let silent = build(redis()).await;
+    let invalidate = |runtime: &CacheRuntime| {
+        CacheRuntime::scope(runtime.clone(), async {
+            invalidate!(audited::read, "tea").await.unwrap();
+            invalidate!(audited::read).await.unwrap();
+        })
+    };
+    invalidate(&silent).await;
+    invalidate(&here).await;
+    here.invalidate_all().await.unwrap();
+    let streams = streams(&server);
+    let written = streams
+        .read(Streams::INVALIDATIONS, &After::Start, 10, NO_WAIT)
+        .await;
+    let written = written.unwrap();
+    let field = |entry: &StreamEntry, name| String::from_utf8(entry.field(name).unwrap().to_vec());
+    let what: Vec<_> = written
+        .iter()
+        .map(|entry| field(entry, "what").unwrap())
+        .collect();
+    assert_eq!(what, ["audited::read:1:tea", "audited::read:1", "*"]);
+    assert!(
+        written
+            .iter()
+            .all(|entry| field(entry, "who").unwrap() == "here")
+    );
+    let first: u64 = written[0].id.split('-').next().unwrap().parse().unwrap();
+    assert!(
+        unix_millis().abs_diff(first) < 60_000,
+        "by the server's clock"
+    );
+    // Trimmed, and an invalidation does not mind what stands in its place.
+    for _ in 0..1_000 {
+        invalidate(&here).await;
+    }
+    let kept: usize = server.command(&["XLEN", "{shop:0}:#stream:#invalidations"]);
+    assert!((100..400).contains(&kept), "{kept}");
+    let _: () = server.command(&["SET", "{shop:0}:#stream:#invalidations", "somebody's"]);
+    invalidate(&here).await;
+    for wrong in [redis().audit("", 1), redis().audit("a", 0)] {
+        assert_eq!(
+            wrong.streams().unwrap_err().kind(),
+            ErrorKind::Configuration
+        );
+    }
 }

@@ -8,6 +8,7 @@ use super::Bound;
 use crate::coherence::Coherence;
 use crate::entry::Held;
 use crate::error::Error;
+use crate::glob::Glob;
 use crate::key::{Key, render};
 use crate::level::Level;
 use crate::policy::Consistency;
@@ -132,22 +133,29 @@ impl Bound {
             rest.lower = above;
             match lower.tier.invalidate(target, lower.tier.time_limit()).await {
                 Ok(receipt) => result = result.map(|worst| receipt.max(worst)),
-                Err(error) => {
-                    lower.failed("invalidate", &self.name, &error);
-                    result = Err(Error::with_source(
-                        error.kind(),
-                        format!(
-                            "invalidate `{}` in {} ({})",
-                            self.name,
-                            lower.level,
-                            lower.tier.kind()
-                        ),
-                        error,
-                    ));
-                }
+                Err(error) => result = Err(self.not_invalidated(lower, error)),
             }
         }
         result
+    }
+
+    /// The same for the keys that match; how many there were in the tier that had most.
+    pub(super) async fn invalidate_matching_lower(&self, glob: &Glob) -> Result<u64, Error> {
+        let mut result = Ok(0);
+        for lower in self.lower.iter().rev() {
+            match lower.tier.invalidate_matching(&self.function, glob).await {
+                Ok(dropped) => result = result.map(|before: u64| before.max(dropped)),
+                Err(error) => result = Err(self.not_invalidated(lower, error)),
+            }
+        }
+        result
+    }
+
+    fn not_invalidated(&self, lower: &Lower, error: Error) -> Error {
+        let (name, level, kind) = (&self.name, lower.level, lower.tier.kind());
+        lower.failed("invalidate", name, &error);
+        let what = format!("invalidate `{name}` in {level} ({kind})");
+        Error::with_source(error.kind(), what, error)
     }
 
     /// Guards a key in every lower tier; those that could not are missing.

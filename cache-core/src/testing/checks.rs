@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{HOUR, SOON, Store, key, named};
-use crate::tier::{Claim, Fill, Leased, Question, Refusal, Target};
+use crate::tier::{Claim, Fill, Glob, Leased, Question, Refusal, Target};
 
 pub(super) async fn what_was_filled_is_read(store: &Store) {
     let key = key("f", 1);
@@ -71,6 +71,30 @@ pub(super) async fn an_invalidated_function_is_void_and_no_other(store: &Store) 
     );
     let stamp = store.fill(&first, b"new").await;
     assert!(store.valid(&first, stamp).await.is_some());
+}
+
+pub(super) async fn what_matches_is_invalidated(store: &Store) {
+    let of = |function: &str, arguments: &str| named(function, arguments.to_owned());
+    let (meant, other) = (of("f", "a,1"), of("g", "a,1"));
+    let stamp = store.fill(&meant, b"meant").await;
+    let other_stamp = store.fill(&other, b"other").await;
+    let under_way = of("f", "a,2");
+    let lease = store.given(&under_way, Claim::Only).await;
+    let glob = Glob::new("a,*").expect("a pattern");
+    let dropped = store.tier.invalidate_matching(&meant.function, &glob).await;
+    dropped.expect("an answer");
+    assert_eq!(store.valid(&meant, stamp).await, None);
+    assert!(
+        matches!(
+            store.fill_under(&under_way, &lease, b"late").await,
+            Fill::Refused(_)
+        ),
+        "its load began before"
+    );
+    assert!(
+        store.valid(&other, other_stamp).await.is_some(),
+        "another function is not of it"
+    );
 }
 
 pub(super) async fn everything_can_be_invalidated(store: &Store) {

@@ -8,7 +8,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::{Claim, Guard, GuardHeld, Lease, Leased, RecordKey, Refusal, Stamp, Target, Wakeup};
+use super::{
+    Claim, FunctionKey, Glob, Guard, GuardHeld, Lease, Leased, RecordKey, Refusal, Stamp, Target,
+    Wakeup,
+};
 
 /// How long a guard that was dropped without an end goes on: a commit may still be under way.
 const AFTER_DROP: Duration = Duration::from_secs(2);
@@ -135,6 +138,20 @@ impl LocalLeases {
             }
             _ => state.keys.keys().cloned().collect(),
         };
+        for key in voided {
+            state.end(&key);
+        }
+    }
+
+    /// The same for the keys of a function whose arguments match.
+    pub fn void_matching(&self, function: &FunctionKey, glob: &Glob) {
+        let mut state = self.lock();
+        let prefix = function.versioned() + ":";
+        let is_meant = |key: &&String| {
+            key.strip_prefix(&prefix)
+                .is_some_and(|arguments| glob.matches(arguments))
+        };
+        let voided: Vec<String> = state.keys.keys().filter(is_meant).cloned().collect();
         for key in voided {
             state.end(&key);
         }

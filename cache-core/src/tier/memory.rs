@@ -12,7 +12,7 @@ use std::fmt;
 use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::key::{Key, KeyRef};
+use crate::key::{FunctionId, Key, KeyRef};
 
 /// Stores entries under keys and evicts some when a bound is reached.
 trait MemoryEngine {
@@ -27,6 +27,9 @@ trait MemoryEngine {
 
     /// Removes an entry. May take effect late.
     fn remove(&self, key: &KeyRef<'_>);
+
+    /// The keys of a function; looks at all.
+    fn keys_of(&self, function: FunctionId) -> Vec<Key>;
 
     /// How many entries there are, about.
     fn len(&self) -> u64;
@@ -179,6 +182,11 @@ impl MemoryTier {
 
     pub(crate) fn remove(&self, key: &KeyRef<'_>) {
         with_engine!(&self.engine, engine => engine.remove(key));
+    }
+
+    /// The keys of a function. Looks at all entries.
+    pub(crate) fn keys_of(&self, function: FunctionId) -> Vec<Key> {
+        with_engine!(&self.engine, engine => engine.keys_of(function))
     }
 
     pub(crate) fn len(&self) -> u64 {

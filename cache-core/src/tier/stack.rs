@@ -9,13 +9,14 @@ use tokio::runtime::Handle;
 
 use super::config::TierConfig;
 use super::memory::MemoryTier;
-use super::{LocalLeases, Tier};
+use super::{FunctionKey, LocalLeases, Receipt, Target, Tier};
 use crate::background::Background;
 use crate::clock::Clock;
 use crate::codec::{Encoding, Encodings};
 use crate::error::Error;
 use crate::fence::Fences;
 use crate::flight::Flights;
+use crate::glob::Glob;
 use crate::level::Level;
 use crate::overrides::Overrides;
 use crate::policy::{Policies, WhenIsolated};
@@ -64,6 +65,15 @@ impl Default for Defaults {
     }
 }
 
+fn not_invalidated(what: &str, config: TierConfig, tier: &Arc<dyn Tier>, error: Error) -> Error {
+    let (level, kind) = (config.level(), tier.kind());
+    Error::with_source(
+        error.kind(),
+        format!("invalidate `{what}` in {level} ({kind})"),
+        error,
+    )
+}
+
 impl Stack {
     pub(crate) fn new(
         memory: Option<(TierConfig, MemoryTier)>,
@@ -87,6 +97,47 @@ impl Stack {
             home: OnceLock::new(),
             guards: Arc::default(),
         }
+    }
+
+    /// Drops everything in all lower tiers, from the bottom up; goes on where one fails. A tier that it has not come to when it is
+    /// dropped is told all the same.
+    pub(crate) async fn invalidate_all(&self) -> Result<Receipt, Error> {
+        struct Untold<'a>(&'a [(TierConfig, Arc<dyn Tier>)]);
+
+        impl Drop for Untold<'_> {
+            fn drop(&mut self) {
+                for (_, tier) in self.0.iter().rev() {
+                    tier.invalidate_later(Target::All);
+                }
+            }
+        }
+
+        let mut result = Ok(Receipt::Acked);
+        let mut rest = Untold(&self.lower);
+        while let Some(((config, tier), above)) = rest.0.split_last() {
+            rest.0 = above;
+            match tier.invalidate(Target::All, tier.time_limit()).await {
+                Ok(receipt) => result = result.map(|worst| receipt.max(worst)),
+                Err(error) => result = Err(not_invalidated("everything", *config, tier, error)),
+            }
+        }
+        result
+    }
+
+    /// Drops the keys that match, of a function that is not bound here, in all lower tiers.
+    pub(crate) async fn invalidate_matching(
+        &self,
+        function: &FunctionKey,
+        glob: &Glob,
+    ) -> Result<u64, Error> {
+        let mut result = Ok(0);
+        for (config, tier) in self.lower.iter().rev() {
+            match tier.invalidate_matching(function, glob).await {
+                Ok(dropped) => result = result.map(|before: u64| before.max(dropped)),
+                Err(error) => result = Err(not_invalidated(&function.name, *config, tier, error)),
+            }
+        }
+        result
     }
 
     /// All levels there are, in look-up order.

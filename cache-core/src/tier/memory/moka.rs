@@ -6,7 +6,7 @@ use moka::sync::Cache;
 use super::{Bound, MemoryEngine, weight};
 use crate::clock::Moment;
 use crate::entry::Entry;
-use crate::key::{CarriedHash, Key, KeyRef};
+use crate::key::{CarriedHash, FunctionId, Key, KeyRef};
 
 /// Without moka's own expiry: it would read another clock and knows nothing of fences.
 pub(super) struct Moka {
@@ -56,6 +56,12 @@ impl MemoryEngine for Moka {
 
     fn remove(&self, key: &KeyRef<'_>) {
         self.cache.invalidate(key);
+    }
+
+    fn keys_of(&self, function: FunctionId) -> Vec<Key> {
+        let keys = self.cache.iter().map(|(key, _)| key);
+        let keys = keys.filter(|key| key.is_of(function));
+        keys.map(|key| Key::clone(&key)).collect()
     }
 
     fn len(&self) -> u64 {

@@ -6,7 +6,7 @@ use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use super::{Bound, MemoryEngine, weight};
 use crate::clock::Moment;
 use crate::entry::Entry;
-use crate::key::{CarriedHash, Key, KeyRef};
+use crate::key::{CarriedHash, FunctionId, Key, KeyRef};
 use crate::sync::{Mutex, lock};
 
 /// Entries a bound in bytes is taken for when the tables are laid out; a guess costs a few reallocations.
@@ -109,6 +109,11 @@ impl MemoryEngine for QuickCache {
 
     fn remove(&self, key: &KeyRef<'_>) {
         self.cache.remove(key);
+    }
+
+    fn keys_of(&self, function: FunctionId) -> Vec<Key> {
+        let keys = self.cache.iter().map(|(key, _)| key);
+        keys.filter(|key| key.is_of(function)).collect()
     }
 
     fn len(&self) -> u64 {

@@ -1,0 +1,274 @@
+//! Invalidation by pattern and of everything: an administrator's.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use multi_tier_cached::tier::Receipt;
+use multi_tier_cached::{
+    CacheRuntime, Disk, ErrorKind, Memcached, Memory, Objects, Redis, multi_tier_cached,
+};
+use opendal::Operator;
+use testbed::directory::Directory;
+use testbed::server::Server;
+use testbed::{memory_alone, poll_until, until};
+
+macro_rules! counted {
+    ($name:ident) => {
+        mod $name {
+            use super::*;
+
+            static LOADS: AtomicU64 = AtomicU64::new(0);
+
+            #[multi_tier_cached(ttl = "1h")]
+            pub(super) async fn read(_shop: &str, item: u64) -> (u64, u64) {
+                tokio::task::yield_now().await;
+                (item, LOADS.fetch_add(1, Ordering::SeqCst))
+            }
+
+            #[multi_tier_cached(ttl = "1h")]
+            pub(super) async fn other(shop: &str, item: u64) -> (u64, u64) {
+                read(shop, item).await
+            }
+
+            pub(super) const NAME: &str = concat!(module_path!(), "::read");
+
+            const KEYS: [(&str, u64); 4] = [("east", 1), ("east", 22), ("west", 1), ("we-t", 3)];
+
+            pub(super) async fn all() -> Vec<(u64, u64)> {
+                let mut values = Vec::new();
+                for (shop, item) in KEYS {
+                    values.push(read(shop, item).await);
+                }
+                values.push(other("east", 5).await);
+                values
+            }
+        }
+    };
+}
+
+async fn on<T>(runtime: &CacheRuntime, future: impl Future<Output = T>) -> T {
+    CacheRuntime::scope(runtime.clone(), future).await
+}
+
+/// Which of the values are others than before.
+fn changed(before: &[(u64, u64)], after: &[(u64, u64)]) -> Vec<bool> {
+    before
+        .iter()
+        .zip(after)
+        .map(|(before, after)| before != after)
+        .collect()
+}
+
+counted!(in_memory);
+
+#[tokio::test]
+async fn in_memory_alone_what_matches_is_dropped() {
+    for engine in [
+        multi_tier_cached::Engine::Moka,
+        multi_tier_cached::Engine::QuickCache,
+    ] {
+        let memory = Memory::builder().engine(engine);
+        let here = CacheRuntime::builder().l1(memory).build().await.unwrap();
+        let before = on(&here, in_memory::all()).await;
+        let dropped = here.invalidate_matching(in_memory::NAME, "east,*").await;
+        assert_eq!(dropped.unwrap(), 3, "{engine:?}");
+        let after = on(&here, in_memory::all()).await;
+        assert_eq!(changed(&before, &after), [true, true, false, false, false]);
+        let dropped = here
+            .invalidate_matching(in_memory::NAME, r"we\-[st],?")
+            .await;
+        assert_eq!(dropped.unwrap(), 1);
+        // One that is loading.
+        let mut held = Box::pin(on(&here, in_memory::read("north", 1)));
+        assert!(poll_until(&mut held, 1).await.is_pending());
+        let dropped = here.invalidate_matching(in_memory::NAME, "north,*").await;
+        assert_eq!(dropped.unwrap(), 1);
+        let old = held.await;
+        assert_ne!(
+            on(&here, in_memory::read("north", 1)).await,
+            old,
+            "its load began before"
+        );
+    }
+}
+
+counted!(in_redis);
+
+#[tokio::test]
+async fn in_redis_what_matches_is_gone_on_every_instance() {
+    let server = Server::start();
+    let (here, there) = (
+        testbed::two_tiers(&server.url()).await,
+        testbed::two_tiers(&server.url()).await,
+    );
+    let before = on(&here, in_redis::all()).await;
+    until("all are filled", || server.records().len() == 6).await;
+    assert_eq!(on(&there, in_redis::all()).await, before);
+    let dropped = here.invalidate_matching(in_redis::NAME, "east,*").await;
+    assert_eq!(dropped.unwrap(), 3);
+    let mut after = on(&there, in_redis::all()).await;
+    let settled = tokio::time::Instant::now();
+    while changed(&before, &after) != [true, true, false, false, false] {
+        assert!(settled.elapsed().as_millis() < 500, "{before:?} {after:?}");
+        after = on(&there, in_redis::all()).await;
+    }
+    // One that the other is loading.
+    let mut held = Box::pin(on(&there, in_redis::read("north", 1)));
+    let lease = || server.keys().iter().any(|key| key.ends_with("#lease"));
+    while !lease() {
+        assert!(poll_until(&mut held, 1).await.is_pending());
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    here.invalidate_matching(in_redis::NAME, "north,*")
+        .await
+        .unwrap();
+    let old = held.await;
+    let fresh = testbed::two_tiers(&server.url()).await;
+    assert_ne!(
+        on(&fresh, in_redis::read("north", 1)).await,
+        old,
+        "it was stored"
+    );
+    // Not called here yet.
+    let last = testbed::two_tiers(&server.url()).await;
+    assert!(last.invalidate_matching(in_redis::NAME, "*").await.unwrap() >= 4);
+    let error = last.invalidate_matching("in_redis", "*").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    let error = last
+        .invalidate_matching(in_redis::NAME, "[")
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    drop(server);
+    until("it is gone", || !last.tiers()[0].health.connected).await;
+    let error = last
+        .invalidate_matching(in_redis::NAME, "*")
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
+
+/// More than are looked at in one step, and names that mean something in patterns.
+#[tokio::test]
+async fn of_many_keys_each_is_found() {
+    #[multi_tier_cached(ttl = "1h", name = "many")]
+    async fn many<T: Default + 'static>(item: u64) -> u64 {
+        drop(T::default());
+        item
+    }
+    #[multi_tier_cached(ttl = "1h", name = "neighbour")]
+    async fn neighbour(item: u64) -> u64 {
+        item
+    }
+    let server = Server::start();
+    let here = testbed::two_tiers(&server.url()).await;
+    on(&here, async {
+        for item in 0..3_000 {
+            many::<[u8; 2]>(item).await;
+        }
+        neighbour(1).await;
+    })
+    .await;
+    until("all are filled", || server.records().len() == 3_001).await;
+    let mut names = here
+        .stats()
+        .functions
+        .into_iter()
+        .map(|function| function.name);
+    let name = names.find(|name| name.starts_with("many")).unwrap();
+    assert!(name.contains("[u8; 2]"), "{name}");
+    let dropped = here.invalidate_matching(&name, "*").await;
+    assert_eq!(dropped.unwrap(), 3_000);
+    assert_eq!(server.records().len(), 1);
+}
+
+counted!(on_disk);
+
+#[tokio::test]
+async fn on_a_disk_what_matches_does_not_come_back() {
+    let directory = Directory::new("matching");
+    let build = || {
+        let disk = Disk::new(directory.path()).time_limit(std::time::Duration::from_secs(10));
+        CacheRuntime::builder()
+            .l1(Memory::builder())
+            .l3(disk)
+            .build()
+    };
+    let here = build().await.unwrap();
+    let before = on(&here, on_disk::all()).await;
+    here.shutdown().await.unwrap();
+    let here = build().await.unwrap();
+    let dropped = here.invalidate_matching(on_disk::NAME, "*,1").await;
+    assert_eq!(dropped.unwrap(), 2);
+    here.shutdown().await.unwrap();
+    let here = build().await.unwrap();
+    let after = on(&here, on_disk::all()).await;
+    assert_eq!(changed(&before, &after), [true, false, true, false, false]);
+}
+
+counted!(elsewhere);
+
+/// They cannot look at their keys: the whole function is dropped, and no other.
+#[tokio::test]
+async fn a_tier_that_cannot_look_drops_the_function() {
+    let directory = Directory::new("matching");
+    let memcached = testbed::memcached::Memcached::start();
+    let files = opendal::services::Fs::default().root(&directory.path().display().to_string());
+    let operator = Operator::new(files).unwrap();
+    let stacks = [
+        CacheRuntime::builder().l2(Memcached::new(memcached.url())),
+        CacheRuntime::builder().l4(Objects::new(operator)),
+    ];
+    for stack in stacks {
+        let here = stack.build().await.unwrap();
+        let before = on(&here, elsewhere::all()).await;
+        here.invalidate_matching(elsewhere::NAME, "east,*")
+            .await
+            .unwrap();
+        let after = on(&here, elsewhere::all()).await;
+        assert_eq!(changed(&before, &after), [true, true, true, true, false]);
+    }
+}
+
+counted!(everything);
+
+#[tokio::test]
+async fn all_of_a_namespace_is_dropped_in_one_step() {
+    let server = Server::start();
+    let redis = |namespace: &str| Redis::new(server.url()).namespace(namespace);
+    let stack = |namespace: &str| {
+        CacheRuntime::builder()
+            .l1(Memory::builder())
+            .l2(redis(namespace))
+            .build()
+    };
+    let (here, there) = (stack("shop").await.unwrap(), stack("shop").await.unwrap());
+    let neighbour = stack("other").await.unwrap();
+    let before = on(&here, everything::all()).await;
+    assert_eq!(on(&there, everything::all()).await.len(), 5);
+    let beside = on(&neighbour, everything::all()).await;
+    assert_eq!(here.invalidate_all().await.unwrap(), Receipt::Acked);
+    let after = on(&here, everything::all()).await;
+    assert_eq!(changed(&before, &after), [true; 5]);
+    until("the other has heard", || {
+        there.tiers()[0].health.coherent_for.is_some()
+    })
+    .await;
+    let began = tokio::time::Instant::now();
+    while on(&there, everything::all()).await != after {
+        assert!(began.elapsed().as_millis() < 500);
+    }
+    assert_eq!(
+        on(&neighbour, everything::all()).await,
+        beside,
+        "another namespace"
+    );
+    let alone = memory_alone().await;
+    let before = on(&alone, everything::all()).await;
+    assert_eq!(alone.invalidate_all().await.unwrap(), Receipt::Acked);
+    assert_eq!(
+        changed(&before, &on(&alone, everything::all()).await),
+        [true; 5]
+    );
+    let dropped = alone.invalidate_matching(everything::NAME, "*").await;
+    assert_eq!(dropped.unwrap(), 5);
+}
