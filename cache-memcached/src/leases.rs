@@ -59,7 +59,7 @@ impl Holder {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        let Some(held) = self.shared.leases.take(self.token) else {
+        let Some(held) = self.shared.leases.end(self.token) else {
             return;
         };
         let link = self.shared.link();
@@ -78,8 +78,13 @@ impl Drop for Holder {
 }
 
 impl Leases {
-    /// What is held under a number; nobody holds it any more.
-    pub(crate) fn take(&self, token: u64) -> Option<Held> {
+    /// What is held under a number.
+    pub(crate) fn held(&self, token: u64) -> Option<Held> {
+        self.lock().held.get(&token).cloned()
+    }
+
+    /// Nobody holds it any more.
+    pub(crate) fn end(&self, token: u64) -> Option<Held> {
         self.lock().held.remove(&token)
     }
 

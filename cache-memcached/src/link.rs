@@ -94,6 +94,32 @@ impl Link {
     }
 }
 
+impl Link {
+    /// Runs one operation.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        within: Duration,
+        operation: impl for<'a> FnOnce(&'a mut Client) -> Steps<'a, T> + Send + 'static,
+    ) -> Result<T, Error> {
+        match timeout(within, self.begin(operation)).await {
+            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Ok(Err(error))) => Err(failed(what, error)),
+            Ok(Err(_)) => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("{what}: the connection to memcached was lost, or is too slow"),
+            )),
+            Err(_) => Err(Error::new(
+                ErrorKind::TimedOut,
+                format!(
+                    "{what}: no answer from memcached within {} ms",
+                    within.as_millis()
+                ),
+            )),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) isolations: AtomicU64,
@@ -209,29 +235,18 @@ impl Shared {
         what: &'static str,
         within: Duration,
         operation: impl for<'a> FnOnce(&'a mut Client) -> Steps<'a, T> + Send + 'static,
-    ) -> Result<(T, u64), Error> {
-        let Some(link) = self.link() else {
-            return Err(Error::new(
+    ) -> Result<T, Error> {
+        self.linked(what)?.run(what, within, operation).await
+    }
+
+    /// The link that is there.
+    pub(crate) fn linked(&self, what: &'static str) -> Result<Arc<Link>, Error> {
+        self.link().ok_or_else(|| {
+            Error::new(
                 ErrorKind::Unavailable,
                 format!("{what}: memcached is not connected"),
-            ));
-        };
-        let answer = link.begin(operation);
-        match timeout(within, answer).await {
-            Ok(Ok(Ok(value))) => Ok((value, link.generation)),
-            Ok(Ok(Err(error))) => Err(failed(what, error)),
-            Ok(Err(_)) => Err(Error::new(
-                ErrorKind::Unavailable,
-                format!("{what}: the connection to memcached was lost, or is too slow"),
-            )),
-            Err(_) => Err(Error::new(
-                ErrorKind::TimedOut,
-                format!(
-                    "{what}: no answer from memcached within {} ms",
-                    within.as_millis()
-                ),
-            )),
-        }
+            )
+        })
     }
 
     /// Tells the server what is owed under that number. What does not get through is told over the next link.

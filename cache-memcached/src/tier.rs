@@ -44,7 +44,7 @@ impl MemcachedTier {
 
     async fn find(&self, key: &RecordKey, within: Duration) -> Result<Found, Error> {
         let names = self.names(key);
-        let ((record, stamp), _) = self
+        let (record, stamp) = self
             .shared
             .run("read", within, move |client| {
                 Box::pin(async move {
@@ -71,39 +71,36 @@ impl MemcachedTier {
         let record = names.record.clone();
         let life = self.shared.config.lease_time;
         let shared = Arc::clone(&self.shared);
+        let link = self.shared.linked("lease")?;
+        let generation = link.generation;
         // In the operation, so that what was taken for a caller that is gone is given back.
-        let taking = self
-            .shared
-            .run("lease", within, move |client: &mut Client| {
-                Box::pin(async move {
-                    // It is over the link that is there now, or over none that counts.
-                    let generation = shared.link().map_or(0, |link| link.generation);
-                    let taken = commands::lease(client, &names, claim, &seen, life).await?;
-                    Ok(match taken {
-                        Taken::Given {
-                            cas,
+        let taking = link.run("lease", within, move |client: &mut Client| {
+            Box::pin(async move {
+                let taken = commands::lease(client, &names, claim, &seen, life).await?;
+                Ok(match taken {
+                    Taken::Given {
+                        cas,
+                        stamp,
+                        is_placeholder,
+                    } => {
+                        let held = Held {
+                            names,
                             stamp,
+                            cas,
+                            generation,
                             is_placeholder,
-                        } => {
-                            let held = Held {
-                                names,
-                                stamp,
-                                cas,
-                                generation,
-                                is_placeholder,
-                                is_given_back: is_placeholder && claim != Claim::Share,
-                                since: Instant::now(),
-                            };
-                            let (token, holder) = Holder::new(&shared, held);
-                            Answer::Leased(Leased::Given(Lease::new(token, stamp).held_by(holder)))
-                        }
-                        Taken::Busy(cas) => Answer::Busy(cas),
-                        Taken::Refused(refusal) => Answer::Leased(Leased::Refused(refusal)),
-                    })
+                            is_given_back: is_placeholder && claim != Claim::Share,
+                            since: Instant::now(),
+                        };
+                        let (token, holder) = Holder::new(&shared, held);
+                        Answer::Leased(Leased::Given(Lease::new(token, stamp).held_by(holder)))
+                    }
+                    Taken::Busy(cas) => Answer::Busy(cas),
+                    Taken::Refused(refusal) => Answer::Leased(Leased::Refused(refusal)),
                 })
-            });
-        let (answer, generation) = taking.await?;
-        Ok(match answer {
+            })
+        });
+        Ok(match taking.await? {
             Answer::Leased(leased) => leased,
             Answer::Busy(0) => Leased::Taken(Wakeup::new(std::future::ready(()))),
             Answer::Busy(cas) => {
@@ -121,23 +118,32 @@ impl MemcachedTier {
         life: Duration,
         within: Duration,
     ) -> Result<Fill, Error> {
-        let Some(held) = self.shared.leases.take(token) else {
+        let Some(held) = self.shared.leases.held(token) else {
             return Ok(Fill::Refused(Refusal::Lease));
         };
         if self.shared.owed.covers(key) {
             return Ok(Fill::Refused(Refusal::Queued));
         }
+        let link = self.shared.linked("fill")?;
+        // Another link may be to another process, whose numbers are others.
+        if link.generation != held.generation {
+            return Ok(Fill::Refused(Refusal::Lease));
+        }
         let shared = Arc::clone(&self.shared);
-        let filling = self.shared.run("fill", within, move |client| {
+        link.run("fill", within, move |client| {
             Box::pin(async move {
-                // Another link may be to another process, whose numbers are others.
-                if !shared.is_there(held.generation) {
-                    return Ok(Fill::Refused(Refusal::Lease));
+                let Held {
+                    names, cas, stamp, ..
+                } = held;
+                let filled = commands::fill(client, &names, cas, stamp, &record, life).await?;
+                if filled == Fill::Stored {
+                    // It is used: there is nothing to give back.
+                    shared.leases.end(token);
                 }
-                commands::fill(client, &held.names, held.cas, held.stamp, &record, life).await
+                Ok(filled)
             })
-        });
-        Ok(filling.await?.0)
+        })
+        .await
     }
 
     async fn void(&self, target: Target<'_>, within: Duration) -> Result<Receipt, Error> {
@@ -189,7 +195,7 @@ async fn changed(shared: Arc<Shared>, record: String, cas: u64, generation: u64)
             let looked = shared.run("wait for a load", limit, move |client| {
                 Box::pin(async move { commands::cas_of(client, &name).await })
             });
-            if !matches!(looked.await, Ok((Some(now), _)) if now == cas) {
+            if !matches!(looked.await, Ok(Some(now)) if now == cas) {
                 return;
             }
         }
