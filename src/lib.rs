@@ -34,7 +34,7 @@ pub use cache_redis::{Redis, Streams};
 pub use cache_core::private as __private;
 
 /// Caches an `async fn`: a call looks in memory, then in the shared tier, and only then runs the body, once, however many
-/// callers wait. A plain `fn` too, with [private tiers](#plain-functions).
+/// callers wait. A plain `fn` too, [in memory and on a disk](#plain-functions).
 ///
 /// # Options
 ///
@@ -78,8 +78,8 @@ pub use cache_core::private as __private;
 /// # Plain functions
 ///
 /// A `fn` without `async` is cached with the same promises, with or without an async runtime, in memory (`tiers = "l1"`) and in
-/// tiers of this instance alone, such as a disk. Who waits for another's load waits with its thread. A tier that others share is
-/// refused by `install`: it may answer late, and an async runtime's threads must not wait for it. In place of `.await` stand
+/// on a disk. Who waits for another's load waits with its thread. Any other tier is refused by `install`: it needs the async
+/// runtime's threads, which would be waiting for it. (So does one of your own, unless it [says](tier::Tier::serves_threads) that it does not.) In place of `.await` stand
 /// [`Invalidation::blocking`] and [`CacheRuntime::scope_blocking`]; the other methods of a handle are futures here too.
 ///
 /// ```

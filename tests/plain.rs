@@ -1,6 +1,6 @@
 //! Plain functions and a tier that others share: `install` refuses them, so this binary stands alone.
 
-use multi_tier_cached::{CacheRuntime, ErrorKind, Memory, Redis, multi_tier_cached};
+use multi_tier_cached::{CacheRuntime, ErrorKind, Memory, Objects, Redis, multi_tier_cached};
 
 #[multi_tier_cached(ttl = "1h", tiers = "l1")]
 fn in_memory(id: u64) -> u64 {
@@ -25,5 +25,14 @@ async fn a_plain_function_does_not_wait_for_a_shared_tier() {
         "{text}"
     );
     assert!(!text.contains("in_memory"), "{text}");
+    // Its operations are tasks of the async runtime.
+    let memory = opendal::services::Memory::default();
+    let objects = Objects::new(opendal::Operator::new(memory).unwrap());
+    let builder = CacheRuntime::builder().l1(Memory::builder()).l4(objects);
+    let error = builder.install().await.unwrap_err().to_string();
+    assert!(
+        error.contains("use l4 (objects) for `plain::anywhere`"),
+        "{error}"
+    );
     assert_eq!((in_memory(1), anywhere(1)), (2, 3));
 }

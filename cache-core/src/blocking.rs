@@ -2,34 +2,51 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 
 use tokio::runtime::Handle;
 
-struct Unpark(Thread);
+/// Tells a thread to poll again. Not the thread's own token, which user code may wait for.
+#[derive(Default)]
+struct Signal {
+    is_set: Mutex<bool>,
+    set: Condvar,
+}
 
-impl Wake for Unpark {
+impl Signal {
+    fn wait(&self) {
+        let mut is_set = self.is_set.lock().unwrap_or_else(PoisonError::into_inner);
+        while !std::mem::take(&mut *is_set) {
+            is_set = self
+                .set
+                .wait(is_set)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Wake for Signal {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
+        *self.is_set.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.set.notify_one();
     }
 }
 
-/// Polls a future on this thread until it is ready, and parks the thread in between.
+/// Polls a future on this thread until it is ready; in between the thread waits.
 pub(crate) fn wait<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let signal = Arc::new(Signal::default());
+    let waker = Waker::from(Arc::clone(&signal));
     let mut context = Context::from_waker(&waker);
     loop {
         match future.as_mut().poll(&mut context) {
             Poll::Ready(output) => return output,
-            // Woken before, it returns at once; woken for nothing, it asks once more.
-            Poll::Pending => thread::park(),
+            Poll::Pending => signal.wait(),
         }
     }
 }
@@ -45,6 +62,7 @@ pub(crate) fn is_there(home: &Handle) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
     use std::time::Duration;
 
     use super::*;
@@ -52,12 +70,15 @@ mod tests {
     #[test]
     fn a_thread_waits_for_what_another_brings() {
         let (sender, receiver) = tokio::sync::oneshot::channel();
+        // That is somebody else's, and stays.
+        thread::current().unpark();
         let other = thread::spawn(move || {
             thread::sleep(Duration::from_millis(20));
             sender.send(7)
         });
         assert_eq!(wait(receiver), Ok(7));
         other.join().unwrap().unwrap();
+        thread::park();
     }
 
     #[test]

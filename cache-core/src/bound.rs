@@ -59,6 +59,8 @@ pub(crate) struct Bound {
     lower: Vec<Lower>,
     /// What is known of invalidations by other instances, of each tier that is shared.
     coherence: Vec<Arc<Coherence>>,
+    /// A plain function: its calls wait on their threads.
+    pub(crate) is_blocking: bool,
     policy: Coherent,
     when_isolated: WhenIsolated,
     encoding: Encoding,
@@ -93,6 +95,7 @@ impl Bound {
             fence,
             function,
             coherence,
+            is_blocking: definition.is_blocking,
             policy: definition.policy.coherence,
             when_isolated: definition
                 .policy

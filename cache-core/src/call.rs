@@ -252,6 +252,10 @@ where
             Place::Lead(leader) => return lead(bound, key, terms, leader, load).await,
             Place::Wait(waiter) => waiter,
         };
+        if bound.is_blocking && waiter.is_of_a_task() {
+            bound.counters.loads.add_one();
+            return load().await;
+        }
         let Some(_waiting) = Waiting::begin(waiter.flight_id()) else {
             // Whoever runs that load waits for this one.
             drop(waiter);
@@ -372,6 +376,10 @@ where
         }
         match bound.lease(&mut lower, claim, &terms.value_type).await {
             Turn::Load => return run_body(bound, key, terms, leader, lower, load).await,
+            // A task has it, which this thread may be the one to run.
+            Turn::Wait(_) if bound.is_blocking => {
+                return run_body(bound, key, terms, leader, lower, load).await;
+            }
             Turn::Wait(wakeup) => {
                 drop(lower);
                 wakeup.await;

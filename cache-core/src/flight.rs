@@ -47,6 +47,8 @@ type Shard = HashMap<Key, Arc<Flight>, CarriedHash>;
 
 struct Flight {
     key: Key,
+    /// Whether an async task runs it, whatever the function is.
+    is_of_a_task: bool,
     state: Mutex<State>,
 }
 
@@ -104,14 +106,14 @@ impl Flights {
                 id: Some(id),
             });
         }
-        Place::Lead(self.take_off(&mut shard, key, fences.now(), now))
+        Place::Lead(self.take_off(&mut shard, key, fences.now(), now, false))
     }
 
     /// Begins a flight whether or not there is one, with a number larger than that one's; who waits for an older one still gets
     /// what that one brings.
     pub(crate) fn lead(self: &Arc<Self>, key: &Key, fences: &Fences, now: Moment) -> Leader {
         let mut shard = lock(self.shard(key));
-        self.take_off(&mut shard, key, fences.next(), now)
+        self.take_off(&mut shard, key, fences.next(), now, true)
     }
 
     fn take_off(
@@ -120,9 +122,11 @@ impl Flights {
         key: &Key,
         start: u64,
         began: Moment,
+        is_of_a_task: bool,
     ) -> Leader {
         let flight = Arc::new(Flight {
             key: key.clone(),
+            is_of_a_task,
             state: Mutex::new(State {
                 start,
                 began,
@@ -303,6 +307,11 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
+    /// Whether an async task runs it: a thread that waits for that may be the one that is to run it.
+    pub(crate) fn is_of_a_task(&self) -> bool {
+        self.flight.is_of_a_task
+    }
+
     /// Identifies the flight it waits for.
     pub(crate) fn flight_id(&self) -> cycle::FlightId {
         cycle::FlightId::of(&self.flight)

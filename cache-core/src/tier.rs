@@ -183,6 +183,12 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
         Box::pin(async { Ok(()) })
     }
 
+    /// Whether its operations come to an end while every thread of the async runtime waits for one of them: whether plain functions
+    /// may use it. Not where it spawns tasks, or waits for a network.
+    fn serves_threads(&self) -> bool {
+        false
+    }
+
     /// How it is.
     fn health(&self) -> Health {
         Health::default()

@@ -336,6 +336,11 @@ impl Tier for DiskTier {
         })
     }
 
+    /// They are done on threads of their own.
+    fn serves_threads(&self) -> bool {
+        true
+    }
+
     fn health(&self) -> Health {
         let mut health = Health::default();
         health.connected = self.inner.store().is_ok();

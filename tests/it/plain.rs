@@ -7,6 +7,7 @@ use std::time::Duration;
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{CacheRuntime, Disk, Level, Memory, Redis, invalidate, multi_tier_cached};
 use testbed::directory::Directory;
+use testbed::poll_until;
 use testbed::server::Server;
 
 macro_rules! counted {
@@ -182,6 +183,40 @@ fn a_private_stack_serves_it() {
         assert_eq!(on_disk::read(9).0, 9);
         assert_eq!(on_disk::read(9).0, 9);
     });
+}
+
+counted!(beside_a_refresh, ttl = "1h");
+
+/// On the one thread of an async runtime nobody runs a task that a plain call would wait for.
+#[test]
+fn it_does_not_wait_for_a_task_of_its_own_thread() {
+    let directory = Directory::new("plain");
+    let (done, ended) = std::sync::mpsc::channel();
+    let path = directory.path().to_owned();
+    std::thread::spawn(move || {
+        let one_thread = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        one_thread.unwrap().block_on(async {
+            let disk = Disk::new(path).time_limit(Duration::from_secs(10));
+            let stack = CacheRuntime::builder().l1(Memory::builder()).l3(disk);
+            let runtime = stack.build().await.unwrap();
+            for polls in 1..6 {
+                CacheRuntime::scope(runtime.clone(), async {
+                    let refresh = async { beside_a_refresh::read::entry(1).refresh().await };
+                    let mut refresh = Box::pin(refresh);
+                    let _ = poll_until(&mut refresh, polls).await;
+                    assert_eq!(beside_a_refresh::read(1).0, 1);
+                })
+                .await;
+            }
+            done.send(()).unwrap();
+        });
+    });
+    assert!(
+        ended.recv_timeout(Duration::from_secs(30)).is_ok(),
+        "it waits for itself"
+    );
 }
 
 counted!(in_a_task, ttl = "1h", tiers = "l1");

@@ -75,9 +75,9 @@ impl Resolved {
                 .iter()
                 .find(|(config, _)| config.level() == level)
             {
-                Some((_, tier)) if definition.is_blocking && tier.coherence().is_some() => {
+                Some((_, tier)) if definition.is_blocking && !tier.serves_threads() => {
                     return Err(Error::configuration(format!(
-                        "use {level} ({}) for {definition}{source}: a plain `fn` would keep its thread waiting for a tier that others share; write `async fn`, or say `tiers = \"l1\"`",
+                        "use {level} ({}) for {definition}{source}: a plain `fn` would keep its thread waiting for a tier that needs the async runtime; write `async fn`, or say `tiers = \"l1\"`",
                         tier.kind()
                     )));
                 }
