@@ -30,7 +30,8 @@
 //! - Leases and guards are in memory, as nobody else fills; a write and a removal of one key go one after the other.
 //! - What became of a write that failed is not known, and it may still land: its whole function is void from then on, under
 //!   another epoch, so that it counts for nothing whenever it does.
-//! - Who uses a prefix says so every five seconds; another that comes waits until nobody has for fifteen.
+//! - Who uses a prefix says so every five seconds; another that comes waits until nobody has for thirty. (A request that a
+//!   dead process left behind, and that the service still carries out after that, is not guarded against.)
 //!
 //! `config` is what users write; `tier` the operations, `store` what they do to objects; `controls` what a valid record carries;
 //! `owner` who uses the prefix.

@@ -11,9 +11,20 @@ pub(crate) const BEAT: Duration = Duration::from_secs(5);
 /// An owner that could not say so for that long stops using the prefix.
 const HELD: Duration = Duration::from_secs(10);
 
-/// Another takes it over when it has seen no change for that long: longer than the owner goes on, by any clock that is right by
-/// a third.
-pub(crate) const SILENCE: Duration = Duration::from_secs(15);
+/// Another takes it over when it has seen no change for that long: when the owner has stopped, and its last
+/// [write](LONGEST_WRITE) has ended or been given up.
+pub(crate) const SILENCE: Duration = Duration::from_secs(30);
+
+/// After that it is not known what becomes of a write.
+pub(crate) const LONGEST_WRITE: Duration = Duration::from_secs(15);
+
+/// A prefix is this instance's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) until: Instant,
+    /// It was not before, or another may have had it in between.
+    pub(crate) is_new: bool,
+}
 
 /// One that uses a prefix, or waits for it.
 #[derive(Debug)]
@@ -21,8 +32,8 @@ pub(crate) struct Owner {
     path: String,
     number: u64,
     beats: u64,
-    /// When the last change of ours that got through began.
-    held: Option<Instant>,
+    /// As far as it knows.
+    is_held: bool,
     /// What was there, and when it was seen first.
     seen: Option<(Vec<u8>, Instant)>,
 }
@@ -33,13 +44,13 @@ impl Owner {
             path: format!("{prefix}/owner"),
             number: fastrand::u64(..),
             beats: 0,
-            held: None,
+            is_held: false,
             seen: None,
         }
     }
 
-    /// Says that it is there, or takes the prefix over when it may. Until when it is this instance's; `None`: it is another's.
-    pub(crate) async fn beat(&mut self, operator: &Operator) -> opendal::Result<Option<Instant>> {
+    /// Says that it is there, or takes the prefix over when it may. `None`: it is another's.
+    pub(crate) async fn beat(&mut self, operator: &Operator) -> opendal::Result<Option<Held>> {
         let began = Instant::now();
         let there = match operator.read(&self.path).await {
             Ok(bytes) => Some(bytes.to_vec()),
@@ -52,7 +63,7 @@ impl Owner {
             .is_some_and(|there| there.starts_with(&number));
         let is_free = there.is_none();
         if !is_ours {
-            self.held = None;
+            self.is_held = false;
         }
         if let Some(there) = there.filter(|_| !is_ours) {
             match &self.seen {
@@ -91,18 +102,16 @@ impl Owner {
             }
         }
         self.seen = None;
-        self.held = Some(began);
-        Ok(self.held_until())
-    }
-
-    /// Until when the prefix is this instance's.
-    pub(crate) fn held_until(&self) -> Option<Instant> {
-        self.held.map(|held| held + HELD)
+        self.is_held = true;
+        Ok(Some(Held {
+            until: began + HELD,
+            is_new: !is_ours,
+        }))
     }
 
     /// Leaves it to the next at once.
     pub(crate) async fn leave(&mut self, operator: &Operator) -> opendal::Result<()> {
-        if self.held.take().is_some() {
+        if std::mem::take(&mut self.is_held) {
             operator.delete(&self.path).await?;
         }
         Ok(())
@@ -123,30 +132,33 @@ mod tests {
     async fn a_prefix_is_one_instances_until_it_ends_or_says_nothing() {
         let operator = operator();
         let (mut first, mut second) = (Owner::new("p"), Owner::new("p"));
-        assert!(first.beat(&operator).await.unwrap().is_some());
+        assert!(first.beat(&operator).await.unwrap().unwrap().is_new);
         for _ in 0..10 {
             assert_eq!(second.beat(&operator).await.unwrap(), None, "it is in use");
             sleep(BEAT).await;
-            assert!(first.beat(&operator).await.unwrap().is_some());
+            assert!(!first.beat(&operator).await.unwrap().unwrap().is_new);
         }
         first.leave(&operator).await.unwrap();
-        assert!(
-            second.beat(&operator).await.unwrap().is_some(),
-            "it is free"
-        );
+        let held = second.beat(&operator).await.unwrap().expect("it is free");
+        assert!(held.is_new);
         // It dies, and says nothing more.
         let died = Instant::now();
-        let until = second.held_until().unwrap();
         while first.beat(&operator).await.unwrap().is_none() {
             assert!(died.elapsed() < SILENCE * 2);
             sleep(BEAT).await;
         }
-        assert!(Instant::now() > until, "the one before may still use it");
+        assert!(
+            Instant::now() > held.until,
+            "the one before may still use it"
+        );
         assert_eq!(
             second.beat(&operator).await.unwrap(),
             None,
             "it was taken over"
         );
+        // The one that took it has gone again: what it did in between is not known.
+        first.leave(&operator).await.unwrap();
+        assert!(second.beat(&operator).await.unwrap().unwrap().is_new);
     }
 
     #[tokio::test(start_paused = true)]

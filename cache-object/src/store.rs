@@ -15,12 +15,10 @@ use tokio::time::timeout;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::controls::Controls;
+use crate::owner::LONGEST_WRITE;
 
 /// Keys that are told apart by locks.
 const STRIPES: usize = 64;
-
-/// After that it is not known what becomes of a write.
-const LONGEST_WRITE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(crate) struct Store {

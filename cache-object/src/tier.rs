@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::Objects;
-use crate::owner::{BEAT, Owner};
+use crate::owner::{BEAT, Held, Owner};
 use crate::store::Store;
 
 /// Operations that are under way at a time.
@@ -169,26 +169,25 @@ impl Inner {
 
     /// Says that the prefix is in use, and pays what is owed. Ends when it is aborted.
     async fn keep(self: Arc<Self>, first: watch::Sender<bool>) {
-        let mut was_held = false;
         let mut is_told = false;
         loop {
             let beat = async { self.owner.lock().await.beat(self.store.operator()).await };
             match timeout(BEAT, beat).await {
-                Ok(Ok(Some(until))) => {
-                    if !was_held {
+                Ok(Ok(Some(Held { until, is_new }))) => {
+                    if is_new {
                         // Another may have used it meanwhile.
                         self.store.controls.forget();
+                        self.store.leases.void(Target::All);
                     }
                     self.set_held(Some(until));
-                    (was_held, is_told) = (true, false);
+                    is_told = false;
                 }
                 Ok(Ok(None)) => {
                     self.set_held(None);
-                    was_held = false;
                     if !std::mem::replace(&mut is_told, true) {
                         tracing::warn!(
                             prefix = self.store.prefix(),
-                            "another instance uses this prefix, or has just died; waiting until nobody has for fifteen seconds"
+                            "another instance uses this prefix, or has just died; waiting until nobody has for thirty seconds"
                         );
                     }
                 }
