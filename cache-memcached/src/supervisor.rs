@@ -210,18 +210,15 @@ async fn keep(shared: &Arc<Shared>, link: &Arc<Link>, mut last: u64) {
     let mut renewing = JoinSet::new();
     // What was owed while the link was made.
     shared.rung.notify_one();
-    loop {
+    // Given up by an operation, perhaps while this waited for an answer.
+    while shared.is_there(link.generation) {
         tokio::select! {
             () = shared.rung.notified() => {
                 if pay(shared, link).await.is_err() {
                     return;
                 }
             }
-            () = shared.lost.notified() => {
-                if !shared.is_there(link.generation) {
-                    return;
-                }
-            }
+            () = shared.lost.notified() => {}
             _ = questions.tick() => match hear(shared, link, Some(last)).await {
                 Ok(now) => last = now,
                 Err(error) => {
