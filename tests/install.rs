@@ -41,7 +41,11 @@ async fn a_process_installs_one_runtime_that_all_its_tasks_use() {
             .any(|(name, file, _)| name == "install::in_both" && file.ends_with("install.rs"))
     );
 
-    let unknown = CacheRuntime::builder().install().await.unwrap_err();
+    let unknown = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .install()
+        .await
+        .unwrap_err();
     let text = unknown.to_string();
     assert!(
         text.contains(

@@ -31,6 +31,7 @@ use crate::level::Level;
 use crate::policy::{Coherent, Consistency, SingleFlight, WhenIsolated};
 use crate::record::Seal;
 use crate::stats::{FunctionCounters, FunctionStats, TierCounters};
+use crate::tier::config::Lives;
 use crate::tier::stack::Stack;
 use crate::tier::{Claim, FunctionKey, Guard, Receipt, Stamp, Target};
 
@@ -53,9 +54,9 @@ pub(crate) struct Bound {
     function: Arc<FunctionKey>,
     template: &'static [Piece],
     /// How long values live in memory; `None` where the function does not answer from it.
-    memory: Option<(Duration, TierCounters)>,
+    memory: Option<(Lives, TierCounters)>,
     /// How long they live there of a function that answers with them only where a lower tier has the same.
-    sealed: Option<Duration>,
+    sealed: Option<Lives>,
     lower: Vec<Lower>,
     /// What is known of invalidations by other instances, of each tier that is shared.
     coherence: Vec<Arc<Coherence>>,
@@ -107,7 +108,7 @@ impl Bound {
             memory: resolved
                 .memory
                 .filter(|_| !strong)
-                .map(|ttl| (ttl, TierCounters::default())),
+                .map(|lives| (lives, TierCounters::default())),
             sealed: resolved.memory.filter(|_| strong),
             lower: resolved.lower,
             encoding: resolved.encoding,
@@ -273,18 +274,20 @@ impl Bound {
     /// Puts a value into memory, unless its load began before a fence. The reader checks again: this only spares a
     /// newer entry from being replaced by one that nobody will read.
     ///
+    /// `left` is what the record has left that the value is a copy of.
+    ///
     /// The value as it is held, for those who wait.
     pub(crate) fn keep<V>(
         &self,
         key: &Key,
         value: &V,
         start: u64,
-        longest: Option<Duration>,
+        left: Option<Duration>,
         value_type: &ValueType<V>,
     ) -> Held {
         let held = (value_type.hold)(value);
-        if let Some((ttl, _)) = &self.memory {
-            let life = longest.map_or(*ttl, |longest| longest.min(*ttl));
+        if let Some((lives, _)) = &self.memory {
+            let life = left.map_or(lives.filled, |left| left.min(lives.copied));
             let entry = self.entry(key, value, &held, start, life, value_type);
             self.insert(key, entry);
         }
@@ -358,10 +361,10 @@ impl Bound {
         seal: Seal,
         value_type: &ValueType<V>,
     ) {
-        let ttl = self.memory.as_ref().map(|(ttl, _)| *ttl).or(self.sealed);
-        if let Some(ttl) = ttl {
+        let lives = self.memory.as_ref().map(|(lives, _)| *lives);
+        if let Some(lives) = lives.or(self.sealed) {
             let held = (value_type.hold)(value);
-            let entry = self.entry(key, value, &held, start, left.min(ttl), value_type);
+            let entry = self.entry(key, value, &held, start, left.min(lives.copied), value_type);
             self.insert(key, entry.map(|entry| entry.sealed(seal)));
         }
     }
@@ -380,8 +383,9 @@ impl Bound {
         }
         if lower.is_unasked() {
             let held = (value_type.hold)(value);
-            if let Some((ttl, _)) = &self.memory {
-                let entry = self.entry(key, value, &held, leader.start(), *ttl, value_type);
+            if let Some((lives, _)) = &self.memory {
+                let life = lives.filled;
+                let entry = self.entry(key, value, &held, leader.start(), life, value_type);
                 self.insert(key, entry.map(Entry::stopgap));
             }
             return held;

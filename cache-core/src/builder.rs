@@ -21,9 +21,7 @@ use crate::tier::memory::Memory;
 use crate::tier::stack::{Defaults, Stack};
 use crate::tier::{Peers, TierBuilder, TierContext};
 
-/// Builds a [`CacheRuntime`]: its tiers, its codec.
-///
-/// With no tier named it has memory alone, with the defaults of [`Memory`].
+/// Builds a [`CacheRuntime`]: its tiers, one at least, and its codec.
 #[derive(Debug)]
 #[must_use = "a runtime is built by `install` or `build`"]
 pub struct RuntimeBuilder {
@@ -182,7 +180,8 @@ impl RuntimeBuilder {
     /// ```
     ///
     /// A function has the name of its `name = "…"`, or its path as `registered_functions` and errors show it. What is not said
-    /// stays as the function says it; a later file, and the environment, take the place of what an earlier one says of a function.
+    /// stays as the function says it. A later file, and the environment, go before: of what they do not speak, what was said earlier
+    /// holds.
     #[cfg(feature = "toml")]
     pub fn functions_file(mut self, path: impl AsRef<std::path::Path>) -> Self {
         match crate::overrides::file::read(path.as_ref()) {
@@ -244,15 +243,18 @@ impl RuntimeBuilder {
     fn into_stack(self) -> Result<Stack, Error> {
         let mut problems = self.problems;
         let mut note = |error| problems.push(error);
-        let memory = match self.memory {
-            None if !self.lower.is_empty() => None,
-            memory => {
-                let (config, memory) =
-                    memory.unwrap_or_else(|| (TierConfig::as_l1(), Memory::default()));
-                let built = memory.build().map_err(&mut note).ok();
-                built.map(|memory| (config, memory))
-            }
-        };
+        let configs = self.lower.iter().map(|(config, _)| config);
+        let configs = configs.chain(self.memory.iter().map(|(config, _)| config));
+        match configs.min_by_key(|config| config.level()) {
+            Some(uppermost) => uppermost.check_uppermost().unwrap_or_else(&mut note),
+            None => note(Error::configuration(
+                "use a runtime without a tier: nothing would be kept; say `.l1(Memory::builder())`",
+            )),
+        }
+        let memory = self.memory.and_then(|(config, memory)| {
+            let built = memory.build().map_err(&mut note).ok();
+            built.map(|memory| (config, memory))
+        });
         let (mut lower, mut told) = (Vec::new(), Vec::new());
         let fences = Arc::new(Fences::new());
         for (config, tier) in self.lower {

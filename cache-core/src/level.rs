@@ -34,6 +34,11 @@ impl Level {
     /// How many levels there can be.
     pub(crate) const COUNT: usize = 9;
 
+    /// Every level, in look-up order.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (1..=Self::COUNT as u8).map(Self)
+    }
+
     /// Level `number`, from 1 to 9; `None` outside of that.
     #[must_use]
     pub const fn new(number: u8) -> Option<Self> {

@@ -40,9 +40,23 @@ pub(crate) struct Asked {
 }
 
 impl Overrides {
-    /// Later ones take the place of earlier ones, as a whole.
+    /// What is said later takes the place of what was said earlier; of what it does not speak, that holds.
     pub(crate) fn set(&mut self, function: String, said: Override) {
-        self.0.insert(function, said);
+        let Some(before) = self.0.remove(&function) else {
+            self.0.insert(function, said);
+            return;
+        };
+        let holds = (before.time.is_some() && said.time.is_none())
+            || (before.tiers.is_some() && said.tiers.is_none());
+        let both = Override {
+            source: match holds {
+                true => format!("{} and {}", before.source, said.source),
+                false => said.source,
+            },
+            time: said.time.or(before.time),
+            tiers: said.tiers.or(before.tiers),
+        };
+        self.0.insert(function, both);
     }
 
     /// What a function asks, with what was said of it in its place.
@@ -70,11 +84,21 @@ impl Overrides {
             None => own.map(<[Level]>::to_vec),
             said => said,
         };
-        Ok(Asked {
-            ttl: ttl.map_err(blame)?,
-            tiers,
-            source,
-        })
+        let ttl = ttl.map_err(blame)?;
+        // A policy is for many functions, and who takes tiers out need not speak of their times.
+        let is_of_these_tiers = match said {
+            Some(said) => matches!(said.time, Some(Time::Ttl(_))),
+            None => !policy.ttl.is_policy(),
+        };
+        if is_of_these_tiers
+            && let Some(tiers) = &tiers
+            && let Some(level) = ttl.named().find(|level| !tiers.contains(level))
+        {
+            return Err(blame(Error::configuration(format!(
+                "use a time for {level}: it is not among the tiers of the function"
+            ))));
+        }
+        Ok(Asked { ttl, tiers, source })
     }
 
     /// # Errors
@@ -130,6 +154,11 @@ pub(crate) fn parse(text: &str, source: &str) -> Result<Vec<(String, Override)>,
         if said.time.is_none() && said.tiers.is_none() {
             return Err(Error::configuration(format!(
                 "read `{part}`: it says nothing of `{name}`; it is a function's name with `ttl=30s`, `policy=short` or `tiers=l1,l2`"
+            )));
+        }
+        if all.iter().any(|(known, _)| known == name) {
+            return Err(Error::configuration(format!(
+                "read `{part}`: it speaks of `{name}` a second time"
             )));
         }
         all.push((name.to_owned(), said));
@@ -330,6 +359,7 @@ mod tests {
             ("a tiers=x", "`x`"),
             ("a ttl=1s policy=short", "twice"),
             ("a age=1s", "`age` means"),
+            ("a ttl=1s; a tiers=l1", "a second time"),
         ] {
             let error = parse(wrong, "here").unwrap_err().to_string();
             assert!(error.contains(says), "{says:?} is not in {error:?}");

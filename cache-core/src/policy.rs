@@ -101,6 +101,14 @@ impl Ttl {
         self.times()[usize::from(level.number()) - 1]
     }
 
+    /// The tiers that were given a time of their own; none where one is for all.
+    pub(crate) fn named(&self) -> impl Iterator<Item = Level> {
+        let times = self.times();
+        let is_for_all = times.iter().all(Option::is_some);
+        Level::all()
+            .filter(move |level| !is_for_all && times[usize::from(level.number()) - 1].is_some())
+    }
+
     pub(crate) fn is_policy(&self) -> bool {
         matches!(self.0, Times::Policy(_))
     }

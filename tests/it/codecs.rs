@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use multi_tier_cached::{CacheRuntime, Function, Level};
+use multi_tier_cached::{CacheRuntime, Function, Level, Memory};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -246,7 +246,11 @@ async fn an_unknown_codec_is_said_and_memory_serves() {
         .codec("yaml")
         .build()
         .unwrap();
-    let runtime = CacheRuntime::builder().build().await.unwrap();
+    let runtime = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .build()
+        .await
+        .unwrap();
     CacheRuntime::scope(runtime, async {
         assert_eq!(function.get_or_load((1,), || async { 1 }).await, 1);
         assert_eq!(function.get_or_load((1,), || async { 2 }).await, 1);

@@ -342,7 +342,11 @@ async fn alone(_key: u64) -> u64 {
 
 #[tokio::test]
 async fn a_guard_holds_for_a_function_that_has_memory_alone() {
-    let here = CacheRuntime::builder().build().await.unwrap();
+    let here = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .build()
+        .await
+        .unwrap();
     assert_eq!(on(&here, alone(1)).await, 1);
     let guard = on(&here, async { alone::entry(1).write_guard().await });
     let guard = guard.await.unwrap();

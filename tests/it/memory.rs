@@ -124,7 +124,13 @@ async fn functions_run_on_memory_where_no_runtime_is_installed() {
 
 #[tokio::test]
 async fn a_task_of_its_own_runtime_sees_nothing_of_another() {
-    let build = || async { CacheRuntime::builder().build().await.unwrap() };
+    let build = || async {
+        CacheRuntime::builder()
+            .l1(Memory::builder())
+            .build()
+            .await
+            .unwrap()
+    };
     let first = CacheRuntime::scope(build().await, async { quarter(9).await }).await;
     let second = CacheRuntime::scope(build().await, async { quarter(9).await }).await;
     assert_ne!(first, second);
@@ -144,6 +150,7 @@ async fn redefined(id: u64) -> u64 {
 async fn a_policy_is_a_time_under_a_name() {
     let clock = ManualClock::new();
     let runtime = CacheRuntime::builder()
+        .l1(Memory::builder())
         .clock(&clock)
         .policy("long", Duration::from_secs(10))
         .build()

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{
-    CacheRuntime, Level, Memory, Promotion, Redis, TierConfig, invalidate, multi_tier_cached,
+    CacheRuntime, Level, ManualClock, Memory, Promotion, Redis, TierConfig, invalidate,
+    multi_tier_cached,
 };
 use testbed::proxy::{Proxy, Weather};
 use testbed::server::Server;
@@ -139,7 +140,8 @@ impl Pair {
         let instance = |near: String, far: String| {
             CacheRuntime::builder()
                 .l1(Memory::builder())
-                .l2(Redis::new(near))
+                // What is written here lives for four times as long, and what is copied does not.
+                .tier(Redis::new(near), TierConfig::as_l2().ttl_scale(4.0))
                 .tier(
                     Redis::new(far).time_limit(Duration::from_secs(2)),
                     TierConfig::as_l4().promotion(promotion),
@@ -186,6 +188,31 @@ async fn what_is_found_below_is_copied_up() {
     assert_eq!(on(&pair.there, read(20)).await, version);
     let hits = |level| pair.there.stats().functions[0].tier(level).unwrap().hits;
     assert_eq!((hits(Level::L1), hits(Level::L4)), (1, 1));
+}
+
+#[tokio::test]
+async fn a_copy_in_memory_lives_for_the_functions_own_time_whatever_its_scale() {
+    let server = Server::start();
+    let clock = ManualClock::new();
+    let instance = || {
+        CacheRuntime::builder()
+            .tier(Memory::builder(), TierConfig::as_l1().ttl_scale(4.0))
+            .tier(Redis::new(server.url()), TierConfig::as_l2().ttl_scale(8.0))
+            .clock(&clock)
+            .build()
+    };
+    let (here, there) = (instance().await.unwrap(), instance().await.unwrap());
+    on(&here, read(21)).await;
+    on(&there, read(21)).await;
+    clock.advance(Duration::from_secs(100));
+    on(&here, read(21)).await;
+    on(&there, read(21)).await;
+    let hits = |runtime: &CacheRuntime, level| {
+        let stats = runtime.stats();
+        stats.functions[0].tier(level).unwrap().hits
+    };
+    assert_eq!((hits(&here, Level::L1), hits(&here, Level::L2)), (1, 0));
+    assert_eq!((hits(&there, Level::L1), hits(&there, Level::L2)), (0, 2));
 }
 
 static SHORT: AtomicU64 = AtomicU64::new(0);

@@ -14,7 +14,7 @@ use crate::level::Level;
 use crate::policy::Consistency;
 use crate::record::Seal;
 use crate::stats::{TierCounters, TierStats};
-use crate::tier::config::{Promotion, TierConfig};
+use crate::tier::config::{Lives, Promotion, TierConfig};
 use crate::tier::stack::Budget;
 use crate::tier::{Breaker, Guard, Lease, Receipt, RecordKey, Stamp, Target, Tier, Wakeup};
 
@@ -23,7 +23,7 @@ use crate::tier::{Breaker, Guard, Lease, Receipt, RecordKey, Stamp, Target, Tier
 pub(crate) struct Lower {
     pub(super) level: Level,
     pub(super) tier: Arc<dyn Tier>,
-    pub(super) ttl: Duration,
+    lives: Lives,
     promotion: Promotion,
     /// Values that were found in it.
     found: AtomicU32,
@@ -205,19 +205,21 @@ impl Lower {
         Self {
             level: config.level(),
             tier: Arc::clone(tier),
-            ttl: config.life(ttl),
+            lives: config.lives(ttl),
             promotion: config.promotes(),
             found: AtomicU32::new(0),
             counters: TierCounters::default(),
         }
     }
 
-    /// How long a record lives, by the digest of its key: up to a twentieth shorter than its ttl, so that those of one moment do
-    /// not die at one moment, and are not all loaded at once.
+    /// How long a record lives of what was loaded or put.
     pub(super) fn life(&self, digest: u64) -> Duration {
-        const SHARES: u64 = 1 << 16;
-        let share = (digest % SHARES) as f64 / SHARES as f64;
-        self.ttl - self.ttl.mul_f64(share / 20.0)
+        shortened(self.lives.filled, digest)
+    }
+
+    /// How long a copy lives of a record that has so much left.
+    pub(super) fn life_of_copy(&self, digest: u64, left: Duration) -> Duration {
+        shortened(self.lives.copied, digest).min(left)
     }
 
     pub(super) fn stats(&self) -> TierStats {
@@ -265,6 +267,14 @@ impl Lower {
         self.counters.tier_errors.add_one();
         tracing::debug!(tier = %self.level, kind = self.tier.kind(), operation, function, error = ?error, "a tier failed");
     }
+}
+
+/// By the digest of a key, up to a twentieth shorter: so that records of one moment do not die at one moment, and are not all
+/// loaded at once.
+fn shortened(life: Duration, digest: u64) -> Duration {
+    const SHARES: u64 = 1 << 16;
+    let share = (digest % SHARES) as f64 / SHARES as f64;
+    life - life.mul_f64(share / 20.0)
 }
 
 /// Tiers that an invalidation has not come to; they hear of it all the same when it is dropped.

@@ -46,7 +46,7 @@ impl Bound {
             let Some(lease) = leases[at].take() else {
                 continue;
             };
-            let life = lower.life(record_key.digest).min(left);
+            let life = lower.life_of_copy(record_key.digest, left);
             let stamp = self.stamp_in(lower, lease.stamp, start);
             let header = Header {
                 created: lower.tier.now(),

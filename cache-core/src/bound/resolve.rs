@@ -1,18 +1,17 @@
 //! What a function asks, matched against what a runtime has.
 
-use std::time::Duration;
-
 use super::lower::Lower;
 use crate::codec::Encoding;
 use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::level::Level;
+use crate::tier::config::Lives;
 use crate::tier::stack::Stack;
 
 /// Which tiers a function uses and how, worked out from its policy.
 #[derive(Debug)]
 pub(crate) struct Resolved {
-    pub(super) memory: Option<Duration>,
+    pub(super) memory: Option<Lives>,
     pub(super) lower: Vec<Lower>,
     pub(super) encoding: Encoding,
 }
@@ -20,8 +19,8 @@ pub(crate) struct Resolved {
 impl Resolved {
     /// How long memory keeps values, where there is any.
     #[cfg(test)]
-    pub(crate) fn memory_life(&self) -> Option<Duration> {
-        self.memory
+    pub(crate) fn memory_life(&self) -> Option<std::time::Duration> {
+        self.memory.map(|lives| lives.filled)
     }
 
     /// Matches what a function asks against what there is.
@@ -83,7 +82,7 @@ impl Resolved {
                 }
                 Some((config, tier)) => resolved.lower.push(Lower::new(*config, tier, ttl)),
                 None => {
-                    resolved.memory = stack.memory.as_ref().map(|(config, _)| config.life(ttl));
+                    resolved.memory = stack.memory.as_ref().map(|(config, _)| config.lives(ttl));
                 }
             }
         }
@@ -108,7 +107,7 @@ impl Resolved {
         Self {
             memory: stack.memory.as_ref().and_then(|(config, _)| {
                 let ttl = times.of(Level::L1).or_else(longest)?;
-                Some(config.life(ttl))
+                Some(config.lives(ttl))
             }),
             lower: Vec::new(),
             encoding: stack.defaults.encoding.clone(),

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::Promotion;
 use crate::definition::Declaration;
 use crate::policy::{Coherent, Consistency, SingleFlight, Ttl};
 
@@ -27,9 +28,13 @@ const fn declaration(name: &'static str, line: u32) -> Declaration {
     }
 }
 
+fn memory() -> RuntimeBuilder {
+    RuntimeBuilder::new().l1(Memory::builder())
+}
+
 #[track_caller]
 fn check(declarations: Vec<Declaration>, expected: &[&str]) {
-    let stack = RuntimeBuilder::new().into_stack().unwrap();
+    let stack = memory().into_stack().unwrap();
     let definitions: Vec<_> = declarations.into_iter().map(Definition::declared).collect();
     let error = check_functions(&stack, &definitions.iter().collect::<Vec<_>>())
         .unwrap_err()
@@ -65,7 +70,10 @@ fn tiers_that_cannot_be_placed_are_errors() {
     let definition = Definition::declared(declaration("a::get", 1));
     let stack = half.into_stack().unwrap();
     let debug = format!("{:?}", Resolved::new(&definition, &stack).unwrap());
-    assert!(debug.contains("memory: Some(30s)"), "{debug}");
+    assert!(
+        debug.contains("memory: Some(Lives { filled: 30s, copied: 30s })"),
+        "{debug}"
+    );
 }
 
 #[test]
@@ -109,7 +117,7 @@ fn two_methods_of_one_given_name_are_both_named() {
         in_impl: true,
         ..declaration("a::get", line)
     };
-    let stack = RuntimeBuilder::new().into_stack().unwrap();
+    let stack = memory().into_stack().unwrap();
     let by_path = [
         Definition::declared(method(false, 1)),
         Definition::declared(method(false, 2)),
@@ -199,9 +207,15 @@ fn wrong_settings_are_errors_when_the_runtime_is_built() {
             .l1(Memory::builder()),
         "set l1",
     );
-    wrong(RuntimeBuilder::new().default_codec("yaml"), "`yaml`");
+    wrong(memory().default_codec("yaml"), "`yaml`");
+    wrong(RuntimeBuilder::new(), "a runtime without a tier");
+    let uppermost = TierConfig::as_l1().promotion(Promotion::Always);
+    wrong(
+        RuntimeBuilder::new().tier(Memory::builder(), uppermost),
+        "promote what is in l1: no tier is above it",
+    );
     let minute = Duration::from_secs(60);
-    let policy = |name: &'static str, ttl: Ttl| RuntimeBuilder::new().policy(name, ttl);
+    let policy = |name: &'static str, ttl: Ttl| memory().policy(name, ttl);
     wrong(policy("", minute.into()), "without a name");
     wrong(
         policy("a", Duration::ZERO.into()),
@@ -226,7 +240,7 @@ fn asked(builder: RuntimeBuilder, name: &'static str) -> Result<String, String> 
 #[test]
 fn what_operators_say_takes_the_place_of_what_functions_say() {
     let from = |text| RuntimeBuilder::from_pairs(&[("FUNCTIONS", text)]);
-    assert_eq!(asked(RuntimeBuilder::new(), "a::get").unwrap(), "Some(60s)");
+    assert_eq!(asked(memory(), "a::get").unwrap(), "Some(60s)");
     let said = from("a::get ttl=5s").unwrap();
     assert_eq!(asked(said, "a::get").unwrap(), "Some(5s)");
     let said = from("a::get policy=mine").unwrap();
@@ -268,14 +282,22 @@ fn a_file_says_it_too_and_the_environment_goes_before() {
     let path = std::env::temp_dir().join(format!("mtc-functions-{}.toml", std::process::id()));
     let write = |text: &str| std::fs::write(&path, text).unwrap();
     let file = path.display().to_string();
-    let builder = || RuntimeBuilder::new().functions_file(&path);
+    let builder = || memory().functions_file(&path);
     write("[policies]\nmine = \"8s\"\n[functions.\"a::get\"]\npolicy = \"mine\"\n");
     assert_eq!(asked(builder(), "a::get").unwrap(), "Some(8s)");
-    write("[functions.\"a::get\"]\nttl = { l1 = \"9s\", l2 = \"1h\" }\ntiers = \"l1\"\n");
+    write("[functions.\"a::get\"]\nttl = { l1 = \"9s\" }\ntiers = \"l1\"\n");
     assert_eq!(asked(builder(), "a::get").unwrap(), "Some(9s)");
     let both = [("FUNCTIONS", "a::get ttl=10s"), ("FUNCTIONS_FILE", &*file)];
     let both = RuntimeBuilder::from_pairs(&both).unwrap();
     assert_eq!(asked(both, "a::get").unwrap(), "Some(10s)");
+    write("[functions.\"a::get\"]\ntiers = \"l1,l2\"\n");
+    let both = [("FUNCTIONS", "a::get ttl=10s"), ("FUNCTIONS_FILE", &*file)];
+    let error = asked(RuntimeBuilder::from_pairs(&both).unwrap(), "a::get").unwrap_err();
+    let who = format!("as `{file}` and MULTI_TIER_CACHED_FUNCTIONS says");
+    assert!(
+        error.contains("find tier l2") && error.contains(&who),
+        "{error}"
+    );
     for (text, says) in [
         (
             "[functions.\"a::get\"]\nage = \"1s\"",
@@ -288,6 +310,10 @@ fn a_file_says_it_too_and_the_environment_goes_before() {
             "for function `a::get` of",
         ),
         ("[functions.\"a::get\"]", "say something"),
+        (
+            "[functions.\"a::get\"]\nttl = { l1 = \"9s\", l2 = \"1h\" }\ntiers = \"l1\"",
+            "use a time for l2: it is not among the tiers",
+        ),
         (
             "[functions.\"a::get\"]\nttl = \"1s\"\npolicy = \"short\"",
             "set one of them",

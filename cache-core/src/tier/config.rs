@@ -19,14 +19,15 @@ use crate::policy::LONGEST_TTL;
 pub struct TierConfig {
     level: Level,
     ttl_scale: f64,
-    promotion: Promotion,
+    promotion: Option<Promotion>,
 }
 
 /// Whether a value that is found in a tier is copied to those above it.
 ///
 /// Memory has its copy when the call returns; the tiers between get theirs afterwards, in the background, under a lease of
 /// their own and from a second look, so that an invalidation meanwhile voids it. Where more is to be copied than the tiers take,
-/// it is left.
+/// it is left. A copy lives for the function's own time at most, whatever the scale of its tier, and never past the end of what it
+/// is of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Promotion {
@@ -39,6 +40,15 @@ pub enum Promotion {
     OneIn(u32),
 }
 
+/// How long values of a function live in a tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lives {
+    /// What was loaded, or put there by hand: the function's time by the tier's scale.
+    pub(crate) filled: Duration,
+    /// A copy of what a tier below has, at most: no longer than the function's own time. Never past the end of what it is of.
+    pub(crate) copied: Duration,
+}
+
 impl TierConfig {
     /// At this level; values live as long as their function says.
     #[must_use]
@@ -46,7 +56,7 @@ impl TierConfig {
         Self {
             level,
             ttl_scale: 1.0,
-            promotion: Promotion::Always,
+            promotion: None,
         }
     }
 
@@ -87,15 +97,27 @@ impl TierConfig {
         self
     }
 
-    /// Whether what is found in it is copied to the tiers above it.
+    /// Whether what is found in it is copied to the tiers above it. An error at `install` for the uppermost.
     #[must_use]
     pub const fn promotion(mut self, promotion: Promotion) -> Self {
-        self.promotion = promotion;
+        self.promotion = Some(promotion);
         self
     }
 
     pub(crate) fn promotes(&self) -> Promotion {
-        self.promotion
+        self.promotion.unwrap_or_default()
+    }
+
+    /// # Errors
+    /// A promotion of what is in the uppermost tier.
+    pub(crate) fn check_uppermost(&self) -> Result<(), Error> {
+        match self.promotion {
+            None => Ok(()),
+            Some(_) => Err(Error::configuration(format!(
+                "promote what is in {}: no tier is above it",
+                self.level
+            ))),
+        }
     }
 
     /// Its level.
@@ -107,7 +129,7 @@ impl TierConfig {
     /// # Errors
     /// A scale by which no time can be multiplied; a promotion of one in none.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        if self.promotion == Promotion::OneIn(0) {
+        if self.promotion == Some(Promotion::OneIn(0)) {
             return Err(Error::configuration(format!(
                 "promote one in 0 from {}: say `Promotion::Never` for none",
                 self.level
@@ -122,8 +144,17 @@ impl TierConfig {
         )))
     }
 
-    /// How long a value lives in it. Never zero, and never longer than a ttl may be.
-    pub(crate) fn life(&self, ttl: Duration) -> Duration {
+    /// How long values of a function with this ttl live in it.
+    pub(crate) fn lives(&self, ttl: Duration) -> Lives {
+        let filled = self.life(ttl);
+        Lives {
+            filled,
+            copied: filled.min(ttl),
+        }
+    }
+
+    /// Never zero, and never longer than a ttl may be.
+    fn life(&self, ttl: Duration) -> Duration {
         let seconds = ttl.as_secs_f64() * self.ttl_scale;
         if seconds >= LONGEST_TTL.as_secs_f64() {
             return LONGEST_TTL;
@@ -145,6 +176,10 @@ mod tests {
         assert_eq!(TierConfig::as_l4().life(ttl), Duration::from_millis(2_400));
         assert_eq!(config.ttl_scale(1e300).life(ttl), LONGEST_TTL);
         assert_eq!(config.ttl_scale(1e-300).life(ttl), Duration::from_nanos(1));
+        let lives = TierConfig::as_l4().lives(ttl);
+        assert_eq!((lives.filled, lives.copied), (ttl * 8, ttl));
+        let lives = config.ttl_scale(0.5).lives(ttl);
+        assert_eq!((lives.filled, lives.copied), (ttl / 2, ttl / 2));
         for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert!(config.ttl_scale(wrong).check().is_err(), "{wrong}");
         }
