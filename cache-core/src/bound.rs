@@ -408,6 +408,30 @@ impl Bound {
         self.invalidate_lower(Target::Key(&record_key)).await
     }
 
+    /// Drops what a value that is put by hand is to replace, everywhere, as [`invalidate`](Self::invalidate) does; `leader` is of
+    /// that value, and has its key.
+    ///
+    /// The value is known from before. So it has the number of its beginning until all is dropped, and a later one only then, and
+    /// only if nobody [invalidated](Self::is_overtaken) its key meanwhile.
+    pub(crate) async fn make_room(&self, key: &Key, leader: &Leader) -> Result<Receipt, Error> {
+        self.counters.invalidations.add_one();
+        if self.lower.is_empty() {
+            return Ok(Receipt::Acked);
+        }
+        let after = FencedAfter(|| self.raise(key));
+        let record_key = self.record_key(key);
+        let dropped = self.invalidate_lower(Target::Key(&record_key)).await;
+        drop(after);
+        leader.renumber(&self.stack.fences);
+        dropped
+    }
+
+    /// Whether a key was invalidated in this process, alone or with its function, since a value of it was put by hand: since `began`,
+    /// the first number of `leader`.
+    pub(crate) fn is_overtaken(&self, leader: &Leader, began: u64) -> bool {
+        leader.is_overtaken() || !self.stack.fences.admits_of_function(began, &self.fence)
+    }
+
     /// Drops every key of the function everywhere, at a cost that does not depend on how many there are.
     pub(crate) async fn invalidate_all(&self) -> Result<Receipt, Error> {
         self.counters.invalidations.add_one();
@@ -472,6 +496,11 @@ impl Bound {
 
     /// Drops a key from memory, with all loads of it that have begun.
     pub(crate) fn fence_off(&self, key: &Key) {
+        self.stack.flights.overtake(key);
+        self.raise(key);
+    }
+
+    fn raise(&self, key: &Key) {
         self.stack.fences.raise(self.stripe(key));
         if let Some(memory) = self.stack.memory() {
             memory.remove(&key.as_ref());

@@ -1,5 +1,7 @@
 //! One call: look in memory, join or lead the flight, look below, load, commit.
 
+mod waits;
+
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::waits::Waits;
 use crate::blocking;
 use crate::bound::{Bound, Hit, LowerTiers, Search, Turn};
 use crate::codec::ValueType;
@@ -335,7 +338,7 @@ where
     S: ShareError<R::Error>,
     F: Future<Output = R>,
 {
-    let mut has_waited = false;
+    let mut waits = Waits::default();
     loop {
         // The flight of another may have landed between this call's look and its place in the table.
         if let Some(held) = bound.peek(&key.as_ref())
@@ -346,7 +349,7 @@ where
         }
         let start = leader.start();
         let mut lower = bound.lower_tiers(&key);
-        let mut claim = claim(bound, has_waited);
+        let mut claim = waits.claim(bound);
         match bound.find(&key, &mut lower, &terms.value_type).await {
             Search::Found(Hit {
                 value,
@@ -382,8 +385,7 @@ where
             }
             Turn::Wait(wakeup) => {
                 drop(lower);
-                wakeup.await;
-                has_waited = true;
+                waits.wait(wakeup).await;
                 // What is found now is of now.
                 leader.restart(&bound.stack.fences, bound.stack.clock.now());
             }
@@ -404,7 +406,7 @@ where
     S: ShareError<R::Error>,
     F: Future<Output = R>,
 {
-    let mut has_waited = false;
+    let mut waits = Waits::default();
     loop {
         // Of two reads the later one's value stays in memory.
         let start = bound.stack.fences.next();
@@ -425,7 +427,7 @@ where
                 }
                 return R::value(value);
             }
-            Search::Nowhere => claim(bound, has_waited),
+            Search::Nowhere => waits.claim(bound),
             Search::Unanswered => Claim::Share,
         };
         match bound.lease(&mut lower, claim, &terms.value_type).await {
@@ -436,20 +438,9 @@ where
             }
             Turn::Wait(wakeup) => {
                 drop(lower);
-                wakeup.await;
-                has_waited = true;
+                waits.wait(wakeup).await;
             }
         }
-    }
-}
-
-/// What a miss claims. A call from inside a load waits for another instance once, for a lease time at most: that instance may
-/// be waiting for this one, and nobody sees the whole ring.
-fn claim(bound: &Bound, has_waited: bool) -> Claim {
-    if has_waited && Leading::is_under_way() {
-        Claim::Share
-    } else {
-        bound.claim()
     }
 }
 

@@ -94,6 +94,11 @@ impl Fences {
             && start >= function.0.load(Ordering::Acquire)
     }
 
+    /// The same for what was put by hand, which its own message to other instances does not fence off: by the function alone.
+    pub(crate) fn admits_of_function(&self, start: u64, function: &FunctionFence) -> bool {
+        start >= function.0.load(Ordering::Acquire)
+    }
+
     /// Fences off every value of a key with this stripe whose load has begun.
     pub(crate) fn raise(&self, stripe: Stripe) {
         self.raise_to_next(self.stripe(stripe));

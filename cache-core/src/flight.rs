@@ -58,6 +58,8 @@ struct State {
     /// When that was.
     began: Moment,
     phase: Phase,
+    /// Its key was invalidated here since it began.
+    is_overtaken: bool,
     /// By age: the first is the oldest. `None` until it was polled.
     waiters: BTreeMap<u64, Option<Waker>>,
     next_waiter: u64,
@@ -131,6 +133,7 @@ impl Flights {
                 start,
                 began,
                 phase: Phase::Led,
+                is_overtaken: false,
                 waiters: BTreeMap::new(),
                 next_waiter: 0,
             }),
@@ -140,6 +143,14 @@ impl Flights {
             flights: Arc::clone(self),
             flight,
             landed: false,
+        }
+    }
+
+    /// Tells the flight of a key, if there is one, that the key is invalidated. To be called before its fence is raised.
+    pub(crate) fn overtake(&self, key: &Key) {
+        let flight = lock(self.shard(key)).get(key).cloned();
+        if let Some(flight) = flight {
+            lock(&flight.state).is_overtaken = true;
         }
     }
 
@@ -262,6 +273,17 @@ impl Leader {
         let mut state = lock(&self.flight.state);
         state.start = fences.now();
         state.began = now;
+    }
+
+    /// Whether its key was [invalidated](Flights::overtake) in this process since it began. A fence that rose alone does not say so: the
+    /// leader's own message to other instances raises it too.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        lock(&self.flight.state).is_overtaken
+    }
+
+    /// Gives the load the number of now, as if it had begun now: what was read meanwhile is older.
+    pub(crate) fn renumber(&self, fences: &Fences) {
+        lock(&self.flight.state).start = fences.next();
     }
 
     /// Answers all waiters. What is to be found in memory must be there before: who comes after this leads anew.

@@ -64,15 +64,22 @@ impl Place {
 
     async fn put<V>(&self, value: V, terms: &Terms<V, Unshared>) -> Result<Receipt, Error> {
         let (bound, key) = (&*self.bound, self.key.as_ref().map_err(Clone::clone)?);
-        // Loads under way may have seen what the value replaces.
-        let dropped = bound.invalidate(key).await;
         let stack = &bound.stack;
+        // Loads under way may have seen what the value replaces. The value counts from here on, and who invalidates its key from
+        // here on drops it.
+        bound.fence_off(key);
         let leader = stack.flights.lead(key, &stack.fences, stack.clock.now());
+        let began = leader.start();
+        let dropped = bound.make_room(key, &leader).await;
         let mut lower = bound.lower_tiers(key);
         // Who takes over does not wait.
         let _ = bound
             .lease(&mut lower, Claim::TakeOver, &terms.value_type)
             .await;
+        // An invalidation of which nothing is seen here voids the leases.
+        if bound.is_overtaken(&leader, began) {
+            return dropped;
+        }
         // Another put or refresh may have taken its place meanwhile.
         let held = if leader.is_current() {
             bound.keep_loaded(key, &value, &leader, &lower, &terms.value_type)
@@ -171,7 +178,11 @@ impl<V: CacheValue> Handle<V> {
         self.place.peek(&self.terms).await
     }
 
-    /// Replaces the value in every tier; loads under way do not overwrite it.
+    /// Replaces the value in every tier; loads under way do not overwrite it, and peers drop theirs.
+    ///
+    /// What invalidates the key on this instance from the first poll on drops this value too; what does on another, from when the
+    /// shared tier has given the lease for it. It does not know of a change between when the value was made and then: where there
+    /// may be one, take a [`write_guard`](Self::write_guard), or invalidate.
     ///
     /// # Errors
     /// As [`invalidate`](Self::invalidate). A tier that could not take the new value is a miss there, and counted.

@@ -276,3 +276,47 @@ async fn an_invalidation_that_does_not_reach_redis_says_so() {
     })
     .await;
 }
+
+/// At every await point of a put: commit, invalidate, let the put end; then nobody may read what was put.
+async fn at_every_await_point_of_a_put(name: &str, here: &CacheRuntime, whole_function: bool) {
+    // Before it is polled it has not begun.
+    let mut n = 1;
+    loop {
+        let key = format!("{name} {n}");
+        commit(&key, 1);
+        let finished = CacheRuntime::scope(here.clone(), async {
+            let entry = read::entry(&key);
+            let mut put = Box::pin(entry.put(1));
+            let polled = poll_until(&mut put, n).await;
+            commit(&key, 2);
+            if whole_function {
+                invalidate!(read).await.unwrap();
+            } else {
+                invalidate!(read, &key).await.unwrap();
+            }
+            let finished = polled.is_ready();
+            if !finished {
+                put.await.unwrap();
+            }
+            assert_eq!(read(&key).await, 2, "invalidated at await point {n}");
+            finished
+        })
+        .await;
+        if finished {
+            return;
+        }
+        n += 1;
+    }
+}
+
+#[tokio::test]
+async fn a_put_under_way_is_invalidated_too() {
+    let server = Server::start();
+    let runtimes = [memory_alone().await, two_tiers(&server.url()).await];
+    for (number, here) in runtimes.iter().enumerate() {
+        for whole_function in [false, true] {
+            let name = format!("put {number} {whole_function}");
+            at_every_await_point_of_a_put(&name, here, whole_function).await;
+        }
+    }
+}

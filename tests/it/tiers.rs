@@ -12,7 +12,7 @@ use testbed::proxy::{Proxy, Weather};
 use testbed::server::Server;
 use testbed::shelf::Shelf;
 use testbed::until;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// By key: each test has its own.
 static VERSIONS: [AtomicU64; 32] = [const { AtomicU64::new(1) }; 32];
@@ -113,7 +113,7 @@ async fn an_invalidation_that_is_dropped_comes_to_every_shared_tier() {
     .await;
     far.freeze();
     let invalidation = on(&here, async { invalidate!(read, 9).await });
-    let dropped = tokio::time::timeout(Duration::from_millis(20), invalidation).await;
+    let dropped = timeout(Duration::from_millis(20), invalidation).await;
     assert!(
         dropped.is_err(),
         "the far one is asked first, and does not answer"
@@ -462,7 +462,33 @@ async fn a_strong_call_does_not_take_a_private_tiers_word() {
     until("it is on the shelf", || shelf.len() == 1).await;
     let _: u64 = server.command(&["DEL", &server.records()[0]]);
     STRONG.store(2, Ordering::SeqCst);
-    assert_eq!(on(&here, strong(1)).await, 2);
+    let call = timeout(Duration::from_secs(10), on(&here, strong(1)));
+    assert_eq!(call.await, Ok(2));
+}
+
+/// Below it something waits to be invalidated, of which it may have a copy.
+#[tokio::test]
+async fn a_tier_that_is_passed_over_is_filled_anew() {
+    #[multi_tier_cached(ttl = "100s", tiers = "l2,l3")]
+    async fn below(_key: u64) -> u64 {
+        BELOW.fetch_add(1, Ordering::SeqCst)
+    }
+    static BELOW: AtomicU64 = AtomicU64::new(1);
+
+    let server = Server::start();
+    let shelf = Shelf::new();
+    let here = CacheRuntime::builder()
+        .l2(Redis::new(server.url()))
+        .l3(shelf.clone())
+        .build()
+        .await
+        .unwrap();
+    shelf.owe();
+    for loaded in 1..4 {
+        let call = timeout(Duration::from_secs(10), on(&here, below(1)));
+        assert_eq!(call.await, Ok(loaded));
+        until("it is in Redis", || server.records().len() == 1).await;
+    }
 }
 
 /// Whether somebody changes the key could not be asked.

@@ -27,18 +27,17 @@ impl Bound {
         let mut nowhere = Search::Nowhere;
         for at in 0..self.lower.len() {
             // Whether a tier of this instance alone is current at this moment nobody can say.
-            if lookup.consistency == Consistency::Strong && self.is_fenced_here(&self.lower[at]) {
-                continue;
-            }
+            let is_behind =
+                lookup.consistency == Consistency::Strong && self.is_fenced_here(&self.lower[at]);
             // What waits to be invalidated below may have been copied up by another instance.
             let is_owed = |below: &Lower| below.tier.owes(&lookup.record_key);
-            if self.lower[at + 1..].iter().any(is_owed) {
-                continue;
-            }
-            match self
-                .find_in(at, key, lookup, &records, value_type.give)
-                .await
-            {
+            let search = if is_behind || self.lower[at + 1..].iter().any(is_owed) {
+                self.look_past(at, lookup).await
+            } else {
+                self.find_in(at, key, lookup, &records, value_type.give)
+                    .await
+            };
+            match search {
                 Search::Nowhere => {}
                 Search::Unanswered => nowhere = Search::Unanswered,
                 Search::Found(mut hit) => {
@@ -51,6 +50,33 @@ impl Bound {
             }
         }
         nowhere
+    }
+
+    /// Notes what a tier has whose records do not count now, so that it gives a lease to replace them.
+    async fn look_past<V>(&self, at: usize, lookup: &mut LowerTiers<'_>) -> Search<V> {
+        let lower = &self.lower[at];
+        let LowerTiers {
+            record_key,
+            budgets,
+            seen,
+            ..
+        } = lookup;
+        let found = budgets[at]
+            .spend(|within| lower.tier.read(record_key, Question::default(), within))
+            .await;
+        match found {
+            Ok(found) => {
+                lower.counters.misses.add_one();
+                let mut record = found.record.unwrap_or_default();
+                record.truncate(SEEN);
+                seen[at] = record;
+                Search::Nowhere
+            }
+            Err(error) => {
+                lower.failed("read", &self.name, &error);
+                Search::Unanswered
+            }
+        }
     }
 
     async fn find_in<V>(

@@ -1,14 +1,14 @@
 //! A tier in memory whose invalidations wait until they are let through: what a slow server does, held in hand.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use multi_tier_cached::Error;
 use multi_tier_cached::tier::{
-    Breaker, Claim, Fill, Found, Lease, Leased, Question, Receipt, RecordKey, Stamp, Target, Tier,
-    TierBuilder, TierContext, TierFuture,
+    Breaker, Claim, Fill, Found, Lease, Leased, LocalLeases, Question, Receipt, RecordKey, Refusal,
+    SEEN, Stamp, Target, Tier, TierBuilder, TierContext, TierFuture, Wakeup,
 };
 use tokio::sync::Semaphore;
 
@@ -20,6 +20,9 @@ pub struct Shelf(Arc<Contents>);
 struct Contents {
     records: Mutex<HashMap<String, Vec<u8>>>,
     epoch: AtomicU64,
+    leases: Arc<LocalLeases>,
+    /// Whether invalidations wait to be done, of every key.
+    owes: AtomicBool,
     /// One permit for each invalidation.
     gate: Semaphore,
     /// One permit for each fill.
@@ -38,6 +41,8 @@ impl Shelf {
         Self(Arc::new(Contents {
             records: Mutex::default(),
             epoch: AtomicU64::new(1),
+            leases: Arc::default(),
+            owes: AtomicBool::new(false),
             gate: Semaphore::new(0),
             fills: Semaphore::new(1 << 20),
         }))
@@ -58,6 +63,11 @@ impl Shelf {
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Says of every key that its invalidation waits to be done.
+    pub fn owe(&self) {
+        self.0.owes.store(true, Ordering::SeqCst);
     }
 
     /// Lets one fill through.
@@ -120,31 +130,49 @@ impl Tier for Contents {
     fn read<'a>(&'a self, key: &'a RecordKey, _: Question, _: Duration) -> TierFuture<'a, Found> {
         Box::pin(async {
             let record = self.records().get(&key.arguments).cloned();
+            let record = record.filter(|_| !self.owes(key));
             Ok(Found::new(record, Some(self.stamp())))
         })
     }
 
     fn lease<'a>(
         &'a self,
-        _: &'a RecordKey,
-        _: Claim,
-        _: &'a [u8],
+        key: &'a RecordKey,
+        claim: Claim,
+        seen: &'a [u8],
         _: Duration,
     ) -> TierFuture<'a, Leased> {
-        Box::pin(async { Ok(Leased::Given(Lease::new(0, self.stamp()))) })
+        Box::pin(async move {
+            if self.owes(key) {
+                return Ok(Leased::Refused(Refusal::Queued));
+            }
+            let records = self.records();
+            let there = records.get(&key.arguments);
+            if claim == Claim::Only
+                && there.is_some_and(|there| there[..there.len().min(SEEN)] != *seen)
+            {
+                return Ok(Leased::Taken(Wakeup::new(std::future::ready(()))));
+            }
+            Ok(self.leases.take(key, claim, self.stamp()))
+        })
     }
 
     fn fill<'a>(
         &'a self,
         key: &'a RecordKey,
-        _: &'a Lease,
+        lease: &'a Lease,
         record: Vec<u8>,
         _: Duration,
         _: Duration,
     ) -> TierFuture<'a, Fill> {
-        Box::pin(async {
+        Box::pin(async move {
             self.fills.acquire().await.expect("an open gate").forget();
-            self.records().insert(key.arguments.clone(), record);
+            let mut records = self.records();
+            if !self.leases.holds(key, lease.token) || lease.stamp != self.stamp() {
+                return Ok(Fill::Refused(Refusal::Lease));
+            }
+            records.insert(key.arguments.clone(), record);
+            self.leases.used(key);
             Ok(Fill::Stored)
         })
     }
@@ -152,9 +180,11 @@ impl Tier for Contents {
     fn invalidate<'a>(&'a self, target: Target<'a>, _: Duration) -> TierFuture<'a, Receipt> {
         Box::pin(async move {
             self.gate.acquire().await.expect("an open gate").forget();
+            let mut records = self.records();
+            self.leases.void(target);
             match target {
                 Target::Key(key) => {
-                    self.records().remove(&key.arguments);
+                    records.remove(&key.arguments);
                 }
                 _ => {
                     self.epoch.fetch_add(1, Ordering::SeqCst);
@@ -162,6 +192,10 @@ impl Tier for Contents {
             }
             Ok(Receipt::Acked)
         })
+    }
+
+    fn owes(&self, _: &RecordKey) -> bool {
+        self.owes.load(Ordering::SeqCst)
     }
 
     fn shutdown(&self) -> TierFuture<'_, ()> {
