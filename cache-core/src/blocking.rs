@@ -5,7 +5,8 @@ use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, EnterGuard, Handle};
+use tokio::task::JoinHandle;
 
 /// Tells a thread to poll again. Not the thread's own token, which user code may wait for.
 #[derive(Default)]
@@ -51,13 +52,41 @@ pub(crate) fn wait<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Whether an async runtime still runs what it is given.
-pub(crate) fn is_there(home: &Handle) -> bool {
-    let probe = home.spawn(std::future::pending::<()>());
-    // In one that is gone a task ends before it begins.
-    let is_there = !probe.is_finished();
-    probe.abort();
-    is_there
+/// The async runtime that tiers were started in.
+#[derive(Debug)]
+pub(crate) struct Home {
+    handle: Handle,
+    /// Ends with the runtime, and with this.
+    resident: JoinHandle<()>,
+}
+
+impl Home {
+    /// The one that runs the caller, if one does.
+    pub(crate) fn of_caller() -> Option<Self> {
+        let handle = Handle::try_current().ok()?;
+        let resident = handle.spawn(std::future::pending());
+        Some(Self { handle, resident })
+    }
+
+    /// Enters it, unless it is gone.
+    pub(crate) fn enter(&self) -> Option<EnterGuard<'_>> {
+        (!self.resident.is_finished()).then(|| self.handle.enter())
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        self.resident.abort();
+    }
+}
+
+/// Waits for a future that needs an async runtime where there is none any more.
+pub(crate) fn wait_without_home<F: Future>(future: F) -> F::Output {
+    let borrowed = Handle::try_current().is_ok();
+    match Builder::new_current_thread().enable_time().build() {
+        Ok(home) if !borrowed => home.block_on(future),
+        _ => wait(future),
+    }
 }
 
 #[cfg(test)]
@@ -82,14 +111,23 @@ mod tests {
     }
 
     #[test]
+    fn what_needs_a_runtime_has_one_where_its_own_is_gone() {
+        let never = std::future::pending::<()>();
+        let waited = wait_without_home(async {
+            tokio::time::timeout(Duration::from_millis(1), never).await
+        });
+        assert!(waited.is_err());
+    }
+
+    #[test]
     fn a_runtime_that_is_gone_is_told_from_one_that_is_there() {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
+        let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .build()
             .unwrap();
-        let handle = runtime.handle().clone();
-        assert!(is_there(&handle));
+        let home = runtime.block_on(async { Home::of_caller().unwrap() });
+        assert!(home.enter().is_some());
         drop(runtime);
-        assert!(!is_there(&handle));
+        assert!(home.enter().is_none());
     }
 }

@@ -9,6 +9,7 @@ mod lower;
 mod promote;
 mod resolve;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub(crate) use self::lower::{Hit, LowerTiers, Search, Turn};
 use self::lower::{Lower, RecordsWork};
 pub(crate) use self::resolve::Resolved;
+use crate::blocking::Home;
 use crate::clock::{Moment, Reading};
 use crate::codec::{Encoding, Shape, ValueType};
 use crate::coherence::Coherence;
@@ -47,6 +49,8 @@ pub(crate) struct Bound {
     pub(crate) counters: FunctionCounters,
     pub(crate) fence: Arc<FunctionFence>,
     name: String,
+    /// The same without its types.
+    declared_name: Cow<'static, str>,
     /// Of a function that was made at run time and may go away.
     life: Option<Weak<()>>,
     /// In the digest of each record.
@@ -58,6 +62,8 @@ pub(crate) struct Bound {
     /// How long they live there of a function that answers with them only where a lower tier has the same.
     sealed: Option<Lives>,
     lower: Vec<Lower>,
+    /// Those that are told of invalidations, and not used.
+    aside: Vec<Lower>,
     /// What is known of invalidations by other instances, of each tier that is shared.
     coherence: Vec<Arc<Coherence>>,
     /// A plain function: its calls wait on their threads.
@@ -80,12 +86,17 @@ impl Bound {
         resolved: Resolved,
     ) -> Arc<Self> {
         let id = FunctionId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
-        let fence = Arc::new(FunctionFence::new());
+        // What was bound before and is gone heard of no invalidation since: nothing of it counts.
+        let fence = Arc::new(FunctionFence::at(stack.fences.next()));
         let function = Arc::new(FunctionKey::new(&name, definition.policy.version));
         let coherence: Vec<_> = resolved.lower.iter().filter_map(Lower::coherence).collect();
         let strong = definition.policy.coherence.consistency == Consistency::Strong
             && !resolved.lower.is_empty();
-        if !coherence.is_empty() {
+        if stack
+            .lower
+            .iter()
+            .any(|(_, tier)| tier.coherence().is_some())
+        {
             stack.fences.share(function.digest, &fence);
         }
         Arc::new_cyclic(|this| Self {
@@ -111,11 +122,13 @@ impl Bound {
                 .map(|lives| (lives, TierCounters::default())),
             sealed: resolved.memory.filter(|_| strong),
             lower: resolved.lower,
+            aside: resolved.aside,
             encoding: resolved.encoding,
             shape: OnceLock::new(),
             records: RecordsWork::unknown(),
             name_hash: name_hash(&name),
             name,
+            declared_name: definition.name.clone(),
             life,
             stack,
         })
@@ -129,6 +142,11 @@ impl Bound {
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it is meant by a name: its own, or that of the generic function that it is an instance of.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.declared_name == name
     }
 
     /// The value in memory, if it counts: its time is not over, its fence not raised, and this instance knows what others
@@ -226,8 +244,13 @@ impl Bound {
     }
 
     /// The async runtime that its tiers work in.
-    pub(crate) fn home(&self) -> Option<&tokio::runtime::Handle> {
-        self.stack.home.get().filter(|_| self.has_lower())
+    pub(crate) fn home(&self) -> Option<&Home> {
+        self.stack.home.get().filter(|_| !self.is_memory_alone())
+    }
+
+    /// Whether no tier has to be told of an invalidation.
+    fn is_memory_alone(&self) -> bool {
+        self.lower.is_empty() && self.aside.is_empty()
     }
 
     /// Whether there are tiers below memory.
@@ -400,7 +423,7 @@ impl Bound {
     pub(crate) async fn invalidate(&self, key: &Key) -> Result<Receipt, Error> {
         self.counters.invalidations.add_one();
         self.fence_off(key);
-        if self.lower.is_empty() {
+        if self.is_memory_alone() {
             return Ok(Receipt::Acked);
         }
         let _after = FencedAfter(|| self.fence_off(key));
@@ -415,7 +438,7 @@ impl Bound {
     /// only if nobody [invalidated](Self::is_overtaken) its key meanwhile.
     pub(crate) async fn make_room(&self, key: &Key, leader: &Leader) -> Result<Receipt, Error> {
         self.counters.invalidations.add_one();
-        if self.lower.is_empty() {
+        if self.is_memory_alone() {
             return Ok(Receipt::Acked);
         }
         let after = FencedAfter(|| self.raise(key));
@@ -444,7 +467,7 @@ impl Bound {
     /// Drops the keys whose arguments match, and returns how many there were, as far as that is known.
     pub(crate) async fn invalidate_matching(&self, glob: &Glob) -> Result<u64, Error> {
         self.counters.invalidations.add_one();
-        if self.lower.is_empty() {
+        if self.is_memory_alone() {
             // In this order: what has landed in between is in memory by then.
             let mut keys = self.stack.flights.keys_of(self.id);
             if let Some(memory) = self.stack.memory() {
@@ -474,17 +497,19 @@ impl Bound {
     /// Keeps values of a key from being stored, in shared tiers by anybody. What memory has of it is dropped.
     pub(crate) async fn guard(&self, key: &Key) -> Vec<Guard> {
         self.fence_off(key);
-        if self.lower.is_empty() {
-            // What is to be dropped in the end is in memory alone, and the guard's holder drops it there.
-            return vec![self.stack.guards.guard(&self.record_key(key), || {})];
-        }
+        let record_key = self.record_key(key);
+        // What is to be dropped in the end in memory the guard's holder drops there.
+        let here = self.lower.is_empty();
+        let here = here.then(|| self.stack.guards.guard(&record_key, || {}));
         let _after = FencedAfter(|| self.fence_off(key));
-        self.guard_lower(&self.record_key(key)).await
+        let mut guards = self.guard_lower(&record_key).await;
+        guards.extend(here);
+        guards
     }
 
     /// How many guards of a key there are where all tiers could be told.
     pub(crate) fn guards_wanted(&self) -> usize {
-        self.lower.len().max(1)
+        self.lower.len().max(1) + self.aside.len()
     }
 
     /// Whether a change of the key is under way, of a function that has memory alone.
@@ -509,12 +534,12 @@ impl Bound {
 
     /// The number of the link to each tier: another where what was acknowledged may not be known there any more.
     pub(crate) fn links(&self) -> Vec<u64> {
-        self.lower.iter().map(Lower::link).collect()
+        self.told().map(Lower::link).collect()
     }
 
     /// Waits until so many replicas of each shared tier have what was acknowledged.
     pub(crate) async fn replicated(&self, replicas: u32) -> Result<(), Error> {
-        for lower in self.lower.iter().rev() {
+        for lower in self.told().collect::<Vec<_>>().into_iter().rev() {
             lower.replicated(replicas).await?;
         }
         Ok(())
@@ -522,7 +547,7 @@ impl Bound {
 
     /// Waits until no instance can answer with what was dropped.
     pub(crate) async fn settle(&self) -> Result<(), Error> {
-        for lower in self.lower.iter().rev() {
+        for lower in self.told().collect::<Vec<_>>().into_iter().rev() {
             lower.settle().await?;
         }
         Ok(())

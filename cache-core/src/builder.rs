@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use self::env::{BuildFromEnv, EnvTier, Environment};
+use crate::blocking::Home;
 use crate::bound::Resolved;
 use crate::clock::{Clock, ManualClock};
 use crate::codec::{Codec, Encodings};
@@ -92,6 +93,7 @@ impl RuntimeBuilder {
                 "use memory as {}: it is l1",
                 config.level()
             )));
+            return self;
         }
         let replaced = self.memory.replace((config, memory)).is_some();
         if replaced && !std::mem::take(&mut self.memory_is_default) {
@@ -257,7 +259,17 @@ impl RuntimeBuilder {
         });
         let (mut lower, mut told) = (Vec::new(), Vec::new());
         let fences = Arc::new(Fences::new());
+        let mut stores: Vec<(Level, String)> = Vec::new();
         for (config, tier) in self.lower {
+            if let Some(store) = tier.store() {
+                if let Some((level, _)) = stores.iter().find(|(_, known)| *known == store) {
+                    note(Error::configuration(format!(
+                        "use {store} as {level} and as {}: give each a namespace or a directory of its own",
+                        config.level()
+                    )));
+                }
+                stores.push((config.level(), store));
+            }
             let peers = Peers::new(Arc::clone(&fences));
             let context = TierContext::new(config.level(), peers.clone());
             match tier.build(&context) {
@@ -338,7 +350,9 @@ impl<T: TierBuilder + 'static> IntoTier for T {
 }
 
 async fn start(stack: &Stack) -> Result<(), Error> {
-    if let Ok(home) = tokio::runtime::Handle::try_current() {
+    if !stack.lower.is_empty()
+        && let Some(home) = Home::of_caller()
+    {
         stack.home.get_or_init(|| home);
     }
     for (_, tier) in &stack.lower {
@@ -371,7 +385,8 @@ fn check_functions(stack: &Stack, functions: &[&Definition]) -> Result<(), Error
             ));
         }
     }
-    problems.extend(stack.defaults.overrides.check(functions));
+    let made = crate::function::made();
+    problems.extend(stack.defaults.overrides.check(functions, &made));
     for definition in by_name {
         if let Err(error) = Resolved::new(definition, stack) {
             problems.push(error);

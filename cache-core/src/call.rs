@@ -210,8 +210,10 @@ impl<T: Returned> Miss<T> {
         // Tiers below memory work in the async runtime that they were started in.
         let _entered = match bound.home() {
             None => None,
-            Some(home) if blocking::is_there(home) => Some(home.enter()),
-            Some(_) => return load(),
+            Some(home) => match home.enter() {
+                None => return load(),
+                entered => entered,
+            },
         };
         blocking::wait(self.run(move || async move { load() }))
     }
@@ -354,11 +356,13 @@ where
             Search::Found(Hit {
                 value,
                 left,
+                number,
                 is_promoted,
                 ..
             }) => {
                 let held = if leader.is_current() && is_promoted {
-                    bound.keep(&key, &value, start, Some(left), &terms.value_type)
+                    let number = number.unwrap_or(start);
+                    bound.keep(&key, &value, number, Some(left), &terms.value_type)
                 } else {
                     (terms.value_type.hold)(&value)
                 };
@@ -384,8 +388,9 @@ where
                 return run_body(bound, key, terms, leader, lower, load).await;
             }
             Turn::Wait(wakeup) => {
+                let is_held_above = lower.holds_a_lease();
                 drop(lower);
-                waits.wait(wakeup).await;
+                waits.wait(wakeup, is_held_above).await;
                 // What is found now is of now.
                 leader.restart(&bound.stack.fences, bound.stack.clock.now());
             }
@@ -420,6 +425,7 @@ where
                 left,
                 seal,
                 is_promoted,
+                ..
             }) => {
                 let is_new = |seal: &Seal| is_promoted && Some(*seal) != known_seal;
                 if let Some(seal) = seal.filter(is_new) {
@@ -437,8 +443,9 @@ where
                 return run_body(bound, key, terms, leader, lower, load).await;
             }
             Turn::Wait(wakeup) => {
+                let is_held_above = lower.holds_a_lease();
                 drop(lower);
-                waits.wait(wakeup).await;
+                waits.wait(wakeup, is_held_above).await;
             }
         }
     }

@@ -24,6 +24,8 @@ pub struct Declaration {
     pub named: bool,
     /// Whether it stands in an `impl`: then its instances' names have the type in them, and two of one path are told apart.
     pub in_impl: bool,
+    /// Whether it is one function for each choice of types, which then stand behind its name: it is generic, or in an `impl`.
+    pub has_instances: bool,
     /// A new version orphans the records of the old.
     pub version: u32,
     /// How long its values are fresh.
@@ -48,6 +50,7 @@ pub(crate) struct Definition {
     pub(crate) line: u32,
     pub(crate) named: bool,
     pub(crate) in_impl: bool,
+    pub(crate) has_instances: bool,
     pub(crate) is_blocking: bool,
     pub(crate) policy: Policy,
 }
@@ -60,6 +63,7 @@ impl Definition {
             line,
             named,
             in_impl,
+            has_instances,
             version,
             ttl,
             tiers,
@@ -74,6 +78,7 @@ impl Definition {
             line,
             named,
             in_impl,
+            has_instances,
             is_blocking,
             policy: Policy {
                 ttl,

@@ -61,8 +61,9 @@ pub(crate) struct Fences {
 pub(crate) struct FunctionFence(AtomicU64);
 
 impl FunctionFence {
-    pub(crate) fn new() -> Self {
-        Self(AtomicU64::new(0))
+    /// With nothing that was loaded before this number.
+    pub(crate) fn at(number: u64) -> Self {
+        Self(AtomicU64::new(number))
     }
 }
 
@@ -148,7 +149,7 @@ mod tests {
     #[test]
     fn a_load_counts_only_if_it_began_at_or_after_the_fence() {
         let fences = Fences::new();
-        let function = FunctionFence::new();
+        let function = FunctionFence::at(0);
         let before = fences.now();
         let (stripe, other) = (Stripe::of(7), Stripe::of(8));
         assert!(fences.admits(before, stripe, &function));
@@ -168,11 +169,11 @@ mod tests {
     #[test]
     fn other_instances_reach_shared_functions_alone() {
         let fences = Fences::new();
-        let functions = [1, 2, 2].map(|digest| (digest, Arc::new(FunctionFence::new())));
+        let functions = [1, 2, 2].map(|digest| (digest, Arc::new(FunctionFence::at(0))));
         for (digest, function) in &functions {
             fences.share(*digest, function);
         }
-        let private = FunctionFence::new();
+        let private = FunctionFence::at(0);
         let counts = |start| {
             let of = |function: &FunctionFence| fences.admits(start, Stripe::of(0), function);
             (

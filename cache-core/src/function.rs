@@ -203,7 +203,7 @@ impl<V: CacheValue> FunctionBuilder<V> {
         self
     }
 
-    /// Which tiers, in look-up order. Default: all that the runtime has.
+    /// Which tiers, in any order, each once. Default: all that the runtime has.
     pub fn tiers(mut self, tiers: impl IntoIterator<Item = Level>) -> Self {
         self.tiers = Some(tiers.into_iter().collect());
         self
@@ -269,8 +269,34 @@ impl<V: CacheValue> FunctionBuilder<V> {
             .ok_or_else(|| Error::configuration(format!("build {place} without a ttl")))?;
         ttl.check()
             .map_err(|error| Error::configuration(format!("{error}, in {place}")))?;
-        if self.tiers.as_ref().is_some_and(Vec::is_empty) {
-            return Err(Error::configuration(format!("build {place} with no tier")));
+        let mut tiers = self.tiers;
+        if let Some(tiers) = &mut tiers {
+            tiers.sort_unstable();
+            if let Some(twice) = tiers.windows(2).find(|pair| pair[0] == pair[1]) {
+                let level = twice[0];
+                return Err(Error::configuration(format!(
+                    "build {place} with {level} twice"
+                )));
+            }
+            if tiers.is_empty() {
+                return Err(Error::configuration(format!("build {place} with no tier")));
+            }
+            if let Some(level) = ttl.named().find(|level| !tiers.contains(level)) {
+                return Err(Error::configuration(format!(
+                    "build {place} with a time for {level}: it is not among its tiers"
+                )));
+            }
+        }
+        let is_memory_alone = tiers.as_deref() == Some(&[Level::L1]);
+        if self.value_type.records.is_none() && !is_memory_alone {
+            return Err(Error::configuration(format!(
+                "build {place} with more than memory: it was begun by `in_memory`, whose values need not be such as can be written; begin by `builder`"
+            )));
+        }
+        if is_memory_alone && (self.codec.is_some() || self.coherence != Coherent::default()) {
+            return Err(Error::configuration(format!(
+                "build {place}: `codec`, `when_isolated`, `single_flight` and `consistency` speak of tiers below memory, and it has none"
+            )));
         }
         let definition = Definition {
             name: self.name,
@@ -278,10 +304,11 @@ impl<V: CacheValue> FunctionBuilder<V> {
             line: self.place.line(),
             named: true,
             in_impl: false,
+            has_instances: false,
             is_blocking: false,
             policy: Policy {
                 ttl,
-                tiers: self.tiers.map(Cow::Owned),
+                tiers: tiers.map(Cow::Owned),
                 version: self.version,
                 codec: self.codec,
                 template: &[],
@@ -297,8 +324,27 @@ impl<V: CacheValue> FunctionBuilder<V> {
     }
 }
 
-/// The names of the functions that were built and live, with their places.
-static RESERVED: Mutex<Option<HashMap<String, String>>> = Mutex::new(None);
+/// The names of the functions that were built and live, with their places and versions.
+static RESERVED: Mutex<Option<HashMap<String, Reserved>>> = Mutex::new(None);
+
+struct Reserved {
+    /// Its name and place.
+    text: String,
+    version: u32,
+}
+
+/// The version of the living function that was built under a name.
+pub(crate) fn version_of(name: &str) -> Option<u32> {
+    let reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+    Some(reserved.as_ref()?.get(name)?.version)
+}
+
+/// The names of all that were built and live.
+pub(crate) fn made() -> Vec<String> {
+    let reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+    let names = reserved.iter().flat_map(HashMap::keys);
+    names.cloned().collect()
+}
 
 /// A name that no other function gets while this one lives: two would share their records.
 #[derive(Debug)]
@@ -312,13 +358,18 @@ impl ReservedName {
         let annotated = Registered::all()
             .find(|other| other.name == name)
             .map(ToString::to_string);
-        if let Some(other) = annotated.or_else(|| reserved.get(&name).cloned()) {
+        let made = || reserved.get(&name).map(|other| other.text.clone());
+        if let Some(other) = annotated.or_else(made) {
             return Err(Error::new(
                 ErrorKind::DuplicateFunction,
                 format!("tell two functions apart: {other} and {definition} have one name"),
             ));
         }
-        reserved.insert(name.clone(), definition.to_string());
+        let known = Reserved {
+            text: definition.to_string(),
+            version: definition.policy.version,
+        };
+        reserved.insert(name.clone(), known);
         Ok(Self(name))
     }
 }

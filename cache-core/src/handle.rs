@@ -64,6 +64,9 @@ impl Place {
 
     async fn put<V>(&self, value: V, terms: &Terms<V, Unshared>) -> Result<Receipt, Error> {
         let (bound, key) = (&*self.bound, self.key.as_ref().map_err(Clone::clone)?);
+        if terms.keep_if.is_some_and(|keep_if| !keep_if(&value)) {
+            return bound.invalidate(key).await;
+        }
         let stack = &bound.stack;
         // Loads under way may have seen what the value replaces. The value counts from here on, and who invalidates its key from
         // here on drops it.
@@ -178,7 +181,8 @@ impl<V: CacheValue> Handle<V> {
         self.place.peek(&self.terms).await
     }
 
-    /// Replaces the value in every tier; loads under way do not overwrite it, and peers drop theirs.
+    /// Replaces the value in every tier; loads under way do not overwrite it, and peers drop theirs. One that `cache_if` does not
+    /// keep drops what is there.
     ///
     /// What invalidates the key on this instance from the first poll on drops this value too; what does on another, from when the
     /// shared tier has given the lease for it. It does not know of a change between when the value was made and then: where there

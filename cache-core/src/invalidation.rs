@@ -45,9 +45,13 @@ impl Invalidation {
     /// As [`Handle::invalidate`](crate::Handle::invalidate).
     pub fn blocking(self) -> Result<Receipt, Error> {
         let bound = Arc::clone(&self.bound);
-        let home = bound.home().filter(|home| blocking::is_there(home));
-        let _entered = home.map(|home| home.enter());
-        blocking::wait(self)
+        let Some(home) = bound.home() else {
+            return blocking::wait(self);
+        };
+        match home.enter() {
+            Some(_entered) => blocking::wait(self),
+            None => blocking::wait_without_home(self),
+        }
     }
 
     /// Returns when no instance can any longer answer with what is dropped: after the bound has passed, and after an outage of

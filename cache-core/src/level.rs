@@ -80,6 +80,7 @@ impl FromStr for Level {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         text.strip_prefix('l')
+            .filter(|number| number.len() == 1)
             .and_then(|number| number.parse().ok())
             .and_then(Self::new)
             .ok_or_else(|| {

@@ -102,13 +102,19 @@ impl Overrides {
     }
 
     /// # Errors
-    /// Names of functions that the program does not have: what was said of them would be ignored.
-    pub(crate) fn check(&self, functions: &[&Definition]) -> Vec<Error> {
-        let is_there = |name: &str| functions.iter().any(|definition| definition.name == name);
+    /// Names of functions that the program does not have, neither annotated nor `made` by now: what was said of them would be
+    /// ignored.
+    pub(crate) fn check(&self, functions: &[&Definition], made: &[String]) -> Vec<Error> {
+        let is_there = |name: &str| {
+            functions.iter().any(|definition| definition.name == name)
+                || made.iter().any(|made| made == name)
+        };
         let unknown = self.0.iter().filter(|(name, _)| !is_there(name));
         unknown
             .map(|(name, said)| {
-                let mut names: Vec<&str> = functions.iter().map(|known| &*known.name).collect();
+                let annotated = functions.iter().map(|known| &*known.name);
+                let made = made.iter().map(String::as_str);
+                let mut names: Vec<&str> = annotated.chain(made).collect();
                 // Those that end alike first.
                 let last = |name: &str| name.rsplit("::").next().map(str::to_owned);
                 names.sort_unstable_by_key(|known| (last(known) != last(name), *known));
@@ -120,9 +126,12 @@ impl Overrides {
                 };
                 names.truncate(MOST_NAMES);
                 Error::configuration(format!(
-                    "find function `{name}`, of which {} speaks: there are {}{more}",
+                    "find function `{name}`, of which {} speaks: {}{more}",
                     said.source,
-                    names.join(", ")
+                    match names.is_empty() {
+                        true => "there is none".to_owned(),
+                        false => format!("there are {}", names.join(", ")),
+                    }
                 ))
             })
             .collect()
@@ -179,7 +188,7 @@ impl Override {
             }
             _ => {
                 return Err(Error::configuration(format!(
-                    "find what `{what}` means: it is `ttl`, `policy` or `tiers`"
+                    "find what `{what}` means: it is `ttl`, `policy` or `tiers`, a time is written in one word (`1h30m`), and functions are parted by `;`"
                 )));
             }
         };

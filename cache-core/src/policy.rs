@@ -223,7 +223,7 @@ pub(crate) struct Policy {
 }
 
 /// What a function asks of the agreement with other instances.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(
     clippy::exhaustive_structs,
     reason = "an expansion writes every field; core and macros have one version"

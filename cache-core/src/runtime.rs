@@ -16,6 +16,7 @@ use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
 use crate::glob::Glob;
+use crate::level::Level;
 use crate::site::{Site, SiteKey};
 use crate::stats::{FunctionStats, Stats};
 use crate::tier::config::TierConfig;
@@ -182,43 +183,50 @@ impl CacheRuntime {
 
     /// Drops the values of one function whose arguments match a [pattern](crate::tier::Glob), in every tier and on every instance, and
     /// returns how many a tier had at most, as far as it counts. The arguments are as shared tiers show them (`42,tea`, or as the
-    /// function's `key` says); those that are too long to be shown there match no pattern but one of all.
+    /// function's `key` says); of those that are too long to be shown whole the beginning is, and a digest behind `~`.
+    ///
+    /// A generic function or a method is many, one for each choice of types: by its own name all that were called in this process
+    /// are meant, by `find<app::User>` (as statistics and shared tiers show it) that one.
     ///
     /// For administrators, not for the path of a request: Redis is asked for all its keys, twice, 512 at a time, a disk for those
     /// of the function. A tier that cannot look at its keys (memcached, object storage) drops the whole function. Memory above
     /// other tiers drops the function, and asks them again. What is loaded meanwhile is dropped if its load began before.
     ///
     /// # Errors
-    /// [`Configuration`](crate::ErrorKind::Configuration): a pattern that cannot be read, or no function that is called so. A tier that
-    /// cannot be reached: nothing is queued, call it again.
+    /// [`Configuration`](crate::ErrorKind::Configuration): a pattern that cannot be read, no function that is called so, or a generic one
+    /// none of which was called here. A tier that cannot be reached: call it again.
     ///
     /// # Cancel safety
     /// Dropped, it leaves some of them.
     pub async fn invalidate_matching(&self, function: &str, pattern: &str) -> Result<u64, Error> {
         let glob = Glob::new(pattern)?;
-        let bound: Vec<_> = {
-            let all = self.0.bound.read().unwrap_or_else(PoisonError::into_inner);
-            let named = all.values().filter(|bound| bound.name() == function);
-            named.cloned().collect()
-        };
+        let bound = self.called(function);
+        // Who calls it for the first time meanwhile may have read what was not gone yet.
+        let _after = FencedAfter(|| {
+            for late in self.called(function) {
+                if !bound.iter().any(|known| Arc::ptr_eq(known, &late)) {
+                    late.fence_off_all();
+                }
+            }
+        });
         if bound.is_empty() {
-            // Not called here yet; an instance of a generic function has its types behind its name.
-            let is_it = |name: &str| {
-                let rest = function.strip_prefix(name);
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('<'))
+            return match key_of_uncalled(function)? {
+                Some(key) => self.0.stack.invalidate_matching(&key, &glob).await,
+                None => Ok(0),
             };
-            let declared = Registered::all().find(|definition| is_it(&definition.name));
-            let declared = declared.ok_or_else(|| {
-                Error::configuration(format!("find function `{function}`: none is called so"))
-            })?;
-            let key = FunctionKey::new(function, declared.policy.version);
-            return self.0.stack.invalidate_matching(&key, &glob).await;
         }
         let mut dropped = 0;
-        for bound in bound {
+        for bound in &bound {
             dropped += bound.invalidate_matching(&glob).await?;
         }
         Ok(dropped)
+    }
+
+    /// The functions of this name that were called in this runtime: several where it is the name of a generic function.
+    fn called(&self, function: &str) -> Vec<Arc<Bound>> {
+        let all = self.0.bound.read().unwrap_or_else(PoisonError::into_inner);
+        let named = all.values().filter(|bound| bound.is_called(function));
+        named.cloned().collect()
     }
 
     fn fence_off_all(&self) {
@@ -308,6 +316,33 @@ impl CacheRuntime {
         }
         result
     }
+}
+
+/// The name under which tiers know a function that was not called in a runtime yet; `None` for one that memory alone has.
+///
+/// # Errors
+/// There is none of that name, or many.
+fn key_of_uncalled(function: &str) -> Result<Option<FunctionKey>, Error> {
+    let is_instance_of = |definition: &Definition| {
+        let rest = function.strip_prefix(&*definition.name);
+        definition.has_instances && rest.is_some_and(|rest| rest.starts_with('<'))
+    };
+    let declared = Registered::all()
+        .find(|definition| definition.name == function || is_instance_of(definition));
+    let Some(declared) = declared else {
+        let made = crate::function::version_of(function);
+        let version = made.ok_or_else(|| {
+            Error::configuration(format!("find function `{function}`: none is called so"))
+        })?;
+        return Ok(Some(FunctionKey::new(function, version)));
+    };
+    if declared.has_instances && declared.name == function {
+        return Err(Error::configuration(format!(
+            "tell which {declared} is meant: it is one for each choice of types, and none was called here; name one, such as `{function}<app::User>`"
+        )));
+    }
+    let is_below = declared.policy.tiers.as_deref() != Some(&[Level::L1]);
+    Ok(is_below.then(|| FunctionKey::new(function, declared.policy.version)))
 }
 
 impl fmt::Debug for CacheRuntime {

@@ -117,6 +117,9 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// runs is invalidated where its load began before.
     ///
     /// A store that cannot look at its keys invalidates the whole function, and counts none.
+    ///
+    /// # Errors
+    /// Where it cannot be done now; for what is [queued](Receipt::Queued) too, since whoever asked is to know.
     fn invalidate_matching<'a>(
         &'a self,
         function: &'a FunctionKey,
@@ -125,7 +128,13 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
         let _ = glob;
         Box::pin(async move {
             let target = Target::Function(function);
-            self.invalidate(target, self.time_limit()).await.map(|_| 0)
+            match self.invalidate(target, self.time_limit()).await? {
+                Receipt::Acked => Ok(0),
+                Receipt::Queued => Err(Error::new(
+                    crate::ErrorKind::Unavailable,
+                    "reach the store: the whole function is invalidated when it can be",
+                )),
+            }
         })
     }
 
@@ -381,7 +390,18 @@ impl TierContext {
 }
 
 /// Something that a tier can be built of, such as `Redis::new("redis://…")`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no tier below memory",
+    label = "give a tier such as `Redis::new(\"redis://127.0.0.1:6379\")`",
+    note = "memory is `l1`: `.l1(Memory::builder())`"
+)]
 pub trait TierBuilder: fmt::Debug + Send {
+    /// Which store it leads to, as far as the settings tell: one that two tiers of a runtime name is an error at `install`, since
+    /// each would wait for what the other holds. `None` where no two can be one, or nothing is known.
+    fn store(&self) -> Option<String> {
+        None
+    }
+
     /// Builds the tier, without touching the network.
     ///
     /// # Errors

@@ -84,6 +84,10 @@ impl Disk {
 }
 
 impl TierBuilder for Disk {
+    fn store(&self) -> Option<String> {
+        Some(format!("the directory `{}`", self.path.display()))
+    }
+
     fn build(self: Box<Self>, _: &TierContext) -> Result<Arc<dyn Tier>, Error> {
         self.check()?;
         Ok(Arc::new(DiskTier::new(*self)))

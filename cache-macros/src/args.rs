@@ -360,8 +360,10 @@ fn duration(text: &LitStr) -> syn::Result<Duration> {
 }
 
 fn level_number(name: &str) -> Option<u8> {
-    let number = name.strip_prefix('l')?.parse().ok()?;
-    (1..=9).contains(&number).then_some(number)
+    match name.strip_prefix('l')?.as_bytes() {
+        [digit @ b'1'..=b'9'] => Some(digit - b'0'),
+        _ => None,
+    }
 }
 
 fn tiers(text: &LitStr) -> syn::Result<Tiers> {

@@ -625,6 +625,10 @@ fn declaration(model: &Model<'_>) -> TokenStream {
         }
     };
     let in_impl = model.place != Place::Free;
+    let has_instances = in_impl
+        || model
+            .parameters()
+            .any(|parameter| !matches!(parameter, GenericParam::Lifetime(_)));
     let is_blocking = model.is_blocking;
     let named = model.name.is_some();
     let version = model.version;
@@ -676,6 +680,7 @@ fn declaration(model: &Model<'_>) -> TokenStream {
             line: #line,
             named: #named,
             in_impl: #in_impl,
+            has_instances: #has_instances,
             version: #version,
             ttl: #ttl,
             tiers: #tiers,

@@ -5,7 +5,7 @@
 //! the same owner (`Repo::get_user_entry`). Which of the two it is, the owner's spelling tells, as Rust's own naming
 //! rules have it: a type begins with a capital letter, a module does not.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
@@ -39,11 +39,18 @@ impl Parse for Input {
                 input.error("the arguments follow after a comma: `invalidate!(get_user, 42)`")
             );
         }
-        input.parse::<Token![,]>()?;
-        let arguments = Punctuated::parse_terminated(input)?;
+        let comma: Token![,] = input.parse()?;
+        let arguments: Punctuated<_, _> = Punctuated::parse_terminated(input)?;
+        if arguments.is_empty() {
+            // A list of arguments that came out empty must not drop more than one key.
+            return Err(syn::Error::new(
+                comma.span,
+                "an argument follows here; the whole function is dropped by `invalidate!(get_user)`, without a comma",
+            ));
+        }
         Ok(Self {
             path,
-            arguments: Some(arguments).filter(|arguments| !arguments.is_empty()),
+            arguments: Some(arguments),
         })
     }
 }
@@ -83,14 +90,16 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
         }
         quote!(#path #generics)
     };
+    // The call is the macro's and stands at the user's path: what a compiler suggests for it would be no macro's input.
+    let call = span.resolved_at(Span::mixed_site());
     Ok(match arguments {
         None => {
             let all = called("invalidate_all", names::method_invalidate_all);
-            quote_spanned!(span=> #all())
+            quote_spanned!(call=> #all())
         }
         Some(arguments) => {
             let entry = called("entry", names::method_entry);
-            quote_spanned!(span=> #entry(#arguments).into_invalidation())
+            quote_spanned!(call=> #entry(#arguments).into_invalidation())
         }
     })
 }

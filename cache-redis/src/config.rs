@@ -296,6 +296,15 @@ impl Redis {
 }
 
 impl TierBuilder for Redis {
+    fn store(&self) -> Option<String> {
+        let info: ConnectionInfo = self.url.as_str().into_connection_info().ok()?;
+        let (server, database) = (info.addr(), info.redis_settings().db());
+        let namespace = &self.settings.namespace;
+        Some(format!(
+            "the namespace `{namespace}` of {server}, database {database}"
+        ))
+    }
+
     fn build(self: Box<Self>, context: &TierContext) -> Result<Arc<dyn Tier>, Error> {
         self.check()?;
         let client = self.client()?;

@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use multi_tier_cached::{CacheRuntime, ErrorKind, Function, invalidate, multi_tier_cached};
+use multi_tier_cached::{
+    CacheRuntime, Consistency, ErrorKind, Function, Level, invalidate, multi_tier_cached,
+};
 
 use testbed::server::Server;
 use testbed::{memory_alone, poll_until, two_tiers};
@@ -369,4 +371,44 @@ async fn a_refresh_that_finds_nothing_drops_the_value() {
     })
     .await;
     assert_eq!(failed, Err(()));
+}
+
+#[tokio::test]
+async fn what_is_put_is_judged_as_what_is_loaded() {
+    let function = Function::<u64>::builder("handles::judged")
+        .ttl(Duration::from_secs(60))
+        .cache_if(|value| *value < 10)
+        .build()
+        .unwrap();
+    CacheRuntime::scope(memory_alone().await, async {
+        let entry = function.entry((1,));
+        entry.put(5).await.unwrap();
+        assert_eq!(entry.peek().await, Some(5));
+        entry.put(50).await.unwrap();
+        assert_eq!(entry.peek().await, None);
+    })
+    .await;
+}
+
+#[test]
+fn what_would_be_ignored_is_refused() {
+    let minute = Duration::from_secs(60);
+    let wrong = |made: Result<Function<u64>, multi_tier_cached::Error>, says: &str| {
+        let error = made.map(drop).unwrap_err().to_string();
+        assert!(error.contains(says), "{says:?} is not in {error:?}");
+    };
+    let made = || Function::<u64>::builder("handles::wrong").ttl(minute);
+    let in_memory = || Function::<u64>::in_memory("handles::wrong").ttl(minute);
+    let (l1, l2) = (Level::L1, Level::L2);
+    wrong(made().tiers([l2, l1, l2]).build(), "with l2 twice");
+    wrong(in_memory().tiers([l1, l2]).build(), "with more than memory");
+    wrong(
+        in_memory().codec("json").build(),
+        "speak of tiers below memory",
+    );
+    let strong = made().tiers([l1]).consistency(Consistency::Strong);
+    wrong(strong.build(), "speak of tiers below memory");
+    let times = made().ttl([(l1, minute), (l2, minute)]).tiers([l1]);
+    wrong(times.build(), "a time for l2");
+    assert!(made().tiers([l2, l1]).build().is_ok());
 }

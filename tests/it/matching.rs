@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{
-    CacheRuntime, Disk, ErrorKind, Memcached, Memory, Objects, Redis, multi_tier_cached,
+    CacheRuntime, Disk, ErrorKind, Function, Memcached, Memory, Objects, Redis, multi_tier_cached,
 };
 use opendal::Operator;
 use testbed::directory::Directory;
 use testbed::server::Server;
+use testbed::shelf::Shelf;
 use testbed::{memory_alone, poll_until, until};
 
 macro_rules! counted {
@@ -271,4 +272,82 @@ async fn all_of_a_namespace_is_dropped_in_one_step() {
     );
     let dropped = alone.invalidate_matching(everything::NAME, "*").await;
     assert_eq!(dropped.unwrap(), 5);
+}
+
+#[multi_tier_cached(ttl = "1h")]
+async fn generic<T: Default + 'static>(_item: u64) -> u64 {
+    drop(T::default());
+    GENERIC.fetch_add(1, Ordering::SeqCst)
+}
+
+static GENERIC: AtomicU64 = AtomicU64::new(0);
+
+#[tokio::test]
+async fn a_generic_function_is_called_by_its_own_name_or_by_an_instances() {
+    const NAME: &str = concat!(module_path!(), "::generic");
+    let server = Server::start();
+    let here = testbed::two_tiers(&server.url()).await;
+    let error = here.invalidate_matching(NAME, "*").await.unwrap_err();
+    assert!(
+        error.to_string().contains("one for each choice of types"),
+        "{error}"
+    );
+    on(&here, generic::<u8>(1)).await;
+    on(&here, generic::<u16>(1)).await;
+    until("both are filled", || server.records().len() == 2).await;
+    let one = format!("{NAME}<u8>");
+    assert_eq!(here.invalidate_matching(&one, "*").await.unwrap(), 1);
+    assert_eq!(server.records().len(), 1);
+    on(&here, generic::<u8>(1)).await;
+    until("both are filled", || server.records().len() == 2).await;
+    assert_eq!(here.invalidate_matching(NAME, "*").await.unwrap(), 2);
+    assert!(server.records().is_empty());
+}
+
+#[multi_tier_cached(ttl = "1h")]
+async fn first_called_meanwhile(_item: u64) -> u64 {
+    MEANWHILE.load(Ordering::SeqCst)
+}
+
+static MEANWHILE: AtomicU64 = AtomicU64::new(1);
+
+#[tokio::test]
+async fn what_a_first_call_reads_meanwhile_is_not_kept() {
+    const NAME: &str = concat!(module_path!(), "::first_called_meanwhile");
+    let shelf = Shelf::new();
+    let build = || {
+        CacheRuntime::builder()
+            .l1(Memory::builder())
+            .l3(shelf.clone())
+            .build()
+    };
+    let before = build().await.unwrap();
+    on(&before, first_called_meanwhile(1)).await;
+    until("it is on the shelf", || shelf.len() == 1).await;
+    MEANWHILE.store(2, Ordering::SeqCst);
+    let here = build().await.unwrap();
+    let mut matching = Box::pin(here.invalidate_matching(NAME, "*"));
+    assert!(poll_until(&mut matching, 1).await.is_pending());
+    assert_eq!(on(&here, first_called_meanwhile(1)).await, 1);
+    shelf.let_through();
+    matching.await.unwrap();
+    assert_eq!(on(&here, first_called_meanwhile(1)).await, 2);
+}
+
+#[tokio::test]
+async fn a_function_that_was_made_is_known_before_it_is_called() {
+    let here = memory_alone().await;
+    let made = Function::<u64>::builder("matching::made")
+        .ttl(std::time::Duration::from_secs(60))
+        .build()
+        .unwrap();
+    assert_eq!(
+        here.invalidate_matching("matching::made", "*")
+            .await
+            .unwrap(),
+        0
+    );
+    drop(made);
+    let error = here.invalidate_matching("matching::made", "*").await;
+    assert!(error.unwrap_err().to_string().contains("none is called so"));
 }

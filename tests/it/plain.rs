@@ -182,7 +182,33 @@ fn a_private_stack_serves_it() {
     CacheRuntime::scope_blocking(runtime, || {
         assert_eq!(on_disk::read(9).0, 9);
         assert_eq!(on_disk::read(9).0, 9);
+        invalidate!(on_disk::read, 9).blocking().unwrap();
     });
+}
+
+counted!(nobody_drives, ttl = "1h");
+
+/// A runtime of one thread runs what it was given only while somebody is in it.
+#[test]
+fn a_miss_leaves_nothing_in_an_async_runtime_that_is_not_driven() {
+    let directory = Directory::new("plain");
+    let home = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let disk = Disk::new(directory.path()).time_limit(Duration::from_secs(10));
+    let runtime = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .l3(disk)
+        .build();
+    let runtime = home.block_on(runtime).unwrap();
+    let before = home.metrics().num_alive_tasks();
+    CacheRuntime::scope_blocking(runtime, || {
+        for key in 0..50 {
+            nobody_drives::read(key);
+        }
+    });
+    assert_eq!(home.metrics().num_alive_tasks(), before);
 }
 
 counted!(beside_a_refresh, ttl = "1h");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{
-    CacheRuntime, Level, ManualClock, Memory, Promotion, Redis, TierConfig, invalidate,
+    CacheRuntime, Function, Level, ManualClock, Memory, Promotion, Redis, TierConfig, invalidate,
     multi_tier_cached,
 };
 use testbed::proxy::{Proxy, Weather};
@@ -464,6 +464,143 @@ async fn a_strong_call_does_not_take_a_private_tiers_word() {
     STRONG.store(2, Ordering::SeqCst);
     let call = timeout(Duration::from_secs(10), on(&here, strong(1)));
     assert_eq!(call.await, Ok(2));
+}
+
+#[tokio::test]
+async fn one_store_is_one_tier() {
+    let server = Server::start();
+    let stack = |second: Redis| {
+        let builder = CacheRuntime::builder().l1(Memory::builder());
+        builder.l2(Redis::new(server.url())).l4(second).build()
+    };
+    let error = stack(Redis::new(server.url())).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("as l2 and as l4: give each"), "{text}");
+    // Under another of its names it is not noticed, and keeps no call waiting.
+    let other_name = server.url().replace("127.0.0.1", "localhost");
+    let here = stack(Redis::new(other_name)).await.unwrap();
+    let call = timeout(Duration::from_secs(10), on(&here, read(22)));
+    assert_eq!(call.await, Ok(1));
+    stack(Redis::new(server.url()).namespace("far"))
+        .await
+        .unwrap();
+}
+
+/// What a tier has that does not count is replaced by what is found below.
+#[tokio::test]
+async fn a_copy_takes_the_place_of_what_does_not_count() {
+    let pair = Pair::new(Promotion::Always).await;
+    on(&pair.here, read(23)).await;
+    until("both are filled", || {
+        pair.near.records().len() == 1 && pair.far.records().len() == 1
+    })
+    .await;
+    // Foreign bytes.
+    let _: () = pair
+        .near
+        .command(&["SET", &pair.near.records()[0], "rubbish"]);
+    on(&pair.there, read(23)).await;
+    until("it is copied up", || pair.promotions() == 1).await;
+}
+
+/// Taken out by whoever operates it, and put back later: it must not have what was invalidated meanwhile.
+#[tokio::test]
+async fn a_tier_that_operators_took_out_is_told_all_the_same() {
+    #[multi_tier_cached(ttl = "100s", name = "tiers::taken_out")]
+    async fn taken_out(_key: u64) -> u64 {
+        TAKEN_OUT.load(Ordering::SeqCst)
+    }
+    static TAKEN_OUT: AtomicU64 = AtomicU64::new(1);
+
+    let server = Server::start();
+    let directory = testbed::directory::Directory::new("overrides");
+    let file = directory.path().join("functions.toml");
+    std::fs::create_dir_all(directory.path()).unwrap();
+    std::fs::write(&file, "[functions.\"tiers::taken_out\"]\ntiers = \"l1\"").unwrap();
+    let without = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .l2(Redis::new(server.url()))
+        .functions_file(&file)
+        .build()
+        .await
+        .unwrap();
+    let with = testbed::two_tiers(&server.url()).await;
+    for (key, whole_function) in [(1, false), (2, true)] {
+        TAKEN_OUT.store(1, Ordering::SeqCst);
+        on(&with, taken_out(key)).await;
+        let is_it = |name: &String| name.ends_with(&key.to_string());
+        until("it is in Redis", || server.records().iter().any(is_it)).await;
+        on(&without, taken_out(key)).await;
+        TAKEN_OUT.store(2, Ordering::SeqCst);
+        let receipt = on(&without, async {
+            match whole_function {
+                true => invalidate!(taken_out).await,
+                false => invalidate!(taken_out, key).await,
+            }
+        });
+        assert_eq!(receipt.await.unwrap(), Receipt::Acked);
+        let later = testbed::two_tiers(&server.url()).await;
+        assert_eq!(on(&later, taken_out(key)).await, 2);
+    }
+}
+
+/// A tier that does not keep to its time.
+#[tokio::test]
+async fn a_tier_that_does_not_end_keeps_nobody() {
+    #[multi_tier_cached(ttl = "100s")]
+    async fn held(_key: u64) -> u64 {
+        1
+    }
+    let shelf = Shelf::that_holds_fills().time_limit(Duration::from_millis(50));
+    let here = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .l3(shelf)
+        .build()
+        .await
+        .unwrap();
+    let call = timeout(Duration::from_secs(5), on(&here, held(1)));
+    assert_eq!(call.await, Ok(1));
+    let dropped = timeout(
+        Duration::from_secs(5),
+        on(&here, async { invalidate!(held, 1).await }),
+    );
+    let error = dropped.await.expect("an end").unwrap_err();
+    assert_eq!(error.kind(), multi_tier_cached::ErrorKind::TimedOut);
+}
+
+/// Of a function that is made anew nothing counts that was kept before: meanwhile it heard of nothing.
+#[tokio::test]
+async fn a_function_that_is_made_again_hears_of_what_it_missed() {
+    let server = Server::start();
+    let shelf = Shelf::new();
+    let here = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .l2(Redis::new(server.url()))
+        .l3(shelf.clone())
+        .build()
+        .await
+        .unwrap();
+    let there = testbed::two_tiers(&server.url()).await;
+    let make = || {
+        let function = Function::<u64>::builder("tiers::again");
+        function.ttl(Duration::from_secs(60)).build().unwrap()
+    };
+    let function = make();
+    on(&here, function.get_or_load((1,), async || 1)).await;
+    until("it is on the shelf", || shelf.len() == 1).await;
+    drop(function);
+    let function = make();
+    on(&there, function.invalidate_all()).await.unwrap();
+    // Within the bound.
+    testbed::until_ok("it is known", async || {
+        let value = on(&here, function.get_or_load((1,), async || 2)).await;
+        if value == 2 {
+            Ok(())
+        } else {
+            Err("the old value")
+        }
+    })
+    .await;
 }
 
 /// Below it something waits to be invalidated, of which it may have a copy.

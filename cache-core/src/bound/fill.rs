@@ -141,8 +141,8 @@ impl Bound {
     }
 
     async fn drop_in(&self, lower: &Lower, key: &RecordKey) {
-        let within = lower.tier.time_limit();
-        if let Err(error) = lower.tier.invalidate(Target::Key(key), within).await {
+        let dropped = lower.limited(|within| lower.tier.invalidate(Target::Key(key), within));
+        if let Err(error) = dropped.await {
             lower.failed("invalidate", &self.name, &error);
         }
     }

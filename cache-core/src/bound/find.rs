@@ -43,7 +43,7 @@ impl Bound {
                 Search::Found(mut hit) => {
                     hit.is_promoted = self.lower[at].promotes();
                     if hit.is_promoted && at > 0 {
-                        self.promote_later(key, at);
+                        self.promote_later(key, at, lookup);
                     }
                     return Search::Found(hit);
                 }
@@ -135,9 +135,11 @@ impl Bound {
         match opened {
             Ok((value, left)) => {
                 lower.counters.hits.add_one();
+                let own = found.stamp.filter(|_| self.is_fenced_here(lower));
                 Search::Found(Hit {
                     value,
                     left,
+                    number: own.map(|own| own.epoch),
                     seal: seal_of(&bytes).filter(|_| at == 0),
                     is_promoted: true,
                 })

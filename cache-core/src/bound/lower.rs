@@ -15,7 +15,7 @@ use crate::policy::Consistency;
 use crate::record::Seal;
 use crate::stats::{TierCounters, TierStats};
 use crate::tier::config::{Lives, Promotion, TierConfig};
-use crate::tier::stack::Budget;
+use crate::tier::stack::{Budget, limited};
 use crate::tier::{Breaker, Guard, Lease, Receipt, RecordKey, Stamp, Target, Tier, Wakeup};
 
 /// A lower tier as a function uses it.
@@ -78,6 +78,11 @@ impl LowerTiers<'_> {
         self.known = known;
     }
 
+    /// Whether a tier has given a lease.
+    pub(crate) fn holds_a_lease(&self) -> bool {
+        self.leases.iter().any(Option::is_some)
+    }
+
     /// Whether it is not known if a change of the key is under way.
     pub(crate) fn is_unasked(&self) -> bool {
         self.is_unasked
@@ -106,6 +111,8 @@ pub(crate) struct Hit<V> {
     pub(crate) value: V,
     /// How long it may live above.
     pub(crate) left: Duration,
+    /// The number of its load, where this runtime has counted it: the value is as old as that, whenever it was read.
+    pub(crate) number: Option<u64>,
     /// The seal of its record, where memory may keep it.
     pub(crate) seal: Option<Seal>,
     /// Whether it is to be copied to the tiers above.
@@ -122,16 +129,26 @@ pub(crate) enum Turn {
 }
 
 impl Bound {
+    /// The lower tiers that may have something of the function, in look-up order: those that it uses, and those that it says itself
+    /// and operators have taken out.
+    pub(super) fn told(&self) -> impl Iterator<Item = &Lower> {
+        let mut told: Vec<&Lower> = self.lower.iter().chain(&self.aside).collect();
+        told.sort_by_key(|lower| lower.level);
+        told.into_iter()
+    }
+
     /// Goes on where a tier fails: the others are to drop it all the same.
     pub(super) async fn invalidate_lower(&self, target: Target<'_>) -> Result<Receipt, Error> {
         let mut result = Ok(Receipt::Acked);
         let mut rest = Untold {
-            lower: &self.lower,
+            lower: self.told().collect(),
             target,
         };
-        while let Some((lower, above)) = rest.lower.split_last() {
-            rest.lower = above;
-            match lower.tier.invalidate(target, lower.tier.time_limit()).await {
+        while let Some(lower) = rest.lower.pop() {
+            match lower
+                .limited(|within| lower.tier.invalidate(target, within))
+                .await
+            {
                 Ok(receipt) => result = result.map(|worst| receipt.max(worst)),
                 Err(error) => result = Err(self.not_invalidated(lower, error)),
             }
@@ -142,7 +159,7 @@ impl Bound {
     /// The same for the keys that match; how many there were in the tier that had most.
     pub(super) async fn invalidate_matching_lower(&self, glob: &Glob) -> Result<u64, Error> {
         let mut result = Ok(0);
-        for lower in self.lower.iter().rev() {
+        for lower in self.told().collect::<Vec<_>>().into_iter().rev() {
             match lower.tier.invalidate_matching(&self.function, glob).await {
                 Ok(dropped) => result = result.map(|before: u64| before.max(dropped)),
                 Err(error) => result = Err(self.not_invalidated(lower, error)),
@@ -161,8 +178,11 @@ impl Bound {
     /// Guards a key in every lower tier; those that could not are missing.
     pub(super) async fn guard_lower(&self, record_key: &RecordKey) -> Vec<Guard> {
         let mut guards = Vec::new();
-        for lower in self.lower.iter().rev() {
-            match lower.tier.guard(record_key, lower.tier.time_limit()).await {
+        for lower in self.told().collect::<Vec<_>>().into_iter().rev() {
+            match lower
+                .limited(|within| lower.tier.guard(record_key, within))
+                .await
+            {
                 Ok(guard) => guards.push(guard),
                 Err(error) => lower.failed("guard", &self.name, &error),
             }
@@ -255,8 +275,20 @@ impl Lower {
     }
 
     pub(super) async fn replicated(&self, replicas: u32) -> Result<(), Error> {
+        self.limited(|within| self.tier.replicated(replicas, within))
+            .await
+    }
+
+    /// An operation that has the tier's time limit to itself.
+    pub(super) async fn limited<T, F>(
+        &self,
+        operation: impl FnOnce(Duration) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         let within = self.tier.time_limit();
-        self.tier.replicated(replicas, within).await
+        limited(within, operation(within)).await
     }
 
     pub(super) async fn settle(&self) -> Result<(), Error> {
@@ -279,7 +311,8 @@ fn shortened(life: Duration, digest: u64) -> Duration {
 
 /// Tiers that an invalidation has not come to; they hear of it all the same when it is dropped.
 struct Untold<'a> {
-    lower: &'a [Lower],
+    /// In look-up order.
+    lower: Vec<&'a Lower>,
     target: Target<'a>,
 }
 

@@ -11,20 +11,24 @@ use crate::tier::{Claim, Leased, Question};
 
 impl Bound {
     /// Has the record that the tier at `from` has copied to the lower tiers above it, when there is time.
-    pub(super) fn promote_later(&self, key: &Key, from: usize) {
+    ///
+    /// What those have by now that does not count, `lookup` has seen: that is replaced, and nothing else.
+    pub(super) fn promote_later(&self, key: &Key, from: usize, lookup: &LowerTiers<'_>) {
         let (Some(this), key) = (self.this.upgrade(), key.clone()) else {
             return;
         };
+        let seen = lookup.seen[..from].to_vec();
         self.stack
             .background
-            .run(async move { this.promote(&key, from).await });
+            .run(async move { this.promote(&key, from, seen).await });
     }
 
     /// The leases come first, and the record is read after them: what is invalidated before that is not found any more, from the
     /// bottom up, and what is invalidated after it voids the leases.
-    async fn promote(&self, key: &Key, from: usize) {
+    async fn promote(&self, key: &Key, from: usize, seen: Vec<Vec<u8>>) {
         let start = self.stack.fences.now();
         let mut lookup = self.lower_tiers(key);
+        lookup.seen[..from].clone_from_slice(&seen);
         for at in 0..from {
             if self.may_promote(from, at) {
                 self.lease_above(at, &mut lookup).await;
@@ -36,6 +40,12 @@ impl Bound {
         let Some((header, payload, left)) = self.read_again(from, key, &mut lookup).await else {
             return;
         };
+        let read = self.stack.clock.now();
+        // Of a tier of this instance alone the record itself says when its load began.
+        let start = match self.is_fenced_here(&self.lower[from]) {
+            true => header.epoch,
+            false => start,
+        };
         for (at, lower) in self.lower[..from].iter().enumerate() {
             let LowerTiers {
                 record_key,
@@ -46,6 +56,11 @@ impl Bound {
             let Some(lease) = leases[at].take() else {
                 continue;
             };
+            // One copy after the other, and each ends with what it is of.
+            let left = left.saturating_sub(self.stack.clock.now().since(read));
+            if left.is_zero() {
+                return;
+            }
             let life = lower.life_of_copy(record_key.digest, left);
             let stamp = self.stamp_in(lower, lease.stamp, start);
             let header = Header {
@@ -75,12 +90,13 @@ impl Bound {
         let LowerTiers {
             record_key,
             budgets,
+            seen,
             leases,
             ..
         } = lookup;
-        // Where there is a record by now, or somebody loads, there is nothing to do.
+        // Where there is another record by now, or somebody loads, there is nothing to do.
         match budgets[at]
-            .spend(|within| lower.tier.lease(record_key, Claim::Only, &[], within))
+            .spend(|within| lower.tier.lease(record_key, Claim::Only, &seen[at], within))
             .await
         {
             Ok(Leased::Given(lease)) => leases[at] = Some(lease),

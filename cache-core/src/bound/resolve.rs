@@ -1,5 +1,7 @@
 //! What a function asks, matched against what a runtime has.
 
+use std::time::Duration;
+
 use super::lower::Lower;
 use crate::codec::Encoding;
 use crate::definition::Definition;
@@ -13,13 +15,16 @@ use crate::tier::stack::Stack;
 pub(crate) struct Resolved {
     pub(super) memory: Option<Lives>,
     pub(super) lower: Vec<Lower>,
+    /// Tiers that it says itself and operators have taken out: what they have of it is read again when they are back, and is
+    /// invalidated meanwhile.
+    pub(super) aside: Vec<Lower>,
     pub(super) encoding: Encoding,
 }
 
 impl Resolved {
     /// How long memory keeps values, where there is any.
     #[cfg(test)]
-    pub(crate) fn memory_life(&self) -> Option<std::time::Duration> {
+    pub(crate) fn memory_life(&self) -> Option<Duration> {
         self.memory.map(|lives| lives.filled)
     }
 
@@ -49,6 +54,7 @@ impl Resolved {
         let mut resolved = Self {
             memory: None,
             lower: Vec::new(),
+            aside: Vec::new(),
             encoding: match &policy.codec {
                 Some(name) => stack
                     .encodings
@@ -57,6 +63,16 @@ impl Resolved {
                 None => stack.defaults.encoding.clone(),
             },
         };
+        let own = policy.tiers.as_deref().unwrap_or(&available);
+        for (config, tier) in &stack.lower {
+            let level = config.level();
+            let is_taken_out = own.contains(&level) && !wanted.contains(&level);
+            if is_taken_out && (!definition.is_blocking || tier.serves_threads()) {
+                // Nothing is written there, whatever the time.
+                let lower = Lower::new(*config, tier, Duration::ZERO);
+                resolved.aside.push(lower);
+            }
+        }
         for level in wanted {
             if !available.contains(&level) {
                 let there: Vec<_> = available.iter().map(Level::to_string).collect();
@@ -110,6 +126,7 @@ impl Resolved {
                 Some(config.lives(ttl))
             }),
             lower: Vec::new(),
+            aside: Vec::new(),
             encoding: stack.defaults.encoding.clone(),
         }
     }

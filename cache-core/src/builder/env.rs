@@ -147,7 +147,8 @@ impl Environment {
 }
 
 impl RuntimeBuilder {
-    /// Takes settings from the environment: those that are set there replace those made before.
+    /// Takes settings from the environment: those that are set there replace those made before, one by one. A memory with the
+    /// defaults is added where there is none. A tier that the program has at the level of one from the environment is an error.
     ///
     /// | name | value |
     /// | --- | --- |
@@ -191,17 +192,18 @@ impl RuntimeBuilder {
                 "use {PREFIX}L1_MAX_ENTRIES and {PREFIX}L1_MAX_BYTES together: set one of them"
             )));
         }
-        let mut memory = Memory::builder().engine(engine.unwrap_or_default());
-        if let Some(entries) = entries {
-            memory = memory.max_entries(entries);
+        let is_said = engine.is_some() || entries.is_some() || bytes.is_some();
+        self.memory_is_default = self.memory.is_none() && !is_said;
+        let (config, mut memory) = self
+            .memory
+            .unwrap_or_else(|| (TierConfig::as_l1(), Memory::builder()));
+        if let Some(engine) = engine {
+            memory = memory.engine(engine);
         }
-        if let Some(bytes) = bytes {
-            memory = memory.max_bytes(bytes);
+        if entries.is_some() || bytes.is_some() {
+            memory = memory.bounded(entries, bytes);
         }
-        if self.memory.is_none() || engine.is_some() || entries.is_some() || bytes.is_some() {
-            self.memory = Some((TierConfig::as_l1(), memory));
-            self.memory_is_default = engine.is_none() && entries.is_none() && bytes.is_none();
-        }
+        self.memory = Some((config, memory));
         if let Some(codec) = env.text("CODEC") {
             codec.clone_into(&mut self.default_codec);
             self.codec_variable = Some(format!("{PREFIX}CODEC"));
@@ -223,8 +225,7 @@ impl RuntimeBuilder {
         }
         for tier in tiers {
             if let Some(built) = (tier.build)(env)? {
-                self.lower
-                    .retain(|(config, _)| config.level() != tier.level);
+                // Twice is an error there: what the program says of the one must not be lost with it.
                 self = self.lower(TierConfig::new(tier.level), built);
             }
         }

@@ -18,6 +18,7 @@ const fn declaration(name: &'static str, line: u32) -> Declaration {
         line,
         named: false,
         in_impl: false,
+        has_instances: false,
         version: 1,
         ttl: Ttl::everywhere(Duration::from_secs(60)),
         tiers: None,
@@ -115,6 +116,7 @@ fn two_methods_of_one_given_name_are_both_named() {
     let method = |named, line| Declaration {
         named,
         in_impl: true,
+        has_instances: true,
         ..declaration("a::get", line)
     };
     let stack = memory().into_stack().unwrap();
@@ -209,6 +211,8 @@ fn wrong_settings_are_errors_when_the_runtime_is_built() {
     );
     wrong(memory().default_codec("yaml"), "`yaml`");
     wrong(RuntimeBuilder::new(), "a runtime without a tier");
+    let both = Memory::builder().max_entries(5).max_bytes(5);
+    wrong(RuntimeBuilder::new().l1(both), "set one of them");
     let uppermost = TierConfig::as_l1().promotion(Promotion::Always);
     wrong(
         RuntimeBuilder::new().tier(Memory::builder(), uppermost),
@@ -273,6 +277,26 @@ fn what_operators_say_takes_the_place_of_what_functions_say() {
     assert!(
         error.contains("use MULTI_TIER_CACHED_FUNCTIONS: "),
         "{error}"
+    );
+}
+
+#[test]
+fn what_the_environment_does_not_speak_of_stays_as_the_program_says_it() {
+    let half = TierConfig::as_l1().ttl_scale(0.5);
+    let builder = RuntimeBuilder::new().tier(Memory::builder().max_bytes(1 << 20), half);
+    let env = Environment::of(&[("L1_ENGINE", "moka")]);
+    let (config, memory) = builder.with_environment(&env).unwrap().memory.unwrap();
+    assert_eq!(config, half);
+    assert_eq!(
+        format!("{memory:?}"),
+        format!("{:?}", Memory::builder().max_bytes(1 << 20))
+    );
+    let builder = RuntimeBuilder::new().l1(Memory::builder().max_bytes(1 << 20));
+    let env = Environment::of(&[("L1_MAX_ENTRIES", "7")]);
+    let (_, memory) = builder.with_environment(&env).unwrap().memory.unwrap();
+    assert_eq!(
+        format!("{memory:?}"),
+        format!("{:?}", Memory::builder().max_entries(7))
     );
 }
 

@@ -12,12 +12,12 @@ use crate::tier::{Claim, Wakeup};
 #[derive(Debug, Default)]
 pub(super) struct Waits {
     has_waited: bool,
-    /// Times that it was woken at once, to find nothing.
+    /// Times that it waited for what is not another's load, as far as it can see.
     in_vain: u32,
 }
 
 impl Waits {
-    /// After that many a store has contradicted itself: it says that a key was filled, and has no record that counts.
+    /// After that many a store contradicts itself, or two tiers are one store: it is not worth to wait once more.
     const MOST_IN_VAIN: u32 = 8;
 
     /// What a miss claims. A call from inside a load waits for another instance once, for a lease time at most: that instance may
@@ -31,7 +31,9 @@ impl Waits {
         }
     }
 
-    pub(super) async fn wait(&mut self, mut wakeup: Wakeup) {
+    /// Waits to be woken. In vain, for a store that says at once that a key was filled, and then has no record that counts; or
+    /// where this call had a lease above, which may be what it waits for.
+    pub(super) async fn wait(&mut self, mut wakeup: Wakeup, is_held_above: bool) {
         self.has_waited = true;
         let at_once = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut wakeup).poll(cx)));
         match at_once.await {
@@ -40,7 +42,7 @@ impl Waits {
                 tokio::task::yield_now().await;
             }
             Poll::Pending => {
-                self.in_vain = 0;
+                self.in_vain = if is_held_above { self.in_vain + 1 } else { 0 };
                 wakeup.await;
             }
         }

@@ -35,7 +35,7 @@ impl World {
         Arc::new(Self {
             flights: Flights::new(),
             fences: Fences::new(),
-            function: FunctionFence::new(),
+            function: FunctionFence::at(0),
             database: AtomicU64::new(1),
             memory: AtomicU64::new(0),
             loads: AtomicU64::new(0),

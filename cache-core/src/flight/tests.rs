@@ -23,7 +23,7 @@ impl Table {
         Self {
             flights: Flights::new(),
             fences: Fences::new(),
-            function: FunctionFence::new(),
+            function: FunctionFence::at(0),
         }
     }
 

@@ -73,24 +73,17 @@ pub(crate) enum Bound {
 /// The memory tier of a runtime, as it is asked for: `Memory::builder().max_bytes(256 << 20)`.
 ///
 /// Default: moka, 10,000 entries.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Memory {
     engine: Engine,
-    bound: Bound,
+    /// The default where there is none.
+    max_entries: Option<u64>,
+    max_bytes: Option<u64>,
 }
 
 /// Entries of a memory tier that says nothing else: enough for a service's hot set, and with values of a few KiB no
 /// more than some ten MiB.
 const DEFAULT_ENTRIES: u64 = 10_000;
-
-impl Default for Memory {
-    fn default() -> Self {
-        Self {
-            engine: Engine::default(),
-            bound: Bound::Entries(DEFAULT_ENTRIES),
-        }
-    }
-}
 
 impl Memory {
     /// A memory tier with the defaults.
@@ -106,11 +99,11 @@ impl Memory {
         self
     }
 
-    /// Bounds it by a number of entries, of all functions together. Default: 10,000. The later of this and
-    /// [`max_bytes`](Self::max_bytes) holds.
+    /// Bounds it by a number of entries, of all functions together. Default: 10,000. Not together with
+    /// [`max_bytes`](Self::max_bytes): an error at `install`.
     #[must_use]
     pub fn max_entries(mut self, max_entries: u64) -> Self {
-        self.bound = Bound::Entries(max_entries);
+        self.max_entries = Some(max_entries);
         self
     }
 
@@ -118,24 +111,39 @@ impl Memory {
     /// [`Weigh`](crate::Weigh) if it says, else by its size and what serde finds behind it.
     #[must_use]
     pub fn max_bytes(mut self, max_bytes: u64) -> Self {
-        self.bound = Bound::Bytes(max_bytes);
+        self.max_bytes = Some(max_bytes);
+        self
+    }
+
+    /// Bounded by these in place of what was said before.
+    pub(crate) fn bounded(mut self, max_entries: Option<u64>, max_bytes: Option<u64>) -> Self {
+        (self.max_entries, self.max_bytes) = (max_entries, max_bytes);
         self
     }
 
     pub(crate) fn build(self) -> Result<MemoryTier, Error> {
-        if matches!(self.bound, Bound::Entries(0) | Bound::Bytes(0)) {
+        let bound = match (self.max_entries, self.max_bytes) {
+            (Some(_), Some(_)) => {
+                return Err(Error::configuration(
+                    "bound the memory tier by entries and by bytes: set one of them",
+                ));
+            }
+            (_, Some(bytes)) => Bound::Bytes(bytes),
+            (entries, None) => Bound::Entries(entries.unwrap_or(DEFAULT_ENTRIES)),
+        };
+        if matches!(bound, Bound::Entries(0) | Bound::Bytes(0)) {
             return Err(Error::configuration(
                 "build the memory tier: its capacity is zero, so nothing would be kept",
             ));
         }
         let engine = match self.engine {
-            Engine::Moka => Running::Moka(moka::Moka::new(self.bound)),
+            Engine::Moka => Running::Moka(moka::Moka::new(bound)),
             #[cfg(feature = "quick_cache")]
-            Engine::QuickCache => Running::QuickCache(quick_cache::QuickCache::new(self.bound)),
+            Engine::QuickCache => Running::QuickCache(quick_cache::QuickCache::new(bound)),
         };
         Ok(MemoryTier {
             engine,
-            weighs: matches!(self.bound, Bound::Bytes(_)),
+            weighs: matches!(bound, Bound::Bytes(_)),
         })
     }
 }

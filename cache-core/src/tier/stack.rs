@@ -11,9 +11,10 @@ use super::config::TierConfig;
 use super::memory::MemoryTier;
 use super::{FunctionKey, LocalLeases, Receipt, Target, Tier};
 use crate::background::Background;
+use crate::blocking::Home;
 use crate::clock::Clock;
 use crate::codec::{Encoding, Encodings};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
 use crate::flight::Flights;
 use crate::glob::Glob;
@@ -38,7 +39,7 @@ pub(crate) struct Stack {
     pub(crate) run: u64,
     pub(crate) background: Background,
     /// The async runtime that the tiers were started in.
-    pub(crate) home: OnceLock<Handle>,
+    pub(crate) home: OnceLock<Home>,
     /// Of functions that have memory alone.
     pub(crate) guards: Arc<LocalLeases>,
 }
@@ -116,7 +117,8 @@ impl Stack {
         let mut rest = Untold(&self.lower);
         while let Some(((config, tier), above)) = rest.0.split_last() {
             rest.0 = above;
-            match tier.invalidate(Target::All, tier.time_limit()).await {
+            let within = tier.time_limit();
+            match limited(within, tier.invalidate(Target::All, within)).await {
                 Ok(receipt) => result = result.map(|worst| receipt.max(worst)),
                 Err(error) => result = Err(not_invalidated("everything", *config, tier, error)),
             }
@@ -156,6 +158,31 @@ impl Stack {
     }
 }
 
+/// What a tier may take beyond its time before it is given up.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// An operation of a tier that is told to end within that time, and is not trusted to: no call hangs for a tier that does not.
+///
+/// Outside of an async runtime there is no timer, and the tier is trusted.
+pub(crate) async fn limited<T>(
+    within: Duration,
+    operation: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    if Handle::try_current().is_err() {
+        return operation.await;
+    }
+    match tokio::time::timeout(within.saturating_add(GRACE), operation).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::new(
+            ErrorKind::TimedOut,
+            format!(
+                "hear from the tier within {} ms: it does not keep to its time limit",
+                within.as_millis()
+            ),
+        )),
+    }
+}
+
 /// What a call may still spend on a tier. The body's own time does not count.
 #[derive(Debug)]
 pub(crate) struct Budget<'a> {
@@ -178,12 +205,12 @@ impl<'a> Budget<'a> {
     {
         if self.left.is_zero() {
             return Err(Error::new(
-                crate::ErrorKind::TimedOut,
+                ErrorKind::TimedOut,
                 "ask the tier again: this call has spent its time limit on it",
             ));
         }
         let before = self.clock.now();
-        let result = operation(self.left).await;
+        let result = limited(self.left, operation(self.left)).await;
         self.left = self.left.saturating_sub(self.clock.now().since(before));
         result
     }

@@ -91,6 +91,7 @@ impl find {
             line: ::core::line!(),
             named: true,
             in_impl: false,
+            has_instances: false,
             version: 3u32,
             ttl: crate::facade::__private::Ttl::each(
                 &[

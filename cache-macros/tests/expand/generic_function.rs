@@ -143,6 +143,7 @@ impl find {
             line: ::core::line!(),
             named: false,
             in_impl: false,
+            has_instances: true,
             version: 1u32,
             ttl: ::multi_tier_cached::__private::Ttl::everywhere(
                 ::core::time::Duration::new(300u64, 0u32),

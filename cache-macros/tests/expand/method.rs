@@ -96,6 +96,7 @@ impl Repo {
             line: ::core::line!(),
             named: false,
             in_impl: true,
+            has_instances: true,
             version: 1u32,
             ttl: ::multi_tier_cached::__private::Ttl::everywhere(
                 ::core::time::Duration::new(300u64, 0u32),

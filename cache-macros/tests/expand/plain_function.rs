@@ -94,6 +94,7 @@ impl parse {
             line: ::core::line!(),
             named: false,
             in_impl: false,
+            has_instances: false,
             version: 1u32,
             ttl: ::multi_tier_cached::__private::Ttl::everywhere(
                 ::core::time::Duration::new(300u64, 0u32),

@@ -21,6 +21,7 @@ struct Contents {
     records: Mutex<HashMap<String, Vec<u8>>>,
     epoch: AtomicU64,
     leases: Arc<LocalLeases>,
+    time_limit: Mutex<Duration>,
     /// Whether invalidations wait to be done, of every key.
     owes: AtomicBool,
     /// One permit for each invalidation.
@@ -42,6 +43,7 @@ impl Shelf {
             records: Mutex::default(),
             epoch: AtomicU64::new(1),
             leases: Arc::default(),
+            time_limit: Mutex::new(Duration::from_secs(5)),
             owes: AtomicBool::new(false),
             gate: Semaphore::new(0),
             fills: Semaphore::new(1 << 20),
@@ -53,6 +55,13 @@ impl Shelf {
         let this = Self::new();
         this.0.fills.forget_permits(1 << 20);
         this
+    }
+
+    /// With another time limit than five seconds, to which it does not keep.
+    #[must_use]
+    pub fn time_limit(self, time_limit: Duration) -> Self {
+        *self.0.time_limit.lock().expect("a time limit") = time_limit;
+        self
     }
 
     /// How many records it has.
@@ -108,7 +117,7 @@ impl Tier for Contents {
     }
 
     fn time_limit(&self) -> Duration {
-        Duration::from_secs(5)
+        *self.time_limit.lock().expect("a time limit")
     }
 
     fn max_record_bytes(&self) -> usize {
