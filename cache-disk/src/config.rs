@@ -8,6 +8,9 @@ use cache_core::{Error, ErrorKind};
 use crate::generations::LEAST_BYTES;
 use crate::tier::DiskTier;
 
+/// Longest time limit.
+const LONGEST_LIMIT: Duration = Duration::from_secs(5 * 60);
+
 /// A directory as a tier: `Disk::new("/var/cache/shop")`. One process uses it at a time.
 #[derive(Clone, Debug)]
 pub struct Disk {
@@ -15,10 +18,11 @@ pub struct Disk {
     pub(crate) max_bytes: u64,
     pub(crate) time_limit: Duration,
     pub(crate) max_record_bytes: usize,
+    pub(crate) sweep_every: Duration,
 }
 
 impl Disk {
-    /// The directory at `path`; made where there is none. Nothing else may be kept in it.
+    /// The directory at `path`; made where there is none. One that something else is in is an error at `install`.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -29,6 +33,8 @@ impl Disk {
             time_limit: Duration::from_millis(250),
             // Larger ones are read in one piece, and are better kept as files of their own.
             max_record_bytes: 8 << 20,
+            // Dead records are not read: all that a sweep saves is room, at the price of reading the disk once.
+            sweep_every: Duration::from_secs(60 * 60),
         }
     }
 
@@ -56,6 +62,14 @@ impl Disk {
         self
     }
 
+    /// How often it looks for dead records and removes them, at some 50 MiB a second at most. Default: an hour. They are never
+    /// answered, however long they stay.
+    #[must_use]
+    pub fn sweep_every(mut self, sweep_every: Duration) -> Self {
+        self.sweep_every = sweep_every;
+        self
+    }
+
     fn check(&self) -> Result<(), Error> {
         let wrong = |what: String| Err(Error::new(ErrorKind::Configuration, format!("use {what}")));
         if self.path.as_os_str().is_empty() {
@@ -71,6 +85,14 @@ impl Disk {
             return wrong(
                 "a time limit of zero for a disk: nothing would ever be read in time".into(),
             );
+        }
+        if self.time_limit > LONGEST_LIMIT {
+            return wrong(
+                "a time limit of more than five minutes for a disk: callers would wait that long for one that hangs".into(),
+            );
+        }
+        if self.sweep_every.is_zero() {
+            return wrong("no time between two sweeps of a disk: it would do nothing else".into());
         }
         let most = usize::try_from(self.max_bytes / 4).unwrap_or(usize::MAX);
         if self.max_record_bytes == 0 || self.max_record_bytes > most {

@@ -1,7 +1,7 @@
 //! Two generations of records: what is written goes into the younger; when that is full the older is dropped whole, and the younger
 //! takes its place. What is read from the older is written into the younger, so that it is the unused that goes.
 
-use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -24,6 +24,32 @@ const PREFIX: &str = "records-";
 /// Of the time at which a record is dead, before it.
 const EXPIRY: usize = 8;
 
+/// How much a walk looks at in one step.
+const STEP_KEYS: usize = 512;
+const STEP_BYTES: usize = 1 << 20;
+
+struct Generation {
+    number: u64,
+    records: Keyspace,
+}
+
+/// A walk over all generations, in steps: the older first, since what is renewed goes from there into the younger.
+#[derive(Debug, Default)]
+pub(crate) struct Walk {
+    /// What is walked, or was.
+    number: Option<u64>,
+    /// The last key of the last step.
+    after: Option<Vec<u8>>,
+}
+
+/// What a step of a walk came by.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) number: u64,
+    /// Keys, each with the time at which its record is dead.
+    pub(crate) keys: Vec<(String, u64)>,
+}
+
 pub(crate) struct Generations {
     database: Database,
     /// Of one generation.
@@ -32,9 +58,8 @@ pub(crate) struct Generations {
 }
 
 struct Both {
-    number: u64,
-    younger: Keyspace,
-    older: Option<Keyspace>,
+    younger: Generation,
+    older: Option<Generation>,
     /// Bytes that were written into the younger, about.
     written: AtomicU64,
 }
@@ -48,21 +73,20 @@ impl Generations {
             .collect();
         numbers.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
         let number = numbers.first().copied().unwrap_or(0);
-        let younger = open(&database, number)?;
+        let younger = Generation::open(&database, number)?;
         let older = match numbers.get(1) {
-            Some(number) => Some(open(&database, *number)?),
+            Some(number) => Some(Generation::open(&database, *number)?),
             None => None,
         };
         // Left by a process that ended between two steps.
         for number in numbers.iter().skip(2) {
-            database.delete_keyspace(open(&database, *number)?)?;
+            database.delete_keyspace(Generation::open(&database, *number)?.records)?;
         }
-        let written = AtomicU64::new(younger.disk_space());
+        let written = AtomicU64::new(younger.records.disk_space());
         Ok(Self {
             database,
             max_bytes: (max_bytes - JOURNAL) / 2,
             both: RwLock::new(Both {
-                number,
                 younger,
                 older,
                 written,
@@ -73,7 +97,7 @@ impl Generations {
     /// A record that is not dead, and whether it is in the older generation alone.
     pub(crate) fn get(&self, key: &str) -> fjall::Result<Option<(Vec<u8>, bool)>> {
         let both = self.read();
-        let found = match both.younger.get(key)? {
+        let found = match both.younger.records.get(key)? {
             Some(value) => Some((value, false)),
             None => both.in_older(key)?.map(|value| (value, true)),
         };
@@ -87,7 +111,7 @@ impl Generations {
     /// removed in between would be back.
     pub(crate) fn renew(&self, key: &str) -> fjall::Result<()> {
         let both = self.read();
-        if both.younger.contains_key(key)? {
+        if both.younger.records.contains_key(key)? {
             return Ok(());
         }
         match both.in_older(key)? {
@@ -103,6 +127,12 @@ impl Generations {
         let is_full = {
             let both = self.read();
             both.insert(key, &value)?;
+            // When this one is dead the older must not be found behind it.
+            if let Some(older) = &both.older
+                && older.records.contains_key(key)?
+            {
+                older.records.remove(key)?;
+            }
             both.written.load(Ordering::Relaxed) > self.max_bytes
         };
         if is_full {
@@ -114,22 +144,52 @@ impl Generations {
     pub(crate) fn remove(&self, key: &str) -> fjall::Result<()> {
         let both = self.read();
         if let Some(older) = &both.older {
-            older.remove(key)?;
+            older.records.remove(key)?;
         }
-        both.younger.remove(key)
+        both.younger.records.remove(key)
     }
 
-    /// All keys that begin so, in both.
-    pub(crate) fn keys(&self, prefix: &str) -> fjall::Result<BTreeSet<String>> {
+    /// Removes a record of a generation if it is dead, and says whether it was. To be called while nobody else changes the key.
+    pub(crate) fn remove_dead(&self, number: u64, key: &str) -> fjall::Result<bool> {
         let both = self.read();
-        let mut keys = BTreeSet::new();
-        for generation in both.older.iter().chain([&both.younger]) {
-            for item in generation.prefix(prefix) {
-                let key = item.key()?;
-                keys.insert(String::from_utf8_lossy(&key).into_owned());
+        let Some(generation) = both.numbered(number) else {
+            return Ok(false);
+        };
+        let value = generation.records.get(key)?;
+        let expiry = value.and_then(|value| split(&value).map(|(expiry, _)| expiry));
+        let is_dead = expiry.is_some_and(|expiry| expiry <= unix_millis());
+        if is_dead {
+            generation.records.remove(key)?;
+        }
+        Ok(is_dead)
+    }
+
+    /// The next keys of a walk that begin with `prefix`; `None` when it is over. What is written behind its back it may not come by.
+    ///
+    /// Nobody waits for more than a step of it.
+    pub(crate) fn step(&self, walk: &mut Walk, prefix: &str) -> fjall::Result<Option<Step>> {
+        let both = self.read();
+        loop {
+            let mut rest = both.older.iter().chain([&both.younger]);
+            let generation = match walk.number {
+                Some(number) if walk.after.is_some() => both.numbered(number),
+                Some(number) => rest.find(|generation| generation.number > number),
+                None => rest.next(),
+            };
+            let Some(generation) = generation else {
+                // It was dropped, or all were walked.
+                if walk.after.take().is_some() {
+                    continue;
+                }
+                return Ok(None);
+            };
+            walk.number = Some(generation.number);
+            let keys = generation.step(walk, prefix)?;
+            if !keys.is_empty() {
+                let number = generation.number;
+                return Ok(Some(Step { number, keys }));
             }
         }
-        Ok(keys)
     }
 
     /// Drops the older generation, and begins another.
@@ -138,11 +198,10 @@ impl Generations {
         if both.written.load(Ordering::Relaxed) <= self.max_bytes {
             return Ok(());
         }
-        let number = both.number + 1;
-        let begun = open(&self.database, number)?;
+        let number = both.younger.number + 1;
+        let begun = Generation::open(&self.database, number)?;
         let full = std::mem::replace(&mut both.younger, begun);
         let dropped = both.older.replace(full);
-        both.number = number;
         both.written.store(0, Ordering::Relaxed);
         drop(both);
         tracing::debug!(
@@ -150,7 +209,7 @@ impl Generations {
             "the disk tier begins another generation"
         );
         match dropped {
-            Some(dropped) => self.database.delete_keyspace(dropped),
+            Some(dropped) => self.database.delete_keyspace(dropped.records),
             None => Ok(()),
         }
     }
@@ -163,23 +222,55 @@ impl Generations {
 impl Both {
     fn in_older(&self, key: &str) -> fjall::Result<Option<fjall::Slice>> {
         match &self.older {
-            Some(older) => older.get(key),
+            Some(older) => older.records.get(key),
             None => Ok(None),
         }
     }
 
+    fn numbered(&self, number: u64) -> Option<&Generation> {
+        let mut all = self.older.iter().chain([&self.younger]);
+        all.find(|generation| generation.number == number)
+    }
+
     fn insert(&self, key: &str, value: &[u8]) -> fjall::Result<()> {
-        self.younger.insert(key, value)?;
+        self.younger.records.insert(key, value)?;
         let bytes = (key.len() + value.len()) as u64;
         self.written.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
 }
 
-fn open(database: &Database, number: u64) -> fjall::Result<Keyspace> {
-    database.keyspace(&format!("{PREFIX}{number}"), || {
-        KeyspaceCreateOptions::default().max_memtable_size(IN_MEMORY)
-    })
+impl Generation {
+    fn open(database: &Database, number: u64) -> fjall::Result<Self> {
+        let records = database.keyspace(&format!("{PREFIX}{number}"), || {
+            KeyspaceCreateOptions::default().max_memtable_size(IN_MEMORY)
+        })?;
+        Ok(Self { number, records })
+    }
+
+    /// The keys behind the last step, so many at most, and the walk is behind them; none when the generation is walked.
+    fn step(&self, walk: &mut Walk, prefix: &str) -> fjall::Result<Vec<(String, u64)>> {
+        let start = match walk.after.take() {
+            Some(after) => Bound::Excluded(after),
+            None => Bound::Included(prefix.as_bytes().to_vec()),
+        };
+        let (mut keys, mut bytes) = (Vec::new(), 0);
+        for item in self.records.range((start, Bound::Unbounded)) {
+            let (key, value) = item.into_inner()?;
+            if !key.starts_with(prefix.as_bytes()) {
+                break;
+            }
+            bytes += value.len();
+            // What is no record of ours is dead.
+            let expiry = split(&value).map_or(0, |(expiry, _)| expiry);
+            walk.after = Some(key.to_vec());
+            keys.push((String::from_utf8_lossy(&key).into_owned(), expiry));
+            if keys.len() >= STEP_KEYS || bytes >= STEP_BYTES {
+                break;
+            }
+        }
+        Ok(keys)
+    }
 }
 
 fn split(value: &[u8]) -> Option<(u64, &[u8])> {

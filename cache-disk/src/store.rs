@@ -1,7 +1,9 @@
 //! The store: each operation as it is done on a thread that may wait for the disk.
 
 use std::collections::hash_map::RandomState;
+use std::fs;
 use std::hash::BuildHasher;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +16,10 @@ use fjall::{Database, PersistMode};
 
 use crate::config::Disk;
 use crate::controls::Controls;
-use crate::generations::{DropsTheDead, Generations, JOURNAL};
+use crate::generations::{DropsTheDead, Generations, JOURNAL, Walk};
+
+/// In the tier's directory.
+const RECORDS: &str = "records";
 
 /// Keys that are told apart by locks.
 const STRIPES: usize = 64;
@@ -31,7 +36,6 @@ pub(crate) struct Store {
     /// Held while a key's lease is looked at and its record written, or removed.
     stripes: Vec<Mutex<()>>,
     hasher: RandomState,
-    paying: Mutex<()>,
 }
 
 impl Store {
@@ -40,7 +44,7 @@ impl Store {
         leases: Arc<LocalLeases>,
         owed: Arc<Owed>,
     ) -> fjall::Result<Self> {
-        let database = Database::builder(&config.path)
+        let database = Database::builder(directory(config))
             .cache_size(BLOCKS_IN_MEMORY)
             .max_journaling_size(JOURNAL)
             .worker_threads(1)
@@ -54,8 +58,12 @@ impl Store {
             owed,
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
-            paying: Mutex::default(),
         })
+    }
+
+    /// Removes what is there, which cannot be read.
+    pub(crate) fn discard(config: &Disk) -> std::io::Result<()> {
+        fs::remove_dir_all(directory(config))
     }
 
     pub(crate) fn read(&self, key: &RecordKey) -> fjall::Result<Found> {
@@ -89,7 +97,7 @@ impl Store {
         seen: &[u8],
     ) -> fjall::Result<Leased> {
         if self.owed.covers(key) {
-            self.pay()?;
+            return Ok(Leased::Refused(Refusal::Queued));
         }
         let stamp = self.controls.stamp_or_begin(&key.function.versioned())?;
         let name = key.name();
@@ -145,27 +153,49 @@ impl Store {
             drop(stripe.lock().unwrap_or_else(PoisonError::into_inner));
         }
         let prefix = function.versioned() + ":";
-        let mut removed = 0;
-        for key in self.generations.keys(&prefix)? {
-            if key
-                .strip_prefix(&prefix)
-                .is_some_and(|arguments| glob.matches(arguments))
-            {
-                let _stripe = self.stripe(&key);
-                self.generations.remove(&key)?;
-                removed += 1;
+        let (mut removed, mut walk) = (0, Walk::default());
+        while let Some(step) = self.generations.step(&mut walk, &prefix)? {
+            for (key, _) in step.keys {
+                if key
+                    .strip_prefix(&prefix)
+                    .is_some_and(|arguments| glob.matches(arguments))
+                {
+                    let _stripe = self.stripe(&key);
+                    self.generations.remove(&key)?;
+                    removed += 1;
+                }
             }
         }
         self.database.persist(PersistMode::SyncData)?;
         Ok(removed)
     }
 
-    /// Does on the disk what is owed to it, and returns when it would outlive the machine. Those who come meanwhile find it done.
-    pub(crate) fn pay(&self) -> fjall::Result<()> {
-        let _paying = self.paying.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Removes what is dead among the next records of a walk, and how many those were; `None` when it is over.
+    pub(crate) fn sweep(&self, walk: &mut Walk) -> fjall::Result<Option<usize>> {
+        let Some(step) = self.generations.step(walk, "")? else {
+            return Ok(None);
+        };
+        let (now, mut removed) = (unix_millis(), 0);
+        for (key, expiry) in step.keys {
+            if expiry <= now {
+                let _stripe = self.stripe(&key);
+                removed += usize::from(self.generations.remove_dead(step.number, &key)?);
+            }
+        }
+        Ok(Some(removed))
+    }
+
+    /// Voids everything: what the last process owed is not known.
+    pub(crate) fn void_all(&self) -> fjall::Result<()> {
+        self.controls.void_all()?;
+        self.database.persist(PersistMode::SyncData)
+    }
+
+    /// Does on the disk what is owed to it, and returns when it would outlive the machine: the number of the last that is done.
+    pub(crate) fn pay(&self) -> fjall::Result<u64> {
         let bill = self.owed.bill();
         if bill.is_empty() {
-            return Ok(());
+            return Ok(bill.number());
         }
         if bill.all {
             self.controls.void_all()?;
@@ -180,7 +210,7 @@ impl Store {
         }
         self.database.persist(PersistMode::SyncData)?;
         self.owed.paid(&bill);
-        Ok(())
+        Ok(bill.number())
     }
 
     fn stripe(&self, key: &str) -> MutexGuard<'_, ()> {
@@ -189,4 +219,8 @@ impl Store {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn directory(config: &Disk) -> PathBuf {
+    config.path.join(RECORDS)
 }

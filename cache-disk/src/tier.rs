@@ -1,8 +1,9 @@
 //! The tier's contract, on a disk.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cache_core::tier::{
@@ -10,47 +11,58 @@ use cache_core::tier::{
     Owed, Question, Receipt, RecordKey, Target, Tier, TierFuture,
 };
 use cache_core::{Error, ErrorKind, unix_millis};
-use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use crate::config::Disk;
+use crate::keeper::Kept;
+use crate::mark::Mark;
 use crate::store::Store;
-
-/// Operations that wait for the disk at a time: a thread each.
-const MOST_AT_A_TIME: u32 = 32;
+use crate::threads::Threads;
 
 /// How long a walk over a function's keys may take.
 const LONGEST_WALK: Duration = Duration::from_secs(10 * 60);
 
+/// How long an invalidation that is not done in time waits for the mark that says so.
+const LONGEST_MARK: Duration = Duration::from_millis(50);
+
 pub(crate) struct DiskTier {
     config: Disk,
-    inner: Arc<Inner>,
+    /// From the start to the end.
+    running: Mutex<Option<Arc<Running>>>,
 }
 
-struct Inner {
-    /// From the start to the end.
-    store: RwLock<Option<Arc<Store>>>,
-    leases: Arc<LocalLeases>,
-    owed: Arc<Owed>,
-    places: Arc<Semaphore>,
-    /// Whether a thread is to pay, or does.
-    is_paying: AtomicBool,
+struct Running {
+    kept: Arc<Kept>,
+    threads: Threads,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kept.end();
+    }
 }
 
 impl DiskTier {
     pub(crate) fn new(config: Disk) -> Self {
         Self {
             config,
-            inner: Arc::new(Inner {
-                store: RwLock::new(None),
-                leases: Arc::default(),
-                owed: Arc::default(),
-                places: Arc::new(Semaphore::new(MOST_AT_A_TIME as usize)),
-                is_paying: AtomicBool::new(false),
-            }),
+            running: Mutex::default(),
         }
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Arc<Running>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self) -> Result<Arc<Running>, Error> {
+        self.slot().clone().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unavailable,
+                "use the disk: the tier was shut down, or has not started",
+            )
+        })
     }
 
     /// Runs one operation on a thread that may wait for the disk. Dropped, it leaves it done or not begun.
@@ -60,23 +72,27 @@ impl DiskTier {
         within: Duration,
         operation: impl FnOnce(&Store) -> fjall::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
-        let store = self.inner.store()?;
-        let places = Arc::clone(&self.inner.places);
-        let done = async move {
-            let place = places.acquire_owned().await;
-            spawn_blocking(move || {
-                let done = operation(&store);
-                drop((store, place));
-                done
-            })
-            .await
+        let running = self.running()?;
+        let kept = Arc::clone(&running.kept);
+        let answer = running.threads.run(move || {
+            let store = kept.store()?;
+            let done = operation(&store);
+            if done.is_err() {
+                kept.failed();
+            }
+            Some(done)
+        });
+        let unavailable =
+            |why: &str| Err(Error::new(ErrorKind::Unavailable, format!("{what}: {why}")));
+        let Some(answer) = answer else {
+            return unavailable("too much waits for the disk");
         };
-        match timeout(within, done).await {
-            Ok(Ok(done)) => done.map_err(|source| failed(what, source)),
-            Ok(Err(_)) => Err(Error::new(
-                ErrorKind::Unavailable,
-                format!("{what}: the runtime is going down"),
-            )),
+        match timeout(within, answer).await {
+            Ok(Ok(Some(done))) => {
+                done.map_err(|source| Error::with_source(ErrorKind::Unavailable, what, source))
+            }
+            Ok(Ok(None)) => unavailable("the disk has failed, and is not open again yet"),
+            Ok(Err(_)) => unavailable("the disk's threads have ended, or it cannot be read"),
             Err(_) => Err(Error::new(
                 ErrorKind::TimedOut,
                 format!(
@@ -88,78 +104,123 @@ impl DiskTier {
     }
 }
 
-impl Inner {
-    fn store(&self) -> Result<Arc<Store>, Error> {
-        let store = self.store.read().unwrap_or_else(PoisonError::into_inner);
-        store.clone().ok_or_else(|| {
-            Error::new(
-                ErrorKind::Unavailable,
-                "use the disk: the tier was shut down, or has not started",
-            )
+impl Running {
+    /// Opens the store, or goes on without it until it can be opened.
+    fn start(config: &Disk) -> Result<Self, Error> {
+        let path = config.path.display();
+        let cannot = |source: std::io::Error| {
+            let what = format!("use `{path}` as a disk tier: {source}");
+            Error::with_source(ErrorKind::Configuration, what, source)
+        };
+        let mark = Mark::open(&config.path).map_err(cannot)?;
+        let (leases, owed) = (Arc::<LocalLeases>::default(), Arc::<Owed>::default());
+        let open = || {
+            let (leases, owed) = (Arc::clone(&leases), Arc::clone(&owed));
+            // What it reads may be damaged in ways that it does not expect.
+            catch_unwind(AssertUnwindSafe(|| Store::open(config, leases, owed)))
+                .unwrap_or(Err(fjall::Error::Unrecoverable))
+        };
+        let opened = match open() {
+            Err(fjall::Error::Locked) => {
+                return Err(Error::new(
+                    ErrorKind::Configuration,
+                    format!(
+                        "use `{path}` as a disk tier: it is in use, by another process or by this one"
+                    ),
+                ));
+            }
+            Err(fjall::Error::Io(source))
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                return Err(cannot(source));
+            }
+            Err(error @ fjall::Error::Io(_)) => Err(error),
+            Err(error) => {
+                tracing::warn!(path = %path, error = %error, "what is in the disk tier's directory cannot be read, and is dropped");
+                Store::discard(config).map_err(cannot)?;
+                open()
+            }
+            Ok(store) => Ok(store),
+        };
+        let opened = opened.and_then(|store| {
+            if mark.is_set() {
+                tracing::warn!(path = %path, "the last process ended before an invalidation was on the disk; what it kept there counts no more");
+                store.void_all()?;
+                // From now on it says what this process owes.
+                mark.clear_if(|| true)?;
+            }
+            Ok(store)
+        });
+        let store = opened
+            .inspect_err(|error| {
+                tracing::warn!(path = %path, error = %error, "the disk tier cannot be opened; going on without it until it can");
+            })
+            .ok();
+        if store.is_none() && mark.is_set() {
+            // Whoever opens it later does not know any more what was owed: everything is.
+            owed.add(Target::All);
+        }
+        let kept = Arc::new(Kept::new(config.clone(), store, leases, owed, mark));
+        let keeper = {
+            let kept = Arc::clone(&kept);
+            let thread = thread::Builder::new().name("mtc-disk-keeper".to_owned());
+            thread.spawn(move || kept.keep()).map_err(cannot)?
+        };
+        Ok(Self {
+            kept,
+            threads: Threads::start().map_err(cannot)?,
+            keeper: Mutex::new(Some(keeper)),
         })
     }
 
-    /// From now on it is not read and not filled; the disk is yet to be told.
-    fn owe(&self, target: Target<'_>) {
-        // In this order: what is filled under a lease that was looked at before is removed when it is paid.
-        self.owed.add(target);
-        self.leases.void(target);
-    }
-
-    /// Has what is owed done by a thread that nobody waits for. It ends with its work; without a runtime it is done here.
-    fn pay_later(self: &Arc<Self>) {
-        // One for all that is owed: a disk that does not answer must not keep more threads.
-        if self.is_paying.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        let this = Arc::clone(self);
-        let pay = move || this.pay_all();
-        match Handle::try_current() {
-            Ok(handle) => drop(handle.spawn_blocking(pay)),
-            Err(_) => pay(),
-        }
-    }
-
-    fn pay_all(&self) {
+    /// Waits until what is owed up to a number is done; `false` when it cannot be for now.
+    async fn paid(&self, number: u64) -> bool {
+        let mut progress = self.kept.progress();
+        let failures = progress.borrow().failures;
         loop {
-            let paid = self.store().ok().map(|store| store.pay());
-            self.is_paying.store(false, Ordering::SeqCst);
-            match paid {
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
-                    tracing::warn!(error = %error, "an invalidation is not on the disk yet; what it names is not read meanwhile");
-                    return;
-                }
-                None => return,
+            let now = *progress.borrow_and_update();
+            if now.paid >= number || self.kept.owed.is_empty() {
+                return true;
             }
-            // What was owed since it was paid found somebody at it.
-            if self.owed.is_empty() || self.is_paying.swap(true, Ordering::SeqCst) {
-                return;
+            if now.failures > failures || progress.changed().await.is_err() {
+                return false;
             }
         }
     }
-}
 
-/// An invalidation under way. Dropped, it is done all the same.
-struct Pending<'a> {
-    inner: &'a Arc<Inner>,
-    is_done: bool,
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        if !self.is_done {
-            self.inner.pay_later();
+    /// Ends the threads, and closes the store when they have ended.
+    fn end(self: Arc<Self>) {
+        self.kept.end();
+        let keeper = self
+            .keeper
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(keeper) = keeper {
+            let _ = keeper.join();
         }
+        drop(self.kept.close());
+        // Whoever has another hold on it ends with its operation.
+        self.threads.join();
     }
 }
 
-fn failed(what: &'static str, source: fjall::Error) -> Error {
-    let kind = match source {
-        fjall::Error::Locked => ErrorKind::Configuration,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::with_source(kind, what, source)
+/// Done by a thread of its own, for what no other can do: the first, and the last.
+fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<oneshot::Receiver<T>, Error> {
+    let (done, receiver) = oneshot::channel();
+    let thread = thread::Builder::new().name("mtc-disk".to_owned());
+    let begun = thread.spawn(move || {
+        let _ = done.send(work());
+    });
+    begun.map(|_| receiver).map_err(|source| {
+        Error::with_source(
+            ErrorKind::Unavailable,
+            "begin a thread for the disk",
+            source,
+        )
+    })
 }
 
 impl fmt::Debug for DiskTier {
@@ -188,52 +249,24 @@ impl Tier for DiskTier {
     }
 
     fn breaker(&self) -> Breaker {
-        match self.inner.store() {
-            Ok(_) => Breaker::Closed,
-            Err(_) => Breaker::Open,
+        match self.running() {
+            Ok(running) if running.kept.store().is_some() => Breaker::Closed,
+            _ => Breaker::Open,
         }
     }
 
     fn start(&self) -> TierFuture<'_, ()> {
         Box::pin(async move {
-            let (config, leases, owed) = (
-                self.config.clone(),
-                Arc::clone(&self.inner.leases),
-                Arc::clone(&self.inner.owed),
-            );
-            let opened = spawn_blocking(move || Store::open(&config, leases, owed)).await;
-            let path = self.config.path.display();
-            let store = match opened {
-                Ok(Ok(store)) => store,
-                Ok(Err(fjall::Error::Locked)) => {
-                    return Err(Error::new(
-                        ErrorKind::Configuration,
-                        format!("use `{path}` as a disk tier: another process uses it"),
-                    ));
-                }
-                Ok(Err(source)) => {
-                    return Err(Error::with_source(
-                        ErrorKind::Configuration,
-                        format!("use `{path}` as a disk tier"),
-                        source,
-                    ));
-                }
-                Err(source) => {
-                    return Err(Error::with_source(
-                        ErrorKind::Configuration,
-                        format!(
-                            "use `{path}` as a disk tier: what is in it cannot be read; remove it to begin anew"
-                        ),
-                        source,
-                    ));
-                }
-            };
-            let mut slot = self
-                .inner
-                .store
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            *slot = Some(Arc::new(store));
+            let config = self.config.clone();
+            let started = aside(move || Running::start(&config))?.await;
+            let started = started.unwrap_or_else(|_| {
+                let path = self.config.path.display();
+                Err(Error::new(
+                    ErrorKind::Configuration,
+                    format!("use `{path}` as a disk tier: what is in it cannot be read; remove it to begin anew"),
+                ))
+            });
+            *self.slot() = Some(Arc::new(started?));
             Ok(())
         })
     }
@@ -277,23 +310,20 @@ impl Tier for DiskTier {
 
     fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, Receipt> {
         Box::pin(async move {
-            self.inner.store()?;
-            self.inner.owe(target);
-            let mut pending = Pending {
-                inner: &self.inner,
-                is_done: false,
-            };
-            match self.run("invalidate", within, Store::pay).await {
-                Ok(()) => {
-                    pending.is_done = true;
-                    Ok(Receipt::Acked)
-                }
-                // It goes on, and nothing old is read meanwhile.
-                Err(error) => {
-                    tracing::debug!(error = ?error, "an invalidation is not on the disk yet");
-                    Ok(Receipt::Queued)
+            let running = self.running()?;
+            let number = running.kept.owe(target);
+            match timeout(within, running.paid(number)).await {
+                Ok(true) => return Ok(Receipt::Acked),
+                // The keeper has noted it.
+                Ok(false) => {}
+                Err(_) => {
+                    let kept = Arc::clone(&running.kept);
+                    if let Some(noted) = running.threads.run(move || kept.note_owed()) {
+                        let _ = timeout(LONGEST_MARK, noted).await;
+                    }
                 }
             }
+            Ok(Receipt::Queued)
         })
     }
 
@@ -311,17 +341,22 @@ impl Tier for DiskTier {
     }
 
     fn invalidate_later(&self, target: Target<'_>) {
-        self.inner.owe(target);
-        self.inner.pay_later();
+        if let Ok(running) = self.running() {
+            running.kept.owe(target);
+        }
+    }
+
+    fn owes(&self, key: &RecordKey) -> bool {
+        self.running()
+            .is_ok_and(|running| running.kept.owed.covers(key))
     }
 
     fn guard<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Guard> {
         Box::pin(async move {
-            let key_of_guard = key.clone();
-            let inner = Arc::clone(&self.inner);
-            let guard = self.inner.leases.guard(key, move || {
-                inner.owe(Target::Key(&key_of_guard));
-                inner.pay_later();
+            let running = self.running()?;
+            let (kept, guarded) = (Arc::clone(&running.kept), key.clone());
+            let guard = running.kept.leases.guard(key, move || {
+                kept.owe(Target::Key(&guarded));
             });
             self.invalidate(Target::Key(key), within).await?;
             Ok(guard)
@@ -336,34 +371,57 @@ impl Tier for DiskTier {
         })
     }
 
-    /// They are done on threads of their own.
+    fn settle(&self) -> TierFuture<'_, ()> {
+        Box::pin(async move {
+            let running = self.running()?;
+            let mut progress = running.kept.progress();
+            loop {
+                progress.borrow_and_update();
+                if running.kept.owed.is_empty() {
+                    return Ok(());
+                }
+                self.running()?;
+                // It lives as long as what is held here.
+                let _ = progress.changed().await;
+            }
+        })
+    }
+
+    /// They are done on threads of its own.
     fn serves_threads(&self) -> bool {
         true
     }
 
     fn health(&self) -> Health {
         let mut health = Health::default();
-        health.connected = self.inner.store().is_ok();
-        health.queued = self.inner.owed.len();
+        if let Ok(running) = self.running() {
+            health.connected = running.kept.store().is_some();
+            health.queued = running.kept.owed.len();
+        }
         health
     }
 
     fn shutdown(&self) -> TierFuture<'_, ()> {
         Box::pin(async move {
-            let paid = self.run("end", self.config.time_limit, Store::pay).await;
-            let store = self
-                .inner
-                .store
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            let Some(store) = store else { return Ok(()) };
-            // What is under way ends first; then the directory is free for another.
-            let places = Arc::clone(&self.inner.places);
-            let rest = places.acquire_many_owned(MOST_AT_A_TIME);
-            let _ = timeout(self.config.time_limit, rest).await;
-            let _ = spawn_blocking(move || drop(store)).await;
-            paid
+            let Some(running) = self.slot().take() else {
+                return Ok(());
+            };
+            let owed = Arc::clone(&running.kept.owed);
+            let limit = self.config.time_limit;
+            let number = owed.bill().number();
+            let _ = timeout(limit, running.paid(number)).await;
+            if let Ok(ended) = aside(move || running.end()) {
+                let _ = timeout(limit, ended).await;
+            }
+            match owed.len() {
+                0 => Ok(()),
+                queued => Err(Error::new(
+                    ErrorKind::Unavailable,
+                    format!(
+                        "write {queued} invalidations to the disk in time: the next process drops all that is there"
+                    ),
+                )),
+            }
         })
     }
 }

@@ -85,7 +85,7 @@ async fn a_directory_is_one_process_s() {
     let first = runtime(directory.path()).await;
     let second = CacheRuntime::builder().l3(Disk::new(directory.path()));
     let error = second.build().await.map(drop).unwrap_err().to_string();
-    assert!(error.contains("another process uses it"), "{error}");
+    assert!(error.contains("it is in use"), "{error}");
     first.shutdown().await.unwrap();
     let third = runtime(directory.path()).await;
     third.shutdown().await.unwrap();

@@ -37,6 +37,12 @@ pub struct Bill {
 }
 
 impl Bill {
+    /// The number under which the last that is on it was [added](Owed::add), or taken off since.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Whether there is nothing on it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
