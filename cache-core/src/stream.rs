@@ -19,7 +19,8 @@ pub type StreamFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + S
 pub struct StreamEntry {
     /// Where it stands: later entries of its stream have a larger one, as the log compares them.
     pub id: String,
-    /// What it says, in the order in which it was said.
+    /// What it says, in the order in which it was said; a name may be there more than once. One that another program wrote and that
+    /// is no UTF-8 is shown with `\u{FFFD}` in place of what is none.
     pub fields: Vec<(String, Vec<u8>)>,
 }
 
@@ -44,7 +45,8 @@ impl StreamEntry {
 pub enum After {
     /// All that is kept.
     Start,
-    /// What comes from now on.
+    /// What comes from now on. Who reads on goes on after the last [`Entry`](Self::Entry), since what came meanwhile is before the
+    /// next now.
     Now,
     /// What comes after the entry with this id.
     Entry(String),
@@ -53,6 +55,16 @@ pub enum After {
 /// A log of streams.
 ///
 /// Every operation ends within the log's own time limit; one that waits for entries, within that and the time it is to wait.
+/// ([`unacknowledged`](Self::unacknowledged) and [`claim`](Self::claim) may take several steps, and as long for each.) Where `most`
+/// is zero nothing is asked, and nothing is there.
+///
+/// # Errors
+/// [`Unavailable`](crate::ErrorKind::Unavailable) where the log cannot be reached, [`TimedOut`](crate::ErrorKind::TimedOut) where it
+/// does not answer in time, [`Protocol`](crate::ErrorKind::Protocol) where it refuses: there is no such group, or an id is none.
+///
+/// What changes something ([`publish`](Self::publish), [`create_group`](Self::create_group), [`read_group`](Self::read_group),
+/// [`acknowledge`](Self::acknowledge), [`claim`](Self::claim)) is not done a second time where its answer is lost: after an error it
+/// is not known whether it was done. Entries that were given to a reader then are [unacknowledged](Self::unacknowledged).
 ///
 /// # Cancel safety
 /// Dropped, an operation may be done or not. What was read by a group for a reader that was dropped is
@@ -96,7 +108,8 @@ pub trait StreamLog: fmt::Debug + Send + Sync {
         wait: Duration,
     ) -> StreamFuture<'a, Vec<StreamEntry>>;
 
-    /// What `reader` was given and has not acknowledged, the oldest first: to be done again after a restart.
+    /// What `reader` was given and has not acknowledged, the oldest first: to be done again after a restart. What is not in the
+    /// stream any more, since that was trimmed, is left out, and acknowledged.
     fn unacknowledged<'a>(
         &'a self,
         stream: &'a str,
@@ -113,7 +126,10 @@ pub trait StreamLog: fmt::Debug + Send + Sync {
         ids: &'a [String],
     ) -> StreamFuture<'a, usize>;
 
-    /// Gives `reader` what others of the group were given so long ago and have not acknowledged: they may be dead.
+    /// Gives `reader` what readers of the group (itself too) were given so long ago and have not acknowledged: they may be dead. The
+    /// oldest first; what is not in the stream any more is left out, and acknowledged.
+    ///
+    /// Some ten thousand times `most` that are not acknowledged are looked at: where more than that are under way, claim more at once.
     fn claim<'a>(
         &'a self,
         stream: &'a str,

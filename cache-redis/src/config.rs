@@ -8,11 +8,15 @@ use std::time::Duration;
 use cache_core::tier::{Tier, TierBuilder, TierContext};
 use cache_core::{Error, ErrorKind};
 use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 
 use crate::keys::Keys;
 use crate::streams::Streams;
 use crate::tier::RedisTier;
+
+/// After what silence a connection is asked whether it is there. Routers forget one that is silent for some minutes.
+const ALIVE: Duration = Duration::from_secs(30);
 
 /// A Redis or Valkey server as a shared tier.
 #[derive(Clone)]
@@ -279,10 +283,15 @@ impl Redis {
             .redis_settings()
             .clone()
             .set_protocol(ProtocolVersion::RESP3);
-        // No delay: small requests go out at once.
-        let info = info
-            .set_redis_settings(redis)
-            .set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        // No delay: small requests go out at once. Alive: what is between does not forget a connection that waits, and one whose other
+        // end is gone is noticed.
+        let alive = TcpKeepalive::new()
+            .with_time(ALIVE)
+            .with_interval(ALIVE / 3);
+        let tcp = TcpSettings::default()
+            .set_nodelay(true)
+            .set_keepalive(alive);
+        let info = info.set_redis_settings(redis).set_tcp_settings(tcp);
         #[cfg(feature = "tls")]
         if let Some(pem) = &self.root_certificate {
             let certificates = redis::TlsCertificates {
@@ -357,6 +366,13 @@ mod tests {
         wrong(redis().lease_time(Duration::from_secs(61)), "lease time");
         #[cfg(not(feature = "tls"))]
         wrong(Redis::new("rediss://127.0.0.1"), "feature `tls`");
+    }
+
+    #[test]
+    fn connections_are_kept_alive() {
+        let client = Redis::new("redis://127.0.0.1:1").client().unwrap();
+        let settings = client.get_connection_info().tcp_settings().clone();
+        assert!(settings.nodelay() && settings.keepalive().is_some());
     }
 
     #[test]

@@ -1,26 +1,34 @@
 //! Redis streams. On connections of their own: one for all that answers at once, and one for each read that waits, so that none
 //! waits for another, and the cache for none.
 
+mod connections;
+mod reply;
+
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::stream::{After, StreamEntry, StreamFuture, StreamLog};
 use cache_core::{Error, ErrorKind};
-use redis::aio::MultiplexedConnection;
-use redis::streams::{StreamAutoClaimReply, StreamId, StreamRangeReply, StreamReadReply};
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, Value};
-use tokio::time::timeout;
+use redis::{Client, Cmd, FromRedisValue, RedisError, Value};
+use tokio::time::{Instant, timeout};
 
 use crate::keys::Keys;
 use crate::link::millis;
 use crate::server;
+use crate::streams::connections::{Connection, Connections, is_over, is_refused};
+use crate::streams::reply::Found;
 
-/// Most connections that are kept for reads that wait.
-const MOST_IDLE: usize = 8;
-
-/// How many times a command follows the nodes of a cluster to the one that has the namespace.
+/// How many times a command is sent elsewhere: to the node of a cluster that has the namespace, or to the first address again.
 const MOST_MOVES: usize = 3;
+
+/// How long a read waits before it asks again: a connection that is open on this side alone is noticed then.
+const ASKED_AGAIN: Duration = Duration::from_secs(60);
+
+/// Most steps in which a group's entries are looked through, and most that are asked for in one. A server looks at ten times as
+/// many in a step, and serves nobody else meanwhile.
+const MOST_STEPS: usize = 1_000;
+const PORTION: usize = 1_000;
 
 /// The streams of a namespace; [`Redis::streams`](crate::Redis::streams) makes it. Clones share its connections.
 ///
@@ -31,15 +39,8 @@ pub struct Streams(Arc<Inner>);
 
 struct Inner {
     keys: Keys,
-    connect_limit: Duration,
     time_limit: Duration,
-    state: Mutex<State>,
-}
-
-struct State {
-    client: Client,
-    shared: Option<MultiplexedConnection>,
-    idle: Vec<MultiplexedConnection>,
+    connections: Connections,
 }
 
 impl fmt::Debug for Streams {
@@ -48,12 +49,11 @@ impl fmt::Debug for Streams {
     }
 }
 
-/// What a command waits for.
-#[derive(Clone, Copy)]
-enum Waits {
+/// Whether a command may be sent again where its answer is lost: it may have been executed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Yes,
     No,
-    /// For entries, so long; `None` is for ever.
-    For(Option<Duration>),
 }
 
 impl Streams {
@@ -68,13 +68,8 @@ impl Streams {
     ) -> Self {
         Self(Arc::new(Inner {
             keys,
-            connect_limit,
             time_limit,
-            state: Mutex::new(State {
-                client,
-                shared: None,
-                idle: Vec::new(),
-            }),
+            connections: Connections::new(client, connect_limit),
         }))
     }
 
@@ -82,132 +77,129 @@ impl Streams {
         self.0.keys.stream(stream)
     }
 
-    /// Runs a command that may be run again where the connection that was kept is gone.
-    async fn run<T: FromRedisValue>(
-        &self,
-        what: &'static str,
-        command: &Cmd,
-        waits: Waits,
-    ) -> Result<T, Error> {
-        self.run_again(what, command, waits, true).await
+    /// Runs a command that is answered at once.
+    async fn run(&self, what: &'static str, command: &Cmd, again: Again) -> Result<Value, Error> {
+        self.ask(what, again, None, |_| command.clone()).await
     }
 
-    async fn run_again<T: FromRedisValue>(
+    async fn run_as<T: FromRedisValue>(
         &self,
         what: &'static str,
         command: &Cmd,
-        waits: Waits,
-        is_repeatable: bool,
+        again: Again,
     ) -> Result<T, Error> {
-        for _ in 0..MOST_MOVES {
-            let (mut connection, was_kept) = self.0.connection(waits).await?;
-            let limit = match waits {
-                Waits::No => Some(self.0.time_limit),
-                Waits::For(wait) => wait.and_then(|wait| wait.checked_add(self.0.time_limit)),
-            };
-            let answer = command.query_async::<Value>(&mut connection);
-            let answer = match limit {
-                None => answer.await,
-                Some(limit) => timeout(limit, answer)
-                    .await
-                    .unwrap_or_else(|_| Err(server::no_answer())),
-            };
-            match answer {
-                Ok(value) => {
-                    self.0.keep(connection, waits);
-                    return T::from_redis_value(value)
-                        .map_err(|error| server::failed(what, RedisError::from(error)));
-                }
-                Err(error) => {
-                    self.0.lose(waits);
-                    let is_stale = is_repeatable && was_kept && error.is_connection_dropped();
-                    let error = server::failed(what, error);
-                    let is_moved = self.0.follow(&error);
-                    if !is_stale && !is_moved {
-                        return Err(error);
-                    }
-                }
+        let value = self.run(what, command, again).await?;
+        T::from_redis_value(value).map_err(|error| server::failed(what, RedisError::from(error)))
+    }
+
+    /// Runs a read, again and again until it brings something or has waited for so long. `command` makes the command: with BLOCK,
+    /// and so long, where it is told how long.
+    async fn wait_for(
+        &self,
+        what: &'static str,
+        again: Again,
+        wait: Duration,
+        command: impl Fn(Option<Duration>) -> Cmd,
+    ) -> Result<Value, Error> {
+        if wait.is_zero() {
+            return self.ask(what, again, None, command).await;
+        }
+        // What the clock cannot add is for ever.
+        let end = Instant::now().checked_add(wait);
+        loop {
+            match self.ask(what, again, Some(end), &command).await? {
+                Value::Nil if end.is_none_or(|end| Instant::now() < end) => {}
+                answer => return Ok(answer),
             }
         }
-        Err(Error::new(
-            ErrorKind::Unavailable,
-            format!("{what}: no connection to Redis lasts"),
-        ))
     }
-}
 
-impl Inner {
-    /// A connection, and whether it was there before.
-    async fn connection(&self, waits: Waits) -> Result<(MultiplexedConnection, bool), Error> {
-        let (kept, client) = {
-            let mut state = self.lock();
-            let kept = match waits {
-                Waits::No => state.shared.clone(),
-                Waits::For(_) => state.idle.pop(),
+    /// Asks once, wherever the namespace is. `end` is there for what waits, until then or for ever.
+    async fn ask(
+        &self,
+        what: &'static str,
+        again: Again,
+        end: Option<Option<Instant>>,
+        command: impl Fn(Option<Duration>) -> Cmd,
+    ) -> Result<Value, Error> {
+        let connections = &self.0.connections;
+        let mut moves = 0;
+        let mut is_new = false;
+        loop {
+            let mut connection = match connections.get(end.is_some(), is_new).await {
+                Ok(connection) => connection,
+                // The node that was moved to may be gone; the first one knows who has taken its place.
+                Err(_) if connections.give_up() && moves < MOST_MOVES => {
+                    moves += 1;
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
-            (kept, state.client.clone())
-        };
-        if let Some(kept) = kept {
-            return Ok((kept, true));
+            let step = end.map(|end| {
+                let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+                left.unwrap_or(ASKED_AGAIN).min(ASKED_AGAIN)
+            });
+            let error = match self.send(&mut connection, &command(step), step).await {
+                Ok(answer) => {
+                    if end.is_some() {
+                        connections.keep(connection);
+                    }
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            let (is_over, is_refused) = (is_over(&error), is_refused(&error));
+            let is_unused = is_refused || (again == Again::Yes && error.is_connection_dropped());
+            let error = server::failed(what, error);
+            if moves < MOST_MOVES && connections.follow(&error) {
+                moves += 1;
+                continue;
+            }
+            if is_over {
+                connections.give_up();
+            } else if end.is_some() {
+                connections.keep(connection.clone());
+            }
+            if !connection.was_kept || !is_unused {
+                return Err(error);
+            }
+            // It was of no use since before. A new one may be.
+            is_new = true;
         }
-        // The limits are ours.
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_limit))
-            .set_response_timeout(None);
-        let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        let connection = timeout(self.connect_limit, connecting)
+    }
+
+    async fn send(
+        &self,
+        connection: &mut Connection,
+        command: &Cmd,
+        step: Option<Duration>,
+    ) -> Result<Value, RedisError> {
+        let limit = self.0.time_limit + step.unwrap_or_default();
+        let answer = command.query_async(&mut connection.link);
+        timeout(limit, answer)
             .await
             .unwrap_or_else(|_| Err(server::no_answer()))
-            .map_err(|error| server::failed("connect to Redis for its streams", error))?;
-        if matches!(waits, Waits::No) {
-            self.lock().shared = Some(connection.clone());
-        }
-        Ok((connection, false))
     }
 
-    fn keep(&self, connection: MultiplexedConnection, waits: Waits) {
-        let mut state = self.lock();
-        if matches!(waits, Waits::For(_)) && state.idle.len() < MOST_IDLE {
-            state.idle.push(connection);
-        }
-    }
-
-    fn lose(&self, waits: Waits) {
-        if matches!(waits, Waits::No) {
-            self.lock().shared = None;
-        }
-    }
-
-    /// Goes to the node of a cluster that has the namespace, if that is what the error says.
-    fn follow(&self, error: &Error) -> bool {
-        let mut state = self.lock();
-        let Some(moved) = server::moved_client(&state.client, error) else {
-            return false;
-        };
-        *state = State {
-            client: moved,
-            shared: None,
-            idle: Vec::new(),
-        };
-        true
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The id behind which what comes from now on stands.
+    async fn last(&self, stream: &str) -> Result<String, Error> {
+        let latest = self.latest(stream, 1).await?;
+        let latest = latest.into_iter().next();
+        Ok(latest.map_or_else(|| "0".to_owned(), |entry| entry.id))
     }
 }
 
-/// Adds how long a command is to wait, and says so: for the server zero is for ever.
-fn waiting(command: &mut Cmd, wait: Duration) -> Waits {
-    if wait.is_zero() {
-        return Waits::No;
+/// As a number of the server, which has a sign.
+fn signed(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
+/// Adds how many entries are asked for at most, and how long the command waits.
+fn asking(command: &mut Cmd, most: usize, wait: Option<Duration>) {
+    command.arg("COUNT").arg(signed(most));
+    if let Some(wait) = wait {
+        command.arg("BLOCK").arg(millis(wait));
     }
-    // What a server's clock cannot add is for ever.
-    let is_short = wait < Duration::from_secs(10 * 365 * 24 * 60 * 60);
-    command
-        .arg("BLOCK")
-        .arg(if is_short { millis(wait) } else { 0 });
-    Waits::For(is_short.then_some(wait))
 }
 
 fn start(after: &After) -> &str {
@@ -216,26 +208,6 @@ fn start(after: &After) -> &str {
         After::Now => "$",
         After::Entry(id) => id,
     }
-}
-
-fn entry(id: StreamId) -> Result<StreamEntry, Error> {
-    let StreamId { id, map, .. } = id;
-    let fields = map
-        .into_iter()
-        .map(|(name, value)| Ok((name, Vec::<u8>::from_redis_value(value)?)))
-        .collect::<Result<Vec<_>, redis::ParsingError>>();
-    let fields =
-        fields.map_err(|error| server::failed("read an entry", RedisError::from(error)))?;
-    Ok(StreamEntry::new(id, fields))
-}
-
-fn entries(ids: Vec<StreamId>) -> Result<Vec<StreamEntry>, Error> {
-    ids.into_iter().map(entry).collect()
-}
-
-fn only(reply: Option<StreamReadReply>) -> Result<Vec<StreamEntry>, Error> {
-    let keys = reply.map(|reply| reply.keys).unwrap_or_default();
-    entries(keys.into_iter().flat_map(|key| key.ids).collect())
 }
 
 impl StreamLog for Streams {
@@ -255,14 +227,13 @@ impl StreamLog for Streams {
             let mut command = redis::cmd("XADD");
             command.arg(self.key(stream));
             if let Some(most) = most {
-                command.arg("MAXLEN").arg("~").arg(most);
+                command.arg("MAXLEN").arg("~").arg(signed(most));
             }
             command.arg("*");
             for (name, value) in fields {
                 command.arg(name).arg(value);
             }
-            // An entry that may be there already is not published again.
-            self.run_again("publish to a stream", &command, Waits::No, false)
+            self.run_as("publish to a stream", &command, Again::No)
                 .await
         })
     }
@@ -275,24 +246,36 @@ impl StreamLog for Streams {
         wait: Duration,
     ) -> StreamFuture<'a, Vec<StreamEntry>> {
         Box::pin(async move {
-            let mut command = redis::cmd("XREAD");
-            command.arg("COUNT").arg(most.max(1));
-            let waits = waiting(&mut command, wait);
-            command
-                .arg("STREAMS")
-                .arg(self.key(stream))
-                .arg(start(after));
-            only(self.run("read a stream", &command, waits).await?)
+            if most == 0 {
+                return Ok(Vec::new());
+            }
+            let key = self.key(stream);
+            // Said once: each time it were said again, it would pass over what came in between.
+            let after = match after {
+                After::Now => self.last(stream).await?,
+                after => start(after).to_owned(),
+            };
+            let command = |wait| {
+                let mut command = redis::cmd("XREAD");
+                asking(&mut command, most, wait);
+                command.arg("STREAMS").arg(&key).arg(&after);
+                command
+            };
+            let answer = self.wait_for("read a stream", Again::Yes, wait, command);
+            Ok(reply::there(reply::of_stream(answer.await?)?))
         })
     }
 
     fn latest<'a>(&'a self, stream: &'a str, most: usize) -> StreamFuture<'a, Vec<StreamEntry>> {
         Box::pin(async move {
+            if most == 0 {
+                return Ok(Vec::new());
+            }
             let mut command = redis::cmd("XREVRANGE");
             command.arg(self.key(stream)).arg("+").arg("-");
-            command.arg("COUNT").arg(most.max(1));
-            let reply: StreamRangeReply = self.run("read a stream", &command, Waits::No).await?;
-            entries(reply.ids)
+            asking(&mut command, most, None);
+            let answer = self.run("read a stream", &command, Again::Yes).await?;
+            Ok(reply::there(reply::found(answer)?))
         })
     }
 
@@ -306,11 +289,9 @@ impl StreamLog for Streams {
             let mut command = redis::cmd("XGROUP");
             command.arg("CREATE").arg(self.key(stream)).arg(group);
             command.arg(start(after)).arg("MKSTREAM");
-            let made: Result<(), Error> = self
-                .run("make a group of a stream's readers", &command, Waits::No)
-                .await;
-            match made {
-                Ok(()) => Ok(true),
+            let made = self.run("make a group of a stream's readers", &command, Again::No);
+            match made.await {
+                Ok(_) => Ok(true),
                 Err(error) if server::code_of(&error) == Some("BUSYGROUP") => Ok(false),
                 Err(error) => Err(error),
             }
@@ -326,15 +307,19 @@ impl StreamLog for Streams {
         wait: Duration,
     ) -> StreamFuture<'a, Vec<StreamEntry>> {
         Box::pin(async move {
-            let mut command = redis::cmd("XREADGROUP");
-            command.arg("GROUP").arg(group).arg(reader);
-            command.arg("COUNT").arg(most.max(1));
-            let waits = waiting(&mut command, wait);
-            command.arg("STREAMS").arg(self.key(stream)).arg(">");
-            only(
-                self.run("read a stream as a group", &command, waits)
-                    .await?,
-            )
+            if most == 0 {
+                return Ok(Vec::new());
+            }
+            let key = self.key(stream);
+            let command = |wait| {
+                let mut command = redis::cmd("XREADGROUP");
+                command.arg("GROUP").arg(group).arg(reader);
+                asking(&mut command, most, wait);
+                command.arg("STREAMS").arg(&key).arg(">");
+                command
+            };
+            let answer = self.wait_for("read a stream as a group", Again::No, wait, command);
+            Ok(reply::there(reply::of_stream(answer.await?)?))
         })
     }
 
@@ -346,12 +331,37 @@ impl StreamLog for Streams {
         most: usize,
     ) -> StreamFuture<'a, Vec<StreamEntry>> {
         Box::pin(async move {
-            let mut command = redis::cmd("XREADGROUP");
-            command.arg("GROUP").arg(group).arg(reader);
-            command.arg("COUNT").arg(most.max(1));
-            command.arg("STREAMS").arg(self.key(stream)).arg("0");
-            let reply = self.run("read a stream as a group", &command, Waits::No);
-            only(reply.await?)
+            let mut entries: Vec<StreamEntry> = Vec::new();
+            let mut after = "0".to_owned();
+            for _ in 0..MOST_STEPS {
+                let left = most - entries.len();
+                if left == 0 {
+                    break;
+                }
+                let mut command = redis::cmd("XREADGROUP");
+                command.arg("GROUP").arg(group).arg(reader);
+                asking(&mut command, left, None);
+                command.arg("STREAMS").arg(self.key(stream)).arg(&after);
+                let answer = self.run("read a stream as a group", &command, Again::Yes);
+                let found = reply::of_stream(answer.await?)?;
+                after = match found.last() {
+                    Some(Found::Entry(entry)) => entry.id.clone(),
+                    Some(Found::Trimmed(id)) => id.clone(),
+                    None => break,
+                };
+                let trimmed = found.iter().filter_map(|found| match found {
+                    Found::Trimmed(id) => Some(id.clone()),
+                    Found::Entry(_) => None,
+                });
+                // Nobody can do them any more.
+                let trimmed: Vec<String> = trimmed.collect();
+                entries.extend(reply::there(found));
+                if trimmed.is_empty() {
+                    break;
+                }
+                self.acknowledge(stream, group, &trimmed).await?;
+            }
+            Ok(entries)
         })
     }
 
@@ -367,7 +377,7 @@ impl StreamLog for Streams {
             }
             let mut command = redis::cmd("XACK");
             command.arg(self.key(stream)).arg(group).arg(ids);
-            self.run("acknowledge entries of a stream", &command, Waits::No)
+            self.run_as("acknowledge entries of a stream", &command, Again::No)
                 .await
         })
     }
@@ -381,17 +391,32 @@ impl StreamLog for Streams {
         most: usize,
     ) -> StreamFuture<'a, Vec<StreamEntry>> {
         Box::pin(async move {
-            let mut command = redis::cmd("XAUTOCLAIM");
-            command.arg(self.key(stream)).arg(group).arg(reader);
-            command
-                .arg(u64::try_from(idle.as_millis()).unwrap_or(u64::MAX >> 1))
-                .arg("0")
-                .arg("COUNT")
-                .arg(most.max(1));
-            let reply: StreamAutoClaimReply = self
-                .run("claim entries of a stream", &command, Waits::No)
-                .await?;
-            entries(reply.claimed)
+            let mut entries: Vec<StreamEntry> = Vec::new();
+            let mut next = "0-0".to_owned();
+            for _ in 0..MOST_STEPS {
+                let left = most - entries.len();
+                if left == 0 {
+                    break;
+                }
+                let mut command = redis::cmd("XAUTOCLAIM");
+                command.arg(self.key(stream)).arg(group).arg(reader);
+                command.arg(signed(idle.as_millis())).arg(&next);
+                asking(&mut command, left.min(PORTION), None);
+                let answer = self.run("claim entries of a stream", &command, Again::No);
+                let claimed = answer.await.and_then(reply::claimed);
+                let claimed = match claimed {
+                    Ok(claimed) => claimed,
+                    // What was claimed before is the reader's.
+                    Err(_) if !entries.is_empty() => break,
+                    Err(error) => return Err(error),
+                };
+                entries.extend(claimed.entries);
+                next = claimed.next;
+                if next == "0-0" {
+                    break;
+                }
+            }
+            Ok(entries)
         })
     }
 }

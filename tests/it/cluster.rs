@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use multi_tier_cached::stream::{After, StreamLog};
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{CacheRuntime, Redis, invalidate, multi_tier_cached};
 use testbed::server::Server;
@@ -25,7 +26,14 @@ fn node() -> Server {
     let bus = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = bus.local_addr().unwrap().port().to_string();
     drop(bus);
-    Server::start_with(&["--cluster-enabled", "yes", "--cluster-port", &port])
+    Server::start_with(&[
+        "--cluster-enabled",
+        "yes",
+        "--cluster-port",
+        &port,
+        "--cluster-require-full-coverage",
+        "no",
+    ])
 }
 
 /// Two nodes with half of the slots each.
@@ -118,4 +126,33 @@ async fn a_namespace_that_moves_to_another_node_is_followed() {
     assert_eq!(receipt.await.unwrap(), Receipt::Acked);
     sleep(Duration::from_millis(500)).await;
     assert!(on(&there, read(2)).await > version);
+}
+
+/// The node that the namespace was on is gone for good; the first one knows who has its slots.
+#[tokio::test]
+async fn streams_find_a_namespace_whose_node_is_gone() {
+    let mut nodes = cluster().await;
+    let slot_of = |namespace: &str| {
+        let key = format!("{{{namespace}:0}}:");
+        nodes[0].command::<u64>(&["CLUSTER", "KEYSLOT", &key])
+    };
+    let namespace = ["a", "b", "c", "d", "e", "f"]
+        .into_iter()
+        .find(|namespace| slot_of(namespace) > 8191)
+        .expect("it is on one of them");
+    let slot = slot_of(namespace).to_string();
+    let redis = Redis::new(nodes[0].url()).namespace(namespace);
+    let streams = redis.streams().unwrap();
+    let wait = Duration::from_millis(1);
+    let fields: [(&str, &[u8]); 1] = [("text", b"a")];
+    let publish = || streams.publish("orders", &fields, None);
+    publish().await.unwrap();
+    let read = || streams.read("orders", &After::Start, 10, wait);
+    assert_eq!(read().await.unwrap().len(), 1);
+    nodes[1].kill();
+    let own: String = nodes[0].command(&["CLUSTER", "MYID"]);
+    let _: () = nodes[0].command(&["CLUSTER", "SETSLOT", &slot, "NODE", &own]);
+    assert_eq!(read().await.unwrap(), []);
+    publish().await.unwrap();
+    assert_eq!(read().await.unwrap().len(), 1);
 }
