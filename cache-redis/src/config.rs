@@ -172,11 +172,12 @@ impl Redis {
     }
 
     /// Has every invalidation that this instance sends written into the stream [`Streams::INVALIDATIONS`]: `who` (this instance, under
-    /// the name that is given here), `what` (`function:version:arguments`, `function:version`, or `*`), and when, as the entry's id
-    /// says it, in milliseconds by the server's clock. The stream is trimmed to about `most` entries. Default: nothing is written.
+    /// the name that is given here), `what` (`function:version:arguments`, `function:version`, or `*`; where keys were looked at, the
+    /// pattern in place of arguments), and when, as the entry's id says it, in milliseconds by the server's clock. The stream is
+    /// trimmed to about `most` entries. Default: nothing is written.
     ///
-    /// In the same step as the invalidation, which goes on where the stream cannot be written. What is sent again after an outage
-    /// is written again. The arguments of keys are in it, readable as they are in the keys themselves.
+    /// In the same step as the invalidation, which goes on where the stream cannot be written; before the first step of one that has
+    /// several, `invalidate_matching`. What is sent again after an outage is written again. The arguments of keys are in it, readable as they are in the keys themselves.
     #[must_use]
     pub fn audit(mut self, who: impl Into<String>, most: u32) -> Self {
         let who = who.into();

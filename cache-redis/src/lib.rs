@@ -30,7 +30,8 @@
 //!
 //! Instances tell each other of invalidations on the sharded channel `{shop:0}:#channel:0`, the last number being the database.
 //! A user of the server needs `~{shop:0}:*`, `&{shop:0}:*`, and the commands GET, MGET, SET, GETRANGE, APPEND, INCR, DEL,
-//! PEXPIRE, PTTL, EXISTS, ZADD, ZREM, ZSCORE, ZREMRANGEBYSCORE, WAIT, SSUBSCRIBE, SPUBLISH, PING, INFO, TIME, SCRIPT LOAD, EVAL and EVALSHA.
+//! PEXPIRE, PTTL, EXISTS, ZADD, ZREM, ZSCORE, ZREMRANGEBYSCORE, WAIT, SSUBSCRIBE, SPUBLISH, PING, INFO, TIME, SCRIPT LOAD, EVAL and EVALSHA;
+//! for `invalidate_matching` SCAN and UNLINK, and for [`Redis::audit`] XADD.
 
 mod breaker;
 mod bus;

@@ -215,6 +215,14 @@ publish(KEYS[2], KEYS[3], 'e:' .. ARGV[1])
 return 1
 ";
 
+/// Writes down what is about to be invalidated in more than one step.
+///
+/// KEYS stream. ARGV who, what and how many.
+const NOTE: &str = "
+audit(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
+return 1
+";
+
 /// Invalidates the namespace: a new history on the same server.
 ///
 /// KEYS history, sequence, channel, stream. ARGV new number, identity; who, what and how many, where there is a stream.
@@ -241,6 +249,7 @@ pub(crate) struct Scripts {
     pub(crate) invalidate_function: Script,
     pub(crate) invalidate_all: Script,
     pub(crate) forget: Script,
+    pub(crate) note: Script,
 }
 
 impl Scripts {
@@ -262,6 +271,7 @@ impl Scripts {
             invalidate_function: script(INVALIDATE_FUNCTION),
             invalidate_all: script(INVALIDATE_ALL),
             forget: script(FORGET),
+            note: script(NOTE),
         }
     }
 
@@ -284,6 +294,7 @@ impl Scripts {
             &self.invalidate_function,
             &self.invalidate_all,
             &self.forget,
+            &self.note,
         ] {
             pipe.load_script(script).ignore();
         }

@@ -171,7 +171,7 @@ impl Shared {
     }
 
     /// Deletes the records and leases of a function that match, and has every instance forget what its memory has of the function.
-    /// How many records there were.
+    /// How many records there were. It is written down before the first is gone, so that one that ends half-way is known of too.
     ///
     /// All keys are looked at twice. A load that began before has a lease until it is filled: where the first look misses the one
     /// and the other, since they changed places under it, the second finds the record; what had its lease deleted is not filled.
@@ -183,6 +183,15 @@ impl Shared {
     ) -> Result<u64, RedisError> {
         let prefix = self.keys.prefix_of(function);
         let mut data = connected.data.clone();
+        if let Some(audit) = &self.settings.audit {
+            let mut note = self.scripts.note.prepare_invoke();
+            note.key(self.keys.stream(Streams::INVALIDATIONS))
+                .arg(&audit.who)
+                .arg(format!("{}:{glob}", function.versioned()))
+                .arg(audit.most);
+            let step = timeout(self.silence(), note.invoke_async(&mut data)).await;
+            let _: i64 = step.unwrap_or_else(|_| Err(server::no_answer()))?;
+        }
         let mut deleted = 0;
         for _ in 0..2 {
             let mut cursor: u64 = 0;
@@ -204,15 +213,12 @@ impl Shared {
                         !arguments.contains('#') && glob.matches(arguments)
                     })
                 };
-                let meant: Vec<&String> = names.iter().filter(is_meant).collect();
-                if !meant.is_empty() {
-                    let records = meant.iter().filter(|name| !name.ends_with("#lease"));
-                    deleted += records.count() as u64;
-                    let mut delete = redis::cmd("DEL");
-                    delete.arg(&meant);
-                    let step = timeout(self.silence(), delete.exec_async(&mut data)).await;
-                    step.unwrap_or_else(|_| Err(server::no_answer()))?;
-                }
+                let meant = names.iter().filter(is_meant);
+                let (leases, records): (Vec<&String>, Vec<&String>) =
+                    meant.partition(|name| name.ends_with("#lease"));
+                // Leases first: what is not filled any more need not be found again.
+                self.unlink(&mut data, &leases).await?;
+                deleted += self.unlink(&mut data, &records).await?;
                 cursor = next;
                 if cursor == 0 {
                     break;
@@ -228,6 +234,21 @@ impl Shared {
         let step = timeout(self.silence(), forget.invoke_async(&mut data)).await;
         let _: i64 = step.unwrap_or_else(|_| Err(server::no_answer()))?;
         Ok(deleted)
+    }
+
+    /// Deletes keys, and has the server free what they held beside its work. How many there were.
+    async fn unlink(
+        &self,
+        data: &mut MultiplexedConnection,
+        names: &[&String],
+    ) -> Result<u64, RedisError> {
+        if names.is_empty() {
+            return Ok(0);
+        }
+        let mut unlink = redis::cmd("UNLINK");
+        unlink.arg(names);
+        let step = timeout(self.silence(), unlink.query_async(data)).await;
+        step.unwrap_or_else(|_| Err(server::no_answer()))
     }
 
     fn guarding(&self, number: u64, key: &GuardedKey) -> ScriptInvocation<'_> {

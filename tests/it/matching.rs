@@ -182,6 +182,26 @@ async fn of_many_keys_each_is_found() {
     assert_eq!(server.records().len(), 1);
 }
 
+counted!(counted_once);
+
+#[tokio::test]
+async fn what_two_look_for_is_counted_once() {
+    let server = Server::start();
+    let url = server.url();
+    let filling = testbed::two_tiers(&url).await;
+    on(&filling, counted_once::all()).await;
+    until("all are filled", || server.records().len() == 6).await;
+    let (here, there) = (
+        testbed::two_tiers(&url).await,
+        testbed::two_tiers(&url).await,
+    );
+    let (one, other) = tokio::join!(
+        here.invalidate_matching(counted_once::NAME, "*"),
+        there.invalidate_matching(counted_once::NAME, "*"),
+    );
+    assert_eq!(one.unwrap() + other.unwrap(), 5);
+}
+
 counted!(on_disk);
 
 #[tokio::test]

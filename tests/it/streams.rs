@@ -499,6 +499,10 @@ async fn invalidations_are_written_down_where_that_is_asked_for() {
     invalidate(&silent).await;
     invalidate(&here).await;
     here.invalidate_all().await.unwrap();
+    for runtime in [&silent, &here] {
+        let dropped = runtime.invalidate_matching("audited::read", "te[ab]");
+        dropped.await.unwrap();
+    }
     let streams = streams(&server);
     let written = streams
         .read(Streams::INVALIDATIONS, &After::Start, 10, NO_WAIT)
@@ -509,7 +513,13 @@ async fn invalidations_are_written_down_where_that_is_asked_for() {
         .iter()
         .map(|entry| field(entry, "what").unwrap())
         .collect();
-    assert_eq!(what, ["audited::read:1:tea", "audited::read:1", "*"]);
+    let expected = [
+        "audited::read:1:tea",
+        "audited::read:1",
+        "*",
+        "audited::read:1:te[ab]",
+    ];
+    assert_eq!(what, expected);
     assert!(
         written
             .iter()
@@ -528,10 +538,29 @@ async fn invalidations_are_written_down_where_that_is_asked_for() {
     assert!((100..400).contains(&kept), "{kept}");
     let _: () = server.command(&["SET", "{shop:0}:#stream:#invalidations", "somebody's"]);
     invalidate(&here).await;
+    let matching = here.invalidate_matching("audited::read", "*").await;
+    matching.unwrap();
     for wrong in [redis().audit("", 1), redis().audit("a", 0)] {
         assert_eq!(
             wrong.streams().unwrap_err().kind(),
             ErrorKind::Configuration
         );
     }
+}
+
+/// One that ends half-way too: it is written down before anything is gone.
+#[tokio::test]
+async fn an_invalidation_in_steps_is_written_down_first() {
+    let server = Server::start_with(&["--rename-command", "UNLINK", ""]);
+    let redis = Redis::new(server.url()).namespace("shop");
+    let here = build(redis.audit("here", 100)).await;
+    CacheRuntime::scope(here.clone(), audited::read("tea")).await;
+    until("it is filled", || server.records().len() == 1).await;
+    let error = here.invalidate_matching("audited::read", "t*").await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Protocol);
+    assert_eq!(server.records().len(), 1);
+    let written = streams(&server).latest(Streams::INVALIDATIONS, 10).await;
+    let written = written.unwrap();
+    assert_eq!(written.len(), 1);
+    assert_eq!(written[0].field("what"), Some(&b"audited::read:1:t*"[..]));
 }
