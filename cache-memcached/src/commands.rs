@@ -8,8 +8,8 @@ use cache_core::tier::{Claim, Fill, Refusal, SEEN, Stamp, Target};
 use crate::item::{CONTROL, GUARDS, Item, ONLY, RECORD, SHARED, seconds, with_expiry};
 use crate::keys::Keys;
 
-/// What stands under a key that never ends by itself, as far as memcached goes: a month. Whoever uses it sets it anew.
-const CONTROL_LIFE: Duration = Duration::from_secs(29 * 24 * 60 * 60);
+/// What records carry never ends by itself: all of them would with it.
+const CONTROL_LIFE: Duration = Duration::MAX;
 
 /// How long a message stays: many times what an instance may take until it asks; then it takes everything for invalidated.
 const MESSAGE_LIFE: Duration = Duration::from_secs(120);
@@ -79,11 +79,15 @@ impl Message {
     }
 }
 
-/// Which process of the server this is.
-pub(crate) async fn identity(client: &mut Client) -> Result<String, Error> {
-    let stats = client.stats().await?;
-    let field = |name: &str| stats.get(name).map_or("", String::as_str).to_owned();
-    Ok(format!("{}/{}", field("pid"), field("version")))
+/// Which process of the server this is: the number that the first who asked has left in its memory, where no other has it. (What
+/// it says of itself is the same for all that are started from one image.) `None` where it does not number what it has, and so
+/// knows no leases.
+pub(crate) async fn identity(client: &mut Client, keys: &Keys) -> Result<Option<u64>, Error> {
+    let name = keys.process();
+    let held = get(client, &name).await?;
+    let number = number_or_begin(client, &name, held).await?;
+    let is_numbered = get(client, &name).await?.is_none_or(|item| item.cas > 0);
+    Ok(is_numbered.then_some(number))
 }
 
 /// A record of a key, and what a valid one carries: one round trip.
@@ -293,7 +297,8 @@ pub(crate) async fn keep_lease(
         .is_some_and(|item| item.cas == cas)
     {
         let time = format!("T{}", seconds(life));
-        // Whatever took its place meanwhile lives a little longer: what it is good for is not decided by that.
+        // A record that took its place between the two is kept for as long, and missed after that: what it is good for is not
+        // decided by that.
         client.meta_get(record, false, None, Some(&[&time])).await?;
     }
     Ok(())

@@ -10,7 +10,7 @@ use crate::tier::MemcachedTier;
 /// A memcached server as a shared tier: `Memcached::new("memcached://127.0.0.1:11211")`.
 ///
 /// One server: several behind one name, or a proxy that spreads keys over them, would each have a log of invalidations of their
-/// own.
+/// own. Where connections lead to several, that is noticed when they are made, and none is used; a proxy is not noticed.
 #[derive(Clone, Debug)]
 pub struct Memcached {
     pub(crate) url: String,
@@ -24,7 +24,8 @@ pub struct Memcached {
 }
 
 impl Memcached {
-    /// The server at `memcached://host:port`, or `memcached+unix:///path`. Hosts are looked up as IPv4.
+    /// The server at `memcached://host:port`, or `memcached+unix:///path`. The port is always said (memcached's own is 11211), and
+    /// hosts are looked up as IPv4.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -98,15 +99,18 @@ impl Memcached {
             return path.starts_with('/').then(|| format!("unix://{path}"));
         }
         let host = self.url.strip_prefix("memcached://")?.trim_end_matches('/');
-        let is_plain = !host.is_empty() && !host.contains(['/', '@', '?']);
-        is_plain.then(|| format!("tcp://{host}"))
+        let (name, port) = host.split_once(':')?;
+        let is_plain = !name.is_empty() && !name.contains(['/', '@', '?', '[']);
+        let is_port = port.bytes().all(|byte| byte.is_ascii_digit())
+            && port.parse::<u16>().is_ok_and(|port| port > 0);
+        (is_plain && is_port).then(|| format!("tcp://{host}"))
     }
 
     fn check(&self) -> Result<(), Error> {
         let wrong = |what: String| Err(Error::new(ErrorKind::Configuration, format!("use {what}")));
         if self.address().is_none() {
             return wrong(format!(
-                "`{}` as a memcached server: it is `memcached://host:port` or `memcached+unix:///path`, without a password",
+                "`{}` as a memcached server: it is `memcached://host:port`, a host as a name or in IPv4, or `memcached+unix:///path`, without a password",
                 self.url
             ));
         }
@@ -145,7 +149,13 @@ impl Memcached {
         }
         if self.lease_time < Duration::from_secs(2) || self.lease_time > Duration::from_secs(300) {
             return wrong(format!(
-                "a lease time of {:?}: it is between 2 seconds, since memcached counts in seconds, and five minutes",
+                "a lease time of {:?}: it is between 2 seconds and five minutes",
+                self.lease_time
+            ));
+        }
+        if self.lease_time.subsec_nanos() > 0 {
+            return wrong(format!(
+                "a lease time of {:?}: it is whole seconds, since memcached counts in seconds",
                 self.lease_time
             ));
         }

@@ -24,6 +24,9 @@ pub(crate) const AROUND: usize = 512;
 /// Longer than that memcached takes a number of seconds for a date.
 const LONGEST_RELATIVE: u64 = 30 * 24 * 60 * 60;
 
+/// The last date that it takes: they have 31 bits.
+const LATEST: u64 = (1 << 31) - 1;
+
 /// A value with what memcached says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Item {
@@ -59,14 +62,14 @@ pub(crate) fn with_expiry(record: &[u8], life: Duration) -> Vec<u8> {
 }
 
 /// How long memcached is to keep something: a second more than it lives, since a second of memcached may be over at once, and a
-/// date where it is long.
+/// date where it is long; zero, which is for ever, where it knows no such date.
 pub(crate) fn seconds(life: Duration) -> u64 {
     let seconds = life.as_secs().saturating_add(2);
     if seconds <= LONGEST_RELATIVE {
-        seconds
-    } else {
-        (unix_millis() / 1000).saturating_add(seconds)
+        return seconds;
     }
+    let date = (unix_millis() / 1000).saturating_add(seconds);
+    if date <= LATEST { date } else { 0 }
 }
 
 #[cfg(test)]
@@ -102,5 +105,8 @@ mod tests {
         let year = 365 * 24 * 60 * 60;
         let date = seconds(Duration::from_secs(year));
         assert!(date > unix_millis() / 1000 + year, "a date");
+        for life in [Duration::from_secs(year * 100), Duration::MAX] {
+            assert_eq!(seconds(life), 0, "for ever");
+        }
     }
 }

@@ -40,6 +40,11 @@ impl Keys {
         format!("{}:#h", self.namespace)
     }
 
+    /// Which process of the server has it.
+    pub(crate) fn process(&self) -> String {
+        format!("{}:#p", self.namespace)
+    }
+
     /// How many invalidations there were.
     pub(crate) fn count(&self) -> String {
         format!("{}:#n", self.namespace)

@@ -19,7 +19,7 @@
 //! [`staleness_bound`](Memcached::staleness_bound) has passed. What waits to be sent while the server is away is lost with its
 //! process, and the server's data with the server. A hit is one round trip, a miss six, an invalidation three.
 //!
-//! Needs memcached 1.6, for its meta commands. One second of it may pass at once, so that items are kept a second or two longer
+//! Needs memcached 1.6, for its meta commands, that numbers its items: one that was started with `-C` is not used. One second of it may pass at once, so that items are kept a second or two longer
 //! than records live; the record itself says when it is dead.
 //!
 //! # How it works
@@ -28,7 +28,8 @@
 //!   that a fill from before finds another number, or nothing.
 //! - memcached tells nobody of anything, so each invalidation is written into a log, a counter and an item each, and every
 //!   instance asks for the counter four times within the bound. What of the log is not there any more counts as everything.
-//! - A link is a handful of connections to one process of the server. When one of them is lost all are, and with them all leases.
+//! - A link is a handful of connections to one process of the server, which is told by a random number in its memory. When one of
+//!   them is lost all are, and with them all leases.
 //!
 //! `config` is what users write; `tier` the operations, as `commands` on one connection; `link` the connections, which `supervisor`
 //! keeps; `leases` and `guards` what this instance holds; `item` and `keys` what stands in the server.

@@ -83,7 +83,7 @@ async fn make(
     shared: &Arc<Shared>,
     generation: u64,
     workers: &mut JoinSet<()>,
-    identity: &mut Option<String>,
+    identity: &mut Option<u64>,
 ) -> Result<(Link, u64), Error> {
     let limit = shared.config.connect_limit;
     let opened = timeout(limit, open(shared)).await;
@@ -98,7 +98,7 @@ async fn make(
         workers.spawn(work);
     }
     if identity
-        .replace(process.clone())
+        .replace(process)
         .is_some_and(|before| before != process)
     {
         shared
@@ -117,26 +117,33 @@ async fn make(
 }
 
 /// Connections, all to one process.
-async fn open(shared: &Shared) -> Result<(Vec<Client>, String), Error> {
+async fn open(shared: &Shared) -> Result<(Vec<Client>, u64), Error> {
     let address = shared.config.address().unwrap_or_default();
     let mut clients = Vec::new();
-    let mut process = None;
+    let mut process = 0;
     for _ in 0..shared.config.connections {
         let mut client = Client::new(&address)
             .await
             .map_err(|error| failed("connect to memcached", error))?;
-        let this = commands::identity(&mut client)
+        let this = commands::identity(&mut client, &shared.keys)
             .await
-            .map_err(|error| failed("ask memcached who it is", error))?;
-        if *process.get_or_insert_with(|| this.clone()) != this {
+            .map_err(|error| failed("ask memcached which process it is", error))?
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Protocol,
+                    "use this memcached: it was started with `-C`, and without CAS numbers there are no leases",
+                )
+            })?;
+        if !clients.is_empty() && this != process {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 "use this address: two connections to it led to two servers",
             ));
         }
+        process = this;
         clients.push(client);
     }
-    Ok((clients, process.unwrap_or_default()))
+    Ok((clients, process))
 }
 
 /// Asks once what others invalidated, and does it here; that is a barrier. The number of the last.

@@ -412,6 +412,17 @@ impl Tier for MemcachedTier {
                 supervisor.abort();
                 let _ = supervisor.await;
             }
+            let queued = self.shared.owed.len();
+            if queued > 0 {
+                tracing::warn!(
+                    queued,
+                    "invalidations could not be told to memcached before the end, and are lost"
+                );
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    format!("tell memcached of {queued} invalidations before the end"),
+                ));
+            }
             Ok(())
         })
     }

@@ -11,7 +11,9 @@ use testbed::memcached::Memcached as Server;
 use testbed::poll_until;
 use testbed::proxy::{Proxy, Weather};
 use testbed::until;
-use tokio::time::{Instant, sleep};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, timeout};
 
 const BOUND: Duration = Duration::from_millis(500);
 
@@ -319,6 +321,100 @@ async fn a_guard_keeps_what_is_read_before_the_commit_out_of_every_cache() {
     .await;
 }
 
+/// Without CAS numbers there is nothing that a lease could be: it is not used.
+#[tokio::test]
+async fn a_server_that_numbers_nothing_is_gone_on_without() {
+    let server = Server::start_with(&["-C"]);
+    let here = instance(Memcached::new(server.url())).await;
+    for _ in 0..2 {
+        let called = timeout(Duration::from_secs(10), on(&here, read(10)));
+        assert_eq!(called.await.expect("an answer"), 1);
+    }
+    assert!(!here.tiers()[0].health.connected);
+}
+
+/// What records carry stays as long as they do.
+#[tokio::test]
+async fn what_records_carry_does_not_end_by_itself() {
+    let server = Server::start();
+    let here = instance(Memcached::new(server.url())).await;
+    assert_eq!(on(&here, read(11)).await, 1);
+    let controls = ["mtc:#h", "mtc:it::memcached::read:1#e", "mtc:#n"];
+    let life = |name: &str| server.ask(&format!("mg {name} t")).trim().to_owned();
+    let forever = || controls.map(life) == ["HD t-1"; 3];
+    until("they are there for ever", forever).await;
+    on(&here, async { invalidate!(read).await }).await.unwrap();
+    here.invalidate_all().await.unwrap();
+    assert_eq!(controls.map(life), ["HD t-1"; 3], "and those that follow");
+}
+
+/// Spreads connections over two servers that say the same of themselves, as two of one image do. Its port.
+async fn spreading(ports: [u16; 2]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        for port in ports.into_iter().cycle() {
+            let (client, _) = listener.accept().await.unwrap();
+            let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            tokio::spawn(async move {
+                let (mut asks, mut answered) = client.into_split();
+                let (mut answers, mut asked) = server.into_split();
+                let mut said = vec![0; 1 << 16];
+                let answer = async {
+                    loop {
+                        let n = answers.read(&mut said).await.unwrap_or(0);
+                        let text = &mut said[..n];
+                        if text.starts_with(b"STAT pid ") {
+                            let digits = text[9..].iter_mut();
+                            digits
+                                .take_while(|byte| byte.is_ascii_digit())
+                                .for_each(|digit| *digit = b'1');
+                        }
+                        if n == 0 || answered.write_all(text).await.is_err() {
+                            return;
+                        }
+                    }
+                };
+                tokio::select! {
+                    () = answer => {}
+                    _ = tokio::io::copy(&mut asks, &mut asked) => {}
+                }
+            });
+        }
+    });
+    port
+}
+
+/// Each would have a log of its own.
+#[tokio::test]
+async fn two_servers_behind_one_address_are_told() {
+    let servers = [Server::start(), Server::start()];
+    let port = spreading(servers.each_ref().map(Server::port)).await;
+    let both = instance(Memcached::new(format!("memcached://127.0.0.1:{port}"))).await;
+    assert!(!both.tiers()[0].health.connected);
+    let port = spreading([servers[0].port(); 2]).await;
+    let one = instance(Memcached::new(format!("memcached://127.0.0.1:{port}"))).await;
+    assert!(one.tiers()[0].health.connected);
+}
+
+/// Whoever ends knows what the others were not told.
+#[tokio::test]
+async fn an_end_that_leaves_invalidations_untold_is_an_error() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port()).await;
+    let url = format!("memcached://127.0.0.1:{}", proxy.port());
+    let here = instance(Memcached::new(url)).await;
+    assert_eq!(on(&here, read(12)).await, 1);
+    proxy.set(Weather::Cut);
+    until("it is cut off", || !here.tiers()[0].health.connected).await;
+    let receipt = on(&here, async { invalidate!(read, 12).await }).await;
+    assert_eq!(receipt.unwrap(), Receipt::Queued);
+    let error = here.shutdown().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let text = error.to_string();
+    assert!(text.contains("memcached of 1 invalidations"), "{text}");
+}
+
 #[tokio::test]
 async fn settings_that_cannot_be_are_errors_and_a_server_of_another_kind_is_gone_on_without() {
     for (wrong, says) in [
@@ -329,6 +425,14 @@ async fn settings_that_cannot_be_are_errors_and_a_server_of_another_kind_is_gone
         (
             Memcached::new("memcached://user@host"),
             "as a memcached server",
+        ),
+        (Memcached::new("memcached://host"), "host:port"),
+        (Memcached::new("memcached://host:0"), "host:port"),
+        (Memcached::new("memcached://host:65536"), "host:port"),
+        (Memcached::new("memcached://[::1]:11211"), "host:port"),
+        (
+            Memcached::new("memcached://host:1").lease_time(Duration::from_millis(2_500)),
+            "whole seconds",
         ),
         (
             Memcached::new("memcached://host:1").namespace("a b"),

@@ -11,16 +11,23 @@ use crate::watch;
 #[derive(Debug)]
 pub struct Memcached {
     port: u16,
+    arguments: Vec<String>,
     child: Option<Child>,
 }
 
 impl Memcached {
     /// Starts a server.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with more arguments.
+    pub fn start_with(arguments: &[&str]) -> Self {
         // Another process may take the port between our look and the server's.
         for _ in 0..5 {
             let mut server = Self {
                 port: free_port(),
+                arguments: arguments.iter().map(|&argument| argument.into()).collect(),
                 child: None,
             };
             if server.spawn() {
@@ -55,7 +62,7 @@ impl Memcached {
             "0",
         ]);
         // As root it asks whose process it is to be.
-        command.args(["-u", "nobody"]);
+        command.args(["-u", "nobody"]).args(&self.arguments);
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
