@@ -155,8 +155,8 @@ impl Redis {
         self
     }
 
-    /// Lets `install` fail when the server cannot be reached or used. Default: a warning, and service without it until it
-    /// is there.
+    /// Lets `install` fail when the server cannot be reached or used, with its address and the reason. Default: a warning, and
+    /// service without it until it is there.
     #[must_use]
     pub fn required(mut self) -> Self {
         self.settings.required = true;
@@ -266,19 +266,22 @@ impl Redis {
     }
 
     fn client(&self) -> Result<Client, Error> {
-        let cannot = |source: redis::RedisError| {
-            let what = if self.url.starts_with("rediss:") && cfg!(not(feature = "tls")) {
-                "; `rediss://` needs the feature `tls`"
-            } else {
-                ""
-            };
+        let cannot = |why: &str, source: redis::RedisError| {
             Error::with_source(
                 ErrorKind::Configuration,
-                format!("use `{}` as the URL of Redis{what}", redacted(&self.url)),
+                format!("use `{}` as the URL of Redis{why}", redacted(&self.url)),
                 source,
             )
         };
-        let info: ConnectionInfo = self.url.as_str().into_connection_info().map_err(cannot)?;
+        let info = self.url.as_str().into_connection_info();
+        let info: ConnectionInfo = info.map_err(|source| {
+            let why = if self.url.starts_with("rediss:") && cfg!(not(feature = "tls")) {
+                "; `rediss://` needs the feature `tls`"
+            } else {
+                "; it has the form `redis://host:port`"
+            };
+            cannot(why, source)
+        })?;
         // RESP3, since a connection is to carry pushed messages beside answers.
         let redis = info
             .redis_settings()
@@ -299,9 +302,9 @@ impl Redis {
                 client_tls: None,
                 root_cert: Some(pem.clone()),
             };
-            return Client::build_with_tls(info, certificates).map_err(cannot);
+            return Client::build_with_tls(info, certificates).map_err(|source| cannot("", source));
         }
-        Client::open(info).map_err(cannot)
+        Client::open(info).map_err(|source| cannot("", source))
     }
 }
 
@@ -353,6 +356,7 @@ mod tests {
         assert!(Box::new(redis()).build(&context()).is_ok());
         wrong(Redis::new("http://127.0.0.1"), "`http://127.0.0.1`");
         wrong(Redis::new("127.0.0.1:6379:x"), "URL of Redis");
+        wrong(Redis::new("127.0.0.1:6379"), "`redis://host:port`");
         wrong(redis().namespace(""), "namespace");
         wrong(redis().namespace("a{b}"), "`a{b}`");
         wrong(redis().time_limit(Duration::ZERO), "time limit of zero");

@@ -28,7 +28,7 @@ impl Shared {
         self.client()
             .get_multiplexed_async_connection_with_config(&config)
             .await
-            .map_err(|error| Error::with_source(server::kind_of(&error), "connect to Redis", error))
+            .map_err(server::not_connected)
     }
 
     /// The connection that carries the messages, from when it is subscribed.

@@ -218,6 +218,11 @@ impl Shared {
         })
     }
 
+    /// The address that users gave, without what is secret.
+    pub(crate) fn address(&self) -> String {
+        self.client.get_connection_info().addr().to_string()
+    }
+
     /// Where to connect to.
     pub(crate) fn client(&self) -> Client {
         let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);

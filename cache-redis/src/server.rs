@@ -176,6 +176,17 @@ pub(crate) fn failed(what: &'static str, error: RedisError) -> Error {
     Error::with_source(kind_of(&error), what, error)
 }
 
+/// The error of a connection that is not made.
+pub(crate) fn not_connected(error: RedisError) -> Error {
+    let what = match error.kind() {
+        redis::ErrorKind::Parse => {
+            "connect to Redis: what answers there does not speak Redis's protocol"
+        }
+        _ => "connect to Redis",
+    };
+    failed(what, error)
+}
+
 /// The error of an answer that does not come.
 pub(crate) fn no_answer() -> RedisError {
     std::io::Error::from(std::io::ErrorKind::TimedOut).into()

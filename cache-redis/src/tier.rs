@@ -435,7 +435,10 @@ impl Tier for RedisTier {
                     self.link.close();
                     Err(Error::with_source(
                         error.kind(),
-                        "reach the Redis that is required",
+                        format!(
+                            "reach Redis at {}, which is required",
+                            self.shared().address()
+                        ),
                         error,
                     ))
                 }

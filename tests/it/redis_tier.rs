@@ -10,6 +10,7 @@ use multi_tier_cached::{
 
 use testbed::server::Server;
 use testbed::{build, two_tiers};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 static LOADS: AtomicU64 = AtomicU64::new(0);
 
@@ -235,6 +236,40 @@ async fn a_required_server_that_is_away_or_no_redis_fails_the_build() {
     let away = Redis::new(format!("redis://127.0.0.1:{port}")).required();
     let error = CacheRuntime::builder().l2(away).build().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    let text = format!("{error:?}");
+    assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");
+}
+
+/// Which, and why, is in the error; what is secret is not.
+#[tokio::test]
+async fn a_required_server_that_is_another_is_named() {
+    let memcached = testbed::memcached::Memcached::start();
+    let web = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = web.local_addr().unwrap().port();
+    let serving = tokio::spawn(async move {
+        loop {
+            let (mut client, _) = web.accept().await.unwrap();
+            let answer = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
+            let mut asked = [0; 1024];
+            let _ = client.read(&mut asked).await;
+            let _ = client.write_all(answer).await;
+        }
+    });
+    for port in [memcached.port(), port] {
+        let url = format!("redis://:secret@127.0.0.1:{port}");
+        let other = Redis::new(url).required();
+        let error = CacheRuntime::builder().l2(other).build().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{error:?}");
+        let text = format!("{error:?}");
+        assert!(!text.contains("secret"), "{text}");
+        for part in [
+            &*format!("127.0.0.1:{port}"),
+            "does not speak Redis's protocol",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+    serving.abort();
 }
 
 /// A certificate of the server's own, which the tier is told to trust.

@@ -85,7 +85,7 @@ impl Connections {
         let link = timeout(self.connect_limit, connecting)
             .await
             .unwrap_or_else(|_| Err(server::no_answer()))
-            .map_err(|error| server::failed("connect to Redis for its streams", error))?;
+            .map_err(server::not_connected)?;
         Ok(Connection {
             link,
             has_ended,
