@@ -420,7 +420,9 @@ impl Tier for MemcachedTier {
                 );
                 return Err(Error::new(
                     ErrorKind::Unavailable,
-                    format!("tell memcached of {queued} invalidations before the end"),
+                    format!(
+                        "tell memcached before the end what was invalidated: {queued} are left"
+                    ),
                 ));
             }
             Ok(())

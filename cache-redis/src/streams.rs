@@ -1,6 +1,7 @@
 //! Redis streams. On connections of their own: one for all that answers at once, and one for each read that waits, so that none
 //! waits for another, and the cache for none.
 
+mod ask;
 mod connections;
 mod reply;
 
@@ -10,20 +11,14 @@ use std::time::Duration;
 
 use cache_core::stream::{After, StreamEntry, StreamFuture, StreamLog};
 use cache_core::{Error, ErrorKind};
-use redis::{Client, Cmd, FromRedisValue, RedisError, Value};
-use tokio::time::{Instant, timeout};
+use redis::{Client, Cmd};
 
 use crate::keys::Keys;
 use crate::link::millis;
 use crate::server;
-use crate::streams::connections::{Connection, Connections, is_over, is_refused};
+use crate::streams::ask::Again;
+use crate::streams::connections::Connections;
 use crate::streams::reply::Found;
-
-/// How many times a command is sent elsewhere: to the node of a cluster that has the namespace, or to the first address again.
-const MOST_MOVES: usize = 3;
-
-/// How long a read waits before it asks again: a connection that is open on this side alone is noticed then.
-const ASKED_AGAIN: Duration = Duration::from_secs(60);
 
 /// Most steps in which a group's entries are looked through, and most that are asked for in one. A server looks at ten times as
 /// many in a step, and serves nobody else meanwhile.
@@ -49,13 +44,6 @@ impl fmt::Debug for Streams {
     }
 }
 
-/// Whether a command may be sent again where its answer is lost: it may have been executed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Again {
-    Yes,
-    No,
-}
-
 impl Streams {
     /// The stream that [`Redis::audit`](crate::Redis::audit) has written.
     pub const INVALIDATIONS: &str = "#invalidations";
@@ -75,110 +63,6 @@ impl Streams {
 
     fn key(&self, stream: &str) -> String {
         self.0.keys.stream(stream)
-    }
-
-    /// Runs a command that is answered at once.
-    async fn run(&self, what: &'static str, command: &Cmd, again: Again) -> Result<Value, Error> {
-        self.ask(what, again, None, |_| command.clone()).await
-    }
-
-    async fn run_as<T: FromRedisValue>(
-        &self,
-        what: &'static str,
-        command: &Cmd,
-        again: Again,
-    ) -> Result<T, Error> {
-        let value = self.run(what, command, again).await?;
-        T::from_redis_value(value).map_err(|error| server::failed(what, RedisError::from(error)))
-    }
-
-    /// Runs a read, again and again until it brings something or has waited for so long. `command` makes the command: with BLOCK,
-    /// and so long, where it is told how long.
-    async fn wait_for(
-        &self,
-        what: &'static str,
-        again: Again,
-        wait: Duration,
-        command: impl Fn(Option<Duration>) -> Cmd,
-    ) -> Result<Value, Error> {
-        if wait.is_zero() {
-            return self.ask(what, again, None, command).await;
-        }
-        // What the clock cannot add is for ever.
-        let end = Instant::now().checked_add(wait);
-        loop {
-            match self.ask(what, again, Some(end), &command).await? {
-                Value::Nil if end.is_none_or(|end| Instant::now() < end) => {}
-                answer => return Ok(answer),
-            }
-        }
-    }
-
-    /// Asks once, wherever the namespace is. `end` is there for what waits, until then or for ever.
-    async fn ask(
-        &self,
-        what: &'static str,
-        again: Again,
-        end: Option<Option<Instant>>,
-        command: impl Fn(Option<Duration>) -> Cmd,
-    ) -> Result<Value, Error> {
-        let connections = &self.0.connections;
-        let mut moves = 0;
-        let mut is_new = false;
-        loop {
-            let mut connection = match connections.get(end.is_some(), is_new).await {
-                Ok(connection) => connection,
-                // The node that was moved to may be gone; the first one knows who has taken its place.
-                Err(_) if connections.give_up() && moves < MOST_MOVES => {
-                    moves += 1;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            let step = end.map(|end| {
-                let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-                left.unwrap_or(ASKED_AGAIN).min(ASKED_AGAIN)
-            });
-            let error = match self.send(&mut connection, &command(step), step).await {
-                Ok(answer) => {
-                    if end.is_some() {
-                        connections.keep(connection);
-                    }
-                    return Ok(answer);
-                }
-                Err(error) => error,
-            };
-            let (is_over, is_refused) = (is_over(&error), is_refused(&error));
-            let is_unused = is_refused || (again == Again::Yes && error.is_connection_dropped());
-            let error = server::failed(what, error);
-            if moves < MOST_MOVES && connections.follow(&error) {
-                moves += 1;
-                continue;
-            }
-            if is_over {
-                connections.give_up();
-            } else if end.is_some() {
-                connections.keep(connection.clone());
-            }
-            if !connection.was_kept || !is_unused {
-                return Err(error);
-            }
-            // It was of no use since before. A new one may be.
-            is_new = true;
-        }
-    }
-
-    async fn send(
-        &self,
-        connection: &mut Connection,
-        command: &Cmd,
-        step: Option<Duration>,
-    ) -> Result<Value, RedisError> {
-        let limit = self.0.time_limit + step.unwrap_or_default();
-        let answer = command.query_async(&mut connection.link);
-        timeout(limit, answer)
-            .await
-            .unwrap_or_else(|_| Err(server::no_answer()))
     }
 
     /// The id behind which what comes from now on stands.
