@@ -192,6 +192,15 @@ impl Generations {
         }
     }
 
+    /// The same before it is full.
+    #[cfg(test)]
+    pub(crate) fn turn_now(&self) -> fjall::Result<()> {
+        let both = self.read();
+        both.written.store(self.max_bytes + 1, Ordering::Relaxed);
+        drop(both);
+        self.turn()
+    }
+
     /// Drops the older generation, and begins another.
     fn turn(&self) -> fjall::Result<()> {
         let mut both = self.both.write().unwrap_or_else(PoisonError::into_inner);

@@ -224,3 +224,109 @@ impl Store {
 fn directory(config: &Disk) -> PathBuf {
     config.path.join(RECORDS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str) -> Self {
+            let path =
+                std::env::temp_dir().join(format!("mtc-store-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            Self(path)
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn store(directory: &Directory) -> Store {
+        Store::open(&Disk::new(&directory.0), Arc::default(), Arc::default()).unwrap()
+    }
+
+    fn key(number: u64) -> RecordKey {
+        let function = Arc::new(FunctionKey::new("f", 1));
+        RecordKey::new(function, number.to_string(), number)
+    }
+
+    fn fill(store: &Store, number: u64, record: &[u8], life: Duration) {
+        let key = key(number);
+        let Leased::Given(lease) = store.lease(&key, Claim::TakeOver, &[]).unwrap() else {
+            panic!("no lease");
+        };
+        let filled = store.fill(&key, lease.token, lease.stamp, record, life);
+        assert_eq!(filled.unwrap(), Fill::Stored);
+    }
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+    const AT_ONCE: Duration = Duration::from_millis(1);
+
+    fn read(store: &Store, number: u64) -> Option<Vec<u8>> {
+        store.read(&key(number)).unwrap().record
+    }
+
+    fn swept(store: &Store) -> usize {
+        let (mut walk, mut all) = (Walk::default(), 0);
+        while let Some(removed) = store.sweep(&mut walk).unwrap() {
+            all += removed;
+        }
+        all
+    }
+
+    #[test]
+    fn what_is_dead_is_swept_from_both_generations() {
+        let directory = Directory::new("swept");
+        let store = store(&directory);
+        // More than a step.
+        for number in 0..1_200 {
+            let life = if number % 2 == 0 { AT_ONCE } else { HOUR };
+            fill(&store, number, b"record", life);
+            if number == 600 {
+                store.generations.turn_now().unwrap();
+            }
+        }
+        let began = unix_millis();
+        while unix_millis() < began + 5 {
+            std::hint::spin_loop();
+        }
+        assert_eq!(swept(&store), 600);
+        assert_eq!(swept(&store), 0);
+        assert!((0..1_200).all(|number| read(&store, number).is_some() == (number % 2 == 1)));
+    }
+
+    #[test]
+    fn what_was_replaced_is_not_found_behind_what_took_its_place() {
+        let directory = Directory::new("replaced");
+        let store = store(&directory);
+        fill(&store, 1, b"old", HOUR);
+        store.generations.turn_now().unwrap();
+        fill(&store, 1, b"new", AT_ONCE);
+        while read(&store, 1).is_some() {
+            assert_eq!(read(&store, 1).unwrap_or(b"new".to_vec()), b"new");
+        }
+        swept(&store);
+        assert_eq!(read(&store, 1), None);
+    }
+
+    #[test]
+    fn a_pattern_is_looked_for_in_steps() {
+        let directory = Directory::new("matching");
+        let store = store(&directory);
+        for number in 0..1_200 {
+            fill(&store, number, b"record", HOUR);
+            if number == 600 {
+                store.generations.turn_now().unwrap();
+            }
+        }
+        let glob = Glob::new("*7").unwrap();
+        let removed = store.remove_matching(&key(1).function, &glob).unwrap();
+        assert_eq!(removed, 120);
+        assert!((0..1_200).all(|number| read(&store, number).is_some() == (number % 10 != 7)));
+    }
+}

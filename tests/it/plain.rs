@@ -245,6 +245,50 @@ fn it_does_not_wait_for_a_task_of_its_own_thread() {
     );
 }
 
+counted!(behind_tasks, ttl = "1h");
+
+#[multi_tier_cached(ttl = "1h")]
+async fn of_a_task(key: u64) -> u64 {
+    key
+}
+
+/// Tasks ask the disk as well, and their one thread is the one that waits.
+#[test]
+fn it_does_not_wait_for_the_turns_of_tasks() {
+    let directory = Directory::new("plain");
+    let (done, ended) = std::sync::mpsc::channel();
+    let path = directory.path().to_owned();
+    std::thread::spawn(move || {
+        let one_thread = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        one_thread.unwrap().block_on(async {
+            let disk = Disk::new(path).time_limit(Duration::from_secs(10));
+            let stack = CacheRuntime::builder().l1(Memory::builder()).l3(disk);
+            let runtime = stack.build().await.unwrap();
+            for round in 0..5 {
+                let tasks: Vec<_> = (0..200)
+                    .map(|key| {
+                        let call = of_a_task(round * 1_000 + key);
+                        tokio::spawn(CacheRuntime::scope(runtime.clone(), call))
+                    })
+                    .collect();
+                tokio::task::yield_now().await;
+                let call = || behind_tasks::read(round);
+                CacheRuntime::scope_blocking(runtime.clone(), call);
+                for task in tasks {
+                    task.await.unwrap();
+                }
+            }
+            done.send(()).unwrap();
+        });
+    });
+    assert!(
+        ended.recv_timeout(Duration::from_secs(60)).is_ok(),
+        "it waits for tasks that wait for it"
+    );
+}
+
 counted!(in_a_task, ttl = "1h", tiers = "l1");
 
 /// On the one thread of an async runtime, beside tiers that it does not use.
