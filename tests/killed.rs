@@ -1,5 +1,7 @@
 //! A process that uses a disk and is killed, or whose disk fails: what the next one finds there is right.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

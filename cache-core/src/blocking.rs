@@ -4,9 +4,13 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, EnterGuard, Handle};
 use tokio::task::JoinHandle;
+
+/// A future is polled again after that, woken or not: it may watch a clock that nothing rings for while this thread waits.
+const LONGEST_WAIT: Duration = Duration::from_millis(50);
 
 /// Tells a thread to poll again. Not the thread's own token, which user code may wait for.
 #[derive(Default)]
@@ -16,14 +20,14 @@ struct Signal {
 }
 
 impl Signal {
+    /// Waits until it is set, for a while.
     fn wait(&self) {
-        let mut is_set = self.is_set.lock().unwrap_or_else(PoisonError::into_inner);
-        while !std::mem::take(&mut *is_set) {
-            is_set = self
-                .set
-                .wait(is_set)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
+        let is_set = self.is_set.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self
+            .set
+            .wait_timeout_while(is_set, LONGEST_WAIT, |is_set| !*is_set);
+        let (mut is_set, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        *is_set = false;
     }
 }
 
@@ -92,7 +96,6 @@ pub(crate) fn wait_without_home<F: Future>(future: F) -> F::Output {
 #[cfg(test)]
 mod tests {
     use std::thread;
-    use std::time::Duration;
 
     use super::*;
 

@@ -9,6 +9,7 @@ use multi_tier_cached::{CacheRuntime, Disk, Level, Memory, Redis, invalidate, mu
 use testbed::directory::Directory;
 use testbed::poll_until;
 use testbed::server::Server;
+use testbed::shelf::Shelf;
 
 macro_rules! counted {
     ($name:ident, $($options:tt)*) => {
@@ -266,14 +267,17 @@ fn it_does_not_wait_for_the_turns_of_tasks() {
             let disk = Disk::new(path).time_limit(Duration::from_secs(10));
             let stack = CacheRuntime::builder().l1(Memory::builder()).l3(disk);
             let runtime = stack.build().await.unwrap();
-            for round in 0..5 {
-                let tasks: Vec<_> = (0..200)
+            for round in 0..20 {
+                let tasks: Vec<_> = (0..400)
                     .map(|key| {
                         let call = of_a_task(round * 1_000 + key);
                         tokio::spawn(CacheRuntime::scope(runtime.clone(), call))
                     })
                     .collect();
-                tokio::task::yield_now().await;
+                // Until most of them wait for the disk.
+                for _ in 0..3 {
+                    tokio::task::yield_now().await;
+                }
                 let call = || behind_tasks::read(round);
                 CacheRuntime::scope_blocking(runtime.clone(), call);
                 for task in tasks {
@@ -287,6 +291,32 @@ fn it_does_not_wait_for_the_turns_of_tasks() {
         ended.recv_timeout(Duration::from_secs(60)).is_ok(),
         "it waits for tasks that wait for it"
     );
+}
+
+counted!(beside_a_shelf, ttl = "1h");
+
+/// Nobody drives the timers of a runtime whose one thread waits.
+#[test]
+fn a_tier_that_does_not_end_keeps_no_thread() {
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let home = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let shelf = Shelf::that_holds_fills()
+            .for_threads()
+            .time_limit(Duration::from_millis(50));
+        let runtime = CacheRuntime::builder()
+            .l1(Memory::builder())
+            .l3(shelf)
+            .build();
+        let runtime = home.block_on(runtime).unwrap();
+        CacheRuntime::scope_blocking(runtime, || beside_a_shelf::read(1));
+        done.send(()).unwrap();
+    });
+    let ended = ended.recv_timeout(Duration::from_secs(10));
+    assert!(ended.is_ok(), "it waits for ever");
 }
 
 counted!(in_a_task, ttl = "1h", tiers = "l1");

@@ -1,8 +1,11 @@
 //! What a runtime owns and every function in it shares.
 
 use std::collections::hash_map::RandomState;
+use std::future::poll_fn;
 use std::hash::BuildHasher;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -163,24 +166,31 @@ const GRACE: Duration = Duration::from_millis(100);
 
 /// An operation of a tier that is told to end within that time, and is not trusted to: no call hangs for a tier that does not.
 ///
-/// Outside of an async runtime there is no timer, and the tier is trusted.
+/// A timer rings for tasks. For a thread that waits nobody may drive one: it looks at the clock whenever it polls.
 pub(crate) async fn limited<T>(
     within: Duration,
     operation: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    if Handle::try_current().is_err() {
-        return operation.await;
-    }
-    match tokio::time::timeout(within.saturating_add(GRACE), operation).await {
-        Ok(result) => result,
-        Err(_) => Err(Error::new(
+    let (began, longest) = (Clock::System.now(), within.saturating_add(GRACE));
+    let mut operation = pin!(operation);
+    let watched = poll_fn(|cx| match operation.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
+        Poll::Pending if Clock::System.now().since(began) > longest => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    });
+    let result = match Handle::try_current() {
+        Ok(_) => tokio::time::timeout(longest, watched).await.unwrap_or(None),
+        Err(_) => watched.await,
+    };
+    result.unwrap_or_else(|| {
+        Err(Error::new(
             ErrorKind::TimedOut,
             format!(
                 "hear from the tier within {} ms: it does not keep to its time limit",
                 within.as_millis()
             ),
-        )),
-    }
+        ))
+    })
 }
 
 /// What a call may still spend on a tier. The body's own time does not count.

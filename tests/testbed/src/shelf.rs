@@ -22,6 +22,7 @@ struct Contents {
     epoch: AtomicU64,
     leases: Arc<LocalLeases>,
     time_limit: Mutex<Duration>,
+    serves_threads: AtomicBool,
     /// Whether invalidations wait to be done, of every key.
     owes: AtomicBool,
     /// One permit for each invalidation.
@@ -44,6 +45,7 @@ impl Shelf {
             epoch: AtomicU64::new(1),
             leases: Arc::default(),
             time_limit: Mutex::new(Duration::from_secs(5)),
+            serves_threads: AtomicBool::new(false),
             owes: AtomicBool::new(false),
             gate: Semaphore::new(0),
             fills: Semaphore::new(1 << 20),
@@ -61,6 +63,13 @@ impl Shelf {
     #[must_use]
     pub fn time_limit(self, time_limit: Duration) -> Self {
         *self.0.time_limit.lock().expect("a time limit") = time_limit;
+        self
+    }
+
+    /// One that plain functions may use.
+    #[must_use]
+    pub fn for_threads(self) -> Self {
+        self.0.serves_threads.store(true, Ordering::SeqCst);
         self
     }
 
@@ -201,6 +210,10 @@ impl Tier for Contents {
             }
             Ok(Receipt::Acked)
         })
+    }
+
+    fn serves_threads(&self) -> bool {
+        self.serves_threads.load(Ordering::SeqCst)
     }
 
     fn owes(&self, _: &RecordKey) -> bool {
