@@ -1,6 +1,6 @@
 //! A function bound to a runtime: the one place that reads, commits and invalidates its values.
 //!
-//! Whatever makes a value (a miss, a refresh, a put, a copy from a lower tier) stores it through [`Bound::keep`] and
+//! Whatever makes a value (a miss, a refresh, a put, a copy from a lower tier) stores it in this module and through
 //! [`Bound::fill`], under the number of its load and the lease that was taken before.
 
 mod fill;
@@ -294,23 +294,23 @@ impl Bound {
             && entry.dies > now
     }
 
-    /// Puts a value into memory, unless its load began before a fence. The reader checks again: this only spares a
+    /// Puts a value into memory that a lower tier has, unless its load began before a fence. The reader checks again: this only spares a
     /// newer entry from being replaced by one that nobody will read.
     ///
     /// `left` is what the record has left that the value is a copy of.
     ///
     /// The value as it is held, for those who wait.
-    pub(crate) fn keep<V>(
+    pub(crate) fn keep_found<V>(
         &self,
         key: &Key,
         value: &V,
         start: u64,
-        left: Option<Duration>,
+        left: Duration,
         value_type: &ValueType<V>,
     ) -> Held {
         let held = (value_type.hold)(value);
         if let Some((lives, _)) = &self.memory {
-            let life = left.map_or(lives.filled, |left| left.min(lives.copied));
+            let life = left.min(lives.copied);
             let entry = self.entry(key, value, &held, start, life, value_type);
             self.insert(key, entry);
         }
@@ -404,16 +404,19 @@ impl Bound {
         if lower.is_guarded() || self.is_guarded_here(key) {
             return (value_type.hold)(value);
         }
-        if lower.is_unasked() {
-            let held = (value_type.hold)(value);
-            if let Some((lives, _)) = &self.memory {
-                let life = lives.filled;
-                let entry = self.entry(key, value, &held, leader.start(), life, value_type);
-                self.insert(key, entry.map(Entry::stopgap));
-            }
-            return held;
+        let held = (value_type.hold)(value);
+        if let (Some((lives, _)), Some((config, _))) = (&self.memory, &self.stack.memory) {
+            let lives = lower.ttl.map_or(*lives, |ttl| config.lives(ttl));
+            let entry = self.entry(key, value, &held, leader.start(), lives.filled, value_type);
+            self.insert(
+                key,
+                match lower.is_unasked() {
+                    true => entry.map(Entry::stopgap),
+                    false => entry,
+                },
+            );
         }
-        self.keep(key, value, leader.start(), None, value_type)
+        held
     }
 
     /// Drops a key everywhere, the lowest tier first.

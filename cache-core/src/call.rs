@@ -362,7 +362,7 @@ where
             }) => {
                 let held = if leader.is_current() && is_promoted {
                     let number = number.unwrap_or(start);
-                    bound.keep(&key, &value, number, Some(left), &terms.value_type)
+                    bound.keep_found(&key, &value, number, left, &terms.value_type)
                 } else {
                     (terms.value_type.hold)(&value)
                 };

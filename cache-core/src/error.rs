@@ -100,8 +100,14 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {}", self.0.kind, self.0.message)?;
         let mut source = self.source();
+        let mut before = self.0.message.clone();
         while let Some(cause) = source {
-            write!(f, ": {cause}")?;
+            let text = cause.to_string();
+            // Others' errors say what caused them in their own text.
+            if !before.ends_with(&text) {
+                write!(f, ": {text}")?;
+            }
+            before = text;
             source = cause.source();
         }
         Ok(())

@@ -3,9 +3,12 @@
 use std::fmt;
 
 use crate::error::Error;
+use crate::key::is_cut;
 
 /// A pattern of a key's arguments, as a shared tier shows them: `*` is any number of characters, `?` one, `[a-c]` one of
 /// those, `[^a]` one that is not, `\*` the character itself. It is matched with the whole.
+///
+/// Arguments that are too long to be shown whole match every pattern: what is left out of them may.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Glob {
     text: String,
@@ -69,6 +72,9 @@ impl Glob {
     /// Whether these are arguments that it means. In time that grows with the product of both lengths at most.
     #[must_use]
     pub fn matches(&self, arguments: &str) -> bool {
+        if is_cut(arguments) {
+            return true;
+        }
         let arguments: Vec<char> = arguments.chars().collect();
         let (mut piece, mut at) = (0, 0);
         // Behind the last `*`: where the pattern goes on, and what that has taken so far.
@@ -156,6 +162,15 @@ mod tests {
         for wrong in ["[a", "[", "a\\", "[a-"] {
             assert!(Glob::new(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn what_is_not_shown_whole_matches() {
+        let glob = Glob::new("west,*").unwrap();
+        let digest = "0123456789abcdef".repeat(2);
+        let cut = |kept: usize| format!("{}~{digest}", "e".repeat(kept));
+        assert!(glob.matches(&cut(120)) && glob.matches(&cut(117)));
+        assert!(!glob.matches(&cut(100)) && !glob.matches(&"e".repeat(153)));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::invalidation::Invalidation;
 use crate::key::{ArgumentList, Arguments, Key};
 use crate::outcome::{Outcome, Unshared};
+use crate::policy::Ttl;
 use crate::tier::{Claim, Receipt};
 use crate::write_guard::WriteGuard;
 
@@ -62,7 +63,15 @@ impl Place {
         }
     }
 
-    async fn put<V>(&self, value: V, terms: &Terms<V, Unshared>) -> Result<Receipt, Error> {
+    async fn put<V>(
+        &self,
+        value: V,
+        ttl: Option<Duration>,
+        terms: &Terms<V, Unshared>,
+    ) -> Result<Receipt, Error> {
+        if let Some(ttl) = ttl {
+            Ttl::everywhere(ttl).check()?;
+        }
         let (bound, key) = (&*self.bound, self.key.as_ref().map_err(Clone::clone)?);
         if terms.keep_if.is_some_and(|keep_if| !keep_if(&value)) {
             return bound.invalidate(key).await;
@@ -74,7 +83,7 @@ impl Place {
         let leader = stack.flights.lead(key, &stack.fences, stack.clock.now());
         let began = leader.start();
         let dropped = bound.make_room(key, &leader).await;
-        let mut lower = bound.lower_tiers(key);
+        let mut lower = bound.lower_tiers(key).with_ttl(ttl);
         // Who takes over does not wait.
         let _ = bound
             .lease(&mut lower, Claim::TakeOver, &terms.value_type)
@@ -194,7 +203,19 @@ impl<V: CacheValue> Handle<V> {
     /// # Cancel safety
     /// Not cancel safe: dropped, it may have dropped the old value without storing the new.
     pub async fn put(&self, value: V) -> Result<Receipt, Error> {
-        self.place.put(value, &self.terms).await
+        self.place.put(value, None, &self.terms).await
+    }
+
+    /// The same for a value that says itself how long it is fresh, as an answer with `max-age` does: `ttl` takes the place of the
+    /// function's own, for this value, in every tier (by the tier's scale).
+    ///
+    /// # Errors
+    /// As [`put`](Self::put); [`Configuration`](ErrorKind::Configuration) for a time of zero or of more than a year.
+    ///
+    /// # Cancel safety
+    /// As [`put`](Self::put).
+    pub async fn put_for(&self, value: V, ttl: Duration) -> Result<Receipt, Error> {
+        self.place.put(value, Some(ttl), &self.terms).await
     }
 
     /// Keeps values of this key from being stored until a transaction that changes it is committed; see [`WriteGuard`].
@@ -383,7 +404,22 @@ macro_rules! value_methods {
                 pub async fn put(&self, value: V) -> Result<Receipt, Error> {
                     $(if let Some(terms) = self.keeps::<$kept>() {
                         let kept = inner::<$returns, V, $kept>(value).ok_or_else(kept_whole::<$returns>)?;
-                        return self.place.put(kept, terms).await;
+                        return self.place.put(kept, None, terms).await;
+                    })+
+                    Err(kept_whole::<$returns>())
+                }
+
+                /// Replaces the value with one that has a time of its own; see [`Handle::put_for`].
+                ///
+                /// # Errors
+                /// As [`Handle::put_for`].
+                ///
+                /// # Cancel safety
+                /// As [`put`](Self::put).
+                pub async fn put_for(&self, value: V, ttl: Duration) -> Result<Receipt, Error> {
+                    $(if let Some(terms) = self.keeps::<$kept>() {
+                        let kept = inner::<$returns, V, $kept>(value).ok_or_else(kept_whole::<$returns>)?;
+                        return self.place.put(kept, Some(ttl), terms).await;
                     })+
                     Err(kept_whole::<$returns>())
                 }

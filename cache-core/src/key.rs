@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128_with_seed};
 pub use self::encode::Refused;
 pub(crate) use self::opaque::Opaque;
 pub use self::text::Piece;
-pub(crate) use self::text::render;
+pub(crate) use self::text::{is_cut, render};
 use crate::error::Error;
 
 /// A value that can be part of a cache key: whatever serde can serialize.

@@ -21,7 +21,7 @@ use crate::site::{Site, SiteKey};
 use crate::stats::{FunctionStats, Stats};
 use crate::tier::config::TierConfig;
 use crate::tier::memory::Memory;
-use crate::tier::stack::{Defaults, Stack};
+use crate::tier::stack::{Defaults, Stack, limited};
 use crate::tier::{FunctionKey, Receipt, TierStatus};
 
 /// Owns the tiers of a process, the fences and the flights. Clones are the same runtime.
@@ -183,7 +183,7 @@ impl CacheRuntime {
 
     /// Drops the values of one function whose arguments match a [pattern](crate::tier::Glob), in every tier and on every instance, and
     /// returns how many a tier had at most, as far as it counts. The arguments are as shared tiers show them (`42,tea`, or as the
-    /// function's `key` says); of those that are too long to be shown whole the beginning is, and a digest behind `~`.
+    /// function's `key` says); those that are too long to be shown whole are dropped by every pattern.
     ///
     /// A generic function or a method is many, one for each choice of types: by its own name all that were called in this process
     /// are meant, by `find<app::User>` (as statistics and shared tiers show it) that one.
@@ -256,6 +256,7 @@ impl CacheRuntime {
                 breaker: tier.breaker(),
                 health: tier.health(),
                 answered_in: None,
+                trouble: None,
             })
             .collect()
     }
@@ -267,7 +268,11 @@ impl CacheRuntime {
     pub async fn health(&self) -> RuntimeHealth {
         let mut tiers = self.tiers();
         for (status, (_, tier)) in tiers.iter_mut().zip(&self.0.stack.lower) {
-            status.answered_in = tier.ping(tier.time_limit()).await.ok();
+            let within = tier.time_limit();
+            match limited(within, tier.ping(within)).await {
+                Ok(took) => status.answered_in = Some(took),
+                Err(error) => status.trouble = Some(format!("{error:?}")),
+            }
         }
         RuntimeHealth { tiers }
     }
@@ -423,6 +428,10 @@ impl fmt::Display for RuntimeHealth {
         };
         for tier in &self.tiers {
             let health = &tier.health;
+            let of_channel = |value| match health.has_channel {
+                true => time(value),
+                false => "-".to_owned(),
+            };
             writeln!(
                 f,
                 "{:>4}  {:9}  {:9}  {:>10}  {:>12}  {:>12}  {:>6}  {:>10}",
@@ -430,11 +439,16 @@ impl fmt::Display for RuntimeHealth {
                 tier.kind,
                 format!("{:?}", tier.breaker).to_lowercase(),
                 time(tier.answered_in),
-                time(health.coherent_for),
-                time(health.last_barrier),
+                of_channel(health.coherent_for),
+                of_channel(health.last_barrier),
                 health.queued,
                 health.isolations
             )?;
+        }
+        for tier in &self.tiers {
+            if let Some(trouble) = &tier.trouble {
+                writeln!(f, "{}: {trouble}", tier.level)?;
+            }
         }
         Ok(())
     }

@@ -16,10 +16,16 @@
 //! ```
 
 mod checks;
+mod faults;
+mod persistence;
+mod sharing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::faults::faults;
+pub use self::persistence::persistence;
+pub use self::sharing::sharing;
 use crate::level::Level;
 use crate::tier::{
     Claim, Fill, FunctionKey, Lease, Leased, Peers, Question, RecordKey, Stamp, Target, Tier,
@@ -34,7 +40,8 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Runs every check, each on a store of its own, which `new` makes: empty, and used by nobody else. Takes some seconds.
 ///
-/// It tells by names, in the order of its checks, what a tier must do; that is what the docs of [`Tier`] say.
+/// It tells by names, in the order of its checks, what a tier must do; that is what the docs of [`Tier`] say. What a store does that
+/// is cut off, that outlives its process, or that others use is for [`faults`], [`persistence`] and [`sharing`].
 ///
 /// # Panics
 /// With what the tier did not do.
@@ -67,7 +74,12 @@ pub async fn conformance(new: impl Fn() -> Box<dyn TierBuilder>) {
         lives_are_kept,
         all_sizes_come_back_as_they_were,
         keys_of_any_characters_do_not_meet,
+        versions_of_a_function_do_not_meet,
+        what_does_not_match_stays,
+        who_has_no_time_is_answered_at_once,
+        a_guard_that_is_dropped_has_its_key_invalidated,
         what_is_dropped_leaves_nothing_behind,
+        wherever_it_is_dropped_nothing_is_half_done,
         no_fill_survives_an_invalidation,
     );
 }
@@ -160,7 +172,11 @@ fn key(function: &str, number: u64) -> RecordKey {
 }
 
 fn named(function: &str, arguments: String) -> RecordKey {
-    let function = Arc::new(FunctionKey::new(function, 1));
+    versioned(function, 1, arguments)
+}
+
+fn versioned(function: &str, version: u32, arguments: String) -> RecordKey {
+    let function = Arc::new(FunctionKey::new(function, version));
     let digest = xxhash_rust::xxh3::xxh3_64(format!("{}:{arguments}", function.name).as_bytes());
     RecordKey::new(function, arguments, digest)
 }

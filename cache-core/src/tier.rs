@@ -369,6 +369,8 @@ pub struct TierStatus {
     pub health: Health,
     /// How long it took to answer when it was asked for this; `None` where it did not, or was not asked.
     pub answered_in: Option<Duration>,
+    /// Why it did not.
+    pub trouble: Option<String>,
 }
 
 /// What a builder of tiers is told about the runtime.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use multi_tier_cached::tier::{
     LocalLeases, RecordKey, Stamp, Target, Tier, TierBuilder, TierContext,
@@ -29,22 +30,19 @@ pub(super) struct Store {
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     /// With the time at which each is dead.
-    pub(super) records: HashMap<String, (Vec<u8>, u64)>,
+    records: HashMap<String, (Vec<u8>, u64)>,
     /// By function: what its valid records carry.
     epochs: HashMap<String, u64>,
     history: u64,
 }
 
-pub(super) fn name(key: &RecordKey) -> String {
-    format!(
-        "{}:{}:{}",
-        key.function.name, key.function.version, key.arguments
-    )
-}
+/// Records at most.
+const MOST: usize = 10_000;
 
 impl Contents {
     pub(super) fn stamp(&self, key: &RecordKey) -> Stamp {
-        let epoch = self.epochs.get(&key.function.name).copied().unwrap_or(0);
+        let function = key.function.versioned();
+        let epoch = self.epochs.get(&function).copied().unwrap_or(0);
         Stamp {
             epoch,
             history: self.history,
@@ -52,15 +50,31 @@ impl Contents {
     }
 
     pub(super) fn record(&self, key: &RecordKey) -> Option<&Vec<u8>> {
-        let (record, dies) = self.records.get(&name(key))?;
+        let (record, dies) = self.records.get(&key.name())?;
         (*dies > unix_millis()).then_some(record)
+    }
+
+    /// Makes room first: of the dead, and of any where none is.
+    pub(super) fn insert(&mut self, key: &RecordKey, record: Vec<u8>, life: Duration) {
+        let now = unix_millis();
+        if self.records.len() >= MOST {
+            self.records.retain(|_, (_, dies)| *dies > now);
+        }
+        if self.records.len() >= MOST
+            && let Some(any) = self.records.keys().next().cloned()
+        {
+            self.records.remove(&any);
+        }
+        let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+        let dies = now.saturating_add(life);
+        self.records.insert(key.name(), (record, dies));
     }
 
     pub(super) fn invalidate(&mut self, target: Target<'_>) {
         match target {
-            Target::Key(key) => drop(self.records.remove(&name(key))),
+            Target::Key(key) => drop(self.records.remove(&key.name())),
             Target::Function(function) => {
-                *self.epochs.entry(function.name.clone()).or_default() += 1;
+                *self.epochs.entry(function.versioned()).or_default() += 1;
             }
             _ => self.history += 1,
         }

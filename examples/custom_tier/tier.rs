@@ -10,7 +10,7 @@ use multi_tier_cached::tier::{
 };
 use multi_tier_cached::unix_millis;
 
-use super::map::{Store, name};
+use super::map::Store;
 
 impl Tier for Store {
     fn kind(&self) -> &'static str {
@@ -79,8 +79,7 @@ impl Tier for Store {
             if !self.leases.holds(key, lease.token) || contents.stamp(key) != lease.stamp {
                 return Ok(Fill::Refused(Refusal::Lease));
             }
-            let dies = unix_millis() + life.as_millis() as u64;
-            contents.records.insert(name(key), (record, dies));
+            contents.insert(key, record, life);
             self.leases.used(key);
             Ok(Fill::Stored)
         })

@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use multi_tier_cached::testing::conformance;
+use multi_tier_cached::testing::{conformance, faults, persistence, sharing};
 use multi_tier_cached::{Disk, Memcached, Objects, Redis};
 use testbed::directory::Directory;
+use testbed::proxy::{Proxy, Weather};
 use testbed::server::Server;
 
 #[tokio::test]
@@ -67,4 +68,48 @@ async fn object_storage_conforms() {
 #[tokio::test]
 async fn a_tier_of_your_own_conforms() {
     conformance(|| Box::new(crate::map::Map::default())).await;
+}
+
+#[tokio::test]
+async fn what_others_use_agrees() {
+    let redis = Server::start();
+    sharing(|| Box::new(Redis::new(redis.url()).required())).await;
+    let memcached = testbed::memcached::Memcached::start();
+    sharing(|| Box::new(Memcached::new(memcached.url()))).await;
+}
+
+#[tokio::test]
+async fn what_outlives_its_process_forgets_what_was_invalidated() {
+    let directory = Directory::new("persistence");
+    persistence(|| Box::new(Disk::new(directory.path().join("disk")))).await;
+    let files = directory.path().join("objects").display().to_string();
+    let files = opendal::services::Fs::default().root(&files);
+    let files = opendal::Operator::new(files).unwrap();
+    persistence(|| Box::new(Objects::new(files.clone()))).await;
+}
+
+/// Silent, refusing, gone: none keeps anybody waiting.
+#[tokio::test]
+async fn a_server_that_is_cut_off_conforms() {
+    let server = Server::start();
+    for weather in [Weather::BlackHole, Weather::Deaf, Weather::Cut] {
+        let proxy = Proxy::to(server.port()).await;
+        let redis = Redis::new(proxy.url())
+            .namespace(format!("{weather:?}"))
+            .required();
+        let cut = async || {
+            proxy.set(weather);
+        };
+        let mend = async || {
+            proxy.set(Weather::Fair);
+        };
+        faults(Box::new(redis), cut, mend).await;
+    }
+}
+
+#[tokio::test]
+async fn a_memcached_that_is_frozen_conforms() {
+    let server = testbed::memcached::Memcached::start();
+    let tier = Box::new(Memcached::new(server.url()));
+    faults(tier, async || server.freeze(), async || server.thaw()).await;
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use multi_tier_cached::{
-    CacheRuntime, Consistency, ErrorKind, Function, Level, invalidate, multi_tier_cached,
+    CacheRuntime, Consistency, ErrorKind, Function, Level, ManualClock, Memory, Redis, TierConfig,
+    invalidate, multi_tier_cached,
 };
 
 use testbed::server::Server;
@@ -411,4 +412,34 @@ fn what_would_be_ignored_is_refused() {
     let times = made().ttl([(l1, minute), (l2, minute)]).tiers([l1]);
     wrong(times.build(), "a time for l2");
     assert!(made().tiers([l2, l1]).build().is_ok());
+}
+
+#[tokio::test]
+async fn a_value_may_have_a_time_of_its_own() {
+    let server = Server::start();
+    let clock = ManualClock::new();
+    let runtime = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .tier(Redis::new(server.url()), TierConfig::as_l2().ttl_scale(2.0))
+        .clock(&clock)
+        .build()
+        .await
+        .unwrap();
+    CacheRuntime::scope(runtime.clone(), async {
+        let entry = plain::entry(77);
+        entry.put_for(5, Duration::from_secs(10)).await.unwrap();
+        let life: u64 = server.command(&["PTTL", &server.records()[0]]);
+        assert!((19_000 - 500..=20_000).contains(&life), "{life}");
+        let hits = || runtime.stats().functions[0].tier(Level::L1).unwrap().hits;
+        clock.advance(Duration::from_secs(9));
+        assert_eq!((plain(77).await, hits()), (5, 1));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!((plain(77).await, hits()), (5, 1));
+        for wrong in [Duration::ZERO, Duration::MAX] {
+            let error = entry.put_for(6, wrong).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Configuration);
+        }
+        assert_eq!(plain(77).await, 5);
+    })
+    .await;
 }

@@ -95,6 +95,7 @@ impl Bound {
                 leases,
                 is_unasked,
                 replaces,
+                ttl,
                 ..
             } = &mut *lookup;
             let Some(lease) = leases[at].take() else {
@@ -108,7 +109,7 @@ impl Bound {
             if *is_unasked && self.is_fenced_here(lower) {
                 continue;
             }
-            let life = lower.life(record_key.digest);
+            let life = lower.life(record_key.digest, *ttl);
             let stamp = self.stamp_in(lower, lease.stamp, start);
             let header = Header {
                 codec: self.encoding.id(),

@@ -23,6 +23,7 @@ use crate::tier::{Breaker, Guard, Lease, Receipt, RecordKey, Stamp, Target, Tier
 pub(crate) struct Lower {
     pub(super) level: Level,
     pub(super) tier: Arc<dyn Tier>,
+    config: TierConfig,
     lives: Lives,
     promotion: Promotion,
     /// Values that were found in it.
@@ -67,11 +68,19 @@ pub(crate) struct LowerTiers<'a> {
     pub(super) is_guarded: bool,
     /// What is loaded is to take the place of what is there.
     pub(super) replaces: bool,
+    /// How long the value is fresh, where its function does not say it.
+    pub(super) ttl: Option<Duration>,
     /// A tier could not say whether somebody does.
     pub(super) is_unasked: bool,
 }
 
 impl LowerTiers<'_> {
+    /// Gives what is put the time that it has, if it has one of its own.
+    pub(crate) fn with_ttl(mut self, ttl: Option<Duration>) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
     /// Asks for what is so at this moment, with what memory has in hand.
     pub(crate) fn ask_strongly(&mut self, known: Option<(Seal, Held)>) {
         self.consistency = Consistency::Strong;
@@ -207,6 +216,7 @@ impl Bound {
             consistency: self.policy.consistency,
             is_guarded: false,
             replaces: false,
+            ttl: None,
             is_unasked: false,
         }
     }
@@ -225,6 +235,7 @@ impl Lower {
         Self {
             level: config.level(),
             tier: Arc::clone(tier),
+            config,
             lives: config.lives(ttl),
             promotion: config.promotes(),
             found: AtomicU32::new(0),
@@ -232,9 +243,10 @@ impl Lower {
         }
     }
 
-    /// How long a record lives of what was loaded or put.
-    pub(super) fn life(&self, digest: u64) -> Duration {
-        shortened(self.lives.filled, digest)
+    /// How long a record lives of what was loaded or put; `ttl` is its own, if it has one.
+    pub(super) fn life(&self, digest: u64, ttl: Option<Duration>) -> Duration {
+        let lives = ttl.map_or(self.lives, |ttl| self.config.lives(ttl));
+        shortened(lives.filled, digest)
     }
 
     /// How long a copy lives of a record that has so much left.

@@ -54,6 +54,17 @@ pub(crate) fn render(arguments: &[u8], template: &[Piece]) -> String {
     text
 }
 
+/// Whether rendered arguments may have been cut: what else they said is not to be seen.
+pub(crate) fn is_cut(text: &str) -> bool {
+    let Some((kept, digest)) = text.rsplit_once('~') else {
+        return false;
+    };
+    // A character that did not fit has four bytes at most.
+    (KEPT - 3..=KEPT).contains(&kept.len())
+        && digest.len() == 32
+        && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Walks bytes that [`Encoder`](super::encode::Encoder) wrote; other bytes end the walk early, without a panic.
 struct Reader<'a> {
     rest: &'a [u8],

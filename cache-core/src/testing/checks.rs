@@ -3,13 +3,13 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{HOUR, SOON, Store, key, named};
+use super::{HOUR, SOON, Store, key, named, versioned};
 use crate::tier::{Claim, Fill, Glob, Leased, Question, Refusal, Target};
 
 pub(super) async fn what_was_filled_is_read(store: &Store) {
@@ -277,22 +277,43 @@ pub(super) async fn lives_are_kept(store: &Store) {
         store.valid(&shorter, leases[1]).await.is_some(),
         "a life of less than a second is one"
     );
+    let clock = store.tier.now();
     sleep(Duration::from_millis(700)).await;
     assert!(
         store.valid(&short, leases[0]).await.is_some(),
         "its time is not over"
     );
-    // It may stay a little longer: whoever reads it knows when it dies.
+    let passed = store.tier.now() - clock;
+    assert!(
+        (600..5_000).contains(&passed),
+        "700 ms are {passed} by the tier's clock"
+    );
+    // They may stay a little longer: whoever reads them knows by that clock when they die.
     let gone = async {
-        while store.read(&short).await.expect("a read").0.is_some() {
-            sleep(Duration::from_millis(50)).await;
+        for key in [&shorter, &short] {
+            while store.read(key).await.expect("a read").0.is_some() {
+                sleep(Duration::from_millis(50)).await;
+            }
         }
     };
     assert!(timeout(SOON, gone).await.is_ok(), "it stays after its time");
+    for days in [40, 365] {
+        let key = key("f", 10 + days);
+        let lease = store.given(&key, Claim::Only).await;
+        let life = Duration::from_secs(days * 24 * 60 * 60);
+        let record = b"for long".to_vec();
+        let filled = store.tier.fill(&key, &lease, record, life, SOON).await;
+        assert_eq!(filled.expect("an answer"), Fill::Stored);
+        assert!(
+            store.valid(&key, lease.stamp).await.is_some(),
+            "a life of {days} days is over at once"
+        );
+    }
 }
 
 pub(super) async fn all_sizes_come_back_as_they_were(store: &Store) {
-    let most = store.tier.max_record_bytes().min(1 << 20);
+    // What a test machine has room for.
+    let most = store.tier.max_record_bytes().min(64 << 20);
     for (number, size) in [1, 2, 255, 256, 65_535, 65_536, most - 1, most]
         .into_iter()
         .enumerate()
@@ -307,17 +328,51 @@ pub(super) async fn all_sizes_come_back_as_they_were(store: &Store) {
 
 pub(super) async fn keys_of_any_characters_do_not_meet(store: &Store) {
     let arguments = [
-        "", " ", "a", "A", "a ", " a", "a:b", "a/b", "a\\b", "../a", "a*", "a?", "[a]", "{a}",
-        "a%3Ab", "a\nb", "a\r\nb", "a\0b", "é", "e\u{301}", "😀", "'a'", "\"a\"", "nul", "CON",
-        ".", "..",
+        "",
+        " ",
+        "a",
+        "A",
+        "a ",
+        " a",
+        "a:b",
+        "a/b",
+        "a\\b",
+        "../a",
+        "a*",
+        "a?",
+        "[a]",
+        "{a}",
+        "a%3Ab",
+        "a\nb",
+        "a\r\nb",
+        "a\0b",
+        "a\u{1}\u{7f}\u{85}b",
+        "é",
+        "e\u{301}",
+        "😀",
+        "'a'",
+        "\"a\"",
+        "nul",
+        "CON",
+        ".",
+        "..",
+        "a%",
+        "a%2",
+        "a%00",
+        "a\tb",
+        "a$b",
+        "a~b",
+        "a^b",
+        "a|b",
     ];
     let long = ["x".repeat(200), "x".repeat(201), "é".repeat(100)];
+    let long_name = "module::".repeat(30) + "f";
     let keys: Vec<_> = arguments
         .iter()
         .map(|arguments| (*arguments).to_owned())
         .chain(long)
         .flat_map(|arguments| {
-            ["f", "f::g", "f<é>"].map(|function| named(function, arguments.clone()))
+            ["f", "f::g", "f<é>", &long_name].map(|function| named(function, arguments.clone()))
         })
         .collect();
     let distinct: HashSet<_> = keys.iter().map(|key| key.digest).collect();
@@ -339,6 +394,152 @@ pub(super) async fn keys_of_any_characters_do_not_meet(store: &Store) {
         let is_there = store.valid(key, stamps[number]).await.is_some();
         assert_eq!(is_there, number != 0, "{key:?}");
     }
+}
+
+pub(super) async fn versions_of_a_function_do_not_meet(store: &Store) {
+    let [first, second] = [1, 2].map(|version| versioned("f", version, "1".to_owned()));
+    let stamps = [
+        store.fill(&first, b"first").await,
+        store.fill(&second, b"second").await,
+    ];
+    let read = store.valid(&first, stamps[0]).await;
+    assert_eq!(read.as_deref(), Some(&b"first"[..]));
+    store.invalidate(Target::Key(&first)).await;
+    assert!(store.valid(&second, stamps[1]).await.is_some());
+    store.invalidate(Target::Function(&first.function)).await;
+    assert!(
+        store.valid(&second, stamps[1]).await.is_some(),
+        "another version is not of it"
+    );
+}
+
+/// In a store that looks at its keys, by the rules of [`Glob`].
+pub(super) async fn what_does_not_match_stays(store: &Store) {
+    let patterns = [
+        ("a,?", &["a,1", "a,2"][..]),
+        ("[b-c],*", &["b,1", "c,"][..]),
+        (r"\*,*", &["*,1"][..]),
+        ("[^x],*", &["x,1"][..]),
+    ];
+    let all = ["a,1", "a,2", "a,33", "b,1", "c,", "d,1", "*,1", "x,1"];
+    for (pattern, meant) in patterns {
+        let mut stamps = Vec::new();
+        for arguments in all {
+            let key = named("f", arguments.to_owned());
+            stamps.push((store.fill(&key, b"record").await, key));
+        }
+        let (_, first) = &stamps[0];
+        let glob = Glob::new(pattern).expect("a pattern");
+        let dropped = store.tier.invalidate_matching(&first.function, &glob).await;
+        let looks = dropped.expect("an answer") > 0;
+        // The last of the patterns means all but those.
+        let is_meant = |arguments: &str| meant.contains(&arguments) != pattern.contains('^');
+        for (stamp, key) in &stamps {
+            let is_there = store.valid(key, *stamp).await.is_some();
+            if is_meant(&key.arguments) {
+                assert!(!is_there, "{pattern:?} means {:?}", key.arguments);
+            } else if looks {
+                assert!(is_there, "{pattern:?} does not mean {:?}", key.arguments);
+            }
+        }
+    }
+}
+
+/// Whatever the answer: it comes, and nothing is wrong afterwards.
+pub(super) async fn who_has_no_time_is_answered_at_once(store: &Store) {
+    let (key, tier) = (key("f", 1), &store.tier);
+    store.fill(&key, b"old").await;
+    let lease = store.given(&key, Claim::TakeOver).await;
+    for within in [Duration::ZERO, Duration::from_micros(1)] {
+        let all = async {
+            let _ = tier.read(&key, Question::default(), within).await;
+            let _ = tier.lease(&key, Claim::Share, &[], within).await;
+            let _ = tier.ping(within).await;
+            let _ = tier.fill(&key, &lease, b"old".to_vec(), HOUR, within).await;
+            let _ = tier.invalidate(Target::Key(&key), within).await;
+        };
+        let ended = timeout(Duration::from_secs(2), all).await;
+        assert!(ended.is_ok(), "it does not keep to its time");
+    }
+    store.invalidate(Target::Key(&key)).await;
+    let settled = timeout(SOON, tier.settle()).await;
+    assert!(matches!(settled, Ok(Ok(()))), "{settled:?}");
+    assert_eq!(store.read(&key).await.expect("a read").0, None);
+}
+
+pub(super) async fn a_guard_that_is_dropped_has_its_key_invalidated(store: &Store) {
+    let key = key("f", 1);
+    let guard = store.tier.guard(&key, SOON).await.expect("a guard");
+    drop(guard);
+    let filled = async {
+        loop {
+            if let Leased::Given(lease) = store.lease(&key, Claim::TakeOver).await
+                && store.fill_under(&key, &lease, b"new").await == Fill::Stored
+            {
+                return lease.stamp;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // A commit that is under way has some time left.
+    let stamp = timeout(SOON * 3, filled).await.expect("the guard ends");
+    assert!(store.valid(&key, stamp).await.is_some());
+}
+
+/// Polls so many times, unless it ends before, and drops.
+async fn begin_and_drop(future: impl Future, polls: usize) -> bool {
+    let mut future = pin!(future);
+    let mut left = polls;
+    std::future::poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(false);
+        }
+        left -= 1;
+        match future.as_mut().poll(cx) {
+            Poll::Ready(_) => Poll::Ready(true),
+            Poll::Pending if left == 0 => Poll::Ready(false),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+pub(super) async fn wherever_it_is_dropped_nothing_is_half_done(store: &Store) {
+    let (key, tier) = (key("f", 1), &store.tier);
+    let function = &key.function;
+    let all = Glob::new("*").expect("a pattern");
+    let (mut has_ended, mut guards) = (false, Vec::new());
+    for polls in 1..64 {
+        if has_ended {
+            break;
+        }
+        let old = store.fill(&key, b"old").await;
+        let guarded = named("g", polls.to_string());
+        has_ended = begin_and_drop(tier.invalidate(Target::Key(&key), SOON), polls).await
+            & begin_and_drop(tier.invalidate(Target::Function(function), SOON), polls).await
+            & begin_and_drop(tier.invalidate_matching(function, &all), polls).await
+            & begin_and_drop(tier.guard(&guarded, SOON), polls).await;
+        guards.push(guarded);
+        // Done or not done, and no longer under way when another has been.
+        store.invalidate(Target::Function(function)).await;
+        let settled = timeout(SOON, tier.settle()).await;
+        assert!(settled.is_ok(), "{polls}: what was dropped is never done");
+        assert_eq!(store.valid(&key, old).await, None, "{polls}");
+        let lease = store.given(&key, Claim::TakeOver).await;
+        let filled = store.fill_under(&key, &lease, b"new").await;
+        assert_eq!(filled, Fill::Stored, "{polls}: it is not free");
+        assert!(store.valid(&key, lease.stamp).await.is_some(), "{polls}");
+    }
+    assert!(has_ended, "an operation of more than 64 steps");
+    let free = async {
+        for key in &guards {
+            while !matches!(store.lease(key, Claim::TakeOver).await, Leased::Given(_)) {
+                sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    let free = timeout(SOON * 3, free).await;
+    assert!(free.is_ok(), "a guard that nobody has stays");
 }
 
 /// Polls once and drops.

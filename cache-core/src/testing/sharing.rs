@@ -1,0 +1,105 @@
+//! A store that several instances use.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::{SOON, Store, key};
+use crate::fence::{Fences, FunctionFence, Stripe};
+use crate::level::Level;
+use crate::tier::{Claim, Fill, Leased, Peers, Target, TierBuilder, TierContext};
+
+/// An instance, and what it hears of the others.
+struct Instance {
+    store: Store,
+    fences: Arc<Fences>,
+}
+
+impl Instance {
+    async fn open(builder: Box<dyn TierBuilder>) -> Self {
+        let fences = Arc::new(Fences::new());
+        let context = TierContext::new(Level::L2, Peers::new(Arc::clone(&fences)));
+        let tier = builder.build(&context).expect("the tier is built");
+        tier.start().await.expect("the tier starts");
+        let this = Self {
+            store: Store { tier },
+            fences,
+        };
+        this.is_coherent().await;
+        this
+    }
+
+    async fn is_coherent(&self) {
+        let coherence = self.store.tier.coherence();
+        let coherence = coherence.expect("a store that several use has a channel");
+        let holds = async {
+            while !coherence.holds() {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        assert!(timeout(SOON, holds).await.is_ok(), "it is never coherent");
+    }
+
+    /// Waits until what began before now does not count any more, of a key and a function.
+    async fn hears(&self, before: u64, digest: u64, function: &FunctionFence) {
+        let heard = async {
+            while self.fences.admits(before, Stripe::of(digest), function) {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        assert!(timeout(SOON, heard).await.is_ok(), "it hears of nothing");
+    }
+}
+
+/// Checks that two instances of one shared store agree: on leases, on records, and on what is invalidated, within the bound of its
+/// channel. Both that `open` makes are of one store, which is empty.
+///
+/// # Panics
+/// With what the tier did not do.
+pub async fn sharing(open: impl Fn() -> Box<dyn TierBuilder>) {
+    let (here, there) = (Instance::open(open()).await, Instance::open(open()).await);
+    let key = key("f", 1);
+
+    // One loads, and the other waits for it and finds what it has filled.
+    let lease = here.store.given(&key, Claim::Only).await;
+    let Leased::Taken(wakeup) = there.store.lease(&key, Claim::Only).await else {
+        panic!("another instance has it");
+    };
+    let filled = here.store.fill_under(&key, &lease, b"one").await;
+    assert_eq!(filled, Fill::Stored);
+    assert!(timeout(SOON, wakeup).await.is_ok(), "nobody wakes it");
+    let read = there.store.valid(&key, lease.stamp).await;
+    assert_eq!(read.as_deref(), Some(&b"one"[..]));
+
+    // What the one invalidates the other neither fills nor counts any more.
+    let function = Arc::new(FunctionFence::at(0));
+    there.fences.share(key.function.digest, &function);
+    for target in [
+        Target::Key(&key),
+        Target::Function(&key.function),
+        Target::All,
+    ] {
+        let stamp = here.store.fill(&key, b"old").await;
+        let late = there.store.given(&key, Claim::TakeOver).await;
+        let before = there.fences.now();
+        here.store.invalidate(target).await;
+        let filled = there.store.fill_under(&key, &late, b"late").await;
+        assert!(
+            matches!(filled, Fill::Refused(_)),
+            "{target:?}: its load began before the invalidation by another instance"
+        );
+        there.hears(before, key.digest, &function).await;
+        there.is_coherent().await;
+        assert_eq!(there.store.valid(&key, stamp).await, None, "{target:?}");
+    }
+
+    // A guard of the one keeps the other from filling.
+    let guard = here.store.tier.guard(&key, SOON).await.expect("a guard");
+    let leased = there.store.lease(&key, Claim::Only).await;
+    assert!(matches!(leased, Leased::Refused(_)), "{leased:?}");
+    here.store.invalidate(Target::Key(&key)).await;
+    guard.end();
+    here.store.close("sharing").await;
+    there.store.close("sharing").await;
+}
