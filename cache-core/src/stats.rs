@@ -280,6 +280,20 @@ impl Stats {
     pub fn function(&self, name: &str) -> Option<&FunctionStats> {
         self.functions.iter().find(|function| function.name == name)
     }
+
+    /// The share of calls that a tier answered, of all functions; `None` before the first call.
+    #[must_use]
+    pub fn hit_rate(&self) -> Option<f64> {
+        let (hits, loads) = self.functions.iter().fold((0, 0), |(hits, loads), one| {
+            (hits + one.hits(), loads + one.loads)
+        });
+        rate(hits, loads)
+    }
+}
+
+fn rate(hits: u64, loads: u64) -> Option<f64> {
+    let calls = hits + loads;
+    (calls > 0).then(|| hits as f64 / calls as f64)
 }
 
 impl FunctionStats {
@@ -288,6 +302,18 @@ impl FunctionStats {
     pub fn tier(&self, level: Level) -> Option<&TierStats> {
         self.tiers.iter().find(|tier| tier.level == level)
     }
+
+    /// Calls that a tier answered.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.tiers.iter().map(|tier| tier.hits).sum()
+    }
+
+    /// Their share of the calls that a tier or the body answered; `None` before the first. Who waited for another's load is neither.
+    #[must_use]
+    pub fn hit_rate(&self) -> Option<f64> {
+        rate(self.hits(), self.loads)
+    }
 }
 
 impl fmt::Display for Stats {
@@ -295,7 +321,7 @@ impl fmt::Display for Stats {
         let width = self
             .functions
             .iter()
-            .map(|function| function.name.len())
+            .map(|function| function.name.chars().count())
             .max()
             .unwrap_or(0)
             .max(8);
@@ -305,6 +331,14 @@ impl fmt::Display for Stats {
             "function", "tier", "hits", "misses", "errors", "loads", "load errs", "waits", "inval."
         )?;
         for function in &self.functions {
+            if function.tiers.is_empty() {
+                let (name, loads, errors) = (&function.name, function.loads, function.load_errors);
+                writeln!(
+                    f,
+                    "{name:width$}  {:>4}  {:>9}  {:>9}  {:>7}  {loads:>6}  {errors:>9}",
+                    "none", "", "", ""
+                )?;
+            }
             for (at, tier) in function.tiers.iter().enumerate() {
                 let errors = tier.decode_errors + tier.mismatches + tier.tier_errors;
                 let name = if at == 0 { function.name.as_str() } else { "" };
