@@ -5,7 +5,6 @@ use std::time::Duration;
 use proc_macro2::{Span, TokenStream};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
-use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Expr, Ident, LitInt, LitStr, Path, Token, parenthesized};
 
@@ -49,6 +48,8 @@ pub(crate) struct Args {
     pub(crate) when_isolated: Option<&'static str>,
     pub(crate) single_flight: Option<&'static str>,
     pub(crate) consistency: Option<&'static str>,
+    /// The first of those three.
+    pub(crate) of_others: Option<Ident>,
     pub(crate) facade: Option<Path>,
     pub(crate) trait_impl: bool,
     /// Options that were given but could not be read: their absence is no second mistake.
@@ -85,9 +86,8 @@ impl Args {
                     errors.push(error);
                     skip_to_comma(input)?;
                 }
-                if !input.is_empty() {
-                    input.parse::<Token![,]>()?;
-                }
+                let is_option = |name: &str| OPTIONS.contains(&name);
+                comma(input, is_option, errors)?;
             }
             Ok(())
         };
@@ -114,6 +114,12 @@ impl Args {
             // What it was meant for is not missing on top of that.
             self.broken
                 .extend(nearest(&name, OPTIONS.iter().copied()).map(str::to_owned));
+            if level_number(&name).is_some() {
+                return Err(syn::Error::new(
+                    option.span(),
+                    format!("the times of tiers stand together: `ttl({name} = \"1h\")`"),
+                ));
+            }
             return Err(syn::Error::new(
                 option.span(),
                 format!(
@@ -140,6 +146,9 @@ impl Args {
         input: ParseStream<'_>,
         errors: &mut Errors,
     ) -> syn::Result<()> {
+        if ["when_isolated", "single_flight", "consistency"].contains(&name) {
+            self.of_others.get_or_insert_with(|| option.clone());
+        }
         match name {
             "ttl" | "policy" if self.ttl.is_some() => {
                 return Err(syn::Error::new(
@@ -159,10 +168,10 @@ impl Args {
                     return Err(after(option, input, "write it as `skip(pool, ctx)`"));
                 }
                 parenthesized!(list in input);
-                let names = list.call(|list| {
-                    Punctuated::<Ident, Token![,]>::parse_terminated_with(list, Ident::parse_any)
-                })?;
-                self.skip = names.into_iter().collect();
+                while !list.is_empty() {
+                    self.skip.push(list.call(Ident::parse_any)?);
+                    comma(&list, |_| true, errors)?;
+                }
             }
             "scope" => {
                 equals(option, input, "scope = self.tenant_id")?;
@@ -220,6 +229,26 @@ fn skip_to_comma(input: ParseStream<'_>) -> syn::Result<()> {
         input.parse::<proc_macro2::TokenTree>()?;
     }
     Ok(())
+}
+
+/// Between two of a list. One that is missing is one mistake: what follows is read where it may be meant, and passed over where not.
+fn comma(
+    input: ParseStream<'_>,
+    is_next: impl Fn(&str) -> bool,
+    errors: &mut Errors,
+) -> syn::Result<()> {
+    if input.is_empty() {
+        return Ok(());
+    }
+    if !input.peek(Token![,]) {
+        errors.push(input.error("expected `,`"));
+        let next = input.fork().call(Ident::parse_any);
+        if next.is_ok_and(|next| is_next(&next.to_string())) {
+            return Ok(());
+        }
+        skip_to_comma(input)?;
+    }
+    input.parse::<Option<Token![,]>>().map(drop)
 }
 
 /// A mistake right behind an option's name.
@@ -319,9 +348,7 @@ fn ttl(option: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> syn::Resu
                 skip_to_comma(&list)?;
             }
         }
-        if !list.is_empty() {
-            list.parse::<Token![,]>()?;
-        }
+        comma(&list, |name| level_number(name).is_some(), errors)?;
     }
     if each.is_empty() {
         return Err(syn::Error::new(

@@ -269,23 +269,28 @@ fn check_levels(args: &Args, errors: &mut Errors) {
     }
 }
 
-/// With memory alone there is nobody to agree with.
+/// With memory alone there is nobody to agree with, and nothing to write.
 fn check_coherence(args: &Args, sig: &Signature, boxed: bool, errors: &mut Errors) {
-    let asked = args
-        .when_isolated
-        .or(args.single_flight)
-        .or(args.consistency);
-    if asked.is_some() && sig.asyncness.is_none() && !boxed {
-        errors.at(
-            sig.fn_token.span(),
-            "`when_isolated`, `single_flight` and `consistency` speak of a shared tier, which a plain `fn` cannot wait for: write `async fn`",
-        );
-    } else if let (Some(tiers), Some(_)) = (&args.tiers, asked)
-        && tiers.levels == [1]
+    let is_memory_alone = args.tiers.as_ref().is_some_and(|tiers| tiers.levels == [1]);
+    if let Some(option) = &args.of_others {
+        if sig.asyncness.is_none() && !boxed {
+            errors.at(
+                option.span(),
+                format!("`{option}` speaks of a shared tier, which a plain `fn` cannot wait for: write `async fn`"),
+            );
+        } else if is_memory_alone {
+            errors.at(
+                option.span(),
+                format!("`{option}` speaks of a shared tier, and `tiers` names none"),
+            );
+        }
+    }
+    if let Some(codec) = &args.codec
+        && is_memory_alone
     {
         errors.at(
-            tiers.span,
-            "`when_isolated`, `single_flight` and `consistency` speak of a shared tier, and `tiers` names none",
+            codec.span(),
+            "`codec` says how records are written, and memory, which `tiers` names alone, has none",
         );
     }
 }
