@@ -109,7 +109,8 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
 
     /// Deletes what `target` names, voids every lease on it, and tells the other instances, in one step.
     ///
-    /// A store that can promise to do so later says [`Receipt::Queued`] where it cannot now.
+    /// A store that can promise to do so later says [`Receipt::Queued`] where it cannot now, and may take `within` once more to
+    /// write down what it promises.
     fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, Receipt>;
 
     /// Invalidates the keys of a function whose arguments match, and returns how many there were; for administrators: it may look

@@ -290,7 +290,7 @@ impl Noted {
                 Some(reached)
             }
             Err(error) => {
-                eprintln!("an invalidation failed: {error}");
+                eprintln!("an invalidation failed: {error:?}");
                 Instance::get().errors.fetch_add(1, Ordering::Relaxed);
                 None
             }

@@ -142,8 +142,7 @@ impl Bound {
     }
 
     async fn drop_in(&self, lower: &Lower, key: &RecordKey) {
-        let dropped = lower.limited(|within| lower.tier.invalidate(Target::Key(key), within));
-        if let Err(error) = dropped.await {
+        if let Err(error) = lower.invalidated(Target::Key(key)).await {
             lower.failed("invalidate", &self.name, &error);
         }
     }

@@ -15,7 +15,7 @@ use crate::policy::Consistency;
 use crate::record::Seal;
 use crate::stats::{TierCounters, TierStats};
 use crate::tier::config::{Lives, Promotion, TierConfig};
-use crate::tier::stack::{Budget, limited};
+use crate::tier::stack::{Budget, invalidated, limited};
 use crate::tier::{Breaker, Guard, Lease, Receipt, RecordKey, Stamp, Target, Tier, Wakeup};
 
 /// A lower tier as a function uses it.
@@ -154,10 +154,7 @@ impl Bound {
             target,
         };
         while let Some(lower) = rest.lower.pop() {
-            match lower
-                .limited(|within| lower.tier.invalidate(target, within))
-                .await
-            {
+            match lower.invalidated(target).await {
                 Ok(receipt) => result = result.map(|worst| receipt.max(worst)),
                 Err(error) => result = Err(self.not_invalidated(lower, error)),
             }
@@ -301,6 +298,10 @@ impl Lower {
     {
         let within = self.tier.time_limit();
         limited(within, operation(within)).await
+    }
+
+    pub(super) async fn invalidated(&self, target: Target<'_>) -> Result<Receipt, Error> {
+        invalidated(&*self.tier, target).await
     }
 
     pub(super) async fn settle(&self) -> Result<(), Error> {

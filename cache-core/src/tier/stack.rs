@@ -120,8 +120,7 @@ impl Stack {
         let mut rest = Untold(&self.lower);
         while let Some(((config, tier), above)) = rest.0.split_last() {
             rest.0 = above;
-            let within = tier.time_limit();
-            match limited(within, tier.invalidate(Target::All, within)).await {
+            match invalidated(&**tier, Target::All).await {
                 Ok(receipt) => result = result.map(|worst| receipt.max(worst)),
                 Err(error) => result = Err(not_invalidated("everything", *config, tier, error)),
             }
@@ -166,31 +165,43 @@ const GRACE: Duration = Duration::from_millis(100);
 
 /// An operation of a tier that is told to end within that time, and is not trusted to: no call hangs for a tier that does not.
 ///
+/// The grace begins when the time is seen to be over, not when it was: a process that was stopped for longer than both lets the
+/// tier come to its end all the same.
+///
 /// A timer rings for tasks. For a thread that waits nobody may drive one: it looks at the clock whenever it polls.
 pub(crate) async fn limited<T>(
     within: Duration,
     operation: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    let (began, longest) = (Clock::System.now(), within.saturating_add(GRACE));
     let mut operation = pin!(operation);
-    let watched = poll_fn(|cx| match operation.as_mut().poll(cx) {
-        Poll::Ready(result) => Poll::Ready(Some(result)),
-        Poll::Pending if Clock::System.now().since(began) > longest => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    });
-    let result = match Handle::try_current() {
-        Ok(_) => tokio::time::timeout(longest, watched).await.unwrap_or(None),
-        Err(_) => watched.await,
-    };
-    result.unwrap_or_else(|| {
-        Err(Error::new(
-            ErrorKind::TimedOut,
-            format!(
-                "hear from the tier within {} ms: it does not keep to its time limit",
-                within.as_millis()
-            ),
-        ))
-    })
+    for longest in [within, GRACE] {
+        let began = Clock::System.now();
+        let watched = poll_fn(|cx| match operation.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending if Clock::System.now().since(began) > longest => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        let ended = match Handle::try_current() {
+            Ok(_) => tokio::time::timeout(longest, watched).await.unwrap_or(None),
+            Err(_) => watched.await,
+        };
+        if let Some(result) = ended {
+            return result;
+        }
+    }
+    Err(Error::new(
+        ErrorKind::TimedOut,
+        format!(
+            "hear from the tier within {} ms: it does not keep to its time limit",
+            within.as_millis()
+        ),
+    ))
+}
+
+/// Invalidates, where a tier may take its time twice: once to do it, and, where it cannot, once to write down that it will.
+pub(crate) async fn invalidated(tier: &dyn Tier, target: Target<'_>) -> Result<Receipt, Error> {
+    let within = tier.time_limit();
+    limited(within.saturating_mul(2), tier.invalidate(target, within)).await
 }
 
 /// What a call may still spend on a tier. The body's own time does not count.
@@ -223,5 +234,38 @@ impl<'a> Budget<'a> {
         let result = limited(self.left, operation(self.left)).await;
         self.left = self.left.saturating_sub(self.clock.now().since(before));
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_millis(5);
+
+    /// One step of an operation in a process that is stopped meanwhile, and what it has to do after that.
+    async fn stopped() -> Result<(), Error> {
+        std::thread::sleep(2 * (WITHIN + GRACE));
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_process_that_was_stopped_lets_an_operation_come_to_its_end() {
+        assert!(limited(WITHIN, stopped()).await.is_ok());
+    }
+
+    #[test]
+    fn so_does_a_thread_that_waits() {
+        assert!(crate::blocking::wait(limited(WITHIN, stopped())).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_operation_that_never_ends_is_given_up() {
+        let began = tokio::time::Instant::now();
+        let ended: Result<(), Error> = limited(WITHIN, std::future::pending()).await;
+        assert!(ended.is_err());
+        assert!(began.elapsed() >= WITHIN + GRACE);
     }
 }
