@@ -9,12 +9,16 @@ use opendal::Operator;
 use crate::tier::ObjectTier;
 
 /// A prefix of an object storage as a tier: `Objects::new(operator).prefix("shop/instance-1")`. One instance uses it at a time.
+///
+/// What it has outlives a process that [ended in order](cache_core::CacheRuntime::shutdown); nothing that a killed one stored
+/// counts.
 #[derive(Clone)]
 pub struct Objects {
     pub(crate) operator: Operator,
     pub(crate) prefix: String,
     pub(crate) time_limit: Duration,
     pub(crate) max_record_bytes: usize,
+    pub(crate) sweep_every: Duration,
 }
 
 impl Objects {
@@ -27,6 +31,8 @@ impl Objects {
             // An object store answers within some ten milliseconds to some hundred.
             time_limit: Duration::from_secs(1),
             max_record_bytes: 32 << 20,
+            // What is dead costs room alone; to look at each object costs a small read.
+            sweep_every: Duration::from_secs(6 * 60 * 60),
         }
     }
 
@@ -37,7 +43,9 @@ impl Objects {
         self
     }
 
-    /// What a call may spend on it beyond its body, in all. Default: 1 s. An invalidation waits for as long.
+    /// What a call may spend on it beyond its body, in all. Default: 1 s. An invalidation waits for as long, and so does each step of
+    /// the [end](cache_core::CacheRuntime::shutdown): for what is owed, for writes under way, for a beat, and for what is left to the
+    /// next.
     #[must_use]
     pub fn time_limit(mut self, time_limit: Duration) -> Self {
         self.time_limit = time_limit;
@@ -48,6 +56,18 @@ impl Objects {
     #[must_use]
     pub fn max_record_bytes(mut self, max_record_bytes: usize) -> Self {
         self.max_record_bytes = max_record_bytes;
+        self
+    }
+
+    /// How often objects that nobody will read any more are removed: those that are dead, and those that an invalidation of their
+    /// function or of everything, or a new history, has voided. Default: 6 h; the first time 10 minutes after the start.
+    ///
+    /// A sweep lists the records and reads the first 32 bytes of each, one after the other, with a pause after every 64. Where
+    /// such reads cost more than the room, and the service has rules that remove what is older than your longest ttl, make it
+    /// [`Duration::MAX`]: never. Nothing is swept by a service that cannot list.
+    #[must_use]
+    pub fn sweep_every(mut self, sweep_every: Duration) -> Self {
+        self.sweep_every = sweep_every;
         self
     }
 
@@ -77,6 +97,9 @@ impl Objects {
         if self.max_record_bytes == 0 {
             return wrong("a record limit of zero bytes for object storage".into());
         }
+        if self.sweep_every.is_zero() {
+            return wrong("no time between two sweeps of object storage".into());
+        }
         let capability = self.operator.info().capability();
         for (can, what) in [
             (capability.read, "read"),
@@ -99,6 +122,7 @@ impl fmt::Debug for Objects {
             .field("prefix", &self.prefix)
             .field("time_limit", &self.time_limit)
             .field("max_record_bytes", &self.max_record_bytes)
+            .field("sweep_every", &self.sweep_every)
             .finish_non_exhaustive()
     }
 }

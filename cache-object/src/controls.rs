@@ -1,156 +1,156 @@
-//! Epochs and the history: what a record must carry to be valid. Read once from the storage, then kept in memory: nobody else
-//! changes them.
+//! Epochs and the history: what a record must carry to be valid.
+//!
+//! They are in memory alone, so that an invalidation of a function is done in one step, and no write of theirs can come late or
+//! be lost. An owner that leaves in order [writes](Controls::to_bytes) them for the next; after one that does not, nobody knows
+//! them, and nothing that is stored counts.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cache_core::tier::{FunctionKey, Stamp};
-use opendal::{ErrorKind, Operator};
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Most functions that are told apart; one more, and it is everything.
+const MOST: usize = 1 << 16;
 
 #[derive(Debug)]
-pub(crate) struct Controls {
-    operator: Operator,
-    prefix: String,
-    known: Mutex<Known>,
+pub(crate) struct Controls(Mutex<Known>);
+
+#[derive(Debug)]
+struct Known {
+    history: u64,
+    /// By function: of those that were voided since the history began.
+    epochs: HashMap<u64, u64>,
 }
 
-#[derive(Debug, Default)]
-struct Known {
-    history: Option<u64>,
-    /// By function: as many as there are.
-    epochs: HashMap<String, u64>,
+/// What a function is called here. Two that are called the same are voided together.
+pub(crate) fn digest_of(function: &FunctionKey) -> u64 {
+    xxh3_64(function.versioned().as_bytes())
 }
 
 impl Controls {
-    pub(crate) fn new(operator: Operator, prefix: String) -> Self {
-        Self {
-            operator,
-            prefix,
-            known: Mutex::default(),
-        }
+    /// With a history that nothing was ever stored under.
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Known::new()))
     }
 
-    /// Nothing is known: another may have used the prefix.
-    pub(crate) fn forget(&self) {
-        *self.lock() = Known::default();
+    /// What a valid record of the function carries.
+    pub(crate) fn stamp(&self, function: &FunctionKey) -> Stamp {
+        self.lock().stamp(digest_of(function))
     }
 
-    /// What a valid record of the function carries; `None` where it was never leased.
-    pub(crate) async fn stamp(&self, function: &FunctionKey) -> opendal::Result<Option<Stamp>> {
-        let name = function.versioned();
-        let (epoch, history) = {
-            let known = self.lock();
-            (known.epochs.get(&name).copied(), known.history)
-        };
-        let history = match history {
-            Some(history) => Some(history),
-            None => self.read_history().await?,
-        };
-        let epoch = match epoch {
-            Some(epoch) => Some(epoch),
-            None => match self.read(&self.path_of(&name)).await? {
-                // Whoever changed it meanwhile knows better.
-                Some(epoch) => Some(*self.lock().epochs.entry(name).or_insert(epoch)),
-                None => self.lock().epochs.get(&name).copied(),
-            },
-        };
-        Ok(epoch
-            .zip(history)
-            .map(|(epoch, history)| Stamp { epoch, history }))
+    /// Whether that is what a valid record of the function carries.
+    pub(crate) fn counts(&self, function: u64, stamp: Stamp) -> bool {
+        self.lock().stamp(function) == stamp
     }
 
-    /// The same, made where there is none.
-    ///
-    /// One that is lost before it is written is another afterwards, and what was stored under it is void.
-    pub(crate) async fn stamp_or_begin(&self, function: &FunctionKey) -> opendal::Result<Stamp> {
-        if let Some(stamp) = self.stamp(function).await? {
-            return Ok(stamp);
-        }
-        let name = function.versioned();
-        let (history, begun) = {
-            let mut known = self.lock();
-            let begun = known.history.is_none().then(fresh);
-            (
-                *known
-                    .history
-                    .get_or_insert_with(|| begun.unwrap_or_default()),
-                begun,
-            )
-        };
-        if begun.is_some() {
-            self.write(&self.history_path(), history).await?;
-        }
-        let (epoch, begun) = {
-            let mut known = self.lock();
-            let begun = !known.epochs.contains_key(&name);
-            (
-                *known.epochs.entry(name.clone()).or_insert_with(fresh),
-                begun,
-            )
-        };
-        if begun {
-            self.write(&self.path_of(&name), epoch).await?;
-        }
-        Ok(Stamp { epoch, history })
-    }
-
-    /// Voids all records of a function, from now on in memory; in the storage when it returns.
-    pub(crate) async fn void(&self, function: &FunctionKey) -> opendal::Result<()> {
-        let (name, epoch) = (function.versioned(), fresh());
-        self.lock().epochs.insert(name.clone(), epoch);
-        self.write(&self.path_of(&name), epoch).await
-    }
-
-    /// Voids all records.
-    pub(crate) async fn void_all(&self) -> opendal::Result<()> {
-        let history = fresh();
-        self.lock().history = Some(history);
-        self.write(&self.history_path(), history).await
-    }
-
-    async fn read_history(&self) -> opendal::Result<Option<u64>> {
-        let read = self.read(&self.history_path()).await?;
+    /// Voids all records of a function.
+    pub(crate) fn void(&self, function: &FunctionKey) {
         let mut known = self.lock();
-        known.history = known.history.or(read);
-        Ok(known.history)
-    }
-
-    async fn read(&self, path: &str) -> opendal::Result<Option<u64>> {
-        match self.operator.read(path).await {
-            // What cannot be read is void, and so is all under it.
-            Ok(bytes) => {
-                let bytes = <[u8; 8]>::try_from(&bytes.to_vec()[..]);
-                Ok(bytes.ok().map(u64::from_le_bytes))
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        known.epochs.insert(digest_of(function), fresh());
+        if known.epochs.len() > MOST {
+            *known = Known::new();
         }
     }
 
-    async fn write(&self, path: &str, number: u64) -> opendal::Result<()> {
-        let bytes = number.to_le_bytes().to_vec();
-        self.operator.write(path, bytes).await.map(drop)
+    /// Voids all records: begins a new history.
+    pub(crate) fn void_all(&self) {
+        *self.lock() = Known::new();
     }
 
-    fn history_path(&self) -> String {
-        format!("{}/history", self.prefix)
+    /// Goes on where the last owner left off. Whether its bytes are whole; if not, nothing is changed.
+    pub(crate) fn inherit(&self, bytes: &[u8]) -> bool {
+        let Some(known) = Known::from_bytes(bytes) else {
+            return false;
+        };
+        *self.lock() = known;
+        true
     }
 
-    fn path_of(&self, function: &str) -> String {
-        format!(
-            "{}/functions/{:032x}",
-            self.prefix,
-            xxh3_128(function.as_bytes())
-        )
+    /// For the next owner.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let known = self.lock();
+        let mut bytes = known.history.to_le_bytes().to_vec();
+        for (function, epoch) in &known.epochs {
+            bytes.extend(function.to_le_bytes());
+            bytes.extend(epoch.to_le_bytes());
+        }
+        bytes
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn new() -> Self {
+        Self {
+            history: fresh(),
+            epochs: HashMap::new(),
+        }
+    }
+
+    fn stamp(&self, function: u64) -> Stamp {
+        let epoch = self.epochs.get(&function).copied();
+        Stamp {
+            epoch: epoch.unwrap_or(self.history),
+            history: self.history,
+        }
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (history, rest) = bytes.split_first_chunk()?;
+        let (pairs, rest) = rest.as_chunks::<16>();
+        let number = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_le_bytes);
+        let epochs = pairs
+            .iter()
+            .map(|pair| number(&pair[..8]).zip(number(&pair[8..])));
+        rest.is_empty().then_some(Self {
+            history: u64::from_le_bytes(*history),
+            epochs: epochs.collect::<Option<_>>()?,
+        })
     }
 }
 
 /// Random, never counted: one that was lost must not come back.
 fn fresh() -> u64 {
     fastrand::u64(..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_voided_stays_void_for_who_inherits_and_what_was_not_stays_valid() {
+        let (void, valid) = (FunctionKey::new("void", 1), FunctionKey::new("valid", 1));
+        let controls = Controls::new();
+        let old = controls.stamp(&void);
+        controls.void(&void);
+        let heir = Controls::new();
+        let bytes = controls.to_bytes();
+        assert!(!heir.inherit(&bytes[..bytes.len() - 1]), "it is torn");
+        assert_ne!(heir.stamp(&valid), controls.stamp(&valid));
+        assert!(heir.inherit(&bytes));
+        for function in [&void, &valid] {
+            assert_eq!(heir.stamp(function), controls.stamp(function));
+        }
+        assert!(!heir.counts(digest_of(&void), old));
+        heir.void_all();
+        assert_ne!(heir.stamp(&valid), controls.stamp(&valid));
+        assert_ne!(heir.stamp(&FunctionKey::new("void", 2)), old);
+    }
+
+    #[test]
+    fn too_many_functions_are_everything() {
+        let controls = Controls::new();
+        let other = FunctionKey::new("other", 1);
+        let before = controls.stamp(&other);
+        for version in 0..=MOST as u32 {
+            controls.void(&FunctionKey::new("f", version));
+        }
+        assert_ne!(controls.stamp(&other), before);
+        assert!(controls.to_bytes().len() < 100);
+    }
 }

@@ -1,10 +1,7 @@
 //! The tier's contract, on object storage.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cache_core::tier::{
@@ -13,35 +10,36 @@ use cache_core::tier::{
 };
 use cache_core::{Error, ErrorKind, unix_millis};
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex as AsyncMutex, Semaphore, watch};
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use crate::config::Objects;
-use crate::owner::{BEAT, Held, Owner};
+use crate::keeper::keep;
+use crate::owner::Owner;
+use crate::shared::{Shared, unavailable};
 use crate::store::Store;
-
-/// Operations that are under way at a time.
-const MOST_AT_A_TIME: u32 = 64;
 
 pub(crate) struct ObjectTier {
     config: Objects,
-    inner: Arc<Inner>,
+    shared: Arc<Shared>,
+    owner: Arc<AsyncMutex<Owner>>,
     keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
-struct Inner {
-    store: Store,
-    places: Arc<Semaphore>,
-    owner: AsyncMutex<Owner>,
-    /// Until when the prefix is this instance's.
-    held_until: RwLock<Option<Instant>>,
-    /// Whether something pays, or is to.
-    is_paying: AtomicBool,
-    is_closed: AtomicBool,
+/// An invalidation that somebody waits for. Who does no longer, or could not have it done, leaves it to the keeper.
+struct Waits<'a> {
+    shared: &'a Shared,
+    is_paid: bool,
 }
 
-type Steps<'a, T> = Pin<Box<dyn Future<Output = opendal::Result<T>> + Send + 'a>>;
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        if !self.is_paid {
+            self.shared.unpaid.notify_one();
+        }
+    }
+}
 
 impl ObjectTier {
     pub(crate) fn new(config: Objects) -> Self {
@@ -49,170 +47,73 @@ impl ObjectTier {
         let owner = Owner::new(store.prefix());
         Self {
             config,
-            inner: Arc::new(Inner {
-                store,
-                places: Arc::new(Semaphore::new(MOST_AT_A_TIME as usize)),
-                owner: AsyncMutex::new(owner),
-                held_until: RwLock::default(),
-                is_paying: AtomicBool::new(false),
-                is_closed: AtomicBool::new(false),
-            }),
+            shared: Arc::new(Shared::new(store)),
+            owner: Arc::new(AsyncMutex::new(owner)),
             keeper: Mutex::default(),
         }
     }
 
-    /// Runs one operation. Once begun it goes on to its end, whoever waits for it: a write that is given up half way may land at
-    /// any time.
-    async fn run<T: Send + 'static>(
-        &self,
-        what: &'static str,
-        within: Duration,
-        operation: impl for<'a> FnOnce(&'a Store) -> Steps<'a, T> + Send + 'static,
-    ) -> Result<T, Error> {
-        self.inner.check()?;
-        let inner = Arc::clone(&self.inner);
-        let done = async move {
-            let place = Arc::clone(&inner.places).acquire_owned().await;
-            // It ends with its operation; the end of the tier waits for its place.
-            let task = tokio::spawn(async move {
-                let done = operation(&inner.store).await;
-                if !inner.store.owed.is_empty() {
-                    inner.pay_later();
-                }
-                drop(place);
-                done
-            });
-            task.await
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// What is owed already, done as far as this instance can within the time.
+    async fn pay(&self, target: Target<'_>, number: u64, within: Duration) -> Result<(), Error> {
+        let Target::Key(key) = target else {
+            return match self.shared.pay_controls() && !self.shared.is_closed() {
+                true => Ok(()),
+                false => Err(unavailable(
+                    "invalidate: the tier was shut down, or its prefix is another instance's",
+                )),
+            };
         };
-        match timeout(within, done).await {
-            Ok(Ok(done)) => done.map_err(|source| failed(what, source)),
-            Ok(Err(_)) => Err(Error::new(
-                ErrorKind::Unavailable,
-                format!("{what}: the runtime is going down"),
-            )),
-            Err(_) => Err(Error::new(
-                ErrorKind::TimedOut,
-                format!(
-                    "{what}: no answer from the object storage within {} ms",
-                    within.as_millis()
-                ),
-            )),
+        self.shared.check()?;
+        let key = key.clone();
+        let remove = |shared: Arc<Shared>| async move { shared.remove(&key, number).await };
+        self.shared.ask("invalidate", within, remove).await
+    }
+
+    fn keeper(&self) -> Option<JoinHandle<()>> {
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        keeper.take()
+    }
+
+    /// Leaves the prefix to the next, with what counts.
+    async fn leave(&self, limit: Duration) -> Result<(), Error> {
+        // What cannot be removed in time is void with its function.
+        let _ = timeout(limit, self.shared.pay_keys()).await;
+        self.shared.end_writes(limit).await;
+        // A beat that is under way ends first: what is left must name the last.
+        let owner = timeout(limit, self.owner.lock()).await;
+        if let Some(keeper) = self.keeper() {
+            keeper.abort();
+            let _ = keeper.await;
         }
-    }
-}
-
-impl Inner {
-    fn is_ours(&self) -> bool {
-        let until = self
-            .held_until
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| Instant::now() < until)
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        let why = if self.is_closed.load(Ordering::SeqCst) {
-            "the tier was shut down"
-        } else if self.is_ours() {
-            return Ok(());
-        } else {
-            "it cannot be reached, or its prefix is another instance's"
-        };
-        Err(Error::new(
-            ErrorKind::Unavailable,
-            format!("use the object storage: {why}"),
-        ))
-    }
-
-    fn set_held(&self, until: Option<Instant>) {
-        *self
-            .held_until
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = until;
-    }
-
-    /// From now on it is not read and not filled; the storage is yet to be told.
-    fn owe(&self, target: Target<'_>) {
-        // In this order: what is filled under a lease that was looked at before is removed when it is paid.
-        self.store.owed.add(target);
-        self.store.leases.void(target);
-    }
-
-    /// Has what is owed done by one task that ends with its work. What does not get through is tried again with the next beat.
-    fn pay_later(self: &Arc<Self>) {
-        let Ok(handle) = Handle::try_current() else {
-            return;
-        };
-        if self.is_paying.swap(true, Ordering::SeqCst) {
-            return;
+        if !self.shared.is_ours() {
+            let had_nothing = owner.as_ref().is_ok_and(|owner| !owner.has_it());
+            return match had_nothing && self.shared.store.owed.is_empty() {
+                true => Ok(()),
+                false => Err(unavailable(
+                    "leave the prefix in order: the object storage cannot be reached, or it is another instance's",
+                )),
+            };
         }
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            self.is_paying.store(false, Ordering::SeqCst);
-            return;
-        };
-        let inner = Arc::clone(self);
-        drop(handle.spawn(async move {
-            inner.pay().await;
-            inner.is_paying.store(false, Ordering::SeqCst);
-            drop(place);
-        }));
-    }
-
-    async fn pay(&self) {
-        while self.is_ours() && !self.store.owed.is_empty() {
-            if let Err(error) = self.store.pay().await {
-                tracing::warn!(error = %error, "an invalidation is not in the object storage yet; what it names is not read meanwhile");
-                return;
+        let counts = self.shared.settled_controls();
+        let left = match owner {
+            Ok(mut owner) => {
+                let operator = self.shared.store.operator();
+                timeout(limit, owner.leave(operator, &counts)).await.ok()
             }
+            Err(_) => None,
+        };
+        let what = "leave the prefix in order, so that what is stored does not count any more";
+        match left {
+            Some(Ok(())) => Ok(()),
+            Some(Err(source)) => Err(Error::with_source(ErrorKind::Unavailable, what, source)),
+            None => Err(Error::new(ErrorKind::TimedOut, what)),
         }
     }
-
-    /// Says that the prefix is in use, and pays what is owed. Ends when it is aborted.
-    async fn keep(self: Arc<Self>, first: watch::Sender<bool>) {
-        let mut is_told = false;
-        loop {
-            let beat = async { self.owner.lock().await.beat(self.store.operator()).await };
-            match timeout(BEAT, beat).await {
-                Ok(Ok(Some(Held { until, is_new }))) => {
-                    if is_new {
-                        // Another may have used it meanwhile.
-                        self.store.controls.forget();
-                        self.store.leases.void(Target::All);
-                    }
-                    self.set_held(Some(until));
-                    is_told = false;
-                }
-                Ok(Ok(None)) => {
-                    self.set_held(None);
-                    if !std::mem::replace(&mut is_told, true) {
-                        tracing::warn!(
-                            prefix = self.store.prefix(),
-                            "another instance uses this prefix, or has just died; waiting until nobody has for thirty seconds"
-                        );
-                    }
-                }
-                Ok(Err(error)) => {
-                    if !std::mem::replace(&mut is_told, true) {
-                        tracing::warn!(error = %error, "the object storage cannot be used; going on without it until it can");
-                    }
-                }
-                Err(_) => {
-                    if !std::mem::replace(&mut is_told, true) {
-                        tracing::warn!(
-                            "the object storage does not answer; going on without it until it does"
-                        );
-                    }
-                }
-            }
-            first.send_replace(true);
-            self.pay_later();
-            sleep(BEAT).await;
-        }
-    }
-}
-
-fn failed(what: &'static str, source: opendal::Error) -> Error {
-    Error::with_source(ErrorKind::Unavailable, what, source)
 }
 
 impl fmt::Debug for ObjectTier {
@@ -225,13 +126,10 @@ impl fmt::Debug for ObjectTier {
 
 impl Drop for ObjectTier {
     fn drop(&mut self) {
-        let keeper = self
-            .keeper
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(keeper) = keeper.take() {
+        if let Some(keeper) = self.keeper() {
             keeper.abort();
         }
+        self.shared.abort_writes();
     }
 }
 
@@ -253,7 +151,7 @@ impl Tier for ObjectTier {
     }
 
     fn breaker(&self) -> Breaker {
-        match self.inner.check() {
+        match self.shared.check() {
             Ok(()) => Breaker::Closed,
             Err(_) => Breaker::Open,
         }
@@ -261,8 +159,10 @@ impl Tier for ObjectTier {
 
     fn start(&self) -> TierFuture<'_, ()> {
         Box::pin(async move {
+            self.shared.set_home(Handle::current());
             let (first, mut tried) = watch::channel(false);
-            let keeper = tokio::spawn(Arc::clone(&self.inner).keep(first));
+            let (shared, owner) = (Arc::clone(&self.shared), Arc::clone(&self.owner));
+            let keeper = tokio::spawn(keep(shared, owner, first, self.config.sweep_every));
             *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
             // A storage that is away is one that may come back: it was told in the log.
             let _ = tried.wait_for(|tried| *tried).await;
@@ -276,10 +176,12 @@ impl Tier for ObjectTier {
         _: Question,
         within: Duration,
     ) -> TierFuture<'a, Found> {
-        let key = key.clone();
-        Box::pin(self.run("read", within, move |store| {
-            Box::pin(async move { store.read(&key).await })
-        }))
+        Box::pin(async move {
+            self.shared.check()?;
+            let key = key.clone();
+            let read = |shared: Arc<Shared>| async move { shared.read(&key).await };
+            self.shared.ask("read", within, read).await
+        })
     }
 
     fn lease<'a>(
@@ -289,10 +191,12 @@ impl Tier for ObjectTier {
         seen: &'a [u8],
         within: Duration,
     ) -> TierFuture<'a, Leased> {
-        let (key, seen) = (key.clone(), seen.to_vec());
-        Box::pin(self.run("lease", within, move |store| {
-            Box::pin(async move { store.lease(&key, claim, &seen).await })
-        }))
+        Box::pin(async move {
+            self.shared.check()?;
+            let (key, seen) = (key.clone(), seen.to_vec());
+            let lease = |shared: Arc<Shared>| async move { shared.lease(&key, claim, &seen).await };
+            self.shared.ask("lease", within, lease).await
+        })
     }
 
     fn fill<'a>(
@@ -303,22 +207,33 @@ impl Tier for ObjectTier {
         life: Duration,
         within: Duration,
     ) -> TierFuture<'a, Fill> {
-        let (key, token, stamp) = (key.clone(), lease.token, lease.stamp);
-        Box::pin(self.run("fill", within, move |store| {
-            Box::pin(async move { store.fill(&key, token, stamp, &record, life).await })
-        }))
+        Box::pin(async move {
+            self.shared.check()?;
+            let (key, token, stamp) = (key.clone(), lease.token, lease.stamp);
+            let fill = |shared: Arc<Shared>| async move {
+                shared.fill(key, token, stamp, record, life).await
+            };
+            self.shared.run("fill", within, fill).await
+        })
     }
 
     fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, Receipt> {
         Box::pin(async move {
-            if self.inner.is_closed.load(Ordering::SeqCst) {
-                return self.inner.check().map(|()| Receipt::Queued);
+            if self.shared.is_closed() {
+                return self.shared.check().map(|()| Receipt::Queued);
             }
-            self.inner.owe(target);
-            let paid = self.run("invalidate", within, |store| Box::pin(store.pay()));
-            match paid.await {
+            let number = self.shared.owe(target);
+            let mut waits = Waits {
+                shared: &self.shared,
+                is_paid: false,
+            };
+            let paid = self.pay(target, number, within).await;
+            waits.is_paid = paid.is_ok();
+            match paid {
                 Ok(()) => Ok(Receipt::Acked),
-                // It goes on, or is tried again, and nothing old is read meanwhile.
+                // It may be too late for what is left to the next.
+                Err(error) if self.shared.is_closed() => Err(error),
+                // It is tried again, and nothing old is read meanwhile.
                 Err(error) => {
                     tracing::debug!(error = ?error, "an invalidation is not in the object storage yet");
                     Ok(Receipt::Queued)
@@ -328,20 +243,20 @@ impl Tier for ObjectTier {
     }
 
     fn invalidate_later(&self, target: Target<'_>) {
-        self.inner.owe(target);
-        self.inner.pay_later();
+        self.shared.owe(target);
+        self.shared.unpaid.notify_one();
     }
 
     fn owes(&self, key: &RecordKey) -> bool {
-        self.inner.store.owed.covers(key)
+        self.shared.store.owed.covers(key)
     }
 
     fn guard<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Guard> {
         Box::pin(async move {
-            let (inner, guarded) = (Arc::clone(&self.inner), key.clone());
-            let guard = self.inner.store.leases.guard(key, move || {
-                inner.owe(Target::Key(&guarded));
-                inner.pay_later();
+            let (shared, guarded) = (Arc::clone(&self.shared), key.clone());
+            let guard = self.shared.store.leases.guard(key, move || {
+                shared.owe(Target::Key(&guarded));
+                shared.unpaid.notify_one();
             });
             self.invalidate(Target::Key(key), within).await?;
             Ok(guard)
@@ -350,49 +265,48 @@ impl Tier for ObjectTier {
 
     fn ping(&self, within: Duration) -> TierFuture<'_, Duration> {
         Box::pin(async move {
+            if self.shared.is_closed() {
+                self.shared.check()?;
+            }
             let began = Instant::now();
-            self.run("ping", within, |store| Box::pin(store.ping()))
-                .await?;
+            // Whatever is known of the storage: it may answer again.
+            let ping = |shared: Arc<Shared>| async move { shared.ping().await };
+            self.shared.ask("ping", within, ping).await?;
             Ok(began.elapsed())
+        })
+    }
+
+    fn settle(&self) -> TierFuture<'_, ()> {
+        Box::pin(async move {
+            loop {
+                let paid = self.shared.paid.notified();
+                if self.shared.store.owed.is_empty() {
+                    return Ok(());
+                }
+                if self.shared.is_closed() {
+                    return Err(unavailable(
+                        "wait until an invalidation has settled: the tier was shut down before it was done",
+                    ));
+                }
+                paid.await;
+            }
         })
     }
 
     fn health(&self) -> Health {
         let mut health = Health::default();
-        health.connected = self.inner.check().is_ok();
-        health.queued = self.inner.store.owed.len();
+        health.connected = self.shared.check().is_ok();
+        health.queued = self.shared.store.owed.len();
         health
     }
 
     fn shutdown(&self) -> TierFuture<'_, ()> {
         Box::pin(async move {
-            let limit = self.config.time_limit;
-            let paid = match self.inner.store.owed.is_empty() {
-                true => Ok(()),
-                false => self.run("end", limit, |store| Box::pin(store.pay())).await,
-            };
-            self.inner.is_closed.store(true, Ordering::SeqCst);
-            let keeper = self
-                .keeper
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            if let Some(keeper) = keeper {
-                keeper.abort();
-                let _ = keeper.await;
-            }
-            // What is under way ends first; then the prefix is free for another.
-            let rest = Arc::clone(&self.inner.places).acquire_many_owned(MOST_AT_A_TIME);
-            if timeout(limit, rest).await.is_ok() {
-                let leave = async {
-                    let mut owner = self.inner.owner.lock().await;
-                    owner.leave(self.inner.store.operator()).await
-                };
-                // Else another waits until it is silent.
-                let _ = timeout(limit, leave).await;
-            }
-            self.inner.set_held(None);
-            paid
+            self.shared.close();
+            let left = self.leave(self.config.time_limit).await;
+            self.shared.set_held(None);
+            self.shared.paid.notify_waiters();
+            left
         })
     }
 }

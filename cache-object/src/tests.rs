@@ -1,0 +1,120 @@
+//! The tier on a service that fails as the test says, with time in its hand.
+
+mod answers;
+mod owed;
+mod owners;
+mod sweeps;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_core::tier::{
+    Claim, Fill, FunctionKey, Lease, Leased, Question, Receipt, RecordKey, Target, Tier,
+};
+use cache_core::{Error, ErrorKind};
+use opendal::Operator;
+use tokio::time::{Instant, sleep};
+
+use crate::Objects;
+use crate::faults::{Fault, Faults, Operation};
+use crate::object::Header;
+use crate::tier::ObjectTier;
+
+const LIMIT: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// A storage, and what is wrong with it.
+struct Storage {
+    faults: Faults,
+    operator: Operator,
+    /// The same without faults.
+    sound: Operator,
+}
+
+impl Storage {
+    fn new() -> Self {
+        let faults = Faults::default();
+        let (operator, sound) = faults.operators();
+        Self {
+            faults,
+            operator,
+            sound,
+        }
+    }
+
+    /// An instance on it.
+    async fn tier(&self) -> Arc<ObjectTier> {
+        let objects = Objects::new(self.operator.clone()).prefix("p");
+        let tier = Arc::new(ObjectTier::new(objects));
+        tier.start().await.unwrap();
+        tier
+    }
+
+    /// The same, once the prefix is its own.
+    async fn owner(&self) -> Arc<ObjectTier> {
+        let tier = self.tier().await;
+        until("the prefix is its own", || tier.health().connected).await;
+        tier
+    }
+
+    /// The record of a key, if it counts.
+    async fn valid(&self, tier: &ObjectTier, key: &RecordKey) -> Option<Vec<u8>> {
+        let found = read(tier, key).await.unwrap();
+        let record = found?;
+        let object = self.sound.read(&tier.shared().store.path(key)).await;
+        let header = Header::of(&object.unwrap().to_vec()).unwrap();
+        let stamp = tier.shared().store.controls.stamp(&key.function);
+        (header.stamp == stamp).then_some(record)
+    }
+
+    async fn has(&self, tier: &ObjectTier, key: &RecordKey) -> bool {
+        let path = tier.shared().store.path(key);
+        self.sound.exists(&path).await.unwrap()
+    }
+
+    fn breaks(&self, operation: Operation, path: &str, fault: Fault) {
+        self.faults.set(operation, path, fault);
+    }
+}
+
+fn key(function: &str, number: u64) -> RecordKey {
+    let function = Arc::new(FunctionKey::new(function, 1));
+    RecordKey::new(function, number.to_string(), number)
+}
+
+async fn read(tier: &ObjectTier, key: &RecordKey) -> Result<Option<Vec<u8>>, Error> {
+    let found = tier.read(key, Question::default(), LIMIT).await?;
+    Ok(found.record)
+}
+
+async fn lease(tier: &ObjectTier, key: &RecordKey) -> Lease {
+    match tier.lease(key, Claim::TakeOver, &[], LIMIT).await.unwrap() {
+        Leased::Given(lease) => lease,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn try_fill(tier: &ObjectTier, key: &RecordKey, record: &[u8]) -> Result<Fill, Error> {
+    let lease = lease(tier, key).await;
+    tier.fill(key, &lease, record.to_vec(), HOUR, LIMIT).await
+}
+
+async fn fill(tier: &ObjectTier, key: &RecordKey, record: &[u8]) {
+    assert_eq!(try_fill(tier, key, record).await.unwrap(), Fill::Stored);
+}
+
+async fn invalidate(tier: &ObjectTier, target: Target<'_>) -> Receipt {
+    tier.invalidate(target, LIMIT).await.unwrap()
+}
+
+/// By the test's own clock, which stands still while anything is done.
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(
+            began.elapsed() < Duration::from_secs(120),
+            "not yet: {what}"
+        );
+        sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,142 @@
+//! What nobody will read any more goes.
+
+use cache_core::unix_millis;
+
+use super::*;
+use crate::owner::BEAT;
+
+/// When the first sweep is over.
+const SWEPT: Duration = Duration::from_secs(15 * 60);
+
+#[tokio::test(start_paused = true)]
+async fn what_is_dead_or_void_is_removed_and_nothing_else() {
+    let storage = Storage::new();
+    let former = storage.owner().await;
+    let of_former = key("former", 1);
+    fill(&former, &of_former, b"old").await;
+    drop(former);
+    let tier = storage.owner().await;
+    let (void, dead, torn) = (key("void", 1), key("dead", 1), key("torn", 1));
+    for key in [&void, &dead, &torn] {
+        fill(&tier, key, b"old").await;
+    }
+    let lives: Vec<_> = (0..1000).map(|number| key("lives", number)).collect();
+    for key in &lives {
+        fill(&tier, key, b"lives").await;
+    }
+    invalidate(&tier, Target::Function(&void.function)).await;
+    fill(&tier, &key("void", 2), b"lives").await;
+    let path = |key: &RecordKey| tier.shared().store.path(key);
+    let mut object = storage.sound.read(&path(&dead)).await.unwrap().to_vec();
+    object[..8].copy_from_slice(&unix_millis().to_le_bytes());
+    storage.sound.write(&path(&dead), object).await.unwrap();
+    let torn_path = path(&torn);
+    storage.sound.write(&torn_path, vec![1]).await.unwrap();
+    let stranger = torn_path + ".mine";
+    storage.sound.write(&stranger, vec![1]).await.unwrap();
+    // Some may not be removed ever; they keep no others.
+    let refused: Vec<_> = (0..5).map(|number| key("void", 10 + number)).collect();
+    for key in &refused {
+        let object = storage.sound.read(&path(&void)).await.unwrap();
+        storage.sound.write(&path(key), object).await.unwrap();
+        storage.breaks(Operation::Delete, &path(key), Fault::Fails);
+    }
+    sleep(SWEPT).await;
+    for key in [&of_former, &void, &dead, &torn] {
+        assert!(!storage.has(&tier, key).await, "{key:?}");
+    }
+    assert!(storage.sound.exists(&stranger).await.unwrap());
+    for key in lives.iter().chain([&key("void", 2)]) {
+        assert!(storage.valid(&tier, key).await.is_some());
+    }
+}
+
+/// One that is void when it is looked at, and just written anew.
+#[tokio::test(start_paused = true)]
+async fn what_is_just_written_is_not_swept() {
+    let storage = Storage::new();
+    let tier = storage.owner().await;
+    let key = key("f", 1);
+    fill(&tier, &key, b"old").await;
+    invalidate(&tier, Target::Function(&key.function)).await;
+    let lease = lease(&tier, &key).await;
+    storage.breaks(Operation::Write, "records", Fault::Slow);
+    let written = tier.fill(&key, &lease, b"new".to_vec(), HOUR, BEAT);
+    let path = tier.shared().store.path(&key);
+    let sweep = async {
+        until("it is being written", || {
+            storage.faults.begun(Operation::Write, &path) == 2
+        })
+        .await;
+        tier.shared().sweep_out(&path).await.unwrap()
+    };
+    let (written, was_removed) = tokio::join!(written, sweep);
+    assert_eq!(written.unwrap(), Fill::Stored);
+    assert!(!was_removed);
+    assert_eq!(storage.valid(&tier, &key).await.unwrap(), b"new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_hangs_keeps_nothing_and_comes_again() {
+    let storage = Storage::new();
+    let tier = storage.owner().await;
+    let (void, lives) = (key("void", 1), key("lives", 1));
+    for key in [&void, &lives] {
+        fill(&tier, key, b"old").await;
+    }
+    invalidate(&tier, Target::Function(&void.function)).await;
+    for (operation, fault) in [
+        (Operation::List, Fault::Hangs),
+        (Operation::Read, Fault::Hangs),
+        (Operation::Delete, Fault::Hangs),
+        (Operation::List, Fault::Fails),
+    ] {
+        storage.faults.clear();
+        let path = match operation {
+            Operation::List => "records".to_owned(),
+            _ => tier.shared().store.path(&void),
+        };
+        storage.breaks(operation, &path, fault);
+        let before = storage.faults.begun(operation, &path);
+        until_hours(|| storage.faults.begun(operation, &path) > before).await;
+        assert!(storage.has(&tier, &void).await);
+        assert!(storage.valid(&tier, &lives).await.is_some());
+        fill(&tier, &key("void", 2), b"new").await;
+    }
+    storage.faults.clear();
+    sleep(HOUR * 7).await;
+    assert!(!storage.has(&tier, &void).await);
+    tier.shutdown().await.unwrap();
+    let listed = storage.faults.begun(Operation::List, "records");
+    sleep(HOUR * 7).await;
+    assert_eq!(storage.faults.begun(Operation::List, "records"), listed);
+}
+
+/// Those of before, and not that of what is left now: it keeps others from inheriting the same.
+#[tokio::test(start_paused = true)]
+async fn heirs_of_what_is_no_longer_left_are_removed() {
+    let storage = Storage::new();
+    let heirs = async || {
+        let entries = storage.sound.list("p/heirs/").await.unwrap();
+        entries.len()
+    };
+    for _ in 0..3 {
+        let tier = storage.owner().await;
+        tier.shutdown().await.unwrap();
+    }
+    let _tier = storage.owner().await;
+    let before = heirs().await;
+    sleep(SWEPT).await;
+    let after = heirs().await;
+    assert_eq!((before, after), (3, 1));
+    let claim = crate::owner::last_claim(&storage.sound, "p").await.unwrap();
+    assert!(storage.sound.exists(&claim.unwrap()).await.unwrap());
+}
+
+async fn until_hours(is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < HOUR * 8);
+        sleep(BEAT * 6).await;
+    }
+}
