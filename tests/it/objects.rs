@@ -106,6 +106,71 @@ async fn a_prefix_is_one_instances_at_a_time() {
     assert_eq!(on(&third, read(3)).await, value, "it is free");
 }
 
+/// Nobody knows what it had invalidated, and what it was writing.
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_process_stored_does_not_count() {
+    let directory = Directory::new("objects");
+    let path = directory.path();
+    let first = runtime(path).await;
+    let value = stored(&first, path, 40).await;
+    drop(first);
+    let second = runtime(path).await;
+    assert!(!second.tiers()[0].health.connected, "it may be there still");
+    // The test's own time: it has no more patience than a prefix has.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    until("nobody is", || second.tiers()[0].health.connected).await;
+    assert_ne!(on(&second, read(40)).await, value);
+}
+
+/// Records of a function that was invalidated, one that is torn, and one that counts.
+#[tokio::test]
+async fn what_nobody_will_read_is_swept() {
+    let directory = Directory::new("objects");
+    let path = directory.path();
+    let runtime = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .l4(objects(path).sweep_every(Duration::from_millis(200)))
+        .build()
+        .await
+        .unwrap();
+    for key in 41..45 {
+        stored(&runtime, path, key).await;
+    }
+    fs::write(&records(path)[0], "torn").unwrap();
+    let receipt = on(&runtime, async { invalidate!(read).await });
+    assert_eq!(receipt.await.unwrap(), Receipt::Acked);
+    let mine = path.join("mtc/records/00/mine");
+    fs::create_dir_all(mine.parent().unwrap()).unwrap();
+    fs::write(&mine, "").unwrap();
+    let value = on(&runtime, read(45)).await;
+    until("they are swept", || records(path).len() == 2).await;
+    runtime.shutdown().await.unwrap();
+    let next = self::runtime(path).await;
+    assert_eq!(on(&next, read(45)).await, value);
+    assert!(mine.exists());
+}
+
+#[tokio::test]
+async fn who_waits_until_it_has_settled_waits_for_the_storage() {
+    let directory = Directory::new("objects");
+    let path = directory.path();
+    let runtime = runtime(path).await;
+    stored(&runtime, path, 46).await;
+    // A directory in its place, which is not empty, cannot be removed as a file.
+    let object = records(path).remove(0);
+    fs::remove_file(&object).unwrap();
+    fs::create_dir_all(object.join("in/the/way")).unwrap();
+    let mut settled = Box::pin(on(&runtime, async {
+        invalidate!(read, 46).settled().await
+    }));
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut settled).await;
+    assert!(early.is_err(), "it is not done");
+    assert_eq!(runtime.tiers()[0].health.queued, 1);
+    fs::remove_dir_all(&object).unwrap();
+    settled.await.unwrap();
+    assert_eq!(runtime.tiers()[0].health.queued, 0);
+}
+
 /// It may land later: nothing that is under the same epoch counts any more.
 #[tokio::test]
 async fn a_write_that_fails_voids_its_function() {
@@ -199,6 +264,10 @@ async fn settings_that_cannot_be_are_errors() {
         (
             objects(directory.path()).max_record_bytes(0),
             "a record limit",
+        ),
+        (
+            objects(directory.path()).sweep_every(Duration::ZERO),
+            "no time between",
         ),
     ] {
         let error = CacheRuntime::builder().l4(wrong).build().await.unwrap_err();
