@@ -145,15 +145,14 @@ impl Owner {
 
     /// Leaves it to the next at once, with what counts. Nothing, where it does not have it.
     pub(crate) async fn leave(&mut self, operator: &Operator, rest: &[u8]) -> opendal::Result<()> {
-        let Some((said, _)) = self.said.take() else {
+        let Some((said, _)) = self.said else {
             return Ok(());
         };
         let mut left = [&said, rest].concat();
         left.extend(xxh3_64(&left).to_le_bytes());
-        operator
-            .write(&left_path(&self.prefix), left)
-            .await
-            .map(drop)
+        operator.write(&left_path(&self.prefix), left).await?;
+        self.said = None;
+        Ok(())
     }
 
     /// Whether the owner that is there has left in order, and this one is its heir.

@@ -263,7 +263,10 @@ impl Shared {
         }
         let written = self.store.put(key, stamp, record, life).await;
         self.answer("fill", written)?;
-        self.store.leases.used(key);
+        // Another may have been given one since, under another epoch.
+        if self.store.leases.holds(key, token) {
+            self.store.leases.used(key);
+        }
         Ok(Fill::Stored)
     }
 

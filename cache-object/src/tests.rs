@@ -1,6 +1,7 @@
 //! The tier on a service that fails as the test says, with time in its hand.
 
 mod answers;
+mod lives;
 mod owed;
 mod owners;
 mod sweeps;

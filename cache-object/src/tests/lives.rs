@@ -1,0 +1,191 @@
+//! Lives one after the other, some killed, on a storage that does anything but change what it holds by itself, beside another
+//! instance that takes the prefix when it can: nothing is ever read that was invalidated.
+
+use fastrand::Rng;
+
+use super::*;
+use crate::owner::SILENCE;
+
+const KEYS: u64 = 4;
+
+struct World {
+    storage: Storage,
+    tier: Arc<ObjectTier>,
+    other: Option<Arc<ObjectTier>>,
+    /// What each key's value is.
+    truth: [u8; KEYS as usize],
+    /// What was invalidated: older ones must not be read.
+    floor: [u8; KEYS as usize],
+    random: Rng,
+    done: Vec<String>,
+}
+
+/// Two keys of each function.
+fn of(number: usize) -> RecordKey {
+    let function = if number < 2 { "f" } else { "g" };
+    key(function, number as u64)
+}
+
+impl World {
+    async fn new(seed: u64) -> Self {
+        let storage = Storage::new();
+        let mut random = Rng::with_seed(seed);
+        if random.bool() {
+            storage.faults.cannot_refuse();
+        }
+        Self {
+            tier: storage.owner().await,
+            storage,
+            other: None,
+            truth: [0; KEYS as usize],
+            floor: [0; KEYS as usize],
+            random,
+            done: Vec::new(),
+        }
+    }
+
+    fn any_key(&mut self) -> usize {
+        self.random.usize(..KEYS as usize)
+    }
+
+    async fn load(&mut self, tier: &Arc<ObjectTier>) {
+        let at = self.any_key();
+        let claim = Claim::TakeOver;
+        let Ok(Leased::Given(lease)) = tier.lease(&of(at), claim, &[], LIMIT).await else {
+            return;
+        };
+        let value = vec![self.truth[at]];
+        if self.random.u8(..4) == 0 {
+            self.change(at).await;
+        }
+        let filled = tier.fill(&of(at), &lease, value, HOUR, LIMIT).await;
+        self.done.push(format!("fill {at}: {filled:?}"));
+    }
+
+    async fn change(&mut self, at: usize) {
+        self.truth[at] += 1;
+        let key = of(at);
+        let target = match self.random.u8(..6) {
+            0 => Target::All,
+            1 => Target::Function(&key.function),
+            _ => Target::Key(&key),
+        };
+        let receipt = if self.random.u8(..5) == 0 {
+            self.tier.invalidate_later(target);
+            Ok(Receipt::Queued)
+        } else {
+            self.tier.invalidate(target, LIMIT).await
+        };
+        if receipt.is_ok() {
+            self.floor[at] = self.truth[at];
+        }
+        self.done.push(format!("change {target:?}: {receipt:?}"));
+    }
+
+    fn disturb(&mut self) {
+        use Fault::{Fails, Hangs, Late, Slow, Unanswered};
+        use Operation::{Delete, Read, Write};
+        let fault = self
+            .random
+            .choice([Fails, Unanswered, Hangs, Late, Late, Slow]);
+        let operation = self.random.choice([Read, Write, Write, Delete]);
+        let path = self
+            .random
+            .choice(["records", "records", "owner", "left", "heirs"]);
+        let fault = (operation.unwrap(), path.unwrap(), fault.unwrap());
+        self.storage.breaks(fault.0, fault.1, fault.2);
+        self.done.push(format!("{fault:?}"));
+    }
+
+    async fn end(&mut self, tier: &ObjectTier) {
+        let ended = match self.random.bool() {
+            true => Some(tier.shutdown().await),
+            false => None,
+        };
+        self.done.push(format!("end: {ended:?}"));
+    }
+
+    async fn check(&mut self) {
+        for at in 0..KEYS as usize {
+            let found = self.tier.read(&of(at), Question::default(), LIMIT).await;
+            let Some(record) = found.ok().and_then(|found| found.record) else {
+                continue;
+            };
+            let valid = self.storage.valid_now(&self.tier, &of(at)).await;
+            assert!(
+                !valid || record[0] >= self.floor[at],
+                "{at} is {record:?}, not {:?}: {:#?}",
+                self.floor,
+                self.done
+            );
+        }
+    }
+
+    async fn step(&mut self) {
+        match self.random.u8(..18) {
+            0..5 => self.load(&Arc::clone(&self.tier)).await,
+            5..8 => {
+                let at = self.any_key();
+                self.change(at).await;
+            }
+            8 | 16 => self.disturb(),
+            9 => self.storage.faults.clear(),
+            10 => {
+                let landed = self.storage.faults.land(&self.storage.sound).await;
+                self.done.push(format!("{landed} landed"));
+            }
+            11 => sleep(SILENCE.mul_f32(self.random.f32() * 2.0)).await,
+            12 => match self.other.take() {
+                Some(other) => self.end(&other).await,
+                None => {
+                    let other = self.storage.tier().await;
+                    self.done.push("another comes".to_owned());
+                    self.other = Some(other);
+                }
+            },
+            13 => {
+                if let Some(other) = self.other.clone() {
+                    self.done.push("of the other:".to_owned());
+                    self.load(&other).await;
+                }
+            }
+            // What it owes to a prefix that is another's ends with it.
+            14 | 17 if self.tier.shared().is_ours() => {
+                self.end(&Arc::clone(&self.tier)).await;
+                self.tier = self.storage.tier().await;
+            }
+            _ => self.check().await,
+        }
+    }
+}
+
+impl Storage {
+    async fn valid_now(&self, tier: &ObjectTier, key: &RecordKey) -> bool {
+        let path = tier.shared().store.path(key);
+        let object = self.sound.read(&path).await.unwrap().to_vec();
+        let stamp = tier.shared().store.controls.stamp(&key.function);
+        Header::of(&object).unwrap().stamp == stamp
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_comes_back_that_was_invalidated() {
+    let mut were_valid = 0;
+    for seed in 0..300 {
+        let mut world = World::new(seed).await;
+        for _ in 0..80 {
+            world.step().await;
+        }
+        world.storage.faults.clear();
+        world.other = None;
+        sleep(SILENCE * 3).await;
+        world.storage.faults.land(&world.storage.sound).await;
+        world.check().await;
+        for at in 0..KEYS as usize {
+            if world.storage.has(&world.tier, &of(at)).await {
+                were_valid += usize::from(world.storage.valid_now(&world.tier, &of(at)).await);
+            }
+        }
+    }
+    assert!(were_valid > 100, "nothing was to be read: {were_valid}");
+}
