@@ -170,6 +170,11 @@ impl Memcached {
 }
 
 impl TierBuilder for Memcached {
+    fn store(&self) -> Option<String> {
+        let (address, namespace) = (self.address()?, &self.namespace);
+        Some(format!("the namespace `{namespace}` of {address}"))
+    }
+
     fn build(self: Box<Self>, context: &TierContext) -> Result<Arc<dyn Tier>, Error> {
         self.check()?;
         Ok(Arc::new(MemcachedTier::new(*self, context.peers.clone())))

@@ -128,6 +128,17 @@ impl fmt::Debug for Objects {
 }
 
 impl TierBuilder for Objects {
+    fn store(&self) -> Option<String> {
+        let info = self.operator.info();
+        let prefix = self.prefix.trim_end_matches('/');
+        Some(format!(
+            "the prefix `{prefix}` of {} `{}{}`",
+            info.scheme(),
+            info.name(),
+            info.root()
+        ))
+    }
+
     fn build(self: Box<Self>, _: &TierContext) -> Result<Arc<dyn Tier>, Error> {
         self.check()?;
         Ok(Arc::new(ObjectTier::new(*self)))

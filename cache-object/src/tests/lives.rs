@@ -17,6 +17,8 @@ struct World {
     /// What was invalidated: older ones must not be read.
     floor: [u8; KEYS as usize],
     random: Rng,
+    /// How many records were read that counted.
+    valid: usize,
     done: Vec<String>,
 }
 
@@ -40,6 +42,7 @@ impl World {
             truth: [0; KEYS as usize],
             floor: [0; KEYS as usize],
             random,
+            valid: 0,
             done: Vec::new(),
         }
     }
@@ -112,6 +115,7 @@ impl World {
                 continue;
             };
             let valid = self.storage.valid_now(&self.tier, &of(at)).await;
+            self.valid += usize::from(valid);
             assert!(
                 !valid || record[0] >= self.floor[at],
                 "{at} is {record:?}, not {:?}: {:#?}",
@@ -122,7 +126,7 @@ impl World {
     }
 
     async fn step(&mut self) {
-        match self.random.u8(..18) {
+        match self.random.u8(..17) {
             0..5 => self.load(&Arc::clone(&self.tier)).await,
             5..8 => {
                 let at = self.any_key();
@@ -150,11 +154,11 @@ impl World {
                 }
             }
             // What it owes to a prefix that is another's ends with it.
-            14 | 17 if self.tier.shared().is_ours() => {
+            14 if self.tier.shared().is_ours() => {
                 self.end(&Arc::clone(&self.tier)).await;
                 self.tier = self.storage.tier().await;
             }
-            _ => self.check().await,
+            _ => {}
         }
     }
 }
@@ -170,22 +174,19 @@ impl Storage {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_comes_back_that_was_invalidated() {
-    let mut were_valid = 0;
+    let mut valid = 0;
     for seed in 0..300 {
         let mut world = World::new(seed).await;
         for _ in 0..80 {
             world.step().await;
+            world.check().await;
         }
         world.storage.faults.clear();
         world.other = None;
         sleep(SILENCE * 3).await;
         world.storage.faults.land(&world.storage.sound).await;
         world.check().await;
-        for at in 0..KEYS as usize {
-            if world.storage.has(&world.tier, &of(at)).await {
-                were_valid += usize::from(world.storage.valid_now(&world.tier, &of(at)).await);
-            }
-        }
+        valid += world.valid;
     }
-    assert!(were_valid > 100, "nothing was to be read: {were_valid}");
+    assert!(valid > 3000, "too little was read to say anything: {valid}");
 }
