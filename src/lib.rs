@@ -45,7 +45,7 @@ pub use cache_core::private as __private;
 /// | `tiers = "l1,l2"` | which tiers, in look-up order | all that the runtime has |
 /// | `name = "users::by_id"` | the name in keys, statistics and logs | the function's path |
 /// | `version = 3` | a new version orphans old records | 1 |
-/// | `key = "user:{id}"` | what is in the key, and how shared tiers show it; `{filter.kind}` takes a field | all arguments |
+/// | `key = "user:{id}"` | what is in the key, and how shared tiers show it; `{filter.kind}` takes a field; what is not in it is said in `skip` | all arguments |
 /// | `skip(pool, ctx)` | arguments that are not in the key | none |
 /// | `scope = self.tenant_id` | what of `self` is in the key; a method must say it, or `skip(self)`; an associated function says `scope = Self` | an error |
 /// | `cache_if = \|v: &User\| v.active` | keep this value? | every one |
@@ -77,8 +77,8 @@ pub use cache_core::private as __private;
 ///
 /// # Plain functions
 ///
-/// A `fn` without `async` is cached with the same promises, with or without an async runtime, in memory (`tiers = "l1"`) and in
-/// on a disk. Who waits for another's load waits with its thread. Any other tier is refused by `install`: it needs the async
+/// A `fn` without `async` is cached with the same promises, with or without an async runtime, in memory (`tiers = "l1"`) and on a
+/// disk. Who waits for another's load waits with its thread. Any other tier is refused by `install`: it needs the async
 /// runtime's threads, which would be waiting for it. (So does one of your own, unless it [says](tier::Tier::serves_threads) that it does not.) In place of `.await` stand
 /// [`Invalidation::blocking`] and [`CacheRuntime::scope_blocking`]; the other methods of a handle are futures here too.
 ///

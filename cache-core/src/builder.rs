@@ -36,6 +36,8 @@ pub struct RuntimeBuilder {
     codec_variable: Option<String>,
     when_isolated: WhenIsolated,
     policies: Vec<(Cow<'static, str>, Ttl)>,
+    /// From files, in the place of those.
+    policies_of_operators: Vec<(Cow<'static, str>, Ttl)>,
     overrides: Overrides,
     clock: Clock,
     problems: Vec<Error>,
@@ -52,6 +54,7 @@ impl RuntimeBuilder {
             codec_variable: None,
             when_isolated: WhenIsolated::default(),
             policies: Vec::new(),
+            policies_of_operators: Vec::new(),
             overrides: Overrides::default(),
             clock: Clock::System,
             problems: Vec::new(),
@@ -149,19 +152,11 @@ impl RuntimeBuilder {
     /// A name of those that are [there already](Ttl::policy) is given another time; one that is given twice is an error.
     pub fn policy(mut self, name: impl Into<Cow<'static, str>>, ttl: impl Into<Ttl>) -> Self {
         let (name, ttl) = (name.into(), ttl.into());
-        let problem = if name.is_empty() {
-            Some("use a policy without a name".to_owned())
-        } else if self.policies.iter().any(|(known, _)| *known == name) {
-            Some(format!("set policy `{name}`: it is set already"))
-        } else if ttl.is_policy() {
-            Some(format!(
-                "set policy `{name}` to another's name: it is a time"
-            ))
-        } else {
-            let wrong = ttl.check().err();
-            wrong.map(|error| format!("{error}, as policy `{name}`"))
-        };
-        self.problems.extend(problem.map(Error::configuration));
+        if self.policies.iter().any(|(known, _)| *known == name) {
+            let twice = format!("set policy `{name}`: it is set already");
+            self.problems.push(Error::configuration(twice));
+        }
+        self.problems.extend(check_policy(&name, ttl).err());
         self.policies.push((name, ttl));
         self
     }
@@ -182,14 +177,20 @@ impl RuntimeBuilder {
     /// ```
     ///
     /// A function has the name of its `name = "…"`, or its path as `registered_functions` and errors show it. What is not said
-    /// stays as the function says it. A later file, and the environment, go before: of what they do not speak, what was said earlier
-    /// holds.
+    /// stays as the function says it. A policy of the program has the file's time instead. A later file, and the environment, go
+    /// before: of what they do not speak, what was said earlier holds. Functions that are made at run time, by
+    /// [`Function::builder`](crate::Function::builder), are not spoken of: what their program says holds.
     #[cfg(feature = "toml")]
     pub fn functions_file(mut self, path: impl AsRef<std::path::Path>) -> Self {
         match crate::overrides::file::read(path.as_ref()) {
             Ok(said) => {
                 for (name, ttl) in said.policies {
-                    self = self.policy(name, ttl);
+                    let source = |error| {
+                        Error::configuration(format!("{error} of `{}`", path.as_ref().display()))
+                    };
+                    self.problems
+                        .extend(check_policy(&name, ttl).err().map(source));
+                    self.policies_of_operators.push((name.into(), ttl));
                 }
                 for (name, said) in said.functions {
                     self.overrides.set(name, said);
@@ -299,7 +300,7 @@ impl RuntimeBuilder {
             })
             .map_err(&mut note);
         let mut policies = Policies::built_in();
-        for (name, ttl) in self.policies {
+        for (name, ttl) in self.policies.into_iter().chain(self.policies_of_operators) {
             policies.set(name, ttl);
         }
         match default {
@@ -397,6 +398,21 @@ fn check_functions(stack: &Stack, functions: &[&Definition]) -> Result<(), Error
     } else {
         Err(all_of(problems))
     }
+}
+
+/// Whether a time can be a policy.
+fn check_policy(name: &str, ttl: Ttl) -> Result<(), Error> {
+    let wrong = if name.is_empty() {
+        "use a policy without a name".to_owned()
+    } else if ttl.is_policy() {
+        format!("set policy `{name}` to another's name: it is a time")
+    } else {
+        match ttl.check() {
+            Ok(()) => return Ok(()),
+            Err(error) => format!("{error}, as policy `{name}`"),
+        }
+    };
+    Err(Error::configuration(wrong))
 }
 
 /// One error for all that is wrong; of the first one's kind.

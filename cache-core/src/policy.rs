@@ -65,13 +65,18 @@ impl Ttl {
     }
 
     /// Each tier its own; a tier that is not named has none, and a function that uses it is refused by `install`.
+    ///
+    /// # Panics
+    /// A tier is named twice.
     #[must_use]
     pub const fn each(ttls: &[(Level, Duration)]) -> Self {
         let mut each = [None; Level::COUNT];
         let mut at = 0;
         while at < ttls.len() {
             let (level, ttl) = ttls[at];
-            each[level.number() as usize - 1] = Some(ttl);
+            let this = &mut each[level.number() as usize - 1];
+            assert!(this.is_none(), "a tier is named twice");
+            *this = Some(ttl);
             at += 1;
         }
         Self(Times::Each(each))

@@ -156,11 +156,13 @@ impl CacheRuntime {
             Resolved::new(definition, &shared.stack)
         };
         let resolved = resolved.unwrap_or_else(|error| {
-            tracing::warn!(
-                error = %error,
-                "a function cannot have the tiers it asks for, and uses memory alone"
-            );
-            Resolved::memory_alone(definition, &shared.stack)
+            let resolved = Resolved::memory_alone(definition, &shared.stack);
+            let instead = match resolved.memory {
+                Some(_) => "uses memory alone",
+                None => "is not cached",
+            };
+            tracing::warn!(error = %error, "a function cannot have what it asks for, and {instead}");
+            resolved
         });
         let bound = Bound::new(name, definition, life, Arc::clone(&shared.stack), resolved);
         all.insert(key, Arc::clone(&bound));

@@ -394,6 +394,10 @@ fn level_number(name: &str) -> Option<u8> {
 }
 
 fn tiers(text: &LitStr) -> syn::Result<Tiers> {
+    if text.value().trim().is_empty() {
+        let says = "no tier is named: write such as \"l1,l2\", or leave `tiers` off for all that the runtime has";
+        return Err(syn::Error::new(text.span(), says));
+    }
     let mut levels = Vec::new();
     for name in text.value().split(',').map(str::trim) {
         let number = level_number(name).ok_or_else(|| {

@@ -331,6 +331,32 @@ fn check_self(args: &Args, receiver: Option<&Receiver>, errors: &mut Errors) {
     }
 }
 
+/// An argument that is neither in the key nor skipped would be forgotten: calls that differ in it alone would share a value.
+fn check_template(args: &Args, pieces: &[Piece], arguments: &[Argument<'_>], errors: &mut Errors) {
+    for argument in arguments {
+        let ident = &argument.ident;
+        let is_in = pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Argument(name, _) if ident == name));
+        let skipped = args.skip.iter().find(|name| *name == ident);
+        match (is_in, skipped) {
+            (true, Some(skipped)) => errors.at(
+                skipped.span(),
+                format!("`key` puts `{ident}` into the key, and `skip` takes it out: say one"),
+            ),
+            (false, None) if argument.simple => errors.at(
+                ident.span(),
+                format!("`{ident}` is not in the key: put `{{{ident}}}` into `key`, or say `skip({ident})`"),
+            ),
+            (false, None) => errors.over(
+                argument.pat,
+                "`key` cannot name a pattern: give the argument a name, and take it apart in the body",
+            ),
+            _ => {}
+        }
+    }
+}
+
 fn key(
     args: &Args,
     arguments: &[Argument<'_>],
@@ -391,15 +417,16 @@ fn key(
         }
         return (parts, shown);
     };
-    if let Some(name) = args.skip.iter().find(|name| *name != "self") {
-        errors.at(
-            name.span(),
-            "`key` names what is in the key, so there is nothing to skip",
-        );
-    }
     match template::parse(key) {
         Err(error) => errors.push(error),
         Ok(pieces) => {
+            let names_arguments = pieces.iter().all(|piece| match piece {
+                Piece::Literal(_) => true,
+                Piece::Argument(name, _) => known().any(|known| name == known),
+            });
+            if names_arguments {
+                check_template(args, &pieces, arguments, errors);
+            }
             if !parts.is_empty() {
                 shown.push(Shown::Part);
                 shown.push(Shown::Literal(":".into()));

@@ -64,6 +64,7 @@ fn every_option() {
             name = "users::find",
             version = 3,
             key = "user:{id}:{filter.kind}",
+            skip(pool),
             cache_if = |user: &User| user.active,
             codec = "json",
             crate = "crate::facade"

@@ -192,7 +192,7 @@ impl<T: Debug + Clone + Send + Sync + 'static> Repo<T> {
         format!("{:?} {id}", self.row)
     }
 
-    #[multi_tier_cached(ttl = "1h", key = "{self.tenant}:{id}")]
+    #[multi_tier_cached(ttl = "1h", key = "{self.tenant}:{id}", skip(note))]
     async fn by_template(&self, id: u64, note: &str) -> String {
         count();
         format!("{} {id} {note}", self.tenant)

@@ -13,7 +13,7 @@ use crate::tier::stack::Stack;
 /// Which tiers a function uses and how, worked out from its policy.
 #[derive(Debug)]
 pub(crate) struct Resolved {
-    pub(super) memory: Option<Lives>,
+    pub(crate) memory: Option<Lives>,
     pub(super) lower: Vec<Lower>,
     /// Tiers that it says itself and operators have taken out: what they have of it is read again when they are back, and is
     /// invalidated meanwhile.

@@ -128,26 +128,26 @@ impl Environment {
             .chain(tiers.iter().flat_map(|tier| tier.names))
             .copied()
             .collect();
-        match self
+        let unknown: Vec<String> = self
             .values
             .keys()
-            .find(|name| !known.contains(&name.as_str()))
-        {
-            None => Ok(()),
-            Some(unknown) => Err(Error::configuration(format!(
-                "use {PREFIX}{unknown}: the names are {}",
-                known
-                    .iter()
-                    .map(|name| format!("{PREFIX}{name}"))
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ))),
+            .filter(|name| !known.contains(&name.as_str()))
+            .map(|name| format!("{PREFIX}{name}"))
+            .collect();
+        if unknown.is_empty() {
+            return Ok(());
         }
+        let names: Vec<String> = known.iter().map(|name| format!("{PREFIX}{name}")).collect();
+        Err(Error::configuration(format!(
+            "use {}: the names are {}; others come with their feature (`redis`, `toml`)",
+            unknown.join(", "),
+            names.join(", ")
+        )))
     }
 }
 
 impl RuntimeBuilder {
-    /// Takes settings from the environment: those that are set there replace those made before, one by one. A memory with the
+    /// Takes settings of memory, of functions and of Redis from the environment: those that are set there replace those made before, one by one. A memory with the
     /// defaults is added where there is none. A tier that the program has at the level of one from the environment is an error.
     ///
     /// | name | value |

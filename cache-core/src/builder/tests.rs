@@ -309,6 +309,12 @@ fn a_file_says_it_too_and_the_environment_goes_before() {
     let builder = || memory().functions_file(&path);
     write("[policies]\nmine = \"8s\"\n[functions.\"a::get\"]\npolicy = \"mine\"\n");
     assert_eq!(asked(builder(), "a::get").unwrap(), "Some(8s)");
+    // In the place of the program's, whatever comes first.
+    let minute = Duration::from_secs(60);
+    let after = builder().policy("mine", minute);
+    assert_eq!(asked(after, "a::get").unwrap(), "Some(8s)");
+    let before = memory().policy("mine", minute).functions_file(&path);
+    assert_eq!(asked(before, "a::get").unwrap(), "Some(8s)");
     write("[functions.\"a::get\"]\nttl = { l1 = \"9s\" }\ntiers = \"l1\"\n");
     assert_eq!(asked(builder(), "a::get").unwrap(), "Some(9s)");
     let both = [("FUNCTIONS", "a::get ttl=10s"), ("FUNCTIONS_FILE", &*file)];

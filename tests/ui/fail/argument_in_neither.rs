@@ -1,0 +1,9 @@
+//! With a `key`, what is not in it is skipped, and said to be.
+use multi_tier_cached::multi_tier_cached;
+
+#[multi_tier_cached(ttl = "5m", key = "page:{id}")]
+async fn page(id: u64, language: &str) -> String {
+    format!("{id} in {language}")
+}
+
+fn main() {}

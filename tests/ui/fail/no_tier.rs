@@ -1,0 +1,9 @@
+//! Tiers are named, or left to the runtime.
+use multi_tier_cached::multi_tier_cached;
+
+#[multi_tier_cached(ttl = "5m", tiers = "")]
+async fn get(id: u64) -> u64 {
+    id
+}
+
+fn main() {}

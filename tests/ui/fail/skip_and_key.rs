@@ -1,0 +1,9 @@
+//! What `key` puts in, `skip` does not take out.
+use multi_tier_cached::multi_tier_cached;
+
+#[multi_tier_cached(ttl = "5m", key = "{id}", skip(id))]
+async fn get(id: u64) -> u64 {
+    id
+}
+
+fn main() {}
