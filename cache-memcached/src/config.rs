@@ -21,6 +21,7 @@ pub struct Memcached {
     pub(crate) connect_limit: Duration,
     pub(crate) lease_time: Duration,
     pub(crate) max_record_bytes: usize,
+    pub(crate) required: bool,
 }
 
 impl Memcached {
@@ -39,6 +40,7 @@ impl Memcached {
             lease_time: Duration::from_secs(10),
             // What memcached takes unless it is told otherwise (`-I`), less what it keeps beside.
             max_record_bytes: (1 << 20) - crate::item::AROUND,
+            required: false,
         }
     }
 
@@ -90,6 +92,14 @@ impl Memcached {
     #[must_use]
     pub fn max_record_bytes(mut self, max_record_bytes: usize) -> Self {
         self.max_record_bytes = max_record_bytes;
+        self
+    }
+
+    /// Lets `install` fail when the server cannot be reached or used, with its address and the reason. Default: a warning, and
+    /// service without it until it is there.
+    #[must_use]
+    pub fn required(mut self) -> Self {
+        self.required = true;
         self
     }
 

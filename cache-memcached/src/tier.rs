@@ -42,6 +42,19 @@ impl MemcachedTier {
         }
     }
 
+    async fn end(&self) {
+        self.shared.close();
+        let supervisor = self
+            .supervisor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(supervisor) = supervisor {
+            supervisor.abort();
+            let _ = supervisor.await;
+        }
+    }
+
     async fn find(&self, key: &RecordKey, within: Duration) -> Result<Found, Error> {
         let names = self.names(key);
         let (record, stamp) = self
@@ -271,8 +284,17 @@ impl Tier for MemcachedTier {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner) = Some(supervisor);
             // A server that is away is one that may come back: it was told in the log.
-            let _ = outcome.wait_for(Option::is_some).await;
-            Ok(())
+            let first = outcome.wait_for(Option::is_some).await;
+            let failed = first.ok().and_then(|first| first.clone()?.err());
+            match failed.filter(|_| self.shared.config.required) {
+                None => Ok(()),
+                Some(error) => {
+                    self.end().await;
+                    let url = &self.shared.config.url;
+                    let what = format!("reach memcached at {url}, which is required");
+                    Err(Error::with_source(error.kind(), what, error))
+                }
+            }
         })
     }
 
@@ -402,16 +424,7 @@ impl Tier for MemcachedTier {
                 }
             };
             let _ = timeout(self.shared.config.time_limit, told).await;
-            self.shared.close();
-            let supervisor = self
-                .supervisor
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
-            if let Some(supervisor) = supervisor {
-                supervisor.abort();
-                let _ = supervisor.await;
-            }
+            self.end().await;
             let queued = self.shared.owed.len();
             if queued > 0 {
                 tracing::warn!(

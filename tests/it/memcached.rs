@@ -415,6 +415,27 @@ async fn an_end_that_leaves_invalidations_untold_is_an_error() {
     assert!(text.contains("1 are left"), "{text}");
 }
 
+/// Which, and why.
+#[tokio::test]
+async fn a_required_server_that_cannot_be_used_fails_the_build() {
+    let redis = testbed::server::Server::start();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let away = nobody.local_addr().unwrap().port();
+    drop(nobody);
+    for port in [redis.port(), away] {
+        let url = format!("memcached://127.0.0.1:{port}");
+        let required = Memcached::new(&url).required();
+        let built = CacheRuntime::builder().l2(required).build().await;
+        let text = format!("{:?}", built.unwrap_err());
+        assert!(
+            text.contains(&format!("reach memcached at {url}")),
+            "{text}"
+        );
+    }
+    let server = Server::start();
+    instance(Memcached::new(server.url()).required()).await;
+}
+
 #[tokio::test]
 async fn settings_that_cannot_be_are_errors_and_a_server_of_another_kind_is_gone_on_without() {
     for (wrong, says) in [
