@@ -265,7 +265,7 @@ impl RuntimeBuilder {
             if let Some(store) = tier.store() {
                 if let Some((level, _)) = stores.iter().find(|(_, known)| *known == store) {
                     note(Error::configuration(format!(
-                        "use {store} as {level} and as {}: give each a namespace or a directory of its own",
+                        "use {store} as {level} and as {}: give each a namespace, a prefix or a directory of its own",
                         config.level()
                     )));
                 }
@@ -341,6 +341,13 @@ pub enum AnyTier {
 impl IntoTier for Memory {
     fn into_tier(self) -> AnyTier {
         AnyTier::Memory(self)
+    }
+}
+
+/// One that was chosen when the program runs.
+impl IntoTier for AnyTier {
+    fn into_tier(self) -> AnyTier {
+        self
     }
 }
 

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{
-    CacheRuntime, Function, Level, ManualClock, Memory, Promotion, Redis, TierConfig, invalidate,
-    multi_tier_cached,
+    AnyTier, CacheRuntime, Disk, Function, IntoTier, Level, ManualClock, Memcached, Memory,
+    Objects, Promotion, Redis, TierConfig, invalidate, multi_tier_cached,
 };
+use opendal::Operator;
+use opendal::services::Fs;
+use testbed::directory::Directory;
 use testbed::proxy::{Proxy, Weather};
 use testbed::server::Server;
 use testbed::shelf::Shelf;
@@ -645,4 +648,61 @@ async fn what_is_loaded_without_asking_is_in_no_private_tier() {
     let _: () = server.command(&["ACL", "SETUSER", "default", "+evalsha"]);
     on(&here, read(32)).await;
     until("it is on the shelf", || shelf.len() == 1).await;
+}
+
+/// Each would wait for what the other holds.
+#[tokio::test]
+async fn two_tiers_on_one_store_are_told() {
+    let directory = Directory::new("one-store");
+    let path = |name: &str| directory.path().join(name);
+    let files = Fs::default().root(&path("objects").display().to_string());
+    let operator = Operator::new(files).unwrap();
+    let redis = || Redis::new("redis://127.0.0.1:1");
+    let memcached = || Memcached::new("memcached://127.0.0.1:1");
+    let disk = |name: &str| Disk::new(path(name));
+    let objects = || Objects::new(operator.clone());
+    let twice = async |one: AnyTier, other: AnyTier| {
+        let built = CacheRuntime::builder()
+            .tier(one, TierConfig::as_l3())
+            .tier(other, TierConfig::as_l4())
+            .build();
+        built.await.err().map(|error| error.to_string())
+    };
+    for (one, other, what) in [
+        (
+            redis().into_tier(),
+            redis().into_tier(),
+            "the namespace `cache` of",
+        ),
+        (
+            memcached().into_tier(),
+            memcached().into_tier(),
+            "the namespace `mtc` of",
+        ),
+        (
+            disk("one").into_tier(),
+            disk("one").into_tier(),
+            "the directory `",
+        ),
+        (
+            objects().into_tier(),
+            objects().prefix("mtc/").into_tier(),
+            "the prefix `mtc` of fs",
+        ),
+    ] {
+        let error = twice(one, other).await.expect("an error");
+        assert!(error.contains(what), "{error}");
+        assert!(error.contains("as l3 and as l4"), "{error}");
+    }
+    for (one, other) in [
+        (redis().into_tier(), redis().namespace("other").into_tier()),
+        (
+            memcached().into_tier(),
+            memcached().namespace("other").into_tier(),
+        ),
+        (disk("one").into_tier(), disk("other").into_tier()),
+        (objects().into_tier(), objects().prefix("other").into_tier()),
+    ] {
+        assert_eq!(twice(one, other).await, None);
+    }
 }

@@ -1,0 +1,115 @@
+//! A log beside the cache: workers share a stream of orders, one of them dies, another takes over what it left; and an audit of
+//! invalidations, which is a stream too.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use multi_tier_cached::stream::{After, StreamEntry, StreamLog};
+use multi_tier_cached::{
+    CacheRuntime, Error, Memory, Redis, Streams, invalidate, multi_tier_cached,
+};
+
+#[multi_tier_cached(ttl = "1h", tiers = "l1,l2", name = "prices::of")]
+async fn price(item: &str) -> usize {
+    100 + item.len()
+}
+
+/// A Redis of the example's own; ended with it.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start_redis() -> Result<(Server, String), std::io::Error> {
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let child = Command::new("redis-server")
+        .args([
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--port",
+            &port.to_string(),
+        ])
+        .stdout(Stdio::null())
+        .spawn()?;
+    Ok((Server(child), format!("redis://127.0.0.1:{port}")))
+}
+
+fn show(who: &str, entries: &[StreamEntry]) {
+    for entry in entries {
+        let fields: Vec<String> = entry
+            .fields
+            .iter()
+            .map(|(name, value)| format!("{name}={}", String::from_utf8_lossy(value)))
+            .collect();
+        println!("{who}: {}", fields.join(" "));
+    }
+}
+
+fn ids(entries: &[StreamEntry]) -> Vec<String> {
+    entries.iter().map(|entry| entry.id.clone()).collect()
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let (_server, url) = match start_redis() {
+        Ok(started) => started,
+        Err(error) => {
+            println!(
+                "redis-server cannot be started ({error}); install it, by `apt install redis-server`"
+            );
+            return Ok(());
+        }
+    };
+    let redis = Redis::new(url).audit("shop-1", 10_000);
+    let log = redis.streams()?;
+    // Connects again until the server is up, and fails after some seconds.
+    while log.latest("orders", 1).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    log.create_group("orders", "billing", &After::Start).await?;
+    for (item, count) in [("tea", "2"), ("milk", "1"), ("bread", "3")] {
+        let fields = [("item", item.as_bytes()), ("count", count.as_bytes())];
+        // About a thousand are kept.
+        log.publish("orders", &fields, Some(1_000)).await?;
+    }
+
+    let one = log
+        .read_group("orders", "billing", "worker-1", 2, Duration::ZERO)
+        .await?;
+    show("worker-1 reads", &one);
+    log.acknowledge("orders", "billing", &ids(&one[..1]))
+        .await?;
+    println!("worker-1 acknowledges the first, and dies");
+
+    // What was given to others and not acknowledged for so long; a minute, in a real program.
+    let left = log
+        .claim("orders", "billing", "worker-2", Duration::ZERO, 10)
+        .await?;
+    show("worker-2 claims", &left);
+    log.acknowledge("orders", "billing", &ids(&left)).await?;
+    // Waits five seconds for entries, if need be: on a connection of its own, so that the cache never waits for it.
+    let five = Duration::from_secs(5);
+    let two = log
+        .read_group("orders", "billing", "worker-2", 10, five)
+        .await?;
+    show("worker-2 reads", &two);
+    log.acknowledge("orders", "billing", &ids(&two)).await?;
+
+    let runtime = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .l2(redis.required())
+        .install()
+        .await?;
+    price("tea").await;
+    invalidate!(price, "tea").await?;
+    show("audit", &log.latest(Streams::INVALIDATIONS, 10).await?);
+    runtime.shutdown().await
+}
