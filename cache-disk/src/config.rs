@@ -11,7 +11,35 @@ use crate::tier::DiskTier;
 /// Longest time limit.
 const LONGEST_LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// A directory as a tier: `Disk::new("/var/cache/shop")`. One process uses it at a time.
+/// A directory as a tier, which outlives the process. One process uses it at a time; a second one gets an error that says so.
+///
+/// ```no_run
+/// use cache_core::{CacheRuntime, Memory};
+/// use cache_disk::Disk;
+///
+/// # async fn example() -> Result<(), cache_core::Error> {
+/// CacheRuntime::builder()
+///     .l1(Memory::builder())
+///     .l3(Disk::new("/var/cache/shop").max_bytes(4 << 30))
+///     .install()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// **When**: values that are costly to load and too many for memory, on an instance that keeps its disk.
+///
+/// **What it promises**: it is *private*, no other instance reads it, and fenced: a fill that an invalidation has overtaken is
+/// refused. Alone, or under memory, what it has from before a restart counts: nobody else invalidates it, and an invalidation here
+/// is synced to the disk when it has returned [`Acked`](cache_core::tier::Receipt::Acked). One that could not be written in time is
+/// [`Queued`](cache_core::tier::Receipt::Queued): what it names is not read meanwhile, a mark beside the store says that it is
+/// owed, and a process that comes after one that ended so drops everything. Beside a tier that others share what it has counts only
+/// as long as its process lives, since nobody knows what they invalidated in between.
+///
+/// **What it costs**: a read is a disk's, and a change of threads. A fill is given to the system and not waited for by a sync: when
+/// the machine dies the last ones may be lost, when the process is killed none that had returned. A disk that is full, or fails,
+/// costs misses: the store is closed, and opened again when it can be. What cannot be read when it is opened is dropped, with a
+/// warning.
 #[derive(Clone, Debug)]
 pub struct Disk {
     pub(crate) path: PathBuf,

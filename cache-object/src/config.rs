@@ -8,10 +8,39 @@ use opendal::Operator;
 
 use crate::tier::ObjectTier;
 
-/// A prefix of an object storage as a tier: `Objects::new(operator).prefix("shop/instance-1")`. One instance uses it at a time.
+/// A prefix of an object storage as a tier. One instance uses it at a time.
 ///
-/// What it has outlives a process that [ended in order](cache_core::CacheRuntime::shutdown); nothing that a killed one stored
-/// counts.
+/// ```no_run
+/// use cache_core::{CacheRuntime, Memory};
+/// use cache_object::Objects;
+/// use cache_object::opendal::{Operator, services::Fs};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let operator = Operator::new(Fs::default().root("/mnt/bucket"))?;
+/// CacheRuntime::builder()
+///     .l1(Memory::builder())
+///     .l4(Objects::new(operator).prefix("shop/instance-1"))
+///     .install()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Files need nothing more. For S3 and the others add [`opendal`] to your dependencies, in the version that is here, with the feature
+/// of the service (`services-s3` and an HTTP transport), and give its operator the layers you want.
+///
+/// **When**: large values that are very costly to load.
+///
+/// **What it promises**: it is *private*, an object storage tells nobody of invalidations, and fenced: a fill that an invalidation
+/// has overtaken is refused. Alone, or under memory, what it has from before a restart counts if the instance ended in order, with
+/// [`CacheRuntime::shutdown`](cache_core::CacheRuntime::shutdown); beside a tier that others share it counts only as long as its
+/// process lives. After a process that was killed, nothing that it stored counts: nobody knows what it had invalidated, and what it
+/// was writing. Its successor waits until it has said nothing for thirty seconds, calls go on without the tier meanwhile, and then it
+/// begins with nothing. So does an instance that lost its prefix to another and takes it back.
+///
+/// **What it costs**: a hit reads one object, a fill writes one, an invalidation of a key deletes one, and that of a function or of
+/// everything needs no storage. What is dead or void is [swept](Self::sweep_every), four times a day, where the service can list;
+/// elsewhere give it a rule that removes what is older than your longest ttl.
 #[derive(Clone)]
 pub struct Objects {
     pub(crate) operator: Operator,

@@ -1,34 +1,5 @@
-//! The tier on object storage: any service that opendal speaks to, under a prefix that one instance uses at a time.
-//!
-//! ```no_run
-//! use cache_core::{CacheRuntime, Memory};
-//! use cache_object::Objects;
-//! use cache_object::opendal::{Operator, services::Fs};
-//!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let operator = Operator::new(Fs::default().root("/mnt/bucket"))?;
-//! CacheRuntime::builder()
-//!     .l1(Memory::builder())
-//!     .l4(Objects::new(operator).prefix("shop/instance-1"))
-//!     .install()
-//!     .await?;
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! For large values that are very costly to load. Files need nothing more; for S3 and the others add opendal to your dependencies,
-//! in the version that is here, with the feature of the service (`services-s3` and an HTTP transport), and give its operator the layers you want. It is
-//! *private*: an object storage tells nobody of invalidations. Alone, or under memory, what it has from before a restart counts
-//! if the instance ended in order, with [`CacheRuntime::shutdown`](cache_core::CacheRuntime::shutdown); beside a tier that others
-//! share it counts only as long as its process lives.
-//!
-//! After a process that was killed, nothing that it stored counts: nobody knows what it had invalidated, and what it was writing.
-//! Its successor waits until it has said nothing for thirty seconds, calls go on without the tier meanwhile, and then it begins
-//! with nothing. So does an instance that lost its prefix to another and takes it back.
-//!
-//! A hit reads one object, a fill writes one, an invalidation of a key deletes one, and that of a function or of everything needs
-//! no storage. A record says itself when it is dead. What is dead or void is [swept](Objects::sweep_every), four times a day, where the
-//! service can list; elsewhere give it a rule that removes what is older than your longest ttl.
+//! The tier on object storage: any service that opendal speaks to, under a prefix that one instance uses at a time. When to choose
+//! it, what it promises and what it costs: [`Objects`].
 //!
 //! # How it works
 //!

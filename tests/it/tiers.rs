@@ -516,7 +516,7 @@ async fn a_tier_that_operators_took_out_is_told_all_the_same() {
     static TAKEN_OUT: AtomicU64 = AtomicU64::new(1);
 
     let server = Server::start();
-    let directory = testbed::directory::Directory::new("overrides");
+    let directory = Directory::new("overrides");
     let file = directory.path().join("functions.toml");
     std::fs::create_dir_all(directory.path()).unwrap();
     std::fs::write(&file, "[functions.\"tiers::taken_out\"]\ntiers = \"l1\"").unwrap();
