@@ -3,9 +3,14 @@
 //! # Where things are
 //!
 //! - [`multi_tier_cached`](macro@multi_tier_cached): the attribute; [`invalidate!`]: the macro.
-//! - [`CacheRuntime`]: what a program installs; [`Memory`], [`Redis`]: its tiers.
+//! - [`CacheRuntime`]: what a program installs. [`Memory`], [`Redis`], and with their features `Disk`, `Memcached` and `Objects`: its
+//!   tiers; [`TierConfig`], [`Promotion`]: what a tier is to its stack.
 //! - [`Function`]: the same without the attribute; [`Handle`], [`Call`]: one key of a function.
-//! - [`tier`], [`codec`]: for tiers and codecs of your own.
+//! - [`RuntimeBuilder::policy`], [`RuntimeBuilder::from_env`] and, with the feature `toml`, `RuntimeBuilder::functions_file`: times and
+//!   tiers that are said in one place, or by operators.
+//! - [`stream`]: logs beside the cache.
+//! - [`tier`], [`codec`], and with its feature `testing`: for tiers and codecs of your own.
+//! - [`migration`]: each item of multi-tier-cache 0.6.5, and what it is here.
 
 // The attribute finds this crate by its own name in its examples and doctests, as it does in a user's crate.
 extern crate self as multi_tier_cached;
@@ -28,6 +33,10 @@ pub use cache_memcached::Memcached;
 pub use cache_object::{Objects, opendal};
 #[cfg(feature = "redis")]
 pub use cache_redis::{Redis, Streams};
+
+#[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/migration.md")]
+pub mod migration {}
 
 /// What expansions name. No part of the public interface.
 #[doc(hidden)]
@@ -79,7 +88,7 @@ pub use cache_core::private as __private;
 ///
 /// A `fn` without `async` is cached with the same promises, with or without an async runtime, in memory (`tiers = "l1"`) and on a
 /// disk. Who waits for another's load waits with its thread. Any other tier is refused by `install`: it needs the async
-/// runtime's threads, which would be waiting for it. (So does one of your own, unless it [says](tier::Tier::serves_threads) that it does not.) In place of `.await` stand
+/// runtime's threads, which would be waiting for it. (A tier of your own is taken for such a one, unless it [says](tier::Tier::serves_threads) that threads may wait for it.) In place of `.await` stand
 /// [`Invalidation::blocking`] and [`CacheRuntime::scope_blocking`]; the other methods of a handle are futures here too.
 ///
 /// ```

@@ -83,7 +83,8 @@ impl Disk {
         self
     }
 
-    /// Largest record that is written. Default: 8 MiB.
+    /// Largest record that is written. Default: 8 MiB. A larger one is not stored
+    /// here, and counted ([`TierStats::too_large`](cache_core::TierStats::too_large)).
     #[must_use]
     pub fn max_record_bytes(mut self, max_record_bytes: usize) -> Self {
         self.max_record_bytes = max_record_bytes;

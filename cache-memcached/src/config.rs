@@ -115,7 +115,8 @@ impl Memcached {
         self
     }
 
-    /// Largest record that is sent. Default: 1 MiB less 512 bytes; more needs a server that was started with a larger `-I`.
+    /// Largest record that is sent. Default: 1 MiB less 512 bytes; more needs a server that was started with a larger `-I`. A larger one is not stored
+    /// here, and counted ([`TierStats::too_large`](cache_core::TierStats::too_large)).
     #[must_use]
     pub fn max_record_bytes(mut self, max_record_bytes: usize) -> Self {
         self.max_record_bytes = max_record_bytes;

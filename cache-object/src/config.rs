@@ -81,7 +81,8 @@ impl Objects {
         self
     }
 
-    /// Largest record that is written. Default: 32 MiB.
+    /// Largest record that is written. Default: 32 MiB. A larger one is not stored
+    /// here, and counted ([`TierStats::too_large`](cache_core::TierStats::too_large)).
     #[must_use]
     pub fn max_record_bytes(mut self, max_record_bytes: usize) -> Self {
         self.max_record_bytes = max_record_bytes;

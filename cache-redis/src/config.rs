@@ -122,7 +122,8 @@ impl Redis {
         self
     }
 
-    /// Largest record that is sent. Default: 1 MiB.
+    /// Largest record that is sent. Default: 1 MiB. A larger one is not stored
+    /// here, and counted ([`TierStats::too_large`](cache_core::TierStats::too_large)).
     #[must_use]
     pub fn max_record_bytes(mut self, max_record_bytes: usize) -> Self {
         self.settings.max_record_bytes = max_record_bytes;

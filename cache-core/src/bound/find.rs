@@ -41,7 +41,7 @@ impl Bound {
                 Search::Nowhere => {}
                 Search::Unanswered => nowhere = Search::Unanswered,
                 Search::Found(mut hit) => {
-                    hit.is_promoted = self.lower[at].promotes();
+                    hit.is_promoted = self.lower[at].promotes(lookup.record_key.digest);
                     if hit.is_promoted && at > 0 {
                         self.promote_later(key, at, lookup);
                     }

@@ -26,9 +26,34 @@ pub(crate) struct Lower {
     config: TierConfig,
     lives: Lives,
     promotion: Promotion,
-    /// Values that were found in it.
-    found: AtomicU32,
+    finds: Finds,
     pub(super) counters: TierCounters,
+}
+
+/// How often values were found in a tier. Keys are counted apart as far as there are counts: one that is asked for in turn with
+/// another must not take its share.
+#[derive(Debug)]
+struct Finds(Box<[AtomicU32]>);
+
+impl Finds {
+    const COUNTS: usize = 256;
+
+    /// None where nobody asks.
+    fn of(promotion: Promotion) -> Self {
+        let counts = match promotion {
+            Promotion::OneIn(_) => Self::COUNTS,
+            Promotion::Always | Promotion::Never => 0,
+        };
+        Self((0..counts).map(|_| AtomicU32::new(0)).collect())
+    }
+
+    /// The number of this find; 0 where it is not counted.
+    fn add_one(&self, digest: u64) -> u32 {
+        let count = self.0.get(digest as usize % Self::COUNTS);
+        count.map_or(0, |count| {
+            count.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+        })
+    }
 }
 
 /// Whether the function's values survive being written and read.
@@ -235,7 +260,7 @@ impl Lower {
             config,
             lives: config.lives(ttl),
             promotion: config.promotes(),
-            found: AtomicU32::new(0),
+            finds: Finds::of(config.promotes()),
             counters: TierCounters::default(),
         }
     }
@@ -259,14 +284,12 @@ impl Lower {
         self.tier.coherence().cloned()
     }
 
-    /// Whether the value that is found now is copied to the tiers above.
-    pub(super) fn promotes(&self) -> bool {
+    /// Whether the value that is found now, of the key with this digest, is copied to the tiers above.
+    pub(super) fn promotes(&self, digest: u64) -> bool {
         match self.promotion {
             Promotion::Always => true,
             Promotion::Never => false,
-            Promotion::OneIn(times) => {
-                (self.found.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(times)
-            }
+            Promotion::OneIn(times) => self.finds.add_one(digest).is_multiple_of(times),
         }
     }
 
@@ -334,5 +357,21 @@ impl Drop for Untold<'_> {
         for lower in self.lower.iter().rev() {
             lower.tier.invalidate_later(self.target);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_are_asked_for_in_turn_do_not_take_each_others_share() {
+        let finds = Finds::of(Promotion::OneIn(2));
+        for number in 1..=4 {
+            for digest in [7, 8] {
+                assert_eq!(finds.add_one(digest), number);
+            }
+        }
+        assert!(Finds::of(Promotion::Always).0.is_empty());
     }
 }

@@ -36,7 +36,8 @@ pub enum Promotion {
     Always,
     /// Not at all: what is here stays here.
     Never,
-    /// Each so manieth time that a function finds a value here: what is seldom asked for does not drive out what is.
+    /// Each so manieth time that a key is found here: what is seldom asked for does not drive out what is. (256 counts for a
+    /// function in a tier; keys of one count share it.)
     OneIn(u32),
 }
 
