@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{CacheRuntime, Disk, Level, invalidate, multi_tier_cached};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use testbed::directory::Directory;
 use testbed::{until, until_ok};
 
@@ -131,9 +131,8 @@ async fn whenever_it_is_killed_nothing_old_is_read_and_it_opens() {
 
 /// Lets no file of this process grow, or lets them grow again.
 fn let_files_grow(can: bool) {
-    let limit = getrlimit(Resource::Fsize);
-    let current = if can { limit.maximum } else { Some(1) };
-    setrlimit(Resource::Fsize, Rlimit { current, ..limit }).unwrap();
+    let (_, most) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
+    setrlimit(Resource::RLIMIT_FSIZE, if can { most } else { 1 }, most).unwrap();
 }
 
 async fn queued_on_a_disk_that_takes_nothing(here: &CacheRuntime) {

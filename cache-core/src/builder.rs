@@ -178,8 +178,8 @@ impl RuntimeBuilder {
     ///
     /// A function has the name of its `name = "…"`, or its path as `registered_functions` and errors show it. What is not said
     /// stays as the function says it. A policy of the program has the file's time instead. A later file, and the environment, go
-    /// before: of what they do not speak, what was said earlier holds. Functions that are made at run time, by
-    /// [`Function::builder`](crate::Function::builder), are not spoken of: what their program says holds.
+    /// before: of what they do not speak, what was said earlier holds. A function that is made at run time, by
+    /// [`Function::builder`](crate::Function::builder), is meant too, and is to be made before `install`, which else does not find it.
     #[cfg(feature = "toml")]
     pub fn functions_file(mut self, path: impl AsRef<std::path::Path>) -> Self {
         match crate::overrides::file::read(path.as_ref()) {
@@ -281,7 +281,7 @@ impl RuntimeBuilder {
                 Err(error) => note(error),
             }
         }
-        lower.sort_by_key(|(config, _)| config.level());
+        lower.sort_unstable_by_key(|(config, _)| config.level());
         for (level, peers) in told {
             let above = lower.iter().filter(|(config, _)| config.level() < level);
             peers.set_above(above.map(|(_, tier)| Arc::downgrade(tier)).collect());
@@ -377,7 +377,7 @@ async fn start(stack: &Stack) -> Result<(), Error> {
 fn check_functions(stack: &Stack, functions: &[&Definition]) -> Result<(), Error> {
     let mut problems = Vec::new();
     let mut by_name: Vec<&Definition> = functions.to_vec();
-    by_name.sort_by(|a, b| (&a.name, a.file, a.line).cmp(&(&b.name, b.file, b.line)));
+    by_name.sort_unstable_by(|a, b| (&a.name, a.file, a.line).cmp(&(&b.name, b.file, b.line)));
     for pair in by_name.windows(2) {
         // Methods of one path are told apart by their types; a name that was given twice is a mistake.
         let told_apart = pair

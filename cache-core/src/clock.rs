@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+#[cfg(target_os = "linux")]
+use nix::time::{ClockId, clock_gettime};
+
 /// Nanoseconds since a beginning that is the same for all moments of one clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(u64);
@@ -87,11 +90,8 @@ impl Reading {
 #[cfg(target_os = "linux")]
 #[inline]
 fn coarse_wall() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
     // Before 1970 it is some other number, which jumps as little.
-    (now.tv_sec as u64)
-        .wrapping_mul(1_000_000_000)
-        .wrapping_add(now.tv_nsec as u64)
+    read(ClockId::CLOCK_REALTIME_COARSE)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -104,9 +104,19 @@ fn coarse_wall() -> u64 {
 #[cfg(target_os = "linux")]
 #[inline]
 fn coarse() -> Moment {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    // Neither is ever negative on this clock.
-    Moment(now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64)
+    Moment(read(ClockId::CLOCK_MONOTONIC_COARSE))
+}
+
+/// In nanoseconds. Linux has both since 2.6.32, so that it cannot fail.
+#[cfg(target_os = "linux")]
+#[inline]
+fn read(clock: ClockId) -> u64 {
+    let Ok(now) = clock_gettime(clock) else {
+        return 0;
+    };
+    (now.tv_sec() as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(now.tv_nsec() as u64)
 }
 
 /// Where there is no coarse clock, the precise one.

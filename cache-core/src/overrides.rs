@@ -1,6 +1,5 @@
 //! What operators say of functions in place of what the functions say themselves: from a file, from the environment.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::definition::Definition;
@@ -13,7 +12,7 @@ const MOST_NAMES: usize = 12;
 
 /// By the names of functions.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Overrides(BTreeMap<String, Override>);
+pub(crate) struct Overrides(Vec<(String, Override)>);
 
 /// What takes the place of what one function says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,21 +41,20 @@ pub(crate) struct Asked {
 impl Overrides {
     /// What is said later takes the place of what was said earlier; of what it does not speak, that holds.
     pub(crate) fn set(&mut self, function: String, said: Override) {
-        let Some(before) = self.0.remove(&function) else {
-            self.0.insert(function, said);
+        let Some((_, before)) = self.0.iter_mut().find(|(known, _)| *known == function) else {
+            self.0.push((function, said));
             return;
         };
         let holds = (before.time.is_some() && said.time.is_none())
             || (before.tiers.is_some() && said.tiers.is_none());
-        let both = Override {
+        *before = Override {
             source: match holds {
                 true => format!("{} and {}", before.source, said.source),
                 false => said.source,
             },
-            time: said.time.or(before.time),
-            tiers: said.tiers.or(before.tiers),
+            time: said.time.or_else(|| before.time.take()),
+            tiers: said.tiers.or_else(|| before.tiers.take()),
         };
-        self.0.insert(function, both);
     }
 
     /// What a function asks, with what was said of it in its place.
@@ -65,7 +63,9 @@ impl Overrides {
     /// A policy that nobody knows.
     pub(crate) fn of(&self, definition: &Definition, policies: &Policies) -> Result<Asked, Error> {
         let policy = &definition.policy;
-        let said = self.0.get(&*definition.name);
+        let mut all = self.0.iter();
+        let said = all.find(|(name, _)| *name == definition.name);
+        let said = said.map(|(_, said)| said);
         let source = said.map_or_else(String::new, |said| format!(", as {} says", said.source));
         let blame = |error| Error::configuration(format!("{error}, for {definition}{source}"));
         let ttl = match said.and_then(|said| said.time.as_ref()) {
@@ -236,6 +236,7 @@ pub(crate) mod file {
     //! tiers = "l1,l2"
     //! ```
 
+    use std::collections::BTreeMap;
     use std::path::Path;
 
     use serde::Deserialize;

@@ -1,7 +1,6 @@
 //! What a function asks of the cache: how long, where, under which version.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -32,23 +31,27 @@ const BUILT_IN: [(&str, Duration); 4] = [
     ("long", Duration::from_secs(3 * 60 * 60)),
 ];
 
-/// Times to live by name.
+/// Times to live by name. A handful.
 #[derive(Clone, Debug)]
-pub(crate) struct Policies(BTreeMap<Cow<'static, str>, Ttl>);
+pub(crate) struct Policies(Vec<(Cow<'static, str>, Ttl)>);
 
 impl Policies {
     pub(crate) fn built_in() -> Self {
         let all = BUILT_IN.map(|(name, ttl)| (Cow::Borrowed(name), Ttl::everywhere(ttl)));
-        Self(all.into_iter().collect())
+        Self(all.into())
     }
 
     pub(crate) fn set(&mut self, name: Cow<'static, str>, ttl: Ttl) {
-        self.0.insert(name, ttl);
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some(known) => known.1 = ttl,
+            None => self.0.push((name, ttl)),
+        }
     }
 
     pub(crate) fn find(&self, name: &str) -> Result<Ttl, Error> {
-        self.0.get(name).copied().ok_or_else(|| {
-            let names: Vec<_> = self.0.keys().map(|name| &**name).collect();
+        let known = self.0.iter().find(|(known, _)| known == name);
+        known.map(|(_, ttl)| *ttl).ok_or_else(|| {
+            let names: Vec<_> = self.0.iter().map(|(name, _)| &**name).collect();
             Error::configuration(format!(
                 "find policy `{name}`: there are {}",
                 names.join(", ")

@@ -243,7 +243,7 @@ impl CacheRuntime {
     pub fn stats(&self) -> Stats {
         let bound = self.0.bound.read().unwrap_or_else(PoisonError::into_inner);
         let mut functions: Vec<_> = bound.values().map(|bound| bound.stats()).collect();
-        functions.sort_by(|a, b| a.name.cmp(&b.name));
+        functions.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Stats { functions }
     }
 

@@ -1,5 +1,7 @@
 //! The supervisor: makes the link, keeps it, and makes it again.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -52,53 +54,53 @@ impl Shared {
                     if under_way < MOST_BARRIERS {
                         under_way += 1;
                         let (shared, connected) = (Arc::clone(self), connected.clone());
-                        work.spawn(async move {
+                        work.spawn(job(async move {
                             let proved = timeout(shared.silence(), shared.prove(&connected)).await;
                             (Work::Barrier, matches!(proved, Ok(Ok(()))))
-                        });
+                        }));
                     }
                 }
                 _ = heartbeats.tick() => {
                     let (shared, connected) = (Arc::clone(self), connected.clone());
-                    work.spawn(async move {
+                    work.spawn(job(async move {
                         let written = timeout(shared.silence(), shared.heartbeat(&connected)).await;
                         (Work::Heartbeat, matches!(written, Ok(Ok(()))))
-                    });
+                    }));
                 }
                 _ = renewals.tick() => {
                     let (shared, connected) = (Arc::clone(self), connected.clone());
-                    work.spawn(async move {
+                    work.spawn(job(async move {
                         // What is not renewed is over, and its fill refused.
                         let _ = timeout(shared.silence(), shared.renew(&connected)).await;
                         let _ = timeout(shared.silence(), shared.keep_guards(&connected, generation)).await;
                         (Work::Other, true)
-                    });
+                    }));
                 }
                 returned = self.leases.returned() => {
                     let (shared, connected) = (Arc::clone(self), connected.clone());
-                    work.spawn(async move {
+                    work.spawn(job(async move {
                         let _ = timeout(shared.silence(), shared.give_back(&connected, &returned)).await;
                         (Work::Other, true)
-                    });
+                    }));
                 }
                 ended = self.guards.ended(), if !is_draining => {
                     is_draining = true;
                     let (shared, connected) = (Arc::clone(self), connected.clone());
-                    work.spawn(async move {
+                    work.spawn(job(async move {
                         shared.end_guards(&connected, generation, &ended).await;
                         (Work::Drain, true)
-                    });
+                    }));
                 }
                 () = self.journal.has_queued(), if !is_draining => {
                     is_draining = true;
                     let (shared, connected) = (Arc::clone(self), connected.clone());
-                    work.spawn(async move {
+                    work.spawn(job(async move {
                         if shared.drain(&connected, generation).await.is_err() {
                             sleep(shared.settings.time_limit.min(HEARTBEAT)).await;
                             shared.journal.ring();
                         }
                         (Work::Drain, true)
-                    });
+                    }));
                 }
                 Some(done) = work.join_next() => {
                     let Ok((kind, held)) = done else { return };
@@ -125,6 +127,13 @@ enum Work {
     Drain,
     /// Leases that are renewed or given back, guards that are renewed: what does not get through ends by itself.
     Other,
+}
+
+/// A piece of it, of one type for all: each type of task is compiled anew.
+type Job = Pin<Box<dyn Future<Output = (Work, bool)> + Send>>;
+
+fn job(work: impl Future<Output = (Work, bool)> + Send + 'static) -> Job {
+    Box::pin(work)
 }
 
 /// Connects, keeps the link until it is lost, connects again. Ends when it is aborted.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
@@ -123,18 +124,18 @@ impl Process {
 
     /// Stops it where it is.
     pub fn freeze(&self) {
-        self.signal(Signal::STOP);
+        self.signal(Signal::SIGSTOP);
     }
 
     /// Lets it go on.
     pub fn thaw(&self) {
-        self.signal(Signal::CONT);
+        self.signal(Signal::SIGCONT);
     }
 
     fn signal(&self, signal: Signal) {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok());
-        if let Some(id) = id.and_then(Pid::from_raw) {
-            let _ = kill_process(id, signal);
+        if let Some(id) = id {
+            let _ = kill(Pid::from_raw(id), signal);
         }
     }
 

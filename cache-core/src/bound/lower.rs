@@ -167,7 +167,7 @@ impl Bound {
     /// and operators have taken out.
     pub(super) fn told(&self) -> impl Iterator<Item = &Lower> {
         let mut told: Vec<&Lower> = self.lower.iter().chain(&self.aside).collect();
-        told.sort_by_key(|lower| lower.level);
+        told.sort_unstable_by_key(|lower| lower.level);
         told.into_iter()
     }
 

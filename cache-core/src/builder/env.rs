@@ -1,6 +1,5 @@
 //! Settings from the environment.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -51,7 +50,7 @@ inventory::collect!(EnvTier);
 /// The variables whose names begin with `MULTI_TIER_CACHED_`.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
-    values: BTreeMap<String, String>,
+    values: Vec<(String, String)>,
 }
 
 impl Environment {
@@ -79,9 +78,9 @@ impl Environment {
     /// The value of a name, given without the prefix. An empty one counts as not set.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.values
-            .get(name)
-            .map(String::as_str)
+        let found = self.values.iter().find(|(known, _)| known == name);
+        found
+            .map(|(_, value)| &**value)
             .filter(|value| !value.is_empty())
     }
 
@@ -128,10 +127,9 @@ impl Environment {
             .chain(tiers.iter().flat_map(|tier| tier.names))
             .copied()
             .collect();
-        let unknown: Vec<String> = self
-            .values
-            .keys()
-            .filter(|name| !known.contains(&name.as_str()))
+        let names = self.values.iter().map(|(name, _)| &**name);
+        let unknown: Vec<String> = names
+            .filter(|name| !known.contains(name))
             .map(|name| format!("{PREFIX}{name}"))
             .collect();
         if unknown.is_empty() {
