@@ -5,16 +5,18 @@
 
 mod fill;
 mod find;
+mod invalidate;
+mod keep;
 mod lower;
 mod promote;
 mod resolve;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+pub(crate) use self::invalidate::FencedAfter;
 pub(crate) use self::lower::{Hit, LowerTiers, Search, Turn};
 use self::lower::{Lower, RecordsWork};
 pub(crate) use self::resolve::Resolved;
@@ -24,18 +26,14 @@ use crate::codec::{Encoding, Shape, ValueType};
 use crate::coherence::Coherence;
 use crate::definition::Definition;
 use crate::entry::{Entry, Held};
-use crate::error::Error;
 use crate::fence::{FunctionFence, Stripe};
-use crate::flight::Leader;
-use crate::glob::Glob;
 use crate::key::{FunctionId, Key, KeyRef, Piece, function_seed, name_hash};
 use crate::level::Level;
 use crate::policy::{Coherent, Consistency, SingleFlight, WhenIsolated};
-use crate::record::Seal;
 use crate::stats::{FunctionCounters, FunctionStats, TierCounters};
 use crate::tier::config::Lives;
 use crate::tier::stack::Stack;
-use crate::tier::{Claim, FunctionKey, Guard, Receipt, Stamp, Target};
+use crate::tier::{Claim, FunctionKey, Stamp};
 
 /// A function in one runtime.
 #[derive(Debug)]
@@ -294,66 +292,6 @@ impl Bound {
             && entry.dies > now
     }
 
-    /// Puts a value into memory that a lower tier has, unless its load began before a fence. The reader checks again: this only spares a
-    /// newer entry from being replaced by one that nobody will read.
-    ///
-    /// `left` is what the record has left that the value is a copy of.
-    ///
-    /// The value as it is held, for those who wait.
-    pub(crate) fn keep_found<V>(
-        &self,
-        key: &Key,
-        value: &V,
-        start: u64,
-        left: Duration,
-        value_type: &ValueType<V>,
-    ) -> Held {
-        let held = (value_type.hold)(value);
-        if let Some((lives, _)) = &self.memory {
-            let life = left.min(lives.copied);
-            let entry = self.entry(key, value, &held, start, life, value_type);
-            self.insert(key, entry);
-        }
-        held
-    }
-
-    /// An entry of a value whose load began at `start`; `None` where nobody would read it.
-    fn entry<V>(
-        &self,
-        key: &Key,
-        value: &V,
-        held: &Held,
-        start: u64,
-        life: Duration,
-        value_type: &ValueType<V>,
-    ) -> Option<Entry> {
-        let memory = self.stack.memory()?;
-        let stripe = self.stripe(key);
-        if !self.stack.fences.admits(start, stripe, &self.fence) {
-            return None;
-        }
-        let weight = if memory.weighs {
-            (value_type.weigh)(value) + value_type.behind
-        } else {
-            size_of::<V>()
-        };
-        let dies = self.stack.clock.now().after(life);
-        Some(Entry::new(Arc::clone(held), start, stripe, dies, weight))
-    }
-
-    fn insert(&self, key: &Key, entry: Option<Entry>) {
-        if let (Some(entry), Some(memory)) = (entry, self.stack.memory()) {
-            memory.insert(key.clone(), entry, self.stack.clock.now());
-        }
-    }
-
-    /// What memory has of a key, with the seal of the record it is from: whether it still counts, that record tells.
-    pub(crate) fn known(&self, key: &Key) -> Option<(Seal, Held)> {
-        let entry = self.stack.memory()?.peek(&key.as_ref())?;
-        let (seal, held) = entry.into_sealed();
-        Some((seal?, held))
-    }
-
     /// What records in a tier of this instance alone carry where others invalidate too: such a tier is told of nothing, so they
     /// count as entries in memory do, by the number of their load, and only as long as this runtime lives.
     fn own_stamp(&self, start: u64) -> Stamp {
@@ -374,188 +312,6 @@ impl Bound {
             && (is_known || (self.when_isolated == WhenIsolated::Serve && self.is_cut_off()))
     }
 
-    /// Puts a value into memory that was read from a record with this seal.
-    pub(crate) fn keep_sealed<V>(
-        &self,
-        key: &Key,
-        value: &V,
-        start: u64,
-        left: Duration,
-        seal: Seal,
-        value_type: &ValueType<V>,
-    ) {
-        let lives = self.memory.as_ref().map(|(lives, _)| *lives);
-        if let Some(lives) = lives.or(self.sealed) {
-            let held = (value_type.hold)(value);
-            let entry = self.entry(key, value, &held, start, left.min(lives.copied), value_type);
-            self.insert(key, entry.map(|entry| entry.sealed(seal)));
-        }
-    }
-
-    /// Puts a value into memory that was loaded now, unless a change of its key is under way.
-    pub(crate) fn keep_loaded<V>(
-        &self,
-        key: &Key,
-        value: &V,
-        leader: &Leader,
-        lower: &LowerTiers<'_>,
-        value_type: &ValueType<V>,
-    ) -> Held {
-        if lower.is_guarded() || self.is_guarded_here(key) {
-            return (value_type.hold)(value);
-        }
-        let held = (value_type.hold)(value);
-        if let (Some((lives, _)), Some((config, _))) = (&self.memory, &self.stack.memory) {
-            let lives = lower.ttl.map_or(*lives, |ttl| config.lives(ttl));
-            let entry = self.entry(key, value, &held, leader.start(), lives.filled, value_type);
-            self.insert(
-                key,
-                match lower.is_unasked() {
-                    true => entry.map(Entry::stopgap),
-                    false => entry,
-                },
-            );
-        }
-        held
-    }
-
-    /// Drops a key everywhere, the lowest tier first.
-    ///
-    /// The fence is raised before, so that loads under way are not kept, and after, so that what was read from a lower
-    /// tier in between is not either: after it was dropped too, when the tiers that are to be told later know of it.
-    pub(crate) async fn invalidate(&self, key: &Key) -> Result<Receipt, Error> {
-        self.counters.invalidations.add_one();
-        self.fence_off(key);
-        if self.is_memory_alone() {
-            return Ok(Receipt::Acked);
-        }
-        let _after = FencedAfter(|| self.fence_off(key));
-        let record_key = self.record_key(key);
-        self.invalidate_lower(Target::Key(&record_key)).await
-    }
-
-    /// Drops what a value that is put by hand is to replace, everywhere, as [`invalidate`](Self::invalidate) does; `leader` is of
-    /// that value, and has its key.
-    ///
-    /// The value is known from before. So it has the number of its beginning until all is dropped, and a later one only then, and
-    /// only if nobody [invalidated](Self::is_overtaken) its key meanwhile.
-    pub(crate) async fn make_room(&self, key: &Key, leader: &Leader) -> Result<Receipt, Error> {
-        self.counters.invalidations.add_one();
-        if self.is_memory_alone() {
-            return Ok(Receipt::Acked);
-        }
-        let after = FencedAfter(|| self.raise(key));
-        let record_key = self.record_key(key);
-        let dropped = self.invalidate_lower(Target::Key(&record_key)).await;
-        drop(after);
-        leader.renumber(&self.stack.fences);
-        dropped
-    }
-
-    /// Whether a key was invalidated in this process, alone or with its function, since a value of it was put by hand: since `began`,
-    /// the first number of `leader`.
-    pub(crate) fn is_overtaken(&self, leader: &Leader, began: u64) -> bool {
-        leader.is_overtaken() || !self.stack.fences.admits_of_function(began, &self.fence)
-    }
-
-    /// Drops every key of the function everywhere, at a cost that does not depend on how many there are.
-    pub(crate) async fn invalidate_all(&self) -> Result<Receipt, Error> {
-        self.counters.invalidations.add_one();
-        self.fence_off_all();
-        let _after = FencedAfter(|| self.fence_off_all());
-        self.invalidate_lower(Target::Function(&self.function))
-            .await
-    }
-
-    /// Drops the keys whose arguments match, and returns how many there were, as far as that is known.
-    pub(crate) async fn invalidate_matching(&self, glob: &Glob) -> Result<u64, Error> {
-        self.counters.invalidations.add_one();
-        if self.is_memory_alone() {
-            // In this order: what has landed in between is in memory by then.
-            let mut keys = self.stack.flights.keys_of(self.id);
-            if let Some(memory) = self.stack.memory() {
-                keys.extend(memory.keys_of(self.id));
-            }
-            let mut dropped = HashSet::new();
-            for key in keys {
-                let arguments = self.record_key(&key).arguments;
-                if glob.matches(&arguments) {
-                    self.fence_off(&key);
-                    dropped.insert(arguments);
-                }
-            }
-            return Ok(dropped.len() as u64);
-        }
-        // Memory has copies of what the tiers have, and may have what they lost: all of it is asked for again.
-        self.fence_off_all();
-        let _after = FencedAfter(|| self.fence_off_all());
-        self.invalidate_matching_lower(glob).await
-    }
-
-    /// Drops every key of the function from memory, with all loads that have begun.
-    pub(crate) fn fence_off_all(&self) {
-        self.stack.fences.raise_function(&self.fence);
-    }
-
-    /// Keeps values of a key from being stored, in shared tiers by anybody. What memory has of it is dropped.
-    pub(crate) async fn guard(&self, key: &Key) -> Vec<Guard> {
-        self.fence_off(key);
-        let record_key = self.record_key(key);
-        // What is to be dropped in the end in memory the guard's holder drops there.
-        let here = self.lower.is_empty();
-        let here = here.then(|| self.stack.guards.guard(&record_key, || {}));
-        let _after = FencedAfter(|| self.fence_off(key));
-        let mut guards = self.guard_lower(&record_key).await;
-        guards.extend(here);
-        guards
-    }
-
-    /// How many guards of a key there are where all tiers could be told.
-    pub(crate) fn guards_wanted(&self) -> usize {
-        self.lower.len().max(1) + self.aside.len()
-    }
-
-    /// Whether a change of the key is under way, of a function that has memory alone.
-    fn is_guarded_here(&self, key: &Key) -> bool {
-        self.lower.is_empty()
-            && self.stack.guards.any()
-            && self.stack.guards.is_guarded(&self.record_key(key))
-    }
-
-    /// Drops a key from memory, with all loads of it that have begun.
-    pub(crate) fn fence_off(&self, key: &Key) {
-        self.stack.flights.overtake(key);
-        self.raise(key);
-    }
-
-    fn raise(&self, key: &Key) {
-        self.stack.fences.raise(self.stripe(key));
-        if let Some(memory) = self.stack.memory() {
-            memory.remove(&key.as_ref());
-        }
-    }
-
-    /// The number of the link to each tier: another where what was acknowledged may not be known there any more.
-    pub(crate) fn links(&self) -> Vec<u64> {
-        self.told().map(Lower::link).collect()
-    }
-
-    /// Waits until so many replicas of each shared tier have what was acknowledged.
-    pub(crate) async fn replicated(&self, replicas: u32) -> Result<(), Error> {
-        for lower in self.told().collect::<Vec<_>>().into_iter().rev() {
-            lower.replicated(replicas).await?;
-        }
-        Ok(())
-    }
-
-    /// Waits until no instance can answer with what was dropped.
-    pub(crate) async fn settle(&self) -> Result<(), Error> {
-        for lower in self.told().collect::<Vec<_>>().into_iter().rev() {
-            lower.settle().await?;
-        }
-        Ok(())
-    }
-
     pub(crate) fn stats(&self) -> FunctionStats {
         let memory = self
             .memory
@@ -565,14 +321,5 @@ impl Bound {
         let tiers = memory.chain(lower).collect();
         self.counters
             .snapshot(self.name.clone(), self.function.version, tiers)
-    }
-}
-
-/// Raises a fence when it is dropped.
-pub(crate) struct FencedAfter<F: Fn()>(pub(crate) F);
-
-impl<F: Fn()> Drop for FencedAfter<F> {
-    fn drop(&mut self) {
-        (self.0)();
     }
 }

@@ -1,14 +1,16 @@
 //! One call: look in memory, join or lead the flight, look below, load, commit.
 
+mod terms;
 mod waits;
 
 use std::any::Any;
 use std::fmt;
-use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::terms::Terms;
+pub use self::terms::{CacheValue, Returned, Returns};
 use self::waits::Waits;
 use crate::blocking;
 use crate::bound::{Bound, Hit, LowerTiers, Search, Turn};
@@ -19,109 +21,6 @@ use crate::key::{ArgumentList, Arguments, Key};
 use crate::outcome::{Landed, Outcome, ShareError, View};
 use crate::record::Seal;
 use crate::tier::Claim;
-
-/// A value that memory can hold and hand out.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be cached",
-    label = "a cached value must be `Clone + Send + Sync + 'static`",
-    note = "return `Arc<{Self}>`, which is cheap to clone, or derive `Clone` for `{Self}`"
-)]
-pub trait CacheValue: Clone + Send + Sync + 'static {}
-
-#[diagnostic::do_not_recommend]
-impl<V: Clone + Send + Sync + 'static> CacheValue for V {}
-
-/// How a call treats its value.
-pub struct Terms<V, S> {
-    pub(crate) value_type: ValueType<V>,
-    /// Whether a value is worth keeping; `None` keeps all.
-    pub(crate) keep_if: Option<fn(&V) -> bool>,
-    pub(crate) share: S,
-}
-
-impl<V, S: Copy> Clone for Terms<V, S> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<V, S: Copy> Copy for Terms<V, S> {}
-
-impl<V, S> fmt::Debug for Terms<V, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Terms")
-    }
-}
-
-/// A result type, with the value in it that is kept and how: all that a call must know of what it returns.
-///
-/// Of a function's result an expansion says no more than this, so that what is wrong with it is said in one place.
-pub trait Returned: Copy + Send + Sync {
-    /// What the function returns.
-    type Result: Outcome<Self::Value>;
-    /// What of it is kept.
-    type Value: Send + Sync + 'static;
-    /// How its errors reach those who wait.
-    type Share: ShareError<<Self::Result as Outcome<Self::Value>>::Error>;
-
-    /// How a call treats the value.
-    fn terms(self) -> Terms<Self::Value, Self::Share>;
-}
-
-/// A result type `R`, of which a `V` is kept.
-pub struct Returns<R, V, S> {
-    terms: Terms<V, S>,
-    result: PhantomData<fn() -> R>,
-}
-
-impl<R, V, S> Returns<R, V, S> {
-    /// Says so.
-    #[inline]
-    pub(crate) const fn new(terms: Terms<V, S>) -> Self {
-        Self {
-            terms,
-            result: PhantomData,
-        }
-    }
-
-    /// Keeps only what `keep_if` approves.
-    #[must_use]
-    #[inline]
-    pub const fn keep_if(mut self, keep_if: fn(&V) -> bool) -> Self {
-        self.terms.keep_if = Some(keep_if);
-        self
-    }
-}
-
-impl<R, V, S: Copy> Clone for Returns<R, V, S> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<R, V, S: Copy> Copy for Returns<R, V, S> {}
-
-impl<R, V, S> fmt::Debug for Returns<R, V, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Returns")
-    }
-}
-
-impl<R, V, S> Returned for Returns<R, V, S>
-where
-    R: Outcome<V>,
-    V: Send + Sync + 'static,
-    S: ShareError<R::Error>,
-{
-    type Result = R;
-    type Value = V;
-    type Share = S;
-
-    #[inline]
-    fn terms(self) -> Terms<V, S> {
-        self.terms
-    }
-}
 
 /// What a look-up in memory came to.
 #[expect(

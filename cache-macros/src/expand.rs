@@ -29,13 +29,17 @@
 //! In an `impl` the associated functions stand beside the method, under names made of its own. In the `impl` of a trait
 //! nothing can stand beside it, and all is inside.
 
+mod declaration;
+mod trait_impl;
+
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{FnArg, GenericParam, ReceiverKind};
 
-use crate::args::Ttl;
-use crate::model::{Model, Place, Shown};
+use self::declaration::declaration;
+use self::trait_impl::{in_boxed_trait_impl, in_trait_impl};
+use crate::model::{Model, Place};
 use crate::names;
 
 /// The names of the generated functions, as they are written where they stand.
@@ -336,101 +340,6 @@ fn returns_function(model: &Model<'_>, beside: &Beside) -> TokenStream {
     }
 }
 
-/// `async fn` in the `impl` of a trait: all inside.
-fn in_trait_impl(model: &Model<'_>) -> TokenStream {
-    let attrs = &model.function.attrs;
-    let vis = &model.function.vis;
-    let sig = signature(model, &model.function.sig.ident, true);
-    let (miss, result) = (names::local("__miss"), names::local("__result"));
-    let private = private(model);
-    let declaration = declaration(model);
-    let constants = constants(model);
-    let at = instance(model, &quote!(&__SITE));
-    let start = start(model, &at);
-    let returned = model.returned;
-    let body = model.function.body.stream();
-    let patterns = model
-        .arguments
-        .iter()
-        .filter(|argument| !argument.simple)
-        .map(|argument| {
-            let (pat, ident) = (argument.pat, &argument.ident);
-            quote!(let #pat = #ident;)
-        });
-    let mutable = model
-        .arguments
-        .iter()
-        .filter(|argument| argument.simple)
-        .filter_map(|argument| match argument.pat {
-            syn::Pat::Ident(pat) if pat.mutability.is_some() => {
-                let ident = &argument.ident;
-                Some(quote!(let mut #ident = #ident;))
-            }
-            _ => None,
-        });
-    let (load, block, wait) = if model.is_blocking {
-        (
-            quote!(#miss.load_blocking),
-            quote!(-> #returned),
-            TokenStream::new(),
-        )
-    } else {
-        (quote!(#miss.load), quote!(async move), quote!(.await))
-    };
-    quote! {
-        #(#attrs)*
-        #vis #sig {
-            #declaration
-            fn __here() {}
-            #constants
-            let #miss = match #start {
-                #private::Lookup::Hit(#result) => return #result,
-                #private::Lookup::Miss(#miss) => #miss,
-            };
-            #load(move || #block {
-                // Ties the type of the block to the signature, so that errors stand in the body.
-                #[allow(unreachable_code, clippy::all)]
-                if false {
-                    let #result: #returned = loop {};
-                    return #result;
-                }
-                #(#patterns)*
-                #(#mutable)*
-                #body
-            })#wait
-        }
-    }
-}
-
-/// What `#[async_trait]` made of an `async fn`: its body is an expression that boxes a future.
-fn in_boxed_trait_impl(model: &Model<'_>) -> TokenStream {
-    let attrs = &model.function.attrs;
-    let vis = &model.function.vis;
-    let sig = &model.function.sig;
-    let (miss, result) = (names::local("__miss"), names::local("__result"));
-    let private = private(model);
-    let declaration = declaration(model);
-    let constants = constants(model);
-    let at = instance(model, &quote!(&__SITE));
-    let start = start(model, &at);
-    let body = &model.function.body;
-    quote! {
-        #(#attrs)*
-        #vis #sig {
-            #declaration
-            fn __here() {}
-            #constants
-            ::std::boxed::Box::pin(async move {
-                let #miss = match #start {
-                    #private::Lookup::Hit(#result) => return #result,
-                    #private::Lookup::Miss(#miss) => #miss,
-                };
-                #miss.load(move || #body).await
-            })
-        }
-    }
-}
-
 fn private(model: &Model<'_>) -> TokenStream {
     let facade = &model.facade;
     quote!(#facade::__private)
@@ -612,98 +521,4 @@ fn constants(model: &Model<'_>) -> TokenStream {
             GenericParam::Type(_) | GenericParam::Lifetime(_) => None,
         })
         .collect()
-}
-
-/// The options as data, and their registration.
-fn declaration(model: &Model<'_>) -> TokenStream {
-    let private = private(model);
-    let name = match &model.name {
-        Some(name) => quote!(#name),
-        None => {
-            let name = syn::ext::IdentExt::unraw(&model.function.sig.ident).to_string();
-            quote!(::core::concat!(::core::module_path!(), "::", #name))
-        }
-    };
-    let in_impl = model.place != Place::Free;
-    let has_instances = in_impl
-        || model
-            .parameters()
-            .any(|parameter| !matches!(parameter, GenericParam::Lifetime(_)));
-    let is_blocking = model.is_blocking;
-    let named = model.name.is_some();
-    let version = model.version;
-    let ttl = match &model.ttl {
-        Ttl::Everywhere(ttl) => {
-            let ttl = duration(*ttl);
-            quote!(#private::Ttl::everywhere(#ttl))
-        }
-        Ttl::Policy(name) => quote!(#private::Ttl::policy(#name)),
-        Ttl::Each(each) => {
-            let each = each.iter().map(|(number, ttl, _)| {
-                let (level, ttl) = (level(model, *number), duration(*ttl));
-                quote!((#level, #ttl))
-            });
-            quote!(#private::Ttl::each(&[#(#each),*]))
-        }
-    };
-    let tiers = match &model.tiers {
-        None => quote!(::core::option::Option::None),
-        Some(levels) => {
-            let levels = levels.iter().map(|number| level(model, *number));
-            quote!(::core::option::Option::Some(&[#(#levels),*]))
-        }
-    };
-    let codec = match &model.codec {
-        None => quote!(::core::option::Option::None),
-        Some(codec) => quote!(::core::option::Option::Some(#codec)),
-    };
-    let template = model.template.iter().map(|shown| match shown {
-        Shown::Literal(literal) => quote!(#private::Piece::Literal(#literal)),
-        Shown::Part => quote!(#private::Piece::Argument),
-    });
-    let [single_flight, consistency] = model
-        .coherence
-        .map(|choice| Ident::new(choice, Span::call_site()));
-    let when_isolated = match model.when_isolated {
-        None => quote!(::core::option::Option::None),
-        Some(choice) => {
-            let choice = Ident::new(choice, Span::call_site());
-            quote!(::core::option::Option::Some(#private::WhenIsolated::#choice))
-        }
-    };
-    // The place of the user's function, not of this expansion.
-    let line = quote_spanned!(model.function.sig.ident.span()=> ::core::line!());
-    quote! {
-        static __SITE: #private::Site = #private::Site::new(#private::Declaration {
-            name: #name,
-            file: ::core::file!(),
-            line: #line,
-            named: #named,
-            in_impl: #in_impl,
-            has_instances: #has_instances,
-            version: #version,
-            ttl: #ttl,
-            tiers: #tiers,
-            codec: #codec,
-            template: &[#(#template),*],
-            coherence: #private::Coherent {
-                when_isolated: #when_isolated,
-                single_flight: #private::SingleFlight::#single_flight,
-                consistency: #private::Consistency::#consistency,
-            },
-            is_blocking: #is_blocking,
-        });
-        #private::inventory::submit! { #private::Registered::new(&__SITE) }
-    }
-}
-
-fn duration(duration: std::time::Duration) -> TokenStream {
-    let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
-    quote!(::core::time::Duration::new(#seconds, #nanos))
-}
-
-fn level(model: &Model<'_>, number: u8) -> TokenStream {
-    let private = private(model);
-    let number = Ident::new(&format!("L{number}"), Span::call_site());
-    quote!(#private::Level::#number)
 }

@@ -1,0 +1,110 @@
+//! What a call needs to know of its function's result.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use crate::codec::ValueType;
+use crate::outcome::{Outcome, ShareError};
+
+/// A value that memory can hold and hand out.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be cached",
+    label = "a cached value must be `Clone + Send + Sync + 'static`",
+    note = "return `Arc<{Self}>`, which is cheap to clone, or derive `Clone` for `{Self}`"
+)]
+pub trait CacheValue: Clone + Send + Sync + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<V: Clone + Send + Sync + 'static> CacheValue for V {}
+
+/// How a call treats its value.
+pub struct Terms<V, S> {
+    pub(crate) value_type: ValueType<V>,
+    /// Whether a value is worth keeping; `None` keeps all.
+    pub(crate) keep_if: Option<fn(&V) -> bool>,
+    pub(crate) share: S,
+}
+
+impl<V, S: Copy> Clone for Terms<V, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V, S: Copy> Copy for Terms<V, S> {}
+
+impl<V, S> fmt::Debug for Terms<V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Terms")
+    }
+}
+
+/// A result type, with the value in it that is kept and how: all that a call must know of what it returns.
+///
+/// Of a function's result an expansion says no more than this, so that what is wrong with it is said in one place.
+pub trait Returned: Copy + Send + Sync {
+    /// What the function returns.
+    type Result: Outcome<Self::Value>;
+    /// What of it is kept.
+    type Value: Send + Sync + 'static;
+    /// How its errors reach those who wait.
+    type Share: ShareError<<Self::Result as Outcome<Self::Value>>::Error>;
+
+    /// How a call treats the value.
+    fn terms(self) -> Terms<Self::Value, Self::Share>;
+}
+
+/// A result type `R`, of which a `V` is kept.
+pub struct Returns<R, V, S> {
+    terms: Terms<V, S>,
+    result: PhantomData<fn() -> R>,
+}
+
+impl<R, V, S> Returns<R, V, S> {
+    /// Says so.
+    #[inline]
+    pub(crate) const fn new(terms: Terms<V, S>) -> Self {
+        Self {
+            terms,
+            result: PhantomData,
+        }
+    }
+
+    /// Keeps only what `keep_if` approves.
+    #[must_use]
+    #[inline]
+    pub const fn keep_if(mut self, keep_if: fn(&V) -> bool) -> Self {
+        self.terms.keep_if = Some(keep_if);
+        self
+    }
+}
+
+impl<R, V, S: Copy> Clone for Returns<R, V, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R, V, S: Copy> Copy for Returns<R, V, S> {}
+
+impl<R, V, S> fmt::Debug for Returns<R, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Returns")
+    }
+}
+
+impl<R, V, S> Returned for Returns<R, V, S>
+where
+    R: Outcome<V>,
+    V: Send + Sync + 'static,
+    S: ShareError<R::Error>,
+{
+    type Result = R;
+    type Value = V;
+    type Share = S;
+
+    #[inline]
+    fn terms(self) -> Terms<V, S> {
+        self.terms
+    }
+}

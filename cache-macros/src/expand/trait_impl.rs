@@ -1,0 +1,103 @@
+//! A method in the `impl` of a trait: nothing can stand beside it, and all is inside.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::{constants, declaration, instance, private, signature, start};
+use crate::model::Model;
+use crate::names;
+
+/// `async fn` in the `impl` of a trait: all inside.
+pub(super) fn in_trait_impl(model: &Model<'_>) -> TokenStream {
+    let attrs = &model.function.attrs;
+    let vis = &model.function.vis;
+    let sig = signature(model, &model.function.sig.ident, true);
+    let (miss, result) = (names::local("__miss"), names::local("__result"));
+    let private = private(model);
+    let declaration = declaration(model);
+    let constants = constants(model);
+    let at = instance(model, &quote!(&__SITE));
+    let start = start(model, &at);
+    let returned = model.returned;
+    let body = model.function.body.stream();
+    let patterns = model
+        .arguments
+        .iter()
+        .filter(|argument| !argument.simple)
+        .map(|argument| {
+            let (pat, ident) = (argument.pat, &argument.ident);
+            quote!(let #pat = #ident;)
+        });
+    let mutable = model
+        .arguments
+        .iter()
+        .filter(|argument| argument.simple)
+        .filter_map(|argument| match argument.pat {
+            syn::Pat::Ident(pat) if pat.mutability.is_some() => {
+                let ident = &argument.ident;
+                Some(quote!(let mut #ident = #ident;))
+            }
+            _ => None,
+        });
+    let (load, block, wait) = if model.is_blocking {
+        (
+            quote!(#miss.load_blocking),
+            quote!(-> #returned),
+            TokenStream::new(),
+        )
+    } else {
+        (quote!(#miss.load), quote!(async move), quote!(.await))
+    };
+    quote! {
+        #(#attrs)*
+        #vis #sig {
+            #declaration
+            fn __here() {}
+            #constants
+            let #miss = match #start {
+                #private::Lookup::Hit(#result) => return #result,
+                #private::Lookup::Miss(#miss) => #miss,
+            };
+            #load(move || #block {
+                // Ties the type of the block to the signature, so that errors stand in the body.
+                #[allow(unreachable_code, clippy::all)]
+                if false {
+                    let #result: #returned = loop {};
+                    return #result;
+                }
+                #(#patterns)*
+                #(#mutable)*
+                #body
+            })#wait
+        }
+    }
+}
+
+/// What `#[async_trait]` made of an `async fn`: its body is an expression that boxes a future.
+pub(super) fn in_boxed_trait_impl(model: &Model<'_>) -> TokenStream {
+    let attrs = &model.function.attrs;
+    let vis = &model.function.vis;
+    let sig = &model.function.sig;
+    let (miss, result) = (names::local("__miss"), names::local("__result"));
+    let private = private(model);
+    let declaration = declaration(model);
+    let constants = constants(model);
+    let at = instance(model, &quote!(&__SITE));
+    let start = start(model, &at);
+    let body = &model.function.body;
+    quote! {
+        #(#attrs)*
+        #vis #sig {
+            #declaration
+            fn __here() {}
+            #constants
+            ::std::boxed::Box::pin(async move {
+                let #miss = match #start {
+                    #private::Lookup::Hit(#result) => return #result,
+                    #private::Lookup::Miss(#miss) => #miss,
+                };
+                #miss.load(move || #body).await
+            })
+        }
+    }
+}
