@@ -1,8 +1,6 @@
 //! A log beside the cache: workers share a stream of orders, one of them dies, another takes over what it left; and an audit of
 //! invalidations, which is a stream too.
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use multi_tier_cached::stream::{After, StreamEntry, StreamLog};
@@ -10,35 +8,14 @@ use multi_tier_cached::{
     CacheRuntime, Error, Memory, Redis, Streams, invalidate, multi_tier_cached,
 };
 
+#[path = "shared/redis_server.rs"]
+mod redis_server;
+
+use redis_server::RedisServer;
+
 #[multi_tier_cached(ttl = "1h", tiers = "l1,l2", name = "prices::of")]
 async fn price(item: &str) -> usize {
     100 + item.len()
-}
-
-/// A Redis of the example's own; ended with it.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start_redis() -> Result<(Server, String), std::io::Error> {
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let child = Command::new("redis-server")
-        .args([
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--port",
-            &port.to_string(),
-        ])
-        .stdout(Stdio::null())
-        .spawn()?;
-    Ok((Server(child), format!("redis://127.0.0.1:{port}")))
 }
 
 fn show(who: &str, entries: &[StreamEntry]) {
@@ -58,21 +35,12 @@ fn ids(entries: &[StreamEntry]) -> Vec<String> {
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let (_server, url) = match start_redis() {
-        Ok(started) => started,
-        Err(error) => {
-            println!(
-                "redis-server cannot be started ({error}); install it, by `apt install redis-server`"
-            );
-            return Ok(());
-        }
+    let Some(server) = RedisServer::start() else {
+        return Ok(());
     };
+    let url = format!("redis://127.0.0.1:{}", server.port());
     let redis = Redis::new(url).audit("shop-1", 10_000);
     let log = redis.streams()?;
-    // Connects again until the server is up, and fails after some seconds.
-    while log.latest("orders", 1).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 
     log.create_group("orders", "billing", &After::Start).await?;
     for (item, count) in [("tea", "2"), ("milk", "1"), ("bread", "3")] {

@@ -1,10 +1,13 @@
 //! Two instances over one Redis: what one has loaded the other reads, what one invalidates the other no longer answers.
 
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use multi_tier_cached::{CacheRuntime, Error, Memory, Redis, invalidate, multi_tier_cached};
+
+#[path = "shared/redis_server.rs"]
+mod redis_server;
+
+use redis_server::RedisServer;
 
 /// The database: one price.
 static PRICE: AtomicU64 = AtomicU64::new(100);
@@ -16,58 +19,22 @@ async fn price(item: &str) -> u64 {
     PRICE.load(Ordering::SeqCst) + item.len() as u64
 }
 
-/// A Redis of the example's own; ended with it.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start_redis() -> Result<(Server, String), std::io::Error> {
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let child = Command::new("redis-server")
-        .args([
-            "--bind",
-            "127.0.0.1",
-            "--port",
-            &port.to_string(),
-            "--save",
-            "",
-        ])
-        .stdout(Stdio::null())
-        .spawn()?;
-    Ok((Server(child), format!("redis://127.0.0.1:{port}")))
-}
-
 async fn instance(url: &str) -> Result<CacheRuntime, Error> {
     CacheRuntime::builder()
         .l1(Memory::builder())
-        .l2(Redis::new(url))
+        .l2(Redis::new(url).required())
         .build()
         .await
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let (_server, url) = match start_redis() {
-        Ok(started) => started,
-        Err(error) => {
-            println!(
-                "redis-server cannot be started ({error}); install it, by `apt install redis-server`"
-            );
-            return Ok(());
-        }
+    let Some(server) = RedisServer::start() else {
+        return Ok(());
     };
+    let url = format!("redis://127.0.0.1:{}", server.port());
     // Two processes as a rule; here two runtimes, each with a memory of its own.
     let (one, two) = (instance(&url).await?, instance(&url).await?);
-    while one.tiers()[0].breaker != multi_tier_cached::tier::Breaker::Closed
-        || two.tiers()[0].breaker != multi_tier_cached::tier::Breaker::Closed
-    {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
 
     let call = async |name: &str, runtime: &CacheRuntime| {
         let price = CacheRuntime::scope(runtime.clone(), async { price("tea").await }).await;

@@ -12,7 +12,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 #[cfg(all(feature = "disk", feature = "objects", feature = "redis"))]
-mod servers;
+mod places;
+#[cfg(all(feature = "disk", feature = "objects", feature = "redis"))]
+#[path = "../shared/redis_server.rs"]
+mod redis_server;
 #[cfg(all(feature = "disk", feature = "objects", feature = "redis"))]
 mod stack;
 
@@ -24,11 +27,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let (Some(directory), Some(port)) = (arguments.next(), arguments.next()) {
         return stack::after_a_restart(directory.as_ref(), port.parse()?).await;
     }
-    let Ok(server) = servers::Redis::start() else {
-        println!("redis-server cannot be started; install it, by `apt install redis-server`");
+    let Some(server) = redis_server::RedisServer::start() else {
         return Ok(());
     };
-    let directory = servers::Directory::new()?;
+    let directory = places::Directory::new()?;
     stack::first(directory.path(), server.port()).await?;
     let again = std::process::Command::new(std::env::current_exe()?)
         .arg(directory.path())

@@ -10,7 +10,7 @@ use multi_tier_cached::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::servers::evict;
+use crate::places::evict;
 
 /// What memory and the disk have is over soon, so that they can be seen to be empty. (At `l3` values live twice as long as is said
 /// here, as `TierConfig::as_l3` has it.)
