@@ -49,7 +49,7 @@ async fn a_process_installs_one_runtime_that_all_its_tasks_use() {
     let text = unknown.to_string();
     assert!(
         text.contains(
-            "find policy `orders`: there are long, medium, real_time, short, for `install::named`"
+            "find policy `orders`: there are real_time, short, medium, long, for `install::named`"
         ),
         "{text}"
     );
