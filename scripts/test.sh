@@ -18,6 +18,8 @@ fi
 cargo test --workspace --exclude soak
 # The codecs that are off by default, where they are implemented.
 cargo test -p cache-core --all-features
+# One function through memory, Redis, a disk and object storage, and a restart.
+cargo run --quiet --example tiers --features disk,objects,redis
 # Fence and flight under every schedule that loom finds, waiters under many of shuttle's.
 RUSTFLAGS="--cfg schedules" CARGO_TARGET_DIR=target/schedules \
   cargo test --release -p cache-core -p cache-redis --lib schedules

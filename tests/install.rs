@@ -134,6 +134,12 @@ fn child(url: &str) {
 }
 
 async fn from_the_environment() {
+    let twice = CacheRuntime::builder().l2(Redis::new("redis://127.0.0.1:1"));
+    let error = twice.from_env().map(drop).unwrap_err().to_string();
+    assert!(
+        error.contains("MULTI_TIER_CACHED_REDIS_URL") && error.contains("as l2 itself"),
+        "{error}"
+    );
     let builder = CacheRuntime::from_env().unwrap_or_else(|error| {
         // On standard output, where the parent looks.
         println!("{error}");

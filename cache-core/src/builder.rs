@@ -396,14 +396,30 @@ fn check_functions(stack: &Stack, functions: &[&Definition]) -> Result<(), Error
     let made = crate::function::made();
     problems.extend(stack.defaults.overrides.check(functions, &made));
     for definition in by_name {
-        if let Err(error) = Resolved::new(definition, stack) {
-            problems.push(error);
-        }
+        let resolved = Resolved::new(definition, stack).map(drop);
+        problems.extend(resolved.and_then(|()| check_times(definition, stack)).err());
     }
     if problems.is_empty() {
         Ok(())
     } else {
         Err(all_of(problems))
+    }
+}
+
+/// A function that names no tiers uses all there are; a time for one that is not there would be ignored.
+fn check_times(definition: &Definition, stack: &Stack) -> Result<(), Error> {
+    let defaults = &stack.defaults;
+    let asked = defaults.overrides.of(definition, &defaults.policies)?;
+    if asked.tiers.is_some() || !asked.is_of_its_tiers {
+        return Ok(());
+    }
+    let levels = stack.levels();
+    match asked.ttl.named().find(|level| !levels.contains(level)) {
+        None => Ok(()),
+        Some(level) => Err(Error::configuration(format!(
+            "use a time for {level}, for {definition}{}: the runtime has no such tier",
+            asked.source
+        ))),
     }
 }
 

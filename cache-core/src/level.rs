@@ -14,7 +14,7 @@ pub struct Level(u8);
 impl Level {
     /// The memory of this process.
     pub const L1: Self = Self(1);
-    /// The cache that all instances share.
+    /// As a rule the cache that all instances share.
     pub const L2: Self = Self(2);
     /// The third tier.
     pub const L3: Self = Self(3);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::definition::Definition;
 use crate::error::Error;
 use crate::level::Level;
-use crate::policy::{Policies, Ttl};
+use crate::policy::{Consistency, Policies, Ttl};
 
 /// Names that an error lists at most.
 const MOST_NAMES: usize = 12;
@@ -34,6 +34,8 @@ pub(crate) enum Time {
 pub(crate) struct Asked {
     pub(crate) ttl: Ttl,
     pub(crate) tiers: Option<Vec<Level>>,
+    /// Whether these times are said for this function alone: each is for a tier that it uses.
+    pub(crate) is_of_its_tiers: bool,
     /// Behind an error: who said it, where that was not the function.
     pub(crate) source: String,
 }
@@ -86,11 +88,11 @@ impl Overrides {
         };
         let ttl = ttl.map_err(blame)?;
         // A policy is for many functions, and who takes tiers out need not speak of their times.
-        let is_of_these_tiers = match said {
+        let is_of_its_tiers = match said {
             Some(said) => matches!(said.time, Some(Time::Ttl(_))),
             None => !policy.ttl.is_policy(),
         };
-        if is_of_these_tiers
+        if is_of_its_tiers
             && let Some(tiers) = &tiers
             && let Some(level) = ttl.named().find(|level| !tiers.contains(level))
         {
@@ -98,7 +100,20 @@ impl Overrides {
                 "use a time for {level}: it is not among the tiers of the function"
             ))));
         }
-        Ok(Asked { ttl, tiers, source })
+        if said.is_some_and(|said| said.tiers.is_some())
+            && policy.coherence.consistency == Consistency::Strong
+            && tiers.as_deref() == Some(&[Level::L1])
+        {
+            return Err(blame(Error::configuration(
+                "take all tiers but memory from a function that says `consistency = \"strong\"`: there would be nobody to ask",
+            )));
+        }
+        Ok(Asked {
+            ttl,
+            tiers,
+            is_of_its_tiers,
+            source,
+        })
     }
 
     /// # Errors

@@ -8,6 +8,9 @@ use opendal::Operator;
 
 use crate::tier::ObjectTier;
 
+/// Longest time limit: callers would wait that long.
+const LONGEST_LIMIT: Duration = Duration::from_secs(5 * 60);
+
 /// A prefix of an object storage as a tier. One instance uses it at a time.
 ///
 /// ```no_run
@@ -118,11 +121,11 @@ impl Objects {
                 self.prefix
             ));
         }
-        if self.time_limit.is_zero() {
-            return wrong(
-                "a time limit of zero for object storage: nothing would ever be read in time"
-                    .into(),
-            );
+        if self.time_limit.is_zero() || self.time_limit > LONGEST_LIMIT {
+            return wrong(format!(
+                "a time limit of {:?} for object storage: it is more than nothing, and five minutes at most",
+                self.time_limit
+            ));
         }
         if self.max_record_bytes == 0 {
             return wrong("a record limit of zero bytes for object storage".into());

@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         return stack::after_a_restart(directory.as_ref(), port.parse()?).await;
     }
     let Some(server) = redis_server::RedisServer::start() else {
-        return Ok(());
+        return Err("there is no server".into());
     };
     let directory = places::Directory::new()?;
     stack::first(directory.path(), server.port()).await?;

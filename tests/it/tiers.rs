@@ -706,3 +706,113 @@ async fn two_tiers_on_one_store_are_told() {
         assert_eq!(twice(one, other).await, None);
     }
 }
+
+#[tokio::test]
+async fn tiers_that_cannot_be_placed_are_errors() {
+    let directory = Directory::new("placed");
+    let disk = || Disk::new(directory.path().join("disk"));
+    let redis = || Redis::new("redis://127.0.0.1:1");
+    let builder = CacheRuntime::builder;
+    let every_third = TierConfig::as_l2().promotion(Promotion::OneIn(3));
+    for (wrong, says) in [
+        (
+            builder().l2(redis()).l2(disk()),
+            "set l2: it is set already",
+        ),
+        (builder().tier(disk(), TierConfig::as_l1()), "memory is l1"),
+        (builder().tier(redis(), every_third), "no tier is above it"),
+        (
+            builder().tier(disk(), TierConfig::as_l3().ttl_scale(f64::NAN)),
+            "scale",
+        ),
+    ] {
+        let error = wrong.build().await.unwrap_err().to_string();
+        assert!(error.contains(says), "{says:?} is not in {error:?}");
+    }
+}
+
+/// In whatever order and mixture, shared and private: what is loaded is found below, what is put is everywhere, and what is
+/// invalidated is nowhere.
+#[tokio::test]
+async fn every_mixture_of_tiers_answers_and_invalidates() {
+    let (redis, memcached) = (Server::start(), testbed::memcached::Memcached::start());
+    let directory = Directory::new("mixtures");
+    let number = AtomicU64::new(0);
+    let tier = |kind: char| -> AnyTier {
+        let unique = format!("n{}", number.fetch_add(1, Ordering::SeqCst));
+        let path = directory.path().join(&unique);
+        match kind {
+            'r' => Redis::new(redis.url())
+                .namespace(unique)
+                .required()
+                .into_tier(),
+            'm' => Memcached::new(memcached.url())
+                .namespace(unique)
+                .required()
+                .into_tier(),
+            'd' => Disk::new(path).into_tier(),
+            'o' => {
+                let files = Fs::default().root(&path.display().to_string());
+                Objects::new(Operator::new(files).unwrap()).into_tier()
+            }
+            _ => {
+                let shelf = Shelf::new();
+                (0..9).for_each(|_| shelf.let_through());
+                shelf.into_tier()
+            }
+        }
+    };
+    for (mixture, has_memory) in [
+        "rm", "mr", "rd", "dr", "mo", "om", "do", "ds", "sr", "ms", "rdo", "mdo", "rsd", "rmdo",
+    ]
+    .into_iter()
+    .flat_map(|mixture| [(mixture, true), (mixture, false)])
+    {
+        let mut builder = CacheRuntime::builder();
+        if has_memory {
+            builder = builder.l1(Memory::builder());
+        }
+        for (level, kind) in (2..).zip(mixture.chars()) {
+            builder = builder.tier(tier(kind), TierConfig::new(Level::new(level).unwrap()));
+        }
+        let here = builder.build().await.unwrap();
+        on(&here, mixed(&here, mixture)).await;
+        here.shutdown().await.unwrap();
+    }
+}
+
+async fn mixed(here: &CacheRuntime, mixture: &str) {
+    #[multi_tier_cached(ttl = "1h")]
+    async fn mix(_key: u64) -> u64 {
+        MIX.fetch_add(1, Ordering::SeqCst)
+    }
+    static MIX: AtomicU64 = AtomicU64::new(1);
+
+    let first = mix(1).await;
+    assert_eq!(mix(1).await, first, "{mixture}: it is found");
+    let stored = |tier: usize| {
+        let stats = here.stats();
+        let tiers = &stats.functions[0].tiers;
+        tiers[tiers.len() - 1 - tier].hits
+    };
+    assert_eq!(
+        (0..here.stats().functions[0].tiers.len())
+            .map(stored)
+            .sum::<u64>(),
+        1,
+        "{mixture}: one tier has answered"
+    );
+    mix::entry(1).put(1_000_000).await.unwrap();
+    assert_eq!(mix(1).await, 1_000_000, "{mixture}: it was put");
+    assert_eq!(invalidate!(mix, 1).await.unwrap(), Receipt::Acked);
+    let second = mix(1).await;
+    assert!(
+        (first + 1..1_000_000).contains(&second),
+        "{mixture}: {second}"
+    );
+    assert_eq!(invalidate!(mix).await.unwrap(), Receipt::Acked);
+    let third = mix(1).await;
+    assert!(third > second, "{mixture}: the function is invalidated");
+    assert_eq!(here.invalidate_all().await.unwrap(), Receipt::Acked);
+    assert!(mix(1).await > third, "{mixture}: all is");
+}

@@ -223,7 +223,18 @@ impl RuntimeBuilder {
         }
         for tier in tiers {
             if let Some(built) = (tier.build)(env)? {
-                // Twice is an error there: what the program says of the one must not be lost with it.
+                // What the program says of the one must not be lost with it.
+                if self
+                    .lower
+                    .iter()
+                    .any(|(known, _)| known.level() == tier.level)
+                {
+                    return Err(Error::configuration(format!(
+                        "use {PREFIX}{}: the program has a tier as {} itself",
+                        tier.names.first().copied().unwrap_or_default(),
+                        tier.level
+                    )));
+                }
                 self = self.lower(TierConfig::new(tier.level), built);
             }
         }

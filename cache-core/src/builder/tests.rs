@@ -159,6 +159,20 @@ fn all_that_is_wrong_is_said_at_once() {
     );
 }
 
+/// A function that names no tiers has those that there are.
+#[test]
+fn a_time_for_a_tier_that_is_not_there_is_an_error() {
+    let second = Duration::from_secs(1);
+    let each = Declaration {
+        ttl: Ttl::each(&[(Level::L1, second), (Level::L3, second)]),
+        ..declaration("a::each", 1)
+    };
+    check(
+        vec![each],
+        &["use a time for l3, for `a::each`", "no such tier"],
+    );
+}
+
 #[test]
 fn settings_come_from_the_environment_and_wrong_ones_are_named() {
     #[track_caller]
@@ -273,6 +287,17 @@ fn what_operators_say_takes_the_place_of_what_functions_say() {
     let error = Resolved::new(&Definition::declared(memory), &stack).map(drop);
     let error = error.unwrap_err().to_string();
     assert!(error.contains("add tiers to a function"), "{error}");
+    let strong = Declaration {
+        coherence: Coherent {
+            consistency: Consistency::Strong,
+            ..DEFAULT
+        },
+        ..declaration("a::get", 1)
+    };
+    let stack = from("a::get tiers=l1").unwrap().into_stack().unwrap();
+    let error = Resolved::new(&Definition::declared(strong), &stack).map(drop);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("nobody to ask"), "{error}");
     let error = from("a::get ttl=soon").unwrap_err().to_string();
     assert!(
         error.contains("use MULTI_TIER_CACHED_FUNCTIONS: "),
