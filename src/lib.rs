@@ -54,7 +54,7 @@ pub use cache_core::private as __private;
 /// | `tiers = "l1,l2"` | which tiers, in look-up order | all that the runtime has |
 /// | `name = "users::by_id"` | the name in keys, statistics and logs | the function's path |
 /// | `version = 3` | a new version orphans old records | 1 |
-/// | `key = "user:{id}"` | what is in the key, and how shared tiers show it; `{filter.kind}` takes a field; what is not in it is said in `skip` | all arguments |
+/// | `key = "user:{id}"` | what is in the key, and how shared tiers show it; `{filter.kind}` takes a field; an argument of which nothing is in it is said in `skip` | all arguments |
 /// | `skip(pool, ctx)` | arguments that are not in the key | none |
 /// | `scope = self.tenant_id` | what of `self` is in the key; a method must say it, or `skip(self)`; an associated function says `scope = Self` | an error |
 /// | `cache_if = \|v: &User\| v.active` | keep this value? | every one |

@@ -185,7 +185,8 @@ impl CacheRuntime {
 
     /// Drops the values of one function whose arguments match a [pattern](crate::tier::Glob), in every tier and on every instance, and
     /// returns how many a tier had at most, as far as it counts. The arguments are as shared tiers show them (`42,tea`, or as the
-    /// function's `key` says); those that are too long to be shown whole are dropped by every pattern.
+    /// function's `key` says): `u64` is written bare, other numbers with their type (`42i32`, `1.5f64`), `None` as `~`; those that are too
+    /// long to be shown whole are dropped by every pattern. `42*` means all of these.
     ///
     /// A generic function or a method is many, one for each choice of types: by its own name all that were called in this process
     /// are meant, by `find<app::User>` (as statistics and shared tiers show it) that one.

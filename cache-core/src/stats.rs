@@ -204,7 +204,7 @@ pub struct FunctionStats {
     pub load_errors: u64,
     /// How often a call waited for a load that another call had begun.
     pub waits: u64,
-    /// Invalidations, of a key or of the whole function.
+    /// Invalidations, of a key, by a pattern, or of the whole function; a value that is put by hand is one of its key.
     pub invalidations: u64,
     /// Calls whose arguments no key could be made of; their body ran.
     pub key_errors: u64,

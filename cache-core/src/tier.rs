@@ -156,7 +156,8 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// other instances, and [refuses](Refusal::Guard) leases from then on. A guard whose process dies ends by itself; one that is
     /// dropped sees to it that its key is [invalidated](Self::invalidate), unless that was [done](Guard::end).
     ///
-    /// A store that nobody else uses needs none.
+    /// A store that nobody else uses guards by [`LocalLeases::guard`]; by default nothing is kept out, which is not enough for
+    /// `testing::conformance`.
     fn guard<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Guard> {
         let _ = (key, within);
         Box::pin(async { Ok(Guard::new(())) })

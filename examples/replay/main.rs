@@ -4,6 +4,7 @@
 //! [--redis URL] [--disk DIRECTORY] [--callers C]`; without a file a Zipf of a million accesses. `l2` is Redis, `l3` the disk,
 //! with `--features disk`; without `--tiers` it is those that are given. A value that is not its key's is counted, and an error.
 
+mod answers;
 mod latencies;
 mod options;
 mod report;
@@ -12,7 +13,6 @@ use std::cell::Cell;
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 
 use indicatif::ProgressBar;
 use multi_tier_cached::{CacheRuntime, Memory, Redis, multi_tier_cached};
@@ -40,37 +40,34 @@ tokio::task_local! {
 }
 
 /// Takes accesses from the trace, one after the other, until it is done.
-async fn caller(trace: Arc<Vec<String>>, next: Arc<AtomicUsize>, bar: ProgressBar) -> Latencies {
+async fn caller(
+    memory: answers::Memory,
+    trace: Arc<Vec<String>>,
+    next: Arc<AtomicUsize>,
+    bar: ProgressBar,
+) -> Latencies {
     let mut latencies = Latencies::default();
     LOADED
         .scope(Cell::new(false), async {
             while let Some(key) = trace.get(next.fetch_add(1, Ordering::Relaxed)) {
                 LOADED.with(|loaded| loaded.set(false));
                 let began = Instant::now();
-                let (at_once, value) = call(key).await;
+                let (at_once, value) = answers::call(object(key)).await;
+                let took = began.elapsed();
                 if value != value_of(key) {
                     latencies.note_wrong();
                 }
-                let path = match (LOADED.with(Cell::get), at_once) {
+                let path = match (LOADED.with(Cell::get), memory.has_answered(at_once)) {
                     (true, _) => Path::Load,
                     (false, true) => Path::L1Hit,
                     (false, false) => Path::LowerHitOrWait,
                 };
-                latencies.note(path, began.elapsed());
+                latencies.note(path, took);
                 bar.inc(1);
             }
         })
         .await;
     latencies
-}
-
-/// Makes one call; `true` if it was answered at the first poll, as from memory.
-async fn call(key: &str) -> (bool, u64) {
-    let mut call = Box::pin(object(key));
-    match std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
-        Poll::Ready(value) => (true, value),
-        Poll::Pending => (false, call.await),
-    }
 }
 
 #[tokio::main]
@@ -94,7 +91,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let bar = ProgressBar::new(trace.len() as u64);
     let began = Instant::now();
     let callers: Vec<_> = (0..options.callers)
-        .map(|_| tokio::spawn(caller(Arc::clone(&trace), Arc::clone(&next), bar.clone())))
+        .map(|_| {
+            let memory = answers::Memory::new(&runtime, options.callers);
+            let (trace, next) = (Arc::clone(&trace), Arc::clone(&next));
+            tokio::spawn(caller(memory, trace, next, bar.clone()))
+        })
         .collect();
     let mut latencies = Latencies::default();
     for caller in callers {

@@ -237,6 +237,14 @@ async fn an_invalidation_waits_for_replicas_where_it_is_asked_to() {
     // A replica that has just come says nothing for a second.
     let receipt = until_ok("the replica says so", async || invalidate(1).await).await;
     assert_eq!(receipt, Receipt::Acked);
+    // A tier of this instance alone has no replicas, and is not asked for them.
+    let directory = testbed::directory::Directory::new("replicated");
+    let beside = CacheRuntime::builder()
+        .l2(Redis::new(server.url()).required())
+        .l3(multi_tier_cached::Disk::new(directory.path().join("disk")));
+    let beside = beside.build().await.unwrap();
+    let invalidation = async { invalidate!(isolated::read, 1).replicated(1).await };
+    assert_eq!(on(&beside, invalidation).await.unwrap(), Receipt::Acked);
     let error = invalidate(2).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!(error.to_string().contains("1 of 2"), "{error}");
