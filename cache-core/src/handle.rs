@@ -88,16 +88,12 @@ impl Place {
         let _ = bound
             .lease(&mut lower, Claim::TakeOver, &terms.value_type)
             .await;
-        // An invalidation of which nothing is seen here voids the leases.
-        if bound.is_overtaken(&leader, began) {
+        // An invalidation of which nothing is seen here voids the leases. Of one that came after another put, a refresh or a load has
+        // taken this one's place the table does not tell, and their value is later than this one.
+        if bound.is_overtaken(&leader, began) || !leader.is_current() {
             return dropped;
         }
-        // Another put or refresh may have taken its place meanwhile.
-        let held = if leader.is_current() {
-            bound.keep_loaded(key, &value, &leader, &lower, &terms.value_type)
-        } else {
-            (terms.value_type.hold)(&value)
-        };
+        let held = bound.keep_loaded(key, &value, &leader, &lower, &terms.value_type);
         publish(
             bound,
             key,

@@ -199,6 +199,7 @@ impl Running {
         if let Some(keeper) = keeper {
             let _ = keeper.join();
         }
+        self.kept.note_owed();
         drop(self.kept.close());
         // Whoever has another hold on it ends with its operation.
         self.threads.join();
@@ -312,10 +313,14 @@ impl Tier for DiskTier {
         Box::pin(async move {
             let running = self.running()?;
             let number = running.kept.owe(target);
-            match timeout(within, running.paid(number)).await {
+            let paid = timeout(within, running.paid(number)).await;
+            if !matches!(paid, Ok(true)) {
+                self.running()?;
+            }
+            match paid {
                 Ok(true) => return Ok(Receipt::Acked),
-                // The keeper has noted it.
-                Ok(false) => {}
+                // The keeper has noted it, unless it has ended.
+                Ok(false) => running.kept.note_owed(),
                 Err(_) => {
                     let kept = Arc::clone(&running.kept);
                     if let Some(noted) = running.threads.run(move || kept.note_owed()) {

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use async_memcached::{Client, Error as ClientError};
@@ -250,11 +250,14 @@ impl Shared {
     }
 
     /// Tells the server what is owed under that number. What does not get through is told over the next link.
+    ///
+    /// When nobody holds `waiter` any more the tiers above have been told by then, and may have copied up since what this deletes.
     pub(crate) fn tell(
         self: &Arc<Self>,
         link: &Link,
         target: Target<'_>,
         number: u64,
+        waiter: Weak<()>,
     ) -> oneshot::Receiver<Result<(), ClientError>> {
         let (shared, generation) = (Arc::clone(self), link.generation);
         let target = OwnedTarget::of(target);
@@ -263,6 +266,9 @@ impl Shared {
                 let told = commands::invalidate(client, &shared.keys, target.borrow()).await;
                 match told {
                     Ok(()) => {
+                        if waiter.strong_count() == 0 {
+                            shared.peers.done_late(target.borrow());
+                        }
                         shared.owed.done(target.borrow(), number);
                         shared.paid.notify_waiters();
                         Ok(())

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use async_memcached::Client;
@@ -171,7 +171,9 @@ impl MemcachedTier {
         let Some(link) = shared.link() else {
             return Ok(Receipt::Queued);
         };
-        match timeout(within, shared.tell(&link, target, number)).await {
+        let waiter = Arc::new(());
+        let told = shared.tell(&link, target, number, Arc::downgrade(&waiter));
+        match timeout(within, told).await {
             Ok(Ok(Ok(()))) => Ok(Receipt::Acked),
             Ok(Err(_)) => {
                 // It was not taken: the connection is gone, or has too much to do.
@@ -221,7 +223,7 @@ impl Shared {
     pub(crate) fn invalidate_later(self: &Arc<Self>, target: Target<'_>) {
         let number = self.owed.add(target);
         if let Some(link) = self.link() {
-            drop(self.tell(&link, target, number));
+            drop(self.tell(&link, target, number, Weak::new()));
         }
     }
 }

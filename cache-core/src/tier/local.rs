@@ -78,8 +78,9 @@ impl LocalLeases {
             changed: Arc::default(),
         });
         match claim {
-            Claim::Share if !held.is_exclusive => {}
-            Claim::Only | Claim::Share if held.is_exclusive => {
+            // Blocks nobody, and waits for nobody: who asks for it may be what the other waits for.
+            Claim::Share => {}
+            Claim::Only if held.is_exclusive => {
                 return Leased::Taken(wakeup(&held.changed));
             }
             // A refresh takes the place of all, a load that others wait for that of those that share.
