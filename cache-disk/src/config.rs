@@ -33,7 +33,8 @@ const LONGEST_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// refused. Alone, or under memory, what it has from before a restart counts: nobody else invalidates it, and an invalidation here
 /// is synced to the disk when it has returned [`Acked`](cache_core::tier::Receipt::Acked). One that could not be written in time is
 /// [`Queued`](cache_core::tier::Receipt::Queued): what it names is not read meanwhile, a mark beside the store says that it is
-/// owed, and a process that comes after one that ended so drops everything. Beside a tier that others share what it has counts only
+/// owed, and a process that comes after one that ended so drops everything. Where the mark could not be written in time either it is
+/// an error, and tried again as long as the process lives. Beside a tier that others share what it has counts only
 /// as long as its process lives, since nobody knows what they invalidated in between.
 ///
 /// **What it costs**: a read is a disk's, and a change of threads. A fill is given to the system and not waited for by a sync: when

@@ -319,16 +319,21 @@ impl Tier for DiskTier {
             }
             match paid {
                 Ok(true) => return Ok(Receipt::Acked),
-                // The keeper has noted it, unless it has ended.
-                Ok(false) => running.kept.note_owed(),
-                Err(_) => {
-                    let kept = Arc::clone(&running.kept);
-                    if let Some(noted) = running.threads.run(move || kept.note_owed()) {
-                        let _ = timeout(LONGEST_MARK, noted).await;
-                    }
-                }
+                // The keeper has noted it.
+                Ok(false) => return Ok(Receipt::Queued),
+                Err(_) => {}
             }
-            Ok(Receipt::Queued)
+            let kept = Arc::clone(&running.kept);
+            if let Some(noted) = running.threads.run(move || kept.note_owed())
+                && let Ok(Ok(())) = timeout(LONGEST_MARK, noted).await
+            {
+                return Ok(Receipt::Queued);
+            }
+            // It is done all the same as long as this process lives; after that nobody would know of it.
+            Err(Error::new(
+                ErrorKind::TimedOut,
+                "write an invalidation to the disk, or write down that it is owed, in time",
+            ))
         })
     }
 
