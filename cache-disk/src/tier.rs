@@ -435,3 +435,42 @@ impl Tier for DiskTier {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use cache_core::tier::FunctionKey;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    #[tokio::test]
+    async fn what_is_owed_when_the_keeper_has_ended_is_known_to_the_next() {
+        let directory = std::env::temp_dir().join(format!("mtc-end-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        let key = RecordKey::new(Arc::new(FunctionKey::new("f", 1)), "1".to_owned(), 1);
+        let tier = DiskTier::new(Disk::new(&directory));
+        tier.start().await.unwrap();
+        let Leased::Given(lease) = tier.lease(&key, Claim::TakeOver, &[], SOON).await.unwrap()
+        else {
+            panic!("no lease");
+        };
+        let filled = tier.fill(&key, &lease, b"old".to_vec(), SOON * 60, SOON);
+        assert_eq!(filled.await.unwrap(), Fill::Stored);
+        let running = tier.running().unwrap();
+        running.kept.end();
+        let keeper = running.keeper.lock().unwrap().take().unwrap();
+        keeper.join().unwrap();
+        running.kept.owe(Target::Key(&key));
+        drop(running);
+        assert!(tier.shutdown().await.is_err(), "something is owed");
+        let next = DiskTier::new(Disk::new(&directory));
+        next.start().await.unwrap();
+        let found = next.read(&key, Question::default(), SOON).await.unwrap();
+        assert!(found.record.is_none() || found.stamp != Some(lease.stamp));
+        next.shutdown().await.unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}

@@ -816,3 +816,35 @@ async fn mixed(here: &CacheRuntime, mixture: &str) {
     assert_eq!(here.invalidate_all().await.unwrap(), Receipt::Acked);
     assert!(mix(1).await > third, "{mixture}: all is");
 }
+
+/// The table knows of the refresh alone by then.
+#[tokio::test]
+async fn a_put_that_a_refresh_took_the_place_of_does_not_come_back() {
+    #[multi_tier_cached(ttl = "1h")]
+    async fn placed(_key: u64) -> u64 {
+        PLACED.load(Ordering::SeqCst)
+    }
+    static PLACED: AtomicU64 = AtomicU64::new(1);
+
+    let shelf = Shelf::new();
+    (0..3).for_each(|_| shelf.let_through());
+    let here = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .l2(shelf.clone())
+        .build()
+        .await
+        .unwrap();
+    shelf.keep_back();
+    let put = tokio::spawn(CacheRuntime::scope(here.clone(), async {
+        placed::entry(1).put(1).await
+    }));
+    until("the put waits", || shelf.has_kept_back()).await;
+    let refreshed = on(&here, async { placed::entry(1).refresh().await }).await;
+    assert_eq!(refreshed, 1);
+    PLACED.store(2, Ordering::SeqCst);
+    let receipt = on(&here, async { invalidate!(placed, 1).await }).await;
+    assert_eq!(receipt.unwrap(), Receipt::Acked);
+    shelf.answer();
+    put.await.unwrap().unwrap();
+    assert_eq!(on(&here, placed(1)).await, 2);
+}

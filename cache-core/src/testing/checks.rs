@@ -204,6 +204,13 @@ pub(super) async fn shared_leases_fill_beside_each_other(store: &Store) {
     assert_eq!(store.fill_under(&key, &lease, b"one").await, Fill::Stored);
 }
 
+/// Who asks for it may be what the holder of the exclusive one waits for.
+pub(super) async fn a_shared_lease_waits_for_nobody(store: &Store) {
+    let key = key("f", 1);
+    let _alone = store.given(&key, Claim::Only).await;
+    store.given(&key, Claim::Share).await;
+}
+
 pub(super) async fn who_takes_over_voids_the_lease_before(store: &Store) {
     let key = key("f", 1);
     for claim in [Claim::Only, Claim::Share] {
@@ -467,7 +474,7 @@ pub(super) async fn who_has_no_time_is_answered_at_once(store: &Store) {
     assert_eq!(store.read(&key).await.expect("a read").0, None);
 }
 
-pub(super) async fn a_guard_that_is_dropped_has_its_key_invalidated(store: &Store) {
+pub(super) async fn a_guard_that_is_dropped_ends(store: &Store) {
     let key = key("f", 1);
     let guard = store.tier.guard(&key, SOON).await.expect("a guard");
     drop(guard);

@@ -27,6 +27,10 @@ struct Contents {
     owes: AtomicBool,
     /// One permit for each invalidation.
     gate: Semaphore,
+    /// Whether the answer to the next invalidation is kept back.
+    keeps_back: AtomicBool,
+    /// One permit for each answer that was kept back.
+    answers: Semaphore,
     /// One permit for each fill.
     fills: Semaphore,
 }
@@ -48,6 +52,8 @@ impl Shelf {
             serves_threads: AtomicBool::new(false),
             owes: AtomicBool::new(false),
             gate: Semaphore::new(0),
+            keeps_back: AtomicBool::new(false),
+            answers: Semaphore::new(0),
             fills: Semaphore::new(1 << 20),
         }))
     }
@@ -93,6 +99,21 @@ impl Shelf {
         self.0.fills.add_permits(1);
     }
 
+    /// Keeps back the answer to the next invalidation, which is done.
+    pub fn keep_back(&self) {
+        self.0.keeps_back.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it has come to that.
+    pub fn has_kept_back(&self) -> bool {
+        !self.0.keeps_back.load(Ordering::SeqCst)
+    }
+
+    /// Gives that answer.
+    pub fn answer(&self) {
+        self.0.answers.add_permits(1);
+    }
+
     /// Lets one invalidation through.
     pub fn let_through(&self) {
         self.0.gate.add_permits(1);
@@ -110,6 +131,19 @@ impl Contents {
         Stamp {
             epoch: self.epoch.load(Ordering::SeqCst),
             history: 0,
+        }
+    }
+
+    fn drop_what_is_meant(&self, target: Target<'_>) {
+        let mut records = self.records();
+        self.leases.void(target);
+        match target {
+            Target::Key(key) => {
+                records.remove(&key.arguments);
+            }
+            _ => {
+                self.epoch.fetch_add(1, Ordering::SeqCst);
+            }
         }
     }
 
@@ -198,15 +232,9 @@ impl Tier for Contents {
     fn invalidate<'a>(&'a self, target: Target<'a>, _: Duration) -> TierFuture<'a, Receipt> {
         Box::pin(async move {
             self.gate.acquire().await.expect("an open gate").forget();
-            let mut records = self.records();
-            self.leases.void(target);
-            match target {
-                Target::Key(key) => {
-                    records.remove(&key.arguments);
-                }
-                _ => {
-                    self.epoch.fetch_add(1, Ordering::SeqCst);
-                }
+            self.drop_what_is_meant(target);
+            if self.keeps_back.swap(false, Ordering::SeqCst) {
+                self.answers.acquire().await.expect("an open gate").forget();
             }
             Ok(Receipt::Acked)
         })
