@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{
-    CacheRuntime, ErrorKind, Memcached, Memory, invalidate, multi_tier_cached,
+    CacheRuntime, ErrorKind, Memcached, Memory, Redis, invalidate, multi_tier_cached,
 };
 use testbed::memcached::Memcached as Server;
 use testbed::poll_until;
@@ -413,6 +413,43 @@ async fn an_end_that_leaves_invalidations_untold_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let text = error.to_string();
     assert!(text.contains("1 are left"), "{text}");
+}
+
+/// What it deletes late may have been copied up meanwhile, after the tier above had deleted its own.
+#[tokio::test]
+async fn a_late_deletion_is_told_to_the_tiers_above() {
+    const KEY: usize = 13;
+    let (redis, server) = (testbed::server::Server::start(), Server::start());
+    let proxy = Proxy::to(server.port()).await;
+    let instance = async |port: u16| {
+        let slow = Memcached::new(format!("memcached://127.0.0.1:{port}"))
+            .time_limit(Duration::from_millis(20))
+            .staleness_bound(Duration::from_secs(5))
+            .required();
+        let redis = Redis::new(redis.url()).required();
+        let builder = CacheRuntime::builder().l1(Memory::builder()).l2(redis);
+        builder.l3(slow).build().await.unwrap()
+    };
+    let here = instance(proxy.port()).await;
+    let there = instance(server.port()).await;
+    let old = on(&here, read(KEY)).await;
+    until("it is in Redis", || redis.records().len() == 1).await;
+    proxy.set(Weather::Delay(Duration::from_millis(500)));
+    commit(KEY);
+    let receipt = on(&here, async { invalidate!(read, KEY).await }).await;
+    assert_eq!(receipt.unwrap(), Receipt::Queued);
+    // Nobody has told it yet. It copies the old value up.
+    assert_eq!(on(&there, read(KEY)).await, old);
+    until("it is copied up", || redis.records().len() == 1).await;
+    until("nothing is owed", || {
+        here.tiers().iter().all(|tier| tier.health.queued == 0)
+    })
+    .await;
+    until("it is told to the tier above", || {
+        redis.records().is_empty()
+    })
+    .await;
+    assert_eq!(on(&here, read(KEY)).await, old + 1);
 }
 
 /// Which, and why.
