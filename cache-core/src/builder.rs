@@ -177,10 +177,12 @@ impl RuntimeBuilder {
     /// ```
     ///
     /// A function has the name of its `name = "…"`, or its path as `registered_functions` and errors show it. What is not said
-    /// stays as the function says it. A policy of the program has the file's time instead. What is said later, by another file or by the
-    /// environment, goes before: of what they do not speak, what was said earlier holds. A function that is made at run time, by
-    /// [`Function::builder`](crate::Function::builder), is meant too, and is to be made before `install`, which else does not find it; whether it can have what is said of it shows when it is
-    /// called, as a warning in the log.
+    /// stays as the function says it. A policy of the program has the file's time instead. What is said later, by another file or
+    /// by the environment, goes before: of what they do not speak, what was said earlier holds.
+    ///
+    /// A function that is made at run time, by [`Function::builder`](crate::Function::builder), is meant too. It is to be made before
+    /// `install`, which else does not find it; whether it can have what is said of it shows when it is called, as a warning in the
+    /// log.
     #[cfg(feature = "toml")]
     pub fn functions_file(mut self, path: impl AsRef<std::path::Path>) -> Self {
         match crate::overrides::file::read(path.as_ref()) {
