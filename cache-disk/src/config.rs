@@ -39,8 +39,8 @@ const LONGEST_LIMIT: Duration = Duration::from_secs(5 * 60);
 ///
 /// **What it costs**: a read is a disk's, and a change of threads. A fill is given to the system and not waited for by a sync: when
 /// the machine dies the last ones may be lost, when the process is killed none that had returned. A disk that is full, or fails,
-/// costs misses: the store is closed, and opened again when it can be. What cannot be read when it is opened is dropped, with a
-/// warning.
+/// costs misses: the store is closed, and opened again when it can be. Where something is found that was not written so, all that is
+/// there is dropped, with a warning, and the tier begins anew.
 #[derive(Clone, Debug)]
 pub struct Disk {
     pub(crate) path: PathBuf,

@@ -1,5 +1,6 @@
 //! The thread that keeps the store: it does what is owed, sweeps what is dead, and opens the store again after it has failed.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::time::Instant;
 use crate::config::Disk;
 use crate::generations::Walk;
 use crate::mark::Mark;
-use crate::store::Store;
+use crate::store::{Store, is_damage};
 
 /// Between the steps of a sweep, so that the disk has time for others: some 50 MiB a second at most.
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
@@ -49,7 +50,18 @@ struct Calls {
     owes: bool,
     /// An operation failed: the store takes nothing any more, or will not for long.
     is_broken: bool,
+    /// What it read is not what was written.
+    is_damaged: bool,
     has_ended: bool,
+}
+
+/// Where the keeper is.
+struct Round {
+    walk: Option<Walk>,
+    next_sweep: Instant,
+    is_broken: bool,
+    is_damaged: bool,
+    next_opening: Instant,
 }
 
 impl Kept {
@@ -94,9 +106,16 @@ impl Kept {
         self.progress.subscribe()
     }
 
-    /// An operation failed: the store is to be opened again.
-    pub(crate) fn failed(&self) {
-        self.call(|calls| calls.is_broken = true);
+    /// An operation failed: the store is to be opened again, and begun anew where it is damaged.
+    pub(crate) fn failed(&self, error: &fjall::Error) {
+        let is_damaged = is_damage(error);
+        if is_damaged {
+            tracing::warn!(path = %self.config.path.display(), error = %error, "the disk tier read what it did not write");
+        }
+        self.call(|calls| {
+            calls.is_broken = true;
+            calls.is_damaged |= is_damaged;
+        });
     }
 
     /// Says on the disk that something is owed, if it is.
@@ -104,6 +123,11 @@ impl Kept {
         if let Err(error) = self.mark.set_if(|| !self.owed.is_empty()) {
             tracing::debug!(error = %error, "the disk does not keep that an invalidation is owed to it");
         }
+    }
+
+    /// Whether the disk says that something is owed.
+    pub(crate) fn is_noted(&self) -> bool {
+        self.mark.is_set()
     }
 
     /// Ends the keeper, with what it is at.
@@ -136,43 +160,63 @@ impl Kept {
             .wait_timeout_while(self.calls(), longest, is_quiet);
         let (mut calls, _) = waited.unwrap_or_else(PoisonError::into_inner);
         let now = *calls;
-        (calls.owes, calls.is_broken) = (false, false);
+        *calls = Calls {
+            has_ended: now.has_ended,
+            ..Calls::default()
+        };
         now
     }
 
     /// What the keeper does until it is ended.
     pub(crate) fn keep(&self) {
-        let mut walk: Option<Walk> = None;
-        let mut next_sweep = Instant::now() + self.config.sweep_every;
-        let (mut is_broken, mut next_opening) = (false, Instant::now());
+        let now = Instant::now();
+        let mut round = Round {
+            walk: None,
+            next_sweep: now + self.config.sweep_every,
+            is_broken: false,
+            is_damaged: false,
+            next_opening: now,
+        };
+        // What it reads may be damaged in ways that the store does not expect.
+        while catch_unwind(AssertUnwindSafe(|| self.go_on(&mut round))).is_err() {
+            (round.is_broken, round.is_damaged) = (true, true);
+            round.walk = None;
+            round.next_opening = Instant::now() + PAUSE;
+            self.could_not_pay();
+        }
+    }
+
+    fn go_on(&self, round: &mut Round) {
         loop {
-            let next = match (is_broken, &walk) {
-                (true, _) => next_opening,
+            let next = match (round.is_broken, &round.walk) {
+                (true, _) => round.next_opening,
                 (false, Some(_)) => Instant::now() + SWEEP_PAUSE,
-                (false, None) => next_sweep,
+                (false, None) => round.next_sweep,
             };
             let calls = self.wait(next.saturating_duration_since(Instant::now()));
             if calls.has_ended {
                 return;
             }
-            is_broken |= calls.is_broken;
-            if is_broken && Instant::now() >= next_opening {
-                is_broken = !self.open_again();
-                next_opening = Instant::now() + PAUSE;
+            round.is_broken |= calls.is_broken;
+            round.is_damaged |= calls.is_damaged;
+            if round.is_broken && Instant::now() >= round.next_opening {
+                round.is_broken = !self.open_again(round.is_damaged);
+                round.is_damaged &= round.is_broken;
+                round.next_opening = Instant::now() + PAUSE;
             }
-            is_broken = is_broken || !self.pay();
-            if is_broken {
+            round.is_broken = round.is_broken || !self.pay();
+            if round.is_broken {
                 self.could_not_pay();
                 continue;
             }
-            if walk.is_none() && Instant::now() >= next_sweep {
-                walk = Some(Walk::default());
+            if round.walk.is_none() && Instant::now() >= round.next_sweep {
+                round.walk = Some(Walk::default());
             }
-            if let Some(under_way) = &mut walk
+            if let Some(under_way) = &mut round.walk
                 && !self.sweep(under_way)
             {
-                walk = None;
-                next_sweep = Instant::now() + self.config.sweep_every;
+                round.walk = None;
+                round.next_sweep = Instant::now() + self.config.sweep_every;
             }
         }
     }
@@ -196,6 +240,7 @@ impl Kept {
             }
             Err(error) => {
                 tracing::warn!(error = %error, "an invalidation is not on the disk yet; what it names is not read meanwhile");
+                self.failed(&error);
                 false
             }
         }
@@ -221,22 +266,21 @@ impl Kept {
             Ok(None) => false,
             Err(error) => {
                 tracing::debug!(error = %error, "the disk cannot be swept");
-                self.failed();
+                self.failed(&error);
                 false
             }
         }
     }
 
     /// Closes the store, where it is open, and opens it; `false` where that cannot be now.
-    fn open_again(&self) -> bool {
+    fn open_again(&self, is_damaged: bool) -> bool {
         if let Some(store) = self.close() {
             let began = Instant::now();
             while Arc::strong_count(&store) > 1 && began.elapsed() < LONGEST_OPERATION {
                 thread::sleep(Duration::from_millis(2));
             }
         }
-        let (leases, owed) = (Arc::clone(&self.leases), Arc::clone(&self.owed));
-        match Store::open(&self.config, leases, owed) {
+        match Store::open(&self.config, &self.leases, &self.owed, is_damaged) {
             Ok(store) => {
                 tracing::info!(path = %self.config.path.display(), "the disk tier is open again");
                 let mut slot = self.store.write().unwrap_or_else(PoisonError::into_inner);

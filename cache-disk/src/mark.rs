@@ -1,10 +1,11 @@
 //! A byte beside the store that says whether an invalidation was owed to it: a process that ends before it could write it must
-//! not leave what was invalidated to the next.
+//! not leave what was invalidated to the next. Its file is locked by who uses the directory.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// The file's name. That it is there says that the directory is a tier's.
 const NAME: &str = "owed";
@@ -15,23 +16,24 @@ const SET: u8 = b'+';
 /// What a file system puts into a directory of its own.
 const FOREIGN_AND_HARMLESS: &str = "lost+found";
 
-pub(crate) struct Mark(Mutex<State>);
-
-struct State {
-    file: File,
-    is_set: bool,
+pub(crate) struct Mark {
+    file: Mutex<File>,
+    /// Changed under the file's lock.
+    is_set: AtomicBool,
 }
 
 impl Mark {
-    /// The mark of a directory, made with it where there is none; as the last process left it.
+    /// The mark of a directory, made with it where there is none; as the last process left it. Until it is dropped, nobody else
+    /// can open it.
     ///
     /// # Errors
-    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) for a directory that something else is in.
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) for a directory that something else is in,
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) for one that is in use.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let path = directory.join(NAME);
-        let is_new = !path.exists();
-        if is_new {
+        let was_there = path.exists();
+        if !was_there {
             for entry in fs::read_dir(directory)? {
                 let name = entry?.file_name();
                 if name != FOREIGN_AND_HARMLESS {
@@ -51,6 +53,15 @@ impl Mark {
             .create(true)
             .truncate(false)
             .open(path)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::new(
+                io::ErrorKind::WouldBlock,
+                "it is in use, by another process or by this one",
+            ),
+            TryLockError::Error(error) => error,
+        })?;
+        // Another may have made it in between.
+        let is_new = !was_there && file.metadata()?.len() == 0;
         let mut byte = [0];
         // Whatever else it says, it does not say that nothing is owed.
         let is_set = !is_new && (file.read(&mut byte)? == 0 || byte[0] != CLEAR);
@@ -59,38 +70,37 @@ impl Mark {
             file.write_all(&[CLEAR])?;
             file.sync_data()?;
         }
-        Ok(Self(Mutex::new(State { file, is_set })))
+        Ok(Self {
+            file: Mutex::new(file),
+            is_set: AtomicBool::new(is_set),
+        })
     }
 
+    /// What was said last. Waits for nobody.
     pub(crate) fn is_set(&self) -> bool {
-        self.lock().is_set
+        self.is_set.load(Ordering::Acquire)
     }
 
     /// Says that something is owed, if it is, when that would outlive the machine. Asked under the lock: of two at a time the later
     /// is right.
     pub(crate) fn set_if(&self, is_owed: impl FnOnce() -> bool) -> io::Result<()> {
-        self.lock().change(true, is_owed)
+        self.change(true, is_owed)
     }
 
     /// Says that nothing is owed, if nothing is.
     pub(crate) fn clear_if(&self, is_paid: impl FnOnce() -> bool) -> io::Result<()> {
-        self.lock().change(false, is_paid)
+        self.change(false, is_paid)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn change(&mut self, is_set: bool, is_so: impl FnOnce() -> bool) -> io::Result<()> {
-        if self.is_set == is_set || !is_so() {
+    fn change(&self, is_set: bool, is_so: impl FnOnce() -> bool) -> io::Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_set() == is_set || !is_so() {
             return Ok(());
         }
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.write_all(&[if is_set { SET } else { CLEAR }])?;
-        self.file.sync_data()?;
-        self.is_set = is_set;
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(&[if is_set { SET } else { CLEAR }])?;
+        file.sync_data()?;
+        self.is_set.store(is_set, Ordering::Release);
         Ok(())
     }
 }
@@ -110,6 +120,10 @@ mod tests {
             drop(mark);
             assert_eq!(Mark::open(&directory).unwrap().is_set(), is_owed);
         }
+        let mark = Mark::open(&directory).unwrap();
+        let second = Mark::open(&directory).map(drop).unwrap_err();
+        assert_eq!(second.kind(), io::ErrorKind::WouldBlock);
+        drop(mark);
         fs::write(directory.join(NAME), "").unwrap();
         assert!(Mark::open(&directory).unwrap().is_set(), "it was torn");
         fs::remove_file(directory.join(NAME)).unwrap();

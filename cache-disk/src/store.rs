@@ -1,8 +1,11 @@
 //! The store: each operation as it is done on a thread that may wait for the disk.
 
 use std::collections::hash_map::RandomState;
+use std::error::Error as _;
 use std::fs;
 use std::hash::BuildHasher;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,11 +42,38 @@ pub(crate) struct Store {
 }
 
 impl Store {
+    /// Opens it. What is there and cannot be read, or was found to be damaged, is dropped, and it begins anew.
+    ///
+    /// # Errors
+    /// Where the disk cannot be used now.
     pub(crate) fn open(
         config: &Disk,
-        leases: Arc<LocalLeases>,
-        owed: Arc<Owed>,
+        leases: &Arc<LocalLeases>,
+        owed: &Arc<Owed>,
+        is_damaged: bool,
     ) -> fjall::Result<Self> {
+        let path = config.path.display();
+        let open = || {
+            // What it reads may be damaged in ways that it does not expect.
+            let open = || Self::open_whole(config, Arc::clone(leases), Arc::clone(owed));
+            catch_unwind(AssertUnwindSafe(open)).unwrap_or(Err(fjall::Error::Unrecoverable))
+        };
+        match open() {
+            Ok(store) if !is_damaged => return Ok(store),
+            Ok(store) => {
+                drop(store);
+                tracing::warn!(path = %path, "something in the disk tier's directory is damaged: all that is in it is dropped");
+            }
+            Err(error) if is_damage(&error) => {
+                tracing::warn!(path = %path, error = %error, "what is in the disk tier's directory cannot be read, and is dropped");
+            }
+            Err(error) => return Err(error),
+        }
+        fs::remove_dir_all(directory(config))?;
+        open()
+    }
+
+    fn open_whole(config: &Disk, leases: Arc<LocalLeases>, owed: Arc<Owed>) -> fjall::Result<Self> {
         let database = Database::builder(directory(config))
             .cache_size(BLOCKS_IN_MEMORY)
             .max_journaling_size(JOURNAL)
@@ -61,14 +91,9 @@ impl Store {
         })
     }
 
-    /// Removes what is there, which cannot be read.
-    pub(crate) fn discard(config: &Disk) -> std::io::Result<()> {
-        fs::remove_dir_all(directory(config))
-    }
-
     pub(crate) fn read(&self, key: &RecordKey) -> fjall::Result<Found> {
         // Before the record: a function that is invalidated in between has another by then.
-        let stamp = self.controls.stamp(&key.function.versioned());
+        let stamp = Some(self.controls.stamp(&key.function.versioned()));
         if self.owed.covers(key) {
             return Ok(Found::new(None, stamp));
         }
@@ -99,7 +124,7 @@ impl Store {
         if self.owed.covers(key) {
             return Ok(Leased::Refused(Refusal::Queued));
         }
-        let stamp = self.controls.stamp_or_begin(&key.function.versioned())?;
+        let stamp = self.controls.stamp(&key.function.versioned());
         let name = key.name();
         let _stripe = self.stripe(&name);
         if claim == Claim::Only
@@ -127,17 +152,17 @@ impl Store {
         if self.owed.covers(key) {
             return Ok(Fill::Refused(Refusal::Queued));
         }
-        match self.controls.stamp(&key.function.versioned()) {
-            Some(now) if now == leased => {}
-            Some(now) if now.history == leased.history => {
-                return Ok(Fill::Refused(Refusal::Function));
-            }
-            _ => return Ok(Fill::Refused(Refusal::History)),
+        let now = self.controls.stamp(&key.function.versioned());
+        if now.history != leased.history {
+            return Ok(Fill::Refused(Refusal::History));
+        }
+        if now != leased {
+            return Ok(Fill::Refused(Refusal::Function));
         }
         let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1);
         let expiry = unix_millis().saturating_add(life);
         self.generations.insert(&name, expiry, record)?;
-        self.leases.used(key);
+        self.leases.used(key, token);
         Ok(Fill::Stored)
     }
 
@@ -221,6 +246,24 @@ impl Store {
     }
 }
 
+/// Whether what is on the disk cannot be read, now or later; else it is the disk that cannot be used now.
+pub(crate) fn is_damage(error: &fjall::Error) -> bool {
+    let io = match error {
+        fjall::Error::Io(error) => Some(error),
+        fjall::Error::Storage(error) => error.source().and_then(|error| error.downcast_ref()),
+        fjall::Error::Locked | fjall::Error::Poisoned | fjall::Error::KeyspaceDeleted => {
+            return false;
+        }
+        _ => None,
+    };
+    io.is_none_or(|error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
+        )
+    })
+}
+
 fn directory(config: &Disk) -> PathBuf {
     config.path.join(RECORDS)
 }
@@ -247,7 +290,13 @@ mod tests {
     }
 
     fn store(directory: &Directory) -> Store {
-        Store::open(&Disk::new(&directory.0), Arc::default(), Arc::default()).unwrap()
+        Store::open(
+            &Disk::new(&directory.0),
+            &Arc::default(),
+            &Arc::default(),
+            false,
+        )
+        .unwrap()
     }
 
     fn key(number: u64) -> RecordKey {

@@ -53,7 +53,7 @@ impl Threads {
         Ok(threads)
     }
 
-    /// Has it done; what nobody waits for any more is not begun. `None` where too much waits.
+    /// Has it done; what nobody waits for any more is not begun, and nothing when they have ended. `None` where too much waits.
     pub(crate) fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -67,6 +67,9 @@ impl Threads {
         let mut state = self.queue.lock();
         if state.waiting.len() >= MOST_WAITING {
             return None;
+        }
+        if state.has_ended {
+            return Some(receiver);
         }
         state.waiting.push_back(work);
         drop(state);
@@ -174,6 +177,8 @@ mod tests {
             .blocking_recv()
             .unwrap_err();
         threads.join();
+        let late = threads.run(work()).unwrap();
+        late.blocking_recv().unwrap_err();
         assert_eq!(done.load(Ordering::SeqCst), THREADS);
         assert_eq!(Arc::strong_count(&gate), 1, "something is left");
     }

@@ -76,9 +76,11 @@ impl DiskTier {
         let kept = Arc::clone(&running.kept);
         let answer = running.threads.run(move || {
             let store = kept.store()?;
-            let done = operation(&store);
-            if done.is_err() {
-                kept.failed();
+            // What it reads may be damaged in ways that it does not expect.
+            let done = catch_unwind(AssertUnwindSafe(|| operation(&store)))
+                .unwrap_or(Err(fjall::Error::Unrecoverable));
+            if let Err(error) = &done {
+                kept.failed(error);
             }
             Some(done)
         });
@@ -92,7 +94,7 @@ impl DiskTier {
                 done.map_err(|source| Error::with_source(ErrorKind::Unavailable, what, source))
             }
             Ok(Ok(None)) => unavailable("the disk has failed, and is not open again yet"),
-            Ok(Err(_)) => unavailable("the disk's threads have ended, or it cannot be read"),
+            Ok(Err(_)) => unavailable("the disk's threads have ended"),
             Err(_) => Err(Error::new(
                 ErrorKind::TimedOut,
                 format!(
@@ -114,33 +116,13 @@ impl Running {
         };
         let mark = Mark::open(&config.path).map_err(cannot)?;
         let (leases, owed) = (Arc::<LocalLeases>::default(), Arc::<Owed>::default());
-        let open = || {
-            let (leases, owed) = (Arc::clone(&leases), Arc::clone(&owed));
-            // What it reads may be damaged in ways that it does not expect.
-            catch_unwind(AssertUnwindSafe(|| Store::open(config, leases, owed)))
-                .unwrap_or(Err(fjall::Error::Unrecoverable))
-        };
-        let opened = match open() {
-            Err(fjall::Error::Locked) => {
-                return Err(Error::new(
-                    ErrorKind::Configuration,
-                    format!(
-                        "use `{path}` as a disk tier: it is in use, by another process or by this one"
-                    ),
-                ));
-            }
+        let opened = match Store::open(config, &leases, &owed, false) {
             Err(fjall::Error::Io(source))
                 if source.kind() == std::io::ErrorKind::PermissionDenied =>
             {
                 return Err(cannot(source));
             }
-            Err(error @ fjall::Error::Io(_)) => Err(error),
-            Err(error) => {
-                tracing::warn!(path = %path, error = %error, "what is in the disk tier's directory cannot be read, and is dropped");
-                Store::discard(config).map_err(cannot)?;
-                open()
-            }
-            Ok(store) => Ok(store),
+            opened => opened,
         };
         let opened = opened.and_then(|store| {
             if mark.is_set() {
@@ -413,22 +395,39 @@ impl Tier for DiskTier {
 
     fn shutdown(&self) -> TierFuture<'_, ()> {
         Box::pin(async move {
+            let Ok(running) = self.running() else {
+                return Ok(());
+            };
+            let kept = Arc::clone(&running.kept);
+            let limit = self.config.time_limit;
+            let number = kept.owed.bill().number();
+            let is_paid = timeout(limit, running.paid(number)).await;
+            drop(running);
+            // Dropped before, this did nothing; from here on the rest is done in any case.
             let Some(running) = self.slot().take() else {
                 return Ok(());
             };
-            let owed = Arc::clone(&running.kept.owed);
-            let limit = self.config.time_limit;
-            let number = owed.bill().number();
-            let _ = timeout(limit, running.paid(number)).await;
-            if let Ok(ended) = aside(move || running.end()) {
+            let ended = aside(move || {
+                if is_paid.is_err() {
+                    // The keeper is at it, and may be for longer than this process lives.
+                    running.kept.note_owed();
+                }
+                running.end();
+            });
+            if let Ok(ended) = ended {
                 let _ = timeout(limit, ended).await;
             }
-            match owed.len() {
+            match kept.owed.len() {
                 0 => Ok(()),
                 queued => Err(Error::new(
                     ErrorKind::Unavailable,
                     format!(
-                        "write {queued} invalidations to the disk in time: the next process drops all that is there"
+                        "write {queued} invalidations to the disk in time: {}",
+                        if kept.is_noted() {
+                            "the next process drops all that is there"
+                        } else {
+                            "nor does it take a mark of that; remove what is there before the next process begins"
+                        }
                     ),
                 )),
             }
@@ -437,40 +436,4 @@ impl Tier for DiskTier {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use cache_core::tier::FunctionKey;
-
-    use super::*;
-
-    const SOON: Duration = Duration::from_secs(5);
-
-    #[tokio::test]
-    async fn what_is_owed_when_the_keeper_has_ended_is_known_to_the_next() {
-        let directory = std::env::temp_dir().join(format!("mtc-end-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&directory);
-        let key = RecordKey::new(Arc::new(FunctionKey::new("f", 1)), "1".to_owned(), 1);
-        let tier = DiskTier::new(Disk::new(&directory));
-        tier.start().await.unwrap();
-        let Leased::Given(lease) = tier.lease(&key, Claim::TakeOver, &[], SOON).await.unwrap()
-        else {
-            panic!("no lease");
-        };
-        let filled = tier.fill(&key, &lease, b"old".to_vec(), SOON * 60, SOON);
-        assert_eq!(filled.await.unwrap(), Fill::Stored);
-        let running = tier.running().unwrap();
-        running.kept.end();
-        let keeper = running.keeper.lock().unwrap().take().unwrap();
-        keeper.join().unwrap();
-        running.kept.owe(Target::Key(&key));
-        drop(running);
-        assert!(tier.shutdown().await.is_err(), "something is owed");
-        let next = DiskTier::new(Disk::new(&directory));
-        next.start().await.unwrap();
-        let found = next.read(&key, Question::default(), SOON).await.unwrap();
-        assert!(found.record.is_none() || found.stamp != Some(lease.stamp));
-        next.shutdown().await.unwrap();
-        std::fs::remove_dir_all(&directory).unwrap();
-    }
-}
+mod tests;

@@ -263,10 +263,7 @@ impl Shared {
         }
         let written = self.store.put(key, stamp, record, life).await;
         self.answer("fill", written)?;
-        // Another may have been given one since, under another epoch.
-        if self.store.leases.holds(key, token) {
-            self.store.leases.used(key);
-        }
+        self.store.leases.used(key, token);
         Ok(Fill::Stored)
     }
 

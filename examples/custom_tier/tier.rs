@@ -80,7 +80,7 @@ impl Tier for Store {
                 return Ok(Fill::Refused(Refusal::Lease));
             }
             contents.insert(key, record, life);
-            self.leases.used(key);
+            self.leases.used(key, lease.token);
             Ok(Fill::Stored)
         })
     }

@@ -112,16 +112,17 @@ impl LocalLeases {
     /// Whether the lease with this token holds, so that its key may be filled.
     #[must_use]
     pub fn holds(&self, key: &RecordKey, token: u64) -> bool {
-        let state = self.lock();
-        state
-            .keys
-            .get(&key.name())
-            .is_some_and(|held| held.tokens.contains(&token))
+        self.lock().holds(&key.name(), token)
     }
 
-    /// The key was filled: its leases are over, and who waits is woken.
-    pub fn used(&self, key: &RecordKey) {
-        self.lock().end(&key.name());
+    /// The key was filled under the lease with this token: its leases are over, and who waits is woken. Nothing happens where the
+    /// lease does not hold any more: those that do are of another load.
+    pub fn used(&self, key: &RecordKey, token: u64) {
+        let mut state = self.lock();
+        let name = key.name();
+        if state.holds(&name, token) {
+            state.end(&name);
+        }
     }
 
     /// Voids the leases of what is invalidated, and wakes who waits for them.
@@ -197,6 +198,11 @@ impl State {
         if let Some(held) = self.keys.remove(key) {
             held.changed.notify_waiters();
         }
+    }
+
+    fn holds(&self, key: &str, token: u64) -> bool {
+        let held = self.keys.get(key);
+        held.is_some_and(|held| held.tokens.contains(&token))
     }
 
     fn is_guarded(&self, key: &str) -> bool {

@@ -224,7 +224,7 @@ impl Tier for Contents {
                 return Ok(Fill::Refused(Refusal::Lease));
             }
             records.insert(key.arguments.clone(), record);
-            self.leases.used(key);
+            self.leases.used(key, lease.token);
             Ok(Fill::Stored)
         })
     }

@@ -1,0 +1,161 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cache_core::tier::FunctionKey;
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(5);
+
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("mtc-disk-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    async fn tier(&self) -> DiskTier {
+        let tier = DiskTier::new(Disk::new(&self.0));
+        tier.start().await.unwrap();
+        tier
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn key(number: u64) -> RecordKey {
+    let function = Arc::new(FunctionKey::new("f", 1));
+    RecordKey::new(function, number.to_string(), number)
+}
+
+async fn fill(tier: &DiskTier, number: u64, record: &[u8]) -> Result<Lease, Error> {
+    let key = key(number);
+    let Leased::Given(lease) = tier.lease(&key, Claim::TakeOver, &[], SOON).await? else {
+        panic!("no lease");
+    };
+    let filled = tier.fill(&key, &lease, record.to_vec(), SOON * 60, SOON);
+    assert_eq!(filled.await?, Fill::Stored);
+    Ok(lease)
+}
+
+/// What counts of a key.
+async fn read(tier: &DiskTier, number: u64) -> Result<Option<Vec<u8>>, Error> {
+    let found = tier.read(&key(number), Question::default(), SOON).await?;
+    Ok(found.record)
+}
+
+/// Waits until the store has begun anew.
+async fn when_begun_anew(tier: &DiskTier, old: u64) {
+    let ended = Instant::now() + SOON * 4;
+    loop {
+        let found = tier.read(&key(0), Question::default(), SOON).await;
+        let stamp = found.ok().and_then(|found| found.stamp);
+        if stamp.is_some_and(|stamp| stamp.history != old) {
+            return;
+        }
+        assert!(Instant::now() < ended, "the store has not begun anew");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_owed_when_the_keeper_has_ended_is_known_to_the_next() {
+    let directory = Directory::new("end");
+    let tier = directory.tier().await;
+    let lease = fill(&tier, 1, b"old").await.unwrap();
+    let running = tier.running().unwrap();
+    running.kept.end();
+    let keeper = running.keeper.lock().unwrap().take().unwrap();
+    keeper.join().unwrap();
+    running.kept.owe(Target::Key(&key(1)));
+    drop(running);
+    assert!(tier.shutdown().await.is_err(), "something is owed");
+    let next = directory.tier().await;
+    let found = next.read(&key(1), Question::default(), SOON).await.unwrap();
+    assert!(found.record.is_none() || found.stamp != Some(lease.stamp));
+    next.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_end_that_is_given_up_can_be_asked_for_again() {
+    let directory = Directory::new("twice");
+    let tier = directory.tier().await;
+    // Not known to the keeper, so that the end waits for it.
+    tier.running().unwrap().kept.owed.add(Target::All);
+    let given_up = timeout(Duration::ZERO, tier.shutdown()).await;
+    given_up.unwrap_err();
+    tier.invalidate(Target::All, SOON).await.unwrap();
+    tier.shutdown().await.unwrap();
+    directory.tier().await.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_rots_is_dropped_and_the_disk_is_used_again() {
+    let directory = Directory::new("rot");
+    let tier = directory.tier().await;
+    // So much that it is written in order, in files of its own.
+    let record: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..))
+        .take(64 << 10)
+        .collect();
+    for number in 0..400 {
+        fill(&tier, number, &record).await.unwrap();
+    }
+    tier.shutdown().await.unwrap();
+    let tier = directory.tier().await;
+    let old = tier.read(&key(0), Question::default(), SOON).await.unwrap();
+    assert_eq!(old.record.as_deref(), Some(&record[..]));
+    assert!(
+        rot(&directory.0.join("records/keyspaces")) > 0,
+        "nothing is in order yet"
+    );
+    let mut failures = 0;
+    for number in 0..400 {
+        match read(&tier, number).await {
+            Ok(Some(read)) => assert_eq!(read, record),
+            Ok(None) => {}
+            Err(_) => failures += 1,
+        }
+    }
+    assert!(failures > 0, "nothing rotten was read");
+    when_begun_anew(&tier, old.stamp.unwrap().history).await;
+    for number in 0..400 {
+        assert_eq!(
+            read(&tier, number).await.unwrap(),
+            None,
+            "{number} is still there"
+        );
+    }
+    fill(&tier, 0, b"new").await.unwrap();
+    assert_eq!(read(&tier, 0).await.unwrap().as_deref(), Some(&b"new"[..]));
+    tier.shutdown().await.unwrap();
+}
+
+/// Changes the middle of every file that holds records in order, and says how many there were.
+fn rot(directory: &Path) -> usize {
+    let mut rotten = 0;
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rotten += rot(&path);
+        } else if path
+            .parent()
+            .is_some_and(|parent| parent.ends_with("tables"))
+        {
+            use std::os::unix::fs::FileExt;
+            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            let end = file.metadata().unwrap().len() / 2;
+            for at in (0..end).step_by(512) {
+                file.write_all_at(b"rot", at).unwrap();
+            }
+            rotten += 1;
+        }
+    }
+    rotten
+}
