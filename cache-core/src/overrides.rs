@@ -77,11 +77,19 @@ impl Overrides {
         };
         let own = policy.tiers.as_deref();
         let tiers = match said.and_then(|said| said.tiers.clone()) {
-            // Of such a function nobody asked that its values can be written.
-            Some(tiers) if own == Some(&[Level::L1]) && tiers != [Level::L1] => {
-                return Err(blame(Error::configuration(
-                    "add tiers to a function that says `tiers = \"l1\"`: its values need not be such as can be written",
-                )));
+            Some(tiers) if own.is_some_and(|own| tiers.iter().any(|tier| !own.contains(tier))) => {
+                // Its values need not be such as can be written; and an instance without this setting would not tell the tier of
+                // what it invalidates.
+                let own: Vec<_> = own
+                    .iter()
+                    .copied()
+                    .flatten()
+                    .map(Level::to_string)
+                    .collect();
+                return Err(blame(Error::configuration(format!(
+                    "add tiers to a function that says `tiers = \"{}\"`: some of those can be taken out, and others only be added in its code",
+                    own.join(",")
+                ))));
             }
             None => own.map(<[Level]>::to_vec),
             said => said,

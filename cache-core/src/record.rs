@@ -4,7 +4,7 @@
 //!  0 magic "MTCr"         4    24 load, ms             u32    56 key digest   u128
 //!  4 format               1    28 function version     u32    72 payload len  u32
 //!  5 codec                1    32 epoch of function    u64    76 checksum     u64
-//!  6 flags (none yet)     2    40 shape of value       u64    84 payload
+//!  6 flags (1: a copy)    2    40 shape of value       u64    84 payload
 //!  8 created, ms          u64  48 history of store     u64
 //! 16 life, ms             u64
 //! ```
@@ -59,7 +59,12 @@ pub(crate) struct Header {
     pub(crate) history: u64,
     pub(crate) shape: u64,
     pub(crate) digest: u128,
+    /// Whether it is of another tier's record, so that its life is what that had left.
+    pub(crate) is_copy: bool,
 }
+
+/// The flag of a copy.
+const COPY: u16 = 1;
 
 /// Why bytes are not the record that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +80,8 @@ impl Header {
     pub(crate) fn seal(&self, payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER + payload.len());
         bytes.extend(MAGIC);
-        bytes.extend([FORMAT, self.codec, 0, 0]);
+        bytes.extend([FORMAT, self.codec]);
+        bytes.extend((u16::from(self.is_copy) * COPY).to_le_bytes());
         bytes.extend(self.created.to_le_bytes());
         bytes.extend(self.life.to_le_bytes());
         bytes.extend(self.load.to_le_bytes());
@@ -122,7 +128,7 @@ impl Header {
             return Err(Unusable::Damaged);
         }
         let [codec] = fields.take();
-        let _flags: [u8; 2] = fields.take();
+        let flags = u16::from_le_bytes(fields.take());
         let header = Self {
             codec,
             created: u64::from_le_bytes(fields.take()),
@@ -133,6 +139,7 @@ impl Header {
             shape: u64::from_le_bytes(fields.take()),
             history: u64::from_le_bytes(fields.take()),
             digest: u128::from_le_bytes(fields.take()),
+            is_copy: flags & COPY != 0,
         };
         let len = u32::from_le_bytes(fields.take());
         let sum = u64::from_le_bytes(fields.take());
@@ -193,6 +200,7 @@ mod tests {
             history: 19,
             shape: 13,
             digest: 17,
+            is_copy: true,
         }
     }
 

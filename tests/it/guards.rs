@@ -10,6 +10,7 @@ use multi_tier_cached::{
 use serde::{Deserialize, Serialize};
 use testbed::proxy::{Proxy, Weather};
 use testbed::server::Server;
+use testbed::shelf::Shelf;
 use testbed::{build, two_tiers, until, until_ok};
 use tokio::time::sleep;
 
@@ -484,4 +485,37 @@ async fn what_a_runtime_does_when_it_is_cut_off_is_a_setting_of_its_own() {
         commit(&isolated::VERSION);
         assert_eq!(on(&here, isolated::read(1)).await, expected);
     }
+}
+
+/// The tier that has its own guard cannot be asked.
+#[tokio::test]
+async fn a_guard_holds_here_whichever_tier_fails() {
+    #[multi_tier_cached(ttl = "100s")]
+    async fn unasked(_key: u64) -> u64 {
+        UNASKED.load(Ordering::SeqCst)
+    }
+    static UNASKED: AtomicU64 = AtomicU64::new(1);
+
+    let shelf = Shelf::new();
+    (0..2).for_each(|_| shelf.let_through());
+    let runtime = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .l3(shelf.clone())
+        .build()
+        .await
+        .unwrap();
+    CacheRuntime::scope(runtime, async {
+        let guard = unasked::entry(1).write_guard().await.unwrap();
+        assert!(guard.is_held());
+        shelf.break_down();
+        assert_eq!(unasked(1).await, 1);
+        UNASKED.store(2, Ordering::SeqCst);
+        assert_eq!(unasked(1).await, 2, "it was kept");
+        guard.invalidate().await.unwrap();
+        UNASKED.store(3, Ordering::SeqCst);
+        assert_eq!(unasked(1).await, 3);
+        UNASKED.store(4, Ordering::SeqCst);
+        assert_eq!(unasked(1).await, 3, "it is not kept any more");
+    })
+    .await;
 }

@@ -443,3 +443,33 @@ async fn a_value_may_have_a_time_of_its_own() {
     })
     .await;
 }
+
+/// The tier has it for longer than that.
+#[tokio::test]
+async fn a_copy_of_a_value_with_a_time_of_its_own_lives_no_longer_than_that() {
+    let server = Server::start();
+    let clock = ManualClock::new();
+    let scaled = || TierConfig::as_l2().ttl_scale(8.0);
+    let make = async |clock: &ManualClock| {
+        CacheRuntime::builder()
+            .l1(Memory::builder())
+            .tier(Redis::new(server.url()), scaled())
+            .clock(clock)
+            .build()
+            .await
+            .unwrap()
+    };
+    let there = make(&ManualClock::new()).await;
+    let put = async { plain::entry(78).put_for(5, Duration::from_secs(10)).await };
+    CacheRuntime::scope(there, put).await.unwrap();
+    let here = make(&clock).await;
+    CacheRuntime::scope(here.clone(), async {
+        let hits = || here.stats().functions[0].tier(Level::L1).unwrap().hits;
+        assert_eq!((plain(78).await, hits()), (5, 0));
+        clock.advance(Duration::from_secs(9));
+        assert_eq!((plain(78).await, hits()), (5, 1));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!((plain(78).await, hits()), (5, 1));
+    })
+    .await;
+}

@@ -528,7 +528,7 @@ async fn a_tier_that_operators_took_out_is_told_all_the_same() {
         .await
         .unwrap();
     let with = testbed::two_tiers(&server.url()).await;
-    for (key, whole_function) in [(1, false), (2, true)] {
+    for key in [1, 2, 3] {
         TAKEN_OUT.store(1, Ordering::SeqCst);
         on(&with, taken_out(key)).await;
         let is_it = |name: &String| name.ends_with(&key.to_string());
@@ -536,15 +536,47 @@ async fn a_tier_that_operators_took_out_is_told_all_the_same() {
         on(&without, taken_out(key)).await;
         TAKEN_OUT.store(2, Ordering::SeqCst);
         let receipt = on(&without, async {
-            match whole_function {
-                true => invalidate!(taken_out).await,
-                false => invalidate!(taken_out, key).await,
+            match key {
+                1 => invalidate!(taken_out, key).await,
+                2 => invalidate!(taken_out).await,
+                _ => {
+                    assert_eq!(taken_out::entry(key).refresh().await, 2);
+                    Ok(Receipt::Acked)
+                }
             }
         });
         assert_eq!(receipt.await.unwrap(), Receipt::Acked);
         let later = testbed::two_tiers(&server.url()).await;
         assert_eq!(on(&later, taken_out(key)).await, 2);
     }
+}
+
+/// It goes on with memory alone, and others have not lost what it lacks.
+#[tokio::test]
+async fn a_runtime_that_lacks_a_tier_tells_those_that_it_has() {
+    #[multi_tier_cached(ttl = "100s", tiers = "l1,l2,l3")]
+    async fn lacking(_key: u64) -> u64 {
+        LACKING.load(Ordering::SeqCst)
+    }
+    static LACKING: AtomicU64 = AtomicU64::new(1);
+
+    let server = Server::start();
+    let with = async || {
+        CacheRuntime::builder()
+            .l1(Memory::builder())
+            .l2(Redis::new(server.url()))
+            .l3(Shelf::new())
+            .build()
+            .await
+            .unwrap()
+    };
+    on(&with().await, lacking(1)).await;
+    until("it is in Redis", || server.records().len() == 1).await;
+    let without = testbed::two_tiers(&server.url()).await;
+    LACKING.store(2, Ordering::SeqCst);
+    let receipt = on(&without, async { invalidate!(lacking, 1).await }).await;
+    assert_eq!(receipt.unwrap(), Receipt::Acked);
+    assert_eq!(on(&with().await, lacking(1)).await, 2);
 }
 
 /// A tier that does not keep to its time.

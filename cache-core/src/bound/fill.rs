@@ -88,6 +88,11 @@ impl Bound {
             self.drop_replaced(lookup).await;
             return;
         };
+        if lookup.replaces {
+            for lower in &self.aside {
+                self.drop_in(lower, &lookup.record_key).await;
+            }
+        }
         for (at, lower) in self.lower.iter().enumerate() {
             let LowerTiers {
                 record_key,
@@ -121,6 +126,7 @@ impl Bound {
                 history: stamp.history,
                 shape: self.shape(records).fingerprint,
                 digest: key.digest(self.name_hash),
+                is_copy: false,
             };
             let record = header.seal(&payload);
             let is_too_large = record.len() > lower.tier.max_record_bytes();
@@ -135,7 +141,7 @@ impl Bound {
     /// Drops what a refresh or a put was to replace with a value that cannot be stored.
     async fn drop_replaced(&self, lookup: &LowerTiers<'_>) {
         if lookup.replaces {
-            for lower in self.lower.iter().rev() {
+            for lower in self.told().collect::<Vec<_>>().into_iter().rev() {
                 self.drop_in(lower, &lookup.record_key).await;
             }
         }

@@ -166,7 +166,7 @@ impl Bound {
         lower.is_private() && !self.coherence.is_empty()
     }
 
-    /// Reads a record. `Err(None)` is a record that was good once: its time, its epoch or its history is over.
+    /// Reads a record, and tells how long a copy of it may live. `Err(None)` is a record that was good once: its time, its epoch or its history is over.
     fn open<V>(
         &self,
         lower: &Lower,
@@ -202,7 +202,7 @@ impl Bound {
         self.judge_header(lower, key, stamp, &header, records)
     }
 
-    /// How long a record is still good, by its header.
+    /// Whether a record is still good, by its header, and how long a copy of it may live.
     fn judge_header<V>(
         &self,
         lower: &Lower,
@@ -221,7 +221,8 @@ impl Bound {
         if stamp != Some(header.stamp()) {
             return Err(None);
         }
-        header.left(lower.tier.now()).ok_or(None)
+        let left = header.left(lower.tier.now()).ok_or(None)?;
+        Ok(lower.left_for_copies(header, left))
     }
 
     /// What the header says of the type, traced on first use.

@@ -92,25 +92,22 @@ impl Bound {
     pub(crate) async fn guard(&self, key: &Key) -> Vec<Guard> {
         self.fence_off(key);
         let record_key = self.record_key(key);
-        // What is to be dropped in the end in memory the guard's holder drops there.
-        let here = self.lower.is_empty();
-        let here = here.then(|| self.stack.guards.guard(&record_key, || {}));
+        // For loads here, whichever tier can be asked. What is to be dropped in the end in memory the guard's holder drops there.
+        let here = self.stack.guards.guard(&record_key, || {});
         let _after = FencedAfter(|| self.fence_off(key));
         let mut guards = self.guard_lower(&record_key).await;
-        guards.extend(here);
+        guards.push(here);
         guards
     }
 
     /// How many guards of a key there are where all tiers could be told.
     pub(crate) fn guards_wanted(&self) -> usize {
-        self.lower.len().max(1) + self.aside.len()
+        self.lower.len() + self.aside.len() + 1
     }
 
-    /// Whether a change of the key is under way, of a function that has memory alone.
+    /// Whether this instance has a change of the key under way.
     pub(super) fn is_guarded_here(&self, key: &Key) -> bool {
-        self.lower.is_empty()
-            && self.stack.guards.any()
-            && self.stack.guards.is_guarded(&self.record_key(key))
+        self.stack.guards.any() && self.stack.guards.is_guarded(&self.record_key(key))
     }
 
     /// Drops a key from memory, with all loads of it that have begun.

@@ -12,7 +12,7 @@ use crate::glob::Glob;
 use crate::key::{Key, render};
 use crate::level::Level;
 use crate::policy::Consistency;
-use crate::record::Seal;
+use crate::record::{Header, Seal};
 use crate::stats::{TierCounters, TierStats};
 use crate::tier::config::{Lives, Promotion, TierConfig};
 use crate::tier::stack::{Budget, invalidated, limited};
@@ -225,7 +225,7 @@ impl Bound {
     pub(crate) fn lower_tiers(&self, key: &Key) -> LowerTiers<'_> {
         let budget = |lower: &Lower| Budget::new(&self.stack.clock, lower.tier.time_limit());
         LowerTiers {
-            record_key: if self.lower.is_empty() {
+            record_key: if self.is_memory_alone() {
                 RecordKey::new(Arc::clone(&self.function), String::new(), 0)
             } else {
                 self.record_key(key)
@@ -274,6 +274,16 @@ impl Lower {
     /// How long a copy lives of a record that has so much left.
     pub(super) fn life_of_copy(&self, digest: u64, left: Duration) -> Duration {
         shortened(self.lives.copied, digest).min(left)
+    }
+
+    /// How long a copy may live of a record that has so much left: no longer than its value is fresh by the function, or by itself if
+    /// it has a time of its own.
+    pub(super) fn left_for_copies(&self, header: &Header, left: Duration) -> Duration {
+        // A copy was given no more than that.
+        match header.is_copy {
+            true => left,
+            false => left.min(self.config.ttl_of(Duration::from_millis(header.life))),
+        }
     }
 
     pub(super) fn stats(&self) -> TierStats {

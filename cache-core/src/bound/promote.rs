@@ -68,6 +68,7 @@ impl Bound {
                 life: u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1),
                 epoch: stamp.epoch,
                 history: stamp.history,
+                is_copy: true,
                 ..header
             };
             let record = header.seal(&payload);
@@ -139,6 +140,7 @@ impl Bound {
             && header.version == self.function.version
             && self.shape.get().map(|shape| shape.fingerprint) == Some(header.shape);
         let left = header.left(lower.tier.now())?;
+        let left = lower.left_for_copies(&header, left);
         (is_good && is_of_key).then(|| (header, payload.to_vec(), left))
     }
 }

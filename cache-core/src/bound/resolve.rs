@@ -15,7 +15,7 @@ use crate::tier::stack::Stack;
 pub(crate) struct Resolved {
     pub(crate) memory: Option<Lives>,
     pub(super) lower: Vec<Lower>,
-    /// Tiers that it says itself and operators have taken out: what they have of it is read again when they are back, and is
+    /// Tiers that it says itself and does not use, since operators have taken them out or something is missing: what they have of it is read again when they are back, and is
     /// invalidated meanwhile.
     pub(super) aside: Vec<Lower>,
     pub(super) encoding: Encoding,
@@ -63,16 +63,7 @@ impl Resolved {
                 None => stack.defaults.encoding.clone(),
             },
         };
-        let own = policy.tiers.as_deref().unwrap_or(&available);
-        for (config, tier) in &stack.lower {
-            let level = config.level();
-            let is_taken_out = own.contains(&level) && !wanted.contains(&level);
-            if is_taken_out && (!definition.is_blocking || tier.serves_threads()) {
-                // Nothing is written there, whatever the time.
-                let lower = Lower::new(*config, tier, Duration::ZERO);
-                resolved.aside.push(lower);
-            }
-        }
+        resolved.aside = aside(definition, stack, &wanted);
         for level in wanted {
             if !available.contains(&level) {
                 let there: Vec<_> = available.iter().map(Level::to_string).collect();
@@ -126,8 +117,26 @@ impl Resolved {
                 Some(config.lives(ttl))
             }),
             lower: Vec::new(),
-            aside: Vec::new(),
+            aside: aside(definition, stack, &[]),
             encoding: stack.defaults.encoding.clone(),
         }
     }
+}
+
+/// The tiers below memory that a function says itself and does not use.
+fn aside(definition: &Definition, stack: &Stack, used: &[Level]) -> Vec<Lower> {
+    let own = definition.policy.tiers.as_deref();
+    let is_said = |level| own.is_none_or(|own| own.contains(&level));
+    stack
+        .lower
+        .iter()
+        .filter(|(config, tier)| {
+            let level = config.level();
+            is_said(level)
+                && !used.contains(&level)
+                && (!definition.is_blocking || tier.serves_threads())
+        })
+        // Nothing is written there, whatever the time.
+        .map(|(config, tier)| Lower::new(*config, tier, Duration::ZERO))
+        .collect()
 }

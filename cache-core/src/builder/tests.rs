@@ -287,6 +287,14 @@ fn what_operators_say_takes_the_place_of_what_functions_say() {
     let error = Resolved::new(&Definition::declared(memory), &stack).map(drop);
     let error = error.unwrap_err().to_string();
     assert!(error.contains("add tiers to a function"), "{error}");
+    let two = Declaration {
+        tiers: Some(&[Level::L1, Level::L2]),
+        ..declaration("a::get", 1)
+    };
+    let stack = from("a::get tiers=l1,l3").unwrap().into_stack().unwrap();
+    let error = Resolved::new(&Definition::declared(two), &stack).map(drop);
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("says `tiers = \"l1,l2\"`"), "{error}");
     let strong = Declaration {
         coherence: Coherent {
             consistency: Consistency::Strong,

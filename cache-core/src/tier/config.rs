@@ -154,6 +154,12 @@ impl TierConfig {
         }
     }
 
+    /// The ttl of what lives so long in it.
+    pub(crate) fn ttl_of(&self, life: Duration) -> Duration {
+        let seconds = life.as_secs_f64() / self.ttl_scale;
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+
     /// Never zero, and never longer than a ttl may be.
     fn life(&self, ttl: Duration) -> Duration {
         let seconds = ttl.as_secs_f64() * self.ttl_scale;

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use multi_tier_cached::Error;
 use multi_tier_cached::tier::{
     Breaker, Claim, Fill, Found, Lease, Leased, LocalLeases, Question, Receipt, RecordKey, Refusal,
     SEEN, Stamp, Target, Tier, TierBuilder, TierContext, TierFuture, Wakeup,
 };
+use multi_tier_cached::{Error, ErrorKind};
 use tokio::sync::Semaphore;
 
 /// Shared by the runtimes that are built with clones of it.
@@ -33,6 +33,8 @@ struct Contents {
     answers: Semaphore,
     /// One permit for each fill.
     fills: Semaphore,
+    /// Whether it cannot be asked for leases.
+    is_broken: AtomicBool,
 }
 
 impl Default for Shelf {
@@ -55,6 +57,7 @@ impl Shelf {
             keeps_back: AtomicBool::new(false),
             answers: Semaphore::new(0),
             fills: Semaphore::new(1 << 20),
+            is_broken: AtomicBool::new(false),
         }))
     }
 
@@ -92,6 +95,11 @@ impl Shelf {
     /// Says of every key that its invalidation waits to be done.
     pub fn owe(&self) {
         self.0.owes.store(true, Ordering::SeqCst);
+    }
+
+    /// Gives no leases any more, and does not say why.
+    pub fn break_down(&self) {
+        self.0.is_broken.store(true, Ordering::SeqCst);
     }
 
     /// Lets one fill through.
@@ -195,6 +203,9 @@ impl Tier for Contents {
         _: Duration,
     ) -> TierFuture<'a, Leased> {
         Box::pin(async move {
+            if self.is_broken.load(Ordering::SeqCst) {
+                return Err(Error::new(ErrorKind::Unavailable, "give a lease: broken"));
+            }
             if self.owes(key) {
                 return Ok(Leased::Refused(Refusal::Queued));
             }
