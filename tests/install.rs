@@ -5,7 +5,8 @@
 use std::process::Command;
 
 use multi_tier_cached::{
-    CacheRuntime, ErrorKind, Level, Memory, Redis, multi_tier_cached, registered_functions,
+    CacheRuntime, ErrorKind, Function, Level, Memory, Redis, Ttl, multi_tier_cached,
+    registered_functions,
 };
 
 use testbed::server::Server;
@@ -68,22 +69,25 @@ async fn a_process_installs_one_runtime_that_all_its_tasks_use() {
     );
     assert!(!text.contains("anywhere"), "{text}");
 
+    let made = Function::<u64>::builder("made").ttl(minute);
+    let made = made.tiers([Level::L1, Level::L4]).build().unwrap();
     let server = Server::start();
     let redis = || Redis::new(server.url()).required();
-    let runtime = CacheRuntime::builder()
-        .l1(Memory::builder())
-        .l2(redis())
-        .policy("orders", minute)
-        .install()
-        .await
-        .unwrap();
-    let again = CacheRuntime::builder()
-        .l1(Memory::builder())
-        .l2(redis())
-        .policy("orders", minute)
-        .install()
-        .await
-        .unwrap_err();
+    let builder = || {
+        CacheRuntime::builder()
+            .l1(Memory::builder())
+            .l2(redis())
+            .policy("orders", minute)
+    };
+    let missing = builder().install().await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::MissingTier);
+    assert!(missing.to_string().contains("find tier l4 for `made`"));
+    drop(made);
+    let runtime = builder().install().await.unwrap();
+    let made = Function::<u64>::builder("made").ttl(Ttl::policy("none"));
+    let unknown = made.build().unwrap_err().to_string();
+    assert!(unknown.contains("find policy `none`"), "{unknown}");
+    let again = builder().install().await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::AlreadyInstalled);
 
     let task = tokio::spawn(async { (in_both(1).await, in_both(1).await, anywhere(1).await) });

@@ -181,8 +181,7 @@ impl RuntimeBuilder {
     /// by the environment, goes before: of what they do not speak, what was said earlier holds.
     ///
     /// A function that is made at run time, by [`Function::builder`](crate::Function::builder), is meant too. It is to be made before
-    /// `install`, which else does not find it; whether it can have what is said of it shows when it is called, as a warning in the
-    /// log.
+    /// `install`, which else does not find it.
     #[cfg(feature = "toml")]
     pub fn functions_file(mut self, path: impl AsRef<std::path::Path>) -> Self {
         match crate::overrides::file::read(path.as_ref()) {
@@ -227,7 +226,8 @@ impl RuntimeBuilder {
 
     /// Builds a runtime and makes it the one of this process. Once, in `main`.
     ///
-    /// Checks every annotated function of the program against it.
+    /// Checks every annotated function of the program against it, and those that were built by
+    /// [`Function::builder`](crate::Function::builder) by now; what is built later is checked when it is built.
     ///
     /// # Errors
     /// As [`build`](Self::build), and: [`AlreadyInstalled`](ErrorKind::AlreadyInstalled);
@@ -239,7 +239,10 @@ impl RuntimeBuilder {
     /// Cancel safe; dropped, it installs nothing.
     pub async fn install(self) -> Result<CacheRuntime, Error> {
         let stack = self.into_stack()?;
-        check_functions(&stack, &Registered::all().collect::<Vec<_>>())?;
+        let made = crate::function::made();
+        let mut functions: Vec<&Definition> = Registered::all().collect();
+        functions.extend(made.iter().map(|definition| &**definition));
+        check_functions(&stack, &functions)?;
         if CacheRuntime::installed().is_none() {
             start(&stack).await?;
         }
@@ -396,33 +399,14 @@ fn check_functions(stack: &Stack, functions: &[&Definition]) -> Result<(), Error
             ));
         }
     }
-    let made = crate::function::made();
-    problems.extend(stack.defaults.overrides.check(functions, &made));
+    problems.extend(stack.defaults.overrides.check(functions));
     for definition in by_name {
-        let resolved = Resolved::new(definition, stack).map(drop);
-        problems.extend(resolved.and_then(|()| check_times(definition, stack)).err());
+        problems.extend(Resolved::check(definition, stack).err());
     }
     if problems.is_empty() {
         Ok(())
     } else {
         Err(all_of(problems))
-    }
-}
-
-/// A function that names no tiers uses all there are; a time for one that is not there would be ignored.
-fn check_times(definition: &Definition, stack: &Stack) -> Result<(), Error> {
-    let defaults = &stack.defaults;
-    let asked = defaults.overrides.of(definition, &defaults.policies)?;
-    if asked.tiers.is_some() || !asked.is_of_its_tiers {
-        return Ok(());
-    }
-    let levels = stack.levels();
-    match asked.ttl.named().find(|level| !levels.contains(level)) {
-        None => Ok(()),
-        Some(level) => Err(Error::configuration(format!(
-            "use a time for {level}, for {definition}{}: the runtime has no such tier",
-            asked.source
-        ))),
     }
 }
 

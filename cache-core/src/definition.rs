@@ -43,7 +43,7 @@ pub struct Declaration {
 }
 
 /// A function as it is declared, by attribute or by builder.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Definition {
     pub(crate) name: Cow<'static, str>,
     pub(crate) file: &'static str,
@@ -95,6 +95,13 @@ impl Definition {
                 coherence,
             },
         }
+    }
+}
+
+impl Definition {
+    /// Whether it may have values below memory.
+    pub(crate) fn has_records(&self) -> bool {
+        self.policy.tiers.as_deref() != Some(&[Level::L1])
     }
 }
 

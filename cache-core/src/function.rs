@@ -18,7 +18,7 @@ use crate::key::Tuple;
 use crate::level::Level;
 use crate::outcome::{Outcome, ShareError, Unshared};
 use crate::policy::{Coherent, Consistency, Policy, SingleFlight, Ttl, WhenIsolated};
-use crate::runtime::Registered;
+use crate::runtime::{CacheRuntime, Registered};
 use crate::site::Site;
 use crate::tier::Receipt;
 
@@ -256,7 +256,8 @@ impl<V: CacheValue> FunctionBuilder<V> {
     ///
     /// # Errors
     /// [`Configuration`](ErrorKind::Configuration) when there is no ttl, or none that can be used, or no tier;
-    /// [`DuplicateFunction`](ErrorKind::DuplicateFunction) when another function has the name, with the place of both.
+    /// [`DuplicateFunction`](ErrorKind::DuplicateFunction) when another function has the name, with the place of both. Where a runtime
+    /// is installed, what [`install`](crate::RuntimeBuilder::install) would say of the function.
     pub fn build(self) -> Result<Function<V>, Error> {
         let place = format!(
             "`{}` ({}:{})",
@@ -315,6 +316,7 @@ impl<V: CacheValue> FunctionBuilder<V> {
                 coherence: self.coherence,
             },
         };
+        CacheRuntime::check(&definition)?;
         Ok(Function {
             _name: Arc::new(ReservedName::reserve(&definition)?),
             site: Arc::new(Site::made(definition)),
@@ -324,26 +326,20 @@ impl<V: CacheValue> FunctionBuilder<V> {
     }
 }
 
-/// The names of the functions that were built and live, with their places and versions.
-static RESERVED: Mutex<Option<HashMap<String, Reserved>>> = Mutex::new(None);
+/// The functions that were built and live, by name.
+static RESERVED: Mutex<Option<HashMap<String, Arc<Definition>>>> = Mutex::new(None);
 
-struct Reserved {
-    /// Its name and place.
-    text: String,
-    version: u32,
+/// The living function that was built under a name.
+pub(crate) fn made_as(name: &str) -> Option<Arc<Definition>> {
+    let reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+    reserved.as_ref()?.get(name).cloned()
 }
 
-/// The version of the living function that was built under a name.
-pub(crate) fn version_of(name: &str) -> Option<u32> {
+/// All that were built and live.
+pub(crate) fn made() -> Vec<Arc<Definition>> {
     let reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
-    Some(reserved.as_ref()?.get(name)?.version)
-}
-
-/// The names of all that were built and live.
-pub(crate) fn made() -> Vec<String> {
-    let reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
-    let names = reserved.iter().flat_map(HashMap::keys);
-    names.cloned().collect()
+    let made = reserved.iter().flat_map(HashMap::values);
+    made.cloned().collect()
 }
 
 /// A name that no other function gets while this one lives: two would share their records.
@@ -358,18 +354,14 @@ impl ReservedName {
         let annotated = Registered::all()
             .find(|other| other.name == name)
             .map(ToString::to_string);
-        let made = || reserved.get(&name).map(|other| other.text.clone());
+        let made = || reserved.get(&name).map(ToString::to_string);
         if let Some(other) = annotated.or_else(made) {
             return Err(Error::new(
                 ErrorKind::DuplicateFunction,
                 format!("tell two functions apart: {other} and {definition} have one name"),
             ));
         }
-        let known = Reserved {
-            text: definition.to_string(),
-            version: definition.policy.version,
-        };
-        reserved.insert(name.clone(), known);
+        reserved.insert(name.clone(), Arc::new(definition.clone()));
         Ok(Self(name))
     }
 }

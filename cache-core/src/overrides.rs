@@ -125,19 +125,13 @@ impl Overrides {
     }
 
     /// # Errors
-    /// Names of functions that the program does not have, neither annotated nor `made` by now: what was said of them would be
-    /// ignored.
-    pub(crate) fn check(&self, functions: &[&Definition], made: &[String]) -> Vec<Error> {
-        let is_there = |name: &str| {
-            functions.iter().any(|definition| definition.name == name)
-                || made.iter().any(|made| made == name)
-        };
+    /// Names of functions that the program does not have: what was said of them would be ignored.
+    pub(crate) fn check(&self, functions: &[&Definition]) -> Vec<Error> {
+        let is_there = |name: &str| functions.iter().any(|definition| definition.name == name);
         let unknown = self.0.iter().filter(|(name, _)| !is_there(name));
         unknown
             .map(|(name, said)| {
-                let annotated = functions.iter().map(|known| &*known.name);
-                let made = made.iter().map(String::as_str);
-                let mut names: Vec<&str> = annotated.chain(made).collect();
+                let mut names: Vec<&str> = functions.iter().map(|known| &*known.name).collect();
                 // Those that end alike first.
                 let last = |name: &str| name.rsplit("::").next().map(str::to_owned);
                 names.sort_unstable_by_key(|known| (last(known) != last(name), *known));

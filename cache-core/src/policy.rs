@@ -87,8 +87,8 @@ impl Ttl {
     }
 
     /// As the runtime knows it under this name: `real_time` (10 s), `short` (5 min), `medium` (1 h), `long` (3 h), or one that was
-    /// given to [`RuntimeBuilder::policy`](crate::RuntimeBuilder::policy). `install` refuses an annotated function with a
-    /// name that is not known; one that is made at run time is not cached, with a warning in the log.
+    /// given to [`RuntimeBuilder::policy`](crate::RuntimeBuilder::policy). `install` refuses a function with a
+    /// name that is not known.
     #[must_use]
     pub const fn policy(name: &'static str) -> Self {
         Self(Times::Policy(name))

@@ -16,7 +16,6 @@ use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
 use crate::glob::Glob;
-use crate::level::Level;
 use crate::site::{Site, SiteKey};
 use crate::stats::{FunctionStats, Stats};
 use crate::tier::config::TierConfig;
@@ -84,6 +83,17 @@ impl CacheRuntime {
                  `CacheRuntime::scope`",
             )
         })
+    }
+
+    /// Whether a function can have what it asks, of the runtime that is installed, if one is.
+    ///
+    /// # Errors
+    /// As [`install`](crate::RuntimeBuilder::install).
+    pub(crate) fn check(definition: &Definition) -> Result<(), Error> {
+        match Self::installed().filter(|_| Self::of_task().is_none()) {
+            Some(runtime) => Resolved::check(definition, &runtime.0.stack),
+            None => Ok(()),
+        }
     }
 
     /// The runtime that a call here would use: the task's own, the installed one, or the default.
@@ -338,19 +348,21 @@ fn key_of_uncalled(function: &str) -> Result<Option<FunctionKey>, Error> {
     let declared = Registered::all()
         .find(|definition| definition.name == function || is_instance_of(definition));
     let Some(declared) = declared else {
-        let made = crate::function::version_of(function);
-        let version = made.ok_or_else(|| {
+        let made = crate::function::made_as(function).ok_or_else(|| {
             Error::configuration(format!("find function `{function}`: none is called so"))
         })?;
-        return Ok(Some(FunctionKey::new(function, version)));
+        return Ok(made
+            .has_records()
+            .then(|| FunctionKey::new(function, made.policy.version)));
     };
     if declared.has_instances && declared.name == function {
         return Err(Error::configuration(format!(
             "tell which {declared} is meant: it is one for each choice of types, and none was called here; name one, such as `{function}<app::User>`"
         )));
     }
-    let is_below = declared.policy.tiers.as_deref() != Some(&[Level::L1]);
-    Ok(is_below.then(|| FunctionKey::new(function, declared.policy.version)))
+    Ok(declared
+        .has_records()
+        .then(|| FunctionKey::new(function, declared.policy.version)))
 }
 
 impl fmt::Debug for CacheRuntime {

@@ -96,6 +96,28 @@ impl Resolved {
         Ok(resolved)
     }
 
+    /// Whether a runtime can give a function what it asks. Beyond what [`new`](Self::new) looks at, a function that names no tiers, and
+    /// so uses all there are, must not have a time for one that is not there: it would be ignored.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn check(definition: &Definition, stack: &Stack) -> Result<(), Error> {
+        Self::new(definition, stack)?;
+        let defaults = &stack.defaults;
+        let asked = defaults.overrides.of(definition, &defaults.policies)?;
+        if asked.tiers.is_some() || !asked.is_of_its_tiers {
+            return Ok(());
+        }
+        let levels = stack.levels();
+        match asked.ttl.named().find(|level| !levels.contains(level)) {
+            None => Ok(()),
+            Some(level) => Err(Error::configuration(format!(
+                "use a time for {level}, for {definition}{}: the runtime has no such tier",
+                asked.source
+            ))),
+        }
+    }
+
     /// What can be used of a runtime that lacks something: its memory.
     pub(crate) fn memory_alone(definition: &Definition, stack: &Stack) -> Self {
         let policy = &definition.policy;
