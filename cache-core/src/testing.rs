@@ -50,6 +50,7 @@ pub async fn conformance(new: impl Fn() -> Box<dyn TierBuilder>) {
         ($($check:ident),* $(,)?) => {
             $(
                 let store = Store::open(new()).await;
+                let _named = Named(stringify!($check));
                 let checked = tokio::time::timeout(SOON * 6, checks::$check(&store)).await;
                 assert!(checked.is_ok(), "{}: it hangs", stringify!($check));
                 store.close(stringify!($check)).await;
@@ -79,10 +80,26 @@ pub async fn conformance(new: impl Fn() -> Box<dyn TierBuilder>) {
         what_does_not_match_stays,
         who_has_no_time_is_answered_at_once,
         a_guard_that_is_dropped_ends,
+        what_is_owed_is_not_read,
         what_is_dropped_leaves_nothing_behind,
         wherever_it_is_dropped_nothing_is_half_done,
         no_fill_survives_an_invalidation,
     );
+}
+
+/// Tells which check it was that fails.
+struct Named(&'static str);
+
+impl Drop for Named {
+    #[expect(
+        clippy::print_stderr,
+        reason = "it stands beside the panic's own message"
+    )]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the tier does not do what `{}` asks", self.0);
+        }
+    }
 }
 
 /// A tier that is checked.

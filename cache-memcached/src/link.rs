@@ -69,11 +69,12 @@ impl Link {
         (link, workers)
     }
 
-    /// Begins an operation; it is done whether or not somebody waits for its answer.
+    /// Begins an operation; it is done whether or not somebody waits for its answer. `None` where the connection is gone, or has too
+    /// much to do.
     pub(crate) fn begin<T: Send + 'static>(
         &self,
         operation: impl for<'a> FnOnce(&'a mut Client) -> Steps<'a, T> + Send + 'static,
-    ) -> oneshot::Receiver<Result<T, ClientError>> {
+    ) -> Option<oneshot::Receiver<Result<T, ClientError>>> {
         let (reply, answer) = oneshot::channel();
         let silence = self.silence;
         let job: Job = Box::new(move |client| {
@@ -88,13 +89,9 @@ impl Link {
             })
         });
         let at = self.next.fetch_add(1, Ordering::Relaxed) % self.connections.len();
-        // One that is full, or gone, answers at once: its reply is dropped.
-        let _ = self.connections[at].try_send(job);
-        answer
+        self.connections[at].try_send(job).ok().map(|()| answer)
     }
-}
 
-impl Link {
     /// Runs one operation.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
@@ -102,12 +99,18 @@ impl Link {
         within: Duration,
         operation: impl for<'a> FnOnce(&'a mut Client) -> Steps<'a, T> + Send + 'static,
     ) -> Result<T, Error> {
-        match timeout(within, self.begin(operation)).await {
+        let Some(answer) = self.begin(operation) else {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("{what}: the connection to memcached is lost, or has too much to do"),
+            ));
+        };
+        match timeout(within, answer).await {
             Ok(Ok(Ok(value))) => Ok(value),
             Ok(Ok(Err(error))) => Err(failed(what, error)),
             Ok(Err(_)) => Err(Error::new(
                 ErrorKind::Unavailable,
-                format!("{what}: the connection to memcached was lost, or is too slow"),
+                format!("{what}: the connection to memcached was lost"),
             )),
             Err(_) => Err(Error::new(
                 ErrorKind::TimedOut,
@@ -249,7 +252,8 @@ impl Shared {
         })
     }
 
-    /// Tells the server what is owed under that number. What does not get through is told over the next link.
+    /// Tells the server what is owed under that number. What does not get through is told over the next link, and what no
+    /// connection takes when all that is owed is told next.
     ///
     /// When nobody holds `waiter` any more the tiers above have been told by then, and may have copied up since what this deletes.
     pub(crate) fn tell(
@@ -258,10 +262,10 @@ impl Shared {
         target: Target<'_>,
         number: u64,
         waiter: Weak<()>,
-    ) -> oneshot::Receiver<Result<(), ClientError>> {
+    ) -> Option<oneshot::Receiver<Result<(), ClientError>>> {
         let (shared, generation) = (Arc::clone(self), link.generation);
         let target = OwnedTarget::of(target);
-        link.begin(move |client| {
+        let told = link.begin(move |client| {
             Box::pin(async move {
                 let told = commands::invalidate(client, &shared.keys, target.borrow()).await;
                 match told {
@@ -280,7 +284,11 @@ impl Shared {
                     }
                 }
             })
-        })
+        });
+        if told.is_none() {
+            self.rung.notify_one();
+        }
+        told
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Option<Arc<Link>>> {

@@ -298,9 +298,13 @@ async fn on<T: Send + 'static>(
     what: &'static str,
     operation: impl for<'a> FnOnce(&'a mut Client) -> Steps<'a, T> + Send + 'static,
 ) -> Result<T, Error> {
-    match link.begin(operation).await {
-        Ok(done) => done.map_err(|error| failed(what, error)),
-        Err(_) => Err(Error::new(
+    let done = match link.begin(operation) {
+        Some(answer) => answer.await.ok(),
+        None => None,
+    };
+    match done {
+        Some(done) => done.map_err(|error| failed(what, error)),
+        None => Err(Error::new(
             ErrorKind::Unavailable,
             format!("{what}: no answer from memcached"),
         )),

@@ -172,14 +172,11 @@ impl MemcachedTier {
             return Ok(Receipt::Queued);
         };
         let waiter = Arc::new(());
-        let told = shared.tell(&link, target, number, Arc::downgrade(&waiter));
+        let Some(told) = shared.tell(&link, target, number, Arc::downgrade(&waiter)) else {
+            return Ok(Receipt::Queued);
+        };
         match timeout(within, told).await {
             Ok(Ok(Ok(()))) => Ok(Receipt::Acked),
-            Ok(Err(_)) => {
-                // It was not taken: the connection is gone, or has too much to do.
-                shared.rung.notify_one();
-                Ok(Receipt::Queued)
-            }
             // It goes on, or is sent over the next link.
             _ => Ok(Receipt::Queued),
         }

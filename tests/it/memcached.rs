@@ -1,11 +1,14 @@
 //! The shared tier on memcached.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use multi_tier_cached::tier::Receipt;
+use multi_tier_cached::tier::{
+    FunctionKey, Peers, Receipt, RecordKey, Target, TierBuilder, TierContext,
+};
 use multi_tier_cached::{
-    CacheRuntime, ErrorKind, Memcached, Memory, Redis, invalidate, multi_tier_cached,
+    CacheRuntime, ErrorKind, Level, Memcached, Memory, Redis, invalidate, multi_tier_cached,
 };
 use testbed::memcached::Memcached as Server;
 use testbed::poll_until;
@@ -413,6 +416,28 @@ async fn an_end_that_leaves_invalidations_untold_is_an_error() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let text = error.to_string();
     assert!(text.contains("1 are left"), "{text}");
+}
+
+/// More than the connections take while the server does not answer.
+#[tokio::test]
+async fn what_no_connection_takes_is_told_all_the_same() {
+    let server = Server::start();
+    let memcached = Memcached::new(server.url()).staleness_bound(Duration::from_secs(5));
+    let context = TierContext::new(Level::L2, Peers::none());
+    let tier = Box::new(memcached.required()).build(&context).unwrap();
+    tier.start().await.unwrap();
+    server.freeze();
+    let function = Arc::new(FunctionKey::new("f", 1));
+    for number in 0..8_000 {
+        let key = RecordKey::new(Arc::clone(&function), number.to_string(), number);
+        tier.invalidate_later(Target::Key(&key));
+    }
+    assert_eq!(tier.health().queued, 8_000);
+    server.thaw();
+    let link = tier.link();
+    until("nothing is owed", || tier.health().queued == 0).await;
+    assert_eq!(tier.link(), link, "it took another link");
+    tier.shutdown().await.unwrap();
 }
 
 /// What it deletes late may have been copied up meanwhile, after the tier above had deleted its own.

@@ -520,22 +520,36 @@ pub(super) async fn wherever_it_is_dropped_nothing_is_half_done(store: &Store) {
         if has_ended {
             break;
         }
-        let old = store.fill(&key, b"old").await;
+        has_ended = true;
+        for (target, looks_first) in [Target::Key(&key), Target::Function(function)]
+            .into_iter()
+            .flat_map(|target| [(target, true), (target, false)])
+        {
+            let old = store.fill(&key, b"old").await;
+            let lease = store.given(&key, Claim::Share).await;
+            has_ended &= begin_and_drop(tier.invalidate(target, SOON), polls).await;
+            settled(store, polls).await;
+            // Of record and lease, whichever is looked at first: if it is void, so is the other.
+            let was_gone = looks_first && store.valid(&key, old).await.is_none();
+            let late = store.fill_under(&key, &lease, b"late").await;
+            match late {
+                Fill::Stored => assert!(!was_gone, "{polls}: the lease outlives {target:?}"),
+                Fill::Refused(_) => assert_eq!(
+                    store.valid(&key, old).await,
+                    None,
+                    "{polls}: the record outlives {target:?}"
+                ),
+            }
+        }
         let guarded = named("g", polls.to_string());
-        has_ended = begin_and_drop(tier.invalidate(Target::Key(&key), SOON), polls).await
-            & begin_and_drop(tier.invalidate(Target::Function(function), SOON), polls).await
-            & begin_and_drop(tier.invalidate_matching(function, &all), polls).await
+        has_ended &= begin_and_drop(tier.invalidate_matching(function, &all), polls).await
             & begin_and_drop(tier.guard(&guarded, SOON), polls).await;
         guards.push(guarded);
-        // Done or not done, and no longer under way when another has been.
+        // No longer under way when another has been.
         store.invalidate(Target::Function(function)).await;
-        let settled = timeout(SOON, tier.settle()).await;
-        assert!(settled.is_ok(), "{polls}: what was dropped is never done");
-        assert_eq!(store.valid(&key, old).await, None, "{polls}");
-        let lease = store.given(&key, Claim::TakeOver).await;
-        let filled = store.fill_under(&key, &lease, b"new").await;
-        assert_eq!(filled, Fill::Stored, "{polls}: it is not free");
-        assert!(store.valid(&key, lease.stamp).await.is_some(), "{polls}");
+        settled(store, polls).await;
+        let stamp = store.fill(&key, b"new").await;
+        assert!(store.valid(&key, stamp).await.is_some(), "{polls}");
     }
     assert!(has_ended, "an operation of more than 64 steps");
     let free = async {
@@ -547,6 +561,41 @@ pub(super) async fn wherever_it_is_dropped_nothing_is_half_done(store: &Store) {
     };
     let free = timeout(SOON * 3, free).await;
     assert!(free.is_ok(), "a guard that nobody has stays");
+}
+
+async fn settled(store: &Store, polls: usize) {
+    let settled = timeout(SOON, store.tier.settle()).await;
+    assert!(
+        matches!(settled, Ok(Ok(()))),
+        "{polls}: what was dropped is never done: {settled:?}"
+    );
+}
+
+/// A tier may do nothing when nobody waits. What it says it owes counts from then on.
+pub(super) async fn what_is_owed_is_not_read(store: &Store) {
+    let (first, second) = (key("f", 1), key("f", 2));
+    for target in [
+        Target::Key(&first),
+        Target::Function(&first.function),
+        Target::All,
+    ] {
+        let stamp = store.fill(&first, b"old").await;
+        store.fill(&second, b"other").await;
+        let lease = store.given(&first, Claim::Share).await;
+        store.tier.invalidate_later(target);
+        let is_owed = store.tier.owes(&first);
+        if is_owed {
+            assert_eq!(store.valid(&first, stamp).await, None, "{target:?}");
+            let late = store.fill_under(&first, &lease, b"late").await;
+            assert!(matches!(late, Fill::Refused(_)), "{target:?}: {late:?}");
+        }
+        settled(store, 0).await;
+        assert!(!store.tier.owes(&first), "{target:?} is settled and owed");
+        if is_owed {
+            assert_eq!(store.valid(&first, stamp).await, None, "{target:?}");
+        }
+        store.invalidate(Target::All).await;
+    }
 }
 
 /// Polls once and drops.
