@@ -363,6 +363,7 @@ where
     F: Future<Output = R>,
 {
     let stack = &bound.stack;
+    bound.drop_aside(&key).await;
     let leader = stack.flights.lead(&key, &stack.fences, stack.clock.now());
     let mut lower = bound.lower_tiers(&key);
     // Who takes over does not wait.

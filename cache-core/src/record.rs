@@ -4,7 +4,7 @@
 //!  0 magic "MTCr"         4    24 load, ms             u32    56 key digest   u128
 //!  4 format               1    28 function version     u32    72 payload len  u32
 //!  5 codec                1    32 epoch of function    u64    76 checksum     u64
-//!  6 flags (1: a copy)    2    40 shape of value       u64    84 payload
+//!  6 kind                 2    40 shape of value       u64    84 payload
 //!  8 created, ms          u64  48 history of store     u64
 //! 16 life, ms             u64
 //! ```
@@ -59,12 +59,34 @@ pub(crate) struct Header {
     pub(crate) history: u64,
     pub(crate) shape: u64,
     pub(crate) digest: u128,
-    /// Whether it is of another tier's record, so that its life is what that had left.
-    pub(crate) is_copy: bool,
+    pub(crate) kind: RecordKind,
 }
 
-/// The flag of a copy.
-const COPY: u16 = 1;
+/// What a record is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecordKind {
+    /// A value that was loaded, or put by hand.
+    Value,
+    /// Another tier's record: its life is what that had left.
+    Copy,
+    /// No value: what was there was replaced by one that cannot be stored.
+    Nothing,
+}
+
+impl RecordKind {
+    fn number(self) -> u16 {
+        match self {
+            Self::Value => 0,
+            Self::Copy => 1,
+            Self::Nothing => 2,
+        }
+    }
+
+    fn of_number(number: u16) -> Option<Self> {
+        let all = [Self::Value, Self::Copy, Self::Nothing];
+        all.into_iter().find(|kind| kind.number() == number)
+    }
+}
 
 /// Why bytes are not the record that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +103,7 @@ impl Header {
         let mut bytes = Vec::with_capacity(HEADER + payload.len());
         bytes.extend(MAGIC);
         bytes.extend([FORMAT, self.codec]);
-        bytes.extend((u16::from(self.is_copy) * COPY).to_le_bytes());
+        bytes.extend(self.kind.number().to_le_bytes());
         bytes.extend(self.created.to_le_bytes());
         bytes.extend(self.life.to_le_bytes());
         bytes.extend(self.load.to_le_bytes());
@@ -128,7 +150,7 @@ impl Header {
             return Err(Unusable::Damaged);
         }
         let [codec] = fields.take();
-        let flags = u16::from_le_bytes(fields.take());
+        let kind = u16::from_le_bytes(fields.take());
         let header = Self {
             codec,
             created: u64::from_le_bytes(fields.take()),
@@ -139,7 +161,7 @@ impl Header {
             shape: u64::from_le_bytes(fields.take()),
             history: u64::from_le_bytes(fields.take()),
             digest: u128::from_le_bytes(fields.take()),
-            is_copy: flags & COPY != 0,
+            kind: RecordKind::of_number(kind).ok_or(Unusable::Damaged)?,
         };
         let len = u32::from_le_bytes(fields.take());
         let sum = u64::from_le_bytes(fields.take());
@@ -200,7 +222,7 @@ mod tests {
             history: 19,
             shape: 13,
             digest: 17,
-            is_copy: true,
+            kind: RecordKind::Copy,
         }
     }
 

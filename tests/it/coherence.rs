@@ -447,6 +447,13 @@ async fn a_refresh_that_cannot_be_stored_drops_what_it_was_to_replace() {
     let refreshed = on(&here, async { growing::entry(1).refresh().await });
     assert_eq!(refreshed.await.len(), 5_000);
     assert_eq!(on(&there, growing(1)).await.len(), 5_000);
+    let loads = || here.stats().functions[0].loads;
+    assert_eq!((on(&here, growing(1)).await.len(), loads()), (5_000, 2));
+    let put = on(&here, async {
+        growing::entry(1).put("y".repeat(6_000)).await
+    });
+    assert_eq!(put.await.unwrap(), Receipt::Acked);
+    assert_eq!((on(&here, growing(1)).await.len(), loads()), (6_000, 2));
     let strong = on(&here, async { growing::entry(1).strong().await });
     assert_eq!(strong.await.len(), 5_000);
 }

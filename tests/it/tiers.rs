@@ -880,3 +880,23 @@ async fn a_put_that_a_refresh_took_the_place_of_does_not_come_back() {
     put.await.unwrap().unwrap();
     assert_eq!(on(&here, placed(1)).await, 2);
 }
+
+/// What is there now nobody knows.
+#[tokio::test]
+async fn a_refresh_whose_fill_fails_leaves_nothing_old() {
+    #[multi_tier_cached(ttl = "1h")]
+    async fn failing(_key: u64) -> u64 {
+        FAILING.fetch_add(1, Ordering::SeqCst)
+    }
+    static FAILING: AtomicU64 = AtomicU64::new(1);
+
+    let shelf = Shelf::new();
+    let instance = async || CacheRuntime::builder().l2(shelf.clone()).build().await;
+    let here = instance().await.unwrap();
+    assert_eq!(on(&here, failing(1)).await, 1);
+    shelf.fill_up();
+    let refreshed = on(&here, async { failing::entry(1).refresh().await });
+    assert_eq!(refreshed.await, 2);
+    let there = instance().await.unwrap();
+    assert_eq!(on(&there, failing(1)).await, 3, "the old value is answered");
+}

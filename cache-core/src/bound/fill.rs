@@ -8,9 +8,12 @@ use super::lower::{Lower, LowerTiers, RecordsWork, Turn};
 use crate::codec::{RecordType, ValueType, check_round_trip};
 use crate::error::{Error, ErrorKind};
 use crate::key::Key;
-use crate::record::Header;
+use crate::record::{HEADER, Header, RecordKind};
 use crate::tier::stack::Budget;
 use crate::tier::{Claim, Fill, Lease, Leased, RecordKey, Refusal, Stamp, Target, Wakeup};
+
+/// How long it stays said that nothing is there.
+const LIFE_OF_NOTHING: Duration = Duration::from_secs(1);
 
 impl Bound {
     /// Takes a lease in each lower tier, before the load begins. Where there is none, nothing will be filled.
@@ -84,14 +87,9 @@ impl Bound {
         if lookup.leases.iter().all(Option::is_none) && !lookup.replaces {
             return;
         }
-        let Some(payload) = self.payload(value, records) else {
-            self.drop_replaced(lookup).await;
+        let payload = self.payload(value, records);
+        if payload.is_none() && !lookup.replaces {
             return;
-        };
-        if lookup.replaces {
-            for lower in &self.aside {
-                self.drop_in(lower, &lookup.record_key).await;
-            }
         }
         for (at, lower) in self.lower.iter().enumerate() {
             let LowerTiers {
@@ -114,7 +112,19 @@ impl Bound {
             if *is_unasked && self.is_fenced_here(lower) {
                 continue;
             }
-            let life = lower.life(record_key.digest, *ttl);
+            let bytes = payload.as_ref().map(|payload| HEADER + payload.len());
+            let is_too_large = bytes.is_some_and(|bytes| bytes > lower.tier.max_record_bytes());
+            let (kind, payload, life) = match &payload {
+                Some(payload) if !is_too_large || !*replaces => {
+                    let life = lower.life(record_key.digest, *ttl);
+                    (RecordKind::Value, &payload[..], life)
+                }
+                // What is there is replaced all the same. Not by an invalidation, which would drop what memory has now too.
+                _ => (RecordKind::Nothing, &[][..], LIFE_OF_NOTHING),
+            };
+            if is_too_large && kind == RecordKind::Nothing {
+                self.is_too_large(lower, bytes.unwrap_or_default());
+            }
             let stamp = self.stamp_in(lower, lease.stamp, start);
             let header = Header {
                 codec: self.encoding.id(),
@@ -126,30 +136,29 @@ impl Bound {
                 history: stamp.history,
                 shape: self.shape(records).fingerprint,
                 digest: key.digest(self.name_hash),
-                is_copy: false,
+                kind,
             };
-            let record = header.seal(&payload);
-            let is_too_large = record.len() > lower.tier.max_record_bytes();
-            self.store(lower, &mut budgets[at], record_key, &lease, record, life)
+            let record = header.seal(payload);
+            let stored = self
+                .store(lower, &mut budgets[at], record_key, &lease, record, life)
                 .await;
-            if is_too_large && *replaces {
-                self.drop_in(lower, record_key).await;
+            if stored.is_err() && *replaces {
+                // What is there now nobody knows.
+                lower.tier.invalidate_later(Target::Key(record_key));
             }
         }
     }
 
-    /// Drops what a refresh or a put was to replace with a value that cannot be stored.
-    async fn drop_replaced(&self, lookup: &LowerTiers<'_>) {
-        if lookup.replaces {
-            for lower in self.told().collect::<Vec<_>>().into_iter().rev() {
-                self.drop_in(lower, &lookup.record_key).await;
-            }
+    /// Drops what the tiers have of a key that the function does not use now, before a value is loaded that is to replace it.
+    pub(crate) async fn drop_aside(&self, key: &Key) {
+        if self.aside.is_empty() {
+            return;
         }
-    }
-
-    async fn drop_in(&self, lower: &Lower, key: &RecordKey) {
-        if let Err(error) = lower.invalidated(Target::Key(key)).await {
-            lower.failed("invalidate", &self.name, &error);
+        let record_key = self.record_key(key);
+        for lower in self.aside.iter().rev() {
+            if let Err(error) = lower.invalidated(Target::Key(&record_key)).await {
+                lower.failed("invalidate", &self.name, &error);
+            }
         }
     }
 
@@ -163,6 +172,9 @@ impl Bound {
     }
 
     /// Sends a record; `true` when it is stored.
+    ///
+    /// # Errors
+    /// Where that is not known, counted already.
     pub(super) async fn store(
         &self,
         lower: &Lower,
@@ -171,26 +183,35 @@ impl Bound {
         lease: &Lease,
         record: Vec<u8>,
         life: Duration,
-    ) -> bool {
+    ) -> Result<bool, Error> {
         if record.len() > lower.tier.max_record_bytes() {
-            lower.counters.too_large.add_one();
-            tracing::debug!(
-                function = %self.name,
-                tier = %lower.level,
-                bytes = record.len(),
-                "a value is too large for the tier and was not sent"
-            );
-            return false;
+            self.is_too_large(lower, record.len());
+            return Ok(false);
         }
         match budget
             .spend(|within| lower.tier.fill(record_key, lease, record, life, within))
             .await
         {
-            Ok(Fill::Stored) => return true,
-            Ok(Fill::Refused(refusal)) => lower.counters.refused_fills.add_one(refusal),
-            Err(error) => lower.failed("fill", &self.name, &error),
+            Ok(Fill::Stored) => Ok(true),
+            Ok(Fill::Refused(refusal)) => {
+                lower.counters.refused_fills.add_one(refusal);
+                Ok(false)
+            }
+            Err(error) => {
+                lower.failed("fill", &self.name, &error);
+                Err(error)
+            }
         }
-        false
+    }
+
+    fn is_too_large(&self, lower: &Lower, bytes: usize) {
+        lower.counters.too_large.add_one();
+        tracing::debug!(
+            function = %self.name,
+            tier = %lower.level,
+            bytes,
+            "a value is too large for the tier and was not sent"
+        );
     }
 
     /// The payload of a record; `None` when the type does not survive the codec. The first is read back.

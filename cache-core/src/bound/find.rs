@@ -10,7 +10,7 @@ use crate::codec::{RecordType, Shape, ValueType};
 use crate::entry::Held;
 use crate::key::Key;
 use crate::policy::Consistency;
-use crate::record::{Header, Seal, Unusable, seal_of};
+use crate::record::{Header, RecordKind, Seal, Unusable, seal_of};
 use crate::tier::{Question, SEEN, Stamp};
 
 impl Bound {
@@ -166,7 +166,8 @@ impl Bound {
         lower.is_private() && !self.coherence.is_empty()
     }
 
-    /// Reads a record, and tells how long a copy of it may live. `Err(None)` is a record that was good once: its time, its epoch or its history is over.
+    /// Reads a record, and tells how long a copy of it may live. `Err(None)` is a record that was good once, and whose time, epoch
+    /// or history is over; or one that says that nothing is there.
     fn open<V>(
         &self,
         lower: &Lower,
@@ -218,7 +219,7 @@ impl Bound {
         if !same {
             return Err(Some(Unusable::Mismatch));
         }
-        if stamp != Some(header.stamp()) {
+        if stamp != Some(header.stamp()) || header.kind == RecordKind::Nothing {
             return Err(None);
         }
         let left = header.left(lower.tier.now()).ok_or(None)?;

@@ -12,7 +12,7 @@ use crate::glob::Glob;
 use crate::key::{Key, render};
 use crate::level::Level;
 use crate::policy::Consistency;
-use crate::record::{Header, Seal};
+use crate::record::{Header, RecordKind, Seal};
 use crate::stats::{TierCounters, TierStats};
 use crate::tier::config::{Lives, Promotion, TierConfig};
 use crate::tier::stack::{Budget, invalidated, limited};
@@ -280,9 +280,9 @@ impl Lower {
     /// it has a time of its own.
     pub(super) fn left_for_copies(&self, header: &Header, left: Duration) -> Duration {
         // A copy was given no more than that.
-        match header.is_copy {
-            true => left,
-            false => left.min(self.config.ttl_of(Duration::from_millis(header.life))),
+        match header.kind {
+            RecordKind::Copy => left,
+            _ => left.min(self.config.ttl_of(Duration::from_millis(header.life))),
         }
     }
 

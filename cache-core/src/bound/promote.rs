@@ -6,7 +6,7 @@ use super::Bound;
 use super::lower::LowerTiers;
 use crate::key::Key;
 use crate::policy::Consistency;
-use crate::record::Header;
+use crate::record::{Header, RecordKind};
 use crate::tier::{Claim, Leased, Question};
 
 impl Bound {
@@ -68,14 +68,14 @@ impl Bound {
                 life: u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1),
                 epoch: stamp.epoch,
                 history: stamp.history,
-                is_copy: true,
+                kind: RecordKind::Copy,
                 ..header
             };
             let record = header.seal(&payload);
-            if self
+            let stored = self
                 .store(lower, &mut budgets[at], record_key, &lease, record, life)
-                .await
-            {
+                .await;
+            if matches!(stored, Ok(true)) {
                 lower.counters.promotions.add_one();
             }
         }
@@ -136,7 +136,8 @@ impl Bound {
         } else {
             found.stamp == Some(header.stamp())
         };
-        let is_of_key = header.digest == key.digest(self.name_hash)
+        let is_of_key = header.kind != RecordKind::Nothing
+            && header.digest == key.digest(self.name_hash)
             && header.version == self.function.version
             && self.shape.get().map(|shape| shape.fingerprint) == Some(header.shape);
         let left = header.left(lower.tier.now())?;

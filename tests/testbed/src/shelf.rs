@@ -35,6 +35,8 @@ struct Contents {
     fills: Semaphore,
     /// Whether it cannot be asked for leases.
     is_broken: AtomicBool,
+    /// Whether it cannot be filled.
+    is_full: AtomicBool,
 }
 
 impl Default for Shelf {
@@ -58,6 +60,7 @@ impl Shelf {
             answers: Semaphore::new(0),
             fills: Semaphore::new(1 << 20),
             is_broken: AtomicBool::new(false),
+            is_full: AtomicBool::new(false),
         }))
     }
 
@@ -100,6 +103,11 @@ impl Shelf {
     /// Gives no leases any more, and does not say why.
     pub fn break_down(&self) {
         self.0.is_broken.store(true, Ordering::SeqCst);
+    }
+
+    /// Takes no fills any more, and does not say why.
+    pub fn fill_up(&self) {
+        self.0.is_full.store(true, Ordering::SeqCst);
     }
 
     /// Lets one fill through.
@@ -229,6 +237,9 @@ impl Tier for Contents {
         _: Duration,
     ) -> TierFuture<'a, Fill> {
         Box::pin(async move {
+            if self.is_full.load(Ordering::SeqCst) {
+                return Err(Error::new(ErrorKind::Unavailable, "fill: full"));
+            }
             self.fills.acquire().await.expect("an open gate").forget();
             let mut records = self.records();
             if !self.leases.holds(key, lease.token) || lease.stamp != self.stamp() {
@@ -238,6 +249,10 @@ impl Tier for Contents {
             self.leases.used(key, lease.token);
             Ok(Fill::Stored)
         })
+    }
+
+    fn invalidate_later(&self, target: Target<'_>) {
+        self.drop_what_is_meant(target);
     }
 
     fn invalidate<'a>(&'a self, target: Target<'a>, _: Duration) -> TierFuture<'a, Receipt> {
