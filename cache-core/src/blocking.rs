@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, EnterGuard, Handle};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, unconstrained};
 
 /// A future is polled again after that, woken or not: it may watch a clock that nothing rings for while this thread waits.
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
@@ -43,8 +43,11 @@ impl Wake for Signal {
 }
 
 /// Polls a future on this thread until it is ready; in between the thread waits.
+///
+/// A task may be what keeps the thread. What it may do in one turn does not count here: once that is used up nothing would be ready
+/// before it gave its turn back, which it cannot.
 pub(crate) fn wait<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
+    let mut future = pin!(unconstrained(future));
     let signal = Arc::new(Signal::default());
     let waker = Waker::from(Arc::clone(&signal));
     let mut context = Context::from_waker(&waker);

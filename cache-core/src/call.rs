@@ -250,7 +250,6 @@ where
         }
         let start = leader.start();
         let mut lower = bound.lower_tiers(&key);
-        let mut claim = waits.claim(bound);
         match bound.find(&key, &mut lower, &terms.value_type).await {
             Search::Found(Hit {
                 value,
@@ -269,8 +268,6 @@ where
                 return R::value(value);
             }
             Search::Unanswered => {
-                // What another fills could not be read either: there is nothing to wait for.
-                claim = Claim::Share;
                 if let Some(held) = bound.serve_isolated(&key.as_ref())
                     && let Some(value) = (terms.value_type.give)(Arc::clone(&held))
                 {
@@ -280,6 +277,7 @@ where
             }
             Search::Nowhere => {}
         }
+        let claim = waits.claim(bound, &mut lower);
         match bound.lease(&mut lower, claim, &terms.value_type).await {
             Turn::Load => return run_body(bound, key, terms, leader, lower, load).await,
             // A task has it, which this thread may be the one to run.
@@ -318,23 +316,21 @@ where
         let known = bound.known(&key);
         let known_seal = known.as_ref().map(|(seal, _)| *seal);
         lower.ask_strongly(known);
-        let claim = match bound.find(&key, &mut lower, &terms.value_type).await {
-            Search::Found(Hit {
-                value,
-                left,
-                seal,
-                is_promoted,
-                ..
-            }) => {
-                let is_new = |seal: &Seal| is_promoted && Some(*seal) != known_seal;
-                if let Some(seal) = seal.filter(is_new) {
-                    bound.keep_sealed(&key, &value, start, left, seal, &terms.value_type);
-                }
-                return R::value(value);
+        if let Search::Found(Hit {
+            value,
+            left,
+            seal,
+            is_promoted,
+            ..
+        }) = bound.find(&key, &mut lower, &terms.value_type).await
+        {
+            let is_new = |seal: &Seal| is_promoted && Some(*seal) != known_seal;
+            if let Some(seal) = seal.filter(is_new) {
+                bound.keep_sealed(&key, &value, start, left, seal, &terms.value_type);
             }
-            Search::Nowhere => waits.claim(bound),
-            Search::Unanswered => Claim::Share,
-        };
+            return R::value(value);
+        }
+        let claim = waits.claim(bound, &mut lower);
         match bound.lease(&mut lower, claim, &terms.value_type).await {
             Turn::Load => {
                 let stack = &bound.stack;

@@ -900,3 +900,80 @@ async fn a_refresh_whose_fill_fails_leaves_nothing_old() {
     let there = instance().await.unwrap();
     assert_eq!(on(&there, failing(1)).await, 3, "the old value is answered");
 }
+
+/// A shared tier above one that is this instance's alone, and fails.
+async fn above_a_broken_one(shared: &Shelf) -> CacheRuntime {
+    let broken = Shelf::new();
+    broken.break_down();
+    let builder = CacheRuntime::builder().l1(Memory::builder());
+    let builder = builder.l2(shared.clone()).l3(broken);
+    builder.build().await.unwrap()
+}
+
+/// The shared one can be asked, and says that it is gone.
+#[tokio::test]
+async fn a_private_tier_that_fails_is_no_outage_of_the_shared_one() {
+    #[multi_tier_cached(ttl = "1h")]
+    async fn gone(_key: u64) -> u64 {
+        GONE.fetch_add(1, Ordering::SeqCst)
+    }
+    static GONE: AtomicU64 = AtomicU64::new(1);
+
+    let shared = Shelf::shared(Duration::from_secs(3_600));
+    shared.prove();
+    let here = above_a_broken_one(&shared).await;
+    assert_eq!(on(&here, gone(1)).await, 1);
+    assert_eq!(on(&here, gone(1)).await, 1);
+    shared.empty();
+    shared.revoke();
+    assert_eq!(on(&here, async { gone::entry(1).peek().await }).await, None);
+    assert_eq!(on(&here, gone(1)).await, 2);
+}
+
+#[tokio::test]
+async fn a_private_tier_that_fails_lets_no_two_instances_load_at_a_time() {
+    #[multi_tier_cached(ttl = "1h")]
+    async fn alone(_key: u64) -> u64 {
+        let at_a_time = ALONE.fetch_add(1, Ordering::SeqCst) + 1;
+        tokio::task::yield_now().await;
+        OPEN.notified().await;
+        ALONE.fetch_sub(1, Ordering::SeqCst);
+        OPEN.notify_one();
+        at_a_time
+    }
+    static ALONE: AtomicU64 = AtomicU64::new(0);
+    static OPEN: tokio::sync::Notify = tokio::sync::Notify::const_new();
+
+    let shared = Shelf::shared(Duration::from_secs(3_600));
+    shared.prove();
+    let (here, there) = (
+        above_a_broken_one(&shared).await,
+        above_a_broken_one(&shared).await,
+    );
+    let calls = async {
+        tokio::join!(on(&here, alone(1)), on(&there, alone(1)), async {
+            tokio::task::yield_now().await;
+            OPEN.notify_one();
+        })
+    };
+    let (first, second, ()) = timeout(Duration::from_secs(10), calls).await.unwrap();
+    assert_eq!((first, second), (1, 1));
+}
+
+/// It contradicts itself: read, it does not know what a valid record carries; leased, it says that one that was passed over is valid.
+#[tokio::test]
+async fn a_store_that_contradicts_itself_keeps_nobody() {
+    #[multi_tier_cached(ttl = "1h")]
+    async fn contradicted(_key: u64) -> u64 {
+        CONTRADICTED.fetch_add(1, Ordering::SeqCst)
+    }
+    static CONTRADICTED: AtomicU64 = AtomicU64::new(1);
+
+    let shelf = Shelf::new();
+    let here = CacheRuntime::builder().l2(shelf.clone()).build().await;
+    let here = here.unwrap();
+    assert_eq!(on(&here, contradicted(1)).await, 1);
+    shelf.say_no_stamp();
+    let call = timeout(Duration::from_secs(10), on(&here, contradicted(1)));
+    assert_eq!(call.await, Ok(2));
+}

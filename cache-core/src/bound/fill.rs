@@ -34,12 +34,18 @@ impl Bound {
                 record_key,
                 budgets,
                 seen,
+                is_unread,
                 passed_over,
                 leases,
                 is_guarded,
                 is_unasked,
                 ..
             } = &mut *lookup;
+            // What another fills there could not be read either: there is nothing to wait for.
+            let claim = match claim {
+                Claim::Only if is_unread[at] => Claim::Share,
+                claim => claim,
+            };
             match budgets[at]
                 .spend(|within| lower.tier.lease(record_key, claim, &seen[at], within))
                 .await

@@ -39,7 +39,13 @@ impl Bound {
             };
             match search {
                 Search::Nowhere => {}
-                Search::Unanswered => nowhere = Search::Unanswered,
+                Search::Unanswered => {
+                    lookup.is_unread[at] = true;
+                    // One that nobody else uses is none to be cut off from.
+                    if !self.lower[at].is_private() || self.coherence.is_empty() {
+                        nowhere = Search::Unanswered;
+                    }
+                }
                 Search::Found(mut hit) => {
                     hit.is_promoted = self.lower[at].promotes(lookup.record_key.digest);
                     if hit.is_promoted && at > 0 {

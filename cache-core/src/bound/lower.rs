@@ -83,6 +83,8 @@ pub(crate) struct LowerTiers<'a> {
     pub(super) budgets: Vec<Budget<'a>>,
     /// The beginning of what was read and could not be used.
     pub(super) seen: Vec<Vec<u8>>,
+    /// Whether a tier could not be read.
+    pub(super) is_unread: Vec<bool>,
     /// The stamp of a record that was whole and carried another than it was to.
     pub(super) passed_over: Vec<Option<Stamp>>,
     pub(super) leases: Vec<Option<Lease>>,
@@ -112,6 +114,11 @@ impl LowerTiers<'_> {
         self.known = known;
     }
 
+    /// Takes each tier's lease as it comes: whether what was passed over is valid after all was asked often enough.
+    pub(crate) fn look_no_more(&mut self) {
+        self.passed_over.fill(None);
+    }
+
     /// Whether a tier has given a lease.
     pub(crate) fn holds_a_lease(&self) -> bool {
         self.leases.iter().any(Option::is_some)
@@ -135,7 +142,7 @@ pub(crate) enum Search<V> {
     Found(Hit<V>),
     /// They were asked and have none.
     Nowhere,
-    /// Not all could be asked.
+    /// Not all could be asked, beside those that this instance has to itself while it has others that it shares.
     Unanswered,
 }
 
@@ -232,6 +239,7 @@ impl Bound {
             },
             budgets: self.lower.iter().map(budget).collect(),
             seen: self.lower.iter().map(|_| Vec::new()).collect(),
+            is_unread: self.lower.iter().map(|_| false).collect(),
             passed_over: self.lower.iter().map(|_| None).collect(),
             leases: self.lower.iter().map(|_| None).collect(),
             known: None,

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::Poll;
 
-use crate::bound::Bound;
+use crate::bound::{Bound, LowerTiers};
 use crate::flight::Leading;
 use crate::tier::{Claim, Wakeup};
 
@@ -22,9 +22,13 @@ impl Waits {
 
     /// What a miss claims. A call from inside a load waits for another instance once, for a lease time at most: that instance may
     /// be waiting for this one, and nobody sees the whole ring.
-    pub(super) fn claim(&self, bound: &Bound) -> Claim {
+    pub(super) fn claim(&self, bound: &Bound, lower: &mut LowerTiers<'_>) -> Claim {
         let is_in_a_ring = self.has_waited && Leading::is_under_way();
-        if is_in_a_ring || self.in_vain >= Self::MOST_IN_VAIN {
+        let is_in_vain = self.in_vain >= Self::MOST_IN_VAIN;
+        if is_in_vain {
+            lower.look_no_more();
+        }
+        if is_in_a_ring || is_in_vain {
             Claim::Share
         } else {
             bound.claim()

@@ -9,7 +9,7 @@ use multi_tier_cached::tier::{
     Breaker, Claim, Fill, Found, Lease, Leased, LocalLeases, Question, Receipt, RecordKey, Refusal,
     SEEN, Stamp, Target, Tier, TierBuilder, TierContext, TierFuture, Wakeup,
 };
-use multi_tier_cached::{Error, ErrorKind};
+use multi_tier_cached::{Coherence, Error, ErrorKind};
 use tokio::sync::Semaphore;
 
 /// Shared by the runtimes that are built with clones of it.
@@ -33,8 +33,12 @@ struct Contents {
     answers: Semaphore,
     /// One permit for each fill.
     fills: Semaphore,
-    /// Whether it cannot be asked for leases.
+    /// What it knows of others, where it is one that they share.
+    coherence: Option<Arc<Coherence>>,
+    /// Whether it cannot be asked.
     is_broken: AtomicBool,
+    /// Whether it does not say what a valid record carries.
+    is_mute: AtomicBool,
     /// Whether it cannot be filled.
     is_full: AtomicBool,
 }
@@ -59,7 +63,9 @@ impl Shelf {
             keeps_back: AtomicBool::new(false),
             answers: Semaphore::new(0),
             fills: Semaphore::new(1 << 20),
+            coherence: None,
             is_broken: AtomicBool::new(false),
+            is_mute: AtomicBool::new(false),
             is_full: AtomicBool::new(false),
         }))
     }
@@ -100,7 +106,37 @@ impl Shelf {
         self.0.owes.store(true, Ordering::SeqCst);
     }
 
-    /// Gives no leases any more, and does not say why.
+    /// One that others share. What they invalidate it is [proved](Self::prove) to know, or does not know.
+    pub fn shared(bound: Duration) -> Self {
+        let contents = Arc::into_inner(Self::new().0).expect("nobody else has it yet");
+        Self(Arc::new(Contents {
+            coherence: Some(Arc::new(Coherence::new(bound))),
+            ..contents
+        }))
+    }
+
+    /// Knows of now what others have invalidated.
+    pub fn prove(&self) {
+        let coherence = self.0.coherence.as_ref().expect("a shared shelf");
+        coherence.proved(coherence.barrier());
+    }
+
+    /// Does not know it any more.
+    pub fn revoke(&self) {
+        self.0.coherence.as_ref().expect("a shared shelf").revoke();
+    }
+
+    /// Loses its records, as when another instance invalidates them.
+    pub fn empty(&self) {
+        self.0.records().clear();
+    }
+
+    /// Does not say any more, when it is read, what a valid record carries.
+    pub fn say_no_stamp(&self) {
+        self.0.is_mute.store(true, Ordering::SeqCst);
+    }
+
+    /// Answers no reads and gives no leases any more.
     pub fn break_down(&self) {
         self.0.is_broken.store(true, Ordering::SeqCst);
     }
@@ -191,15 +227,23 @@ impl Tier for Contents {
         Breaker::Closed
     }
 
+    fn coherence(&self) -> Option<&Arc<Coherence>> {
+        self.coherence.as_ref()
+    }
+
     fn start(&self) -> TierFuture<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 
     fn read<'a>(&'a self, key: &'a RecordKey, _: Question, _: Duration) -> TierFuture<'a, Found> {
         Box::pin(async {
+            if self.is_broken.load(Ordering::SeqCst) {
+                return Err(Error::new(ErrorKind::Unavailable, "read: broken"));
+            }
             let record = self.records().get(&key.arguments).cloned();
             let record = record.filter(|_| !self.owes(key));
-            Ok(Found::new(record, Some(self.stamp())))
+            let is_mute = self.is_mute.load(Ordering::SeqCst);
+            Ok(Found::new(record, (!is_mute).then(|| self.stamp())))
         })
     }
 
