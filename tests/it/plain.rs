@@ -342,3 +342,33 @@ async fn it_can_be_called_from_tasks() {
     .await;
     assert!(server.records().is_empty());
 }
+
+/// What a task may do in one turn is bounded; a plain call in it cannot give the turn back.
+#[tokio::test]
+async fn so_many_calls_in_one_turn_of_a_task_are_all_cached() {
+    #[multi_tier_cached(ttl = "1h", tiers = "l3")]
+    fn often(key: u64) -> u64 {
+        key + OFTEN.fetch_add(1, Ordering::SeqCst)
+    }
+    static OFTEN: AtomicU64 = AtomicU64::new(0);
+    const CALLS: u64 = 300;
+
+    let directory = Directory::new("often");
+    let disk = Disk::new(directory.path()).time_limit(Duration::from_secs(10));
+    let runtime = CacheRuntime::builder().l3(disk).build().await.unwrap();
+    CacheRuntime::scope(runtime.clone(), async {
+        for key in 0..CALLS {
+            often(key);
+        }
+        for key in 0..CALLS {
+            assert_eq!(often(key), key * 2);
+        }
+        for key in 0..CALLS {
+            let receipt = invalidate!(often, key).blocking();
+            assert_eq!(receipt.unwrap(), Receipt::Acked);
+        }
+    })
+    .await;
+    assert_eq!(OFTEN.load(Ordering::SeqCst), CALLS);
+    runtime.shutdown().await.unwrap();
+}
