@@ -93,7 +93,7 @@ impl Disk {
     }
 
     /// How often it looks for dead records and removes them, at some 50 MiB a second at most. Default: an hour. They are never
-    /// answered, however long they stay.
+    /// answered, however long they stay. [`Duration::MAX`] is never.
     #[must_use]
     pub fn sweep_every(mut self, sweep_every: Duration) -> Self {
         self.sweep_every = sweep_every;

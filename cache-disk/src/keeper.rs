@@ -20,6 +20,9 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(20);
 /// After a failure, until it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// The keeper looks round that often though nothing is to be done: a clock cannot wait for ever.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Operations that are under way when the store is closed have that long to end.
 const LONGEST_OPERATION: Duration = Duration::from_secs(10);
 
@@ -58,7 +61,8 @@ struct Calls {
 /// Where the keeper is.
 struct Round {
     walk: Option<Walk>,
-    next_sweep: Instant,
+    /// `None` for never.
+    next_sweep: Option<Instant>,
     is_broken: bool,
     is_damaged: bool,
     next_opening: Instant,
@@ -118,11 +122,18 @@ impl Kept {
         });
     }
 
-    /// Says on the disk that something is owed, if it is.
-    pub(crate) fn note_owed(&self) {
-        if let Err(error) = self.mark.set_if(|| !self.owed.is_empty()) {
-            tracing::debug!(error = %error, "the disk does not keep that an invalidation is owed to it");
+    /// Says on the disk that something is owed, if it is; `false` where it does not take that either.
+    pub(crate) fn note_owed(&self) -> bool {
+        let noted = self.mark.set_if(|| !self.owed.is_empty());
+        if let Err(error) = &noted {
+            tracing::warn!(error = %error, "the disk does not keep that an invalidation is owed to it; if this process ended now, the next would read what is invalidated");
         }
+        noted.is_ok()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn mark(&self) -> &Mark {
+        &self.mark
     }
 
     /// Whether the disk says that something is owed.
@@ -172,7 +183,7 @@ impl Kept {
         let now = Instant::now();
         let mut round = Round {
             walk: None,
-            next_sweep: now + self.config.sweep_every,
+            next_sweep: now.checked_add(self.config.sweep_every),
             is_broken: false,
             is_damaged: false,
             next_opening: now,
@@ -189,11 +200,14 @@ impl Kept {
     fn go_on(&self, round: &mut Round) {
         loop {
             let next = match (round.is_broken, &round.walk) {
-                (true, _) => round.next_opening,
-                (false, Some(_)) => Instant::now() + SWEEP_PAUSE,
+                (true, _) => Some(round.next_opening),
+                (false, Some(_)) => Some(Instant::now() + SWEEP_PAUSE),
                 (false, None) => round.next_sweep,
             };
-            let calls = self.wait(next.saturating_duration_since(Instant::now()));
+            let longest = next.map_or(LONGEST_WAIT, |next| {
+                next.saturating_duration_since(Instant::now())
+            });
+            let calls = self.wait(longest);
             if calls.has_ended {
                 return;
             }
@@ -209,14 +223,15 @@ impl Kept {
                 self.could_not_pay();
                 continue;
             }
-            if round.walk.is_none() && Instant::now() >= round.next_sweep {
+            let is_time = round.next_sweep.is_some_and(|next| Instant::now() >= next);
+            if round.walk.is_none() && is_time {
                 round.walk = Some(Walk::default());
             }
             if let Some(under_way) = &mut round.walk
                 && !self.sweep(under_way)
             {
                 round.walk = None;
-                round.next_sweep = Instant::now() + self.config.sweep_every;
+                round.next_sweep = Instant::now().checked_add(self.config.sweep_every);
             }
         }
     }

@@ -92,6 +92,13 @@ impl Mark {
         self.change(false, is_paid)
     }
 
+    /// From now on it can be read alone, as on a file system that has failed.
+    #[cfg(test)]
+    pub(crate) fn forbid_writing(&self, directory: &Path) {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        *file = File::open(directory.join(NAME)).unwrap();
+    }
+
     fn change(&self, is_set: bool, is_so: impl FnOnce() -> bool) -> io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_set() == is_set || !is_so() {

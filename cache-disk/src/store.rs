@@ -1,7 +1,6 @@
 //! The store: each operation as it is done on a thread that may wait for the disk.
 
 use std::collections::hash_map::RandomState;
-use std::error::Error as _;
 use std::fs;
 use std::hash::BuildHasher;
 use std::io;
@@ -15,7 +14,7 @@ use cache_core::tier::{
     Stamp, Wakeup,
 };
 use cache_core::unix_millis;
-use fjall::{Database, PersistMode};
+use fjall::{Database, LsmError, PersistMode};
 
 use crate::config::Disk;
 use crate::controls::Controls;
@@ -23,6 +22,9 @@ use crate::generations::{DropsTheDead, Generations, JOURNAL, Walk};
 
 /// In the tier's directory.
 const RECORDS: &str = "records";
+
+/// What could not be read, until it is removed.
+const DROPPED: &str = "dropped";
 
 /// Keys that are told apart by locks.
 const STRIPES: usize = 64;
@@ -53,6 +55,7 @@ impl Store {
         is_damaged: bool,
     ) -> fjall::Result<Self> {
         let path = config.path.display();
+        Self::remove_dropped(config)?;
         let open = || {
             // What it reads may be damaged in ways that it does not expect.
             let open = || Self::open_whole(config, Arc::clone(leases), Arc::clone(owed));
@@ -69,8 +72,22 @@ impl Store {
             }
             Err(error) => return Err(error),
         }
-        fs::remove_dir_all(directory(config))?;
+        Self::discard(config)?;
         open()
+    }
+
+    /// Moved aside first: what is half removed might be opened, with what it had before something was invalidated.
+    fn discard(config: &Disk) -> io::Result<()> {
+        Self::remove_dropped(config)?;
+        fs::rename(directory(config), config.path.join(DROPPED))?;
+        Self::remove_dropped(config)
+    }
+
+    fn remove_dropped(config: &Disk) -> io::Result<()> {
+        match fs::remove_dir_all(config.path.join(DROPPED)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn open_whole(config: &Disk, leases: Arc<LocalLeases>, owed: Arc<Owed>) -> fjall::Result<Self> {
@@ -246,11 +263,12 @@ impl Store {
     }
 }
 
-/// Whether what is on the disk cannot be read, now or later; else it is the disk that cannot be used now.
+/// Whether what is on the disk cannot be read, now or later; else it is the disk that cannot be used now. That something is missing,
+/// or there too early, is of a process that ended while it made the store, or removed it.
 pub(crate) fn is_damage(error: &fjall::Error) -> bool {
     let io = match error {
         fjall::Error::Io(error) => Some(error),
-        fjall::Error::Storage(error) => error.source().and_then(|error| error.downcast_ref()),
+        fjall::Error::Storage(LsmError::Io(error)) => Some(error),
         fjall::Error::Locked | fjall::Error::Poisoned | fjall::Error::KeyspaceDeleted => {
             return false;
         }
@@ -259,7 +277,10 @@ pub(crate) fn is_damage(error: &fjall::Error) -> bool {
     io.is_none_or(|error: &io::Error| {
         matches!(
             error.kind(),
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
+            io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::InvalidData
+                | io::ErrorKind::AlreadyExists
+                | io::ErrorKind::NotFound
         )
     })
 }
@@ -326,6 +347,18 @@ mod tests {
             all += removed;
         }
         all
+    }
+
+    #[test]
+    fn what_the_disk_refuses_now_is_no_damage() {
+        let too_many_files = || io::Error::from_raw_os_error(24);
+        let cut_short = || io::Error::from(io::ErrorKind::UnexpectedEof);
+        assert!(!is_damage(&fjall::Error::Io(too_many_files())));
+        assert!(!is_damage(&fjall::Error::Storage(LsmError::Io(
+            too_many_files()
+        ))));
+        assert!(is_damage(&fjall::Error::Storage(LsmError::Io(cut_short()))));
+        assert!(is_damage(&fjall::Error::Storage(LsmError::InvalidTrailer)));
     }
 
     #[test]

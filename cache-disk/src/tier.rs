@@ -301,13 +301,13 @@ impl Tier for DiskTier {
             }
             match paid {
                 Ok(true) => return Ok(Receipt::Acked),
-                // The keeper has noted it.
-                Ok(false) => return Ok(Receipt::Queued),
-                Err(_) => {}
+                Ok(false) if running.kept.is_noted() => return Ok(Receipt::Queued),
+                // The keeper could not note it, or is at it still.
+                _ => {}
             }
             let kept = Arc::clone(&running.kept);
             if let Some(noted) = running.threads.run(move || kept.note_owed())
-                && let Ok(Ok(())) = timeout(LONGEST_MARK, noted).await
+                && let Ok(Ok(true)) = timeout(LONGEST_MARK, noted).await
             {
                 return Ok(Receipt::Queued);
             }

@@ -25,9 +25,9 @@ const LONGEST_STEP: Duration = BEAT;
 /// Objects that one sweep may fail at: some may not be removed ever, and a storage that answers nothing is left alone.
 const MOST_FAILURES: usize = 8;
 
-/// Sweeps every so often; one sweep at a time.
+/// Sweeps every so often, or never; one sweep at a time.
 pub(crate) async fn sweeps(shared: &Shared, every: Duration) {
-    if !shared.store.operator().info().capability().list {
+    if !shared.store.operator().info().capability().list || every == Duration::MAX {
         return;
     }
     sleep(every.min(FIRST)).await;

@@ -137,6 +137,72 @@ async fn what_rots_is_dropped_and_the_disk_is_used_again() {
     tier.shutdown().await.unwrap();
 }
 
+/// Neither the records nor the mark can be written: the next process would not know of it.
+#[tokio::test]
+async fn what_is_written_down_nowhere_is_an_error() {
+    let directory = Directory::new("nowhere");
+    let tier = directory.tier().await;
+    fill(&tier, 1, b"old").await.unwrap();
+    let running = tier.running().unwrap();
+    drop(running.kept.close());
+    // It cannot be opened again while another has it.
+    let records = directory.0.join("records");
+    let other = fjall::Database::builder(&records).open().unwrap();
+    let (first, second) = (key(1), key(2));
+    let queued = tier.invalidate(Target::Key(&first), SOON).await;
+    assert_eq!(queued.unwrap(), Receipt::Queued);
+    assert!(running.kept.mark().is_set());
+    running.kept.mark().clear_if(|| true).unwrap();
+    running.kept.mark().forbid_writing(&directory.0);
+    let failed = tier.invalidate(Target::Key(&second), SOON).await;
+    assert_eq!(failed.unwrap_err().kind(), ErrorKind::TimedOut);
+    let failed = tier.invalidate(Target::Key(&second), Duration::ZERO).await;
+    assert_eq!(failed.unwrap_err().kind(), ErrorKind::TimedOut);
+    drop((running, other));
+    let ended = tier.shutdown().await;
+    // It may have been opened again by now.
+    if let Err(error) = ended {
+        assert!(
+            error.to_string().contains("nor does it take a mark"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_half_made_or_half_removed_is_begun_anew() {
+    let directory = Directory::new("half");
+    let records = directory.0.join("records");
+    for missing in ["version", "keyspaces"] {
+        let tier = directory.tier().await;
+        fill(&tier, 1, b"old").await.unwrap();
+        tier.shutdown().await.unwrap();
+        let missing = records.join(missing);
+        let removed = match missing.is_dir() {
+            true => fs::remove_dir_all(&missing),
+            false => fs::remove_file(&missing),
+        };
+        removed.unwrap();
+        fs::create_dir_all(directory.0.join("dropped/by an end in between")).unwrap();
+        let tier = directory.tier().await;
+        assert_eq!(read(&tier, 1).await.unwrap(), None, "{}", missing.display());
+        fill(&tier, 1, b"new").await.unwrap();
+        assert_eq!(read(&tier, 1).await.unwrap().as_deref(), Some(&b"new"[..]));
+        tier.shutdown().await.unwrap();
+        assert!(!directory.0.join("dropped").exists());
+    }
+}
+
+#[tokio::test]
+async fn what_is_never_swept_is_kept_all_the_same() {
+    let directory = Directory::new("never");
+    let tier = DiskTier::new(Disk::new(&directory.0).sweep_every(Duration::MAX));
+    tier.start().await.unwrap();
+    let done = tier.invalidate(Target::All, SOON).await;
+    assert_eq!(done.unwrap(), Receipt::Acked);
+    tier.shutdown().await.unwrap();
+}
+
 /// Changes the middle of every file that holds records in order, and says how many there were.
 fn rot(directory: &Path) -> usize {
     let mut rotten = 0;
