@@ -14,6 +14,9 @@ const SEPARATORS: &[char] = &[
     ':', '/', '|', '#', '=', '&', ';', ',', '?', '!', '+', '*', ' ',
 ];
 
+/// Endings that tell the lease on a record, and its guards, from the record.
+const TAKEN: [&str; 2] = ["#lease", "#guards"];
+
 pub(crate) fn parse(text: &LitStr) -> syn::Result<Vec<Piece>> {
     let error = |message: String| syn::Error::new(text.span(), message);
     let value = text.value();
@@ -76,6 +79,11 @@ pub(crate) fn parse(text: &LitStr) -> syn::Result<Vec<Piece>> {
         }
     }
     if !literal.is_empty() {
+        if let Some(taken) = TAKEN.iter().find(|taken| literal.ends_with(**taken)) {
+            return Err(error(format!(
+                "a key cannot end in `{taken}`: that is what shared tiers write behind a key for what belongs to it"
+            )));
+        }
         pieces.push(Piece::Literal(literal));
     }
     Ok(pieces)

@@ -5,6 +5,12 @@ use cache_core::tier::{FunctionKey, RecordKey};
 /// Makes the names of one namespace.
 ///
 /// The hash tag holds a bucket number: all keys of a script are in one bucket and so in one slot of a cluster.
+/// Behind the name of a record, of the lease on it.
+pub(crate) const LEASE: &str = "#lease";
+
+/// The same, of the guards of it.
+pub(crate) const GUARDS: &str = "#guards";
+
 #[derive(Debug)]
 pub(crate) struct Keys {
     prefix: String,
@@ -26,14 +32,14 @@ impl Keys {
         )
     }
 
-    /// `#` stands in no record's name: it is escaped in arguments.
+    /// No record's name ends so: `#` is escaped in arguments, and no key template ends so.
     pub(crate) fn lease(&self, key: &RecordKey) -> String {
-        format!("{}#lease", self.record(key))
+        self.record(key) + LEASE
     }
 
     /// Who keeps others from filling it.
     pub(crate) fn guards(&self, key: &RecordKey) -> String {
-        format!("{}#guards", self.record(key))
+        self.record(key) + GUARDS
     }
 
     pub(crate) fn epoch(&self, function: &FunctionKey) -> String {

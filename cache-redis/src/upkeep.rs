@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::guards::GuardedKey;
 use crate::journal::{Invalidated, Queued};
+use crate::keys::{GUARDS, LEASE};
 use crate::leases::HeldLease;
 use crate::link::{Connected, Shared, fresh_number, millis};
 use crate::server;
@@ -206,16 +207,13 @@ impl Shared {
                 let (next, names): (u64, Vec<String>) =
                     step.unwrap_or_else(|_| Err(server::no_answer()))?;
                 let is_meant = |name: &&String| {
-                    let arguments = name.strip_prefix(&prefix);
-                    let arguments =
-                        arguments.map(|rest| rest.strip_suffix("#lease").unwrap_or(rest));
-                    arguments.is_some_and(|arguments| {
-                        !arguments.contains('#') && glob.matches(arguments)
-                    })
+                    let rest = name.strip_prefix(&prefix);
+                    rest.filter(|rest| !rest.ends_with(GUARDS))
+                        .is_some_and(|rest| glob.matches(rest.strip_suffix(LEASE).unwrap_or(rest)))
                 };
                 let meant = names.iter().filter(is_meant);
                 let (leases, records): (Vec<&String>, Vec<&String>) =
-                    meant.partition(|name| name.ends_with("#lease"));
+                    meant.partition(|name| name.ends_with(LEASE));
                 // Leases first: what is not filled any more need not be found again.
                 self.unlink(&mut data, &leases).await?;
                 deleted += self.unlink(&mut data, &records).await?;
