@@ -20,7 +20,7 @@ use crate::runtime::{CacheRuntime, Registered};
 use crate::tier::config::TierConfig;
 use crate::tier::memory::Memory;
 use crate::tier::stack::{Defaults, Stack};
-use crate::tier::{Peers, TierBuilder, TierContext};
+use crate::tier::{Peers, Tier, TierBuilder, TierContext};
 
 /// Builds a [`CacheRuntime`]: its tiers, one at least, and its codec.
 #[derive(Debug)]
@@ -217,7 +217,8 @@ impl RuntimeBuilder {
     /// `required` says of its server.
     ///
     /// # Cancel safety
-    /// Cancel safe; dropped, it leaves nothing.
+    /// Cancel safe. Dropped, tiers that had started end as those of a process that is killed: object storage is free for another
+    /// after 30 seconds, and begins anew.
     pub async fn build(self) -> Result<CacheRuntime, Error> {
         let stack = self.into_stack()?;
         start(&stack).await?;
@@ -236,17 +237,24 @@ impl RuntimeBuilder {
     /// line, all at once.
     ///
     /// # Cancel safety
-    /// Cancel safe; dropped, it installs nothing.
+    /// As [`build`](Self::build); dropped, it installs nothing.
     pub async fn install(self) -> Result<CacheRuntime, Error> {
         let stack = self.into_stack()?;
         let made = crate::function::made();
         let mut functions: Vec<&Definition> = Registered::all().collect();
         functions.extend(made.iter().map(|definition| &**definition));
         check_functions(&stack, &functions)?;
-        if CacheRuntime::installed().is_none() {
-            start(&stack).await?;
+        if CacheRuntime::installed().is_some() {
+            return CacheRuntime::new(stack).install();
         }
-        CacheRuntime::new(stack).install()
+        start(&stack).await?;
+        let runtime = CacheRuntime::new(stack);
+        let installed = runtime.clone().install();
+        if installed.is_err() {
+            // Another was quicker.
+            let _ = runtime.shutdown().await;
+        }
+        installed
     }
 
     fn into_stack(self) -> Result<Stack, Error> {
@@ -363,14 +371,26 @@ impl<T: TierBuilder + 'static> IntoTier for T {
     }
 }
 
+/// Ends in order what has started: a store may be handed on to the next only then.
+async fn end(started: &[(TierConfig, Arc<dyn Tier>)]) {
+    for (_, tier) in started.iter().rev() {
+        if let Err(error) = tier.shutdown().await {
+            tracing::debug!(kind = tier.kind(), error = ?error, "a tier did not end in order");
+        }
+    }
+}
+
 async fn start(stack: &Stack) -> Result<(), Error> {
     if !stack.lower.is_empty()
         && let Some(home) = Home::of_caller()
     {
         stack.home.get_or_init(|| home);
     }
-    for (_, tier) in &stack.lower {
-        tier.start().await?;
+    for (at, (_, tier)) in stack.lower.iter().enumerate() {
+        if let Err(error) = tier.start().await {
+            end(&stack.lower[..at]).await;
+            return Err(error);
+        }
     }
     if stack.lower.len() > 1 {
         stack.background.start();

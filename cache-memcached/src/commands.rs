@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_memcached::{Client, Error, MetaProtocol as _, MetaValue, Status};
 use cache_core::tier::{Claim, Fill, Refusal, SEEN, Stamp, Target};
 
-use crate::item::{CONTROL, GUARDS, Item, ONLY, RECORD, SHARED, seconds, with_expiry};
+use crate::item::{CONTROL, GUARDS, Item, ONLY, RECORD, SHARED, seconds, with_expiry, with_stamp};
 use crate::keys::Keys;
 
 /// What records carry never ends by itself: all of them would with it.
@@ -133,10 +133,7 @@ pub(crate) async fn lease(
             is_placeholder: false,
         });
     }
-    let mine = |flags| {
-        let token = fastrand::u64(..).to_le_bytes();
-        (flags, token)
-    };
+    let mine = |flags| (flags, with_stamp(fastrand::u64(..), stamp));
     let kind = if claim == Claim::Share { SHARED } else { ONLY };
     // Each turn found something else there than the one before.
     loop {
@@ -145,7 +142,10 @@ pub(crate) async fn lease(
                 let (flags, token) = mine(kind);
                 place(client, &names.record, None, flags, &token, life).await?
             }
-            (Some(item), Claim::Only) if item.flags == ONLY => return Ok(Taken::Busy(item.cas)),
+            // One from before its function was invalidated will not be filled.
+            (Some(item), Claim::Only) if item.flags == ONLY && item.stamp() == Some(stamp) => {
+                return Ok(Taken::Busy(item.cas));
+            }
             (Some(item), Claim::Only) => {
                 if let Some(record) = item.record()
                     && record[..record.len().min(SEEN)] != *seen

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cache_core::tier::Stamp;
 use cache_core::unix_millis;
 
 /// `MTC` before the kind: what carries other flags is not ours, and counts as nothing.
@@ -45,11 +46,28 @@ impl Item {
         (u64::from_le_bytes(*expiry) > unix_millis()).then_some(record)
     }
 
+    /// What a record must carry that is filled under this lease.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        let (_, stamp) = self.data.split_first_chunk::<8>()?;
+        let (epoch, history) = stamp.split_first_chunk::<8>()?;
+        Some(Stamp {
+            epoch: u64::from_le_bytes(*epoch),
+            history: u64::from_le_bytes(history.try_into().ok()?),
+        })
+    }
+
     /// A number that is not zero.
     pub(crate) fn number(&self) -> Option<u64> {
         let number = <[u8; 8]>::try_from(&self.data[..]).ok()?;
         Some(u64::from_le_bytes(number)).filter(|number| *number > 0 && self.flags == CONTROL)
     }
+}
+
+/// A lease: what tells it from others, and what a record must carry that is filled under it.
+pub(crate) fn with_stamp(token: u64, stamp: Stamp) -> Vec<u8> {
+    [token, stamp.epoch, stamp.history]
+        .map(u64::to_le_bytes)
+        .concat()
 }
 
 /// A record with the time of its death.

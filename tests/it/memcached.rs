@@ -418,6 +418,30 @@ async fn an_end_that_leaves_invalidations_untold_is_an_error() {
     assert!(text.contains("1 are left"), "{text}");
 }
 
+/// What it brings will be refused.
+#[tokio::test]
+async fn who_comes_after_a_functions_invalidation_does_not_wait_for_a_load_from_before() {
+    #[multi_tier_cached(ttl = "1h")]
+    async fn doomed(_key: u64) -> u64 {
+        let number = DOOMED.fetch_add(1, Ordering::SeqCst);
+        if number == 1 {
+            std::future::pending::<()>().await;
+        }
+        number
+    }
+    static DOOMED: AtomicU64 = AtomicU64::new(1);
+
+    let server = Server::start();
+    let (here, there) = instances(&server).await;
+    let slow = tokio::spawn(CacheRuntime::scope(here.clone(), doomed(1)));
+    until("it loads", || DOOMED.load(Ordering::SeqCst) == 2).await;
+    let receipt = on(&there, async { invalidate!(doomed).await }).await;
+    assert_eq!(receipt.unwrap(), Receipt::Acked);
+    let call = timeout(Duration::from_secs(10), on(&there, doomed(1)));
+    assert_eq!(call.await, Ok(2));
+    slow.abort();
+}
+
 /// More than the connections take while the server does not answer.
 #[tokio::test]
 async fn what_no_connection_takes_is_told_all_the_same() {
