@@ -458,9 +458,7 @@ async fn what_no_connection_takes_is_told_all_the_same() {
     }
     assert_eq!(tier.health().queued, 8_000);
     server.thaw();
-    let link = tier.link();
     until("nothing is owed", || tier.health().queued == 0).await;
-    assert_eq!(tier.link(), link, "it took another link");
     tier.shutdown().await.unwrap();
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{
-    CacheRuntime, ErrorKind, Level, Memory, Objects, Redis, TierConfig, invalidate,
+    CacheRuntime, Disk, ErrorKind, Level, Memory, Objects, Redis, TierConfig, invalidate,
     multi_tier_cached,
 };
 use opendal::Operator;
@@ -104,6 +104,27 @@ async fn a_prefix_is_one_instances_at_a_time() {
     first.shutdown().await.unwrap();
     let third = runtime(path).await;
     assert_eq!(on(&third, read(3)).await, value, "it is free");
+}
+
+/// A tier below cannot be used. This one has started by then, and hands on what it took.
+#[tokio::test]
+async fn a_build_that_fails_hands_on_what_was_stored() {
+    let (directory, disks) = (
+        Directory::new("handed-on"),
+        Directory::new("handed-on-disk"),
+    );
+    let first = runtime(directory.path()).await;
+    let value = stored(&first, directory.path(), 1).await;
+    first.shutdown().await.unwrap();
+    let disk = || Disk::new(disks.path());
+    let holder = CacheRuntime::builder().l3(disk()).build().await.unwrap();
+    let builder = CacheRuntime::builder().l2(objects(directory.path()));
+    let error = builder.l3(disk()).build().await.unwrap_err();
+    assert!(format!("{error:?}").contains("in use"), "{error:?}");
+    let second = runtime(directory.path()).await;
+    assert_eq!(on(&second, read(1)).await, value);
+    second.shutdown().await.unwrap();
+    holder.shutdown().await.unwrap();
 }
 
 /// Nobody knows what it had invalidated, and what it was writing.
