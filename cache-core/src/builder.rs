@@ -1,26 +1,55 @@
 //! From settings to a runtime, and all that can be wrong with them.
 
+mod assemble;
 mod env;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use self::assemble::check_functions;
 pub use self::env::{BuildFromEnv, EnvTier, Environment};
 use crate::blocking::Home;
-use crate::bound::Resolved;
 use crate::clock::{Clock, ManualClock};
-use crate::codec::{Codec, Encodings};
+use crate::codec::Codec;
 use crate::definition::Definition;
-use crate::error::{Error, ErrorKind};
-use crate::fence::Fences;
+use crate::error::Error;
+#[cfg(doc)]
+use crate::error::ErrorKind;
 use crate::level::Level;
 use crate::overrides::Overrides;
-use crate::policy::{Policies, Ttl, WhenIsolated};
+use crate::policy::{Ttl, WhenIsolated};
 use crate::runtime::{CacheRuntime, Registered};
 use crate::tier::config::TierConfig;
 use crate::tier::memory::Memory;
-use crate::tier::stack::{Defaults, Stack};
-use crate::tier::{Peers, Tier, TierBuilder, TierContext};
+use crate::tier::stack::Stack;
+use crate::tier::{Tier, TierBuilder};
+
+/// A setting that can be said once, and in its place by the environment.
+#[derive(Debug)]
+struct Said<T> {
+    value: T,
+    /// The variable that said it, if one did.
+    variable: Option<String>,
+}
+
+impl<T> Said<T> {
+    fn by_code(value: T) -> Self {
+        Self {
+            value,
+            variable: None,
+        }
+    }
+
+    fn source(self) -> Option<String> {
+        self.variable
+    }
+
+    /// Behind an error of it.
+    fn blame(&self) -> String {
+        let variable = self.variable.as_ref();
+        variable.map_or_else(String::new, |variable| format!(", as {variable} says"))
+    }
+}
 
 /// Builds a [`CacheRuntime`]: its tiers, one at least, and its codec.
 #[derive(Debug)]
@@ -30,11 +59,13 @@ pub struct RuntimeBuilder {
     /// It was put there by the environment, which said nothing of it: what is set later replaces it.
     memory_is_default: bool,
     lower: Vec<(TierConfig, Box<dyn TierBuilder>)>,
+    /// The variables that set up tiers.
+    variables: Vec<(Level, String)>,
+    /// Whether the environment says which tiers there are: the program speaks of those that it may ask for.
+    asks_environment: bool,
     codecs: Vec<Arc<dyn Codec>>,
-    default_codec: String,
-    /// The variable that named it, if one did.
-    codec_variable: Option<String>,
-    when_isolated: WhenIsolated,
+    default_codec: Option<Said<String>>,
+    when_isolated: Option<Said<WhenIsolated>>,
     policies: Vec<(Cow<'static, str>, Ttl)>,
     /// From files, in the place of those.
     policies_of_operators: Vec<(Cow<'static, str>, Ttl)>,
@@ -49,10 +80,11 @@ impl RuntimeBuilder {
             memory: None,
             memory_is_default: false,
             lower: Vec::new(),
+            variables: Vec::new(),
+            asks_environment: false,
             codecs: Vec::new(),
-            default_codec: "postcard".into(),
-            codec_variable: None,
-            when_isolated: WhenIsolated::default(),
+            default_codec: None,
+            when_isolated: None,
             policies: Vec::new(),
             policies_of_operators: Vec::new(),
             overrides: Overrides::default(),
@@ -100,8 +132,7 @@ impl RuntimeBuilder {
         }
         let replaced = self.memory.replace((config, memory)).is_some();
         if replaced && !std::mem::take(&mut self.memory_is_default) {
-            self.problems
-                .push(Error::configuration("set l1: it is set already"));
+            self.is_set_already(Level::L1);
         }
         self.check(config)
     }
@@ -114,12 +145,18 @@ impl RuntimeBuilder {
             ));
         }
         if self.lower.iter().any(|(known, _)| known.level() == level) {
-            self.problems.push(Error::configuration(format!(
-                "set {level}: it is set already"
-            )));
+            self.is_set_already(level);
         }
         self.lower.push((config, tier));
         self.check(config)
+    }
+
+    fn is_set_already(&mut self, level: Level) {
+        let by = self.variables.iter().find(|(known, _)| *known == level);
+        let by = by.map_or_else(String::new, |(_, variable)| format!(" by {variable}"));
+        self.problems.push(Error::configuration(format!(
+            "set {level}: it is set already{by}"
+        )));
     }
 
     fn check(mut self, config: TierConfig) -> Self {
@@ -134,18 +171,31 @@ impl RuntimeBuilder {
     }
 
     /// The codec of functions that name none. Default: `postcard`, compact and fast, with a wire format that is
-    /// specified and stable.
+    /// specified and stable. An error where there is memory alone, where nothing is written; not
+    /// with [`from_env`](Self::from_env), which may add tiers elsewhere.
     pub fn default_codec(mut self, name: impl Into<String>) -> Self {
-        self.default_codec = name.into();
-        self.codec_variable = None;
+        let twice = self.default_codec.replace(Said::by_code(name.into()));
+        self.check_once("the default codec", twice.map(Said::source));
         self
     }
 
     /// What functions do while this instance cannot know what others have invalidated, where they do not say it themselves.
-    /// Default: [`WhenIsolated::Serve`].
+    /// Default: [`WhenIsolated::Serve`]. An error where no tier is shared, so that nobody is isolated; not with
+    /// [`from_env`](Self::from_env), which may add tiers elsewhere.
     pub fn when_isolated(mut self, when_isolated: WhenIsolated) -> Self {
-        self.when_isolated = when_isolated;
+        let twice = self.when_isolated.replace(Said::by_code(when_isolated));
+        self.check_once("`when_isolated`", twice.map(Said::source));
         self
+    }
+
+    /// What is set a second time would be lost.
+    fn check_once(&mut self, what: &str, twice: Option<Option<String>>) {
+        if let Some(source) = twice {
+            let by = source.map_or_else(String::new, |source| format!(" by {source}"));
+            self.problems.push(Error::configuration(format!(
+                "set {what}: it is set already{by}"
+            )));
+        }
     }
 
     /// Gives a time to live a name, for `policy = "…"` in attributes and [`Ttl::policy`]: one place for what many functions share.
@@ -176,7 +226,8 @@ impl RuntimeBuilder {
     /// policy = "orders"
     /// ```
     ///
-    /// A function has the name of its `name = "…"`, or its path as `registered_functions` and errors show it. What is not said
+    /// A function has the name of its `name = "…"`, or its path as `registered_functions` and errors show it; generic ones, and methods
+    /// of one name in one module, are meant with all their types. What is not said
     /// stays as the function says it. A policy of the program has the file's time instead. What is said later, by another file or
     /// by the environment, goes before: of what they do not speak, what was said earlier holds.
     ///
@@ -184,23 +235,25 @@ impl RuntimeBuilder {
     /// `install`, which else does not find it.
     #[cfg(feature = "toml")]
     pub fn functions_file(mut self, path: impl AsRef<std::path::Path>) -> Self {
-        match crate::overrides::file::read(path.as_ref()) {
-            Ok(said) => {
-                for (name, ttl) in said.policies {
-                    let source = |error| {
-                        Error::configuration(format!("{error} of `{}`", path.as_ref().display()))
-                    };
-                    self.problems
-                        .extend(check_policy(&name, ttl).err().map(source));
-                    self.policies_of_operators.push((name.into(), ttl));
-                }
-                for (name, said) in said.functions {
-                    self.overrides.set(name, said);
-                }
-            }
-            Err(error) => self.problems.push(error),
-        }
+        let path = path.as_ref();
+        self.read_functions(path, &format!("`{}`", path.display()));
         self
+    }
+
+    /// The same of a file that is named so in errors.
+    #[cfg(feature = "toml")]
+    fn read_functions(&mut self, path: &std::path::Path, source: &str) {
+        let said = crate::overrides::file::read(path, source);
+        self.problems.extend(said.problems);
+        for (name, ttl) in said.policies {
+            let of_file = |error| Error::configuration(format!("{error} of {source}"));
+            self.problems
+                .extend(check_policy(&name, ttl).err().map(of_file));
+            self.policies_of_operators.push((name.into(), ttl));
+        }
+        for (name, said) in said.functions {
+            self.overrides.set(name, said);
+        }
     }
 
     /// Lets entries in memory age by a clock that a test moves.
@@ -221,7 +274,7 @@ impl RuntimeBuilder {
     /// after 30 seconds, and begins anew.
     pub async fn build(self) -> Result<CacheRuntime, Error> {
         let stack = self.into_stack()?;
-        start(&stack).await?;
+        start(&stack).await.map_err(Error::in_full)?;
         Ok(CacheRuntime::new(stack))
     }
 
@@ -234,7 +287,7 @@ impl RuntimeBuilder {
     /// As [`build`](Self::build), and: [`AlreadyInstalled`](ErrorKind::AlreadyInstalled);
     /// [`MissingTier`](ErrorKind::MissingTier) when a function asks for a tier that is not there;
     /// [`DuplicateFunction`](ErrorKind::DuplicateFunction) when two have one name. They name the functions with file and
-    /// line, all at once.
+    /// line, all at once, as soon as the settings are right.
     ///
     /// # Cancel safety
     /// As [`build`](Self::build); dropped, it installs nothing.
@@ -247,7 +300,7 @@ impl RuntimeBuilder {
         if CacheRuntime::installed().is_some() {
             return CacheRuntime::new(stack).install();
         }
-        start(&stack).await?;
+        start(&stack).await.map_err(Error::in_full)?;
         let runtime = CacheRuntime::new(stack);
         let installed = runtime.clone().install();
         if installed.is_err() {
@@ -255,84 +308,6 @@ impl RuntimeBuilder {
             let _ = runtime.shutdown().await;
         }
         installed
-    }
-
-    fn into_stack(self) -> Result<Stack, Error> {
-        let mut problems = self.problems;
-        let mut note = |error| problems.push(error);
-        let configs = self.lower.iter().map(|(config, _)| config);
-        let configs = configs.chain(self.memory.iter().map(|(config, _)| config));
-        match configs.min_by_key(|config| config.level()) {
-            Some(uppermost) => uppermost.check_uppermost().unwrap_or_else(&mut note),
-            None => note(Error::configuration(
-                "use a runtime without a tier: nothing would be kept; say `.l1(Memory::builder())`",
-            )),
-        }
-        let memory = self.memory.and_then(|(config, memory)| {
-            let built = memory.build().map_err(&mut note).ok();
-            built.map(|memory| (config, memory))
-        });
-        let (mut lower, mut told) = (Vec::new(), Vec::new());
-        let fences = Arc::new(Fences::new());
-        let mut stores: Vec<(Level, String)> = Vec::new();
-        for (config, tier) in self.lower {
-            if let Some(store) = tier.store() {
-                if let Some((level, _)) = stores.iter().find(|(_, known)| *known == store) {
-                    note(Error::configuration(format!(
-                        "use {store} as {level} and as {}: give each a namespace, a prefix or a directory of its own",
-                        config.level()
-                    )));
-                }
-                stores.push((config.level(), store));
-            }
-            let peers = Peers::new(Arc::clone(&fences));
-            let context = TierContext::new(config.level(), peers.clone());
-            match tier.build(&context) {
-                Ok(tier) => {
-                    lower.push((config, tier));
-                    told.push((config.level(), peers));
-                }
-                Err(error) => note(error),
-            }
-        }
-        lower.sort_unstable_by_key(|(config, _)| config.level());
-        for (level, peers) in told {
-            let above = lower.iter().filter(|(config, _)| config.level() < level);
-            peers.set_above(above.map(|(_, tier)| Arc::downgrade(tier)).collect());
-        }
-        let mut encodings = Encodings::builtin();
-        for codec in self.codecs {
-            if let Err(error) = encodings.add(codec) {
-                note(error);
-            }
-        }
-        let default = encodings
-            .find(&self.default_codec)
-            .map_err(|error| match &self.codec_variable {
-                None => error,
-                Some(variable) => Error::configuration(format!("{error}, as {variable} says")),
-            })
-            .map_err(&mut note);
-        let mut policies = Policies::built_in();
-        for (name, ttl) in self.policies.into_iter().chain(self.policies_of_operators) {
-            policies.set(name, ttl);
-        }
-        match default {
-            Ok(default) if problems.is_empty() => Ok(Stack::new(
-                memory,
-                lower,
-                fences,
-                self.clock,
-                encodings,
-                Defaults {
-                    encoding: default,
-                    when_isolated: self.when_isolated,
-                    policies,
-                    overrides: self.overrides,
-                },
-            )),
-            _ => Err(all_of(problems)),
-        }
     }
 }
 
@@ -398,38 +373,6 @@ async fn start(stack: &Stack) -> Result<(), Error> {
     Ok(())
 }
 
-/// # Errors
-/// Everything that is wrong with any function.
-fn check_functions(stack: &Stack, functions: &[&Definition]) -> Result<(), Error> {
-    let mut problems = Vec::new();
-    let mut by_name: Vec<&Definition> = functions.to_vec();
-    by_name.sort_unstable_by(|a, b| (&a.name, a.file, a.line).cmp(&(&b.name, b.file, b.line)));
-    for pair in by_name.windows(2) {
-        // Methods of one path are told apart by their types; a name that was given twice is a mistake.
-        let told_apart = pair
-            .iter()
-            .all(|definition| definition.in_impl && !definition.named);
-        if pair[0].name == pair[1].name && !told_apart {
-            problems.push(Error::new(
-                ErrorKind::DuplicateFunction,
-                format!(
-                    "tell two functions apart: {} and {} have one name; give one another with `name = \"…\"`",
-                    pair[0], pair[1]
-                ),
-            ));
-        }
-    }
-    problems.extend(stack.defaults.overrides.check(functions));
-    for definition in by_name {
-        problems.extend(Resolved::check(definition, stack).err());
-    }
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(all_of(problems))
-    }
-}
-
 /// Whether a time can be a policy.
 fn check_policy(name: &str, ttl: Ttl) -> Result<(), Error> {
     let wrong = if name.is_empty() {
@@ -443,30 +386,6 @@ fn check_policy(name: &str, ttl: Ttl) -> Result<(), Error> {
         }
     };
     Err(Error::configuration(wrong))
-}
-
-/// One error for all that is wrong; of the first one's kind.
-fn all_of(problems: Vec<Error>) -> Error {
-    match <[Error; 1]>::try_from(problems) {
-        Ok([one]) => one,
-        Err(problems) => {
-            let kind = problems
-                .first()
-                .map_or(ErrorKind::Configuration, Error::kind);
-            let lines: Vec<_> = problems
-                .iter()
-                .map(|problem| format!("\n- {problem}"))
-                .collect();
-            Error::new(
-                kind,
-                format!(
-                    "build the runtime, for {} reasons:{}",
-                    lines.len(),
-                    lines.concat()
-                ),
-            )
-        }
-    }
 }
 
 #[cfg(test)]

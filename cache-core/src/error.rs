@@ -29,7 +29,7 @@ pub enum ErrorKind {
 /// A failure of the cache itself, never of the function that is cached.
 ///
 /// `Display` is a lowercase fragment that reads after "failed to"; what stood behind the failure is in
-/// [`source`](StdError::source). Cloning is cheap.
+/// [`source`](StdError::source), but for errors of `build` and `install`, which say it all themselves. Cloning is cheap.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -62,6 +62,33 @@ impl Error {
             message: message.into(),
             source: Some(source.into()),
         }))
+    }
+
+    /// The same with all that stood behind it in its own text: for who reads it in a log that shows no more.
+    pub(crate) fn in_full(self) -> Self {
+        match self.0.source {
+            None => self,
+            Some(_) => Self::new(self.0.kind, self.chain().to_string()),
+        }
+    }
+
+    /// Its text, and that of each error behind it.
+    fn chain(&self) -> impl fmt::Display {
+        fmt::from_fn(|f| {
+            f.write_str(&self.0.message)?;
+            let mut source = self.source();
+            let mut before = self.0.message.clone();
+            while let Some(cause) = source {
+                let text = cause.to_string();
+                // Others' errors say what caused them in their own text.
+                if !before.ends_with(&text) {
+                    write!(f, ": {text}")?;
+                }
+                before = text;
+                source = cause.source();
+            }
+            Ok(())
+        })
     }
 
     pub(crate) fn configuration(message: impl Into<String>) -> Self {
@@ -98,19 +125,7 @@ impl fmt::Display for Error {
 /// The whole chain, so that `main` returning an `Err` shows the cause.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.0.kind, self.0.message)?;
-        let mut source = self.source();
-        let mut before = self.0.message.clone();
-        while let Some(cause) = source {
-            let text = cause.to_string();
-            // Others' errors say what caused them in their own text.
-            if !before.ends_with(&text) {
-                write!(f, ": {text}")?;
-            }
-            before = text;
-            source = cause.source();
-        }
-        Ok(())
+        write!(f, "{:?}: {}", self.0.kind, self.chain())
     }
 }
 

@@ -131,6 +131,16 @@ impl Overrides {
         let unknown = self.0.iter().filter(|(name, _)| !is_there(name));
         unknown
             .map(|(name, said)| {
+                if let Some((of_all, _)) = name.split_once('<')
+                    && functions
+                        .iter()
+                        .any(|known| known.has_instances && known.name == of_all)
+                {
+                    return Error::configuration(format!(
+                        "find function `{name}`, of which {} speaks: `{of_all}` is meant with all its types, and none of them alone",
+                        said.source
+                    ));
+                }
                 let mut names: Vec<&str> = functions.iter().map(|known| &*known.name).collect();
                 // Those that end alike first.
                 let last = |name: &str| name.rsplit("::").next().map(str::to_owned);
@@ -195,6 +205,11 @@ pub(crate) fn parse(text: &str, source: &str) -> Result<Vec<(String, Override)>,
 impl Override {
     fn say(&mut self, what: &str, value: &str) -> Result<(), Error> {
         let time = match what {
+            "ttl" if value.starts_with('{') => {
+                return Err(Error::configuration(format!(
+                    "read `{what}={value}` in one line: here one time is for all tiers; times by tier are for a file"
+                )));
+            }
             "ttl" => Time::Ttl(duration(value)?.into()),
             "policy" => Time::Policy(value.to_owned()),
             "tiers" => {
@@ -229,6 +244,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, Error> {
 pub(crate) fn levels(text: &str) -> Result<Vec<Level>, Error> {
     let mut levels = Vec::new();
     for name in text.split(',').map(str::trim) {
+        if name.is_empty() {
+            return Err(Error::configuration(format!(
+                "read `{text}` as tiers: write them in one word, such as `l1,l2`"
+            )));
+        }
         let level: Level = name.parse()?;
         if levels.contains(&level) {
             return Err(Error::configuration(format!(
@@ -274,7 +294,13 @@ pub(crate) mod file {
     struct Function {
         ttl: Option<Times>,
         policy: Option<String>,
-        tiers: Option<String>,
+        tiers: Option<Tiers>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(untagged, expecting = "tiers in one text, such as \"l1,l2\"")]
+    enum Tiers {
+        Text(String),
     }
 
     #[derive(Debug, Deserialize)]
@@ -302,54 +328,68 @@ pub(crate) mod file {
         }
     }
 
-    /// What a file says: policies, and functions.
+    /// What a file says: policies, and functions; and what of it cannot be read, with the place of that.
     #[derive(Debug, Default)]
     pub(crate) struct Said {
         pub(crate) policies: Vec<(String, Ttl)>,
         pub(crate) functions: Vec<(String, Override)>,
+        pub(crate) problems: Vec<Error>,
     }
 
-    /// # Errors
-    /// A file that cannot be read, with the place of what is wrong.
-    pub(crate) fn read(path: &Path) -> Result<Said, Error> {
-        let source = format!("`{}`", path.display());
+    /// Reads a file, which errors call `source`.
+    pub(crate) fn read(path: &Path, source: &str) -> Said {
+        let mut said = Said::default();
         let wrong =
             |error: &dyn std::fmt::Display| Error::configuration(format!("read {source}: {error}"));
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
-        let file: File = toml::from_str(&text).map_err(|error| wrong(&error))?;
-        let mut said = Said::default();
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(&error));
+        let file = text.and_then(|text| toml::from_str(&text).map_err(|error| wrong(&error)));
+        let file: File = file.unwrap_or_else(|error| {
+            said.problems.push(error);
+            File::default()
+        });
         for (name, times) in file.policies {
-            let ttl = times.ttl().map_err(|error| {
-                Error::configuration(format!("{error}, for policy `{name}` of {source}"))
-            })?;
-            said.policies.push((name, ttl));
+            match times.ttl() {
+                Ok(ttl) => said.policies.push((name, ttl)),
+                Err(error) => said.problems.push(Error::configuration(format!(
+                    "{error}, for policy `{name}` of {source}"
+                ))),
+            }
         }
         for (name, function) in file.functions {
-            let in_function =
-                |error| Error::configuration(format!("{error}, for function `{name}` of {source}"));
-            let time = match (function.ttl, function.policy) {
+            match function.said(source) {
+                Ok(of_function) => said.functions.push((name, of_function)),
+                Err(error) => said.problems.push(Error::configuration(format!(
+                    "{error}, for function `{name}` of {source}"
+                ))),
+            }
+        }
+        said
+    }
+
+    impl Function {
+        fn said(self, source: &str) -> Result<Override, Error> {
+            let time = match (self.ttl, self.policy) {
                 (Some(_), Some(_)) => {
-                    return Err(in_function(Error::configuration(
+                    return Err(Error::configuration(
                         "use `ttl` and `policy` together: set one of them",
-                    )));
+                    ));
                 }
-                (Some(times), None) => Some(Time::Ttl(times.ttl().map_err(in_function)?)),
+                (Some(times), None) => Some(Time::Ttl(times.ttl()?)),
                 (None, policy) => policy.map(Time::Policy),
             };
-            let tiers = function.tiers.as_deref().map(levels).transpose();
-            let said_of = Override {
-                time,
-                tiers: tiers.map_err(in_function)?,
-                source: source.clone(),
-            };
-            if said_of.time.is_none() && said_of.tiers.is_none() {
-                return Err(in_function(Error::configuration(
+            let tiers = self.tiers.map(|Tiers::Text(text)| levels(&text));
+            let tiers = tiers.transpose()?;
+            if time.is_none() && tiers.is_none() {
+                return Err(Error::configuration(
                     "say something: `ttl`, `policy` or `tiers`",
-                )));
+                ));
             }
-            said.functions.push((name, said_of));
+            Ok(Override {
+                time,
+                tiers,
+                source: source.to_owned(),
+            })
         }
-        Ok(said)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::stats::{FunctionStats, Stats};
 use crate::tier::config::TierConfig;
 use crate::tier::memory::Memory;
 use crate::tier::stack::{Defaults, Stack, limited};
-use crate::tier::{FunctionKey, Receipt, TierStatus};
+use crate::tier::{Breaker, FunctionKey, Receipt, TierStatus};
 
 /// Owns the tiers of a process, the fences and the flights. Clones are the same runtime.
 ///
@@ -413,11 +413,12 @@ pub struct RuntimeHealth {
 }
 
 impl RuntimeHealth {
-    /// Whether every tier answers and is coherent, as far as it has others to be coherent with.
+    /// Whether every tier answers, can be used, and is coherent, as far as it has others to be coherent with.
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.tiers.iter().all(|tier| {
             tier.answered_in.is_some()
+                && tier.breaker == Breaker::Closed
                 && (tier.health.coherent_for.is_some() || !tier.health.has_channel)
         })
     }

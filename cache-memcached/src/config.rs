@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ use crate::tier::MemcachedTier;
 ///
 /// memcached counts in seconds, and one of them may pass at once, so that items are kept a second or two longer than records live; the
 /// record itself says when it is dead, by the wall clock of the host that wrote it: keep the clocks of hosts together.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Memcached {
     pub(crate) url: String,
     pub(crate) namespace: String,
@@ -49,6 +50,22 @@ pub struct Memcached {
     pub(crate) lease_time: Duration,
     pub(crate) max_record_bytes: usize,
     pub(crate) required: bool,
+}
+
+impl fmt::Debug for Memcached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memcached")
+            .field("url", &self.shown())
+            .field("namespace", &self.namespace)
+            .field("connections", &self.connections)
+            .field("staleness_bound", &self.staleness_bound)
+            .field("time_limit", &self.time_limit)
+            .field("connect_limit", &self.connect_limit)
+            .field("lease_time", &self.lease_time)
+            .field("max_record_bytes", &self.max_record_bytes)
+            .field("required", &self.required)
+            .finish()
+    }
 }
 
 impl Memcached {
@@ -131,6 +148,15 @@ impl Memcached {
         self
     }
 
+    /// The URL without a user or a password, which it cannot have, and may.
+    pub(crate) fn shown(&self) -> String {
+        let start = self.url.find("://").map_or(0, |scheme| scheme + 3);
+        match self.url.rfind('@') {
+            Some(at) if start < at => format!("{}***{}", &self.url[..start], &self.url[at..]),
+            _ => self.url.clone(),
+        }
+    }
+
     /// The address in the words of the client.
     pub(crate) fn address(&self) -> Option<String> {
         if let Some(path) = self.url.strip_prefix("memcached+unix://") {
@@ -149,7 +175,7 @@ impl Memcached {
         if self.address().is_none() {
             return wrong(format!(
                 "`{}` as a memcached server: it is `memcached://host:port`, a host as a name or in IPv4, or `memcached+unix:///path`, without a password",
-                self.url
+                self.shown()
             ));
         }
         let is_name = |name: &str| {

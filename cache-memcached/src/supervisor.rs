@@ -41,8 +41,9 @@ pub(crate) async fn supervise(
                     return;
                 }
                 if outage {
-                    tracing::info!("memcached is back");
+                    tracing::info!(address = shared.config.shown(), "memcached is back");
                 }
+                shared.set_trouble(None);
                 (outage, pause) = (false, FIRST_PAUSE);
                 first.send_replace(Some(Ok(())));
                 let since = Instant::now();
@@ -52,6 +53,9 @@ pub(crate) async fn supervise(
                     _ = workers.join_next() => {}
                 }
                 shared.lose(generation);
+                if shared.is_closed() {
+                    return;
+                }
                 tracing::info!(lasted = ?since.elapsed(), "the link to memcached is over; making another");
                 if since.elapsed() < LONGEST_PAUSE {
                     sleep(pause).await;
@@ -62,9 +66,14 @@ pub(crate) async fn supervise(
                 if outage {
                     tracing::debug!(error = ?error, "memcached is still away");
                 } else {
-                    tracing::warn!(error = ?error, "memcached cannot be used; going on without it until it can");
+                    tracing::warn!(
+                        address = shared.config.shown(),
+                        error = ?error,
+                        "memcached cannot be used; going on without it until it can"
+                    );
                 }
                 outage = true;
+                shared.set_trouble(Some(error.clone()));
                 first.send_if_modified(|first| {
                     let is_first = first.is_none();
                     first.get_or_insert(Err(error));
@@ -127,7 +136,14 @@ async fn open(shared: &Shared) -> Result<(Vec<Client>, u64), Error> {
             .map_err(|error| failed("connect to memcached", error))?;
         let this = commands::identity(&mut client, &shared.keys)
             .await
-            .map_err(|error| failed("ask memcached which process it is", error))?
+            .map_err(|error| match failed("ask memcached which process it is", error) {
+                error if error.kind() == ErrorKind::Protocol => Error::with_source(
+                    ErrorKind::Protocol,
+                    "use what answers there: it does not speak the protocol of memcached 1.6",
+                    error,
+                ),
+                error => error,
+            })?
             .ok_or_else(|| {
                 Error::new(
                     ErrorKind::Protocol,

@@ -289,7 +289,7 @@ impl Tier for MemcachedTier {
                 None => Ok(()),
                 Some(error) => {
                     self.end().await;
-                    let url = &self.shared.config.url;
+                    let url = self.shared.config.shown();
                     let what = format!("reach memcached at {url}, which is required");
                     Err(Error::with_source(error.kind(), what, error))
                 }

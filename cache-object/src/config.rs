@@ -51,6 +51,7 @@ pub struct Objects {
     pub(crate) time_limit: Duration,
     pub(crate) max_record_bytes: usize,
     pub(crate) sweep_every: Duration,
+    pub(crate) required: bool,
 }
 
 impl Objects {
@@ -65,6 +66,7 @@ impl Objects {
             max_record_bytes: 32 << 20,
             // What is dead costs room alone; to look at each object costs a small read.
             sweep_every: Duration::from_secs(6 * 60 * 60),
+            required: false,
         }
     }
 
@@ -101,6 +103,14 @@ impl Objects {
     #[must_use]
     pub fn sweep_every(mut self, sweep_every: Duration) -> Self {
         self.sweep_every = sweep_every;
+        self
+    }
+
+    /// Lets `install` fail when the storage cannot be used, or another instance has the prefix, with the reason; one that ended
+    /// without leaving it has it for thirty seconds more. Default: a warning, and service without it until it can be used.
+    #[must_use]
+    pub fn required(mut self) -> Self {
+        self.required = true;
         self
     }
 
@@ -156,6 +166,7 @@ impl fmt::Debug for Objects {
             .field("time_limit", &self.time_limit)
             .field("max_record_bytes", &self.max_record_bytes)
             .field("sweep_every", &self.sweep_every)
+            .field("required", &self.required)
             .finish_non_exhaustive()
     }
 }

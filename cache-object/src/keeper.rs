@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cache_core::{Error, ErrorKind};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::owner::{BEAT, Beat, Owner};
-use crate::shared::Shared;
+use crate::shared::{Shared, unavailable};
 use crate::sweep;
 
 /// After a payment that failed. A storage that refuses at once is not asked all the time.
@@ -46,6 +47,9 @@ async fn beats(shared: &Shared, owner: &Mutex<Owner>, first: watch::Sender<bool>
             }
             Ok(Ok(Beat::Anothers)) => {
                 shared.set_held(None);
+                shared.set_trouble(unavailable(
+                    "another instance uses it, or ended without leaving it less than thirty seconds ago; each instance needs a prefix of its own",
+                ));
                 if is_first_failure {
                     tracing::warn!(
                         prefix = shared.store.prefix(),
@@ -53,15 +57,24 @@ async fn beats(shared: &Shared, owner: &Mutex<Owner>, first: watch::Sender<bool>
                     );
                 }
             }
-            Ok(Err(error)) if is_first_failure => {
-                tracing::warn!(error = %error, "the object storage cannot be used; going on without it until it can");
+            Ok(Err(error)) => {
+                if is_first_failure {
+                    tracing::warn!(error = %error, "the object storage cannot be used; going on without it until it can");
+                }
+                shared.set_trouble(Error::with_source(
+                    ErrorKind::Unavailable,
+                    "say that it is in use",
+                    error,
+                ));
             }
-            Err(_) if is_first_failure => {
-                tracing::warn!(
-                    "the object storage does not answer; going on without it until it does"
-                );
+            Err(_) => {
+                if is_first_failure {
+                    tracing::warn!(
+                        "the object storage does not answer; going on without it until it does"
+                    );
+                }
+                shared.set_trouble(unavailable("it does not answer"));
             }
-            Ok(Err(_)) | Err(_) => {}
         }
         if !is_told {
             shared.strikes.answered();

@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     home: OnceLock<Handle>,
     /// Until when the prefix is this instance's.
     held_until: Mutex<Option<Instant>>,
+    /// Why it is not, if it is not.
+    trouble: Mutex<Option<Error>>,
     is_closed: AtomicBool,
     /// Something is owed that nobody pays.
     pub(crate) unpaid: Notify,
@@ -50,6 +52,7 @@ impl Shared {
             writes: Mutex::default(),
             home: OnceLock::new(),
             held_until: Mutex::default(),
+            trouble: Mutex::default(),
             is_closed: AtomicBool::new(false),
             unpaid: Notify::new(),
             paid: Notify::new(),
@@ -68,6 +71,11 @@ impl Shared {
     /// It is this one's for longer, or another's.
     pub(crate) fn set_held(&self, until: Option<Instant>) {
         *lock(&self.held_until) = until;
+    }
+
+    /// Notes why the prefix could not be said to be this one's.
+    pub(crate) fn set_trouble(&self, trouble: Error) {
+        *lock(&self.trouble) = Some(trouble);
     }
 
     /// It is this one's from now on, with what the one before left, if that left in order. Else a new history begins: nobody knows
@@ -104,7 +112,12 @@ impl Shared {
         let why = if self.is_closed() {
             "the tier was shut down"
         } else if !self.is_ours() {
-            "it cannot be reached, or its prefix is another instance's"
+            let prefix = self.store.prefix();
+            let what = format!("use the prefix `{prefix}` of the object storage");
+            return Err(match lock(&self.trouble).clone() {
+                Some(trouble) => Error::with_source(ErrorKind::Unavailable, what, trouble),
+                None => unavailable(&what),
+            });
         } else if self.strikes.is_out() {
             "it does not answer"
         } else {

@@ -166,7 +166,15 @@ impl Tier for ObjectTier {
             *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
             // A storage that is away is one that may come back: it was told in the log.
             let _ = tried.wait_for(|tried| *tried).await;
-            Ok(())
+            match self.shared.check() {
+                Err(error) if self.config.required => {
+                    // It has nothing to leave.
+                    let _ = self.shutdown().await;
+                    let what = "use object storage, which is required";
+                    Err(Error::with_source(error.kind(), what, error))
+                }
+                _ => Ok(()),
+            }
         })
     }
 
@@ -272,7 +280,10 @@ impl Tier for ObjectTier {
             // Whatever is known of the storage: it may answer again.
             let ping = |shared: Arc<Shared>| async move { shared.ping().await };
             self.shared.ask("ping", within, ping).await?;
-            Ok(began.elapsed())
+            let took = began.elapsed();
+            // It answers, and may not be this instance's to use.
+            self.shared.check()?;
+            Ok(took)
         })
     }
 

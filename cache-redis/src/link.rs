@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     client: Client,
     /// The node of a cluster that the first one has named as the namespace's.
     moved: Mutex<Option<Client>>,
+    /// What the last attempt to make a link came to, while there is none.
+    trouble: Mutex<Option<Error>>,
     pub(crate) settings: Settings,
     pub(crate) keys: Keys,
     pub(crate) scripts: Scripts,
@@ -114,6 +116,7 @@ impl Link {
                 current: Current::new(settings.breaker_threshold),
                 client,
                 moved: Mutex::default(),
+                trouble: Mutex::default(),
                 settings,
                 keys,
                 scripts: Scripts::new(),
@@ -151,7 +154,10 @@ impl Link {
     }
 
     /// Sends what is to be sent, as far as that goes, and ends.
-    pub(crate) async fn shutdown(&self) {
+    ///
+    /// # Errors
+    /// What is queued is lost with this process.
+    pub(crate) async fn shutdown(&self) -> Result<(), Error> {
         if let Some((connected, generation)) = self.shared.current.get() {
             let rest = async {
                 let returned = self.shared.leases.take_returned();
@@ -162,21 +168,39 @@ impl Link {
                 timeout(self.shared.settings.time_limit, rest).await,
                 Ok(Ok(()))
             ) {
-                tracing::warn!(
-                    queued = self.shared.journal.len(),
-                    "invalidations could not be sent before the end"
-                );
+                tracing::debug!("not all could be sent before the end");
             }
             self.shared.lose(generation);
         }
         let written = self.shared.journal.is_written();
-        if timeout(self.shared.settings.time_limit, written)
-            .await
-            .is_err()
-        {
-            tracing::warn!("the journal's file was not written in time");
-        }
+        let written = timeout(self.shared.settings.time_limit, written).await;
+        let queued = self.shared.journal.len();
+        let file = self.shared.settings.journal_file.as_ref();
         self.close();
+        match (queued, file, written) {
+            (0, _, _) => Ok(()),
+            (_, Some(file), Ok(())) => {
+                tracing::info!(queued, file = %file.display(), "invalidations are in the journal's file, for the next process to send");
+                Ok(())
+            }
+            (_, file, _) => {
+                let why = match file {
+                    Some(_) => "the journal's file was not written in time",
+                    None => "no journal's file keeps them",
+                };
+                tracing::warn!(
+                    queued,
+                    why,
+                    "invalidations could not be sent to Redis before the end, and are lost"
+                );
+                Err(Error::new(
+                    ErrorKind::Unavailable,
+                    format!(
+                        "tell Redis before the end what was invalidated: {queued} are left, and {why}"
+                    ),
+                ))
+            }
+        }
     }
 
     /// Ends, and sends nothing.
@@ -239,7 +263,21 @@ impl Shared {
         is_first && moved.is_some()
     }
 
-    /// The server that the link leads to.
+    /// Why nothing can be asked: there is no link, and what the last attempt to make one came to.
+    fn away(&self, what: &str) -> Error {
+        let what = format!("{what}: Redis at {} is not connected", self.address());
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match trouble.clone() {
+            Some(trouble) => Error::with_source(ErrorKind::Unavailable, what, trouble),
+            None => Error::new(ErrorKind::Unavailable, what),
+        }
+    }
+
+    /// Notes what an attempt to make a link came to.
+    pub(crate) fn set_trouble(&self, trouble: Option<Error>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
     /// Runs one operation on the link that is there; it is told the link's number.
     pub(crate) async fn run<T, F>(
         &self,
@@ -251,10 +289,7 @@ impl Shared {
         F: Future<Output = Result<T, RedisError>>,
     {
         let Some((connected, generation)) = self.current.get() else {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                format!("{what}: Redis is not connected"),
-            ));
+            return Err(self.away(what));
         };
         match timeout(within, operation(connected, generation)).await {
             Ok(Ok(value)) => {

@@ -168,10 +168,14 @@ pub(crate) async fn supervise(
                     tracing::info!(address = %shared.client().get_connection_info().addr(), "Redis is back");
                 }
                 outage = false;
+                shared.set_trouble(None);
                 first.send_replace(Some(Ok(())));
                 let since = Instant::now();
                 shared.keep(&connected, generation).await;
                 shared.lose(generation);
+                if shared.is_closed() {
+                    return;
+                }
                 tracing::info!(lasted = ?since.elapsed(), "the link to Redis is over; making another");
                 sleep(pause.after_loss(since.elapsed())).await;
             }
@@ -191,6 +195,7 @@ pub(crate) async fn supervise(
                     );
                 }
                 outage = true;
+                shared.set_trouble(Some(error.clone()));
                 first.send_if_modified(|first| {
                     let is_first = first.is_none();
                     first.get_or_insert(Err(error));

@@ -564,10 +564,7 @@ impl Tier for RedisTier {
     }
 
     fn shutdown(&self) -> TierFuture<'_, ()> {
-        Box::pin(async move {
-            self.link.shutdown().await;
-            Ok(())
-        })
+        Box::pin(async move { self.link.shutdown().await })
     }
 }
 

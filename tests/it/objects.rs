@@ -99,6 +99,16 @@ async fn a_prefix_is_one_instances_at_a_time() {
     let second = runtime(path).await;
     assert!(first.tiers()[0].health.connected && !second.tiers()[0].health.connected);
     assert_ne!(on(&second, read(3)).await, value, "it is not its own");
+    let health = second.health().await;
+    let trouble = health.tiers[0].trouble.as_deref().unwrap();
+    assert!(
+        trouble.contains("each instance needs a prefix"),
+        "{trouble}"
+    );
+    assert!(!health.is_well() && first.health().await.is_well());
+    let required = CacheRuntime::builder().l4(objects(path).required());
+    let error = format!("{:?}", required.build().await.unwrap_err());
+    assert!(error.contains("each instance needs a prefix"), "{error}");
     let other = CacheRuntime::builder().l4(objects(path).prefix("other"));
     assert!(other.build().await.unwrap().tiers()[0].health.connected);
     first.shutdown().await.unwrap();

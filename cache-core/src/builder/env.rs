@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::RuntimeBuilder;
+use super::assemble::all_of;
+use super::{RuntimeBuilder, Said};
 use crate::error::Error;
 use crate::level::Level;
 use crate::overrides;
@@ -51,18 +52,23 @@ inventory::collect!(EnvTier);
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     values: Vec<(String, String)>,
+    /// Names of values that are not UTF-8.
+    unreadable: Vec<String>,
 }
 
 impl Environment {
     fn of_process() -> Self {
-        Self {
-            values: std::env::vars_os()
-                .filter_map(|(name, value)| {
-                    let name = name.to_str()?.strip_prefix(PREFIX)?.to_owned();
-                    Some((name, value.to_string_lossy().into_owned()))
-                })
-                .collect(),
+        let mut this = Self::default();
+        for (name, value) in std::env::vars_os() {
+            let Some(name) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else {
+                continue;
+            };
+            match value.into_string() {
+                Ok(value) => this.values.push((name.to_owned(), value)),
+                Err(_) => this.unreadable.push(name.to_owned()),
+            }
         }
+        this
     }
 
     /// These names, without the prefix, and values: for tests of what reads them.
@@ -72,7 +78,10 @@ impl Environment {
             .iter()
             .map(|(name, value)| ((*name).into(), (*value).into()))
             .collect();
-        Self { values }
+        Self {
+            values,
+            unreadable: Vec::new(),
+        }
     }
 
     /// The value of a name, given without the prefix. An empty one counts as not set.
@@ -117,6 +126,7 @@ impl Environment {
     /// An error of what a variable's value came to, naming the variable.
     #[must_use]
     pub fn blame(name: &str, error: &Error) -> Error {
+        let error = error.clone().in_full();
         Error::new(error.kind(), format!("use {PREFIX}{name}: {error}"))
     }
 
@@ -127,26 +137,52 @@ impl Environment {
             .chain(tiers.iter().flat_map(|tier| tier.names))
             .copied()
             .collect();
+        if let Some(name) = self.unreadable.first() {
+            return Err(Error::configuration(format!(
+                "read {PREFIX}{name}: its value is not UTF-8"
+            )));
+        }
         let names = self.values.iter().map(|(name, _)| &**name);
-        let unknown: Vec<String> = names
-            .filter(|name| !known.contains(name))
-            .map(|name| format!("{PREFIX}{name}"))
-            .collect();
+        let unknown: Vec<&str> = names.filter(|name| !known.contains(name)).collect();
         if unknown.is_empty() {
             return Ok(());
         }
-        let names: Vec<String> = known.iter().map(|name| format!("{PREFIX}{name}")).collect();
-        Err(Error::configuration(format!(
-            "use {}: the names are {}; others come with their feature (`redis`, `toml`)",
-            unknown.join(", "),
+        let with_prefix = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| format!("{PREFIX}{name}")).collect();
             names.join(", ")
+        };
+        let mut missing = Vec::new();
+        if tiers.is_empty() {
+            missing.push("`redis`");
+        }
+        if cfg!(not(feature = "toml")) {
+            missing.push("`toml`");
+        }
+        let others = match &missing[..] {
+            [] => String::new(),
+            missing => format!("; others come with the feature {}", missing.join(" or ")),
+        };
+        Err(Error::configuration(format!(
+            "use {}: the names are {}{others}",
+            with_prefix(&unknown),
+            with_prefix(&known)
         )))
     }
 }
 
+/// All that is wrong with the variables.
+#[derive(Debug, Default)]
+struct Problems(Vec<Error>);
+
+impl Problems {
+    fn note<T>(&mut self, result: Result<T, Error>) -> Option<T> {
+        result.map_err(|error| self.0.push(error.in_full())).ok()
+    }
+}
+
 impl RuntimeBuilder {
-    /// Takes settings of memory, of functions and of Redis from the environment: those that are set there replace those made before, one by one. A memory with the
-    /// defaults is added where there is none. A tier that the program has at the level of one from the environment is an error.
+    /// Takes settings of memory, of functions and of Redis from the environment: those that are set there
+    /// replace those made before, one by one. A memory with the defaults is added where there is none. A tier that the program has at the level of one from the environment is an error.
     ///
     /// | name | value |
     /// | --- | --- |
@@ -174,26 +210,94 @@ impl RuntimeBuilder {
 
     pub(crate) fn with_environment(mut self, env: &Environment) -> Result<Self, Error> {
         let tiers: Vec<&EnvTier> = inventory::iter::<EnvTier>.into_iter().collect();
-        env.check_names(&tiers)?;
-        let engine: Option<Engine> = env.parsed("L1_ENGINE", "a memory engine")?;
-        let entries: Option<u64> = env.parsed("L1_MAX_ENTRIES", "a number of entries")?;
-        let bytes: Option<u64> = env.parsed("L1_MAX_BYTES", "a number of bytes")?;
-        for (name, value) in [("L1_MAX_ENTRIES", entries), ("L1_MAX_BYTES", bytes)] {
-            if value == Some(0) {
-                return Err(Error::configuration(format!(
-                    "use {PREFIX}{name}=0: nothing would be kept"
-                )));
+        let mut problems = Problems::default();
+        self.asks_environment = true;
+        problems.note(env.check_names(&tiers));
+        self.memory_of(env, &mut problems);
+        if let Some(codec) = env.text("CODEC") {
+            self.default_codec = Some(Said {
+                value: codec.to_owned(),
+                variable: Some(format!("{PREFIX}CODEC")),
+            });
+        }
+        let when_isolated = env.parsed("WHEN_ISOLATED", "`serve` or `load`");
+        if let Some(value) = problems.note(when_isolated).flatten() {
+            self.when_isolated = Some(Said {
+                value,
+                variable: Some(format!("{PREFIX}WHEN_ISOLATED")),
+            });
+        }
+        #[cfg(feature = "toml")]
+        if let Some(path) = env.text("FUNCTIONS_FILE") {
+            let source = format!("`{path}` ({PREFIX}FUNCTIONS_FILE)");
+            self.read_functions(path.as_ref(), &source);
+        }
+        if let Some(text) = env.text("FUNCTIONS") {
+            let said = overrides::parse(text, &format!("{PREFIX}FUNCTIONS"))
+                .map_err(|error| Environment::blame("FUNCTIONS", &error));
+            for (name, said) in problems.note(said).unwrap_or_default() {
+                self.overrides.set(name, said);
             }
         }
-        if entries.is_some() && bytes.is_some() {
-            return Err(Error::configuration(format!(
-                "use {PREFIX}L1_MAX_ENTRIES and {PREFIX}L1_MAX_BYTES together: set one of them"
-            )));
+        for tier in tiers {
+            let Some(built) = problems.note((tier.build)(env)).flatten() else {
+                continue;
+            };
+            let variable = format!(
+                "{PREFIX}{}",
+                tier.names.first().copied().unwrap_or_default()
+            );
+            // What the program says of the one must not be lost with it.
+            let has_it = |(known, _): &(TierConfig, _)| known.level() == tier.level;
+            if self.lower.iter().any(has_it) {
+                problems.note::<()>(Err(Error::configuration(format!(
+                    "use {variable}: the program has a tier as {} itself",
+                    tier.level
+                ))));
+                continue;
+            }
+            self.variables.push((tier.level, variable));
+            self = self.lower(TierConfig::new(tier.level), built);
         }
-        let is_said = engine.is_some() || entries.is_some() || bytes.is_some();
-        self.memory_is_default = self.memory.is_none() && !is_said;
+        match problems.0.is_empty() {
+            true => Ok(self),
+            false => Err(all_of(problems.0)),
+        }
+    }
+
+    fn memory_of(&mut self, env: &Environment, problems: &mut Problems) {
+        let engine: Option<Engine> = problems
+            .note(env.parsed("L1_ENGINE", "a memory engine"))
+            .flatten();
+        let number = |name, what| {
+            let number = env.parsed::<u64>(name, what)?;
+            match number {
+                Some(0) => Err(Error::configuration(format!(
+                    "use {PREFIX}{name}=0: nothing would be kept"
+                ))),
+                number => Ok(number),
+            }
+        };
+        let entries = number("L1_MAX_ENTRIES", "a number of entries, such as `10000`");
+        let entries = problems.note(entries).flatten();
+        let bytes = number("L1_MAX_BYTES", "a number of bytes, such as `268435456`");
+        let bytes = problems.note(bytes).flatten();
+        if entries.is_some() && bytes.is_some() {
+            problems.note::<()>(Err(Error::configuration(format!(
+                "use {PREFIX}L1_MAX_ENTRIES and {PREFIX}L1_MAX_BYTES together: set one of them"
+            ))));
+            return;
+        }
+        let said = [
+            ("L1_ENGINE", engine.is_some()),
+            ("L1_MAX_ENTRIES", entries.is_some()),
+            ("L1_MAX_BYTES", bytes.is_some()),
+        ];
+        let said = said.into_iter().find(|(_, is_said)| *is_said);
+        self.memory_is_default = self.memory.is_none() && said.is_none();
         let (config, mut memory) = self
             .memory
+            .take()
             .unwrap_or_else(|| (TierConfig::as_l1(), Memory::builder()));
         if let Some(engine) = engine {
             memory = memory.engine(engine);
@@ -202,43 +306,8 @@ impl RuntimeBuilder {
             memory = memory.bounded(entries, bytes);
         }
         self.memory = Some((config, memory));
-        if let Some(codec) = env.text("CODEC") {
-            codec.clone_into(&mut self.default_codec);
-            self.codec_variable = Some(format!("{PREFIX}CODEC"));
-        }
-        if let Some(when_isolated) = env.parsed("WHEN_ISOLATED", "`serve` or `load`")? {
-            self.when_isolated = when_isolated;
-        }
-        #[cfg(feature = "toml")]
-        if let Some(path) = env.text("FUNCTIONS_FILE") {
-            self = self.functions_file(path);
-        }
-        if let Some(text) = env.text("FUNCTIONS") {
-            let variable = format!("{PREFIX}FUNCTIONS");
-            let said = overrides::parse(text, &variable)
-                .map_err(|error| Environment::blame("FUNCTIONS", &error))?;
-            for (name, said) in said {
-                self.overrides.set(name, said);
-            }
-        }
-        for tier in tiers {
-            if let Some(built) = (tier.build)(env)? {
-                // What the program says of the one must not be lost with it.
-                if self
-                    .lower
-                    .iter()
-                    .any(|(known, _)| known.level() == tier.level)
-                {
-                    return Err(Error::configuration(format!(
-                        "use {PREFIX}{}: the program has a tier as {} itself",
-                        tier.names.first().copied().unwrap_or_default(),
-                        tier.level
-                    )));
-                }
-                self = self.lower(TierConfig::new(tier.level), built);
-            }
-        }
-        Ok(self)
+        let variables = said.map(|(name, _)| (Level::L1, format!("{PREFIX}{name}")));
+        self.variables.extend(variables);
     }
 
     #[cfg(test)]

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::Promotion;
+use crate::bound::Resolved;
 use crate::definition::Declaration;
 use crate::policy::{Coherent, Consistency, SingleFlight, Ttl};
 
@@ -223,7 +224,24 @@ fn wrong_settings_are_errors_when_the_runtime_is_built() {
             .l1(Memory::builder()),
         "set l1",
     );
-    wrong(memory().default_codec("yaml"), "`yaml`");
+    wrong(
+        memory().default_codec("json"),
+        "use `json` as the default codec: there is no tier below memory",
+    );
+    wrong(
+        memory().default_codec("json").default_codec("json"),
+        "set the default codec: it is set already",
+    );
+    wrong(
+        memory().when_isolated(WhenIsolated::Load),
+        "set `when_isolated`: no tier is shared",
+    );
+    wrong(
+        memory()
+            .when_isolated(WhenIsolated::Load)
+            .when_isolated(WhenIsolated::Load),
+        "set `when_isolated`: it is set already",
+    );
     wrong(RuntimeBuilder::new(), "a runtime without a tier");
     let both = Memory::builder().max_entries(5).max_bytes(5);
     wrong(RuntimeBuilder::new().l1(both), "set one of them");
@@ -356,7 +374,9 @@ fn a_file_says_it_too_and_the_environment_goes_before() {
     write("[functions.\"a::get\"]\ntiers = \"l1,l2\"\n");
     let both = [("FUNCTIONS", "a::get ttl=10s"), ("FUNCTIONS_FILE", &*file)];
     let error = asked(RuntimeBuilder::from_pairs(&both).unwrap(), "a::get").unwrap_err();
-    let who = format!("as `{file}` and MULTI_TIER_CACHED_FUNCTIONS says");
+    let who = format!(
+        "as `{file}` (MULTI_TIER_CACHED_FUNCTIONS_FILE) and MULTI_TIER_CACHED_FUNCTIONS says"
+    );
     assert!(
         error.contains("find tier l2") && error.contains(&who),
         "{error}"
@@ -381,7 +401,15 @@ fn a_file_says_it_too_and_the_environment_goes_before() {
             "[functions.\"a::get\"]\nttl = \"1s\"\npolicy = \"short\"",
             "set one of them",
         ),
+        (
+            "[functions.\"a::get\"]\ntiers = [\"l1\"]",
+            "tiers in one text",
+        ),
         ("[policies]\nmine = \"0s\"", "as policy `mine`"),
+        (
+            "[policies]\na = \"soon\"\n[functions.\"a::get\"]",
+            "for 2 reasons",
+        ),
         (
             "[functions.\"a::gone\"]\nttl = \"1s\"",
             "find function `a::gone`",
@@ -394,4 +422,66 @@ fn a_file_says_it_too_and_the_environment_goes_before() {
     std::fs::remove_file(&path).unwrap();
     let error = asked(builder(), "a::get").unwrap_err();
     assert!(error.contains(&file), "{error}");
+}
+
+#[test]
+fn what_the_environment_says_is_named_and_all_that_is_wrong_with_it() {
+    let says = |pairs: &[(&str, &str)], expected: &[&str]| {
+        let built = RuntimeBuilder::from_pairs(pairs).and_then(RuntimeBuilder::into_stack);
+        let error = built.map(drop).unwrap_err().to_string();
+        for expected in expected {
+            assert!(error.contains(expected), "{expected:?} is not in {error:?}");
+        }
+    };
+    says(
+        &[
+            ("L1_MAX_ENTRIES", "10k"),
+            ("WHEN_ISOLATED", "maybe"),
+            ("TTL", "1s"),
+        ],
+        &[
+            "for 3 reasons",
+            "such as `10000`",
+            "MULTI_TIER_CACHED_WHEN_ISOLATED",
+            "use MULTI_TIER_CACHED_TTL: the names are",
+        ],
+    );
+    says(
+        &[("WHEN_ISOLATED", "load")],
+        &["as MULTI_TIER_CACHED_WHEN_ISOLATED says"],
+    );
+    says(&[("CODEC", "json")], &["as MULTI_TIER_CACHED_CODEC says"]);
+    for (functions, expected) in [
+        ("a ttl={l1=1s}", "times by tier are for a file"),
+        ("a tiers=l1, l2", "write them in one word"),
+    ] {
+        says(&[("FUNCTIONS", functions)], &[expected]);
+    }
+    let elsewhere = memory()
+        .default_codec("json")
+        .when_isolated(WhenIsolated::Load);
+    let elsewhere = elsewhere.with_environment(&Environment::of(&[])).unwrap();
+    elsewhere.into_stack().unwrap();
+    let set = RuntimeBuilder::from_pairs(&[("L1_MAX_ENTRIES", "5")]).unwrap();
+    let twice = set.l1(Memory::builder()).into_stack().map(drop);
+    let error = twice.unwrap_err().to_string();
+    let expected = "set l1: it is set already by MULTI_TIER_CACHED_L1_MAX_ENTRIES";
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn a_function_with_instances_is_meant_with_all_of_them() {
+    let generic = Definition::declared(Declaration {
+        has_instances: true,
+        ..declaration("a::get", 1)
+    });
+    let builder = RuntimeBuilder::from_pairs(&[("FUNCTIONS", "a::get<u8> ttl=1s")]).unwrap();
+    let stack = builder.into_stack().unwrap();
+    let error = check_functions(&stack, &[&generic])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("`a::get` is meant with all its types"),
+        "{error}"
+    );
 }

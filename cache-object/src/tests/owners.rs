@@ -118,7 +118,7 @@ async fn a_write_begins_only_while_the_prefix_is_its_own() {
     let (one, other) = tokio::join!(one, other);
     assert_eq!(one.unwrap_err().kind(), ErrorKind::Unavailable);
     let error = other.unwrap_err();
-    assert!(error.to_string().contains("another instance's"), "{error}");
+    assert!(error.to_string().contains("use the prefix"), "{error}");
     assert_eq!(storage.faults.begun(Operation::Write, "records"), 1);
 }
 
