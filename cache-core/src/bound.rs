@@ -26,6 +26,7 @@ use crate::codec::{Encoding, Shape, ValueType};
 use crate::coherence::Coherence;
 use crate::definition::Definition;
 use crate::entry::{Entry, Held};
+use crate::error::Error;
 use crate::fence::{FunctionFence, Stripe};
 use crate::key::{FunctionId, Key, KeyRef, Piece, function_seed, name_hash};
 use crate::level::Level;
@@ -69,6 +70,8 @@ pub(crate) struct Bound {
     policy: Coherent,
     when_isolated: WhenIsolated,
     encoding: Encoding,
+    /// Why it is not as the function asks.
+    flaw: Option<Error>,
     shape: OnceLock<Shape>,
     records: RecordsWork,
 }
@@ -122,6 +125,7 @@ impl Bound {
             lower: resolved.lower,
             aside: resolved.aside,
             encoding: resolved.encoding,
+            flaw: resolved.flaw,
             shape: OnceLock::new(),
             records: RecordsWork::unknown(),
             name_hash: name_hash(&name),
@@ -249,6 +253,19 @@ impl Bound {
     /// Whether no tier has to be told of an invalidation.
     fn is_memory_alone(&self) -> bool {
         self.lower.is_empty() && self.aside.is_empty()
+    }
+
+    /// # Errors
+    /// Where nothing is kept, and why.
+    pub(crate) fn check_kept(&self) -> Result<(), Error> {
+        if self.has_lower() || self.memory.is_some() || self.sealed.is_some() {
+            return Ok(());
+        }
+        let what = format!("keep a value of `{}`, which is not cached", self.name);
+        Err(match self.flaw.clone() {
+            Some(flaw) => Error::with_source(flaw.kind(), what, flaw),
+            None => Error::configuration(what),
+        })
     }
 
     /// Whether there are tiers below memory.

@@ -76,6 +76,7 @@ impl Place {
         if terms.keep_if.is_some_and(|keep_if| !keep_if(&value)) {
             return bound.invalidate(key).await;
         }
+        bound.check_kept()?;
         let stack = &bound.stack;
         // Loads under way may have seen what the value replaces. The value counts from here on, and who invalidates its key from
         // here on drops it.
@@ -195,7 +196,8 @@ impl<V: CacheValue> Handle<V> {
     /// may be one, take a [`write_guard`](Self::write_guard), or invalidate.
     ///
     /// # Errors
-    /// As [`invalidate`](Self::invalidate). A tier that could not take the new value is a miss there, and counted.
+    /// As [`invalidate`](Self::invalidate), and what keeps the function from being cached at all, where something does. A tier that
+    /// could not take the new value is a miss there, and counted.
     ///
     /// # Cancel safety
     /// Not cancel safe: dropped, it may have dropped the old value without storing the new.

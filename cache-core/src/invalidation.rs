@@ -78,7 +78,7 @@ impl Invalidation {
     /// # Errors
     /// As [`Handle::invalidate`](crate::Handle::invalidate), and [`TimedOut`](ErrorKind::TimedOut) when fewer replicas have it within the tier's time limit:
     /// it is done all the same; [`Unavailable`](ErrorKind::Unavailable) when a tier's server may have changed meanwhile: what took
-    /// its place is told too. [`Receipt::Queued`] says that it is not, and that nobody has it.
+    /// its place is told too; [`Configuration`](ErrorKind::Configuration) where no tier is shared. [`Receipt::Queued`] says that it is not, and that nobody has it.
     ///
     /// # Cancel safety
     /// As [`settled`](Self::settled).

@@ -171,8 +171,12 @@ impl CacheRuntime {
                 Some(_) => "uses memory alone",
                 None => "is not cached",
             };
-            tracing::warn!(error = %error, "a function cannot have what it asks for, and {instead}");
-            resolved
+            let runtime = match std::ptr::eq(shared, &*DEFAULT.0) {
+                true => "none is installed: memory with its defaults",
+                false => "built by the program",
+            };
+            tracing::warn!(error = %error, runtime, "a function cannot have what it asks for, and {instead}");
+            resolved.because(error)
         });
         let bound = Bound::new(name, definition, life, Arc::clone(&shared.stack), resolved);
         all.insert(key, Arc::clone(&bound));

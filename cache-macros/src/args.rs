@@ -8,7 +8,7 @@ use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::{Expr, Ident, LitInt, LitStr, Path, Token, parenthesized};
 
-use crate::errors::{Errors, hint, nearest};
+use crate::errors::{Errors, nearest};
 
 /// Every option, for the hint on a misspelt one.
 const OPTIONS: &[&str] = &[
@@ -27,6 +27,22 @@ const OPTIONS: &[&str] = &[
     "consistency",
     "crate",
     "trait_impl",
+];
+
+/// What other caches call the time that a value is fresh.
+const OF_TIME: &[&str] = &[
+    "time",
+    "duration",
+    "expire",
+    "expires",
+    "expiry",
+    "expiration",
+    "lifetime",
+    "max_age",
+    "refresh",
+    "seconds",
+    "minutes",
+    "time_to_live",
 ];
 
 /// As the runtime has it: a year.
@@ -81,6 +97,12 @@ impl Args {
         let mut args = Self::default();
         let mut seen: Vec<String> = Vec::new();
         let all = |input: ParseStream<'_>| {
+            if input.peek(syn::Lit) {
+                errors.push(input.error("name what it is: `ttl = \"5m\"`"));
+                args.broken.push("ttl".to_owned());
+                skip_to_comma(input)?;
+                input.parse::<Option<Token![,]>>()?;
+            }
             while !input.is_empty() {
                 if let Err(error) = args.option(input, &mut seen, errors) {
                     errors.push(error);
@@ -112,9 +134,13 @@ impl Args {
         let name = option.to_string();
         if !OPTIONS.contains(&name.as_str()) {
             // What it was meant for is not missing on top of that.
-            self.broken
-                .extend(nearest(&name, OPTIONS.iter().copied()).map(str::to_owned));
+            let near = match OF_TIME.contains(&name.as_str()) {
+                true => Some("ttl"),
+                false => nearest(&name, OPTIONS.iter().copied()),
+            };
+            self.broken.extend(near.map(str::to_owned));
             if level_number(&name).is_some() {
+                self.broken.push("ttl".to_owned());
                 return Err(syn::Error::new(
                     option.span(),
                     format!("the times of tiers stand together: `ttl({name} = \"1h\")`"),
@@ -122,10 +148,10 @@ impl Args {
             }
             return Err(syn::Error::new(
                 option.span(),
-                format!(
-                    "unknown option `{name}`{}",
-                    hint(&name, OPTIONS.iter().copied())
-                ),
+                match near {
+                    Some(near) => format!("unknown option `{name}`; did you mean `{near}`?"),
+                    None => format!("unknown option `{name}`: there are {}", OPTIONS.join(", ")),
+                },
             ));
         }
         if seen.contains(&name) {
@@ -216,6 +242,13 @@ impl Args {
                         "`crate` is the path of the facade, such as \"::multi_tier_cached\"",
                     )
                 })?);
+            }
+            _ if input.peek(Token![=]) => {
+                return Err(after(
+                    option,
+                    input,
+                    "`trait_impl` has no value: write it alone",
+                ));
             }
             _ => self.trait_impl = true,
         }
@@ -329,12 +362,21 @@ fn ttl(option: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> syn::Resu
     parenthesized!(list in input);
     let mut each: Vec<(u8, Duration, Span)> = Vec::new();
     while !list.is_empty() {
-        let level: Ident = list.parse()?;
-        let number = level_number(&level.to_string()).ok_or_else(|| {
-            syn::Error::new(
+        let level: syn::Result<Ident> = list.parse().map_err(|error: syn::Error| {
+            let says =
+                "write `ttl = \"5m\"`, or a time for each tier: `ttl(l1 = \"30s\", l2 = \"1h\")`";
+            syn::Error::new(error.span(), says)
+        });
+        let level = level.and_then(|level| match level_number(&level.to_string()) {
+            Some(number) => Ok((level, number)),
+            None => Err(syn::Error::new(
                 level.span(),
                 format!("unknown tier `{level}`: tiers are `l1` to `l9`"),
-            )
+            )),
+        });
+        let (level, number) = level.inspect_err(|_| {
+            // What follows is none of its mistakes.
+            let _ = list.parse::<TokenStream>();
         })?;
         if each.iter().any(|(known, ..)| *known == number) {
             errors.at(level.span(), format!("`{level}` is given twice"));
@@ -379,7 +421,11 @@ fn duration(text: &LitStr) -> syn::Result<Duration> {
         return Err(syn::Error::new(
             text.span(),
             format!(
-                "a ttl of `{value}` is too long: the longest is 365 days (\"m\" is minutes, \"M\" months)"
+                "a ttl of `{value}` is too long: the longest is 365 days{}",
+                match value.contains('M') {
+                    true => " (\"m\" is minutes, \"M\" months)",
+                    false => "",
+                }
             ),
         ));
     }

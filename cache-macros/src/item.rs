@@ -211,6 +211,8 @@ pub(crate) struct Unfit<'a> {
     pub(crate) opaque: Option<&'a syn::TypeImplTrait>,
     /// A reference to what the caller owns, or a lifetime that stands for one (`Cow<'_, str>`).
     pub(crate) borrowed: Option<Span>,
+    /// A reference that lives for ever: what is read back from a tier does not.
+    pub(crate) forever: Option<Span>,
     /// A lifetime with a name, which an error may have and a value may not.
     pub(crate) named: Option<Span>,
 }
@@ -240,6 +242,8 @@ impl<'a> Visit<'a> for Unfit<'a> {
             .is_none_or(|lifetime| lifetime.ident != "static")
         {
             self.borrowed.get_or_insert_with(|| reference.span());
+        } else {
+            self.forever.get_or_insert_with(|| reference.span());
         }
         syn::visit::visit_type_reference(self, reference);
     }

@@ -1,9 +1,11 @@
 //! The function and its options, checked against each other: what `expand` writes down without another look.
 
+mod checks;
+
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens, quote};
+use quote::quote;
 use syn::spanned::Spanned;
-use syn::{Expr, FnArg, GenericParam, LitStr, Pat, Receiver, Signature, Type};
+use syn::{Expr, FnArg, GenericParam, LitStr, Pat, Receiver, Type};
 
 use crate::args::{Args, Scope, Tiers, Ttl};
 use crate::errors::{Errors, hint};
@@ -81,14 +83,10 @@ impl<'a> Model<'a> {
     pub(crate) fn new(args: Args, function: &'a Function, errors: &mut Errors) -> Option<Self> {
         let sig = &function.sig;
         let boxed = function.is_boxed();
-        if let Some(unsafety) = sig.safety_span() {
-            errors.at(
-                unsafety,
-                "an `unsafe fn` cannot be cached: put a safe function around it and annotate that",
-            );
-        }
         let arguments = arguments(function);
-        check_conditions(function, errors);
+        checks::form(function, errors);
+        checks::conditions(function, errors);
+        checks::mutable_arguments(&args, &arguments, errors);
         let receiver = sig.receiver();
         let place = if boxed {
             Place::BoxedTraitImpl
@@ -102,14 +100,14 @@ impl<'a> Model<'a> {
         if !args.was_given("ttl") && !args.was_given("policy") && args.ttl.is_none() {
             errors.at(
                 Span::call_site(),
-                "say how long a value is fresh: `ttl = \"5m\"`",
+                "say how long a value is fresh: `ttl = \"5m\"`, or `policy = \"short\"`",
             );
         }
-        check_levels(&args, errors);
-        check_coherence(&args, sig, boxed, errors);
-        check_self(&args, receiver, errors);
+        checks::levels(&args, errors);
+        checks::coherence(&args, sig, boxed, errors);
+        checks::of_self(&args, receiver, errors);
         let (key, template) = key(&args, &arguments, receiver, errors);
-        let returned = returned(function, errors);
+        let returned = returned(&args, function, errors);
         Some(Self {
             function,
             returned: returned?,
@@ -154,22 +152,6 @@ impl<'a> Model<'a> {
     }
 }
 
-/// The span of `unsafe`, if the signature has it.
-trait SafetySpan {
-    fn safety_span(&self) -> Option<Span>;
-}
-
-impl SafetySpan for Signature {
-    fn safety_span(&self) -> Option<Span> {
-        self.to_token_stream()
-            .into_iter()
-            .find_map(|token| match token {
-                proc_macro2::TokenTree::Ident(ident) if ident == "unsafe" => Some(ident.span()),
-                _ => None,
-            })
-    }
-}
-
 fn arguments(function: &Function) -> Vec<Argument<'_>> {
     let typed = function.sig.inputs.iter().filter_map(|input| match input {
         FnArg::Typed(typed) => Some(typed),
@@ -194,26 +176,7 @@ fn arguments(function: &Function) -> Vec<Argument<'_>> {
         .collect()
 }
 
-/// An argument that may not be there cannot be passed on.
-fn check_conditions(function: &Function, errors: &mut Errors) {
-    for input in &function.sig.inputs {
-        let attrs = match input {
-            FnArg::Typed(typed) => &typed.attrs,
-            FnArg::Receiver(receiver) => &receiver.attrs,
-        };
-        let condition = attrs
-            .iter()
-            .find(|attr| attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr"));
-        if let Some(condition) = condition {
-            errors.over(
-                condition,
-                "an argument of a cached function is there or not: write the function twice, each under its `#[cfg]`",
-            );
-        }
-    }
-}
-
-fn returned<'a>(function: &'a Function, errors: &mut Errors) -> Option<&'a Type> {
+fn returned<'a>(args: &Args, function: &'a Function, errors: &mut Errors) -> Option<&'a Type> {
     let Some(returned) = function.returned() else {
         if !function.is_boxed() {
             errors.over(
@@ -235,6 +198,15 @@ fn returned<'a>(function: &'a Function, errors: &mut Errors) -> Option<&'a Type>
             "a cached value outlives the call and cannot borrow: return an owned type, such as `String` or `Arc<str>`",
         );
     }
+    let is_memory_alone = args.tiers.as_ref().is_some_and(|tiers| tiers.levels == [1]);
+    if let Some(forever) = Unfit::of_value(returned).forever
+        && !is_memory_alone
+    {
+        errors.at(
+            forever,
+            "a reference cannot be read back from a tier below memory, whatever it lives for: return an owned type, or say `tiers = \"l1\"`",
+        );
+    }
     if unfit.opaque.is_none()
         && unfit.borrowed.is_none()
         && let Some(named) = Unfit::of_value(returned).named
@@ -245,90 +217,6 @@ fn returned<'a>(function: &'a Function, errors: &mut Errors) -> Option<&'a Type>
         );
     }
     Some(returned)
-}
-
-fn check_levels(args: &Args, errors: &mut Errors) {
-    let (Some(Ttl::Each(each)), Some(tiers)) = (&args.ttl, &args.tiers) else {
-        return;
-    };
-    for (level, _, span) in each {
-        if !tiers.levels.contains(level) {
-            errors.at(
-                *span,
-                format!("`tiers` does not name l{level}: take its time out, or the tier in"),
-            );
-        }
-    }
-    for level in &tiers.levels {
-        if !each.iter().any(|(known, ..)| known == level) {
-            errors.at(
-                tiers.span,
-                format!("`ttl` names no time for l{level}: write `l{level} = \"5m\"`"),
-            );
-        }
-    }
-}
-
-/// With memory alone there is nobody to agree with, and nothing to write.
-fn check_coherence(args: &Args, sig: &Signature, boxed: bool, errors: &mut Errors) {
-    let is_memory_alone = args.tiers.as_ref().is_some_and(|tiers| tiers.levels == [1]);
-    if let Some(option) = &args.of_others {
-        if sig.asyncness.is_none() && !boxed {
-            errors.at(
-                option.span(),
-                format!("`{option}` speaks of a shared tier, which a plain `fn` cannot wait for: write `async fn`"),
-            );
-        } else if is_memory_alone {
-            errors.at(
-                option.span(),
-                format!("`{option}` speaks of a shared tier, and `tiers` names none"),
-            );
-        }
-    }
-    if let Some(codec) = &args.codec
-        && is_memory_alone
-    {
-        errors.at(
-            codec.span(),
-            "`codec` says how records are written, and memory, which `tiers` names alone, has none",
-        );
-    }
-}
-
-fn check_self(args: &Args, receiver: Option<&Receiver>, errors: &mut Errors) {
-    let skipped = args.skip.iter().find(|name| *name == "self");
-    let in_template = args.key.as_ref().is_some_and(|key| {
-        let pieces = template::parse(key).unwrap_or_default();
-        pieces
-            .iter()
-            .any(|piece| matches!(piece, Piece::Argument(name, _) if name == "self"))
-    });
-    if let (Some(skipped), true) = (skipped, in_template) {
-        errors.at(
-            skipped.span(),
-            "`key` puts something of `self` into the key, and `skip` takes it out: say one",
-        );
-    }
-    match (receiver, &args.scope) {
-        (Some(receiver), None) if skipped.is_none() && !in_template && !args.was_given("scope") => {
-            errors.over(
-                receiver,
-                "say what of `self` is in the key: `scope = self.tenant_id`, or `skip(self)` when every instance \
-                 gives the same values",
-            );
-        }
-        (Some(receiver), Some(Scope::Type)) => errors.over(
-            receiver,
-            "`scope = Self` is for functions without `self`: write `scope = self.tenant_id`, or `skip(self)`",
-        ),
-        (Some(_), Some(scope @ Scope::Value(_))) if skipped.is_some() => {
-            errors.at(scope.span(), "`scope` puts something of `self` into the key, and `skip` takes it out: say one");
-        }
-        (None, Some(scope @ Scope::Value(_))) => {
-            errors.at(scope.span(), "there is no `self` here: leave `scope` off, or write `scope = Self` in an `impl`");
-        }
-        _ => {}
-    }
 }
 
 /// An argument that is neither in the key nor skipped would be forgotten: calls that differ in it alone would share a value.

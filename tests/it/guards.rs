@@ -246,6 +246,10 @@ async fn an_invalidation_waits_for_replicas_where_it_is_asked_to() {
     let beside = beside.build().await.unwrap();
     let invalidation = async { invalidate!(isolated::read, 1).replicated(1).await };
     assert_eq!(on(&beside, invalidation).await.unwrap(), Receipt::Acked);
+    let alone = testbed::memory_alone().await;
+    let invalidation = async { invalidate!(isolated::read, 1).replicated(1).await };
+    let error = on(&alone, invalidation).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
     let error = invalidate(2).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!(error.to_string().contains("1 of 2"), "{error}");

@@ -473,3 +473,20 @@ async fn a_copy_of_a_value_with_a_time_of_its_own_lives_no_longer_than_that() {
     })
     .await;
 }
+
+/// Nothing is kept where nothing can be: a put says so, and why.
+#[tokio::test]
+async fn a_value_is_not_put_into_a_function_that_is_not_cached() {
+    let function = Function::<u64>::builder("handles::flawed");
+    let function = function
+        .ttl(multi_tier_cached::Ttl::policy("none"))
+        .build()
+        .unwrap();
+    let runtime = memory_alone().await;
+    let put = CacheRuntime::scope(runtime, async { function.entry((1,)).put(1).await });
+    let error = format!("{:?}", put.await.unwrap_err());
+    assert!(
+        error.contains("is not cached") && error.contains("find policy `none`"),
+        "{error}"
+    );
+}

@@ -131,13 +131,14 @@ impl Bound {
     /// Waits until so many replicas of each shared tier have what was acknowledged.
     pub(crate) async fn replicated(&self, replicas: u32) -> Result<(), Error> {
         // One that nobody else uses has none.
-        for lower in self
-            .told()
-            .filter(|lower| !lower.is_private())
-            .collect::<Vec<_>>()
-            .into_iter()
-            .rev()
-        {
+        let shared: Vec<_> = self.told().filter(|lower| !lower.is_private()).collect();
+        if shared.is_empty() {
+            return Err(Error::configuration(format!(
+                "wait for replicas of what `{}` has: none of its tiers is shared",
+                self.name
+            )));
+        }
+        for lower in shared.into_iter().rev() {
             lower.replicated(replicas).await?;
         }
         Ok(())

@@ -19,6 +19,8 @@ pub(crate) struct Resolved {
     /// invalidated meanwhile.
     pub(super) aside: Vec<Lower>,
     pub(super) encoding: Encoding,
+    /// Why it is not as the function asks.
+    pub(super) flaw: Option<Error>,
 }
 
 impl Resolved {
@@ -62,6 +64,7 @@ impl Resolved {
                     .map_err(|error| Error::configuration(format!("{error}, for {definition}")))?,
                 None => stack.defaults.encoding.clone(),
             },
+            flaw: None,
         };
         resolved.aside = aside(definition, stack, &wanted);
         for level in wanted {
@@ -141,7 +144,14 @@ impl Resolved {
             lower: Vec::new(),
             aside: aside(definition, stack, &[]),
             encoding: stack.defaults.encoding.clone(),
+            flaw: None,
         }
+    }
+
+    /// The same, with why it is not as the function asks.
+    pub(crate) fn because(mut self, flaw: Error) -> Self {
+        self.flaw = Some(flaw);
+        self
     }
 }
 

@@ -1,0 +1,179 @@
+//! What cannot be cached, and options that contradict each other or the function.
+
+use proc_macro2::Span;
+use quote::ToTokens;
+use syn::{FnArg, Receiver, Signature, Type};
+
+use super::Argument;
+use crate::args::{Args, Scope, Ttl};
+use crate::errors::Errors;
+use crate::item::Function;
+use crate::template::{self, Piece};
+
+/// Functions of a form that cannot be cached.
+pub(super) fn form(function: &Function, errors: &mut Errors) {
+    let sig = &function.sig;
+    if let Some(unsafety) = safety_span(sig) {
+        errors.at(
+            unsafety,
+            "an `unsafe fn` cannot be cached: put a safe function around it and annotate that",
+        );
+    }
+    if let Some(constness) = &sig.constness {
+        errors.over(
+            constness,
+            "a `const fn` may be run by the compiler, which has no cache: leave `const` off",
+        );
+    }
+    // Only a method's future is boxed for it: by `#[async_trait]`, which names a lifetime so.
+    let is_of_async_trait =
+        (sig.generics.lifetimes()).any(|parameter| parameter.lifetime.ident == "async_trait");
+    if function.is_boxed()
+        && !is_of_async_trait
+        && sig.receiver().is_none()
+        && !function.mentions_self_type()
+    {
+        errors.over(
+            &sig.output,
+            "a future that is boxed by hand cannot be cached: write `async fn`",
+        );
+    }
+    let is_it = |attr: &&syn::Attribute| {
+        let last = attr.path().segments.last();
+        last.is_some_and(|last| last.ident == "multi_tier_cached")
+    };
+    if let Some(again) = function.attrs.iter().find(is_it) {
+        errors.over(
+            again,
+            "the function is cached by another attribute already: say all options in one",
+        );
+    }
+}
+
+/// What a body writes to its arguments is not written on a hit.
+pub(super) fn mutable_arguments(args: &Args, arguments: &[Argument<'_>], errors: &mut Errors) {
+    for argument in arguments {
+        if let Type::Reference(reference) = argument.ty
+            && reference.mutability.is_some()
+            && !args.skip.contains(&argument.ident)
+        {
+            errors.over(
+                reference,
+                "what the body writes there is not written on a hit: return it; or say the argument in `skip(..)`, if nobody relies on it",
+            );
+        }
+    }
+}
+
+/// An argument that may not be there cannot be passed on.
+pub(super) fn conditions(function: &Function, errors: &mut Errors) {
+    for input in &function.sig.inputs {
+        let attrs = match input {
+            FnArg::Typed(typed) => &typed.attrs,
+            FnArg::Receiver(receiver) => &receiver.attrs,
+        };
+        let condition = attrs
+            .iter()
+            .find(|attr| attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr"));
+        if let Some(condition) = condition {
+            errors.over(
+                condition,
+                "an argument of a cached function is there or not: write the function twice, each under its `#[cfg]`",
+            );
+        }
+    }
+}
+
+pub(super) fn levels(args: &Args, errors: &mut Errors) {
+    let (Some(Ttl::Each(each)), Some(tiers)) = (&args.ttl, &args.tiers) else {
+        return;
+    };
+    for (level, _, span) in each {
+        if !tiers.levels.contains(level) {
+            errors.at(
+                *span,
+                format!("`tiers` does not name l{level}: take its time out, or the tier in"),
+            );
+        }
+    }
+    for level in &tiers.levels {
+        if !each.iter().any(|(known, ..)| known == level) {
+            errors.at(
+                tiers.span,
+                format!("`ttl` names no time for l{level}: write `l{level} = \"5m\"`"),
+            );
+        }
+    }
+}
+
+/// With memory alone there is nobody to agree with, and nothing to write.
+pub(super) fn coherence(args: &Args, sig: &Signature, boxed: bool, errors: &mut Errors) {
+    let is_memory_alone = args.tiers.as_ref().is_some_and(|tiers| tiers.levels == [1]);
+    if let Some(option) = &args.of_others {
+        if sig.asyncness.is_none() && !boxed {
+            errors.at(
+                option.span(),
+                format!("`{option}` speaks of a shared tier, which a plain `fn` cannot wait for: write `async fn`"),
+            );
+        } else if is_memory_alone {
+            errors.at(
+                option.span(),
+                format!("`{option}` speaks of a shared tier, and `tiers` names none"),
+            );
+        }
+    }
+    if let Some(codec) = &args.codec
+        && is_memory_alone
+    {
+        errors.at(
+            codec.span(),
+            "`codec` says how records are written, and memory, which `tiers` names alone, has none",
+        );
+    }
+}
+
+pub(super) fn of_self(args: &Args, receiver: Option<&Receiver>, errors: &mut Errors) {
+    let skipped = args.skip.iter().find(|name| *name == "self");
+    let in_template = args.key.as_ref().is_some_and(|key| {
+        let pieces = template::parse(key).unwrap_or_default();
+        pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Argument(name, _) if name == "self"))
+    });
+    if let (Some(skipped), true) = (skipped, in_template) {
+        errors.at(
+            skipped.span(),
+            "`key` puts something of `self` into the key, and `skip` takes it out: say one",
+        );
+    }
+    match (receiver, &args.scope) {
+        (Some(receiver), None) if skipped.is_none() && !in_template && !args.was_given("scope") => {
+            errors.over(
+                receiver,
+                "say what of `self` is in the key: `scope = self.tenant_id`, or `skip(self)` when every instance \
+                 gives the same values",
+            );
+        }
+        (Some(receiver), Some(Scope::Type)) => errors.over(
+            receiver,
+            "`scope = Self` is for functions without `self`: write `scope = self.tenant_id`, or `skip(self)`",
+        ),
+        (Some(_), Some(scope @ Scope::Value(_))) if skipped.is_some() => {
+            errors.at(scope.span(), "`scope` puts something of `self` into the key, and `skip` takes it out: say one");
+        }
+        (None, Some(scope @ Scope::Value(_))) => {
+            errors.at(scope.span(), "there is no `self` here: leave `scope` off, or write `scope = Self` in an `impl`");
+        }
+        _ => {}
+    }
+}
+
+/// The span of `unsafe`, if the signature has it.
+fn safety_span(sig: &Signature) -> Option<Span> {
+    sig.to_token_stream()
+        .into_iter()
+        .find_map(|token| match token {
+            proc_macro2::TokenTree::Ident(ident) if ident == "unsafe" => Some(ident.span()),
+            _ => None,
+        })
+}

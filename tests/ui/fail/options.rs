@@ -1,0 +1,45 @@
+//! Options that are not there, or not written so: one mistake, one error.
+
+use multi_tier_cached::multi_tier_cached;
+
+#[multi_tier_cached("5m")]
+async fn bare(id: u64) -> u64 {
+    id
+}
+
+#[multi_tier_cached(ttl("5m"))]
+async fn listed(id: u64) -> u64 {
+    id
+}
+
+#[multi_tier_cached(ttl(l0 = "5m"))]
+async fn none(id: u64) -> u64 {
+    id
+}
+
+#[multi_tier_cached(l1 = "5m")]
+async fn alone(id: u64) -> u64 {
+    id
+}
+
+#[multi_tier_cached(time = "5m")]
+async fn elsewhere(id: u64) -> u64 {
+    id
+}
+
+#[multi_tier_cached(ttl = "5m", max_entries = 5)]
+async fn foreign(id: u64) -> u64 {
+    id
+}
+
+#[multi_tier_cached(ttl = "5m", trait_impl = true)]
+async fn valued(id: u64) -> u64 {
+    id
+}
+
+#[multi_tier_cached(ttl = "2y")]
+async fn long(id: u64) -> u64 {
+    id
+}
+
+fn main() {}
