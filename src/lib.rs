@@ -17,6 +17,7 @@ extern crate self as multi_tier_cached;
 
 #[cfg(feature = "testing")]
 pub use cache_core::testing;
+pub use cache_core::tier::Receipt;
 pub use cache_core::{
     AnyTier, Barrier, BuildFromEnv, CacheRuntime, CacheValue, Call, Cloned, Coherence, Consistency,
     Described, Engine, EnvTier, Environment, Error, ErrorKind, Function, FunctionBuilder,
@@ -51,7 +52,7 @@ pub use cache_core::private as __private;
 /// | --- | --- | --- |
 /// | `ttl = "5m"` or `ttl(l1 = "30s", l2 = "1h")` | how long a value is fresh, up to 365 days, in every tier or in each (`install` refuses a time for a tier that the function does not have); a record in a shared tier lives up to a twentieth shorter, by its key, so that those of one moment do not die at one moment | required |
 /// | `policy = "short"` | in place of `ttl`: a time that the runtime has under this name, of its own `real_time` (10 s), `short` (5 min), `medium` (1 h) and `long` (3 h), or of `CacheRuntime::builder().policy(..)` | |
-/// | `tiers = "l1,l2"` | which tiers, in look-up order | all that the runtime has |
+/// | `tiers = "l1,l2"` | which tiers, in look-up order; one that is not named hears of no invalidation: raise `version` when you name it again | all that the runtime has |
 /// | `name = "users::by_id"` | the name in keys, statistics and logs | the function's path |
 /// | `version = 3` | a new version orphans old records | 1 |
 /// | `key = "user:{id}"` | what is in the key, and how shared tiers show it; `{filter.kind}` takes a field; an argument of which nothing is in it is said in `skip` | all arguments |
@@ -63,7 +64,7 @@ pub use cache_core::private as __private;
 /// | `single_flight = "process"` | who waits for a load: callers in the whole `"cluster"`, or in one `"process"` | `"cluster"` |
 /// | `consistency = "strong"` | how old an answer may be: `"bounded"`, or `"strong"`: each call asks the shared tier | `"bounded"` |
 /// | `crate = "path"` | where the facade is | found by itself, renames included |
-/// | `trait_impl` | the method stands in the `impl` of a trait: no handle beside it (`#[async_trait]` is seen by itself) | |
+/// | `trait_impl` | the method stands in the `impl` of a trait: no handle beside it (`#[async_trait]` is seen by itself). Without it the compiler says "method `get_entry` is not a member of trait" (E0407), and more | |
 ///
 /// # What is kept
 ///
@@ -157,7 +158,8 @@ pub use cache_macros::multi_tier_cached;
 /// `.await` it.
 ///
 /// The compiler checks it against the function's own signature. A path whose owner begins with a capital letter, or is
-/// `Self` or `<T as ..>`, is a method; any other is a free function, under whatever name it was imported.
+/// `Self` or `<T as ..>`, is a method; any other is a free function, under whatever name it was imported. "Cannot find module" (E0433)
+/// says that there is no such function, or that it is not annotated.
 ///
 /// # What it promises
 ///

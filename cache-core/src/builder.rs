@@ -5,6 +5,7 @@ mod env;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use self::assemble::check_functions;
 pub use self::env::{BuildFromEnv, EnvTier, Environment};
@@ -355,7 +356,28 @@ async fn end(started: &[(TierConfig, Arc<dyn Tier>)]) {
     }
 }
 
+/// # Errors
+/// That there is no async runtime for the tiers, or none that can wait for a time.
+fn check_async_runtime(stack: &Stack) -> Result<(), Error> {
+    let Some((config, tier)) = stack.lower.first() else {
+        return Ok(());
+    };
+    let missing = if tokio::runtime::Handle::try_current().is_err() {
+        "it needs Tokio: call this in `#[tokio::main]`, or in what its runtime runs"
+    } else if std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_err() {
+        "it needs Tokio's timers: build its runtime with `enable_all`"
+    } else {
+        return Ok(());
+    };
+    Err(Error::configuration(format!(
+        "start {} ({}): {missing}",
+        config.level(),
+        tier.kind()
+    )))
+}
+
 async fn start(stack: &Stack) -> Result<(), Error> {
+    check_async_runtime(stack)?;
     if !stack.lower.is_empty()
         && let Some(home) = Home::of_caller()
     {

@@ -255,7 +255,7 @@ impl<V: CacheValue> FunctionBuilder<V> {
     /// Makes the function.
     ///
     /// # Errors
-    /// [`Configuration`](ErrorKind::Configuration) when there is no ttl, or none that can be used, or no tier;
+    /// [`Configuration`](ErrorKind::Configuration) when the name has other signs than letters, digits, `_-./` and `::`, there is no ttl, or none that can be used, or no tier;
     /// [`DuplicateFunction`](ErrorKind::DuplicateFunction) when another function has the name, with the place of both. Where a runtime
     /// is installed, what [`install`](crate::RuntimeBuilder::install) would say of the function.
     pub fn build(self) -> Result<Function<V>, Error> {
@@ -265,6 +265,14 @@ impl<V: CacheValue> FunctionBuilder<V> {
             self.place.file(),
             self.place.line()
         );
+        // As in attributes: names are part of shared keys, and of what operators write.
+        let is_plain = |c: char| c.is_alphanumeric() || "_-./:".contains(c);
+        let single_colon = self.name.replace("::", "").contains(':');
+        if self.name.is_empty() || !self.name.chars().all(is_plain) || single_colon {
+            return Err(Error::configuration(format!(
+                "build {place}: a name is made of letters, digits, `_`, `-`, `.`, `/` and `::`, such as `users::by_id`"
+            )));
+        }
         let ttl = self
             .ttl
             .ok_or_else(|| Error::configuration(format!("build {place} without a ttl")))?;

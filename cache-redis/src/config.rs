@@ -19,6 +19,19 @@ use crate::tier::RedisTier;
 const ALIVE: Duration = Duration::from_secs(30);
 
 /// A Redis or Valkey server as a shared tier.
+///
+/// **When**: several instances, or values that are to outlive one.
+///
+/// **What it promises**: it is *shared* and fenced. After an invalidation no late fill is stored, and other instances no longer
+/// answer with the old value once [`staleness_bound`](Self::staleness_bound) has passed, whatever fails; what waits to be sent while
+/// the server is away outlives the process with a [`journal_file`](Self::journal_file).
+///
+/// **What it costs**: a round trip for a hit, three for a miss, one for an invalidation; two connections; eight barriers and a
+/// heartbeat each second.
+///
+/// A user of the server (ACL) needs the keys `~{namespace:0}:*`, the channels `&{namespace:0}:*` (0 is the database), and the commands
+/// `ping info time get mget getrange set del unlink exists incr append pexpire pttl zadd zrem zscore zremrangebyscore scan evalsha
+/// script|load spublish ssubscribe select`; `wait` for `replicated`, `xadd` for the [audit](Self::audit).
 #[derive(Clone)]
 pub struct Redis {
     url: String,
@@ -186,7 +199,9 @@ impl Redis {
         self
     }
 
-    /// The streams of this namespace: a log for the application's events, on connections of its own, made when they are needed.
+    /// The streams of this namespace: a log for the application's events, on connections of its own, made when they are needed. Of the
+    /// settings, the URL, the certificate, the namespace and the limits of time count for them; a server that is away is an error of
+    /// each operation, [`required`](Self::required) or not.
     ///
     /// # Errors
     /// [`Configuration`](ErrorKind::Configuration) for settings that could make no tier.

@@ -61,8 +61,14 @@ impl Streams {
         }))
     }
 
-    fn key(&self, stream: &str) -> String {
-        self.0.keys.stream(stream)
+    /// # Errors
+    /// A stream without a name.
+    fn key(&self, stream: &str) -> Result<String, Error> {
+        if stream.is_empty() {
+            let what = "use a stream without a name";
+            return Err(Error::new(ErrorKind::Configuration, what));
+        }
+        Ok(self.0.keys.stream(stream))
     }
 
     /// The id behind which what comes from now on stands.
@@ -86,11 +92,25 @@ fn asking(command: &mut Cmd, most: usize, wait: Option<Duration>) {
     }
 }
 
-fn start(after: &After) -> &str {
+/// # Errors
+/// What is no id.
+fn start(after: &After) -> Result<&str, Error> {
     match after {
-        After::Start => "0",
-        After::Now => "$",
-        After::Entry(id) => id,
+        After::Start => Ok("0"),
+        After::Now => Ok("$"),
+        After::Entry(id) => {
+            let is_number = |text: &str| text.parse::<u64>().is_ok();
+            let (time, number) = id.split_once('-').unwrap_or((id, "0"));
+            if !is_number(time) || !is_number(number) {
+                return Err(Error::new(
+                    ErrorKind::Configuration,
+                    format!(
+                        "read what comes after `{id}`: an id is `1700000000000-0`, as entries have it"
+                    ),
+                ));
+            }
+            Ok(id)
+        }
     }
 }
 
@@ -108,8 +128,14 @@ impl StreamLog for Streams {
                     "publish an entry without fields",
                 ));
             }
+            if most == Some(0) {
+                return Err(Error::new(
+                    ErrorKind::Configuration,
+                    "publish an entry into a stream of none: it would be gone at once",
+                ));
+            }
             let mut command = redis::cmd("XADD");
-            command.arg(self.key(stream));
+            command.arg(self.key(stream)?);
             if let Some(most) = most {
                 command.arg("MAXLEN").arg("~").arg(signed(most));
             }
@@ -133,11 +159,11 @@ impl StreamLog for Streams {
             if most == 0 {
                 return Ok(Vec::new());
             }
-            let key = self.key(stream);
+            let key = self.key(stream)?;
             // Said once: each time it were said again, it would pass over what came in between.
             let after = match after {
                 After::Now => self.last(stream).await?,
-                after => start(after).to_owned(),
+                after => start(after)?.to_owned(),
             };
             let command = |wait| {
                 let mut command = redis::cmd("XREAD");
@@ -156,7 +182,7 @@ impl StreamLog for Streams {
                 return Ok(Vec::new());
             }
             let mut command = redis::cmd("XREVRANGE");
-            command.arg(self.key(stream)).arg("+").arg("-");
+            command.arg(self.key(stream)?).arg("+").arg("-");
             asking(&mut command, most, None);
             let answer = self.run("read a stream", &command, Again::Yes).await?;
             Ok(reply::there(reply::found(answer)?))
@@ -171,8 +197,8 @@ impl StreamLog for Streams {
     ) -> StreamFuture<'a, bool> {
         Box::pin(async move {
             let mut command = redis::cmd("XGROUP");
-            command.arg("CREATE").arg(self.key(stream)).arg(group);
-            command.arg(start(after)).arg("MKSTREAM");
+            command.arg("CREATE").arg(self.key(stream)?).arg(group);
+            command.arg(start(after)?).arg("MKSTREAM");
             let made = self.run("make a group of a stream's readers", &command, Again::No);
             match made.await {
                 Ok(_) => Ok(true),
@@ -194,7 +220,7 @@ impl StreamLog for Streams {
             if most == 0 {
                 return Ok(Vec::new());
             }
-            let key = self.key(stream);
+            let key = self.key(stream)?;
             let command = |wait| {
                 let mut command = redis::cmd("XREADGROUP");
                 command.arg("GROUP").arg(group).arg(reader);
@@ -225,7 +251,7 @@ impl StreamLog for Streams {
                 let mut command = redis::cmd("XREADGROUP");
                 command.arg("GROUP").arg(group).arg(reader);
                 asking(&mut command, left, None);
-                command.arg("STREAMS").arg(self.key(stream)).arg(&after);
+                command.arg("STREAMS").arg(self.key(stream)?).arg(&after);
                 let answer = self.run("read a stream as a group", &command, Again::Yes);
                 let found = reply::of_stream(answer.await?)?;
                 after = match found.last() {
@@ -260,7 +286,7 @@ impl StreamLog for Streams {
                 return Ok(0);
             }
             let mut command = redis::cmd("XACK");
-            command.arg(self.key(stream)).arg(group).arg(ids);
+            command.arg(self.key(stream)?).arg(group).arg(ids);
             self.run_as("acknowledge entries of a stream", &command, Again::No)
                 .await
         })
@@ -283,7 +309,7 @@ impl StreamLog for Streams {
                     break;
                 }
                 let mut command = redis::cmd("XAUTOCLAIM");
-                command.arg(self.key(stream)).arg(group).arg(reader);
+                command.arg(self.key(stream)?).arg(group).arg(reader);
                 command.arg(signed(idle.as_millis())).arg(&next);
                 asking(&mut command, left.min(PORTION), None);
                 let answer = self.run("claim entries of a stream", &command, Again::No);
