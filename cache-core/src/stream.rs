@@ -60,7 +60,9 @@ pub enum After {
 ///
 /// # Errors
 /// [`Unavailable`](crate::ErrorKind::Unavailable) where the log cannot be reached, [`TimedOut`](crate::ErrorKind::TimedOut) where it
-/// does not answer in time, [`Protocol`](crate::ErrorKind::Protocol) where it refuses: there is no such group, or an id is none.
+/// does not answer in time, [`Protocol`](crate::ErrorKind::Protocol) where it refuses: there is no such group;
+/// [`Configuration`](crate::ErrorKind::Configuration) for a stream without a name, an entry without fields, a stream of no entries, and
+/// what is no id.
 ///
 /// What changes something ([`publish`](Self::publish), [`create_group`](Self::create_group), [`read_group`](Self::read_group),
 /// [`acknowledge`](Self::acknowledge), [`claim`](Self::claim)) is not done a second time where its answer is lost: after an error it

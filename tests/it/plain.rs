@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
@@ -371,4 +372,31 @@ async fn so_many_calls_in_one_turn_of_a_task_are_all_cached() {
     .await;
     assert_eq!(OFTEN.load(Ordering::SeqCst), CALLS);
     runtime.shutdown().await.unwrap();
+}
+
+/// Where nothing drives what tiers below memory need.
+#[test]
+fn a_build_without_an_async_runtime_is_an_error() {
+    let directory = Directory::new("nothing-drives");
+    let build = || {
+        let mut build = Box::pin(
+            CacheRuntime::builder()
+                .l3(Disk::new(directory.path()))
+                .build(),
+        );
+        let polled = build.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        match polled {
+            Poll::Ready(built) => built.map(drop).unwrap_err().to_string(),
+            Poll::Pending => panic!("it waits for what nobody drives"),
+        }
+    };
+    assert!(build().contains("it needs Tokio:"), "{}", build());
+    let timeless = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let _entered = timeless.enter();
+    assert!(build().contains("it needs Tokio's timers"), "{}", build());
+    let mut alone = Box::pin(CacheRuntime::builder().l1(Memory::builder()).build());
+    let polled = alone.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(polled, Poll::Ready(Ok(_))));
 }

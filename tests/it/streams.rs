@@ -50,8 +50,19 @@ async fn what_is_published_is_read_in_order() {
     assert_eq!(texts(&latest), ["b"]);
     let none = streams.read("nothing", &After::Start, 10, NO_WAIT).await;
     assert_eq!(none.unwrap(), []);
-    let error = streams.publish("orders", &[], None).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Configuration);
+    let fields: [(&str, &[u8]); 1] = [("text", b"lost")];
+    let junk = After::Entry("junk".to_owned());
+    for error in [
+        streams.publish("orders", &[], None).await.unwrap_err(),
+        streams.publish("", &fields, None).await.unwrap_err(),
+        streams
+            .publish("orders", &fields, Some(0))
+            .await
+            .unwrap_err(),
+        streams.read("orders", &junk, 1, NO_WAIT).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    }
     assert_eq!(server.keys(), ["{shop:0}:#stream:orders"]);
 }
 

@@ -458,7 +458,7 @@ fn what_the_environment_says_is_named_and_all_that_is_wrong_with_it() {
         says(&[("FUNCTIONS", functions)], &[expected]);
     }
     let elsewhere = memory()
-        .default_codec("json")
+        .default_codec("postcard")
         .when_isolated(WhenIsolated::Load);
     let elsewhere = elsewhere.with_environment(&Environment::of(&[])).unwrap();
     elsewhere.into_stack().unwrap();
