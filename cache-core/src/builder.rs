@@ -282,7 +282,8 @@ impl RuntimeBuilder {
     /// Builds a runtime and makes it the one of this process. Once, in `main`.
     ///
     /// Checks every annotated function of the program against it, and those that were built by
-    /// [`Function::builder`](crate::Function::builder) by now; what is built later is checked when it is built.
+    /// [`Function::builder`](crate::Function::builder) by now, outside of [`CacheRuntime::scope`]; what is built later is checked when it
+    /// is built.
     ///
     /// # Errors
     /// As [`build`](Self::build), and: [`AlreadyInstalled`](ErrorKind::AlreadyInstalled);

@@ -335,19 +335,28 @@ impl<V: CacheValue> FunctionBuilder<V> {
 }
 
 /// The functions that were built and live, by name.
-static RESERVED: Mutex<Option<HashMap<String, Arc<Definition>>>> = Mutex::new(None);
+static RESERVED: Mutex<Option<HashMap<String, Reserved>>> = Mutex::new(None);
+
+struct Reserved {
+    definition: Arc<Definition>,
+    /// It is for a task's own runtime, not for the one that is installed.
+    is_in_scope: bool,
+}
 
 /// The living function that was built under a name.
 pub(crate) fn made_as(name: &str) -> Option<Arc<Definition>> {
     let reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
-    reserved.as_ref()?.get(name).cloned()
+    let reserved = reserved.as_ref()?.get(name)?;
+    Some(Arc::clone(&reserved.definition))
 }
 
-/// All that were built and live.
+/// All that live and were built outside of every [scope](CacheRuntime::scope).
 pub(crate) fn made() -> Vec<Arc<Definition>> {
     let reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
     let made = reserved.iter().flat_map(HashMap::values);
-    made.cloned().collect()
+    made.filter(|reserved| !reserved.is_in_scope)
+        .map(|reserved| Arc::clone(&reserved.definition))
+        .collect()
 }
 
 /// A name that no other function gets while this one lives: two would share their records.
@@ -362,14 +371,22 @@ impl ReservedName {
         let annotated = Registered::all()
             .find(|other| other.name == name)
             .map(ToString::to_string);
-        let made = || reserved.get(&name).map(ToString::to_string);
+        let made = || {
+            reserved
+                .get(&name)
+                .map(|other| other.definition.to_string())
+        };
         if let Some(other) = annotated.or_else(made) {
             return Err(Error::new(
                 ErrorKind::DuplicateFunction,
                 format!("tell two functions apart: {other} and {definition} have one name"),
             ));
         }
-        reserved.insert(name.clone(), Arc::new(definition.clone()));
+        let known = Reserved {
+            definition: Arc::new(definition.clone()),
+            is_in_scope: CacheRuntime::of_task().is_some(),
+        };
+        reserved.insert(name.clone(), known);
         Ok(Self(name))
     }
 }

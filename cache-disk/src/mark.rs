@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// The file's name. That it is there says that the directory is a tier's.
@@ -18,9 +18,12 @@ const FOREIGN_AND_HARMLESS: &str = "lost+found";
 
 pub(crate) struct Mark {
     file: Mutex<File>,
-    /// Changed under the file's lock.
-    is_set: AtomicBool,
+    /// What the file says. Changed under its lock.
+    says: AtomicU8,
 }
+
+/// Values of what a mark says. `UNKNOWN` where a write may be there or not.
+const UNKNOWN: u8 = 0;
 
 impl Mark {
     /// The mark of a directory, made with it where there is none; as the last process left it. Until it is dropped, nobody else
@@ -72,13 +75,13 @@ impl Mark {
         }
         Ok(Self {
             file: Mutex::new(file),
-            is_set: AtomicBool::new(is_set),
+            says: AtomicU8::new(if is_set { SET } else { CLEAR }),
         })
     }
 
-    /// What was said last. Waits for nobody.
+    /// Whether it says for certain that something is owed. Waits for nobody.
     pub(crate) fn is_set(&self) -> bool {
-        self.is_set.load(Ordering::Acquire)
+        self.says.load(Ordering::Acquire) == SET
     }
 
     /// Says that something is owed, if it is, when that would outlive the machine. Asked under the lock: of two at a time the later
@@ -101,13 +104,15 @@ impl Mark {
 
     fn change(&self, is_set: bool, is_so: impl FnOnce() -> bool) -> io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.is_set() == is_set || !is_so() {
+        let says = if is_set { SET } else { CLEAR };
+        if self.says.load(Ordering::Acquire) == says || !is_so() {
             return Ok(());
         }
+        self.says.store(UNKNOWN, Ordering::Release);
         file.seek(SeekFrom::Start(0))?;
-        file.write_all(&[if is_set { SET } else { CLEAR }])?;
+        file.write_all(&[says])?;
         file.sync_data()?;
-        self.is_set.store(is_set, Ordering::Release);
+        self.says.store(says, Ordering::Release);
         Ok(())
     }
 }
@@ -133,6 +138,14 @@ mod tests {
         drop(mark);
         fs::write(directory.join(NAME), "").unwrap();
         assert!(Mark::open(&directory).unwrap().is_set(), "it was torn");
+        let mark = Mark::open(&directory).unwrap();
+        mark.clear_if(|| true).unwrap();
+        mark.set_if(|| true).unwrap();
+        mark.forbid_writing(&directory);
+        mark.clear_if(|| true).unwrap_err();
+        assert!(!mark.is_set(), "nobody knows what it says");
+        mark.set_if(|| true).unwrap_err();
+        drop(mark);
         fs::remove_file(directory.join(NAME)).unwrap();
         fs::write(directory.join("letter"), "").unwrap();
         let error = Mark::open(&directory).map(drop).unwrap_err();

@@ -10,12 +10,7 @@ pub(crate) enum Piece {
 }
 
 /// What may stand between two places: an argument never shows one of these, so that no two lists of arguments meet.
-const SEPARATORS: &[char] = &[
-    ':', '/', '|', '#', '=', '&', ';', ',', '?', '!', '+', '*', ' ',
-];
-
-/// Endings that tell the lease on a record, and its guards, from the record.
-const TAKEN: [&str; 2] = ["#lease", "#guards"];
+const SEPARATORS: &[char] = &[':', '/', '|', '=', '&', ';', ',', '?', '!', '+', '*', ' '];
 
 pub(crate) fn parse(text: &LitStr) -> syn::Result<Vec<Piece>> {
     let error = |message: String| syn::Error::new(text.span(), message);
@@ -75,15 +70,15 @@ pub(crate) fn parse(text: &LitStr) -> syn::Result<Vec<Piece>> {
                     .to_owned();
                 pieces.push(Piece::Argument(name, respan(expression, text)));
             }
+            '#' => {
+                return Err(error(
+                    "`#` tells the keys that shared tiers have for themselves: use another sign, such as `:`".into(),
+                ));
+            }
             c => literal.push(c),
         }
     }
     if !literal.is_empty() {
-        if let Some(taken) = TAKEN.iter().find(|taken| literal.ends_with(**taken)) {
-            return Err(error(format!(
-                "a key cannot end in `{taken}`: that is what shared tiers write behind a key for what belongs to it"
-            )));
-        }
         pieces.push(Piece::Literal(literal));
     }
     Ok(pieces)

@@ -17,6 +17,13 @@ const MESSAGE_LIFE: Duration = Duration::from_secs(120);
 /// More messages than that are not read one by one.
 const MOST_MESSAGES: u64 = 512;
 
+/// A lease that stands under a key: its number, and what a record must carry that is filled under it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    cas: u64,
+    stamp: Stamp,
+}
+
 /// What became of an attempt to take a lease.
 #[derive(Debug)]
 pub(crate) enum Taken {
@@ -26,8 +33,10 @@ pub(crate) enum Taken {
         stamp: Stamp,
         is_placeholder: bool,
     },
-    /// Another loads, and what stands there has that number; zero where somebody has filled the key.
-    Busy(u64),
+    /// Another loads; this stands there.
+    Busy(Standing),
+    /// Somebody has filled the key.
+    Filled,
     Refused(Refusal),
 }
 
@@ -137,20 +146,28 @@ pub(crate) async fn lease(
     let kind = if claim == Claim::Share { SHARED } else { ONLY };
     // Each turn found something else there than the one before.
     loop {
+        // One from before its function was invalidated will not be filled. It may be this call that is behind.
+        if claim == Claim::Only
+            && let Some(item) = &held
+            && item.flags == ONLY
+            && let Some(under) = item.stamp()
+            && (under == stamp || stamp_now(client, names).await? == Some(under))
+        {
+            return Ok(Taken::Busy(Standing {
+                cas: item.cas,
+                stamp: under,
+            }));
+        }
         let placed = match (&held, claim) {
             (None, _) => {
                 let (flags, token) = mine(kind);
                 place(client, &names.record, None, flags, &token, life).await?
             }
-            // One from before its function was invalidated will not be filled.
-            (Some(item), Claim::Only) if item.flags == ONLY && item.stamp() == Some(stamp) => {
-                return Ok(Taken::Busy(item.cas));
-            }
             (Some(item), Claim::Only) => {
                 if let Some(record) = item.record()
                     && record[..record.len().min(SEEN)] != *seen
                 {
-                    return Ok(Taken::Busy(0));
+                    return Ok(Taken::Filled);
                 }
                 let (flags, token) = mine(kind);
                 place(client, &names.record, Some(item.cas), flags, &token, life).await?
@@ -279,10 +296,25 @@ pub(crate) async fn hear(
     })
 }
 
-/// The number of what stands under a name.
-pub(crate) async fn cas_of(client: &mut Client, name: &str) -> Result<Option<u64>, Error> {
-    let found = client.meta_get(name, false, None, Some(&["c"])).await?;
-    Ok(found.and_then(|value| value.cas))
+/// Whether a lease still stands there, and what it brings may count.
+pub(crate) async fn stands(
+    client: &mut Client,
+    names: &Names,
+    standing: Standing,
+) -> Result<bool, Error> {
+    let found = client
+        .meta_get(&names.record, false, None, Some(&["c"]))
+        .await?;
+    let is_there = found.and_then(|value| value.cas) == Some(standing.cas);
+    Ok(is_there && stamp_now(client, names).await? == Some(standing.stamp))
+}
+
+/// What a valid record carries now; `None` where that is not there.
+async fn stamp_now(client: &mut Client, names: &Names) -> Result<Option<Stamp>, Error> {
+    let [epoch, history] = get_all(client, [&*names.epoch, &*names.history]).await?;
+    let number = |item: Option<Item>| item.as_ref().and_then(Item::number);
+    let stamp = number(epoch).zip(number(history));
+    Ok(stamp.map(|(epoch, history)| Stamp { epoch, history }))
 }
 
 /// Lets a lease live on, where it is still there.

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::commands::{self, Names, Taken};
+use crate::commands::{self, Names, Standing, Taken};
 use crate::config::Memcached;
 use crate::guards::Holder as GuardHolder;
 use crate::keys::Keys;
@@ -81,7 +81,6 @@ impl MemcachedTier {
             return Ok(Leased::Refused(Refusal::Queued));
         }
         let (names, seen) = (self.names(key), seen.to_vec());
-        let record = names.record.clone();
         let life = self.shared.config.lease_time;
         let shared = Arc::clone(&self.shared);
         let link = self.shared.linked("lease")?;
@@ -108,17 +107,18 @@ impl MemcachedTier {
                         let (token, holder) = Holder::new(&shared, held);
                         Answer::Leased(Leased::Given(Lease::new(token, stamp).held_by(holder)))
                     }
-                    Taken::Busy(cas) => Answer::Busy(cas),
+                    Taken::Busy(standing) => Answer::Busy(standing),
+                    Taken::Filled => Answer::Filled,
                     Taken::Refused(refusal) => Answer::Leased(Leased::Refused(refusal)),
                 })
             })
         });
         Ok(match taking.await? {
             Answer::Leased(leased) => leased,
-            Answer::Busy(0) => Leased::Taken(Wakeup::new(std::future::ready(()))),
-            Answer::Busy(cas) => {
-                let shared = Arc::clone(&self.shared);
-                Leased::Taken(Wakeup::new(changed(shared, record, cas, generation)))
+            Answer::Filled => Leased::Taken(Wakeup::new(std::future::ready(()))),
+            Answer::Busy(standing) => {
+                let (shared, names) = (Arc::clone(&self.shared), self.names(key));
+                Leased::Taken(Wakeup::new(changed(shared, names, standing, generation)))
             }
         })
     }
@@ -194,20 +194,21 @@ impl MemcachedTier {
 
 enum Answer {
     Leased(Leased),
-    Busy(u64),
+    Busy(Standing),
+    Filled,
 }
 
-/// Ends when something else stands there than what had that number, or when it is not known.
-async fn changed(shared: Arc<Shared>, record: String, cas: u64, generation: u64) {
+/// Ends when something else stands there, or what stands there was voided, or when that is not known.
+async fn changed(shared: Arc<Shared>, names: Names, standing: Standing, generation: u64) {
     let limit = shared.config.time_limit;
     let look = async {
         while shared.is_there(generation) {
             sleep(LOOK).await;
-            let name = record.clone();
+            let names = names.clone();
             let looked = shared.run("wait for a load", limit, move |client| {
-                Box::pin(async move { commands::cas_of(client, &name).await })
+                Box::pin(async move { commands::stands(client, &names, standing).await })
             });
-            if !matches!(looked.await, Ok(Some(now)) if now == cas) {
+            if !matches!(looked.await, Ok(true)) {
                 return;
             }
         }

@@ -47,9 +47,9 @@ async fn beats(shared: &Shared, owner: &Mutex<Owner>, first: watch::Sender<bool>
             }
             Ok(Ok(Beat::Anothers)) => {
                 shared.set_held(None);
-                shared.set_trouble(unavailable(
+                shared.set_trouble(Some(unavailable(
                     "another instance uses it, or ended without leaving it less than thirty seconds ago; each instance needs a prefix of its own",
-                ));
+                )));
                 if is_first_failure {
                     tracing::warn!(
                         prefix = shared.store.prefix(),
@@ -61,11 +61,11 @@ async fn beats(shared: &Shared, owner: &Mutex<Owner>, first: watch::Sender<bool>
                 if is_first_failure {
                     tracing::warn!(error = %error, "the object storage cannot be used; going on without it until it can");
                 }
-                shared.set_trouble(Error::with_source(
+                shared.set_trouble(Some(Error::with_source(
                     ErrorKind::Unavailable,
                     "say that it is in use",
                     error,
-                ));
+                )));
             }
             Err(_) => {
                 if is_first_failure {
@@ -73,10 +73,11 @@ async fn beats(shared: &Shared, owner: &Mutex<Owner>, first: watch::Sender<bool>
                         "the object storage does not answer; going on without it until it does"
                     );
                 }
-                shared.set_trouble(unavailable("it does not answer"));
+                shared.set_trouble(Some(unavailable("it does not answer")));
             }
         }
         if !is_told {
+            shared.set_trouble(None);
             shared.strikes.answered();
             shared.pay_controls();
             shared.unpaid.notify_one();

@@ -74,8 +74,8 @@ impl Shared {
     }
 
     /// Notes why the prefix could not be said to be this one's.
-    pub(crate) fn set_trouble(&self, trouble: Error) {
-        *lock(&self.trouble) = Some(trouble);
+    pub(crate) fn set_trouble(&self, trouble: Option<Error>) {
+        *lock(&self.trouble) = trouble;
     }
 
     /// It is this one's from now on, with what the one before left, if that left in order. Else a new history begins: nobody knows

@@ -81,10 +81,11 @@ impl Journal {
         Some((file, number))
     }
 
-    /// Ends when the file is at what is queued now.
-    pub(crate) async fn is_written(&self) {
-        if let Some(file) = self.file.upgrade() {
-            file.written(file.tidy()).await;
+    /// Ends when the file is at what is queued now; `false` where there is none, or it cannot be written.
+    pub(crate) async fn is_written(&self) -> bool {
+        match self.file.upgrade() {
+            Some(file) => file.written(file.tidy()).await,
+            None => false,
         }
     }
 

@@ -2,15 +2,15 @@
 
 use cache_core::tier::{FunctionKey, RecordKey};
 
-/// Makes the names of one namespace.
-///
-/// The hash tag holds a bucket number: all keys of a script are in one bucket and so in one slot of a cluster.
 /// Behind the name of a record, of the lease on it.
 pub(crate) const LEASE: &str = "#lease";
 
 /// The same, of the guards of it.
 pub(crate) const GUARDS: &str = "#guards";
 
+/// Makes the names of one namespace.
+///
+/// The hash tag holds a bucket number: all keys of a script are in one bucket and so in one slot of a cluster.
 #[derive(Debug)]
 pub(crate) struct Keys {
     prefix: String,
@@ -32,7 +32,7 @@ impl Keys {
         )
     }
 
-    /// No record's name ends so: `#` is escaped in arguments, and no key template ends so.
+    /// `#` stands in no record's name: it is escaped in arguments, and refused in key templates.
     pub(crate) fn lease(&self, key: &RecordKey) -> String {
         self.record(key) + LEASE
     }

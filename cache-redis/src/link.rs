@@ -179,13 +179,13 @@ impl Link {
         self.close();
         match (queued, file, written) {
             (0, _, _) => Ok(()),
-            (_, Some(file), Ok(())) => {
+            (_, Some(file), Ok(true)) => {
                 tracing::info!(queued, file = %file.display(), "invalidations are in the journal's file, for the next process to send");
                 Ok(())
             }
             (_, file, _) => {
                 let why = match file {
-                    Some(_) => "the journal's file was not written in time",
+                    Some(_) => "the journal's file could not be written in time",
                     None => "no journal's file keeps them",
                 };
                 tracing::warn!(

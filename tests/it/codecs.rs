@@ -185,6 +185,23 @@ async fn a_type_its_codec_cannot_read_back_stays_out_of_redis_and_is_said_once()
     assert_eq!(server.records(), Vec::<String>::new());
     assert_eq!(log.lines("does not survive its codec"), 1);
     assert_eq!(log.lines("codecs::flat"), 1 + log.lines("cannot be traced"));
+    // What is put is in memory, however often.
+    let other = Server::start();
+    let runtime = two_tiers(&other.url()).await;
+    CacheRuntime::scope(runtime.clone(), async {
+        let entry = function.entry((9,));
+        for n in 0..3 {
+            let value = Flat {
+                rest: BTreeMap::from([("a".into(), n)]),
+            };
+            entry.put(value.clone()).await.unwrap();
+            // After this the channel has brought what was told by then.
+            assert!(runtime.health().await.is_well());
+            assert_eq!(entry.peek().await, Some(value));
+        }
+        assert_eq!(runtime.tiers()[0].health.queued, 0);
+    })
+    .await;
     // A codec that describes itself has no such trouble.
     drop(function);
     let function = Function::<Flat>::builder("codecs::flat")

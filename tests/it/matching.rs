@@ -92,27 +92,6 @@ async fn in_memory_alone_what_matches_is_dropped() {
     }
 }
 
-/// What stands in a template is what a pattern is matched against.
-#[tokio::test]
-async fn what_matches_by_its_template_is_gone() {
-    #[multi_tier_cached(ttl = "1h", key = "order#{id}", name = "matching::order")]
-    async fn order(id: u64) -> u64 {
-        ORDERS.fetch_add(1, Ordering::SeqCst) + id
-    }
-    static ORDERS: AtomicU64 = AtomicU64::new(1);
-
-    let server = Server::start();
-    let here = testbed::two_tiers(&server.url()).await;
-    assert_eq!(on(&here, order(0)).await, 1);
-    until("it is filled", || {
-        server.keys().iter().any(|key| key.ends_with(":order#0"))
-    })
-    .await;
-    let dropped = here.invalidate_matching("matching::order", "order#?").await;
-    assert_eq!(dropped.unwrap(), 1);
-    assert_eq!(on(&here, order(0)).await, 2);
-}
-
 counted!(in_redis);
 
 #[tokio::test]

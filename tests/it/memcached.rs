@@ -420,7 +420,7 @@ async fn an_end_that_leaves_invalidations_untold_is_an_error() {
 
 /// What it brings will be refused.
 #[tokio::test]
-async fn who_comes_after_a_functions_invalidation_does_not_wait_for_a_load_from_before() {
+async fn nobody_waits_for_a_load_from_before_its_functions_invalidation() {
     #[multi_tier_cached(ttl = "1h")]
     async fn doomed(_key: u64) -> u64 {
         let number = DOOMED.fetch_add(1, Ordering::SeqCst);
@@ -435,9 +435,18 @@ async fn who_comes_after_a_functions_invalidation_does_not_wait_for_a_load_from_
     let (here, there) = instances(&server).await;
     let slow = tokio::spawn(CacheRuntime::scope(here.clone(), doomed(1)));
     until("it loads", || DOOMED.load(Ordering::SeqCst) == 2).await;
-    let receipt = on(&there, async { invalidate!(doomed).await }).await;
+    let waiting = tokio::spawn(CacheRuntime::scope(there.clone(), doomed(1)));
+    until("it waits for the load", || {
+        let tiers = &there.stats().functions;
+        let tier = tiers.first().and_then(|function| function.tier(Level::L2));
+        tier.is_some_and(|tier| tier.lease_waits > 0)
+    })
+    .await;
+    let receipt = on(&here, async { invalidate!(doomed).await }).await;
     assert_eq!(receipt.unwrap(), Receipt::Acked);
-    let call = timeout(Duration::from_secs(10), on(&there, doomed(1)));
+    let call = timeout(Duration::from_secs(10), waiting);
+    assert_eq!(call.await.unwrap().unwrap(), 2);
+    let call = timeout(Duration::from_secs(10), on(&here, doomed(1)));
     assert_eq!(call.await, Ok(2));
     slow.abort();
 }

@@ -28,7 +28,12 @@ impl Bound {
         let stores = value_type.records.is_some()
             && self.records.state.load(Ordering::Relaxed) != RecordsWork::NO;
         lookup.replaces = claim == Claim::TakeOver;
-        let claim = if stores { claim } else { Claim::Look };
+        let replaces = lookup.replaces && value_type.records.is_some();
+        let claim = if stores || replaces {
+            claim
+        } else {
+            Claim::Look
+        };
         for (at, lower) in self.lower.iter().enumerate() {
             let LowerTiers {
                 record_key,
@@ -71,7 +76,7 @@ impl Bound {
                 }
             }
         }
-        if lookup.is_guarded || !stores {
+        if lookup.is_guarded || !(stores || replaces) {
             lookup.leases.fill_with(|| None);
         }
         Turn::Load
@@ -93,7 +98,8 @@ impl Bound {
         if lookup.leases.iter().all(Option::is_none) && !lookup.replaces {
             return;
         }
-        let payload = self.payload(value, records);
+        let works = self.records.state.load(Ordering::Relaxed) != RecordsWork::NO;
+        let payload = works.then(|| self.payload(value, records)).flatten();
         if payload.is_none() && !lookup.replaces {
             return;
         }

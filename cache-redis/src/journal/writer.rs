@@ -30,8 +30,8 @@ pub(crate) struct Writer {
 struct Shared {
     work: Mutex<Work>,
     changed: Condvar,
-    /// The number of what was written last.
-    written: watch::Sender<u64>,
+    /// The number of what was to be written last, and whether all is that was asked for by then.
+    written: watch::Sender<(u64, bool)>,
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl Writer {
         let shared = Arc::new(Shared {
             work: Mutex::default(),
             changed: Condvar::new(),
-            written: watch::Sender::new(0),
+            written: watch::Sender::new((0, true)),
         });
         let own = Arc::clone(&shared);
         thread::Builder::new()
@@ -89,10 +89,11 @@ impl Writer {
         work.number
     }
 
-    /// Ends when what has this number is on disk, or cannot be written, which was reported.
-    pub(super) async fn written(&self, number: u64) {
+    /// Ends when what has this number is on disk; `false` when it cannot be written for now, which was reported.
+    pub(super) async fn written(&self, number: u64) -> bool {
         let mut written = self.shared.written.subscribe();
-        let _ = written.wait_for(|written| *written >= number).await;
+        let written = written.wait_for(|(written, _)| *written >= number).await;
+        written.is_ok_and(|written| written.1)
     }
 }
 
@@ -148,7 +149,7 @@ impl Shared {
             if let Err(error) = result {
                 tracing::error!(error = %error, "invalidations that wait are not in the journal's file: they do not outlive this process");
             }
-            self.written.send_replace(done);
+            self.written.send_replace((done, !is_behind));
         }
         // Another may open the file from now on.
         drop(spool);
@@ -162,6 +163,6 @@ impl Drop for End<'_> {
     fn drop(&mut self) {
         self.0.lock().has_ended = true;
         self.0.changed.notify_all();
-        self.0.written.send_replace(u64::MAX);
+        self.0.written.send_replace((u64::MAX, false));
     }
 }

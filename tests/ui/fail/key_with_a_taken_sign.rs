@@ -1,6 +1,6 @@
 use multi_tier_cached::multi_tier_cached;
 
-#[multi_tier_cached(ttl = "5m", key = "{id}#lease")]
+#[multi_tier_cached(ttl = "5m", key = "order#{id}")]
 async fn of(id: u64) -> u64 {
     id
 }
