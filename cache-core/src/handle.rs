@@ -197,7 +197,8 @@ impl<V: CacheValue> Handle<V> {
     ///
     /// # Errors
     /// As [`invalidate`](Self::invalidate), and what keeps the function from being cached at all, where something does. A tier that
-    /// could not take the new value is a miss there, and counted.
+    /// could not take the new value is a miss there, and counted; of one that no shared tier can take memory may lose sight too, when
+    /// the channel brings the word of what was dropped for it.
     ///
     /// # Cancel safety
     /// Not cancel safe: dropped, it may have dropped the old value without storing the new.
