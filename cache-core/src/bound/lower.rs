@@ -173,8 +173,11 @@ impl Bound {
     /// The lower tiers that may have something of the function, in look-up order: those that it uses, and those that it says itself
     /// and operators have taken out.
     pub(super) fn told(&self) -> impl Iterator<Item = &Lower> {
-        let mut told: Vec<&Lower> = self.lower.iter().chain(&self.aside).collect();
-        told.sort_unstable_by_key(|lower| lower.level);
+        let mut told: Vec<&Lower> = self.lower.iter().collect();
+        for aside in &self.aside {
+            let at = told.partition_point(|lower| lower.level < aside.level);
+            told.insert(at, aside);
+        }
         told.into_iter()
     }
 

@@ -7,7 +7,6 @@
 //! describe themselves) falls back on the name of the type.
 
 use std::any::type_name;
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::catch_unwind;
 
@@ -117,15 +116,15 @@ type Named = (&'static str, &'static str, &'static [&'static str]);
 struct Tracer {
     /// All that were met, in the order they were: by their numbers they name each other.
     types: Vec<Named>,
-    /// What is known of each: of a struct one description, of an enum one for each variant.
-    known: BTreeMap<usize, BTreeSet<String>>,
+    /// What is known of each, by its number and in order: of a struct one description, of an enum one for each variant.
+    known: Vec<Vec<String>>,
     /// The unnamed part above them.
     root: String,
     /// How often each enum was met. The n-th time it shows its n-th variant, so that an enum which only one variant of
     /// another holds shows all of its own as well.
-    met: BTreeMap<Named, usize>,
+    met: Vec<(Named, usize)>,
     /// The same when this run began, to run again with another text.
-    met_before: BTreeMap<Named, usize>,
+    met_before: Vec<(Named, usize)>,
     /// Structs and enums that this run is inside of; inside itself a type is only named.
     inside: Vec<Named>,
     /// Where descriptions are written: the innermost last.
@@ -196,7 +195,7 @@ impl Tracer {
                 text.push(',');
                 text.push_str(member);
             }
-            for one in self.known.get(&number).into_iter().flatten() {
+            for one in self.known.get(number).into_iter().flatten() {
                 text.push('|');
                 text.push_str(one);
             }
@@ -213,6 +212,31 @@ impl Tracer {
                 self.types.push(named);
                 self.types.len() - 1
             })
+    }
+
+    /// Keeps what is known of a type, once.
+    fn keep(&mut self, number: usize, noted: String) {
+        if self.known.len() <= number {
+            self.known.resize(number + 1, Vec::new());
+        }
+        let known = &mut self.known[number];
+        if let Err(at) = known.binary_search(&noted) {
+            known.insert(at, noted);
+        }
+    }
+
+    /// Meets an enum once more; how often it was met before.
+    fn meet(&mut self, named: Named) -> usize {
+        match self.met.iter_mut().find(|(known, _)| *known == named) {
+            Some((_, met)) => {
+                *met += 1;
+                *met - 1
+            }
+            None => {
+                self.met.push((named, 1));
+                0
+            }
+        }
     }
 
     fn enter(&mut self, named: Named) -> bool {
@@ -264,7 +288,7 @@ impl Node<'_> {
         })?;
         if loud && let Some(noted) = tracer.writing.pop() {
             let number = tracer.number(named);
-            tracer.known.entry(number).or_default().insert(noted);
+            tracer.keep(number, noted);
         }
         if !self.silent {
             tracer.inside.pop();
@@ -432,9 +456,7 @@ impl<'de> de::Deserializer<'de> for Node<'_> {
         let index = if self.silent || self.tracer.inside.contains(&named) {
             self.tracer.depth % variants.len().max(1)
         } else {
-            let met = self.tracer.met.entry(named).or_default();
-            *met += 1;
-            (*met - 1) % variants.len().max(1)
+            self.tracer.meet(named) % variants.len().max(1)
         };
         let head = variants.get(index).copied().unwrap_or("none");
         self.describe(named, head, |node| {
