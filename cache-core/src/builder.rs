@@ -41,10 +41,6 @@ impl<T> Said<T> {
         }
     }
 
-    fn source(self) -> Option<String> {
-        self.variable
-    }
-
     /// Behind an error of it.
     fn blame(&self) -> String {
         let variable = self.variable.as_ref();
@@ -133,7 +129,7 @@ impl RuntimeBuilder {
         }
         let replaced = self.memory.replace((config, memory)).is_some();
         if replaced && !std::mem::take(&mut self.memory_is_default) {
-            self.is_set_already(Level::L1);
+            self.level_is_set_already(Level::L1);
         }
         self.check(config)
     }
@@ -146,17 +142,23 @@ impl RuntimeBuilder {
             ));
         }
         if self.lower.iter().any(|(known, _)| known.level() == level) {
-            self.is_set_already(level);
+            self.level_is_set_already(level);
         }
         self.lower.push((config, tier));
         self.check(config)
     }
 
-    fn is_set_already(&mut self, level: Level) {
+    fn level_is_set_already(&mut self, level: Level) {
         let by = self.variables.iter().find(|(known, _)| *known == level);
-        let by = by.map_or_else(String::new, |(_, variable)| format!(" by {variable}"));
+        let by = by.map(|(_, variable)| variable.clone());
+        self.is_set_already(&level.to_string(), by.as_deref());
+    }
+
+    /// What is set a second time would be lost.
+    fn is_set_already(&mut self, what: &str, variable: Option<&str>) {
+        let by = variable.map_or_else(String::new, |variable| format!(" by {variable}"));
         self.problems.push(Error::configuration(format!(
-            "set {level}: it is set already{by}"
+            "set {what}: it is set already{by}"
         )));
     }
 
@@ -176,7 +178,9 @@ impl RuntimeBuilder {
     /// with [`from_env`](Self::from_env), which may add tiers elsewhere.
     pub fn default_codec(mut self, name: impl Into<String>) -> Self {
         let twice = self.default_codec.replace(Said::by_code(name.into()));
-        self.check_once("the default codec", twice.map(Said::source));
+        if let Some(before) = twice {
+            self.is_set_already("the default codec", before.variable.as_deref());
+        }
         self
     }
 
@@ -185,18 +189,10 @@ impl RuntimeBuilder {
     /// [`from_env`](Self::from_env), which may add tiers elsewhere.
     pub fn when_isolated(mut self, when_isolated: WhenIsolated) -> Self {
         let twice = self.when_isolated.replace(Said::by_code(when_isolated));
-        self.check_once("`when_isolated`", twice.map(Said::source));
-        self
-    }
-
-    /// What is set a second time would be lost.
-    fn check_once(&mut self, what: &str, twice: Option<Option<String>>) {
-        if let Some(source) = twice {
-            let by = source.map_or_else(String::new, |source| format!(" by {source}"));
-            self.problems.push(Error::configuration(format!(
-                "set {what}: it is set already{by}"
-            )));
+        if let Some(before) = twice {
+            self.is_set_already("`when_isolated`", before.variable.as_deref());
         }
+        self
     }
 
     /// Gives a time to live a name, for `policy = "…"` in attributes and [`Ttl::policy`]: one place for what many functions share.
@@ -365,6 +361,7 @@ fn check_async_runtime(stack: &Stack) -> Result<(), Error> {
     };
     let missing = if tokio::runtime::Handle::try_current().is_err() {
         "it needs Tokio: call this in `#[tokio::main]`, or in what its runtime runs"
+    // That there is none shows in no other way.
     } else if std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_err() {
         "it needs Tokio's timers: build its runtime with `enable_all`"
     } else {

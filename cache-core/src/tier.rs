@@ -12,6 +12,7 @@ mod local;
 pub(crate) mod memory;
 mod owed;
 pub(crate) mod stack;
+mod trouble;
 
 use std::fmt;
 use std::future::Future;
@@ -23,6 +24,7 @@ pub use self::key::{FunctionKey, RecordKey};
 pub use self::lease::{Claim, Guard, GuardHeld, Lease, Leased, Wakeup};
 pub use self::local::LocalLeases;
 pub use self::owed::{Bill, Owed};
+pub use self::trouble::Trouble;
 use serde::Serialize;
 
 use crate::coherence::Coherence;

@@ -12,6 +12,8 @@ const NAME: &str = "owed";
 
 const CLEAR: u8 = b'-';
 const SET: u8 = b'+';
+/// Of a write that may be there or not.
+const UNKNOWN: u8 = b'?';
 
 /// What a file system puts into a directory of its own.
 const FOREIGN_AND_HARMLESS: &str = "lost+found";
@@ -21,9 +23,6 @@ pub(crate) struct Mark {
     /// What the file says. Changed under its lock.
     says: AtomicU8,
 }
-
-/// Values of what a mark says. `UNKNOWN` where a write may be there or not.
-const UNKNOWN: u8 = 0;
 
 impl Mark {
     /// The mark of a directory, made with it where there is none; as the last process left it. Until it is dropped, nobody else

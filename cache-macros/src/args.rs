@@ -39,7 +39,6 @@ const OF_TIME: &[&str] = &[
     "expiration",
     "lifetime",
     "max_age",
-    "refresh",
     "seconds",
     "minutes",
     "time_to_live",

@@ -3,11 +3,11 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use async_memcached::{Client, Error as ClientError};
-use cache_core::tier::{Owed, Peers, Target};
+use cache_core::tier::{Owed, Peers, Target, Trouble};
 use cache_core::{Coherence, Error, ErrorKind};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
@@ -144,8 +144,8 @@ pub(crate) struct Shared {
     pub(crate) guards: Guards,
     pub(crate) counters: Counters,
     current: RwLock<Option<Arc<Link>>>,
-    /// What the last attempt to make a link came to, while there is none.
-    trouble: Mutex<Option<Error>>,
+    /// Why there is no link, while there is none.
+    pub(crate) trouble: Trouble,
     /// Rung when something is owed that no connection took.
     pub(crate) rung: Notify,
     /// Rung when a link is lost.
@@ -168,7 +168,7 @@ impl Shared {
             guards: Guards::default(),
             counters: Counters::default(),
             current: RwLock::default(),
-            trouble: Mutex::default(),
+            trouble: Trouble::default(),
             lost: Notify::new(),
             is_probing: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
@@ -248,21 +248,10 @@ impl Shared {
     /// The link that is there.
     pub(crate) fn linked(&self, what: &'static str) -> Result<Arc<Link>, Error> {
         self.link().ok_or_else(|| {
-            let what = format!(
-                "{what}: memcached at {} is not connected",
-                self.config.shown()
-            );
-            let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-            match trouble.clone() {
-                Some(trouble) => Error::with_source(ErrorKind::Unavailable, what, trouble),
-                None => Error::new(ErrorKind::Unavailable, what),
-            }
+            let url = self.config.shown();
+            let what = format!("{what}: memcached at {url} is not connected");
+            self.trouble.unavailable(what)
         })
-    }
-
-    /// Notes what an attempt to make a link came to.
-    pub(crate) fn set_trouble(&self, trouble: Option<Error>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// Tells the server what is owed under that number. What does not get through is told over the next link, and what no

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use cache_core::tier::{Claim, Fill, Found, Leased, RecordKey, SEEN, Stamp, Target, Wakeup};
+use cache_core::tier::{
+    Claim, Fill, Found, Leased, RecordKey, SEEN, Stamp, Target, Trouble, Wakeup,
+};
 use cache_core::{Error, ErrorKind};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -34,7 +36,7 @@ pub(crate) struct Shared {
     /// Until when the prefix is this instance's.
     held_until: Mutex<Option<Instant>>,
     /// Why it is not, if it is not.
-    trouble: Mutex<Option<Error>>,
+    pub(crate) trouble: Trouble,
     is_closed: AtomicBool,
     /// Something is owed that nobody pays.
     pub(crate) unpaid: Notify,
@@ -52,7 +54,7 @@ impl Shared {
             writes: Mutex::default(),
             home: OnceLock::new(),
             held_until: Mutex::default(),
-            trouble: Mutex::default(),
+            trouble: Trouble::default(),
             is_closed: AtomicBool::new(false),
             unpaid: Notify::new(),
             paid: Notify::new(),
@@ -71,11 +73,6 @@ impl Shared {
     /// It is this one's for longer, or another's.
     pub(crate) fn set_held(&self, until: Option<Instant>) {
         *lock(&self.held_until) = until;
-    }
-
-    /// Notes why the prefix could not be said to be this one's.
-    pub(crate) fn set_trouble(&self, trouble: Option<Error>) {
-        *lock(&self.trouble) = trouble;
     }
 
     /// It is this one's from now on, with what the one before left, if that left in order. Else a new history begins: nobody knows
@@ -114,10 +111,7 @@ impl Shared {
         } else if !self.is_ours() {
             let prefix = self.store.prefix();
             let what = format!("use the prefix `{prefix}` of the object storage");
-            return Err(match lock(&self.trouble).clone() {
-                Some(trouble) => Error::with_source(ErrorKind::Unavailable, what, trouble),
-                None => unavailable(&what),
-            });
+            return Err(self.trouble.unavailable(what));
         } else if self.strikes.is_out() {
             "it does not answer"
         } else {

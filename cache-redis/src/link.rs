@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use cache_core::tier::Trouble;
 use cache_core::{Error, ErrorKind, unix_millis};
 use redis::aio::MultiplexedConnection;
 use redis::{Client, RedisError};
@@ -42,8 +43,8 @@ pub(crate) struct Shared {
     client: Client,
     /// The node of a cluster that the first one has named as the namespace's.
     moved: Mutex<Option<Client>>,
-    /// What the last attempt to make a link came to, while there is none.
-    trouble: Mutex<Option<Error>>,
+    /// Why there is no link, while there is none.
+    pub(crate) trouble: Trouble,
     pub(crate) settings: Settings,
     pub(crate) keys: Keys,
     pub(crate) scripts: Scripts,
@@ -116,7 +117,7 @@ impl Link {
                 current: Current::new(settings.breaker_threshold),
                 client,
                 moved: Mutex::default(),
-                trouble: Mutex::default(),
+                trouble: Trouble::default(),
                 settings,
                 keys,
                 scripts: Scripts::new(),
@@ -263,21 +264,6 @@ impl Shared {
         is_first && moved.is_some()
     }
 
-    /// Why nothing can be asked: there is no link, and what the last attempt to make one came to.
-    fn away(&self, what: &str) -> Error {
-        let what = format!("{what}: Redis at {} is not connected", self.address());
-        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        match trouble.clone() {
-            Some(trouble) => Error::with_source(ErrorKind::Unavailable, what, trouble),
-            None => Error::new(ErrorKind::Unavailable, what),
-        }
-    }
-
-    /// Notes what an attempt to make a link came to.
-    pub(crate) fn set_trouble(&self, trouble: Option<Error>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
-    }
-
     /// Runs one operation on the link that is there; it is told the link's number.
     pub(crate) async fn run<T, F>(
         &self,
@@ -289,7 +275,8 @@ impl Shared {
         F: Future<Output = Result<T, RedisError>>,
     {
         let Some((connected, generation)) = self.current.get() else {
-            return Err(self.away(what));
+            let what = format!("{what}: Redis at {} is not connected", self.address());
+            return Err(self.trouble.unavailable(what));
         };
         match timeout(within, operation(connected, generation)).await {
             Ok(Ok(value)) => {

@@ -168,7 +168,7 @@ pub(crate) async fn supervise(
                     tracing::info!(address = %shared.client().get_connection_info().addr(), "Redis is back");
                 }
                 outage = false;
-                shared.set_trouble(None);
+                shared.trouble.note(None);
                 first.send_replace(Some(Ok(())));
                 let since = Instant::now();
                 shared.keep(&connected, generation).await;
@@ -195,7 +195,7 @@ pub(crate) async fn supervise(
                     );
                 }
                 outage = true;
-                shared.set_trouble(Some(error.clone()));
+                shared.trouble.note(Some(error.clone()));
                 first.send_if_modified(|first| {
                     let is_first = first.is_none();
                     first.get_or_insert(Err(error));

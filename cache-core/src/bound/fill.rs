@@ -25,15 +25,10 @@ impl Bound {
     ) -> Turn {
         // What cannot be stored is not worth waiting for another who loads it. But whether its key is guarded must be asked: that
         // holds for memory too.
-        let stores = value_type.records.is_some()
-            && self.records.state.load(Ordering::Relaxed) != RecordsWork::NO;
+        // What is there is replaced, if only by nothing.
         lookup.replaces = claim == Claim::TakeOver;
-        let replaces = lookup.replaces && value_type.records.is_some();
-        let claim = if stores || replaces {
-            claim
-        } else {
-            Claim::Look
-        };
+        let writes = value_type.records.is_some() && (lookup.replaces || self.can_be_written());
+        let claim = if writes { claim } else { Claim::Look };
         for (at, lower) in self.lower.iter().enumerate() {
             let LowerTiers {
                 record_key,
@@ -76,7 +71,7 @@ impl Bound {
                 }
             }
         }
-        if lookup.is_guarded || !(stores || replaces) {
+        if lookup.is_guarded || !writes {
             lookup.leases.fill_with(|| None);
         }
         Turn::Load
@@ -98,11 +93,7 @@ impl Bound {
         if lookup.leases.iter().all(Option::is_none) && !lookup.replaces {
             return;
         }
-        let works = self.records.state.load(Ordering::Relaxed) != RecordsWork::NO;
-        let payload = works.then(|| self.payload(value, records)).flatten();
-        if payload.is_none() && !lookup.replaces {
-            return;
-        }
+        let payload = self.payload(value, records);
         for (at, lower) in self.lower.iter().enumerate() {
             let LowerTiers {
                 record_key,
@@ -113,30 +104,25 @@ impl Bound {
                 ttl,
                 ..
             } = &mut *lookup;
-            let Some(lease) = leases[at].take() else {
+            // A change of the key may be under way: as in memory, what was loaded is no more than a stopgap.
+            let is_stopgap = *is_unasked && self.is_fenced_here(lower);
+            let Some(lease) = leases[at].take().filter(|_| !is_stopgap) else {
                 if *replaces {
                     // What is there is to be replaced, and cannot be now.
                     lower.tier.invalidate_later(Target::Key(record_key));
                 }
                 continue;
             };
-            // A change of the key may be under way: as in memory, what was loaded is no more than a stopgap.
-            if *is_unasked && self.is_fenced_here(lower) {
-                continue;
-            }
-            let bytes = payload.as_ref().map(|payload| HEADER + payload.len());
-            let is_too_large = bytes.is_some_and(|bytes| bytes > lower.tier.max_record_bytes());
-            let (kind, payload, life) = match &payload {
-                Some(payload) if !is_too_large || !*replaces => {
+            let payload = payload.as_deref();
+            let (kind, payload, life) = match payload.filter(|payload| self.fits(lower, payload)) {
+                Some(payload) => {
                     let life = lower.life(record_key.digest, *ttl);
-                    (RecordKind::Value, &payload[..], life)
+                    (RecordKind::Value, payload, life)
                 }
-                // What is there is replaced all the same. Not by an invalidation, which would drop what memory has now too.
-                _ => (RecordKind::Nothing, &[][..], LIFE_OF_NOTHING),
+                // Not by an invalidation, which would drop what memory has now too.
+                None if *replaces => (RecordKind::Nothing, &[][..], LIFE_OF_NOTHING),
+                None => continue,
             };
-            if is_too_large && kind == RecordKind::Nothing {
-                self.is_too_large(lower, bytes.unwrap_or_default());
-            }
             let stamp = self.stamp_in(lower, lease.stamp, start);
             let header = Header {
                 codec: self.encoding.id(),
@@ -196,10 +182,6 @@ impl Bound {
         record: Vec<u8>,
         life: Duration,
     ) -> Result<bool, Error> {
-        if record.len() > lower.tier.max_record_bytes() {
-            self.is_too_large(lower, record.len());
-            return Ok(false);
-        }
         match budget
             .spend(|within| lower.tier.fill(record_key, lease, record, life, within))
             .await
@@ -216,18 +198,32 @@ impl Bound {
         }
     }
 
-    fn is_too_large(&self, lower: &Lower, bytes: usize) {
-        lower.counters.too_large.add_one();
-        tracing::debug!(
-            function = %self.name,
-            tier = %lower.level,
-            bytes,
-            "a value is too large for the tier and was not sent"
-        );
+    /// Whether a tier takes a record with this payload; counted where it does not.
+    pub(super) fn fits(&self, lower: &Lower, payload: &[u8]) -> bool {
+        let bytes = HEADER + payload.len();
+        let fits = bytes <= lower.tier.max_record_bytes();
+        if !fits {
+            lower.counters.too_large.add_one();
+            tracing::debug!(
+                function = %self.name,
+                tier = %lower.level,
+                bytes,
+                "a value is too large for the tier and was not sent"
+            );
+        }
+        fits
+    }
+
+    /// Whether values of the function are not known to be lost when they are written and read.
+    fn can_be_written(&self) -> bool {
+        self.records.state.load(Ordering::Relaxed) != RecordsWork::NO
     }
 
     /// The payload of a record; `None` when the type does not survive the codec. The first is read back.
     fn payload<V>(&self, value: &V, records: &RecordType<V>) -> Option<Vec<u8>> {
+        if !self.can_be_written() {
+            return None;
+        }
         let mut payload = Vec::new();
         if let Err(source) = (records.encode)(&self.encoding, value, &mut payload) {
             // Of this value, and not always of its type: the next may be written.

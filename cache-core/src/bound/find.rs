@@ -42,7 +42,7 @@ impl Bound {
                 Search::Unanswered => {
                     lookup.is_unread[at] = true;
                     // One that nobody else uses is none to be cut off from.
-                    if !self.lower[at].is_private() || self.coherence.is_empty() {
+                    if !self.is_fenced_here(&self.lower[at]) {
                         nowhere = Search::Unanswered;
                     }
                 }

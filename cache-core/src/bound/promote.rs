@@ -53,7 +53,7 @@ impl Bound {
                 leases,
                 ..
             } = &mut lookup;
-            let Some(lease) = leases[at].take() else {
+            let Some(lease) = leases[at].take().filter(|_| self.fits(lower, &payload)) else {
                 continue;
             };
             // One copy after the other, and each ends with what it is of.
