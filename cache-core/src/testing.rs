@@ -15,16 +15,21 @@
 //! }
 //! ```
 
-mod checks;
+mod dropped;
 mod faults;
+mod leases;
 mod persistence;
+mod records;
 mod sharing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::dropped::*;
 pub use self::faults::faults;
+use self::leases::*;
 pub use self::persistence::persistence;
+use self::records::*;
 pub use self::sharing::sharing;
 use crate::level::Level;
 use crate::tier::{
@@ -51,7 +56,7 @@ pub async fn conformance(new: impl Fn() -> Box<dyn TierBuilder>) {
             $(
                 let store = Store::open(new()).await;
                 let _named = Named(stringify!($check));
-                let checked = tokio::time::timeout(SOON * 6, checks::$check(&store)).await;
+                let checked = tokio::time::timeout(SOON * 6, $check(&store)).await;
                 assert!(checked.is_ok(), "{}: it hangs", stringify!($check));
                 store.close(stringify!($check)).await;
             )*

@@ -1,25 +1,28 @@
 //! The tier's contract, on Redis.
 
+mod lease;
+mod pending;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::tier::{
     Breaker, Claim, Fill, Found, FunctionKey, Glob, Guard, Health, Lease, Leased, Peers, Question,
-    Receipt, RecordKey, Refusal, Stamp, Target, Tier, TierFuture, Wakeup,
+    Receipt, RecordKey, Stamp, Target, Tier, TierFuture,
 };
 use cache_core::{Coherence, Consistency, Error, ErrorKind};
-use redis::{Client, Value};
-use tokio::time::{Instant, sleep, timeout};
+use redis::Client;
+use tokio::time::{Instant, sleep};
 
+use self::pending::Pending;
 use crate::bus::Bus;
 use crate::config::Settings;
 use crate::epochs::Epochs;
 use crate::guards::{GuardedKey, Holder as GuardHolder};
-use crate::journal::{Invalidated, Journal, Writer};
+use crate::journal::{Invalidated, Journal};
 use crate::keys::Keys;
-use crate::leases::{HeldLease, Holder, LONGEST_LOAD};
-use crate::link::{Link, Shared, fresh_number, millis};
+use crate::link::{Link, Shared, fresh_number};
 use crate::server;
 
 /// What the clocks of two hosts may run apart, in one part of so many, while a bound passes.
@@ -128,158 +131,6 @@ impl RedisTier {
         Ok(Found::new(record, stamp))
     }
 
-    async fn take_lease(
-        &self,
-        key: &RecordKey,
-        claim: Claim,
-        seen: &[u8],
-        within: Duration,
-    ) -> Result<Leased, Error> {
-        let shared = &**self.shared();
-        if shared.journal.covers(key) {
-            return Ok(Leased::Refused(Refusal::Queued));
-        }
-        let Some(history) = shared.bus.epochs.history() else {
-            return Err(unattached());
-        };
-        let (claim, life, exclusive) = match claim {
-            Claim::Share => ("share", LONGEST_LOAD, false),
-            Claim::TakeOver => ("takeover", self.settings.lease_time, true),
-            Claim::Look => ("look", self.settings.lease_time, false),
-            _ => ("only", self.settings.lease_time, true),
-        };
-        // A place before the question: what is told after the answer was made is heard.
-        let (waiting, heard) = shared.bus.waiters.register(key.digest);
-        let asked = shared.bus.epochs.mark();
-        let name = shared.keys.lease(key);
-        let token = fresh_number();
-        let held = |token| HeldLease {
-            name: name.clone(),
-            token,
-            digest: key.digest,
-            exclusive,
-        };
-        let mut invocation = shared.scripts.lease.prepare_invoke();
-        invocation
-            .key(shared.keys.record(key))
-            .key(&name)
-            .key(shared.keys.epoch(&key.function))
-            .key(shared.keys.history())
-            .key(shared.keys.guards(key))
-            .arg(claim)
-            .arg(token)
-            .arg(millis(life))
-            .arg(fresh_number())
-            .arg(history)
-            .arg(seen);
-        // Held before it is given: an answer that nobody waits for any more is given back.
-        let own = held(token);
-        let (answer, holder, generation): (Vec<Value>, Option<Holder>, u64) = shared
-            .run("lease", within, |mut connected, generation| async move {
-                let holder = exclusive.then(|| shared.leases.hold(own, generation));
-                let answer = invocation.invoke_async(&mut connected.data).await?;
-                Ok((answer, holder.flatten(), generation))
-            })
-            .await?;
-        if claim == "look" && matches!(&answer[..], [Value::BulkString(word)] if word == b"free") {
-            let stamp = Stamp { epoch: 0, history };
-            return Ok(Leased::Given(Lease::new(0, stamp)));
-        }
-        let is_given = matches!(&answer[..], [Value::BulkString(word), ..] if word == b"given");
-        if !is_given {
-            shared.leases.is_over(token);
-        }
-        match &answer[..] {
-            [Value::BulkString(word), token, epoch] if word == b"given" => {
-                let (token, epoch) = (number_in(token)?, number_in(epoch)?);
-                shared.bus.epochs.learn(&key.function, epoch, asked);
-                let holder = match holder {
-                    // The link may be another by now.
-                    Some(holder) => Some(holder).filter(|_| shared.leases.holds(token, generation)),
-                    None => shared.leases.hold(held(token), generation),
-                };
-                let holder = holder.ok_or_else(unattached)?;
-                let stamp = Stamp { epoch, history };
-                Ok(Leased::Given(Lease::new(token, stamp).held_by(holder)))
-            }
-            [Value::BulkString(word), Value::Int(left)] if word == b"taken" => {
-                let left = Duration::from_millis(u64::try_from(*left).unwrap_or(0));
-                if left.is_zero() {
-                    return Ok(Leased::Taken(Wakeup::new(std::future::ready(()))));
-                }
-                // Not all at once, where a lease is over and many waited for it.
-                let patience =
-                    left + left.mul_f64(fastrand::f64() / 20.0) + Duration::from_millis(1);
-                Ok(Leased::Taken(Wakeup::new(async move {
-                    tokio::select! {
-                        () = heard => {}
-                        () = sleep(patience) => {}
-                    }
-                    drop(waiting);
-                })))
-            }
-            [Value::BulkString(word)] if word == b"guarded" => Ok(Leased::Refused(Refusal::Guard)),
-            [Value::BulkString(word)] if word == b"history" => {
-                // Another began a new one, which the channel tells; or it is gone, which only a new link finds out.
-                if shared.bus.epochs.history() == Some(history) {
-                    shared.lose(generation);
-                }
-                Err(unattached())
-            }
-            _ => Err(Error::new(
-                ErrorKind::Protocol,
-                "lease: the server answered something else",
-            )),
-        }
-    }
-
-    async fn store(
-        &self,
-        key: &RecordKey,
-        lease: &Lease,
-        record: Vec<u8>,
-        life: Duration,
-        within: Duration,
-    ) -> Result<Fill, Error> {
-        let shared = &**self.shared();
-        if shared.journal.covers(key) {
-            return Ok(Fill::Refused(Refusal::Queued));
-        }
-        let mut invocation = shared.scripts.fill.prepare_invoke();
-        invocation
-            .key(shared.keys.record(key))
-            .key(shared.keys.lease(key))
-            .key(shared.keys.epoch(&key.function))
-            .key(shared.keys.history())
-            .key(shared.keys.sequence())
-            .key(shared.keys.channel())
-            .arg(lease.token)
-            .arg(lease.stamp.epoch)
-            .arg(lease.stamp.history)
-            .arg(record)
-            .arg(millis(life))
-            .arg(key.digest);
-        let answer: Option<String> = shared
-            .run("fill", within, |mut connected, generation| async move {
-                // Over another connection it may reach another server, to which the lease came as a copy.
-                if !shared.leases.holds(lease.token, generation) {
-                    return Ok(None);
-                }
-                invocation.invoke_async(&mut connected.data).await
-            })
-            .await?;
-        Ok(match answer.as_deref() {
-            Some("stored") => {
-                shared.leases.is_over(lease.token);
-                Fill::Stored
-            }
-            Some("function") => Fill::Refused(Refusal::Function),
-            Some("history") => Fill::Refused(Refusal::History),
-            Some(_) => Fill::Refused(Refusal::Lease),
-            None => Fill::Refused(Refusal::Link),
-        })
-    }
-
     async fn place_guard(&self, key: &RecordKey, within: Duration) -> Result<Guard, Error> {
         let shared = self.shared();
         let (number, keys) = (fresh_number(), &shared.keys);
@@ -331,18 +182,14 @@ impl RedisTier {
                 "invalidate: the tier was shut down",
             ));
         }
-        let pending = Pending {
-            shared: self.shared(),
-            what: Some(Invalidated::of(target)),
-            _file: self.shared().journal.keep_file(),
-        };
+        let pending = Pending::begin(self.shared(), target);
         let forget = || {
             if let Target::Function(function) = target {
                 shared.bus.epochs.forget(function.digest);
             }
         };
         forget();
-        let Some(what) = &pending.what else {
+        let Some(what) = pending.what() else {
             return Ok(Receipt::Queued);
         };
         let sent = shared
@@ -362,47 +209,6 @@ impl RedisTier {
                 pending.queue().await;
                 Ok(Receipt::Queued)
             }
-        }
-    }
-}
-
-/// An invalidation under way. Dropped, it is queued: it is not known how far it came.
-struct Pending<'a> {
-    shared: &'a Arc<Shared>,
-    what: Option<Invalidated>,
-    _file: Option<Arc<Writer>>,
-}
-
-impl Pending<'_> {
-    /// Queues it, and waits for a disk that answers.
-    async fn queue(mut self) {
-        if let Some(what) = self.what.take() {
-            let limit = self.shared.settings.time_limit;
-            let written = self.shared.journal.queue_and_write(what);
-            if timeout(limit, written).await.is_err() {
-                tracing::error!(
-                    "an invalidation that waits is not in the journal's file yet: the disk does not answer in time"
-                );
-            }
-        }
-    }
-
-    /// It was, over the link of that number. Where that is lost by now, the one that took its place may have been told before
-    /// this was known.
-    fn acknowledged(mut self, generation: u64) {
-        if let Some(what) = self.what.take() {
-            self.shared.journal.acknowledged(what.clone());
-            if !self.shared.current.is_there(generation) {
-                self.shared.journal.queue(what);
-            }
-        }
-    }
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        if let Some(what) = self.what.take() {
-            self.shared.journal.queue(what);
         }
     }
 }
@@ -575,41 +381,4 @@ fn unattached() -> Error {
 /// A number as the scripts keep it. Anything else under our keys is not ours.
 fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-fn number_in(value: &Value) -> Result<u64, Error> {
-    let text = match value {
-        Value::BulkString(text) => Some(&text[..]),
-        _ => None,
-    };
-    text.and_then(number).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Protocol,
-            "read a number under a key of this cache",
-        )
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use cache_core::tier::FunctionKey;
-
-    use super::*;
-
-    /// The link was lost between its server's answer and its notice here: whoever took that server's place may have been sent
-    /// what was known before.
-    #[test]
-    fn what_was_acknowledged_over_a_link_that_is_lost_is_queued() {
-        let client = Client::open("redis://127.0.0.1:1").unwrap();
-        let settings = crate::Redis::new("redis://127.0.0.1:1").settings().clone();
-        let tier = RedisTier::new(client, settings, Peers::none()).unwrap();
-        let function = FunctionKey::new("f", 1);
-        let pending = Pending {
-            shared: tier.shared(),
-            what: Some(Invalidated::of(Target::Function(&function))),
-            _file: None,
-        };
-        pending.acknowledged(1);
-        assert_eq!(tier.shared().journal.len(), 1);
-    }
 }

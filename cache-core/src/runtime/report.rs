@@ -1,0 +1,107 @@
+//! What a runtime tells of itself.
+
+use std::fmt;
+
+use serde::Serialize;
+
+#[cfg(doc)]
+use super::CacheRuntime;
+use crate::stats::{FunctionStats, Stats};
+use crate::tier::{Breaker, TierStatus};
+
+/// A runtime at a moment. `Display` is a table of its tiers, and one of its functions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// As [`CacheRuntime::loads_under_way`] has it.
+    pub loads_under_way: usize,
+    /// As [`CacheRuntime::entries_in_memory`] has it.
+    pub entries_in_memory: u64,
+    /// As [`CacheRuntime::health`] has them.
+    pub tiers: Vec<TierStatus>,
+    /// As [`CacheRuntime::stats`] has them.
+    pub functions: Vec<FunctionStats>,
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let health = RuntimeHealth {
+            tiers: self.tiers.clone(),
+        };
+        let stats = Stats {
+            functions: self.functions.clone(),
+        };
+        writeln!(f, "{health}\n{stats}")?;
+        write!(
+            f,
+            "entries in memory: {}, loads under way: {}",
+            self.entries_in_memory, self.loads_under_way
+        )
+    }
+}
+
+/// How a runtime's tiers are. `Display` is a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RuntimeHealth {
+    /// The tiers below memory, in look-up order.
+    pub tiers: Vec<TierStatus>,
+}
+
+impl RuntimeHealth {
+    /// Whether every tier answers, can be used, and is coherent, as far as it has others to be coherent with.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.tiers.iter().all(|tier| {
+            tier.answered_in.is_some()
+                && tier.breaker == Breaker::Closed
+                && (tier.health.coherent_for.is_some() || !tier.health.has_channel)
+        })
+    }
+}
+
+impl fmt::Display for RuntimeHealth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:>4}  {:9}  {:9}  {:>10}  {:>12}  {:>12}  {:>6}  {:>10}",
+            "tier",
+            "kind",
+            "breaker",
+            "answers",
+            "coherent for",
+            "last barrier",
+            "queued",
+            "isolations"
+        )?;
+        let time = |time: Option<std::time::Duration>| match time {
+            None => "no".to_owned(),
+            Some(time) => format!("{:.1} ms", time.as_secs_f64() * 1_000.0),
+        };
+        for tier in &self.tiers {
+            let health = &tier.health;
+            let of_channel = |value| match health.has_channel {
+                true => time(value),
+                false => "-".to_owned(),
+            };
+            writeln!(
+                f,
+                "{:>4}  {:9}  {:9}  {:>10}  {:>12}  {:>12}  {:>6}  {:>10}",
+                tier.level.to_string(),
+                tier.kind,
+                format!("{:?}", tier.breaker).to_lowercase(),
+                time(tier.answered_in),
+                of_channel(health.coherent_for),
+                of_channel(health.last_barrier),
+                health.queued,
+                health.isolations
+            )?;
+        }
+        for tier in &self.tiers {
+            if let Some(trouble) = &tier.trouble {
+                writeln!(f, "{}: {trouble}", tier.level)?;
+            }
+        }
+        Ok(())
+    }
+}
