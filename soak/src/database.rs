@@ -65,6 +65,14 @@ impl Database {
             .filter(|event| matches!(event, Event::Load { item, .. } if *item == wanted));
         loads.count()
     }
+
+    /// How often any key was committed, of the events that were not taken yet.
+    #[must_use]
+    pub fn commits(&self) -> usize {
+        let contents = lock(&self.contents);
+        let is_commit = |event: &&Event| matches!(event, Event::Commit { .. });
+        contents.events.iter().filter(is_commit).count()
+    }
 }
 
 impl Drop for Database {

@@ -15,6 +15,7 @@ use soak::run::Directory;
 use soak::servers::ask;
 use testbed::proxy::{End, Proxy, Weather};
 use testbed::server::Server;
+use testbed::{until, until_ok};
 use tokio::time::{Instant, sleep};
 
 /// A server, a database and some instances, each behind a proxy.
@@ -69,6 +70,19 @@ impl Cluster {
         }
     }
 
+    /// Waits until the instances have noted so many reads more.
+    async fn until_read(&self, more: usize) {
+        let reads = || {
+            let events = histories(self.directory.path()).unwrap();
+            let reads = events
+                .iter()
+                .filter(|event| matches!(event, Event::Read { .. }));
+            reads.count()
+        };
+        let wanted = reads() + more;
+        until("it is read", || reads() >= wanted).await;
+    }
+
     async fn stop(mut self) -> Vec<Event> {
         for instance in &mut self.instances {
             instance.stop().await.unwrap();
@@ -79,11 +93,20 @@ impl Cluster {
     }
 }
 
+/// Waits until the instances have changed so much more.
+async fn until_changed(database: &Database, more: usize) {
+    let wanted = database.commits() + more;
+    until("it is changed", || database.commits() >= wanted).await;
+}
+
 fn judged(events: &[Event]) -> Verdict {
     let verdict = judge(events, u64::try_from(BOUND.as_micros()).unwrap());
     assert_eq!(verdict.violations, []);
     verdict
 }
+
+/// Longer than a lease time, and than who is silent is waited for.
+const STOPPED: Duration = Duration::from_secs(5);
 
 /// What is done to the reader while the other instance invalidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +122,7 @@ enum Trouble {
 async fn staleness(trouble: Trouble) -> Duration {
     let mut cluster = Cluster::start(2).await;
     cluster.instances[0].tell("probe").await.unwrap();
-    sleep(Duration::from_millis(200)).await;
+    cluster.until_read(50).await;
     let proxy = &cluster.proxies[0];
     match trouble {
         Trouble::None => {}
@@ -118,10 +141,18 @@ async fn staleness(trouble: Trouble) -> Duration {
     assert!(wrote.ends_with(" acked"), "{wrote}");
     match trouble {
         Trouble::BlackHole => {
-            sleep(Duration::from_secs(10)).await;
+            let reader = &mut cluster.instances[0];
+            until_ok("it is cut off", async || {
+                match reader.is_coherent().await.unwrap() {
+                    true => Err("not yet"),
+                    false => Ok(()),
+                }
+            })
+            .await;
+            sleep(BOUND * 2).await;
         }
         Trouble::Stopped => {
-            sleep(Duration::from_secs(5)).await;
+            sleep(STOPPED).await;
             cluster.instances[0].thaw();
         }
         _ => sleep(BOUND * 2).await,
@@ -129,7 +160,7 @@ async fn staleness(trouble: Trouble) -> Duration {
     // A link that is lost in such weather is not made again before it clears: a handshake is several round trips.
     cluster.proxies[0].set(Weather::Fair);
     cluster.instances[0].until_at_rest().await.unwrap();
-    sleep(Duration::from_millis(100)).await;
+    cluster.until_read(50).await;
     cluster.instances[0].tell("unprobe").await.unwrap();
     let events = cluster.stop().await;
     let verdict = judged(&events);
@@ -200,15 +231,15 @@ async fn a_rolling_restart_loses_no_invalidation_and_fails_no_call() {
             assert_eq!(instance.ask("rest").await.unwrap(), "rested 0 0");
             instance.stop_and_start().await.unwrap();
             instance.tell("work 0").await.unwrap();
-            sleep(Duration::from_millis(300)).await;
+            until_changed(&cluster.database, 12).await;
         }
         let _ = ask::<()>(cluster.server.port(), &["SAVE"]).await;
-        sleep(Duration::from_millis(100)).await;
+        until_changed(&cluster.database, 4).await;
         cluster.server.restart();
         let back = Instant::now();
         cluster.until_at_rest().await;
         println!("all are back {:?} after Redis is", back.elapsed());
-        sleep(Duration::from_millis(300)).await;
+        until_changed(&cluster.database, 12).await;
     }
     for instance in &mut cluster.instances {
         assert_eq!(instance.ask("rest").await.unwrap(), "rested 0 0");

@@ -1,0 +1,84 @@
+//! What a history shows.
+
+use std::fmt;
+
+use crate::history::{Item, Life, Micros};
+
+/// What a read may not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Older than what any instance had invalidated, by more than the bound.
+    Stale,
+    /// Older than what the same instance had invalidated.
+    OwnStale,
+    /// Older than what had settled.
+    Unsettled,
+    /// Older than what the same instance had answered before, without a fault.
+    Backwards,
+    /// Newer than what was committed.
+    Invented,
+    /// Not the newest, when all was said to have come to rest.
+    Unconverged,
+    /// Older than what was invalidated, when all that was queued was said to have been sent.
+    Undelivered,
+}
+
+/// A promise that was not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// By a read.
+    Read {
+        /// Which.
+        fault: Fault,
+        /// By whom it was read.
+        life: Life,
+        /// Which key.
+        item: Item,
+        /// What was read.
+        version: u64,
+        /// What it must at least, or at most, have been.
+        expected: u64,
+        /// When the read began.
+        start: Micros,
+    },
+    /// Loaded twice without an invalidation between, and without a fault.
+    TwoLoads {
+        /// Which key.
+        item: Item,
+        /// The first load.
+        first: Micros,
+        /// The second.
+        second: Micros,
+    },
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// What a history shows.
+#[derive(Clone, Debug, Default)]
+pub struct Verdict {
+    /// Reads that were judged.
+    pub reads: usize,
+    /// Invalidations that returned.
+    pub invalidations: usize,
+    /// Of those, of a whole function.
+    pub of_functions: usize,
+    /// Of those, queued.
+    pub queued: usize,
+    /// Of those, settled.
+    pub settled: usize,
+    /// Loads.
+    pub loads: usize,
+    /// How long after an acknowledgement its old value was still read, at worst, by another instance.
+    pub worst_staleness: Micros,
+    /// Reads that were older than one before, on the same instance, while there were faults. Each is within the bound.
+    pub backwards_in_faults: usize,
+    /// How long other instances took to see an invalidation, without faults; sorted.
+    pub propagation: Vec<Micros>,
+    /// What was not kept.
+    pub violations: Vec<Violation>,
+}
