@@ -83,6 +83,13 @@ async fn a_process_installs_one_runtime_that_all_its_tasks_use() {
     assert_eq!(missing.kind(), ErrorKind::MissingTier);
     assert!(missing.to_string().contains("find tier l4 for `made`"));
     drop(made);
+    // One for a task's own runtime is none of this one's.
+    let alone = CacheRuntime::builder().l1(Memory::builder()).build().await;
+    let in_scope = CacheRuntime::scope(alone.unwrap(), async {
+        let made = Function::<u64>::builder("in_scope").ttl(minute);
+        made.tiers([Level::L1, Level::L4]).build().unwrap()
+    });
+    let _in_scope = in_scope.await;
     let runtime = builder().install().await.unwrap();
     let made = Function::<u64>::builder("made").ttl(Ttl::policy("none"));
     let unknown = made.build().unwrap_err().to_string();

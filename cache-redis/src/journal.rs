@@ -220,6 +220,20 @@ mod tests {
         }
     }
 
+    /// It has no place to be written anew.
+    #[tokio::test]
+    async fn a_file_that_cannot_be_written_is_told() {
+        let directory = std::env::temp_dir().join(format!("mtc-journal-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let journal = Journal::with_file(&directory.join("journal")).unwrap();
+        journal.queue(invalidated("a", "1"));
+        assert!(journal.is_written().await);
+        std::fs::remove_dir_all(&directory).unwrap();
+        journal.recall();
+        assert!(!journal.is_written().await);
+        assert!(!Journal::default().is_written().await, "there is none");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_was_acknowledged_is_recalled_for_a_while() {
         let journal = Journal::default();

@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use multi_tier_cached::tier::Breaker;
+use multi_tier_cached::tier::{Breaker, Receipt};
 use multi_tier_cached::{CacheRuntime, Level, Redis, TierStats, invalidate, multi_tier_cached};
 use tokio::time::Instant;
 
+use testbed::directory::Directory;
 use testbed::server::Server;
 use testbed::{build, two_tiers, until, until_ok};
 
@@ -267,4 +268,57 @@ async fn a_full_redis_fails_no_call() {
         Breaker::Closed,
         "a server that answers is in order"
     );
+}
+
+/// Who looks at the health of it, or at an error, need not have read the log of an hour ago.
+#[tokio::test]
+async fn why_a_server_is_away_is_said_and_what_is_lost_at_the_end() {
+    let server = Server::start_with(&["--requirepass", "secret"]);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = nobody.local_addr().unwrap().port();
+    drop(nobody);
+    let directory = Directory::new("ends");
+    std::fs::create_dir_all(directory.path()).unwrap();
+    let journal = directory.path().join("journal");
+    for (url, reason) in [
+        (format!("redis://127.0.0.1:{closed}"), "Connection refused"),
+        (
+            format!("redis://:wrong@127.0.0.1:{}", server.port()),
+            "WRONGPASS",
+        ),
+    ] {
+        for journal in [None, Some(&journal)] {
+            let mut redis = Redis::new(&url);
+            if let Some(journal) = journal {
+                redis = redis.journal_file(journal);
+            }
+            let runtime = build(redis).await;
+            let health = runtime.health().await;
+            let trouble = health.tiers[0].trouble.clone().unwrap();
+            let address = url
+                .rsplit('@')
+                .next()
+                .unwrap()
+                .trim_start_matches("redis://");
+            assert!(
+                trouble.contains(reason) && trouble.contains(address),
+                "{trouble}"
+            );
+            assert!(!health.is_well());
+            let dropped = async { invalidate!(double, 1).await };
+            let receipt = CacheRuntime::scope(runtime.clone(), dropped).await;
+            assert_eq!(receipt.unwrap(), Receipt::Queued);
+            match (runtime.shutdown().await, journal) {
+                (Ok(()), Some(_)) => {}
+                (Err(error), None) => {
+                    assert!(error.to_string().contains("1 are left"), "{error}");
+                }
+                (ended, journal) => panic!("{ended:?} with {journal:?}"),
+            }
+        }
+        // The next one has it.
+        let next = build(Redis::new(&url).journal_file(&journal)).await;
+        assert_eq!(next.tiers()[0].health.queued, 1);
+        next.shutdown().await.unwrap();
+    }
 }

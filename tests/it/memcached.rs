@@ -586,3 +586,35 @@ async fn settings_that_cannot_be_are_errors_and_a_server_of_another_kind_is_gone
     assert!(!here.tiers()[0].health.connected);
     here.shutdown().await.unwrap();
 }
+
+/// Of a URL with a password, which it cannot have, nothing secret is shown.
+#[tokio::test]
+async fn why_it_is_away_is_said_and_no_secret() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = nobody.local_addr().unwrap().port();
+    drop(nobody);
+    let here = instance(Memcached::new(format!("memcached://127.0.0.1:{port}"))).await;
+    let health = here.health().await;
+    let trouble = health.tiers[0].trouble.clone().unwrap();
+    for part in ["Connection refused", &port.to_string()] {
+        assert!(trouble.contains(part), "{part:?} is not in {trouble}");
+    }
+    let secret = Memcached::new("memcached://user:secret@host:1");
+    assert!(!format!("{secret:?}").contains("secret"));
+    let error = CacheRuntime::builder()
+        .l2(secret)
+        .build()
+        .await
+        .unwrap_err();
+    let text = format!("{error:?}");
+    assert!(
+        text.contains("***@host:1") && !text.contains("secret"),
+        "{text}"
+    );
+    // It speaks, and another language.
+    let redis = testbed::server::Server::start();
+    let other = Memcached::new(format!("memcached://127.0.0.1:{}", redis.port()));
+    let error = CacheRuntime::builder().l2(other.required()).build().await;
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("does not speak the protocol"), "{text}");
+}

@@ -1,5 +1,7 @@
 //! What counts for who comes after: all of one that ended in order, and nothing of one that did not.
 
+use std::error::Error as _;
+
 use tokio::time::timeout;
 
 use super::*;
@@ -171,4 +173,29 @@ async fn what_was_invalidated_while_it_waited_does_not_count() {
         assert_eq!(storage.valid(&second, key).await, None);
     }
     assert!(storage.valid(&second, &other).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_a_prefix_cannot_be_used_is_said_while_it_is_so() {
+    let storage = Storage::new();
+    let (first, second) = (storage.owner().await, storage.tier().await);
+    let why = async || format!("{:?}", second.ping(LIMIT).await.unwrap_err());
+    let error = why().await;
+    assert!(error.contains("another instance uses it"), "{error}");
+    first.shutdown().await.unwrap();
+    until("it is its own", || second.health().connected).await;
+    second.ping(LIMIT).await.unwrap();
+    // Not what was so before.
+    assert!(
+        second
+            .shared()
+            .trouble
+            .unavailable("use it")
+            .source()
+            .is_none()
+    );
+    storage.breaks(Operation::Read, "owner", Fault::Fails);
+    until("it is lost", || !second.health().connected).await;
+    let error = why().await;
+    assert!(error.contains("say that it is in use"), "{error}");
 }
