@@ -680,6 +680,10 @@ async fn what_is_loaded_without_asking_is_in_no_private_tier() {
     let _: () = server.command(&["ACL", "SETUSER", "default", "+evalsha"]);
     on(&here, read(32)).await;
     until("it is on the shelf", || shelf.len() == 1).await;
+    // Nor does what it is to replace stay there.
+    let _: () = server.command(&["ACL", "SETUSER", "default", "-evalsha"]);
+    on(&here, async { read::entry(32).refresh().await }).await;
+    assert!(shelf.is_empty());
 }
 
 /// Each would wait for what the other holds.

@@ -7,7 +7,7 @@ use serde::Serialize;
 #[cfg(doc)]
 use super::CacheRuntime;
 use crate::stats::{FunctionStats, Stats};
-use crate::tier::{Breaker, TierStatus};
+use crate::tier::TierStatus;
 
 /// A runtime at a moment. `Display` is a table of its tiers, and one of its functions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,12 +49,11 @@ pub struct RuntimeHealth {
 }
 
 impl RuntimeHealth {
-    /// Whether every tier answers, can be used, and is coherent, as far as it has others to be coherent with.
+    /// Whether every tier answers and is coherent, as far as it has others to be coherent with.
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.tiers.iter().all(|tier| {
             tier.answered_in.is_some()
-                && tier.breaker == Breaker::Closed
                 && (tier.health.coherent_for.is_some() || !tier.health.has_channel)
         })
     }
