@@ -885,6 +885,12 @@ async fn a_put_that_a_refresh_took_the_place_of_does_not_come_back() {
     assert_eq!(on(&here, placed(1)).await, 2);
 }
 
+/// An instance with that tier alone.
+async fn over(shelf: &Shelf) -> CacheRuntime {
+    let builder = CacheRuntime::builder().l2(shelf.clone());
+    builder.build().await.unwrap()
+}
+
 /// What is there now nobody knows.
 #[tokio::test]
 async fn a_refresh_whose_fill_fails_leaves_nothing_old() {
@@ -895,13 +901,12 @@ async fn a_refresh_whose_fill_fails_leaves_nothing_old() {
     static FAILING: AtomicU64 = AtomicU64::new(1);
 
     let shelf = Shelf::new();
-    let instance = async || CacheRuntime::builder().l2(shelf.clone()).build().await;
-    let here = instance().await.unwrap();
+    let here = over(&shelf).await;
     assert_eq!(on(&here, failing(1)).await, 1);
     shelf.fill_up();
     let refreshed = on(&here, async { failing::entry(1).refresh().await });
     assert_eq!(refreshed.await, 2);
-    let there = instance().await.unwrap();
+    let there = over(&shelf).await;
     assert_eq!(on(&there, failing(1)).await, 3, "the old value is answered");
 }
 
@@ -974,8 +979,7 @@ async fn a_store_that_contradicts_itself_keeps_nobody() {
     static CONTRADICTED: AtomicU64 = AtomicU64::new(1);
 
     let shelf = Shelf::new();
-    let here = CacheRuntime::builder().l2(shelf.clone()).build().await;
-    let here = here.unwrap();
+    let here = over(&shelf).await;
     assert_eq!(on(&here, contradicted(1)).await, 1);
     shelf.say_no_stamp();
     let call = timeout(Duration::from_secs(10), on(&here, contradicted(1)));
