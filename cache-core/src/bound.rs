@@ -12,9 +12,8 @@ mod promote;
 mod resolve;
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
 
 pub(crate) use self::invalidate::FencedAfter;
 pub(crate) use self::lower::{Hit, LowerTiers, Search, Turn};
@@ -69,6 +68,8 @@ pub(crate) struct Bound {
     pub(crate) is_blocking: bool,
     policy: Coherent,
     when_isolated: WhenIsolated,
+    /// Whether the log says already that errors of the function cannot be shared.
+    unshared_errors_reported: AtomicBool,
     encoding: Encoding,
     /// Why it is not as the function asks.
     flaw: Option<Error>,
@@ -93,11 +94,10 @@ impl Bound {
         let coherence: Vec<_> = resolved.lower.iter().filter_map(Lower::coherence).collect();
         let strong = definition.policy.coherence.consistency == Consistency::Strong
             && !resolved.lower.is_empty();
-        if stack
-            .lower
-            .iter()
-            .any(|(_, tier)| tier.coherence().is_some())
-        {
+        // Only what shares a tier with other instances can be invalidated by them. A function that does not use the
+        // tier must not lose its values when the channel of the tier is lost.
+        let told = resolved.lower.iter().chain(&resolved.aside);
+        if told.filter_map(Lower::coherence).next().is_some() {
             stack.fences.share(function.digest, &fence);
         }
         Arc::new_cyclic(|this| Self {
@@ -124,6 +124,7 @@ impl Bound {
             sealed: resolved.memory.filter(|_| strong),
             lower: resolved.lower,
             aside: resolved.aside,
+            unshared_errors_reported: AtomicBool::new(false),
             encoding: resolved.encoding,
             flaw: resolved.flaw,
             shape: OnceLock::new(),
@@ -234,17 +235,6 @@ impl Bound {
         self.lower.iter().any(Lower::is_cut_off)
     }
 
-    /// How long a call from inside a load waits for another load, which may wait for another instance that waits for this
-    /// one: ten times the bound of the channel. `None` where no other instance is waited for.
-    pub(crate) fn patience(&self) -> Option<Duration> {
-        let longest = self
-            .coherence
-            .iter()
-            .map(|coherence| coherence.bound())
-            .max()?;
-        (self.policy.single_flight == SingleFlight::Cluster).then(|| longest * 10)
-    }
-
     /// The async runtime that its tiers work in.
     pub(crate) fn home(&self) -> Option<&Home> {
         self.stack.home.get().filter(|_| !self.is_memory_alone())
@@ -276,6 +266,17 @@ impl Bound {
     /// Whether each call asks the lower tiers, whatever is known here.
     pub(crate) fn is_strong(&self) -> bool {
         self.policy.consistency == Consistency::Strong && !self.lower.is_empty()
+    }
+
+    /// Says once that the function's errors cannot be shared with waiting calls, after one of them waited in vain.
+    pub(crate) fn report_unshared_errors(&self) {
+        if !self.unshared_errors_reported.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                function = %self.name,
+                "a load failed, and its error cannot be shared: each call that waited for it runs the body; help: make \
+                 the error type `Clone` (an `Arc` around the cause), or set `share_error`"
+            );
+        }
     }
 
     /// What a miss claims in the lower tiers.

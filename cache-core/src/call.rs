@@ -147,52 +147,65 @@ where
     F: Future<Output = R>,
 {
     let stack = &*bound.stack;
+    let mut waits = Waits::default();
     loop {
         let counts = |start, began| bound.counts(&key, start, began);
         let waiter = match stack
             .flights
             .join(&key, &stack.fences, stack.clock.now(), counts)
         {
-            Place::Lead(leader) => return lead(bound, key, terms, leader, load).await,
+            Place::Lead(leader) => return lead(bound, key, terms, leader, waits, load).await,
             Place::Wait(waiter) => waiter,
         };
-        if bound.is_blocking && waiter.is_of_a_task() {
-            bound.counters.loads.add_one();
-            return load().await;
-        }
-        let Some(_waiting) = Waiting::begin(waiter.flight_id()) else {
-            // Whoever runs that load waits for this one.
+        // A thread must not wait for a task, which it may be the one to run.
+        let may_wait = waits.may_wait() && !(bound.is_blocking && waiter.is_of_a_task());
+        let waiting = match may_wait {
+            true => Waiting::begin(waiter.flight_id()),
+            false => None,
+        };
+        let Some(_waiting) = waiting else {
             drop(waiter);
-            bound.counters.loads.add_one();
-            return load().await;
+            return run_alone(bound, load).await;
         };
         bound.counters.waits.add_one();
-        let arrival = match bound.patience().filter(|_| Leading::is_under_way()) {
-            None => waiter.await,
-            Some(patience) => match tokio::time::timeout(patience, waiter).await {
-                Ok(arrival) => arrival,
-                Err(_) => {
-                    bound.counters.loads.add_one();
-                    return load().await;
-                }
-            },
-        };
-        match arrival {
+        match waiter.await {
             Arrival::Landed(landing) => {
                 if let Some(result) = receive(&*landing, &terms) {
                     return result;
                 }
-                // It ended in something this call's type cannot say.
+                // An error that is of no use to this call.
+                waits.load_failed();
+            }
+            Arrival::Failed => {
+                waits.load_failed();
+                if !terms.share.can_share() {
+                    bound.report_unshared_errors();
+                }
             }
             Arrival::Lead(leader) => {
                 // After an invalidation newer callers are on a newer flight; the next waiter hears of it in turn.
                 if leader.is_current() {
                     leader.restart(&stack.fences, stack.clock.now());
-                    return lead(bound, key, terms, leader, load).await;
+                    return lead(bound, key, terms, leader, waits, load).await;
                 }
             }
         }
     }
+}
+
+/// Runs the body of a call that may not wait for another one's load. The value is not kept: the load that runs beside
+/// it keeps its own.
+async fn run_alone<R, V, F>(bound: &Bound, load: impl FnOnce() -> F) -> R
+where
+    R: Outcome<V>,
+    F: Future<Output = R>,
+{
+    bound.counters.loads.add_one();
+    let outcome = load().await;
+    if let View::Failed(_) = outcome.view() {
+        bound.counters.load_errors.add_one();
+    }
+    outcome
 }
 
 /// The call of a function with memory alone.
@@ -232,6 +245,7 @@ async fn lead<R, V, S, F>(
     key: Key,
     terms: Terms<V, S>,
     leader: Leader,
+    mut waits: Waits,
     load: impl FnOnce() -> F,
 ) -> R
 where
@@ -239,7 +253,6 @@ where
     S: ShareError<R::Error>,
     F: Future<Output = R>,
 {
-    let mut waits = Waits::default();
     loop {
         // The flight of another may have landed between this call's look and its place in the table.
         if let Some(held) = bound.peek(&key.as_ref())
@@ -280,15 +293,15 @@ where
         let claim = waits.claim(bound, &mut lower);
         match bound.lease(&mut lower, claim, &terms.value_type).await {
             Turn::Load => return run_body(bound, key, terms, leader, lower, load).await,
-            // A task has it, which this thread may be the one to run.
-            Turn::Wait(_) if bound.is_blocking => {
+            // A task holds the lease, which this thread may be the one to run.
+            Turn::Wait(..) if bound.is_blocking => {
                 return run_body(bound, key, terms, leader, lower, load).await;
             }
-            Turn::Wait(wakeup) => {
-                let is_held_above = lower.holds_a_lease();
-                drop(lower);
-                waits.wait(wakeup, is_held_above).await;
-                // What is found now is of now.
+            Turn::Wait(wakeup, at) => {
+                waits
+                    .wait(bound, lower, wakeup, at, Some(leader.id()))
+                    .await;
+                // A value that is read from now on is as of now.
                 leader.restart(&bound.stack.fences, bound.stack.clock.now());
             }
         }
@@ -324,7 +337,10 @@ where
             ..
         }) = bound.find(&key, &mut lower, &terms.value_type).await
         {
-            let is_new = |seal: &Seal| is_promoted && Some(*seal) != known_seal;
+            // An older value that memory has is replaced whatever the promotion: a call that is not strong must not
+            // answer with it after this one.
+            let is_kept = is_promoted || bound.has_entry(&key);
+            let is_new = |seal: &Seal| is_kept && Some(*seal) != known_seal;
             if let Some(seal) = seal.filter(is_new) {
                 bound.keep_sealed(&key, &value, start, left, seal, &terms.value_type);
             }
@@ -337,11 +353,7 @@ where
                 let leader = stack.flights.lead(&key, &stack.fences, stack.clock.now());
                 return run_body(bound, key, terms, leader, lower, load).await;
             }
-            Turn::Wait(wakeup) => {
-                let is_held_above = lower.holds_a_lease();
-                drop(lower);
-                waits.wait(wakeup, is_held_above).await;
-            }
+            Turn::Wait(wakeup, at) => waits.wait(bound, lower, wakeup, at, None).await,
         }
     }
 }
@@ -389,7 +401,7 @@ async fn run_body<R, V, S, F>(
     key: Key,
     terms: Terms<V, S>,
     leader: Leader,
-    lower: LowerTiers<'_>,
+    mut lower: LowerTiers<'_>,
     load: impl FnOnce() -> F,
 ) -> R
 where
@@ -399,14 +411,19 @@ where
 {
     bound.counters.loads.add_one();
     let began = bound.stack.clock.now();
-    let outcome = Leading::scope(leader.id(), load()).await;
+    let outcome = Leading::scope(leader.id(), lower.exclusive_leases(), load()).await;
     // The value alone lives on across the fill: an error type need not be `Send` for that.
     let (value, held) = match settle(bound, &key, terms, &leader, &lower, outcome) {
         Settled::Kept(value, held) => (value, held),
         Settled::Passed(outcome, landed) => {
+            // Before the waiters go on: the first of them asks for the same leases.
+            match &landed {
+                Some(Landed::Failed(_)) | None => lower.load_failed(),
+                Some(Landed::Value(_) | Landed::Absent) => drop(lower),
+            }
             match landed {
                 Some(landed) => leader.land(Arc::new(landed)),
-                None => drop(leader),
+                None => leader.fail(),
             }
             return outcome;
         }
@@ -460,7 +477,7 @@ pub(crate) async fn publish<V>(
 enum Settled<R, V> {
     /// The value is to go to the lower tiers, and to those who wait.
     Kept(V, Held),
-    /// The outcome goes to the caller, and this, if anything, to those who wait; else the next of them loads.
+    /// The outcome goes to the caller, and this to the waiters. `None` is an error that cannot be shared.
     Passed(R, Option<Landed>),
 }
 

@@ -1,8 +1,9 @@
 //! Flights: one load in progress, led by one caller and awaited by all others of its key.
 //!
-//! The leader runs the load on its own task, so the body may borrow. When it is dropped or panics, the oldest waiter
-//! takes the lead; the others stay where they are. A failed load's error goes to the waiters where it can be shared,
-//! else the lead goes on in the same way.
+//! The leader runs the load on its own task, so the body may borrow. If the leader is dropped, the oldest waiter
+//! becomes the leader and the others keep waiting. If the load [fails](Leader::fail) with an error that cannot be
+//! shared, or panics, the flight ends and all its waiters go on at once: handing the lead from one to the next would
+//! make the last of them wait for every failed load before its own.
 //!
 //! Invariants:
 //! 1. A flight in the table is led, or its lead has been handed to a waiter that was woken for it.
@@ -13,7 +14,7 @@
 //! Locks: a shard of the table may be held while a flight is locked, never the other way round; neither while a waker
 //! or the user's code runs.
 
-mod cycle;
+mod deadlock;
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -23,7 +24,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-pub(crate) use self::cycle::{Leading, Waiting};
+pub(crate) use self::deadlock::{FlightId, HeldLeases, Leading, Waiting, blocked};
 use crate::clock::Moment;
 use crate::fence::Fences;
 use crate::key::{CarriedHash, FunctionId, Key};
@@ -70,6 +71,8 @@ enum Phase {
     /// The lead waits for this waiter to take it.
     Handed(u64),
     Landed(Landing),
+    /// The load failed, and there is nothing to give to the waiters.
+    Failed,
     /// Everyone has gone.
     Abandoned,
 }
@@ -142,7 +145,7 @@ impl Flights {
         Leader {
             flights: Arc::clone(self),
             flight,
-            landed: false,
+            ended: false,
         }
     }
 
@@ -223,7 +226,9 @@ impl Flight {
                 state.waiters.insert(id, None);
                 Some(id)
             }
-            Phase::Led | Phase::Handed(_) | Phase::Landed(_) | Phase::Abandoned => None,
+            Phase::Led | Phase::Handed(_) | Phase::Landed(_) | Phase::Failed | Phase::Abandoned => {
+                None
+            }
         }
     }
 }
@@ -250,11 +255,12 @@ impl fmt::Debug for Flights {
     }
 }
 
-/// The right, and the duty, to run the load. Dropped without having [landed](Leader::land) it goes to the next waiter.
+/// The right, and the duty, to run the load. A leader that is dropped before it has [landed](Leader::land) or
+/// [failed](Leader::fail) hands the lead to the next waiter.
 pub(crate) struct Leader {
     flights: Arc<Flights>,
     flight: Arc<Flight>,
-    landed: bool,
+    ended: bool,
 }
 
 impl Leader {
@@ -286,27 +292,42 @@ impl Leader {
         lock(&self.flight.state).start = fences.next();
     }
 
-    /// Answers all waiters. What is to be found in memory must be there before: who comes after this leads anew.
+    /// Answers all waiters. Insert the value into memory before calling this: later callers start a new flight.
     pub(crate) fn land(mut self, landing: Landing) {
-        self.landed = true;
+        self.end(Phase::Landed(landing));
+    }
+
+    /// Ends the flight without an answer. Every waiter goes on by itself, and later callers start a new flight.
+    pub(crate) fn fail(mut self) {
+        self.end(Phase::Failed);
+    }
+
+    fn end(&mut self, phase: Phase) {
+        self.ended = true;
         self.flights.remove(&self.flight);
         let waiters = {
             let mut state = lock(&self.flight.state);
-            state.phase = Phase::Landed(landing);
+            state.phase = phase;
             std::mem::take(&mut state.waiters)
         };
         wake_all(waiters);
     }
 
     /// Identifies the flight while this value lives.
-    pub(crate) fn id(&self) -> cycle::FlightId {
-        cycle::FlightId::of(&self.flight)
+    pub(crate) fn id(&self) -> FlightId {
+        FlightId::of(&self.flight)
     }
 }
 
 impl Drop for Leader {
     fn drop(&mut self) {
-        if !self.landed {
+        if self.ended {
+            return;
+        }
+        // A body that panics once is likely to panic again: the waiters must not queue behind it.
+        if std::thread::panicking() {
+            self.end(Phase::Failed);
+        } else {
             self.flights.hand_on(&self.flight);
         }
     }
@@ -314,9 +335,11 @@ impl Drop for Leader {
 
 /// What a waiter gets.
 pub(crate) enum Arrival {
-    /// The load's end.
+    /// The result of the load.
     Landed(Landing),
-    /// The lead: whoever had it is gone.
+    /// The load failed, and its error cannot be shared. The waiter must not wait for another load of the key.
+    Failed,
+    /// The lead: the leader before was dropped.
     Lead(Leader),
 }
 
@@ -335,8 +358,8 @@ impl Waiter {
     }
 
     /// Identifies the flight it waits for.
-    pub(crate) fn flight_id(&self) -> cycle::FlightId {
-        cycle::FlightId::of(&self.flight)
+    pub(crate) fn flight_id(&self) -> FlightId {
+        FlightId::of(&self.flight)
     }
 }
 
@@ -358,6 +381,11 @@ impl Future for Waiter {
                 this.id = None;
                 Poll::Ready(Arrival::Landed(landing))
             }
+            Phase::Failed => {
+                drop(state);
+                this.id = None;
+                Poll::Ready(Arrival::Failed)
+            }
             Phase::Handed(to) if *to == id => {
                 state.phase = Phase::Led;
                 let known = state.waiters.remove(&id);
@@ -367,7 +395,7 @@ impl Future for Waiter {
                 Poll::Ready(Arrival::Lead(Leader {
                     flights: Arc::clone(&this.flights),
                     flight: Arc::clone(&this.flight),
-                    landed: false,
+                    ended: false,
                 }))
             }
             Phase::Led | Phase::Handed(_) | Phase::Abandoned => {

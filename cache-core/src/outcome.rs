@@ -158,11 +158,16 @@ impl<V, E> Outcome<V> for Result<Option<V>, E> {
 ///
 /// The caller who ran the load gets its error itself; this makes one for each of the others.
 pub trait ShareError<E>: Copy + Send + Sync + 'static {
-    /// What waiters can make an error of, or `None`: then the next of them runs the load again.
+    /// What waiters can make an error of, or `None`: then each of them runs the body.
     fn share(self, error: &E) -> Option<Box<dyn Any + Send + Sync>>;
 
     /// A waiter's error.
     fn receive(self, shared: &(dyn Any + Send + Sync)) -> Option<E>;
+
+    /// Whether errors of this type can be shared at all.
+    fn can_share(self) -> bool {
+        true
+    }
 }
 
 /// Waiters get a clone of the error.
@@ -175,7 +180,7 @@ pub struct Cloned;
 #[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
 pub struct Described;
 
-/// Errors are not shared: the next waiter runs the load.
+/// Errors are not shared: each call that waited for the failed load runs the body.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
 pub struct Unshared;
@@ -209,6 +214,10 @@ impl<E> ShareError<E> for Unshared {
 
     fn receive(self, _: &(dyn Any + Send + Sync)) -> Option<E> {
         None
+    }
+
+    fn can_share(self) -> bool {
+        false
     }
 }
 

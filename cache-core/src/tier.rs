@@ -21,7 +21,9 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 pub use self::key::{FunctionKey, RecordKey};
-pub use self::lease::{Claim, Guard, GuardHeld, Lease, Leased, Wakeup};
+pub use self::lease::{
+    Claim, Deadlock, Guard, GuardHeld, HeldLease, Lease, LeaseHeld, Leased, Wakeup, Woken,
+};
 pub use self::local::LocalLeases;
 pub use self::owed::{Bill, Owed};
 pub use self::trouble::Trouble;
@@ -98,6 +100,23 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
         seen: &'a [u8],
         within: Duration,
     ) -> TierFuture<'a, Leased>;
+
+    /// Tells whether a wait for the lease on `awaited`, which another instance holds, would never end: because the load that
+    /// runs under it waits for one of `held`, directly or through other loads and instances. `held` are leases of this
+    /// process, given by this tier, whose loads cannot end before the wait does; there is at least one. The store notes the
+    /// wait, for the callers that ask next.
+    ///
+    /// Asked before every such wait. If the answer is [`Deadlock::Unknown`], which is the default, the caller waits for two
+    /// seconds at most and then runs its own body.
+    fn deadlock<'a>(
+        &'a self,
+        held: &'a [HeldLease],
+        awaited: &'a RecordKey,
+        within: Duration,
+    ) -> TierFuture<'a, Deadlock> {
+        let _ = (held, awaited, within);
+        Box::pin(async { Ok(Deadlock::Unknown) })
+    }
 
     /// Stores a record for `life`, if the lease still holds: no invalidation of the key or its function since.
     fn fill<'a>(

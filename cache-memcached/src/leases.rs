@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use cache_core::tier::Stamp;
+use cache_core::tier::{LeaseHeld, Stamp};
 use tokio::time::Instant;
 
 use crate::commands::{self, Names};
@@ -56,6 +56,8 @@ impl Holder {
         (token, Self { shared, token })
     }
 }
+
+impl LeaseHeld for Holder {}
 
 impl Drop for Holder {
     fn drop(&mut self) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_memcached::Client;
 use cache_core::tier::{
     Breaker, Claim, Fill, Found, Guard, Health, Lease, Leased, Peers, Question, Receipt, RecordKey,
-    Refusal, Target, Tier, TierFuture, Wakeup,
+    Refusal, Target, Tier, TierFuture, Wakeup, Woken,
 };
 use cache_core::{Coherence, Error, ErrorKind, unix_millis};
 use tokio::sync::watch;
@@ -118,7 +118,9 @@ impl MemcachedTier {
             Answer::Filled => Leased::Taken(Wakeup::new(std::future::ready(()))),
             Answer::Busy(standing) => {
                 let (shared, names) = (Arc::clone(&self.shared), self.names(key));
-                Leased::Taken(Wakeup::new(changed(shared, names, standing, generation)))
+                Leased::Taken(Wakeup::telling(changed(
+                    shared, names, standing, generation,
+                )))
             }
         })
     }
@@ -198,8 +200,11 @@ enum Answer {
     Filled,
 }
 
-/// Ends when something else stands there, or what stands there was voided, or when that is not known.
-async fn changed(shared: Arc<Shared>, names: Names, standing: Standing, generation: u64) {
+/// Resolves when the lease is not there any more, or when that cannot be told.
+///
+/// memcached does not say why a lease ended. If it was used, the waiter finds the record; else its load failed, or was
+/// dropped or invalidated, and the waiter does not wait for the next one.
+async fn changed(shared: Arc<Shared>, names: Names, standing: Standing, generation: u64) -> Woken {
     let limit = shared.config.time_limit;
     let look = async {
         while shared.is_there(generation) {
@@ -208,12 +213,16 @@ async fn changed(shared: Arc<Shared>, names: Names, standing: Standing, generati
             let looked = shared.run("wait for a load", limit, move |client| {
                 Box::pin(async move { commands::stands(client, &names, standing).await })
             });
-            if !matches!(looked.await, Ok(true)) {
-                return;
+            match looked.await {
+                Ok(true) => {}
+                Ok(false) => return Woken::LoadFailed,
+                Err(_) => return Woken::LookAgain,
             }
         }
+        Woken::LookAgain
     };
-    let _ = timeout(LONGEST_LOAD, look).await;
+    let looked = timeout(LONGEST_LOAD, look).await;
+    looked.unwrap_or(Woken::LookAgain)
 }
 
 impl Shared {

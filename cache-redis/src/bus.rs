@@ -30,8 +30,10 @@ pub(crate) struct Bus {
 enum Message {
     /// A key was invalidated.
     Key(u64),
-    /// A key was filled, or its lease given back.
+    /// A key was filled, or its lease released.
     Free(u64),
+    /// The load of a key failed, and its lease was released.
+    Failed(u64),
     /// A function was invalidated.
     Function(u64),
     /// There is a new history.
@@ -49,6 +51,7 @@ impl Message {
         let message = match kind {
             "k" => Self::Key(what),
             "f" | "r" => Self::Free(what),
+            "x" => Self::Failed(what),
             "e" => Self::Function(what),
             "h" => Self::History(what),
             _ => return None,
@@ -65,6 +68,7 @@ impl Bus {
                 self.waiters.wake(digest);
             }
             Message::Free(digest) => self.waiters.wake(digest),
+            Message::Failed(digest) => self.waiters.load_failed(digest),
             Message::Function(digest) => {
                 self.epochs.forget(digest);
                 self.peers.invalidated_function(digest);

@@ -8,6 +8,9 @@ pub(crate) const LEASE: &str = "#lease";
 /// The same, of the guards of it.
 pub(crate) const GUARDS: &str = "#guards";
 
+/// Appended to the name of a record: the leases that the holder of its lease waits for.
+pub(crate) const WAITS: &str = "#waits";
+
 /// Makes the names of one namespace.
 ///
 /// The hash tag holds a bucket number: all keys of a script are in one bucket and so in one slot of a cluster.
@@ -35,6 +38,11 @@ impl Keys {
     /// `#` stands in no record's name: it is escaped in arguments, and refused in key templates.
     pub(crate) fn lease(&self, key: &RecordKey) -> String {
         self.record(key) + LEASE
+    }
+
+    /// The leases that the holder of the record's lease waits for.
+    pub(crate) fn waits(&self, key: &RecordKey) -> String {
+        self.record(key) + WAITS
     }
 
     /// Who keeps others from filling it.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use cache_core::tier::LeaseHeld;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -26,8 +27,16 @@ struct State {
     generation: u64,
     /// By token.
     held: HashMap<u64, Held>,
-    /// To be given back.
-    returned: Vec<HeldLease>,
+    /// To be released at the server.
+    returned: Vec<Returned>,
+}
+
+/// A lease that is not held any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Returned {
+    pub(crate) lease: HeldLease,
+    /// Whether its load failed. Waiters on other instances do not wait for another one then.
+    pub(crate) load_failed: bool,
 }
 
 #[derive(Debug)]
@@ -53,6 +62,7 @@ pub(crate) struct HeldLease {
 pub(crate) struct Holder {
     leases: Arc<Leases>,
     token: u64,
+    load_failed: bool,
 }
 
 impl Leases {
@@ -72,6 +82,7 @@ impl Leases {
         Some(Holder {
             leases: Arc::clone(self),
             token,
+            load_failed: false,
         })
     }
 
@@ -97,7 +108,7 @@ impl Leases {
     }
 
     /// Those to be given back, once there are any.
-    pub(crate) async fn returned(&self) -> Vec<HeldLease> {
+    pub(crate) async fn returned(&self) -> Vec<Returned> {
         loop {
             let rung = self.returned.notified();
             let returned = self.take_returned();
@@ -109,7 +120,7 @@ impl Leases {
     }
 
     /// Those to be given back.
-    pub(crate) fn take_returned(&self) -> Vec<HeldLease> {
+    pub(crate) fn take_returned(&self) -> Vec<Returned> {
         std::mem::take(&mut self.lock().returned)
     }
 
@@ -126,6 +137,12 @@ impl Leases {
     }
 }
 
+impl LeaseHeld for Holder {
+    fn load_failed(&mut self) {
+        self.load_failed = true;
+    }
+}
+
 impl Drop for Holder {
     fn drop(&mut self) {
         let mut state = self.leases.lock();
@@ -137,7 +154,10 @@ impl Drop for Holder {
             && let Some(Held { lease, .. }) = state.held.remove(&self.token)
             && lease.exclusive
         {
-            state.returned.push(lease);
+            state.returned.push(Returned {
+                lease,
+                load_failed: self.load_failed,
+            });
             drop(state);
             self.leases.returned.notify_one();
         }
@@ -170,7 +190,15 @@ mod tests {
         assert!(leases.holds(1, 0) && !leases.holds(2, 0) && !leases.holds(3, 0));
         assert!(leases.take_returned().is_empty());
         drop(first);
-        assert_eq!(leases.take_returned(), [lease(1, true)]);
+        let returned = |token, load_failed| Returned {
+            lease: lease(token, true),
+            load_failed,
+        };
+        assert_eq!(leases.take_returned(), [returned(1, false)]);
+        let mut failed = leases.hold(lease(4, true), 0).unwrap();
+        failed.load_failed();
+        drop(failed);
+        assert_eq!(leases.take_returned(), [returned(4, true)]);
     }
 
     #[tokio::test(start_paused = true)]

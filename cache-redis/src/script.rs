@@ -135,14 +135,15 @@ if waited then publish(KEYS[5], KEYS[6], 'f:' .. ARGV[6]) end
 return 'stored'
 ";
 
-/// Gives a lease back.
+/// Releases a lease.
 ///
-/// KEYS lease, sequence, channel. ARGV token, digest of the key.
+/// KEYS lease, sequence, channel. ARGV token, digest of the key, kind of the message to waiters: `r`, or `x` if the load
+/// failed.
 const RELEASE: &str = "
 local held, waited = lease(KEYS[1])
 if held ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
-if waited then publish(KEYS[2], KEYS[3], 'r:' .. ARGV[2]) end
+if waited then publish(KEYS[2], KEYS[3], ARGV[3] .. ':' .. ARGV[2]) end
 return 1
 ";
 
@@ -152,6 +153,50 @@ return 1
 const RENEW: &str = "
 if lease(KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+";
+
+/// Tells whether a wait for a lease closes a ring of loads that wait for each other, and notes the wait.
+///
+/// The waits are edges of a graph, from a lease that is held to one that is waited for, in a hash beside the former. An
+/// edge names the tokens of both, so it ends with either lease. The edges are added and the graph is searched in one
+/// step: of the callers that close a ring exactly one is told so, and its edges are removed, since it does not wait.
+///
+/// KEYS lease that is waited for; then, for each lease that cannot end before the wait does: lease, its waits. ARGV life of
+/// the edges in ms, then the token of each of those leases. Returns `present` or `absent`.
+const DEADLOCK: &str = "
+local awaited = lease(KEYS[1])
+if not awaited then return 'absent' end
+local held = {}
+for at = 2, #KEYS, 2 do
+  local token = ARGV[at / 2 + 1]
+  if lease(KEYS[at]) == token then
+    held[KEYS[at]] = KEYS[at + 1]
+    local edge = token .. ':' .. awaited
+    if type(redis.pcall('HSET', KEYS[at + 1], KEYS[1], edge)) ~= 'number' then
+      redis.call('DEL', KEYS[at + 1])
+      redis.call('HSET', KEYS[at + 1], KEYS[1], edge)
+    end
+    redis.call('PEXPIRE', KEYS[at + 1], ARGV[1])
+  end
+end
+local open, seen = {KEYS[1]}, {}
+while #open > 0 do
+  local at = table.remove(open)
+  if held[at] then
+    for _, waits in pairs(held) do redis.call('HDEL', waits, KEYS[1]) end
+    return 'present'
+  end
+  if not seen[at] then
+    seen[at] = true
+    local token = lease(at)
+    local waits = redis.pcall('HGETALL', (string.gsub(at, '#lease$', '#waits')))
+    for index = 1, #waits, 2 do
+      local own, other = string.match(waits[index + 1], '^(%d+):(%d+)$')
+      if own == token and other and lease(waits[index]) == other then open[#open + 1] = waits[index] end
+    end
+  end
+end
+return 'absent'
 ";
 
 /// Invalidates a key. What is deleted comes first: a server out of memory refuses a script whose first write may take some,
@@ -243,6 +288,7 @@ pub(crate) struct Scripts {
     pub(crate) fill: Script,
     pub(crate) release: Script,
     pub(crate) renew: Script,
+    pub(crate) deadlock: Script,
     pub(crate) guard: Script,
     pub(crate) unguard: Script,
     pub(crate) invalidate_key: Script,
@@ -265,6 +311,7 @@ impl Scripts {
             fill: script(FILL),
             release: script(RELEASE),
             renew: script(RENEW),
+            deadlock: even_if_full(DEADLOCK),
             guard: even_if_full(GUARD),
             unguard: script(UNGUARD),
             invalidate_key: script(INVALIDATE_KEY),
@@ -288,6 +335,7 @@ impl Scripts {
             &self.fill,
             &self.release,
             &self.renew,
+            &self.deadlock,
             &self.guard,
             &self.unguard,
             &self.invalidate_key,

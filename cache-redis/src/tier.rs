@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use cache_core::tier::{
-    Breaker, Claim, Fill, Found, FunctionKey, Glob, Guard, Health, Lease, Leased, Peers, Question,
-    Receipt, RecordKey, Stamp, Target, Tier, TierFuture,
+    Breaker, Claim, Deadlock, Fill, Found, FunctionKey, Glob, Guard, Health, HeldLease, Lease,
+    Leased, Peers, Question, Receipt, RecordKey, Stamp, Target, Tier, TierFuture,
 };
 use cache_core::{Coherence, Consistency, Error, ErrorKind};
 use redis::Client;
@@ -274,6 +274,15 @@ impl Tier for RedisTier {
         within: Duration,
     ) -> TierFuture<'a, Leased> {
         Box::pin(self.take_lease(key, claim, seen, within))
+    }
+
+    fn deadlock<'a>(
+        &'a self,
+        held: &'a [HeldLease],
+        awaited: &'a RecordKey,
+        within: Duration,
+    ) -> TierFuture<'a, Deadlock> {
+        Box::pin(self.closes_ring(held, awaited, within))
     }
 
     fn fill<'a>(

@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::guards::GuardedKey;
 use crate::journal::{Invalidated, Queued};
-use crate::keys::{GUARDS, LEASE};
-use crate::leases::HeldLease;
+use crate::keys::{GUARDS, LEASE, WAITS};
+use crate::leases::Returned;
 use crate::link::{Connected, Shared, fresh_number, millis};
 use crate::server;
 use crate::streams::Streams;
@@ -208,7 +208,7 @@ impl Shared {
                     step.unwrap_or_else(|_| Err(server::no_answer()))?;
                 let is_meant = |name: &&String| {
                     let rest = name.strip_prefix(&prefix);
-                    rest.filter(|rest| !rest.ends_with(GUARDS))
+                    rest.filter(|rest| !rest.ends_with(GUARDS) && !rest.ends_with(WAITS))
                         .is_some_and(|rest| glob.matches(rest.strip_suffix(LEASE).unwrap_or(rest)))
                 };
                 let meant = names.iter().filter(is_meant);
@@ -321,17 +321,18 @@ impl Shared {
     }
 
     /// Gives leases back. One that does not get through is over by itself.
-    pub(crate) async fn give_back(&self, connected: &Connected, returned: &[HeldLease]) {
+    pub(crate) async fn give_back(&self, connected: &Connected, returned: &[Returned]) {
         for portion in returned.chunks(PORTION) {
             let mut pipeline = Pipeline::with_capacity(portion.len());
-            for lease in portion {
+            for Returned { lease, load_failed } in portion {
                 let mut invocation = self.scripts.release.prepare_invoke();
                 invocation
                     .key(&lease.name)
                     .key(self.keys.sequence())
                     .key(self.keys.channel())
                     .arg(lease.token)
-                    .arg(lease.digest);
+                    .arg(lease.digest)
+                    .arg(if *load_failed { "x" } else { "r" });
                 pipeline.invoke_script(&invocation).ignore();
             }
             let _: Result<(), RedisError> = self.exec(connected, &pipeline).await;

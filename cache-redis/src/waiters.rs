@@ -1,4 +1,4 @@
-//! Who waits here for another instance's load.
+//! The calls that wait for another instance's load.
 
 #[cfg(schedules)]
 use shuttle::sync::{Mutex, MutexGuard};
@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 #[cfg(not(schedules))]
 use std::sync::{Mutex, MutexGuard};
 
+use cache_core::tier::Woken;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
@@ -18,6 +19,8 @@ pub(crate) struct Waiters(Mutex<HashMap<u64, Place>>);
 struct Place {
     bell: Arc<Notify>,
     waiting: usize,
+    /// How many loads of the key failed while it was waited for.
+    failed_loads: u64,
 }
 
 /// A waiter's place; given up when it is dropped.
@@ -25,6 +28,20 @@ struct Place {
 pub(crate) struct Waiting {
     waiters: Arc<Waiters>,
     digest: u64,
+    /// Those that had failed before it waited.
+    failed_before: u64,
+}
+
+impl Waiting {
+    /// Why the waiter was woken.
+    pub(crate) fn woken(&self) -> Woken {
+        let places = self.waiters.lock();
+        let failed = places.get(&self.digest).map(|place| place.failed_loads);
+        match failed.is_some_and(|failed| failed > self.failed_before) {
+            true => Woken::LoadFailed,
+            false => Woken::LookAgain,
+        }
+    }
 }
 
 impl Waiters {
@@ -34,21 +51,32 @@ impl Waiters {
         let place = places.entry(digest).or_insert_with(|| Place {
             bell: Arc::default(),
             waiting: 0,
+            failed_loads: 0,
         });
         place.waiting += 1;
         let notified = Arc::clone(&place.bell).notified_owned();
         let waiting = Waiting {
             waiters: Arc::clone(self),
             digest,
+            failed_before: place.failed_loads,
         };
         (waiting, notified)
     }
 
     pub(crate) fn wake(&self, digest: u64) {
-        let bell = self
-            .lock()
-            .get(&digest)
-            .map(|place| Arc::clone(&place.bell));
+        self.wake_after(digest, |_| {});
+    }
+
+    /// Wakes those who wait for a load that failed.
+    pub(crate) fn load_failed(&self, digest: u64) {
+        self.wake_after(digest, |place| place.failed_loads += 1);
+    }
+
+    fn wake_after(&self, digest: u64, note: impl FnOnce(&mut Place)) {
+        let bell = self.lock().get_mut(&digest).map(|place| {
+            note(place);
+            Arc::clone(&place.bell)
+        });
         // Outside the lock: a waker may do what it likes.
         if let Some(bell) = bell {
             bell.notify_waiters();
@@ -115,7 +143,16 @@ mod tests {
             pin!(after).poll(&mut cx).is_pending(),
             "it came after the call"
         );
-        drop((first, second, third, fourth));
+        assert_eq!(third.woken(), Woken::LookAgain);
+        waiters.load_failed(1);
+        assert_eq!(
+            (third.woken(), fourth.woken()),
+            (Woken::LoadFailed, Woken::LoadFailed)
+        );
+        let (fifth, _) = waiters.register(1);
+        waiters.wake(1);
+        assert_eq!(fifth.woken(), Woken::LookAgain, "the load failed before");
+        drop((first, second, third, fourth, fifth));
         assert!(waiters.lock().is_empty());
     }
 }

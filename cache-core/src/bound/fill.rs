@@ -1,5 +1,6 @@
 //! Storing: leases before the load, fills after it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::record::{HEADER, Header, RecordKind};
 use crate::tier::stack::Budget;
-use crate::tier::{Claim, Fill, Lease, Leased, RecordKey, Refusal, Stamp, Target, Wakeup};
+use crate::tier::{
+    Claim, Fill, HeldLease, Lease, Leased, RecordKey, Refusal, Stamp, Target, Wakeup,
+};
 
 /// How long it stays said that nothing is there.
 const LIFE_OF_NOTHING: Duration = Duration::from_secs(1);
@@ -37,6 +40,7 @@ impl Bound {
                 is_unread,
                 passed_over,
                 leases,
+                exclusive,
                 is_guarded,
                 is_unasked,
                 ..
@@ -52,12 +56,18 @@ impl Bound {
             {
                 // The store says now that the record was valid: what was known of its stamp was too old.
                 Ok(Leased::Given(lease)) if passed_over[at] == Some(lease.stamp) => {
-                    return Turn::Wait(Wakeup::new(std::future::ready(())));
+                    return Turn::Wait(Wakeup::new(std::future::ready(())), at);
                 }
-                Ok(Leased::Given(lease)) => leases[at] = Some(lease),
+                Ok(Leased::Given(lease)) => {
+                    if matches!(claim, Claim::Only | Claim::TakeOver) && !lower.is_private() {
+                        let key = Arc::clone(record_key);
+                        exclusive.push(HeldLease::new(lower.level, key, lease.token));
+                    }
+                    leases[at] = Some(lease);
+                }
                 Ok(Leased::Taken(wakeup)) => {
                     lower.counters.lease_waits.add_one();
-                    return Turn::Wait(wakeup);
+                    return Turn::Wait(wakeup, at);
                 }
                 Ok(Leased::Refused(refusal)) => {
                     lower.counters.refused_fills.add_one(refusal);
@@ -73,6 +83,7 @@ impl Bound {
         }
         if lookup.is_guarded || !writes {
             lookup.leases.fill_with(|| None);
+            lookup.exclusive.clear();
         }
         Turn::Load
     }

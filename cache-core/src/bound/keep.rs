@@ -64,6 +64,12 @@ impl Bound {
         }
     }
 
+    /// Whether memory has an entry of a key, valid or not.
+    pub(crate) fn has_entry(&self, key: &Key) -> bool {
+        let entry = self.stack.memory().map(|memory| memory.peek(&key.as_ref()));
+        entry.flatten().is_some()
+    }
+
     /// What memory has of a key, with the seal of the record it is from: whether it still counts, that record tells.
     pub(crate) fn known(&self, key: &Key) -> Option<(Seal, Held)> {
         let entry = self.stack.memory()?.peek(&key.as_ref())?;

@@ -8,6 +8,7 @@ use super::Bound;
 use crate::coherence::Coherence;
 use crate::entry::Held;
 use crate::error::Error;
+use crate::flight::HeldLeases;
 use crate::glob::Glob;
 use crate::key::{Key, render};
 use crate::level::Level;
@@ -16,7 +17,9 @@ use crate::record::{Header, RecordKind, Seal};
 use crate::stats::{TierCounters, TierStats};
 use crate::tier::config::{Lives, Promotion, TierConfig};
 use crate::tier::stack::{Budget, invalidated, limited};
-use crate::tier::{Breaker, Guard, Lease, Receipt, RecordKey, Stamp, Target, Tier, Wakeup};
+use crate::tier::{
+    Breaker, Deadlock, Guard, HeldLease, Lease, Receipt, RecordKey, Stamp, Target, Tier, Wakeup,
+};
 
 /// A lower tier as a function uses it.
 #[derive(Debug)]
@@ -79,7 +82,7 @@ impl RecordsWork {
 /// One call's dealings with the lower tiers: the record's name, what time is left on each, the leases taken.
 #[derive(Debug)]
 pub(crate) struct LowerTiers<'a> {
-    pub(super) record_key: RecordKey,
+    pub(super) record_key: Arc<RecordKey>,
     pub(super) budgets: Vec<Budget<'a>>,
     /// The beginning of what was read and could not be used.
     pub(super) seen: Vec<Vec<u8>>,
@@ -88,6 +91,8 @@ pub(crate) struct LowerTiers<'a> {
     /// The stamp of a record that was whole and carried another than it was to.
     pub(super) passed_over: Vec<Option<Stamp>>,
     pub(super) leases: Vec<Option<Lease>>,
+    /// Those of them that other instances wait for.
+    pub(super) exclusive: Vec<HeldLease>,
     pub(super) consistency: Consistency,
     /// What memory has, to be told by its seal.
     pub(super) known: Option<(Seal, Held)>,
@@ -122,6 +127,17 @@ impl LowerTiers<'_> {
     /// Whether a tier has given a lease.
     pub(crate) fn holds_a_lease(&self) -> bool {
         self.leases.iter().any(Option::is_some)
+    }
+
+    /// The leases that other instances wait for.
+    pub(crate) fn exclusive_leases(&self) -> HeldLeases {
+        self.exclusive.as_slice().into()
+    }
+
+    /// Releases the leases of a load that failed.
+    pub(crate) fn load_failed(&mut self) {
+        let leases = self.leases.iter_mut().filter_map(Option::take);
+        leases.for_each(Lease::load_failed);
     }
 
     /// Whether it is not known if a change of the key is under way.
@@ -160,13 +176,13 @@ pub(crate) struct Hit<V> {
     pub(crate) is_promoted: bool,
 }
 
-/// Whose turn it is to load.
+/// Which caller runs the load.
 #[derive(Debug)]
 pub(crate) enum Turn {
-    /// This caller's.
+    /// This one.
     Load,
-    /// Another instance's; it is worth to look again when this ends.
-    Wait(Wakeup),
+    /// Another, which holds the lease of the tier at that place. Read the key again when the wakeup resolves.
+    Wait(Wakeup, usize),
 }
 
 impl Bound {
@@ -235,16 +251,17 @@ impl Bound {
     pub(crate) fn lower_tiers(&self, key: &Key) -> LowerTiers<'_> {
         let budget = |lower: &Lower| Budget::new(&self.stack.clock, lower.tier.time_limit());
         LowerTiers {
-            record_key: if self.is_memory_alone() {
+            record_key: Arc::new(if self.is_memory_alone() {
                 RecordKey::new(Arc::clone(&self.function), String::new(), 0)
             } else {
                 self.record_key(key)
-            },
+            }),
             budgets: self.lower.iter().map(budget).collect(),
             seen: self.lower.iter().map(|_| Vec::new()).collect(),
             is_unread: self.lower.iter().map(|_| false).collect(),
             passed_over: self.lower.iter().map(|_| None).collect(),
             leases: self.lower.iter().map(|_| None).collect(),
+            exclusive: Vec::new(),
             known: None,
             consistency: self.policy.consistency,
             is_guarded: false,
@@ -252,6 +269,27 @@ impl Bound {
             ttl: None,
             is_unasked: false,
         }
+    }
+
+    /// Whether a call that the tier at that place told to wait would wait for ever. `blocked` are the leases whose loads
+    /// cannot end before it goes on.
+    pub(crate) async fn deadlock(
+        &self,
+        lookup: &LowerTiers<'_>,
+        at: usize,
+        mut blocked: Vec<HeldLease>,
+    ) -> Deadlock {
+        let lower = &self.lower[at];
+        blocked.retain(|lease| lease.level == lower.level);
+        if blocked.is_empty() {
+            return Deadlock::Absent;
+        }
+        let (blocked, awaited) = (&blocked, &lookup.record_key);
+        let answer = lower.limited(|within| lower.tier.deadlock(blocked, awaited, within));
+        answer.await.unwrap_or_else(|error| {
+            lower.failed("deadlock", &self.name, &error);
+            Deadlock::Unknown
+        })
     }
 
     pub(super) fn record_key(&self, key: &Key) -> RecordKey {

@@ -1,54 +1,109 @@
-//! Waiting for another instance's load.
+//! Waiting for a load that another instance runs.
 
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
 
 use crate::bound::{Bound, LowerTiers};
-use crate::flight::Leading;
-use crate::tier::{Claim, Wakeup};
+use crate::flight::{FlightId, blocked};
+use crate::tier::{Claim, Deadlock, Wakeup, Woken};
 
-/// What a call has come to that waits for another instance's load.
+/// How long a call waits that may be part of a deadlock which its store cannot see: as long as Redis keeps a lease by
+/// default after its holder died.
+const LONGEST_POSSIBLE_DEADLOCK: Duration = Duration::from_secs(2);
+
+/// How far a call has come with waiting for other callers' loads.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
-    has_waited: bool,
-    /// Times that it waited for what is not another's load, as far as it can see.
+    /// The load that this call waited for failed.
+    is_behind_failure: bool,
+    /// The call does not wait any more: it runs its own body, beside whoever holds the lease.
+    goes_on: bool,
+    /// When the call stops waiting, once its store could not tell whether the wait would end.
+    deadline: Option<Instant>,
+    /// Waits in a row that ended at once, or that this call may have caused itself.
     in_vain: u32,
 }
 
 impl Waits {
-    /// After that many a store contradicts itself, or two tiers are one store: it is not worth to wait once more.
+    /// After this many fruitless waits the store is assumed to be faulty, or to be configured as two tiers, and the
+    /// call goes on.
     const MOST_IN_VAIN: u32 = 8;
 
-    /// What a miss claims. A call from inside a load waits for another instance once, for a lease time at most: that instance may
-    /// be waiting for this one, and nobody sees the whole ring.
+    /// Notes that the load failed that this call waited for, so that it does not wait for another.
+    pub(super) fn load_failed(&mut self) {
+        self.is_behind_failure = true;
+    }
+
+    /// Whether the call may wait for a load that another caller runs.
+    pub(super) fn may_wait(&self) -> bool {
+        !self.is_behind_failure
+    }
+
+    /// What a miss claims in the lower tiers.
     pub(super) fn claim(&self, bound: &Bound, lower: &mut LowerTiers<'_>) -> Claim {
-        let is_in_a_ring = self.has_waited && Leading::is_under_way();
-        let is_in_vain = self.in_vain >= Self::MOST_IN_VAIN;
-        if is_in_vain {
+        if self.in_vain >= Self::MOST_IN_VAIN {
             lower.look_no_more();
+            return Claim::Share;
         }
-        if is_in_a_ring || is_in_vain {
-            Claim::Share
-        } else {
-            bound.claim()
+        match self.goes_on {
+            true => Claim::Share,
+            false => bound.claim(),
         }
     }
 
-    /// Waits to be woken. In vain, for a store that says at once that a key was filled, and then has no record that counts; or
-    /// where this call had a lease above, which may be what it waits for.
-    pub(super) async fn wait(&mut self, mut wakeup: Wakeup, is_held_above: bool) {
-        self.has_waited = true;
-        let at_once = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut wakeup).poll(cx)));
-        match at_once.await {
-            Poll::Ready(()) => {
+    /// Waits for the load of another instance, which holds the lease of the tier at that place; `flight` is the one that
+    /// this call leads. Returns at once if the call is not to wait: it goes on.
+    pub(super) async fn wait(
+        &mut self,
+        bound: &Bound,
+        lower: LowerTiers<'_>,
+        wakeup: Wakeup,
+        at: usize,
+        flight: Option<FlightId>,
+    ) {
+        let deadlock = match self.may_wait() {
+            true => bound.deadlock(&lower, at, blocked(flight)).await,
+            false => Deadlock::Present,
+        };
+        if deadlock == Deadlock::Present {
+            self.goes_on = true;
+            return;
+        }
+        // The holder may itself be waiting for a lease that this call took in a tier above.
+        let is_held_above = lower.holds_a_lease();
+        drop(lower);
+        let mut wakeup = pin!(wakeup);
+        let woken = match poll_once(wakeup.as_mut()).await {
+            // The store says that the key was filled, and then has no valid record.
+            Poll::Ready(woken) => {
                 self.in_vain += 1;
                 tokio::task::yield_now().await;
+                woken
             }
             Poll::Pending => {
                 self.in_vain = if is_held_above { self.in_vain + 1 } else { 0 };
-                wakeup.await;
+                match deadlock {
+                    Deadlock::Unknown => {
+                        let deadline = Instant::now() + LONGEST_POSSIBLE_DEADLOCK;
+                        let deadline = *self.deadline.get_or_insert(deadline);
+                        let woken = timeout_at(deadline, wakeup).await;
+                        self.goes_on = woken.is_err();
+                        woken.unwrap_or(Woken::LookAgain)
+                    }
+                    Deadlock::Absent | Deadlock::Present => wakeup.await,
+                }
             }
+        };
+        if woken == Woken::LoadFailed {
+            self.load_failed();
         }
     }
+}
+
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }

@@ -83,7 +83,7 @@ impl World {
                         leader.restart(&self.fences, Moment::ZERO);
                         return self.load(leader);
                     }
-                    Arrival::Lead(_) => {}
+                    Arrival::Lead(_) | Arrival::Failed => {}
                 },
             }
         }
@@ -156,8 +156,31 @@ fn a_lead_is_handed_on_by_a_waiter_that_goes_away() {
         drop(leader);
         match block_on(pin!(staying)) {
             Arrival::Lead(leader) => drop(leader),
-            Arrival::Landed(_) => panic!("nobody landed"),
+            Arrival::Landed(_) | Arrival::Failed => panic!("the load has not ended"),
         }
         leaver.join().expect("the leaver");
+    });
+}
+
+/// Of two callers that waited for a failed load, both go on, whatever they meet on the way.
+#[test]
+fn no_waiter_hangs_or_waits_again_when_the_load_fails() {
+    loom::model(|| {
+        let world = World::new();
+        let leader = world.flights.lead(&key(), &world.fences, Moment::ZERO);
+        let waiter = thread::spawn({
+            let world = Arc::clone(&world);
+            move || match world.join() {
+                // The flight had ended before.
+                Place::Lead(leader) => drop(leader),
+                Place::Wait(waiter) => match block_on(waiter) {
+                    Arrival::Failed => {}
+                    Arrival::Landed(_) | Arrival::Lead(_) => panic!("the load failed"),
+                },
+            }
+        });
+        leader.fail();
+        waiter.join().expect("the waiter");
+        assert_eq!(world.flights.len(), 0);
     });
 }

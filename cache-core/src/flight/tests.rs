@@ -69,6 +69,7 @@ fn landed(poll: Poll<Arrival>) -> u32 {
     match poll {
         Poll::Ready(Arrival::Landed(landing)) => *landing.downcast_ref().expect("a number"),
         Poll::Ready(Arrival::Lead(_)) => panic!("it was handed the lead"),
+        Poll::Ready(Arrival::Failed) => panic!("the load failed"),
         Poll::Pending => panic!("it still waits"),
     }
 }
@@ -111,6 +112,44 @@ fn one_waiter_takes_over_when_the_leader_is_dropped() {
     assert!(leader.is_current());
     leader.land(Arc::new(7u32));
     assert_eq!(landed(poll(&mut second, &bell)), 7);
+}
+
+#[test]
+fn all_waiters_go_on_at_once_when_the_load_fails() {
+    let table = Table::new();
+    let leader = table.lead();
+    let bell = Arc::new(Bell::default());
+    let mut waiters: Vec<_> = (0..10).map(|_| table.wait()).collect();
+    for waiter in &mut waiters {
+        assert!(poll(waiter, &bell).is_pending());
+    }
+    leader.fail();
+    assert_eq!(bell.0.load(Ordering::SeqCst), 10);
+    for waiter in &mut waiters {
+        assert!(matches!(poll(waiter, &bell), Poll::Ready(Arrival::Failed)));
+    }
+    assert_eq!(table.flights.len(), 0);
+    drop(table.lead());
+}
+
+#[test]
+fn all_waiters_go_on_at_once_when_the_leader_panics() {
+    let table = Table::new();
+    let leader = table.lead();
+    let bell = Arc::new(Bell::default());
+    let mut waiters: Vec<_> = (0..3).map(|_| table.wait()).collect();
+    for waiter in &mut waiters {
+        assert!(poll(waiter, &bell).is_pending());
+    }
+    let body = std::panic::AssertUnwindSafe(|| {
+        let _leader = leader;
+        panic!("a body that panics, as the test wants");
+    });
+    assert!(std::panic::catch_unwind(body).is_err());
+    for waiter in &mut waiters {
+        assert!(matches!(poll(waiter, &bell), Poll::Ready(Arrival::Failed)));
+    }
+    assert_eq!(table.flights.len(), 0);
 }
 
 #[test]

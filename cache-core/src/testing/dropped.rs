@@ -172,7 +172,9 @@ pub(super) async fn what_is_dropped_leaves_nothing_behind(store: &Store) {
             loop {
                 match store.lease(&key, Claim::Only).await {
                     Leased::Given(lease) => return lease,
-                    Leased::Taken(wakeup) => wakeup.await,
+                    Leased::Taken(wakeup) => {
+                        wakeup.await;
+                    }
                     // Until what was dropped in the round before is done.
                     Leased::Refused(Refusal::Queued) => sleep(Duration::from_millis(2)).await,
                     Leased::Refused(refusal) => panic!("refused: {refusal:?}"),

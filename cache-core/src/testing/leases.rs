@@ -40,7 +40,9 @@ pub(super) async fn one_loads_and_others_wait(store: &Store) {
         loop {
             match store.lease(&key, Claim::Only).await {
                 Leased::Given(_) => return,
-                Leased::Taken(wakeup) => wakeup.await,
+                Leased::Taken(wakeup) => {
+                    wakeup.await;
+                }
                 Leased::Refused(refusal) => panic!("refused: {refusal:?}"),
             }
         }

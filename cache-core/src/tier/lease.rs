@@ -3,22 +3,33 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{Refusal, Stamp};
+use super::{RecordKey, Refusal, Stamp};
+use crate::level::Level;
 
-/// The right to fill one key. Given back when it is dropped.
+/// The right to fill one key. Dropping it releases it.
 #[non_exhaustive]
 pub struct Lease {
-    /// Known to the store and to who holds the lease.
+    /// Known to the store and to the holder of the lease.
     pub token: u64,
-    /// What the record is to carry.
+    /// The stamp that the record must carry.
     pub stamp: Stamp,
-    held: Option<Box<dyn Send + Sync>>,
+    held: Option<Box<dyn LeaseHeld>>,
 }
 
+/// What a store keeps for a [`Lease`]. Dropping it releases the lease.
+pub trait LeaseHeld: Send + Sync {
+    /// Notes that the load failed, before the lease is released. A store that can tell its waiters
+    /// ends their [`Wakeup`] with [`Woken::LoadFailed`].
+    fn load_failed(&mut self) {}
+}
+
+impl LeaseHeld for () {}
+
 impl Lease {
-    /// A lease.
+    /// A lease without anything to release.
     #[must_use]
     pub fn new(token: u64, stamp: Stamp) -> Self {
         Self {
@@ -28,11 +39,31 @@ impl Lease {
         }
     }
 
-    /// With what is dropped when the lease is, and gives it back.
+    /// Attaches what is dropped with the lease and releases it.
     #[must_use]
-    pub fn held_by(mut self, held: impl Send + Sync + 'static) -> Self {
+    pub fn held_by(mut self, held: impl LeaseHeld + 'static) -> Self {
         self.held = Some(Box::new(held));
         self
+    }
+
+    /// Releases the lease after its load failed.
+    pub fn load_failed(mut self) {
+        self.note_failure();
+    }
+
+    fn note_failure(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.load_failed();
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // A body that panics is a load that failed: waiters must not run it one after another.
+        if std::thread::panicking() {
+            self.note_failure();
+        }
     }
 }
 
@@ -43,6 +74,39 @@ impl fmt::Debug for Lease {
             .field("is_given_back", &self.held.is_some())
             .finish_non_exhaustive()
     }
+}
+
+/// An exclusive lease under which a load of this process runs, as [`Tier::deadlock`](super::Tier::deadlock) is told of
+/// it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeldLease {
+    /// The level of the tier that gave it.
+    pub level: Level,
+    /// The key that it may fill.
+    pub key: Arc<RecordKey>,
+    /// The lease's token.
+    pub token: u64,
+}
+
+impl HeldLease {
+    /// Names a lease.
+    #[must_use]
+    pub fn new(level: Level, key: Arc<RecordKey>, token: u64) -> Self {
+        Self { level, key, token }
+    }
+}
+
+/// Whether a wait for a lease would never end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "these are all the answers")]
+pub enum Deadlock {
+    /// The load that holds the lease does not wait for the caller.
+    Absent,
+    /// It does, through any number of instances. Of the callers in such a ring exactly one gets this answer.
+    Present,
+    /// The store cannot tell.
+    Unknown,
 }
 
 /// Keeps others from filling a key; see [`Tier::guard`](super::Tier::guard).
@@ -100,22 +164,45 @@ pub enum Leased {
     Refused(Refusal),
 }
 
-/// Ends when it is worth to look again: the key was filled or invalidated, its lease given back or over, or the channel that
-/// would say so is lost. Always ends.
-pub struct Wakeup(Pin<Box<dyn Future<Output = ()> + Send>>);
+/// Why a [`Wakeup`] ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "these are all the reasons that a waiter acts on"
+)]
+pub enum Woken {
+    /// The key changed, or the lease may have expired. The waiter may wait for the next holder.
+    LookAgain,
+    /// The load that was waited for ended without a record, or may have. The waiter does not wait
+    /// for another load: callers of a key whose loads fail would be served one after another.
+    LoadFailed,
+}
+
+/// Resolves when the key should be read again: it was filled or invalidated, the lease was released
+/// or expired, or the channel that would say so is lost. Always resolves.
+pub struct Wakeup(Pin<Box<dyn Future<Output = Woken> + Send>>);
 
 impl Wakeup {
-    /// Ends with `future`.
+    /// Resolves with `future`, for a store that cannot tell why.
     #[must_use]
     pub fn new(future: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self::telling(async {
+            future.await;
+            Woken::LookAgain
+        })
+    }
+
+    /// Resolves with `future`, which says why.
+    #[must_use]
+    pub fn telling(future: impl Future<Output = Woken> + Send + 'static) -> Self {
         Self(Box::pin(future))
     }
 }
 
 impl Future for Wakeup {
-    type Output = ();
+    type Output = Woken;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Woken> {
         self.0.as_mut().poll(cx)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Claim, FunctionKey, Glob, Guard, GuardHeld, Lease, Leased, RecordKey, Refusal, Stamp, Target,
-    Wakeup,
+    Claim, FunctionKey, Glob, Guard, GuardHeld, Lease, LeaseHeld, Leased, RecordKey, Refusal,
+    Stamp, Target, Wakeup, Woken,
 };
 
 /// How long a guard that was dropped without an end goes on: a commit may still be under way.
@@ -47,7 +48,15 @@ struct Key {
     tokens: Vec<u64>,
     /// Whether others wait for it.
     is_exclusive: bool,
-    changed: Arc<Notify>,
+    changed: Arc<Changed>,
+}
+
+/// Wakes those who wait for the leases of a key.
+#[derive(Default)]
+struct Changed {
+    notify: Arc<Notify>,
+    /// Set before the waiters are woken. Relaxed: the notification orders it.
+    load_failed: AtomicBool,
 }
 
 /// Holds a lease; dropped, it gives it back.
@@ -196,7 +205,7 @@ impl LocalLeases {
 impl State {
     fn end(&mut self, key: &str) {
         if let Some(held) = self.keys.remove(key) {
-            held.changed.notify_waiters();
+            held.changed.notify.notify_waiters();
         }
     }
 
@@ -215,13 +224,28 @@ impl State {
     }
 }
 
-fn wakeup(changed: &Arc<Notify>) -> Wakeup {
-    // In its place from now on.
-    let mut rung = Box::pin(Arc::clone(changed).notified_owned());
-    rung.as_mut().enable();
-    Wakeup::new(async move {
-        let _ = timeout(LONGEST_LOAD, rung).await;
+fn wakeup(changed: &Arc<Changed>) -> Wakeup {
+    let changed = Arc::clone(changed);
+    // Registered while the leases are locked, so that no change is missed.
+    let mut notified = Box::pin(Arc::clone(&changed.notify).notified_owned());
+    notified.as_mut().enable();
+    Wakeup::telling(async move {
+        let _ = timeout(LONGEST_LOAD, notified).await;
+        match changed.load_failed.load(Ordering::Relaxed) {
+            true => Woken::LoadFailed,
+            false => Woken::LookAgain,
+        }
     })
+}
+
+impl LeaseHeld for Holder {
+    fn load_failed(&mut self) {
+        if let Some(held) = self.leases.lock().keys.get(&self.key)
+            && held.tokens.contains(&self.token)
+        {
+            held.changed.load_failed.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Drop for Holder {

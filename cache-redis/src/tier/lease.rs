@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cache_core::tier::{Claim, Fill, Lease, Leased, RecordKey, Refusal, Stamp, Wakeup};
+use cache_core::tier::{
+    self, Claim, Deadlock, Fill, Lease, Leased, RecordKey, Refusal, Stamp, Wakeup, Woken,
+};
 use cache_core::{Error, ErrorKind};
 use redis::Value;
 use tokio::time::sleep;
@@ -94,12 +96,11 @@ impl RedisTier {
                 // Not all at once, where a lease is over and many waited for it.
                 let patience =
                     left + left.mul_f64(fastrand::f64() / 20.0) + Duration::from_millis(1);
-                Ok(Leased::Taken(Wakeup::new(async move {
+                Ok(Leased::Taken(Wakeup::telling(async move {
                     tokio::select! {
-                        () = heard => {}
-                        () = sleep(patience) => {}
+                        () = heard => waiting.woken(),
+                        () = sleep(patience) => Woken::LookAgain,
                     }
-                    drop(waiting);
                 })))
             }
             [Value::BulkString(word)] if word == b"guarded" => Ok(Leased::Refused(Refusal::Guard)),
@@ -115,6 +116,36 @@ impl RedisTier {
                 "lease: the server answered something else",
             )),
         }
+    }
+
+    /// Tells whether a wait for the lease on `awaited` would never end.
+    pub(super) async fn closes_ring(
+        &self,
+        held: &[tier::HeldLease],
+        awaited: &RecordKey,
+        within: Duration,
+    ) -> Result<Deadlock, Error> {
+        let shared = &**self.shared();
+        let mut invocation = shared.scripts.deadlock.prepare_invoke();
+        invocation.key(shared.keys.lease(awaited));
+        for lease in held {
+            invocation.key(shared.keys.lease(&lease.key));
+            invocation.key(shared.keys.waits(&lease.key));
+        }
+        // A waiter asks again within a lease time.
+        invocation.arg(millis(self.settings.lease_time * 2));
+        for lease in held {
+            invocation.arg(lease.token);
+        }
+        let answer: String = shared
+            .run("look for a deadlock", within, |mut connected, _| async move {
+                invocation.invoke_async(&mut connected.data).await
+            })
+            .await?;
+        Ok(match &*answer {
+            "present" => Deadlock::Present,
+            _ => Deadlock::Absent,
+        })
     }
 
     pub(super) async fn store(

@@ -3,6 +3,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
 pub mod directory;
+pub mod log;
 pub mod memcached;
 pub mod proxy;
 pub mod server;

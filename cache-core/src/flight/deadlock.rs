@@ -1,0 +1,229 @@
+//! Loads that wait for each other.
+//!
+//! A body may call annotated functions, so one flight can wait for another. If a wait closed a ring (a body that calls
+//! its own key, or two bodies that call each other's), no flight in it would ever land; so the caller that would close
+//! the ring runs its own load instead.
+//!
+//! A ring inside this process is found here, before the wait begins. A ring over several instances goes through the
+//! leases of a shared tier, which alone sees all of it: a call that is about to wait for a lease tells the tier which
+//! leases of this process are [blocked](blocked) by that wait.
+//!
+//! The flights that a task leads travel with the task, not with tasks that it spawns: a body that spawns a task, calls
+//! its own key there and awaits that task waits for itself, as it would with a mutex.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Flight;
+use crate::tier::HeldLease;
+
+/// A flight, by its address: valid while it is led or awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FlightId(usize);
+
+impl FlightId {
+    pub(super) fn of(flight: &Arc<Flight>) -> Self {
+        Self(Arc::as_ptr(flight) as usize)
+    }
+}
+
+/// The leases under which a load runs. Other instances may be waiting for them.
+pub(crate) type HeldLeases = Arc<[HeldLease]>;
+
+/// A flight that a task leads.
+#[derive(Clone)]
+struct Led {
+    flight: FlightId,
+    leases: HeldLeases,
+}
+
+tokio::task_local! {
+    /// The flights that this task leads, the innermost last.
+    static LED_HERE: Vec<Led>;
+}
+
+/// What a flight waits for.
+struct Waits {
+    leases: HeldLeases,
+    flights: Vec<FlightId>,
+}
+
+/// The flights that wait for another from inside their load. The lock is held for a walk over loads that are nested in
+/// loads, which are few.
+static WAITS: Mutex<Option<HashMap<FlightId, Waits>>> = Mutex::new(None);
+
+fn lock_waits() -> MutexGuard<'static, Option<HashMap<FlightId, Waits>>> {
+    WAITS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A wait of one flight for another. It is noted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Waiting(Option<(FlightId, FlightId)>);
+
+impl Waiting {
+    /// Notes that the innermost load of this task waits for `flight`. `None` if the wait would close a ring.
+    pub(crate) fn begin(flight: FlightId) -> Option<Self> {
+        LED_HERE
+            .try_with(|led| {
+                let innermost = led.last()?;
+                let mut waits = lock_waits();
+                let waits = waits.get_or_insert_default();
+                if reaches(waits, flight, |reached| is_led(led, reached)) {
+                    return None;
+                }
+                Some(Self::note(waits, innermost, flight))
+            })
+            .unwrap_or(Some(Self(None)))
+    }
+
+    fn note(waits: &mut HashMap<FlightId, Waits>, from: &Led, to: FlightId) -> Self {
+        let noted = waits.entry(from.flight).or_insert_with(|| Waits {
+            leases: Arc::clone(&from.leases),
+            flights: Vec::new(),
+        });
+        noted.flights.push(to);
+        Self(Some((from.flight, to)))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let Some((from, to)) = self.0 else { return };
+        let mut waits = lock_waits();
+        let Some(waits) = waits.as_mut() else { return };
+        if let Some(noted) = waits.get_mut(&from) {
+            if let Some(at) = noted.flights.iter().position(|target| *target == to) {
+                noted.flights.swap_remove(at);
+            }
+            if noted.flights.is_empty() {
+                waits.remove(&from);
+            }
+        }
+    }
+}
+
+fn is_led(led: &[Led], flight: FlightId) -> bool {
+    led.iter().any(|one| one.flight == flight)
+}
+
+/// Whether a flight is, or waits for, one that `is_target` accepts.
+fn reaches(
+    waits: &HashMap<FlightId, Waits>,
+    from: FlightId,
+    is_target: impl Fn(FlightId) -> bool,
+) -> bool {
+    let mut open = vec![from];
+    let mut seen = Vec::new();
+    while let Some(flight) = open.pop() {
+        if is_target(flight) {
+            return true;
+        }
+        if !seen.contains(&flight) {
+            seen.push(flight);
+            let targets = waits.get(&flight).map(|noted| &noted.flights);
+            open.extend(targets.into_iter().flatten());
+        }
+    }
+    false
+}
+
+/// The leases of this process whose loads cannot end before this task goes on: those of the loads that it runs, and
+/// those of the loads that wait, directly or through others, for one of these or for `flight`, which it leads.
+///
+/// Empty for a call outside of any load that nobody waits for from inside a load. Such a call cannot be part of a ring.
+pub(crate) fn blocked(flight: Option<FlightId>) -> Vec<HeldLease> {
+    let led = LED_HERE.try_with(Clone::clone).unwrap_or_default();
+    let mut blocked: Vec<HeldLease> = Vec::new();
+    let mut add = |leases: &HeldLeases| {
+        for lease in leases.iter() {
+            if !blocked.contains(lease) {
+                blocked.push(lease.clone());
+            }
+        }
+    };
+    led.iter().for_each(|led| add(&led.leases));
+    let is_target = |reached| Some(reached) == flight || is_led(&led, reached);
+    if let Some(waits) = lock_waits().as_ref() {
+        for (from, noted) in waits {
+            if reaches(waits, *from, is_target) {
+                add(&noted.leases);
+            }
+        }
+    }
+    blocked
+}
+
+/// Runs a body as the load of a flight.
+#[derive(Debug)]
+pub(crate) struct Leading;
+
+impl Leading {
+    /// Runs `body`, which loads for `flight` under `leases`, so that calls inside it know.
+    pub(crate) async fn scope<F: Future>(
+        flight: FlightId,
+        leases: HeldLeases,
+        body: F,
+    ) -> F::Output {
+        let (led, _outer_waits) = enter(Led { flight, leases });
+        LED_HERE.scope(led, body).await
+    }
+}
+
+/// The flights that a task leads once it leads `inner`, and a note that the load around it waits for that.
+fn enter(inner: Led) -> (Vec<Led>, Option<Waiting>) {
+    let mut led = LED_HERE.try_with(Clone::clone).unwrap_or_default();
+    let outer_waits = led
+        .last()
+        .map(|outer| Waiting::note(lock_waits().get_or_insert_default(), outer, inner.flight));
+    led.push(inner);
+    (led, outer_waits)
+}
+
+#[cfg(all(test, not(schedules)))]
+mod tests {
+    use super::*;
+    use crate::tier::{FunctionKey, RecordKey};
+
+    fn lease(token: u64) -> HeldLease {
+        let function = Arc::new(FunctionKey::new("f", 1));
+        let key = Arc::new(RecordKey::new(function, token.to_string(), token));
+        HeldLease::new(crate::level::Level::L2, key, token)
+    }
+
+    fn tokens(mut blocked: Vec<HeldLease>) -> Vec<u64> {
+        blocked.sort_by_key(|lease| lease.token);
+        blocked.iter().map(|lease| lease.token).collect()
+    }
+
+    /// A flight that stands alone in its test: an address of its own.
+    fn flight(mark: &u8) -> FlightId {
+        FlightId(std::ptr::from_ref(mark) as usize)
+    }
+
+    #[tokio::test]
+    async fn blocked_leases_are_those_of_loads_that_wait_for_the_flight() {
+        let marks = [0u8; 4];
+        let [outer, inner, third, apart] = [0, 1, 2, 3].map(|at: usize| flight(&marks[at]));
+        let of = |token| -> HeldLeases { Arc::from([lease(token)]) };
+        assert!(blocked(Some(third)).is_empty(), "nobody waits for it");
+        Leading::scope(outer, of(1), async {
+            assert_eq!(tokens(blocked(Some(apart))), [1], "this task runs it");
+            Leading::scope(inner, of(2), async {
+                let waiting = Waiting::begin(third).expect("it closes no ring");
+                // As the task sees it that leads the third flight.
+                let seen_from_there = tokio::spawn(async move { blocked(Some(third)) });
+                assert_eq!(tokens(seen_from_there.await.unwrap()), [1, 2]);
+                let seen_from_apart = tokio::spawn(async move { blocked(Some(apart)) });
+                assert!(seen_from_apart.await.unwrap().is_empty());
+                drop(waiting);
+                let seen_later = tokio::spawn(async move { blocked(Some(third)) });
+                assert!(seen_later.await.unwrap().is_empty());
+                assert!(Waiting::begin(outer).is_none(), "a ring");
+            })
+            .await;
+        })
+        .await;
+        assert!(blocked(Some(inner)).is_empty());
+    }
+}
