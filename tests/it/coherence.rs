@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use multi_tier_cached::tier::{Health, Receipt};
-use multi_tier_cached::{CacheRuntime, Function, Level, Redis, invalidate, multi_tier_cached};
+use multi_tier_cached::{
+    CacheRuntime, Function, Level, Memory, Promotion, Redis, TierConfig, invalidate,
+    multi_tier_cached,
+};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -725,6 +728,31 @@ async fn a_strong_call_is_answered_from_memory_where_the_server_has_the_same() {
     server.kill();
     on(&here, large::read(1)).await;
     assert_eq!(large::LOADS.load(Ordering::SeqCst), loads + 2);
+}
+
+truth!(seldom_promoted);
+
+#[tokio::test]
+async fn a_bounded_call_answers_nothing_older_than_the_strong_call_before_it() {
+    let server = Server::start();
+    let instance = || async {
+        let seldom = TierConfig::as_l2().promotion(Promotion::OneIn(1_000));
+        let tiers = CacheRuntime::builder().l1(Memory::builder());
+        let tiers = tiers.tier(Redis::new(server.url()), seldom);
+        tiers.build().await.unwrap()
+    };
+    let (here, there) = (instance().await, instance().await);
+    assert_eq!(on(&here, seldom_promoted::read(1)).await, 1);
+    seldom_promoted::VERSION.store(2, Ordering::SeqCst);
+    // A refresh invalidates nothing: the memory of the other instance keeps what it has.
+    on(&there, async {
+        seldom_promoted::read::entry(1).refresh().await
+    })
+    .await;
+    assert_eq!(on(&here, seldom_promoted::read(1)).await, 1);
+    let strong = async { seldom_promoted::read::entry(1).strong().await };
+    assert_eq!(on(&here, strong).await, 2);
+    assert_eq!(on(&here, seldom_promoted::read(1)).await, 2);
 }
 
 truth!(now_and_then);

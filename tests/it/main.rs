@@ -19,6 +19,7 @@ mod memcached;
 mod memory;
 mod nested_loads;
 mod objects;
+mod outages;
 mod plain;
 mod redis_tier;
 mod single_flight;

@@ -31,7 +31,7 @@ static SLOW_LOADS_ALONE: AtomicU64 = AtomicU64::new(0);
 /// Takes much longer than any time after which a waiter could give up: ten times the bound, several lease times.
 #[multi_tier_cached(ttl = "1h")]
 async fn slow(_key: &str) -> u64 {
-    sleep(LEASE * 3).await;
+    sleep(LEASE * 5).await;
     SLOW_LOADS.fetch_add(1, Ordering::SeqCst)
 }
 
@@ -43,7 +43,7 @@ async fn outer(key: u64) -> u64 {
 
 #[multi_tier_cached(ttl = "1h", tiers = "l1")]
 async fn slow_in_memory() -> u64 {
-    sleep(LEASE * 3).await;
+    sleep(LEASE * 5).await;
     SLOW_LOADS_ALONE.fetch_add(1, Ordering::SeqCst)
 }
 
