@@ -22,9 +22,10 @@ pub use cache_core::{
     AnyTier, Barrier, BuildFromEnv, CacheRuntime, CacheValue, Call, Cloned, Coherence, Consistency,
     Described, Engine, EnvTier, Environment, Error, ErrorKind, Function, FunctionBuilder,
     FunctionStats, Handle, IntoTier, Invalidation, KeyArgument, Level, ManualClock, Memory,
-    OptionalCall, Outcome, PlainCall, Promotion, RefusedFills, RuntimeBuilder, RuntimeHealth,
-    ShareError, SharedError, SingleFlight, Snapshot, Stats, TierConfig, TierStats, Ttl, Unshared,
-    View, Weigh, WhenIsolated, WriteGuard, codec, registered_functions, stream, tier, unix_millis,
+    OptionalCall, Outcome, PlainCall, Promotion, Rebuilt, RefusedFills, RuntimeBuilder,
+    RuntimeHealth, ShareError, SharedError, SingleFlight, Snapshot, Stats, TierConfig, TierStats,
+    Ttl, Unshared, View, Weigh, WhenIsolated, WriteGuard, codec, registered_functions, stream,
+    tier, unix_millis,
 };
 #[cfg(feature = "disk")]
 pub use cache_disk::Disk;
@@ -59,6 +60,7 @@ pub use cache_core::private as __private;
 /// | `skip(pool, ctx)` | arguments that are not in the key | none |
 /// | `scope = self.tenant_id` | what of `self` is in the key; a method must say it, or `skip(self)`; an associated function says `scope = Self` | an error |
 /// | `cache_if = \|v: &User\| v.active` | keep this value? | every one |
+/// | `share_error = path::to::again` | a function `fn(&E) -> E` that rebuilds the error of a failed load for each call that waited for it; see [Errors](#errors) | by the type of the error |
 /// | `codec = "json"` | how records are encoded | the runtime's |
 /// | `when_isolated = "load"` | what to do while this instance cannot know what others have invalidated: `"serve"` from memory where the shared tier cannot be asked, or `"load"` | the runtime's, `"serve"` |
 /// | `single_flight = "process"` | who waits for a load: callers in the whole `"cluster"`, or in one `"process"` | `"cluster"` |
@@ -109,9 +111,47 @@ pub use cache_core::private as __private;
 ///
 /// # Errors
 ///
-/// The function's own. A cache that is broken or slow never fails a call: the body runs. When a load fails, those who
-/// waited for it get its error, where that is `Clone` or can be made of a [`SharedError`] (as `anyhow::Error` and
-/// `Box<dyn Error + Send + Sync>` can); else the next of them runs the body.
+/// The function's own. A cache that is broken or slow never fails a call: the body runs. An error is never kept: the next call
+/// runs the body.
+///
+/// When a load fails, its error is shared with the calls that waited for it if its type allows that:
+///
+/// | the error `E` | what a call that waited gets |
+/// | --- | --- |
+/// | any `Send + Sync + 'static`, and `share_error = again` is given | what `again(&error)` returns |
+/// | `E: Clone + Send + Sync + 'static` | a clone, of the same kind |
+/// | `E: From<SharedError> + Display`, as `anyhow::Error` and `Box<dyn Error + Send + Sync>` are | the text of the error, as a [`SharedError`]; it cannot be matched: a "not found" is then text like any other error |
+/// | any other, such as `std::io::Error` or `sqlx::Error` | nothing: the error is not shared, and all calls that waited run the body, at the same time |
+///
+/// In the last case a burst of calls of a key whose load fails is a burst of loads. To load once for all of them, make the error
+/// cloneable or rebuild it:
+///
+/// - Wrap it: `#[derive(Clone)] enum AppError { NotFound, Database(Arc<sqlx::Error>) }` is shared as it is, and can be matched.
+///   Prefer this to `#[from] SharedError`, which turns the `NotFound` of a call that waited into text.
+/// - Where the type is not yours to change, rebuild it with `share_error`:
+///
+/// ```
+/// use std::io;
+///
+/// use multi_tier_cached::multi_tier_cached;
+///
+/// fn again(error: &io::Error) -> io::Error {
+///     io::Error::new(error.kind(), error.to_string())
+/// }
+///
+/// #[multi_tier_cached(ttl = "5m", share_error = again)]
+/// async fn template(name: &str) -> io::Result<String> {
+///     Err(io::Error::new(io::ErrorKind::NotFound, format!("no template `{name}`")))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// // One load; the second call waits for it, and gets an error of the same kind.
+/// let (first, second) = tokio::join!(template("receipt"), template("receipt"));
+/// assert_eq!(first.unwrap_err().kind(), io::ErrorKind::NotFound);
+/// assert_eq!(second.unwrap_err().kind(), io::ErrorKind::NotFound);
+/// # }
+/// ```
 ///
 /// # Cancel safety
 ///

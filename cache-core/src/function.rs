@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind};
 use crate::handle::Handle;
 use crate::key::Tuple;
 use crate::level::Level;
-use crate::outcome::{Outcome, ShareError, Unshared};
+use crate::outcome::{Outcome, Rebuilt, ShareError, Unshared};
 use crate::policy::{Coherent, Consistency, Policy, SingleFlight, Ttl, WhenIsolated};
 use crate::runtime::{CacheRuntime, Registered};
 use crate::site::Site;
@@ -42,25 +42,30 @@ use crate::tier::Receipt;
 /// # Ok(())
 /// # }
 /// ```
-pub struct Function<V> {
+///
+/// `S` says how the error of a failed load reaches the calls that waited for it; see
+/// [`share_error`](FunctionBuilder::share_error).
+pub struct Function<V, S = Unshared> {
     site: Arc<Site>,
     value_type: ValueType<V>,
     cache_if: Option<fn(&V) -> bool>,
+    share: S,
     _name: Arc<ReservedName>,
 }
 
-impl<V> Clone for Function<V> {
+impl<V, S: Copy> Clone for Function<V, S> {
     fn clone(&self) -> Self {
         Self {
             site: Arc::clone(&self.site),
             value_type: self.value_type,
             cache_if: self.cache_if,
+            share: self.share,
             _name: Arc::clone(&self._name),
         }
     }
 }
 
-impl<V> fmt::Debug for Function<V> {
+impl<V, S> fmt::Debug for Function<V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Function({})", self.site.definition)
     }
@@ -81,11 +86,14 @@ impl<V: CacheValue> Function<V> {
     pub fn in_memory(name: impl Into<Cow<'static, str>>) -> FunctionBuilder<V> {
         FunctionBuilder::new(name.into(), ValueType::memory_only(), Some(vec![Level::L1]))
     }
+}
 
+impl<V: CacheValue, S: Copy> Function<V, S> {
     /// The value of `arguments`: from a tier, from a load that is under way, or by running `load`, which may return `V`,
     /// `Option<V>`, `Result<V, E>` or `Result<Option<V>, E>`.
     ///
-    /// `arguments` is a tuple. When a load fails, the next waiter runs its own; to share the error, see
+    /// `arguments` is a tuple. When a load fails, the calls that waited for it get its error if the function was built with
+    /// [`share_error`](FunctionBuilder::share_error); otherwise each of them runs its own load. To choose at the call, see
     /// [`get_or_load_sharing`](Self::get_or_load_sharing).
     ///
     /// # Errors
@@ -97,28 +105,29 @@ impl<V: CacheValue> Function<V> {
     where
         R: Outcome<V>,
         F: Future<Output = R>,
+        S: ShareError<R::Error>,
     {
-        self.get_or_load_sharing(arguments, Unshared, load).await
+        self.get_or_load_sharing(arguments, self.share, load).await
     }
 
-    /// The same; `share` says how an error reaches those who wait: [`Cloned`](crate::Cloned) or
-    /// [`Described`](crate::Described).
+    /// The same; `share` says how an error reaches those who wait: [`Cloned`](crate::Cloned),
+    /// [`Described`](crate::Described) or [`Rebuilt`].
     ///
     /// # Errors
     /// Those of `load`.
     ///
     /// # Cancel safety
     /// Cancel safe. A leader that is dropped gives the lead to the next waiter.
-    pub async fn get_or_load_sharing<R, F, S>(
+    pub async fn get_or_load_sharing<R, F, T>(
         &self,
         arguments: impl Serialize,
-        share: S,
+        share: T,
         load: impl FnOnce() -> F,
     ) -> R
     where
         R: Outcome<V>,
         F: Future<Output = R>,
-        S: ShareError<R::Error>,
+        T: ShareError<R::Error>,
     {
         let returned = Returns::new(self.terms(share));
         match self
@@ -157,7 +166,7 @@ impl<V: CacheValue> Function<V> {
         &self.site.definition.name
     }
 
-    fn terms<S>(&self, share: S) -> Terms<V, S> {
+    fn terms<T>(&self, share: T) -> Terms<V, T> {
         Terms {
             value_type: self.value_type,
             keep_if: self.cache_if,
@@ -169,7 +178,7 @@ impl<V: CacheValue> Function<V> {
 /// Builds a [`Function`]; the methods are the attribute's options.
 #[derive(Debug)]
 #[must_use = "a function is made by `build`"]
-pub struct FunctionBuilder<V> {
+pub struct FunctionBuilder<V, S = Unshared> {
     name: Cow<'static, str>,
     place: &'static Location<'static>,
     ttl: Option<Ttl>,
@@ -178,6 +187,7 @@ pub struct FunctionBuilder<V> {
     codec: Option<Cow<'static, str>>,
     value_type: ValueType<V>,
     cache_if: Option<fn(&V) -> bool>,
+    share: S,
     coherence: Coherent,
 }
 
@@ -193,10 +203,13 @@ impl<V: CacheValue> FunctionBuilder<V> {
             codec: None,
             value_type,
             cache_if: None,
+            share: Unshared,
             coherence: Coherent::default(),
         }
     }
+}
 
+impl<V: CacheValue, S> FunctionBuilder<V, S> {
     /// How long a value is fresh: a `Duration`, or one for each tier. Required.
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.ttl = Some(ttl.into());
@@ -225,6 +238,26 @@ impl<V: CacheValue> FunctionBuilder<V> {
     pub fn cache_if(mut self, cache_if: fn(&V) -> bool) -> Self {
         self.cache_if = Some(cache_if);
         self
+    }
+
+    /// Rebuilds the error of a failed load for each call that waited for it: for errors that are not `Clone`. The loads then
+    /// return `Result<_, E>`. Default: errors are not shared, and each call that waited runs its own load.
+    pub fn share_error<E>(self, rebuild: fn(&E) -> E) -> FunctionBuilder<V, Rebuilt<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        FunctionBuilder {
+            name: self.name,
+            place: self.place,
+            ttl: self.ttl,
+            tiers: self.tiers,
+            version: self.version,
+            codec: self.codec,
+            value_type: self.value_type,
+            cache_if: self.cache_if,
+            share: Rebuilt(rebuild),
+            coherence: self.coherence,
+        }
     }
 
     /// What to do while this instance cannot know what others have invalidated. Default: the runtime's.
@@ -258,7 +291,7 @@ impl<V: CacheValue> FunctionBuilder<V> {
     /// [`Configuration`](ErrorKind::Configuration) when the name has other signs than letters, digits, `_-./` and `::`, there is no ttl, or none that can be used, or no tier;
     /// [`DuplicateFunction`](ErrorKind::DuplicateFunction) when another function has the name, with the place of both. Where a runtime
     /// is installed, what [`install`](crate::RuntimeBuilder::install) would say of the function.
-    pub fn build(self) -> Result<Function<V>, Error> {
+    pub fn build(self) -> Result<Function<V, S>, Error> {
         let place = format!(
             "`{}` ({}:{})",
             self.name,
@@ -330,6 +363,7 @@ impl<V: CacheValue> FunctionBuilder<V> {
             site: Arc::new(Site::made(definition)),
             value_type: self.value_type,
             cache_if: self.cache_if,
+            share: self.share,
         })
     }
 }

@@ -52,7 +52,9 @@ pub use crate::handle::{Call, Handle, OptionalCall, PlainCall};
 pub use crate::invalidation::Invalidation;
 pub use crate::key::KeyArgument;
 pub use crate::level::Level;
-pub use crate::outcome::{Cloned, Described, Outcome, ShareError, SharedError, Unshared, View};
+pub use crate::outcome::{
+    Cloned, Described, Outcome, Rebuilt, ShareError, SharedError, Unshared, View,
+};
 pub use crate::policy::{Consistency, SingleFlight, Ttl, WhenIsolated};
 pub use crate::runtime::{CacheRuntime, RuntimeHealth, Snapshot, registered_functions};
 pub use crate::stats::{FunctionStats, RefusedFills, Stats, TierStats};

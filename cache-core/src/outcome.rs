@@ -158,7 +158,7 @@ impl<V, E> Outcome<V> for Result<Option<V>, E> {
 ///
 /// The caller who ran the load gets its error itself; this makes one for each of the others.
 pub trait ShareError<E>: Copy + Send + Sync + 'static {
-    /// What waiters can make an error of, or `None`: then each of them runs the body.
+    /// Returns what waiters can make an error of, or `None` if the error is not shared: then each waiter runs the load itself.
     fn share(self, error: &E) -> Option<Box<dyn Any + Send + Sync>>;
 
     /// A waiter's error.
@@ -180,7 +180,28 @@ pub struct Cloned;
 #[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
 pub struct Described;
 
-/// Errors are not shared: each call that waited for the failed load runs the body.
+/// Waiters get an error that this function rebuilds from the one of the load: for errors that are not `Clone`, such as
+/// `std::io::Error`.
+///
+/// The function is called once for what the waiters share, and once for each waiter.
+#[expect(clippy::exhaustive_structs, reason = "a function, and nothing else")]
+pub struct Rebuilt<E>(pub fn(&E) -> E);
+
+impl<E> Clone for Rebuilt<E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E> Copy for Rebuilt<E> {}
+
+impl<E> fmt::Debug for Rebuilt<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rebuilt")
+    }
+}
+
+/// Errors are not shared: each waiter runs the load itself.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
 pub struct Unshared;
@@ -204,6 +225,16 @@ impl<E: From<SharedError> + fmt::Display> ShareError<E> for Described {
 
     fn receive(self, shared: &(dyn Any + Send + Sync)) -> Option<E> {
         shared.downcast_ref::<SharedError>().cloned().map(E::from)
+    }
+}
+
+impl<E: Send + Sync + 'static> ShareError<E> for Rebuilt<E> {
+    fn share(self, error: &E) -> Option<Box<dyn Any + Send + Sync>> {
+        Some(Box::new((self.0)(error)))
+    }
+
+    fn receive(self, shared: &(dyn Any + Send + Sync)) -> Option<E> {
+        shared.downcast_ref::<E>().map(self.0)
     }
 }
 

@@ -21,7 +21,7 @@ pub use crate::invalidation::Invalidation;
 pub use crate::key::{ArgumentList, Arguments, KeyArgument, Parts, Piece, Refused};
 pub use crate::level::Level;
 pub use crate::outcome::Unshared;
-use crate::outcome::{Cloned, Described, SharedError};
+use crate::outcome::{Cloned, Described, Rebuilt, SharedError};
 pub use crate::policy::{Coherent, Consistency, SingleFlight, Ttl, WhenIsolated};
 pub use crate::runtime::Registered;
 pub use crate::site::{Instance, Site};
@@ -245,6 +245,42 @@ pub trait OtherErrors {
 
 impl<T> OtherErrors for Probe<T> {}
 
+/// Errors that a function of the user's rebuilds.
+pub trait RebuiltErrors<E> {
+    /// How they are shared.
+    fn rebuilt(&self, rebuild: fn(&E) -> E) -> Rebuilt<E> {
+        Rebuilt(rebuild)
+    }
+}
+
+impl<T, E: Send + Sync + 'static> RebuiltErrors<E> for &Probe<Result<T, E>> {}
+
+/// Results in which there is no error to rebuild: the bound is not met by any, and is the only mistake.
+pub trait NoErrors {
+    /// What is probed.
+    type Result;
+
+    /// How they are not shared.
+    fn rebuilt<F>(&self, _rebuild: F) -> Unshared
+    where
+        Self::Result: Fallible,
+    {
+        Unshared
+    }
+}
+
+impl<T> NoErrors for Probe<T> {
+    type Result = T;
+}
+
+/// A result with an error that can be shared: named in an error message, and implemented by nothing.
+#[diagnostic::on_unimplemented(
+    message = "`share_error` needs a function that returns a `Result<_, E>` with `E: Send + Sync + 'static`",
+    label = "there is no such error in `{Self}`",
+    note = "leave `share_error` out where there is no error: values, and `None`, reach every call that waited"
+)]
+pub trait Fallible {}
+
 /// Values that say what they weigh.
 pub trait Weighed<V> {
     /// The value's type, weighed so.
@@ -329,13 +365,17 @@ macro_rules! __returns {
     (unshared $kind:ident $returned:ty) => {
         $crate::__returns!(@ $kind $returned, $crate::private::Unshared)
     };
+    (rebuilt($rebuild:expr) $kind:ident $returned:ty) => {
+        $crate::__returns!(@ $kind $returned, (&&&$crate::private::Probe::<$returned>::new()).rebuilt($rebuild))
+    };
     ($kind:ident $returned:ty) => {
         $crate::__returns!(@ $kind $returned, (&&&$crate::private::Probe::<$returned>::new()).share())
     };
     (@ $value_type:ident $returned:ty, $share:expr) => {{
         #[allow(unused_imports)]
         use $crate::private::{
-            ClonedErrors as _, DescribedErrors as _, HeldAsItIs as _, HeldBehindPointer as _, NestedKind as _, OtherErrors as _, Plain as _, PlainKind as _,
+            ClonedErrors as _, DescribedErrors as _, HeldAsItIs as _, HeldBehindPointer as _, NestedKind as _, NoErrors as _, OtherErrors as _, Plain as _, PlainKind as _,
+            RebuiltErrors as _,
             Walked as _, Weighed as _, WrappedKind as _,
         };
         let kind = (&&&$crate::private::Probe::<$returned>::new()).kind();

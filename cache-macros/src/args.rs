@@ -6,7 +6,7 @@ use proc_macro2::{Span, TokenStream};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::spanned::Spanned;
-use syn::{Expr, Ident, LitInt, LitStr, Path, Token, parenthesized};
+use syn::{Expr, ExprPath, Ident, LitInt, LitStr, Path, Token, parenthesized};
 
 use crate::errors::{Errors, nearest};
 
@@ -21,6 +21,7 @@ const OPTIONS: &[&str] = &[
     "skip",
     "scope",
     "cache_if",
+    "share_error",
     "codec",
     "when_isolated",
     "single_flight",
@@ -58,6 +59,7 @@ pub(crate) struct Args {
     pub(crate) skip: Vec<Ident>,
     pub(crate) scope: Option<Scope>,
     pub(crate) cache_if: Option<Expr>,
+    pub(crate) share_error: Option<ExprPath>,
     pub(crate) codec: Option<LitStr>,
     /// As the runtime calls them.
     pub(crate) when_isolated: Option<&'static str>,
@@ -211,6 +213,7 @@ impl Args {
                 equals(option, input, "cache_if = |value| value.is_active")?;
                 self.cache_if = Some(input.parse()?);
             }
+            "share_error" => self.share_error = Some(function_path(option, input)?),
             "codec" => self.codec = Some(text(option, input, "\"postcard\"")?),
             "when_isolated" => {
                 self.when_isolated = Some(choice(
@@ -329,6 +332,16 @@ fn choice(
             .collect();
         syn::Error::new(text.span(), format!("`{option}` is {}", words.join(" or ")))
     })
+}
+
+/// The path of a function that makes an error of another.
+fn function_path(option: &Ident, input: ParseStream<'_>) -> syn::Result<ExprPath> {
+    equals(option, input, "share_error = path::to::function")?;
+    let says = "`share_error` is the path of a function `fn(&E) -> E`, where `E` is the error";
+    match input.parse()? {
+        Expr::Path(path) => Ok(path),
+        other => Err(syn::Error::new_spanned(other, says)),
+    }
 }
 
 fn version(option: &Ident, input: ParseStream<'_>) -> syn::Result<u32> {

@@ -426,7 +426,10 @@ fn returns(model: &Model<'_>) -> TokenStream {
         quote!(shared)
     };
     // Whether an error can be cloned does not say how long it lives.
-    let share = model.borrows_its_error.then(|| quote!(unshared));
+    let share = match &model.share_error {
+        Some(rebuild) => Some(quote!(rebuilt(#rebuild))),
+        None => model.borrows_its_error.then(|| quote!(unshared)),
+    };
     let returns = quote_spanned!(returned.span()=> #private::returns!(#share #kind #returned));
     match &model.cache_if {
         None => returns,

@@ -5,7 +5,7 @@ mod checks;
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
 use syn::spanned::Spanned;
-use syn::{Expr, FnArg, GenericParam, LitStr, Pat, Receiver, Type};
+use syn::{Expr, ExprPath, FnArg, GenericParam, LitStr, Pat, Receiver, Type};
 
 use crate::args::{Args, Scope, Tiers, Ttl};
 use crate::errors::{Errors, hint};
@@ -28,6 +28,8 @@ pub(crate) struct Model<'a> {
     pub(crate) version: u32,
     pub(crate) codec: Option<LitStr>,
     pub(crate) cache_if: Option<Expr>,
+    /// Rebuilds an error for each caller that waited for it.
+    pub(crate) share_error: Option<ExprPath>,
     /// What the function does while it is cut off from other instances, if it says so.
     pub(crate) when_isolated: Option<&'static str>,
     /// When isolated, single flight, consistency: as the runtime calls them.
@@ -121,6 +123,7 @@ impl<'a> Model<'a> {
             version: args.version.unwrap_or(1),
             codec: args.codec,
             cache_if: args.cache_if,
+            share_error: args.share_error,
             is_blocking: sig.asyncness.is_none() && !boxed,
             borrows_its_error: returned.is_some_and(|returned| Unfit::of(returned).named.is_some()),
             when_isolated: args.when_isolated,
@@ -214,6 +217,13 @@ fn returned<'a>(args: &Args, function: &'a Function, errors: &mut Errors) -> Opt
         errors.at(
             named,
             "a cached value outlives the call and cannot borrow: return an owned type, such as `String` or `Arc<str>`",
+        );
+    }
+    if let (Some(share), Some(_)) = (&args.share_error, Unfit::of(returned).named) {
+        errors.over(
+            share,
+            "an error that borrows cannot be shared with callers that wait: leave `share_error` out, or return an \
+             owned error",
         );
     }
     Some(returned)

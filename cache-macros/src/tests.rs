@@ -66,11 +66,12 @@ fn every_option() {
             key = "user:{id}:{filter.kind}",
             skip(pool),
             cache_if = |user: &User| user.active,
+            share_error = errors::again,
             codec = "json",
             crate = "crate::facade"
         ),
         quote! {
-            async fn find(id: u64, filter: Filter, pool: &Pool) -> Option<User> {
+            async fn find(id: u64, filter: Filter, pool: &Pool) -> Result<User, io::Error> {
                 pool.find(id, filter).await
             }
         },

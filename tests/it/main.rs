@@ -22,6 +22,7 @@ mod objects;
 mod outages;
 mod plain;
 mod redis_tier;
+mod share_error;
 mod single_flight;
 mod streams;
 mod tiers;

@@ -1,5 +1,5 @@
 #[allow(clippy::used_underscore_binding)]
-async fn find(id: u64, filter: Filter, pool: &Pool) -> Option<User> {
+async fn find(id: u64, filter: Filter, pool: &Pool) -> Result<User, io::Error> {
     let __miss = match find::__with_key(
         crate::facade::__private::Start,
         find::__returns(),
@@ -31,8 +31,8 @@ impl find {
         filter: Filter,
         pool: &Pool,
     ) -> crate::facade::__private::Call<
-        Option<User>,
-        impl ::core::future::Future<Output = Option<User>>,
+        Result<User, io::Error>,
+        impl ::core::future::Future<Output = Result<User, io::Error>>,
     > {
         let __handle = find::__with_key(
             crate::facade::__private::Prepare,
@@ -63,7 +63,7 @@ impl find {
         clippy::pedantic
     )]
     fn __with_key<
-        __Terms: crate::facade::__private::Returned<Result = Option<User>>,
+        __Terms: crate::facade::__private::Returned<Result = Result<User, io::Error>>,
         __Step: crate::facade::__private::Step<__Terms>,
     >(__step: __Step, __terms: __Terms, id: &u64, filter: &Filter) -> __Step::Output {
         __step
@@ -79,8 +79,12 @@ impl find {
     #[doc(hidden)]
     #[inline]
     #[allow(unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
-    fn __returns() -> impl crate::facade::__private::Returned<Result = Option<User>> {
-        crate::facade::__private::returns!(shared Option < User >)
+    fn __returns() -> impl crate::facade::__private::Returned<
+        Result = Result<User, io::Error>,
+    > {
+        crate::facade::__private::returns!(
+            rebuilt(errors::again) shared Result < User, io::Error >
+        )
             .keep_if(|user: &User| user.active)
     }
     #[doc(hidden)]
@@ -131,7 +135,7 @@ impl find {
         &__SITE
     }
     #[doc(hidden)]
-    async fn __body(id: u64, filter: Filter, pool: &Pool) -> Option<User> {
+    async fn __body(id: u64, filter: Filter, pool: &Pool) -> Result<User, io::Error> {
         pool.find(id, filter).await
     }
 }

@@ -1,0 +1,13 @@
+//! A result without an error has none to share.
+use multi_tier_cached::multi_tier_cached;
+
+fn again(error: &std::fmt::Error) -> std::fmt::Error {
+    *error
+}
+
+#[multi_tier_cached(ttl = "5m", share_error = again)]
+async fn get(id: u64) -> Option<u64> {
+    Some(id)
+}
+
+fn main() {}
