@@ -57,7 +57,7 @@ pub use cache_core::private as __private;
 /// | `name = "users::by_id"` | the name in keys, statistics and logs | the function's path |
 /// | `version = 3` | a new version orphans old records | 1 |
 /// | `key = "user:{id}"` | what is in the key, and how shared tiers show it; `{filter.kind}` takes a field; an argument of which nothing is in it is said in `skip` | all arguments |
-/// | `skip(pool, ctx)` | arguments that are not in the key | none |
+/// | `skip(pool, ctx)` | arguments that are not in the key, nor are the types that only they name; an `&mut` argument is skipped by [`skip(mut conn)`](#what-is-kept) | none |
 /// | `scope = self.tenant_id` | what of `self` is in the key; a method must say it, or `skip(self)`; an associated function says `scope = Self` | an error |
 /// | `cache_if = \|v: &User\| v.active` | keep this value? | every one |
 /// | `share_error = path::to::again` | a function `fn(&E) -> E` that rebuilds the error of a failed load for each call that waited for it; see [Errors](#errors) | by the type of the error |
@@ -77,6 +77,16 @@ pub use cache_core::private as __private;
 /// Arguments are `Serialize`. Each instance of a generic function, and each type that a method belongs to, has keys of its
 /// own: `invalidate!(find::<User>, 1)` says which. The type of an `impl Trait` argument is part of the key, without
 /// references and smart pointers: what was called with a `String` is dropped with a `&str`. `0.0` and `-0.0` are two keys.
+///
+/// Types that only skipped arguments name are not in the key. With `skip(db)` and `db: E`, a value that was loaded through
+/// `&pool` is dropped by `invalidate!(get_user, &mut *conn, 42)`, and `invalidate!(get_user)` needs no type. If such a type
+/// changes the value, name it in the result or in an argument that is not skipped.
+///
+/// Read through a pool, not through a transaction: what a body reads in a transaction that is rolled back was never committed,
+/// and the cache would still answer with it. A skipped `&mut` argument (`&mut Transaction`, `&mut Connection`, `&mut self`) is
+/// therefore refused, unless it is written `skip(mut conn)`: the function then promises to read committed data only. The
+/// attribute sees types as they are written: it cannot see what stands behind an alias, a `Transaction` that is passed by value,
+/// or a generic `E: Executor`. Do not call such a function with a transaction that has written.
 ///
 /// # What stands beside it
 ///

@@ -57,6 +57,8 @@ pub(crate) struct Args {
     pub(crate) version: Option<u32>,
     pub(crate) key: Option<LitStr>,
     pub(crate) skip: Vec<Ident>,
+    /// Those of `skip` that are written `mut conn`: the function is meant to read through them.
+    pub(crate) skip_mut: Vec<Ident>,
     pub(crate) scope: Option<Scope>,
     pub(crate) cache_if: Option<Expr>,
     pub(crate) share_error: Option<ExprPath>,
@@ -196,7 +198,10 @@ impl Args {
                 }
                 parenthesized!(list in input);
                 while !list.is_empty() {
-                    self.skip.push(list.call(Ident::parse_any)?);
+                    let is_mut = list.parse::<Option<Token![mut]>>()?.is_some();
+                    let name = list.call(Ident::parse_any)?;
+                    self.skip_mut.extend(is_mut.then(|| name.clone()));
+                    self.skip.push(name);
                     comma(&list, |_| true, errors)?;
                 }
             }

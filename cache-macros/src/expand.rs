@@ -225,7 +225,7 @@ fn whole(model: &Model<'_>, beside: &Beside) -> TokenStream {
     let vis = &model.function.vis;
     let private = private(model);
     let at = site(model, beside);
-    let generics = &model.function.sig.generics;
+    let generics = model.instance_generics();
     let where_clause = &generics.where_clause;
     let doc = format!(
         "Drops every value of `{}` in every tier.",

@@ -1,6 +1,7 @@
 //! The function and its options, checked against each other: what `expand` writes down without another look.
 
 mod checks;
+mod parameters;
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
@@ -18,6 +19,8 @@ pub(crate) struct Model<'a> {
     pub(crate) returned: &'a Type,
     pub(crate) place: Place,
     pub(crate) arguments: Vec<Argument<'a>>,
+    /// Type and const parameters that only skipped arguments name.
+    pub(crate) skipped_parameters: Vec<Ident>,
     /// What the key is made of, in order, each with the place an error stands at.
     pub(crate) key: Vec<KeyPart>,
     /// Empty for a key that shows all of its parts.
@@ -88,7 +91,7 @@ impl<'a> Model<'a> {
         let arguments = arguments(function);
         checks::form(function, errors);
         checks::conditions(function, errors);
-        checks::mutable_arguments(&args, &arguments, errors);
+        checks::mutable_arguments(&args, function, errors);
         let receiver = sig.receiver();
         let place = if boxed {
             Place::BoxedTraitImpl
@@ -110,10 +113,13 @@ impl<'a> Model<'a> {
         checks::of_self(&args, receiver, errors);
         let (key, template) = key(&args, &arguments, receiver, errors);
         let returned = returned(&args, function, errors);
+        let keyed = |argument: &Argument<'_>| is_keyed(&key, argument);
+        let skipped_parameters = parameters::skipped(function, &arguments, keyed, &key, &args);
         Some(Self {
             function,
             returned: returned?,
             place,
+            skipped_parameters,
             arguments,
             key,
             template,
@@ -140,19 +146,34 @@ impl<'a> Model<'a> {
         self.tiers.as_deref() == Some(&[1])
     }
 
-    /// Type and const parameters, whose every choice is an instance with keys of its own.
+    /// Type and const parameters.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = &GenericParam> {
         let parameters = self.function.sig.generics.params.iter();
         parameters.filter(|parameter| !matches!(parameter, GenericParam::Lifetime(_)))
     }
 
+    /// Those of them whose every choice is an instance with keys of its own.
+    pub(crate) fn instance_parameters(&self) -> impl Iterator<Item = &GenericParam> {
+        self.parameters()
+            .filter(|parameter| !parameters::is_one_of(parameter, &self.skipped_parameters))
+    }
+
+    /// The generics of what drops every key: without the parameters that are not in the key, which nothing there would tell.
+    pub(crate) fn instance_generics(&self) -> syn::Generics {
+        parameters::without(&self.function.sig.generics, &self.skipped_parameters)
+    }
+
     /// The arguments of which something is in the key.
     pub(crate) fn keyed_arguments(&self) -> impl Iterator<Item = &Argument<'a>> {
-        self.arguments.iter().filter(|argument| {
-            let mut keyed = self.key.iter().filter_map(|part| part.argument.as_ref());
-            keyed.any(|keyed| *keyed == argument.ident)
-        })
+        self.arguments
+            .iter()
+            .filter(|argument| is_keyed(&self.key, argument))
     }
+}
+
+fn is_keyed(key: &[KeyPart], argument: &Argument<'_>) -> bool {
+    let mut keyed = key.iter().filter_map(|part| part.argument.as_ref());
+    keyed.any(|keyed| *keyed == argument.ident)
 }
 
 fn arguments(function: &Function) -> Vec<Argument<'_>> {

@@ -71,7 +71,7 @@ fn every_option() {
             crate = "crate::facade"
         ),
         quote! {
-            async fn find(id: u64, filter: Filter, pool: &Pool) -> Result<User, io::Error> {
+            async fn find<P: Database>(id: u64, filter: Filter, pool: &P) -> Result<User, io::Error> {
                 pool.find(id, filter).await
             }
         },

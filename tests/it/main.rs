@@ -24,6 +24,7 @@ mod plain;
 mod redis_tier;
 mod share_error;
 mod single_flight;
+mod skipped_types;
 mod streams;
 mod tiers;
 

@@ -2,7 +2,6 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::GenericParam;
 
 use super::private;
 use crate::args::Ttl;
@@ -19,10 +18,7 @@ pub(super) fn declaration(model: &Model<'_>) -> TokenStream {
         }
     };
     let in_impl = model.place != Place::Free;
-    let has_instances = in_impl
-        || model
-            .parameters()
-            .any(|parameter| !matches!(parameter, GenericParam::Lifetime(_)));
+    let has_instances = in_impl || model.instance_parameters().next().is_some();
     let is_blocking = model.is_blocking;
     let named = model.name.is_some();
     let version = model.version;

@@ -17,26 +17,28 @@ pub(super) fn site(model: &Model<'_>, beside: &Beside) -> TokenStream {
 pub(super) fn instance(model: &Model<'_>, site: &TokenStream) -> TokenStream {
     let private = private(model);
     let this = (model.place != Place::Free).then(|| quote!(::core::marker::PhantomData::<Self>,));
-    let parameters = model.parameters().map(|parameter| match parameter {
-        GenericParam::Const(parameter) => {
-            let ident = &parameter.ident;
-            let constant = constant(model, ident);
-            match model.place {
-                Place::Free => {
-                    let name = &model.function.sig.ident;
-                    quote!(#private::type_of(&#name::#constant::<#ident>),)
-                }
-                Place::Method => quote!(#private::type_of(&Self::#constant::<#ident>),),
-                Place::TraitImpl | Place::BoxedTraitImpl => {
-                    quote!(#private::type_of(&#constant::<#ident>),)
+    let parameters = model
+        .instance_parameters()
+        .map(|parameter| match parameter {
+            GenericParam::Const(parameter) => {
+                let ident = &parameter.ident;
+                let constant = constant(model, ident);
+                match model.place {
+                    Place::Free => {
+                        let name = &model.function.sig.ident;
+                        quote!(#private::type_of(&#name::#constant::<#ident>),)
+                    }
+                    Place::Method => quote!(#private::type_of(&Self::#constant::<#ident>),),
+                    Place::TraitImpl | Place::BoxedTraitImpl => {
+                        quote!(#private::type_of(&#constant::<#ident>),)
+                    }
                 }
             }
-        }
-        GenericParam::Type(syn::TypeParam { ident, .. }) => {
-            quote!(::core::marker::PhantomData::<#ident>,)
-        }
-        GenericParam::Lifetime(_) => TokenStream::new(),
-    });
+            GenericParam::Type(syn::TypeParam { ident, .. }) => {
+                quote!(::core::marker::PhantomData::<#ident>,)
+            }
+            GenericParam::Lifetime(_) => TokenStream::new(),
+        });
     // A function inside the method is named after trait and type, which the method alone is not.
     let here = matches!(model.place, Place::TraitImpl | Place::BoxedTraitImpl)
         .then(|| quote!(#private::type_of(&__here),));
@@ -59,7 +61,7 @@ pub(super) fn constant(model: &Model<'_>, parameter: &Ident) -> Ident {
 /// two bodies would be two types.
 pub(super) fn constants(model: &Model<'_>) -> TokenStream {
     model
-        .parameters()
+        .instance_parameters()
         .filter_map(|parameter| match parameter {
             GenericParam::Const(parameter) => {
                 let name = constant(model, &parameter.ident);

@@ -1,10 +1,9 @@
 //! What cannot be cached, and options that contradict each other or the function.
 
-use proc_macro2::Span;
+use proc_macro2::{Ident, Span};
 use quote::ToTokens;
-use syn::{FnArg, Receiver, Signature, Type};
+use syn::{FnArg, Pat, Receiver, ReceiverKind, Signature, Type};
 
-use super::Argument;
 use crate::args::{Args, Scope, Ttl};
 use crate::errors::Errors;
 use crate::item::Function;
@@ -50,18 +49,60 @@ pub(super) fn form(function: &Function, errors: &mut Errors) {
     }
 }
 
-/// What a body writes to its arguments is not written on a hit.
-pub(super) fn mutable_arguments(args: &Args, arguments: &[Argument<'_>], errors: &mut Errors) {
-    for argument in arguments {
-        if let Type::Reference(reference) = argument.ty
-            && reference.mutability.is_some()
-            && !args.skip.contains(&argument.ident)
-        {
-            errors.over(
-                reference,
-                "what the body writes there is not written on a hit: return it; or say the argument in `skip(..)`, if nobody relies on it",
-            );
+/// Arguments that are `&mut`: what the body writes there is not written on a hit, and what it reads through one may belong to
+/// a transaction that is never committed.
+pub(super) fn mutable_arguments(args: &Args, function: &Function, errors: &mut Errors) {
+    for input in &function.sig.inputs {
+        let (name, is_mutable, place) = match input {
+            FnArg::Typed(typed) => match &*typed.pat {
+                Pat::Ident(name) => (Some(&name.ident), is_mutable(&typed.ty), &typed.ty as _),
+                _ => (None, is_mutable(&typed.ty), &typed.ty as _),
+            },
+            FnArg::Receiver(receiver) => (None, is_mutable_self(receiver), input as &dyn ToTokens),
+        };
+        let is_self = matches!(input, FnArg::Receiver(_));
+        let is_it =
+            |other: &&Ident| name.map_or(is_self && *other == "self", |name| name == *other);
+        let skipped = args.skip.iter().find(is_it);
+        let meant = args.skip_mut.iter().find(is_it);
+        match (is_mutable, meant, skipped) {
+            (true, None, Some(name)) => errors.over(
+                place,
+                format!(
+                    "what is read through a skipped `&mut` may belong to a transaction that is rolled back, and would \
+                     still be answered after that: read through a shared handle, such as a pool; if every read is of \
+                     committed data, write `skip(mut {name})`"
+                ),
+            ),
+            (true, None, None) if !is_self => errors.over(
+                place,
+                "what the body writes there is not written on a hit: return it; or write `skip(mut ..)` for the \
+                 argument, if nobody relies on it",
+            ),
+            (false, Some(meant), _) => errors.at(
+                meant.span(),
+                format!("`{meant}` is not an `&mut` argument: write `skip({meant})`"),
+            ),
+            _ => {}
         }
+    }
+}
+
+fn is_mutable_self(receiver: &Receiver) -> bool {
+    match &receiver.kind {
+        ReceiverKind::Reference(_, _, mutability) => mutability.is_some(),
+        ReceiverKind::Typed(_, ty) => is_mutable(ty),
+        _ => false,
+    }
+}
+
+/// Whether the type is an `&mut`, behind parentheses and the groups of a `macro_rules`.
+fn is_mutable(ty: &Type) -> bool {
+    match ty {
+        Type::Reference(reference) => reference.mutability.is_some(),
+        Type::Group(group) => is_mutable(&group.elem),
+        Type::Paren(paren) => is_mutable(&paren.elem),
+        _ => false,
     }
 }
 

@@ -1,15 +1,18 @@
 #[allow(clippy::used_underscore_binding)]
-async fn find(id: u64, filter: Filter, pool: &Pool) -> Result<User, io::Error> {
-    let __miss = match find::__with_key(
-        crate::facade::__private::Start,
-        find::__returns(),
-        &id,
-        &filter,
-    ) {
+async fn find<P: Database>(
+    id: u64,
+    filter: Filter,
+    pool: &P,
+) -> Result<User, io::Error> {
+    let __miss = match find::__with_key::<
+        P,
+        _,
+        _,
+    >(crate::facade::__private::Start, find::__returns::<P>(), &id, &filter) {
         crate::facade::__private::Lookup::Hit(__result) => return __result,
         crate::facade::__private::Lookup::Miss(__miss) => __miss,
     };
-    __miss.load(move || find::__body(id, filter, pool)).await
+    __miss.load(move || find::__body::<P>(id, filter, pool)).await
 }
 ///Handles of [`fn@find`]: `find::entry(..)`.
 #[allow(non_camel_case_types, dead_code)]
@@ -26,21 +29,20 @@ impl find {
         clippy::all,
         clippy::pedantic
     )]
-    fn entry(
+    fn entry<P: Database>(
         id: u64,
         filter: Filter,
-        pool: &Pool,
+        pool: &P,
     ) -> crate::facade::__private::Call<
         Result<User, io::Error>,
         impl ::core::future::Future<Output = Result<User, io::Error>>,
     > {
-        let __handle = find::__with_key(
-            crate::facade::__private::Prepare,
-            find::__returns(),
-            &id,
-            &filter,
-        );
-        crate::facade::__private::call(__handle, find::__body(id, filter, pool))
+        let __handle = find::__with_key::<
+            P,
+            _,
+            _,
+        >(crate::facade::__private::Prepare, find::__returns::<P>(), &id, &filter);
+        crate::facade::__private::call(__handle, find::__body::<P>(id, filter, pool))
     }
     ///Drops every value of `find` in every tier.
     #[allow(
@@ -63,6 +65,7 @@ impl find {
         clippy::pedantic
     )]
     fn __with_key<
+        P: Database,
         __Terms: crate::facade::__private::Returned<Result = Result<User, io::Error>>,
         __Step: crate::facade::__private::Step<__Terms>,
     >(__step: __Step, __terms: __Terms, id: &u64, filter: &Filter) -> __Step::Output {
@@ -79,7 +82,7 @@ impl find {
     #[doc(hidden)]
     #[inline]
     #[allow(unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
-    fn __returns() -> impl crate::facade::__private::Returned<
+    fn __returns<P: Database>() -> impl crate::facade::__private::Returned<
         Result = Result<User, io::Error>,
     > {
         crate::facade::__private::returns!(
@@ -135,7 +138,11 @@ impl find {
         &__SITE
     }
     #[doc(hidden)]
-    async fn __body(id: u64, filter: Filter, pool: &Pool) -> Result<User, io::Error> {
+    async fn __body<P: Database>(
+        id: u64,
+        filter: Filter,
+        pool: &P,
+    ) -> Result<User, io::Error> {
         pool.find(id, filter).await
     }
 }
