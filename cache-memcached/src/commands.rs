@@ -98,6 +98,7 @@ pub(crate) async fn lease(
             // One from before its function was invalidated will not be filled.
             (Some(item), Claim::Only) if item.flags == ONLY && item.stamp() == Some(stamp) => {
                 let cas = item.cas;
+                cut_life(client, &names.record, life).await?;
                 return Ok(Taken::Busy(Standing { cas, stamp }));
             }
             (Some(item), Claim::Only) => {
@@ -193,6 +194,20 @@ pub(crate) async fn keep_lease(
         let time = format!("T{}", seconds(life));
         // A record that took its place between the two is kept for as long, and missed after that: what it is good for is not
         // decided by that.
+        client.meta_get(record, false, None, Some(&[&time])).await?;
+    }
+    Ok(())
+}
+
+/// Cuts the life of a lease that lives longer than this cache lets leases live, or has no expiry:
+/// a live holder renews it, and nobody waits longer for a dead one.
+async fn cut_life(client: &mut Client, record: &str, life: Duration) -> Result<(), Error> {
+    let longest = i64::try_from(seconds(life)).unwrap_or(i64::MAX);
+    let found = client.meta_get(record, false, None, Some(&["t"])).await?;
+    let left = found.and_then(|found| found.ttl_remaining);
+    if left.is_some_and(|left| left < 0 || left > longest) {
+        let time = format!("T{longest}");
+        // A record that replaced the lease in between expires early, which costs one more load.
         client.meta_get(record, false, None, Some(&[&time])).await?;
     }
     Ok(())

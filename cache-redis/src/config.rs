@@ -152,8 +152,10 @@ impl Redis {
         self
     }
 
-    /// How long others wait for an instance that loads and does not answer any more. Renewed while the load runs, however
-    /// long that takes. From 300 ms to a minute. Default: 2 s.
+    /// Time until the lease of an instance that no longer responds expires; others wait for its load no
+    /// longer than that. The lease is renewed while the load runs, however long the load takes. From
+    /// 300 ms to a minute; the same for all instances of a namespace, because a caller cuts a lease that
+    /// lives longer than its own would. Default: 2 s.
     #[must_use]
     pub fn lease_time(mut self, lease_time: Duration) -> Self {
         self.settings.lease_time = lease_time;

@@ -91,10 +91,16 @@ return {record, bytes(redis.pcall('GET', KEYS[2])), bytes(redis.pcall('GET', KEY
 ///
 /// Where the key is guarded there is none to be had.
 ///
-/// KEYS record, lease, epoch, history, guards. ARGV claim (`only`, `share`, `takeover`, `look`), new token, life of the lease in ms, new
-/// epoch, number of the history, beginning of the record that was seen.
-/// Returns `given`, token, epoch; or `free` to a look, which takes nothing; or `taken` and how long the lease still lives in ms, zero where the record is another by
-/// now; or `history` when that is not the history; or `guarded`.
+/// This cache writes no lease without an expiry, so one without is replaced at once. A lease that
+/// expires later than the caller's own would (the clock was set back, a dump was restored) is cut
+/// to that: a live holder renews it, and nobody waits longer for a dead one.
+///
+/// KEYS record, lease, epoch, history, guards. ARGV claim (`only`, `share`, `takeover`, `look`),
+/// new token, life of the lease in ms, new epoch, number of the history, beginning of the record
+/// that was seen.
+/// Returns `given`, token, epoch; or `free` to a look, which takes nothing; or `taken` and the ms
+/// until the lease expires, zero if the record is another by now; or `history` if the history is
+/// not the current one; or `guarded`.
 const LEASE: &str = "
 if history(KEYS[4]) ~= ARGV[5] then return {'history'} end
 if guarded(KEYS[5]) then return {'guarded'} end
@@ -102,12 +108,16 @@ if ARGV[1] == 'look' then return {'free'} end
 local known = number(KEYS[3])
 local held, waited, kind, epoch, begun = lease(KEYS[2])
 if not known or epoch ~= known or begun ~= ARGV[5] then held = nil end
+local left = held and redis.call('PTTL', KEYS[2]) or 0
+if left < 0 then held = nil end
 if ARGV[1] == 'only' then
   local record = redis.pcall('GETRANGE', KEYS[1], 0, 83)
   if type(record) == 'string' and record ~= '' and record ~= ARGV[6] then return {'taken', 0} end
   if held and kind == 'x' then
     if not waited then redis.call('APPEND', KEYS[2], 'w') end
-    return {'taken', math.max(redis.call('PTTL', KEYS[2]), 1)}
+    local most = tonumber(ARGV[3])
+    if left > most then redis.call('PEXPIRE', KEYS[2], most) end
+    return {'taken', math.max(math.min(left, most), 1)}
   end
 elseif ARGV[1] == 'share' and held then
   return {'given', held, known}

@@ -14,6 +14,7 @@ mod guards;
 mod handles;
 mod invalidation;
 mod keys;
+mod leases;
 mod matching;
 mod memcached;
 mod memory;

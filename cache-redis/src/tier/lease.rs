@@ -89,7 +89,9 @@ impl RedisTier {
                 Ok(Leased::Given(Lease::new(token, stamp).held_by(holder)))
             }
             [Value::BulkString(word), Value::Int(left)] if word == b"taken" => {
-                let left = Duration::from_millis(u64::try_from(*left).unwrap_or(0));
+                // The server's clock may step, and another version's script may not clamp the life.
+                let left = Duration::from_millis(u64::try_from(*left).unwrap_or(0))
+                    .min(self.settings.lease_time);
                 if left.is_zero() {
                     return Ok(Leased::Taken(Wakeup::new(std::future::ready(()))));
                 }
