@@ -135,8 +135,10 @@ impl Redis {
         self
     }
 
-    /// Largest record that is sent. Default: 1 MiB. A larger one is not stored
-    /// here, and counted ([`TierStats::too_large`](cache_core::TierStats::too_large)).
+    /// Largest record that is sent or read; the same for all instances of a namespace. Default: 1 MiB.
+    /// A larger one is not stored here, and counted
+    /// ([`TierStats::too_large`](cache_core::TierStats::too_large)). A longer string under a record's
+    /// key is damage: no more of it than this is read, and the next fill replaces it.
     #[must_use]
     pub fn max_record_bytes(mut self, max_record_bytes: usize) -> Self {
         self.settings.max_record_bytes = max_record_bytes;

@@ -6,6 +6,10 @@
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Script};
 
+/// Index of the last byte that is read of an epoch, a history, a lease or the sequence: each is
+/// shorter, and a foreign string may be long. `text` has it too.
+pub(crate) const LONGEST_TEXT: usize = 199;
+
 /// What several of them use.
 ///
 /// A lease is a token, the epoch and the history that were when it was given, `x` where it keeps others waiting and `s` where it
@@ -14,7 +18,7 @@ use redis::{RedisError, Script};
 const COMMON: &str = "
 local LIFE = 31622400000
 local function text(key)
-  local text = redis.pcall('GET', key)
+  local text = redis.pcall('GETRANGE', key, 0, 199)
   if type(text) == 'string' then return text end
   return ''
 end
@@ -72,15 +76,18 @@ end
 return {known, text(KEYS[2]), fresh}
 ";
 
-/// Reads a record whose value the caller may have: its beginning alone, if it is the one with this seal.
+/// Reads a record whose value the caller may have: only its first 84 bytes if it has this seal.
 ///
-/// KEYS record, epoch, history. ARGV seal. Returns the record or its beginning, epoch, history with identity.
+/// KEYS record, epoch, history. ARGV seal, index of the last byte to be read. Returns the record or
+/// its beginning (empty if there is none, nil if it is not a string), epoch, history with identity.
 const READ: &str = "
-local function bytes(text) if type(text) == 'string' then return text end return false end
-local head = redis.pcall('GETRANGE', KEYS[1], 0, 83)
-local record
-if bytes(head) and string.sub(head, 77, 84) == ARGV[1] then record = head else record = bytes(redis.pcall('GET', KEYS[1])) end
-return {record, bytes(redis.pcall('GET', KEYS[2])), bytes(redis.pcall('GET', KEYS[3]))}
+local record = redis.pcall('GETRANGE', KEYS[1], 0, 83)
+if type(record) ~= 'string' then
+  record = false
+elseif string.sub(record, 77, 84) ~= ARGV[1] then
+  record = redis.call('GETRANGE', KEYS[1], 0, ARGV[2])
+end
+return {record, text(KEYS[2]), text(KEYS[3])}
 ";
 
 /// Takes a lease.

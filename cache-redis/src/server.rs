@@ -171,6 +171,12 @@ pub(crate) fn is_fatal(error: &RedisError) -> bool {
         )
 }
 
+/// Whether a command was refused because its key holds a value of another type than the command is
+/// for.
+pub(crate) fn is_of_another_type(error: &RedisError) -> bool {
+    error.code() == Some("WRONGTYPE")
+}
+
 /// The error of something that the server was asked for.
 pub(crate) fn failed(what: &'static str, error: RedisError) -> Error {
     Error::with_source(kind_of(&error), what, error)

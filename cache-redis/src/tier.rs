@@ -2,6 +2,7 @@
 
 mod lease;
 mod pending;
+mod read;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,9 +10,9 @@ use std::time::Duration;
 
 use cache_core::tier::{
     Breaker, Claim, Deadlock, Fill, Found, FunctionKey, Glob, Guard, Health, HeldLease, Lease,
-    Leased, Peers, Question, Receipt, RecordKey, Stamp, Target, Tier, TierFuture,
+    Leased, Peers, Question, Receipt, RecordKey, Target, Tier, TierFuture,
 };
-use cache_core::{Coherence, Consistency, Error, ErrorKind};
+use cache_core::{Coherence, Error, ErrorKind};
 use redis::Client;
 use tokio::time::{Instant, sleep};
 
@@ -58,77 +59,6 @@ impl RedisTier {
 
     fn shared(&self) -> &Arc<Shared> {
         self.link.shared()
-    }
-
-    async fn find(
-        &self,
-        key: &RecordKey,
-        question: Question,
-        within: Duration,
-    ) -> Result<Found, Error> {
-        let shared = &**self.shared();
-        if shared.journal.covers(key) {
-            // It may be what an invalidation that waits to be sent is to delete.
-            if !shared.is_connected() {
-                return Err(unattached());
-            }
-            return Ok(Found::default());
-        }
-        let epochs = &shared.bus.epochs;
-        let stamp = match question.consistency {
-            Consistency::Bounded if shared.bus.coherence.holds() => epochs.stamp(&key.function),
-            _ => None,
-        };
-        let name = shared.keys.record(key);
-        if let Some(stamp) = stamp {
-            let name = &name;
-            let record: Option<Vec<u8>> = shared
-                .run("read", within, |mut connected, _| async move {
-                    redis::cmd("GET")
-                        .arg(name)
-                        .query_async(&mut connected.data)
-                        .await
-                })
-                .await?;
-            // Still known: who joins this call meanwhile may have begun when what was known before was too old for it.
-            if shared.bus.coherence.holds() && epochs.stamp(&key.function) == Some(stamp) {
-                return Ok(Found::new(record, Some(stamp)));
-            }
-        }
-        let asked = epochs.mark();
-        let names = [
-            name,
-            shared.keys.epoch(&key.function),
-            shared.keys.history(),
-        ];
-        let [record, epoch, history]: [Option<Vec<u8>>; 3] = shared
-            .run("read", within, |mut connected, _| async move {
-                let Some(seal) = question.known else {
-                    return redis::cmd("MGET")
-                        .arg(&names)
-                        .query_async(&mut connected.data)
-                        .await;
-                };
-                let mut invocation = shared.scripts.read.prepare_invoke();
-                for name in names {
-                    invocation.key(name);
-                }
-                invocation.arg(&seal);
-                invocation.invoke_async(&mut connected.data).await
-            })
-            .await?;
-        // What is no number is not ours, and no record is valid under it.
-        let epoch = epoch.as_deref().and_then(number);
-        let history = history
-            .as_deref()
-            .and_then(|history| number(history.split(|byte| *byte == b':').next()?));
-        if let Some(epoch) = epoch {
-            epochs.learn(&key.function, epoch, asked);
-        }
-        let stamp = epoch
-            .zip(history)
-            .map(|(epoch, history)| Stamp { epoch, history });
-        Ok(Found::new(record, stamp))
     }
 
     async fn place_guard(&self, key: &RecordKey, within: Duration) -> Result<Guard, Error> {

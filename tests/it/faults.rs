@@ -162,7 +162,6 @@ async fn foreign_cut_and_flipped_bytes_are_misses_replaced_and_counted() {
     let key = server.records().remove(0);
     let good: Vec<u8> = server.command(&["GET", &key]);
     let mut rubbish: Vec<Vec<u8>> = vec![
-        Vec::new(),
         b"hello".to_vec(),
         vec![0; 84],
         good[..good.len() - 1].to_vec(),

@@ -170,7 +170,7 @@ async fn a_whole_function_is_invalidated_at_a_cost_that_does_not_grow() {
         assert_eq!(
             (
                 server.calls("eval") + server.calls("evalsha"),
-                server.calls("mget") + server.calls("get")
+                server.calls("getrange")
             ),
             (1, 0),
             "one round trip for a hundred keys"

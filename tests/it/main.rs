@@ -21,6 +21,7 @@ mod memory;
 mod nested_loads;
 mod objects;
 mod outages;
+mod oversized;
 mod plain;
 mod redis_tier;
 mod share_error;
