@@ -314,6 +314,10 @@ pub struct Health {
     pub history_changes: u64,
     /// Invalidations that were sent again.
     pub replays: u64,
+    /// Features that cannot be used although the tier is, each with the reason: a permission that is
+    /// missing at the store. They do not make a tier unwell, because an application need not use
+    /// them.
+    pub unusable: Vec<String>,
 }
 
 /// The other instances, as a tier's channel tells of them: what they invalidated must no longer be answered here.

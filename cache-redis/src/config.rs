@@ -29,9 +29,25 @@ const ALIVE: Duration = Duration::from_secs(30);
 /// **What it costs**: a round trip for a hit, three for a miss, one for an invalidation; two connections; eight barriers and a
 /// heartbeat each second.
 ///
-/// A user of the server (ACL) needs the keys `~{namespace:0}:*`, the channels `&{namespace:0}:*` (0 is the database), and the commands
-/// `ping info time get mget getrange set del unlink exists incr append pexpire pttl zadd zrem zscore zremrangebyscore scan evalsha
-/// script|load spublish ssubscribe select`; `wait` for `replicated`, `xadd` for the [audit](Self::audit).
+/// # Permissions
+///
+/// A user of the server (ACL) needs the keys `~{namespace:0}:*`, the channels `&{namespace:0}:*`
+/// (0 is a constant, not the database), and these commands:
+///
+/// | for | commands |
+/// | --- | --- |
+/// | caching | `ping info time getrange set del exists incr append pexpire pttl evalsha script\|load spublish ssubscribe` |
+/// | a database other than 0 | `select` |
+/// | write guards | `zadd zrem zscore zremrangebyscore` |
+/// | `invalidate_matching` | `scan unlink` |
+/// | `replicated` | `wait` |
+/// | [`audit`](Self::audit) | `xadd` |
+/// | [`streams`](Self::streams) | `xadd xread xrevrange xgroup\|create xreadgroup xack xautoclaim` |
+///
+/// The permissions are checked when a link is made. If one for caching is missing, the tier is not
+/// used: calls run their bodies, invalidations are queued, and the log and the runtime's health name
+/// the commands. If one for a feature is missing, that feature fails with an error that names the
+/// commands, or, for write guards, is not held; everything else works.
 #[derive(Clone)]
 pub struct Redis {
     url: String,

@@ -54,6 +54,7 @@ impl Shared {
             .load(&mut data)
             .await
             .map_err(|error| failed("send the scripts", error))?;
+        self.check_permissions(&mut data).await?;
         Ok((data, greeting))
     }
 
@@ -67,7 +68,8 @@ impl Shared {
             }
         });
         let ((channel, greeting), (data, other)) =
-            tokio::try_join!(self.open_channel(Arc::clone(&reader)), self.open_data())?;
+            tokio::try_join!(self.open_channel(Arc::clone(&reader)), self.open_data())
+                .map_err(|error| self.with_user(error))?;
         if other.identity != greeting.identity {
             return Err(Error::new(
                 ErrorKind::Unavailable,

@@ -28,6 +28,11 @@ impl Keys {
         }
     }
 
+    /// A pattern of all keys and channels, for an ACL.
+    pub(crate) fn pattern(&self) -> String {
+        format!("{}*", self.prefix)
+    }
+
     pub(crate) fn record(&self, key: &RecordKey) -> String {
         format!(
             "{}{}:{}:{}",

@@ -29,9 +29,7 @@
 //! | `{shop:0}:#heartbeat` | nothing; it is written each second, to see that writes are taken |
 //!
 //! Instances tell each other of invalidations on the sharded channel `{shop:0}:#channel:0`, the last number being the database.
-//! A user of the server needs `~{shop:0}:*`, `&{shop:0}:*`, and the commands GET, MGET, SET, GETRANGE, APPEND, INCR, DEL,
-//! PEXPIRE, PTTL, EXISTS, ZADD, ZREM, ZSCORE, ZREMRANGEBYSCORE, WAIT, SSUBSCRIBE, SPUBLISH, PING, INFO, TIME, SCRIPT LOAD, EVAL and EVALSHA;
-//! for `invalidate_matching` SCAN and UNLINK, and for [`Redis::audit`] XADD.
+//! What a user of the server must be allowed to do is listed at [`Redis`].
 
 mod breaker;
 mod bus;
@@ -46,6 +44,7 @@ mod keys;
 mod leases;
 mod link;
 mod pause;
+mod permissions;
 mod script;
 mod server;
 mod streams;

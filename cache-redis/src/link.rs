@@ -27,6 +27,7 @@ use crate::guards::Guards;
 use crate::journal::Journal;
 use crate::keys::Keys;
 use crate::leases::Leases;
+use crate::permissions::Permissions;
 use crate::script::Scripts;
 use crate::server::{self, Identity};
 use crate::supervisor::supervise;
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) bus: Arc<Bus>,
     pub(crate) leases: Arc<Leases>,
     pub(crate) guards: Guards,
+    pub(crate) permissions: Permissions,
     pub(crate) journal: Journal,
     pub(crate) current: Current<Connected>,
     pub(crate) generations: AtomicU64,
@@ -124,6 +126,7 @@ impl Link {
                 bus,
                 leases: Arc::default(),
                 guards: Guards::default(),
+                permissions: Permissions::default(),
                 journal,
                 generations: AtomicU64::new(0),
                 dead: AtomicU64::new(0),
@@ -287,6 +290,7 @@ impl Shared {
                 if server::is_fatal(&error) {
                     self.lose(generation);
                 }
+                self.permissions.doubt();
                 Err(Error::with_source(server::kind_of(&error), what, error))
             }
             Err(_) => {

@@ -15,6 +15,9 @@ pub(crate) const LONGEST_TEXT: usize = 199;
 /// A lease is a token, the epoch and the history that were when it was given, `x` where it keeps others waiting and `s` where it
 /// does not, and a `w` when somebody waits for it; it holds as long as epoch and history are what they were. A history is a number and, behind a colon, the
 /// identity of the server it was begun on. A message is its number, counted without gaps, what happened, and to whom.
+///
+/// `guarded` deletes guards only if they are of another type. If it may not drop those that have
+/// expired, it takes them for valid: no guard is broken by an instance that lacks a permission.
 const COMMON: &str = "
 local LIFE = 31622400000
 local function text(key)
@@ -35,12 +38,15 @@ end
 local function history(key)
   return string.match(text(key), '^([1-9]%d*):')
 end
+local function foreign(answer)
+  return type(answer) == 'table' and string.find(answer.err or '', 'WRONGTYPE', 1, true) ~= nil
+end
 local function guarded(key)
-  if redis.pcall('EXISTS', key) ~= 1 then return false end
+  if redis.call('EXISTS', key) ~= 1 then return false end
   local time = redis.call('TIME')
   local over = redis.pcall('ZREMRANGEBYSCORE', key, '-inf', time[1] * 1000 + math.floor(time[2] / 1000))
-  if type(over) ~= 'number' then redis.call('DEL', key) end
-  return redis.pcall('EXISTS', key) == 1
+  if foreign(over) then redis.call('DEL', key) end
+  return redis.call('EXISTS', key) == 1
 end
 local function publish(sequence, channel, message)
   local count = redis.pcall('INCR', sequence)
@@ -232,14 +238,13 @@ return 1
 ///
 /// KEYS record, lease, guards, sequence, channel. ARGV guard, its life in ms, digest of the key. Returns 1 if it is new.
 const GUARD: &str = "
-local is_new = type(redis.pcall('ZSCORE', KEYS[3], ARGV[1])) ~= 'string'
+local score = redis.pcall('ZSCORE', KEYS[3], ARGV[1])
+if foreign(score) then redis.call('DEL', KEYS[3]) end
+local is_new = type(score) ~= 'string'
 if is_new then redis.call('DEL', KEYS[1], KEYS[2]) end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if type(redis.pcall('ZADD', KEYS[3], now + ARGV[2], ARGV[1])) ~= 'number' then
-  redis.call('DEL', KEYS[3])
-  redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
-end
+redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
 if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[3], ARGV[2]) end
 if is_new then
   publish(KEYS[4], KEYS[5], 'k:' .. ARGV[3])
@@ -296,6 +301,23 @@ audit(KEYS[4], ARGV[3], ARGV[4], ARGV[5])
 return 1
 ";
 
+/// Asks which commands the user may not run, without running them.
+///
+/// KEYS heartbeat. ARGV for each command the number of its words, and its words. Returns the indices
+/// of those that are refused or not known.
+const PERMISSIONS: &str = "
+local refused = {}
+if not redis.acl_check_cmd then return refused end
+local at, index = 1, 0
+while at <= #ARGV do
+  local size = tonumber(ARGV[at])
+  local known, allowed = pcall(redis.acl_check_cmd, unpack(ARGV, at + 1, at + size))
+  if not (known and allowed) then table.insert(refused, index) end
+  at, index = at + size + 1, index + 1
+end
+return refused
+";
+
 /// All of them, known to this process by the hash of their text.
 #[derive(Debug)]
 pub(crate) struct Scripts {
@@ -313,6 +335,7 @@ pub(crate) struct Scripts {
     pub(crate) invalidate_all: Script,
     pub(crate) forget: Script,
     pub(crate) note: Script,
+    pub(crate) permissions: Script,
 }
 
 impl Scripts {
@@ -336,6 +359,7 @@ impl Scripts {
             invalidate_all: script(INVALIDATE_ALL),
             forget: script(FORGET),
             note: script(NOTE),
+            permissions: script(PERMISSIONS),
         }
     }
 
@@ -360,6 +384,7 @@ impl Scripts {
             &self.invalidate_all,
             &self.forget,
             &self.note,
+            &self.permissions,
         ] {
             pipe.load_script(script).ignore();
         }

@@ -24,6 +24,7 @@ use crate::guards::{GuardedKey, Holder as GuardHolder};
 use crate::journal::{Invalidated, Journal};
 use crate::keys::Keys;
 use crate::link::{Link, Shared, fresh_number};
+use crate::permissions::Purpose;
 use crate::server;
 
 /// What the clocks of two hosts may run apart, in one part of so many, while a bound passes.
@@ -73,6 +74,10 @@ impl RedisTier {
         // Held before it is placed: one that nobody waits for any more is ended.
         let what = Invalidated::of(Target::Key(key));
         let holder = GuardHolder::new(shared, number, guarded.clone(), what);
+        if shared.permissions.lacks(Purpose::WriteGuards) {
+            // It is never held, and still invalidates in the end.
+            return Ok(Guard::new(holder));
+        }
         let placed = shared
             .run("guard", within, |connected, generation| async move {
                 shared.guard(&connected, generation, number, &guarded).await
@@ -87,6 +92,9 @@ impl RedisTier {
 
     async fn wait_for_replicas(&self, replicas: u32, within: Duration) -> Result<(), Error> {
         let shared = self.shared();
+        if let Some(missing) = shared.missing(Purpose::Replicated) {
+            return Err(missing);
+        }
         let (linked, generation) = shared.current.get().ok_or_else(unattached)?;
         // Whoever waits there would keep all others waiting on the link's own connection.
         let count = shared
@@ -237,6 +245,9 @@ impl Tier for RedisTier {
     ) -> TierFuture<'a, u64> {
         Box::pin(async move {
             let shared = self.shared();
+            if let Some(missing) = shared.missing(Purpose::InvalidateMatching) {
+                return Err(missing);
+            }
             let (connected, _) = shared.current.get().ok_or_else(unattached)?;
             let swept = shared.sweep(&connected, function, glob).await;
             swept.map_err(|error| server::failed("invalidate what matches", error))
@@ -304,6 +315,7 @@ impl Tier for RedisTier {
         health.isolations = shared.counters.isolations.load(Ordering::Relaxed);
         health.gaps = shared.bus.gaps.load(Ordering::Relaxed);
         health.history_changes = shared.counters.history_changes.load(Ordering::Relaxed);
+        health.unusable = shared.unusable();
         health.replays = shared.counters.replays.load(Ordering::Relaxed);
         health
     }

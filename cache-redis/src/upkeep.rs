@@ -14,6 +14,7 @@ use crate::journal::{Invalidated, Queued};
 use crate::keys::{GUARDS, LEASE, WAITS};
 use crate::leases::Returned;
 use crate::link::{Connected, Shared, fresh_number, millis};
+use crate::permissions::Purpose;
 use crate::server;
 use crate::streams::Streams;
 
@@ -284,6 +285,9 @@ impl Shared {
         connected: &Connected,
         generation: u64,
     ) -> Result<(), RedisError> {
+        if self.permissions.lacks(Purpose::WriteGuards) {
+            return Ok(());
+        }
         for portion in self.guards.held().chunks(PORTION) {
             // Not those that have ended meanwhile.
             let held = |(number, _): &&(u64, GuardedKey)| self.guards.holds(*number);
@@ -356,11 +360,17 @@ impl Shared {
         Ok(())
     }
 
-    /// A write; a server that refuses it is no primary that counts. Unless for want of memory: then it is one all the same.
+    /// Writes to the server, because a primary that was replaced may still answer reads, and checks
+    /// the permissions if the server refused something.
     pub(crate) async fn heartbeat(&self, connected: &Connected) -> Result<(), RedisError> {
-        self.heartbeat_on(&mut connected.data.clone()).await
+        let mut data = connected.data.clone();
+        self.heartbeat_on(&mut data).await?;
+        let permitted = self.check_permissions_in_doubt(&mut data).await;
+        // The next link is refused with the reason.
+        permitted.map_err(|error| std::io::Error::other(error).into())
     }
 
+    /// Writes to the server; one that is full is a primary all the same.
     pub(crate) async fn heartbeat_on(
         &self,
         connection: &mut MultiplexedConnection,

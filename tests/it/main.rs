@@ -22,6 +22,7 @@ mod nested_loads;
 mod objects;
 mod outages;
 mod oversized;
+mod permissions;
 mod plain;
 mod redis_tier;
 mod share_error;

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{
     CacheRuntime, ErrorKind, Function, Level, ManualClock, Memory, Redis, invalidate,
     multi_tier_cached,
@@ -206,54 +205,6 @@ async fn databases_passwords_users_and_sockets_are_used() {
         .unwrap_err();
     assert!(format!("{refused:?}").contains("WRONGPASS"), "{refused:?}");
     assert!(!format!("{refused:?}").contains("secret"));
-}
-
-/// As the docs of the tier list them.
-const COMMANDS: &str = "ping info time get mget getrange set del unlink exists incr append pexpire pttl zadd zrem zscore \
-                        zremrangebyscore scan evalsha script|load spublish ssubscribe select";
-
-#[tokio::test]
-async fn a_user_needs_no_more_than_is_documented() {
-    let server = Server::start();
-    let mut acl = vec![
-        "ACL",
-        "SETUSER",
-        "app",
-        "on",
-        ">pw",
-        "~{shop:0}:*",
-        "&{shop:0}:*",
-    ];
-    let commands: Vec<String> = COMMANDS
-        .split_whitespace()
-        .map(|name| format!("+{name}"))
-        .collect();
-    acl.extend(commands.iter().map(String::as_str));
-    let _: () = server.command(&acl);
-    let url = format!("redis://app:pw@127.0.0.1:{}", server.port());
-    let redis = || Redis::new(&url).namespace("shop").required();
-    let (here, there) = (build(redis()).await, build(redis()).await);
-    CacheRuntime::scope(here.clone(), async {
-        user(70, "acl").await;
-        short::entry(70).put(7).await.unwrap();
-        let guard = short::entry(71).write_guard().await.unwrap();
-        assert!(guard.is_held());
-        guard.invalidate().await.unwrap();
-        user::entry(70, "acl").refresh().await;
-        assert_eq!(invalidate!(user, 70, "acl").await.unwrap(), Receipt::Acked);
-        invalidate!(user).settled().await.unwrap();
-    })
-    .await;
-    here.invalidate_matching(concat!(module_path!(), "::short"), "*")
-        .await
-        .unwrap();
-    assert_eq!(here.invalidate_all().await.unwrap(), Receipt::Acked);
-    for runtime in [here, there] {
-        assert!(runtime.health().await.is_well());
-        runtime.shutdown().await.unwrap();
-    }
-    let denied: Vec<Vec<String>> = server.command(&["ACL", "LOG"]);
-    assert!(denied.is_empty(), "{denied:?}");
 }
 
 #[tokio::test]

@@ -100,6 +100,9 @@ impl fmt::Display for RuntimeHealth {
             if let Some(trouble) = &tier.trouble {
                 writeln!(f, "{}: {trouble}", tier.level)?;
             }
+            for unusable in &tier.health.unusable {
+                writeln!(f, "{}: cannot {unusable}", tier.level)?;
+            }
         }
         Ok(())
     }

@@ -1,0 +1,325 @@
+//! The commands that this crate sends, what each is for, and which of them the server's user may not
+//! run.
+//!
+//! A script that is refused a command fails halfway, or takes the refusal for a foreign value and
+//! repairs what was not broken. So the permissions are asked for when a link is made, before
+//! anything relies on them, and again after the server refused an operation.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cache_core::tier::{FunctionKey, RecordKey};
+use cache_core::{Error, ErrorKind};
+use redis::aio::MultiplexedConnection;
+
+use crate::keys::Keys;
+use crate::link::Shared;
+use crate::server::{self, failed};
+use crate::streams::Streams;
+
+/// What commands are needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Everything: without them no link is made.
+    Caching,
+    /// A database other than 0: a connection selects it as it is made.
+    Database,
+    WriteGuards,
+    InvalidateMatching,
+    Replicated,
+    Audit,
+    /// Streams have connections of their own, on which the server's refusal names the command.
+    Streams,
+}
+
+impl Purpose {
+    fn is_checked(self) -> bool {
+        !matches!(self, Self::Database | Self::Streams)
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Caching => "caching",
+            Self::Database => "a database other than 0",
+            Self::WriteGuards => "write guards",
+            Self::InvalidateMatching => "`invalidate_matching`",
+            Self::Replicated => "`replicated`",
+            Self::Audit => "the audit",
+            Self::Streams => "streams",
+        })
+    }
+}
+
+/// Every command: what it is for, its name in an ACL, and a call that stands for all its uses.
+/// The docs of [`Redis`](crate::Redis) list the same, which a test checks.
+#[rustfmt::skip]
+const COMMANDS: &[(Purpose, &str, &str)] = &[
+    (Purpose::Caching, "ping", "ping"),
+    (Purpose::Caching, "info", "info server"),
+    (Purpose::Caching, "time", "time"),
+    (Purpose::Caching, "getrange", "getrange {record} 0 0"),
+    (Purpose::Caching, "set", "set {record} 0"),
+    (Purpose::Caching, "del", "del {record}"),
+    (Purpose::Caching, "exists", "exists {heartbeat}"),
+    (Purpose::Caching, "incr", "incr {sequence}"),
+    (Purpose::Caching, "append", "append {lease} w"),
+    (Purpose::Caching, "pexpire", "pexpire {lease} 1"),
+    (Purpose::Caching, "pttl", "pttl {lease}"),
+    (Purpose::Caching, "evalsha", "evalsha 0 1 {record}"),
+    (Purpose::Caching, "script|load", "script load 0"),
+    (Purpose::Caching, "spublish", "spublish {channel} 0"),
+    (Purpose::Caching, "ssubscribe", "ssubscribe {channel}"),
+    (Purpose::Database, "select", "select 1"),
+    (Purpose::WriteGuards, "zadd", "zadd {guards} 0 0"),
+    (Purpose::WriteGuards, "zrem", "zrem {guards} 0"),
+    (Purpose::WriteGuards, "zscore", "zscore {guards} 0"),
+    (Purpose::WriteGuards, "zremrangebyscore", "zremrangebyscore {guards} 0 0"),
+    (Purpose::InvalidateMatching, "scan", "scan 0"),
+    (Purpose::InvalidateMatching, "unlink", "unlink {record}"),
+    (Purpose::Replicated, "wait", "wait 1 1"),
+    (Purpose::Audit, "xadd", "xadd {audit} * who 0"),
+    (Purpose::Streams, "xadd", ""),
+    (Purpose::Streams, "xread", ""),
+    (Purpose::Streams, "xrevrange", ""),
+    (Purpose::Streams, "xgroup|create", ""),
+    (Purpose::Streams, "xreadgroup", ""),
+    (Purpose::Streams, "xack", ""),
+    (Purpose::Streams, "xautoclaim", ""),
+];
+
+/// What is known of the permissions.
+#[derive(Debug, Default)]
+pub(crate) struct Permissions {
+    /// Commands that the user may not run, as of the last check.
+    lacking: Mutex<Vec<(Purpose, &'static str)>>,
+    /// The server refused something since the last check.
+    is_doubtful: AtomicBool,
+}
+
+impl Permissions {
+    /// Lets the next heartbeat check again: an ACL can change while a link lives.
+    ///
+    /// Relaxed: the flag guards no data, and a check that comes a heartbeat later does no harm.
+    pub(crate) fn doubt(&self) {
+        self.is_doubtful.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn lacks(&self, purpose: Purpose) -> bool {
+        self.lock().iter().any(|(lacking, _)| *lacking == purpose)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Purpose, &'static str)>> {
+        self.lacking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Asks the server which commands its user may not run.
+    ///
+    /// A server without `redis.acl_check_cmd` (Redis before 7.0, some that imitate it) cannot be
+    /// asked; there a refusal shows when a command is used.
+    ///
+    /// # Errors
+    /// Names the commands without which no link can be used.
+    pub(crate) async fn check_permissions(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), Error> {
+        self.permissions.is_doubtful.store(false, Ordering::Relaxed);
+        let has_audit = self.settings.audit.is_some();
+        let asked: Vec<_> = COMMANDS
+            .iter()
+            .filter(|(purpose, ..)| purpose.is_checked())
+            .filter(|(purpose, ..)| *purpose != Purpose::Audit || has_audit)
+            .collect();
+        let mut invocation = self.scripts.permissions.prepare_invoke();
+        invocation.key(self.keys.heartbeat());
+        for (_, _, call) in &asked {
+            let words: Vec<String> = call
+                .split(' ')
+                .map(|word| named(&self.keys, word))
+                .collect();
+            invocation.arg(words.len());
+            for word in words {
+                invocation.arg(word);
+            }
+        }
+        let refused: Vec<usize> = invocation
+            .invoke_async(connection)
+            .await
+            .map_err(|error| failed("ask for the permissions of the server's user", error))?;
+        let lacking: Vec<_> = refused
+            .into_iter()
+            .filter_map(|at| asked.get(at))
+            .map(|(purpose, command, _)| (*purpose, *command))
+            .collect();
+        let before = std::mem::replace(&mut *self.permissions.lock(), lacking.clone());
+        if let Some(error) = self.missing(Purpose::Caching) {
+            return Err(error);
+        }
+        if !lacking.is_empty() && lacking != before {
+            for reason in self.unusable() {
+                tracing::warn!("the server's user lacks permissions: {reason}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks again if the server refused something since the last check.
+    pub(crate) async fn check_permissions_in_doubt(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), Error> {
+        if self.permissions.is_doubtful.load(Ordering::Relaxed) {
+            self.check_permissions(connection).await?;
+        }
+        Ok(())
+    }
+
+    /// The error of a feature whose commands the user may not run.
+    pub(crate) fn missing(&self, purpose: Purpose) -> Option<Error> {
+        let lacking = self.permissions.lock();
+        let commands: Vec<&str> = lacking
+            .iter()
+            .filter(|(lacking, _)| *lacking == purpose)
+            .map(|(_, command)| *command)
+            .collect();
+        drop(lacking);
+        if commands.is_empty() {
+            return None;
+        }
+        let grants: String = commands
+            .iter()
+            .map(|command| format!(" +{command}"))
+            .collect();
+        Some(Error::new(
+            ErrorKind::Configuration,
+            format!(
+                "use Redis for {purpose}: its user `{user}` may not run {commands} under \
+                 `{keys}`; help: ACL SETUSER {user}{grants} ~{keys} &{keys}",
+                user = self.user(),
+                commands = commands.join(", "),
+                keys = self.keys.pattern(),
+            ),
+        ))
+    }
+
+    /// The features that cannot be used, each with the reason.
+    pub(crate) fn unusable(&self) -> Vec<String> {
+        let all = [
+            Purpose::WriteGuards,
+            Purpose::InvalidateMatching,
+            Purpose::Replicated,
+            Purpose::Audit,
+        ];
+        let missing = all.into_iter().filter_map(|purpose| self.missing(purpose));
+        missing.map(|error| error.to_string()).collect()
+    }
+
+    /// Adds the user's name to a refusal that the server gave before its permissions were known.
+    pub(crate) fn with_user(&self, error: Error) -> Error {
+        if server::code_of(&error) != Some("NOPERM") {
+            return error;
+        }
+        let what = format!(
+            "use Redis: its user `{}` lacks a permission; help: the docs of `Redis` list them",
+            self.user()
+        );
+        Error::with_source(ErrorKind::Configuration, what, error)
+    }
+
+    fn user(&self) -> String {
+        let client = self.client();
+        let settings = client.get_connection_info().redis_settings();
+        settings.username().unwrap_or("default").to_owned()
+    }
+}
+
+/// A word of a call, with a name of this namespace in place of a placeholder.
+fn named(keys: &Keys, word: &str) -> String {
+    let record = || RecordKey::new(Arc::new(FunctionKey::new("f", 1)), "0".into(), 0);
+    match word {
+        "{record}" => keys.record(&record()),
+        "{lease}" => keys.lease(&record()),
+        "{guards}" => keys.guards(&record()),
+        "{sequence}" => keys.sequence(),
+        "{heartbeat}" => keys.heartbeat(),
+        "{audit}" => keys.stream(Streams::INVALIDATIONS),
+        "{channel}" => keys.channel(),
+        word => word.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names between backticks, on the lines of `docs` that list commands for `purpose`.
+    fn documented(docs: &str, purpose: &str) -> Vec<String> {
+        let line = docs
+            .lines()
+            .map(|line| line.trim_start_matches(['/', '!', ' ']))
+            .find_map(|line| line.strip_prefix(&format!("| {purpose} | `")))
+            .unwrap_or_else(|| panic!("no line on {purpose:?}"));
+        let list = line.split('`').next().unwrap_or_default();
+        // A bar in a table is escaped.
+        list.replace("\\|", "|")
+            .split(' ')
+            .map(ToOwned::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn documented_commands_are_those_that_are_sent() {
+        for (purpose, text) in [
+            (Purpose::Caching, "caching"),
+            (Purpose::Database, "a database other than 0"),
+            (Purpose::WriteGuards, "write guards"),
+            (Purpose::InvalidateMatching, "`invalidate_matching`"),
+            (Purpose::Replicated, "`replicated`"),
+            (Purpose::Audit, "[`audit`](Self::audit)"),
+            (Purpose::Streams, "[`streams`](Self::streams)"),
+        ] {
+            let sent: Vec<&str> = COMMANDS
+                .iter()
+                .filter(|(of, ..)| *of == purpose)
+                .map(|(_, command, _)| *command)
+                .collect();
+            assert_eq!(documented(include_str!("config.rs"), text), sent, "{text}");
+        }
+    }
+
+    /// Each command in the sources is in the list.
+    #[test]
+    fn sent_commands_are_listed() {
+        let sources = [
+            include_str!("script.rs"),
+            include_str!("handshake.rs"),
+            include_str!("server.rs"),
+            include_str!("streams.rs"),
+            include_str!("tier.rs"),
+            include_str!("tier/read.rs"),
+            include_str!("upkeep.rs"),
+        ];
+        let mut found = Vec::new();
+        for source in sources {
+            for start in ["redis.call('", "redis.pcall('", "redis::cmd(\"", ".cmd(\""] {
+                for (at, _) in source.match_indices(start) {
+                    let rest = &source[at + start.len()..];
+                    let name: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
+                    found.push(name.to_lowercase());
+                }
+            }
+        }
+        assert!(found.len() > 40, "the sources look otherwise: {found:?}");
+        for name in found {
+            let is_listed = |(_, command, _): &&(Purpose, &str, &str)| {
+                command.split('|').next() == Some(&*name)
+            };
+            assert!(COMMANDS.iter().any(|need| is_listed(&need)), "{name}");
+        }
+    }
+}
