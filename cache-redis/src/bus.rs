@@ -1,17 +1,22 @@
 //! The channel on which instances tell each other of invalidations.
 //!
-//! Messages are applied where they are read, in the connection's own reader and in its order: what is answered after a message
-//! on that connection is seen after the message took effect. They are numbered without gaps, so that one that is missing is
-//! noticed.
+//! Messages are applied where they are read, in the reader of the connection and in its order: a reply that follows a
+//! message on that connection is seen after the message took effect. Messages are numbered without gaps, so a missing
+//! one is noticed.
+//!
+//! The bus hears one link. A connection of an earlier link lives as long as a future holds it, and its reader goes on
+//! reading; what it reads changes nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cache_core::Coherence;
-use cache_core::tier::Peers;
+use cache_core::tier::{FunctionKey, Peers};
 use redis::{PushInfo, PushKind, Value};
 
-use crate::epochs::Epochs;
+use crate::epochs::{Epochs, KnownEpochs};
+use crate::message::{Message, Payload};
+use crate::server::Identity;
 use crate::waiters::Waiters;
 
 /// What messages are applied to.
@@ -23,106 +28,252 @@ pub(crate) struct Bus {
     pub(crate) epochs: Epochs,
     pub(crate) waiters: Arc<Waiters>,
     pub(crate) gaps: AtomicU64,
+    /// Locked while a message is judged and applied to epochs and fences, so that a link cannot be replaced in between.
+    /// No waker runs under the lock.
+    heard: Mutex<Heard>,
 }
 
-/// A message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Message {
-    /// A key was invalidated.
+/// The numbers that were heard on one link.
+#[derive(Debug, Default)]
+struct Heard {
+    /// The link that is heard; zero for none.
+    generation: u64,
+    first: Option<u64>,
+    last: Option<u64>,
+    /// The server that the link is attached to.
+    server: Option<Arc<Identity>>,
+    /// The server that a link was attached to before, and the last number that was heard there.
+    before: Option<(Arc<Identity>, u64)>,
+}
+
+/// What an instance knows that has heard every message up to a number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// The number of the last message; zero before the first.
+    pub(crate) last: u64,
+    pub(crate) history: u64,
+    pub(crate) epochs: KnownEpochs,
+}
+
+/// The waiters that a message wakes.
+enum Wake {
     Key(u64),
-    /// A key was filled, or its lease released.
-    Free(u64),
-    /// The load of a key failed, and its lease was released.
     Failed(u64),
-    /// A function was invalidated.
-    Function(u64),
-    /// There is a new history.
-    History(u64),
+    All,
 }
 
-impl Message {
-    /// `<number>:<kind>:<of what>`.
-    fn parse(payload: &[u8]) -> Option<(u64, Self)> {
-        let text = std::str::from_utf8(payload).ok()?;
-        let mut parts = text.splitn(3, ':');
-        let number = parts.next()?.parse().ok()?;
-        let kind = parts.next()?;
-        let what = parts.next()?.parse().ok()?;
-        let message = match kind {
-            "k" => Self::Key(what),
-            "f" | "r" => Self::Free(what),
-            "x" => Self::Failed(what),
-            "e" => Self::Function(what),
-            "h" => Self::History(what),
-            _ => return None,
-        };
-        Some((number, message))
-    }
+/// What came of a payload.
+enum Outcome {
+    Applied(Wake),
+    /// Messages before it are missing.
+    Gap,
 }
 
 impl Bus {
-    fn apply(&self, message: Message) {
-        match message {
-            Message::Key(digest) => {
-                self.peers.invalidated_key(digest);
-                self.waiters.wake(digest);
-            }
-            Message::Free(digest) => self.waiters.wake(digest),
-            Message::Failed(digest) => self.waiters.load_failed(digest),
-            Message::Function(digest) => {
-                self.epochs.forget(digest);
-                self.peers.invalidated_function(digest);
-                // Who waits for a key of it may wait for a load that fills nothing any more.
-                self.waiters.wake_all();
-            }
-            Message::History(history) => {
-                self.epochs.begin(Some(history));
-                self.peers.invalidated_all();
-                self.waiters.wake_all();
-            }
+    pub(crate) fn new(channel: String, peers: Peers, coherence: Coherence) -> Self {
+        Self {
+            channel,
+            peers,
+            coherence: Arc::new(coherence),
+            epochs: Epochs::default(),
+            waiters: Arc::default(),
+            gaps: AtomicU64::new(0),
+            heard: Mutex::default(),
         }
     }
 
-    /// It is not known what was invalidated.
+    /// Hears the link of that number from now on, and no other. Called before the link subscribes.
+    pub(crate) fn open(&self, generation: u64) {
+        let mut heard = self.lock();
+        heard.remember();
+        heard.generation = generation;
+    }
+
+    /// Stops hearing the link of that number.
+    pub(crate) fn close(&self, generation: u64) {
+        let mut heard = self.lock();
+        if heard.generation == generation {
+            heard.remember();
+            heard.generation = 0;
+        }
+    }
+
+    /// The number of the last message that was ever heard from this server; zero for another one than the last.
+    pub(crate) fn last_heard_from(&self, server: &Identity) -> u64 {
+        let heard = self.lock();
+        let before = heard.before.as_ref();
+        before.map_or(
+            0,
+            |(known, last)| if **known == *server { *last } else { 0 },
+        )
+    }
+
+    /// Notes the reply to the attachment of a link: `last` was the number of the last message on this server. The reply
+    /// came over the channel's connection, after it was subscribed. `false` if messages are missing already, or if the
+    /// link is not heard any more.
+    pub(crate) fn attached(&self, generation: u64, server: &Arc<Identity>, last: u64) -> bool {
+        let mut heard = self.lock();
+        if heard.generation != generation {
+            return false;
+        }
+        let is_whole = heard
+            .first
+            .is_none_or(|first| first <= last.saturating_add(1));
+        heard.last = heard.last.max(Some(last));
+        heard.first.get_or_insert(last);
+        heard.server = Some(Arc::clone(server));
+        is_whole
+    }
+
+    /// What is known over the link of that number; `None` if that is not heard, or has no history.
+    pub(crate) fn known(&self, generation: u64) -> Option<Known> {
+        let heard = self.lock();
+        if heard.generation != generation {
+            return None;
+        }
+        let (history, epochs) = self.epochs.all()?;
+        Some(Known {
+            last: heard.last?,
+            history,
+            epochs,
+        })
+    }
+
+    /// The number of the last message that was heard, zero if there is none, and the epoch of the function as of then.
+    pub(crate) fn last_heard_and_epoch(&self, function: &FunctionKey) -> (u64, Option<u64>) {
+        let heard = self.lock();
+        let epoch = self.epochs.stamp(function).map(|stamp| stamp.epoch);
+        (heard.last.unwrap_or(0), epoch)
+    }
+
+    /// The number of the last message that was heard; zero if there is none. A script that publishes goes on from it if
+    /// the server has lost the sequence.
+    pub(crate) fn last_heard(&self) -> u64 {
+        self.lock().last.unwrap_or(0)
+    }
+
+    /// Fences everything off: it is not known what was invalidated.
     pub(crate) fn fence_all(&self, history: Option<u64>) {
         self.epochs.begin(history);
         self.peers.invalidated_all();
         self.waiters.wake_all();
     }
-}
 
-/// What one connection has read. A gap is as good as its end: what is missing is not known.
-pub(crate) struct Reader {
-    bus: Arc<Bus>,
-    last: Mutex<Last>,
-    /// Called when the connection has nothing more to tell.
-    lost: Box<dyn Fn() + Send + Sync>,
-}
+    /// Applies a payload that the link of that number read. `false` if the link cannot be trusted any more.
+    fn hear(&self, generation: u64, payload: &[u8]) -> bool {
+        let outcome = {
+            let mut heard = self.lock();
+            if heard.generation != generation {
+                return true;
+            }
+            self.judge(&mut heard, payload)
+        };
+        match outcome {
+            Outcome::Applied(Wake::Key(digest)) => self.waiters.wake(digest),
+            Outcome::Applied(Wake::Failed(digest)) => self.waiters.load_failed(digest),
+            Outcome::Applied(Wake::All) => self.waiters.wake_all(),
+            Outcome::Gap => {
+                self.gaps.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(
+                    "messages of other instances are missing: entries of shared functions in memory are not used"
+                );
+                self.waiters.wake_all();
+                return false;
+            }
+        }
+        true
+    }
 
-/// The numbers that were read.
-#[derive(Debug, Default)]
-struct Last {
-    first: Option<u64>,
-    last: Option<u64>,
-}
-
-impl Reader {
-    pub(crate) fn new(bus: Arc<Bus>, lost: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self {
-            bus,
-            last: Mutex::default(),
-            lost: Box::new(lost),
+    fn judge(&self, heard: &mut Heard, payload: &[u8]) -> Outcome {
+        let (number, message) = match Payload::parse(payload) {
+            Payload::Message(number, message) => (Some(number), Some(message)),
+            Payload::UnknownKind(number) => (Some(number), None),
+            Payload::Foreign => (None, None),
+        };
+        if let Some(number) = number
+            && !heard.is_next(number)
+        {
+            self.epochs.begin(None);
+            self.peers.invalidated_all();
+            return Outcome::Gap;
+        }
+        Outcome::Applied(match message {
+            Some(message) => self.apply(message),
+            None => {
+                // Nobody knows what it invalidates, so it invalidates everything.
+                self.epochs.begin(self.epochs.history());
+                self.peers.invalidated_all();
+                Wake::All
+            }
         })
     }
 
-    /// The server says that `last` was the last message when this was asked, on this connection, which was subscribed before;
-    /// `false` when messages are missing already.
-    pub(crate) fn attached(&self, last: u64) -> bool {
-        let mut known = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let whole = known.first.is_none_or(|first| first <= last + 1);
-        known.last = known.last.max(Some(last));
-        known.first.get_or_insert(last);
-        whole
+    fn apply(&self, message: Message) -> Wake {
+        match message {
+            Message::Key(digest) => {
+                self.peers.invalidated_key(digest);
+                Wake::Key(digest)
+            }
+            Message::Free(digest) => Wake::Key(digest),
+            Message::Failed(digest) => Wake::Failed(digest),
+            Message::Function(digest) => {
+                self.epochs.forget(digest);
+                self.peers.invalidated_function(digest);
+                // A waiter for one of its keys may wait for a load that cannot be stored any more.
+                Wake::All
+            }
+            Message::History(history) => {
+                self.epochs.begin(Some(history));
+                self.peers.invalidated_all();
+                Wake::All
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Heard {
+    /// Keeps what was heard on the link that ends.
+    fn remember(&mut self) {
+        if let (Some(server), Some(last)) = (self.server.take(), self.last) {
+            self.before = Some((server, last));
+        }
+        (self.first, self.last) = (None, None);
+    }
+
+    /// Notes the number of a message; `false` if it does not follow the one before.
+    fn is_next(&mut self, number: u64) -> bool {
+        let is_next = self
+            .last
+            .is_none_or(|last| last.checked_add(1) == Some(number));
+        self.first.get_or_insert(number);
+        self.last = Some(number);
+        is_next
+    }
+}
+
+/// Reads the channel's connection of one link.
+pub(crate) struct Reader {
+    bus: Arc<Bus>,
+    generation: u64,
+    /// Called when the link cannot be trusted any more.
+    lost: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Reader {
+    pub(crate) fn new(
+        bus: &Arc<Bus>,
+        generation: u64,
+        lost: impl Fn() + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            bus: Arc::clone(bus),
+            generation,
+            lost: Box::new(lost),
+        })
     }
 
     pub(crate) fn push(&self, push: &PushInfo) {
@@ -130,37 +281,14 @@ impl Reader {
             PushKind::SMessage => {
                 if let [Value::BulkString(channel), Value::BulkString(payload)] = &push.data[..]
                     && *channel == self.bus.channel.as_bytes()
+                    && !self.bus.hear(self.generation, payload)
                 {
-                    self.message(payload);
+                    (self.lost)();
                 }
             }
-            // The slot has moved, or the server goes.
+            // The slot was moved to another node, or the connection has ended.
             PushKind::SUnsubscribe | PushKind::Disconnection => (self.lost)(),
             _ => {}
-        }
-    }
-
-    fn message(&self, payload: &[u8]) {
-        let Some((number, message)) = Message::parse(payload) else {
-            // Somebody else's, on our channel; or a newer version's, whose meaning is not known.
-            self.bus.fence_all(self.bus.epochs.history());
-            return;
-        };
-        let missing = {
-            let mut known = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            let missing = known.last.is_some_and(|last| number != last + 1);
-            known.first.get_or_insert(number);
-            known.last = Some(number);
-            missing
-        };
-        self.bus.apply(message);
-        if missing {
-            self.bus.gaps.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(
-                "messages of other instances are missing: nothing that was kept before counts any more"
-            );
-            self.bus.fence_all(None);
-            (self.lost)();
         }
     }
 }
@@ -170,19 +298,26 @@ mod tests {
     use std::sync::atomic::AtomicBool;
     use std::time::Duration;
 
-    use cache_core::tier::{FunctionKey, Stamp};
+    use cache_core::tier::Stamp;
 
     use super::*;
 
     fn bus() -> Arc<Bus> {
-        Arc::new(Bus {
-            channel: "c".into(),
-            peers: Peers::none(),
-            coherence: Arc::new(Coherence::new(Duration::from_millis(500))),
-            epochs: Epochs::default(),
-            waiters: Arc::default(),
-            gaps: AtomicU64::new(0),
-        })
+        let coherence = Coherence::new(Duration::from_millis(500));
+        Arc::new(Bus::new("c".into(), Peers::none(), coherence))
+    }
+
+    /// A link that is heard, and whether it was lost.
+    fn link(bus: &Arc<Bus>, generation: u64) -> (Arc<Reader>, Arc<AtomicBool>) {
+        bus.open(generation);
+        let lost = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&lost);
+        let reader = Reader::new(bus, generation, move || told.store(true, Ordering::SeqCst));
+        (reader, lost)
+    }
+
+    fn server() -> Arc<Identity> {
+        Arc::new(Identity::named("a"))
     }
 
     fn push(reader: &Reader, payload: &str) {
@@ -198,42 +333,97 @@ mod tests {
     #[test]
     fn a_gap_in_the_numbers_is_noticed() {
         let bus = bus();
-        let reader = Reader::new(Arc::clone(&bus), || {});
+        let (reader, lost) = link(&bus, 1);
         push(&reader, "5:k:1");
-        assert!(reader.attached(5));
+        assert!(bus.attached(1, &server(), 5));
         push(&reader, "6:f:1");
         push(&reader, "7:k:2");
-        assert_eq!(bus.gaps.load(Ordering::Relaxed), 0);
+        assert!(!lost.load(Ordering::SeqCst));
         push(&reader, "9:k:2");
+        assert!(lost.load(Ordering::SeqCst));
         assert_eq!(bus.gaps.load(Ordering::Relaxed), 1);
+
+        let (reader, lost) = link(&bus, 2);
         push(&reader, "10:k:2");
         push(&reader, "1:k:2");
-        assert_eq!(bus.gaps.load(Ordering::Relaxed), 2, "the counter was lost");
-        push(&reader, "hello");
-        assert_eq!(bus.gaps.load(Ordering::Relaxed), 2, "it is none of ours");
+        assert!(lost.load(Ordering::SeqCst), "the sequence went back");
 
-        let reader = Reader::new(Arc::clone(&bus), || {});
+        let (reader, _) = link(&bus, 3);
         push(&reader, "5:k:1");
-        assert!(!reader.attached(3), "4 is missing");
-        let reader = Reader::new(bus, || {});
-        assert!(reader.attached(3));
+        assert!(!bus.attached(3, &server(), 3), "4 is missing");
+        link(&bus, 4);
+        assert!(bus.attached(4, &server(), 3));
+    }
+
+    #[test]
+    fn a_message_that_is_not_understood_fences_everything_and_keeps_the_link() {
+        let bus = bus();
+        let (reader, lost) = link(&bus, 1);
+        let function = FunctionKey::new("users::get", 1);
+        push(&reader, "1:h:7");
+        for (payload, last) in [
+            ("2:tag:8:9", 2),
+            ("3:k:none", 3),
+            ("hello", 3),
+            ("4:z:1", 4),
+        ] {
+            bus.epochs.learn(&function, 11, bus.epochs.mark());
+            assert!(bus.epochs.stamp(&function).is_some());
+            push(&reader, payload);
+            assert_eq!(bus.epochs.stamp(&function), None, "{payload}");
+            assert_eq!((bus.epochs.history(), bus.last_heard()), (Some(7), last));
+        }
+        push(&reader, "5:k:1");
+        assert_eq!(bus.gaps.load(Ordering::Relaxed), 0);
+        assert!(!lost.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn what_an_earlier_link_reads_changes_nothing() {
+        let bus = bus();
+        let (old, lost) = link(&bus, 1);
+        push(&old, "1:h:7");
+        let (new, _) = link(&bus, 2);
+        push(&new, "1:h:8");
+        assert!(bus.attached(2, &server(), 1));
+        push(&old, "2:h:9");
+        push(&old, "9:k:1");
+        assert!(!bus.attached(1, &server(), 9));
+        assert_eq!(bus.epochs.history(), Some(8));
+        assert_eq!((bus.last_heard(), bus.gaps.load(Ordering::Relaxed)), (1, 0));
+        assert!(!lost.load(Ordering::SeqCst));
+        bus.close(1);
+        push(&new, "2:h:10");
+        assert_eq!(bus.epochs.history(), Some(10), "the new one is heard still");
+        bus.close(2);
+        push(&new, "3:h:11");
+        assert_eq!(bus.epochs.history(), Some(10));
+        assert_eq!(bus.last_heard_from(&server()), 2);
+        assert_eq!(bus.last_heard_from(&Identity::named("b")), 0);
+    }
+
+    #[test]
+    fn a_sequence_at_its_end_is_a_gap_and_no_panic() {
+        let bus = bus();
+        let (reader, lost) = link(&bus, 1);
+        assert!(bus.attached(1, &server(), u64::MAX));
+        push(&reader, "1:k:1");
+        assert!(lost.load(Ordering::SeqCst));
     }
 
     #[test]
     fn what_is_known_of_a_function_is_forgotten_with_the_message() {
         let bus = bus();
-        let reader = Reader::new(Arc::clone(&bus), || {});
+        let (reader, _) = link(&bus, 1);
         let function = FunctionKey::new("users::get", 1);
         push(&reader, "1:h:7");
         bus.epochs.learn(&function, 11, bus.epochs.mark());
         push(&reader, "2:k:5");
-        assert_eq!(
-            bus.epochs.stamp(&function),
-            Some(Stamp {
-                epoch: 11,
-                history: 7
-            })
-        );
+        let stamp = Stamp {
+            epoch: 11,
+            history: 7,
+        };
+        assert_eq!(bus.epochs.stamp(&function), Some(stamp));
         push(&reader, &format!("3:e:{}", function.digest));
         assert_eq!(bus.epochs.stamp(&function), None);
         assert_eq!(bus.epochs.history(), Some(7));
@@ -242,9 +432,7 @@ mod tests {
     #[test]
     fn a_channel_that_ends_is_lost() {
         for kind in [PushKind::Disconnection, PushKind::SUnsubscribe] {
-            let lost = Arc::new(AtomicBool::new(false));
-            let told = Arc::clone(&lost);
-            let reader = Reader::new(bus(), move || told.store(true, Ordering::SeqCst));
+            let (reader, lost) = link(&bus(), 1);
             reader.push(&PushInfo {
                 kind,
                 data: Vec::new(),

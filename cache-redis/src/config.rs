@@ -38,6 +38,7 @@ const ALIVE: Duration = Duration::from_secs(30);
 /// | --- | --- |
 /// | caching | `ping info time getrange set del exists incr append pexpire pttl evalsha script\|load spublish ssubscribe` |
 /// | a database other than 0 | `select` |
+/// | bodies that call cached functions | `hset hgetall hdel` |
 /// | write guards | `zadd zrem zscore zremrangebyscore` |
 /// | `invalidate_matching` | `scan unlink` |
 /// | `replicated` | `wait` |

@@ -4,9 +4,12 @@
 //! forgotten since it was asked for: the message that voids it may have overtaken it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cache_core::tier::{FunctionKey, Stamp};
+
+/// Functions, and the epoch of each.
+pub(crate) type KnownEpochs = Vec<(Arc<FunctionKey>, u64)>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Epochs(Mutex<Known>);
@@ -14,7 +17,7 @@ pub(crate) struct Epochs(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     /// By digest and version. As many as there are functions.
-    epochs: HashMap<(u64, u32), u64>,
+    epochs: HashMap<(u64, u32), (Arc<FunctionKey>, u64)>,
     history: Option<u64>,
     /// How often something was forgotten.
     forgotten: u64,
@@ -43,9 +46,15 @@ impl Epochs {
     pub(crate) fn stamp(&self, function: &FunctionKey) -> Option<Stamp> {
         let known = self.lock();
         Some(Stamp {
-            epoch: *known.epochs.get(&(function.digest, function.version))?,
+            epoch: known.epochs.get(&(function.digest, function.version))?.1,
             history: known.history?,
         })
+    }
+
+    /// The history, and each epoch that is known with its function; `None` without a history.
+    pub(crate) fn all(&self) -> Option<(u64, KnownEpochs)> {
+        let known = self.lock();
+        Some((known.history?, known.epochs.values().cloned().collect()))
     }
 
     pub(crate) fn history(&self) -> Option<u64> {
@@ -55,9 +64,10 @@ impl Epochs {
     pub(crate) fn learn(&self, function: &FunctionKey, epoch: u64, asked: Mark) {
         let mut known = self.lock();
         if known.forgotten == asked.forgotten {
+            let learned = (Arc::new(function.clone()), epoch);
             known
                 .epochs
-                .insert((function.digest, function.version), epoch);
+                .insert((function.digest, function.version), learned);
         }
     }
 
@@ -71,6 +81,20 @@ impl Epochs {
         let mut known = self.lock();
         if known.histories == asked.histories {
             known.begin(Some(history));
+        }
+    }
+
+    /// Forgets the epoch of a function, if it is still this one.
+    pub(crate) fn forget_epoch(&self, function: &FunctionKey, epoch: u64) {
+        let mut known = self.lock();
+        let key = (function.digest, function.version);
+        if known
+            .epochs
+            .get(&key)
+            .is_some_and(|(_, known)| *known == epoch)
+        {
+            known.forgotten += 1;
+            known.epochs.remove(&key);
         }
     }
 

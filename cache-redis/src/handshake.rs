@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::bus::Reader;
 use crate::link::{Connected, ServerClock, Shared, fresh_number, millis};
+use crate::message::sequence_number;
 use crate::server::{self, Greeting, Identity, failed};
 
 impl Shared {
@@ -62,13 +63,14 @@ impl Shared {
     pub(crate) async fn connect(self: &Arc<Self>) -> Result<(Connected, u64), Error> {
         let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
         let lost = Arc::downgrade(self);
-        let reader = Reader::new(Arc::clone(&self.bus), move || {
+        self.bus.open(generation);
+        let reader = Reader::new(&self.bus, generation, move || {
             if let Some(shared) = lost.upgrade() {
                 shared.lose(generation);
             }
         });
         let ((channel, greeting), (data, other)) =
-            tokio::try_join!(self.open_channel(Arc::clone(&reader)), self.open_data())
+            tokio::try_join!(self.open_channel(reader), self.open_data())
                 .map_err(|error| self.with_user(error))?;
         if other.identity != greeting.identity {
             return Err(Error::new(
@@ -85,7 +87,9 @@ impl Shared {
             data,
             channel,
             identity: Arc::new(greeting.identity),
+            others: Arc::default(),
         };
+        self.note_eviction(greeting.evicts_at_random);
         self.heartbeat(&connected)
             .await
             .map_err(|error| failed("write to the server", error))?;
@@ -98,7 +102,7 @@ impl Shared {
             .attach(&connected)
             .await
             .map_err(|error| failed("attach to the server's history", error))?;
-        if !reader.attached(last) {
+        if !self.bus.attached(generation, &connected.identity, last) {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 "attach to the server's history: a message is missing",
@@ -131,6 +135,10 @@ impl Shared {
     ) -> Result<u32, Error> {
         let ask = async {
             let mut own = self.open(None).await?;
+            let _listed = linked
+                .others
+                .list(&own)
+                .ok_or_else(|| failed("wait for replicas", server::no_answer()))?;
             let greeting = server::greet(&mut own, &self.keys.heartbeat()).await?;
             if greeting.identity != *linked.identity {
                 // Or it is the same, and its first replica has come since: that begins another life of it too.
@@ -175,10 +183,21 @@ impl Shared {
             .key(self.keys.sequence())
             .key(self.keys.channel())
             .arg(connected.identity.to_string())
-            .arg(fresh_number());
-        let (history, last, is_new): (u64, String, bool) =
+            .arg(fresh_number())
+            .arg(self.bus.last_heard_from(&connected.identity));
+        let (history, last, is_new): (u64, Vec<u8>, bool) =
             invocation.invoke_async(&mut channel).await?;
-        // No number at all before the first message.
-        Ok((history, last.parse().unwrap_or(0), is_new))
+        // There is no number before the first message.
+        Ok((history, sequence_number(&last).unwrap_or(0), is_new))
+    }
+
+    /// Warns once of a server that evicts what the protocol relies on, however often it is used.
+    fn note_eviction(&self, evicts_at_random: bool) {
+        if evicts_at_random && !self.evicts_at_random.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "Redis evicts keys at random (`maxmemory-policy allkeys-random`), also those that invalidation relies \
+                 on: records are lost with them; help: use `allkeys-lru` or `allkeys-lfu`"
+            );
+        }
     }
 }

@@ -31,6 +31,7 @@
 //! Instances tell each other of invalidations on the sharded channel `{shop:0}:#channel:0`, the last number being the database.
 //! What a user of the server must be allowed to do is listed at [`Redis`].
 
+mod barrier;
 mod breaker;
 mod bus;
 mod config;
@@ -39,10 +40,12 @@ mod env;
 mod epochs;
 mod guards;
 mod handshake;
+mod hang_up;
 mod journal;
 mod keys;
 mod leases;
 mod link;
+mod message;
 mod pause;
 mod permissions;
 mod script;

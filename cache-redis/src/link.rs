@@ -7,7 +7,7 @@
 //! Calls take the link that is there or go on without; they never wait for one. The [`supervisor`](crate::supervisor) is the only
 //! one who connects.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use crate::bus::Bus;
 use crate::config::Settings;
 use crate::current::Current;
 use crate::guards::Guards;
+use crate::hang_up::Others;
 use crate::journal::Journal;
 use crate::keys::Keys;
 use crate::leases::Leases;
@@ -64,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) clock: RwLock<Option<ServerClock>>,
     pub(crate) lost: Notify,
     pub(crate) counters: Counters,
+    /// Whether the server was seen to evict keys at random.
+    pub(crate) evicts_at_random: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +82,8 @@ pub(crate) struct Connected {
     pub(crate) data: MultiplexedConnection,
     pub(crate) channel: MultiplexedConnection,
     pub(crate) identity: Arc<Identity>,
+    /// Connections beside these two, which end with the link as well.
+    pub(crate) others: Arc<Others>,
 }
 
 /// The server's milliseconds at a moment of ours.
@@ -134,6 +139,7 @@ impl Link {
                 clock: RwLock::new(None),
                 lost: Notify::new(),
                 counters: Counters::default(),
+                evicts_at_random: AtomicBool::new(false),
             }),
             supervisor: Mutex::new(None),
         }
@@ -242,7 +248,8 @@ impl Shared {
     pub(crate) fn now(&self) -> u64 {
         let clock = *self.clock.read().unwrap_or_else(PoisonError::into_inner);
         clock.map_or_else(unix_millis, |ServerClock { millis, at }| {
-            millis + u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
+            let since = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
+            millis.saturating_add(since)
         })
     }
 
@@ -315,6 +322,7 @@ impl Shared {
     /// as well: its reader may see its end before it is put in place.
     pub(crate) fn lose(&self, generation: u64) {
         self.dead.fetch_max(generation, Ordering::SeqCst);
+        self.bus.close(generation);
         if self.current.lose(generation, || self.isolate()) {
             self.bus.waiters.wake_all();
         }

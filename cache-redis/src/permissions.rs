@@ -25,6 +25,8 @@ pub(crate) enum Purpose {
     Caching,
     /// A database other than 0: a connection selects it as it is made.
     Database,
+    /// Without them a ring of loads that wait for each other ends after two seconds.
+    NestedLoads,
     WriteGuards,
     InvalidateMatching,
     Replicated,
@@ -44,6 +46,7 @@ impl fmt::Display for Purpose {
         f.write_str(match self {
             Self::Caching => "caching",
             Self::Database => "a database other than 0",
+            Self::NestedLoads => "bodies that call cached functions",
             Self::WriteGuards => "write guards",
             Self::InvalidateMatching => "`invalidate_matching`",
             Self::Replicated => "`replicated`",
@@ -73,6 +76,9 @@ const COMMANDS: &[(Purpose, &str, &str)] = &[
     (Purpose::Caching, "spublish", "spublish {channel} 0"),
     (Purpose::Caching, "ssubscribe", "ssubscribe {channel}"),
     (Purpose::Database, "select", "select 1"),
+    (Purpose::NestedLoads, "hset", "hset {waits} 0 0"),
+    (Purpose::NestedLoads, "hgetall", "hgetall {waits}"),
+    (Purpose::NestedLoads, "hdel", "hdel {waits} 0"),
     (Purpose::WriteGuards, "zadd", "zadd {guards} 0 0"),
     (Purpose::WriteGuards, "zrem", "zrem {guards} 0"),
     (Purpose::WriteGuards, "zscore", "zscore {guards} 0"),
@@ -244,6 +250,7 @@ fn named(keys: &Keys, word: &str) -> String {
     match word {
         "{record}" => keys.record(&record()),
         "{lease}" => keys.lease(&record()),
+        "{waits}" => keys.waits(&record()),
         "{guards}" => keys.guards(&record()),
         "{sequence}" => keys.sequence(),
         "{heartbeat}" => keys.heartbeat(),
@@ -277,6 +284,7 @@ mod tests {
         for (purpose, text) in [
             (Purpose::Caching, "caching"),
             (Purpose::Database, "a database other than 0"),
+            (Purpose::NestedLoads, "bodies that call cached functions"),
             (Purpose::WriteGuards, "write guards"),
             (Purpose::InvalidateMatching, "`invalidate_matching`"),
             (Purpose::Replicated, "`replicated`"),
@@ -297,6 +305,7 @@ mod tests {
     fn sent_commands_are_listed() {
         let sources = [
             include_str!("script.rs"),
+            include_str!("barrier.rs"),
             include_str!("handshake.rs"),
             include_str!("server.rs"),
             include_str!("streams.rs"),

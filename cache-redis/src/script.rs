@@ -16,6 +16,10 @@ pub(crate) const LONGEST_TEXT: usize = 199;
 /// does not, and a `w` when somebody waits for it; it holds as long as epoch and history are what they were. A history is a number and, behind a colon, the
 /// identity of the server it was begun on. A message is its number, counted without gaps, what happened, and to whom.
 ///
+/// The last argument of every script that publishes is the number of the last message that its caller has heard. If the
+/// server has evicted the sequence, the numbers go on from there: a sequence that began again would look to everybody as
+/// if messages were missing.
+///
 /// `guarded` deletes guards only if they are of another type. If it may not drop those that have
 /// expired, it takes them for valid: no guard is broken by an instance that lacks a permission.
 const COMMON: &str = "
@@ -54,6 +58,11 @@ local function publish(sequence, channel, message)
     redis.call('DEL', sequence)
     count = redis.call('INCR', sequence)
   end
+  local heard = tonumber(ARGV[#ARGV])
+  if count == 1 and heard and heard >= 1 and heard < 2 ^ 52 then
+    count = heard + 1
+    redis.call('SET', sequence, string.format('%d', count))
+  end
   redis.call('PEXPIRE', sequence, LIFE)
   redis.call('SPUBLISH', channel, string.format('%d:', count) .. message)
 end
@@ -62,15 +71,19 @@ local function audit(stream, who, what, most)
 end
 ";
 
-/// Compares the server with the one that the history was begun on; another one begins a new history, in which no record
-/// of before is valid.
+/// Compares the server with the one that the history was begun on. Another one begins a new history, in which no earlier
+/// record is valid; so does a data set that has gone back, with a smaller sequence than the caller has heard here
+/// (SWAPDB, keys that were restored).
 ///
-/// KEYS history, sequence, channel. ARGV identity, new number. Returns the history's number, the number of the last message,
-/// and 1 if the history is new.
+/// KEYS history, sequence, channel. ARGV identity, new number, last message that was heard on this server. Returns the
+/// history's number, the number of the last message, and 1 if the history is new.
 const ATTACH: &str = "
 local known, identity = string.match(text(KEYS[1]), '^([1-9]%d*):(.*)$')
 local fresh = 0
-if identity ~= ARGV[1] then
+local last = tonumber(number(KEYS[2]) or '')
+local went_back = last and last < tonumber(ARGV[3])
+if went_back then redis.call('DEL', KEYS[2]) end
+if identity ~= ARGV[1] or went_back then
   fresh = 1
   known = ARGV[2]
   redis.call('DEL', KEYS[1])
@@ -108,17 +121,22 @@ return {record, text(KEYS[2]), text(KEYS[3])}
 /// expires later than the caller's own would (the clock was set back, a dump was restored) is cut
 /// to that: a live holder renews it, and nobody waits longer for a dead one.
 ///
-/// KEYS record, lease, epoch, history, guards. ARGV claim (`only`, `share`, `takeover`, `look`),
-/// new token, life of the lease in ms, new epoch, number of the history, beginning of the record
-/// that was seen.
+/// An evicted epoch is put back if the caller knows it and has heard every message: else the
+/// function may have been invalidated since. An evicted history is restored by the barrier.
+///
+/// KEYS record, lease, epoch, history, guards, sequence. ARGV claim (`only`, `share`, `takeover`,
+/// `look`), new token, life of the lease in ms, new epoch, number of the history, beginning of the
+/// record that was seen, epoch that the caller knows or nothing, last message that it has heard.
 /// Returns `given`, token, epoch; or `free` to a look, which takes nothing; or `taken` and the ms
 /// until the lease expires, zero if the record is another by now; or `history` if the history is
-/// not the current one; or `guarded`.
+/// not the current one, `evicted` if there is none; or `guarded`.
 const LEASE: &str = "
-if history(KEYS[4]) ~= ARGV[5] then return {'history'} end
+local current = history(KEYS[4])
+if current ~= ARGV[5] then return {current and 'history' or 'evicted'} end
 if guarded(KEYS[5]) then return {'guarded'} end
 if ARGV[1] == 'look' then return {'free'} end
 local known = number(KEYS[3])
+if not known and ARGV[7] ~= '' and (number(KEYS[6]) or '0') == ARGV[8] then known = ARGV[7] end
 local held, waited, kind, epoch, begun = lease(KEYS[2])
 if not known or epoch ~= known or begun ~= ARGV[5] then held = nil end
 local left = held and redis.call('PTTL', KEYS[2]) or 0
@@ -156,6 +174,25 @@ redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[5])
 redis.call('DEL', KEYS[2])
 if waited then publish(KEYS[5], KEYS[6], 'f:' .. ARGV[6]) end
 return 'stored'
+";
+
+/// Restores control keys that were evicted, unless a message was published that the caller has not heard: it may have
+/// changed them.
+///
+/// KEYS sequence, history, epochs. ARGV last message that was heard, history with identity, an epoch for each. Returns 1
+/// if they are as the caller knows them, as far as it was allowed to restore them.
+const RESTORE: &str = "
+local last = number(KEYS[1])
+if not last and ARGV[1] ~= '0' then
+  last = ARGV[1]
+  redis.call('SET', KEYS[1], last, 'PX', LIFE)
+end
+if (last or '0') ~= ARGV[1] then return 0 end
+if not history(KEYS[2]) then redis.call('SET', KEYS[2], ARGV[2], 'PX', LIFE) end
+for at = 3, #KEYS do
+  if not number(KEYS[at]) then redis.call('SET', KEYS[at], ARGV[at], 'PX', LIFE) end
+end
+return 1
 ";
 
 /// Releases a lease.
@@ -325,6 +362,7 @@ pub(crate) struct Scripts {
     pub(crate) read: Script,
     pub(crate) lease: Script,
     pub(crate) fill: Script,
+    pub(crate) restore: Script,
     pub(crate) release: Script,
     pub(crate) renew: Script,
     pub(crate) deadlock: Script,
@@ -349,6 +387,7 @@ impl Scripts {
             read: script(READ),
             lease: even_if_full(LEASE),
             fill: script(FILL),
+            restore: even_if_full(RESTORE),
             release: script(RELEASE),
             renew: script(RENEW),
             deadlock: even_if_full(DEADLOCK),
@@ -374,6 +413,7 @@ impl Scripts {
             &self.read,
             &self.lease,
             &self.fill,
+            &self.restore,
             &self.release,
             &self.renew,
             &self.deadlock,

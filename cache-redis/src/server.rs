@@ -16,6 +16,16 @@ pub(crate) struct Identity {
     replication: String,
 }
 
+#[cfg(test)]
+impl Identity {
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            run: name.to_owned(),
+            replication: name.to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.run, self.replication)
@@ -28,6 +38,8 @@ pub(crate) struct Greeting {
     pub(crate) identity: Identity,
     /// Its clock.
     pub(crate) millis: u64,
+    /// Whether it evicts keys whatever their use, also those that this cache relies on.
+    pub(crate) evicts_at_random: bool,
 }
 
 /// Asks a server who it is.
@@ -53,6 +65,7 @@ pub(crate) async fn greet(
             .arg("server")
             .arg("replication")
             .arg("persistence")
+            .arg("memory")
             .cmd("TIME")
             .query_async(connection)
             .await
@@ -64,6 +77,9 @@ pub(crate) async fn greet(
             (Err(error), _) => return Err(error),
         };
     let identity = check(&info);
+    let evicts_at_random = info
+        .lines()
+        .any(|line| line.trim_end() == "maxmemory_policy:allkeys-random");
     // What it is says more than what it refuses; but for one that knows who has the key.
     if let Err(error) = is_here
         && (identity.is_ok() || moved_to(&error).is_some())
@@ -72,7 +88,8 @@ pub(crate) async fn greet(
     }
     Ok(Greeting {
         identity: identity?,
-        millis: seconds * 1000 + micros / 1000,
+        evicts_at_random,
+        millis: seconds.saturating_mul(1000).saturating_add(micros / 1000),
     })
 }
 

@@ -27,7 +27,7 @@ impl Shared {
         self.drain(connected, generation).await?;
         // Those that do not get through in time are placed with the next renewals: a link is worth more.
         let _ = timeout(self.silence(), self.keep_guards(connected, generation)).await;
-        let proved = timeout(self.silence(), self.prove(connected)).await;
+        let proved = timeout(self.silence(), self.prove(connected, generation)).await;
         proved
             .unwrap_or_else(|_| Err(server::no_answer()))
             .map_err(|error| server::failed("prove that the channel works", error))
@@ -55,7 +55,7 @@ impl Shared {
                         under_way += 1;
                         let (shared, connected) = (Arc::clone(self), connected.clone());
                         work.spawn(job(async move {
-                            let proved = timeout(shared.silence(), shared.prove(&connected)).await;
+                            let proved = timeout(shared.silence(), shared.prove(&connected, generation)).await;
                             (Work::Barrier, matches!(proved, Ok(Ok(()))))
                         }));
                     }
@@ -173,6 +173,7 @@ pub(crate) async fn supervise(
                 let since = Instant::now();
                 shared.keep(&connected, generation).await;
                 shared.lose(generation);
+                connected.hang_up().await;
                 if shared.is_closed() {
                     return;
                 }

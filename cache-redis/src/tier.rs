@@ -5,7 +5,7 @@ mod pending;
 mod read;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cache_core::tier::{
@@ -19,7 +19,6 @@ use tokio::time::{Instant, sleep};
 use self::pending::Pending;
 use crate::bus::Bus;
 use crate::config::Settings;
-use crate::epochs::Epochs;
 use crate::guards::{GuardedKey, Holder as GuardHolder};
 use crate::journal::{Invalidated, Journal};
 use crate::keys::Keys;
@@ -44,14 +43,8 @@ impl RedisTier {
         };
         let database = client.get_connection_info().redis_settings().db();
         let keys = Keys::new(&settings.namespace, database);
-        let bus = Arc::new(Bus {
-            channel: keys.channel(),
-            peers,
-            coherence: Arc::new(Coherence::new(settings.staleness_bound)),
-            epochs: Epochs::default(),
-            waiters: Arc::default(),
-            gaps: AtomicU64::new(0),
-        });
+        let coherence = Coherence::new(settings.staleness_bound);
+        let bus = Arc::new(Bus::new(keys.channel(), peers, coherence));
         Ok(Self {
             link: Link::new(client, settings.clone(), keys, bus, journal),
             settings,

@@ -91,6 +91,7 @@ impl Shared {
             });
             arguments.extend([audit.who.clone(), what, audit.most.to_string()]);
         }
+        arguments.push(self.bus.last_heard().to_string());
         let mut invocation = script.prepare_invoke();
         for name in names {
             invocation.key(name);
@@ -229,7 +230,8 @@ impl Shared {
             .key(self.keys.heartbeat())
             .key(self.keys.sequence())
             .key(self.keys.channel())
-            .arg(function.digest);
+            .arg(function.digest)
+            .arg(self.bus.last_heard());
         let step = timeout(self.silence(), forget.invoke_async(&mut data)).await;
         let _: i64 = step.unwrap_or_else(|_| Err(server::no_answer()))?;
         Ok(deleted)
@@ -260,7 +262,8 @@ impl Shared {
             .key(self.keys.channel())
             .arg(number)
             .arg(millis(self.settings.lease_time))
-            .arg(key.digest);
+            .arg(key.digest)
+            .arg(self.bus.last_heard());
         invocation
     }
 
@@ -336,7 +339,8 @@ impl Shared {
                     .key(self.keys.channel())
                     .arg(lease.token)
                     .arg(lease.digest)
-                    .arg(if *load_failed { "x" } else { "r" });
+                    .arg(if *load_failed { "x" } else { "r" })
+                    .arg(self.bus.last_heard());
                 pipeline.invoke_script(&invocation).ignore();
             }
             let _: Result<(), RedisError> = self.exec(connected, &pipeline).await;
@@ -386,15 +390,6 @@ impl Shared {
             Some("OOM") => Ok(()),
             _ => Err(error),
         })
-    }
-
-    /// A barrier on the channel's connection.
-    pub(crate) async fn prove(&self, connected: &Connected) -> Result<(), RedisError> {
-        let barrier = self.bus.coherence.barrier();
-        let mut channel = connected.channel.clone();
-        redis::cmd("PING").exec_async(&mut channel).await?;
-        self.bus.coherence.proved(barrier);
-        Ok(())
     }
 
     /// How long an answer may be on its way, to what no call waits for, before the link is taken for dead.

@@ -491,7 +491,7 @@ async fn a_call_that_is_dropped_while_it_asks_for_a_lease_keeps_nobody_waiting()
 truth!(flushed);
 
 #[tokio::test]
-async fn a_flushed_server_is_a_new_history() {
+async fn a_flushed_server_is_used_again_and_brings_nothing_back() {
     let server = Server::start();
     let (here, there) = (
         two_tiers(&server.url()).await,

@@ -25,9 +25,15 @@ impl RedisTier {
         if shared.journal.covers(key) {
             return Ok(Leased::Refused(Refusal::Queued));
         }
+        let current = shared.current.get();
         let Some(history) = shared.bus.epochs.history() else {
+            // A link without a history gives no lease, and would not find one by itself.
+            if let Some((_, generation)) = current {
+                shared.lose(generation);
+            }
             return Err(unattached());
         };
+        let (last, epoch) = shared.bus.last_heard_and_epoch(&key.function);
         let (claim, life, exclusive) = match claim {
             Claim::Share => ("share", LONGEST_LOAD, false),
             Claim::TakeOver => ("takeover", self.settings.lease_time, true),
@@ -52,12 +58,15 @@ impl RedisTier {
             .key(shared.keys.epoch(&key.function))
             .key(shared.keys.history())
             .key(shared.keys.guards(key))
+            .key(shared.keys.sequence())
             .arg(claim)
             .arg(token)
             .arg(millis(life))
             .arg(fresh_number())
             .arg(history)
-            .arg(seen);
+            .arg(seen)
+            .arg(epoch.map_or_else(String::new, |epoch| epoch.to_string()))
+            .arg(last);
         // Held before it is given: an answer that nobody waits for any more is given back.
         let own = held(token);
         let (answer, holder, generation): (Vec<Value>, Option<Holder>, u64) = shared
@@ -106,6 +115,10 @@ impl RedisTier {
                 })))
             }
             [Value::BulkString(word)] if word == b"guarded" => Ok(Leased::Refused(Refusal::Guard)),
+            [Value::BulkString(word)] if word == b"evicted" => Err(Error::new(
+                ErrorKind::Unavailable,
+                "the history was evicted from Redis: nothing is stored until it is restored",
+            )),
             [Value::BulkString(word)] if word == b"history" => {
                 // Another began a new one, which the channel tells; or it is gone, which only a new link finds out.
                 if shared.bus.epochs.history() == Some(history) {
@@ -175,7 +188,8 @@ impl RedisTier {
             .arg(lease.stamp.history)
             .arg(record)
             .arg(millis(life))
-            .arg(key.digest);
+            .arg(key.digest)
+            .arg(shared.bus.last_heard());
         let answer: Option<String> = shared
             .run("fill", within, |mut connected, generation| async move {
                 // Over another connection it may reach another server, to which the lease came as a copy.

@@ -1,0 +1,248 @@
+//! The barrier: a read on the channel's connection that proves what was heard.
+//!
+//! Messages are applied by the reader of that connection, in order. So when the reply to a barrier is there, every
+//! invalidation that the server executed before the barrier has taken effect here.
+//!
+//! The barrier reads the keys that the protocol relies on: the sequence of messages, the history, and the epochs that
+//! this instance knows. Under `allkeys-lru` and `allkeys-lfu` that keeps them among the keys that are in use: otherwise
+//! they would be the coldest keys of the server, since they change only with invalidations. One that was evicted all the
+//! same is restored. And a sequence that went back shows that the data set was replaced by an older one (SWAPDB).
+
+use std::sync::atomic::Ordering;
+
+use redis::RedisError;
+
+use crate::bus::Known;
+use crate::link::{Connected, Shared};
+use crate::message::sequence_number;
+use crate::script::LONGEST_TEXT;
+use crate::server;
+
+/// What a barrier found of the control keys.
+#[derive(Debug, PartialEq, Eq)]
+struct Control {
+    sequence: Option<u64>,
+    history: Option<u64>,
+    epochs: Vec<Option<u64>>,
+}
+
+/// What follows from it.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Intact,
+    /// Some were evicted.
+    Restore,
+    /// The data set is another than the one that this link attached to.
+    Replaced,
+    /// A message was published and not heard.
+    Gap,
+}
+
+impl Shared {
+    /// Sends a barrier, and waits for its reply.
+    ///
+    /// # Errors
+    /// The link cannot be trusted any more.
+    pub(crate) async fn prove(
+        &self,
+        connected: &Connected,
+        generation: u64,
+    ) -> Result<(), RedisError> {
+        let barrier = self.bus.coherence.barrier();
+        let known = self.bus.known(generation).ok_or_else(server::no_answer)?;
+        let replies = self.read_control_keys(connected, &known).await?;
+        // Proved by the order of the replies, whatever they say; but only while this link is heard.
+        let heard = self.bus.known(generation).ok_or_else(server::no_answer)?;
+        let control = Control::parse(&replies);
+        match control.judge(&known, heard.last) {
+            Verdict::Intact => {}
+            Verdict::Restore => {
+                tracing::debug!(
+                    "Redis has evicted keys that invalidation relies on; restoring them"
+                );
+                self.restore(connected, &known, &control).await?;
+            }
+            Verdict::Replaced => {
+                tracing::warn!(
+                    "the data set of Redis was replaced by another: its records are not used"
+                );
+                return Err(server::no_answer());
+            }
+            Verdict::Gap => {
+                self.bus.gaps.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!("messages of other instances are missing");
+                return Err(server::no_answer());
+            }
+        }
+        for ((function, epoch), found) in known.epochs.iter().zip(&control.epochs) {
+            if found.is_some_and(|found| found != *epoch) {
+                self.bus.epochs.forget_epoch(function, *epoch);
+            }
+        }
+        self.bus.coherence.proved(barrier);
+        Ok(())
+    }
+
+    async fn read_control_keys(
+        &self,
+        connected: &Connected,
+        known: &Known,
+    ) -> Result<Vec<Vec<u8>>, RedisError> {
+        let mut channel = connected.channel.clone();
+        let mut pipeline = redis::pipe();
+        // A key of another type is a foreign one, and counts as evicted.
+        pipeline.ignore_errors();
+        let epochs = known
+            .epochs
+            .iter()
+            .map(|(function, _)| self.keys.epoch(function));
+        for name in [self.keys.sequence(), self.keys.history()]
+            .into_iter()
+            .chain(epochs)
+        {
+            pipeline.cmd("GETRANGE").arg(name).arg(0).arg(LONGEST_TEXT);
+        }
+        let replies: Vec<Result<Vec<u8>, RedisError>> = pipeline.query_async(&mut channel).await?;
+        replies
+            .into_iter()
+            .map(|reply| match reply {
+                Err(error) if server::is_of_another_type(&error) => Ok(Vec::new()),
+                reply => reply,
+            })
+            .collect()
+    }
+
+    /// Puts back what was evicted. The server refuses if anything was published that is not known here.
+    async fn restore(
+        &self,
+        connected: &Connected,
+        known: &Known,
+        control: &Control,
+    ) -> Result<(), RedisError> {
+        let evicted = known.epochs.iter().zip(&control.epochs);
+        let evicted: Vec<_> = evicted.filter(|(_, found)| found.is_none()).collect();
+        let mut invocation = self.scripts.restore.prepare_invoke();
+        invocation
+            .key(self.keys.sequence())
+            .key(self.keys.history());
+        for ((function, _), _) in &evicted {
+            invocation.key(self.keys.epoch(function));
+        }
+        invocation
+            .arg(known.last)
+            .arg(format!("{}:{}", known.history, connected.identity));
+        for ((_, epoch), _) in &evicted {
+            invocation.arg(epoch);
+        }
+        let mut channel = connected.channel.clone();
+        let _: i64 = invocation.invoke_async(&mut channel).await?;
+        Ok(())
+    }
+}
+
+impl Control {
+    fn parse(replies: &[Vec<u8>]) -> Self {
+        let mut replies = replies.iter().map(Vec::as_slice);
+        Self {
+            sequence: replies.next().and_then(sequence_number),
+            history: replies
+                .next()
+                .and_then(|text| number(text.split(|byte| *byte == b':').next()?)),
+            epochs: replies.map(number).collect(),
+        }
+    }
+
+    /// Judges what was found by what was known when the barrier was sent, and by the last message that was heard when its
+    /// reply came.
+    fn judge(&self, known: &Known, heard: u64) -> Verdict {
+        let sequence = self.sequence.unwrap_or(0);
+        let is_evicted = self.sequence.is_none() && known.last > 0;
+        if sequence > heard {
+            return Verdict::Gap;
+        }
+        if !is_evicted && sequence < known.last {
+            return Verdict::Replaced;
+        }
+        // A message may have changed the others between the two.
+        let is_unchanged = heard == known.last;
+        if is_unchanged && self.history.is_some_and(|history| history != known.history) {
+            return Verdict::Replaced;
+        }
+        let lacks_any = self.history.is_none() || self.epochs.iter().any(Option::is_none);
+        match is_evicted || lacks_any {
+            true => Verdict::Restore,
+            false => Verdict::Intact,
+        }
+    }
+}
+
+/// A number as the scripts write epochs and histories: at most 19 digits, and not zero.
+fn number(text: &[u8]) -> Option<u64> {
+    let number: u64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    (1..=i64::MAX as u64).contains(&number).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use cache_core::tier::FunctionKey;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn known(last: u64) -> Known {
+        Known {
+            last,
+            history: 7,
+            epochs: vec![(Arc::new(FunctionKey::new("f", 1)), 11)],
+        }
+    }
+
+    fn verdict(replies: [&str; 3], last: u64, heard: u64) -> Verdict {
+        let replies = replies.map(|reply| reply.as_bytes().to_vec());
+        Control::parse(&replies).judge(&known(last), heard)
+    }
+
+    #[test]
+    fn control_keys_that_are_missing_are_restored_and_a_sequence_that_went_back_is_not() {
+        assert_eq!(verdict(["5", "7:a-b", "11"], 5, 5), Verdict::Intact);
+        assert_eq!(verdict(["", "7:a-b", "11"], 5, 5), Verdict::Restore);
+        assert_eq!(verdict(["5", "", "11"], 5, 5), Verdict::Restore);
+        assert_eq!(verdict(["5", "7:a-b", ""], 5, 5), Verdict::Restore);
+        assert_eq!(verdict(["hello", "7:a-b", "11"], 5, 5), Verdict::Restore);
+        assert_eq!(verdict(["4", "7:a-b", "11"], 5, 5), Verdict::Replaced);
+        assert_eq!(verdict(["5", "8:a-b", "11"], 5, 5), Verdict::Replaced);
+        assert_eq!(verdict(["6", "7:a-b", "11"], 5, 5), Verdict::Gap);
+        assert_eq!(
+            verdict(["", "7:a-b", "11"], 0, 0),
+            Verdict::Intact,
+            "no message yet"
+        );
+    }
+
+    #[test]
+    fn messages_that_come_between_a_barrier_and_its_reply_are_no_fault() {
+        assert_eq!(verdict(["5", "7:a-b", "11"], 5, 6), Verdict::Intact);
+        assert_eq!(verdict(["6", "7:a-b", "11"], 5, 6), Verdict::Intact);
+        assert_eq!(
+            verdict(["6", "8:a-b", "11"], 5, 6),
+            Verdict::Intact,
+            "a new history"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_replies_and_numbers_are_judged_without_a_panic(
+            replies: Vec<Vec<u8>>,
+            sequence: u64,
+            last: u64,
+            heard: u64,
+        ) {
+            let _ = Control::parse(&replies).judge(&known(last), heard);
+            let digits = [sequence, last, heard].map(|number| number.to_string().into_bytes());
+            let _ = Control::parse(&digits).judge(&known(last), heard);
+        }
+    }
+}
