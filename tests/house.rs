@@ -25,8 +25,15 @@ const FLOORS: &[&[&str]] = &[
     &["tier", "background", "coherence", "flight", "outcome"],
     &["bound"],
     &["call"],
-    &["write_guard", "invalidation"],
-    &["handle", "site", "function", "runtime", "builder"],
+    &["write_guard"],
+    &[
+        "invalidation",
+        "handle",
+        "site",
+        "function",
+        "runtime",
+        "builder",
+    ],
     &["private", "testing"],
 ];
 

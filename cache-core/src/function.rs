@@ -19,7 +19,7 @@ use crate::level::Level;
 use crate::outcome::{Outcome, Rebuilt, ShareError, Unshared};
 use crate::policy::{Coherent, Consistency, Policy, SingleFlight, Ttl, WhenIsolated};
 use crate::runtime::{CacheRuntime, Registered};
-use crate::site::Site;
+use crate::site::{Origin, Site};
 use crate::tier::Receipt;
 
 /// A function that is cached without the attribute: a name, a policy, and a value type `V`.
@@ -50,7 +50,6 @@ pub struct Function<V, S = Unshared> {
     value_type: ValueType<V>,
     cache_if: Option<fn(&V) -> bool>,
     share: S,
-    _name: Arc<ReservedName>,
 }
 
 impl<V, S: Copy> Clone for Function<V, S> {
@@ -60,7 +59,6 @@ impl<V, S: Copy> Clone for Function<V, S> {
             value_type: self.value_type,
             cache_if: self.cache_if,
             share: self.share,
-            _name: Arc::clone(&self._name),
         }
     }
 }
@@ -139,12 +137,11 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
         }
     }
 
-    /// The handle of one key.
+    /// The handle of one key. It acts on the runtime in which its methods are polled.
     #[must_use]
     pub fn entry(&self, arguments: impl Serialize) -> Handle<V> {
-        self.site.with_bound(None, |bound| {
-            Handle::new(bound, self.terms(Unshared), Tuple(&arguments))
-        })
+        let origin = Origin::made(&self.site);
+        Handle::new(origin, self.terms(Unshared), Tuple(&arguments))
     }
 
     /// Drops every key of the function in every tier, at a cost that does not depend on how many there are.
@@ -289,7 +286,8 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
     ///
     /// # Errors
     /// [`Configuration`](ErrorKind::Configuration) when the name has other signs than letters, digits, `_-./` and `::`, there is no ttl, or none that can be used, or no tier;
-    /// [`DuplicateFunction`](ErrorKind::DuplicateFunction) when another function has the name, with the place of both. Where a runtime
+    /// [`DuplicateFunction`](ErrorKind::DuplicateFunction) when another function has the name, or a handle of one that was dropped is
+    /// still there, with the place of both. Where a runtime
     /// is installed, what [`install`](crate::RuntimeBuilder::install) would say of the function.
     pub fn build(self) -> Result<Function<V, S>, Error> {
         let place = format!(
@@ -359,8 +357,10 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
         };
         CacheRuntime::check(&definition)?;
         Ok(Function {
-            _name: Arc::new(ReservedName::reserve(&definition)?),
-            site: Arc::new(Site::made(definition)),
+            site: Arc::new(Site::made(
+                definition.clone(),
+                ReservedName::reserve(&definition)?,
+            )),
             value_type: self.value_type,
             cache_if: self.cache_if,
             share: self.share,
@@ -393,9 +393,9 @@ pub(crate) fn made() -> Vec<Arc<Definition>> {
         .collect()
 }
 
-/// A name that no other function gets while this one lives: two would share their records.
+/// A name that no other function gets while this one or one of its handles lives: two would share their records.
 #[derive(Debug)]
-struct ReservedName(String);
+pub(crate) struct ReservedName(String);
 
 impl ReservedName {
     fn reserve(definition: &Definition) -> Result<Self, Error> {

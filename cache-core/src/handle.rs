@@ -12,52 +12,59 @@ use crate::bound::{Bound, Search};
 use crate::call::{CacheValue, Terms, ask_each_time, plain, publish, refresh};
 use crate::error::{Error, ErrorKind};
 use crate::invalidation::Invalidation;
-use crate::key::{ArgumentList, Arguments, Key};
+use crate::key::{ArgumentList, Arguments, Key, UnboundArguments};
 use crate::outcome::{Outcome, Unshared};
 use crate::policy::Ttl;
+use crate::site::Origin;
 use crate::tier::{Claim, Receipt};
 use crate::write_guard::WriteGuard;
 
-/// A key of a function.
+/// A key of a function, in no runtime yet: each operation binds it where it is first polled.
 #[derive(Debug)]
 struct Place {
-    bound: Arc<Bound>,
-    key: Result<Key, Error>,
+    origin: Origin,
+    arguments: Result<UnboundArguments, Error>,
 }
 
 impl Place {
-    fn new(bound: &Arc<Bound>, arguments: impl ArgumentList) -> Self {
-        let key = Arguments::encode(arguments, bound.seed)
-            .map(|arguments| arguments.key(bound.id).to_owned());
+    fn new(origin: Origin, arguments: impl ArgumentList) -> Self {
         Self {
-            bound: Arc::clone(bound),
-            key,
+            origin,
+            arguments: Arguments::unbound(arguments),
         }
     }
 
+    /// The function in the runtime that a call here would use, and the key there.
+    fn bind(&self) -> Result<(Arc<Bound>, Key), Error> {
+        let arguments = self.arguments.as_ref().map_err(Clone::clone)?;
+        let bound = self.origin.bind();
+        let key = arguments.key(bound.id, bound.seed);
+        Ok((bound, key))
+    }
+
     async fn invalidate(&self) -> Result<Receipt, Error> {
-        self.bound
-            .invalidate(self.key.as_ref().map_err(Clone::clone)?)
-            .await
+        let (bound, key) = self.bind()?;
+        bound.invalidate(&key).await
     }
 
     async fn write_guard(&self) -> Result<WriteGuard, Error> {
-        Ok(WriteGuard::take(&self.bound, self.key.clone()?).await)
+        let (bound, key) = self.bind()?;
+        Ok(WriteGuard::take(&bound, key).await)
     }
 
     async fn peek<V>(&self, terms: &Terms<V, Unshared>) -> Option<V> {
-        let key = self.key.as_ref().ok()?;
-        if let Some(held) = self.bound.peek(&key.as_ref())
+        let (bound, key) = self.bind().ok()?;
+        if let Some(held) = bound.peek(&key.as_ref())
             && let Some(value) = (terms.value_type.give)(held)
         {
             return Some(value);
         }
-        let mut lower = self.bound.lower_tiers(key);
-        match self.bound.find(key, &mut lower, &terms.value_type).await {
+        let mut lower = bound.lower_tiers(&key);
+        match bound.find(&key, &mut lower, &terms.value_type).await {
             Search::Found(hit) => Some(hit.value),
             Search::Nowhere => None,
             Search::Unanswered => {
-                let held = self.bound.serve_isolated(&key.as_ref())?;
+                let held = bound.serve_isolated(&key.as_ref())?;
                 (terms.value_type.give)(held)
             }
         }
@@ -72,7 +79,8 @@ impl Place {
         if let Some(ttl) = ttl {
             Ttl::everywhere(ttl).check()?;
         }
-        let (bound, key) = (&*self.bound, self.key.as_ref().map_err(Clone::clone)?);
+        let (bound, key) = self.bind()?;
+        let (bound, key) = (&*bound, &key);
         if terms.keep_if.is_some_and(|keep_if| !keep_if(&value)) {
             return bound.invalidate(key).await;
         }
@@ -115,12 +123,10 @@ impl Place {
         V: Send + Sync + 'static,
         F: Future<Output = R>,
     {
-        match &self.key {
-            Ok(key) if self.bound.has_lower() => {
-                ask_each_time(&self.bound, key.clone(), *terms, load).await
-            }
+        match self.bind() {
+            Ok((bound, key)) if bound.has_lower() => ask_each_time(&bound, key, *terms, load).await,
             // There is nobody to ask: what memory has is current.
-            Ok(key) => plain(&self.bound, key.clone(), *terms, load).await,
+            Ok((bound, key)) => plain(&bound, key, *terms, load).await,
             Err(_) => load().await,
         }
     }
@@ -130,14 +136,17 @@ impl Place {
         R: Outcome<V>,
         F: Future<Output = R>,
     {
-        match &self.key {
-            Ok(key) => refresh(&self.bound, key.clone(), *terms, load).await,
+        match self.bind() {
+            Ok((bound, key)) => refresh(&bound, key, *terms, load).await,
             Err(_) => load().await,
         }
     }
 }
 
 /// One key of a [`Function`](crate::Function).
+///
+/// A handle belongs to no runtime. Each operation acts on the runtime that a call would use where its future is first polled:
+/// the one of the [scope](crate::CacheRuntime::scope), else the installed one. It does not matter where the handle was made.
 pub struct Handle<V> {
     place: Place,
     terms: Terms<V, Unshared>,
@@ -146,19 +155,19 @@ pub struct Handle<V> {
 impl<V> fmt::Debug for Handle<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle")
-            .field("key", &self.place.key)
+            .field("arguments", &self.place.arguments)
             .finish_non_exhaustive()
     }
 }
 
 impl<V> Handle<V> {
     pub(crate) fn new(
-        bound: &Arc<Bound>,
+        origin: Origin,
         terms: Terms<V, Unshared>,
         arguments: impl ArgumentList,
     ) -> Self {
         Self {
-            place: Place::new(bound, arguments),
+            place: Place::new(origin, arguments),
             terms,
         }
     }
@@ -259,6 +268,8 @@ impl<V: CacheValue> Handle<V> {
 
 /// A call of an annotated function that is not made yet: `get_user::entry(42)`.
 ///
+/// It belongs to no runtime, as a [`Handle`] does: `CacheRuntime::scope(runtime, get_user::entry(42).refresh())` acts on `runtime`.
+///
 /// `R` is what the function returns. Its methods speak of the value inside: for a function that returns
 /// `Result<User, E>`, `Option<User>` or `Result<Option<User>, E>` they are `peek() -> Option<User>` and
 /// `put(user: User)`. They are found by type, in three steps of `Deref`, so that aliases work.
@@ -293,11 +304,8 @@ impl<R, F> Call<R, F> {
 
     /// [`invalidate`](PlainCall::invalidate) as a future that holds no argument, so that it can be spawned.
     pub fn into_invalidation(self) -> Invalidation {
-        let place = self.0.0.place;
-        Invalidation::new(
-            Arc::clone(&place.bound),
-            async move { place.invalidate().await },
-        )
+        let Place { origin, arguments } = self.0.0.place;
+        Invalidation::of_key(origin, arguments)
     }
 }
 

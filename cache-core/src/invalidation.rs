@@ -9,9 +9,15 @@ use std::task::{Context, Poll};
 use crate::blocking;
 use crate::bound::Bound;
 use crate::error::{Error, ErrorKind};
+use crate::key::UnboundArguments;
+use crate::site::Origin;
 use crate::tier::Receipt;
 
-/// An invalidation on its way: what `invalidate!` gives. Holds none of the arguments.
+/// An invalidation on its way: what `invalidate!` gives. Holds none of the arguments, only the key that they make.
+///
+/// It acts on the runtime that a call would use where it is first polled, or where [`blocking`](Self::blocking) is called; see
+/// [`Handle`](crate::Handle). A task that is spawned inside a [scope](crate::CacheRuntime::scope) is outside of it, for an
+/// invalidation as for a call: wrap what is spawned in the scope too.
 ///
 /// It returns how far it got: [`Receipt::Acked`], or [`Receipt::Queued`] where a shared tier could not be reached. Who
 /// needs more than the bound asks for [`settled`](Self::settled).
@@ -23,19 +29,64 @@ use crate::tier::Receipt;
 /// As [`Handle::invalidate`](crate::Handle::invalidate).
 #[must_use = "nothing is dropped until it is awaited"]
 pub struct Invalidation {
-    work: Pin<Box<dyn Future<Output = Result<Receipt, Error>> + Send>>,
+    origin: Origin,
+    what: What,
+    begun: Option<Begun>,
+}
+
+/// What is dropped.
+enum What {
+    /// `Err` if the arguments make no key.
+    Key(Result<UnboundArguments, Error>),
+    AllKeys,
+}
+
+/// An invalidation in the runtime that was found at its first poll.
+struct Begun {
     bound: Arc<Bound>,
+    work: Pin<Box<dyn Future<Output = Result<Receipt, Error>> + Send>>,
 }
 
 impl Invalidation {
-    pub(crate) fn new(
-        bound: Arc<Bound>,
-        work: impl Future<Output = Result<Receipt, Error>> + Send + 'static,
-    ) -> Self {
+    pub(crate) fn of_key(origin: Origin, arguments: Result<UnboundArguments, Error>) -> Self {
+        Self::new(origin, What::Key(arguments))
+    }
+
+    pub(crate) fn of_all(origin: Origin) -> Self {
+        Self::new(origin, What::AllKeys)
+    }
+
+    fn new(origin: Origin, what: What) -> Self {
         Self {
-            work: Box::pin(work),
-            bound,
+            origin,
+            what,
+            begun: None,
         }
+    }
+
+    /// Binds it to the runtime that a call here would use, the first time.
+    fn begin(&mut self) -> &mut Begun {
+        let Self {
+            origin,
+            what,
+            begun,
+        } = self;
+        begun.get_or_insert_with(|| {
+            let bound = origin.bind();
+            let key = match what {
+                What::Key(Ok(arguments)) => Ok(Some(arguments.key(bound.id, bound.seed))),
+                What::Key(Err(error)) => Err(error.clone()),
+                What::AllKeys => Ok(None),
+            };
+            let own = Arc::clone(&bound);
+            let work = Box::pin(async move {
+                match key? {
+                    Some(key) => own.invalidate(&key).await,
+                    None => own.invalidate_all().await,
+                }
+            });
+            Begun { bound, work }
+        })
     }
 
     /// Does it on this thread, which waits: for plain functions, whose tiers are private. For one that waits for a shared tier an
@@ -43,8 +94,8 @@ impl Invalidation {
     ///
     /// # Errors
     /// As [`Handle::invalidate`](crate::Handle::invalidate).
-    pub fn blocking(self) -> Result<Receipt, Error> {
-        let bound = Arc::clone(&self.bound);
+    pub fn blocking(mut self) -> Result<Receipt, Error> {
+        let bound = Arc::clone(&self.begin().bound);
         let Some(home) = bound.home() else {
             return blocking::wait(self);
         };
@@ -64,9 +115,10 @@ impl Invalidation {
     /// # Cancel safety
     /// Dropped after it was polled once, the invalidation goes on or is queued where there is a shared tier; dropped before,
     /// nothing is done.
-    pub async fn settled(self) -> Result<(), Error> {
-        self.work.await?;
-        self.bound.settle().await
+    pub async fn settled(mut self) -> Result<(), Error> {
+        let Begun { bound, work } = self.begin();
+        work.await?;
+        bound.settle().await
     }
 }
 
@@ -82,13 +134,14 @@ impl Invalidation {
     ///
     /// # Cancel safety
     /// As [`settled`](Self::settled).
-    pub async fn replicated(self, replicas: u32) -> Result<Receipt, Error> {
-        let links = self.bound.links();
-        if self.work.await? == Receipt::Queued {
+    pub async fn replicated(mut self, replicas: u32) -> Result<Receipt, Error> {
+        let Begun { bound, work } = self.begin();
+        let links = bound.links();
+        if work.await? == Receipt::Queued {
             return Ok(Receipt::Queued);
         }
-        self.bound.replicated(replicas).await?;
-        if self.bound.links() != links {
+        bound.replicated(replicas).await?;
+        if bound.links() != links {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 "wait for replicas: the link to a shared tier was lost meanwhile, and its server may be another",
@@ -102,7 +155,7 @@ impl Future for Invalidation {
     type Output = Result<Receipt, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.work.as_mut().poll(cx)
+        self.begin().work.as_mut().poll(cx)
     }
 }
 

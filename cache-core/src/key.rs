@@ -7,6 +7,7 @@
 
 mod encode;
 mod opaque;
+mod replay;
 mod text;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128_with_seed};
 
 pub use self::encode::Refused;
 pub(crate) use self::opaque::Opaque;
+pub(crate) use self::replay::UnboundArguments;
 pub use self::text::Piece;
 pub(crate) use self::text::{is_cut, render};
 use crate::error::Error;
@@ -99,6 +101,15 @@ impl Arguments {
                 refused,
             )),
         }
+    }
+
+    /// Encodes what `list` lists, for a function that is bound later.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub(crate) fn unbound(list: impl ArgumentList) -> Result<UnboundArguments, Error> {
+        let arguments = Self::encode(list, 0)?;
+        Ok(UnboundArguments(arguments.as_bytes().into()))
     }
 
     #[inline]
@@ -314,6 +325,12 @@ impl Key {
     /// A digest of the arguments, for a function whose name has the hash `name`; the same in every process and version.
     pub(crate) fn digest(&self, name: u64) -> u128 {
         xxh3_128_with_seed(&self.arguments, name)
+    }
+}
+
+impl fmt::Debug for UnboundArguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&render(&self.0, &[]))
     }
 }
 

@@ -24,6 +24,7 @@ pub use crate::outcome::Unshared;
 use crate::outcome::{Cloned, Described, Rebuilt, SharedError};
 pub use crate::policy::{Coherent, Consistency, SingleFlight, Ttl, WhenIsolated};
 pub use crate::runtime::Registered;
+use crate::site::Origin;
 pub use crate::site::{Instance, Site};
 
 /// A function and, where it is generic, which of its instances.
@@ -56,11 +57,7 @@ impl At {
 
     /// Drops every key of the function.
     pub fn invalidate_all(self) -> Invalidation {
-        let bound = self.site.with_bound(self.instance, Arc::clone);
-        Invalidation::new(
-            Arc::clone(&bound),
-            async move { bound.invalidate_all().await },
-        )
+        Invalidation::of_all(Origin::declared(self.site, self.instance))
     }
 }
 
@@ -108,8 +105,7 @@ impl<T: Returned> Step<T> for Prepare {
             keep_if: terms.keep_if,
             share: Unshared,
         };
-        at.site
-            .with_bound(at.instance, |bound| Handle::new(bound, terms, arguments))
+        Handle::new(Origin::declared(at.site, at.instance), terms, arguments)
     }
 }
 

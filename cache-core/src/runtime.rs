@@ -109,6 +109,10 @@ impl CacheRuntime {
     /// Runs `future` with `runtime` in place of the installed one, for the calls that its task makes. Tasks that it
     /// spawns are not covered; wrap them too.
     ///
+    /// Calls, handles and invalidations act on the runtime where their future is first polled, wherever they were made:
+    /// `scope(runtime, get_user::entry(42).refresh())` and `scope(runtime, invalidate!(get_user, 42))` act on `runtime`. A future
+    /// that was polled outside before keeps the runtime of that poll.
+    ///
     /// # Cancel safety
     /// As cancel safe as `future`.
     pub async fn scope<F: Future>(runtime: Self, future: F) -> F::Output {

@@ -7,15 +7,16 @@ use std::sync::{Arc, OnceLock};
 
 use crate::bound::Bound;
 use crate::definition::{Declaration, Definition};
+use crate::function::ReservedName;
 use crate::runtime::CacheRuntime;
 
 /// A function, ready to be called: its definition, and how it is bound in the process's own runtimes.
 #[derive(Debug)]
 pub struct Site {
     pub(crate) definition: Definition,
-    /// Lives as long as the site, for one that was made at run time; a runtime forgets what it bound for those that are
-    /// gone.
+    /// Lives as long as a site that was made at run time: a runtime drops what it bound for a site that no longer exists.
     life: Option<Arc<()>>,
+    _name: Option<ReservedName>,
     number: OnceLock<u64>,
     /// The binding of the installed runtime, and that of the default one before it: the first instance that is called,
     /// which for a function that is not generic is the only one.
@@ -75,6 +76,44 @@ fn types_of(name: &str) -> String {
     name
 }
 
+/// A function that is not bound to a runtime yet: a handle binds it where it is polled, as a call does.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    site: SiteRef,
+    instance: Option<Instance>,
+}
+
+#[derive(Clone, Debug)]
+enum SiteRef {
+    Declared(&'static Site),
+    Made(Arc<Site>),
+}
+
+impl Origin {
+    pub(crate) fn declared(site: &'static Site, instance: Option<Instance>) -> Self {
+        Self {
+            site: SiteRef::Declared(site),
+            instance,
+        }
+    }
+
+    pub(crate) fn made(site: &Arc<Site>) -> Self {
+        Self {
+            site: SiteRef::Made(Arc::clone(site)),
+            instance: None,
+        }
+    }
+
+    /// Binds it to the runtime that a call here would use.
+    pub(crate) fn bind(&self) -> Arc<Bound> {
+        let site = match &self.site {
+            SiteRef::Declared(site) => site,
+            SiteRef::Made(site) => &**site,
+        };
+        site.with_bound(self.instance, Arc::clone)
+    }
+}
+
 /// Which of a site's instances a runtime has bound.
 pub(crate) type SiteKey = (u64, Option<TypeId>);
 
@@ -84,18 +123,23 @@ impl Site {
     /// A site for a declaration.
     #[must_use]
     pub const fn new(declaration: Declaration) -> Self {
-        Self::of(Definition::declared(declaration), None)
+        Self::of(Definition::declared(declaration))
     }
 
-    /// A site that may go away.
-    pub(crate) fn made(definition: Definition) -> Self {
-        Self::of(definition, Some(Arc::new(())))
+    /// The site of a function that is made at run time.
+    pub(crate) fn made(definition: Definition, name: ReservedName) -> Self {
+        Self {
+            life: Some(Arc::new(())),
+            _name: Some(name),
+            ..Self::of(definition)
+        }
     }
 
-    const fn of(definition: Definition, life: Option<Arc<()>>) -> Self {
+    const fn of(definition: Definition) -> Self {
         Self {
             definition,
-            life,
+            life: None,
+            _name: None,
             number: OnceLock::new(),
             installed: OnceLock::new(),
             default: OnceLock::new(),

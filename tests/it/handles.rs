@@ -215,12 +215,14 @@ async fn a_put_is_seen_by_other_instances_and_not_overwritten_by_a_load_under_wa
 #[tokio::test]
 async fn an_invalidation_is_a_future_of_its_own() {
     let runtime = memory_alone().await;
-    CacheRuntime::scope(runtime, async {
+    // A task has no scope but its own, for an invalidation as for a call.
+    let spawn = |invalidation| tokio::spawn(CacheRuntime::scope(runtime.clone(), invalidation));
+    CacheRuntime::scope(runtime.clone(), async {
         let first = plain(60).await;
-        tokio::spawn(invalidate!(plain, 60)).await.unwrap().unwrap();
+        spawn(invalidate!(plain, 60)).await.unwrap().unwrap();
         let second = plain(60).await;
         assert_ne!(first, second);
-        tokio::spawn(invalidate!(plain)).await.unwrap().unwrap();
+        spawn(invalidate!(plain)).await.unwrap().unwrap();
         assert_ne!(second, plain(60).await);
         // It holds nothing of what it was given.
         let invalidation = {
@@ -228,7 +230,7 @@ async fn an_invalidation_is_a_future_of_its_own() {
             named(&name).await;
             invalidate!(named, &name)
         };
-        tokio::spawn(invalidation).await.unwrap().unwrap();
+        spawn(invalidation).await.unwrap().unwrap();
         assert_eq!(named::entry("here").peek().await, None);
     })
     .await;

@@ -12,6 +12,7 @@ mod failing_loads;
 mod faults;
 mod forms;
 mod guards;
+mod handle_runtime;
 mod handles;
 mod invalidation;
 mod keys;

@@ -172,3 +172,33 @@ fn keys_that_differ_anywhere_differ_in_their_hash() {
     };
     assert_ne!(flags(1), flags(2));
 }
+
+#[track_caller]
+fn check_replay<A: Serialize>(arguments: A) {
+    let function = FunctionId(3);
+    for seed in [0, 1, u64::MAX, 0x1234_5678_9ABC_DEF0] {
+        let encoded = Arguments::encode(Tuple(&arguments), seed).unwrap();
+        let unbound = Arguments::unbound(Tuple(&arguments)).unwrap();
+        let key = unbound.key(function, seed);
+        assert_eq!(key, encoded.key(function).to_owned());
+    }
+}
+
+#[test]
+fn unbound_arguments_have_the_key_of_a_call_for_any_seed() {
+    check_replay(());
+    check_replay((true, false, (), None::<u8>, Some(Some(7u64))));
+    check_replay((1i8, 2i16, 3i32, 4i64, 5i128, -1f32, 0.5f64));
+    check_replay((1u8, 2u16, 3u32, 4u64, 5u128, 'ß'));
+    check_replay(("", "text", vec!["a", "b"], Vec::<u8>::new(), [1u64, 2]));
+    check_replay((Sort::ByName, Sort::ByAge(3), Sort::Range { from: 1, to: 2 }));
+    check_replay((Filter {
+        min: Some(1),
+        max: None,
+    },));
+    check_replay((HashMap::from([("b", vec![2u64]), ("a", vec![])]),));
+    check_replay((BTreeMap::from([((1u8, "x"), BTreeMap::from([(1, "y")]))]),));
+    check_replay((Opaque(&Sort::ByAge(1)), Opaque(&"text")));
+    // Longer than what stays on the stack, in one value and in many.
+    check_replay(("k".repeat(500), vec![7u64; 100]));
+}

@@ -66,16 +66,16 @@ pub(crate) fn is_cut(text: &str) -> bool {
 }
 
 /// Walks bytes that [`Encoder`](super::encode::Encoder) wrote; other bytes end the walk early, without a panic.
-struct Reader<'a> {
-    rest: &'a [u8],
+pub(super) struct Reader<'a> {
+    pub(super) rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    fn at_end(&self) -> bool {
+    pub(super) fn at_end(&self) -> bool {
         matches!(self.rest.first(), None | Some(&tag::END))
     }
 
-    fn byte(&mut self) -> u8 {
+    pub(super) fn byte(&mut self) -> u8 {
         self.take(1).first().copied().unwrap_or(tag::END)
     }
 
@@ -85,11 +85,11 @@ impl<'a> Reader<'a> {
         taken
     }
 
-    fn number<const N: usize>(&mut self) -> [u8; N] {
+    pub(super) fn number<const N: usize>(&mut self) -> [u8; N] {
         self.take(N).try_into().unwrap_or([0; N])
     }
 
-    fn text(&mut self) -> &'a [u8] {
+    pub(super) fn text(&mut self) -> &'a [u8] {
         let len = u32::from_le_bytes(self.number());
         self.take(len as usize)
     }
