@@ -262,6 +262,9 @@ impl RuntimeBuilder {
     /// Builds a runtime without installing it, for [`CacheRuntime::scope`]. Checks what [`install`](Self::install)
     /// checks of the settings, not the functions of the program.
     ///
+    /// If variables such as `MULTI_TIER_CACHED_REDIS_URL` are set, and this builder did not go through
+    /// [`from_env`](Self::from_env), a warning in the log names them.
+    ///
     /// # Errors
     /// [`Configuration`](ErrorKind::Configuration), naming every setting that cannot be used, and what a tier that is
     /// `required` says of its server.
@@ -270,6 +273,7 @@ impl RuntimeBuilder {
     /// Cancel safe. Dropped, tiers that had started end as those of a process that is killed: object storage is free for another
     /// after 30 seconds, and begins anew.
     pub async fn build(self) -> Result<CacheRuntime, Error> {
+        self.warn_of_unused_environment();
         let stack = self.into_stack()?;
         start(&stack).await.map_err(Error::in_full)?;
         Ok(CacheRuntime::new(stack))
@@ -290,6 +294,7 @@ impl RuntimeBuilder {
     /// # Cancel safety
     /// As [`build`](Self::build); dropped, it installs nothing.
     pub async fn install(self) -> Result<CacheRuntime, Error> {
+        self.warn_of_unused_environment();
         let stack = self.into_stack()?;
         let made = crate::function::made();
         let mut functions: Vec<&Definition> = Registered::all().collect();

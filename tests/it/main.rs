@@ -9,6 +9,7 @@ mod conformance;
 mod disk;
 mod evictions;
 mod failing_loads;
+mod environment;
 mod faults;
 mod forms;
 mod guards;

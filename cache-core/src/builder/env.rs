@@ -84,6 +84,18 @@ impl Environment {
         }
     }
 
+    /// The full names of the variables that are set.
+    fn names(&self) -> Vec<String> {
+        let is_set = |(_, value): &&(String, String)| !value.is_empty();
+        let names = self.values.iter().filter(is_set).map(|(name, _)| name);
+        let mut names: Vec<_> = names
+            .chain(&self.unreadable)
+            .map(|name| format!("{PREFIX}{name}"))
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
     /// The value of a name, given without the prefix. An empty one counts as not set.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
@@ -206,6 +218,21 @@ impl RuntimeBuilder {
     /// exclude each other, a name with this prefix that means nothing.
     pub fn from_env(self) -> Result<Self, Error> {
         self.with_environment(&Environment::of_process())
+    }
+
+    /// Warns of variables that this builder does not read: whoever set them expects an effect.
+    pub(super) fn warn_of_unused_environment(&self) {
+        if self.asks_environment {
+            return;
+        }
+        let names = Environment::of_process().names();
+        if !names.is_empty() {
+            tracing::warn!(
+                variables = names.join(", "),
+                "settings in the environment are ignored: `CacheRuntime::builder()` does not read them; call `from_env()` on \
+                 it, or begin with `CacheRuntime::from_env()`"
+            );
+        }
     }
 
     pub(crate) fn with_environment(mut self, env: &Environment) -> Result<Self, Error> {
