@@ -331,6 +331,9 @@ impl CacheRuntime {
     /// Ends what the tiers run beside the calls: connections, their tasks. After it calls are served from memory and by
     /// their bodies.
     ///
+    /// Redis is first sent the invalidations that are queued: as long as portions of 256 get through,
+    /// each within the tier's time limit, for ten seconds in all.
+    ///
     /// # Errors
     /// The first tier's that could not end in order; all are ended.
     ///

@@ -18,12 +18,22 @@ use crate::message::sequence_number;
 use crate::script::LONGEST_TEXT;
 use crate::server;
 
-/// What a barrier found of the control keys.
+/// What a barrier found of a control key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Number(u64),
+    /// The key is missing, or is not of this cache.
+    Missing,
+    /// The node migrates the slot and does not say.
+    Unknown,
+}
+
+/// What a barrier found.
 #[derive(Debug, PartialEq, Eq)]
 struct Control {
-    sequence: Option<u64>,
-    history: Option<u64>,
-    epochs: Vec<Option<u64>>,
+    sequence: Found,
+    history: Found,
+    epochs: Vec<Found>,
 }
 
 /// What follows from it.
@@ -75,7 +85,7 @@ impl Shared {
             }
         }
         for ((function, epoch), found) in known.epochs.iter().zip(&control.epochs) {
-            if found.is_some_and(|found| found != *epoch) {
+            if matches!(found, Found::Number(found) if found != epoch) {
                 self.bus.epochs.forget_epoch(function, *epoch);
             }
         }
@@ -87,10 +97,10 @@ impl Shared {
         &self,
         connected: &Connected,
         known: &Known,
-    ) -> Result<Vec<Vec<u8>>, RedisError> {
+    ) -> Result<Vec<Option<Vec<u8>>>, RedisError> {
         let mut channel = connected.channel.clone();
         let mut pipeline = redis::pipe();
-        // A key of another type is a foreign one, and counts as evicted.
+        // Each reply is judged by itself.
         pipeline.ignore_errors();
         let epochs = known
             .epochs
@@ -106,8 +116,10 @@ impl Shared {
         replies
             .into_iter()
             .map(|reply| match reply {
-                Err(error) if server::is_of_another_type(&error) => Ok(Vec::new()),
-                reply => reply,
+                Ok(text) => Ok(Some(text)),
+                Err(error) if server::is_of_another_type(&error) => Ok(Some(Vec::new())),
+                Err(error) if server::is_of_a_migrating_slot(&error) => Ok(None),
+                Err(error) => Err(error),
             })
             .collect()
     }
@@ -120,7 +132,9 @@ impl Shared {
         control: &Control,
     ) -> Result<(), RedisError> {
         let evicted = known.epochs.iter().zip(&control.epochs);
-        let evicted: Vec<_> = evicted.filter(|(_, found)| found.is_none()).collect();
+        let evicted: Vec<_> = evicted
+            .filter(|(_, found)| **found == Found::Missing)
+            .collect();
         let mut invocation = self.scripts.restore.prepare_invoke();
         invocation
             .key(self.keys.sequence())
@@ -140,36 +154,49 @@ impl Shared {
     }
 }
 
+impl Found {
+    fn parse(reply: Option<&Option<Vec<u8>>>, number: impl Fn(&[u8]) -> Option<u64>) -> Self {
+        match reply {
+            Some(Some(text)) => number(text).map_or(Self::Missing, Self::Number),
+            Some(None) | None => Self::Unknown,
+        }
+    }
+}
+
 impl Control {
-    fn parse(replies: &[Vec<u8>]) -> Self {
-        let mut replies = replies.iter().map(Vec::as_slice);
+    /// Parses the replies: the sequence, the history, the epochs.
+    fn parse(replies: &[Option<Vec<u8>>]) -> Self {
+        let history = |text: &[u8]| number(text.split(|byte| *byte == b':').next()?);
         Self {
-            sequence: replies.next().and_then(sequence_number),
-            history: replies
-                .next()
-                .and_then(|text| number(text.split(|byte| *byte == b':').next()?)),
-            epochs: replies.map(number).collect(),
+            sequence: Found::parse(replies.first(), sequence_number),
+            history: Found::parse(replies.get(1), history),
+            epochs: replies
+                .iter()
+                .skip(2)
+                .map(|reply| Found::parse(Some(reply), number))
+                .collect(),
         }
     }
 
     /// Judges what was found by what was known when the barrier was sent, and by the last message that was heard when its
     /// reply came.
     fn judge(&self, known: &Known, heard: u64) -> Verdict {
-        let sequence = self.sequence.unwrap_or(0);
-        let is_evicted = self.sequence.is_none() && known.last > 0;
-        if sequence > heard {
-            return Verdict::Gap;
-        }
-        if !is_evicted && sequence < known.last {
+        let is_evicted = match self.sequence {
+            Found::Number(sequence) if sequence > heard => return Verdict::Gap,
+            Found::Number(sequence) if sequence < known.last => return Verdict::Replaced,
+            Found::Number(_) | Found::Unknown => false,
+            // Before the first message there is none.
+            Found::Missing => known.last > 0,
+        };
+        // A message that came in between may have begun another history.
+        let is_another = matches!(self.history, Found::Number(history) if history != known.history);
+        if is_another && heard == known.last {
             return Verdict::Replaced;
         }
-        // A message may have changed the others between the two.
-        let is_unchanged = heard == known.last;
-        if is_unchanged && self.history.is_some_and(|history| history != known.history) {
-            return Verdict::Replaced;
-        }
-        let lacks_any = self.history.is_none() || self.epochs.iter().any(Option::is_none);
-        match is_evicted || lacks_any {
+        let mut others = [self.history]
+            .into_iter()
+            .chain(self.epochs.iter().copied());
+        match is_evicted || others.any(|found| found == Found::Missing) {
             true => Verdict::Restore,
             false => Verdict::Intact,
         }
@@ -200,7 +227,8 @@ mod tests {
     }
 
     fn verdict(replies: [&str; 3], last: u64, heard: u64) -> Verdict {
-        let replies = replies.map(|reply| reply.as_bytes().to_vec());
+        // A question mark stands for a node that does not say.
+        let replies = replies.map(|reply| (reply != "?").then(|| reply.as_bytes().to_vec()));
         Control::parse(&replies).judge(&known(last), heard)
     }
 
@@ -211,6 +239,7 @@ mod tests {
         assert_eq!(verdict(["5", "", "11"], 5, 5), Verdict::Restore);
         assert_eq!(verdict(["5", "7:a-b", ""], 5, 5), Verdict::Restore);
         assert_eq!(verdict(["hello", "7:a-b", "11"], 5, 5), Verdict::Restore);
+        assert_eq!(verdict(["?", "?", "?"], 5, 5), Verdict::Intact);
         assert_eq!(verdict(["4", "7:a-b", "11"], 5, 5), Verdict::Replaced);
         assert_eq!(verdict(["5", "8:a-b", "11"], 5, 5), Verdict::Replaced);
         assert_eq!(verdict(["6", "7:a-b", "11"], 5, 5), Verdict::Gap);
@@ -235,13 +264,13 @@ mod tests {
     proptest! {
         #[test]
         fn any_replies_and_numbers_are_judged_without_a_panic(
-            replies: Vec<Vec<u8>>,
+            replies: Vec<Option<Vec<u8>>>,
             sequence: u64,
             last: u64,
             heard: u64,
         ) {
             let _ = Control::parse(&replies).judge(&known(last), heard);
-            let digits = [sequence, last, heard].map(|number| number.to_string().into_bytes());
+            let digits = [sequence, last, heard].map(|number| Some(number.to_string().into_bytes()));
             let _ = Control::parse(&digits).judge(&known(last), heard);
         }
     }

@@ -19,10 +19,32 @@ struct Known {
     /// By digest and version. As many as there are functions.
     epochs: HashMap<(u64, u32), (Arc<FunctionKey>, u64)>,
     history: Option<u64>,
-    /// How often something was forgotten.
+    /// Number of times that something was forgotten.
     forgotten: u64,
+    /// `forgotten` as of the last time that all was.
+    all_forgotten: u64,
+    /// `forgotten` as of the last time that a function of this stripe was: a fixed number of stripes,
+    /// since digests arrive from other instances.
+    stripes: Stripes,
     /// How often a history began, or ended.
     histories: u64,
+}
+
+const STRIPES: usize = 256;
+
+#[derive(Debug)]
+struct Stripes([u64; STRIPES]);
+
+impl Default for Stripes {
+    fn default() -> Self {
+        Self([0; STRIPES])
+    }
+}
+
+impl Stripes {
+    fn of(&mut self, digest: u64) -> &mut u64 {
+        &mut self.0[digest as usize % STRIPES]
+    }
 }
 
 /// A point in time, as far as forgetting goes.
@@ -63,7 +85,8 @@ impl Epochs {
 
     pub(crate) fn learn(&self, function: &FunctionKey, epoch: u64, asked: Mark) {
         let mut known = self.lock();
-        if known.forgotten == asked.forgotten {
+        let forgotten = (*known.stripes.of(function.digest)).max(known.all_forgotten);
+        if forgotten <= asked.forgotten {
             let learned = (Arc::new(function.clone()), epoch);
             known
                 .epochs
@@ -93,16 +116,13 @@ impl Epochs {
             .get(&key)
             .is_some_and(|(_, known)| *known == epoch)
         {
-            known.forgotten += 1;
-            known.epochs.remove(&key);
+            known.forget(function.digest);
         }
     }
 
     /// Forgets every version of the function with this digest.
     pub(crate) fn forget(&self, digest: u64) {
-        let mut known = self.lock();
-        known.forgotten += 1;
-        known.epochs.retain(|(function, _), _| *function != digest);
+        self.lock().forget(digest);
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -111,8 +131,15 @@ impl Epochs {
 }
 
 impl Known {
+    fn forget(&mut self, digest: u64) {
+        self.forgotten += 1;
+        *self.stripes.of(digest) = self.forgotten;
+        self.epochs.retain(|(function, _), _| *function != digest);
+    }
+
     fn begin(&mut self, history: Option<u64>) {
         self.forgotten += 1;
+        self.all_forgotten = self.forgotten;
         self.histories += 1;
         self.epochs.clear();
         self.history = history;
@@ -151,6 +178,22 @@ mod tests {
         );
         epochs.begin(None);
         assert_eq!(epochs.stamp(&function), None);
+    }
+
+    /// Else the traffic of one function would keep the hits of all others at two more keys each.
+    #[test]
+    fn epoch_is_learned_while_another_function_is_invalidated() {
+        let epochs = Epochs::default();
+        let function = FunctionKey::new("users::get", 1);
+        epochs.begin(Some(7));
+        let asked = epochs.mark();
+        epochs.forget(function.digest.wrapping_add(1));
+        epochs.learn(&function, 11, asked);
+        assert!(epochs.stamp(&function).is_some());
+        let asked = epochs.mark();
+        epochs.begin(Some(8));
+        epochs.learn(&function, 11, asked);
+        assert_eq!(epochs.stamp(&function), None, "all was forgotten");
     }
 
     #[test]

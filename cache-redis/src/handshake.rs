@@ -7,10 +7,10 @@ use std::time::Duration;
 use cache_core::{Error, ErrorKind};
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, PushInfo, RedisError};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::bus::Reader;
-use crate::link::{Connected, ServerClock, Shared, fresh_number, millis};
+use crate::link::{Connected, Shared, fresh_number, millis};
 use crate::message::sequence_number;
 use crate::server::{self, Greeting, Identity, failed};
 
@@ -78,11 +78,7 @@ impl Shared {
                 "use this address: two connections to it led to two servers",
             ));
         }
-        let clock = ServerClock {
-            millis: greeting.millis,
-            at: Instant::now(),
-        };
-        *self.clock.write().unwrap_or_else(PoisonError::into_inner) = Some(clock);
+        self.set_clock(greeting.millis);
         let connected = Connected {
             data,
             channel,
@@ -181,9 +177,9 @@ impl Shared {
         invocation
             .key(self.keys.history())
             .key(self.keys.sequence())
-            .key(self.keys.channel())
             .arg(connected.identity.to_string())
             .arg(fresh_number())
+            .arg(self.keys.channel())
             .arg(self.bus.last_heard_from(&connected.identity));
         let (history, last, is_new): (u64, Vec<u8>, bool) =
             invocation.invoke_async(&mut channel).await?;

@@ -33,6 +33,10 @@ use crate::script::Scripts;
 use crate::server::{self, Identity};
 use crate::supervisor::supervise;
 
+/// Time that a shutdown may spend on what is queued. Orchestrators commonly kill a process 30 s after
+/// they asked it to end.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(10);
+
 #[derive(Debug)]
 pub(crate) struct Link {
     shared: Arc<Shared>,
@@ -163,7 +167,10 @@ impl Link {
         }
     }
 
-    /// Sends what is to be sent, as far as that goes, and ends.
+    /// Sends what is queued, and ends.
+    ///
+    /// As long as portions of it get through, each within the time limit, it goes on, for
+    /// [`LONGEST_SHUTDOWN`] in all.
     ///
     /// # Errors
     /// What is queued is lost with this process.
@@ -171,13 +178,12 @@ impl Link {
         if let Some((connected, generation)) = self.shared.current.get() {
             let rest = async {
                 let returned = self.shared.leases.take_returned();
-                self.shared.give_back(&connected, &returned).await;
-                self.shared.drain(&connected, generation).await
+                let limit = self.shared.settings.time_limit;
+                let given_back = self.shared.give_back(&connected, &returned);
+                let _ = timeout(limit, given_back).await;
+                self.shared.drain_by(&connected, generation, limit).await
             };
-            if !matches!(
-                timeout(self.shared.settings.time_limit, rest).await,
-                Ok(Ok(()))
-            ) {
+            if !matches!(timeout(LONGEST_SHUTDOWN, rest).await, Ok(Ok(0))) {
                 tracing::debug!("not all could be sent before the end");
             }
             self.shared.lose(generation);
@@ -251,6 +257,14 @@ impl Shared {
             let since = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
             millis.saturating_add(since)
         })
+    }
+
+    /// Notes what the server's clock says now. All instances judge records by that clock, so each has
+    /// to follow it when it is set.
+    pub(crate) fn set_clock(&self, millis: u64) {
+        let at = Instant::now();
+        let clock = ServerClock { millis, at };
+        *self.clock.write().unwrap_or_else(PoisonError::into_inner) = Some(clock);
     }
 
     /// The address that users gave, without what is secret.

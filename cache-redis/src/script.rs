@@ -75,20 +75,23 @@ end
 /// record is valid; so does a data set that has gone back, with a smaller sequence than the caller has heard here
 /// (SWAPDB, keys that were restored).
 ///
-/// KEYS history, sequence, channel. ARGV identity, new number, last message that was heard on this server. Returns the
+/// The channel is an argument, not a key: as a key it would never be there, and a cluster refuses
+/// scripts that miss some of their keys while it migrates the slot.
+///
+/// KEYS history, sequence. ARGV identity, new number, channel, last message that was heard on this server. Returns the
 /// history's number, the number of the last message, and 1 if the history is new.
 const ATTACH: &str = "
 local known, identity = string.match(text(KEYS[1]), '^([1-9]%d*):(.*)$')
 local fresh = 0
 local last = tonumber(number(KEYS[2]) or '')
-local went_back = last and last < tonumber(ARGV[3])
+local went_back = last and last < tonumber(ARGV[4])
 if went_back then redis.call('DEL', KEYS[2]) end
 if identity ~= ARGV[1] or went_back then
   fresh = 1
   known = ARGV[2]
   redis.call('DEL', KEYS[1])
   redis.call('SET', KEYS[1], known .. ':' .. ARGV[1], 'PX', LIFE)
-  publish(KEYS[2], KEYS[3], 'h:' .. known)
+  publish(KEYS[2], ARGV[3], 'h:' .. known)
 else
   redis.call('PEXPIRE', KEYS[1], LIFE)
 end

@@ -89,8 +89,13 @@ pub(crate) async fn greet(
     Ok(Greeting {
         identity: identity?,
         evicts_at_random,
-        millis: seconds.saturating_mul(1000).saturating_add(micros / 1000),
+        millis: millis_of((seconds, micros)),
     })
+}
+
+/// Milliseconds in an answer to TIME, which has seconds and microseconds.
+pub(crate) fn millis_of((seconds, micros): (u64, u64)) -> u64 {
+    seconds.saturating_mul(1000).saturating_add(micros / 1000)
 }
 
 fn check(info: &str) -> Result<Identity, Error> {
@@ -139,9 +144,15 @@ fn check(info: &str) -> Result<Identity, Error> {
     }
 }
 
-/// Where a node of a cluster says that the namespace is: a host, unless it is the same, and a port.
+/// The node of a cluster that the namespace has moved to: a host, unless it is the same, and a port.
+///
+/// Only MOVED is followed. ASK names a node for a single command while a slot is in migration; that
+/// node sends every other command back.
 pub(crate) fn moved_to(error: &Error) -> Option<(Option<String>, u16)> {
     let error = std::error::Error::source(error)?.downcast_ref::<RedisError>()?;
+    if error.code() != Some("MOVED") {
+        return None;
+    }
     let (address, _) = error.redirect_node()?;
     let (host, port) = address.rsplit_once(':')?;
     let host = Some(host).filter(|host| !host.is_empty() && *host != "?");
@@ -194,6 +205,11 @@ pub(crate) fn is_of_another_type(error: &RedisError) -> bool {
     error.code() == Some("WRONGTYPE")
 }
 
+/// Whether a node of a cluster does not answer for a key at the moment, since it migrates the slot.
+pub(crate) fn is_of_a_migrating_slot(error: &RedisError) -> bool {
+    matches!(error.code(), Some("ASK" | "TRYAGAIN"))
+}
+
 /// The error of something that the server was asked for.
 pub(crate) fn failed(what: &'static str, error: RedisError) -> Error {
     Error::with_source(kind_of(&error), what, error)
@@ -229,6 +245,18 @@ pub(crate) fn kind_of(error: &RedisError) -> ErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn node_that_a_slot_has_moved_to_is_followed_and_one_that_it_migrates_to_is_not() {
+        let answer = |text: &str| {
+            let value = redis::parse_redis_value(text.as_bytes()).unwrap();
+            let answer: Result<(), RedisError> = redis::from_redis_value(value).unwrap();
+            failed("read", answer.unwrap_err())
+        };
+        let moved = answer("-MOVED 7 10.0.0.1:7001\r\n");
+        assert_eq!(moved_to(&moved), Some((Some("10.0.0.1".into()), 7001)));
+        assert_eq!(moved_to(&answer("-ASK 7 10.0.0.1:7001\r\n")), None);
+    }
 
     const NAMES: &str = "\r\nrun_id:5a\r\nmaster_replid:7b\r\n";
 

@@ -95,7 +95,7 @@ impl Shared {
                     is_draining = true;
                     let (shared, connected) = (Arc::clone(self), connected.clone());
                     work.spawn(job(async move {
-                        if shared.drain(&connected, generation).await.is_err() {
+                        if !matches!(shared.drain(&connected, generation).await, Ok(0)) {
                             sleep(shared.settings.time_limit.min(HEARTBEAT)).await;
                             shared.journal.ring();
                         }

@@ -33,6 +33,10 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
+fn code_in<T>(answer: &Result<T, RedisError>) -> Option<&str> {
+    answer.as_ref().err()?.code()
+}
+
 /// What goes in one pipeline, before it is noted that it was sent.
 const PORTION: usize = 256;
 
@@ -118,23 +122,37 @@ impl Shared {
         }
     }
 
-    /// Sends all that is queued, in portions: what was sent is not sent again where the rest does not get through.
+    /// Sends all that is queued, in portions: what was sent is not sent again if the rest does not get
+    /// through. Returns the number of those that the server refused for now; they stay queued.
     ///
-    /// However much it is, and however slow the server: only a portion that is not answered within the [silence](Self::silence)
-    /// ends it.
-    pub(crate) async fn drain(&self, connected: &Connected, generation: u64) -> Result<(), Error> {
+    /// It may take any time in all, on a slow link; only a portion that is not answered within the
+    /// [silence](Self::silence) ends it.
+    pub(crate) async fn drain(
+        &self,
+        connected: &Connected,
+        generation: u64,
+    ) -> Result<usize, Error> {
+        self.drain_by(connected, generation, self.silence()).await
+    }
+
+    /// The same with another limit for each portion.
+    pub(crate) async fn drain_by(
+        &self,
+        connected: &Connected,
+        generation: u64,
+        limit: Duration,
+    ) -> Result<usize, Error> {
         let mut queued = self.journal.queued();
-        if !queued.is_empty() {
-            tracing::info!(
-                number = queued.len(),
-                "sending invalidations that had waited"
-            );
-        }
+        let all = queued.len();
+        let mut refused = 0;
         while !queued.is_empty() {
             let rest = queued.split_off(queued.len().min(PORTION));
-            let sent = timeout(self.silence(), self.send_portion(connected, &queued)).await;
-            sent.unwrap_or_else(|_| Err(server::no_answer()))
+            let portion = queued.len();
+            let sent = timeout(limit, self.send_portion(connected, queued)).await;
+            let sent = sent
+                .unwrap_or_else(|_| Err(server::no_answer()))
                 .map_err(|error| server::failed("send invalidations that had waited", error))?;
+            refused += portion - sent.len();
             // Another server may have taken this one's place before it is noted, and been told what was known until then.
             if self.dead.load(Ordering::SeqCst) >= generation {
                 return Err(server::failed(
@@ -142,35 +160,67 @@ impl Shared {
                     server::no_answer(),
                 ));
             }
-            for Queued { what, .. } in &queued {
+            for Queued { what, .. } in &sent {
                 what.with_target(|target| self.bus.peers.done_late(target));
             }
-            let number = u64::try_from(queued.len()).unwrap_or(u64::MAX);
+            let number = u64::try_from(sent.len()).unwrap_or(u64::MAX);
             self.counters.replays.fetch_add(number, Ordering::Relaxed);
-            self.journal.sent(queued);
+            self.journal.sent(sent);
             queued = rest;
         }
-        Ok(())
+        if refused < all {
+            tracing::info!(number = all - refused, "sent invalidations that had waited");
+        }
+        if refused > 0 {
+            self.permissions.doubt();
+            self.journal.ring();
+        }
+        Ok(refused)
     }
 
+    /// Sends invalidations, and returns those that took effect.
+    ///
+    /// One that is refused is no reason to go without a link, which other keys need: while a cluster
+    /// migrates the slot, it refuses keys that are not on this node any more.
     async fn send_portion(
         &self,
         connected: &Connected,
-        portion: &[Queued],
-    ) -> Result<(), RedisError> {
+        portion: Vec<Queued>,
+    ) -> Result<Vec<Queued>, RedisError> {
         let mut pipeline = Pipeline::with_capacity(portion.len());
+        pipeline.ignore_errors();
         let asked = self.bus.epochs.mark();
-        let mut begun = None;
-        for Queued { what, .. } in portion {
+        let mut histories = Vec::with_capacity(portion.len());
+        for Queued { what, .. } in &portion {
             let (invocation, history) = self.invalidation(connected, what);
-            begun = history.or(begun);
-            pipeline.invoke_script(&invocation).ignore();
+            histories.push(history);
+            pipeline.invoke_script(&invocation);
         }
-        let () = self.exec(connected, &pipeline).await?;
-        if let Some(history) = begun {
-            self.bus.epochs.adopt(history, asked);
+        let mut data = connected.data.clone();
+        let mut answers: Vec<Result<i64, RedisError>> = pipeline.query_async(&mut data).await?;
+        if answers
+            .iter()
+            .any(|answer| code_in(answer) == Some("NOSCRIPT"))
+        {
+            self.scripts.load(&mut data).await?;
+            answers = pipeline.query_async(&mut data).await?;
         }
-        Ok(())
+        let mut sent = Vec::with_capacity(portion.len());
+        for ((queued, history), answer) in portion.into_iter().zip(histories).zip(answers) {
+            match answer {
+                Ok(_) => {
+                    if let Some(history) = history {
+                        self.bus.epochs.adopt(history, asked);
+                    }
+                    sent.push(queued);
+                }
+                Err(error) if server::is_fatal(&error) => return Err(error),
+                Err(error) => {
+                    tracing::debug!(error = ?error, "the server refuses an invalidation for now");
+                }
+            }
+        }
+        Ok(sent)
     }
 
     /// Deletes the records and leases of a function that match, and has every instance forget what its memory has of the function.
@@ -364,11 +414,17 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes to the server, because a primary that was replaced may still answer reads, and checks
-    /// the permissions if the server refused something.
+    /// Writes to the server, because a primary that was replaced may still answer reads; reads its
+    /// clock again, which may have been set; and checks the permissions if the server refused
+    /// something.
     pub(crate) async fn heartbeat(&self, connected: &Connected) -> Result<(), RedisError> {
         let mut data = connected.data.clone();
-        self.heartbeat_on(&mut data).await?;
+        let mut clock = data.clone();
+        let time = redis::cmd("TIME");
+        // On one connection, and so in one round trip.
+        let ((), time): ((), (u64, u64)) =
+            tokio::try_join!(self.heartbeat_on(&mut data), time.query_async(&mut clock))?;
+        self.set_clock(server::millis_of(time));
         let permitted = self.check_permissions_in_doubt(&mut data).await;
         // The next link is refused with the reason.
         permitted.map_err(|error| std::io::Error::other(error).into())

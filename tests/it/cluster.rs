@@ -128,6 +128,36 @@ async fn a_namespace_that_moves_to_another_node_is_followed() {
     assert!(on(&there, read(2)).await > version);
 }
 
+/// While a slot migrates its node refuses scripts of which some keys are not there.
+#[tokio::test]
+async fn link_is_made_while_the_slot_migrates_and_what_is_refused_is_sent_after_it() {
+    let nodes = cluster().await;
+    let redis = || Redis::new(nodes[0].url()).namespace("b");
+    let here = build(redis()).await;
+    on(&here, read(3)).await;
+    let slot: u64 = nodes[0].command(&["CLUSTER", "KEYSLOT", "{b:0}:"]);
+    let slot = slot.to_string();
+    let from = usize::from(!nodes[0].keys().iter().any(|key| key.contains("{b:0}")));
+    let to: String = nodes[1 - from].command(&["CLUSTER", "MYID"]);
+    let _: () = nodes[from].command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to]);
+    let receipt = on(&here, async { invalidate!(read, 4).await });
+    assert_eq!(
+        receipt.await.unwrap(),
+        Receipt::Queued,
+        "its record is not there"
+    );
+    let before = here.tiers()[0].health.isolations;
+    let _: i64 = nodes[from].command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    until("the link is made again", || {
+        let health = here.tiers()[0].health.clone();
+        health.isolations > before && health.connected && health.coherent_for.is_some()
+    })
+    .await;
+    assert_eq!(here.tiers()[0].health.queued, 1);
+    let _: () = nodes[from].command(&["CLUSTER", "SETSLOT", &slot, "STABLE"]);
+    until("it is sent", || here.tiers()[0].health.queued == 0).await;
+}
+
 /// The node that the namespace was on is gone for good; the first one knows who has its slots.
 #[tokio::test]
 async fn streams_find_a_namespace_whose_node_is_gone() {

@@ -7,9 +7,9 @@ mod codecs;
 mod coherence;
 mod conformance;
 mod disk;
+mod environment;
 mod evictions;
 mod failing_loads;
-mod environment;
 mod faults;
 mod forms;
 mod guards;
@@ -34,6 +34,7 @@ mod single_flight;
 mod skipped_types;
 mod streams;
 mod tiers;
+mod upkeep;
 
 // The tier of the example `custom_tier`.
 #[path = "../../examples/custom_tier/map.rs"]
