@@ -243,7 +243,10 @@ impl Tier for RedisTier {
             }
             let (connected, _) = shared.current.get().ok_or_else(unattached)?;
             let swept = shared.sweep(&connected, function, glob).await;
-            swept.map_err(|error| server::failed("invalidate what matches", error))
+            swept.map_err(|error| {
+                shared.permissions.doubt();
+                server::failed("invalidate what matches", error)
+            })
         })
     }
 

@@ -562,11 +562,12 @@ async fn invalidations_are_written_down_where_that_is_asked_for() {
 /// One that ends half-way too: it is written down before anything is gone.
 #[tokio::test]
 async fn an_invalidation_in_steps_is_written_down_first() {
-    let server = Server::start_with(&["--rename-command", "UNLINK", ""]);
+    let server = Server::start();
     let redis = Redis::new(server.url()).namespace("shop");
     let here = build(redis.audit("here", 100)).await;
     CacheRuntime::scope(here.clone(), audited::read("tea")).await;
     until("it is filled", || server.records().len() == 1).await;
+    let _: () = server.command(&["ACL", "SETUSER", "default", "-unlink"]);
     let error = here.invalidate_matching("audited::read", "t*").await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Protocol);
     assert_eq!(server.records().len(), 1);
