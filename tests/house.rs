@@ -10,7 +10,7 @@ fn root() -> PathBuf {
 /// The floor of each module of `cache-core`: a module imports from its own floor or a lower one.
 const FLOORS: &[&[&str]] = &[
     &[
-        "error", "blocking", "clock", "glob", "level", "stream", "sync", "key",
+        "error", "blocking", "clock", "glob", "home", "level", "stream", "sync", "key",
     ],
     &[
         "codec",

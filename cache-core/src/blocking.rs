@@ -6,8 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, EnterGuard, Handle};
-use tokio::task::{JoinHandle, unconstrained};
+use tokio::runtime::{Builder, Handle};
+use tokio::task::unconstrained;
 
 /// A future is polled again after that, woken or not: it may watch a clock that nothing rings for while this thread waits.
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
@@ -59,34 +59,6 @@ pub(crate) fn wait<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// The async runtime that tiers were started in.
-#[derive(Debug)]
-pub(crate) struct Home {
-    handle: Handle,
-    /// Ends with the runtime, and with this.
-    resident: JoinHandle<()>,
-}
-
-impl Home {
-    /// The one that runs the caller, if one does.
-    pub(crate) fn of_caller() -> Option<Self> {
-        let handle = Handle::try_current().ok()?;
-        let resident = handle.spawn(std::future::pending());
-        Some(Self { handle, resident })
-    }
-
-    /// Enters it, unless it is gone.
-    pub(crate) fn enter(&self) -> Option<EnterGuard<'_>> {
-        (!self.resident.is_finished()).then(|| self.handle.enter())
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        self.resident.abort();
-    }
-}
-
 /// Waits for a future that needs an async runtime where there is none any more.
 pub(crate) fn wait_without_home<F: Future>(future: F) -> F::Output {
     let borrowed = Handle::try_current().is_ok();
@@ -123,17 +95,5 @@ mod tests {
             tokio::time::timeout(Duration::from_millis(1), never).await
         });
         assert!(waited.is_err());
-    }
-
-    #[test]
-    fn a_runtime_that_is_gone_is_told_from_one_that_is_there() {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .build()
-            .unwrap();
-        let home = runtime.block_on(async { Home::of_caller().unwrap() });
-        assert!(home.enter().is_some());
-        drop(runtime);
-        assert!(home.enter().is_none());
     }
 }

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use self::assemble::check_functions;
 pub use self::env::{BuildFromEnv, EnvTier, Environment};
-use crate::blocking::Home;
 use crate::clock::{Clock, ManualClock};
 use crate::codec::Codec;
 use crate::definition::Definition;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
+use crate::home::Home;
 use crate::level::Level;
 use crate::overrides::Overrides;
 use crate::policy::{Ttl, WhenIsolated};

@@ -25,6 +25,7 @@ mod flight;
 mod function;
 mod glob;
 mod handle;
+mod home;
 mod invalidation;
 mod key;
 mod level;

@@ -284,16 +284,21 @@ impl CacheRuntime {
             .collect()
     }
 
-    /// How the tiers below memory are, each asked for a sign of life within its time limit.
+    /// The health of the tiers below memory. Each is pinged, within its time limit. A tier that answers and whose last five or
+    /// more reads, leases or fills all failed is not well either; [`trouble`](TierStatus::trouble) says why.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn health(&self) -> RuntimeHealth {
         let mut tiers = self.tiers();
-        for (status, (_, tier)) in tiers.iter_mut().zip(&self.0.stack.lower) {
+        for (status, (_, tier, watch)) in tiers.iter_mut().zip(self.0.stack.watched()) {
             let within = tier.time_limit();
-            match limited(within, tier.ping(within)).await {
-                Ok(took) => status.answered_in = Some(took),
+            let home = self.0.stack.home.get();
+            match limited(home, within, tier.ping(within)).await {
+                Ok(took) => {
+                    status.answered_in = Some(took);
+                    status.trouble = watch.trouble(tier.link());
+                }
                 Err(error) => status.trouble = Some(format!("{error:?}")),
             }
         }
@@ -343,7 +348,13 @@ impl CacheRuntime {
         self.0.stack.background.end();
         let mut result = Ok(());
         for (_, tier) in &self.0.stack.lower {
-            result = result.and(tier.shutdown().await);
+            let ended = match self.0.stack.home.get() {
+                Some(home) if !home.is_here() => {
+                    home.run(tier.shutdown()).await.and_then(|ended| ended)
+                }
+                _ => tier.shutdown().await,
+            };
+            result = result.and(ended);
         }
         result
     }

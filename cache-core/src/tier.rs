@@ -13,6 +13,7 @@ pub(crate) mod memory;
 mod owed;
 pub(crate) mod stack;
 mod trouble;
+pub(crate) mod watch;
 
 use std::fmt;
 use std::future::Future;
@@ -396,7 +397,7 @@ pub struct TierStatus {
     pub health: Health,
     /// How long it took to answer when it was asked for this; `None` where it did not, or was not asked.
     pub answered_in: Option<Duration>,
-    /// Why it did not.
+    /// Why it did not, or why it does not serve the calls although it answered.
     pub trouble: Option<String>,
 }
 

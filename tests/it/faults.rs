@@ -321,3 +321,33 @@ async fn why_a_server_is_away_is_said_and_what_is_lost_at_the_end() {
         next.shutdown().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn health_says_why_a_tier_that_answers_does_not_serve_the_calls() {
+    let server = Server::start();
+    let runtime = two_tiers(&server.url()).await;
+    traffic(&runtime, 10).await;
+    assert!(runtime.health().await.is_well());
+    let _: () = server.command(&["CONFIG", "SET", "maxmemory", "1"]);
+    traffic(&runtime, 10).await;
+    // A caller does not wait for its fill.
+    let is_told = async {
+        loop {
+            let health = runtime.health().await;
+            if !health.is_well() {
+                return health.to_string();
+            }
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(5), is_told).await;
+    let told = told.expect("it is not well");
+    assert!(
+        told.contains("fills failed") && told.contains("OOM"),
+        "{told}"
+    );
+    let _: () = server.command(&["CONFIG", "SET", "maxmemory", "0"]);
+    traffic(&runtime, 1).await;
+    let is_well = async { while !runtime.health().await.is_well() {} };
+    let is_well = tokio::time::timeout(Duration::from_secs(5), is_well).await;
+    is_well.expect("it is well again");
+}

@@ -11,6 +11,7 @@ mod environment;
 mod evictions;
 mod failing_loads;
 mod faults;
+mod foreign_contexts;
 mod forms;
 mod guards;
 mod handle_runtime;

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::record::{HEADER, Header, RecordKind};
 use crate::tier::stack::Budget;
+use crate::tier::watch::Operation;
 use crate::tier::{
     Claim, Fill, HeldLease, Lease, Leased, RecordKey, Refusal, Stamp, Target, Wakeup,
 };
@@ -59,6 +60,7 @@ impl Bound {
                     return Turn::Wait(Wakeup::new(std::future::ready(())), at);
                 }
                 Ok(Leased::Given(lease)) => {
+                    lower.succeeded(Operation::Lease);
                     if matches!(claim, Claim::Only | Claim::TakeOver) && !lower.is_private() {
                         let key = Arc::clone(record_key);
                         exclusive.push(HeldLease::new(lower.level, key, lease.token));
@@ -66,6 +68,7 @@ impl Bound {
                     leases[at] = Some(lease);
                 }
                 Ok(Leased::Taken(wakeup)) => {
+                    lower.succeeded(Operation::Lease);
                     lower.counters.lease_waits.add_one();
                     return Turn::Wait(wakeup, at);
                 }
@@ -76,7 +79,7 @@ impl Bound {
                     *is_unasked |= refusal == Refusal::Queued;
                 }
                 Err(error) => {
-                    lower.failed("lease", &self.name, &error);
+                    lower.call_failed(Operation::Lease, &self.name, &error);
                     *is_unasked |= lower.tier.coherence().is_some();
                 }
             }
@@ -165,7 +168,10 @@ impl Bound {
         }
         let record_key = self.record_key(key);
         for lower in self.aside.iter().rev() {
-            if let Err(error) = lower.invalidated(Target::Key(&record_key)).await {
+            if let Err(error) = lower
+                .invalidated(self.stack.home.get(), Target::Key(&record_key))
+                .await
+            {
                 lower.failed("invalidate", &self.name, &error);
             }
         }
@@ -197,13 +203,16 @@ impl Bound {
             .spend(|within| lower.tier.fill(record_key, lease, record, life, within))
             .await
         {
-            Ok(Fill::Stored) => Ok(true),
+            Ok(Fill::Stored) => {
+                lower.succeeded(Operation::Fill);
+                Ok(true)
+            }
             Ok(Fill::Refused(refusal)) => {
-                lower.counters.refused_fills.add_one(refusal);
+                lower.refused(refusal);
                 Ok(false)
             }
             Err(error) => {
-                lower.failed("fill", &self.name, &error);
+                lower.call_failed(Operation::Fill, &self.name, &error);
                 Err(error)
             }
         }

@@ -11,6 +11,7 @@ use crate::entry::Held;
 use crate::key::Key;
 use crate::policy::Consistency;
 use crate::record::{Header, RecordKind, Seal, Unusable, seal_of};
+use crate::tier::watch::Operation;
 use crate::tier::{Question, SEEN, Stamp};
 
 impl Bound {
@@ -72,6 +73,7 @@ impl Bound {
             .await;
         match found {
             Ok(found) => {
+                lower.succeeded(Operation::Read);
                 lower.counters.misses.add_one();
                 let mut record = found.record.unwrap_or_default();
                 record.truncate(SEEN);
@@ -79,7 +81,7 @@ impl Bound {
                 Search::Nowhere
             }
             Err(error) => {
-                lower.failed("read", &self.name, &error);
+                lower.call_failed(Operation::Read, &self.name, &error);
                 Search::Unanswered
             }
         }
@@ -114,9 +116,12 @@ impl Bound {
             .spend(|within| lower.tier.read(record_key, question, within))
             .await;
         let mut found = match found {
-            Ok(found) => found,
+            Ok(found) => {
+                lower.succeeded(Operation::Read);
+                found
+            }
             Err(error) => {
-                lower.failed("read", &self.name, &error);
+                lower.call_failed(Operation::Read, &self.name, &error);
                 return Search::Unanswered;
             }
         };

@@ -139,7 +139,7 @@ impl Bound {
             )));
         }
         for lower in shared.into_iter().rev() {
-            lower.replicated(replicas).await?;
+            lower.replicated(self.stack.home.get(), replicas).await?;
         }
         Ok(())
     }
@@ -147,7 +147,7 @@ impl Bound {
     /// Waits until no instance can answer with what was dropped.
     pub(crate) async fn settle(&self) -> Result<(), Error> {
         for lower in self.told().collect::<Vec<_>>().into_iter().rev() {
-            lower.settle().await?;
+            lower.settle(self.stack.home.get()).await?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::entry::Held;
 use crate::error::Error;
 use crate::flight::HeldLeases;
 use crate::glob::Glob;
+use crate::home::Home;
 use crate::key::{Key, render};
 use crate::level::Level;
 use crate::policy::Consistency;
@@ -17,8 +18,10 @@ use crate::record::{Header, RecordKind, Seal};
 use crate::stats::{TierCounters, TierStats};
 use crate::tier::config::{Lives, Promotion, TierConfig};
 use crate::tier::stack::{Budget, invalidated, limited};
+use crate::tier::watch::{Operation, Watch};
 use crate::tier::{
-    Breaker, Deadlock, Guard, HeldLease, Lease, Receipt, RecordKey, Stamp, Target, Tier, Wakeup,
+    Breaker, Deadlock, Guard, HeldLease, Lease, Receipt, RecordKey, Refusal, Stamp, Target, Tier,
+    Wakeup,
 };
 
 /// A lower tier as a function uses it.
@@ -26,6 +29,8 @@ use crate::tier::{
 pub(crate) struct Lower {
     pub(super) level: Level,
     pub(super) tier: Arc<dyn Tier>,
+    /// Over the operations of all functions.
+    watch: Arc<Watch>,
     config: TierConfig,
     lives: Lives,
     promotion: Promotion,
@@ -205,7 +210,7 @@ impl Bound {
             target,
         };
         while let Some(lower) = rest.lower.pop() {
-            match lower.invalidated(target).await {
+            match lower.invalidated(self.stack.home.get(), target).await {
                 Ok(receipt) => result = result.map(|worst| receipt.max(worst)),
                 Err(error) => result = Err(self.not_invalidated(lower, error)),
             }
@@ -237,7 +242,9 @@ impl Bound {
         let mut guards = Vec::new();
         for lower in self.told().collect::<Vec<_>>().into_iter().rev() {
             match lower
-                .limited(|within| lower.tier.guard(record_key, within))
+                .limited(self.stack.home.get(), |within| {
+                    lower.tier.guard(record_key, within)
+                })
                 .await
             {
                 Ok(guard) => guards.push(guard),
@@ -249,7 +256,7 @@ impl Bound {
 
     /// What one call needs to ask the lower tiers.
     pub(crate) fn lower_tiers(&self, key: &Key) -> LowerTiers<'_> {
-        let budget = |lower: &Lower| Budget::new(&self.stack.clock, lower.tier.time_limit());
+        let budget = |lower: &Lower| Budget::new(&self.stack, lower.tier.time_limit());
         LowerTiers {
             record_key: Arc::new(if self.is_memory_alone() {
                 RecordKey::new(Arc::clone(&self.function), String::new(), 0)
@@ -285,7 +292,8 @@ impl Bound {
             return Deadlock::Absent;
         }
         let (blocked, awaited) = (&blocked, &lookup.record_key);
-        let answer = lower.limited(|within| lower.tier.deadlock(blocked, awaited, within));
+        let home = self.stack.home.get();
+        let answer = lower.limited(home, |within| lower.tier.deadlock(blocked, awaited, within));
         answer.await.unwrap_or_else(|error| {
             lower.failed("deadlock", &self.name, &error);
             Deadlock::Unknown
@@ -302,10 +310,16 @@ impl Bound {
 }
 
 impl Lower {
-    pub(super) fn new(config: TierConfig, tier: &Arc<dyn Tier>, ttl: Duration) -> Self {
+    pub(super) fn new(
+        config: TierConfig,
+        tier: &Arc<dyn Tier>,
+        watch: &Arc<Watch>,
+        ttl: Duration,
+    ) -> Self {
         Self {
             level: config.level(),
             tier: Arc::clone(tier),
+            watch: Arc::clone(watch),
             config,
             lives: config.lives(ttl),
             promotion: config.promotes(),
@@ -365,29 +379,57 @@ impl Lower {
         self.tier.link()
     }
 
-    pub(super) async fn replicated(&self, replicas: u32) -> Result<(), Error> {
-        self.limited(|within| self.tier.replicated(replicas, within))
+    pub(super) async fn replicated(&self, home: Option<&Home>, replicas: u32) -> Result<(), Error> {
+        self.limited(home, |within| self.tier.replicated(replicas, within))
             .await
     }
 
     /// An operation that has the tier's time limit to itself.
     pub(super) async fn limited<T, F>(
         &self,
+        home: Option<&Home>,
         operation: impl FnOnce(Duration) -> F,
     ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
         let within = self.tier.time_limit();
-        limited(within, operation(within)).await
+        limited(home, within, operation(within)).await
     }
 
-    pub(super) async fn invalidated(&self, target: Target<'_>) -> Result<Receipt, Error> {
-        invalidated(&*self.tier, target).await
+    pub(super) async fn invalidated(
+        &self,
+        home: Option<&Home>,
+        target: Target<'_>,
+    ) -> Result<Receipt, Error> {
+        invalidated(home, &*self.tier, target).await
     }
 
-    pub(super) async fn settle(&self) -> Result<(), Error> {
-        self.tier.settle().await
+    pub(super) async fn settle(&self, home: Option<&Home>) -> Result<(), Error> {
+        match home {
+            Some(home) if !home.is_here() => home.run(self.tier.settle()).await?,
+            _ => self.tier.settle().await,
+        }
+    }
+
+    pub(super) fn succeeded(&self, operation: Operation) {
+        self.watch.succeeded(operation);
+    }
+
+    pub(super) fn refused(&self, refusal: Refusal) {
+        self.counters.refused_fills.add_one(refusal);
+        self.watch.refused(self.tier.link(), refusal);
+    }
+
+    /// Notes that a read, a lease or a fill failed.
+    pub(super) fn call_failed(&self, operation: Operation, function: &str, error: &Error) {
+        self.watch.failed(operation, self.tier.link(), error);
+        let operation = match operation {
+            Operation::Read => "read",
+            Operation::Lease => "lease",
+            Operation::Fill => "fill",
+        };
+        self.failed(operation, function, error);
     }
 
     pub(super) fn failed(&self, operation: &'static str, function: &str, error: &Error) {

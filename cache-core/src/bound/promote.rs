@@ -7,6 +7,7 @@ use super::lower::LowerTiers;
 use crate::key::Key;
 use crate::policy::Consistency;
 use crate::record::{Header, RecordKind};
+use crate::tier::watch::Operation;
 use crate::tier::{Claim, Leased, Question};
 
 impl Bound {
@@ -103,7 +104,7 @@ impl Bound {
             Ok(Leased::Given(lease)) => leases[at] = Some(lease),
             Ok(Leased::Taken(_)) => {}
             Ok(Leased::Refused(refusal)) => lower.counters.refused_fills.add_one(refusal),
-            Err(error) => lower.failed("lease", &self.name, &error),
+            Err(error) => lower.call_failed(Operation::Lease, &self.name, &error),
         }
     }
 
@@ -126,7 +127,7 @@ impl Bound {
             .spend(|within| lower.tier.read(record_key, question, within))
             .await;
         let found = found
-            .inspect_err(|error| lower.failed("read", &self.name, error))
+            .inspect_err(|error| lower.call_failed(Operation::Read, &self.name, error))
             .ok()?;
         let bytes = found.record?;
         let (header, payload) = Header::open(&bytes).ok()?;

@@ -79,18 +79,16 @@ impl Resolved {
                 ));
             }
             let ttl = ttl(level)?;
-            match stack
-                .lower
-                .iter()
-                .find(|(config, _)| config.level() == level)
-            {
-                Some((_, tier)) if definition.is_blocking && !tier.serves_threads() => {
+            match stack.watched().find(|(config, ..)| config.level() == level) {
+                Some((_, tier, _)) if definition.is_blocking && !tier.serves_threads() => {
                     return Err(Error::configuration(format!(
                         "use {level} ({}) for {definition}{source}: a plain `fn` would keep its thread waiting for a tier that needs the async runtime; write `async fn`, or say `tiers = \"l1\"`",
                         tier.kind()
                     )));
                 }
-                Some((config, tier)) => resolved.lower.push(Lower::new(*config, tier, ttl)),
+                Some((config, tier, watch)) => {
+                    resolved.lower.push(Lower::new(*config, tier, watch, ttl));
+                }
                 None => {
                     resolved.memory = stack.memory.as_ref().map(|(config, _)| config.lives(ttl));
                 }
@@ -160,15 +158,14 @@ fn aside(definition: &Definition, stack: &Stack, used: &[Level]) -> Vec<Lower> {
     let own = definition.policy.tiers.as_deref();
     let is_said = |level| own.is_none_or(|own| own.contains(&level));
     stack
-        .lower
-        .iter()
-        .filter(|(config, tier)| {
+        .watched()
+        .filter(|(config, tier, _)| {
             let level = config.level();
             is_said(level)
                 && !used.contains(&level)
                 && (!definition.is_blocking || tier.serves_threads())
         })
         // Nothing is written there, whatever the time.
-        .map(|(config, tier)| Lower::new(*config, tier, Duration::ZERO))
+        .map(|(config, tier, watch)| Lower::new(*config, tier, watch, Duration::ZERO))
         .collect()
 }

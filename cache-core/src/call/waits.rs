@@ -15,6 +15,9 @@ use crate::tier::{Claim, Deadlock, Wakeup, Woken};
 /// default after its holder died.
 const LONGEST_POSSIBLE_DEADLOCK: Duration = Duration::from_secs(2);
 
+/// How often a call outside of the home runtime looks whether it still has to wait.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// How far a call has come with waiting for other callers' loads.
 #[derive(Debug, Default)]
 pub(super) struct Waits {
@@ -76,30 +79,38 @@ impl Waits {
         // The holder may itself be waiting for a lease that this call took in a tier above.
         let is_held_above = lower.holds_a_lease();
         drop(lower);
-        let mut wakeup = pin!(wakeup);
-        let woken = match poll_once(wakeup.as_mut()).await {
-            // The store says that the key was filled, and then has no valid record.
-            Poll::Ready(woken) => {
-                self.in_vain += 1;
-                tokio::task::yield_now().await;
-                woken
+        let woken = match bound.home() {
+            // It looks again from time to time: nobody knows whether the home runtime is being driven.
+            Some(home) if !home.is_here() => {
+                let woken = home.run_within(LOOK, self.woken(wakeup, deadlock, is_held_above));
+                woken.await.unwrap_or(Woken::LookAgain)
             }
-            Poll::Pending => {
-                self.in_vain = if is_held_above { self.in_vain + 1 } else { 0 };
-                match deadlock {
-                    Deadlock::Unknown => {
-                        let deadline = Instant::now() + LONGEST_POSSIBLE_DEADLOCK;
-                        let deadline = *self.deadline.get_or_insert(deadline);
-                        let woken = timeout_at(deadline, wakeup).await;
-                        self.goes_on = woken.is_err();
-                        woken.unwrap_or(Woken::LookAgain)
-                    }
-                    Deadlock::Absent | Deadlock::Present => wakeup.await,
-                }
-            }
+            _ => self.woken(wakeup, deadlock, is_held_above).await,
         };
         if woken == Woken::LoadFailed {
             self.load_failed();
+        }
+    }
+
+    /// Waits for the wakeup, and notes what that was good for.
+    async fn woken(&mut self, wakeup: Wakeup, deadlock: Deadlock, is_held_above: bool) -> Woken {
+        let mut wakeup = pin!(wakeup);
+        // The store says at once that the key was filled, and then may have no valid record.
+        if let Poll::Ready(woken) = poll_once(wakeup.as_mut()).await {
+            self.in_vain += 1;
+            tokio::task::yield_now().await;
+            return woken;
+        }
+        self.in_vain = if is_held_above { self.in_vain + 1 } else { 0 };
+        match deadlock {
+            Deadlock::Unknown => {
+                let deadline = Instant::now() + LONGEST_POSSIBLE_DEADLOCK;
+                let deadline = *self.deadline.get_or_insert(deadline);
+                let woken = timeout_at(deadline, wakeup).await;
+                self.goes_on = woken.is_err();
+                woken.unwrap_or(Woken::LookAgain)
+            }
+            Deadlock::Absent | Deadlock::Present => wakeup.await,
         }
     }
 }

@@ -49,11 +49,12 @@ pub struct RuntimeHealth {
 }
 
 impl RuntimeHealth {
-    /// Whether every tier answers and is coherent, as far as it has others to be coherent with.
+    /// Whether every tier answers, serves the calls, and is coherent if it is shared.
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.tiers.iter().all(|tier| {
             tier.answered_in.is_some()
+                && tier.trouble.is_none()
                 && (tier.health.coherent_for.is_some() || !tier.health.has_channel)
         })
     }

@@ -1,9 +1,9 @@
 //! What a runtime owns and every function in it shares.
 
 use std::collections::hash_map::RandomState;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::hash::BuildHasher;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
@@ -12,15 +12,16 @@ use tokio::runtime::Handle;
 
 use super::config::TierConfig;
 use super::memory::MemoryTier;
+use super::watch::Watch;
 use super::{FunctionKey, LocalLeases, Receipt, Target, Tier};
 use crate::background::Background;
-use crate::blocking::Home;
 use crate::clock::Clock;
 use crate::codec::{Encoding, Encodings};
 use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
 use crate::flight::Flights;
 use crate::glob::Glob;
+use crate::home::Home;
 use crate::level::Level;
 use crate::overrides::Overrides;
 use crate::policy::{Policies, WhenIsolated};
@@ -31,6 +32,8 @@ pub(crate) struct Stack {
     pub(crate) memory: Option<(TierConfig, MemoryTier)>,
     /// In look-up order.
     pub(crate) lower: Vec<(TierConfig, Arc<dyn Tier>)>,
+    /// Of these tiers, in the same order.
+    watches: Vec<Arc<Watch>>,
     pub(crate) fences: Arc<Fences>,
     pub(crate) flights: Arc<Flights>,
     pub(crate) clock: Clock,
@@ -89,6 +92,7 @@ impl Stack {
     ) -> Self {
         Self {
             memory,
+            watches: lower.iter().map(|_| Arc::default()).collect(),
             lower,
             fences,
             flights: Flights::new(),
@@ -120,7 +124,7 @@ impl Stack {
         let mut rest = Untold(&self.lower);
         while let Some(((config, tier), above)) = rest.0.split_last() {
             rest.0 = above;
-            match invalidated(&**tier, Target::All).await {
+            match invalidated(self.home.get(), &**tier, Target::All).await {
                 Ok(receipt) => result = result.map(|worst| receipt.max(worst)),
                 Err(error) => result = Err(not_invalidated("everything", *config, tier, error)),
             }
@@ -144,6 +148,14 @@ impl Stack {
         result
     }
 
+    /// The tiers below memory, each with the watch over its operations.
+    pub(crate) fn watched(
+        &self,
+    ) -> impl Iterator<Item = (&TierConfig, &Arc<dyn Tier>, &Arc<Watch>)> {
+        let lower = self.lower.iter().zip(&self.watches);
+        lower.map(|((config, tier), watch)| (config, tier, watch))
+    }
+
     /// All levels there are, in look-up order.
     pub(crate) fn levels(&self) -> Vec<Level> {
         let memory = self.memory.as_ref().map(|_| Level::L1);
@@ -163,27 +175,24 @@ impl Stack {
 /// What a tier may take beyond its time before it is given up.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// An operation of a tier that is told to end within that time, and is not trusted to: no call hangs for a tier that does not.
+/// Runs an operation of a tier, which is told to end within that time and is not trusted to: no call hangs for a tier that
+/// does not. `home` is the runtime that the tier was started in.
 ///
-/// The grace begins when the time is seen to be over, not when it was: a process that was stopped for longer than both lets the
-/// tier come to its end all the same.
-///
-/// A timer rings for tasks. For a thread that waits nobody may drive one: it looks at the clock whenever it polls.
+/// The grace begins when the time is seen to be over, not when it was: a process that was stopped for longer than both lets
+/// the tier come to its end.
 pub(crate) async fn limited<T>(
+    home: Option<&Home>,
     within: Duration,
     operation: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     let mut operation = pin!(operation);
     for longest in [within, GRACE] {
-        let began = Clock::System.now();
-        let watched = poll_fn(|cx| match operation.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending if Clock::System.now().since(began) > longest => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        });
-        let ended = match Handle::try_current() {
-            Ok(_) => tokio::time::timeout(longest, watched).await.unwrap_or(None),
-            Err(_) => watched.await,
+        let ended = match home {
+            Some(home) if !home.is_here() => {
+                home.check()?;
+                home.run_within(longest, operation.as_mut()).await
+            }
+            _ => watched(longest, operation.as_mut()).await,
         };
         if let Some(result) = ended {
             return result;
@@ -192,28 +201,49 @@ pub(crate) async fn limited<T>(
     Err(Error::new(
         ErrorKind::TimedOut,
         format!(
-            "hear from the tier within {} ms: it does not keep to its time limit",
+            "the tier did not answer within {} ms, and does not keep to its time limit",
             within.as_millis()
         ),
     ))
 }
 
-/// Invalidates, where a tier may take its time twice: once to do it, and, where it cannot, once to write down that it will.
-pub(crate) async fn invalidated(tier: &dyn Tier, target: Target<'_>) -> Result<Receipt, Error> {
+/// Runs an operation in the context that the caller is in.
+///
+/// Nobody may drive the timers while a thread waits for the operation, so it looks at the clock whenever it is polled.
+async fn watched<F: Future>(longest: Duration, mut operation: Pin<&mut F>) -> Option<F::Output> {
+    let began = Clock::System.now();
+    let watched = poll_fn(|cx| match operation.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
+        Poll::Pending if Clock::System.now().since(began) > longest => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    });
+    match Handle::try_current() {
+        Ok(_) => tokio::time::timeout(longest, watched).await.unwrap_or(None),
+        Err(_) => watched.await,
+    }
+}
+
+/// Invalidates. A tier may take its time twice: once to do it and, if it cannot, once to write down that it will.
+pub(crate) async fn invalidated(
+    home: Option<&Home>,
+    tier: &dyn Tier,
+    target: Target<'_>,
+) -> Result<Receipt, Error> {
     let within = tier.time_limit();
-    limited(within.saturating_mul(2), tier.invalidate(target, within)).await
+    let invalidation = tier.invalidate(target, within);
+    limited(home, within.saturating_mul(2), invalidation).await
 }
 
 /// What a call may still spend on a tier. The body's own time does not count.
 #[derive(Debug)]
 pub(crate) struct Budget<'a> {
-    clock: &'a Clock,
+    stack: &'a Stack,
     left: Duration,
 }
 
 impl<'a> Budget<'a> {
-    pub(crate) fn new(clock: &'a Clock, limit: Duration) -> Self {
-        Self { clock, left: limit }
+    pub(crate) fn new(stack: &'a Stack, limit: Duration) -> Self {
+        Self { stack, left: limit }
     }
 
     /// Runs an operation with the time that is left.
@@ -227,12 +257,14 @@ impl<'a> Budget<'a> {
         if self.left.is_zero() {
             return Err(Error::new(
                 ErrorKind::TimedOut,
-                "ask the tier again: this call has spent its time limit on it",
+                "this call has spent its time limit on the tier",
             ));
         }
-        let before = self.clock.now();
-        let result = limited(self.left, operation(self.left)).await;
-        self.left = self.left.saturating_sub(self.clock.now().since(before));
+        let clock = &self.stack.clock;
+        let before = clock.now();
+        let operation = operation(self.left);
+        let result = limited(self.stack.home.get(), self.left, operation).await;
+        self.left = self.left.saturating_sub(clock.now().since(before));
         result
     }
 }
@@ -253,18 +285,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_that_was_stopped_lets_an_operation_come_to_its_end() {
-        assert!(limited(WITHIN, stopped()).await.is_ok());
+        assert!(limited(None, WITHIN, stopped()).await.is_ok());
     }
 
     #[test]
     fn so_does_a_thread_that_waits() {
-        assert!(crate::blocking::wait(limited(WITHIN, stopped())).is_ok());
+        assert!(crate::blocking::wait(limited(None, WITHIN, stopped())).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_operation_that_never_ends_is_given_up() {
         let began = tokio::time::Instant::now();
-        let ended: Result<(), Error> = limited(WITHIN, std::future::pending()).await;
+        let ended: Result<(), Error> = limited(None, WITHIN, std::future::pending()).await;
         assert!(ended.is_err());
         assert!(began.elapsed() >= WITHIN + GRACE);
     }

@@ -1,0 +1,139 @@
+//! Whether the operations of a tier succeed: a store can answer a ping and still fail every read, lease or fill.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::Refusal;
+use crate::error::Error;
+
+/// That many failures in a row, with no success between them, are not the fault of single calls.
+const FEW: u32 = 5;
+
+/// The operations that calls make on a tier, of all functions.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    reads: Streak,
+    leases: Streak,
+    fills: Streak,
+}
+
+/// Failures in a row of one kind of operation.
+#[derive(Debug, Default)]
+struct Streak {
+    /// Relaxed: it orders nothing, and one that is counted late is reported late.
+    failures: AtomicU32,
+    /// The link over which the last one failed, and why.
+    last: Mutex<Option<(u64, String)>>,
+}
+
+/// A kind of operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Read,
+    Lease,
+    Fill,
+}
+
+impl Watch {
+    pub(crate) fn succeeded(&self, operation: Operation) {
+        let failures = &self.streak(operation).failures;
+        // Not written at each success: all threads share it.
+        if failures.load(Ordering::Relaxed) != 0 {
+            failures.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes an operation that failed over the link of that number.
+    pub(crate) fn failed(&self, operation: Operation, link: u64, error: &Error) {
+        self.streak(operation).note(link, || format!("{error:?}"));
+    }
+
+    /// Notes a fill that was refused. One whose key is guarded, or waits to be invalidated, is refused rightly.
+    pub(crate) fn refused(&self, link: u64, refusal: Refusal) {
+        match refusal {
+            Refusal::Guard | Refusal::Queued => {}
+            Refusal::Lease | Refusal::Function | Refusal::History | Refusal::Link => {
+                self.fills.note(link, || format!("refused ({refusal:?})"));
+            }
+        }
+    }
+
+    /// What is wrong with a tier, by the last operations over the link of that number.
+    pub(crate) fn trouble(&self, link: u64) -> Option<String> {
+        let kinds = [
+            ("reads", &self.reads),
+            ("leases", &self.leases),
+            ("fills", &self.fills),
+        ];
+        let troubles: Vec<String> = kinds
+            .into_iter()
+            .filter_map(|(what, streak)| {
+                let failures = streak.failures.load(Ordering::Relaxed);
+                let last = streak.last.lock().unwrap_or_else(PoisonError::into_inner);
+                let (over, why) = last.as_ref()?;
+                let counts = failures >= FEW && *over == link;
+                counts.then(|| format!("the last {failures} {what} failed: {why}"))
+            })
+            .collect();
+        (!troubles.is_empty()).then(|| troubles.join("; "))
+    }
+
+    fn streak(&self, operation: Operation) -> &Streak {
+        match operation {
+            Operation::Read => &self.reads,
+            Operation::Lease => &self.leases,
+            Operation::Fill => &self.fills,
+        }
+    }
+}
+
+impl Streak {
+    fn note(&self, link: u64, why: impl FnOnce() -> String) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same_link = last.as_ref().is_some_and(|(over, _)| *over == link);
+        match is_same_link {
+            true => self.failures.fetch_add(1, Ordering::Relaxed),
+            false => self.failures.swap(1, Ordering::Relaxed),
+        };
+        *last = Some((link, why()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn failures_in_a_row_over_one_link_are_told_and_a_success_or_another_link_ends_them() {
+        let watch = Watch::default();
+        let error = Error::new(ErrorKind::Unavailable, "no history");
+        let fail = |link, times| {
+            for _ in 0..times {
+                watch.failed(Operation::Lease, link, &error);
+            }
+        };
+        fail(1, FEW - 1);
+        assert_eq!(watch.trouble(1), None);
+        fail(1, 1);
+        let trouble = watch.trouble(1).unwrap();
+        assert!(
+            trouble.contains("leases") && trouble.contains("no history"),
+            "{trouble}"
+        );
+        assert_eq!(watch.trouble(2), None, "another link");
+        watch.succeeded(Operation::Read);
+        assert!(watch.trouble(1).is_some(), "a read is no lease");
+        watch.succeeded(Operation::Lease);
+        assert_eq!(watch.trouble(1), None);
+        fail(1, FEW);
+        fail(2, 1);
+        assert_eq!((watch.trouble(1), watch.trouble(2)), (None, None));
+        for refusal in [Refusal::Guard, Refusal::Queued, Refusal::Lease] {
+            for _ in 0..FEW {
+                watch.refused(3, refusal);
+            }
+            assert_eq!(watch.trouble(3).is_some(), refusal == Refusal::Lease);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Two tests that share one installed cache: each `#[tokio::test]` has a Tokio runtime of its own, which ends with it, so
+//! the cache is installed in a runtime that lives as long as the process.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use multi_tier_cached::{CacheRuntime, Memory, Redis, multi_tier_cached};
+use testbed::server::Server;
+use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
+
+static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
+static HOME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+static CACHE: OnceCell<CacheRuntime> = OnceCell::const_new();
+
+async fn cache() -> &'static CacheRuntime {
+    let install = || async {
+        let builder = CacheRuntime::builder()
+            .l1(Memory::builder())
+            .l2(Redis::new(SERVER.url()));
+        HOME.spawn(builder.install()).await.unwrap().unwrap()
+    };
+    CACHE.get_or_init(install).await
+}
+
+static LOADS: AtomicU64 = AtomicU64::new(0);
+
+#[multi_tier_cached(ttl = "1h", consistency = "strong")]
+async fn price(item: u64) -> u64 {
+    LOADS.fetch_add(1, Ordering::SeqCst);
+    item * 10
+}
+
+#[tokio::test]
+async fn one_test_uses_the_installed_cache() {
+    let cache = cache().await;
+    assert_eq!((price(1).await, price(1).await), (10, 10));
+    assert!(cache.health().await.is_well());
+}
+
+#[tokio::test]
+async fn another_test_uses_it_after_or_beside_it() {
+    let cache = cache().await;
+    assert_eq!((price(1).await, price(1).await), (10, 10));
+    assert!(cache.health().await.is_well());
+    assert_eq!(
+        LOADS.load(Ordering::SeqCst),
+        1,
+        "Redis has it, whichever test came first"
+    );
+}
