@@ -66,7 +66,7 @@ pub use cache_core::private as __private;
 /// | `single_flight = "process"` | who waits for a load: callers in the whole `"cluster"`, or in one `"process"` | `"cluster"` |
 /// | `consistency = "strong"` | how old an answer may be: `"bounded"`, or `"strong"`: each call asks the shared tier | `"bounded"` |
 /// | `crate = "path"` | where the facade is | found by itself, renames included |
-/// | `trait_impl` | the method stands in the `impl` of a trait: no handle beside it (`#[async_trait]` is seen by itself). Without it the compiler says "method `get_entry` is not a member of trait" (E0407), and more | |
+/// | `trait_impl` | the method stands in the `impl` of a trait: no [handle](#methods-of-traits) beside it (`#[async_trait]` is seen by itself). Without it the compiler says "method `get_entry` is not a member of trait" (E0407), and more | |
 ///
 /// # What is kept
 ///
@@ -96,6 +96,43 @@ pub use cache_core::private as __private;
 ///
 /// The struct takes the function's name among types and modules, where nothing else may have it; beside a method `get_user`
 /// the names `get_user_entry`, `get_user_invalidate_all` and those that begin with `__get_user_` are taken.
+///
+/// # Methods of traits
+///
+/// Nothing can stand beside a method in the `impl` of a trait, so such a method has no handle, and `invalidate!` cannot name it.
+/// To invalidate by key, annotate an inherent method and call it from the trait's method:
+///
+/// ```
+/// # use multi_tier_cached::{Error, invalidate, multi_tier_cached};
+/// trait Pricing {
+///     async fn price(&self, item: u64) -> u64;
+/// }
+///
+/// struct Repo;
+///
+/// impl Repo {
+///     #[multi_tier_cached(ttl = "5m", skip(self))]
+///     async fn cached_price(&self, item: u64) -> u64 {
+///         item * 100
+///     }
+/// }
+///
+/// impl Pricing for Repo {
+///     async fn price(&self, item: u64) -> u64 {
+///         self.cached_price(item).await
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Error> {
+/// assert_eq!(Repo.price(7).await, 700);
+/// invalidate!(Repo::cached_price, &Repo, 7).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The same with `#[async_trait]`, in full, is the example `trait_methods`. A method that is annotated in the `impl` of a trait, with
+/// `trait_impl`, can be invalidated as a whole by its name, `CacheRuntime::invalidate_matching(name, "*")`.
 ///
 /// # Plain functions
 ///
@@ -208,7 +245,7 @@ pub use cache_macros::multi_tier_cached;
 /// `.await` it.
 ///
 /// The compiler checks it against the function's own signature. A path whose owner begins with a capital letter, or is
-/// `Self` or `<T as ..>`, is a method; any other is a free function, under whatever name it was imported. "Cannot find module" (E0433)
+/// `Self` or `<T>`, is a method; any other is a free function, under whatever name it was imported. "Cannot find module" (E0433)
 /// says that there is no such function, or that it is not annotated.
 ///
 /// # What it promises

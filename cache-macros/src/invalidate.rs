@@ -77,31 +77,73 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
             ));
         }
     };
-    let called = |free: &str, method_name: fn(&Ident) -> Ident| {
-        let mut path = path.clone();
-        if method {
-            if let Some(last) = path.path.segments.last_mut() {
-                last.ident = method_name(&function);
-            }
-        } else {
-            path.path
-                .segments
-                .push(Ident::new(free, function.span()).into());
-        }
-        quote!(#path #generics)
+    let is_named_by_trait = path.qself.as_ref().is_some_and(|of| of.position > 0);
+    if is_named_by_trait {
+        return Err(syn::Error::new_spanned(
+            &path,
+            format!(
+                "a method in the `impl` of a trait has no handle to invalidate it by: annotate an inherent method of the \
+                 type, call that from the trait's method, and write `invalidate!(Type::{function}, ..)`"
+            ),
+        ));
+    }
+    let (name, suffix) = match (&arguments, method) {
+        (None, false) => (Ident::new("invalidate_all", function.span()), quote!()),
+        (None, true) => (names::method_invalidate_all(&function), quote!()),
+        (Some(_), false) => (
+            Ident::new("entry", function.span()),
+            quote!(.into_invalidation()),
+        ),
+        (Some(_), true) => (names::method_entry(&function), quote!(.into_invalidation())),
     };
+    let arguments = arguments.unwrap_or_default();
+    // A type of its own that has no such method gets an error that says why.
+    let missing =
+        (method && generics.is_empty()).then(|| missing_handle(&function, &name, arguments.len()));
+    if method {
+        if let Some(last) = path.path.segments.last_mut() {
+            last.ident = name;
+        }
+    } else {
+        path.path.segments.push(name.into());
+    }
     // The call is the macro's and stands at the user's path: what a compiler suggests for it would be no macro's input.
     let call = span.resolved_at(Span::mixed_site());
-    Ok(match arguments {
-        None => {
-            let all = called("invalidate_all", names::method_invalidate_all);
-            quote_spanned!(call=> #all())
-        }
-        Some(arguments) => {
-            let entry = called("entry", names::method_entry);
-            quote_spanned!(call=> #entry(#arguments).into_invalidation())
-        }
+    let call = quote_spanned!(call=> #path #generics(#arguments)#suffix);
+    Ok(match missing {
+        Some(missing) => quote!({ #missing #call }),
+        None => call,
     })
+}
+
+/// What is called where the type has no such associated function: a trait's function comes after those of the type itself. Its
+/// bound is met by no type, and its message speaks of the user's method, where the compiler would name one that the user has
+/// never written.
+fn missing_handle(function: &Ident, name: &Ident, arguments: usize) -> TokenStream {
+    let (handles, trait_name) = (names::local("__Handle"), names::local("__MissingHandle"));
+    let types: Vec<_> = (0..arguments)
+        .map(|at| names::local(&format!("__A{at}")))
+        .collect();
+    let message = format!("`{{Self}}` has no handle for a method `{function}`");
+    let label = format!("no cached inherent method `{function}` of this type is visible here");
+    let note = format!(
+        "a method in the `impl` of a trait has no handle: annotate an inherent method, call it from the trait's method, and \
+         write `invalidate!(Type::{function}, ..)`"
+    );
+    quote! {
+        #[diagnostic::on_unimplemented(message = #message, label = #label, note = #note)]
+        trait #handles {}
+        #[allow(dead_code, non_snake_case)]
+        trait #trait_name {
+            fn #name<__Returned, #(#types),*>(#(_: #types),*) -> __Returned
+            where
+                Self: #handles,
+            {
+                ::core::unreachable!()
+            }
+        }
+        impl<__T: ?::core::marker::Sized> #trait_name for __T {}
+    }
 }
 
 /// Whether the path's owner is a type.
