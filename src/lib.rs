@@ -17,7 +17,7 @@ extern crate self as multi_tier_cached;
 
 #[cfg(feature = "testing")]
 pub use cache_core::testing;
-pub use cache_core::tier::Receipt;
+pub use cache_core::tier::{Matched, Receipt};
 pub use cache_core::{
     AnyTier, Barrier, BuildFromEnv, CacheRuntime, CacheValue, Call, Cloned, Coherence, Consistency,
     Described, Engine, EnvTier, Environment, Error, ErrorKind, Function, FunctionBuilder,

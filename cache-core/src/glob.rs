@@ -8,11 +8,16 @@ use crate::key::is_cut;
 /// A pattern of a key's arguments, as a shared tier shows them: `*` is any number of characters, `?` one, `[a-c]` one of
 /// those, `[^a]` one that is not, `\*` the character itself. It is matched with the whole.
 ///
+/// Numbers match as they are written in a call, and with the type that shared tiers show behind them: `1` and `1i64` both match
+/// the key `1i64`, as `1,*` does `1i64,tea`.
+///
 /// Arguments that are too long to be shown whole match every pattern: what is left out of them may.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Glob {
     text: String,
     pieces: Vec<Piece>,
+    /// The same without the types behind its numbers, if it has any.
+    untyped: Option<Vec<Piece>>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -32,6 +37,19 @@ impl Glob {
     /// # Errors
     /// [`Configuration`](crate::ErrorKind::Configuration): a bracket that is not closed, or a `\` with nothing behind it.
     pub fn new(text: &str) -> Result<Self, Error> {
+        // A `*` behind a type would mean more numbers without it.
+        let untyped = without_types(text, "*?[\\");
+        let untyped = (untyped != text)
+            .then(|| Self::read(&untyped))
+            .transpose()?;
+        Ok(Self {
+            pieces: Self::read(text)?,
+            untyped,
+            text: text.to_owned(),
+        })
+    }
+
+    fn read(text: &str) -> Result<Vec<Piece>, Error> {
         let wrong = |what: &str| Error::configuration(format!("read the pattern `{text}`: {what}"));
         let mut pieces = Vec::new();
         let mut rest = text.chars().peekable();
@@ -63,10 +81,7 @@ impl Glob {
             };
             pieces.push(piece);
         }
-        Ok(Self {
-            text: text.to_owned(),
-            pieces,
-        })
+        Ok(pieces)
     }
 
     /// Whether these are arguments that it means. In time that grows with the product of both lengths at most.
@@ -75,33 +90,75 @@ impl Glob {
         if is_cut(arguments) {
             return true;
         }
-        let arguments: Vec<char> = arguments.chars().collect();
-        let (mut piece, mut at) = (0, 0);
-        // Behind the last `*`: where the pattern goes on, and what that has taken so far.
-        let mut star: Option<(usize, usize)> = None;
-        while at < arguments.len() {
-            match self.pieces.get(piece) {
-                Some(Piece::AnyNumber) => {
-                    piece += 1;
-                    star = Some((piece, at));
-                }
-                Some(one) if one.is(arguments[at]) => {
-                    piece += 1;
-                    at += 1;
-                }
-                _ => match &mut star {
-                    None => return false,
-                    Some((begins, taken)) => {
-                        *taken += 1;
-                        (piece, at) = (*begins, *taken);
-                    }
-                },
-            }
-        }
-        self.pieces[piece..]
-            .iter()
-            .all(|piece| *piece == Piece::AnyNumber)
+        let untyped = without_types(arguments, "");
+        matches(&self.pieces, arguments)
+            || matches(&self.pieces, &untyped)
+            || self
+                .untyped
+                .as_ref()
+                .is_some_and(|pieces| matches(pieces, &untyped))
     }
+}
+
+/// The types that are shown behind numbers, where `u64` is shown by none.
+const TYPES: &[&str] = &[
+    "i8", "i16", "i32", "i64", "i128", "u8", "u16", "u32", "u128", "f32", "f64",
+];
+
+/// Rendered arguments, or a pattern, without the types behind numbers: `1i64,2` as `1,2`. A number that is followed by one of
+/// `kept_before` stays as it is.
+///
+/// What looks like a number inside a longer text may lose its end too: then a pattern means one text more, never one less.
+fn without_types(text: &str, kept_before: &str) -> String {
+    let is_of_word = |c: char| c.is_alphanumeric() || "_.@%'".contains(c);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        if !c.is_ascii_digit() || out.chars().next_back().is_some_and(is_of_word) {
+            out.push(c);
+            rest = &rest[c.len_utf8()..];
+            continue;
+        }
+        let end = rest.find(|c: char| !is_of_word(c)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        let is_kept = after.starts_with(|c| kept_before.contains(c));
+        let number = TYPES
+            .iter()
+            .find_map(|of| word.strip_suffix(of))
+            .filter(|number| !is_kept && number.ends_with(|c: char| c.is_ascii_digit()));
+        out.push_str(number.unwrap_or(word));
+        rest = after;
+    }
+    out
+}
+
+fn matches(pieces: &[Piece], arguments: &str) -> bool {
+    let arguments: Vec<char> = arguments.chars().collect();
+    let (mut piece, mut at) = (0, 0);
+    // Behind the last `*`: where the pattern goes on, and what that has taken so far.
+    let mut star: Option<(usize, usize)> = None;
+    while at < arguments.len() {
+        match pieces.get(piece) {
+            Some(Piece::AnyNumber) => {
+                piece += 1;
+                star = Some((piece, at));
+            }
+            Some(one) if one.is(arguments[at]) => {
+                piece += 1;
+                at += 1;
+            }
+            _ => match &mut star {
+                None => return false,
+                Some((begins, taken)) => {
+                    *taken += 1;
+                    (piece, at) = (*begins, *taken);
+                }
+            },
+        }
+    }
+    pieces[piece..]
+        .iter()
+        .all(|piece| *piece == Piece::AnyNumber)
 }
 
 impl Piece {
@@ -161,6 +218,38 @@ mod tests {
         }
         for wrong in ["[a", "[", "a\\", "[a-"] {
             assert!(Glob::new(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn number_matches_as_it_is_written_in_the_call_and_with_its_type() {
+        for (pattern, matches, others) in [
+            (
+                "1",
+                &["1i64", "1", "1u8"][..],
+                &["11i64", "-1i64", "'1i64'"][..],
+            ),
+            ("1i64", &["1i64", "1"], &["11i64", "21i64"]),
+            ("-7", &["-7i32"], &["7i32", "-17i32"]),
+            ("1,*", &["1i64,tea", "1i64,"], &["11i64,tea"]),
+            ("*,2,true", &["tea,2u8,true"], &["tea,12u8,true"]),
+            ("1i64,2", &["1i64,2u8", "1,2u8"], &["1i64,22u8"]),
+            ("[1-3]", &["2i32"], &["4i32", "12i32"]),
+            ("1u8*", &["1u8", "1u8,x"], &["10u8"]),
+            ("1.5", &["1.5f64"], &["11.5f64"]),
+            ("[1,2]", &["1i32"], &["3i32"]),
+            (r"\[1,2\]", &["[1i32,2i32]"], &["[1i32]"]),
+            (".ByAge=3", &[".ByAge=3u8"], &[".ByAge=33u8"]),
+            ("user:1:x", &["user:1i64:x"], &["user:11i64:x"]),
+            ("a1u8", &["a1u8"], &["a1"]),
+        ] {
+            let glob = Glob::new(pattern).unwrap();
+            for text in matches {
+                assert!(glob.matches(text), "{pattern:?} {text:?}");
+            }
+            for text in others {
+                assert!(!glob.matches(text), "{pattern:?} {text:?}");
+            }
         }
     }
 

@@ -40,7 +40,12 @@ impl Home {
 
     /// Enters the runtime, unless it has ended.
     pub(crate) fn enter(&self) -> Option<EnterGuard<'_>> {
-        (!self.resident.is_finished()).then(|| self.handle.enter())
+        (!self.has_ended()).then(|| self.handle.enter())
+    }
+
+    /// Whether the runtime has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.resident.is_finished()
     }
 
     /// Whether the caller is in the context of this runtime.
@@ -50,7 +55,7 @@ impl Home {
 
     /// The error of an operation that needs the runtime, if it has ended. The first one is logged.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        if !self.resident.is_finished() {
+        if !self.has_ended() {
             return Ok(());
         }
         const ENDED: &str = "the Tokio runtime that the cache was installed in has ended, so tiers below memory are not \

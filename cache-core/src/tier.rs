@@ -135,6 +135,18 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// write down what it promises.
     fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, Receipt>;
 
+    /// The functions of which something is in the store, named `name` with types behind it (`find<app::User>`): the instances of a
+    /// generic function that this process has not called. For administrators, as
+    /// [`invalidate_matching`](Self::invalidate_matching).
+    ///
+    /// # Errors
+    /// Where it cannot be told now, and of a store that cannot look at its keys.
+    fn instances<'a>(&'a self, name: &'a str, version: u32) -> TierFuture<'a, Vec<FunctionKey>> {
+        let _ = version;
+        let says = format!("list the instances of `{name}`: the store cannot look at its keys");
+        Box::pin(async move { Err(Error::configuration(says)) })
+    }
+
     /// Invalidates the keys of a function whose arguments match, and returns how many there were; for administrators: it may look
     /// at all that is in the store, in steps that keep nobody waiting, and takes as long as that takes. What is loaded while it
     /// runs is invalidated where its load began before.
@@ -142,7 +154,8 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// A store that cannot look at its keys invalidates the whole function, and counts none.
     ///
     /// # Errors
-    /// Where it cannot be done now; for what is [queued](Receipt::Queued) too, since whoever asked is to know.
+    /// Where it cannot be done now. If the error is [transient](Error::is_transient), the runtime invalidates the whole function,
+    /// which the store may queue.
     fn invalidate_matching<'a>(
         &'a self,
         function: &'a FunctionKey,
@@ -291,6 +304,41 @@ pub enum Receipt {
     /// Done in this process; a shared tier could not be reached, and will be told when it can. Until then other instances may
     /// answer with the old value.
     Queued,
+}
+
+/// What an invalidation by [pattern](Glob) came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Matched {
+    /// The keys that matched, in the tier that had most. Zero if there were none, and where no tier could count them: a store that
+    /// cannot look at its keys, or cannot be reached, drops the whole function.
+    pub keys: u64,
+    /// Whether every tier has done it.
+    pub receipt: Receipt,
+}
+
+impl Matched {
+    /// No key, and nothing that is left to do.
+    pub(crate) const NONE: Self = Self {
+        keys: 0,
+        receipt: Receipt::Acked,
+    };
+
+    /// Of one function in two tiers: a key that both have is one.
+    pub(crate) fn in_both(self, other: Self) -> Self {
+        Self {
+            keys: self.keys.max(other.keys),
+            receipt: self.receipt.max(other.receipt),
+        }
+    }
+
+    /// Of two functions.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            keys: self.keys + other.keys,
+            receipt: self.receipt.max(other.receipt),
+        }
+    }
 }
 
 /// How a lower tier is.

@@ -67,6 +67,28 @@ impl Keys {
         format!("{}{}:{}:", self.prefix, function.name, function.version)
     }
 
+    /// What the names of the records of all instances of a generic function begin with.
+    pub(crate) fn instances_of(&self, function: &FunctionKey) -> String {
+        format!("{}{}<", self.prefix, function.name)
+    }
+
+    /// The name of the function that a record, or a lease of one, is of, if it is of that version: all up to the first single
+    /// colon, which no name has.
+    pub(crate) fn function_of(&self, key: &str, version: u32) -> Option<String> {
+        let rest = key.strip_prefix(&self.prefix)?;
+        let mut end = 0;
+        loop {
+            end += rest[end..].find(':')?;
+            match rest[end..].strip_prefix("::") {
+                Some(_) => end += 2,
+                None => break,
+            }
+        }
+        let (name, rest) = rest.split_at(end);
+        let rest = rest.strip_prefix(':')?.strip_prefix(&version.to_string())?;
+        rest.starts_with(':').then(|| name.to_owned())
+    }
+
     /// A stream that users write.
     pub(crate) fn stream(&self, name: &str) -> String {
         format!("{}#stream:{name}", self.prefix)

@@ -231,6 +231,15 @@ impl Tier for RedisTier {
         Box::pin(self.void(target, within))
     }
 
+    fn instances<'a>(&'a self, name: &'a str, version: u32) -> TierFuture<'a, Vec<FunctionKey>> {
+        Box::pin(async move {
+            let shared = self.shared();
+            let (connected, _) = shared.current.get().ok_or_else(unattached)?;
+            let found = shared.instances(&connected, name, version).await;
+            found.map_err(|error| server::failed("list the instances of a function", error))
+        })
+    }
+
     fn invalidate_matching<'a>(
         &'a self,
         function: &'a FunctionKey,

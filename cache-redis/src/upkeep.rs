@@ -1,5 +1,6 @@
 //! What is sent over a link beside the calls: invalidations, leases that are renewed or given back, heartbeats, barriers.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -285,6 +286,43 @@ impl Shared {
         let step = timeout(self.silence(), forget.invoke_async(&mut data)).await;
         let _: i64 = step.unwrap_or_else(|_| Err(server::no_answer()))?;
         Ok(deleted)
+    }
+
+    /// The functions of that version whose records are in the server, named `name` with types behind it.
+    pub(crate) async fn instances(
+        &self,
+        connected: &Connected,
+        name: &str,
+        version: u32,
+    ) -> Result<Vec<FunctionKey>, RedisError> {
+        let begins = self.keys.instances_of(&FunctionKey::new(name, version));
+        let mut data = connected.data.clone();
+        let mut found = BTreeSet::new();
+        let mut cursor: u64 = 0;
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor)
+                .arg("MATCH")
+                .arg(format!("{}*:{version}:*", escaped(&begins)))
+                .arg("COUNT")
+                .arg(PORTION * 2);
+            let step = timeout(self.silence(), scan.query_async(&mut data)).await;
+            let (next, names): (u64, Vec<String>) =
+                step.unwrap_or_else(|_| Err(server::no_answer()))?;
+            found.extend(
+                names
+                    .iter()
+                    .filter_map(|name| self.keys.function_of(name, version)),
+            );
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        let found = found.into_iter();
+        Ok(found
+            .map(|name| FunctionKey::found(name, version))
+            .collect())
     }
 
     /// Deletes keys, and has the server free what they held beside its work. How many there were.

@@ -1,13 +1,13 @@
 //! Codecs and shapes: what a record was written as is what it is read as, or a miss.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+
 use std::time::Duration;
 
 use multi_tier_cached::{CacheRuntime, Function, Level, Memory};
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::layer::SubscriberExt;
 
+use crate::log::Log;
 use testbed::server::Server;
 use testbed::two_tiers;
 
@@ -126,38 +126,6 @@ async fn every_codec_serves_another_instance_and_none_reads_the_others() {
 struct Flat {
     #[serde(flatten)]
     rest: BTreeMap<String, u8>,
-}
-
-/// What is written to the log while a test runs on its thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn capture(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        let layer = tracing_subscriber::fmt::layer()
-            .with_ansi(false)
-            .with_writer(move || log.clone());
-        tracing::subscriber::set_default(tracing_subscriber::registry().with(layer))
-    }
-
-    fn lines(&self, part: &str) -> usize {
-        String::from_utf8_lossy(&self.0.lock().unwrap())
-            .lines()
-            .filter(|line| line.contains(part))
-            .count()
-    }
 }
 
 #[tokio::test]

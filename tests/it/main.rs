@@ -19,6 +19,7 @@ mod handles;
 mod invalidation;
 mod keys;
 mod leases;
+mod log;
 mod lost_links;
 mod matching;
 mod memcached;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::log::Log;
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{
     CacheRuntime, Disk, ErrorKind, Function, Memcached, Memory, Objects, Redis, multi_tier_cached,
@@ -71,18 +72,18 @@ async fn in_memory_alone_what_matches_is_dropped() {
         let here = CacheRuntime::builder().l1(memory).build().await.unwrap();
         let before = on(&here, in_memory::all()).await;
         let dropped = here.invalidate_matching(in_memory::NAME, "east,*").await;
-        assert_eq!(dropped.unwrap(), 3, "{engine:?}");
+        assert_eq!(dropped.unwrap().keys, 3, "{engine:?}");
         let after = on(&here, in_memory::all()).await;
         assert_eq!(changed(&before, &after), [true, true, false, false, false]);
         let dropped = here
             .invalidate_matching(in_memory::NAME, r"we\-[st],?")
             .await;
-        assert_eq!(dropped.unwrap(), 1);
+        assert_eq!(dropped.unwrap().keys, 1);
         // One that is loading.
         let mut held = Box::pin(on(&here, in_memory::read("north", 1)));
         assert!(poll_until(&mut held, 1).await.is_pending());
         let dropped = here.invalidate_matching(in_memory::NAME, "north,*").await;
-        assert_eq!(dropped.unwrap(), 1);
+        assert_eq!(dropped.unwrap().keys, 1);
         let old = held.await;
         assert_ne!(
             on(&here, in_memory::read("north", 1)).await,
@@ -105,7 +106,7 @@ async fn in_redis_what_matches_is_gone_on_every_instance() {
     until("all are filled", || server.records().len() == 6).await;
     assert_eq!(on(&there, in_redis::all()).await, before);
     let dropped = here.invalidate_matching(in_redis::NAME, "east,*").await;
-    assert_eq!(dropped.unwrap(), 3);
+    assert_eq!(dropped.unwrap().keys, 3);
     let mut after = on(&there, in_redis::all()).await;
     let settled = tokio::time::Instant::now();
     while changed(&before, &after) != [true, true, false, false, false] {
@@ -131,7 +132,13 @@ async fn in_redis_what_matches_is_gone_on_every_instance() {
     );
     // Not called here yet.
     let last = testbed::two_tiers(&server.url()).await;
-    assert!(last.invalidate_matching(in_redis::NAME, "*").await.unwrap() >= 4);
+    assert!(
+        last.invalidate_matching(in_redis::NAME, "*")
+            .await
+            .unwrap()
+            .keys
+            >= 4
+    );
     let error = last.invalidate_matching("in_redis", "*").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
     let error = last
@@ -141,11 +148,8 @@ async fn in_redis_what_matches_is_gone_on_every_instance() {
     assert_eq!(error.kind(), ErrorKind::Configuration);
     drop(server);
     until("it is gone", || !last.tiers()[0].health.connected).await;
-    let error = last
-        .invalidate_matching(in_redis::NAME, "*")
-        .await
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let queued = last.invalidate_matching(in_redis::NAME, "*").await.unwrap();
+    assert_eq!(queued.receipt, Receipt::Queued);
 }
 
 /// More than are looked at in one step, and names that mean something in patterns.
@@ -178,7 +182,7 @@ async fn of_many_keys_each_is_found() {
     let name = names.find(|name| name.starts_with("many")).unwrap();
     assert!(name.contains("[u8; 2]"), "{name}");
     let dropped = here.invalidate_matching(&name, "*").await;
-    assert_eq!(dropped.unwrap(), 3_000);
+    assert_eq!(dropped.unwrap().keys, 3_000);
     assert_eq!(server.records().len(), 1);
 }
 
@@ -199,7 +203,7 @@ async fn what_two_look_for_is_counted_once() {
         here.invalidate_matching(counted_once::NAME, "*"),
         there.invalidate_matching(counted_once::NAME, "*"),
     );
-    assert_eq!(one.unwrap() + other.unwrap(), 5);
+    assert_eq!(one.unwrap().keys + other.unwrap().keys, 5);
 }
 
 counted!(on_disk);
@@ -219,7 +223,7 @@ async fn on_a_disk_what_matches_does_not_come_back() {
     here.shutdown().await.unwrap();
     let here = build().await.unwrap();
     let dropped = here.invalidate_matching(on_disk::NAME, "*,1").await;
-    assert_eq!(dropped.unwrap(), 2);
+    assert_eq!(dropped.unwrap().keys, 2);
     here.shutdown().await.unwrap();
     let here = build().await.unwrap();
     let after = on(&here, on_disk::all()).await;
@@ -291,7 +295,7 @@ async fn all_of_a_namespace_is_dropped_in_one_step() {
         [true; 5]
     );
     let dropped = alone.invalidate_matching(everything::NAME, "*").await;
-    assert_eq!(dropped.unwrap(), 5);
+    assert_eq!(dropped.unwrap().keys, 5);
 }
 
 #[multi_tier_cached(ttl = "1h")]
@@ -307,20 +311,15 @@ async fn a_generic_function_is_called_by_its_own_name_or_by_an_instances() {
     const NAME: &str = concat!(module_path!(), "::generic");
     let server = Server::start();
     let here = testbed::two_tiers(&server.url()).await;
-    let error = here.invalidate_matching(NAME, "*").await.unwrap_err();
-    assert!(
-        error.to_string().contains("one for each choice of types"),
-        "{error}"
-    );
     on(&here, generic::<u8>(1)).await;
     on(&here, generic::<u16>(1)).await;
     until("both are filled", || server.records().len() == 2).await;
     let one = format!("{NAME}<u8>");
-    assert_eq!(here.invalidate_matching(&one, "*").await.unwrap(), 1);
+    assert_eq!(here.invalidate_matching(&one, "*").await.unwrap().keys, 1);
     assert_eq!(server.records().len(), 1);
     on(&here, generic::<u8>(1)).await;
     until("both are filled", || server.records().len() == 2).await;
-    assert_eq!(here.invalidate_matching(NAME, "*").await.unwrap(), 2);
+    assert_eq!(here.invalidate_matching(NAME, "*").await.unwrap().keys, 2);
     assert!(server.records().is_empty());
 }
 
@@ -364,10 +363,130 @@ async fn a_function_that_was_made_is_known_before_it_is_called() {
     assert_eq!(
         here.invalidate_matching("matching::made", "*")
             .await
-            .unwrap(),
+            .unwrap()
+            .keys,
         0
     );
     drop(made);
     let error = here.invalidate_matching("matching::made", "*").await;
     assert!(error.unwrap_err().to_string().contains("none is called so"));
+}
+
+#[multi_tier_cached(ttl = "1h", name = "matching::stock")]
+async fn stock(_shop: i32, item: i64) -> (u64, u64) {
+    (item as u64, STOCK.fetch_add(1, Ordering::SeqCst))
+}
+
+static STOCK: AtomicU64 = AtomicU64::new(0);
+
+#[tokio::test]
+async fn pattern_matches_numbers_as_they_are_written_in_the_call() {
+    let server = Server::start();
+    for here in [
+        memory_alone().await,
+        testbed::two_tiers(&server.url()).await,
+    ] {
+        let all = async || {
+            let mut values = Vec::new();
+            for (shop, item) in [(1, 7), (1, 77), (11, 7), (-1, 7)] {
+                values.push(stock(shop, item).await);
+            }
+            values
+        };
+        for (pattern, expected) in [
+            ("1,7", [true, false, false, false]),
+            ("1i32,7i64", [true, false, false, false]),
+            ("1,*", [true, true, false, false]),
+            ("*,7", [true, false, true, true]),
+        ] {
+            let before = on(&here, all()).await;
+            let matched = here.invalidate_matching("matching::stock", pattern).await;
+            let keys = expected.iter().filter(|is_meant| **is_meant).count() as u64;
+            assert_eq!(matched.unwrap().keys, keys, "{pattern}");
+            let after = on(&here, all()).await;
+            // With a lower tier memory asks it again for all of them.
+            assert_eq!(changed(&before, &after), expected, "{pattern}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn pattern_that_matches_nothing_is_in_the_log() {
+    let log = Log::default();
+    let _guard = log.capture();
+    let here = memory_alone().await;
+    on(&here, stock(1, 7)).await;
+    let says = "a pattern matches no key";
+    let matched = here.invalidate_matching("matching::stock", "1,7").await;
+    assert_eq!((matched.unwrap().keys, log.lines(says)), (1, 0));
+    let matched = here.invalidate_matching("matching::stock", "1,8").await;
+    assert_eq!((matched.unwrap().keys, log.lines(says)), (0, 1));
+}
+
+counted!(while_away);
+
+/// What is dropped in Redis when it is back is the whole function: a pattern cannot be kept for it.
+#[tokio::test]
+async fn pattern_is_queued_for_the_whole_function_while_redis_is_away() {
+    let server = Server::start();
+    let (here, there) = (
+        testbed::two_tiers(&server.url()).await,
+        testbed::two_tiers(&server.url()).await,
+    );
+    let before = on(&here, while_away::all()).await;
+    until("all are filled", || server.records().len() == 6).await;
+    server.freeze();
+    let matched = here.invalidate_matching(while_away::NAME, "east,*").await;
+    assert_eq!(matched.unwrap().receipt, Receipt::Queued);
+    server.thaw();
+    until("it is sent", || here.tiers()[0].health.queued == 0).await;
+    until("both are coherent", || {
+        let is_coherent = |runtime: &CacheRuntime| runtime.tiers()[0].health.coherent_for.is_some();
+        is_coherent(&here) && is_coherent(&there)
+    })
+    .await;
+    let after = on(&there, while_away::all()).await;
+    assert_eq!(changed(&before, &after), [true, true, true, true, false]);
+}
+
+struct Store<T>(T);
+
+impl<T: Clone + Send + Sync + 'static> Store<T> {
+    #[multi_tier_cached(ttl = "1h", skip(self))]
+    async fn shelf(&self, _id: i64) -> u64 {
+        STOCK.fetch_add(1, Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn pattern_finds_methods_that_were_not_called_in_the_process() {
+    const NAME: &str = concat!(module_path!(), "::shelf");
+    let server = Server::start();
+    let (filling, here) = (
+        testbed::two_tiers(&server.url()).await,
+        testbed::two_tiers(&server.url()).await,
+    );
+    let all = async || {
+        let numbers = (Store(1u8).shelf(1).await, Store(1u8).shelf(2).await);
+        let arrays = Store([(1u8, "a")]).shelf(1).await;
+        (numbers, arrays, generic::<u8>(1).await)
+    };
+    let before = on(&filling, all()).await;
+    until("all are filled", || server.records().len() == 4).await;
+    let matched = here.invalidate_matching(NAME, "1").await.unwrap();
+    assert_eq!((matched.keys, matched.receipt), (2, Receipt::Acked));
+    let after = on(&here, all()).await;
+    assert_ne!(after.0.0, before.0.0);
+    assert_eq!(after.0.1, before.0.1, "another argument");
+    assert_ne!(after.1, before.1);
+    assert_eq!(after.2, before.2, "another function");
+    // One that was called here, and one that was not.
+    on(&filling, Store("text").shelf(1)).await;
+    let records = || server.records().len();
+    until("all are filled", || records() == 5).await;
+    assert_eq!(here.invalidate_matching(NAME, "*").await.unwrap().keys, 4);
+    assert_eq!(records(), 1);
+    // Nothing of it is anywhere.
+    let matched = memory_alone().await.invalidate_matching(NAME, "*").await;
+    assert_eq!(matched.unwrap().keys, 0);
 }

@@ -81,7 +81,7 @@ fn stumbles(key: u64) -> u64 {
 }
 
 #[test]
-fn when_a_load_panics_the_next_thread_loads() {
+fn when_a_load_panics_the_other_threads_load_by_themselves() {
     let together = Arc::new(Barrier::new(4));
     let threads: Vec<_> = (0..4)
         .map(|_| {
@@ -97,7 +97,9 @@ fn when_a_load_panics_the_next_thread_loads() {
         .map(std::thread::JoinHandle::join)
         .collect();
     assert_eq!(ended.iter().filter(|ended| ended.is_err()).count(), 1);
-    assert_eq!(ATTEMPTS.load(Ordering::SeqCst), 2);
+    // None of them waits for a second load of a body that may panic again.
+    let attempts = ATTEMPTS.load(Ordering::SeqCst);
+    assert!((2..=4).contains(&attempts), "{attempts}");
 }
 
 #[multi_tier_cached(ttl = "1h", tiers = "l1")]

@@ -9,7 +9,7 @@ use multi_tier_cached::{
 };
 
 use testbed::server::Server;
-use testbed::{build, two_tiers};
+use testbed::{build, two_tiers, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 static LOADS: AtomicU64 = AtomicU64::new(0);
@@ -28,10 +28,14 @@ async fn short(id: u64) -> u64 {
 #[tokio::test]
 async fn a_record_is_readable_and_costs_three_round_trips_then_one() {
     let server = Server::start();
-    let (first, second) = (
-        two_tiers(&server.url()).await,
-        two_tiers(&server.url()).await,
-    );
+    // So long a bound that no barrier reads beside the calls.
+    let redis = || Redis::new(server.url()).staleness_bound(Duration::from_secs(3_600));
+    let (first, second) = (build(redis()).await, build(redis()).await);
+    until("the first barriers are proved", || {
+        let health = |runtime: &CacheRuntime| runtime.tiers()[0].health.coherent_for.is_some();
+        health(&first) && health(&second)
+    })
+    .await;
     let _: () = server.command(&["CONFIG", "RESETSTAT"]);
     assert_eq!(
         CacheRuntime::scope(first, async { user(42, "a:b").await })

@@ -169,7 +169,7 @@ impl Bound {
         let record_key = self.record_key(key);
         for lower in self.aside.iter().rev() {
             if let Err(error) = lower
-                .invalidated(self.stack.home.get(), Target::Key(&record_key))
+                .invalidated(self.home_of(lower), Target::Key(&record_key))
                 .await
             {
                 lower.failed("invalidate", &self.name, &error);

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::flight::Leader;
 use crate::glob::Glob;
 use crate::key::Key;
-use crate::tier::{Guard, Receipt, Target};
+use crate::tier::{Guard, Matched, Receipt, Target};
 
 impl Bound {
     /// Drops a key everywhere, the lowest tier first.
@@ -59,7 +59,7 @@ impl Bound {
     }
 
     /// Drops the keys whose arguments match, and returns how many there were, as far as that is known.
-    pub(crate) async fn invalidate_matching(&self, glob: &Glob) -> Result<u64, Error> {
+    pub(crate) async fn invalidate_matching(&self, glob: &Glob) -> Result<Matched, Error> {
         self.counters.invalidations.add_one();
         if self.is_memory_alone() {
             // In this order: what has landed in between is in memory by then.
@@ -75,7 +75,10 @@ impl Bound {
                     dropped.insert(arguments);
                 }
             }
-            return Ok(dropped.len() as u64);
+            return Ok(Matched {
+                keys: dropped.len() as u64,
+                ..Matched::NONE
+            });
         }
         // Memory has copies of what the tiers have, and may have what they lost: all of it is asked for again.
         self.fence_off_all();
@@ -139,7 +142,7 @@ impl Bound {
             )));
         }
         for lower in shared.into_iter().rev() {
-            lower.replicated(self.stack.home.get(), replicas).await?;
+            lower.replicated(self.home_of(lower), replicas).await?;
         }
         Ok(())
     }
@@ -147,7 +150,7 @@ impl Bound {
     /// Waits until no instance can answer with what was dropped.
     pub(crate) async fn settle(&self) -> Result<(), Error> {
         for lower in self.told().collect::<Vec<_>>().into_iter().rev() {
-            lower.settle(self.stack.home.get()).await?;
+            lower.settle(self.home_of(lower)).await?;
         }
         Ok(())
     }

@@ -17,11 +17,11 @@ use crate::policy::Consistency;
 use crate::record::{Header, RecordKind, Seal};
 use crate::stats::{TierCounters, TierStats};
 use crate::tier::config::{Lives, Promotion, TierConfig};
-use crate::tier::stack::{Budget, invalidated, limited};
+use crate::tier::stack::{Budget, invalidated, invalidated_matching, limited, unlimited};
 use crate::tier::watch::{Operation, Watch};
 use crate::tier::{
-    Breaker, Deadlock, Guard, HeldLease, Lease, Receipt, RecordKey, Refusal, Stamp, Target, Tier,
-    Wakeup,
+    Breaker, Deadlock, Guard, HeldLease, Lease, Matched, Receipt, RecordKey, Refusal, Stamp,
+    Target, Tier, Wakeup,
 };
 
 /// A lower tier as a function uses it.
@@ -210,7 +210,7 @@ impl Bound {
             target,
         };
         while let Some(lower) = rest.lower.pop() {
-            match lower.invalidated(self.stack.home.get(), target).await {
+            match lower.invalidated(self.home_of(lower), target).await {
                 Ok(receipt) => result = result.map(|worst| receipt.max(worst)),
                 Err(error) => result = Err(self.not_invalidated(lower, error)),
             }
@@ -219,11 +219,13 @@ impl Bound {
     }
 
     /// The same for the keys that match; how many there were in the tier that had most.
-    pub(super) async fn invalidate_matching_lower(&self, glob: &Glob) -> Result<u64, Error> {
-        let mut result = Ok(0);
+    pub(super) async fn invalidate_matching_lower(&self, glob: &Glob) -> Result<Matched, Error> {
+        let mut result = Ok(Matched::NONE);
         for lower in self.told().collect::<Vec<_>>().into_iter().rev() {
-            match lower.tier.invalidate_matching(&self.function, glob).await {
-                Ok(dropped) => result = result.map(|before: u64| before.max(dropped)),
+            match invalidated_matching(self.home_of(lower), &*lower.tier, &self.function, glob)
+                .await
+            {
+                Ok(dropped) => result = result.map(|before| before.in_both(dropped)),
                 Err(error) => result = Err(self.not_invalidated(lower, error)),
             }
         }
@@ -242,7 +244,7 @@ impl Bound {
         let mut guards = Vec::new();
         for lower in self.told().collect::<Vec<_>>().into_iter().rev() {
             match lower
-                .limited(self.stack.home.get(), |within| {
+                .limited(self.home_of(lower), |within| {
                     lower.tier.guard(record_key, within)
                 })
                 .await
@@ -254,9 +256,13 @@ impl Bound {
         guards
     }
 
+    pub(super) fn home_of(&self, lower: &Lower) -> Option<&Home> {
+        self.stack.home_of(&*lower.tier)
+    }
+
     /// What one call needs to ask the lower tiers.
     pub(crate) fn lower_tiers(&self, key: &Key) -> LowerTiers<'_> {
-        let budget = |lower: &Lower| Budget::new(&self.stack, lower.tier.time_limit());
+        let budget = |lower: &Lower| Budget::new(&self.stack, &*lower.tier);
         LowerTiers {
             record_key: Arc::new(if self.is_memory_alone() {
                 RecordKey::new(Arc::clone(&self.function), String::new(), 0)
@@ -292,7 +298,7 @@ impl Bound {
             return Deadlock::Absent;
         }
         let (blocked, awaited) = (&blocked, &lookup.record_key);
-        let home = self.stack.home.get();
+        let home = self.home_of(lower);
         let answer = lower.limited(home, |within| lower.tier.deadlock(blocked, awaited, within));
         answer.await.unwrap_or_else(|error| {
             lower.failed("deadlock", &self.name, &error);
@@ -406,10 +412,7 @@ impl Lower {
     }
 
     pub(super) async fn settle(&self, home: Option<&Home>) -> Result<(), Error> {
-        match home {
-            Some(home) if !home.is_here() => home.run(self.tier.settle()).await?,
-            _ => self.tier.settle().await,
-        }
+        unlimited(home, self.tier.settle()).await
     }
 
     pub(super) fn succeeded(&self, operation: Operation) {

@@ -46,6 +46,13 @@ impl FunctionKey {
         }
     }
 
+    /// A function by the escaped name that a store has found in its keys.
+    #[must_use]
+    pub fn found(name: String, version: u32) -> Self {
+        let digest = name_hash(&unescape_name(&name));
+        Self::named(name, version, digest)
+    }
+
     /// A function's name.
     #[must_use]
     pub fn new(name: &str, version: u32) -> Self {
@@ -78,6 +85,29 @@ impl RecordKey {
     }
 }
 
+/// What [`escape_name`] was given.
+fn unescape_name(name: &str) -> String {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let escaped = (first == b'%')
+            .then(|| after.get(..2))
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        match escaped {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// `a::b<c::D>` stays as it is; what could be read as structure is percent-encoded.
 fn escape_name(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
@@ -98,4 +128,24 @@ fn escape_name(name: &str) -> String {
         }
     }
     escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn function_found_by_its_escaped_name_is_the_same_function() {
+        for name in [
+            "a::b",
+            "f<[u8; 2]><app::User<'a>>",
+            "f<ß:%25>",
+            "%",
+            "%4",
+            "a%41b",
+        ] {
+            let function = FunctionKey::new(name, 3);
+            assert_eq!(FunctionKey::found(function.name.clone(), 3), function);
+        }
+    }
 }

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use super::config::TierConfig;
 use super::memory::MemoryTier;
 use super::watch::Watch;
-use super::{FunctionKey, LocalLeases, Receipt, Target, Tier};
+use super::{FunctionKey, LocalLeases, Matched, Receipt, Target, Tier};
 use crate::background::Background;
 use crate::clock::Clock;
 use crate::codec::{Encoding, Encodings};
@@ -124,7 +124,7 @@ impl Stack {
         let mut rest = Untold(&self.lower);
         while let Some(((config, tier), above)) = rest.0.split_last() {
             rest.0 = above;
-            match invalidated(self.home.get(), &**tier, Target::All).await {
+            match invalidated(self.home_of(&**tier), &**tier, Target::All).await {
                 Ok(receipt) => result = result.map(|worst| receipt.max(worst)),
                 Err(error) => result = Err(not_invalidated("everything", *config, tier, error)),
             }
@@ -137,15 +137,22 @@ impl Stack {
         &self,
         function: &FunctionKey,
         glob: &Glob,
-    ) -> Result<u64, Error> {
-        let mut result = Ok(0);
+    ) -> Result<Matched, Error> {
+        let mut result = Ok(Matched::NONE);
         for (config, tier) in self.lower.iter().rev() {
-            match tier.invalidate_matching(function, glob).await {
-                Ok(dropped) => result = result.map(|before: u64| before.max(dropped)),
+            match invalidated_matching(self.home_of(&**tier), &**tier, function, glob).await {
+                Ok(dropped) => result = result.map(|before| before.in_both(dropped)),
                 Err(error) => result = Err(not_invalidated(&function.name, *config, tier, error)),
             }
         }
         result
+    }
+
+    /// The runtime that operations of a tier need; `None` for one that can do without it once it has ended.
+    pub(crate) fn home_of(&self, tier: &dyn Tier) -> Option<&Home> {
+        let home = self.home.get()?;
+        let can_do_without = home.has_ended() && tier.serves_threads();
+        (!can_do_without).then_some(home)
     }
 
     /// The tiers below memory, each with the watch over its operations.
@@ -154,6 +161,24 @@ impl Stack {
     ) -> impl Iterator<Item = (&TierConfig, &Arc<dyn Tier>, &Arc<Watch>)> {
         let lower = self.lower.iter().zip(&self.watches);
         lower.map(|((config, tier), watch)| (config, tier, watch))
+    }
+
+    /// The instances of a generic function that the lower tiers know of, and the error of one that could not tell.
+    pub(crate) async fn instances(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> (Vec<FunctionKey>, Option<Error>) {
+        let (mut found, mut failed) = (Vec::new(), None);
+        for (_, tier) in &self.lower {
+            match unlimited(self.home_of(&**tier), tier.instances(name, version)).await {
+                Ok(instances) => found.extend(instances),
+                Err(error) => failed = Some(error),
+            }
+        }
+        found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        found.dedup();
+        (found, failed)
     }
 
     /// All levels there are, in look-up order.
@@ -234,16 +259,58 @@ pub(crate) async fn invalidated(
     limited(home, within.saturating_mul(2), invalidation).await
 }
 
+/// Runs an operation that has no time limit in the context of the tier's runtime.
+pub(crate) async fn unlimited<T>(
+    home: Option<&Home>,
+    operation: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    match home {
+        Some(home) if !home.is_here() => home.run(operation).await?,
+        _ => operation.await,
+    }
+}
+
+/// Invalidates the keys that match; the whole function if the tier cannot be reached now, which it may queue, where a pattern
+/// would be lost.
+pub(crate) async fn invalidated_matching(
+    home: Option<&Home>,
+    tier: &dyn Tier,
+    function: &FunctionKey,
+    glob: &Glob,
+) -> Result<Matched, Error> {
+    match unlimited(home, tier.invalidate_matching(function, glob)).await {
+        Ok(keys) => Ok(Matched {
+            keys,
+            receipt: Receipt::Acked,
+        }),
+        Err(error) if error.is_transient() => {
+            let receipt = invalidated(home, tier, Target::Function(function)).await?;
+            let (kind, function) = (tier.kind(), &function.name);
+            tracing::info!(
+                kind, function, ?receipt, error = ?error,
+                "a tier cannot look at its keys now; all of the function is invalidated in it"
+            );
+            Ok(Matched { keys: 0, receipt })
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// What a call may still spend on a tier. The body's own time does not count.
 #[derive(Debug)]
 pub(crate) struct Budget<'a> {
-    stack: &'a Stack,
+    clock: &'a Clock,
+    home: Option<&'a Home>,
     left: Duration,
 }
 
 impl<'a> Budget<'a> {
-    pub(crate) fn new(stack: &'a Stack, limit: Duration) -> Self {
-        Self { stack, left: limit }
+    pub(crate) fn new(stack: &'a Stack, tier: &dyn Tier) -> Self {
+        Self {
+            clock: &stack.clock,
+            home: stack.home_of(tier),
+            left: tier.time_limit(),
+        }
     }
 
     /// Runs an operation with the time that is left.
@@ -260,11 +327,9 @@ impl<'a> Budget<'a> {
                 "this call has spent its time limit on the tier",
             ));
         }
-        let clock = &self.stack.clock;
-        let before = clock.now();
-        let operation = operation(self.left);
-        let result = limited(self.stack.home.get(), self.left, operation).await;
-        self.left = self.left.saturating_sub(clock.now().since(before));
+        let before = self.clock.now();
+        let result = limited(self.home, self.left, operation(self.left)).await;
+        self.left = self.left.saturating_sub(self.clock.now().since(before));
         result
     }
 }
