@@ -374,7 +374,7 @@ async fn after_shutdown_calls_are_served_and_nothing_runs() {
         );
     })
     .await;
-    testbed::until("the connection is closed", || {
+    until("the connection is closed", || {
         let clients: String = server.command(&["CLIENT", "LIST"]);
         clients.lines().count() == 1
     })
