@@ -191,15 +191,20 @@ impl Bound {
         }
     }
 
-    /// What memory may answer where the lower tiers could not be asked.
+    /// What memory may answer a call whose lower tiers could not be asked.
     pub(crate) fn serve_isolated(&self, key: &KeyRef<'_>) -> Option<Held> {
         let (_, counters) = self.memory.as_ref()?;
-        let held = match self.when_isolated {
-            WhenIsolated::Serve => self.peek_entry(key, true, self.stack.clock.now())?,
-            WhenIsolated::Load => return None,
-        };
+        let held = self.peek_isolated(key)?;
         counters.isolated_hits.add_one();
         Some(held)
+    }
+
+    /// The same for a second look, which is not counted.
+    pub(crate) fn peek_isolated(&self, key: &KeyRef<'_>) -> Option<Held> {
+        match self.when_isolated {
+            WhenIsolated::Serve => self.peek_entry(key, true, self.stack.clock.now()),
+            WhenIsolated::Load => None,
+        }
     }
 
     /// The time, if this instance knows by now of every invalidation by others that is older than the bound.

@@ -64,7 +64,7 @@ impl Place {
             Search::Found(hit) => Some(hit.value),
             Search::Nowhere => None,
             Search::Unanswered => {
-                let held = bound.serve_isolated(&key.as_ref())?;
+                let held = bound.peek_isolated(&key.as_ref())?;
                 (terms.value_type.give)(held)
             }
         }

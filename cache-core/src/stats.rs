@@ -146,17 +146,19 @@ pub(crate) struct FunctionCounters {
 
 impl TierCounters {
     pub(crate) fn snapshot(&self, level: Level) -> TierStats {
+        let isolated_hits = self.isolated_hits.get();
         TierStats {
             level,
             hits: self.hits.get(),
-            misses: self.misses.get(),
+            // Each of them was a miss until no tier below could be asked.
+            misses: self.misses.get().saturating_sub(isolated_hits),
             decode_errors: self.decode_errors.get(),
             mismatches: self.mismatches.get(),
             tier_errors: self.tier_errors.get(),
             refused_fills: self.refused_fills.snapshot(),
             too_large: self.too_large.get(),
             lease_waits: self.lease_waits.get(),
-            isolated_hits: self.isolated_hits.get(),
+            isolated_hits,
             promotions: self.promotions.get(),
         }
     }
@@ -220,7 +222,8 @@ pub struct TierStats {
     pub level: Level,
     /// Calls that this tier answered.
     pub hits: u64,
-    /// Look-ups that it could not answer.
+    /// Look-ups that it could not answer. One that was answered while this instance was
+    /// [isolated](Self::isolated_hits) is not among them.
     pub misses: u64,
     /// Records that were damaged or could not be decoded; each is a miss as well.
     pub decode_errors: u64,
@@ -306,7 +309,8 @@ impl FunctionStats {
     /// Calls that a tier answered.
     #[must_use]
     pub fn hits(&self) -> u64 {
-        self.tiers.iter().map(|tier| tier.hits).sum()
+        let hits = |tier: &TierStats| tier.hits + tier.isolated_hits;
+        self.tiers.iter().map(hits).sum()
     }
 
     /// Their share of the calls that a tier or the body answered; `None` before the first. Who waited for another's load is neither.
@@ -327,16 +331,25 @@ impl fmt::Display for Stats {
             .max(8);
         writeln!(
             f,
-            "{:width$}  {:>4}  {:>9}  {:>9}  {:>7}  {:>6}  {:>9}  {:>9}  {:>6}",
-            "function", "tier", "hits", "misses", "errors", "loads", "load errs", "waits", "inval."
+            "{:width$}  {:>4}  {:>9}  {:>9}  {:>9}  {:>7}  {:>6}  {:>9}  {:>9}  {:>6}",
+            "function",
+            "tier",
+            "hits",
+            "isolated",
+            "misses",
+            "errors",
+            "loads",
+            "load errs",
+            "waits",
+            "inval."
         )?;
         for function in &self.functions {
             if function.tiers.is_empty() {
                 let (name, loads, errors) = (&function.name, function.loads, function.load_errors);
                 writeln!(
                     f,
-                    "{name:width$}  {:>4}  {:>9}  {:>9}  {:>7}  {loads:>6}  {errors:>9}",
-                    "none", "", "", ""
+                    "{name:width$}  {:>4}  {:>9}  {:>9}  {:>9}  {:>7}  {loads:>6}  {errors:>9}",
+                    "none", "", "", "", ""
                 )?;
             }
             for (at, tier) in function.tiers.iter().enumerate() {
@@ -344,9 +357,10 @@ impl fmt::Display for Stats {
                 let name = if at == 0 { function.name.as_str() } else { "" };
                 write!(
                     f,
-                    "{name:width$}  {:>4}  {:>9}  {:>9}  {errors:>7}",
+                    "{name:width$}  {:>4}  {:>9}  {:>9}  {:>9}  {errors:>7}",
                     tier.level.to_string(),
                     tier.hits,
+                    tier.isolated_hits,
                     tier.misses
                 )?;
                 if at == 0 {

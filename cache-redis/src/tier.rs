@@ -136,7 +136,15 @@ impl RedisTier {
                 Ok(Receipt::Acked)
             }
             Err(error) => {
-                tracing::debug!(error = ?error, "an invalidation is queued");
+                // One warning for an outage, however many are queued in it.
+                if shared.journal.len() == 0 {
+                    tracing::warn!(
+                        error = ?error,
+                        "an invalidation could not be sent to Redis and is queued; until it is sent, other instances may answer with the old value"
+                    );
+                } else {
+                    tracing::debug!(error = ?error, "an invalidation is queued");
+                }
                 pending.queue().await;
                 Ok(Receipt::Queued)
             }

@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use testbed::log::Log;
 use testbed::proxy::{End, Proxy, Weather};
 use testbed::server::Server;
 use testbed::{build, poll_until, two_tiers, until};
@@ -193,7 +194,13 @@ async fn an_outage_of_redis_is_none_of_the_database() {
             .tier(Level::L1)
             .unwrap()
             .clone();
-        assert_eq!(l1.isolated_hits, 10);
+        assert_eq!(
+            (l1.isolated_hits, l1.misses),
+            (10, 1),
+            "the first call missed"
+        );
+        let table = stats.to_string();
+        assert!(table.contains("isolated"), "{table}");
     })
     .await;
 }
@@ -202,6 +209,8 @@ truth!(queued);
 
 #[tokio::test]
 async fn an_invalidation_that_cannot_be_sent_is_sent_when_it_can() {
+    let log = Log::default();
+    let _captured = log.capture();
     let server = Server::start();
     let proxy = Proxy::to(server.port()).await;
     let (other, cut) = two_behind(&server, &proxy).await;
@@ -211,6 +220,11 @@ async fn an_invalidation_that_cannot_be_sent_is_sent_when_it_can() {
     until("it is noticed", || !health(&cut).connected).await;
     assert_eq!(on(&cut, change!(queued)).await, Receipt::Queued);
     assert_eq!(health(&cut).queued, 1);
+    let warnings = log.lines_with("an invalidation could not be sent");
+    assert!(
+        warnings.len() == 1 && warnings[0].contains("WARN"),
+        "{warnings:?}"
+    );
     assert_eq!(
         on(&cut, queued::read(1)).await,
         2,
