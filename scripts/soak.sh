@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Soaks on redis-server and on Valkey 9, alone and with failovers: `scripts/soak.sh [seconds of each]`, 90 by default.
+# Soaks on redis-server and on Valkey 9, alone, with failovers and with little memory under allkeys-lru:
+# `scripts/soak.sh [seconds of each]`, 90 by default.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-90}
@@ -27,7 +28,7 @@ fi
 
 cargo build --release --quiet -p soak
 for server in redis-server "$valkey"; do
-  for topology in standalone failover; do
+  for topology in standalone failover evicting; do
     target/release/soak --seconds "$seconds" --topology "$topology" --server "$server"
     echo
   done

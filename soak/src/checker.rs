@@ -4,10 +4,13 @@
 //! not be older than what was invalidated before it, by as much as the guarantee allows, and not newer than what was
 //! committed. Complete for bounded staleness, and in `n log n`.
 
+mod liveness;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+pub use self::liveness::LONGEST_RECOVERY;
+use self::liveness::{Call, Health, judge_calls, judge_health, judge_memory, judge_single_load};
 pub use self::verdict::{Fault, Verdict, Violation};
 use crate::history::{
     Event, Function, Item, Life, Micros, Reached, Scope, Split, Window, function_of,
@@ -131,8 +134,9 @@ impl Sides {
 pub fn judge(events: &[Event], bound: Micros) -> Verdict {
     let mut reads: BTreeMap<Item, Vec<Read>> = BTreeMap::new();
     let mut commits: HashMap<Item, Vec<(Micros, u64)>> = HashMap::new();
-    let mut loads: BTreeMap<Item, Vec<Micros>> = BTreeMap::new();
+    let mut loads: BTreeMap<Item, Vec<(Life, Micros)>> = BTreeMap::new();
     let mut invalidations = Vec::new();
+    let (mut calls, mut reports) = (Vec::new(), Vec::new());
     let (mut windows, mut splits) = (Vec::new(), Vec::new());
     for event in events {
         match *event {
@@ -166,7 +170,31 @@ pub fn judge(events: &[Event], bound: Micros) -> Verdict {
             Event::Commit { item, version, at } => {
                 commits.entry(item).or_default().push((at, version));
             }
-            Event::Load { item, at, .. } => loads.entry(item).or_default().push(at),
+            Event::Load { life, item, at } => loads.entry(item).or_default().push((life, at)),
+            Event::Call {
+                life,
+                item,
+                start,
+                end,
+            } => calls.push(Call {
+                life,
+                item,
+                start,
+                end,
+            }),
+            Event::Health {
+                life,
+                well,
+                isolations,
+                start,
+                end,
+            } => reports.push(Health {
+                life,
+                well,
+                isolations,
+                start,
+                end,
+            }),
             Event::Split(split) => splits.push(split),
             Event::Window { kind, start, end } => windows.push((kind, start, end)),
         }
@@ -218,11 +246,23 @@ pub fn judge(events: &[Event], bound: Micros) -> Verdict {
         of_item.judge_reads(&reads, &mut verdict);
         of_item.judge_rest(&reads, &mut verdict);
         of_item.judge_order(&reads, &mut verdict);
-        of_item.judge_loads(loads.remove(&item).unwrap_or_default(), &mut verdict);
+        let loads = loads.remove(&item).unwrap_or_default();
+        match function_of(item) {
+            Function::Memory => judge_memory(item, &loads, &of_item.invalidations, &mut verdict),
+            Function::Nested | Function::Asked => {
+                judge_single_load(item, &loads, &windows, &mut verdict);
+            }
+            Function::Bounded | Function::Strong | Function::Serving | Function::Failing => {
+                let loads = loads.into_iter().map(|(_, at)| at).collect();
+                of_item.judge_loads(loads, &mut verdict);
+            }
+        }
         if item == PROBE {
             of_item.measure(&reads, &mut verdict);
         }
     }
+    judge_calls(&calls, &mut verdict);
+    judge_health(&reports, &windows, bound, &mut verdict);
     verdict.propagation.sort_unstable();
     verdict
 }
@@ -333,9 +373,13 @@ impl Key<'_> {
             }
             let split = sides.iter().find(|sides| sides.split.covers(start));
             let from = split.map_or(start, |sides| sides.split.start);
-            // What a cut off instance may go on answering is known to be current only while none is.
-            let may_serve = function_of(item) == Function::Serving
-                && self.window(Window::Calm, start).is_none();
+            let may_serve = match function_of(item) {
+                // What a cut off instance may go on answering is known to be current only while none is.
+                Function::Serving => self.window(Window::Calm, start).is_none(),
+                // No other instance can invalidate what uses memory alone.
+                Function::Memory => true,
+                _ => false,
+            };
             let stale = acked
                 .at(from.saturating_sub(bound))
                 .max(split.map_or(0, |sides| sides.expected(read, bound)));
@@ -385,6 +429,9 @@ impl Key<'_> {
 
     /// When all faults are over, what was queued or dropped was delivered too, unless who had it was killed.
     fn judge_rest(&self, reads: &[Read], verdict: &mut Verdict) {
+        if function_of(self.item) == Function::Memory {
+            return;
+        }
         let delivered = self.floors(|one| {
             one.reached != Reached::Dropped
                 || self.last.get(&one.life.instance) == Some(&one.life.number)

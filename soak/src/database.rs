@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::checker::FIRST;
 use crate::clock;
-use crate::history::{Event, Item};
+use crate::history::{Event, Item, Life};
 
 /// Ends when it is dropped.
 #[derive(Debug)]
@@ -102,17 +102,20 @@ async fn serve(listener: UnixListener, contents: Arc<Mutex<Contents>>) {
     }
 }
 
-/// `load <instance> <item>` or `commit <item>`.
+/// `load <instance> <number of its life> <item>` or `commit <item>`.
 fn answer(contents: &Mutex<Contents>, question: &str) -> Option<u64> {
     let parts: Vec<_> = question.split(' ').collect();
     let mut contents = lock(contents);
     let Contents { versions, events } = &mut *contents;
     match parts[..] {
-        ["load", instance, item] => {
+        ["load", instance, number, item] => {
             let item = item.parse().ok()?;
             let version = *versions.entry(item).or_insert(FIRST);
             events.push(Event::Load {
-                instance: instance.parse().ok()?,
+                life: Life {
+                    instance: instance.parse().ok()?,
+                    number: number.parse().ok()?,
+                },
                 item,
                 at: clock::now(),
             });
@@ -137,16 +140,16 @@ fn answer(contents: &Mutex<Contents>, question: &str) -> Option<u64> {
 #[derive(Clone, Debug)]
 pub struct Client {
     path: Arc<Path>,
-    instance: u16,
+    life: Life,
 }
 
 impl Client {
     /// For an instance.
     #[must_use]
-    pub fn new(path: &Path, instance: u16) -> Self {
+    pub fn new(path: &Path, life: Life) -> Self {
         Self {
             path: path.into(),
-            instance,
+            life,
         }
     }
 
@@ -155,7 +158,8 @@ impl Client {
     /// # Errors
     /// The database cannot be reached.
     pub async fn load(&self, item: Item) -> io::Result<u64> {
-        self.ask(format!("load {} {item}\n", self.instance)).await
+        let Life { instance, number } = self.life;
+        self.ask(format!("load {instance} {number} {item}\n")).await
     }
 
     /// Gives a key the next version.

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use testbed::proxy::{End, Proxy, Weather};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock;
-use crate::history::{Event, Split};
-use crate::instance::FAILING;
+use crate::history::{Event, Item, Split, Window};
+use crate::instance::{BOUND, WORK_AND_FAIL};
 use crate::process::Process;
+use crate::quiet::quiet;
 use crate::servers::{Servers, Topology, ask};
 use crate::tally::Tally;
 
@@ -25,6 +26,8 @@ pub struct World {
     pub proxies: Vec<Proxy>,
     /// How often each fault was done.
     pub faults: Tally,
+    /// Held for reading while a fault of the network or of an instance lasts, for writing while there must be none.
+    pub gate: RwLock<()>,
     /// Connections that were ended under an instance's hands, under `killed`.
     pub connections: Tally,
 }
@@ -32,6 +35,13 @@ pub struct World {
 impl World {
     fn killed(&self, connections: usize) {
         self.connections.add("killed", connections);
+    }
+
+    /// Lets all proxies have this weather.
+    pub fn set(&self, weather: Weather) {
+        for proxy in &self.proxies {
+            proxy.set(weather);
+        }
     }
 
     fn connected(&self) -> usize {
@@ -73,6 +83,7 @@ pub async fn around(
 ) -> io::Result<()> {
     while Instant::now() < end {
         sleep(millis(&mut rng, 100, 800)).await;
+        let _fault = world.gate.read().await;
         let at = rng.usize(instances.clone());
         let (proxy, faults) = (&world.proxies[at], &world.faults);
         let mut weather = None;
@@ -129,7 +140,7 @@ pub async fn around(
                 world.killed(proxy.connections());
                 let mut instance = world.instances[at].lock().await;
                 instance.kill_and_start().await?;
-                instance.tell(FAILING).await?;
+                instance.tell(WORK_AND_FAIL).await?;
             }
         }
         if let Some((weather, lasts)) = weather {
@@ -141,89 +152,147 @@ pub async fn around(
     Ok(())
 }
 
-/// Faults of the servers, one after the other, until `end`; and the times that are judged otherwise.
+/// Faults of the servers, one after the other, until `end`, and a quiet time after each; and the times that are judged
+/// otherwise.
 ///
 /// # Errors
 /// A server does not do as it is told.
 pub async fn of_servers(
     world: Arc<World>,
     servers: &mut Servers,
-    topology: Topology,
     mut rng: Rng,
     end: Instant,
 ) -> io::Result<Vec<Event>> {
-    let mut splits = Vec::new();
-    let mut turn = 0;
+    let mut events = Vec::new();
+    let (mut changes, mut number): (usize, Item) = (0, 0);
     while Instant::now() < end {
         sleep(millis(&mut rng, 200, 1_200)).await;
-        small(&world, servers, &mut rng).await;
-        if rng.bool() {
-            continue;
+        // A short run must have these two: they show whether an instance recovers.
+        match number {
+            0 => events.push(away(&world, servers, &mut rng).await?),
+            1 => flush(&world, servers).await,
+            _ => small(&world, servers, &mut events, &mut rng).await?,
         }
-        sleep(millis(&mut rng, 100, 800)).await;
-        let died = world.connected();
-        match (topology, turn % 5) {
-            (Topology::Standalone, turn) => {
-                world.faults.count(if turn % 2 == 0 {
-                    "restart from an older state"
-                } else {
-                    "restart"
-                });
-                if turn % 2 == 0 {
-                    let _ = ask::<()>(servers.primary().port(), &["SAVE"]).await;
-                    sleep(millis(&mut rng, 100, 1_000)).await;
-                }
-                servers.restart();
-                world.killed(died);
-            }
-            (Topology::Failover, 0 | 2) => {
-                world.faults.count("failover");
-                servers.fail_over(&world.proxies).await?;
-                world.killed(died);
-            }
-            (Topology::Failover, 1 | 3) => {
-                let lag = millis(&mut rng, 200, 900);
-                let lossy = servers.fail_over_with_loss(&world.proxies, lag).await?;
-                world.faults.count("failover");
-                if lossy {
-                    world.faults.count("failover that lost something");
-                }
-                world.killed(died);
-            }
-            (Topology::Failover, _) => {
-                world.faults.count("failover");
-                world.faults.count("old primary that lives on");
-                let start = clock::now();
-                let stay = rng.usize(1..world.proxies.len());
-                servers.split(&world.proxies, stay).await?;
-                let moved = clock::now();
-                sleep(millis(&mut rng, 2_000, 9_000)).await;
-                let united = clock::now();
-                servers.unite(&world.proxies).await?;
-                world.killed(died);
-                world.until_coherent().await?;
-                // What was sent again is heard within the bound.
-                sleep(crate::instance::BOUND).await;
-                splits.push(Event::Split(Split {
-                    start,
-                    moved,
-                    united,
-                    end: clock::now(),
-                    stay: u16::try_from(stay).unwrap_or(u16::MAX),
-                }));
-            }
+        // A change of the server would undo what a flush did to an instance.
+        if number == 2 || (number > 2 && rng.bool()) {
+            sleep(millis(&mut rng, 100, 800)).await;
+            events.extend(change(&world, servers, changes, &mut rng).await?);
+            changes += 1;
         }
-        turn += 1;
+        events.push(quiet(&world, servers, number).await?);
+        number += 1;
     }
-    Ok(splits)
+    Ok(events)
+}
+
+/// Another server takes the place of the primary, or the same one starts again.
+async fn change(
+    world: &World,
+    servers: &mut Servers,
+    turn: usize,
+    rng: &mut Rng,
+) -> io::Result<Option<Event>> {
+    let died = world.connected();
+    match (servers.topology(), turn % 5) {
+        (Topology::Standalone | Topology::Evicting, turn) => {
+            world.faults.count(if turn % 2 == 0 {
+                "restart from an older state"
+            } else {
+                "restart"
+            });
+            if turn % 2 == 0 {
+                let _ = ask::<()>(servers.primary().port(), &["SAVE"]).await;
+                sleep(millis(rng, 100, 1_000)).await;
+            }
+            servers.restart();
+            world.killed(died);
+        }
+        (Topology::Failover, 0 | 2) => {
+            world.faults.count("failover");
+            servers.fail_over(&world.proxies).await?;
+            world.killed(died);
+        }
+        (Topology::Failover, 1 | 3) => {
+            let lag = millis(rng, 200, 900);
+            let lossy = servers.fail_over_with_loss(&world.proxies, lag).await?;
+            world.faults.count("failover");
+            if lossy {
+                world.faults.count("failover that lost something");
+            }
+            world.killed(died);
+        }
+        (Topology::Failover, _) => {
+            world.faults.count("failover");
+            world.faults.count("old primary that lives on");
+            let start = clock::now();
+            let stay = rng.usize(1..world.proxies.len());
+            servers.split(&world.proxies, stay).await?;
+            let moved = clock::now();
+            sleep(millis(rng, 2_000, 9_000)).await;
+            let united = clock::now();
+            servers.unite(&world.proxies).await?;
+            world.killed(died);
+            world.until_coherent().await?;
+            // What was sent again is heard within the bound.
+            sleep(BOUND).await;
+            return Ok(Some(Event::Split(Split {
+                start,
+                moved,
+                united,
+                end: clock::now(),
+                stay: u16::try_from(stay).unwrap_or(u16::MAX),
+            })));
+        }
+    }
+    Ok(None)
+}
+
+async fn flush(world: &World, servers: &Servers) {
+    world.faults.count("FLUSHALL");
+    let _ = ask::<()>(servers.primary().port(), &["FLUSHALL"]).await;
+}
+
+/// No instance reaches the server, and each is asked for its health when it can know that.
+async fn away(world: &World, servers: &Servers, rng: &mut Rng) -> io::Result<Event> {
+    // A fault of the network must not end this one.
+    let _no_other_fault = world.gate.write().await;
+    world.faults.count("server away");
+    let is_cut = rng.bool();
+    if is_cut {
+        world.killed(world.connected());
+        world.set(Weather::Cut);
+    } else {
+        servers.primary().freeze();
+    }
+    let start = clock::now();
+    sleep(BOUND * 2).await;
+    for instance in &world.instances {
+        instance.lock().await.ask("well").await?;
+    }
+    let end = clock::now();
+    if is_cut {
+        world.set(Weather::Fair);
+    } else {
+        servers.primary().thaw();
+    }
+    Ok(Event::Window {
+        kind: Window::Away,
+        start,
+        end,
+    })
 }
 
 /// What an operator, or another user of the server, may do to it.
-async fn small(world: &World, servers: &Servers, rng: &mut Rng) {
+async fn small(
+    world: &World,
+    servers: &Servers,
+    events: &mut Vec<Event>,
+    rng: &mut Rng,
+) -> io::Result<()> {
     let port = servers.primary().port();
     let faults = &world.faults;
     match rng.u32(..100) {
-        0..20 => {
+        0..18 => {
             faults.count("CLIENT KILL");
             let kind = ["normal", "pubsub"][rng.usize(..2)];
             let killed: usize = ask(port, &["CLIENT", "KILL", "TYPE", kind])
@@ -231,27 +300,27 @@ async fn small(world: &World, servers: &Servers, rng: &mut Rng) {
                 .unwrap_or(0);
             world.killed(killed);
         }
-        20..40 => {
+        18..35 => {
             faults.count("CLIENT PAUSE");
             let time = rng.u64(50..700).to_string();
             let kind = ["WRITE", "ALL"][rng.usize(..2)];
             let _ = ask::<()>(port, &["CLIENT", "PAUSE", &time, kind]).await;
         }
-        40..55 => {
+        35..48 => {
             faults.count("SCRIPT FLUSH");
             let _ = ask::<()>(port, &["SCRIPT", "FLUSH"]).await;
         }
-        55..65 => {
-            faults.count("FLUSHALL");
-            let _ = ask::<()>(port, &["FLUSHALL"]).await;
-        }
-        65..82 => {
+        48..60 => flush(world, servers).await,
+        60..72 => events.push(away(world, servers, rng).await?),
+        72..86 => {
             faults.count("small maxmemory");
             let policy = ["noeviction", "allkeys-random", "volatile-ttl"][rng.usize(..3)];
             let _ = ask::<()>(port, &["CONFIG", "SET", "maxmemory-policy", policy]).await;
             let _ = ask::<()>(port, &["CONFIG", "SET", "maxmemory", "1mb"]).await;
             sleep(millis(rng, 100, 1_000)).await;
-            let _ = ask::<()>(port, &["CONFIG", "SET", "maxmemory", "0"]).await;
+            let [maxmemory, policy] = servers.topology().memory();
+            let _ = ask::<()>(port, &["CONFIG", "SET", "maxmemory", maxmemory]).await;
+            let _ = ask::<()>(port, &["CONFIG", "SET", "maxmemory-policy", policy]).await;
         }
         _ => {
             faults.count("SIGSTOP of the server");
@@ -260,4 +329,5 @@ async fn small(world: &World, servers: &Servers, rng: &mut Rng) {
             servers.primary().thaw();
         }
     }
+    Ok(())
 }

@@ -30,6 +30,18 @@ pub const SERVING: Item = 3_000;
 /// Items from here on are written by hand, each by one instance; the function with a bound reads them.
 pub const PUT: Item = 4_000;
 
+/// Items from here on are read by a function that uses memory alone.
+pub const MEMORY: Item = 5_000;
+
+/// Items from here on are loaded within the bodies of another function, and each load takes more than ten bounds.
+pub const NESTED: Item = 6_000;
+
+/// Items from here on fail with an error that calls cannot share.
+pub const FAILING: Item = 7_000;
+
+/// Items from here on are never invalidated. They are asked for when there is no fault.
+pub const ASKED: Item = 10_000;
+
 /// The functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Function {
@@ -39,6 +51,14 @@ pub enum Function {
     Strong,
     /// As the one with a bound, except on an instance that is cut off.
     Serving,
+    /// It uses memory alone, so that only its own instance can invalidate it.
+    Memory,
+    /// A slow function that bodies of another function call.
+    Nested,
+    /// Each load fails.
+    Failing,
+    /// Its items are loaded once.
+    Asked,
 }
 
 /// Which one reads an item.
@@ -47,6 +67,10 @@ pub fn function_of(item: Item) -> Function {
     match item {
         STRONG..SLOW => Function::Strong,
         SERVING..PUT => Function::Serving,
+        MEMORY..NESTED => Function::Memory,
+        NESTED..FAILING => Function::Nested,
+        FAILING..ASKED => Function::Failing,
+        ASKED.. => Function::Asked,
         _ => Function::Bounded,
     }
 }
@@ -114,6 +138,10 @@ pub enum Window {
     Calm,
     /// All faults are over, and all that was queued was sent.
     Rest,
+    /// No fault, right after some: the instances recover.
+    Quiet,
+    /// No instance can reach the server.
+    Away,
 }
 
 /// An event.
@@ -159,11 +187,35 @@ pub enum Event {
     /// The database was read.
     Load {
         /// By which instance.
-        instance: u16,
+        life: Life,
         /// Which key.
         item: Item,
         /// When.
         at: Micros,
+    },
+    /// A call returned, whatever its answer, where there was no fault.
+    Call {
+        /// Of which instance.
+        life: Life,
+        /// Of which key.
+        item: Item,
+        /// When it began.
+        start: Micros,
+        /// When it returned.
+        end: Micros,
+    },
+    /// An instance reported its health.
+    Health {
+        /// Which instance.
+        life: Life,
+        /// Whether it said that it was well.
+        well: bool,
+        /// How often it was isolated by then.
+        isolations: u64,
+        /// When it was asked.
+        start: Micros,
+        /// When it answered.
+        end: Micros,
     },
     /// A time that is judged otherwise.
     Split(Split),
@@ -218,7 +270,27 @@ impl fmt::Display for Event {
                 )
             }
             Self::Commit { item, version, at } => write!(f, "C {item} {version} {at}"),
-            Self::Load { instance, item, at } => write!(f, "L {instance} {item} {at}"),
+            Self::Load {
+                life: Life { instance, number },
+                item,
+                at,
+            } => write!(f, "L {instance} {number} {item} {at}"),
+            Self::Call {
+                life: Life { instance, number },
+                item,
+                start,
+                end,
+            } => write!(f, "A {instance} {number} {item} {start} {end}"),
+            Self::Health {
+                life: Life { instance, number },
+                well,
+                isolations,
+                start,
+                end,
+            } => {
+                let well = u8::from(*well);
+                write!(f, "H {instance} {number} {well} {isolations} {start} {end}")
+            }
             Self::Split(Split {
                 start,
                 moved,
@@ -230,6 +302,8 @@ impl fmt::Display for Event {
                 let kind = match kind {
                     Window::Calm => "calm",
                     Window::Rest => "rest",
+                    Window::Quiet => "quiet",
+                    Window::Away => "away",
                 };
                 write!(f, "W {kind} {start} {end}")
             }
@@ -298,11 +372,32 @@ impl FromStr for Event {
                     at: at.parse().ok()?,
                 })
             })(),
-            ["L", instance, item, at] => (|| {
+            ["L", instance, number, item, at] => (|| {
                 Some(Self::Load {
-                    instance: instance.parse().ok()?,
+                    life: life(instance, number)?,
                     item: item.parse().ok()?,
                     at: at.parse().ok()?,
+                })
+            })(),
+            ["A", instance, number, item, start, end] => (|| {
+                Some(Self::Call {
+                    life: life(instance, number)?,
+                    item: item.parse().ok()?,
+                    start: start.parse().ok()?,
+                    end: end.parse().ok()?,
+                })
+            })(),
+            ["H", instance, number, well, isolations, start, end] => (|| {
+                Some(Self::Health {
+                    life: life(instance, number)?,
+                    well: match well {
+                        "1" => true,
+                        "0" => false,
+                        _ => return None,
+                    },
+                    isolations: isolations.parse().ok()?,
+                    start: start.parse().ok()?,
+                    end: end.parse().ok()?,
                 })
             })(),
             ["P", stay, start, moved, united, end] => (|| {
@@ -319,6 +414,8 @@ impl FromStr for Event {
                     kind: match kind {
                         "calm" => Window::Calm,
                         "rest" => Window::Rest,
+                        "quiet" => Window::Quiet,
+                        "away" => Window::Away,
                         _ => return None,
                     },
                     start: start.parse().ok()?,
@@ -339,75 +436,4 @@ pub fn parse(text: &str) -> Vec<Event> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_written_is_read() {
-        let life = Life {
-            instance: 3,
-            number: 2,
-        };
-        let mut events = vec![
-            Event::Read {
-                life,
-                item: 7,
-                version: 9,
-                strong: false,
-                start: 1,
-                end: 2,
-            },
-            Event::Read {
-                life,
-                item: 1007,
-                version: 9,
-                strong: true,
-                start: 1,
-                end: 2,
-            },
-            Event::Commit {
-                item: 7,
-                version: 9,
-                at: 5,
-            },
-            Event::Load {
-                instance: 1,
-                item: 7,
-                at: 6,
-            },
-        ];
-        events.push(Event::Split(Split {
-            start: 1,
-            moved: 2,
-            united: 3,
-            end: 4,
-            stay: 5,
-        }));
-        for kind in [Window::Calm, Window::Rest] {
-            events.push(Event::Window {
-                kind,
-                start: 1,
-                end: 9,
-            });
-        }
-        for reached in [
-            Reached::Acked,
-            Reached::Queued,
-            Reached::Dropped,
-            Reached::Settled,
-        ] {
-            for scope in [Scope::One(4), Scope::FunctionOf(1004)] {
-                events.push(Event::Invalidation {
-                    life,
-                    scope,
-                    start: 1,
-                    end: 3,
-                    reached,
-                });
-            }
-        }
-        let text: String = events.iter().map(|event| format!("{event}\n")).collect();
-        assert_eq!(parse(&text), events);
-        assert_eq!(parse(&format!("{text}R 1 1 7 1 10 1")), events, "it is cut");
-    }
-}
+mod tests;

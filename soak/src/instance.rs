@@ -1,6 +1,6 @@
 //! One instance: a process with a runtime of its own, told over its input what to do.
 //!
-//! It answers one line to each command but `work`, `probe` and `unprobe`:
+//! It answers one line to each command but those whose last column is empty:
 //!
 //! | command | does | answers |
 //! | --- | --- | --- |
@@ -11,9 +11,17 @@
 //! | `settle` | invalidates everything until that has settled | `settled` |
 //! | `read` | reads every key | `read` |
 //! | `burst <item> <number>` | so many calls of one key at once | `burst <first start> <last end>` |
+//! | `ask <item>` | calls one key five times, one call after another | `asked` |
+//! | `fail <item> <number>` | so many calls at once of one key whose loads fail | `failed` |
+//! | `nest <item> <number>` | begins so many bodies at once that call one slow key | |
+//! | `nested` | waits until these have returned | `nested` |
+//! | `well` | asks the runtime for its health and records it | `well <0 or 1>` |
+//! | `watch`, `unwatch` | does that and calls some keys every 50 ms, and ends that | |
 //! | `health` | | `health <connected> <coherent> <isolations> <gaps> <history changes> <replays> <queued>` |
 //! | `stop` | shuts down and exits | `stopped` |
 
+mod functions;
+mod liveness;
 mod work;
 
 use std::fs::File;
@@ -25,20 +33,20 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use multi_tier_cached::tier::Receipt;
-use multi_tier_cached::{
-    CacheRuntime, Error, Invalidation, Memory, Redis, invalidate, multi_tier_cached,
-};
-use serde::{Deserialize, Serialize};
+use multi_tier_cached::{CacheRuntime, Error, Invalidation, Memory, Redis, invalidate};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+pub use self::functions::{FAILING_LOAD, NESTED_LOAD, SLOW_LOAD};
+use self::functions::{LoadFailed, Versioned, bounded, in_memory, serving, strong};
+pub use self::liveness::HOT_ITEMS;
 use self::work::{change_at_random, read_at_random};
 use crate::checker::PROBE;
 use crate::clock;
 use crate::database::Client;
 use crate::history::{
-    Event, Function, Item, Life, PUT, Reached, SERVING, SLOW, STRONG, Scope, function_of,
+    Event, Function, Item, Life, PUT, Reached, SERVING, STRONG, Scope, function_of,
 };
 
 /// Keys of the function with a bound; the first is the probe.
@@ -56,14 +64,20 @@ const PUT_ITEMS: Item = 4;
 /// Most instances whose keys that are written by hand are read.
 const WRITERS: Item = 4;
 
-/// What a load of a slow key takes.
-pub const SLOW_LOAD: Duration = Duration::from_millis(500);
+/// Keys of the function that uses memory alone. The first half is never invalidated.
+const MEMORY_ITEMS: Item = 12;
 
 /// Work, of which one load in a hundred fails. Not while all is calm: who waited for one that failed loads in its place.
-pub const FAILING: &str = "work 10";
+pub const WORK_AND_FAIL: &str = "work 10";
 
 /// The staleness bound of all instances.
 pub const BOUND: Duration = Duration::from_millis(500);
+
+/// The mean time between two changes of an instance.
+pub const PAUSE: Duration = Duration::from_millis(60);
+
+/// The same where few keys change.
+pub const LONG_PAUSE: Duration = Duration::from_secs(8);
 
 const READERS: u64 = 4;
 const READS_IN_A_ROW: usize = 8;
@@ -81,6 +95,8 @@ pub struct Settings {
     pub life: Life,
     /// What it does at random follows from this.
     pub seed: u64,
+    /// The mean time between two changes that it makes.
+    pub pause: Duration,
 }
 
 impl Settings {
@@ -94,13 +110,14 @@ impl Settings {
             self.life.instance.to_string(),
             self.life.number.to_string(),
             self.seed.to_string(),
+            self.pause.as_millis().to_string(),
         ]
     }
 
     /// Of the arguments of a process; `None` if they are not such.
     #[must_use]
     pub fn from_arguments(arguments: &[String]) -> Option<Self> {
-        let [url, database, history, instance, number, seed] = arguments else {
+        let [url, database, history, instance, number, seed, pause] = arguments else {
             return None;
         };
         Some(Self {
@@ -112,19 +129,10 @@ impl Settings {
                 number: number.parse().ok()?,
             },
             seed: seed.parse().ok()?,
+            pause: Duration::from_millis(pause.parse().ok()?),
         })
     }
 }
-
-/// A version, and whose it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Versioned {
-    item: Item,
-    version: u64,
-}
-
-#[derive(Clone, Debug)]
-struct LoadFailed;
 
 static INSTANCE: OnceLock<Instance> = OnceLock::new();
 
@@ -132,11 +140,13 @@ static INSTANCE: OnceLock<Instance> = OnceLock::new();
 struct Instance {
     database: Client,
     life: Life,
+    pause: Duration,
     /// How many loads in a thousand fail.
     failing: AtomicU32,
     history: Mutex<BufWriter<File>>,
     working: AtomicBool,
     probing: AtomicBool,
+    watching: AtomicBool,
     failed: AtomicU64,
     /// Invalidations that ended in an error.
     errors: AtomicU64,
@@ -156,45 +166,6 @@ impl Instance {
     }
 }
 
-#[multi_tier_cached(ttl = "1h", name = "soak::bounded", when_isolated = "load")]
-async fn bounded(item: Item) -> Result<Versioned, LoadFailed> {
-    load(item).await
-}
-
-#[multi_tier_cached(ttl = "1h", name = "soak::strong", consistency = "strong")]
-async fn strong(item: Item) -> Result<Versioned, LoadFailed> {
-    load(item).await
-}
-
-#[multi_tier_cached(ttl = "1h", name = "soak::serving", when_isolated = "serve")]
-async fn serving(item: Item) -> Result<Versioned, LoadFailed> {
-    load(item).await
-}
-
-/// Reads the database, and takes its time after that: the longer, the older the value when it arrives.
-async fn load(item: Item) -> Result<Versioned, LoadFailed> {
-    let instance = Instance::get();
-    let version = instance.database.load(item).await.map_err(|_| LoadFailed)?;
-    let takes = if (SLOW..SERVING).contains(&item) {
-        SLOW_LOAD
-    } else {
-        let micros = match fastrand::u32(..100) {
-            0..60 => 0,
-            60..90 => fastrand::u64(..3_000),
-            90..98 => fastrand::u64(..30_000),
-            _ => fastrand::u64(..200_000),
-        };
-        Duration::from_micros(micros)
-    };
-    if !takes.is_zero() {
-        sleep(takes).await;
-    }
-    if fastrand::u32(..1_000) < instance.failing.load(Ordering::Relaxed) {
-        return Err(LoadFailed);
-    }
-    Ok(Versioned { item, version })
-}
-
 /// Reads one key and notes what came of it.
 async fn read(item: Item) {
     let start = clock::now();
@@ -203,6 +174,8 @@ async fn read(item: Item) {
         Function::Bounded => bounded(item).await,
         Function::Strong => strong(item).await,
         Function::Serving => serving(item).await,
+        Function::Memory => in_memory(item).await,
+        Function::Nested | Function::Failing | Function::Asked => return,
     };
     note(item, result, function == Function::Strong, start);
 }
@@ -260,11 +233,18 @@ fn invalidating(scope: Scope) -> Invalidation {
             Function::Bounded => invalidate!(bounded, item),
             Function::Strong => invalidate!(strong, item),
             Function::Serving => invalidate!(serving, item),
+            Function::Memory => invalidate!(in_memory, item),
+            Function::Nested | Function::Failing | Function::Asked => {
+                unreachable!("no instance invalidates item {item}")
+            }
         },
         Scope::FunctionOf(item) => match function_of(item) {
             Function::Bounded => invalidate!(bounded),
             Function::Strong => invalidate!(strong),
             Function::Serving => invalidate!(serving),
+            Function::Memory | Function::Nested | Function::Failing | Function::Asked => {
+                unreachable!("no instance invalidates the function of item {item}")
+            }
         },
     }
 }
@@ -383,15 +363,18 @@ pub async fn live(settings: Settings) -> Result<(), Box<dyn std::error::Error>> 
         history,
         life,
         seed,
+        pause,
     } = settings;
     let journal = history.with_file_name(format!("journal-{}", life.instance));
     let instance = Instance {
-        database: Client::new(Path::new(&database), life.instance),
+        database: Client::new(Path::new(&database), life),
         life,
+        pause,
         failing: AtomicU32::new(0),
         history: Mutex::new(BufWriter::new(File::create(history)?)),
         working: AtomicBool::new(false),
         probing: AtomicBool::new(false),
+        watching: AtomicBool::new(false),
         failed: AtomicU64::new(0),
         errors: AtomicU64::new(0),
     };
@@ -418,6 +401,8 @@ pub async fn live(settings: Settings) -> Result<(), Box<dyn std::error::Error>> 
     let mut rng = Rng::with_seed(seed);
     let mut work = JoinSet::new();
     let mut probes = JoinSet::new();
+    let mut watches = JoinSet::new();
+    let mut nests = JoinSet::new();
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         let parts: Vec<_> = line.split(' ').collect();
@@ -475,6 +460,34 @@ pub async fn live(settings: Settings) -> Result<(), Box<dyn std::error::Error>> 
             ["burst", item, number] => {
                 let (first, last) = burst(item.parse()?, number.parse()?).await;
                 println!("burst {first} {last}");
+            }
+            ["ask", item] => {
+                liveness::ask(item.parse()?).await;
+                println!("asked");
+            }
+            ["fail", item, number] => {
+                liveness::fail(item.parse()?, number.parse()?).await;
+                println!("failed");
+            }
+            ["nest", item, number] => {
+                nests.spawn(liveness::nest(item.parse()?, number.parse()?));
+            }
+            ["nested"] => {
+                while nests.join_next().await.is_some() {}
+                println!("nested");
+            }
+            ["well"] => {
+                let well = liveness::report(&runtime).await;
+                instance.history().flush()?;
+                println!("well {}", u8::from(well));
+            }
+            ["watch"] => {
+                instance.watching.store(true, Ordering::Relaxed);
+                watches.spawn(liveness::watch(runtime.clone()));
+            }
+            ["unwatch"] => {
+                instance.watching.store(false, Ordering::Relaxed);
+                while watches.join_next().await.is_some() {}
             }
             ["health"] => println!("{}", health(&runtime)),
             ["stop"] => break,

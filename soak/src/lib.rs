@@ -2,7 +2,8 @@
 //!
 //! Instances are processes of their own ([`instance`], held by [`process`]). What they read and invalidate, and what the
 //! [`database`] knows, are events of one [`history`], on one clock; the [`checker`] judges it when all is over. Meanwhile
-//! [`faults`] are done to the [`servers`], the network and the instances.
+//! [`faults`] are done to the [`servers`], the network and the instances. After each there is a [`quiet`] time, in which the
+//! cache must work.
 
 #![expect(
     clippy::exhaustive_enums,
@@ -13,9 +14,11 @@ pub mod checker;
 pub mod clock;
 pub mod database;
 pub mod faults;
+pub mod filler;
 pub mod history;
 pub mod instance;
 pub mod process;
+pub mod quiet;
 pub mod run;
 pub mod servers;
 pub mod tally;

@@ -1,4 +1,4 @@
-//! `soak [--seconds 90] [--topology standalone|failover] [--seed N] [--server redis-server] [--history FILE]`; `soak check FILE` judges a history
+//! `soak [--seconds 90] [--topology standalone|failover|evicting] [--seed N] [--server redis-server] [--history FILE]`; `soak check FILE` judges a history
 //! that was kept.
 
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use soak::instance::{BOUND, Settings, live};
 use soak::run::{Options, run};
 use soak::servers::Topology;
 
-const USAGE: &str = "soak [--seconds N] [--topology standalone|failover] [--seed N] [--server PATH] [--history FILE]
+const USAGE: &str = "soak [--seconds N] [--topology standalone|failover|evicting] [--seed N] [--server PATH] [--history FILE]
 soak check FILE";
 
 fn options(arguments: &[String]) -> Result<Options, Box<dyn std::error::Error>> {
@@ -30,6 +30,7 @@ fn options(arguments: &[String]) -> Result<Options, Box<dyn std::error::Error>> 
                 options.topology = match value.as_str() {
                     "standalone" => Topology::Standalone,
                     "failover" => Topology::Failover,
+                    "evicting" => Topology::Evicting,
                     other => return Err(format!("`{other}` is no topology\n{USAGE}").into()),
                 };
             }

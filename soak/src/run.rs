@@ -10,21 +10,29 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use testbed::proxy::{Proxy, Weather};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep};
 
 use crate::checker::{Verdict, judge};
 use crate::clock;
 use crate::database::Database;
 use crate::faults::{World, around, of_servers};
+use crate::filler::Filler;
 use crate::history::{Event, Life, Window};
-use crate::instance::{BOUND, FAILING, Settings};
+use crate::instance::{BOUND, LONG_PAUSE, PAUSE, Settings, WORK_AND_FAIL};
 use crate::process::{Process, histories};
+use crate::quiet::{fail_everywhere, nest, nested};
 use crate::servers::{Servers, Topology};
 use crate::tally::Tally;
 
 /// Instances at a time.
 const INSTANCES: usize = 4;
+
+/// A slow nested load fits in.
+const SHORTEST_CALM: Duration = Duration::from_secs(6);
+
+/// A run of so many seconds has a slow nested load after its faults as well.
+const LONG_RUN: u64 = 60;
 
 /// Keys that an instance invalidates before it is killed.
 const QUEUED: u32 = 20;
@@ -106,6 +114,8 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
     let database = Database::start(&directory.path().join("database"))?;
     let mut servers = Servers::start(&options.server, options.topology).await?;
     let version = servers.version().await.map_err(io::Error::other)?;
+    let _filler =
+        (options.topology == Topology::Evicting).then(|| Filler::start(servers.primary().port()));
     let (mut instances, mut proxies) = (Vec::new(), Vec::new());
     for instance in 0..INSTANCES {
         let proxy = Proxy::to(servers.primary().port()).await;
@@ -118,6 +128,10 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
                 number: 0,
             },
             seed: rng.u64(..),
+            pause: match options.topology {
+                Topology::Standalone | Topology::Failover => PAUSE,
+                Topology::Evicting => LONG_PAUSE,
+            },
         };
         let process = Process::start(&options.program, directory.path(), settings).await?;
         instances.push(Mutex::new(process));
@@ -127,26 +141,35 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
         instances,
         proxies,
         faults: Tally::default(),
+        gate: RwLock::default(),
         connections: Tally::default(),
     });
-    let mut events = vec![calm(&world, options.seconds / 6).await?];
+    let mut events = vec![calm(&world, &options).await?];
 
     let end = began + Duration::from_secs(options.seconds);
     for instance in &world.instances {
-        instance.lock().await.tell(FAILING).await?;
+        instance.lock().await.tell(WORK_AND_FAIL).await?;
     }
     let half = INSTANCES / 2;
     let one = tokio::spawn(around(Arc::clone(&world), rng.fork(), 0..half, end));
     let other = tokio::spawn(around(Arc::clone(&world), rng.fork(), half..INSTANCES, end));
-    let topology = options.topology;
-    events.extend(of_servers(Arc::clone(&world), &mut servers, topology, rng.fork(), end).await?);
+    events.extend(of_servers(Arc::clone(&world), &mut servers, rng.fork(), end).await?);
     one.await??;
     other.await??;
 
-    for proxy in &world.proxies {
-        proxy.set(Weather::Fair);
-    }
+    world.set(Weather::Fair);
     world.until_coherent().await?;
+    if options.seconds >= LONG_RUN {
+        let start = clock::now();
+        nest(&world, 1).await?;
+        nested(&world).await?;
+        ask_for_health(&world).await?;
+        events.push(Event::Window {
+            kind: Window::Quiet,
+            start,
+            end: clock::now(),
+        });
+    }
     let mut own = [0; 4];
     for instance in &world.instances {
         let mut instance = instance.lock().await;
@@ -204,7 +227,7 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
 }
 
 /// Work without faults: how fast the instances hear of each other, and how often they load.
-async fn calm(world: &World, seconds: u64) -> io::Result<Event> {
+async fn calm(world: &World, options: &Options) -> io::Result<Event> {
     for instance in &world.instances {
         let mut instance = instance.lock().await;
         instance.tell("work 0").await?;
@@ -213,24 +236,47 @@ async fn calm(world: &World, seconds: u64) -> io::Result<Event> {
     world.until_coherent().await?;
     sleep(Duration::from_millis(300)).await;
     let start = clock::now();
-    let until = Instant::now() + Duration::from_secs(seconds);
+    for instance in &world.instances {
+        instance.lock().await.tell("watch").await?;
+    }
+    nest(world, 0).await?;
+    fail_everywhere(world).await?;
+    let pause = match options.topology {
+        Topology::Standalone | Topology::Failover => Duration::from_millis(50),
+        Topology::Evicting => Duration::from_millis(1_500),
+    };
+    let lasts = SHORTEST_CALM.max(Duration::from_secs(options.seconds) / 6);
+    let until = Instant::now() + lasts;
     let mut writer = 0;
     while Instant::now() < until {
         world.instances[writer].lock().await.ask("write 0").await?;
         writer = (writer + 1) % world.instances.len();
-        sleep(Duration::from_millis(50)).await;
+        sleep(pause).await;
     }
+    nested(world).await?;
+    ask_for_health(world).await?;
     let end = clock::now();
     for instance in &world.instances {
         let mut instance = instance.lock().await;
+        instance.tell("unwatch").await?;
         instance.tell("unprobe").await?;
-        instance.ask("rest").await?;
+        instance.tell("rest").await?;
+    }
+    for instance in &world.instances {
+        instance.lock().await.answer().await?;
     }
     Ok(Event::Window {
         kind: Window::Calm,
         start,
         end,
     })
+}
+
+async fn ask_for_health(world: &World) -> io::Result<()> {
+    for instance in &world.instances {
+        instance.lock().await.ask("well").await?;
+    }
+    Ok(())
 }
 
 /// An instance invalidates while it is cut off, and is killed: the next with its journal is to send what that one could not.
@@ -306,12 +352,31 @@ impl fmt::Display for Outcome {
             "went back in faults {}, within the bound",
             verdict.backwards_in_faults
         )?;
+        writeln!(
+            f,
+            "liveness           {} quiet times, {} calls, {} reports of health; recovered within {:.0} ms, slowest call {:.0} ms",
+            verdict.quiet,
+            verdict.calls,
+            verdict.reports,
+            millis(verdict.longest_recovery),
+            millis(verdict.slowest_call)
+        )?;
         for violation in verdict.violations.iter().take(20) {
             writeln!(f, "{violation}")?;
         }
         if let Some(history) = &self.history {
             writeln!(f, "seed {}, history {}", options.seed, history.display())?;
         }
-        write!(f, "violations: {}", verdict.violations.len())
+        let of_liveness = verdict
+            .violations
+            .iter()
+            .filter(|one| one.is_of_liveness())
+            .count();
+        write!(
+            f,
+            "violations: {} (of staleness {}, of liveness {of_liveness})",
+            verdict.violations.len(),
+            verdict.violations.len() - of_liveness
+        )
     }
 }

@@ -15,6 +15,19 @@ pub enum Topology {
     Standalone,
     /// A primary and a replica, which takes its place.
     Failover,
+    /// One server with little memory, which evicts the keys that were not used for the longest time, and that others fill.
+    Evicting,
+}
+
+impl Topology {
+    /// The server's `maxmemory` and `maxmemory-policy`.
+    #[must_use]
+    pub fn memory(self) -> [&'static str; 2] {
+        match self {
+            Self::Standalone | Self::Failover => ["0", "noeviction"],
+            Self::Evicting => ["4mb", "allkeys-lru"],
+        }
+    }
 }
 
 /// After how many seconds without a sign of its replica a primary refuses writes.
@@ -30,6 +43,7 @@ const CATCHES_UP: Duration = Duration::from_secs(20);
 /// The servers.
 #[derive(Debug)]
 pub struct Servers {
+    topology: Topology,
     nodes: Vec<Server>,
     primary: usize,
     /// What the replica follows its primary through.
@@ -71,6 +85,7 @@ impl Servers {
     /// The replica does not catch up.
     pub async fn start(binary: &str, topology: Topology) -> io::Result<Self> {
         let max_lag = MAX_LAG.to_string();
+        let [maxmemory, policy] = topology.memory();
         let arguments = [
             "--repl-diskless-sync-delay",
             "0",
@@ -78,25 +93,36 @@ impl Servers {
             "1",
             "--min-replicas-max-lag",
             &max_lag,
+            "--maxmemory",
+            maxmemory,
+            "--maxmemory-policy",
+            policy,
         ];
         let number = match topology {
-            Topology::Standalone => 1,
+            Topology::Standalone | Topology::Evicting => 1,
             Topology::Failover => 2,
         };
         let nodes: Vec<_> = (0..number)
             .map(|_| Server::start_binary(binary, &arguments))
             .collect();
         let replication = match topology {
-            Topology::Standalone => None,
+            Topology::Standalone | Topology::Evicting => None,
             Topology::Failover => Some(Proxy::to(nodes[0].port()).await),
         };
         let servers = Self {
+            topology,
             nodes,
             primary: 0,
             replication,
         };
         servers.follow().await?;
         Ok(servers)
+    }
+
+    /// How they stand to each other.
+    #[must_use]
+    pub fn topology(&self) -> Topology {
+        self.topology
     }
 
     /// The primary.

@@ -9,7 +9,7 @@ use soak::checker::{Verdict, judge, unconverged};
 use soak::clock;
 use soak::database::Database;
 use soak::history::{Event, Life, SLOW};
-use soak::instance::{BOUND, SLOW_LOAD, Settings};
+use soak::instance::{BOUND, PAUSE, SLOW_LOAD, Settings};
 use soak::process::{Process, histories};
 use soak::run::Directory;
 use soak::servers::ask;
@@ -44,6 +44,7 @@ impl Cluster {
                     number: 0,
                 },
                 seed: u64::from(instance),
+                pause: PAUSE,
             };
             let program = Path::new(env!("CARGO_BIN_EXE_soak"));
             instances.push(

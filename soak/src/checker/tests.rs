@@ -1,3 +1,5 @@
+mod liveness;
+
 use super::*;
 use crate::history::{SERVING, STRONG};
 
@@ -194,7 +196,7 @@ fn while_calm_an_instance_does_not_go_back() {
 #[test]
 fn while_calm_a_key_is_loaded_once() {
     let load = |at| Event::Load {
-        instance: 0,
+        life: HERE,
         item: 7,
         at,
     };

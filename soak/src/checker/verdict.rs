@@ -50,6 +50,55 @@ pub enum Violation {
         /// The second.
         second: Micros,
     },
+    /// A call without a fault took too long.
+    Slow {
+        /// Of which instance.
+        life: Life,
+        /// Of which key.
+        item: Item,
+        /// When it began.
+        start: Micros,
+        /// How long it took.
+        took: Micros,
+        /// How long it may take.
+        limit: Micros,
+    },
+    /// An instance reported that it was not well, where there was no fault and it had time to recover.
+    Unwell {
+        /// Which instance.
+        life: Life,
+        /// When it was asked.
+        start: Micros,
+    },
+    /// An instance reported that it was well while it could not reach the server.
+    SaidWell {
+        /// Which instance.
+        life: Life,
+        /// When it was asked.
+        start: Micros,
+    },
+    /// An instance was isolated without a fault.
+    Isolated {
+        /// Which instance.
+        life: Life,
+        /// When it was asked for its health the first time after that.
+        start: Micros,
+    },
+    /// An instance did not report its health where it had to.
+    NoHealth {
+        /// Which instance.
+        instance: u16,
+        /// When that time began.
+        start: Micros,
+    },
+}
+
+impl Violation {
+    /// Whether the cache did not work, rather than that it answered with a wrong value.
+    #[must_use]
+    pub fn is_of_liveness(&self) -> bool {
+        !matches!(self, Self::Read { .. })
+    }
 }
 
 impl fmt::Display for Violation {
@@ -79,6 +128,16 @@ pub struct Verdict {
     pub backwards_in_faults: usize,
     /// How long other instances took to see an invalidation, without faults; sorted.
     pub propagation: Vec<Micros>,
+    /// Times without a fault, each after some faults.
+    pub quiet: usize,
+    /// Calls in them whose time was judged.
+    pub calls: usize,
+    /// The slowest of those that had one quick load at most.
+    pub slowest_call: Micros,
+    /// Reports of health.
+    pub reports: usize,
+    /// Longest time from the end of some faults until an instance was well, of those that were not well at first.
+    pub longest_recovery: Micros,
     /// What was not kept.
     pub violations: Vec<Violation>,
 }

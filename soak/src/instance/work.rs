@@ -1,19 +1,28 @@
 //! What an instance does while it works: reads, and changes of all kinds, at random.
 
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use fastrand::Rng;
+use multi_tier_cached::ErrorKind;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::functions::{Versioned, bounded, serving, strong};
 use super::{
-    BOUNDED_ITEMS, Instance, Noted, PUT_ITEMS, READS_IN_A_ROW, SERVING_ITEMS, STRONG_ITEMS,
-    Versioned, WRITERS, bounded, invalidate, note, peek, reached, read, read_strongly, serving,
-    settle, strong,
+    BOUNDED_ITEMS, Instance, MEMORY_ITEMS, Noted, PUT_ITEMS, READS_IN_A_ROW, SERVING_ITEMS,
+    STRONG_ITEMS, WRITERS, invalidate, invalidating, note, peek, reached, read, read_strongly,
+    settle,
 };
 use crate::clock;
-use crate::history::{Function, Item, PUT, SERVING, STRONG, Scope, function_of};
+use crate::history::{Function, Item, MEMORY, PUT, Reached, SERVING, STRONG, Scope, function_of};
+
+/// How often a task that sleeps looks whether it is to rest.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// Longest time that an invalidation is held.
+const LONGEST_HOLD: Duration = Duration::from_secs(4);
 
 /// A key, some far more often than others; never the probe.
 fn any_item(rng: &mut Rng) -> Item {
@@ -33,6 +42,7 @@ pub(super) async fn read_at_random(mut rng: Rng) {
             match rng.u32(..60) {
                 0..2 if is_bounded => read_strongly(item).await,
                 2..4 if is_bounded => peek(item).await,
+                10..14 => read(MEMORY + rng.u32(..MEMORY_ITEMS)).await,
                 4..10 => read(PUT + rng.u32(..WRITERS * PUT_ITEMS)).await,
                 _ => read(item).await,
             }
@@ -44,11 +54,20 @@ pub(super) async fn read_at_random(mut rng: Rng) {
 pub(super) async fn change_at_random(mut rng: Rng) {
     let instance = Instance::get();
     let mut settling = JoinSet::new();
+    let mut held = JoinSet::new();
     while instance.working.load(Ordering::Relaxed) {
-        sleep(Duration::from_micros(20_000 + rng.u64(..80_000))).await;
+        let pause = instance.pause.mul_f64(0.3 + 1.4 * rng.f64());
+        if !sleep_while_working(pause).await {
+            break;
+        }
         while settling.try_join_next().is_some() {}
+        while held.try_join_next().is_some() {}
         if rng.u32(..10) == 0 {
             put(&mut rng).await;
+            continue;
+        }
+        if rng.u32(..20) == 0 {
+            change_in_memory(&mut rng).await;
             continue;
         }
         let item = any_item(&mut rng);
@@ -56,8 +75,14 @@ pub(super) async fn change_at_random(mut rng: Rng) {
             continue;
         }
         match rng.u32(..100) {
-            0..75 => {
+            0..50 => {
                 invalidate(Scope::One(item)).await;
+            }
+            50..68 => {
+                held.spawn(hold(Scope::One(item), rng.fork()));
+            }
+            68..75 => {
+                held.spawn(replicate(Scope::One(item)));
             }
             // Dropped before it returned: nothing was promised, and nothing must break.
             75..83 => {
@@ -80,6 +105,7 @@ pub(super) async fn change_at_random(mut rng: Rng) {
                     Function::Bounded => bounded::entry(item).refresh().await,
                     Function::Strong => strong::entry(item).refresh().await,
                     Function::Serving => serving::entry(item).refresh().await,
+                    _ => continue,
                 };
                 note(item, refreshed, true, start);
                 invalidate(Scope::One(item)).await;
@@ -87,6 +113,59 @@ pub(super) async fn change_at_random(mut rng: Rng) {
         }
     }
     settling.join_all().await;
+    held.join_all().await;
+}
+
+/// Sleeps, unless the instance is to rest before that is over: whether it still works.
+async fn sleep_while_working(time: Duration) -> bool {
+    let end = Instant::now() + time;
+    let is_working = || Instance::get().working.load(Ordering::Relaxed);
+    while is_working() && Instant::now() < end {
+        sleep(GLANCE.min(end - Instant::now())).await;
+    }
+    is_working()
+}
+
+/// Polls an invalidation once and holds it, as a task does that is busy elsewhere or forgot it; then drops it or awaits it.
+async fn hold(scope: Scope, mut rng: Rng) {
+    let noted = Noted::begin(scope);
+    let mut held = Box::pin(invalidating(scope));
+    let first = std::future::poll_fn(|context| Poll::Ready(held.as_mut().poll(context))).await;
+    if let Poll::Ready(result) = first {
+        noted.returned(result.map(reached));
+        return;
+    }
+    sleep_while_working(LONGEST_HOLD.mul_f64(rng.f64())).await;
+    if rng.bool() {
+        noted.returned(held.await.map(reached));
+    }
+}
+
+/// Waits for a replica, which may not exist.
+async fn replicate(scope: Scope) {
+    let noted = Noted::begin(scope);
+    match invalidating(scope).replicated(1).await {
+        Ok(receipt) => {
+            noted.returned(Ok(reached(receipt)));
+        }
+        // The server has it, and no replica does.
+        Err(error) if error.kind() == ErrorKind::TimedOut => {
+            noted.returned(Ok(Reached::Acked));
+        }
+        // Another server may have taken its place meanwhile, and then nothing is promised here.
+        Err(error) if error.is_transient() => {}
+        Err(error) => {
+            noted.returned(Err(error));
+        }
+    }
+}
+
+/// Commits a version of a key that is in memory alone, and invalidates it.
+async fn change_in_memory(rng: &mut Rng) {
+    let item = MEMORY + rng.u32(MEMORY_ITEMS / 2..MEMORY_ITEMS);
+    if Instance::get().database.commit(item).await.is_ok() {
+        invalidate(Scope::One(item)).await;
+    }
 }
 
 /// Commits a version and puts it into the tiers by hand. Only this task writes these keys, so that the last is the newest.
@@ -108,6 +187,7 @@ async fn guarded(item: Item, rng: &mut Rng) {
         Function::Bounded => bounded::entry(item).write_guard().await,
         Function::Strong => strong::entry(item).write_guard().await,
         Function::Serving => serving::entry(item).write_guard().await,
+        _ => return,
     };
     let Ok(guard) = guard else { return };
     sleep(Duration::from_micros(rng.u64(..20_000))).await;
