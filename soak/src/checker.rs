@@ -4,6 +4,7 @@
 //! not be older than what was invalidated before it, by as much as the guarantee allows, and not newer than what was
 //! committed. Complete for bounded staleness, and in `n log n`.
 
+mod calm;
 mod liveness;
 mod verdict;
 
@@ -22,12 +23,6 @@ pub const PROBE: Item = 0;
 
 /// What a version is before the first commit.
 pub const FIRST: u64 = 1;
-
-/// A guard that nobody renews is over by then: longer than the instances' lease time.
-const LONGEST_GUARD: Micros = 3_000_000;
-
-/// No load takes longer while all is calm.
-const LONGEST_CALM_LOAD: Micros = 1_000_000;
 
 /// What must be seen from when on: the newest version that is known by then.
 #[derive(Debug, Default)]
@@ -477,65 +472,6 @@ impl Key<'_> {
                     ));
                 } else {
                     verdict.backwards_in_faults += 1;
-                }
-            }
-        }
-    }
-
-    /// One load for each time there is nothing to read.
-    fn judge_loads(&self, mut loads: Vec<Micros>, verdict: &mut Verdict) {
-        loads.sort_unstable();
-        for pair in loads.windows(2) {
-            let [first, second] = [pair[0], pair[1]];
-            let calm = self
-                .window(Window::Calm, second)
-                .is_some_and(|(from, _)| from <= first);
-            // The lease of the first may have been taken long before it read, and been voided before that.
-            let since = first.saturating_sub(LONGEST_CALM_LOAD);
-            let invalidated = self.invalidations.iter().any(|one| {
-                // A guard that is dropped goes on for a while, and nothing is kept meanwhile.
-                let lasts = match one.reached {
-                    Reached::Dropped => LONGEST_GUARD,
-                    _ => 0,
-                };
-                one.start <= second && since <= one.end + lasts
-            });
-            // Nobody notes a guard that is taken, which has a commit after it.
-            let until = second + LONGEST_CALM_LOAD;
-            let changed = self.commits.at(since) != self.commits.at(until);
-            if calm && !invalidated && !changed {
-                verdict.violations.push(Violation::TwoLoads {
-                    item: self.item,
-                    first,
-                    second,
-                });
-            }
-        }
-    }
-
-    /// From when on a call on another instance is answered with the new version, as seen from the return of the invalidation.
-    fn measure(&self, reads: &[Read], verdict: &mut Verdict) {
-        let mut of_life: BTreeMap<Life, Vec<Read>> = BTreeMap::new();
-        for read in reads {
-            of_life.entry(read.life).or_default().push(*read);
-        }
-        for reads in of_life.values_mut() {
-            reads.sort_unstable_by_key(|read| read.start);
-        }
-        for one in &self.invalidations {
-            let Some((_, until)) = self.window(Window::Calm, one.end) else {
-                continue;
-            };
-            if one.reached != Reached::Acked {
-                continue;
-            }
-            let expected = self.committed(one.start);
-            for (life, reads) in &of_life {
-                let from = reads.partition_point(|read| read.start < one.start);
-                let mut calm = reads[from..].iter().take_while(|read| read.start < until);
-                let seen = calm.find(|read| read.version >= expected);
-                if let Some(seen) = seen.filter(|_| *life != one.life) {
-                    verdict.propagation.push(seen.start.saturating_sub(one.end));
                 }
             }
         }

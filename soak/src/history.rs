@@ -142,6 +142,8 @@ pub enum Window {
     Quiet,
     /// No instance can reach the server.
     Away,
+    /// The server evicts records, so that a key may have to be loaded again. Other windows cover the same time.
+    Evicting,
 }
 
 /// An event.
@@ -304,6 +306,7 @@ impl fmt::Display for Event {
                     Window::Rest => "rest",
                     Window::Quiet => "quiet",
                     Window::Away => "away",
+                    Window::Evicting => "evicting",
                 };
                 write!(f, "W {kind} {start} {end}")
             }
@@ -416,6 +419,7 @@ impl FromStr for Event {
                         "rest" => Window::Rest,
                         "quiet" => Window::Quiet,
                         "away" => Window::Away,
+                        "evicting" => Window::Evicting,
                         _ => return None,
                     },
                     start: start.parse().ok()?,

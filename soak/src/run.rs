@@ -1,5 +1,6 @@
 //! One run: calm, faults, calm again; then the judgement.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, Write};
@@ -33,6 +34,9 @@ const SHORTEST_CALM: Duration = Duration::from_secs(6);
 
 /// A run of so many seconds has a slow nested load after its faults as well.
 const LONG_RUN: u64 = 60;
+
+/// Violations of one kind that are shown one by one.
+const SHOWN: usize = 5;
 
 /// Keys that an instance invalidates before it is killed.
 const QUEUED: u32 = 20;
@@ -196,6 +200,13 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
         end: clock::now(),
     });
     world.instances[0].lock().await.ask("settle").await?;
+    if options.topology == Topology::Evicting {
+        events.push(Event::Window {
+            kind: Window::Evicting,
+            start: 0,
+            end: clock::now(),
+        });
+    }
     for instance in &world.instances {
         instance.lock().await.ask("read").await?;
         instance.lock().await.stop().await?;
@@ -361,22 +372,20 @@ impl fmt::Display for Outcome {
             millis(verdict.longest_recovery),
             millis(verdict.slowest_call)
         )?;
-        for violation in verdict.violations.iter().take(20) {
-            writeln!(f, "{violation}")?;
+        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+        for violation in &verdict.violations {
+            let before = kinds.entry(violation.kind()).or_default();
+            if *before < SHOWN {
+                writeln!(f, "{violation}")?;
+            }
+            *before += 1;
         }
         if let Some(history) = &self.history {
             writeln!(f, "seed {}, history {}", options.seed, history.display())?;
         }
-        let of_liveness = verdict
-            .violations
+        write!(f, "violations: {}", verdict.violations.len())?;
+        kinds
             .iter()
-            .filter(|one| one.is_of_liveness())
-            .count();
-        write!(
-            f,
-            "violations: {} (of staleness {}, of liveness {of_liveness})",
-            verdict.violations.len(),
-            verdict.violations.len() - of_liveness
-        )
+            .try_for_each(|(kind, number)| write!(f, ", {kind} {number}"))
     }
 }

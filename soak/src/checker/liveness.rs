@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Invalidation, LONGEST_CALM_LOAD, Verdict, Violation};
+use super::calm::LONGEST_CALM_LOAD;
+use super::{Invalidation, Verdict, Violation};
 use crate::history::{Function, Item, Life, Micros, Window, function_of};
 use crate::instance::{FAILING_LOAD, NESTED_LOAD};
 
@@ -166,7 +167,7 @@ pub(super) fn judge_health(
                     judge_undisturbed(instance, *span, LONGEST_RECOVERY, &of_instance, verdict);
                 }
                 Window::Away => judge_away(instance, *span, &of_instance, verdict),
-                Window::Rest => {}
+                Window::Rest | Window::Evicting => {}
             }
         }
     }

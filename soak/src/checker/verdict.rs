@@ -94,10 +94,18 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// Whether the cache did not work, rather than that it answered with a wrong value.
+    /// Name of the promise, for a count of such violations.
     #[must_use]
-    pub fn is_of_liveness(&self) -> bool {
-        !matches!(self, Self::Read { .. })
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "staleness",
+            Self::TwoLoads { .. } => "loaded again",
+            Self::Slow { .. } => "slow",
+            Self::Unwell { .. } => "not well",
+            Self::SaidWell { .. } => "said to be well",
+            Self::Isolated { .. } => "isolated",
+            Self::NoHealth { .. } => "no report of health",
+        }
     }
 }
 

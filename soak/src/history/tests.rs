@@ -56,7 +56,13 @@ fn what_is_written_is_read() {
         end: 4,
         stay: 5,
     }));
-    for kind in [Window::Calm, Window::Rest, Window::Quiet, Window::Away] {
+    for kind in [
+        Window::Calm,
+        Window::Rest,
+        Window::Quiet,
+        Window::Away,
+        Window::Evicting,
+    ] {
         events.push(Event::Window {
             kind,
             start: 1,

@@ -264,15 +264,26 @@ fn instance_that_does_not_report_its_health_is_a_violation() {
 }
 
 #[test]
-fn violations_of_liveness_are_told_from_those_of_staleness() {
-    let stale = violations(
-        changed(Reached::Acked),
-        &[read(THERE, 7, 1, 1_000 + BOUND, 1_001 + BOUND)],
+fn key_loaded_twice_is_no_violation_where_its_record_may_be_evicted() {
+    let loads = [load(HERE, 7, 5_000_000), load(THERE, 7, 6_000_000)];
+    let [first, second] = loads;
+    let calm = window(Window::Calm, 0, 10_000_000);
+    let evicting = window(Window::Evicting, 0, 10_000_000);
+    check(
+        &[first, second, calm],
+        &[Violation::TwoLoads {
+            item: 7,
+            first: 5_000_000,
+            second: 6_000_000,
+        }],
     );
-    assert!(!stale[0].is_of_liveness());
-    let loaded = judge(
-        &[load(HERE, MEMORY, 2_000), load(HERE, MEMORY, 3_000)],
-        BOUND,
+    check(&[first, second, calm, evicting], &[]);
+    // All instances keep these in memory.
+    let [first, second] = [load(HERE, ASKED, 5_000_000), load(THERE, ASKED, 6_000_000)];
+    assert_eq!(
+        judge(&[first, second, calm, evicting], BOUND)
+            .violations
+            .len(),
+        1
     );
-    assert!(loaded.violations[0].is_of_liveness());
 }
