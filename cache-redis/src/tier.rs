@@ -329,6 +329,10 @@ impl Tier for RedisTier {
         health.gaps = shared.bus.gaps.load(Ordering::Relaxed);
         health.history_changes = shared.counters.history_changes.load(Ordering::Relaxed);
         health.unusable = shared.unusable();
+        if shared.evicts_at_random.load(Ordering::Relaxed) {
+            let policy = "rely on its control keys: Redis evicts at random (`maxmemory-policy allkeys-random`)";
+            health.unusable.push(policy.to_owned());
+        }
         health.replays = shared.counters.replays.load(Ordering::Relaxed);
         health
     }
