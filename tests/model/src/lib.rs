@@ -7,6 +7,9 @@
 //! Each guard of the protocol can be taken out; then the search must find an answer that is too old, or the model is blind.
 //!
 //! What stands for what: [`protocol`] holds the state and the steps, in the words of `cache-redis`; [`search`] tries them.
+//!
+//! [`rings`] is a model of its own: loads that wait for each other over instances.
 
 pub mod protocol;
+pub mod rings;
 pub mod search;

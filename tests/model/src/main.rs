@@ -3,17 +3,19 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use model::protocol::{Guards, Protocol};
+use model::protocol::{Guards, Protocol, Target};
+use model::rings;
 use model::search::{Outcome, exhaust, shortest};
 
 /// One write, nothing else.
 const CALM: Protocol = Protocol {
     keys: 1,
     writes: 1,
-    functions: false,
+    targets: &[Target::Key],
     breaks: 0,
     failovers: 0,
     old_primary_lives: false,
+    evictions: 0,
     given_up: true,
     bound: 1,
     time: 2,
@@ -24,6 +26,15 @@ const CALM: Protocol = Protocol {
 const STEADY: Protocol = Protocol {
     given_up: false,
     ..CALM
+};
+
+/// One write, whose function is invalidated, and one control key that is evicted.
+const EVICTION: Protocol = Protocol {
+    targets: &[Target::Function],
+    evictions: 1,
+    bound: 0,
+    time: 1,
+    ..STEADY
 };
 
 fn main() -> ExitCode {
@@ -79,11 +90,61 @@ fn main() -> ExitCode {
             None => println!("{name:44} {states:>12}  NOTHING WAS FOUND"),
         }
     }
+    failed |= !search_rings(quick, is_wanted);
     if failed {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
     }
+}
+
+/// Searches the loads that wait for each other over instances. Returns whether all came out as they must.
+fn search_rings(quick: bool, is_wanted: impl Fn(&str) -> bool) -> bool {
+    let mut ok = true;
+    println!(
+        "\n{:44} {:>12} {:>14} {:>8}",
+        "loads that wait for each other", "states", "go on", "time"
+    );
+    for (name, rings, long) in rings::scenarios::whole() {
+        if quick && long || !is_wanted(name) {
+            continue;
+        }
+        let (outcome, time) = timed(|| rings::search(&rings));
+        // Without a ring nobody goes on, and in a ring somebody does in some order of steps.
+        let is_right = outcome.wrong.is_none() && outcome.going_on == u32::from(rings.has_ring);
+        ok &= is_right;
+        println!(
+            "{name:44} {:>12} {:>14} {time:>7.1}s {}",
+            outcome.states,
+            outcome.going_on,
+            if is_right { "" } else { "WRONG" }
+        );
+        if let Some(wrong) = outcome.wrong {
+            println!("    {wrong:?}");
+        }
+    }
+    println!(
+        "\n{:44} {:>12} {:>14}",
+        "with one guard against rings taken out", "states", "shortest"
+    );
+    for (name, rings, expected) in rings::scenarios::without_a_guard() {
+        if !is_wanted(name) {
+            continue;
+        }
+        let outcome = rings::search(&rings);
+        match outcome.wrong {
+            Some((wrong, path)) if wrong == expected => println!(
+                "{name:44} {:>12} {:>8} steps  {wrong:?}: {path:?}",
+                outcome.states,
+                path.len()
+            ),
+            other => {
+                ok = false;
+                println!("{name:44} {expected:?} WAS NOT FOUND: {other:?}");
+            }
+        }
+    }
+    ok
 }
 
 #[expect(clippy::disallowed_methods, reason = "it tells how long it took")]
@@ -100,7 +161,7 @@ fn whole() -> Vec<(&'static str, Protocol, bool)> {
         (
             "1 write, of the function",
             Protocol {
-                functions: true,
+                targets: &[Target::Key, Target::Function],
                 ..CALM
             },
             false,
@@ -134,7 +195,7 @@ fn whole() -> Vec<(&'static str, Protocol, bool)> {
             "2 writes, of the function",
             Protocol {
                 writes: 2,
-                functions: true,
+                targets: &[Target::Key, Target::Function],
                 ..STEADY
             },
             true,
@@ -160,8 +221,26 @@ fn whole() -> Vec<(&'static str, Protocol, bool)> {
             "2 keys, 1 write, of the function",
             Protocol {
                 keys: 2,
-                functions: true,
+                targets: &[Target::Key, Target::Function],
                 ..STEADY
+            },
+            true,
+        ),
+        ("of the function, 1 eviction", EVICTION, false),
+        (
+            "of the function, 2 evictions",
+            Protocol {
+                evictions: 2,
+                ..EVICTION
+            },
+            true,
+        ),
+        (
+            "of the namespace, 3 evictions",
+            Protocol {
+                targets: &[Target::Namespace],
+                evictions: 3,
+                ..EVICTION
             },
             true,
         ),
@@ -172,7 +251,7 @@ fn whole() -> Vec<(&'static str, Protocol, bool)> {
 fn without_a_guard() -> Vec<(&'static str, Protocol)> {
     let without = |guards, protocol| Protocol { guards, ..protocol };
     let function = Protocol {
-        functions: true,
+        targets: &[Target::Key, Target::Function],
         ..CALM
     };
     let breaks = Protocol { breaks: 1, ..CALM };
@@ -305,6 +384,44 @@ fn without_a_guard() -> Vec<(&'static str, Protocol)> {
                     ..Guards::ALL
                 },
                 function,
+            ),
+        ),
+        (
+            "restored if all was heard",
+            without(
+                Guards {
+                    restored_if_all_heard: false,
+                    ..Guards::ALL
+                },
+                EVICTION,
+            ),
+        ),
+        (
+            "not restored after a message",
+            without(
+                Guards {
+                    restored_if_unchanged: false,
+                    ..Guards::ALL
+                },
+                Protocol {
+                    targets: &[Target::Namespace],
+                    evictions: 2,
+                    ..EVICTION
+                },
+            ),
+        ),
+        (
+            "sequence restored alone",
+            without(
+                Guards {
+                    sequence_restored_alone: false,
+                    ..Guards::ALL
+                },
+                Protocol {
+                    targets: &[Target::Namespace],
+                    evictions: 3,
+                    ..EVICTION
+                },
             ),
         ),
         (

@@ -4,6 +4,11 @@
 //! invalidation was acknowledged longer ago than the bound allows: at once where it was invalidated, [`bound`](Protocol::bound)
 //! ticks elsewhere.
 
+mod eviction;
+
+pub use eviction::ControlKey;
+use eviction::{Control, Known, Restore};
+
 /// How long a primary that is cut off from its replicas goes on unnoticed, in ticks: its lag limit and a heartbeat.
 pub const UNNOTICED: u8 = 1;
 
@@ -17,14 +22,16 @@ pub struct Protocol {
     pub keys: u8,
     /// Changes of the truth.
     pub writes: u8,
-    /// Whether an invalidation may name the function instead of the key.
-    pub functions: bool,
+    /// What an invalidation may name.
+    pub targets: &'static [Target],
     /// Links that may break.
     pub breaks: u8,
     /// Primaries that may be lost, with what their replica lacks.
     pub failovers: u8,
     /// Whether such a primary goes on, cut off, with the links it has; else it is gone.
     pub old_primary_lives: bool,
+    /// Control keys that the server may evict. Messages have numbers only if there are any.
+    pub evictions: u8,
     /// Whether leases may end, and loads go away.
     pub given_up: bool,
     /// Ticks that another instance may lag behind.
@@ -64,6 +71,12 @@ pub struct Guards {
     pub epoch_forgotten: bool,
     /// Writes are tried, so that a primary that is cut off is noticed.
     pub heartbeat: bool,
+    /// An evicted control key is restored only by an instance that has heard everything.
+    pub restored_if_all_heard: bool,
+    /// It is not restored either if a message came between the barrier that found it missing and its reply.
+    pub restored_if_unchanged: bool,
+    /// An evicted sequence is restored alone: without it nobody knows who has heard everything.
+    pub sequence_restored_alone: bool,
 }
 
 impl Guards {
@@ -82,6 +95,9 @@ impl Guards {
         epoch: true,
         epoch_forgotten: true,
         heartbeat: true,
+        restored_if_all_heard: true,
+        restored_if_unchanged: true,
+        sequence_restored_alone: true,
     };
 }
 
@@ -105,10 +121,24 @@ struct Server {
     identity: u8,
     records: [Option<Record>; KEYS],
     leases: [Option<Lease>; KEYS],
-    epoch: u8,
+    epoch: Option<u8>,
     /// The history, and the identity it was begun on.
-    history: u8,
+    history: Option<u8>,
     begun_on: u8,
+    /// The number of the last message.
+    sequence: Option<u8>,
+}
+
+/// What an invalidation names.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// The key whose truth changed.
+    Key,
+    /// The function.
+    Function,
+    /// The namespace, which begins a new history.
+    Namespace,
 }
 
 /// A message of the channel.
@@ -117,8 +147,8 @@ enum Message {
     Key(u8),
     Function,
     History(u8),
-    /// The answer to a barrier that was sent then.
-    Pong(u8),
+    /// The answer to a barrier that was sent then, and what it found, where control keys may be evicted.
+    Pong(u8, Option<(Known, Control)>),
 }
 
 /// A load under way.
@@ -166,12 +196,18 @@ struct Instance {
     link: Link,
     /// Counts links, so that a lease is told from one of another.
     links: u8,
-    inbox: Vec<Message>,
+    /// Messages with their numbers.
+    inbox: Vec<(u8, Message)>,
+    /// The number of the last message that was read.
+    heard: u8,
     history: u8,
     epoch: Option<u8>,
     /// From when a barrier holds.
     proved: Option<u8>,
-    ping: Option<u8>,
+    /// A barrier that is on its way: when it was sent, and what was known then.
+    ping: Option<(u8, Option<Known>)>,
+    /// A restoration of evicted control keys that is on its way to the server.
+    restore: Option<Restore>,
 }
 
 /// An invalidation under way, at instance 0.
@@ -180,9 +216,9 @@ enum Invalidation {
     /// The truth has changed; nothing is said yet.
     Committed { key: u8 },
     /// The fence is raised, the server is not told.
-    Begun { key: u8, function: bool },
+    Begun { key: u8, target: Target },
     /// Deleted and not told, where that is two steps.
-    Deleted { key: u8, function: bool },
+    Deleted { key: u8, target: Target },
     /// The server is told; its answer is not here.
     Done { key: u8 },
 }
@@ -204,6 +240,11 @@ pub struct State {
     broken: u8,
     failed: u8,
     tokens: u8,
+    /// Control keys that were evicted.
+    evicted: u8,
+    /// Epochs and histories that were begun: a fresh one has a number that no other had.
+    epochs: u8,
+    histories: u8,
 }
 
 /// One thing that happens.
@@ -213,10 +254,7 @@ pub enum Step {
     /// The truth of a key changes.
     Commit(u8),
     /// Instance 0 raises its fence.
-    BeginInvalidation {
-        /// Of the whole function.
-        function: bool,
-    },
+    BeginInvalidation(Target),
     /// The script runs: deletion and message, or the deletion alone where it is two steps.
     Invalidate,
     /// The second of two steps.
@@ -251,6 +289,10 @@ pub enum Step {
     Attach(u8),
     /// A lease's time is over.
     LeaseEnds(u8),
+    /// The server evicts a control key.
+    Evict(ControlKey),
+    /// The server restores the control keys that an instance found missing, if it may.
+    Restore(u8),
     /// The replica catches up.
     Replicate,
     /// The primary is lost, or cut off.
@@ -280,9 +322,10 @@ impl Protocol {
             identity: 1,
             records: [None; KEYS],
             leases: [None; KEYS],
-            epoch: 1,
-            history: 1,
+            epoch: Some(1),
+            history: Some(1),
             begun_on: 1,
+            sequence: self.numbered(1),
         };
         let instance = Instance {
             memory: [None; KEYS],
@@ -292,10 +335,12 @@ impl Protocol {
             link: Link::Up { server: 1 },
             links: 0,
             inbox: Vec::new(),
+            heard: self.numbered(1).unwrap_or(0),
             history: 1,
             epoch: None,
             proved: Some(0),
             ping: None,
+            restore: None,
         };
         State {
             truth: [0; KEYS],
@@ -310,6 +355,9 @@ impl Protocol {
             broken: 0,
             failed: 0,
             tokens: 0,
+            evicted: 0,
+            epochs: 1,
+            histories: 1,
         }
     }
 
@@ -319,10 +367,7 @@ impl Protocol {
             None if state.written < self.writes => steps.extend((0..self.keys).map(Step::Commit)),
             None => {}
             Some(Invalidation::Committed { .. }) => {
-                steps.push(Step::BeginInvalidation { function: false });
-                if self.functions {
-                    steps.push(Step::BeginInvalidation { function: true });
-                }
+                steps.extend(self.targets.iter().copied().map(Step::BeginInvalidation));
             }
             Some(Invalidation::Begun { .. }) => {
                 if matches!(state.instances[0].link, Link::Up { .. }) {
@@ -348,6 +393,7 @@ impl Protocol {
                 steps.push(Step::LeaseEnds(key));
             }
         }
+        self.evictions(state, steps);
         for at in 0..INSTANCES as u8 {
             let instance = &state.instances[usize::from(at)];
             match instance.load {
@@ -367,12 +413,14 @@ impl Protocol {
                 Link::Up { .. } => {
                     if instance.ping.is_some() {
                         steps.push(Step::Pong(at));
+                    } else if instance.restore.is_some() {
+                        steps.push(Step::Restore(at));
                     } else if self.guards.barrier
                         && instance.proved.is_none_or(|proved| proved < state.now)
                         && !instance
                             .inbox
                             .iter()
-                            .any(|message| matches!(message, Message::Pong(_)))
+                            .any(|(_, message)| matches!(message, Message::Pong(..)))
                     {
                         steps.push(Step::Ping(at));
                     }
@@ -404,20 +452,22 @@ impl Protocol {
                 next.truth[usize::from(key)] += 1;
                 next.invalidation = Some(Invalidation::Committed { key });
             }
-            Step::BeginInvalidation { function } => {
+            Step::BeginInvalidation(target) => {
                 let Some(Invalidation::Committed { key }) = next.invalidation else {
                     return Ok(None);
                 };
-                next.instances[0].invalidated(key, function);
-                next.invalidation = Some(Invalidation::Begun { key, function });
+                next.instances[0].invalidated(key, target != Target::Key);
+                next.invalidation = Some(Invalidation::Begun { key, target });
             }
             Step::Invalidate => {
-                let Some(Invalidation::Begun { key, function }) = next.invalidation else {
+                let Some(Invalidation::Begun { key, target }) = next.invalidation else {
                     return Ok(None);
                 };
                 let Link::Up { server } = next.instances[0].link else {
                     return Ok(None);
                 };
+                let fresh = next.fresh(target);
+                let heard = self.numbered(next.instances[0].heard);
                 // A primary that is cut off refuses writes, where it was told to.
                 let Some(store) = next
                     .server(server)
@@ -426,19 +476,21 @@ impl Protocol {
                     next.instances[0].disconnect();
                     return Ok(Some(self.canonical(next)));
                 };
-                store.invalidate(key, function);
+                store.invalidate(key, target, fresh);
                 if self.guards.one_script {
-                    next.publish(invalidation(key, function));
+                    next.publish(invalidation(key, target, fresh), heard);
                     next.invalidation = Some(Invalidation::Done { key });
                 } else {
-                    next.invalidation = Some(Invalidation::Deleted { key, function });
+                    next.invalidation = Some(Invalidation::Deleted { key, target });
                 }
             }
             Step::Tell => {
-                let Some(Invalidation::Deleted { key, function }) = next.invalidation else {
+                let Some(Invalidation::Deleted { key, target }) = next.invalidation else {
                     return Ok(None);
                 };
-                next.publish(invalidation(key, function));
+                let fresh = next.histories;
+                let heard = self.numbered(next.instances[0].heard);
+                next.publish(invalidation(key, target, fresh), heard);
                 next.invalidation = Some(Invalidation::Done { key });
             }
             Step::DieBeforeTelling => {
@@ -491,41 +543,22 @@ impl Protocol {
             }
             Step::Fill(at) => self.fill(&mut next, at),
             Step::DropLoad(at) => next.instances[usize::from(at)].load = None,
-            Step::Deliver(at) => {
-                let instance = &mut next.instances[usize::from(at)];
-                match instance.inbox.remove(0) {
-                    Message::Key(key) => instance.invalidated(key, false),
-                    Message::Function => {
-                        instance.invalidated(0, true);
-                        if self.guards.epoch_forgotten {
-                            instance.epoch = None;
-                        }
-                    }
-                    Message::History(history) => {
-                        instance.history = history;
-                        instance.epoch = None;
-                        instance.invalidated(0, true);
-                    }
-                    Message::Pong(sent) => {
-                        let from = if self.guards.barrier_from_sent {
-                            sent
-                        } else {
-                            state.now
-                        };
-                        instance.proved = instance.proved.max(Some(from));
-                    }
-                }
-            }
+            Step::Deliver(at) => self.deliver(&mut next, at),
             Step::Lose(at) => {
                 next.broken += 1;
                 next.instances[usize::from(at)].inbox.remove(0);
             }
-            Step::Ping(at) => next.instances[usize::from(at)].ping = Some(state.now),
+            Step::Ping(at) => {
+                let known = self.known(&state.instances[usize::from(at)]);
+                next.instances[usize::from(at)].ping = Some((state.now, known));
+            }
             Step::Pong(at) => {
+                let found = self.found(&next, at);
                 let instance = &mut next.instances[usize::from(at)];
-                if let Some(sent) = instance.ping.take() {
+                if let Some((sent, known)) = instance.ping.take() {
                     if self.guards.ordered_channel {
-                        instance.inbox.push(Message::Pong(sent));
+                        let found = known.zip(found);
+                        instance.inbox.push((0, Message::Pong(sent, found)));
                     } else {
                         instance.proved = instance.proved.max(Some(sent));
                     }
@@ -541,6 +574,8 @@ impl Protocol {
             }
             Step::Attach(at) => self.attach(&mut next, at),
             Step::LeaseEnds(key) => next.primary.leases[usize::from(key)] = None,
+            Step::Evict(key) => next.evict(key),
+            Step::Restore(at) => self.restore(&mut next, at),
             Step::Replicate => {
                 let replicated = Server {
                     identity: next.replica.identity,
@@ -577,6 +612,47 @@ impl Protocol {
         state.canonical(self, no_more_failovers)
     }
 
+    /// An instance reads the next message of its channel.
+    fn deliver(&self, next: &mut State, at: u8) {
+        let now = next.now;
+        let instance = &mut next.instances[usize::from(at)];
+        let (number, message) = instance.inbox.remove(0);
+        if let Message::Pong(sent, found) = message {
+            if let Some((known, found)) = found
+                && !instance.judge(known, found, &self.guards)
+            {
+                return;
+            }
+            let from = if self.guards.barrier_from_sent {
+                sent
+            } else {
+                now
+            };
+            instance.proved = instance.proved.max(Some(from));
+            return;
+        }
+        if self.evictions > 0 && number != instance.heard + 1 {
+            instance.isolate();
+            return;
+        }
+        instance.heard = number;
+        match message {
+            Message::Key(key) => instance.invalidated(key, false),
+            Message::Function => {
+                instance.invalidated(0, true);
+                if self.guards.epoch_forgotten {
+                    instance.epoch = None;
+                }
+            }
+            Message::History(history) => {
+                instance.history = history;
+                instance.epoch = None;
+                instance.invalidated(0, true);
+            }
+            Message::Pong(..) => {}
+        }
+    }
+
     /// A call: from memory, else from the server, else it takes a lease.
     fn call(&self, mut next: State, at: u8, key: u8) -> Result<Option<State>, Wrong> {
         let now = next.now;
@@ -608,14 +684,14 @@ impl Protocol {
         };
         // By what is known, or by what is read with it.
         let (epoch, history) = match known {
-            Some(epoch) => (epoch, known_history),
+            Some(epoch) => (Some(epoch), Some(known_history)),
             None => (store.epoch, store.history),
         };
         let instance = &mut next.instances[usize::from(at)];
-        instance.epoch = Some(epoch);
+        instance.epoch = epoch.or(instance.epoch);
         if let Some(record) = store.records[index]
-            && (!self.guards.epoch || record.epoch == epoch)
-            && (!self.guards.history || record.history == history)
+            && (!self.guards.epoch || Some(record.epoch) == epoch)
+            && (!self.guards.history || Some(record.history) == history)
         {
             instance.load = Some(Load::Read {
                 key,
@@ -629,23 +705,26 @@ impl Protocol {
             };
         }
         if self.guards.lease
-            && store.leases[index]
-                .is_some_and(|lease| lease.epoch == store.epoch && lease.history == store.history)
+            && store.leases[index].is_some_and(|lease| {
+                Some(lease.epoch) == store.epoch && Some(lease.history) == store.history
+            })
         {
             return Ok(None);
         }
+        let writes = next.primary.identity == server;
+        // Without a history on the server no lease is given.
+        let (true, Some(history)) = (writes, store.history) else {
+            return Ok(None);
+        };
+        let epoch = self.epoch_of_lease(&mut next, at);
         next.tokens += 1;
         let lease = Lease {
             token: next.tokens,
-            epoch: store.epoch,
-            history: store.history,
+            epoch,
+            history,
         };
-        let writes = next.primary.identity == server;
-        if !writes {
-            return Ok(None);
-        }
         next.primary.leases[index] = Some(lease);
-        next.instances[usize::from(at)].epoch = Some(store.epoch);
+        next.instances[usize::from(at)].epoch = Some(epoch);
         next.instances[usize::from(at)].load = Some(Load::Leased {
             key,
             start,
@@ -680,18 +759,15 @@ impl Protocol {
         }
         if self.guards.lease
             && self.guards.lease_on_link
-            && (store.epoch != lease.epoch || store.history != lease.history)
+            && (store.epoch != Some(lease.epoch) || store.history != Some(lease.history))
         {
             return;
         }
+        let current = store.history.filter(|_| !self.guards.lease_on_link);
         store.records[index] = Some(Record {
             version,
             epoch: lease.epoch,
-            history: if self.guards.lease_on_link {
-                lease.history
-            } else {
-                store.history
-            },
+            history: current.unwrap_or(lease.history),
         });
         store.leases[index] = None;
     }
@@ -707,17 +783,25 @@ impl Protocol {
         if self.guards.fence_on_attach {
             next.instances[usize::from(at)].invalidated(0, true);
         }
-        if self.guards.history && next.primary.begun_on != server {
-            // As many histories as there are servers.
-            next.primary.history = server;
+        let went_back = self.evictions > 0 && next.went_back(at);
+        let is_another = next.primary.begun_on != server || next.primary.history.is_none();
+        if self.guards.history && (is_another || went_back) {
+            next.histories += 1;
+            let (fresh, heard) = (next.histories, self.numbered(0));
+            next.primary.history = Some(fresh);
             next.primary.begun_on = server;
-            next.publish(Message::History(server));
+            next.publish(Message::History(fresh), heard);
         }
-        let history = next.primary.history;
+        let (history, sequence) = (next.primary.history, next.primary.sequence);
         let instance = &mut next.instances[usize::from(at)];
         instance.link = Link::Up { server };
-        instance.history = history;
+        instance.history = history.unwrap_or(0);
         instance.epoch = None;
+        if self.evictions > 0 {
+            // The messages before the reply were read before it.
+            instance.inbox.clear();
+            instance.heard = sequence.unwrap_or(0);
+        }
     }
 
     fn is_too_old(&self, state: &State, at: u8, key: u8, version: u8) -> bool {
@@ -732,21 +816,23 @@ impl Protocol {
     }
 }
 
-fn invalidation(key: u8, function: bool) -> Message {
-    if function {
-        Message::Function
-    } else {
-        Message::Key(key)
+fn invalidation(key: u8, target: Target, history: u8) -> Message {
+    match target {
+        Target::Key => Message::Key(key),
+        Target::Function => Message::Function,
+        Target::Namespace => Message::History(history),
     }
 }
 
 impl Server {
-    fn invalidate(&mut self, key: u8, function: bool) {
-        if function {
-            self.epoch += 1;
-        } else {
-            self.records[usize::from(key)] = None;
-            self.leases[usize::from(key)] = None;
+    fn invalidate(&mut self, key: u8, target: Target, fresh: u8) {
+        match target {
+            Target::Key => {
+                self.records[usize::from(key)] = None;
+                self.leases[usize::from(key)] = None;
+            }
+            Target::Function => self.epoch = Some(fresh),
+            Target::Namespace => self.history = Some(fresh),
         }
     }
 }
@@ -775,6 +861,7 @@ impl Instance {
         self.inbox.clear();
         self.proved = None;
         self.ping = None;
+        self.restore = None;
         self.epoch = None;
     }
 }
@@ -789,11 +876,15 @@ impl State {
     }
 
     /// To all who are subscribed at the primary.
-    fn publish(&mut self, message: Message) {
+    ///
+    /// The sequence goes on from the last message that the publisher has `heard` where it was evicted.
+    fn publish(&mut self, message: Message, heard: Option<u8>) {
         let primary = self.primary.identity;
+        let number = heard.map(|heard| self.primary.sequence.unwrap_or(heard) + 1);
+        self.primary.sequence = number;
         for instance in &mut self.instances {
             if instance.server() == Some(primary) {
-                instance.inbox.push(message);
+                instance.inbox.push((number.unwrap_or(0), message));
             }
         }
     }
