@@ -37,6 +37,10 @@ pub use cache_object::{Objects, opendal};
 pub use cache_redis::{Redis, Streams};
 
 #[cfg(any(doc, doctest))]
+#[doc = include_str!("../docs/errors.md")]
+pub mod errors {}
+
+#[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/migration.md")]
 pub mod migration {}
 
