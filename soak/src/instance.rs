@@ -21,6 +21,7 @@
 //! | `stop` | shuts down and exits | `stopped` |
 
 mod functions;
+mod invalidations;
 mod liveness;
 mod work;
 
@@ -32,14 +33,14 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
-use multi_tier_cached::tier::Receipt;
-use multi_tier_cached::{CacheRuntime, Error, Invalidation, Memory, Redis, invalidate};
+use multi_tier_cached::{CacheRuntime, Memory, Redis};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 pub use self::functions::{FAILING_LOAD, NESTED_LOAD, SLOW_LOAD};
 use self::functions::{LoadFailed, Versioned, bounded, in_memory, serving, strong};
+use self::invalidations::{invalidate, settle};
 pub use self::liveness::HOT_ITEMS;
 use self::work::{change_at_random, read_at_random};
 use crate::checker::PROBE;
@@ -217,102 +218,11 @@ fn note(item: Item, result: Result<Versioned, LoadFailed>, strong: bool, start: 
     }
 }
 
-fn invalidation(scope: Scope, start: u64, reached: Reached) -> Event {
-    Event::Invalidation {
-        life: Instance::get().life,
-        scope,
-        start,
-        end: clock::now(),
-        reached,
-    }
-}
-
-fn invalidating(scope: Scope) -> Invalidation {
-    match scope {
-        Scope::One(item) => match function_of(item) {
-            Function::Bounded => invalidate!(bounded, item),
-            Function::Strong => invalidate!(strong, item),
-            Function::Serving => invalidate!(serving, item),
-            Function::Memory => invalidate!(in_memory, item),
-            Function::Nested | Function::Failing | Function::Asked => {
-                unreachable!("no instance invalidates item {item}")
-            }
-        },
-        Scope::FunctionOf(item) => match function_of(item) {
-            Function::Bounded => invalidate!(bounded),
-            Function::Strong => invalidate!(strong),
-            Function::Serving => invalidate!(serving),
-            Function::Memory | Function::Nested | Function::Failing | Function::Asked => {
-                unreachable!("no instance invalidates the function of item {item}")
-            }
-        },
-    }
-}
-
-/// Notes how far an invalidation came when it is dropped, whatever ends it.
-struct Noted {
-    scope: Scope,
-    start: u64,
-    reached: Reached,
-}
-
-impl Noted {
-    fn begin(scope: Scope) -> Self {
-        Self {
-            scope,
-            start: clock::now(),
-            reached: Reached::Dropped,
-        }
-    }
-
-    /// What was promised, if it did not fail: it is not to, whatever happens to Redis.
-    fn returned(mut self, result: Result<Reached, Error>) -> Option<Reached> {
-        match result {
-            Ok(reached) => {
-                self.reached = reached;
-                Some(reached)
-            }
-            Err(error) => {
-                eprintln!("an invalidation failed: {error:?}");
-                Instance::get().errors.fetch_add(1, Ordering::Relaxed);
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Noted {
-    fn drop(&mut self) {
-        Instance::get().record(&invalidation(self.scope, self.start, self.reached));
-    }
-}
-
-/// Invalidates one key or its function and notes how far that came.
-async fn invalidate(scope: Scope) -> Option<Reached> {
-    let noted = Noted::begin(scope);
-    let result = invalidating(scope).await;
-    noted.returned(result.map(reached))
-}
-
-/// The same, until it has settled.
-async fn settle(scope: Scope) -> Option<Reached> {
-    let noted = Noted::begin(scope);
-    let result = invalidating(scope).settled().await;
-    noted.returned(result.map(|()| Reached::Settled))
-}
-
 fn all_items() -> impl Iterator<Item = Item> {
     (0..BOUNDED_ITEMS)
         .chain(STRONG..STRONG + STRONG_ITEMS)
         .chain(SERVING..SERVING + SERVING_ITEMS)
         .chain(PUT..PUT + WRITERS * PUT_ITEMS)
-}
-
-fn reached(receipt: Receipt) -> Reached {
-    match receipt {
-        Receipt::Acked => Reached::Acked,
-        Receipt::Queued => Reached::Queued,
-    }
 }
 
 async fn probe() {

@@ -10,10 +10,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::functions::{Versioned, bounded, serving, strong};
+use super::invalidations::{Noted, invalidate, invalidating, reached, settle};
 use super::{
-    BOUNDED_ITEMS, Instance, MEMORY_ITEMS, Noted, PUT_ITEMS, READS_IN_A_ROW, SERVING_ITEMS,
-    STRONG_ITEMS, WRITERS, invalidate, invalidating, note, peek, reached, read, read_strongly,
-    settle,
+    BOUNDED_ITEMS, Instance, MEMORY_ITEMS, PUT_ITEMS, READS_IN_A_ROW, SERVING_ITEMS, STRONG_ITEMS,
+    WRITERS, note, peek, read, read_strongly,
 };
 use crate::clock;
 use crate::history::{Function, Item, MEMORY, PUT, Reached, SERVING, STRONG, Scope, function_of};
