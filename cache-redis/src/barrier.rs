@@ -188,9 +188,12 @@ impl Control {
             // Before the first message there is none.
             Found::Missing => known.last > 0,
         };
-        // A message that came in between may have begun another history.
-        let is_another = matches!(self.history, Found::Number(history) if history != known.history);
-        if is_another && heard == known.last {
+        // A message that came in between may have begun another history, or changed an epoch: what was known when the
+        // barrier was sent must not be compared, and not be restored.
+        if heard != known.last {
+            return Verdict::Intact;
+        }
+        if matches!(self.history, Found::Number(history) if history != known.history) {
             return Verdict::Replaced;
         }
         let mut others = [self.history]

@@ -139,7 +139,7 @@ if current ~= ARGV[5] then return {current and 'history' or 'evicted'} end
 if guarded(KEYS[5]) then return {'guarded'} end
 if ARGV[1] == 'look' then return {'free'} end
 local known = number(KEYS[3])
-if not known and ARGV[7] ~= '' and (number(KEYS[6]) or '0') == ARGV[8] then known = ARGV[7] end
+if not known and ARGV[7] ~= '' and number(KEYS[6]) == ARGV[8] then known = ARGV[7] end
 local held, waited, kind, epoch, begun = lease(KEYS[2])
 if not known or epoch ~= known or begun ~= ARGV[5] then held = nil end
 local left = held and redis.call('PTTL', KEYS[2]) or 0
@@ -180,17 +180,18 @@ return 'stored'
 ";
 
 /// Restores control keys that were evicted, unless a message was published that the caller has not heard: it may have
-/// changed them.
+/// changed them. A missing sequence is set and nothing else: that it then equals the number of the caller shows nothing.
+/// The others follow with the next barrier, if the sequence is still that number.
 ///
 /// KEYS sequence, history, epochs. ARGV last message that was heard, history with identity, an epoch for each. Returns 1
-/// if they are as the caller knows them, as far as it was allowed to restore them.
+/// if the others were restored as far as they were missing.
 const RESTORE: &str = "
 local last = number(KEYS[1])
-if not last and ARGV[1] ~= '0' then
-  last = ARGV[1]
-  redis.call('SET', KEYS[1], last, 'PX', LIFE)
+if not last then
+  if ARGV[1] ~= '0' then redis.call('SET', KEYS[1], ARGV[1], 'PX', LIFE) end
+  return 0
 end
-if (last or '0') ~= ARGV[1] then return 0 end
+if last ~= ARGV[1] then return 0 end
 if not history(KEYS[2]) then redis.call('SET', KEYS[2], ARGV[2], 'PX', LIFE) end
 for at = 3, #KEYS do
   if not number(KEYS[at]) then redis.call('SET', KEYS[at], ARGV[at], 'PX', LIFE) end
