@@ -245,6 +245,11 @@ impl Bound {
         self.stack.home.get().filter(|_| !self.is_memory_alone())
     }
 
+    /// Whether the caller is in the async runtime that its tiers work in.
+    pub(crate) fn is_home(&self) -> bool {
+        self.home().is_some_and(Home::is_here)
+    }
+
     /// Whether no tier has to be told of an invalidation.
     fn is_memory_alone(&self) -> bool {
         self.lower.is_empty() && self.aside.is_empty()

@@ -301,6 +301,10 @@ where
                 waits
                     .wait(bound, lower, wakeup, at, Some(leader.id()))
                     .await;
+                // The waiters have waited for a failed load too, and must not wait for the one of this call.
+                if !waits.may_wait() {
+                    leader.release_waiters();
+                }
                 // A value that is read from now on is as of now.
                 leader.restart(&bound.stack.fences, bound.stack.clock.now());
             }

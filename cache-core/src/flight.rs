@@ -64,6 +64,8 @@ struct State {
     /// By age: the first is the oldest. `None` until it was polled.
     waiters: BTreeMap<u64, Option<Waker>>,
     next_waiter: u64,
+    /// Waiters with a smaller number go on by themselves: the load of another instance failed that they waited for.
+    failed_before: u64,
 }
 
 enum Phase {
@@ -139,6 +141,7 @@ impl Flights {
                 is_overtaken: false,
                 waiters: BTreeMap::new(),
                 next_waiter: 0,
+                failed_before: 0,
             }),
         });
         shard.insert(key.clone(), Arc::clone(&flight));
@@ -302,6 +305,17 @@ impl Leader {
         self.end(Phase::Failed);
     }
 
+    /// Lets the waiters go on by themselves, and keeps the lead for later callers: the load of another instance failed, for
+    /// which this flight waited with all its waiters.
+    pub(crate) fn release_waiters(&self) {
+        let waiters = {
+            let mut state = lock(&self.flight.state);
+            state.failed_before = state.next_waiter;
+            std::mem::take(&mut state.waiters)
+        };
+        wake_all(waiters);
+    }
+
     fn end(&mut self, phase: Phase) {
         self.ended = true;
         self.flights.remove(&self.flight);
@@ -374,6 +388,11 @@ impl Future for Waiter {
         };
         let waker = cx.waker().clone();
         let mut state = lock(&flight.state);
+        if id < state.failed_before {
+            drop(state);
+            this.id = None;
+            return Poll::Ready(Arrival::Failed);
+        }
         match &state.phase {
             Phase::Landed(landing) => {
                 let landing = Arc::clone(landing);

@@ -250,7 +250,10 @@ impl Heard {
             .last
             .is_none_or(|last| last.checked_add(1) == Some(number));
         self.first.get_or_insert(number);
-        self.last = Some(number);
+        // A number that does not follow may be foreign, and is not remembered of the server.
+        if is_next {
+            self.last = Some(number);
+        }
         is_next
     }
 }

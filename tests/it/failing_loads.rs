@@ -150,6 +150,69 @@ async fn a_load_that_fails_on_one_instance_delays_the_others_by_one_load() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiters_behind_a_flight_that_waits_for_another_instance_wait_for_one_failed_load() {
+    const LONG: Duration = Duration::from_millis(600);
+
+    #[multi_tier_cached(ttl = "1h")]
+    async fn fails_slowly() -> io::Result<u64> {
+        sleep(LONG).await;
+        Err(io::Error::other("the database is down"))
+    }
+
+    let server = Server::start();
+    let (here, there) = (
+        two_tiers(&server.url()).await,
+        two_tiers(&server.url()).await,
+    );
+    let call = |runtime: &CacheRuntime| {
+        in_runtime(runtime, async {
+            let began = Instant::now();
+            fails_slowly().await.expect_err("the body fails");
+            began.elapsed()
+        })
+    };
+    let mut calls = vec![call(&here)];
+    testbed::until("the first instance loads", || {
+        server.keys().iter().any(|key| key.ends_with("#lease"))
+    })
+    .await;
+    calls.extend((0..20).map(|_| call(&there)));
+    let slowest = slowest(calls).await;
+    assert!(slowest < LONG * 5 / 2, "a call took {slowest:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_is_loaded_after_a_failed_load_is_stored_in_redis() {
+    static LOADS: AtomicU64 = AtomicU64::new(0);
+
+    #[multi_tier_cached(ttl = "1h")]
+    async fn every_other_fails(key: u64) -> io::Result<u64> {
+        let load = LOADS.fetch_add(1, Ordering::SeqCst);
+        sleep(Duration::from_millis(20)).await;
+        match load % 2 {
+            0 => Err(io::Error::other("the database is down")),
+            _ => Ok(key),
+        }
+    }
+
+    let server = Server::start();
+    let runtime = two_tiers(&server.url()).await;
+    for key in 0..10 {
+        LOADS.store(0, Ordering::SeqCst);
+        let call = || {
+            let call = async move { every_other_fails(key).await.is_ok() };
+            tokio::spawn(CacheRuntime::scope(runtime.clone(), call))
+        };
+        let (first, second) = (call(), call());
+        assert!(
+            first.await.unwrap() != second.await.unwrap(),
+            "one of them fails"
+        );
+    }
+    testbed::until("all are stored", || server.records().len() == 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strong_calls_of_a_failing_key_do_not_queue() {
     #[multi_tier_cached(ttl = "1h", consistency = "strong")]
     async fn fails_strongly() -> io::Result<u64> {

@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::bound::{Bound, LowerTiers};
 use crate::flight::{FlightId, blocked};
@@ -15,6 +15,9 @@ use crate::tier::{Claim, Deadlock, Wakeup, Woken};
 /// default after its holder died.
 const LONGEST_POSSIBLE_DEADLOCK: Duration = Duration::from_secs(2);
 
+/// How long the release of a lease may take, which is one round trip beside the calls.
+const LONGEST_RELEASE: Duration = Duration::from_millis(20);
+
 /// How often a call outside of the home runtime looks whether it still has to wait.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -23,6 +26,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Waits {
     /// The load that this call waited for failed.
     is_behind_failure: bool,
+    /// The call has waited for the lease of the failed load to be released.
+    has_paused: bool,
     /// The call does not wait any more: it runs its own body, beside whoever holds the lease.
     goes_on: bool,
     /// When the call stops waiting, once its store could not tell whether the wait would end.
@@ -73,7 +78,11 @@ impl Waits {
             false => Deadlock::Present,
         };
         if deadlock == Deadlock::Present {
-            self.goes_on = true;
+            // The failed load's own lease may not be released yet. To share it would be of no use: what is loaded now
+            // could not be stored.
+            let pauses = self.is_behind_failure && !self.has_paused && bound.is_home();
+            self.has_paused = true;
+            self.goes_on = !(pauses && timeout(LONGEST_RELEASE, wakeup).await.is_ok());
             return;
         }
         // The holder may itself be waiting for a lease that this call took in a tier above.

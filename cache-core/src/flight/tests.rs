@@ -133,6 +133,26 @@ fn all_waiters_go_on_at_once_when_the_load_fails() {
 }
 
 #[test]
+fn released_waiters_go_on_and_later_ones_wait_for_the_leader() {
+    let table = Table::new();
+    let leader = table.lead();
+    let bell = Arc::new(Bell::default());
+    let mut early = table.wait();
+    assert!(poll(&mut early, &bell).is_pending());
+    leader.release_waiters();
+    assert_eq!(bell.0.load(Ordering::SeqCst), 1);
+    let mut late = table.wait();
+    assert!(matches!(
+        poll(&mut early, &bell),
+        Poll::Ready(Arrival::Failed)
+    ));
+    assert!(poll(&mut late, &bell).is_pending());
+    leader.land(Arc::new(7u32));
+    assert_eq!(landed(poll(&mut late, &bell)), 7);
+    assert_eq!(table.flights.len(), 0);
+}
+
+#[test]
 fn all_waiters_go_on_at_once_when_the_leader_panics() {
     let table = Table::new();
     let leader = table.lead();
