@@ -196,6 +196,11 @@ impl Control {
         if matches!(self.history, Found::Number(history) if history != known.history) {
             return Verdict::Replaced;
         }
+        // One key is evicted at a time. Without both, the data set was flushed, and whoever flushed it wants memory to be
+        // dropped as well.
+        if is_evicted && self.history == Found::Missing {
+            return Verdict::Replaced;
+        }
         let mut others = [self.history]
             .into_iter()
             .chain(self.epochs.iter().copied());
@@ -241,6 +246,7 @@ mod tests {
         assert_eq!(verdict(["", "7:a-b", "11"], 5, 5), Verdict::Restore);
         assert_eq!(verdict(["5", "", "11"], 5, 5), Verdict::Restore);
         assert_eq!(verdict(["5", "7:a-b", ""], 5, 5), Verdict::Restore);
+        assert_eq!(verdict(["", "", ""], 5, 5), Verdict::Replaced, "a flush");
         assert_eq!(verdict(["hello", "7:a-b", "11"], 5, 5), Verdict::Restore);
         assert_eq!(verdict(["?", "?", "?"], 5, 5), Verdict::Intact);
         assert_eq!(verdict(["4", "7:a-b", "11"], 5, 5), Verdict::Replaced);

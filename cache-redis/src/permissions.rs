@@ -216,6 +216,7 @@ impl Shared {
     /// The features that cannot be used, each with the reason.
     pub(crate) fn unusable(&self) -> Vec<String> {
         let all = [
+            Purpose::NestedLoads,
             Purpose::WriteGuards,
             Purpose::InvalidateMatching,
             Purpose::Replicated,

@@ -132,10 +132,11 @@ return {record, text(KEYS[2]), text(KEYS[3])}
 /// record that was seen, epoch that the caller knows or nothing, last message that it has heard.
 /// Returns `given`, token, epoch; or `free` to a look, which takes nothing; or `taken` and the ms
 /// until the lease expires, zero if the record is another by now; or `history` if the history is
-/// not the current one, `evicted` if there is none; or `guarded`.
+/// not the current one, or was flushed with the sequence; `evicted` if it alone is missing; or
+/// `guarded`.
 const LEASE: &str = "
 local current = history(KEYS[4])
-if current ~= ARGV[5] then return {current and 'history' or 'evicted'} end
+if current ~= ARGV[5] then return {(current or not number(KEYS[6])) and 'history' or 'evicted'} end
 if guarded(KEYS[5]) then return {'guarded'} end
 if ARGV[1] == 'look' then return {'free'} end
 local known = number(KEYS[3])
@@ -253,7 +254,7 @@ while #open > 0 do
   if not seen[at] then
     seen[at] = true
     local token = lease(at)
-    local waits = redis.pcall('HGETALL', (string.gsub(at, '#lease$', '#waits')))
+    local waits = redis.call('HGETALL', (string.gsub(at, '#lease$', '#waits')))
     for index = 1, #waits, 2 do
       local own, other = string.match(waits[index + 1], '^(%d+):(%d+)$')
       if own == token and other and lease(waits[index]) == other then open[#open + 1] = waits[index] end
