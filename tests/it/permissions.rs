@@ -36,6 +36,7 @@ fn documented() -> Vec<(&'static str, String)> {
         let purpose = [
             "caching",
             "database",
+            "bodies",
             "guards",
             "invalidate_matching",
             "replicated",
@@ -195,7 +196,13 @@ async fn missing_command_for_caching_is_named_and_invalidations_stay_queued() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn missing_command_for_a_feature_is_named_and_the_rest_works() {
     let server = Server::start();
-    let features = ["guards", "invalidate_matching", "replicated", "audit"];
+    let features = [
+        "bodies",
+        "guards",
+        "invalidate_matching",
+        "replicated",
+        "audit",
+    ];
     let commands = documented();
     let commands = commands.iter().filter(|(of, _)| features.contains(of));
     for (at, (purpose, command)) in (0..).zip(commands) {
