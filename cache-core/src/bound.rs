@@ -68,7 +68,7 @@ pub(crate) struct Bound {
     pub(crate) is_blocking: bool,
     policy: Coherent,
     when_isolated: WhenIsolated,
-    /// Whether the log says already that errors of the function cannot be shared.
+    /// Set once the log says that errors of the function cannot be shared.
     unshared_errors_reported: AtomicBool,
     encoding: Encoding,
     /// Why it is not as the function asks.
@@ -94,8 +94,8 @@ impl Bound {
         let coherence: Vec<_> = resolved.lower.iter().filter_map(Lower::coherence).collect();
         let strong = definition.policy.coherence.consistency == Consistency::Strong
             && !resolved.lower.is_empty();
-        // Only what shares a tier with other instances can be invalidated by them. A function that does not use the
-        // tier must not lose its values when the channel of the tier is lost.
+        // Other instances can invalidate only what shares a tier with them. A function that does
+        // not use the tier must not lose its values when the channel of the tier is lost.
         let told = resolved.lower.iter().chain(&resolved.aside);
         if told.filter_map(Lower::coherence).next().is_some() {
             stack.fences.share(function.digest, &fence);
@@ -191,7 +191,7 @@ impl Bound {
         }
     }
 
-    /// What memory may answer a call whose lower tiers could not be asked.
+    /// The value that memory may give to a call whose lower tiers could not be asked.
     pub(crate) fn serve_isolated(&self, key: &KeyRef<'_>) -> Option<Held> {
         let (_, counters) = self.memory.as_ref()?;
         let held = self.peek_isolated(key)?;
@@ -199,7 +199,7 @@ impl Bound {
         Some(held)
     }
 
-    /// The same for a second look, which is not counted.
+    /// As [`serve_isolated`](Self::serve_isolated), for a look that is not counted.
     pub(crate) fn peek_isolated(&self, key: &KeyRef<'_>) -> Option<Held> {
         match self.when_isolated {
             WhenIsolated::Serve => self.peek_entry(key, true, self.stack.clock.now()),
@@ -245,7 +245,7 @@ impl Bound {
         self.stack.home.get().filter(|_| !self.is_memory_alone())
     }
 
-    /// Whether the caller is in the async runtime that its tiers work in.
+    /// Returns `true` if the caller is in the async runtime of the tiers.
     pub(crate) fn is_home(&self) -> bool {
         self.home().is_some_and(Home::is_here)
     }

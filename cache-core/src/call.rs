@@ -1,5 +1,6 @@
 //! One call: look in memory, join or lead the flight, look below, load, commit.
 
+mod refresh;
 mod terms;
 mod waits;
 
@@ -9,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::refresh::refresh;
 pub(crate) use self::terms::Terms;
 pub use self::terms::{CacheValue, Returned, Returns};
 use self::waits::Waits;
@@ -20,7 +22,6 @@ use crate::flight::{Arrival, Leader, Leading, Place, Waiting};
 use crate::key::{ArgumentList, Arguments, Key};
 use crate::outcome::{Landed, Outcome, ShareError, View};
 use crate::record::Seal;
-use crate::tier::Claim;
 
 /// What a look-up in memory came to.
 #[expect(
@@ -359,44 +360,6 @@ where
             }
             Turn::Wait(wakeup, at) => waits.wait(bound, lower, wakeup, at, None).await,
         }
-    }
-}
-
-/// Runs the body whatever is kept, and replaces it: the load of a refresh.
-pub(crate) async fn refresh<R, V, S, F>(
-    bound: &Bound,
-    key: Key,
-    terms: Terms<V, S>,
-    load: impl FnOnce() -> F,
-) -> R
-where
-    R: Outcome<V>,
-    S: ShareError<R::Error>,
-    F: Future<Output = R>,
-{
-    let stack = &bound.stack;
-    bound.drop_aside(&key).await;
-    let leader = stack.flights.lead(&key, &stack.fences, stack.clock.now());
-    let mut lower = bound.lower_tiers(&key);
-    // Who takes over does not wait.
-    let _ = bound
-        .lease(&mut lower, Claim::TakeOver, &terms.value_type)
-        .await;
-    let result = run_body(bound, key.clone(), terms, leader, lower, load).await;
-    let drops = match result.view() {
-        View::Value(value) => terms.keep_if.is_some_and(|keep_if| !keep_if(value)),
-        View::Absent => true,
-        View::Failed(_) => false,
-    };
-    if !drops {
-        return result;
-    }
-    // The value alone lives on, as in `run_body`. A tier that cannot be told has counted it.
-    let value = result.into_value().ok();
-    let _ = bound.invalidate(&key).await;
-    match value {
-        Some(value) => R::value(value),
-        None => R::absent().expect("a result that said it is absent can say so again"),
     }
 }
 

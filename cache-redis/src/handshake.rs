@@ -191,7 +191,7 @@ impl Shared {
     fn note_eviction(&self, evicts_at_random: bool) {
         if evicts_at_random && !self.evicts_at_random.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "Redis evicts keys at random (`maxmemory-policy allkeys-random`), also those that invalidation relies \
+                "Redis evicts keys at random (`maxmemory-policy`), also those that invalidation relies \
                  on: records are lost with them; help: use `allkeys-lru` or `allkeys-lfu`"
             );
         }

@@ -175,7 +175,9 @@ impl Link {
     /// # Errors
     /// What is queued is lost with this process.
     pub(crate) async fn shutdown(&self) -> Result<(), Error> {
-        if let Some((connected, generation)) = self.shared.current.get() {
+        let last = self.shared.current.get();
+        if let Some((connected, generation)) = &last {
+            let (connected, generation) = (connected.clone(), *generation);
             let rest = async {
                 let returned = self.shared.leases.take_returned();
                 let limit = self.shared.settings.time_limit;
@@ -193,6 +195,10 @@ impl Link {
         let queued = self.shared.journal.len();
         let file = self.shared.settings.journal_file.as_ref();
         self.close();
+        // Futures that are held may keep its connections.
+        if let Some((connected, _)) = last {
+            connected.hang_up().await;
+        }
         match (queued, file, written) {
             (0, _, _) => Ok(()),
             (_, Some(file), Ok(true)) => {

@@ -77,9 +77,11 @@ pub(crate) async fn greet(
             (Err(error), _) => return Err(error),
         };
     let identity = check(&info);
-    let evicts_at_random = info
-        .lines()
-        .any(|line| line.trim_end() == "maxmemory_policy:allkeys-random");
+    // All control keys have an expiry, so both policies evict them.
+    let evicts_at_random = info.lines().any(|line| {
+        let policy = line.trim_end().strip_prefix("maxmemory_policy:");
+        matches!(policy, Some("allkeys-random" | "volatile-random"))
+    });
     // What it is says more than what it refuses; but for one that knows who has the key.
     if let Err(error) = is_here
         && (identity.is_ok() || moved_to(&error).is_some())

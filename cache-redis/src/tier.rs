@@ -330,7 +330,8 @@ impl Tier for RedisTier {
         health.history_changes = shared.counters.history_changes.load(Ordering::Relaxed);
         health.unusable = shared.unusable();
         if shared.evicts_at_random.load(Ordering::Relaxed) {
-            let policy = "rely on its control keys: Redis evicts at random (`maxmemory-policy allkeys-random`)";
+            let policy =
+                "rely on its control keys: Redis evicts keys at random (`maxmemory-policy`)";
             health.unusable.push(policy.to_owned());
         }
         health.replays = shared.counters.replays.load(Ordering::Relaxed);

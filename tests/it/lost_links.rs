@@ -109,7 +109,11 @@ async fn a_future_that_holds_a_lost_link_does_not_stop_caching() {
     })
     .await;
     assert_caching(&runtime, 50).await;
-    drop(held);
+    let mut last = Box::pin(on(&runtime, async { invalidate!(read, 1).await }));
+    assert!(poll_once(&mut last).is_pending());
+    runtime.shutdown().await.unwrap();
+    until("the end keeps no connection", || connections(&server) <= 1).await;
+    drop((held, last));
 }
 
 fn poll_once<F: Future>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {

@@ -64,7 +64,7 @@ impl Bound {
         }
     }
 
-    /// Whether memory has an entry of a key, valid or not.
+    /// Returns `true` if memory has an entry of the key, valid or not.
     pub(crate) fn has_entry(&self, key: &Key) -> bool {
         let entry = self.stack.memory().map(|memory| memory.peek(&key.as_ref()));
         entry.flatten().is_some()

@@ -284,7 +284,7 @@ impl Bound {
         }
     }
 
-    /// Whether a call that the tier at that place told to wait would wait for ever. `blocked` are the leases whose loads
+    /// Asks the tier at that place if the wait that it told the call of would never end. `blocked` are the leases whose loads
     /// cannot end before it goes on.
     pub(crate) async fn deadlock(
         &self,

@@ -46,12 +46,12 @@ impl Waits {
         self.is_behind_failure = true;
     }
 
-    /// Whether the call may wait for a load that another caller runs.
+    /// Returns `true` if the call may wait for a load that another caller runs.
     pub(super) fn may_wait(&self) -> bool {
         !self.is_behind_failure
     }
 
-    /// What a miss claims in the lower tiers.
+    /// Returns the claim of a miss in the lower tiers.
     pub(super) fn claim(&self, bound: &Bound, lower: &mut LowerTiers<'_>) -> Claim {
         if self.in_vain >= Self::MOST_IN_VAIN {
             lower.look_no_more();
@@ -119,7 +119,11 @@ impl Waits {
                 self.goes_on = woken.is_err();
                 woken.unwrap_or(Woken::LookAgain)
             }
-            Deadlock::Absent | Deadlock::Present => wakeup.await,
+            Deadlock::Absent | Deadlock::Present => {
+                // A store that could not tell before, and now can, has not used up the time.
+                self.deadline = None;
+                wakeup.await
+            }
         }
     }
 }

@@ -43,7 +43,7 @@ tokio::task_local! {
     static LED_HERE: Vec<Led>;
 }
 
-/// What a flight waits for.
+/// The waits of one flight.
 struct Waits {
     leases: HeldLeases,
     flights: Vec<FlightId>,
@@ -107,7 +107,7 @@ fn is_led(led: &[Led], flight: FlightId) -> bool {
     led.iter().any(|one| one.flight == flight)
 }
 
-/// Whether a flight is, or waits for, one that `is_target` accepts.
+/// Returns `true` if a flight is, or waits for, one that `is_target` accepts.
 fn reaches(
     waits: &HashMap<FlightId, Waits>,
     from: FlightId,
