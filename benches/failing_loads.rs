@@ -1,10 +1,13 @@
-//! What callers of one key get while its load fails: our crate beside `cached` and moka, in one process.
+//! What callers of one key get while its load fails: our crate beside `cached` and moka, in one
+//! process.
 //!
-//! `cargo bench -p benches --bench failing_loads` prints the table of `docs/errors.md`. The body takes 100 ms and fails
-//! with `std::io::Error`, which cannot be cloned. The clock is tokio's paused clock: it stands still while a task can
-//! run, so the durations are those of the waits alone, and each run of the program prints the same.
+//! `cargo bench -p benches --bench failing_loads` prints the table of `docs/errors.md`. The body
+//! takes 100 ms and fails with `std::io::Error`, which cannot be cloned. The clock is tokio's paused
+//! clock: it stands still while a task can run, so the durations are those of the waits alone, and
+//! each run of the program prints the same.
 //!
-//! The program fails if a call of ours takes longer than another caller's load, its own load, and 50 ms.
+//! The program fails if a call of ours takes longer than another caller's load, its own load, and
+//! 50 ms.
 
 use std::future::Future;
 use std::io;
