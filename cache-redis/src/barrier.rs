@@ -1,12 +1,13 @@
-//! The barrier: a read on the channel's connection that proves what was heard.
+//! The barrier: a read on the channel's connection that proves which messages were heard.
 //!
-//! Messages are applied by the reader of that connection, in order. So when the reply to a barrier is there, every
-//! invalidation that the server executed before the barrier has taken effect here.
+//! Messages are applied by the reader of that connection, in order. So once the reply to a barrier has
+//! arrived, every invalidation that the server executed before the barrier has taken effect here.
 //!
-//! The barrier reads the keys that the protocol relies on: the sequence of messages, the history, and the epochs that
-//! this instance knows. Under `allkeys-lru` and `allkeys-lfu` that keeps them among the keys that are in use: otherwise
-//! they would be the coldest keys of the server, since they change only with invalidations. One that was evicted all the
-//! same is restored. And a sequence that went back shows that the data set was replaced by an older one (SWAPDB).
+//! The barrier reads the keys that invalidation relies on: the sequence, the history, and once a
+//! second the epochs that this instance knows. Under `allkeys-lru` and `allkeys-lfu` that keeps them
+//! among the keys in use. Otherwise they would be the coldest keys of the server, because only
+//! invalidations touch them. If one is evicted anyway, it is restored. A sequence that went back shows
+//! that the data set was replaced by an older one (SWAPDB).
 
 use std::sync::atomic::Ordering;
 
@@ -17,6 +18,15 @@ use crate::link::{Connected, Shared};
 use crate::message::sequence_number;
 use crate::script::LONGEST_TEXT;
 use crate::server;
+
+/// What a barrier reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// The sequence and the history.
+    WithoutEpochs,
+    /// Those, and the epoch of each function that this instance knows.
+    WithEpochs,
+}
 
 /// What a barrier found of a control key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +67,13 @@ impl Shared {
         &self,
         connected: &Connected,
         generation: u64,
+        reads: Reads,
     ) -> Result<(), RedisError> {
         let barrier = self.bus.coherence.barrier();
-        let known = self.bus.known(generation).ok_or_else(server::no_answer)?;
+        let mut known = self.bus.known(generation).ok_or_else(server::no_answer)?;
+        if reads == Reads::WithoutEpochs {
+            known.epochs.clear();
+        }
         let replies = self.read_control_keys(connected, &known).await?;
         // Proved by the order of the replies, whatever they say; but only while this link is heard.
         let heard = self.bus.known(generation).ok_or_else(server::no_answer)?;
@@ -124,7 +138,8 @@ impl Shared {
             .collect()
     }
 
-    /// Puts back what was evicted. The server refuses if anything was published that is not known here.
+    /// Restores what was evicted. The server refuses if a message was published that was not heard
+    /// here, and begins a missing sequence anew.
     async fn restore(
         &self,
         connected: &Connected,
@@ -148,6 +163,7 @@ impl Shared {
         for ((_, epoch), _) in &evicted {
             invocation.arg(epoch);
         }
+        invocation.arg(self.keys.channel());
         let mut channel = connected.channel.clone();
         let _: i64 = invocation.invoke_async(&mut channel).await?;
         Ok(())
@@ -178,26 +194,25 @@ impl Control {
         }
     }
 
-    /// Judges what was found by what was known when the barrier was sent, and by the last message that was heard when its
-    /// reply came.
+    /// Compares what was found with what was known when the barrier was sent, and with the last
+    /// message that was heard when its reply came.
     fn judge(&self, known: &Known, heard: u64) -> Verdict {
         let is_evicted = match self.sequence {
             Found::Number(sequence) if sequence > heard => return Verdict::Gap,
             Found::Number(sequence) if sequence < known.last => return Verdict::Replaced,
             Found::Number(_) | Found::Unknown => false,
-            // Before the first message there is none.
-            Found::Missing => known.last > 0,
+            Found::Missing => true,
         };
-        // A message that came in between may have begun another history, or changed an epoch: what was known when the
-        // barrier was sent must not be compared, and not be restored.
+        // A message that came in between may have begun another history or changed an epoch, so what
+        // was known when the barrier was sent is neither compared nor restored.
         if heard != known.last {
             return Verdict::Intact;
         }
         if matches!(self.history, Found::Number(history) if history != known.history) {
             return Verdict::Replaced;
         }
-        // One key is evicted at a time. Without both, the data set was flushed, and whoever flushed it wants memory to be
-        // dropped as well.
+        // Keys are evicted one at a time. If both are missing, the data set was flushed, and whoever
+        // flushed it wants memory to be dropped as well.
         if is_evicted && self.history == Found::Missing {
             return Verdict::Replaced;
         }
@@ -252,11 +267,6 @@ mod tests {
         assert_eq!(verdict(["4", "7:a-b", "11"], 5, 5), Verdict::Replaced);
         assert_eq!(verdict(["5", "8:a-b", "11"], 5, 5), Verdict::Replaced);
         assert_eq!(verdict(["6", "7:a-b", "11"], 5, 5), Verdict::Gap);
-        assert_eq!(
-            verdict(["", "7:a-b", "11"], 0, 0),
-            Verdict::Intact,
-            "no message yet"
-        );
     }
 
     #[test]

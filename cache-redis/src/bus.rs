@@ -49,7 +49,7 @@ struct Heard {
 /// What an instance knows that has heard every message up to a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
-    /// The number of the last message; zero before the first.
+    /// The number of the last message.
     pub(crate) last: u64,
     pub(crate) history: u64,
     pub(crate) epochs: KnownEpochs,
@@ -57,6 +57,7 @@ pub(crate) struct Known {
 
 /// The waiters that a message wakes.
 enum Wake {
+    Nobody,
     Key(u64),
     Failed(u64),
     All,
@@ -146,12 +147,6 @@ impl Bus {
         (heard.last.unwrap_or(0), epoch)
     }
 
-    /// The number of the last message that was heard; zero if there is none. A script that publishes goes on from it if
-    /// the server has lost the sequence.
-    pub(crate) fn last_heard(&self) -> u64 {
-        self.lock().last.unwrap_or(0)
-    }
-
     /// Fences everything off: it is not known what was invalidated.
     pub(crate) fn fence_all(&self, history: Option<u64>) {
         self.epochs.begin(history);
@@ -169,6 +164,7 @@ impl Bus {
             self.judge(&mut heard, payload)
         };
         match outcome {
+            Outcome::Applied(Wake::Nobody) => {}
             Outcome::Applied(Wake::Key(digest)) => self.waiters.wake(digest),
             Outcome::Applied(Wake::Failed(digest)) => self.waiters.load_failed(digest),
             Outcome::Applied(Wake::All) => self.waiters.wake_all(),
@@ -190,8 +186,9 @@ impl Bus {
             Payload::UnknownKind(number) => (Some(number), None),
             Payload::Foreign => (None, None),
         };
+        let begins = message == Some(Message::Sequence);
         if let Some(number) = number
-            && !heard.is_next(number)
+            && !heard.is_next(number, begins)
         {
             self.epochs.begin(None);
             self.peers.invalidated_all();
@@ -227,6 +224,7 @@ impl Bus {
                 self.peers.invalidated_all();
                 Wake::All
             }
+            Message::Sequence => Wake::Nobody,
         }
     }
 
@@ -244,11 +242,13 @@ impl Heard {
         (self.first, self.last) = (None, None);
     }
 
-    /// Notes the number of a message; `false` if it does not follow the one before.
-    fn is_next(&mut self, number: u64) -> bool {
-        let is_next = self
-            .last
-            .is_none_or(|last| last.checked_add(1) == Some(number));
+    /// Notes the number of a message; `false` if messages before it are missing. A sequence that
+    /// `begins` anew does so above every earlier number.
+    fn is_next(&mut self, number: u64, begins: bool) -> bool {
+        let is_next = self.last.is_none_or(|last| match begins {
+            true => last < number,
+            false => last.checked_add(1) == Some(number),
+        });
         self.first.get_or_insert(number);
         // A number that does not follow may be foreign, and is not remembered of the server.
         if is_next {
@@ -359,6 +359,22 @@ mod tests {
     }
 
     #[test]
+    fn sequence_that_begins_anew_is_no_gap_unless_it_went_back() {
+        let bus = bus();
+        let (reader, lost) = link(&bus, 1);
+        let function = FunctionKey::new("users::get", 1);
+        assert!(bus.attached(1, &server(), 5));
+        push(&reader, "6:h:7");
+        bus.epochs.learn(&function, 11, bus.epochs.mark());
+        push(&reader, "1000:s:0");
+        push(&reader, "1001:k:2");
+        assert!(!lost.load(Ordering::SeqCst));
+        assert!(bus.epochs.stamp(&function).is_some());
+        push(&reader, "900:s:0");
+        assert!(lost.load(Ordering::SeqCst));
+    }
+
+    #[test]
     fn a_message_that_is_not_understood_fences_everything_and_keeps_the_link() {
         let bus = bus();
         let (reader, lost) = link(&bus, 1);
@@ -374,7 +390,10 @@ mod tests {
             assert!(bus.epochs.stamp(&function).is_some());
             push(&reader, payload);
             assert_eq!(bus.epochs.stamp(&function), None, "{payload}");
-            assert_eq!((bus.epochs.history(), bus.last_heard()), (Some(7), last));
+            assert_eq!(
+                (bus.epochs.history(), bus.known(1).map(|known| known.last)),
+                (Some(7), Some(last))
+            );
         }
         push(&reader, "5:k:1");
         assert_eq!(bus.gaps.load(Ordering::Relaxed), 0);
@@ -393,7 +412,10 @@ mod tests {
         push(&old, "9:k:1");
         assert!(!bus.attached(1, &server(), 9));
         assert_eq!(bus.epochs.history(), Some(8));
-        assert_eq!((bus.last_heard(), bus.gaps.load(Ordering::Relaxed)), (1, 0));
+        assert_eq!(
+            (bus.known(2).unwrap().last, bus.gaps.load(Ordering::Relaxed)),
+            (1, 0)
+        );
         assert!(!lost.load(Ordering::SeqCst));
         bus.close(1);
         push(&new, "2:h:10");

@@ -179,12 +179,12 @@ impl Shared {
             .key(self.keys.sequence())
             .arg(connected.identity.to_string())
             .arg(fresh_number())
-            .arg(self.keys.channel())
-            .arg(self.bus.last_heard_from(&connected.identity));
+            .arg(self.bus.last_heard_from(&connected.identity))
+            .arg(self.keys.channel());
         let (history, last, is_new): (u64, Vec<u8>, bool) =
             invocation.invoke_async(&mut channel).await?;
-        // There is no number before the first message.
-        Ok((history, sequence_number(&last).unwrap_or(0), is_new))
+        let last = sequence_number(&last).ok_or_else(server::no_answer)?;
+        Ok((history, last, is_new))
     }
 
     /// Warns once of a server that evicts what the protocol relies on, however often it is used.

@@ -1,6 +1,7 @@
 //! The messages of the channel, as bytes.
 
-/// The largest number of a message. The scripts start again long before it is reached, so a larger one is not theirs.
+/// The largest number of a message. The scripts begin anew before it is reached, so a larger number
+/// is foreign.
 const MAX_NUMBER: u64 = 1 << 53;
 
 /// What happened.
@@ -16,6 +17,8 @@ pub(crate) enum Message {
     Function(u64),
     /// There is a new history.
     History(u64),
+    /// The sequence was missing and begins anew with the number of this message.
+    Sequence,
 }
 
 /// A payload of the channel.
@@ -54,6 +57,7 @@ impl Message {
             b"x" => Self::Failed(subject),
             b"e" => Self::Function(subject),
             b"h" => Self::History(subject),
+            b"s" => Self::Sequence,
             _ => return None,
         })
     }
@@ -82,6 +86,7 @@ mod tests {
         assert_eq!(parsed("5:k:7"), Payload::Message(5, Message::Key(7)));
         assert_eq!(parsed("5:r:7"), Payload::Message(5, Message::Free(7)));
         assert_eq!(parsed("6:x:7"), Payload::Message(6, Message::Failed(7)));
+        assert_eq!(parsed("8:s:0"), Payload::Message(8, Message::Sequence));
         assert_eq!(parsed("5:tag:7:8"), Payload::UnknownKind(5));
         assert_eq!(parsed("5:k:seven"), Payload::UnknownKind(5));
         assert_eq!(parsed("5:k"), Payload::UnknownKind(5));

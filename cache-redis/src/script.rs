@@ -1,7 +1,8 @@
-//! The scripts. Each is one step on the server and one round trip: EVALSHA. Their texts are sent when a link is made, and again
-//! by the first call that finds that the server has forgotten them. All keys of a script, and the channel, are in one slot.
+//! The Lua scripts. Each runs as one step on the server and costs one round trip (EVALSHA). Their
+//! texts are sent when a link is made, and again by the first call that the server answers with
+//! NOSCRIPT. All keys of a script and the channel are in one slot.
 //!
-//! What is no text of ours under our keys (foreign text, another type) is taken for nothing, and replaced.
+//! Foreign text or another type under a key of this cache is treated as a missing key and replaced.
 
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, Script};
@@ -10,18 +11,27 @@ use redis::{RedisError, Script};
 /// shorter, and a foreign string may be long. `text` has it too.
 pub(crate) const LONGEST_TEXT: usize = 199;
 
-/// What several of them use.
+/// Functions that several scripts use.
 ///
-/// A lease is a token, the epoch and the history that were when it was given, `x` where it keeps others waiting and `s` where it
-/// does not, and a `w` when somebody waits for it; it holds as long as epoch and history are what they were. A history is a number and, behind a colon, the
-/// identity of the server it was begun on. A message is its number, counted without gaps, what happened, and to whom.
+/// A lease is `<token>:<epoch>:<history>:<kind>`: the epoch and the history as of when it was given;
+/// `x` if other callers wait for it, `s` if they share it; and a `w` at the end once somebody waits.
+/// It is valid as long as epoch and history are unchanged. A history is
+/// `<number>:<identity of the server it was begun on>`.
 ///
-/// The last argument of every script that publishes is the number of the last message that its caller has heard. If the
-/// server has evicted the sequence, the numbers go on from there: a sequence that began again would look to everybody as
-/// if messages were missing.
+/// A message is `<number>:<kind>:<subject>`. The sequence counts messages without gaps. If the
+/// sequence is missing (evicted, flushed) or foreign, it begins anew at the microseconds of the
+/// server's clock, and a message of kind `s` with that number says so. That is more than any number
+/// it had before, as long as fewer than a million messages are sent a second and the clock is not
+/// set back, so a number stands for one state of the control keys only: a restoration or a lease
+/// request that compares numbers cannot match a later state. (A clock that is set back makes the
+/// other instances see a number that went back, and they begin a new history.)
 ///
-/// `guarded` deletes guards only if they are of another type. If it may not drop those that have
-/// expired, it takes them for valid: no guard is broken by an instance that lacks a permission.
+/// The last argument of every script that publishes is the channel. It is not a key: as a key it
+/// would never exist, and a cluster refuses scripts that miss some of their keys while it migrates
+/// the slot.
+///
+/// `guarded` deletes a guards key only if it is of another type. If the user may not remove expired
+/// guards, it treats them as valid: no guard is broken by an instance that lacks a permission.
 const COMMON: &str = "
 local LIFE = 31622400000
 local function text(key)
@@ -52,48 +62,57 @@ local function guarded(key)
   if foreign(over) then redis.call('DEL', key) end
   return redis.call('EXISTS', key) == 1
 end
-local function publish(sequence, channel, message)
+local CHANNEL = ARGV[#ARGV]
+local function last_message(sequence)
+  local last = number(sequence)
+  if last and tonumber(last) <= 2 ^ 52 then return last end
+  return nil
+end
+local function begin_sequence(sequence)
+  local time = redis.call('TIME')
+  local number = string.format('%d', time[1] * 1000000 + time[2])
+  redis.call('DEL', sequence)
+  redis.call('SET', sequence, number, 'PX', LIFE)
+  redis.call('SPUBLISH', CHANNEL, number .. ':s:0')
+end
+local function publish(sequence, message)
   local count = redis.pcall('INCR', sequence)
-  if type(count) ~= 'number' or count < 1 or count > 2 ^ 52 then
-    redis.call('DEL', sequence)
+  if type(count) ~= 'number' or count < 2 or count > 2 ^ 52 then
+    begin_sequence(sequence)
     count = redis.call('INCR', sequence)
   end
-  local heard = tonumber(ARGV[#ARGV])
-  if count == 1 and heard and heard >= 1 and heard < 2 ^ 52 then
-    count = heard + 1
-    redis.call('SET', sequence, string.format('%d', count))
-  end
   redis.call('PEXPIRE', sequence, LIFE)
-  redis.call('SPUBLISH', channel, string.format('%d:', count) .. message)
+  redis.call('SPUBLISH', CHANNEL, string.format('%d:', count) .. message)
 end
 local function audit(stream, who, what, most)
   if stream then redis.pcall('XADD', stream, 'MAXLEN', '~', most, '*', 'who', who, 'what', what) end
 end
 ";
 
-/// Compares the server with the one that the history was begun on. Another one begins a new history, in which no earlier
-/// record is valid; so does a data set that has gone back, with a smaller sequence than the caller has heard here
-/// (SWAPDB, keys that were restored).
+/// Compares the server with the one that the history was begun on. Another server begins a new
+/// history, in which no earlier record is valid; so does a data set that went back: one whose
+/// sequence is smaller than what the caller has heard on this server (SWAPDB, keys that were
+/// restored). A missing sequence begins anew, so every instance knows from its attachment on which
+/// message is next.
 ///
-/// The channel is an argument, not a key: as a key it would never be there, and a cluster refuses
-/// scripts that miss some of their keys while it migrates the slot.
-///
-/// KEYS history, sequence. ARGV identity, new number, channel, last message that was heard on this server. Returns the
-/// history's number, the number of the last message, and 1 if the history is new.
+/// KEYS history, sequence. ARGV identity, new number, last message that was heard on this server,
+/// channel. Returns the history's number, the number of the last message, and 1 if the history is
+/// new.
 const ATTACH: &str = "
 local known, identity = string.match(text(KEYS[1]), '^([1-9]%d*):(.*)$')
 local fresh = 0
-local last = tonumber(number(KEYS[2]) or '')
-local went_back = last and last < tonumber(ARGV[4])
+local last = tonumber(last_message(KEYS[2]) or '')
+local went_back = last and last < tonumber(ARGV[3])
 if went_back then redis.call('DEL', KEYS[2]) end
 if identity ~= ARGV[1] or went_back then
   fresh = 1
   known = ARGV[2]
   redis.call('DEL', KEYS[1])
   redis.call('SET', KEYS[1], known .. ':' .. ARGV[1], 'PX', LIFE)
-  publish(KEYS[2], ARGV[3], 'h:' .. known)
+  publish(KEYS[2], 'h:' .. known)
 else
   redis.call('PEXPIRE', KEYS[1], LIFE)
+  if not last then begin_sequence(KEYS[2]) end
 end
 return {known, text(KEYS[2]), fresh}
 ";
@@ -124,8 +143,8 @@ return {record, text(KEYS[2]), text(KEYS[3])}
 /// expires later than the caller's own would (the clock was set back, a dump was restored) is cut
 /// to that: a live holder renews it, and nobody waits longer for a dead one.
 ///
-/// An evicted epoch is put back if the caller knows it and has heard every message: else the
-/// function may have been invalidated since. An evicted history is restored by the barrier.
+/// An evicted epoch is restored if the caller knows it and has heard every message: otherwise the
+/// function may have been invalidated since. An evicted history is restored after a barrier.
 ///
 /// KEYS record, lease, epoch, history, guards, sequence. ARGV claim (`only`, `share`, `takeover`,
 /// `look`), new token, life of the lease in ms, new epoch, number of the history, beginning of the
@@ -136,11 +155,11 @@ return {record, text(KEYS[2]), text(KEYS[3])}
 /// `guarded`.
 const LEASE: &str = "
 local current = history(KEYS[4])
-if current ~= ARGV[5] then return {(current or not number(KEYS[6])) and 'history' or 'evicted'} end
+if current ~= ARGV[5] then return {(current or not last_message(KEYS[6])) and 'history' or 'evicted'} end
 if guarded(KEYS[5]) then return {'guarded'} end
 if ARGV[1] == 'look' then return {'free'} end
 local known = number(KEYS[3])
-if not known and ARGV[7] ~= '' and number(KEYS[6]) == ARGV[8] then known = ARGV[7] end
+if not known and ARGV[7] ~= '' and last_message(KEYS[6]) == ARGV[8] then known = ARGV[7] end
 local held, waited, kind, epoch, begun = lease(KEYS[2])
 if not known or epoch ~= known or begun ~= ARGV[5] then held = nil end
 local left = held and redis.call('PTTL', KEYS[2]) or 0
@@ -167,8 +186,9 @@ return {'given', ARGV[2], known}
 /// Stores a record if its lease, its function's epoch and the history are still what they were before the load. A lease that
 /// is gone (voided, expired, evicted, lost with the server) refuses.
 ///
-/// KEYS record, lease, epoch, history, sequence, channel. ARGV token, epoch, number of the history, record, life in ms,
-/// digest of the key. Returns `stored`, or which of them is another: `lease`, `function`, `history`.
+/// KEYS record, lease, epoch, history, sequence. ARGV token, epoch, number of the history, record,
+/// life in ms, digest of the key, channel. Returns `stored`, or which of them is another: `lease`,
+/// `function`, `history`.
 const FILL: &str = "
 local held, waited = lease(KEYS[2])
 if history(KEYS[4]) ~= ARGV[3] then return 'history' end
@@ -176,20 +196,21 @@ if number(KEYS[3]) ~= ARGV[2] then return 'function' end
 if held ~= ARGV[1] then return 'lease' end
 redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[5])
 redis.call('DEL', KEYS[2])
-if waited then publish(KEYS[5], KEYS[6], 'f:' .. ARGV[6]) end
+if waited then publish(KEYS[5], 'f:' .. ARGV[6]) end
 return 'stored'
 ";
 
-/// Restores control keys that were evicted, unless a message was published that the caller has not heard: it may have
-/// changed them. A missing sequence is set and nothing else: that it then equals the number of the caller shows nothing.
-/// The others follow with the next barrier, if the sequence is still that number.
+/// Restores control keys that were evicted, unless a message was published that the caller has not
+/// heard: it may have changed them. The number of the last message tells. If the sequence is missing,
+/// nothing tells; then it begins anew and nothing else is restored. The caller hears where it begins,
+/// and restores the other keys after its next barrier.
 ///
-/// KEYS sequence, history, epochs. ARGV last message that was heard, history with identity, an epoch for each. Returns 1
-/// if the others were restored as far as they were missing.
+/// KEYS sequence, history, epochs. ARGV last message that was heard, history with identity, an epoch
+/// for each, channel. Returns 1 if the missing keys were restored.
 const RESTORE: &str = "
-local last = number(KEYS[1])
+local last = last_message(KEYS[1])
 if not last then
-  if ARGV[1] ~= '0' then redis.call('SET', KEYS[1], ARGV[1], 'PX', LIFE) end
+  begin_sequence(KEYS[1])
   return 0
 end
 if last ~= ARGV[1] then return 0 end
@@ -202,13 +223,13 @@ return 1
 
 /// Releases a lease.
 ///
-/// KEYS lease, sequence, channel. ARGV token, digest of the key, kind of the message to waiters: `r`, or `x` if the load
-/// failed.
+/// KEYS lease, sequence. ARGV token, digest of the key, kind of the message to waiters (`r`, or `x`
+/// if the load failed), channel.
 const RELEASE: &str = "
 local held, waited = lease(KEYS[1])
 if held ~= ARGV[1] then return 0 end
 redis.call('DEL', KEYS[1])
-if waited then publish(KEYS[2], KEYS[3], ARGV[3] .. ':' .. ARGV[2]) end
+if waited then publish(KEYS[2], ARGV[3] .. ':' .. ARGV[2]) end
 return 1
 ";
 
@@ -267,18 +288,20 @@ return 'absent'
 /// Invalidates a key. What is deleted comes first: a server out of memory refuses a script whose first write may take some,
 /// and lets one go on that began with a deletion.
 ///
-/// KEYS record, lease, sequence, channel, stream. ARGV digest of the key; who, what and how many, where there is a stream.
+/// KEYS record, lease, sequence, and the audit's stream if there is one. ARGV digest of the key; who,
+/// what and the stream's length, if there is one; channel.
 const INVALIDATE_KEY: &str = "
 redis.call('DEL', KEYS[1], KEYS[2])
-publish(KEYS[3], KEYS[4], 'k:' .. ARGV[1])
-audit(KEYS[5], ARGV[2], ARGV[3], ARGV[4])
+publish(KEYS[3], 'k:' .. ARGV[1])
+audit(KEYS[4], ARGV[2], ARGV[3], ARGV[4])
 return 1
 ";
 
 /// Guards a key, or goes on guarding it. The guards are a set with a time each, so that several may be there; what it does
 /// to an invalidation's place, it does when it is new.
 ///
-/// KEYS record, lease, guards, sequence, channel. ARGV guard, its life in ms, digest of the key. Returns 1 if it is new.
+/// KEYS record, lease, guards, sequence. ARGV guard, its life in ms, digest of the key, channel.
+/// Returns 1 if it is new.
 const GUARD: &str = "
 local score = redis.pcall('ZSCORE', KEYS[3], ARGV[1])
 if foreign(score) then redis.call('DEL', KEYS[3]) end
@@ -289,7 +312,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZADD', KEYS[3], now + ARGV[2], ARGV[1])
 if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[3], ARGV[2]) end
 if is_new then
-  publish(KEYS[4], KEYS[5], 'k:' .. ARGV[3])
+  publish(KEYS[4], 'k:' .. ARGV[3])
   return 1
 end
 return 0
@@ -305,22 +328,24 @@ return 1
 
 /// Invalidates a function: its records and the fills under its leases name the old epoch.
 ///
-/// KEYS epoch, sequence, channel, stream. ARGV new epoch, digest of the function; who, what and how many, where there is a stream.
+/// KEYS epoch, sequence, and the audit's stream if there is one. ARGV new epoch, digest of the
+/// function; who, what and the stream's length, if there is one; channel.
 const INVALIDATE_FUNCTION: &str = "
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1], 'PX', LIFE)
-publish(KEYS[2], KEYS[3], 'e:' .. ARGV[2])
-audit(KEYS[4], ARGV[3], ARGV[4], ARGV[5])
+publish(KEYS[2], 'e:' .. ARGV[2])
+audit(KEYS[3], ARGV[3], ARGV[4], ARGV[5])
 return 1
 ";
 
 /// Has every instance drop what its memory has of a function, whose records stay.
 ///
-/// KEYS heartbeat, sequence, channel. ARGV digest of the function. (The heartbeat is written anew by and by; it is deleted since
-/// something must come first that takes no memory.)
+/// KEYS heartbeat, sequence. ARGV digest of the function, channel. (The heartbeat is written again
+/// within a second. It is deleted because the first write of a script on a full server must be one
+/// that takes no memory.)
 const FORGET: &str = "
 redis.call('DEL', KEYS[1])
-publish(KEYS[2], KEYS[3], 'e:' .. ARGV[1])
+publish(KEYS[2], 'e:' .. ARGV[1])
 return 1
 ";
 
@@ -334,12 +359,13 @@ return 1
 
 /// Invalidates the namespace: a new history on the same server.
 ///
-/// KEYS history, sequence, channel, stream. ARGV new number, identity; who, what and how many, where there is a stream.
+/// KEYS history, sequence, and the audit's stream if there is one. ARGV new number, identity; who,
+/// what and the stream's length, if there is one; channel.
 const INVALIDATE_ALL: &str = "
 redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1] .. ':' .. ARGV[2], 'PX', LIFE)
-publish(KEYS[2], KEYS[3], 'h:' .. ARGV[1])
-audit(KEYS[4], ARGV[3], ARGV[4], ARGV[5])
+publish(KEYS[2], 'h:' .. ARGV[1])
+audit(KEYS[3], ARGV[3], ARGV[4], ARGV[5])
 return 1
 ";
 

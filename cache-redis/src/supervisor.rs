@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use crate::barrier::Reads;
 use crate::link::{Connected, Shared};
 use crate::pause::Pause;
 use crate::server;
@@ -27,8 +28,9 @@ impl Shared {
         self.drain(connected, generation).await?;
         // Those that do not get through in time are placed with the next renewals: a link is worth more.
         let _ = timeout(self.silence(), self.keep_guards(connected, generation)).await;
-        let proved = timeout(self.silence(), self.prove(connected, generation)).await;
-        proved
+        let proved = self.prove(connected, generation, Reads::WithoutEpochs);
+        timeout(self.silence(), proved)
+            .await
             .unwrap_or_else(|_| Err(server::no_answer()))
             .map_err(|error| server::failed("prove that the channel works", error))
     }
@@ -43,6 +45,9 @@ impl Shared {
         let mut barriers = every(self.settings.staleness_bound / 4);
         let mut heartbeats = every(HEARTBEAT);
         let mut renewals = every(self.settings.lease_time / 3);
+        // More often than they expire: one that was evicted is placed again.
+        let mut guards = every(HEARTBEAT.min(self.settings.lease_time / 3));
+        let mut epochs_read = Instant::now();
         // Aborted with this future.
         let mut work = JoinSet::new();
         let mut under_way = 0;
@@ -54,8 +59,18 @@ impl Shared {
                     if under_way < MOST_BARRIERS {
                         under_way += 1;
                         let (shared, connected) = (Arc::clone(self), connected.clone());
+                        // The server's LRU clock counts seconds, so reading them more often does not
+                        // keep them longer.
+                        let reads = match epochs_read.elapsed() < HEARTBEAT {
+                            true => Reads::WithoutEpochs,
+                            false => Reads::WithEpochs,
+                        };
+                        if reads == Reads::WithEpochs {
+                            epochs_read = Instant::now();
+                        }
                         work.spawn(job(async move {
-                            let proved = timeout(shared.silence(), shared.prove(&connected, generation)).await;
+                            let proved = shared.prove(&connected, generation, reads);
+                            let proved = timeout(shared.silence(), proved).await;
                             (Work::Barrier, matches!(proved, Ok(Ok(()))))
                         }));
                     }
@@ -72,6 +87,12 @@ impl Shared {
                     work.spawn(job(async move {
                         // What is not renewed is over, and its fill refused.
                         let _ = timeout(shared.silence(), shared.renew(&connected)).await;
+                        (Work::Other, true)
+                    }));
+                }
+                _ = guards.tick() => {
+                    let (shared, connected) = (Arc::clone(self), connected.clone());
+                    work.spawn(job(async move {
                         let _ = timeout(shared.silence(), shared.keep_guards(&connected, generation)).await;
                         (Work::Other, true)
                     }));

@@ -86,7 +86,7 @@ impl Shared {
                 Some(fresh),
             ),
         });
-        names.extend([keys.sequence(), keys.channel()]);
+        names.push(keys.sequence());
         if let Some(audit) = &self.settings.audit {
             names.push(keys.stream(Streams::INVALIDATIONS));
             let what = what.with_target(|target| match target {
@@ -96,7 +96,7 @@ impl Shared {
             });
             arguments.extend([audit.who.clone(), what, audit.most.to_string()]);
         }
-        arguments.push(self.bus.last_heard().to_string());
+        arguments.push(keys.channel());
         let mut invocation = script.prepare_invoke();
         for name in names {
             invocation.key(name);
@@ -280,9 +280,8 @@ impl Shared {
         forget
             .key(self.keys.heartbeat())
             .key(self.keys.sequence())
-            .key(self.keys.channel())
             .arg(function.digest)
-            .arg(self.bus.last_heard());
+            .arg(self.keys.channel());
         let step = timeout(self.silence(), forget.invoke_async(&mut data)).await;
         let _: i64 = step.unwrap_or_else(|_| Err(server::no_answer()))?;
         Ok(deleted)
@@ -347,11 +346,10 @@ impl Shared {
             .key(&key.lease)
             .key(&key.guards)
             .key(self.keys.sequence())
-            .key(self.keys.channel())
             .arg(number)
             .arg(millis(self.settings.lease_time))
             .arg(key.digest)
-            .arg(self.bus.last_heard());
+            .arg(self.keys.channel());
         invocation
     }
 
@@ -424,11 +422,10 @@ impl Shared {
                 invocation
                     .key(&lease.name)
                     .key(self.keys.sequence())
-                    .key(self.keys.channel())
                     .arg(lease.token)
                     .arg(lease.digest)
                     .arg(if *load_failed { "x" } else { "r" })
-                    .arg(self.bus.last_heard());
+                    .arg(self.keys.channel());
                 pipeline.invoke_script(&invocation).ignore();
             }
             let _: Result<(), RedisError> = self.exec(connected, &pipeline).await;

@@ -182,14 +182,13 @@ impl RedisTier {
             .key(shared.keys.epoch(&key.function))
             .key(shared.keys.history())
             .key(shared.keys.sequence())
-            .key(shared.keys.channel())
             .arg(lease.token)
             .arg(lease.stamp.epoch)
             .arg(lease.stamp.history)
             .arg(record)
             .arg(millis(life))
             .arg(key.digest)
-            .arg(shared.bus.last_heard());
+            .arg(shared.keys.channel());
         let answer: Option<String> = shared
             .run("fill", within, |mut connected, generation| async move {
                 // Over another connection it may reach another server, to which the lease came as a copy.

@@ -244,6 +244,23 @@ fn whole() -> Vec<(&'static str, Protocol, bool)> {
             },
             true,
         ),
+        (
+            "of the function, 3 evictions",
+            Protocol {
+                evictions: 3,
+                ..EVICTION
+            },
+            true,
+        ),
+        (
+            "of the namespace, 4 evictions",
+            Protocol {
+                targets: &[Target::Namespace],
+                evictions: 4,
+                ..EVICTION
+            },
+            true,
+        ),
     ]
 }
 
@@ -397,20 +414,6 @@ fn without_a_guard() -> Vec<(&'static str, Protocol)> {
             ),
         ),
         (
-            "not restored after a message",
-            without(
-                Guards {
-                    restored_if_unchanged: false,
-                    ..Guards::ALL
-                },
-                Protocol {
-                    targets: &[Target::Namespace],
-                    evictions: 2,
-                    ..EVICTION
-                },
-            ),
-        ),
-        (
             "sequence restored alone",
             without(
                 Guards {
@@ -420,6 +423,19 @@ fn without_a_guard() -> Vec<(&'static str, Protocol)> {
                 Protocol {
                     targets: &[Target::Namespace],
                     evictions: 3,
+                    ..EVICTION
+                },
+            ),
+        ),
+        (
+            "sequence begins above",
+            without(
+                Guards {
+                    sequence_begins_above: false,
+                    ..Guards::ALL
+                },
+                Protocol {
+                    evictions: 4,
                     ..EVICTION
                 },
             ),

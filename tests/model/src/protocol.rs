@@ -73,10 +73,12 @@ pub struct Guards {
     pub heartbeat: bool,
     /// An evicted control key is restored only by an instance that has heard everything.
     pub restored_if_all_heard: bool,
-    /// It is not restored either if a message came between the barrier that found it missing and its reply.
-    pub restored_if_unchanged: bool,
-    /// An evicted sequence is restored alone: without it nobody knows who has heard everything.
+    /// A missing sequence is begun anew and nothing else is restored in that step: without it nobody
+    /// knows who has heard everything.
     pub sequence_restored_alone: bool,
+    /// A sequence begins above every number that it ever had, and a message says so. Otherwise it
+    /// continues from the number that its caller has heard, and an old restoration can match it.
+    pub sequence_begins_above: bool,
 }
 
 impl Guards {
@@ -96,8 +98,8 @@ impl Guards {
         epoch_forgotten: true,
         heartbeat: true,
         restored_if_all_heard: true,
-        restored_if_unchanged: true,
         sequence_restored_alone: true,
+        sequence_begins_above: true,
     };
 }
 
@@ -147,6 +149,8 @@ enum Message {
     Key(u8),
     Function,
     History(u8),
+    /// The sequence was missing and begins anew with this message.
+    Sequence,
     /// The answer to a barrier that was sent then, and what it found, where control keys may be evicted.
     Pong(u8, Option<(Known, Control)>),
 }
@@ -242,6 +246,8 @@ pub struct State {
     tokens: u8,
     /// Control keys that were evicted.
     evicted: u8,
+    /// The largest number that a message ever had.
+    numbers: u8,
     /// Epochs and histories that were begun: a fresh one has a number that no other had.
     epochs: u8,
     histories: u8,
@@ -356,6 +362,7 @@ impl Protocol {
             failed: 0,
             tokens: 0,
             evicted: 0,
+            numbers: self.numbered(1).unwrap_or(0),
             epochs: 1,
             histories: 1,
         }
@@ -467,7 +474,7 @@ impl Protocol {
                     return Ok(None);
                 };
                 let fresh = next.fresh(target);
-                let heard = self.numbered(next.instances[0].heard);
+                let heard = next.instances[0].heard;
                 // A primary that is cut off refuses writes, where it was told to.
                 let Some(store) = next
                     .server(server)
@@ -478,7 +485,7 @@ impl Protocol {
                 };
                 store.invalidate(key, target, fresh);
                 if self.guards.one_script {
-                    next.publish(invalidation(key, target, fresh), heard);
+                    self.publish(&mut next, invalidation(key, target, fresh), heard);
                     next.invalidation = Some(Invalidation::Done { key });
                 } else {
                     next.invalidation = Some(Invalidation::Deleted { key, target });
@@ -489,8 +496,8 @@ impl Protocol {
                     return Ok(None);
                 };
                 let fresh = next.histories;
-                let heard = self.numbered(next.instances[0].heard);
-                next.publish(invalidation(key, target, fresh), heard);
+                let heard = next.instances[0].heard;
+                self.publish(&mut next, invalidation(key, target, fresh), heard);
                 next.invalidation = Some(Invalidation::Done { key });
             }
             Step::DieBeforeTelling => {
@@ -619,7 +626,7 @@ impl Protocol {
         let (number, message) = instance.inbox.remove(0);
         if let Message::Pong(sent, found) = message {
             if let Some((known, found)) = found
-                && !instance.judge(known, found, &self.guards)
+                && !instance.judge(known, found)
             {
                 return;
             }
@@ -631,7 +638,11 @@ impl Protocol {
             instance.proved = instance.proved.max(Some(from));
             return;
         }
-        if self.evictions > 0 && number != instance.heard + 1 {
+        let is_next = match message {
+            Message::Sequence => number > instance.heard,
+            _ => number == instance.heard + 1,
+        };
+        if self.evictions > 0 && !is_next {
             instance.isolate();
             return;
         }
@@ -649,7 +660,7 @@ impl Protocol {
                 instance.epoch = None;
                 instance.invalidated(0, true);
             }
-            Message::Pong(..) => {}
+            Message::Sequence | Message::Pong(..) => {}
         }
     }
 
@@ -783,14 +794,14 @@ impl Protocol {
         if self.guards.fence_on_attach {
             next.instances[usize::from(at)].invalidated(0, true);
         }
-        let went_back = self.evictions > 0 && next.went_back(at);
+        self.begin_sequence(next, 0);
         let is_another = next.primary.begun_on != server || next.primary.history.is_none();
-        if self.guards.history && (is_another || went_back) {
+        if self.guards.history && is_another {
             next.histories += 1;
-            let (fresh, heard) = (next.histories, self.numbered(0));
+            let fresh = next.histories;
             next.primary.history = Some(fresh);
             next.primary.begun_on = server;
-            next.publish(Message::History(fresh), heard);
+            self.publish(next, Message::History(fresh), 0);
         }
         let (history, sequence) = (next.primary.history, next.primary.sequence);
         let instance = &mut next.instances[usize::from(at)];
@@ -802,6 +813,14 @@ impl Protocol {
             instance.inbox.clear();
             instance.heard = sequence.unwrap_or(0);
         }
+    }
+
+    /// Sends a message with the next number. The publisher has `heard` so many.
+    fn publish(&self, next: &mut State, message: Message, heard: u8) {
+        self.begin_sequence(next, heard);
+        let number = next.primary.sequence.map(|last| last + 1);
+        next.primary.sequence = number;
+        next.send(number.unwrap_or(0), message);
     }
 
     fn is_too_old(&self, state: &State, at: u8, key: u8, version: u8) -> bool {
@@ -875,16 +894,13 @@ impl State {
         (old.identity == identity).then_some(old)
     }
 
-    /// To all who are subscribed at the primary.
-    ///
-    /// The sequence goes on from the last message that the publisher has `heard` where it was evicted.
-    fn publish(&mut self, message: Message, heard: Option<u8>) {
+    /// Sends a message to all who are subscribed at the primary.
+    fn send(&mut self, number: u8, message: Message) {
+        self.numbers = self.numbers.max(number);
         let primary = self.primary.identity;
-        let number = heard.map(|heard| self.primary.sequence.unwrap_or(heard) + 1);
-        self.primary.sequence = number;
         for instance in &mut self.instances {
             if instance.server() == Some(primary) {
-                instance.inbox.push((number.unwrap_or(0), message));
+                instance.inbox.push((number, message));
             }
         }
     }
@@ -998,6 +1014,7 @@ impl State {
             }
         }
         self.tokens = known.len() as u8;
+        self.rename_numbers();
         self
     }
 }

@@ -3,8 +3,10 @@
 //! The server deletes records when its memory is full, and under `allkeys-lru` also the sequence, the history and the
 //! epoch. A barrier reads these three. An instance that finds one of them missing asks the server to restore what the
 //! instance knew when it sent the barrier. The server does so only if the sequence says that nothing was published since.
+//! So a number must never come back: a sequence that is missing begins above every number that it ever had (the server takes
+//! its clock), and a message of its own tells everybody where it begins.
 
-use super::{Guards, Instance, Link, Protocol, State, Step, Target};
+use super::{Instance, Link, Message, Protocol, State, Step, Target};
 
 /// A key that the protocol relies on.
 #[non_exhaustive]
@@ -47,6 +49,20 @@ impl Protocol {
     /// A number of the channel, if messages have numbers.
     pub(super) fn numbered(&self, number: u8) -> Option<u8> {
         (self.evictions > 0).then_some(number)
+    }
+
+    /// Begins a missing sequence anew; its caller has `heard` so many messages.
+    pub(super) fn begin_sequence(&self, next: &mut State, heard: u8) {
+        if self.evictions == 0 || next.primary.sequence.is_some() {
+            return;
+        }
+        if self.guards.sequence_begins_above {
+            let number = next.numbers + 1;
+            next.primary.sequence = Some(number);
+            next.send(number, Message::Sequence);
+        } else {
+            next.primary.sequence = Some(heard);
+        }
     }
 
     /// The evictions that can happen next.
@@ -97,19 +113,21 @@ impl Protocol {
         let Link::Up { server } = instance.link else {
             return;
         };
-        let store = &mut next.primary;
-        if store.identity != server {
+        if next.primary.identity != server {
             return;
         }
-        if sequence && store.sequence.is_none() {
-            store.sequence = Some(known.heard);
+        let was_missing = next.primary.sequence.is_none();
+        if sequence {
+            self.begin_sequence(next, known.heard);
         }
         let guards = &self.guards;
         let is_alone = sequence && guards.sequence_restored_alone;
-        let all_heard = store.sequence == Some(known.heard);
+        let all_heard = next.primary.sequence == Some(known.heard)
+            || was_missing && !guards.sequence_restored_alone;
         if guards.restored_if_all_heard && (is_alone || !all_heard) {
             return;
         }
+        let store = &mut next.primary;
         store.history = store.history.or(Some(known.history));
         store.epoch = store.epoch.or(known.epoch);
     }
@@ -133,21 +151,22 @@ impl Protocol {
 
 impl Instance {
     /// Judges what a barrier found by what was known when it was sent. Returns `false` if the link was given up.
-    pub(super) fn judge(&mut self, known: Known, found: Control, guards: &Guards) -> bool {
+    pub(super) fn judge(&mut self, known: Known, found: Control) -> bool {
         let went_back = found.sequence.is_some_and(|last| last < known.heard);
         let lacks_messages = found.sequence.is_some_and(|last| last > self.heard);
         let is_unchanged = self.heard == known.heard;
         let is_another = found
             .history
             .is_some_and(|history| history != known.history);
-        if went_back || lacks_messages || is_unchanged && is_another {
+        let is_flushed = found.sequence.is_none() && found.history.is_none();
+        if went_back || lacks_messages || is_unchanged && (is_another || is_flushed) {
             self.isolate();
             return false;
         }
         // What a message changed in the meantime is not restored.
         let lacks_epoch = found.epoch.is_none() && known.epoch.is_some();
         let is_evicted = found.sequence.is_none() || found.history.is_none() || lacks_epoch;
-        if is_evicted && (is_unchanged || !guards.restored_if_unchanged) {
+        if is_evicted && is_unchanged {
             self.restore = Some(Restore {
                 known,
                 sequence: found.sequence.is_none(),
@@ -192,14 +211,56 @@ impl State {
         }
     }
 
-    /// Whether the sequence is smaller than what an instance has heard on this server: the data set is an older one, whose
-    /// numbers begin anew.
-    pub(super) fn went_back(&mut self, at: u8) -> bool {
-        let heard = self.instances[usize::from(at)].heard;
-        let went_back = self.primary.sequence.is_some_and(|last| last < heard);
-        if went_back {
-            self.primary.sequence = None;
+    /// Renames the numbers of messages by their order. Only which number follows which matters, so a
+    /// gap of any size becomes a gap of one.
+    pub(super) fn rename_numbers(&mut self) {
+        if self.numbers == 0 {
+            return;
         }
-        went_back
+        let mut used = vec![0];
+        self.each_number(|number| used.push(*number));
+        used.sort_unstable();
+        used.dedup();
+        let mut renamed = vec![(0, 0)];
+        for pair in used.windows(2) {
+            let before = renamed[renamed.len() - 1].1;
+            renamed.push((pair[1], before + (pair[1] - pair[0]).min(2)));
+        }
+        self.each_number(|number| {
+            let found = renamed.iter().find(|(old, _)| old == number);
+            *number = found.map_or(0, |(_, new)| *new);
+        });
+        self.numbers = renamed[renamed.len() - 1].1;
+    }
+
+    fn each_number(&mut self, mut visit: impl FnMut(&mut u8)) {
+        let servers = [
+            Some(&mut self.primary),
+            Some(&mut self.replica),
+            self.old.as_mut().map(|(old, _)| old),
+        ];
+        for server in servers.into_iter().flatten() {
+            server.sequence.iter_mut().for_each(&mut visit);
+        }
+        for instance in &mut self.instances {
+            visit(&mut instance.heard);
+            for (number, message) in &mut instance.inbox {
+                match message {
+                    Message::Pong(_, found) => {
+                        for (known, found) in found {
+                            visit(&mut known.heard);
+                            found.sequence.iter_mut().for_each(&mut visit);
+                        }
+                    }
+                    _ => visit(number),
+                }
+            }
+            if let Some((_, Some(known))) = &mut instance.ping {
+                visit(&mut known.heard);
+            }
+            if let Some(restore) = &mut instance.restore {
+                visit(&mut restore.known.heard);
+            }
+        }
     }
 }
