@@ -55,6 +55,10 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     match &arguments[..] {
         [command, settings @ ..] if command == "instance" => {
             let settings = Settings::from_arguments(settings).ok_or("these are no settings")?;
+            if std::env::var_os("SOAK_LOG").is_some() {
+                let name = format!("instance {}", settings.life.instance);
+                testbed::log::to_stderr(name, soak::clock::now);
+            }
             live(settings).await?;
             Ok(ExitCode::SUCCESS)
         }

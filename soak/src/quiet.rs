@@ -9,7 +9,7 @@ use crate::checker::LONGEST_RECOVERY;
 use crate::clock;
 use crate::faults::World;
 use crate::history::{ASKED, Event, FAILING, Item, NESTED, Window};
-use crate::instance::HOT_ITEMS;
+use crate::instance::{BOUND, HOT_ITEMS};
 use crate::servers::{Servers, ask};
 
 /// Keys that are asked for in each quiet time. No other time has the same ones.
@@ -30,6 +30,9 @@ pub async fn quiet(world: &World, servers: &Servers, number: Item) -> io::Result
     // A pause outlasts the command that began it.
     let _ = ask::<()>(servers.primary().port(), &["CLIENT", "UNPAUSE"]).await;
     let start = clock::now();
+    // An instance notices within the bound what the fault did (a flush, for example). A report before
+    // that may say that all is well, and the isolation that follows is no violation.
+    sleep(BOUND).await;
     let limit = Instant::now() + Duration::from_micros(LONGEST_RECOVERY);
     for instance in &world.instances {
         let mut instance = instance.lock().await;

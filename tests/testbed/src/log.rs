@@ -4,6 +4,8 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 
 /// Events that were logged. Clones are the same log.
@@ -51,5 +53,27 @@ impl<'a> MakeWriter<'a> for Log {
 
     fn make_writer(&'a self) -> Self {
         self.clone()
+    }
+}
+
+/// Writes each event of this process to standard error, with `name` and the time that `now` returns.
+pub fn to_stderr(name: String, now: fn() -> u64) {
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_timer(Stamp { name, now })
+        .with_writer(io::stderr);
+    let subscriber = tracing_subscriber::registry().with(layer);
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// The name of a process and a time, in front of each line.
+struct Stamp {
+    name: String,
+    now: fn() -> u64,
+}
+
+impl FormatTime for Stamp {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{} {}", self.name, (self.now)())
     }
 }

@@ -247,7 +247,7 @@ impl State {
             for (number, message) in &mut instance.inbox {
                 match message {
                     Message::Pong(_, found) => {
-                        for (known, found) in found {
+                        if let Some((known, found)) = found {
                             visit(&mut known.heard);
                             found.sequence.iter_mut().for_each(&mut visit);
                         }
