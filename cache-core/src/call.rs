@@ -94,7 +94,7 @@ impl<T: Returned> Miss<T> {
     /// Boxed, so that a caller's future does not grow by all of this on its way to a hit.
     ///
     /// # Cancel safety
-    /// Cancel safe. A leader that is dropped gives the lead to the next waiter.
+    /// Cancel safe. If the leader is dropped, the first waiter that polls becomes the leader.
     pub fn load<F>(self, load: impl FnOnce() -> F) -> Pin<Box<impl Future<Output = T::Result>>>
     where
         F: Future<Output = T::Result>,
@@ -184,7 +184,8 @@ where
                 }
             }
             Arrival::Lead(leader) => {
-                // After an invalidation newer callers are on a newer flight; the next waiter hears of it in turn.
+                // After an invalidation newer callers are on a newer flight. This call joins that one; each other
+                // waiter of this flight takes its lead in turn and does the same.
                 if leader.is_current() {
                     leader.restart(&stack.fences, stack.clock.now());
                     return lead(bound, key, terms, leader, waits, load).await;
