@@ -63,6 +63,8 @@ struct State {
     phase: Phase,
     /// Its key was invalidated here since it began.
     is_overtaken: bool,
+    /// A strong call of its key was answered since it began, so what it brings may be older than that answer.
+    is_outdated: bool,
     /// Waiters by age, so that the oldest is woken first. `None` until the waiter was polled, and after it was woken.
     waiters: BTreeMap<u64, Option<Waker>>,
     next_waiter: u64,
@@ -141,6 +143,7 @@ impl Flights {
                 began,
                 phase: Phase::Led,
                 is_overtaken: false,
+                is_outdated: false,
                 waiters: BTreeMap::new(),
                 next_waiter: 0,
                 failed_before: 0,
@@ -159,6 +162,16 @@ impl Flights {
         let flight = lock(self.shard(key)).get(key).cloned();
         if let Some(flight) = flight {
             lock(&flight.state).is_overtaken = true;
+        }
+    }
+
+    /// Keeps later callers from joining the flight of a key, and its value from being kept, if it began before the number
+    /// `answered`: a strong call was answered then. A refresh or a put goes on, since its value replaces that answer.
+    pub(crate) fn outdate(&self, key: &Key, answered: u64) {
+        let flight = lock(self.shard(key)).get(key).cloned();
+        if let Some(flight) = flight.filter(|flight| !flight.is_of_a_task) {
+            let mut state = lock(&flight.state);
+            state.is_outdated |= state.start < answered;
         }
     }
 
@@ -232,7 +245,9 @@ impl Flight {
     fn admit(&self, counts: impl Fn(u64, Moment) -> bool) -> Option<u64> {
         let mut state = lock(&self.state);
         match state.phase {
-            Phase::Led | Phase::Leaderless if counts(state.start, state.began) => {
+            Phase::Led | Phase::Leaderless
+                if !state.is_outdated && counts(state.start, state.began) =>
+            {
                 let id = state.next_waiter;
                 state.next_waiter += 1;
                 state.waiters.insert(id, None);
@@ -285,7 +300,7 @@ impl Leader {
 
     /// Whether new callers of the key would still come to this flight.
     pub(crate) fn is_current(&self) -> bool {
-        self.flights.is_current(&self.flight)
+        self.flights.is_current(&self.flight) && !lock(&self.flight.state).is_outdated
     }
 
     /// Says that the load begins now, not when the flight did.
@@ -293,6 +308,7 @@ impl Leader {
         let mut state = lock(&self.flight.state);
         state.start = fences.now();
         state.began = now;
+        state.is_outdated = false;
     }
 
     /// Whether its key was [invalidated](Flights::overtake) in this process since it began. A fence that rose alone does not say so: the
