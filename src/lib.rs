@@ -206,8 +206,9 @@ pub use cache_core::private as __private;
 ///
 /// # Cancel safety
 ///
-/// Cancel safe, as far as the body is. Whoever runs the body for others and is dropped gives that to the next of them. A call
-/// that was begun must be polled or dropped: held unpolled, it keeps the others of its key waiting.
+/// Cancel safe, as far as the body is. If a call that runs the body for others is dropped, the first of them that is polled
+/// runs its own body. A call that runs the body must be polled or dropped: held unpolled, it keeps the others of its key
+/// waiting.
 ///
 /// # Examples
 ///

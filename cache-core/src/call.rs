@@ -21,7 +21,6 @@ use crate::entry::Held;
 use crate::flight::{Arrival, Leader, Leading, Place, Waiting};
 use crate::key::{ArgumentList, Arguments, Key};
 use crate::outcome::{Landed, Outcome, ShareError, View};
-use crate::record::Seal;
 
 /// What a look-up in memory came to.
 #[expect(
@@ -94,7 +93,7 @@ impl<T: Returned> Miss<T> {
     /// Boxed, so that a caller's future does not grow by all of this on its way to a hit.
     ///
     /// # Cancel safety
-    /// Cancel safe. A leader that is dropped gives the lead to the next waiter.
+    /// Cancel safe. If the leader is dropped, the first waiter that polls becomes the leader.
     pub fn load<F>(self, load: impl FnOnce() -> F) -> Pin<Box<impl Future<Output = T::Result>>>
     where
         F: Future<Output = T::Result>,
@@ -184,7 +183,8 @@ where
                 }
             }
             Arrival::Lead(leader) => {
-                // After an invalidation newer callers are on a newer flight; the next waiter hears of it in turn.
+                // After an invalidation newer callers are on a newer flight. This call joins that one; each other
+                // waiter of this flight takes its lead in turn and does the same.
                 if leader.is_current() {
                     leader.restart(&stack.fences, stack.clock.now());
                     return lead(bound, key, terms, leader, waits, load).await;
@@ -328,35 +328,26 @@ where
 {
     let mut waits = Waits::default();
     loop {
-        // Of two reads the later one's value stays in memory.
-        let start = bound.stack.fences.next();
+        let start = bound.stack.fences.now();
         let mut lower = bound.lower_tiers(&key);
         let known = bound.known(&key);
         let known_seal = known.as_ref().map(|(seal, _)| *seal);
         lower.ask_strongly(known);
-        if let Search::Found(Hit {
-            value,
-            left,
-            seal,
-            is_promoted,
-            ..
-        }) = bound.find(&key, &mut lower, &terms.value_type).await
-        {
-            // An older value that memory has is replaced whatever the promotion: a call that is not strong must not
-            // answer with it after this one.
-            let is_kept = is_promoted || bound.has_entry(&key);
-            let is_new = |seal: &Seal| is_kept && Some(*seal) != known_seal;
-            if let Some(seal) = seal.filter(is_new) {
-                bound.keep_sealed(&key, &value, start, left, seal, &terms.value_type);
-            }
-            return R::value(value);
+        if let Search::Found(hit) = bound.find(&key, &mut lower, &terms.value_type).await {
+            bound.keep_asked(&key, &hit, start, known_seal, &terms.value_type);
+            return R::value(hit.value);
         }
         let claim = waits.claim(bound, &mut lower);
         match bound.lease(&mut lower, claim, &terms.value_type).await {
             Turn::Load => {
                 let stack = &bound.stack;
                 let leader = stack.flights.lead(&key, &stack.fences, stack.clock.now());
-                return run_body(bound, key, terms, leader, lower, load).await;
+                let start = leader.start();
+                let result = run_body(bound, key.clone(), terms, leader, lower, load).await;
+                if !matches!(result.view(), View::Failed(_)) {
+                    bound.drop_older(&key, start);
+                }
+                return result;
             }
             Turn::Wait(wakeup, at) => waits.wait(bound, lower, wakeup, at, None).await,
         }
@@ -424,7 +415,7 @@ pub(crate) async fn publish<V>(
     mut lower: LowerTiers<'_>,
     value_type: &ValueType<V>,
 ) {
-    let landing = Arc::new(Landed::Value(held));
+    let landing = Arc::new(Landed::Value(Arc::clone(&held)));
     let start = leader.start();
     let mut leader = Some(leader);
     if bound.has_memory()
@@ -435,6 +426,9 @@ pub(crate) async fn publish<V>(
     bound
         .fill(key, value, start, took, &mut lower, value_type)
         .await;
+    if lower.replaces() {
+        bound.drop_others(key, &held);
+    }
     if let Some(leader) = leader {
         leader.land(landing);
     }

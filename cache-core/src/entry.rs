@@ -32,15 +32,19 @@ pub(crate) struct Entry {
 /// A value, as long as it counts.
 const PLAIN: u32 = 0;
 
-/// The same, with the seal of its record: the value is [`Sealed`].
+/// The same, as a strong call found it: the value is [`Sealed`].
 const SEALED: u32 = 1 << 16;
 
 /// It was loaded while a lower tier could not be asked: a stopgap until it can.
 const STOPGAP: u32 = 2 << 16;
 
-/// A value, and the record that it was read from: by its seal that is known again without reading it.
+/// A value that a strong call found.
 struct Sealed {
-    seal: Seal,
+    /// The seal of its record, by which the record is recognized without being read. `None` if the record is not in the
+    /// highest tier below memory.
+    seal: Option<Seal>,
+    /// The fence's number when the answer was there. Loads that began before may have read an older value.
+    answered: u64,
     value: Held,
 }
 
@@ -66,10 +70,11 @@ impl Entry {
         }
     }
 
-    /// The same, as it was read from a record with this seal.
-    pub(crate) fn sealed(mut self, seal: Seal) -> Self {
+    /// The same, as a strong call found it, which was answered at the fence's number `answered`.
+    pub(crate) fn sealed(mut self, seal: Option<Seal>, answered: u64) -> Self {
         self.value = Arc::new(Sealed {
             seal,
+            answered,
             value: self.value,
         });
         self.stripe_and_kind |= SEALED;
@@ -82,9 +87,18 @@ impl Entry {
         self
     }
 
-    /// Whether it is not to be replaced by `other`, whose load began before its own: that is the older value.
+    /// Returns `true` if `other` must not replace it, since that may be the older value: its load began before this
+    /// one's or, if a strong call found this value, before that call was answered.
     pub(crate) fn stays(&self, other: &Self, now: Moment) -> bool {
-        self.start > other.start && self.dies > now
+        self.known_from() > other.start && self.dies > now
+    }
+
+    /// The number from which on no load reads an older value.
+    pub(crate) fn known_from(&self) -> u64 {
+        match self.value.downcast_ref::<Sealed>() {
+            Some(sealed) => sealed.answered,
+            None => self.start,
+        }
     }
 
     /// The value; of a stopgap only where the lower tiers cannot be asked.
@@ -107,7 +121,7 @@ impl Entry {
     #[cold]
     pub(crate) fn into_sealed(self) -> (Option<Seal>, Held) {
         match self.value.downcast_ref::<Sealed>() {
-            Some(sealed) => (Some(sealed.seal), Arc::clone(&sealed.value)),
+            Some(sealed) => (sealed.seal, Arc::clone(&sealed.value)),
             None => (None, self.value),
         }
     }

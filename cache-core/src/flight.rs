@@ -1,14 +1,16 @@
 //! Flights: one load in progress, led by one caller and awaited by all others of its key.
 //!
-//! The leader runs the load on its own task, so the body may borrow. If the leader is dropped, the oldest waiter
-//! becomes the leader and the others keep waiting. If the load [fails](Leader::fail) with an error that cannot be
-//! shared, or panics, the flight ends and all its waiters go on at once: handing the lead from one to the next would
-//! make the last of them wait for every failed load before its own.
+//! The leader runs the load on its own task, so the body may borrow. If the leader is dropped, all waiters are woken,
+//! the first that polls becomes the leader, and the others wait for it. The lead is not given to a chosen waiter: one
+//! that is kept without being polled, as in a branch of a `select!`, would hold the key. If the load
+//! [fails](Leader::fail) with an error that cannot be shared, or panics, the flight ends and all its waiters go on at
+//! once: passing the lead from one to the next would make the last of them wait for every failed load before its own.
 //!
 //! Invariants:
-//! 1. A flight in the table is led, or its lead has been handed to a waiter that was woken for it.
-//! 2. A waiter is in `waiters` from when it joins until it is answered, handed the lead, or dropped.
-//! 3. Who is handed the lead and goes away hands it on.
+//! 1. A flight in the table has a leader, or waiters of which the first that polls becomes the leader.
+//! 2. No waker is registered while a flight has no leader: each waiter was woken since, or has not been polled yet.
+//! 3. A waiter is in `waiters` from when it joins until it is answered, takes the lead, or is dropped. The last that
+//!    is dropped removes a flight without a leader from the table.
 //! 4. A flight whose load began before a fence is not joined after the fence was raised.
 //!
 //! Locks: a shard of the table may be held while a flight is locked, never the other way round; neither while a waker
@@ -61,7 +63,9 @@ struct State {
     phase: Phase,
     /// Its key was invalidated here since it began.
     is_overtaken: bool,
-    /// By age: the first is the oldest. `None` until it was polled.
+    /// A strong call of its key was answered since it began, so what it brings may be older than that answer.
+    is_outdated: bool,
+    /// Waiters by age, so that the oldest is woken first. `None` until the waiter was polled, and after it was woken.
     waiters: BTreeMap<u64, Option<Waker>>,
     next_waiter: u64,
     /// Waiters with a smaller number go on by themselves: the load of another instance failed that they waited for.
@@ -70,8 +74,8 @@ struct State {
 
 enum Phase {
     Led,
-    /// The lead waits for this waiter to take it.
-    Handed(u64),
+    /// The leader was dropped. The first waiter that polls takes the lead.
+    Leaderless,
     Landed(Landing),
     /// The load failed, and there is nothing to give to the waiters.
     Failed,
@@ -139,6 +143,7 @@ impl Flights {
                 began,
                 phase: Phase::Led,
                 is_overtaken: false,
+                is_outdated: false,
                 waiters: BTreeMap::new(),
                 next_waiter: 0,
                 failed_before: 0,
@@ -160,6 +165,16 @@ impl Flights {
         }
     }
 
+    /// Keeps later callers from joining the flight of a key, and its value from being kept, if it began before the number
+    /// `answered`: a strong call was answered then. A refresh or a put goes on, since its value replaces that answer.
+    pub(crate) fn outdate(&self, key: &Key, answered: u64) {
+        let flight = lock(self.shard(key)).get(key).cloned();
+        if let Some(flight) = flight.filter(|flight| !flight.is_of_a_task) {
+            let mut state = lock(&flight.state);
+            state.is_outdated |= state.start < answered;
+        }
+    }
+
     fn remove(&self, flight: &Arc<Flight>) {
         let mut shard = lock(self.shard(&flight.key));
         if shard
@@ -176,26 +191,22 @@ impl Flights {
             .is_some_and(|current| Arc::ptr_eq(current, flight))
     }
 
-    /// Gives the lead of `flight` to its oldest waiter.
-    fn hand_on(&self, flight: &Arc<Flight>) {
-        let next = {
+    /// Wakes all waiters of `flight`, whose leader was dropped. The first that polls takes the lead.
+    fn offer_lead(&self, flight: &Arc<Flight>) {
+        let (is_abandoned, wakers) = {
             let mut state = lock(&flight.state);
-            match state.waiters.first_entry() {
-                Some(mut oldest) => {
-                    let (id, waker) = (*oldest.key(), oldest.get_mut().take());
-                    state.phase = Phase::Handed(id);
-                    Some(waker)
-                }
-                None => {
-                    state.phase = Phase::Abandoned;
-                    None
-                }
-            }
+            state.phase = Phase::Leaderless;
+            let wakers: Vec<_> = state
+                .waiters
+                .values_mut()
+                .filter_map(Option::take)
+                .collect();
+            (state.abandon_if_empty(), wakers)
         };
-        match next {
-            Some(waker) => waker.into_iter().for_each(Waker::wake),
-            None => self.remove(flight),
+        if is_abandoned {
+            self.remove(flight);
         }
+        wake_all(wakers);
     }
 
     /// The keys of a function that are loaded at this moment.
@@ -218,36 +229,51 @@ impl Flights {
     }
 }
 
+impl State {
+    /// Ends a flight that has neither a leader nor waiters. Returns `true` if it is to be removed from the table.
+    fn abandon_if_empty(&mut self) -> bool {
+        let is_abandoned = matches!(self.phase, Phase::Leaderless) && self.waiters.is_empty();
+        if is_abandoned {
+            self.phase = Phase::Abandoned;
+        }
+        is_abandoned
+    }
+}
+
 impl Flight {
     /// Registers a waiter if the load that runs may answer it.
     fn admit(&self, counts: impl Fn(u64, Moment) -> bool) -> Option<u64> {
         let mut state = lock(&self.state);
         match state.phase {
-            Phase::Led | Phase::Handed(_) if counts(state.start, state.began) => {
+            Phase::Led | Phase::Leaderless
+                if !state.is_outdated && counts(state.start, state.began) =>
+            {
                 let id = state.next_waiter;
                 state.next_waiter += 1;
                 state.waiters.insert(id, None);
                 Some(id)
             }
-            Phase::Led | Phase::Handed(_) | Phase::Landed(_) | Phase::Failed | Phase::Abandoned => {
-                None
-            }
+            Phase::Led
+            | Phase::Leaderless
+            | Phase::Landed(_)
+            | Phase::Failed
+            | Phase::Abandoned => None,
         }
     }
 }
 
-/// Wakes all, also those behind one whose waker panics.
-fn wake_all(waiters: BTreeMap<u64, Option<Waker>>) {
-    struct Rest(std::collections::btree_map::IntoValues<u64, Option<Waker>>);
+/// Wakes all, including those behind one whose waker panics.
+fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+    struct Rest<I: Iterator<Item = Waker>>(I);
 
-    impl Drop for Rest {
+    impl<I: Iterator<Item = Waker>> Drop for Rest<I> {
         fn drop(&mut self) {
-            self.0.by_ref().flatten().for_each(Waker::wake);
+            self.0.by_ref().for_each(Waker::wake);
         }
     }
 
-    let mut rest = Rest(waiters.into_values());
-    for waker in rest.0.by_ref().flatten() {
+    let mut rest = Rest(wakers.into_iter());
+    for waker in rest.0.by_ref() {
         waker.wake();
     }
 }
@@ -259,7 +285,7 @@ impl fmt::Debug for Flights {
 }
 
 /// The right, and the duty, to run the load. A leader that is dropped before it has [landed](Leader::land) or
-/// [failed](Leader::fail) hands the lead to the next waiter.
+/// [failed](Leader::fail) leaves the lead to the first waiter that polls.
 pub(crate) struct Leader {
     flights: Arc<Flights>,
     flight: Arc<Flight>,
@@ -274,7 +300,7 @@ impl Leader {
 
     /// Whether new callers of the key would still come to this flight.
     pub(crate) fn is_current(&self) -> bool {
-        self.flights.is_current(&self.flight)
+        self.flights.is_current(&self.flight) && !lock(&self.flight.state).is_outdated
     }
 
     /// Says that the load begins now, not when the flight did.
@@ -282,6 +308,7 @@ impl Leader {
         let mut state = lock(&self.flight.state);
         state.start = fences.now();
         state.began = now;
+        state.is_outdated = false;
     }
 
     /// Whether its key was [invalidated](Flights::overtake) in this process since it began. A fence that rose alone does not say so: the
@@ -313,7 +340,7 @@ impl Leader {
             state.failed_before = state.next_waiter;
             std::mem::take(&mut state.waiters)
         };
-        wake_all(waiters);
+        wake_all(waiters.into_values().flatten());
     }
 
     fn end(&mut self, phase: Phase) {
@@ -324,7 +351,7 @@ impl Leader {
             state.phase = phase;
             std::mem::take(&mut state.waiters)
         };
-        wake_all(waiters);
+        wake_all(waiters.into_values().flatten());
     }
 
     /// Identifies the flight while this value lives.
@@ -342,7 +369,7 @@ impl Drop for Leader {
         if std::thread::panicking() {
             self.end(Phase::Failed);
         } else {
-            self.flights.hand_on(&self.flight);
+            self.flights.offer_lead(&self.flight);
         }
     }
 }
@@ -353,11 +380,11 @@ pub(crate) enum Arrival {
     Landed(Landing),
     /// The load failed, and its error cannot be shared. The waiter must not wait for another load of the key.
     Failed,
-    /// The lead: the leader before was dropped.
+    /// The lead, since the leader before was dropped.
     Lead(Leader),
 }
 
-/// A caller that waits for another's load. Cancel safe: dropped, it leaves, and hands on a lead it was given.
+/// A caller that waits for another's load. Cancel safe: dropped, it leaves the flight.
 pub(crate) struct Waiter {
     flights: Arc<Flights>,
     flight: Arc<Flight>,
@@ -405,7 +432,7 @@ impl Future for Waiter {
                 this.id = None;
                 Poll::Ready(Arrival::Failed)
             }
-            Phase::Handed(to) if *to == id => {
+            Phase::Leaderless => {
                 state.phase = Phase::Led;
                 let known = state.waiters.remove(&id);
                 drop(state);
@@ -417,7 +444,8 @@ impl Future for Waiter {
                     ended: false,
                 }))
             }
-            Phase::Led | Phase::Handed(_) | Phase::Abandoned => {
+            // A flight is abandoned only without waiters.
+            Phase::Led | Phase::Abandoned => {
                 let known = state.waiters.entry(id).or_default().replace(waker);
                 drop(state);
                 // Outside the lock: it may be the last that holds a task, and that task a waiter of this flight.
@@ -431,14 +459,14 @@ impl Future for Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         let Some(id) = self.id else { return };
-        let (was_handed_the_lead, known) = {
+        let (is_abandoned, known) = {
             let mut state = lock(&self.flight.state);
             let known = state.waiters.remove(&id);
-            (matches!(state.phase, Phase::Handed(to) if to == id), known)
+            (state.abandon_if_empty(), known)
         };
         drop(known);
-        if was_handed_the_lead {
-            self.flights.hand_on(&self.flight);
+        if is_abandoned {
+            self.flights.remove(&self.flight);
         }
     }
 }

@@ -98,7 +98,7 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
     /// Those of `load`. The cache adds none: where it fails, `load` runs.
     ///
     /// # Cancel safety
-    /// Cancel safe. A leader that is dropped gives the lead to the next waiter.
+    /// Cancel safe. If the leader is dropped, the first waiter that polls becomes the leader.
     pub async fn get_or_load<R, F>(&self, arguments: impl Serialize, load: impl FnOnce() -> F) -> R
     where
         R: Outcome<V>,
@@ -115,7 +115,7 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
     /// Those of `load`.
     ///
     /// # Cancel safety
-    /// Cancel safe. A leader that is dropped gives the lead to the next waiter.
+    /// Cancel safe. If the leader is dropped, the first waiter that polls becomes the leader.
     pub async fn get_or_load_sharing<R, F, T>(
         &self,
         arguments: impl Serialize,

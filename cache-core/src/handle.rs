@@ -256,7 +256,7 @@ impl<V: CacheValue> Handle<V> {
     /// there is, or waits for this load. A load that finds nothing to keep drops the value; one that fails leaves it.
     ///
     /// # Cancel safety
-    /// Cancel safe: dropped, it gives the lead to a waiter.
+    /// Cancel safe. If it is dropped, the first waiter that polls becomes the leader.
     pub async fn refresh<R, F>(&self, load: impl FnOnce() -> F) -> R
     where
         R: Outcome<V>,
@@ -463,7 +463,7 @@ macro_rules! value_methods {
                 /// When it is called twice: the body takes the arguments with it.
                 ///
                 /// # Cancel safety
-                /// Cancel safe: dropped, it gives the lead to a waiter. The body is gone with it: the handle cannot refresh
+                /// Cancel safe. If it is dropped, the first waiter that polls becomes the leader. The body is gone with it: the handle cannot refresh
                 /// again.
                 pub async fn refresh(&self) -> $returns {
                     let body = self.take_body();

@@ -35,6 +35,7 @@ mod share_error;
 mod single_flight;
 mod skipped_types;
 mod streams;
+mod strong_calls;
 mod tiers;
 mod upkeep;
 

@@ -133,6 +133,39 @@ async fn a_leader_dropped_at_any_await_point_leaves_one_more_load() {
     assert!(n > 4, "a load through Redis has more await points than {n}");
 }
 
+/// The leader is dropped while another caller is kept without being polled, as a branch of a `select!` may be. A
+/// waiter that is not polled must not keep the others from the lead.
+#[tokio::test]
+async fn waiter_that_is_not_polled_does_not_hold_the_key() {
+    let server = Server::start();
+    for (key, runtime) in [
+        ("kept", memory_alone().await),
+        ("kept in redis", two_tiers(&server.url()).await),
+    ] {
+        let script = script(key);
+        CacheRuntime::scope(runtime.clone(), async {
+            let mut leader = Box::pin(gated_in_redis(key));
+            while script.loads() == 0 {
+                assert!(poll_until(&mut leader, 1).await.is_pending());
+                tokio::task::yield_now().await;
+            }
+            let mut kept = Box::pin(gated_in_redis(key));
+            assert!(poll_until(&mut kept, 1).await.is_pending());
+            let mut polled = Box::pin(gated_in_redis(key));
+            assert!(poll_until(&mut polled, 1).await.is_pending());
+            assert_eq!(waits(&runtime, "it::single_flight::gated_in_redis"), 2);
+            drop(leader);
+            script.open();
+            let limit = std::time::Duration::from_secs(5);
+            let value = tokio::time::timeout(limit, polled).await;
+            assert_eq!(value.expect("the waiter runs its body"), 2);
+            assert_eq!(kept.await, 2, "it gets what the new leader loaded");
+            assert_eq!(script.loads(), 2);
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn waiters_load_by_themselves_when_the_leader_panics() {
     static PANICS: AtomicUsize = AtomicUsize::new(0);

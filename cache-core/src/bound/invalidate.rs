@@ -119,7 +119,8 @@ impl Bound {
         self.raise(key);
     }
 
-    fn raise(&self, key: &Key) {
+    /// Drops a key from memory, with what all loads bring that have begun.
+    pub(super) fn raise(&self, key: &Key) {
         self.stack.fences.raise(self.stripe(key));
         if let Some(memory) = self.stack.memory() {
             memory.remove(&key.as_ref());

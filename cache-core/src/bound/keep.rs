@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Bound, LowerTiers};
+use super::{Bound, Hit, LowerTiers};
 use crate::codec::ValueType;
 use crate::entry::{Entry, Held};
 use crate::flight::Leader;
@@ -58,16 +58,13 @@ impl Bound {
         Some(Entry::new(Arc::clone(held), start, stripe, dies, weight))
     }
 
-    fn insert(&self, key: &Key, entry: Option<Entry>) {
-        if let (Some(entry), Some(memory)) = (entry, self.stack.memory()) {
-            memory.insert(key.clone(), entry, self.stack.clock.now());
+    fn insert(&self, key: &Key, entry: Option<Entry>) -> bool {
+        match (entry, self.stack.memory()) {
+            (Some(entry), Some(memory)) => {
+                memory.insert(key.clone(), entry, self.stack.clock.now())
+            }
+            (None, _) | (_, None) => false,
         }
-    }
-
-    /// Returns `true` if memory has an entry of the key, valid or not.
-    pub(crate) fn has_entry(&self, key: &Key) -> bool {
-        let entry = self.stack.memory().map(|memory| memory.peek(&key.as_ref()));
-        entry.flatten().is_some()
     }
 
     /// What memory has of a key, with the seal of the record it is from: whether it still counts, that record tells.
@@ -77,21 +74,68 @@ impl Bound {
         Some((seal?, held))
     }
 
-    /// Puts a value into memory that was read from a record with this seal.
-    pub(crate) fn keep_sealed<V>(
+    /// Puts a value into memory that a strong call found, which began at `start`. No later call answers with an older
+    /// value, so it is kept whatever the promotion; a strong function, each call of which asks, keeps it as its tier
+    /// promotes, or in place of the record `known` that it had before.
+    pub(crate) fn keep_asked<V>(
         &self,
         key: &Key,
-        value: &V,
+        hit: &Hit<V>,
         start: u64,
-        left: Duration,
-        seal: Seal,
+        known: Option<Seal>,
         value_type: &ValueType<V>,
     ) {
-        let lives = self.memory.as_ref().map(|(lives, _)| *lives);
-        if let Some(lives) = lives.or(self.sealed) {
-            let held = (value_type.hold)(value);
-            let entry = self.entry(key, value, &held, start, left.min(lives.copied), value_type);
-            self.insert(key, entry.map(|entry| entry.sealed(seal)));
+        let lives = match (&self.memory, self.sealed) {
+            (Some((lives, _)), _) => *lives,
+            (None, Some(lives)) if hit.seal != known && (hit.is_promoted || known.is_some()) => {
+                lives
+            }
+            (None, _) => return,
+        };
+        let answered = self.stack.fences.next();
+        self.stack.flights.outdate(key, answered);
+        let held = (value_type.hold)(&hit.value);
+        let life = hit.left.min(lives.copied);
+        let entry = self.entry(key, &hit.value, &held, start, life, value_type);
+        let entry = entry.map(|entry| entry.sealed(hit.seal, answered));
+        if self.insert(key, entry) {
+            return;
+        }
+        // What memory has by now was read, loaded or put while this call was under way. Which of the two values is newer is
+        // not known, so memory keeps neither.
+        let other = self
+            .stack
+            .memory()
+            .and_then(|memory| memory.peek(&key.as_ref()));
+        if other.is_some_and(|other| hit.seal.is_none() || other.into_sealed().0 != hit.seal) {
+            self.raise(key);
+        }
+    }
+
+    /// Drops what memory has of a key if it was loaded before `start`: a strong call that began then has loaded another
+    /// value, which may not have been kept.
+    pub(crate) fn drop_older(&self, key: &Key, start: u64) {
+        let entry = self
+            .stack
+            .memory()
+            .and_then(|memory| memory.peek(&key.as_ref()));
+        if self.has_memory() && entry.is_some_and(|entry| entry.known_from() < start) {
+            self.raise(key);
+        }
+    }
+
+    /// Drops what memory has of a key unless it is `held`, which has replaced the value in the lower tiers: a strong call
+    /// may have read the value before that, and kept it.
+    pub(crate) fn drop_others(&self, key: &Key, held: &Held) {
+        if !self.has_memory() {
+            return;
+        }
+        let entry = self
+            .stack
+            .memory()
+            .and_then(|memory| memory.peek(&key.as_ref()));
+        if entry.is_some_and(|entry| !Arc::ptr_eq(&entry.into_sealed().1, held)) {
+            self.raise(key);
         }
     }
 

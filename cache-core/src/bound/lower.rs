@@ -134,6 +134,11 @@ impl LowerTiers<'_> {
         self.leases.iter().any(Option::is_some)
     }
 
+    /// Whether what is loaded replaces what the lower tiers have.
+    pub(crate) fn replaces(&self) -> bool {
+        self.replaces
+    }
+
     /// The leases that other instances wait for.
     pub(crate) fn exclusive_leases(&self) -> HeldLeases {
         self.exclusive.as_slice().into()

@@ -68,6 +68,26 @@ impl World {
             })
     }
 
+    /// A place in the flight that there is.
+    fn wait(&self) -> Waiter {
+        match self.join() {
+            Place::Wait(waiter) => waiter,
+            Place::Lead(_) => panic!("there is a flight"),
+        }
+    }
+
+    /// Goes on with what a waiter of the current flight got.
+    fn arrive(&self, arrival: Arrival) -> u64 {
+        match arrival {
+            Arrival::Landed(landing) => *landing.downcast_ref::<u64>().expect("a value"),
+            Arrival::Lead(leader) => {
+                assert!(leader.is_current());
+                self.load(leader)
+            }
+            Arrival::Failed => panic!("no load failed"),
+        }
+    }
+
     fn call(&self) -> u64 {
         if let Some(value) = self.hit() {
             return value;
@@ -142,16 +162,12 @@ fn no_waiter_hangs_when_the_leader_goes_away() {
 }
 
 #[test]
-fn a_lead_is_handed_on_by_a_waiter_that_goes_away() {
+fn lead_of_a_dropped_leader_is_not_lost_when_a_waiter_leaves() {
     loom::model(|| {
         let world = World::new();
         let leader = world.flights.lead(&key(), &world.fences, Moment::ZERO);
-        let Place::Wait(leaving) = world.join() else {
-            panic!("there is a flight")
-        };
-        let Place::Wait(staying) = world.join() else {
-            panic!("there is a flight")
-        };
+        let leaving = world.wait();
+        let staying = world.wait();
         let leaver = thread::spawn(move || drop(leaving));
         drop(leader);
         match block_on(pin!(staying)) {
@@ -159,6 +175,68 @@ fn a_lead_is_handed_on_by_a_waiter_that_goes_away() {
             Arrival::Landed(_) | Arrival::Failed => panic!("the load has not ended"),
         }
         leaver.join().expect("the leaver");
+        assert_eq!(world.flights.len(), 0);
+    });
+}
+
+/// The last waiter of a flight without a leader leaves while a newcomer joins that flight or begins another.
+#[test]
+fn newcomer_leads_the_flight_that_the_last_waiter_leaves() {
+    loom::model(|| {
+        let world = World::new();
+        let leader = world.flights.lead(&key(), &world.fences, Moment::ZERO);
+        let leaving = world.wait();
+        drop(leader);
+        let leaver = thread::spawn(move || drop(leaving));
+        let leader = match world.join() {
+            Place::Lead(leader) => leader,
+            Place::Wait(waiter) => match block_on(waiter) {
+                Arrival::Lead(leader) => leader,
+                Arrival::Landed(_) | Arrival::Failed => panic!("the load has not ended"),
+            },
+        };
+        leaver.join().expect("the leaver");
+        // Other callers wait for it.
+        drop(world.wait());
+        assert_eq!(world.load(leader), 1);
+        assert_eq!(world.flights.len(), 0);
+    });
+}
+
+#[test]
+fn first_waiter_that_polls_leads_and_the_other_waits_for_it() {
+    loom::model(|| {
+        let world = World::new();
+        let leader = world.flights.lead(&key(), &world.fences, Moment::ZERO);
+        let (first, second) = (world.wait(), world.wait());
+        let other = thread::spawn({
+            let world = Arc::clone(&world);
+            move || world.arrive(block_on(first))
+        });
+        drop(leader);
+        assert_eq!(world.arrive(block_on(second)), 1);
+        assert_eq!(other.join().expect("the other waiter"), 1);
+        assert_eq!(world.loads.load(Ordering::SeqCst), 1);
+        assert_eq!(world.flights.len(), 0);
+    });
+}
+
+/// The older waiter is polled once and then kept, as in a branch of a `select!` that is not polled.
+#[test]
+fn waiter_that_is_not_polled_does_not_hold_the_key() {
+    loom::model(|| {
+        let world = World::new();
+        let leader = world.flights.lead(&key(), &world.fences, Moment::ZERO);
+        let mut kept = world.wait();
+        let polled = world.wait();
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut kept).poll(&mut context).is_pending());
+        let dropper = thread::spawn(move || drop(leader));
+        assert_eq!(world.arrive(block_on(polled)), 1);
+        dropper.join().expect("the dropped leader");
+        assert_eq!(world.arrive(block_on(kept)), 1);
+        assert_eq!(world.loads.load(Ordering::SeqCst), 1);
+        assert_eq!(world.flights.len(), 0);
     });
 }
 

@@ -68,7 +68,7 @@ fn poll(waiter: &mut Waiter, bell: &Arc<Bell>) -> Poll<Arrival> {
 fn landed(poll: Poll<Arrival>) -> u32 {
     match poll {
         Poll::Ready(Arrival::Landed(landing)) => *landing.downcast_ref().expect("a number"),
-        Poll::Ready(Arrival::Lead(_)) => panic!("it was handed the lead"),
+        Poll::Ready(Arrival::Lead(_)) => panic!("it took the lead"),
         Poll::Ready(Arrival::Failed) => panic!("the load failed"),
         Poll::Pending => panic!("it still waits"),
     }
@@ -92,26 +92,68 @@ fn all_waiters_get_what_the_leader_landed() {
     drop(table.lead());
 }
 
+#[track_caller]
+fn led(poll: Poll<Arrival>) -> Leader {
+    match poll {
+        Poll::Ready(Arrival::Lead(leader)) => leader,
+        Poll::Ready(Arrival::Landed(_) | Arrival::Failed) => panic!("the load has ended"),
+        Poll::Pending => panic!("it still waits"),
+    }
+}
+
 #[test]
-fn one_waiter_takes_over_when_the_leader_is_dropped() {
+fn first_waiter_that_polls_becomes_leader_when_the_leader_is_dropped() {
     let table = Table::new();
     let leader = table.lead();
     let bell = Arc::new(Bell::default());
-    let (mut first, mut second) = (table.wait(), table.wait());
-    assert!(poll(&mut first, &bell).is_pending() && poll(&mut second, &bell).is_pending());
+    let (mut first, mut second, mut third) = (table.wait(), table.wait(), table.wait());
+    for waiter in [&mut first, &mut second, &mut third] {
+        assert!(poll(waiter, &bell).is_pending());
+    }
     drop(leader);
-    assert_eq!(
-        bell.0.load(Ordering::SeqCst),
-        1,
-        "only the next waiter is woken"
-    );
-    assert!(poll(&mut second, &bell).is_pending());
-    let Poll::Ready(Arrival::Lead(leader)) = poll(&mut first, &bell) else {
-        panic!("no lead")
-    };
+    assert_eq!(bell.0.load(Ordering::SeqCst), 3, "all waiters are woken");
+    let leader = led(poll(&mut second, &bell));
     assert!(leader.is_current());
+    assert!(poll(&mut first, &bell).is_pending());
     leader.land(Arc::new(7u32));
-    assert_eq!(landed(poll(&mut second, &bell)), 7);
+    assert_eq!(bell.0.load(Ordering::SeqCst), 4, "the third was not polled");
+    assert_eq!(landed(poll(&mut first, &bell)), 7);
+    assert_eq!(landed(poll(&mut third, &bell)), 7);
+}
+
+/// The first waiter is kept without a poll, as in a branch of a `select!` that is not polled.
+#[test]
+fn waiter_that_is_not_polled_does_not_hold_the_key() {
+    let table = Table::new();
+    let leader = table.lead();
+    let bell = Arc::new(Bell::default());
+    let (mut kept, mut polled) = (table.wait(), table.wait());
+    assert!(poll(&mut kept, &bell).is_pending());
+    assert!(poll(&mut polled, &bell).is_pending());
+    drop(leader);
+    let leader = led(poll(&mut polled, &bell));
+    // A newcomer waits for the new leader, and takes the lead when that is dropped too.
+    let mut newcomer = table.wait();
+    assert!(poll(&mut newcomer, &bell).is_pending());
+    drop(leader);
+    led(poll(&mut newcomer, &bell)).land(Arc::new(7u32));
+    assert_eq!(landed(poll(&mut kept, &bell)), 7);
+    assert_eq!(table.flights.len(), 0);
+}
+
+#[test]
+fn newcomer_becomes_leader_of_a_flight_whose_waiters_are_not_polled() {
+    let table = Table::new();
+    let leader = table.lead();
+    let bell = Arc::new(Bell::default());
+    let (mut kept, unpolled) = (table.wait(), table.wait());
+    assert!(poll(&mut kept, &bell).is_pending());
+    drop(leader);
+    let mut newcomer = table.wait();
+    led(poll(&mut newcomer, &bell)).land(Arc::new(7u32));
+    assert_eq!(landed(poll(&mut kept, &bell)), 7);
+    drop(unpolled);
+    assert_eq!(table.flights.len(), 0);
 }
 
 #[test]
@@ -173,7 +215,7 @@ fn all_waiters_go_on_at_once_when_the_leader_panics() {
 }
 
 #[test]
-fn a_waiter_that_is_handed_the_lead_and_dropped_hands_it_on() {
+fn waiter_that_leaves_a_flight_without_a_leader_leaves_the_lead_to_the_others() {
     let table = Table::new();
     let leader = table.lead();
     let bell = Arc::new(Bell::default());
@@ -182,10 +224,21 @@ fn a_waiter_that_is_handed_the_lead_and_dropped_hands_it_on() {
     drop(leader);
     drop(first);
     assert_eq!(bell.0.load(Ordering::SeqCst), 1);
-    assert!(matches!(
-        poll(&mut second, &bell),
-        Poll::Ready(Arrival::Lead(_))
-    ));
+    drop(led(poll(&mut second, &bell)));
+    assert_eq!(table.flights.len(), 0);
+}
+
+#[test]
+fn flight_without_a_leader_is_removed_with_its_last_waiter() {
+    let table = Table::new();
+    let leader = table.lead();
+    let (first, last) = (table.wait(), table.wait());
+    drop(leader);
+    drop(first);
+    assert_eq!(table.flights.len(), 1);
+    drop(last);
+    assert_eq!(table.flights.len(), 0);
+    drop(table.lead());
 }
 
 #[test]

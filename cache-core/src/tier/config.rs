@@ -36,8 +36,9 @@ pub enum Promotion {
     Always,
     /// Not at all: what is here stays here.
     Never,
-    /// Each so manieth time that a key is found here: what is seldom asked for does not drive out what is. (256 counts for a
-    /// function in a tier; keys of one count share it.)
+    /// Every `n`th time that a key is found here, so that keys which are seldom asked for evict no others. Finds are
+    /// counted in 256 counters for a function in a tier; the keys of one counter share it. Memory keeps what a strong call
+    /// found, whatever the promotion.
     OneIn(u32),
 }
 

@@ -22,8 +22,8 @@ trait MemoryEngine {
     /// The same, without counting as a use: a miss that looks twice must not make its key look popular.
     fn peek(&self, key: &KeyRef<'_>) -> Option<Entry>;
 
-    /// Stores an entry, unless the one under the same key is [to stay](Entry::stays).
-    fn insert(&self, key: Key, entry: Entry, now: Moment);
+    /// Stores an entry, unless the one under the same key is [to stay](Entry::stays). Returns `true` if it was stored.
+    fn insert(&self, key: Key, entry: Entry, now: Moment) -> bool;
 
     /// Removes an entry. May take effect late.
     fn remove(&self, key: &KeyRef<'_>);
@@ -184,8 +184,8 @@ impl MemoryTier {
         with_engine!(&self.engine, engine => engine.peek(key))
     }
 
-    pub(crate) fn insert(&self, key: Key, entry: Entry, now: Moment) {
-        with_engine!(&self.engine, engine => engine.insert(key, entry, now));
+    pub(crate) fn insert(&self, key: Key, entry: Entry, now: Moment) -> bool {
+        with_engine!(&self.engine, engine => engine.insert(key, entry, now))
     }
 
     pub(crate) fn remove(&self, key: &KeyRef<'_>) {

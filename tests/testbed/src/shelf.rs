@@ -1,6 +1,6 @@
 //! A tier in memory whose invalidations wait until they are let through: what a slow server does, held in hand.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,14 +33,53 @@ struct Contents {
     answers: Semaphore,
     /// One permit for each fill.
     fills: Semaphore,
+    /// Whether a fill has waited for its permit.
+    has_held_fill: AtomicBool,
     /// What it knows of others, where it is one that they share.
     coherence: Option<Arc<Coherence>>,
+    /// How the next reads are held.
+    held_reads: Mutex<VecDeque<Arc<HeldRead>>>,
     /// Whether it cannot be asked.
     is_broken: AtomicBool,
     /// Whether it does not say what a valid record carries.
     is_mute: AtomicBool,
     /// Whether it cannot be filled.
     is_full: AtomicBool,
+}
+
+/// Where a read is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HeldAt {
+    /// Before it looks at the records.
+    Question,
+    /// With the record that it found.
+    Answer,
+}
+
+/// A read that is held until it is released.
+#[derive(Debug)]
+pub struct HeldRead {
+    at: HeldAt,
+    is_reached: AtomicBool,
+    gate: Semaphore,
+}
+
+impl HeldRead {
+    /// Whether a read is held.
+    pub fn is_reached(&self) -> bool {
+        self.is_reached.load(Ordering::SeqCst)
+    }
+
+    /// Lets the read go on.
+    pub fn release(&self) {
+        self.gate.add_permits(1);
+    }
+
+    async fn hold(&self) {
+        self.is_reached.store(true, Ordering::SeqCst);
+        self.gate.acquire().await.expect("an open gate").forget();
+    }
 }
 
 impl Default for Shelf {
@@ -63,7 +102,9 @@ impl Shelf {
             keeps_back: AtomicBool::new(false),
             answers: Semaphore::new(0),
             fills: Semaphore::new(1 << 20),
+            has_held_fill: AtomicBool::new(false),
             coherence: None,
+            held_reads: Mutex::default(),
             is_broken: AtomicBool::new(false),
             is_mute: AtomicBool::new(false),
             is_full: AtomicBool::new(false),
@@ -141,9 +182,31 @@ impl Shelf {
         self.0.is_broken.store(true, Ordering::SeqCst);
     }
 
+    /// Holds the next read that is not held yet.
+    pub fn hold_read(&self, at: HeldAt) -> Arc<HeldRead> {
+        let held = Arc::new(HeldRead {
+            at,
+            is_reached: AtomicBool::new(false),
+            gate: Semaphore::new(0),
+        });
+        let mut held_reads = self.0.held_reads.lock().expect("held reads");
+        held_reads.push_back(Arc::clone(&held));
+        held
+    }
+
     /// Takes no fills any more, and does not say why.
     pub fn fill_up(&self) {
         self.0.is_full.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets no fill through from now on before it is told to.
+    pub fn hold_fills(&self) {
+        self.0.fills.forget_permits(1 << 20);
+    }
+
+    /// Whether a fill has come that is held.
+    pub fn has_held_fill(&self) -> bool {
+        self.0.has_held_fill.load(Ordering::SeqCst)
     }
 
     /// Lets one fill through.
@@ -236,12 +299,19 @@ impl Tier for Contents {
     }
 
     fn read<'a>(&'a self, key: &'a RecordKey, _: Question, _: Duration) -> TierFuture<'a, Found> {
-        Box::pin(async {
+        let held = self.held_reads.lock().expect("held reads").pop_front();
+        Box::pin(async move {
             if self.is_broken.load(Ordering::SeqCst) {
                 return Err(Error::new(ErrorKind::Unavailable, "read: broken"));
             }
+            if let Some(held) = held.as_ref().filter(|held| held.at == HeldAt::Question) {
+                held.hold().await;
+            }
             let record = self.records().get(&key.arguments).cloned();
             let record = record.filter(|_| !self.owes(key));
+            if let Some(held) = held.filter(|held| held.at == HeldAt::Answer) {
+                held.hold().await;
+            }
             let is_mute = self.is_mute.load(Ordering::SeqCst);
             Ok(Found::new(record, (!is_mute).then(|| self.stamp())))
         })
@@ -284,6 +354,8 @@ impl Tier for Contents {
             if self.is_full.load(Ordering::SeqCst) {
                 return Err(Error::new(ErrorKind::Unavailable, "fill: full"));
             }
+            let is_held = self.fills.available_permits() == 0;
+            self.has_held_fill.fetch_or(is_held, Ordering::SeqCst);
             self.fills.acquire().await.expect("an open gate").forget();
             let mut records = self.records();
             if !self.leases.holds(key, lease.token) || lease.stamp != self.stamp() {

@@ -41,8 +41,9 @@ impl MemoryEngine for Moka {
         }
     }
 
-    fn insert(&self, key: Key, entry: Entry, now: Moment) {
+    fn insert(&self, key: Key, entry: Entry, now: Moment) -> bool {
         let mut replaced = None;
+        let mut is_stored = false;
         self.cache.entry(key).and_compute_with(|known| {
             let known = known.map(moka::Entry::into_value);
             if known.as_ref().is_some_and(|known| known.stays(&entry, now)) {
@@ -50,8 +51,10 @@ impl MemoryEngine for Moka {
             }
             // Dropped when the engine's lock is not held any more: the value is the user's.
             replaced = known;
+            is_stored = true;
             Op::Put(entry)
         });
+        is_stored
     }
 
     fn remove(&self, key: &KeyRef<'_>) {

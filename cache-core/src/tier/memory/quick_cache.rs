@@ -94,17 +94,19 @@ impl MemoryEngine for QuickCache {
         self.cache.peek(key)
     }
 
-    fn insert(&self, key: Key, entry: Entry, now: Moment) {
+    fn insert(&self, key: Key, entry: Entry, now: Moment) -> bool {
         // Dropped after the lock: what is replaced or evicted is the user's.
         let mut evicted = Evicted::default();
-        let _replaced = {
+        let (is_stored, _replaced) = {
             let _turn = lock(&self.turns[key.as_ref().hash as usize % TURNS]);
             let known = self.cache.peek(&key.as_ref());
-            if !known.as_ref().is_some_and(|known| known.stays(&entry, now)) {
+            let is_stored = !known.as_ref().is_some_and(|known| known.stays(&entry, now));
+            if is_stored {
                 self.cache.insert_with_lifecycle(key, entry, &mut evicted);
             }
-            known
+            (is_stored, known)
         };
+        is_stored
     }
 
     fn remove(&self, key: &KeyRef<'_>) {
