@@ -14,6 +14,7 @@ use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 use crate::keys::Keys;
 use crate::streams::Streams;
 use crate::tier::RedisTier;
+use crate::transport::Pem;
 
 /// After what silence a connection is asked whether it is there. Routers forget one that is silent for some minutes.
 const ALIVE: Duration = Duration::from_secs(30);
@@ -53,11 +54,6 @@ const ALIVE: Duration = Duration::from_secs(30);
 pub struct Redis {
     url: String,
     pub(crate) settings: Settings,
-    #[cfg_attr(
-        not(feature = "tls"),
-        expect(dead_code, reason = "read where the feature `tls` is on")
-    )]
-    root_certificate: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +68,7 @@ pub(crate) struct Settings {
     pub(crate) journal_file: Option<PathBuf>,
     pub(crate) audit: Option<Audit>,
     pub(crate) required: bool,
+    pub(crate) root_certificate: Option<Pem>,
 }
 
 /// Who invalidations are written down for, and how many are kept.
@@ -119,8 +116,8 @@ impl Redis {
                 journal_file: None,
                 audit: None,
                 required: false,
+                root_certificate: None,
             },
-            root_certificate: None,
         }
     }
 
@@ -202,7 +199,7 @@ impl Redis {
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls_root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.root_certificate = Some(pem.into());
+        self.settings.root_certificate = Some(Pem::new(pem.into()));
         self
     }
 
@@ -253,6 +250,7 @@ impl Redis {
             journal_file: _,
             audit,
             required: _,
+            root_certificate: _,
         } = &self.settings;
         let wrong = |what: &str| Err(Error::new(ErrorKind::Configuration, format!("use {what}")));
         if namespace.is_empty()
@@ -334,10 +332,10 @@ impl Redis {
             .set_keepalive(alive);
         let info = info.set_redis_settings(redis).set_tcp_settings(tcp);
         #[cfg(feature = "tls")]
-        if let Some(pem) = &self.root_certificate {
+        if let Some(pem) = &self.settings.root_certificate {
             let certificates = redis::TlsCertificates {
                 client_tls: None,
-                root_cert: Some(pem.clone()),
+                root_cert: Some(pem.bytes().to_vec()),
             };
             return Client::build_with_tls(info, certificates).map_err(|source| cannot("", source));
         }

@@ -7,37 +7,54 @@ use std::time::Duration;
 use cache_core::{Error, ErrorKind};
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, PushInfo, RedisError};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::bus::Reader;
+use crate::drivers::OwnDriver;
 use crate::link::{Connected, Shared, fresh_number, millis};
 use crate::message::sequence_number;
 use crate::server::{self, Greeting, Identity, failed};
+use crate::transport;
 
 impl Shared {
-    async fn open(&self, reader: Option<Arc<Reader>>) -> Result<MultiplexedConnection, Error> {
-        // The limit is ours: operations have their own.
-        let mut config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.settings.connect_limit))
-            .set_response_timeout(None);
+    /// Opens a connection of the link of that number. Its driver ends with the link at the latest.
+    async fn open(
+        &self,
+        generation: u64,
+        reader: Option<Arc<Reader>>,
+    ) -> Result<(MultiplexedConnection, AbortHandle), Error> {
+        // Each operation has its own time limit.
+        let mut config = AsyncConnectionConfig::new().set_response_timeout(None);
         if let Some(reader) = reader {
             config = config.set_push_sender(move |push: PushInfo| -> Result<(), SendError> {
                 reader.push(&push);
                 Ok(())
             });
         }
-        self.client()
-            .get_multiplexed_async_connection_with_config(&config)
+        let client = self.client();
+        let root = self.settings.root_certificate.as_ref();
+        let connecting = transport::connect(client.get_connection_info(), root, config);
+        let (connection, driver) = timeout(self.settings.connect_limit, connecting)
             .await
-            .map_err(server::not_connected)
+            .unwrap_or_else(|_| Err(server::no_answer()))
+            .map_err(server::not_connected)?;
+        let driver = self.drivers.drive(generation, driver).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unavailable,
+                "connect to Redis: the link was lost",
+            )
+        })?;
+        Ok((connection, driver))
     }
 
     /// The connection that carries the messages, from when it is subscribed.
     async fn open_channel(
         &self,
+        generation: u64,
         reader: Arc<Reader>,
     ) -> Result<(MultiplexedConnection, Greeting), Error> {
-        let mut channel = self.open(Some(reader)).await?;
+        let (mut channel, _) = self.open(generation, Some(reader)).await?;
         let greeting = server::greet(&mut channel, &self.keys.heartbeat()).await?;
         redis::cmd("SSUBSCRIBE")
             .arg(self.keys.channel())
@@ -48,8 +65,8 @@ impl Shared {
     }
 
     /// The connection that carries the records, from when the server knows the scripts.
-    async fn open_data(&self) -> Result<(MultiplexedConnection, Greeting), Error> {
-        let mut data = self.open(None).await?;
+    async fn open_data(&self, generation: u64) -> Result<(MultiplexedConnection, Greeting), Error> {
+        let (mut data, _) = self.open(generation, None).await?;
         let greeting = server::greet(&mut data, &self.keys.heartbeat()).await?;
         self.scripts
             .load(&mut data)
@@ -64,14 +81,17 @@ impl Shared {
         let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
         let lost = Arc::downgrade(self);
         self.bus.open(generation);
+        self.drivers.open(generation);
         let reader = Reader::new(&self.bus, generation, move || {
             if let Some(shared) = lost.upgrade() {
                 shared.lose(generation);
             }
         });
-        let ((channel, greeting), (data, other)) =
-            tokio::try_join!(self.open_channel(reader), self.open_data())
-                .map_err(|error| self.with_user(error))?;
+        let ((channel, greeting), (data, other)) = tokio::try_join!(
+            self.open_channel(generation, reader),
+            self.open_data(generation)
+        )
+        .map_err(|error| self.with_user(error))?;
         if other.identity != greeting.identity {
             return Err(Error::new(
                 ErrorKind::Unavailable,
@@ -83,7 +103,6 @@ impl Shared {
             data,
             channel,
             identity: Arc::new(greeting.identity),
-            others: Arc::default(),
         };
         self.note_eviction(greeting.evicts_at_random);
         self.heartbeat(&connected)
@@ -130,11 +149,8 @@ impl Shared {
         within: Duration,
     ) -> Result<u32, Error> {
         let ask = async {
-            let mut own = self.open(None).await?;
-            let _listed = linked
-                .others
-                .list(&own)
-                .ok_or_else(|| failed("wait for replicas", server::no_answer()))?;
+            let (mut own, driver) = self.open(generation, None).await?;
+            let _driver = OwnDriver(driver);
             let greeting = server::greet(&mut own, &self.keys.heartbeat()).await?;
             if greeting.identity != *linked.identity {
                 // Or it is the same, and its first replica has come since: that begins another life of it too.

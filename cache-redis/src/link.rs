@@ -23,8 +23,8 @@ use crate::breaker::Breaker;
 use crate::bus::Bus;
 use crate::config::Settings;
 use crate::current::Current;
+use crate::drivers::Drivers;
 use crate::guards::Guards;
-use crate::hang_up::Others;
 use crate::journal::Journal;
 use crate::keys::Keys;
 use crate::leases::Leases;
@@ -60,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) permissions: Permissions,
     pub(crate) journal: Journal,
     pub(crate) current: Current<Connected>,
+    pub(crate) drivers: Drivers,
     pub(crate) generations: AtomicU64,
     /// The number of the last link that was lost.
     pub(crate) dead: AtomicU64,
@@ -86,8 +87,6 @@ pub(crate) struct Connected {
     pub(crate) data: MultiplexedConnection,
     pub(crate) channel: MultiplexedConnection,
     pub(crate) identity: Arc<Identity>,
-    /// Connections beside these two, which end with the link as well.
-    pub(crate) others: Arc<Others>,
 }
 
 /// The server's milliseconds at a moment of ours.
@@ -137,6 +136,7 @@ impl Link {
                 guards: Guards::default(),
                 permissions: Permissions::default(),
                 journal,
+                drivers: Drivers::default(),
                 generations: AtomicU64::new(0),
                 dead: AtomicU64::new(0),
                 attached: Mutex::default(),
@@ -175,15 +175,17 @@ impl Link {
     /// # Errors
     /// What is queued is lost with this process.
     pub(crate) async fn shutdown(&self) -> Result<(), Error> {
-        let last = self.shared.current.get();
-        if let Some((connected, generation)) = &last {
-            let (connected, generation) = (connected.clone(), *generation);
+        if let Some((connected, generation)) = self.shared.current.get() {
             let rest = async {
                 let returned = self.shared.leases.take_returned();
                 let limit = self.shared.settings.time_limit;
                 let given_back = self.shared.give_back(&connected, &returned);
                 let _ = timeout(limit, given_back).await;
-                self.shared.drain_by(&connected, generation, limit).await
+                let left = self.shared.drain_by(&connected, generation, limit).await;
+                // Replies come in order: after this one, no request of a call is cut off.
+                let mut data = connected.data.clone();
+                let _ = timeout(limit, redis::cmd("PING").exec_async(&mut data)).await;
+                left
             };
             if !matches!(timeout(LONGEST_SHUTDOWN, rest).await, Ok(Ok(0))) {
                 tracing::debug!("not all could be sent before the end");
@@ -195,10 +197,6 @@ impl Link {
         let queued = self.shared.journal.len();
         let file = self.shared.settings.journal_file.as_ref();
         self.close();
-        // Futures that are held may keep its connections.
-        if let Some((connected, _)) = last {
-            connected.hang_up().await;
-        }
         match (queued, file, written) {
             (0, _, _) => Ok(()),
             (_, Some(file), Ok(true)) => {
@@ -230,6 +228,7 @@ impl Link {
         *self.lock_supervisor() = None;
         // The supervisor may be between two awaits, where it is not aborted yet.
         self.shared.current.close();
+        self.shared.drivers.close();
         self.shared.journal.close();
         self.shared.isolate();
         self.shared.bus.waiters.wake_all();
@@ -338,14 +337,15 @@ impl Shared {
         }
     }
 
-    /// Gives up the link of that number; a later one is none of the caller's business. One that is not there yet is given up
-    /// as well: its reader may see its end before it is put in place.
+    /// Gives up the link of that number and closes its connections. A later link is kept. A link that
+    /// is not in place yet is given up as well: its reader may see its end before that.
     pub(crate) fn lose(&self, generation: u64) {
         self.dead.fetch_max(generation, Ordering::SeqCst);
         self.bus.close(generation);
         if self.current.lose(generation, || self.isolate()) {
             self.bus.waiters.wake_all();
         }
+        self.drivers.end(generation);
         self.lost.notify_one();
     }
 

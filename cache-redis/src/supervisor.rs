@@ -194,7 +194,6 @@ pub(crate) async fn supervise(
                 let since = Instant::now();
                 shared.keep(&connected, generation).await;
                 shared.lose(generation);
-                connected.hang_up().await;
                 if shared.is_closed() {
                     return;
                 }

@@ -6,6 +6,7 @@ mod cluster;
 mod codecs;
 mod coherence;
 mod conformance;
+mod connections;
 mod disk;
 mod environment;
 mod evictions;
