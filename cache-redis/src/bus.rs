@@ -4,8 +4,8 @@
 //! message on that connection is seen after the message took effect. Messages are numbered without gaps, so a missing
 //! one is noticed.
 //!
-//! The bus hears one link. A connection of an earlier link lives as long as a future holds it, and its reader goes on
-//! reading; what it reads changes nothing.
+//! The bus hears one link. When a link is lost its connections are closed, but the reader of one may be in the middle of
+//! a message; what it reads changes nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
