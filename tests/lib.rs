@@ -1,1 +1,30 @@
-//! The tests are in files of their own; there is no library.
+//! Tests of the documentation: its examples as doctests, and what it repeats from the sources.
+
+macro_rules! pages {
+    ($($page:ident),*) => {
+        $(
+            #[cfg(doctest)]
+            #[doc = include_str!(concat!("../docs/", stringify!($page), ".md"))]
+            mod $page {}
+        )*
+    };
+}
+
+pages!(configuration, guarantees, operations, testing, tiers);
+
+/// The table of permissions is in the rustdoc of `Redis`, which the crate's own test compares with the
+/// commands that it sends, and for operators in `docs/operations.md`.
+#[test]
+fn permissions_in_the_docs_are_those_of_the_redis_tier() {
+    fn rows(text: &str) -> Vec<String> {
+        let rows = text.lines().map(|line| line.trim_start_matches("/// "));
+        rows.skip_while(|line| *line != "| for | commands |")
+            .take_while(|line| line.starts_with('|'))
+            .map(|line| line.replace(['[', ']'], "").replace("(Self::audit)", ""))
+            .map(|line| line.replace("(Self::streams)", ""))
+            .collect()
+    }
+    let of_redis = rows(include_str!("../cache-redis/src/config.rs"));
+    assert!(of_redis.len() > 8, "{of_redis:#?}");
+    assert_eq!(rows(include_str!("../docs/operations.md")), of_redis);
+}
