@@ -18,7 +18,6 @@
 
 mod deadlock;
 
-use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::Future;
@@ -30,6 +29,7 @@ pub(crate) use self::deadlock::{FlightId, HeldLeases, Leading, Waiting, blocked}
 use crate::clock::Moment;
 use crate::fence::Fences;
 use crate::key::{CarriedHash, FunctionId, Key};
+use crate::outcome::Landed;
 use crate::sync::{Mutex, lock};
 
 /// Shards of the table: a miss holds one for some hundred nanoseconds. A power of two.
@@ -38,8 +38,8 @@ const SHARDS: usize = 64;
 #[cfg(schedules)]
 const SHARDS: usize = 1;
 
-/// What a load ended in, of a type that leader and waiters agree on.
-pub(crate) type Landing = Arc<dyn Any + Send + Sync>;
+/// What a load ended in.
+pub(crate) type Landing = Arc<Landed>;
 
 /// The flights of one runtime.
 pub(crate) struct Flights {

@@ -33,10 +33,15 @@ impl Shape {
                 fingerprint: xxh3_64(description.as_bytes()),
                 traced: true,
             },
-            None => Self {
-                fingerprint: xxh3_64(type_name::<V>().as_bytes()),
-                traced: false,
-            },
+            None => Self::of_name(type_name::<V>()),
+        }
+    }
+
+    /// The shape of a type that is known by its name alone.
+    pub(crate) fn of_name(name: &str) -> Self {
+        Self {
+            fingerprint: xxh3_64(name.as_bytes()),
+            traced: false,
         }
     }
 }

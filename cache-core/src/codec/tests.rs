@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -148,10 +149,12 @@ fn round_trip<V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static>(
     encoding: &Encoding,
     value: &V,
 ) -> Result<(), String> {
-    let records = ValueType::<V>::shared().records.unwrap();
+    let value_type = ValueType::<V>::shared();
+    let held = (value_type.hold)(value.clone());
     let mut payload = Vec::new();
-    (records.encode)(encoding, value, &mut payload).map_err(|error| error.to_string())?;
-    check_round_trip(&records, encoding, &payload).map_err(|error| error.to_string())
+    let written = value_type.encode(encoding, &held, &mut payload);
+    written.map_err(|error| error.to_string())?;
+    check_round_trip(&value_type, encoding, &payload).map_err(|error| error.to_string())
 }
 
 #[test]

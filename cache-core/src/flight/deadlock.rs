@@ -159,20 +159,23 @@ pub(crate) fn blocked(flight: Option<FlightId>) -> Vec<HeldLease> {
 pub(crate) struct Leading;
 
 impl Leading {
-    /// Runs `body`, which loads for `flight` under `leases`, so that calls inside it know.
+    /// Runs `body`, which loads for a flight under leases, so that calls inside it know. `None` is a body whose value
+    /// nobody waits for.
     pub(crate) async fn scope<F: Future>(
-        flight: FlightId,
-        leases: HeldLeases,
+        led: Option<(FlightId, HeldLeases)>,
         body: F,
     ) -> F::Output {
-        let (led, _outer_waits) = enter(Led { flight, leases });
+        let (led, _outer_waits) = enter(led.map(|(flight, leases)| Led { flight, leases }));
         LED_HERE.scope(led, body).await
     }
 }
 
 /// The flights that a task leads once it leads `inner`, and a note that the load around it waits for that.
-fn enter(inner: Led) -> (Vec<Led>, Option<Waiting>) {
+fn enter(inner: Option<Led>) -> (Vec<Led>, Option<Waiting>) {
     let mut led = LED_HERE.try_with(Clone::clone).unwrap_or_default();
+    let Some(inner) = inner else {
+        return (led, None);
+    };
     let outer_waits = led
         .last()
         .map(|outer| Waiting::note(lock_waits().get_or_insert_default(), outer, inner.flight));
@@ -207,9 +210,9 @@ mod tests {
         let [outer, inner, third, apart] = [0, 1, 2, 3].map(|at: usize| flight(&marks[at]));
         let of = |token| -> HeldLeases { Arc::from([lease(token)]) };
         assert!(blocked(Some(third)).is_empty(), "nobody waits for it");
-        Leading::scope(outer, of(1), async {
+        Leading::scope(Some((outer, of(1))), async {
             assert_eq!(tokens(blocked(Some(apart))), [1], "this task runs it");
-            Leading::scope(inner, of(2), async {
+            Leading::scope(Some((inner, of(2))), async {
                 let waiting = Waiting::begin(third).expect("it closes no ring");
                 // As the task sees it that leads the third flight.
                 let seen_from_there = tokio::spawn(async move { blocked(Some(third)) });
