@@ -6,8 +6,8 @@
 mod terms;
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 pub(crate) use self::terms::Terms;
@@ -16,7 +16,7 @@ use crate::blocking;
 use crate::bound::Bound;
 use crate::flight::Leading;
 use crate::key::{ArgumentList, Arguments, Key};
-use crate::load::{Ended, Load, Mode, Step};
+use crate::load::{Load, Loaded, Mode, Step};
 use crate::outcome::{Landed, Outcome, ShareError, View};
 
 /// The result of a look-up in memory.
@@ -95,7 +95,14 @@ impl<T: Returned> Miss<T> {
     where
         F: Future<Output = T::Result>,
     {
-        Box::pin(self.run(load))
+        let mode = self.bound.call_mode();
+        Box::pin(drive(
+            self.bound,
+            self.key,
+            mode,
+            self.returned.terms(),
+            load,
+        ))
     }
 
     /// The same on this thread, which waits where another runs the load.
@@ -111,30 +118,24 @@ impl<T: Returned> Miss<T> {
                 entered => entered,
             },
         };
-        blocking::wait(self.run(move || async move { load() }))
-    }
-
-    async fn run<F>(self, body: impl FnOnce() -> F) -> T::Result
-    where
-        F: Future<Output = T::Result>,
-    {
-        let Some(key) = self.key else {
-            return body().await;
-        };
-        let mode = match self.bound.is_strong() {
-            true => Mode::Strong,
-            false => Mode::Join,
-        };
-        drive(&self.bound, key, mode, &self.returned.terms(), body).await
+        let (mode, terms) = (bound.call_mode(), self.returned.terms());
+        blocking::wait(drive(
+            self.bound,
+            self.key,
+            mode,
+            terms,
+            move || async move { load() },
+        ))
     }
 }
 
-/// Loads a value: has the [`Load`] do its steps, and runs the body where it says so.
+/// Loads a value: has the [`Load`] do its steps, and runs the body where it says so. Without a key
+/// the body runs and nothing is kept.
 pub(crate) async fn drive<R, V, S, F>(
-    bound: &Bound,
-    key: Key,
+    bound: Arc<Bound>,
+    key: Option<Key>,
     mode: Mode,
-    terms: &Terms<V, S>,
+    terms: Terms<V, S>,
     body: impl FnOnce() -> F,
 ) -> R
 where
@@ -143,45 +144,39 @@ where
     S: ShareError<R::Error>,
     F: Future<Output = R>,
 {
-    let mut load = Load::new(bound, key, &terms.value_type, mode);
-    loop {
-        match load.next(terms.share.can_share()).await {
-            Step::Value(held) => {
-                if let Some(value) = (terms.value_type.give)(held) {
-                    return R::value(value);
-                }
-            }
-            Step::Landed(landed) => {
-                if let Some(result) = receive(&landed, terms) {
-                    return result;
-                }
-            }
-            Step::Run => break,
+    let mut load = Load::new(&bound, key, &terms.value_type, mode);
+    while let Step::Landed(landed) = load.next(terms.share.can_share()).await {
+        if let Some(result) = receive(&landed, &terms) {
+            return result;
         }
         load.received_nothing();
     }
-    let outcome = Leading::scope(load.led(), body()).await;
-    // The value alone lives across the fill: the error type need not be `Send`.
-    let ended = match outcome.view() {
+    let mut leading = Leading::new(load.led());
+    let mut body = pin!(body());
+    let outcome = poll_fn(|cx| {
+        let _entered = leading.enter();
+        body.as_mut().poll(cx)
+    })
+    .await;
+    let is_kept = match outcome.view() {
         View::Failed(error) => {
             load.fail(terms.share.share(error));
             return outcome;
         }
-        View::Value(value) => Some(terms.keep_if.is_none_or(|keep_if| keep_if(value))),
-        View::Absent => None,
+        View::Value(value) => terms.keep_if.is_none_or(|keep_if| keep_if(value)),
+        View::Absent => false,
     };
+    // The value alone lives across the await: the error type need not be `Send`.
     let held = outcome.into_value().ok().map(terms.value_type.hold);
-    match ended.zip(held) {
-        Some((is_kept, held)) => {
-            load.finish(Ended::Value(Arc::clone(&held), is_kept)).await;
-            let value = (terms.value_type.give)(held);
-            R::value(value.expect("a held value is of its own type"))
-        }
-        None => {
-            load.finish(Ended::Absent).await;
-            R::absent().expect("a result that was absent can be absent again")
-        }
-    }
+    let loaded = held.map(|held| Loaded { held, is_kept });
+    load.finish(loaded.clone()).await;
+    let result = match loaded {
+        Some(loaded) => (terms.value_type.give)(loaded.held).map(R::value),
+        None => R::absent(),
+    };
+    result.expect(
+        "a value has the type that it was held as, and a result that was absent can be so again",
+    )
 }
 
 /// A waiter's result.

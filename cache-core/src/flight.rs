@@ -38,9 +38,6 @@ const SHARDS: usize = 64;
 #[cfg(schedules)]
 const SHARDS: usize = 1;
 
-/// What a load ended in.
-pub(crate) type Landing = Arc<Landed>;
-
 /// The flights of one runtime.
 pub(crate) struct Flights {
     shards: Box<[Mutex<Shard>]>,
@@ -76,7 +73,7 @@ enum Phase {
     Led,
     /// The leader was dropped. The first waiter that polls takes the lead.
     Leaderless,
-    Landed(Landing),
+    Landed(Landed),
     /// The load failed, and there is nothing to give to the waiters.
     Failed,
     /// Everyone has gone.
@@ -323,7 +320,7 @@ impl Leader {
     }
 
     /// Answers all waiters. Insert the value into memory before calling this: later callers start a new flight.
-    pub(crate) fn land(mut self, landing: Landing) {
+    pub(crate) fn land(mut self, landing: Landed) {
         self.end(Phase::Landed(landing));
     }
 
@@ -377,7 +374,7 @@ impl Drop for Leader {
 /// What a waiter gets.
 pub(crate) enum Arrival {
     /// The result of the load.
-    Landed(Landing),
+    Landed(Landed),
     /// The load failed, and its error cannot be shared. The waiter must not wait for another load of the key.
     Failed,
     /// The lead, since the leader before was dropped.
@@ -422,7 +419,7 @@ impl Future for Waiter {
         }
         match &state.phase {
             Phase::Landed(landing) => {
-                let landing = Arc::clone(landing);
+                let landing = landing.clone();
                 drop(state);
                 this.id = None;
                 Poll::Ready(Arrival::Landed(landing))

@@ -86,12 +86,12 @@ impl Place {
             return body().await;
         };
         if bound.has_lower() {
-            return drive(&bound, key, Mode::Strong, terms, body).await;
+            return drive(bound, Some(key), Mode::Strong, *terms, body).await;
         }
         // Without a lower tier, what memory has is current.
         match bound.hit(&key.as_ref(), &terms.value_type) {
             Some(value) => R::value(value),
-            None => drive(&bound, key, Mode::Join, terms, body).await,
+            None => drive(bound, Some(key), Mode::Join, *terms, body).await,
         }
     }
 
@@ -102,7 +102,7 @@ impl Place {
         F: Future<Output = R>,
     {
         match self.bind() {
-            Ok((bound, key)) => drive(&bound, key, Mode::Refresh, terms, body).await,
+            Ok((bound, key)) => drive(bound, Some(key), Mode::Refresh, *terms, body).await,
             Err(_) => body().await,
         }
     }

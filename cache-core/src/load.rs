@@ -50,7 +50,7 @@ pub(crate) enum Mode {
 /// A load of one key, on behalf of one call.
 pub(crate) struct Load<'a> {
     function: &'a Bound,
-    key: Key,
+    key: Option<Key>,
     value_type: &'a dyn ErasedType,
     mode: Mode,
     waits: Waits,
@@ -67,20 +67,18 @@ struct Running<'a> {
 
 /// What a call does next.
 pub(crate) enum Step {
-    /// It returns this value.
-    Value(Held),
-    /// It returns what another caller's load ended in, if it can make something of that.
-    Landed(Arc<Landed>),
+    /// It returns this, if it can make a result of it.
+    Landed(Landed),
     /// It runs its body, and [finishes](Load::finish) the load.
     Run,
 }
 
-/// What a body ended in, unless it failed.
-pub(crate) enum Ended {
-    /// A value, and whether the function keeps it (`cache_if`).
-    Value(Held, bool),
-    /// No value.
-    Absent,
+/// A value that a body returned.
+#[derive(Clone)]
+pub(crate) struct Loaded {
+    pub(crate) held: Held,
+    /// Whether the function keeps it (`cache_if`).
+    pub(crate) is_kept: bool,
 }
 
 impl fmt::Debug for Load<'_> {
@@ -93,9 +91,10 @@ impl fmt::Debug for Load<'_> {
 }
 
 impl<'a> Load<'a> {
+    /// Without a key nothing is looked up or kept.
     pub(crate) fn new(
         function: &'a Bound,
-        key: Key,
+        key: Option<Key>,
         value_type: &'a dyn ErasedType,
         mode: Mode,
     ) -> Self {
@@ -112,11 +111,16 @@ impl<'a> Load<'a> {
     /// Goes on to where the call has its result or must run its body. `can_share` tells whether
     /// errors of the function can be shared.
     pub(crate) fn next(&mut self, can_share: bool) -> Boxed<'_, Step> {
-        match self.mode {
-            Mode::Join => Box::pin(self.join(can_share)),
-            Mode::Strong => Box::pin(self.ask()),
-            Mode::Refresh => Box::pin(self.take_over()),
-        }
+        Box::pin(async move {
+            let Some(key) = self.key.clone() else {
+                return Step::Run;
+            };
+            match self.mode {
+                Mode::Join => self.join(&key, can_share).await,
+                Mode::Strong => self.ask(&key).await,
+                Mode::Refresh => self.take_over(&key).await,
+            }
+        })
     }
 
     /// Notes that the call could make nothing of what another load ended in. It waits for no other.
@@ -130,39 +134,41 @@ impl<'a> Load<'a> {
         Some((running.leader.id(), running.lower.exclusive_leases()))
     }
 
-    /// Keeps and stores what the body ended in, and answers the waiters.
+    /// Keeps and stores what the body returned, and answers the waiters; `None` is a body that found nothing.
     ///
     /// # Cancel safety
     /// Dropped, it may have kept the value in memory without storing it in the lower tiers.
-    pub(crate) fn finish(&mut self, ended: Ended) -> Boxed<'_, ()> {
-        Box::pin(self.end(ended))
+    pub(crate) fn finish(&mut self, loaded: Option<Loaded>) -> Boxed<'_, ()> {
+        Box::pin(self.end(loaded))
     }
 
     /// Ends the load of a body that failed; `shared` is what waiters can make an error of.
     pub(crate) fn fail(&mut self, shared: Option<Box<dyn Any + Send + Sync>>) {
-        self.function.counters.load_errors.add_one();
+        if self.key.is_some() {
+            self.function.counters.load_errors.add_one();
+        }
         let Some(mut running) = self.running.take() else {
             return;
         };
         // Released before the waiters go on: they ask for the same leases.
         running.lower.load_failed();
         match shared {
-            Some(shared) => running.leader.land(Arc::new(Landed::Failed(shared))),
+            Some(shared) => running.leader.land(Landed::Failed(shared.into())),
             None => running.leader.fail(),
         }
     }
 
     /// Joins the flight of the key, or leads one.
-    async fn join(&mut self, can_share: bool) -> Step {
+    async fn join(&mut self, key: &Key, can_share: bool) -> Step {
         let function = self.function;
         let stack = &*function.stack;
         loop {
-            let may_join = |start, began| function.counts(&self.key, start, began);
+            let may_join = |start, began| function.counts(key, start, began);
             let joined = stack
                 .flights
-                .join(&self.key, &stack.fences, stack.clock.now(), may_join);
+                .join(key, &stack.fences, stack.clock.now(), may_join);
             let waiter = match joined {
-                Place::Lead(leader) => return self.lead(leader).await,
+                Place::Lead(leader) => return self.lead(key, leader).await,
                 Place::Wait(waiter) => waiter,
             };
             // A thread must not wait for a task, which it may be the one to run.
@@ -180,12 +186,7 @@ impl<'a> Load<'a> {
             };
             function.counters.waits.add_one();
             match waiter.await {
-                Arrival::Landed(landing) => match &*landing {
-                    Landed::Value(held) if self.value_type.is_of(held) => {
-                        return Step::Value(Arc::clone(held));
-                    }
-                    _ => return Step::Landed(landing),
-                },
+                Arrival::Landed(landed) => return Step::Landed(landed),
                 Arrival::Failed => {
                     self.waits.load_failed();
                     if !can_share {
@@ -198,7 +199,7 @@ impl<'a> Load<'a> {
                     // the same.
                     if leader.is_current() {
                         leader.restart(&stack.fences, stack.clock.now());
-                        return self.lead(leader).await;
+                        return self.lead(key, leader).await;
                     }
                 }
             }
@@ -206,29 +207,29 @@ impl<'a> Load<'a> {
     }
 
     /// Reads the lower tiers on behalf of all callers of the flight, and takes their leases.
-    async fn lead(&mut self, leader: Leader) -> Step {
+    async fn lead(&mut self, key: &Key, leader: Leader) -> Step {
         let function = self.function;
         let stack = &*function.stack;
         let value_type = self.value_type;
         loop {
             // Another flight may have landed between this call's look-up and its place in the table.
-            if let Some(held) = function.peek(&self.key.as_ref())
+            if let Some(held) = function.peek(&key.as_ref())
                 && value_type.is_of(&held)
             {
                 return land(leader, held);
             }
             let start = leader.start();
-            let mut lower = function.lower_tiers(&self.key);
-            match function.find(&self.key, &mut lower, value_type).await {
+            let mut lower = function.lower_tiers(key);
+            match function.find(key, &mut lower, value_type).await {
                 Search::Found(hit) => {
                     if leader.is_current() && hit.is_promoted {
                         let number = hit.number.unwrap_or(start);
-                        function.keep_found(&self.key, &hit.value, number, hit.left, value_type);
+                        function.keep_found(key, &hit.value, number, hit.left, value_type);
                     }
                     return land(leader, hit.value);
                 }
                 Search::Unanswered => {
-                    if let Some(held) = function.serve_isolated(&self.key.as_ref())
+                    if let Some(held) = function.serve_isolated(&key.as_ref())
                         && value_type.is_of(&held)
                     {
                         return land(leader, held);
@@ -257,25 +258,25 @@ impl<'a> Load<'a> {
     }
 
     /// Asks the lower tiers for the value as of now.
-    async fn ask(&mut self) -> Step {
+    async fn ask(&mut self, key: &Key) -> Step {
         let function = self.function;
         let stack = &*function.stack;
         let value_type = self.value_type;
         loop {
             let start = stack.fences.now();
-            let mut lower = function.lower_tiers(&self.key);
-            let known = function.known(&self.key);
+            let mut lower = function.lower_tiers(key);
+            let known = function.known(key);
             let known_seal = known.as_ref().map(|(seal, _)| *seal);
             lower.ask_strongly(known);
-            if let Search::Found(hit) = function.find(&self.key, &mut lower, value_type).await {
-                function.keep_asked(&self.key, &hit, start, known_seal, value_type);
-                return Step::Value(hit.value);
+            if let Search::Found(hit) = function.find(key, &mut lower, value_type).await {
+                function.keep_asked(key, &hit, start, known_seal, value_type);
+                return Step::Landed(Landed::Value(hit.value));
             }
             let claim = self.waits.claim(function, &mut lower);
             match function.lease(&mut lower, claim, value_type).await {
                 Turn::Load => {
                     let now = stack.clock.now();
-                    let leader = stack.flights.lead(&self.key, &stack.fences, now);
+                    let leader = stack.flights.lead(key, &stack.fences, now);
                     return self.run(lower, leader);
                 }
                 Turn::Wait(wakeup, at) => {
@@ -286,13 +287,13 @@ impl<'a> Load<'a> {
     }
 
     /// Leads a flight whose value replaces what the tiers have.
-    async fn take_over(&mut self) -> Step {
+    async fn take_over(&mut self, key: &Key) -> Step {
         let function = self.function;
         let stack = &*function.stack;
-        function.drop_aside(&self.key).await;
+        function.drop_aside(key).await;
         let now = stack.clock.now();
-        let leader = stack.flights.lead(&self.key, &stack.fences, now);
-        let mut lower = function.lower_tiers(&self.key);
+        let leader = stack.flights.lead(key, &stack.fences, now);
+        let mut lower = function.lower_tiers(key);
         // A claim that takes over does not wait.
         let _ = function
             .lease(&mut lower, Claim::TakeOver, self.value_type)
@@ -310,9 +311,9 @@ impl<'a> Load<'a> {
         Step::Run
     }
 
-    async fn end(&mut self, ended: Ended) {
-        let (function, key) = (self.function, &self.key);
-        let Some(running) = self.running.take() else {
+    async fn end(&mut self, loaded: Option<Loaded>) {
+        let function = self.function;
+        let (Some(running), Some(key)) = (self.running.take(), &self.key) else {
             return;
         };
         let Running {
@@ -321,22 +322,19 @@ impl<'a> Load<'a> {
             began,
         } = running;
         let start = leader.start();
-        let is_dropped = matches!(ended, Ended::Absent | Ended::Value(_, false));
-        match ended {
+        let is_dropped = loaded.as_ref().is_none_or(|loaded| !loaded.is_kept);
+        match loaded {
             // A flight that another took the place of must not overwrite what that one brings.
-            Ended::Value(held, true) if leader.is_current() => {
+            Some(Loaded { held, .. }) if !is_dropped && leader.is_current() => {
                 function.keep_loaded(key, &held, &leader, &lower, self.value_type);
                 let took = function.stack.clock.now().since(began);
                 publish(function, key, held, took, leader, lower, self.value_type).await;
             }
-            Ended::Value(held, _) => {
+            loaded => {
                 // Released before the waiters go on: they ask for the same leases.
                 drop(lower);
-                leader.land(Arc::new(Landed::Value(held)));
-            }
-            Ended::Absent => {
-                drop(lower);
-                leader.land(Arc::new(Landed::Absent));
+                let landed = loaded.map(|loaded| Landed::Value(loaded.held));
+                leader.land(landed.unwrap_or(Landed::Absent));
             }
         }
         match self.mode {
@@ -352,8 +350,9 @@ impl<'a> Load<'a> {
 }
 
 fn land(leader: Leader, held: Held) -> Step {
-    leader.land(Arc::new(Landed::Value(Arc::clone(&held))));
-    Step::Value(held)
+    let landed = Landed::Value(held);
+    leader.land(landed.clone());
+    Step::Landed(landed)
 }
 
 /// Answers the waiters with a value that memory has, and stores it in the lower tiers.
@@ -369,13 +368,13 @@ async fn publish(
     mut lower: LowerTiers<'_>,
     value_type: &dyn ErasedType,
 ) {
-    let landing = Arc::new(Landed::Value(Arc::clone(&held)));
+    let landed = Landed::Value(Arc::clone(&held));
     let start = leader.start();
     let mut leader = Some(leader);
     if function.has_memory()
         && let Some(leader) = leader.take()
     {
-        leader.land(Arc::clone(&landing));
+        leader.land(landed.clone());
     }
     function
         .fill(key, &held, start, took, &mut lower, value_type)
@@ -384,6 +383,6 @@ async fn publish(
         function.drop_others(key, &held);
     }
     if let Some(leader) = leader {
-        leader.land(landing);
+        leader.land(landed);
     }
 }

@@ -100,11 +100,11 @@ impl<V: Clone + Send + Sync + 'static> ValueType<V> {
     pub const fn memory_only() -> Self {
         Self {
             records: None,
-            weigh: |_| size_of::<V>(),
+            weigh: size::<V>,
             behind: 0,
-            hold: |value| Arc::new(value),
-            give: |held| held.downcast_ref::<V>().cloned(),
-            look: |held, then| held.downcast_ref::<V>().into_iter().for_each(then),
+            hold: hold::<V>,
+            give: give::<V>,
+            look: look::<V>,
         }
     }
 
@@ -116,8 +116,8 @@ impl<V: Clone + Send + Sync + 'static> ValueType<V> {
     {
         let mut this = Self::memory_only();
         this.records = Some(RecordType {
-            encode: |encoding, value, out| encoding.encode(value, out),
-            decode: |encoding, bytes| encoding.decode(bytes),
+            encode: Encoding::encode::<V>,
+            decode: Encoding::decode::<V>,
             shape: Shape::of::<V>,
             skips: entry::skips_a_field,
         });
@@ -140,18 +140,50 @@ impl<T: Send + Sync + 'static> ValueType<Arc<T>> {
     #[must_use]
     pub const fn as_it_is(mut self) -> Self {
         self.behind = size_of::<T>();
-        self.hold = |value| value;
-        self.give = |held| held.downcast().ok();
-        self.look = |held, then| Arc::clone(held).downcast().iter().for_each(then);
+        self.hold = hold_arc::<T>;
+        self.give = give_arc::<T>;
+        self.look = look_arc::<T>;
         self
     }
 }
 
-impl<V: 'static> ValueType<V> {
-    fn records(&self) -> Result<&RecordType<V>, CodecError> {
-        let records = self.records.as_ref();
-        records.ok_or_else(|| format!("`{}` has no records", std::any::type_name::<V>()).into())
+// Functions, not closures: a closure that becomes a pointer is compiled twice.
+
+fn size<V>(_: &V) -> usize {
+    size_of::<V>()
+}
+
+fn hold<V: Send + Sync + 'static>(value: V) -> Held {
+    Arc::new(value)
+}
+
+fn give<V: Clone + 'static>(held: Held) -> Option<V> {
+    held.downcast_ref::<V>().cloned()
+}
+
+fn look<V: 'static>(held: &Held, then: &mut dyn FnMut(&V)) {
+    if let Some(value) = held.downcast_ref() {
+        then(value);
     }
+}
+
+fn hold_arc<T: Send + Sync + 'static>(value: Arc<T>) -> Held {
+    value
+}
+
+fn give_arc<T: Send + Sync + 'static>(held: Held) -> Option<Arc<T>> {
+    held.downcast().ok()
+}
+
+fn look_arc<T: Send + Sync + 'static>(held: &Held, then: &mut dyn FnMut(&Arc<T>)) {
+    if let Ok(value) = Arc::clone(held).downcast() {
+        then(&value);
+    }
+}
+
+#[cold]
+fn no_records() -> CodecError {
+    "the value type has no records".into()
 }
 
 impl<V: 'static> ErasedType for ValueType<V> {
@@ -181,17 +213,20 @@ impl<V: 'static> ErasedType for ValueType<V> {
         held: &Held,
         out: &mut Vec<u8>,
     ) -> Result<(), CodecError> {
-        let records = self.records()?;
-        let mut written = Err("the value is of another type".into());
-        (self.look)(held, &mut |value| {
-            written = (records.encode)(encoding, value, out)
-        });
-        written
+        let mut written = None;
+        if let Some(records) = &self.records {
+            (self.look)(held, &mut |value| {
+                written = Some((records.encode)(encoding, value, out));
+            });
+        }
+        written.unwrap_or_else(|| Err(no_records()))
     }
 
     fn decode(&self, encoding: &Encoding, bytes: &[u8]) -> Result<Held, CodecError> {
-        let value = (self.records()?.decode)(encoding, bytes)?;
-        Ok((self.hold)(value))
+        match &self.records {
+            Some(records) => (records.decode)(encoding, bytes).map(self.hold),
+            None => Err(no_records()),
+        }
     }
 
     fn shape(&self) -> Shape {

@@ -30,12 +30,12 @@ fn key() -> Key {
         .to_owned()
 }
 
-fn landing_of(value: u64) -> Landing {
-    Arc::new(Landed::Value(Arc::new(value)))
+fn landing_of(value: u64) -> Landed {
+    Landed::Value(Arc::new(value))
 }
 
-fn number_in(landing: &Landing) -> u64 {
-    match &**landing {
+fn number_in(landing: &Landed) -> u64 {
+    match landing {
         Landed::Value(held) => *held.downcast_ref().expect("a number"),
         Landed::Absent | Landed::Failed(_) => panic!("there is no value"),
     }

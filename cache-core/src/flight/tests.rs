@@ -64,12 +64,12 @@ fn poll(waiter: &mut Waiter, bell: &Arc<Bell>) -> Poll<Arrival> {
     Pin::new(waiter).poll(&mut Context::from_waker(&Waker::from(Arc::clone(bell))))
 }
 
-fn landing_of(number: u32) -> Landing {
-    Arc::new(Landed::Value(Arc::new(number)))
+fn landing_of(number: u32) -> Landed {
+    Landed::Value(Arc::new(number))
 }
 
-fn number_in(landing: &Landing) -> u32 {
-    match &**landing {
+fn number_in(landing: &Landed) -> u32 {
+    match landing {
         Landed::Value(held) => *held.downcast_ref().expect("a number"),
         Landed::Absent | Landed::Failed(_) => panic!("there is no value"),
     }
