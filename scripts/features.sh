@@ -3,8 +3,8 @@
 # is of pass. (With all of them `scripts/test.sh` runs the rest.)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-features=(redis tls disk memcached objects quick_cache bincode msgpack json toml testing)
-of_the_core=(quick_cache bincode msgpack json toml testing)
+features=(redis tls disk memcached objects quick_cache bincode msgpack json custom-codec toml testing)
+of_the_core=(quick_cache bincode msgpack json custom-codec toml testing)
 tiers=(cache-redis "cache-redis --features tls" cache-disk cache-memcached cache-object)
 for set in "" "${features[@]}" "$(IFS=,; echo "${features[*]}")"; do
   cargo clippy --quiet -p multi-tier-cached --lib --no-default-features --features "$set" -- -D warnings ||

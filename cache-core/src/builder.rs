@@ -10,6 +10,7 @@ use std::time::Duration;
 use self::assemble::check_functions;
 pub use self::env::{BuildFromEnv, EnvTier, Environment};
 use crate::clock::{Clock, ManualClock};
+#[cfg(feature = "custom-codec")]
 use crate::codec::Codec;
 use crate::definition::Definition;
 use crate::error::Error;
@@ -60,6 +61,7 @@ pub struct RuntimeBuilder {
     variables: Vec<(Level, String)>,
     /// Whether the environment says which tiers there are: the program speaks of those that it may ask for.
     asks_environment: bool,
+    #[cfg(feature = "custom-codec")]
     codecs: Vec<Arc<dyn Codec>>,
     default_codec: Option<Said<String>>,
     when_isolated: Option<Said<WhenIsolated>>,
@@ -79,6 +81,7 @@ impl RuntimeBuilder {
             lower: Vec::new(),
             variables: Vec::new(),
             asks_environment: false,
+            #[cfg(feature = "custom-codec")]
             codecs: Vec::new(),
             default_codec: None,
             when_isolated: None,
@@ -168,6 +171,7 @@ impl RuntimeBuilder {
     }
 
     /// Adds a codec of your own, to be named by `codec = "…"`.
+    #[cfg(feature = "custom-codec")]
     pub fn codec(mut self, codec: impl Codec) -> Self {
         self.codecs.push(Arc::new(codec));
         self

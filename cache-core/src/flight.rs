@@ -18,7 +18,6 @@
 
 mod deadlock;
 
-use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::future::Future;
@@ -30,6 +29,7 @@ pub(crate) use self::deadlock::{FlightId, HeldLeases, Leading, Waiting, blocked}
 use crate::clock::Moment;
 use crate::fence::Fences;
 use crate::key::{CarriedHash, FunctionId, Key};
+use crate::outcome::Landed;
 use crate::sync::{Mutex, lock};
 
 /// Shards of the table: a miss holds one for some hundred nanoseconds. A power of two.
@@ -37,9 +37,6 @@ use crate::sync::{Mutex, lock};
 const SHARDS: usize = 64;
 #[cfg(schedules)]
 const SHARDS: usize = 1;
-
-/// What a load ended in, of a type that leader and waiters agree on.
-pub(crate) type Landing = Arc<dyn Any + Send + Sync>;
 
 /// The flights of one runtime.
 pub(crate) struct Flights {
@@ -76,7 +73,7 @@ enum Phase {
     Led,
     /// The leader was dropped. The first waiter that polls takes the lead.
     Leaderless,
-    Landed(Landing),
+    Landed(Landed),
     /// The load failed, and there is nothing to give to the waiters.
     Failed,
     /// Everyone has gone.
@@ -323,7 +320,7 @@ impl Leader {
     }
 
     /// Answers all waiters. Insert the value into memory before calling this: later callers start a new flight.
-    pub(crate) fn land(mut self, landing: Landing) {
+    pub(crate) fn land(mut self, landing: Landed) {
         self.end(Phase::Landed(landing));
     }
 
@@ -377,7 +374,7 @@ impl Drop for Leader {
 /// What a waiter gets.
 pub(crate) enum Arrival {
     /// The result of the load.
-    Landed(Landing),
+    Landed(Landed),
     /// The load failed, and its error cannot be shared. The waiter must not wait for another load of the key.
     Failed,
     /// The lead, since the leader before was dropped.
@@ -422,7 +419,7 @@ impl Future for Waiter {
         }
         match &state.phase {
             Phase::Landed(landing) => {
-                let landing = Arc::clone(landing);
+                let landing = landing.clone();
                 drop(state);
                 this.id = None;
                 Poll::Ready(Arrival::Landed(landing))

@@ -8,15 +8,16 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::bound::{Bound, Search};
-use crate::call::{CacheValue, Terms, ask_each_time, plain, publish, refresh};
+use crate::bound::Bound;
+use crate::call::{CacheValue, Terms, drive};
 use crate::error::{Error, ErrorKind};
 use crate::invalidation::Invalidation;
 use crate::key::{ArgumentList, Arguments, Key, UnboundArguments};
+use crate::load::{self, Mode};
 use crate::outcome::{Outcome, Unshared};
 use crate::policy::Ttl;
 use crate::site::Origin;
-use crate::tier::{Claim, Receipt};
+use crate::tier::Receipt;
 use crate::write_guard::WriteGuard;
 
 /// A key of a function, in no runtime yet: each operation binds it where it is first polled.
@@ -52,25 +53,13 @@ impl Place {
         Ok(WriteGuard::take(&bound, key).await)
     }
 
-    async fn peek<V>(&self, terms: &Terms<V, Unshared>) -> Option<V> {
+    async fn peek<V: 'static>(&self, terms: &Terms<V, Unshared>) -> Option<V> {
         let (bound, key) = self.bind().ok()?;
-        if let Some(held) = bound.peek(&key.as_ref())
-            && let Some(value) = (terms.value_type.give)(held)
-        {
-            return Some(value);
-        }
-        let mut lower = bound.lower_tiers(&key);
-        match bound.find(&key, &mut lower, &terms.value_type).await {
-            Search::Found(hit) => Some(hit.value),
-            Search::Nowhere => None,
-            Search::Unanswered => {
-                let held = bound.peek_isolated(&key.as_ref())?;
-                (terms.value_type.give)(held)
-            }
-        }
+        let held = load::peek(bound, key, &terms.value_type).await?;
+        (terms.value_type.give)(held)
     }
 
-    async fn put<V>(
+    async fn put<V: 'static>(
         &self,
         value: V,
         ttl: Option<Duration>,
@@ -80,65 +69,41 @@ impl Place {
             Ttl::everywhere(ttl).check()?;
         }
         let (bound, key) = self.bind()?;
-        let (bound, key) = (&*bound, &key);
         if terms.keep_if.is_some_and(|keep_if| !keep_if(&value)) {
-            return bound.invalidate(key).await;
+            return bound.invalidate(&key).await;
         }
-        bound.check_kept()?;
-        let stack = &bound.stack;
-        // Loads under way may have seen what the value replaces. The value counts from here on, and who invalidates its key from
-        // here on drops it.
-        bound.fence_off(key);
-        let leader = stack.flights.lead(key, &stack.fences, stack.clock.now());
-        let began = leader.start();
-        let dropped = bound.make_room(key, &leader).await;
-        let mut lower = bound.lower_tiers(key).with_ttl(ttl);
-        // Who takes over does not wait.
-        let _ = bound
-            .lease(&mut lower, Claim::TakeOver, &terms.value_type)
-            .await;
-        // An invalidation of which nothing is seen here voids the leases. Of one that came after another put, a refresh or a load has
-        // taken this one's place the table does not tell, and their value is later than this one.
-        if bound.is_overtaken(&leader, began) || !leader.is_current() {
-            return dropped;
-        }
-        let held = bound.keep_loaded(key, &value, &leader, &lower, &terms.value_type);
-        publish(
-            bound,
-            key,
-            &value,
-            held,
-            Duration::ZERO,
-            leader,
-            lower,
-            &terms.value_type,
-        )
-        .await;
-        dropped
+        let held = (terms.value_type.hold)(value);
+        load::put(bound, key, held, ttl, &terms.value_type).await
     }
 
-    async fn strong<R, V, F>(&self, terms: &Terms<V, Unshared>, load: impl FnOnce() -> F) -> R
+    async fn strong<R, V, F>(&self, terms: &Terms<V, Unshared>, body: impl FnOnce() -> F) -> R
+    where
+        R: Outcome<V>,
+        V: Send + Sync + 'static,
+        F: Future<Output = R>,
+    {
+        let Ok((bound, key)) = self.bind() else {
+            return body().await;
+        };
+        if bound.has_lower() {
+            return drive(bound, Some(key), Mode::Strong, *terms, body).await;
+        }
+        // Without a lower tier, what memory has is current.
+        match bound.hit(&key.as_ref(), &terms.value_type) {
+            Some(value) => R::value(value),
+            None => drive(bound, Some(key), Mode::Join, *terms, body).await,
+        }
+    }
+
+    async fn refresh<R, V, F>(&self, terms: &Terms<V, Unshared>, body: impl FnOnce() -> F) -> R
     where
         R: Outcome<V>,
         V: Send + Sync + 'static,
         F: Future<Output = R>,
     {
         match self.bind() {
-            Ok((bound, key)) if bound.has_lower() => ask_each_time(&bound, key, *terms, load).await,
-            // There is nobody to ask: what memory has is current.
-            Ok((bound, key)) => plain(&bound, key, *terms, load).await,
-            Err(_) => load().await,
-        }
-    }
-
-    async fn refresh<R, V, F>(&self, terms: &Terms<V, Unshared>, load: impl FnOnce() -> F) -> R
-    where
-        R: Outcome<V>,
-        F: Future<Output = R>,
-    {
-        match self.bind() {
-            Ok((bound, key)) => refresh(&bound, key, *terms, load).await,
-            Err(_) => load().await,
+            Ok((bound, key)) => drive(bound, Some(key), Mode::Refresh, *terms, body).await,
+            Err(_) => body().await,
         }
     }
 }

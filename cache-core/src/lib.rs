@@ -29,6 +29,7 @@ mod home;
 mod invalidation;
 mod key;
 mod level;
+mod load;
 mod outcome;
 mod overrides;
 mod policy;

@@ -266,10 +266,11 @@ impl fmt::Display for SharedError {
 
 impl std::error::Error for SharedError {}
 
-/// What waiters are told.
+/// What a load ended in, without the types of its function.
+#[derive(Clone)]
 pub(crate) enum Landed {
-    /// The value, as memory holds it.
     Value(Held),
     Absent,
-    Failed(Box<dyn Any + Send + Sync>),
+    /// What a waiter can make an error of.
+    Failed(Arc<dyn Any + Send + Sync>),
 }

@@ -124,7 +124,12 @@ impl CacheRuntime {
         OF_TASK.sync_scope(runtime, f)
     }
 
+    /// Whether the task has a runtime of its own.
     #[inline]
+    pub(crate) fn is_in_scope() -> bool {
+        OF_TASK.try_with(|_| ()).is_ok()
+    }
+
     pub(crate) fn of_task() -> Option<Self> {
         OF_TASK.try_with(Self::clone).ok()
     }

@@ -153,23 +153,32 @@ impl Site {
         instance: Option<Instance>,
         then: impl FnOnce(&Arc<Bound>) -> T,
     ) -> T {
-        if let Some(runtime) = CacheRuntime::of_task() {
-            return then(&self.bind(instance, &runtime));
-        }
-        let id = instance.map(|instance| instance.id);
-        if let Some((known, bound)) = self.installed.get()
-            && *known == id
-        {
-            return then(bound);
-        }
-        self.with_bound_slow(instance, then)
+        let slow;
+        let bound = match self.installed_bound(instance) {
+            Some(bound) => bound,
+            None => {
+                slow = self.bound_elsewhere(instance);
+                &slow
+            }
+        };
+        then(bound)
     }
 
-    fn with_bound_slow<T>(
-        &self,
-        instance: Option<Instance>,
-        then: impl FnOnce(&Arc<Bound>) -> T,
-    ) -> T {
+    /// The binding of the installed runtime, if that is the one to use and the binding is known.
+    #[inline]
+    fn installed_bound(&self, instance: Option<Instance>) -> Option<&Arc<Bound>> {
+        if CacheRuntime::is_in_scope() {
+            return None;
+        }
+        let (known, bound) = self.installed.get()?;
+        (*known == instance.map(|instance| instance.id)).then_some(bound)
+    }
+
+    /// Any other binding. Not generic, so it is compiled once.
+    fn bound_elsewhere(&self, instance: Option<Instance>) -> Arc<Bound> {
+        if let Some(runtime) = CacheRuntime::of_task() {
+            return self.bind(instance, &runtime);
+        }
         let id = instance.map(|instance| instance.id);
         let (runtime, cached) = match CacheRuntime::installed() {
             Some(runtime) => (runtime, &self.installed),
@@ -178,13 +187,12 @@ impl Site {
         if let Some((known, bound)) = cached.get()
             && *known == id
         {
-            return then(bound);
+            return Arc::clone(bound);
         }
         let bound = self.bind(instance, runtime);
-        let result = then(&bound);
         // Lost only to another instance, or to the same one.
-        let _ = cached.set((id, bound));
-        result
+        let _ = cached.set((id, Arc::clone(&bound)));
+        bound
     }
 
     fn bind(&self, instance: Option<Instance>, runtime: &CacheRuntime) -> Arc<Bound> {

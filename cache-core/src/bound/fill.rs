@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::Bound;
 use super::lower::{Lower, LowerTiers, RecordsWork, Turn};
-use crate::codec::{RecordType, ValueType, check_round_trip};
+use crate::codec::{ErasedType, check_round_trip};
+use crate::entry::Held;
 use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::record::{HEADER, Header, RecordKind};
@@ -21,17 +22,17 @@ const LIFE_OF_NOTHING: Duration = Duration::from_secs(1);
 
 impl Bound {
     /// Takes a lease in each lower tier, before the load begins. Where there is none, nothing will be filled.
-    pub(crate) async fn lease<V>(
+    pub(crate) async fn lease(
         &self,
         lookup: &mut LowerTiers<'_>,
         claim: Claim,
-        value_type: &ValueType<V>,
+        value_type: &dyn ErasedType,
     ) -> Turn {
         // What cannot be stored is not worth waiting for another who loads it. But whether its key is guarded must be asked: that
         // holds for memory too.
         // What is there is replaced, if only by nothing.
         lookup.replaces = claim == Claim::TakeOver;
-        let writes = value_type.records.is_some() && (lookup.replaces || self.can_be_written());
+        let writes = value_type.has_records() && (lookup.replaces || self.can_be_written());
         let claim = if writes { claim } else { Claim::Look };
         for (at, lower) in self.lower.iter().enumerate() {
             let LowerTiers {
@@ -92,22 +93,22 @@ impl Bound {
     }
 
     /// Stores a value in every lower tier that gave a lease. A lease that is void by now is refused there.
-    pub(crate) async fn fill<V>(
+    pub(crate) async fn fill(
         &self,
         key: &Key,
-        value: &V,
+        held: &Held,
         start: u64,
         load: Duration,
         lookup: &mut LowerTiers<'_>,
-        value_type: &ValueType<V>,
+        value_type: &dyn ErasedType,
     ) {
-        let Some(records) = &value_type.records else {
+        if !value_type.has_records() {
             return;
-        };
+        }
         if lookup.leases.iter().all(Option::is_none) && !lookup.replaces {
             return;
         }
-        let payload = self.payload(value, records);
+        let payload = self.payload(held, value_type);
         for (at, lower) in self.lower.iter().enumerate() {
             let LowerTiers {
                 record_key,
@@ -146,7 +147,7 @@ impl Bound {
                 version: self.function.version,
                 epoch: stamp.epoch,
                 history: stamp.history,
-                shape: self.shape(records).fingerprint,
+                shape: self.shape(value_type).fingerprint,
                 digest: key.digest(self.name_hash),
                 kind,
             };
@@ -240,12 +241,12 @@ impl Bound {
     }
 
     /// The payload of a record; `None` when the type does not survive the codec. The first is read back.
-    fn payload<V>(&self, value: &V, records: &RecordType<V>) -> Option<Vec<u8>> {
+    fn payload(&self, held: &Held, value_type: &dyn ErasedType) -> Option<Vec<u8>> {
         if !self.can_be_written() {
             return None;
         }
         let mut payload = Vec::new();
-        if let Err(source) = (records.encode)(&self.encoding, value, &mut payload) {
+        if let Err(source) = value_type.encode(&self.encoding, held, &mut payload) {
             // Of this value, and not always of its type: the next may be written.
             self.report(&Error::with_source(
                 ErrorKind::Codec,
@@ -254,7 +255,7 @@ impl Bound {
             ));
             return None;
         }
-        let checked = if self.encoding.needs_every_field() && (records.skips)(value) {
+        let checked = if self.encoding.needs_every_field() && value_type.skips_a_field(held) {
             Err(Error::new(
                 ErrorKind::Codec,
                 format!(
@@ -263,7 +264,7 @@ impl Bound {
                 ),
             ))
         } else if self.records.state.load(Ordering::Relaxed) == RecordsWork::UNKNOWN {
-            check_round_trip(records, &self.encoding, &payload).map(|()| {
+            check_round_trip(value_type, &self.encoding, &payload).map(|()| {
                 self.records
                     .state
                     .store(RecordsWork::YES, Ordering::Relaxed)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Bound;
 use super::lower::{Hit, Lower, LowerTiers, RecordsWork, Search};
-use crate::codec::{RecordType, Shape, ValueType};
+use crate::codec::{ErasedType, Shape};
 use crate::entry::Held;
 use crate::key::Key;
 use crate::policy::Consistency;
@@ -16,15 +16,15 @@ use crate::tier::{Question, SEEN, Stamp};
 
 impl Bound {
     /// Asks the lower tiers in order.
-    pub(crate) async fn find<V>(
+    pub(crate) async fn find(
         &self,
         key: &Key,
         lookup: &mut LowerTiers<'_>,
-        value_type: &ValueType<V>,
-    ) -> Search<V> {
-        let Some(records) = value_type.records else {
+        value_type: &dyn ErasedType,
+    ) -> Search {
+        if !value_type.has_records() {
             return Search::Nowhere;
-        };
+        }
         let mut nowhere = Search::Nowhere;
         for at in 0..self.lower.len() {
             // Whether a tier of this instance alone is current at this moment nobody can say.
@@ -35,8 +35,7 @@ impl Bound {
             let search = if is_behind || self.lower[at + 1..].iter().any(is_owed) {
                 self.look_past(at, lookup).await
             } else {
-                self.find_in(at, key, lookup, &records, value_type.give)
-                    .await
+                self.find_in(at, key, lookup, value_type).await
             };
             match search {
                 Search::Nowhere => {}
@@ -60,7 +59,7 @@ impl Bound {
     }
 
     /// Notes what a tier has whose records do not count now, so that it gives a lease to replace them.
-    async fn look_past<V>(&self, at: usize, lookup: &mut LowerTiers<'_>) -> Search<V> {
+    async fn look_past(&self, at: usize, lookup: &mut LowerTiers<'_>) -> Search {
         let lower = &self.lower[at];
         let LowerTiers {
             record_key,
@@ -87,14 +86,13 @@ impl Bound {
         }
     }
 
-    async fn find_in<V>(
+    async fn find_in(
         &self,
         at: usize,
         key: &Key,
         lookup: &mut LowerTiers<'_>,
-        records: &RecordType<V>,
-        give: fn(Held) -> Option<V>,
-    ) -> Search<V> {
+        value_type: &dyn ErasedType,
+    ) -> Search {
         let lower = &self.lower[at];
         let LowerTiers {
             record_key,
@@ -136,12 +134,12 @@ impl Bound {
         }
         let opened = match known {
             Some((seal, held)) if bytes.len() == SEEN && seal_of(&bytes) == Some(*seal) => self
-                .open_known(lower, key, found.stamp, &bytes, *seal, records)
-                .and_then(|left| {
-                    let value = (give)(Arc::clone(held)).ok_or(Some(Unusable::Mismatch))?;
-                    Ok((value, left))
+                .open_known(lower, key, found.stamp, &bytes, *seal, value_type)
+                .and_then(|left| match value_type.is_of(held) {
+                    true => Ok((Arc::clone(held), left)),
+                    false => Err(Some(Unusable::Mismatch)),
                 }),
-            _ => self.open(lower, key, found.stamp, &bytes, records),
+            _ => self.open(lower, key, found.stamp, &bytes, value_type),
         };
         match opened {
             Ok((value, left)) => {
@@ -179,17 +177,17 @@ impl Bound {
 
     /// Reads a record, and tells how long a copy of it may live. `Err(None)` is a record that was good once, and whose time, epoch
     /// or history is over; or one that says that nothing is there.
-    fn open<V>(
+    fn open(
         &self,
         lower: &Lower,
         key: &Key,
         stamp: Option<Stamp>,
         bytes: &[u8],
-        records: &RecordType<V>,
-    ) -> Result<(V, Duration), Option<Unusable>> {
+        value_type: &dyn ErasedType,
+    ) -> Result<(Held, Duration), Option<Unusable>> {
         let (header, payload) = Header::open(bytes).map_err(Some)?;
-        let left = self.judge_header(lower, key, stamp, &header, records)?;
-        let value = (records.decode)(&self.encoding, payload).map_err(|_| {
+        let left = self.judge_header(lower, key, stamp, &header, value_type)?;
+        let value = value_type.decode(&self.encoding, payload).map_err(|_| {
             // Whole, of this codec, and still unreadable: another build's, or a type that does not survive its codec for
             // some values. The next write tells which.
             self.records
@@ -201,31 +199,31 @@ impl Bound {
     }
 
     /// The same of a record whose value memory has.
-    fn open_known<V>(
+    fn open_known(
         &self,
         lower: &Lower,
         key: &Key,
         stamp: Option<Stamp>,
         head: &[u8],
         seal: Seal,
-        records: &RecordType<V>,
+        value_type: &dyn ErasedType,
     ) -> Result<Duration, Option<Unusable>> {
         let header = Header::of_known(head, seal).map_err(Some)?;
-        self.judge_header(lower, key, stamp, &header, records)
+        self.judge_header(lower, key, stamp, &header, value_type)
     }
 
     /// Whether a record is still good, by its header, and how long a copy of it may live.
-    fn judge_header<V>(
+    fn judge_header(
         &self,
         lower: &Lower,
         key: &Key,
         stamp: Option<Stamp>,
         header: &Header,
-        records: &RecordType<V>,
+        value_type: &dyn ErasedType,
     ) -> Result<Duration, Option<Unusable>> {
         let same = header.codec == self.encoding.id()
             && header.version == self.function.version
-            && header.shape == self.shape(records).fingerprint
+            && header.shape == self.shape(value_type).fingerprint
             && header.digest == key.digest(self.name_hash);
         if !same {
             return Err(Some(Unusable::Mismatch));
@@ -238,13 +236,13 @@ impl Bound {
     }
 
     /// What the header says of the type, traced on first use.
-    pub(super) fn shape<V>(&self, records: &RecordType<V>) -> Shape {
+    pub(super) fn shape(&self, value_type: &dyn ErasedType) -> Shape {
         *self.shape.get_or_init(|| {
-            let shape = (records.shape)();
+            let shape = value_type.shape();
             if !shape.traced {
                 tracing::info!(
                     function = %self.name,
-                    value = std::any::type_name::<V>(),
+                    value = value_type.name(),
                     "the shape of the value type cannot be traced; its records are told apart by its name, so raise \
                      `version` when its fields change"
                 );

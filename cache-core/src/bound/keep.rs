@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Bound, Hit, LowerTiers};
-use crate::codec::ValueType;
+use crate::codec::ErasedType;
 use crate::entry::{Entry, Held};
 use crate::flight::Leader;
 use crate::key::Key;
@@ -15,45 +15,36 @@ impl Bound {
     /// newer entry from being replaced by one that nobody will read.
     ///
     /// `left` is what the record has left that the value is a copy of.
-    ///
-    /// The value as it is held, for those who wait.
-    pub(crate) fn keep_found<V>(
+    pub(crate) fn keep_found(
         &self,
         key: &Key,
-        value: &V,
+        held: &Held,
         start: u64,
         left: Duration,
-        value_type: &ValueType<V>,
-    ) -> Held {
-        let held = (value_type.hold)(value);
+        value_type: &dyn ErasedType,
+    ) {
         if let Some((lives, _)) = &self.memory {
             let life = left.min(lives.copied);
-            let entry = self.entry(key, value, &held, start, life, value_type);
+            let entry = self.entry(key, held, start, life, value_type);
             self.insert(key, entry);
         }
-        held
     }
 
     /// An entry of a value whose load began at `start`; `None` where nobody would read it.
-    fn entry<V>(
+    fn entry(
         &self,
         key: &Key,
-        value: &V,
         held: &Held,
         start: u64,
         life: Duration,
-        value_type: &ValueType<V>,
+        value_type: &dyn ErasedType,
     ) -> Option<Entry> {
         let memory = self.stack.memory()?;
         let stripe = self.stripe(key);
         if !self.stack.fences.admits(start, stripe, &self.fence) {
             return None;
         }
-        let weight = if memory.weighs {
-            (value_type.weigh)(value) + value_type.behind
-        } else {
-            size_of::<V>()
-        };
+        let weight = value_type.weight(held, memory.weighs);
         let dies = self.stack.clock.now().after(life);
         Some(Entry::new(Arc::clone(held), start, stripe, dies, weight))
     }
@@ -77,13 +68,13 @@ impl Bound {
     /// Puts a value into memory that a strong call found, which began at `start`. No later call answers with an older
     /// value, so it is kept whatever the promotion; a strong function, each call of which asks, keeps it as its tier
     /// promotes, or in place of the record `known` that it had before.
-    pub(crate) fn keep_asked<V>(
+    pub(crate) fn keep_asked(
         &self,
         key: &Key,
-        hit: &Hit<V>,
+        hit: &Hit,
         start: u64,
         known: Option<Seal>,
-        value_type: &ValueType<V>,
+        value_type: &dyn ErasedType,
     ) {
         let lives = match (&self.memory, self.sealed) {
             (Some((lives, _)), _) => *lives,
@@ -94,9 +85,8 @@ impl Bound {
         };
         let answered = self.stack.fences.next();
         self.stack.flights.outdate(key, answered);
-        let held = (value_type.hold)(&hit.value);
         let life = hit.left.min(lives.copied);
-        let entry = self.entry(key, &hit.value, &held, start, life, value_type);
+        let entry = self.entry(key, &hit.value, start, life, value_type);
         let entry = entry.map(|entry| entry.sealed(hit.seal, answered));
         if self.insert(key, entry) {
             return;
@@ -140,21 +130,20 @@ impl Bound {
     }
 
     /// Puts a value into memory that was loaded now, unless a change of its key is under way.
-    pub(crate) fn keep_loaded<V>(
+    pub(crate) fn keep_loaded(
         &self,
         key: &Key,
-        value: &V,
+        held: &Held,
         leader: &Leader,
         lower: &LowerTiers<'_>,
-        value_type: &ValueType<V>,
-    ) -> Held {
+        value_type: &dyn ErasedType,
+    ) {
         if lower.is_guarded() || self.is_guarded_here(key) {
-            return (value_type.hold)(value);
+            return;
         }
-        let held = (value_type.hold)(value);
         if let (Some((lives, _)), Some((config, _))) = (&self.memory, &self.stack.memory) {
             let lives = lower.ttl.map_or(*lives, |ttl| config.lives(ttl));
-            let entry = self.entry(key, value, &held, leader.start(), lives.filled, value_type);
+            let entry = self.entry(key, held, leader.start(), lives.filled, value_type);
             self.insert(
                 key,
                 match lower.is_unasked() {
@@ -163,6 +152,5 @@ impl Bound {
                 },
             );
         }
-        held
     }
 }

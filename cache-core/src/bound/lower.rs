@@ -163,9 +163,9 @@ impl LowerTiers<'_> {
 
 /// What a search of the lower tiers came to.
 #[derive(Debug)]
-pub(crate) enum Search<V> {
+pub(crate) enum Search {
     /// A value.
-    Found(Hit<V>),
+    Found(Hit),
     /// They were asked and have none.
     Nowhere,
     /// Not all could be asked, beside those that this instance has to itself while it has others that it shares.
@@ -174,8 +174,8 @@ pub(crate) enum Search<V> {
 
 /// A value that a lower tier has.
 #[derive(Debug)]
-pub(crate) struct Hit<V> {
-    pub(crate) value: V,
+pub(crate) struct Hit {
+    pub(crate) value: Held,
     /// How long it may live above.
     pub(crate) left: Duration,
     /// The number of its load, where this runtime has counted it: the value is as old as that, whenever it was read.

@@ -62,7 +62,12 @@ impl RuntimeBuilder {
             let above = lower.iter().filter(|(config, _)| config.level() < level);
             peers.set_above(above.map(|(_, tier)| Arc::downgrade(tier)).collect());
         }
+        #[cfg_attr(
+            not(feature = "custom-codec"),
+            expect(unused_mut, reason = "none is added")
+        )]
         let mut encodings = Encodings::builtin();
+        #[cfg(feature = "custom-codec")]
         for codec in self.codecs {
             if let Err(error) = encodings.add(codec) {
                 note(error);

@@ -1,12 +1,15 @@
 //! The codecs that come with the crate, and the user's among them.
 
 use std::fmt;
+#[cfg(feature = "custom-codec")]
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Codec, CodecError};
+#[cfg(feature = "custom-codec")]
+use super::Codec;
+use super::CodecError;
 use crate::error::Error;
 
 /// How the payload of a record is written. The crate's own are called directly, so that decoding is compiled for the
@@ -20,6 +23,7 @@ pub(crate) enum Encoding {
     MessagePack,
     #[cfg(feature = "json")]
     Json,
+    #[cfg(feature = "custom-codec")]
     Custom(Arc<dyn Codec>),
 }
 
@@ -41,6 +45,7 @@ impl Encoding {
             Self::MessagePack => 3,
             #[cfg(feature = "json")]
             Self::Json => 4,
+            #[cfg(feature = "custom-codec")]
             Self::Custom(codec) => codec.id(),
         }
     }
@@ -55,6 +60,7 @@ impl Encoding {
             Self::MessagePack => false,
             #[cfg(feature = "json")]
             Self::Json => false,
+            #[cfg(feature = "custom-codec")]
             // Its round trip must tell.
             Self::Custom(_) => false,
         }
@@ -69,6 +75,7 @@ impl Encoding {
             Self::MessagePack => "msgpack",
             #[cfg(feature = "json")]
             Self::Json => "json",
+            #[cfg(feature = "custom-codec")]
             Self::Custom(codec) => codec.name(),
         }
     }
@@ -91,6 +98,7 @@ impl Encoding {
             Self::MessagePack => rmp_serde::encode::write_named(out, value)?,
             #[cfg(feature = "json")]
             Self::Json => serde_json::to_writer(out, value)?,
+            #[cfg(feature = "custom-codec")]
             Self::Custom(codec) => codec.encode(value, out)?,
         }
         Ok(())
@@ -117,6 +125,7 @@ impl Encoding {
             }
             #[cfg(feature = "json")]
             Self::Json => (serde_json::from_slice(bytes)?, 0),
+            #[cfg(feature = "custom-codec")]
             Self::Custom(codec) => {
                 let mut value = None;
                 codec.decode(bytes, &mut |deserializer| {
@@ -168,6 +177,7 @@ impl Encodings {
 
     /// # Errors
     /// When the name or the number is taken, or the number belongs to the crate.
+    #[cfg(feature = "custom-codec")]
     pub(crate) fn add(&mut self, codec: Arc<dyn Codec>) -> Result<(), Error> {
         if codec.id() < 128 {
             return Err(Error::configuration(format!(

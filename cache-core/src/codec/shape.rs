@@ -27,16 +27,26 @@ pub(crate) struct Shape {
 
 impl Shape {
     pub(crate) fn of<V: DeserializeOwned>() -> Self {
+        Self::traced(type_name::<V>(), read::<V>)
+    }
+
+    /// The shape of the type of that name. `read` reads a value of it.
+    fn traced(name: &str, read: fn(Node<'_>) -> Result<(), Stop>) -> Self {
         // A type may panic over a made-up text; that must not be the caller's panic.
-        match catch_unwind(trace::<V>).ok().flatten() {
+        match catch_unwind(|| trace(read)).ok().flatten() {
             Some(description) => Self {
                 fingerprint: xxh3_64(description.as_bytes()),
                 traced: true,
             },
-            None => Self {
-                fingerprint: xxh3_64(type_name::<V>().as_bytes()),
-                traced: false,
-            },
+            None => Self::of_name(name),
+        }
+    }
+
+    /// The shape of a type that is known by its name alone.
+    pub(crate) fn of_name(name: &str) -> Self {
+        Self {
+            fingerprint: xxh3_64(name.as_bytes()),
+            traced: false,
         }
     }
 }
@@ -47,16 +57,21 @@ const MOST_RUNS: usize = 2_048;
 /// Structs and enums described in all, in all runs: a type that branches at every level would take for ever.
 const MOST_DESCRIBED: usize = 20_000;
 
-/// The description of `V`, the same for every run of every build that sees the same type.
-fn trace<V: DeserializeOwned>() -> Option<String> {
+fn read<V: DeserializeOwned>(node: Node<'_>) -> Result<(), Stop> {
+    V::deserialize(node)?;
+    Ok(())
+}
+
+/// The description of a type, the same for every run of every build that sees the same type.
+fn trace(read: fn(Node<'_>) -> Result<(), Stop>) -> Option<String> {
     let mut tracer = Tracer::default();
     for _ in 0..MOST_RUNS {
         tracer.begin();
-        match V::deserialize(Node {
+        match read(Node {
             tracer: &mut tracer,
             silent: false,
         }) {
-            Ok(_) => {
+            Ok(()) => {
                 if tracer.end() {
                     return Some(tracer.description());
                 }
@@ -107,41 +122,69 @@ impl Node<'_> {
             self.tracer.note(what);
         }
     }
+}
 
-    /// Runs `read` for a struct or one variant of an enum and keeps what it noted.
-    fn describe<T>(
-        self,
-        named: Named,
-        head: &str,
-        read: impl FnOnce(Node<'_>) -> Result<T, Stop>,
-    ) -> Result<T, Stop> {
+/// A struct, or one variant of an enum, that is being described.
+struct Description<'t> {
+    tracer: &'t mut Tracer,
+    named: Named,
+    /// Whether the part around it is noted.
+    is_named: bool,
+    /// Whether its own parts are noted.
+    is_noted: bool,
+}
+
+impl<'t> Node<'t> {
+    /// Begins a description under that heading.
+    fn describe(self, named: Named, head: &str) -> Result<Description<'t>, Stop> {
         let tracer = self.tracer;
         tracer.depth += 1;
         tracer.described += 1;
         if tracer.depth > DEEPEST || tracer.described > MOST_DESCRIBED {
             return Err(Stop::Unsupported);
         }
-        let loud = if self.silent {
-            false
-        } else {
-            tracer.enter(named)
-        };
-        if loud {
+        let is_named = !self.silent;
+        let is_noted = is_named && tracer.enter(named);
+        if is_noted {
             tracer.writing.push(format!("{head} "));
         }
-        let value = read(Node {
+        Ok(Description {
             tracer,
-            silent: !loud,
-        })?;
-        if loud && let Some(noted) = tracer.writing.pop() {
-            let number = tracer.number(named);
+            named,
+            is_named,
+            is_noted,
+        })
+    }
+}
+
+impl Description<'_> {
+    fn node(&mut self) -> Node<'_> {
+        Node {
+            tracer: self.tracer,
+            silent: !self.is_noted,
+        }
+    }
+
+    fn elements(&mut self, left: usize) -> Elements<'_> {
+        Elements {
+            node: self.node(),
+            left,
+        }
+    }
+
+    /// Keeps what was noted.
+    fn end(self) {
+        let tracer = self.tracer;
+        if self.is_noted
+            && let Some(noted) = tracer.writing.pop()
+        {
+            let number = tracer.number(self.named);
             tracer.keep(number, noted);
         }
-        if !self.silent {
+        if self.is_named {
             tracer.inside.pop();
         }
         tracer.depth -= 1;
-        Ok(value)
     }
 }
 
@@ -236,9 +279,11 @@ impl<'de> de::Deserializer<'de> for Node<'_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        self.describe((type_name::<V::Value>(), name, &["0"]), "newtype", |node| {
-            visitor.visit_newtype_struct(node)
-        })
+        let named = (type_name::<V::Value>(), name, &["0"][..]);
+        let mut description = self.describe(named, "newtype")?;
+        let value = visitor.visit_newtype_struct(description.node())?;
+        description.end();
+        Ok(value)
     }
 
     fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Stop> {
@@ -265,11 +310,11 @@ impl<'de> de::Deserializer<'de> for Node<'_> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        self.describe(
-            (type_name::<V::Value>(), name, &["0", "1"]),
-            &format!("tuple{len}"),
-            |node| visitor.visit_seq(Elements { node, left: len }),
-        )
+        let named = (type_name::<V::Value>(), name, &["0", "1"][..]);
+        let mut description = self.describe(named, &format!("tuple{len}"))?;
+        let value = visitor.visit_seq(description.elements(len))?;
+        description.end();
+        Ok(value)
     }
 
     fn deserialize_map<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Stop> {
@@ -284,12 +329,10 @@ impl<'de> de::Deserializer<'de> for Node<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Stop> {
-        self.describe((type_name::<V::Value>(), name, fields), "struct", |node| {
-            visitor.visit_seq(Elements {
-                node,
-                left: fields.len(),
-            })
-        })
+        let mut description = self.describe((type_name::<V::Value>(), name, fields), "struct")?;
+        let value = visitor.visit_seq(description.elements(fields.len()))?;
+        description.end();
+        Ok(value)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -306,9 +349,11 @@ impl<'de> de::Deserializer<'de> for Node<'_> {
             self.tracer.meet(named) % variants.len().max(1)
         };
         let head = variants.get(index).copied().unwrap_or("none");
-        self.describe(named, head, |node| {
-            visitor.visit_enum(Variant { node, index })
-        })
+        let mut description = self.describe(named, head)?;
+        let node = description.node();
+        let value = visitor.visit_enum(Variant { node, index })?;
+        description.end();
+        Ok(value)
     }
 }
 

@@ -11,7 +11,9 @@
 //! The flights that a task leads travel with the task, not with tasks that it spawns: a body that spawns a task, calls
 //! its own key there and awaits that task waits for itself, as it would with a mutex.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+#[cfg(test)]
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -32,15 +34,21 @@ impl FlightId {
 pub(crate) type HeldLeases = Arc<[HeldLease]>;
 
 /// A flight that a task leads.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Led {
     flight: FlightId,
     leases: HeldLeases,
 }
 
-tokio::task_local! {
-    /// The flights that this task leads, the innermost last.
-    static LED_HERE: Vec<Led>;
+thread_local! {
+    /// The flights that the task leads which this thread polls, the innermost last.
+    static LED_HERE: RefCell<Vec<Led>> = const { RefCell::new(Vec::new()) };
+}
+
+fn led_here() -> Vec<Led> {
+    LED_HERE
+        .try_with(|led| led.borrow().clone())
+        .unwrap_or_default()
 }
 
 /// The waits of one flight.
@@ -64,17 +72,16 @@ pub(crate) struct Waiting(Option<(FlightId, FlightId)>);
 impl Waiting {
     /// Notes that the innermost load of this task waits for `flight`. `None` if the wait would close a ring.
     pub(crate) fn begin(flight: FlightId) -> Option<Self> {
-        LED_HERE
-            .try_with(|led| {
-                let innermost = led.last()?;
-                let mut waits = lock_waits();
-                let waits = waits.get_or_insert_default();
-                if reaches(waits, flight, |reached| is_led(led, reached)) {
-                    return None;
-                }
-                Some(Self::note(waits, innermost, flight))
-            })
-            .unwrap_or(Some(Self(None)))
+        let led = led_here();
+        let Some(innermost) = led.last() else {
+            return Some(Self(None));
+        };
+        let mut waits = lock_waits();
+        let waits = waits.get_or_insert_default();
+        match reaches(waits, flight, |reached| is_led(&led, reached)) {
+            true => None,
+            false => Some(Self::note(waits, innermost, flight)),
+        }
     }
 
     fn note(waits: &mut HashMap<FlightId, Waits>, from: &Led, to: FlightId) -> Self {
@@ -133,7 +140,7 @@ fn reaches(
 ///
 /// Empty for a call outside of any load that nobody waits for from inside a load. Such a call cannot be part of a ring.
 pub(crate) fn blocked(flight: Option<FlightId>) -> Vec<HeldLease> {
-    let led = LED_HERE.try_with(Clone::clone).unwrap_or_default();
+    let led = led_here();
     let mut blocked: Vec<HeldLease> = Vec::new();
     let mut add = |leases: &HeldLeases| {
         for lease in leases.iter() {
@@ -154,30 +161,64 @@ pub(crate) fn blocked(flight: Option<FlightId>) -> Vec<HeldLease> {
     blocked
 }
 
-/// Runs a body as the load of a flight.
+/// A body that runs as the load of a flight. Calls inside it must know, so each poll of the body is
+/// [entered](Self::enter).
 #[derive(Debug)]
-pub(crate) struct Leading;
+pub(crate) struct Leading {
+    led: Vec<Led>,
+    /// The load around this one waits for it.
+    _outer_waits: Option<Waiting>,
+}
 
 impl Leading {
-    /// Runs `body`, which loads for `flight` under `leases`, so that calls inside it know.
-    pub(crate) async fn scope<F: Future>(
-        flight: FlightId,
-        leases: HeldLeases,
-        body: F,
-    ) -> F::Output {
-        let (led, _outer_waits) = enter(Led { flight, leases });
-        LED_HERE.scope(led, body).await
+    /// A body that loads for a flight under leases; `None` if nobody waits for its value.
+    pub(crate) fn new(inner: Option<(FlightId, HeldLeases)>) -> Self {
+        let mut led = led_here();
+        let inner = inner.map(|(flight, leases)| Led { flight, leases });
+        let waits = |outer: &Led, inner: &Led| {
+            Waiting::note(lock_waits().get_or_insert_default(), outer, inner.flight)
+        };
+        let outer_waits = match (led.last(), &inner) {
+            (Some(outer), Some(inner)) => Some(waits(outer, inner)),
+            (None, _) | (_, None) => None,
+        };
+        led.extend(inner);
+        Self {
+            led,
+            _outer_waits: outer_waits,
+        }
+    }
+
+    /// Marks this thread as one that polls the body, until the result is dropped.
+    pub(crate) fn enter(&mut self) -> Entered<'_> {
+        exchange(&mut self.led);
+        Entered(self)
+    }
+
+    #[cfg(test)]
+    async fn scope<F: Future>(flight: FlightId, leases: HeldLeases, body: F) -> F::Output {
+        let mut leading = Self::new(Some((flight, leases)));
+        let mut body = std::pin::pin!(body);
+        std::future::poll_fn(|cx| {
+            let _entered = leading.enter();
+            body.as_mut().poll(cx)
+        })
+        .await
     }
 }
 
-/// The flights that a task leads once it leads `inner`, and a note that the load around it waits for that.
-fn enter(inner: Led) -> (Vec<Led>, Option<Waiting>) {
-    let mut led = LED_HERE.try_with(Clone::clone).unwrap_or_default();
-    let outer_waits = led
-        .last()
-        .map(|outer| Waiting::note(lock_waits().get_or_insert_default(), outer, inner.flight));
-    led.push(inner);
-    (led, outer_waits)
+/// A poll of a body. Also a panic ends it.
+pub(crate) struct Entered<'a>(&'a mut Leading);
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        exchange(&mut self.0.led);
+    }
+}
+
+fn exchange(led: &mut Vec<Led>) {
+    // The thread may be ending; nothing is polled on it any more.
+    let _ = LED_HERE.try_with(|here| std::mem::swap(&mut *here.borrow_mut(), led));
 }
 
 #[cfg(all(test, not(schedules)))]

@@ -30,6 +30,17 @@ fn key() -> Key {
         .to_owned()
 }
 
+fn landing_of(value: u64) -> Landed {
+    Landed::Value(Arc::new(value))
+}
+
+fn number_in(landing: &Landed) -> u64 {
+    match landing {
+        Landed::Value(held) => *held.downcast_ref().expect("a number"),
+        Landed::Absent | Landed::Failed(_) => panic!("there is no value"),
+    }
+}
+
 impl World {
     fn new() -> Arc<Self> {
         Arc::new(Self {
@@ -50,14 +61,14 @@ impl World {
 
     fn load(&self, leader: Leader) -> u64 {
         if let Some(value) = self.hit() {
-            leader.land(Arc::new(value));
+            leader.land(landing_of(value));
             return value;
         }
         let start = leader.start();
         self.loads.fetch_add(1, Ordering::SeqCst);
         let value = self.database.load(Ordering::SeqCst);
         self.memory.store(start << 32 | value, Ordering::SeqCst);
-        leader.land(Arc::new(value));
+        leader.land(landing_of(value));
         value
     }
 
@@ -79,7 +90,7 @@ impl World {
     /// Goes on with what a waiter of the current flight got.
     fn arrive(&self, arrival: Arrival) -> u64 {
         match arrival {
-            Arrival::Landed(landing) => *landing.downcast_ref::<u64>().expect("a value"),
+            Arrival::Landed(landing) => number_in(&landing),
             Arrival::Lead(leader) => {
                 assert!(leader.is_current());
                 self.load(leader)
@@ -97,7 +108,7 @@ impl World {
                 Place::Lead(leader) => return self.load(leader),
                 Place::Wait(waiter) => match block_on(waiter) {
                     Arrival::Landed(landing) => {
-                        return *landing.downcast_ref::<u64>().expect("a value");
+                        return number_in(&landing);
                     }
                     Arrival::Lead(leader) if leader.is_current() => {
                         leader.restart(&self.fences, Moment::ZERO);

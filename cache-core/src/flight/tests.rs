@@ -64,10 +64,21 @@ fn poll(waiter: &mut Waiter, bell: &Arc<Bell>) -> Poll<Arrival> {
     Pin::new(waiter).poll(&mut Context::from_waker(&Waker::from(Arc::clone(bell))))
 }
 
+fn landing_of(number: u32) -> Landed {
+    Landed::Value(Arc::new(number))
+}
+
+fn number_in(landing: &Landed) -> u32 {
+    match landing {
+        Landed::Value(held) => *held.downcast_ref().expect("a number"),
+        Landed::Absent | Landed::Failed(_) => panic!("there is no value"),
+    }
+}
+
 #[track_caller]
 fn landed(poll: Poll<Arrival>) -> u32 {
     match poll {
-        Poll::Ready(Arrival::Landed(landing)) => *landing.downcast_ref().expect("a number"),
+        Poll::Ready(Arrival::Landed(landing)) => number_in(&landing),
         Poll::Ready(Arrival::Lead(_)) => panic!("it took the lead"),
         Poll::Ready(Arrival::Failed) => panic!("the load failed"),
         Poll::Pending => panic!("it still waits"),
@@ -83,7 +94,7 @@ fn all_waiters_get_what_the_leader_landed() {
     for waiter in &mut waiters {
         assert!(poll(waiter, &bell).is_pending());
     }
-    leader.land(Arc::new(7u32));
+    leader.land(landing_of(7));
     assert_eq!(bell.0.load(Ordering::SeqCst), 10);
     for waiter in &mut waiters {
         assert_eq!(landed(poll(waiter, &bell)), 7);
@@ -115,7 +126,7 @@ fn first_waiter_that_polls_becomes_leader_when_the_leader_is_dropped() {
     let leader = led(poll(&mut second, &bell));
     assert!(leader.is_current());
     assert!(poll(&mut first, &bell).is_pending());
-    leader.land(Arc::new(7u32));
+    leader.land(landing_of(7));
     assert_eq!(bell.0.load(Ordering::SeqCst), 4, "the third was not polled");
     assert_eq!(landed(poll(&mut first, &bell)), 7);
     assert_eq!(landed(poll(&mut third, &bell)), 7);
@@ -136,7 +147,7 @@ fn waiter_that_is_not_polled_does_not_hold_the_key() {
     let mut newcomer = table.wait();
     assert!(poll(&mut newcomer, &bell).is_pending());
     drop(leader);
-    led(poll(&mut newcomer, &bell)).land(Arc::new(7u32));
+    led(poll(&mut newcomer, &bell)).land(landing_of(7));
     assert_eq!(landed(poll(&mut kept, &bell)), 7);
     assert_eq!(table.flights.len(), 0);
 }
@@ -150,7 +161,7 @@ fn newcomer_becomes_leader_of_a_flight_whose_waiters_are_not_polled() {
     assert!(poll(&mut kept, &bell).is_pending());
     drop(leader);
     let mut newcomer = table.wait();
-    led(poll(&mut newcomer, &bell)).land(Arc::new(7u32));
+    led(poll(&mut newcomer, &bell)).land(landing_of(7));
     assert_eq!(landed(poll(&mut kept, &bell)), 7);
     drop(unpolled);
     assert_eq!(table.flights.len(), 0);
@@ -189,7 +200,7 @@ fn released_waiters_go_on_and_later_ones_wait_for_the_leader() {
         Poll::Ready(Arrival::Failed)
     ));
     assert!(poll(&mut late, &bell).is_pending());
-    leader.land(Arc::new(7u32));
+    leader.land(landing_of(7));
     assert_eq!(landed(poll(&mut late, &bell)), 7);
     assert_eq!(table.flights.len(), 0);
 }
@@ -261,10 +272,10 @@ fn a_flight_begun_before_an_invalidation_is_not_joined_after_it() {
     table.fences.raise(Stripe::of(0));
     let new = table.lead();
     assert!(!old.is_current());
-    old.land(Arc::new(1u32));
+    old.land(landing_of(1));
     assert_eq!(landed(poll(&mut waiter, &Arc::new(Bell::default()))), 1);
     let mut waiter = table.wait();
-    new.land(Arc::new(2u32));
+    new.land(landing_of(2));
     assert_eq!(landed(poll(&mut waiter, &Arc::new(Bell::default()))), 2);
 }
 
@@ -287,7 +298,7 @@ fn a_waiter_registers_its_newest_waker() {
     let (old, new) = (Arc::new(Bell::default()), Arc::new(Bell::default()));
     assert!(poll(&mut waiter, &old).is_pending());
     assert!(poll(&mut waiter, &new).is_pending());
-    leader.land(Arc::new(7u32));
+    leader.land(landing_of(7));
     assert_eq!(
         (old.0.load(Ordering::SeqCst), new.0.load(Ordering::SeqCst)),
         (0, 1)
@@ -318,7 +329,7 @@ fn a_waker_that_panics_keeps_nobody_from_being_woken() {
     for waiter in &mut waiters[1..] {
         assert!(poll(waiter, &bell).is_pending());
     }
-    let landing = std::panic::AssertUnwindSafe(|| leader.land(Arc::new(7u32)));
+    let landing = std::panic::AssertUnwindSafe(|| leader.land(landing_of(7)));
     assert!(std::panic::catch_unwind(landing).is_err());
     assert_eq!(bell.0.load(Ordering::SeqCst), 2);
     for waiter in &mut waiters {

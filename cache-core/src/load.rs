@@ -1,0 +1,388 @@
+//! The load path: what a call does that memory cannot answer.
+//!
+//! A [`Load`] goes through these steps: it joins the flight of its key or leads one, reads the
+//! lower tiers, takes their leases, has the body run, keeps the value in memory, and stores it in
+//! the lower tiers. None of this depends on the type of the value: values travel as [`Held`], and
+//! their own functions are reached through [`ErasedType`]. So it is compiled once, in this crate.
+//! The body alone runs in code that is compiled for its function (see [`call`](crate::call)).
+//!
+//! # Cancel safety
+//! A load that is dropped releases its leases and then its lead; another caller of the key goes on.
+
+mod put;
+mod waits;
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use self::put::{peek, put};
+use self::waits::Waits;
+use crate::bound::{Bound, LowerTiers, Search, Turn};
+use crate::clock::Moment;
+use crate::codec::ErasedType;
+use crate::entry::Held;
+use crate::flight::{Arrival, FlightId, HeldLeases, Leader, Place, Waiting};
+use crate::key::Key;
+use crate::outcome::Landed;
+use crate::tier::Claim;
+
+/// A future of the load path. It is boxed so that its code is not compiled again where it is
+/// awaited.
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Which values a load may take instead of running the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Those of another caller's load, and of any tier.
+    Join,
+    /// Those that the lower tiers say are current. It takes part in no flight, whose load may have
+    /// begun before an invalidation that is not known here; the leases of the lower tiers keep
+    /// others from loading at the same time.
+    Strong,
+    /// None: the body runs and its value replaces what the tiers have.
+    Refresh,
+}
+
+/// A load of one key, on behalf of one call.
+pub(crate) struct Load<'a> {
+    function: &'a Bound,
+    key: Option<Key>,
+    value_type: &'a dyn ErasedType,
+    mode: Mode,
+    waits: Waits,
+    /// Set while the body of this call runs, if its value is to be kept.
+    running: Option<Running<'a>>,
+}
+
+/// What a load holds while its body runs. The leases are released before the lead is handed on.
+struct Running<'a> {
+    lower: LowerTiers<'a>,
+    leader: Leader,
+    began: Moment,
+}
+
+/// What a call does next.
+pub(crate) enum Step {
+    /// It returns this, if it can make a result of it.
+    Landed(Landed),
+    /// It runs its body, and [finishes](Load::finish) the load.
+    Run,
+}
+
+/// A value that a body returned.
+#[derive(Clone)]
+pub(crate) struct Loaded {
+    pub(crate) held: Held,
+    /// Whether the function keeps it (`cache_if`).
+    pub(crate) is_kept: bool,
+}
+
+impl fmt::Debug for Load<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Load")
+            .field("key", &self.key)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Load<'a> {
+    /// Without a key nothing is looked up or kept.
+    pub(crate) fn new(
+        function: &'a Bound,
+        key: Option<Key>,
+        value_type: &'a dyn ErasedType,
+        mode: Mode,
+    ) -> Self {
+        Self {
+            function,
+            key,
+            value_type,
+            mode,
+            waits: Waits::default(),
+            running: None,
+        }
+    }
+
+    /// Goes on to where the call has its result or must run its body. `can_share` tells whether
+    /// errors of the function can be shared.
+    pub(crate) fn next(&mut self, can_share: bool) -> Boxed<'_, Step> {
+        Box::pin(async move {
+            let Some(key) = self.key.clone() else {
+                return Step::Run;
+            };
+            match self.mode {
+                Mode::Join => self.join(&key, can_share).await,
+                Mode::Strong => self.ask(&key).await,
+                Mode::Refresh => self.take_over(&key).await,
+            }
+        })
+    }
+
+    /// Notes that the call could make nothing of what another load ended in. It waits for no other.
+    pub(crate) fn received_nothing(&mut self) {
+        self.waits.load_failed();
+    }
+
+    /// The flight that the body runs for, and the leases under which it does.
+    pub(crate) fn led(&self) -> Option<(FlightId, HeldLeases)> {
+        let running = self.running.as_ref()?;
+        Some((running.leader.id(), running.lower.exclusive_leases()))
+    }
+
+    /// Keeps and stores what the body returned, and answers the waiters; `None` is a body that found nothing.
+    ///
+    /// # Cancel safety
+    /// Dropped, it may have kept the value in memory without storing it in the lower tiers.
+    pub(crate) fn finish(&mut self, loaded: Option<Loaded>) -> Boxed<'_, ()> {
+        Box::pin(self.end(loaded))
+    }
+
+    /// Ends the load of a body that failed; `shared` is what waiters can make an error of.
+    pub(crate) fn fail(&mut self, shared: Option<Box<dyn Any + Send + Sync>>) {
+        if self.key.is_some() {
+            self.function.counters.load_errors.add_one();
+        }
+        let Some(mut running) = self.running.take() else {
+            return;
+        };
+        // Released before the waiters go on: they ask for the same leases.
+        running.lower.load_failed();
+        match shared {
+            Some(shared) => running.leader.land(Landed::Failed(shared.into())),
+            None => running.leader.fail(),
+        }
+    }
+
+    /// Joins the flight of the key, or leads one.
+    async fn join(&mut self, key: &Key, can_share: bool) -> Step {
+        let function = self.function;
+        let stack = &*function.stack;
+        loop {
+            let may_join = |start, began| function.counts(key, start, began);
+            let joined = stack
+                .flights
+                .join(key, &stack.fences, stack.clock.now(), may_join);
+            let waiter = match joined {
+                Place::Lead(leader) => return self.lead(key, leader).await,
+                Place::Wait(waiter) => waiter,
+            };
+            // A thread must not wait for a task, which it may be the one to run.
+            let may_wait =
+                self.waits.may_wait() && !(function.is_blocking && waiter.is_of_a_task());
+            let waiting = match may_wait {
+                true => Waiting::begin(waiter.flight_id()),
+                false => None,
+            };
+            let Some(_waiting) = waiting else {
+                // The value is not kept: the load that runs beside this one keeps its own.
+                drop(waiter);
+                function.counters.loads.add_one();
+                return Step::Run;
+            };
+            function.counters.waits.add_one();
+            match waiter.await {
+                Arrival::Landed(landed) => return Step::Landed(landed),
+                Arrival::Failed => {
+                    self.waits.load_failed();
+                    if !can_share {
+                        function.report_unshared_errors();
+                    }
+                }
+                Arrival::Lead(leader) => {
+                    // After an invalidation newer callers are on a newer flight. This call joins
+                    // that one; each other waiter of this flight takes its lead in turn and does
+                    // the same.
+                    if leader.is_current() {
+                        leader.restart(&stack.fences, stack.clock.now());
+                        return self.lead(key, leader).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads the lower tiers on behalf of all callers of the flight, and takes their leases.
+    async fn lead(&mut self, key: &Key, leader: Leader) -> Step {
+        let function = self.function;
+        let stack = &*function.stack;
+        let value_type = self.value_type;
+        loop {
+            // Another flight may have landed between this call's look-up and its place in the table.
+            if let Some(held) = function.peek(&key.as_ref())
+                && value_type.is_of(&held)
+            {
+                return land(leader, held);
+            }
+            let start = leader.start();
+            let mut lower = function.lower_tiers(key);
+            match function.find(key, &mut lower, value_type).await {
+                Search::Found(hit) => {
+                    if leader.is_current() && hit.is_promoted {
+                        let number = hit.number.unwrap_or(start);
+                        function.keep_found(key, &hit.value, number, hit.left, value_type);
+                    }
+                    return land(leader, hit.value);
+                }
+                Search::Unanswered => {
+                    if let Some(held) = function.serve_isolated(&key.as_ref())
+                        && value_type.is_of(&held)
+                    {
+                        return land(leader, held);
+                    }
+                }
+                Search::Nowhere => {}
+            }
+            let claim = self.waits.claim(function, &mut lower);
+            match function.lease(&mut lower, claim, value_type).await {
+                Turn::Load => return self.run(lower, leader),
+                // A task holds the lease, which this thread may be the one to run.
+                Turn::Wait(..) if function.is_blocking => return self.run(lower, leader),
+                Turn::Wait(wakeup, at) => {
+                    let flight = Some(leader.id());
+                    self.waits.wait(function, lower, wakeup, at, flight).await;
+                    // The waiters have waited for a failed load too, and must not wait for the one
+                    // of this call.
+                    if !self.waits.may_wait() {
+                        leader.release_waiters();
+                    }
+                    // A value that is read from now on is as of now.
+                    leader.restart(&stack.fences, stack.clock.now());
+                }
+            }
+        }
+    }
+
+    /// Asks the lower tiers for the value as of now.
+    async fn ask(&mut self, key: &Key) -> Step {
+        let function = self.function;
+        let stack = &*function.stack;
+        let value_type = self.value_type;
+        loop {
+            let start = stack.fences.now();
+            let mut lower = function.lower_tiers(key);
+            let known = function.known(key);
+            let known_seal = known.as_ref().map(|(seal, _)| *seal);
+            lower.ask_strongly(known);
+            if let Search::Found(hit) = function.find(key, &mut lower, value_type).await {
+                function.keep_asked(key, &hit, start, known_seal, value_type);
+                return Step::Landed(Landed::Value(hit.value));
+            }
+            let claim = self.waits.claim(function, &mut lower);
+            match function.lease(&mut lower, claim, value_type).await {
+                Turn::Load => {
+                    let now = stack.clock.now();
+                    let leader = stack.flights.lead(key, &stack.fences, now);
+                    return self.run(lower, leader);
+                }
+                Turn::Wait(wakeup, at) => {
+                    self.waits.wait(function, lower, wakeup, at, None).await;
+                }
+            }
+        }
+    }
+
+    /// Leads a flight whose value replaces what the tiers have.
+    async fn take_over(&mut self, key: &Key) -> Step {
+        let function = self.function;
+        let stack = &*function.stack;
+        function.drop_aside(key).await;
+        let now = stack.clock.now();
+        let leader = stack.flights.lead(key, &stack.fences, now);
+        let mut lower = function.lower_tiers(key);
+        // A claim that takes over does not wait.
+        let _ = function
+            .lease(&mut lower, Claim::TakeOver, self.value_type)
+            .await;
+        self.run(lower, leader)
+    }
+
+    fn run(&mut self, lower: LowerTiers<'a>, leader: Leader) -> Step {
+        self.function.counters.loads.add_one();
+        self.running = Some(Running {
+            lower,
+            leader,
+            began: self.function.stack.clock.now(),
+        });
+        Step::Run
+    }
+
+    async fn end(&mut self, loaded: Option<Loaded>) {
+        let function = self.function;
+        let (Some(running), Some(key)) = (self.running.take(), &self.key) else {
+            return;
+        };
+        let Running {
+            lower,
+            leader,
+            began,
+        } = running;
+        let start = leader.start();
+        let is_dropped = loaded.as_ref().is_none_or(|loaded| !loaded.is_kept);
+        match loaded {
+            // A flight that another took the place of must not overwrite what that one brings.
+            Some(Loaded { held, .. }) if !is_dropped && leader.is_current() => {
+                function.keep_loaded(key, &held, &leader, &lower, self.value_type);
+                let took = function.stack.clock.now().since(began);
+                publish(function, key, held, took, leader, lower, self.value_type).await;
+            }
+            loaded => {
+                // Released before the waiters go on: they ask for the same leases.
+                drop(lower);
+                let landed = loaded.map(|loaded| Landed::Value(loaded.held));
+                leader.land(landed.unwrap_or(Landed::Absent));
+            }
+        }
+        match self.mode {
+            Mode::Join => {}
+            Mode::Strong => function.drop_older(key, start),
+            Mode::Refresh if is_dropped => {
+                // A tier that failed has counted it.
+                let _ = function.invalidate(key).await;
+            }
+            Mode::Refresh => {}
+        }
+    }
+}
+
+fn land(leader: Leader, held: Held) -> Step {
+    let landed = Landed::Value(held);
+    leader.land(landed.clone());
+    Step::Landed(landed)
+}
+
+/// Answers the waiters with a value that memory has, and stores it in the lower tiers.
+///
+/// Nobody need wait for those, nor for this caller to live that long; except where they alone can
+/// answer who comes next.
+async fn publish(
+    function: &Bound,
+    key: &Key,
+    held: Held,
+    took: Duration,
+    leader: Leader,
+    mut lower: LowerTiers<'_>,
+    value_type: &dyn ErasedType,
+) {
+    let landed = Landed::Value(Arc::clone(&held));
+    let start = leader.start();
+    let mut leader = Some(leader);
+    if function.has_memory()
+        && let Some(leader) = leader.take()
+    {
+        leader.land(landed.clone());
+    }
+    function
+        .fill(key, &held, start, took, &mut lower, value_type)
+        .await;
+    if lower.replaces() {
+        function.drop_others(key, &held);
+    }
+    if let Some(leader) = leader {
+        leader.land(landed);
+    }
+}

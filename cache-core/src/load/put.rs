@@ -1,0 +1,77 @@
+//! Values that are looked at, or put by hand, without a body.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Boxed, publish};
+use crate::bound::{Bound, Search};
+use crate::codec::ErasedType;
+use crate::entry::Held;
+use crate::error::Error;
+use crate::key::Key;
+use crate::tier::{Claim, Receipt};
+
+/// Returns the value if a tier has it. Never loads, and puts nothing into memory.
+pub(crate) fn peek(
+    function: Arc<Bound>,
+    key: Key,
+    value_type: &dyn ErasedType,
+) -> Boxed<'_, Option<Held>> {
+    Box::pin(async move {
+        if let Some(held) = function.peek(&key.as_ref())
+            && value_type.is_of(&held)
+        {
+            return Some(held);
+        }
+        let mut lower = function.lower_tiers(&key);
+        match function.find(&key, &mut lower, value_type).await {
+            Search::Found(hit) => Some(hit.value),
+            Search::Nowhere => None,
+            Search::Unanswered => function.peek_isolated(&key.as_ref()),
+        }
+    })
+}
+
+/// Replaces the value in every tier. Loads under way do not overwrite it.
+pub(crate) fn put(
+    function: Arc<Bound>,
+    key: Key,
+    held: Held,
+    ttl: Option<Duration>,
+    value_type: &dyn ErasedType,
+) -> Boxed<'_, Result<Receipt, Error>> {
+    Box::pin(async move {
+        let (function, key) = (&*function, &key);
+        function.check_kept()?;
+        let stack = &function.stack;
+        // Loads under way may have seen what the value replaces. The value counts from here on, and
+        // an invalidation of its key from here on drops it.
+        function.fence_off(key);
+        let leader = stack.flights.lead(key, &stack.fences, stack.clock.now());
+        let began = leader.start();
+        let dropped = function.make_room(key, &leader).await;
+        let mut lower = function.lower_tiers(key).with_ttl(ttl);
+        // A claim that takes over does not wait.
+        let _ = function
+            .lease(&mut lower, Claim::TakeOver, value_type)
+            .await;
+        // An invalidation elsewhere, which is not seen here, voids the leases. If another put, a
+        // refresh or a load has replaced this flight, the table no longer records invalidations for
+        // it; their value is newer than this one, so this one is given up.
+        if function.is_overtaken(&leader, began) || !leader.is_current() {
+            return dropped;
+        }
+        function.keep_loaded(key, &held, &leader, &lower, value_type);
+        publish(
+            function,
+            key,
+            held,
+            Duration::ZERO,
+            leader,
+            lower,
+            value_type,
+        )
+        .await;
+        dropped
+    })
+}
