@@ -158,17 +158,11 @@ where
         body.as_mut().poll(cx)
     })
     .await;
-    let is_kept = match outcome.view() {
-        View::Failed(error) => {
-            load.fail(terms.share.share(error));
-            return outcome;
-        }
-        View::Value(value) => terms.keep_if.is_none_or(|keep_if| keep_if(value)),
-        View::Absent => false,
-    };
     // The value alone lives across the await: the error type need not be `Send`.
-    let held = outcome.into_value().ok().map(terms.value_type.hold);
-    let loaded = held.map(|held| Loaded { held, is_kept });
+    let loaded = match settle(&mut load, &terms, outcome) {
+        Ok(loaded) => loaded,
+        Err(failed) => return failed,
+    };
     load.finish(loaded.clone()).await;
     let result = match loaded {
         Some(loaded) => (terms.value_type.give)(loaded.held).map(R::value),
@@ -177,6 +171,28 @@ where
     result.expect(
         "a value has the type that it was held as, and a result that was absent can be so again",
     )
+}
+
+/// Returns the value of an outcome, if it has one, or ends the load and returns the failed outcome.
+fn settle<R, V, S>(
+    load: &mut Load<'_>,
+    terms: &Terms<V, S>,
+    outcome: R,
+) -> Result<Option<Loaded>, R>
+where
+    R: Outcome<V>,
+    S: ShareError<R::Error>,
+{
+    let is_kept = match outcome.view() {
+        View::Failed(error) => {
+            load.fail(terms.share.share(error));
+            return Err(outcome);
+        }
+        View::Value(value) => terms.keep_if.is_none_or(|keep_if| keep_if(value)),
+        View::Absent => false,
+    };
+    let held = outcome.into_value().ok().map(terms.value_type.hold);
+    Ok(held.map(|held| Loaded { held, is_kept }))
 }
 
 /// A waiter's result.

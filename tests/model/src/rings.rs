@@ -3,7 +3,7 @@
 //! The body of a key may call another key. A call leads the flight of its key in its instance or waits for it; a leader
 //! takes the lease of its key in the store, or waits for the load of another instance. The store keeps the waits as edges
 //! from a lease that is held to one that is awaited, and tells the caller that closes a ring: that caller goes on with a
-//! load of its own. These are the words and the steps of `flight/deadlock.rs` and `call/waits.rs` in `cache-core`, and of
+//! load of its own. These are the words and the steps of `flight/deadlock.rs` and `load/waits.rs` in `cache-core`, and of
 //! the script `DEADLOCK` in `cache-redis`.
 //!
 //! A body that is already running further out in the same task calls nothing, or a recursion would have no end.
