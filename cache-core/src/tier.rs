@@ -108,7 +108,11 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// wait, for the callers that ask next.
     ///
     /// Asked before every such wait. If the answer is [`Deadlock::Unknown`], which is the default, the caller waits for two
-    /// seconds at most and then runs its own body.
+    /// seconds at most and then runs its own body. If the question fails, the caller asks again three times within the two
+    /// seconds, so it must be possible to ask twice. Each time has the time limit of the tier.
+    ///
+    /// # Errors
+    /// The store was not reached, or did not answer.
     fn deadlock<'a>(
         &'a self,
         held: &'a [HeldLease],

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use multi_tier_cached::{CacheRuntime, Function, Redis, multi_tier_cached};
+use multi_tier_cached::{CacheRuntime, Function, Memory, Redis, multi_tier_cached};
 use tokio::sync::Barrier;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use testbed::server::Server;
+use testbed::shelf::Shelf;
 use testbed::{build, until};
 
 const LEASE: Duration = Duration::from_millis(500);
@@ -181,4 +182,74 @@ async fn a_ring_through_flights_of_other_callers_ends_and_one_goes_on() {
         assert_eq!(called.expect("no deadlock").unwrap(), value);
     }
     assert_eq!(ring.loads(), 3);
+}
+
+/// Loads of `slow_for`, by key.
+static SLOW_LOADS_BY_KEY: Mutex<[u64; 4]> = Mutex::new([0; 4]);
+
+/// Takes much longer than a call waits that may be part of a deadlock.
+#[multi_tier_cached(ttl = "1h")]
+async fn slow_for(key: usize) -> u64 {
+    let load = {
+        let mut loads = SLOW_LOADS_BY_KEY.lock().unwrap();
+        loads[key] += 1;
+        loads[key]
+    };
+    sleep(Duration::from_secs(10)).await;
+    load
+}
+
+#[multi_tier_cached(ttl = "1h")]
+async fn outer_of_slow(key: usize) -> u64 {
+    slow_for(key).await
+}
+
+/// Two instances on `shelf`: one loads slowly, and a body on the other waits for that. Returns the loads.
+async fn slow_nested_load_over(shelf: &Shelf, key: usize) -> u64 {
+    shelf.prove();
+    let instance = || async {
+        let tiers = CacheRuntime::builder().l1(Memory::builder());
+        tiers.l2(shelf.clone()).build().await.unwrap()
+    };
+    let (here, there) = (instance().await, instance().await);
+    let loads = || SLOW_LOADS_BY_KEY.lock().unwrap()[key];
+    let first = spawn(&there, slow_for(key));
+    until("it loads", || loads() == 1).await;
+    spawn(&here, outer_of_slow(key)).await.unwrap();
+    first.await.unwrap();
+    loads()
+}
+
+fn shared_shelf() -> Shelf {
+    Shelf::shared(Duration::from_secs(3600))
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_nested_load_is_one_load_when_answers_about_a_deadlock_are_lost() {
+    for (key, lost) in [(0, 1), (1, 3)] {
+        let shelf = shared_shelf();
+        shelf.lose_answers_about_deadlocks(lost);
+        assert_eq!(slow_nested_load_over(&shelf, key).await, 1, "{lost} lost");
+        assert_eq!(shelf.deadlock_questions(), lost as u64 + 1);
+    }
+}
+
+/// The wait may be part of a deadlock, so it ends.
+#[tokio::test(start_paused = true)]
+async fn wait_ends_when_no_question_about_a_deadlock_is_answered() {
+    let shelf = shared_shelf();
+    shelf.lose_answers_about_deadlocks(usize::MAX);
+    assert_eq!(slow_nested_load_over(&shelf, 2).await, 2);
+    assert_eq!(
+        shelf.deadlock_questions(),
+        4,
+        "it is asked again three times"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn store_that_cannot_tell_of_a_deadlock_is_asked_once() {
+    let shelf = shared_shelf();
+    assert_eq!(slow_nested_load_over(&shelf, 3).await, 2);
+    assert_eq!(shelf.deadlock_questions(), 1);
 }

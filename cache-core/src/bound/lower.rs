@@ -129,6 +129,11 @@ impl LowerTiers<'_> {
         self.passed_over.fill(None);
     }
 
+    /// The name of the key's record.
+    pub(crate) fn record_key(&self) -> Arc<RecordKey> {
+        Arc::clone(&self.record_key)
+    }
+
     /// Whether a tier has given a lease.
     pub(crate) fn holds_a_lease(&self) -> bool {
         self.leases.iter().any(Option::is_some)
@@ -289,26 +294,26 @@ impl Bound {
         }
     }
 
-    /// Asks the tier at that place if the wait that it told the call of would never end. `blocked` are the leases whose loads
-    /// cannot end before it goes on.
+    /// Asks the tier at place `at` whether the wait for the lease on `awaited` would never end. `blocked` are the leases
+    /// whose loads cannot end before the caller goes on. Returns `None` if there was no answer.
     pub(crate) async fn deadlock(
         &self,
-        lookup: &LowerTiers<'_>,
+        awaited: &RecordKey,
         at: usize,
         mut blocked: Vec<HeldLease>,
-    ) -> Deadlock {
+    ) -> Option<Deadlock> {
         let lower = &self.lower[at];
         blocked.retain(|lease| lease.level == lower.level);
         if blocked.is_empty() {
-            return Deadlock::Absent;
+            return Some(Deadlock::Absent);
         }
-        let (blocked, awaited) = (&blocked, &lookup.record_key);
+        let blocked = &blocked;
         let home = self.home_of(lower);
         let answer = lower.limited(home, |within| lower.tier.deadlock(blocked, awaited, within));
-        answer.await.unwrap_or_else(|error| {
-            lower.failed("deadlock", &self.name, &error);
-            Deadlock::Unknown
-        })
+        answer
+            .await
+            .inspect_err(|error| lower.failed("deadlock", &self.name, error))
+            .ok()
     }
 
     pub(super) fn record_key(&self, key: &Key) -> RecordKey {

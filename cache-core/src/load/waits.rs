@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -9,11 +10,18 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::bound::{Bound, LowerTiers};
 use crate::flight::{FlightId, blocked};
-use crate::tier::{Claim, Deadlock, Wakeup, Woken};
+use crate::tier::{Claim, Deadlock, RecordKey, Wakeup, Woken};
 
 /// How long a call waits that may be part of a deadlock which its store cannot see: as long as Redis keeps a lease by
 /// default after its holder died.
 const LONGEST_POSSIBLE_DEADLOCK: Duration = Duration::from_secs(2);
+
+/// How often a store is asked again that did not answer whether there is a deadlock. One lost answer must not make a slow
+/// load run twice.
+const MOST_REPEATS: u32 = 3;
+
+/// How long a call waits before it asks again: all repeats come before the end of a possible deadlock.
+const BEFORE_REPEAT: Duration = Duration::from_millis(500);
 
 /// How long the release of a lease may take, which is one round trip beside the calls.
 const LONGEST_RELEASE: Duration = Duration::from_millis(20);
@@ -30,7 +38,7 @@ pub(super) struct Waits {
     has_paused: bool,
     /// The call does not wait any more: it runs its own body, beside whoever holds the lease.
     goes_on: bool,
-    /// When the call stops waiting, once its store could not tell whether the wait would end.
+    /// When the call stops waiting, once its store did not tell whether the wait would end.
     deadline: Option<Instant>,
     /// Waits in a row that ended at once, or that this call may have caused itself.
     in_vain: u32,
@@ -73,11 +81,17 @@ impl Waits {
         at: usize,
         flight: Option<FlightId>,
     ) {
-        let deadlock = match self.may_wait() {
-            true => bound.deadlock(&lower, at, blocked(flight)).await,
-            false => Deadlock::Present,
+        let question = DeadlockQuestion {
+            bound,
+            awaited: lower.record_key(),
+            at,
+            flight,
         };
-        if deadlock == Deadlock::Present {
+        let deadlock = match self.may_wait() {
+            true => question.ask().await,
+            false => Some(Deadlock::Present),
+        };
+        if deadlock == Some(Deadlock::Present) {
             // The failed load's own lease may not be released yet. To share it would be of no use: what is loaded now
             // could not be stored.
             let pauses = self.is_behind_failure && !self.has_paused && bound.is_home();
@@ -91,10 +105,11 @@ impl Waits {
         let woken = match bound.home() {
             // It looks again from time to time: nobody knows whether the home runtime is being driven.
             Some(home) if !home.is_here() => {
-                let woken = home.run_within(LOOK, self.woken(wakeup, deadlock, is_held_above));
-                woken.await.unwrap_or(Woken::LookAgain)
+                let woken = self.woken(wakeup, deadlock, is_held_above, question);
+                let woken = home.run_within(LOOK, woken).await;
+                woken.unwrap_or(Woken::LookAgain)
             }
-            _ => self.woken(wakeup, deadlock, is_held_above).await,
+            _ => self.woken(wakeup, deadlock, is_held_above, question).await,
         };
         if woken == Woken::LoadFailed {
             self.load_failed();
@@ -102,7 +117,13 @@ impl Waits {
     }
 
     /// Waits for the wakeup, and notes what that was good for.
-    async fn woken(&mut self, wakeup: Wakeup, deadlock: Deadlock, is_held_above: bool) -> Woken {
+    async fn woken(
+        &mut self,
+        wakeup: Wakeup,
+        deadlock: Option<Deadlock>,
+        is_held_above: bool,
+        question: DeadlockQuestion<'_>,
+    ) -> Woken {
         let mut wakeup = pin!(wakeup);
         // The store says at once that the key was filled, and then may have no valid record.
         if let Poll::Ready(woken) = poll_once(wakeup.as_mut()).await {
@@ -112,19 +133,75 @@ impl Waits {
         }
         self.in_vain = if is_held_above { self.in_vain + 1 } else { 0 };
         match deadlock {
-            Deadlock::Unknown => {
-                let deadline = Instant::now() + LONGEST_POSSIBLE_DEADLOCK;
-                let deadline = *self.deadline.get_or_insert(deadline);
-                let woken = timeout_at(deadline, wakeup).await;
-                self.goes_on = woken.is_err();
-                woken.unwrap_or(Woken::LookAgain)
-            }
-            Deadlock::Absent | Deadlock::Present => {
-                // A store that could not tell before, and now can, has not used up the time.
+            None => self.woken_after_repeats(wakeup, question).await,
+            Some(Deadlock::Unknown) => self.woken_in_time(wakeup).await,
+            Some(Deadlock::Absent | Deadlock::Present) => {
+                // A store that did not tell before, and now does, has not used up the time.
                 self.deadline = None;
                 wakeup.await
             }
         }
+    }
+
+    /// Waits for the wakeup, and repeats a question that was not answered. Without any answer, the call waits as for a
+    /// store that cannot tell.
+    async fn woken_after_repeats(
+        &mut self,
+        mut wakeup: Pin<&mut Wakeup>,
+        question: DeadlockQuestion<'_>,
+    ) -> Woken {
+        let deadline = self.deadline();
+        for _ in 0..MOST_REPEATS {
+            let pause = deadline.min(Instant::now() + BEFORE_REPEAT);
+            if let Ok(woken) = timeout_at(pause, wakeup.as_mut()).await {
+                return woken;
+            }
+            match question.ask().await {
+                Some(Deadlock::Absent) => {
+                    self.deadline = None;
+                    return wakeup.await;
+                }
+                Some(Deadlock::Present) => {
+                    self.goes_on = true;
+                    return Woken::LookAgain;
+                }
+                Some(Deadlock::Unknown) => break,
+                None => {}
+            }
+        }
+        self.woken_in_time(wakeup).await
+    }
+
+    /// Waits for the wakeup until the deadline. After it the call goes on.
+    async fn woken_in_time(&mut self, wakeup: Pin<&mut Wakeup>) -> Woken {
+        let woken = timeout_at(self.deadline(), wakeup).await;
+        self.goes_on = woken.is_err();
+        woken.unwrap_or(Woken::LookAgain)
+    }
+
+    /// When the call stops waiting, from the first time that its store did not tell whether the wait would end.
+    fn deadline(&mut self) -> Instant {
+        *self
+            .deadline
+            .get_or_insert_with(|| Instant::now() + LONGEST_POSSIBLE_DEADLOCK)
+    }
+}
+
+/// The question whether the wait for a lease would never end.
+struct DeadlockQuestion<'a> {
+    bound: &'a Bound,
+    /// The key whose lease is waited for, in the tier at place `at`.
+    awaited: Arc<RecordKey>,
+    at: usize,
+    /// The flight that the caller leads.
+    flight: Option<FlightId>,
+}
+
+impl DeadlockQuestion<'_> {
+    /// Asks the store. `None` if there was no answer.
+    async fn ask(&self) -> Option<Deadlock> {
+        let blocked = blocked(self.flight);
+        self.bound.deadlock(&self.awaited, self.at, blocked).await
     }
 }
 

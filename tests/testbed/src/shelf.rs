@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use multi_tier_cached::tier::{
-    Breaker, Claim, Fill, Found, Lease, Leased, LocalLeases, Question, Receipt, RecordKey, Refusal,
-    SEEN, Stamp, Target, Tier, TierBuilder, TierContext, TierFuture, Wakeup,
+    Breaker, Claim, Deadlock, Fill, Found, HeldLease, Lease, Leased, LocalLeases, Question,
+    Receipt, RecordKey, Refusal, SEEN, Stamp, Target, Tier, TierBuilder, TierContext, TierFuture,
+    Wakeup,
 };
 use multi_tier_cached::{Coherence, Error, ErrorKind};
 use tokio::sync::Semaphore;
@@ -37,6 +38,10 @@ struct Contents {
     has_held_fill: AtomicBool,
     /// What it knows of others, where it is one that they share.
     coherence: Option<Arc<Coherence>>,
+    /// How many of the next questions about a deadlock fail. `None` if the store cannot tell.
+    lost_answers: Mutex<Option<usize>>,
+    /// How many questions about a deadlock were asked.
+    deadlock_questions: AtomicU64,
     /// How the next reads are held.
     held_reads: Mutex<VecDeque<Arc<HeldRead>>>,
     /// Whether it cannot be asked.
@@ -104,6 +109,8 @@ impl Shelf {
             fills: Semaphore::new(1 << 20),
             has_held_fill: AtomicBool::new(false),
             coherence: None,
+            lost_answers: Mutex::default(),
+            deadlock_questions: AtomicU64::new(0),
             held_reads: Mutex::default(),
             is_broken: AtomicBool::new(false),
             is_mute: AtomicBool::new(false),
@@ -180,6 +187,16 @@ impl Shelf {
     /// Answers no reads and gives no leases any more.
     pub fn break_down(&self) {
         self.0.is_broken.store(true, Ordering::SeqCst);
+    }
+
+    /// Says that there is no deadlock, whenever it is asked, but for the next `lost` answers.
+    pub fn lose_answers_about_deadlocks(&self, lost: usize) {
+        *self.0.lost_answers.lock().expect("lost answers") = Some(lost);
+    }
+
+    /// How often it was asked whether there is a deadlock.
+    pub fn deadlock_questions(&self) -> u64 {
+        self.0.deadlock_questions.load(Ordering::SeqCst)
     }
 
     /// Holds the next read that is not held yet.
@@ -340,6 +357,24 @@ impl Tier for Contents {
             }
             Ok(self.leases.take(key, claim, self.stamp()))
         })
+    }
+
+    fn deadlock<'a>(
+        &'a self,
+        _: &'a [HeldLease],
+        _: &'a RecordKey,
+        _: Duration,
+    ) -> TierFuture<'a, Deadlock> {
+        self.deadlock_questions.fetch_add(1, Ordering::SeqCst);
+        let answer = match &mut *self.lost_answers.lock().expect("lost answers") {
+            None => Ok(Deadlock::Unknown),
+            Some(0) => Ok(Deadlock::Absent),
+            Some(lost) => {
+                *lost -= 1;
+                Err(Error::new(ErrorKind::TimedOut, "look for a deadlock: lost"))
+            }
+        };
+        Box::pin(std::future::ready(answer))
     }
 
     fn fill<'a>(
