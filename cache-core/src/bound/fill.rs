@@ -5,13 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Bound;
-use super::lower::{Lower, LowerTiers, RecordsWork, Turn};
+use super::lower::{Lower, LowerTiers, RecordsWork, TierVisit, Turn};
 use crate::codec::{ErasedType, check_round_trip};
 use crate::entry::Held;
 use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::record::{HEADER, Header, RecordKind};
-use crate::tier::stack::Budget;
 use crate::tier::watch::Operation;
 use crate::tier::{
     Claim, Fill, HeldLease, Lease, Leased, RecordKey, Refusal, Stamp, Target, Wakeup,
@@ -34,30 +33,29 @@ impl Bound {
         lookup.replaces = claim == Claim::TakeOver;
         let writes = value_type.has_records() && (lookup.replaces || self.can_be_written());
         let claim = if writes { claim } else { Claim::Look };
-        for (at, lower) in self.lower.iter().enumerate() {
-            let LowerTiers {
-                record_key,
-                budgets,
-                seen,
-                is_unread,
-                passed_over,
-                leases,
-                exclusive,
-                is_guarded,
-                is_unasked,
-                ..
-            } = &mut *lookup;
+        let LowerTiers {
+            record_key,
+            visits,
+            exclusive,
+            is_guarded,
+            is_unasked,
+            ..
+        } = &mut *lookup;
+        for (at, visit) in visits.iter_mut().enumerate() {
+            let lower = visit.tier;
             // What another fills there could not be read either: there is nothing to wait for.
             let claim = match claim {
-                Claim::Only if is_unread[at] => Claim::Share,
+                Claim::Only if visit.is_unread => Claim::Share,
                 claim => claim,
             };
-            match budgets[at]
-                .spend(|within| lower.tier.lease(record_key, claim, &seen[at], within))
+            let unusable = &visit.unusable;
+            match visit
+                .budget
+                .spend(|within| lower.tier.lease(record_key, claim, unusable, within))
                 .await
             {
                 // The store says now that the record was valid: what was known of its stamp was too old.
-                Ok(Leased::Given(lease)) if passed_over[at] == Some(lease.stamp) => {
+                Ok(Leased::Given(lease)) if visit.stale_stamp == Some(lease.stamp) => {
                     return Turn::Wait(Wakeup::new(std::future::ready(())), at);
                 }
                 Ok(Leased::Given(lease)) => {
@@ -66,7 +64,7 @@ impl Bound {
                         let key = Arc::clone(record_key);
                         exclusive.push(HeldLease::new(lower.level, key, lease.token));
                     }
-                    leases[at] = Some(lease);
+                    visit.lease = Some(lease);
                 }
                 Ok(Leased::Taken(wakeup)) => {
                     lower.succeeded(Operation::Lease);
@@ -86,7 +84,9 @@ impl Bound {
             }
         }
         if lookup.is_guarded || !writes {
-            lookup.leases.fill_with(|| None);
+            for visit in &mut lookup.visits {
+                visit.lease = None;
+            }
             lookup.exclusive.clear();
         }
         Turn::Load
@@ -105,23 +105,23 @@ impl Bound {
         if !value_type.has_records() {
             return;
         }
-        if lookup.leases.iter().all(Option::is_none) && !lookup.replaces {
+        if !lookup.holds_a_lease() && !lookup.replaces {
             return;
         }
         let payload = self.payload(held, value_type);
-        for (at, lower) in self.lower.iter().enumerate() {
-            let LowerTiers {
-                record_key,
-                budgets,
-                leases,
-                is_unasked,
-                replaces,
-                ttl,
-                ..
-            } = &mut *lookup;
+        let LowerTiers {
+            record_key,
+            visits,
+            is_unasked,
+            replaces,
+            ttl,
+            ..
+        } = &mut *lookup;
+        for visit in visits {
+            let lower = visit.tier;
             // A change of the key may be under way: as in memory, what was loaded is no more than a stopgap.
             let is_stopgap = *is_unasked && self.is_fenced_here(lower);
-            let Some(lease) = leases[at].take().filter(|_| !is_stopgap) else {
+            let Some(lease) = visit.lease.take().filter(|_| !is_stopgap) else {
                 if *replaces {
                     // What is there is to be replaced, and cannot be now.
                     lower.tier.invalidate_later(Target::Key(record_key));
@@ -152,9 +152,7 @@ impl Bound {
                 kind,
             };
             let record = header.seal(payload);
-            let stored = self
-                .store(lower, &mut budgets[at], record_key, &lease, record, life)
-                .await;
+            let stored = self.store(visit, record_key, &lease, record, life).await;
             if stored.is_err() && *replaces {
                 // What is there now nobody knows.
                 lower.tier.invalidate_later(Target::Key(record_key));
@@ -193,14 +191,15 @@ impl Bound {
     /// Where that is not known, counted already.
     pub(super) async fn store(
         &self,
-        lower: &Lower,
-        budget: &mut Budget<'_>,
+        visit: &mut TierVisit<'_>,
         record_key: &RecordKey,
         lease: &Lease,
         record: Vec<u8>,
         life: Duration,
     ) -> Result<bool, Error> {
-        match budget
+        let lower = visit.tier;
+        match visit
+            .budget
             .spend(|within| lower.tier.fill(record_key, lease, record, life, within))
             .await
         {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Bound;
-use super::lower::{Hit, Lower, LowerTiers, RecordsWork, Search};
+use super::lower::{Hit, Lower, LowerTiers, RecordsWork, Search, TierVisit};
 use crate::codec::{ErasedType, Shape};
 use crate::entry::Held;
 use crate::key::Key;
@@ -26,13 +26,13 @@ impl Bound {
             return Search::Nowhere;
         }
         let mut nowhere = Search::Nowhere;
-        for at in 0..self.lower.len() {
-            // Whether a tier of this instance alone is current at this moment nobody can say.
-            let is_behind =
-                lookup.consistency == Consistency::Strong && self.is_fenced_here(&self.lower[at]);
-            // What waits to be invalidated below may have been copied up by another instance.
-            let is_owed = |below: &Lower| below.tier.owes(&lookup.record_key);
-            let search = if is_behind || self.lower[at + 1..].iter().any(is_owed) {
+        for at in 0..lookup.visits.len() {
+            let lower = lookup.visits[at].tier;
+            // A private tier cannot say whether it is current at this moment.
+            let is_behind = lookup.consistency == Consistency::Strong && self.is_fenced_here(lower);
+            // Another instance may have copied up what waits to be invalidated below.
+            let is_owed = |below: &TierVisit<'_>| below.tier.tier.owes(&lookup.record_key);
+            let search = if is_behind || lookup.visits[at + 1..].iter().any(is_owed) {
                 self.look_past(at, lookup).await
             } else {
                 self.find_in(at, key, lookup, value_type).await
@@ -40,14 +40,14 @@ impl Bound {
             match search {
                 Search::Nowhere => {}
                 Search::Unanswered => {
-                    lookup.is_unread[at] = true;
-                    // One that nobody else uses is none to be cut off from.
-                    if !self.is_fenced_here(&self.lower[at]) {
+                    lookup.visits[at].is_unread = true;
+                    // An instance is not cut off from a tier of its own.
+                    if !self.is_fenced_here(lower) {
                         nowhere = Search::Unanswered;
                     }
                 }
                 Search::Found(mut hit) => {
-                    hit.is_promoted = self.lower[at].promotes(lookup.record_key.digest);
+                    hit.is_promoted = lower.promotes(lookup.record_key.digest);
                     if hit.is_promoted && at > 0 {
                         self.promote_later(key, at, lookup);
                     }
@@ -58,16 +58,15 @@ impl Bound {
         nowhere
     }
 
-    /// Notes what a tier has whose records do not count now, so that it gives a lease to replace them.
+    /// Notes the record of a tier whose records are not valid now, so that the tier gives a lease to replace it.
     async fn look_past(&self, at: usize, lookup: &mut LowerTiers<'_>) -> Search {
-        let lower = &self.lower[at];
         let LowerTiers {
-            record_key,
-            budgets,
-            seen,
-            ..
+            record_key, visits, ..
         } = lookup;
-        let found = budgets[at]
+        let visit = &mut visits[at];
+        let lower = visit.tier;
+        let found = visit
+            .budget
             .spend(|within| lower.tier.read(record_key, Question::default(), within))
             .await;
         match found {
@@ -76,7 +75,7 @@ impl Bound {
                 lower.counters.misses.add_one();
                 let mut record = found.record.unwrap_or_default();
                 record.truncate(SEEN);
-                seen[at] = record;
+                visit.unusable = record;
                 Search::Nowhere
             }
             Err(error) => {
@@ -93,24 +92,24 @@ impl Bound {
         lookup: &mut LowerTiers<'_>,
         value_type: &dyn ErasedType,
     ) -> Search {
-        let lower = &self.lower[at];
         let LowerTiers {
             record_key,
-            budgets,
-            seen,
-            passed_over,
+            visits,
             known,
             consistency,
             ..
         } = lookup;
-        // One tier alone: another's record is another, though it may be of the same value.
+        let visit = &mut visits[at];
+        let lower = visit.tier;
+        // Of the highest tier alone: another tier's record differs, though its value may be the same.
         let known = known.as_ref().filter(|_| at == 0);
         let question = Question {
             consistency: *consistency,
             known: known.map(|(seal, _)| *seal),
         };
         let is_known = self.coherent_now().is_some();
-        let found = budgets[at]
+        let found = visit
+            .budget
             .spend(|within| lower.tier.read(record_key, question, within))
             .await;
         let mut found = match found {
@@ -155,12 +154,12 @@ impl Bound {
             }
             Err(unusable) => {
                 lower.counters.misses.add_one();
-                seen[at] = bytes[..bytes.len().min(SEEN)].to_vec();
+                visit.unusable = bytes[..bytes.len().min(SEEN)].to_vec();
                 match unusable {
                     None if self.is_fenced_here(lower) => {}
                     None => {
                         let own = Header::open(&bytes).ok().map(|(header, _)| header.stamp());
-                        passed_over[at] = own.filter(|own| found.stamp != Some(*own));
+                        visit.stale_stamp = own.filter(|own| found.stamp != Some(*own));
                     }
                     Some(Unusable::Damaged) => lower.counters.decode_errors.add_one(),
                     Some(Unusable::Mismatch) => lower.counters.mismatches.add_one(),

@@ -84,19 +84,27 @@ impl RecordsWork {
     pub(super) const NO: u8 = 2;
 }
 
-/// One call's dealings with the lower tiers: the record's name, what time is left on each, the leases taken.
+/// A lower tier in the course of one call.
+#[derive(Debug)]
+pub(crate) struct TierVisit<'a> {
+    pub(super) tier: &'a Lower,
+    /// The time that the call may still spend on it.
+    pub(super) budget: Budget<'a>,
+    /// The beginning of the record that was read and could not be used; only that one may be replaced.
+    pub(super) unusable: Vec<u8>,
+    /// Whether the tier could not be read.
+    pub(super) is_unread: bool,
+    /// The stamp of a record that was intact and carried another stamp than expected.
+    pub(super) stale_stamp: Option<Stamp>,
+    pub(super) lease: Option<Lease>,
+}
+
+/// The lower tiers in the course of one call, in look-up order, and what the call has learned of its key.
 #[derive(Debug)]
 pub(crate) struct LowerTiers<'a> {
     pub(super) record_key: Arc<RecordKey>,
-    pub(super) budgets: Vec<Budget<'a>>,
-    /// The beginning of what was read and could not be used.
-    pub(super) seen: Vec<Vec<u8>>,
-    /// Whether a tier could not be read.
-    pub(super) is_unread: Vec<bool>,
-    /// The stamp of a record that was whole and carried another than it was to.
-    pub(super) passed_over: Vec<Option<Stamp>>,
-    pub(super) leases: Vec<Option<Lease>>,
-    /// Those of them that other instances wait for.
+    pub(super) visits: Vec<TierVisit<'a>>,
+    /// The leases that other instances wait for.
     pub(super) exclusive: Vec<HeldLease>,
     pub(super) consistency: Consistency,
     /// What memory has, to be told by its seal.
@@ -126,7 +134,9 @@ impl LowerTiers<'_> {
 
     /// Takes each tier's lease as it comes: whether what was passed over is valid after all was asked often enough.
     pub(crate) fn look_no_more(&mut self) {
-        self.passed_over.fill(None);
+        for visit in &mut self.visits {
+            visit.stale_stamp = None;
+        }
     }
 
     /// The name of the key's record.
@@ -136,7 +146,7 @@ impl LowerTiers<'_> {
 
     /// Whether a tier has given a lease.
     pub(crate) fn holds_a_lease(&self) -> bool {
-        self.leases.iter().any(Option::is_some)
+        self.visits.iter().any(|visit| visit.lease.is_some())
     }
 
     /// Whether what is loaded replaces what the lower tiers have.
@@ -151,7 +161,10 @@ impl LowerTiers<'_> {
 
     /// Releases the leases of a load that failed.
     pub(crate) fn load_failed(&mut self) {
-        let leases = self.leases.iter_mut().filter_map(Option::take);
+        let leases = self
+            .visits
+            .iter_mut()
+            .filter_map(|visit| visit.lease.take());
         leases.for_each(Lease::load_failed);
     }
 
@@ -272,18 +285,21 @@ impl Bound {
 
     /// What one call needs to ask the lower tiers.
     pub(crate) fn lower_tiers(&self, key: &Key) -> LowerTiers<'_> {
-        let budget = |lower: &Lower| Budget::new(&self.stack, &*lower.tier);
+        let visit = |tier| TierVisit {
+            tier,
+            budget: Budget::new(&self.stack, &*tier.tier),
+            unusable: Vec::new(),
+            is_unread: false,
+            stale_stamp: None,
+            lease: None,
+        };
         LowerTiers {
             record_key: Arc::new(if self.is_memory_alone() {
                 RecordKey::new(Arc::clone(&self.function), String::new(), 0)
             } else {
                 self.record_key(key)
             }),
-            budgets: self.lower.iter().map(budget).collect(),
-            seen: self.lower.iter().map(|_| Vec::new()).collect(),
-            is_unread: self.lower.iter().map(|_| false).collect(),
-            passed_over: self.lower.iter().map(|_| None).collect(),
-            leases: self.lower.iter().map(|_| None).collect(),
+            visits: self.lower.iter().map(visit).collect(),
             exclusive: Vec::new(),
             known: None,
             consistency: self.policy.consistency,

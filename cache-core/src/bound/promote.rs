@@ -18,24 +18,27 @@ impl Bound {
         let (Some(this), key) = (self.this.upgrade(), key.clone()) else {
             return;
         };
-        let seen = lookup.seen[..from].to_vec();
+        let above = &lookup.visits[..from];
+        let unusable = above.iter().map(|visit| visit.unusable.clone()).collect();
         self.stack
             .background
-            .run(async move { this.promote(&key, from, seen).await });
+            .run(async move { this.promote(&key, from, unusable).await });
     }
 
     /// The leases come first, and the record is read after them: what is invalidated before that is not found any more, from the
     /// bottom up, and what is invalidated after it voids the leases.
-    async fn promote(&self, key: &Key, from: usize, seen: Vec<Vec<u8>>) {
+    async fn promote(&self, key: &Key, from: usize, unusable: Vec<Vec<u8>>) {
         let start = self.stack.fences.now();
         let mut lookup = self.lower_tiers(key);
-        lookup.seen[..from].clone_from_slice(&seen);
+        for (visit, unusable) in lookup.visits.iter_mut().zip(unusable) {
+            visit.unusable = unusable;
+        }
         for at in 0..from {
             if self.may_promote(from, at) {
                 self.lease_above(at, &mut lookup).await;
             }
         }
-        if lookup.leases.iter().all(Option::is_none) {
+        if !lookup.holds_a_lease() {
             return;
         }
         let Some((header, payload, left)) = self.read_again(from, key, &mut lookup).await else {
@@ -47,14 +50,12 @@ impl Bound {
             true => header.epoch,
             false => start,
         };
-        for (at, lower) in self.lower[..from].iter().enumerate() {
-            let LowerTiers {
-                record_key,
-                budgets,
-                leases,
-                ..
-            } = &mut lookup;
-            let Some(lease) = leases[at].take().filter(|_| self.fits(lower, &payload)) else {
+        let LowerTiers {
+            record_key, visits, ..
+        } = &mut lookup;
+        for visit in &mut visits[..from] {
+            let lower = visit.tier;
+            let Some(lease) = visit.lease.take().filter(|_| self.fits(lower, &payload)) else {
                 continue;
             };
             // One copy after the other, and each ends with what it is of.
@@ -73,9 +74,7 @@ impl Bound {
                 ..header
             };
             let record = header.seal(&payload);
-            let stored = self
-                .store(lower, &mut budgets[at], record_key, &lease, record, life)
-                .await;
+            let stored = self.store(visit, record_key, &lease, record, life).await;
             if matches!(stored, Ok(true)) {
                 lower.counters.promotions.add_one();
             }
@@ -88,20 +87,19 @@ impl Bound {
     }
 
     async fn lease_above(&self, at: usize, lookup: &mut LowerTiers<'_>) {
-        let lower = &self.lower[at];
         let LowerTiers {
-            record_key,
-            budgets,
-            seen,
-            leases,
-            ..
+            record_key, visits, ..
         } = lookup;
+        let visit = &mut visits[at];
+        let lower = visit.tier;
+        let unusable = &visit.unusable;
         // Where there is another record by now, or somebody loads, there is nothing to do.
-        match budgets[at]
-            .spend(|within| lower.tier.lease(record_key, Claim::Only, &seen[at], within))
+        match visit
+            .budget
+            .spend(|within| lower.tier.lease(record_key, Claim::Only, unusable, within))
             .await
         {
-            Ok(Leased::Given(lease)) => leases[at] = Some(lease),
+            Ok(Leased::Given(lease)) => visit.lease = Some(lease),
             Ok(Leased::Taken(_)) => {}
             Ok(Leased::Refused(refusal)) => lower.counters.refused_fills.add_one(refusal),
             Err(error) => lower.call_failed(Operation::Lease, &self.name, &error),
@@ -123,7 +121,8 @@ impl Bound {
             consistency: Consistency::Strong,
             known: None,
         };
-        let found = lookup.budgets[from]
+        let found = lookup.visits[from]
+            .budget
             .spend(|within| lower.tier.read(record_key, question, within))
             .await;
         let found = found
