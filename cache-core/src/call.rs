@@ -374,7 +374,8 @@ where
     let (value, held) = match settle(bound, &key, terms, &leader, &lower, outcome) {
         Settled::Kept(value, held) => (value, held),
         Settled::Passed(outcome, landed) => {
-            // Before the waiters go on: the first of them asks for the same leases.
+            // The leases are released before the flight ends: a waiter that gets no result of this load runs its own,
+            // and later callers begin a new flight. Each of them would wait for these leases.
             match &landed {
                 Some(Landed::Failed(_)) | None => lower.load_failed(),
                 Some(Landed::Value(_) | Landed::Absent) => drop(lower),
