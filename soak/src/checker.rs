@@ -133,6 +133,7 @@ pub fn judge(events: &[Event], bound: Micros) -> Verdict {
     let mut invalidations = Vec::new();
     let (mut calls, mut reports) = (Vec::new(), Vec::new());
     let (mut windows, mut splits) = (Vec::new(), Vec::new());
+    let mut panics = Vec::new();
     for event in events {
         match *event {
             Event::Read {
@@ -190,6 +191,7 @@ pub fn judge(events: &[Event], bound: Micros) -> Verdict {
                 start,
                 end,
             }),
+            Event::Panic { life, at } => panics.push(Violation::Panicked { life, at }),
             Event::Split(split) => splits.push(split),
             Event::Window { kind, start, end } => windows.push((kind, start, end)),
         }
@@ -210,6 +212,7 @@ pub fn judge(events: &[Event], bound: Micros) -> Verdict {
         queued: of_reached(Reached::Queued),
         settled: of_reached(Reached::Settled),
         loads: loads.values().map(Vec::len).sum(),
+        violations: panics,
         ..Verdict::default()
     };
     // The last life of each instance was not killed.

@@ -219,6 +219,13 @@ pub enum Event {
         /// When it answered.
         end: Micros,
     },
+    /// Code in an instance panicked.
+    Panic {
+        /// In which instance.
+        life: Life,
+        /// When.
+        at: Micros,
+    },
     /// A time that is judged otherwise.
     Split(Split),
     /// A time of which more can be said.
@@ -293,6 +300,10 @@ impl fmt::Display for Event {
                 let well = u8::from(*well);
                 write!(f, "H {instance} {number} {well} {isolations} {start} {end}")
             }
+            Self::Panic {
+                life: Life { instance, number },
+                at,
+            } => write!(f, "X {instance} {number} {at}"),
             Self::Split(Split {
                 start,
                 moved,
@@ -401,6 +412,12 @@ impl FromStr for Event {
                     isolations: isolations.parse().ok()?,
                     start: start.parse().ok()?,
                     end: end.parse().ok()?,
+                })
+            })(),
+            ["X", instance, number, at] => (|| {
+                Some(Self::Panic {
+                    life: life(instance, number)?,
+                    at: at.parse().ok()?,
                 })
             })(),
             ["P", stay, start, moved, united, end] => (|| {

@@ -17,12 +17,14 @@
 //! | `nested` | waits until these have returned | `nested` |
 //! | `well` | asks the runtime for its health and records it | `well <0 or 1>` |
 //! | `watch`, `unwatch` | does that and calls some keys every 50 ms, and ends that | |
+//! | `panic` | panics in a task | `panicked` |
 //! | `health` | | `health <connected> <coherent> <isolations> <gaps> <history changes> <replays> <queued>` |
 //! | `stop` | shuts down and exits | `stopped` |
 
 mod functions;
 mod invalidations;
 mod liveness;
+mod panics;
 mod work;
 
 use std::fs::File;
@@ -275,6 +277,7 @@ pub async fn live(settings: Settings) -> Result<(), Box<dyn std::error::Error>> 
         seed,
         pause,
     } = settings;
+    panics::record(panics::file_of(&history), life);
     let journal = history.with_file_name(format!("journal-{}", life.instance));
     let instance = Instance {
         database: Client::new(Path::new(&database), life),
@@ -398,6 +401,10 @@ pub async fn live(settings: Settings) -> Result<(), Box<dyn std::error::Error>> 
             ["unwatch"] => {
                 instance.watching.store(false, Ordering::Relaxed);
                 while watches.join_next().await.is_some() {}
+            }
+            ["panic"] => {
+                panics::panic_in_a_task().await;
+                println!("panicked");
             }
             ["health"] => println!("{}", health(&runtime)),
             ["stop"] => break,

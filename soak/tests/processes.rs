@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use soak::checker::{Verdict, judge, unconverged};
+use soak::checker::{Verdict, Violation, judge, unconverged};
 use soak::clock;
 use soak::database::Database;
 use soak::history::{Event, Life, SLOW};
@@ -255,4 +255,18 @@ async fn a_rolling_restart_loses_no_invalidation_and_fails_no_call() {
     let verdict = judged(&events);
     assert!(verdict.invalidations > 50, "{}", verdict.invalidations);
     assert_eq!(unconverged(&events, rest), []);
+}
+
+/// The panic of a task is caught by the runtime, so nothing else tells of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn panic_in_a_task_of_an_instance_is_a_violation() {
+    let mut cluster = Cluster::start(2).await;
+    assert_eq!(cluster.instances[1].ask("panic").await.unwrap(), "panicked");
+    // It is recorded even if the instance is killed.
+    cluster.instances[1].kill_and_start().await.unwrap();
+    let verdict = judge(&cluster.stop().await, BOUND.as_micros().try_into().unwrap());
+    let [Violation::Panicked { life, .. }] = verdict.violations[..] else {
+        panic!("the panic is the one violation: {:?}", verdict.violations)
+    };
+    assert_eq!(life.instance, 1);
 }

@@ -71,7 +71,7 @@ impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
             .field("stamp", &self.stamp)
-            .field("is_given_back", &self.held.is_some())
+            .field("is_released_on_drop", &self.held.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -227,4 +227,23 @@ pub enum Claim {
     Look,
     /// A refresh or a put: who loads already must not fill over it, and its lease is void from now on.
     TakeOver,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_of_a_lease_says_whether_dropping_releases_it() {
+        let lease = || {
+            let stamp = Stamp {
+                epoch: 1,
+                history: 2,
+            };
+            Lease::new(3, stamp)
+        };
+        let (free, held) = (lease(), lease().held_by(()));
+        assert!(format!("{free:?}").contains("is_released_on_drop: false"));
+        assert!(format!("{held:?}").contains("is_released_on_drop: true"));
+    }
 }

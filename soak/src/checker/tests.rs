@@ -52,6 +52,19 @@ fn violations(mut events: Vec<Event>, more: &[Event]) -> Vec<Violation> {
 }
 
 #[test]
+fn panic_in_an_instance_is_a_violation() {
+    let panic = Event::Panic {
+        life: THERE,
+        at: 2_000,
+    };
+    let [Violation::Panicked { life, at }] = violations(changed(Reached::Acked), &[panic])[..]
+    else {
+        panic!("the panic is the one violation")
+    };
+    assert_eq!((life, at), (THERE, 2_000));
+}
+
+#[test]
 fn a_good_history_is_good() {
     let good = [
         read(THERE, 7, 1, 0, 50),

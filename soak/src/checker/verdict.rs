@@ -41,6 +41,13 @@ pub enum Violation {
         /// When the read began.
         start: Micros,
     },
+    /// Code in an instance panicked.
+    Panicked {
+        /// In which instance.
+        life: Life,
+        /// When.
+        at: Micros,
+    },
     /// Loaded twice without an invalidation between, and without a fault.
     TwoLoads {
         /// Which key.
@@ -99,6 +106,7 @@ impl Violation {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Read { .. } => "staleness",
+            Self::Panicked { .. } => "panicked",
             Self::TwoLoads { .. } => "loaded again",
             Self::Slow { .. } => "slow",
             Self::Unwell { .. } => "not well",

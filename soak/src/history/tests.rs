@@ -33,6 +33,7 @@ fn what_is_written_is_read() {
             item: 7,
             at: 6,
         },
+        Event::Panic { life, at: 7 },
         Event::Call {
             life,
             item: ASKED,

@@ -252,15 +252,6 @@ fn whole() -> Vec<(&'static str, Protocol, bool)> {
             },
             true,
         ),
-        (
-            "of the namespace, 4 evictions",
-            Protocol {
-                targets: &[Target::Namespace],
-                evictions: 4,
-                ..EVICTION
-            },
-            true,
-        ),
     ]
 }
 
