@@ -50,7 +50,7 @@ async fn a_process_installs_one_runtime_that_all_its_tasks_use() {
     let text = unknown.to_string();
     assert!(
         text.contains(
-            "find policy `orders`: there are real_time, short, medium, long, for `install::named`"
+            "unknown policy `orders`: the policies are real_time, short, medium, long (function `install::named`"
         ),
         "{text}"
     );
@@ -81,7 +81,11 @@ async fn a_process_installs_one_runtime_that_all_its_tasks_use() {
     };
     let missing = builder().install().await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::MissingTier);
-    assert!(missing.to_string().contains("find tier l4 for `made`"));
+    assert!(
+        missing
+            .to_string()
+            .contains("has no l4: its tiers are l1, l2 (function `made`")
+    );
     drop(made);
     // One for a task's own runtime is none of this one's.
     let alone = CacheRuntime::builder().l1(Memory::builder()).build().await;
@@ -93,7 +97,7 @@ async fn a_process_installs_one_runtime_that_all_its_tasks_use() {
     let runtime = builder().install().await.unwrap();
     let made = Function::<u64>::builder("made").ttl(Ttl::policy("none"));
     let unknown = made.build().unwrap_err().to_string();
-    assert!(unknown.contains("find policy `none`"), "{unknown}");
+    assert!(unknown.contains("unknown policy `none`"), "{unknown}");
     let again = builder().install().await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::AlreadyInstalled);
 
@@ -148,7 +152,7 @@ async fn from_the_environment() {
     let twice = CacheRuntime::builder().l2(Redis::new("redis://127.0.0.1:1"));
     let error = twice.from_env().map(drop).unwrap_err().to_string();
     assert!(
-        error.contains("MULTI_TIER_CACHED_REDIS_URL") && error.contains("as l2 itself"),
+        error.contains("MULTI_TIER_CACHED_REDIS_URL") && error.contains("and by the program"),
         "{error}"
     );
     let builder = CacheRuntime::from_env().unwrap_or_else(|error| {

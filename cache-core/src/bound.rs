@@ -262,7 +262,10 @@ impl Bound {
         if self.has_lower() || self.memory.is_some() || self.sealed.is_some() {
             return Ok(());
         }
-        let what = format!("keep a value of `{}`, which is not cached", self.name);
+        let what = format!(
+            "a value of `{}` cannot be kept: the function is not cached",
+            self.name
+        );
         Err(match self.flaw.clone() {
             Some(flaw) => Error::with_source(flaw.kind(), what, flaw),
             None => Error::configuration(what),

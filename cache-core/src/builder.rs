@@ -42,10 +42,12 @@ impl<T> Said<T> {
         }
     }
 
-    /// Behind an error of it.
-    fn blame(&self) -> String {
-        let variable = self.variable.as_ref();
-        variable.map_or_else(String::new, |variable| format!(", as {variable} says"))
+    /// Names the variable in an error about the value.
+    fn blame(&self, error: Error) -> Error {
+        match &self.variable {
+            Some(variable) => error.from_setting(&**variable),
+            None => error,
+        }
     }
 }
 
@@ -125,7 +127,7 @@ impl RuntimeBuilder {
     fn memory(mut self, memory: Memory, config: TierConfig) -> Self {
         if config.level() != Level::L1 {
             self.problems.push(Error::configuration(format!(
-                "use memory as {}: it is l1",
+                "memory is configured as {}: it must be l1",
                 config.level()
             )));
             return self;
@@ -141,7 +143,7 @@ impl RuntimeBuilder {
         let level = config.level();
         if level == Level::L1 {
             self.problems.push(Error::configuration(
-                "use a tier of records as l1: memory is l1, and what is below it begins with l2",
+                "a tier of records is configured as l1: only memory can be l1",
             ));
         }
         if self.lower.iter().any(|(known, _)| known.level() == level) {
@@ -159,10 +161,11 @@ impl RuntimeBuilder {
 
     /// What is set a second time would be lost.
     fn is_set_already(&mut self, what: &str, variable: Option<&str>) {
-        let by = variable.map_or_else(String::new, |variable| format!(" by {variable}"));
-        self.problems.push(Error::configuration(format!(
-            "set {what}: it is set already{by}"
-        )));
+        let error = Error::configuration(format!("{what} is set twice"));
+        self.problems.push(match variable {
+            Some(variable) => error.from_setting(variable),
+            None => error,
+        });
     }
 
     fn check(mut self, config: TierConfig) -> Self {
@@ -204,7 +207,7 @@ impl RuntimeBuilder {
     pub fn policy(mut self, name: impl Into<Cow<'static, str>>, ttl: impl Into<Ttl>) -> Self {
         let (name, ttl) = (name.into(), ttl.into());
         if self.policies.iter().any(|(known, _)| *known == name) {
-            let twice = format!("set policy `{name}`: it is set already");
+            let twice = format!("policy `{name}` is set twice");
             self.problems.push(Error::configuration(twice));
         }
         self.problems.extend(check_policy(&name, ttl).err());
@@ -247,9 +250,9 @@ impl RuntimeBuilder {
         let said = crate::overrides::file::read(path, source);
         self.problems.extend(said.problems);
         for (name, ttl) in said.policies {
-            let of_file = |error| Error::configuration(format!("{error} of {source}"));
+            let wrong = check_policy(&name, ttl).err();
             self.problems
-                .extend(check_policy(&name, ttl).err().map(of_file));
+                .extend(wrong.map(|error| error.from_setting(source)));
             self.policies_of_operators.push((name.into(), ttl));
         }
         for (name, said) in said.functions {
@@ -368,19 +371,22 @@ fn check_async_runtime(stack: &Stack) -> Result<(), Error> {
     let Some((config, tier)) = stack.lower.first() else {
         return Ok(());
     };
-    let missing = if tokio::runtime::Handle::try_current().is_err() {
-        "it needs Tokio: call this in `#[tokio::main]`, or in what its runtime runs"
-    // That there is none shows in no other way.
+    let (missing, help) = if tokio::runtime::Handle::try_current().is_err() {
+        (
+            "there is no Tokio runtime here",
+            "build the cache inside `#[tokio::main]`, or in a task of the runtime",
+        )
+    // Tokio offers no other way to find out.
     } else if std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_err() {
-        "it needs Tokio's timers: build its runtime with `enable_all`"
+        (
+            "the Tokio runtime has no timers",
+            "build it with `enable_all`",
+        )
     } else {
         return Ok(());
     };
-    Err(Error::configuration(format!(
-        "start {} ({}): {missing}",
-        config.level(),
-        tier.kind()
-    )))
+    let tier = format!("{} ({})", config.level(), tier.kind());
+    Err(Error::configuration(format!("{tier} cannot start: {missing}")).with_help(help))
 }
 
 async fn start(stack: &Stack) -> Result<(), Error> {
@@ -404,17 +410,15 @@ async fn start(stack: &Stack) -> Result<(), Error> {
 
 /// Whether a time can be a policy.
 fn check_policy(name: &str, ttl: Ttl) -> Result<(), Error> {
-    let wrong = if name.is_empty() {
-        "use a policy without a name".to_owned()
-    } else if ttl.is_policy() {
-        format!("set policy `{name}` to another's name: it is a time")
-    } else {
-        match ttl.check() {
-            Ok(()) => return Ok(()),
-            Err(error) => format!("{error}, as policy `{name}`"),
-        }
-    };
-    Err(Error::configuration(wrong))
+    if name.is_empty() {
+        return Err(Error::configuration("a policy has no name"));
+    }
+    if ttl.is_policy() {
+        let problem = format!("policy `{name}` is the name of another policy: it must be a time");
+        return Err(Error::configuration(problem));
+    }
+    let context = format!("policy `{name}`");
+    ttl.check().map_err(|error| error.in_context(context))
 }
 
 #[cfg(test)]

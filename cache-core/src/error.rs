@@ -1,5 +1,6 @@
-//! The one error of this crate: what was tried, on what, and what stood in the way.
+//! The error type of this crate.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -28,24 +29,34 @@ pub enum ErrorKind {
 
 /// A failure of the cache itself, never of the function that is cached.
 ///
-/// `Display` is a lowercase fragment that reads after "failed to"; what stood behind the failure is in
-/// [`source`](StdError::source), but for errors of `build` and `install`, which say it all themselves. Cloning is cheap.
+/// `Display` states the problem; the function and the setting that it is about follow in parentheses,
+/// and advice after `help:`. The cause is in [`source`](StdError::source), except for errors of
+/// `build` and `install`, whose text contains it. Cloning is cheap.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
-    message: String,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    problem: String,
+    help: Option<Cow<'static, str>>,
+    /// Name, file and line.
+    function: Option<String>,
+    /// Where the setting comes from: a variable of the environment, or a file.
+    setting: Option<String>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
-    /// An error of `kind` whose text is `message`. For tiers and codecs outside this crate.
+    /// An error whose text states the `problem`: "ttl is zero: no call could hit".
     #[must_use]
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    pub fn new(kind: ErrorKind, problem: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             kind,
-            message: message.into(),
+            problem: problem.into(),
+            help: None,
+            function: None,
+            setting: None,
             source: None,
         }))
     }
@@ -54,51 +65,78 @@ impl Error {
     #[must_use]
     pub fn with_source(
         kind: ErrorKind,
-        message: impl Into<String>,
+        problem: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self(Arc::new(Inner {
-            kind,
-            message: message.into(),
-            source: Some(source.into()),
-        }))
+        let error = Self::new(kind, problem);
+        error.changed(|inner| inner.source = Some(source.into().into()))
     }
 
-    /// The same with all that stood behind it in its own text: for who reads it in a log that shows no more.
+    /// Adds advice: "use at least 1ms".
+    #[must_use]
+    pub fn with_help(self, help: impl Into<Cow<'static, str>>) -> Self {
+        self.changed(|inner| inner.help = Some(help.into()))
+    }
+
+    /// Names the setting that the error is about by its origin, such as a variable of the environment.
+    #[must_use]
+    pub fn from_setting(self, origin: impl Into<String>) -> Self {
+        self.changed(|inner| inner.setting = Some(origin.into()))
+    }
+
+    /// Names the function that the error is about.
+    pub(crate) fn for_function(self, function: impl fmt::Display) -> Self {
+        self.changed(|inner| inner.function = Some(function.to_string()))
+    }
+
+    /// States the problem with a context in front.
+    pub(crate) fn in_context(self, context: impl fmt::Display) -> Self {
+        self.changed(|inner| inner.problem = format!("{context}: {}", inner.problem))
+    }
+
+    fn changed(self, change: impl FnOnce(&mut Inner)) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.0);
+        change(&mut inner);
+        Self(Arc::new(inner))
+    }
+
+    /// The same with its causes in its own text, for a log that shows no more.
     pub(crate) fn in_full(self) -> Self {
         match self.0.source {
             None => self,
-            Some(_) => Self::new(self.0.kind, self.chain().to_string()),
+            Some(_) => self.changed(|inner| {
+                inner.problem = with_causes(inner);
+                inner.source = None;
+            }),
         }
     }
 
-    /// Its text, and that of each error behind it.
-    fn chain(&self) -> impl fmt::Display {
-        fmt::from_fn(|f| {
-            f.write_str(&self.0.message)?;
-            let mut source = self.source();
-            let mut before = self.0.message.clone();
-            while let Some(cause) = source {
-                let text = cause.to_string();
-                // Others' errors say what caused them in their own text.
-                if !before.ends_with(&text) {
-                    write!(f, ": {text}")?;
-                }
-                before = text;
-                source = cause.source();
-            }
-            Ok(())
-        })
-    }
-
-    pub(crate) fn configuration(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Configuration, message)
+    pub(crate) fn configuration(problem: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Configuration, problem)
     }
 
     /// What kind of failure this is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// Advice, if there is any.
+    #[must_use]
+    pub fn help(&self) -> Option<&str> {
+        self.0.help.as_deref()
+    }
+
+    /// The function that the error is about, with file and line.
+    #[must_use]
+    pub fn function(&self) -> Option<&str> {
+        self.0.function.as_deref()
+    }
+
+    /// The origin of the setting that the error is about.
+    #[must_use]
+    pub fn setting(&self) -> Option<&str> {
+        self.0.setting.as_deref()
     }
 
     /// Whether the same call may succeed later without any change by the caller.
@@ -116,16 +154,57 @@ impl Error {
     }
 }
 
+/// The problem, and the text of each cause.
+fn with_causes(inner: &Inner) -> String {
+    let mut text = inner.problem.clone();
+    let mut before = inner.problem.clone();
+    let mut source = inner
+        .source
+        .as_deref()
+        .map(|source| source as &dyn StdError);
+    while let Some(cause) = source {
+        let own = cause.to_string();
+        // Errors of other crates often contain the text of their cause.
+        if !before.ends_with(&own) {
+            text.push_str(": ");
+            text.push_str(&own);
+        }
+        before = own;
+        source = cause.source();
+    }
+    text
+}
+
+impl Inner {
+    /// Writes a problem, with everything that is known beside it.
+    fn write(&self, f: &mut fmt::Formatter<'_>, problem: &str) -> fmt::Result {
+        f.write_str(problem)?;
+        match (&self.function, &self.setting) {
+            (Some(function), Some(setting)) => {
+                write!(f, " (function {function}, set by {setting})")?;
+            }
+            (Some(function), None) => write!(f, " (function {function})")?,
+            (None, Some(setting)) => write!(f, " (set by {setting})")?,
+            (None, None) => {}
+        }
+        match &self.help {
+            Some(help) => write!(f, "; help: {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
+        self.0.write(f, &self.0.problem)
     }
 }
 
 /// The whole chain, so that `main` returning an `Err` shows the cause.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.0.kind, self.chain())
+        write!(f, "{:?}: ", self.0.kind)?;
+        self.0.write(f, &with_causes(&self.0))
     }
 }
 

@@ -296,47 +296,48 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
             self.place.file(),
             self.place.line()
         );
+        let wrong = |problem: String| Err(Error::configuration(problem).for_function(&place));
         // As in attributes: names are part of shared keys, and of what operators write.
         let is_plain = |c: char| c.is_alphanumeric() || "_-./:".contains(c);
         let single_colon = self.name.replace("::", "").contains(':');
         if self.name.is_empty() || !self.name.chars().all(is_plain) || single_colon {
-            return Err(Error::configuration(format!(
-                "build {place}: a name is made of letters, digits, `_`, `-`, `.`, `/` and `::`, such as `users::by_id`"
-            )));
+            let error =
+                Error::configuration("name of a function has characters that are not allowed");
+            return Err(error.for_function(&place).with_help(
+                "use letters, digits, `_`, `-`, `.`, `/` and `::`, such as `users::by_id`",
+            ));
         }
-        let ttl = self
-            .ttl
-            .ok_or_else(|| Error::configuration(format!("build {place} without a ttl")))?;
-        ttl.check()
-            .map_err(|error| Error::configuration(format!("{error}, in {place}")))?;
+        let Some(ttl) = self.ttl else {
+            return wrong("ttl is missing".to_owned());
+        };
+        ttl.check().map_err(|error| error.for_function(&place))?;
         let mut tiers = self.tiers;
         if let Some(tiers) = &mut tiers {
             tiers.sort_unstable();
             if let Some(twice) = tiers.windows(2).find(|pair| pair[0] == pair[1]) {
-                let level = twice[0];
-                return Err(Error::configuration(format!(
-                    "build {place} with {level} twice"
-                )));
+                return wrong(format!("{} is listed twice in `tiers`", twice[0]));
             }
             if tiers.is_empty() {
-                return Err(Error::configuration(format!("build {place} with no tier")));
+                return wrong("`tiers` is empty".to_owned());
             }
             if let Some(level) = ttl.named().find(|level| !tiers.contains(level)) {
-                return Err(Error::configuration(format!(
-                    "build {place} with a time for {level}: it is not among its tiers"
-                )));
+                return wrong(format!(
+                    "ttl has a time for {level}, which `tiers` does not list"
+                ));
             }
         }
         let is_memory_alone = tiers.as_deref() == Some(&[Level::L1]);
         if self.value_type.records.is_none() && !is_memory_alone {
-            return Err(Error::configuration(format!(
-                "build {place} with more than memory: it was begun by `in_memory`, whose values need not be such as can be written; begin by `builder`"
-            )));
+            let error = Error::configuration(
+                "a function begun by `in_memory` has a tier below memory, which needs values that can be written",
+            );
+            return Err(error.for_function(&place).with_help("begin by `builder`"));
         }
         if is_memory_alone && (self.codec.is_some() || self.coherence != Coherent::default()) {
-            return Err(Error::configuration(format!(
-                "build {place}: `codec`, `when_isolated`, `single_flight` and `consistency` speak of tiers below memory, and it has none"
-            )));
+            return wrong(
+                "`codec`, `when_isolated`, `single_flight` and `consistency` need a tier below memory, and the function has none"
+                    .to_owned(),
+            );
         }
         let definition = Definition {
             name: self.name,
@@ -413,7 +414,7 @@ impl ReservedName {
         if let Some(other) = annotated.or_else(made) {
             return Err(Error::new(
                 ErrorKind::DuplicateFunction,
-                format!("tell two functions apart: {other} and {definition} have one name"),
+                format!("two functions have one name: {other} and {definition}"),
             ));
         }
         let known = Reserved {

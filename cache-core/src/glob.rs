@@ -50,7 +50,7 @@ impl Glob {
     }
 
     fn read(text: &str) -> Result<Vec<Piece>, Error> {
-        let wrong = |what: &str| Error::configuration(format!("read the pattern `{text}`: {what}"));
+        let wrong = |what: &str| Error::configuration(format!("pattern `{text}` {what}"));
         let mut pieces = Vec::new();
         let mut rest = text.chars().peekable();
         while let Some(c) = rest.next() {
@@ -58,12 +58,12 @@ impl Glob {
                 '*' if pieces.last() == Some(&Piece::AnyNumber) => continue,
                 '*' => Piece::AnyNumber,
                 '?' => Piece::Any,
-                '\\' => Piece::Is(rest.next().ok_or_else(|| wrong("a `\\` ends it"))?),
+                '\\' => Piece::Is(rest.next().ok_or_else(|| wrong("ends with a `\\`"))?),
                 '[' => {
                     let is_negated = rest.next_if_eq(&'^').is_some();
                     let mut ranges = Vec::new();
                     loop {
-                        let open = || wrong("a `[` is not closed");
+                        let open = || wrong("has a `[` that is not closed");
                         let first = match rest.next().ok_or_else(open)? {
                             ']' => break,
                             '\\' => rest.next().ok_or_else(open)?,

@@ -343,7 +343,7 @@ fn kept_whole<R>() -> Error {
     Error::new(
         ErrorKind::Configuration,
         format!(
-            "put a value into `{}`: the function is generic and keeps it whole",
+            "values of `{}` cannot be put: the function is generic and keeps its whole result",
             std::any::type_name::<R>()
         ),
     )

@@ -144,7 +144,7 @@ impl Invalidation {
         if bound.links() != links {
             return Err(Error::new(
                 ErrorKind::Unavailable,
-                "wait for replicas: the link to a shared tier was lost meanwhile, and its server may be another",
+                "the link to a shared tier was lost during the wait for replicas, and its server may be another",
             ));
         }
         Ok(Receipt::Acked)

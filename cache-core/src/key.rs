@@ -97,7 +97,7 @@ impl Arguments {
             Ok(()) => Ok(bytes),
             Err(refused) => Err(Error::with_source(
                 crate::ErrorKind::Codec,
-                "make a key of the arguments",
+                "no key can be made of the arguments",
                 refused,
             )),
         }

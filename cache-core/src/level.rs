@@ -84,7 +84,7 @@ impl FromStr for Level {
             .and_then(|number| number.parse().ok())
             .and_then(Self::new)
             .ok_or_else(|| {
-                Error::configuration(format!("read `{text}` as a tier: tiers are `l1` to `l9`"))
+                Error::configuration(format!("unknown tier `{text}`: tiers are `l1` to `l9`"))
             })
     }
 }

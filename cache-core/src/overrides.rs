@@ -36,8 +36,8 @@ pub(crate) struct Asked {
     pub(crate) tiers: Option<Vec<Level>>,
     /// Whether these times are said for this function alone: each is for a tier that it uses.
     pub(crate) is_of_its_tiers: bool,
-    /// Behind an error: who said it, where that was not the function.
-    pub(crate) source: String,
+    /// The origin of the override, if there is one.
+    pub(crate) source: Option<String>,
 }
 
 impl Overrides {
@@ -68,8 +68,11 @@ impl Overrides {
         let mut all = self.0.iter();
         let said = all.find(|(name, _)| *name == definition.name);
         let said = said.map(|(_, said)| said);
-        let source = said.map_or_else(String::new, |said| format!(", as {} says", said.source));
-        let blame = |error| Error::configuration(format!("{error}, for {definition}{source}"));
+        let source = said.map(|said| said.source.clone());
+        let blame = |error: Error| match &source {
+            Some(source) => error.for_function(definition).from_setting(source),
+            None => error.for_function(definition),
+        };
         let ttl = match said.and_then(|said| said.time.as_ref()) {
             Some(Time::Ttl(ttl)) => Ok(*ttl),
             Some(Time::Policy(name)) => policies.find(name),
@@ -86,10 +89,13 @@ impl Overrides {
                     .flatten()
                     .map(Level::to_string)
                     .collect();
-                return Err(blame(Error::configuration(format!(
-                    "add tiers to a function that says `tiers = \"{}\"`: some of those can be taken out, and others only be added in its code",
+                let problem = format!(
+                    "an override adds a tier that the function does not list: its code has `tiers = \"{}\"`",
                     own.join(",")
-                ))));
+                );
+                return Err(blame(Error::configuration(problem).with_help(
+                    "an override can only remove tiers; add the tier in the code",
+                )));
             }
             None => own.map(<[Level]>::to_vec),
             said => said,
@@ -105,7 +111,7 @@ impl Overrides {
             && let Some(level) = ttl.named().find(|level| !tiers.contains(level))
         {
             return Err(blame(Error::configuration(format!(
-                "use a time for {level}: it is not among the tiers of the function"
+                "ttl has a time for {level}, which `tiers` does not list"
             ))));
         }
         if said.is_some_and(|said| said.tiers.is_some())
@@ -113,7 +119,7 @@ impl Overrides {
             && tiers.as_deref() == Some(&[Level::L1])
         {
             return Err(blame(Error::configuration(
-                "take all tiers but memory from a function that says `consistency = \"strong\"`: there would be nobody to ask",
+                "an override removes the tiers below memory, and `consistency = \"strong\"` needs one",
             )));
         }
         Ok(Asked {
@@ -136,10 +142,11 @@ impl Overrides {
                         .iter()
                         .any(|known| known.has_instances && known.name == of_all)
                 {
-                    return Error::configuration(format!(
-                        "find function `{name}`, of which {} speaks: `{of_all}` is meant with all its types, and none of them alone",
-                        said.source
-                    ));
+                    let problem = format!("unknown function `{name}`");
+                    let help = format!("name `{of_all}`: an override is for all its instances");
+                    return Error::configuration(problem)
+                        .from_setting(&*said.source)
+                        .with_help(help);
                 }
                 let mut names: Vec<&str> = functions.iter().map(|known| &*known.name).collect();
                 // Those that end alike first.
@@ -152,14 +159,13 @@ impl Overrides {
                     ""
                 };
                 names.truncate(MOST_NAMES);
-                Error::configuration(format!(
-                    "find function `{name}`, of which {} speaks: {}{more}",
-                    said.source,
-                    match names.is_empty() {
-                        true => "there is none".to_owned(),
-                        false => format!("there are {}", names.join(", ")),
-                    }
-                ))
+                let help = match names.is_empty() {
+                    true => "the program has no functions".to_owned(),
+                    false => format!("the functions are {}{more}", names.join(", ")),
+                };
+                Error::configuration(format!("unknown function `{name}`"))
+                    .from_setting(&*said.source)
+                    .with_help(help)
             })
             .collect()
     }
@@ -185,16 +191,17 @@ pub(crate) fn parse(text: &str, source: &str) -> Result<Vec<(String, Override)>,
         for word in words {
             let (what, value) = word.split_once('=').unwrap_or((word, ""));
             said.say(what, value)
-                .map_err(|error| Error::configuration(format!("read `{part}`: {error}")))?;
+                .map_err(|error| error.in_context(format!("`{part}`")))?;
         }
         if said.time.is_none() && said.tiers.is_none() {
-            return Err(Error::configuration(format!(
-                "read `{part}`: it says nothing of `{name}`; it is a function's name with `ttl=30s`, `policy=short` or `tiers=l1,l2`"
-            )));
+            let problem = format!("`{part}` changes nothing of `{name}`");
+            return Err(Error::configuration(problem).with_help(
+                "write a function's name with `ttl=30s`, `policy=short` or `tiers=l1,l2`",
+            ));
         }
         if all.iter().any(|(known, _)| known == name) {
             return Err(Error::configuration(format!(
-                "read `{part}`: it speaks of `{name}` a second time"
+                "`{part}`: `{name}` is listed twice"
             )));
         }
         all.push((name.to_owned(), said));
@@ -206,27 +213,27 @@ impl Override {
     fn say(&mut self, what: &str, value: &str) -> Result<(), Error> {
         let time = match what {
             "ttl" if value.starts_with('{') => {
-                return Err(Error::configuration(format!(
-                    "read `{what}={value}` in one line: here one time is for all tiers; times by tier are for a file"
-                )));
+                let problem = format!("`{what}={value}` has a time for each tier");
+                return Err(Error::configuration(problem)
+                    .with_help("write one time for all tiers, or use a functions file"));
             }
             "ttl" => Time::Ttl(duration(value)?.into()),
             "policy" => Time::Policy(value.to_owned()),
             "tiers" => {
                 if self.tiers.replace(levels(value)?).is_some() {
-                    return Err(Error::configuration("it says `tiers` twice"));
+                    return Err(Error::configuration("`tiers` is set twice"));
                 }
                 return Ok(());
             }
             _ => {
-                return Err(Error::configuration(format!(
-                    "find what `{what}` means: it is `ttl`, `policy` or `tiers`, a time is written in one word (`1h30m`), and functions are parted by `;`"
-                )));
+                return Err(Error::configuration(format!("unknown option `{what}`")).with_help(
+                    "the options are `ttl`, `policy` and `tiers`; write a time in one word (`1h30m`) and separate functions by `;`",
+                ));
             }
         };
         match self.time.replace(time) {
             None => Ok(()),
-            Some(_) => Err(Error::configuration("it says twice how long values live")),
+            Some(_) => Err(Error::configuration("the ttl is set twice")),
         }
     }
 }
@@ -234,9 +241,7 @@ impl Override {
 /// As people write them: `1h 30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, Error> {
     humantime::parse_duration(text).map_err(|error| {
-        Error::configuration(format!(
-            "read `{text}` as a duration such as `30s`: {error}"
-        ))
+        Error::configuration(format!("`{text}` is not a duration such as `30s`: {error}"))
     })
 }
 
@@ -245,14 +250,15 @@ pub(crate) fn levels(text: &str) -> Result<Vec<Level>, Error> {
     let mut levels = Vec::new();
     for name in text.split(',').map(str::trim) {
         if name.is_empty() {
-            return Err(Error::configuration(format!(
-                "read `{text}` as tiers: write them in one word, such as `l1,l2`"
-            )));
+            return Err(
+                Error::configuration(format!("`{text}` is not a list of tiers"))
+                    .with_help("write them in one word, such as `l1,l2`"),
+            );
         }
         let level: Level = name.parse()?;
         if levels.contains(&level) {
             return Err(Error::configuration(format!(
-                "use {level} once: `{text}` names it twice"
+                "`{text}` lists {level} twice"
             )));
         }
         levels.push(level);
@@ -339,8 +345,9 @@ pub(crate) mod file {
     /// Reads a file, which errors call `source`.
     pub(crate) fn read(path: &Path, source: &str) -> Said {
         let mut said = Said::default();
-        let wrong =
-            |error: &dyn std::fmt::Display| Error::configuration(format!("read {source}: {error}"));
+        let wrong = |error: &dyn std::fmt::Display| {
+            Error::configuration(format!("{source} cannot be read: {error}"))
+        };
         let text = std::fs::read_to_string(path).map_err(|error| wrong(&error));
         let file = text.and_then(|text| toml::from_str(&text).map_err(|error| wrong(&error)));
         let file: File = file.unwrap_or_else(|error| {
@@ -350,17 +357,19 @@ pub(crate) mod file {
         for (name, times) in file.policies {
             match times.ttl() {
                 Ok(ttl) => said.policies.push((name, ttl)),
-                Err(error) => said.problems.push(Error::configuration(format!(
-                    "{error}, for policy `{name}` of {source}"
-                ))),
+                Err(error) => said.problems.push(
+                    error
+                        .in_context(format!("policy `{name}`"))
+                        .from_setting(source),
+                ),
             }
         }
         for (name, function) in file.functions {
             match function.said(source) {
                 Ok(of_function) => said.functions.push((name, of_function)),
-                Err(error) => said.problems.push(Error::configuration(format!(
-                    "{error}, for function `{name}` of {source}"
-                ))),
+                Err(error) => said
+                    .problems
+                    .push(error.for_function(format!("`{name}`")).from_setting(source)),
             }
         }
         said
@@ -371,7 +380,7 @@ pub(crate) mod file {
             let time = match (self.ttl, self.policy) {
                 (Some(_), Some(_)) => {
                     return Err(Error::configuration(
-                        "use `ttl` and `policy` together: set one of them",
+                        "`ttl` and `policy` are both set: only one of them can be",
                     ));
                 }
                 (Some(times), None) => Some(Time::Ttl(times.ttl()?)),
@@ -380,9 +389,8 @@ pub(crate) mod file {
             let tiers = self.tiers.map(|Tiers::Text(text)| levels(&text));
             let tiers = tiers.transpose()?;
             if time.is_none() && tiers.is_none() {
-                return Err(Error::configuration(
-                    "say something: `ttl`, `policy` or `tiers`",
-                ));
+                return Err(Error::configuration("the function has no setting")
+                    .with_help("set `ttl`, `policy` or `tiers`"));
             }
             Ok(Override {
                 time,
@@ -420,13 +428,13 @@ mod tests {
         ];
         assert_eq!(read, expected);
         for (wrong, says) in [
-            ("a", "says nothing of `a`"),
-            ("a ttl=soon", "`soon` as a duration"),
-            ("a tiers=l1,l1", "names it twice"),
+            ("a", "changes nothing of `a`"),
+            ("a ttl=soon", "`soon` is not a duration"),
+            ("a tiers=l1,l1", "lists l1 twice"),
             ("a tiers=x", "`x`"),
             ("a ttl=1s policy=short", "twice"),
-            ("a age=1s", "`age` means"),
-            ("a ttl=1s; a tiers=l1", "a second time"),
+            ("a age=1s", "unknown option `age`"),
+            ("a ttl=1s; a tiers=l1", "listed twice"),
         ] {
             let error = parse(wrong, "here").unwrap_err().to_string();
             assert!(error.contains(says), "{says:?} is not in {error:?}");

@@ -53,7 +53,7 @@ impl Policies {
         known.map(|(_, ttl)| *ttl).ok_or_else(|| {
             let names: Vec<_> = self.0.iter().map(|(name, _)| &**name).collect();
             Error::configuration(format!(
-                "find policy `{name}`: there are {}",
+                "unknown policy `{name}`: the policies are {}",
                 names.join(", ")
             ))
         })
@@ -137,17 +137,15 @@ impl Ttl {
             return Ok(());
         }
         if self.times().iter().all(Option::is_none) {
-            return Err(Error::configuration("use a ttl that names no tier"));
+            return Err(Error::configuration("ttl names no tier"));
         }
         for ttl in self.times().iter().flatten() {
             if ttl.is_zero() {
-                return Err(Error::configuration(
-                    "use a ttl of zero: nothing would ever be a hit",
-                ));
+                return Err(Error::configuration("ttl is zero: no call could ever hit"));
             }
             if *ttl > LONGEST_TTL {
                 return Err(Error::configuration(format!(
-                    "use a ttl of {}: the longest is 365 days",
+                    "ttl is {}: the maximum is 365 days",
                     humantime::format_duration(*ttl)
                 )));
             }
@@ -188,7 +186,7 @@ impl FromStr for WhenIsolated {
             "serve" => Ok(Self::Serve),
             "load" => Ok(Self::Load),
             _ => Err(Error::configuration(format!(
-                "find what `{text}` means: it is `serve` or `load`"
+                "unknown value `{text}`: the values are `serve` and `load`"
             ))),
         }
     }

@@ -81,9 +81,9 @@ impl CacheRuntime {
         INSTALLED.try_insert(self).cloned().map_err(|_| {
             Error::new(
                 ErrorKind::AlreadyInstalled,
-                "install a runtime: one is installed already; a test can give a task its own with \
-                 `CacheRuntime::scope`",
+                "a runtime is already installed",
             )
+            .with_help("a test can give its task another one by `CacheRuntime::scope`")
         })
     }
 
@@ -169,9 +169,7 @@ impl CacheRuntime {
         let resolved = if taken {
             Err(Error::new(
                 ErrorKind::DuplicateFunction,
-                format!(
-                    "tell `{name}`, an instance of {definition}, from another function of this name"
-                ),
+                format!("`{name}`, an instance of {definition}, has the name of another function"),
             ))
         } else {
             Resolved::new(definition, &shared.stack)

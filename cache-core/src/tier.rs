@@ -147,7 +147,8 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// Where it cannot be told now, and of a store that cannot look at its keys.
     fn instances<'a>(&'a self, name: &'a str, version: u32) -> TierFuture<'a, Vec<FunctionKey>> {
         let _ = version;
-        let says = format!("list the instances of `{name}`: the store cannot look at its keys");
+        let says =
+            format!("the instances of `{name}` are not known: the store cannot list its keys");
         Box::pin(async move { Err(Error::configuration(says)) })
     }
 
@@ -172,7 +173,7 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
                 Receipt::Acked => Ok(0),
                 Receipt::Queued => Err(Error::new(
                     crate::ErrorKind::Unavailable,
-                    "reach the store: the whole function is invalidated when it can be",
+                    "the store is not reachable; the whole function is invalidated once it is",
                 )),
             }
         })
@@ -216,7 +217,7 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
         Box::pin(async {
             Err(Error::new(
                 crate::ErrorKind::Configuration,
-                "wait for replicas: the tier knows of none",
+                "the tier has no replicas to wait for",
             ))
         })
     }

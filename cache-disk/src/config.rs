@@ -101,33 +101,31 @@ impl Disk {
     }
 
     fn check(&self) -> Result<(), Error> {
-        let wrong = |what: String| Err(Error::new(ErrorKind::Configuration, format!("use {what}")));
+        let wrong = |problem: String| Err(Error::new(ErrorKind::Configuration, problem));
         if self.path.as_os_str().is_empty() {
-            return wrong("a disk tier without a directory".into());
+            return wrong("directory of the disk tier is empty".into());
         }
         if self.max_bytes < LEAST_BYTES {
             return wrong(format!(
-                "a disk tier of {} bytes: it takes {LEAST_BYTES} at least",
+                "size of the disk tier is {} bytes: the minimum is {LEAST_BYTES}",
                 self.max_bytes
             ));
         }
         if self.time_limit.is_zero() {
-            return wrong(
-                "a time limit of zero for a disk: nothing would ever be read in time".into(),
-            );
+            return wrong("time limit of the disk tier is zero: no read could end in time".into());
         }
         if self.time_limit > LONGEST_LIMIT {
             return wrong(
-                "a time limit of more than five minutes for a disk: callers would wait that long for one that hangs".into(),
+                "time limit of the disk tier is more than five minutes: calls would wait that long for a disk that hangs".into(),
             );
         }
         if self.sweep_every.is_zero() {
-            return wrong("no time between two sweeps of a disk: it would do nothing else".into());
+            return wrong("time between two sweeps of the disk tier is zero".into());
         }
         let most = usize::try_from(self.max_bytes / 4).unwrap_or(usize::MAX);
         if self.max_record_bytes == 0 || self.max_record_bytes > most {
             return wrong(format!(
-                "a record limit of {} bytes for a disk tier: it is between 1 byte and a quarter of its size, {most} bytes",
+                "maximum record size of the disk tier is {} bytes: it must be between 1 and a quarter of the tier's size, {most}",
                 self.max_record_bytes
             ));
         }

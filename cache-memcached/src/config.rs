@@ -171,10 +171,10 @@ impl Memcached {
     }
 
     fn check(&self) -> Result<(), Error> {
-        let wrong = |what: String| Err(Error::new(ErrorKind::Configuration, format!("use {what}")));
+        let wrong = |problem: String| Err(Error::new(ErrorKind::Configuration, problem));
         if self.address().is_none() {
             return wrong(format!(
-                "`{}` as a memcached server: it is `memcached://host:port`, a host as a name or in IPv4, or `memcached+unix:///path`, without a password",
+                "`{}` is not a URL of memcached: it is `memcached://host:port` with a name or an IPv4 address, or `memcached+unix:///path`, without a password",
                 self.shown()
             ));
         }
@@ -186,18 +186,21 @@ impl Memcached {
         };
         if !is_name(&self.namespace) {
             return wrong(format!(
-                "`{}` as a namespace: it is 1 to {LONGEST_NAMESPACE} printable ASCII characters without blanks, `:` and `#`",
+                "namespace `{}` of memcached is not valid: it has 1 to {LONGEST_NAMESPACE} printable ASCII characters without blanks, `:` and `#`",
                 self.namespace
             ));
         }
         if self.connections == 0 || self.connections > 64 {
-            return wrong(format!("{} connections: it is 1 to 64", self.connections));
+            return wrong(format!(
+                "number of connections to memcached is {}: it must be from 1 to 64",
+                self.connections
+            ));
         }
         if self.staleness_bound < Duration::from_millis(50)
             || self.staleness_bound > Duration::from_secs(60)
         {
             return wrong(format!(
-                "a staleness bound of {:?}: it is between 50 ms and a minute",
+                "staleness bound of memcached is {:?}: it must be between 50 ms and one minute",
                 self.staleness_bound
             ));
         }
@@ -207,25 +210,25 @@ impl Memcached {
         ] {
             if limit.is_zero() || limit > Duration::from_secs(300) {
                 return wrong(format!(
-                    "a {what} of {limit:?}: it is more than nothing, and five minutes at most"
+                    "{what} of memcached is {limit:?}: it must be more than zero and at most five minutes"
                 ));
             }
         }
         if self.lease_time < Duration::from_secs(2) || self.lease_time > Duration::from_secs(300) {
             return wrong(format!(
-                "a lease time of {:?}: it is between 2 seconds and five minutes",
+                "lease time of memcached is {:?}: it must be between 2 seconds and five minutes",
                 self.lease_time
             ));
         }
         if self.lease_time.subsec_nanos() > 0 {
             return wrong(format!(
-                "a lease time of {:?}: it is whole seconds, since memcached counts in seconds",
+                "lease time of memcached is {:?}: it must be whole seconds, the unit of memcached",
                 self.lease_time
             ));
         }
         if self.max_record_bytes == 0 || self.max_record_bytes > 1 << 30 {
             return wrong(format!(
-                "a record limit of {} bytes: it is between 1 byte and 1 GiB",
+                "maximum record size of memcached is {} bytes: it must be between 1 byte and 1 GiB",
                 self.max_record_bytes
             ));
         }

@@ -115,7 +115,7 @@ impl Objects {
     }
 
     fn check(&self) -> Result<(), Error> {
-        let wrong = |what: String| Err(Error::new(ErrorKind::Configuration, format!("use {what}")));
+        let wrong = |problem: String| Err(Error::new(ErrorKind::Configuration, problem));
         let prefix = self.prefix.trim_end_matches('/');
         let is_part = |part: &str| {
             !part.is_empty()
@@ -127,21 +127,21 @@ impl Objects {
         };
         if !prefix.split('/').all(is_part) {
             return wrong(format!(
-                "`{}` as a prefix of objects: it is letters, digits and `-_.=`, with `/` between",
+                "prefix `{}` of object storage is not valid: it has letters, digits and `-_.=`, separated by `/`",
                 self.prefix
             ));
         }
         if self.time_limit.is_zero() || self.time_limit > LONGEST_LIMIT {
             return wrong(format!(
-                "a time limit of {:?} for object storage: it is more than nothing, and five minutes at most",
+                "time limit of object storage is {:?}: it must be more than zero and at most five minutes",
                 self.time_limit
             ));
         }
         if self.max_record_bytes == 0 {
-            return wrong("a record limit of zero bytes for object storage".into());
+            return wrong("maximum record size of object storage is zero".into());
         }
         if self.sweep_every.is_zero() {
-            return wrong("no time between two sweeps of object storage".into());
+            return wrong("time between two sweeps of object storage is zero".into());
         }
         let capability = self.operator.info().capability();
         for (can, what) in [
@@ -151,7 +151,9 @@ impl Objects {
         ] {
             if !can {
                 let service = self.operator.info().scheme().to_string();
-                return wrong(format!("`{service}` as object storage: it cannot {what}"));
+                return wrong(format!(
+                    "`{service}` cannot be used as object storage: it cannot {what}"
+                ));
             }
         }
         Ok(())

@@ -252,44 +252,44 @@ impl Redis {
             required: _,
             root_certificate: _,
         } = &self.settings;
-        let wrong = |what: &str| Err(Error::new(ErrorKind::Configuration, format!("use {what}")));
+        let wrong = |problem: &str| Err(Error::new(ErrorKind::Configuration, problem));
         if namespace.is_empty()
             || !namespace
                 .chars()
                 .all(|c| c.is_alphanumeric() || "_-./:".contains(c))
         {
             return wrong(&format!(
-                "`{namespace}` as the namespace of Redis: it is made of letters, digits, `_`, `-`, `.`, `/` and `:`"
+                "namespace `{namespace}` of Redis is not valid: it may have letters, digits, `_`, `-`, `.`, `/` and `:`"
             ));
         }
         if time_limit.is_zero() || connect_limit.is_zero() {
-            return wrong("a time limit of zero for Redis: nothing would ever be answered in time");
+            return wrong("time limit of Redis is zero: no reply could arrive in time");
         }
         if time_limit.max(connect_limit) > &Duration::from_secs(5 * 60) {
             return wrong(
-                "a time limit for Redis of more than five minutes: callers would wait that long for a dead server",
+                "time limit of Redis is more than five minutes: calls would wait that long for a server that does not respond",
             );
         }
         if *breaker_threshold == 0 {
-            return wrong("a breaker threshold of zero for Redis: the breaker would never close");
+            return wrong("breaker threshold of Redis is zero: the breaker would never close");
         }
         let minute = Duration::from_secs(60);
         if *staleness_bound < Duration::from_millis(50) || *staleness_bound > minute {
-            return wrong("a staleness bound for Redis that is not between 50 ms and a minute");
+            return wrong("staleness bound of Redis is not between 50 ms and one minute");
         }
         if *lease_time < Duration::from_millis(300) || *lease_time > minute {
-            return wrong("a lease time for Redis that is not between 300 ms and a minute");
+            return wrong("lease time of Redis is not between 300 ms and one minute");
         }
         if *max_record_bytes == 0 || *max_record_bytes > 512 << 20 {
             return wrong(
-                "a record limit for Redis that is not between 1 byte and 512 MiB, which is the server's own",
+                "maximum record size of Redis is not between 1 byte and 512 MiB, the limit of the server",
             );
         }
         if let Some(audit) = audit
             && (audit.who.is_empty() || audit.who.len() > 256 || audit.most == 0)
         {
             return wrong(
-                "an audit for Redis without a name of at most 256 bytes, or of no entries",
+                "audit of Redis has no name, a name of more than 256 bytes, or no entries",
             );
         }
         self.client().map(drop)
@@ -304,7 +304,7 @@ impl Redis {
         let cannot = |why: &str, source: redis::RedisError| {
             Error::with_source(
                 ErrorKind::Configuration,
-                format!("use `{}` as the URL of Redis{why}", redacted(&self.url)),
+                format!("`{}` is not a URL of Redis{why}", redacted(&self.url)),
                 source,
             )
         };
@@ -394,14 +394,20 @@ mod tests {
         wrong(Redis::new("127.0.0.1:6379"), "`redis://host:port`");
         wrong(redis().namespace(""), "namespace");
         wrong(redis().namespace("a{b}"), "`a{b}`");
-        wrong(redis().time_limit(Duration::ZERO), "time limit of zero");
+        wrong(
+            redis().time_limit(Duration::ZERO),
+            "time limit of Redis is zero",
+        );
         wrong(redis().time_limit(Duration::MAX), "more than five minutes");
         wrong(
             redis().connect_limit(Duration::MAX),
             "more than five minutes",
         );
-        wrong(redis().breaker_threshold(0), "breaker threshold of zero");
-        wrong(redis().max_record_bytes(0), "record limit");
+        wrong(
+            redis().breaker_threshold(0),
+            "breaker threshold of Redis is zero",
+        );
+        wrong(redis().max_record_bytes(0), "maximum record size");
         wrong(redis().staleness_bound(Duration::ZERO), "staleness bound");
         wrong(redis().lease_time(Duration::from_secs(61)), "lease time");
         #[cfg(not(feature = "tls"))]

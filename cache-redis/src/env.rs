@@ -25,7 +25,7 @@ fn build(env: &Environment) -> Result<Option<Box<dyn TierBuilder>>, Error> {
             None => Ok(None),
             Some(name) => Err(Error::new(
                 ErrorKind::Configuration,
-                format!("use MULTI_TIER_CACHED_{name} without MULTI_TIER_CACHED_REDIS_URL"),
+                format!("MULTI_TIER_CACHED_{name} is set without MULTI_TIER_CACHED_REDIS_URL"),
             )),
         };
     };

@@ -498,7 +498,7 @@ async fn a_value_is_not_put_into_a_function_that_is_not_cached() {
     let put = CacheRuntime::scope(runtime, async { function.entry((1,)).put(1).await });
     let error = format!("{:?}", put.await.unwrap_err());
     assert!(
-        error.contains("is not cached") && error.contains("find policy `none`"),
+        error.contains("is not cached") && error.contains("unknown policy `none`"),
         "{error}"
     );
 }

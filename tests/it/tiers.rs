@@ -751,11 +751,11 @@ async fn tiers_that_cannot_be_placed_are_errors() {
     let builder = CacheRuntime::builder;
     let every_third = TierConfig::as_l2().promotion(Promotion::OneIn(3));
     for (wrong, says) in [
+        (builder().l2(redis()).l2(disk()), "l2 is set twice"),
         (
-            builder().l2(redis()).l2(disk()),
-            "set l2: it is set already",
+            builder().tier(disk(), TierConfig::as_l1()),
+            "only memory can be l1",
         ),
-        (builder().tier(disk(), TierConfig::as_l1()), "memory is l1"),
         (builder().tier(redis(), every_third), "no tier is above it"),
         (
             builder().tier(disk(), TierConfig::as_l3().ttl_scale(f64::NAN)),

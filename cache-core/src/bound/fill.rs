@@ -249,7 +249,7 @@ impl Bound {
             // Of this value, and not always of its type: the next may be written.
             self.report(&Error::with_source(
                 ErrorKind::Codec,
-                format!("write a value with {}", self.encoding),
+                format!("a value cannot be written with {}", self.encoding),
                 source,
             ));
             return None;
@@ -258,7 +258,7 @@ impl Bound {
             Err(Error::new(
                 ErrorKind::Codec,
                 format!(
-                    "write a value that skips a field with {}, which needs them all",
+                    "a value skips a field, and {} needs every field",
                     self.encoding
                 ),
             ))

@@ -138,7 +138,7 @@ impl Bound {
         let shared: Vec<_> = self.told().filter(|lower| !lower.is_private()).collect();
         if shared.is_empty() {
             return Err(Error::configuration(format!(
-                "wait for replicas of what `{}` has: none of its tiers is shared",
+                "`{}` has no replicas to wait for: none of its tiers is shared",
                 self.name
             )));
         }

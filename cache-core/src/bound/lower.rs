@@ -258,7 +258,7 @@ impl Bound {
     fn not_invalidated(&self, lower: &Lower, error: Error) -> Error {
         let (name, level, kind) = (&self.name, lower.level, lower.tier.kind());
         lower.failed("invalidate", name, &error);
-        let what = format!("invalidate `{name}` in {level} ({kind})");
+        let what = format!("`{name}` was not invalidated in {level} ({kind})");
         Error::with_source(error.kind(), what, error)
     }
 

@@ -42,17 +42,16 @@ impl Resolved {
             .overrides
             .of(definition, &stack.defaults.policies)?;
         let (times, source) = (asked.ttl, asked.source);
+        let about = |error: Error| about(error, definition, source.as_deref());
         let wanted = asked.tiers.unwrap_or_else(|| available.clone());
         let ttl = |level| {
             times.of(level).ok_or_else(|| {
-                Error::configuration(format!(
-                    "use {level} for {definition}{source}: its ttl names no time for {level}"
-                ))
+                about(Error::configuration(format!(
+                    "{level} is used, but ttl has no time for it"
+                )))
             })
         };
-        times
-            .check()
-            .map_err(|error| Error::configuration(format!("{error}, in {definition}{source}")))?;
+        times.check().map_err(about)?;
         let mut resolved = Self {
             memory: None,
             lower: Vec::new(),
@@ -61,7 +60,7 @@ impl Resolved {
                 Some(name) => stack
                     .encodings
                     .find(name)
-                    .map_err(|error| Error::configuration(format!("{error}, for {definition}")))?,
+                    .map_err(|error| error.for_function(definition))?,
                 None => stack.defaults.encoding.clone(),
             },
             flaw: None,
@@ -70,21 +69,20 @@ impl Resolved {
         for level in wanted {
             if !available.contains(&level) {
                 let there: Vec<_> = available.iter().map(Level::to_string).collect();
-                return Err(Error::new(
-                    ErrorKind::MissingTier,
-                    format!(
-                        "find tier {level} for {definition}{source}: the runtime has {}",
-                        there.join(", ")
-                    ),
-                ));
+                let there = there.join(", ");
+                let problem = format!("the runtime has no {level}: its tiers are {there}");
+                return Err(about(Error::new(ErrorKind::MissingTier, problem)));
             }
             let ttl = ttl(level)?;
             match stack.watched().find(|(config, ..)| config.level() == level) {
                 Some((_, tier, _)) if definition.is_blocking && !tier.serves_threads() => {
-                    return Err(Error::configuration(format!(
-                        "use {level} ({}) for {definition}{source}: a plain `fn` would keep its thread waiting for a tier that needs the async runtime; write `async fn`, or say `tiers = \"l1\"`",
+                    let problem = format!(
+                        "{level} ({}) cannot serve a plain `fn`: it needs the async runtime",
                         tier.kind()
-                    )));
+                    );
+                    let error = Error::configuration(problem)
+                        .with_help("write `async fn`, or `tiers = \"l1\"`");
+                    return Err(about(error));
                 }
                 Some((config, tier, watch)) => {
                     resolved.lower.push(Lower::new(*config, tier, watch, ttl));
@@ -112,10 +110,12 @@ impl Resolved {
         let levels = stack.levels();
         match asked.ttl.named().find(|level| !levels.contains(level)) {
             None => Ok(()),
-            Some(level) => Err(Error::configuration(format!(
-                "use a time for {level}, for {definition}{}: the runtime has no such tier",
-                asked.source
-            ))),
+            Some(level) => {
+                let problem =
+                    format!("ttl has a time for {level}, which the runtime does not have");
+                let error = Error::configuration(problem);
+                Err(about(error, definition, asked.source.as_deref()))
+            }
         }
     }
 
@@ -150,6 +150,15 @@ impl Resolved {
     pub(crate) fn because(mut self, flaw: Error) -> Self {
         self.flaw = Some(flaw);
         self
+    }
+}
+
+/// An error about a function, and about the setting that changes it.
+pub(crate) fn about(error: Error, definition: &Definition, source: Option<&str>) -> Error {
+    let error = error.for_function(definition);
+    match source {
+        Some(source) => error.from_setting(source),
+        None => error,
     }
 }
 

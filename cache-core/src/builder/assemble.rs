@@ -21,9 +21,10 @@ impl RuntimeBuilder {
         let configs = configs.chain(self.memory.iter().map(|(config, _)| config));
         match configs.min_by_key(|config| config.level()) {
             Some(uppermost) => uppermost.check_uppermost().unwrap_or_else(&mut note),
-            None => note(Error::configuration(
-                "use a runtime without a tier: nothing would be kept; say `.l1(Memory::builder())`",
-            )),
+            None => note(
+                Error::configuration("the runtime has no tier: nothing would be kept")
+                    .with_help("add `.l1(Memory::builder())`"),
+            ),
         }
         let memory = self.memory.and_then(|(config, memory)| {
             let built = memory.build().map_err(&mut note).ok();
@@ -37,10 +38,10 @@ impl RuntimeBuilder {
         for (config, tier) in self.lower {
             if let Some(store) = tier.store() {
                 if let Some((level, _)) = stores.iter().find(|(_, known)| *known == store) {
-                    note(Error::configuration(format!(
-                        "use {store} as {level} and as {}: give each a namespace, a prefix or a directory of its own",
-                        config.level()
-                    )));
+                    let problem = format!("{store} is both {level} and {}", config.level());
+                    note(Error::configuration(problem).with_help(
+                        "give each tier a namespace, a prefix or a directory of its own",
+                    ));
                 }
                 stores.push((config.level(), store));
             }
@@ -82,15 +83,15 @@ impl RuntimeBuilder {
         let default = match &self.default_codec {
             None => encodings.find("postcard"),
             Some(said) if is_ignored(lower.is_empty(), said.variable.is_some()) => {
-                Err(Error::configuration(format!(
-                    "use `{}` as the default codec{}: there is no tier below memory, which holds values as they are",
-                    said.value,
-                    said.blame()
-                )))
+                let problem = format!(
+                    "default codec `{}` has no effect: there is no tier below memory, which holds values as they are",
+                    said.value
+                );
+                Err(said.blame(Error::configuration(problem)))
             }
             Some(said) => encodings
                 .find(&said.value)
-                .map_err(|error| Error::configuration(format!("{error}{}", said.blame()))),
+                .map_err(|error| said.blame(error)),
         };
         let default = default.map_err(&mut note);
         if let Some(said) = &self.when_isolated
@@ -99,9 +100,8 @@ impl RuntimeBuilder {
                 said.variable.is_some(),
             )
         {
-            note(Error::configuration(format!(
-                "set `when_isolated`{}: no tier is shared, so that nobody is isolated",
-                said.blame()
+            note(said.blame(Error::configuration(
+                "`when_isolated` has no effect: no tier is shared",
             )));
         }
         let mut policies = Policies::built_in();
@@ -141,13 +141,13 @@ pub(super) fn check_functions(stack: &Stack, functions: &[&Definition]) -> Resul
             .iter()
             .all(|definition| definition.in_impl && !definition.named);
         if pair[0].name == pair[1].name && !told_apart {
-            problems.push(Error::new(
-                ErrorKind::DuplicateFunction,
-                format!(
-                    "tell two functions apart: {} and {} have one name; give one another with `name = \"…\"`",
-                    pair[0], pair[1]
-                ),
-            ));
+            problems.push(
+                Error::new(
+                    ErrorKind::DuplicateFunction,
+                    format!("two functions have one name: {} and {}", pair[0], pair[1]),
+                )
+                .with_help("give one of them another name by `name = \"…\"`"),
+            );
         }
     }
     problems.extend(stack.defaults.overrides.check(functions));
@@ -176,7 +176,7 @@ pub(super) fn all_of(problems: Vec<Error>) -> Error {
             Error::new(
                 kind,
                 format!(
-                    "build the runtime, for {} reasons:{}",
+                    "the runtime cannot be built, for {} reasons:{}",
                     lines.len(),
                     lines.concat()
                 ),

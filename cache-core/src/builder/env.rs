@@ -118,7 +118,7 @@ impl Environment {
             .map(|value| {
                 value.parse().map_err(|error| {
                     Error::configuration(format!(
-                        "read {PREFIX}{name}=`{value}` as {what}: {error}"
+                        "{PREFIX}{name} is `{value}`, not {what}: {error}"
                     ))
                 })
             })
@@ -139,7 +139,7 @@ impl Environment {
     #[must_use]
     pub fn blame(name: &str, error: &Error) -> Error {
         let error = error.clone().in_full();
-        Error::new(error.kind(), format!("use {PREFIX}{name}: {error}"))
+        error.from_setting(format!("{PREFIX}{name}"))
     }
 
     /// A misspelt name would be a setting that is silently ignored.
@@ -151,7 +151,7 @@ impl Environment {
             .collect();
         if let Some(name) = self.unreadable.first() {
             return Err(Error::configuration(format!(
-                "read {PREFIX}{name}: its value is not UTF-8"
+                "value of {PREFIX}{name} is not UTF-8"
             )));
         }
         let names = self.values.iter().map(|(name, _)| &**name);
@@ -172,13 +172,11 @@ impl Environment {
         }
         let others = match &missing[..] {
             [] => String::new(),
-            missing => format!("; others come with the feature {}", missing.join(" or ")),
+            missing => format!("; others need the feature {}", missing.join(" or ")),
         };
-        Err(Error::configuration(format!(
-            "use {}: the names are {}{others}",
-            with_prefix(&unknown),
-            with_prefix(&known)
-        )))
+        let problem = format!("unknown setting {}", with_prefix(&unknown));
+        let help = format!("the settings are {}{others}", with_prefix(&known));
+        Err(Error::configuration(problem).with_help(help))
     }
 }
 
@@ -278,7 +276,7 @@ impl RuntimeBuilder {
             let has_it = |(known, _): &(TierConfig, _)| known.level() == tier.level;
             if self.lower.iter().any(has_it) {
                 problems.note::<()>(Err(Error::configuration(format!(
-                    "use {variable}: the program has a tier as {} itself",
+                    "{} is set by {variable} and by the program",
                     tier.level
                 ))));
                 continue;
@@ -300,7 +298,7 @@ impl RuntimeBuilder {
             let number = env.parsed::<u64>(name, what)?;
             match number {
                 Some(0) => Err(Error::configuration(format!(
-                    "use {PREFIX}{name}=0: nothing would be kept"
+                    "{PREFIX}{name} is 0: nothing would be kept"
                 ))),
                 number => Ok(number),
             }
@@ -311,7 +309,7 @@ impl RuntimeBuilder {
         let bytes = problems.note(bytes).flatten();
         if entries.is_some() && bytes.is_some() {
             problems.note::<()>(Err(Error::configuration(format!(
-                "use {PREFIX}L1_MAX_ENTRIES and {PREFIX}L1_MAX_BYTES together: set one of them"
+                "{PREFIX}L1_MAX_ENTRIES and {PREFIX}L1_MAX_BYTES are both set: only one of them can be"
             ))));
             return;
         }

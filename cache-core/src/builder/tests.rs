@@ -58,15 +58,15 @@ fn tiers_that_cannot_be_placed_are_errors() {
     let config = TierConfig::new;
     wrong(
         builder().tier(memory(), config(Level::L2)),
-        "as l2: it is l1",
+        "memory is configured as l2",
     );
     wrong(
         builder().tier(memory(), config(Level::L1).ttl_scale(0.0)),
-        "ttl scale of 0 for l1",
+        "ttl scale of l1 is 0",
     );
     wrong(
         builder().l1(memory()).tier(memory(), config(Level::L1)),
-        "set l1",
+        "l1 is set twice",
     );
     let half = builder().tier(memory(), config(Level::L1).ttl_scale(0.5));
     let definition = Definition::declared(declaration("a::get", 1));
@@ -86,7 +86,10 @@ fn a_function_whose_tier_is_missing_is_named_with_file_and_line() {
     };
     check(
         vec![asks],
-        &["tier l2", "`a::get` (src/users.rs:7)", "the runtime has l1"],
+        &[
+            "the runtime has no l2: its tiers are l1",
+            "function `a::get` (src/users.rs:7)",
+        ],
     );
 }
 
@@ -151,11 +154,11 @@ fn all_that_is_wrong_is_said_at_once() {
         &[
             "3 reasons",
             "a::zero",
-            "ttl of zero",
+            "ttl is zero",
             "a::yaml",
             "`yaml`",
             "a::each",
-            "no time for l1",
+            "ttl has no time for it",
         ],
     );
 }
@@ -170,7 +173,7 @@ fn a_time_for_a_tier_that_is_not_there_is_an_error() {
     };
     check(
         vec![each],
-        &["use a time for l3, for `a::each`", "no such tier"],
+        &["ttl has a time for l3", "`a::each`", "does not have"],
     );
 }
 
@@ -187,13 +190,16 @@ fn settings_come_from_the_environment_and_wrong_ones_are_named() {
         .unwrap();
     wrong(
         &[("L1_MAX_ENTRIES", "many")],
-        "MULTI_TIER_CACHED_L1_MAX_ENTRIES=`many`",
+        "MULTI_TIER_CACHED_L1_MAX_ENTRIES is `many`",
     );
-    wrong(&[("L1_ENGINE", "lru")], "MULTI_TIER_CACHED_L1_ENGINE=`lru`");
+    wrong(
+        &[("L1_ENGINE", "lru")],
+        "MULTI_TIER_CACHED_L1_ENGINE is `lru`",
+    );
     wrong(&[("L1_MAX_ENTRY", "5")], "MULTI_TIER_CACHED_L1_MAX_ENTRY");
     wrong(
         &[("L1_MAX_ENTRIES", "5"), ("L1_MAX_BYTES", "5")],
-        "set one of them",
+        "are both set",
     );
     // Whether a codec is known shows when all are registered.
     let unknown = RuntimeBuilder::from_pairs(&[("CODEC", "yaml")])
@@ -216,51 +222,54 @@ fn wrong_settings_are_errors_when_the_runtime_is_built() {
     }
     wrong(
         RuntimeBuilder::new().l1(Memory::builder().max_entries(0)),
-        "capacity is zero",
+        "capacity of memory is zero",
     );
     wrong(
         RuntimeBuilder::new()
             .l1(Memory::builder())
             .l1(Memory::builder()),
-        "set l1",
+        "l1 is set twice",
     );
     wrong(
         memory().default_codec("json"),
-        "use `json` as the default codec: there is no tier below memory",
+        "default codec `json` has no effect: there is no tier below memory",
     );
     wrong(
         memory().default_codec("json").default_codec("json"),
-        "set the default codec: it is set already",
+        "the default codec is set twice",
     );
     wrong(
         memory().when_isolated(WhenIsolated::Load),
-        "set `when_isolated`: no tier is shared",
+        "`when_isolated` has no effect: no tier is shared",
     );
     wrong(
         memory()
             .when_isolated(WhenIsolated::Load)
             .when_isolated(WhenIsolated::Load),
-        "set `when_isolated`: it is set already",
+        "`when_isolated` is set twice",
     );
-    wrong(RuntimeBuilder::new(), "a runtime without a tier");
+    wrong(RuntimeBuilder::new(), "the runtime has no tier");
     let both = Memory::builder().max_entries(5).max_bytes(5);
-    wrong(RuntimeBuilder::new().l1(both), "set one of them");
+    wrong(RuntimeBuilder::new().l1(both), "only one of them");
     let uppermost = TierConfig::as_l1().promotion(Promotion::Always);
     wrong(
         RuntimeBuilder::new().tier(Memory::builder(), uppermost),
-        "promote what is in l1: no tier is above it",
+        "l1 has a promotion, but no tier is above it",
     );
     let minute = Duration::from_secs(60);
     let policy = |name: &'static str, ttl: Ttl| memory().policy(name, ttl);
-    wrong(policy("", minute.into()), "without a name");
+    wrong(policy("", minute.into()), "a policy has no name");
     wrong(
         policy("a", Duration::ZERO.into()),
-        "nothing would ever be a hit, as policy `a`",
+        "policy `a`: ttl is zero: no call could ever hit",
     );
-    wrong(policy("a", Ttl::policy("short")), "another's name");
+    wrong(
+        policy("a", Ttl::policy("short")),
+        "the name of another policy",
+    );
     wrong(
         policy("a", minute.into()).policy("a", minute),
-        "set policy `a`: it is set already",
+        "policy `a` is set twice",
     );
 }
 
@@ -285,14 +294,14 @@ fn what_operators_say_takes_the_place_of_what_functions_say() {
     for (text, says) in [
         (
             "a::got ttl=5s",
-            "find function `a::got`, of which MULTI_TIER_CACHED_FUNCTIONS speaks: there are a::get",
+            "unknown function `a::got` (set by MULTI_TIER_CACHED_FUNCTIONS); help: the functions are a::get",
         ),
-        ("a::get policy=none", "as MULTI_TIER_CACHED_FUNCTIONS says"),
+        ("a::get policy=none", "set by MULTI_TIER_CACHED_FUNCTIONS"),
         (
             "a::get tiers=l1,l2",
-            "find tier l2 for `a::get` (src/users.rs:1), as MULTI_TIER_CACHED_FUNCTIONS says",
+            "no l2: its tiers are l1 (function `a::get` (src/users.rs:1), set by MULTI_TIER_CACHED_FUNCTIONS)",
         ),
-        ("a::get ttl=0s", "a ttl of zero"),
+        ("a::get ttl=0s", "ttl is zero"),
     ] {
         let error = asked(from(text).unwrap(), "a::get").unwrap_err();
         assert!(error.contains(says), "{says:?} is not in {error:?}");
@@ -304,7 +313,7 @@ fn what_operators_say_takes_the_place_of_what_functions_say() {
     };
     let error = Resolved::new(&Definition::declared(memory), &stack).map(drop);
     let error = error.unwrap_err().to_string();
-    assert!(error.contains("add tiers to a function"), "{error}");
+    assert!(error.contains("an override adds a tier"), "{error}");
     let two = Declaration {
         tiers: Some(&[Level::L1, Level::L2]),
         ..declaration("a::get", 1)
@@ -312,7 +321,7 @@ fn what_operators_say_takes_the_place_of_what_functions_say() {
     let stack = from("a::get tiers=l1,l3").unwrap().into_stack().unwrap();
     let error = Resolved::new(&Definition::declared(two), &stack).map(drop);
     let error = error.unwrap_err().to_string();
-    assert!(error.contains("says `tiers = \"l1,l2\"`"), "{error}");
+    assert!(error.contains("has `tiers = \"l1,l2\"`"), "{error}");
     let strong = Declaration {
         coherence: Coherent {
             consistency: Consistency::Strong,
@@ -323,10 +332,10 @@ fn what_operators_say_takes_the_place_of_what_functions_say() {
     let stack = from("a::get tiers=l1").unwrap().into_stack().unwrap();
     let error = Resolved::new(&Definition::declared(strong), &stack).map(drop);
     let error = error.unwrap_err().to_string();
-    assert!(error.contains("nobody to ask"), "{error}");
+    assert!(error.contains("needs one"), "{error}");
     let error = from("a::get ttl=soon").unwrap_err().to_string();
     assert!(
-        error.contains("use MULTI_TIER_CACHED_FUNCTIONS: "),
+        error.contains("(set by MULTI_TIER_CACHED_FUNCTIONS)"),
         "{error}"
     );
 }
@@ -375,12 +384,9 @@ fn a_file_says_it_too_and_the_environment_goes_before() {
     let both = [("FUNCTIONS", "a::get ttl=10s"), ("FUNCTIONS_FILE", &*file)];
     let error = asked(RuntimeBuilder::from_pairs(&both).unwrap(), "a::get").unwrap_err();
     let who = format!(
-        "as `{file}` (MULTI_TIER_CACHED_FUNCTIONS_FILE) and MULTI_TIER_CACHED_FUNCTIONS says"
+        "set by `{file}` (MULTI_TIER_CACHED_FUNCTIONS_FILE) and MULTI_TIER_CACHED_FUNCTIONS"
     );
-    assert!(
-        error.contains("find tier l2") && error.contains(&who),
-        "{error}"
-    );
+    assert!(error.contains("no l2") && error.contains(&who), "{error}");
     for (text, says) in [
         (
             "[functions.\"a::get\"]\nage = \"1s\"",
@@ -390,29 +396,29 @@ fn a_file_says_it_too_and_the_environment_goes_before() {
         ("[functions.\"a::get\"]\nttl = 5", "a duration such as"),
         (
             "[functions.\"a::get\"]\nttl = \"soon\"",
-            "for function `a::get` of",
+            "(function `a::get`, set by",
         ),
-        ("[functions.\"a::get\"]", "say something"),
+        ("[functions.\"a::get\"]", "the function has no setting"),
         (
             "[functions.\"a::get\"]\nttl = { l1 = \"9s\", l2 = \"1h\" }\ntiers = \"l1\"",
-            "use a time for l2: it is not among the tiers",
+            "ttl has a time for l2",
         ),
         (
             "[functions.\"a::get\"]\nttl = \"1s\"\npolicy = \"short\"",
-            "set one of them",
+            "are both set",
         ),
         (
             "[functions.\"a::get\"]\ntiers = [\"l1\"]",
             "tiers in one text",
         ),
-        ("[policies]\nmine = \"0s\"", "as policy `mine`"),
+        ("[policies]\nmine = \"0s\"", "policy `mine`: ttl is zero"),
         (
             "[policies]\na = \"soon\"\n[functions.\"a::get\"]",
             "for 2 reasons",
         ),
         (
             "[functions.\"a::gone\"]\nttl = \"1s\"",
-            "find function `a::gone`",
+            "unknown function `a::gone`",
         ),
     ] {
         write(text);
@@ -443,16 +449,16 @@ fn what_the_environment_says_is_named_and_all_that_is_wrong_with_it() {
             "for 3 reasons",
             "such as `10000`",
             "MULTI_TIER_CACHED_WHEN_ISOLATED",
-            "use MULTI_TIER_CACHED_TTL: the names are",
+            "unknown setting MULTI_TIER_CACHED_TTL; help: the settings are",
         ],
     );
     says(
         &[("WHEN_ISOLATED", "load")],
-        &["as MULTI_TIER_CACHED_WHEN_ISOLATED says"],
+        &["(set by MULTI_TIER_CACHED_WHEN_ISOLATED)"],
     );
-    says(&[("CODEC", "json")], &["as MULTI_TIER_CACHED_CODEC says"]);
+    says(&[("CODEC", "json")], &["(set by MULTI_TIER_CACHED_CODEC)"]);
     for (functions, expected) in [
-        ("a ttl={l1=1s}", "times by tier are for a file"),
+        ("a ttl={l1=1s}", "has a time for each tier"),
         ("a tiers=l1, l2", "write them in one word"),
     ] {
         says(&[("FUNCTIONS", functions)], &[expected]);
@@ -465,7 +471,7 @@ fn what_the_environment_says_is_named_and_all_that_is_wrong_with_it() {
     let set = RuntimeBuilder::from_pairs(&[("L1_MAX_ENTRIES", "5")]).unwrap();
     let twice = set.l1(Memory::builder()).into_stack().map(drop);
     let error = twice.unwrap_err().to_string();
-    let expected = "set l1: it is set already by MULTI_TIER_CACHED_L1_MAX_ENTRIES";
+    let expected = "l1 is set twice (set by MULTI_TIER_CACHED_L1_MAX_ENTRIES)";
     assert_eq!(error, expected);
 }
 
@@ -481,7 +487,7 @@ fn a_function_with_instances_is_meant_with_all_of_them() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("`a::get` is meant with all its types"),
+        error.contains("name `a::get`: an override is for all its instances"),
         "{error}"
     );
 }

@@ -181,7 +181,7 @@ impl Encodings {
     pub(crate) fn add(&mut self, codec: Arc<dyn Codec>) -> Result<(), Error> {
         if codec.id() < 128 {
             return Err(Error::configuration(format!(
-                "add codec `{}`: its id is {}, and ids below 128 belong to the crate",
+                "codec `{}` has the id {}: ids below 128 are reserved",
                 codec.name(),
                 codec.id()
             )));
@@ -193,7 +193,7 @@ impl Encodings {
             .find(|known| known.name() == new.name() || known.id() == new.id())
         {
             return Err(Error::configuration(format!(
-                "add codec `{new}` with id {}: `{known}` has id {}",
+                "codec `{new}` (id {}) has the name or the id of codec `{known}` (id {})",
                 new.id(),
                 known.id()
             )));
@@ -212,11 +212,12 @@ impl Encodings {
         Err(Error::configuration(
             match FEATURES.iter().find(|(feature, _)| *feature == name) {
                 Some((_, feature)) => {
-                    format!(
-                        "find codec `{name}`: it comes with the feature `{feature}`, which is off"
-                    )
+                    format!("codec `{name}` needs the feature `{feature}`, which is off")
                 }
-                None => format!("find codec `{name}`: there are {}", names.join(", ")),
+                None => format!(
+                    "unknown codec `{name}`: the codecs are {}",
+                    names.join(", ")
+                ),
             },
         ))
     }

@@ -262,7 +262,7 @@ pub(crate) fn check_round_trip(
     let fail = |source: CodecError| {
         Error::with_source(
             ErrorKind::Codec,
-            format!("read back what {encoding} wrote"),
+            format!("a value that {encoding} wrote cannot be read back"),
             source,
         )
     };

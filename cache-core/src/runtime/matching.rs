@@ -92,11 +92,11 @@ impl CacheRuntime {
                     return Err(Error::with_source(
                         error.kind(),
                         format!(
-                            "tell which `{function}` is meant: it is one for each choice of types, and none was called \
-                             here; name one, such as `{function}<app::User>`"
+                            "`{function}` is generic, and none of its instances was called in this process"
                         ),
                         error,
-                    ));
+                    )
+                    .with_help(format!("name an instance, such as `{function}<app::User>`")));
                 }
                 Some(error) => {
                     tracing::debug!(function, error = ?error, "a tier cannot list instances")
@@ -138,9 +138,8 @@ fn key_of_uncalled(function: &str) -> Result<Option<FunctionKey>, Error> {
     let declared = Registered::all()
         .find(|definition| definition.name == function || is_instance_of(definition));
     let Some(declared) = declared else {
-        let made = crate::function::made_as(function).ok_or_else(|| {
-            Error::configuration(format!("find function `{function}`: none is called so"))
-        })?;
+        let made = crate::function::made_as(function)
+            .ok_or_else(|| Error::configuration(format!("unknown function `{function}`")))?;
         return Ok(made
             .has_records()
             .then(|| FunctionKey::new(function, made.policy.version)));

@@ -116,7 +116,7 @@ impl TierConfig {
         match self.promotion {
             None => Ok(()),
             Some(_) => Err(Error::configuration(format!(
-                "promote what is in {}: no tier is above it",
+                "{} has a promotion, but no tier is above it",
                 self.level
             ))),
         }
@@ -132,17 +132,16 @@ impl TierConfig {
     /// A scale by which no time can be multiplied; a promotion of one in none.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.promotion == Some(Promotion::OneIn(0)) {
-            return Err(Error::configuration(format!(
-                "promote one in 0 from {}: say `Promotion::Never` for none",
-                self.level
-            )));
+            let problem = format!("{} promotes one find in 0", self.level);
+            return Err(Error::configuration(problem)
+                .with_help("use `Promotion::Never` to promote nothing"));
         }
         if self.ttl_scale.is_finite() && self.ttl_scale > 0.0 {
             return Ok(());
         }
         Err(Error::configuration(format!(
-            "use a ttl scale of {} for {}: it is a positive number",
-            self.ttl_scale, self.level
+            "ttl scale of {} is {}: it must be positive and finite",
+            self.level, self.ttl_scale
         )))
     }
 

@@ -57,7 +57,7 @@ impl std::str::FromStr for Engine {
             #[cfg(feature = "quick_cache")]
             "quick_cache" => Ok(Self::QuickCache),
             _ => Err(Error::configuration(format!(
-                "find memory engine `{text}`: there are moka, quick_cache (feature `quick_cache`)"
+                "unknown memory engine `{text}`: the engines are moka and quick_cache (feature `quick_cache`)"
             ))),
         }
     }
@@ -125,7 +125,7 @@ impl Memory {
         let bound = match (self.max_entries, self.max_bytes) {
             (Some(_), Some(_)) => {
                 return Err(Error::configuration(
-                    "bound the memory tier by entries and by bytes: set one of them",
+                    "memory has a maximum of entries and one of bytes: only one of them can be set",
                 ));
             }
             (_, Some(bytes)) => Bound::Bytes(bytes),
@@ -133,7 +133,7 @@ impl Memory {
         };
         if matches!(bound, Bound::Entries(0) | Bound::Bytes(0)) {
             return Err(Error::configuration(
-                "build the memory tier: its capacity is zero, so nothing would be kept",
+                "capacity of memory is zero: nothing would be kept",
             ));
         }
         let engine = match self.engine {

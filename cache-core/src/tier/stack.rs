@@ -76,7 +76,7 @@ fn not_invalidated(what: &str, config: TierConfig, tier: &Arc<dyn Tier>, error: 
     let (level, kind) = (config.level(), tier.kind());
     Error::with_source(
         error.kind(),
-        format!("invalidate `{what}` in {level} ({kind})"),
+        format!("`{what}` was not invalidated in {level} ({kind})"),
         error,
     )
 }
@@ -226,7 +226,7 @@ pub(crate) async fn limited<T>(
     Err(Error::new(
         ErrorKind::TimedOut,
         format!(
-            "the tier did not answer within {} ms, and does not keep to its time limit",
+            "no reply from the tier within {} ms, and it does not keep to its time limit",
             within.as_millis()
         ),
     ))
@@ -324,7 +324,7 @@ impl<'a> Budget<'a> {
         if self.left.is_zero() {
             return Err(Error::new(
                 ErrorKind::TimedOut,
-                "this call has spent its time limit on the tier",
+                "the call has used up the time limit of the tier",
             ));
         }
         let before = self.clock.now();

@@ -121,7 +121,7 @@ fn a_capacity_of_zero_is_an_error() {
                 .build()
                 .unwrap_err()
                 .to_string()
-                .contains("capacity is zero")
+                .contains("capacity of memory is zero")
         );
     }
 }
