@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cache_core::tier::Target;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::journal::{Invalidated, Writer};
 use crate::link::Shared;
@@ -12,6 +12,9 @@ use crate::link::Shared;
 pub(super) struct Pending<'a> {
     shared: &'a Arc<Shared>,
     what: Option<Invalidated>,
+    /// When the invalidation must have returned: an attempt to send it may take the time limit, and
+    /// writing it to the journal's file the rest.
+    deadline: Instant,
     /// Open until it is known whether it is queued.
     _file: Option<Arc<Writer>>,
 }
@@ -21,6 +24,7 @@ impl<'a> Pending<'a> {
         Self {
             shared,
             what: Some(Invalidated::of(target)),
+            deadline: Instant::now() + shared.settings.time_limit * 2,
             _file: shared.journal.keep_file(),
         }
     }
@@ -33,9 +37,8 @@ impl<'a> Pending<'a> {
     /// Queues it, and waits for a disk that answers.
     pub(super) async fn queue(mut self) {
         if let Some(what) = self.what.take() {
-            let limit = self.shared.settings.time_limit;
             let written = self.shared.journal.queue_and_write(what);
-            if timeout(limit, written).await.is_err() {
+            if timeout_at(self.deadline, written).await.is_err() {
                 tracing::error!(
                     "an invalidation that waits is not in the journal's file yet: the disk does not answer in time"
                 );
