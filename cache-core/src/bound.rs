@@ -10,15 +10,16 @@ mod keep;
 mod lower;
 mod promote;
 mod resolve;
+mod visit;
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 pub(crate) use self::invalidate::FencedAfter;
-pub(crate) use self::lower::{Hit, LowerTiers, Search, Turn};
 use self::lower::{Lower, RecordsWork};
 pub(crate) use self::resolve::Resolved;
+pub(crate) use self::visit::{Hit, LowerTiers, Search, Turn};
 use crate::clock::{Moment, Reading};
 use crate::codec::{Encoding, Shape, ValueType};
 use crate::coherence::Coherence;

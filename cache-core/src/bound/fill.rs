@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Bound;
-use super::lower::{Lower, LowerTiers, RecordsWork, TierVisit, Turn};
+use super::lower::{Lower, RecordsWork};
+use super::visit::{LowerTiers, TierVisit, Turn};
 use crate::codec::{ErasedType, check_round_trip};
 use crate::entry::Held;
 use crate::error::{Error, ErrorKind};

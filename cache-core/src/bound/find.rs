@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Bound;
-use super::lower::{Hit, Lower, LowerTiers, RecordsWork, Search, TierVisit};
+use super::lower::{Lower, RecordsWork};
+use super::visit::{Hit, LowerTiers, Search, TierVisit};
 use crate::codec::{ErasedType, Shape};
 use crate::entry::Held;
 use crate::key::Key;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Bound;
-use super::lower::LowerTiers;
+use super::visit::LowerTiers;
 use crate::key::Key;
 use crate::policy::Consistency;
 use crate::record::{Header, RecordKind};
