@@ -33,9 +33,9 @@ pub(crate) struct Model<'a> {
     pub(crate) cache_if: Option<Expr>,
     /// Rebuilds an error for each caller that waited for it.
     pub(crate) share_error: Option<ExprPath>,
-    /// What the function does while it is cut off from other instances, if it says so.
+    /// What the function does while its instance is isolated, if the attribute sets it.
     pub(crate) when_isolated: Option<&'static str>,
-    /// When isolated, single flight, consistency: as the runtime calls them.
+    /// Single flight and consistency, as the runtime calls them.
     pub(crate) coherence: [&'static str; 2],
     /// Whether the result names a lifetime, which can only be its error's.
     pub(crate) borrows_its_error: bool,
