@@ -55,7 +55,7 @@ pub use cache_core::private as __private;
 ///
 /// | option | meaning | default |
 /// | --- | --- | --- |
-/// | `ttl = "5m"` or `ttl(l1 = "30s", l2 = "1h")` | how long a value is fresh, up to 365 days, in every tier or in each (`install` refuses a time for a tier that the function does not have); a record in a shared tier lives up to a twentieth shorter, by its key, so that those of one moment do not die at one moment | required |
+/// | `ttl = "5m"` or `ttl(l1 = "30s", l2 = "1h")` | how long a value is fresh, up to 365 days, in every tier or in each (`install` refuses a time for a tier that the function does not have); a record in a tier below memory lives up to a twentieth shorter, depending on its key, so that records of one moment do not expire at one moment | required |
 /// | `policy = "short"` | in place of `ttl`: a time that the runtime has under this name, of its own `real_time` (10 s), `short` (5 min), `medium` (1 h) and `long` (3 h), or of `CacheRuntime::builder().policy(..)` | |
 /// | `tiers = "l1,l2"` | which tiers, in look-up order; one that is not named hears of no invalidation: raise `version` when you name it again | all that the runtime has |
 /// | `name = "users::by_id"` | the name in keys, statistics and logs | the function's path |

@@ -24,6 +24,7 @@ const FLOORS: &[&[&str]] = &[
     ],
     &["tier", "background", "coherence", "flight", "outcome"],
     &["bound"],
+    &["load"],
     &["call"],
     &["write_guard"],
     &[

@@ -30,7 +30,6 @@ use crate::fence::{FunctionFence, Stripe};
 use crate::home::Home;
 use crate::key::{FunctionId, Key, KeyRef, Piece, function_seed, name_hash};
 use crate::level::Level;
-use crate::load::Mode;
 use crate::policy::{Coherent, Consistency, SingleFlight, WhenIsolated};
 use crate::stats::{FunctionCounters, FunctionStats, TierCounters};
 use crate::tier::config::Lives;
@@ -281,14 +280,6 @@ impl Bound {
     /// Whether each call asks the lower tiers, whatever is known here.
     pub(crate) fn is_strong(&self) -> bool {
         self.policy.consistency == Consistency::Strong && !self.lower.is_empty()
-    }
-
-    /// Which values a call of the function may take.
-    pub(crate) fn call_mode(&self) -> Mode {
-        match self.is_strong() {
-            true => Mode::Strong,
-            false => Mode::Join,
-        }
     }
 
     /// Says once that the function's errors cannot be shared with waiting calls, after one of them waited in vain.

@@ -95,7 +95,7 @@ impl<T: Returned> Miss<T> {
     where
         F: Future<Output = T::Result>,
     {
-        let mode = self.bound.call_mode();
+        let mode = Mode::of_call(&self.bound);
         Box::pin(drive(
             self.bound,
             self.key,
@@ -118,7 +118,7 @@ impl<T: Returned> Miss<T> {
                 entered => entered,
             },
         };
-        let (mode, terms) = (bound.call_mode(), self.returned.terms());
+        let (mode, terms) = (Mode::of_call(&bound), self.returned.terms());
         blocking::wait(drive(
             self.bound,
             self.key,

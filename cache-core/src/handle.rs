@@ -153,8 +153,8 @@ impl<V: CacheValue> Handle<V> {
         self.place.invalidate().await
     }
 
-    /// The value, if a tier has it. Never loads, and puts nothing into memory; what a lower tier has is copied to the lower
-    /// tiers above it, and counted, as for a call.
+    /// Returns the value if a tier has it. Never loads, and puts nothing into memory. A hit in a tier
+    /// below memory is counted, and copied to the tiers between it and memory, as for a call.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -355,8 +355,9 @@ macro_rules! value_methods {
     ($($call:ident<$returns:ty> with [$($parameter:ident)?], kept as $($kept:ty),+;)*) => {
         $(
             impl<V: CacheValue, $($parameter,)? F> $call<$returns, F> {
-                /// The value, if a tier has it. Never loads, and puts nothing into memory; what a lower tier has is copied to the lower
-    /// tiers above it, and counted, as for a call.
+                /// Returns the value if a tier has it. Never loads, and puts nothing into memory.
+                /// A hit in a tier below memory is counted, and copied to the tiers between it
+                /// and memory, as for a call.
                 ///
                 /// # Cancel safety
                 /// Cancel safe.

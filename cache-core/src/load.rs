@@ -47,6 +47,16 @@ pub(crate) enum Mode {
     Refresh,
 }
 
+impl Mode {
+    /// The mode of a call of the function.
+    pub(crate) fn of_call(function: &Bound) -> Self {
+        match function.is_strong() {
+            true => Self::Strong,
+            false => Self::Join,
+        }
+    }
+}
+
 /// A load of one key, on behalf of one call.
 pub(crate) struct Load<'a> {
     function: &'a Bound,

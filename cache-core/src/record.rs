@@ -98,7 +98,7 @@ pub(crate) enum Unusable {
 }
 
 impl Header {
-    /// Bytes for a record that `write` appends the payload to.
+    /// Serializes a record: this header, its checksum and the payload.
     pub(crate) fn seal(&self, payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER + payload.len());
         bytes.extend(MAGIC);

@@ -275,7 +275,9 @@ impl Kept {
         };
         match store.sweep(walk) {
             Ok(Some(removed)) => {
-                tracing::trace!(removed, "dead records were swept from the disk");
+                if removed > 0 {
+                    tracing::trace!(removed, "expired records were removed from the disk");
+                }
                 true
             }
             Ok(None) => false,

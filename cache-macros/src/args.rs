@@ -250,14 +250,15 @@ impl Args {
                     )
                 })?);
             }
-            _ if input.peek(Token![=]) => {
+            "trait_impl" if input.peek(Token![=]) => {
                 return Err(after(
                     option,
                     input,
                     "`trait_impl` has no value: write it alone",
                 ));
             }
-            _ => self.trait_impl = true,
+            "trait_impl" => self.trait_impl = true,
+            name => unreachable!("`{name}` is in `OPTIONS` and has no arm"),
         }
         Ok(())
     }

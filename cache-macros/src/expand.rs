@@ -41,7 +41,7 @@ use syn::{FnArg, GenericParam, ReceiverKind};
 use self::declaration::declaration;
 use self::instance::{constants, instance, site};
 use self::trait_impl::{in_boxed_trait_impl, in_trait_impl};
-use crate::model::{Model, Place};
+use crate::model::{Argument, Model, Place};
 use crate::names;
 
 /// The names of the generated functions, as they are written where they stand.
@@ -120,7 +120,12 @@ fn outer(model: &Model<'_>, beside: &Beside) -> TokenStream {
     let Beside { owner, body, .. } = beside;
     let attrs = model.function.outer_attrs();
     let vis = &model.function.vis;
-    let sig = signature(model, &model.function.sig.ident, true);
+    let sig = signature(
+        &model.function.sig,
+        &model.arguments,
+        &model.function.sig.ident,
+        true,
+    );
     let start = with_key(model, beside, "Start");
     let (miss, result) = (names::local("__miss"), names::local("__result"));
     let private = private(model);
@@ -154,7 +159,7 @@ fn functions(model: &Model<'_>, beside: &Beside) -> TokenStream {
     let site = &beside.site;
     let declaration = declaration(model);
     let private = private(model);
-    let mut body_sig = signature(model, &beside.body, false);
+    let mut body_sig = signature(&model.function.sig, &model.arguments, &beside.body, false);
     body_sig.asyncness = model.function.sig.asyncness;
     let body = &model.function.body;
     let body_attrs = model.function.body_attrs();
@@ -188,7 +193,7 @@ fn entry(model: &Model<'_>, beside: &Beside) -> TokenStream {
     let vis = &model.function.vis;
     let private = private(model);
     let returned = model.returned;
-    let mut sig = signature(model, &beside.entry, true);
+    let mut sig = signature(&model.function.sig, &model.arguments, &beside.entry, true);
     sig.asyncness = None;
     sig.output = syn::parse_quote! {
         -> #private::Call<#returned, impl ::core::future::Future<Output = #returned>>
@@ -348,11 +353,16 @@ fn private(model: &Model<'_>) -> TokenStream {
 }
 
 /// The user's signature under another name; with plain names for the arguments where they are passed on.
-fn signature(model: &Model<'_>, name: &Ident, plain: bool) -> syn::Signature {
-    let mut sig = model.function.sig.clone();
+pub(crate) fn signature(
+    sig: &syn::Signature,
+    arguments: &[Argument<'_>],
+    name: &Ident,
+    plain: bool,
+) -> syn::Signature {
+    let mut sig = sig.clone();
     sig.ident = name.clone();
     if plain {
-        let mut names = model.arguments.iter();
+        let mut names = arguments.iter();
         for input in &mut sig.inputs {
             match input {
                 FnArg::Typed(typed) => {

@@ -60,6 +60,14 @@ impl Function {
             && matches!(&self.sig.output, ReturnType::Type(_, returned) if boxed_output(returned).is_some())
     }
 
+    /// Another `#[multi_tier_cached]` on the same function.
+    pub(crate) fn cached_again(&self) -> Option<&Attribute> {
+        self.attrs.iter().find(|attr| {
+            let last = attr.path().segments.last();
+            last.is_some_and(|last| last.ident == "multi_tier_cached")
+        })
+    }
+
     /// Whether signature or body speaks of `Self`: then it stands in an `impl`.
     pub(crate) fn mentions_self_type(&self) -> bool {
         fn search(tokens: TokenStream) -> bool {

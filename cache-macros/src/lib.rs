@@ -29,7 +29,8 @@ pub fn invalidate(input: TokenStream) -> TokenStream {
         .into()
 }
 
-/// Parse, check, expand; with any mistake, the function as it was and all mistakes.
+/// Parses, checks and expands. If there is any mistake, emits the function as written, its handles
+/// and all mistakes.
 fn cached(
     args: proc_macro2::TokenStream,
     item: proc_macro2::TokenStream,
@@ -40,12 +41,12 @@ fn cached(
         Ok(parsed) => parsed,
         Err(error) => {
             errors.push(error);
-            return fallback::expand(item, None, errors);
+            return fallback::unparsed(item, errors);
         }
     };
     match model::Model::new(args, &parsed, &mut errors) {
-        Some(model) if errors.is_empty() => expand::expand(&model),
-        _ => fallback::expand(item, Some(&parsed), errors),
+        Ok(model) => expand::expand(&model),
+        Err(outline) => fallback::expand(&outline, errors),
     }
 }
 

@@ -33,15 +33,27 @@ pub(crate) struct Model<'a> {
     pub(crate) cache_if: Option<Expr>,
     /// Rebuilds an error for each caller that waited for it.
     pub(crate) share_error: Option<ExprPath>,
-    /// What the function does while it is cut off from other instances, if it says so.
+    /// What the function does while its instance is isolated, if the attribute sets it.
     pub(crate) when_isolated: Option<&'static str>,
-    /// When isolated, single flight, consistency: as the runtime calls them.
+    /// Single flight and consistency, as the runtime calls them.
     pub(crate) coherence: [&'static str; 2],
     /// Whether the result names a lifetime, which can only be its error's.
     pub(crate) borrows_its_error: bool,
     pub(crate) facade: TokenStream,
     /// A plain `fn`.
     pub(crate) is_blocking: bool,
+}
+
+/// What is known of a function whose attribute has a mistake: enough to declare its handles.
+pub(crate) struct Outline<'a> {
+    pub(crate) function: &'a Function,
+    /// `None` if the function returns nothing.
+    pub(crate) returned: Option<&'a Type>,
+    pub(crate) place: Place,
+    pub(crate) arguments: Vec<Argument<'a>>,
+    /// Generics of `invalidate_all`.
+    pub(crate) instance_generics: syn::Generics,
+    pub(crate) facade: TokenStream,
 }
 
 /// Where the function stands, which decides what can stand beside it.
@@ -84,8 +96,15 @@ pub(crate) enum Shown {
 }
 
 impl<'a> Model<'a> {
-    /// `None` when too little is there to go on; mistakes are in `errors` either way.
-    pub(crate) fn new(args: Args, function: &'a Function, errors: &mut Errors) -> Option<Self> {
+    /// Checks the options against the function and each other.
+    ///
+    /// # Errors
+    /// The outline of the function if there is any mistake; the mistakes are in `errors`.
+    pub(crate) fn new(
+        args: Args,
+        function: &'a Function,
+        errors: &mut Errors,
+    ) -> Result<Self, Box<Outline<'a>>> {
         let sig = &function.sig;
         let boxed = function.is_boxed();
         let arguments = arguments(function);
@@ -93,15 +112,6 @@ impl<'a> Model<'a> {
         checks::conditions(function, errors);
         checks::mutable_arguments(&args, function, errors);
         let receiver = sig.receiver();
-        let place = if boxed {
-            Place::BoxedTraitImpl
-        } else if args.trait_impl {
-            Place::TraitImpl
-        } else if receiver.is_some() || args.scope.is_some() || function.mentions_self_type() {
-            Place::Method
-        } else {
-            Place::Free
-        };
         if !args.was_given("ttl") && !args.was_given("policy") && args.ttl.is_none() {
             errors.at(
                 Span::call_site(),
@@ -115,15 +125,27 @@ impl<'a> Model<'a> {
         let returned = returned(&args, function, errors);
         let keyed = |argument: &Argument<'_>| is_keyed(&key, argument);
         let skipped_parameters = parameters::skipped(function, &arguments, keyed, &key, &args);
-        Some(Self {
+        let place = place(&args, function);
+        let facade = names::facade(args.facade.as_ref());
+        let (Some(returned), Some(ttl), true) = (returned, args.ttl, errors.is_empty()) else {
+            return Err(Box::new(Outline {
+                function,
+                returned: function.returned(),
+                place,
+                instance_generics: parameters::without(&sig.generics, &skipped_parameters),
+                arguments,
+                facade,
+            }));
+        };
+        Ok(Self {
             function,
-            returned: returned?,
+            returned,
             place,
             skipped_parameters,
             arguments,
             key,
             template,
-            ttl: args.ttl?,
+            ttl,
             tiers: args.tiers.map(|Tiers { levels, .. }| levels),
             name: args.name,
             version: args.version.unwrap_or(1),
@@ -131,13 +153,13 @@ impl<'a> Model<'a> {
             cache_if: args.cache_if,
             share_error: args.share_error,
             is_blocking: sig.asyncness.is_none() && !boxed,
-            borrows_its_error: returned.is_some_and(|returned| Unfit::of(returned).named.is_some()),
+            borrows_its_error: Unfit::of(returned).named.is_some(),
             when_isolated: args.when_isolated,
             coherence: [
                 args.single_flight.unwrap_or("Cluster"),
                 args.consistency.unwrap_or("Bounded"),
             ],
-            facade: names::facade(args.facade.as_ref()),
+            facade,
         })
     }
 
@@ -168,6 +190,24 @@ impl<'a> Model<'a> {
         self.arguments
             .iter()
             .filter(|argument| is_keyed(&self.key, argument))
+    }
+}
+
+/// An option that could not be read still says where the function stands: a struct in an `impl`, or
+/// a method that its trait does not have, would be a second error.
+fn place(args: &Args, function: &Function) -> Place {
+    let is_in_impl = function.sig.receiver().is_some()
+        || args.scope.is_some()
+        || args.was_given("scope")
+        || function.mentions_self_type();
+    if function.is_boxed() && !checks::is_boxed_by_hand(function) {
+        Place::BoxedTraitImpl
+    } else if args.trait_impl || args.was_given("trait_impl") {
+        Place::TraitImpl
+    } else if is_in_impl {
+        Place::Method
+    } else {
+        Place::Free
     }
 }
 

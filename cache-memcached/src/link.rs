@@ -315,7 +315,7 @@ impl OwnedTarget {
         match target {
             Target::Key(key) => Self::Key(key.clone()),
             Target::Function(function) => Self::Function(function.clone()),
-            _ => Self::All,
+            Target::All => Self::All,
         }
     }
 

@@ -140,9 +140,9 @@ impl MemcachedTier {
             return Ok(Fill::Refused(Refusal::Queued));
         }
         let link = self.shared.linked("fill")?;
-        // Another link may be to another process, whose numbers are others.
+        // The next link may lead to another process, which numbers its leases anew.
         if link.generation != held.generation {
-            return Ok(Fill::Refused(Refusal::Lease));
+            return Ok(Fill::Refused(Refusal::Link));
         }
         let shared = Arc::clone(&self.shared);
         link.run("fill", within, move |client| {

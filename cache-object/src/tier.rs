@@ -60,18 +60,22 @@ impl ObjectTier {
 
     /// What is owed already, done as far as this instance can within the time.
     async fn pay(&self, target: Target<'_>, number: u64, within: Duration) -> Result<(), Error> {
-        let Target::Key(key) = target else {
-            return match self.shared.pay_controls() && !self.shared.is_closed() {
-                true => Ok(()),
-                false => Err(unavailable(
-                    "invalidate: the tier was shut down, or its prefix is another instance's",
-                )),
-            };
-        };
-        self.shared.check()?;
-        let key = key.clone();
-        let remove = |shared: Arc<Shared>| async move { shared.remove(&key, number).await };
-        self.shared.ask("invalidate", within, remove).await
+        match target {
+            Target::Key(key) => {
+                self.shared.check()?;
+                let key = key.clone();
+                let remove = |shared: Arc<Shared>| async move { shared.remove(&key, number).await };
+                self.shared.ask("invalidate", within, remove).await
+            }
+            Target::Function(_) | Target::All => {
+                match self.shared.pay_controls() && !self.shared.is_closed() {
+                    true => Ok(()),
+                    false => Err(unavailable(
+                        "invalidate: the tier was shut down, or its prefix is another instance's",
+                    )),
+                }
+            }
+        }
     }
 
     fn keeper(&self) -> Option<JoinHandle<()>> {

@@ -132,10 +132,12 @@ impl Shared {
                 .history_changes
                 .fetch_add(1, Ordering::Relaxed);
             let queued = self.journal.recall();
-            tracing::info!(
-                queued,
-                "the server may not know of the last invalidations: sending them again"
-            );
+            if queued > 0 {
+                tracing::info!(
+                    queued,
+                    "the server may not know of the last invalidations: sending them again"
+                );
+            }
         }
         Ok((connected, generation))
     }

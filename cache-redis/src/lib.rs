@@ -21,6 +21,7 @@
 //! | --- | --- |
 //! | `{shop:0}:users::get:1:42` | a record: function, version, arguments |
 //! | `{shop:0}:users::get:1:42#lease` | the lease on it, while a load runs |
+//! | `{shop:0}:users::get:1:42#waits` | the leases that the holder of its lease waits for, by which a deadlock is found |
 //! | `{shop:0}:users::get:1:42#guards` | who keeps others from filling it, while a transaction changes what it is made of |
 //! | `{shop:0}:users::get:1#epoch` | the function's epoch: a record of another is void |
 //! | `{shop:0}:#history` | the history of the data set, and the server it was begun on: a record of another is void |

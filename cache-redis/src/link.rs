@@ -4,8 +4,9 @@
 //! must not hold up. They are made together and lost together. Neither mends itself behind the link: what was agreed on it (a
 //! lease, what is known of the channel) must not outlive it unseen.
 //!
-//! Calls take the link that is there or go on without; they never wait for one. The [`supervisor`](crate::supervisor) is the only
-//! one who connects.
+//! Calls use the current link or go on without one; they never wait for a link. Only the
+//! [`supervisor`](crate::supervisor) makes links. [`Shared::known_to_replicas`] opens a connection of
+//! its own beside the link, because `WAIT` blocks the connection that sends it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};

@@ -79,7 +79,7 @@ impl Shared {
                 vec![fresh.to_string(), function.digest.to_string()],
                 None,
             ),
-            _ => (
+            Target::All => (
                 &scripts.invalidate_all,
                 vec![keys.history()],
                 vec![fresh.to_string(), connected.identity.to_string()],
@@ -92,7 +92,7 @@ impl Shared {
             let what = what.with_target(|target| match target {
                 Target::Key(key) => key.name(),
                 Target::Function(function) => function.versioned(),
-                _ => "*".to_owned(),
+                Target::All => "*".to_owned(),
             });
             arguments.extend([audit.who.clone(), what, audit.most.to_string()]);
         }

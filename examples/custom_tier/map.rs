@@ -76,7 +76,7 @@ impl Contents {
             Target::Function(function) => {
                 *self.epochs.entry(function.versioned()).or_default() += 1;
             }
-            _ => self.history += 1,
+            Target::All => self.history += 1,
         }
     }
 }

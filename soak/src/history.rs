@@ -11,7 +11,7 @@ pub type Micros = u64;
 pub struct Life {
     /// The instance.
     pub instance: u16,
-    /// Its how manieth life.
+    /// Number of the life, counted from its first start.
     pub number: u16,
 }
 

@@ -1,12 +1,18 @@
-//! A link to Redis that is lost leaves nothing behind: no connection, no message that is heard late, no harm to the next.
+//! A lost link to a server leaves nothing behind: no connection, no late message, no lease that still
+//! fills, and no harm to the next link.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use multi_tier_cached::{CacheRuntime, Redis, invalidate, multi_tier_cached};
+use multi_tier_cached::tier::{
+    Claim, Fill, FunctionKey, Leased, Peers, RecordKey, Refusal, TierBuilder, TierContext,
+};
+use multi_tier_cached::{CacheRuntime, Level, Memcached, Redis, invalidate, multi_tier_cached};
 
+use testbed::memcached::Memcached as MemcachedServer;
 use testbed::server::Server;
 use testbed::{build, poll_until, until};
 
@@ -197,4 +203,42 @@ async fn a_foreign_sequence_stops_neither_caching_nor_invalidation() {
         let loads = FOREIGN.load(Ordering::SeqCst) - before;
         assert!(loads <= 2, "{loads} loads after {foreign}");
     }
+}
+
+/// Takes a lease, restarts the server, and fills under the lease once the tier is connected again.
+async fn fill_over_the_next_link(new: Box<dyn TierBuilder>, restart: impl FnOnce()) -> Fill {
+    let within = Duration::from_secs(10);
+    let context = TierContext::new(Level::L2, Peers::none());
+    let tier = new.build(&context).unwrap();
+    tier.start().await.unwrap();
+    let function = Arc::new(FunctionKey::new("f", 1));
+    let key = RecordKey::new(function, "1".to_owned(), 1);
+    let leased = tier.lease(&key, Claim::Only, &[], within).await.unwrap();
+    let Leased::Given(lease) = leased else {
+        panic!("the lease is free: {leased:?}");
+    };
+    restart();
+    until("another link is made", || {
+        let health = tier.health();
+        health.connected && health.isolations == 1
+    })
+    .await;
+    let record = b"late".to_vec();
+    let life = Duration::from_secs(60);
+    let fill = tier.fill(&key, &lease, record, life, within).await;
+    tier.shutdown().await.unwrap();
+    fill.unwrap()
+}
+
+/// Statistics give one reason for it, whichever tier refuses.
+#[tokio::test]
+async fn fill_under_a_lease_of_a_lost_link_is_refused_for_the_link() {
+    let mut server = Server::start();
+    let redis = Redis::new(server.url()).required();
+    let fill = fill_over_the_next_link(Box::new(redis), || server.restart()).await;
+    assert_eq!(fill, Fill::Refused(Refusal::Link), "Redis");
+    let mut server = MemcachedServer::start();
+    let memcached = Memcached::new(server.url()).required();
+    let fill = fill_over_the_next_link(Box::new(memcached), || server.restart()).await;
+    assert_eq!(fill, Fill::Refused(Refusal::Link), "memcached");
 }

@@ -9,6 +9,7 @@ use multi_tier_cached::{CacheRuntime, Redis, invalidate, multi_tier_cached};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use testbed::log::Log;
 use testbed::proxy::{Proxy, Weather};
 use testbed::server::Server;
 use testbed::{build, poll_until, two_tiers, until, until_ok};
@@ -100,6 +101,30 @@ async fn shutdown_sends_what_is_queued_as_long_as_portions_get_through() {
     })
     .await;
     assert!(runtime.tiers()[0].health.queued > 1_000);
+    runtime.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn invalidations_sent_again_are_logged_only_if_there_are_any() {
+    let log = Log::default();
+    let _captured = log.capture();
+    let mut server = Server::start();
+    let runtime = build(Redis::new(server.url())).await;
+    let sent_again = || log.lines_with("sending them again");
+    assert_eq!(log.lines_with("begins a new history").len(), 1);
+    assert_eq!(sent_again(), [""; 0], "nothing was invalidated yet");
+    let receipt = on(&runtime, async { invalidate!(read, 3).await }).await;
+    assert_eq!(receipt.unwrap(), Receipt::Acked);
+    server.restart();
+    until("the invalidation is sent again", || {
+        !sent_again().is_empty()
+    })
+    .await;
+    let lines = sent_again();
+    assert!(
+        lines.len() == 1 && lines[0].contains("queued=1"),
+        "{lines:?}"
+    );
     runtime.shutdown().await.unwrap();
 }
 

@@ -28,10 +28,10 @@ impl Bound {
         claim: Claim,
         value_type: &dyn ErasedType,
     ) -> Turn {
-        // What cannot be stored is not worth waiting for another who loads it. But whether its key is guarded must be asked: that
-        // holds for memory too.
-        // What is there is replaced, if only by nothing.
+        // A refresh replaces what the tiers have, even if the new value cannot be stored.
         lookup.replaces = claim == Claim::TakeOver;
+        // For a value that cannot be stored no lease is taken, and no other load is awaited. The tiers
+        // are still asked whether the key is guarded, because a guard holds for memory too.
         let writes = value_type.has_records() && (lookup.replaces || self.can_be_written());
         let claim = if writes { claim } else { Claim::Look };
         let LowerTiers {

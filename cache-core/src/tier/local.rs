@@ -147,7 +147,7 @@ impl LocalLeases {
                     .filter(|(_, held)| held.function == function);
                 of_function.map(|(key, _)| key.clone()).collect()
             }
-            _ => state.keys.keys().cloned().collect(),
+            Target::All => state.keys.keys().cloned().collect(),
         };
         for key in voided {
             state.end(&key);

@@ -11,7 +11,12 @@ use crate::names;
 pub(super) fn in_trait_impl(model: &Model<'_>) -> TokenStream {
     let attrs = &model.function.attrs;
     let vis = &model.function.vis;
-    let sig = signature(model, &model.function.sig.ident, true);
+    let sig = signature(
+        &model.function.sig,
+        &model.arguments,
+        &model.function.sig.ident,
+        true,
+    );
     let (miss, result) = (names::local("__miss"), names::local("__result"));
     let private = private(model);
     let declaration = declaration(model);

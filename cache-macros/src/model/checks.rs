@@ -24,29 +24,29 @@ pub(super) fn form(function: &Function, errors: &mut Errors) {
             "a `const fn` may be run by the compiler, which has no cache: leave `const` off",
         );
     }
-    // Only a method's future is boxed for it: by `#[async_trait]`, which names a lifetime so.
-    let is_of_async_trait =
-        (sig.generics.lifetimes()).any(|parameter| parameter.lifetime.ident == "async_trait");
-    if function.is_boxed()
-        && !is_of_async_trait
-        && sig.receiver().is_none()
-        && !function.mentions_self_type()
-    {
+    if is_boxed_by_hand(function) {
         errors.over(
             &sig.output,
             "a future that is boxed by hand cannot be cached: write `async fn`",
         );
     }
-    let is_it = |attr: &&syn::Attribute| {
-        let last = attr.path().segments.last();
-        last.is_some_and(|last| last.ident == "multi_tier_cached")
-    };
-    if let Some(again) = function.attrs.iter().find(is_it) {
+    if let Some(again) = function.cached_again() {
         errors.over(
             again,
             "the function is cached by another attribute already: say all options in one",
         );
     }
+}
+
+/// Whether the function returns a boxed future without `#[async_trait]`, which boxes only the
+/// futures of methods and names a lifetime after itself.
+pub(super) fn is_boxed_by_hand(function: &Function) -> bool {
+    let sig = &function.sig;
+    let mut lifetimes = sig.generics.lifetimes();
+    function.is_boxed()
+        && !lifetimes.any(|parameter| parameter.lifetime.ident == "async_trait")
+        && sig.receiver().is_none()
+        && !function.mentions_self_type()
 }
 
 /// Arguments that are `&mut`: what the body writes there is not written on a hit, and what it reads through one may belong to

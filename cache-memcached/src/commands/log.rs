@@ -36,7 +36,7 @@ impl Message {
         match target {
             Target::Key(key) => Self::Key(key.digest),
             Target::Function(function) => Self::Function(function.digest),
-            _ => Self::All,
+            Target::All => Self::All,
         }
     }
 
@@ -72,7 +72,7 @@ pub(crate) async fn invalidate(
     match target {
         Target::Key(key) => delete(client, &keys.record(key), None).await?,
         Target::Function(function) => renew(client, &keys.epoch(function)).await?,
-        _ => renew(client, &keys.history()).await?,
+        Target::All => renew(client, &keys.history()).await?,
     }
     let number = count(client, keys, 1).await?;
     let message = Message::of(target).to_bytes();

@@ -45,8 +45,7 @@ impl Invalidated {
                 key.digest,
             ),
             Target::Function(function) => Self::Function(Arc::new(function.into())),
-            // What is not known is taken for all.
-            _ => Self::All,
+            Target::All => Self::All,
         }
     }
 

@@ -273,7 +273,8 @@ impl Contents {
             Target::Key(key) => {
                 records.remove(&key.arguments);
             }
-            _ => {
+            // The epoch is that of the whole shelf.
+            Target::Function(_) | Target::All => {
                 self.epoch.fetch_add(1, Ordering::SeqCst);
             }
         }

