@@ -282,6 +282,13 @@ impl Bound {
         self.policy.consistency == Consistency::Strong && !self.lower.is_empty()
     }
 
+    /// Notes a call whose arguments make no key.
+    #[cold]
+    pub(crate) fn has_no_key(&self, error: &Error) {
+        self.counters.key_errors.add_one();
+        tracing::debug!(error = ?error, "a call has no key and is not cached");
+    }
+
     /// Says once that the function's errors cannot be shared with waiting calls, after one of them waited in vain.
     pub(crate) fn report_unshared_errors(&self) {
         if !self.unshared_errors_reported.swap(true, Ordering::Relaxed) {

@@ -72,8 +72,7 @@ pub(crate) fn look_up<T: Returned>(
             Some(key.to_owned())
         }
         Err(error) => {
-            bound.counters.key_errors.add_one();
-            tracing::debug!(error = ?error, "a call has no key and is not cached");
+            bound.has_no_key(&error);
             None
         }
     };

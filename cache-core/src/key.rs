@@ -85,6 +85,12 @@ pub(crate) fn name_hash(name: &str) -> u64 {
     xxh3_64(name.as_bytes())
 }
 
+#[cold]
+fn no_key(refused: Refused) -> Error {
+    let problem = "no key can be made of the arguments";
+    Error::with_source(crate::ErrorKind::Codec, problem, refused)
+}
+
 impl Arguments {
     /// Encodes what `list` lists; `seed` is the function's.
     ///
@@ -95,11 +101,7 @@ impl Arguments {
         let mut bytes = Self::empty(seed);
         match list.encode(&mut bytes) {
             Ok(()) => Ok(bytes),
-            Err(refused) => Err(Error::with_source(
-                crate::ErrorKind::Codec,
-                "no key can be made of the arguments",
-                refused,
-            )),
+            Err(refused) => Err(no_key(refused)),
         }
     }
 

@@ -136,10 +136,15 @@ impl Encoding {
             }
         };
         if left > 0 {
-            return Err(format!("{left} bytes are left after the value").into());
+            return Err(left_over(left));
         }
         Ok(value)
     }
+}
+
+#[cold]
+fn left_over(left: usize) -> CodecError {
+    format!("{left} bytes are left after the value").into()
 }
 
 impl fmt::Display for Encoding {
