@@ -20,8 +20,9 @@ async fn a_plain_function_does_not_wait_for_a_shared_tier() {
     assert_eq!(error.kind(), ErrorKind::Configuration);
     let text = error.to_string();
     assert!(
-        text.contains("use l2 (redis) for `plain::anywhere`")
-            && text.contains("write `async fn`, or say `tiers = \"l1\"`"),
+        text.contains("l2 (redis) cannot serve a plain `fn`")
+            && text.contains("(function `plain::anywhere`")
+            && text.contains("help: write `async fn`, or `tiers = \"l1\"`"),
         "{text}"
     );
     assert!(!text.contains("in_memory"), "{text}");
@@ -31,7 +32,7 @@ async fn a_plain_function_does_not_wait_for_a_shared_tier() {
     let builder = CacheRuntime::builder().l1(Memory::builder()).l4(objects);
     let error = builder.install().await.unwrap_err().to_string();
     assert!(
-        error.contains("use l4 (objects) for `plain::anywhere`"),
+        error.contains("l4 (objects) cannot serve a plain `fn`"),
         "{error}"
     );
     assert_eq!((in_memory(1), anywhere(1)), (2, 3));

@@ -97,16 +97,22 @@ async fn settings_that_cannot_be_are_errors() {
     let file = directory.path().join("file");
     std::fs::write(&file, "x").unwrap();
     for (disk, what) in [
-        (Disk::new(""), "without a directory"),
-        (Disk::new("d").max_bytes(1 << 20), "134217728 at least"),
+        (Disk::new(""), "directory of the disk tier is empty"),
+        (
+            Disk::new("d").max_bytes(1 << 20),
+            "the minimum is 134217728",
+        ),
         (
             Disk::new("d").time_limit(Duration::ZERO),
-            "time limit of zero",
+            "time limit of the disk tier is zero",
         ),
-        (Disk::new("d").max_record_bytes(0), "record limit of 0"),
+        (
+            Disk::new("d").max_record_bytes(0),
+            "maximum record size of the disk tier is 0",
+        ),
         (
             Disk::new("d").max_record_bytes(1 << 30),
-            "a quarter of its size",
+            "a quarter of the tier's size",
         ),
         (Disk::new(&file), "as a disk tier"),
     ] {

@@ -403,14 +403,17 @@ fn what_would_be_ignored_is_refused() {
     let made = || Function::<u64>::builder("handles::wrong").ttl(minute);
     let in_memory = || Function::<u64>::in_memory("handles::wrong").ttl(minute);
     let (l1, l2) = (Level::L1, Level::L2);
-    wrong(made().tiers([l2, l1, l2]).build(), "with l2 twice");
-    wrong(in_memory().tiers([l1, l2]).build(), "with more than memory");
+    wrong(made().tiers([l2, l1, l2]).build(), "l2 is listed twice");
+    wrong(
+        in_memory().tiers([l1, l2]).build(),
+        "has a tier below memory",
+    );
     wrong(
         in_memory().codec("json").build(),
-        "speak of tiers below memory",
+        "need a tier below memory",
     );
     let strong = made().tiers([l1]).consistency(Consistency::Strong);
-    wrong(strong.build(), "speak of tiers below memory");
+    wrong(strong.build(), "need a tier below memory");
     let times = made().ttl([(l1, minute), (l2, minute)]).tiers([l1]);
     wrong(times.build(), "a time for l2");
     assert!(made().tiers([l2, l1]).build().is_ok());

@@ -369,7 +369,12 @@ async fn a_function_that_was_made_is_known_before_it_is_called() {
     );
     drop(made);
     let error = here.invalidate_matching("matching::made", "*").await;
-    assert!(error.unwrap_err().to_string().contains("none is called so"));
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("unknown function `matching::made`")
+    );
 }
 
 #[multi_tier_cached(ttl = "1h", name = "matching::stock")]

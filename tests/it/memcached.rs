@@ -533,11 +533,11 @@ async fn settings_that_cannot_be_are_errors_and_a_server_of_another_kind_is_gone
     for (wrong, says) in [
         (
             Memcached::new("redis://127.0.0.1:1"),
-            "as a memcached server",
+            "is not a URL of memcached",
         ),
         (
             Memcached::new("memcached://user@host"),
-            "as a memcached server",
+            "is not a URL of memcached",
         ),
         (Memcached::new("memcached://host"), "host:port"),
         (Memcached::new("memcached://host:0"), "host:port"),
@@ -549,27 +549,27 @@ async fn settings_that_cannot_be_are_errors_and_a_server_of_another_kind_is_gone
         ),
         (
             Memcached::new("memcached://host:1").namespace("a b"),
-            "as a namespace",
+            "namespace `a b` of memcached",
         ),
         (
             Memcached::new("memcached://host:1").connections(0),
-            "0 connections",
+            "number of connections to memcached is 0",
         ),
         (
             Memcached::new("memcached://host:1").lease_time(Duration::from_millis(1)),
-            "a lease time",
+            "lease time of memcached",
         ),
         (
             Memcached::new("memcached://host:1").staleness_bound(Duration::ZERO),
-            "a staleness bound",
+            "staleness bound of memcached",
         ),
         (
             Memcached::new("memcached://host:1").time_limit(Duration::ZERO),
-            "a time limit",
+            "time limit of memcached",
         ),
         (
             Memcached::new("memcached://host:1").max_record_bytes(0),
-            "a record limit",
+            "maximum record size of memcached",
         ),
     ] {
         let error = CacheRuntime::builder().l2(wrong).build().await.unwrap_err();

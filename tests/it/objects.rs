@@ -285,20 +285,29 @@ async fn it_answers_under_a_shared_tier_that_lost_it() {
 async fn settings_that_cannot_be_are_errors() {
     let directory = Directory::new("objects");
     for (wrong, says) in [
-        (objects(directory.path()).prefix(""), "as a prefix"),
-        (objects(directory.path()).prefix("a/../b"), "as a prefix"),
-        (objects(directory.path()).prefix("a b"), "as a prefix"),
+        (
+            objects(directory.path()).prefix(""),
+            "of object storage is not valid",
+        ),
+        (
+            objects(directory.path()).prefix("a/../b"),
+            "of object storage is not valid",
+        ),
+        (
+            objects(directory.path()).prefix("a b"),
+            "of object storage is not valid",
+        ),
         (
             objects(directory.path()).time_limit(Duration::ZERO),
-            "a time limit",
+            "time limit of object storage",
         ),
         (
             objects(directory.path()).max_record_bytes(0),
-            "a record limit",
+            "maximum record size of object storage",
         ),
         (
             objects(directory.path()).sweep_every(Duration::ZERO),
-            "no time between",
+            "time between two sweeps",
         ),
     ] {
         let error = CacheRuntime::builder().l4(wrong).build().await.unwrap_err();

@@ -478,7 +478,10 @@ async fn one_store_is_one_tier() {
     };
     let error = stack(Redis::new(server.url())).await.unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("as l2 and as l4: give each"), "{text}");
+    assert!(
+        text.contains("is both l2 and l4; help: give each"),
+        "{text}"
+    );
     // Under another of its names it is not noticed, and keeps no call waiting.
     let other_name = server.url().replace("127.0.0.1", "localhost");
     let here = stack(Redis::new(other_name)).await.unwrap();
@@ -728,7 +731,7 @@ async fn two_tiers_on_one_store_are_told() {
     ] {
         let error = twice(one, other).await.expect("an error");
         assert!(error.contains(what), "{error}");
-        assert!(error.contains("as l3 and as l4"), "{error}");
+        assert!(error.contains("is both l3 and l4"), "{error}");
     }
     for (one, other) in [
         (redis().into_tier(), redis().namespace("other").into_tier()),
