@@ -150,17 +150,21 @@ where
         }
         load.received_nothing();
     }
-    let mut leading = Leading::new(load.led());
-    let mut body = pin!(body());
-    let outcome = poll_fn(|cx| {
-        let _entered = leading.enter();
-        body.as_mut().poll(cx)
-    })
-    .await;
+    // The body and the note that others wait for it end here, and not after the value is stored: the
+    // flight has ended by then.
+    let outcome = {
+        let mut leading = Leading::new(load.led());
+        let mut body = pin!(body());
+        poll_fn(|cx| {
+            let _entered = leading.enter();
+            body.as_mut().poll(cx)
+        })
+        .await
+    };
     // The value alone lives across the await: the error type need not be `Send`.
     let loaded = match settle(&mut load, &terms, outcome) {
         Ok(loaded) => loaded,
-        Err(failed) => return failed,
+        Err(outcome) => return outcome,
     };
     load.finish(loaded.clone()).await;
     let result = match loaded {
@@ -172,7 +176,8 @@ where
     )
 }
 
-/// Returns the value of an outcome, if it has one, or ends the load and returns the failed outcome.
+/// Returns the value of an outcome, if it has one, to be kept. An outcome of which nothing is kept is
+/// returned as it is.
 fn settle<R, V, S>(
     load: &mut Load<'_>,
     terms: &Terms<V, S>,
@@ -184,9 +189,12 @@ where
 {
     let is_kept = match outcome.view() {
         View::Failed(error) => {
-            load.fail(terms.share.share(error));
+            // Nobody waits for the error of a body that runs beside another load.
+            let is_running = load.is_running();
+            load.fail(is_running.then(|| terms.share.share(error)).flatten());
             return Err(outcome);
         }
+        _ if !load.is_running() => return Err(outcome),
         View::Value(value) => terms.keep_if.is_none_or(|keep_if| keep_if(value)),
         View::Absent => false,
     };

@@ -40,9 +40,8 @@ const STOPGAP: u32 = 2 << 16;
 
 /// A value that a strong call found.
 struct Sealed {
-    /// The seal of its record, by which the record is recognized without being read. `None` if the record is not in the
-    /// highest tier below memory.
-    seal: Option<Seal>,
+    /// The place of the tier and the seal of the record, by which the record is recognized without being read.
+    record: Option<(usize, Seal)>,
     /// The fence's number when the answer was there. Loads that began before may have read an older value.
     answered: u64,
     value: Held,
@@ -71,9 +70,9 @@ impl Entry {
     }
 
     /// The same, as a strong call found it, which was answered at the fence's number `answered`.
-    pub(crate) fn sealed(mut self, seal: Option<Seal>, answered: u64) -> Self {
+    pub(crate) fn sealed(mut self, record: Option<(usize, Seal)>, answered: u64) -> Self {
         self.value = Arc::new(Sealed {
-            seal,
+            record,
             answered,
             value: self.value,
         });
@@ -119,9 +118,9 @@ impl Entry {
 
     /// The seal of the record it was read from, if it is known, and the value.
     #[cold]
-    pub(crate) fn into_sealed(self) -> (Option<Seal>, Held) {
+    pub(crate) fn into_sealed(self) -> (Option<(usize, Seal)>, Held) {
         match self.value.downcast_ref::<Sealed>() {
-            Some(sealed) => (sealed.seal, Arc::clone(&sealed.value)),
+            Some(sealed) => (sealed.record, Arc::clone(&sealed.value)),
             None => (None, self.value),
         }
     }

@@ -46,6 +46,7 @@ pub(crate) struct Flights {
 type Shard = HashMap<Key, Arc<Flight>, CarriedHash>;
 
 struct Flight {
+    id: FlightId,
     key: Key,
     /// Whether an async task runs it, whatever the function is.
     is_of_a_task: bool,
@@ -62,6 +63,8 @@ struct State {
     is_overtaken: bool,
     /// A strong call of its key was answered since it began, so what it brings may be older than that answer.
     is_outdated: bool,
+    /// Its value replaces what the tiers have.
+    replaces: bool,
     /// Waiters by age, so that the oldest is woken first. `None` until the waiter was polled, and after it was woken.
     waiters: BTreeMap<u64, Option<Waker>>,
     next_waiter: u64,
@@ -119,9 +122,19 @@ impl Flights {
 
     /// Begins a flight whether or not there is one, with a number larger than that one's; who waits for an older one still gets
     /// what that one brings.
-    pub(crate) fn lead(self: &Arc<Self>, key: &Key, fences: &Fences, now: Moment) -> Leader {
+    ///
+    /// `replaces` tells that its value replaces what the tiers have, as that of a refresh or a put does.
+    pub(crate) fn lead(
+        self: &Arc<Self>,
+        key: &Key,
+        fences: &Fences,
+        now: Moment,
+        replaces: bool,
+    ) -> Leader {
         let mut shard = lock(self.shard(key));
-        self.take_off(&mut shard, key, fences.next(), now, true)
+        let leader = self.take_off(&mut shard, key, fences.next(), now, true);
+        lock(&leader.flight.state).replaces = replaces;
+        leader
     }
 
     fn take_off(
@@ -133,6 +146,7 @@ impl Flights {
         is_of_a_task: bool,
     ) -> Leader {
         let flight = Arc::new(Flight {
+            id: FlightId::next(),
             key: key.clone(),
             is_of_a_task,
             state: Mutex::new(State {
@@ -141,6 +155,7 @@ impl Flights {
                 phase: Phase::Led,
                 is_overtaken: false,
                 is_outdated: false,
+                replaces: false,
                 waiters: BTreeMap::new(),
                 next_waiter: 0,
                 failed_before: 0,
@@ -166,9 +181,9 @@ impl Flights {
     /// `answered`: a strong call was answered then. A refresh or a put goes on, since its value replaces that answer.
     pub(crate) fn outdate(&self, key: &Key, answered: u64) {
         let flight = lock(self.shard(key)).get(key).cloned();
-        if let Some(flight) = flight.filter(|flight| !flight.is_of_a_task) {
+        if let Some(flight) = flight {
             let mut state = lock(&flight.state);
-            state.is_outdated |= state.start < answered;
+            state.is_outdated |= !state.replaces && state.start < answered;
         }
     }
 
@@ -306,6 +321,8 @@ impl Leader {
         state.start = fences.now();
         state.began = now;
         state.is_outdated = false;
+        // Whoever was to replace the value has gone: this is a load like any other.
+        state.replaces = false;
     }
 
     /// Whether its key was [invalidated](Flights::overtake) in this process since it began. A fence that rose alone does not say so: the
@@ -351,9 +368,9 @@ impl Leader {
         wake_all(waiters.into_values().flatten());
     }
 
-    /// Identifies the flight while this value lives.
+    /// Identifies the flight.
     pub(crate) fn id(&self) -> FlightId {
-        FlightId::of(&self.flight)
+        self.flight.id
     }
 }
 
@@ -397,7 +414,7 @@ impl Waiter {
 
     /// Identifies the flight it waits for.
     pub(crate) fn flight_id(&self) -> FlightId {
-        FlightId::of(&self.flight)
+        self.flight.id
     }
 }
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 pub(crate) use self::put::{peek, put};
 use self::waits::Waits;
-use crate::bound::{Bound, LowerTiers, Search, Turn};
+use crate::bound::{Bound, FencedAfter, LowerTiers, Search, Turn};
 use crate::clock::Moment;
 use crate::codec::ErasedType;
 use crate::entry::Held;
@@ -131,6 +131,11 @@ impl<'a> Load<'a> {
                 Mode::Refresh => self.take_over(&key).await,
             }
         })
+    }
+
+    /// Whether what the body returns is to be kept, and others wait for it.
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
     }
 
     /// Notes that the call could make nothing of what another load ended in. It waits for no other.
@@ -286,7 +291,7 @@ impl<'a> Load<'a> {
             match function.lease(&mut lower, claim, value_type).await {
                 Turn::Load => {
                     let now = stack.clock.now();
-                    let leader = stack.flights.lead(key, &stack.fences, now);
+                    let leader = stack.flights.lead(key, &stack.fences, now, false);
                     return self.run(lower, leader);
                 }
                 Turn::Wait(wakeup, at) => {
@@ -302,7 +307,7 @@ impl<'a> Load<'a> {
         let stack = &*function.stack;
         function.drop_aside(key).await;
         let now = stack.clock.now();
-        let leader = stack.flights.lead(key, &stack.fences, now);
+        let leader = stack.flights.lead(key, &stack.fences, now, true);
         let mut lower = function.lower_tiers(key);
         // A claim that takes over does not wait.
         let _ = function
@@ -336,7 +341,6 @@ impl<'a> Load<'a> {
         match loaded {
             // A flight that another took the place of must not overwrite what that one brings.
             Some(Loaded { held, .. }) if !is_dropped && leader.is_current() => {
-                function.keep_loaded(key, &held, &leader, &lower, self.value_type);
                 let took = function.stack.clock.now().since(began);
                 publish(function, key, held, took, leader, lower, self.value_type).await;
             }
@@ -365,33 +369,40 @@ fn land(leader: Leader, held: Held) -> Step {
     Step::Landed(landed)
 }
 
-/// Answers the waiters with a value that memory has, and stores it in the lower tiers.
+/// Keeps a value in memory, answers the waiters, and stores it in the lower tiers.
 ///
-/// Nobody need wait for those, nor for this caller to live that long; except where they alone can
-/// answer who comes next.
+/// The waiters need not wait for the lower tiers, nor for this caller to live that long, if memory
+/// answers later callers with the value. Memory does not if it has none, or if it keeps what a strong
+/// call found, which this value is to replace.
 async fn publish(
     function: &Bound,
     key: &Key,
     held: Held,
     took: Duration,
     leader: Leader,
-    mut lower: LowerTiers<'_>,
+    lower: LowerTiers<'_>,
     value_type: &dyn ErasedType,
 ) {
+    let is_kept = function.keep_loaded(key, &held, &leader, &lower, value_type);
     let landed = Landed::Value(Arc::clone(&held));
     let start = leader.start();
     let mut leader = Some(leader);
+    // Declared after the leader: the leases are released before the lead if this is dropped.
+    let mut lower = lower;
     if function.has_memory()
+        && (is_kept || !lower.replaces())
         && let Some(leader) = leader.take()
     {
         leader.land(landed.clone());
     }
+    // Also if this is dropped.
+    let replaced = lower
+        .replaces()
+        .then(|| FencedAfter(|| function.drop_others(key, &held)));
     function
         .fill(key, &held, start, took, &mut lower, value_type)
         .await;
-    if lower.replaces() {
-        function.drop_others(key, &held);
-    }
+    drop(replaced);
     if let Some(leader) = leader {
         leader.land(landed);
     }

@@ -78,7 +78,10 @@ impl Shared {
         // Proved by the order of the replies, whatever they say; but only while this link is heard.
         let heard = self.bus.known(generation).ok_or_else(server::no_answer)?;
         let control = Control::parse(&replies);
-        match control.judge(&known, heard.last) {
+        if matches!(control.history, Found::Number(_)) {
+            self.bus.found_history(generation, known.restarts);
+        }
+        match control.judge(&known, heard.last, self.bus.has_restarted()) {
             Verdict::Intact => {}
             Verdict::Restore => {
                 tracing::debug!(
@@ -196,7 +199,9 @@ impl Control {
 
     /// Compares what was found with what was known when the barrier was sent, and with the last
     /// message that was heard when its reply came.
-    fn judge(&self, known: &Known, heard: u64) -> Verdict {
+    ///
+    /// `has_restarted` tells that the sequence was missing since a barrier last found the history.
+    fn judge(&self, known: &Known, heard: u64, has_restarted: bool) -> Verdict {
         let is_evicted = match self.sequence {
             Found::Number(sequence) if sequence > heard => return Verdict::Gap,
             Found::Number(sequence) if sequence < known.last => return Verdict::Replaced,
@@ -212,8 +217,8 @@ impl Control {
             return Verdict::Replaced;
         }
         // Keys are evicted one at a time. If both are missing, the data set was flushed, and whoever
-        // flushed it wants memory to be dropped as well.
-        if is_evicted && self.history == Found::Missing {
+        // flushed it wants memory to be dropped as well. The sequence may have begun anew since.
+        if (is_evicted || has_restarted) && self.history == Found::Missing {
             return Verdict::Replaced;
         }
         let mut others = [self.history]
@@ -246,13 +251,23 @@ mod tests {
             last,
             history: 7,
             epochs: vec![(Arc::new(FunctionKey::new("f", 1)), 11)],
+            restarts: 0,
         }
     }
 
     fn verdict(replies: [&str; 3], last: u64, heard: u64) -> Verdict {
         // A question mark stands for a node that does not say.
         let replies = replies.map(|reply| (reply != "?").then(|| reply.as_bytes().to_vec()));
-        Control::parse(&replies).judge(&known(last), heard)
+        Control::parse(&replies).judge(&known(last), heard, false)
+    }
+
+    #[test]
+    fn flush_is_noticed_although_a_message_was_published_after_it() {
+        let replies = ["1001", "", ""].map(|reply| Some(reply.as_bytes().to_vec()));
+        let control = Control::parse(&replies);
+        let verdict = |has_restarted| control.judge(&known(1001), 1001, has_restarted);
+        assert_eq!(verdict(true), Verdict::Replaced);
+        assert_eq!(verdict(false), Verdict::Restore);
     }
 
     #[test]
@@ -288,9 +303,9 @@ mod tests {
             last: u64,
             heard: u64,
         ) {
-            let _ = Control::parse(&replies).judge(&known(last), heard);
+            let _ = Control::parse(&replies).judge(&known(last), heard, false);
             let digits = [sequence, last, heard].map(|number| Some(number.to_string().into_bytes()));
-            let _ = Control::parse(&digits).judge(&known(last), heard);
+            let _ = Control::parse(&digits).judge(&known(last), heard, false);
         }
     }
 }

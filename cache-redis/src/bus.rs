@@ -40,6 +40,13 @@ struct Heard {
     generation: u64,
     first: Option<u64>,
     last: Option<u64>,
+    /// The last message that the attachment of the link counted. Some servers send the reply before the
+    /// messages of the same script.
+    attached: Option<u64>,
+    /// How often the sequence began anew.
+    restarts: u64,
+    /// `restarts` as of the last barrier that found the history.
+    restarts_with_history: u64,
     /// The server that the link is attached to.
     server: Option<Arc<Identity>>,
     /// The server that a link was attached to before, and the last number that was heard there.
@@ -53,6 +60,8 @@ pub(crate) struct Known {
     pub(crate) last: u64,
     pub(crate) history: u64,
     pub(crate) epochs: KnownEpochs,
+    /// How often the sequence began anew on this link.
+    pub(crate) restarts: u64,
 }
 
 /// The waiters that a message wakes.
@@ -121,6 +130,7 @@ impl Bus {
             .first
             .is_none_or(|first| first <= last.saturating_add(1));
         heard.last = heard.last.max(Some(last));
+        heard.attached = Some(last);
         heard.first.get_or_insert(last);
         heard.server = Some(Arc::clone(server));
         is_whole
@@ -137,7 +147,22 @@ impl Bus {
             last: heard.last?,
             history,
             epochs,
+            restarts: heard.restarts,
         })
+    }
+
+    /// Notes that a barrier found the history, which was sent when the sequence had begun anew so often.
+    pub(crate) fn found_history(&self, generation: u64, restarts: u64) {
+        let mut heard = self.lock();
+        if heard.generation == generation {
+            heard.restarts_with_history = heard.restarts_with_history.max(restarts);
+        }
+    }
+
+    /// Whether the sequence began anew since a barrier last found the history.
+    pub(crate) fn has_restarted(&self) -> bool {
+        let heard = self.lock();
+        heard.restarts > heard.restarts_with_history
     }
 
     /// The number of the last message that was heard, zero if there is none, and the epoch of the function as of then.
@@ -239,12 +264,19 @@ impl Heard {
         if let (Some(server), Some(last)) = (self.server.take(), self.last) {
             self.before = Some((server, last));
         }
-        (self.first, self.last) = (None, None);
+        (self.first, self.last, self.attached) = (None, None, None);
+        (self.restarts, self.restarts_with_history) = (0, 0);
     }
 
     /// Notes the number of a message; `false` if messages before it are missing. A sequence that
     /// `begins` anew does so above every earlier number.
     fn is_next(&mut self, number: u64, begins: bool) -> bool {
+        self.restarts += u64::from(begins);
+        // The attachment counted it already: the script publishes two messages at most.
+        let counted = |attached: u64| (attached.saturating_sub(1)..=attached).contains(&number);
+        if self.last == self.attached && self.attached.is_some_and(counted) {
+            return true;
+        }
         let is_next = self.last.is_none_or(|last| match begins {
             true => last < number,
             false => last.checked_add(1) == Some(number),
@@ -356,6 +388,21 @@ mod tests {
         assert!(!bus.attached(3, &server(), 3), "4 is missing");
         link(&bus, 4);
         assert!(bus.attached(4, &server(), 3));
+    }
+
+    /// Valkey 9 sends the reply of a script before the messages that the script published.
+    #[test]
+    fn messages_that_the_attachment_counted_are_no_gap_after_its_reply() {
+        let bus = bus();
+        let (reader, lost) = link(&bus, 1);
+        assert!(bus.attached(1, &server(), 1000));
+        push(&reader, "999:s:0");
+        push(&reader, "1000:h:7");
+        push(&reader, "1001:k:2");
+        assert!(!lost.load(Ordering::SeqCst));
+        assert_eq!(bus.epochs.history(), Some(7));
+        push(&reader, "1000:k:2");
+        assert!(lost.load(Ordering::SeqCst), "the sequence went back");
     }
 
     #[test]

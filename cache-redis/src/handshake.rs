@@ -189,7 +189,7 @@ impl Shared {
     }
 
     async fn attach(&self, connected: &Connected) -> Result<(u64, u64, bool), RedisError> {
-        // On the channel's connection: its answer comes behind the messages that it counts.
+        // On the channel's connection, so that the messages after those that the reply counts are heard.
         let mut channel = connected.channel.clone();
         let mut invocation = self.scripts.attach.prepare_invoke();
         invocation

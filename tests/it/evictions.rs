@@ -149,6 +149,20 @@ async fn a_flush_drops_what_memory_has_and_begins_a_new_history() {
     })
     .await;
     assert_eq!(on(&runtime, purged(1)).await, 2);
+
+    // A message right after the flush begins the sequence anew, so the next barrier finds it.
+    VERSION.store(3, Ordering::SeqCst);
+    let before = changes(&runtime);
+    let _: () = server.command(&["FLUSHALL"]);
+    on(&runtime, async { invalidate!(purged, 2).await })
+        .await
+        .unwrap();
+    until("the flush is noticed", || changes(&runtime).2 > before.2).await;
+    until("it is coherent again", || {
+        runtime.tiers()[0].health.coherent_for.is_some()
+    })
+    .await;
+    assert_eq!(on(&runtime, purged(1)).await, 3);
 }
 
 /// Fillers that turn all of the memory over every second or two, beside hot keys and few invalidations.

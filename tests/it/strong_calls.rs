@@ -4,11 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use multi_tier_cached::{CacheRuntime, Memory, Promotion, TierConfig, multi_tier_cached};
+use multi_tier_cached::{
+    CacheRuntime, Level, Memory, Promotion, RuntimeBuilder, TierConfig, multi_tier_cached,
+};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use testbed::shelf::{HeldAt, HeldRead, Shelf};
-use testbed::until;
+use testbed::{poll_until, until};
 
 /// The source of truth, by key.
 static VERSIONS: Mutex<[u64; 16]> = Mutex::new([1; 16]);
@@ -192,4 +195,251 @@ async fn strong_answer_that_is_not_kept_drops_the_older_value() {
     let strong = async { even::entry().strong().await };
     assert_eq!(CacheRuntime::scope(instances.here.clone(), strong).await, 3);
     assert_eq!(call().await, 3);
+}
+
+/// Bodies that wait until the test lets them go on.
+struct Gate {
+    entered: AtomicU64,
+    permits: Semaphore,
+}
+
+impl Gate {
+    const fn new() -> Self {
+        Self {
+            entered: AtomicU64::new(0),
+            permits: Semaphore::const_new(0),
+        }
+    }
+
+    async fn pass(&self) {
+        self.entered.fetch_add(1, Ordering::SeqCst);
+        self.permits.acquire().await.unwrap().forget();
+    }
+
+    async fn until_entered(&self, number: u64) {
+        until("a body runs", || {
+            self.entered.load(Ordering::SeqCst) == number
+        })
+        .await;
+    }
+}
+
+/// Two instances with these tiers above and below a shared one.
+async fn two(tiers: impl Fn() -> RuntimeBuilder) -> (CacheRuntime, CacheRuntime) {
+    let instance = async || tiers().build().await.unwrap();
+    (instance().await, instance().await)
+}
+
+#[tokio::test]
+async fn flight_from_before_the_answer_is_not_joined_where_there_is_no_memory() {
+    let shelf = Shelf::shared(Duration::from_secs(3600));
+    shelf.prove();
+    let (here, there) =
+        two(|| CacheRuntime::builder().tier(shelf.clone(), TierConfig::as_l2())).await;
+    let instances = Instances { shelf, here, there };
+    assert_eq!(instances.refresh_there(7).await, 2);
+    let (held, first) = instances.hold(HeldAt::Answer, version(7)).await;
+    assert_eq!(instances.refresh_there(7).await, 3);
+    assert_eq!(instances.strong(7).await, 3);
+    let limit = Duration::from_secs(5);
+    let later = tokio::time::timeout(limit, instances.bounded(7)).await;
+    assert_eq!(later.expect("it reads by itself"), 3);
+    held.release();
+    assert_eq!(first.await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn record_of_a_private_tier_that_the_strong_call_passed_is_not_read_after_it() {
+    for (key, has_memory, promotion) in [
+        (8, false, Promotion::Never),
+        (9, false, Promotion::Always),
+        (10, true, Promotion::Never),
+    ] {
+        let shelf = Shelf::shared(Duration::from_secs(3600));
+        shelf.prove();
+        let tiers = || {
+            let builder = match has_memory {
+                true => CacheRuntime::builder().l1(Memory::builder()),
+                false => CacheRuntime::builder(),
+            };
+            builder
+                .tier(Shelf::new(), TierConfig::as_l2())
+                .tier(shelf.clone(), TierConfig::as_l3().promotion(promotion))
+        };
+        let (here, there) = two(tiers).await;
+        let instances = Instances {
+            shelf: shelf.clone(),
+            here,
+            there,
+        };
+        assert_eq!(instances.bounded(key).await, 1);
+        assert_eq!(instances.refresh_there(key).await, 2);
+        assert_eq!(instances.strong(key).await, 2);
+        for _ in 0..20 {
+            assert_eq!(instances.bounded(key).await, 2, "{promotion:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn flight_of_an_older_strong_load_is_not_joined_after_the_answer() {
+    static GATE: Gate = Gate::new();
+
+    #[multi_tier_cached(ttl = "1h")]
+    async fn gated(key: usize) -> u64 {
+        let version = VERSIONS.lock().unwrap()[key];
+        if version == 1 {
+            GATE.pass().await;
+        }
+        version
+    }
+
+    let shelf = Shelf::shared(Duration::from_secs(3600));
+    shelf.prove();
+    let (here, there) =
+        two(|| CacheRuntime::builder().tier(shelf.clone(), TierConfig::as_l2())).await;
+    let on = |runtime: &CacheRuntime, call| CacheRuntime::scope(runtime.clone(), call);
+    let strong = || async { gated::entry(11).strong().await };
+    let first = tokio::spawn(on(&here, strong()));
+    GATE.until_entered(1).await;
+    change(11);
+    let refreshed = CacheRuntime::scope(there, async { gated::entry(11).refresh().await });
+    assert_eq!(refreshed.await, 2);
+    assert_eq!(on(&here, strong()).await, 2);
+    let later = CacheRuntime::scope(here.clone(), gated(11));
+    let later = tokio::time::timeout(Duration::from_secs(5), later).await;
+    assert_eq!(later.expect("it reads by itself"), 2);
+    GATE.permits.add_permits(1);
+    assert_eq!(first.await.unwrap(), 1);
+}
+
+/// The waiter loads as any call does, so a strong answer outdates its flight.
+#[tokio::test]
+async fn flight_of_a_waiter_that_took_over_a_dropped_refresh_is_not_joined_after_the_answer() {
+    static GATE: Gate = Gate::new();
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+
+    #[multi_tier_cached(ttl = "1h")]
+    async fn gated(key: usize) -> u64 {
+        let version = VERSIONS.lock().unwrap()[key];
+        if CALLS.fetch_add(1, Ordering::SeqCst) == 1 {
+            GATE.pass().await;
+        }
+        version
+    }
+
+    let instances = Instances::new(Promotion::Always).await;
+    let (here, there) = (instances.here.clone(), instances.there.clone());
+    let refresh = |runtime: &CacheRuntime| {
+        CacheRuntime::scope(runtime.clone(), async { gated::entry(12).refresh().await })
+    };
+    change(12);
+    assert_eq!(refresh(&there).await, 2);
+    let refreshing = tokio::spawn(refresh(&here));
+    GATE.until_entered(1).await;
+    let held = instances.shelf.hold_read(HeldAt::Answer);
+    let mut waiter = Box::pin(CacheRuntime::scope(here.clone(), gated(12)));
+    assert!(poll_until(&mut waiter, 1).await.is_pending());
+    let waiter = tokio::spawn(waiter);
+    refreshing.abort();
+    until("the waiter reads", || held.is_reached()).await;
+    change(12);
+    assert_eq!(refresh(&there).await, 3);
+    let strong = async { gated::entry(12).strong().await };
+    assert_eq!(CacheRuntime::scope(here.clone(), strong).await, 3);
+    instances.shelf.revoke();
+    let later = CacheRuntime::scope(here, gated(12));
+    let later = tokio::time::timeout(Duration::from_secs(5), later).await;
+    assert_eq!(later.expect("it reads by itself"), 3);
+    held.release();
+    assert_eq!(waiter.await.unwrap(), 2);
+}
+
+/// A strong call has read the record that the refresh replaces, and memory keeps that until the fill has ended.
+#[tokio::test]
+async fn refresh_whose_value_memory_does_not_take_answers_its_waiters_after_its_fill() {
+    static GATE: Gate = Gate::new();
+
+    #[multi_tier_cached(ttl = "1h")]
+    async fn gated(key: usize) -> u64 {
+        let version = VERSIONS.lock().unwrap()[key];
+        if version == 3 {
+            GATE.pass().await;
+        }
+        version
+    }
+
+    for (key, is_dropped) in [(13, false), (14, true)] {
+        let instances = Instances::new(Promotion::Always).await;
+        let (here, there) = (instances.here.clone(), instances.there.clone());
+        let refresh = |runtime: &CacheRuntime| {
+            let refresh = async move { gated::entry(key).refresh().await };
+            CacheRuntime::scope(runtime.clone(), refresh)
+        };
+        change(key);
+        assert_eq!(refresh(&there).await, 2);
+        change(key);
+        let before = GATE.entered.load(Ordering::SeqCst);
+        let refreshing = tokio::spawn(refresh(&here));
+        GATE.until_entered(before + 1).await;
+        let mut waiter = Box::pin(CacheRuntime::scope(here.clone(), gated(key)));
+        assert!(poll_until(&mut waiter, 1).await.is_pending());
+        let strong = async move { gated::entry(key).strong().await };
+        assert_eq!(CacheRuntime::scope(here.clone(), strong).await, 2);
+        instances.shelf.hold_fills();
+        GATE.permits.add_permits(1);
+        until("the fill is held", || instances.shelf.has_held_fill()).await;
+        if is_dropped {
+            refreshing.abort();
+            assert!(refreshing.await.unwrap_err().is_cancelled());
+            GATE.permits.add_permits(1);
+        } else {
+            instances.shelf.let_a_fill_through();
+            assert_eq!(refreshing.await.unwrap(), 3);
+        }
+        let waited = tokio::spawn(waiter);
+        until("the waiter has a value", || {
+            instances.shelf.let_a_fill_through();
+            waited.is_finished()
+        })
+        .await;
+        let waited = waited.await.unwrap();
+        let later = CacheRuntime::scope(here, gated(key)).await;
+        assert!(waited <= later, "{waited}, then {later}");
+    }
+}
+
+/// Both found the same record, in a tier that is not the highest.
+#[tokio::test]
+async fn overlapping_strong_calls_leave_memory_the_value() {
+    let [above, shelf] = [(); 2].map(|()| Shelf::shared(Duration::from_secs(3600)));
+    above.prove();
+    shelf.prove();
+    let tiers = || {
+        let below = TierConfig::as_l3().promotion(Promotion::Never);
+        CacheRuntime::builder()
+            .l1(Memory::builder())
+            .tier(above.clone(), TierConfig::as_l2())
+            .tier(shelf.clone(), below)
+    };
+    let (here, there) = two(tiers).await;
+    let instances = Instances {
+        shelf: shelf.clone(),
+        here,
+        there,
+    };
+    instances.bounded(15).await;
+    above.empty();
+    let hits = || {
+        let functions = instances.here.stats().functions;
+        let version = functions.iter().find(|one| one.name.ends_with("version"));
+        version.unwrap().tier(Level::L1).unwrap().hits
+    };
+    let (held, first) = instances.hold(HeldAt::Question, strong(15)).await;
+    instances.strong(15).await;
+    held.release();
+    first.await.unwrap();
+    let before = hits();
+    instances.bounded(15).await;
+    assert_eq!(hits(), before + 1);
 }

@@ -48,6 +48,8 @@ impl Bound {
                     }
                 }
                 Search::Found(mut hit) => {
+                    let above = &lookup.visits[..at];
+                    hit.passed_record = above.iter().any(|visit| visit.is_passed_over);
                     hit.is_promoted = lower.promotes(lookup.record_key.digest);
                     if hit.is_promoted && at > 0 {
                         self.promote_later(key, at, lookup);
@@ -76,6 +78,7 @@ impl Bound {
                 lower.counters.misses.add_one();
                 let mut record = found.record.unwrap_or_default();
                 record.truncate(SEEN);
+                visit.is_passed_over = !record.is_empty();
                 visit.unusable = record;
                 Search::Nowhere
             }
@@ -149,7 +152,8 @@ impl Bound {
                     value,
                     left,
                     number: own.map(|own| own.epoch),
-                    seal: seal_of(&bytes).filter(|_| at == 0),
+                    record: seal_of(&bytes).map(|seal| (at, seal)),
+                    passed_record: false,
                     is_promoted: true,
                 })
             }

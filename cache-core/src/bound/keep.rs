@@ -61,8 +61,12 @@ impl Bound {
     /// What memory has of a key, with the seal of the record it is from: whether it still counts, that record tells.
     pub(crate) fn known(&self, key: &Key) -> Option<(Seal, Held)> {
         let entry = self.stack.memory()?.peek(&key.as_ref())?;
-        let (seal, held) = entry.into_sealed();
-        Some((seal?, held))
+        let (record, held) = entry.into_sealed();
+        // A tier is asked for its own record alone.
+        match record? {
+            (0, seal) => Some((seal, held)),
+            _ => None,
+        }
     }
 
     /// Puts a value into memory that a strong call found, which began at `start`. No later call answers with an older
@@ -76,18 +80,26 @@ impl Bound {
         known: Option<Seal>,
         value_type: &dyn ErasedType,
     ) {
-        let lives = match (&self.memory, self.sealed) {
-            (Some((lives, _)), _) => *lives,
-            (None, Some(lives)) if hit.seal != known && (hit.is_promoted || known.is_some()) => {
-                lives
-            }
-            (None, _) => return,
+        let lives = if self.is_strong() {
+            let is_kept = hit.is_promoted || known.is_some();
+            self.sealed
+                .filter(|_| is_kept && hit.record != known.map(|seal| (0, seal)))
+        } else {
+            self.memory.as_ref().map(|(lives, _)| *lives)
         };
         let answered = self.stack.fences.next();
-        self.stack.flights.outdate(key, answered);
+        if !self.is_strong() {
+            self.stack.flights.outdate(key, answered);
+            // A private tier above has a record that may be older, and answers calls that are not strong.
+            if hit.passed_record {
+                self.raise(key);
+                return;
+            }
+        }
+        let Some(lives) = lives else { return };
         let life = hit.left.min(lives.copied);
         let entry = self.entry(key, &hit.value, start, life, value_type);
-        let entry = entry.map(|entry| entry.sealed(hit.seal, answered));
+        let entry = entry.map(|entry| entry.sealed(hit.record, answered));
         if self.insert(key, entry) {
             return;
         }
@@ -97,7 +109,7 @@ impl Bound {
             .stack
             .memory()
             .and_then(|memory| memory.peek(&key.as_ref()));
-        if other.is_some_and(|other| hit.seal.is_none() || other.into_sealed().0 != hit.seal) {
+        if other.is_some_and(|other| hit.record.is_none() || other.into_sealed().0 != hit.record) {
             self.raise(key);
         }
     }
@@ -129,7 +141,7 @@ impl Bound {
         }
     }
 
-    /// Puts a value into memory that was loaded now, unless a change of its key is under way.
+    /// Puts a value into memory that was loaded now, unless a change of its key is under way. Returns `true` if memory has it.
     pub(crate) fn keep_loaded(
         &self,
         key: &Key,
@@ -137,20 +149,21 @@ impl Bound {
         leader: &Leader,
         lower: &LowerTiers<'_>,
         value_type: &dyn ErasedType,
-    ) {
+    ) -> bool {
         if lower.is_guarded() || self.is_guarded_here(key) {
-            return;
+            return false;
         }
-        if let (Some((lives, _)), Some((config, _))) = (&self.memory, &self.stack.memory) {
-            let lives = lower.ttl.map_or(*lives, |ttl| config.lives(ttl));
-            let entry = self.entry(key, held, leader.start(), lives.filled, value_type);
-            self.insert(
-                key,
-                match lower.is_unasked() {
-                    true => entry.map(Entry::stopgap),
-                    false => entry,
-                },
-            );
-        }
+        let (Some((lives, _)), Some((config, _))) = (&self.memory, &self.stack.memory) else {
+            return false;
+        };
+        let lives = lower.ttl.map_or(*lives, |ttl| config.lives(ttl));
+        let entry = self.entry(key, held, leader.start(), lives.filled, value_type);
+        self.insert(
+            key,
+            match lower.is_unasked() {
+                true => entry.map(Entry::stopgap),
+                false => entry,
+            },
+        )
     }
 }

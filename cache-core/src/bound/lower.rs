@@ -158,6 +158,7 @@ impl Bound {
             budget: Budget::new(&self.stack, &*tier.tier),
             unusable: Vec::new(),
             is_unread: false,
+            is_passed_over: false,
             stale_stamp: None,
             lease: None,
         };

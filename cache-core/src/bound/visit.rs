@@ -21,6 +21,8 @@ pub(crate) struct TierVisit<'a> {
     pub(super) unusable: Vec<u8>,
     /// Whether the tier could not be read.
     pub(super) is_unread: bool,
+    /// Whether it has a record that was not considered, because the tier cannot tell whether it is current.
+    pub(super) is_passed_over: bool,
     /// The stamp of a record that was intact and carried another stamp than expected.
     pub(super) stale_stamp: Option<Stamp>,
     pub(super) lease: Option<Lease>,
@@ -125,8 +127,10 @@ pub(crate) struct Hit {
     pub(crate) left: Duration,
     /// The number of its load, where this runtime has counted it: the value is as old as that, whenever it was read.
     pub(crate) number: Option<u64>,
-    /// The seal of its record, where memory may keep it.
-    pub(crate) seal: Option<Seal>,
+    /// The place of the tier and the seal of the record, by which the record is recognized.
+    pub(crate) record: Option<(usize, Seal)>,
+    /// Whether a tier above has a record that was not considered.
+    pub(crate) passed_record: bool,
     /// Whether it is to be copied to the tiers above.
     pub(crate) is_promoted: bool,
 }

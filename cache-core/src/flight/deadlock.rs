@@ -15,18 +15,19 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 #[cfg(test)]
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Flight;
 use crate::tier::HeldLease;
 
-/// A flight, by its address: valid while it is led or awaited.
+/// A flight, by a number that no other flight of the process has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct FlightId(usize);
+pub(crate) struct FlightId(u64);
 
 impl FlightId {
-    pub(super) fn of(flight: &Arc<Flight>) -> Self {
-        Self(Arc::as_ptr(flight) as usize)
+    pub(super) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
 
@@ -237,15 +238,9 @@ mod tests {
         blocked.iter().map(|lease| lease.token).collect()
     }
 
-    /// A flight that stands alone in its test: an address of its own.
-    fn flight(mark: &u8) -> FlightId {
-        FlightId(std::ptr::from_ref(mark) as usize)
-    }
-
     #[tokio::test]
     async fn blocked_leases_are_those_of_loads_that_wait_for_the_flight() {
-        let marks = [0u8; 4];
-        let [outer, inner, third, apart] = [0, 1, 2, 3].map(|at: usize| flight(&marks[at]));
+        let [outer, inner, third, apart] = [(); 4].map(|()| FlightId::next());
         let of = |token| -> HeldLeases { Arc::from([lease(token)]) };
         assert!(blocked(Some(third)).is_empty(), "nobody waits for it");
         Leading::scope(outer, of(1), async {

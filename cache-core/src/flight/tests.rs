@@ -284,7 +284,11 @@ fn a_flight_begun_before_an_invalidation_is_not_joined_after_it() {
 fn a_flight_that_takes_the_place_of_another_has_a_larger_number() {
     let table = Table::new();
     let old = table.lead();
-    let take_over = || table.flights.lead(&key("k"), &table.fences, Moment::ZERO);
+    let take_over = || {
+        table
+            .flights
+            .lead(&key("k"), &table.fences, Moment::ZERO, true)
+    };
     let (new, newest) = (take_over(), take_over());
     assert!(old.start() < new.start() && new.start() < newest.start());
     assert!(!old.is_current() && !new.is_current() && newest.is_current());

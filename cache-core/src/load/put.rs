@@ -47,7 +47,9 @@ pub(crate) fn put(
         // Loads under way may have seen what the value replaces. The value counts from here on, and
         // an invalidation of its key from here on drops it.
         function.fence_off(key);
-        let leader = stack.flights.lead(key, &stack.fences, stack.clock.now());
+        let leader = stack
+            .flights
+            .lead(key, &stack.fences, stack.clock.now(), true);
         let began = leader.start();
         let dropped = function.make_room(key, &leader).await;
         let mut lower = function.lower_tiers(key).with_ttl(ttl);
@@ -61,7 +63,6 @@ pub(crate) fn put(
         if function.is_overtaken(&leader, began) || !leader.is_current() {
             return dropped;
         }
-        function.keep_loaded(key, &held, &leader, &lower, value_type);
         publish(
             function,
             key,

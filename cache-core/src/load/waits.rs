@@ -156,7 +156,12 @@ impl Waits {
             if let Ok(woken) = timeout_at(pause, wakeup.as_mut()).await {
                 return woken;
             }
-            match question.ask().await {
+            let answer = tokio::select! {
+                biased;
+                woken = wakeup.as_mut() => return woken,
+                answer = question.ask() => answer,
+            };
+            match answer {
                 Some(Deadlock::Absent) => {
                     self.deadline = None;
                     return wakeup.await;
