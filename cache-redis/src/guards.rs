@@ -2,14 +2,10 @@
 //! over the next.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cache_core::tier::GuardHeld;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-
-use crate::journal::{Invalidated, Writer};
-use crate::link::Shared;
 
 /// As many as there are transactions under way.
 #[derive(Debug, Default)]
@@ -46,72 +42,38 @@ pub(crate) struct GuardedKey {
     pub(crate) digest: u64,
 }
 
-/// Holds a guard; dropped after its key was invalidated, it ends it; dropped otherwise, it has the key invalidated and lets the
-/// guard end by its time.
-pub(crate) struct Holder {
-    shared: Arc<Shared>,
-    number: u64,
-    invalidates: Option<Invalidated>,
-    _file: Option<Arc<Writer>>,
-}
-
-impl Holder {
-    pub(crate) fn new(
-        shared: &Arc<Shared>,
-        number: u64,
-        key: GuardedKey,
-        invalidates: Invalidated,
-    ) -> Self {
+impl Guards {
+    /// Holds a guard that is not placed yet.
+    pub(crate) fn hold(&self, number: u64, key: GuardedKey) {
         let held = Held {
             key,
             was_placed: false,
             until: None,
         };
-        shared.guards.lock().held.insert(number, held);
-        Self {
-            shared: Arc::clone(shared),
-            number,
-            invalidates: Some(invalidates),
-            _file: shared.journal.keep_file(),
-        }
-    }
-}
-
-impl GuardHeld for Holder {
-    fn is_placed(&self) -> bool {
-        self.shared.guards.is_placed(self.number, Instant::now())
+        self.lock().held.insert(number, held);
     }
 
-    fn was_invalidated(&mut self) {
-        self.invalidates = None;
+    /// Stops renewing a guard. The server keeps it until it expires.
+    pub(crate) fn abandon(&self, number: u64) {
+        self.lock().held.remove(&number);
     }
-}
 
-impl Drop for Holder {
-    fn drop(&mut self) {
-        let guards = &self.shared.guards;
-        // Nobody said how the transaction ended. Its commit may still be under way: the guard is not ended, and not renewed.
-        if let Some(what) = self.invalidates.take() {
-            guards.lock().held.remove(&self.number);
-            self.shared.journal.queue(what);
-            return;
-        }
-        let mut state = guards.lock();
-        // One that is not in place over this link ends by itself.
+    /// Has a guard ended at the server. One that is not placed over the current link expires by
+    /// itself.
+    pub(crate) fn end(&self, number: u64) {
+        let mut state = self.lock();
         if let Some(Held {
             key,
             until: Some(_),
             ..
-        }) = state.held.remove(&self.number)
+        }) = state.held.remove(&number)
         {
-            state.ended.push((self.number, key));
+            state.ended.push((number, key));
             drop(state);
-            guards.ended.notify_one();
+            self.ended.notify_one();
         }
     }
-}
 
-impl Guards {
     /// Those to be renewed.
     pub(crate) fn held(&self) -> Vec<(u64, GuardedKey)> {
         let state = self.lock();
@@ -155,7 +117,7 @@ impl Guards {
     }
 
     /// Whether the server keeps it.
-    fn is_placed(&self, number: u64, now: Instant) -> bool {
+    pub(crate) fn is_placed(&self, number: u64, now: Instant) -> bool {
         let state = self.lock();
         let held = state.held.get(&number);
         held.is_some_and(|held| held.until.is_some_and(|until| now < until))

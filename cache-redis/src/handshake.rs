@@ -12,8 +12,9 @@ use tokio::time::timeout;
 
 use crate::bus::Reader;
 use crate::drivers::OwnDriver;
-use crate::link::{Connected, Shared, fresh_number, millis};
+use crate::link::{Connected, Shared};
 use crate::message::sequence_number;
+use crate::number::{fresh_number, millis};
 use crate::server::{self, Greeting, Identity, failed};
 use crate::transport;
 

@@ -11,6 +11,9 @@ pub(crate) const GUARDS: &str = "#guards";
 /// Appended to the name of a record: the leases that the holder of its lease waits for.
 pub(crate) const WAITS: &str = "#waits";
 
+/// The name of the stream that the audit writes.
+pub(crate) const INVALIDATIONS: &str = "#invalidations";
+
 /// Makes the names of one namespace.
 ///
 /// The hash tag holds a bucket number: all keys of a script are in one bucket and so in one slot of a cluster.
@@ -92,6 +95,11 @@ impl Keys {
     /// A stream that users write.
     pub(crate) fn stream(&self, name: &str) -> String {
         format!("{}#stream:{name}", self.prefix)
+    }
+
+    /// The stream that the audit writes.
+    pub(crate) fn audit(&self) -> String {
+        self.stream(INVALIDATIONS)
     }
 
     /// The history of the data set, with the identity of the server that it was begun on.

@@ -46,6 +46,7 @@ mod keys;
 mod leases;
 mod link;
 mod message;
+mod number;
 mod pause;
 mod permissions;
 mod script;

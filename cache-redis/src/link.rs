@@ -8,15 +8,14 @@
 //! one who connects.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use cache_core::tier::Trouble;
 use cache_core::{Error, ErrorKind, unix_millis};
 use redis::aio::MultiplexedConnection;
 use redis::{Client, RedisError};
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use crate::breaker::Breaker;
@@ -31,17 +30,6 @@ use crate::leases::Leases;
 use crate::permissions::Permissions;
 use crate::script::Scripts;
 use crate::server::{self, Identity};
-use crate::supervisor::supervise;
-
-/// Time that a shutdown may spend on what is queued. Orchestrators commonly kill a process 30 s after
-/// they asked it to end.
-const LONGEST_SHUTDOWN: Duration = Duration::from_secs(10);
-
-#[derive(Debug)]
-pub(crate) struct Link {
-    shared: Arc<Shared>,
-    supervisor: Mutex<Option<Supervisor>>,
-}
 
 /// What calls and the supervisor share.
 #[derive(Debug)]
@@ -104,17 +92,7 @@ impl std::fmt::Debug for Connected {
     }
 }
 
-/// Owns the task; aborts it when dropped.
-#[derive(Debug)]
-struct Supervisor(JoinHandle<()>);
-
-impl Drop for Supervisor {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Link {
+impl Shared {
     pub(crate) fn new(
         client: Client,
         settings: Settings,
@@ -123,125 +101,29 @@ impl Link {
         journal: Journal,
     ) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                current: Current::new(settings.breaker_threshold),
-                client,
-                moved: Mutex::default(),
-                trouble: Trouble::default(),
-                settings,
-                keys,
-                scripts: Scripts::new(),
-                bus,
-                leases: Arc::default(),
-                guards: Guards::default(),
-                permissions: Permissions::default(),
-                journal,
-                drivers: Drivers::default(),
-                generations: AtomicU64::new(0),
-                dead: AtomicU64::new(0),
-                attached: Mutex::default(),
-                clock: RwLock::new(None),
-                lost: Notify::new(),
-                counters: Counters::default(),
-                evicts_at_random: AtomicBool::new(false),
-            }),
-            supervisor: Mutex::new(None),
+            current: Current::new(settings.breaker_threshold),
+            client,
+            moved: Mutex::default(),
+            trouble: Trouble::default(),
+            settings,
+            keys,
+            scripts: Scripts::new(),
+            bus,
+            leases: Arc::default(),
+            guards: Guards::default(),
+            permissions: Permissions::default(),
+            journal,
+            drivers: Drivers::default(),
+            generations: AtomicU64::new(0),
+            dead: AtomicU64::new(0),
+            attached: Mutex::default(),
+            clock: RwLock::new(None),
+            lost: Notify::new(),
+            counters: Counters::default(),
+            evicts_at_random: AtomicBool::new(false),
         }
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    /// Starts the supervisor and waits for its first attempt.
-    pub(crate) async fn start(&self) -> Result<(), Error> {
-        let (first, mut attempted) = watch::channel(None);
-        let task = tokio::spawn(supervise(Arc::clone(&self.shared), first));
-        *self.lock_supervisor() = Some(Supervisor(task));
-        match attempted.wait_for(Option::is_some).await {
-            Ok(result) => result.clone().unwrap_or(Ok(())),
-            Err(_) => Err(Error::new(
-                ErrorKind::Unavailable,
-                "connect to Redis: the runtime is going down",
-            )),
-        }
-    }
-
-    /// Sends what is queued, and ends.
-    ///
-    /// As long as portions of it get through, each within the time limit, it goes on, for
-    /// [`LONGEST_SHUTDOWN`] in all.
-    ///
-    /// # Errors
-    /// What is queued is lost with this process.
-    pub(crate) async fn shutdown(&self) -> Result<(), Error> {
-        if let Some((connected, generation)) = self.shared.current.get() {
-            let rest = async {
-                let returned = self.shared.leases.take_returned();
-                let limit = self.shared.settings.time_limit;
-                let given_back = self.shared.give_back(&connected, &returned);
-                let _ = timeout(limit, given_back).await;
-                let left = self.shared.drain_by(&connected, generation, limit).await;
-                // Replies come in order: after this one, no request of a call is cut off.
-                let mut data = connected.data.clone();
-                let _ = timeout(limit, redis::cmd("PING").exec_async(&mut data)).await;
-                left
-            };
-            if !matches!(timeout(LONGEST_SHUTDOWN, rest).await, Ok(Ok(0))) {
-                tracing::debug!("not all could be sent before the end");
-            }
-            self.shared.lose(generation);
-        }
-        let written = self.shared.journal.is_written();
-        let written = timeout(self.shared.settings.time_limit, written).await;
-        let queued = self.shared.journal.len();
-        let file = self.shared.settings.journal_file.as_ref();
-        self.close();
-        match (queued, file, written) {
-            (0, _, _) => Ok(()),
-            (_, Some(file), Ok(true)) => {
-                tracing::info!(queued, file = %file.display(), "invalidations are in the journal's file, for the next process to send");
-                Ok(())
-            }
-            (_, file, _) => {
-                let why = match file {
-                    Some(_) => "the journal's file could not be written in time",
-                    None => "no journal's file keeps them",
-                };
-                tracing::warn!(
-                    queued,
-                    why,
-                    "invalidations could not be sent to Redis before the end, and are lost"
-                );
-                Err(Error::new(
-                    ErrorKind::Unavailable,
-                    format!(
-                        "tell Redis before the end what was invalidated: {queued} are left, and {why}"
-                    ),
-                ))
-            }
-        }
-    }
-
-    /// Ends, and sends nothing.
-    pub(crate) fn close(&self) {
-        *self.lock_supervisor() = None;
-        // The supervisor may be between two awaits, where it is not aborted yet.
-        self.shared.current.close();
-        self.shared.drivers.close();
-        self.shared.journal.close();
-        self.shared.isolate();
-        self.shared.bus.waiters.wake_all();
-    }
-
-    fn lock_supervisor(&self) -> MutexGuard<'_, Option<Supervisor>> {
-        self.supervisor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Shared {
     pub(crate) fn breaker(&self) -> &Breaker {
         &self.current.breaker
     }
@@ -351,24 +233,11 @@ impl Shared {
 
     /// From now on it is not known what others invalidate. Done while no other link can come: what begins with that one must not
     /// end with this.
-    fn isolate(&self) {
+    pub(crate) fn isolate(&self) {
         self.counters.isolations.fetch_add(1, Ordering::Relaxed);
         self.bus.coherence.revoke();
         self.bus.epochs.begin(None);
         self.leases.begin(u64::MAX);
         self.guards.begin(u64::MAX);
     }
-}
-
-/// Never zero: Redis refuses that, and a record without a life would stay for ever.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis())
-        .unwrap_or(u64::MAX)
-        .max(1)
-}
-
-/// A token, an epoch or a history, never zero: 63 bits, so that it has at most 19 digits. Random, never counted: one that was
-/// evicted must not come back.
-pub(crate) fn fresh_number() -> u64 {
-    (fastrand::u64(..) >> 1) | 1
 }

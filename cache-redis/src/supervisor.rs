@@ -2,23 +2,154 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cache_core::{Error, ErrorKind};
+use redis::Client;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::barrier::Reads;
+use crate::bus::Bus;
+use crate::config::Settings;
+use crate::journal::Journal;
+use crate::keys::Keys;
 use crate::link::{Connected, Shared};
 use crate::pause::Pause;
 use crate::server;
 use crate::upkeep::HEARTBEAT;
 
+/// Time that a shutdown may spend on what is queued. Orchestrators commonly kill a process 30 s after
+/// they asked it to end.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(10);
+
 /// Barriers that may be under way at once, on a channel that is slow.
 const MOST_BARRIERS: usize = 16;
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    shared: Arc<Shared>,
+    supervisor: Mutex<Option<Supervisor>>,
+}
+
+/// Owns the task; aborts it when dropped.
+#[derive(Debug)]
+struct Supervisor(JoinHandle<()>);
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Link {
+    pub(crate) fn new(
+        client: Client,
+        settings: Settings,
+        keys: Keys,
+        bus: Arc<Bus>,
+        journal: Journal,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared::new(client, settings, keys, bus, journal)),
+            supervisor: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Starts the supervisor and waits for its first attempt.
+    pub(crate) async fn start(&self) -> Result<(), Error> {
+        let (first, mut attempted) = watch::channel(None);
+        let task = tokio::spawn(supervise(Arc::clone(&self.shared), first));
+        *self.lock_supervisor() = Some(Supervisor(task));
+        match attempted.wait_for(Option::is_some).await {
+            Ok(result) => result.clone().unwrap_or(Ok(())),
+            Err(_) => Err(Error::new(
+                ErrorKind::Unavailable,
+                "connect to Redis: the runtime is going down",
+            )),
+        }
+    }
+
+    /// Sends what is queued, and ends.
+    ///
+    /// As long as portions of it get through, each within the time limit, it goes on, for
+    /// [`LONGEST_SHUTDOWN`] in all.
+    ///
+    /// # Errors
+    /// What is queued is lost with this process.
+    pub(crate) async fn shutdown(&self) -> Result<(), Error> {
+        if let Some((connected, generation)) = self.shared.current.get() {
+            let rest = async {
+                let returned = self.shared.leases.take_returned();
+                let limit = self.shared.settings.time_limit;
+                let given_back = self.shared.give_back(&connected, &returned);
+                let _ = timeout(limit, given_back).await;
+                let left = self.shared.drain_by(&connected, generation, limit).await;
+                // Replies come in order: after this one, no request of a call is cut off.
+                let mut data = connected.data.clone();
+                let _ = timeout(limit, redis::cmd("PING").exec_async(&mut data)).await;
+                left
+            };
+            if !matches!(timeout(LONGEST_SHUTDOWN, rest).await, Ok(Ok(0))) {
+                tracing::debug!("not all could be sent before the end");
+            }
+            self.shared.lose(generation);
+        }
+        let written = self.shared.journal.is_written();
+        let written = timeout(self.shared.settings.time_limit, written).await;
+        let queued = self.shared.journal.len();
+        let file = self.shared.settings.journal_file.as_ref();
+        self.close();
+        match (queued, file, written) {
+            (0, _, _) => Ok(()),
+            (_, Some(file), Ok(true)) => {
+                tracing::info!(queued, file = %file.display(), "invalidations are in the journal's file, for the next process to send");
+                Ok(())
+            }
+            (_, file, _) => {
+                let why = match file {
+                    Some(_) => "the journal's file could not be written in time",
+                    None => "no journal's file keeps them",
+                };
+                tracing::warn!(
+                    queued,
+                    why,
+                    "invalidations could not be sent to Redis before the end, and are lost"
+                );
+                Err(Error::new(
+                    ErrorKind::Unavailable,
+                    format!(
+                        "tell Redis before the end what was invalidated: {queued} are left, and {why}"
+                    ),
+                ))
+            }
+        }
+    }
+
+    /// Ends, and sends nothing.
+    pub(crate) fn close(&self) {
+        *self.lock_supervisor() = None;
+        // The supervisor may be between two awaits, where it is not aborted yet.
+        self.shared.current.close();
+        self.shared.drivers.close();
+        self.shared.journal.close();
+        self.shared.isolate();
+        self.shared.bus.waiters.wake_all();
+    }
+
+    fn lock_supervisor(&self) -> MutexGuard<'_, Option<Supervisor>> {
+        self.supervisor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Shared {
     /// Brings a new link to where it can be used: what had waited is sent, and the channel is proved.
@@ -158,10 +289,7 @@ fn job(work: impl Future<Output = (Work, bool)> + Send + 'static) -> Job {
 }
 
 /// Connects, keeps the link until it is lost, connects again. Ends when it is aborted.
-pub(crate) async fn supervise(
-    shared: Arc<Shared>,
-    first: watch::Sender<Option<Result<(), Error>>>,
-) {
+async fn supervise(shared: Arc<Shared>, first: watch::Sender<Option<Result<(), Error>>>) {
     let mut pause = Pause::new();
     let mut outage = false;
     loop {

@@ -14,10 +14,10 @@ use crate::guards::GuardedKey;
 use crate::journal::{Invalidated, Queued};
 use crate::keys::{GUARDS, LEASE, WAITS};
 use crate::leases::Returned;
-use crate::link::{Connected, Shared, fresh_number, millis};
+use crate::link::{Connected, Shared};
+use crate::number::{fresh_number, millis};
 use crate::permissions::Purpose;
 use crate::server;
-use crate::streams::Streams;
 
 /// How often a write is tried: a primary that nobody follows any more may still answer reads.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -88,7 +88,7 @@ impl Shared {
         });
         names.push(keys.sequence());
         if let Some(audit) = &self.settings.audit {
-            names.push(keys.stream(Streams::INVALIDATIONS));
+            names.push(keys.audit());
             let what = what.with_target(|target| match target {
                 Target::Key(key) => key.name(),
                 Target::Function(function) => function.versioned(),
@@ -239,7 +239,7 @@ impl Shared {
         let mut data = connected.data.clone();
         if let Some(audit) = &self.settings.audit {
             let mut note = self.scripts.note.prepare_invoke();
-            note.key(self.keys.stream(Streams::INVALIDATIONS))
+            note.key(self.keys.audit())
                 .arg(&audit.who)
                 .arg(format!("{}:{glob}", function.versioned()))
                 .arg(audit.most);

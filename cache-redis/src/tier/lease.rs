@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use super::{RedisTier, number, unattached};
 use crate::leases::{HeldLease, Holder, LONGEST_LOAD};
-use crate::link::{fresh_number, millis};
+use crate::number::{fresh_number, millis};
 
 impl RedisTier {
     pub(super) async fn take_lease(
