@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::commands::guard::{GuardedKey, Placement};
+
 /// As many as there are transactions under way.
 #[derive(Debug, Default)]
 pub(crate) struct Guards {
@@ -31,15 +33,6 @@ struct Held {
     was_placed: bool,
     /// Until when the server keeps it, as far as is known over this link.
     until: Option<Instant>,
-}
-
-/// A key as the scripts name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct GuardedKey {
-    pub(crate) record: String,
-    pub(crate) lease: String,
-    pub(crate) guards: String,
-    pub(crate) digest: u64,
 }
 
 impl Guards {
@@ -91,7 +84,7 @@ impl Guards {
     /// are new to it.
     pub(crate) fn placed(
         &self,
-        taken: impl IntoIterator<Item = (u64, bool)>,
+        taken: impl IntoIterator<Item = (u64, Placement)>,
         generation: u64,
         until: Instant,
     ) {
@@ -100,9 +93,9 @@ impl Guards {
             return;
         }
         let mut lapsed = 0;
-        for (number, is_new) in taken {
+        for (number, placement) in taken {
             if let Some(held) = state.held.get_mut(&number) {
-                lapsed += usize::from(is_new && held.was_placed);
+                lapsed += usize::from(placement == Placement::New && held.was_placed);
                 held.was_placed = true;
                 held.until = held.until.max(Some(until));
             }

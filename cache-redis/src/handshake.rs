@@ -11,9 +11,10 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::bus::Reader;
+use crate::commands;
+use crate::commands::attach::{Attach, Attached};
 use crate::drivers::OwnDriver;
 use crate::link::{Connected, Shared};
-use crate::message::sequence_number;
 use crate::number::{fresh_number, millis};
 use crate::server::{self, Greeting, Identity, failed};
 use crate::transport;
@@ -69,8 +70,7 @@ impl Shared {
     async fn open_data(&self, generation: u64) -> Result<(MultiplexedConnection, Greeting), Error> {
         let (mut data, _) = self.open(generation, None).await?;
         let greeting = server::greet(&mut data, &self.keys.heartbeat()).await?;
-        self.scripts
-            .load(&mut data)
+        commands::load(&mut data)
             .await
             .map_err(|error| failed("send the scripts", error))?;
         self.check_permissions(&mut data).await?;
@@ -114,7 +114,11 @@ impl Shared {
         self.leases.begin(generation);
         self.guards.begin(generation);
         let asked = self.bus.epochs.mark();
-        let (history, last, is_new) = self
+        let Attached {
+            history,
+            last,
+            is_new,
+        } = self
             .attach(&connected)
             .await
             .map_err(|error| failed("attach to the server's history", error))?;
@@ -187,21 +191,15 @@ impl Shared {
             .is_some_and(|before| before != *identity)
     }
 
-    async fn attach(&self, connected: &Connected) -> Result<(u64, u64, bool), RedisError> {
-        // On the channel's connection: its answer comes behind the messages that it counts.
+    async fn attach(&self, connected: &Connected) -> Result<Attached, RedisError> {
+        // On the channel's connection: the reply arrives behind the messages that it counts.
         let mut channel = connected.channel.clone();
-        let mut invocation = self.scripts.attach.prepare_invoke();
-        invocation
-            .key(self.keys.history())
-            .key(self.keys.sequence())
-            .arg(connected.identity.to_string())
-            .arg(fresh_number())
-            .arg(self.bus.last_heard_from(&connected.identity))
-            .arg(self.keys.channel());
-        let (history, last, is_new): (u64, Vec<u8>, bool) =
-            invocation.invoke_async(&mut channel).await?;
-        let last = sequence_number(&last).ok_or_else(server::no_answer)?;
-        Ok((history, last, is_new))
+        let attach = Attach {
+            identity: &connected.identity,
+            fresh_history: fresh_number(),
+            last_heard: self.bus.last_heard_from(&connected.identity),
+        };
+        commands::send(&mut channel, &self.keys, attach).await
     }
 
     /// Warns once of a server that evicts what the protocol relies on, however often it is used.

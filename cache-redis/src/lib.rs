@@ -34,6 +34,7 @@
 mod barrier;
 mod breaker;
 mod bus;
+mod commands;
 mod config;
 mod current;
 mod drivers;
@@ -49,7 +50,6 @@ mod message;
 mod number;
 mod pause;
 mod permissions;
-mod script;
 mod server;
 mod streams;
 mod supervisor;

@@ -28,7 +28,6 @@ use crate::journal::Journal;
 use crate::keys::Keys;
 use crate::leases::Leases;
 use crate::permissions::Permissions;
-use crate::script::Scripts;
 use crate::server::{self, Identity};
 
 /// What calls and the supervisor share.
@@ -41,7 +40,6 @@ pub(crate) struct Shared {
     pub(crate) trouble: Trouble,
     pub(crate) settings: Settings,
     pub(crate) keys: Keys,
-    pub(crate) scripts: Scripts,
     pub(crate) bus: Arc<Bus>,
     pub(crate) leases: Arc<Leases>,
     pub(crate) guards: Guards,
@@ -107,7 +105,6 @@ impl Shared {
             trouble: Trouble::default(),
             settings,
             keys,
-            scripts: Scripts::new(),
             bus,
             leases: Arc::default(),
             guards: Guards::default(),

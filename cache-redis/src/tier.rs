@@ -21,8 +21,8 @@ use tokio::time::{Instant, sleep};
 use self::guard::Holder;
 use self::pending::Pending;
 use crate::bus::Bus;
+use crate::commands::guard::GuardedKey;
 use crate::config::{Redis, Settings};
-use crate::guards::GuardedKey;
 use crate::journal::{Invalidated, Journal};
 use crate::keys::Keys;
 use crate::link::Shared;
@@ -62,13 +62,8 @@ impl RedisTier {
 
     async fn place_guard(&self, key: &RecordKey, within: Duration) -> Result<Guard, Error> {
         let shared = self.shared();
-        let (number, keys) = (fresh_number(), &shared.keys);
-        let guarded = GuardedKey {
-            record: keys.record(key),
-            lease: keys.lease(key),
-            guards: keys.guards(key),
-            digest: key.digest,
-        };
+        let number = fresh_number();
+        let guarded = GuardedKey::new(&shared.keys, key);
         // Held before it is placed: one that nobody waits for any more is ended.
         let what = Invalidated::of(Target::Key(key));
         let holder = Holder::new(shared, number, guarded.clone(), what);
@@ -368,9 +363,4 @@ impl Tier for RedisTier {
 
 fn unattached() -> Error {
     Error::new(ErrorKind::Unavailable, "use Redis: the link is not ready")
-}
-
-/// A number as the scripts keep it. Anything else under our keys is not ours.
-fn number(text: &[u8]) -> Option<u64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
 }

@@ -5,12 +5,18 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cache_core::Error;
-use cache_core::tier::{FunctionKey, Glob, Target};
+use cache_core::tier::{FunctionKey, Glob};
+use redis::RedisError;
 use redis::aio::MultiplexedConnection;
-use redis::{FromRedisValue, Pipeline, RedisError, ScriptInvocation};
 use tokio::time::{Instant, timeout};
 
-use crate::guards::GuardedKey;
+use crate::commands::forget::Forget;
+use crate::commands::guard::{EndGuard, GuardedKey, PlaceGuard};
+use crate::commands::invalidate::Invalidate;
+use crate::commands::note::Note;
+use crate::commands::release::{Reason, Release};
+use crate::commands::renew::Renew;
+use crate::commands::{self, PORTION};
 use crate::journal::{Invalidated, Queued};
 use crate::keys::{GUARDS, LEASE, WAITS};
 use crate::leases::Returned;
@@ -34,13 +40,6 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-fn code_in<T>(answer: &Result<T, RedisError>) -> Option<&str> {
-    answer.as_ref().err()?.code()
-}
-
-/// What goes in one pipeline, before it is noted that it was sent.
-const PORTION: usize = 256;
-
 impl Shared {
     /// Sends one invalidation, which may begin a new history.
     pub(crate) async fn send(
@@ -49,77 +48,25 @@ impl Shared {
         what: &Invalidated,
     ) -> Result<(), RedisError> {
         let asked = self.bus.epochs.mark();
-        let (invocation, history) = self.invalidation(connected, what);
-        let mut data = connected.data.clone();
-        let _: i64 = invocation.invoke_async(&mut data).await?;
+        let command = self.invalidation(connected, what);
+        let history = command.new_history();
+        commands::send(&mut connected.data.clone(), &self.keys, command).await?;
         if let Some(history) = history {
             self.bus.epochs.adopt(history, asked);
         }
         Ok(())
     }
 
-    /// What invalidates it, and the number of the history that this begins.
-    fn invalidation(
-        &self,
-        connected: &Connected,
-        what: &Invalidated,
-    ) -> (ScriptInvocation<'_>, Option<u64>) {
-        let (keys, scripts) = (&self.keys, &self.scripts);
-        let fresh = fresh_number();
-        let (script, mut names, mut arguments, history) = what.with_target(|target| match target {
-            Target::Key(key) => (
-                &scripts.invalidate_key,
-                vec![keys.record(key), keys.lease(key)],
-                vec![key.digest.to_string()],
-                None,
-            ),
-            Target::Function(function) => (
-                &scripts.invalidate_function,
-                vec![keys.epoch(function)],
-                vec![fresh.to_string(), function.digest.to_string()],
-                None,
-            ),
-            _ => (
-                &scripts.invalidate_all,
-                vec![keys.history()],
-                vec![fresh.to_string(), connected.identity.to_string()],
-                Some(fresh),
-            ),
-        });
-        names.push(keys.sequence());
-        if let Some(audit) = &self.settings.audit {
-            names.push(keys.audit());
-            let what = what.with_target(|target| match target {
-                Target::Key(key) => key.name(),
-                Target::Function(function) => function.versioned(),
-                _ => "*".to_owned(),
-            });
-            arguments.extend([audit.who.clone(), what, audit.most.to_string()]);
-        }
-        arguments.push(keys.channel());
-        let mut invocation = script.prepare_invoke();
-        for name in names {
-            invocation.key(name);
-        }
-        for argument in arguments {
-            invocation.arg(argument);
-        }
-        (invocation, history)
-    }
-
-    /// Sends a pipeline of scripts, and their texts before it where the server has forgotten them.
-    async fn exec<T: FromRedisValue>(
-        &self,
-        connected: &Connected,
-        pipeline: &Pipeline,
-    ) -> Result<T, RedisError> {
-        let mut data = connected.data.clone();
-        match pipeline.query_async(&mut data).await {
-            Err(error) if error.code() == Some("NOSCRIPT") => {
-                self.scripts.load(&mut data).await?;
-                pipeline.query_async(&mut data).await
-            }
-            answered => answered,
+    fn invalidation<'a>(
+        &'a self,
+        connected: &'a Connected,
+        target: &'a Invalidated,
+    ) -> Invalidate<'a> {
+        Invalidate {
+            target,
+            fresh: fresh_number(),
+            identity: &connected.identity,
+            audit: self.settings.audit.as_ref(),
         }
     }
 
@@ -188,24 +135,14 @@ impl Shared {
         connected: &Connected,
         portion: Vec<Queued>,
     ) -> Result<Vec<Queued>, RedisError> {
-        let mut pipeline = Pipeline::with_capacity(portion.len());
-        pipeline.ignore_errors();
         let asked = self.bus.epochs.mark();
-        let mut histories = Vec::with_capacity(portion.len());
-        for Queued { what, .. } in &portion {
-            let (invocation, history) = self.invalidation(connected, what);
-            histories.push(history);
-            pipeline.invoke_script(&invocation);
-        }
-        let mut data = connected.data.clone();
-        let mut answers: Vec<Result<i64, RedisError>> = pipeline.query_async(&mut data).await?;
-        if answers
+        let invalidations: Vec<_> = portion
             .iter()
-            .any(|answer| code_in(answer) == Some("NOSCRIPT"))
-        {
-            self.scripts.load(&mut data).await?;
-            answers = pipeline.query_async(&mut data).await?;
-        }
+            .map(|Queued { what, .. }| self.invalidation(connected, what))
+            .collect();
+        let histories: Vec<_> = invalidations.iter().map(Invalidate::new_history).collect();
+        let mut data = connected.data.clone();
+        let answers = commands::send_each(&mut data, &self.keys, invalidations).await?;
         let mut sent = Vec::with_capacity(portion.len());
         for ((queued, history), answer) in portion.into_iter().zip(histories).zip(answers) {
             match answer {
@@ -238,13 +175,10 @@ impl Shared {
         let prefix = self.keys.prefix_of(function);
         let mut data = connected.data.clone();
         if let Some(audit) = &self.settings.audit {
-            let mut note = self.scripts.note.prepare_invoke();
-            note.key(self.keys.audit())
-                .arg(&audit.who)
-                .arg(format!("{}:{glob}", function.versioned()))
-                .arg(audit.most);
-            let step = timeout(self.silence(), note.invoke_async(&mut data)).await;
-            let _: i64 = step.unwrap_or_else(|_| Err(server::no_answer()))?;
+            let what = format!("{}:{glob}", function.versioned());
+            let note = commands::send(&mut data, &self.keys, Note { audit, what });
+            let step = timeout(self.silence(), note).await;
+            step.unwrap_or_else(|_| Err(server::no_answer()))?;
         }
         let mut deleted = 0;
         for _ in 0..2 {
@@ -276,14 +210,9 @@ impl Shared {
                 }
             }
         }
-        let mut forget = self.scripts.forget.prepare_invoke();
-        forget
-            .key(self.keys.heartbeat())
-            .key(self.keys.sequence())
-            .arg(function.digest)
-            .arg(self.keys.channel());
-        let step = timeout(self.silence(), forget.invoke_async(&mut data)).await;
-        let _: i64 = step.unwrap_or_else(|_| Err(server::no_answer()))?;
+        let forget = commands::send(&mut data, &self.keys, Forget { function });
+        let step = timeout(self.silence(), forget).await;
+        step.unwrap_or_else(|_| Err(server::no_answer()))?;
         Ok(deleted)
     }
 
@@ -339,18 +268,12 @@ impl Shared {
         step.unwrap_or_else(|_| Err(server::no_answer()))
     }
 
-    fn guarding(&self, number: u64, key: &GuardedKey) -> ScriptInvocation<'_> {
-        let mut invocation = self.scripts.guard.prepare_invoke();
-        invocation
-            .key(&key.record)
-            .key(&key.lease)
-            .key(&key.guards)
-            .key(self.keys.sequence())
-            .arg(number)
-            .arg(millis(self.settings.lease_time))
-            .arg(key.digest)
-            .arg(self.keys.channel());
-        invocation
+    fn placement<'a>(&self, number: u64, key: &'a GuardedKey) -> PlaceGuard<'a> {
+        PlaceGuard {
+            key,
+            number,
+            life: self.settings.lease_time,
+        }
     }
 
     /// Puts a guard in place.
@@ -363,8 +286,9 @@ impl Shared {
     ) -> Result<(), RedisError> {
         let until = Instant::now() + self.settings.lease_time;
         let mut data = connected.data.clone();
-        let is_new = self.guarding(number, key).invoke_async(&mut data).await?;
-        self.guards.placed([(number, is_new)], generation, until);
+        let placement = self.placement(number, key);
+        let placement = commands::send(&mut data, &self.keys, placement).await?;
+        self.guards.placed([(number, placement)], generation, until);
         Ok(())
     }
 
@@ -378,17 +302,18 @@ impl Shared {
             return Ok(());
         }
         for portion in self.guards.held().chunks(PORTION) {
-            // Not those that have ended meanwhile.
+            // Without those that have ended meanwhile.
             let held = |(number, _): &&(u64, GuardedKey)| self.guards.holds(*number);
             let portion: Vec<_> = portion.iter().filter(held).collect();
-            let mut pipeline = Pipeline::with_capacity(portion.len());
-            for (number, key) in &portion {
-                pipeline.invoke_script(&self.guarding(*number, key));
-            }
             let until = Instant::now() + self.settings.lease_time;
-            let are_new: Vec<bool> = self.exec(connected, &pipeline).await?;
+            let renewals = portion
+                .iter()
+                .map(|(number, key)| self.placement(*number, key));
+            let mut data = connected.data.clone();
+            let placements = commands::send_all(&mut data, &self.keys, renewals).await?;
             let numbers = portion.iter().map(|(number, _)| *number);
-            self.guards.placed(numbers.zip(are_new), generation, until);
+            self.guards
+                .placed(numbers.zip(placements), generation, until);
         }
         Ok(())
     }
@@ -403,48 +328,44 @@ impl Shared {
         // What its end is to invalidate comes first; else somebody could fill in between.
         let _ = self.drain(connected, generation).await;
         for portion in ended.chunks(PORTION) {
-            let mut pipeline = Pipeline::with_capacity(portion.len());
-            for (number, key) in portion {
-                let mut invocation = self.scripts.unguard.prepare_invoke();
-                invocation.key(&key.guards).arg(number);
-                pipeline.invoke_script(&invocation).ignore();
-            }
-            let _: Result<(), RedisError> = self.exec(connected, &pipeline).await;
+            let ends = portion.iter().map(|(number, key)| EndGuard {
+                key,
+                number: *number,
+            });
+            let mut data = connected.data.clone();
+            let _ = commands::send_all(&mut data, &self.keys, ends).await;
         }
     }
 
     /// Gives leases back. One that does not get through is over by itself.
     pub(crate) async fn give_back(&self, connected: &Connected, returned: &[Returned]) {
         for portion in returned.chunks(PORTION) {
-            let mut pipeline = Pipeline::with_capacity(portion.len());
-            for Returned { lease, load_failed } in portion {
-                let mut invocation = self.scripts.release.prepare_invoke();
-                invocation
-                    .key(&lease.name)
-                    .key(self.keys.sequence())
-                    .arg(lease.token)
-                    .arg(lease.digest)
-                    .arg(if *load_failed { "x" } else { "r" })
-                    .arg(self.keys.channel());
-                pipeline.invoke_script(&invocation).ignore();
-            }
-            let _: Result<(), RedisError> = self.exec(connected, &pipeline).await;
+            let releases = portion
+                .iter()
+                .map(|Returned { lease, load_failed }| Release {
+                    lease: &lease.name,
+                    token: lease.token,
+                    digest: lease.digest,
+                    reason: match load_failed {
+                        true => Reason::LoadFailed,
+                        false => Reason::NotFilled,
+                    },
+                });
+            let mut data = connected.data.clone();
+            let _ = commands::send_all(&mut data, &self.keys, releases).await;
         }
     }
 
     /// Lets leases live on. One that does not is over by itself, and its fill refused.
     pub(crate) async fn renew(&self, connected: &Connected) -> Result<(), RedisError> {
         for portion in self.leases.to_renew().chunks(PORTION) {
-            let mut pipeline = Pipeline::with_capacity(portion.len());
-            for lease in portion {
-                let mut invocation = self.scripts.renew.prepare_invoke();
-                invocation
-                    .key(&lease.name)
-                    .arg(lease.token)
-                    .arg(millis(self.settings.lease_time));
-                pipeline.invoke_script(&invocation).ignore();
-            }
-            let () = self.exec(connected, &pipeline).await?;
+            let renewals = portion.iter().map(|lease| Renew {
+                lease: &lease.name,
+                token: lease.token,
+                life: self.settings.lease_time,
+            });
+            let mut data = connected.data.clone();
+            commands::send_all(&mut data, &self.keys, renewals).await?;
         }
         Ok(())
     }

@@ -6,6 +6,8 @@ use cache_core::{Error, ErrorKind};
 use redis::aio::MultiplexedConnection;
 
 use super::{COMMANDS, Purpose, named};
+use crate::commands;
+use crate::commands::permissions::{CheckPermissions, Refused};
 use crate::link::Shared;
 use crate::server::{self, failed};
 
@@ -28,20 +30,15 @@ impl Shared {
             .filter(|(purpose, ..)| purpose.is_checked())
             .filter(|(purpose, ..)| *purpose != Purpose::Audit || has_audit)
             .collect();
-        let mut invocation = self.scripts.permissions.prepare_invoke();
-        invocation.key(self.keys.heartbeat());
-        for (_, _, call) in &asked {
-            let words: Vec<String> = call
-                .split(' ')
+        let words = |call: &str| {
+            call.split(' ')
                 .map(|word| named(&self.keys, word))
-                .collect();
-            invocation.arg(words.len());
-            for word in words {
-                invocation.arg(word);
-            }
-        }
-        let refused: Vec<usize> = invocation
-            .invoke_async(connection)
+                .collect()
+        };
+        let check = CheckPermissions {
+            calls: asked.iter().map(|(_, _, call)| words(call)).collect(),
+        };
+        let Refused(refused) = commands::send(connection, &self.keys, check)
             .await
             .map_err(|error| failed("ask for the permissions of the server's user", error))?;
         let lacking: Vec<_> = refused

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cache_core::tier::GuardHeld;
 use tokio::time::Instant;
 
-use crate::guards::GuardedKey;
+use crate::commands::guard::GuardedKey;
 use crate::journal::{Invalidated, Writer};
 use crate::link::Shared;
 
