@@ -18,9 +18,9 @@ use crate::config::Settings;
 use crate::journal::Journal;
 use crate::keys::Keys;
 use crate::link::{Connected, Shared};
+use crate::maintenance::HEARTBEAT;
 use crate::pause::Pause;
 use crate::server;
-use crate::upkeep::HEARTBEAT;
 
 /// Time that a shutdown may spend on what is queued. Orchestrators commonly kill a process 30 s after
 /// they asked it to end.
