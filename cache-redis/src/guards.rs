@@ -1,5 +1,5 @@
-//! The guards that this instance holds. They are renewed like leases, but do not end with a link: they are put in place again
-//! over the next.
+//! The guards that this instance holds. They are renewed like leases, but do not end with a link:
+//! they are placed again over the next.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,21 +9,21 @@ use tokio::time::Instant;
 
 use crate::commands::guard::{GuardedKey, Placement};
 
-/// As many as there are transactions under way.
+/// Has one entry for each transaction in progress.
 #[derive(Debug, Default)]
 pub(crate) struct Guards {
     state: Mutex<State>,
-    /// Rung when some are to be ended.
+    /// Notified when guards are to be ended.
     ended: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The number of the link they are placed over.
+    /// The number of the link that they are placed over.
     generation: u64,
-    /// By their own number.
+    /// The guards by their numbers.
     held: HashMap<u64, Held>,
-    /// To be ended.
+    /// Guards that are to be ended at the server.
     ended: Vec<(u64, GuardedKey)>,
 }
 
@@ -31,7 +31,7 @@ struct State {
 struct Held {
     key: GuardedKey,
     was_placed: bool,
-    /// Until when the server keeps it, as far as is known over this link.
+    /// When it expires at the server, if it was placed over the current link.
     until: Option<Instant>,
 }
 
@@ -67,7 +67,7 @@ impl Guards {
         }
     }
 
-    /// Those to be renewed.
+    /// The guards that are to be renewed.
     pub(crate) fn held(&self) -> Vec<(u64, GuardedKey)> {
         let state = self.lock();
         let held = state.held.iter();
@@ -75,13 +75,13 @@ impl Guards {
             .collect()
     }
 
-    /// Whether it is held still.
+    /// Whether a guard is still held.
     pub(crate) fn holds(&self, number: u64) -> bool {
         self.lock().held.contains_key(&number)
     }
 
-    /// The server took these, over the link of that number, and keeps them until then; those it had not known, or not any more,
-    /// are new to it.
+    /// Notes that the server has placed these guards over the link with that number, and keeps them
+    /// until then.
     pub(crate) fn placed(
         &self,
         taken: impl IntoIterator<Item = (u64, Placement)>,
@@ -109,14 +109,14 @@ impl Guards {
         }
     }
 
-    /// Whether the server keeps it.
+    /// Whether the server keeps a guard.
     pub(crate) fn is_placed(&self, number: u64, now: Instant) -> bool {
         let state = self.lock();
         let held = state.held.get(&number);
         held.is_some_and(|held| held.until.is_some_and(|until| now < until))
     }
 
-    /// There is another link now, or none: what is in place is not known.
+    /// Notes that there is another link, or none: it is unknown which guards the server has.
     pub(crate) fn begin(&self, generation: u64) {
         let mut state = self.lock();
         state.generation = generation;
@@ -126,7 +126,7 @@ impl Guards {
         }
     }
 
-    /// Those to be ended, once there are any.
+    /// Waits for guards that are to be ended, and returns them.
     pub(crate) async fn ended(&self) -> Vec<(u64, GuardedKey)> {
         loop {
             let rung = self.ended.notified();

@@ -44,8 +44,8 @@ impl Shared {
         }
     }
 
-    /// Sends all queued invalidations in portions: what was sent is not sent again if the rest fails.
-    /// Returns the number of those that the server refused for now. They stay queued.
+    /// Sends all queued invalidations in portions: what was sent is not sent again if the rest
+    /// fails. Returns the number of those that the server refused for now. They stay queued.
     ///
     /// The total time is not limited, because a link may be slow. A portion without a reply within
     /// the [silence](Self::silence) ends it.
@@ -75,7 +75,8 @@ impl Shared {
                 .unwrap_or_else(|_| Err(server::no_answer()))
                 .map_err(|error| server::failed("send invalidations that had waited", error))?;
             refused += portion - sent.len();
-            // Another server may have taken this one's place before it is noted, and been told what was known until then.
+            // If the link was lost meanwhile, another server may have taken over and received what
+            // was known before this portion was noted as sent. So the portion stays queued.
             if self.dead.load(Ordering::SeqCst) >= generation {
                 return Err(server::failed(
                     "send invalidations that had waited",
@@ -102,8 +103,8 @@ impl Shared {
 
     /// Sends invalidations, and returns those that took effect.
     ///
-    /// One that is refused is no reason to go without a link, which other keys need: while a cluster
-    /// migrates the slot, it refuses keys that are not on this node any more.
+    /// A refusal of one does not cost the link, which other keys need: while a cluster migrates the
+    /// slot, it refuses keys that are no longer on this node.
     async fn send_portion(
         &self,
         connected: &Connected,

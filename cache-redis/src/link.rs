@@ -1,11 +1,12 @@
 //! The link to the server, as calls use it.
 //!
-//! A link is two connections to one server: one for the records, and one for the channel and its barrier, which a large record
-//! must not hold up. They are made together and lost together. Neither mends itself behind the link: what was agreed on it (a
-//! lease, what is known of the channel) must not outlive it unseen.
+//! A link is two connections to one server: one for the records, and one for the channel and its
+//! barrier, which a large record must not delay. They are made together and lost together. Neither
+//! reconnects by itself: a lease or the state of the channel must not outlive its connection
+//! unnoticed.
 //!
-//! Calls take the link that is there or go on without; they never wait for one. The [`supervisor`](crate::supervisor) is the only
-//! one who connects.
+//! Calls use the current link or go on without one. They never wait for a link. The
+//! [`supervisor`](crate::supervisor) makes it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -30,11 +31,11 @@ use crate::leases::Leases;
 use crate::permissions::Permissions;
 use crate::server::{self, Identity};
 
-/// What calls and the supervisor share.
+/// The state that calls and the supervisor share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     client: Client,
-    /// The node of a cluster that the first one has named as the namespace's.
+    /// The node of a cluster that has the namespace, if the first address is another node.
     moved: Mutex<Option<Client>>,
     /// Why there is no link, while there is none.
     pub(crate) trouble: Trouble,
@@ -50,9 +51,10 @@ pub(crate) struct Shared {
     pub(crate) generations: AtomicU64,
     /// The number of the last link that was lost.
     pub(crate) dead: AtomicU64,
-    /// The server last attached to: what was sent to another may not be known to the one that took its place.
+    /// The server of the last attachment. A server that takes its place may not know what was sent
+    /// to it.
     pub(crate) attached: Mutex<Option<Arc<Identity>>>,
-    /// The clock of the server last seen; records are still judged by it when the connection is gone.
+    /// The clock of the last server. Records are judged by it also after the connection was lost.
     pub(crate) clock: RwLock<Option<ServerClock>>,
     pub(crate) lost: Notify,
     pub(crate) counters: Counters,
@@ -75,7 +77,7 @@ pub(crate) struct Connected {
     pub(crate) identity: Arc<Identity>,
 }
 
-/// The server's milliseconds at a moment of ours.
+/// The server's time at a moment of the local monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ServerClock {
     pub(crate) millis: u64,
@@ -125,7 +127,7 @@ impl Shared {
         &self.current.breaker
     }
 
-    /// Whether it was shut down.
+    /// Whether the tier was shut down.
     pub(crate) fn is_closed(&self) -> bool {
         self.current.is_closed()
     }
@@ -134,7 +136,7 @@ impl Shared {
         self.current.get().is_some()
     }
 
-    /// Milliseconds by the server's clock; by this host's until a server was seen.
+    /// Milliseconds by the server's clock, or by the clock of this host until a server was reached.
     pub(crate) fn now(&self) -> u64 {
         let clock = *self.clock.read().unwrap_or_else(PoisonError::into_inner);
         clock.map_or_else(unix_millis, |ServerClock { millis, at }| {
@@ -143,27 +145,28 @@ impl Shared {
         })
     }
 
-    /// Notes what the server's clock says now. All instances judge records by that clock, so each has
-    /// to follow it when it is set.
+    /// Notes the server's time. All instances judge records by that clock, so each must follow it
+    /// when it is set.
     pub(crate) fn set_clock(&self, millis: u64) {
         let at = Instant::now();
         let clock = ServerClock { millis, at };
         *self.clock.write().unwrap_or_else(PoisonError::into_inner) = Some(clock);
     }
 
-    /// The address that users gave, without what is secret.
+    /// The configured address, without secrets.
     pub(crate) fn address(&self) -> String {
         self.client.get_connection_info().addr().to_string()
     }
 
-    /// Where to connect to.
+    /// The client for the next connection.
     pub(crate) fn client(&self) -> Client {
         let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
         moved.as_ref().unwrap_or(&self.client).clone()
     }
 
-    /// Follows a node of a cluster to the one that has the namespace, or goes back to the first address after any other error;
-    /// `true` when there is another to be tried at once.
+    /// Follows the redirection of a cluster's node to the one that has the namespace, or goes back
+    /// to the first address after any other error. Returns `true` if the other node can be tried at
+    /// once.
     pub(crate) fn follow(&self, error: &Error) -> bool {
         let followed = server::moved_client(&self.client(), error);
         let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
@@ -172,7 +175,7 @@ impl Shared {
         is_first && moved.is_some()
     }
 
-    /// Runs one operation on the link that is there; it is told the link's number.
+    /// Runs one operation on the current link, whose number it receives.
     pub(crate) async fn run<T, F>(
         &self,
         what: &'static str,
@@ -216,8 +219,9 @@ impl Shared {
         }
     }
 
-    /// Gives up the link of that number and closes its connections. A later link is kept. A link that
-    /// is not in place yet is given up as well: its reader may see its end before that.
+    /// Gives up the link with that number and closes its connections. A later link is kept. A link
+    /// that is not in place yet is given up as well, because its reader may see its end before
+    /// that.
     pub(crate) fn lose(&self, generation: u64) {
         self.dead.fetch_max(generation, Ordering::SeqCst);
         self.bus.close(generation);
@@ -228,8 +232,8 @@ impl Shared {
         self.lost.notify_one();
     }
 
-    /// From now on it is not known what others invalidate. Done while no other link can come: what begins with that one must not
-    /// end with this.
+    /// Notes that invalidations of other instances are no longer received. This runs while no other
+    /// link can be put in place, so that it does not end the state of a later link.
     pub(crate) fn isolate(&self) {
         self.counters.isolations.fetch_add(1, Ordering::Relaxed);
         self.bus.coherence.revoke();

@@ -1,5 +1,5 @@
-//! Keeps what this instance holds at the server: guards, leases, and the proof that the server takes
-//! writes.
+//! Keeps what this instance holds at the server: guards, leases, and the proof that the server
+//! takes writes.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use crate::number::millis;
 use crate::permissions::Purpose;
 use crate::server;
 
-/// The period of the writes that prove that the server takes writes: a primary that was replaced may
-/// still answer reads.
+/// The period of the writes that prove that the server takes writes: a primary that was replaced
+/// may still answer reads.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
 
 impl Shared {

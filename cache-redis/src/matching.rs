@@ -32,9 +32,9 @@ impl Shared {
     /// its memory has of the function. Returns the number of records. The audit's entry is written
     /// before the first deletion, so that a sweep that fails halfway is recorded too.
     ///
-    /// All keys are scanned twice. A load that began before the sweep has a lease until its record is
-    /// stored. If the first scan misses both, because the record took the place of the lease during
-    /// the scan, the second finds the record. A load whose lease was deleted stores nothing.
+    /// All keys are scanned twice. A load that began before the sweep has a lease until its record
+    /// is stored. If the first scan misses both, because the record took the place of the lease
+    /// during the scan, the second finds the record. A load whose lease was deleted stores nothing.
     pub(crate) async fn sweep(
         &self,
         connected: &Connected,

@@ -22,20 +22,21 @@ use crate::maintenance::HEARTBEAT;
 use crate::pause::Pause;
 use crate::server;
 
-/// Time that a shutdown may spend on what is queued. Orchestrators commonly kill a process 30 s after
-/// they asked it to end.
+/// The time limit for sending queued invalidations in a shutdown. Orchestrators commonly kill a
+/// process 30 s after they asked it to end.
 const LONGEST_SHUTDOWN: Duration = Duration::from_secs(10);
 
-/// Barriers that may be under way at once, on a channel that is slow.
+/// The largest number of barriers without a reply, on a slow channel.
 const MOST_BARRIERS: usize = 16;
 
+/// The link and the task that keeps it.
 #[derive(Debug)]
 pub(crate) struct Link {
     shared: Arc<Shared>,
     supervisor: Mutex<Option<Supervisor>>,
 }
 
-/// Owns the task; aborts it when dropped.
+/// Owns the task, and aborts it when dropped.
 #[derive(Debug)]
 struct Supervisor(JoinHandle<()>);
 
@@ -77,13 +78,13 @@ impl Link {
         }
     }
 
-    /// Sends what is queued, and ends.
+    /// Sends the queued invalidations, and ends the link.
     ///
-    /// As long as portions of it get through, each within the time limit, it goes on, for
-    /// [`LONGEST_SHUTDOWN`] in all.
+    /// It goes on for [`LONGEST_SHUTDOWN`] in total, as long as each portion is acknowledged within
+    /// the time limit.
     ///
     /// # Errors
-    /// What is queued is lost with this process.
+    /// Queued invalidations are lost with this process.
     pub(crate) async fn shutdown(&self) -> Result<(), Error> {
         if let Some((connected, generation)) = self.shared.current.get() {
             let rest = async {
@@ -92,7 +93,7 @@ impl Link {
                 let given_back = self.shared.give_back(&connected, &returned);
                 let _ = timeout(limit, given_back).await;
                 let left = self.shared.drain_by(&connected, generation, limit).await;
-                // Replies come in order: after this one, no request of a call is cut off.
+                // Replies arrive in order: after this one, no request of a call is pending.
                 let mut data = connected.data.clone();
                 let _ = timeout(limit, redis::cmd("PING").exec_async(&mut data)).await;
                 left
@@ -133,10 +134,10 @@ impl Link {
         }
     }
 
-    /// Ends, and sends nothing.
+    /// Ends the link without sending anything.
     pub(crate) fn close(&self) {
         *self.lock_supervisor() = None;
-        // The supervisor may be between two awaits, where it is not aborted yet.
+        // The supervisor is aborted at its next await only, and may put a link in place before.
         self.shared.current.close();
         self.shared.drivers.close();
         self.shared.journal.close();
@@ -152,12 +153,13 @@ impl Link {
 }
 
 impl Shared {
-    /// Brings a new link to where it can be used: what had waited is sent, and the channel is proved.
+    /// Makes a new link usable: sends the queued invalidations and proves the channel.
     ///
-    /// It may take longer than a connection may: much may have waited.
+    /// It may take longer than the time limit of a connection, because many may be queued.
     async fn catch_up(&self, connected: &Connected, generation: u64) -> Result<(), Error> {
         self.drain(connected, generation).await?;
-        // Those that do not get through in time are placed with the next renewals: a link is worth more.
+        // A guard that is not placed in time is placed with the next renewal: the link is not given
+        // up for it.
         let _ = timeout(self.silence(), self.keep_guards(connected, generation)).await;
         let proved = self.prove(connected, generation, Reads::WithoutEpochs);
         timeout(self.silence(), proved)
@@ -166,7 +168,8 @@ impl Shared {
             .map_err(|error| server::failed("prove that the channel works", error))
     }
 
-    /// Keeps a link: barriers, heartbeats, renewals, what is to be sent. Ends when it is lost.
+    /// Keeps a link by barriers, heartbeats and renewals, and sends what is queued. Ends when the
+    /// link is lost.
     async fn keep(self: &Arc<Self>, connected: &Connected, generation: u64) {
         let every = |period: Duration| {
             let mut ticks = interval(period);
@@ -176,7 +179,7 @@ impl Shared {
         let mut barriers = every(self.settings.staleness_bound / 4);
         let mut heartbeats = every(HEARTBEAT);
         let mut renewals = every(self.settings.lease_time / 3);
-        // More often than they expire: one that was evicted is placed again.
+        // More often than they expire, so that an evicted guard is placed again soon.
         let mut guards = every(HEARTBEAT.min(self.settings.lease_time / 3));
         let mut epochs_read = Instant::now();
         // Aborted with this future.
@@ -190,8 +193,8 @@ impl Shared {
                     if under_way < MOST_BARRIERS {
                         under_way += 1;
                         let (shared, connected) = (Arc::clone(self), connected.clone());
-                        // The server's LRU clock counts seconds, so reading them more often does not
-                        // keep them longer.
+                        // The server's LRU clock counts seconds, so reading them more often does
+                        // not keep them longer.
                         let reads = match epochs_read.elapsed() < HEARTBEAT {
                             true => Reads::WithoutEpochs,
                             false => Reads::WithEpochs,
@@ -216,7 +219,7 @@ impl Shared {
                 _ = renewals.tick() => {
                     let (shared, connected) = (Arc::clone(self), connected.clone());
                     work.spawn(job(async move {
-                        // What is not renewed is over, and its fill refused.
+                        // A lease that is not renewed expires, and its fill is refused.
                         let _ = timeout(shared.silence(), shared.renew(&connected)).await;
                         (Work::Other, true)
                     }));
@@ -271,24 +274,25 @@ impl Shared {
     }
 }
 
-/// What is done for a link beside the calls.
+/// A kind of background work for a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
     Barrier,
     Heartbeat,
     Drain,
-    /// Leases that are renewed or given back, guards that are renewed: what does not get through ends by itself.
+    /// Leases and guards are renewed or released. What fails expires by itself.
     Other,
 }
 
-/// A piece of it, of one type for all: each type of task is compiled anew.
+/// A piece of background work. It has one type for all kinds, because each type of task is compiled
+/// separately.
 type Job = Pin<Box<dyn Future<Output = (Work, bool)> + Send>>;
 
 fn job(work: impl Future<Output = (Work, bool)> + Send + 'static) -> Job {
     Box::pin(work)
 }
 
-/// Connects, keeps the link until it is lost, connects again. Ends when it is aborted.
+/// Connects, keeps the link until it is lost, and connects again, until it is aborted.
 async fn supervise(shared: Arc<Shared>, first: watch::Sender<Option<Result<(), Error>>>) {
     let mut pause = Pause::new();
     let mut outage = false;

@@ -10,8 +10,8 @@ use super::script::{Script, script_even_if_full};
 use crate::keys::Keys;
 use crate::number::millis;
 
-/// Places a guard on a key, or renews it. A new guard invalidates the key. The guards of a key are a
-/// set with an expiry for each, because several transactions may guard the same key.
+/// Places a guard on a key, or renews it. A new guard invalidates the key. The guards of a key are
+/// a set with an expiry for each, because several transactions may guard the same key.
 ///
 /// KEYS record, lease, guards, sequence.
 /// ARGV guard, its life in ms, digest of the key, channel.

@@ -14,7 +14,8 @@ use crate::number::millis;
 /// function is read in the same step, and made if it is missing.
 ///
 /// An exclusive request replaces a lease that others share, and their fills are refused then,
-/// because they did not check whether there is a record. While the key is guarded, no lease is given.
+/// because they did not check whether there is a record. While the key is guarded, no lease is
+/// given.
 ///
 /// This cache writes no lease without an expiry, so one without is replaced at once. A lease that
 /// expires later than the caller's own would (the clock was set back, a dump was restored) is cut

@@ -1,7 +1,8 @@
 //! Reads a record, alone or with the keys that it is judged by.
 //!
-//! None of the reads takes more bytes from the server than a record may have: a key of this cache may
-//! hold a foreign string of hundreds of megabytes, which would delay every call on the connection.
+//! None of the reads takes more bytes from the server than a record may have: a key of this cache
+//! may hold a foreign string of hundreds of megabytes, which would delay every call on the
+//! connection.
 
 use cache_core::tier::{RecordKey, Seal};
 use redis::aio::MultiplexedConnection;
@@ -17,8 +18,8 @@ use crate::server;
 /// KEYS record, epoch, history.
 /// ARGV seal, index of the last byte to be read.
 ///
-/// Replies with the record or its beginning (empty if there is none, nil if it is not a string), the
-/// epoch, and the history with identity.
+/// Replies with the record or its beginning (empty if there is none, nil if it is not a string),
+/// the epoch, and the history with identity.
 pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/read.lua")));
 
 /// The bytes that stand for what cannot be a record at all. Whoever opens them finds them damaged.

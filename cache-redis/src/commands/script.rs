@@ -11,9 +11,9 @@ pub(crate) const LONGEST_TEXT: usize = 199;
 
 /// Functions that several scripts use.
 ///
-/// A lease is `<token>:<epoch>:<history>:<kind>`: the epoch and the history as of when it was given;
-/// `x` if other callers wait for it, `s` if they share it; and a `w` at the end once somebody waits.
-/// It is valid as long as epoch and history are unchanged. A history is
+/// A lease is `<token>:<epoch>:<history>:<kind>`: the epoch and the history as of when it was
+/// given; `x` if other callers wait for it, `s` if they share it; and a `w` at the end once
+/// somebody waits. It is valid as long as epoch and history are unchanged. A history is
 /// `<number>:<identity of the server it was begun on>`.
 ///
 /// A message is `<number>:<kind>:<subject>`. The sequence counts messages without gaps. If the

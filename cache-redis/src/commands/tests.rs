@@ -1,5 +1,5 @@
-//! Commands that several of one kind are sent together, servers that have forgotten the scripts or are
-//! full, and replies that no script gives.
+//! Commands that several of one kind are sent together, servers that have forgotten the scripts or
+//! are full, and replies that no script gives.
 
 use std::fs;
 use std::path::Path;

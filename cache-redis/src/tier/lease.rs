@@ -42,7 +42,8 @@ impl RedisTier {
             Claim::Look => (self.settings.lease_time, false),
             _ => (self.settings.lease_time, true),
         };
-        // Register the waiter before asking, so that a message that follows the reply is not missed.
+        // Register the waiter before asking, so that a message that follows the reply is not
+        // missed.
         let (waiting, heard) = shared.bus.waiters.register(key.digest);
         let asked = shared.bus.epochs.mark();
         let token = fresh_number();
