@@ -14,6 +14,8 @@ for feature in "" "${of_the_core[@]}"; do
   cargo test --quiet -p cache-core --lib --no-default-features --features "$feature" >/dev/null ||
     { echo "the core's tests fail with: ${feature:-no features}"; exit 1; }
 done
+# The commands of the Redis tier are tested against a server.
+scripts/servers.sh
 for tier in "${tiers[@]}"; do
   # Words: a package, and its feature.
   # shellcheck disable=SC2086

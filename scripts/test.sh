@@ -1,19 +1,9 @@
 #!/usr/bin/env bash
-# Runs all tests. Installs redis-server and memcached, which they start themselves, where they are absent. Nothing is skipped.
+# Runs all tests, and installs the servers that they start. Nothing is skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-missing=()
-command -v redis-server >/dev/null || missing+=(redis-server)
-command -v memcached >/dev/null || missing+=(memcached)
-command -v openssl >/dev/null || missing+=(openssl)
-if [ ${#missing[@]} -gt 0 ]; then
-  as_root=()
-  [ "$(id -u)" = 0 ] || as_root=(sudo)
-  echo "installing ${missing[*]}"
-  "${as_root[@]}" apt-get update -qq
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
-fi
+scripts/servers.sh
 
 cargo test --workspace --exclude soak
 # The codecs that are off by default, where they are implemented.

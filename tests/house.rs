@@ -164,3 +164,39 @@ fn the_migration_page_leaves_nothing_out() {
         "{missing:#?}"
     );
 }
+
+/// A script is called by the command that wrote its arguments, and by no other code.
+#[test]
+fn scripts_of_redis_are_called_only_by_commands() {
+    let base = root().join("cache-redis/src");
+    let mut files = Vec::new();
+    sources(&base, &mut files);
+    let is_command = |file: &Path| {
+        let relative = file.strip_prefix(&base).expect("below the base");
+        relative.starts_with("commands") || relative == Path::new("commands.rs")
+    };
+    let (commands, others): (Vec<_>, Vec<_>) = files.iter().partition(|file| is_command(file));
+    assert!(commands.len() > 10, "the commands are elsewhere");
+    let forbidden = [
+        "prepare_invoke",
+        "invoke_async",
+        "invoke_script",
+        "load_script",
+        "ScriptInvocation",
+        "Script",
+        "EVALSHA",
+        "EVAL",
+    ];
+    let mut found = Vec::new();
+    for file in others {
+        let text = fs::read_to_string(file).expect("a source file");
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+            if let Some(word) = words.find(|word| forbidden.contains(word)) {
+                found.push(format!("{}:{}: {word}", file.display(), number + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}

@@ -14,9 +14,10 @@ use std::sync::atomic::Ordering;
 use redis::RedisError;
 
 use crate::bus::Known;
+use crate::commands::restore::Restore;
+use crate::commands::{self, LONGEST_TEXT};
 use crate::link::{Connected, Shared};
 use crate::message::sequence_number;
-use crate::script::LONGEST_TEXT;
 use crate::server;
 
 /// What a barrier reads.
@@ -150,25 +151,18 @@ impl Shared {
         control: &Control,
     ) -> Result<(), RedisError> {
         let evicted = known.epochs.iter().zip(&control.epochs);
-        let evicted: Vec<_> = evicted
+        let epochs: Vec<_> = evicted
             .filter(|(_, found)| **found == Found::Missing)
+            .map(|((function, epoch), _)| (&**function, *epoch))
             .collect();
-        let mut invocation = self.scripts.restore.prepare_invoke();
-        invocation
-            .key(self.keys.sequence())
-            .key(self.keys.history());
-        for ((function, _), _) in &evicted {
-            invocation.key(self.keys.epoch(function));
-        }
-        invocation
-            .arg(known.last)
-            .arg(format!("{}:{}", known.history, connected.identity));
-        for ((_, epoch), _) in &evicted {
-            invocation.arg(epoch);
-        }
-        invocation.arg(self.keys.channel());
+        let restore = Restore {
+            last_heard: known.last,
+            history: known.history,
+            identity: &connected.identity,
+            epochs: &epochs,
+        };
         let mut channel = connected.channel.clone();
-        let _: i64 = invocation.invoke_async(&mut channel).await?;
+        commands::send(&mut channel, &self.keys, restore).await?;
         Ok(())
     }
 }

@@ -2,18 +2,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::tier::{Tier, TierBuilder, TierContext};
 use cache_core::{Error, ErrorKind};
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 
-use crate::keys::Keys;
-use crate::streams::Streams;
-use crate::tier::RedisTier;
 use crate::transport::Pem;
 
 /// After what silence a connection is asked whether it is there. Routers forget one that is silent for some minutes.
@@ -52,7 +47,7 @@ const ALIVE: Duration = Duration::from_secs(30);
 /// commands, or, for write guards, is not held; everything else works.
 #[derive(Clone)]
 pub struct Redis {
-    url: String,
+    pub(crate) url: String,
     pub(crate) settings: Settings,
 }
 
@@ -203,7 +198,7 @@ impl Redis {
         self
     }
 
-    /// Has every invalidation that this instance sends written into the stream [`Streams::INVALIDATIONS`]: `who` (this instance, under
+    /// Has every invalidation that this instance sends written into the stream [`Streams::INVALIDATIONS`](crate::Streams::INVALIDATIONS): `who` (this instance, under
     /// the name that is given here), `what` (`function:version:arguments`, `function:version`, or `*`; where keys were looked at, the
     /// pattern in place of arguments), and when, as the entry's id says it, in milliseconds by the server's clock. The stream is
     /// trimmed to about `most` entries. Default: nothing is written.
@@ -215,26 +210,6 @@ impl Redis {
         let who = who.into();
         self.settings.audit = Some(Audit { who, most });
         self
-    }
-
-    /// The streams of this namespace: a log for the application's events, on connections of its own, made when they are needed. Of the
-    /// settings, the URL, the certificate, the namespace and the limits of time count for them; a server that is away is an error of
-    /// each operation, [`required`](Self::required) or not.
-    ///
-    /// # Errors
-    /// [`Configuration`](ErrorKind::Configuration) for settings that could make no tier.
-    pub fn streams(&self) -> Result<Streams, Error> {
-        self.check()?;
-        let client = self.client()?;
-        let database = client.get_connection_info().redis_settings().db();
-        let Settings {
-            namespace,
-            connect_limit,
-            time_limit,
-            ..
-        } = &self.settings;
-        let keys = Keys::new(namespace, database);
-        Ok(Streams::new(client, keys, *connect_limit, *time_limit))
     }
 
     /// Whether a tier could be built.
@@ -300,7 +275,7 @@ impl Redis {
         &self.settings
     }
 
-    fn client(&self) -> Result<Client, Error> {
+    pub(crate) fn client(&self) -> Result<Client, Error> {
         let cannot = |why: &str, source: redis::RedisError| {
             Error::with_source(
                 ErrorKind::Configuration,
@@ -343,24 +318,6 @@ impl Redis {
     }
 }
 
-impl TierBuilder for Redis {
-    fn store(&self) -> Option<String> {
-        let info: ConnectionInfo = self.url.as_str().into_connection_info().ok()?;
-        let (server, database) = (info.addr(), info.redis_settings().db());
-        let namespace = &self.settings.namespace;
-        Some(format!(
-            "the namespace `{namespace}` of {server}, database {database}"
-        ))
-    }
-
-    fn build(self: Box<Self>, context: &TierContext) -> Result<Arc<dyn Tier>, Error> {
-        self.check()?;
-        let client = self.client()?;
-        let tier = RedisTier::new(client, self.settings, context.peers.clone())?;
-        Ok(Arc::new(tier))
-    }
-}
-
 /// The URL without a user, a password, or a query, which may hold either.
 fn redacted(url: &str) -> String {
     let url = url.split('?').next().unwrap_or_default();
@@ -373,6 +330,8 @@ fn redacted(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use cache_core::tier::{TierBuilder, TierContext};
+
     use super::*;
 
     #[track_caller]

@@ -1,31 +1,29 @@
-//! The guards that this instance holds. They are renewed like leases, but do not end with a link: they are put in place again
-//! over the next.
+//! The guards that this instance holds. They are renewed like leases, but do not end with a link:
+//! they are placed again over the next.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cache_core::tier::GuardHeld;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::journal::{Invalidated, Writer};
-use crate::link::Shared;
+use crate::commands::guard::{GuardedKey, Placement};
 
-/// As many as there are transactions under way.
+/// Has one entry for each transaction in progress.
 #[derive(Debug, Default)]
 pub(crate) struct Guards {
     state: Mutex<State>,
-    /// Rung when some are to be ended.
+    /// Notified when guards are to be ended.
     ended: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The number of the link they are placed over.
+    /// The number of the link that they are placed over.
     generation: u64,
-    /// By their own number.
+    /// The guards by their numbers.
     held: HashMap<u64, Held>,
-    /// To be ended.
+    /// Guards that are to be ended at the server.
     ended: Vec<(u64, GuardedKey)>,
 }
 
@@ -33,86 +31,43 @@ struct State {
 struct Held {
     key: GuardedKey,
     was_placed: bool,
-    /// Until when the server keeps it, as far as is known over this link.
+    /// When it expires at the server, if it was placed over the current link.
     until: Option<Instant>,
 }
 
-/// A key as the scripts name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct GuardedKey {
-    pub(crate) record: String,
-    pub(crate) lease: String,
-    pub(crate) guards: String,
-    pub(crate) digest: u64,
-}
-
-/// Holds a guard; dropped after its key was invalidated, it ends it; dropped otherwise, it has the key invalidated and lets the
-/// guard end by its time.
-pub(crate) struct Holder {
-    shared: Arc<Shared>,
-    number: u64,
-    invalidates: Option<Invalidated>,
-    _file: Option<Arc<Writer>>,
-}
-
-impl Holder {
-    pub(crate) fn new(
-        shared: &Arc<Shared>,
-        number: u64,
-        key: GuardedKey,
-        invalidates: Invalidated,
-    ) -> Self {
+impl Guards {
+    /// Holds a guard that is not placed yet.
+    pub(crate) fn hold(&self, number: u64, key: GuardedKey) {
         let held = Held {
             key,
             was_placed: false,
             until: None,
         };
-        shared.guards.lock().held.insert(number, held);
-        Self {
-            shared: Arc::clone(shared),
-            number,
-            invalidates: Some(invalidates),
-            _file: shared.journal.keep_file(),
-        }
-    }
-}
-
-impl GuardHeld for Holder {
-    fn is_placed(&self) -> bool {
-        self.shared.guards.is_placed(self.number, Instant::now())
+        self.lock().held.insert(number, held);
     }
 
-    fn was_invalidated(&mut self) {
-        self.invalidates = None;
+    /// Stops renewing a guard. The server keeps it until it expires.
+    pub(crate) fn abandon(&self, number: u64) {
+        self.lock().held.remove(&number);
     }
-}
 
-impl Drop for Holder {
-    fn drop(&mut self) {
-        let guards = &self.shared.guards;
-        // Nobody said how the transaction ended. Its commit may still be under way: the guard is not ended, and not renewed.
-        if let Some(what) = self.invalidates.take() {
-            guards.lock().held.remove(&self.number);
-            self.shared.journal.queue(what);
-            return;
-        }
-        let mut state = guards.lock();
-        // One that is not in place over this link ends by itself.
+    /// Has a guard ended at the server. One that is not placed over the current link expires by
+    /// itself.
+    pub(crate) fn end(&self, number: u64) {
+        let mut state = self.lock();
         if let Some(Held {
             key,
             until: Some(_),
             ..
-        }) = state.held.remove(&self.number)
+        }) = state.held.remove(&number)
         {
-            state.ended.push((self.number, key));
+            state.ended.push((number, key));
             drop(state);
-            guards.ended.notify_one();
+            self.ended.notify_one();
         }
     }
-}
 
-impl Guards {
-    /// Those to be renewed.
+    /// The guards that are to be renewed.
     pub(crate) fn held(&self) -> Vec<(u64, GuardedKey)> {
         let state = self.lock();
         let held = state.held.iter();
@@ -120,16 +75,16 @@ impl Guards {
             .collect()
     }
 
-    /// Whether it is held still.
+    /// Whether a guard is still held.
     pub(crate) fn holds(&self, number: u64) -> bool {
         self.lock().held.contains_key(&number)
     }
 
-    /// The server took these, over the link of that number, and keeps them until then; those it had not known, or not any more,
-    /// are new to it.
+    /// Notes that the server has placed these guards over the link with that number, and keeps them
+    /// until then.
     pub(crate) fn placed(
         &self,
-        taken: impl IntoIterator<Item = (u64, bool)>,
+        taken: impl IntoIterator<Item = (u64, Placement)>,
         generation: u64,
         until: Instant,
     ) {
@@ -138,9 +93,9 @@ impl Guards {
             return;
         }
         let mut lapsed = 0;
-        for (number, is_new) in taken {
+        for (number, placement) in taken {
             if let Some(held) = state.held.get_mut(&number) {
-                lapsed += usize::from(is_new && held.was_placed);
+                lapsed += usize::from(placement == Placement::New && held.was_placed);
                 held.was_placed = true;
                 held.until = held.until.max(Some(until));
             }
@@ -154,14 +109,14 @@ impl Guards {
         }
     }
 
-    /// Whether the server keeps it.
-    fn is_placed(&self, number: u64, now: Instant) -> bool {
+    /// Whether the server keeps a guard.
+    pub(crate) fn is_placed(&self, number: u64, now: Instant) -> bool {
         let state = self.lock();
         let held = state.held.get(&number);
         held.is_some_and(|held| held.until.is_some_and(|until| now < until))
     }
 
-    /// There is another link now, or none: what is in place is not known.
+    /// Notes that there is another link, or none: it is unknown which guards the server has.
     pub(crate) fn begin(&self, generation: u64) {
         let mut state = self.lock();
         state.generation = generation;
@@ -171,7 +126,7 @@ impl Guards {
         }
     }
 
-    /// Those to be ended, once there are any.
+    /// Waits for guards that are to be ended, and returns them.
     pub(crate) async fn ended(&self) -> Vec<(u64, GuardedKey)> {
         loop {
             let rung = self.ended.notified();

@@ -11,14 +11,17 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::bus::Reader;
+use crate::commands;
+use crate::commands::attach::{Attach, Attached};
 use crate::drivers::OwnDriver;
-use crate::link::{Connected, Shared, fresh_number, millis};
-use crate::message::sequence_number;
+use crate::link::{Connected, Shared};
+use crate::number::{fresh_number, millis};
 use crate::server::{self, Greeting, Identity, failed};
 use crate::transport;
 
 impl Shared {
-    /// Opens a connection of the link of that number. Its driver ends with the link at the latest.
+    /// Opens a connection of the link with that number. Its driver ends with the link at the
+    /// latest.
     async fn open(
         &self,
         generation: u64,
@@ -48,7 +51,7 @@ impl Shared {
         Ok((connection, driver))
     }
 
-    /// The connection that carries the messages, from when it is subscribed.
+    /// Opens and subscribes the connection for messages.
     async fn open_channel(
         &self,
         generation: u64,
@@ -64,19 +67,18 @@ impl Shared {
         Ok((channel, greeting))
     }
 
-    /// The connection that carries the records, from when the server knows the scripts.
+    /// Opens the connection for records, and sends the scripts over it.
     async fn open_data(&self, generation: u64) -> Result<(MultiplexedConnection, Greeting), Error> {
         let (mut data, _) = self.open(generation, None).await?;
         let greeting = server::greet(&mut data, &self.keys.heartbeat()).await?;
-        self.scripts
-            .load(&mut data)
+        commands::load(&mut data)
             .await
             .map_err(|error| failed("send the scripts", error))?;
         self.check_permissions(&mut data).await?;
         Ok((data, greeting))
     }
 
-    /// Makes a link: subscribed, fenced, attached. What had waited is not sent yet.
+    /// Makes a link: subscribed, fenced, attached. Queued invalidations are not sent yet.
     pub(crate) async fn connect(self: &Arc<Self>) -> Result<(Connected, u64), Error> {
         let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
         let lost = Arc::downgrade(self);
@@ -108,12 +110,17 @@ impl Shared {
         self.heartbeat(&connected)
             .await
             .map_err(|error| failed("write to the server", error))?;
-        // What was not heard of until the subscription is over now; what comes after it is heard.
+        // Invalidations before the subscription may have been missed, so everything is fenced.
+        // Later ones are received.
         self.bus.fence_all(None);
         self.leases.begin(generation);
         self.guards.begin(generation);
         let asked = self.bus.epochs.mark();
-        let (history, last, is_new) = self
+        let Attached {
+            history,
+            last,
+            is_new,
+        } = self
             .attach(&connected)
             .await
             .map_err(|error| failed("attach to the server's history", error))?;
@@ -142,7 +149,8 @@ impl Shared {
         Ok((connected, generation))
     }
 
-    /// How many replicas have what the server behind this link knows by now, at most so many, as far as they say so in time.
+    /// Returns how many replicas have acknowledged everything that the server has now. It stops
+    /// waiting at `replicas`, or after `within`.
     pub(crate) async fn known_to_replicas(
         &self,
         linked: &Connected,
@@ -155,14 +163,15 @@ impl Shared {
             let _driver = OwnDriver(driver);
             let greeting = server::greet(&mut own, &self.keys.heartbeat()).await?;
             if greeting.identity != *linked.identity {
-                // Or it is the same, and its first replica has come since: that begins another life of it too.
+                // The identity also changes when the first replica of the same server attaches.
                 self.lose(generation);
                 return Err(Error::new(
                     ErrorKind::Unavailable,
                     "wait for replicas: the server is another by now",
                 ));
             }
-            // WAIT speaks of what its own connection wrote last, and replicas take writes in order.
+            // WAIT counts replicas that have the last write of its own connection, and replicas
+            // apply writes in order.
             self.heartbeat_on(&mut own)
                 .await
                 .map_err(|error| failed("write to the server", error))?;
@@ -173,14 +182,15 @@ impl Shared {
                 .await
                 .map_err(|error| failed("wait for replicas", error))
         };
-        // The server keeps the time; this is for one that does not answer.
+        // The server keeps the time limit. This one is for a server that does not respond.
         timeout(self.settings.connect_limit + within, ask)
             .await
             .unwrap_or_else(|_| Err(failed("wait for replicas", server::no_answer())))
     }
 
-    /// Whether the server is another than the one this instance was attached to before. Each instance must look for itself:
-    /// it may be the last to leave a server that lived on, and what it sent there nobody else knows.
+    /// Whether the server is another than that of the previous attachment. Each instance must check
+    /// this by itself: it may be the last to leave a server that lived on, and no other instance
+    /// knows what it sent there.
     fn is_another(&self, identity: &Arc<Identity>) -> bool {
         let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
         attached
@@ -188,24 +198,19 @@ impl Shared {
             .is_some_and(|before| before != *identity)
     }
 
-    async fn attach(&self, connected: &Connected) -> Result<(u64, u64, bool), RedisError> {
+    async fn attach(&self, connected: &Connected) -> Result<Attached, RedisError> {
         // On the channel's connection, so that the messages after those that the reply counts are heard.
         let mut channel = connected.channel.clone();
-        let mut invocation = self.scripts.attach.prepare_invoke();
-        invocation
-            .key(self.keys.history())
-            .key(self.keys.sequence())
-            .arg(connected.identity.to_string())
-            .arg(fresh_number())
-            .arg(self.bus.last_heard_from(&connected.identity))
-            .arg(self.keys.channel());
-        let (history, last, is_new): (u64, Vec<u8>, bool) =
-            invocation.invoke_async(&mut channel).await?;
-        let last = sequence_number(&last).ok_or_else(server::no_answer)?;
-        Ok((history, last, is_new))
+        let attach = Attach {
+            identity: &connected.identity,
+            fresh_history: fresh_number(),
+            last_heard: self.bus.last_heard_from(&connected.identity),
+        };
+        commands::send(&mut channel, &self.keys, attach).await
     }
 
-    /// Warns once of a server that evicts what the protocol relies on, however often it is used.
+    /// Warns once if the server may evict the keys that the protocol relies on, however often they
+    /// are used.
     fn note_eviction(&self, evicts_at_random: bool) {
         if evicts_at_random && !self.evicts_at_random.swap(true, Ordering::Relaxed) {
             tracing::warn!(

@@ -2,18 +2,22 @@
 
 use cache_core::tier::{FunctionKey, RecordKey};
 
-/// Behind the name of a record, of the lease on it.
+/// Appended to the name of a record: its lease.
 pub(crate) const LEASE: &str = "#lease";
 
-/// The same, of the guards of it.
+/// Appended to the name of a record: its guards.
 pub(crate) const GUARDS: &str = "#guards";
 
 /// Appended to the name of a record: the leases that the holder of its lease waits for.
 pub(crate) const WAITS: &str = "#waits";
 
+/// The name of the stream that the audit writes.
+pub(crate) const INVALIDATIONS: &str = "#invalidations";
+
 /// Makes the names of one namespace.
 ///
-/// The hash tag holds a bucket number: all keys of a script are in one bucket and so in one slot of a cluster.
+/// The hash tag contains a bucket number: all keys of a script are in one bucket, and so in one
+/// slot of a cluster.
 #[derive(Debug)]
 pub(crate) struct Keys {
     prefix: String,
@@ -40,7 +44,8 @@ impl Keys {
         )
     }
 
-    /// `#` stands in no record's name: it is escaped in arguments, and refused in key templates.
+    /// The lease on a record. No record's name contains `#`, which is escaped in arguments and
+    /// refused in key templates.
     pub(crate) fn lease(&self, key: &RecordKey) -> String {
         self.record(key) + LEASE
     }
@@ -50,7 +55,7 @@ impl Keys {
         self.record(key) + WAITS
     }
 
-    /// Who keeps others from filling it.
+    /// The guards of a record, which keep every instance from storing it.
     pub(crate) fn guards(&self, key: &RecordKey) -> String {
         self.record(key) + GUARDS
     }
@@ -62,18 +67,18 @@ impl Keys {
         )
     }
 
-    /// What the names of a function's records begin with.
+    /// The prefix of the names of a function's records.
     pub(crate) fn prefix_of(&self, function: &FunctionKey) -> String {
         format!("{}{}:{}:", self.prefix, function.name, function.version)
     }
 
-    /// What the names of the records of all instances of a generic function begin with.
+    /// The prefix of the names of the records of all instances of a generic function.
     pub(crate) fn instances_of(&self, function: &FunctionKey) -> String {
         format!("{}{}<", self.prefix, function.name)
     }
 
-    /// The name of the function that a record, or a lease of one, is of, if it is of that version: all up to the first single
-    /// colon, which no name has.
+    /// The name of the function in the name of a record or lease, if that has this version:
+    /// everything up to the first single colon, which no function's name contains.
     pub(crate) fn function_of(&self, key: &str, version: u32) -> Option<String> {
         let rest = key.strip_prefix(&self.prefix)?;
         let mut end = 0;
@@ -94,6 +99,11 @@ impl Keys {
         format!("{}#stream:{name}", self.prefix)
     }
 
+    /// The stream that the audit writes.
+    pub(crate) fn audit(&self) -> String {
+        self.stream(INVALIDATIONS)
+    }
+
     /// The history of the data set, with the identity of the server that it was begun on.
     pub(crate) fn history(&self) -> String {
         format!("{}#history", self.prefix)
@@ -104,12 +114,13 @@ impl Keys {
         format!("{}#sequence", self.prefix)
     }
 
-    /// Written over and over, to see that writes are taken.
+    /// The key that is written each second to prove that the server takes writes.
     pub(crate) fn heartbeat(&self) -> String {
         format!("{}#heartbeat", self.prefix)
     }
 
-    /// The channel that invalidations are told on. Channels know no databases, and each database has a namespace of its own.
+    /// The channel of invalidations. Channels do not belong to a database, so their names contain
+    /// its number.
     pub(crate) fn channel(&self) -> String {
         format!("{}#channel:{}", self.prefix, self.database)
     }

@@ -1,5 +1,6 @@
-//! The leases that this instance holds on its connection. They are renewed while a load runs, given back when it is dropped,
-//! and gone with the connection: what a server that took the place of another thinks of them counts for nothing.
+//! The leases that this instance holds on its connection. They are renewed while a load runs,
+//! released when it is dropped, and lost with the connection: a server that took the place of
+//! another may still have them, and is not trusted.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,33 +10,34 @@ use cache_core::tier::LeaseHeld;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How long a load may take and still fill. A longer one is taken for stuck: others no longer wait for it. Where nobody
-/// waits, it costs a small key per crashed load.
+/// The longest time that a load may take and still store its value. A longer one is considered
+/// stuck, and other instances no longer wait for it. A shared lease, for which nobody waits, has
+/// this life, so a crashed load leaves a small key for so long.
 pub(crate) const LONGEST_LOAD: Duration = Duration::from_secs(5 * 60);
 
-/// As many as there are loads under way.
+/// Has one entry for each load in progress.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
     state: Mutex<State>,
-    /// Rung when some are to be given back.
+    /// Notified when leases are to be released.
     returned: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The number of the connection they are on.
+    /// The number of the connection that they are on.
     generation: u64,
-    /// By token.
+    /// The leases by their tokens.
     held: HashMap<u64, Held>,
-    /// To be released at the server.
+    /// Leases that are to be released at the server.
     returned: Vec<Returned>,
 }
 
-/// A lease that is not held any more.
+/// A lease that is no longer held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Returned {
     pub(crate) lease: HeldLease,
-    /// Whether its load failed. Waiters on other instances do not wait for another one then.
+    /// Whether its load failed. If so, waiters on other instances do not wait for another load.
     pub(crate) load_failed: bool,
 }
 
@@ -46,18 +48,18 @@ struct Held {
     since: Instant,
 }
 
-/// A lease, as the scripts name it.
+/// A lease, as the commands name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HeldLease {
     /// The name of its key.
     pub(crate) name: String,
     pub(crate) token: u64,
     pub(crate) digest: u64,
-    /// Whether others wait for it, so that it is renewed and given back.
+    /// Whether other callers wait for it, so that it is renewed and released.
     pub(crate) exclusive: bool,
 }
 
-/// Holds a lease; dropped, it gives it back.
+/// Holds a lease, and releases it when dropped.
 #[derive(Debug)]
 pub(crate) struct Holder {
     leases: Arc<Leases>,
@@ -66,7 +68,8 @@ pub(crate) struct Holder {
 }
 
 impl Leases {
-    /// Holds a lease that came over the connection of that number; `None` when that is not the one there is.
+    /// Holds a lease that was given on the connection with that number. Returns `None` if that is
+    /// not the current one.
     pub(crate) fn hold(self: &Arc<Self>, lease: HeldLease, generation: u64) -> Option<Holder> {
         let mut state = self.lock();
         if state.generation != generation {
@@ -86,18 +89,20 @@ impl Leases {
         })
     }
 
-    /// Whether a lease is held on the connection of that number.
+    /// Whether a lease is held on the connection with that number.
     pub(crate) fn holds(&self, token: u64, generation: u64) -> bool {
         let state = self.lock();
         state.generation == generation && state.held.contains_key(&token)
     }
 
-    /// It is over at the server: it was filled under, or never given.
+    /// Notes that the server no longer has a lease: a record was stored under it, or it was never
+    /// given.
     pub(crate) fn is_over(&self, token: u64) {
         self.lock().held.remove(&token);
     }
 
-    /// Those to be renewed: others wait for them, and their loads are not taken for stuck.
+    /// The leases that are to be renewed: other callers wait for them, and their loads are not
+    /// considered stuck.
     pub(crate) fn to_renew(&self) -> Vec<HeldLease> {
         let state = self.lock();
         let live = state
@@ -107,7 +112,7 @@ impl Leases {
         live.map(|held| held.lease.clone()).collect()
     }
 
-    /// Those to be given back, once there are any.
+    /// Waits for leases that are to be released, and returns them.
     pub(crate) async fn returned(&self) -> Vec<Returned> {
         loop {
             let rung = self.returned.notified();
@@ -119,12 +124,12 @@ impl Leases {
         }
     }
 
-    /// Those to be given back.
+    /// The leases that are to be released.
     pub(crate) fn take_returned(&self) -> Vec<Returned> {
         std::mem::take(&mut self.lock().returned)
     }
 
-    /// There is another connection now, or none, and what was held on the one before is gone.
+    /// Notes that there is another connection, or none. The leases of the previous one are lost.
     pub(crate) fn begin(&self, generation: u64) {
         let mut state = self.lock();
         state.generation = generation;

@@ -5,18 +5,15 @@
 //! repairs what was not broken. So the permissions are asked for when a link is made, before
 //! anything relies on them, and again after the server refused an operation.
 
+mod check;
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cache_core::tier::{FunctionKey, RecordKey};
-use cache_core::{Error, ErrorKind};
-use redis::aio::MultiplexedConnection;
 
 use crate::keys::Keys;
-use crate::link::Shared;
-use crate::server::{self, failed};
-use crate::streams::Streams;
 
 /// What commands are needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,129 +119,6 @@ impl Permissions {
     }
 }
 
-impl Shared {
-    /// Asks the server which commands its user may not run.
-    ///
-    /// A server without `redis.acl_check_cmd` (Redis before 7.0, some that imitate it) cannot be
-    /// asked; there a refusal shows when a command is used.
-    ///
-    /// # Errors
-    /// Names the commands without which no link can be used.
-    pub(crate) async fn check_permissions(
-        &self,
-        connection: &mut MultiplexedConnection,
-    ) -> Result<(), Error> {
-        self.permissions.is_doubtful.store(false, Ordering::Relaxed);
-        let has_audit = self.settings.audit.is_some();
-        let asked: Vec<_> = COMMANDS
-            .iter()
-            .filter(|(purpose, ..)| purpose.is_checked())
-            .filter(|(purpose, ..)| *purpose != Purpose::Audit || has_audit)
-            .collect();
-        let mut invocation = self.scripts.permissions.prepare_invoke();
-        invocation.key(self.keys.heartbeat());
-        for (_, _, call) in &asked {
-            let words: Vec<String> = call
-                .split(' ')
-                .map(|word| named(&self.keys, word))
-                .collect();
-            invocation.arg(words.len());
-            for word in words {
-                invocation.arg(word);
-            }
-        }
-        let refused: Vec<usize> = invocation
-            .invoke_async(connection)
-            .await
-            .map_err(|error| failed("ask for the permissions of the server's user", error))?;
-        let lacking: Vec<_> = refused
-            .into_iter()
-            .filter_map(|at| asked.get(at))
-            .map(|(purpose, command, _)| (*purpose, *command))
-            .collect();
-        let before = std::mem::replace(&mut *self.permissions.lock(), lacking.clone());
-        if let Some(error) = self.missing(Purpose::Caching) {
-            return Err(error);
-        }
-        if !lacking.is_empty() && lacking != before {
-            for reason in self.unusable() {
-                tracing::warn!("the server's user lacks permissions: {reason}");
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks again if the server refused something since the last check.
-    pub(crate) async fn check_permissions_in_doubt(
-        &self,
-        connection: &mut MultiplexedConnection,
-    ) -> Result<(), Error> {
-        if self.permissions.is_doubtful.load(Ordering::Relaxed) {
-            self.check_permissions(connection).await?;
-        }
-        Ok(())
-    }
-
-    /// The error of a feature whose commands the user may not run.
-    pub(crate) fn missing(&self, purpose: Purpose) -> Option<Error> {
-        let lacking = self.permissions.lock();
-        let commands: Vec<&str> = lacking
-            .iter()
-            .filter(|(lacking, _)| *lacking == purpose)
-            .map(|(_, command)| *command)
-            .collect();
-        drop(lacking);
-        if commands.is_empty() {
-            return None;
-        }
-        let grants: String = commands
-            .iter()
-            .map(|command| format!(" +{command}"))
-            .collect();
-        Some(Error::new(
-            ErrorKind::Configuration,
-            format!(
-                "use Redis for {purpose}: its user `{user}` may not run {commands} under \
-                 `{keys}`; help: ACL SETUSER {user}{grants} ~{keys} &{keys}",
-                user = self.user(),
-                commands = commands.join(", "),
-                keys = self.keys.pattern(),
-            ),
-        ))
-    }
-
-    /// The features that cannot be used, each with the reason.
-    pub(crate) fn unusable(&self) -> Vec<String> {
-        let all = [
-            Purpose::NestedLoads,
-            Purpose::WriteGuards,
-            Purpose::InvalidateMatching,
-            Purpose::Replicated,
-            Purpose::Audit,
-        ];
-        let missing = all.into_iter().filter_map(|purpose| self.missing(purpose));
-        missing.map(|error| error.to_string()).collect()
-    }
-
-    /// Adds the user's name to a refusal that the server gave before its permissions were known.
-    pub(crate) fn with_user(&self, error: Error) -> Error {
-        if server::code_of(&error) != Some("NOPERM") {
-            return error;
-        }
-        let what = format!(
-            "use Redis: its user `{}` lacks a permission; help: the docs of `Redis` list them",
-            self.user()
-        );
-        Error::with_source(ErrorKind::Configuration, what, error)
-    }
-
-    fn user(&self) -> String {
-        let client = self.client();
-        let settings = client.get_connection_info().redis_settings();
-        settings.username().unwrap_or("default").to_owned()
-    }
-}
-
 /// A word of a call, with a name of this namespace in place of a placeholder.
 fn named(keys: &Keys, word: &str) -> String {
     let record = || RecordKey::new(Arc::new(FunctionKey::new("f", 1)), "0".into(), 0);
@@ -255,7 +129,7 @@ fn named(keys: &Keys, word: &str) -> String {
         "{guards}" => keys.guards(&record()),
         "{sequence}" => keys.sequence(),
         "{heartbeat}" => keys.heartbeat(),
-        "{audit}" => keys.stream(Streams::INVALIDATIONS),
+        "{audit}" => keys.audit(),
         "{channel}" => keys.channel(),
         word => word.to_owned(),
     }
@@ -263,6 +137,10 @@ fn named(keys: &Keys, word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
 
     /// Names between backticks, on the lines of `docs` that list commands for `purpose`.
@@ -301,35 +179,47 @@ mod tests {
         }
     }
 
-    /// Each command in the sources is in the list.
+    /// The code and the scripts below a directory, without tests and without the list itself.
+    fn sources(directory: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let is_code = !["permissions.rs", "tests.rs", "testing.rs"]
+                .iter()
+                .any(|name| path.ends_with(name));
+            if path.is_dir() {
+                sources(&path, found);
+            } else if is_code {
+                let text = fs::read_to_string(&path).unwrap();
+                let code = text.split("#[cfg(test)]\nmod tests {").next();
+                found.extend(code.map(str::to_owned));
+            }
+        }
+    }
+
     #[test]
     fn sent_commands_are_listed() {
-        let sources = [
-            include_str!("script.rs"),
-            include_str!("barrier.rs"),
-            include_str!("handshake.rs"),
-            include_str!("server.rs"),
-            include_str!("streams.rs"),
-            include_str!("tier.rs"),
-            include_str!("tier/read.rs"),
-            include_str!("upkeep.rs"),
-        ];
-        let mut found = Vec::new();
-        for source in sources {
+        let mut texts = Vec::new();
+        sources(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+            &mut texts,
+        );
+        let mut sent = BTreeSet::new();
+        for text in texts {
             for start in ["redis.call('", "redis.pcall('", "redis::cmd(\"", ".cmd(\""] {
-                for (at, _) in source.match_indices(start) {
-                    let rest = &source[at + start.len()..];
+                for (at, _) in text.match_indices(start) {
+                    let rest = &text[at + start.len()..];
                     let name: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
-                    found.push(name.to_lowercase());
+                    sent.insert(name.to_lowercase());
                 }
             }
         }
-        assert!(found.len() > 40, "the sources look otherwise: {found:?}");
-        for name in found {
-            let is_listed = |(_, command, _): &&(Purpose, &str, &str)| {
-                command.split('|').next() == Some(&*name)
-            };
-            assert!(COMMANDS.iter().any(|need| is_listed(&need)), "{name}");
-        }
+        // The client writes these.
+        sent.extend(["evalsha", "script", "select"].map(str::to_owned));
+        let listed: BTreeSet<String> = COMMANDS
+            .iter()
+            .filter_map(|(_, command, _)| command.split('|').next())
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(sent, listed);
     }
 }

@@ -13,11 +13,11 @@ use cache_core::stream::{After, StreamEntry, StreamFuture, StreamLog};
 use cache_core::{Error, ErrorKind};
 use redis::{Client, Cmd};
 
-use crate::keys::Keys;
-use crate::link::millis;
+use crate::config::{Redis, Settings};
+use crate::keys::{INVALIDATIONS, Keys};
+use crate::number::millis;
 use crate::server;
-use crate::streams::ask::Again;
-use crate::streams::connections::Connections;
+use crate::streams::connections::{Again, Connections};
 use crate::streams::reply::Found;
 
 /// Most steps in which a group's entries are looked through, and most that are asked for in one. A server looks at ten times as
@@ -46,7 +46,7 @@ impl fmt::Debug for Streams {
 
 impl Streams {
     /// The stream that [`Redis::audit`](crate::Redis::audit) has written.
-    pub const INVALIDATIONS: &str = "#invalidations";
+    pub const INVALIDATIONS: &str = INVALIDATIONS;
 
     pub(crate) fn new(
         client: Client,
@@ -76,6 +76,28 @@ impl Streams {
         let latest = self.latest(stream, 1).await?;
         let latest = latest.into_iter().next();
         Ok(latest.map_or_else(|| "0".to_owned(), |entry| entry.id))
+    }
+}
+
+impl Redis {
+    /// The streams of this namespace: a log for the application's events, on connections of its own, made when they are needed. Of the
+    /// settings, the URL, the certificate, the namespace and the limits of time count for them; a server that is away is an error of
+    /// each operation, [`required`](Self::required) or not.
+    ///
+    /// # Errors
+    /// [`Configuration`](ErrorKind::Configuration) for settings that could make no tier.
+    pub fn streams(&self) -> Result<Streams, Error> {
+        self.check()?;
+        let client = self.client()?;
+        let database = client.get_connection_info().redis_settings().db();
+        let Settings {
+            namespace,
+            connect_limit,
+            time_limit,
+            ..
+        } = &self.settings;
+        let keys = Keys::new(namespace, database);
+        Ok(Streams::new(client, keys, *connect_limit, *time_limit))
     }
 }
 

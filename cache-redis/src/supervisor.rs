@@ -2,31 +2,164 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cache_core::{Error, ErrorKind};
+use redis::Client;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::barrier::Reads;
+use crate::bus::Bus;
+use crate::config::Settings;
+use crate::journal::Journal;
+use crate::keys::Keys;
 use crate::link::{Connected, Shared};
+use crate::maintenance::HEARTBEAT;
 use crate::pause::Pause;
 use crate::server;
-use crate::upkeep::HEARTBEAT;
 
-/// Barriers that may be under way at once, on a channel that is slow.
+/// The time limit for sending queued invalidations in a shutdown. Orchestrators commonly kill a
+/// process 30 s after they asked it to end.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(10);
+
+/// The largest number of barriers without a reply, on a slow channel.
 const MOST_BARRIERS: usize = 16;
 
-impl Shared {
-    /// Brings a new link to where it can be used: what had waited is sent, and the channel is proved.
+/// The link and the task that keeps it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    shared: Arc<Shared>,
+    supervisor: Mutex<Option<Supervisor>>,
+}
+
+/// Owns the task, and aborts it when dropped.
+#[derive(Debug)]
+struct Supervisor(JoinHandle<()>);
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Link {
+    pub(crate) fn new(
+        client: Client,
+        settings: Settings,
+        keys: Keys,
+        bus: Arc<Bus>,
+        journal: Journal,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared::new(client, settings, keys, bus, journal)),
+            supervisor: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Starts the supervisor and waits for its first attempt.
+    pub(crate) async fn start(&self) -> Result<(), Error> {
+        let (first, mut attempted) = watch::channel(None);
+        let task = tokio::spawn(supervise(Arc::clone(&self.shared), first));
+        *self.lock_supervisor() = Some(Supervisor(task));
+        match attempted.wait_for(Option::is_some).await {
+            Ok(result) => result.clone().unwrap_or(Ok(())),
+            Err(_) => Err(Error::new(
+                ErrorKind::Unavailable,
+                "connect to Redis: the runtime is going down",
+            )),
+        }
+    }
+
+    /// Sends the queued invalidations, and ends the link.
     ///
-    /// It may take longer than a connection may: much may have waited.
+    /// It goes on for [`LONGEST_SHUTDOWN`] in total, as long as each portion is acknowledged within
+    /// the time limit.
+    ///
+    /// # Errors
+    /// Queued invalidations are lost with this process.
+    pub(crate) async fn shutdown(&self) -> Result<(), Error> {
+        if let Some((connected, generation)) = self.shared.current.get() {
+            let rest = async {
+                let returned = self.shared.leases.take_returned();
+                let limit = self.shared.settings.time_limit;
+                let given_back = self.shared.give_back(&connected, &returned);
+                let _ = timeout(limit, given_back).await;
+                let left = self.shared.drain_by(&connected, generation, limit).await;
+                // Replies arrive in order: after this one, no request of a call is pending.
+                let mut data = connected.data.clone();
+                let _ = timeout(limit, redis::cmd("PING").exec_async(&mut data)).await;
+                left
+            };
+            if !matches!(timeout(LONGEST_SHUTDOWN, rest).await, Ok(Ok(0))) {
+                tracing::debug!("not all could be sent before the end");
+            }
+            self.shared.lose(generation);
+        }
+        let written = self.shared.journal.is_written();
+        let written = timeout(self.shared.settings.time_limit, written).await;
+        let queued = self.shared.journal.len();
+        let file = self.shared.settings.journal_file.as_ref();
+        self.close();
+        match (queued, file, written) {
+            (0, _, _) => Ok(()),
+            (_, Some(file), Ok(true)) => {
+                tracing::info!(queued, file = %file.display(), "invalidations are in the journal's file, for the next process to send");
+                Ok(())
+            }
+            (_, file, _) => {
+                let why = match file {
+                    Some(_) => "the journal's file could not be written in time",
+                    None => "no journal's file keeps them",
+                };
+                tracing::warn!(
+                    queued,
+                    why,
+                    "invalidations could not be sent to Redis before the end, and are lost"
+                );
+                Err(Error::new(
+                    ErrorKind::Unavailable,
+                    format!(
+                        "tell Redis before the end what was invalidated: {queued} are left, and {why}"
+                    ),
+                ))
+            }
+        }
+    }
+
+    /// Ends the link without sending anything.
+    pub(crate) fn close(&self) {
+        *self.lock_supervisor() = None;
+        // The supervisor is aborted at its next await only, and may put a link in place before.
+        self.shared.current.close();
+        self.shared.drivers.close();
+        self.shared.journal.close();
+        self.shared.isolate();
+        self.shared.bus.waiters.wake_all();
+    }
+
+    fn lock_supervisor(&self) -> MutexGuard<'_, Option<Supervisor>> {
+        self.supervisor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Makes a new link usable: sends the queued invalidations and proves the channel.
+    ///
+    /// It may take longer than the time limit of a connection, because many may be queued.
     async fn catch_up(&self, connected: &Connected, generation: u64) -> Result<(), Error> {
         self.drain(connected, generation).await?;
-        // Those that do not get through in time are placed with the next renewals: a link is worth more.
+        // A guard that is not placed in time is placed with the next renewal: the link is not given
+        // up for it.
         let _ = timeout(self.silence(), self.keep_guards(connected, generation)).await;
         let proved = self.prove(connected, generation, Reads::WithoutEpochs);
         timeout(self.silence(), proved)
@@ -35,7 +168,8 @@ impl Shared {
             .map_err(|error| server::failed("prove that the channel works", error))
     }
 
-    /// Keeps a link: barriers, heartbeats, renewals, what is to be sent. Ends when it is lost.
+    /// Keeps a link by barriers, heartbeats and renewals, and sends what is queued. Ends when the
+    /// link is lost.
     async fn keep(self: &Arc<Self>, connected: &Connected, generation: u64) {
         let every = |period: Duration| {
             let mut ticks = interval(period);
@@ -45,7 +179,7 @@ impl Shared {
         let mut barriers = every(self.settings.staleness_bound / 4);
         let mut heartbeats = every(HEARTBEAT);
         let mut renewals = every(self.settings.lease_time / 3);
-        // More often than they expire: one that was evicted is placed again.
+        // More often than they expire, so that an evicted guard is placed again soon.
         let mut guards = every(HEARTBEAT.min(self.settings.lease_time / 3));
         let mut epochs_read = Instant::now();
         // Aborted with this future.
@@ -59,8 +193,8 @@ impl Shared {
                     if under_way < MOST_BARRIERS {
                         under_way += 1;
                         let (shared, connected) = (Arc::clone(self), connected.clone());
-                        // The server's LRU clock counts seconds, so reading them more often does not
-                        // keep them longer.
+                        // The server's LRU clock counts seconds, so reading them more often does
+                        // not keep them longer.
                         let reads = match epochs_read.elapsed() < HEARTBEAT {
                             true => Reads::WithoutEpochs,
                             false => Reads::WithEpochs,
@@ -85,7 +219,7 @@ impl Shared {
                 _ = renewals.tick() => {
                     let (shared, connected) = (Arc::clone(self), connected.clone());
                     work.spawn(job(async move {
-                        // What is not renewed is over, and its fill refused.
+                        // A lease that is not renewed expires, and its fill is refused.
                         let _ = timeout(shared.silence(), shared.renew(&connected)).await;
                         (Work::Other, true)
                     }));
@@ -140,28 +274,26 @@ impl Shared {
     }
 }
 
-/// What is done for a link beside the calls.
+/// A kind of background work for a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Work {
     Barrier,
     Heartbeat,
     Drain,
-    /// Leases that are renewed or given back, guards that are renewed: what does not get through ends by itself.
+    /// Leases and guards are renewed or released. What fails expires by itself.
     Other,
 }
 
-/// A piece of it, of one type for all: each type of task is compiled anew.
+/// A piece of background work. It has one type for all kinds, because each type of task is compiled
+/// separately.
 type Job = Pin<Box<dyn Future<Output = (Work, bool)> + Send>>;
 
 fn job(work: impl Future<Output = (Work, bool)> + Send + 'static) -> Job {
     Box::pin(work)
 }
 
-/// Connects, keeps the link until it is lost, connects again. Ends when it is aborted.
-pub(crate) async fn supervise(
-    shared: Arc<Shared>,
-    first: watch::Sender<Option<Result<(), Error>>>,
-) {
+/// Connects, keeps the link until it is lost, and connects again, until it is aborted.
+async fn supervise(shared: Arc<Shared>, first: watch::Sender<Option<Result<(), Error>>>) {
     let mut pause = Pause::new();
     let mut outage = false;
     loop {

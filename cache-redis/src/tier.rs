@@ -1,5 +1,6 @@
 //! The tier's contract, on Redis.
 
+mod guard;
 mod lease;
 mod pending;
 mod read;
@@ -10,21 +11,25 @@ use std::time::Duration;
 
 use cache_core::tier::{
     Breaker, Claim, Deadlock, Fill, Found, FunctionKey, Glob, Guard, Health, HeldLease, Lease,
-    Leased, Peers, Question, Receipt, RecordKey, Target, Tier, TierFuture,
+    Leased, Peers, Question, Receipt, RecordKey, Target, Tier, TierBuilder, TierContext,
+    TierFuture,
 };
 use cache_core::{Coherence, Error, ErrorKind};
-use redis::Client;
+use redis::{Client, ConnectionInfo, IntoConnectionInfo};
 use tokio::time::{Instant, sleep};
 
+use self::guard::Holder;
 use self::pending::Pending;
 use crate::bus::Bus;
-use crate::config::Settings;
-use crate::guards::{GuardedKey, Holder as GuardHolder};
+use crate::commands::guard::GuardedKey;
+use crate::config::{Redis, Settings};
 use crate::journal::{Invalidated, Journal};
 use crate::keys::Keys;
-use crate::link::{Link, Shared, fresh_number};
+use crate::link::Shared;
+use crate::number::fresh_number;
 use crate::permissions::Purpose;
 use crate::server;
+use crate::supervisor::Link;
 
 /// What the clocks of two hosts may run apart, in one part of so many, while a bound passes.
 const DRIFT: u32 = 100;
@@ -57,16 +62,11 @@ impl RedisTier {
 
     async fn place_guard(&self, key: &RecordKey, within: Duration) -> Result<Guard, Error> {
         let shared = self.shared();
-        let (number, keys) = (fresh_number(), &shared.keys);
-        let guarded = GuardedKey {
-            record: keys.record(key),
-            lease: keys.lease(key),
-            guards: keys.guards(key),
-            digest: key.digest,
-        };
+        let number = fresh_number();
+        let guarded = GuardedKey::new(&shared.keys, key);
         // Held before it is placed: one that nobody waits for any more is ended.
         let what = Invalidated::of(Target::Key(key));
-        let holder = GuardHolder::new(shared, number, guarded.clone(), what);
+        let holder = Holder::new(shared, number, guarded.clone(), what);
         if shared.permissions.lacks(Purpose::WriteGuards) {
             // It is never held, and still invalidates in the end.
             return Ok(Guard::new(holder));
@@ -149,6 +149,24 @@ impl RedisTier {
                 Ok(Receipt::Queued)
             }
         }
+    }
+}
+
+impl TierBuilder for Redis {
+    fn store(&self) -> Option<String> {
+        let info: ConnectionInfo = self.url.as_str().into_connection_info().ok()?;
+        let (server, database) = (info.addr(), info.redis_settings().db());
+        let namespace = &self.settings.namespace;
+        Some(format!(
+            "the namespace `{namespace}` of {server}, database {database}"
+        ))
+    }
+
+    fn build(self: Box<Self>, context: &TierContext) -> Result<Arc<dyn Tier>, Error> {
+        self.check()?;
+        let client = self.client()?;
+        let tier = RedisTier::new(client, self.settings, context.peers.clone())?;
+        Ok(Arc::new(tier))
     }
 }
 
@@ -345,9 +363,4 @@ impl Tier for RedisTier {
 
 fn unattached() -> Error {
     Error::new(ErrorKind::Unavailable, "use Redis: the link is not ready")
-}
-
-/// A number as the scripts keep it. Anything else under our keys is not ours.
-fn number(text: &[u8]) -> Option<u64> {
-    std::str::from_utf8(text).ok()?.parse().ok()
 }

@@ -16,8 +16,8 @@ use crate::Redis;
 use crate::bus::Bus;
 use crate::journal::Journal;
 use crate::keys::Keys;
-use crate::link::Link;
 use crate::server::is_fatal;
+use crate::supervisor::Link;
 
 const BOUND: Duration = Duration::from_secs(5);
 

@@ -8,20 +8,13 @@ use tokio::time::{Instant, timeout};
 
 use crate::server;
 use crate::streams::Streams;
-use crate::streams::connections::{Connection, is_over, is_refused};
+use crate::streams::connections::{Again, Connection, is_over, is_refused};
 
 /// How many times a command is sent elsewhere: to the node of a cluster that has the namespace, or to the first address again.
 const MOST_MOVES: usize = 3;
 
 /// How long a read waits before it asks again: a connection that is open on this side alone is noticed then.
 const ASKED_AGAIN: Duration = Duration::from_secs(60);
-
-/// Whether a command may be sent again where its answer is lost: it may have been executed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Again {
-    Yes,
-    No,
-}
 
 /// Whether a command waits for entries, and until when.
 #[derive(Clone, Copy, PartialEq, Eq)]

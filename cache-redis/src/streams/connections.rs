@@ -14,6 +14,13 @@ use tokio::time::timeout;
 
 use crate::server;
 
+/// Whether a command may be sent again if its reply is lost: it may have been executed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    Yes,
+    No,
+}
+
 /// Most connections that are kept for reads that wait.
 const MOST_IDLE: usize = 8;
 

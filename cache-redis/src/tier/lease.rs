@@ -1,4 +1,4 @@
-//! Leases: taken in one script, and used in another.
+//! Leases: taken before a load, and used to store its record.
 
 use std::time::Duration;
 
@@ -6,12 +6,15 @@ use cache_core::tier::{
     self, Claim, Deadlock, Fill, Lease, Leased, RecordKey, Refusal, Stamp, Wakeup, Woken,
 };
 use cache_core::{Error, ErrorKind};
-use redis::Value;
 use tokio::time::sleep;
 
-use super::{RedisTier, number, unattached};
+use super::{RedisTier, unattached};
+use crate::commands;
+use crate::commands::deadlock::DetectDeadlock;
+use crate::commands::fill::StoreRecord;
+use crate::commands::lease::{Reply, TakeLease};
 use crate::leases::{HeldLease, Holder, LONGEST_LOAD};
-use crate::link::{fresh_number, millis};
+use crate::number::fresh_number;
 
 impl RedisTier {
     pub(super) async fn take_lease(
@@ -34,59 +37,49 @@ impl RedisTier {
             return Err(unattached());
         };
         let (last, epoch) = shared.bus.last_heard_and_epoch(&key.function);
-        let (claim, life, exclusive) = match claim {
-            Claim::Share => ("share", LONGEST_LOAD, false),
-            Claim::TakeOver => ("takeover", self.settings.lease_time, true),
-            Claim::Look => ("look", self.settings.lease_time, false),
-            _ => ("only", self.settings.lease_time, true),
+        let (life, exclusive) = match claim {
+            Claim::Share => (LONGEST_LOAD, false),
+            Claim::Look => (self.settings.lease_time, false),
+            _ => (self.settings.lease_time, true),
         };
-        // A place before the question: what is told after the answer was made is heard.
+        // Register the waiter before asking, so that a message that follows the reply is not
+        // missed.
         let (waiting, heard) = shared.bus.waiters.register(key.digest);
         let asked = shared.bus.epochs.mark();
-        let name = shared.keys.lease(key);
         let token = fresh_number();
         let held = |token| HeldLease {
-            name: name.clone(),
+            name: shared.keys.lease(key),
             token,
             digest: key.digest,
             exclusive,
         };
-        let mut invocation = shared.scripts.lease.prepare_invoke();
-        invocation
-            .key(shared.keys.record(key))
-            .key(&name)
-            .key(shared.keys.epoch(&key.function))
-            .key(shared.keys.history())
-            .key(shared.keys.guards(key))
-            .key(shared.keys.sequence())
-            .arg(claim)
-            .arg(token)
-            .arg(millis(life))
-            .arg(fresh_number())
-            .arg(history)
-            .arg(seen)
-            .arg(epoch.map_or_else(String::new, |epoch| epoch.to_string()))
-            .arg(last);
-        // Held before it is given: an answer that nobody waits for any more is given back.
+        let command = TakeLease {
+            key,
+            claim,
+            token,
+            life,
+            fresh_epoch: fresh_number(),
+            history,
+            seen,
+            known_epoch: epoch,
+            last_heard: last,
+        };
+        // Held before it is given, so that it is released if nobody waits for the reply any more.
         let own = held(token);
-        let (answer, holder, generation): (Vec<Value>, Option<Holder>, u64) = shared
+        let (reply, holder, generation): (Reply, Option<Holder>, u64) = shared
             .run("lease", within, |mut connected, generation| async move {
                 let holder = exclusive.then(|| shared.leases.hold(own, generation));
-                let answer = invocation.invoke_async(&mut connected.data).await?;
-                Ok((answer, holder.flatten(), generation))
+                let reply = commands::send(&mut connected.data, &shared.keys, command).await?;
+                Ok((reply, holder.flatten(), generation))
             })
             .await?;
-        if claim == "look" && matches!(&answer[..], [Value::BulkString(word)] if word == b"free") {
-            let stamp = Stamp { epoch: 0, history };
-            return Ok(Leased::Given(Lease::new(0, stamp)));
+        match reply {
+            // A reply that cannot be parsed may give a lease, which is released with the holder.
+            Reply::Given { .. } | Reply::Foreign => {}
+            _ => shared.leases.is_over(token),
         }
-        let is_given = matches!(&answer[..], [Value::BulkString(word), ..] if word == b"given");
-        if !is_given {
-            shared.leases.is_over(token);
-        }
-        match &answer[..] {
-            [Value::BulkString(word), token, epoch] if word == b"given" => {
-                let (token, epoch) = (number_in(token)?, number_in(epoch)?);
+        match reply {
+            Reply::Given { token, epoch } => {
                 shared.bus.epochs.learn(&key.function, epoch, asked);
                 let holder = match holder {
                     // The link may be another by now.
@@ -97,14 +90,15 @@ impl RedisTier {
                 let stamp = Stamp { epoch, history };
                 Ok(Leased::Given(Lease::new(token, stamp).held_by(holder)))
             }
-            [Value::BulkString(word), Value::Int(left)] if word == b"taken" => {
+            Reply::Free if claim == Claim::Look => {
+                let stamp = Stamp { epoch: 0, history };
+                Ok(Leased::Given(Lease::new(0, stamp)))
+            }
+            Reply::Taken { left } => {
                 // The server's clock may step, and another version's script may not clamp the life.
-                let left = Duration::from_millis(u64::try_from(*left).unwrap_or(0))
-                    .min(self.settings.lease_time);
-                if left.is_zero() {
-                    return Ok(Leased::Taken(Wakeup::new(std::future::ready(()))));
-                }
-                // Not all at once, where a lease is over and many waited for it.
+                let left = left.min(self.settings.lease_time);
+                // Waiters look again at different times, so that they do not all ask at once when a
+                // lease expires.
                 let patience =
                     left + left.mul_f64(fastrand::f64() / 20.0) + Duration::from_millis(1);
                 Ok(Leased::Taken(Wakeup::telling(async move {
@@ -114,19 +108,21 @@ impl RedisTier {
                     }
                 })))
             }
-            [Value::BulkString(word)] if word == b"guarded" => Ok(Leased::Refused(Refusal::Guard)),
-            [Value::BulkString(word)] if word == b"evicted" => Err(Error::new(
+            Reply::Replaced => Ok(Leased::Taken(Wakeup::new(std::future::ready(())))),
+            Reply::Guarded => Ok(Leased::Refused(Refusal::Guard)),
+            Reply::HistoryEvicted => Err(Error::new(
                 ErrorKind::Unavailable,
                 "the history was evicted from Redis: nothing is stored until it is restored",
             )),
-            [Value::BulkString(word)] if word == b"history" => {
-                // Another began a new one, which the channel tells; or it is gone, which only a new link finds out.
+            Reply::OtherHistory => {
+                // Another instance began a new one, and the channel says so; or it is gone, which
+                // only a new link finds out.
                 if shared.bus.epochs.history() == Some(history) {
                     shared.lose(generation);
                 }
                 Err(unattached())
             }
-            _ => Err(Error::new(
+            Reply::Free | Reply::Foreign => Err(Error::new(
                 ErrorKind::Protocol,
                 "lease: the server answered something else",
             )),
@@ -141,26 +137,21 @@ impl RedisTier {
         within: Duration,
     ) -> Result<Deadlock, Error> {
         let shared = &**self.shared();
-        let mut invocation = shared.scripts.deadlock.prepare_invoke();
-        invocation.key(shared.keys.lease(awaited));
-        for lease in held {
-            invocation.key(shared.keys.lease(&lease.key));
-            invocation.key(shared.keys.waits(&lease.key));
-        }
-        // A waiter asks again within a lease time.
-        invocation.arg(millis(self.settings.lease_time * 2));
-        for lease in held {
-            invocation.arg(lease.token);
-        }
-        let answer: String = shared
-            .run("look for a deadlock", within, |mut connected, _| async move {
-                invocation.invoke_async(&mut connected.data).await
-            })
-            .await?;
-        Ok(match &*answer {
-            "present" => Deadlock::Present,
-            _ => Deadlock::Absent,
-        })
+        let command = DetectDeadlock {
+            awaited,
+            held,
+            // A waiter asks again within a lease time.
+            life: self.settings.lease_time * 2,
+        };
+        shared
+            .run(
+                "look for a deadlock",
+                within,
+                |mut connected, _| async move {
+                    commands::send(&mut connected.data, &shared.keys, command).await
+                },
+            )
+            .await
     }
 
     pub(super) async fn store(
@@ -175,51 +166,24 @@ impl RedisTier {
         if shared.journal.covers(key) {
             return Ok(Fill::Refused(Refusal::Queued));
         }
-        let mut invocation = shared.scripts.fill.prepare_invoke();
-        invocation
-            .key(shared.keys.record(key))
-            .key(shared.keys.lease(key))
-            .key(shared.keys.epoch(&key.function))
-            .key(shared.keys.history())
-            .key(shared.keys.sequence())
-            .arg(lease.token)
-            .arg(lease.stamp.epoch)
-            .arg(lease.stamp.history)
-            .arg(record)
-            .arg(millis(life))
-            .arg(key.digest)
-            .arg(shared.keys.channel());
-        let answer: Option<String> = shared
+        let command = StoreRecord {
+            key,
+            lease,
+            record,
+            life,
+        };
+        let fill = shared
             .run("fill", within, |mut connected, generation| async move {
-                // Over another connection it may reach another server, to which the lease came as a copy.
+                // Another connection may lead to another server, to which the lease was replicated.
                 if !shared.leases.holds(lease.token, generation) {
-                    return Ok(None);
+                    return Ok(Fill::Refused(Refusal::Link));
                 }
-                invocation.invoke_async(&mut connected.data).await
+                commands::send(&mut connected.data, &shared.keys, command).await
             })
             .await?;
-        Ok(match answer.as_deref() {
-            Some("stored") => {
-                shared.leases.is_over(lease.token);
-                Fill::Stored
-            }
-            Some("function") => Fill::Refused(Refusal::Function),
-            Some("history") => Fill::Refused(Refusal::History),
-            Some(_) => Fill::Refused(Refusal::Lease),
-            None => Fill::Refused(Refusal::Link),
-        })
+        if fill == Fill::Stored {
+            shared.leases.is_over(lease.token);
+        }
+        Ok(fill)
     }
-}
-
-fn number_in(value: &Value) -> Result<u64, Error> {
-    let text = match value {
-        Value::BulkString(text) => Some(&text[..]),
-        _ => None,
-    };
-    text.and_then(number).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Protocol,
-            "read a number under a key of this cache",
-        )
-    })
 }

@@ -1,4 +1,4 @@
-//! An invalidation from when it is asked for to when it is known what became of it.
+//! An invalidation from the request until its outcome is known.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use tokio::time::{Instant, timeout_at};
 use crate::journal::{Invalidated, Writer};
 use crate::link::Shared;
 
-/// An invalidation under way. Dropped, it is queued: it is not known how far it came.
+/// An invalidation in progress. If it is dropped, it is queued, because its outcome is unknown.
 pub(super) struct Pending<'a> {
     shared: &'a Arc<Shared>,
     what: Option<Invalidated>,
     /// When the invalidation must have returned: an attempt to send it may take the time limit, and
     /// writing it to the journal's file the rest.
     deadline: Instant,
-    /// Open until it is known whether it is queued.
+    /// Keeps the journal's file open until it is known whether the invalidation is queued.
     _file: Option<Arc<Writer>>,
 }
 
@@ -29,12 +29,12 @@ impl<'a> Pending<'a> {
         }
     }
 
-    /// What is invalidated, to be sent.
+    /// The target that is to be sent.
     pub(super) fn what(&self) -> Option<&Invalidated> {
         self.what.as_ref()
     }
 
-    /// Queues it, and waits for a disk that answers.
+    /// Queues it, and waits for the journal's file within the time limit.
     pub(super) async fn queue(mut self) {
         if let Some(what) = self.what.take() {
             let written = self.shared.journal.queue_and_write(what);
@@ -46,8 +46,8 @@ impl<'a> Pending<'a> {
         }
     }
 
-    /// It was, over the link of that number. Where that is lost by now, the one that took its place may have been told before
-    /// this was known.
+    /// Notes that it was acknowledged over the link with that number. If that link is lost by now,
+    /// the next server may have received the queue before this was noted, so it is queued again.
     pub(super) fn acknowledged(mut self, generation: u64) {
         if let Some(what) = self.what.take() {
             self.shared.journal.acknowledged(what.clone());
@@ -74,8 +74,8 @@ mod tests {
     use super::*;
     use crate::tier::RedisTier;
 
-    /// The link was lost between its server's answer and its notice here: whoever took that server's place may have been sent
-    /// what was known before.
+    /// The link is lost between the server's reply and its processing here, so the next server may
+    /// have received the queue without this invalidation.
     #[test]
     fn what_was_acknowledged_over_a_link_that_is_lost_is_queued() {
         let client = Client::open("redis://127.0.0.1:1").unwrap();

@@ -1,0 +1,132 @@
+//! Stores a record under the lease of its load.
+
+use std::time::Duration;
+
+use cache_core::tier::{Fill, Lease, RecordKey, Refusal};
+use redis::{RedisError, ScriptInvocation, Value};
+
+use super::command::{Command, typed};
+use super::script::{Script, script};
+use crate::keys::Keys;
+use crate::number::millis;
+
+/// Stores a record if its lease, the epoch of its function and the history are still what they were
+/// before the load. A lease that is gone (voided, expired, evicted, lost with the server) refuses.
+///
+/// KEYS record, lease, epoch, history, sequence.
+/// ARGV token, epoch, number of the history, record, life in ms, digest of the key, channel.
+///
+/// Replies with `stored`, or with which of them is another: `lease`, `function`, `history`.
+pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/fill.lua")));
+
+/// Stores a record and ends its lease.
+#[derive(Debug)]
+pub(crate) struct StoreRecord<'a> {
+    pub(crate) key: &'a RecordKey,
+    pub(crate) lease: &'a Lease,
+    pub(crate) record: Vec<u8>,
+    /// The time after which the record expires.
+    pub(crate) life: Duration,
+}
+
+impl Command for StoreRecord<'_> {
+    type Reply = Fill;
+
+    fn script(&self) -> &'static redis::Script {
+        &SCRIPT
+    }
+
+    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+        invocation
+            .key(keys.record(self.key))
+            .key(keys.lease(self.key))
+            .key(keys.epoch(&self.key.function))
+            .key(keys.history())
+            .key(keys.sequence())
+            .arg(self.lease.token)
+            .arg(self.lease.stamp.epoch)
+            .arg(self.lease.stamp.history)
+            .arg(self.record)
+            .arg(millis(self.life))
+            .arg(self.key.digest)
+            .arg(keys.channel());
+    }
+
+    fn parse(reply: Value) -> Result<Fill, RedisError> {
+        let reply: String = typed(reply)?;
+        Ok(match &*reply {
+            "stored" => Fill::Stored,
+            "function" => Fill::Refused(Refusal::Function),
+            "history" => Fill::Refused(Refusal::History),
+            _ => Fill::Refused(Refusal::Lease),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cache_core::tier::Stamp;
+
+    use super::*;
+    use crate::commands::testing::{EPOCH, HISTORY, MINUTE, TestServer, key};
+
+    fn lease(token: u64, epoch: u64, history: u64) -> Lease {
+        Lease::new(token, Stamp { epoch, history })
+    }
+
+    fn store<'a>(key: &'a RecordKey, lease: &'a Lease) -> StoreRecord<'a> {
+        StoreRecord {
+            key,
+            lease,
+            record: b"record".to_vec(),
+            life: MINUTE,
+        }
+    }
+
+    #[tokio::test]
+    async fn record_is_stored_under_its_lease_once_and_waiters_are_told() {
+        let mut server = TestServer::start().await;
+        server.attach().await;
+        let key = key("1");
+        let held = lease(21, EPOCH, HISTORY);
+        let [name, lease_name] = [server.keys.record(&key), server.keys.lease(&key)];
+        server.lease(&key, 21).await;
+        assert_eq!(server.send(store(&key, &held)).await, Fill::Stored);
+        assert_eq!(server.text(&name).await, "record");
+        let expires: u64 = server.ask(&["PTTL", &name]).await;
+        assert!((1..=60_000).contains(&expires), "{expires}");
+        assert_eq!(server.text(&lease_name).await, "");
+        assert!(server.messages().await.is_empty(), "nobody waits");
+        let again = server.send(store(&key, &held)).await;
+        assert_eq!(again, Fill::Refused(Refusal::Lease));
+
+        server.ask::<()>(&["DEL", &name]).await;
+        server.lease(&key, 21).await;
+        server.lease(&key, 22).await;
+        assert_eq!(server.send(store(&key, &held)).await, Fill::Stored);
+        assert_eq!(server.messages().await, ["f:7"]);
+    }
+
+    #[tokio::test]
+    async fn record_is_refused_if_lease_function_or_history_is_another() {
+        let mut server = TestServer::start().await;
+        server.attach().await;
+        let key = key("1");
+        server.lease(&key, 21).await;
+        for (other, reason) in [
+            (lease(22, EPOCH, HISTORY), Refusal::Lease),
+            (lease(21, EPOCH + 1, HISTORY), Refusal::Function),
+            (lease(21, EPOCH, HISTORY + 1), Refusal::History),
+        ] {
+            let reply = server.send(store(&key, &other)).await;
+            assert_eq!(reply, Fill::Refused(reason));
+        }
+        assert_eq!(server.text(&server.keys.record(&key)).await, "");
+    }
+
+    #[test]
+    fn unknown_word_is_a_refusal() {
+        let reply = StoreRecord::parse(Value::BulkString(b"other".to_vec()));
+        assert_eq!(reply.unwrap(), Fill::Refused(Refusal::Lease));
+    }
+}

@@ -1,0 +1,205 @@
+//! Invalidates a key, a function, or everything.
+//!
+//! Each of the scripts deletes first, because a full server refuses a script whose first write may
+//! take memory, and lets one go on that began with a deletion.
+
+use cache_core::tier::Target;
+use redis::{RedisError, ScriptInvocation, Value};
+
+use super::command::{Command, typed};
+use super::script::{Script, script};
+use crate::config::Audit;
+use crate::journal::Invalidated;
+use crate::keys::Keys;
+use crate::server::Identity;
+
+/// Invalidates a key.
+///
+/// KEYS record, lease, sequence, and the audit's stream if there is one.
+/// ARGV digest of the key; who, what and the stream's length, if there is one; channel.
+///
+/// Replies with 1.
+pub(super) static KEY: Script = Script::new(|| script(include_str!("lua/invalidate_key.lua")));
+
+/// Invalidates a function: its records, and the fills under its leases, carry the old epoch.
+///
+/// KEYS epoch, sequence, and the audit's stream if there is one.
+/// ARGV new epoch, digest of the function; who, what and the stream's length, if there is one;
+/// channel.
+///
+/// Replies with 1.
+pub(super) static FUNCTION: Script =
+    Script::new(|| script(include_str!("lua/invalidate_function.lua")));
+
+/// Invalidates the namespace: a new history begins on the same server.
+///
+/// KEYS history, sequence, and the audit's stream if there is one.
+/// ARGV new number, identity; who, what and the stream's length, if there is one; channel.
+///
+/// Replies with 1.
+pub(super) static ALL: Script = Script::new(|| script(include_str!("lua/invalidate_all.lua")));
+
+/// Invalidates, and publishes a message of it.
+#[derive(Debug)]
+pub(crate) struct Invalidate<'a> {
+    pub(crate) target: &'a Invalidated,
+    /// The epoch or the history that may begin.
+    pub(crate) fresh: u64,
+    /// The server that a history begins on.
+    pub(crate) identity: &'a Identity,
+    pub(crate) audit: Option<&'a Audit>,
+}
+
+impl Invalidate<'_> {
+    /// The number of the history that the command begins.
+    pub(crate) fn new_history(&self) -> Option<u64> {
+        match self.target {
+            Invalidated::All => Some(self.fresh),
+            Invalidated::Key(..) | Invalidated::Function(..) => None,
+        }
+    }
+}
+
+impl Command for Invalidate<'_> {
+    type Reply = ();
+
+    fn script(&self) -> &'static redis::Script {
+        match self.target {
+            Invalidated::Key(..) => &KEY,
+            Invalidated::Function(..) => &FUNCTION,
+            Invalidated::All => &ALL,
+        }
+    }
+
+    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+        self.target.with_target(|target| {
+            match target {
+                Target::Key(key) => invocation
+                    .key(keys.record(key))
+                    .key(keys.lease(key))
+                    .arg(key.digest),
+                Target::Function(function) => invocation
+                    .key(keys.epoch(function))
+                    .arg(self.fresh)
+                    .arg(function.digest),
+                Target::All => invocation
+                    .key(keys.history())
+                    .arg(self.fresh)
+                    .arg(self.identity.to_string()),
+            };
+        });
+        invocation.key(keys.sequence());
+        if let Some(audit) = self.audit {
+            invocation
+                .key(keys.audit())
+                .arg(&audit.who)
+                .arg(name_in_audit(self.target))
+                .arg(audit.most);
+        }
+        invocation.arg(keys.channel());
+    }
+
+    fn parse(reply: Value) -> Result<(), RedisError> {
+        typed::<i64>(reply).map(drop)
+    }
+}
+
+fn name_in_audit(target: &Invalidated) -> String {
+    target.with_target(|target| match target {
+        Target::Key(key) => key.name(),
+        Target::Function(function) => function.versioned(),
+        Target::All => "*".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::testing::{EPOCH, TestServer, key};
+
+    async fn invalidate(server: &mut TestServer, target: Target<'_>, audit: Option<&Audit>) {
+        let command = Invalidate {
+            target: &Invalidated::of(target),
+            fresh: 99,
+            identity: &Identity::named("server"),
+            audit,
+        };
+        server.send(command).await;
+    }
+
+    #[tokio::test]
+    async fn invalidation_deletes_what_it_names_and_tells_all_instances() {
+        let mut server = TestServer::start().await;
+        let last = server.attach().await.last;
+        let key = key("1");
+        let [record, lease, epoch, history] = [
+            server.keys.record(&key),
+            server.keys.lease(&key),
+            server.keys.epoch(&key.function),
+            server.keys.history(),
+        ];
+        let function = key.function.digest;
+        server.lease(&key, 21).await;
+        server.ask::<()>(&["SET", &record, "record"]).await;
+        invalidate(&mut server, Target::Key(&key), None).await;
+        let left: u64 = server.ask(&["EXISTS", &record, &lease]).await;
+        assert_eq!(left, 0, "record and lease are deleted");
+        assert_eq!(server.text(&epoch).await, EPOCH.to_string());
+        assert_eq!(server.messages().await, ["k:7"]);
+
+        invalidate(&mut server, Target::Function(&key.function), None).await;
+        assert_eq!(server.text(&epoch).await, "99");
+        assert_eq!(server.messages().await, [format!("e:{function}")]);
+
+        invalidate(&mut server, Target::All, None).await;
+        assert_eq!(server.text(&history).await, "99:server-server");
+        assert_eq!(server.messages().await, ["h:99"]);
+        let sequence = server.text(&server.keys.sequence()).await;
+        assert_eq!(sequence, (last + 3).to_string(), "no number is missing");
+    }
+
+    #[tokio::test]
+    async fn invalidation_is_written_to_the_audit_and_done_if_that_cannot_be_written() {
+        let mut server = TestServer::start().await;
+        server.attach().await;
+        let key = key("1");
+        let audit = Audit {
+            who: "me".to_owned(),
+            most: 10,
+        };
+        for target in [
+            Target::Key(&key),
+            Target::Function(&key.function),
+            Target::All,
+        ] {
+            invalidate(&mut server, target, Some(&audit)).await;
+        }
+        let stream = server.keys.audit();
+        let entries: Vec<(String, Vec<String>)> = server.ask(&["XRANGE", &stream, "-", "+"]).await;
+        let entries: Vec<_> = entries.into_iter().map(|(_, fields)| fields).collect();
+        let entry = |what: &str| ["who", "me", "what", what].map(str::to_owned).to_vec();
+        assert_eq!(entries, [entry("f:1:1"), entry("f:1"), entry("*")]);
+        assert_eq!(server.messages().await.len(), 3);
+
+        server.ask::<()>(&["SET", &stream, "foreign"]).await;
+        invalidate(&mut server, Target::Key(&key), Some(&audit)).await;
+        assert_eq!(server.messages().await, ["k:7"]);
+    }
+
+    #[test]
+    fn only_the_invalidation_of_everything_begins_a_history() {
+        let key = key("1");
+        let new_history = |target| {
+            let command = Invalidate {
+                target: &Invalidated::of(target),
+                fresh: 99,
+                identity: &Identity::named("server"),
+                audit: None,
+            };
+            command.new_history()
+        };
+        assert_eq!(new_history(Target::Key(&key)), None);
+        assert_eq!(new_history(Target::Function(&key.function)), None);
+        assert_eq!(new_history(Target::All), Some(99));
+    }
+}

@@ -1,0 +1,326 @@
+//! Takes a lease, the right to fill one key.
+
+use std::time::Duration;
+
+use cache_core::tier::{Claim, RecordKey};
+use redis::{RedisError, ScriptInvocation, Value};
+
+use super::command::{Command, number, typed};
+use super::script::{Script, script_even_if_full};
+use crate::keys::Keys;
+use crate::number::millis;
+
+/// Gives a lease: a token under a key of its own, which an invalidation deletes. The epoch of the
+/// function is read in the same step, and made if it is missing.
+///
+/// An exclusive request replaces a lease that others share, and their fills are refused then,
+/// because they did not check whether there is a record. While the key is guarded, no lease is
+/// given.
+///
+/// This cache writes no lease without an expiry, so one without is replaced at once. A lease that
+/// expires later than the caller's own would (the clock was set back, a dump was restored) is cut
+/// to that: a live holder renews it, and nobody waits longer for a dead one.
+///
+/// An evicted epoch is restored if the caller knows it and has heard every message: otherwise the
+/// function may have been invalidated since. An evicted history is restored after a barrier.
+///
+/// KEYS record, lease, epoch, history, guards, sequence.
+/// ARGV claim (`only`, `share`, `takeover`, `look`), new token, life of the lease in ms, new epoch,
+/// number of the history, beginning of the record that was seen, epoch that the caller knows or
+/// nothing, last message that it has heard.
+///
+/// Replies with one of:
+/// - `given`, the token, the epoch;
+/// - `free`: to `look`, which takes nothing;
+/// - `taken`, the ms until the lease expires, or zero if the record is another by now;
+/// - `guarded`;
+/// - `history`: the history is not the current one, or was flushed with the sequence;
+/// - `evicted`: the history alone is missing.
+pub(super) static SCRIPT: Script =
+    Script::new(|| script_even_if_full(include_str!("lua/lease.lua")));
+
+/// Asks for a lease.
+#[derive(Debug)]
+pub(crate) struct TakeLease<'a> {
+    pub(crate) key: &'a RecordKey,
+    pub(crate) claim: Claim,
+    /// The token of the lease, if it is given and not shared with another.
+    pub(crate) token: u64,
+    /// The time after which the lease expires.
+    pub(crate) life: Duration,
+    /// The epoch that the function gets if it has none.
+    pub(crate) fresh_epoch: u64,
+    /// The history that the caller is attached to.
+    pub(crate) history: u64,
+    /// The beginning of the record that the caller has seen, or nothing.
+    pub(crate) seen: &'a [u8],
+    /// The epoch of the function, if the caller knows it.
+    pub(crate) known_epoch: Option<u64>,
+    /// The last message that the caller has heard.
+    pub(crate) last_heard: u64,
+}
+
+/// Whether a lease was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// The lease, and the epoch that the record must carry. The token is another than the one asked
+    /// for if the lease is shared.
+    Given { token: u64, epoch: u64 },
+    /// The key may be loaded. Nothing was taken.
+    Free,
+    /// Another caller holds the lease for so much longer.
+    Taken { left: Duration },
+    /// The record is another than the one that was seen.
+    Replaced,
+    /// The key is guarded: nothing may be stored.
+    Guarded,
+    /// The history is another, or the data set was flushed.
+    OtherHistory,
+    /// The history was evicted.
+    HistoryEvicted,
+    /// No reply of this script.
+    Foreign,
+}
+
+fn word(claim: Claim) -> &'static str {
+    match claim {
+        Claim::Share => "share",
+        Claim::TakeOver => "takeover",
+        Claim::Look => "look",
+        // A claim that this version does not know is treated as the strictest.
+        _ => "only",
+    }
+}
+
+impl Command for TakeLease<'_> {
+    type Reply = Reply;
+
+    fn script(&self) -> &'static redis::Script {
+        &SCRIPT
+    }
+
+    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+        let known = self.known_epoch.map(|epoch| epoch.to_string());
+        invocation
+            .key(keys.record(self.key))
+            .key(keys.lease(self.key))
+            .key(keys.epoch(&self.key.function))
+            .key(keys.history())
+            .key(keys.guards(self.key))
+            .key(keys.sequence())
+            .arg(word(self.claim))
+            .arg(self.token)
+            .arg(millis(self.life))
+            .arg(self.fresh_epoch)
+            .arg(self.history)
+            .arg(self.seen)
+            .arg(known.unwrap_or_default())
+            .arg(self.last_heard);
+    }
+
+    fn parse(reply: Value) -> Result<Reply, RedisError> {
+        let reply: Vec<Value> = typed(reply)?;
+        let Some((Value::BulkString(word), rest)) = reply.split_first() else {
+            return Ok(Reply::Foreign);
+        };
+        Ok(match (&word[..], rest) {
+            (b"given", [Value::BulkString(token), Value::BulkString(epoch)]) => {
+                match (number(token), number(epoch)) {
+                    (Some(token), Some(epoch)) => Reply::Given { token, epoch },
+                    _ => Reply::Foreign,
+                }
+            }
+            (b"free", []) => Reply::Free,
+            (b"taken", [Value::Int(left)]) => match u64::try_from(*left) {
+                Ok(left) if left > 0 => Reply::Taken {
+                    left: Duration::from_millis(left),
+                },
+                _ => Reply::Replaced,
+            },
+            (b"guarded", []) => Reply::Guarded,
+            (b"history", []) => Reply::OtherHistory,
+            (b"evicted", []) => Reply::HistoryEvicted,
+            _ => Reply::Foreign,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::testing::{EPOCH, HISTORY, MINUTE, TestServer, key, take_lease};
+
+    const GIVEN: Reply = Reply::Given {
+        token: 21,
+        epoch: EPOCH,
+    };
+
+    #[tokio::test]
+    async fn exclusive_lease_is_given_once_and_marked_if_another_caller_waits() {
+        let mut server = TestServer::start().await;
+        server.attach().await;
+        let key = key("1");
+        let lease = server.keys.lease(&key);
+        assert_eq!(server.lease(&key, 21).await, GIVEN);
+        assert_eq!(server.text(&lease).await, "21:11:5:x");
+        let short = TakeLease {
+            life: Duration::from_secs(1),
+            ..take_lease(&key, 22)
+        };
+        let Reply::Taken { left } = server.send(short).await else {
+            panic!("the lease is held");
+        };
+        assert!(left <= Duration::from_secs(1), "{left:?}");
+        assert_eq!(server.text(&lease).await, "21:11:5:xw");
+        let expires: u64 = server.ask(&["PTTL", &lease]).await;
+        assert!(
+            expires <= 1000,
+            "cut to what the caller would wait: {expires}"
+        );
+        server.ask::<()>(&["PERSIST", &lease]).await;
+        let reply = server.lease(&key, 23).await;
+        let expected = Reply::Given {
+            token: 23,
+            epoch: EPOCH,
+        };
+        assert_eq!(reply, expected, "one without an expiry is replaced");
+        assert_eq!(server.text(&lease).await, "23:11:5:xw", "they wait still");
+    }
+
+    #[tokio::test]
+    async fn shared_lease_is_given_to_all_and_replaced_by_takeover_and_exclusive() {
+        let mut server = TestServer::start().await;
+        server.attach().await;
+        let key = key("1");
+        let ask = |claim, token| TakeLease {
+            claim,
+            ..take_lease(&key, token)
+        };
+        let given = |token| Reply::Given {
+            token,
+            epoch: EPOCH,
+        };
+        assert_eq!(server.send(ask(Claim::Share, 21)).await, given(21));
+        assert_eq!(server.send(ask(Claim::Share, 22)).await, given(21));
+        assert_eq!(server.send(ask(Claim::Only, 23)).await, given(23));
+        assert_eq!(server.send(ask(Claim::Share, 24)).await, given(23));
+        assert_eq!(server.send(ask(Claim::TakeOver, 25)).await, given(25));
+        let lease = server.keys.lease(&key);
+        assert_eq!(server.text(&lease).await, "25:11:5:x");
+    }
+
+    #[tokio::test]
+    async fn look_is_told_that_the_key_is_free_and_takes_nothing() {
+        let mut server = TestServer::start().await;
+        server.attach().await;
+        let key = key("1");
+        let look = || TakeLease {
+            claim: Claim::Look,
+            ..take_lease(&key, 21)
+        };
+        assert_eq!(server.send(look()).await, Reply::Free);
+        assert_eq!(server.text(&server.keys.lease(&key)).await, "");
+        let guards = server.keys.guards(&key);
+        server.ask::<()>(&["ZADD", &guards, "9e15", "1"]).await;
+        assert_eq!(server.send(look()).await, Reply::Guarded);
+    }
+
+    #[tokio::test]
+    async fn lease_is_refused_while_the_key_is_guarded() {
+        let mut server = TestServer::start().await;
+        server.attach().await;
+        let key = key("1");
+        let guards = server.keys.guards(&key);
+        server.ask::<()>(&["ZADD", &guards, "9e15", "1"]).await;
+        assert_eq!(server.lease(&key, 21).await, Reply::Guarded);
+        server.ask::<()>(&["ZADD", &guards, "1", "1"]).await;
+        assert_eq!(server.lease(&key, 21).await, GIVEN, "the guard has expired");
+        server.ask::<()>(&["DEL", &server.keys.lease(&key)]).await;
+        server.ask::<()>(&["SET", &guards, "foreign"]).await;
+        assert_eq!(server.lease(&key, 21).await, GIVEN, "no set of guards");
+    }
+
+    #[tokio::test]
+    async fn exclusive_request_looks_again_if_the_record_is_another_than_the_one_seen() {
+        let mut server = TestServer::start().await;
+        server.attach().await;
+        let key = key("1");
+        let record = server.keys.record(&key);
+        server.ask::<()>(&["SET", &record, "record"]).await;
+        assert_eq!(server.lease(&key, 21).await, Reply::Replaced);
+        let seen = TakeLease {
+            seen: b"record",
+            ..take_lease(&key, 21)
+        };
+        assert_eq!(server.send(seen).await, GIVEN);
+    }
+
+    #[tokio::test]
+    async fn lease_under_another_history_is_refused_and_an_evicted_one_is_told_from_a_flush() {
+        let mut server = TestServer::start().await;
+        server.attach().await;
+        let key = key("1");
+        let other = TakeLease {
+            history: HISTORY + 1,
+            ..take_lease(&key, 21)
+        };
+        assert_eq!(server.send(other).await, Reply::OtherHistory);
+        let [history, sequence] = [server.keys.history(), server.keys.sequence()];
+        server.ask::<()>(&["DEL", &history]).await;
+        assert_eq!(server.lease(&key, 21).await, Reply::HistoryEvicted);
+        server.ask::<()>(&["DEL", &sequence]).await;
+        assert_eq!(server.lease(&key, 21).await, Reply::OtherHistory, "a flush");
+    }
+
+    #[tokio::test]
+    async fn evicted_epoch_is_restored_only_by_a_caller_that_has_heard_every_message() {
+        let mut server = TestServer::start().await;
+        let last = server.attach().await.last;
+        let key = key("1");
+        let epoch = server.keys.epoch(&key.function);
+        let ask = |token, last_heard| TakeLease {
+            known_epoch: Some(77),
+            last_heard,
+            life: MINUTE,
+            ..take_lease(&key, token)
+        };
+        let reply = server.send(ask(21, last)).await;
+        let expected = Reply::Given {
+            token: 21,
+            epoch: 77,
+        };
+        assert_eq!(reply, expected);
+        assert_eq!(server.text(&epoch).await, "77");
+        server.ask::<()>(&["DEL", &epoch]).await;
+        let reply = server.send(ask(22, last - 1)).await;
+        let expected = Reply::Given {
+            token: 22,
+            epoch: EPOCH,
+        };
+        assert_eq!(reply, expected, "the old lease is void under another epoch");
+    }
+
+    fn parse(words: Vec<Value>) -> Reply {
+        TakeLease::parse(Value::Array(words)).unwrap()
+    }
+
+    fn text(text: &str) -> Value {
+        Value::BulkString(text.into())
+    }
+
+    #[test]
+    fn reply_of_no_known_form_is_foreign() {
+        assert_eq!(parse(vec![]), Reply::Foreign);
+        assert_eq!(parse(vec![text("other")]), Reply::Foreign);
+        assert_eq!(parse(vec![Value::Int(1)]), Reply::Foreign);
+        assert_eq!(parse(vec![text("given"), text("1")]), Reply::Foreign);
+        let given = |token, epoch| parse(vec![text("given"), text(token), text(epoch)]);
+        assert_eq!(given("1", "x"), Reply::Foreign);
+        assert_eq!(given("x", "1"), Reply::Foreign);
+        let (token, epoch) = (1, 2);
+        assert_eq!(given("1", "2"), Reply::Given { token, epoch });
+        let taken = |left| parse(vec![text("taken"), left]);
+        assert_eq!(taken(text("5")), Reply::Foreign);
+        assert_eq!(taken(Value::Int(-1)), Reply::Replaced);
+    }
+}

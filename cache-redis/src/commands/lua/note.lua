@@ -1,0 +1,2 @@
+audit(KEYS[1], ARGV[1], ARGV[2], ARGV[3])
+return 1

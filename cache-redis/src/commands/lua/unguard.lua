@@ -1,0 +1,2 @@
+redis.pcall('ZREM', KEYS[1], ARGV[1])
+return 1

@@ -1,0 +1,71 @@
+//! Writes an entry of the audit.
+
+use redis::{RedisError, ScriptInvocation, Value};
+
+use super::command::{Command, typed};
+use super::script::{Script, script};
+use crate::config::Audit;
+use crate::keys::Keys;
+
+/// Writes down what is about to be invalidated in more than one step.
+///
+/// KEYS stream.
+/// ARGV who, what, the stream's length.
+///
+/// Replies with 1, also if the stream cannot be written.
+pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/note.lua")));
+
+/// Adds an entry to the audit's stream.
+#[derive(Debug)]
+pub(crate) struct Note<'a> {
+    pub(crate) audit: &'a Audit,
+    /// What is about to be invalidated.
+    pub(crate) what: String,
+}
+
+impl Command for Note<'_> {
+    type Reply = ();
+
+    fn script(&self) -> &'static redis::Script {
+        &SCRIPT
+    }
+
+    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+        invocation
+            .key(keys.audit())
+            .arg(&self.audit.who)
+            .arg(self.what)
+            .arg(self.audit.most);
+    }
+
+    fn parse(reply: Value) -> Result<(), RedisError> {
+        typed::<i64>(reply).map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::testing::TestServer;
+
+    #[tokio::test]
+    async fn note_is_in_the_audit_and_does_no_harm_if_it_cannot_be_written() {
+        let mut server = TestServer::start().await;
+        let audit = Audit {
+            who: "me".to_owned(),
+            most: 10,
+        };
+        let note = || Note {
+            audit: &audit,
+            what: "f:1:*".to_owned(),
+        };
+        let stream = server.keys.audit();
+        server.send(note()).await;
+        let entries: Vec<(String, Vec<String>)> = server.ask(&["XRANGE", &stream, "-", "+"]).await;
+        let fields: Vec<_> = entries.into_iter().map(|(_, fields)| fields).collect();
+        assert_eq!(fields, [["who", "me", "what", "f:1:*"]]);
+        server.ask::<()>(&["SET", &stream, "foreign"]).await;
+        server.send(note()).await;
+        assert_eq!(server.text(&stream).await, "foreign");
+    }
+}

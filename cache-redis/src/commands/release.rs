@@ -1,0 +1,108 @@
+//! Releases a lease whose load stored nothing.
+
+use redis::{RedisError, ScriptInvocation, Value};
+
+use super::command::{Command, typed};
+use super::script::{Script, script};
+use crate::keys::Keys;
+
+/// Deletes a lease if it still has this token, and tells those who wait for it.
+///
+/// KEYS lease, sequence.
+/// ARGV token, digest of the key, kind of the message to waiters (`r`, or `x` if the load failed),
+/// channel.
+///
+/// Replies with 1 if it was still held.
+pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/release.lua")));
+
+/// Releases a lease.
+#[derive(Debug)]
+pub(crate) struct Release<'a> {
+    /// The name of its key.
+    pub(crate) lease: &'a str,
+    pub(crate) token: u64,
+    /// The digest of the key that it may fill.
+    pub(crate) digest: u64,
+    pub(crate) reason: Reason,
+}
+
+/// Why a lease is released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Nothing is to be stored. A waiter loads.
+    NotFilled,
+    /// The load failed. Waiters on other instances do not wait for another one.
+    LoadFailed,
+}
+
+/// Whether the lease was still held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Released,
+    NotHeld,
+}
+
+impl Command for Release<'_> {
+    type Reply = Reply;
+
+    fn script(&self) -> &'static redis::Script {
+        &SCRIPT
+    }
+
+    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+        let kind = match self.reason {
+            Reason::NotFilled => "r",
+            Reason::LoadFailed => "x",
+        };
+        invocation
+            .key(self.lease)
+            .key(keys.sequence())
+            .arg(self.token)
+            .arg(self.digest)
+            .arg(kind)
+            .arg(keys.channel());
+    }
+
+    fn parse(reply: Value) -> Result<Reply, RedisError> {
+        Ok(match typed::<i64>(reply)? {
+            1 => Reply::Released,
+            _ => Reply::NotHeld,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::testing::{TestServer, key};
+
+    #[tokio::test]
+    async fn lease_is_released_by_its_token_and_waiters_are_told_why() {
+        let mut server = TestServer::start().await;
+        server.attach().await;
+        let key = key("1");
+        let name = server.keys.lease(&key);
+        let release = |token, reason| Release {
+            lease: &name,
+            token,
+            digest: key.digest,
+            reason,
+        };
+        server.lease(&key, 21).await;
+        let reply = server.send(release(22, Reason::NotFilled)).await;
+        assert_eq!(reply, Reply::NotHeld);
+        assert_eq!(server.text(&name).await, "21:11:5:x");
+        let reply = server.send(release(21, Reason::NotFilled)).await;
+        assert_eq!(reply, Reply::Released);
+        assert_eq!(server.text(&name).await, "");
+        assert!(server.messages().await.is_empty(), "nobody waits");
+
+        for (reason, message) in [(Reason::NotFilled, "r:7"), (Reason::LoadFailed, "x:7")] {
+            server.lease(&key, 21).await;
+            server.lease(&key, 22).await;
+            let reply = server.send(release(21, reason)).await;
+            assert_eq!(reply, Reply::Released);
+            assert_eq!(server.messages().await, [message]);
+        }
+    }
+}

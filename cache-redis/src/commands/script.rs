@@ -1,0 +1,48 @@
+//! Scripts, and the functions that they share.
+
+use std::sync::LazyLock;
+
+/// A script, which this process knows by the hash of its text.
+pub(super) type Script = LazyLock<redis::Script>;
+
+/// Index of the last byte that is read of an epoch, a history, a lease or the sequence: each is
+/// shorter, and a foreign string may be long. `text` in `lua/common.lua` has the same number.
+pub(crate) const LONGEST_TEXT: usize = 199;
+
+/// Functions that several scripts use.
+///
+/// A lease is `<token>:<epoch>:<history>:<kind>`: the epoch and the history as of when it was
+/// given; `x` if other callers wait for it, `s` if they share it; and a `w` at the end once
+/// somebody waits. It is valid as long as epoch and history are unchanged. A history is
+/// `<number>:<identity of the server it was begun on>`.
+///
+/// A message is `<number>:<kind>:<subject>`. The sequence counts messages without gaps. If the
+/// sequence is missing (evicted, flushed) or foreign, it begins anew at the microseconds of the
+/// server's clock, and a message of kind `s` with that number says so. That is more than any number
+/// it had before, as long as fewer than a million messages are sent a second and the clock is not
+/// set back, so a number stands for one state of the control keys only: a restoration or a lease
+/// request that compares numbers cannot match a later state. (A clock that is set back makes the
+/// other instances see a number that went back, and they begin a new history.)
+///
+/// The last argument of every script that publishes is the channel. It is not a key: as a key it
+/// would never exist, and a cluster refuses scripts that miss some of their keys while it migrates
+/// the slot.
+///
+/// `guarded` deletes a guards key only if it is of another type. If the user may not remove expired
+/// guards, it treats them as valid: no guard is broken by an instance that lacks a permission.
+///
+/// `audit` writes an entry if the command was given a stream, and ignores a failure.
+const COMMON: &str = include_str!("lua/common.lua");
+
+/// A script that a full server refuses if it takes memory.
+pub(super) fn script(text: &str) -> redis::Script {
+    redis::Script::new(&format!("\n{COMMON}\n{text}"))
+}
+
+/// A script that runs on a full server too.
+///
+/// Leases, guards and control keys are small and expire soon. Without them, no instance knows which
+/// keys are loaded or guarded.
+pub(super) fn script_even_if_full(text: &str) -> redis::Script {
+    redis::Script::new(&format!("#!lua flags=allow-oom\n\n{COMMON}\n{text}"))
+}

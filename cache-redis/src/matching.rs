@@ -1,0 +1,140 @@
+//! Looks through the keys of a function: to delete those that match a pattern, and to find the
+//! instances of a generic function.
+
+use std::collections::BTreeSet;
+
+use cache_core::tier::{FunctionKey, Glob};
+use redis::RedisError;
+use redis::aio::MultiplexedConnection;
+use tokio::time::timeout;
+
+use crate::commands::forget::Forget;
+use crate::commands::note::Note;
+use crate::commands::{self, PORTION};
+use crate::keys::{GUARDS, LEASE, WAITS};
+use crate::link::{Connected, Shared};
+use crate::server;
+
+/// Escapes a text for use in a pattern of the server.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if "*?[]\\^-".contains(c) {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+impl Shared {
+    /// Deletes the records and leases of a function that match, and has every instance forget what
+    /// its memory has of the function. Returns the number of records. The audit's entry is written
+    /// before the first deletion, so that a sweep that fails halfway is recorded too.
+    ///
+    /// All keys are scanned twice. A load that began before the sweep has a lease until its record
+    /// is stored. If the first scan misses both, because the record took the place of the lease
+    /// during the scan, the second finds the record. A load whose lease was deleted stores nothing.
+    pub(crate) async fn sweep(
+        &self,
+        connected: &Connected,
+        function: &FunctionKey,
+        glob: &Glob,
+    ) -> Result<u64, RedisError> {
+        let prefix = self.keys.prefix_of(function);
+        let mut data = connected.data.clone();
+        if let Some(audit) = &self.settings.audit {
+            let what = format!("{}:{glob}", function.versioned());
+            let note = commands::send(&mut data, &self.keys, Note { audit, what });
+            let step = timeout(self.silence(), note).await;
+            step.unwrap_or_else(|_| Err(server::no_answer()))?;
+        }
+        let mut deleted = 0;
+        for _ in 0..2 {
+            let mut cursor: u64 = 0;
+            loop {
+                let mut scan = redis::cmd("SCAN");
+                scan.arg(cursor)
+                    .arg("MATCH")
+                    .arg(escaped(&prefix) + "*")
+                    .arg("COUNT")
+                    .arg(PORTION * 2);
+                let step = timeout(self.silence(), scan.query_async(&mut data)).await;
+                let (next, names): (u64, Vec<String>) =
+                    step.unwrap_or_else(|_| Err(server::no_answer()))?;
+                let is_meant = |name: &&String| {
+                    let rest = name.strip_prefix(&prefix);
+                    rest.filter(|rest| !rest.ends_with(GUARDS) && !rest.ends_with(WAITS))
+                        .is_some_and(|rest| glob.matches(rest.strip_suffix(LEASE).unwrap_or(rest)))
+                };
+                let meant = names.iter().filter(is_meant);
+                let (leases, records): (Vec<&String>, Vec<&String>) =
+                    meant.partition(|name| name.ends_with(LEASE));
+                // Leases first: a record that is not stored any more need not be found again.
+                self.unlink(&mut data, &leases).await?;
+                deleted += self.unlink(&mut data, &records).await?;
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        let forget = commands::send(&mut data, &self.keys, Forget { function });
+        let step = timeout(self.silence(), forget).await;
+        step.unwrap_or_else(|_| Err(server::no_answer()))?;
+        Ok(deleted)
+    }
+
+    /// Lists the functions with this version whose records are in the server, and whose names are
+    /// `name` followed by types.
+    pub(crate) async fn instances(
+        &self,
+        connected: &Connected,
+        name: &str,
+        version: u32,
+    ) -> Result<Vec<FunctionKey>, RedisError> {
+        let begins = self.keys.instances_of(&FunctionKey::new(name, version));
+        let mut data = connected.data.clone();
+        let mut found = BTreeSet::new();
+        let mut cursor: u64 = 0;
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(cursor)
+                .arg("MATCH")
+                .arg(format!("{}*:{version}:*", escaped(&begins)))
+                .arg("COUNT")
+                .arg(PORTION * 2);
+            let step = timeout(self.silence(), scan.query_async(&mut data)).await;
+            let (next, names): (u64, Vec<String>) =
+                step.unwrap_or_else(|_| Err(server::no_answer()))?;
+            found.extend(
+                names
+                    .iter()
+                    .filter_map(|name| self.keys.function_of(name, version)),
+            );
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        let found = found.into_iter();
+        Ok(found
+            .map(|name| FunctionKey::found(name, version))
+            .collect())
+    }
+
+    /// Deletes keys, and lets the server free their memory in the background. Returns their number.
+    async fn unlink(
+        &self,
+        data: &mut MultiplexedConnection,
+        names: &[&String],
+    ) -> Result<u64, RedisError> {
+        if names.is_empty() {
+            return Ok(0);
+        }
+        let mut unlink = redis::cmd("UNLINK");
+        unlink.arg(names);
+        let step = timeout(self.silence(), unlink.query_async(data)).await;
+        step.unwrap_or_else(|_| Err(server::no_answer()))
+    }
+}

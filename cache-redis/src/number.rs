@@ -1,0 +1,19 @@
+//! The numbers of the protocol.
+
+use std::time::Duration;
+
+/// A duration in milliseconds, and never zero: Redis refuses an expiry of zero, and a record
+/// without an expiry would stay forever.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1)
+}
+
+/// A new token, epoch or history, which is never zero and has at most 63 bits, so at most 19
+/// digits.
+///
+/// The number is random and not counted, so that one that was evicted cannot come back.
+pub(crate) fn fresh_number() -> u64 {
+    (fastrand::u64(..) >> 1) | 1
+}

@@ -1,0 +1,130 @@
+//! Asks the server for the permissions of its user, and reports those that are missing.
+
+use std::sync::atomic::Ordering;
+
+use cache_core::{Error, ErrorKind};
+use redis::aio::MultiplexedConnection;
+
+use super::{COMMANDS, Purpose, named};
+use crate::commands;
+use crate::commands::permissions::{CheckPermissions, Refused};
+use crate::link::Shared;
+use crate::server::{self, failed};
+
+impl Shared {
+    /// Asks the server which commands its user may not run.
+    ///
+    /// A server without `redis.acl_check_cmd` (Redis before 7.0, some that imitate it) cannot be
+    /// asked; there a refusal shows when a command is used.
+    ///
+    /// # Errors
+    /// Names the commands without which no link can be used.
+    pub(crate) async fn check_permissions(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), Error> {
+        self.permissions.is_doubtful.store(false, Ordering::Relaxed);
+        let has_audit = self.settings.audit.is_some();
+        let asked: Vec<_> = COMMANDS
+            .iter()
+            .filter(|(purpose, ..)| purpose.is_checked())
+            .filter(|(purpose, ..)| *purpose != Purpose::Audit || has_audit)
+            .collect();
+        let words = |call: &str| {
+            call.split(' ')
+                .map(|word| named(&self.keys, word))
+                .collect()
+        };
+        let check = CheckPermissions {
+            calls: asked.iter().map(|(_, _, call)| words(call)).collect(),
+        };
+        let Refused(refused) = commands::send(connection, &self.keys, check)
+            .await
+            .map_err(|error| failed("ask for the permissions of the server's user", error))?;
+        let lacking: Vec<_> = refused
+            .into_iter()
+            .filter_map(|at| asked.get(at))
+            .map(|(purpose, command, _)| (*purpose, *command))
+            .collect();
+        let before = std::mem::replace(&mut *self.permissions.lock(), lacking.clone());
+        if let Some(error) = self.missing(Purpose::Caching) {
+            return Err(error);
+        }
+        if !lacking.is_empty() && lacking != before {
+            for reason in self.unusable() {
+                tracing::warn!("the server's user lacks permissions: {reason}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks again if the server refused something since the last check.
+    pub(crate) async fn check_permissions_in_doubt(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<(), Error> {
+        if self.permissions.is_doubtful.load(Ordering::Relaxed) {
+            self.check_permissions(connection).await?;
+        }
+        Ok(())
+    }
+
+    /// The error of a feature whose commands the user may not run.
+    pub(crate) fn missing(&self, purpose: Purpose) -> Option<Error> {
+        let lacking = self.permissions.lock();
+        let commands: Vec<&str> = lacking
+            .iter()
+            .filter(|(lacking, _)| *lacking == purpose)
+            .map(|(_, command)| *command)
+            .collect();
+        drop(lacking);
+        if commands.is_empty() {
+            return None;
+        }
+        let grants: String = commands
+            .iter()
+            .map(|command| format!(" +{command}"))
+            .collect();
+        Some(Error::new(
+            ErrorKind::Configuration,
+            format!(
+                "use Redis for {purpose}: its user `{user}` may not run {commands} under \
+                 `{keys}`; help: ACL SETUSER {user}{grants} ~{keys} &{keys}",
+                user = self.user(),
+                commands = commands.join(", "),
+                keys = self.keys.pattern(),
+            ),
+        ))
+    }
+
+    /// The features that cannot be used, each with the reason.
+    pub(crate) fn unusable(&self) -> Vec<String> {
+        let all = [
+            Purpose::NestedLoads,
+            Purpose::WriteGuards,
+            Purpose::InvalidateMatching,
+            Purpose::Replicated,
+            Purpose::Audit,
+        ];
+        let missing = all.into_iter().filter_map(|purpose| self.missing(purpose));
+        missing.map(|error| error.to_string()).collect()
+    }
+
+    /// Adds the user's name to a refusal that the server gave before its permissions were known.
+    pub(crate) fn with_user(&self, error: Error) -> Error {
+        if server::code_of(&error) != Some("NOPERM") {
+            return error;
+        }
+        let what = format!(
+            "use Redis: its user `{}` lacks a permission; help: the docs of `Redis` list them",
+            self.user()
+        );
+        Error::with_source(ErrorKind::Configuration, what, error)
+    }
+
+    fn user(&self) -> String {
+        let client = self.client();
+        let settings = client.get_connection_info().redis_settings();
+        settings.username().unwrap_or("default").to_owned()
+    }
+}
