@@ -45,7 +45,7 @@ impl Shared {
         let driver = self.drivers.drive(generation, driver).ok_or_else(|| {
             Error::new(
                 ErrorKind::Unavailable,
-                "connect to Redis: the link was lost",
+                "the link to Redis was lost while it was made",
             )
         })?;
         Ok((connection, driver))
@@ -97,7 +97,7 @@ impl Shared {
         if other.identity != greeting.identity {
             return Err(Error::new(
                 ErrorKind::Unavailable,
-                "use this address: two connections to it led to two servers",
+                "two connections to the address led to two servers",
             ));
         }
         self.set_clock(greeting.millis);
@@ -127,7 +127,7 @@ impl Shared {
         if !self.bus.attached(generation, &connected.identity, last) {
             return Err(Error::new(
                 ErrorKind::Unavailable,
-                "attach to the server's history: a message is missing",
+                "a message is missing after the attachment to the server's history",
             ));
         }
         self.bus.epochs.adopt(history, asked);
@@ -167,7 +167,7 @@ impl Shared {
                 self.lose(generation);
                 return Err(Error::new(
                     ErrorKind::Unavailable,
-                    "wait for replicas: the server is another by now",
+                    "the server was replaced during the wait for replicas",
                 ));
             }
             // WAIT counts replicas that have the last write of its own connection, and replicas

@@ -109,7 +109,7 @@ fn check(info: &str) -> Result<Identity, Error> {
     let Some(version) = field("redis_version") else {
         return Err(Error::new(
             ErrorKind::Protocol,
-            "use this server: it does not say that it is Redis or Valkey",
+            "the server does not say that it is Redis or Valkey",
         ));
     };
     let major: Option<u32> = version
@@ -119,19 +119,16 @@ fn check(info: &str) -> Result<Identity, Error> {
     if major.is_some_and(|major| major < OLDEST) {
         return Err(Error::new(
             ErrorKind::Protocol,
-            format!("use Redis {version}: the oldest that will do is {OLDEST}.0"),
+            format!("Redis {version} is too old: the minimum is {OLDEST}.0"),
         ));
     }
     if field("role").is_some_and(|role| role != "master") {
-        return Err(Error::new(
-            ErrorKind::Protocol,
-            "use this server: it is a replica",
-        ));
+        return Err(Error::new(ErrorKind::Protocol, "the server is a replica"));
     }
     if field("loading").is_some_and(|loading| loading != "0") {
         return Err(Error::new(
             ErrorKind::Unavailable,
-            "use this server: it is still loading",
+            "the server is still loading its data set",
         ));
     }
     match (field("run_id"), field("master_replid")) {
@@ -141,7 +138,7 @@ fn check(info: &str) -> Result<Identity, Error> {
         }),
         _ => Err(Error::new(
             ErrorKind::Protocol,
-            "use this server: it does not say which it is (`run_id`, `master_replid`), so that a failover could not be seen",
+            "the server does not say which it is (`run_id`, `master_replid`), so a failover could not be noticed",
         )),
     }
 }
@@ -214,15 +211,13 @@ pub(crate) fn is_of_a_migrating_slot(error: &RedisError) -> bool {
 
 /// The error of something that the server was asked for.
 pub(crate) fn failed(what: &'static str, error: RedisError) -> Error {
-    Error::with_source(kind_of(&error), what, error)
+    Error::with_source(kind_of(&error), format!("could not {what}"), error)
 }
 
 /// The error of a connection that is not made.
 pub(crate) fn not_connected(error: RedisError) -> Error {
     let what = match error.kind() {
-        redis::ErrorKind::Parse => {
-            "connect to Redis: what answers there does not speak Redis's protocol"
-        }
+        redis::ErrorKind::Parse => "connect to Redis: what answers does not speak its protocol",
         _ => "connect to Redis",
     };
     failed(what, error)

@@ -65,7 +65,7 @@ impl Streams {
     /// A stream without a name.
     fn key(&self, stream: &str) -> Result<String, Error> {
         if stream.is_empty() {
-            let what = "use a stream without a name";
+            let what = "a stream has no name";
             return Err(Error::new(ErrorKind::Configuration, what));
         }
         Ok(self.0.keys.stream(stream))
@@ -147,13 +147,13 @@ impl StreamLog for Streams {
             if fields.is_empty() {
                 return Err(Error::new(
                     ErrorKind::Configuration,
-                    "publish an entry without fields",
+                    "an entry of a stream has no fields",
                 ));
             }
             if most == Some(0) {
                 return Err(Error::new(
                     ErrorKind::Configuration,
-                    "publish an entry into a stream of none: it would be gone at once",
+                    "a stream keeps no entries: an entry would be dropped at once",
                 ));
             }
             let mut command = redis::cmd("XADD");

@@ -73,7 +73,7 @@ impl Link {
             Ok(result) => result.clone().unwrap_or(Ok(())),
             Err(_) => Err(Error::new(
                 ErrorKind::Unavailable,
-                "connect to Redis: the runtime is going down",
+                "the runtime ended before a link to Redis was made",
             )),
         }
     }
@@ -127,7 +127,7 @@ impl Link {
                 Err(Error::new(
                     ErrorKind::Unavailable,
                     format!(
-                        "tell Redis before the end what was invalidated: {queued} are left, and {why}"
+                        "{queued} invalidations were not sent to Redis before the end, and {why}"
                     ),
                 ))
             }
@@ -302,7 +302,7 @@ async fn supervise(shared: Arc<Shared>, first: watch::Sender<Option<Result<(), E
         let attempt = timeout(limit, shared.connect()).await.unwrap_or_else(|_| {
             Err(Error::new(
                 ErrorKind::TimedOut,
-                format!("connect to Redis within {} ms", limit.as_millis()),
+                format!("no connection to Redis within {} ms", limit.as_millis()),
             ))
         });
         let attempt = match attempt {

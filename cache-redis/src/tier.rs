@@ -99,7 +99,7 @@ impl RedisTier {
         Err(Error::new(
             ErrorKind::TimedOut,
             format!(
-                "wait for replicas: {count} of {replicas} had it within {} ms",
+                "only {count} of {replicas} replicas had the write within {} ms",
                 within.as_millis()
             ),
         ))
@@ -199,7 +199,7 @@ impl Tier for RedisTier {
                     Err(Error::with_source(
                         error.kind(),
                         format!(
-                            "reach Redis at {}, which is required",
+                            "Redis at {} is required and cannot be reached",
                             self.shared().address()
                         ),
                         error,
@@ -324,7 +324,7 @@ impl Tier for RedisTier {
             if !shared.journal.drained().await {
                 return Err(Error::new(
                     ErrorKind::Unavailable,
-                    "wait until an invalidation has settled: the tier was shut down before it was sent",
+                    "the tier was shut down before a queued invalidation was sent",
                 ));
             }
             // Every right to answer from memory that was given before is over after this, whoever it was given to.
@@ -362,5 +362,5 @@ impl Tier for RedisTier {
 }
 
 fn unattached() -> Error {
-    Error::new(ErrorKind::Unavailable, "use Redis: the link is not ready")
+    Error::new(ErrorKind::Unavailable, "the link to Redis is not ready")
 }

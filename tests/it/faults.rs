@@ -310,7 +310,10 @@ async fn why_a_server_is_away_is_said_and_what_is_lost_at_the_end() {
             match (runtime.shutdown().await, journal) {
                 (Ok(()), Some(_)) => {}
                 (Err(error), None) => {
-                    assert!(error.to_string().contains("1 are left"), "{error}");
+                    assert!(
+                        error.to_string().contains("1 invalidations were not sent"),
+                        "{error}"
+                    );
                 }
                 (ended, journal) => panic!("{ended:?} with {journal:?}"),
             }

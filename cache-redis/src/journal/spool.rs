@@ -34,7 +34,10 @@ pub(crate) struct Spool {
 pub(super) fn cannot_use(path: &Path, source: io::Error) -> Error {
     Error::with_source(
         ErrorKind::Configuration,
-        format!("use `{}` as the journal of Redis", path.display()),
+        format!(
+            "`{}` cannot be used as the journal of Redis",
+            path.display()
+        ),
         source,
     )
 }

@@ -88,7 +88,7 @@ impl Shared {
         Some(Error::new(
             ErrorKind::Configuration,
             format!(
-                "use Redis for {purpose}: its user `{user}` may not run {commands} under \
+                "Redis cannot be used for {purpose}: its user `{user}` may not run {commands} under \
                  `{keys}`; help: ACL SETUSER {user}{grants} ~{keys} &{keys}",
                 user = self.user(),
                 commands = commands.join(", "),
@@ -116,7 +116,7 @@ impl Shared {
             return error;
         }
         let what = format!(
-            "use Redis: its user `{}` lacks a permission; help: the docs of `Redis` list them",
+            "user `{}` of Redis lacks a permission; help: the docs of `Redis` list them",
             self.user()
         );
         Error::with_source(ErrorKind::Configuration, what, error)
