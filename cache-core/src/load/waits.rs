@@ -156,10 +156,14 @@ impl Waits {
             if let Ok(woken) = timeout_at(pause, wakeup.as_mut()).await {
                 return woken;
             }
-            let answer = tokio::select! {
-                biased;
-                woken = wakeup.as_mut() => return woken,
-                answer = question.ask() => answer,
+            let mut question = pin!(question.ask());
+            let answered = poll_fn(|cx| match wakeup.as_mut().poll(cx) {
+                Poll::Ready(woken) => Poll::Ready(Err(woken)),
+                Poll::Pending => question.as_mut().poll(cx).map(Ok),
+            });
+            let answer = match answered.await {
+                Ok(answer) => answer,
+                Err(woken) => return woken,
             };
             match answer {
                 Some(Deadlock::Absent) => {
