@@ -43,7 +43,7 @@ declare -A dependency=([none]="" [l1]=$ours [l1,l2]=$ours
 declare -A attribute=([none]=""
   [l1]='#[multi_tier_cached(ttl = "5m", tiers = "l1")]'
   [l1,l2]='#[multi_tier_cached(ttl = "5m", tiers = "l1,l2")]'
-  [cached]='#[concurrent_cached(ttl = 300, map_error = r##"|_| Failed(String::new())"##)]')
+  [cached]='#[concurrent_cached(ttl_secs = 300)]')
 
 crate() { # name, functions
   local crate=$work/${1/,/-}
