@@ -3,26 +3,42 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex};
 
 use multi_tier_cached::{CacheRuntime, Memory, Redis, multi_tier_cached};
 use testbed::server::Server;
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
-static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
+static SERVER: LazyLock<Mutex<Option<Server>>> =
+    LazyLock::new(|| Mutex::new(Some(Server::start())));
 static HOME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 static CACHE: OnceCell<CacheRuntime> = OnceCell::const_new();
 
 async fn cache() -> &'static CacheRuntime {
     let install = || async {
+        let url = SERVER.lock().unwrap().as_ref().unwrap().url();
         let builder = CacheRuntime::builder()
             .l1(Memory::builder())
-            .l2(Redis::new(SERVER.url()));
+            .l2(Redis::new(url));
         HOME.spawn(builder.install()).await.unwrap().unwrap()
     };
     CACHE.get_or_init(install).await
+}
+
+/// A static is never dropped, so the last of the two tests ends the server.
+struct EndOfTest;
+
+impl Drop for EndOfTest {
+    fn drop(&mut self) {
+        static ENDED: AtomicU64 = AtomicU64::new(0);
+        if ENDED.fetch_add(1, Ordering::SeqCst) == 1
+            && let Ok(mut server) = SERVER.lock()
+        {
+            drop(server.take());
+        }
+    }
 }
 
 static LOADS: AtomicU64 = AtomicU64::new(0);
@@ -35,6 +51,7 @@ async fn price(item: u64) -> u64 {
 
 #[tokio::test]
 async fn one_test_uses_the_installed_cache() {
+    let _end = EndOfTest;
     let cache = cache().await;
     assert_eq!((price(1).await, price(1).await), (10, 10));
     assert!(cache.health().await.is_well());
@@ -42,6 +59,7 @@ async fn one_test_uses_the_installed_cache() {
 
 #[tokio::test]
 async fn another_test_uses_it_after_or_beside_it() {
+    let _end = EndOfTest;
     let cache = cache().await;
     assert_eq!((price(1).await, price(1).await), (10, 10));
     assert!(cache.health().await.is_well());
