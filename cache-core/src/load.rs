@@ -133,12 +133,13 @@ impl<'a> Load<'a> {
         })
     }
 
-    /// Whether what the body returns is to be kept, and others wait for it.
+    /// Returns `true` if this call leads a flight: its value is kept, and others may wait for it.
     pub(crate) fn is_running(&self) -> bool {
         self.running.is_some()
     }
 
-    /// Notes that the call could make nothing of what another load ended in. It waits for no other.
+    /// Notes that the outcome of another call's load cannot be converted into this call's result. The
+    /// call does not wait for a further load.
     pub(crate) fn received_nothing(&mut self) {
         self.waits.load_failed();
     }
@@ -149,7 +150,8 @@ impl<'a> Load<'a> {
         Some((running.leader.id(), running.lower.exclusive_leases()))
     }
 
-    /// Keeps and stores what the body returned, and answers the waiters; `None` is a body that found nothing.
+    /// Keeps and stores what the body returned, and answers the waiters. `None` stands for a body that
+    /// found nothing.
     ///
     /// # Cancel safety
     /// Dropped, it may have kept the value in memory without storing it in the lower tiers.

@@ -58,7 +58,8 @@ impl Bound {
         }
     }
 
-    /// What memory has of a key, with the seal of the record it is from: whether it still counts, that record tells.
+    /// Returns the value in memory with the seal of its record in the highest lower tier, which tells
+    /// whether the value is still valid.
     pub(crate) fn known(&self, key: &Key) -> Option<(Seal, Held)> {
         let entry = self.stack.memory()?.peek(&key.as_ref())?;
         let (record, held) = entry.into_sealed();
@@ -69,9 +70,11 @@ impl Bound {
         }
     }
 
-    /// Puts a value into memory that a strong call found, which began at `start`. No later call answers with an older
-    /// value, so it is kept whatever the promotion; a strong function, each call of which asks, keeps it as its tier
-    /// promotes, or in place of the record `known` that it had before.
+    /// Puts a value into memory that a strong call found, which began at `start`.
+    ///
+    /// It is kept whatever the promotion, so that no later call returns an older value. A strong
+    /// function, each call of which reads the tier, keeps it as the tier promotes, or to replace the
+    /// record `known`.
     pub(crate) fn keep_asked(
         &self,
         key: &Key,
@@ -103,8 +106,8 @@ impl Bound {
         if self.insert(key, entry) {
             return;
         }
-        // What memory has by now was read, loaded or put while this call was under way. Which of the two values is newer is
-        // not known, so memory keeps neither.
+        // Another call put its value into memory while this one ran. It is not known which of the two
+        // values is newer, so memory keeps neither.
         let other = self
             .stack
             .memory()

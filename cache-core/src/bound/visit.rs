@@ -17,18 +17,19 @@ pub(crate) struct TierVisit<'a> {
     pub(super) tier: &'a Lower,
     /// The time that the call may still spend on it.
     pub(super) budget: Budget<'a>,
-    /// The beginning of the record that was read and could not be used; only that one may be replaced.
+    /// The beginning of the record that was read and is not valid. A lease replaces this record only.
     pub(super) unusable: Vec<u8>,
-    /// Whether the tier could not be read.
+    /// Set if reading the tier failed.
     pub(super) is_unread: bool,
-    /// Whether it has a record that was not considered, because the tier cannot tell whether it is current.
+    /// Set if the tier has a record that the call ignored: a private tier cannot tell whether its record
+    /// is current.
     pub(super) is_passed_over: bool,
     /// The stamp of a record that was intact and carried another stamp than expected.
     pub(super) stale_stamp: Option<Stamp>,
     pub(super) lease: Option<Lease>,
 }
 
-/// The lower tiers in the course of one call, in look-up order, and what the call has learned of its key.
+/// The lower tiers in the course of one call, in look-up order, and the state that they share.
 #[derive(Debug)]
 pub(crate) struct LowerTiers<'a> {
     pub(super) record_key: Arc<RecordKey>,
@@ -36,32 +37,32 @@ pub(crate) struct LowerTiers<'a> {
     /// The leases that other instances wait for.
     pub(super) exclusive: Vec<HeldLease>,
     pub(super) consistency: Consistency,
-    /// What memory has, to be told by its seal.
+    /// The value in memory and the seal of its record, which a tier compares with its own.
     pub(super) known: Option<(Seal, Held)>,
-    /// Somebody changes what is loaded: the value is kept nowhere.
+    /// A write guard is held for the key, so the value is not stored.
     pub(super) is_guarded: bool,
-    /// What is loaded is to take the place of what is there.
+    /// The value replaces the records of the tiers, as that of a refresh or a put does.
     pub(super) replaces: bool,
-    /// How long the value is fresh, where its function does not say it.
+    /// The value's own ttl, in place of the function's.
     pub(super) ttl: Option<Duration>,
-    /// A tier could not say whether somebody does.
+    /// A tier could not tell whether a write guard is held.
     pub(super) is_unasked: bool,
 }
 
 impl LowerTiers<'_> {
-    /// Gives what is put the time that it has, if it has one of its own.
+    /// Sets the value's own ttl, if it has one.
     pub(crate) fn with_ttl(mut self, ttl: Option<Duration>) -> Self {
         self.ttl = ttl;
         self
     }
 
-    /// Asks for what is so at this moment, with what memory has in hand.
+    /// Makes the reads strong. `known` is the value in memory, which a tier need not send again.
     pub(crate) fn ask_strongly(&mut self, known: Option<(Seal, Held)>) {
         self.consistency = Consistency::Strong;
         self.known = known;
     }
 
-    /// Takes each tier's lease as it comes: whether what was passed over is valid after all was asked often enough.
+    /// Stops reading records with a stale stamp again: any lease that is granted is taken.
     pub(crate) fn look_no_more(&mut self) {
         for visit in &mut self.visits {
             visit.stale_stamp = None;
@@ -73,12 +74,12 @@ impl LowerTiers<'_> {
         Arc::clone(&self.record_key)
     }
 
-    /// Whether a tier has given a lease.
+    /// Returns `true` if a tier granted a lease.
     pub(crate) fn holds_a_lease(&self) -> bool {
         self.visits.iter().any(|visit| visit.lease.is_some())
     }
 
-    /// Whether what is loaded replaces what the lower tiers have.
+    /// Returns `true` if the value replaces the records of the tiers.
     pub(crate) fn replaces(&self) -> bool {
         self.replaces
     }
@@ -97,49 +98,51 @@ impl LowerTiers<'_> {
         leases.for_each(Lease::load_failed);
     }
 
-    /// Whether it is not known if a change of the key is under way.
+    /// Returns `true` if a tier could not tell whether a write guard is held.
     pub(crate) fn is_unasked(&self) -> bool {
         self.is_unasked
     }
 
-    /// Whether a change of the key is under way, so that what is loaded now is kept nowhere.
+    /// Returns `true` if a write guard is held for the key, so the value must not be stored.
     pub(crate) fn is_guarded(&self) -> bool {
         self.is_guarded
     }
 }
 
-/// What a search of the lower tiers came to.
+/// The result of reading the lower tiers.
 #[derive(Debug)]
 pub(crate) enum Search {
     /// A value.
     Found(Hit),
-    /// They were asked and have none.
+    /// No tier has a valid record.
     Nowhere,
-    /// Not all could be asked, beside those that this instance has to itself while it has others that it shares.
+    /// A shared tier could not be read. (Failures of private tiers beside shared ones are ignored.)
     Unanswered,
 }
 
-/// A value that a lower tier has.
+/// A value that was found in a lower tier.
 #[derive(Debug)]
 pub(crate) struct Hit {
     pub(crate) value: Held,
-    /// How long it may live above.
+    /// The longest time that a copy of it may live.
     pub(crate) left: Duration,
-    /// The number of its load, where this runtime has counted it: the value is as old as that, whenever it was read.
+    /// The fence's number when its load began, if this runtime loaded it. A read does not make the value
+    /// newer.
     pub(crate) number: Option<u64>,
     /// The place of the tier and the seal of the record, by which the record is recognized.
     pub(crate) record: Option<(usize, Seal)>,
-    /// Whether a tier above has a record that was not considered.
+    /// Set if a tier above has a record that the call ignored.
     pub(crate) passed_record: bool,
-    /// Whether it is to be copied to the tiers above.
+    /// Set if it is to be copied to the tiers above.
     pub(crate) is_promoted: bool,
 }
 
 /// Which caller runs the load.
 #[derive(Debug)]
 pub(crate) enum Turn {
-    /// This one.
+    /// This caller.
     Load,
-    /// Another, which holds the lease of the tier at that place. Read the key again when the wakeup resolves.
+    /// Another caller, which holds the lease of the tier at that place. The key is read again when the
+    /// wakeup resolves.
     Wait(Wakeup, usize),
 }

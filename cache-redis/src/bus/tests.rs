@@ -1,0 +1,182 @@
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use cache_core::tier::Stamp;
+
+use super::*;
+
+fn bus() -> Arc<Bus> {
+    let coherence = Coherence::new(Duration::from_millis(500));
+    Arc::new(Bus::new("c".into(), Peers::none(), coherence))
+}
+
+/// A link that is heard, and whether it was lost.
+fn link(bus: &Arc<Bus>, generation: u64) -> (Arc<Reader>, Arc<AtomicBool>) {
+    bus.open(generation);
+    let lost = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&lost);
+    let reader = Reader::new(bus, generation, move || told.store(true, Ordering::SeqCst));
+    (reader, lost)
+}
+
+fn server() -> Arc<Identity> {
+    Arc::new(Identity::named("a"))
+}
+
+fn push(reader: &Reader, payload: &str) {
+    reader.push(&PushInfo {
+        kind: PushKind::SMessage,
+        data: vec![
+            Value::BulkString(b"c".to_vec()),
+            Value::BulkString(payload.as_bytes().to_vec()),
+        ],
+    });
+}
+
+#[test]
+fn a_gap_in_the_numbers_is_noticed() {
+    let bus = bus();
+    let (reader, lost) = link(&bus, 1);
+    push(&reader, "5:k:1");
+    assert!(bus.attached(1, &server(), 5));
+    push(&reader, "6:f:1");
+    push(&reader, "7:k:2");
+    assert!(!lost.load(Ordering::SeqCst));
+    push(&reader, "9:k:2");
+    assert!(lost.load(Ordering::SeqCst));
+    assert_eq!(bus.gaps.load(Ordering::Relaxed), 1);
+
+    let (reader, lost) = link(&bus, 2);
+    push(&reader, "10:k:2");
+    push(&reader, "1:k:2");
+    assert!(lost.load(Ordering::SeqCst), "the sequence went back");
+
+    let (reader, _) = link(&bus, 3);
+    push(&reader, "5:k:1");
+    assert!(!bus.attached(3, &server(), 3), "4 is missing");
+    link(&bus, 4);
+    assert!(bus.attached(4, &server(), 3));
+}
+
+/// Valkey 9 sends the reply of a script before the messages that the script published.
+#[test]
+fn messages_that_the_attachment_counted_are_no_gap_after_its_reply() {
+    let bus = bus();
+    let (reader, lost) = link(&bus, 1);
+    assert!(bus.attached(1, &server(), 1000));
+    push(&reader, "999:s:0");
+    push(&reader, "1000:h:7");
+    push(&reader, "1001:k:2");
+    assert!(!lost.load(Ordering::SeqCst));
+    assert_eq!(bus.epochs.history(), Some(7));
+    push(&reader, "1000:k:2");
+    assert!(lost.load(Ordering::SeqCst), "the sequence went back");
+}
+
+#[test]
+fn sequence_that_begins_anew_is_no_gap_unless_it_went_back() {
+    let bus = bus();
+    let (reader, lost) = link(&bus, 1);
+    let function = FunctionKey::new("users::get", 1);
+    assert!(bus.attached(1, &server(), 5));
+    push(&reader, "6:h:7");
+    bus.epochs.learn(&function, 11, bus.epochs.mark());
+    push(&reader, "1000:s:0");
+    push(&reader, "1001:k:2");
+    assert!(!lost.load(Ordering::SeqCst));
+    assert!(bus.epochs.stamp(&function).is_some());
+    push(&reader, "900:s:0");
+    assert!(lost.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_message_that_is_not_understood_fences_everything_and_keeps_the_link() {
+    let bus = bus();
+    let (reader, lost) = link(&bus, 1);
+    let function = FunctionKey::new("users::get", 1);
+    push(&reader, "1:h:7");
+    for (payload, last) in [
+        ("2:tag:8:9", 2),
+        ("3:k:none", 3),
+        ("hello", 3),
+        ("4:z:1", 4),
+    ] {
+        bus.epochs.learn(&function, 11, bus.epochs.mark());
+        assert!(bus.epochs.stamp(&function).is_some());
+        push(&reader, payload);
+        assert_eq!(bus.epochs.stamp(&function), None, "{payload}");
+        assert_eq!(
+            (bus.epochs.history(), bus.known(1).map(|known| known.last)),
+            (Some(7), Some(last))
+        );
+    }
+    push(&reader, "5:k:1");
+    assert_eq!(bus.gaps.load(Ordering::Relaxed), 0);
+    assert!(!lost.load(Ordering::SeqCst));
+}
+
+#[test]
+fn what_an_earlier_link_reads_changes_nothing() {
+    let bus = bus();
+    let (old, lost) = link(&bus, 1);
+    push(&old, "1:h:7");
+    let (new, _) = link(&bus, 2);
+    push(&new, "1:h:8");
+    assert!(bus.attached(2, &server(), 1));
+    push(&old, "2:h:9");
+    push(&old, "9:k:1");
+    assert!(!bus.attached(1, &server(), 9));
+    assert_eq!(bus.epochs.history(), Some(8));
+    assert_eq!(
+        (bus.known(2).unwrap().last, bus.gaps.load(Ordering::Relaxed)),
+        (1, 0)
+    );
+    assert!(!lost.load(Ordering::SeqCst));
+    bus.close(1);
+    push(&new, "2:h:10");
+    assert_eq!(bus.epochs.history(), Some(10), "the new one is heard still");
+    bus.close(2);
+    push(&new, "3:h:11");
+    assert_eq!(bus.epochs.history(), Some(10));
+    assert_eq!(bus.last_heard_from(&server()), 2);
+    assert_eq!(bus.last_heard_from(&Identity::named("b")), 0);
+}
+
+#[test]
+fn a_sequence_at_its_end_is_a_gap_and_no_panic() {
+    let bus = bus();
+    let (reader, lost) = link(&bus, 1);
+    assert!(bus.attached(1, &server(), u64::MAX));
+    push(&reader, "1:k:1");
+    assert!(lost.load(Ordering::SeqCst));
+}
+
+#[test]
+fn what_is_known_of_a_function_is_forgotten_with_the_message() {
+    let bus = bus();
+    let (reader, _) = link(&bus, 1);
+    let function = FunctionKey::new("users::get", 1);
+    push(&reader, "1:h:7");
+    bus.epochs.learn(&function, 11, bus.epochs.mark());
+    push(&reader, "2:k:5");
+    let stamp = Stamp {
+        epoch: 11,
+        history: 7,
+    };
+    assert_eq!(bus.epochs.stamp(&function), Some(stamp));
+    push(&reader, &format!("3:e:{}", function.digest));
+    assert_eq!(bus.epochs.stamp(&function), None);
+    assert_eq!(bus.epochs.history(), Some(7));
+}
+
+#[test]
+fn a_channel_that_ends_is_lost() {
+    for kind in [PushKind::Disconnection, PushKind::SUnsubscribe] {
+        let (reader, lost) = link(&bus(), 1);
+        reader.push(&PushInfo {
+            kind,
+            data: Vec::new(),
+        });
+        assert!(lost.load(Ordering::SeqCst));
+    }
+}
