@@ -61,7 +61,8 @@ impl Bound {
         nowhere
     }
 
-    /// Notes the record of a tier whose records are not valid now, so that the tier gives a lease to replace it.
+    /// Notes the record of a tier whose records cannot be used now, so that the tier grants a lease to
+    /// replace it.
     async fn look_past(&self, at: usize, lookup: &mut LowerTiers<'_>) -> Search {
         let LowerTiers {
             record_key, visits, ..
@@ -105,7 +106,7 @@ impl Bound {
         } = lookup;
         let visit = &mut visits[at];
         let lower = visit.tier;
-        // Of the highest tier alone: another tier's record differs, though its value may be the same.
+        // For the highest tier only: another tier's record differs even if its value is the same.
         let known = known.as_ref().filter(|_| at == 0);
         let question = Question {
             consistency: *consistency,

@@ -53,6 +53,12 @@ impl World {
         })
     }
 
+    /// Begins a flight whether or not there is one.
+    fn lead(&self) -> Leader {
+        let now = Moment::ZERO;
+        self.flights.lead(&key(), &self.fences, now, true)
+    }
+
     fn hit(&self) -> Option<u64> {
         let word = self.memory.load(Ordering::SeqCst);
         let (start, value) = (word >> 32, word & 0xFFFF_FFFF);
@@ -161,9 +167,7 @@ fn callers_at_once_make_one_load() {
 fn no_waiter_hangs_when_the_leader_goes_away() {
     loom::model(|| {
         let world = World::new();
-        let leader = world
-            .flights
-            .lead(&key(), &world.fences, Moment::ZERO, true);
+        let leader = world.lead();
         let waiter = thread::spawn({
             let world = Arc::clone(&world);
             move || world.call()
@@ -178,9 +182,7 @@ fn no_waiter_hangs_when_the_leader_goes_away() {
 fn lead_of_a_dropped_leader_is_not_lost_when_a_waiter_leaves() {
     loom::model(|| {
         let world = World::new();
-        let leader = world
-            .flights
-            .lead(&key(), &world.fences, Moment::ZERO, true);
+        let leader = world.lead();
         let leaving = world.wait();
         let staying = world.wait();
         let leaver = thread::spawn(move || drop(leaving));
@@ -199,9 +201,7 @@ fn lead_of_a_dropped_leader_is_not_lost_when_a_waiter_leaves() {
 fn newcomer_leads_the_flight_that_the_last_waiter_leaves() {
     loom::model(|| {
         let world = World::new();
-        let leader = world
-            .flights
-            .lead(&key(), &world.fences, Moment::ZERO, true);
+        let leader = world.lead();
         let leaving = world.wait();
         drop(leader);
         let leaver = thread::spawn(move || drop(leaving));
@@ -224,9 +224,7 @@ fn newcomer_leads_the_flight_that_the_last_waiter_leaves() {
 fn first_waiter_that_polls_leads_and_the_other_waits_for_it() {
     loom::model(|| {
         let world = World::new();
-        let leader = world
-            .flights
-            .lead(&key(), &world.fences, Moment::ZERO, true);
+        let leader = world.lead();
         let (first, second) = (world.wait(), world.wait());
         let other = thread::spawn({
             let world = Arc::clone(&world);
@@ -245,9 +243,7 @@ fn first_waiter_that_polls_leads_and_the_other_waits_for_it() {
 fn waiter_that_is_not_polled_does_not_hold_the_key() {
     loom::model(|| {
         let world = World::new();
-        let leader = world
-            .flights
-            .lead(&key(), &world.fences, Moment::ZERO, true);
+        let leader = world.lead();
         let mut kept = world.wait();
         let polled = world.wait();
         let mut context = Context::from_waker(Waker::noop());
@@ -266,9 +262,7 @@ fn waiter_that_is_not_polled_does_not_hold_the_key() {
 fn no_waiter_hangs_or_waits_again_when_the_load_fails() {
     loom::model(|| {
         let world = World::new();
-        let leader = world
-            .flights
-            .lead(&key(), &world.fences, Moment::ZERO, true);
+        let leader = world.lead();
         let waiter = thread::spawn({
             let world = Arc::clone(&world);
             move || match world.join() {
