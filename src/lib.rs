@@ -19,13 +19,13 @@ extern crate self as multi_tier_cached;
 pub use cache_core::testing;
 pub use cache_core::tier::{Matched, Receipt};
 pub use cache_core::{
-    AnyTier, Barrier, BuildFromEnv, CacheRuntime, CacheValue, Call, Cloned, Coherence, Consistency,
-    Described, Engine, EnvTier, Environment, Error, ErrorKind, Function, FunctionBuilder,
-    FunctionStats, Handle, IntoTier, Invalidation, KeyArgument, Level, ManualClock, Memory,
-    OptionalCall, Outcome, PlainCall, Promotion, Rebuilt, RefusedFills, RuntimeBuilder,
-    RuntimeHealth, ShareError, SharedError, SingleFlight, Snapshot, Stats, TierConfig, TierStats,
-    Ttl, Unshared, View, Weigh, WhenIsolated, WriteGuard, codec, registered_functions, stream,
-    tier, unix_millis,
+    Barrier, BoxedTier, BuildFromEnv, CacheRuntime, CacheValue, Call, Coherence, Consistency,
+    Engine, EnvTier, Environment, Error, ErrorKind, Function, FunctionBuilder, FunctionStats,
+    Handle, IntoTier, Invalidation, KeyArgument, Level, ManualClock, Memory, NotShared,
+    OptionalCall, Outcome, PlainCall, Promotion, RefusedFills, RuntimeBuilder, RuntimeHealth,
+    ShareByClone, ShareByText, ShareError, ShareWith, SharedError, SingleFlight, Snapshot, Stats,
+    TierConfig, TierStats, Ttl, View, Weigh, WhenIsolated, WriteGuard, codec, registered_functions,
+    stream, tier, unix_millis,
 };
 #[cfg(feature = "disk")]
 pub use cache_disk::Disk;

@@ -63,7 +63,7 @@ pub(crate) fn wait<F: Future>(future: F) -> F::Output {
 pub(crate) fn wait_without_home<F: Future>(future: F) -> F::Output {
     let borrowed = Handle::try_current().is_ok();
     match Builder::new_current_thread().enable_time().build() {
-        Ok(home) if !borrowed => home.block_on(future),
+        Ok(tokio_context) if !borrowed => tokio_context.block_on(future),
         _ => wait(future),
     }
 }

@@ -1,7 +1,7 @@
 //! A function bound to a runtime: the one place that reads, commits and invalidates its values.
 //!
 //! Whatever makes a value (a miss, a refresh, a put, a copy from a lower tier) stores it in this module and through
-//! [`Bound::fill`], under the number of its load and the lease that was taken before.
+//! [`CachedFunction::fill`], under the number of its load and the lease that was taken before.
 
 mod fill;
 mod find;
@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 pub(crate) use self::invalidate::FencedAfter;
-use self::lower::{Lower, RecordsWork};
+use self::lower::{RecordsWork, TierBinding};
 pub(crate) use self::resolve::Resolved;
-pub(crate) use self::visit::{Hit, LowerTiers, Search, Turn};
+pub(crate) use self::visit::{LeaseTurn, TierHit, TierLookup, TierVisits};
 use crate::clock::{Moment, Reading};
 use crate::codec::{Encoding, Shape, ValueType};
 use crate::coherence::Coherence;
@@ -27,24 +27,24 @@ use crate::definition::Definition;
 use crate::entry::{Entry, Held};
 use crate::error::Error;
 use crate::fence::{FunctionFence, Stripe};
-use crate::home::Home;
 use crate::key::{FunctionId, Key, KeyRef, Piece, function_seed, name_hash};
 use crate::level::Level;
-use crate::policy::{Coherent, Consistency, SingleFlight, WhenIsolated};
+use crate::policy::{CoherencePolicy, Consistency, SingleFlight, WhenIsolated};
+use crate::state::RuntimeState;
 use crate::stats::{FunctionCounters, FunctionStats, TierCounters};
 use crate::tier::config::Lives;
-use crate::tier::stack::Stack;
-use crate::tier::{Claim, FunctionKey, Stamp};
+use crate::tier::{FunctionKey, LeaseMode, Stamp};
+use crate::tokio_context::TokioContext;
 
 /// A function in one runtime.
 #[derive(Debug)]
-pub(crate) struct Bound {
+pub(crate) struct CachedFunction {
     /// For what is done after a call.
     this: Weak<Self>,
     pub(crate) id: FunctionId,
     /// What the hash of its keys begins with.
     pub(crate) seed: u64,
-    pub(crate) stack: Arc<Stack>,
+    pub(crate) state: Arc<RuntimeState>,
     pub(crate) counters: FunctionCounters,
     pub(crate) fence: Arc<FunctionFence>,
     name: String,
@@ -60,14 +60,14 @@ pub(crate) struct Bound {
     memory: Option<(Lives, TierCounters)>,
     /// How long they live there of a function that answers with them only where a lower tier has the same.
     sealed: Option<Lives>,
-    lower: Vec<Lower>,
+    lower: Vec<TierBinding>,
     /// Those that are told of invalidations, and not used.
-    aside: Vec<Lower>,
+    disabled: Vec<TierBinding>,
     /// What is known of invalidations by other instances, of each tier that is shared.
     coherence: Vec<Arc<Coherence>>,
     /// A plain function: its calls wait on their threads.
     pub(crate) is_blocking: bool,
-    policy: Coherent,
+    policy: CoherencePolicy,
     when_isolated: WhenIsolated,
     /// Set once the log says that errors of the function cannot be shared.
     unshared_errors_reported: AtomicBool,
@@ -80,31 +80,35 @@ pub(crate) struct Bound {
 
 static NEXT_ID: AtomicU32 = AtomicU32::new(0);
 
-impl Bound {
+impl CachedFunction {
     pub(crate) fn new(
         name: String,
         definition: &Definition,
         life: Option<Weak<()>>,
-        stack: Arc<Stack>,
+        state: Arc<RuntimeState>,
         resolved: Resolved,
     ) -> Arc<Self> {
         let id = FunctionId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         // What was bound before and is gone heard of no invalidation since: nothing of it counts.
-        let fence = Arc::new(FunctionFence::at(stack.fences.next()));
+        let fence = Arc::new(FunctionFence::at(state.fences.next()));
         let function = Arc::new(FunctionKey::new(&name, definition.policy.version));
-        let coherence: Vec<_> = resolved.lower.iter().filter_map(Lower::coherence).collect();
+        let coherence: Vec<_> = resolved
+            .lower
+            .iter()
+            .filter_map(TierBinding::coherence)
+            .collect();
         let strong = definition.policy.coherence.consistency == Consistency::Strong
             && !resolved.lower.is_empty();
         // Other instances can invalidate only what shares a tier with them. A function that does
         // not use the tier must not lose its values when the channel of the tier is lost.
-        let told = resolved.lower.iter().chain(&resolved.aside);
-        if told.filter_map(Lower::coherence).next().is_some() {
-            stack.fences.share(function.digest, &fence);
+        let told = resolved.lower.iter().chain(&resolved.disabled);
+        if told.filter_map(TierBinding::coherence).next().is_some() {
+            state.fences.share(function.digest, &fence);
         }
         Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             id,
-            seed: function_seed(stack.seed, id),
+            seed: function_seed(state.seed, id),
             counters: FunctionCounters::default(),
             fence,
             function,
@@ -115,7 +119,7 @@ impl Bound {
                 .policy
                 .coherence
                 .when_isolated
-                .unwrap_or(stack.defaults.when_isolated),
+                .unwrap_or(state.defaults.when_isolated),
             template: definition.policy.template,
             // A strong function does not answer from it without asking.
             memory: resolved
@@ -124,7 +128,7 @@ impl Bound {
                 .map(|lives| (lives, TierCounters::default())),
             sealed: resolved.memory.filter(|_| strong),
             lower: resolved.lower,
-            aside: resolved.aside,
+            disabled: resolved.disabled,
             unshared_errors_reported: AtomicBool::new(false),
             encoding: resolved.encoding,
             flaw: resolved.flaw,
@@ -134,7 +138,7 @@ impl Bound {
             name,
             declared_name: definition.name.clone(),
             life,
-            stack,
+            state,
         })
     }
 
@@ -158,7 +162,7 @@ impl Bound {
     #[inline]
     pub(crate) fn hit<V>(&self, key: &KeyRef<'_>, value_type: &ValueType<V>) -> Option<V> {
         let (_, counters) = self.memory.as_ref()?;
-        let value = self.live(key).and_then(value_type.give);
+        let value = self.get_valid(key).and_then(value_type.give);
         match value {
             Some(_) => counters.hits.add_one(),
             None => counters.misses.add_one(),
@@ -167,10 +171,10 @@ impl Bound {
     }
 
     /// What memory has of a key that still counts. The same for every type, and compiled once.
-    fn live(&self, key: &KeyRef<'_>) -> Option<Held> {
+    fn get_valid(&self, key: &KeyRef<'_>) -> Option<Held> {
         let now = self.coherent_now();
-        let entry = self.stack.memory()?.get(key)?;
-        if self.is_good(&entry, now?) {
+        let entry = self.state.memory()?.get(key)?;
+        if self.is_valid_entry(&entry, now?) {
             entry.into_value(false)
         } else {
             None
@@ -184,8 +188,8 @@ impl Bound {
 
     fn peek_entry(&self, key: &KeyRef<'_>, is_isolated: bool, now: Moment) -> Option<Held> {
         self.memory.as_ref()?;
-        let entry = self.stack.memory()?.peek(key)?;
-        if self.is_good(&entry, now) {
+        let entry = self.state.memory()?.peek(key)?;
+        if self.is_valid_entry(&entry, now) {
             entry.into_value(is_isolated)
         } else {
             None
@@ -203,7 +207,7 @@ impl Bound {
     /// As [`serve_isolated`](Self::serve_isolated), for a look that is not counted.
     pub(crate) fn peek_isolated(&self, key: &KeyRef<'_>) -> Option<Held> {
         match self.when_isolated {
-            WhenIsolated::Serve => self.peek_entry(key, true, self.stack.clock.now()),
+            WhenIsolated::Serve => self.peek_entry(key, true, self.state.clock.now()),
             WhenIsolated::Load => None,
         }
     }
@@ -215,45 +219,48 @@ impl Bound {
     #[inline]
     fn coherent_now(&self) -> Option<Moment> {
         if self.coherence.is_empty() {
-            return Some(self.stack.clock.now());
+            return Some(self.state.clock.now());
         }
         let reading = Reading::now();
         let holds = self.coherence.iter().all(|one| one.holds_at(reading));
-        holds.then(|| self.stack.clock.at(reading))
+        holds.then(|| self.state.clock.at(reading))
     }
 
     /// Whether a call may take what the load with this number brings, which began then.
     ///
     /// Who does not hear of others has no fence raised by them: then it is the load's age that tells, except where memory
     /// may go on without the others.
-    pub(crate) fn counts(&self, key: &Key, start: u64, began: Moment) -> bool {
-        let fences = &self.stack.fences;
-        fences.admits(start, self.stripe(key), &self.fence)
+    pub(crate) fn may_join(&self, key: &Key, start: u64, began: Moment) -> bool {
+        let fences = &self.state.fences;
+        fences.is_current(start, self.stripe(key), &self.fence)
             && self.coherence.iter().all(|coherence| {
                 coherence.holds()
-                    || self.stack.clock.now().since(began) < coherence.bound()
+                    || self.state.clock.now().since(began) < coherence.bound()
                     || (self.when_isolated == WhenIsolated::Serve && self.is_cut_off())
             })
     }
 
     /// Whether a tier that others share cannot be asked.
     fn is_cut_off(&self) -> bool {
-        self.lower.iter().any(Lower::is_cut_off)
+        self.lower.iter().any(TierBinding::is_cut_off)
     }
 
     /// The async runtime that its tiers work in.
-    pub(crate) fn home(&self) -> Option<&Home> {
-        self.stack.home.get().filter(|_| !self.is_memory_alone())
+    pub(crate) fn tokio_context(&self) -> Option<&TokioContext> {
+        self.state
+            .tokio_context
+            .get()
+            .filter(|_| !self.is_memory_alone())
     }
 
     /// Returns `true` if the caller is in the async runtime of the tiers.
-    pub(crate) fn is_home(&self) -> bool {
-        self.home().is_some_and(Home::is_here)
+    pub(crate) fn is_in_tokio_context(&self) -> bool {
+        self.tokio_context().is_some_and(TokioContext::is_here)
     }
 
     /// Whether no tier has to be told of an invalidation.
     fn is_memory_alone(&self) -> bool {
-        self.lower.is_empty() && self.aside.is_empty()
+        self.lower.is_empty() && self.disabled.is_empty()
     }
 
     /// # Errors
@@ -301,10 +308,10 @@ impl Bound {
     }
 
     /// What a miss claims in the lower tiers.
-    pub(crate) fn claim(&self) -> Claim {
+    pub(crate) fn claim(&self) -> LeaseMode {
         match self.policy.single_flight {
-            SingleFlight::Cluster => Claim::Only,
-            SingleFlight::Process => Claim::Share,
+            SingleFlight::Cluster => LeaseMode::Exclusive,
+            SingleFlight::Process => LeaseMode::Shared,
         }
     }
 
@@ -319,15 +326,15 @@ impl Bound {
 
     /// Whether memory answers those who come after a load.
     pub(crate) fn has_memory(&self) -> bool {
-        self.memory.is_some() && self.stack.memory().is_some()
+        self.memory.is_some() && self.state.memory().is_some()
     }
 
     /// Whether an entry is in time and was not fenced off.
     #[inline]
-    fn is_good(&self, entry: &Entry, now: Moment) -> bool {
-        self.stack
+    fn is_valid_entry(&self, entry: &Entry, now: Moment) -> bool {
+        self.state
             .fences
-            .admits(entry.start, entry.stripe(), &self.fence)
+            .is_current(entry.start, entry.stripe(), &self.fence)
             && entry.dies > now
     }
 
@@ -336,18 +343,18 @@ impl Bound {
     fn own_stamp(&self, start: u64) -> Stamp {
         Stamp {
             epoch: start,
-            history: self.stack.run,
+            history: self.state.run,
         }
     }
 
     /// Whether a record of such a tier counts. `is_known` says that this instance knew what others invalidate before the record
     /// was looked at.
-    fn is_good_stamp(&self, stamp: Stamp, key: &Key, is_known: bool) -> bool {
-        stamp.history == self.stack.run
+    fn is_valid_stamp(&self, stamp: Stamp, key: &Key, is_known: bool) -> bool {
+        stamp.history == self.state.run
             && self
-                .stack
+                .state
                 .fences
-                .admits(stamp.epoch, self.stripe(key), &self.fence)
+                .is_current(stamp.epoch, self.stripe(key), &self.fence)
             && (is_known || (self.when_isolated == WhenIsolated::Serve && self.is_cut_off()))
     }
 
@@ -356,7 +363,7 @@ impl Bound {
             .memory
             .iter()
             .map(|(_, counters)| counters.snapshot(Level::L1));
-        let lower = self.lower.iter().map(Lower::stats);
+        let lower = self.lower.iter().map(TierBinding::stats);
         let tiers = memory.chain(lower).collect();
         self.counters
             .snapshot(self.name.clone(), self.function.version, tiers)

@@ -16,25 +16,25 @@ use crate::definition::Definition;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
-use crate::home::Home;
 use crate::level::Level;
 use crate::overrides::Overrides;
 use crate::policy::{Ttl, WhenIsolated};
 use crate::runtime::{CacheRuntime, Registered};
+use crate::state::RuntimeState;
 use crate::tier::config::TierConfig;
 use crate::tier::memory::Memory;
-use crate::tier::stack::Stack;
 use crate::tier::{Tier, TierBuilder};
+use crate::tokio_context::TokioContext;
 
 /// A setting that can be said once, and in its place by the environment.
 #[derive(Debug)]
-struct Said<T> {
+struct Setting<T> {
     value: T,
     /// The variable that said it, if one did.
     variable: Option<String>,
 }
 
-impl<T> Said<T> {
+impl<T> Setting<T> {
     fn by_code(value: T) -> Self {
         Self {
             value,
@@ -43,7 +43,7 @@ impl<T> Said<T> {
     }
 
     /// Names the variable in an error about the value.
-    fn blame(&self, error: Error) -> Error {
+    fn at_setting(&self, error: Error) -> Error {
         match &self.variable {
             Some(variable) => error.from_setting(&**variable),
             None => error,
@@ -65,8 +65,8 @@ pub struct RuntimeBuilder {
     asks_environment: bool,
     #[cfg(feature = "custom-codec")]
     codecs: Vec<Arc<dyn Codec>>,
-    default_codec: Option<Said<String>>,
-    when_isolated: Option<Said<WhenIsolated>>,
+    default_codec: Option<Setting<String>>,
+    when_isolated: Option<Setting<WhenIsolated>>,
     policies: Vec<(Cow<'static, str>, Ttl)>,
     /// From files, in the place of those.
     policies_of_operators: Vec<(Cow<'static, str>, Ttl)>,
@@ -119,8 +119,8 @@ impl RuntimeBuilder {
     /// asked by their levels.
     pub fn tier(self, tier: impl IntoTier, config: TierConfig) -> Self {
         match tier.into_tier() {
-            AnyTier::Memory(memory) => self.memory(memory, config),
-            AnyTier::Lower(tier) => self.lower(config, tier),
+            BoxedTier::Memory(memory) => self.memory(memory, config),
+            BoxedTier::TierBinding(tier) => self.lower(config, tier),
         }
     }
 
@@ -184,7 +184,7 @@ impl RuntimeBuilder {
     /// specified and stable. An error where there is memory alone, where nothing is written; not
     /// with [`from_env`](Self::from_env), which may add tiers elsewhere.
     pub fn default_codec(mut self, name: impl Into<String>) -> Self {
-        let twice = self.default_codec.replace(Said::by_code(name.into()));
+        let twice = self.default_codec.replace(Setting::by_code(name.into()));
         if let Some(before) = twice {
             self.is_set_already("the default codec", before.variable.as_deref());
         }
@@ -195,7 +195,7 @@ impl RuntimeBuilder {
     /// Default: [`WhenIsolated::Serve`]. An error where no tier is shared, so that nobody is isolated; not with
     /// [`from_env`](Self::from_env), which may add tiers elsewhere.
     pub fn when_isolated(mut self, when_isolated: WhenIsolated) -> Self {
-        let twice = self.when_isolated.replace(Said::by_code(when_isolated));
+        let twice = self.when_isolated.replace(Setting::by_code(when_isolated));
         if let Some(before) = twice {
             self.is_set_already("`when_isolated`", before.variable.as_deref());
         }
@@ -281,9 +281,9 @@ impl RuntimeBuilder {
     /// after 30 seconds, and begins anew.
     pub async fn build(self) -> Result<CacheRuntime, Error> {
         self.warn_of_unused_environment();
-        let stack = self.into_stack()?;
-        start(&stack).await.map_err(Error::in_full)?;
-        Ok(CacheRuntime::new(stack))
+        let state = self.into_stack()?;
+        start(&state).await.map_err(Error::in_full)?;
+        Ok(CacheRuntime::new(state))
     }
 
     /// Builds a runtime and makes it the one of this process. Once, in `main`.
@@ -302,16 +302,16 @@ impl RuntimeBuilder {
     /// As [`build`](Self::build); dropped, it installs nothing.
     pub async fn install(self) -> Result<CacheRuntime, Error> {
         self.warn_of_unused_environment();
-        let stack = self.into_stack()?;
+        let state = self.into_stack()?;
         let made = crate::function::made();
         let mut functions: Vec<&Definition> = Registered::all().collect();
         functions.extend(made.iter().map(|definition| &**definition));
-        check_functions(&stack, &functions)?;
+        check_functions(&state, &functions)?;
         if CacheRuntime::installed().is_some() {
-            return CacheRuntime::new(stack).install();
+            return CacheRuntime::new(state).install();
         }
-        start(&stack).await.map_err(Error::in_full)?;
-        let runtime = CacheRuntime::new(stack);
+        start(&state).await.map_err(Error::in_full)?;
+        let runtime = CacheRuntime::new(state);
         let installed = runtime.clone().install();
         if installed.is_err() {
             // Another was quicker.
@@ -324,35 +324,35 @@ impl RuntimeBuilder {
 /// What can be a tier: [`Memory`], and all that builds one of records.
 pub trait IntoTier {
     /// As the one or the other.
-    fn into_tier(self) -> AnyTier;
+    fn into_tier(self) -> BoxedTier;
 }
 
 /// A tier that is not built yet.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "there are these two")]
-pub enum AnyTier {
+pub enum BoxedTier {
     /// The memory of this process.
     Memory(Memory),
     /// A store of records.
-    Lower(Box<dyn TierBuilder>),
+    TierBinding(Box<dyn TierBuilder>),
 }
 
 impl IntoTier for Memory {
-    fn into_tier(self) -> AnyTier {
-        AnyTier::Memory(self)
+    fn into_tier(self) -> BoxedTier {
+        BoxedTier::Memory(self)
     }
 }
 
 /// One that was chosen when the program runs.
-impl IntoTier for AnyTier {
-    fn into_tier(self) -> AnyTier {
+impl IntoTier for BoxedTier {
+    fn into_tier(self) -> BoxedTier {
         self
     }
 }
 
 impl<T: TierBuilder + 'static> IntoTier for T {
-    fn into_tier(self) -> AnyTier {
-        AnyTier::Lower(Box::new(self))
+    fn into_tier(self) -> BoxedTier {
+        BoxedTier::TierBinding(Box::new(self))
     }
 }
 
@@ -367,8 +367,8 @@ async fn end(started: &[(TierConfig, Arc<dyn Tier>)]) {
 
 /// # Errors
 /// That there is no async runtime for the tiers, or none that can wait for a time.
-fn check_async_runtime(stack: &Stack) -> Result<(), Error> {
-    let Some((config, tier)) = stack.lower.first() else {
+fn check_async_runtime(state: &RuntimeState) -> Result<(), Error> {
+    let Some((config, tier)) = state.lower.first() else {
         return Ok(());
     };
     let (missing, help) = if tokio::runtime::Handle::try_current().is_err() {
@@ -389,21 +389,21 @@ fn check_async_runtime(stack: &Stack) -> Result<(), Error> {
     Err(Error::configuration(format!("{tier} cannot start: {missing}")).with_help(help))
 }
 
-async fn start(stack: &Stack) -> Result<(), Error> {
-    check_async_runtime(stack)?;
-    if !stack.lower.is_empty()
-        && let Some(home) = Home::of_caller()
+async fn start(state: &RuntimeState) -> Result<(), Error> {
+    check_async_runtime(state)?;
+    if !state.lower.is_empty()
+        && let Some(tokio_context) = TokioContext::of_caller()
     {
-        stack.home.get_or_init(|| home);
+        state.tokio_context.get_or_init(|| tokio_context);
     }
-    for (at, (_, tier)) in stack.lower.iter().enumerate() {
+    for (at, (_, tier)) in state.lower.iter().enumerate() {
         if let Err(error) = tier.start().await {
-            end(&stack.lower[..at]).await;
+            end(&state.lower[..at]).await;
             return Err(error);
         }
     }
-    if stack.lower.len() > 1 {
-        stack.background.start();
+    if state.lower.len() > 1 {
+        state.background.start();
     }
     Ok(())
 }

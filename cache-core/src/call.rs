@@ -3,35 +3,35 @@
 //!
 //! This is compiled again for each function, so it is as little as can be.
 
-mod terms;
+mod spec;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-pub(crate) use self::terms::Terms;
-pub use self::terms::{CacheValue, Returned, Returns};
+pub(crate) use self::spec::ResultSpec;
+pub use self::spec::{CacheValue, CachedResult, ResultOf};
 use crate::blocking;
-use crate::bound::Bound;
-use crate::flight::Leading;
+use crate::bound::CachedFunction;
+use crate::flight::LoadScope;
 use crate::key::{ArgumentList, Arguments, Key};
 use crate::load::{Load, Loaded, Mode, Step};
-use crate::outcome::{Landed, Outcome, ShareError, View};
+use crate::outcome::{LoadOutcome, Outcome, ShareError, View};
 
 /// The result of a look-up in memory.
 #[expect(
     clippy::exhaustive_enums,
     reason = "an expansion matches it; core and macros have one version"
 )]
-pub enum Lookup<T: Returned> {
+pub enum MemoryLookup<T: CachedResult> {
     /// The result.
     Hit(T::Result),
     /// What is needed to go on.
     Miss(Miss<T>),
 }
 
-impl<T: Returned> fmt::Debug for Lookup<T> {
+impl<T: CachedResult> fmt::Debug for MemoryLookup<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Hit(_) => "Hit",
@@ -42,7 +42,7 @@ impl<T: Returned> fmt::Debug for Lookup<T> {
 
 /// A call that memory could not answer.
 pub struct Miss<T> {
-    bound: Arc<Bound>,
+    bound: Arc<CachedFunction>,
     /// `None` where no key could be made: the body runs, nothing is kept.
     key: Option<Key>,
     returned: T,
@@ -58,16 +58,16 @@ impl<T> fmt::Debug for Miss<T> {
 
 /// Looks in memory. Allocates nothing on a hit.
 #[inline]
-pub(crate) fn look_up<T: Returned>(
-    bound: &Arc<Bound>,
+pub(crate) fn look_up<T: CachedResult>(
+    bound: &Arc<CachedFunction>,
     returned: T,
     arguments: impl ArgumentList,
-) -> Lookup<T> {
+) -> MemoryLookup<T> {
     let key = match Arguments::encode(arguments, bound.seed) {
         Ok(arguments) => {
             let key = arguments.key(bound.id);
-            if let Some(value) = bound.hit(&key, &returned.terms().value_type) {
-                return Lookup::Hit(T::Result::value(value));
+            if let Some(value) = bound.hit(&key, &returned.spec().value_type) {
+                return MemoryLookup::Hit(T::Result::value(value));
             }
             Some(key.to_owned())
         }
@@ -76,14 +76,14 @@ pub(crate) fn look_up<T: Returned>(
             None
         }
     };
-    Lookup::Miss(Miss {
+    MemoryLookup::Miss(Miss {
         bound: Arc::clone(bound),
         key,
         returned,
     })
 }
 
-impl<T: Returned> Miss<T> {
+impl<T: CachedResult> Miss<T> {
     /// Gets the result: from another caller's load, from a lower tier, or by running `load`.
     ///
     /// Boxed, so that a caller's future does not grow by all of this on its way to a hit.
@@ -99,7 +99,7 @@ impl<T: Returned> Miss<T> {
             self.bound,
             self.key,
             mode,
-            self.returned.terms(),
+            self.returned.spec(),
             load,
         ))
     }
@@ -110,19 +110,19 @@ impl<T: Returned> Miss<T> {
     pub fn load_blocking(self, load: impl FnOnce() -> T::Result) -> T::Result {
         let bound = Arc::clone(&self.bound);
         // Tiers below memory work in the async runtime that they were started in.
-        let _entered = match bound.home() {
+        let _entered = match bound.tokio_context() {
             None => None,
-            Some(home) => match home.enter() {
+            Some(tokio_context) => match tokio_context.enter() {
                 None => return load(),
                 entered => entered,
             },
         };
-        let (mode, terms) = (Mode::of_call(&bound), self.returned.terms());
+        let (mode, spec) = (Mode::of_call(&bound), self.returned.spec());
         blocking::wait(drive(
             self.bound,
             self.key,
             mode,
-            terms,
+            spec,
             move || async move { load() },
         ))
     }
@@ -131,10 +131,10 @@ impl<T: Returned> Miss<T> {
 /// Loads a value: has the [`Load`] do its steps, and runs the body where it says so. Without a key
 /// the body runs and nothing is kept.
 pub(crate) async fn drive<R, V, S, F>(
-    bound: Arc<Bound>,
+    bound: Arc<CachedFunction>,
     key: Option<Key>,
     mode: Mode,
-    terms: Terms<V, S>,
+    spec: ResultSpec<V, S>,
     body: impl FnOnce() -> F,
 ) -> R
 where
@@ -143,9 +143,9 @@ where
     S: ShareError<R::Error>,
     F: Future<Output = R>,
 {
-    let mut load = Load::new(&bound, key, &terms.value_type, mode);
-    while let Step::Landed(landed) = load.next(terms.share.can_share()).await {
-        if let Some(result) = receive(&landed, &terms) {
+    let mut load = Load::new(&bound, key, &spec.value_type, mode);
+    while let Step::Completed(outcome) = load.next(spec.share.can_share()).await {
+        if let Some(result) = receive(&outcome, &spec) {
             return result;
         }
         load.received_nothing();
@@ -153,7 +153,7 @@ where
     // The body and the note that others wait for it end here, and not after the value is stored: the
     // flight has ended by then.
     let outcome = {
-        let mut leading = Leading::new(load.led());
+        let mut leading = LoadScope::new(load.led());
         let mut body = pin!(body());
         poll_fn(|cx| {
             let _entered = leading.enter();
@@ -162,13 +162,13 @@ where
         .await
     };
     // The value alone lives across the await: the error type need not be `Send`.
-    let loaded = match settle(&mut load, &terms, outcome) {
+    let loaded = match settle(&mut load, &spec, outcome) {
         Ok(loaded) => loaded,
         Err(outcome) => return outcome,
     };
     load.finish(loaded.clone()).await;
     let result = match loaded {
-        Some(loaded) => (terms.value_type.give)(loaded.held).map(R::value),
+        Some(loaded) => (spec.value_type.give)(loaded.held).map(R::value),
         None => R::absent(),
     };
     result.expect(
@@ -180,7 +180,7 @@ where
 /// returned as it is.
 fn settle<R, V, S>(
     load: &mut Load<'_>,
-    terms: &Terms<V, S>,
+    spec: &ResultSpec<V, S>,
     outcome: R,
 ) -> Result<Option<Loaded>, R>
 where
@@ -191,26 +191,26 @@ where
         View::Failed(error) => {
             // Nobody waits for the error of a body that runs beside another load.
             let is_running = load.is_running();
-            load.fail(is_running.then(|| terms.share.share(error)).flatten());
+            load.fail(is_running.then(|| spec.share.share(error)).flatten());
             return Err(outcome);
         }
         _ if !load.is_running() => return Err(outcome),
-        View::Value(value) => terms.keep_if.is_none_or(|keep_if| keep_if(value)),
+        View::Value(value) => spec.keep_if.is_none_or(|keep_if| keep_if(value)),
         View::Absent => false,
     };
-    let held = outcome.into_value().ok().map(terms.value_type.hold);
+    let held = outcome.into_value().ok().map(spec.value_type.hold);
     Ok(held.map(|held| Loaded { held, is_kept }))
 }
 
 /// A waiter's result.
-fn receive<R, V, S>(landed: &Landed, terms: &Terms<V, S>) -> Option<R>
+fn receive<R, V, S>(outcome: &LoadOutcome, spec: &ResultSpec<V, S>) -> Option<R>
 where
     R: Outcome<V>,
     S: ShareError<R::Error>,
 {
-    match landed {
-        Landed::Value(held) => (terms.value_type.give)(Arc::clone(held)).map(R::value),
-        Landed::Absent => R::absent(),
-        Landed::Failed(shared) => terms.share.receive(&**shared).and_then(R::failed),
+    match outcome {
+        LoadOutcome::Value(held) => (spec.value_type.give)(Arc::clone(held)).map(R::value),
+        LoadOutcome::Absent => R::absent(),
+        LoadOutcome::Failed(shared) => spec.share.receive(&**shared).and_then(R::failed),
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::key::Piece;
 use crate::level::Level;
-use crate::policy::{Coherent, Policy, Ttl};
+use crate::policy::{CoherencePolicy, Policy, Ttl};
 
 /// A declaration as an attribute expands to it: plain data, so that it can be a `static`.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct Declaration {
     /// How shared tiers show the arguments; empty shows them all.
     pub template: &'static [Piece],
     /// What it asks of the agreement with other instances.
-    pub coherence: Coherent,
+    pub coherence: CoherencePolicy,
     /// Whether it is a plain `fn`, whose calls wait on their threads.
     pub is_blocking: bool,
 }

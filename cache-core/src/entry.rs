@@ -9,7 +9,7 @@ use serde::ser;
 
 use crate::clock::Moment;
 use crate::fence::Stripe;
-use crate::record::Seal;
+use crate::record::Etag;
 
 /// Bytes of an entry's own fields and of the reference counts before its value.
 const OVERHEAD: usize = size_of::<Entry>() + 2 * size_of::<usize>();
@@ -40,8 +40,8 @@ const STOPGAP: u32 = 2 << 16;
 
 /// A value that a strong call found.
 struct Sealed {
-    /// The place of the tier and the seal of the record, by which the record is recognized without being read.
-    record: Option<(usize, Seal)>,
+    /// The place of the tier and the etag of the record, by which the record is recognized without being read.
+    record: Option<(usize, Etag)>,
     /// The fence's number when the answer was there. Loads that began before may have read an older value.
     answered: u64,
     value: Held,
@@ -70,7 +70,7 @@ impl Entry {
     }
 
     /// The same, as a strong call found it, which was answered at the fence's number `answered`.
-    pub(crate) fn sealed(mut self, record: Option<(usize, Seal)>, answered: u64) -> Self {
+    pub(crate) fn sealed(mut self, record: Option<(usize, Etag)>, answered: u64) -> Self {
         self.value = Arc::new(Sealed {
             record,
             answered,
@@ -88,7 +88,7 @@ impl Entry {
 
     /// Returns `true` if `other` must not replace it, since that may be the older value: its load began before this
     /// one's or, if a strong call found this value, before that call was answered.
-    pub(crate) fn stays(&self, other: &Self, now: Moment) -> bool {
+    pub(crate) fn is_newer_than(&self, other: &Self, now: Moment) -> bool {
         self.known_from() > other.start && self.dies > now
     }
 
@@ -116,9 +116,9 @@ impl Entry {
         Stripe::numbered(self.stripe_and_kind as u16)
     }
 
-    /// The seal of the record it was read from, if it is known, and the value.
+    /// The etag of the record it was read from, if it is known, and the value.
     #[cold]
-    pub(crate) fn into_sealed(self) -> (Option<(usize, Seal)>, Held) {
+    pub(crate) fn into_sealed(self) -> (Option<(usize, Etag)>, Held) {
         match self.value.downcast_ref::<Sealed>() {
             Some(sealed) => (sealed.record, Arc::clone(&sealed.value)),
             None => (None, self.value),

@@ -90,13 +90,13 @@ impl Fences {
     /// Whether a value whose load began at `start` counts for a key with this stripe. Acquire pairs with the release in
     /// [`raise`](Self::raise): whoever sees the invalidation's return sees its fence.
     #[inline]
-    pub(crate) fn admits(&self, start: u64, stripe: Stripe, function: &FunctionFence) -> bool {
+    pub(crate) fn is_current(&self, start: u64, stripe: Stripe, function: &FunctionFence) -> bool {
         start >= self.stripe(stripe).load(Ordering::Acquire)
             && start >= function.0.load(Ordering::Acquire)
     }
 
     /// The same for what was put by hand, which its own message to other instances does not fence off: by the function alone.
-    pub(crate) fn admits_of_function(&self, start: u64, function: &FunctionFence) -> bool {
+    pub(crate) fn is_current_for_function(&self, start: u64, function: &FunctionFence) -> bool {
         start >= function.0.load(Ordering::Acquire)
     }
 
@@ -152,18 +152,18 @@ mod tests {
         let function = FunctionFence::at(0);
         let before = fences.now();
         let (stripe, other) = (Stripe::of(7), Stripe::of(8));
-        assert!(fences.admits(before, stripe, &function));
+        assert!(fences.is_current(before, stripe, &function));
         fences.raise(stripe);
-        assert!(!fences.admits(before, stripe, &function));
+        assert!(!fences.is_current(before, stripe, &function));
         assert!(
-            fences.admits(before, other, &function),
+            fences.is_current(before, other, &function),
             "another stripe is not touched"
         );
         let after = fences.now();
-        assert!(fences.admits(after, stripe, &function));
+        assert!(fences.is_current(after, stripe, &function));
         fences.raise_function(&function);
-        assert!(!fences.admits(after, stripe, &function));
-        assert!(fences.admits(fences.now(), stripe, &function));
+        assert!(!fences.is_current(after, stripe, &function));
+        assert!(fences.is_current(fences.now(), stripe, &function));
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
         }
         let private = FunctionFence::at(0);
         let counts = |start| {
-            let of = |function: &FunctionFence| fences.admits(start, Stripe::of(0), function);
+            let of = |function: &FunctionFence| fences.is_current(start, Stripe::of(0), function);
             (
                 functions.each_ref().map(|(_, function)| of(function)),
                 of(&private),

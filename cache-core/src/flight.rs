@@ -25,11 +25,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-pub(crate) use self::deadlock::{FlightId, HeldLeases, Leading, Waiting, blocked};
+pub(crate) use self::deadlock::{FlightId, HeldLeases, LoadScope, WaitEdge, blocked};
 use crate::clock::Moment;
 use crate::fence::Fences;
 use crate::key::{CarriedHash, FunctionId, Key};
-use crate::outcome::Landed;
+use crate::outcome::LoadOutcome;
 use crate::sync::{Mutex, lock};
 
 /// Shards of the table: a miss holds one for some hundred nanoseconds. A power of two.
@@ -60,7 +60,7 @@ struct State {
     began: Moment,
     phase: Phase,
     /// Its key was invalidated here since it began.
-    is_overtaken: bool,
+    is_invalidated: bool,
     /// A strong call of its key was answered since it began, so what it brings may be older than that answer.
     is_outdated: bool,
     /// Its value replaces what the tiers have.
@@ -76,7 +76,7 @@ enum Phase {
     Led,
     /// The leader was dropped. The first waiter that polls takes the lead.
     Leaderless,
-    Landed(Landed),
+    Completed(LoadOutcome),
     /// The load failed, and there is nothing to give to the waiters.
     Failed,
     /// Everyone has gone.
@@ -84,7 +84,7 @@ enum Phase {
 }
 
 /// A caller's place at a key.
-pub(crate) enum Place {
+pub(crate) enum Join {
     /// It runs the load.
     Lead(Leader),
     /// Another does.
@@ -106,18 +106,18 @@ impl Flights {
         fences: &Fences,
         now: Moment,
         counts: impl Fn(u64, Moment) -> bool,
-    ) -> Place {
+    ) -> Join {
         let mut shard = lock(self.shard(key));
         if let Some(flight) = shard.get(key)
             && let Some(id) = flight.admit(counts)
         {
-            return Place::Wait(Waiter {
+            return Join::Wait(Waiter {
                 flights: Arc::clone(self),
                 flight: Arc::clone(flight),
                 id: Some(id),
             });
         }
-        Place::Lead(self.take_off(&mut shard, key, fences.now(), now, false))
+        Join::Lead(self.begin(&mut shard, key, fences.now(), now, false))
     }
 
     /// Begins a flight whether or not there is one, with a number larger than that one's; who waits for an older one still gets
@@ -132,12 +132,12 @@ impl Flights {
         replaces: bool,
     ) -> Leader {
         let mut shard = lock(self.shard(key));
-        let leader = self.take_off(&mut shard, key, fences.next(), now, true);
+        let leader = self.begin(&mut shard, key, fences.next(), now, true);
         lock(&leader.flight.state).replaces = replaces;
         leader
     }
 
-    fn take_off(
+    fn begin(
         self: &Arc<Self>,
         shard: &mut Shard,
         key: &Key,
@@ -153,7 +153,7 @@ impl Flights {
                 start,
                 began,
                 phase: Phase::Led,
-                is_overtaken: false,
+                is_invalidated: false,
                 is_outdated: false,
                 replaces: false,
                 waiters: BTreeMap::new(),
@@ -170,10 +170,10 @@ impl Flights {
     }
 
     /// Tells the flight of a key, if there is one, that the key is invalidated. To be called before its fence is raised.
-    pub(crate) fn overtake(&self, key: &Key) {
+    pub(crate) fn mark_invalidated(&self, key: &Key) {
         let flight = lock(self.shard(key)).get(key).cloned();
         if let Some(flight) = flight {
-            lock(&flight.state).is_overtaken = true;
+            lock(&flight.state).is_invalidated = true;
         }
     }
 
@@ -267,7 +267,7 @@ impl Flight {
             }
             Phase::Led
             | Phase::Leaderless
-            | Phase::Landed(_)
+            | Phase::Completed(_)
             | Phase::Failed
             | Phase::Abandoned => None,
         }
@@ -296,7 +296,7 @@ impl fmt::Debug for Flights {
     }
 }
 
-/// The right, and the duty, to run the load. A leader that is dropped before it has [landed](Leader::land) or
+/// The right, and the duty, to run the load. A leader that is dropped before it has [completed](Leader::complete) or
 /// [failed](Leader::fail) leaves the lead to the first waiter that polls.
 pub(crate) struct Leader {
     flights: Arc<Flights>,
@@ -325,10 +325,10 @@ impl Leader {
         state.replaces = false;
     }
 
-    /// Whether its key was [invalidated](Flights::overtake) in this process since it began. A fence that rose alone does not say so: the
+    /// Whether its key was [invalidated](Flights::mark_invalidated) in this process since it began. A fence that rose alone does not say so: the
     /// leader's own message to other instances raises it too.
-    pub(crate) fn is_overtaken(&self) -> bool {
-        lock(&self.flight.state).is_overtaken
+    pub(crate) fn is_invalidated(&self) -> bool {
+        lock(&self.flight.state).is_invalidated
     }
 
     /// Gives the load the number of now, as if it had begun now: what was read meanwhile is older.
@@ -337,8 +337,8 @@ impl Leader {
     }
 
     /// Answers all waiters. Insert the value into memory before calling this: later callers start a new flight.
-    pub(crate) fn land(mut self, landing: Landed) {
-        self.end(Phase::Landed(landing));
+    pub(crate) fn complete(mut self, outcome: LoadOutcome) {
+        self.end(Phase::Completed(outcome));
     }
 
     /// Ends the flight without an answer. Every waiter goes on by itself, and later callers start a new flight.
@@ -389,9 +389,9 @@ impl Drop for Leader {
 }
 
 /// What a waiter gets.
-pub(crate) enum Arrival {
+pub(crate) enum WaitOutcome {
     /// The result of the load.
-    Landed(Landed),
+    Completed(LoadOutcome),
     /// The load failed, and its error cannot be shared. The waiter must not wait for another load of the key.
     Failed,
     /// The lead, since the leader before was dropped.
@@ -419,9 +419,9 @@ impl Waiter {
 }
 
 impl Future for Waiter {
-    type Output = Arrival;
+    type Output = WaitOutcome;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Arrival> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<WaitOutcome> {
         let this = &mut *self;
         let flight = &this.flight;
         let Some(id) = this.id else {
@@ -432,19 +432,19 @@ impl Future for Waiter {
         if id < state.failed_before {
             drop(state);
             this.id = None;
-            return Poll::Ready(Arrival::Failed);
+            return Poll::Ready(WaitOutcome::Failed);
         }
         match &state.phase {
-            Phase::Landed(landing) => {
-                let landing = landing.clone();
+            Phase::Completed(outcome) => {
+                let outcome = outcome.clone();
                 drop(state);
                 this.id = None;
-                Poll::Ready(Arrival::Landed(landing))
+                Poll::Ready(WaitOutcome::Completed(outcome))
             }
             Phase::Failed => {
                 drop(state);
                 this.id = None;
-                Poll::Ready(Arrival::Failed)
+                Poll::Ready(WaitOutcome::Failed)
             }
             Phase::Leaderless => {
                 state.phase = Phase::Led;
@@ -452,7 +452,7 @@ impl Future for Waiter {
                 drop(state);
                 drop(known);
                 this.id = None;
-                Poll::Ready(Arrival::Lead(Leader {
+                Poll::Ready(WaitOutcome::Lead(Leader {
                     flights: Arc::clone(&this.flights),
                     flight: Arc::clone(&this.flight),
                     ended: false,

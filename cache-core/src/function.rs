@@ -9,17 +9,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
-use crate::call::{CacheValue, Lookup, Returns, Terms, look_up};
+use crate::call::{CacheValue, MemoryLookup, ResultOf, ResultSpec, look_up};
 use crate::codec::{SharedValue, ValueType};
 use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::handle::Handle;
 use crate::key::Tuple;
 use crate::level::Level;
-use crate::outcome::{Outcome, Rebuilt, ShareError, Unshared};
-use crate::policy::{Coherent, Consistency, Policy, SingleFlight, Ttl, WhenIsolated};
+use crate::outcome::{NotShared, Outcome, ShareError, ShareWith};
+use crate::policy::{CoherencePolicy, Consistency, Policy, SingleFlight, Ttl, WhenIsolated};
 use crate::runtime::{CacheRuntime, Registered};
-use crate::site::{Origin, Site};
+use crate::slot::{FunctionSlot, Origin};
 use crate::tier::Receipt;
 
 /// A function that is cached without the attribute: a name, a policy, and a value type `V`.
@@ -45,8 +45,8 @@ use crate::tier::Receipt;
 ///
 /// `S` says how the error of a failed load reaches the calls that waited for it; see
 /// [`share_error`](FunctionBuilder::share_error).
-pub struct Function<V, S = Unshared> {
-    site: Arc<Site>,
+pub struct Function<V, S = NotShared> {
+    slot: Arc<FunctionSlot>,
     value_type: ValueType<V>,
     cache_if: Option<fn(&V) -> bool>,
     share: S,
@@ -55,7 +55,7 @@ pub struct Function<V, S = Unshared> {
 impl<V, S: Copy> Clone for Function<V, S> {
     fn clone(&self) -> Self {
         Self {
-            site: Arc::clone(&self.site),
+            slot: Arc::clone(&self.slot),
             value_type: self.value_type,
             cache_if: self.cache_if,
             share: self.share,
@@ -65,7 +65,7 @@ impl<V, S: Copy> Clone for Function<V, S> {
 
 impl<V, S> fmt::Debug for Function<V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Function({})", self.site.definition)
+        write!(f, "Function({})", self.slot.definition)
     }
 }
 
@@ -108,8 +108,8 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
         self.get_or_load_sharing(arguments, self.share, load).await
     }
 
-    /// The same; `share` says how an error reaches those who wait: [`Cloned`](crate::Cloned),
-    /// [`Described`](crate::Described) or [`Rebuilt`].
+    /// The same; `share` says how an error reaches those who wait: [`ShareByClone`](crate::ShareByClone),
+    /// [`ShareByText`](crate::ShareByText) or [`ShareWith`].
     ///
     /// # Errors
     /// Those of `load`.
@@ -127,21 +127,21 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
         F: Future<Output = R>,
         T: ShareError<R::Error>,
     {
-        let returned = Returns::new(self.terms(share));
+        let returned = ResultOf::new(self.spec(share));
         match self
-            .site
+            .slot
             .with_bound(None, |bound| look_up(bound, returned, Tuple(&arguments)))
         {
-            Lookup::Hit(result) => result,
-            Lookup::Miss(miss) => miss.load(load).await,
+            MemoryLookup::Hit(result) => result,
+            MemoryLookup::Miss(miss) => miss.load(load).await,
         }
     }
 
     /// The handle of one key. It acts on the runtime in which its methods are polled.
     #[must_use]
     pub fn entry(&self, arguments: impl Serialize) -> Handle<V> {
-        let origin = Origin::made(&self.site);
-        Handle::new(origin, self.terms(Unshared), Tuple(&arguments))
+        let origin = Origin::made(&self.slot);
+        Handle::new(origin, self.spec(NotShared), Tuple(&arguments))
     }
 
     /// Drops every key of the function in every tier, at a cost that does not depend on how many there are.
@@ -153,18 +153,18 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
     /// # Cancel safety
     /// Dropped before it was polled it does nothing. Dropped later, a shared tier that queues is told all the same.
     pub async fn invalidate_all(&self) -> Result<Receipt, Error> {
-        let bound = self.site.with_bound(None, Arc::clone);
+        let bound = self.slot.with_bound(None, Arc::clone);
         bound.invalidate_all().await
     }
 
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.site.definition.name
+        &self.slot.definition.name
     }
 
-    fn terms<T>(&self, share: T) -> Terms<V, T> {
-        Terms {
+    fn spec<T>(&self, share: T) -> ResultSpec<V, T> {
+        ResultSpec {
             value_type: self.value_type,
             keep_if: self.cache_if,
             share,
@@ -175,7 +175,7 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
 /// Builds a [`Function`]; the methods are the attribute's options.
 #[derive(Debug)]
 #[must_use = "a function is made by `build`"]
-pub struct FunctionBuilder<V, S = Unshared> {
+pub struct FunctionBuilder<V, S = NotShared> {
     name: Cow<'static, str>,
     place: &'static Location<'static>,
     ttl: Option<Ttl>,
@@ -185,7 +185,7 @@ pub struct FunctionBuilder<V, S = Unshared> {
     value_type: ValueType<V>,
     cache_if: Option<fn(&V) -> bool>,
     share: S,
-    coherence: Coherent,
+    coherence: CoherencePolicy,
 }
 
 impl<V: CacheValue> FunctionBuilder<V> {
@@ -200,8 +200,8 @@ impl<V: CacheValue> FunctionBuilder<V> {
             codec: None,
             value_type,
             cache_if: None,
-            share: Unshared,
-            coherence: Coherent::default(),
+            share: NotShared,
+            coherence: CoherencePolicy::default(),
         }
     }
 }
@@ -239,7 +239,7 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
 
     /// Rebuilds the error of a failed load for each call that waited for it: for errors that are not `Clone`. The loads then
     /// return `Result<_, E>`. Default: errors are not shared, and each call that waited runs its own load.
-    pub fn share_error<E>(self, rebuild: fn(&E) -> E) -> FunctionBuilder<V, Rebuilt<E>>
+    pub fn share_error<E>(self, rebuild: fn(&E) -> E) -> FunctionBuilder<V, ShareWith<E>>
     where
         E: Send + Sync + 'static,
     {
@@ -252,7 +252,7 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
             codec: self.codec,
             value_type: self.value_type,
             cache_if: self.cache_if,
-            share: Rebuilt(rebuild),
+            share: ShareWith(rebuild),
             coherence: self.coherence,
         }
     }
@@ -333,7 +333,8 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
             );
             return Err(error.for_function(&place).with_help("begin by `builder`"));
         }
-        if is_memory_alone && (self.codec.is_some() || self.coherence != Coherent::default()) {
+        if is_memory_alone && (self.codec.is_some() || self.coherence != CoherencePolicy::default())
+        {
             return wrong(
                 "`codec`, `when_isolated`, `single_flight` and `consistency` need a tier below memory, and the function has none"
                     .to_owned(),
@@ -358,7 +359,7 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
         };
         CacheRuntime::check(&definition)?;
         Ok(Function {
-            site: Arc::new(Site::made(
+            slot: Arc::new(FunctionSlot::made(
                 definition.clone(),
                 ReservedName::reserve(&definition)?,
             )),

@@ -8,26 +8,26 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::bound::Bound;
-use crate::call::{CacheValue, Terms, drive};
+use crate::bound::CachedFunction;
+use crate::call::{CacheValue, ResultSpec, drive};
 use crate::error::{Error, ErrorKind};
 use crate::invalidation::Invalidation;
 use crate::key::{ArgumentList, Arguments, Key, UnboundArguments};
 use crate::load::{self, Mode};
-use crate::outcome::{Outcome, Unshared};
+use crate::outcome::{NotShared, Outcome};
 use crate::policy::Ttl;
-use crate::site::Origin;
+use crate::slot::Origin;
 use crate::tier::Receipt;
 use crate::write_guard::WriteGuard;
 
 /// A key of a function, in no runtime yet: each operation binds it where it is first polled.
 #[derive(Debug)]
-struct Place {
+struct BoundKey {
     origin: Origin,
     arguments: Result<UnboundArguments, Error>,
 }
 
-impl Place {
+impl BoundKey {
     fn new(origin: Origin, arguments: impl ArgumentList) -> Self {
         Self {
             origin,
@@ -36,7 +36,7 @@ impl Place {
     }
 
     /// The function in the runtime that a call here would use, and the key there.
-    fn bind(&self) -> Result<(Arc<Bound>, Key), Error> {
+    fn bind(&self) -> Result<(Arc<CachedFunction>, Key), Error> {
         let arguments = self.arguments.as_ref().map_err(Clone::clone)?;
         let bound = self.origin.bind();
         let key = arguments.key(bound.id, bound.seed);
@@ -53,30 +53,30 @@ impl Place {
         Ok(WriteGuard::take(&bound, key).await)
     }
 
-    async fn peek<V: 'static>(&self, terms: &Terms<V, Unshared>) -> Option<V> {
+    async fn peek<V: 'static>(&self, spec: &ResultSpec<V, NotShared>) -> Option<V> {
         let (bound, key) = self.bind().ok()?;
-        let held = load::peek(bound, key, &terms.value_type).await?;
-        (terms.value_type.give)(held)
+        let held = load::peek(bound, key, &spec.value_type).await?;
+        (spec.value_type.give)(held)
     }
 
     async fn put<V: 'static>(
         &self,
         value: V,
         ttl: Option<Duration>,
-        terms: &Terms<V, Unshared>,
+        spec: &ResultSpec<V, NotShared>,
     ) -> Result<Receipt, Error> {
         if let Some(ttl) = ttl {
             Ttl::everywhere(ttl).check()?;
         }
         let (bound, key) = self.bind()?;
-        if terms.keep_if.is_some_and(|keep_if| !keep_if(&value)) {
+        if spec.keep_if.is_some_and(|keep_if| !keep_if(&value)) {
             return bound.invalidate(&key).await;
         }
-        let held = (terms.value_type.hold)(value);
-        load::put(bound, key, held, ttl, &terms.value_type).await
+        let held = (spec.value_type.hold)(value);
+        load::put(bound, key, held, ttl, &spec.value_type).await
     }
 
-    async fn strong<R, V, F>(&self, terms: &Terms<V, Unshared>, body: impl FnOnce() -> F) -> R
+    async fn strong<R, V, F>(&self, spec: &ResultSpec<V, NotShared>, body: impl FnOnce() -> F) -> R
     where
         R: Outcome<V>,
         V: Send + Sync + 'static,
@@ -86,23 +86,23 @@ impl Place {
             return body().await;
         };
         if bound.has_lower() {
-            return drive(bound, Some(key), Mode::Strong, *terms, body).await;
+            return drive(bound, Some(key), Mode::Strong, *spec, body).await;
         }
         // Without a lower tier, what memory has is current.
-        match bound.hit(&key.as_ref(), &terms.value_type) {
+        match bound.hit(&key.as_ref(), &spec.value_type) {
             Some(value) => R::value(value),
-            None => drive(bound, Some(key), Mode::Join, *terms, body).await,
+            None => drive(bound, Some(key), Mode::Join, *spec, body).await,
         }
     }
 
-    async fn refresh<R, V, F>(&self, terms: &Terms<V, Unshared>, body: impl FnOnce() -> F) -> R
+    async fn refresh<R, V, F>(&self, spec: &ResultSpec<V, NotShared>, body: impl FnOnce() -> F) -> R
     where
         R: Outcome<V>,
         V: Send + Sync + 'static,
         F: Future<Output = R>,
     {
         match self.bind() {
-            Ok((bound, key)) => drive(bound, Some(key), Mode::Refresh, *terms, body).await,
+            Ok((bound, key)) => drive(bound, Some(key), Mode::Refresh, *spec, body).await,
             Err(_) => body().await,
         }
     }
@@ -113,8 +113,8 @@ impl Place {
 /// A handle belongs to no runtime. Each operation acts on the runtime that a call would use where its future is first polled:
 /// the one of the [scope](crate::CacheRuntime::scope), else the installed one. It does not matter where the handle was made.
 pub struct Handle<V> {
-    place: Place,
-    terms: Terms<V, Unshared>,
+    place: BoundKey,
+    spec: ResultSpec<V, NotShared>,
 }
 
 impl<V> fmt::Debug for Handle<V> {
@@ -128,12 +128,12 @@ impl<V> fmt::Debug for Handle<V> {
 impl<V> Handle<V> {
     pub(crate) fn new(
         origin: Origin,
-        terms: Terms<V, Unshared>,
+        spec: ResultSpec<V, NotShared>,
         arguments: impl ArgumentList,
     ) -> Self {
         Self {
-            place: Place::new(origin, arguments),
-            terms,
+            place: BoundKey::new(origin, arguments),
+            spec,
         }
     }
 }
@@ -159,7 +159,7 @@ impl<V: CacheValue> Handle<V> {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn peek(&self) -> Option<V> {
-        self.place.peek(&self.terms).await
+        self.place.peek(&self.spec).await
     }
 
     /// Replaces the value in every tier; loads under way do not overwrite it, and peers drop theirs. One that `cache_if` does not
@@ -177,7 +177,7 @@ impl<V: CacheValue> Handle<V> {
     /// # Cancel safety
     /// Not cancel safe: dropped, it may have dropped the old value without storing the new.
     pub async fn put(&self, value: V) -> Result<Receipt, Error> {
-        self.place.put(value, None, &self.terms).await
+        self.place.put(value, None, &self.spec).await
     }
 
     /// The same for a value that says itself how long it is fresh, as an answer with `max-age` does: `ttl` takes the place of the
@@ -189,7 +189,7 @@ impl<V: CacheValue> Handle<V> {
     /// # Cancel safety
     /// As [`put`](Self::put).
     pub async fn put_for(&self, value: V, ttl: Duration) -> Result<Receipt, Error> {
-        self.place.put(value, Some(ttl), &self.terms).await
+        self.place.put(value, Some(ttl), &self.spec).await
     }
 
     /// Keeps values of this key from being stored until a transaction that changes it is committed; see [`WriteGuard`].
@@ -214,7 +214,7 @@ impl<V: CacheValue> Handle<V> {
         R: Outcome<V>,
         F: Future<Output = R>,
     {
-        self.place.strong(&self.terms, load).await
+        self.place.strong(&self.spec, load).await
     }
 
     /// Loads now and replaces the value; loads under way do not overwrite it. Who calls meanwhile gets the value
@@ -227,7 +227,7 @@ impl<V: CacheValue> Handle<V> {
         R: Outcome<V>,
         F: Future<Output = R>,
     {
-        self.place.refresh(&self.terms, load).await
+        self.place.refresh(&self.spec, load).await
     }
 }
 
@@ -248,9 +248,9 @@ pub struct OptionalCall<R, F>(PlainCall<R, F>);
 
 /// The methods of a [`Call`] that returns its value as it is, and those that every call has.
 pub struct PlainCall<R, F> {
-    place: Place,
-    /// `Terms<V, Unshared>` of the type that is kept, which the return type hides.
-    terms: Box<dyn Any + Send + Sync>,
+    place: BoundKey,
+    /// `ResultSpec<V, NotShared>` of the type that is kept, which the return type hides.
+    spec: Box<dyn Any + Send + Sync>,
     /// The body, not begun. A lock only to make it shareable; it is taken once.
     body: Mutex<Option<F>>,
     returns: PhantomData<fn() -> R>,
@@ -261,7 +261,7 @@ impl<R, F> Call<R, F> {
     pub(crate) fn new<V: Send + Sync + 'static>(handle: Handle<V>, body: F) -> Self {
         Self(OptionalCall(PlainCall {
             place: handle.place,
-            terms: Box::new(handle.terms),
+            spec: Box::new(handle.spec),
             body: Mutex::new(Some(body)),
             returns: PhantomData,
         }))
@@ -269,7 +269,7 @@ impl<R, F> Call<R, F> {
 
     /// [`invalidate`](PlainCall::invalidate) as a future that holds no argument, so that it can be spawned.
     pub fn into_invalidation(self) -> Invalidation {
-        let Place { origin, arguments } = self.0.0.place;
+        let BoundKey { origin, arguments } = self.0.0.place;
         Invalidation::of_key(origin, arguments)
     }
 }
@@ -326,8 +326,8 @@ impl<R, F> PlainCall<R, F> {
     }
 
     /// Where the function keeps values of this type.
-    fn keeps<V: 'static>(&self) -> Option<&Terms<V, Unshared>> {
-        self.terms.downcast_ref()
+    fn keeps<V: 'static>(&self) -> Option<&ResultSpec<V, NotShared>> {
+        self.spec.downcast_ref()
     }
 
     fn take_body(&self) -> F {
@@ -362,8 +362,8 @@ macro_rules! value_methods {
                 /// # Cancel safety
                 /// Cancel safe.
                 pub async fn peek(&self) -> Option<V> {
-                    $(if let Some(terms) = self.keeps::<$kept>() {
-                        let kept = self.place.peek(terms).await?;
+                    $(if let Some(spec) = self.keeps::<$kept>() {
+                        let kept = self.place.peek(spec).await?;
                         return inner::<$returns, $kept, V>(kept);
                     })+
                     None
@@ -377,9 +377,9 @@ macro_rules! value_methods {
                 /// # Cancel safety
                 /// Not cancel safe: dropped, it may have dropped the old value without storing the new.
                 pub async fn put(&self, value: V) -> Result<Receipt, Error> {
-                    $(if let Some(terms) = self.keeps::<$kept>() {
+                    $(if let Some(spec) = self.keeps::<$kept>() {
                         let kept = inner::<$returns, V, $kept>(value).ok_or_else(kept_whole::<$returns>)?;
-                        return self.place.put(kept, None, terms).await;
+                        return self.place.put(kept, None, spec).await;
                     })+
                     Err(kept_whole::<$returns>())
                 }
@@ -392,9 +392,9 @@ macro_rules! value_methods {
                 /// # Cancel safety
                 /// As [`put`](Self::put).
                 pub async fn put_for(&self, value: V, ttl: Duration) -> Result<Receipt, Error> {
-                    $(if let Some(terms) = self.keeps::<$kept>() {
+                    $(if let Some(spec) = self.keeps::<$kept>() {
                         let kept = inner::<$returns, V, $kept>(value).ok_or_else(kept_whole::<$returns>)?;
-                        return self.place.put(kept, Some(ttl), terms).await;
+                        return self.place.put(kept, Some(ttl), spec).await;
                     })+
                     Err(kept_whole::<$returns>())
                 }
@@ -414,8 +414,8 @@ macro_rules! value_methods {
                 /// As a call of the function.
                 pub async fn strong(&self) -> $returns {
                     let body = self.take_body();
-                    $(if let Some(terms) = self.keeps::<$kept>() {
-                        return self.place.strong(terms, || body).await;
+                    $(if let Some(spec) = self.keeps::<$kept>() {
+                        return self.place.strong(spec, || body).await;
                     })+
                     body.await
                 }
@@ -433,8 +433,8 @@ macro_rules! value_methods {
                 /// again.
                 pub async fn refresh(&self) -> $returns {
                     let body = self.take_body();
-                    $(if let Some(terms) = self.keeps::<$kept>() {
-                        return self.place.refresh(terms, || body).await;
+                    $(if let Some(spec) = self.keeps::<$kept>() {
+                        return self.place.refresh(spec, || body).await;
                     })+
                     // A tier that could not be told has counted it.
                     let _ = self.place.invalidate().await;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::blocking;
-use crate::bound::Bound;
+use crate::bound::CachedFunction;
 use crate::error::{Error, ErrorKind};
 use crate::key::UnboundArguments;
-use crate::site::Origin;
+use crate::slot::Origin;
 use crate::tier::Receipt;
 
 /// An invalidation on its way: what `invalidate!` gives. Holds none of the arguments, only the key that they make.
@@ -43,7 +43,7 @@ enum What {
 
 /// An invalidation in the runtime that was found at its first poll.
 struct Begun {
-    bound: Arc<Bound>,
+    bound: Arc<CachedFunction>,
     work: Pin<Box<dyn Future<Output = Result<Receipt, Error>> + Send>>,
 }
 
@@ -96,10 +96,10 @@ impl Invalidation {
     /// As [`Handle::invalidate`](crate::Handle::invalidate).
     pub fn blocking(mut self) -> Result<Receipt, Error> {
         let bound = Arc::clone(&self.begin().bound);
-        let Some(home) = bound.home() else {
+        let Some(tokio_context) = bound.tokio_context() else {
             return blocking::wait(self);
         };
-        match home.enter() {
+        match tokio_context.enter() {
             Some(_entered) => blocking::wait(self),
             None => blocking::wait_without_home(self),
         }

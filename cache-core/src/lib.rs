@@ -25,7 +25,6 @@ mod flight;
 mod function;
 mod glob;
 mod handle;
-mod home;
 mod invalidation;
 mod key;
 mod level;
@@ -35,15 +34,17 @@ mod overrides;
 mod policy;
 mod record;
 mod runtime;
-mod site;
+mod slot;
+mod state;
 mod stats;
 mod sync;
+mod tokio_context;
 mod write_guard;
 
 #[doc(hidden)]
 pub mod private;
 
-pub use crate::builder::{AnyTier, BuildFromEnv, EnvTier, Environment, IntoTier, RuntimeBuilder};
+pub use crate::builder::{BoxedTier, BuildFromEnv, EnvTier, Environment, IntoTier, RuntimeBuilder};
 pub use crate::call::CacheValue;
 pub use crate::clock::{ManualClock, unix_millis};
 pub use crate::coherence::{Barrier, Coherence};
@@ -55,7 +56,7 @@ pub use crate::invalidation::Invalidation;
 pub use crate::key::KeyArgument;
 pub use crate::level::Level;
 pub use crate::outcome::{
-    Cloned, Described, Outcome, Rebuilt, ShareError, SharedError, Unshared, View,
+    NotShared, Outcome, ShareByClone, ShareByText, ShareError, ShareWith, SharedError, View,
 };
 pub use crate::policy::{Consistency, SingleFlight, Ttl, WhenIsolated};
 pub use crate::runtime::{CacheRuntime, RuntimeHealth, Snapshot, registered_functions};

@@ -20,15 +20,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::put::{peek, put};
-use self::waits::Waits;
-use crate::bound::{Bound, FencedAfter, LowerTiers, Search, Turn};
+use self::waits::RemoteWait;
+use crate::bound::{CachedFunction, FencedAfter, LeaseTurn, TierLookup, TierVisits};
 use crate::clock::Moment;
 use crate::codec::ErasedType;
 use crate::entry::Held;
-use crate::flight::{Arrival, FlightId, HeldLeases, Leader, Place, Waiting};
+use crate::flight::{FlightId, HeldLeases, Join, Leader, WaitEdge, WaitOutcome};
 use crate::key::Key;
-use crate::outcome::Landed;
-use crate::tier::Claim;
+use crate::outcome::LoadOutcome;
+use crate::tier::LeaseMode;
 
 /// A future of the load path. It is boxed so that its code is not compiled again where it is
 /// awaited.
@@ -49,7 +49,7 @@ pub(crate) enum Mode {
 
 impl Mode {
     /// The mode of a call of the function.
-    pub(crate) fn of_call(function: &Bound) -> Self {
+    pub(crate) fn of_call(function: &CachedFunction) -> Self {
         match function.is_strong() {
             true => Self::Strong,
             false => Self::Join,
@@ -59,18 +59,18 @@ impl Mode {
 
 /// A load of one key, on behalf of one call.
 pub(crate) struct Load<'a> {
-    function: &'a Bound,
+    function: &'a CachedFunction,
     key: Option<Key>,
     value_type: &'a dyn ErasedType,
     mode: Mode,
-    waits: Waits,
+    waits: RemoteWait,
     /// Set while the body of this call runs, if its value is to be kept.
     running: Option<Running<'a>>,
 }
 
 /// What a load holds while its body runs. The leases are released before the lead is handed on.
 struct Running<'a> {
-    lower: LowerTiers<'a>,
+    lower: TierVisits<'a>,
     leader: Leader,
     began: Moment,
 }
@@ -78,7 +78,7 @@ struct Running<'a> {
 /// What a call does next.
 pub(crate) enum Step {
     /// It returns this, if it can make a result of it.
-    Landed(Landed),
+    Completed(LoadOutcome),
     /// It runs its body, and [finishes](Load::finish) the load.
     Run,
 }
@@ -103,7 +103,7 @@ impl fmt::Debug for Load<'_> {
 impl<'a> Load<'a> {
     /// Without a key nothing is looked up or kept.
     pub(crate) fn new(
-        function: &'a Bound,
+        function: &'a CachedFunction,
         key: Option<Key>,
         value_type: &'a dyn ErasedType,
         mode: Mode,
@@ -113,7 +113,7 @@ impl<'a> Load<'a> {
             key,
             value_type,
             mode,
-            waits: Waits::default(),
+            waits: RemoteWait::default(),
             running: None,
         }
     }
@@ -170,7 +170,7 @@ impl<'a> Load<'a> {
         // Released before the waiters go on: they ask for the same leases.
         running.lower.load_failed();
         match shared {
-            Some(shared) => running.leader.land(Landed::Failed(shared.into())),
+            Some(shared) => running.leader.complete(LoadOutcome::Failed(shared.into())),
             None => running.leader.fail(),
         }
     }
@@ -178,21 +178,21 @@ impl<'a> Load<'a> {
     /// Joins the flight of the key, or leads one.
     async fn join(&mut self, key: &Key, can_share: bool) -> Step {
         let function = self.function;
-        let stack = &*function.stack;
+        let state = &*function.state;
         loop {
-            let may_join = |start, began| function.counts(key, start, began);
-            let joined = stack
+            let may_join = |start, began| function.may_join(key, start, began);
+            let joined = state
                 .flights
-                .join(key, &stack.fences, stack.clock.now(), may_join);
+                .join(key, &state.fences, state.clock.now(), may_join);
             let waiter = match joined {
-                Place::Lead(leader) => return self.lead(key, leader).await,
-                Place::Wait(waiter) => waiter,
+                Join::Lead(leader) => return self.lead(key, leader).await,
+                Join::Wait(waiter) => waiter,
             };
             // A thread must not wait for a task, which it may be the one to run.
             let may_wait =
                 self.waits.may_wait() && !(function.is_blocking && waiter.is_of_a_task());
             let waiting = match may_wait {
-                true => Waiting::begin(waiter.flight_id()),
+                true => WaitEdge::begin(waiter.flight_id()),
                 false => None,
             };
             let Some(_waiting) = waiting else {
@@ -203,19 +203,19 @@ impl<'a> Load<'a> {
             };
             function.counters.waits.add_one();
             match waiter.await {
-                Arrival::Landed(landed) => return Step::Landed(landed),
-                Arrival::Failed => {
+                WaitOutcome::Completed(outcome) => return Step::Completed(outcome),
+                WaitOutcome::Failed => {
                     self.waits.load_failed();
                     if !can_share {
                         function.report_unshared_errors();
                     }
                 }
-                Arrival::Lead(leader) => {
+                WaitOutcome::Lead(leader) => {
                     // After an invalidation newer callers are on a newer flight. This call joins
                     // that one; each other waiter of this flight takes its lead in turn and does
                     // the same.
                     if leader.is_current() {
-                        leader.restart(&stack.fences, stack.clock.now());
+                        leader.restart(&state.fences, state.clock.now());
                         return self.lead(key, leader).await;
                     }
                 }
@@ -226,40 +226,40 @@ impl<'a> Load<'a> {
     /// Reads the lower tiers on behalf of all callers of the flight, and takes their leases.
     async fn lead(&mut self, key: &Key, leader: Leader) -> Step {
         let function = self.function;
-        let stack = &*function.stack;
+        let state = &*function.state;
         let value_type = self.value_type;
         loop {
-            // Another flight may have landed between this call's look-up and its place in the table.
+            // Another flight may have completed between this call's look-up and its place in the table.
             if let Some(held) = function.peek(&key.as_ref())
                 && value_type.is_of(&held)
             {
-                return land(leader, held);
+                return complete(leader, held);
             }
             let start = leader.start();
             let mut lower = function.lower_tiers(key);
             match function.find(key, &mut lower, value_type).await {
-                Search::Found(hit) => {
+                TierLookup::Hit(hit) => {
                     if leader.is_current() && hit.is_promoted {
                         let number = hit.number.unwrap_or(start);
                         function.keep_found(key, &hit.value, number, hit.left, value_type);
                     }
-                    return land(leader, hit.value);
+                    return complete(leader, hit.value);
                 }
-                Search::Unanswered => {
+                TierLookup::Unavailable => {
                     if let Some(held) = function.serve_isolated(&key.as_ref())
                         && value_type.is_of(&held)
                     {
-                        return land(leader, held);
+                        return complete(leader, held);
                     }
                 }
-                Search::Nowhere => {}
+                TierLookup::Miss => {}
             }
             let claim = self.waits.claim(function, &mut lower);
             match function.lease(&mut lower, claim, value_type).await {
-                Turn::Load => return self.run(lower, leader),
+                LeaseTurn::Load => return self.run(lower, leader),
                 // A task holds the lease, which this thread may be the one to run.
-                Turn::Wait(..) if function.is_blocking => return self.run(lower, leader),
-                Turn::Wait(wakeup, at) => {
+                LeaseTurn::Wait(..) if function.is_blocking => return self.run(lower, leader),
+                LeaseTurn::Wait(wakeup, at) => {
                     let flight = Some(leader.id());
                     self.waits.wait(function, lower, wakeup, at, flight).await;
                     // The waiters have waited for a failed load too, and must not wait for the one
@@ -268,7 +268,7 @@ impl<'a> Load<'a> {
                         leader.release_waiters();
                     }
                     // A value that is read from now on is as of now.
-                    leader.restart(&stack.fences, stack.clock.now());
+                    leader.restart(&state.fences, state.clock.now());
                 }
             }
         }
@@ -277,26 +277,26 @@ impl<'a> Load<'a> {
     /// Asks the lower tiers for the value as of now.
     async fn ask(&mut self, key: &Key) -> Step {
         let function = self.function;
-        let stack = &*function.stack;
+        let state = &*function.state;
         let value_type = self.value_type;
         loop {
-            let start = stack.fences.now();
+            let start = state.fences.now();
             let mut lower = function.lower_tiers(key);
             let known = function.known(key);
-            let known_seal = known.as_ref().map(|(seal, _)| *seal);
-            lower.ask_strongly(known);
-            if let Search::Found(hit) = function.find(key, &mut lower, value_type).await {
-                function.keep_asked(key, &hit, start, known_seal, value_type);
-                return Step::Landed(Landed::Value(hit.value));
+            let known_etag = known.as_ref().map(|(etag, _)| *etag);
+            lower.make_strong(known);
+            if let TierLookup::Hit(hit) = function.find(key, &mut lower, value_type).await {
+                function.keep_strong_read(key, &hit, start, known_etag, value_type);
+                return Step::Completed(LoadOutcome::Value(hit.value));
             }
             let claim = self.waits.claim(function, &mut lower);
             match function.lease(&mut lower, claim, value_type).await {
-                Turn::Load => {
-                    let now = stack.clock.now();
-                    let leader = stack.flights.lead(key, &stack.fences, now, false);
+                LeaseTurn::Load => {
+                    let now = state.clock.now();
+                    let leader = state.flights.lead(key, &state.fences, now, false);
                     return self.run(lower, leader);
                 }
-                Turn::Wait(wakeup, at) => {
+                LeaseTurn::Wait(wakeup, at) => {
                     self.waits.wait(function, lower, wakeup, at, None).await;
                 }
             }
@@ -306,24 +306,24 @@ impl<'a> Load<'a> {
     /// Leads a flight whose value replaces what the tiers have.
     async fn take_over(&mut self, key: &Key) -> Step {
         let function = self.function;
-        let stack = &*function.stack;
-        function.drop_aside(key).await;
-        let now = stack.clock.now();
-        let leader = stack.flights.lead(key, &stack.fences, now, true);
+        let state = &*function.state;
+        function.drop_disabled(key).await;
+        let now = state.clock.now();
+        let leader = state.flights.lead(key, &state.fences, now, true);
         let mut lower = function.lower_tiers(key);
         // A claim that takes over does not wait.
         let _ = function
-            .lease(&mut lower, Claim::TakeOver, self.value_type)
+            .lease(&mut lower, LeaseMode::Preempt, self.value_type)
             .await;
         self.run(lower, leader)
     }
 
-    fn run(&mut self, lower: LowerTiers<'a>, leader: Leader) -> Step {
+    fn run(&mut self, lower: TierVisits<'a>, leader: Leader) -> Step {
         self.function.counters.loads.add_one();
         self.running = Some(Running {
             lower,
             leader,
-            began: self.function.stack.clock.now(),
+            began: self.function.state.clock.now(),
         });
         Step::Run
     }
@@ -343,14 +343,14 @@ impl<'a> Load<'a> {
         match loaded {
             // A flight that another took the place of must not overwrite what that one brings.
             Some(Loaded { held, .. }) if !is_dropped && leader.is_current() => {
-                let took = function.stack.clock.now().since(began);
+                let took = function.state.clock.now().since(began);
                 publish(function, key, held, took, leader, lower, self.value_type).await;
             }
             loaded => {
                 // Released before the waiters go on: they ask for the same leases.
                 drop(lower);
-                let landed = loaded.map(|loaded| Landed::Value(loaded.held));
-                leader.land(landed.unwrap_or(Landed::Absent));
+                let outcome = loaded.map(|loaded| LoadOutcome::Value(loaded.held));
+                leader.complete(outcome.unwrap_or(LoadOutcome::Absent));
             }
         }
         match self.mode {
@@ -365,10 +365,10 @@ impl<'a> Load<'a> {
     }
 }
 
-fn land(leader: Leader, held: Held) -> Step {
-    let landed = Landed::Value(held);
-    leader.land(landed.clone());
-    Step::Landed(landed)
+fn complete(leader: Leader, held: Held) -> Step {
+    let outcome = LoadOutcome::Value(held);
+    leader.complete(outcome.clone());
+    Step::Completed(outcome)
 }
 
 /// Keeps a value in memory, answers the waiters, and stores it in the lower tiers.
@@ -377,16 +377,16 @@ fn land(leader: Leader, held: Held) -> Step {
 /// answers later callers with the value. Memory does not if it has none, or if it keeps what a strong
 /// call found, which this value is to replace.
 async fn publish(
-    function: &Bound,
+    function: &CachedFunction,
     key: &Key,
     held: Held,
     took: Duration,
     leader: Leader,
-    lower: LowerTiers<'_>,
+    lower: TierVisits<'_>,
     value_type: &dyn ErasedType,
 ) {
     let is_kept = function.keep_loaded(key, &held, &leader, &lower, value_type);
-    let landed = Landed::Value(Arc::clone(&held));
+    let outcome = LoadOutcome::Value(Arc::clone(&held));
     let start = leader.start();
     let mut leader = Some(leader);
     // Declared after the leader: the leases are released before the lead if this is dropped.
@@ -395,7 +395,7 @@ async fn publish(
         && (is_kept || !lower.replaces())
         && let Some(leader) = leader.take()
     {
-        leader.land(landed.clone());
+        leader.complete(outcome.clone());
     }
     // Also if this is dropped.
     let replaced = lower
@@ -406,6 +406,6 @@ async fn publish(
         .await;
     drop(replaced);
     if let Some(leader) = leader {
-        leader.land(landed);
+        leader.complete(outcome);
     }
 }

@@ -173,40 +173,40 @@ pub trait ShareError<E>: Copy + Send + Sync + 'static {
 /// Waiters get a clone of the error.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
-pub struct Cloned;
+pub struct ShareByClone;
 
 /// Waiters get an error made of a [`SharedError`], as `anyhow::Error` and `Box<dyn Error + Send + Sync>` can be.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
-pub struct Described;
+pub struct ShareByText;
 
 /// Waiters get an error that this function rebuilds from the one of the load: for errors that are not `Clone`, such as
 /// `std::io::Error`.
 ///
 /// The function is called once for what the waiters share, and once for each waiter.
 #[expect(clippy::exhaustive_structs, reason = "a function, and nothing else")]
-pub struct Rebuilt<E>(pub fn(&E) -> E);
+pub struct ShareWith<E>(pub fn(&E) -> E);
 
-impl<E> Clone for Rebuilt<E> {
+impl<E> Clone for ShareWith<E> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<E> Copy for Rebuilt<E> {}
+impl<E> Copy for ShareWith<E> {}
 
-impl<E> fmt::Debug for Rebuilt<E> {
+impl<E> fmt::Debug for ShareWith<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Rebuilt")
+        f.write_str("ShareWith")
     }
 }
 
 /// Errors are not shared: each waiter runs the load itself.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
-pub struct Unshared;
+pub struct NotShared;
 
-impl<E: Clone + Send + Sync + 'static> ShareError<E> for Cloned {
+impl<E: Clone + Send + Sync + 'static> ShareError<E> for ShareByClone {
     fn share(self, error: &E) -> Option<Box<dyn Any + Send + Sync>> {
         Some(Box::new(error.clone()))
     }
@@ -216,7 +216,7 @@ impl<E: Clone + Send + Sync + 'static> ShareError<E> for Cloned {
     }
 }
 
-impl<E: From<SharedError> + fmt::Display> ShareError<E> for Described {
+impl<E: From<SharedError> + fmt::Display> ShareError<E> for ShareByText {
     fn share(self, error: &E) -> Option<Box<dyn Any + Send + Sync>> {
         Some(Box::new(SharedError {
             message: format!("{error:#}").into(),
@@ -228,7 +228,7 @@ impl<E: From<SharedError> + fmt::Display> ShareError<E> for Described {
     }
 }
 
-impl<E: Send + Sync + 'static> ShareError<E> for Rebuilt<E> {
+impl<E: Send + Sync + 'static> ShareError<E> for ShareWith<E> {
     fn share(self, error: &E) -> Option<Box<dyn Any + Send + Sync>> {
         Some(Box::new((self.0)(error)))
     }
@@ -238,7 +238,7 @@ impl<E: Send + Sync + 'static> ShareError<E> for Rebuilt<E> {
     }
 }
 
-impl<E> ShareError<E> for Unshared {
+impl<E> ShareError<E> for NotShared {
     fn share(self, _: &E) -> Option<Box<dyn Any + Send + Sync>> {
         None
     }
@@ -268,7 +268,7 @@ impl std::error::Error for SharedError {}
 
 /// What a load ended in, without the types of its function.
 #[derive(Clone)]
-pub(crate) enum Landed {
+pub(crate) enum LoadOutcome {
     Value(Held),
     Absent,
     /// What a waiter can make an error of.

@@ -31,7 +31,7 @@ pub(crate) enum Time {
 
 /// What a function asks for in the end.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct EffectivePolicy {
     pub(crate) ttl: Ttl,
     pub(crate) tiers: Option<Vec<Level>>,
     /// Whether these times are said for this function alone: each is for a tier that it uses.
@@ -63,13 +63,17 @@ impl Overrides {
     ///
     /// # Errors
     /// A policy that nobody knows.
-    pub(crate) fn of(&self, definition: &Definition, policies: &Policies) -> Result<Asked, Error> {
+    pub(crate) fn of(
+        &self,
+        definition: &Definition,
+        policies: &Policies,
+    ) -> Result<EffectivePolicy, Error> {
         let policy = &definition.policy;
         let mut all = self.0.iter();
         let said = all.find(|(name, _)| *name == definition.name);
         let said = said.map(|(_, said)| said);
         let source = said.map(|said| said.source.clone());
-        let blame = |error: Error| match &source {
+        let origin = |error: Error| match &source {
             Some(source) => error.for_function(definition).from_setting(source),
             None => error.for_function(definition),
         };
@@ -93,14 +97,14 @@ impl Overrides {
                     "an override adds a tier that the function does not list: its code has `tiers = \"{}\"`",
                     own.join(",")
                 );
-                return Err(blame(Error::configuration(problem).with_help(
+                return Err(origin(Error::configuration(problem).with_help(
                     "an override can only remove tiers; add the tier in the code",
                 )));
             }
             None => own.map(<[Level]>::to_vec),
             said => said,
         };
-        let ttl = ttl.map_err(blame)?;
+        let ttl = ttl.map_err(origin)?;
         // A policy is for many functions, and who takes tiers out need not speak of their times.
         let is_of_its_tiers = match said {
             Some(said) => matches!(said.time, Some(Time::Ttl(_))),
@@ -110,7 +114,7 @@ impl Overrides {
             && let Some(tiers) = &tiers
             && let Some(level) = ttl.named().find(|level| !tiers.contains(level))
         {
-            return Err(blame(Error::configuration(format!(
+            return Err(origin(Error::configuration(format!(
                 "ttl has a time for {level}, which `tiers` does not list"
             ))));
         }
@@ -118,11 +122,11 @@ impl Overrides {
             && policy.coherence.consistency == Consistency::Strong
             && tiers.as_deref() == Some(&[Level::L1])
         {
-            return Err(blame(Error::configuration(
+            return Err(origin(Error::configuration(
                 "an override removes the tiers below memory, and `consistency = \"strong\"` needs one",
             )));
         }
-        Ok(Asked {
+        Ok(EffectivePolicy {
             ttl,
             tiers,
             is_of_its_tiers,

@@ -226,7 +226,7 @@ pub(crate) struct Policy {
     pub(crate) codec: Option<Cow<'static, str>>,
     /// How shared tiers show the arguments; empty shows them all.
     pub(crate) template: &'static [Piece],
-    pub(crate) coherence: Coherent,
+    pub(crate) coherence: CoherencePolicy,
 }
 
 /// What a function asks of the agreement with other instances.
@@ -235,7 +235,7 @@ pub(crate) struct Policy {
     clippy::exhaustive_structs,
     reason = "an expansion writes every field; core and macros have one version"
 )]
-pub struct Coherent {
+pub struct CoherencePolicy {
     /// What it does while it is cut off from the others; `None` is the runtime's.
     pub when_isolated: Option<WhenIsolated>,
     /// Who waits while a value is loaded.

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 pub use crate::__returns as returns;
 pub use crate::builder::EnvTier;
-pub use crate::call::{CacheValue, Lookup, Miss, Returned, Returns};
-use crate::call::{Terms, look_up};
+pub use crate::call::{CacheValue, CachedResult, MemoryLookup, Miss, ResultOf};
+use crate::call::{ResultSpec, look_up};
 use crate::codec::{SharedValue, ValueType};
 pub use crate::definition::Declaration;
 use crate::entry::{Weigh, weigh_by_serde};
@@ -20,27 +20,27 @@ use crate::handle::Handle;
 pub use crate::invalidation::Invalidation;
 pub use crate::key::{ArgumentList, Arguments, KeyArgument, Parts, Piece, Refused};
 pub use crate::level::Level;
-pub use crate::outcome::Unshared;
-use crate::outcome::{Cloned, Described, Rebuilt, SharedError};
-pub use crate::policy::{Coherent, Consistency, SingleFlight, Ttl, WhenIsolated};
+pub use crate::outcome::NotShared;
+use crate::outcome::{ShareByClone, ShareByText, ShareWith, SharedError};
+pub use crate::policy::{CoherencePolicy, Consistency, SingleFlight, Ttl, WhenIsolated};
 pub use crate::runtime::Registered;
-use crate::site::Origin;
-pub use crate::site::{Instance, Site};
+use crate::slot::Origin;
+pub use crate::slot::{FunctionSlot, Instantiation};
 
 /// A function and, where it is generic, which of its instances.
 #[derive(Clone, Copy, Debug)]
-pub struct At {
-    site: &'static Site,
-    instance: Option<Instance>,
+pub struct FunctionRef {
+    slot: &'static FunctionSlot,
+    instance: Option<Instantiation>,
 }
 
-impl At {
+impl FunctionRef {
     /// A function that is not generic.
     #[must_use]
     #[inline]
-    pub const fn new(site: &'static Site) -> Self {
+    pub const fn new(slot: &'static FunctionSlot) -> Self {
         Self {
-            site,
+            slot,
             instance: None,
         }
     }
@@ -48,16 +48,16 @@ impl At {
     /// The instance that the type of `types` tells from others.
     #[must_use]
     #[inline]
-    pub fn instance<T>(site: &'static Site, _types: &T) -> Self {
+    pub fn instance<T>(slot: &'static FunctionSlot, _types: &T) -> Self {
         Self {
-            site,
-            instance: Some(Instance::of::<T>()),
+            slot,
+            instance: Some(Instantiation::of::<T>()),
         }
     }
 
     /// Drops every key of the function.
     pub fn invalidate_all(self) -> Invalidation {
-        Invalidation::of_all(Origin::declared(self.site, self.instance))
+        Invalidation::of_all(Origin::declared(self.slot, self.instance))
     }
 }
 
@@ -67,25 +67,25 @@ pub fn type_of<T: ?Sized>(_: &T) -> PhantomData<T> {
 }
 
 /// What is done with the key of a call, once its arguments are told.
-pub trait Step<T: Returned> {
+pub trait CallMode<T: CachedResult> {
     /// What comes of it.
     type Output;
 
     /// Does it.
-    fn take(self, at: At, returned: T, arguments: impl ArgumentList) -> Self::Output;
+    fn take(self, at: FunctionRef, returned: T, arguments: impl ArgumentList) -> Self::Output;
 }
 
 /// Begins the call: looks in memory.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
-pub struct Start;
+pub struct CallNow;
 
-impl<T: Returned> Step<T> for Start {
-    type Output = Lookup<T>;
+impl<T: CachedResult> CallMode<T> for CallNow {
+    type Output = MemoryLookup<T>;
 
     #[inline]
-    fn take(self, at: At, returned: T, arguments: impl ArgumentList) -> Lookup<T> {
-        at.site
+    fn take(self, at: FunctionRef, returned: T, arguments: impl ArgumentList) -> MemoryLookup<T> {
+        at.slot
             .with_bound(at.instance, |bound| look_up(bound, returned, arguments))
     }
 }
@@ -93,19 +93,19 @@ impl<T: Returned> Step<T> for Start {
 /// Makes the handle of the call, which is not begun.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
-pub struct Prepare;
+pub struct MakeHandle;
 
-impl<T: Returned> Step<T> for Prepare {
+impl<T: CachedResult> CallMode<T> for MakeHandle {
     type Output = Handle<T::Value>;
 
-    fn take(self, at: At, returned: T, arguments: impl ArgumentList) -> Handle<T::Value> {
-        let terms = returned.terms();
-        let terms = Terms {
-            value_type: terms.value_type,
-            keep_if: terms.keep_if,
-            share: Unshared,
+    fn take(self, at: FunctionRef, returned: T, arguments: impl ArgumentList) -> Handle<T::Value> {
+        let spec = returned.spec();
+        let spec = ResultSpec {
+            value_type: spec.value_type,
+            keep_if: spec.keep_if,
+            share: NotShared,
         };
-        Handle::new(Origin::declared(at.site, at.instance), terms, arguments)
+        Handle::new(Origin::declared(at.slot, at.instance), spec, arguments)
     }
 }
 
@@ -124,8 +124,8 @@ pub const fn returns<R, V, S>(
     _result: PhantomData<R>,
     value_type: ValueType<V>,
     share: S,
-) -> Returns<R, V, S> {
-    Returns::new(Terms {
+) -> ResultOf<R, V, S> {
+    ResultOf::new(ResultSpec {
         value_type,
         keep_if: None,
         share,
@@ -214,8 +214,8 @@ impl<T> PlainKind for Probe<T> {
 /// Errors that can be cloned.
 pub trait ClonedErrors {
     /// How they are shared.
-    fn share(&self) -> Cloned {
-        Cloned
+    fn share(&self) -> ShareByClone {
+        ShareByClone
     }
 }
 
@@ -224,8 +224,8 @@ impl<T, E: Clone + Send + Sync + 'static> ClonedErrors for &&Probe<Result<T, E>>
 /// Errors that can be made of another's text.
 pub trait DescribedErrors {
     /// How they are shared.
-    fn share(&self) -> Described {
-        Described
+    fn share(&self) -> ShareByText {
+        ShareByText
     }
 }
 
@@ -234,8 +234,8 @@ impl<T, E: From<SharedError> + fmt::Display> DescribedErrors for &Probe<Result<T
 /// Errors of any other kind, and results that have none.
 pub trait OtherErrors {
     /// How they are shared.
-    fn share(&self) -> Unshared {
-        Unshared
+    fn share(&self) -> NotShared {
+        NotShared
     }
 }
 
@@ -244,8 +244,8 @@ impl<T> OtherErrors for Probe<T> {}
 /// Errors that a function of the user's rebuilds.
 pub trait RebuiltErrors<E> {
     /// How they are shared.
-    fn rebuilt(&self, rebuild: fn(&E) -> E) -> Rebuilt<E> {
-        Rebuilt(rebuild)
+    fn rebuilt(&self, rebuild: fn(&E) -> E) -> ShareWith<E> {
+        ShareWith(rebuild)
     }
 }
 
@@ -257,11 +257,11 @@ pub trait NoErrors {
     type Result;
 
     /// How they are not shared.
-    fn rebuilt<F>(&self, _rebuild: F) -> Unshared
+    fn rebuilt<F>(&self, _rebuild: F) -> NotShared
     where
         Self::Result: Fallible,
     {
-        Unshared
+        NotShared
     }
 }
 
@@ -359,7 +359,7 @@ pub const fn shared<V: CacheValue + SharedValue>(_kind: PhantomData<V>) -> Value
 #[macro_export]
 macro_rules! __returns {
     (unshared $kind:ident $returned:ty) => {
-        $crate::__returns!(@ $kind $returned, $crate::private::Unshared)
+        $crate::__returns!(@ $kind $returned, $crate::private::NotShared)
     };
     (rebuilt($rebuild:expr) $kind:ident $returned:ty) => {
         $crate::__returns!(@ $kind $returned, (&&&$crate::private::Probe::<$returned>::new()).rebuilt($rebuild))

@@ -21,15 +21,15 @@ const FORMAT: u8 = 1;
 const CHECKSUM: usize = 76;
 pub(crate) const HEADER: usize = 84;
 
-/// Where a record's seal is in it.
-pub const SEAL: std::ops::Range<usize> = CHECKSUM..HEADER;
+/// Where a record's etag is in it.
+pub const ETAG: std::ops::Range<usize> = CHECKSUM..HEADER;
 
 /// What tells a record from every other, as far as 64 bits go: its checksum, as the record has it.
-pub type Seal = [u8; SEAL.end - SEAL.start];
+pub type Etag = [u8; ETAG.end - ETAG.start];
 
-/// The seal of a record.
-pub(crate) fn seal_of(bytes: &[u8]) -> Option<Seal> {
-    bytes.get(SEAL)?.try_into().ok()
+/// The etag of a record.
+pub(crate) fn seal_of(bytes: &[u8]) -> Option<Etag> {
+    bytes.get(ETAG)?.try_into().ok()
 }
 
 /// What a record must carry to be valid.
@@ -99,7 +99,7 @@ pub(crate) enum Unusable {
 
 impl Header {
     /// Serializes a record: this header, its checksum and the payload.
-    pub(crate) fn seal(&self, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn etag(&self, payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER + payload.len());
         bytes.extend(MAGIC);
         bytes.extend([FORMAT, self.codec]);
@@ -132,10 +132,10 @@ impl Header {
         Ok((header, payload))
     }
 
-    /// Reads the header of a record that is known by its seal: which covers it, and was checked when the record was read.
-    pub(crate) fn of_known(head: &[u8], seal: Seal) -> Result<Self, Unusable> {
+    /// Reads the header of a record that is known by its etag: which covers it, and was checked when the record was read.
+    pub(crate) fn of_known(head: &[u8], etag: Etag) -> Result<Self, Unusable> {
         let (header, _, sum) = Self::parse(head)?;
-        if sum != u64::from_le_bytes(seal) {
+        if sum != u64::from_le_bytes(etag) {
             return Err(Unusable::Damaged);
         }
         Ok(header)
@@ -228,14 +228,14 @@ mod tests {
 
     #[test]
     fn a_record_is_read_back() {
-        let bytes = header().seal(b"payload");
+        let bytes = header().etag(b"payload");
         assert_eq!(bytes.len(), HEADER + 7);
         assert_eq!(Header::open(&bytes), Ok((header(), &b"payload"[..])));
     }
 
     #[test]
     fn every_turned_bit_and_every_cut_is_seen() {
-        let bytes = header().seal(b"payload");
+        let bytes = header().etag(b"payload");
         for bit in 0..bytes.len() * 8 {
             let mut turned = bytes.clone();
             turned[bit / 8] ^= 1 << (bit % 8);

@@ -11,18 +11,18 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
 use once_cell::sync::OnceCell;
 
 pub use self::report::{RuntimeHealth, Snapshot};
-use crate::bound::{Bound, FencedAfter, Resolved};
+use crate::bound::{CachedFunction, FencedAfter, Resolved};
 use crate::builder::RuntimeBuilder;
 use crate::clock::Clock;
 use crate::codec::Encodings;
 use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
-use crate::site::{Site, SiteKey};
+use crate::slot::{FunctionSlot, SlotKey};
+use crate::state::{Defaults, RuntimeState, unlimited, with_time_limit};
 use crate::stats::Stats;
 use crate::tier::config::TierConfig;
 use crate::tier::memory::Memory;
-use crate::tier::stack::{Defaults, Stack, limited, unlimited};
 use crate::tier::{Receipt, TierStatus};
 
 /// Owns the tiers of a process, the fences and the flights. Clones are the same runtime.
@@ -33,8 +33,8 @@ use crate::tier::{Receipt, TierStatus};
 pub struct CacheRuntime(Arc<Shared>);
 
 struct Shared {
-    stack: Arc<Stack>,
-    bound: RwLock<HashMap<SiteKey, Arc<Bound>>>,
+    state: Arc<RuntimeState>,
+    bound: RwLock<HashMap<SlotKey, Arc<CachedFunction>>>,
 }
 
 static INSTALLED: OnceCell<CacheRuntime> = OnceCell::new();
@@ -58,16 +58,16 @@ impl CacheRuntime {
         RuntimeBuilder::new().from_env()
     }
 
-    pub(crate) fn new(stack: Stack) -> Self {
+    pub(crate) fn new(state: RuntimeState) -> Self {
         Self(Arc::new(Shared {
-            stack: Arc::new(stack),
+            state: Arc::new(state),
             bound: RwLock::default(),
         }))
     }
 
     fn memory_alone() -> Self {
         let memory = Memory::default().build().ok();
-        Self::new(Stack::new(
+        Self::new(RuntimeState::new(
             memory.map(|memory| (TierConfig::as_l1(), memory)),
             Vec::new(),
             Arc::new(Fences::new()),
@@ -93,7 +93,7 @@ impl CacheRuntime {
     /// As [`install`](crate::RuntimeBuilder::install).
     pub(crate) fn check(definition: &Definition) -> Result<(), Error> {
         match Self::installed().filter(|_| Self::of_task().is_none()) {
-            Some(runtime) => Resolved::check(definition, &runtime.0.stack),
+            Some(runtime) => Resolved::check(definition, &runtime.0.state),
             None => Ok(()),
         }
     }
@@ -145,11 +145,11 @@ impl CacheRuntime {
     /// The function as this runtime has it, bound on first use.
     pub(crate) fn bind(
         &self,
-        key: SiteKey,
+        key: SlotKey,
         definition: &Definition,
         life: Option<Weak<()>>,
         name: impl FnOnce() -> String,
-    ) -> Arc<Bound> {
+    ) -> Arc<CachedFunction> {
         let shared = &*self.0;
         if let Some(bound) = shared
             .bound
@@ -172,10 +172,10 @@ impl CacheRuntime {
                 format!("`{name}`, an instance of {definition}, has the name of another function"),
             ))
         } else {
-            Resolved::new(definition, &shared.stack)
+            Resolved::new(definition, &shared.state)
         };
         let resolved = resolved.unwrap_or_else(|error| {
-            let resolved = Resolved::memory_alone(definition, &shared.stack);
+            let resolved = Resolved::memory_alone(definition, &shared.state);
             let instead = match resolved.memory {
                 Some(_) => "uses memory alone",
                 None => "is not cached",
@@ -187,7 +187,8 @@ impl CacheRuntime {
             tracing::warn!(error = %error, runtime, "a function cannot have what it asks for, and {instead}");
             resolved.because(error)
         });
-        let bound = Bound::new(name, definition, life, Arc::clone(&shared.stack), resolved);
+        let bound =
+            CachedFunction::new(name, definition, life, Arc::clone(&shared.state), resolved);
         all.insert(key, Arc::clone(&bound));
         bound
     }
@@ -203,7 +204,7 @@ impl CacheRuntime {
     pub async fn invalidate_all(&self) -> Result<Receipt, Error> {
         self.fence_off_all();
         let _after = FencedAfter(|| self.fence_off_all());
-        self.0.stack.invalidate_all().await
+        self.0.state.invalidate_all().await
     }
 
     fn fence_off_all(&self) {
@@ -225,7 +226,7 @@ impl CacheRuntime {
     /// The tiers below memory, in look-up order.
     #[must_use]
     pub fn tiers(&self) -> Vec<TierStatus> {
-        let lower = self.0.stack.lower.iter();
+        let lower = self.0.state.lower.iter();
         lower
             .map(|(config, tier)| TierStatus {
                 level: config.level(),
@@ -233,27 +234,27 @@ impl CacheRuntime {
                 breaker: tier.breaker(),
                 health: tier.health(),
                 answered_in: None,
-                trouble: None,
+                last_error: None,
             })
             .collect()
     }
 
     /// The health of the tiers below memory. Each is pinged, within its time limit. A tier that answers and whose last five or
-    /// more reads, leases or fills all failed is not well either; [`trouble`](TierStatus::trouble) says why.
+    /// more reads, leases or fills all failed is not well either; [`last_error`](TierStatus::last_error) says why.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn health(&self) -> RuntimeHealth {
         let mut tiers = self.tiers();
-        for (status, (_, tier, watch)) in tiers.iter_mut().zip(self.0.stack.watched()) {
+        for (status, (_, tier, watch)) in tiers.iter_mut().zip(self.0.state.watched()) {
             let within = tier.time_limit();
-            let home = self.0.stack.home_of(&**tier);
-            match limited(home, within, tier.ping(within)).await {
+            let tokio_context = self.0.state.tokio_context_of(&**tier);
+            match with_time_limit(tokio_context, within, tier.ping(within)).await {
                 Ok(took) => {
                     status.answered_in = Some(took);
-                    status.trouble = watch.trouble(tier.link());
+                    status.last_error = watch.last_error(tier.link());
                 }
-                Err(error) => status.trouble = Some(format!("{error:?}")),
+                Err(error) => status.last_error = Some(format!("{error:?}")),
             }
         }
         RuntimeHealth { tiers }
@@ -275,14 +276,14 @@ impl CacheRuntime {
     /// Loads that run or wait for another instance at this moment, of all functions.
     #[must_use]
     pub fn loads_under_way(&self) -> usize {
-        self.0.stack.flights.len()
+        self.0.state.flights.len()
     }
 
     /// Entries in memory now, of all functions, about: entries whose time is over count until they are evicted.
     #[must_use]
     pub fn entries_in_memory(&self) -> u64 {
         self.0
-            .stack
+            .state
             .memory()
             .map_or(0, crate::tier::memory::MemoryTier::len)
     }
@@ -299,11 +300,11 @@ impl CacheRuntime {
     /// # Cancel safety
     /// Cancel safe; call it again to finish.
     pub async fn shutdown(&self) -> Result<(), Error> {
-        self.0.stack.background.end();
+        self.0.state.background.end();
         let mut result = Ok(());
-        for (_, tier) in &self.0.stack.lower {
-            let home = self.0.stack.home_of(&**tier);
-            result = result.and(unlimited(home, tier.shutdown()).await);
+        for (_, tier) in &self.0.state.lower {
+            let tokio_context = self.0.state.tokio_context_of(&**tier);
+            result = result.and(unlimited(tokio_context, tier.shutdown()).await);
         }
         result
     }
@@ -312,7 +313,7 @@ impl CacheRuntime {
 impl fmt::Debug for CacheRuntime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheRuntime")
-            .field("levels", &self.0.stack.levels())
+            .field("levels", &self.0.state.levels())
             .finish_non_exhaustive()
     }
 }
@@ -320,21 +321,21 @@ impl fmt::Debug for CacheRuntime {
 /// An annotated function, as the linker collects them.
 #[derive(Debug)]
 pub struct Registered {
-    site: &'static Site,
+    slot: &'static FunctionSlot,
 }
 
 impl Registered {
     /// Registers a function; an expansion's part.
     #[must_use]
-    pub const fn new(site: &'static Site) -> Self {
-        Self { site }
+    pub const fn new(slot: &'static FunctionSlot) -> Self {
+        Self { slot }
     }
 
     /// All there are in this program.
     pub(crate) fn all() -> impl Iterator<Item = &'static Definition> {
         inventory::iter::<Self>
             .into_iter()
-            .map(|registered| &registered.site.definition)
+            .map(|registered| &registered.slot.definition)
     }
 }
 

@@ -33,8 +33,8 @@ use self::records::*;
 pub use self::sharing::sharing;
 use crate::level::Level;
 use crate::tier::{
-    Claim, Fill, FunctionKey, Lease, Leased, Peers, Question, RecordKey, Stamp, Target, Tier,
-    TierBuilder, TierContext,
+    FillResult, FunctionKey, Lease, LeaseMode, LeaseResult, Peers, ReadOptions, RecordKey, Stamp,
+    Target, Tier, TierBuilder, TierContext,
 };
 
 /// Longer than any operation takes on a store that works.
@@ -139,7 +139,7 @@ impl Store {
         &self,
         key: &RecordKey,
     ) -> Result<(Option<Vec<u8>>, Option<Stamp>), crate::Error> {
-        let found = self.tier.read(key, Question::default(), SOON).await?;
+        let found = self.tier.read(key, ReadOptions::default(), SOON).await?;
         Ok((found.record, found.stamp))
     }
 
@@ -149,19 +149,19 @@ impl Store {
         record.filter(|_| now == Some(stamp))
     }
 
-    async fn lease(&self, key: &RecordKey, claim: Claim) -> Leased {
+    async fn lease(&self, key: &RecordKey, claim: LeaseMode) -> LeaseResult {
         let leased = self.tier.lease(key, claim, &[], SOON).await;
         leased.expect("an answer to a lease")
     }
 
-    async fn given(&self, key: &RecordKey, claim: Claim) -> Lease {
+    async fn given(&self, key: &RecordKey, claim: LeaseMode) -> Lease {
         match self.lease(key, claim).await {
-            Leased::Given(lease) => lease,
+            LeaseResult::Granted(lease) => lease,
             other => panic!("{claim:?} of {key:?}: {other:?}"),
         }
     }
 
-    async fn fill_under(&self, key: &RecordKey, lease: &Lease, record: &[u8]) -> Fill {
+    async fn fill_under(&self, key: &RecordKey, lease: &Lease, record: &[u8]) -> FillResult {
         let filled = self
             .tier
             .fill(key, lease, record.to_vec(), HOUR, SOON)
@@ -171,10 +171,10 @@ impl Store {
 
     /// Fills a key as a load does; what a valid record of it carries.
     async fn fill(&self, key: &RecordKey, record: &[u8]) -> Stamp {
-        let lease = self.given(key, Claim::TakeOver).await;
+        let lease = self.given(key, LeaseMode::Preempt).await;
         assert_eq!(
             self.fill_under(key, &lease, record).await,
-            Fill::Stored,
+            FillResult::Stored,
             "{key:?}"
         );
         lease.stamp

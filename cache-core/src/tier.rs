@@ -7,12 +7,11 @@
 
 pub(crate) mod config;
 mod key;
+mod last_error;
 mod lease;
 mod local;
 pub(crate) mod memory;
 mod owed;
-pub(crate) mod stack;
-mod trouble;
 pub(crate) mod watch;
 
 use std::fmt;
@@ -22,12 +21,12 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 pub use self::key::{FunctionKey, RecordKey};
+pub use self::last_error::LastError;
 pub use self::lease::{
-    Claim, Deadlock, Guard, GuardHeld, HeldLease, Lease, LeaseHeld, Leased, Wakeup, Woken,
+    Deadlock, Guard, GuardHeld, HeldLease, Lease, LeaseHeld, LeaseMode, LeaseResult, Wakeup, Woken,
 };
 pub use self::local::LocalLeases;
 pub use self::owed::{Bill, Owed};
-pub use self::trouble::Trouble;
 use serde::Serialize;
 
 use crate::coherence::Coherence;
@@ -36,14 +35,14 @@ use crate::fence::{Fences, Stripe};
 pub use crate::glob::Glob;
 use crate::level::Level;
 use crate::policy::Consistency;
-pub use crate::record::{SEAL, Seal, Stamp};
+pub use crate::record::{ETAG, Etag, Stamp};
 pub use crate::stats::Refusal;
 
 /// A future that a tier returns. Dropping it may leave its operation done or not done, never half done.
 pub type TierFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
 /// How much of a record tells it from another of its key: its header, with a checksum of the whole.
-pub const SEEN: usize = crate::record::HEADER;
+pub const HEADER_LEN: usize = crate::record::HEADER;
 
 /// A store of records.
 ///
@@ -85,22 +84,22 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     fn read<'a>(
         &'a self,
         key: &'a RecordKey,
-        question: Question,
+        question: ReadOptions,
         within: Duration,
-    ) -> TierFuture<'a, Found>;
+    ) -> TierFuture<'a, ReadResult>;
 
     /// Takes a lease to fill a key, or hears that another has it. Must be taken before the load begins.
     ///
-    /// `seen` is the beginning, [`SEEN`] bytes at most, of the record that was read and could not be used, empty where there
-    /// was none. For [`Claim::Only`], a store that holds another record by now answers [`Leased::Taken`] with a wake-up that
+    /// `seen` is the beginning, [`HEADER_LEN`] bytes at most, of the record that was read and could not be used, empty where there
+    /// was none. For [`LeaseMode::Exclusive`], a store that holds another record by now answers [`LeaseResult::Held`] with a wake-up that
     /// has come already: somebody has filled the key since it was read.
     fn lease<'a>(
         &'a self,
         key: &'a RecordKey,
-        claim: Claim,
+        claim: LeaseMode,
         seen: &'a [u8],
         within: Duration,
-    ) -> TierFuture<'a, Leased>;
+    ) -> TierFuture<'a, LeaseResult>;
 
     /// Tells whether a wait for the lease on `awaited`, which another instance holds, would never end: because the load that
     /// runs under it waits for one of `held`, directly or through other loads and instances. `held` are leases of this
@@ -131,7 +130,7 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
         record: Vec<u8>,
         life: Duration,
         within: Duration,
-    ) -> TierFuture<'a, Fill>;
+    ) -> TierFuture<'a, FillResult>;
 
     /// Deletes what `target` names, voids every lease on it, and tells the other instances, in one step.
     ///
@@ -187,7 +186,7 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
 
     /// Whether an invalidation of the key [waits](Receipt::Queued) to be done here. Nothing that a tier above has of it counts
     /// meanwhile.
-    fn owes(&self, key: &RecordKey) -> bool {
+    fn is_pending(&self, key: &RecordKey) -> bool {
         let _ = key;
         false
     }
@@ -252,25 +251,25 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
 /// How [`Tier::read`] is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Question {
+pub struct ReadOptions {
     /// [`Strong`](Consistency::Strong): the stamp must be of the moment of the read. [`Bounded`](Consistency::Bounded): what the
     /// store's channel has told of it will do, while that is [coherent](Tier::coherence).
     pub consistency: Consistency,
-    /// The seal of a record that the caller has: where it is still that one, its first [`SEEN`] bytes will do.
-    pub known: Option<Seal>,
+    /// The etag of a record that the caller has: where it is still that one, its first [`HEADER_LEN`] bytes will do.
+    pub known: Option<Etag>,
 }
 
 /// What [`Tier::read`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Found {
-    /// The record's bytes, if there are any; the first [`SEEN`] alone where it is the one that was known.
+pub struct ReadResult {
+    /// The record's bytes, if there are any; the first [`HEADER_LEN`] alone where it is the one that was known.
     pub record: Option<Vec<u8>>,
     /// What a valid record carries. `None` where the store does not know: then no record of the function is valid.
     pub stamp: Option<Stamp>,
 }
 
-impl Found {
+impl ReadResult {
     /// What was found.
     #[must_use]
     pub fn new(record: Option<Vec<u8>>, stamp: Option<Stamp>) -> Self {
@@ -281,7 +280,7 @@ impl Found {
 /// What became of a fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Fill {
+pub enum FillResult {
     /// It is stored.
     Stored,
     /// Nothing is stored.
@@ -457,7 +456,7 @@ pub struct TierStatus {
     /// How long it took to answer when it was asked for this; `None` where it did not, or was not asked.
     pub answered_in: Option<Duration>,
     /// Why it did not, or why it does not serve the calls although it answered.
-    pub trouble: Option<String>,
+    pub last_error: Option<String>,
 }
 
 /// What a builder of tiers is told about the runtime.

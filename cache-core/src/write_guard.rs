@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::bound::Bound;
+use crate::bound::CachedFunction;
 use crate::error::Error;
 use crate::key::Key;
 use crate::tier::{Guard, Receipt};
@@ -14,17 +14,17 @@ use crate::tier::{Guard, Receipt};
 /// invalidation, nothing old is left: the guard ends by itself after a lease time, and the next load sees the commit.
 ///
 /// Dropped, by an early return or a panic, it invalidates too: the tiers are told in the background. A commit that is then still
-/// under way has the rest of a lease time to land.
+/// under way has the rest of a lease time to complete.
 #[derive(Debug)]
 #[must_use = "it ends when it is dropped"]
 pub struct WriteGuard {
-    bound: Arc<Bound>,
+    bound: Arc<CachedFunction>,
     key: Key,
     guards: Vec<Guard>,
 }
 
 impl WriteGuard {
-    pub(crate) async fn take(bound: &Arc<Bound>, key: Key) -> Self {
+    pub(crate) async fn take(bound: &Arc<CachedFunction>, key: Key) -> Self {
         let guards = bound.guard(&key).await;
         Self {
             bound: Arc::clone(bound),

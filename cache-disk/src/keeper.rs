@@ -50,7 +50,7 @@ pub(crate) struct Progress {
 
 #[derive(Clone, Copy, Default)]
 struct Calls {
-    owes: bool,
+    is_pending: bool,
     /// An operation failed: the store takes nothing any more, or will not for long.
     is_broken: bool,
     /// What it read is not what was written.
@@ -102,7 +102,7 @@ impl Kept {
         // In this order: what is filled under a lease that was looked at before is removed when it is paid.
         let number = self.owed.add(target);
         self.leases.void(target);
-        self.call(|calls| calls.owes = true);
+        self.call(|calls| calls.is_pending = true);
         number
     }
 
@@ -165,7 +165,8 @@ impl Kept {
 
     /// Waits to be called, for a while; what for.
     fn wait(&self, longest: Duration) -> Calls {
-        let is_quiet = |calls: &mut Calls| !calls.owes && !calls.is_broken && !calls.has_ended;
+        let is_quiet =
+            |calls: &mut Calls| !calls.is_pending && !calls.is_broken && !calls.has_ended;
         let waited = self
             .called
             .wait_timeout_while(self.calls(), longest, is_quiet);

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cache_core::tier::{
-    Claim, Fill, Found, FunctionKey, Glob, Leased, LocalLeases, Owed, RecordKey, Refusal, SEEN,
-    Stamp, Wakeup,
+    FillResult, FunctionKey, Glob, HEADER_LEN, LeaseMode, LeaseResult, LocalLeases, Owed,
+    ReadResult, RecordKey, Refusal, Stamp, Wakeup,
 };
 use cache_core::unix_millis;
 use fjall::{Database, LsmError, PersistMode};
@@ -108,15 +108,15 @@ impl Store {
         })
     }
 
-    pub(crate) fn read(&self, key: &RecordKey) -> fjall::Result<Found> {
+    pub(crate) fn read(&self, key: &RecordKey) -> fjall::Result<ReadResult> {
         // Before the record: a function that is invalidated in between has another by then.
         let stamp = Some(self.controls.stamp(&key.function.versioned()));
         if self.owed.covers(key) {
-            return Ok(Found::new(None, stamp));
+            return Ok(ReadResult::new(None, stamp));
         }
         let name = key.name();
         let Some((record, is_older)) = self.generations.get(&name)? else {
-            return Ok(Found::new(None, stamp));
+            return Ok(ReadResult::new(None, stamp));
         };
         if is_older {
             let _stripe = self.stripe(&name);
@@ -124,7 +124,7 @@ impl Store {
                 self.generations.renew(&name)?;
             }
         }
-        Ok(Found::new(Some(record), stamp))
+        Ok(ReadResult::new(Some(record), stamp))
     }
 
     /// Reads what is not there.
@@ -135,20 +135,20 @@ impl Store {
     pub(crate) fn lease(
         &self,
         key: &RecordKey,
-        claim: Claim,
+        claim: LeaseMode,
         seen: &[u8],
-    ) -> fjall::Result<Leased> {
+    ) -> fjall::Result<LeaseResult> {
         if self.owed.covers(key) {
-            return Ok(Leased::Refused(Refusal::Queued));
+            return Ok(LeaseResult::Refused(Refusal::Queued));
         }
         let stamp = self.controls.stamp(&key.function.versioned());
         let name = key.name();
         let _stripe = self.stripe(&name);
-        if claim == Claim::Only
+        if claim == LeaseMode::Exclusive
             && let Some((record, _)) = self.generations.get(&name)?
-            && record[..record.len().min(SEEN)] != *seen
+            && record[..record.len().min(HEADER_LEN)] != *seen
         {
-            return Ok(Leased::Taken(Wakeup::new(std::future::ready(()))));
+            return Ok(LeaseResult::Held(Wakeup::new(std::future::ready(()))));
         }
         Ok(self.leases.take(key, claim, stamp))
     }
@@ -160,27 +160,27 @@ impl Store {
         leased: Stamp,
         record: &[u8],
         life: Duration,
-    ) -> fjall::Result<Fill> {
+    ) -> fjall::Result<FillResult> {
         let name = key.name();
         let _stripe = self.stripe(&name);
         if !self.leases.holds(key, token) {
-            return Ok(Fill::Refused(Refusal::Lease));
+            return Ok(FillResult::Refused(Refusal::Lease));
         }
         if self.owed.covers(key) {
-            return Ok(Fill::Refused(Refusal::Queued));
+            return Ok(FillResult::Refused(Refusal::Queued));
         }
         let now = self.controls.stamp(&key.function.versioned());
         if now.history != leased.history {
-            return Ok(Fill::Refused(Refusal::History));
+            return Ok(FillResult::Refused(Refusal::History));
         }
         if now != leased {
-            return Ok(Fill::Refused(Refusal::Function));
+            return Ok(FillResult::Refused(Refusal::Function));
         }
         let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1);
         let expiry = unix_millis().saturating_add(life);
         self.generations.insert(&name, expiry, record)?;
         self.leases.used(key, token);
-        Ok(Fill::Stored)
+        Ok(FillResult::Stored)
     }
 
     /// Removes the keys of a function that match, and returns how many there were, when that would outlive the machine.
@@ -327,11 +327,12 @@ mod tests {
 
     fn fill(store: &Store, number: u64, record: &[u8], life: Duration) {
         let key = key(number);
-        let Leased::Given(lease) = store.lease(&key, Claim::TakeOver, &[]).unwrap() else {
+        let LeaseResult::Granted(lease) = store.lease(&key, LeaseMode::Preempt, &[]).unwrap()
+        else {
             panic!("no lease");
         };
         let filled = store.fill(&key, lease.token, lease.stamp, record, life);
-        assert_eq!(filled.unwrap(), Fill::Stored);
+        assert_eq!(filled.unwrap(), FillResult::Stored);
     }
 
     const HOUR: Duration = Duration::from_secs(3_600);

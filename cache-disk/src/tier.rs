@@ -7,8 +7,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cache_core::tier::{
-    Breaker, Claim, Fill, Found, FunctionKey, Glob, Guard, Health, Lease, Leased, LocalLeases,
-    Owed, Question, Receipt, RecordKey, Target, Tier, TierFuture,
+    Breaker, FillResult, FunctionKey, Glob, Guard, Health, Lease, LeaseMode, LeaseResult,
+    LocalLeases, Owed, ReadOptions, ReadResult, Receipt, RecordKey, Target, Tier, TierFuture,
 };
 use cache_core::{Error, ErrorKind, unix_millis};
 use tokio::sync::oneshot;
@@ -257,9 +257,9 @@ impl Tier for DiskTier {
     fn read<'a>(
         &'a self,
         key: &'a RecordKey,
-        _: Question,
+        _: ReadOptions,
         within: Duration,
-    ) -> TierFuture<'a, Found> {
+    ) -> TierFuture<'a, ReadResult> {
         let key = key.clone();
         Box::pin(self.run("read", within, move |store| store.read(&key)))
     }
@@ -267,10 +267,10 @@ impl Tier for DiskTier {
     fn lease<'a>(
         &'a self,
         key: &'a RecordKey,
-        claim: Claim,
+        claim: LeaseMode,
         seen: &'a [u8],
         within: Duration,
-    ) -> TierFuture<'a, Leased> {
+    ) -> TierFuture<'a, LeaseResult> {
         let (key, seen) = (key.clone(), seen.to_vec());
         Box::pin(self.run("lease", within, move |store| {
             store.lease(&key, claim, &seen)
@@ -284,7 +284,7 @@ impl Tier for DiskTier {
         record: Vec<u8>,
         life: Duration,
         within: Duration,
-    ) -> TierFuture<'a, Fill> {
+    ) -> TierFuture<'a, FillResult> {
         let (key, token, stamp) = (key.clone(), lease.token, lease.stamp);
         Box::pin(self.run("fill", within, move |store| {
             store.fill(&key, token, stamp, &record, life)
@@ -338,7 +338,7 @@ impl Tier for DiskTier {
         }
     }
 
-    fn owes(&self, key: &RecordKey) -> bool {
+    fn is_pending(&self, key: &RecordKey) -> bool {
         self.running()
             .is_ok_and(|running| running.kept.owed.covers(key))
     }

@@ -7,19 +7,19 @@
 //!
 //! // Output
 //! pub async fn get_user(id: u64) -> Result<User, DbError> {
-//!     let miss = match get_user::__with_key(Start, get_user::__returns(), &id) {
-//!         Lookup::Hit(result) => return result,
-//!         Lookup::Miss(miss) => miss,
+//!     let miss = match get_user::__with_key(CallNow, get_user::__returns(), &id) {
+//!         MemoryLookup::Hit(result) => return result,
+//!         MemoryLookup::Miss(miss) => miss,
 //!     };
 //!     miss.load(move || get_user::__body(id)).await
 //! }
 //! pub struct get_user { .. }
 //! impl get_user {
-//!     pub fn entry(id: u64) -> Call<..> { call(get_user::__with_key(Prepare, .., &id), get_user::__body(id)) }
+//!     pub fn entry(id: u64) -> Call<..> { call(get_user::__with_key(MakeHandle, .., &id), get_user::__body(id)) }
 //!     pub fn invalidate_all() -> Invalidation { .. }
-//!     fn __with_key(step: impl Step, .., id: &u64) -> .. { step.take(At::new(get_user::__site()), .., |parts| parts.add(id)) }
-//!     fn __returns() -> impl Returned<Result = Result<User, DbError>> { returns!(..) }
-//!     fn __site() -> &'static Site { static __SITE: Site = ..; &SITE }
+//!     fn __with_key(step: impl CallMode, .., id: &u64) -> .. { step.take(FunctionRef::new(get_user::__slot()), .., |parts| parts.add(id)) }
+//!     fn __returns() -> impl CachedResult<Result = Result<User, DbError>> { returns!(..) }
+//!     fn __slot() -> &'static FunctionSlot { static __SLOT: FunctionSlot = ..; &SITE }
 //!     async fn __body(id: u64) -> Result<User, DbError> { body }
 //! }
 //! ```
@@ -39,7 +39,7 @@ use syn::spanned::Spanned;
 use syn::{FnArg, GenericParam, ReceiverKind};
 
 use self::declaration::declaration;
-use self::instance::{constants, instance, site};
+use self::instance::{constants, instance, slot};
 use self::trait_impl::{in_boxed_trait_impl, in_trait_impl};
 use crate::model::{Argument, Model, Place};
 use crate::names;
@@ -51,7 +51,7 @@ struct Beside {
     with_key: Ident,
     returns: Ident,
     body: Ident,
-    site: Ident,
+    slot: Ident,
     /// What is in front of a call: `get_user` or `Self`.
     owner: TokenStream,
 }
@@ -74,7 +74,7 @@ fn free(model: &Model<'_>) -> TokenStream {
         with_key: format_ident!("__with_key"),
         returns: format_ident!("__returns"),
         body: format_ident!("__body"),
-        site: format_ident!("__site"),
+        slot: format_ident!("__slot"),
         owner: quote!(#name),
     };
     let outer = outer(model, &beside);
@@ -107,7 +107,7 @@ fn method(model: &Model<'_>) -> TokenStream {
         with_key: names::method_with_key(name),
         returns: names::method_returns(name),
         body: names::method_body(name),
-        site: names::method_site(name),
+        slot: names::method_site(name),
         owner: quote!(Self),
     };
     let outer = outer(model, &beside);
@@ -126,7 +126,7 @@ fn outer(model: &Model<'_>, beside: &Beside) -> TokenStream {
         &model.function.sig.ident,
         true,
     );
-    let start = with_key(model, beside, "Start");
+    let start = with_key(model, beside, "CallNow");
     let (miss, result) = (names::local("__miss"), names::local("__result"));
     let private = private(model);
     let turbofish = turbofish(model, 0);
@@ -141,8 +141,8 @@ fn outer(model: &Model<'_>, beside: &Beside) -> TokenStream {
         #[allow(clippy::used_underscore_binding)]
         #vis #sig {
             let #miss = match #start {
-                #private::Lookup::Hit(#result) => return #result,
-                #private::Lookup::Miss(#miss) => #miss,
+                #private::MemoryLookup::Hit(#result) => return #result,
+                #private::MemoryLookup::Miss(#miss) => #miss,
             };
             #load
         }
@@ -156,7 +156,7 @@ fn functions(model: &Model<'_>, beside: &Beside) -> TokenStream {
     let key = key_function(model, beside);
     let returns = returns_function(model, beside);
     let constants = constants(model);
-    let site = &beside.site;
+    let slot = &beside.slot;
     let declaration = declaration(model);
     let private = private(model);
     let mut body_sig = signature(&model.function.sig, &model.arguments, &beside.body, false);
@@ -175,9 +175,9 @@ fn functions(model: &Model<'_>, beside: &Beside) -> TokenStream {
         #constants
 
         #[doc(hidden)]
-        fn #site() -> &'static #private::Site {
+        fn #slot() -> &'static #private::FunctionSlot {
             #declaration
-            &__SITE
+            &__SLOT
         }
 
         #body_attrs
@@ -198,7 +198,7 @@ fn entry(model: &Model<'_>, beside: &Beside) -> TokenStream {
     sig.output = syn::parse_quote! {
         -> #private::Call<#returned, impl ::core::future::Future<Output = #returned>>
     };
-    let prepare = with_key(model, beside, "Prepare");
+    let prepare = with_key(model, beside, "MakeHandle");
     let turbofish = turbofish(model, 0);
     let passed = passed(model);
     let handle = names::local("__handle");
@@ -229,7 +229,7 @@ fn whole(model: &Model<'_>, beside: &Beside) -> TokenStream {
     let attrs = model.function.shared_attrs();
     let vis = &model.function.vis;
     let private = private(model);
-    let at = site(model, beside);
+    let at = slot(model, beside);
     let generics = model.instance_generics();
     let where_clause = &generics.where_clause;
     let doc = format!(
@@ -250,18 +250,18 @@ fn whole(model: &Model<'_>, beside: &Beside) -> TokenStream {
 fn key_function(model: &Model<'_>, beside: &Beside) -> TokenStream {
     let private = private(model);
     let returned = model.returned;
-    let at = site(model, beside);
+    let at = slot(model, beside);
     let key = key(model, true);
     let mut sig = model.function.sig.clone();
     sig.ident = beside.with_key.clone();
     sig.asyncness = None;
     sig.generics.params.push(syn::parse_quote!(
-        __Terms: #private::Returned<Result = #returned>
+        __Spec: #private::CachedResult<Result = #returned>
     ));
     sig.generics
         .params
-        .push(syn::parse_quote!(__Step: #private::Step<__Terms>));
-    sig.output = syn::parse_quote!(-> __Step::Output);
+        .push(syn::parse_quote!(__Mode: #private::CallMode<__Spec>));
+    sig.output = syn::parse_quote!(-> __Mode::Output);
     let receiver = sig.receiver().map(|receiver| -> FnArg {
         let this = &receiver.self_token;
         match &receiver.kind {
@@ -283,8 +283,8 @@ fn key_function(model: &Model<'_>, beside: &Beside) -> TokenStream {
         }
     });
     let own = [
-        syn::parse_quote!(__step: __Step),
-        syn::parse_quote!(__terms: __Terms),
+        syn::parse_quote!(__step: __Mode),
+        syn::parse_quote!(__terms: __Spec),
     ];
     sig.inputs = receiver.into_iter().chain(own).chain(arguments).collect();
     let attrs = model.function.shared_attrs();
@@ -341,7 +341,7 @@ fn returns_function(model: &Model<'_>, beside: &Beside) -> TokenStream {
         #[doc(hidden)]
         #[inline]
         #[allow(unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
-        fn #name #generics() -> impl #private::Returned<Result = #returned> #where_clause {
+        fn #name #generics() -> impl #private::CachedResult<Result = #returned> #where_clause {
             #returns
         }
     }
@@ -468,5 +468,5 @@ fn start(model: &Model<'_>, at: &TokenStream) -> TokenStream {
     let private = private(model);
     let returns = returns(model);
     let key = key(model, false);
-    quote!(#private::Step::take(#private::Start, #at, #returns, #key))
+    quote!(#private::CallMode::take(#private::CallNow, #at, #returns, #key))
 }

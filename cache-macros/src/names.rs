@@ -70,7 +70,7 @@ pub(crate) fn method_constant(function: &Ident, parameter: &Ident) -> Ident {
     )
 }
 
-/// Beside a method: its site.
+/// Beside a method: its slot.
 pub(crate) fn method_site(function: &Ident) -> Ident {
     format_ident!("__{}_site", function.unraw())
 }

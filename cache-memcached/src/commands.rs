@@ -6,7 +6,7 @@ mod log;
 use std::time::Duration;
 
 use async_memcached::{Client, Error, MetaProtocol as _};
-use cache_core::tier::{Claim, Fill, Refusal, SEEN, Stamp};
+use cache_core::tier::{FillResult, HEADER_LEN, LeaseMode, Refusal, Stamp};
 
 pub(crate) use self::items::{delete, is_refusal};
 use self::items::{delete_if, get, get_all, number_or_begin, place, renumber};
@@ -66,7 +66,7 @@ pub(crate) async fn read(
 pub(crate) async fn lease(
     client: &mut Client,
     names: &Names,
-    claim: Claim,
+    claim: LeaseMode,
     seen: &[u8],
     life: Duration,
 ) -> Result<Taken, Error> {
@@ -83,7 +83,7 @@ pub(crate) async fn lease(
         if guards.is_some_and(|guards| guards.flags == GUARDS) {
             return Ok(Taken::Refused(Refusal::Guard));
         }
-        if claim == Claim::Look {
+        if claim == LeaseMode::Probe {
             // Nothing has this number.
             return Ok(Taken::Given {
                 cas: 0,
@@ -91,25 +91,33 @@ pub(crate) async fn lease(
                 is_placeholder: false,
             });
         }
-        let kind = if claim == Claim::Share { SHARED } else { ONLY };
+        let kind = if claim == LeaseMode::Shared {
+            SHARED
+        } else {
+            ONLY
+        };
         let mine = with_stamp(fastrand::u64(..), stamp);
         let placed = match (&held, claim) {
             (None, _) => place(client, &names.record, None, kind, &mine, life).await?,
             // One from before its function was invalidated will not be filled.
-            (Some(item), Claim::Only) if item.flags == ONLY && item.stamp() == Some(stamp) => {
+            (Some(item), LeaseMode::Exclusive)
+                if item.flags == ONLY && item.stamp() == Some(stamp) =>
+            {
                 let cas = item.cas;
                 cut_life(client, &names.record, life).await?;
                 return Ok(Taken::Busy(Standing { cas, stamp }));
             }
-            (Some(item), Claim::Only) => {
+            (Some(item), LeaseMode::Exclusive) => {
                 if let Some(record) = item.record()
-                    && record[..record.len().min(SEEN)] != *seen
+                    && record[..record.len().min(HEADER_LEN)] != *seen
                 {
                     return Ok(Taken::Filled);
                 }
                 place(client, &names.record, Some(item.cas), kind, &mine, life).await?
             }
-            (Some(item), Claim::Share) if matches!(item.flags, ONLY | SHARED) => Some(item.cas),
+            (Some(item), LeaseMode::Shared) if matches!(item.flags, ONLY | SHARED) => {
+                Some(item.cas)
+            }
             // A record that may be good still is left where it is: it has another number from now on.
             (Some(item), _) if item.record().is_some() => {
                 renumber(client, &names.record, item.cas).await?
@@ -120,7 +128,7 @@ pub(crate) async fn lease(
         };
         let Some(cas) = placed else { continue };
         let is_placeholder =
-            held.is_none_or(|item| item.record().is_none()) || claim == Claim::Only;
+            held.is_none_or(|item| item.record().is_none()) || claim == LeaseMode::Exclusive;
         // After it was taken: a guard is there before it deletes what it finds.
         if is_guarded(client, &names.record).await? {
             if is_placeholder {
@@ -144,20 +152,20 @@ pub(crate) async fn fill(
     leased: Stamp,
     bytes: &[u8],
     life: Duration,
-) -> Result<Fill, Error> {
+) -> Result<FillResult, Error> {
     let [epoch, history] = get_all(client, [&*names.epoch, &*names.history]).await?;
     // One that changes after this leaves a record that is not valid by it.
     if history.as_ref().and_then(Item::number) != Some(leased.history) {
-        return Ok(Fill::Refused(Refusal::History));
+        return Ok(FillResult::Refused(Refusal::History));
     }
     if epoch.as_ref().and_then(Item::number) != Some(leased.epoch) {
-        return Ok(Fill::Refused(Refusal::Function));
+        return Ok(FillResult::Refused(Refusal::Function));
     }
     let data = with_expiry(bytes, life);
     let stored = place(client, &names.record, Some(cas), RECORD, &data, life).await?;
     Ok(match stored {
-        Some(_) => Fill::Stored,
-        None => Fill::Refused(Refusal::Lease),
+        Some(_) => FillResult::Stored,
+        None => FillResult::Refused(Refusal::Lease),
     })
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use async_memcached::{Client, Error as ClientError};
-use cache_core::tier::{Owed, Peers, Target, Trouble};
+use cache_core::tier::{LastError, Owed, Peers, Target};
 use cache_core::{Coherence, Error, ErrorKind};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
@@ -145,7 +145,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     current: RwLock<Option<Arc<Link>>>,
     /// Why there is no link, while there is none.
-    pub(crate) trouble: Trouble,
+    pub(crate) last_error: LastError,
     /// Rung when something is owed that no connection took.
     pub(crate) rung: Notify,
     /// Rung when a link is lost.
@@ -168,7 +168,7 @@ impl Shared {
             guards: Guards::default(),
             counters: Counters::default(),
             current: RwLock::default(),
-            trouble: Trouble::default(),
+            last_error: LastError::default(),
             lost: Notify::new(),
             is_probing: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
@@ -250,7 +250,7 @@ impl Shared {
         self.link().ok_or_else(|| {
             let url = self.config.shown();
             let what = format!("{what}: memcached at {url} is not connected");
-            self.trouble.unavailable(what)
+            self.last_error.unavailable(what)
         })
     }
 

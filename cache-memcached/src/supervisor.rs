@@ -43,7 +43,7 @@ pub(crate) async fn supervise(
                 if outage {
                     tracing::info!(address = shared.config.shown(), "memcached is back");
                 }
-                shared.trouble.note(None);
+                shared.last_error.note(None);
                 (outage, pause) = (false, FIRST_PAUSE);
                 first.send_replace(Some(Ok(())));
                 let since = Instant::now();
@@ -73,7 +73,7 @@ pub(crate) async fn supervise(
                     );
                 }
                 outage = true;
-                shared.trouble.note(Some(error.clone()));
+                shared.last_error.note(Some(error.clone()));
                 first.send_if_modified(|first| {
                     let is_first = first.is_none();
                     first.get_or_insert(Err(error));

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_memcached::Client;
 use cache_core::tier::{
-    Breaker, Claim, Fill, Found, Guard, Health, Lease, Leased, Peers, Question, Receipt, RecordKey,
-    Refusal, Target, Tier, TierFuture, Wakeup, Woken,
+    Breaker, FillResult, Guard, Health, Lease, LeaseMode, LeaseResult, Peers, ReadOptions,
+    ReadResult, Receipt, RecordKey, Refusal, Target, Tier, TierFuture, Wakeup, Woken,
 };
 use cache_core::{Coherence, Error, ErrorKind, unix_millis};
 use tokio::sync::watch;
@@ -55,7 +55,7 @@ impl MemcachedTier {
         }
     }
 
-    async fn find(&self, key: &RecordKey, within: Duration) -> Result<Found, Error> {
+    async fn find(&self, key: &RecordKey, within: Duration) -> Result<ReadResult, Error> {
         let names = self.names(key);
         let (record, stamp) = self
             .shared
@@ -67,18 +67,18 @@ impl MemcachedTier {
             .await?;
         // What is to be deleted still is not there.
         let record = record.filter(|_| !self.shared.owed.covers(key));
-        Ok(Found::new(record, stamp))
+        Ok(ReadResult::new(record, stamp))
     }
 
     async fn take(
         &self,
         key: &RecordKey,
-        claim: Claim,
+        claim: LeaseMode,
         seen: &[u8],
         within: Duration,
-    ) -> Result<Leased, Error> {
+    ) -> Result<LeaseResult, Error> {
         if self.shared.owed.covers(key) {
-            return Ok(Leased::Refused(Refusal::Queued));
+            return Ok(LeaseResult::Refused(Refusal::Queued));
         }
         let (names, seen) = (self.names(key), seen.to_vec());
         let life = self.shared.config.lease_time;
@@ -101,24 +101,26 @@ impl MemcachedTier {
                             cas,
                             generation,
                             is_placeholder,
-                            is_given_back: is_placeholder && claim != Claim::Share,
+                            is_given_back: is_placeholder && claim != LeaseMode::Shared,
                             since: Instant::now(),
                         };
                         let (token, holder) = Holder::new(&shared, held);
-                        Answer::Leased(Leased::Given(Lease::new(token, stamp).held_by(holder)))
+                        Answer::LeaseResult(LeaseResult::Granted(
+                            Lease::new(token, stamp).held_by(holder),
+                        ))
                     }
                     Taken::Busy(standing) => Answer::Busy(standing),
                     Taken::Filled => Answer::Filled,
-                    Taken::Refused(refusal) => Answer::Leased(Leased::Refused(refusal)),
+                    Taken::Refused(refusal) => Answer::LeaseResult(LeaseResult::Refused(refusal)),
                 })
             })
         });
         Ok(match taking.await? {
-            Answer::Leased(leased) => leased,
-            Answer::Filled => Leased::Taken(Wakeup::new(std::future::ready(()))),
+            Answer::LeaseResult(leased) => leased,
+            Answer::Filled => LeaseResult::Held(Wakeup::new(std::future::ready(()))),
             Answer::Busy(standing) => {
                 let (shared, names) = (Arc::clone(&self.shared), self.names(key));
-                Leased::Taken(Wakeup::telling(changed(
+                LeaseResult::Held(Wakeup::telling(changed(
                     shared, names, standing, generation,
                 )))
             }
@@ -132,17 +134,17 @@ impl MemcachedTier {
         record: Vec<u8>,
         life: Duration,
         within: Duration,
-    ) -> Result<Fill, Error> {
+    ) -> Result<FillResult, Error> {
         let Some(held) = self.shared.leases.held(token) else {
-            return Ok(Fill::Refused(Refusal::Lease));
+            return Ok(FillResult::Refused(Refusal::Lease));
         };
         if self.shared.owed.covers(key) {
-            return Ok(Fill::Refused(Refusal::Queued));
+            return Ok(FillResult::Refused(Refusal::Queued));
         }
         let link = self.shared.linked("fill")?;
         // The next link may lead to another process, which numbers its leases anew.
         if link.generation != held.generation {
-            return Ok(Fill::Refused(Refusal::Link));
+            return Ok(FillResult::Refused(Refusal::Link));
         }
         let shared = Arc::clone(&self.shared);
         link.run("fill", within, move |client| {
@@ -151,7 +153,7 @@ impl MemcachedTier {
                     names, cas, stamp, ..
                 } = held;
                 let filled = commands::fill(client, &names, cas, stamp, &record, life).await?;
-                if filled == Fill::Stored {
+                if filled == FillResult::Stored {
                     // It is used: there is nothing to give back.
                     shared.leases.end(token);
                 }
@@ -195,7 +197,7 @@ impl MemcachedTier {
 }
 
 enum Answer {
-    Leased(Leased),
+    LeaseResult(LeaseResult),
     Busy(Standing),
     Filled,
 }
@@ -314,19 +316,19 @@ impl Tier for MemcachedTier {
     fn read<'a>(
         &'a self,
         key: &'a RecordKey,
-        _: Question,
+        _: ReadOptions,
         within: Duration,
-    ) -> TierFuture<'a, Found> {
+    ) -> TierFuture<'a, ReadResult> {
         Box::pin(self.find(key, within))
     }
 
     fn lease<'a>(
         &'a self,
         key: &'a RecordKey,
-        claim: Claim,
+        claim: LeaseMode,
         seen: &'a [u8],
         within: Duration,
-    ) -> TierFuture<'a, Leased> {
+    ) -> TierFuture<'a, LeaseResult> {
         Box::pin(self.take(key, claim, seen, within))
     }
 
@@ -337,7 +339,7 @@ impl Tier for MemcachedTier {
         record: Vec<u8>,
         life: Duration,
         within: Duration,
-    ) -> TierFuture<'a, Fill> {
+    ) -> TierFuture<'a, FillResult> {
         Box::pin(self.store(key, lease.token, record, life, within))
     }
 
@@ -349,7 +351,7 @@ impl Tier for MemcachedTier {
         self.shared.invalidate_later(target);
     }
 
-    fn owes(&self, key: &RecordKey) -> bool {
+    fn is_pending(&self, key: &RecordKey) -> bool {
         self.shared.owed.covers(key)
     }
 

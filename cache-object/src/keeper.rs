@@ -47,7 +47,7 @@ async fn beats(shared: &Shared, owner: &Mutex<Owner>, first: watch::Sender<bool>
             }
             Ok(Ok(Beat::Anothers)) => {
                 shared.set_held(None);
-                shared.trouble.note(Some(unavailable(
+                shared.last_error.note(Some(unavailable(
                     "another instance uses it, or ended without leaving it less than thirty seconds ago; each instance needs a prefix of its own",
                 )));
                 if is_first_failure {
@@ -61,7 +61,7 @@ async fn beats(shared: &Shared, owner: &Mutex<Owner>, first: watch::Sender<bool>
                 if is_first_failure {
                     tracing::warn!(error = %error, "the object storage cannot be used; going on without it until it can");
                 }
-                shared.trouble.note(Some(Error::with_source(
+                shared.last_error.note(Some(Error::with_source(
                     ErrorKind::Unavailable,
                     "say that it is in use",
                     error,
@@ -73,11 +73,13 @@ async fn beats(shared: &Shared, owner: &Mutex<Owner>, first: watch::Sender<bool>
                         "the object storage does not answer; going on without it until it does"
                     );
                 }
-                shared.trouble.note(Some(unavailable("it does not answer")));
+                shared
+                    .last_error
+                    .note(Some(unavailable("it does not answer")));
             }
         }
         if !is_told {
-            shared.trouble.note(None);
+            shared.last_error.note(None);
             shared.strikes.answered();
             shared.pay_controls();
             shared.unpaid.notify_one();

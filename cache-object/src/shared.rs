@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use cache_core::tier::{
-    Claim, Fill, Found, Leased, RecordKey, SEEN, Stamp, Target, Trouble, Wakeup,
+    FillResult, HEADER_LEN, LastError, LeaseMode, LeaseResult, ReadResult, RecordKey, Stamp,
+    Target, Wakeup,
 };
 use cache_core::{Error, ErrorKind};
 use tokio::runtime::Handle;
@@ -36,7 +37,7 @@ pub(crate) struct Shared {
     /// Until when the prefix is this instance's.
     held_until: Mutex<Option<Instant>>,
     /// Why it is not, if it is not.
-    pub(crate) trouble: Trouble,
+    pub(crate) last_error: LastError,
     is_closed: AtomicBool,
     /// Something is owed that nobody pays.
     pub(crate) unpaid: Notify,
@@ -54,7 +55,7 @@ impl Shared {
             writes: Mutex::default(),
             home: OnceLock::new(),
             held_until: Mutex::default(),
-            trouble: Trouble::default(),
+            last_error: LastError::default(),
             is_closed: AtomicBool::new(false),
             unpaid: Notify::new(),
             paid: Notify::new(),
@@ -111,7 +112,7 @@ impl Shared {
         } else if !self.is_ours() {
             let prefix = self.store.prefix();
             let what = format!("use the prefix `{prefix}` of the object storage");
-            return Err(self.trouble.unavailable(what));
+            return Err(self.last_error.unavailable(what));
         } else if self.strikes.is_out() {
             "it does not answer"
         } else {
@@ -183,7 +184,7 @@ impl Shared {
         answer.map_err(|source| Error::with_source(ErrorKind::Unavailable, what, source))
     }
 
-    pub(crate) async fn read(&self, key: &RecordKey) -> Result<Found, Error> {
+    pub(crate) async fn read(&self, key: &RecordKey) -> Result<ReadResult, Error> {
         let _place = self.places.acquire().await;
         self.check()?;
         let record = match self.store.owed.covers(key) {
@@ -193,15 +194,15 @@ impl Shared {
         // As it is now: what was invalidated while the record was on its way does not count.
         let stamp = self.store.controls.stamp(&key.function);
         let record = record.filter(|_| !self.store.owed.covers(key));
-        Ok(Found::new(record, Some(stamp)))
+        Ok(ReadResult::new(record, Some(stamp)))
     }
 
     pub(crate) async fn lease(
         &self,
         key: &RecordKey,
-        claim: Claim,
+        claim: LeaseMode,
         seen: &[u8],
-    ) -> Result<Leased, Error> {
+    ) -> Result<LeaseResult, Error> {
         if self.store.owed.covers(key) {
             self.check()?;
             self.pay_controls();
@@ -212,12 +213,12 @@ impl Shared {
         }
         let _place = self.places.acquire().await;
         self.check()?;
-        if claim == Claim::Only {
+        if claim == LeaseMode::Exclusive {
             let record = self.answer("lease", self.store.get(key).await)?;
             if let Some(record) = record
-                && record[..record.len().min(SEEN)] != *seen
+                && record[..record.len().min(HEADER_LEN)] != *seen
             {
-                return Ok(Leased::Taken(Wakeup::new(std::future::ready(()))));
+                return Ok(LeaseResult::Held(Wakeup::new(std::future::ready(()))));
             }
         }
         let stamp = self.store.controls.stamp(&key.function);
@@ -232,7 +233,7 @@ impl Shared {
         stamp: Stamp,
         record: Vec<u8>,
         life: Duration,
-    ) -> Result<Fill, Error> {
+    ) -> Result<FillResult, Error> {
         let stripe = self.store.stripe(&self.store.path(&key)).await;
         let place = Arc::clone(&self.write_places).acquire_owned().await;
         let (ended, end) = oneshot::channel();
@@ -261,17 +262,17 @@ impl Shared {
         stamp: Stamp,
         record: &[u8],
         life: Duration,
-    ) -> Result<Fill, Error> {
+    ) -> Result<FillResult, Error> {
         // At the last moment: another may take the prefix once it is not this one's, and the time that it waits is more than
         // this one's time and a write together.
         self.check()?;
         if let Some(refusal) = self.store.refuses(key, token, stamp) {
-            return Ok(Fill::Refused(refusal));
+            return Ok(FillResult::Refused(refusal));
         }
         let written = self.store.put(key, stamp, record, life).await;
         self.answer("fill", written)?;
         self.store.leases.used(key, token);
-        Ok(Fill::Stored)
+        Ok(FillResult::Stored)
     }
 
     pub(crate) async fn ping(&self) -> Result<(), Error> {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::tier::{
-    Claim, Fill, FunctionKey, Lease, Leased, Question, Receipt, RecordKey, Target, Tier,
+    FillResult, FunctionKey, Lease, LeaseMode, LeaseResult, ReadOptions, Receipt, RecordKey,
+    Target, Tier,
 };
 use cache_core::{Error, ErrorKind};
 use opendal::Operator;
@@ -84,24 +85,31 @@ fn key(function: &str, number: u64) -> RecordKey {
 }
 
 async fn read(tier: &ObjectTier, key: &RecordKey) -> Result<Option<Vec<u8>>, Error> {
-    let found = tier.read(key, Question::default(), LIMIT).await?;
+    let found = tier.read(key, ReadOptions::default(), LIMIT).await?;
     Ok(found.record)
 }
 
 async fn lease(tier: &ObjectTier, key: &RecordKey) -> Lease {
-    match tier.lease(key, Claim::TakeOver, &[], LIMIT).await.unwrap() {
-        Leased::Given(lease) => lease,
+    match tier
+        .lease(key, LeaseMode::Preempt, &[], LIMIT)
+        .await
+        .unwrap()
+    {
+        LeaseResult::Granted(lease) => lease,
         other => panic!("{other:?}"),
     }
 }
 
-async fn try_fill(tier: &ObjectTier, key: &RecordKey, record: &[u8]) -> Result<Fill, Error> {
+async fn try_fill(tier: &ObjectTier, key: &RecordKey, record: &[u8]) -> Result<FillResult, Error> {
     let lease = lease(tier, key).await;
     tier.fill(key, &lease, record.to_vec(), HOUR, LIMIT).await
 }
 
 async fn fill(tier: &ObjectTier, key: &RecordKey, record: &[u8]) {
-    assert_eq!(try_fill(tier, key, record).await.unwrap(), Fill::Stored);
+    assert_eq!(
+        try_fill(tier, key, record).await.unwrap(),
+        FillResult::Stored
+    );
 }
 
 async fn invalidate(tier: &ObjectTier, target: Target<'_>) -> Receipt {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cache_core::tier::{
-    Breaker, Claim, Fill, Found, Guard, Health, Lease, Leased, Question, Receipt, RecordKey,
-    Target, Tier, TierFuture,
+    Breaker, FillResult, Guard, Health, Lease, LeaseMode, LeaseResult, ReadOptions, ReadResult,
+    Receipt, RecordKey, Target, Tier, TierFuture,
 };
 use cache_core::{Error, ErrorKind, unix_millis};
 use tokio::runtime::Handle;
@@ -185,9 +185,9 @@ impl Tier for ObjectTier {
     fn read<'a>(
         &'a self,
         key: &'a RecordKey,
-        _: Question,
+        _: ReadOptions,
         within: Duration,
-    ) -> TierFuture<'a, Found> {
+    ) -> TierFuture<'a, ReadResult> {
         Box::pin(async move {
             self.shared.check()?;
             let key = key.clone();
@@ -199,10 +199,10 @@ impl Tier for ObjectTier {
     fn lease<'a>(
         &'a self,
         key: &'a RecordKey,
-        claim: Claim,
+        claim: LeaseMode,
         seen: &'a [u8],
         within: Duration,
-    ) -> TierFuture<'a, Leased> {
+    ) -> TierFuture<'a, LeaseResult> {
         Box::pin(async move {
             self.shared.check()?;
             let (key, seen) = (key.clone(), seen.to_vec());
@@ -218,7 +218,7 @@ impl Tier for ObjectTier {
         record: Vec<u8>,
         life: Duration,
         within: Duration,
-    ) -> TierFuture<'a, Fill> {
+    ) -> TierFuture<'a, FillResult> {
         Box::pin(async move {
             self.shared.check()?;
             let (key, token, stamp) = (key.clone(), lease.token, lease.stamp);
@@ -259,7 +259,7 @@ impl Tier for ObjectTier {
         self.shared.unpaid.notify_one();
     }
 
-    fn owes(&self, key: &RecordKey) -> bool {
+    fn is_pending(&self, key: &RecordKey) -> bool {
         self.shared.store.owed.covers(key)
     }
 

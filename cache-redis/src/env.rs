@@ -32,7 +32,7 @@ fn build(env: &Environment) -> Result<Option<Box<dyn TierBuilder>>, Error> {
     // Checked after each, so that the error names the variable it is of.
     let checked = |redis: Redis, name: &str| match redis.check() {
         Ok(()) => Ok(redis),
-        Err(error) => Err(Environment::blame(name, &error)),
+        Err(error) => Err(Environment::setting_error(name, &error)),
     };
     let mut redis = checked(Redis::new(url), "REDIS_URL")?;
     if let Some(namespace) = env.text("REDIS_NAMESPACE") {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use cache_core::tier::Trouble;
+use cache_core::tier::LastError;
 use cache_core::{Error, ErrorKind, unix_millis};
 use redis::aio::MultiplexedConnection;
 use redis::{Client, RedisError};
@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     /// The node of a cluster that has the namespace, if the first address is another node.
     moved: Mutex<Option<Client>>,
     /// Why there is no link, while there is none.
-    pub(crate) trouble: Trouble,
+    pub(crate) last_error: LastError,
     pub(crate) settings: Settings,
     pub(crate) keys: Keys,
     pub(crate) bus: Arc<Bus>,
@@ -105,7 +105,7 @@ impl Shared {
             current: Current::new(settings.breaker_threshold),
             client,
             moved: Mutex::default(),
-            trouble: Trouble::default(),
+            last_error: LastError::default(),
             settings,
             keys,
             bus,
@@ -188,7 +188,7 @@ impl Shared {
     {
         let Some((connected, generation)) = self.current.get() else {
             let what = format!("{what}: Redis at {} is not connected", self.address());
-            return Err(self.trouble.unavailable(what));
+            return Err(self.last_error.unavailable(what));
         };
         match timeout(within, operation(connected, generation)).await {
             Ok(Ok(value)) => {

@@ -321,7 +321,7 @@ async fn supervise(shared: Arc<Shared>, first: watch::Sender<Option<Result<(), E
                     tracing::info!(address = %shared.client().get_connection_info().addr(), "Redis is back");
                 }
                 outage = false;
-                shared.trouble.note(None);
+                shared.last_error.note(None);
                 first.send_replace(Some(Ok(())));
                 let since = Instant::now();
                 shared.keep(&connected, generation).await;
@@ -348,7 +348,7 @@ async fn supervise(shared: Arc<Shared>, first: watch::Sender<Option<Result<(), E
                     );
                 }
                 outage = true;
-                shared.trouble.note(Some(error.clone()));
+                shared.last_error.note(Some(error.clone()));
                 first.send_if_modified(|first| {
                     let is_first = first.is_none();
                     first.get_or_insert(Err(error));

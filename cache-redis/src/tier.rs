@@ -10,9 +10,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cache_core::tier::{
-    Breaker, Claim, Deadlock, Fill, Found, FunctionKey, Glob, Guard, Health, HeldLease, Lease,
-    Leased, Peers, Question, Receipt, RecordKey, Target, Tier, TierBuilder, TierContext,
-    TierFuture,
+    Breaker, Deadlock, FillResult, FunctionKey, Glob, Guard, Health, HeldLease, Lease, LeaseMode,
+    LeaseResult, Peers, ReadOptions, ReadResult, Receipt, RecordKey, Target, Tier, TierBuilder,
+    TierContext, TierFuture,
 };
 use cache_core::{Coherence, Error, ErrorKind};
 use redis::{Client, ConnectionInfo, IntoConnectionInfo};
@@ -217,19 +217,19 @@ impl Tier for RedisTier {
     fn read<'a>(
         &'a self,
         key: &'a RecordKey,
-        question: Question,
+        question: ReadOptions,
         within: Duration,
-    ) -> TierFuture<'a, Found> {
+    ) -> TierFuture<'a, ReadResult> {
         Box::pin(self.find(key, question, within))
     }
 
     fn lease<'a>(
         &'a self,
         key: &'a RecordKey,
-        claim: Claim,
+        claim: LeaseMode,
         seen: &'a [u8],
         within: Duration,
-    ) -> TierFuture<'a, Leased> {
+    ) -> TierFuture<'a, LeaseResult> {
         Box::pin(self.take_lease(key, claim, seen, within))
     }
 
@@ -249,7 +249,7 @@ impl Tier for RedisTier {
         record: Vec<u8>,
         life: Duration,
         within: Duration,
-    ) -> TierFuture<'a, Fill> {
+    ) -> TierFuture<'a, FillResult> {
         Box::pin(self.store(key, lease, record, life, within))
     }
 
@@ -289,7 +289,7 @@ impl Tier for RedisTier {
         self.shared().journal.queue(Invalidated::of(target));
     }
 
-    fn owes(&self, key: &RecordKey) -> bool {
+    fn is_pending(&self, key: &RecordKey) -> bool {
         self.shared().journal.covers(key)
     }
 

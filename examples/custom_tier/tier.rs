@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use multi_tier_cached::tier::{
-    Breaker, Claim, Fill, Found, Guard, Lease, Leased, Question, Receipt, RecordKey, Refusal, SEEN,
-    Target, Tier, TierFuture, Wakeup,
+    Breaker, FillResult, Guard, HEADER_LEN, Lease, LeaseMode, LeaseResult, ReadOptions, ReadResult,
+    Receipt, RecordKey, Refusal, Target, Tier, TierFuture, Wakeup,
 };
 use multi_tier_cached::unix_millis;
 
@@ -37,10 +37,15 @@ impl Tier for Store {
         Box::pin(async { Ok(()) })
     }
 
-    fn read<'a>(&'a self, key: &'a RecordKey, _: Question, _: Duration) -> TierFuture<'a, Found> {
+    fn read<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        _: ReadOptions,
+        _: Duration,
+    ) -> TierFuture<'a, ReadResult> {
         Box::pin(async move {
             let contents = self.contents()?;
-            Ok(Found::new(
+            Ok(ReadResult::new(
                 contents.record(key).cloned(),
                 Some(contents.stamp(key)),
             ))
@@ -50,16 +55,16 @@ impl Tier for Store {
     fn lease<'a>(
         &'a self,
         key: &'a RecordKey,
-        claim: Claim,
+        claim: LeaseMode,
         seen: &'a [u8],
         _: Duration,
-    ) -> TierFuture<'a, Leased> {
+    ) -> TierFuture<'a, LeaseResult> {
         Box::pin(async move {
             let contents = self.contents()?;
             // Somebody has filled the key since it was read.
-            let is_another = |record: &Vec<u8>| record[..record.len().min(SEEN)] != *seen;
-            if claim == Claim::Only && contents.record(key).is_some_and(is_another) {
-                return Ok(Leased::Taken(Wakeup::new(std::future::ready(()))));
+            let is_another = |record: &Vec<u8>| record[..record.len().min(HEADER_LEN)] != *seen;
+            if claim == LeaseMode::Exclusive && contents.record(key).is_some_and(is_another) {
+                return Ok(LeaseResult::Held(Wakeup::new(std::future::ready(()))));
             }
             Ok(self.leases.take(key, claim, contents.stamp(key)))
         })
@@ -72,16 +77,16 @@ impl Tier for Store {
         record: Vec<u8>,
         life: Duration,
         _: Duration,
-    ) -> TierFuture<'a, Fill> {
+    ) -> TierFuture<'a, FillResult> {
         Box::pin(async move {
             // One step: the lease is looked at and the record written under one lock, as an invalidation voids and removes.
             let mut contents = self.contents()?;
             if !self.leases.holds(key, lease.token) || contents.stamp(key) != lease.stamp {
-                return Ok(Fill::Refused(Refusal::Lease));
+                return Ok(FillResult::Refused(Refusal::Lease));
             }
             contents.insert(key, record, life);
             self.leases.used(key, lease.token);
-            Ok(Fill::Stored)
+            Ok(FillResult::Stored)
         })
     }
 

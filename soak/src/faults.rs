@@ -5,42 +5,42 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use testbed::proxy::{End, Proxy, Weather};
+use testbed::proxy::{End, NetworkFault, Proxy};
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock;
+use crate::counts::Counts;
 use crate::history::{Event, Item, Split, Window};
 use crate::instance::{BOUND, WORK_AND_FAIL};
 use crate::process::Process;
 use crate::quiet::quiet;
 use crate::servers::{Servers, Topology, ask};
-use crate::tally::Tally;
 
 /// What faults are done to.
 #[derive(Debug)]
-pub struct World {
+pub struct Cluster {
     /// The instances.
     pub instances: Vec<Mutex<Process>>,
     /// What each of them reaches Redis through.
     pub proxies: Vec<Proxy>,
     /// How often each fault was done.
-    pub faults: Tally,
+    pub faults: Counts,
     /// Held for reading while a fault of the network or of an instance lasts, for writing while there must be none.
     pub gate: RwLock<()>,
     /// Connections that were ended under an instance's hands, under `killed`.
-    pub connections: Tally,
+    pub connections: Counts,
 }
 
-impl World {
+impl Cluster {
     fn killed(&self, connections: usize) {
         self.connections.add("killed", connections);
     }
 
-    /// Lets all proxies have this weather.
-    pub fn set(&self, weather: Weather) {
+    /// Lets all proxies have this network_fault.
+    pub fn set(&self, network_fault: NetworkFault) {
         for proxy in &self.proxies {
-            proxy.set(weather);
+            proxy.set(network_fault);
         }
     }
 
@@ -76,7 +76,7 @@ fn millis(rng: &mut Rng, from: u64, to: u64) -> Duration {
 /// # Errors
 /// An instance does not do as it is told: that is no fault of ours.
 pub async fn around(
-    world: Arc<World>,
+    world: Arc<Cluster>,
     mut rng: Rng,
     instances: std::ops::Range<usize>,
     end: Instant,
@@ -86,7 +86,7 @@ pub async fn around(
         let _fault = world.gate.read().await;
         let at = rng.usize(instances.clone());
         let (proxy, faults) = (&world.proxies[at], &world.faults);
-        let mut weather = None;
+        let mut network_fault = None;
         match rng.u32(..100) {
             0..22 => {
                 faults.count("close");
@@ -103,30 +103,30 @@ pub async fn around(
             50..58 => {
                 faults.count("delay");
                 let delay = millis(&mut rng, 5, 400);
-                weather = Some((Weather::Delay(delay), millis(&mut rng, 200, 2_000)));
+                network_fault = Some((NetworkFault::Delay(delay), millis(&mut rng, 200, 2_000)));
             }
             58..64 => {
                 faults.count("throttle");
                 let rate = rng.u32(2_000..40_000);
-                weather = Some((Weather::Throttle(rate), millis(&mut rng, 200, 1_500)));
+                network_fault = Some((NetworkFault::Throttle(rate), millis(&mut rng, 200, 1_500)));
             }
             64..70 => {
                 faults.count("split");
                 let piece = rng.usize(1..24);
-                weather = Some((Weather::Slices(piece), millis(&mut rng, 200, 1_500)));
+                network_fault = Some((NetworkFault::Slices(piece), millis(&mut rng, 200, 1_500)));
             }
             70..76 => {
                 faults.count("black hole");
-                weather = Some((Weather::BlackHole, millis(&mut rng, 200, 3_000)));
+                network_fault = Some((NetworkFault::BlackHole, millis(&mut rng, 200, 3_000)));
             }
             76..82 => {
                 faults.count("deaf");
-                weather = Some((Weather::Deaf, millis(&mut rng, 200, 2_000)));
+                network_fault = Some((NetworkFault::Deaf, millis(&mut rng, 200, 2_000)));
             }
             82..88 => {
                 faults.count("refuse");
                 world.killed(proxy.connections());
-                weather = Some((Weather::Cut, millis(&mut rng, 100, 1_000)));
+                network_fault = Some((NetworkFault::Cut, millis(&mut rng, 100, 1_000)));
             }
             88..95 => {
                 faults.count("SIGSTOP of an instance");
@@ -143,10 +143,10 @@ pub async fn around(
                 instance.tell(WORK_AND_FAIL).await?;
             }
         }
-        if let Some((weather, lasts)) = weather {
-            proxy.set(weather);
+        if let Some((network_fault, lasts)) = network_fault {
+            proxy.set(network_fault);
             sleep(lasts).await;
-            proxy.set(Weather::Fair);
+            proxy.set(NetworkFault::Fair);
         }
     }
     Ok(())
@@ -158,7 +158,7 @@ pub async fn around(
 /// # Errors
 /// A server does not do as it is told.
 pub async fn of_servers(
-    world: Arc<World>,
+    world: Arc<Cluster>,
     servers: &mut Servers,
     mut rng: Rng,
     end: Instant,
@@ -187,7 +187,7 @@ pub async fn of_servers(
 
 /// Another server takes the place of the primary, or the same one starts again.
 async fn change(
-    world: &World,
+    world: &Cluster,
     servers: &mut Servers,
     turn: usize,
     rng: &mut Rng,
@@ -247,20 +247,20 @@ async fn change(
     Ok(None)
 }
 
-async fn flush(world: &World, servers: &Servers) {
+async fn flush(world: &Cluster, servers: &Servers) {
     world.faults.count("FLUSHALL");
     let _ = ask::<()>(servers.primary().port(), &["FLUSHALL"]).await;
 }
 
 /// No instance reaches the server, and each is asked for its health when it can know that.
-async fn away(world: &World, servers: &Servers, rng: &mut Rng) -> io::Result<Event> {
+async fn away(world: &Cluster, servers: &Servers, rng: &mut Rng) -> io::Result<Event> {
     // A fault of the network must not end this one.
     let _no_other_fault = world.gate.write().await;
     world.faults.count("server away");
     let is_cut = rng.bool();
     if is_cut {
         world.killed(world.connected());
-        world.set(Weather::Cut);
+        world.set(NetworkFault::Cut);
     } else {
         servers.primary().freeze();
     }
@@ -271,7 +271,7 @@ async fn away(world: &World, servers: &Servers, rng: &mut Rng) -> io::Result<Eve
     }
     let end = clock::now();
     if is_cut {
-        world.set(Weather::Fair);
+        world.set(NetworkFault::Fair);
     } else {
         servers.primary().thaw();
     }
@@ -284,7 +284,7 @@ async fn away(world: &World, servers: &Servers, rng: &mut Rng) -> io::Result<Eve
 
 /// What an operator, or another user of the server, may do to it.
 async fn small(
-    world: &World,
+    world: &Cluster,
     servers: &Servers,
     events: &mut Vec<Event>,
     rng: &mut Rng,

@@ -12,6 +12,7 @@
 
 pub mod checker;
 pub mod clock;
+pub mod counts;
 pub mod database;
 pub mod faults;
 pub mod filler;
@@ -21,4 +22,3 @@ pub mod process;
 pub mod quiet;
 pub mod run;
 pub mod servers;
-pub mod tally;

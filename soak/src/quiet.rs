@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::checker::LONGEST_RECOVERY;
 use crate::clock;
-use crate::faults::World;
+use crate::faults::Cluster;
 use crate::history::{ASKED, Event, FAILING, Item, NESTED, Window};
 use crate::instance::{BOUND, HOT_ITEMS};
 use crate::servers::{Servers, ask};
@@ -25,7 +25,7 @@ const NESTING_CALLS: usize = 10;
 ///
 /// # Errors
 /// An instance does not do as it is told.
-pub async fn quiet(world: &World, servers: &Servers, number: Item) -> io::Result<Event> {
+pub async fn quiet(world: &Cluster, servers: &Servers, number: Item) -> io::Result<Event> {
     let _no_fault = world.gate.write().await;
     // A pause outlasts the command that began it.
     let _ = ask::<()>(servers.primary().port(), &["CLIENT", "UNPAUSE"]).await;
@@ -62,7 +62,7 @@ pub async fn quiet(world: &World, servers: &Servers, number: Item) -> io::Result
 ///
 /// # Errors
 /// An instance does not do as it is told.
-pub async fn fail_everywhere(world: &World) -> io::Result<()> {
+pub async fn fail_everywhere(world: &Cluster) -> io::Result<()> {
     for instance in &world.instances {
         let command = format!("fail {FAILING} {FAILING_CALLS}");
         instance.lock().await.tell(&command).await?;
@@ -77,7 +77,7 @@ pub async fn fail_everywhere(world: &World) -> io::Result<()> {
 ///
 /// # Errors
 /// An instance does not do as it is told.
-pub async fn nest(world: &World, number: Item) -> io::Result<()> {
+pub async fn nest(world: &Cluster, number: Item) -> io::Result<()> {
     for instance in &world.instances {
         let command = format!("nest {} {NESTING_CALLS}", NESTED + number);
         instance.lock().await.tell(&command).await?;
@@ -89,7 +89,7 @@ pub async fn nest(world: &World, number: Item) -> io::Result<()> {
 ///
 /// # Errors
 /// An instance does not do as it is told.
-pub async fn nested(world: &World) -> io::Result<()> {
+pub async fn nested(world: &Cluster) -> io::Result<()> {
     for instance in &world.instances {
         instance.lock().await.ask("nested").await?;
     }

@@ -10,21 +10,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
-use testbed::proxy::{Proxy, Weather};
+use testbed::proxy::{NetworkFault, Proxy};
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep};
 
 use crate::checker::{Verdict, judge};
 use crate::clock;
+use crate::counts::Counts;
 use crate::database::Database;
-use crate::faults::{World, around, of_servers};
+use crate::faults::{Cluster, around, of_servers};
 use crate::filler::Filler;
 use crate::history::{Event, Life, Window};
 use crate::instance::{BOUND, LONG_PAUSE, PAUSE, Settings, WORK_AND_FAIL};
 use crate::process::{Process, histories};
 use crate::quiet::{fail_everywhere, nest, nested};
 use crate::servers::{Servers, Topology};
-use crate::tally::Tally;
 
 /// Instances at a time.
 const INSTANCES: usize = 4;
@@ -63,7 +63,7 @@ pub struct Options {
 pub struct Outcome {
     options: Options,
     version: String,
-    faults: Tally,
+    faults: Counts,
     killed: usize,
     /// The judgement.
     pub verdict: Verdict,
@@ -141,12 +141,12 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
         instances.push(Mutex::new(process));
         proxies.push(proxy);
     }
-    let world = Arc::new(World {
+    let world = Arc::new(Cluster {
         instances,
         proxies,
-        faults: Tally::default(),
+        faults: Counts::default(),
         gate: RwLock::default(),
-        connections: Tally::default(),
+        connections: Counts::default(),
     });
     let mut events = vec![calm(&world, &options).await?];
 
@@ -161,7 +161,7 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
     one.await??;
     other.await??;
 
-    world.set(Weather::Fair);
+    world.set(NetworkFault::Fair);
     world.until_coherent().await?;
     if options.seconds >= LONG_RUN {
         let start = clock::now();
@@ -230,7 +230,7 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
         options,
         version,
         killed: world.connections.of("killed"),
-        faults: Arc::try_unwrap(world).map_or_else(|_| Tally::default(), |world| world.faults),
+        faults: Arc::try_unwrap(world).map_or_else(|_| Counts::default(), |world| world.faults),
         verdict,
         own,
         history,
@@ -238,7 +238,7 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
 }
 
 /// Work without faults: how fast the instances hear of each other, and how often they load.
-async fn calm(world: &World, options: &Options) -> io::Result<Event> {
+async fn calm(world: &Cluster, options: &Options) -> io::Result<Event> {
     for instance in &world.instances {
         let mut instance = instance.lock().await;
         instance.tell("work 0").await?;
@@ -283,7 +283,7 @@ async fn calm(world: &World, options: &Options) -> io::Result<Event> {
     })
 }
 
-async fn ask_for_health(world: &World) -> io::Result<()> {
+async fn ask_for_health(world: &Cluster) -> io::Result<()> {
     for instance in &world.instances {
         instance.lock().await.ask("well").await?;
     }
@@ -291,17 +291,17 @@ async fn ask_for_health(world: &World) -> io::Result<()> {
 }
 
 /// An instance invalidates while it is cut off, and is killed: the next with its journal is to send what that one could not.
-async fn die_with_some_queued(world: &World) -> io::Result<()> {
+async fn die_with_some_queued(world: &Cluster) -> io::Result<()> {
     for instance in &world.instances {
         instance.lock().await.ask("read").await?;
     }
     let mut instance = world.instances[0].lock().await;
-    world.proxies[0].set(Weather::Cut);
+    world.proxies[0].set(NetworkFault::Cut);
     for item in 0..QUEUED {
         instance.ask(&format!("write {item}")).await?;
     }
     instance.kill_and_start().await?;
-    world.proxies[0].set(Weather::Fair);
+    world.proxies[0].set(NetworkFault::Fair);
     instance.until_at_rest().await
 }
 

@@ -13,7 +13,7 @@ use soak::instance::{BOUND, PAUSE, SLOW_LOAD, Settings};
 use soak::process::{Process, histories};
 use soak::run::Directory;
 use soak::servers::ask;
-use testbed::proxy::{End, Proxy, Weather};
+use testbed::proxy::{End, NetworkFault, Proxy};
 use testbed::server::Server;
 use testbed::{until, until_ok};
 use tokio::time::{Instant, sleep};
@@ -120,27 +120,27 @@ enum Trouble {
 }
 
 /// The reader reads all the time; how old what it read was at worst.
-async fn staleness(trouble: Trouble) -> Duration {
+async fn staleness(last_error: Trouble) -> Duration {
     let mut cluster = Cluster::start(2).await;
     cluster.instances[0].tell("probe").await.unwrap();
     cluster.until_read(50).await;
     let proxy = &cluster.proxies[0];
-    match trouble {
+    match last_error {
         Trouble::None => {}
         Trouble::Delay => {
-            proxy.set(Weather::Delay(Duration::from_millis(200)));
+            proxy.set(NetworkFault::Delay(Duration::from_millis(200)));
             // Until what is known is known late.
             sleep(BOUND).await;
         }
         Trouble::Killed => {
             assert_eq!(proxy.end(End::Reset), 2, "its channel and its data");
         }
-        Trouble::BlackHole => proxy.set(Weather::BlackHole),
+        Trouble::BlackHole => proxy.set(NetworkFault::BlackHole),
         Trouble::Stopped => cluster.instances[0].freeze(),
     }
     let wrote = cluster.instances[1].ask("write 0").await.unwrap();
     assert!(wrote.ends_with(" acked"), "{wrote}");
-    match trouble {
+    match last_error {
         Trouble::BlackHole => {
             let reader = &mut cluster.instances[0];
             until_ok("it is cut off", async || {
@@ -158,8 +158,8 @@ async fn staleness(trouble: Trouble) -> Duration {
         }
         _ => sleep(BOUND * 2).await,
     }
-    // A link that is lost in such weather is not made again before it clears: a handshake is several round trips.
-    cluster.proxies[0].set(Weather::Fair);
+    // A link that is lost in such network_fault is not made again before it clears: a handshake is several round trips.
+    cluster.proxies[0].set(NetworkFault::Fair);
     cluster.instances[0].until_at_rest().await.unwrap();
     cluster.until_read(50).await;
     cluster.instances[0].tell("unprobe").await.unwrap();
@@ -171,18 +171,18 @@ async fn staleness(trouble: Trouble) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stale_reads_end_within_the_bound() {
-    for trouble in [
+    for last_error in [
         Trouble::None,
         Trouble::Delay,
         Trouble::Killed,
         Trouble::BlackHole,
         Trouble::Stopped,
     ] {
-        let staleness = staleness(trouble).await;
-        println!("{trouble:?}: {staleness:?} of {BOUND:?}");
+        let staleness = staleness(last_error).await;
+        println!("{last_error:?}: {staleness:?} of {BOUND:?}");
         assert!(staleness < BOUND);
-        if trouble == Trouble::BlackHole {
-            assert!(!staleness.is_zero(), "the trouble is none");
+        if last_error == Trouble::BlackHole {
+            assert!(!staleness.is_zero(), "the fault has no effect");
         }
     }
 }

@@ -153,7 +153,7 @@ async fn a_type_its_codec_cannot_read_back_stays_out_of_redis_and_is_said_once()
     assert_eq!(server.records(), Vec::<String>::new());
     assert_eq!(log.lines("does not survive its codec"), 1);
     assert_eq!(log.lines("codecs::flat"), 1 + log.lines("cannot be traced"));
-    // A codec that describes itself has no such trouble.
+    // A codec that describes itself has no such restriction.
     drop(function);
     let function = Function::<Flat>::builder("codecs::flat")
         .ttl(MINUTE)

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use testbed::log::Log;
-use testbed::proxy::{End, Proxy, Weather};
+use testbed::proxy::{End, NetworkFault, Proxy};
 use testbed::server::Server;
 use testbed::{build, poll_until, two_tiers, until};
 
@@ -116,7 +116,7 @@ async fn when_an_invalidation_has_settled_nobody_answers_with_the_old_value() {
     let (here, there) = two_behind(&server, &proxy).await;
     assert_eq!(on(&there, settled::read(1)).await, 1);
     // Whatever becomes of the channel.
-    proxy.set(Weather::BlackHole);
+    proxy.set(NetworkFault::BlackHole);
     settled::VERSION.store(2, Ordering::SeqCst);
     let began = Instant::now();
     on(&here, async {
@@ -126,7 +126,7 @@ async fn when_an_invalidation_has_settled_nobody_answers_with_the_old_value() {
     .unwrap();
     assert!(began.elapsed() >= BOUND);
     // It is cut off, cannot ask, and knows that it does not know.
-    proxy.set(Weather::Fair);
+    proxy.set(NetworkFault::Fair);
     assert_eq!(on(&there, settled::read(1)).await, 2);
 }
 
@@ -137,17 +137,17 @@ truth!(serving);
 #[tokio::test]
 async fn an_instance_that_is_cut_off_stops_answering_within_the_bound() {
     let server = Server::start();
-    for weather in [
-        Weather::Fair,
-        Weather::Delay(Duration::from_millis(200)),
-        Weather::Cut,
-        Weather::BlackHole,
+    for network_fault in [
+        NetworkFault::Fair,
+        NetworkFault::Delay(Duration::from_millis(200)),
+        NetworkFault::Cut,
+        NetworkFault::BlackHole,
     ] {
         let proxy = Proxy::to(server.port()).await;
         let (here, there) = two_behind(&server, &proxy).await;
         let old = cut_off::VERSION.load(Ordering::SeqCst);
         assert_eq!(on(&there, cut_off::read(1)).await, old);
-        proxy.set(weather);
+        proxy.set(network_fault);
         on(&here, change!(cut_off)).await;
         let invalidated = Instant::now();
         let mut last_stale = Duration::ZERO;
@@ -160,7 +160,7 @@ async fn an_instance_that_is_cut_off_stops_answering_within_the_bound() {
         }
         assert!(
             last_stale <= BOUND,
-            "{weather:?}: a stale answer to a call {last_stale:?} later"
+            "{network_fault:?}: a stale answer to a call {last_stale:?} later"
         );
     }
 }
@@ -216,7 +216,7 @@ async fn an_invalidation_that_cannot_be_sent_is_sent_when_it_can() {
     let (other, cut) = two_behind(&server, &proxy).await;
     assert_eq!(on(&cut, queued::read(1)).await, 1);
     assert_eq!(on(&other, queued::read(1)).await, 1);
-    proxy.set(Weather::Cut);
+    proxy.set(NetworkFault::Cut);
     until("it is noticed", || !health(&cut).connected).await;
     assert_eq!(on(&cut, change!(queued)).await, Receipt::Queued);
     assert_eq!(health(&cut).queued, 1);
@@ -231,7 +231,7 @@ async fn an_invalidation_that_cannot_be_sent_is_sent_when_it_can() {
         "where it was invalidated, at once"
     );
     assert_eq!(on(&other, queued::read(1)).await, 1, "it cannot know");
-    proxy.set(Weather::Fair);
+    proxy.set(NetworkFault::Fair);
     until("it is sent", || health(&cut).queued == 0).await;
     assert_eq!(health(&cut).replays, 1);
     sleep(BOUND).await;
@@ -332,13 +332,13 @@ async fn however_much_has_waited_is_sent_over_however_slow_a_link() {
     let proxy = Proxy::to(server.port()).await;
     let redis = Redis::new(proxy.url()).connect_limit(Duration::from_millis(500));
     let here = build(redis).await;
-    proxy.set(Weather::Cut);
+    proxy.set(NetworkFault::Cut);
     until("the link is lost", || !health(&here).connected).await;
     for key in 0..1_000 {
         let receipt = on(&here, async { invalidate!(many::read, key).await });
         assert_eq!(receipt.await.unwrap(), Receipt::Queued);
     }
-    proxy.set(Weather::Delay(Duration::from_millis(20)));
+    proxy.set(NetworkFault::Delay(Duration::from_millis(20)));
     until("all was sent", || {
         health(&here).connected && health(&here).queued == 0
     })
@@ -359,13 +359,13 @@ async fn what_is_queued_outlives_its_process_in_a_file() {
     let second = CacheRuntime::builder().l2(redis()).build().await;
     let error = second.map(drop).unwrap_err().to_string();
     assert!(error.contains("journal"), "{error}");
-    proxy.set(Weather::Cut);
+    proxy.set(NetworkFault::Cut);
     until("it is cut off", || !health(&here).connected).await;
     assert_eq!(on(&here, change!(filed)).await, Receipt::Queued);
     // As if it were killed: nothing is sent.
     here.shutdown().await.unwrap();
     drop(here);
-    proxy.set(Weather::Fair);
+    proxy.set(NetworkFault::Fair);
     assert_eq!(
         on(&there, filed::read(1)).await,
         1,
@@ -407,7 +407,7 @@ async fn what_was_invalidated_in_an_outage_is_loaded_once() {
     let server = Server::start();
     let proxy = Proxy::to(server.port()).await;
     let here = build(Redis::new(proxy.url())).await;
-    proxy.set(Weather::Cut);
+    proxy.set(NetworkFault::Cut);
     until("it is cut off", || !health(&here).connected).await;
     let loads = || here.stats().functions[0].loads;
     for whole_function in [false, true] {
@@ -485,7 +485,7 @@ async fn a_call_that_is_dropped_while_it_asks_for_a_lease_keeps_nobody_waiting()
     let proxy = Proxy::to(server.port()).await;
     let slow = Redis::new(proxy.url()).time_limit(Duration::from_secs(2));
     let (here, there) = (build(slow).await, two_tiers(&server.url()).await);
-    proxy.set(Weather::Delay(Duration::from_millis(100)));
+    proxy.set(NetworkFault::Delay(Duration::from_millis(100)));
     let call = timeout(Duration::from_millis(300), on(&here, asking::read(1)));
     assert!(call.await.is_err(), "it has its answer to the read alone");
     sleep(Duration::from_millis(50)).await;
@@ -655,7 +655,7 @@ async fn an_instance_that_dies_keeps_others_waiting_for_a_lease_time_at_most() {
         assert!(poll_until(&mut leader, 1).await.is_pending());
         tokio::task::yield_now().await;
     }
-    proxy.set(Weather::BlackHole);
+    proxy.set(NetworkFault::BlackHole);
     gated.gate.add_permits(2);
     let began = Instant::now();
     assert_eq!(on(&second, gated.call()).await, 7);
@@ -664,7 +664,7 @@ async fn an_instance_that_dies_keeps_others_waiting_for_a_lease_time_at_most() {
         "{:?}",
         began.elapsed()
     );
-    proxy.set(Weather::Fair);
+    proxy.set(NetworkFault::Fair);
     assert_eq!(leader.await, 7);
     assert_eq!(gated.loads(), 2);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use multi_tier_cached::testing::{conformance, faults, persistence, sharing};
 use multi_tier_cached::{Disk, Memcached, Objects, Redis};
 use testbed::directory::Directory;
-use testbed::proxy::{Proxy, Weather};
+use testbed::proxy::{NetworkFault, Proxy};
 use testbed::server::Server;
 
 #[tokio::test]
@@ -92,16 +92,20 @@ async fn what_outlives_its_process_forgets_what_was_invalidated() {
 #[tokio::test]
 async fn a_server_that_is_cut_off_conforms() {
     let server = Server::start();
-    for weather in [Weather::BlackHole, Weather::Deaf, Weather::Cut] {
+    for network_fault in [
+        NetworkFault::BlackHole,
+        NetworkFault::Deaf,
+        NetworkFault::Cut,
+    ] {
         let proxy = Proxy::to(server.port()).await;
         let redis = Redis::new(proxy.url())
-            .namespace(format!("{weather:?}"))
+            .namespace(format!("{network_fault:?}"))
             .required();
         let cut = async || {
-            proxy.set(weather);
+            proxy.set(network_fault);
         };
         let mend = async || {
-            proxy.set(Weather::Fair);
+            proxy.set(NetworkFault::Fair);
         };
         faults(Box::new(redis), cut, mend).await;
     }

@@ -11,7 +11,7 @@ use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{CacheRuntime, Error, ErrorKind, Redis, invalidate, multi_tier_cached};
 use tokio::time::timeout;
 
-use testbed::proxy::{Proxy, Weather};
+use testbed::proxy::{NetworkFault, Proxy};
 use testbed::server::Server;
 use testbed::{build, until};
 
@@ -137,8 +137,8 @@ async fn held_futures_keep_no_socket_of_lost_links_to_frozen_server() {
 async fn held_futures_keep_no_socket_of_lost_links_to_unreachable_server() {
     let server = Server::start();
     let proxy = Proxy::to(server.port()).await;
-    let stop = || proxy.set(Weather::BlackHole);
-    let resume = || proxy.set(Weather::Fair);
+    let stop = || proxy.set(NetworkFault::BlackHole);
+    let resume = || proxy.set(NetworkFault::Fair);
     lose_links(proxy.url(), proxy.port(), stop, resume).await;
 }
 
@@ -197,7 +197,7 @@ async fn shutdown_waits_for_replies_to_requests_in_flight() {
     let proxy = Proxy::to(server.port()).await;
     let runtime = build(Redis::new(proxy.url())).await;
     coherent(&runtime).await;
-    proxy.set(Weather::Delay(Duration::from_millis(30)));
+    proxy.set(NetworkFault::Delay(Duration::from_millis(30)));
     let held = begin(&runtime, 1);
     runtime.shutdown().await.unwrap();
     assert_eq!(held.await.unwrap(), Receipt::Acked);

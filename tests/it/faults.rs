@@ -293,15 +293,15 @@ async fn why_a_server_is_away_is_said_and_what_is_lost_at_the_end() {
             }
             let runtime = build(redis).await;
             let health = runtime.health().await;
-            let trouble = health.tiers[0].trouble.clone().unwrap();
+            let last_error = health.tiers[0].last_error.clone().unwrap();
             let address = url
                 .rsplit('@')
                 .next()
                 .unwrap()
                 .trim_start_matches("redis://");
             assert!(
-                trouble.contains(reason) && trouble.contains(address),
-                "{trouble}"
+                last_error.contains(reason) && last_error.contains(address),
+                "{last_error}"
             );
             assert!(!health.is_well());
             let dropped = async { invalidate!(double, 1).await };

@@ -8,9 +8,9 @@ use multi_tier_cached::{
     CacheRuntime, ErrorKind, Level, Memory, Redis, WhenIsolated, invalidate, multi_tier_cached,
 };
 use serde::{Deserialize, Serialize};
-use testbed::proxy::{Proxy, Weather};
+use testbed::fake_tier::FakeTier;
+use testbed::proxy::{NetworkFault, Proxy};
 use testbed::server::Server;
-use testbed::shelf::Shelf;
 use testbed::{build, two_tiers, until, until_ok};
 use tokio::time::sleep;
 
@@ -157,11 +157,11 @@ async fn a_guard_is_put_in_place_again_over_another_link() {
         .await
         .unwrap();
     assert!(guard.is_held());
-    proxy.set(Weather::Cut);
+    proxy.set(NetworkFault::Cut);
     until("it is cut off", || !here.tiers()[0].health.connected).await;
     assert!(!guard.is_held(), "it may be over");
     server.restart();
-    proxy.set(Weather::Fair);
+    proxy.set(NetworkFault::Fair);
     until("it is held again", || guard.is_held()).await;
     until("it is there again", || {
         here.tiers()[0].health.connected && server.keys().iter().any(|key| key.ends_with("#guards"))
@@ -180,7 +180,7 @@ async fn without_a_server_a_guard_says_that_it_is_not_held() {
     let server = Server::start();
     let proxy = Proxy::to(server.port()).await;
     let here = build(Redis::new(proxy.url())).await;
-    proxy.set(Weather::Cut);
+    proxy.set(NetworkFault::Cut);
     until("it is cut off", || !here.tiers()[0].health.connected).await;
     let guard = on(&here, async {
         unreachable::read::entry(1).write_guard().await
@@ -436,7 +436,7 @@ async fn a_guard_that_could_not_be_placed_invalidates_when_it_is_dropped() {
     let proxy = Proxy::to(server.port()).await;
     let here = build(Redis::new(proxy.url()).lease_time(LEASE)).await;
     let there = two_tiers(&server.url()).await;
-    proxy.set(Weather::Cut);
+    proxy.set(NetworkFault::Cut);
     until("it is cut off", || !here.tiers()[0].health.connected).await;
     let guard = on(&here, async {
         unplaced::read::entry(1).write_guard().await
@@ -444,7 +444,7 @@ async fn a_guard_that_could_not_be_placed_invalidates_when_it_is_dropped() {
     let guard = guard.await.unwrap();
     assert!(!guard.is_held());
     assert_eq!(on(&there, unplaced::read(1)).await, 1);
-    proxy.set(Weather::Fair);
+    proxy.set(NetworkFault::Fair);
     until("it is back", || here.tiers()[0].health.connected).await;
     commit(&unplaced::VERSION);
     drop(guard);
@@ -500,18 +500,18 @@ async fn a_guard_holds_here_whichever_tier_fails() {
     }
     static UNASKED: AtomicU64 = AtomicU64::new(1);
 
-    let shelf = Shelf::new();
-    (0..2).for_each(|_| shelf.let_through());
+    let fake_tier = FakeTier::new();
+    (0..2).for_each(|_| fake_tier.let_through());
     let runtime = CacheRuntime::builder()
         .l1(Memory::builder())
-        .l3(shelf.clone())
+        .l3(fake_tier.clone())
         .build()
         .await
         .unwrap();
     CacheRuntime::scope(runtime, async {
         let guard = unasked::entry(1).write_guard().await.unwrap();
         assert!(guard.is_held());
-        shelf.break_down();
+        fake_tier.break_down();
         assert_eq!(unasked(1).await, 1);
         UNASKED.store(2, Ordering::SeqCst);
         assert_eq!(unasked(1).await, 2, "it was kept");

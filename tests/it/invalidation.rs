@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{CacheRuntime, Level, Memory, invalidate, multi_tier_cached};
 
+use testbed::fake_tier::FakeTier;
 use testbed::server::Server;
-use testbed::shelf::Shelf;
 use testbed::{memory_alone, poll_until, two_tiers};
 
 /// The source of truth: a version for each key.
@@ -190,11 +190,11 @@ async fn a_whole_function_is_invalidated_at_a_cost_that_does_not_grow() {
 #[tokio::test]
 async fn what_was_read_from_below_during_an_invalidation_is_not_kept() {
     for whole_function in [false, true] {
-        let shelf = Shelf::new();
+        let fake_tier = FakeTier::new();
         let build = || {
             CacheRuntime::builder()
                 .l1(Memory::builder())
-                .l2(shelf.clone())
+                .l2(fake_tier.clone())
                 .build()
         };
         let key = format!("between {whole_function}");
@@ -215,7 +215,7 @@ async fn what_was_read_from_below_during_an_invalidation_is_not_kept() {
                 1,
                 "a call during the invalidation may see either"
             );
-            shelf.let_through();
+            fake_tier.let_through();
             invalidation.await.unwrap();
             assert_eq!(read(&key).await, 2);
         })
@@ -227,11 +227,11 @@ async fn what_was_read_from_below_during_an_invalidation_is_not_kept() {
 #[tokio::test]
 async fn what_was_read_from_below_during_an_invalidation_that_is_dropped_is_not_kept() {
     for whole_function in [false, true] {
-        let shelf = Shelf::new();
+        let fake_tier = FakeTier::new();
         let build = || {
             CacheRuntime::builder()
                 .l1(Memory::builder())
-                .l2(shelf.clone())
+                .l2(fake_tier.clone())
                 .build()
         };
         let key = format!("dropped {whole_function}");

@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use multi_tier_cached::tier::{
-    Claim, Fill, FunctionKey, Leased, Peers, RecordKey, Refusal, TierBuilder, TierContext,
+    FillResult, FunctionKey, LeaseMode, LeaseResult, Peers, RecordKey, Refusal, TierBuilder,
+    TierContext,
 };
 use multi_tier_cached::{CacheRuntime, Level, Memcached, Redis, invalidate, multi_tier_cached};
 
@@ -206,15 +207,18 @@ async fn a_foreign_sequence_stops_neither_caching_nor_invalidation() {
 }
 
 /// Takes a lease, restarts the server, and fills under the lease once the tier is connected again.
-async fn fill_over_the_next_link(new: Box<dyn TierBuilder>, restart: impl FnOnce()) -> Fill {
+async fn fill_over_the_next_link(new: Box<dyn TierBuilder>, restart: impl FnOnce()) -> FillResult {
     let within = Duration::from_secs(10);
     let context = TierContext::new(Level::L2, Peers::none());
     let tier = new.build(&context).unwrap();
     tier.start().await.unwrap();
     let function = Arc::new(FunctionKey::new("f", 1));
     let key = RecordKey::new(function, "1".to_owned(), 1);
-    let leased = tier.lease(&key, Claim::Only, &[], within).await.unwrap();
-    let Leased::Given(lease) = leased else {
+    let leased = tier
+        .lease(&key, LeaseMode::Exclusive, &[], within)
+        .await
+        .unwrap();
+    let LeaseResult::Granted(lease) = leased else {
         panic!("the lease is free: {leased:?}");
     };
     restart();
@@ -236,9 +240,9 @@ async fn fill_under_a_lease_of_a_lost_link_is_refused_for_the_link() {
     let mut server = Server::start();
     let redis = Redis::new(server.url()).required();
     let fill = fill_over_the_next_link(Box::new(redis), || server.restart()).await;
-    assert_eq!(fill, Fill::Refused(Refusal::Link), "Redis");
+    assert_eq!(fill, FillResult::Refused(Refusal::Link), "Redis");
     let mut server = MemcachedServer::start();
     let memcached = Memcached::new(server.url()).required();
     let fill = fill_over_the_next_link(Box::new(memcached), || server.restart()).await;
-    assert_eq!(fill, Fill::Refused(Refusal::Link), "memcached");
+    assert_eq!(fill, FillResult::Refused(Refusal::Link), "memcached");
 }

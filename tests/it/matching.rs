@@ -9,8 +9,8 @@ use multi_tier_cached::{
 };
 use opendal::Operator;
 use testbed::directory::Directory;
+use testbed::fake_tier::FakeTier;
 use testbed::server::Server;
-use testbed::shelf::Shelf;
 use testbed::{memory_alone, poll_until, until};
 
 macro_rules! counted {
@@ -333,22 +333,22 @@ static MEANWHILE: AtomicU64 = AtomicU64::new(1);
 #[tokio::test]
 async fn what_a_first_call_reads_meanwhile_is_not_kept() {
     const NAME: &str = concat!(module_path!(), "::first_called_meanwhile");
-    let shelf = Shelf::new();
+    let fake_tier = FakeTier::new();
     let build = || {
         CacheRuntime::builder()
             .l1(Memory::builder())
-            .l3(shelf.clone())
+            .l3(fake_tier.clone())
             .build()
     };
     let before = build().await.unwrap();
     on(&before, first_called_meanwhile(1)).await;
-    until("it is on the shelf", || shelf.len() == 1).await;
+    until("it is on the fake_tier", || fake_tier.len() == 1).await;
     MEANWHILE.store(2, Ordering::SeqCst);
     let here = build().await.unwrap();
     let mut matching = Box::pin(here.invalidate_matching(NAME, "*"));
     assert!(poll_until(&mut matching, 1).await.is_pending());
     assert_eq!(on(&here, first_called_meanwhile(1)).await, 1);
-    shelf.let_through();
+    fake_tier.let_through();
     matching.await.unwrap();
     assert_eq!(on(&here, first_called_meanwhile(1)).await, 2);
 }
@@ -458,22 +458,22 @@ struct Store<T>(T);
 
 impl<T: Clone + Send + Sync + 'static> Store<T> {
     #[multi_tier_cached(ttl = "1h", skip(self))]
-    async fn shelf(&self, _id: i64) -> u64 {
+    async fn fake_tier(&self, _id: i64) -> u64 {
         STOCK.fetch_add(1, Ordering::SeqCst)
     }
 }
 
 #[tokio::test]
 async fn pattern_finds_methods_that_were_not_called_in_the_process() {
-    const NAME: &str = concat!(module_path!(), "::shelf");
+    const NAME: &str = concat!(module_path!(), "::fake_tier");
     let server = Server::start();
     let (filling, here) = (
         testbed::two_tiers(&server.url()).await,
         testbed::two_tiers(&server.url()).await,
     );
     let all = async || {
-        let numbers = (Store(1u8).shelf(1).await, Store(1u8).shelf(2).await);
-        let arrays = Store([(1u8, "a")]).shelf(1).await;
+        let numbers = (Store(1u8).fake_tier(1).await, Store(1u8).fake_tier(2).await);
+        let arrays = Store([(1u8, "a")]).fake_tier(1).await;
         (numbers, arrays, generic::<u8>(1).await)
     };
     let before = on(&filling, all()).await;
@@ -486,7 +486,7 @@ async fn pattern_finds_methods_that_were_not_called_in_the_process() {
     assert_ne!(after.1, before.1);
     assert_eq!(after.2, before.2, "another function");
     // One that was called here, and one that was not.
-    on(&filling, Store("text").shelf(1)).await;
+    on(&filling, Store("text").fake_tier(1)).await;
     let records = || server.records().len();
     until("all are filled", || records() == 5).await;
     assert_eq!(here.invalidate_matching(NAME, "*").await.unwrap().keys, 4);

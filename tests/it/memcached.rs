@@ -12,7 +12,7 @@ use multi_tier_cached::{
 };
 use testbed::memcached::Memcached as Server;
 use testbed::poll_until;
-use testbed::proxy::{Proxy, Weather};
+use testbed::proxy::{NetworkFault, Proxy};
 use testbed::until;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -157,7 +157,7 @@ async fn an_invalidation_while_it_is_cut_off_is_sent_when_it_is_back() {
     .await;
     let there = instance(Memcached::new(server.url())).await;
     assert_eq!(on(&there, read(3)).await, 1);
-    proxy.set(Weather::Cut);
+    proxy.set(NetworkFault::Cut);
     until("it is cut off", || !here.tiers()[0].health.connected).await;
     commit(3);
     let receipt = on(&here, async { invalidate!(read, 3).await }).await;
@@ -168,7 +168,7 @@ async fn an_invalidation_while_it_is_cut_off_is_sent_when_it_is_back() {
         "own invalidations count at once"
     );
     assert_eq!(on(&there, read(3)).await, 1, "it has not heard of it");
-    proxy.set(Weather::Fair);
+    proxy.set(NetworkFault::Fair);
     let settled = on(&here, async { invalidate!(read, 3).settled().await });
     settled.await.unwrap();
     assert_eq!(here.tiers()[0].health.queued, 0);
@@ -188,12 +188,12 @@ async fn an_instance_that_was_cut_off_forgets_what_it_had() {
     )))
     .await;
     assert_eq!(on(&there, read(9)).await, 1);
-    proxy.set(Weather::Cut);
+    proxy.set(NetworkFault::Cut);
     until("it is cut off", || !there.tiers()[0].health.connected).await;
     commit(9);
     let receipt = on(&here, async { invalidate!(read, 9).await }).await;
     assert_eq!(receipt.unwrap(), Receipt::Acked);
-    proxy.set(Weather::Fair);
+    proxy.set(NetworkFault::Fair);
     until("it is back", || there.tiers()[0].health.connected).await;
     assert_eq!(on(&there, read(9)).await, 2);
 }
@@ -408,7 +408,7 @@ async fn an_end_that_leaves_invalidations_untold_is_an_error() {
     let url = format!("memcached://127.0.0.1:{}", proxy.port());
     let here = instance(Memcached::new(url)).await;
     assert_eq!(on(&here, read(12)).await, 1);
-    proxy.set(Weather::Cut);
+    proxy.set(NetworkFault::Cut);
     until("it is cut off", || !here.tiers()[0].health.connected).await;
     let receipt = on(&here, async { invalidate!(read, 12).await }).await;
     assert_eq!(receipt.unwrap(), Receipt::Queued);
@@ -489,7 +489,7 @@ async fn a_late_deletion_is_told_to_the_tiers_above() {
     let there = instance(server.port()).await;
     let old = on(&here, read(KEY)).await;
     until("it is in Redis", || redis.records().len() == 1).await;
-    proxy.set(Weather::Delay(Duration::from_secs(1)));
+    proxy.set(NetworkFault::Delay(Duration::from_secs(1)));
     commit(KEY);
     let receipt = on(&here, async { invalidate!(read, KEY).await }).await;
     assert_eq!(receipt.unwrap(), Receipt::Queued);
@@ -595,9 +595,9 @@ async fn why_it_is_away_is_said_and_no_secret() {
     drop(nobody);
     let here = instance(Memcached::new(format!("memcached://127.0.0.1:{port}"))).await;
     let health = here.health().await;
-    let trouble = health.tiers[0].trouble.clone().unwrap();
+    let last_error = health.tiers[0].last_error.clone().unwrap();
     for part in ["Connection refused", &port.to_string()] {
-        assert!(trouble.contains(part), "{part:?} is not in {trouble}");
+        assert!(last_error.contains(part), "{part:?} is not in {last_error}");
     }
     let secret = Memcached::new("memcached://user:secret@host:1");
     assert!(!format!("{secret:?}").contains("secret"));

@@ -10,8 +10,8 @@ use tokio::sync::Barrier;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use testbed::fake_tier::FakeTier;
 use testbed::server::Server;
-use testbed::shelf::Shelf;
 use testbed::{build, until};
 
 const LEASE: Duration = Duration::from_millis(500);
@@ -204,12 +204,12 @@ async fn outer_of_slow(key: usize) -> u64 {
     slow_for(key).await
 }
 
-/// Two instances on `shelf`: one loads slowly, and a body on the other waits for that. Returns the loads.
-async fn slow_nested_load_over(shelf: &Shelf, key: usize) -> u64 {
-    shelf.prove();
+/// Two instances on `fake_tier`: one loads slowly, and a body on the other waits for that. Returns the loads.
+async fn slow_nested_load_over(fake_tier: &FakeTier, key: usize) -> u64 {
+    fake_tier.prove();
     let instance = || async {
         let tiers = CacheRuntime::builder().l1(Memory::builder());
-        tiers.l2(shelf.clone()).build().await.unwrap()
+        tiers.l2(fake_tier.clone()).build().await.unwrap()
     };
     let (here, there) = (instance().await, instance().await);
     let loads = || SLOW_LOADS_BY_KEY.lock().unwrap()[key];
@@ -220,28 +220,32 @@ async fn slow_nested_load_over(shelf: &Shelf, key: usize) -> u64 {
     loads()
 }
 
-fn shared_shelf() -> Shelf {
-    Shelf::shared(Duration::from_secs(3600))
+fn shared_shelf() -> FakeTier {
+    FakeTier::shared(Duration::from_secs(3600))
 }
 
 #[tokio::test(start_paused = true)]
 async fn slow_nested_load_is_one_load_when_answers_about_a_deadlock_are_lost() {
     for (key, lost) in [(0, 1), (1, 3)] {
-        let shelf = shared_shelf();
-        shelf.lose_answers_about_deadlocks(lost);
-        assert_eq!(slow_nested_load_over(&shelf, key).await, 1, "{lost} lost");
-        assert_eq!(shelf.deadlock_questions(), lost as u64 + 1);
+        let fake_tier = shared_shelf();
+        fake_tier.lose_answers_about_deadlocks(lost);
+        assert_eq!(
+            slow_nested_load_over(&fake_tier, key).await,
+            1,
+            "{lost} lost"
+        );
+        assert_eq!(fake_tier.deadlock_questions(), lost as u64 + 1);
     }
 }
 
 /// The wait may be part of a deadlock, so it ends.
 #[tokio::test(start_paused = true)]
 async fn wait_ends_when_no_question_about_a_deadlock_is_answered() {
-    let shelf = shared_shelf();
-    shelf.lose_answers_about_deadlocks(usize::MAX);
-    assert_eq!(slow_nested_load_over(&shelf, 2).await, 2);
+    let fake_tier = shared_shelf();
+    fake_tier.lose_answers_about_deadlocks(usize::MAX);
+    assert_eq!(slow_nested_load_over(&fake_tier, 2).await, 2);
     assert_eq!(
-        shelf.deadlock_questions(),
+        fake_tier.deadlock_questions(),
         4,
         "it is asked again three times"
     );
@@ -249,7 +253,7 @@ async fn wait_ends_when_no_question_about_a_deadlock_is_answered() {
 
 #[tokio::test(start_paused = true)]
 async fn store_that_cannot_tell_of_a_deadlock_is_asked_once() {
-    let shelf = shared_shelf();
-    assert_eq!(slow_nested_load_over(&shelf, 3).await, 2);
-    assert_eq!(shelf.deadlock_questions(), 1);
+    let fake_tier = shared_shelf();
+    assert_eq!(slow_nested_load_over(&fake_tier, 3).await, 2);
+    assert_eq!(fake_tier.deadlock_questions(), 1);
 }

@@ -100,10 +100,10 @@ async fn a_prefix_is_one_instances_at_a_time() {
     assert!(first.tiers()[0].health.connected && !second.tiers()[0].health.connected);
     assert_ne!(on(&second, read(3)).await, value, "it is not its own");
     let health = second.health().await;
-    let trouble = health.tiers[0].trouble.as_deref().unwrap();
+    let last_error = health.tiers[0].last_error.as_deref().unwrap();
     assert!(
-        trouble.contains("each instance needs a prefix"),
-        "{trouble}"
+        last_error.contains("each instance needs a prefix"),
+        "{last_error}"
     );
     assert!(!health.is_well() && first.health().await.is_well());
     let required = CacheRuntime::builder().l4(objects(path).required());

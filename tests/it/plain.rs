@@ -8,9 +8,9 @@ use std::time::Duration;
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{CacheRuntime, Disk, Level, Memory, Redis, invalidate, multi_tier_cached};
 use testbed::directory::Directory;
+use testbed::fake_tier::FakeTier;
 use testbed::poll_until;
 use testbed::server::Server;
-use testbed::shelf::Shelf;
 
 macro_rules! counted {
     ($name:ident, $($options:tt)*) => {
@@ -307,12 +307,12 @@ fn a_tier_that_does_not_end_keeps_no_thread() {
             .enable_all()
             .build()
             .unwrap();
-        let shelf = Shelf::that_holds_fills()
+        let fake_tier = FakeTier::that_holds_fills()
             .for_threads()
             .time_limit(Duration::from_millis(50));
         let runtime = CacheRuntime::builder()
             .l1(Memory::builder())
-            .l3(shelf)
+            .l3(fake_tier)
             .build();
         let runtime = home.block_on(runtime).unwrap();
         CacheRuntime::scope_blocking(runtime, || beside_a_shelf::read(1));

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use multi_tier_cached::{CacheRuntime, SharedError, multi_tier_cached};
 use tokio::sync::Semaphore;
 
+use testbed::fake_tier::FakeTier;
 use testbed::server::Server;
-use testbed::shelf::Shelf;
 use testbed::{memory_alone, poll_until, two_tiers, until};
 
 /// What a body does is up to its test, by key.
@@ -375,9 +375,9 @@ async fn a_function_without_memory_fills_before_it_answers() {
         LOADS.fetch_add(1, Ordering::SeqCst);
         id
     }
-    let shelf = Shelf::that_holds_fills();
+    let fake_tier = FakeTier::that_holds_fills();
     let runtime = CacheRuntime::builder()
-        .l2(shelf.clone())
+        .l2(fake_tier.clone())
         .build()
         .await
         .unwrap();
@@ -387,7 +387,7 @@ async fn a_function_without_memory_fills_before_it_answers() {
         assert_eq!(LOADS.load(Ordering::SeqCst), 1);
         assert!(poll_until(&mut waiter, 1).await.is_pending());
         assert_eq!(LOADS.load(Ordering::SeqCst), 1, "it waits for the first");
-        shelf.let_a_fill_through();
+        fake_tier.let_a_fill_through();
         assert_eq!((leader.await, waiter.await), (1, 1));
         assert_eq!(below(1).await, 1);
         assert_eq!(LOADS.load(Ordering::SeqCst), 1);

@@ -6,7 +6,7 @@ use multi_tier_cached::stream::{After, StreamEntry, StreamLog};
 use multi_tier_cached::{
     CacheRuntime, Error, ErrorKind, Redis, Streams, invalidate, multi_tier_cached, unix_millis,
 };
-use testbed::proxy::{End, Proxy, Weather};
+use testbed::proxy::{End, NetworkFault, Proxy};
 use testbed::server::Server;
 use testbed::{build, until};
 use tokio::time::{Instant, sleep, timeout};
@@ -364,14 +364,14 @@ async fn what_may_have_been_done_is_not_done_again() {
 
     let lost = async |command: &str, asked: &mut (dyn Future<Output = ErrorKind> + Unpin)| {
         let before = server.calls(command);
-        proxy.set(Weather::Deaf);
+        proxy.set(NetworkFault::Deaf);
         let done = until("it was done", || server.calls(command) > before);
         tokio::select! {
             () = done => {}
             _ = &mut *asked => panic!("{command} was answered"),
         }
         proxy.end(End::Reset);
-        proxy.set(Weather::Fair);
+        proxy.set(NetworkFault::Fair);
         assert_eq!(asked.await, ErrorKind::Unavailable, "{command}");
         assert_eq!(server.calls(command), before + 1);
         // It is there again.

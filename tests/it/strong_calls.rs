@@ -10,7 +10,7 @@ use multi_tier_cached::{
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use testbed::shelf::{HeldAt, HeldRead, Shelf};
+use testbed::fake_tier::{FakeTier, HeldAt, HeldRead};
 use testbed::{poll_until, until};
 
 /// The source of truth, by key.
@@ -27,25 +27,29 @@ async fn version(key: usize) -> u64 {
 
 /// Two instances that share a tier, whose reads the test holds.
 struct Instances {
-    shelf: Shelf,
+    fake_tier: FakeTier,
     here: CacheRuntime,
     there: CacheRuntime,
 }
 
 impl Instances {
     async fn new(promotion: Promotion) -> Self {
-        Self::on(Shelf::shared(Duration::from_secs(3600)), promotion).await
+        Self::on(FakeTier::shared(Duration::from_secs(3600)), promotion).await
     }
 
-    async fn on(shelf: Shelf, promotion: Promotion) -> Self {
-        shelf.prove();
+    async fn on(fake_tier: FakeTier, promotion: Promotion) -> Self {
+        fake_tier.prove();
         let instance = || async {
             let tiers = CacheRuntime::builder().l1(Memory::builder());
-            let tiers = tiers.tier(shelf.clone(), TierConfig::as_l2().promotion(promotion));
+            let tiers = tiers.tier(fake_tier.clone(), TierConfig::as_l2().promotion(promotion));
             tiers.build().await.unwrap()
         };
         let (here, there) = (instance().await, instance().await);
-        Self { shelf, here, there }
+        Self {
+            fake_tier,
+            here,
+            there,
+        }
     }
 
     /// A call here, which runs until its read is held.
@@ -53,7 +57,7 @@ impl Instances {
     where
         F: Future<Output = u64> + Send + 'static,
     {
-        let held = self.shelf.hold_read(at);
+        let held = self.fake_tier.hold_read(at);
         let call = tokio::spawn(CacheRuntime::scope(self.here.clone(), call));
         until("the read is held", || held.is_reached()).await;
         (held, call)
@@ -100,7 +104,7 @@ async fn answer_is_kept_beside_a_promoted_read_of_an_older_value() {
 async fn answer_is_kept_beside_a_bounded_read_that_began_during_the_strong_call() {
     let instances = Instances::new(Promotion::Always).await;
     assert_eq!(instances.refresh_there(1).await, 2);
-    let (held_strong, strong) = instances.hold(HeldAt::Question, strong(1)).await;
+    let (held_strong, strong) = instances.hold(HeldAt::ReadOptions, strong(1)).await;
     let (held, bounded) = instances.hold(HeldAt::Answer, version(1)).await;
     assert_eq!(instances.refresh_there(1).await, 3);
     held_strong.release();
@@ -114,7 +118,7 @@ async fn answer_is_kept_beside_a_bounded_read_that_began_during_the_strong_call(
 async fn bounded_value_that_was_kept_during_the_strong_call_is_dropped() {
     let instances = Instances::new(Promotion::Always).await;
     assert_eq!(instances.refresh_there(2).await, 2);
-    let (held, strong) = instances.hold(HeldAt::Question, strong(2)).await;
+    let (held, strong) = instances.hold(HeldAt::ReadOptions, strong(2)).await;
     // A number is taken, so that the bounded call has a larger one than the strong call.
     instances.strong(3).await;
     assert_eq!(instances.bounded(2).await, 2);
@@ -129,7 +133,7 @@ async fn bounded_value_that_was_kept_during_the_strong_call_is_dropped() {
 async fn older_answer_of_a_strong_call_does_not_replace_a_newer_one() {
     let instances = Instances::new(Promotion::Always).await;
     assert_eq!(instances.refresh_there(4).await, 2);
-    let (held_first, first) = instances.hold(HeldAt::Question, strong(4)).await;
+    let (held_first, first) = instances.hold(HeldAt::ReadOptions, strong(4)).await;
     let (held_second, second) = instances.hold(HeldAt::Answer, strong(4)).await;
     assert_eq!(instances.refresh_there(4).await, 3);
     held_first.release();
@@ -147,7 +151,7 @@ async fn flight_from_before_the_strong_answer_is_not_joined_after_it() {
     let (held, bounded) = instances.hold(HeldAt::Answer, version(5)).await;
     assert_eq!(instances.refresh_there(5).await, 3);
     assert_eq!(instances.strong(5).await, 3);
-    instances.shelf.revoke();
+    instances.fake_tier.revoke();
     let limit = Duration::from_secs(5);
     let later = tokio::time::timeout(limit, instances.bounded(5)).await;
     assert_eq!(later.expect("it reads by itself"), 3);
@@ -157,20 +161,20 @@ async fn flight_from_before_the_strong_answer_is_not_joined_after_it() {
 
 #[tokio::test]
 async fn refresh_replaces_the_answer_of_a_strong_call_that_read_before_its_fill() {
-    let shelf = Shelf::shared(Duration::from_secs(3600));
-    let instances = Instances::on(shelf.clone(), Promotion::Always).await;
+    let fake_tier = FakeTier::shared(Duration::from_secs(3600));
+    let instances = Instances::on(fake_tier.clone(), Promotion::Always).await;
     assert_eq!(instances.refresh_there(6).await, 2);
-    shelf.hold_fills();
+    fake_tier.hold_fills();
     change(6);
     let here = instances.here.clone();
     let refreshing = tokio::spawn(CacheRuntime::scope(here, refresh(6)));
-    until("the fill is held", || shelf.has_held_fill()).await;
+    until("the fill is held", || fake_tier.has_held_fill()).await;
     assert_eq!(
         instances.strong(6).await,
         2,
         "the record is not replaced yet"
     );
-    shelf.let_a_fill_through();
+    fake_tier.let_a_fill_through();
     assert_eq!(refreshing.await.unwrap(), 3);
     assert_eq!(instances.bounded(6).await, 3);
 }
@@ -189,7 +193,7 @@ async fn strong_answer_that_is_not_kept_drops_the_older_value() {
     let call = || CacheRuntime::scope(instances.here.clone(), even());
     assert_eq!(call().await, 2);
     // Another instance invalidates, and the message has not arrived here.
-    instances.shelf.empty();
+    instances.fake_tier.empty();
     VALUE.store(3, Ordering::SeqCst);
     assert_eq!(call().await, 2);
     let strong = async { even::entry().strong().await };
@@ -232,11 +236,15 @@ async fn two(tiers: impl Fn() -> RuntimeBuilder) -> (CacheRuntime, CacheRuntime)
 
 #[tokio::test]
 async fn flight_from_before_the_answer_is_not_joined_where_there_is_no_memory() {
-    let shelf = Shelf::shared(Duration::from_secs(3600));
-    shelf.prove();
+    let fake_tier = FakeTier::shared(Duration::from_secs(3600));
+    fake_tier.prove();
     let (here, there) =
-        two(|| CacheRuntime::builder().tier(shelf.clone(), TierConfig::as_l2())).await;
-    let instances = Instances { shelf, here, there };
+        two(|| CacheRuntime::builder().tier(fake_tier.clone(), TierConfig::as_l2())).await;
+    let instances = Instances {
+        fake_tier,
+        here,
+        there,
+    };
     assert_eq!(instances.refresh_there(7).await, 2);
     let (held, first) = instances.hold(HeldAt::Answer, version(7)).await;
     assert_eq!(instances.refresh_there(7).await, 3);
@@ -255,20 +263,20 @@ async fn record_of_a_private_tier_that_the_strong_call_passed_is_not_read_after_
         (9, false, Promotion::Always),
         (10, true, Promotion::Never),
     ] {
-        let shelf = Shelf::shared(Duration::from_secs(3600));
-        shelf.prove();
+        let fake_tier = FakeTier::shared(Duration::from_secs(3600));
+        fake_tier.prove();
         let tiers = || {
             let builder = match has_memory {
                 true => CacheRuntime::builder().l1(Memory::builder()),
                 false => CacheRuntime::builder(),
             };
             builder
-                .tier(Shelf::new(), TierConfig::as_l2())
-                .tier(shelf.clone(), TierConfig::as_l3().promotion(promotion))
+                .tier(FakeTier::new(), TierConfig::as_l2())
+                .tier(fake_tier.clone(), TierConfig::as_l3().promotion(promotion))
         };
         let (here, there) = two(tiers).await;
         let instances = Instances {
-            shelf: shelf.clone(),
+            fake_tier: fake_tier.clone(),
             here,
             there,
         };
@@ -294,10 +302,10 @@ async fn flight_of_an_older_strong_load_is_not_joined_after_the_answer() {
         version
     }
 
-    let shelf = Shelf::shared(Duration::from_secs(3600));
-    shelf.prove();
+    let fake_tier = FakeTier::shared(Duration::from_secs(3600));
+    fake_tier.prove();
     let (here, there) =
-        two(|| CacheRuntime::builder().tier(shelf.clone(), TierConfig::as_l2())).await;
+        two(|| CacheRuntime::builder().tier(fake_tier.clone(), TierConfig::as_l2())).await;
     let on = |runtime: &CacheRuntime, call| CacheRuntime::scope(runtime.clone(), call);
     let strong = || async { gated::entry(11).strong().await };
     let first = tokio::spawn(on(&here, strong()));
@@ -337,7 +345,7 @@ async fn flight_of_a_waiter_that_took_over_a_dropped_refresh_is_not_joined_after
     assert_eq!(refresh(&there).await, 2);
     let refreshing = tokio::spawn(refresh(&here));
     GATE.until_entered(1).await;
-    let held = instances.shelf.hold_read(HeldAt::Answer);
+    let held = instances.fake_tier.hold_read(HeldAt::Answer);
     let mut waiter = Box::pin(CacheRuntime::scope(here.clone(), gated(12)));
     assert!(poll_until(&mut waiter, 1).await.is_pending());
     let waiter = tokio::spawn(waiter);
@@ -347,7 +355,7 @@ async fn flight_of_a_waiter_that_took_over_a_dropped_refresh_is_not_joined_after
     assert_eq!(refresh(&there).await, 3);
     let strong = async { gated::entry(12).strong().await };
     assert_eq!(CacheRuntime::scope(here.clone(), strong).await, 3);
-    instances.shelf.revoke();
+    instances.fake_tier.revoke();
     let later = CacheRuntime::scope(here, gated(12));
     let later = tokio::time::timeout(Duration::from_secs(5), later).await;
     assert_eq!(later.expect("it reads by itself"), 3);
@@ -386,20 +394,20 @@ async fn refresh_whose_value_memory_does_not_take_answers_its_waiters_after_its_
         assert!(poll_until(&mut waiter, 1).await.is_pending());
         let strong = async move { gated::entry(key).strong().await };
         assert_eq!(CacheRuntime::scope(here.clone(), strong).await, 2);
-        instances.shelf.hold_fills();
+        instances.fake_tier.hold_fills();
         GATE.permits.add_permits(1);
-        until("the fill is held", || instances.shelf.has_held_fill()).await;
+        until("the fill is held", || instances.fake_tier.has_held_fill()).await;
         if is_dropped {
             refreshing.abort();
             assert!(refreshing.await.unwrap_err().is_cancelled());
             GATE.permits.add_permits(1);
         } else {
-            instances.shelf.let_a_fill_through();
+            instances.fake_tier.let_a_fill_through();
             assert_eq!(refreshing.await.unwrap(), 3);
         }
         let waited = tokio::spawn(waiter);
         until("the waiter has a value", || {
-            instances.shelf.let_a_fill_through();
+            instances.fake_tier.let_a_fill_through();
             waited.is_finished()
         })
         .await;
@@ -412,19 +420,19 @@ async fn refresh_whose_value_memory_does_not_take_answers_its_waiters_after_its_
 /// Both found the same record, in a tier that is not the highest.
 #[tokio::test]
 async fn overlapping_strong_calls_leave_memory_the_value() {
-    let [above, shelf] = [(); 2].map(|()| Shelf::shared(Duration::from_secs(3600)));
+    let [above, fake_tier] = [(); 2].map(|()| FakeTier::shared(Duration::from_secs(3600)));
     above.prove();
-    shelf.prove();
+    fake_tier.prove();
     let tiers = || {
         let below = TierConfig::as_l3().promotion(Promotion::Never);
         CacheRuntime::builder()
             .l1(Memory::builder())
             .tier(above.clone(), TierConfig::as_l2())
-            .tier(shelf.clone(), below)
+            .tier(fake_tier.clone(), below)
     };
     let (here, there) = two(tiers).await;
     let instances = Instances {
-        shelf: shelf.clone(),
+        fake_tier: fake_tier.clone(),
         here,
         there,
     };
@@ -435,7 +443,7 @@ async fn overlapping_strong_calls_leave_memory_the_value() {
         let version = functions.iter().find(|one| one.name.ends_with("version"));
         version.unwrap().tier(Level::L1).unwrap().hits
     };
-    let (held, first) = instances.hold(HeldAt::Question, strong(15)).await;
+    let (held, first) = instances.hold(HeldAt::ReadOptions, strong(15)).await;
     instances.strong(15).await;
     held.release();
     first.await.unwrap();

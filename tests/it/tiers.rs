@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{
-    AnyTier, CacheRuntime, Disk, Function, IntoTier, Level, ManualClock, Memcached, Memory,
+    BoxedTier, CacheRuntime, Disk, Function, IntoTier, Level, ManualClock, Memcached, Memory,
     Objects, Promotion, Redis, TierConfig, invalidate, multi_tier_cached,
 };
 use opendal::Operator;
 use opendal::services::Fs;
 use testbed::directory::Directory;
-use testbed::proxy::{Proxy, Weather};
+use testbed::fake_tier::FakeTier;
+use testbed::proxy::{NetworkFault, Proxy};
 use testbed::server::Server;
-use testbed::shelf::Shelf;
 use testbed::until;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -272,7 +272,8 @@ async fn what_is_invalidated_while_it_is_copied_up_is_not_kept() {
         for all in [false, true] {
             let pair = Pair::new(Promotion::Always).await;
             let version = pair.fill_far(23).await;
-            pair.proxy.set(Weather::Delay(Duration::from_millis(delay)));
+            pair.proxy
+                .set(NetworkFault::Delay(Duration::from_millis(delay)));
             assert_eq!(on(&pair.there, read(23)).await, version);
             until("the lease is taken", || {
                 pair.near.keys().iter().any(|key| key.ends_with("#lease"))
@@ -304,18 +305,18 @@ async fn what_is_invalidated_while_it_is_copied_up_is_not_kept() {
 #[tokio::test]
 async fn a_private_tier_does_not_bring_back_what_others_invalidated() {
     let server = Server::start();
-    let shelves = [Shelf::new(), Shelf::new()];
-    let instance = |shelf: &Shelf| {
+    let shelves = [FakeTier::new(), FakeTier::new()];
+    let instance = |fake_tier: &FakeTier| {
         CacheRuntime::builder()
             .l1(Memory::builder())
             .l2(Redis::new(server.url()))
-            .l3(shelf.clone())
+            .l3(fake_tier.clone())
             .build()
     };
     let here = instance(&shelves[0]).await.unwrap();
     let there = instance(&shelves[1]).await.unwrap();
     let version = on(&here, read(30)).await;
-    until("it is on the shelf", || shelves[0].len() == 1).await;
+    until("it is on the fake_tier", || shelves[0].len() == 1).await;
     let _: u64 = server.command(&["DEL", &server.records()[0]]);
     let fresh_memory = |runtime: &CacheRuntime| {
         let runtime = runtime.clone();
@@ -334,10 +335,14 @@ async fn a_private_tier_does_not_bring_back_what_others_invalidated() {
         assert!(invalidated.elapsed() < Duration::from_millis(500));
         sleep(Duration::from_millis(1)).await;
     }
-    assert_eq!(fresh_memory(&here).await.1, 0, "it was on the shelf still");
+    assert_eq!(
+        fresh_memory(&here).await.1,
+        0,
+        "it was on the fake_tier still"
+    );
 
-    // What the shelf has from before a restart is not known to be current.
-    until("it is on the shelf", || shelves[0].len() == 1).await;
+    // What the fake_tier has from before a restart is not known to be current.
+    until("it is on the fake_tier", || shelves[0].len() == 1).await;
     here.shutdown().await.unwrap();
     let _: () = server.command(&["FLUSHALL"]);
     version_of(30).fetch_add(1, Ordering::SeqCst);
@@ -349,15 +354,15 @@ async fn a_private_tier_does_not_bring_back_what_others_invalidated() {
 #[tokio::test]
 async fn a_private_tier_answers_under_a_shared_one() {
     let server = Server::start();
-    let shelf = Shelf::new();
+    let fake_tier = FakeTier::new();
     let here = CacheRuntime::builder()
         .l2(Redis::new(server.url()))
-        .l3(shelf.clone())
+        .l3(fake_tier.clone())
         .build()
         .await
         .unwrap();
     let version = on(&here, read(31)).await;
-    until("it is on the shelf", || shelf.len() == 1).await;
+    until("it is on the fake_tier", || fake_tier.len() == 1).await;
     let _: u64 = server.command(&["DEL", &server.records()[0]]);
     version_of(31).fetch_add(1, Ordering::SeqCst);
     assert_eq!(on(&here, read(31)).await, version, "nobody invalidated it");
@@ -388,7 +393,7 @@ async fn what_was_copied_up_while_its_invalidation_waited_below_goes_with_it() {
         near.records().len() == 1 && far.records().len() == 1
     })
     .await;
-    proxy.set(Weather::Cut);
+    proxy.set(NetworkFault::Cut);
     until("it is cut off", || !here.tiers()[1].health.connected).await;
     version_of(14).fetch_add(1, Ordering::SeqCst);
     let receipt = on(&here, async { invalidate!(read, 14).await });
@@ -404,7 +409,7 @@ async fn what_was_copied_up_while_its_invalidation_waited_below_goes_with_it() {
         version + 1,
         "own invalidations count at once"
     );
-    proxy.set(Weather::Fair);
+    proxy.set(NetworkFault::Fair);
     until("nothing waits", || {
         here.tiers()
             .iter()
@@ -454,15 +459,15 @@ async fn strong(_key: u64) -> u64 {
 #[tokio::test]
 async fn a_strong_call_does_not_take_a_private_tiers_word() {
     let server = Server::start();
-    let shelf = Shelf::new();
+    let fake_tier = FakeTier::new();
     let here = CacheRuntime::builder()
         .l2(Redis::new(server.url()))
-        .l3(shelf.clone())
+        .l3(fake_tier.clone())
         .build()
         .await
         .unwrap();
     assert_eq!(on(&here, strong(1)).await, 1);
-    until("it is on the shelf", || shelf.len() == 1).await;
+    until("it is on the fake_tier", || fake_tier.len() == 1).await;
     let _: u64 = server.command(&["DEL", &server.records()[0]]);
     STRONG.store(2, Ordering::SeqCst);
     let call = timeout(Duration::from_secs(10), on(&here, strong(1)));
@@ -568,7 +573,7 @@ async fn a_runtime_that_lacks_a_tier_tells_those_that_it_has() {
         CacheRuntime::builder()
             .l1(Memory::builder())
             .l2(Redis::new(server.url()))
-            .l3(Shelf::new())
+            .l3(FakeTier::new())
             .build()
             .await
             .unwrap()
@@ -589,10 +594,10 @@ async fn a_tier_that_does_not_end_keeps_nobody() {
     async fn held(_key: u64) -> u64 {
         1
     }
-    let shelf = Shelf::that_holds_fills().time_limit(Duration::from_millis(50));
+    let fake_tier = FakeTier::that_holds_fills().time_limit(Duration::from_millis(50));
     let here = CacheRuntime::builder()
         .l1(Memory::builder())
-        .l3(shelf)
+        .l3(fake_tier)
         .build()
         .await
         .unwrap();
@@ -610,11 +615,11 @@ async fn a_tier_that_does_not_end_keeps_nobody() {
 #[tokio::test]
 async fn a_function_that_is_made_again_hears_of_what_it_missed() {
     let server = Server::start();
-    let shelf = Shelf::new();
+    let fake_tier = FakeTier::new();
     let here = CacheRuntime::builder()
         .l1(Memory::builder())
         .l2(Redis::new(server.url()))
-        .l3(shelf.clone())
+        .l3(fake_tier.clone())
         .build()
         .await
         .unwrap();
@@ -625,7 +630,7 @@ async fn a_function_that_is_made_again_hears_of_what_it_missed() {
     };
     let function = make();
     on(&here, function.get_or_load((1,), async || 1)).await;
-    until("it is on the shelf", || shelf.len() == 1).await;
+    until("it is on the fake_tier", || fake_tier.len() == 1).await;
     drop(function);
     let function = make();
     on(&there, function.invalidate_all()).await.unwrap();
@@ -651,14 +656,14 @@ async fn a_tier_that_is_passed_over_is_filled_anew() {
     static BELOW: AtomicU64 = AtomicU64::new(1);
 
     let server = Server::start();
-    let shelf = Shelf::new();
+    let fake_tier = FakeTier::new();
     let here = CacheRuntime::builder()
         .l2(Redis::new(server.url()))
-        .l3(shelf.clone())
+        .l3(fake_tier.clone())
         .build()
         .await
         .unwrap();
-    shelf.owe();
+    fake_tier.owe();
     for loaded in 1..4 {
         let call = timeout(Duration::from_secs(10), on(&here, below(1)));
         assert_eq!(call.await, Ok(loaded));
@@ -670,23 +675,23 @@ async fn a_tier_that_is_passed_over_is_filled_anew() {
 #[tokio::test]
 async fn what_is_loaded_without_asking_is_in_no_private_tier() {
     let server = Server::start();
-    let shelf = Shelf::new();
+    let fake_tier = FakeTier::new();
     let here = CacheRuntime::builder()
         .l2(Redis::new(server.url()))
-        .l3(shelf.clone())
+        .l3(fake_tier.clone())
         .build()
         .await
         .unwrap();
     let _: () = server.command(&["ACL", "SETUSER", "default", "-evalsha"]);
     on(&here, read(32)).await;
-    assert!(shelf.is_empty());
+    assert!(fake_tier.is_empty());
     let _: () = server.command(&["ACL", "SETUSER", "default", "+evalsha"]);
     on(&here, read(32)).await;
-    until("it is on the shelf", || shelf.len() == 1).await;
+    until("it is on the fake_tier", || fake_tier.len() == 1).await;
     // Nor does what it is to replace stay there.
     let _: () = server.command(&["ACL", "SETUSER", "default", "-evalsha"]);
     on(&here, async { read::entry(32).refresh().await }).await;
-    assert!(shelf.is_empty());
+    assert!(fake_tier.is_empty());
 }
 
 /// Each would wait for what the other holds.
@@ -700,7 +705,7 @@ async fn two_tiers_on_one_store_are_told() {
     let memcached = || Memcached::new("memcached://127.0.0.1:1");
     let disk = |name: &str| Disk::new(path(name));
     let objects = || Objects::new(operator.clone());
-    let twice = async |one: AnyTier, other: AnyTier| {
+    let twice = async |one: BoxedTier, other: BoxedTier| {
         let built = CacheRuntime::builder()
             .tier(one, TierConfig::as_l3())
             .tier(other, TierConfig::as_l4())
@@ -777,7 +782,7 @@ async fn every_mixture_of_tiers_answers_and_invalidates() {
     let (redis, memcached) = (Server::start(), testbed::memcached::Memcached::start());
     let directory = Directory::new("mixtures");
     let number = AtomicU64::new(0);
-    let tier = |kind: char| -> AnyTier {
+    let tier = |kind: char| -> BoxedTier {
         let unique = format!("n{}", number.fetch_add(1, Ordering::SeqCst));
         let path = directory.path().join(&unique);
         match kind {
@@ -795,9 +800,9 @@ async fn every_mixture_of_tiers_answers_and_invalidates() {
                 Objects::new(Operator::new(files).unwrap()).into_tier()
             }
             _ => {
-                let shelf = Shelf::new();
-                (0..9).for_each(|_| shelf.let_through());
-                shelf.into_tier()
+                let fake_tier = FakeTier::new();
+                (0..9).for_each(|_| fake_tier.let_through());
+                fake_tier.into_tier()
             }
         }
     };
@@ -865,32 +870,32 @@ async fn a_put_that_a_refresh_took_the_place_of_does_not_come_back() {
     }
     static PLACED: AtomicU64 = AtomicU64::new(1);
 
-    let shelf = Shelf::new();
-    (0..3).for_each(|_| shelf.let_through());
+    let fake_tier = FakeTier::new();
+    (0..3).for_each(|_| fake_tier.let_through());
     let here = CacheRuntime::builder()
         .l1(Memory::builder())
-        .l2(shelf.clone())
+        .l2(fake_tier.clone())
         .build()
         .await
         .unwrap();
-    shelf.keep_back();
+    fake_tier.keep_back();
     let put = tokio::spawn(CacheRuntime::scope(here.clone(), async {
         placed::entry(1).put(1).await
     }));
-    until("the put waits", || shelf.has_kept_back()).await;
+    until("the put waits", || fake_tier.has_kept_back()).await;
     let refreshed = on(&here, async { placed::entry(1).refresh().await }).await;
     assert_eq!(refreshed, 1);
     PLACED.store(2, Ordering::SeqCst);
     let receipt = on(&here, async { invalidate!(placed, 1).await }).await;
     assert_eq!(receipt.unwrap(), Receipt::Acked);
-    shelf.answer();
+    fake_tier.answer();
     put.await.unwrap().unwrap();
     assert_eq!(on(&here, placed(1)).await, 2);
 }
 
 /// An instance with that tier alone.
-async fn over(shelf: &Shelf) -> CacheRuntime {
-    let builder = CacheRuntime::builder().l2(shelf.clone());
+async fn over(fake_tier: &FakeTier) -> CacheRuntime {
+    let builder = CacheRuntime::builder().l2(fake_tier.clone());
     builder.build().await.unwrap()
 }
 
@@ -903,19 +908,19 @@ async fn a_refresh_whose_fill_fails_leaves_nothing_old() {
     }
     static FAILING: AtomicU64 = AtomicU64::new(1);
 
-    let shelf = Shelf::new();
-    let here = over(&shelf).await;
+    let fake_tier = FakeTier::new();
+    let here = over(&fake_tier).await;
     assert_eq!(on(&here, failing(1)).await, 1);
-    shelf.fill_up();
+    fake_tier.fill_up();
     let refreshed = on(&here, async { failing::entry(1).refresh().await });
     assert_eq!(refreshed.await, 2);
-    let there = over(&shelf).await;
+    let there = over(&fake_tier).await;
     assert_eq!(on(&there, failing(1)).await, 3, "the old value is answered");
 }
 
 /// A shared tier above one that is this instance's alone, and fails.
-async fn above_a_broken_one(shared: &Shelf) -> CacheRuntime {
-    let broken = Shelf::new();
+async fn above_a_broken_one(shared: &FakeTier) -> CacheRuntime {
+    let broken = FakeTier::new();
     broken.break_down();
     let builder = CacheRuntime::builder().l1(Memory::builder());
     let builder = builder.l2(shared.clone()).l3(broken);
@@ -931,7 +936,7 @@ async fn a_private_tier_that_fails_is_no_outage_of_the_shared_one() {
     }
     static GONE: AtomicU64 = AtomicU64::new(1);
 
-    let shared = Shelf::shared(Duration::from_secs(3_600));
+    let shared = FakeTier::shared(Duration::from_secs(3_600));
     shared.prove();
     let here = above_a_broken_one(&shared).await;
     assert_eq!(on(&here, gone(1)).await, 1);
@@ -956,7 +961,7 @@ async fn a_private_tier_that_fails_lets_no_two_instances_load_at_a_time() {
     static ALONE: AtomicU64 = AtomicU64::new(0);
     static OPEN: tokio::sync::Notify = tokio::sync::Notify::const_new();
 
-    let shared = Shelf::shared(Duration::from_secs(3_600));
+    let shared = FakeTier::shared(Duration::from_secs(3_600));
     shared.prove();
     let (here, there) = (
         above_a_broken_one(&shared).await,
@@ -981,10 +986,10 @@ async fn a_store_that_contradicts_itself_keeps_nobody() {
     }
     static CONTRADICTED: AtomicU64 = AtomicU64::new(1);
 
-    let shelf = Shelf::new();
-    let here = over(&shelf).await;
+    let fake_tier = FakeTier::new();
+    let here = over(&fake_tier).await;
     assert_eq!(on(&here, contradicted(1)).await, 1);
-    shelf.say_no_stamp();
+    fake_tier.say_no_stamp();
     let call = timeout(Duration::from_secs(10), on(&here, contradicted(1)));
     assert_eq!(call.await, Ok(2));
 }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use testbed::log::Log;
-use testbed::proxy::{Proxy, Weather};
+use testbed::proxy::{NetworkFault, Proxy};
 use testbed::server::Server;
 use testbed::{build, poll_until, two_tiers, until, until_ok};
 
@@ -53,7 +53,7 @@ async fn invalidation_that_the_server_refuses_holds_up_neither_the_link_nor_the_
         })
         .await;
     }
-    proxy.set(Weather::Cut);
+    proxy.set(NetworkFault::Cut);
     until("the link is lost", || !here.tiers()[0].health.connected).await;
     VERSION.store(2, Ordering::SeqCst);
     for key in [2, 1] {
@@ -61,7 +61,7 @@ async fn invalidation_that_the_server_refuses_holds_up_neither_the_link_nor_the_
         assert_eq!(receipt.unwrap(), Receipt::Queued);
     }
     permit(&server, &[1]);
-    proxy.set(Weather::Fair);
+    proxy.set(NetworkFault::Fair);
     until("the link is made", || here.tiers()[0].health.connected).await;
     assert_eq!(
         here.tiers()[0].health.queued,
@@ -92,7 +92,7 @@ async fn shutdown_sends_what_is_queued_as_long_as_portions_get_through() {
     let limit = Duration::from_millis(250);
     let redis = Redis::new(proxy.url()).time_limit(limit);
     let runtime = build(redis).await;
-    proxy.set(Weather::Delay(Duration::from_millis(80)));
+    proxy.set(NetworkFault::Delay(Duration::from_millis(80)));
     on(&runtime, async {
         for key in 1_000..2_280 {
             let mut invalidation = Box::pin(async { invalidate!(read, key).await });

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Bound;
-use super::lower::{Lower, RecordsWork};
-use super::visit::{LowerTiers, TierVisit, Turn};
+use super::CachedFunction;
+use super::lower::{RecordsWork, TierBinding};
+use super::visit::{LeaseTurn, TierVisit, TierVisits};
 use crate::codec::{ErasedType, check_round_trip};
 use crate::entry::Held;
 use crate::error::{Error, ErrorKind};
@@ -14,39 +14,39 @@ use crate::key::Key;
 use crate::record::{HEADER, Header, RecordKind};
 use crate::tier::watch::Operation;
 use crate::tier::{
-    Claim, Fill, HeldLease, Lease, Leased, RecordKey, Refusal, Stamp, Target, Wakeup,
+    FillResult, HeldLease, Lease, LeaseMode, LeaseResult, RecordKey, Refusal, Stamp, Target, Wakeup,
 };
 
 /// How long it stays said that nothing is there.
 const LIFE_OF_NOTHING: Duration = Duration::from_secs(1);
 
-impl Bound {
+impl CachedFunction {
     /// Takes a lease in each lower tier, before the load begins. Where there is none, nothing will be filled.
     pub(crate) async fn lease(
         &self,
-        lookup: &mut LowerTiers<'_>,
-        claim: Claim,
+        lookup: &mut TierVisits<'_>,
+        claim: LeaseMode,
         value_type: &dyn ErasedType,
-    ) -> Turn {
+    ) -> LeaseTurn {
         // A refresh replaces what the tiers have, even if the new value cannot be stored.
-        lookup.replaces = claim == Claim::TakeOver;
+        lookup.replaces = claim == LeaseMode::Preempt;
         // For a value that cannot be stored no lease is taken, and no other load is awaited. The tiers
         // are still asked whether the key is guarded, because a guard holds for memory too.
         let writes = value_type.has_records() && (lookup.replaces || self.can_be_written());
-        let claim = if writes { claim } else { Claim::Look };
-        let LowerTiers {
+        let claim = if writes { claim } else { LeaseMode::Probe };
+        let TierVisits {
             record_key,
             visits,
             exclusive,
             is_guarded,
-            is_unasked,
+            guard_is_unknown,
             ..
         } = &mut *lookup;
         for (at, visit) in visits.iter_mut().enumerate() {
             let lower = visit.tier;
             // What another fills there could not be read either: there is nothing to wait for.
             let claim = match claim {
-                Claim::Only if visit.is_unread => Claim::Share,
+                LeaseMode::Exclusive if visit.is_unread => LeaseMode::Shared,
                 claim => claim,
             };
             let unusable = &visit.unusable;
@@ -56,31 +56,33 @@ impl Bound {
                 .await
             {
                 // The store says now that the record was valid: what was known of its stamp was too old.
-                Ok(Leased::Given(lease)) if visit.stale_stamp == Some(lease.stamp) => {
-                    return Turn::Wait(Wakeup::new(std::future::ready(())), at);
+                Ok(LeaseResult::Granted(lease)) if visit.stale_stamp == Some(lease.stamp) => {
+                    return LeaseTurn::Wait(Wakeup::new(std::future::ready(())), at);
                 }
-                Ok(Leased::Given(lease)) => {
+                Ok(LeaseResult::Granted(lease)) => {
                     lower.succeeded(Operation::Lease);
-                    if matches!(claim, Claim::Only | Claim::TakeOver) && !lower.is_private() {
+                    if matches!(claim, LeaseMode::Exclusive | LeaseMode::Preempt)
+                        && !lower.is_private()
+                    {
                         let key = Arc::clone(record_key);
                         exclusive.push(HeldLease::new(lower.level, key, lease.token));
                     }
                     visit.lease = Some(lease);
                 }
-                Ok(Leased::Taken(wakeup)) => {
+                Ok(LeaseResult::Held(wakeup)) => {
                     lower.succeeded(Operation::Lease);
                     lower.counters.lease_waits.add_one();
-                    return Turn::Wait(wakeup, at);
+                    return LeaseTurn::Wait(wakeup, at);
                 }
-                Ok(Leased::Refused(refusal)) => {
+                Ok(LeaseResult::Refused(refusal)) => {
                     lower.counters.refused_fills.add_one(refusal);
                     *is_guarded |= refusal == Refusal::Guard;
                     // Nobody was asked whether it is guarded.
-                    *is_unasked |= refusal == Refusal::Queued;
+                    *guard_is_unknown |= refusal == Refusal::Queued;
                 }
                 Err(error) => {
                     lower.call_failed(Operation::Lease, &self.name, &error);
-                    *is_unasked |= lower.tier.coherence().is_some();
+                    *guard_is_unknown |= lower.tier.coherence().is_some();
                 }
             }
         }
@@ -90,7 +92,7 @@ impl Bound {
             }
             lookup.exclusive.clear();
         }
-        Turn::Load
+        LeaseTurn::Load
     }
 
     /// Stores a value in every lower tier that gave a lease. A lease that is void by now is refused there.
@@ -100,7 +102,7 @@ impl Bound {
         held: &Held,
         start: u64,
         load: Duration,
-        lookup: &mut LowerTiers<'_>,
+        lookup: &mut TierVisits<'_>,
         value_type: &dyn ErasedType,
     ) {
         if !value_type.has_records() {
@@ -110,10 +112,10 @@ impl Bound {
             return;
         }
         let payload = self.payload(held, value_type);
-        let LowerTiers {
+        let TierVisits {
             record_key,
             visits,
-            is_unasked,
+            guard_is_unknown,
             replaces,
             ttl,
             ..
@@ -121,7 +123,7 @@ impl Bound {
         for visit in visits {
             let lower = visit.tier;
             // A change of the key may be under way: as in memory, what was loaded is no more than a stopgap.
-            let is_stopgap = *is_unasked && self.is_fenced_here(lower);
+            let is_stopgap = *guard_is_unknown && self.is_fenced_here(lower);
             let Some(lease) = visit.lease.take().filter(|_| !is_stopgap) else {
                 if *replaces {
                     // What is there is to be replaced, and cannot be now.
@@ -152,7 +154,7 @@ impl Bound {
                 digest: key.digest(self.name_hash),
                 kind,
             };
-            let record = header.seal(payload);
+            let record = header.etag(payload);
             let stored = self.store(visit, record_key, &lease, record, life).await;
             if stored.is_err() && *replaces {
                 // What is there now nobody knows.
@@ -162,14 +164,14 @@ impl Bound {
     }
 
     /// Drops what the tiers have of a key that the function does not use now, before a value is loaded that is to replace it.
-    pub(crate) async fn drop_aside(&self, key: &Key) {
-        if self.aside.is_empty() {
+    pub(crate) async fn drop_disabled(&self, key: &Key) {
+        if self.disabled.is_empty() {
             return;
         }
         let record_key = self.record_key(key);
-        for lower in self.aside.iter().rev() {
+        for lower in self.disabled.iter().rev() {
             if let Err(error) = lower
-                .invalidated(self.home_of(lower), Target::Key(&record_key))
+                .invalidated(self.tokio_context_of(lower), Target::Key(&record_key))
                 .await
             {
                 lower.failed("invalidate", &self.name, &error);
@@ -178,7 +180,7 @@ impl Bound {
     }
 
     /// What a record is to carry, which is filled under a lease with this stamp, for a load that began at `start`.
-    pub(super) fn stamp_in(&self, lower: &Lower, leased: Stamp, start: u64) -> Stamp {
+    pub(super) fn stamp_in(&self, lower: &TierBinding, leased: Stamp, start: u64) -> Stamp {
         if self.is_fenced_here(lower) {
             self.own_stamp(start)
         } else {
@@ -204,11 +206,11 @@ impl Bound {
             .spend(|within| lower.tier.fill(record_key, lease, record, life, within))
             .await
         {
-            Ok(Fill::Stored) => {
+            Ok(FillResult::Stored) => {
                 lower.succeeded(Operation::Fill);
                 Ok(true)
             }
-            Ok(Fill::Refused(refusal)) => {
+            Ok(FillResult::Refused(refusal)) => {
                 lower.refused(refusal);
                 Ok(false)
             }
@@ -220,7 +222,7 @@ impl Bound {
     }
 
     /// Whether a tier takes a record with this payload; counted where it does not.
-    pub(super) fn fits(&self, lower: &Lower, payload: &[u8]) -> bool {
+    pub(super) fn fits(&self, lower: &TierBinding, payload: &[u8]) -> bool {
         let bytes = HEADER + payload.len();
         let fits = bytes <= lower.tier.max_record_bytes();
         if !fits {

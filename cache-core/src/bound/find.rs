@@ -4,57 +4,57 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::Bound;
-use super::lower::{Lower, RecordsWork};
-use super::visit::{Hit, LowerTiers, Search, TierVisit};
+use super::CachedFunction;
+use super::lower::{RecordsWork, TierBinding};
+use super::visit::{TierHit, TierLookup, TierVisit, TierVisits};
 use crate::codec::{ErasedType, Shape};
 use crate::entry::Held;
 use crate::key::Key;
 use crate::policy::Consistency;
-use crate::record::{Header, RecordKind, Seal, Unusable, seal_of};
+use crate::record::{Etag, Header, RecordKind, Unusable, seal_of};
 use crate::tier::watch::Operation;
-use crate::tier::{Question, SEEN, Stamp};
+use crate::tier::{HEADER_LEN, ReadOptions, Stamp};
 
-impl Bound {
+impl CachedFunction {
     /// Asks the lower tiers in order.
     pub(crate) async fn find(
         &self,
         key: &Key,
-        lookup: &mut LowerTiers<'_>,
+        lookup: &mut TierVisits<'_>,
         value_type: &dyn ErasedType,
-    ) -> Search {
+    ) -> TierLookup {
         if !value_type.has_records() {
-            return Search::Nowhere;
+            return TierLookup::Miss;
         }
-        let mut nowhere = Search::Nowhere;
+        let mut nowhere = TierLookup::Miss;
         for at in 0..lookup.visits.len() {
             let lower = lookup.visits[at].tier;
             // A private tier cannot say whether it is current at this moment.
             let is_behind = lookup.consistency == Consistency::Strong && self.is_fenced_here(lower);
             // Another instance may have copied up what waits to be invalidated below.
-            let is_owed = |below: &TierVisit<'_>| below.tier.tier.owes(&lookup.record_key);
+            let is_owed = |below: &TierVisit<'_>| below.tier.tier.is_pending(&lookup.record_key);
             let search = if is_behind || lookup.visits[at + 1..].iter().any(is_owed) {
                 self.look_past(at, lookup).await
             } else {
                 self.find_in(at, key, lookup, value_type).await
             };
             match search {
-                Search::Nowhere => {}
-                Search::Unanswered => {
+                TierLookup::Miss => {}
+                TierLookup::Unavailable => {
                     lookup.visits[at].is_unread = true;
                     // An instance is not cut off from a tier of its own.
                     if !self.is_fenced_here(lower) {
-                        nowhere = Search::Unanswered;
+                        nowhere = TierLookup::Unavailable;
                     }
                 }
-                Search::Found(mut hit) => {
+                TierLookup::Hit(mut hit) => {
                     let above = &lookup.visits[..at];
                     hit.passed_record = above.iter().any(|visit| visit.is_passed_over);
                     hit.is_promoted = lower.promotes(lookup.record_key.digest);
                     if hit.is_promoted && at > 0 {
                         self.promote_later(key, at, lookup);
                     }
-                    return Search::Found(hit);
+                    return TierLookup::Hit(hit);
                 }
             }
         }
@@ -63,29 +63,29 @@ impl Bound {
 
     /// Notes the record of a tier whose records cannot be used now, so that the tier grants a lease to
     /// replace it.
-    async fn look_past(&self, at: usize, lookup: &mut LowerTiers<'_>) -> Search {
-        let LowerTiers {
+    async fn look_past(&self, at: usize, lookup: &mut TierVisits<'_>) -> TierLookup {
+        let TierVisits {
             record_key, visits, ..
         } = lookup;
         let visit = &mut visits[at];
         let lower = visit.tier;
         let found = visit
             .budget
-            .spend(|within| lower.tier.read(record_key, Question::default(), within))
+            .spend(|within| lower.tier.read(record_key, ReadOptions::default(), within))
             .await;
         match found {
             Ok(found) => {
                 lower.succeeded(Operation::Read);
                 lower.counters.misses.add_one();
                 let mut record = found.record.unwrap_or_default();
-                record.truncate(SEEN);
+                record.truncate(HEADER_LEN);
                 visit.is_passed_over = !record.is_empty();
                 visit.unusable = record;
-                Search::Nowhere
+                TierLookup::Miss
             }
             Err(error) => {
                 lower.call_failed(Operation::Read, &self.name, &error);
-                Search::Unanswered
+                TierLookup::Unavailable
             }
         }
     }
@@ -94,10 +94,10 @@ impl Bound {
         &self,
         at: usize,
         key: &Key,
-        lookup: &mut LowerTiers<'_>,
+        lookup: &mut TierVisits<'_>,
         value_type: &dyn ErasedType,
-    ) -> Search {
-        let LowerTiers {
+    ) -> TierLookup {
+        let TierVisits {
             record_key,
             visits,
             known,
@@ -108,9 +108,9 @@ impl Bound {
         let lower = visit.tier;
         // For the highest tier only: another tier's record differs even if its value is the same.
         let known = known.as_ref().filter(|_| at == 0);
-        let question = Question {
+        let question = ReadOptions {
             consistency: *consistency,
-            known: known.map(|(seal, _)| *seal),
+            known: known.map(|(etag, _)| *etag),
         };
         let is_known = self.coherent_now().is_some();
         let found = visit
@@ -124,43 +124,44 @@ impl Bound {
             }
             Err(error) => {
                 lower.call_failed(Operation::Read, &self.name, &error);
-                return Search::Unanswered;
+                return TierLookup::Unavailable;
             }
         };
         let Some(bytes) = found.record else {
             lower.counters.misses.add_one();
-            return Search::Nowhere;
+            return TierLookup::Miss;
         };
         if self.is_fenced_here(lower) {
             let is_known = is_known && self.coherent_now().is_some();
             let own = Header::open(&bytes).ok().map(|(header, _)| header.stamp());
-            found.stamp = own.filter(|own| self.is_good_stamp(*own, key, is_known));
+            found.stamp = own.filter(|own| self.is_valid_stamp(*own, key, is_known));
         }
         let opened = match known {
-            Some((seal, held)) if bytes.len() == SEEN && seal_of(&bytes) == Some(*seal) => self
-                .open_known(lower, key, found.stamp, &bytes, *seal, value_type)
-                .and_then(|left| match value_type.is_of(held) {
-                    true => Ok((Arc::clone(held), left)),
-                    false => Err(Some(Unusable::Mismatch)),
-                }),
+            Some((etag, held)) if bytes.len() == HEADER_LEN && seal_of(&bytes) == Some(*etag) => {
+                self.open_known(lower, key, found.stamp, &bytes, *etag, value_type)
+                    .and_then(|left| match value_type.is_of(held) {
+                        true => Ok((Arc::clone(held), left)),
+                        false => Err(Some(Unusable::Mismatch)),
+                    })
+            }
             _ => self.open(lower, key, found.stamp, &bytes, value_type),
         };
         match opened {
             Ok((value, left)) => {
                 lower.counters.hits.add_one();
                 let own = found.stamp.filter(|_| self.is_fenced_here(lower));
-                Search::Found(Hit {
+                TierLookup::Hit(TierHit {
                     value,
                     left,
                     number: own.map(|own| own.epoch),
-                    record: seal_of(&bytes).map(|seal| (at, seal)),
+                    record: seal_of(&bytes).map(|etag| (at, etag)),
                     passed_record: false,
                     is_promoted: true,
                 })
             }
             Err(unusable) => {
                 lower.counters.misses.add_one();
-                visit.unusable = bytes[..bytes.len().min(SEEN)].to_vec();
+                visit.unusable = bytes[..bytes.len().min(HEADER_LEN)].to_vec();
                 match unusable {
                     None if self.is_fenced_here(lower) => {}
                     None => {
@@ -170,13 +171,13 @@ impl Bound {
                     Some(Unusable::Damaged) => lower.counters.decode_errors.add_one(),
                     Some(Unusable::Mismatch) => lower.counters.mismatches.add_one(),
                 }
-                Search::Nowhere
+                TierLookup::Miss
             }
         }
     }
 
     /// Whether records of a tier count by this runtime's fences: it is of this instance alone, and others invalidate too.
-    pub(super) fn is_fenced_here(&self, lower: &Lower) -> bool {
+    pub(super) fn is_fenced_here(&self, lower: &TierBinding) -> bool {
         lower.is_private() && !self.coherence.is_empty()
     }
 
@@ -184,7 +185,7 @@ impl Bound {
     /// or history is over; or one that says that nothing is there.
     fn open(
         &self,
-        lower: &Lower,
+        lower: &TierBinding,
         key: &Key,
         stamp: Option<Stamp>,
         bytes: &[u8],
@@ -206,21 +207,21 @@ impl Bound {
     /// The same of a record whose value memory has.
     fn open_known(
         &self,
-        lower: &Lower,
+        lower: &TierBinding,
         key: &Key,
         stamp: Option<Stamp>,
         head: &[u8],
-        seal: Seal,
+        etag: Etag,
         value_type: &dyn ErasedType,
     ) -> Result<Duration, Option<Unusable>> {
-        let header = Header::of_known(head, seal).map_err(Some)?;
+        let header = Header::of_known(head, etag).map_err(Some)?;
         self.judge_header(lower, key, stamp, &header, value_type)
     }
 
     /// Whether a record is still good, by its header, and how long a copy of it may live.
     fn judge_header(
         &self,
-        lower: &Lower,
+        lower: &TierBinding,
         key: &Key,
         stamp: Option<Stamp>,
         header: &Header,

@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
-use super::{Bound, Lower};
+use super::{CachedFunction, TierBinding};
 use crate::error::Error;
 use crate::flight::Leader;
 use crate::glob::Glob;
 use crate::key::Key;
 use crate::tier::{Guard, Matched, Receipt, Target};
 
-impl Bound {
+impl CachedFunction {
     /// Drops a key everywhere, the lowest tier first.
     ///
     /// The fence is raised before, so that loads under way are not kept, and after, so that what was read from a lower
@@ -29,7 +29,7 @@ impl Bound {
     /// that value, and has its key.
     ///
     /// The value is known from before. So it has the number of its beginning until all is dropped, and a later one only then, and
-    /// only if nobody [invalidated](Self::is_overtaken) its key meanwhile.
+    /// only if nobody [invalidated](Self::is_invalidated) its key meanwhile.
     pub(crate) async fn make_room(&self, key: &Key, leader: &Leader) -> Result<Receipt, Error> {
         self.counters.invalidations.add_one();
         if self.is_memory_alone() {
@@ -39,14 +39,18 @@ impl Bound {
         let record_key = self.record_key(key);
         let dropped = self.invalidate_lower(Target::Key(&record_key)).await;
         drop(after);
-        leader.renumber(&self.stack.fences);
+        leader.renumber(&self.state.fences);
         dropped
     }
 
     /// Whether a key was invalidated in this process, alone or with its function, since a value of it was put by hand: since `began`,
     /// the first number of `leader`.
-    pub(crate) fn is_overtaken(&self, leader: &Leader, began: u64) -> bool {
-        leader.is_overtaken() || !self.stack.fences.admits_of_function(began, &self.fence)
+    pub(crate) fn is_invalidated(&self, leader: &Leader, began: u64) -> bool {
+        leader.is_invalidated()
+            || !self
+                .state
+                .fences
+                .is_current_for_function(began, &self.fence)
     }
 
     /// Drops every key of the function everywhere, at a cost that does not depend on how many there are.
@@ -63,8 +67,8 @@ impl Bound {
         self.counters.invalidations.add_one();
         if self.is_memory_alone() {
             // In this order: what has landed in between is in memory by then.
-            let mut keys = self.stack.flights.keys_of(self.id);
-            if let Some(memory) = self.stack.memory() {
+            let mut keys = self.state.flights.keys_of(self.id);
+            if let Some(memory) = self.state.memory() {
                 keys.extend(memory.keys_of(self.id));
             }
             let mut dropped = HashSet::new();
@@ -88,7 +92,7 @@ impl Bound {
 
     /// Drops every key of the function from memory, with all loads that have begun.
     pub(crate) fn fence_off_all(&self) {
-        self.stack.fences.raise_function(&self.fence);
+        self.state.fences.raise_function(&self.fence);
     }
 
     /// Keeps values of a key from being stored, in shared tiers by anybody. What memory has of it is dropped.
@@ -96,7 +100,7 @@ impl Bound {
         self.fence_off(key);
         let record_key = self.record_key(key);
         // For loads here, whichever tier can be asked. What is to be dropped in the end in memory the guard's holder drops there.
-        let here = self.stack.guards.guard(&record_key, || {});
+        let here = self.state.guards.guard(&record_key, || {});
         let _after = FencedAfter(|| self.fence_off(key));
         let mut guards = self.guard_lower(&record_key).await;
         guards.push(here);
@@ -105,37 +109,40 @@ impl Bound {
 
     /// How many guards of a key there are where all tiers could be told.
     pub(crate) fn guards_wanted(&self) -> usize {
-        self.lower.len() + self.aside.len() + 1
+        self.lower.len() + self.disabled.len() + 1
     }
 
     /// Whether this instance has a change of the key under way.
     pub(super) fn is_guarded_here(&self, key: &Key) -> bool {
-        self.stack.guards.any() && self.stack.guards.is_guarded(&self.record_key(key))
+        self.state.guards.any() && self.state.guards.is_guarded(&self.record_key(key))
     }
 
     /// Drops a key from memory, with all loads of it that have begun.
     pub(crate) fn fence_off(&self, key: &Key) {
-        self.stack.flights.overtake(key);
+        self.state.flights.mark_invalidated(key);
         self.raise(key);
     }
 
     /// Drops a key from memory, with what all loads bring that have begun.
     pub(super) fn raise(&self, key: &Key) {
-        self.stack.fences.raise(self.stripe(key));
-        if let Some(memory) = self.stack.memory() {
+        self.state.fences.raise(self.stripe(key));
+        if let Some(memory) = self.state.memory() {
             memory.remove(&key.as_ref());
         }
     }
 
     /// The number of the link to each tier: another where what was acknowledged may not be known there any more.
     pub(crate) fn links(&self) -> Vec<u64> {
-        self.told().map(Lower::link).collect()
+        self.invalidation_targets().map(TierBinding::link).collect()
     }
 
     /// Waits until so many replicas of each shared tier have what was acknowledged.
     pub(crate) async fn replicated(&self, replicas: u32) -> Result<(), Error> {
         // One that nobody else uses has none.
-        let shared: Vec<_> = self.told().filter(|lower| !lower.is_private()).collect();
+        let shared: Vec<_> = self
+            .invalidation_targets()
+            .filter(|lower| !lower.is_private())
+            .collect();
         if shared.is_empty() {
             return Err(Error::configuration(format!(
                 "`{}` has no replicas to wait for: none of its tiers is shared",
@@ -143,15 +150,22 @@ impl Bound {
             )));
         }
         for lower in shared.into_iter().rev() {
-            lower.replicated(self.home_of(lower), replicas).await?;
+            lower
+                .replicated(self.tokio_context_of(lower), replicas)
+                .await?;
         }
         Ok(())
     }
 
     /// Waits until no instance can answer with what was dropped.
     pub(crate) async fn settle(&self) -> Result<(), Error> {
-        for lower in self.told().collect::<Vec<_>>().into_iter().rev() {
-            lower.settle(self.home_of(lower)).await?;
+        for lower in self
+            .invalidation_targets()
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+        {
+            lower.settle(self.tokio_context_of(lower)).await?;
         }
         Ok(())
     }

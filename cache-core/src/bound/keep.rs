@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Bound, Hit, LowerTiers};
+use super::{CachedFunction, TierHit, TierVisits};
 use crate::codec::ErasedType;
 use crate::entry::{Entry, Held};
 use crate::flight::Leader;
 use crate::key::Key;
-use crate::record::Seal;
+use crate::record::Etag;
 
-impl Bound {
+impl CachedFunction {
     /// Puts a value into memory that a lower tier has, unless its load began before a fence. The reader checks again: this only spares a
     /// newer entry from being replaced by one that nobody will read.
     ///
@@ -39,33 +39,33 @@ impl Bound {
         life: Duration,
         value_type: &dyn ErasedType,
     ) -> Option<Entry> {
-        let memory = self.stack.memory()?;
+        let memory = self.state.memory()?;
         let stripe = self.stripe(key);
-        if !self.stack.fences.admits(start, stripe, &self.fence) {
+        if !self.state.fences.is_current(start, stripe, &self.fence) {
             return None;
         }
         let weight = value_type.weight(held, memory.weighs);
-        let dies = self.stack.clock.now().after(life);
+        let dies = self.state.clock.now().after(life);
         Some(Entry::new(Arc::clone(held), start, stripe, dies, weight))
     }
 
     fn insert(&self, key: &Key, entry: Option<Entry>) -> bool {
-        match (entry, self.stack.memory()) {
+        match (entry, self.state.memory()) {
             (Some(entry), Some(memory)) => {
-                memory.insert(key.clone(), entry, self.stack.clock.now())
+                memory.insert(key.clone(), entry, self.state.clock.now())
             }
             (None, _) | (_, None) => false,
         }
     }
 
-    /// Returns the value in memory with the seal of its record in the highest lower tier, which tells
+    /// Returns the value in memory with the etag of its record in the highest lower tier, which tells
     /// whether the value is still valid.
-    pub(crate) fn known(&self, key: &Key) -> Option<(Seal, Held)> {
-        let entry = self.stack.memory()?.peek(&key.as_ref())?;
+    pub(crate) fn known(&self, key: &Key) -> Option<(Etag, Held)> {
+        let entry = self.state.memory()?.peek(&key.as_ref())?;
         let (record, held) = entry.into_sealed();
         // A tier is asked for its own record alone.
         match record? {
-            (0, seal) => Some((seal, held)),
+            (0, etag) => Some((etag, held)),
             _ => None,
         }
     }
@@ -75,24 +75,24 @@ impl Bound {
     /// It is kept whatever the promotion, so that no later call returns an older value. A strong
     /// function, each call of which reads the tier, keeps it as the tier promotes, or to replace the
     /// record `known`.
-    pub(crate) fn keep_asked(
+    pub(crate) fn keep_strong_read(
         &self,
         key: &Key,
-        hit: &Hit,
+        hit: &TierHit,
         start: u64,
-        known: Option<Seal>,
+        known: Option<Etag>,
         value_type: &dyn ErasedType,
     ) {
         let lives = if self.is_strong() {
             let is_kept = hit.is_promoted || known.is_some();
             self.sealed
-                .filter(|_| is_kept && hit.record != known.map(|seal| (0, seal)))
+                .filter(|_| is_kept && hit.record != known.map(|etag| (0, etag)))
         } else {
             self.memory.as_ref().map(|(lives, _)| *lives)
         };
-        let answered = self.stack.fences.next();
+        let answered = self.state.fences.next();
         if !self.is_strong() {
-            self.stack.flights.outdate(key, answered);
+            self.state.flights.outdate(key, answered);
             // A private tier above has a record that may be older, and answers calls that are not strong.
             if hit.passed_record {
                 self.raise(key);
@@ -109,7 +109,7 @@ impl Bound {
         // Another call put its value into memory while this one ran. It is not known which of the two
         // values is newer, so memory keeps neither.
         let other = self
-            .stack
+            .state
             .memory()
             .and_then(|memory| memory.peek(&key.as_ref()));
         if other.is_some_and(|other| hit.record.is_none() || other.into_sealed().0 != hit.record) {
@@ -121,7 +121,7 @@ impl Bound {
     /// value, which may not have been kept.
     pub(crate) fn drop_older(&self, key: &Key, start: u64) {
         let entry = self
-            .stack
+            .state
             .memory()
             .and_then(|memory| memory.peek(&key.as_ref()));
         if self.has_memory() && entry.is_some_and(|entry| entry.known_from() < start) {
@@ -136,7 +136,7 @@ impl Bound {
             return;
         }
         let entry = self
-            .stack
+            .state
             .memory()
             .and_then(|memory| memory.peek(&key.as_ref()));
         if entry.is_some_and(|entry| !Arc::ptr_eq(&entry.into_sealed().1, held)) {
@@ -150,20 +150,20 @@ impl Bound {
         key: &Key,
         held: &Held,
         leader: &Leader,
-        lower: &LowerTiers<'_>,
+        lower: &TierVisits<'_>,
         value_type: &dyn ErasedType,
     ) -> bool {
         if lower.is_guarded() || self.is_guarded_here(key) {
             return false;
         }
-        let (Some((lives, _)), Some((config, _))) = (&self.memory, &self.stack.memory) else {
+        let (Some((lives, _)), Some((config, _))) = (&self.memory, &self.state.memory) else {
             return false;
         };
         let lives = lower.ttl.map_or(*lives, |ttl| config.lives(ttl));
         let entry = self.entry(key, held, leader.start(), lives.filled, value_type);
         self.insert(
             key,
-            match lower.is_unasked() {
+            match lower.guard_is_unknown() {
                 true => entry.map(Entry::stopgap),
                 false => entry,
             },

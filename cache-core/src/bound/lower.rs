@@ -4,26 +4,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::Bound;
-use super::visit::{LowerTiers, TierVisit};
+use super::CachedFunction;
+use super::visit::{TierVisit, TierVisits};
 use crate::coherence::Coherence;
 use crate::error::Error;
 use crate::glob::Glob;
-use crate::home::Home;
 use crate::key::{Key, render};
 use crate::level::Level;
 use crate::record::{Header, RecordKind};
+use crate::state::{Budget, invalidate_matching_within, invalidated, unlimited, with_time_limit};
 use crate::stats::{TierCounters, TierStats};
 use crate::tier::config::{Lives, Promotion, TierConfig};
-use crate::tier::stack::{Budget, invalidated, invalidated_matching, limited, unlimited};
 use crate::tier::watch::{Operation, Watch};
 use crate::tier::{
     Breaker, Deadlock, Guard, HeldLease, Matched, Receipt, RecordKey, Refusal, Target, Tier,
 };
+use crate::tokio_context::TokioContext;
 
 /// A lower tier as a function uses it.
 #[derive(Debug)]
-pub(crate) struct Lower {
+pub(crate) struct TierBinding {
     pub(super) level: Level,
     pub(super) tier: Arc<dyn Tier>,
     /// Over the operations of all functions.
@@ -81,14 +81,14 @@ impl RecordsWork {
     pub(super) const NO: u8 = 2;
 }
 
-impl Bound {
+impl CachedFunction {
     /// The lower tiers that may have something of the function, in look-up order: those that it uses, and those that it says itself
     /// and operators have taken out.
-    pub(super) fn told(&self) -> impl Iterator<Item = &Lower> {
-        let mut told: Vec<&Lower> = self.lower.iter().collect();
-        for aside in &self.aside {
-            let at = told.partition_point(|lower| lower.level < aside.level);
-            told.insert(at, aside);
+    pub(super) fn invalidation_targets(&self) -> impl Iterator<Item = &TierBinding> {
+        let mut told: Vec<&TierBinding> = self.lower.iter().collect();
+        for disabled in &self.disabled {
+            let at = told.partition_point(|lower| lower.level < disabled.level);
+            told.insert(at, disabled);
         }
         told.into_iter()
     }
@@ -96,12 +96,15 @@ impl Bound {
     /// Goes on where a tier fails: the others are to drop it all the same.
     pub(super) async fn invalidate_lower(&self, target: Target<'_>) -> Result<Receipt, Error> {
         let mut result = Ok(Receipt::Acked);
-        let mut rest = Untold {
-            lower: self.told().collect(),
+        let mut rest = Remaining {
+            lower: self.invalidation_targets().collect(),
             target,
         };
         while let Some(lower) = rest.lower.pop() {
-            match lower.invalidated(self.home_of(lower), target).await {
+            match lower
+                .invalidated(self.tokio_context_of(lower), target)
+                .await
+            {
                 Ok(receipt) => result = result.map(|worst| receipt.max(worst)),
                 Err(error) => result = Err(self.not_invalidated(lower, error)),
             }
@@ -112,9 +115,19 @@ impl Bound {
     /// The same for the keys that match; how many there were in the tier that had most.
     pub(super) async fn invalidate_matching_lower(&self, glob: &Glob) -> Result<Matched, Error> {
         let mut result = Ok(Matched::NONE);
-        for lower in self.told().collect::<Vec<_>>().into_iter().rev() {
-            match invalidated_matching(self.home_of(lower), &*lower.tier, &self.function, glob)
-                .await
+        for lower in self
+            .invalidation_targets()
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+        {
+            match invalidate_matching_within(
+                self.tokio_context_of(lower),
+                &*lower.tier,
+                &self.function,
+                glob,
+            )
+            .await
             {
                 Ok(dropped) => result = result.map(|before| before.in_both(dropped)),
                 Err(error) => result = Err(self.not_invalidated(lower, error)),
@@ -123,7 +136,7 @@ impl Bound {
         result
     }
 
-    fn not_invalidated(&self, lower: &Lower, error: Error) -> Error {
+    fn not_invalidated(&self, lower: &TierBinding, error: Error) -> Error {
         let (name, level, kind) = (&self.name, lower.level, lower.tier.kind());
         lower.failed("invalidate", name, &error);
         let what = format!("`{name}` was not invalidated in {level} ({kind})");
@@ -133,9 +146,14 @@ impl Bound {
     /// Guards a key in every lower tier; those that could not are missing.
     pub(super) async fn guard_lower(&self, record_key: &RecordKey) -> Vec<Guard> {
         let mut guards = Vec::new();
-        for lower in self.told().collect::<Vec<_>>().into_iter().rev() {
+        for lower in self
+            .invalidation_targets()
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+        {
             match lower
-                .limited(self.home_of(lower), |within| {
+                .with_time_limit(self.tokio_context_of(lower), |within| {
                     lower.tier.guard(record_key, within)
                 })
                 .await
@@ -147,22 +165,22 @@ impl Bound {
         guards
     }
 
-    pub(super) fn home_of(&self, lower: &Lower) -> Option<&Home> {
-        self.stack.home_of(&*lower.tier)
+    pub(super) fn tokio_context_of(&self, lower: &TierBinding) -> Option<&TokioContext> {
+        self.state.tokio_context_of(&*lower.tier)
     }
 
     /// What one call needs to ask the lower tiers.
-    pub(crate) fn lower_tiers(&self, key: &Key) -> LowerTiers<'_> {
+    pub(crate) fn lower_tiers(&self, key: &Key) -> TierVisits<'_> {
         let visit = |tier| TierVisit {
             tier,
-            budget: Budget::new(&self.stack, &*tier.tier),
+            budget: Budget::new(&self.state, &*tier.tier),
             unusable: Vec::new(),
             is_unread: false,
             is_passed_over: false,
             stale_stamp: None,
             lease: None,
         };
-        LowerTiers {
+        TierVisits {
             record_key: Arc::new(if self.is_memory_alone() {
                 RecordKey::new(Arc::clone(&self.function), String::new(), 0)
             } else {
@@ -175,7 +193,7 @@ impl Bound {
             is_guarded: false,
             replaces: false,
             ttl: None,
-            is_unasked: false,
+            guard_is_unknown: false,
         }
     }
 
@@ -193,8 +211,10 @@ impl Bound {
             return Some(Deadlock::Absent);
         }
         let blocked = &blocked;
-        let home = self.home_of(lower);
-        let answer = lower.limited(home, |within| lower.tier.deadlock(blocked, awaited, within));
+        let tokio_context = self.tokio_context_of(lower);
+        let answer = lower.with_time_limit(tokio_context, |within| {
+            lower.tier.deadlock(blocked, awaited, within)
+        });
         answer
             .await
             .inspect_err(|error| lower.failed("deadlock", &self.name, error))
@@ -210,7 +230,7 @@ impl Bound {
     }
 }
 
-impl Lower {
+impl TierBinding {
     pub(super) fn new(
         config: TierConfig,
         tier: &Arc<dyn Tier>,
@@ -280,34 +300,40 @@ impl Lower {
         self.tier.link()
     }
 
-    pub(super) async fn replicated(&self, home: Option<&Home>, replicas: u32) -> Result<(), Error> {
-        self.limited(home, |within| self.tier.replicated(replicas, within))
-            .await
+    pub(super) async fn replicated(
+        &self,
+        tokio_context: Option<&TokioContext>,
+        replicas: u32,
+    ) -> Result<(), Error> {
+        self.with_time_limit(tokio_context, |within| {
+            self.tier.replicated(replicas, within)
+        })
+        .await
     }
 
     /// An operation that has the tier's time limit to itself.
-    pub(super) async fn limited<T, F>(
+    pub(super) async fn with_time_limit<T, F>(
         &self,
-        home: Option<&Home>,
+        tokio_context: Option<&TokioContext>,
         operation: impl FnOnce(Duration) -> F,
     ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
         let within = self.tier.time_limit();
-        limited(home, within, operation(within)).await
+        with_time_limit(tokio_context, within, operation(within)).await
     }
 
     pub(super) async fn invalidated(
         &self,
-        home: Option<&Home>,
+        tokio_context: Option<&TokioContext>,
         target: Target<'_>,
     ) -> Result<Receipt, Error> {
-        invalidated(home, &*self.tier, target).await
+        invalidated(tokio_context, &*self.tier, target).await
     }
 
-    pub(super) async fn settle(&self, home: Option<&Home>) -> Result<(), Error> {
-        unlimited(home, self.tier.settle()).await
+    pub(super) async fn settle(&self, tokio_context: Option<&TokioContext>) -> Result<(), Error> {
+        unlimited(tokio_context, self.tier.settle()).await
     }
 
     pub(super) fn succeeded(&self, operation: Operation) {
@@ -345,13 +371,13 @@ fn shortened(life: Duration, digest: u64) -> Duration {
 }
 
 /// Tiers that an invalidation has not come to; they hear of it all the same when it is dropped.
-struct Untold<'a> {
+struct Remaining<'a> {
     /// In look-up order.
-    lower: Vec<&'a Lower>,
+    lower: Vec<&'a TierBinding>,
     target: Target<'a>,
 }
 
-impl Drop for Untold<'_> {
+impl Drop for Remaining<'_> {
     fn drop(&mut self) {
         for lower in self.lower.iter().rev() {
             lower.tier.invalidate_later(self.target);

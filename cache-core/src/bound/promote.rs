@@ -2,25 +2,25 @@
 
 use std::time::Duration;
 
-use super::Bound;
-use super::visit::LowerTiers;
+use super::CachedFunction;
+use super::visit::TierVisits;
 use crate::key::Key;
 use crate::policy::Consistency;
 use crate::record::{Header, RecordKind};
 use crate::tier::watch::Operation;
-use crate::tier::{Claim, Leased, Question};
+use crate::tier::{LeaseMode, LeaseResult, ReadOptions};
 
-impl Bound {
+impl CachedFunction {
     /// Has the record that the tier at `from` has copied to the lower tiers above it, when there is time.
     ///
     /// What those have by now that does not count, `lookup` has seen: that is replaced, and nothing else.
-    pub(super) fn promote_later(&self, key: &Key, from: usize, lookup: &LowerTiers<'_>) {
+    pub(super) fn promote_later(&self, key: &Key, from: usize, lookup: &TierVisits<'_>) {
         let (Some(this), key) = (self.this.upgrade(), key.clone()) else {
             return;
         };
         let above = &lookup.visits[..from];
         let unusable = above.iter().map(|visit| visit.unusable.clone()).collect();
-        self.stack
+        self.state
             .background
             .run(async move { this.promote(&key, from, unusable).await });
     }
@@ -28,7 +28,7 @@ impl Bound {
     /// The leases come first, and the record is read after them: what is invalidated before that is not found any more, from the
     /// bottom up, and what is invalidated after it voids the leases.
     async fn promote(&self, key: &Key, from: usize, unusable: Vec<Vec<u8>>) {
-        let start = self.stack.fences.now();
+        let start = self.state.fences.now();
         let mut lookup = self.lower_tiers(key);
         for (visit, unusable) in lookup.visits.iter_mut().zip(unusable) {
             visit.unusable = unusable;
@@ -44,13 +44,13 @@ impl Bound {
         let Some((header, payload, left)) = self.read_again(from, key, &mut lookup).await else {
             return;
         };
-        let read = self.stack.clock.now();
+        let read = self.state.clock.now();
         // Of a tier of this instance alone the record itself says when its load began.
         let start = match self.is_fenced_here(&self.lower[from]) {
             true => header.epoch,
             false => start,
         };
-        let LowerTiers {
+        let TierVisits {
             record_key, visits, ..
         } = &mut lookup;
         for visit in &mut visits[..from] {
@@ -59,7 +59,7 @@ impl Bound {
                 continue;
             };
             // One copy after the other, and each ends with what it is of.
-            let left = left.saturating_sub(self.stack.clock.now().since(read));
+            let left = left.saturating_sub(self.state.clock.now().since(read));
             if left.is_zero() {
                 return;
             }
@@ -73,7 +73,7 @@ impl Bound {
                 kind: RecordKind::Copy,
                 ..header
             };
-            let record = header.seal(&payload);
+            let record = header.etag(&payload);
             let stored = self.store(visit, record_key, &lease, record, life).await;
             if matches!(stored, Ok(true)) {
                 lower.counters.promotions.add_one();
@@ -86,8 +86,8 @@ impl Bound {
         !self.is_fenced_here(&self.lower[from]) || self.lower[to].is_private()
     }
 
-    async fn lease_above(&self, at: usize, lookup: &mut LowerTiers<'_>) {
-        let LowerTiers {
+    async fn lease_above(&self, at: usize, lookup: &mut TierVisits<'_>) {
+        let TierVisits {
             record_key, visits, ..
         } = lookup;
         let visit = &mut visits[at];
@@ -96,12 +96,16 @@ impl Bound {
         // Where there is another record by now, or somebody loads, there is nothing to do.
         match visit
             .budget
-            .spend(|within| lower.tier.lease(record_key, Claim::Only, unusable, within))
+            .spend(|within| {
+                lower
+                    .tier
+                    .lease(record_key, LeaseMode::Exclusive, unusable, within)
+            })
             .await
         {
-            Ok(Leased::Given(lease)) => visit.lease = Some(lease),
-            Ok(Leased::Taken(_)) => {}
-            Ok(Leased::Refused(refusal)) => lower.counters.refused_fills.add_one(refusal),
+            Ok(LeaseResult::Granted(lease)) => visit.lease = Some(lease),
+            Ok(LeaseResult::Held(_)) => {}
+            Ok(LeaseResult::Refused(refusal)) => lower.counters.refused_fills.add_one(refusal),
             Err(error) => lower.call_failed(Operation::Lease, &self.name, &error),
         }
     }
@@ -111,13 +115,13 @@ impl Bound {
         &self,
         from: usize,
         key: &Key,
-        lookup: &mut LowerTiers<'_>,
+        lookup: &mut TierVisits<'_>,
     ) -> Option<(Header, Vec<u8>, Duration)> {
         let lower = &self.lower[from];
         let is_known = self.coherent_now().is_some();
         let record_key = &lookup.record_key;
         // As of now: what is copied is under a lease of now.
-        let question = Question {
+        let question = ReadOptions {
             consistency: Consistency::Strong,
             known: None,
         };
@@ -131,8 +135,8 @@ impl Bound {
         let bytes = found.record?;
         let (header, payload) = Header::open(&bytes).ok()?;
         let is_known = is_known && self.coherent_now().is_some();
-        let is_good = if self.is_fenced_here(lower) {
-            self.is_good_stamp(header.stamp(), key, is_known)
+        let is_valid_entry = if self.is_fenced_here(lower) {
+            self.is_valid_stamp(header.stamp(), key, is_known)
         } else {
             found.stamp == Some(header.stamp())
         };
@@ -142,6 +146,6 @@ impl Bound {
             && self.shape.get().map(|shape| shape.fingerprint) == Some(header.shape);
         let left = header.left(lower.tier.now())?;
         let left = lower.left_for_copies(&header, left);
-        (is_good && is_of_key).then(|| (header, payload.to_vec(), left))
+        (is_valid_entry && is_of_key).then(|| (header, payload.to_vec(), left))
     }
 }

@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use super::lower::Lower;
+use super::lower::TierBinding;
 use crate::codec::Encoding;
 use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::level::Level;
+use crate::state::RuntimeState;
 use crate::tier::config::Lives;
-use crate::tier::stack::Stack;
 
 /// Which tiers a function uses and how, worked out from its policy.
 #[derive(Debug)]
 pub(crate) struct Resolved {
     pub(crate) memory: Option<Lives>,
-    pub(super) lower: Vec<Lower>,
+    pub(super) lower: Vec<TierBinding>,
     /// Tiers that it says itself and does not use, since operators have taken them out or something is missing: what they have of it is read again when they are back, and is
     /// invalidated meanwhile.
-    pub(super) aside: Vec<Lower>,
+    pub(super) disabled: Vec<TierBinding>,
     pub(super) encoding: Encoding,
     /// Why it is not as the function asks.
     pub(super) flaw: Option<Error>,
@@ -34,16 +34,16 @@ impl Resolved {
     ///
     /// # Errors
     /// A tier that is missing, or without a ttl; a codec nobody knows. The text names the function and its place.
-    pub(crate) fn new(definition: &Definition, stack: &Stack) -> Result<Self, Error> {
+    pub(crate) fn new(definition: &Definition, state: &RuntimeState) -> Result<Self, Error> {
         let policy = &definition.policy;
-        let available = stack.levels();
-        let asked = stack
+        let available = state.levels();
+        let effective = state
             .defaults
             .overrides
-            .of(definition, &stack.defaults.policies)?;
-        let (times, source) = (asked.ttl, asked.source);
+            .of(definition, &state.defaults.policies)?;
+        let (times, source) = (effective.ttl, effective.source);
         let about = |error: Error| about(error, definition, source.as_deref());
-        let wanted = asked.tiers.unwrap_or_else(|| available.clone());
+        let wanted = effective.tiers.unwrap_or_else(|| available.clone());
         let ttl = |level| {
             times.of(level).ok_or_else(|| {
                 about(Error::configuration(format!(
@@ -55,17 +55,17 @@ impl Resolved {
         let mut resolved = Self {
             memory: None,
             lower: Vec::new(),
-            aside: Vec::new(),
+            disabled: Vec::new(),
             encoding: match &policy.codec {
-                Some(name) => stack
+                Some(name) => state
                     .encodings
                     .find(name)
                     .map_err(|error| error.for_function(definition))?,
-                None => stack.defaults.encoding.clone(),
+                None => state.defaults.encoding.clone(),
             },
             flaw: None,
         };
-        resolved.aside = aside(definition, stack, &wanted);
+        resolved.disabled = disabled(definition, state, &wanted);
         for level in wanted {
             if !available.contains(&level) {
                 let there: Vec<_> = available.iter().map(Level::to_string).collect();
@@ -74,7 +74,7 @@ impl Resolved {
                 return Err(about(Error::new(ErrorKind::MissingTier, problem)));
             }
             let ttl = ttl(level)?;
-            match stack.watched().find(|(config, ..)| config.level() == level) {
+            match state.watched().find(|(config, ..)| config.level() == level) {
                 Some((_, tier, _)) if definition.is_blocking && !tier.serves_threads() => {
                     let problem = format!(
                         "{level} ({}) cannot serve a plain `fn`: it needs the async runtime",
@@ -85,10 +85,12 @@ impl Resolved {
                     return Err(about(error));
                 }
                 Some((config, tier, watch)) => {
-                    resolved.lower.push(Lower::new(*config, tier, watch, ttl));
+                    resolved
+                        .lower
+                        .push(TierBinding::new(*config, tier, watch, ttl));
                 }
                 None => {
-                    resolved.memory = stack.memory.as_ref().map(|(config, _)| config.lives(ttl));
+                    resolved.memory = state.memory.as_ref().map(|(config, _)| config.lives(ttl));
                 }
             }
         }
@@ -100,48 +102,48 @@ impl Resolved {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub(crate) fn check(definition: &Definition, stack: &Stack) -> Result<(), Error> {
-        Self::new(definition, stack)?;
-        let defaults = &stack.defaults;
-        let asked = defaults.overrides.of(definition, &defaults.policies)?;
-        if asked.tiers.is_some() || !asked.is_of_its_tiers {
+    pub(crate) fn check(definition: &Definition, state: &RuntimeState) -> Result<(), Error> {
+        Self::new(definition, state)?;
+        let defaults = &state.defaults;
+        let effective = defaults.overrides.of(definition, &defaults.policies)?;
+        if effective.tiers.is_some() || !effective.is_of_its_tiers {
             return Ok(());
         }
-        let levels = stack.levels();
-        match asked.ttl.named().find(|level| !levels.contains(level)) {
+        let levels = state.levels();
+        match effective.ttl.named().find(|level| !levels.contains(level)) {
             None => Ok(()),
             Some(level) => {
                 let problem =
                     format!("ttl has a time for {level}, which the runtime does not have");
                 let error = Error::configuration(problem);
-                Err(about(error, definition, asked.source.as_deref()))
+                Err(about(error, definition, effective.source.as_deref()))
             }
         }
     }
 
     /// What can be used of a runtime that lacks something: its memory.
-    pub(crate) fn memory_alone(definition: &Definition, stack: &Stack) -> Self {
+    pub(crate) fn memory_alone(definition: &Definition, state: &RuntimeState) -> Self {
         let policy = &definition.policy;
-        let asked = stack
+        let effective = state
             .defaults
             .overrides
-            .of(definition, &stack.defaults.policies);
-        let times = asked.map_or(policy.ttl, |asked| asked.ttl);
+            .of(definition, &state.defaults.policies);
+        let times = effective.map_or(policy.ttl, |effective| effective.ttl);
         let longest = || {
-            stack
+            state
                 .levels()
                 .into_iter()
                 .filter_map(|level| times.of(level))
                 .max()
         };
         Self {
-            memory: stack.memory.as_ref().and_then(|(config, _)| {
+            memory: state.memory.as_ref().and_then(|(config, _)| {
                 let ttl = times.of(Level::L1).or_else(longest)?;
                 Some(config.lives(ttl))
             }),
             lower: Vec::new(),
-            aside: aside(definition, stack, &[]),
-            encoding: stack.defaults.encoding.clone(),
+            disabled: disabled(definition, state, &[]),
+            encoding: state.defaults.encoding.clone(),
             flaw: None,
         }
     }
@@ -163,10 +165,10 @@ pub(crate) fn about(error: Error, definition: &Definition, source: Option<&str>)
 }
 
 /// The tiers below memory that a function says itself and does not use.
-fn aside(definition: &Definition, stack: &Stack, used: &[Level]) -> Vec<Lower> {
+fn disabled(definition: &Definition, state: &RuntimeState, used: &[Level]) -> Vec<TierBinding> {
     let own = definition.policy.tiers.as_deref();
     let is_said = |level| own.is_none_or(|own| own.contains(&level));
-    stack
+    state
         .watched()
         .filter(|(config, tier, _)| {
             let level = config.level();
@@ -175,6 +177,6 @@ fn aside(definition: &Definition, stack: &Stack, used: &[Level]) -> Vec<Lower> {
                 && (!definition.is_blocking || tier.serves_threads())
         })
         // Nothing is written there, whatever the time.
-        .map(|(config, tier, watch)| Lower::new(*config, tier, watch, Duration::ZERO))
+        .map(|(config, tier, watch)| TierBinding::new(*config, tier, watch, Duration::ZERO))
         .collect()
 }

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lower::Lower;
+use super::lower::TierBinding;
 use crate::entry::Held;
 use crate::flight::HeldLeases;
 use crate::policy::Consistency;
-use crate::record::Seal;
-use crate::tier::stack::Budget;
+use crate::record::Etag;
+use crate::state::Budget;
 use crate::tier::{HeldLease, Lease, RecordKey, Stamp, Wakeup};
 
 /// A lower tier in the course of one call.
 #[derive(Debug)]
 pub(crate) struct TierVisit<'a> {
-    pub(super) tier: &'a Lower,
+    pub(super) tier: &'a TierBinding,
     /// The time that the call may still spend on it.
     pub(super) budget: Budget<'a>,
     /// The beginning of the record that was read and is not valid. A lease replaces this record only.
@@ -31,14 +31,14 @@ pub(crate) struct TierVisit<'a> {
 
 /// The lower tiers in the course of one call, in look-up order, and the state that they share.
 #[derive(Debug)]
-pub(crate) struct LowerTiers<'a> {
+pub(crate) struct TierVisits<'a> {
     pub(super) record_key: Arc<RecordKey>,
     pub(super) visits: Vec<TierVisit<'a>>,
     /// The leases that other instances wait for.
     pub(super) exclusive: Vec<HeldLease>,
     pub(super) consistency: Consistency,
-    /// The value in memory and the seal of its record, which a tier compares with its own.
-    pub(super) known: Option<(Seal, Held)>,
+    /// The value in memory and the etag of its record, which a tier compares with its own.
+    pub(super) known: Option<(Etag, Held)>,
     /// A write guard is held for the key, so the value is not stored.
     pub(super) is_guarded: bool,
     /// The value replaces the records of the tiers, as that of a refresh or a put does.
@@ -46,10 +46,10 @@ pub(crate) struct LowerTiers<'a> {
     /// The value's own ttl, in place of the function's.
     pub(super) ttl: Option<Duration>,
     /// A tier could not tell whether a write guard is held.
-    pub(super) is_unasked: bool,
+    pub(super) guard_is_unknown: bool,
 }
 
-impl LowerTiers<'_> {
+impl TierVisits<'_> {
     /// Sets the value's own ttl, if it has one.
     pub(crate) fn with_ttl(mut self, ttl: Option<Duration>) -> Self {
         self.ttl = ttl;
@@ -57,13 +57,13 @@ impl LowerTiers<'_> {
     }
 
     /// Makes the reads strong. `known` is the value in memory, which a tier need not send again.
-    pub(crate) fn ask_strongly(&mut self, known: Option<(Seal, Held)>) {
+    pub(crate) fn make_strong(&mut self, known: Option<(Etag, Held)>) {
         self.consistency = Consistency::Strong;
         self.known = known;
     }
 
     /// Stops reading records with a stale stamp again: any lease that is granted is taken.
-    pub(crate) fn look_no_more(&mut self) {
+    pub(crate) fn accept_stale_stamps(&mut self) {
         for visit in &mut self.visits {
             visit.stale_stamp = None;
         }
@@ -99,8 +99,8 @@ impl LowerTiers<'_> {
     }
 
     /// Returns `true` if a tier could not tell whether a write guard is held.
-    pub(crate) fn is_unasked(&self) -> bool {
-        self.is_unasked
+    pub(crate) fn guard_is_unknown(&self) -> bool {
+        self.guard_is_unknown
     }
 
     /// Returns `true` if a write guard is held for the key, so the value must not be stored.
@@ -111,26 +111,26 @@ impl LowerTiers<'_> {
 
 /// The result of reading the lower tiers.
 #[derive(Debug)]
-pub(crate) enum Search {
+pub(crate) enum TierLookup {
     /// A value.
-    Found(Hit),
+    Hit(TierHit),
     /// No tier has a valid record.
-    Nowhere,
+    Miss,
     /// A shared tier could not be read. (Failures of private tiers beside shared ones are ignored.)
-    Unanswered,
+    Unavailable,
 }
 
 /// A value that was found in a lower tier.
 #[derive(Debug)]
-pub(crate) struct Hit {
+pub(crate) struct TierHit {
     pub(crate) value: Held,
     /// The longest time that a copy of it may live.
     pub(crate) left: Duration,
     /// The fence's number when its load began, if this runtime loaded it. A read does not make the value
     /// newer.
     pub(crate) number: Option<u64>,
-    /// The place of the tier and the seal of the record, by which the record is recognized.
-    pub(crate) record: Option<(usize, Seal)>,
+    /// The place of the tier and the etag of the record, by which the record is recognized.
+    pub(crate) record: Option<(usize, Etag)>,
     /// Set if a tier above has a record that the call ignored.
     pub(crate) passed_record: bool,
     /// Set if it is to be copied to the tiers above.
@@ -139,7 +139,7 @@ pub(crate) struct Hit {
 
 /// Which caller runs the load.
 #[derive(Debug)]
-pub(crate) enum Turn {
+pub(crate) enum LeaseTurn {
     /// This caller.
     Load,
     /// Another caller, which holds the lease of the tier at that place. The key is read again when the

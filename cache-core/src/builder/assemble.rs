@@ -1,4 +1,4 @@
-//! What a builder's settings come to: a stack, or all that is wrong with them.
+//! What a builder's settings come to: the state of a runtime, or all that is wrong with them.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
 use crate::level::Level;
 use crate::policy::Policies;
-use crate::tier::stack::{Defaults, Stack};
+use crate::state::{Defaults, RuntimeState};
 use crate::tier::{Peers, TierContext};
 
 impl RuntimeBuilder {
-    pub(super) fn into_stack(self) -> Result<Stack, Error> {
+    pub(super) fn into_stack(self) -> Result<RuntimeState, Error> {
         let mut problems = self.problems;
         let mut note = |error: Error| problems.push(error.in_full());
         let configs = self.lower.iter().map(|(config, _)| config);
@@ -87,11 +87,11 @@ impl RuntimeBuilder {
                     "default codec `{}` has no effect: there is no tier below memory, which holds values as they are",
                     said.value
                 );
-                Err(said.blame(Error::configuration(problem)))
+                Err(said.at_setting(Error::configuration(problem)))
             }
             Some(said) => encodings
                 .find(&said.value)
-                .map_err(|error| said.blame(error)),
+                .map_err(|error| said.at_setting(error)),
         };
         let default = default.map_err(&mut note);
         if let Some(said) = &self.when_isolated
@@ -100,7 +100,7 @@ impl RuntimeBuilder {
                 said.variable.is_some(),
             )
         {
-            note(said.blame(Error::configuration(
+            note(said.at_setting(Error::configuration(
                 "`when_isolated` has no effect: no tier is shared",
             )));
         }
@@ -109,7 +109,7 @@ impl RuntimeBuilder {
             policies.set(name, ttl);
         }
         match default {
-            Ok(default) if problems.is_empty() => Ok(Stack::new(
+            Ok(default) if problems.is_empty() => Ok(RuntimeState::new(
                 memory,
                 lower,
                 fences,
@@ -131,7 +131,10 @@ impl RuntimeBuilder {
 
 /// # Errors
 /// Everything that is wrong with any function.
-pub(super) fn check_functions(stack: &Stack, functions: &[&Definition]) -> Result<(), Error> {
+pub(super) fn check_functions(
+    state: &RuntimeState,
+    functions: &[&Definition],
+) -> Result<(), Error> {
     let mut problems = Vec::new();
     let mut by_name: Vec<&Definition> = functions.to_vec();
     by_name.sort_unstable_by(|a, b| (&a.name, a.file, a.line).cmp(&(&b.name, b.file, b.line)));
@@ -150,9 +153,9 @@ pub(super) fn check_functions(stack: &Stack, functions: &[&Definition]) -> Resul
             );
         }
     }
-    problems.extend(stack.defaults.overrides.check(functions));
+    problems.extend(state.defaults.overrides.check(functions));
     for definition in by_name {
-        problems.extend(Resolved::check(definition, stack).err());
+        problems.extend(Resolved::check(definition, state).err());
     }
     if problems.is_empty() {
         Ok(())

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::assemble::all_of;
-use super::{RuntimeBuilder, Said};
+use super::{RuntimeBuilder, Setting};
 use crate::error::Error;
 use crate::level::Level;
 use crate::overrides;
@@ -137,7 +137,7 @@ impl Environment {
 
     /// An error of what a variable's value came to, naming the variable.
     #[must_use]
-    pub fn blame(name: &str, error: &Error) -> Error {
+    pub fn setting_error(name: &str, error: &Error) -> Error {
         let error = error.clone().in_full();
         error.from_setting(format!("{PREFIX}{name}"))
     }
@@ -240,14 +240,14 @@ impl RuntimeBuilder {
         problems.note(env.check_names(&tiers));
         self.memory_of(env, &mut problems);
         if let Some(codec) = env.text("CODEC") {
-            self.default_codec = Some(Said {
+            self.default_codec = Some(Setting {
                 value: codec.to_owned(),
                 variable: Some(format!("{PREFIX}CODEC")),
             });
         }
         let when_isolated = env.parsed("WHEN_ISOLATED", "`serve` or `load`");
         if let Some(value) = problems.note(when_isolated).flatten() {
-            self.when_isolated = Some(Said {
+            self.when_isolated = Some(Setting {
                 value,
                 variable: Some(format!("{PREFIX}WHEN_ISOLATED")),
             });
@@ -259,7 +259,7 @@ impl RuntimeBuilder {
         }
         if let Some(text) = env.text("FUNCTIONS") {
             let said = overrides::parse(text, &format!("{PREFIX}FUNCTIONS"))
-                .map_err(|error| Environment::blame("FUNCTIONS", &error));
+                .map_err(|error| Environment::setting_error("FUNCTIONS", &error));
             for (name, said) in problems.note(said).unwrap_or_default() {
                 self.overrides.set(name, said);
             }

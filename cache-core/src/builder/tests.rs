@@ -4,9 +4,9 @@ use super::*;
 use crate::Promotion;
 use crate::bound::Resolved;
 use crate::definition::Declaration;
-use crate::policy::{Coherent, Consistency, SingleFlight, Ttl};
+use crate::policy::{CoherencePolicy, Consistency, SingleFlight, Ttl};
 
-const DEFAULT: Coherent = Coherent {
+const DEFAULT: CoherencePolicy = CoherencePolicy {
     when_isolated: None,
     single_flight: SingleFlight::Cluster,
     consistency: Consistency::Bounded,
@@ -36,9 +36,9 @@ fn memory() -> RuntimeBuilder {
 
 #[track_caller]
 fn check(declarations: Vec<Declaration>, expected: &[&str]) {
-    let stack = memory().into_stack().unwrap();
+    let state = memory().into_stack().unwrap();
     let definitions: Vec<_> = declarations.into_iter().map(Definition::declared).collect();
-    let error = check_functions(&stack, &definitions.iter().collect::<Vec<_>>())
+    let error = check_functions(&state, &definitions.iter().collect::<Vec<_>>())
         .unwrap_err()
         .to_string();
     for part in expected {
@@ -70,8 +70,8 @@ fn tiers_that_cannot_be_placed_are_errors() {
     );
     let half = builder().tier(memory(), config(Level::L1).ttl_scale(0.5));
     let definition = Definition::declared(declaration("a::get", 1));
-    let stack = half.into_stack().unwrap();
-    let debug = format!("{:?}", Resolved::new(&definition, &stack).unwrap());
+    let state = half.into_stack().unwrap();
+    let debug = format!("{:?}", Resolved::new(&definition, &state).unwrap());
     assert!(
         debug.contains("memory: Some(Lives { filled: 30s, copied: 30s })"),
         "{debug}"
@@ -123,12 +123,12 @@ fn two_methods_of_one_given_name_are_both_named() {
         has_instances: true,
         ..declaration("a::get", line)
     };
-    let stack = memory().into_stack().unwrap();
+    let state = memory().into_stack().unwrap();
     let by_path = [
         Definition::declared(method(false, 1)),
         Definition::declared(method(false, 2)),
     ];
-    assert!(check_functions(&stack, &by_path.iter().collect::<Vec<_>>()).is_ok());
+    assert!(check_functions(&state, &by_path.iter().collect::<Vec<_>>()).is_ok());
     check(
         vec![method(true, 3), method(true, 4)],
         &["src/users.rs:3", "src/users.rs:4"],
@@ -275,10 +275,10 @@ fn wrong_settings_are_errors_when_the_runtime_is_built() {
 
 /// As a function asks it in the end.
 fn asked(builder: RuntimeBuilder, name: &'static str) -> Result<String, String> {
-    let stack = builder.into_stack().map_err(|error| error.to_string())?;
+    let state = builder.into_stack().map_err(|error| error.to_string())?;
     let definition = Definition::declared(declaration(name, 1));
-    check_functions(&stack, &[&definition]).map_err(|error| error.to_string())?;
-    let resolved = Resolved::new(&definition, &stack).map_err(|error| error.to_string())?;
+    check_functions(&state, &[&definition]).map_err(|error| error.to_string())?;
+    let resolved = Resolved::new(&definition, &state).map_err(|error| error.to_string())?;
     Ok(format!("{:?}", resolved.memory_life()))
 }
 
@@ -306,31 +306,31 @@ fn what_operators_say_takes_the_place_of_what_functions_say() {
         let error = asked(from(text).unwrap(), "a::get").unwrap_err();
         assert!(error.contains(says), "{says:?} is not in {error:?}");
     }
-    let stack = from("a::get tiers=l1,l2").unwrap().into_stack().unwrap();
+    let state = from("a::get tiers=l1,l2").unwrap().into_stack().unwrap();
     let memory = Declaration {
         tiers: Some(&[Level::L1]),
         ..declaration("a::get", 1)
     };
-    let error = Resolved::new(&Definition::declared(memory), &stack).map(drop);
+    let error = Resolved::new(&Definition::declared(memory), &state).map(drop);
     let error = error.unwrap_err().to_string();
     assert!(error.contains("an override adds a tier"), "{error}");
     let two = Declaration {
         tiers: Some(&[Level::L1, Level::L2]),
         ..declaration("a::get", 1)
     };
-    let stack = from("a::get tiers=l1,l3").unwrap().into_stack().unwrap();
-    let error = Resolved::new(&Definition::declared(two), &stack).map(drop);
+    let state = from("a::get tiers=l1,l3").unwrap().into_stack().unwrap();
+    let error = Resolved::new(&Definition::declared(two), &state).map(drop);
     let error = error.unwrap_err().to_string();
     assert!(error.contains("has `tiers = \"l1,l2\"`"), "{error}");
     let strong = Declaration {
-        coherence: Coherent {
+        coherence: CoherencePolicy {
             consistency: Consistency::Strong,
             ..DEFAULT
         },
         ..declaration("a::get", 1)
     };
-    let stack = from("a::get tiers=l1").unwrap().into_stack().unwrap();
-    let error = Resolved::new(&Definition::declared(strong), &stack).map(drop);
+    let state = from("a::get tiers=l1").unwrap().into_stack().unwrap();
+    let error = Resolved::new(&Definition::declared(strong), &state).map(drop);
     let error = error.unwrap_err().to_string();
     assert!(error.contains("needs one"), "{error}");
     let error = from("a::get ttl=soon").unwrap_err().to_string();
@@ -482,8 +482,8 @@ fn a_function_with_instances_is_meant_with_all_of_them() {
         ..declaration("a::get", 1)
     });
     let builder = RuntimeBuilder::from_pairs(&[("FUNCTIONS", "a::get<u8> ttl=1s")]).unwrap();
-    let stack = builder.into_stack().unwrap();
-    let error = check_functions(&stack, &[&generic])
+    let state = builder.into_stack().unwrap();
+    let error = check_functions(&state, &[&generic])
         .unwrap_err()
         .to_string();
     assert!(

@@ -1,7 +1,7 @@
 //! Loads that wait for each other.
 //!
 //! A body may call annotated functions, so one flight can wait for another. If a wait closed a ring (a body that calls
-//! its own key, or two bodies that call each other's), no flight in it would ever land; so the caller that would close
+//! its own key, or two bodies that call each other's), no flight in it would ever complete; so the caller that would close
 //! the ring runs its own load instead.
 //!
 //! A ring inside this process is found here, before the wait begins. A ring over several instances goes through the
@@ -68,9 +68,9 @@ fn lock_waits() -> MutexGuard<'static, Option<HashMap<FlightId, Waits>>> {
 
 /// A wait of one flight for another. It is noted until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Waiting(Option<(FlightId, FlightId)>);
+pub(crate) struct WaitEdge(Option<(FlightId, FlightId)>);
 
-impl Waiting {
+impl WaitEdge {
     /// Notes that the innermost load of this task waits for `flight`. `None` if the wait would close a ring.
     pub(crate) fn begin(flight: FlightId) -> Option<Self> {
         let led = led_here();
@@ -95,7 +95,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for WaitEdge {
     fn drop(&mut self) {
         let Some((from, to)) = self.0 else { return };
         let mut waits = lock_waits();
@@ -165,19 +165,19 @@ pub(crate) fn blocked(flight: Option<FlightId>) -> Vec<HeldLease> {
 /// A body that runs as the load of a flight. Calls inside it must know, so each poll of the body is
 /// [entered](Self::enter).
 #[derive(Debug)]
-pub(crate) struct Leading {
+pub(crate) struct LoadScope {
     led: Vec<Led>,
     /// The load around this one waits for it.
-    _outer_waits: Option<Waiting>,
+    _outer_waits: Option<WaitEdge>,
 }
 
-impl Leading {
+impl LoadScope {
     /// A body that loads for a flight under leases; `None` if nobody waits for its value.
     pub(crate) fn new(inner: Option<(FlightId, HeldLeases)>) -> Self {
         let mut led = led_here();
         let inner = inner.map(|(flight, leases)| Led { flight, leases });
         let waits = |outer: &Led, inner: &Led| {
-            Waiting::note(lock_waits().get_or_insert_default(), outer, inner.flight)
+            WaitEdge::note(lock_waits().get_or_insert_default(), outer, inner.flight)
         };
         let outer_waits = match (led.last(), &inner) {
             (Some(outer), Some(inner)) => Some(waits(outer, inner)),
@@ -209,7 +209,7 @@ impl Leading {
 }
 
 /// A poll of a body. Also a panic ends it.
-pub(crate) struct Entered<'a>(&'a mut Leading);
+pub(crate) struct Entered<'a>(&'a mut LoadScope);
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
@@ -243,10 +243,10 @@ mod tests {
         let [outer, inner, third, apart] = [(); 4].map(|()| FlightId::next());
         let of = |token| -> HeldLeases { Arc::from([lease(token)]) };
         assert!(blocked(Some(third)).is_empty(), "nobody waits for it");
-        Leading::scope(outer, of(1), async {
+        LoadScope::scope(outer, of(1), async {
             assert_eq!(tokens(blocked(Some(apart))), [1], "this task runs it");
-            Leading::scope(inner, of(2), async {
-                let waiting = Waiting::begin(third).expect("it closes no ring");
+            LoadScope::scope(inner, of(2), async {
+                let waiting = WaitEdge::begin(third).expect("it closes no ring");
                 // As the task sees it that leads the third flight.
                 let seen_from_there = tokio::spawn(async move { blocked(Some(third)) });
                 assert_eq!(tokens(seen_from_there.await.unwrap()), [1, 2]);
@@ -255,7 +255,7 @@ mod tests {
                 drop(waiting);
                 let seen_later = tokio::spawn(async move { blocked(Some(third)) });
                 assert!(seen_later.await.unwrap().is_empty());
-                assert!(Waiting::begin(outer).is_none(), "a ring");
+                assert!(WaitEdge::begin(outer).is_none(), "a ring");
             })
             .await;
         })

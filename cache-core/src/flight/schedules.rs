@@ -30,14 +30,14 @@ fn key() -> Key {
         .to_owned()
 }
 
-fn landing_of(value: u64) -> Landed {
-    Landed::Value(Arc::new(value))
+fn landing_of(value: u64) -> LoadOutcome {
+    LoadOutcome::Value(Arc::new(value))
 }
 
-fn number_in(landing: &Landed) -> u64 {
-    match landing {
-        Landed::Value(held) => *held.downcast_ref().expect("a number"),
-        Landed::Absent | Landed::Failed(_) => panic!("there is no value"),
+fn number_in(outcome: &LoadOutcome) -> u64 {
+    match outcome {
+        LoadOutcome::Value(held) => *held.downcast_ref().expect("a number"),
+        LoadOutcome::Absent | LoadOutcome::Failed(_) => panic!("there is no value"),
     }
 }
 
@@ -62,46 +62,46 @@ impl World {
     fn hit(&self) -> Option<u64> {
         let word = self.memory.load(Ordering::SeqCst);
         let (start, value) = (word >> 32, word & 0xFFFF_FFFF);
-        (word != 0 && self.fences.admits(start, Stripe::of(0), &self.function)).then_some(value)
+        (word != 0 && self.fences.is_current(start, Stripe::of(0), &self.function)).then_some(value)
     }
 
     fn load(&self, leader: Leader) -> u64 {
         if let Some(value) = self.hit() {
-            leader.land(landing_of(value));
+            leader.complete(landing_of(value));
             return value;
         }
         let start = leader.start();
         self.loads.fetch_add(1, Ordering::SeqCst);
         let value = self.database.load(Ordering::SeqCst);
         self.memory.store(start << 32 | value, Ordering::SeqCst);
-        leader.land(landing_of(value));
+        leader.complete(landing_of(value));
         value
     }
 
-    fn join(&self) -> Place {
+    fn join(&self) -> Join {
         self.flights
             .join(&key(), &self.fences, Moment::ZERO, |start, _| {
-                self.fences.admits(start, Stripe::of(0), &self.function)
+                self.fences.is_current(start, Stripe::of(0), &self.function)
             })
     }
 
     /// A place in the flight that there is.
     fn wait(&self) -> Waiter {
         match self.join() {
-            Place::Wait(waiter) => waiter,
-            Place::Lead(_) => panic!("there is a flight"),
+            Join::Wait(waiter) => waiter,
+            Join::Lead(_) => panic!("there is a flight"),
         }
     }
 
     /// Goes on with what a waiter of the current flight got.
-    fn arrive(&self, arrival: Arrival) -> u64 {
+    fn arrive(&self, arrival: WaitOutcome) -> u64 {
         match arrival {
-            Arrival::Landed(landing) => number_in(&landing),
-            Arrival::Lead(leader) => {
+            WaitOutcome::Completed(outcome) => number_in(&outcome),
+            WaitOutcome::Lead(leader) => {
                 assert!(leader.is_current());
                 self.load(leader)
             }
-            Arrival::Failed => panic!("no load failed"),
+            WaitOutcome::Failed => panic!("no load failed"),
         }
     }
 
@@ -111,16 +111,16 @@ impl World {
         }
         loop {
             match self.join() {
-                Place::Lead(leader) => return self.load(leader),
-                Place::Wait(waiter) => match block_on(waiter) {
-                    Arrival::Landed(landing) => {
-                        return number_in(&landing);
+                Join::Lead(leader) => return self.load(leader),
+                Join::Wait(waiter) => match block_on(waiter) {
+                    WaitOutcome::Completed(outcome) => {
+                        return number_in(&outcome);
                     }
-                    Arrival::Lead(leader) if leader.is_current() => {
+                    WaitOutcome::Lead(leader) if leader.is_current() => {
                         leader.restart(&self.fences, Moment::ZERO);
                         return self.load(leader);
                     }
-                    Arrival::Lead(_) | Arrival::Failed => {}
+                    WaitOutcome::Lead(_) | WaitOutcome::Failed => {}
                 },
             }
         }
@@ -188,8 +188,8 @@ fn lead_of_a_dropped_leader_is_not_lost_when_a_waiter_leaves() {
         let leaver = thread::spawn(move || drop(leaving));
         drop(leader);
         match block_on(pin!(staying)) {
-            Arrival::Lead(leader) => drop(leader),
-            Arrival::Landed(_) | Arrival::Failed => panic!("the load has not ended"),
+            WaitOutcome::Lead(leader) => drop(leader),
+            WaitOutcome::Completed(_) | WaitOutcome::Failed => panic!("the load has not ended"),
         }
         leaver.join().expect("the leaver");
         assert_eq!(world.flights.len(), 0);
@@ -206,10 +206,10 @@ fn newcomer_leads_the_flight_that_the_last_waiter_leaves() {
         drop(leader);
         let leaver = thread::spawn(move || drop(leaving));
         let leader = match world.join() {
-            Place::Lead(leader) => leader,
-            Place::Wait(waiter) => match block_on(waiter) {
-                Arrival::Lead(leader) => leader,
-                Arrival::Landed(_) | Arrival::Failed => panic!("the load has not ended"),
+            Join::Lead(leader) => leader,
+            Join::Wait(waiter) => match block_on(waiter) {
+                WaitOutcome::Lead(leader) => leader,
+                WaitOutcome::Completed(_) | WaitOutcome::Failed => panic!("the load has not ended"),
             },
         };
         leaver.join().expect("the leaver");
@@ -267,10 +267,10 @@ fn no_waiter_hangs_or_waits_again_when_the_load_fails() {
             let world = Arc::clone(&world);
             move || match world.join() {
                 // The flight had ended before.
-                Place::Lead(leader) => drop(leader),
-                Place::Wait(waiter) => match block_on(waiter) {
-                    Arrival::Failed => {}
-                    Arrival::Landed(_) | Arrival::Lead(_) => panic!("the load failed"),
+                Join::Lead(leader) => drop(leader),
+                Join::Wait(waiter) => match block_on(waiter) {
+                    WaitOutcome::Failed => {}
+                    WaitOutcome::Completed(_) | WaitOutcome::Lead(_) => panic!("the load failed"),
                 },
             }
         });

@@ -27,26 +27,26 @@ impl Table {
         }
     }
 
-    fn join(&self) -> Place {
+    fn join(&self) -> Join {
         self.flights
             .join(&key("k"), &self.fences, Moment::ZERO, |start, _| {
-                self.fences.admits(start, Stripe::of(0), &self.function)
+                self.fences.is_current(start, Stripe::of(0), &self.function)
             })
     }
 
     #[track_caller]
     fn lead(&self) -> Leader {
         match self.join() {
-            Place::Lead(leader) => leader,
-            Place::Wait(_) => panic!("it was to lead"),
+            Join::Lead(leader) => leader,
+            Join::Wait(_) => panic!("it was to lead"),
         }
     }
 
     #[track_caller]
     fn wait(&self) -> Waiter {
         match self.join() {
-            Place::Wait(waiter) => waiter,
-            Place::Lead(_) => panic!("it was to wait"),
+            Join::Wait(waiter) => waiter,
+            Join::Lead(_) => panic!("it was to wait"),
         }
     }
 }
@@ -60,27 +60,27 @@ impl Wake for Bell {
     }
 }
 
-fn poll(waiter: &mut Waiter, bell: &Arc<Bell>) -> Poll<Arrival> {
+fn poll(waiter: &mut Waiter, bell: &Arc<Bell>) -> Poll<WaitOutcome> {
     Pin::new(waiter).poll(&mut Context::from_waker(&Waker::from(Arc::clone(bell))))
 }
 
-fn landing_of(number: u32) -> Landed {
-    Landed::Value(Arc::new(number))
+fn landing_of(number: u32) -> LoadOutcome {
+    LoadOutcome::Value(Arc::new(number))
 }
 
-fn number_in(landing: &Landed) -> u32 {
-    match landing {
-        Landed::Value(held) => *held.downcast_ref().expect("a number"),
-        Landed::Absent | Landed::Failed(_) => panic!("there is no value"),
+fn number_in(outcome: &LoadOutcome) -> u32 {
+    match outcome {
+        LoadOutcome::Value(held) => *held.downcast_ref().expect("a number"),
+        LoadOutcome::Absent | LoadOutcome::Failed(_) => panic!("there is no value"),
     }
 }
 
 #[track_caller]
-fn landed(poll: Poll<Arrival>) -> u32 {
+fn landed(poll: Poll<WaitOutcome>) -> u32 {
     match poll {
-        Poll::Ready(Arrival::Landed(landing)) => number_in(&landing),
-        Poll::Ready(Arrival::Lead(_)) => panic!("it took the lead"),
-        Poll::Ready(Arrival::Failed) => panic!("the load failed"),
+        Poll::Ready(WaitOutcome::Completed(outcome)) => number_in(&outcome),
+        Poll::Ready(WaitOutcome::Lead(_)) => panic!("it took the lead"),
+        Poll::Ready(WaitOutcome::Failed) => panic!("the load failed"),
         Poll::Pending => panic!("it still waits"),
     }
 }
@@ -94,7 +94,7 @@ fn all_waiters_get_what_the_leader_landed() {
     for waiter in &mut waiters {
         assert!(poll(waiter, &bell).is_pending());
     }
-    leader.land(landing_of(7));
+    leader.complete(landing_of(7));
     assert_eq!(bell.0.load(Ordering::SeqCst), 10);
     for waiter in &mut waiters {
         assert_eq!(landed(poll(waiter, &bell)), 7);
@@ -104,10 +104,12 @@ fn all_waiters_get_what_the_leader_landed() {
 }
 
 #[track_caller]
-fn led(poll: Poll<Arrival>) -> Leader {
+fn led(poll: Poll<WaitOutcome>) -> Leader {
     match poll {
-        Poll::Ready(Arrival::Lead(leader)) => leader,
-        Poll::Ready(Arrival::Landed(_) | Arrival::Failed) => panic!("the load has ended"),
+        Poll::Ready(WaitOutcome::Lead(leader)) => leader,
+        Poll::Ready(WaitOutcome::Completed(_) | WaitOutcome::Failed) => {
+            panic!("the load has ended")
+        }
         Poll::Pending => panic!("it still waits"),
     }
 }
@@ -126,7 +128,7 @@ fn first_waiter_that_polls_becomes_leader_when_the_leader_is_dropped() {
     let leader = led(poll(&mut second, &bell));
     assert!(leader.is_current());
     assert!(poll(&mut first, &bell).is_pending());
-    leader.land(landing_of(7));
+    leader.complete(landing_of(7));
     assert_eq!(bell.0.load(Ordering::SeqCst), 4, "the third was not polled");
     assert_eq!(landed(poll(&mut first, &bell)), 7);
     assert_eq!(landed(poll(&mut third, &bell)), 7);
@@ -147,7 +149,7 @@ fn waiter_that_is_not_polled_does_not_hold_the_key() {
     let mut newcomer = table.wait();
     assert!(poll(&mut newcomer, &bell).is_pending());
     drop(leader);
-    led(poll(&mut newcomer, &bell)).land(landing_of(7));
+    led(poll(&mut newcomer, &bell)).complete(landing_of(7));
     assert_eq!(landed(poll(&mut kept, &bell)), 7);
     assert_eq!(table.flights.len(), 0);
 }
@@ -161,7 +163,7 @@ fn newcomer_becomes_leader_of_a_flight_whose_waiters_are_not_polled() {
     assert!(poll(&mut kept, &bell).is_pending());
     drop(leader);
     let mut newcomer = table.wait();
-    led(poll(&mut newcomer, &bell)).land(landing_of(7));
+    led(poll(&mut newcomer, &bell)).complete(landing_of(7));
     assert_eq!(landed(poll(&mut kept, &bell)), 7);
     drop(unpolled);
     assert_eq!(table.flights.len(), 0);
@@ -179,7 +181,10 @@ fn all_waiters_go_on_at_once_when_the_load_fails() {
     leader.fail();
     assert_eq!(bell.0.load(Ordering::SeqCst), 10);
     for waiter in &mut waiters {
-        assert!(matches!(poll(waiter, &bell), Poll::Ready(Arrival::Failed)));
+        assert!(matches!(
+            poll(waiter, &bell),
+            Poll::Ready(WaitOutcome::Failed)
+        ));
     }
     assert_eq!(table.flights.len(), 0);
     drop(table.lead());
@@ -197,10 +202,10 @@ fn released_waiters_go_on_and_later_ones_wait_for_the_leader() {
     let mut late = table.wait();
     assert!(matches!(
         poll(&mut early, &bell),
-        Poll::Ready(Arrival::Failed)
+        Poll::Ready(WaitOutcome::Failed)
     ));
     assert!(poll(&mut late, &bell).is_pending());
-    leader.land(landing_of(7));
+    leader.complete(landing_of(7));
     assert_eq!(landed(poll(&mut late, &bell)), 7);
     assert_eq!(table.flights.len(), 0);
 }
@@ -220,7 +225,10 @@ fn all_waiters_go_on_at_once_when_the_leader_panics() {
     });
     assert!(std::panic::catch_unwind(body).is_err());
     for waiter in &mut waiters {
-        assert!(matches!(poll(waiter, &bell), Poll::Ready(Arrival::Failed)));
+        assert!(matches!(
+            poll(waiter, &bell),
+            Poll::Ready(WaitOutcome::Failed)
+        ));
     }
     assert_eq!(table.flights.len(), 0);
 }
@@ -272,10 +280,10 @@ fn a_flight_begun_before_an_invalidation_is_not_joined_after_it() {
     table.fences.raise(Stripe::of(0));
     let new = table.lead();
     assert!(!old.is_current());
-    old.land(landing_of(1));
+    old.complete(landing_of(1));
     assert_eq!(landed(poll(&mut waiter, &Arc::new(Bell::default()))), 1);
     let mut waiter = table.wait();
-    new.land(landing_of(2));
+    new.complete(landing_of(2));
     assert_eq!(landed(poll(&mut waiter, &Arc::new(Bell::default()))), 2);
 }
 
@@ -302,7 +310,7 @@ fn a_waiter_registers_its_newest_waker() {
     let (old, new) = (Arc::new(Bell::default()), Arc::new(Bell::default()));
     assert!(poll(&mut waiter, &old).is_pending());
     assert!(poll(&mut waiter, &new).is_pending());
-    leader.land(landing_of(7));
+    leader.complete(landing_of(7));
     assert_eq!(
         (old.0.load(Ordering::SeqCst), new.0.load(Ordering::SeqCst)),
         (0, 1)
@@ -333,8 +341,8 @@ fn a_waker_that_panics_keeps_nobody_from_being_woken() {
     for waiter in &mut waiters[1..] {
         assert!(poll(waiter, &bell).is_pending());
     }
-    let landing = std::panic::AssertUnwindSafe(|| leader.land(landing_of(7)));
-    assert!(std::panic::catch_unwind(landing).is_err());
+    let outcome = std::panic::AssertUnwindSafe(|| leader.complete(landing_of(7)));
+    assert!(std::panic::catch_unwind(outcome).is_err());
     assert_eq!(bell.0.load(Ordering::SeqCst), 2);
     for waiter in &mut waiters {
         assert_eq!(landed(poll(waiter, &bell)), 7);
@@ -399,7 +407,7 @@ fn a_waker_that_drops_a_waiter_is_dropped_outside_the_lock() {
         drop(leader);
         assert!(matches!(
             poll(&mut waiter, &bell),
-            Poll::Ready(Arrival::Lead(_))
+            Poll::Ready(WaitOutcome::Lead(_))
         ));
     });
 }

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Boxed, publish};
-use crate::bound::{Bound, Search};
+use crate::bound::{CachedFunction, TierLookup};
 use crate::codec::ErasedType;
 use crate::entry::Held;
 use crate::error::Error;
 use crate::key::Key;
-use crate::tier::{Claim, Receipt};
+use crate::tier::{LeaseMode, Receipt};
 
 /// Returns the value if a tier has it. Never loads, and puts nothing into memory.
 pub(crate) fn peek(
-    function: Arc<Bound>,
+    function: Arc<CachedFunction>,
     key: Key,
     value_type: &dyn ErasedType,
 ) -> Boxed<'_, Option<Held>> {
@@ -25,16 +25,16 @@ pub(crate) fn peek(
         }
         let mut lower = function.lower_tiers(&key);
         match function.find(&key, &mut lower, value_type).await {
-            Search::Found(hit) => Some(hit.value),
-            Search::Nowhere => None,
-            Search::Unanswered => function.peek_isolated(&key.as_ref()),
+            TierLookup::Hit(hit) => Some(hit.value),
+            TierLookup::Miss => None,
+            TierLookup::Unavailable => function.peek_isolated(&key.as_ref()),
         }
     })
 }
 
 /// Replaces the value in every tier. Loads under way do not overwrite it.
 pub(crate) fn put(
-    function: Arc<Bound>,
+    function: Arc<CachedFunction>,
     key: Key,
     held: Held,
     ttl: Option<Duration>,
@@ -43,24 +43,24 @@ pub(crate) fn put(
     Box::pin(async move {
         let (function, key) = (&*function, &key);
         function.check_kept()?;
-        let stack = &function.stack;
+        let state = &function.state;
         // Loads under way may have seen what the value replaces. The value counts from here on, and
         // an invalidation of its key from here on drops it.
         function.fence_off(key);
-        let leader = stack
+        let leader = state
             .flights
-            .lead(key, &stack.fences, stack.clock.now(), true);
+            .lead(key, &state.fences, state.clock.now(), true);
         let began = leader.start();
         let dropped = function.make_room(key, &leader).await;
         let mut lower = function.lower_tiers(key).with_ttl(ttl);
         // A claim that takes over does not wait.
         let _ = function
-            .lease(&mut lower, Claim::TakeOver, value_type)
+            .lease(&mut lower, LeaseMode::Preempt, value_type)
             .await;
         // An invalidation elsewhere, which is not seen here, voids the leases. If another put, a
         // refresh or a load has replaced this flight, the table no longer records invalidations for
         // it; their value is newer than this one, so this one is given up.
-        if function.is_overtaken(&leader, began) || !leader.is_current() {
+        if function.is_invalidated(&leader, began) || !leader.is_current() {
             return dropped;
         }
         publish(

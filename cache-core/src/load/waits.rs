@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::bound::{Bound, LowerTiers};
+use crate::bound::{CachedFunction, TierVisits};
 use crate::flight::{FlightId, blocked};
-use crate::tier::{Claim, Deadlock, RecordKey, Wakeup, Woken};
+use crate::tier::{Deadlock, LeaseMode, RecordKey, Wakeup, Woken};
 
 /// How long a call waits that may be part of a deadlock which its store cannot see: as long as Redis keeps a lease by
 /// default after its holder died.
@@ -26,12 +26,12 @@ const BEFORE_REPEAT: Duration = Duration::from_millis(500);
 /// How long the release of a lease may take, which is one round trip beside the calls.
 const LONGEST_RELEASE: Duration = Duration::from_millis(20);
 
-/// How often a call outside of the home runtime looks whether it still has to wait.
+/// How often a call outside of the Tokio runtime of the cache looks whether it still has to wait.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How far a call has come with waiting for other callers' loads.
 #[derive(Debug, Default)]
-pub(super) struct Waits {
+pub(super) struct RemoteWait {
     /// The load that this call waited for failed.
     is_behind_failure: bool,
     /// The call has waited for the lease of the failed load to be released.
@@ -40,11 +40,11 @@ pub(super) struct Waits {
     goes_on: bool,
     /// When the call stops waiting, once its store did not tell whether the wait would end.
     deadline: Option<Instant>,
-    /// Waits in a row that ended at once, or that this call may have caused itself.
+    /// RemoteWait in a row that ended at once, or that this call may have caused itself.
     in_vain: u32,
 }
 
-impl Waits {
+impl RemoteWait {
     /// After this many fruitless waits the store is assumed to be faulty, or to be configured as two tiers, and the
     /// call goes on.
     const MOST_IN_VAIN: u32 = 8;
@@ -60,23 +60,23 @@ impl Waits {
     }
 
     /// Returns the claim of a miss in the lower tiers.
-    pub(super) fn claim(&self, bound: &Bound, lower: &mut LowerTiers<'_>) -> Claim {
+    pub(super) fn claim(&self, bound: &CachedFunction, lower: &mut TierVisits<'_>) -> LeaseMode {
         if self.in_vain >= Self::MOST_IN_VAIN {
-            lower.look_no_more();
-            return Claim::Share;
+            lower.accept_stale_stamps();
+            return LeaseMode::Shared;
         }
         match self.goes_on {
-            true => Claim::Share,
+            true => LeaseMode::Shared,
             false => bound.claim(),
         }
     }
 
-    /// Waits for the load of another instance, which holds the lease of the tier at that place; `flight` is the one that
+    /// RemoteWait for the load of another instance, which holds the lease of the tier at that place; `flight` is the one that
     /// this call leads. Returns at once if the call is not to wait: it goes on.
     pub(super) async fn wait(
         &mut self,
-        bound: &Bound,
-        lower: LowerTiers<'_>,
+        bound: &CachedFunction,
+        lower: TierVisits<'_>,
         wakeup: Wakeup,
         at: usize,
         flight: Option<FlightId>,
@@ -94,7 +94,7 @@ impl Waits {
         if deadlock == Some(Deadlock::Present) {
             // The failed load's own lease may not be released yet. To share it would be of no use: what is loaded now
             // could not be stored.
-            let pauses = self.is_behind_failure && !self.has_paused && bound.is_home();
+            let pauses = self.is_behind_failure && !self.has_paused && bound.is_in_tokio_context();
             self.has_paused = true;
             self.goes_on = !(pauses && timeout(LONGEST_RELEASE, wakeup).await.is_ok());
             return;
@@ -102,11 +102,11 @@ impl Waits {
         // The holder may itself be waiting for a lease that this call took in a tier above.
         let is_held_above = lower.holds_a_lease();
         drop(lower);
-        let woken = match bound.home() {
-            // It looks again from time to time: nobody knows whether the home runtime is being driven.
-            Some(home) if !home.is_here() => {
+        let woken = match bound.tokio_context() {
+            // It looks again from time to time: nobody knows whether the Tokio runtime of the cache is being driven.
+            Some(tokio_context) if !tokio_context.is_here() => {
                 let woken = self.woken(wakeup, deadlock, is_held_above, question);
-                let woken = home.run_within(LOOK, woken).await;
+                let woken = tokio_context.run_within(LOOK, woken).await;
                 woken.unwrap_or(Woken::LookAgain)
             }
             _ => self.woken(wakeup, deadlock, is_held_above, question).await,
@@ -116,7 +116,7 @@ impl Waits {
         }
     }
 
-    /// Waits for the wakeup, and notes what that was good for.
+    /// RemoteWait for the wakeup, and notes what that was good for.
     async fn woken(
         &mut self,
         wakeup: Wakeup,
@@ -143,7 +143,7 @@ impl Waits {
         }
     }
 
-    /// Waits for the wakeup, and repeats a question that was not answered. Without any answer, the call waits as for a
+    /// RemoteWait for the wakeup, and repeats a question that was not answered. Without any answer, the call waits as for a
     /// store that cannot tell.
     async fn woken_after_repeats(
         &mut self,
@@ -181,7 +181,7 @@ impl Waits {
         self.woken_in_time(wakeup).await
     }
 
-    /// Waits for the wakeup until the deadline. After it the call goes on.
+    /// RemoteWait for the wakeup until the deadline. After it the call goes on.
     async fn woken_in_time(&mut self, wakeup: Pin<&mut Wakeup>) -> Woken {
         let woken = timeout_at(self.deadline(), wakeup).await;
         self.goes_on = woken.is_err();
@@ -198,7 +198,7 @@ impl Waits {
 
 /// The question whether the wait for a lease would never end.
 struct DeadlockQuestion<'a> {
-    bound: &'a Bound,
+    bound: &'a CachedFunction,
     /// The key whose lease is waited for, in the tier at place `at`.
     awaited: Arc<RecordKey>,
     at: usize,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use super::{CacheRuntime, Registered};
-use crate::bound::{Bound, FencedAfter};
+use crate::bound::{CachedFunction, FencedAfter};
 use crate::definition::Definition;
 use crate::error::Error;
 use crate::glob::Glob;
@@ -64,7 +64,7 @@ impl CacheRuntime {
             matched = matched.and(bound.invalidate_matching(&glob).await?);
         }
         for key in self.keys_of_uncalled(function, &bound).await? {
-            matched = matched.and(self.0.stack.invalidate_matching(&key, &glob).await?);
+            matched = matched.and(self.0.state.invalidate_matching(&key, &glob).await?);
         }
         Ok(matched)
     }
@@ -76,7 +76,7 @@ impl CacheRuntime {
     async fn keys_of_uncalled(
         &self,
         function: &str,
-        bound: &[Arc<Bound>],
+        bound: &[Arc<CachedFunction>],
     ) -> Result<Vec<FunctionKey>, Error> {
         let mut generic: Vec<u32> = Registered::all()
             .filter(|definition| definition.has_instances && definition.name == function)
@@ -86,7 +86,7 @@ impl CacheRuntime {
         generic.dedup();
         let mut keys = Vec::new();
         for version in generic {
-            let (found, failed) = self.0.stack.instances(function, version).await;
+            let (found, failed) = self.0.state.instances(function, version).await;
             match failed {
                 Some(error) if bound.is_empty() => {
                     return Err(Error::with_source(
@@ -118,7 +118,7 @@ impl CacheRuntime {
     }
 
     /// The functions of this name that were called in this runtime: several where it is the name of a generic function.
-    fn called(&self, function: &str) -> Vec<Arc<Bound>> {
+    fn called(&self, function: &str) -> Vec<Arc<CachedFunction>> {
         let all = self.0.bound.read().unwrap_or_else(PoisonError::into_inner);
         let named = all.values().filter(|bound| bound.is_called(function));
         named.cloned().collect()

@@ -54,7 +54,7 @@ impl RuntimeHealth {
     pub fn is_well(&self) -> bool {
         self.tiers.iter().all(|tier| {
             tier.answered_in.is_some()
-                && tier.trouble.is_none()
+                && tier.last_error.is_none()
                 && (tier.health.coherent_for.is_some() || !tier.health.has_channel)
         })
     }
@@ -98,8 +98,8 @@ impl fmt::Display for RuntimeHealth {
             )?;
         }
         for tier in &self.tiers {
-            if let Some(trouble) = &tier.trouble {
-                writeln!(f, "{}: {trouble}", tier.level)?;
+            if let Some(last_error) = &tier.last_error {
+                writeln!(f, "{}: {last_error}", tier.level)?;
             }
             for unusable in &tier.health.unusable {
                 writeln!(f, "{}: cannot {unusable}", tier.level)?;

@@ -8,17 +8,17 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::{HOUR, SOON, Store, key, named};
-use crate::tier::{Claim, Fill, Glob, Leased, Question, Refusal, Target};
+use crate::tier::{FillResult, Glob, LeaseMode, LeaseResult, ReadOptions, Refusal, Target};
 
 /// Whatever the answer: it comes, and nothing is wrong afterwards.
 pub(super) async fn who_has_no_time_is_answered_at_once(store: &Store) {
     let (key, tier) = (key("f", 1), &store.tier);
     store.fill(&key, b"old").await;
-    let lease = store.given(&key, Claim::TakeOver).await;
+    let lease = store.given(&key, LeaseMode::Preempt).await;
     for within in [Duration::ZERO, Duration::from_micros(1)] {
         let all = async {
-            let _ = tier.read(&key, Question::default(), within).await;
-            let _ = tier.lease(&key, Claim::Share, &[], within).await;
+            let _ = tier.read(&key, ReadOptions::default(), within).await;
+            let _ = tier.lease(&key, LeaseMode::Shared, &[], within).await;
             let _ = tier.ping(within).await;
             let _ = tier.fill(&key, &lease, b"old".to_vec(), HOUR, within).await;
             let _ = tier.invalidate(Target::Key(&key), within).await;
@@ -38,8 +38,8 @@ pub(super) async fn a_guard_that_is_dropped_ends(store: &Store) {
     drop(guard);
     let filled = async {
         loop {
-            if let Leased::Given(lease) = store.lease(&key, Claim::TakeOver).await
-                && store.fill_under(&key, &lease, b"new").await == Fill::Stored
+            if let LeaseResult::Granted(lease) = store.lease(&key, LeaseMode::Preempt).await
+                && store.fill_under(&key, &lease, b"new").await == FillResult::Stored
             {
                 return lease.stamp;
             }
@@ -84,15 +84,15 @@ pub(super) async fn wherever_it_is_dropped_nothing_is_half_done(store: &Store) {
             .flat_map(|target| [(target, true), (target, false)])
         {
             let old = store.fill(&key, b"old").await;
-            let lease = store.given(&key, Claim::Share).await;
+            let lease = store.given(&key, LeaseMode::Shared).await;
             has_ended &= begin_and_drop(tier.invalidate(target, SOON), polls).await;
             settled(store, polls).await;
             // Of record and lease, whichever is looked at first: if it is void, so is the other.
             let was_gone = looks_first && store.valid(&key, old).await.is_none();
             let late = store.fill_under(&key, &lease, b"late").await;
             match late {
-                Fill::Stored => assert!(!was_gone, "{polls}: the lease outlives {target:?}"),
-                Fill::Refused(_) => assert_eq!(
+                FillResult::Stored => assert!(!was_gone, "{polls}: the lease outlives {target:?}"),
+                FillResult::Refused(_) => assert_eq!(
                     store.valid(&key, old).await,
                     None,
                     "{polls}: the record outlives {target:?}"
@@ -112,7 +112,10 @@ pub(super) async fn wherever_it_is_dropped_nothing_is_half_done(store: &Store) {
     assert!(has_ended, "an operation of more than 64 steps");
     let free = async {
         for key in &guards {
-            while !matches!(store.lease(key, Claim::TakeOver).await, Leased::Given(_)) {
+            while !matches!(
+                store.lease(key, LeaseMode::Preempt).await,
+                LeaseResult::Granted(_)
+            ) {
                 sleep(Duration::from_millis(5)).await;
             }
         }
@@ -129,7 +132,7 @@ async fn settled(store: &Store, polls: usize) {
     );
 }
 
-/// A tier may do nothing when nobody waits. What it says it owes counts from then on.
+/// A tier may do nothing when nobody waits. What it says it has pending counts from then on.
 pub(super) async fn what_is_owed_is_not_read(store: &Store) {
     let (first, second) = (key("f", 1), key("f", 2));
     for target in [
@@ -139,16 +142,22 @@ pub(super) async fn what_is_owed_is_not_read(store: &Store) {
     ] {
         let stamp = store.fill(&first, b"old").await;
         store.fill(&second, b"other").await;
-        let lease = store.given(&first, Claim::Share).await;
+        let lease = store.given(&first, LeaseMode::Shared).await;
         store.tier.invalidate_later(target);
-        let is_owed = store.tier.owes(&first);
+        let is_owed = store.tier.is_pending(&first);
         if is_owed {
             assert_eq!(store.valid(&first, stamp).await, None, "{target:?}");
             let late = store.fill_under(&first, &lease, b"late").await;
-            assert!(matches!(late, Fill::Refused(_)), "{target:?}: {late:?}");
+            assert!(
+                matches!(late, FillResult::Refused(_)),
+                "{target:?}: {late:?}"
+            );
         }
         settled(store, 0).await;
-        assert!(!store.tier.owes(&first), "{target:?} is settled and owed");
+        assert!(
+            !store.tier.is_pending(&first),
+            "{target:?} is settled and owed"
+        );
         if is_owed {
             assert_eq!(store.valid(&first, stamp).await, None, "{target:?}");
         }
@@ -165,19 +174,19 @@ pub(super) async fn what_is_dropped_leaves_nothing_behind(store: &Store) {
     let tier = &store.tier;
     let key = key("f", 1);
     for round in 0..20_u64 {
-        begin(tier.read(&key, Question::default(), SOON));
-        begin(tier.lease(&key, Claim::Only, &[], SOON));
+        begin(tier.read(&key, ReadOptions::default(), SOON));
+        begin(tier.lease(&key, LeaseMode::Exclusive, &[], SOON));
         // Whoever dropped it has no lease: the next comes by one.
         let lease = async {
             loop {
-                match store.lease(&key, Claim::Only).await {
-                    Leased::Given(lease) => return lease,
-                    Leased::Taken(wakeup) => {
+                match store.lease(&key, LeaseMode::Exclusive).await {
+                    LeaseResult::Granted(lease) => return lease,
+                    LeaseResult::Held(wakeup) => {
                         wakeup.await;
                     }
                     // Until what was dropped in the round before is done.
-                    Leased::Refused(Refusal::Queued) => sleep(Duration::from_millis(2)).await,
-                    Leased::Refused(refusal) => panic!("refused: {refusal:?}"),
+                    LeaseResult::Refused(Refusal::Queued) => sleep(Duration::from_millis(2)).await,
+                    LeaseResult::Refused(refusal) => panic!("refused: {refusal:?}"),
                 }
             }
         };
@@ -188,6 +197,6 @@ pub(super) async fn what_is_dropped_leaves_nothing_behind(store: &Store) {
         store.invalidate(Target::Key(&key)).await;
         assert_eq!(store.read(&key).await.expect("a read").0, None);
         let late = store.fill_under(&key, &lease, b"late").await;
-        assert!(matches!(late, Fill::Refused(_)), "{late:?}");
+        assert!(matches!(late, FillResult::Refused(_)), "{late:?}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{HOUR, SOON, Store, key};
-use crate::tier::{Breaker, Claim, Leased, Question, Receipt, Target, TierBuilder};
+use crate::tier::{Breaker, LeaseMode, LeaseResult, ReadOptions, Receipt, Target, TierBuilder};
 
 /// What an operation may take beyond the time it is given.
 const GRACE: Duration = Duration::from_millis(500);
@@ -24,7 +24,7 @@ pub async fn faults(new: Box<dyn TierBuilder>, cut: impl AsyncFn(), mend: impl A
     let (dropped, kept) = (key("f", 1), key("g", 1));
     let old = store.fill(&dropped, b"old").await;
     store.fill(&kept, b"kept").await;
-    let lease = store.given(&key("f", 2), Claim::Only).await;
+    let lease = store.given(&key("f", 2), LeaseMode::Exclusive).await;
     cut().await;
     let within = Duration::from_millis(200);
     let began = Instant::now();
@@ -32,10 +32,10 @@ pub async fn faults(new: Box<dyn TierBuilder>, cut: impl AsyncFn(), mend: impl A
     while began.elapsed() < Duration::from_secs(2) {
         for number in 0..4 {
             let asked = Instant::now();
-            let (key, strong) = (key("f", number), Question::default());
+            let (key, strong) = (key("f", number), ReadOptions::default());
             let ended = match number {
                 0 => timeout(SOON, tier.read(&key, strong, within)).await.is_ok(),
-                1 => timeout(SOON, tier.lease(&key, Claim::Only, &[], within))
+                1 => timeout(SOON, tier.lease(&key, LeaseMode::Exclusive, &[], within))
                     .await
                     .is_ok(),
                 2 => timeout(
@@ -93,7 +93,8 @@ pub async fn faults(new: Box<dyn TierBuilder>, cut: impl AsyncFn(), mend: impl A
     }
     let works = async {
         loop {
-            if let Ok(Leased::Given(lease)) = tier.lease(&dropped, Claim::TakeOver, &[], SOON).await
+            if let Ok(LeaseResult::Granted(lease)) =
+                tier.lease(&dropped, LeaseMode::Preempt, &[], SOON).await
             {
                 store.fill_under(&dropped, &lease, b"new").await;
                 return store.valid(&dropped, lease.stamp).await;

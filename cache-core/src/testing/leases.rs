@@ -8,16 +8,19 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{SOON, Store, key};
-use crate::tier::{Claim, Fill, Leased, Question, Refusal, Target};
+use crate::tier::{FillResult, LeaseMode, LeaseResult, ReadOptions, Refusal, Target};
 
 pub(super) async fn a_lease_fills_once(store: &Store) {
     let key = key("f", 1);
-    let lease = store.given(&key, Claim::Only).await;
-    assert_eq!(store.fill_under(&key, &lease, b"one").await, Fill::Stored);
+    let lease = store.given(&key, LeaseMode::Exclusive).await;
+    assert_eq!(
+        store.fill_under(&key, &lease, b"one").await,
+        FillResult::Stored
+    );
     assert!(
         matches!(
             store.fill_under(&key, &lease, b"two").await,
-            Fill::Refused(_)
+            FillResult::Refused(_)
         ),
         "it was used"
     );
@@ -29,21 +32,21 @@ pub(super) async fn a_lease_fills_once(store: &Store) {
 
 pub(super) async fn one_loads_and_others_wait(store: &Store) {
     let key = key("f", 1);
-    let lease = store.given(&key, Claim::Only).await;
+    let lease = store.given(&key, LeaseMode::Exclusive).await;
     assert!(matches!(
-        store.lease(&key, Claim::Only).await,
-        Leased::Taken(_)
+        store.lease(&key, LeaseMode::Exclusive).await,
+        LeaseResult::Held(_)
     ));
     drop(lease);
     // Given back, in its time.
     let again = async {
         loop {
-            match store.lease(&key, Claim::Only).await {
-                Leased::Given(_) => return,
-                Leased::Taken(wakeup) => {
+            match store.lease(&key, LeaseMode::Exclusive).await {
+                LeaseResult::Granted(_) => return,
+                LeaseResult::Held(wakeup) => {
                     wakeup.await;
                 }
-                Leased::Refused(refusal) => panic!("refused: {refusal:?}"),
+                LeaseResult::Refused(refusal) => panic!("refused: {refusal:?}"),
             }
         }
     };
@@ -55,22 +58,28 @@ pub(super) async fn one_loads_and_others_wait(store: &Store) {
 
 pub(super) async fn a_look_takes_nothing(store: &Store) {
     let key = key("f", 1);
-    let look = store.given(&key, Claim::Look).await;
-    let lease = store.given(&key, Claim::Only).await;
+    let look = store.given(&key, LeaseMode::Probe).await;
+    let lease = store.given(&key, LeaseMode::Exclusive).await;
     let filled = store.fill_under(&key, &look, b"one").await;
-    assert!(matches!(filled, Fill::Refused(_)), "{filled:?}");
-    assert_eq!(store.fill_under(&key, &lease, b"one").await, Fill::Stored);
+    assert!(matches!(filled, FillResult::Refused(_)), "{filled:?}");
+    assert_eq!(
+        store.fill_under(&key, &lease, b"one").await,
+        FillResult::Stored
+    );
 }
 
 pub(super) async fn who_waits_is_woken(store: &Store) {
     for (number, fills) in [(1, true), (2, false)] {
         let key = key("f", number);
-        let lease = store.given(&key, Claim::Only).await;
-        let Leased::Taken(wakeup) = store.lease(&key, Claim::Only).await else {
+        let lease = store.given(&key, LeaseMode::Exclusive).await;
+        let LeaseResult::Held(wakeup) = store.lease(&key, LeaseMode::Exclusive).await else {
             panic!("another has it");
         };
         if fills {
-            assert_eq!(store.fill_under(&key, &lease, b"one").await, Fill::Stored);
+            assert_eq!(
+                store.fill_under(&key, &lease, b"one").await,
+                FillResult::Stored
+            );
         } else {
             store.invalidate(Target::Key(&key)).await;
         }
@@ -80,39 +89,48 @@ pub(super) async fn who_waits_is_woken(store: &Store) {
 
 pub(super) async fn shared_leases_fill_beside_each_other(store: &Store) {
     let key = key("f", 1);
-    let first = store.given(&key, Claim::Share).await;
-    let second = store.given(&key, Claim::Share).await;
+    let first = store.given(&key, LeaseMode::Shared).await;
+    let second = store.given(&key, LeaseMode::Shared).await;
     store.invalidate(Target::Key(&key)).await;
     for lease in [&first, &second] {
         assert!(
             matches!(
                 store.fill_under(&key, lease, b"late").await,
-                Fill::Refused(_)
+                FillResult::Refused(_)
             ),
             "its load began before the invalidation"
         );
     }
-    let lease = store.given(&key, Claim::Share).await;
-    assert_eq!(store.fill_under(&key, &lease, b"one").await, Fill::Stored);
+    let lease = store.given(&key, LeaseMode::Shared).await;
+    assert_eq!(
+        store.fill_under(&key, &lease, b"one").await,
+        FillResult::Stored
+    );
 }
 
 /// Who asks for it may be what the holder of the exclusive one waits for.
 pub(super) async fn a_shared_lease_waits_for_nobody(store: &Store) {
     let key = key("f", 1);
-    let _alone = store.given(&key, Claim::Only).await;
-    store.given(&key, Claim::Share).await;
+    let _alone = store.given(&key, LeaseMode::Exclusive).await;
+    store.given(&key, LeaseMode::Shared).await;
 }
 
 pub(super) async fn who_takes_over_voids_the_lease_before(store: &Store) {
     let key = key("f", 1);
-    for claim in [Claim::Only, Claim::Share] {
+    for claim in [LeaseMode::Exclusive, LeaseMode::Shared] {
         let old = store.given(&key, claim).await;
-        let new = store.given(&key, Claim::TakeOver).await;
+        let new = store.given(&key, LeaseMode::Preempt).await;
         assert!(
-            matches!(store.fill_under(&key, &old, b"old").await, Fill::Refused(_)),
+            matches!(
+                store.fill_under(&key, &old, b"old").await,
+                FillResult::Refused(_)
+            ),
             "{claim:?}: a refresh or a put took its place"
         );
-        assert_eq!(store.fill_under(&key, &new, b"new").await, Fill::Stored);
+        assert_eq!(
+            store.fill_under(&key, &new, b"new").await,
+            FillResult::Stored
+        );
         store.invalidate(Target::Key(&key)).await;
     }
 }
@@ -121,38 +139,44 @@ pub(super) async fn what_was_filled_meanwhile_is_looked_at(store: &Store) {
     let key = key("f", 1);
     store.fill(&key, b"somebody else's").await;
     // It was not there when it was read.
-    let Leased::Taken(wakeup) = store.lease(&key, Claim::Only).await else {
+    let LeaseResult::Held(wakeup) = store.lease(&key, LeaseMode::Exclusive).await else {
         panic!("there is a record by now");
     };
     assert!(timeout(SOON, wakeup).await.is_ok());
     // It was there, and could not be used.
     let seen = b"somebody else's";
-    let leased = store.tier.lease(&key, Claim::Only, seen, SOON).await;
-    assert!(matches!(leased, Ok(Leased::Given(_))), "{leased:?}");
+    let leased = store
+        .tier
+        .lease(&key, LeaseMode::Exclusive, seen, SOON)
+        .await;
+    assert!(matches!(leased, Ok(LeaseResult::Granted(_))), "{leased:?}");
 }
 
 pub(super) async fn a_guard_keeps_everybody_from_filling(store: &Store) {
     let key = key("f", 1);
     store.fill(&key, b"old").await;
-    let lease = store.given(&key, Claim::TakeOver).await;
+    let lease = store.given(&key, LeaseMode::Preempt).await;
     let guard = store.tier.guard(&key, SOON).await.expect("a guard");
     assert!(guard.is_placed());
     assert_eq!(store.read(&key).await.expect("a read").0, None);
     assert!(matches!(
         store.fill_under(&key, &lease, b"late").await,
-        Fill::Refused(_)
+        FillResult::Refused(_)
     ));
-    for claim in [Claim::Only, Claim::Share, Claim::TakeOver] {
+    for claim in [LeaseMode::Exclusive, LeaseMode::Shared, LeaseMode::Preempt] {
         let leased = store.lease(&key, claim).await;
         assert!(
-            matches!(leased, Leased::Refused(Refusal::Guard)),
+            matches!(leased, LeaseResult::Refused(Refusal::Guard)),
             "{claim:?}: {leased:?}"
         );
     }
     store.invalidate(Target::Key(&key)).await;
     guard.end();
     let free = async {
-        while !matches!(store.lease(&key, Claim::TakeOver).await, Leased::Given(_)) {
+        while !matches!(
+            store.lease(&key, LeaseMode::Preempt).await,
+            LeaseResult::Granted(_)
+        ) {
             sleep(Duration::from_millis(5)).await;
         }
     };
@@ -192,9 +216,9 @@ pub(super) async fn no_fill_survives_an_invalidation(store: &Store) {
                 }
                 let least = truth.invalidated.load(Ordering::SeqCst);
                 // As of now: what a channel tells may come later.
-                let question = Question {
+                let question = ReadOptions {
                     consistency: crate::Consistency::Strong,
-                    ..Question::default()
+                    ..ReadOptions::default()
                 };
                 let found = store.tier.read(&key, question, SOON).await.expect("a read");
                 if let (Some(record), Some(now)) = (found.record, found.stamp) {
@@ -207,8 +231,9 @@ pub(super) async fn no_fill_survives_an_invalidation(store: &Store) {
                         version_of(version)
                     );
                 }
-                let claim = [Claim::Only, Claim::Share, Claim::TakeOver][(round % 3) as usize];
-                let Leased::Given(lease) = store.lease(&key, claim).await else {
+                let claim = [LeaseMode::Exclusive, LeaseMode::Shared, LeaseMode::Preempt]
+                    [(round % 3) as usize];
+                let LeaseResult::Granted(lease) = store.lease(&key, claim).await else {
                     tokio::task::yield_now().await;
                     continue;
                 };

@@ -1,7 +1,7 @@
 //! A store that outlives its process.
 
 use super::{Store, key};
-use crate::tier::{Claim, Glob, Target, TierBuilder};
+use crate::tier::{Glob, LeaseMode, Target, TierBuilder};
 
 /// Checks that nothing that was invalidated is read after a restart, and that the rest is; for a private store whose records
 /// outlive their process. Each that `open` makes is of the same store, after the one before was shut down.
@@ -48,7 +48,7 @@ pub async fn persistence(open: impl Fn() -> Box<dyn TierBuilder>) {
             None,
             "{key:?} was invalidated before the restart"
         );
-        let lease = second.given(key, Claim::TakeOver).await;
+        let lease = second.given(key, LeaseMode::Preempt).await;
         assert_ne!(
             (lease.stamp, second.read(key).await.expect("a read").0),
             (stamp, Some(b"old".to_vec())),

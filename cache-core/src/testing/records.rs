@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::{SOON, Store, key, named, versioned};
-use crate::tier::{Claim, Fill, Glob, Refusal, Target};
+use crate::tier::{FillResult, Glob, LeaseMode, Refusal, Target};
 
 pub(super) async fn what_was_filled_is_read(store: &Store) {
     let key = key("f", 1);
@@ -30,12 +30,12 @@ pub(super) async fn an_invalidated_key_is_gone_and_its_lease_void(store: &Store)
     let (gone, other) = (key("f", 1), key("f", 2));
     store.fill(&gone, b"old").await;
     let stamp = store.fill(&other, b"other").await;
-    let lease = store.given(&gone, Claim::TakeOver).await;
+    let lease = store.given(&gone, LeaseMode::Preempt).await;
     store.invalidate(Target::Key(&gone)).await;
     assert_eq!(store.read(&gone).await.expect("a read").0, None);
     assert_eq!(
         store.fill_under(&gone, &lease, b"late").await,
-        Fill::Refused(Refusal::Lease),
+        FillResult::Refused(Refusal::Lease),
         "its load began before the invalidation"
     );
     assert_eq!(store.read(&gone).await.expect("a read").0, None);
@@ -51,13 +51,13 @@ pub(super) async fn an_invalidated_function_is_void_and_no_other(store: &Store) 
     let (first, second, other) = (key("f", 1), key("f", 2), key("g", 1));
     let stamp = store.fill(&first, b"first").await;
     let other_stamp = store.fill(&other, b"other").await;
-    let lease = store.given(&second, Claim::Only).await;
+    let lease = store.given(&second, LeaseMode::Exclusive).await;
     store.invalidate(Target::Function(&first.function)).await;
     assert_eq!(store.valid(&first, stamp).await, None);
     assert!(
         matches!(
             store.fill_under(&second, &lease, b"late").await,
-            Fill::Refused(_)
+            FillResult::Refused(_)
         ),
         "its load began before the invalidation"
     );
@@ -75,7 +75,7 @@ pub(super) async fn what_matches_is_invalidated(store: &Store) {
     let stamp = store.fill(&meant, b"meant").await;
     let other_stamp = store.fill(&other, b"other").await;
     let under_way = of("f", "a,2");
-    let lease = store.given(&under_way, Claim::Only).await;
+    let lease = store.given(&under_way, LeaseMode::Exclusive).await;
     let glob = Glob::new("a,*").expect("a pattern");
     let dropped = store.tier.invalidate_matching(&meant.function, &glob).await;
     dropped.expect("an answer");
@@ -83,7 +83,7 @@ pub(super) async fn what_matches_is_invalidated(store: &Store) {
     assert!(
         matches!(
             store.fill_under(&under_way, &lease, b"late").await,
-            Fill::Refused(_)
+            FillResult::Refused(_)
         ),
         "its load began before"
     );
@@ -100,7 +100,7 @@ pub(super) async fn everything_can_be_invalidated(store: &Store) {
         store.fill(&other, b"other").await,
     ];
     let under_way = key("g", 2);
-    let lease = store.given(&under_way, Claim::Only).await;
+    let lease = store.given(&under_way, LeaseMode::Exclusive).await;
     store.invalidate(Target::All).await;
     for (key, stamp) in [&first, &other].into_iter().zip(stamps) {
         assert_eq!(store.valid(key, stamp).await, None);
@@ -108,7 +108,7 @@ pub(super) async fn everything_can_be_invalidated(store: &Store) {
     assert!(
         matches!(
             store.fill_under(&under_way, &lease, b"late").await,
-            Fill::Refused(_)
+            FillResult::Refused(_)
         ),
         "its load began before the invalidation"
     );
@@ -120,13 +120,13 @@ pub(super) async fn lives_are_kept(store: &Store) {
     let (short, shorter) = (key("f", 1), key("f", 2));
     let mut leases = Vec::new();
     for (key, life) in [(&short, 1_500), (&shorter, 300)] {
-        let lease = store.given(key, Claim::Only).await;
+        let lease = store.given(key, LeaseMode::Exclusive).await;
         let life = Duration::from_millis(life);
         let filled = store
             .tier
             .fill(key, &lease, b"for a while".to_vec(), life, SOON)
             .await;
-        assert_eq!(filled.expect("an answer"), Fill::Stored);
+        assert_eq!(filled.expect("an answer"), FillResult::Stored);
         leases.push(lease.stamp);
     }
     assert!(
@@ -155,11 +155,11 @@ pub(super) async fn lives_are_kept(store: &Store) {
     assert!(timeout(SOON, gone).await.is_ok(), "it stays after its time");
     for days in [40, 365] {
         let key = key("f", 10 + days);
-        let lease = store.given(&key, Claim::Only).await;
+        let lease = store.given(&key, LeaseMode::Exclusive).await;
         let life = Duration::from_secs(days * 24 * 60 * 60);
         let record = b"for long".to_vec();
         let filled = store.tier.fill(&key, &lease, record, life, SOON).await;
-        assert_eq!(filled.expect("an answer"), Fill::Stored);
+        assert_eq!(filled.expect("an answer"), FillResult::Stored);
         assert!(
             store.valid(&key, lease.stamp).await.is_some(),
             "a life of {days} days is over at once"

@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use super::{SOON, Store, key};
 use crate::fence::{Fences, FunctionFence, Stripe};
 use crate::level::Level;
-use crate::tier::{Claim, Fill, Leased, Peers, Target, TierBuilder, TierContext};
+use crate::tier::{FillResult, LeaseMode, LeaseResult, Peers, Target, TierBuilder, TierContext};
 
 /// An instance, and what it hears of the others.
 struct Instance {
@@ -44,7 +44,7 @@ impl Instance {
     /// Waits until what began before now does not count any more, of a key and a function.
     async fn hears(&self, before: u64, digest: u64, function: &FunctionFence) {
         let heard = async {
-            while self.fences.admits(before, Stripe::of(digest), function) {
+            while self.fences.is_current(before, Stripe::of(digest), function) {
                 sleep(Duration::from_millis(1)).await;
             }
         };
@@ -62,12 +62,12 @@ pub async fn sharing(open: impl Fn() -> Box<dyn TierBuilder>) {
     let key = key("f", 1);
 
     // One loads, and the other waits for it and finds what it has filled.
-    let lease = here.store.given(&key, Claim::Only).await;
-    let Leased::Taken(wakeup) = there.store.lease(&key, Claim::Only).await else {
+    let lease = here.store.given(&key, LeaseMode::Exclusive).await;
+    let LeaseResult::Held(wakeup) = there.store.lease(&key, LeaseMode::Exclusive).await else {
         panic!("another instance has it");
     };
     let filled = here.store.fill_under(&key, &lease, b"one").await;
-    assert_eq!(filled, Fill::Stored);
+    assert_eq!(filled, FillResult::Stored);
     assert!(timeout(SOON, wakeup).await.is_ok(), "nobody wakes it");
     let read = there.store.valid(&key, lease.stamp).await;
     assert_eq!(read.as_deref(), Some(&b"one"[..]));
@@ -81,12 +81,12 @@ pub async fn sharing(open: impl Fn() -> Box<dyn TierBuilder>) {
         Target::All,
     ] {
         let stamp = here.store.fill(&key, b"old").await;
-        let late = there.store.given(&key, Claim::TakeOver).await;
+        let late = there.store.given(&key, LeaseMode::Preempt).await;
         let before = there.fences.now();
         here.store.invalidate(target).await;
         let filled = there.store.fill_under(&key, &late, b"late").await;
         assert!(
-            matches!(filled, Fill::Refused(_)),
+            matches!(filled, FillResult::Refused(_)),
             "{target:?}: its load began before the invalidation by another instance"
         );
         there.hears(before, key.digest, &function).await;
@@ -96,8 +96,8 @@ pub async fn sharing(open: impl Fn() -> Box<dyn TierBuilder>) {
 
     // A guard of the one keeps the other from filling.
     let guard = here.store.tier.guard(&key, SOON).await.expect("a guard");
-    let leased = there.store.lease(&key, Claim::Only).await;
-    assert!(matches!(leased, Leased::Refused(_)), "{leased:?}");
+    let leased = there.store.lease(&key, LeaseMode::Exclusive).await;
+    assert!(matches!(leased, LeaseResult::Refused(_)), "{leased:?}");
     here.store.invalidate(Target::Key(&key)).await;
     guard.end();
     here.store.close("sharing").await;

@@ -1,4 +1,4 @@
-//! How a tier takes its place in a stack.
+//! How a tier is added to a runtime.
 
 use std::time::Duration;
 

@@ -155,11 +155,11 @@ impl fmt::Debug for Guard {
 /// What became of asking for a lease.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "these are all the answers")]
-pub enum Leased {
+pub enum LeaseResult {
     /// It was given.
-    Given(Lease),
+    Granted(Lease),
     /// Another instance loads.
-    Taken(Wakeup),
+    Held(Wakeup),
     /// Nobody may fill the key now: load, and keep it out of the store; for [`Refusal::Guard`] out of memory as well.
     Refused(Refusal),
 }
@@ -216,17 +216,17 @@ impl fmt::Debug for Wakeup {
 /// What a lease is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Claim {
+pub enum LeaseMode {
     /// A miss: one instance loads, the others wait.
-    Only,
+    Exclusive,
     /// A miss of a function whose instances do not wait for each other: whoever else loads for the same reason may fill as
     /// well.
-    Share,
+    Shared,
     /// A load whose value this store cannot keep: asks only whether the key [may be kept](Refusal::Guard) at all. The lease that is
     /// given fills nothing, and keeps nobody waiting.
-    Look,
+    Probe,
     /// A refresh or a put: who loads already must not fill over it, and its lease is void from now on.
-    TakeOver,
+    Preempt,
 }
 
 #[cfg(test)]

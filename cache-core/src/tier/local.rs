@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    Claim, FunctionKey, Glob, Guard, GuardHeld, Lease, LeaseHeld, Leased, RecordKey, Refusal,
-    Stamp, Target, Wakeup, Woken,
+    FunctionKey, Glob, Guard, GuardHeld, Lease, LeaseHeld, LeaseMode, LeaseResult, RecordKey,
+    Refusal, Stamp, Target, Wakeup, Woken,
 };
 
 /// How long a guard that was dropped without an end goes on: a commit may still be under way.
@@ -68,15 +68,15 @@ struct Holder {
 
 impl LocalLeases {
     /// Gives a lease with that stamp, unless the key is guarded or another has it.
-    pub fn take(self: &Arc<Self>, key: &RecordKey, claim: Claim, stamp: Stamp) -> Leased {
+    pub fn take(self: &Arc<Self>, key: &RecordKey, claim: LeaseMode, stamp: Stamp) -> LeaseResult {
         let mut state = self.lock();
         let name = key.name();
         if state.is_guarded(&name) {
-            return Leased::Refused(Refusal::Guard);
+            return LeaseResult::Refused(Refusal::Guard);
         }
-        if claim == Claim::Look {
+        if claim == LeaseMode::Probe {
             // No lease has this number.
-            return Leased::Given(Lease::new(0, stamp));
+            return LeaseResult::Granted(Lease::new(0, stamp));
         }
         state.next += 1;
         let token = state.next;
@@ -88,9 +88,9 @@ impl LocalLeases {
         });
         match claim {
             // Blocks nobody, and waits for nobody: who asks for it may be what the other waits for.
-            Claim::Share => {}
-            Claim::Only if held.is_exclusive => {
-                return Leased::Taken(wakeup(&held.changed));
+            LeaseMode::Shared => {}
+            LeaseMode::Exclusive if held.is_exclusive => {
+                return LeaseResult::Held(wakeup(&held.changed));
             }
             // A refresh takes the place of all, a load that others wait for that of those that share.
             _ => {
@@ -99,7 +99,7 @@ impl LocalLeases {
             }
         }
         held.tokens.push(token);
-        Leased::Given(Lease::new(token, stamp).held_by(Holder {
+        LeaseResult::Granted(Lease::new(token, stamp).held_by(Holder {
             leases: Arc::clone(self),
             key: name,
             token,

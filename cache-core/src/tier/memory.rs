@@ -22,7 +22,7 @@ trait MemoryEngine {
     /// The same, without counting as a use: a miss that looks twice must not make its key look popular.
     fn peek(&self, key: &KeyRef<'_>) -> Option<Entry>;
 
-    /// Stores an entry, unless the one under the same key is [to stay](Entry::stays). Returns `true` if it was stored.
+    /// Stores an entry, unless the one under the same key is [to stay](Entry::is_newer_than). Returns `true` if it was stored.
     fn insert(&self, key: Key, entry: Entry, now: Moment) -> bool;
 
     /// Removes an entry. May take effect late.
@@ -65,7 +65,7 @@ impl std::str::FromStr for Engine {
 
 /// What keeps a memory tier from growing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bound {
+pub(crate) enum Capacity {
     Entries(u64),
     Bytes(u64),
 }
@@ -128,10 +128,10 @@ impl Memory {
                     "memory has a maximum of entries and one of bytes: only one of them can be set",
                 ));
             }
-            (_, Some(bytes)) => Bound::Bytes(bytes),
-            (entries, None) => Bound::Entries(entries.unwrap_or(DEFAULT_ENTRIES)),
+            (_, Some(bytes)) => Capacity::Bytes(bytes),
+            (entries, None) => Capacity::Entries(entries.unwrap_or(DEFAULT_ENTRIES)),
         };
-        if matches!(bound, Bound::Entries(0) | Bound::Bytes(0)) {
+        if matches!(bound, Capacity::Entries(0) | Capacity::Bytes(0)) {
             return Err(Error::configuration(
                 "capacity of memory is zero: nothing would be kept",
             ));
@@ -143,7 +143,7 @@ impl Memory {
         };
         Ok(MemoryTier {
             engine,
-            weighs: matches!(bound, Bound::Bytes(_)),
+            weighs: matches!(bound, Capacity::Bytes(_)),
         })
     }
 }

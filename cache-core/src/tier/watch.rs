@@ -59,7 +59,7 @@ impl Watch {
     }
 
     /// What is wrong with a tier, by the last operations over the link of that number.
-    pub(crate) fn trouble(&self, link: u64) -> Option<String> {
+    pub(crate) fn last_error(&self, link: u64) -> Option<String> {
         let kinds = [
             ("reads", &self.reads),
             ("leases", &self.leases),
@@ -114,26 +114,26 @@ mod tests {
             }
         };
         fail(1, FEW - 1);
-        assert_eq!(watch.trouble(1), None);
+        assert_eq!(watch.last_error(1), None);
         fail(1, 1);
-        let trouble = watch.trouble(1).unwrap();
+        let last_error = watch.last_error(1).unwrap();
         assert!(
-            trouble.contains("leases") && trouble.contains("no history"),
-            "{trouble}"
+            last_error.contains("leases") && last_error.contains("no history"),
+            "{last_error}"
         );
-        assert_eq!(watch.trouble(2), None, "another link");
+        assert_eq!(watch.last_error(2), None, "another link");
         watch.succeeded(Operation::Read);
-        assert!(watch.trouble(1).is_some(), "a read is no lease");
+        assert!(watch.last_error(1).is_some(), "a read is no lease");
         watch.succeeded(Operation::Lease);
-        assert_eq!(watch.trouble(1), None);
+        assert_eq!(watch.last_error(1), None);
         fail(1, FEW);
         fail(2, 1);
-        assert_eq!((watch.trouble(1), watch.trouble(2)), (None, None));
+        assert_eq!((watch.last_error(1), watch.last_error(2)), (None, None));
         for refusal in [Refusal::Guard, Refusal::Queued, Refusal::Lease] {
             for _ in 0..FEW {
                 watch.refused(3, refusal);
             }
-            assert_eq!(watch.trouble(3).is_some(), refusal == Refusal::Lease);
+            assert_eq!(watch.last_error(3).is_some(), refusal == Refusal::Lease);
         }
     }
 }

@@ -37,17 +37,19 @@ fn key(number: u64) -> RecordKey {
 
 async fn fill(tier: &DiskTier, number: u64, record: &[u8]) -> Result<Lease, Error> {
     let key = key(number);
-    let Leased::Given(lease) = tier.lease(&key, Claim::TakeOver, &[], SOON).await? else {
+    let LeaseResult::Granted(lease) = tier.lease(&key, LeaseMode::Preempt, &[], SOON).await? else {
         panic!("no lease");
     };
     let filled = tier.fill(&key, &lease, record.to_vec(), SOON * 60, SOON);
-    assert_eq!(filled.await?, Fill::Stored);
+    assert_eq!(filled.await?, FillResult::Stored);
     Ok(lease)
 }
 
 /// What counts of a key.
 async fn read(tier: &DiskTier, number: u64) -> Result<Option<Vec<u8>>, Error> {
-    let found = tier.read(&key(number), Question::default(), SOON).await?;
+    let found = tier
+        .read(&key(number), ReadOptions::default(), SOON)
+        .await?;
     Ok(found.record)
 }
 
@@ -55,7 +57,7 @@ async fn read(tier: &DiskTier, number: u64) -> Result<Option<Vec<u8>>, Error> {
 async fn when_begun_anew(tier: &DiskTier, old: u64) {
     let ended = Instant::now() + SOON * 4;
     loop {
-        let found = tier.read(&key(0), Question::default(), SOON).await;
+        let found = tier.read(&key(0), ReadOptions::default(), SOON).await;
         let stamp = found.ok().and_then(|found| found.stamp);
         if stamp.is_some_and(|stamp| stamp.history != old) {
             return;
@@ -78,7 +80,10 @@ async fn what_is_owed_when_the_keeper_has_ended_is_known_to_the_next() {
     drop(running);
     assert!(tier.shutdown().await.is_err(), "something is owed");
     let next = directory.tier().await;
-    let found = next.read(&key(1), Question::default(), SOON).await.unwrap();
+    let found = next
+        .read(&key(1), ReadOptions::default(), SOON)
+        .await
+        .unwrap();
     assert!(found.record.is_none() || found.stamp != Some(lease.stamp));
     next.shutdown().await.unwrap();
 }
@@ -109,7 +114,10 @@ async fn what_rots_is_dropped_and_the_disk_is_used_again() {
     }
     tier.shutdown().await.unwrap();
     let tier = directory.tier().await;
-    let old = tier.read(&key(0), Question::default(), SOON).await.unwrap();
+    let old = tier
+        .read(&key(0), ReadOptions::default(), SOON)
+        .await
+        .unwrap();
     assert_eq!(old.record.as_deref(), Some(&record[..]));
     assert!(
         rot(&directory.0.join("records/keyspaces")) > 0,

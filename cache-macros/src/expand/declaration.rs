@@ -64,7 +64,7 @@ pub(super) fn declaration(model: &Model<'_>) -> TokenStream {
     // The place of the user's function, not of this expansion.
     let line = quote_spanned!(model.function.sig.ident.span()=> ::core::line!());
     quote! {
-        static __SITE: #private::Site = #private::Site::new(#private::Declaration {
+        static __SLOT: #private::FunctionSlot = #private::FunctionSlot::new(#private::Declaration {
             name: #name,
             file: ::core::file!(),
             line: #line,
@@ -76,14 +76,14 @@ pub(super) fn declaration(model: &Model<'_>) -> TokenStream {
             tiers: #tiers,
             codec: #codec,
             template: &[#(#template),*],
-            coherence: #private::Coherent {
+            coherence: #private::CoherencePolicy {
                 when_isolated: #when_isolated,
                 single_flight: #private::SingleFlight::#single_flight,
                 consistency: #private::Consistency::#consistency,
             },
             is_blocking: #is_blocking,
         });
-        #private::inventory::submit! { #private::Registered::new(&__SITE) }
+        #private::inventory::submit! { #private::Registered::new(&__SLOT) }
     }
 }
 

@@ -8,13 +8,13 @@ use super::{Beside, private};
 use crate::model::{Model, Place};
 use crate::names;
 
-pub(super) fn site(model: &Model<'_>, beside: &Beside) -> TokenStream {
-    let Beside { owner, site, .. } = beside;
-    instance(model, &quote!(#owner::#site()))
+pub(super) fn slot(model: &Model<'_>, beside: &Beside) -> TokenStream {
+    let Beside { owner, slot, .. } = beside;
+    instance(model, &quote!(#owner::#slot()))
 }
 
 /// Function and instance: all that a generic function, or the type around it, can be of.
-pub(super) fn instance(model: &Model<'_>, site: &TokenStream) -> TokenStream {
+pub(super) fn instance(model: &Model<'_>, slot: &TokenStream) -> TokenStream {
     let private = private(model);
     let this = (model.place != Place::Free).then(|| quote!(::core::marker::PhantomData::<Self>,));
     let parameters = model
@@ -44,9 +44,9 @@ pub(super) fn instance(model: &Model<'_>, site: &TokenStream) -> TokenStream {
         .then(|| quote!(#private::type_of(&__here),));
     let types = quote!(#here #this #(#parameters)*);
     if types.is_empty() {
-        quote!(#private::At::new(#site))
+        quote!(#private::FunctionRef::new(#slot))
     } else {
-        quote!(#private::At::instance(#site, &(#types)))
+        quote!(#private::FunctionRef::instance(#slot, &(#types)))
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn in_trait_impl(model: &Model<'_>) -> TokenStream {
     let private = private(model);
     let declaration = declaration(model);
     let constants = constants(model);
-    let at = instance(model, &quote!(&__SITE));
+    let at = instance(model, &quote!(&__SLOT));
     let start = start(model, &at);
     let returned = model.returned;
     let body = model.function.body.stream();
@@ -60,8 +60,8 @@ pub(super) fn in_trait_impl(model: &Model<'_>) -> TokenStream {
             fn __here() {}
             #constants
             let #miss = match #start {
-                #private::Lookup::Hit(#result) => return #result,
-                #private::Lookup::Miss(#miss) => #miss,
+                #private::MemoryLookup::Hit(#result) => return #result,
+                #private::MemoryLookup::Miss(#miss) => #miss,
             };
             #load(move || #block {
                 // Ties the type of the block to the signature, so that errors stand in the body.
@@ -87,7 +87,7 @@ pub(super) fn in_boxed_trait_impl(model: &Model<'_>) -> TokenStream {
     let private = private(model);
     let declaration = declaration(model);
     let constants = constants(model);
-    let at = instance(model, &quote!(&__SITE));
+    let at = instance(model, &quote!(&__SLOT));
     let start = start(model, &at);
     let body = &model.function.body;
     quote! {
@@ -98,8 +98,8 @@ pub(super) fn in_boxed_trait_impl(model: &Model<'_>) -> TokenStream {
             #constants
             ::std::boxed::Box::pin(async move {
                 let #miss = match #start {
-                    #private::Lookup::Hit(#result) => return #result,
-                    #private::Lookup::Miss(#miss) => #miss,
+                    #private::MemoryLookup::Hit(#result) => return #result,
+                    #private::MemoryLookup::Miss(#miss) => #miss,
                 };
                 #miss.load(move || #body).await
             })

@@ -8,9 +8,9 @@ async fn find<P: Database>(
         P,
         _,
         _,
-    >(crate::facade::__private::Start, find::__returns::<P>(), &id, &filter) {
-        crate::facade::__private::Lookup::Hit(__result) => return __result,
-        crate::facade::__private::Lookup::Miss(__miss) => __miss,
+    >(crate::facade::__private::CallNow, find::__returns::<P>(), &id, &filter) {
+        crate::facade::__private::MemoryLookup::Hit(__result) => return __result,
+        crate::facade::__private::MemoryLookup::Miss(__miss) => __miss,
     };
     __miss.load(move || find::__body::<P>(id, filter, pool)).await
 }
@@ -41,7 +41,7 @@ impl find {
             P,
             _,
             _,
-        >(crate::facade::__private::Prepare, find::__returns::<P>(), &id, &filter);
+        >(crate::facade::__private::MakeHandle, find::__returns::<P>(), &id, &filter);
         crate::facade::__private::call(__handle, find::__body::<P>(id, filter, pool))
     }
     ///Drops every value of `find` in every tier.
@@ -53,7 +53,7 @@ impl find {
         clippy::pedantic
     )]
     fn invalidate_all() -> crate::facade::__private::Invalidation {
-        crate::facade::__private::At::new(find::__site()).invalidate_all()
+        crate::facade::__private::FunctionRef::new(find::__slot()).invalidate_all()
     }
     #[doc(hidden)]
     #[inline]
@@ -66,12 +66,12 @@ impl find {
     )]
     fn __with_key<
         P: Database,
-        __Terms: crate::facade::__private::Returned<Result = Result<User, io::Error>>,
-        __Step: crate::facade::__private::Step<__Terms>,
-    >(__step: __Step, __terms: __Terms, id: &u64, filter: &Filter) -> __Step::Output {
+        __Spec: crate::facade::__private::CachedResult<Result = Result<User, io::Error>>,
+        __Mode: crate::facade::__private::CallMode<__Spec>,
+    >(__step: __Mode, __terms: __Spec, id: &u64, filter: &Filter) -> __Mode::Output {
         __step
             .take(
-                crate::facade::__private::At::new(find::__site()),
+                crate::facade::__private::FunctionRef::new(find::__slot()),
                 __terms,
                 |__parts: &mut crate::facade::__private::Parts<'_>| {
                     __parts.add(id);
@@ -82,7 +82,7 @@ impl find {
     #[doc(hidden)]
     #[inline]
     #[allow(unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
-    fn __returns<P: Database>() -> impl crate::facade::__private::Returned<
+    fn __returns<P: Database>() -> impl crate::facade::__private::CachedResult<
         Result = Result<User, io::Error>,
     > {
         crate::facade::__private::returns!(
@@ -91,8 +91,8 @@ impl find {
             .keep_if(|user: &User| user.active)
     }
     #[doc(hidden)]
-    fn __site() -> &'static crate::facade::__private::Site {
-        static __SITE: crate::facade::__private::Site = crate::facade::__private::Site::new(crate::facade::__private::Declaration {
+    fn __slot() -> &'static crate::facade::__private::FunctionSlot {
+        static __SLOT: crate::facade::__private::FunctionSlot = crate::facade::__private::FunctionSlot::new(crate::facade::__private::Declaration {
             name: "users::find",
             file: ::core::file!(),
             line: ::core::line!(),
@@ -125,7 +125,7 @@ impl find {
                 crate::facade::__private::Piece::Literal(":"),
                 crate::facade::__private::Piece::Argument,
             ],
-            coherence: crate::facade::__private::Coherent {
+            coherence: crate::facade::__private::CoherencePolicy {
                 when_isolated: ::core::option::Option::None,
                 single_flight: crate::facade::__private::SingleFlight::Cluster,
                 consistency: crate::facade::__private::Consistency::Bounded,
@@ -133,9 +133,9 @@ impl find {
             is_blocking: false,
         });
         crate::facade::__private::inventory::submit! {
-            crate ::facade::__private::Registered::new(& __SITE)
+            crate ::facade::__private::Registered::new(& __SLOT)
         }
-        &__SITE
+        &__SLOT
     }
     #[doc(hidden)]
     async fn __body<P: Database>(

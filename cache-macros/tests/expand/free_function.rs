@@ -2,12 +2,12 @@
 #[allow(clippy::used_underscore_binding)]
 pub async fn get_user(id: u64) -> Result<User, DbError> {
     let __miss = match get_user::__with_key(
-        ::multi_tier_cached::__private::Start,
+        ::multi_tier_cached::__private::CallNow,
         get_user::__returns(),
         &id,
     ) {
-        ::multi_tier_cached::__private::Lookup::Hit(__result) => return __result,
-        ::multi_tier_cached::__private::Lookup::Miss(__miss) => __miss,
+        ::multi_tier_cached::__private::MemoryLookup::Hit(__result) => return __result,
+        ::multi_tier_cached::__private::MemoryLookup::Miss(__miss) => __miss,
     };
     __miss.load(move || get_user::__body(id)).await
 }
@@ -33,7 +33,7 @@ impl get_user {
         impl ::core::future::Future<Output = Result<User, DbError>>,
     > {
         let __handle = get_user::__with_key(
-            ::multi_tier_cached::__private::Prepare,
+            ::multi_tier_cached::__private::MakeHandle,
             get_user::__returns(),
             &id,
         );
@@ -48,7 +48,8 @@ impl get_user {
         clippy::pedantic
     )]
     pub fn invalidate_all() -> ::multi_tier_cached::__private::Invalidation {
-        ::multi_tier_cached::__private::At::new(get_user::__site()).invalidate_all()
+        ::multi_tier_cached::__private::FunctionRef::new(get_user::__slot())
+            .invalidate_all()
     }
     #[doc(hidden)]
     #[inline]
@@ -60,14 +61,14 @@ impl get_user {
         clippy::pedantic
     )]
     fn __with_key<
-        __Terms: ::multi_tier_cached::__private::Returned<
+        __Spec: ::multi_tier_cached::__private::CachedResult<
                 Result = Result<User, DbError>,
             >,
-        __Step: ::multi_tier_cached::__private::Step<__Terms>,
-    >(__step: __Step, __terms: __Terms, id: &u64) -> __Step::Output {
+        __Mode: ::multi_tier_cached::__private::CallMode<__Spec>,
+    >(__step: __Mode, __terms: __Spec, id: &u64) -> __Mode::Output {
         __step
             .take(
-                ::multi_tier_cached::__private::At::new(get_user::__site()),
+                ::multi_tier_cached::__private::FunctionRef::new(get_user::__slot()),
                 __terms,
                 |__parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
                     __parts.add(id);
@@ -77,14 +78,14 @@ impl get_user {
     #[doc(hidden)]
     #[inline]
     #[allow(unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
-    fn __returns() -> impl ::multi_tier_cached::__private::Returned<
+    fn __returns() -> impl ::multi_tier_cached::__private::CachedResult<
         Result = Result<User, DbError>,
     > {
         ::multi_tier_cached::__private::returns!(shared Result < User, DbError >)
     }
     #[doc(hidden)]
-    fn __site() -> &'static ::multi_tier_cached::__private::Site {
-        static __SITE: ::multi_tier_cached::__private::Site = ::multi_tier_cached::__private::Site::new(::multi_tier_cached::__private::Declaration {
+    fn __slot() -> &'static ::multi_tier_cached::__private::FunctionSlot {
+        static __SLOT: ::multi_tier_cached::__private::FunctionSlot = ::multi_tier_cached::__private::FunctionSlot::new(::multi_tier_cached::__private::Declaration {
             name: ::core::concat!(::core::module_path!(), "::", "get_user"),
             file: ::core::file!(),
             line: ::core::line!(),
@@ -103,7 +104,7 @@ impl get_user {
             ),
             codec: ::core::option::Option::None,
             template: &[],
-            coherence: ::multi_tier_cached::__private::Coherent {
+            coherence: ::multi_tier_cached::__private::CoherencePolicy {
                 when_isolated: ::core::option::Option::None,
                 single_flight: ::multi_tier_cached::__private::SingleFlight::Cluster,
                 consistency: ::multi_tier_cached::__private::Consistency::Bounded,
@@ -111,9 +112,9 @@ impl get_user {
             is_blocking: false,
         });
         ::multi_tier_cached::__private::inventory::submit! {
-            ::multi_tier_cached::__private::Registered::new(& __SITE)
+            ::multi_tier_cached::__private::Registered::new(& __SLOT)
         }
-        &__SITE
+        &__SLOT
     }
     #[doc(hidden)]
     async fn __body(id: u64) -> Result<User, DbError> {

@@ -11,9 +11,14 @@ where
         N,
         _,
         _,
-    >(::multi_tier_cached::__private::Start, find::__returns::<T, N>(), &__arg0, &name) {
-        ::multi_tier_cached::__private::Lookup::Hit(__result) => return __result,
-        ::multi_tier_cached::__private::Lookup::Miss(__miss) => __miss,
+    >(
+        ::multi_tier_cached::__private::CallNow,
+        find::__returns::<T, N>(),
+        &__arg0,
+        &name,
+    ) {
+        ::multi_tier_cached::__private::MemoryLookup::Hit(__result) => return __result,
+        ::multi_tier_cached::__private::MemoryLookup::Miss(__miss) => __miss,
     };
     __miss.load(move || find::__body::<T, N>(__arg0, name)).await
 }
@@ -48,7 +53,7 @@ impl find {
             _,
             _,
         >(
-            ::multi_tier_cached::__private::Prepare,
+            ::multi_tier_cached::__private::MakeHandle,
             find::__returns::<T, N>(),
             &__arg0,
             &name,
@@ -70,8 +75,8 @@ impl find {
     where
         T: Row,
     {
-        ::multi_tier_cached::__private::At::instance(
-                find::__site(),
+        ::multi_tier_cached::__private::FunctionRef::instance(
+                find::__slot(),
                 &(
                     ::core::marker::PhantomData::<T>,
                     ::multi_tier_cached::__private::type_of(&find::__constant_N::<N>),
@@ -92,23 +97,23 @@ impl find {
         'a,
         T,
         const N: usize,
-        __Terms: ::multi_tier_cached::__private::Returned<
+        __Spec: ::multi_tier_cached::__private::CachedResult<
                 Result = anyhow::Result<[T; N]>,
             >,
-        __Step: ::multi_tier_cached::__private::Step<__Terms>,
+        __Mode: ::multi_tier_cached::__private::CallMode<__Spec>,
     >(
-        __step: __Step,
-        __terms: __Terms,
+        __step: __Mode,
+        __terms: __Spec,
         __arg0: &(u64, u64),
         name: &&'a str,
-    ) -> __Step::Output
+    ) -> __Mode::Output
     where
         T: Row,
     {
         __step
             .take(
-                ::multi_tier_cached::__private::At::instance(
-                    find::__site(),
+                ::multi_tier_cached::__private::FunctionRef::instance(
+                    find::__slot(),
                     &(
                         ::core::marker::PhantomData::<T>,
                         ::multi_tier_cached::__private::type_of(&find::__constant_N::<N>),
@@ -124,7 +129,7 @@ impl find {
     #[doc(hidden)]
     #[inline]
     #[allow(unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
-    fn __returns<'a, T, const N: usize>() -> impl ::multi_tier_cached::__private::Returned<
+    fn __returns<'a, T, const N: usize>() -> impl ::multi_tier_cached::__private::CachedResult<
         Result = anyhow::Result<[T; N]>,
     >
     where
@@ -136,8 +141,8 @@ impl find {
     #[allow(non_snake_case, dead_code)]
     fn __constant_N<const N: usize>() {}
     #[doc(hidden)]
-    fn __site() -> &'static ::multi_tier_cached::__private::Site {
-        static __SITE: ::multi_tier_cached::__private::Site = ::multi_tier_cached::__private::Site::new(::multi_tier_cached::__private::Declaration {
+    fn __slot() -> &'static ::multi_tier_cached::__private::FunctionSlot {
+        static __SLOT: ::multi_tier_cached::__private::FunctionSlot = ::multi_tier_cached::__private::FunctionSlot::new(::multi_tier_cached::__private::Declaration {
             name: ::core::concat!(::core::module_path!(), "::", "find"),
             file: ::core::file!(),
             line: ::core::line!(),
@@ -151,7 +156,7 @@ impl find {
             tiers: ::core::option::Option::None,
             codec: ::core::option::Option::None,
             template: &[],
-            coherence: ::multi_tier_cached::__private::Coherent {
+            coherence: ::multi_tier_cached::__private::CoherencePolicy {
                 when_isolated: ::core::option::Option::None,
                 single_flight: ::multi_tier_cached::__private::SingleFlight::Cluster,
                 consistency: ::multi_tier_cached::__private::Consistency::Bounded,
@@ -159,9 +164,9 @@ impl find {
             is_blocking: false,
         });
         ::multi_tier_cached::__private::inventory::submit! {
-            ::multi_tier_cached::__private::Registered::new(& __SITE)
+            ::multi_tier_cached::__private::Registered::new(& __SLOT)
         }
-        &__SITE
+        &__SLOT
     }
     #[doc(hidden)]
     async fn __body<'a, T, const N: usize>(

@@ -3,12 +3,14 @@ impl Repo {
     pub async fn get(&self, id: u64) -> Result<Option<User>, DbError> {
         let __miss = match Self::__get_with_key(
             self,
-            ::multi_tier_cached::__private::Start,
+            ::multi_tier_cached::__private::CallNow,
             Self::__get_returns(),
             &id,
         ) {
-            ::multi_tier_cached::__private::Lookup::Hit(__result) => return __result,
-            ::multi_tier_cached::__private::Lookup::Miss(__miss) => __miss,
+            ::multi_tier_cached::__private::MemoryLookup::Hit(__result) => {
+                return __result;
+            }
+            ::multi_tier_cached::__private::MemoryLookup::Miss(__miss) => __miss,
         };
         __miss.load(move || Self::__get_body(self, id)).await
     }
@@ -29,7 +31,7 @@ impl Repo {
     > {
         let __handle = Self::__get_with_key(
             self,
-            ::multi_tier_cached::__private::Prepare,
+            ::multi_tier_cached::__private::MakeHandle,
             Self::__get_returns(),
             &id,
         );
@@ -44,7 +46,7 @@ impl Repo {
         clippy::pedantic
     )]
     pub fn get_invalidate_all() -> ::multi_tier_cached::__private::Invalidation {
-        ::multi_tier_cached::__private::At::instance(
+        ::multi_tier_cached::__private::FunctionRef::instance(
                 Self::__get_site(),
                 &(::core::marker::PhantomData::<Self>,),
             )
@@ -60,14 +62,14 @@ impl Repo {
         clippy::pedantic
     )]
     fn __get_with_key<
-        __Terms: ::multi_tier_cached::__private::Returned<
+        __Spec: ::multi_tier_cached::__private::CachedResult<
                 Result = Result<Option<User>, DbError>,
             >,
-        __Step: ::multi_tier_cached::__private::Step<__Terms>,
-    >(self: &Self, __step: __Step, __terms: __Terms, id: &u64) -> __Step::Output {
+        __Mode: ::multi_tier_cached::__private::CallMode<__Spec>,
+    >(self: &Self, __step: __Mode, __terms: __Spec, id: &u64) -> __Mode::Output {
         __step
             .take(
-                ::multi_tier_cached::__private::At::instance(
+                ::multi_tier_cached::__private::FunctionRef::instance(
                     Self::__get_site(),
                     &(::core::marker::PhantomData::<Self>,),
                 ),
@@ -81,7 +83,7 @@ impl Repo {
     #[doc(hidden)]
     #[inline]
     #[allow(unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
-    fn __get_returns() -> impl ::multi_tier_cached::__private::Returned<
+    fn __get_returns() -> impl ::multi_tier_cached::__private::CachedResult<
         Result = Result<Option<User>, DbError>,
     > {
         ::multi_tier_cached::__private::returns!(
@@ -89,8 +91,8 @@ impl Repo {
         )
     }
     #[doc(hidden)]
-    fn __get_site() -> &'static ::multi_tier_cached::__private::Site {
-        static __SITE: ::multi_tier_cached::__private::Site = ::multi_tier_cached::__private::Site::new(::multi_tier_cached::__private::Declaration {
+    fn __get_site() -> &'static ::multi_tier_cached::__private::FunctionSlot {
+        static __SLOT: ::multi_tier_cached::__private::FunctionSlot = ::multi_tier_cached::__private::FunctionSlot::new(::multi_tier_cached::__private::Declaration {
             name: ::core::concat!(::core::module_path!(), "::", "get"),
             file: ::core::file!(),
             line: ::core::line!(),
@@ -104,7 +106,7 @@ impl Repo {
             tiers: ::core::option::Option::None,
             codec: ::core::option::Option::None,
             template: &[],
-            coherence: ::multi_tier_cached::__private::Coherent {
+            coherence: ::multi_tier_cached::__private::CoherencePolicy {
                 when_isolated: ::core::option::Option::None,
                 single_flight: ::multi_tier_cached::__private::SingleFlight::Cluster,
                 consistency: ::multi_tier_cached::__private::Consistency::Bounded,
@@ -112,9 +114,9 @@ impl Repo {
             is_blocking: false,
         });
         ::multi_tier_cached::__private::inventory::submit! {
-            ::multi_tier_cached::__private::Registered::new(& __SITE)
+            ::multi_tier_cached::__private::Registered::new(& __SLOT)
         }
-        &__SITE
+        &__SLOT
     }
     #[doc(hidden)]
     async fn __get_body(&self, mut id: u64) -> Result<Option<User>, DbError> {

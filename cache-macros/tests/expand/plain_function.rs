@@ -1,12 +1,12 @@
 #[allow(clippy::used_underscore_binding)]
 pub fn parse(text: &str) -> Result<Arc<Tree>, ParseError> {
     let __miss = match parse::__with_key(
-        ::multi_tier_cached::__private::Start,
+        ::multi_tier_cached::__private::CallNow,
         parse::__returns(),
         &text,
     ) {
-        ::multi_tier_cached::__private::Lookup::Hit(__result) => return __result,
-        ::multi_tier_cached::__private::Lookup::Miss(__miss) => __miss,
+        ::multi_tier_cached::__private::MemoryLookup::Hit(__result) => return __result,
+        ::multi_tier_cached::__private::MemoryLookup::Miss(__miss) => __miss,
     };
     __miss.load_blocking(move || parse::__body(text))
 }
@@ -32,7 +32,7 @@ impl parse {
         impl ::core::future::Future<Output = Result<Arc<Tree>, ParseError>>,
     > {
         let __handle = parse::__with_key(
-            ::multi_tier_cached::__private::Prepare,
+            ::multi_tier_cached::__private::MakeHandle,
             parse::__returns(),
             &text,
         );
@@ -50,7 +50,8 @@ impl parse {
         clippy::pedantic
     )]
     pub fn invalidate_all() -> ::multi_tier_cached::__private::Invalidation {
-        ::multi_tier_cached::__private::At::new(parse::__site()).invalidate_all()
+        ::multi_tier_cached::__private::FunctionRef::new(parse::__slot())
+            .invalidate_all()
     }
     #[doc(hidden)]
     #[inline]
@@ -62,14 +63,14 @@ impl parse {
         clippy::pedantic
     )]
     fn __with_key<
-        __Terms: ::multi_tier_cached::__private::Returned<
+        __Spec: ::multi_tier_cached::__private::CachedResult<
                 Result = Result<Arc<Tree>, ParseError>,
             >,
-        __Step: ::multi_tier_cached::__private::Step<__Terms>,
-    >(__step: __Step, __terms: __Terms, text: &&str) -> __Step::Output {
+        __Mode: ::multi_tier_cached::__private::CallMode<__Spec>,
+    >(__step: __Mode, __terms: __Spec, text: &&str) -> __Mode::Output {
         __step
             .take(
-                ::multi_tier_cached::__private::At::new(parse::__site()),
+                ::multi_tier_cached::__private::FunctionRef::new(parse::__slot()),
                 __terms,
                 |__parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
                     __parts.add(text);
@@ -79,7 +80,7 @@ impl parse {
     #[doc(hidden)]
     #[inline]
     #[allow(unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
-    fn __returns() -> impl ::multi_tier_cached::__private::Returned<
+    fn __returns() -> impl ::multi_tier_cached::__private::CachedResult<
         Result = Result<Arc<Tree>, ParseError>,
     > {
         ::multi_tier_cached::__private::returns!(
@@ -87,8 +88,8 @@ impl parse {
         )
     }
     #[doc(hidden)]
-    fn __site() -> &'static ::multi_tier_cached::__private::Site {
-        static __SITE: ::multi_tier_cached::__private::Site = ::multi_tier_cached::__private::Site::new(::multi_tier_cached::__private::Declaration {
+    fn __slot() -> &'static ::multi_tier_cached::__private::FunctionSlot {
+        static __SLOT: ::multi_tier_cached::__private::FunctionSlot = ::multi_tier_cached::__private::FunctionSlot::new(::multi_tier_cached::__private::Declaration {
             name: ::core::concat!(::core::module_path!(), "::", "parse"),
             file: ::core::file!(),
             line: ::core::line!(),
@@ -104,7 +105,7 @@ impl parse {
             ),
             codec: ::core::option::Option::None,
             template: &[],
-            coherence: ::multi_tier_cached::__private::Coherent {
+            coherence: ::multi_tier_cached::__private::CoherencePolicy {
                 when_isolated: ::core::option::Option::None,
                 single_flight: ::multi_tier_cached::__private::SingleFlight::Cluster,
                 consistency: ::multi_tier_cached::__private::Consistency::Bounded,
@@ -112,9 +113,9 @@ impl parse {
             is_blocking: true,
         });
         ::multi_tier_cached::__private::inventory::submit! {
-            ::multi_tier_cached::__private::Registered::new(& __SITE)
+            ::multi_tier_cached::__private::Registered::new(& __SLOT)
         }
-        &__SITE
+        &__SLOT
     }
     #[doc(hidden)]
     fn __body(text: &str) -> Result<Arc<Tree>, ParseError> {

@@ -1,6 +1,6 @@
 impl Store for Repo {
     async fn get(&self, __arg0: (u64, u64)) -> u64 {
-        static __SITE: ::multi_tier_cached::__private::Site = ::multi_tier_cached::__private::Site::new(::multi_tier_cached::__private::Declaration {
+        static __SLOT: ::multi_tier_cached::__private::FunctionSlot = ::multi_tier_cached::__private::FunctionSlot::new(::multi_tier_cached::__private::Declaration {
             name: ::core::concat!(::core::module_path!(), "::", "get"),
             file: ::core::file!(),
             line: ::core::line!(),
@@ -14,7 +14,7 @@ impl Store for Repo {
             tiers: ::core::option::Option::None,
             codec: ::core::option::Option::None,
             template: &[],
-            coherence: ::multi_tier_cached::__private::Coherent {
+            coherence: ::multi_tier_cached::__private::CoherencePolicy {
                 when_isolated: ::core::option::Option::None,
                 single_flight: ::multi_tier_cached::__private::SingleFlight::Cluster,
                 consistency: ::multi_tier_cached::__private::Consistency::Bounded,
@@ -22,13 +22,13 @@ impl Store for Repo {
             is_blocking: false,
         });
         ::multi_tier_cached::__private::inventory::submit! {
-            ::multi_tier_cached::__private::Registered::new(& __SITE)
+            ::multi_tier_cached::__private::Registered::new(& __SLOT)
         }
         fn __here() {}
-        let __miss = match ::multi_tier_cached::__private::Step::take(
-            ::multi_tier_cached::__private::Start,
-            ::multi_tier_cached::__private::At::instance(
-                &__SITE,
+        let __miss = match ::multi_tier_cached::__private::CallMode::take(
+            ::multi_tier_cached::__private::CallNow,
+            ::multi_tier_cached::__private::FunctionRef::instance(
+                &__SLOT,
                 &(
                     ::multi_tier_cached::__private::type_of(&__here),
                     ::core::marker::PhantomData::<Self>,
@@ -39,8 +39,10 @@ impl Store for Repo {
                 __parts.add(&__arg0);
             },
         ) {
-            ::multi_tier_cached::__private::Lookup::Hit(__result) => return __result,
-            ::multi_tier_cached::__private::Lookup::Miss(__miss) => __miss,
+            ::multi_tier_cached::__private::MemoryLookup::Hit(__result) => {
+                return __result;
+            }
+            ::multi_tier_cached::__private::MemoryLookup::Miss(__miss) => __miss,
         };
         __miss
             .load(move || async move {

@@ -105,9 +105,9 @@ async fn what_is_owed_is_paid_beside_what_hangs() {
     sleep(LIMIT).await;
     let began = Instant::now();
     tier.invalidate_later(Target::Key(&well));
-    until("the other is paid", || !tier.owes(&well)).await;
+    until("the other is paid", || !tier.is_pending(&well)).await;
     assert!(began.elapsed() <= BEAT + LIMIT, "they had their time");
-    assert!(hang.iter().all(|hangs| tier.owes(hangs)));
+    assert!(hang.iter().all(|hangs| tier.is_pending(hangs)));
     assert_eq!(read(&tier, &hang[0]).await.unwrap(), None);
     assert!(!storage.has(&tier, &well).await);
 }

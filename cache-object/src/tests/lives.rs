@@ -53,8 +53,8 @@ impl World {
 
     async fn load(&mut self, tier: &Arc<ObjectTier>) {
         let at = self.any_key();
-        let claim = Claim::TakeOver;
-        let Ok(Leased::Given(lease)) = tier.lease(&of(at), claim, &[], LIMIT).await else {
+        let claim = LeaseMode::Preempt;
+        let Ok(LeaseResult::Granted(lease)) = tier.lease(&of(at), claim, &[], LIMIT).await else {
             return;
         };
         let value = vec![self.truth[at]];
@@ -110,7 +110,7 @@ impl World {
 
     async fn check(&mut self) {
         for at in 0..KEYS as usize {
-            let found = self.tier.read(&of(at), Question::default(), LIMIT).await;
+            let found = self.tier.read(&of(at), ReadOptions::default(), LIMIT).await;
             let Some(record) = found.ok().and_then(|found| found.record) else {
                 continue;
             };

@@ -155,7 +155,7 @@ async fn what_is_invalidated_while_it_is_read_does_not_count() {
         let old = tier.shared().store.controls.stamp(&key.function);
         storage.breaks(Operation::Read, "records", Fault::Slow);
         storage.breaks(Operation::Delete, "records", Fault::Fails);
-        let read = tier.read(&key, Question::default(), BEAT);
+        let read = tier.read(&key, ReadOptions::default(), BEAT);
         let invalidated = async {
             until("it is being read", || {
                 storage.faults.begun(Operation::Read, "records") == 1

@@ -189,7 +189,7 @@ async fn why_a_prefix_cannot_be_used_is_said_while_it_is_so() {
     assert!(
         second
             .shared()
-            .trouble
+            .last_error
             .unavailable("use it")
             .source()
             .is_none()

@@ -71,7 +71,7 @@ async fn what_is_just_written_is_not_swept() {
         tier.shared().sweep_out(&path).await.unwrap()
     };
     let (written, was_removed) = tokio::join!(written, sweep);
-    assert_eq!(written.unwrap(), Fill::Stored);
+    assert_eq!(written.unwrap(), FillResult::Stored);
     assert!(!was_removed);
     assert_eq!(storage.valid(&tier, &key).await.unwrap(), b"new");
 }

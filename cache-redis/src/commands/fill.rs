@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cache_core::tier::{Fill, Lease, RecordKey, Refusal};
+use cache_core::tier::{FillResult, Lease, RecordKey, Refusal};
 use redis::{RedisError, ScriptInvocation, Value};
 
 use super::command::{Command, typed};
@@ -30,7 +30,7 @@ pub(crate) struct StoreRecord<'a> {
 }
 
 impl Command for StoreRecord<'_> {
-    type Reply = Fill;
+    type Reply = FillResult;
 
     fn script(&self) -> &'static redis::Script {
         &SCRIPT
@@ -52,13 +52,13 @@ impl Command for StoreRecord<'_> {
             .arg(keys.channel());
     }
 
-    fn parse(reply: Value) -> Result<Fill, RedisError> {
+    fn parse(reply: Value) -> Result<FillResult, RedisError> {
         let reply: String = typed(reply)?;
         Ok(match &*reply {
-            "stored" => Fill::Stored,
-            "function" => Fill::Refused(Refusal::Function),
-            "history" => Fill::Refused(Refusal::History),
-            _ => Fill::Refused(Refusal::Lease),
+            "stored" => FillResult::Stored,
+            "function" => FillResult::Refused(Refusal::Function),
+            "history" => FillResult::Refused(Refusal::History),
+            _ => FillResult::Refused(Refusal::Lease),
         })
     }
 }
@@ -91,19 +91,19 @@ mod tests {
         let held = lease(21, EPOCH, HISTORY);
         let [name, lease_name] = [server.keys.record(&key), server.keys.lease(&key)];
         server.lease(&key, 21).await;
-        assert_eq!(server.send(store(&key, &held)).await, Fill::Stored);
+        assert_eq!(server.send(store(&key, &held)).await, FillResult::Stored);
         assert_eq!(server.text(&name).await, "record");
         let expires: u64 = server.ask(&["PTTL", &name]).await;
         assert!((1..=60_000).contains(&expires), "{expires}");
         assert_eq!(server.text(&lease_name).await, "");
         assert!(server.messages().await.is_empty(), "nobody waits");
         let again = server.send(store(&key, &held)).await;
-        assert_eq!(again, Fill::Refused(Refusal::Lease));
+        assert_eq!(again, FillResult::Refused(Refusal::Lease));
 
         server.ask::<()>(&["DEL", &name]).await;
         server.lease(&key, 21).await;
         server.lease(&key, 22).await;
-        assert_eq!(server.send(store(&key, &held)).await, Fill::Stored);
+        assert_eq!(server.send(store(&key, &held)).await, FillResult::Stored);
         assert_eq!(server.messages().await, ["f:7"]);
     }
 
@@ -119,7 +119,7 @@ mod tests {
             (lease(21, EPOCH, HISTORY + 1), Refusal::History),
         ] {
             let reply = server.send(store(&key, &other)).await;
-            assert_eq!(reply, Fill::Refused(reason));
+            assert_eq!(reply, FillResult::Refused(reason));
         }
         assert_eq!(server.text(&server.keys.record(&key)).await, "");
     }
@@ -127,6 +127,6 @@ mod tests {
     #[test]
     fn unknown_word_is_a_refusal() {
         let reply = StoreRecord::parse(Value::BulkString(b"other".to_vec()));
-        assert_eq!(reply.unwrap(), Fill::Refused(Refusal::Lease));
+        assert_eq!(reply.unwrap(), FillResult::Refused(Refusal::Lease));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cache_core::tier::{Claim, RecordKey};
+use cache_core::tier::{LeaseMode, RecordKey};
 use redis::{RedisError, ScriptInvocation, Value};
 
 use super::command::{Command, number, typed};
@@ -43,7 +43,7 @@ pub(super) static SCRIPT: Script =
 #[derive(Debug)]
 pub(crate) struct TakeLease<'a> {
     pub(crate) key: &'a RecordKey,
-    pub(crate) claim: Claim,
+    pub(crate) claim: LeaseMode,
     /// The token of the lease, if it is given and not shared with another.
     pub(crate) token: u64,
     /// The time after which the lease expires.
@@ -82,11 +82,11 @@ pub(crate) enum Reply {
     Foreign,
 }
 
-fn word(claim: Claim) -> &'static str {
+fn word(claim: LeaseMode) -> &'static str {
     match claim {
-        Claim::Share => "share",
-        Claim::TakeOver => "takeover",
-        Claim::Look => "look",
+        LeaseMode::Shared => "share",
+        LeaseMode::Preempt => "takeover",
+        LeaseMode::Probe => "look",
         // A claim that this version does not know is treated as the strictest.
         _ => "only",
     }
@@ -200,11 +200,11 @@ mod tests {
             token,
             epoch: EPOCH,
         };
-        assert_eq!(server.send(ask(Claim::Share, 21)).await, given(21));
-        assert_eq!(server.send(ask(Claim::Share, 22)).await, given(21));
-        assert_eq!(server.send(ask(Claim::Only, 23)).await, given(23));
-        assert_eq!(server.send(ask(Claim::Share, 24)).await, given(23));
-        assert_eq!(server.send(ask(Claim::TakeOver, 25)).await, given(25));
+        assert_eq!(server.send(ask(LeaseMode::Shared, 21)).await, given(21));
+        assert_eq!(server.send(ask(LeaseMode::Shared, 22)).await, given(21));
+        assert_eq!(server.send(ask(LeaseMode::Exclusive, 23)).await, given(23));
+        assert_eq!(server.send(ask(LeaseMode::Shared, 24)).await, given(23));
+        assert_eq!(server.send(ask(LeaseMode::Preempt, 25)).await, given(25));
         let lease = server.keys.lease(&key);
         assert_eq!(server.text(&lease).await, "25:11:5:x");
     }
@@ -215,7 +215,7 @@ mod tests {
         server.attach().await;
         let key = key("1");
         let look = || TakeLease {
-            claim: Claim::Look,
+            claim: LeaseMode::Probe,
             ..take_lease(&key, 21)
         };
         assert_eq!(server.send(look()).await, Reply::Free);

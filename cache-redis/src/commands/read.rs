@@ -4,7 +4,7 @@
 //! may hold a foreign string of hundreds of megabytes, which would delay every call on the
 //! connection.
 
-use cache_core::tier::{RecordKey, Seal};
+use cache_core::tier::{Etag, RecordKey};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, ScriptInvocation, Value};
 
@@ -13,10 +13,10 @@ use super::script::{LONGEST_TEXT, Script, script};
 use crate::keys::Keys;
 use crate::server;
 
-/// Reads a record whose value the caller may have: only its first 84 bytes if it has this seal.
+/// Reads a record whose value the caller may have: only its first 84 bytes if it has this etag.
 ///
 /// KEYS record, epoch, history.
-/// ARGV seal, index of the last byte to be read.
+/// ARGV etag, index of the last byte to be read.
 ///
 /// Replies with the record or its beginning (empty if there is none, nil if it is not a string),
 /// the epoch, and the history with identity.
@@ -29,8 +29,8 @@ const NO_RECORD: &[u8] = b"-";
 #[derive(Debug)]
 pub(crate) struct ReadUnlessKnown<'a> {
     pub(crate) key: &'a RecordKey,
-    /// The seal of the record that the caller has.
-    pub(crate) known: Seal,
+    /// The etag of the record that the caller has.
+    pub(crate) known: Etag,
     /// Index of the last byte to be read.
     pub(crate) last: usize,
 }
@@ -146,9 +146,9 @@ mod tests {
     use crate::commands;
     use crate::commands::testing::{TestServer, key};
 
-    /// A record of 100 bytes: `a`, but its seal.
-    fn record(seal: &str) -> String {
-        format!("{}{seal}{}", "a".repeat(76), "a".repeat(16))
+    /// A record of 100 bytes: `a`, but its etag.
+    fn record(etag: &str) -> String {
+        format!("{}{etag}{}", "a".repeat(76), "a".repeat(16))
     }
 
     fn judged(record: Option<&str>, epoch: Option<u64>, history: Option<u64>) -> Judged {

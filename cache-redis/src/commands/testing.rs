@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use cache_core::tier::{Claim, FunctionKey, RecordKey};
+use cache_core::tier::{FunctionKey, LeaseMode, RecordKey};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, PushInfo, PushKind, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -155,7 +155,7 @@ impl TestServer {
 pub(super) fn take_lease(key: &RecordKey, token: u64) -> TakeLease<'_> {
     TakeLease {
         key,
-        claim: Claim::Only,
+        claim: LeaseMode::Exclusive,
         token,
         life: MINUTE,
         fresh_epoch: EPOCH,

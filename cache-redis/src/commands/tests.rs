@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use cache_core::tier::{Fill, Lease, Refusal, Stamp, Target};
+use cache_core::tier::{FillResult, Lease, Refusal, Stamp, Target};
 use proptest::prelude::*;
 use redis::Value;
 
@@ -123,7 +123,11 @@ async fn full_server_gives_leases_and_guards_and_invalidates_but_stores_nothing(
     let refused = replies[0].as_ref().unwrap_err();
     assert_eq!(refused.code(), Some("OOM"), "{refused}");
     let other = replies[1].as_ref().unwrap();
-    assert_eq!(*other, Fill::Refused(Refusal::Lease), "it writes nothing");
+    assert_eq!(
+        *other,
+        FillResult::Refused(Refusal::Lease),
+        "it writes nothing"
+    );
     let error = send_all(connection, names, fills()).await.unwrap_err();
     assert!(error.to_string().contains("OOM"), "{error}");
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use cache_core::tier::{
-    self, Claim, Deadlock, Fill, Lease, Leased, RecordKey, Refusal, Stamp, Wakeup, Woken,
+    self, Deadlock, FillResult, Lease, LeaseMode, LeaseResult, RecordKey, Refusal, Stamp, Wakeup,
+    Woken,
 };
 use cache_core::{Error, ErrorKind};
 use tokio::time::sleep;
@@ -20,13 +21,13 @@ impl RedisTier {
     pub(super) async fn take_lease(
         &self,
         key: &RecordKey,
-        claim: Claim,
+        claim: LeaseMode,
         seen: &[u8],
         within: Duration,
-    ) -> Result<Leased, Error> {
+    ) -> Result<LeaseResult, Error> {
         let shared = &**self.shared();
         if shared.journal.covers(key) {
-            return Ok(Leased::Refused(Refusal::Queued));
+            return Ok(LeaseResult::Refused(Refusal::Queued));
         }
         let current = shared.current.get();
         let Some(history) = shared.bus.epochs.history() else {
@@ -38,8 +39,8 @@ impl RedisTier {
         };
         let (last, epoch) = shared.bus.last_heard_and_epoch(&key.function);
         let (life, exclusive) = match claim {
-            Claim::Share => (LONGEST_LOAD, false),
-            Claim::Look => (self.settings.lease_time, false),
+            LeaseMode::Shared => (LONGEST_LOAD, false),
+            LeaseMode::Probe => (self.settings.lease_time, false),
             _ => (self.settings.lease_time, true),
         };
         // Register the waiter before asking, so that a message that follows the reply is not
@@ -88,11 +89,13 @@ impl RedisTier {
                 };
                 let holder = holder.ok_or_else(unattached)?;
                 let stamp = Stamp { epoch, history };
-                Ok(Leased::Given(Lease::new(token, stamp).held_by(holder)))
+                Ok(LeaseResult::Granted(
+                    Lease::new(token, stamp).held_by(holder),
+                ))
             }
-            Reply::Free if claim == Claim::Look => {
+            Reply::Free if claim == LeaseMode::Probe => {
                 let stamp = Stamp { epoch: 0, history };
-                Ok(Leased::Given(Lease::new(0, stamp)))
+                Ok(LeaseResult::Granted(Lease::new(0, stamp)))
             }
             Reply::Taken { left } => {
                 // The server's clock may step, and another version's script may not clamp the life.
@@ -101,15 +104,15 @@ impl RedisTier {
                 // lease expires.
                 let patience =
                     left + left.mul_f64(fastrand::f64() / 20.0) + Duration::from_millis(1);
-                Ok(Leased::Taken(Wakeup::telling(async move {
+                Ok(LeaseResult::Held(Wakeup::telling(async move {
                     tokio::select! {
                         () = heard => waiting.woken(),
                         () = sleep(patience) => Woken::LookAgain,
                     }
                 })))
             }
-            Reply::Replaced => Ok(Leased::Taken(Wakeup::new(std::future::ready(())))),
-            Reply::Guarded => Ok(Leased::Refused(Refusal::Guard)),
+            Reply::Replaced => Ok(LeaseResult::Held(Wakeup::new(std::future::ready(())))),
+            Reply::Guarded => Ok(LeaseResult::Refused(Refusal::Guard)),
             Reply::HistoryEvicted => Err(Error::new(
                 ErrorKind::Unavailable,
                 "the history was evicted from Redis: nothing is stored until it is restored",
@@ -161,10 +164,10 @@ impl RedisTier {
         record: Vec<u8>,
         life: Duration,
         within: Duration,
-    ) -> Result<Fill, Error> {
+    ) -> Result<FillResult, Error> {
         let shared = &**self.shared();
         if shared.journal.covers(key) {
-            return Ok(Fill::Refused(Refusal::Queued));
+            return Ok(FillResult::Refused(Refusal::Queued));
         }
         let command = StoreRecord {
             key,
@@ -176,12 +179,12 @@ impl RedisTier {
             .run("fill", within, |mut connected, generation| async move {
                 // Another connection may lead to another server, to which the lease was replicated.
                 if !shared.leases.holds(lease.token, generation) {
-                    return Ok(Fill::Refused(Refusal::Link));
+                    return Ok(FillResult::Refused(Refusal::Link));
                 }
                 commands::send(&mut connected.data, &shared.keys, command).await
             })
             .await?;
-        if fill == Fill::Stored {
+        if fill == FillResult::Stored {
             shared.leases.is_over(lease.token);
         }
         Ok(fill)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cache_core::tier::{Found, Question, RecordKey, Stamp};
+use cache_core::tier::{ReadOptions, ReadResult, RecordKey, Stamp};
 use cache_core::{Consistency, Error};
 
 use super::{RedisTier, unattached};
@@ -13,16 +13,16 @@ impl RedisTier {
     pub(super) async fn find(
         &self,
         key: &RecordKey,
-        question: Question,
+        question: ReadOptions,
         within: Duration,
-    ) -> Result<Found, Error> {
+    ) -> Result<ReadResult, Error> {
         let shared = &**self.shared();
         if shared.journal.covers(key) {
             // A queued invalidation is to delete the record.
             if !shared.is_connected() {
                 return Err(unattached());
             }
-            return Ok(Found::default());
+            return Ok(ReadResult::default());
         }
         let epochs = &shared.bus.epochs;
         let stamp = match question.consistency {
@@ -40,7 +40,7 @@ impl RedisTier {
             // The stamp must still be known: a call that joined this one meanwhile may have begun
             // when the stamp was already too old for it.
             if shared.bus.coherence.holds() && epochs.stamp(&key.function) == Some(stamp) {
-                return Ok(Found::new(record, Some(stamp)));
+                return Ok(ReadResult::new(record, Some(stamp)));
             }
         }
         let asked = epochs.mark();
@@ -63,6 +63,6 @@ impl RedisTier {
         let stamp = epoch
             .zip(history)
             .map(|(epoch, history)| Stamp { epoch, history });
-        Ok(Found::new(record, stamp))
+        Ok(ReadResult::new(record, stamp))
     }
 }

@@ -165,7 +165,7 @@ enum Load {
     /// Read from the server, not yet in memory.
     Read { key: u8, version: u8, start: u8 },
     /// The lease is there, the body has not read the truth.
-    Leased {
+    LeaseResult {
         key: u8,
         start: u8,
         lease: Lease,

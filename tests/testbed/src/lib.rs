@@ -3,11 +3,11 @@
 #![expect(clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
 pub mod directory;
+pub mod fake_tier;
 pub mod log;
 pub mod memcached;
 pub mod proxy;
 pub mod server;
-pub mod shelf;
 mod watch;
 
 use std::fmt::Display;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 /// What happens to bytes from now on, on all connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Weather {
+pub enum NetworkFault {
     /// They pass.
     Fair,
     /// They pass so much later, in either direction.
@@ -40,7 +40,7 @@ pub enum End {
     Reset,
 }
 
-/// What becomes of one connection, whatever the weather.
+/// What becomes of one connection, whatever the network_fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Alive,
@@ -61,7 +61,7 @@ pub struct Proxy {
 struct Shared {
     /// Where new connections lead.
     server: AtomicU16,
-    weather: watch::Sender<Weather>,
+    network_fault: watch::Sender<NetworkFault>,
     connections: Mutex<Vec<watch::Sender<Fate>>>,
 }
 
@@ -86,7 +86,7 @@ impl Proxy {
         let own = listener.local_addr().expect("an address").port();
         let shared = Arc::new(Shared {
             server: AtomicU16::new(port),
-            weather: watch::Sender::new(Weather::Fair),
+            network_fault: watch::Sender::new(NetworkFault::Fair),
             connections: Mutex::default(),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
@@ -109,8 +109,8 @@ impl Proxy {
     }
 
     /// Changes what happens to bytes.
-    pub fn set(&self, weather: Weather) {
-        self.shared.weather.send_replace(weather);
+    pub fn set(&self, network_fault: NetworkFault) {
+        self.shared.network_fault.send_replace(network_fault);
     }
 
     /// Lets new connections lead to another server.
@@ -154,7 +154,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         while connections.try_join_next().is_some() {}
-        if *shared.weather.borrow() == Weather::Cut {
+        if *shared.network_fault.borrow() == NetworkFault::Cut {
             continue;
         }
         let port = shared.server.load(Ordering::SeqCst);
@@ -165,27 +165,32 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let fate = watch::Sender::new(Fate::Alive);
         let own = fate.subscribe();
         shared.connections().push(fate);
-        connections.spawn(connection(client, server, shared.weather.subscribe(), own));
+        connections.spawn(connection(
+            client,
+            server,
+            shared.network_fault.subscribe(),
+            own,
+        ));
     }
 }
 
 async fn connection(
     client: TcpStream,
     server: TcpStream,
-    weather: watch::Receiver<Weather>,
+    network_fault: watch::Receiver<NetworkFault>,
     fate: watch::Receiver<Fate>,
 ) {
     let (client_in, client_out) = client.into_split();
     let (server_in, server_out) = server.into_split();
-    let (mut ends, mut cut) = (fate.clone(), weather.clone());
+    let (mut ends, mut cut) = (fate.clone(), network_fault.clone());
     let end = {
         let up = Way {
-            weather: weather.clone(),
+            network_fault: network_fault.clone(),
             fate: fate.clone(),
             answers: false,
         };
         let down = Way {
-            weather,
+            network_fault,
             fate,
             answers: true,
         };
@@ -196,7 +201,7 @@ async fn connection(
                 Fate::Ended(end) => end,
                 _ => End::Close,
             },
-            Ok(_) = cut.wait_for(|weather| *weather == Weather::Cut) => End::Close,
+            Ok(_) = cut.wait_for(|network_fault| *network_fault == NetworkFault::Cut) => End::Close,
         }
     };
     if end == End::Reset {
@@ -207,18 +212,18 @@ async fn connection(
 
 /// One direction of a connection.
 struct Way {
-    weather: watch::Receiver<Weather>,
+    network_fault: watch::Receiver<NetworkFault>,
     fate: watch::Receiver<Fate>,
     answers: bool,
 }
 
 impl Way {
     async fn carry(mut self, from: &OwnedReadHalf, to: &OwnedWriteHalf) {
-        let (sender, mut under_way) = mpsc::channel::<(Instant, Weather, Vec<u8>)>(64);
+        let (sender, mut under_way) = mpsc::channel::<(Instant, NetworkFault, Vec<u8>)>(64);
         let arrive = async move {
-            while let Some((at, weather, bytes)) = under_way.recv().await {
+            while let Some((at, network_fault, bytes)) = under_way.recv().await {
                 sleep_until(at).await;
-                if deliver(to, weather, &bytes).await.is_err() {
+                if deliver(to, network_fault, &bytes).await.is_err() {
                     return;
                 }
             }
@@ -226,14 +231,14 @@ impl Way {
         let leave = async move {
             let mut buffer = vec![0; 16 << 10];
             loop {
-                let weather = *self.weather.borrow_and_update();
+                let network_fault = *self.network_fault.borrow_and_update();
                 let stopped = *self.fate.borrow_and_update() != Fate::Alive
-                    || weather == Weather::BlackHole
-                    || (weather == Weather::Deaf && self.answers);
+                    || network_fault == NetworkFault::BlackHole
+                    || (network_fault == NetworkFault::Deaf && self.answers);
                 let read = tokio::select! {
                     // What is not read waits in the network, as behind a dead router.
                     ready = from.readable(), if !stopped => ready.and_then(|()| from.try_read(&mut buffer)),
-                    Ok(()) = self.weather.changed() => continue,
+                    Ok(()) = self.network_fault.changed() => continue,
                     Ok(()) = self.fate.changed() => continue,
                     else => return,
                 };
@@ -243,11 +248,11 @@ impl Way {
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
                     Err(_) => return,
                 };
-                let delay = match weather {
-                    Weather::Delay(delay) => delay,
+                let delay = match network_fault {
+                    NetworkFault::Delay(delay) => delay,
                     _ => Duration::ZERO,
                 };
-                let parcel = (Instant::now() + delay, weather, buffer[..n].to_vec());
+                let parcel = (Instant::now() + delay, network_fault, buffer[..n].to_vec());
                 if sender.send(parcel).await.is_err() {
                     return;
                 }
@@ -257,14 +262,18 @@ impl Way {
     }
 }
 
-async fn deliver(to: &OwnedWriteHalf, weather: Weather, bytes: &[u8]) -> std::io::Result<()> {
-    let piece = match weather {
-        Weather::Slices(piece) => piece.max(1),
-        Weather::Throttle(_) => 64,
+async fn deliver(
+    to: &OwnedWriteHalf,
+    network_fault: NetworkFault,
+    bytes: &[u8],
+) -> std::io::Result<()> {
+    let piece = match network_fault {
+        NetworkFault::Slices(piece) => piece.max(1),
+        NetworkFault::Throttle(_) => 64,
         _ => bytes.len(),
     };
     for bytes in bytes.chunks(piece) {
-        if let Weather::Throttle(rate) = weather {
+        if let NetworkFault::Throttle(rate) = network_fault {
             sleep(Duration::from_secs_f64(
                 bytes.len() as f64 / f64::from(rate.max(1)),
             ))

@@ -79,7 +79,7 @@ impl Tracer {
             if *last < TEXTS.len() {
                 return true;
             }
-            // Every text was refused here: the trouble lies earlier.
+            // Every text was refused here: the mistake lies earlier.
             self.texts.pop();
         }
         false

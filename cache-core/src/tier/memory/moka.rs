@@ -3,7 +3,7 @@
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 
-use super::{Bound, MemoryEngine, weight};
+use super::{Capacity, MemoryEngine, weight};
 use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::key::{CarriedHash, FunctionId, Key, KeyRef};
@@ -14,11 +14,11 @@ pub(super) struct Moka {
 }
 
 impl Moka {
-    pub(super) fn new(bound: Bound) -> Self {
+    pub(super) fn new(bound: Capacity) -> Self {
         let builder = Cache::builder();
         let builder = match bound {
-            Bound::Entries(entries) => builder.max_capacity(entries),
-            Bound::Bytes(bytes) => builder.max_capacity(bytes).weigher(weight),
+            Capacity::Entries(entries) => builder.max_capacity(entries),
+            Capacity::Bytes(bytes) => builder.max_capacity(bytes).weigher(weight),
         };
         Self {
             cache: builder.build_with_hasher(CarriedHash::default()),
@@ -46,7 +46,10 @@ impl MemoryEngine for Moka {
         let mut is_stored = false;
         self.cache.entry(key).and_compute_with(|known| {
             let known = known.map(moka::Entry::into_value);
-            if known.as_ref().is_some_and(|known| known.stays(&entry, now)) {
+            if known
+                .as_ref()
+                .is_some_and(|known| known.is_newer_than(&entry, now))
+            {
                 return Op::Nop;
             }
             // Dropped when the engine's lock is not held any more: the value is the user's.

@@ -3,7 +3,7 @@
 use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
-use super::{Bound, MemoryEngine, weight};
+use super::{Capacity, MemoryEngine, weight};
 use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::key::{CarriedHash, FunctionId, Key, KeyRef};
@@ -54,10 +54,10 @@ impl Weighter<Key, Entry> for Scale {
 }
 
 impl QuickCache {
-    pub(super) fn new(bound: Bound) -> Self {
+    pub(super) fn new(bound: Capacity) -> Self {
         let (capacity, entries, weighs) = match bound {
-            Bound::Entries(entries) => (entries, entries, false),
-            Bound::Bytes(bytes) => (bytes, bytes / GUESSED_ENTRY + 1, true),
+            Capacity::Entries(entries) => (entries, entries, false),
+            Capacity::Bytes(bytes) => (bytes, bytes / GUESSED_ENTRY + 1, true),
         };
         let mut options = OptionsBuilder::new();
         // The tables are laid out for that many at once: a bound that is a mere limit must not allocate gigabytes.
@@ -100,7 +100,9 @@ impl MemoryEngine for QuickCache {
         let (is_stored, _replaced) = {
             let _turn = lock(&self.turns[key.as_ref().hash as usize % TURNS]);
             let known = self.cache.peek(&key.as_ref());
-            let is_stored = !known.as_ref().is_some_and(|known| known.stays(&entry, now));
+            let is_stored = !known
+                .as_ref()
+                .is_some_and(|known| known.is_newer_than(&entry, now));
             if is_stored {
                 self.cache.insert_with_lifecycle(key, entry, &mut evicted);
             }

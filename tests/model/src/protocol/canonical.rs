@@ -56,7 +56,8 @@ impl State {
                 load.set_start(start);
             }
             // Whether a lease is of this link is all that counts.
-            if let Some(Load::Leased { link, .. } | Load::Loaded { link, .. }) = &mut instance.load
+            if let Some(Load::LeaseResult { link, .. } | Load::Loaded { link, .. }) =
+                &mut instance.load
             {
                 *link = u8::from(*link == instance.links);
                 instance.links = 1;
@@ -95,7 +96,7 @@ impl State {
             }
         }
         for instance in &mut self.instances {
-            if let Some(Load::Leased { lease, .. } | Load::Loaded { lease, .. }) =
+            if let Some(Load::LeaseResult { lease, .. } | Load::Loaded { lease, .. }) =
                 &mut instance.load
             {
                 rename(&mut lease.token);
@@ -110,17 +111,17 @@ impl State {
 impl Load {
     fn start(&self) -> u8 {
         match self {
-            Self::Read { start, .. } | Self::Leased { start, .. } | Self::Loaded { start, .. } => {
-                *start
-            }
+            Self::Read { start, .. }
+            | Self::LeaseResult { start, .. }
+            | Self::Loaded { start, .. } => *start,
         }
     }
 
     fn set_start(&mut self, to: u8) {
         match self {
-            Self::Read { start, .. } | Self::Leased { start, .. } | Self::Loaded { start, .. } => {
-                *start = to
-            }
+            Self::Read { start, .. }
+            | Self::LeaseResult { start, .. }
+            | Self::Loaded { start, .. } => *start = to,
         }
     }
 }

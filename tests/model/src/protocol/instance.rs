@@ -120,7 +120,7 @@ impl Protocol {
         };
         next.primary.leases[index] = Some(lease);
         next.instances[usize::from(at)].epoch = Some(epoch);
-        next.instances[usize::from(at)].load = Some(Load::Leased {
+        next.instances[usize::from(at)].load = Some(Load::LeaseResult {
             key,
             start,
             lease,

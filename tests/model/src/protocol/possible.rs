@@ -41,7 +41,7 @@ impl Protocol {
             match instance.load {
                 None => steps.extend((0..self.keys).map(|key| Step::Call(at, key))),
                 Some(Load::Read { .. }) => steps.push(Step::Keep(at)),
-                Some(Load::Leased { .. }) => {
+                Some(Load::LeaseResult { .. }) => {
                     steps.push(Step::RunBody(at));
                     if self.given_up {
                         steps.push(Step::DropLoad(at));

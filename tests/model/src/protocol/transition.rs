@@ -88,7 +88,7 @@ impl Protocol {
             }
             Step::RunBody(at) => {
                 let instance = &mut next.instances[usize::from(at)];
-                if let Some(Load::Leased {
+                if let Some(Load::LeaseResult {
                     key,
                     start,
                     lease,

@@ -1,8 +1,8 @@
 //! The Tokio runtime that the tiers were started in: it drives their connections and their timers.
 //!
 //! A call may run elsewhere: in another Tokio runtime (one for each test, one for each worker thread), in one that has no
-//! timers, or outside of Tokio. Operations of tiers are then polled in the context of the home runtime, and a timer of
-//! their own limits them: nobody knows whether the home runtime is being driven.
+//! timers, or outside of Tokio. Operations of tiers are then polled in the context of the Tokio runtime of the cache, and a timer of
+//! their own limits them: nobody knows whether the Tokio runtime of the cache is being driven.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind};
 
 /// The runtime in which the cache was installed.
 #[derive(Debug)]
-pub(crate) struct Home {
+pub(crate) struct TokioContext {
     handle: Handle,
     /// A task that ends with the runtime, and with this.
     resident: JoinHandle<()>,
@@ -26,7 +26,7 @@ pub(crate) struct Home {
     is_end_reported: AtomicBool,
 }
 
-impl Home {
+impl TokioContext {
     /// The runtime that runs the caller, if one does.
     pub(crate) fn of_caller() -> Option<Self> {
         let handle = Handle::try_current().ok()?;
@@ -108,7 +108,7 @@ impl Home {
     }
 }
 
-impl Drop for Home {
+impl Drop for TokioContext {
     fn drop(&mut self) {
         self.resident.abort();
     }
@@ -127,12 +127,15 @@ mod tests {
             .worker_threads(1)
             .build()
             .unwrap();
-        let home = runtime.block_on(async { Home::of_caller().unwrap() });
-        assert!(home.enter().is_some() && home.check().is_ok());
+        let tokio_context = runtime.block_on(async { TokioContext::of_caller().unwrap() });
+        assert!(tokio_context.enter().is_some() && tokio_context.check().is_ok());
         drop(runtime);
-        assert!(home.enter().is_none());
-        assert_eq!(home.check().unwrap_err().kind(), ErrorKind::Unavailable);
-        let run = home.run_within(Duration::from_secs(60), std::future::pending::<()>());
+        assert!(tokio_context.enter().is_none());
+        assert_eq!(
+            tokio_context.check().unwrap_err().kind(),
+            ErrorKind::Unavailable
+        );
+        let run = tokio_context.run_within(Duration::from_secs(60), std::future::pending::<()>());
         assert_eq!(blocking::wait(run), None);
     }
 
@@ -143,16 +146,16 @@ mod tests {
             .enable_time()
             .build()
             .unwrap();
-        let home = driven.block_on(async { Home::of_caller().unwrap() });
-        assert!(!home.is_here());
+        let tokio_context = driven.block_on(async { TokioContext::of_caller().unwrap() });
+        assert!(!tokio_context.is_here());
         let sleep = async { tokio::time::sleep(Duration::from_millis(1)).await };
-        let slept = blocking::wait(home.run_within(Duration::from_secs(60), sleep));
+        let slept = blocking::wait(tokio_context.run_within(Duration::from_secs(60), sleep));
         assert_eq!(slept, Some(()));
 
         let idle = Builder::new_current_thread().enable_time().build().unwrap();
-        let home = idle.block_on(async { Home::of_caller().unwrap() });
+        let tokio_context = idle.block_on(async { TokioContext::of_caller().unwrap() });
         let sleep = async { tokio::time::sleep(Duration::from_millis(1)).await };
-        let slept = blocking::wait(home.run_within(Duration::from_millis(20), sleep));
+        let slept = blocking::wait(tokio_context.run_within(Duration::from_millis(20), sleep));
         assert_eq!(slept, None, "nobody drives its timers");
     }
 }

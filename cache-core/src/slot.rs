@@ -5,39 +5,39 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::bound::Bound;
+use crate::bound::CachedFunction;
 use crate::definition::{Declaration, Definition};
 use crate::function::ReservedName;
 use crate::runtime::CacheRuntime;
 
 /// A function, ready to be called: its definition, and how it is bound in the process's own runtimes.
 #[derive(Debug)]
-pub struct Site {
+pub struct FunctionSlot {
     pub(crate) definition: Definition,
-    /// Lives as long as a site that was made at run time: a runtime drops what it bound for a site that no longer exists.
+    /// Lives as long as a slot that was made at run time: a runtime drops what it bound for a slot that no longer exists.
     life: Option<Arc<()>>,
     _name: Option<ReservedName>,
     number: OnceLock<u64>,
     /// The binding of the installed runtime, and that of the default one before it: the first instance that is called,
     /// which for a function that is not generic is the only one.
-    installed: OnceLock<(Option<TypeId>, Arc<Bound>)>,
-    default: OnceLock<(Option<TypeId>, Arc<Bound>)>,
+    installed: OnceLock<(Option<TypeId>, Arc<CachedFunction>)>,
+    default: OnceLock<(Option<TypeId>, Arc<CachedFunction>)>,
 }
 
 /// One instance of a generic function: its types, or what tells them apart.
 #[derive(Clone, Copy)]
-pub struct Instance {
+pub struct Instantiation {
     id: TypeId,
     types: fn() -> String,
 }
 
-impl fmt::Debug for Instance {
+impl fmt::Debug for Instantiation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&(self.types)())
     }
 }
 
-impl Instance {
+impl Instantiation {
     /// The instance that `T` stands for, whatever lifetimes are in it.
     #[must_use]
     pub fn of<T: ?Sized>() -> Self {
@@ -79,54 +79,54 @@ fn types_of(name: &str) -> String {
 /// A function that is not bound to a runtime yet: a handle binds it where it is polled, as a call does.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
-    site: SiteRef,
-    instance: Option<Instance>,
+    slot: SlotRef,
+    instance: Option<Instantiation>,
 }
 
 #[derive(Clone, Debug)]
-enum SiteRef {
-    Declared(&'static Site),
-    Made(Arc<Site>),
+enum SlotRef {
+    Declared(&'static FunctionSlot),
+    Made(Arc<FunctionSlot>),
 }
 
 impl Origin {
-    pub(crate) fn declared(site: &'static Site, instance: Option<Instance>) -> Self {
+    pub(crate) fn declared(slot: &'static FunctionSlot, instance: Option<Instantiation>) -> Self {
         Self {
-            site: SiteRef::Declared(site),
+            slot: SlotRef::Declared(slot),
             instance,
         }
     }
 
-    pub(crate) fn made(site: &Arc<Site>) -> Self {
+    pub(crate) fn made(slot: &Arc<FunctionSlot>) -> Self {
         Self {
-            site: SiteRef::Made(Arc::clone(site)),
+            slot: SlotRef::Made(Arc::clone(slot)),
             instance: None,
         }
     }
 
     /// Binds it to the runtime that a call here would use.
-    pub(crate) fn bind(&self) -> Arc<Bound> {
-        let site = match &self.site {
-            SiteRef::Declared(site) => site,
-            SiteRef::Made(site) => &**site,
+    pub(crate) fn bind(&self) -> Arc<CachedFunction> {
+        let slot = match &self.slot {
+            SlotRef::Declared(slot) => slot,
+            SlotRef::Made(slot) => &**slot,
         };
-        site.with_bound(self.instance, Arc::clone)
+        slot.with_bound(self.instance, Arc::clone)
     }
 }
 
-/// Which of a site's instances a runtime has bound.
-pub(crate) type SiteKey = (u64, Option<TypeId>);
+/// Which of a slot's instances a runtime has bound.
+pub(crate) type SlotKey = (u64, Option<TypeId>);
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 
-impl Site {
-    /// A site for a declaration.
+impl FunctionSlot {
+    /// A slot for a declaration.
     #[must_use]
     pub const fn new(declaration: Declaration) -> Self {
         Self::of(Definition::declared(declaration))
     }
 
-    /// The site of a function that is made at run time.
+    /// The slot of a function that is made at run time.
     pub(crate) fn made(definition: Definition, name: ReservedName) -> Self {
         Self {
             life: Some(Arc::new(())),
@@ -150,8 +150,8 @@ impl Site {
     #[inline]
     pub(crate) fn with_bound<T>(
         &self,
-        instance: Option<Instance>,
-        then: impl FnOnce(&Arc<Bound>) -> T,
+        instance: Option<Instantiation>,
+        then: impl FnOnce(&Arc<CachedFunction>) -> T,
     ) -> T {
         let slow;
         let bound = match self.installed_bound(instance) {
@@ -166,7 +166,7 @@ impl Site {
 
     /// The binding of the installed runtime, if that is the one to use and the binding is known.
     #[inline]
-    fn installed_bound(&self, instance: Option<Instance>) -> Option<&Arc<Bound>> {
+    fn installed_bound(&self, instance: Option<Instantiation>) -> Option<&Arc<CachedFunction>> {
         if CacheRuntime::is_in_scope() {
             return None;
         }
@@ -175,7 +175,7 @@ impl Site {
     }
 
     /// Any other binding. Not generic, so it is compiled once.
-    fn bound_elsewhere(&self, instance: Option<Instance>) -> Arc<Bound> {
+    fn bound_elsewhere(&self, instance: Option<Instantiation>) -> Arc<CachedFunction> {
         if let Some(runtime) = CacheRuntime::of_task() {
             return self.bind(instance, &runtime);
         }
@@ -195,7 +195,7 @@ impl Site {
         bound
     }
 
-    fn bind(&self, instance: Option<Instance>, runtime: &CacheRuntime) -> Arc<Bound> {
+    fn bind(&self, instance: Option<Instantiation>, runtime: &CacheRuntime) -> Arc<CachedFunction> {
         let key = (self.number(), instance.map(|instance| instance.id));
         let life = self.life.as_ref().map(Arc::downgrade);
         runtime.bind(key, &self.definition, life, || self.instance_name(instance))
@@ -207,7 +207,7 @@ impl Site {
             .get_or_init(|| NEXT_NUMBER.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn instance_name(&self, instance: Option<Instance>) -> String {
+    fn instance_name(&self, instance: Option<Instantiation>) -> String {
         let types = instance
             .map(|instance| (instance.types)())
             .unwrap_or_default();

@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use multi_tier_cached::tier::{
-    Breaker, Claim, Deadlock, Fill, Found, HeldLease, Lease, Leased, LocalLeases, Question,
-    Receipt, RecordKey, Refusal, SEEN, Stamp, Target, Tier, TierBuilder, TierContext, TierFuture,
-    Wakeup,
+    Breaker, Deadlock, FillResult, HEADER_LEN, HeldLease, Lease, LeaseMode, LeaseResult,
+    LocalLeases, ReadOptions, ReadResult, Receipt, RecordKey, Refusal, Stamp, Target, Tier,
+    TierBuilder, TierContext, TierFuture, Wakeup,
 };
 use multi_tier_cached::{Coherence, Error, ErrorKind};
 use tokio::sync::Semaphore;
 
 /// Shared by the runtimes that are built with clones of it.
 #[derive(Clone, Debug)]
-pub struct Shelf(Arc<Contents>);
+pub struct FakeTier(Arc<Contents>);
 
 #[derive(Debug)]
 struct Contents {
@@ -25,7 +25,7 @@ struct Contents {
     time_limit: Mutex<Duration>,
     serves_threads: AtomicBool,
     /// Whether invalidations wait to be done, of every key.
-    owes: AtomicBool,
+    is_pending: AtomicBool,
     /// One permit for each invalidation.
     gate: Semaphore,
     /// Whether the answer to the next invalidation is kept back.
@@ -57,7 +57,7 @@ struct Contents {
 #[non_exhaustive]
 pub enum HeldAt {
     /// Before it looks at the records.
-    Question,
+    ReadOptions,
     /// With the record that it found.
     Answer,
 }
@@ -87,13 +87,13 @@ impl HeldRead {
     }
 }
 
-impl Default for Shelf {
+impl Default for FakeTier {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Shelf {
+impl FakeTier {
     /// One that lets fills through.
     pub fn new() -> Self {
         Self(Arc::new(Contents {
@@ -102,7 +102,7 @@ impl Shelf {
             leases: Arc::default(),
             time_limit: Mutex::new(Duration::from_secs(5)),
             serves_threads: AtomicBool::new(false),
-            owes: AtomicBool::new(false),
+            is_pending: AtomicBool::new(false),
             gate: Semaphore::new(0),
             keeps_back: AtomicBool::new(false),
             answers: Semaphore::new(0),
@@ -151,7 +151,7 @@ impl Shelf {
 
     /// Says of every key that its invalidation waits to be done.
     pub fn owe(&self) {
-        self.0.owes.store(true, Ordering::SeqCst);
+        self.0.is_pending.store(true, Ordering::SeqCst);
     }
 
     /// One that others share. What they invalidate it is [proved](Self::prove) to know, or does not know.
@@ -165,13 +165,17 @@ impl Shelf {
 
     /// Knows of now what others have invalidated.
     pub fn prove(&self) {
-        let coherence = self.0.coherence.as_ref().expect("a shared shelf");
+        let coherence = self.0.coherence.as_ref().expect("a shared fake_tier");
         coherence.proved(coherence.barrier());
     }
 
     /// Does not know it any more.
     pub fn revoke(&self) {
-        self.0.coherence.as_ref().expect("a shared shelf").revoke();
+        self.0
+            .coherence
+            .as_ref()
+            .expect("a shared fake_tier")
+            .revoke();
     }
 
     /// Loses its records, as when another instance invalidates them.
@@ -252,7 +256,7 @@ impl Shelf {
     }
 }
 
-impl TierBuilder for Shelf {
+impl TierBuilder for FakeTier {
     fn build(self: Box<Self>, _: &TierContext) -> Result<Arc<dyn Tier>, Error> {
         Ok(self.0)
     }
@@ -273,7 +277,7 @@ impl Contents {
             Target::Key(key) => {
                 records.remove(&key.arguments);
             }
-            // The epoch is that of the whole shelf.
+            // The epoch is that of the whole fake_tier.
             Target::Function(_) | Target::All => {
                 self.epoch.fetch_add(1, Ordering::SeqCst);
             }
@@ -289,7 +293,7 @@ impl Contents {
 
 impl Tier for Contents {
     fn kind(&self) -> &'static str {
-        "shelf"
+        "fake_tier"
     }
 
     fn time_limit(&self) -> Duration {
@@ -316,45 +320,50 @@ impl Tier for Contents {
         Box::pin(async { Ok(()) })
     }
 
-    fn read<'a>(&'a self, key: &'a RecordKey, _: Question, _: Duration) -> TierFuture<'a, Found> {
+    fn read<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        _: ReadOptions,
+        _: Duration,
+    ) -> TierFuture<'a, ReadResult> {
         let held = self.held_reads.lock().expect("held reads").pop_front();
         Box::pin(async move {
             if self.is_broken.load(Ordering::SeqCst) {
                 return Err(Error::new(ErrorKind::Unavailable, "read: broken"));
             }
-            if let Some(held) = held.as_ref().filter(|held| held.at == HeldAt::Question) {
+            if let Some(held) = held.as_ref().filter(|held| held.at == HeldAt::ReadOptions) {
                 held.hold().await;
             }
             let record = self.records().get(&key.arguments).cloned();
-            let record = record.filter(|_| !self.owes(key));
+            let record = record.filter(|_| !self.is_pending(key));
             if let Some(held) = held.filter(|held| held.at == HeldAt::Answer) {
                 held.hold().await;
             }
             let is_mute = self.is_mute.load(Ordering::SeqCst);
-            Ok(Found::new(record, (!is_mute).then(|| self.stamp())))
+            Ok(ReadResult::new(record, (!is_mute).then(|| self.stamp())))
         })
     }
 
     fn lease<'a>(
         &'a self,
         key: &'a RecordKey,
-        claim: Claim,
+        claim: LeaseMode,
         seen: &'a [u8],
         _: Duration,
-    ) -> TierFuture<'a, Leased> {
+    ) -> TierFuture<'a, LeaseResult> {
         Box::pin(async move {
             if self.is_broken.load(Ordering::SeqCst) {
                 return Err(Error::new(ErrorKind::Unavailable, "give a lease: broken"));
             }
-            if self.owes(key) {
-                return Ok(Leased::Refused(Refusal::Queued));
+            if self.is_pending(key) {
+                return Ok(LeaseResult::Refused(Refusal::Queued));
             }
             let records = self.records();
             let there = records.get(&key.arguments);
-            if claim == Claim::Only
-                && there.is_some_and(|there| there[..there.len().min(SEEN)] != *seen)
+            if claim == LeaseMode::Exclusive
+                && there.is_some_and(|there| there[..there.len().min(HEADER_LEN)] != *seen)
             {
-                return Ok(Leased::Taken(Wakeup::new(std::future::ready(()))));
+                return Ok(LeaseResult::Held(Wakeup::new(std::future::ready(()))));
             }
             Ok(self.leases.take(key, claim, self.stamp()))
         })
@@ -385,7 +394,7 @@ impl Tier for Contents {
         record: Vec<u8>,
         _: Duration,
         _: Duration,
-    ) -> TierFuture<'a, Fill> {
+    ) -> TierFuture<'a, FillResult> {
         Box::pin(async move {
             if self.is_full.load(Ordering::SeqCst) {
                 return Err(Error::new(ErrorKind::Unavailable, "fill: full"));
@@ -395,11 +404,11 @@ impl Tier for Contents {
             self.fills.acquire().await.expect("an open gate").forget();
             let mut records = self.records();
             if !self.leases.holds(key, lease.token) || lease.stamp != self.stamp() {
-                return Ok(Fill::Refused(Refusal::Lease));
+                return Ok(FillResult::Refused(Refusal::Lease));
             }
             records.insert(key.arguments.clone(), record);
             self.leases.used(key, lease.token);
-            Ok(Fill::Stored)
+            Ok(FillResult::Stored)
         })
     }
 
@@ -422,8 +431,8 @@ impl Tier for Contents {
         self.serves_threads.load(Ordering::SeqCst)
     }
 
-    fn owes(&self, _: &RecordKey) -> bool {
-        self.owes.load(Ordering::SeqCst)
+    fn is_pending(&self, _: &RecordKey) -> bool {
+        self.is_pending.load(Ordering::SeqCst)
     }
 
     fn shutdown(&self) -> TierFuture<'_, ()> {

@@ -10,10 +10,6 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::config::TierConfig;
-use super::memory::MemoryTier;
-use super::watch::Watch;
-use super::{FunctionKey, LocalLeases, Matched, Receipt, Target, Tier};
 use crate::background::Background;
 use crate::clock::Clock;
 use crate::codec::{Encoding, Encodings};
@@ -21,14 +17,18 @@ use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
 use crate::flight::Flights;
 use crate::glob::Glob;
-use crate::home::Home;
 use crate::level::Level;
 use crate::overrides::Overrides;
 use crate::policy::{Policies, WhenIsolated};
+use crate::tier::config::TierConfig;
+use crate::tier::memory::MemoryTier;
+use crate::tier::watch::Watch;
+use crate::tier::{FunctionKey, LocalLeases, Matched, Receipt, Target, Tier};
+use crate::tokio_context::TokioContext;
 
 /// The tiers of a runtime, its fences and its flights.
 #[derive(Debug)]
-pub(crate) struct Stack {
+pub(crate) struct RuntimeState {
     pub(crate) memory: Option<(TierConfig, MemoryTier)>,
     /// In look-up order.
     pub(crate) lower: Vec<(TierConfig, Arc<dyn Tier>)>,
@@ -45,7 +45,7 @@ pub(crate) struct Stack {
     pub(crate) run: u64,
     pub(crate) background: Background,
     /// The async runtime that the tiers were started in.
-    pub(crate) home: OnceLock<Home>,
+    pub(crate) tokio_context: OnceLock<TokioContext>,
     /// Of functions that have memory alone.
     pub(crate) guards: Arc<LocalLeases>,
 }
@@ -81,7 +81,7 @@ fn not_invalidated(what: &str, config: TierConfig, tier: &Arc<dyn Tier>, error: 
     )
 }
 
-impl Stack {
+impl RuntimeState {
     pub(crate) fn new(
         memory: Option<(TierConfig, MemoryTier)>,
         lower: Vec<(TierConfig, Arc<dyn Tier>)>,
@@ -102,7 +102,7 @@ impl Stack {
             seed: RandomState::new().hash_one(0u8),
             run: RandomState::new().hash_one(1u8),
             background: Background::default(),
-            home: OnceLock::new(),
+            tokio_context: OnceLock::new(),
             guards: Arc::default(),
         }
     }
@@ -110,9 +110,9 @@ impl Stack {
     /// Drops everything in all lower tiers, from the bottom up; goes on where one fails. A tier that it has not come to when it is
     /// dropped is told all the same.
     pub(crate) async fn invalidate_all(&self) -> Result<Receipt, Error> {
-        struct Untold<'a>(&'a [(TierConfig, Arc<dyn Tier>)]);
+        struct Remaining<'a>(&'a [(TierConfig, Arc<dyn Tier>)]);
 
-        impl Drop for Untold<'_> {
+        impl Drop for Remaining<'_> {
             fn drop(&mut self) {
                 for (_, tier) in self.0.iter().rev() {
                     tier.invalidate_later(Target::All);
@@ -121,10 +121,10 @@ impl Stack {
         }
 
         let mut result = Ok(Receipt::Acked);
-        let mut rest = Untold(&self.lower);
+        let mut rest = Remaining(&self.lower);
         while let Some(((config, tier), above)) = rest.0.split_last() {
             rest.0 = above;
-            match invalidated(self.home_of(&**tier), &**tier, Target::All).await {
+            match invalidated(self.tokio_context_of(&**tier), &**tier, Target::All).await {
                 Ok(receipt) => result = result.map(|worst| receipt.max(worst)),
                 Err(error) => result = Err(not_invalidated("everything", *config, tier, error)),
             }
@@ -140,7 +140,14 @@ impl Stack {
     ) -> Result<Matched, Error> {
         let mut result = Ok(Matched::NONE);
         for (config, tier) in self.lower.iter().rev() {
-            match invalidated_matching(self.home_of(&**tier), &**tier, function, glob).await {
+            match invalidate_matching_within(
+                self.tokio_context_of(&**tier),
+                &**tier,
+                function,
+                glob,
+            )
+            .await
+            {
                 Ok(dropped) => result = result.map(|before| before.in_both(dropped)),
                 Err(error) => result = Err(not_invalidated(&function.name, *config, tier, error)),
             }
@@ -149,10 +156,10 @@ impl Stack {
     }
 
     /// The runtime that operations of a tier need; `None` for one that can do without it once it has ended.
-    pub(crate) fn home_of(&self, tier: &dyn Tier) -> Option<&Home> {
-        let home = self.home.get()?;
-        let can_do_without = home.has_ended() && tier.serves_threads();
-        (!can_do_without).then_some(home)
+    pub(crate) fn tokio_context_of(&self, tier: &dyn Tier) -> Option<&TokioContext> {
+        let tokio_context = self.tokio_context.get()?;
+        let can_do_without = tokio_context.has_ended() && tier.serves_threads();
+        (!can_do_without).then_some(tokio_context)
     }
 
     /// The tiers below memory, each with the watch over its operations.
@@ -171,7 +178,12 @@ impl Stack {
     ) -> (Vec<FunctionKey>, Option<Error>) {
         let (mut found, mut failed) = (Vec::new(), None);
         for (_, tier) in &self.lower {
-            match unlimited(self.home_of(&**tier), tier.instances(name, version)).await {
+            match unlimited(
+                self.tokio_context_of(&**tier),
+                tier.instances(name, version),
+            )
+            .await
+            {
                 Ok(instances) => found.extend(instances),
                 Err(error) => failed = Some(error),
             }
@@ -201,21 +213,21 @@ impl Stack {
 const GRACE: Duration = Duration::from_millis(100);
 
 /// Runs an operation of a tier, which is told to end within that time and is not trusted to: no call hangs for a tier that
-/// does not. `home` is the runtime that the tier was started in.
+/// does not. `tokio_context` is the runtime that the tier was started in.
 ///
 /// The grace begins when the time is seen to be over, not when it was: a process that was stopped for longer than both lets
 /// the tier come to its end.
-pub(crate) async fn limited<T>(
-    home: Option<&Home>,
+pub(crate) async fn with_time_limit<T>(
+    tokio_context: Option<&TokioContext>,
     within: Duration,
     operation: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     let mut operation = pin!(operation);
     for longest in [within, GRACE] {
-        let ended = match home {
-            Some(home) if !home.is_here() => {
-                home.check()?;
-                home.run_within(longest, operation.as_mut()).await
+        let ended = match tokio_context {
+            Some(tokio_context) if !tokio_context.is_here() => {
+                tokio_context.check()?;
+                tokio_context.run_within(longest, operation.as_mut()).await
             }
             _ => watched(longest, operation.as_mut()).await,
         };
@@ -250,41 +262,41 @@ async fn watched<F: Future>(longest: Duration, mut operation: Pin<&mut F>) -> Op
 
 /// Invalidates. A tier may take its time twice: once to do it and, if it cannot, once to write down that it will.
 pub(crate) async fn invalidated(
-    home: Option<&Home>,
+    tokio_context: Option<&TokioContext>,
     tier: &dyn Tier,
     target: Target<'_>,
 ) -> Result<Receipt, Error> {
     let within = tier.time_limit();
     let invalidation = tier.invalidate(target, within);
-    limited(home, within.saturating_mul(2), invalidation).await
+    with_time_limit(tokio_context, within.saturating_mul(2), invalidation).await
 }
 
 /// Runs an operation that has no time limit in the context of the tier's runtime.
 pub(crate) async fn unlimited<T>(
-    home: Option<&Home>,
+    tokio_context: Option<&TokioContext>,
     operation: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
-    match home {
-        Some(home) if !home.is_here() => home.run(operation).await?,
+    match tokio_context {
+        Some(tokio_context) if !tokio_context.is_here() => tokio_context.run(operation).await?,
         _ => operation.await,
     }
 }
 
 /// Invalidates the keys that match; the whole function if the tier cannot be reached now, which it may queue, where a pattern
 /// would be lost.
-pub(crate) async fn invalidated_matching(
-    home: Option<&Home>,
+pub(crate) async fn invalidate_matching_within(
+    tokio_context: Option<&TokioContext>,
     tier: &dyn Tier,
     function: &FunctionKey,
     glob: &Glob,
 ) -> Result<Matched, Error> {
-    match unlimited(home, tier.invalidate_matching(function, glob)).await {
+    match unlimited(tokio_context, tier.invalidate_matching(function, glob)).await {
         Ok(keys) => Ok(Matched {
             keys,
             receipt: Receipt::Acked,
         }),
         Err(error) if error.is_transient() => {
-            let receipt = invalidated(home, tier, Target::Function(function)).await?;
+            let receipt = invalidated(tokio_context, tier, Target::Function(function)).await?;
             let (kind, function) = (tier.kind(), &function.name);
             tracing::info!(
                 kind, function, ?receipt, error = ?error,
@@ -300,15 +312,15 @@ pub(crate) async fn invalidated_matching(
 #[derive(Debug)]
 pub(crate) struct Budget<'a> {
     clock: &'a Clock,
-    home: Option<&'a Home>,
+    tokio_context: Option<&'a TokioContext>,
     left: Duration,
 }
 
 impl<'a> Budget<'a> {
-    pub(crate) fn new(stack: &'a Stack, tier: &dyn Tier) -> Self {
+    pub(crate) fn new(state: &'a RuntimeState, tier: &dyn Tier) -> Self {
         Self {
-            clock: &stack.clock,
-            home: stack.home_of(tier),
+            clock: &state.clock,
+            tokio_context: state.tokio_context_of(tier),
             left: tier.time_limit(),
         }
     }
@@ -328,7 +340,7 @@ impl<'a> Budget<'a> {
             ));
         }
         let before = self.clock.now();
-        let result = limited(self.home, self.left, operation(self.left)).await;
+        let result = with_time_limit(self.tokio_context, self.left, operation(self.left)).await;
         self.left = self.left.saturating_sub(self.clock.now().since(before));
         result
     }
@@ -350,18 +362,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_that_was_stopped_lets_an_operation_come_to_its_end() {
-        assert!(limited(None, WITHIN, stopped()).await.is_ok());
+        assert!(with_time_limit(None, WITHIN, stopped()).await.is_ok());
     }
 
     #[test]
     fn so_does_a_thread_that_waits() {
-        assert!(crate::blocking::wait(limited(None, WITHIN, stopped())).is_ok());
+        assert!(crate::blocking::wait(with_time_limit(None, WITHIN, stopped())).is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_operation_that_never_ends_is_given_up() {
         let began = tokio::time::Instant::now();
-        let ended: Result<(), Error> = limited(None, WITHIN, std::future::pending()).await;
+        let ended: Result<(), Error> = with_time_limit(None, WITHIN, std::future::pending()).await;
         assert!(ended.is_err());
         assert!(began.elapsed() >= WITHIN + GRACE);
     }

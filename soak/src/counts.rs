@@ -6,9 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Counts.
 #[derive(Debug, Default)]
-pub struct Tally(Mutex<BTreeMap<&'static str, usize>>);
+pub struct Counts(Mutex<BTreeMap<&'static str, usize>>);
 
-impl Tally {
+impl Counts {
     /// It was done once more.
     pub fn count(&self, what: &'static str) {
         self.add(what, 1);
@@ -30,7 +30,7 @@ impl Tally {
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = self.lock();
         let mut counts = counts.iter();

@@ -18,31 +18,31 @@ pub trait CacheValue: Clone + Send + Sync + 'static {}
 impl<V: Clone + Send + Sync + 'static> CacheValue for V {}
 
 /// How a call treats its value.
-pub struct Terms<V, S> {
+pub struct ResultSpec<V, S> {
     pub(crate) value_type: ValueType<V>,
     /// Whether a value is worth keeping; `None` keeps all.
     pub(crate) keep_if: Option<fn(&V) -> bool>,
     pub(crate) share: S,
 }
 
-impl<V, S: Copy> Clone for Terms<V, S> {
+impl<V, S: Copy> Clone for ResultSpec<V, S> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<V, S: Copy> Copy for Terms<V, S> {}
+impl<V, S: Copy> Copy for ResultSpec<V, S> {}
 
-impl<V, S> fmt::Debug for Terms<V, S> {
+impl<V, S> fmt::Debug for ResultSpec<V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Terms")
+        f.write_str("ResultSpec")
     }
 }
 
 /// A result type, with the value in it that is kept and how: all that a call must know of what it returns.
 ///
 /// Of a function's result an expansion says no more than this, so that what is wrong with it is said in one place.
-pub trait Returned: Copy + Send + Sync {
+pub trait CachedResult: Copy + Send + Sync {
     /// What the function returns.
     type Result: Outcome<Self::Value>;
     /// What of it is kept.
@@ -51,21 +51,21 @@ pub trait Returned: Copy + Send + Sync {
     type Share: ShareError<<Self::Result as Outcome<Self::Value>>::Error>;
 
     /// How a call treats the value.
-    fn terms(self) -> Terms<Self::Value, Self::Share>;
+    fn spec(self) -> ResultSpec<Self::Value, Self::Share>;
 }
 
 /// A result type `R`, of which a `V` is kept.
-pub struct Returns<R, V, S> {
-    terms: Terms<V, S>,
+pub struct ResultOf<R, V, S> {
+    spec: ResultSpec<V, S>,
     result: PhantomData<fn() -> R>,
 }
 
-impl<R, V, S> Returns<R, V, S> {
+impl<R, V, S> ResultOf<R, V, S> {
     /// Says so.
     #[inline]
-    pub(crate) const fn new(terms: Terms<V, S>) -> Self {
+    pub(crate) const fn new(spec: ResultSpec<V, S>) -> Self {
         Self {
-            terms,
+            spec,
             result: PhantomData,
         }
     }
@@ -74,26 +74,26 @@ impl<R, V, S> Returns<R, V, S> {
     #[must_use]
     #[inline]
     pub const fn keep_if(mut self, keep_if: fn(&V) -> bool) -> Self {
-        self.terms.keep_if = Some(keep_if);
+        self.spec.keep_if = Some(keep_if);
         self
     }
 }
 
-impl<R, V, S: Copy> Clone for Returns<R, V, S> {
+impl<R, V, S: Copy> Clone for ResultOf<R, V, S> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<R, V, S: Copy> Copy for Returns<R, V, S> {}
+impl<R, V, S: Copy> Copy for ResultOf<R, V, S> {}
 
-impl<R, V, S> fmt::Debug for Returns<R, V, S> {
+impl<R, V, S> fmt::Debug for ResultOf<R, V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Returns")
+        f.write_str("ResultOf")
     }
 }
 
-impl<R, V, S> Returned for Returns<R, V, S>
+impl<R, V, S> CachedResult for ResultOf<R, V, S>
 where
     R: Outcome<V>,
     V: Send + Sync + 'static,
@@ -104,7 +104,7 @@ where
     type Share = S;
 
     #[inline]
-    fn terms(self) -> Terms<V, S> {
-        self.terms
+    fn spec(self) -> ResultSpec<V, S> {
+        self.spec
     }
 }
