@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub(crate) use self::spec::ResultSpec;
 pub use self::spec::{CacheValue, CachedResult, ResultOf};
 use crate::blocking;
-use crate::bound::CachedFunction;
+use crate::cached_function::CachedFunction;
 use crate::flight::LoadScope;
 use crate::key::{ArgumentList, Arguments, Key};
 use crate::load::{Load, Loaded, Mode, Step};
@@ -72,7 +72,7 @@ pub(crate) fn look_up<T: CachedResult>(
             Some(key.to_owned())
         }
         Err(error) => {
-            bound.has_no_key(&error);
+            bound.report_missing_key(&error);
             None
         }
     };

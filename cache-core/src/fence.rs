@@ -1,46 +1,50 @@
-//! Fences: numbers that rise with every invalidation, so that a value counts only if its load began after it.
+//! Fences: numbers that rise with every invalidation. A value is valid only if its load began after
+//! it.
 //!
-//! A load notes [`Fences::now`] before it reads anything. An invalidation takes the next number and raises the fence of
-//! what it names to it. A value is good while its number has reached every fence above it: its key's, its function's.
-//! It is the reader who checks, so it does not matter when, or how late, a value is stored.
+//! A load notes [`Fences::now`] before it reads anything. An invalidation takes the next number,
+//! and raises the fence of its target to it. A value is valid while its number is at least the
+//! fence of its key and that of its function. The reader checks this, so it does not matter when,
+//! or how late, a value is stored.
 //!
-//! Keys share fences by stripes: an invalidation may drop a neighbour from memory, never spare its target. With
-//! [`STRIPES`] stripes one invalidation takes one entry in 65,536 with it, and the table is 512 KiB for a runtime. A key's stripe
-//! follows from a digest that is the same in every process, so that other instances can name it.
+//! Keys share fences by stripes. An invalidation may void the value of another key, and never
+//! misses its own. With [`STRIPES`] stripes one invalidation voids one entry in 65,536, and the
+//! table takes 512 KiB for a runtime. The stripe of a key follows from a digest that is the same in
+//! every process, so that other instances can name it.
 //!
 //! Invariants:
 //! 1. `sequence` and each fence only rise.
-//! 2. A load that begins after [`Fences::raise`] returned has a number that reaches the raised fence.
+//! 2. A load that begins after [`Fences::raise`] returned has a number that reaches the raised
+//!    fence.
 //! 3. A load that began before [`Fences::raise`] was called has a number below it.
 
 use std::sync::{Arc, Weak};
 
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
-/// How many keys' fences are told apart. A power of two; their numbers fit in 16 bits.
+/// The number of stripes, a power of two. The number of a stripe fits in 16 bits.
 #[cfg(not(schedules))]
 const STRIPES: usize = 1 << 16;
 #[cfg(schedules)]
 const STRIPES: usize = 1;
 
-/// The place of a key's fence.
+/// The stripe of a key's fence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stripe(u16);
 
 impl Stripe {
-    /// By a digest of the key that is the same in every process.
+    /// Returns the stripe of a key, by its digest.
     #[inline]
     pub(crate) fn of(digest: u64) -> Self {
         Self((digest as usize & (STRIPES - 1)) as u16)
     }
 
-    /// By its number.
+    /// Returns the stripe with a number.
     #[inline]
     pub(crate) fn numbered(number: u16) -> Self {
         Self(number)
     }
 
-    /// Its number.
+    /// Returns the number of the stripe.
     #[inline]
     pub(crate) fn number(self) -> u16 {
         self.0
@@ -52,7 +56,8 @@ impl Stripe {
 pub(crate) struct Fences {
     sequence: AtomicU64,
     stripes: Box<[AtomicU64]>,
-    /// Of the functions that other instances may invalidate, by the digest of their names. As many as functions live.
+    /// The fences of the functions that other instances can invalidate, by the digest of the
+    /// function's name. There are as many as there are functions alive.
     shared: Mutex<Vec<(u64, Weak<FunctionFence>)>>,
 }
 
@@ -61,7 +66,7 @@ pub(crate) struct Fences {
 pub(crate) struct FunctionFence(AtomicU64);
 
 impl FunctionFence {
-    /// With nothing that was loaded before this number.
+    /// Makes the fence of a function. Values that were loaded before this number are not valid.
     pub(crate) fn at(number: u64) -> Self {
         Self(AtomicU64::new(number))
     }
@@ -76,50 +81,55 @@ impl Fences {
         }
     }
 
-    /// The number of a load that begins now. Acquire: what the invalidator did before it raised the fence (its commit)
-    /// is seen by a load that has its number.
+    /// Returns the number for a load that begins now. Acquire: a load with the number of an
+    /// invalidation sees what the caller did before it invalidated, such as its commit.
     pub(crate) fn now(&self) -> u64 {
         self.sequence.load(Ordering::Acquire)
     }
 
-    /// The number of a load that begins now and takes the place of those that have begun: larger than theirs.
+    /// Returns a number for a load that replaces those in progress. It is larger than theirs.
     pub(crate) fn next(&self) -> u64 {
         self.sequence.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Whether a value whose load began at `start` counts for a key with this stripe. Acquire pairs with the release in
-    /// [`raise`](Self::raise): whoever sees the invalidation's return sees its fence.
+    /// Returns `true` if a value is valid whose load began at `start`, for a key with this stripe.
+    /// Acquire pairs with the release in [`raise`](Self::raise): a thread that sees that an
+    /// invalidation has returned sees its fence.
     #[inline]
     pub(crate) fn is_current(&self, start: u64, stripe: Stripe, function: &FunctionFence) -> bool {
         start >= self.stripe(stripe).load(Ordering::Acquire)
             && start >= function.0.load(Ordering::Acquire)
     }
 
-    /// The same for what was put by hand, which its own message to other instances does not fence off: by the function alone.
+    /// Returns `true` if a value is valid whose load began at `start`, by the function's fence
+    /// alone. For a put: its own message to other instances raises the fence of its key.
     pub(crate) fn is_current_for_function(&self, start: u64, function: &FunctionFence) -> bool {
         start >= function.0.load(Ordering::Acquire)
     }
 
-    /// Fences off every value of a key with this stripe whose load has begun.
+    /// Voids the values of all loads that have begun, for keys with this stripe.
     pub(crate) fn raise(&self, stripe: Stripe) {
         self.raise_to_next(self.stripe(stripe));
     }
 
-    /// Fences off every value of a function whose load has begun.
+    /// Voids the values of all loads of a function that have begun.
     pub(crate) fn raise_function(&self, function: &FunctionFence) {
         self.raise_to_next(&function.0);
     }
 
-    /// Lets other instances invalidate a function, before its first load here begins.
+    /// Lets other instances invalidate a function. Called before its first load on this instance
+    /// begins.
     pub(crate) fn share(&self, digest: u64, function: &Arc<FunctionFence>) {
         let mut shared = lock(&self.shared);
         shared.retain(|(_, function)| function.strong_count() > 0);
         shared.push((digest, Arc::downgrade(function)));
     }
 
-    /// Fences off every value whose load has begun, of the shared functions with this digest, or of them all.
+    /// Voids the values of all loads that have begun, of the shared functions with this digest, or
+    /// of all shared functions.
     ///
-    /// The lock is held while they are raised: a function that is shared meanwhile begins its loads after it.
+    /// The lock is held while the fences are raised. A function that is shared during that time
+    /// begins its loads after it.
     pub(crate) fn raise_shared(&self, digest: Option<u64>) {
         let shared = lock(&self.shared);
         for (known, function) in shared.iter() {
@@ -131,7 +141,8 @@ impl Fences {
         }
     }
 
-    /// Max, not store: of two that raise one fence at a time the later number must stay.
+    /// Raises a fence. Max instead of store: if two threads raise it at the same time, the later
+    /// number must stay.
     fn raise_to_next(&self, fence: &AtomicU64) {
         fence.fetch_max(self.next(), Ordering::AcqRel);
     }
@@ -147,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_load_counts_only_if_it_began_at_or_after_the_fence() {
+    fn value_is_valid_only_if_its_load_began_at_or_after_the_fence() {
         let fences = Fences::new();
         let function = FunctionFence::at(0);
         let before = fences.now();
@@ -167,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn other_instances_reach_shared_functions_alone() {
+    fn other_instances_invalidate_shared_functions_only() {
         let fences = Fences::new();
         let functions = [1, 2, 2].map(|digest| (digest, Arc::new(FunctionFence::at(0))));
         for (digest, function) in &functions {

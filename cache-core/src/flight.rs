@@ -1,38 +1,44 @@
 //! Flights: one load in progress, led by one caller and awaited by all others of its key.
 //!
-//! The leader runs the load on its own task, so the body may borrow. If the leader is dropped, all waiters are woken,
-//! the first that polls becomes the leader, and the others wait for it. The lead is not given to a chosen waiter: one
-//! that is kept without being polled, as in a branch of a `select!`, would hold the key. If the load
-//! [fails](Leader::fail) with an error that cannot be shared, or panics, the flight ends and all its waiters go on at
-//! once: passing the lead from one to the next would make the last of them wait for every failed load before its own.
+//! The leader runs the load on its own task, so the body may borrow. If the leader is dropped, all
+//! waiters are woken, the first that polls becomes the leader, and the others wait for it. The lead
+//! is not given to a chosen waiter: one that is kept without being polled, as in a branch of a
+//! `select!`, would hold the key. If the load [fails](Leader::fail) with an error that cannot be
+//! shared, or panics, the flight ends and all its waiters go on at once: passing the lead from one
+//! to the next would make the last of them wait for every failed load before its own.
 //!
 //! Invariants:
-//! 1. A flight in the table has a leader, or waiters of which the first that polls becomes the leader.
-//! 2. No waker is registered while a flight has no leader: each waiter was woken since, or has not been polled yet.
-//! 3. A waiter is in `waiters` from when it joins until it is answered, takes the lead, or is dropped. The last that
-//!    is dropped removes a flight without a leader from the table.
+//! 1. A flight in the table has a leader, or waiters of which the first that polls becomes the
+//!    leader.
+//! 2. No waker is registered while a flight has no leader: each waiter was woken since, or has not
+//!    been polled yet.
+//! 3. A waiter is in `waiters` from when it joins until it is answered, takes the lead, or is
+//!    dropped. The last that is dropped removes a flight without a leader from the table.
 //! 4. A flight whose load began before a fence is not joined after the fence was raised.
 //!
-//! Locks: a shard of the table may be held while a flight is locked, never the other way round; neither while a waker
-//! or the user's code runs.
+//! Locks: a shard of the table may be held while a flight is locked, never the other way round.
+//! Neither is held while a waker or the user's code runs.
 
 mod deadlock;
+mod leader;
+mod waiter;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 
 pub(crate) use self::deadlock::{FlightId, HeldLeases, LoadScope, WaitEdge, blocked};
+pub(crate) use self::leader::Leader;
+pub(crate) use self::waiter::{WaitOutcome, Waiter};
 use crate::clock::Moment;
 use crate::fence::Fences;
 use crate::key::{CarriedHash, FunctionId, Key};
 use crate::outcome::LoadOutcome;
 use crate::sync::{Mutex, lock};
 
-/// Shards of the table: a miss holds one for some hundred nanoseconds. A power of two.
+/// The number of shards of the table, a power of two. A miss holds one for some hundred
+/// nanoseconds.
 #[cfg(not(schedules))]
 const SHARDS: usize = 64;
 #[cfg(schedules)]
@@ -48,7 +54,7 @@ type Shard = HashMap<Key, Arc<Flight>, CarriedHash>;
 struct Flight {
     id: FlightId,
     key: Key,
-    /// Whether an async task runs it, whatever the function is.
+    /// Set if an async task runs the load. A load of a plain `fn` may run on a thread.
     is_of_a_task: bool,
     state: Mutex<State>,
 }
@@ -56,19 +62,22 @@ struct Flight {
 struct State {
     /// The fence's number when the load that now runs began.
     start: u64,
-    /// When that was.
+    /// When the load that now runs began.
     began: Moment,
     phase: Phase,
-    /// Its key was invalidated here since it began.
+    /// The key was invalidated on this instance since the flight began.
     is_invalidated: bool,
-    /// A strong call of its key was answered since it began, so what it brings may be older than that answer.
+    /// A strong call of the key was answered since the flight began, so its value may be older than
+    /// that answer.
     is_outdated: bool,
-    /// Its value replaces what the tiers have.
+    /// The value replaces what the tiers have.
     replaces: bool,
-    /// Waiters by age, so that the oldest is woken first. `None` until the waiter was polled, and after it was woken.
+    /// Waiters by age, so that the oldest is woken first. `None` until the waiter is polled, and
+    /// after it was woken.
     waiters: BTreeMap<u64, Option<Waker>>,
     next_waiter: u64,
-    /// Waiters with a smaller number go on by themselves: the load of another instance failed that they waited for.
+    /// Waiters with a smaller number go on by themselves: the load of another instance failed for
+    /// which they waited.
     failed_before: u64,
 }
 
@@ -79,15 +88,15 @@ enum Phase {
     Completed(LoadOutcome),
     /// The load failed, and there is nothing to give to the waiters.
     Failed,
-    /// Everyone has gone.
+    /// The leader and all waiters were dropped.
     Abandoned,
 }
 
-/// A caller's place at a key.
+/// How a caller takes part in a flight.
 pub(crate) enum Join {
     /// It runs the load.
     Lead(Leader),
-    /// Another does.
+    /// It waits for the caller that runs the load.
     Wait(Waiter),
 }
 
@@ -98,18 +107,18 @@ impl Flights {
         })
     }
 
-    /// Joins the flight of `key`, or begins one at `now`. `counts` tells of a flight that is under way, by the number of its
-    /// load and when that began, whether it still counts.
+    /// Joins the flight of `key`, or begins one at `now`. `may_join` says whether a flight in
+    /// progress may be joined, given the number of its load and when the load began.
     pub(crate) fn join(
         self: &Arc<Self>,
         key: &Key,
         fences: &Fences,
         now: Moment,
-        counts: impl Fn(u64, Moment) -> bool,
+        may_join: impl Fn(u64, Moment) -> bool,
     ) -> Join {
         let mut shard = lock(self.shard(key));
         if let Some(flight) = shard.get(key)
-            && let Some(id) = flight.admit(counts)
+            && let Some(id) = flight.admit(may_join)
         {
             return Join::Wait(Waiter {
                 flights: Arc::clone(self),
@@ -120,10 +129,11 @@ impl Flights {
         Join::Lead(self.begin(&mut shard, key, fences.now(), now, false))
     }
 
-    /// Begins a flight whether or not there is one, with a number larger than that one's; who waits for an older one still gets
-    /// what that one brings.
+    /// Begins a flight whether or not there is one, with a larger number. Waiters of an older
+    /// flight still get the value of that one.
     ///
-    /// `replaces` tells that its value replaces what the tiers have, as that of a refresh or a put does.
+    /// `replaces` says that the value replaces what the tiers have, as that of a refresh or a put
+    /// does.
     pub(crate) fn lead(
         self: &Arc<Self>,
         key: &Key,
@@ -169,7 +179,8 @@ impl Flights {
         }
     }
 
-    /// Tells the flight of a key, if there is one, that the key is invalidated. To be called before its fence is raised.
+    /// Marks the flight of a key, if there is one, because the key is invalidated. Called before
+    /// the fence of the key is raised.
     pub(crate) fn mark_invalidated(&self, key: &Key) {
         let flight = lock(self.shard(key)).get(key).cloned();
         if let Some(flight) = flight {
@@ -177,8 +188,9 @@ impl Flights {
         }
     }
 
-    /// Keeps later callers from joining the flight of a key, and its value from being kept, if it began before the number
-    /// `answered`: a strong call was answered then. A refresh or a put goes on, since its value replaces that answer.
+    /// Keeps later callers from joining the flight of a key, and its value from being kept, if it
+    /// began before the number `answered`, at which a strong call was answered. A refresh or a put
+    /// goes on, since its value replaces that answer.
     pub(crate) fn outdate(&self, key: &Key, answered: u64) {
         let flight = lock(self.shard(key)).get(key).cloned();
         if let Some(flight) = flight {
@@ -203,7 +215,8 @@ impl Flights {
             .is_some_and(|current| Arc::ptr_eq(current, flight))
     }
 
-    /// Wakes all waiters of `flight`, whose leader was dropped. The first that polls takes the lead.
+    /// Wakes all waiters of `flight`, whose leader was dropped. The first that polls takes the
+    /// lead.
     fn offer_lead(&self, flight: &Arc<Flight>) {
         let (is_abandoned, wakers) = {
             let mut state = lock(&flight.state);
@@ -221,7 +234,7 @@ impl Flights {
         wake_all(wakers);
     }
 
-    /// The keys of a function that are loaded at this moment.
+    /// Returns the keys of a function that are being loaded.
     pub(crate) fn keys_of(&self, function: FunctionId) -> Vec<Key> {
         let mut keys = Vec::new();
         for shard in &self.shards {
@@ -235,14 +248,15 @@ impl Flights {
         &self.shards[(key.as_ref().hash >> 48) as usize & (SHARDS - 1)]
     }
 
-    /// Flights under way.
+    /// Returns the number of flights in progress.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 }
 
 impl State {
-    /// Ends a flight that has neither a leader nor waiters. Returns `true` if it is to be removed from the table.
+    /// Ends a flight that has neither a leader nor waiters. Returns `true` if it is to be removed
+    /// from the table.
     fn abandon_if_empty(&mut self) -> bool {
         let is_abandoned = matches!(self.phase, Phase::Leaderless) && self.waiters.is_empty();
         if is_abandoned {
@@ -254,11 +268,11 @@ impl State {
 
 impl Flight {
     /// Registers a waiter if the load that runs may answer it.
-    fn admit(&self, counts: impl Fn(u64, Moment) -> bool) -> Option<u64> {
+    fn admit(&self, may_join: impl Fn(u64, Moment) -> bool) -> Option<u64> {
         let mut state = lock(&self.state);
         match state.phase {
             Phase::Led | Phase::Leaderless
-                if !state.is_outdated && counts(state.start, state.began) =>
+                if !state.is_outdated && may_join(state.start, state.began) =>
             {
                 let id = state.next_waiter;
                 state.next_waiter += 1;
@@ -274,7 +288,7 @@ impl Flight {
     }
 }
 
-/// Wakes all, including those behind one whose waker panics.
+/// Wakes all, also if one of the wakers panics.
 fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     struct Rest<I: Iterator<Item = Waker>>(I);
 
@@ -293,195 +307,6 @@ fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
 impl fmt::Debug for Flights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Flights")
-    }
-}
-
-/// The right, and the duty, to run the load. A leader that is dropped before it has [completed](Leader::complete) or
-/// [failed](Leader::fail) leaves the lead to the first waiter that polls.
-pub(crate) struct Leader {
-    flights: Arc<Flights>,
-    flight: Arc<Flight>,
-    ended: bool,
-}
-
-impl Leader {
-    /// The fence's number when this load began.
-    pub(crate) fn start(&self) -> u64 {
-        lock(&self.flight.state).start
-    }
-
-    /// Whether new callers of the key would still come to this flight.
-    pub(crate) fn is_current(&self) -> bool {
-        self.flights.is_current(&self.flight) && !lock(&self.flight.state).is_outdated
-    }
-
-    /// Says that the load begins now, not when the flight did.
-    pub(crate) fn restart(&self, fences: &Fences, now: Moment) {
-        let mut state = lock(&self.flight.state);
-        state.start = fences.now();
-        state.began = now;
-        state.is_outdated = false;
-        // Whoever was to replace the value has gone: this is a load like any other.
-        state.replaces = false;
-    }
-
-    /// Whether its key was [invalidated](Flights::mark_invalidated) in this process since it began. A fence that rose alone does not say so: the
-    /// leader's own message to other instances raises it too.
-    pub(crate) fn is_invalidated(&self) -> bool {
-        lock(&self.flight.state).is_invalidated
-    }
-
-    /// Gives the load the number of now, as if it had begun now: what was read meanwhile is older.
-    pub(crate) fn renumber(&self, fences: &Fences) {
-        lock(&self.flight.state).start = fences.next();
-    }
-
-    /// Answers all waiters. Insert the value into memory before calling this: later callers start a new flight.
-    pub(crate) fn complete(mut self, outcome: LoadOutcome) {
-        self.end(Phase::Completed(outcome));
-    }
-
-    /// Ends the flight without an answer. Every waiter goes on by itself, and later callers start a new flight.
-    pub(crate) fn fail(mut self) {
-        self.end(Phase::Failed);
-    }
-
-    /// Lets the waiters go on by themselves, and keeps the lead for later callers: the load of another instance failed, for
-    /// which this flight waited with all its waiters.
-    pub(crate) fn release_waiters(&self) {
-        let waiters = {
-            let mut state = lock(&self.flight.state);
-            state.failed_before = state.next_waiter;
-            std::mem::take(&mut state.waiters)
-        };
-        wake_all(waiters.into_values().flatten());
-    }
-
-    fn end(&mut self, phase: Phase) {
-        self.ended = true;
-        self.flights.remove(&self.flight);
-        let waiters = {
-            let mut state = lock(&self.flight.state);
-            state.phase = phase;
-            std::mem::take(&mut state.waiters)
-        };
-        wake_all(waiters.into_values().flatten());
-    }
-
-    /// Identifies the flight.
-    pub(crate) fn id(&self) -> FlightId {
-        self.flight.id
-    }
-}
-
-impl Drop for Leader {
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        // A body that panics once is likely to panic again: the waiters must not queue behind it.
-        if std::thread::panicking() {
-            self.end(Phase::Failed);
-        } else {
-            self.flights.offer_lead(&self.flight);
-        }
-    }
-}
-
-/// What a waiter gets.
-pub(crate) enum WaitOutcome {
-    /// The result of the load.
-    Completed(LoadOutcome),
-    /// The load failed, and its error cannot be shared. The waiter must not wait for another load of the key.
-    Failed,
-    /// The lead, since the leader before was dropped.
-    Lead(Leader),
-}
-
-/// A caller that waits for another's load. Cancel safe: dropped, it leaves the flight.
-pub(crate) struct Waiter {
-    flights: Arc<Flights>,
-    flight: Arc<Flight>,
-    /// `None` once it was answered.
-    id: Option<u64>,
-}
-
-impl Waiter {
-    /// Whether an async task runs it: a thread that waits for that may be the one that is to run it.
-    pub(crate) fn is_of_a_task(&self) -> bool {
-        self.flight.is_of_a_task
-    }
-
-    /// Identifies the flight it waits for.
-    pub(crate) fn flight_id(&self) -> FlightId {
-        self.flight.id
-    }
-}
-
-impl Future for Waiter {
-    type Output = WaitOutcome;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<WaitOutcome> {
-        let this = &mut *self;
-        let flight = &this.flight;
-        let Some(id) = this.id else {
-            return Poll::Pending;
-        };
-        let waker = cx.waker().clone();
-        let mut state = lock(&flight.state);
-        if id < state.failed_before {
-            drop(state);
-            this.id = None;
-            return Poll::Ready(WaitOutcome::Failed);
-        }
-        match &state.phase {
-            Phase::Completed(outcome) => {
-                let outcome = outcome.clone();
-                drop(state);
-                this.id = None;
-                Poll::Ready(WaitOutcome::Completed(outcome))
-            }
-            Phase::Failed => {
-                drop(state);
-                this.id = None;
-                Poll::Ready(WaitOutcome::Failed)
-            }
-            Phase::Leaderless => {
-                state.phase = Phase::Led;
-                let known = state.waiters.remove(&id);
-                drop(state);
-                drop(known);
-                this.id = None;
-                Poll::Ready(WaitOutcome::Lead(Leader {
-                    flights: Arc::clone(&this.flights),
-                    flight: Arc::clone(&this.flight),
-                    ended: false,
-                }))
-            }
-            // A flight is abandoned only without waiters.
-            Phase::Led | Phase::Abandoned => {
-                let known = state.waiters.entry(id).or_default().replace(waker);
-                drop(state);
-                // Outside the lock: it may be the last that holds a task, and that task a waiter of this flight.
-                drop(known);
-                Poll::Pending
-            }
-        }
-    }
-}
-
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        let Some(id) = self.id else { return };
-        let (is_abandoned, known) = {
-            let mut state = lock(&self.flight.state);
-            let known = state.waiters.remove(&id);
-            (state.abandon_if_empty(), known)
-        };
-        drop(known);
-        if is_abandoned {
-            self.flights.remove(&self.flight);
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::bound::CachedFunction;
+use crate::cached_function::CachedFunction;
 use crate::call::{CacheValue, ResultSpec, drive};
 use crate::error::{Error, ErrorKind};
 use crate::invalidation::Invalidation;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::blocking;
-use crate::bound::CachedFunction;
+use crate::cached_function::CachedFunction;
 use crate::error::{Error, ErrorKind};
 use crate::key::UnboundArguments;
 use crate::slot::Origin;

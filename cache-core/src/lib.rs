@@ -12,8 +12,8 @@ pub mod tier;
 
 mod background;
 mod blocking;
-mod bound;
 mod builder;
+mod cached_function;
 mod call;
 mod clock;
 mod coherence;
@@ -39,6 +39,7 @@ mod state;
 mod stats;
 mod sync;
 mod tokio_context;
+mod weigh;
 mod write_guard;
 
 #[doc(hidden)]
@@ -48,7 +49,6 @@ pub use crate::builder::{BoxedTier, BuildFromEnv, EnvTier, Environment, IntoTier
 pub use crate::call::CacheValue;
 pub use crate::clock::{ManualClock, unix_millis};
 pub use crate::coherence::{Barrier, Coherence};
-pub use crate::entry::Weigh;
 pub use crate::error::{Error, ErrorKind};
 pub use crate::function::{Function, FunctionBuilder};
 pub use crate::handle::{Call, Handle, OptionalCall, PlainCall};
@@ -63,4 +63,5 @@ pub use crate::runtime::{CacheRuntime, RuntimeHealth, Snapshot, registered_funct
 pub use crate::stats::{FunctionStats, RefusedFills, Stats, TierStats};
 pub use crate::tier::config::{Promotion, TierConfig};
 pub use crate::tier::memory::{Engine, Memory};
+pub use crate::weigh::Weigh;
 pub use crate::write_guard::WriteGuard;

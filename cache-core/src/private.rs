@@ -14,7 +14,6 @@ pub use crate::call::{CacheValue, CachedResult, MemoryLookup, Miss, ResultOf};
 use crate::call::{ResultSpec, look_up};
 use crate::codec::{SharedValue, ValueType};
 pub use crate::definition::Declaration;
-use crate::entry::{Weigh, weigh_by_serde};
 pub use crate::handle::Call;
 use crate::handle::Handle;
 pub use crate::invalidation::Invalidation;
@@ -26,6 +25,7 @@ pub use crate::policy::{CoherencePolicy, Consistency, SingleFlight, Ttl, WhenIso
 pub use crate::runtime::Registered;
 use crate::slot::Origin;
 pub use crate::slot::{FunctionSlot, Instantiation};
+use crate::weigh::{Weigh, weigh_by_serde};
 
 /// A function and, where it is generic, which of its instances.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! Records: a value outside this process, behind a header that says whose it is.
+//! Records: values as the lower tiers store them, behind a header that identifies them.
 //!
 //! ```text
 //!  0 magic "MTCr"         4    24 load, ms             u32    56 key digest   u128
@@ -9,8 +9,8 @@
 //! 16 life, ms             u64
 //! ```
 //!
-//! All numbers are little-endian. The checksum (XXH3-64) covers all bytes before it and the payload, so that no bit of a
-//! record can turn without being seen. Times are of the tier's own clock.
+//! All numbers are little-endian. The checksum (XXH3-64) covers all bytes before it and the
+//! payload, so that every changed bit of a record is noticed. Times are of the tier's own clock.
 
 use std::time::Duration;
 
@@ -21,14 +21,15 @@ const FORMAT: u8 = 1;
 const CHECKSUM: usize = 76;
 pub(crate) const HEADER: usize = 84;
 
-/// Where a record's etag is in it.
+/// The place of the etag in a record.
 pub const ETAG: std::ops::Range<usize> = CHECKSUM..HEADER;
 
-/// What tells a record from every other, as far as 64 bits go: its checksum, as the record has it.
+/// Identifies a record among all others, as far as 64 bits can: its checksum, in the bytes of the
+/// record.
 pub type Etag = [u8; ETAG.end - ETAG.start];
 
-/// The etag of a record.
-pub(crate) fn seal_of(bytes: &[u8]) -> Option<Etag> {
+/// Returns the etag of a record.
+pub(crate) fn etag_of(bytes: &[u8]) -> Option<Etag> {
     bytes.get(ETAG)?.try_into().ok()
 }
 
@@ -36,40 +37,40 @@ pub(crate) fn seal_of(bytes: &[u8]) -> Option<Etag> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "as a record's header has it")]
 pub struct Stamp {
-    /// The function's: another after all its keys were invalidated.
+    /// The function's epoch. It changes when all keys of the function are invalidated.
     pub epoch: u64,
-    /// The store's: another after it lost something, or may have.
+    /// The store's history. It changes when the store lost data, or may have lost some.
     pub history: u64,
 }
 
-/// What a record says of itself.
+/// The header of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) codec: u8,
-    /// When the fill was sent, in milliseconds of the tier's clock.
+    /// When the record was sent, in milliseconds of the tier's clock.
     pub(crate) created: u64,
-    /// How long it lives from then on, in milliseconds.
+    /// How long the record lives from then on, in milliseconds.
     pub(crate) life: u64,
     /// How long the load took, in milliseconds.
     pub(crate) load: u32,
     pub(crate) version: u32,
-    /// What the function's epoch was before the load.
+    /// The function's epoch before the load.
     pub(crate) epoch: u64,
-    /// The store's history then.
+    /// The store's history before the load.
     pub(crate) history: u64,
     pub(crate) shape: u64,
     pub(crate) digest: u128,
     pub(crate) kind: RecordKind,
 }
 
-/// What a record is of.
+/// What a record holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RecordKind {
     /// A value that was loaded, or put by hand.
     Value,
-    /// Another tier's record: its life is what that had left.
+    /// A copy of another tier's record. It lives no longer than that one.
     Copy,
-    /// No value: what was there was replaced by one that cannot be stored.
+    /// No value: the value that replaced the previous record cannot be stored.
     Nothing,
 }
 
@@ -88,18 +89,13 @@ impl RecordKind {
     }
 }
 
-/// Why bytes are not the record that was asked for.
+/// Bytes that are no record of this format, or a record that was cut short or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unusable {
-    /// Not written by this format, cut short, or changed since.
-    Damaged,
-    /// Whole, but of another key, version, shape or codec.
-    Mismatch,
-}
+pub(crate) struct Damaged;
 
 impl Header {
     /// Serializes a record: this header, its checksum and the payload.
-    pub(crate) fn etag(&self, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn encode(&self, payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER + payload.len());
         bytes.extend(MAGIC);
         bytes.extend([FORMAT, self.codec]);
@@ -122,32 +118,41 @@ impl Header {
         bytes
     }
 
+    /// Sets how long the record lives, in whole milliseconds and at least one.
+    pub(crate) fn with_life(self, life: Duration) -> Self {
+        Self {
+            life: u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1),
+            ..self
+        }
+    }
+
     /// Reads a header and the payload behind it.
-    pub(crate) fn open(bytes: &[u8]) -> Result<(Self, &[u8]), Unusable> {
-        let (head, payload) = bytes.split_at_checked(HEADER).ok_or(Unusable::Damaged)?;
+    pub(crate) fn open(bytes: &[u8]) -> Result<(Self, &[u8]), Damaged> {
+        let (head, payload) = bytes.split_at_checked(HEADER).ok_or(Damaged)?;
         let (header, len, sum) = Self::parse(head)?;
         if len as usize != payload.len() || sum != checksum(&head[..CHECKSUM], payload) {
-            return Err(Unusable::Damaged);
+            return Err(Damaged);
         }
         Ok((header, payload))
     }
 
-    /// Reads the header of a record that is known by its etag: which covers it, and was checked when the record was read.
-    pub(crate) fn of_known(head: &[u8], etag: Etag) -> Result<Self, Unusable> {
+    /// Reads the header of a record that is recognized by its etag. The etag covers the header, and
+    /// was checked when the record was read.
+    pub(crate) fn of_known(head: &[u8], etag: Etag) -> Result<Self, Damaged> {
         let (header, _, sum) = Self::parse(head)?;
         if sum != u64::from_le_bytes(etag) {
-            return Err(Unusable::Damaged);
+            return Err(Damaged);
         }
         Ok(header)
     }
 
-    fn parse(head: &[u8]) -> Result<(Self, u32, u64), Unusable> {
+    fn parse(head: &[u8]) -> Result<(Self, u32, u64), Damaged> {
         if head.len() < HEADER {
-            return Err(Unusable::Damaged);
+            return Err(Damaged);
         }
         let mut fields = Fields(head);
         if fields.take() != MAGIC || fields.take() != [FORMAT] {
-            return Err(Unusable::Damaged);
+            return Err(Damaged);
         }
         let [codec] = fields.take();
         let kind = u16::from_le_bytes(fields.take());
@@ -161,14 +166,14 @@ impl Header {
             shape: u64::from_le_bytes(fields.take()),
             history: u64::from_le_bytes(fields.take()),
             digest: u128::from_le_bytes(fields.take()),
-            kind: RecordKind::of_number(kind).ok_or(Unusable::Damaged)?,
+            kind: RecordKind::of_number(kind).ok_or(Damaged)?,
         };
         let len = u32::from_le_bytes(fields.take());
         let sum = u64::from_le_bytes(fields.take());
         Ok((header, len, sum))
     }
 
-    /// What it carries of the store's state before the load.
+    /// Returns the stamp that the record carries.
     pub(crate) fn stamp(&self) -> Stamp {
         Stamp {
             epoch: self.epoch,
@@ -176,7 +181,8 @@ impl Header {
         }
     }
 
-    /// What is left of its life at `now`; `None` when it is over. A clock that went back does not make it longer.
+    /// Returns how long the record still lives at `now`, and `None` if it has expired. A clock that
+    /// went back does not make the life longer.
     pub(crate) fn left(&self, now: u64) -> Option<Duration> {
         let age = now.saturating_sub(self.created);
         self.life
@@ -196,7 +202,7 @@ fn checksum(head: &[u8], payload: &[u8]) -> u64 {
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
-    /// The caller has checked that a whole header is there.
+    /// Takes the next field. The caller has checked that the header is complete.
     fn take<const N: usize>(&mut self) -> [u8; N] {
         let (field, rest) = self
             .0
@@ -227,34 +233,30 @@ mod tests {
     }
 
     #[test]
-    fn a_record_is_read_back() {
-        let bytes = header().etag(b"payload");
+    fn record_is_read_back() {
+        let bytes = header().encode(b"payload");
         assert_eq!(bytes.len(), HEADER + 7);
         assert_eq!(Header::open(&bytes), Ok((header(), &b"payload"[..])));
     }
 
     #[test]
-    fn every_turned_bit_and_every_cut_is_seen() {
-        let bytes = header().etag(b"payload");
+    fn changed_bit_or_missing_byte_makes_a_record_damaged() {
+        let bytes = header().encode(b"payload");
         for bit in 0..bytes.len() * 8 {
             let mut turned = bytes.clone();
             turned[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Header::open(&turned), Err(Unusable::Damaged), "bit {bit}");
+            assert_eq!(Header::open(&turned), Err(Damaged), "bit {bit}");
         }
         for len in 0..bytes.len() {
-            assert_eq!(
-                Header::open(&bytes[..len]),
-                Err(Unusable::Damaged),
-                "cut to {len}"
-            );
+            assert_eq!(Header::open(&bytes[..len]), Err(Damaged), "cut to {len}");
         }
         let mut longer = bytes;
         longer.push(0);
-        assert_eq!(Header::open(&longer), Err(Unusable::Damaged));
+        assert_eq!(Header::open(&longer), Err(Damaged));
     }
 
     #[test]
-    fn a_life_ends_once_and_never_grows() {
+    fn record_expires_and_its_life_never_grows() {
         assert_eq!(header().left(1_100), Some(Duration::from_millis(400)));
         assert_eq!(header().left(1_500), None);
         assert_eq!(header().left(9_999), None);

@@ -11,18 +11,19 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
 use once_cell::sync::OnceCell;
 
 pub use self::report::{RuntimeHealth, Snapshot};
-use crate::bound::{CachedFunction, FencedAfter, Resolved};
 use crate::builder::RuntimeBuilder;
+use crate::cached_function::{CachedFunction, FencedAfter, Resolved};
 use crate::clock::Clock;
 use crate::codec::Encodings;
 use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
 use crate::slot::{FunctionSlot, SlotKey};
-use crate::state::{Defaults, RuntimeState, unlimited, with_time_limit};
+use crate::state::{Defaults, RuntimeState};
 use crate::stats::Stats;
 use crate::tier::config::TierConfig;
 use crate::tier::memory::Memory;
+use crate::tier::time_limit::{with_time_limit, without_time_limit};
 use crate::tier::{Receipt, TierStatus};
 
 /// Owns the tiers of a process, the fences and the flights. Clones are the same runtime.
@@ -304,7 +305,7 @@ impl CacheRuntime {
         let mut result = Ok(());
         for (_, tier) in &self.0.state.lower {
             let tokio_context = self.0.state.tokio_context_of(&**tier);
-            result = result.and(unlimited(tokio_context, tier.shutdown()).await);
+            result = result.and(without_time_limit(tokio_context, tier.shutdown()).await);
         }
         result
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::bound::CachedFunction;
+use crate::cached_function::CachedFunction;
 use crate::definition::{Declaration, Definition};
 use crate::function::ReservedName;
 use crate::runtime::CacheRuntime;

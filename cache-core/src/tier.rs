@@ -12,6 +12,7 @@ mod lease;
 mod local;
 pub(crate) mod memory;
 mod owed;
+pub(crate) mod time_limit;
 pub(crate) mod watch;
 
 use std::fmt;

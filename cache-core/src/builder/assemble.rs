@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::RuntimeBuilder;
-use crate::bound::Resolved;
+use crate::cached_function::Resolved;
 use crate::codec::Encodings;
 use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};

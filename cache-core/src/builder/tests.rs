@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::Promotion;
-use crate::bound::Resolved;
+use crate::cached_function::Resolved;
 use crate::definition::Declaration;
 use crate::policy::{CoherencePolicy, Consistency, SingleFlight, Ttl};
 

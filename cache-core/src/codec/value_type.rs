@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{CodecError, Encoding, Shape};
-use crate::entry::{self, Held};
+use crate::entry::Held;
 use crate::error::{Error, ErrorKind};
+use crate::weigh;
 
 /// The functions of a value type: how its records are written and read, and what it weighs.
 ///
@@ -119,9 +120,9 @@ impl<V: Clone + Send + Sync + 'static> ValueType<V> {
             encode: Encoding::encode::<V>,
             decode: Encoding::decode::<V>,
             shape: Shape::of::<V>,
-            skips: entry::skips_a_field,
+            skips: weigh::skips_a_field,
         });
-        this.weigh = entry::weigh_by_serde;
+        this.weigh = weigh::weigh_by_serde;
         this
     }
 }

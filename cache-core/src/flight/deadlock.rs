@@ -1,15 +1,17 @@
 //! Loads that wait for each other.
 //!
-//! A body may call annotated functions, so one flight can wait for another. If a wait closed a ring (a body that calls
-//! its own key, or two bodies that call each other's), no flight in it would ever complete; so the caller that would close
-//! the ring runs its own load instead.
+//! A body may call annotated functions, so one flight can wait for another. If a wait closed a ring
+//! (a body that calls its own key, or two bodies that call each other's), no flight in it would
+//! ever complete; so the caller that would close the ring runs its own load instead.
 //!
-//! A ring inside this process is found here, before the wait begins. A ring over several instances goes through the
-//! leases of a shared tier, which alone sees all of it: a call that is about to wait for a lease tells the tier which
-//! leases of this process are [blocked](blocked) by that wait.
+//! A ring inside this process is found here, before the wait begins. A ring over several instances
+//! goes through the leases of a shared tier, which alone sees all of it: a call that is about to
+//! wait for a lease tells the tier which leases of this process are [blocked](blocked) by that
+//! wait.
 //!
-//! The flights that a task leads travel with the task, not with tasks that it spawns: a body that spawns a task, calls
-//! its own key there and awaits that task waits for itself, as it would with a mutex.
+//! The flights that a task leads travel with the task, not with tasks that it spawns: a body that
+//! spawns a task, calls its own key there and awaits that task waits for itself, as it would with a
+//! mutex.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -58,8 +60,8 @@ struct Waits {
     flights: Vec<FlightId>,
 }
 
-/// The flights that wait for another from inside their load. The lock is held for a walk over loads that are nested in
-/// loads, which are few.
+/// The flights that wait for another from inside their load. The lock is held for a walk over loads
+/// that are nested in loads, which are few.
 static WAITS: Mutex<Option<HashMap<FlightId, Waits>>> = Mutex::new(None);
 
 fn lock_waits() -> MutexGuard<'static, Option<HashMap<FlightId, Waits>>> {
@@ -71,7 +73,8 @@ fn lock_waits() -> MutexGuard<'static, Option<HashMap<FlightId, Waits>>> {
 pub(crate) struct WaitEdge(Option<(FlightId, FlightId)>);
 
 impl WaitEdge {
-    /// Notes that the innermost load of this task waits for `flight`. `None` if the wait would close a ring.
+    /// Notes that the innermost load of this task waits for `flight`. `None` if the wait would
+    /// close a ring.
     pub(crate) fn begin(flight: FlightId) -> Option<Self> {
         let led = led_here();
         let Some(innermost) = led.last() else {
@@ -136,10 +139,12 @@ fn reaches(
     false
 }
 
-/// The leases of this process whose loads cannot end before this task goes on: those of the loads that it runs, and
-/// those of the loads that wait, directly or through others, for one of these or for `flight`, which it leads.
+/// The leases of this process whose loads cannot end before this task goes on: those of the loads
+/// that it runs, and those of the loads that wait, directly or through others, for one of these or
+/// for `flight`, which it leads.
 ///
-/// Empty for a call outside of any load that nobody waits for from inside a load. Such a call cannot be part of a ring.
+/// Empty for a call outside of any load that nobody waits for from inside a load. Such a call
+/// cannot be part of a ring.
 pub(crate) fn blocked(flight: Option<FlightId>) -> Vec<HeldLease> {
     let led = led_here();
     let mut blocked: Vec<HeldLease> = Vec::new();

@@ -196,7 +196,8 @@ fn lead_of_a_dropped_leader_is_not_lost_when_a_waiter_leaves() {
     });
 }
 
-/// The last waiter of a flight without a leader leaves while a newcomer joins that flight or begins another.
+/// The last waiter of a flight without a leader leaves while a newcomer joins that flight or begins
+/// another.
 #[test]
 fn newcomer_leads_the_flight_that_the_last_waiter_leaves() {
     loom::model(|| {

@@ -1,5 +1,7 @@
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Wake;
+use std::task::{Context, Poll, Wake};
 
 use super::*;
 use crate::fence::{FunctionFence, Stripe};
@@ -357,7 +359,8 @@ impl Wake for Task {
     fn wake(self: Arc<Self>) {}
 }
 
-/// Runs `test` on a thread of its own: what this guards against is a lock that is taken twice, and hangs.
+/// Runs `test` on a thread of its own: what this guards against is a lock that is taken twice, and
+/// hangs.
 fn must_end(test: impl FnOnce() + Send + 'static) {
     let (ended, end) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use super::{CacheRuntime, Registered};
-use crate::bound::{CachedFunction, FencedAfter};
+use crate::cached_function::{CachedFunction, FencedAfter};
 use crate::definition::Definition;
 use crate::error::Error;
 use crate::glob::Glob;

@@ -34,6 +34,16 @@ pub(crate) enum Operation {
     Fill,
 }
 
+impl Operation {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Lease => "lease",
+            Self::Fill => "fill",
+        }
+    }
+}
+
 impl Watch {
     pub(crate) fn succeeded(&self, operation: Operation) {
         let failures = &self.streak(operation).failures;

@@ -1,4 +1,4 @@
-//! Waiting for a load that another instance runs.
+//! Step 4, if another instance holds the lease: the call waits for its load.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -8,82 +8,85 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::bound::{CachedFunction, TierVisits};
+use super::visit::TierVisits;
+use crate::cached_function::CachedFunction;
 use crate::flight::{FlightId, blocked};
 use crate::tier::{Deadlock, LeaseMode, RecordKey, Wakeup, Woken};
 
-/// How long a call waits that may be part of a deadlock which its store cannot see: as long as Redis keeps a lease by
-/// default after its holder died.
+/// The longest wait of a call that may be part of a deadlock which its store cannot see. By default
+/// Redis keeps a lease for as long after its holder died.
 const LONGEST_POSSIBLE_DEADLOCK: Duration = Duration::from_secs(2);
 
-/// How often a store is asked again that did not answer whether there is a deadlock. One lost answer must not make a slow
-/// load run twice.
+/// How often a store is asked again that did not answer whether there is a deadlock. One lost
+/// answer must not make a slow load run twice.
 const MOST_REPEATS: u32 = 3;
 
-/// How long a call waits before it asks again: all repeats come before the end of a possible deadlock.
+/// The pause before the store is asked again. All repeats come before [`LONGEST_POSSIBLE_DEADLOCK`]
+/// has passed.
 const BEFORE_REPEAT: Duration = Duration::from_millis(500);
 
-/// How long the release of a lease may take, which is one round trip beside the calls.
+/// How long the release of a lease may take. It is one round trip, which its holder does not await.
 const LONGEST_RELEASE: Duration = Duration::from_millis(20);
 
-/// How often a call outside of the Tokio runtime of the cache looks whether it still has to wait.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often a call outside of the Tokio runtime of the cache checks whether it still has to wait.
+/// Nobody may be driving that runtime, so its wakeup may not come.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How far a call has come with waiting for other callers' loads.
+/// What a call knows about its waits for the loads of other callers.
 #[derive(Debug, Default)]
 pub(super) struct RemoteWait {
     /// The load that this call waited for failed.
-    is_behind_failure: bool,
+    load_failed: bool,
     /// The call has waited for the lease of the failed load to be released.
     has_paused: bool,
     /// The call does not wait any more: it runs its own body, beside whoever holds the lease.
     goes_on: bool,
     /// When the call stops waiting, once its store did not tell whether the wait would end.
     deadline: Option<Instant>,
-    /// RemoteWait in a row that ended at once, or that this call may have caused itself.
-    in_vain: u32,
+    /// The number of waits in a row that ended at once, or that this call may have ended itself.
+    fruitless: u32,
 }
 
 impl RemoteWait {
-    /// After this many fruitless waits the store is assumed to be faulty, or to be configured as two tiers, and the
-    /// call goes on.
-    const MOST_IN_VAIN: u32 = 8;
+    /// After this many fruitless waits the store is assumed to be faulty, or to be configured as
+    /// two tiers, and the call goes on.
+    const MOST_FRUITLESS: u32 = 8;
 
     /// Notes that the load failed that this call waited for, so that it does not wait for another.
     pub(super) fn load_failed(&mut self) {
-        self.is_behind_failure = true;
+        self.load_failed = true;
     }
 
     /// Returns `true` if the call may wait for a load that another caller runs.
     pub(super) fn may_wait(&self) -> bool {
-        !self.is_behind_failure
+        !self.load_failed
     }
 
-    /// Returns the claim of a miss in the lower tiers.
-    pub(super) fn claim(&self, bound: &CachedFunction, lower: &mut TierVisits<'_>) -> LeaseMode {
-        if self.in_vain >= Self::MOST_IN_VAIN {
-            lower.accept_stale_stamps();
+    /// Returns the mode in which the call takes the leases of the lower tiers.
+    pub(super) fn lease_mode(&self, visits: &mut TierVisits<'_>) -> LeaseMode {
+        if self.fruitless >= Self::MOST_FRUITLESS {
+            visits.accept_stale_stamps();
             return LeaseMode::Shared;
         }
         match self.goes_on {
             true => LeaseMode::Shared,
-            false => bound.claim(),
+            false => visits.function.lease_mode(),
         }
     }
 
-    /// RemoteWait for the load of another instance, which holds the lease of the tier at that place; `flight` is the one that
-    /// this call leads. Returns at once if the call is not to wait: it goes on.
+    /// Waits for the load of another instance, which holds the lease of the tier at place `at`.
+    /// `flight` is the one that this call leads. Returns at once if the call is not to wait.
     pub(super) async fn wait(
         &mut self,
-        bound: &CachedFunction,
-        lower: TierVisits<'_>,
+        visits: TierVisits<'_>,
         wakeup: Wakeup,
         at: usize,
         flight: Option<FlightId>,
     ) {
+        let function = visits.function;
         let question = DeadlockQuestion {
-            bound,
-            awaited: lower.record_key(),
+            function,
+            awaited: Arc::clone(&visits.record_key),
             at,
             flight,
         };
@@ -92,59 +95,58 @@ impl RemoteWait {
             false => Some(Deadlock::Present),
         };
         if deadlock == Some(Deadlock::Present) {
-            // The failed load's own lease may not be released yet. To share it would be of no use: what is loaded now
-            // could not be stored.
-            let pauses = self.is_behind_failure && !self.has_paused && bound.is_in_tokio_context();
+            // The lease of the failed load may not be released yet. Sharing it would be of no use:
+            // a value that is loaded now could not be stored.
+            let pauses = self.load_failed && !self.has_paused && function.is_in_tokio_context();
             self.has_paused = true;
             self.goes_on = !(pauses && timeout(LONGEST_RELEASE, wakeup).await.is_ok());
             return;
         }
         // The holder may itself be waiting for a lease that this call took in a tier above.
-        let is_held_above = lower.holds_a_lease();
-        drop(lower);
-        let woken = match bound.tokio_context() {
-            // It looks again from time to time: nobody knows whether the Tokio runtime of the cache is being driven.
-            Some(tokio_context) if !tokio_context.is_here() => {
-                let woken = self.woken(wakeup, deadlock, is_held_above, question);
-                let woken = tokio_context.run_within(LOOK, woken).await;
+        let held_above = visits.holds_a_lease();
+        drop(visits);
+        let woken = self.woken(wakeup, deadlock, held_above, question);
+        let woken = match function.tokio_context() {
+            Some(context) if !context.is_here() => {
+                let woken = context.run_within(CHECK_INTERVAL, woken).await;
                 woken.unwrap_or(Woken::LookAgain)
             }
-            _ => self.woken(wakeup, deadlock, is_held_above, question).await,
+            _ => woken.await,
         };
         if woken == Woken::LoadFailed {
             self.load_failed();
         }
     }
 
-    /// RemoteWait for the wakeup, and notes what that was good for.
+    /// Waits for the wakeup, and notes whether the wait was fruitless.
     async fn woken(
         &mut self,
         wakeup: Wakeup,
         deadlock: Option<Deadlock>,
-        is_held_above: bool,
+        held_above: bool,
         question: DeadlockQuestion<'_>,
     ) -> Woken {
         let mut wakeup = pin!(wakeup);
-        // The store says at once that the key was filled, and then may have no valid record.
+        // A store that says at once that the key was filled may still have no valid record.
         if let Poll::Ready(woken) = poll_once(wakeup.as_mut()).await {
-            self.in_vain += 1;
+            self.fruitless += 1;
             tokio::task::yield_now().await;
             return woken;
         }
-        self.in_vain = if is_held_above { self.in_vain + 1 } else { 0 };
+        self.fruitless = if held_above { self.fruitless + 1 } else { 0 };
         match deadlock {
             None => self.woken_after_repeats(wakeup, question).await,
             Some(Deadlock::Unknown) => self.woken_in_time(wakeup).await,
             Some(Deadlock::Absent | Deadlock::Present) => {
-                // A store that did not tell before, and now does, has not used up the time.
+                // A store that answers now has not used up the time, if it did not answer before.
                 self.deadline = None;
                 wakeup.await
             }
         }
     }
 
-    /// RemoteWait for the wakeup, and repeats a question that was not answered. Without any answer, the call waits as for a
-    /// store that cannot tell.
+    /// Waits for the wakeup, and repeats a question that was not answered. Without any answer, the
+    /// call waits as for a store that cannot tell.
     async fn woken_after_repeats(
         &mut self,
         mut wakeup: Pin<&mut Wakeup>,
@@ -181,14 +183,15 @@ impl RemoteWait {
         self.woken_in_time(wakeup).await
     }
 
-    /// RemoteWait for the wakeup until the deadline. After it the call goes on.
+    /// Waits for the wakeup until the deadline. After it the call goes on.
     async fn woken_in_time(&mut self, wakeup: Pin<&mut Wakeup>) -> Woken {
         let woken = timeout_at(self.deadline(), wakeup).await;
         self.goes_on = woken.is_err();
         woken.unwrap_or(Woken::LookAgain)
     }
 
-    /// When the call stops waiting, from the first time that its store did not tell whether the wait would end.
+    /// When the call stops waiting, counted from the first time that its store did not tell whether
+    /// the wait would end.
     fn deadline(&mut self) -> Instant {
         *self
             .deadline
@@ -198,8 +201,8 @@ impl RemoteWait {
 
 /// The question whether the wait for a lease would never end.
 struct DeadlockQuestion<'a> {
-    bound: &'a CachedFunction,
-    /// The key whose lease is waited for, in the tier at place `at`.
+    function: &'a CachedFunction,
+    /// The key whose lease is awaited, in the tier at place `at`.
     awaited: Arc<RecordKey>,
     at: usize,
     /// The flight that the caller leads.
@@ -207,10 +210,23 @@ struct DeadlockQuestion<'a> {
 }
 
 impl DeadlockQuestion<'_> {
-    /// Asks the store. `None` if there was no answer.
+    /// Asks the store. Returns `None` if there was no answer.
     async fn ask(&self) -> Option<Deadlock> {
-        let blocked = blocked(self.flight);
-        self.bound.deadlock(&self.awaited, self.at, blocked).await
+        let tier = &self.function.lower[self.at];
+        // The leases whose loads cannot end before the caller goes on.
+        let mut blocked = blocked(self.flight);
+        blocked.retain(|lease| lease.level == tier.level);
+        if blocked.is_empty() {
+            return Some(Deadlock::Absent);
+        }
+        let context = self.function.tokio_context_of(tier);
+        let answer = tier.with_time_limit(context, |within| {
+            tier.tier.deadlock(&blocked, &self.awaited, within)
+        });
+        let answer = answer.await;
+        answer
+            .inspect_err(|error| tier.failed("deadlock", self.function.name(), error))
+            .ok()
     }
 }
 

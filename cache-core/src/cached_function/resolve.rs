@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::lower::TierBinding;
+use super::binding::TierBinding;
 use crate::codec::Encoding;
 use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
@@ -15,8 +15,9 @@ use crate::tier::config::Lives;
 pub(crate) struct Resolved {
     pub(crate) memory: Option<Lives>,
     pub(super) lower: Vec<TierBinding>,
-    /// Tiers that it says itself and does not use, since operators have taken them out or something is missing: what they have of it is read again when they are back, and is
-    /// invalidated meanwhile.
+    /// Tiers that it says itself and does not use, since operators have taken them out or something
+    /// is missing: what they have of it is read again when they are back, and is invalidated
+    /// meanwhile.
     pub(super) disabled: Vec<TierBinding>,
     pub(super) encoding: Encoding,
     /// Why it is not as the function asks.
@@ -33,7 +34,8 @@ impl Resolved {
     /// Matches what a function asks against what there is.
     ///
     /// # Errors
-    /// A tier that is missing, or without a ttl; a codec nobody knows. The text names the function and its place.
+    /// A tier that is missing, or without a ttl; a codec nobody knows. The text names the function
+    /// and its place.
     pub(crate) fn new(definition: &Definition, state: &RuntimeState) -> Result<Self, Error> {
         let policy = &definition.policy;
         let available = state.levels();
@@ -97,8 +99,9 @@ impl Resolved {
         Ok(resolved)
     }
 
-    /// Whether a runtime can give a function what it asks. Beyond what [`new`](Self::new) looks at, a function that names no tiers, and
-    /// so uses all there are, must not have a time for one that is not there: it would be ignored.
+    /// Whether a runtime can give a function what it asks. Beyond what [`new`](Self::new) looks at,
+    /// a function that names no tiers, and so uses all there are, must not have a time for one that
+    /// is not there: it would be ignored.
     ///
     /// # Errors
     /// As [`new`](Self::new).

@@ -1,0 +1,257 @@
+//! A function as one runtime caches it.
+//!
+//! [`CachedFunction`] is made once for each function (and for each choice of types of a generic
+//! one) in each runtime, from the function's definition and the tiers of the runtime. It knows
+//! which tiers the function uses and for how long values live in each ([`TierBinding`]), which
+//! values are valid ([`validity`]), how values become records ([`Records`]), and how they are
+//! invalidated ([`invalidate`]). The steps of a call are in [`load`](crate::load).
+
+mod binding;
+mod invalidate;
+mod records;
+mod resolve;
+mod validity;
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+
+pub(crate) use self::binding::TierBinding;
+pub(crate) use self::invalidate::FencedAfter;
+pub(crate) use self::records::{Expected, InvalidRecord, Records};
+pub(crate) use self::resolve::Resolved;
+use crate::coherence::Coherence;
+use crate::definition::Definition;
+use crate::error::Error;
+use crate::fence::{FunctionFence, Stripe};
+use crate::key::{FunctionId, Key, Piece, function_seed, name_hash, render};
+use crate::level::Level;
+use crate::policy::{CoherencePolicy, Consistency, SingleFlight, WhenIsolated};
+use crate::state::RuntimeState;
+use crate::stats::{FunctionCounters, FunctionStats, TierCounters};
+use crate::tier::config::Lives;
+use crate::tier::{FunctionKey, LeaseMode, RecordKey};
+use crate::tokio_context::TokioContext;
+
+/// A function as one runtime caches it.
+#[derive(Debug)]
+pub(crate) struct CachedFunction {
+    /// This function, for work that outlives the call that starts it.
+    pub(crate) this: Weak<Self>,
+    pub(crate) id: FunctionId,
+    /// The start of the hash of each key.
+    pub(crate) seed: u64,
+    pub(crate) state: Arc<RuntimeState>,
+    pub(crate) counters: FunctionCounters,
+    pub(crate) fence: Arc<FunctionFence>,
+    /// The name with the types of a generic function, such as `find<app::User>`.
+    name: String,
+    /// The name without types.
+    declared_name: Cow<'static, str>,
+    /// Set for a function that was made at run time. It is dropped with the last handle of its
+    /// owner.
+    life: Option<Weak<()>>,
+    key: Arc<FunctionKey>,
+    template: &'static [Piece],
+    /// How long values live in memory. `None` if memory does not answer the calls of the function.
+    pub(crate) memory: Option<(Lives, TierCounters)>,
+    /// How long values of a strong function live in memory. Each call still asks the lower tiers,
+    /// which need not send a value that memory has.
+    pub(crate) strong_memory: Option<Lives>,
+    /// The lower tiers that the function uses, in look-up order.
+    pub(crate) lower: Vec<TierBinding>,
+    /// Lower tiers that an override disabled. They receive invalidations, because another instance
+    /// may use them, and because they may be enabled again.
+    disabled: Vec<TierBinding>,
+    /// What is known about invalidations by other instances, for each shared tier.
+    coherence: Vec<Arc<Coherence>>,
+    /// Set for a function that is not async: its calls block their threads.
+    pub(crate) is_blocking: bool,
+    policy: CoherencePolicy,
+    when_isolated: WhenIsolated,
+    /// Set after the first report that errors of the function cannot be shared.
+    unshared_errors_reported: AtomicBool,
+    pub(crate) records: Records,
+    /// Why the function does not have the tiers that it asks for.
+    flaw: Option<Error>,
+}
+
+static NEXT_ID: AtomicU32 = AtomicU32::new(0);
+
+impl CachedFunction {
+    pub(crate) fn new(
+        name: String,
+        definition: &Definition,
+        life: Option<Weak<()>>,
+        state: Arc<RuntimeState>,
+        resolved: Resolved,
+    ) -> Arc<Self> {
+        let id = FunctionId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        // If the function was cached before and then dropped, it missed the invalidations since.
+        // The fence voids everything that was kept then.
+        let fence = Arc::new(FunctionFence::at(state.fences.next()));
+        let key = Arc::new(FunctionKey::new(&name, definition.policy.version));
+        let coherence = resolved.lower.iter().filter_map(TierBinding::coherence);
+        let coherence: Vec<_> = coherence.collect();
+        let policy = definition.policy.coherence;
+        let strong = policy.consistency == Consistency::Strong && !resolved.lower.is_empty();
+        // Other instances can invalidate a function only through a tier that it shares with them. A
+        // function without one must not lose its values when the channel of a tier is lost.
+        let mut targets = resolved.lower.iter().chain(&resolved.disabled);
+        if targets.any(|tier| tier.coherence().is_some()) {
+            state.fences.share(key.digest, &fence);
+        }
+        Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            id,
+            seed: function_seed(state.seed, id),
+            counters: FunctionCounters::default(),
+            fence,
+            coherence,
+            is_blocking: definition.is_blocking,
+            policy,
+            when_isolated: policy.when_isolated.unwrap_or(state.defaults.when_isolated),
+            template: definition.policy.template,
+            memory: resolved
+                .memory
+                .filter(|_| !strong)
+                .map(|lives| (lives, TierCounters::default())),
+            strong_memory: resolved.memory.filter(|_| strong),
+            lower: resolved.lower,
+            disabled: resolved.disabled,
+            unshared_errors_reported: AtomicBool::new(false),
+            records: Records::new(&key, name_hash(&name), resolved.encoding),
+            flaw: resolved.flaw,
+            key,
+            name,
+            declared_name: definition.name.clone(),
+            life,
+            state,
+        })
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        let life = self.life.as_ref();
+        life.is_none_or(|life| life.strong_count() > 0)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns `true` if `name` is the function's name, or the name of the generic function that
+    /// this is an instance of.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.declared_name == name
+    }
+
+    /// The Tokio runtime in which the function's tiers work. `None` if it has no tiers below
+    /// memory.
+    pub(crate) fn tokio_context(&self) -> Option<&TokioContext> {
+        let context = self.state.tokio_context.get();
+        context.filter(|_| !self.is_memory_alone())
+    }
+
+    /// Returns `true` if the caller is in the Tokio runtime of the tiers.
+    pub(crate) fn is_in_tokio_context(&self) -> bool {
+        self.tokio_context().is_some_and(TokioContext::is_here)
+    }
+
+    /// Returns `true` if an invalidation concerns memory alone.
+    pub(crate) fn is_memory_alone(&self) -> bool {
+        self.lower.is_empty() && self.disabled.is_empty()
+    }
+
+    /// Returns an error that says why values of the function cannot be kept, if they cannot.
+    pub(crate) fn check_kept(&self) -> Result<(), Error> {
+        if self.has_lower() || self.memory.is_some() || self.strong_memory.is_some() {
+            return Ok(());
+        }
+        let what = format!(
+            "a value of `{}` cannot be kept: the function is not cached",
+            self.name
+        );
+        Err(match self.flaw.clone() {
+            Some(flaw) => Error::with_source(flaw.kind(), what, flaw),
+            None => Error::configuration(what),
+        })
+    }
+
+    /// Returns `true` if the function uses tiers below memory.
+    pub(crate) fn has_lower(&self) -> bool {
+        !self.lower.is_empty()
+    }
+
+    /// Returns `true` if memory answers the calls that come after a load.
+    pub(crate) fn has_memory(&self) -> bool {
+        self.memory.is_some() && self.state.memory().is_some()
+    }
+
+    /// Returns `true` if each call asks the lower tiers, whatever memory has.
+    pub(crate) fn is_strong(&self) -> bool {
+        self.consistency() == Consistency::Strong && !self.lower.is_empty()
+    }
+
+    pub(crate) fn consistency(&self) -> Consistency {
+        self.policy.consistency
+    }
+
+    /// The mode in which a miss takes its leases.
+    pub(crate) fn lease_mode(&self) -> LeaseMode {
+        match self.policy.single_flight {
+            SingleFlight::Cluster => LeaseMode::Exclusive,
+            SingleFlight::Process => LeaseMode::Shared,
+        }
+    }
+
+    /// The digest of a key. It is the same in every process, so that invalidation messages can name
+    /// it.
+    fn digest(&self, key: &Key) -> u64 {
+        self.records.digest(key) as u64
+    }
+
+    pub(crate) fn stripe(&self, key: &Key) -> Stripe {
+        Stripe::of(self.digest(key))
+    }
+
+    /// The name of a key's record in the lower tiers.
+    pub(crate) fn record_key(&self, key: &Key) -> RecordKey {
+        RecordKey::new(
+            Arc::clone(&self.key),
+            render(key.as_ref().arguments, self.template),
+            self.digest(key),
+        )
+    }
+
+    /// A record key without arguments, for a function whose tiers are not asked.
+    pub(crate) fn record_key_without_arguments(&self) -> RecordKey {
+        RecordKey::new(Arc::clone(&self.key), String::new(), 0)
+    }
+
+    /// Counts a call whose arguments cannot be made a key.
+    #[cold]
+    pub(crate) fn report_missing_key(&self, error: &Error) {
+        self.counters.key_errors.add_one();
+        tracing::debug!(error = ?error, "a call has no key and is not cached");
+    }
+
+    /// Logs once that the function's errors cannot be shared, after a waiter had to run the body
+    /// itself.
+    pub(crate) fn report_unshared_errors(&self) {
+        if !self.unshared_errors_reported.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                function = %self.name,
+                "a load failed, and its error cannot be shared: each call that waited for it runs the body; help: make \
+                 the error type `Clone` (an `Arc` around the cause), or set `share_error`"
+            );
+        }
+    }
+
+    pub(crate) fn stats(&self) -> FunctionStats {
+        let memory = self.memory.iter();
+        let memory = memory.map(|(_, counters)| counters.snapshot(Level::L1));
+        let tiers = memory.chain(self.lower.iter().map(TierBinding::stats));
+        let (name, tiers) = (self.name.clone(), tiers.collect());
+        self.counters.snapshot(name, self.key.version, tiers)
+    }
+}

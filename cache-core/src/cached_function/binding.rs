@@ -1,0 +1,216 @@
+//! A tier below memory as one function uses it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::coherence::Coherence;
+use crate::error::Error;
+use crate::level::Level;
+use crate::record::{Header, RecordKind};
+use crate::stats::{TierCounters, TierStats};
+use crate::tier::config::{Lives, Promotion, TierConfig};
+use crate::tier::time_limit::{invalidate_within, with_time_limit, without_time_limit};
+use crate::tier::watch::{Operation, Watch};
+use crate::tier::{Breaker, Receipt, Refusal, Target, Tier};
+use crate::tokio_context::TokioContext;
+
+/// A tier below memory as one function uses it: how long values live there, and what was counted.
+#[derive(Debug)]
+pub(crate) struct TierBinding {
+    pub(crate) level: Level,
+    pub(crate) tier: Arc<dyn Tier>,
+    /// Successes and failures of the tier's operations, for all functions together.
+    watch: Arc<Watch>,
+    config: TierConfig,
+    lives: Lives,
+    promotion: Promotion,
+    hits_by_key: HitsByKey,
+    pub(crate) counters: TierCounters,
+}
+
+impl TierBinding {
+    pub(super) fn new(
+        config: TierConfig,
+        tier: &Arc<dyn Tier>,
+        watch: &Arc<Watch>,
+        ttl: Duration,
+    ) -> Self {
+        Self {
+            level: config.level(),
+            tier: Arc::clone(tier),
+            watch: Arc::clone(watch),
+            config,
+            lives: config.lives(ttl),
+            promotion: config.promotes(),
+            hits_by_key: HitsByKey::new(config.promotes()),
+            counters: TierCounters::default(),
+        }
+    }
+
+    /// How long the record of a loaded or put value lives. `ttl` is the value's own ttl, if it has
+    /// one.
+    pub(crate) fn life(&self, digest: u64, ttl: Option<Duration>) -> Duration {
+        let lives = ttl.map_or(self.lives, |ttl| self.config.lives(ttl));
+        shortened(lives.filled, digest)
+    }
+
+    /// How long a copy of a record lives that has `left` until it expires.
+    pub(crate) fn life_of_copy(&self, digest: u64, left: Duration) -> Duration {
+        shortened(self.lives.copied, digest).min(left)
+    }
+
+    /// The longest time that a copy of a record may live. `left` is what is left of the record's
+    /// life, which can be longer than the value is fresh: a tier's ttl scale extends it.
+    pub(crate) fn left_for_copies(&self, header: &Header, left: Duration) -> Duration {
+        match header.kind {
+            // A copy was given no more than its source had left.
+            RecordKind::Copy => left,
+            RecordKind::Value | RecordKind::Nothing => {
+                left.min(self.config.ttl_of(Duration::from_millis(header.life)))
+            }
+        }
+    }
+
+    pub(super) fn stats(&self) -> TierStats {
+        self.counters.snapshot(self.level)
+    }
+
+    pub(super) fn coherence(&self) -> Option<Arc<Coherence>> {
+        self.tier.coherence().cloned()
+    }
+
+    /// Returns `true` if a value that was found now is to be copied to the tiers above. `digest` is
+    /// the key's.
+    pub(crate) fn promotes(&self, digest: u64) -> bool {
+        match self.promotion {
+            Promotion::Always => true,
+            Promotion::Never => false,
+            Promotion::OneIn(times) => self.hits_by_key.add_one(digest).is_multiple_of(times),
+        }
+    }
+
+    /// Returns `true` if this instance alone uses the tier.
+    pub(crate) fn is_private(&self) -> bool {
+        self.tier.coherence().is_none()
+    }
+
+    /// Returns `true` if the tier is shared and cannot be reached.
+    pub(super) fn is_cut_off(&self) -> bool {
+        !self.is_private() && self.tier.breaker() != Breaker::Closed
+    }
+
+    /// The number of the link to the store.
+    pub(super) fn link(&self) -> u64 {
+        self.tier.link()
+    }
+
+    pub(super) async fn replicated(
+        &self,
+        context: Option<&TokioContext>,
+        replicas: u32,
+    ) -> Result<(), Error> {
+        let replicated = |within| self.tier.replicated(replicas, within);
+        self.with_time_limit(context, replicated).await
+    }
+
+    /// Runs an operation that may take all of the tier's time limit.
+    pub(crate) async fn with_time_limit<T, F>(
+        &self,
+        context: Option<&TokioContext>,
+        operation: impl FnOnce(Duration) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let within = self.tier.time_limit();
+        with_time_limit(context, within, operation(within)).await
+    }
+
+    pub(crate) async fn invalidate(
+        &self,
+        context: Option<&TokioContext>,
+        target: Target<'_>,
+    ) -> Result<Receipt, Error> {
+        invalidate_within(context, &*self.tier, target).await
+    }
+
+    pub(super) async fn settle(&self, context: Option<&TokioContext>) -> Result<(), Error> {
+        without_time_limit(context, self.tier.settle()).await
+    }
+
+    pub(crate) fn succeeded(&self, operation: Operation) {
+        self.watch.succeeded(operation);
+    }
+
+    /// Counts a fill that the tier refused.
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        self.counters.refused_fills.add_one(refusal);
+        self.watch.refused(self.link(), refusal);
+    }
+
+    /// Counts and logs a read, a lease or a fill that failed.
+    pub(crate) fn call_failed(&self, operation: Operation, function: &str, error: &Error) {
+        self.watch.failed(operation, self.link(), error);
+        self.failed(operation.name(), function, error);
+    }
+
+    /// Counts and logs an operation that failed.
+    pub(crate) fn failed(&self, operation: &'static str, function: &str, error: &Error) {
+        self.counters.tier_errors.add_one();
+        let (level, kind) = (self.level, self.tier.kind());
+        tracing::debug!(tier = %level, kind, operation, function, error = ?error, "an operation of a tier failed");
+    }
+}
+
+/// Hits in a tier, for [`Promotion::OneIn`]. They are counted apart for different keys, as far as
+/// there are counters. With one counter, two keys that are read in turn would take each other's
+/// share.
+#[derive(Debug)]
+struct HitsByKey(Box<[AtomicU32]>);
+
+impl HitsByKey {
+    const COUNTERS: usize = 256;
+
+    /// Without counters if the promotion does not need them.
+    fn new(promotion: Promotion) -> Self {
+        let counters = match promotion {
+            Promotion::OneIn(_) => Self::COUNTERS,
+            Promotion::Always | Promotion::Never => 0,
+        };
+        Self((0..counters).map(|_| AtomicU32::new(0)).collect())
+    }
+
+    /// Counts a hit. Returns its number, or 0 if hits are not counted.
+    fn add_one(&self, digest: u64) -> u32 {
+        let counter = self.0.get(digest as usize % Self::COUNTERS);
+        counter.map_or(0, |counter| {
+            counter.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+        })
+    }
+}
+
+/// Shortens a life by up to a twentieth, depending on the key, so that records that are stored
+/// together do not expire together, which would load all of them at once.
+fn shortened(life: Duration, digest: u64) -> Duration {
+    const SHARES: u64 = 1 << 16;
+    let share = (digest % SHARES) as f64 / SHARES as f64;
+    life - life.mul_f64(share / 20.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn promotion_counts_hits_of_different_keys_apart() {
+        let hits = HitsByKey::new(Promotion::OneIn(2));
+        for number in 1..=4 {
+            for digest in [7, 8] {
+                assert_eq!(hits.add_one(digest), number);
+            }
+        }
+        assert!(HitsByKey::new(Promotion::Always).0.is_empty());
+    }
+}

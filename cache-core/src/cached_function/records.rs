@@ -1,0 +1,239 @@
+//! How values of a function become records, and how records are read.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
+
+use super::TierBinding;
+use crate::codec::{Encoding, ErasedType, Shape, check_round_trip};
+use crate::entry::Held;
+use crate::error::{Error, ErrorKind};
+use crate::key::Key;
+use crate::record::{Damaged, Etag, Header, RecordKind};
+use crate::tier::{FunctionKey, Stamp};
+
+/// Writes the values of one function as records, and reads them.
+pub(crate) struct Records {
+    function: String,
+    version: u32,
+    /// Part of the digest of each key.
+    name_hash: u64,
+    encoding: Encoding,
+    /// The shape of the value type, traced on first use.
+    shape: OnceLock<Shape>,
+    /// Whether values survive being written and read: [`UNKNOWN`], [`YES`] or [`NO`].
+    round_trip: AtomicU8,
+    /// Set after the first report that they do not.
+    reported: AtomicBool,
+}
+
+const UNKNOWN: u8 = 0;
+const YES: u8 = 1;
+const NO: u8 = 2;
+
+/// Why a record that was read is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InvalidRecord {
+    /// It expired, carries another stamp, or says that there is no value. It was valid once.
+    Stale,
+    /// It is damaged, or cannot be decoded.
+    Damaged,
+    /// It belongs to another key, version, type or codec.
+    Mismatch,
+}
+
+/// What a record must be to be used: a valid record of `key` in `tier`.
+#[derive(Clone, Copy)]
+pub(crate) struct Expected<'a> {
+    pub(crate) tier: &'a TierBinding,
+    pub(crate) key: &'a Key,
+    /// The stamp of a valid record. `None` if no record is valid.
+    pub(crate) stamp: Option<Stamp>,
+    pub(crate) value_type: &'a dyn ErasedType,
+}
+
+impl From<Damaged> for InvalidRecord {
+    fn from(Damaged: Damaged) -> Self {
+        Self::Damaged
+    }
+}
+
+impl fmt::Debug for Records {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Records")
+            .field("function", &self.function)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Records {
+    pub(super) fn new(function: &FunctionKey, name_hash: u64, encoding: Encoding) -> Self {
+        Self {
+            function: function.name.clone(),
+            version: function.version,
+            name_hash,
+            encoding,
+            shape: OnceLock::new(),
+            round_trip: AtomicU8::new(UNKNOWN),
+            reported: AtomicBool::new(false),
+        }
+    }
+
+    /// The digest of a key, which its record carries.
+    pub(super) fn digest(&self, key: &Key) -> u128 {
+        key.digest(self.name_hash)
+    }
+
+    /// Returns `false` if values of the function are known not to survive being written and read.
+    pub(crate) fn can_be_written(&self) -> bool {
+        self.round_trip.load(Ordering::Relaxed) != NO
+    }
+
+    /// A header for a record of a key, without stamp and times.
+    pub(crate) fn header(&self, key: &Key, value_type: &dyn ErasedType) -> Header {
+        Header {
+            codec: self.encoding.id(),
+            version: self.version,
+            shape: self.shape(value_type).fingerprint,
+            digest: self.digest(key),
+            kind: RecordKind::Value,
+            created: 0,
+            life: 0,
+            load: 0,
+            epoch: 0,
+            history: 0,
+        }
+    }
+
+    /// Reads a record. Returns the value, and the longest time that a copy of it may live.
+    pub(crate) fn open(
+        &self,
+        bytes: &[u8],
+        expected: Expected<'_>,
+    ) -> Result<(Held, Duration), InvalidRecord> {
+        let (header, payload) = Header::open(bytes)?;
+        let left = self.check(&header, expected)?;
+        let value = expected.value_type.decode(&self.encoding, payload);
+        let value = value.map_err(|_| {
+            // The record is whole and of this codec, and still cannot be read: another build wrote
+            // it, or some values of the type do not survive the codec. The next write finds out
+            // which.
+            self.round_trip.store(UNKNOWN, Ordering::Relaxed);
+            InvalidRecord::Damaged
+        })?;
+        Ok((value, left))
+    }
+
+    /// Reads the header of a record that is recognized by its etag, because memory has its value.
+    /// Returns the longest time that a copy of it may live.
+    pub(crate) fn open_known(
+        &self,
+        head: &[u8],
+        etag: Etag,
+        expected: Expected<'_>,
+    ) -> Result<Duration, InvalidRecord> {
+        let header = Header::of_known(head, etag)?;
+        self.check(&header, expected)
+    }
+
+    /// Checks by its header that a record is valid. Returns the longest time that a copy of it may
+    /// live.
+    fn check(&self, header: &Header, expected: Expected<'_>) -> Result<Duration, InvalidRecord> {
+        let own = self.header(expected.key, expected.value_type);
+        let is_same = header.codec == own.codec
+            && header.version == own.version
+            && header.shape == own.shape
+            && header.digest == own.digest;
+        if !is_same {
+            return Err(InvalidRecord::Mismatch);
+        }
+        if expected.stamp != Some(header.stamp()) || header.kind == RecordKind::Nothing {
+            return Err(InvalidRecord::Stale);
+        }
+        let tier = expected.tier;
+        let left = header.left(tier.tier.now()).ok_or(InvalidRecord::Stale)?;
+        Ok(tier.left_for_copies(header, left))
+    }
+
+    /// Returns `true` if a record holds a value of the key, as this function writes it now. For
+    /// copies, whose type is not at hand.
+    pub(crate) fn is_of(&self, header: &Header, key: &Key) -> bool {
+        header.kind != RecordKind::Nothing
+            && header.digest == self.digest(key)
+            && header.version == self.version
+            && self.shape.get().map(|shape| shape.fingerprint) == Some(header.shape)
+    }
+
+    /// The shape of the value type, which each record names. It is traced on first use.
+    fn shape(&self, value_type: &dyn ErasedType) -> Shape {
+        *self.shape.get_or_init(|| {
+            let shape = value_type.shape();
+            if !shape.traced {
+                tracing::info!(
+                    function = %self.function,
+                    value = value_type.name(),
+                    "the shape of the value type cannot be traced; its records are told apart by its name, so raise \
+                     `version` when its fields change"
+                );
+            }
+            shape
+        })
+    }
+
+    /// Returns the payload of a record, or `None` if the value does not survive the codec. The
+    /// first payload is read back to find that out.
+    pub(crate) fn payload(&self, held: &Held, value_type: &dyn ErasedType) -> Option<Vec<u8>> {
+        if !self.can_be_written() {
+            return None;
+        }
+        let mut payload = Vec::new();
+        if let Err(source) = value_type.encode(&self.encoding, held, &mut payload) {
+            // This says nothing about other values of the type: the next may be written.
+            let problem = format!("a value cannot be written with {}", self.encoding);
+            self.report(&Error::with_source(ErrorKind::Codec, problem, source));
+            return None;
+        }
+        match self.check_payload(held, value_type, &payload) {
+            Ok(()) => Some(payload),
+            Err(error) => {
+                self.round_trip.store(NO, Ordering::Relaxed);
+                self.report(&error);
+                None
+            }
+        }
+    }
+
+    fn check_payload(
+        &self,
+        held: &Held,
+        value_type: &dyn ErasedType,
+        payload: &[u8],
+    ) -> Result<(), Error> {
+        if self.encoding.needs_every_field() && value_type.skips_a_field(held) {
+            let problem = format!(
+                "a value skips a field, and {} needs every field",
+                self.encoding
+            );
+            return Err(Error::new(ErrorKind::Codec, problem));
+        }
+        if self.round_trip.load(Ordering::Relaxed) == UNKNOWN {
+            check_round_trip(value_type, &self.encoding, payload)?;
+            self.round_trip.store(YES, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Logs once that a value of this function does not survive its codec.
+    fn report(&self, error: &Error) {
+        if !self.reported.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                function = %self.function,
+                codec = %self.encoding,
+                error = ?error,
+                "a value does not survive its codec and stays out of the shared tiers; use `codec = \"json\"` or \
+                 `codec = \"msgpack\"`, or change the serde attributes of its type"
+            );
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Which entries, records and loads of a function are valid.
+//!
+//! A value is valid if its load began at or after the fences of its key and function. A fence is
+//! raised by an invalidation on this instance, and by the messages of other instances. Messages can
+//! be missed while the channel of a shared tier is down, so memory answers only while this instance
+//! is [coherent](CachedFunction::coherent_now).
+
+use super::{CachedFunction, TierBinding};
+use crate::clock::{Moment, Reading};
+use crate::entry::Entry;
+use crate::key::Key;
+use crate::policy::WhenIsolated;
+use crate::tier::Stamp;
+
+impl CachedFunction {
+    /// Returns the time if this instance knows every invalidation by other instances that is older
+    /// than the staleness bound, and `None` otherwise.
+    ///
+    /// This must be called before the fences are read: all that is known when it returns has raised
+    /// them. If the fences were read first, an invalidation that arrives between the two would be
+    /// missed.
+    #[inline]
+    pub(crate) fn coherent_now(&self) -> Option<Moment> {
+        if self.coherence.is_empty() {
+            return Some(self.state.clock.now());
+        }
+        let reading = Reading::now();
+        let holds = self.coherence.iter().all(|one| one.holds_at(reading));
+        holds.then(|| self.state.clock.at(reading))
+    }
+
+    /// Returns `true` if the entry has not expired and was not fenced off.
+    #[inline]
+    pub(crate) fn is_valid_entry(&self, entry: &Entry, now: Moment) -> bool {
+        self.state
+            .fences
+            .is_current(entry.start, entry.stripe(), &self.fence)
+            && entry.expires > now
+    }
+
+    /// Returns `true` if a call may join the load that has the number `start` and began at `began`.
+    ///
+    /// While the channel is down, invalidations by other instances raise no fence. Then the load
+    /// must also be younger than the staleness bound, unless the function serves values while it is
+    /// isolated.
+    pub(crate) fn may_join(&self, key: &Key, start: u64, began: Moment) -> bool {
+        let fences = &self.state.fences;
+        fences.is_current(start, self.stripe(key), &self.fence)
+            && self.coherence.iter().all(|coherence| {
+                coherence.holds()
+                    || self.state.clock.now().since(began) < coherence.bound()
+                    || self.serves_isolated()
+            })
+    }
+
+    /// Returns `true` if the function may be answered with values that can be stale: a shared tier
+    /// is not reachable, and the function asks to be served then.
+    fn serves_isolated(&self) -> bool {
+        self.when_isolated == WhenIsolated::Serve && self.lower.iter().any(TierBinding::is_cut_off)
+    }
+
+    pub(crate) fn when_isolated(&self) -> WhenIsolated {
+        self.when_isolated
+    }
+
+    /// Returns `true` if the records of a tier are judged by the fences of this runtime: the tier
+    /// is private, and the function also has a shared tier, through which other instances
+    /// invalidate it.
+    pub(crate) fn is_fenced_here(&self, tier: &TierBinding) -> bool {
+        tier.is_private() && !self.coherence.is_empty()
+    }
+
+    /// The stamp for a record in a tier that [is fenced here](Self::is_fenced_here), of a load that
+    /// began at `start`. Such a tier receives no messages, so its records are judged like entries
+    /// in memory: by the number of their load, and only while this runtime lives.
+    fn stamp_of_load(&self, start: u64) -> Stamp {
+        Stamp {
+            epoch: start,
+            history: self.state.run,
+        }
+    }
+
+    /// The stamp for a record that is stored in a tier under a lease with the stamp `leased`, of a
+    /// load that began at `start`.
+    pub(crate) fn stamp_in(&self, tier: &TierBinding, leased: Stamp, start: u64) -> Stamp {
+        match self.is_fenced_here(tier) {
+            true => self.stamp_of_load(start),
+            false => leased,
+        }
+    }
+
+    /// Returns `true` if a record with this stamp is valid, in a tier that [is fenced
+    /// here](Self::is_fenced_here). `is_coherent` says that this instance was coherent before the
+    /// record was read.
+    pub(crate) fn is_valid_stamp(&self, stamp: Stamp, key: &Key, is_coherent: bool) -> bool {
+        let fences = &self.state.fences;
+        stamp.history == self.state.run
+            && fences.is_current(stamp.epoch, self.stripe(key), &self.fence)
+            && (is_coherent || self.serves_isolated())
+    }
+}

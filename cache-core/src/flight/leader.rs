@@ -1,0 +1,107 @@
+//! The leader of a flight.
+
+use std::sync::Arc;
+
+use super::{Flight, FlightId, Flights, Phase, wake_all};
+use crate::clock::Moment;
+use crate::fence::Fences;
+use crate::outcome::LoadOutcome;
+use crate::sync::lock;
+
+/// The right and the duty to run a load. A leader that is dropped before it
+/// [completes](Leader::complete) or [fails](Leader::fail) leaves the lead to the first waiter that
+/// polls.
+pub(crate) struct Leader {
+    pub(super) flights: Arc<Flights>,
+    pub(super) flight: Arc<Flight>,
+    pub(super) ended: bool,
+}
+
+impl Leader {
+    /// Returns the number of the fences when this load began.
+    pub(crate) fn start(&self) -> u64 {
+        lock(&self.flight.state).start
+    }
+
+    /// Returns `true` if new callers of the key would still join this flight.
+    pub(crate) fn is_current(&self) -> bool {
+        self.flights.is_current(&self.flight) && !lock(&self.flight.state).is_outdated
+    }
+
+    /// Dates the load from now, instead of from when the flight began.
+    pub(crate) fn restart(&self, fences: &Fences, now: Moment) {
+        let mut state = lock(&self.flight.state);
+        state.start = fences.now();
+        state.began = now;
+        state.is_outdated = false;
+        // The refresh or put that was to replace the value was dropped. This is a load like any
+        // other.
+        state.replaces = false;
+    }
+
+    /// Returns `true` if the key was [invalidated](Flights::mark_invalidated) on this instance
+    /// since the flight began. A raised fence alone does not tell that: the leader's own message to
+    /// other instances raises it too.
+    pub(crate) fn is_invalidated(&self) -> bool {
+        lock(&self.flight.state).is_invalidated
+    }
+
+    /// Gives the load a new number, as if it had begun now: values that were read since it began
+    /// are older.
+    pub(crate) fn renumber(&self, fences: &Fences) {
+        lock(&self.flight.state).start = fences.next();
+    }
+
+    /// Answers all waiters. Insert the value into memory before calling this: later callers start a
+    /// new flight.
+    pub(crate) fn complete(mut self, outcome: LoadOutcome) {
+        self.end(Phase::Completed(outcome));
+    }
+
+    /// Ends the flight without an answer. Each waiter goes on by itself, and later callers start a
+    /// new flight.
+    pub(crate) fn fail(mut self) {
+        self.end(Phase::Failed);
+    }
+
+    /// Lets the waiters go on by themselves, and keeps the lead for later callers. Called after the
+    /// load of another instance failed for which this flight waited, with all its waiters.
+    pub(crate) fn release_waiters(&self) {
+        let waiters = {
+            let mut state = lock(&self.flight.state);
+            state.failed_before = state.next_waiter;
+            std::mem::take(&mut state.waiters)
+        };
+        wake_all(waiters.into_values().flatten());
+    }
+
+    fn end(&mut self, phase: Phase) {
+        self.ended = true;
+        self.flights.remove(&self.flight);
+        let waiters = {
+            let mut state = lock(&self.flight.state);
+            state.phase = phase;
+            std::mem::take(&mut state.waiters)
+        };
+        wake_all(waiters.into_values().flatten());
+    }
+
+    /// Returns the id of the flight.
+    pub(crate) fn id(&self) -> FlightId {
+        self.flight.id
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        // A body that panics once is likely to panic again: the waiters must not queue behind it.
+        if std::thread::panicking() {
+            self.end(Phase::Failed);
+        } else {
+            self.flights.offer_lead(&self.flight);
+        }
+    }
+}

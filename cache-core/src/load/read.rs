@@ -1,0 +1,191 @@
+//! Step 3: the read of the tiers below memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Held;
+use super::promote::promote_later;
+use super::visit::{TierVisit, TierVisits};
+use crate::cached_function::{Expected, InvalidRecord};
+use crate::codec::ErasedType;
+use crate::policy::Consistency;
+use crate::record::{Etag, Header, etag_of};
+use crate::tier::{HEADER_LEN, ReadOptions, Stamp};
+
+/// The result of reading the lower tiers.
+#[derive(Debug)]
+pub(crate) enum TierLookup {
+    /// A value.
+    Hit(TierHit),
+    /// No tier has a valid record.
+    Miss,
+    /// A shared tier could not be read. (Failures of private tiers beside shared ones are ignored.)
+    Unavailable,
+}
+
+/// A value that was found in a lower tier.
+#[derive(Debug)]
+pub(crate) struct TierHit {
+    pub(crate) value: Held,
+    /// The longest time that a copy of it may live.
+    pub(crate) left: Duration,
+    /// The fence's number when its load began, if this runtime loaded it. A read does not make the
+    /// value newer.
+    pub(crate) number: Option<u64>,
+    /// The place of the tier and the etag of the record, by which the record is recognized.
+    pub(crate) record: Option<(usize, Etag)>,
+    /// Set if a tier above has a record that the call ignored.
+    pub(crate) passed_record: bool,
+    /// Set if it is to be copied to the tiers above.
+    pub(crate) is_promoted: bool,
+}
+
+impl TierVisits<'_> {
+    /// Reads the lower tiers in order, up to the first valid record. The record is copied to the
+    /// lower tiers above it in the background.
+    pub(super) async fn read(&mut self, value_type: &dyn ErasedType) -> TierLookup {
+        if !value_type.has_records() {
+            return TierLookup::Miss;
+        }
+        let mut without_hit = TierLookup::Miss;
+        for at in 0..self.visits.len() {
+            let lookup = match self.must_pass_over(at) {
+                true => self.pass_over(at).await,
+                false => self.read_tier(at, value_type).await,
+            };
+            match lookup {
+                TierLookup::Miss => {}
+                TierLookup::Unavailable => {
+                    let visit = &mut self.visits[at];
+                    visit.read_failed = true;
+                    // An instance is never cut off from a private tier.
+                    if !self.function.is_fenced_here(visit.tier) {
+                        without_hit = TierLookup::Unavailable;
+                    }
+                }
+                TierLookup::Hit(mut hit) => {
+                    let above = &self.visits[..at];
+                    hit.passed_record = above.iter().any(|visit| visit.is_passed_over);
+                    hit.is_promoted = self.visits[at].tier.promotes(self.record_key.digest);
+                    if hit.is_promoted && at > 0 {
+                        promote_later(self, at);
+                    }
+                    return TierLookup::Hit(hit);
+                }
+            }
+        }
+        without_hit
+    }
+
+    /// Returns `true` if the record of the tier at place `at` must not be used, valid or not.
+    fn must_pass_over(&self, at: usize) -> bool {
+        let tier = self.visits[at].tier;
+        // A private tier cannot tell whether its record is current at this moment, as a strong call
+        // needs it.
+        let cannot_tell =
+            self.consistency == Consistency::Strong && self.function.is_fenced_here(tier);
+        // While a tier below has a pending invalidation, another instance may have copied the stale
+        // record of that tier into this one.
+        let is_pending = |below: &TierVisit<'_>| below.tier.tier.is_pending(&self.record_key);
+        cannot_tell || self.visits[at + 1..].iter().any(is_pending)
+    }
+
+    /// Reads the header of a record that must not be used, so that the tier grants a lease to
+    /// replace it.
+    async fn pass_over(&mut self, at: usize) -> TierLookup {
+        let visit = &mut self.visits[at];
+        let read = visit.read(&self.record_key, ReadOptions::default()).await;
+        let Ok(read) = read else {
+            return TierLookup::Unavailable;
+        };
+        visit.tier.counters.misses.add_one();
+        let mut record = read.record.unwrap_or_default();
+        record.truncate(HEADER_LEN);
+        visit.is_passed_over = !record.is_empty();
+        visit.expected_header = record;
+        TierLookup::Miss
+    }
+
+    /// Reads the record of the tier at place `at`, and checks it.
+    async fn read_tier(&mut self, at: usize, value_type: &dyn ErasedType) -> TierLookup {
+        let visit = &mut self.visits[at];
+        let tier = visit.tier;
+        // For the highest tier only: another tier's record differs even if its value is the same.
+        let known = self.known.as_ref().filter(|_| at == 0);
+        let options = ReadOptions {
+            consistency: self.consistency,
+            known: known.map(|(etag, _)| *etag),
+        };
+        let was_coherent = self.function.coherent_now().is_some();
+        let Ok(read) = visit.read(&self.record_key, options).await else {
+            return TierLookup::Unavailable;
+        };
+        let Some(bytes) = read.record else {
+            tier.counters.misses.add_one();
+            return TierLookup::Miss;
+        };
+        let is_fenced_here = self.function.is_fenced_here(tier);
+        let stamp = match is_fenced_here {
+            // The record's own stamp, if the fences of this runtime say that it is valid.
+            true => {
+                let is_coherent = was_coherent && self.function.coherent_now().is_some();
+                stamp_of(&bytes)
+                    .filter(|own| self.function.is_valid_stamp(*own, &self.key, is_coherent))
+            }
+            false => read.stamp,
+        };
+        let expected = Expected {
+            tier,
+            key: &self.key,
+            stamp,
+            value_type,
+        };
+        let records = &self.function.records;
+        let opened = match known {
+            Some((etag, held)) if is_header_of(&bytes, *etag) => records
+                .open_known(&bytes, *etag, expected)
+                .and_then(|left| match value_type.is_of(held) {
+                    true => Ok((Arc::clone(held), left)),
+                    false => Err(InvalidRecord::Mismatch),
+                }),
+            _ => records.open(&bytes, expected),
+        };
+        match opened {
+            Ok((value, left)) => {
+                tier.counters.hits.add_one();
+                TierLookup::Hit(TierHit {
+                    value,
+                    left,
+                    number: stamp.filter(|_| is_fenced_here).map(|own| own.epoch),
+                    record: etag_of(&bytes).map(|etag| (at, etag)),
+                    passed_record: false,
+                    is_promoted: true,
+                })
+            }
+            Err(reason) => {
+                tier.counters.misses.add_one();
+                visit.expected_header = bytes[..bytes.len().min(HEADER_LEN)].to_vec();
+                match reason {
+                    InvalidRecord::Stale if is_fenced_here => {}
+                    InvalidRecord::Stale => {
+                        visit.stale_stamp = stamp_of(&bytes).filter(|own| stamp != Some(*own));
+                    }
+                    InvalidRecord::Damaged => tier.counters.decode_errors.add_one(),
+                    InvalidRecord::Mismatch => tier.counters.mismatches.add_one(),
+                }
+                TierLookup::Miss
+            }
+        }
+    }
+}
+
+/// Returns `true` if a tier sent a header alone, because the record is the one with this etag.
+fn is_header_of(bytes: &[u8], etag: Etag) -> bool {
+    bytes.len() == HEADER_LEN && etag_of(bytes) == Some(etag)
+}
+
+/// The stamp that an intact record carries.
+fn stamp_of(bytes: &[u8]) -> Option<Stamp> {
+    let (header, _) = Header::open(bytes).ok()?;
+    Some(header.stamp())
+}
