@@ -144,7 +144,7 @@ impl RuntimeState {
     /// once the runtime has ended.
     pub(crate) fn tokio_context_of(&self, tier: &dyn Tier) -> Option<&TokioContext> {
         let context = self.tokio_context.get()?;
-        let is_dispensable = context.has_ended() && tier.serves_threads();
+        let is_dispensable = context.has_ended() && tier.settings().works_without_runtime;
         (!is_dispensable).then_some(context)
     }
 
@@ -191,7 +191,7 @@ impl RuntimeState {
 }
 
 fn not_invalidated(what: &str, config: TierConfig, tier: &Arc<dyn Tier>, error: Error) -> Error {
-    let (level, kind) = (config.level(), tier.kind());
+    let (level, kind) = (config.level(), tier.settings().kind);
     let problem = format!("`{what}` was not invalidated in {level} ({kind})");
     Error::with_source(error.kind(), problem, error)
 }

@@ -93,7 +93,7 @@ impl TierBinding {
 
     /// Returns `true` if this instance alone uses the tier.
     pub(crate) fn is_private(&self) -> bool {
-        self.tier.coherence().is_none()
+        self.tier.as_shared().is_none()
     }
 
     /// Returns `true` if the tier is shared and cannot be reached.
@@ -111,7 +111,10 @@ impl TierBinding {
         context: Option<&TokioContext>,
         replicas: u32,
     ) -> Result<(), Error> {
-        let replicated = |within| self.tier.replicated(replicas, within);
+        let Some(shared) = self.tier.as_shared() else {
+            return Err(Error::configuration("the tier has no replicas to wait for"));
+        };
+        let replicated = |within| shared.replicated(replicas, within);
         self.with_time_limit(context, replicated).await
     }
 
@@ -124,7 +127,7 @@ impl TierBinding {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let within = self.tier.time_limit();
+        let within = self.tier.settings().time_limit;
         with_time_limit(context, within, operation(within)).await
     }
 
@@ -159,7 +162,7 @@ impl TierBinding {
     /// Counts and logs an operation that failed.
     pub(crate) fn failed(&self, operation: &'static str, function: &str, error: &Error) {
         self.counters.tier_errors.add_one();
-        let (level, kind) = (self.level, self.tier.kind());
+        let (level, kind) = (self.level, self.tier.settings().kind);
         tracing::debug!(tier = %level, kind, operation, function, error = ?error, "an operation of a tier failed");
     }
 }

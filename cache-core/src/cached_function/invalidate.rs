@@ -125,7 +125,7 @@ impl CachedFunction {
     }
 
     fn not_invalidated(&self, tier: &TierBinding, error: Error) -> Error {
-        let (name, level, kind) = (self.name(), tier.level, tier.tier.kind());
+        let (name, level, kind) = (self.name(), tier.level, tier.tier.settings().kind);
         tier.failed("invalidate", name, &error);
         let problem = format!("`{name}` was not invalidated in {level} ({kind})");
         Error::with_source(error.kind(), problem, error)

@@ -82,7 +82,7 @@ impl TierVisits<'_> {
         // As of now, because the leases for the copies are of now.
         let options = ReadOptions {
             consistency: Consistency::Strong,
-            known: None,
+            if_none_match: None,
         };
         let read = visit.read(&self.record_key, options).await.ok()?;
         let bytes = read.record?;

@@ -114,7 +114,7 @@ impl TierVisits<'_> {
         let known = self.known.as_ref().filter(|_| at == 0);
         let options = ReadOptions {
             consistency: self.consistency,
-            known: known.map(|(etag, _)| *etag),
+            if_none_match: known.map(|(etag, _)| *etag),
         };
         let was_coherent = self.function.coherent_now().is_some();
         let Ok(read) = visit.read(&self.record_key, options).await else {

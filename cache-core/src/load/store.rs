@@ -122,7 +122,7 @@ impl CachedFunction {
     /// Returns `true` if a tier takes a record with this payload. Counts and logs it otherwise.
     pub(super) fn fits(&self, tier: &TierBinding, payload: &[u8]) -> bool {
         let bytes = HEADER + payload.len();
-        let fits = bytes <= tier.tier.max_record_bytes();
+        let fits = bytes <= tier.tier.settings().max_record_bytes;
         if !fits {
             tier.counters.too_large.add_one();
             tracing::debug!(

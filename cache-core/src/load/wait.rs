@@ -219,9 +219,12 @@ impl DeadlockQuestion<'_> {
         if blocked.is_empty() {
             return Some(Deadlock::Absent);
         }
+        let Some(shared) = tier.tier.as_shared() else {
+            return Some(Deadlock::Unknown);
+        };
         let context = self.function.tokio_context_of(tier);
         let answer = tier.with_time_limit(context, |within| {
-            tier.tier.deadlock(&blocked, &self.awaited, within)
+            shared.deadlock(&blocked, &self.awaited, within)
         });
         let answer = answer.await;
         answer

@@ -88,7 +88,7 @@ pub(crate) async fn invalidate_within(
     tier: &dyn Tier,
     target: Target<'_>,
 ) -> Result<Receipt, Error> {
-    let within = tier.time_limit();
+    let within = tier.settings().time_limit;
     let invalidation = tier.invalidate(target, within);
     with_time_limit(context, within.saturating_mul(2), invalidation).await
 }
@@ -108,7 +108,7 @@ pub(crate) async fn invalidate_matching_within(
         }),
         Err(error) if error.is_transient() => {
             let receipt = invalidate_within(context, tier, Target::Function(function)).await?;
-            let (kind, function) = (tier.kind(), &function.name);
+            let (kind, function) = (tier.settings().kind, &function.name);
             tracing::info!(
                 kind, function, ?receipt, error = ?error,
                 "the keys of a tier cannot be listed now; all keys of the function are invalidated in it"
@@ -137,7 +137,7 @@ impl<'a> Budget<'a> {
         Self {
             clock,
             context,
-            left: tier.time_limit(),
+            left: tier.settings().time_limit,
         }
     }
 
