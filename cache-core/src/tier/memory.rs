@@ -1,7 +1,7 @@
 //! The memory tier: typed entries behind one of two engines.
 //!
-//! An engine only stores and evicts. Whether an entry still counts (its time, its fence) is decided by who reads it, so
-//! an engine may insert as late as it likes.
+//! An engine only stores and evicts. The reader checks whether an entry is valid (its expiry, its
+//! fence), so it does not matter when an engine inserts.
 
 mod moka;
 #[cfg(feature = "quick_cache")]
@@ -14,36 +14,39 @@ use crate::entry::Entry;
 use crate::error::Error;
 use crate::key::{FunctionId, Key, KeyRef};
 
-/// Stores entries under keys and evicts some when a bound is reached.
+/// Stores entries under keys, and evicts some when the capacity is reached.
 trait MemoryEngine {
-    /// The entry of a key, whatever its age.
+    /// Returns the entry of a key, valid or not.
     fn get(&self, key: &KeyRef<'_>) -> Option<Entry>;
 
-    /// The same, without counting as a use: a miss that looks twice must not make its key look popular.
+    /// Returns the entry of a key without counting as a use. A miss looks twice, and must not make
+    /// its key look popular.
     fn peek(&self, key: &KeyRef<'_>) -> Option<Entry>;
 
-    /// Stores an entry, unless the one under the same key is [to stay](Entry::is_newer_than). Returns `true` if it was stored.
+    /// Stores an entry, unless the one under the same key [is newer](Entry::is_newer_than). Returns
+    /// `true` if it was stored.
     fn insert(&self, key: Key, entry: Entry, now: Moment) -> bool;
 
     /// Removes an entry. May take effect late.
     fn remove(&self, key: &KeyRef<'_>);
 
-    /// The keys of a function; looks at all.
+    /// Returns the keys of a function. Visits every entry.
     fn keys_of(&self, function: FunctionId) -> Vec<Key>;
 
-    /// How many entries there are, about.
+    /// Returns the number of entries, approximately.
     fn len(&self) -> u64;
 }
 
-/// Which engine a memory tier runs on.
+/// The engine of a memory tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Engine {
-    /// [moka](https://docs.rs/moka): W-TinyLFU, the default for its wide use.
+    /// [moka](https://docs.rs/moka), with the eviction policy W-TinyLFU. The default, because it is
+    /// widely used.
     #[default]
     Moka,
-    /// [quick_cache](https://docs.rs/quick_cache): S3-FIFO; a hit costs a fraction of moka's and, on the traces this
-    /// project measures with, more of them are hits.
+    /// [quick_cache](https://docs.rs/quick_cache), with the eviction policy S3-FIFO. A hit costs a
+    /// fraction of moka's and, on the traces that this project measures with, more calls are hits.
     #[cfg(feature = "quick_cache")]
     QuickCache,
 }
@@ -63,66 +66,66 @@ impl std::str::FromStr for Engine {
     }
 }
 
-/// What keeps a memory tier from growing.
+/// The capacity of a memory tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Capacity {
     Entries(u64),
     Bytes(u64),
 }
 
-/// The memory tier of a runtime, as it is asked for: `Memory::builder().max_bytes(256 << 20)`.
+/// Settings of the memory tier: `Memory::builder().max_bytes(256 << 20)`.
 ///
 /// Default: moka, 10,000 entries.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     engine: Engine,
-    /// The default where there is none.
     max_entries: Option<u64>,
     max_bytes: Option<u64>,
 }
 
-/// Entries of a memory tier that says nothing else: enough for a service's hot set, and with values of a few KiB no
-/// more than some ten MiB.
+/// The default capacity in entries: enough for the hot set of a service, and with values of a few
+/// KiB no more than some ten MiB.
 const DEFAULT_ENTRIES: u64 = 10_000;
 
 impl Memory {
-    /// A memory tier with the defaults.
+    /// Makes settings with the defaults.
     #[must_use]
     pub fn builder() -> Self {
         Self::default()
     }
 
-    /// Which engine it runs on. Default: [`Engine::Moka`].
+    /// Sets the engine. Default: [`Engine::Moka`].
     #[must_use]
     pub fn engine(mut self, engine: Engine) -> Self {
         self.engine = engine;
         self
     }
 
-    /// Bounds it by a number of entries, of all functions together. Default: 10,000. Not together with
-    /// [`max_bytes`](Self::max_bytes): an error at `install`.
+    /// Limits the number of entries, of all functions together. Default: 10,000. `install` fails if
+    /// [`max_bytes`](Self::max_bytes) is set too.
     #[must_use]
     pub fn max_entries(mut self, max_entries: u64) -> Self {
         self.max_entries = Some(max_entries);
         self
     }
 
-    /// Bounds it by what keys and values take, in bytes, of all functions together. A value is weighed by
-    /// [`Weigh`](crate::Weigh) if it says, else by its size and what serde finds behind it.
+    /// Limits the bytes of keys and values, of all functions together. The size of a value is what
+    /// [`Weigh`](crate::Weigh) returns, or else its size on the stack and what serde finds behind
+    /// it.
     #[must_use]
     pub fn max_bytes(mut self, max_bytes: u64) -> Self {
         self.max_bytes = Some(max_bytes);
         self
     }
 
-    /// Bounded by these in place of what was said before.
+    /// Replaces the capacity that was set before.
     pub(crate) fn bounded(mut self, max_entries: Option<u64>, max_bytes: Option<u64>) -> Self {
         (self.max_entries, self.max_bytes) = (max_entries, max_bytes);
         self
     }
 
     pub(crate) fn build(self) -> Result<MemoryTier, Error> {
-        let bound = match (self.max_entries, self.max_bytes) {
+        let capacity = match (self.max_entries, self.max_bytes) {
             (Some(_), Some(_)) => {
                 return Err(Error::configuration(
                     "memory has a maximum of entries and one of bytes: only one of them can be set",
@@ -131,32 +134,32 @@ impl Memory {
             (_, Some(bytes)) => Capacity::Bytes(bytes),
             (entries, None) => Capacity::Entries(entries.unwrap_or(DEFAULT_ENTRIES)),
         };
-        if matches!(bound, Capacity::Entries(0) | Capacity::Bytes(0)) {
+        if matches!(capacity, Capacity::Entries(0) | Capacity::Bytes(0)) {
             return Err(Error::configuration(
                 "capacity of memory is zero: nothing would be kept",
             ));
         }
         let engine = match self.engine {
-            Engine::Moka => Running::Moka(moka::Moka::new(bound)),
+            Engine::Moka => Running::Moka(moka::Moka::new(capacity)),
             #[cfg(feature = "quick_cache")]
-            Engine::QuickCache => Running::QuickCache(quick_cache::QuickCache::new(bound)),
+            Engine::QuickCache => Running::QuickCache(quick_cache::QuickCache::new(capacity)),
         };
         Ok(MemoryTier {
             engine,
-            weighs: matches!(bound, Capacity::Bytes(_)),
+            weighs: matches!(capacity, Capacity::Bytes(_)),
         })
     }
 }
 
-/// The engine of a memory tier. Not a trait object: a look-up is compiled into its caller, so that an entry's fields stay in
-/// registers.
+/// The engine of a memory tier. It is not a trait object, so that a look-up is compiled into its
+/// caller and the fields of an entry stay in registers.
 enum Running {
     Moka(moka::Moka),
     #[cfg(feature = "quick_cache")]
     QuickCache(quick_cache::QuickCache),
 }
 
-/// Calls a method of whichever engine runs.
+/// Calls a method of the engine.
 macro_rules! with_engine {
     ($running:expr, $engine:ident => $call:expr) => {
         match $running {
@@ -170,7 +173,7 @@ macro_rules! with_engine {
 /// The memory tier of a runtime.
 pub(crate) struct MemoryTier {
     engine: Running,
-    /// Whether the weight of an entry matters: weighing walks through the value.
+    /// Set if the weight of entries matters. Weighing visits all parts of a value.
     pub(crate) weighs: bool,
 }
 
@@ -192,7 +195,7 @@ impl MemoryTier {
         with_engine!(&self.engine, engine => engine.remove(key));
     }
 
-    /// The keys of a function. Looks at all entries.
+    /// Returns the keys of a function. Visits every entry.
     pub(crate) fn keys_of(&self, function: FunctionId) -> Vec<Key> {
         with_engine!(&self.engine, engine => engine.keys_of(function))
     }
@@ -210,7 +213,7 @@ impl fmt::Debug for MemoryTier {
     }
 }
 
-/// What an entry counts against the bound.
+/// Returns the weight of an entry in bytes.
 fn weight(key: &Key, entry: &Entry) -> u32 {
     u32::try_from(key.size() + size_of::<Key>())
         .unwrap_or(u32::MAX)

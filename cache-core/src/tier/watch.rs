@@ -1,4 +1,5 @@
-//! Whether the operations of a tier succeed: a store can answer a ping and still fail every read, lease or fill.
+//! Successes and failures of a tier's operations. A store can answer a ping and still fail every
+//! read, lease or fill.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,10 +7,11 @@ use std::sync::{Mutex, PoisonError};
 use super::Refusal;
 use crate::error::Error;
 
-/// That many failures in a row, with no success between them, are not the fault of single calls.
-const FEW: u32 = 5;
+/// From this many failures in a row on, without a success between them, the tier is at fault and
+/// not single calls.
+const FAILING: u32 = 5;
 
-/// The operations that calls make on a tier, of all functions.
+/// Watches the operations on a tier, of all functions.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     reads: Streak,
@@ -20,9 +22,9 @@ pub(crate) struct Watch {
 /// Failures in a row of one kind of operation.
 #[derive(Debug, Default)]
 struct Streak {
-    /// Relaxed: it orders nothing, and one that is counted late is reported late.
+    /// Relaxed: it orders nothing else. A failure that is counted late is reported late.
     failures: AtomicU32,
-    /// The link over which the last one failed, and why.
+    /// The link over which the last operation failed, and the error.
     last: Mutex<Option<(u64, String)>>,
 }
 
@@ -47,18 +49,19 @@ impl Operation {
 impl Watch {
     pub(crate) fn succeeded(&self, operation: Operation) {
         let failures = &self.streak(operation).failures;
-        // Not written at each success: all threads share it.
+        // Not written at each success, because all threads share the counter.
         if failures.load(Ordering::Relaxed) != 0 {
             failures.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Notes an operation that failed over the link of that number.
+    /// Notes an operation that failed, and the number of the link over which it was sent.
     pub(crate) fn failed(&self, operation: Operation, link: u64, error: &Error) {
         self.streak(operation).note(link, || format!("{error:?}"));
     }
 
-    /// Notes a fill that was refused. One whose key is guarded, or waits to be invalidated, is refused rightly.
+    /// Notes a fill that was refused. A fill of a key that is guarded, or has a pending
+    /// invalidation, does not count: it must be refused.
     pub(crate) fn refused(&self, link: u64, refusal: Refusal) {
         match refusal {
             Refusal::Guard | Refusal::Queued => {}
@@ -68,24 +71,25 @@ impl Watch {
         }
     }
 
-    /// What is wrong with a tier, by the last operations over the link of that number.
+    /// Returns the last errors of a tier, if its operations keep failing over the link with this
+    /// number.
     pub(crate) fn last_error(&self, link: u64) -> Option<String> {
         let kinds = [
             ("reads", &self.reads),
             ("leases", &self.leases),
             ("fills", &self.fills),
         ];
-        let troubles: Vec<String> = kinds
+        let errors: Vec<String> = kinds
             .into_iter()
             .filter_map(|(what, streak)| {
                 let failures = streak.failures.load(Ordering::Relaxed);
                 let last = streak.last.lock().unwrap_or_else(PoisonError::into_inner);
                 let (over, why) = last.as_ref()?;
-                let counts = failures >= FEW && *over == link;
-                counts.then(|| format!("the last {failures} {what} failed: {why}"))
+                let is_failing = failures >= FAILING && *over == link;
+                is_failing.then(|| format!("the last {failures} {what} failed: {why}"))
             })
             .collect();
-        (!troubles.is_empty()).then(|| troubles.join("; "))
+        (!errors.is_empty()).then(|| errors.join("; "))
     }
 
     fn streak(&self, operation: Operation) -> &Streak {
@@ -115,7 +119,7 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn failures_in_a_row_over_one_link_are_told_and_a_success_or_another_link_ends_them() {
+    fn failures_in_a_row_are_reported_until_a_success_or_another_link() {
         let watch = Watch::default();
         let error = Error::new(ErrorKind::Unavailable, "no history");
         let fail = |link, times| {
@@ -123,7 +127,7 @@ mod tests {
                 watch.failed(Operation::Lease, link, &error);
             }
         };
-        fail(1, FEW - 1);
+        fail(1, FAILING - 1);
         assert_eq!(watch.last_error(1), None);
         fail(1, 1);
         let last_error = watch.last_error(1).unwrap();
@@ -136,11 +140,11 @@ mod tests {
         assert!(watch.last_error(1).is_some(), "a read is no lease");
         watch.succeeded(Operation::Lease);
         assert_eq!(watch.last_error(1), None);
-        fail(1, FEW);
+        fail(1, FAILING);
         fail(2, 1);
         assert_eq!((watch.last_error(1), watch.last_error(2)), (None, None));
         for refusal in [Refusal::Guard, Refusal::Queued, Refusal::Lease] {
-            for _ in 0..FEW {
+            for _ in 0..FAILING {
                 watch.refused(3, refusal);
             }
             assert_eq!(watch.last_error(3).is_some(), refusal == Refusal::Lease);

@@ -1,4 +1,4 @@
-//! moka as the engine.
+//! The moka engine.
 
 use moka::ops::compute::Op;
 use moka::sync::Cache;
@@ -8,15 +8,15 @@ use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::key::{CarriedHash, FunctionId, Key, KeyRef};
 
-/// Without moka's own expiry: it would read another clock and knows nothing of fences.
+/// moka, without its own expiry: that reads another clock and knows nothing about fences.
 pub(super) struct Moka {
     cache: Cache<Key, Entry, CarriedHash>,
 }
 
 impl Moka {
-    pub(super) fn new(bound: Capacity) -> Self {
+    pub(super) fn new(capacity: Capacity) -> Self {
         let builder = Cache::builder();
-        let builder = match bound {
+        let builder = match capacity {
             Capacity::Entries(entries) => builder.max_capacity(entries),
             Capacity::Bytes(bytes) => builder.max_capacity(bytes).weigher(weight),
         };
@@ -33,7 +33,8 @@ impl MemoryEngine for Moka {
     }
 
     fn peek(&self, key: &KeyRef<'_>) -> Option<Entry> {
-        // moka has no look without a trace; what is not there leaves none this way.
+        // moka counts every `get` as a use, also of keys that it does not have. This way a key that
+        // it does not have is not counted.
         if self.cache.contains_key(key) {
             self.cache.get(key)
         } else {
@@ -52,7 +53,7 @@ impl MemoryEngine for Moka {
             {
                 return Op::Nop;
             }
-            // Dropped when the engine's lock is not held any more: the value is the user's.
+            // Dropped after the engine's lock is released, because the drop runs the user's code.
             replaced = known;
             is_stored = true;
             Op::Put(entry)

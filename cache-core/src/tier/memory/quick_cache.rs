@@ -1,4 +1,4 @@
-//! quick_cache as the engine.
+//! The quick_cache engine.
 
 use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
@@ -9,23 +9,25 @@ use crate::entry::Entry;
 use crate::key::{CarriedHash, FunctionId, Key, KeyRef};
 use crate::sync::{Mutex, lock};
 
-/// Entries a bound in bytes is taken for when the tables are laid out; a guess costs a few reallocations.
+/// The assumed size of an entry, in bytes, when the tables are laid out for a capacity in bytes. A
+/// wrong guess costs a few reallocations.
 const GUESSED_ENTRY: u64 = 1024;
 
-/// Keys whose inserts are told apart.
-const TURNS: usize = 64;
+/// The number of locks for inserts. Keys that share one insert in turn.
+const INSERT_LOCKS: usize = 64;
 
 pub(super) struct QuickCache {
-    cache: Cache<Key, Entry, Scale, CarriedHash, KeepsEvicted>,
-    /// Held from the look at what is there until it is replaced. The engine's own way to do both at once takes what is inserted
-    /// for asked for in between, and costs five points of the hit ratio.
-    turns: Vec<Mutex<()>>,
+    cache: Cache<Key, Entry, EntryWeight, CarriedHash, KeepsEvicted>,
+    /// Held while an insert checks the present entry and replaces it. The engine's own function for
+    /// that counts the insert as a use, which costs five points of the hit ratio on the traces.
+    insert_locks: Vec<Mutex<()>>,
 }
 
-/// What was evicted by an insert.
+/// The entries that an insert evicted.
 type Evicted = Vec<(Key, Entry)>;
 
-/// Hands what is evicted to who inserted, in place of dropping it under the engine's lock.
+/// Hands evicted entries to the caller of the insert, who drops them after the engine's lock is
+/// released.
 #[derive(Clone)]
 struct KeepsEvicted;
 
@@ -37,13 +39,13 @@ impl Lifecycle<Key, Entry> for KeepsEvicted {
     }
 }
 
-/// One per entry, or what the entry says.
+/// Weighs each entry as one, or by its weight in bytes.
 #[derive(Clone)]
-struct Scale {
+struct EntryWeight {
     weighs: bool,
 }
 
-impl Weighter<Key, Entry> for Scale {
+impl Weighter<Key, Entry> for EntryWeight {
     fn weight(&self, key: &Key, entry: &Entry) -> u64 {
         if self.weighs {
             u64::from(weight(key, entry))
@@ -54,33 +56,37 @@ impl Weighter<Key, Entry> for Scale {
 }
 
 impl QuickCache {
-    pub(super) fn new(bound: Capacity) -> Self {
-        let (capacity, entries, weighs) = match bound {
+    pub(super) fn new(capacity: Capacity) -> Self {
+        let (weight_capacity, entries, weighs) = match capacity {
             Capacity::Entries(entries) => (entries, entries, false),
             Capacity::Bytes(bytes) => (bytes, bytes / GUESSED_ENTRY + 1, true),
         };
         let mut options = OptionsBuilder::new();
-        // The tables are laid out for that many at once: a bound that is a mere limit must not allocate gigabytes.
+        // The tables are allocated for that many entries at once. A capacity that is only a limit
+        // must not allocate gigabytes.
         options.estimated_items_capacity(usize::try_from(entries.min(1 << 20)).unwrap_or(1 << 20));
-        options.weight_capacity(capacity);
+        options.weight_capacity(weight_capacity);
         let cache = match options.build() {
             Ok(options) => Cache::with_options(
                 options,
-                Scale { weighs },
+                EntryWeight { weighs },
                 CarriedHash::default(),
                 KeepsEvicted,
             ),
-            // Only a missing capacity is refused, and both are set.
+            // The options are refused only if a capacity is missing, and both are set.
             Err(_) => Cache::with(
                 1,
-                capacity,
-                Scale { weighs },
+                weight_capacity,
+                EntryWeight { weighs },
                 CarriedHash::default(),
                 KeepsEvicted,
             ),
         };
-        let turns = (0..TURNS).map(|_| Mutex::default()).collect();
-        Self { cache, turns }
+        let insert_locks = (0..INSERT_LOCKS).map(|_| Mutex::default()).collect();
+        Self {
+            cache,
+            insert_locks,
+        }
     }
 }
 
@@ -95,10 +101,10 @@ impl MemoryEngine for QuickCache {
     }
 
     fn insert(&self, key: Key, entry: Entry, now: Moment) -> bool {
-        // Dropped after the lock: what is replaced or evicted is the user's.
+        // Dropped after the lock is released, because the drop of a value runs the user's code.
         let mut evicted = Evicted::default();
         let (is_stored, _replaced) = {
-            let _turn = lock(&self.turns[key.as_ref().hash as usize % TURNS]);
+            let _lock = lock(&self.insert_locks[key.as_ref().hash as usize % INSERT_LOCKS]);
             let known = self.cache.peek(&key.as_ref());
             let is_stored = !known
                 .as_ref()

@@ -44,9 +44,9 @@ fn now() -> Moment {
     Clock::System.now()
 }
 
-/// A load that was overtaken between its last look and its insert.
+/// A load during which another load inserts a newer value.
 #[test]
-fn an_older_value_does_not_take_the_place_of_a_newer_one() {
+fn older_value_does_not_replace_a_newer_one() {
     const LIFE: Duration = Duration::from_secs(60);
     for engine in engines() {
         let memory = Memory::builder().engine(engine).build().unwrap();
@@ -64,7 +64,7 @@ fn an_older_value_does_not_take_the_place_of_a_newer_one() {
 }
 
 #[test]
-fn an_engine_stores_replaces_and_removes() {
+fn engine_stores_replaces_and_removes_entries() {
     for engine in engines() {
         let memory = Memory::builder()
             .engine(engine)
@@ -84,7 +84,7 @@ fn an_engine_stores_replaces_and_removes() {
 }
 
 #[test]
-fn an_engine_is_bounded_by_entries_and_by_bytes() {
+fn engine_keeps_to_its_capacity_in_entries_and_in_bytes() {
     for engine in engines() {
         let by_entries = Memory::builder()
             .engine(engine)
@@ -111,7 +111,7 @@ fn an_engine_is_bounded_by_entries_and_by_bytes() {
 }
 
 #[test]
-fn a_capacity_of_zero_is_an_error() {
+fn capacity_of_zero_is_an_error() {
     for memory in [
         Memory::builder().max_entries(0),
         Memory::builder().max_bytes(0),
