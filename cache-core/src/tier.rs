@@ -32,9 +32,9 @@ use serde::Serialize;
 use crate::coherence::Coherence;
 use crate::error::Error;
 use crate::fence::{Fences, Stripe};
+use crate::function::ttl::Consistency;
 pub use crate::glob::Glob;
 use crate::level::Level;
-use crate::policy::Consistency;
 pub use crate::record::{ETAG, Etag, Stamp};
 pub use crate::stats::Refusal;
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::CachedFunction;
 use super::visit::TierVisits;
+use crate::function::ttl::Consistency;
 use crate::key::Key;
-use crate::policy::Consistency;
 use crate::record::{Header, RecordKind};
 use crate::tier::watch::Operation;
 use crate::tier::{LeaseMode, LeaseResult, ReadOptions};
