@@ -11,12 +11,12 @@ use std::time::Duration;
 use crate::cached_function::CachedFunction;
 use crate::call::{CacheValue, ResultSpec, drive};
 use crate::error::{Error, ErrorKind};
+use crate::function::slot::Origin;
+use crate::function::ttl::Ttl;
 use crate::invalidation::Invalidation;
 use crate::key::{ArgumentList, Arguments, Key, UnboundArguments};
 use crate::load::{self, Mode};
 use crate::outcome::{NotShared, Outcome};
-use crate::policy::Ttl;
-use crate::slot::Origin;
 use crate::tier::Receipt;
 use crate::write_guard::WriteGuard;
 

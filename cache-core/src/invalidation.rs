@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use crate::blocking;
 use crate::cached_function::CachedFunction;
 use crate::error::{Error, ErrorKind};
+use crate::function::slot::Origin;
 use crate::key::UnboundArguments;
-use crate::slot::Origin;
 use crate::tier::Receipt;
 
 /// An invalidation on its way: what `invalidate!` gives. Holds none of the arguments, only the key that they make.

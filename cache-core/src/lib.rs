@@ -12,12 +12,10 @@ pub mod tier;
 
 mod background;
 mod blocking;
-mod builder;
 mod cached_function;
 mod call;
 mod clock;
 mod coherence;
-mod definition;
 mod entry;
 mod error;
 mod fence;
@@ -30,11 +28,8 @@ mod key;
 mod level;
 mod load;
 mod outcome;
-mod overrides;
-mod policy;
 mod record;
 mod runtime;
-mod slot;
 mod state;
 mod stats;
 mod sync;
@@ -45,12 +40,12 @@ mod write_guard;
 #[doc(hidden)]
 pub mod private;
 
-pub use crate::builder::{BoxedTier, BuildFromEnv, EnvTier, Environment, IntoTier, RuntimeBuilder};
 pub use crate::call::CacheValue;
 pub use crate::clock::{ManualClock, unix_millis};
 pub use crate::coherence::{Barrier, Coherence};
 pub use crate::error::{Error, ErrorKind};
-pub use crate::function::{Function, FunctionBuilder};
+pub use crate::function::built::{Function, FunctionBuilder};
+pub use crate::function::ttl::{Consistency, SingleFlight, Ttl, WhenIsolated};
 pub use crate::handle::{Call, Handle, OptionalCall, PlainCall};
 pub use crate::invalidation::Invalidation;
 pub use crate::key::KeyArgument;
@@ -58,7 +53,9 @@ pub use crate::level::Level;
 pub use crate::outcome::{
     NotShared, Outcome, ShareByClone, ShareByText, ShareError, ShareWith, SharedError, View,
 };
-pub use crate::policy::{Consistency, SingleFlight, Ttl, WhenIsolated};
+pub use crate::runtime::builder::{
+    BoxedTier, BuildFromEnv, EnvTier, Environment, IntoTier, RuntimeBuilder,
+};
 pub use crate::runtime::{CacheRuntime, RuntimeHealth, Snapshot, registered_functions};
 pub use crate::stats::{FunctionStats, RefusedFills, Stats, TierStats};
 pub use crate::tier::config::{Promotion, TierConfig};

@@ -9,11 +9,13 @@ pub use inventory;
 use serde::Serialize;
 
 pub use crate::__returns as returns;
-pub use crate::builder::EnvTier;
 pub use crate::call::{CacheValue, CachedResult, MemoryLookup, Miss, ResultOf};
 use crate::call::{ResultSpec, look_up};
 use crate::codec::{SharedValue, ValueType};
-pub use crate::definition::Declaration;
+pub use crate::function::definition::Declaration;
+use crate::function::slot::Origin;
+pub use crate::function::slot::{FunctionSlot, Instantiation};
+pub use crate::function::ttl::{CoherencePolicy, Consistency, SingleFlight, Ttl, WhenIsolated};
 pub use crate::handle::Call;
 use crate::handle::Handle;
 pub use crate::invalidation::Invalidation;
@@ -21,10 +23,8 @@ pub use crate::key::{ArgumentList, Arguments, KeyArgument, Parts, Piece, Refused
 pub use crate::level::Level;
 pub use crate::outcome::NotShared;
 use crate::outcome::{ShareByClone, ShareByText, ShareWith, SharedError};
-pub use crate::policy::{CoherencePolicy, Consistency, SingleFlight, Ttl, WhenIsolated};
 pub use crate::runtime::Registered;
-use crate::slot::Origin;
-pub use crate::slot::{FunctionSlot, Instantiation};
+pub use crate::runtime::builder::EnvTier;
 use crate::weigh::{Weigh, weigh_by_serde};
 
 /// A function and, where it is generic, which of its instances.

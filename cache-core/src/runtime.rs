@@ -1,5 +1,6 @@
 //! The runtime: what owns the tiers, and how a process and a task come by theirs.
 
+pub(crate) mod builder;
 mod matching;
 mod report;
 
@@ -11,14 +12,14 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
 use once_cell::sync::OnceCell;
 
 pub use self::report::{RuntimeHealth, Snapshot};
-use crate::builder::RuntimeBuilder;
 use crate::cached_function::{CachedFunction, FencedAfter, Resolved};
 use crate::clock::Clock;
 use crate::codec::Encodings;
-use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
-use crate::slot::{FunctionSlot, SlotKey};
+use crate::function::definition::Definition;
+use crate::function::slot::{FunctionSlot, SlotKey};
+use crate::runtime::builder::RuntimeBuilder;
 use crate::state::{Defaults, RuntimeState};
 use crate::stats::Stats;
 use crate::tier::config::TierConfig;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::binding::TierBinding;
 use crate::codec::Encoding;
-use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
+use crate::function::definition::Definition;
 use crate::level::Level;
 use crate::state::RuntimeState;
 use crate::tier::config::Lives;

@@ -8,8 +8,8 @@
 use super::{CachedFunction, TierBinding};
 use crate::clock::{Moment, Reading};
 use crate::entry::Entry;
+use crate::function::ttl::WhenIsolated;
 use crate::key::Key;
-use crate::policy::WhenIsolated;
 use crate::tier::Stamp;
 
 impl CachedFunction {

@@ -4,8 +4,8 @@ use super::Held;
 use crate::cached_function::CachedFunction;
 use crate::clock::Moment;
 use crate::codec::ValueType;
+use crate::function::ttl::WhenIsolated;
 use crate::key::KeyRef;
-use crate::policy::WhenIsolated;
 
 impl CachedFunction {
     /// Returns the value in memory, if it is valid: it has not expired, no fence was raised after

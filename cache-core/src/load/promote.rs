@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::visit::TierVisits;
 use crate::cached_function::CachedFunction;
+use crate::function::ttl::Consistency;
 use crate::key::Key;
-use crate::policy::Consistency;
 use crate::record::{Header, RecordKind};
 use crate::tier::{LeaseMode, LeaseResult, ReadOptions};
 

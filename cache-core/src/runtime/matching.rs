@@ -4,8 +4,8 @@ use std::sync::{Arc, PoisonError};
 
 use super::{CacheRuntime, Registered};
 use crate::cached_function::{CachedFunction, FencedAfter};
-use crate::definition::Definition;
 use crate::error::Error;
+use crate::function::definition::Definition;
 use crate::glob::Glob;
 #[cfg(doc)]
 use crate::tier::Receipt;
@@ -138,7 +138,7 @@ fn key_of_uncalled(function: &str) -> Result<Option<FunctionKey>, Error> {
     let declared = Registered::all()
         .find(|definition| definition.name == function || is_instance_of(definition));
     let Some(declared) = declared else {
-        let made = crate::function::made_as(function)
+        let made = crate::function::built::made_as(function)
             .ok_or_else(|| Error::configuration(format!("unknown function `{function}`")))?;
         return Ok(made
             .has_records()

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::function::ttl::LONGEST_TTL;
 use crate::level::Level;
-use crate::policy::LONGEST_TTL;
 
 /// The place of a tier, and how long values live in it.
 ///

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::cached_function::CachedFunction;
-use crate::definition::{Declaration, Definition};
-use crate::function::ReservedName;
+use crate::function::built::ReservedName;
+use crate::function::definition::{Declaration, Definition};
 use crate::runtime::CacheRuntime;
 
 /// A function, ready to be called: its definition, and how it is bound in the process's own runtimes.

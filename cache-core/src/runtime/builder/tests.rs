@@ -3,8 +3,8 @@ use std::time::Duration;
 use super::*;
 use crate::Promotion;
 use crate::cached_function::Resolved;
-use crate::definition::Declaration;
-use crate::policy::{CoherencePolicy, Consistency, SingleFlight, Ttl};
+use crate::function::definition::Declaration;
+use crate::function::ttl::{CoherencePolicy, Consistency, SingleFlight, Ttl};
 
 const DEFAULT: CoherencePolicy = CoherencePolicy {
     when_isolated: None,

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::definition::Definition;
 use crate::error::Error;
+use crate::function::definition::Definition;
+use crate::function::ttl::{Consistency, Policies, Ttl};
 use crate::level::Level;
-use crate::policy::{Consistency, Policies, Ttl};
 
 /// Names that an error lists at most.
 const MOST_NAMES: usize = 12;

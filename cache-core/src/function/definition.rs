@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::function::ttl::{CoherencePolicy, Policy, Ttl};
 use crate::key::Piece;
 use crate::level::Level;
-use crate::policy::{CoherencePolicy, Policy, Ttl};
 
 /// A declaration as an attribute expands to it: plain data, so that it can be a `static`.
 #[derive(Debug)]

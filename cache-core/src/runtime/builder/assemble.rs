@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::RuntimeBuilder;
 use crate::cached_function::Resolved;
 use crate::codec::Encodings;
-use crate::definition::Definition;
 use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
+use crate::function::definition::Definition;
+use crate::function::ttl::Policies;
 use crate::level::Level;
-use crate::policy::Policies;
 use crate::state::{Defaults, RuntimeState};
 use crate::tier::{Peers, TierContext};
 

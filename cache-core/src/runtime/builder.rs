@@ -12,13 +12,13 @@ pub use self::env::{BuildFromEnv, EnvTier, Environment};
 use crate::clock::{Clock, ManualClock};
 #[cfg(feature = "custom-codec")]
 use crate::codec::Codec;
-use crate::definition::Definition;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
+use crate::function::definition::Definition;
+use crate::function::overrides::Overrides;
+use crate::function::ttl::{Ttl, WhenIsolated};
 use crate::level::Level;
-use crate::overrides::Overrides;
-use crate::policy::{Ttl, WhenIsolated};
 use crate::runtime::{CacheRuntime, Registered};
 use crate::state::RuntimeState;
 use crate::tier::config::TierConfig;
@@ -247,7 +247,7 @@ impl RuntimeBuilder {
     /// The same of a file that is named so in errors.
     #[cfg(feature = "toml")]
     fn read_functions(&mut self, path: &std::path::Path, source: &str) {
-        let said = crate::overrides::file::read(path, source);
+        let said = crate::function::overrides::file::read(path, source);
         self.problems.extend(said.problems);
         for (name, ttl) in said.policies {
             let wrong = check_policy(&name, ttl).err();
@@ -303,7 +303,7 @@ impl RuntimeBuilder {
     pub async fn install(self) -> Result<CacheRuntime, Error> {
         self.warn_of_unused_environment();
         let state = self.into_stack()?;
-        let made = crate::function::made();
+        let made = crate::function::built::made();
         let mut functions: Vec<&Definition> = Registered::all().collect();
         functions.extend(made.iter().map(|definition| &**definition));
         check_functions(&state, &functions)?;
