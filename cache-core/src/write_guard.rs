@@ -1,4 +1,4 @@
-//! Write guards: a key that is kept nowhere while a transaction changes what its value is made of.
+//! Write guards: while a transaction changes the data behind a key, no value of the key is stored.
 
 use std::sync::Arc;
 
@@ -7,53 +7,58 @@ use crate::error::Error;
 use crate::key::Key;
 use crate::tier::{Guard, Receipt};
 
-/// Keeps values of one key from being stored while a transaction changes what they are made of.
+/// Keeps values of one key from being stored while a transaction changes the data that they are
+/// made of.
 ///
-/// From when it was taken until it ends no instance stores a value of the key, in a shared tier or
-/// in its memory: calls run the body. So what a reader sees before the commit is gone with its
-/// call; and if this process dies between the commit and the invalidation, nothing old is left: the
-/// guard ends by itself after a lease time, and the next load sees the commit.
+/// While the guard is held, no instance stores a value of the key, in a shared tier or in its
+/// memory: calls run the body. So a value that a reader loads before the commit is not kept after
+/// its call. If this process dies between the commit and the invalidation, no old value is left
+/// either: the guard ends after a lease time, and the next load sees the commit.
 ///
-/// Dropped, by an early return or a panic, it invalidates too: the tiers are told in the
-/// background. A commit that is then still under way has the rest of a lease time to complete.
+/// If the guard is dropped, by an early return or a panic, it invalidates the key too. The tiers do
+/// that in the background. A commit that is still in progress then has the rest of a lease time to
+/// complete.
 #[derive(Debug)]
-#[must_use = "it ends when it is dropped"]
+#[must_use = "a guard ends when it is dropped"]
 pub struct WriteGuard {
-    bound: Arc<CachedFunction>,
+    function: Arc<CachedFunction>,
     key: Key,
     guards: Vec<Guard>,
 }
 
 impl WriteGuard {
-    pub(crate) async fn take(bound: &Arc<CachedFunction>, key: Key) -> Self {
-        let guards = bound.guard(&key).await;
+    pub(crate) async fn take(function: &Arc<CachedFunction>, key: Key) -> Self {
+        let guards = function.guard(&key).await;
         Self {
-            bound: Arc::clone(bound),
+            function: Arc::clone(function),
             key,
             guards,
         }
     }
 
-    /// Whether every shared tier of the function is known to keep it at this moment. A tier that
-    /// cannot be reached is not: it may have lost it, or forgotten it after a lease time, and calls
-    /// may store values until it is in place again, which drops them, or until
-    /// [`invalidate`](Self::invalidate) does. What is lost is the protection from a death in
-    /// between.
+    /// Returns `true` if the guard is known to be in place in every shared tier of the function.
+    ///
+    /// A tier that is not reachable may have lost the guard, or ended it after a lease time. Calls
+    /// may then store values until the guard is in place again, which drops them, or until
+    /// [`invalidate`](Self::invalidate) does. Only the protection from a death of this process in
+    /// between is lost.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        self.guards.len() == self.bound.guards_wanted() && self.guards.iter().all(Guard::is_placed)
+        self.guards.len() == self.function.guards_wanted()
+            && self.guards.iter().all(Guard::is_placed)
     }
 
-    /// Ends it, after the commit: drops what is kept of the key; see
+    /// Ends the guard after the commit, and invalidates the key; see
     /// [`Handle::invalidate`](crate::Handle::invalidate).
     ///
     /// # Errors
-    /// As [`Handle::invalidate`](crate::Handle::invalidate).
+    /// As [`Handle::invalidate`](crate::Handle::invalidate). The guard then ends as if it was
+    /// dropped.
     ///
     /// # Cancel safety
-    /// Dropped before it returned, the tiers are told in the background.
+    /// If the future is dropped, the tiers invalidate in the background.
     pub async fn invalidate(mut self) -> Result<Receipt, Error> {
-        let receipt = self.bound.invalidate(&self.key).await?;
+        let receipt = self.function.invalidate(&self.key).await?;
         for guard in self.guards.drain(..) {
             guard.end();
         }
@@ -66,6 +71,6 @@ impl Drop for WriteGuard {
         // What the tiers are to be told later is known to them before: what was read from them
         // until then is not kept.
         self.guards.clear();
-        self.bound.fence_off(&self.key);
+        self.function.fence_off(&self.key);
     }
 }

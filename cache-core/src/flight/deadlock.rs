@@ -15,7 +15,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-#[cfg(test)]
+#[cfg(all(test, not(schedules)))]
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -201,7 +201,7 @@ impl LoadScope {
         Entered(self)
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(schedules)))]
     async fn scope<F: Future>(flight: FlightId, leases: HeldLeases, body: F) -> F::Output {
         let mut leading = Self::new(Some((flight, leases)));
         let mut body = std::pin::pin!(body);

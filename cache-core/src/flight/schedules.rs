@@ -1,8 +1,10 @@
 //! Fence and flight under every schedule of two or three threads, by loom:
 //! `RUSTFLAGS="--cfg schedules" cargo test --release -p cache-core --lib schedules`.
 
-use std::pin::pin;
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Context;
 
 use loom::future::block_on;
 use loom::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +14,7 @@ use super::*;
 use crate::fence::{FunctionFence, Stripe};
 use crate::key::{Arguments, FunctionId};
 
-struct World {
+struct Fixture {
     flights: Arc<Flights>,
     fences: Fences,
     function: FunctionFence,
@@ -41,7 +43,7 @@ fn number_in(outcome: &LoadOutcome) -> u64 {
     }
 }
 
-impl World {
+impl Fixture {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             flights: Flights::new(),
@@ -132,59 +134,59 @@ impl World {
 }
 
 #[test]
-fn a_call_after_an_invalidation_never_sees_what_was_loaded_before() {
+fn call_after_an_invalidation_never_returns_a_value_from_before() {
     loom::model(|| {
-        let world = World::new();
+        let fixture = Fixture::new();
         let caller = thread::spawn({
-            let world = Arc::clone(&world);
+            let fixture = Arc::clone(&fixture);
             move || {
-                world.call();
+                fixture.call();
             }
         });
-        world.database.store(2, Ordering::SeqCst);
-        world.invalidate();
-        assert_eq!(world.call(), 2);
+        fixture.database.store(2, Ordering::SeqCst);
+        fixture.invalidate();
+        assert_eq!(fixture.call(), 2);
         caller.join().expect("the caller");
-        assert_eq!(world.call(), 2);
+        assert_eq!(fixture.call(), 2);
     });
 }
 
 #[test]
-fn callers_at_once_make_one_load() {
+fn concurrent_callers_make_one_load() {
     loom::model(|| {
-        let world = World::new();
+        let fixture = Fixture::new();
         let other = thread::spawn({
-            let world = Arc::clone(&world);
-            move || world.call()
+            let fixture = Arc::clone(&fixture);
+            move || fixture.call()
         });
-        assert_eq!(world.call(), 1);
+        assert_eq!(fixture.call(), 1);
         assert_eq!(other.join().expect("the caller"), 1);
-        assert_eq!(world.loads.load(Ordering::SeqCst), 1);
+        assert_eq!(fixture.loads.load(Ordering::SeqCst), 1);
     });
 }
 
 #[test]
-fn no_waiter_hangs_when_the_leader_goes_away() {
+fn no_waiter_hangs_when_the_leader_is_dropped() {
     loom::model(|| {
-        let world = World::new();
-        let leader = world.lead();
+        let fixture = Fixture::new();
+        let leader = fixture.lead();
         let waiter = thread::spawn({
-            let world = Arc::clone(&world);
-            move || world.call()
+            let fixture = Arc::clone(&fixture);
+            move || fixture.call()
         });
         drop(leader);
         assert_eq!(waiter.join().expect("the waiter"), 1);
-        assert_eq!(world.loads.load(Ordering::SeqCst), 1);
+        assert_eq!(fixture.loads.load(Ordering::SeqCst), 1);
     });
 }
 
 #[test]
 fn lead_of_a_dropped_leader_is_not_lost_when_a_waiter_leaves() {
     loom::model(|| {
-        let world = World::new();
-        let leader = world.lead();
-        let leaving = world.wait();
-        let staying = world.wait();
+        let fixture = Fixture::new();
+        let leader = fixture.lead();
+        let leaving = fixture.wait();
+        let staying = fixture.wait();
         let leaver = thread::spawn(move || drop(leaving));
         drop(leader);
         match block_on(pin!(staying)) {
@@ -192,7 +194,7 @@ fn lead_of_a_dropped_leader_is_not_lost_when_a_waiter_leaves() {
             WaitOutcome::Completed(_) | WaitOutcome::Failed => panic!("the load has not ended"),
         }
         leaver.join().expect("the leaver");
-        assert_eq!(world.flights.len(), 0);
+        assert_eq!(fixture.flights.len(), 0);
     });
 }
 
@@ -201,12 +203,12 @@ fn lead_of_a_dropped_leader_is_not_lost_when_a_waiter_leaves() {
 #[test]
 fn newcomer_leads_the_flight_that_the_last_waiter_leaves() {
     loom::model(|| {
-        let world = World::new();
-        let leader = world.lead();
-        let leaving = world.wait();
+        let fixture = Fixture::new();
+        let leader = fixture.lead();
+        let leaving = fixture.wait();
         drop(leader);
         let leaver = thread::spawn(move || drop(leaving));
-        let leader = match world.join() {
+        let leader = match fixture.join() {
             Join::Lead(leader) => leader,
             Join::Wait(waiter) => match block_on(waiter) {
                 WaitOutcome::Lead(leader) => leader,
@@ -215,27 +217,27 @@ fn newcomer_leads_the_flight_that_the_last_waiter_leaves() {
         };
         leaver.join().expect("the leaver");
         // Other callers wait for it.
-        drop(world.wait());
-        assert_eq!(world.load(leader), 1);
-        assert_eq!(world.flights.len(), 0);
+        drop(fixture.wait());
+        assert_eq!(fixture.load(leader), 1);
+        assert_eq!(fixture.flights.len(), 0);
     });
 }
 
 #[test]
 fn first_waiter_that_polls_leads_and_the_other_waits_for_it() {
     loom::model(|| {
-        let world = World::new();
-        let leader = world.lead();
-        let (first, second) = (world.wait(), world.wait());
+        let fixture = Fixture::new();
+        let leader = fixture.lead();
+        let (first, second) = (fixture.wait(), fixture.wait());
         let other = thread::spawn({
-            let world = Arc::clone(&world);
-            move || world.arrive(block_on(first))
+            let fixture = Arc::clone(&fixture);
+            move || fixture.arrive(block_on(first))
         });
         drop(leader);
-        assert_eq!(world.arrive(block_on(second)), 1);
+        assert_eq!(fixture.arrive(block_on(second)), 1);
         assert_eq!(other.join().expect("the other waiter"), 1);
-        assert_eq!(world.loads.load(Ordering::SeqCst), 1);
-        assert_eq!(world.flights.len(), 0);
+        assert_eq!(fixture.loads.load(Ordering::SeqCst), 1);
+        assert_eq!(fixture.flights.len(), 0);
     });
 }
 
@@ -243,18 +245,18 @@ fn first_waiter_that_polls_leads_and_the_other_waits_for_it() {
 #[test]
 fn waiter_that_is_not_polled_does_not_hold_the_key() {
     loom::model(|| {
-        let world = World::new();
-        let leader = world.lead();
-        let mut kept = world.wait();
-        let polled = world.wait();
+        let fixture = Fixture::new();
+        let leader = fixture.lead();
+        let mut kept = fixture.wait();
+        let polled = fixture.wait();
         let mut context = Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut kept).poll(&mut context).is_pending());
         let dropper = thread::spawn(move || drop(leader));
-        assert_eq!(world.arrive(block_on(polled)), 1);
+        assert_eq!(fixture.arrive(block_on(polled)), 1);
         dropper.join().expect("the dropped leader");
-        assert_eq!(world.arrive(block_on(kept)), 1);
-        assert_eq!(world.loads.load(Ordering::SeqCst), 1);
-        assert_eq!(world.flights.len(), 0);
+        assert_eq!(fixture.arrive(block_on(kept)), 1);
+        assert_eq!(fixture.loads.load(Ordering::SeqCst), 1);
+        assert_eq!(fixture.flights.len(), 0);
     });
 }
 
@@ -262,11 +264,11 @@ fn waiter_that_is_not_polled_does_not_hold_the_key() {
 #[test]
 fn no_waiter_hangs_or_waits_again_when_the_load_fails() {
     loom::model(|| {
-        let world = World::new();
-        let leader = world.lead();
+        let fixture = Fixture::new();
+        let leader = fixture.lead();
         let waiter = thread::spawn({
-            let world = Arc::clone(&world);
-            move || match world.join() {
+            let fixture = Arc::clone(&fixture);
+            move || match fixture.join() {
                 // The flight had ended before.
                 Join::Lead(leader) => drop(leader),
                 Join::Wait(waiter) => match block_on(waiter) {
@@ -277,6 +279,6 @@ fn no_waiter_hangs_or_waits_again_when_the_load_fails() {
         });
         leader.fail();
         waiter.join().expect("the waiter");
-        assert_eq!(world.flights.len(), 0);
+        assert_eq!(fixture.flights.len(), 0);
     });
 }
