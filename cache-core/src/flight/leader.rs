@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Flight, FlightId, Flights, Phase, wake_all};
+use super::deadlock::FlightId;
+use super::table::{Flight, Flights, Phase, wake_all};
 use crate::clock::Moment;
 use crate::fence::Fences;
 use crate::outcome::LoadOutcome;

@@ -4,15 +4,20 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Context;
+use std::task::{Context, Waker};
 
 use loom::future::block_on;
 use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 
+use super::waiter::Waiter;
 use super::*;
+use crate::clock::Moment;
+use crate::fence::Fences;
 use crate::fence::{FunctionFence, Stripe};
+use crate::key::Key;
 use crate::key::{Arguments, FunctionId};
+use crate::outcome::LoadOutcome;
 
 struct Fixture {
     flights: Arc<Flights>,

@@ -1,11 +1,18 @@
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake};
+use std::task::{Context, Poll, Wake, Waker};
 
+use super::waiter::Waiter;
 use super::*;
+use crate::clock::Moment;
+use crate::fence::Fences;
 use crate::fence::{FunctionFence, Stripe};
+use crate::key::Key;
 use crate::key::{Arguments, FunctionId};
+use crate::outcome::LoadOutcome;
+use crate::sync::Mutex;
 
 fn key(name: &str) -> Key {
     Arguments::encode(crate::key::Tuple(&(name,)), 0)

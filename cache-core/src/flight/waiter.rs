@@ -5,7 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{Flight, FlightId, Flights, Leader, Phase};
+use super::deadlock::FlightId;
+use super::leader::Leader;
+use super::table::{Flight, Flights, Phase};
 use crate::outcome::LoadOutcome;
 use crate::sync::lock;
 

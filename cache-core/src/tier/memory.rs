@@ -3,39 +3,18 @@
 //! An engine only stores and evicts. The reader checks whether an entry is valid (its expiry, its
 //! fence), so it does not matter when an engine inserts.
 
+mod engine;
 mod moka;
 #[cfg(feature = "quick_cache")]
 mod quick_cache;
 
 use std::fmt;
 
+use self::engine::{Capacity, MemoryEngine};
 use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::key::{FunctionId, Key, KeyRef};
-
-/// Stores entries under keys, and evicts some when the capacity is reached.
-trait MemoryEngine {
-    /// Returns the entry of a key, valid or not.
-    fn get(&self, key: &KeyRef<'_>) -> Option<Entry>;
-
-    /// Returns the entry of a key without counting as a use. A miss looks twice, and must not make
-    /// its key look popular.
-    fn peek(&self, key: &KeyRef<'_>) -> Option<Entry>;
-
-    /// Stores an entry, unless the one under the same key [is newer](Entry::is_newer_than). Returns
-    /// `true` if it was stored.
-    fn insert(&self, key: Key, entry: Entry, now: Moment) -> bool;
-
-    /// Removes an entry. May take effect late.
-    fn remove(&self, key: &KeyRef<'_>);
-
-    /// Returns the keys of a function. Visits every entry.
-    fn keys_of(&self, function: FunctionId) -> Vec<Key>;
-
-    /// Returns the number of entries, approximately.
-    fn len(&self) -> u64;
-}
 
 /// The engine of a memory tier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,13 +43,6 @@ impl std::str::FromStr for Engine {
             ))),
         }
     }
-}
-
-/// The capacity of a memory tier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Capacity {
-    Entries(u64),
-    Bytes(u64),
 }
 
 /// Settings of the memory tier: `Memory::builder().max_bytes(256 << 20)`.
@@ -211,13 +183,6 @@ impl fmt::Debug for MemoryTier {
             .field("len", &self.len())
             .finish_non_exhaustive()
     }
-}
-
-/// Returns the weight of an entry in bytes.
-fn weight(key: &Key, entry: &Entry) -> u32 {
-    u32::try_from(key.size() + size_of::<Key>())
-        .unwrap_or(u32::MAX)
-        .saturating_add(entry.weight)
 }
 
 #[cfg(test)]

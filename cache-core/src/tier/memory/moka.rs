@@ -3,7 +3,7 @@
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 
-use super::{Capacity, MemoryEngine, weight};
+use super::engine::{Capacity, MemoryEngine, weight};
 use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::key::{CarriedHash, FunctionId, Key, KeyRef};

@@ -3,7 +3,7 @@
 use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
-use super::{Capacity, MemoryEngine, weight};
+use super::engine::{Capacity, MemoryEngine, weight};
 use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::key::{CarriedHash, FunctionId, Key, KeyRef};
