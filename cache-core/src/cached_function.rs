@@ -63,7 +63,7 @@ pub(crate) struct CachedFunction {
     /// Lower tiers that an override disabled. They receive invalidations, because another instance
     /// may use them, and because they may be enabled again.
     disabled: Vec<TierBinding>,
-    /// What is known about invalidations by other instances, for each shared tier.
+    /// The state of the channels through which other instances invalidate, for each shared tier.
     coherence: Vec<Arc<Coherence>>,
     /// Set for a function that is not async: its calls block their threads.
     pub(crate) is_blocking: bool,

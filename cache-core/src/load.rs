@@ -18,7 +18,8 @@
 //! crate.
 //!
 //! # Cancel safety
-//! A load that is dropped releases its leases and then its lead; another caller of the key goes on.
+//! A load that is dropped releases its leases and then its lead; another caller of the key
+//! continues.
 
 mod keep;
 mod lease;
@@ -57,9 +58,9 @@ pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Which values a load may take instead of running the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Those of another caller's load, and of any tier.
+    /// The value of another caller's load, or of any tier.
     Join,
-    /// Those that the lower tiers say are current. It takes part in no flight, whose load may have
+    /// A value that the lower tiers say is current. It takes part in no flight, whose load may have
     /// begun before an invalidation that is not known here; the leases of the lower tiers keep
     /// others from loading at the same time.
     Strong,
@@ -88,14 +89,14 @@ pub(crate) struct Load<'a> {
     running: Option<Running<'a>>,
 }
 
-/// What a load holds while its body runs. The leases are released before the lead is handed on.
+/// The state of a load while its body runs. The leases are released before the lead is handed on.
 struct Running<'a> {
     visits: TierVisits<'a>,
     leader: Leader,
     began: Moment,
 }
 
-/// What a call does next.
+/// The next step of a call.
 pub(crate) enum Step {
     /// It returns this, if it can be converted into the call's result.
     Completed(LoadOutcome),
@@ -107,7 +108,7 @@ pub(crate) enum Step {
 #[derive(Clone)]
 pub(crate) struct Loaded {
     pub(crate) held: Held,
-    /// Whether the function keeps it (`cache_if`).
+    /// Set if the function keeps it (`cache_if`).
     pub(crate) is_kept: bool,
 }
 
@@ -138,8 +139,8 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// Goes on until the call has its result or must run its body. `can_share` says whether errors
-    /// of the function can be shared.
+    /// Continues until the call has its result or must run its body. `can_share` says whether
+    /// errors of the function can be shared.
     pub(crate) fn next(&mut self, can_share: bool) -> Boxed<'_, Step> {
         Box::pin(async move {
             let Some(key) = self.key.clone() else {

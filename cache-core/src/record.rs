@@ -33,7 +33,7 @@ pub(crate) fn etag_of(bytes: &[u8]) -> Option<Etag> {
     bytes.get(ETAG)?.try_into().ok()
 }
 
-/// What a record must carry to be valid.
+/// The numbers that a valid record carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "as a record's header has it")]
 pub struct Stamp {
@@ -63,7 +63,7 @@ pub(crate) struct Header {
     pub(crate) kind: RecordKind,
 }
 
-/// What a record holds.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RecordKind {
     /// A value that was loaded, or put by hand.

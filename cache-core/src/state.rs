@@ -21,7 +21,7 @@ use crate::tier::watch::Watch;
 use crate::tier::{FunctionKey, LocalLeases, Matched, Receipt, Target, Tier};
 use crate::tokio_context::TokioContext;
 
-/// What a runtime owns, and all its functions share.
+/// The state of a runtime, which all its functions share.
 #[derive(Debug)]
 pub(crate) struct RuntimeState {
     pub(crate) memory: Option<(TierConfig, MemoryTier)>,
@@ -34,11 +34,12 @@ pub(crate) struct RuntimeState {
     pub(crate) clock: Clock,
     pub(crate) encodings: Encodings,
     pub(crate) defaults: Defaults,
-    /// The seed of the key hash. It is random, so that nobody outside the process can choose keys
+    /// The seed of the key hash. It is random, so that an outsider cannot choose keys
     /// that collide.
     pub(crate) seed: u64,
     /// A random number of this runtime, which records in private tiers carry. Records of an earlier
-    /// runtime are not valid: nobody told their tier what other instances invalidated since.
+    /// runtime are not valid: their tier was not informed about what other instances invalidated
+    /// since.
     pub(crate) run: u64,
     pub(crate) background: Background,
     /// The Tokio runtime in which the tiers were started.

@@ -68,8 +68,8 @@ impl WriteGuard {
 
 impl Drop for WriteGuard {
     fn drop(&mut self) {
-        // What the tiers are to be told later is known to them before: what was read from them
-        // until then is not kept.
+        // The tiers have the invalidation as pending when this returns. The fence is raised after
+        // that, so that a value that was read from a tier before is not kept.
         self.guards.clear();
         self.function.fence_off(&self.key);
     }

@@ -22,7 +22,7 @@ pub(crate) struct Records {
     encoding: Encoding,
     /// The shape of the value type, traced on first use.
     shape: OnceLock<Shape>,
-    /// Whether values survive being written and read: [`UNKNOWN`], [`YES`] or [`NO`].
+    /// The result of writing a value and reading it back: [`UNKNOWN`], [`YES`] or [`NO`].
     round_trip: AtomicU8,
     /// Set after the first report that they do not.
     reported: AtomicBool,
@@ -43,7 +43,7 @@ pub(crate) enum InvalidRecord {
     Mismatch,
 }
 
-/// What a record must be to be used: a valid record of `key` in `tier`.
+/// The properties of a record that can be used: it is a valid record of `key` in `tier`.
 #[derive(Clone, Copy)]
 pub(crate) struct Expected<'a> {
     pub(crate) tier: &'a TierBinding,
@@ -173,7 +173,7 @@ impl Records {
                 tracing::info!(
                     function = %self.function,
                     value = value_type.name(),
-                    "the shape of the value type cannot be traced; its records are told apart by its name, so raise \
+                    "the shape of the value type cannot be traced; its records are distinguished by its name only, so raise \
                      `version` when its fields change"
                 );
             }

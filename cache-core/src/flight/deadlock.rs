@@ -139,11 +139,11 @@ fn reaches(
     false
 }
 
-/// The leases of this process whose loads cannot end before this task goes on: those of the loads
+/// The leases of this process whose loads cannot end before this task continues: those of the loads
 /// that it runs, and those of the loads that wait, directly or through others, for one of these or
 /// for `flight`, which it leads.
 ///
-/// Empty for a call outside of any load that nobody waits for from inside a load. Such a call
+/// Empty for a call outside of any load that no caller waits for from inside a load. Such a call
 /// cannot be part of a ring.
 pub(crate) fn blocked(flight: Option<FlightId>) -> Vec<HeldLease> {
     let led = led_here();
@@ -177,7 +177,7 @@ pub(crate) struct LoadScope {
 }
 
 impl LoadScope {
-    /// A body that loads for a flight under leases; `None` if nobody waits for its value.
+    /// A body that loads for a flight under leases; `None` if no caller waits for its value.
     pub(crate) fn new(inner: Option<(FlightId, HeldLeases)>) -> Self {
         let mut led = led_here();
         let inner = inner.map(|(flight, leases)| Led { flight, leases });
@@ -247,7 +247,7 @@ mod tests {
     async fn blocked_leases_are_those_of_loads_that_wait_for_the_flight() {
         let [outer, inner, third, apart] = [(); 4].map(|()| FlightId::next());
         let of = |token| -> HeldLeases { Arc::from([lease(token)]) };
-        assert!(blocked(Some(third)).is_empty(), "nobody waits for it");
+        assert!(blocked(Some(third)).is_empty(), "no load waits for it");
         LoadScope::scope(outer, of(1), async {
             assert_eq!(tokens(blocked(Some(apart))), [1], "this task runs it");
             LoadScope::scope(inner, of(2), async {

@@ -59,8 +59,8 @@ impl Leader {
         self.end(Phase::Completed(outcome));
     }
 
-    /// Ends the flight without an answer. Each waiter goes on by itself, and later callers start a
-    /// new flight.
+    /// Ends the flight without an answer. Each waiter continues by itself, and later callers start
+    /// a new flight.
     pub(crate) fn fail(mut self) {
         self.end(Phase::Failed);
     }

@@ -84,7 +84,7 @@ impl Flights {
 
     /// Keeps later callers from joining the flight of a key, and its value from being kept, if it
     /// began before the number `answered`, at which a strong call was answered. A refresh or a put
-    /// goes on, since its value replaces that answer.
+    /// continues, since its value replaces that answer.
     pub(crate) fn outdate(&self, key: &Key, answered: u64) {
         let flight = lock(self.shard(key)).get(key).cloned();
         if let Some(flight) = flight {

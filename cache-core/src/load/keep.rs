@@ -43,7 +43,7 @@ impl CachedFunction {
 
     /// Keeps a value that a lower tier has, unless a fence was raised since its load began at
     /// `start`. Readers check that again: the check here only spares a newer entry from being
-    /// replaced by one that nobody reads.
+    /// replaced by one that no call reads.
     pub(super) fn keep_found(
         &self,
         key: &Key,
@@ -139,7 +139,7 @@ impl CachedFunction {
         self.state.memory()?.peek(&key.as_ref())
     }
 
-    /// Makes an entry of a value whose load began at `start`. `None` if nobody would read it.
+    /// Makes an entry of a value whose load began at `start`. `None` if no call would read it.
     fn entry(
         &self,
         key: &Key,

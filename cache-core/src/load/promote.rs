@@ -65,7 +65,7 @@ struct Source {
 
 impl TierVisits<'_> {
     /// Takes the lease of the tier at place `at`. If another caller holds it, or if the tier has
-    /// another record by now, there is nothing to copy.
+    /// another record, there is nothing to copy.
     async fn lease_for_copy(&mut self, at: usize) {
         let visit = &mut self.visits[at];
         let leased = visit.lease(&self.record_key, LeaseMode::Exclusive).await;

@@ -54,7 +54,7 @@ impl TierVisits<'_> {
         }
     }
 
-    /// Stores a value in every lower tier that granted a lease. A tier whose lease is void by now
+    /// Stores a value in every lower tier that granted a lease. A tier whose lease is void
     /// refuses it.
     async fn store(
         &mut self,

@@ -29,17 +29,18 @@ const BEFORE_REPEAT: Duration = Duration::from_millis(500);
 const LONGEST_RELEASE: Duration = Duration::from_millis(20);
 
 /// How often a call outside of the Tokio runtime of the cache checks whether it still has to wait.
-/// Nobody may be driving that runtime, so its wakeup may not come.
+/// If no thread drives that runtime, its wakeup does not come.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a call knows about its waits for the loads of other callers.
+/// The knowledge of a call about its waits for the loads of other callers.
 #[derive(Debug, Default)]
 pub(super) struct RemoteWait {
     /// The load that this call waited for failed.
     load_failed: bool,
     /// The call has waited for the lease of the failed load to be released.
     has_paused: bool,
-    /// The call does not wait any more: it runs its own body, beside whoever holds the lease.
+    /// The call does not wait any more: it runs its own body, beside the caller that holds the
+    /// lease.
     goes_on: bool,
     /// When the call stops waiting, once its store did not tell whether the wait would end.
     deadline: Option<Instant>,
@@ -49,7 +50,7 @@ pub(super) struct RemoteWait {
 
 impl RemoteWait {
     /// After this many fruitless waits the store is assumed to be faulty, or to be configured as
-    /// two tiers, and the call goes on.
+    /// two tiers, and the call continues.
     const MOST_FRUITLESS: u32 = 8;
 
     /// Notes that the load failed that this call waited for, so that it does not wait for another.
@@ -183,7 +184,7 @@ impl RemoteWait {
         self.woken_in_time(wakeup).await
     }
 
-    /// Waits for the wakeup until the deadline. After it the call goes on.
+    /// Waits for the wakeup until the deadline. After it the call continues.
     async fn woken_in_time(&mut self, wakeup: Pin<&mut Wakeup>) -> Woken {
         let woken = timeout_at(self.deadline(), wakeup).await;
         self.goes_on = woken.is_err();
@@ -213,7 +214,7 @@ impl DeadlockQuestion<'_> {
     /// Asks the store. Returns `None` if there was no answer.
     async fn ask(&self) -> Option<Deadlock> {
         let tier = &self.function.lower[self.at];
-        // The leases whose loads cannot end before the caller goes on.
+        // The leases whose loads cannot end before the caller continues.
         let mut blocked = blocked(self.flight);
         blocked.retain(|lease| lease.level == tier.level);
         if blocked.is_empty() {

@@ -55,7 +55,7 @@ pub(crate) async fn with_time_limit<T>(
 
 /// Runs an operation in the caller's context. Returns `None` if it takes longer than `longest`.
 ///
-/// If a thread blocks on the operation, nobody may be driving the timers. So the clock is also
+/// If a thread blocks on the operation, possibly no thread drives the timers. So the clock is also
 /// checked at each poll.
 async fn run_here<F: Future>(longest: Duration, mut operation: Pin<&mut F>) -> Option<F::Output> {
     let began = Clock::System.now();

@@ -1,4 +1,4 @@
-//! What an engine must do, and how entries are weighed.
+//! The interface of an engine, and the weight of entries.
 
 use crate::clock::Moment;
 use crate::entry::Entry;

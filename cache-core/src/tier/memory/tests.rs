@@ -59,7 +59,11 @@ fn older_value_does_not_replace_a_newer_one() {
         assert_eq!(insert(2, 5, now), 2);
         assert_eq!(insert(1, 4, now), 2, "it is the older one");
         assert_eq!(insert(3, 5, now), 3);
-        assert_eq!(insert(4, 4, now.after(LIFE)), 4, "the newer one is dead");
+        assert_eq!(
+            insert(4, 4, now.after(LIFE)),
+            4,
+            "the newer one has expired"
+        );
     }
 }
 
