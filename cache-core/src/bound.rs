@@ -9,7 +9,6 @@ mod invalidate;
 mod keep;
 mod lower;
 mod promote;
-mod resolve;
 mod visit;
 
 use std::borrow::Cow;
@@ -18,7 +17,6 @@ use std::sync::{Arc, OnceLock, Weak};
 
 pub(crate) use self::invalidate::FencedAfter;
 use self::lower::{RecordsWork, TierBinding};
-pub(crate) use self::resolve::Resolved;
 pub(crate) use self::visit::{LeaseTurn, TierHit, TierLookup, TierVisits};
 use crate::clock::{Moment, Reading};
 use crate::codec::{Encoding, Shape, ValueType};
@@ -26,8 +24,8 @@ use crate::coherence::Coherence;
 use crate::entry::{Entry, Held};
 use crate::error::Error;
 use crate::fence::{FunctionFence, Stripe};
-use crate::function::definition::Definition;
-use crate::function::ttl::{CoherencePolicy, Consistency, SingleFlight, WhenIsolated};
+use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
+use crate::function::plan::Plan;
 use crate::key::{FunctionId, Key, KeyRef, Piece, function_seed, name_hash};
 use crate::level::Level;
 use crate::state::RuntimeState;
@@ -67,8 +65,9 @@ pub(crate) struct CachedFunction {
     coherence: Vec<Arc<Coherence>>,
     /// A plain function: its calls wait on their threads.
     pub(crate) is_blocking: bool,
-    policy: CoherencePolicy,
     when_isolated: WhenIsolated,
+    single_flight: SingleFlight,
+    consistency: Consistency,
     /// Set once the log says that errors of the function cannot be shared.
     unshared_errors_reported: AtomicBool,
     encoding: Encoding,
@@ -83,25 +82,22 @@ static NEXT_ID: AtomicU32 = AtomicU32::new(0);
 impl CachedFunction {
     pub(crate) fn new(
         name: String,
-        definition: &Definition,
+        plan: Plan,
         life: Option<Weak<()>>,
         state: Arc<RuntimeState>,
-        resolved: Resolved,
     ) -> Arc<Self> {
+        let definition = plan.definition;
+        let lower: Vec<_> = plan.lower.into_iter().map(TierBinding::new).collect();
+        let disabled: Vec<_> = plan.disabled.into_iter().map(TierBinding::new).collect();
         let id = FunctionId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         // What was bound before and is gone heard of no invalidation since: nothing of it counts.
         let fence = Arc::new(FunctionFence::at(state.fences.next()));
-        let function = Arc::new(FunctionKey::new(&name, definition.policy.version));
-        let coherence: Vec<_> = resolved
-            .lower
-            .iter()
-            .filter_map(TierBinding::coherence)
-            .collect();
-        let strong = definition.policy.coherence.consistency == Consistency::Strong
-            && !resolved.lower.is_empty();
+        let function = Arc::new(FunctionKey::new(&name, definition.version));
+        let coherence: Vec<_> = lower.iter().filter_map(TierBinding::coherence).collect();
+        let strong = definition.consistency == Consistency::Strong && !lower.is_empty();
         // Other instances can invalidate only what shares a tier with them. A function that does
         // not use the tier must not lose its values when the channel of the tier is lost.
-        let told = resolved.lower.iter().chain(&resolved.disabled);
+        let told = lower.iter().chain(&disabled);
         if told.filter_map(TierBinding::coherence).next().is_some() {
             state.fences.share(function.digest, &fence);
         }
@@ -114,29 +110,28 @@ impl CachedFunction {
             function,
             coherence,
             is_blocking: definition.is_blocking,
-            policy: definition.policy.coherence,
             when_isolated: definition
-                .policy
-                .coherence
                 .when_isolated
                 .unwrap_or(state.defaults.when_isolated),
-            template: definition.policy.template,
+            single_flight: definition.single_flight,
+            consistency: definition.consistency,
+            template: definition.template,
             // A strong function does not answer from it without asking.
-            memory: resolved
+            memory: plan
                 .memory
                 .filter(|_| !strong)
                 .map(|lives| (lives, TierCounters::default())),
-            sealed: resolved.memory.filter(|_| strong),
-            lower: resolved.lower,
-            disabled: resolved.disabled,
+            sealed: plan.memory.filter(|_| strong),
+            lower,
+            disabled,
             unshared_errors_reported: AtomicBool::new(false),
-            encoding: resolved.encoding,
-            flaw: resolved.flaw,
+            encoding: plan.encoding,
+            flaw: plan.problem,
             shape: OnceLock::new(),
             records: RecordsWork::unknown(),
             name_hash: name_hash(&name),
             name,
-            declared_name: definition.name.clone(),
+            declared_name: definition.name,
             life,
             state,
         })
@@ -286,7 +281,7 @@ impl CachedFunction {
 
     /// Whether each call asks the lower tiers, whatever is known here.
     pub(crate) fn is_strong(&self) -> bool {
-        self.policy.consistency == Consistency::Strong && !self.lower.is_empty()
+        self.consistency == Consistency::Strong && !self.lower.is_empty()
     }
 
     /// Notes a call whose arguments make no key.
@@ -309,7 +304,7 @@ impl CachedFunction {
 
     /// What a miss claims in the lower tiers.
     pub(crate) fn claim(&self) -> LeaseMode {
-        match self.policy.single_flight {
+        match self.single_flight {
             SingleFlight::Cluster => LeaseMode::Exclusive,
             SingleFlight::Process => LeaseMode::Shared,
         }

@@ -1,5 +1,6 @@
 //! What an expansion may name, and nothing else. No part of the public interface.
 
+pub use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -13,18 +14,20 @@ pub use crate::call::{CacheValue, CachedResult, MemoryLookup, Miss, ResultOf};
 use crate::call::{ResultSpec, look_up};
 use crate::codec::{SharedValue, ValueType};
 use crate::entry::{Weigh, weigh_by_serde};
-pub use crate::function::definition::Declaration;
+pub use crate::function::definition::Definition;
+pub use crate::function::instantiation::Instantiation;
+pub use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
+pub use crate::function::registry::Registered;
+pub use crate::function::slot::FunctionSlot;
 use crate::function::slot::Origin;
-pub use crate::function::slot::{FunctionSlot, Instantiation};
-pub use crate::function::ttl::{CoherencePolicy, Consistency, SingleFlight, Ttl, WhenIsolated};
+pub use crate::function::ttl::Ttl;
 pub use crate::handle::Call;
 use crate::handle::Handle;
 pub use crate::invalidation::Invalidation;
 pub use crate::key::{ArgumentList, Arguments, KeyArgument, Parts, Piece, Refused};
-pub use crate::level::Level;
+pub use crate::level::{Level, Levels};
 pub use crate::outcome::NotShared;
 use crate::outcome::{ShareByClone, ShareByText, ShareWith, SharedError};
-pub use crate::runtime::Registered;
 pub use crate::runtime::builder::EnvTier;
 
 /// A function and, where it is generic, which of its instances.

@@ -32,7 +32,7 @@ use serde::Serialize;
 use crate::coherence::Coherence;
 use crate::error::Error;
 use crate::fence::{Fences, Stripe};
-use crate::function::ttl::Consistency;
+use crate::function::options::Consistency;
 pub use crate::glob::Glob;
 use crate::level::Level;
 pub use crate::record::{ETAG, Etag, Stamp};

@@ -9,7 +9,7 @@ use super::lower::{RecordsWork, TierBinding};
 use super::visit::{TierHit, TierLookup, TierVisit, TierVisits};
 use crate::codec::{ErasedType, Shape};
 use crate::entry::Held;
-use crate::function::ttl::Consistency;
+use crate::function::options::Consistency;
 use crate::key::Key;
 use crate::record::{Etag, Header, RecordKind, Unusable, seal_of};
 use crate::tier::watch::Operation;

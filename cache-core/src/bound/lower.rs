@@ -8,6 +8,7 @@ use super::CachedFunction;
 use super::visit::{TierVisit, TierVisits};
 use crate::coherence::Coherence;
 use crate::error::Error;
+use crate::function::plan::PlannedTier;
 use crate::glob::Glob;
 use crate::key::{Key, render};
 use crate::level::Level;
@@ -189,7 +190,7 @@ impl CachedFunction {
             visits: self.lower.iter().map(visit).collect(),
             exclusive: Vec::new(),
             known: None,
-            consistency: self.policy.consistency,
+            consistency: self.consistency,
             is_guarded: false,
             replaces: false,
             ttl: None,
@@ -231,16 +232,17 @@ impl CachedFunction {
 }
 
 impl TierBinding {
-    pub(super) fn new(
-        config: TierConfig,
-        tier: &Arc<dyn Tier>,
-        watch: &Arc<Watch>,
-        ttl: Duration,
-    ) -> Self {
+    pub(super) fn new(planned: PlannedTier) -> Self {
+        let PlannedTier {
+            config,
+            tier,
+            watch,
+            ttl,
+        } = planned;
         Self {
             level: config.level(),
-            tier: Arc::clone(tier),
-            watch: Arc::clone(watch),
+            tier,
+            watch,
             config,
             lives: config.lives(ttl),
             promotion: config.promotes(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::CachedFunction;
 use super::visit::TierVisits;
-use crate::function::ttl::Consistency;
+use crate::function::options::Consistency;
 use crate::key::Key;
 use crate::record::{Header, RecordKind};
 use crate::tier::watch::Operation;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::lower::TierBinding;
 use crate::entry::Held;
 use crate::flight::HeldLeases;
-use crate::function::ttl::Consistency;
+use crate::function::options::Consistency;
 use crate::record::Etag;
 use crate::state::Budget;
 use crate::tier::{HeldLease, Lease, RecordKey, Stamp, Wakeup};
