@@ -97,10 +97,12 @@ impl Plan {
             return Err(definition.in_error(error, origins.ttl.iter().chain(&origins.tiers)));
         };
         match state.watched().find(|(config, ..)| config.level() == level) {
-            Some((_, tier, _)) if definition.is_blocking && !tier.serves_threads() => {
+            Some((_, tier, _))
+                if definition.is_blocking && !tier.settings().works_without_runtime =>
+            {
                 let problem = format!(
                     "{level} ({}) cannot serve a plain `fn`: it needs the async runtime",
-                    tier.kind()
+                    tier.settings().kind
                 );
                 let error = Error::configuration(problem)
                     .with_help("write `async fn`, or `tiers = \"l1\"`");
@@ -198,7 +200,7 @@ fn disabled(declared: &Definition, state: &RuntimeState, used: Levels) -> Vec<Pl
             let level = config.level();
             is_listed(level)
                 && !used.contains(level)
-                && (!declared.is_blocking || tier.serves_threads())
+                && (!declared.is_blocking || tier.settings().works_without_runtime)
         })
         // The ttl does not matter, because nothing is stored in the tier.
         .map(|lower| PlannedTier::new(lower, Duration::ZERO))

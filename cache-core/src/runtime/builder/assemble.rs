@@ -94,7 +94,7 @@ impl RuntimeBuilder {
         let Some(when_isolated) = &self.when_isolated else {
             return Ok(WhenIsolated::default());
         };
-        let is_shared = |(_, tier): &(_, Arc<dyn Tier>)| tier.coherence().is_some();
+        let is_shared = |(_, tier): &(_, Arc<dyn Tier>)| tier.as_shared().is_some();
         if !lower.tiers.iter().any(is_shared) && self.must_have_effect(when_isolated, lower) {
             let problem = "`when_isolated` has no effect: no tier is shared";
             return Err(when_isolated.in_error(Error::configuration(problem)));

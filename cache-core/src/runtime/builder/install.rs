@@ -133,7 +133,7 @@ async fn shut_down(started: &[(TierConfig, Arc<dyn Tier>)]) {
     for (_, tier) in started.iter().rev() {
         if let Err(error) = tier.shutdown().await {
             tracing::debug!(
-                kind = tier.kind(),
+                kind = tier.settings().kind,
                 error = ?error,
                 "a tier did not shut down in order"
             );
@@ -160,6 +160,6 @@ fn check_tokio_runtime(state: &RuntimeState) -> Result<(), Error> {
     } else {
         return Ok(());
     };
-    let tier = format!("{} ({})", config.level(), tier.kind());
+    let tier = format!("{} ({})", config.level(), tier.settings().kind);
     Err(Error::configuration(format!("{tier} cannot start: {missing}")).with_help(help))
 }
