@@ -88,8 +88,7 @@ impl<T: CachedResult> CallMode<T> for CallNow {
 
     #[inline]
     fn take(self, at: FunctionRef, returned: T, arguments: impl ArgumentList) -> MemoryLookup<T> {
-        at.slot
-            .with_bound(at.instance, |bound| look_up(bound, returned, arguments))
+        look_up(&at.slot.bound(at.instance), returned, arguments)
     }
 }
 

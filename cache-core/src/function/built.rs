@@ -108,10 +108,8 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
         T: ShareError<R::Error>,
     {
         let returned = ResultOf::new(self.spec(share));
-        match self
-            .slot
-            .with_bound(None, |bound| look_up(bound, returned, Tuple(&arguments)))
-        {
+        let looked_up = look_up(&self.slot.bound(None), returned, Tuple(&arguments));
+        match looked_up {
             MemoryLookup::Hit(result) => result,
             MemoryLookup::Miss(miss) => miss.load(load).await,
         }
@@ -135,7 +133,7 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
     /// If the future is dropped before its first poll, nothing happens. If it is dropped later, a
     /// shared tier that queues still receives the invalidation.
     pub async fn invalidate_all(&self) -> Result<Receipt, Error> {
-        let bound = self.slot.with_bound(None, Arc::clone);
+        let bound = self.slot.bound(None).into_owned();
         bound.invalidate_all().await
     }
 

@@ -1,6 +1,7 @@
 //! Slots of functions: the bindings of a function to the runtimes of the process.
 
 use std::any::TypeId;
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -59,23 +60,17 @@ impl FunctionSlot {
         &self.definition
     }
 
-    /// Calls `then` with the function, bound to the runtime that a call here uses: the task's own,
-    /// the installed one, or the default one, in that order.
+    /// Returns the function, bound to the runtime that a call here uses: the task's own, the
+    /// installed one, or the default one, in that order.
+    ///
+    /// The binding is borrowed in the usual case, because a hit must not write to the reference
+    /// count that all threads share.
     #[inline]
-    pub(crate) fn with_bound<T>(
-        &self,
-        instance: Option<Instantiation>,
-        then: impl FnOnce(&Arc<CachedFunction>) -> T,
-    ) -> T {
-        let slow;
-        let bound = match self.installed_bound(instance) {
-            Some(bound) => bound,
-            None => {
-                slow = self.bound_elsewhere(instance);
-                &slow
-            }
-        };
-        then(bound)
+    pub(crate) fn bound(&self, instance: Option<Instantiation>) -> Cow<'_, Arc<CachedFunction>> {
+        match self.installed_bound(instance) {
+            Some(bound) => Cow::Borrowed(bound),
+            None => Cow::Owned(self.bound_elsewhere(instance)),
+        }
     }
 
     /// Returns the binding of the installed runtime, if a call here uses that runtime and the
@@ -162,6 +157,6 @@ impl Origin {
             SlotRef::Annotated(slot) => slot,
             SlotRef::Built(slot) => &**slot,
         };
-        slot.with_bound(self.instance, Arc::clone)
+        slot.bound(self.instance).into_owned()
     }
 }
