@@ -143,7 +143,8 @@ impl CacheRuntime {
 
     /// Returns a function as this runtime serves it. The first call binds it.
     ///
-    /// `life` is dead once a function that was built at run time no longer exists.
+    /// `life` is that of a function that was built at run time: the weak pointer can be upgraded as
+    /// long as the function exists.
     pub(crate) fn bind(
         &self,
         key: SlotKey,

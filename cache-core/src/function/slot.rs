@@ -23,7 +23,7 @@ pub struct FunctionSlot {
     /// Binding of the installed runtime, for the instantiation that was called first. A function
     /// that is not generic has no other.
     installed: OnceLock<Binding>,
-    /// The same for the default runtime, which is used until one is installed.
+    /// Binding of the default runtime, which calls use until one is installed.
     default: OnceLock<Binding>,
 }
 

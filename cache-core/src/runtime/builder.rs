@@ -159,8 +159,8 @@ impl RuntimeBuilder {
     }
 
     /// Adds the error that a setting is set twice: the first value would have no effect.
-    fn add_set_twice<T>(&mut self, what: &str, earlier: &Setting<T>) {
-        let error = Error::configuration(format!("{what} is set twice"));
+    fn add_set_twice<T>(&mut self, setting: &str, earlier: &Setting<T>) {
+        let error = Error::configuration(format!("{setting} is set twice"));
         self.problems.push(earlier.in_error(error));
     }
 

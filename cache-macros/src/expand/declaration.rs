@@ -5,7 +5,6 @@ use std::time::Duration;
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 
-use super::private;
 use crate::args::Ttl;
 use crate::model::{Model, Place, Shown};
 
@@ -23,7 +22,8 @@ use crate::model::{Model, Place, Shown};
 /// The definition has the options that differ from the default only, so that an option which few
 /// functions use costs nothing elsewhere.
 pub(super) fn declaration(model: &Model<'_>) -> TokenStream {
-    let private = private(model);
+    let facade = &model.facade;
+    let private = quote!(#facade::__private);
     let name = match &model.name {
         Some(name) => quote!(#name),
         None => {

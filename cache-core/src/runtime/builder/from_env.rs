@@ -39,7 +39,7 @@ impl RuntimeBuilder {
         self.with_environment(&Environment::of_process())
     }
 
-    /// Logs a warning about variables that this builder does not read, because whoever set them
+    /// Logs a warning about variables that this builder does not read: the operator who set them
     /// expects an effect.
     pub(super) fn warn_of_unused_environment(&self) {
         if self.asks_environment {

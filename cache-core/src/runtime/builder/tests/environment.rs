@@ -77,7 +77,7 @@ fn error_about_a_setting_names_the_variable_that_made_it() {
     );
 }
 
-/// The same program may run with a variable that adds a shared tier.
+/// In another environment, a variable may add a shared tier to this program.
 #[test]
 fn default_for_tiers_of_another_environment_is_accepted() {
     let builder = memory()
