@@ -9,7 +9,6 @@
 mod binding;
 mod invalidate;
 mod records;
-mod resolve;
 mod validity;
 
 use std::borrow::Cow;
@@ -19,12 +18,11 @@ use std::sync::{Arc, Weak};
 pub(crate) use self::binding::TierBinding;
 pub(crate) use self::invalidate::FencedAfter;
 pub(crate) use self::records::{Expected, InvalidRecord, Records};
-pub(crate) use self::resolve::Resolved;
 use crate::coherence::Coherence;
 use crate::error::Error;
 use crate::fence::{FunctionFence, Stripe};
-use crate::function::definition::Definition;
-use crate::function::ttl::{CoherencePolicy, Consistency, SingleFlight, WhenIsolated};
+use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
+use crate::function::plan::Plan;
 use crate::key::{FunctionId, Key, Piece, function_seed, name_hash, render};
 use crate::level::Level;
 use crate::state::RuntimeState;
@@ -67,7 +65,8 @@ pub(crate) struct CachedFunction {
     coherence: Vec<Arc<Coherence>>,
     /// Set for a function that is not async: its calls block their threads.
     pub(crate) is_blocking: bool,
-    policy: CoherencePolicy,
+    single_flight: SingleFlight,
+    pub(crate) consistency: Consistency,
     when_isolated: WhenIsolated,
     /// Set after the first report that errors of the function cannot be shared.
     unshared_errors_reported: AtomicBool,
@@ -81,23 +80,23 @@ static NEXT_ID: AtomicU32 = AtomicU32::new(0);
 impl CachedFunction {
     pub(crate) fn new(
         name: String,
-        definition: &Definition,
+        plan: Plan,
         life: Option<Weak<()>>,
         state: Arc<RuntimeState>,
-        resolved: Resolved,
     ) -> Arc<Self> {
         let id = FunctionId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         // If the function was cached before and then dropped, it missed the invalidations since.
         // The fence voids everything that was kept then.
         let fence = Arc::new(FunctionFence::at(state.fences.next()));
-        let key = Arc::new(FunctionKey::new(&name, definition.policy.version));
-        let coherence = resolved.lower.iter().filter_map(TierBinding::coherence);
-        let coherence: Vec<_> = coherence.collect();
-        let policy = definition.policy.coherence;
-        let strong = policy.consistency == Consistency::Strong && !resolved.lower.is_empty();
+        let definition = plan.definition;
+        let key = Arc::new(FunctionKey::new(&name, definition.version));
+        let lower: Vec<_> = plan.lower.into_iter().map(TierBinding::new).collect();
+        let disabled: Vec<_> = plan.disabled.into_iter().map(TierBinding::new).collect();
+        let coherence: Vec<_> = lower.iter().filter_map(TierBinding::coherence).collect();
+        let strong = definition.consistency == Consistency::Strong && !lower.is_empty();
         // Other instances can invalidate a function only through a tier that it shares with them. A
         // function without one must not lose its values when the channel of a tier is lost.
-        let mut targets = resolved.lower.iter().chain(&resolved.disabled);
+        let mut targets = lower.iter().chain(&disabled);
         if targets.any(|tier| tier.coherence().is_some()) {
             state.fences.share(key.digest, &fence);
         }
@@ -109,22 +108,25 @@ impl CachedFunction {
             fence,
             coherence,
             is_blocking: definition.is_blocking,
-            policy,
-            when_isolated: policy.when_isolated.unwrap_or(state.defaults.when_isolated),
-            template: definition.policy.template,
-            memory: resolved
+            single_flight: definition.single_flight,
+            consistency: definition.consistency,
+            when_isolated: definition
+                .when_isolated
+                .unwrap_or(state.defaults.when_isolated),
+            template: definition.template,
+            memory: plan
                 .memory
                 .filter(|_| !strong)
                 .map(|lives| (lives, TierCounters::default())),
-            strong_memory: resolved.memory.filter(|_| strong),
-            lower: resolved.lower,
-            disabled: resolved.disabled,
+            strong_memory: plan.memory.filter(|_| strong),
+            lower,
+            disabled,
             unshared_errors_reported: AtomicBool::new(false),
-            records: Records::new(&key, name_hash(&name), resolved.encoding),
-            flaw: resolved.flaw,
+            records: Records::new(&key, name_hash(&name), plan.encoding),
+            flaw: plan.problem,
             key,
             name,
-            declared_name: definition.name.clone(),
+            declared_name: definition.name,
             life,
             state,
         })
@@ -189,16 +191,12 @@ impl CachedFunction {
 
     /// Returns `true` if each call asks the lower tiers, whatever memory has.
     pub(crate) fn is_strong(&self) -> bool {
-        self.consistency() == Consistency::Strong && !self.lower.is_empty()
-    }
-
-    pub(crate) fn consistency(&self) -> Consistency {
-        self.policy.consistency
+        self.consistency == Consistency::Strong && !self.lower.is_empty()
     }
 
     /// The mode in which a miss takes its leases.
     pub(crate) fn lease_mode(&self) -> LeaseMode {
-        match self.policy.single_flight {
+        match self.single_flight {
             SingleFlight::Cluster => LeaseMode::Exclusive,
             SingleFlight::Process => LeaseMode::Shared,
         }

@@ -5,33 +5,33 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-/// What kind of failure an [`Error`] is.
+/// Kind of an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A setting has a value that cannot be used.
     Configuration,
-    /// A runtime is installed already; there is one per process.
+    /// A runtime is already installed. A process has one.
     AlreadyInstalled,
-    /// A function asks for a tier that the runtime does not have.
+    /// A function uses a tier that the runtime does not have.
     MissingTier,
-    /// Two functions carry the same name and would share their records.
+    /// Two functions have one name, and would use the same records.
     DuplicateFunction,
     /// A tier is not connected, or its breaker is open.
     Unavailable,
     /// A tier did not answer within its time limit.
     TimedOut,
-    /// A tier answered with an error, or with something that is no answer.
+    /// A tier answered with an error, or with an invalid reply.
     Protocol,
-    /// A value or an argument could not be turned into bytes, or bytes into a value.
+    /// A value or an argument could not be encoded, or a value could not be decoded.
     Codec,
 }
 
-/// A failure of the cache itself, never of the function that is cached.
+/// An error of the cache itself, never of the cached function.
 ///
-/// `Display` states the problem; the function and the setting that it is about follow in parentheses,
-/// and advice after `help:`. The cause is in [`source`](StdError::source), except for errors of
-/// `build` and `install`, whose text contains it. Cloning is cheap.
+/// `Display` states the problem; the function and the setting that it is about follow in
+/// parentheses, and advice after `help:`. The cause is in [`source`](StdError::source), except for
+/// errors of `build` and `install`, whose text contains it. Cloning is cheap.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -40,15 +40,15 @@ struct Inner {
     kind: ErrorKind,
     problem: String,
     help: Option<Cow<'static, str>>,
-    /// Name, file and line.
+    /// Name, file and line of the function.
     function: Option<String>,
-    /// Where the setting comes from: a variable of the environment, or a file.
+    /// Origin of the setting: an environment variable, or a file.
     setting: Option<String>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
-    /// An error whose text states the `problem`: "ttl is zero: no call could hit".
+    /// Makes an error whose text states the `problem`: "ttl is zero: no call could hit".
     #[must_use]
     pub fn new(kind: ErrorKind, problem: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
@@ -61,7 +61,7 @@ impl Error {
         }))
     }
 
-    /// The same, with what caused it.
+    /// Makes an error that has a cause.
     #[must_use]
     pub fn with_source(
         kind: ErrorKind,
@@ -78,7 +78,7 @@ impl Error {
         self.changed(|inner| inner.help = Some(help.into()))
     }
 
-    /// Names the setting that the error is about by its origin, such as a variable of the environment.
+    /// Names the setting that the error is about by its origin, such as an environment variable.
     #[must_use]
     pub fn from_setting(self, origin: impl Into<String>) -> Self {
         self.changed(|inner| inner.setting = Some(origin.into()))
@@ -100,7 +100,7 @@ impl Error {
         Self(Arc::new(inner))
     }
 
-    /// The same with its causes in its own text, for a log that shows no more.
+    /// Moves the text of the causes into the error's own text, for a log that shows `Display` only.
     pub(crate) fn in_full(self) -> Self {
         match self.0.source {
             None => self,
@@ -115,31 +115,31 @@ impl Error {
         Self::new(ErrorKind::Configuration, problem)
     }
 
-    /// What kind of failure this is.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Advice, if there is any.
+    /// Returns the advice, if there is any.
     #[must_use]
     pub fn help(&self) -> Option<&str> {
         self.0.help.as_deref()
     }
 
-    /// The function that the error is about, with file and line.
+    /// Returns the function that the error is about, with file and line.
     #[must_use]
     pub fn function(&self) -> Option<&str> {
         self.0.function.as_deref()
     }
 
-    /// The origin of the setting that the error is about.
+    /// Returns the origin of the setting that the error is about.
     #[must_use]
     pub fn setting(&self) -> Option<&str> {
         self.0.setting.as_deref()
     }
 
-    /// Whether the same call may succeed later without any change by the caller.
+    /// Returns `true` if the same call may succeed later without a change by the caller.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.0.kind {
@@ -154,7 +154,7 @@ impl Error {
     }
 }
 
-/// The problem, and the text of each cause.
+/// Returns the problem, followed by the text of each cause.
 fn with_causes(inner: &Inner) -> String {
     let mut text = inner.problem.clone();
     let mut before = inner.problem.clone();
@@ -176,7 +176,7 @@ fn with_causes(inner: &Inner) -> String {
 }
 
 impl Inner {
-    /// Writes a problem, with everything that is known beside it.
+    /// Writes a problem, followed by the function, the setting and the advice.
     fn write(&self, f: &mut fmt::Formatter<'_>, problem: &str) -> fmt::Result {
         f.write_str(problem)?;
         match (&self.function, &self.setting) {
@@ -200,7 +200,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// The whole chain, so that `main` returning an `Err` shows the cause.
+/// Formats the whole chain, so that `main` returning an `Err` shows the cause.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: ", self.0.kind)?;

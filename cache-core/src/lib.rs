@@ -30,6 +30,7 @@ mod load;
 mod outcome;
 mod record;
 mod runtime;
+mod setting;
 mod state;
 mod stats;
 mod sync;
@@ -44,8 +45,11 @@ pub use crate::call::CacheValue;
 pub use crate::clock::{ManualClock, unix_millis};
 pub use crate::coherence::{Barrier, Coherence};
 pub use crate::error::{Error, ErrorKind};
-pub use crate::function::built::{Function, FunctionBuilder};
-pub use crate::function::ttl::{Consistency, SingleFlight, Ttl, WhenIsolated};
+pub use crate::function::builder::FunctionBuilder;
+pub use crate::function::built::Function;
+pub use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
+pub use crate::function::registry::registered_functions;
+pub use crate::function::ttl::Ttl;
 pub use crate::handle::{Call, Handle, OptionalCall, PlainCall};
 pub use crate::invalidation::Invalidation;
 pub use crate::key::KeyArgument;
@@ -56,7 +60,7 @@ pub use crate::outcome::{
 pub use crate::runtime::builder::{
     BoxedTier, BuildFromEnv, EnvTier, Environment, IntoTier, RuntimeBuilder,
 };
-pub use crate::runtime::{CacheRuntime, RuntimeHealth, Snapshot, registered_functions};
+pub use crate::runtime::{CacheRuntime, RuntimeHealth, Snapshot};
 pub use crate::stats::{FunctionStats, RefusedFills, Stats, TierStats};
 pub use crate::tier::config::{Promotion, TierConfig};
 pub use crate::tier::memory::{Engine, Memory};

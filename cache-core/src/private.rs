@@ -1,5 +1,6 @@
 //! What an expansion may name, and nothing else. No part of the public interface.
 
+pub use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -12,18 +13,20 @@ pub use crate::__returns as returns;
 pub use crate::call::{CacheValue, CachedResult, MemoryLookup, Miss, ResultOf};
 use crate::call::{ResultSpec, look_up};
 use crate::codec::{SharedValue, ValueType};
-pub use crate::function::definition::Declaration;
+pub use crate::function::definition::Definition;
+pub use crate::function::instantiation::Instantiation;
+pub use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
+pub use crate::function::registry::Registered;
+pub use crate::function::slot::FunctionSlot;
 use crate::function::slot::Origin;
-pub use crate::function::slot::{FunctionSlot, Instantiation};
-pub use crate::function::ttl::{CoherencePolicy, Consistency, SingleFlight, Ttl, WhenIsolated};
+pub use crate::function::ttl::Ttl;
 pub use crate::handle::Call;
 use crate::handle::Handle;
 pub use crate::invalidation::Invalidation;
 pub use crate::key::{ArgumentList, Arguments, KeyArgument, Parts, Piece, Refused};
-pub use crate::level::Level;
+pub use crate::level::{Level, Levels};
 pub use crate::outcome::NotShared;
 use crate::outcome::{ShareByClone, ShareByText, ShareWith, SharedError};
-pub use crate::runtime::Registered;
 pub use crate::runtime::builder::EnvTier;
 use crate::weigh::{Weigh, weigh_by_serde};
 
@@ -85,8 +88,7 @@ impl<T: CachedResult> CallMode<T> for CallNow {
 
     #[inline]
     fn take(self, at: FunctionRef, returned: T, arguments: impl ArgumentList) -> MemoryLookup<T> {
-        at.slot
-            .with_bound(at.instance, |bound| look_up(bound, returned, arguments))
+        look_up(&at.slot.bound(at.instance), returned, arguments)
     }
 }
 

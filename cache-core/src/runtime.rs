@@ -1,43 +1,50 @@
-//! The runtime: what owns the tiers, and how a process and a task come by theirs.
+//! The runtime: the owner of the tiers, and the choice of the runtime that a call uses.
 
 pub(crate) mod builder;
 mod matching;
 mod report;
 
+use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use once_cell::sync::OnceCell;
 
 pub use self::report::{RuntimeHealth, Snapshot};
-use crate::cached_function::{CachedFunction, FencedAfter, Resolved};
+use crate::cached_function::{CachedFunction, FencedAfter};
 use crate::clock::Clock;
 use crate::codec::Encodings;
 use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
 use crate::function::definition::Definition;
-use crate::function::slot::{FunctionSlot, SlotKey};
-use crate::runtime::builder::RuntimeBuilder;
+use crate::function::plan::Plan;
 use crate::state::{Defaults, RuntimeState};
 use crate::stats::Stats;
 use crate::tier::config::TierConfig;
-use crate::tier::memory::Memory;
+use crate::tier::memory::{Memory, MemoryTier};
 use crate::tier::time_limit::{with_time_limit, without_time_limit};
 use crate::tier::{Receipt, TierStatus};
 
-/// Owns the tiers of a process, the fences and the flights. Clones are the same runtime.
+/// Owner of the tiers of a process, of the fences and of the flights. All clones are one runtime.
 ///
-/// A program installs one in `main`; tests give each task its own with [`scope`](Self::scope). Where there is neither,
-/// functions run on a default runtime that has memory alone.
+/// A program installs a runtime in `main`. A test gives each task its own by
+/// [`scope`](Self::scope). Without either, functions use a default runtime that has memory alone.
 #[derive(Clone)]
 pub struct CacheRuntime(Arc<Shared>);
 
 struct Shared {
     state: Arc<RuntimeState>,
+    /// Functions that were called in this runtime. A function that was built at run time is removed
+    /// once it no longer exists, when another function is bound.
+    ///
+    /// Lock rule: the lock is never held across an await, nor while user code runs.
     bound: RwLock<HashMap<SlotKey, Arc<CachedFunction>>>,
 }
+
+/// Key of a bound function: the number of its slot, and the types of its instantiation.
+type SlotKey = (u64, Option<TypeId>);
 
 static INSTALLED: OnceCell<CacheRuntime> = OnceCell::new();
 static DEFAULT: LazyLock<CacheRuntime> = LazyLock::new(CacheRuntime::memory_alone);
@@ -47,19 +54,6 @@ tokio::task_local! {
 }
 
 impl CacheRuntime {
-    /// Begins to build a runtime.
-    pub fn builder() -> RuntimeBuilder {
-        RuntimeBuilder::new()
-    }
-
-    /// Begins to build a runtime from the environment; see [`RuntimeBuilder::from_env`] for the names.
-    ///
-    /// # Errors
-    /// [`Configuration`](ErrorKind::Configuration), naming the variable that cannot be used.
-    pub fn from_env() -> Result<RuntimeBuilder, Error> {
-        RuntimeBuilder::new().from_env()
-    }
-
     pub(crate) fn new(state: RuntimeState) -> Self {
         Self(Arc::new(Shared {
             state: Arc::new(state),
@@ -89,18 +83,20 @@ impl CacheRuntime {
         })
     }
 
-    /// Whether a function can have what it asks, of the runtime that is installed, if one is.
+    /// Checks that the installed runtime can serve a function. A function for a task's own runtime
+    /// is not checked.
     ///
     /// # Errors
     /// As [`install`](crate::RuntimeBuilder::install).
     pub(crate) fn check(definition: &Definition) -> Result<(), Error> {
         match Self::installed().filter(|_| Self::of_task().is_none()) {
-            Some(runtime) => Resolved::check(definition, &runtime.0.state),
+            Some(runtime) => Plan::check(definition, &runtime.0.state),
             None => Ok(()),
         }
     }
 
-    /// The runtime that a call here would use: the task's own, the installed one, or the default.
+    /// Returns the runtime that a call here uses: the task's own, the installed one, or the default
+    /// one.
     #[must_use]
     pub fn current() -> Self {
         Self::of_task()
@@ -108,12 +104,13 @@ impl CacheRuntime {
             .unwrap_or_else(|| Self::default_of_process().clone())
     }
 
-    /// Runs `future` with `runtime` in place of the installed one, for the calls that its task makes. Tasks that it
-    /// spawns are not covered; wrap them too.
+    /// Runs `future` so that the calls of its task use `runtime` instead of the installed one.
+    /// Tasks that it spawns do not; wrap them too.
     ///
-    /// Calls, handles and invalidations act on the runtime where their future is first polled, wherever they were made:
-    /// `scope(runtime, get_user::entry(42).refresh())` and `scope(runtime, invalidate!(get_user, 42))` act on `runtime`. A future
-    /// that was polled outside before keeps the runtime of that poll.
+    /// Calls, handles and invalidations use the runtime in which their future is first polled,
+    /// wherever they were made: `scope(runtime, get_user::entry(42).refresh())` and
+    /// `scope(runtime, invalidate!(get_user, 42))` use `runtime`. A future that was polled outside
+    /// before keeps the runtime of that poll.
     ///
     /// # Cancel safety
     /// As cancel safe as `future`.
@@ -121,12 +118,13 @@ impl CacheRuntime {
         OF_TASK.scope(runtime, future).await
     }
 
-    /// Runs `f` with `runtime` in place of the installed one, for the calls that it makes on this thread: for plain functions.
+    /// Runs `f` so that its calls on this thread use `runtime` instead of the installed one. Use it
+    /// for functions that are not `async`.
     pub fn scope_blocking<T>(runtime: Self, f: impl FnOnce() -> T) -> T {
         OF_TASK.sync_scope(runtime, f)
     }
 
-    /// Whether the task has a runtime of its own.
+    /// Returns `true` if the task has a runtime of its own.
     #[inline]
     pub(crate) fn is_in_scope() -> bool {
         OF_TASK.try_with(|_| ()).is_ok()
@@ -144,7 +142,10 @@ impl CacheRuntime {
         &DEFAULT
     }
 
-    /// The function as this runtime has it, bound on first use.
+    /// Returns a function as this runtime serves it. The first call binds it.
+    ///
+    /// `life` is that of a function that was built at run time: the weak pointer can be upgraded as
+    /// long as the function exists.
     pub(crate) fn bind(
         &self,
         key: SlotKey,
@@ -152,57 +153,68 @@ impl CacheRuntime {
         life: Option<Weak<()>>,
         name: impl FnOnce() -> String,
     ) -> Arc<CachedFunction> {
-        let shared = &*self.0;
-        if let Some(bound) = shared
-            .bound
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
-        {
+        if let Some(bound) = self.bound().get(&key) {
             return Arc::clone(bound);
         }
+        let shared = &*self.0;
         let mut all = shared.bound.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(bound) = all.get(&key) {
             return Arc::clone(bound);
         }
         all.retain(|_, bound| bound.is_alive());
         let name = name();
-        let taken = all.values().any(|other| other.name() == name);
-        let resolved = if taken {
-            Err(Error::new(
+        let is_taken = all.values().any(|other| other.name() == name);
+        let plan = match is_taken {
+            true => Err(Error::new(
                 ErrorKind::DuplicateFunction,
                 format!("`{name}`, an instance of {definition}, has the name of another function"),
-            ))
-        } else {
-            Resolved::new(definition, &shared.state)
+            )),
+            false => Plan::new(definition, &shared.state),
         };
-        let resolved = resolved.unwrap_or_else(|error| {
-            let resolved = Resolved::memory_alone(definition, &shared.state);
-            let instead = match resolved.memory {
-                Some(_) => "uses memory alone",
-                None => "is not cached",
-            };
-            let runtime = match std::ptr::eq(shared, &*DEFAULT.0) {
-                true => "none is installed: memory with its defaults",
-                false => "built by the program",
-            };
-            tracing::warn!(error = %error, runtime, "a function cannot have what it asks for, and {instead}");
-            resolved.because(error)
-        });
-        let bound =
-            CachedFunction::new(name, definition, life, Arc::clone(&shared.state), resolved);
+        let plan =
+            plan.unwrap_or_else(|problem| Plan::memory_alone(definition, &shared.state, problem));
+        let problem = plan.problem.clone();
+        let has_memory = plan.memory.is_some();
+        let bound = CachedFunction::new(name, plan, life, Arc::clone(&shared.state));
         all.insert(key, Arc::clone(&bound));
+        // The subscriber of the log is user code, which may call cached functions.
+        drop(all);
+        if let Some(problem) = problem {
+            self.log_fallback(&problem, has_memory);
+        }
         bound
     }
 
-    /// Drops every value of every function, in every tier and on every instance of their namespaces, at a cost that does not
-    /// depend on how many there are.
+    fn log_fallback(&self, problem: &Error, has_memory: bool) {
+        let runtime = match std::ptr::eq(&*self.0, &*DEFAULT.0) {
+            true => "none is installed: memory with its defaults",
+            false => "built by the program",
+        };
+        let consequence = match has_memory {
+            true => "uses memory alone",
+            false => "is not cached",
+        };
+        tracing::warn!(
+            error = %problem,
+            runtime,
+            "the runtime cannot serve a function; the function {consequence}"
+        );
+    }
+
+    fn bound(&self) -> RwLockReadGuard<'_, HashMap<SlotKey, Arc<CachedFunction>>> {
+        let bound = &self.0.bound;
+        bound.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Invalidates every value of every function, in every tier and on every instance of their
+    /// namespaces. The cost does not depend on the number of values.
     ///
     /// # Errors
-    /// A tier that could not do it and does not queue; the others have.
+    /// A tier is unreachable and does not queue the invalidation. The other tiers are invalidated.
     ///
     /// # Cancel safety
-    /// Dropped after it was polled once, a tier that it has not come to is told all the same, where it can be without waiting.
+    /// If the future is dropped after its first poll, every tier that it did not reach still
+    /// receives the invalidation, if the tier can accept one without waiting.
     pub async fn invalidate_all(&self) -> Result<Receipt, Error> {
         self.fence_off_all();
         let _after = FencedAfter(|| self.fence_off_all());
@@ -210,22 +222,21 @@ impl CacheRuntime {
     }
 
     fn fence_off_all(&self) {
-        let all = self.0.bound.read().unwrap_or_else(PoisonError::into_inner);
-        for bound in all.values() {
+        for bound in self.bound().values() {
             bound.fence_off_all();
         }
     }
 
-    /// What was counted since the runtime was built, for the functions that were called at least once. Cheap.
+    /// Returns the counters since the runtime was built, of the functions that were called at least
+    /// once. Cheap.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let bound = self.0.bound.read().unwrap_or_else(PoisonError::into_inner);
-        let mut functions: Vec<_> = bound.values().map(|bound| bound.stats()).collect();
+        let mut functions: Vec<_> = self.bound().values().map(|bound| bound.stats()).collect();
         functions.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Stats { functions }
     }
 
-    /// The tiers below memory, in look-up order.
+    /// Returns the status of the tiers below memory, in look-up order, without a request to them.
     #[must_use]
     pub fn tiers(&self) -> Vec<TierStatus> {
         let lower = self.0.state.lower.iter();
@@ -241,8 +252,9 @@ impl CacheRuntime {
             .collect()
     }
 
-    /// The health of the tiers below memory. Each is pinged, within its time limit. A tier that answers and whose last five or
-    /// more reads, leases or fills all failed is not well either; [`last_error`](TierStatus::last_error) says why.
+    /// Pings the tiers below memory, each within its time limit, and returns their health. A tier
+    /// that answers is not healthy either if its last five or more reads, leases or fills failed;
+    /// [`last_error`](TierStatus::last_error) is the reason.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -262,7 +274,8 @@ impl CacheRuntime {
         RuntimeHealth { tiers }
     }
 
-    /// All there is to tell at this moment, in one piece that can be serialized: each tier's health, each function's statistics.
+    /// Returns the health of each tier and the statistics of each function, as one value that can
+    /// be serialized.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -275,29 +288,27 @@ impl CacheRuntime {
         }
     }
 
-    /// Loads that run or wait for another instance at this moment, of all functions.
+    /// Returns the number of loads that run, or wait for another instance, of all functions.
     #[must_use]
     pub fn loads_under_way(&self) -> usize {
         self.0.state.flights.len()
     }
 
-    /// Entries in memory now, of all functions, about: entries whose time is over count until they are evicted.
+    /// Returns the approximate number of entries in memory, of all functions. Expired entries are
+    /// included until they are evicted.
     #[must_use]
     pub fn entries_in_memory(&self) -> u64 {
-        self.0
-            .state
-            .memory()
-            .map_or(0, crate::tier::memory::MemoryTier::len)
+        self.0.state.memory().map_or(0, MemoryTier::len)
     }
 
-    /// Ends what the tiers run beside the calls: connections, their tasks. After it calls are served from memory and by
-    /// their bodies.
+    /// Closes the connections of the tiers and ends their tasks. Calls after it are served from
+    /// memory and by their bodies.
     ///
-    /// Redis is first sent the invalidations that are queued: as long as portions of 256 get through,
-    /// each within the tier's time limit, for ten seconds in all.
+    /// Redis first receives the queued invalidations, in batches of 256, each within the tier's
+    /// time limit. This ends when a batch fails, or after ten seconds.
     ///
     /// # Errors
-    /// The first tier's that could not end in order; all are ended.
+    /// The error of the first tier that could not shut down in order. All tiers are shut down.
     ///
     /// # Cancel safety
     /// Cancel safe; call it again to finish.
@@ -318,32 +329,4 @@ impl fmt::Debug for CacheRuntime {
             .field("levels", &self.0.state.levels())
             .finish_non_exhaustive()
     }
-}
-
-/// An annotated function, as the linker collects them.
-#[derive(Debug)]
-pub struct Registered {
-    slot: &'static FunctionSlot,
-}
-
-impl Registered {
-    /// Registers a function; an expansion's part.
-    #[must_use]
-    pub const fn new(slot: &'static FunctionSlot) -> Self {
-        Self { slot }
-    }
-
-    /// All there are in this program.
-    pub(crate) fn all() -> impl Iterator<Item = &'static Definition> {
-        inventory::iter::<Self>
-            .into_iter()
-            .map(|registered| &registered.slot.definition)
-    }
-}
-
-inventory::collect!(Registered);
-
-/// The annotated functions of this program, called or not: name, file and line of each.
-pub fn registered_functions() -> impl Iterator<Item = (&'static str, &'static str, u32)> {
-    Registered::all().map(|definition| (&*definition.name, definition.file, definition.line))
 }

@@ -28,15 +28,17 @@ pub(crate) struct Model<'a> {
     pub(crate) ttl: Ttl,
     pub(crate) tiers: Option<Vec<u8>>,
     pub(crate) name: Option<LitStr>,
-    pub(crate) version: u32,
+    pub(crate) version: Option<u32>,
     pub(crate) codec: Option<LitStr>,
     pub(crate) cache_if: Option<Expr>,
     /// Rebuilds an error for each caller that waited for it.
     pub(crate) share_error: Option<ExprPath>,
     /// What the function does while its instance is isolated, if the attribute sets it.
     pub(crate) when_isolated: Option<&'static str>,
-    /// Single flight and consistency, as the runtime calls them.
-    pub(crate) coherence: [&'static str; 2],
+    /// Which callers share a load, if the attribute sets it.
+    pub(crate) single_flight: Option<&'static str>,
+    /// How stale a value may be, if the attribute sets it.
+    pub(crate) consistency: Option<&'static str>,
     /// Whether the result names a lifetime, which can only be its error's.
     pub(crate) borrows_its_error: bool,
     pub(crate) facade: TokenStream,
@@ -148,17 +150,15 @@ impl<'a> Model<'a> {
             ttl,
             tiers: args.tiers.map(|Tiers { levels, .. }| levels),
             name: args.name,
-            version: args.version.unwrap_or(1),
+            version: args.version,
             codec: args.codec,
             cache_if: args.cache_if,
             share_error: args.share_error,
             is_blocking: sig.asyncness.is_none() && !boxed,
             borrows_its_error: Unfit::of(returned).named.is_some(),
             when_isolated: args.when_isolated,
-            coherence: [
-                args.single_flight.unwrap_or("Cluster"),
-                args.consistency.unwrap_or("Bounded"),
-            ],
+            single_flight: args.single_flight,
+            consistency: args.consistency,
             facade,
         })
     }

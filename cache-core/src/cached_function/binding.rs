@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::coherence::Coherence;
 use crate::error::Error;
+use crate::function::plan::PlannedTier;
 use crate::level::Level;
 use crate::record::{Header, RecordKind};
 use crate::stats::{TierCounters, TierStats};
@@ -31,16 +32,17 @@ pub(crate) struct TierBinding {
 }
 
 impl TierBinding {
-    pub(super) fn new(
-        config: TierConfig,
-        tier: &Arc<dyn Tier>,
-        watch: &Arc<Watch>,
-        ttl: Duration,
-    ) -> Self {
+    pub(super) fn new(planned: PlannedTier) -> Self {
+        let PlannedTier {
+            config,
+            tier,
+            watch,
+            ttl,
+        } = planned;
         Self {
             level: config.level(),
-            tier: Arc::clone(tier),
-            watch: Arc::clone(watch),
+            tier,
+            watch,
             config,
             lives: config.lives(ttl),
             promotion: config.promotes(),

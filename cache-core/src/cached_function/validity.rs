@@ -8,7 +8,7 @@
 use super::{CachedFunction, TierBinding};
 use crate::clock::{Moment, Reading};
 use crate::entry::Entry;
-use crate::function::ttl::WhenIsolated;
+use crate::function::options::WhenIsolated;
 use crate::key::Key;
 use crate::tier::Stamp;
 

@@ -1,111 +1,134 @@
-//! A function as it is declared: its name, where it stands, what it asks.
+//! Description of a function.
+//!
+//! A description goes one way: an attribute or a builder declares it as a `Definition`, an
+//! `Override` turns that into a `Definition` with other settings, and a `Plan` matches the result
+//! with the tiers of a runtime.
 
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::function::ttl::{CoherencePolicy, Policy, Ttl};
+use crate::error::Error;
+use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
+use crate::function::ttl::Ttl;
 use crate::key::Piece;
-use crate::level::Level;
+use crate::level::Levels;
 
-/// A declaration as an attribute expands to it: plain data, so that it can be a `static`.
-#[derive(Debug)]
+/// Description of a function: its name, its place in the code, and its options.
+///
+/// An expansion builds it in a `static`, from the options that its attribute has and
+/// [`DEFAULT`](Self::DEFAULT) for the others.
+#[derive(Clone, Debug)]
 #[expect(
     clippy::exhaustive_structs,
-    reason = "an expansion writes every field; core and macros have one version"
+    reason = "an expansion writes its fields; core and macros have one version"
 )]
-pub struct Declaration {
-    /// Unique in the process, and the function's part of every record's key.
-    pub name: &'static str,
-    /// Where it stands, for errors.
+pub struct Definition {
+    /// Name of the function, unique in the process. It is part of the key of every record.
+    pub name: Cow<'static, str>,
+    /// File of the function, for errors.
     pub file: &'static str,
-    /// Where it stands, for errors.
+    /// Line of the function, for errors.
     pub line: u32,
-    /// Whether the name was given, and is not the function's path.
-    pub named: bool,
-    /// Whether it stands in an `impl`: then its instances' names have the type in them, and two of one path are told apart.
+    /// `true` if the code names the function; `false` if the name is its path.
+    pub is_named: bool,
+    /// `true` if the function is in an `impl`. The names of its instantiations contain the type, so
+    /// several methods may have one path.
     pub in_impl: bool,
-    /// Whether it is one function for each choice of types, which then stand behind its name: it is generic, or in an `impl`.
+    /// `true` if each choice of types is a function of its own, whose name ends with the types:
+    /// the function is generic, or in an `impl`.
     pub has_instances: bool,
-    /// A new version orphans the records of the old.
-    pub version: u32,
-    /// How long its values are fresh.
-    pub ttl: Ttl,
-    /// In look-up order; `None` is all the runtime has.
-    pub tiers: Option<&'static [Level]>,
-    /// How records are written; `None` is the runtime's default.
-    pub codec: Option<&'static str>,
-    /// How shared tiers show the arguments; empty shows them all.
-    pub template: &'static [Piece],
-    /// What it asks of the agreement with other instances.
-    pub coherence: CoherencePolicy,
-    /// Whether it is a plain `fn`, whose calls wait on their threads.
+    /// `true` for a plain `fn`, whose calls block their threads.
     pub is_blocking: bool,
+    /// Version of the values. Records of another version are not read.
+    pub version: u32,
+    /// Time to live of the values.
+    pub ttl: Ttl,
+    /// Tiers that the function uses; `None` for all tiers of the runtime.
+    pub tiers: Option<Levels>,
+    /// Name of the codec that writes records; `None` for the runtime's default.
+    pub codec: Option<Cow<'static, str>>,
+    /// Form of the arguments in the keys of lower tiers; if it is empty, all arguments are shown.
+    pub template: &'static [Piece],
+    /// Behavior while this instance is isolated; `None` for the runtime's default.
+    pub when_isolated: Option<WhenIsolated>,
+    /// Callers that share one load of a key.
+    pub single_flight: SingleFlight,
+    /// Limit on how stale a returned value may be.
+    pub consistency: Consistency,
+    /// Origins of the settings that an override replaced.
+    pub origins: Origins,
 }
 
-/// A function as it is declared, by attribute or by builder.
+/// Origins of the settings that overrides replaced; `None` if the setting is the code's.
 #[derive(Clone, Debug)]
-pub(crate) struct Definition {
-    pub(crate) name: Cow<'static, str>,
-    pub(crate) file: &'static str,
-    pub(crate) line: u32,
-    pub(crate) named: bool,
-    pub(crate) in_impl: bool,
-    pub(crate) has_instances: bool,
-    pub(crate) is_blocking: bool,
-    pub(crate) policy: Policy,
+pub struct Origins {
+    pub(crate) ttl: Option<String>,
+    pub(crate) tiers: Option<String>,
 }
 
 impl Definition {
-    pub(crate) const fn declared(declaration: Declaration) -> Self {
-        let Declaration {
-            name,
-            file,
-            line,
-            named,
-            in_impl,
-            has_instances,
-            version,
-            ttl,
-            tiers,
-            codec,
-            template,
-            coherence,
-            is_blocking,
-        } = declaration;
-        Self {
-            name: Cow::Borrowed(name),
-            file,
-            line,
-            named,
-            in_impl,
-            has_instances,
-            is_blocking,
-            policy: Policy {
-                ttl,
-                tiers: match tiers {
-                    Some(tiers) => Some(Cow::Borrowed(tiers)),
-                    None => None,
-                },
-                version,
-                codec: match codec {
-                    Some(codec) => Some(Cow::Borrowed(codec)),
-                    None => None,
-                },
-                template,
-                coherence,
-            },
+    /// Default of every option. The name, the place and the ttl have no default, and are empty.
+    pub const DEFAULT: Self = Self {
+        name: Cow::Borrowed(""),
+        file: "",
+        line: 0,
+        is_named: false,
+        in_impl: false,
+        has_instances: false,
+        is_blocking: false,
+        version: 1,
+        ttl: Ttl::each(&[]),
+        tiers: None,
+        codec: None,
+        template: &[],
+        when_isolated: None,
+        single_flight: SingleFlight::Cluster,
+        consistency: Consistency::Bounded,
+        origins: Origins {
+            ttl: None,
+            tiers: None,
+        },
+    };
+
+    /// Returns `true` if the function may have records in tiers below memory.
+    pub(crate) fn has_records(&self) -> bool {
+        self.tiers != Some(Levels::MEMORY)
+    }
+
+    /// Adds the function to an error, with the origins of the settings that the error is about.
+    pub(crate) fn in_error<'a>(
+        &self,
+        error: Error,
+        origins: impl IntoIterator<Item = &'a String>,
+    ) -> Error {
+        let mut origins: Vec<&str> = origins.into_iter().map(|origin| &**origin).collect();
+        origins.dedup();
+        let error = error.for_function(self);
+        match origins.is_empty() {
+            true => error,
+            false => error.from_setting(origins.join(" and ")),
+        }
+    }
+
+    /// Checks that the function uses every tier for which its own ttl has a time.
+    ///
+    /// # Errors
+    /// `tiers` does not list a tier for which the ttl has a time. The time would have no effect.
+    pub(crate) fn check_ttl_tiers(&self) -> Result<(), Error> {
+        let Some(tiers) = self.tiers else {
+            return Ok(());
+        };
+        match self.ttl.own_levels().find(|level| !tiers.contains(*level)) {
+            None => Ok(()),
+            Some(level) => {
+                let problem = format!("ttl has a time for {level}, which `tiers` does not list");
+                Err(Error::configuration(problem))
+            }
         }
     }
 }
 
-impl Definition {
-    /// Whether it may have values below memory.
-    pub(crate) fn has_records(&self) -> bool {
-        self.policy.tiers.as_deref() != Some(&[Level::L1])
-    }
-}
-
-/// Name and place, as errors and logs name a function.
+/// Formats the name and the place, as errors and logs show a function.
 impl fmt::Display for Definition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` ({}:{})", self.name, self.file, self.line)

@@ -1,141 +1,40 @@
-//! Where a function meets a runtime.
+//! Slots of functions: the bindings of a function to the runtimes of the process.
 
 use std::any::TypeId;
-use std::fmt;
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::cached_function::CachedFunction;
-use crate::function::built::ReservedName;
-use crate::function::definition::{Declaration, Definition};
+use crate::function::definition::Definition;
+use crate::function::instantiation::Instantiation;
+use crate::function::registry::ReservedName;
 use crate::runtime::CacheRuntime;
 
-/// A function, ready to be called: its definition, and how it is bound in the process's own runtimes.
+/// A function that can be called: its definition, and its bindings to the runtimes of the process.
 #[derive(Debug)]
 pub struct FunctionSlot {
-    pub(crate) definition: Definition,
-    /// Lives as long as a slot that was made at run time: a runtime drops what it bound for a slot that no longer exists.
+    definition: Definition,
+    /// Exists as long as a slot that was built at run time. A runtime drops its binding of a slot
+    /// that no longer exists.
     life: Option<Arc<()>>,
     _name: Option<ReservedName>,
     number: OnceLock<u64>,
-    /// The binding of the installed runtime, and that of the default one before it: the first instance that is called,
-    /// which for a function that is not generic is the only one.
-    installed: OnceLock<(Option<TypeId>, Arc<CachedFunction>)>,
-    default: OnceLock<(Option<TypeId>, Arc<CachedFunction>)>,
+    /// Binding of the installed runtime, for the instantiation that was called first. A function
+    /// that is not generic has no other.
+    installed: OnceLock<Binding>,
+    /// Binding of the default runtime, which calls use until one is installed.
+    default: OnceLock<Binding>,
 }
 
-/// One instance of a generic function: its types, or what tells them apart.
-#[derive(Clone, Copy)]
-pub struct Instantiation {
-    id: TypeId,
-    types: fn() -> String,
-}
-
-impl fmt::Debug for Instantiation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&(self.types)())
-    }
-}
-
-impl Instantiation {
-    /// The instance that `T` stands for, whatever lifetimes are in it.
-    #[must_use]
-    pub fn of<T: ?Sized>() -> Self {
-        Self {
-            id: typeid::of::<T>(),
-            types: || types_of(std::any::type_name::<T>()),
-        }
-    }
-}
-
-/// An expansion wraps each type of an instance in a `PhantomData` of a tuple: `<app::User><u8>`.
-fn types_of(name: &str) -> String {
-    let name = name
-        .replace("core::marker::PhantomData<", "<")
-        .replace(">, <", "><")
-        .replace("::__here", "")
-        // Not every compiler prints lifetimes, and names are the same in every process.
-        .replace("<'_>", "")
-        .replace("'_, ", "");
-    let mut name = name
-        .trim_start_matches('(')
-        .trim_end_matches(')')
-        .trim_end_matches(',')
-        .to_owned();
-    // `<app::find::__constant_N<3>>`, which stands for the value of a const parameter, becomes `<3>`.
-    while let Some(at) = name.find("__constant_") {
-        let start = name[..at].rfind('<').map_or(0, |open| open + 1);
-        let Some(end) = name[at..].find('<').map(|open| at + open + 1) else {
-            break;
-        };
-        name.replace_range(start..end, "");
-        if let Some(close) = name[start..].find(">>") {
-            name.remove(start + close);
-        }
-    }
-    name
-}
-
-/// A function that is not bound to a runtime yet: a handle binds it where it is polled, as a call does.
-#[derive(Clone, Debug)]
-pub(crate) struct Origin {
-    slot: SlotRef,
-    instance: Option<Instantiation>,
-}
-
-#[derive(Clone, Debug)]
-enum SlotRef {
-    Declared(&'static FunctionSlot),
-    Made(Arc<FunctionSlot>),
-}
-
-impl Origin {
-    pub(crate) fn declared(slot: &'static FunctionSlot, instance: Option<Instantiation>) -> Self {
-        Self {
-            slot: SlotRef::Declared(slot),
-            instance,
-        }
-    }
-
-    pub(crate) fn made(slot: &Arc<FunctionSlot>) -> Self {
-        Self {
-            slot: SlotRef::Made(Arc::clone(slot)),
-            instance: None,
-        }
-    }
-
-    /// Binds it to the runtime that a call here would use.
-    pub(crate) fn bind(&self) -> Arc<CachedFunction> {
-        let slot = match &self.slot {
-            SlotRef::Declared(slot) => slot,
-            SlotRef::Made(slot) => &**slot,
-        };
-        slot.with_bound(self.instance, Arc::clone)
-    }
-}
-
-/// Which of a slot's instances a runtime has bound.
-pub(crate) type SlotKey = (u64, Option<TypeId>);
+type Binding = (Option<TypeId>, Arc<CachedFunction>);
 
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 
 impl FunctionSlot {
-    /// A slot for a declaration.
+    /// Makes the slot of an annotated function.
     #[must_use]
-    pub const fn new(declaration: Declaration) -> Self {
-        Self::of(Definition::declared(declaration))
-    }
-
-    /// The slot of a function that is made at run time.
-    pub(crate) fn made(definition: Definition, name: ReservedName) -> Self {
-        Self {
-            life: Some(Arc::new(())),
-            _name: Some(name),
-            ..Self::of(definition)
-        }
-    }
-
-    const fn of(definition: Definition) -> Self {
+    pub const fn new(definition: Definition) -> Self {
         Self {
             definition,
             life: None,
@@ -146,25 +45,36 @@ impl FunctionSlot {
         }
     }
 
-    /// Binds it to the runtime that holds here: the task's own, the installed one, or the default, in that order.
-    #[inline]
-    pub(crate) fn with_bound<T>(
-        &self,
-        instance: Option<Instantiation>,
-        then: impl FnOnce(&Arc<CachedFunction>) -> T,
-    ) -> T {
-        let slow;
-        let bound = match self.installed_bound(instance) {
-            Some(bound) => bound,
-            None => {
-                slow = self.bound_elsewhere(instance);
-                &slow
-            }
-        };
-        then(bound)
+    /// Makes the slot of a function that was built at run time.
+    pub(crate) fn built(definition: Definition, name: ReservedName) -> Self {
+        Self {
+            life: Some(Arc::new(())),
+            _name: Some(name),
+            ..Self::new(definition)
+        }
     }
 
-    /// The binding of the installed runtime, if that is the one to use and the binding is known.
+    /// Returns the definition of the function.
+    #[must_use]
+    pub const fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    /// Returns the function, bound to the runtime that a call here uses: the task's own, the
+    /// installed one, or the default one, in that order.
+    ///
+    /// The binding is borrowed in the usual case, because a hit must not write to the reference
+    /// count that all threads share.
+    #[inline]
+    pub(crate) fn bound(&self, instance: Option<Instantiation>) -> Cow<'_, Arc<CachedFunction>> {
+        match self.installed_bound(instance) {
+            Some(bound) => Cow::Borrowed(bound),
+            None => Cow::Owned(self.bound_elsewhere(instance)),
+        }
+    }
+
+    /// Returns the binding of the installed runtime, if a call here uses that runtime and the
+    /// binding is known.
     #[inline]
     fn installed_bound(&self, instance: Option<Instantiation>) -> Option<&Arc<CachedFunction>> {
         if CacheRuntime::is_in_scope() {
@@ -174,7 +84,7 @@ impl FunctionSlot {
         (*known == instance.map(|instance| instance.id)).then_some(bound)
     }
 
-    /// Any other binding. Not generic, so it is compiled once.
+    /// Returns any other binding. Not generic, so it is compiled once.
     fn bound_elsewhere(&self, instance: Option<Instantiation>) -> Arc<CachedFunction> {
         if let Some(runtime) = CacheRuntime::of_task() {
             return self.bind(instance, &runtime);
@@ -190,7 +100,8 @@ impl FunctionSlot {
             return Arc::clone(bound);
         }
         let bound = self.bind(instance, runtime);
-        // Lost only to another instance, or to the same one.
+        // This fails if another thread was faster, or if the cell has another instantiation. The
+        // runtime keeps the binding, so the next call finds it there.
         let _ = cached.set((id, Arc::clone(&bound)));
         bound
     }
@@ -198,19 +109,54 @@ impl FunctionSlot {
     fn bind(&self, instance: Option<Instantiation>, runtime: &CacheRuntime) -> Arc<CachedFunction> {
         let key = (self.number(), instance.map(|instance| instance.id));
         let life = self.life.as_ref().map(Arc::downgrade);
-        runtime.bind(key, &self.definition, life, || self.instance_name(instance))
+        runtime.bind(key, &self.definition, life, || {
+            let types = instance.map(|instance| instance.types());
+            format!("{}{}", self.definition.name, types.unwrap_or_default())
+        })
     }
 
     fn number(&self) -> u64 {
+        // Relaxed: only the uniqueness of the number matters.
         *self
             .number
             .get_or_init(|| NEXT_NUMBER.fetch_add(1, Ordering::Relaxed))
     }
+}
 
-    fn instance_name(&self, instance: Option<Instantiation>) -> String {
-        let types = instance
-            .map(|instance| (instance.types)())
-            .unwrap_or_default();
-        format!("{}{types}", self.definition.name)
+/// A function that is not bound to a runtime yet. A handle binds it when the handle is polled.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    slot: SlotRef,
+    instance: Option<Instantiation>,
+}
+
+#[derive(Clone, Debug)]
+enum SlotRef {
+    Annotated(&'static FunctionSlot),
+    Built(Arc<FunctionSlot>),
+}
+
+impl Origin {
+    pub(crate) fn declared(slot: &'static FunctionSlot, instance: Option<Instantiation>) -> Self {
+        Self {
+            slot: SlotRef::Annotated(slot),
+            instance,
+        }
+    }
+
+    pub(crate) fn built(slot: &Arc<FunctionSlot>) -> Self {
+        Self {
+            slot: SlotRef::Built(Arc::clone(slot)),
+            instance: None,
+        }
+    }
+
+    /// Binds the function to the runtime that a call here uses.
+    pub(crate) fn bind(&self) -> Arc<CachedFunction> {
+        let slot = match &self.slot {
+            SlotRef::Annotated(slot) => slot,
+            SlotRef::Built(slot) => &**slot,
+        };
+        slot.bound(self.instance).into_owned()
     }
 }

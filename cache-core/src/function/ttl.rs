@@ -1,29 +1,34 @@
-//! What a function asks of the cache: how long, where, under which version.
+//! Times to live, and policies: times to live that have a name.
 
 use std::borrow::Cow;
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::key::Piece;
 use crate::level::Level;
 
-/// Longest time to live. A value that is right for more than a year belongs in a store, and a longer one is far more
-/// often a mistaken unit.
+/// Maximum time to live. A longer one is usually a mistaken unit, and a value that stays right for
+/// more than a year belongs in a store.
 pub(crate) const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// How long a value is fresh: the same in every tier, or each its own.
+/// Time to live of the values of a function: one for all tiers, or one for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ttl(Times);
 
+/// One time for each level; `None` for a level without a time.
+type TimesByLevel = [Option<Duration>; Level::COUNT];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Times {
-    Each([Option<Duration>; Level::COUNT]),
-    /// As the runtime knows them under this name.
+    /// Times that were written for one function, which must use every tier that is named.
+    Own(TimesByLevel),
+    /// Times that were written for several functions, or for more tiers than an override left. The
+    /// function need not use every tier that is named.
+    Shared(TimesByLevel),
+    /// The times that the runtime has under this name.
     Policy(&'static str),
 }
 
-/// The policies that every runtime has, unless it is given others under these names.
+/// Policies that every runtime has. The program and operators can replace them.
 const BUILT_IN: [(&str, Duration); 4] = [
     ("real_time", Duration::from_secs(10)),
     ("short", Duration::from_secs(5 * 60)),
@@ -31,7 +36,7 @@ const BUILT_IN: [(&str, Duration); 4] = [
     ("long", Duration::from_secs(3 * 60 * 60)),
 ];
 
-/// Times to live by name. A handful.
+/// Times to live by name. A vector, because there are only a few.
 #[derive(Clone, Debug)]
 pub(crate) struct Policies(Vec<(Cow<'static, str>, Ttl)>);
 
@@ -41,6 +46,7 @@ impl Policies {
         Self(all.into())
     }
 
+    /// Adds a policy, or replaces the one of that name.
     pub(crate) fn set(&mut self, name: Cow<'static, str>, ttl: Ttl) {
         match self.0.iter_mut().find(|(known, _)| *known == name) {
             Some(known) => known.1 = ttl,
@@ -48,9 +54,13 @@ impl Policies {
         }
     }
 
+    /// Returns the times of a policy, which many functions share.
+    ///
+    /// # Errors
+    /// No policy has that name.
     pub(crate) fn find(&self, name: &str) -> Result<Ttl, Error> {
         let known = self.0.iter().find(|(known, _)| known == name);
-        known.map(|(_, ttl)| *ttl).ok_or_else(|| {
+        known.map(|(_, ttl)| ttl.shared()).ok_or_else(|| {
             let names: Vec<_> = self.0.iter().map(|(name, _)| &**name).collect();
             Error::configuration(format!(
                 "unknown policy `{name}`: the policies are {}",
@@ -61,14 +71,14 @@ impl Policies {
 }
 
 impl Ttl {
-    /// The same in every tier.
+    /// Uses one time to live in every tier.
     #[must_use]
     pub const fn everywhere(ttl: Duration) -> Self {
-        Self(Times::Each([Some(ttl); Level::COUNT]))
+        Self(Times::Own([Some(ttl); Level::COUNT]))
     }
 
-    /// Each tier its own; a tier that is not named has none, and an annotated function that uses it is refused by
-    /// `install`.
+    /// Uses a time to live for each tier. A tier that is not named has none, and `install` refuses
+    /// an annotated function that uses such a tier.
     ///
     /// # Panics
     /// A tier is named twice.
@@ -83,57 +93,69 @@ impl Ttl {
             *this = Some(ttl);
             at += 1;
         }
-        Self(Times::Each(each))
+        Self(Times::Own(each))
     }
 
-    /// As the runtime knows it under this name: `real_time` (10 s), `short` (5 min), `medium` (1 h), `long` (3 h), or one that was
-    /// given to [`RuntimeBuilder::policy`](crate::RuntimeBuilder::policy). `install` refuses a function with a
-    /// name that is not known.
+    /// Uses the time to live that the runtime has under this name: `real_time` (10 s), `short`
+    /// (5 min), `medium` (1 h), `long` (3 h), or a name that was given to
+    /// [`RuntimeBuilder::policy`](crate::RuntimeBuilder::policy). `install` refuses a function with
+    /// an unknown name.
     #[must_use]
     pub const fn policy(name: &'static str) -> Self {
         Self(Times::Policy(name))
     }
 
-    /// The times themselves.
+    /// Returns the same times for a function that need not use every tier that they name.
+    pub(crate) fn shared(self) -> Self {
+        match self.0 {
+            Times::Own(times) => Self(Times::Shared(times)),
+            Times::Shared(_) | Times::Policy(_) => self,
+        }
+    }
+
+    /// Replaces the name of a policy by its times.
     ///
     /// # Errors
     /// No policy has that name.
     pub(crate) fn resolve(self, policies: &Policies) -> Result<Self, Error> {
         match self.0 {
-            Times::Each(_) => Ok(self),
+            Times::Own(_) | Times::Shared(_) => Ok(self),
             Times::Policy(name) => policies.find(name),
         }
     }
 
-    /// The time to live in `level`; of a name that was not [resolved](Self::resolve), none.
+    /// Returns the time to live in `level`. A policy that is not [resolved](Self::resolve) has
+    /// none.
     pub(crate) fn of(&self, level: Level) -> Option<Duration> {
         self.times()[usize::from(level.number()) - 1]
     }
 
-    /// The tiers that were given a time of their own; none where one is for all.
-    pub(crate) fn named(&self) -> impl Iterator<Item = Level> {
-        let times = self.times();
-        let is_for_all = times.iter().all(Option::is_some);
-        Level::all()
-            .filter(move |level| !is_for_all && times[usize::from(level.number()) - 1].is_some())
+    /// Returns the levels for which the function itself names a time; none if one time is for all.
+    pub(crate) fn own_levels(&self) -> impl Iterator<Item = Level> {
+        let times = match self.0 {
+            Times::Own(times) if !times.iter().all(Option::is_some) => times,
+            Times::Own(_) | Times::Shared(_) | Times::Policy(_) => [None; Level::COUNT],
+        };
+        Level::all().filter(move |level| times[usize::from(level.number()) - 1].is_some())
     }
 
     pub(crate) fn is_policy(&self) -> bool {
         matches!(self.0, Times::Policy(_))
     }
 
-    fn times(&self) -> [Option<Duration>; Level::COUNT] {
+    fn times(&self) -> TimesByLevel {
         match self.0 {
-            Times::Each(each) => each,
+            Times::Own(times) | Times::Shared(times) => times,
             Times::Policy(_) => [None; Level::COUNT],
         }
     }
 
+    /// Checks the times. Those of a policy are checked when the policy is added to the runtime.
+    ///
     /// # Errors
-    /// When a time is zero or longer than a year, or there is none.
+    /// A time is zero or longer than a year, or there is none.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.is_policy() {
-            // Whoever resolves it checks what it stands for.
             return Ok(());
         }
         if self.times().iter().all(Option::is_none) {
@@ -166,80 +188,12 @@ impl<const N: usize> From<[(Level, Duration); N]> for Ttl {
     }
 }
 
-/// What a function with a shared tier does while this instance cannot know what others have invalidated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "these are all the choices")]
-pub enum WhenIsolated {
-    /// Answers from memory until the values' time is over, where the shared tier cannot be asked: an outage of the cache does
-    /// not become one of the database. The default.
-    #[default]
-    Serve,
-    /// Runs the body: nothing that was invalidated elsewhere is answered past the bound, whatever is broken.
-    Load,
-}
-
-impl FromStr for WhenIsolated {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        match text {
-            "serve" => Ok(Self::Serve),
-            "load" => Ok(Self::Load),
-            _ => Err(Error::configuration(format!(
-                "unknown value `{text}`: the values are `serve` and `load`"
-            ))),
-        }
-    }
-}
-
-/// Who waits while a value is loaded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "these are all the choices")]
-pub enum SingleFlight {
-    /// Callers in every process: one load of a key at a time in the whole cluster. The default.
-    #[default]
-    Cluster,
-    /// Callers in one process: each process may load the key once.
-    Process,
-}
-
-/// How old an answer may be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "these are all the choices")]
-pub enum Consistency {
-    /// Memory answers while this instance is coherent: what others invalidated is gone within the bound. The default.
-    #[default]
-    Bounded,
-    /// Every call asks the shared tier: what anybody invalidated is gone when the invalidation has returned. One round trip
-    /// for each call; where memory has the same record, its value is not sent.
-    Strong,
-}
-
-/// All that a function asks, as its attribute or its builder says it.
-#[derive(Clone, Debug)]
-pub(crate) struct Policy {
-    pub(crate) ttl: Ttl,
-    /// In look-up order; `None` is every tier that the runtime has.
-    pub(crate) tiers: Option<Cow<'static, [Level]>>,
-    pub(crate) version: u32,
-    /// `None` is the runtime's.
-    pub(crate) codec: Option<Cow<'static, str>>,
-    /// How shared tiers show the arguments; empty shows them all.
-    pub(crate) template: &'static [Piece],
-    pub(crate) coherence: CoherencePolicy,
-}
-
-/// What a function asks of the agreement with other instances.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(
-    clippy::exhaustive_structs,
-    reason = "an expansion writes every field; core and macros have one version"
-)]
-pub struct CoherencePolicy {
-    /// What it does while it is cut off from the others; `None` is the runtime's.
-    pub when_isolated: Option<WhenIsolated>,
-    /// Who waits while a value is loaded.
-    pub single_flight: SingleFlight,
-    /// How old an answer may be.
-    pub consistency: Consistency,
+/// Parses a duration such as `1h 30m`.
+///
+/// # Errors
+/// The text is not a duration.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, Error> {
+    humantime::parse_duration(text).map_err(|error| {
+        Error::configuration(format!("`{text}` is not a duration such as `30s`: {error}"))
+    })
 }

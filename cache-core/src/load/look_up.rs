@@ -4,7 +4,7 @@ use super::Held;
 use crate::cached_function::CachedFunction;
 use crate::clock::Moment;
 use crate::codec::ValueType;
-use crate::function::ttl::WhenIsolated;
+use crate::function::options::WhenIsolated;
 use crate::key::KeyRef;
 
 impl CachedFunction {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::visit::TierVisits;
 use crate::cached_function::CachedFunction;
-use crate::function::ttl::Consistency;
+use crate::function::options::Consistency;
 use crate::key::Key;
 use crate::record::{Header, RecordKind};
 use crate::tier::{LeaseMode, LeaseResult, ReadOptions};

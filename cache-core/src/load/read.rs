@@ -8,7 +8,7 @@ use super::promote::promote_later;
 use super::visit::{TierVisit, TierVisits};
 use crate::cached_function::{Expected, InvalidRecord};
 use crate::codec::ErasedType;
-use crate::function::ttl::Consistency;
+use crate::function::options::Consistency;
 use crate::record::{Etag, Header, etag_of};
 use crate::tier::{HEADER_LEN, ReadOptions, Stamp};
 

@@ -7,7 +7,7 @@ use super::Held;
 use crate::cached_function::{CachedFunction, TierBinding};
 use crate::error::Error;
 use crate::flight::HeldLeases;
-use crate::function::ttl::Consistency;
+use crate::function::options::Consistency;
 use crate::key::Key;
 use crate::record::Etag;
 use crate::tier::time_limit::Budget;
@@ -147,7 +147,7 @@ impl<'a> TierVisits<'a> {
             visits: function.lower.iter().map(visit).collect(),
             exclusive: Vec::new(),
             known: None,
-            consistency: function.consistency(),
+            consistency: function.consistency,
             is_guarded: false,
             guard_is_unknown: false,
             replaces: false,

@@ -1,77 +1,73 @@
-//! From settings to a runtime, and all that can be wrong with them.
+//! Settings of a runtime.
 
 mod assemble;
-mod env;
+mod environment;
+mod from_env;
+mod install;
+mod into_tier;
+mod problems;
 
 use std::borrow::Cow;
+#[cfg(feature = "custom-codec")]
 use std::sync::Arc;
-use std::time::Duration;
 
-use self::assemble::check_functions;
-pub use self::env::{BuildFromEnv, EnvTier, Environment};
+pub use self::environment::{BuildFromEnv, EnvTier, Environment};
+pub use self::into_tier::{BoxedTier, IntoTier};
 use crate::clock::{Clock, ManualClock};
 #[cfg(feature = "custom-codec")]
 use crate::codec::Codec;
 use crate::error::Error;
-#[cfg(doc)]
-use crate::error::ErrorKind;
-use crate::function::definition::Definition;
+use crate::function::options::WhenIsolated;
 use crate::function::overrides::Overrides;
-use crate::function::ttl::{Ttl, WhenIsolated};
+use crate::function::ttl::Ttl;
 use crate::level::Level;
-use crate::runtime::{CacheRuntime, Registered};
-use crate::state::RuntimeState;
+use crate::runtime::CacheRuntime;
+use crate::setting::Setting;
+use crate::tier::TierBuilder;
 use crate::tier::config::TierConfig;
 use crate::tier::memory::Memory;
-use crate::tier::{Tier, TierBuilder};
-use crate::tokio_context::TokioContext;
 
-/// A setting that can be said once, and in its place by the environment.
-#[derive(Debug)]
-struct Setting<T> {
-    value: T,
-    /// The variable that said it, if one did.
-    variable: Option<String>,
-}
-
-impl<T> Setting<T> {
-    fn by_code(value: T) -> Self {
-        Self {
-            value,
-            variable: None,
-        }
+impl CacheRuntime {
+    /// Begins to build a runtime.
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder::new()
     }
 
-    /// Names the variable in an error about the value.
-    fn at_setting(&self, error: Error) -> Error {
-        match &self.variable {
-            Some(variable) => error.from_setting(&**variable),
-            None => error,
-        }
+    /// Begins to build a runtime from the environment; see [`RuntimeBuilder::from_env`] for the
+    /// names.
+    ///
+    /// # Errors
+    /// [`Configuration`](crate::ErrorKind::Configuration), naming every variable that cannot be
+    /// used.
+    pub fn from_env() -> Result<RuntimeBuilder, Error> {
+        RuntimeBuilder::new().from_env()
     }
 }
 
-/// Builds a [`CacheRuntime`]: its tiers, one at least, and its codec.
+/// Builds a [`CacheRuntime`]: at least one tier, and the settings that functions share.
 #[derive(Debug)]
 #[must_use = "a runtime is built by `install` or `build`"]
 pub struct RuntimeBuilder {
     memory: Option<(TierConfig, Memory)>,
-    /// It was put there by the environment, which said nothing of it: what is set later replaces it.
+    /// `true` if `from_env` added the memory without a variable about it. The program can replace
+    /// it.
     memory_is_default: bool,
     lower: Vec<(TierConfig, Box<dyn TierBuilder>)>,
-    /// The variables that set up tiers.
+    /// Environment variables that added tiers.
     variables: Vec<(Level, String)>,
-    /// Whether the environment says which tiers there are: the program speaks of those that it may ask for.
+    /// `true` after `from_env`. The program may then have settings for tiers that another
+    /// environment adds.
     asks_environment: bool,
     #[cfg(feature = "custom-codec")]
     codecs: Vec<Arc<dyn Codec>>,
     default_codec: Option<Setting<String>>,
     when_isolated: Option<Setting<WhenIsolated>>,
     policies: Vec<(Cow<'static, str>, Ttl)>,
-    /// From files, in the place of those.
+    /// Policies from files, which replace those of the program.
     policies_of_operators: Vec<(Cow<'static, str>, Ttl)>,
     overrides: Overrides,
     clock: Clock,
+    /// Errors of the setters. `build` and `install` report them with all others.
     problems: Vec<Error>,
 }
 
@@ -95,32 +91,32 @@ impl RuntimeBuilder {
         }
     }
 
-    /// The memory of this process as `l1`.
+    /// Adds the memory of this process as `l1`.
     pub fn l1(self, memory: Memory) -> Self {
         self.tier(memory, TierConfig::as_l1())
     }
 
-    /// A shared tier as `l2`, such as `Redis::new("redis://…")`.
+    /// Adds a shared tier as `l2`, such as `Redis::new("redis://…")`.
     pub fn l2(self, tier: impl TierBuilder + 'static) -> Self {
         self.tier(tier, TierConfig::as_l2())
     }
 
-    /// A tier as `l3`, where values live twice as long as their functions say.
+    /// Adds a tier as `l3`. Its values live twice the ttl of their functions.
     pub fn l3(self, tier: impl TierBuilder + 'static) -> Self {
         self.tier(tier, TierConfig::as_l3())
     }
 
-    /// A tier as `l4`, where values live eight times as long as their functions say.
+    /// Adds a tier as `l4`. Its values live eight times the ttl of their functions.
     pub fn l4(self, tier: impl TierBuilder + 'static) -> Self {
         self.tier(tier, TierConfig::as_l4())
     }
 
-    /// Any tier, [`Memory`] too, at the place and with the settings of `config`. In whatever order tiers are added, they are
-    /// asked by their levels.
+    /// Adds a tier, or [`Memory`], with the level and the settings of `config`. Tiers are read in
+    /// the order of their levels, not in the order in which they are added.
     pub fn tier(self, tier: impl IntoTier, config: TierConfig) -> Self {
         match tier.into_tier() {
             BoxedTier::Memory(memory) => self.memory(memory, config),
-            BoxedTier::TierBinding(tier) => self.lower(config, tier),
+            BoxedTier::Store(tier) => self.lower(config, tier),
         }
     }
 
@@ -134,7 +130,7 @@ impl RuntimeBuilder {
         }
         let replaced = self.memory.replace((config, memory)).is_some();
         if replaced && !std::mem::take(&mut self.memory_is_default) {
-            self.level_is_set_already(Level::L1);
+            self.add_level_set_twice(Level::L1);
         }
         self.check(config)
     }
@@ -147,25 +143,25 @@ impl RuntimeBuilder {
             ));
         }
         if self.lower.iter().any(|(known, _)| known.level() == level) {
-            self.level_is_set_already(level);
+            self.add_level_set_twice(level);
         }
         self.lower.push((config, tier));
         self.check(config)
     }
 
-    fn level_is_set_already(&mut self, level: Level) {
-        let by = self.variables.iter().find(|(known, _)| *known == level);
-        let by = by.map(|(_, variable)| variable.clone());
-        self.is_set_already(&level.to_string(), by.as_deref());
+    fn add_level_set_twice(&mut self, level: Level) {
+        let variable = self.variables.iter().find(|(known, _)| *known == level);
+        let earlier = Setting {
+            value: (),
+            origin: variable.map(|(_, variable)| variable.clone()),
+        };
+        self.add_set_twice(&level.to_string(), &earlier);
     }
 
-    /// What is set a second time would be lost.
-    fn is_set_already(&mut self, what: &str, variable: Option<&str>) {
-        let error = Error::configuration(format!("{what} is set twice"));
-        self.problems.push(match variable {
-            Some(variable) => error.from_setting(variable),
-            None => error,
-        });
+    /// Adds the error that a setting is set twice: the first value would have no effect.
+    fn add_set_twice<T>(&mut self, setting: &str, earlier: &Setting<T>) {
+        let error = Error::configuration(format!("{setting} is set twice"));
+        self.problems.push(earlier.in_error(error));
     }
 
     fn check(mut self, config: TierConfig) -> Self {
@@ -173,50 +169,53 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Adds a codec of your own, to be named by `codec = "…"`.
+    /// Adds a codec of the application, which functions name by `codec = "…"`.
     #[cfg(feature = "custom-codec")]
     pub fn codec(mut self, codec: impl Codec) -> Self {
         self.codecs.push(Arc::new(codec));
         self
     }
 
-    /// The codec of functions that name none. Default: `postcard`, compact and fast, with a wire format that is
-    /// specified and stable. An error where there is memory alone, where nothing is written; not
-    /// with [`from_env`](Self::from_env), which may add tiers elsewhere.
+    /// Sets the codec of functions that name none. Default: `postcard`, which is compact and fast,
+    /// and has a specified and stable wire format. It is an error if the runtime has memory alone,
+    /// which stores no bytes; after [`from_env`](Self::from_env) it is not, because another
+    /// environment may add tiers.
     pub fn default_codec(mut self, name: impl Into<String>) -> Self {
-        let twice = self.default_codec.replace(Setting::by_code(name.into()));
-        if let Some(before) = twice {
-            self.is_set_already("the default codec", before.variable.as_deref());
+        let setting = Setting::by_program(name.into());
+        if let Some(earlier) = self.default_codec.replace(setting) {
+            self.add_set_twice("the default codec", &earlier);
         }
         self
     }
 
-    /// What functions do while this instance cannot know what others have invalidated, where they do not say it themselves.
-    /// Default: [`WhenIsolated::Serve`]. An error where no tier is shared, so that nobody is isolated; not with
-    /// [`from_env`](Self::from_env), which may add tiers elsewhere.
+    /// Sets the behavior of functions that do not set it themselves, while this instance cannot
+    /// learn of invalidations by other instances. Default: [`WhenIsolated::Serve`]. It is an error
+    /// if no tier is shared, because the instance is then never isolated; after
+    /// [`from_env`](Self::from_env) it is not, because another environment may add tiers.
     pub fn when_isolated(mut self, when_isolated: WhenIsolated) -> Self {
-        let twice = self.when_isolated.replace(Setting::by_code(when_isolated));
-        if let Some(before) = twice {
-            self.is_set_already("`when_isolated`", before.variable.as_deref());
+        let setting = Setting::by_program(when_isolated);
+        if let Some(earlier) = self.when_isolated.replace(setting) {
+            self.add_set_twice("`when_isolated`", &earlier);
         }
         self
     }
 
-    /// Gives a time to live a name, for `policy = "…"` in attributes and [`Ttl::policy`]: one place for what many functions share.
-    /// A name of those that are [there already](Ttl::policy) is given another time; one that is given twice is an error.
+    /// Adds a named time to live that many functions share, for `policy = "…"` in attributes and
+    /// [`Ttl::policy`]. It replaces a [built-in policy](Ttl::policy) of the same name. A name that
+    /// is used twice is an error.
     pub fn policy(mut self, name: impl Into<Cow<'static, str>>, ttl: impl Into<Ttl>) -> Self {
         let (name, ttl) = (name.into(), ttl.into());
         if self.policies.iter().any(|(known, _)| *known == name) {
-            let twice = format!("policy `{name}` is set twice");
-            self.problems.push(Error::configuration(twice));
+            let problem = format!("policy `{name}` is set twice");
+            self.problems.push(Error::configuration(problem));
         }
         self.problems.extend(check_policy(&name, ttl).err());
         self.policies.push((name, ttl));
         self
     }
 
-    /// Takes times to live and tiers of functions from a file, in the place of what their attributes say, and policies; checked by
-    /// [`install`](Self::install), which knows the functions.
+    /// Reads policies, and the ttl and the tiers of functions, from a file. They replace those of
+    /// the code. [`install`](Self::install) checks them, because it knows the functions.
     ///
     /// ```toml
     /// [policies]
@@ -230,13 +229,13 @@ impl RuntimeBuilder {
     /// policy = "orders"
     /// ```
     ///
-    /// A function has the name of its `name = "…"`, or its path as `registered_functions` and errors show it; generic ones, and methods
-    /// of one name in one module, are meant with all their types. What is not said
-    /// stays as the function says it. A policy of the program has the file's time instead. What is said later, by another file or
-    /// by the environment, goes before: of what they do not speak, what was said earlier holds.
+    /// The name of a function is its `name = "…"`, or its path, as `registered_functions` and
+    /// errors show it. The name of a generic function means all its instances, and the path of
+    /// methods means all methods of that path. Settings that the file does not have stay as the
+    /// code has them. Later files and the environment replace single settings of earlier ones.
     ///
-    /// A function that is made at run time, by [`Function::builder`](crate::Function::builder), is meant too. It is to be made before
-    /// `install`, which else does not find it.
+    /// A function that [`Function::builder`](crate::Function::builder) builds at run time can have
+    /// settings too. Build it before `install`, which otherwise reports it as unknown.
     #[cfg(feature = "toml")]
     pub fn functions_file(mut self, path: impl AsRef<std::path::Path>) -> Self {
         let path = path.as_ref();
@@ -244,171 +243,30 @@ impl RuntimeBuilder {
         self
     }
 
-    /// The same of a file that is named so in errors.
+    /// Reads a file. Errors call it `origin`.
     #[cfg(feature = "toml")]
-    fn read_functions(&mut self, path: &std::path::Path, source: &str) {
-        let said = crate::function::overrides::file::read(path, source);
-        self.problems.extend(said.problems);
-        for (name, ttl) in said.policies {
-            let wrong = check_policy(&name, ttl).err();
+    fn read_functions(&mut self, path: &std::path::Path, origin: &str) {
+        let file = crate::function::overrides::file::read(path, origin);
+        self.problems.extend(file.problems);
+        for (name, ttl) in file.policies {
+            let problem = check_policy(&name, ttl).err();
             self.problems
-                .extend(wrong.map(|error| error.from_setting(source)));
+                .extend(problem.map(|error| error.from_setting(origin)));
             self.policies_of_operators.push((name.into(), ttl));
         }
-        for (name, said) in said.functions {
-            self.overrides.set(name, said);
+        for (name, settings) in file.functions {
+            self.overrides.add(name, settings);
         }
     }
 
-    /// Lets entries in memory age by a clock that a test moves.
+    /// Sets a clock that a test moves, by which entries in memory expire.
     pub fn clock(mut self, clock: &ManualClock) -> Self {
         self.clock = Clock::Manual(clock.clone());
         self
     }
-
-    /// Builds a runtime without installing it, for [`CacheRuntime::scope`]. Checks what [`install`](Self::install)
-    /// checks of the settings, not the functions of the program.
-    ///
-    /// If variables such as `MULTI_TIER_CACHED_REDIS_URL` are set, and this builder did not go through
-    /// [`from_env`](Self::from_env), a warning in the log names them.
-    ///
-    /// # Errors
-    /// [`Configuration`](ErrorKind::Configuration), naming every setting that cannot be used, and what a tier that is
-    /// `required` says of its server.
-    ///
-    /// # Cancel safety
-    /// Cancel safe. Dropped, tiers that had started end as those of a process that is killed: object storage is free for another
-    /// after 30 seconds, and begins anew.
-    pub async fn build(self) -> Result<CacheRuntime, Error> {
-        self.warn_of_unused_environment();
-        let state = self.into_stack()?;
-        start(&state).await.map_err(Error::in_full)?;
-        Ok(CacheRuntime::new(state))
-    }
-
-    /// Builds a runtime and makes it the one of this process. Once, in `main`.
-    ///
-    /// Checks every annotated function of the program against it, and those that were built by
-    /// [`Function::builder`](crate::Function::builder) by now, outside of [`CacheRuntime::scope`]; what is built later is checked when it
-    /// is built.
-    ///
-    /// # Errors
-    /// As [`build`](Self::build), and: [`AlreadyInstalled`](ErrorKind::AlreadyInstalled);
-    /// [`MissingTier`](ErrorKind::MissingTier) when a function asks for a tier that is not there;
-    /// [`DuplicateFunction`](ErrorKind::DuplicateFunction) when two have one name. They name the functions with file and
-    /// line, all at once, as soon as the settings are right.
-    ///
-    /// # Cancel safety
-    /// As [`build`](Self::build); dropped, it installs nothing.
-    pub async fn install(self) -> Result<CacheRuntime, Error> {
-        self.warn_of_unused_environment();
-        let state = self.into_stack()?;
-        let made = crate::function::built::made();
-        let mut functions: Vec<&Definition> = Registered::all().collect();
-        functions.extend(made.iter().map(|definition| &**definition));
-        check_functions(&state, &functions)?;
-        if CacheRuntime::installed().is_some() {
-            return CacheRuntime::new(state).install();
-        }
-        start(&state).await.map_err(Error::in_full)?;
-        let runtime = CacheRuntime::new(state);
-        let installed = runtime.clone().install();
-        if installed.is_err() {
-            // Another was quicker.
-            let _ = runtime.shutdown().await;
-        }
-        installed
-    }
 }
 
-/// What can be a tier: [`Memory`], and all that builds one of records.
-pub trait IntoTier {
-    /// As the one or the other.
-    fn into_tier(self) -> BoxedTier;
-}
-
-/// A tier that is not built yet.
-#[derive(Debug)]
-#[expect(clippy::exhaustive_enums, reason = "there are these two")]
-pub enum BoxedTier {
-    /// The memory of this process.
-    Memory(Memory),
-    /// A store of records.
-    TierBinding(Box<dyn TierBuilder>),
-}
-
-impl IntoTier for Memory {
-    fn into_tier(self) -> BoxedTier {
-        BoxedTier::Memory(self)
-    }
-}
-
-/// One that was chosen when the program runs.
-impl IntoTier for BoxedTier {
-    fn into_tier(self) -> BoxedTier {
-        self
-    }
-}
-
-impl<T: TierBuilder + 'static> IntoTier for T {
-    fn into_tier(self) -> BoxedTier {
-        BoxedTier::TierBinding(Box::new(self))
-    }
-}
-
-/// Ends in order what has started: a store may be handed on to the next only then.
-async fn end(started: &[(TierConfig, Arc<dyn Tier>)]) {
-    for (_, tier) in started.iter().rev() {
-        if let Err(error) = tier.shutdown().await {
-            tracing::debug!(kind = tier.settings().kind, error = ?error, "a tier did not end in order");
-        }
-    }
-}
-
-/// # Errors
-/// That there is no async runtime for the tiers, or none that can wait for a time.
-fn check_async_runtime(state: &RuntimeState) -> Result<(), Error> {
-    let Some((config, tier)) = state.lower.first() else {
-        return Ok(());
-    };
-    let (missing, help) = if tokio::runtime::Handle::try_current().is_err() {
-        (
-            "there is no Tokio runtime here",
-            "build the cache inside `#[tokio::main]`, or in a task of the runtime",
-        )
-    // Tokio offers no other way to find out.
-    } else if std::panic::catch_unwind(|| drop(tokio::time::sleep(Duration::ZERO))).is_err() {
-        (
-            "the Tokio runtime has no timers",
-            "build it with `enable_all`",
-        )
-    } else {
-        return Ok(());
-    };
-    let tier = format!("{} ({})", config.level(), tier.settings().kind);
-    Err(Error::configuration(format!("{tier} cannot start: {missing}")).with_help(help))
-}
-
-async fn start(state: &RuntimeState) -> Result<(), Error> {
-    check_async_runtime(state)?;
-    if !state.lower.is_empty()
-        && let Some(tokio_context) = TokioContext::of_caller()
-    {
-        state.tokio_context.get_or_init(|| tokio_context);
-    }
-    for (at, (_, tier)) in state.lower.iter().enumerate() {
-        if let Err(error) = tier.start().await {
-            end(&state.lower[..at]).await;
-            return Err(error);
-        }
-    }
-    if state.lower.len() > 1 {
-        state.background.start();
-    }
-    Ok(())
-}
-
-/// Whether a time can be a policy.
+/// Checks that a ttl can be a policy.
 fn check_policy(name: &str, ttl: Ttl) -> Result<(), Error> {
     if name.is_empty() {
         return Err(Error::configuration("a policy has no name"));

@@ -1,38 +1,48 @@
-//! Invalidation by pattern: an administrator's.
+//! Invalidation by a pattern of arguments, for administrators.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use super::{CacheRuntime, Registered};
+use super::CacheRuntime;
 use crate::cached_function::{CachedFunction, FencedAfter};
 use crate::error::Error;
 use crate::function::definition::Definition;
+use crate::function::registry;
 use crate::glob::Glob;
 #[cfg(doc)]
 use crate::tier::Receipt;
 use crate::tier::{FunctionKey, Matched};
 
 impl CacheRuntime {
-    /// Drops the values of one function whose arguments match a [pattern](crate::tier::Glob), in every tier and on every instance, and
-    /// returns how many a tier had at most, as far as it counts. Zero keys may mean that nothing matched, which is in the log too. The arguments are as shared tiers show them (`42,tea`, or as the
-    /// function's `key` says): numbers as in a call, with their type behind them or without (`42` or `42i32`), `None` as `~`; those that are too
-    /// long to be shown whole are dropped by every pattern. `42*` means all of these.
+    /// Invalidates the values of one function whose arguments match a [pattern](crate::tier::Glob),
+    /// in every tier and on every instance. Returns the largest number of keys that one tier had,
+    /// as far as the tiers count keys. If no tier counted a key, nothing may have matched; the log
+    /// says so too.
     ///
-    /// A generic function or a method is many, one for each choice of types: by its own name all are meant
-    /// that were called in this process or are in Redis, by `find<app::User>` (as statistics and shared tiers show it) that one.
+    /// The pattern is compared with the arguments as shared tiers show them: `42,tea`, or the form
+    /// of the function's `key`. Numbers are written as in a call, with or without their type (`42`
+    /// or `42i32`), and `None` as `~`. Arguments that are too long to be shown in full match every
+    /// pattern. `42*` matches all of these.
     ///
-    /// For administrators, not for the path of a request: Redis is asked for all its keys, twice, 512 at a time, a disk for those
-    /// of the function. A tier that cannot look at its keys (memcached, object storage) drops the whole function. Memory above
-    /// other tiers drops the function, and asks them again. What is loaded meanwhile is dropped if its load began before.
+    /// A generic function or a method has an instance for each choice of types. Its own name means
+    /// all instances that were called in this process or have records in Redis. The name
+    /// `find<app::User>`, as statistics and shared tiers show it, means one instance.
+    ///
+    /// This is for administrators, not for the path of a request: Redis scans all its keys twice,
+    /// 512 at a time, and a disk scans those of the function. A tier that cannot list its keys
+    /// (memcached, object storage) invalidates the whole function. Memory above other tiers
+    /// invalidates the function, and reads those tiers again. A value that is loaded during the
+    /// invalidation is dropped if its load began before.
     ///
     /// # Errors
-    /// [`Configuration`](crate::ErrorKind::Configuration): a pattern that cannot be read, no function that is called so, or a generic one
-    /// none of which was called here, where a tier cannot list those it has. What a tier says that can be reached and refuses.
+    /// [`Configuration`](crate::ErrorKind::Configuration) if the pattern is invalid, if no function
+    /// has the name, or if a generic function was not called here and a tier cannot list its
+    /// instances. Also the error of a tier that is reachable and fails.
     ///
-    /// A tier that cannot be reached is no error: a pattern cannot be kept for it, so the whole function is invalidated in its place,
-    /// later, as [`Receipt::Queued`] says.
+    /// An unreachable tier is not an error. A pattern cannot be queued for it, so the whole
+    /// function is queued instead, as [`Receipt::Queued`] says.
     ///
     /// # Cancel safety
-    /// Dropped, it leaves some of them.
+    /// If the future is dropped, some of the keys are not invalidated.
     pub async fn invalidate_matching(
         &self,
         function: &str,
@@ -51,7 +61,8 @@ impl CacheRuntime {
     async fn drop_matching(&self, function: &str, pattern: &str) -> Result<Matched, Error> {
         let glob = Glob::new(pattern)?;
         let bound = self.called(function);
-        // Who calls it for the first time meanwhile may have read what was not gone yet.
+        // An instance that is called for the first time during the invalidation may have read a
+        // value that was not invalidated yet.
         let _after = FencedAfter(|| {
             for late in self.called(function) {
                 if !bound.iter().any(|known| Arc::ptr_eq(known, &late)) {
@@ -69,39 +80,30 @@ impl CacheRuntime {
         Ok(matched)
     }
 
-    /// The names under which tiers know what is meant by a name and was not called here. `bound` was.
+    /// Returns the keys in lower tiers of the functions that a name means and that were not called
+    /// here. `bound` are those that were called.
     ///
     /// # Errors
-    /// Nothing of that name was called here, and there is none, or a tier cannot tell which instances it has.
+    /// No function of that name was called here, and either there is none, or a tier cannot list
+    /// its instances.
     async fn keys_of_uncalled(
         &self,
         function: &str,
         bound: &[Arc<CachedFunction>],
     ) -> Result<Vec<FunctionKey>, Error> {
-        let mut generic: Vec<u32> = Registered::all()
+        let generic = registry::annotated()
             .filter(|definition| definition.has_instances && definition.name == function)
-            .filter(|definition| definition.has_records())
-            .map(|definition| definition.policy.version)
-            .collect();
-        generic.dedup();
+            .filter(|definition| definition.has_records());
+        let mut versions: Vec<u32> = generic.map(|definition| definition.version).collect();
+        versions.dedup();
         let mut keys = Vec::new();
-        for version in generic {
+        for version in versions {
             let (found, failed) = self.0.state.instances(function, version).await;
-            match failed {
-                Some(error) if bound.is_empty() => {
-                    return Err(Error::with_source(
-                        error.kind(),
-                        format!(
-                            "`{function}` is generic, and none of its instances was called in this process"
-                        ),
-                        error,
-                    )
-                    .with_help(format!("name an instance, such as `{function}<app::User>`")));
+            if let Some(error) = failed {
+                if bound.is_empty() {
+                    return Err(instances_are_unknown(function, error));
                 }
-                Some(error) => {
-                    tracing::debug!(function, error = ?error, "a tier cannot list instances")
-                }
-                None => {}
+                tracing::debug!(function, error = ?error, "a tier cannot list instances");
             }
             let is_bound = |key: &FunctionKey| {
                 let mut known = bound
@@ -117,37 +119,48 @@ impl CacheRuntime {
         Ok(keys)
     }
 
-    /// The functions of this name that were called in this runtime: several where it is the name of a generic function.
+    /// Returns the functions of this name that were called in this runtime. A generic function has
+    /// several.
     fn called(&self, function: &str) -> Vec<Arc<CachedFunction>> {
-        let all = self.0.bound.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.bound();
         let named = all.values().filter(|bound| bound.is_called(function));
         named.cloned().collect()
     }
 }
 
-/// The name under which tiers know a function that was not called in a runtime yet; `None` for one that memory alone has, or that
-/// is one for each choice of types.
+/// Returns the error that a tier cannot list the instances of a generic function.
+fn instances_are_unknown(function: &str, error: Error) -> Error {
+    let problem =
+        format!("`{function}` is generic, and none of its instances was called in this process");
+    Error::with_source(error.kind(), problem, error)
+        .with_help(format!("name an instance, such as `{function}<app::User>`"))
+}
+
+/// Returns the key in lower tiers of a function that was not called in a runtime yet. Returns
+/// `None` for a function that uses memory alone, or that has instances.
 ///
 /// # Errors
-/// There is none of that name.
+/// No function has that name.
 fn key_of_uncalled(function: &str) -> Result<Option<FunctionKey>, Error> {
     let is_instance_of = |definition: &Definition| {
         let rest = function.strip_prefix(&*definition.name);
         definition.has_instances && rest.is_some_and(|rest| rest.starts_with('<'))
     };
-    let declared = Registered::all()
+    let annotated = registry::annotated()
         .find(|definition| definition.name == function || is_instance_of(definition));
-    let Some(declared) = declared else {
-        let made = crate::function::built::made_as(function)
-            .ok_or_else(|| Error::configuration(format!("unknown function `{function}`")))?;
-        return Ok(made
-            .has_records()
-            .then(|| FunctionKey::new(function, made.policy.version)));
+    let built;
+    let definition = match annotated {
+        Some(definition) if definition.has_instances && definition.name == function => {
+            return Ok(None);
+        }
+        Some(definition) => definition,
+        None => {
+            built = registry::built(function)
+                .ok_or_else(|| Error::configuration(format!("unknown function `{function}`")))?;
+            &*built
+        }
     };
-    if declared.has_instances && declared.name == function {
-        return Ok(None);
-    }
-    Ok(declared
+    Ok(definition
         .has_records()
-        .then(|| FunctionKey::new(function, declared.policy.version)))
+        .then(|| FunctionKey::new(function, definition.version)))
 }

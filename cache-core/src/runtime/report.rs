@@ -1,25 +1,23 @@
-//! What a runtime tells of itself.
+//! Reports of a runtime, for people and for metrics.
 
 use std::fmt;
 
 use serde::Serialize;
 
-#[cfg(doc)]
-use super::CacheRuntime;
 use crate::stats::{FunctionStats, Stats};
 use crate::tier::TierStatus;
 
-/// A runtime at a moment. `Display` is a table of its tiers, and one of its functions.
+/// State of a runtime at one moment. `Display` is a table of its tiers, and one of its functions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// As [`CacheRuntime::loads_under_way`] has it.
+    /// Result of [`CacheRuntime::loads_under_way`](crate::CacheRuntime::loads_under_way).
     pub loads_under_way: usize,
-    /// As [`CacheRuntime::entries_in_memory`] has it.
+    /// Result of [`CacheRuntime::entries_in_memory`](crate::CacheRuntime::entries_in_memory).
     pub entries_in_memory: u64,
-    /// As [`CacheRuntime::health`] has them.
+    /// Result of [`CacheRuntime::health`](crate::CacheRuntime::health).
     pub tiers: Vec<TierStatus>,
-    /// As [`CacheRuntime::stats`] has them.
+    /// Result of [`CacheRuntime::stats`](crate::CacheRuntime::stats).
     pub functions: Vec<FunctionStats>,
 }
 
@@ -40,7 +38,7 @@ impl fmt::Display for Snapshot {
     }
 }
 
-/// How a runtime's tiers are. `Display` is a table.
+/// Health of the tiers of a runtime. `Display` is a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RuntimeHealth {
@@ -49,7 +47,7 @@ pub struct RuntimeHealth {
 }
 
 impl RuntimeHealth {
-    /// Whether every tier answers, serves the calls, and is coherent if it is shared.
+    /// Returns `true` if every tier answers and serves calls, and if every shared tier is coherent.
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.tiers.iter().all(|tier| {

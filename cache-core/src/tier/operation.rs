@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use super::key::{FunctionKey, RecordKey};
 use crate::error::Error;
-use crate::function::ttl::Consistency;
+use crate::function::options::Consistency;
 use crate::record::{Etag, Stamp};
 use crate::stats::Refusal;
 

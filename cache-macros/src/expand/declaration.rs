@@ -1,15 +1,29 @@
-//! What a function asks for, as data that registers itself.
+//! The description of a function, as data that registers itself.
+
+use std::time::Duration;
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 
-use super::private;
 use crate::args::Ttl;
 use crate::model::{Model, Place, Shown};
 
-/// The options as data, and their registration.
+/// Generates the static slot of the function, and its registration:
+///
+/// ```text
+/// static __SLOT: FunctionSlot = FunctionSlot::new(Definition {
+///     name: Cow::Borrowed("users::find"), file: file!(), line: line!(), ttl: …,
+///     version: 3,
+///     ..Definition::DEFAULT
+/// });
+/// inventory::submit! { Registered::new(__SLOT.definition()) }
+/// ```
+///
+/// The definition has the options that differ from the default only, so that an option which few
+/// functions use costs nothing elsewhere.
 pub(super) fn declaration(model: &Model<'_>) -> TokenStream {
-    let private = private(model);
+    let facade = &model.facade;
+    let private = quote!(#facade::__private);
     let name = match &model.name {
         Some(name) => quote!(#name),
         None => {
@@ -17,12 +31,73 @@ pub(super) fn declaration(model: &Model<'_>) -> TokenStream {
             quote!(::core::concat!(::core::module_path!(), "::", #name))
         }
     };
+    // The span is that of the user's function, so that `line!()` is its line and not the line of
+    // the attribute.
+    let line = quote_spanned!(model.function.sig.ident.span()=> ::core::line!());
+    let ttl = ttl(model, &private);
+    let options = options(model, &private);
+    quote! {
+        static __SLOT: #private::FunctionSlot = #private::FunctionSlot::new(#private::Definition {
+            name: #private::Cow::Borrowed(#name),
+            file: ::core::file!(),
+            line: #line,
+            ttl: #ttl,
+            #(#options,)*
+            ..#private::Definition::DEFAULT
+        });
+        #private::inventory::submit! { #private::Registered::new(__SLOT.definition()) }
+    }
+}
+
+/// Generates the fields of the options that differ from the default.
+fn options(model: &Model<'_>, private: &TokenStream) -> Vec<TokenStream> {
     let in_impl = model.place != Place::Free;
     let has_instances = in_impl || model.instance_parameters().next().is_some();
-    let is_blocking = model.is_blocking;
-    let named = model.name.is_some();
-    let version = model.version;
-    let ttl = match &model.ttl {
+    let mut options = Vec::new();
+    let flags = [
+        ("is_named", model.name.is_some()),
+        ("in_impl", in_impl),
+        ("has_instances", has_instances),
+        ("is_blocking", model.is_blocking),
+    ];
+    for (flag, _) in flags.into_iter().filter(|(_, is_set)| *is_set) {
+        let flag = ident(flag);
+        options.push(quote!(#flag: true));
+    }
+    if let Some(version) = model.version {
+        options.push(quote!(version: #version));
+    }
+    if let Some(levels) = &model.tiers {
+        let levels = levels.iter().map(|number| level(private, *number));
+        options.push(some("tiers", quote!(#private::Levels::of(&[#(#levels),*]))));
+    }
+    if let Some(codec) = &model.codec {
+        options.push(some("codec", quote!(#private::Cow::Borrowed(#codec))));
+    }
+    if !model.template.is_empty() {
+        let pieces = model.template.iter().map(|shown| match shown {
+            Shown::Literal(literal) => quote!(#private::Piece::Literal(#literal)),
+            Shown::Part => quote!(#private::Piece::Argument),
+        });
+        options.push(quote!(template: &[#(#pieces),*]));
+    }
+    if let Some(choice) = model.when_isolated.map(ident) {
+        options.push(some(
+            "when_isolated",
+            quote!(#private::WhenIsolated::#choice),
+        ));
+    }
+    if let Some(choice) = model.single_flight.map(ident) {
+        options.push(quote!(single_flight: #private::SingleFlight::#choice));
+    }
+    if let Some(choice) = model.consistency.map(ident) {
+        options.push(quote!(consistency: #private::Consistency::#choice));
+    }
+    options
+}
+
+fn ttl(model: &Model<'_>, private: &TokenStream) -> TokenStream {
+    match &model.ttl {
         Ttl::Everywhere(ttl) => {
             let ttl = duration(*ttl);
             quote!(#private::Ttl::everywhere(#ttl))
@@ -30,70 +105,30 @@ pub(super) fn declaration(model: &Model<'_>) -> TokenStream {
         Ttl::Policy(name) => quote!(#private::Ttl::policy(#name)),
         Ttl::Each(each) => {
             let each = each.iter().map(|(number, ttl, _)| {
-                let (level, ttl) = (level(model, *number), duration(*ttl));
+                let (level, ttl) = (level(private, *number), duration(*ttl));
                 quote!((#level, #ttl))
             });
             quote!(#private::Ttl::each(&[#(#each),*]))
         }
-    };
-    let tiers = match &model.tiers {
-        None => quote!(::core::option::Option::None),
-        Some(levels) => {
-            let levels = levels.iter().map(|number| level(model, *number));
-            quote!(::core::option::Option::Some(&[#(#levels),*]))
-        }
-    };
-    let codec = match &model.codec {
-        None => quote!(::core::option::Option::None),
-        Some(codec) => quote!(::core::option::Option::Some(#codec)),
-    };
-    let template = model.template.iter().map(|shown| match shown {
-        Shown::Literal(literal) => quote!(#private::Piece::Literal(#literal)),
-        Shown::Part => quote!(#private::Piece::Argument),
-    });
-    let [single_flight, consistency] = model
-        .coherence
-        .map(|choice| Ident::new(choice, Span::call_site()));
-    let when_isolated = match model.when_isolated {
-        None => quote!(::core::option::Option::None),
-        Some(choice) => {
-            let choice = Ident::new(choice, Span::call_site());
-            quote!(::core::option::Option::Some(#private::WhenIsolated::#choice))
-        }
-    };
-    // The place of the user's function, not of this expansion.
-    let line = quote_spanned!(model.function.sig.ident.span()=> ::core::line!());
-    quote! {
-        static __SLOT: #private::FunctionSlot = #private::FunctionSlot::new(#private::Declaration {
-            name: #name,
-            file: ::core::file!(),
-            line: #line,
-            named: #named,
-            in_impl: #in_impl,
-            has_instances: #has_instances,
-            version: #version,
-            ttl: #ttl,
-            tiers: #tiers,
-            codec: #codec,
-            template: &[#(#template),*],
-            coherence: #private::CoherencePolicy {
-                when_isolated: #when_isolated,
-                single_flight: #private::SingleFlight::#single_flight,
-                consistency: #private::Consistency::#consistency,
-            },
-            is_blocking: #is_blocking,
-        });
-        #private::inventory::submit! { #private::Registered::new(&__SLOT) }
     }
 }
 
-fn duration(duration: std::time::Duration) -> TokenStream {
+/// Generates the field of an option that is `None` by default.
+fn some(option: &str, value: TokenStream) -> TokenStream {
+    let option = ident(option);
+    quote!(#option: ::core::option::Option::Some(#value))
+}
+
+fn duration(duration: Duration) -> TokenStream {
     let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
     quote!(::core::time::Duration::new(#seconds, #nanos))
 }
 
-fn level(model: &Model<'_>, number: u8) -> TokenStream {
-    let private = private(model);
-    let number = Ident::new(&format!("L{number}"), Span::call_site());
-    quote!(#private::Level::#number)
+fn level(private: &TokenStream, number: u8) -> TokenStream {
+    let level = ident(&format!("L{number}"));
+    quote!(#private::Level::#level)
+}
+
+fn ident(name: &str) -> Ident {
+    Ident::new(name, Span::call_site())
 }

@@ -92,14 +92,10 @@ impl find {
     }
     #[doc(hidden)]
     fn __slot() -> &'static crate::facade::__private::FunctionSlot {
-        static __SLOT: crate::facade::__private::FunctionSlot = crate::facade::__private::FunctionSlot::new(crate::facade::__private::Declaration {
-            name: "users::find",
+        static __SLOT: crate::facade::__private::FunctionSlot = crate::facade::__private::FunctionSlot::new(crate::facade::__private::Definition {
+            name: crate::facade::__private::Cow::Borrowed("users::find"),
             file: ::core::file!(),
             line: ::core::line!(),
-            named: true,
-            in_impl: false,
-            has_instances: false,
-            version: 3u32,
             ttl: crate::facade::__private::Ttl::each(
                 &[
                     (
@@ -112,28 +108,29 @@ impl find {
                     ),
                 ],
             ),
+            is_named: true,
+            version: 3u32,
             tiers: ::core::option::Option::Some(
-                &[
-                    crate::facade::__private::Level::L1,
-                    crate::facade::__private::Level::L2,
-                ],
+                crate::facade::__private::Levels::of(
+                    &[
+                        crate::facade::__private::Level::L1,
+                        crate::facade::__private::Level::L2,
+                    ],
+                ),
             ),
-            codec: ::core::option::Option::Some("json"),
+            codec: ::core::option::Option::Some(
+                crate::facade::__private::Cow::Borrowed("json"),
+            ),
             template: &[
                 crate::facade::__private::Piece::Literal("user:"),
                 crate::facade::__private::Piece::Argument,
                 crate::facade::__private::Piece::Literal(":"),
                 crate::facade::__private::Piece::Argument,
             ],
-            coherence: crate::facade::__private::CoherencePolicy {
-                when_isolated: ::core::option::Option::None,
-                single_flight: crate::facade::__private::SingleFlight::Cluster,
-                consistency: crate::facade::__private::Consistency::Bounded,
-            },
-            is_blocking: false,
+            ..crate::facade::__private::Definition::DEFAULT
         });
         crate::facade::__private::inventory::submit! {
-            crate ::facade::__private::Registered::new(& __SLOT)
+            crate ::facade::__private::Registered::new(__SLOT.definition())
         }
         &__SLOT
     }

@@ -85,34 +85,27 @@ impl get_user {
     }
     #[doc(hidden)]
     fn __slot() -> &'static ::multi_tier_cached::__private::FunctionSlot {
-        static __SLOT: ::multi_tier_cached::__private::FunctionSlot = ::multi_tier_cached::__private::FunctionSlot::new(::multi_tier_cached::__private::Declaration {
-            name: ::core::concat!(::core::module_path!(), "::", "get_user"),
+        static __SLOT: ::multi_tier_cached::__private::FunctionSlot = ::multi_tier_cached::__private::FunctionSlot::new(::multi_tier_cached::__private::Definition {
+            name: ::multi_tier_cached::__private::Cow::Borrowed(
+                ::core::concat!(::core::module_path!(), "::", "get_user"),
+            ),
             file: ::core::file!(),
             line: ::core::line!(),
-            named: false,
-            in_impl: false,
-            has_instances: false,
-            version: 1u32,
             ttl: ::multi_tier_cached::__private::Ttl::everywhere(
                 ::core::time::Duration::new(300u64, 0u32),
             ),
             tiers: ::core::option::Option::Some(
-                &[
-                    ::multi_tier_cached::__private::Level::L1,
-                    ::multi_tier_cached::__private::Level::L2,
-                ],
+                ::multi_tier_cached::__private::Levels::of(
+                    &[
+                        ::multi_tier_cached::__private::Level::L1,
+                        ::multi_tier_cached::__private::Level::L2,
+                    ],
+                ),
             ),
-            codec: ::core::option::Option::None,
-            template: &[],
-            coherence: ::multi_tier_cached::__private::CoherencePolicy {
-                when_isolated: ::core::option::Option::None,
-                single_flight: ::multi_tier_cached::__private::SingleFlight::Cluster,
-                consistency: ::multi_tier_cached::__private::Consistency::Bounded,
-            },
-            is_blocking: false,
+            ..::multi_tier_cached::__private::Definition::DEFAULT
         });
         ::multi_tier_cached::__private::inventory::submit! {
-            ::multi_tier_cached::__private::Registered::new(& __SLOT)
+            ::multi_tier_cached::__private::Registered::new(__SLOT.definition())
         }
         &__SLOT
     }

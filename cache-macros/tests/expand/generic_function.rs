@@ -142,29 +142,20 @@ impl find {
     fn __constant_N<const N: usize>() {}
     #[doc(hidden)]
     fn __slot() -> &'static ::multi_tier_cached::__private::FunctionSlot {
-        static __SLOT: ::multi_tier_cached::__private::FunctionSlot = ::multi_tier_cached::__private::FunctionSlot::new(::multi_tier_cached::__private::Declaration {
-            name: ::core::concat!(::core::module_path!(), "::", "find"),
+        static __SLOT: ::multi_tier_cached::__private::FunctionSlot = ::multi_tier_cached::__private::FunctionSlot::new(::multi_tier_cached::__private::Definition {
+            name: ::multi_tier_cached::__private::Cow::Borrowed(
+                ::core::concat!(::core::module_path!(), "::", "find"),
+            ),
             file: ::core::file!(),
             line: ::core::line!(),
-            named: false,
-            in_impl: false,
-            has_instances: true,
-            version: 1u32,
             ttl: ::multi_tier_cached::__private::Ttl::everywhere(
                 ::core::time::Duration::new(300u64, 0u32),
             ),
-            tiers: ::core::option::Option::None,
-            codec: ::core::option::Option::None,
-            template: &[],
-            coherence: ::multi_tier_cached::__private::CoherencePolicy {
-                when_isolated: ::core::option::Option::None,
-                single_flight: ::multi_tier_cached::__private::SingleFlight::Cluster,
-                consistency: ::multi_tier_cached::__private::Consistency::Bounded,
-            },
-            is_blocking: false,
+            has_instances: true,
+            ..::multi_tier_cached::__private::Definition::DEFAULT
         });
         ::multi_tier_cached::__private::inventory::submit! {
-            ::multi_tier_cached::__private::Registered::new(& __SLOT)
+            ::multi_tier_cached::__private::Registered::new(__SLOT.definition())
         }
         &__SLOT
     }

@@ -1,28 +1,20 @@
 impl Store for Repo {
     async fn get(&self, __arg0: (u64, u64)) -> u64 {
-        static __SLOT: ::multi_tier_cached::__private::FunctionSlot = ::multi_tier_cached::__private::FunctionSlot::new(::multi_tier_cached::__private::Declaration {
-            name: ::core::concat!(::core::module_path!(), "::", "get"),
+        static __SLOT: ::multi_tier_cached::__private::FunctionSlot = ::multi_tier_cached::__private::FunctionSlot::new(::multi_tier_cached::__private::Definition {
+            name: ::multi_tier_cached::__private::Cow::Borrowed(
+                ::core::concat!(::core::module_path!(), "::", "get"),
+            ),
             file: ::core::file!(),
             line: ::core::line!(),
-            named: false,
-            in_impl: true,
-            has_instances: true,
-            version: 1u32,
             ttl: ::multi_tier_cached::__private::Ttl::everywhere(
                 ::core::time::Duration::new(300u64, 0u32),
             ),
-            tiers: ::core::option::Option::None,
-            codec: ::core::option::Option::None,
-            template: &[],
-            coherence: ::multi_tier_cached::__private::CoherencePolicy {
-                when_isolated: ::core::option::Option::None,
-                single_flight: ::multi_tier_cached::__private::SingleFlight::Cluster,
-                consistency: ::multi_tier_cached::__private::Consistency::Bounded,
-            },
-            is_blocking: false,
+            in_impl: true,
+            has_instances: true,
+            ..::multi_tier_cached::__private::Definition::DEFAULT
         });
         ::multi_tier_cached::__private::inventory::submit! {
-            ::multi_tier_cached::__private::Registered::new(& __SLOT)
+            ::multi_tier_cached::__private::Registered::new(__SLOT.definition())
         }
         fn __here() {}
         let __miss = match ::multi_tier_cached::__private::CallMode::take(

@@ -1,189 +1,186 @@
-//! What a builder's settings come to: the state of a runtime, or all that is wrong with them.
+//! From the settings of a builder to the state of a runtime.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::RuntimeBuilder;
-use crate::cached_function::Resolved;
-use crate::codec::Encodings;
-use crate::error::{Error, ErrorKind};
+use super::problems::Problems;
+use crate::codec::{Encoding, Encodings};
+use crate::error::Error;
 use crate::fence::Fences;
-use crate::function::definition::Definition;
-use crate::function::ttl::Policies;
+use crate::function::options::WhenIsolated;
+use crate::function::ttl::{Policies, Ttl};
 use crate::level::Level;
+use crate::setting::Setting;
 use crate::state::{Defaults, RuntimeState};
-use crate::tier::{Peers, TierContext};
+use crate::tier::config::TierConfig;
+use crate::tier::memory::Memory;
+use crate::tier::{Peers, Tier, TierBuilder, TierContext};
+
+/// Tiers of records that were built.
+struct Lower {
+    /// In look-up order.
+    tiers: Vec<(TierConfig, Arc<dyn Tier>)>,
+    /// `true` if every tier could be built.
+    is_complete: bool,
+}
 
 impl RuntimeBuilder {
-    pub(super) fn into_stack(self) -> Result<RuntimeState, Error> {
-        let mut problems = self.problems;
-        let mut note = |error: Error| problems.push(error.in_full());
-        let configs = self.lower.iter().map(|(config, _)| config);
-        let configs = configs.chain(self.memory.iter().map(|(config, _)| config));
-        match configs.min_by_key(|config| config.level()) {
-            Some(uppermost) => uppermost.check_uppermost().unwrap_or_else(&mut note),
-            None => note(
-                Error::configuration("the runtime has no tier: nothing would be kept")
-                    .with_help("add `.l1(Memory::builder())`"),
-            ),
-        }
-        let memory = self.memory.and_then(|(config, memory)| {
-            let built = memory.build().map_err(&mut note).ok();
-            built.map(|memory| (config, memory))
+    /// Builds the tiers, and the state that functions share.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the settings.
+    pub(super) fn into_state(mut self) -> Result<RuntimeState, Error> {
+        let mut problems = Problems::default();
+        problems.extend(self.problems.drain(..));
+        problems.note(check_uppermost(self.memory.as_ref(), &self.lower));
+        problems.extend(check_stores(&self.lower));
+        let memory = self.memory.take().and_then(|(config, memory)| {
+            let built = problems.note(memory.build())?;
+            Some((config, built))
         });
-        let (mut lower, mut told) = (Vec::new(), Vec::new());
         let fences = Arc::new(Fences::new());
-        let mut stores: Vec<(Level, String)> = Vec::new();
-        // Of what a tier that cannot be built would be, nothing is known.
-        let mut problems_of_tiers = 0;
-        for (config, tier) in self.lower {
-            if let Some(store) = tier.store() {
-                if let Some((level, _)) = stores.iter().find(|(_, known)| *known == store) {
-                    let problem = format!("{store} is both {level} and {}", config.level());
-                    note(Error::configuration(problem).with_help(
-                        "give each tier a namespace, a prefix or a directory of its own",
-                    ));
-                }
-                stores.push((config.level(), store));
-            }
-            let peers = Peers::new(Arc::clone(&fences));
-            let context = TierContext::new(config.level(), peers.clone());
-            match tier.build(&context) {
-                Ok(tier) => {
-                    lower.push((config, tier));
-                    told.push((config.level(), peers));
-                }
-                Err(error) => {
-                    problems_of_tiers += 1;
-                    note(error);
-                }
-            }
-        }
-        lower.sort_unstable_by_key(|(config, _)| config.level());
-        for (level, peers) in told {
-            let above = lower.iter().filter(|(config, _)| config.level() < level);
-            peers.set_above(above.map(|(_, tier)| Arc::downgrade(tier)).collect());
-        }
+        let lower = build_lower(std::mem::take(&mut self.lower), &fences, &mut problems);
         #[cfg_attr(
             not(feature = "custom-codec"),
-            expect(unused_mut, reason = "none is added")
+            expect(unused_mut, reason = "no codec is added")
         )]
         let mut encodings = Encodings::builtin();
         #[cfg(feature = "custom-codec")]
-        for codec in self.codecs {
-            if let Err(error) = encodings.add(codec) {
-                note(error);
-            }
+        for codec in std::mem::take(&mut self.codecs) {
+            problems.note(encodings.add(codec));
         }
-        // Another environment may ask for the tiers that the program speaks of.
-        let is_ignored = |lacks_its_tier: bool, is_of_environment: bool| {
-            lacks_its_tier
-                && problems_of_tiers == 0
-                && (is_of_environment || !self.asks_environment)
+        let encoding = problems.note(self.default_encoding(&encodings, &lower));
+        let when_isolated = problems.note(self.default_when_isolated(&lower));
+        problems.into_result()?;
+        let defaults = Defaults {
+            // Without problems there is a codec and a behavior, so these fallbacks are not used.
+            encoding: encoding.unwrap_or(Encoding::Postcard),
+            when_isolated: when_isolated.unwrap_or_default(),
+            policies: policies(self.policies, self.policies_of_operators),
+            overrides: self.overrides,
         };
-        let default = match &self.default_codec {
-            None => encodings.find("postcard"),
-            Some(said) if is_ignored(lower.is_empty(), said.variable.is_some()) => {
-                let problem = format!(
-                    "default codec `{}` has no effect: there is no tier below memory, which holds values as they are",
-                    said.value
-                );
-                Err(said.at_setting(Error::configuration(problem)))
-            }
-            Some(said) => encodings
-                .find(&said.value)
-                .map_err(|error| said.at_setting(error)),
+        let (tiers, clock) = (lower.tiers, self.clock);
+        Ok(RuntimeState::new(
+            memory, tiers, fences, clock, encodings, defaults,
+        ))
+    }
+
+    /// Returns the codec of functions that name none.
+    ///
+    /// # Errors
+    /// The codec is unknown, or the setting has no effect.
+    fn default_encoding(&self, encodings: &Encodings, lower: &Lower) -> Result<Encoding, Error> {
+        let Some(codec) = &self.default_codec else {
+            return encodings.find("postcard");
         };
-        let default = default.map_err(&mut note);
-        if let Some(said) = &self.when_isolated
-            && is_ignored(
-                !lower.iter().any(|(_, tier)| tier.as_shared().is_some()),
-                said.variable.is_some(),
-            )
-        {
-            note(said.at_setting(Error::configuration(
-                "`when_isolated` has no effect: no tier is shared",
-            )));
+        if lower.tiers.is_empty() && self.must_have_effect(codec, lower) {
+            let problem = format!(
+                "default codec `{}` has no effect: there is no tier below memory, which holds \
+                 values as they are",
+                codec.value
+            );
+            return Err(codec.in_error(Error::configuration(problem)));
         }
-        let mut policies = Policies::built_in();
-        for (name, ttl) in self.policies.into_iter().chain(self.policies_of_operators) {
-            policies.set(name, ttl);
+        let found = encodings.find(&codec.value);
+        found.map_err(|error| codec.in_error(error))
+    }
+
+    /// Returns the behavior of functions that do not set one for when this instance is isolated.
+    ///
+    /// # Errors
+    /// The setting has no effect.
+    fn default_when_isolated(&self, lower: &Lower) -> Result<WhenIsolated, Error> {
+        let Some(when_isolated) = &self.when_isolated else {
+            return Ok(WhenIsolated::default());
+        };
+        let is_shared = |(_, tier): &(_, Arc<dyn Tier>)| tier.as_shared().is_some();
+        if !lower.tiers.iter().any(is_shared) && self.must_have_effect(when_isolated, lower) {
+            let problem = "`when_isolated` has no effect: no tier is shared";
+            return Err(when_isolated.in_error(Error::configuration(problem)));
         }
-        match default {
-            Ok(default) if problems.is_empty() => Ok(RuntimeState::new(
-                memory,
-                lower,
-                fences,
-                self.clock,
-                encodings,
-                Defaults {
-                    encoding: default,
-                    when_isolated: self
-                        .when_isolated
-                        .map_or_else(Default::default, |said| said.value),
-                    policies,
-                    overrides: self.overrides,
-                },
-            )),
-            _ => Err(all_of(problems)),
-        }
+        Ok(when_isolated.value)
+    }
+
+    /// Returns `true` if a setting that has no effect is an error. It is none if the tier that it
+    /// is for could not be built, or may come from another environment.
+    fn must_have_effect<T>(&self, setting: &Setting<T>, lower: &Lower) -> bool {
+        lower.is_complete && (setting.origin.is_some() || !self.asks_environment)
     }
 }
 
-/// # Errors
-/// Everything that is wrong with any function.
-pub(super) fn check_functions(
-    state: &RuntimeState,
-    functions: &[&Definition],
+/// Checks that there is a tier, and that nothing is to be copied to a tier above the uppermost.
+fn check_uppermost(
+    memory: Option<&(TierConfig, Memory)>,
+    lower: &[(TierConfig, Box<dyn TierBuilder>)],
 ) -> Result<(), Error> {
+    let configs = lower.iter().map(|(config, _)| config);
+    let configs = configs.chain(memory.map(|(config, _)| config));
+    match configs.min_by_key(|config| config.level()) {
+        Some(uppermost) => uppermost.check_uppermost(),
+        None => Err(
+            Error::configuration("the runtime has no tier: nothing would be kept")
+                .with_help("add `.l1(Memory::builder())`"),
+        ),
+    }
+}
+
+/// Returns an error for each tier that uses the same store as another one. Each would treat the
+/// records of the other as its own.
+fn check_stores(lower: &[(TierConfig, Box<dyn TierBuilder>)]) -> Vec<Error> {
     let mut problems = Vec::new();
-    let mut by_name: Vec<&Definition> = functions.to_vec();
-    by_name.sort_unstable_by(|a, b| (&a.name, a.file, a.line).cmp(&(&b.name, b.file, b.line)));
-    for pair in by_name.windows(2) {
-        // Methods of one path are told apart by their types; a name that was given twice is a mistake.
-        let told_apart = pair
-            .iter()
-            .all(|definition| definition.in_impl && !definition.named);
-        if pair[0].name == pair[1].name && !told_apart {
+    let mut stores: Vec<(Level, String)> = Vec::new();
+    for (config, tier) in lower {
+        let Some(store) = tier.store() else {
+            continue;
+        };
+        if let Some((level, _)) = stores.iter().find(|(_, known)| *known == store) {
+            let problem = format!("{store} is both {level} and {}", config.level());
             problems.push(
-                Error::new(
-                    ErrorKind::DuplicateFunction,
-                    format!("two functions have one name: {} and {}", pair[0], pair[1]),
-                )
-                .with_help("give one of them another name by `name = \"…\"`"),
+                Error::configuration(problem)
+                    .with_help("give each tier a namespace, a prefix or a directory of its own"),
             );
         }
+        stores.push((config.level(), store));
     }
-    problems.extend(state.defaults.overrides.check(functions));
-    for definition in by_name {
-        problems.extend(Resolved::check(definition, state).err());
-    }
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(all_of(problems))
-    }
+    problems
 }
 
-/// One error for all that is wrong; of the first one's kind.
-pub(super) fn all_of(problems: Vec<Error>) -> Error {
-    match <[Error; 1]>::try_from(problems) {
-        Ok([one]) => one,
-        Err(problems) => {
-            let kind = problems
-                .first()
-                .map_or(ErrorKind::Configuration, Error::kind);
-            let lines: Vec<_> = problems
-                .iter()
-                .map(|problem| format!("\n- {problem}"))
-                .collect();
-            Error::new(
-                kind,
-                format!(
-                    "the runtime cannot be built, for {} reasons:{}",
-                    lines.len(),
-                    lines.concat()
-                ),
-            )
+/// Builds the tiers of records, and tells each one which tiers are above it.
+fn build_lower(
+    builders: Vec<(TierConfig, Box<dyn TierBuilder>)>,
+    fences: &Arc<Fences>,
+    problems: &mut Problems,
+) -> Lower {
+    let (mut tiers, mut peers_of_tiers) = (Vec::new(), Vec::new());
+    let mut is_complete = true;
+    for (config, builder) in builders {
+        let peers = Peers::new(Arc::clone(fences));
+        let context = TierContext::new(config.level(), peers.clone());
+        match problems.note(builder.build(&context)) {
+            None => is_complete = false,
+            Some(tier) => {
+                tiers.push((config, tier));
+                peers_of_tiers.push((config.level(), peers));
+            }
         }
     }
+    tiers.sort_unstable_by_key(|(config, _)| config.level());
+    for (level, peers) in peers_of_tiers {
+        let above = tiers.iter().filter(|(config, _)| config.level() < level);
+        peers.set_above(above.map(|(_, tier)| Arc::downgrade(tier)).collect());
+    }
+    Lower { tiers, is_complete }
+}
+
+/// Returns all policies. Those of operators replace those of the program.
+fn policies(
+    of_program: Vec<(Cow<'static, str>, Ttl)>,
+    of_operators: Vec<(Cow<'static, str>, Ttl)>,
+) -> Policies {
+    let mut policies = Policies::built_in();
+    for (name, ttl) in of_program.into_iter().chain(of_operators) {
+        policies.set(name, ttl);
+    }
+    policies
 }
