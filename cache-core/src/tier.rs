@@ -7,6 +7,7 @@
 
 pub(crate) mod config;
 mod key;
+pub mod kit;
 mod last_error;
 mod lease;
 mod local;
