@@ -360,7 +360,7 @@ impl<T: TierBuilder + 'static> IntoTier for T {
 async fn end(started: &[(TierConfig, Arc<dyn Tier>)]) {
     for (_, tier) in started.iter().rev() {
         if let Err(error) = tier.shutdown().await {
-            tracing::debug!(kind = tier.kind(), error = ?error, "a tier did not end in order");
+            tracing::debug!(kind = tier.settings().kind, error = ?error, "a tier did not end in order");
         }
     }
 }
@@ -385,7 +385,7 @@ fn check_async_runtime(state: &RuntimeState) -> Result<(), Error> {
     } else {
         return Ok(());
     };
-    let tier = format!("{} ({})", config.level(), tier.kind());
+    let tier = format!("{} ({})", config.level(), tier.settings().kind);
     Err(Error::configuration(format!("{tier} cannot start: {missing}")).with_help(help))
 }
 

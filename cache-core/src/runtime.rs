@@ -230,7 +230,7 @@ impl CacheRuntime {
         lower
             .map(|(config, tier)| TierStatus {
                 level: config.level(),
-                kind: tier.kind(),
+                kind: tier.settings().kind,
                 breaker: tier.breaker(),
                 health: tier.health(),
                 answered_in: None,
@@ -247,7 +247,7 @@ impl CacheRuntime {
     pub async fn health(&self) -> RuntimeHealth {
         let mut tiers = self.tiers();
         for (status, (_, tier, watch)) in tiers.iter_mut().zip(self.0.state.watched()) {
-            let within = tier.time_limit();
+            let within = tier.settings().time_limit;
             let tokio_context = self.0.state.tokio_context_of(&**tier);
             match with_time_limit(tokio_context, within, tier.ping(within)).await {
                 Ok(took) => {

@@ -73,7 +73,7 @@ impl Default for Defaults {
 }
 
 fn not_invalidated(what: &str, config: TierConfig, tier: &Arc<dyn Tier>, error: Error) -> Error {
-    let (level, kind) = (config.level(), tier.kind());
+    let (level, kind) = (config.level(), tier.settings().kind);
     Error::with_source(
         error.kind(),
         format!("`{what}` was not invalidated in {level} ({kind})"),
@@ -158,7 +158,7 @@ impl RuntimeState {
     /// The runtime that operations of a tier need; `None` for one that can do without it once it has ended.
     pub(crate) fn tokio_context_of(&self, tier: &dyn Tier) -> Option<&TokioContext> {
         let tokio_context = self.tokio_context.get()?;
-        let can_do_without = tokio_context.has_ended() && tier.serves_threads();
+        let can_do_without = tokio_context.has_ended() && tier.settings().works_without_runtime;
         (!can_do_without).then_some(tokio_context)
     }
 
@@ -266,7 +266,7 @@ pub(crate) async fn invalidated(
     tier: &dyn Tier,
     target: Target<'_>,
 ) -> Result<Receipt, Error> {
-    let within = tier.time_limit();
+    let within = tier.settings().time_limit;
     let invalidation = tier.invalidate(target, within);
     with_time_limit(tokio_context, within.saturating_mul(2), invalidation).await
 }
@@ -297,7 +297,7 @@ pub(crate) async fn invalidate_matching_within(
         }),
         Err(error) if error.is_transient() => {
             let receipt = invalidated(tokio_context, tier, Target::Function(function)).await?;
-            let (kind, function) = (tier.kind(), &function.name);
+            let (kind, function) = (tier.settings().kind, &function.name);
             tracing::info!(
                 kind, function, ?receipt, error = ?error,
                 "a tier cannot look at its keys now; all of the function is invalidated in it"
@@ -321,7 +321,7 @@ impl<'a> Budget<'a> {
         Self {
             clock: &state.clock,
             tokio_context: state.tokio_context_of(tier),
-            left: tier.time_limit(),
+            left: tier.settings().time_limit,
         }
     }
 

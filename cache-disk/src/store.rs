@@ -135,8 +135,8 @@ impl Store {
     pub(crate) fn lease(
         &self,
         key: &RecordKey,
-        claim: LeaseMode,
-        seen: &[u8],
+        mode: LeaseMode,
+        expected_header: &[u8],
     ) -> fjall::Result<LeaseResult> {
         if self.owed.covers(key) {
             return Ok(LeaseResult::Refused(Refusal::Queued));
@@ -144,13 +144,13 @@ impl Store {
         let stamp = self.controls.stamp(&key.function.versioned());
         let name = key.name();
         let _stripe = self.stripe(&name);
-        if claim == LeaseMode::Exclusive
+        if mode == LeaseMode::Exclusive
             && let Some((record, _)) = self.generations.get(&name)?
-            && record[..record.len().min(HEADER_LEN)] != *seen
+            && record[..record.len().min(HEADER_LEN)] != *expected_header
         {
             return Ok(LeaseResult::Held(Wakeup::new(std::future::ready(()))));
         }
-        Ok(self.leases.take(key, claim, stamp))
+        Ok(self.leases.take(key, mode, stamp))
     }
 
     pub(crate) fn fill(

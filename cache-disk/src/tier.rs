@@ -9,8 +9,9 @@ use std::time::Duration;
 use cache_core::tier::{
     Breaker, FillResult, FunctionKey, Glob, Guard, Health, Lease, LeaseMode, LeaseResult,
     LocalLeases, Owed, ReadOptions, ReadResult, Receipt, RecordKey, Target, Tier, TierFuture,
+    TierSettings,
 };
-use cache_core::{Error, ErrorKind, unix_millis};
+use cache_core::{Error, ErrorKind};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
@@ -28,6 +29,7 @@ const LONGEST_MARK: Duration = Duration::from_millis(50);
 
 pub(crate) struct DiskTier {
     config: Disk,
+    settings: TierSettings,
     /// From the start to the end.
     running: Mutex<Option<Arc<Running>>>,
 }
@@ -46,8 +48,13 @@ impl Drop for Running {
 
 impl DiskTier {
     pub(crate) fn new(config: Disk) -> Self {
+        // Operations run on threads of the tier's own.
+        let settings = TierSettings::new("disk", config.time_limit)
+            .max_record_bytes(config.max_record_bytes)
+            .without_runtime();
         Self {
             config,
+            settings,
             running: Mutex::default(),
         }
     }
@@ -215,20 +222,8 @@ impl fmt::Debug for DiskTier {
 }
 
 impl Tier for DiskTier {
-    fn kind(&self) -> &'static str {
-        "disk"
-    }
-
-    fn time_limit(&self) -> Duration {
-        self.config.time_limit
-    }
-
-    fn max_record_bytes(&self) -> usize {
-        self.config.max_record_bytes
-    }
-
-    fn now(&self) -> u64 {
-        unix_millis()
+    fn settings(&self) -> &TierSettings {
+        &self.settings
     }
 
     fn breaker(&self) -> Breaker {
@@ -267,13 +262,13 @@ impl Tier for DiskTier {
     fn lease<'a>(
         &'a self,
         key: &'a RecordKey,
-        claim: LeaseMode,
-        seen: &'a [u8],
+        mode: LeaseMode,
+        expected_header: &'a [u8],
         within: Duration,
     ) -> TierFuture<'a, LeaseResult> {
-        let (key, seen) = (key.clone(), seen.to_vec());
+        let (key, expected) = (key.clone(), expected_header.to_vec());
         Box::pin(self.run("lease", within, move |store| {
-            store.lease(&key, claim, &seen)
+            store.lease(&key, mode, &expected)
         }))
     }
 
@@ -377,11 +372,6 @@ impl Tier for DiskTier {
                 let _ = progress.changed().await;
             }
         })
-    }
-
-    /// They are done on threads of its own.
-    fn serves_threads(&self) -> bool {
-        true
     }
 
     fn health(&self) -> Health {

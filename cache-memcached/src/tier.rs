@@ -8,9 +8,10 @@ use std::time::Duration;
 use async_memcached::Client;
 use cache_core::tier::{
     Breaker, FillResult, Guard, Health, Lease, LeaseMode, LeaseResult, Peers, ReadOptions,
-    ReadResult, Receipt, RecordKey, Refusal, Target, Tier, TierFuture, Wakeup, Woken,
+    ReadResult, Receipt, RecordKey, Refusal, SharedTier, Target, Tier, TierFuture, TierSettings,
+    Wakeup, Woken,
 };
-use cache_core::{Coherence, Error, ErrorKind, unix_millis};
+use cache_core::{Coherence, Error, ErrorKind};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -31,13 +32,17 @@ const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) struct MemcachedTier {
     shared: Arc<Shared>,
+    settings: TierSettings,
     supervisor: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl MemcachedTier {
     pub(crate) fn new(config: Memcached, peers: Peers) -> Self {
+        let settings = TierSettings::new("memcached", config.time_limit)
+            .max_record_bytes(config.max_record_bytes);
         Self {
             shared: Arc::new(Shared::new(config, peers)),
+            settings,
             supervisor: Mutex::default(),
         }
     }
@@ -259,21 +264,8 @@ impl Drop for MemcachedTier {
 }
 
 impl Tier for MemcachedTier {
-    fn kind(&self) -> &'static str {
-        "memcached"
-    }
-
-    fn time_limit(&self) -> Duration {
-        self.shared.config.time_limit
-    }
-
-    fn max_record_bytes(&self) -> usize {
-        self.shared.config.max_record_bytes
-    }
-
-    /// That of this host: memcached's own counts seconds.
-    fn now(&self) -> u64 {
-        unix_millis()
+    fn settings(&self) -> &TierSettings {
+        &self.settings
     }
 
     fn breaker(&self) -> Breaker {
@@ -309,8 +301,8 @@ impl Tier for MemcachedTier {
         })
     }
 
-    fn coherence(&self) -> Option<&Arc<Coherence>> {
-        Some(&self.shared.coherence)
+    fn as_shared(&self) -> Option<&dyn SharedTier> {
+        Some(self)
     }
 
     fn read<'a>(
@@ -325,11 +317,11 @@ impl Tier for MemcachedTier {
     fn lease<'a>(
         &'a self,
         key: &'a RecordKey,
-        claim: LeaseMode,
-        seen: &'a [u8],
+        mode: LeaseMode,
+        expected_header: &'a [u8],
         within: Duration,
     ) -> TierFuture<'a, LeaseResult> {
-        Box::pin(self.take(key, claim, seen, within))
+        Box::pin(self.take(key, mode, expected_header, within))
     }
 
     fn fill<'a>(
@@ -353,10 +345,6 @@ impl Tier for MemcachedTier {
 
     fn is_pending(&self, key: &RecordKey) -> bool {
         self.shared.owed.covers(key)
-    }
-
-    fn link(&self) -> u64 {
-        self.shared.link().map_or(0, |link| link.generation)
     }
 
     fn guard<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Guard> {
@@ -451,5 +439,15 @@ impl Tier for MemcachedTier {
             }
             Ok(())
         })
+    }
+}
+
+impl SharedTier for MemcachedTier {
+    fn coherence(&self) -> &Arc<Coherence> {
+        &self.shared.coherence
+    }
+
+    fn link(&self) -> u64 {
+        self.shared.link().map_or(0, |link| link.generation)
     }
 }

@@ -200,8 +200,8 @@ impl Shared {
     pub(crate) async fn lease(
         &self,
         key: &RecordKey,
-        claim: LeaseMode,
-        seen: &[u8],
+        mode: LeaseMode,
+        expected_header: &[u8],
     ) -> Result<LeaseResult, Error> {
         if self.store.owed.covers(key) {
             self.check()?;
@@ -213,16 +213,16 @@ impl Shared {
         }
         let _place = self.places.acquire().await;
         self.check()?;
-        if claim == LeaseMode::Exclusive {
+        if mode == LeaseMode::Exclusive {
             let record = self.answer("lease", self.store.get(key).await)?;
             if let Some(record) = record
-                && record[..record.len().min(HEADER_LEN)] != *seen
+                && record[..record.len().min(HEADER_LEN)] != *expected_header
             {
                 return Ok(LeaseResult::Held(Wakeup::new(std::future::ready(()))));
             }
         }
         let stamp = self.store.controls.stamp(&key.function);
-        Ok(self.store.leases.take(key, claim, stamp))
+        Ok(self.store.leases.take(key, mode, stamp))
     }
 
     /// Once begun a write goes on to its end, whoever waits for it: what becomes of one that is given up half way is not known.

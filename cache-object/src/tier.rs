@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use cache_core::tier::{
     Breaker, FillResult, Guard, Health, Lease, LeaseMode, LeaseResult, ReadOptions, ReadResult,
-    Receipt, RecordKey, Target, Tier, TierFuture,
+    Receipt, RecordKey, Target, Tier, TierFuture, TierSettings,
 };
-use cache_core::{Error, ErrorKind, unix_millis};
+use cache_core::{Error, ErrorKind};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinHandle;
@@ -22,6 +22,7 @@ use crate::store::Store;
 
 pub(crate) struct ObjectTier {
     config: Objects,
+    settings: TierSettings,
     shared: Arc<Shared>,
     owner: Arc<AsyncMutex<Owner>>,
     keeper: Mutex<Option<JoinHandle<()>>>,
@@ -45,8 +46,11 @@ impl ObjectTier {
     pub(crate) fn new(config: Objects) -> Self {
         let store = Store::new(config.operator.clone(), &config.prefix);
         let owner = Owner::new(store.prefix());
+        let settings = TierSettings::new("objects", config.time_limit)
+            .max_record_bytes(config.max_record_bytes);
         Self {
             config,
+            settings,
             shared: Arc::new(Shared::new(store)),
             owner: Arc::new(AsyncMutex::new(owner)),
             keeper: Mutex::default(),
@@ -138,20 +142,8 @@ impl Drop for ObjectTier {
 }
 
 impl Tier for ObjectTier {
-    fn kind(&self) -> &'static str {
-        "objects"
-    }
-
-    fn time_limit(&self) -> Duration {
-        self.config.time_limit
-    }
-
-    fn max_record_bytes(&self) -> usize {
-        self.config.max_record_bytes
-    }
-
-    fn now(&self) -> u64 {
-        unix_millis()
+    fn settings(&self) -> &TierSettings {
+        &self.settings
     }
 
     fn breaker(&self) -> Breaker {
@@ -199,14 +191,15 @@ impl Tier for ObjectTier {
     fn lease<'a>(
         &'a self,
         key: &'a RecordKey,
-        claim: LeaseMode,
-        seen: &'a [u8],
+        mode: LeaseMode,
+        expected_header: &'a [u8],
         within: Duration,
     ) -> TierFuture<'a, LeaseResult> {
         Box::pin(async move {
             self.shared.check()?;
-            let (key, seen) = (key.clone(), seen.to_vec());
-            let lease = |shared: Arc<Shared>| async move { shared.lease(&key, claim, &seen).await };
+            let (key, expected) = (key.clone(), expected_header.to_vec());
+            let lease =
+                |shared: Arc<Shared>| async move { shared.lease(&key, mode, &expected).await };
             self.shared.ask("lease", within, lease).await
         })
     }

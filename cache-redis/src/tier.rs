@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use cache_core::tier::{
     Breaker, Deadlock, FillResult, FunctionKey, Glob, Guard, Health, HeldLease, Lease, LeaseMode,
-    LeaseResult, Peers, ReadOptions, ReadResult, Receipt, RecordKey, Target, Tier, TierBuilder,
-    TierContext, TierFuture,
+    LeaseResult, Peers, ReadOptions, ReadResult, Receipt, RecordKey, SharedTier, Target, Tier,
+    TierBuilder, TierContext, TierFuture, TierSettings,
 };
 use cache_core::{Coherence, Error, ErrorKind};
 use redis::{Client, ConnectionInfo, IntoConnectionInfo};
@@ -38,6 +38,7 @@ const DRIFT: u32 = 100;
 pub(crate) struct RedisTier {
     link: Link,
     settings: Settings,
+    tier_settings: TierSettings,
 }
 
 impl RedisTier {
@@ -50,9 +51,12 @@ impl RedisTier {
         let keys = Keys::new(&settings.namespace, database);
         let coherence = Coherence::new(settings.staleness_bound);
         let bus = Arc::new(Bus::new(keys.channel(), peers, coherence));
+        let tier_settings = TierSettings::new("redis", settings.time_limit)
+            .max_record_bytes(settings.max_record_bytes);
         Ok(Self {
             link: Link::new(client, settings.clone(), keys, bus, journal),
             settings,
+            tier_settings,
         })
     }
 
@@ -171,16 +175,8 @@ impl TierBuilder for Redis {
 }
 
 impl Tier for RedisTier {
-    fn kind(&self) -> &'static str {
-        "redis"
-    }
-
-    fn time_limit(&self) -> Duration {
-        self.settings.time_limit
-    }
-
-    fn max_record_bytes(&self) -> usize {
-        self.settings.max_record_bytes
+    fn settings(&self) -> &TierSettings {
+        &self.tier_settings
     }
 
     fn now(&self) -> u64 {
@@ -210,36 +206,27 @@ impl Tier for RedisTier {
         })
     }
 
-    fn coherence(&self) -> Option<&Arc<Coherence>> {
-        Some(&self.shared().bus.coherence)
+    fn as_shared(&self) -> Option<&dyn SharedTier> {
+        Some(self)
     }
 
     fn read<'a>(
         &'a self,
         key: &'a RecordKey,
-        question: ReadOptions,
+        options: ReadOptions,
         within: Duration,
     ) -> TierFuture<'a, ReadResult> {
-        Box::pin(self.find(key, question, within))
+        Box::pin(self.find(key, options, within))
     }
 
     fn lease<'a>(
         &'a self,
         key: &'a RecordKey,
-        claim: LeaseMode,
-        seen: &'a [u8],
+        mode: LeaseMode,
+        expected_header: &'a [u8],
         within: Duration,
     ) -> TierFuture<'a, LeaseResult> {
-        Box::pin(self.take_lease(key, claim, seen, within))
-    }
-
-    fn deadlock<'a>(
-        &'a self,
-        held: &'a [HeldLease],
-        awaited: &'a RecordKey,
-        within: Duration,
-    ) -> TierFuture<'a, Deadlock> {
-        Box::pin(self.closes_ring(held, awaited, within))
+        Box::pin(self.take_lease(key, mode, expected_header, within))
     }
 
     fn fill<'a>(
@@ -293,17 +280,8 @@ impl Tier for RedisTier {
         self.shared().journal.covers(key)
     }
 
-    fn link(&self) -> u64 {
-        let current = self.shared().current.get();
-        current.map_or(0, |(_, generation)| generation)
-    }
-
     fn guard<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Guard> {
         Box::pin(self.place_guard(key, within))
-    }
-
-    fn replicated(&self, replicas: u32, within: Duration) -> TierFuture<'_, ()> {
-        Box::pin(self.wait_for_replicas(replicas, within))
     }
 
     fn ping(&self, within: Duration) -> TierFuture<'_, Duration> {
@@ -358,6 +336,30 @@ impl Tier for RedisTier {
 
     fn shutdown(&self) -> TierFuture<'_, ()> {
         Box::pin(async move { self.link.shutdown().await })
+    }
+}
+
+impl SharedTier for RedisTier {
+    fn coherence(&self) -> &Arc<Coherence> {
+        &self.shared().bus.coherence
+    }
+
+    fn link(&self) -> u64 {
+        let current = self.shared().current.get();
+        current.map_or(0, |(_, generation)| generation)
+    }
+
+    fn deadlock<'a>(
+        &'a self,
+        held: &'a [HeldLease],
+        awaited: &'a RecordKey,
+        within: Duration,
+    ) -> TierFuture<'a, Deadlock> {
+        Box::pin(self.closes_ring(held, awaited, within))
+    }
+
+    fn replicated(&self, replicas: u32, within: Duration) -> TierFuture<'_, ()> {
+        Box::pin(self.wait_for_replicas(replicas, within))
     }
 }
 

@@ -5,36 +5,18 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use multi_tier_cached::tier::{
-    Breaker, FillResult, Guard, HEADER_LEN, Lease, LeaseMode, LeaseResult, ReadOptions, ReadResult,
-    Receipt, RecordKey, Refusal, Target, Tier, TierFuture, Wakeup,
+    FillResult, Guard, HEADER_LEN, Lease, LeaseMode, LeaseResult, ReadOptions, ReadResult, Receipt,
+    RecordKey, Refusal, Target, Tier, TierFuture, TierSettings, Wakeup,
 };
-use multi_tier_cached::unix_millis;
 
 use super::map::Store;
 
+const SETTINGS: TierSettings =
+    TierSettings::new("map", Duration::from_millis(50)).max_record_bytes(1 << 20);
+
 impl Tier for Store {
-    fn kind(&self) -> &'static str {
-        "map"
-    }
-
-    fn time_limit(&self) -> Duration {
-        Duration::from_millis(50)
-    }
-
-    fn max_record_bytes(&self) -> usize {
-        1 << 20
-    }
-
-    fn now(&self) -> u64 {
-        unix_millis()
-    }
-
-    fn breaker(&self) -> Breaker {
-        Breaker::Closed
-    }
-
-    fn start(&self) -> TierFuture<'_, ()> {
-        Box::pin(async { Ok(()) })
+    fn settings(&self) -> &TierSettings {
+        &SETTINGS
     }
 
     fn read<'a>(
@@ -55,18 +37,19 @@ impl Tier for Store {
     fn lease<'a>(
         &'a self,
         key: &'a RecordKey,
-        claim: LeaseMode,
-        seen: &'a [u8],
+        mode: LeaseMode,
+        expected_header: &'a [u8],
         _: Duration,
     ) -> TierFuture<'a, LeaseResult> {
         Box::pin(async move {
             let contents = self.contents()?;
             // Somebody has filled the key since it was read.
-            let is_another = |record: &Vec<u8>| record[..record.len().min(HEADER_LEN)] != *seen;
-            if claim == LeaseMode::Exclusive && contents.record(key).is_some_and(is_another) {
+            let is_another =
+                |record: &Vec<u8>| record[..record.len().min(HEADER_LEN)] != *expected_header;
+            if mode == LeaseMode::Exclusive && contents.record(key).is_some_and(is_another) {
                 return Ok(LeaseResult::Held(Wakeup::new(std::future::ready(()))));
             }
-            Ok(self.leases.take(key, claim, contents.stamp(key)))
+            Ok(self.leases.take(key, mode, contents.stamp(key)))
         })
     }
 

@@ -82,7 +82,7 @@ impl CachedFunction {
                 }
                 Err(error) => {
                     lower.call_failed(Operation::Lease, &self.name, &error);
-                    *guard_is_unknown |= lower.tier.coherence().is_some();
+                    *guard_is_unknown |= lower.tier.as_shared().is_some();
                 }
             }
         }
@@ -224,7 +224,7 @@ impl CachedFunction {
     /// Whether a tier takes a record with this payload; counted where it does not.
     pub(super) fn fits(&self, lower: &TierBinding, payload: &[u8]) -> bool {
         let bytes = HEADER + payload.len();
-        let fits = bytes <= lower.tier.max_record_bytes();
+        let fits = bytes <= lower.tier.settings().max_record_bytes;
         if !fits {
             lower.counters.too_large.add_one();
             tracing::debug!(

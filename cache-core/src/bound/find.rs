@@ -110,7 +110,7 @@ impl CachedFunction {
         let known = known.as_ref().filter(|_| at == 0);
         let question = ReadOptions {
             consistency: *consistency,
-            known: known.map(|(etag, _)| *etag),
+            if_none_match: known.map(|(etag, _)| *etag),
         };
         let is_known = self.coherent_now().is_some();
         let found = visit

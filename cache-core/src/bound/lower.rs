@@ -137,7 +137,7 @@ impl CachedFunction {
     }
 
     fn not_invalidated(&self, lower: &TierBinding, error: Error) -> Error {
-        let (name, level, kind) = (&self.name, lower.level, lower.tier.kind());
+        let (name, level, kind) = (&self.name, lower.level, lower.tier.settings().kind);
         lower.failed("invalidate", name, &error);
         let what = format!("`{name}` was not invalidated in {level} ({kind})");
         Error::with_source(error.kind(), what, error)
@@ -210,10 +210,13 @@ impl CachedFunction {
         if blocked.is_empty() {
             return Some(Deadlock::Absent);
         }
+        let Some(shared) = lower.tier.as_shared() else {
+            return Some(Deadlock::Unknown);
+        };
         let blocked = &blocked;
         let tokio_context = self.tokio_context_of(lower);
         let answer = lower.with_time_limit(tokio_context, |within| {
-            lower.tier.deadlock(blocked, awaited, within)
+            shared.deadlock(blocked, awaited, within)
         });
         answer
             .await
@@ -289,11 +292,11 @@ impl TierBinding {
 
     /// Whether nobody else uses it, and it tells of no invalidation but this instance's.
     pub(super) fn is_private(&self) -> bool {
-        self.tier.coherence().is_none()
+        self.tier.as_shared().is_none()
     }
 
     pub(super) fn is_cut_off(&self) -> bool {
-        self.tier.coherence().is_some() && self.tier.breaker() != Breaker::Closed
+        self.tier.as_shared().is_some() && self.tier.breaker() != Breaker::Closed
     }
 
     pub(super) fn link(&self) -> u64 {
@@ -305,10 +308,11 @@ impl TierBinding {
         tokio_context: Option<&TokioContext>,
         replicas: u32,
     ) -> Result<(), Error> {
-        self.with_time_limit(tokio_context, |within| {
-            self.tier.replicated(replicas, within)
-        })
-        .await
+        let Some(shared) = self.tier.as_shared() else {
+            return Err(Error::configuration("the tier has no replicas to wait for"));
+        };
+        self.with_time_limit(tokio_context, |within| shared.replicated(replicas, within))
+            .await
     }
 
     /// An operation that has the tier's time limit to itself.
@@ -320,7 +324,7 @@ impl TierBinding {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let within = self.tier.time_limit();
+        let within = self.tier.settings().time_limit;
         with_time_limit(tokio_context, within, operation(within)).await
     }
 
@@ -358,7 +362,7 @@ impl TierBinding {
 
     pub(super) fn failed(&self, operation: &'static str, function: &str, error: &Error) {
         self.counters.tier_errors.add_one();
-        tracing::debug!(tier = %self.level, kind = self.tier.kind(), operation, function, error = ?error, "a tier failed");
+        tracing::debug!(tier = %self.level, kind = self.tier.settings().kind, operation, function, error = ?error, "a tier failed");
     }
 }
 

@@ -123,7 +123,7 @@ impl CachedFunction {
         // As of now: what is copied is under a lease of now.
         let question = ReadOptions {
             consistency: Consistency::Strong,
-            known: None,
+            if_none_match: None,
         };
         let found = lookup.visits[from]
             .budget

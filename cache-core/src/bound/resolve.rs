@@ -75,10 +75,12 @@ impl Resolved {
             }
             let ttl = ttl(level)?;
             match state.watched().find(|(config, ..)| config.level() == level) {
-                Some((_, tier, _)) if definition.is_blocking && !tier.serves_threads() => {
+                Some((_, tier, _))
+                    if definition.is_blocking && !tier.settings().works_without_runtime =>
+                {
                     let problem = format!(
                         "{level} ({}) cannot serve a plain `fn`: it needs the async runtime",
-                        tier.kind()
+                        tier.settings().kind
                     );
                     let error = Error::configuration(problem)
                         .with_help("write `async fn`, or `tiers = \"l1\"`");
@@ -174,7 +176,7 @@ fn disabled(definition: &Definition, state: &RuntimeState, used: &[Level]) -> Ve
             let level = config.level();
             is_said(level)
                 && !used.contains(&level)
-                && (!definition.is_blocking || tier.serves_threads())
+                && (!definition.is_blocking || tier.settings().works_without_runtime)
         })
         // Nothing is written there, whatever the time.
         .map(|(config, tier, watch)| TierBinding::new(*config, tier, watch, Duration::ZERO))

@@ -96,7 +96,7 @@ impl RuntimeBuilder {
         let default = default.map_err(&mut note);
         if let Some(said) = &self.when_isolated
             && is_ignored(
-                !lower.iter().any(|(_, tier)| tier.coherence().is_some()),
+                !lower.iter().any(|(_, tier)| tier.as_shared().is_some()),
                 said.variable.is_some(),
             )
         {

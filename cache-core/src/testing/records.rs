@@ -169,7 +169,7 @@ pub(super) async fn lives_are_kept(store: &Store) {
 
 pub(super) async fn all_sizes_come_back_as_they_were(store: &Store) {
     // What a test machine has room for.
-    let most = store.tier.max_record_bytes().min(64 << 20);
+    let most = store.tier.settings().max_record_bytes.min(64 << 20);
     for (number, size) in [1, 2, 255, 256, 65_535, 65_536, most - 1, most]
         .into_iter()
         .enumerate()

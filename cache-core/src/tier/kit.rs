@@ -1,7 +1,9 @@
-//! Building blocks for tiers.
+//! The parts that tiers have in common, for the tiers of this project and for tiers of your own.
 //!
-//! Everything here is optional: a [`Tier`](super::Tier) only has to keep the contract of the trait.
-//! The tiers of this project are built from these parts, and a tier of your own can use them too.
+//! A tier whose store has one user is a [private](super::Tier) tier; a store that several instances
+//! use makes a [shared](super::SharedTier) one. The kit has the bookkeeping of both, so that a tier
+//! is left with the operations of its store. Everything here is optional: a tier only has to keep
+//! the contract of the trait.
 //!
 //! A tier that talks to a server holds a [`Session`](session::Session) with the current connection,
 //! and a [`Supervisor`](supervisor::Supervisor) that makes a new one when it is lost. What the tier

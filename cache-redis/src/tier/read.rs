@@ -13,7 +13,7 @@ impl RedisTier {
     pub(super) async fn find(
         &self,
         key: &RecordKey,
-        question: ReadOptions,
+        options: ReadOptions,
         within: Duration,
     ) -> Result<ReadResult, Error> {
         let shared = &**self.shared();
@@ -25,7 +25,7 @@ impl RedisTier {
             return Ok(ReadResult::default());
         }
         let epochs = &shared.bus.epochs;
-        let stamp = match question.consistency {
+        let stamp = match options.consistency {
             Consistency::Bounded if shared.bus.coherence.holds() => epochs.stamp(&key.function),
             _ => None,
         };
@@ -50,7 +50,7 @@ impl RedisTier {
             history,
         } = shared
             .run("read", within, |mut connected, _| async move {
-                let Some(known) = question.known else {
+                let Some(known) = options.if_none_match else {
                     return read::judged(&mut connected.data, &shared.keys, key, last).await;
                 };
                 let command = ReadUnlessKnown { key, known, last };

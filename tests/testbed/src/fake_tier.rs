@@ -6,24 +6,22 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use multi_tier_cached::tier::{
-    Breaker, Deadlock, FillResult, HEADER_LEN, HeldLease, Lease, LeaseMode, LeaseResult,
-    LocalLeases, ReadOptions, ReadResult, Receipt, RecordKey, Refusal, Stamp, Target, Tier,
-    TierBuilder, TierContext, TierFuture, Wakeup,
+    Deadlock, FillResult, HEADER_LEN, HeldLease, Lease, LeaseMode, LeaseResult, LocalLeases,
+    ReadOptions, ReadResult, Receipt, RecordKey, Refusal, SharedTier, Stamp, Target, Tier,
+    TierBuilder, TierContext, TierFuture, TierSettings, Wakeup,
 };
 use multi_tier_cached::{Coherence, Error, ErrorKind};
 use tokio::sync::Semaphore;
 
 /// Shared by the runtimes that are built with clones of it.
 #[derive(Clone, Debug)]
-pub struct FakeTier(Arc<Contents>);
+pub struct FakeTier(Arc<Contents>, TierSettings);
 
 #[derive(Debug)]
 struct Contents {
     records: Mutex<HashMap<String, Vec<u8>>>,
     epoch: AtomicU64,
     leases: Arc<LocalLeases>,
-    time_limit: Mutex<Duration>,
-    serves_threads: AtomicBool,
     /// Whether invalidations wait to be done, of every key.
     is_pending: AtomicBool,
     /// One permit for each invalidation.
@@ -96,12 +94,10 @@ impl Default for FakeTier {
 impl FakeTier {
     /// One that lets fills through.
     pub fn new() -> Self {
-        Self(Arc::new(Contents {
+        let contents = Contents {
             records: Mutex::default(),
             epoch: AtomicU64::new(1),
             leases: Arc::default(),
-            time_limit: Mutex::new(Duration::from_secs(5)),
-            serves_threads: AtomicBool::new(false),
             is_pending: AtomicBool::new(false),
             gate: Semaphore::new(0),
             keeps_back: AtomicBool::new(false),
@@ -115,7 +111,9 @@ impl FakeTier {
             is_broken: AtomicBool::new(false),
             is_mute: AtomicBool::new(false),
             is_full: AtomicBool::new(false),
-        }))
+        };
+        let settings = TierSettings::new("fake_tier", Duration::from_secs(5));
+        Self(Arc::new(contents), settings)
     }
 
     /// One that lets no fill through before it is told to.
@@ -127,15 +125,15 @@ impl FakeTier {
 
     /// With another time limit than five seconds, to which it does not keep.
     #[must_use]
-    pub fn time_limit(self, time_limit: Duration) -> Self {
-        *self.0.time_limit.lock().expect("a time limit") = time_limit;
+    pub fn time_limit(mut self, time_limit: Duration) -> Self {
+        self.1.time_limit = time_limit;
         self
     }
 
     /// One that plain functions may use.
     #[must_use]
-    pub fn for_threads(self) -> Self {
-        self.0.serves_threads.store(true, Ordering::SeqCst);
+    pub fn for_threads(mut self) -> Self {
+        self.1.works_without_runtime = true;
         self
     }
 
@@ -156,11 +154,13 @@ impl FakeTier {
 
     /// One that others share. What they invalidate it is [proved](Self::prove) to know, or does not know.
     pub fn shared(bound: Duration) -> Self {
-        let contents = Arc::into_inner(Self::new().0).expect("nobody else has it yet");
-        Self(Arc::new(Contents {
+        let Self(contents, settings) = Self::new();
+        let contents = Arc::into_inner(contents).expect("nobody else has it yet");
+        let contents = Contents {
             coherence: Some(Arc::new(Coherence::new(bound))),
             ..contents
-        }))
+        };
+        Self(Arc::new(contents), settings)
     }
 
     /// Knows of now what others have invalidated.
@@ -258,7 +258,7 @@ impl FakeTier {
 
 impl TierBuilder for FakeTier {
     fn build(self: Box<Self>, _: &TierContext) -> Result<Arc<dyn Tier>, Error> {
-        Ok(self.0)
+        Ok(Arc::new(*self))
     }
 }
 
@@ -291,33 +291,17 @@ impl Contents {
     }
 }
 
-impl Tier for Contents {
-    fn kind(&self) -> &'static str {
-        "fake_tier"
-    }
-
-    fn time_limit(&self) -> Duration {
-        *self.time_limit.lock().expect("a time limit")
-    }
-
-    fn max_record_bytes(&self) -> usize {
-        usize::MAX
+impl Tier for FakeTier {
+    fn settings(&self) -> &TierSettings {
+        &self.1
     }
 
     fn now(&self) -> u64 {
         0
     }
 
-    fn breaker(&self) -> Breaker {
-        Breaker::Closed
-    }
-
-    fn coherence(&self) -> Option<&Arc<Coherence>> {
-        self.coherence.as_ref()
-    }
-
-    fn start(&self) -> TierFuture<'_, ()> {
-        Box::pin(async { Ok(()) })
+    fn as_shared(&self) -> Option<&dyn SharedTier> {
+        self.0.coherence.is_some().then_some(self)
     }
 
     fn read<'a>(
@@ -326,65 +310,48 @@ impl Tier for Contents {
         _: ReadOptions,
         _: Duration,
     ) -> TierFuture<'a, ReadResult> {
-        let held = self.held_reads.lock().expect("held reads").pop_front();
+        let held = self.0.held_reads.lock().expect("held reads").pop_front();
         Box::pin(async move {
-            if self.is_broken.load(Ordering::SeqCst) {
+            if self.0.is_broken.load(Ordering::SeqCst) {
                 return Err(Error::new(ErrorKind::Unavailable, "read: broken"));
             }
             if let Some(held) = held.as_ref().filter(|held| held.at == HeldAt::ReadOptions) {
                 held.hold().await;
             }
-            let record = self.records().get(&key.arguments).cloned();
+            let record = self.0.records().get(&key.arguments).cloned();
             let record = record.filter(|_| !self.is_pending(key));
             if let Some(held) = held.filter(|held| held.at == HeldAt::Answer) {
                 held.hold().await;
             }
-            let is_mute = self.is_mute.load(Ordering::SeqCst);
-            Ok(ReadResult::new(record, (!is_mute).then(|| self.stamp())))
+            let is_mute = self.0.is_mute.load(Ordering::SeqCst);
+            Ok(ReadResult::new(record, (!is_mute).then(|| self.0.stamp())))
         })
     }
 
     fn lease<'a>(
         &'a self,
         key: &'a RecordKey,
-        claim: LeaseMode,
-        seen: &'a [u8],
+        mode: LeaseMode,
+        expected_header: &'a [u8],
         _: Duration,
     ) -> TierFuture<'a, LeaseResult> {
         Box::pin(async move {
-            if self.is_broken.load(Ordering::SeqCst) {
+            if self.0.is_broken.load(Ordering::SeqCst) {
                 return Err(Error::new(ErrorKind::Unavailable, "give a lease: broken"));
             }
             if self.is_pending(key) {
                 return Ok(LeaseResult::Refused(Refusal::Queued));
             }
-            let records = self.records();
+            let records = self.0.records();
             let there = records.get(&key.arguments);
-            if claim == LeaseMode::Exclusive
-                && there.is_some_and(|there| there[..there.len().min(HEADER_LEN)] != *seen)
+            if mode == LeaseMode::Exclusive
+                && there
+                    .is_some_and(|there| there[..there.len().min(HEADER_LEN)] != *expected_header)
             {
                 return Ok(LeaseResult::Held(Wakeup::new(std::future::ready(()))));
             }
-            Ok(self.leases.take(key, claim, self.stamp()))
+            Ok(self.0.leases.take(key, mode, self.0.stamp()))
         })
-    }
-
-    fn deadlock<'a>(
-        &'a self,
-        _: &'a [HeldLease],
-        _: &'a RecordKey,
-        _: Duration,
-    ) -> TierFuture<'a, Deadlock> {
-        self.deadlock_questions.fetch_add(1, Ordering::SeqCst);
-        let answer = match &mut *self.lost_answers.lock().expect("lost answers") {
-            None => Ok(Deadlock::Unknown),
-            Some(0) => Ok(Deadlock::Absent),
-            Some(lost) => {
-                *lost -= 1;
-                Err(Error::new(ErrorKind::TimedOut, "look for a deadlock: lost"))
-            }
-        };
-        Box::pin(std::future::ready(answer))
     }
 
     fn fill<'a>(
@@ -396,46 +363,75 @@ impl Tier for Contents {
         _: Duration,
     ) -> TierFuture<'a, FillResult> {
         Box::pin(async move {
-            if self.is_full.load(Ordering::SeqCst) {
+            if self.0.is_full.load(Ordering::SeqCst) {
                 return Err(Error::new(ErrorKind::Unavailable, "fill: full"));
             }
-            let is_held = self.fills.available_permits() == 0;
-            self.has_held_fill.fetch_or(is_held, Ordering::SeqCst);
-            self.fills.acquire().await.expect("an open gate").forget();
-            let mut records = self.records();
-            if !self.leases.holds(key, lease.token) || lease.stamp != self.stamp() {
+            let is_held = self.0.fills.available_permits() == 0;
+            self.0.has_held_fill.fetch_or(is_held, Ordering::SeqCst);
+            self.0.fills.acquire().await.expect("an open gate").forget();
+            let mut records = self.0.records();
+            if !self.0.leases.holds(key, lease.token) || lease.stamp != self.0.stamp() {
                 return Ok(FillResult::Refused(Refusal::Lease));
             }
             records.insert(key.arguments.clone(), record);
-            self.leases.used(key, lease.token);
+            self.0.leases.used(key, lease.token);
             Ok(FillResult::Stored)
         })
     }
 
     fn invalidate_later(&self, target: Target<'_>) {
-        self.drop_what_is_meant(target);
+        self.0.drop_what_is_meant(target);
     }
 
     fn invalidate<'a>(&'a self, target: Target<'a>, _: Duration) -> TierFuture<'a, Receipt> {
         Box::pin(async move {
-            self.gate.acquire().await.expect("an open gate").forget();
-            self.drop_what_is_meant(target);
-            if self.keeps_back.swap(false, Ordering::SeqCst) {
-                self.answers.acquire().await.expect("an open gate").forget();
+            self.0.gate.acquire().await.expect("an open gate").forget();
+            self.0.drop_what_is_meant(target);
+            if self.0.keeps_back.swap(false, Ordering::SeqCst) {
+                self.0
+                    .answers
+                    .acquire()
+                    .await
+                    .expect("an open gate")
+                    .forget();
             }
             Ok(Receipt::Acked)
         })
     }
 
-    fn serves_threads(&self) -> bool {
-        self.serves_threads.load(Ordering::SeqCst)
-    }
-
     fn is_pending(&self, _: &RecordKey) -> bool {
-        self.is_pending.load(Ordering::SeqCst)
+        self.0.is_pending.load(Ordering::SeqCst)
     }
 
     fn shutdown(&self) -> TierFuture<'_, ()> {
         Box::pin(async { Ok(()) })
+    }
+}
+
+impl SharedTier for FakeTier {
+    fn coherence(&self) -> &Arc<Coherence> {
+        self.0.coherence.as_ref().expect("a shared fake tier")
+    }
+
+    fn link(&self) -> u64 {
+        0
+    }
+
+    fn deadlock<'a>(
+        &'a self,
+        _: &'a [HeldLease],
+        _: &'a RecordKey,
+        _: Duration,
+    ) -> TierFuture<'a, Deadlock> {
+        self.0.deadlock_questions.fetch_add(1, Ordering::SeqCst);
+        let answer = match &mut *self.0.lost_answers.lock().expect("lost answers") {
+            None => Ok(Deadlock::Unknown),
+            Some(0) => Ok(Deadlock::Absent),
+            Some(lost) => {
+                *lost -= 1;
+                Err(Error::new(ErrorKind::TimedOut, "look for a deadlock: lost"))
+            }
+        };
+        Box::pin(std::future::ready(answer))
     }
 }
