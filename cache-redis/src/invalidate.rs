@@ -1,6 +1,5 @@
 //! Sends invalidations: one that a call waits for, and those that are queued.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cache_core::Error;
@@ -10,36 +9,32 @@ use tokio::time::timeout;
 use crate::commands::invalidate::Invalidate;
 use crate::commands::{self, PORTION};
 use crate::journal::{Invalidated, Queued};
-use crate::link::{Connected, Shared};
 use crate::number::fresh_number;
 use crate::server;
+use crate::session::{Link, RedisSession};
 
-impl Shared {
+impl RedisSession {
     /// Sends one invalidation, which may begin a new history.
-    pub(crate) async fn send(
+    pub(crate) async fn send_invalidation(
         &self,
-        connected: &Connected,
+        link: &Link,
         what: &Invalidated,
     ) -> Result<(), RedisError> {
         let asked = self.bus.epochs.mark();
-        let command = self.invalidation(connected, what);
+        let command = self.invalidation(link, what);
         let history = command.new_history();
-        commands::send(&mut connected.data.clone(), &self.keys, command).await?;
+        commands::send(&mut link.data.clone(), &self.keys, command).await?;
         if let Some(history) = history {
             self.bus.epochs.adopt(history, asked);
         }
         Ok(())
     }
 
-    fn invalidation<'a>(
-        &'a self,
-        connected: &'a Connected,
-        target: &'a Invalidated,
-    ) -> Invalidate<'a> {
+    fn invalidation<'a>(&'a self, link: &'a Link, target: &'a Invalidated) -> Invalidate<'a> {
         Invalidate {
             target,
             fresh: fresh_number(),
-            identity: &connected.identity,
+            identity: &link.identity,
             audit: self.settings.audit.as_ref(),
         }
     }
@@ -49,35 +44,26 @@ impl Shared {
     ///
     /// The total time is not limited, because a link may be slow. A portion without a reply within
     /// the [silence](Self::silence) ends it.
-    pub(crate) async fn drain(
-        &self,
-        connected: &Connected,
-        generation: u64,
-    ) -> Result<usize, Error> {
-        self.drain_by(connected, generation, self.silence()).await
+    pub(crate) async fn flush(&self, link: &Link) -> Result<usize, Error> {
+        self.flush_within(link, self.silence()).await
     }
 
-    /// [`drain`](Self::drain) with another time limit for each portion.
-    pub(crate) async fn drain_by(
-        &self,
-        connected: &Connected,
-        generation: u64,
-        limit: Duration,
-    ) -> Result<usize, Error> {
+    /// [`flush`](Self::flush) with another time limit for each portion.
+    pub(crate) async fn flush_within(&self, link: &Link, limit: Duration) -> Result<usize, Error> {
         let mut queued = self.journal.queued();
         let all = queued.len();
         let mut refused = 0;
         while !queued.is_empty() {
             let rest = queued.split_off(queued.len().min(PORTION));
             let portion = queued.len();
-            let sent = timeout(limit, self.send_portion(connected, queued)).await;
+            let sent = timeout(limit, self.send_portion(link, queued)).await;
             let sent = sent
                 .unwrap_or_else(|_| Err(server::no_answer()))
                 .map_err(|error| server::failed("send invalidations that had waited", error))?;
             refused += portion - sent.len();
             // If the link was lost meanwhile, another server may have taken over and received what
             // was known before this portion was noted as sent. So the portion stays queued.
-            if self.dead.load(Ordering::SeqCst) >= generation {
+            if self.link.is_lost(link.number) {
                 return Err(server::failed(
                     "send invalidations that had waited",
                     server::no_answer(),
@@ -86,8 +72,7 @@ impl Shared {
             for Queued { what, .. } in &sent {
                 what.with_target(|target| self.bus.peers.done_late(target));
             }
-            let number = u64::try_from(sent.len()).unwrap_or(u64::MAX);
-            self.counters.replays.fetch_add(number, Ordering::Relaxed);
+            self.counters.replayed(sent.len());
             self.journal.sent(sent);
             queued = rest;
         }
@@ -96,7 +81,7 @@ impl Shared {
         }
         if refused > 0 {
             self.permissions.doubt();
-            self.journal.ring();
+            self.journal.retry();
         }
         Ok(refused)
     }
@@ -107,16 +92,16 @@ impl Shared {
     /// slot, it refuses keys that are no longer on this node.
     async fn send_portion(
         &self,
-        connected: &Connected,
+        link: &Link,
         portion: Vec<Queued>,
     ) -> Result<Vec<Queued>, RedisError> {
         let asked = self.bus.epochs.mark();
         let invalidations: Vec<_> = portion
             .iter()
-            .map(|Queued { what, .. }| self.invalidation(connected, what))
+            .map(|Queued { what, .. }| self.invalidation(link, what))
             .collect();
         let histories: Vec<_> = invalidations.iter().map(Invalidate::new_history).collect();
-        let mut data = connected.data.clone();
+        let mut data = link.data.clone();
         let answers = commands::send_each(&mut data, &self.keys, invalidations).await?;
         let mut sent = Vec::with_capacity(portion.len());
         for ((queued, history), answer) in portion.into_iter().zip(histories).zip(answers) {

@@ -32,7 +32,7 @@ pub(crate) struct Journal {
     /// Keeps that until the end.
     owned: Mutex<Option<Arc<Writer>>>,
     /// Rung when nothing is queued any more, and when nothing will be sent any more.
-    drained: Notify,
+    flushed: Notify,
     is_closed: AtomicBool,
     /// Rung when something is.
     queued: Notify,
@@ -98,7 +98,7 @@ impl Journal {
             .take();
         drop(file);
         self.is_closed.store(true, Ordering::SeqCst);
-        self.drained.notify_waiters();
+        self.flushed.notify_waiters();
     }
 
     /// The server knows of it.
@@ -137,26 +137,26 @@ impl Journal {
             if let Some(file) = self.file.upgrade() {
                 file.tidy();
             }
-            self.drained.notify_waiters();
+            self.flushed.notify_waiters();
         }
     }
 
     /// Ends when nothing is queued, or with `false` when what is will not be sent any more.
-    pub(crate) async fn drained(&self) -> bool {
+    pub(crate) async fn flushed(&self) -> bool {
         loop {
-            let drained = self.drained.notified();
+            let flushed = self.flushed.notified();
             if self.len() == 0 {
                 return true;
             }
             if self.is_closed.load(Ordering::SeqCst) {
                 return false;
             }
-            drained.await;
+            flushed.await;
         }
     }
 
     /// Lets what is queued be sent again.
-    pub(crate) fn ring(&self) {
+    pub(crate) fn retry(&self) {
         self.queued.notify_one();
     }
 
@@ -198,10 +198,10 @@ mod tests {
         assert_eq!(names(journal.queued()), [invalidated("a", "3")]);
         assert!(journal.covers(&key("a", "3")) && !journal.covers(&key("a", "1")));
         journal.sent(journal.queued());
-        assert!(journal.drained().await);
+        assert!(journal.flushed().await);
         journal.queue(invalidated("a", "1"));
         journal.close();
-        assert!(!journal.drained().await, "nobody sends it");
+        assert!(!journal.flushed().await, "nobody sends it");
     }
 
     /// The one that was sent may have been executed before the change that the other is of.

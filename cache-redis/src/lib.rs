@@ -33,28 +33,25 @@
 //! What a user of the server must be allowed to do is listed at [`Redis`].
 
 mod barrier;
-mod breaker;
 mod bus;
 mod commands;
 mod config;
-mod current;
 mod drivers;
 mod env;
 mod epochs;
-mod guards;
 mod handshake;
 mod invalidate;
 mod journal;
 mod keys;
 mod leases;
-mod link;
 mod maintenance;
 mod matching;
 mod message;
 mod number;
-mod pause;
 mod permissions;
+mod replicas;
 mod server;
+mod session;
 mod streams;
 mod supervisor;
 mod tier;

@@ -1,7 +1,7 @@
 //! Invalidates a key, a function, or everything.
 //!
 //! Each of the scripts deletes first, because a full server refuses a script whose first write may
-//! take memory, and lets one go on that began with a deletion.
+//! take memory, but completes one that began with a deletion.
 
 use cache_core::tier::Target;
 use redis::{RedisError, ScriptInvocation, Value};
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn invalidation_deletes_what_it_names_and_tells_all_instances() {
+    async fn invalidation_deletes_its_target_and_notifies_all_instances() {
         let mut server = TestServer::start().await;
         let last = server.attach().await.last;
         let key = key("1");
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn invalidation_is_written_to_the_audit_and_done_if_that_cannot_be_written() {
+    async fn invalidation_is_written_to_the_audit_and_done_even_if_that_fails() {
         let mut server = TestServer::start().await;
         server.attach().await;
         let key = key("1");

@@ -6,7 +6,7 @@ use super::command::{Command, typed};
 use super::script::{Script, script};
 use crate::keys::Keys;
 
-/// Deletes a lease if it still has this token, and tells those who wait for it.
+/// Deletes a lease if it still has this token, and notifies its waiters.
 ///
 /// KEYS lease, sequence.
 /// ARGV token, digest of the key, kind of the message to waiters (`r`, or `x` if the load failed),
@@ -77,7 +77,7 @@ mod tests {
     use crate::commands::testing::{TestServer, key};
 
     #[tokio::test]
-    async fn lease_is_released_by_its_token_and_waiters_are_told_why() {
+    async fn lease_is_released_by_its_token_and_waiters_learn_the_reason() {
         let mut server = TestServer::start().await;
         server.attach().await;
         let key = key("1");

@@ -17,7 +17,7 @@ use super::invalidate::Invalidate;
 use super::lease::{self, TakeLease};
 use super::note::Note;
 use super::permissions::CheckPermissions;
-use super::read::ReadUnlessKnown;
+use super::read::ReadIfNoneMatch;
 use super::release::{self, Reason, Release};
 use super::renew::{self, Renew};
 use super::restore::Restore;
@@ -104,7 +104,7 @@ async fn full_server_gives_leases_and_guards_and_invalidates_but_stores_nothing(
     let keys = [key("1"), key("2")];
     server.ask::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
     let reply = server.lease(&keys[0], 21).await;
-    assert!(matches!(reply, lease::Reply::Given { .. }), "{reply:?}");
+    assert!(matches!(reply, lease::Reply::Granted { .. }), "{reply:?}");
     let held = |token| {
         let (epoch, history) = (EPOCH, HISTORY);
         Lease::new(token, Stamp { epoch, history })
@@ -184,7 +184,7 @@ proptest! {
         }
         for parse in [
             parse::<Attach<'_>>,
-            parse::<ReadUnlessKnown<'_>>,
+            parse::<ReadIfNoneMatch<'_>>,
             parse::<TakeLease<'_>>,
             parse::<StoreRecord<'_>>,
             parse::<Restore<'_>>,
