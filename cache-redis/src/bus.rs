@@ -15,7 +15,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cache_core::Coherence;
-use cache_core::tier::kit::counters::LinkCounters;
+use cache_core::tier::kit::LinkCounters;
 use cache_core::tier::{FunctionKey, Peers};
 use redis::{PushInfo, PushKind, Value};
 

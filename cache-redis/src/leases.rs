@@ -1,6 +1,6 @@
 //! The leases that this instance holds, as the commands name them.
 
-use cache_core::tier::kit::leases::StoreLease;
+use cache_core::tier::kit::StoreLease;
 
 /// A lease, without its token.
 #[derive(Clone, Debug, PartialEq, Eq)]

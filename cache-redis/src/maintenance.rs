@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use cache_core::tier::kit::leases::ReturnedLease;
-use cache_core::tier::kit::supervisor::silence;
+use cache_core::tier::kit::{ReturnedLease, silence};
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 use tokio::time::Instant;

@@ -13,10 +13,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use cache_core::tier::kit::counters::LinkCounters;
-use cache_core::tier::kit::guards::HeldGuards;
-use cache_core::tier::kit::leases::HeldLeases;
-use cache_core::tier::kit::session::Session;
+use cache_core::tier::kit::{HeldGuards, HeldLeases, LinkCounters, Session, lock, timed_out};
 use cache_core::{Error, ErrorKind, unix_millis};
 use redis::aio::MultiplexedConnection;
 use redis::{Client, RedisError};
@@ -135,7 +132,7 @@ impl RedisSession {
 
     /// The client for the next connection.
     pub(crate) fn client(&self) -> Client {
-        let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let moved = lock(&self.moved);
         moved.as_ref().unwrap_or(&self.client).clone()
     }
 
@@ -144,7 +141,7 @@ impl RedisSession {
     /// once.
     pub(crate) fn follow(&self, error: &Error) -> bool {
         let followed = server::moved_client(&self.client(), error);
-        let mut moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut moved = lock(&self.moved);
         let is_first = moved.is_none();
         *moved = followed;
         is_first && moved.is_some()
@@ -193,13 +190,7 @@ impl RedisSession {
                     );
                     self.lose(number);
                 }
-                Err(Error::new(
-                    ErrorKind::TimedOut,
-                    format!(
-                        "{what}: no answer from Redis within {} ms",
-                        within.as_millis()
-                    ),
-                ))
+                Err(timed_out(what, "Redis", within))
             }
         }
     }

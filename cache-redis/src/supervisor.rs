@@ -1,15 +1,13 @@
 //! Makes the link, keeps it while it lives, and is asked for the next one when it is lost.
 //!
-//! The loop itself is in [`kit::supervisor`](cache_core::tier::kit::supervisor).
+//! The loop itself is in [`Supervisor`](cache_core::tier::kit::Supervisor).
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::tier::kit::leases::ReturnedLease;
-use cache_core::tier::kit::session::Session;
-use cache_core::tier::kit::supervisor::{Connector, Retry};
-use cache_core::{Error, ErrorKind};
+use cache_core::Error;
+use cache_core::tier::kit::{Connector, Retry, ReturnedLease, Session, timed};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 
@@ -46,13 +44,7 @@ impl Connector for RedisConnector {
 
     async fn connect(&mut self, number: u64) -> Result<Link, Error> {
         let limit = self.session.settings.connect_limit;
-        let connecting = timeout(limit, self.session.connect(number)).await;
-        let link = connecting.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::TimedOut,
-                format!("no connection to Redis within {} ms", limit.as_millis()),
-            ))
-        })?;
+        let link = timed("connect", "Redis", limit, self.session.connect(number)).await??;
         self.session.catch_up(&link).await?;
         Ok(link)
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cache_core::tier::kit::supervisor::Supervisor;
+use cache_core::tier::kit::Supervisor;
 use cache_core::tier::{
     Breaker, Deadlock, FillResult, FunctionKey, Glob, Guard, Health, HeldLease, Lease, LeaseMode,
     LeaseResult, Peers, ReadOptions, ReadResult, Receipt, RecordKey, SharedTier, Target, Tier,

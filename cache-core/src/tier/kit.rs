@@ -5,15 +5,43 @@
 //! is left with the operations of its store. Everything here is optional: a tier only has to keep
 //! the contract of the trait.
 //!
-//! A tier that talks to a server holds a [`Session`](session::Session) with the current connection,
-//! and a [`Supervisor`](supervisor::Supervisor) that makes a new one when it is lost. What the tier
-//! holds at the server is in [`HeldLeases`](leases::HeldLeases) and
-//! [`HeldGuards`](guards::HeldGuards), which know which of it is lost with a connection.
+//! For every tier:
+//!
+//! - [`DurationRange`], [`SizeRange`], [`NameRule`], [`redact_url`]: checks of settings.
+//! - [`timed`]: an operation with a time limit.
+//! - [`AbortOnDrop`]: a task that ends with its owner.
+//! - [`lock`]: a mutex that survives a panic.
+//!
+//! For a tier that talks to a server:
+//!
+//! - [`Session`]: the current connection, with a [`CircuitBreaker`] in front of it.
+//! - [`Supervisor`]: the task that connects, by the steps of a [`Connector`], with a [`Backoff`]
+//!   between attempts. It logs an [`Outage`] once.
+//! - [`HeldLeases`], [`HeldGuards`]: what the instance holds at the server, and which of it is lost
+//!   with a connection.
+//! - [`LinkCounters`], [`silence`]: counters for the health of the tier, and the time after which a
+//!   connection that does not respond is given up.
 
-pub mod backoff;
-pub mod breaker;
-pub mod counters;
-pub mod guards;
-pub mod leases;
-pub mod session;
-pub mod supervisor;
+mod backoff;
+mod breaker;
+mod counters;
+mod guards;
+mod leases;
+mod lock;
+mod session;
+mod settings;
+mod supervisor;
+mod task;
+mod timed;
+
+pub use self::backoff::Backoff;
+pub use self::breaker::CircuitBreaker;
+pub use self::counters::LinkCounters;
+pub use self::guards::{GuardHolder, HeldGuards, Placement};
+pub use self::leases::{HeldLeases, LONGEST_LOAD, LeaseHolder, ReturnedLease, StoreLease};
+pub use self::lock::lock;
+pub use self::session::Session;
+pub use self::settings::{DurationRange, NameRule, SizeRange, redact_url};
+pub use self::supervisor::{Connector, Outage, Retry, Supervisor, silence};
+pub use self::task::AbortOnDrop;
+pub use self::timed::{timed, timed_out};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cache_core::tier::RecordKey;
-pub(crate) use cache_core::tier::kit::guards::Placement;
+pub(crate) use cache_core::tier::kit::Placement;
 use redis::{RedisError, ScriptInvocation, Value};
 
 use super::command::{Command, typed};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cache_core::tier::kit::leases::{LONGEST_LOAD, LeaseHolder};
+use cache_core::tier::kit::{LONGEST_LOAD, LeaseHolder};
 use cache_core::tier::{
     Deadlock, HeldLease, Lease, LeaseMode, LeaseResult, RecordKey, Refusal, Stamp, Wakeup, Woken,
 };

@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::lock::lock;
 use crate::tier::GuardHeld;
 
 /// The guards of this instance, by numbers that the caller chooses. `K` names a guarded key in the
@@ -110,7 +111,7 @@ impl<K> HeldGuards<K> {
             was_placed: false,
             until: None,
         };
-        self.lock().held.insert(number, held);
+        lock(&self.state).held.insert(number, held);
         GuardHolder {
             guards: Arc::clone(self),
             number,
@@ -121,7 +122,7 @@ impl<K> HeldGuards<K> {
     /// Returns `true` if the guard is still held.
     #[must_use]
     pub fn holds(&self, number: u64) -> bool {
-        self.lock().held.contains_key(&number)
+        lock(&self.state).held.contains_key(&number)
     }
 
     /// Notes the replies of the store to these guards, which it keeps until `until`. Replies that
@@ -132,7 +133,7 @@ impl<K> HeldGuards<K> {
         connection: u64,
         until: Instant,
     ) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if state.connection != Some(connection) {
             return;
         }
@@ -156,7 +157,7 @@ impl<K> HeldGuards<K> {
     /// Returns `true` if the store is known to have the guard now.
     #[must_use]
     pub fn is_placed(&self, number: u64) -> bool {
-        let state = self.lock();
+        let state = lock(&self.state);
         let until = state.held.get(&number).and_then(|held| held.until);
         until.is_some_and(|until| Instant::now() < until)
     }
@@ -170,7 +171,7 @@ impl<K> HeldGuards<K> {
     pub async fn ended(&self) -> Vec<(u64, K)> {
         loop {
             let notified = self.ended.notified();
-            let ended = std::mem::take(&mut self.lock().ended);
+            let ended = std::mem::take(&mut lock(&self.state).ended);
             if !ended.is_empty() {
                 return ended;
             }
@@ -179,7 +180,7 @@ impl<K> HeldGuards<K> {
     }
 
     fn begin(&self, connection: Option<u64>) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.connection = connection;
         for held in state.held.values_mut() {
             held.until = None;
@@ -192,14 +193,14 @@ impl<K> HeldGuards<K> {
 
     /// Stops renewing a guard. The store keeps it until it expires.
     fn abandon(&self, number: u64) {
-        let held = self.lock().held.remove(&number);
+        let held = lock(&self.state).held.remove(&number);
         drop(held);
     }
 
     /// Has a guard ended at the store. A guard that is not placed over the current connection
     /// expires by itself.
     fn end(&self, number: u64) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if let Some(held) = state.held.remove(&number)
             && held.until.is_some()
         {
@@ -208,17 +209,13 @@ impl<K> HeldGuards<K> {
             self.ended.notify_one();
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, State<K>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<K: Clone> HeldGuards<K> {
     /// Returns the guards that are to be placed or renewed, with their numbers.
     #[must_use]
     pub fn to_renew(&self) -> Vec<(u64, K)> {
-        let state = self.lock();
+        let state = lock(&self.state);
         let held = state.held.iter();
         held.map(|(number, held)| (*number, held.key.clone()))
             .collect()
@@ -255,7 +252,7 @@ mod tests {
     use super::*;
 
     fn take_ended(guards: &HeldGuards<&'static str>) -> Vec<(u64, &'static str)> {
-        std::mem::take(&mut guards.lock().ended)
+        std::mem::take(&mut lock(&guards.state).ended)
     }
 
     fn connected() -> Arc<HeldGuards<&'static str>> {

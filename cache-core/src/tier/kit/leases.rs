@@ -4,12 +4,13 @@
 //! connection: a server that took the place of another may still have them, and is not trusted.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::lock::lock;
 use crate::tier::LeaseHeld;
 
 /// The longest time that a load may take and still store its value. A longer one is considered
@@ -99,7 +100,7 @@ impl<L: StoreLease> HeldLeases<L> {
     /// one lease. Returns `None` if that connection is not the current one.
     #[must_use]
     pub fn hold(self: &Arc<Self>, token: u64, lease: L, connection: u64) -> Option<LeaseHolder<L>> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if state.connection != Some(connection) {
             return None;
         }
@@ -119,14 +120,14 @@ impl<L: StoreLease> HeldLeases<L> {
     /// Returns `true` if the lease is held on the connection with this number.
     #[must_use]
     pub fn holds(&self, token: u64, connection: u64) -> bool {
-        let state = self.lock();
+        let state = lock(&self.state);
         state.connection == Some(connection) && state.held.contains_key(&token)
     }
 
     /// Returns the lease if it is held on the connection with this number.
     #[must_use]
     pub fn get(&self, token: u64, connection: u64) -> Option<L> {
-        let state = self.lock();
+        let state = lock(&self.state);
         let held = state.held.get(&token);
         held.filter(|_| state.connection == Some(connection))
             .map(|held| held.lease.clone())
@@ -136,7 +137,7 @@ impl<L: StoreLease> HeldLeases<L> {
     /// is dropped.
     pub fn end(&self, token: u64) {
         // Dropped outside the lock.
-        let held = self.lock().held.remove(&token);
+        let held = lock(&self.state).held.remove(&token);
         drop(held);
     }
 
@@ -144,7 +145,7 @@ impl<L: StoreLease> HeldLeases<L> {
     /// considered stuck is not among them.
     #[must_use]
     pub fn to_renew(&self) -> Vec<(u64, L)> {
-        let state = self.lock();
+        let state = lock(&self.state);
         let renewed = state
             .held
             .iter()
@@ -172,20 +173,16 @@ impl<L: StoreLease> HeldLeases<L> {
     /// Returns the leases that are to be released at the store now.
     #[must_use]
     pub fn take_returned(&self) -> Vec<ReturnedLease<L>> {
-        std::mem::take(&mut self.lock().returned)
+        std::mem::take(&mut lock(&self.state).returned)
     }
 
     fn begin(&self, connection: Option<u64>) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         state.connection = connection;
         let held = std::mem::take(&mut state.held);
         let returned = std::mem::take(&mut state.returned);
         drop(state);
         drop((held, returned));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State<L>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -197,7 +194,7 @@ impl<L: StoreLease + Sync> LeaseHeld for LeaseHolder<L> {
 
 impl<L: StoreLease> Drop for LeaseHolder<L> {
     fn drop(&mut self) {
-        let mut state = self.leases.lock();
+        let mut state = lock(&self.leases.state);
         let Some(held) = state.held.get_mut(&self.token) else {
             return;
         };

@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::backoff::Backoff;
+use super::lock::lock;
 use super::session::Session;
+use super::task::AbortOnDrop;
 use crate::error::{Error, ErrorKind};
 
 /// The steps of a [`Supervisor`] that depend on the store. The supervisor owns the value, so state
@@ -72,17 +73,7 @@ pub enum Retry {
 /// Owns the task that keeps a tier connected, and aborts it when dropped.
 #[derive(Debug, Default)]
 pub struct Supervisor {
-    task: Mutex<Option<Task>>,
-}
-
-/// Aborts the task when dropped.
-#[derive(Debug)]
-struct Task(JoinHandle<()>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    task: Mutex<Option<AbortOnDrop<()>>>,
 }
 
 impl Supervisor {
@@ -97,7 +88,7 @@ impl Supervisor {
         let store = connector.store();
         let (first, mut attempted) = watch::channel(None);
         let task = tokio::spawn(supervise(connector, first));
-        *self.lock() = Some(Task(task));
+        *lock(&self.task) = Some(AbortOnDrop::new(task));
         match attempted.wait_for(Option::is_some).await {
             Ok(result) => result.clone().unwrap_or(Ok(())),
             Err(_) => Err(Error::new(
@@ -110,7 +101,7 @@ impl Supervisor {
     /// Aborts the task. It ends at its next `.await`, so close the [`Session`] as well: the task may
     /// put a connection in place before.
     pub fn abort(&self) {
-        let task = self.lock().take();
+        let task = lock(&self.task).take();
         drop(task);
     }
 
@@ -119,16 +110,10 @@ impl Supervisor {
     /// # Cancel safety
     /// Cancel safe: the task is aborted before the wait.
     pub async fn end(&self) {
-        let task = self.lock().take();
-        if let Some(mut task) = task {
-            task.0.abort();
-            // The only possible error says that it was aborted, or that it panicked.
-            let _ = (&mut task.0).await;
+        let task = lock(&self.task).take();
+        if let Some(task) = task {
+            task.stop().await;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Task>> {
-        self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
