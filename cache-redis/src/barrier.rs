@@ -142,8 +142,8 @@ impl RedisSession {
             .collect()
     }
 
-    /// Restores what was evicted. The server refuses if a message was published that was not heard
-    /// here, and begins a missing sequence anew.
+    /// Restores the evicted keys. The server refuses if a message was published that has not arrived
+    /// here, and restarts a missing sequence.
     async fn restore(
         &self,
         link: &Link,
@@ -194,7 +194,7 @@ impl Control {
     /// Compares what was found with what was known when the barrier was sent, and with the last
     /// message that had arrived when its reply came.
     ///
-    /// `has_restarted` tells that the sequence was missing since a barrier last found the history.
+    /// `has_restarted`: the sequence restarted since a barrier last found the history.
     fn judge(&self, known: &Snapshot, last: u64, has_restarted: bool) -> Verdict {
         let is_evicted = match self.sequence {
             Found::Number(sequence) if sequence > last => return Verdict::Gap,
@@ -210,8 +210,8 @@ impl Control {
         if matches!(self.history, Found::Number(history) if history != known.history) {
             return Verdict::Replaced;
         }
-        // Keys are evicted one at a time. If both are missing, the data set was flushed, and whoever
-        // flushed it wants memory to be dropped as well. The sequence may have begun anew since.
+        // Keys are evicted one at a time. If both are missing, the data set was flushed, and the
+        // administrator wants memory to be dropped as well. The sequence may have restarted since.
         if (is_evicted || has_restarted) && self.history == Found::Missing {
             return Verdict::Replaced;
         }
@@ -250,13 +250,13 @@ mod tests {
     }
 
     fn verdict(replies: [&str; 3], known_last: u64, last: u64) -> Verdict {
-        // A question mark stands for a node that does not say.
+        // A question mark is a node that does not answer for the key.
         let replies = replies.map(|reply| (reply != "?").then(|| reply.as_bytes().to_vec()));
         Control::parse(&replies).judge(&known(known_last), last, false)
     }
 
     #[test]
-    fn flush_is_noticed_although_a_message_was_published_after_it() {
+    fn flush_is_noticed_if_a_message_was_published_after_it() {
         let replies = ["1001", "", ""].map(|reply| Some(reply.as_bytes().to_vec()));
         let control = Control::parse(&replies);
         let verdict = |has_restarted| control.judge(&known(1001), 1001, has_restarted);
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn control_keys_that_are_missing_are_restored_and_a_sequence_that_went_back_is_not() {
+    fn missing_control_keys_are_restored_and_a_sequence_that_went_back_is_not() {
         assert_eq!(verdict(["5", "7:a-b", "11"], 5, 5), Verdict::Intact);
         assert_eq!(verdict(["", "7:a-b", "11"], 5, 5), Verdict::Restore);
         assert_eq!(verdict(["5", "", "11"], 5, 5), Verdict::Restore);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_come_between_a_barrier_and_its_reply_are_no_fault() {
+    fn message_between_a_barrier_and_its_reply_is_no_fault() {
         assert_eq!(verdict(["5", "7:a-b", "11"], 5, 6), Verdict::Intact);
         assert_eq!(verdict(["6", "7:a-b", "11"], 5, 6), Verdict::Intact);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The channel on which instances tell each other of invalidations.
+//! The channel on which instances announce invalidations to each other.
 //!
 //! Messages are applied where they are read, in the reader of the connection and in its order. So
 //! once a reply on that connection is seen, every message before it has taken effect. Messages are
@@ -48,7 +48,7 @@ struct Received {
     /// The last message that the attachment of the link counted. Some servers send the reply before
     /// the messages of the same script.
     attached: Option<u64>,
-    /// The number of times that the sequence began anew.
+    /// The number of times that the sequence restarted.
     restarts: u64,
     /// `restarts` as of the last barrier that found the history.
     restarts_with_history: u64,
@@ -65,7 +65,7 @@ pub(crate) struct Snapshot {
     pub(crate) last: u64,
     pub(crate) history: u64,
     pub(crate) epochs: KnownEpochs,
-    /// The number of times that the sequence began anew on this link.
+    /// The number of times that the sequence restarted on this link.
     pub(crate) restarts: u64,
 }
 
@@ -158,7 +158,7 @@ impl Bus {
         })
     }
 
-    /// Notes that a barrier found the history, and that the sequence had begun anew `restarts` times
+    /// Notes that a barrier found the history, and that the sequence had restarted `restarts` times
     /// when the barrier was sent.
     pub(crate) fn found_history(&self, link: u64, restarts: u64) {
         let mut received = self.lock();
@@ -167,7 +167,7 @@ impl Bus {
         }
     }
 
-    /// Returns `true` if the sequence began anew since a barrier last found the history.
+    /// Returns `true` if the sequence restarted since a barrier last found the history.
     pub(crate) fn has_restarted(&self) -> bool {
         let received = self.lock();
         received.restarts > received.restarts_with_history
@@ -221,9 +221,9 @@ impl Bus {
             Payload::UnknownKind(number) => (Some(number), None),
             Payload::Foreign => (None, None),
         };
-        let begins = message == Some(Message::Sequence);
+        let restarts = message == Some(Message::Sequence);
         if let Some(number) = number
-            && !received.is_next(number, begins)
+            && !received.is_next(number, restarts)
         {
             self.epochs.begin(None);
             self.peers.invalidated_all();
@@ -279,16 +279,16 @@ impl Received {
         (self.restarts, self.restarts_with_history) = (0, 0);
     }
 
-    /// Notes the number of a message. Returns `false` if messages before it are missing. A sequence
-    /// that `begins` anew does so above every earlier number.
-    fn is_next(&mut self, number: u64, begins: bool) -> bool {
-        self.restarts += u64::from(begins);
+    /// Notes the number of a message. Returns `false` if messages before it are missing. The first
+    /// message of a sequence that `restarts` has a larger number than every earlier one.
+    fn is_next(&mut self, number: u64, restarts: bool) -> bool {
+        self.restarts += u64::from(restarts);
         // The attachment has counted this message: its script publishes two messages at most.
         let counted = |attached: u64| (attached.saturating_sub(1)..=attached).contains(&number);
         if self.last == self.attached && self.attached.is_some_and(counted) {
             return true;
         }
-        let is_next = self.last.is_none_or(|last| match begins {
+        let is_next = self.last.is_none_or(|last| match restarts {
             true => last < number,
             false => last.checked_add(1) == Some(number),
         });

@@ -1,4 +1,4 @@
-//! Sends invalidations: one that a call waits for, and those that are queued.
+//! Sends invalidations: the one of a call, and the queued ones.
 
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ impl RedisSession {
         }
     }
 
-    /// Sends all queued invalidations in portions: what was sent is not sent again if the rest
-    /// fails. Returns the number of those that the server refused for now. They stay queued.
+    /// Sends all queued invalidations in portions, so that a portion that was sent is not sent again if
+    /// the rest fails. Returns the number of invalidations that the server refused. They stay queued.
     ///
     /// The total time is not limited, because a link may be slow. A portion without a reply within
     /// the [silence](Self::silence) ends it.
@@ -59,13 +59,13 @@ impl RedisSession {
             let sent = timeout(limit, self.send_portion(link, queued)).await;
             let sent = sent
                 .unwrap_or_else(|_| Err(server::no_answer()))
-                .map_err(|error| server::failed("send invalidations that had waited", error))?;
+                .map_err(|error| server::failed("send queued invalidations", error))?;
             refused += portion - sent.len();
-            // If the link was lost meanwhile, another server may have taken over and received what
-            // was known before this portion was noted as sent. So the portion stays queued.
+            // If the link was lost in the meantime, another server may have taken over, and may have
+            // received the queue before this portion was noted as sent. So the portion stays queued.
             if self.link.is_lost(link.number) {
                 return Err(server::failed(
-                    "send invalidations that had waited",
+                    "send queued invalidations",
                     server::no_answer(),
                 ));
             }
@@ -77,7 +77,10 @@ impl RedisSession {
             queued = rest;
         }
         if refused < all {
-            tracing::info!(number = all - refused, "sent invalidations that had waited");
+            tracing::info!(
+                number = all - refused,
+                "queued invalidations were sent to Redis"
+            );
         }
         if refused > 0 {
             self.permissions.doubt();

@@ -93,7 +93,7 @@ const COMMANDS: &[(Purpose, &str, &str)] = &[
     (Purpose::Streams, "xautoclaim", ""),
 ];
 
-/// What is known of the permissions.
+/// The permissions of the server's user, as of the last check.
 #[derive(Debug, Default)]
 pub(crate) struct Permissions {
     /// Commands that the user may not run, as of the last check.

@@ -10,12 +10,14 @@ fn bus() -> Arc<Bus> {
     Arc::new(Bus::new("c".into(), Peers::none(), coherence))
 }
 
-/// A link that is heard, and whether it was lost.
+/// A link that the bus receives from, and whether it was lost.
 fn link(bus: &Arc<Bus>, generation: u64) -> (Arc<Reader>, Arc<AtomicBool>) {
     bus.open(generation);
     let lost = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&lost);
-    let reader = Reader::new(bus, generation, move || told.store(true, Ordering::SeqCst));
+    let signal = Arc::clone(&lost);
+    let reader = Reader::new(bus, generation, move || {
+        signal.store(true, Ordering::SeqCst)
+    });
     (reader, lost)
 }
 
@@ -38,7 +40,7 @@ fn push(reader: &Reader, payload: &str) {
 }
 
 #[test]
-fn a_gap_in_the_numbers_is_noticed() {
+fn link_is_lost_if_a_number_is_missing_or_goes_back() {
     let bus = bus();
     let (reader, lost) = link(&bus, 1);
     push(&reader, "5:k:1");
@@ -64,7 +66,7 @@ fn a_gap_in_the_numbers_is_noticed() {
 
 /// Valkey 9 sends the reply of a script before the messages that the script published.
 #[test]
-fn messages_that_the_attachment_counted_are_no_gap_after_its_reply() {
+fn messages_counted_by_the_attachment_are_no_gap_after_its_reply() {
     let bus = bus();
     let (reader, lost) = link(&bus, 1);
     assert!(bus.attached(1, &server(), 1000));
@@ -78,7 +80,7 @@ fn messages_that_the_attachment_counted_are_no_gap_after_its_reply() {
 }
 
 #[test]
-fn sequence_that_begins_anew_is_no_gap_unless_it_went_back() {
+fn restarted_sequence_is_no_gap_unless_it_went_back() {
     let bus = bus();
     let (reader, lost) = link(&bus, 1);
     let function = FunctionKey::new("users::get", 1);
@@ -94,7 +96,7 @@ fn sequence_that_begins_anew_is_no_gap_unless_it_went_back() {
 }
 
 #[test]
-fn a_message_that_is_not_understood_fences_everything_and_keeps_the_link() {
+fn message_of_unknown_kind_fences_everything_and_keeps_the_link() {
     let bus = bus();
     let (reader, lost) = link(&bus, 1);
     let function = FunctionKey::new("users::get", 1);
@@ -123,7 +125,7 @@ fn a_message_that_is_not_understood_fences_everything_and_keeps_the_link() {
 }
 
 #[test]
-fn what_an_earlier_link_reads_changes_nothing() {
+fn message_of_an_earlier_link_changes_nothing() {
     let bus = bus();
     let (old, lost) = link(&bus, 1);
     push(&old, "1:h:7");
@@ -138,7 +140,11 @@ fn what_an_earlier_link_reads_changes_nothing() {
     assert!(!lost.load(Ordering::SeqCst));
     bus.close(1);
     push(&new, "2:h:10");
-    assert_eq!(bus.epochs.history(), Some(10), "the new one is heard still");
+    assert_eq!(
+        bus.epochs.history(),
+        Some(10),
+        "the bus still receives from the new link"
+    );
     bus.close(2);
     push(&new, "3:h:11");
     assert_eq!(bus.epochs.history(), Some(10));
@@ -147,7 +153,7 @@ fn what_an_earlier_link_reads_changes_nothing() {
 }
 
 #[test]
-fn a_sequence_at_its_end_is_a_gap_and_no_panic() {
+fn overflow_of_the_sequence_is_a_gap_and_no_panic() {
     let bus = bus();
     let (reader, lost) = link(&bus, 1);
     assert!(bus.attached(1, &server(), u64::MAX));
@@ -156,7 +162,7 @@ fn a_sequence_at_its_end_is_a_gap_and_no_panic() {
 }
 
 #[test]
-fn what_is_known_of_a_function_is_forgotten_with_the_message() {
+fn epoch_is_forgotten_when_its_function_is_invalidated() {
     let bus = bus();
     let (reader, _) = link(&bus, 1);
     let function = FunctionKey::new("users::get", 1);
@@ -174,7 +180,7 @@ fn what_is_known_of_a_function_is_forgotten_with_the_message() {
 }
 
 #[test]
-fn a_channel_that_ends_is_lost() {
+fn end_of_the_channel_loses_the_link() {
     for kind in [PushKind::Disconnection, PushKind::SUnsubscribe] {
         let (reader, lost) = link(&bus(), 1);
         reader.push(&PushInfo {

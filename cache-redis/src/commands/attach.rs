@@ -11,8 +11,8 @@ use crate::server::{self, Identity};
 /// Compares the server with the one that the history was begun on. Another server begins a new
 /// history, in which no earlier record is valid. So does a data set that went back: one whose
 /// sequence is smaller than the last message that the caller received from this server (SWAPDB, keys
-/// that were restored). A missing sequence begins anew, so that every instance knows from its attachment on
-/// which message is next.
+/// that were restored). A missing sequence restarts, so that every instance knows from its
+/// attachment on which message is next.
 ///
 /// KEYS history, sequence.
 /// ARGV identity, new number, last message that was received from this server, channel.
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn attach_replaces_a_foreign_history_and_begins_a_missing_sequence_anew() {
+    async fn attach_replaces_a_foreign_history_and_restarts_a_missing_sequence() {
         let mut server = TestServer::start().await;
         let one = Identity::named("one");
         let (history, sequence) = (server.keys.history(), server.keys.sequence());

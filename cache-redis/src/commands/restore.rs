@@ -9,8 +9,8 @@ use crate::keys::Keys;
 use crate::server::Identity;
 
 /// Restores control keys, unless a message was published that the caller has not applied: it may
-/// have changed them. The number of the last message shows it. If the sequence is missing, it begins
-/// anew and nothing else is restored. The caller receives the message of the new beginning, and
+/// have changed them. The number of the last message shows it. If the sequence is missing, it
+/// restarts and nothing else is restored. The caller receives the message of the restart, and
 /// restores the other keys after its next barrier.
 ///
 /// KEYS sequence, history, epochs.
@@ -35,7 +35,7 @@ pub(crate) struct Restore<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     Restored,
-    /// The sequence is missing and began anew, or the caller has not applied its last message.
+    /// The sequence was missing and restarted, or the caller has not applied its last message.
     NotYet,
 }
 
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn missing_sequence_begins_anew_and_nothing_else_is_restored() {
+    async fn missing_sequence_restarts_and_nothing_else_is_restored() {
         let mut server = TestServer::start().await;
         let last = server.attach().await.last;
         let [history, sequence] = [server.keys.history(), server.keys.sequence()];
