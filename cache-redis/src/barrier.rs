@@ -1,13 +1,14 @@
 //! The barrier: a read on the channel's connection that proves which messages were applied.
 //!
-//! Messages are applied by the reader of that connection, in order. So once the reply to a barrier has
-//! arrived, every invalidation that the server executed before the barrier has taken effect here.
+//! Messages are applied by the reader of that connection, in order. So once the reply to a barrier
+//! has arrived, every invalidation that the server executed before the barrier has taken effect
+//! here.
 //!
 //! The barrier reads the keys that invalidation relies on: the sequence, the history, and once a
-//! second the epochs that this instance knows. Under `allkeys-lru` and `allkeys-lfu` that keeps them
-//! among the keys in use. Otherwise they would be the coldest keys of the server, because only
-//! invalidations touch them. If one is evicted anyway, it is restored. A sequence that went back shows
-//! that the data set was replaced by an older one (SWAPDB).
+//! second the epochs that this instance knows. Under `allkeys-lru` and `allkeys-lfu` that keeps
+//! them among the keys in use. Otherwise they would be the coldest keys of the server, because only
+//! invalidations touch them. If one is evicted anyway, it is restored. A sequence that went back
+//! shows that the data set was replaced by an older one (SWAPDB).
 
 use redis::RedisError;
 
@@ -72,8 +73,8 @@ impl RedisSession {
             known.epochs.clear();
         }
         let replies = self.read_control_keys(link, &known).await?;
-        // The order of the replies proves it, whatever they contain, but only while the bus receives
-        // from this link.
+        // The order of the replies proves it, whatever they contain, but only while the bus
+        // receives from this link.
         let received = self
             .bus
             .snapshot(link.number)
@@ -142,8 +143,8 @@ impl RedisSession {
             .collect()
     }
 
-    /// Restores the evicted keys. The server refuses if a message was published that has not arrived
-    /// here, and restarts a missing sequence.
+    /// Restores the evicted keys. The server refuses if a message was published that has not
+    /// arrived here, and restarts a missing sequence.
     async fn restore(
         &self,
         link: &Link,
@@ -202,8 +203,8 @@ impl Control {
             Found::Number(_) | Found::Unknown => false,
             Found::Missing => true,
         };
-        // A message that came in between may have begun another history or changed an epoch, so what
-        // was known when the barrier was sent is neither compared nor restored.
+        // A message that came in between may have begun another history or changed an epoch, so
+        // what was known when the barrier was sent is neither compared nor restored.
         if last != known.last {
             return Verdict::Intact;
         }

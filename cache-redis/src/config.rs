@@ -23,8 +23,8 @@ const NAMESPACE: NameRule = NameRule {
     allowed: "letters, digits, `_`, `-`, `.`, `/` and `:`",
 };
 
-/// Lease times. A shorter lease could expire between two renewals during a pause of the process; with
-/// a longer one, callers would wait too long for a loader that crashed.
+/// Lease times. A shorter lease could expire between two renewals during a pause of the process;
+/// with a longer one, callers would wait too long for a loader that crashed.
 const LEASE_TIME: DurationRange =
     DurationRange::new(Duration::from_millis(300), Duration::from_secs(60));
 
@@ -36,9 +36,10 @@ const RECORD_SIZE: SizeRange = SizeRange::new(1, 512 << 20);
 /// **When**: several instances share values, or values must outlive an instance.
 ///
 /// **Promises**: the tier is *shared* and fenced. After an invalidation no late fill is stored, and
-/// other instances stop answering with the old value once [`staleness_bound`](Self::staleness_bound)
-/// has passed, whatever fails. Invalidations that are queued while the server is unreachable outlive
-/// the process if there is a [`journal_file`](Self::journal_file).
+/// other instances stop answering with the old value once
+/// [`staleness_bound`](Self::staleness_bound) has passed, whatever fails. Invalidations that are
+/// queued while the server is unreachable outlive the process if there is a
+/// [`journal_file`](Self::journal_file).
 ///
 /// **Costs**: one round trip for a hit, three for a miss, one for an invalidation; two connections;
 /// eight barriers and a heartbeat each second.
@@ -50,19 +51,20 @@ const RECORD_SIZE: SizeRange = SizeRange::new(1, 512 << 20);
 ///
 /// | for | commands |
 /// | --- | --- |
-/// | caching | `ping info time getrange set del exists incr append pexpire pttl evalsha script\|load spublish ssubscribe` |
+/// | caching: keys | `ping info time getrange set del exists incr append pexpire pttl` |
+/// | caching: scripts, channel | `evalsha script\|load spublish ssubscribe` |
 /// | a database other than 0 | `select` |
 /// | bodies that call cached functions | `hset hgetall hdel` |
 /// | write guards | `zadd zrem zscore zremrangebyscore` |
 /// | `invalidate_matching` | `scan unlink` |
 /// | `replicated` | `wait` |
-/// | [`audit`](Self::audit) | `xadd` |
-/// | [`streams`](Self::streams) | `xadd xread xrevrange xgroup\|create xreadgroup xack xautoclaim` |
+/// | [audit](Self::audit) | `xadd` |
+/// | [streams](Self::streams) | `xadd xread xrevrange xgroup\|create xreadgroup xack xautoclaim` |
 ///
 /// The permissions are checked when a link is made. If one for caching is missing, the tier is not
-/// used: calls run their bodies, invalidations are queued, and the log and the runtime's health name
-/// the commands. If one for a feature is missing, that feature fails with an error that names the
-/// commands, or, for write guards, is not held; everything else works.
+/// used: calls run their bodies, invalidations are queued, and the log and the runtime's health
+/// name the commands. If one for a feature is missing, that feature fails with an error that names
+/// the commands, or, for write guards, is not held; everything else works.
 #[derive(Clone)]
 pub struct Redis {
     pub(crate) url: String,
@@ -104,27 +106,29 @@ impl fmt::Debug for Redis {
 }
 
 impl Redis {
-    /// Uses the server at `url`: `redis://[user][:password@]host[:port][/database]`, `rediss://…` for
-    /// TLS (feature `tls`), or `redis+unix:///path?db=…` for a socket.
+    /// Uses the server at `url`: `redis://[user][:password@]host[:port][/database]`, `rediss://…`
+    /// for TLS (feature `tls`), or `redis+unix:///path?db=…` for a socket.
     ///
-    /// The URL may be of any node of a cluster: a namespace is in one slot, and the node of that slot
-    /// is found and followed. To use all nodes of a cluster, use several namespaces. The URL may also
-    /// be of a proxy, or a name that resolves to the current primary.
+    /// The URL may be of any node of a cluster: a namespace is in one slot, and the node of that
+    /// slot is found and followed. To use all nodes of a cluster, use several namespaces. The URL
+    /// may also be of a proxy, or a name that resolves to the current primary.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
             settings: Settings {
                 namespace: "cache".into(),
-                // A healthy server replies within a millisecond. A quarter of a second is longer than
-                // its pauses for a fork or a slow command, and shorter than what a user notices.
+                // A healthy server replies within a millisecond. A quarter of a second is longer
+                // than its pauses for a fork or a slow command, and shorter than what a user
+                // notices.
                 time_limit: Duration::from_millis(250),
                 // A handshake takes a few round trips, and some more with TLS. Only `install` waits
                 // for it.
                 connect_limit: Duration::from_secs(1),
                 // One timeout is a hiccup; five in a row without a reply in between are not.
                 breaker_threshold: 5,
-                // A record of 1 MiB occupies a Gbit link for 8 ms, and the server for about as long.
+                // A record of 1 MiB occupies a Gbit link for 8 ms, and the server for about as
+                // long.
                 max_record_bytes: 1 << 20,
                 // A barrier is sent four times within the bound: eight a second for each instance.
                 staleness_bound: Duration::from_millis(500),
@@ -147,7 +151,8 @@ impl Redis {
         self
     }
 
-    /// Sets the time that a call may spend on the server in total, besides its body. Default: 250 ms.
+    /// Sets the time that a call may spend on the server in total, besides its body. Default: 250
+    /// ms.
     #[must_use]
     pub fn time_limit(mut self, time_limit: Duration) -> Self {
         self.settings.time_limit = time_limit;
@@ -169,10 +174,11 @@ impl Redis {
         self
     }
 
-    /// Sets the size in bytes of the largest record that is sent or read; the same for all instances
-    /// of a namespace. A larger record is not stored here, but counted
-    /// ([`TierStats::too_large`](cache_core::TierStats::too_large)). A longer string under a record's
-    /// key is damaged: no more than this is read of it, and the next fill replaces it. Default: 1 MiB.
+    /// Sets the size in bytes of the largest record that is sent or read; the same for all
+    /// instances of a namespace. A larger record is not stored here, but counted
+    /// ([`TierStats::too_large`](cache_core::TierStats::too_large)). A longer string under a
+    /// record's key is damaged: no more than this is read of it, and the next fill replaces it.
+    /// Default: 1 MiB.
     #[must_use]
     pub fn max_record_bytes(mut self, max_record_bytes: usize) -> Self {
         self.settings.max_record_bytes = max_record_bytes;
@@ -189,10 +195,10 @@ impl Redis {
         self
     }
 
-    /// Sets the time until the lease of an instance that no longer responds expires; others wait for
-    /// its load no longer than that. The lease is renewed while the load runs, however long the load
-    /// takes. From 300 ms to a minute; the same for all instances of a namespace, because a caller
-    /// shortens a lease that lives longer than its own would. Default: 2 s.
+    /// Sets the time until the lease of an instance that no longer responds expires; others wait
+    /// for its load no longer than that. The lease is renewed while the load runs, however long the
+    /// load takes. From 300 ms to a minute; the same for all instances of a namespace, because a
+    /// caller shortens a lease that lives longer than its own would. Default: 2 s.
     #[must_use]
     pub fn lease_time(mut self, lease_time: Duration) -> Self {
         self.settings.lease_time = lease_time;
@@ -200,10 +206,10 @@ impl Redis {
     }
 
     /// Keeps invalidations that could not be sent in a file, so that they outlive this process: the
-    /// next process that is started with the file sends them. Each instance needs a file of its own.
-    /// While the server is unreachable, an invalidation costs a write to the disk (`fdatasync`);
-    /// otherwise the file costs nothing. Default: no file, and queued invalidations are lost with the
-    /// process.
+    /// next process that is started with the file sends them. Each instance needs a file of its
+    /// own. While the server is unreachable, an invalidation costs a write to the disk
+    /// (`fdatasync`); otherwise the file costs nothing. Default: no file, and queued invalidations
+    /// are lost with the process.
     #[must_use]
     pub fn journal_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings.journal_file = Some(path.into());
@@ -211,16 +217,16 @@ impl Redis {
     }
 
     /// Makes `install` fail if the server cannot be reached or used; the error has its address and
-    /// the reason. Default: `install` logs a warning, and calls continue without the server until it
-    /// can be used.
+    /// the reason. Default: `install` logs a warning, and calls continue without the server until
+    /// it can be used.
     #[must_use]
     pub fn required(mut self) -> Self {
         self.settings.required = true;
         self
     }
 
-    /// Sets the certificate (PEM) of the authority that signed the server's certificate. Default: the
-    /// authorities that the system trusts.
+    /// Sets the certificate (PEM) of the authority that signed the server's certificate. Default:
+    /// the authorities that the system trusts.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls_root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
@@ -229,16 +235,16 @@ impl Redis {
     }
 
     /// Records every invalidation that this instance sends in the stream
-    /// [`Streams::INVALIDATIONS`](crate::Streams::INVALIDATIONS). An entry has the field `who` (this
-    /// instance, under the name that is given here) and the field `what`: `function:version:arguments`,
-    /// `function:version`, or `*`; for an invalidation by pattern, the pattern in place of the
-    /// arguments. The id of the entry is the time, in milliseconds by the server's clock. The stream
-    /// is trimmed to about `most` entries. Default: no stream.
+    /// [`Streams::INVALIDATIONS`](crate::Streams::INVALIDATIONS). An entry has the field `who`
+    /// (this instance, under the name that is given here) and the field `what`:
+    /// `function:version:arguments`, `function:version`, or `*`; for an invalidation by pattern,
+    /// the pattern in place of the arguments. The id of the entry is the time, in milliseconds by
+    /// the server's clock. The stream is trimmed to about `most` entries. Default: no stream.
     ///
     /// The entry is written in the same step as the invalidation, and before the first step of
-    /// `invalidate_matching`, which has several. If the stream cannot be written, the invalidation is
-    /// done without an entry. An invalidation that is sent again after an outage has another entry.
-    /// The arguments are readable in the stream, as they are in the names of keys.
+    /// `invalidate_matching`, which has several. If the stream cannot be written, the invalidation
+    /// is done without an entry. An invalidation that is sent again after an outage has another
+    /// entry. The arguments are readable in the stream, as they are in the names of keys.
     #[must_use]
     pub fn audit(mut self, who: impl Into<String>, most: u32) -> Self {
         let who = who.into();
@@ -314,8 +320,9 @@ impl Redis {
             .redis_settings()
             .clone()
             .set_protocol(ProtocolVersion::RESP3);
-        // Without `nodelay`, small requests would be held back for more data. Keepalive packets keep
-        // an idle connection in the tables of routers, and detect a peer that no longer exists.
+        // Without `nodelay`, small requests would be held back for more data. Keepalive packets
+        // keep an idle connection in the tables of routers, and detect a peer that no longer
+        // exists.
         let keepalive = TcpKeepalive::new()
             .with_time(KEEPALIVE)
             .with_interval(KEEPALIVE / 3);

@@ -39,8 +39,9 @@ impl RedisSession {
         }
     }
 
-    /// Sends all queued invalidations in portions, so that a portion that was sent is not sent again if
-    /// the rest fails. Returns the number of invalidations that the server refused. They stay queued.
+    /// Sends all queued invalidations in portions, so that a portion that was sent is not sent
+    /// again if the rest fails. Returns the number of invalidations that the server refused. They
+    /// stay queued.
     ///
     /// The total time is not limited, because a link may be slow. A portion without a reply within
     /// the [silence](Self::silence) ends it.
@@ -61,8 +62,9 @@ impl RedisSession {
                 .unwrap_or_else(|_| Err(server::no_answer()))
                 .map_err(|error| server::failed("send queued invalidations", error))?;
             refused += portion - sent.len();
-            // If the link was lost in the meantime, another server may have taken over, and may have
-            // received the queue before this portion was noted as sent. So the portion stays queued.
+            // If the link was lost in the meantime, another server may have taken over, and may
+            // have received the queue before this portion was noted as sent. So the portion stays
+            // queued.
             if self.link.is_lost(link.number) {
                 return Err(server::failed(
                     "send queued invalidations",

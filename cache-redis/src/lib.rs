@@ -17,20 +17,22 @@
 //! # }
 //! ```
 //!
-//! Every key begins with `{namespace:0}`, so that the records of a function and their control keys are
-//! in one slot of a cluster:
+//! Every key begins with `{namespace:0}`, so that the records of a function and their control keys
+//! are in one slot of a cluster:
 //!
 //! | key | holds |
 //! | --- | --- |
 //! | `{shop:0}:users::get:1:42` | a record: function, version, arguments |
 //! | `{shop:0}:users::get:1:42#lease` | the lease on it, while a load runs |
 //! | `{shop:0}:users::get:1:42#waits` | the leases that its holder waits for, to detect deadlocks |
-//! | `{shop:0}:users::get:1:42#guards` | the write guards that keep every instance from storing it |
-//! | `{shop:0}:users::get:1#epoch` | the epoch of the function: records of another epoch are invalid |
-//! | `{shop:0}:#history` | the history of the data set, and the server it was begun on: records of another history are invalid |
+//! | `{shop:0}:users::get:1:42#guards` | the write guards that keep all instances from storing it |
+//! | `{shop:0}:users::get:1#epoch` | the epoch of the function |
+//! | `{shop:0}:#history` | the history of the data set, and the server it was begun on |
 //! | `{shop:0}:#sequence` | the number of the last message |
 //! | `{shop:0}:#stream:orders` | a stream of the application; see [`Redis::streams`] |
-//! | `{shop:0}:#heartbeat` | a constant; it is written each second, to prove that the server takes writes |
+//! | `{shop:0}:#heartbeat` | a constant, written each second to prove that writes work |
+//!
+//! A record of another epoch or another history is invalid.
 //!
 //! Instances announce invalidations on the sharded channel `{shop:0}:#channel:0`, where the last
 //! number is the database. The permissions that a user of the server needs are listed at [`Redis`].

@@ -1,7 +1,7 @@
 //! The messages of the channel, as bytes.
 
-/// The largest number of a message. The scripts restart the sequence before it is reached, so a larger
-/// number is foreign.
+/// The largest number of a message. The scripts restart the sequence before it is reached, so a
+/// larger number is foreign.
 const MAX_NUMBER: u64 = 1 << 53;
 
 /// An event that instances are notified of.
@@ -33,8 +33,8 @@ pub(crate) enum Payload {
 }
 
 impl Payload {
-    /// Parses `<number>:<kind>:<subject>`. The number is read first: a message of an unknown kind must
-    /// count as received, or the next one would look like a gap.
+    /// Parses `<number>:<kind>:<subject>`. The number is read first: a message of an unknown kind
+    /// must count as received, or the next one would look like a gap.
     pub(crate) fn parse(payload: &[u8]) -> Self {
         let Some((number, rest)) = split(payload) else {
             return Self::Foreign;

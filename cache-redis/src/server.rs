@@ -9,8 +9,8 @@ use redis::{Client, ConnectionAddr, RedisError};
 /// The oldest major version that has the commands of the scripts.
 const OLDEST: u32 = 7;
 
-/// The identity of a server process and its data set. It changes with a restart, a failover, and the
-/// promotion of a replica.
+/// The identity of a server process and its data set. It changes with a restart, a failover, and
+/// the promotion of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     run: String,
@@ -145,8 +145,8 @@ fn check(info: &str) -> Result<Identity, Error> {
     }
 }
 
-/// The node of a cluster that the namespace has moved to: its host, unless that is the same, and its
-/// port.
+/// The node of a cluster that the namespace has moved to: its host, unless that is the same, and
+/// its port.
 ///
 /// Only MOVED is followed. ASK names a node for a single command while a slot is in migration; that
 /// node sends every other command back.
@@ -189,9 +189,9 @@ pub(crate) fn code_of(error: &Error) -> Option<&str> {
     error.downcast_ref::<RedisError>()?.code()
 }
 
-/// Returns `true` if a connection cannot be used after this error: it is broken, or leads to a server
-/// that cannot serve (a replica since a failover, one that is still loading, a primary that lost its
-/// replicas).
+/// Returns `true` if a connection cannot be used after this error: it is broken, or leads to a
+/// server that cannot serve (a replica since a failover, one that is still loading, a primary that
+/// lost its replicas).
 pub(crate) fn is_fatal(error: &RedisError) -> bool {
     error.is_connection_dropped()
         || error.is_io_error()
@@ -207,7 +207,8 @@ pub(crate) fn is_of_another_type(error: &RedisError) -> bool {
     error.code() == Some("WRONGTYPE")
 }
 
-/// Returns `true` if a node of a cluster does not answer for a key now, because it migrates the slot.
+/// Returns `true` if a node of a cluster does not answer for a key now, because it migrates the
+/// slot.
 pub(crate) fn is_of_a_migrating_slot(error: &RedisError) -> bool {
     matches!(error.code(), Some("ASK" | "TRYAGAIN"))
 }

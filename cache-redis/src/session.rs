@@ -6,8 +6,8 @@
 //! unnoticed.
 //!
 //! Calls use the current link or continue without one; they never wait for a link. Only the
-//! [`supervisor`](crate::supervisor) makes links. [`RedisSession::replicas_with_last_write`] opens a
-//! connection of its own beside the link, because `WAIT` blocks the connection that sends it.
+//! [`supervisor`](crate::supervisor) makes links. [`RedisSession::replicas_with_last_write`] opens
+//! a connection of its own beside the link, because `WAIT` blocks the connection that sends it.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

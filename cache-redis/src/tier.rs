@@ -192,7 +192,7 @@ impl Tier for RedisTier {
         health.unusable = session.unusable();
         if session.evicts_at_random.load(Ordering::Relaxed) {
             let policy =
-                "rely on its control keys: Redis evicts keys at random (`maxmemory-policy`)";
+                "control keys are not safe: Redis evicts keys at random (`maxmemory-policy`)";
             health.unusable.push(policy.to_owned());
         }
         health

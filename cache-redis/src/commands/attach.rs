@@ -10,8 +10,8 @@ use crate::server::{self, Identity};
 
 /// Compares the server with the one that the history was begun on. Another server begins a new
 /// history, in which no earlier record is valid. So does a data set that went back: one whose
-/// sequence is smaller than the last message that the caller received from this server (SWAPDB, keys
-/// that were restored). A missing sequence restarts, so that every instance knows from its
+/// sequence is smaller than the last message that the caller received from this server (SWAPDB,
+/// keys that were restored). A missing sequence restarts, so that every instance knows from its
 /// attachment on which message is next.
 ///
 /// KEYS history, sequence.

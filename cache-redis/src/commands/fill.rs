@@ -11,8 +11,8 @@ use crate::keys::Keys;
 use crate::number::millis;
 
 /// Stores a record if its lease, the epoch of its function and the history are still what they were
-/// before the load. A record whose lease is missing (voided, expired, evicted, lost with the server)
-/// is refused.
+/// before the load. A record whose lease is missing (voided, expired, evicted, lost with the
+/// server) is refused.
 ///
 /// KEYS record, lease, epoch, history, sequence.
 /// ARGV token, epoch, number of the history, record, life in ms, digest of the key, channel.

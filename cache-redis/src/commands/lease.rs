@@ -17,17 +17,18 @@ use crate::number::millis;
 /// because they did not check whether there is a record. While the key is guarded, no lease is
 /// granted.
 ///
-/// This cache writes no lease without an expiry, so a lease without one is replaced at once. A lease
-/// that expires later than the caller's own would (the clock was set back, a dump was restored) is
-/// shortened to that: a holder that lives renews it, and nobody waits longer for one that crashed.
+/// This cache writes no lease without an expiry, so a lease without one is replaced at once. A
+/// lease that expires later than the caller's own would (the clock was set back, a dump was
+/// restored) is shortened to that: a holder that lives renews it, and nobody waits longer for one
+/// that crashed.
 ///
 /// An evicted epoch is restored if the caller knows it and has applied every message: otherwise the
 /// function may have been invalidated since. An evicted history is restored after a barrier.
 ///
 /// KEYS record, lease, epoch, history, guards, sequence.
 /// ARGV mode (`only`, `share`, `takeover`, `look`), new token, life of the lease in ms, new epoch,
-/// number of the history, header of the record that the caller has read, epoch that the caller knows
-/// or nothing, last message that it has applied.
+/// number of the history, header of the record that the caller has read, epoch that the caller
+/// knows or nothing, last message that it has applied.
 ///
 /// Replies with one of:
 /// - `given`, the token, the epoch;

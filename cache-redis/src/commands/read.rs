@@ -39,8 +39,8 @@ pub(crate) struct ReadIfNoneMatch<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReadReply {
     pub(crate) record: Option<Vec<u8>>,
-    /// The epoch of the function; `None` if it is missing, or was not written by this cache. Then no
-    /// record is valid.
+    /// The epoch of the function; `None` if it is missing, or was not written by this cache. Then
+    /// no record is valid.
     pub(crate) epoch: Option<u64>,
     /// The history; `None` for the same reasons.
     pub(crate) history: Option<u64>,

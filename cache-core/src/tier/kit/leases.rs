@@ -133,8 +133,8 @@ impl<L: StoreLease> HeldLeases<L> {
             .map(|held| held.lease.clone())
     }
 
-    /// Notes that the store no longer has the lease, or never granted it: it is not returned when it
-    /// is dropped.
+    /// Notes that the store no longer has the lease, or never granted it: it is not returned when
+    /// it is dropped.
     pub fn end(&self, token: u64) {
         // Dropped outside the lock.
         let held = lock(&self.state).held.remove(&token);

@@ -8,8 +8,8 @@
 //! # Invariants
 //! 1. There is at most one current connection, and its number is larger than that of every
 //!    connection before it.
-//! 2. After [`lose`](Session::lose) has returned, no operation begins on that connection or an older
-//!    one.
+//! 2. After [`lose`](Session::lose) has returned, no operation begins on that connection or an
+//!    older one.
 //! 3. A closed session never has a connection again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -157,9 +157,9 @@ impl<C: Clone> Session<C> {
     /// Gives up the connection with this number, and returns `true` if it was the current one. A
     /// connection that is not in place yet is marked as lost as well.
     ///
-    /// If it was the current one, `then` runs before another connection can be put in place, so that
-    /// it cannot end the state of the next connection. It must not block, and must not use this
-    /// session.
+    /// If it was the current one, `then` runs before another connection can be put in place, so
+    /// that it cannot end the state of the next connection. It must not block, and must not use
+    /// this session.
     pub fn lose(&self, number: u64, then: impl FnOnce()) -> bool {
         self.lost_number.fetch_max(number, Ordering::SeqCst);
         let mut slot = self.write();

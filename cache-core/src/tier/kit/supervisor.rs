@@ -41,7 +41,8 @@ pub trait Connector: Send + 'static {
     ) -> impl Future<Output = Result<Self::Connection, Error>> + Send;
 
     /// Keeps the current connection: renews, sends what is queued, and checks that the store
-    /// responds. Ends when the connection [is lost](Session::is_lost) or cannot be trusted any more.
+    /// responds. Ends when the connection [is lost](Session::is_lost) or cannot be trusted any
+    /// more.
     fn keep(
         &mut self,
         connection: &Self::Connection,
@@ -52,8 +53,8 @@ pub trait Connector: Send + 'static {
     /// to it. It may be lost already.
     fn lose(&self, number: u64);
 
-    /// Notes that an attempt to connect failed: until the next one succeeds it is unknown what other
-    /// instances invalidate. Returns when to try again.
+    /// Notes that an attempt to connect failed: until the next one succeeds it is unknown what
+    /// other instances invalidate. Returns when to try again.
     fn connect_failed(&mut self, error: &Error) -> Retry;
 }
 
@@ -98,8 +99,8 @@ impl Supervisor {
         }
     }
 
-    /// Aborts the task. It ends at its next `.await`, so close the [`Session`] as well: the task may
-    /// put a connection in place before.
+    /// Aborts the task. It ends at its next `.await`, so close the [`Session`] as well: the task
+    /// may put a connection in place before.
     pub fn abort(&self) {
         let task = lock(&self.task).take();
         drop(task);
