@@ -19,6 +19,7 @@
 //!   between attempts. It logs an [`Outage`] once.
 //! - [`HeldLeases`], [`HeldGuards`]: what the instance holds at the server, and which of it is lost
 //!   with a connection.
+//! - [`InvalidationSet`], [`OwnedTarget`]: targets of invalidations, in a set of bounded size.
 //! - [`LinkCounters`], [`silence`]: counters for the health of the tier, and the time after which a
 //!   connection that does not respond is given up.
 
@@ -26,11 +27,13 @@ mod backoff;
 mod breaker;
 mod counters;
 mod guards;
+mod invalidation_set;
 mod leases;
 mod lock;
 mod session;
 mod settings;
 mod supervisor;
+mod target;
 mod task;
 mod timed;
 
@@ -38,10 +41,12 @@ pub use self::backoff::Backoff;
 pub use self::breaker::CircuitBreaker;
 pub use self::counters::LinkCounters;
 pub use self::guards::{GuardHolder, HeldGuards, Placement};
+pub use self::invalidation_set::InvalidationSet;
 pub use self::leases::{HeldLeases, LONGEST_LOAD, LeaseHolder, ReturnedLease, StoreLease};
 pub use self::lock::lock;
 pub use self::session::Session;
 pub use self::settings::{DurationRange, NameRule, SizeRange, redact_url};
 pub use self::supervisor::{Connector, Outage, Retry, Supervisor, silence};
+pub use self::target::OwnedTarget;
 pub use self::task::AbortOnDrop;
 pub use self::timed::{timed, timed_out};
