@@ -19,12 +19,12 @@ use crate::message::sequence_number;
 use crate::server;
 use crate::session::{Link, RedisSession};
 
-/// What a barrier reads.
+/// The keys that a barrier reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reads {
     /// The sequence and the history.
     WithoutEpochs,
-    /// Those, and the epoch of each function that this instance knows.
+    /// The same keys, and the epoch of each function that this instance knows.
     WithEpochs,
 }
 

@@ -143,7 +143,7 @@ impl RedisSession {
         Ok(link)
     }
 
-    /// Whether the server is another than that of the previous attachment. Each instance must check
+    /// Returns `true` if the server is another one than that of the previous attachment. Each instance must check
     /// this by itself: it may be the last to leave a server that lived on, and no other instance
     /// knows what it sent there.
     fn is_another(&self, identity: &Arc<Identity>) -> bool {

@@ -39,7 +39,7 @@ pub(crate) struct Greeting {
     pub(crate) identity: Identity,
     /// The server's clock, in milliseconds.
     pub(crate) millis: u64,
-    /// Whether the server evicts keys however often they are used, including control keys.
+    /// `true` if the server evicts keys however often they are used, including control keys.
     pub(crate) evicts_at_random: bool,
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct RedisSession {
     pub(crate) attached: Mutex<Option<Arc<Identity>>>,
     /// The clock of the last server. Records are judged by it also after the connection was lost.
     clock: RwLock<Option<ServerClock>>,
-    /// Whether the server was seen to evict keys at random. Relaxed: it orders nothing, and is read
+    /// `true` if a server was seen to evict keys at random. Relaxed: it orders nothing, and is read
     /// for reports only.
     pub(crate) evicts_at_random: AtomicBool,
 }

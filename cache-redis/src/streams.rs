@@ -296,7 +296,7 @@ impl StreamLog for Streams {
                     Found::Trimmed(id) => Some(id.clone()),
                     Found::Entry(_) => None,
                 });
-                // The entries were trimmed, so nobody can process them any more.
+                // The entries were trimmed, so no reader can process them any more.
                 let trimmed: Vec<String> = trimmed.collect();
                 entries.extend(reply::entries(found));
                 if trimmed.is_empty() {

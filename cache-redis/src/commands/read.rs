@@ -22,7 +22,7 @@ use crate::server;
 /// the epoch, and the history with identity.
 pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/read.lua")));
 
-/// The bytes that represent a value that cannot be a record. Whoever opens them finds them damaged.
+/// The bytes that represent a value that cannot be a record. They are opened as a damaged record.
 const NO_RECORD: &[u8] = b"-";
 
 /// Reads a record with its control keys, but not its value if the caller has that record already.

@@ -18,7 +18,7 @@ const MOST_MOVES: usize = 3;
 /// on this side only.
 const LONGEST_STEP: Duration = Duration::from_secs(60);
 
-/// Whether a command waits for entries, and until when.
+/// The time until which a command waits for entries.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Waits {
     No,

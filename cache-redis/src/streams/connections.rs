@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::server;
 
-/// Whether a command may be sent again after its reply was lost, although the server may have run
+/// Permission to send a command again after its reply was lost, although the server may have run
 /// it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Again {
@@ -48,7 +48,7 @@ pub(super) struct Connection {
     /// Set by the reader of the connection. `Release` and `Acquire`: whoever sees it must not use
     /// the connection.
     has_ended: Arc<AtomicBool>,
-    /// Whether the connection was used before, so that it may have been broken for some time.
+    /// `true` if the connection was used before, so that it may have been broken for some time.
     pub(super) was_kept: bool,
 }
 
