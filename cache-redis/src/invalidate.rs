@@ -1,102 +1,87 @@
-//! Sends invalidations: one that a call waits for, and those that are queued.
+//! Sends invalidations: the one of a call, and the queued ones.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cache_core::Error;
+use cache_core::tier::Target;
 use redis::RedisError;
 use tokio::time::timeout;
 
 use crate::commands::invalidate::Invalidate;
 use crate::commands::{self, PORTION};
-use crate::journal::{Invalidated, Queued};
-use crate::link::{Connected, Shared};
 use crate::number::fresh_number;
 use crate::server;
+use crate::session::{Link, RedisSession};
 
-impl Shared {
+impl RedisSession {
     /// Sends one invalidation, which may begin a new history.
-    pub(crate) async fn send(
+    pub(crate) async fn send_invalidation(
         &self,
-        connected: &Connected,
-        what: &Invalidated,
+        link: &Link,
+        target: Target<'_>,
     ) -> Result<(), RedisError> {
         let asked = self.bus.epochs.mark();
-        let command = self.invalidation(connected, what);
+        let command = self.invalidation(link, target);
         let history = command.new_history();
-        commands::send(&mut connected.data.clone(), &self.keys, command).await?;
+        commands::send(&mut link.data.clone(), &self.keys, command).await?;
         if let Some(history) = history {
             self.bus.epochs.adopt(history, asked);
         }
         Ok(())
     }
 
-    fn invalidation<'a>(
-        &'a self,
-        connected: &'a Connected,
-        target: &'a Invalidated,
-    ) -> Invalidate<'a> {
+    fn invalidation<'a>(&'a self, link: &'a Link, target: Target<'a>) -> Invalidate<'a> {
         Invalidate {
             target,
             fresh: fresh_number(),
-            identity: &connected.identity,
+            identity: &link.identity,
             audit: self.settings.audit.as_ref(),
         }
     }
 
-    /// Sends all queued invalidations in portions: what was sent is not sent again if the rest
-    /// fails. Returns the number of those that the server refused for now. They stay queued.
+    /// Sends all queued invalidations in portions, so that a portion that was sent is not sent
+    /// again if the rest fails. Returns the number of invalidations that the server refused. They
+    /// stay queued.
     ///
     /// The total time is not limited, because a link may be slow. A portion without a reply within
     /// the [silence](Self::silence) ends it.
-    pub(crate) async fn drain(
-        &self,
-        connected: &Connected,
-        generation: u64,
-    ) -> Result<usize, Error> {
-        self.drain_by(connected, generation, self.silence()).await
+    pub(crate) async fn flush(&self, link: &Link) -> Result<usize, Error> {
+        self.flush_within(link, self.silence()).await
     }
 
-    /// [`drain`](Self::drain) with another time limit for each portion.
-    pub(crate) async fn drain_by(
-        &self,
-        connected: &Connected,
-        generation: u64,
-        limit: Duration,
-    ) -> Result<usize, Error> {
-        let mut queued = self.journal.queued();
-        let all = queued.len();
+    /// [`flush`](Self::flush) with another time limit for each portion.
+    pub(crate) async fn flush_within(&self, link: &Link, limit: Duration) -> Result<usize, Error> {
+        let failed = |error| server::failed("send queued invalidations", error);
+        let batch = self.journal.queued();
+        let targets: Vec<Target<'_>> = batch.targets().collect();
         let mut refused = 0;
-        while !queued.is_empty() {
-            let rest = queued.split_off(queued.len().min(PORTION));
-            let portion = queued.len();
-            let sent = timeout(limit, self.send_portion(connected, queued)).await;
+        for portion in targets.chunks(PORTION) {
+            let sent = timeout(limit, self.send_portion(link, portion)).await;
             let sent = sent
                 .unwrap_or_else(|_| Err(server::no_answer()))
-                .map_err(|error| server::failed("send invalidations that had waited", error))?;
-            refused += portion - sent.len();
-            // If the link was lost meanwhile, another server may have taken over and received what
-            // was known before this portion was noted as sent. So the portion stays queued.
-            if self.dead.load(Ordering::SeqCst) >= generation {
-                return Err(server::failed(
-                    "send invalidations that had waited",
-                    server::no_answer(),
-                ));
+                .map_err(failed)?;
+            refused += portion.len() - sent.len();
+            // If the link was lost in the meantime, another server may have taken over, and may
+            // have received the queue before this portion was noted as sent. So the portion stays
+            // queued.
+            if self.link.is_lost(link.number) {
+                return Err(failed(server::no_answer()));
             }
-            for Queued { what, .. } in &sent {
-                what.with_target(|target| self.bus.peers.done_late(target));
+            for target in &sent {
+                self.bus.peers.done_late(*target);
             }
-            let number = u64::try_from(sent.len()).unwrap_or(u64::MAX);
-            self.counters.replays.fetch_add(number, Ordering::Relaxed);
-            self.journal.sent(sent);
-            queued = rest;
+            self.counters.replayed(sent.len());
+            self.journal.sent(&sent, batch.number());
         }
-        if refused < all {
-            tracing::info!(number = all - refused, "sent invalidations that had waited");
+        if refused < targets.len() {
+            tracing::info!(
+                number = targets.len() - refused,
+                "queued invalidations were sent to Redis"
+            );
         }
         if refused > 0 {
             self.permissions.doubt();
-            self.journal.ring();
+            self.journal.retry();
         }
         Ok(refused)
     }
@@ -105,27 +90,27 @@ impl Shared {
     ///
     /// A refusal of one does not cost the link, which other keys need: while a cluster migrates the
     /// slot, it refuses keys that are no longer on this node.
-    async fn send_portion(
+    async fn send_portion<'a>(
         &self,
-        connected: &Connected,
-        portion: Vec<Queued>,
-    ) -> Result<Vec<Queued>, RedisError> {
+        link: &Link,
+        portion: &[Target<'a>],
+    ) -> Result<Vec<Target<'a>>, RedisError> {
         let asked = self.bus.epochs.mark();
         let invalidations: Vec<_> = portion
             .iter()
-            .map(|Queued { what, .. }| self.invalidation(connected, what))
+            .map(|target| self.invalidation(link, *target))
             .collect();
         let histories: Vec<_> = invalidations.iter().map(Invalidate::new_history).collect();
-        let mut data = connected.data.clone();
-        let answers = commands::send_each(&mut data, &self.keys, invalidations).await?;
+        let mut data = link.data.clone();
+        let replies = commands::send_each(&mut data, &self.keys, invalidations).await?;
         let mut sent = Vec::with_capacity(portion.len());
-        for ((queued, history), answer) in portion.into_iter().zip(histories).zip(answers) {
-            match answer {
+        for ((target, history), reply) in portion.iter().zip(histories).zip(replies) {
+            match reply {
                 Ok(()) => {
                     if let Some(history) = history {
                         self.bus.epochs.adopt(history, asked);
                     }
-                    sent.push(queued);
+                    sent.push(*target);
                 }
                 Err(error) if server::is_fatal(&error) => return Err(error),
                 Err(error) => {

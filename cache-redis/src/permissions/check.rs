@@ -8,10 +8,10 @@ use redis::aio::MultiplexedConnection;
 use super::{COMMANDS, Purpose, named};
 use crate::commands;
 use crate::commands::permissions::{CheckPermissions, Refused};
-use crate::link::Shared;
 use crate::server::{self, failed};
+use crate::session::RedisSession;
 
-impl Shared {
+impl RedisSession {
     /// Asks the server which commands its user may not run.
     ///
     /// A server without `redis.acl_check_cmd` (Redis before 7.0, some that imitate it) cannot be

@@ -1,0 +1,230 @@
+//! Invalidations that a store does not know yet.
+
+use std::future::Future;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Notify;
+
+use super::invalidation_set::InvalidationSet;
+use super::lock::lock;
+use super::target::OwnedTarget;
+use crate::error::{Error, ErrorKind};
+use crate::tier::{FunctionKey, RecordKey, Target};
+
+/// The invalidations that a tier has accepted and that its store does not know yet.
+///
+/// A tier [adds](Self::add) an invalidation before it sends it to the store, treats the records
+/// that an invalidation [covers](Self::covers) as missing, and removes the invalidation when the
+/// store has confirmed it: one at a time ([`done`](Self::done)), or all of a [`Batch`] at once
+/// ([`batch_done`](Self::batch_done)).
+///
+/// 1. What is added is covered until it is removed under its own number, or a later one. If a
+///    target is added again while the first addition is being sent, the first confirmation does not
+///    remove it.
+/// 2. The list may become coarser, never incomplete: see [`InvalidationSet`].
+#[derive(Debug, Default)]
+pub struct PendingInvalidations {
+    state: Mutex<State>,
+    /// Notified whenever something was removed, and by `close`.
+    changed: Notify,
+    is_closed: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    set: InvalidationSet,
+    /// The number of the last addition.
+    number: u64,
+}
+
+/// The invalidations that are pending at one moment.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Batch {
+    /// Whether everything is to be invalidated.
+    pub all: bool,
+    /// The functions to invalidate.
+    pub functions: Vec<FunctionKey>,
+    /// The keys to invalidate.
+    pub keys: Vec<RecordKey>,
+    number: u64,
+}
+
+impl Batch {
+    /// Returns the number of the last invalidation that was [added](PendingInvalidations::add)
+    /// before the batch was made.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Returns `true` if nothing was pending.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.all && self.functions.is_empty() && self.keys.is_empty()
+    }
+
+    /// Returns the targets, the widest first.
+    pub fn targets(&self) -> impl Iterator<Item = Target<'_>> {
+        let all = self.all.then_some(Target::All);
+        let functions = self.functions.iter().map(Target::Function);
+        let keys = self.keys.iter().map(Target::Key);
+        all.into_iter().chain(functions).chain(keys)
+    }
+}
+
+impl PendingInvalidations {
+    /// Adds an invalidation, and returns its number.
+    pub fn add(&self, target: Target<'_>) -> u64 {
+        let mut state = lock(&self.state);
+        state.number += 1;
+        let number = state.number;
+        state.set.insert(target, number);
+        number
+    }
+
+    /// Removes an invalidation that the store has confirmed, with the invalidations that it covers,
+    /// except what was added after `number`.
+    pub fn done(&self, target: Target<'_>, number: u64) {
+        lock(&self.state).set.remove(target, number);
+        self.changed.notify_waiters();
+    }
+
+    /// Returns `true` if an invalidation of this key is pending.
+    #[must_use]
+    pub fn covers(&self, key: &RecordKey) -> bool {
+        lock(&self.state).set.covers(key)
+    }
+
+    /// Returns the number of pending invalidations.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        lock(&self.state).set.len()
+    }
+
+    /// Returns `true` if nothing is pending.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns everything that is pending now.
+    #[must_use]
+    pub fn batch(&self) -> Batch {
+        let (targets, number) = {
+            let state = lock(&self.state);
+            (state.set.targets(), state.number)
+        };
+        let mut batch = Batch {
+            number,
+            ..Batch::default()
+        };
+        for target in targets {
+            match target {
+                OwnedTarget::Key(key) => batch.keys.push(key),
+                OwnedTarget::Function(function) => batch.functions.push(function),
+                OwnedTarget::All => batch.all = true,
+            }
+        }
+        batch
+    }
+
+    /// Removes everything in a batch that the store has confirmed, except what was added again
+    /// since.
+    pub fn batch_done(&self, batch: &Batch) {
+        // Everything that was pending when the batch was made is in it, or covered by it.
+        self.done(Target::All, batch.number);
+    }
+
+    /// Resolves when something is removed after this call, or when the tier is
+    /// [closed](Self::close). Create the future before you look at the list, so that a change in
+    /// between is not missed.
+    pub fn changed(&self) -> impl Future<Output = ()> + '_ {
+        self.changed.notified()
+    }
+
+    /// Waits until nothing is pending.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) if the list is [closed](Self::close) before that.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn wait_empty(&self) -> Result<(), Error> {
+        loop {
+            let changed = self.changed();
+            if self.is_empty() {
+                return Ok(());
+            }
+            if self.is_closed.load(Ordering::SeqCst) {
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "the tier was shut down before a pending invalidation was done",
+                ));
+            }
+            changed.await;
+        }
+    }
+
+    /// Ends the waits for this list, because nothing will be removed any more. For the shutdown of
+    /// a tier.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn key(number: u64) -> RecordKey {
+        RecordKey::new(
+            Arc::new(FunctionKey::new("f", 1)),
+            number.to_string(),
+            number,
+        )
+    }
+
+    #[test]
+    fn invalidation_that_was_added_again_stays_pending_when_the_first_is_done() {
+        let pending = PendingInvalidations::default();
+        let (first, second) = (key(1), key(2));
+        let number = pending.add(Target::Key(&first));
+        let batch = pending.batch();
+        pending.add(Target::Key(&first));
+        pending.add(Target::Key(&second));
+        pending.done(Target::Key(&first), number);
+        pending.batch_done(&batch);
+        assert!(pending.covers(&first) && pending.covers(&second));
+        pending.batch_done(&pending.batch());
+        assert!(pending.is_empty() && !pending.covers(&first));
+        let number = pending.add(Target::Function(&first.function));
+        assert!(pending.covers(&second));
+        pending.done(Target::Function(&first.function), number);
+        assert!(!pending.covers(&second));
+    }
+
+    #[tokio::test]
+    async fn waits_end_when_the_list_is_empty_and_fail_when_it_is_closed_before() {
+        let pending = Arc::new(PendingInvalidations::default());
+        let wait = || {
+            let pending = Arc::clone(&pending);
+            tokio::spawn(async move { pending.wait_empty().await })
+        };
+        let number = pending.add(Target::All);
+        let waiter = wait();
+        tokio::task::yield_now().await;
+        pending.done(Target::All, number);
+        waiter.await.unwrap().expect("nothing is pending");
+        pending.add(Target::All);
+        let waiter = wait();
+        tokio::task::yield_now().await;
+        pending.close();
+        let error = waiter.await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    }
+}
