@@ -10,7 +10,9 @@
 //! # #[derive(Clone, Debug, Default)]
 //! # struct Shelf;
 //! # impl TierBuilder for Shelf {
-//! #     fn build(self: Box<Self>, _: &TierContext) -> Result<Arc<dyn Tier>, cache_core::Error> { todo!() }
+//! #     fn build(self: Box<Self>, _: &TierContext) -> Result<Arc<dyn Tier>, cache_core::Error> {
+//! #         todo!()
+//! #     }
 //! # }
 //! cache_core::testing::tier_conformance!(Shelf::default());
 //! ```
