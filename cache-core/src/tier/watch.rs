@@ -1,17 +1,16 @@
-//! Successes and failures of a tier's operations. A store can answer a ping and still fail every
-//! read, lease or fill.
+//! Counts consecutive failures of a tier's operations. A store can answer a ping and still fail
+//! every read, lease or fill.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::Refusal;
 use crate::error::Error;
+use crate::stats::Refusal;
 
-/// From this many failures in a row on, without a success between them, the tier is at fault and
-/// not single calls.
-const FAILING: u32 = 5;
+/// So many consecutive failures are a problem of the tier, not of single calls.
+const MIN_FAILURES: u32 = 5;
 
-/// Watches the operations on a tier, of all functions.
+/// The results of the operations on a tier, for all functions together.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     reads: Streak,
@@ -19,16 +18,17 @@ pub(crate) struct Watch {
     fills: Streak,
 }
 
-/// Failures in a row of one kind of operation.
+/// The consecutive failures of one kind of operation.
 #[derive(Debug, Default)]
 struct Streak {
-    /// Relaxed: it orders nothing else. A failure that is counted late is reported late.
+    /// Relaxed: it orders no other memory, and a failure that is counted late is only reported
+    /// late.
     failures: AtomicU32,
-    /// The link over which the last operation failed, and the error.
+    /// The link over which the last operation failed, and the reason.
     last: Mutex<Option<(u64, String)>>,
 }
 
-/// A kind of operation.
+/// A kind of operation of a call on a tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Read,
@@ -47,21 +47,22 @@ impl Operation {
 }
 
 impl Watch {
+    /// Notes an operation that succeeded.
     pub(crate) fn succeeded(&self, operation: Operation) {
         let failures = &self.streak(operation).failures;
-        // Not written at each success, because all threads share the counter.
+        // Written only if it changes, because all threads share the cache line.
         if failures.load(Ordering::Relaxed) != 0 {
             failures.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Notes an operation that failed, and the number of the link over which it was sent.
+    /// Notes an operation that failed over the link with this number.
     pub(crate) fn failed(&self, operation: Operation, link: u64, error: &Error) {
         self.streak(operation).note(link, || format!("{error:?}"));
     }
 
-    /// Notes a fill that was refused. A fill of a key that is guarded, or has a pending
-    /// invalidation, does not count: it must be refused.
+    /// Notes a refused fill. A refusal is no failure if the key is guarded or has a pending
+    /// invalidation.
     pub(crate) fn refused(&self, link: u64, refusal: Refusal) {
         match refusal {
             Refusal::Guard | Refusal::Queued => {}
@@ -71,25 +72,24 @@ impl Watch {
         }
     }
 
-    /// Returns the last errors of a tier, if its operations keep failing over the link with this
-    /// number.
+    /// Describes the consecutive failures over the link with this number, if there are many.
     pub(crate) fn last_error(&self, link: u64) -> Option<String> {
         let kinds = [
             ("reads", &self.reads),
             ("leases", &self.leases),
             ("fills", &self.fills),
         ];
-        let errors: Vec<String> = kinds
+        let problems: Vec<String> = kinds
             .into_iter()
             .filter_map(|(what, streak)| {
                 let failures = streak.failures.load(Ordering::Relaxed);
                 let last = streak.last.lock().unwrap_or_else(PoisonError::into_inner);
                 let (over, why) = last.as_ref()?;
-                let is_failing = failures >= FAILING && *over == link;
-                is_failing.then(|| format!("the last {failures} {what} failed: {why}"))
+                let is_problem = failures >= MIN_FAILURES && *over == link;
+                is_problem.then(|| format!("the last {failures} {what} failed: {why}"))
             })
             .collect();
-        (!errors.is_empty()).then(|| errors.join("; "))
+        (!problems.is_empty()).then(|| problems.join("; "))
     }
 
     fn streak(&self, operation: Operation) -> &Streak {
@@ -119,7 +119,7 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn failures_in_a_row_are_reported_until_a_success_or_another_link() {
+    fn consecutive_failures_over_one_link_are_reported_until_a_success_or_another_link() {
         let watch = Watch::default();
         let error = Error::new(ErrorKind::Unavailable, "no history");
         let fail = |link, times| {
@@ -127,7 +127,7 @@ mod tests {
                 watch.failed(Operation::Lease, link, &error);
             }
         };
-        fail(1, FAILING - 1);
+        fail(1, MIN_FAILURES - 1);
         assert_eq!(watch.last_error(1), None);
         fail(1, 1);
         let last_error = watch.last_error(1).unwrap();
@@ -140,11 +140,11 @@ mod tests {
         assert!(watch.last_error(1).is_some(), "a read is no lease");
         watch.succeeded(Operation::Lease);
         assert_eq!(watch.last_error(1), None);
-        fail(1, FAILING);
+        fail(1, MIN_FAILURES);
         fail(2, 1);
         assert_eq!((watch.last_error(1), watch.last_error(2)), (None, None));
         for refusal in [Refusal::Guard, Refusal::Queued, Refusal::Lease] {
-            for _ in 0..FAILING {
+            for _ in 0..MIN_FAILURES {
                 watch.refused(3, refusal);
             }
             assert_eq!(watch.last_error(3).is_some(), refusal == Refusal::Lease);
