@@ -1,4 +1,6 @@
-//! What a runtime does that no call waits for: so much at a time, so much waiting, and none after its end.
+//! Background work, which no call waits for.
+//!
+//! Its concurrency and its queue are bounded, and it is cancelled at shutdown.
 
 use std::fmt;
 use std::future::Future;
@@ -8,15 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Most that waits; what comes then is not done.
-const MOST_WAITING: usize = 1_024;
+/// Capacity of the queue. Work that does not fit is refused.
+const QUEUE_CAPACITY: usize = 1_024;
 
-/// Most that is done at a time.
-const MOST_AT_A_TIME: usize = 16;
+/// Largest number of futures that run at the same time.
+const MAX_CONCURRENT: usize = 16;
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Owns the task that does it.
+/// Background work of a runtime. Owns the task that does it.
 #[derive(Default)]
 pub(crate) struct Background(Mutex<Option<Running>>);
 
@@ -32,20 +34,21 @@ impl Drop for Running {
 }
 
 impl Background {
-    /// Begins; to be called in an async runtime.
+    /// Starts the task. Must be called within a Tokio runtime.
     pub(crate) fn start(&self) {
-        let (queue, waiting) = mpsc::channel(MOST_WAITING);
-        let worker = tokio::spawn(work(waiting));
+        let (queue, queued) = mpsc::channel(QUEUE_CAPACITY);
+        let worker = tokio::spawn(work(queued));
         *self.lock() = Some(Running { queue, worker });
     }
 
-    /// Has it done when there is time; `false` when too much waits, or it has ended.
+    /// Queues work. Returns `false` if the queue is full, or if the task was not started or has
+    /// ended.
     pub(crate) fn run(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
         let queue = self.lock().as_ref().map(|running| running.queue.clone());
         queue.is_some_and(|queue| queue.try_send(Box::pin(work)).is_ok())
     }
 
-    /// Ends it, with what waits and what is under way.
+    /// Aborts the task, with the queued work and the work in progress.
     pub(crate) fn end(&self) {
         let running = self.lock().take();
         drop(running);
@@ -56,17 +59,17 @@ impl Background {
     }
 }
 
-async fn work(mut waiting: mpsc::Receiver<Work>) {
-    let places = Arc::new(Semaphore::new(MOST_AT_A_TIME));
-    // Aborted with this task.
-    let mut under_way = JoinSet::new();
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await
-        && let Some(work) = waiting.recv().await
+async fn work(mut queued: mpsc::Receiver<Work>) {
+    let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
+    // The work in progress is aborted together with this task.
+    let mut in_progress = JoinSet::new();
+    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await
+        && let Some(work) = queued.recv().await
     {
-        while under_way.try_join_next().is_some() {}
-        under_way.spawn(async move {
+        while in_progress.try_join_next().is_some() {}
+        in_progress.spawn(async move {
             work.await;
-            drop(place);
+            drop(permit);
         });
     }
 }
@@ -84,9 +87,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn so_much_is_done_so_much_waits_and_nothing_outlives_it() {
+    async fn work_beyond_the_limits_is_refused_and_no_work_outlives_the_task() {
         let background = Background::default();
-        assert!(!background.run(async {}), "it has not begun");
+        assert!(!background.run(async {}), "the task is not started");
         background.start();
         let (gate, done) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
         let mut taken = 0;
@@ -102,13 +105,13 @@ mod tests {
             taken += 1;
             tokio::task::yield_now().await;
         }
-        assert_eq!(taken, MOST_WAITING + MOST_AT_A_TIME);
+        assert_eq!(taken, QUEUE_CAPACITY + MAX_CONCURRENT);
         gate.add_permits(1);
         while done.load(Ordering::SeqCst) < taken {
             tokio::task::yield_now().await;
         }
         background.end();
-        assert_eq!(Arc::strong_count(&gate), 1, "something is left");
+        assert_eq!(Arc::strong_count(&gate), 1, "work outlives the task");
         assert!(!background.run(async {}));
     }
 }

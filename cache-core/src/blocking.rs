@@ -1,4 +1,4 @@
-//! Futures that are waited for by a thread.
+//! Threads that wait for a future.
 
 use std::future::Future;
 use std::pin::pin;
@@ -9,18 +9,22 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::task::unconstrained;
 
-/// A future is polled again after that, woken or not: it may watch a clock that nothing rings for while this thread waits.
+/// Time after which a future is polled again even if it was not woken. It may depend on a timer
+/// that no thread drives while this one waits.
 const LONGEST_WAIT: Duration = Duration::from_millis(50);
 
-/// Tells a thread to poll again. Not the thread's own token, which user code may wait for.
+/// Wakes a thread, which then polls again.
+///
+/// The thread's own token (`park` and `unpark`) is not used, because user code may wait for it.
 #[derive(Default)]
 struct Signal {
+    /// Locked for a moment only, and while the thread waits for `set`.
     is_set: Mutex<bool>,
     set: Condvar,
 }
 
 impl Signal {
-    /// Waits until it is set, for a while.
+    /// Waits until the signal is set, for [`LONGEST_WAIT`] at most, and resets it.
     fn wait(&self) {
         let is_set = self.is_set.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self
@@ -42,10 +46,11 @@ impl Wake for Signal {
     }
 }
 
-/// Polls a future on this thread until it is ready; in between the thread waits.
+/// Polls a future on this thread until it is ready, and blocks the thread in between.
 ///
-/// A task may be what keeps the thread. What it may do in one turn does not count here: once that is used up nothing would be ready
-/// before it gave its turn back, which it cannot.
+/// The thread may run a Tokio task, which has a cooperative budget for each poll. The future does
+/// not use that budget: once it is used up, no Tokio future is ready before the task returns to the
+/// scheduler, and a blocked task never does.
 pub(crate) fn wait<F: Future>(future: F) -> F::Output {
     let mut future = pin!(unconstrained(future));
     let signal = Arc::new(Signal::default());
@@ -59,11 +64,13 @@ pub(crate) fn wait<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Waits for a future that needs an async runtime where there is none any more.
+/// Waits for a future that needs a Tokio runtime, after the runtime of the cache has ended.
+///
+/// The future gets a runtime of its own, unless this thread is in a runtime already.
 pub(crate) fn wait_without_home<F: Future>(future: F) -> F::Output {
-    let borrowed = Handle::try_current().is_ok();
+    let is_in_runtime = Handle::try_current().is_ok();
     match Builder::new_current_thread().enable_time().build() {
-        Ok(tokio_context) if !borrowed => tokio_context.block_on(future),
+        Ok(runtime) if !is_in_runtime => runtime.block_on(future),
         _ => wait(future),
     }
 }
@@ -75,9 +82,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_waits_for_what_another_brings() {
+    fn waiting_thread_is_woken_by_another_thread_and_keeps_its_own_token() {
         let (sender, receiver) = tokio::sync::oneshot::channel();
-        // That is somebody else's, and stays.
+        // This token is not for `wait`, so `wait` must not consume it.
         thread::current().unpark();
         let other = thread::spawn(move || {
             thread::sleep(Duration::from_millis(20));
@@ -89,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_a_runtime_has_one_where_its_own_is_gone() {
+    fn future_with_a_timer_ends_after_the_runtime_of_the_cache_has_ended() {
         let never = std::future::pending::<()>();
         let waited = wait_without_home(async {
             tokio::time::timeout(Duration::from_millis(1), never).await

@@ -1,4 +1,4 @@
-//! The one place where time is read.
+//! Clocks. No other file reads the time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,27 +7,28 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 #[cfg(target_os = "linux")]
 use nix::time::{ClockId, clock_gettime};
 
-/// Nanoseconds since a beginning that is the same for all moments of one clock.
+/// Nanoseconds since an origin, which is the same for all moments of one clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(u64);
 
 impl Moment {
-    /// The clock's beginning.
+    /// Origin of the clock.
     #[cfg(test)]
     pub(crate) const ZERO: Self = Self(0);
 
-    /// The moment `life` after this one; a life that does not fit ends with the clock.
+    /// Returns the moment `life` after this one. A moment that does not fit is the last one of the
+    /// clock.
     pub(crate) fn after(self, life: Duration) -> Self {
         Self(self.0.saturating_add(nanos(life)))
     }
 
-    /// Nanoseconds since the clock's beginning.
+    /// Returns the nanoseconds since the origin of the clock.
     #[inline]
     pub(crate) fn nanos(self) -> u64 {
         self.0
     }
 
-    /// How long ago `earlier` was; zero when it lies ahead.
+    /// Returns the time since `earlier`, or zero if `earlier` is in the future.
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -37,17 +38,20 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A monotonic clock: the system's, or one that a test moves by hand.
+/// A monotonic clock.
 #[derive(Clone, Debug)]
 pub(crate) enum Clock {
-    /// The system's.
+    /// The clock of the system.
     System,
-    /// Stands still until it is moved.
+    /// A clock that a test advances.
     Manual(ManualClock),
 }
 
 impl Clock {
-    /// Read on every hit, never kept by a ticker of ours: a task that is stalled would let entries outlive their time.
+    /// Returns the current time.
+    ///
+    /// Every hit reads the clock. A time that a task of ours refreshes would be wrong whenever that
+    /// task is stalled, and expired entries would be returned.
     #[inline]
     pub(crate) fn now(&self) -> Moment {
         match self {
@@ -55,10 +59,8 @@ impl Clock {
             Self::Manual(clock) => Moment(clock.0.load(Ordering::SeqCst)),
         }
     }
-}
 
-impl Clock {
-    /// The moment of a reading of this host's clocks.
+    /// Returns the time of this clock for a reading of the clocks of the host.
     #[inline]
     pub(crate) fn at(&self, reading: Reading) -> Moment {
         match self {
@@ -71,9 +73,10 @@ impl Clock {
 /// Both clocks of this host, read one after the other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reading {
-    /// Goes forward evenly, and stands still while the machine sleeps.
+    /// Advances evenly, and not while the machine sleeps.
     pub(crate) monotonic: Moment,
-    /// Nanoseconds since the Unix epoch. Goes on while the machine sleeps, and jumps when it is set.
+    /// Nanoseconds since the Unix epoch. Advances while the machine sleeps, and jumps when it is
+    /// set.
     pub(crate) wall: u64,
 }
 
@@ -90,7 +93,7 @@ impl Reading {
 #[cfg(target_os = "linux")]
 #[inline]
 fn coarse_wall() -> u64 {
-    // Before 1970 it is some other number, which jumps as little.
+    // A time before 1970 wraps around. Only differences are used, so this does no harm.
     read(ClockId::CLOCK_REALTIME_COARSE)
 }
 
@@ -99,15 +102,18 @@ fn coarse_wall() -> u64 {
     unix_millis().wrapping_mul(1_000_000)
 }
 
-/// The kernel's coarse clock: it moves at each tick, every 4 ms on common kernels and 10 ms at most, and is read in a
-/// fifth of the time. An entry may so live that much longer; ordering is by fences, never by time.
+/// Reads the kernel's coarse clock, which takes a fifth of the time that the precise one takes.
+///
+/// It advances with each tick of the kernel: usually every 4 ms, and every 10 ms at most. So an
+/// entry may be returned up to 10 ms after it expired. Fences decide the order of events, never
+/// time.
 #[cfg(target_os = "linux")]
 #[inline]
 fn coarse() -> Moment {
     Moment(read(ClockId::CLOCK_MONOTONIC_COARSE))
 }
 
-/// In nanoseconds. Linux has both since 2.6.32, so that it cannot fail.
+/// Reads a clock in nanoseconds. Linux has both clocks since 2.6.32, so this cannot fail.
 #[cfg(target_os = "linux")]
 #[inline]
 fn read(clock: ClockId) -> u64 {
@@ -119,45 +125,40 @@ fn read(clock: ClockId) -> u64 {
         .wrapping_add(now.tv_nsec() as u64)
 }
 
-/// Where there is no coarse clock, the precise one.
+/// Reads the precise clock, because this system has no coarse one.
 #[cfg(not(target_os = "linux"))]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the place that reads the clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "no other file reads the time")]
 fn coarse() -> Moment {
     static ORIGIN: std::sync::LazyLock<std::time::Instant> =
         std::sync::LazyLock::new(std::time::Instant::now);
     Moment(nanos(std::time::Instant::now().duration_since(*ORIGIN)))
 }
 
-/// A clock that stands still until a test moves it, for [`builder().clock(..)`](crate::RuntimeBuilder::clock).
+/// A clock that advances only when a test advances it.
 ///
-/// Clones share one time.
+/// It is set by [`builder().clock(..)`](crate::RuntimeBuilder::clock). Clones share one time.
 #[derive(Clone, Debug, Default)]
 pub struct ManualClock(Arc<AtomicU64>);
 
 impl ManualClock {
-    /// A clock that stands at its beginning.
+    /// Creates a clock that is at its origin.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Moves the clock `by` forward, for everyone who reads it.
+    /// Advances the clock, and all its clones, by `by`.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(nanos(by), Ordering::SeqCst);
     }
 }
 
-/// Milliseconds since the Unix epoch by this host's wall clock, for tiers whose store has no clock of its own.
+/// Returns the milliseconds since the Unix epoch by the wall clock of this host.
 ///
-/// Only the hard end of a record's life may be judged by it; ordering never is.
+/// It is for tiers whose store has no clock of its own. It may decide whether a record has expired,
+/// but never which of two events came first.
 #[must_use]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the place that reads the clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "no other file reads the time")]
 pub fn unix_millis() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -171,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_system_clock_goes_forward_and_keeps_up() {
+    fn system_clock_advances_with_the_wall_clock() {
         let clock = Clock::System;
         let (first, began) = (clock.now(), unix_millis());
         while unix_millis() - began < 50 {

@@ -1,9 +1,12 @@
-//! Coherence: whether this instance has heard of every invalidation that is older than a bound.
+//! Coherence: an instance is coherent if it has applied every invalidation older than a bound.
 //!
-//! A shared tier proves it with a barrier: it notes the time, asks the server on the connection that carries the invalidations,
-//! and when the answer is there, all that was sent before it has been applied. From the time that was noted on, for the
-//! length of the bound, memory may answer for functions that other instances invalidate. (Gray and Cheriton's lease, Stanford
-//! CS-TR-90-1298: by one clock, that of this host, of which only the rate must be right.)
+//! A shared tier proves this with a barrier. It notes the time, and sends a request on the
+//! connection that carries the invalidations. When the reply arrives, all invalidations that were
+//! sent before it have been applied. From the noted time on, for the length of the bound, memory
+//! may answer for functions that other instances invalidate.
+//!
+//! This is the lease of Gray and Cheriton (Stanford CS-TR-90-1298). It needs one clock only, that
+//! of this host, of which only the rate has to be right.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,32 +14,38 @@ use std::time::Duration;
 
 use crate::clock::{Moment, Reading};
 
-/// The coarse clock is late by one tick at most; the bound is kept all the same.
+/// Longest tick of the coarse clock, by which it may be late. The lease is shorter by a tick, so
+/// the bound is kept.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Shortest bound: a barrier must get through several times within it.
+/// Shortest bound. Several barriers must fit in, so that a slow one does not end coherence.
 const SHORTEST: Duration = Duration::from_millis(50);
 
-/// What a shared tier knows about its channel, and memory asks on every hit.
+/// Coherence of a shared tier, which every hit in memory checks.
 #[derive(Debug)]
 pub struct Coherence {
     bound: Duration,
-    /// Until when it holds, by the monotonic clock; zero when it does not.
+    /// End of coherence by the monotonic clock, or zero. Written with `Release` after the fences
+    /// were raised, and read with `Acquire`, so a reader that finds the instance coherent sees the
+    /// fences.
     until: AtomicU64,
-    /// When the last barrier began, by the wall clock.
+    /// Begin of the last barrier by the wall clock. Ordered like `until`.
     wall: AtomicU64,
+    /// Never held while user code or wakers run.
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Of the channel: a barrier of an older one proves nothing.
+    /// Number of the channel. A barrier of an earlier channel proves nothing.
     generation: u64,
+    /// Time since which the instance has been coherent without interruption.
     since: Option<Moment>,
+    /// Begin of the last barrier that was answered.
     last: Option<Moment>,
 }
 
-/// A barrier that was sent and not yet answered.
+/// A barrier that has not been answered yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Barrier {
     began: Reading,
@@ -44,7 +53,10 @@ pub struct Barrier {
 }
 
 impl Coherence {
-    /// With this bound on how old a value may be after its invalidation; at least 50 ms.
+    /// Creates a state that is not coherent yet.
+    ///
+    /// `bound` is the longest time for which an invalidated value may be returned. It is raised to
+    /// 50 ms if it is shorter.
     #[must_use]
     pub fn new(bound: Duration) -> Self {
         Self {
@@ -55,13 +67,13 @@ impl Coherence {
         }
     }
 
-    /// The bound.
+    /// Returns the staleness bound.
     #[must_use]
     pub fn bound(&self) -> Duration {
         self.bound
     }
 
-    /// Begins a barrier. To be called before it is sent.
+    /// Begins a barrier. The caller must call this before it sends the request.
     #[must_use]
     pub fn barrier(&self) -> Barrier {
         let generation = self.lock().generation;
@@ -71,8 +83,10 @@ impl Coherence {
         }
     }
 
-    /// The barrier was answered, and all that came before the answer is applied. Of no effect when it was
-    /// [revoked](Self::revoke) since.
+    /// Marks the instance coherent from the begin of a barrier on.
+    ///
+    /// The caller must have applied all messages that came before the reply. This has no effect if
+    /// coherence was [revoked](Self::revoke) after the barrier began.
     pub fn proved(&self, barrier: Barrier) {
         let mut state = self.lock();
         if state.generation != barrier.generation {
@@ -80,17 +94,18 @@ impl Coherence {
         }
         let Reading { monotonic, wall } = barrier.began;
         if state.last > Some(monotonic) && state.since.is_some() {
-            // A later one was answered before.
+            // A later barrier was answered before this one.
             return;
         }
-        // Release: who sees that it holds sees the fences that were raised before. Between the two stores a reader has
-        // the times of two barriers, each of which was good.
+        // Release: a reader that finds the instance coherent sees the fences that were raised
+        // before. Between the two stores a reader sees the times of two barriers, and each of them
+        // is valid.
         self.wall.store(wall, Ordering::Release);
         if state
             .last
             .is_some_and(|last| monotonic.since(last) >= self.bound)
         {
-            // It did not hold for a while.
+            // The last barrier had expired, so coherence was interrupted.
             state.since = None;
         }
         let until = monotonic.after(self.bound - TICK);
@@ -99,7 +114,7 @@ impl Coherence {
         state.last = Some(monotonic);
     }
 
-    /// The channel is gone, or can no longer be trusted.
+    /// Ends coherence, because the channel is lost or may have missed messages.
     pub fn revoke(&self) {
         let mut state = self.lock();
         state.generation += 1;
@@ -107,15 +122,18 @@ impl Coherence {
         self.until.store(0, Ordering::Release);
     }
 
-    /// Whether it holds now.
+    /// Returns `true` if the instance is coherent now.
     #[must_use]
     #[inline]
     pub fn holds(&self) -> bool {
         self.holds_at(Reading::now())
     }
 
-    /// The monotonic clock stands still while the machine sleeps, the wall clock does not: it can only revoke, and where it
-    /// jumps, the next barrier makes good.
+    /// Returns `true` if the instance is coherent at `now`.
+    ///
+    /// The monotonic clock does not advance while the machine sleeps, but the wall clock does. So
+    /// both must be within the bound: the wall clock can only end coherence. If it jumps, the next
+    /// barrier restores coherence.
     #[inline]
     pub(crate) fn holds_at(&self, now: Reading) -> bool {
         now.monotonic.nanos() < self.until.load(Ordering::Acquire)
@@ -123,7 +141,8 @@ impl Coherence {
                 < self.bound.as_nanos()
     }
 
-    /// Since when it holds without a break, and how long ago the last barrier began.
+    /// Returns for how long the instance has been coherent without interruption, and how long ago
+    /// the last barrier began.
     #[must_use]
     pub fn age(&self) -> (Option<Duration>, Option<Duration>) {
         let now = Reading::now().monotonic;
@@ -155,14 +174,14 @@ mod tests {
 
     fn proved() -> (Coherence, Reading) {
         let coherence = Coherence::new(BOUND);
-        assert!(!coherence.holds(), "nothing is proved yet");
+        assert!(!coherence.holds(), "no barrier was answered yet");
         let barrier = coherence.barrier();
         coherence.proved(barrier);
         (coherence, barrier.began)
     }
 
     #[test]
-    fn it_holds_for_the_bound_from_when_the_barrier_began() {
+    fn coherence_lasts_for_the_bound_from_the_begin_of_the_barrier() {
         let (coherence, began) = proved();
         assert!(coherence.holds_at(began));
         assert!(coherence.holds_at(later(began, 489, 489)));
@@ -173,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_barrier_from_before_the_channel_was_lost_proves_nothing() {
+    fn barrier_from_before_a_revocation_has_no_effect() {
         let (coherence, _) = proved();
         let barrier = coherence.barrier();
         coherence.revoke();
@@ -184,19 +203,19 @@ mod tests {
         assert!(coherence.holds());
     }
 
-    /// Asleep, the monotonic clock stood still.
+    /// The monotonic clock does not advance while the machine sleeps.
     #[test]
-    fn a_machine_that_slept_is_not_coherent() {
+    fn instance_is_not_coherent_after_its_machine_slept() {
         let (coherence, began) = proved();
         assert!(!coherence.holds_at(later(began, 1, 60_000)));
         assert!(
             !coherence.holds_at(later(began, 1, -60_000)),
-            "nor is one whose clock was set back"
+            "the wall clock was set back"
         );
     }
 
     #[test]
-    fn barriers_that_are_answered_out_of_order_leave_the_latest() {
+    fn barrier_answered_after_a_later_one_has_no_effect() {
         let coherence = Coherence::new(BOUND);
         let first = coherence.barrier();
         let second = Barrier {

@@ -1,22 +1,28 @@
-//! Patterns of keys, by the rules of Redis, so that they mean the same in every tier.
+//! Patterns for keys, with the syntax of Redis, so that they have the same meaning in every tier.
 
 use std::fmt;
+use std::iter::Peekable;
+use std::str::Chars;
 
 use crate::error::Error;
 use crate::key::is_cut;
 
-/// A pattern of a key's arguments, as a shared tier shows them: `*` is any number of characters, `?` one, `[a-c]` one of
-/// those, `[^a]` one that is not, `\*` the character itself. It is matched with the whole.
+/// A pattern for the arguments of a key, as shared tiers show them.
 ///
-/// Numbers match as they are written in a call, and with the type that shared tiers show behind them: `1` and `1i64` both match
-/// the key `1i64`, as `1,*` does `1i64,tea`.
+/// `*` matches any number of characters, `?` one character, `[a-c]` one of these characters, `[^a]`
+/// any character but this one, and `\*` the character itself. The pattern has to match all
+/// arguments.
 ///
-/// Arguments that are too long to be shown whole match every pattern: what is left out of them may.
+/// Numbers match as they are written in a call, and with the type that shared tiers append to them:
+/// `1` and `1i64` both match the key `1i64`, and `1,*` matches `1i64,tea`.
+///
+/// Arguments that are too long to be shown in full match every pattern, because the part that is
+/// not shown may match.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Glob {
     text: String,
     pieces: Vec<Piece>,
-    /// The same without the types behind its numbers, if it has any.
+    /// Pieces of the pattern without the types behind its numbers, if it has any.
     untyped: Option<Vec<Piece>>,
 }
 
@@ -32,24 +38,25 @@ enum Piece {
 }
 
 impl Glob {
-    /// A pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
-    /// [`Configuration`](crate::ErrorKind::Configuration): a bracket that is not closed, or a `\` with nothing behind it.
+    /// [`Configuration`](crate::ErrorKind::Configuration): a bracket is not closed, or the pattern
+    /// ends with a `\`.
     pub fn new(text: &str) -> Result<Self, Error> {
-        // A `*` behind a type would mean more numbers without it.
+        // A type before a `*` is kept: `1u8*` without its type would be `1*`, which matches `10`.
         let untyped = without_types(text, "*?[\\");
         let untyped = (untyped != text)
-            .then(|| Self::read(&untyped))
+            .then(|| Self::parse(&untyped))
             .transpose()?;
         Ok(Self {
-            pieces: Self::read(text)?,
+            pieces: Self::parse(text)?,
             untyped,
             text: text.to_owned(),
         })
     }
 
-    fn read(text: &str) -> Result<Vec<Piece>, Error> {
+    fn parse(text: &str) -> Result<Vec<Piece>, Error> {
         let wrong = |what: &str| Error::configuration(format!("pattern `{text}` {what}"));
         let mut pieces = Vec::new();
         let mut rest = text.chars().peekable();
@@ -60,22 +67,7 @@ impl Glob {
                 '?' => Piece::Any,
                 '\\' => Piece::Is(rest.next().ok_or_else(|| wrong("ends with a `\\`"))?),
                 '[' => {
-                    let is_negated = rest.next_if_eq(&'^').is_some();
-                    let mut ranges = Vec::new();
-                    loop {
-                        let open = || wrong("has a `[` that is not closed");
-                        let first = match rest.next().ok_or_else(open)? {
-                            ']' => break,
-                            '\\' => rest.next().ok_or_else(open)?,
-                            c => c,
-                        };
-                        let mut last = first;
-                        if rest.next_if_eq(&'-').is_some() {
-                            last = rest.next().ok_or_else(open)?;
-                        }
-                        ranges.push((first.min(last), first.max(last)));
-                    }
-                    Piece::OneOf { ranges, is_negated }
+                    Piece::one_of(&mut rest).ok_or_else(|| wrong("has a `[` that is not closed"))?
                 }
                 c => Piece::Is(c),
             };
@@ -84,7 +76,9 @@ impl Glob {
         Ok(pieces)
     }
 
-    /// Whether these are arguments that it means. In time that grows with the product of both lengths at most.
+    /// Returns `true` if the pattern matches these arguments.
+    ///
+    /// The time is at most proportional to the product of both lengths.
     #[must_use]
     pub fn matches(&self, arguments: &str) -> bool {
         if is_cut(arguments) {
@@ -100,15 +94,16 @@ impl Glob {
     }
 }
 
-/// The types that are shown behind numbers, where `u64` is shown by none.
+/// Types that are shown behind numbers. A number without a type is a `u64`.
 const TYPES: &[&str] = &[
     "i8", "i16", "i32", "i64", "i128", "u8", "u16", "u32", "u128", "f32", "f64",
 ];
 
-/// Rendered arguments, or a pattern, without the types behind numbers: `1i64,2` as `1,2`. A number that is followed by one of
-/// `kept_before` stays as it is.
+/// Returns rendered arguments, or a pattern, without the types behind numbers: `1i64,2` as `1,2`.
 ///
-/// What looks like a number inside a longer text may lose its end too: then a pattern means one text more, never one less.
+/// A number that is followed by a character of `kept_before` keeps its type. A part of a longer
+/// text that looks like a number may lose its end as well: then a pattern matches more texts, never
+/// fewer.
 fn without_types(text: &str, kept_before: &str) -> String {
     let is_of_word = |c: char| c.is_alphanumeric() || "_.@%'".contains(c);
     let mut out = String::with_capacity(text.len());
@@ -135,7 +130,8 @@ fn without_types(text: &str, kept_before: &str) -> String {
 fn matches(pieces: &[Piece], arguments: &str) -> bool {
     let arguments: Vec<char> = arguments.chars().collect();
     let (mut piece, mut at) = (0, 0);
-    // Behind the last `*`: where the pattern goes on, and what that has taken so far.
+    // The piece after the last `*`, and the number of characters before the match of that piece.
+    // If a later piece does not match, the `*` takes one more character.
     let mut star: Option<(usize, usize)> = None;
     while at < arguments.len() {
         match pieces.get(piece) {
@@ -162,6 +158,24 @@ fn matches(pieces: &[Piece], arguments: &str) -> bool {
 }
 
 impl Piece {
+    /// Parses the rest of a bracket. Returns `None` if the bracket is not closed.
+    fn one_of(rest: &mut Peekable<Chars<'_>>) -> Option<Self> {
+        let is_negated = rest.next_if_eq(&'^').is_some();
+        let mut ranges = Vec::new();
+        loop {
+            let first = match rest.next()? {
+                ']' => return Some(Self::OneOf { ranges, is_negated }),
+                '\\' => rest.next()?,
+                c => c,
+            };
+            let last = match rest.next_if_eq(&'-') {
+                Some(_) => rest.next()?,
+                None => first,
+            };
+            ranges.push((first.min(last), first.max(last)));
+        }
+    }
+
     fn is(&self, c: char) -> bool {
         match self {
             Self::Is(own) => *own == c,
@@ -194,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_mean_what_they_mean_in_redis() {
+    fn patterns_match_the_same_texts_as_in_redis() {
         for (pattern, matches, others) in [
             ("", &[""][..], &["a"][..]),
             ("*", &["", "a", "a,b"], &[]),
@@ -254,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_shown_whole_matches() {
+    fn arguments_that_are_not_shown_in_full_match_every_pattern() {
         let glob = Glob::new("west,*").unwrap();
         let digest = "0123456789abcdef".repeat(2);
         let cut = |kept: usize| format!("{}~{digest}", "e".repeat(kept));
@@ -263,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn no_pattern_takes_for_ever() {
+    fn pattern_with_many_stars_does_not_take_exponential_time() {
         let none = Glob::new(&("a*".repeat(30) + "z")).unwrap();
         assert!(!none.matches(&"a".repeat(5_000)));
     }

@@ -1,4 +1,4 @@
-//! Counters, always on, and what they look like from outside.
+//! Counters, which are always enabled, and the statistics that users see.
 
 use std::cell::Cell;
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::level::Level;
 
-/// A counter for paths that are not hot. Relaxed: counters order nothing.
+/// A counter for paths that are not hot. Relaxed: counters do not order other accesses.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -22,11 +22,14 @@ impl Counter {
     }
 }
 
-/// Cells of a [`HitCounter`]: enough that two threads of a small machine seldom share one, few enough to keep for every
-/// function.
+/// Number of cells of a [`HitCounter`]: two threads of a small machine rarely share one, and each
+/// function can have its own cells.
 const CELLS: usize = 8;
 
-/// A counter for hits: threads count in cells of their own, each on its own cache line, and a reader adds them up.
+/// A counter for hits.
+///
+/// Each thread counts in one cell, and each cell has its own cache line, so threads do not slow
+/// each other down. A reader adds the cells up.
 #[derive(Debug, Default)]
 pub(crate) struct HitCounter([OwnLine; CELLS]);
 
@@ -65,7 +68,7 @@ impl HitCounter {
     }
 }
 
-/// What is counted for a function in one tier.
+/// Counters of a function in one tier.
 #[derive(Debug, Default)]
 pub(crate) struct TierCounters {
     pub(crate) hits: HitCounter,
@@ -80,25 +83,26 @@ pub(crate) struct TierCounters {
     pub(crate) promotions: Counter,
 }
 
-/// Why a fill was refused, or a lease.
+/// Reason why a fill or a lease was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The lease is gone: its key was invalidated, its time is over, or another load took it over.
+    /// The lease is no longer valid: its key was invalidated, it expired, or another load took it
+    /// over.
     Lease,
     /// The function was invalidated.
     Function,
-    /// The store, or all of the namespace, is another since.
+    /// The history changed: the store lost data, or the whole namespace was invalidated.
     History,
-    /// The link that the lease came over is gone.
+    /// The link on which the lease was granted is lost.
     Link,
-    /// An invalidation of the key waits to be sent.
+    /// An invalidation of the key is queued.
     Queued,
-    /// A change of the key is under way.
+    /// A write guard for the key is held.
     Guard,
 }
 
-/// Refused fills, by reason.
+/// Counters of refused fills, by reason.
 #[derive(Debug, Default)]
 pub(crate) struct RefusalCounters {
     lease: Counter,
@@ -134,7 +138,7 @@ impl RefusalCounters {
     }
 }
 
-/// What is counted for a function whatever the tier.
+/// Counters of a function that do not belong to a tier.
 #[derive(Debug, Default)]
 pub(crate) struct FunctionCounters {
     pub(crate) loads: Counter,
@@ -150,7 +154,7 @@ impl TierCounters {
         TierStats {
             level,
             hits: self.hits.get(),
-            // Each of them was a miss until no tier below could be asked.
+            // Each of these hits was counted as a miss first, before the tiers below failed.
             misses: self.misses.get().saturating_sub(isolated_hits),
             decode_errors: self.decode_errors.get(),
             mismatches: self.mismatches.get(),
@@ -184,85 +188,88 @@ impl FunctionCounters {
     }
 }
 
-/// What a runtime has counted since it was built, by function. `Display` is a table.
+/// Statistics of a runtime since it was built, by function. `Display` writes a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
-    /// The functions that were called at least once, by name.
+    /// Functions that were called at least once, sorted by name.
     pub functions: Vec<FunctionStats>,
 }
 
-/// What was counted for one function; a generic function has one for each instance.
+/// Statistics of one function. A generic function has one for each choice of its types.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct FunctionStats {
-    /// Its name.
+    /// Name of the function.
     pub name: String,
-    /// Its version.
+    /// Version of the function.
     pub version: u32,
-    /// How often the body ran.
+    /// Number of times that the body ran.
     pub loads: u64,
-    /// How often it ended in an error.
+    /// Number of loads that returned an error.
     pub load_errors: u64,
-    /// How often a call waited for a load that another call had begun.
+    /// Number of times that a call waited for a load of another call.
     pub waits: u64,
-    /// Invalidations, of a key, by a pattern, or of the whole function; a value that is put by hand is one of its key.
+    /// Number of invalidations of a key, by a pattern, or of the whole function. Putting a value by
+    /// hand counts as an invalidation of its key.
     pub invalidations: u64,
-    /// Calls whose arguments no key could be made of; their body ran.
+    /// Number of calls whose arguments could not be encoded as a key. Their body ran.
     pub key_errors: u64,
-    /// By tier, in look-up order.
+    /// Statistics of each tier, in look-up order.
     pub tiers: Vec<TierStats>,
 }
 
-/// What was counted for one function in one tier.
+/// Statistics of one function in one tier.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TierStats {
-    /// Which tier.
+    /// Level of the tier.
     pub level: Level,
-    /// Calls that this tier answered.
+    /// Number of calls that this tier answered.
     pub hits: u64,
-    /// Look-ups that it could not answer. One that was answered while this instance was
-    /// [isolated](Self::isolated_hits) is not among them.
+    /// Number of look-ups that this tier could not answer, without the
+    /// [isolated hits](Self::isolated_hits).
     pub misses: u64,
-    /// Records that were damaged or could not be decoded; each is a miss as well.
+    /// Number of records that were damaged or could not be decoded. Each is a miss as well.
     pub decode_errors: u64,
-    /// Whole records of another key, version, shape or codec; each is a miss as well.
+    /// Number of undamaged records of another key, version, shape or codec. Each is a miss as well.
     pub mismatches: u64,
-    /// Operations that failed or ran out of time.
+    /// Number of operations that failed or timed out.
     pub tier_errors: u64,
-    /// Values that were not stored, by reason.
+    /// Number of values that were not stored, by reason.
     pub refused_fills: RefusedFills,
-    /// Values that were not sent for their size.
+    /// Number of values that were too large to be stored.
     pub too_large: u64,
-    /// How often a call waited for another instance that held the lease.
+    /// Number of times that a call waited for another instance that held the lease.
     pub lease_waits: u64,
-    /// Calls that memory answered while this instance was cut off from the others.
+    /// Number of calls that memory answered while this instance was isolated.
     pub isolated_hits: u64,
-    /// Values that were copied into this tier from one below it. Copies into memory are not counted.
+    /// Number of values that were copied into this tier from one below it. Copies into memory are
+    /// not counted.
     pub promotions: u64,
 }
 
-/// Values that a tier did not store, by reason.
+/// Number of values that a tier did not store, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RefusedFills {
-    /// The lease was gone: the key was invalidated, the lease's time over, or another load took it over.
+    /// The lease was no longer valid: the key was invalidated, the lease expired, or another load
+    /// took it over.
     pub lease: u64,
     /// The function was invalidated.
     pub function: u64,
-    /// The store, or all of the namespace, was another by then.
+    /// The history changed: the store lost data, or the whole namespace was invalidated.
     pub history: u64,
-    /// The link that the lease came over was gone.
+    /// The link on which the lease was granted was lost.
     pub link: u64,
-    /// An invalidation of the key waited to be sent.
+    /// An invalidation of the key was queued.
     pub queued: u64,
-    /// A change of the key was under way.
+    /// A write guard for the key was held.
     pub guard: u64,
 }
 
 impl RefusedFills {
-    /// All of them.
+    /// Returns the sum of all reasons.
     #[must_use]
     pub fn total(&self) -> u64 {
         let Self {
@@ -278,13 +285,14 @@ impl RefusedFills {
 }
 
 impl Stats {
-    /// The statistics of the function called `name`.
+    /// Returns the statistics of the function with this name.
     #[must_use]
     pub fn function(&self, name: &str) -> Option<&FunctionStats> {
         self.functions.iter().find(|function| function.name == name)
     }
 
-    /// The share of calls that a tier answered, of all functions; `None` before the first call.
+    /// Returns the share of calls that a tier answered, of all functions. Returns `None` before the
+    /// first call.
     #[must_use]
     pub fn hit_rate(&self) -> Option<f64> {
         let (hits, loads) = self.functions.iter().fold((0, 0), |(hits, loads), one| {
@@ -300,20 +308,21 @@ fn rate(hits: u64, loads: u64) -> Option<f64> {
 }
 
 impl FunctionStats {
-    /// The statistics of one tier.
+    /// Returns the statistics of one tier.
     #[must_use]
     pub fn tier(&self, level: Level) -> Option<&TierStats> {
         self.tiers.iter().find(|tier| tier.level == level)
     }
 
-    /// Calls that a tier answered.
+    /// Returns the number of calls that a tier answered.
     #[must_use]
     pub fn hits(&self) -> u64 {
         let hits = |tier: &TierStats| tier.hits + tier.isolated_hits;
         self.tiers.iter().map(hits).sum()
     }
 
-    /// Their share of the calls that a tier or the body answered; `None` before the first. Who waited for another's load is neither.
+    /// Returns the share of hits among the calls that a tier or the body answered. Returns `None`
+    /// before the first call. Calls that waited for the load of another call are not counted.
     #[must_use]
     pub fn hit_rate(&self) -> Option<f64> {
         rate(self.hits(), self.loads)

@@ -1,7 +1,7 @@
-//! Streams: logs that several read, each at its own pace, or as a group that shares the work.
+//! Streams: logs of entries, for readers at their own pace or for groups that share the work.
 //!
-//! They are no part of the cache: events of an application, on the store that is there. `Redis::streams()` gives one; the trait is
-//! there so that another log can stand in.
+//! They are not a part of the cache. An application can use them for its events, on the store that
+//! the cache uses anyway. `Redis::streams()` returns such a log, and the trait allows other ones.
 
 use std::fmt;
 use std::future::Future;
@@ -10,28 +10,32 @@ use std::time::Duration;
 
 use crate::error::Error;
 
-/// A future that a log returns.
+/// Future of an operation of a [`StreamLog`].
 pub type StreamFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
 /// An entry of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamEntry {
-    /// Where it stands: later entries of its stream have a larger one, as the log compares them.
+    /// Position of the entry. Later entries of the stream have a larger id, in the order of the
+    /// log.
     pub id: String,
-    /// What it says, in the order in which it was said; a name may be there more than once. One that another program wrote and that
-    /// is no UTF-8 is shown with `\u{FFFD}` in place of what is none.
+    /// Names and values, in the order in which they were published. A name may occur more than
+    /// once.
+    ///
+    /// If another program wrote a name that is not valid UTF-8, `\u{FFFD}` replaces the invalid
+    /// parts.
     pub fields: Vec<(String, Vec<u8>)>,
 }
 
 impl StreamEntry {
-    /// An entry.
+    /// Creates an entry.
     #[must_use]
     pub fn new(id: String, fields: Vec<(String, Vec<u8>)>) -> Self {
         Self { id, fields }
     }
 
-    /// The first field of that name.
+    /// Returns the value of the first field with this name.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&[u8]> {
         let found = self.fields.iter().find(|(known, _)| known == name);
@@ -39,40 +43,49 @@ impl StreamEntry {
     }
 }
 
-/// From where a stream is read.
+/// Position after which a stream is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "there are these three places")]
+#[expect(clippy::exhaustive_enums, reason = "a stream has no other positions")]
 pub enum After {
-    /// All that is kept.
+    /// Reads all entries that the stream has.
     Start,
-    /// What comes from now on. Who reads on goes on after the last [`Entry`](Self::Entry), since what came meanwhile is before the
-    /// next now.
+    /// Reads entries that are published from now on.
+    ///
+    /// To continue, read after the last [`Entry`](Self::Entry). A second `Now` would skip the
+    /// entries that were published between the two reads.
     Now,
-    /// What comes after the entry with this id.
+    /// Reads entries after the one with this id.
     Entry(String),
 }
 
 /// A log of streams.
 ///
-/// Every operation ends within the log's own time limit; one that waits for entries, within that and the time it is to wait.
-/// ([`unacknowledged`](Self::unacknowledged) and [`claim`](Self::claim) may take several steps, and as long for each.) Where `most`
-/// is zero nothing is asked, and nothing is there.
+/// Every operation ends within the time limit of the log. An operation that waits for entries ends
+/// within the limit plus the time of the wait. [`unacknowledged`](Self::unacknowledged) and
+/// [`claim`](Self::claim) may take several steps, and the limit applies to each. If `most` is zero,
+/// an operation sends no request and returns nothing.
 ///
 /// # Errors
-/// [`Unavailable`](crate::ErrorKind::Unavailable) where the log cannot be reached, [`TimedOut`](crate::ErrorKind::TimedOut) where it
-/// does not answer in time, [`Protocol`](crate::ErrorKind::Protocol) where it refuses: there is no such group;
-/// [`Configuration`](crate::ErrorKind::Configuration) for a stream without a name, an entry without fields, a stream of no entries, and
-/// what is no id.
+/// - [`Unavailable`](crate::ErrorKind::Unavailable): the log cannot be reached.
+/// - [`TimedOut`](crate::ErrorKind::TimedOut): the log did not reply in time.
+/// - [`Protocol`](crate::ErrorKind::Protocol): the log refused the operation, for example because
+///   the group does not exist.
+/// - [`Configuration`](crate::ErrorKind::Configuration): a stream has no name, an entry has no
+///   fields, a stream is limited to zero entries, or an id is invalid.
 ///
-/// What changes something ([`publish`](Self::publish), [`create_group`](Self::create_group), [`read_group`](Self::read_group),
-/// [`acknowledge`](Self::acknowledge), [`claim`](Self::claim)) is not done a second time where its answer is lost: after an error it
-/// is not known whether it was done. Entries that were given to a reader then are [unacknowledged](Self::unacknowledged).
+/// An operation that changes something ([`publish`](Self::publish),
+/// [`create_group`](Self::create_group), [`read_group`](Self::read_group),
+/// [`acknowledge`](Self::acknowledge), [`claim`](Self::claim)) is not retried if its reply is lost.
+/// After an error it may have taken effect or not. Entries that were assigned to a reader by such
+/// an operation are [unacknowledged](Self::unacknowledged).
 ///
 /// # Cancel safety
-/// Dropped, an operation may be done or not. What was read by a group for a reader that was dropped is
-/// [unacknowledged](Self::unacknowledged), and not lost.
+/// Not cancel safe: an operation that is dropped may have taken effect or not. Entries that it read
+/// for a reader of a group are [unacknowledged](Self::unacknowledged), and not lost.
 pub trait StreamLog: fmt::Debug + Send + Sync {
-    /// Adds an entry, and drops the oldest where there are about more than `most`. The entry's id.
+    /// Adds an entry, and returns its id.
+    ///
+    /// If the stream has more than about `most` entries, the oldest are removed.
     fn publish<'a>(
         &'a self,
         stream: &'a str,
@@ -80,7 +93,9 @@ pub trait StreamLog: fmt::Debug + Send + Sync {
         most: Option<usize>,
     ) -> StreamFuture<'a, String>;
 
-    /// The next entries, the oldest first. Where there is none, waits so long for one; `Duration::MAX` is for ever.
+    /// Returns the next entries, the oldest first.
+    ///
+    /// If there is none, waits up to `wait` for one. `Duration::MAX` waits without a limit.
     fn read<'a>(
         &'a self,
         stream: &'a str,
@@ -89,10 +104,12 @@ pub trait StreamLog: fmt::Debug + Send + Sync {
         wait: Duration,
     ) -> StreamFuture<'a, Vec<StreamEntry>>;
 
-    /// The latest entries, the newest first.
+    /// Returns the latest entries, the newest first.
     fn latest<'a>(&'a self, stream: &'a str, most: usize) -> StreamFuture<'a, Vec<StreamEntry>>;
 
-    /// Makes a group of readers that share a stream from there on; `false` where it is there already. The stream need not exist.
+    /// Creates a group of readers that share the entries after `after`.
+    ///
+    /// Returns `false` if the group exists already. The stream does not have to exist.
     fn create_group<'a>(
         &'a self,
         stream: &'a str,
@@ -100,7 +117,8 @@ pub trait StreamLog: fmt::Debug + Send + Sync {
         after: &'a After,
     ) -> StreamFuture<'a, bool>;
 
-    /// The next entries that no reader of the group has had, for `reader`; waits as [`read`](Self::read) does.
+    /// Assigns the next entries that no reader of the group was assigned to `reader`, and returns
+    /// them. Waits like [`read`](Self::read).
     fn read_group<'a>(
         &'a self,
         stream: &'a str,
@@ -110,8 +128,11 @@ pub trait StreamLog: fmt::Debug + Send + Sync {
         wait: Duration,
     ) -> StreamFuture<'a, Vec<StreamEntry>>;
 
-    /// What `reader` was given and has not acknowledged, the oldest first: to be done again after a restart. What is not in the
-    /// stream any more, since that was trimmed, is left out, and acknowledged.
+    /// Returns the entries that were assigned to `reader` and that it has not acknowledged, the
+    /// oldest first.
+    ///
+    /// A reader processes them again after a restart. Entries that were removed from the stream are
+    /// left out, and acknowledged.
     fn unacknowledged<'a>(
         &'a self,
         stream: &'a str,
@@ -120,7 +141,7 @@ pub trait StreamLog: fmt::Debug + Send + Sync {
         most: usize,
     ) -> StreamFuture<'a, Vec<StreamEntry>>;
 
-    /// These are done. How many of them were not before.
+    /// Acknowledges entries that were processed. Returns how many were not acknowledged before.
     fn acknowledge<'a>(
         &'a self,
         stream: &'a str,
@@ -128,10 +149,14 @@ pub trait StreamLog: fmt::Debug + Send + Sync {
         ids: &'a [String],
     ) -> StreamFuture<'a, usize>;
 
-    /// Gives `reader` what readers of the group (itself too) were given so long ago and have not acknowledged: they may be dead. The
-    /// oldest first; what is not in the stream any more is left out, and acknowledged.
+    /// Assigns entries to `reader` that readers of the group (itself included) were assigned at
+    /// least `idle` ago and have not acknowledged, because these readers may have ended.
     ///
-    /// Some ten thousand times `most` that are not acknowledged are looked at: where more than that are under way, claim more at once.
+    /// Returns the entries, the oldest first. Entries that were removed from the stream are left
+    /// out, and acknowledged.
+    ///
+    /// The search is limited to about ten thousand times `most` unacknowledged entries. If there
+    /// are more, use a larger `most`.
     fn claim<'a>(
         &'a self,
         stream: &'a str,

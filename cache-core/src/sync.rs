@@ -1,4 +1,6 @@
-//! The primitives of fence and flight: the standard library's, or loom's when schedules are searched
+//! Synchronization primitives of fence and flight.
+//!
+//! They are those of the standard library, or those of loom if schedules are searched
 //! (`--cfg schedules`).
 
 #[cfg(schedules)]
@@ -10,7 +12,8 @@ pub(crate) use std::sync::Mutex;
 #[cfg(not(schedules))]
 pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Locks, and takes over from a thread that panicked: what these locks guard is whole between any two statements.
+/// Locks a mutex, even if a thread panicked while it held the lock: the guarded values are
+/// consistent after every statement.
 #[cfg(not(schedules))]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex

@@ -1,8 +1,9 @@
-//! The Tokio runtime that the tiers were started in: it drives their connections and their timers.
+//! The Tokio runtime in which the tiers were started. It drives their connections and timers.
 //!
-//! A call may run elsewhere: in another Tokio runtime (one for each test, one for each worker thread), in one that has no
-//! timers, or outside of Tokio. Operations of tiers are then polled in the context of the Tokio runtime of the cache, and a timer of
-//! their own limits them: nobody knows whether the Tokio runtime of the cache is being driven.
+//! A call may run elsewhere: in another Tokio runtime (one for each test, one for each worker
+//! thread), in one without timers, or outside of Tokio. Then operations of tiers are polled in the
+//! context of the runtime of the cache. A timer that does not depend on that runtime limits them,
+//! because it is not known whether any thread drives the runtime.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -16,18 +17,18 @@ use tokio::task::JoinHandle;
 
 use crate::error::{Error, ErrorKind};
 
-/// The runtime in which the cache was installed.
+/// The Tokio runtime in which the cache was installed.
 #[derive(Debug)]
 pub(crate) struct TokioContext {
     handle: Handle,
-    /// A task that ends with the runtime, and with this.
+    /// Task that ends when the runtime ends. It is aborted when this is dropped.
     resident: JoinHandle<()>,
-    /// Whether the log says already that the runtime has ended.
+    /// `true` if the end of the runtime was logged. Relaxed: the flag orders nothing.
     is_end_reported: AtomicBool,
 }
 
 impl TokioContext {
-    /// The runtime that runs the caller, if one does.
+    /// Returns the runtime of the caller, if there is one.
     pub(crate) fn of_caller() -> Option<Self> {
         let handle = Handle::try_current().ok()?;
         let resident = handle.spawn(std::future::pending());
@@ -43,17 +44,21 @@ impl TokioContext {
         (!self.has_ended()).then(|| self.handle.enter())
     }
 
-    /// Whether the runtime has ended.
+    /// Returns `true` if the runtime has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.resident.is_finished()
     }
 
-    /// Whether the caller is in the context of this runtime.
+    /// Returns `true` if the caller is in the context of this runtime.
     pub(crate) fn is_here(&self) -> bool {
         Handle::try_current().is_ok_and(|handle| handle.id() == self.handle.id())
     }
 
-    /// The error of an operation that needs the runtime, if it has ended. The first one is logged.
+    /// Checks that the runtime has not ended, for an operation that needs it. The first failure is
+    /// logged.
+    ///
+    /// # Errors
+    /// The runtime has ended.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if !self.has_ended() {
             return Ok(());
@@ -66,8 +71,9 @@ impl TokioContext {
         Err(Error::new(ErrorKind::Unavailable, ENDED))
     }
 
-    /// Polls a future in the context of this runtime, whatever runs the caller. `None` if it takes longer than `within`, or
-    /// if the runtime ends.
+    /// Polls a future in the context of this runtime, whichever runtime runs the caller.
+    ///
+    /// Returns `None` if the future takes longer than `within`, or if the runtime ends.
     pub(crate) async fn run_within<F: Future>(
         &self,
         within: Duration,
@@ -83,16 +89,17 @@ impl TokioContext {
         .await
     }
 
-    /// Polls a future in the context of this runtime, whatever runs the caller, as long as it takes.
+    /// Polls a future in the context of this runtime, whichever runtime runs the caller, without a
+    /// time limit.
     ///
     /// # Errors
-    /// The runtime has ended. That is looked at from time to time.
+    /// The runtime has ended. This is checked once a second.
     pub(crate) async fn run<F: Future>(&self, future: F) -> Result<F::Output, Error> {
-        const LOOK: Duration = Duration::from_secs(1);
+        const CHECK_INTERVAL: Duration = Duration::from_secs(1);
         let mut future = pin!(future);
         loop {
             self.check()?;
-            if let Some(output) = self.run_within(LOOK, future.as_mut()).await {
+            if let Some(output) = self.run_within(CHECK_INTERVAL, future.as_mut()).await {
                 return Ok(output);
             }
         }
@@ -122,7 +129,7 @@ mod tests {
     use crate::blocking;
 
     #[test]
-    fn a_runtime_that_has_ended_is_told_from_one_that_runs() {
+    fn runtime_that_has_ended_is_not_entered_and_its_operations_fail() {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .build()
@@ -140,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_outside_of_tokio_has_the_timers_of_its_runtime_and_a_limit_of_its_own() {
+    fn operation_outside_of_tokio_uses_the_timers_of_its_runtime_and_a_separate_time_limit() {
         let driven = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_time()
@@ -156,6 +163,6 @@ mod tests {
         let tokio_context = idle.block_on(async { TokioContext::of_caller().unwrap() });
         let sleep = async { tokio::time::sleep(Duration::from_millis(1)).await };
         let slept = blocking::wait(tokio_context.run_within(Duration::from_millis(20), sleep));
-        assert_eq!(slept, None, "nobody drives its timers");
+        assert_eq!(slept, None, "no thread drives the timers of the runtime");
     }
 }

@@ -1,11 +1,11 @@
-//! The clock of all processes: it has no jumps, and is the same for each.
+//! Clock of all processes: it never jumps, and every process reads the same time.
 
 use nix::time::{ClockId, clock_gettime};
 
-/// Microseconds since the machine was started.
+/// Returns the microseconds since the machine was started.
 #[must_use]
 pub fn now() -> u64 {
-    // Every system has it.
+    // Every supported system has this clock, so the default is never used.
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now| {
         let micros = now.tv_sec() * 1_000_000 + now.tv_nsec() / 1_000;
         u64::try_from(micros).unwrap_or(0)

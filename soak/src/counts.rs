@@ -1,28 +1,28 @@
-//! What was done, counted by kind.
+//! Events counted by kind.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Counts.
+/// Numbers of events by kind.
 #[derive(Debug, Default)]
 pub struct Counts(Mutex<BTreeMap<&'static str, usize>>);
 
 impl Counts {
-    /// It was done once more.
-    pub fn count(&self, what: &'static str) {
-        self.add(what, 1);
+    /// Counts one event.
+    pub fn count(&self, kind: &'static str) {
+        self.add(kind, 1);
     }
 
-    /// It was done so many times more.
-    pub fn add(&self, what: &'static str, times: usize) {
-        *self.lock().entry(what).or_default() += times;
+    /// Counts several events.
+    pub fn add(&self, kind: &'static str, times: usize) {
+        *self.lock().entry(kind).or_default() += times;
     }
 
-    /// How often it was done.
+    /// Returns the number of events of a kind.
     #[must_use]
-    pub fn of(&self, what: &'static str) -> usize {
-        self.lock().get(what).copied().unwrap_or(0)
+    pub fn of(&self, kind: &'static str) -> usize {
+        self.lock().get(kind).copied().unwrap_or(0)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<&'static str, usize>> {
@@ -34,9 +34,9 @@ impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = self.lock();
         let mut counts = counts.iter();
-        if let Some((what, times)) = counts.next() {
-            write!(f, "{what} {times}")?;
+        if let Some((kind, times)) = counts.next() {
+            write!(f, "{kind} {times}")?;
         }
-        counts.try_for_each(|(what, times)| write!(f, ", {what} {times}"))
+        counts.try_for_each(|(kind, times)| write!(f, ", {kind} {times}"))
     }
 }

@@ -1,4 +1,6 @@
-//! The source of truth: a version for each key, behind a socket that all instances can reach, whatever happens to Redis.
+//! The source of truth: a version for each key.
+//!
+//! It is behind a socket that all instances can reach, whatever happens to Redis.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,11 +11,11 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::checker::FIRST;
 use crate::clock;
-use crate::history::{Event, Item, Life};
+use crate::history::{Event, Life};
+use crate::items::{FIRST_VERSION, Item};
 
-/// Ends when it is dropped.
+/// The database, which ends when it is dropped.
 #[derive(Debug)]
 pub struct Database {
     path: PathBuf,
@@ -28,10 +30,10 @@ struct Contents {
 }
 
 impl Database {
-    /// Begins to serve at `path`.
+    /// Starts to serve at `path`.
     ///
     /// # Errors
-    /// The socket cannot be made.
+    /// The socket cannot be created.
     pub fn start(path: &Path) -> io::Result<Self> {
         let listener = UnixListener::bind(path)?;
         let contents = Arc::new(Mutex::new(Contents::default()));
@@ -43,19 +45,19 @@ impl Database {
         })
     }
 
-    /// Where it serves.
+    /// Returns the path of the socket.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What was committed and loaded since this was asked last.
+    /// Returns the commits and loads since the last call.
     #[must_use]
     pub fn take_events(&self) -> Vec<Event> {
         std::mem::take(&mut lock(&self.contents).events)
     }
 
-    /// How often a key was loaded, of the events that were not taken yet.
+    /// Returns the number of loads of a key among the events that were not taken yet.
     #[must_use]
     pub fn loads(&self, wanted: Item) -> usize {
         let contents = lock(&self.contents);
@@ -66,7 +68,7 @@ impl Database {
         loads.count()
     }
 
-    /// How often any key was committed, of the events that were not taken yet.
+    /// Returns the number of commits among the events that were not taken yet.
     #[must_use]
     pub fn commits(&self) -> usize {
         let contents = lock(&self.contents);
@@ -102,15 +104,15 @@ async fn serve(listener: UnixListener, contents: Arc<Mutex<Contents>>) {
     }
 }
 
-/// `load <instance> <number of its life> <item>` or `commit <item>`.
-fn answer(contents: &Mutex<Contents>, question: &str) -> Option<u64> {
-    let parts: Vec<_> = question.split(' ').collect();
+/// Answers `load <instance> <number of its life> <item>` or `commit <item>` with a version.
+fn answer(contents: &Mutex<Contents>, request: &str) -> Option<u64> {
+    let parts: Vec<_> = request.split(' ').collect();
     let mut contents = lock(contents);
     let Contents { versions, events } = &mut *contents;
     match parts[..] {
         ["load", instance, number, item] => {
             let item = item.parse().ok()?;
-            let version = *versions.entry(item).or_insert(FIRST);
+            let version = *versions.entry(item).or_insert(FIRST_VERSION);
             events.push(Event::Load {
                 life: Life {
                     instance: instance.parse().ok()?,
@@ -123,7 +125,7 @@ fn answer(contents: &Mutex<Contents>, question: &str) -> Option<u64> {
         }
         ["commit", item] => {
             let item = item.parse().ok()?;
-            let version = versions.entry(item).or_insert(FIRST);
+            let version = versions.entry(item).or_insert(FIRST_VERSION);
             *version += 1;
             events.push(Event::Commit {
                 item,
@@ -136,7 +138,7 @@ fn answer(contents: &Mutex<Contents>, question: &str) -> Option<u64> {
     }
 }
 
-/// A way to the database.
+/// Access to the database for one instance.
 #[derive(Clone, Debug)]
 pub struct Client {
     path: Arc<Path>,
@@ -144,7 +146,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// For an instance.
+    /// Creates a client for an instance.
     #[must_use]
     pub fn new(path: &Path, life: Life) -> Self {
         Self {
@@ -153,30 +155,31 @@ impl Client {
         }
     }
 
-    /// Reads a key's version.
+    /// Returns the version of a key.
     ///
     /// # Errors
     /// The database cannot be reached.
     pub async fn load(&self, item: Item) -> io::Result<u64> {
         let Life { instance, number } = self.life;
-        self.ask(format!("load {instance} {number} {item}\n")).await
+        self.request(format!("load {instance} {number} {item}\n"))
+            .await
     }
 
-    /// Gives a key the next version.
+    /// Commits the next version of a key.
     ///
     /// # Errors
     /// The database cannot be reached.
     pub async fn commit(&self, item: Item) -> io::Result<u64> {
-        self.ask(format!("commit {item}\n")).await
+        self.request(format!("commit {item}\n")).await
     }
 
-    async fn ask(&self, question: String) -> io::Result<u64> {
+    async fn request(&self, request: String) -> io::Result<u64> {
         let mut stream = UnixStream::connect(&self.path).await?;
-        stream.write_all(question.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        answer
+        stream.write_all(request.as_bytes()).await?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await?;
+        reply
             .parse()
-            .map_err(|_| io::Error::other("the database does not answer"))
+            .map_err(|_| io::Error::other("the database sent no version"))
     }
 }

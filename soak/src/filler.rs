@@ -1,29 +1,32 @@
-//! Records of other users of the server, which take its memory.
+//! Records of other users of the server, which use its memory.
 
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// Records that are written at once.
+/// Number of records in one request.
 const BATCH: u64 = 100;
 
-/// Time between two batches. The server's clock for the use of keys has a resolution of one second: much more than one second
-/// must pass until the memory is filled again, or the least recently used key is any key.
+/// Time between two batches.
+///
+/// The server's clock for the use of keys has a resolution of one second. So much more than one
+/// second must pass until the memory is filled again: otherwise all keys have the same age, and the
+/// server evicts any of them.
 const PAUSE: Duration = Duration::from_millis(12);
 
-/// Writes records that are never read, until it is dropped.
+/// Task that writes records that are never read. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Filler(JoinHandle<()>);
 
 impl Filler {
-    /// Writes to the server on this port.
+    /// Starts to write to the server on this port.
     #[must_use]
     pub fn start(port: u16) -> Self {
         Self(tokio::spawn(async move {
             let mut next = 0;
             loop {
-                // The server is stopped and killed now and then.
+                // The server is stopped and killed at times, so errors are expected.
                 let _ = fill(port, &mut next).await;
                 sleep(PAUSE).await;
             }
@@ -37,7 +40,7 @@ impl Drop for Filler {
     }
 }
 
-/// Writes on one connection, until it is lost.
+/// Writes on one connection until it is lost.
 async fn fill(port: u16, next: &mut u64) -> redis::RedisResult<()> {
     let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
     let mut connection = client.get_multiplexed_async_connection().await?;

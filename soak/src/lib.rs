@@ -1,23 +1,27 @@
 //! Shows the guarantees of the cache on real servers under faults.
 //!
-//! Instances are processes of their own ([`instance`], held by [`process`]). What they read and invalidate, and what the
-//! [`database`] knows, are events of one [`history`], on one clock; the [`checker`] judges it when all is over. Meanwhile
-//! [`faults`] are done to the [`servers`], the network and the instances. After each there is a [`quiet`] time, in which the
-//! cache must work.
+//! Instances are processes of their own ([`instance`], controlled through [`process`]). Their reads
+//! and invalidations, and the commits and loads of the [`database`], are events of one [`history`]
+//! on one clock. The [`checker`] judges it when the [`run`] has ended. During the run, [`faults`]
+//! disturb the [`servers`], the network and the instances of the [`cluster`]. A [`quiet`] time
+//! without faults follows each of them, in which the cache must work.
 
 #![expect(
     clippy::exhaustive_enums,
-    reason = "it is used by its own program and tests alone"
+    reason = "only the program and the tests of this package use it"
 )]
 
 pub mod checker;
 pub mod clock;
+pub mod cluster;
 pub mod counts;
 pub mod database;
+pub mod directory;
 pub mod faults;
 pub mod filler;
 pub mod history;
 pub mod instance;
+pub mod items;
 pub mod process;
 pub mod quiet;
 pub mod run;

@@ -1,14 +1,19 @@
-//! `soak [--seconds 90] [--topology standalone|failover|evicting] [--seed N] [--server redis-server] [--history FILE]`; `soak check FILE` judges a history
-//! that was kept.
+//! The soak, and its instances.
+//!
+//! `soak [--seconds 90] [--topology standalone|failover|evicting] [--seed N]
+//! [--server redis-server] [--history FILE]` runs it. `soak check FILE` judges a history that was
+//! kept.
 
 use std::process::ExitCode;
 
 use soak::checker::{Verdict, judge};
-use soak::instance::{BOUND, Settings, live};
+use soak::instance::{BOUND, Settings, run_instance};
 use soak::run::{Options, run};
 use soak::servers::Topology;
 
-const USAGE: &str = "soak [--seconds N] [--topology standalone|failover|evicting] [--seed N] [--server PATH] [--history FILE]
+const USAGE: &str = "\
+soak [--seconds N] [--topology standalone|failover|evicting] [--seed N] [--server PATH]
+     [--history FILE]
 soak check FILE";
 
 fn options(arguments: &[String]) -> Result<Options, Box<dyn std::error::Error>> {
@@ -31,17 +36,17 @@ fn options(arguments: &[String]) -> Result<Options, Box<dyn std::error::Error>> 
                     "standalone" => Topology::Standalone,
                     "failover" => Topology::Failover,
                     "evicting" => Topology::Evicting,
-                    other => return Err(format!("`{other}` is no topology\n{USAGE}").into()),
+                    other => return Err(format!("unknown topology `{other}`\n{USAGE}").into()),
                 };
             }
-            other => return Err(format!("`{}` is no option\n{USAGE}", other.join(" ")).into()),
+            other => return Err(format!("unknown option `{}`\n{USAGE}", other.join(" ")).into()),
         }
     }
     Ok(options)
 }
 
-/// A history without reads shows nothing.
-fn of(verdict: &Verdict) -> ExitCode {
+/// Returns success if there is no violation. A history without reads shows nothing, so it fails.
+fn exit_code(verdict: &Verdict) -> ExitCode {
     if verdict.violations.is_empty() && verdict.reads > 0 {
         ExitCode::SUCCESS
     } else {
@@ -54,12 +59,13 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {
         [command, settings @ ..] if command == "instance" => {
-            let settings = Settings::from_arguments(settings).ok_or("these are no settings")?;
+            let settings = Settings::from_arguments(settings)
+                .ok_or("the arguments are not those of an instance")?;
             if std::env::var_os("SOAK_LOG").is_some() {
                 let name = format!("instance {}", settings.life.instance);
                 testbed::log::to_stderr(name, soak::clock::now);
             }
-            live(settings).await?;
+            run_instance(settings).await?;
             Ok(ExitCode::SUCCESS)
         }
         [command, file] if command == "check" => {
@@ -71,12 +77,12 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
             }
             println!("reads checked: {}", verdict.reads);
             println!("violations: {}", verdict.violations.len());
-            Ok(of(&verdict))
+            Ok(exit_code(&verdict))
         }
         options_given => {
             let outcome = run(options(options_given)?).await?;
             println!("{outcome}");
-            Ok(of(&outcome.verdict))
+            Ok(exit_code(&outcome.verdict))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! An instance as its parent holds it.
+//! An instance, as its parent process controls it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use tokio::time::{sleep, timeout};
 use crate::history::Event;
 use crate::instance::Settings;
 
-/// Longer than any answer takes, be the machine as busy as it may.
-const ANSWER: Duration = Duration::from_secs(60);
+/// Longest wait for a reply: longer than any takes, however busy the machine is.
+const LONGEST_REPLY: Duration = Duration::from_secs(60);
 
-/// Killed when it is dropped.
+/// An instance. Its process is killed when this is dropped.
 #[derive(Debug)]
 pub struct Process {
     settings: Settings,
@@ -29,10 +29,11 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts an instance whose events go into `directory`; `program` is this package's.
+    /// Starts an instance that writes its events into `directory`. `program` is the one of this
+    /// package.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// The process cannot be started.
     pub async fn start(
         program: &Path,
         directory: &Path,
@@ -48,7 +49,7 @@ impl Process {
             .kill_on_drop(true)
             .spawn()?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(io::Error::other("a child without pipes"));
+            return Err(io::Error::other("the child has no pipes"));
         };
         let mut process = Self {
             settings,
@@ -58,76 +59,80 @@ impl Process {
             input,
             output: BufReader::new(output).lines(),
         };
-        process.answer().await?;
+        process.reply().await?;
         Ok(process)
     }
 
-    /// Tells it something that it does not answer.
+    /// Sends a command that has no reply.
     ///
     /// # Errors
-    /// It is gone.
-    pub async fn tell(&mut self, command: &str) -> io::Result<()> {
+    /// The instance has ended.
+    pub async fn send(&mut self, command: &str) -> io::Result<()> {
         self.input
             .write_all(format!("{command}\n").as_bytes())
             .await
     }
 
-    /// Tells it something and waits for its answer.
+    /// Sends a command and waits for the reply.
     ///
     /// # Errors
-    /// It is gone, or does not answer within a minute.
-    pub async fn ask(&mut self, command: &str) -> io::Result<String> {
-        self.tell(command).await?;
-        self.answer().await
+    /// The instance has ended, or does not reply within a minute.
+    pub async fn request(&mut self, command: &str) -> io::Result<String> {
+        self.send(command).await?;
+        self.reply().await
     }
 
-    /// Waits for its answer.
+    /// Waits for the reply to a command that was sent before.
     ///
     /// # Errors
-    /// As [`ask`](Self::ask).
-    pub async fn answer(&mut self) -> io::Result<String> {
-        let line = timeout(ANSWER, self.output.next_line()).await;
+    /// As [`request`](Self::request).
+    pub async fn reply(&mut self) -> io::Result<String> {
+        let line = timeout(LONGEST_REPLY, self.output.next_line()).await;
         match line {
             Ok(Ok(Some(line))) => Ok(line),
-            Ok(Ok(None)) => Err(io::Error::other("an instance ended unasked")),
+            Ok(Ok(None)) => Err(io::Error::other(
+                "an instance ended without a command to stop",
+            )),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(io::Error::other("an instance does not answer")),
+            Err(_) => Err(io::Error::other("an instance does not reply")),
         }
     }
 
-    /// Whether it is connected to Redis and knows what others invalidate.
+    /// Returns `true` if the instance is connected to Redis and coherent.
     ///
     /// # Errors
-    /// As [`ask`](Self::ask).
+    /// As [`request`](Self::request).
     pub async fn is_coherent(&mut self) -> io::Result<bool> {
-        Ok(self.ask("health").await?.starts_with("health 1 1 "))
+        Ok(self.request("health").await?.starts_with("health 1 1 "))
     }
 
-    /// Waits until it is coherent and has nothing left to send, for a minute at most.
+    /// Waits until the instance is coherent and has no queued invalidations, for a minute at most.
     ///
     /// # Errors
-    /// As [`ask`](Self::ask), or that it takes longer.
+    /// As [`request`](Self::request), or the instance takes longer.
     pub async fn until_at_rest(&mut self) -> io::Result<()> {
         let at_rest = async {
             loop {
-                let health = self.ask("health").await?;
+                let health = self.request("health").await?;
                 if health.starts_with("health 1 1 ") && health.ends_with(" 0") {
                     return Ok(());
                 }
                 sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(ANSWER, at_rest)
-            .await
-            .unwrap_or_else(|_| Err(io::Error::other("an instance does not come to rest")))
+        timeout(LONGEST_REPLY, at_rest).await.unwrap_or_else(|_| {
+            Err(io::Error::other(
+                "an instance does not become coherent with an empty queue",
+            ))
+        })
     }
 
-    /// Stops it where it is.
+    /// Suspends the process.
     pub fn freeze(&self) {
         self.signal(Signal::SIGSTOP);
     }
 
-    /// Lets it go on.
+    /// Resumes the process.
     pub fn thaw(&self) {
         self.signal(Signal::SIGCONT);
     }
@@ -139,19 +144,19 @@ impl Process {
         }
     }
 
-    /// Kills it, and starts it again as another life.
+    /// Kills the process and starts the instance again, as another life.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// The process cannot be started.
     pub async fn kill_and_start(&mut self) -> io::Result<()> {
         self.child.kill().await?;
         self.start_again().await
     }
 
-    /// Stops it in order, and starts it again as another life.
+    /// Shuts the instance down and starts it again, as another life.
     ///
     /// # Errors
-    /// It did not stop in order, or cannot be started.
+    /// The instance failed to shut down, or the process cannot be started.
     pub async fn stop_and_start(&mut self) -> io::Result<()> {
         self.stop().await?;
         self.start_again().await
@@ -165,14 +170,14 @@ impl Process {
         Ok(())
     }
 
-    /// Stops it in order.
+    /// Shuts the instance down.
     ///
     /// # Errors
-    /// It did not.
+    /// The instance failed to shut down.
     pub async fn stop(&mut self) -> io::Result<()> {
-        let answer = self.ask("stop").await?;
-        let status = timeout(ANSWER, self.child.wait()).await??;
-        if answer == "stopped" && status.success() {
+        let reply = self.request("stop").await?;
+        let status = timeout(LONGEST_REPLY, self.child.wait()).await??;
+        if reply == "stopped" && status.success() {
             Ok(())
         } else {
             Err(io::Error::other(format!("an instance ended with {status}")))
@@ -180,10 +185,10 @@ impl Process {
     }
 }
 
-/// What all instances have noted in `directory`.
+/// Returns the events that all instances have written into `directory`.
 ///
 /// # Errors
-/// It cannot be read.
+/// A file cannot be read.
 pub fn histories(directory: &Path) -> io::Result<Vec<Event>> {
     let mut events = Vec::new();
     for file in std::fs::read_dir(directory)? {

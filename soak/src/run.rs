@@ -1,12 +1,12 @@
-//! One run: calm, faults, calm again; then the judgement.
+//! One run: without faults, with faults, and without faults again. Then its history is judged.
 
-use std::collections::BTreeMap;
-use std::fmt;
+mod options;
+mod outcome;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -14,11 +14,16 @@ use testbed::proxy::{NetworkFault, Proxy};
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep};
 
-use crate::checker::{Verdict, judge};
+use self::options::INSTANCES;
+pub use self::options::Options;
+pub use self::outcome::Outcome;
+use crate::checker::judge;
 use crate::clock;
+use crate::cluster::Cluster;
 use crate::counts::Counts;
 use crate::database::Database;
-use crate::faults::{Cluster, around, of_servers};
+use crate::directory::Directory;
+use crate::faults::{disturb_instances, disturb_servers};
 use crate::filler::Filler;
 use crate::history::{Event, Life, Window};
 use crate::instance::{BOUND, LONG_PAUSE, PAUSE, Settings, WORK_AND_FAIL};
@@ -26,91 +31,19 @@ use crate::process::{Process, histories};
 use crate::quiet::{fail_everywhere, nest, nested};
 use crate::servers::{Servers, Topology};
 
-/// Instances at a time.
-const INSTANCES: usize = 4;
-
-/// A slow nested load fits in.
+/// Shortest time without faults. A slow nested load fits in.
 const SHORTEST_CALM: Duration = Duration::from_secs(6);
 
-/// A run of so many seconds has a slow nested load after its faults as well.
+/// Seconds from which on a run has a slow nested load after its faults as well.
 const LONG_RUN: u64 = 60;
 
-/// Violations of one kind that are shown one by one.
-const SHOWN: usize = 5;
-
-/// Keys that an instance invalidates before it is killed.
+/// Number of keys that an instance invalidates before it is killed.
 const QUEUED: u32 = 20;
 
-/// What a run is to be.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// This package's program.
-    pub program: PathBuf,
-    /// How long.
-    pub seconds: u64,
-    /// On which servers.
-    pub topology: Topology,
-    /// What is done at random follows from this, though not when.
-    pub seed: u64,
-    /// The program of the servers.
-    pub server: String,
-    /// Where the history is kept whatever it shows.
-    pub history: Option<PathBuf>,
-}
-
-/// What came of a run.
-#[derive(Debug)]
-pub struct Outcome {
-    options: Options,
-    version: String,
-    faults: Counts,
-    killed: usize,
-    /// The judgement.
-    pub verdict: Verdict,
-    /// What the instances say of themselves, added up.
-    own: [u64; 4],
-    history: Option<PathBuf>,
-}
-
-/// A directory that is removed when it is dropped.
-#[derive(Debug)]
-pub struct Directory(PathBuf);
-
-impl Directory {
-    /// A new one, which tells `what` it is for.
-    ///
-    /// # Errors
-    /// It cannot be made.
-    pub fn new(what: &str) -> io::Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!(
-            "soak-{what}-{}-{}-{number}",
-            std::process::id(),
-            clock::now()
-        );
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path)?;
-        Ok(Self(path))
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Does it.
+/// Runs the instances and judges their history.
 ///
 /// # Errors
-/// A server or an instance did not do as it was told.
+/// A server or an instance does not do what it was asked to do.
 pub async fn run(options: Options) -> io::Result<Outcome> {
     let began = Instant::now();
     let directory = Directory::new("run")?;
@@ -120,99 +53,22 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
     let version = servers.version().await.map_err(io::Error::other)?;
     let _filler =
         (options.topology == Topology::Evicting).then(|| Filler::start(servers.primary().port()));
-    let (mut instances, mut proxies) = (Vec::new(), Vec::new());
-    for instance in 0..INSTANCES {
-        let proxy = Proxy::to(servers.primary().port()).await;
-        let settings = Settings {
-            url: proxy.url(),
-            database: database.path().to_owned(),
-            history: PathBuf::new(),
-            life: Life {
-                instance: u16::try_from(instance).unwrap_or(0),
-                number: 0,
-            },
-            seed: rng.u64(..),
-            pause: match options.topology {
-                Topology::Standalone | Topology::Failover => PAUSE,
-                Topology::Evicting => LONG_PAUSE,
-            },
-        };
-        let process = Process::start(&options.program, directory.path(), settings).await?;
-        instances.push(Mutex::new(process));
-        proxies.push(proxy);
-    }
-    let world = Arc::new(Cluster {
-        instances,
-        proxies,
-        faults: Counts::default(),
-        gate: RwLock::default(),
-        connections: Counts::default(),
-    });
-    let mut events = vec![calm(&world, &options).await?];
+    let port = servers.primary().port();
+    let cluster = start(&options, port, database.path(), directory.path(), &mut rng).await?;
+    let cluster = Arc::new(cluster);
 
+    let mut events = vec![work_without_faults(&cluster, &options).await?];
     let end = began + Duration::from_secs(options.seconds);
-    for instance in &world.instances {
-        instance.lock().await.tell(WORK_AND_FAIL).await?;
-    }
-    let half = INSTANCES / 2;
-    let one = tokio::spawn(around(Arc::clone(&world), rng.fork(), 0..half, end));
-    let other = tokio::spawn(around(Arc::clone(&world), rng.fork(), half..INSTANCES, end));
-    events.extend(of_servers(Arc::clone(&world), &mut servers, rng.fork(), end).await?);
-    one.await??;
-    other.await??;
-
-    world.set(NetworkFault::Fair);
-    world.until_coherent().await?;
+    events.extend(work_with_faults(&cluster, &mut servers, &mut rng, end).await?);
     if options.seconds >= LONG_RUN {
-        let start = clock::now();
-        nest(&world, 1).await?;
-        nested(&world).await?;
-        ask_for_health(&world).await?;
-        events.push(Event::Window {
-            kind: Window::Quiet,
-            start,
-            end: clock::now(),
-        });
+        events.push(nest_after_faults(&cluster).await?);
     }
-    let mut own = [0; 4];
-    for instance in &world.instances {
-        let mut instance = instance.lock().await;
-        let rested = instance.ask("rest").await?;
-        if !rested.ends_with(" 0") {
-            return Err(io::Error::other("an invalidation failed"));
-        }
-        instance.until_at_rest().await?;
-        let health = instance.ask("health").await?;
-        for (sum, number) in own.iter_mut().zip(health.split(' ').skip(3)) {
-            *sum += number.parse().unwrap_or(0);
-        }
-    }
-    die_with_some_queued(&world).await?;
-    // What was sent last is heard.
-    sleep(BOUND).await;
-    let start = clock::now();
-    for instance in &world.instances {
-        instance.lock().await.ask("read").await?;
-    }
-    events.push(Event::Window {
-        kind: Window::Rest,
-        start,
-        end: clock::now(),
-    });
-    world.instances[0].lock().await.ask("settle").await?;
-    if options.topology == Topology::Evicting {
-        events.push(Event::Window {
-            kind: Window::Evicting,
-            start: 0,
-            end: clock::now(),
-        });
-    }
-    for instance in &world.instances {
-        instance.lock().await.ask("read").await?;
-        instance.lock().await.stop().await?;
-    }
+    let reported = rest(&cluster).await?;
+    kill_with_queued_invalidations(&cluster).await?;
+    events.extend(read_at_rest(&cluster, options.topology).await?);
     events.extend(database.take_events());
     events.extend(histories(directory.path())?);
+
     let bound = u64::try_from(BOUND.as_micros()).unwrap_or(u64::MAX);
     let verdict = judge(&events, bound);
     let history = match &options.history {
@@ -224,34 +80,70 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
         wanted => wanted.clone(),
     };
     if let Some(path) = &history {
-        keep(&events, path)?;
+        write_history(&events, path)?;
     }
     Ok(Outcome {
         options,
         version,
-        killed: world.connections.of("killed"),
-        faults: Arc::try_unwrap(world).map_or_else(|_| Counts::default(), |world| world.faults),
+        killed: cluster.connections.of("killed"),
+        faults: Arc::try_unwrap(cluster).map_or_else(|_| Counts::default(), |all| all.faults),
         verdict,
-        own,
+        reported,
         history,
     })
 }
 
-/// Work without faults: how fast the instances hear of each other, and how often they load.
-async fn calm(world: &Cluster, options: &Options) -> io::Result<Event> {
-    for instance in &world.instances {
-        let mut instance = instance.lock().await;
-        instance.tell("work 0").await?;
-        instance.tell("probe").await?;
+/// Starts the instances, each behind a proxy.
+async fn start(
+    options: &Options,
+    port: u16,
+    database: &Path,
+    directory: &Path,
+    rng: &mut Rng,
+) -> io::Result<Cluster> {
+    let (mut instances, mut proxies) = (Vec::new(), Vec::new());
+    for instance in 0..INSTANCES {
+        let proxy = Proxy::to(port).await;
+        let settings = Settings {
+            url: proxy.url(),
+            database: database.to_owned(),
+            history: PathBuf::new(),
+            life: Life {
+                instance: u16::try_from(instance).unwrap_or(0),
+                number: 0,
+            },
+            seed: rng.u64(..),
+            pause: match options.topology {
+                Topology::Standalone | Topology::Failover => PAUSE,
+                Topology::Evicting => LONG_PAUSE,
+            },
+        };
+        let process = Process::start(&options.program, directory, settings).await?;
+        instances.push(Mutex::new(process));
+        proxies.push(proxy);
     }
-    world.until_coherent().await?;
+    Ok(Cluster {
+        instances,
+        proxies,
+        faults: Counts::default(),
+        gate: RwLock::default(),
+        connections: Counts::default(),
+    })
+}
+
+/// Works without faults: shows how fast invalidations propagate, and how often instances load.
+async fn work_without_faults(cluster: &Cluster, options: &Options) -> io::Result<Event> {
+    for instance in &cluster.instances {
+        let mut instance = instance.lock().await;
+        instance.send("work 0").await?;
+        instance.send("probe").await?;
+    }
+    cluster.until_coherent().await?;
     sleep(Duration::from_millis(300)).await;
     let start = clock::now();
-    for instance in &world.instances {
-        instance.lock().await.tell("watch").await?;
-    }
-    nest(world, 0).await?;
-    fail_everywhere(world).await?;
+    cluster.send("watch").await?;
+    nest(cluster, 0).await?;
+    fail_everywhere(cluster).await?;
     let pause = match options.topology {
         Topology::Standalone | Topology::Failover => Duration::from_millis(50),
         Topology::Evicting => Duration::from_millis(1_500),
@@ -260,22 +152,18 @@ async fn calm(world: &Cluster, options: &Options) -> io::Result<Event> {
     let until = Instant::now() + lasts;
     let mut writer = 0;
     while Instant::now() < until {
-        world.instances[writer].lock().await.ask("write 0").await?;
-        writer = (writer + 1) % world.instances.len();
+        let mut instance = cluster.instances[writer].lock().await;
+        instance.request("write 0").await?;
+        drop(instance);
+        writer = (writer + 1) % cluster.instances.len();
         sleep(pause).await;
     }
-    nested(world).await?;
-    ask_for_health(world).await?;
+    nested(cluster).await?;
+    cluster.request("well").await?;
     let end = clock::now();
-    for instance in &world.instances {
-        let mut instance = instance.lock().await;
-        instance.tell("unwatch").await?;
-        instance.tell("unprobe").await?;
-        instance.tell("rest").await?;
-    }
-    for instance in &world.instances {
-        instance.lock().await.answer().await?;
-    }
+    cluster.send("unwatch").await?;
+    cluster.send("unprobe").await?;
+    cluster.request_at_once("rest").await?;
     Ok(Event::Window {
         kind: Window::Calm,
         start,
@@ -283,109 +171,107 @@ async fn calm(world: &Cluster, options: &Options) -> io::Result<Event> {
     })
 }
 
-async fn ask_for_health(world: &Cluster) -> io::Result<()> {
-    for instance in &world.instances {
-        instance.lock().await.ask("well").await?;
+/// Works under faults of the instances, their network and the servers, until `end`.
+async fn work_with_faults(
+    cluster: &Arc<Cluster>,
+    servers: &mut Servers,
+    rng: &mut Rng,
+    end: Instant,
+) -> io::Result<Vec<Event>> {
+    cluster.send(WORK_AND_FAIL).await?;
+    let half = INSTANCES / 2;
+    let halves = [0..half, half..INSTANCES];
+    let disturbing = halves.map(|instances| {
+        let disturbing = disturb_instances(Arc::clone(cluster), rng.fork(), instances, end);
+        tokio::spawn(disturbing)
+    });
+    let events = disturb_servers(Arc::clone(cluster), servers, rng.fork(), end).await?;
+    for task in disturbing {
+        task.await??;
     }
-    Ok(())
+    cluster.set(NetworkFault::Fair);
+    cluster.until_coherent().await?;
+    Ok(events)
 }
 
-/// An instance invalidates while it is cut off, and is killed: the next with its journal is to send what that one could not.
-async fn die_with_some_queued(world: &Cluster) -> io::Result<()> {
-    for instance in &world.instances {
-        instance.lock().await.ask("read").await?;
+/// Shows that a slow nested load runs once in all instances, also after faults.
+async fn nest_after_faults(cluster: &Cluster) -> io::Result<Event> {
+    let start = clock::now();
+    nest(cluster, 1).await?;
+    nested(cluster).await?;
+    cluster.request("well").await?;
+    Ok(Event::Window {
+        kind: Window::Quiet,
+        start,
+        end: clock::now(),
+    })
+}
+
+/// Ends the work of the instances, and returns the sums of what they report of their links.
+async fn rest(cluster: &Cluster) -> io::Result<[u64; 4]> {
+    let mut reported = [0; 4];
+    for instance in &cluster.instances {
+        let mut instance = instance.lock().await;
+        let rested = instance.request("rest").await?;
+        if !rested.ends_with(" 0") {
+            return Err(io::Error::other("an invalidation failed"));
+        }
+        instance.until_at_rest().await?;
+        let health = instance.request("health").await?;
+        for (sum, number) in reported.iter_mut().zip(health.split(' ').skip(3)) {
+            *sum += number.parse().unwrap_or(0);
+        }
     }
-    let mut instance = world.instances[0].lock().await;
-    world.proxies[0].set(NetworkFault::Cut);
+    Ok(reported)
+}
+
+/// Kills an instance that invalidated while it could not reach the server.
+///
+/// The next life of the instance has its journal, and has to send these invalidations.
+async fn kill_with_queued_invalidations(cluster: &Cluster) -> io::Result<()> {
+    cluster.request("read").await?;
+    let mut instance = cluster.instances[0].lock().await;
+    cluster.proxies[0].set(NetworkFault::Cut);
     for item in 0..QUEUED {
-        instance.ask(&format!("write {item}")).await?;
+        instance.request(&format!("write {item}")).await?;
     }
     instance.kill_and_start().await?;
-    world.proxies[0].set(NetworkFault::Fair);
+    cluster.proxies[0].set(NetworkFault::Fair);
     instance.until_at_rest().await
 }
 
-fn keep(events: &[Event], path: &Path) -> io::Result<()> {
+/// Reads every key when nothing is pending, then once more after everything was invalidated, and
+/// stops the instances.
+async fn read_at_rest(cluster: &Cluster, topology: Topology) -> io::Result<Vec<Event>> {
+    // Instances receive what was sent last within the bound.
+    sleep(BOUND).await;
+    let start = clock::now();
+    cluster.request("read").await?;
+    let mut events = vec![Event::Window {
+        kind: Window::Rest,
+        start,
+        end: clock::now(),
+    }];
+    cluster.instances[0].lock().await.request("settle").await?;
+    if topology == Topology::Evicting {
+        events.push(Event::Window {
+            kind: Window::Evicting,
+            start: 0,
+            end: clock::now(),
+        });
+    }
+    for instance in &cluster.instances {
+        let mut instance = instance.lock().await;
+        instance.request("read").await?;
+        instance.stop().await?;
+    }
+    Ok(events)
+}
+
+fn write_history(events: &[Event], path: &Path) -> io::Result<()> {
     let mut file = io::BufWriter::new(fs::File::create(path)?);
     for event in events {
         writeln!(file, "{event}")?;
     }
     file.flush()
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (options, verdict) = (&self.options, &self.verdict);
-        let millis = |micros: u64| micros as f64 / 1_000.0;
-        writeln!(
-            f,
-            "{}, {:?}, {} s, seed {}, {INSTANCES} instances, bound {} ms",
-            self.version,
-            options.topology,
-            options.seconds,
-            options.seed,
-            BOUND.as_millis()
-        )?;
-        writeln!(f, "reads checked      {}", verdict.reads)?;
-        writeln!(
-            f,
-            "invalidations      {} (queued {}, settled {}, of functions {})",
-            verdict.invalidations, verdict.queued, verdict.settled, verdict.of_functions
-        )?;
-        writeln!(f, "loads              {}", verdict.loads)?;
-        writeln!(f, "connections killed {}", self.killed)?;
-        writeln!(f, "faults             {}", self.faults)?;
-        let [isolations, gaps, changes, replays] = self.own;
-        writeln!(
-            f,
-            "of themselves      isolations {isolations}, gaps {gaps}, history changes {changes}, replays {replays}"
-        )?;
-        let at = |share: f64| {
-            let last = verdict.propagation.len().saturating_sub(1);
-            let index = (last as f64 * share) as usize;
-            millis(verdict.propagation.get(index).copied().unwrap_or(0))
-        };
-        writeln!(
-            f,
-            "propagation        median {:.2} ms, 99 % {:.2} ms (of {}, without faults)",
-            at(0.5),
-            at(0.99),
-            verdict.propagation.len()
-        )?;
-        writeln!(
-            f,
-            "worst staleness    {:.1} ms of {} ms",
-            millis(verdict.worst_staleness),
-            BOUND.as_millis()
-        )?;
-        writeln!(
-            f,
-            "went back in faults {}, within the bound",
-            verdict.backwards_in_faults
-        )?;
-        writeln!(
-            f,
-            "liveness           {} quiet times, {} calls, {} reports of health; recovered within {:.0} ms, slowest call {:.0} ms",
-            verdict.quiet,
-            verdict.calls,
-            verdict.reports,
-            millis(verdict.longest_recovery),
-            millis(verdict.slowest_call)
-        )?;
-        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-        for violation in &verdict.violations {
-            let before = kinds.entry(violation.kind()).or_default();
-            if *before < SHOWN {
-                writeln!(f, "{violation}")?;
-            }
-            *before += 1;
-        }
-        if let Some(history) = &self.history {
-            writeln!(f, "seed {}, history {}", options.seed, history.display())?;
-        }
-        write!(f, "violations: {}", verdict.violations.len())?;
-        kinds
-            .iter()
-            .try_for_each(|(kind, number)| write!(f, ", {kind} {number}"))
-    }
 }

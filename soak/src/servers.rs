@@ -1,4 +1,4 @@
-//! The servers: one alone, or a primary with a replica that takes its place.
+//! The servers: a single one, or a primary with a replica that replaces it.
 
 use std::io;
 use std::time::Duration;
@@ -8,19 +8,20 @@ use testbed::proxy::{End, Proxy};
 use testbed::server::Server;
 use tokio::time::{sleep, timeout};
 
-/// How the servers stand to each other.
+/// Number and roles of the servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topology {
-    /// One server, which is restarted.
+    /// One server, which is restarted at times.
     Standalone,
-    /// A primary and a replica, which takes its place.
+    /// A primary and a replica, which is promoted at times.
     Failover,
-    /// One server with little memory, which evicts the keys that were not used for the longest time, and that others fill.
+    /// One server with little memory, which other users fill. It evicts the least recently used
+    /// keys.
     Evicting,
 }
 
 impl Topology {
-    /// The server's `maxmemory` and `maxmemory-policy`.
+    /// Returns `maxmemory` and `maxmemory-policy` of the server.
     #[must_use]
     pub fn memory(self) -> [&'static str; 2] {
         match self {
@@ -30,15 +31,17 @@ impl Topology {
     }
 }
 
-/// After how many seconds without a sign of its replica a primary refuses writes.
+/// Seconds without a message from its replica after which a primary refuses writes.
 const MAX_LAG: u64 = 2;
 
-/// How long after it has lost its replica an instance still answers as that primary has it. The server counts whole seconds and
-/// looks each second; an instance writes each second, and waits for the answer for twice its bound.
-pub const NOTICED: Duration = Duration::from_secs(MAX_LAG + 4);
+/// Longest time for which instances rely on a primary that has lost its replica.
+///
+/// The server counts whole seconds and checks once a second. An instance writes once a second, and
+/// waits for the reply for twice its bound.
+pub const SPLIT_NOTICED: Duration = Duration::from_secs(MAX_LAG + 4);
 
-/// Longest wait for a replica to have caught up.
-const CATCHES_UP: Duration = Duration::from_secs(20);
+/// Longest wait until a replica has caught up.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(20);
 
 /// The servers.
 #[derive(Debug)]
@@ -46,23 +49,23 @@ pub struct Servers {
     topology: Topology,
     nodes: Vec<Server>,
     primary: usize,
-    /// What the replica follows its primary through.
+    /// Proxy between the replica and its primary.
     replication: Option<Proxy>,
 }
 
 /// Runs one command, for a second at most.
 ///
 /// # Errors
-/// The server's, or that it did not answer.
-pub async fn ask<T: FromRedisValue>(port: u16, arguments: &[&str]) -> RedisResult<T> {
+/// The error of the server, or a timeout.
+pub async fn command<T: FromRedisValue>(port: u16, arguments: &[&str]) -> RedisResult<T> {
     let run = async {
         let client = redis::Client::open(format!("redis://127.0.0.1:{port}"))?;
         let mut connection = client.get_multiplexed_async_connection().await?;
-        let mut command = redis::Cmd::new();
+        let mut request = redis::Cmd::new();
         for argument in arguments {
-            command.arg(argument);
+            request.arg(argument);
         }
-        command.query_async(&mut connection).await
+        request.query_async(&mut connection).await
     };
     match timeout(Duration::from_secs(1), run).await {
         Ok(result) => result,
@@ -70,16 +73,16 @@ pub async fn ask<T: FromRedisValue>(port: u16, arguments: &[&str]) -> RedisResul
     }
 }
 
-/// One field of `INFO`.
+/// Returns one field of `INFO`.
 async fn info(port: u16, field: &str) -> Option<String> {
-    let info: String = ask(port, &["INFO", "replication"]).await.ok()?;
+    let info: String = command(port, &["INFO", "replication"]).await.ok()?;
     info.lines()
         .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
         .map(|value| value.trim().to_owned())
 }
 
 impl Servers {
-    /// Starts them, by the program at `binary`.
+    /// Starts the servers with the program at `binary`.
     ///
     /// # Errors
     /// The replica does not catch up.
@@ -119,24 +122,24 @@ impl Servers {
         Ok(servers)
     }
 
-    /// How they stand to each other.
+    /// Returns number and roles of the servers.
     #[must_use]
     pub fn topology(&self) -> Topology {
         self.topology
     }
 
-    /// The primary.
+    /// Returns the primary.
     #[must_use]
     pub fn primary(&self) -> &Server {
         &self.nodes[self.primary]
     }
 
-    /// What it says it is.
+    /// Returns name and version of the server software.
     ///
     /// # Errors
-    /// It does not answer.
+    /// The server does not reply.
     pub async fn version(&self) -> RedisResult<String> {
-        let info: String = ask(self.primary().port(), &["INFO", "server"]).await?;
+        let info: String = command(self.primary().port(), &["INFO", "server"]).await?;
         let field = |name: &str| {
             info.lines()
                 .find_map(|line| line.strip_prefix(name))
@@ -153,7 +156,7 @@ impl Servers {
         &self.nodes[1 - self.primary]
     }
 
-    /// Lets the other node follow the primary, and waits until it does.
+    /// Makes the other node a replica of the primary, and waits until it has caught up.
     async fn follow(&self) -> io::Result<()> {
         let Some(replication) = &self.replication else {
             return Ok(());
@@ -163,7 +166,7 @@ impl Servers {
         let port = url.rsplit(':').next().unwrap_or_default();
         let replica = self.replica().port();
         let follows = async {
-            while ask::<()>(replica, &["REPLICAOF", "127.0.0.1", port])
+            while command::<()>(replica, &["REPLICAOF", "127.0.0.1", port])
                 .await
                 .is_err()
             {
@@ -173,28 +176,31 @@ impl Servers {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(CATCHES_UP, follows)
+        timeout(CATCH_UP_LIMIT, follows)
             .await
-            .map_err(|_| io::Error::other("a replica does not catch up"))
+            .map_err(|_| io::Error::other("the replica does not catch up"))
     }
 
-    /// Kills the server and starts it again, with what it had saved.
+    /// Kills the server and starts it again with the data that it had saved.
     pub fn restart(&mut self) {
         self.nodes[self.primary].kill();
         self.nodes[self.primary].restart();
     }
 
-    /// Lets the replica go on without its primary, as its successor; the proxies lead to it from now on.
+    /// Promotes the replica, and lets the proxies lead to it.
     async fn promote(&mut self, proxies: &[Proxy]) -> io::Result<()> {
         let port = self.replica().port();
         let promoted = async {
-            while ask::<()>(port, &["REPLICAOF", "NO", "ONE"]).await.is_err() {
+            while command::<()>(port, &["REPLICAOF", "NO", "ONE"])
+                .await
+                .is_err()
+            {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(CATCHES_UP, promoted)
+        timeout(CATCH_UP_LIMIT, promoted)
             .await
-            .map_err(|_| io::Error::other("a replica is not promoted"))?;
+            .map_err(|_| io::Error::other("the replica is not promoted"))?;
         for proxy in proxies {
             proxy.repoint(port);
         }
@@ -202,7 +208,7 @@ impl Servers {
         Ok(())
     }
 
-    /// Starts the node that is not the primary, empty, as a replica.
+    /// Restarts the node that is not the primary, without data, as a replica.
     async fn rejoin(&mut self) -> io::Result<()> {
         let node = &mut self.nodes[1 - self.primary];
         node.kill();
@@ -211,17 +217,20 @@ impl Servers {
         self.follow().await
     }
 
-    /// The primary dies and its replica takes its place.
+    /// Kills the primary and promotes its replica.
     ///
     /// # Errors
-    /// The servers do not do as they are told.
+    /// The replica is not promoted, or the other node does not catch up.
     pub async fn fail_over(&mut self, proxies: &[Proxy]) -> io::Result<()> {
         self.nodes[self.primary].kill();
         self.promote(proxies).await?;
         self.rejoin().await
     }
 
-    /// The same, and what the primary acknowledged in the last moments is lost with it: whether anything was.
+    /// Fails over like [`fail_over`](Self::fail_over), while the replica is behind by `lag`.
+    ///
+    /// Writes that the primary acknowledged in that time are lost. Returns `true` if there were
+    /// any.
     ///
     /// # Errors
     /// As [`fail_over`](Self::fail_over).
@@ -232,8 +241,8 @@ impl Servers {
     ) -> io::Result<bool> {
         let primary = self.primary().port();
         self.replica().freeze();
-        // What the primary has sent it would still be read.
-        let _ = ask::<i64>(primary, &["CLIENT", "KILL", "TYPE", "replica"]).await;
+        // Without this, the replica would still read what the primary has sent.
+        let _ = command::<i64>(primary, &["CLIENT", "KILL", "TYPE", "replica"]).await;
         sleep(lag).await;
         let offset = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok());
         let acknowledged = offset(info(primary, "master_repl_offset").await);
@@ -248,18 +257,20 @@ impl Servers {
             .is_some_and(|(there, here)| here <= there))
     }
 
-    /// The replica takes over while the primary lives on, cut off from it; `stay` proxies still lead to the old one.
+    /// Promotes the replica while the primary continues to run without a connection to it.
+    ///
+    /// The first `stay` proxies still lead to the old primary.
     ///
     /// # Errors
     /// As [`fail_over`](Self::fail_over).
     pub async fn split(&mut self, proxies: &[Proxy], stay: usize) -> io::Result<()> {
         let primary = self.primary().port();
-        let _ = ask::<()>(primary, &["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
+        let _ = command::<()>(primary, &["CONFIG", "SET", "min-replicas-to-write", "1"]).await;
         if let Some(replication) = &self.replication {
             replication.strand();
         }
         self.promote(&proxies[stay..]).await?;
-        let _ = ask::<()>(
+        let _ = command::<()>(
             self.primary().port(),
             &["CONFIG", "SET", "min-replicas-to-write", "0"],
         )
@@ -270,7 +281,8 @@ impl Servers {
         Ok(())
     }
 
-    /// Ends what [`split`](Self::split) began: the old primary dies, all proxies lead to the new one.
+    /// Ends a [`split`](Self::split): kills the old primary, and lets all proxies lead to the new
+    /// one.
     ///
     /// # Errors
     /// As [`fail_over`](Self::fail_over).

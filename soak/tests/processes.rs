@@ -1,4 +1,4 @@
-//! What is promised between processes, each promise by itself.
+//! Promises between processes, each tested alone.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,11 +8,12 @@ use std::time::Duration;
 use soak::checker::{Verdict, Violation, judge, unconverged};
 use soak::clock;
 use soak::database::Database;
-use soak::history::{Event, Life, SLOW};
+use soak::directory::Directory;
+use soak::history::{Event, Life};
 use soak::instance::{BOUND, PAUSE, SLOW_LOAD, Settings};
+use soak::items::SLOW;
 use soak::process::{Process, histories};
-use soak::run::Directory;
-use soak::servers::ask;
+use soak::servers::command;
 use testbed::proxy::{End, NetworkFault, Proxy};
 use testbed::server::Server;
 use testbed::{until, until_ok};
@@ -71,7 +72,7 @@ impl Cluster {
         }
     }
 
-    /// Waits until the instances have noted so many reads more.
+    /// Waits until the instances have recorded `more` further reads.
     async fn until_read(&self, more: usize) {
         let reads = || {
             let events = histories(self.directory.path()).unwrap();
@@ -81,7 +82,7 @@ impl Cluster {
             reads.count()
         };
         let wanted = reads() + more;
-        until("it is read", || reads() >= wanted).await;
+        until("the instances have read", || reads() >= wanted).await;
     }
 
     async fn stop(mut self) -> Vec<Event> {
@@ -94,24 +95,28 @@ impl Cluster {
     }
 }
 
-/// Waits until the instances have changed so much more.
+/// Waits until the instances have committed `more` further versions.
 async fn until_changed(database: &Database, more: usize) {
     let wanted = database.commits() + more;
-    until("it is changed", || database.commits() >= wanted).await;
+    until("the instances have changed keys", || {
+        database.commits() >= wanted
+    })
+    .await;
 }
 
+/// Returns the verdict of a history without violations.
 fn judged(events: &[Event]) -> Verdict {
     let verdict = judge(events, u64::try_from(BOUND.as_micros()).unwrap());
     assert_eq!(verdict.violations, []);
     verdict
 }
 
-/// Longer than a lease time, and than who is silent is waited for.
+/// Time for which an instance is suspended: longer than a lease, and than the bound.
 const STOPPED: Duration = Duration::from_secs(5);
 
-/// What is done to the reader while the other instance invalidates.
+/// Fault at the reader while the other instance invalidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
+enum ReaderFault {
     None,
     Delay,
     Killed,
@@ -119,31 +124,35 @@ enum Trouble {
     Stopped,
 }
 
-/// The reader reads all the time; how old what it read was at worst.
-async fn staleness(last_error: Trouble) -> Duration {
+/// Returns the age of the oldest value that a continuously reading instance read under a fault.
+async fn staleness(fault: ReaderFault) -> Duration {
     let mut cluster = Cluster::start(2).await;
-    cluster.instances[0].tell("probe").await.unwrap();
+    cluster.instances[0].send("probe").await.unwrap();
     cluster.until_read(50).await;
     let proxy = &cluster.proxies[0];
-    match last_error {
-        Trouble::None => {}
-        Trouble::Delay => {
+    match fault {
+        ReaderFault::None => {}
+        ReaderFault::Delay => {
             proxy.set(NetworkFault::Delay(Duration::from_millis(200)));
-            // Until what is known is known late.
+            // Wait until the delay affects what the instance knows.
             sleep(BOUND).await;
         }
-        Trouble::Killed => {
-            assert_eq!(proxy.end(End::Reset), 2, "its channel and its data");
+        ReaderFault::Killed => {
+            assert_eq!(
+                proxy.end(End::Reset),
+                2,
+                "the connection of the channel and that of the data"
+            );
         }
-        Trouble::BlackHole => proxy.set(NetworkFault::BlackHole),
-        Trouble::Stopped => cluster.instances[0].freeze(),
+        ReaderFault::BlackHole => proxy.set(NetworkFault::BlackHole),
+        ReaderFault::Stopped => cluster.instances[0].freeze(),
     }
-    let wrote = cluster.instances[1].ask("write 0").await.unwrap();
+    let wrote = cluster.instances[1].request("write 0").await.unwrap();
     assert!(wrote.ends_with(" acked"), "{wrote}");
-    match last_error {
-        Trouble::BlackHole => {
+    match fault {
+        ReaderFault::BlackHole => {
             let reader = &mut cluster.instances[0];
-            until_ok("it is cut off", async || {
+            until_ok("the instance is isolated", async || {
                 match reader.is_coherent().await.unwrap() {
                     true => Err("not yet"),
                     false => Ok(()),
@@ -152,17 +161,18 @@ async fn staleness(last_error: Trouble) -> Duration {
             .await;
             sleep(BOUND * 2).await;
         }
-        Trouble::Stopped => {
+        ReaderFault::Stopped => {
             sleep(STOPPED).await;
             cluster.instances[0].thaw();
         }
         _ => sleep(BOUND * 2).await,
     }
-    // A link that is lost in such network_fault is not made again before it clears: a handshake is several round trips.
+    // The link is lost under some of these faults. It cannot be established again before the fault
+    // ends, because the handshake takes several round trips.
     cluster.proxies[0].set(NetworkFault::Fair);
     cluster.instances[0].until_at_rest().await.unwrap();
     cluster.until_read(50).await;
-    cluster.instances[0].tell("unprobe").await.unwrap();
+    cluster.instances[0].send("unprobe").await.unwrap();
     let events = cluster.stop().await;
     let verdict = judged(&events);
     assert!(verdict.reads > 50, "{} reads", verdict.reads);
@@ -171,17 +181,17 @@ async fn staleness(last_error: Trouble) -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stale_reads_end_within_the_bound() {
-    for last_error in [
-        Trouble::None,
-        Trouble::Delay,
-        Trouble::Killed,
-        Trouble::BlackHole,
-        Trouble::Stopped,
+    for fault in [
+        ReaderFault::None,
+        ReaderFault::Delay,
+        ReaderFault::Killed,
+        ReaderFault::BlackHole,
+        ReaderFault::Stopped,
     ] {
-        let staleness = staleness(last_error).await;
-        println!("{last_error:?}: {staleness:?} of {BOUND:?}");
+        let staleness = staleness(fault).await;
+        println!("{fault:?}: {staleness:?} of {BOUND:?}");
         assert!(staleness < BOUND);
-        if last_error == Trouble::BlackHole {
+        if fault == ReaderFault::BlackHole {
             assert!(!staleness.is_zero(), "the fault has no effect");
         }
     }
@@ -192,11 +202,11 @@ async fn ten_thousand_callers_in_four_processes_make_one_load() {
     let mut cluster = Cluster::start(4).await;
     let command = format!("burst {SLOW} 2500");
     for instance in &mut cluster.instances {
-        instance.tell(&command).await.unwrap();
+        instance.send(&command).await.unwrap();
     }
     let mut times = Vec::new();
     for instance in &mut cluster.instances {
-        let answer = instance.answer().await.unwrap();
+        let answer = instance.reply().await.unwrap();
         let numbers: Vec<u64> = answer
             .split(' ')
             .skip(1)
@@ -219,37 +229,40 @@ async fn ten_thousand_callers_in_four_processes_make_one_load() {
     assert_eq!(verdict.reads, 10_000);
 }
 
-/// Each instance in turn, then Redis, twice.
+/// Restarts each instance in turn, then Redis, and does both twice.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rolling_restart_loses_no_invalidation_and_fails_no_call() {
+async fn rolling_restart_loses_no_invalidation_and_fails_no_call() {
     let mut cluster = Cluster::start(3).await;
     for instance in &mut cluster.instances {
-        instance.tell("work 0").await.unwrap();
+        instance.send("work 0").await.unwrap();
     }
     for _ in 0..2 {
         for instance in &mut cluster.instances {
-            // As a service does that is replaced: no new calls, then the end.
-            assert_eq!(instance.ask("rest").await.unwrap(), "rested 0 0");
+            // A service that is replaced gets no new calls, then ends.
+            assert_eq!(instance.request("rest").await.unwrap(), "rested 0 0");
             instance.stop_and_start().await.unwrap();
-            instance.tell("work 0").await.unwrap();
+            instance.send("work 0").await.unwrap();
             until_changed(&cluster.database, 12).await;
         }
-        let _ = ask::<()>(cluster.server.port(), &["SAVE"]).await;
+        let _ = command::<()>(cluster.server.port(), &["SAVE"]).await;
         until_changed(&cluster.database, 4).await;
         cluster.server.restart();
-        let back = Instant::now();
+        let restarted = Instant::now();
         cluster.until_at_rest().await;
-        println!("all are back {:?} after Redis is", back.elapsed());
+        println!(
+            "all instances are coherent {:?} after Redis was restarted",
+            restarted.elapsed()
+        );
         until_changed(&cluster.database, 12).await;
     }
     for instance in &mut cluster.instances {
-        assert_eq!(instance.ask("rest").await.unwrap(), "rested 0 0");
+        assert_eq!(instance.request("rest").await.unwrap(), "rested 0 0");
     }
     cluster.until_at_rest().await;
     sleep(BOUND).await;
     let rest = clock::now();
     for instance in &mut cluster.instances {
-        instance.ask("read").await.unwrap();
+        instance.request("read").await.unwrap();
     }
     let events = cluster.stop().await;
     let verdict = judged(&events);
@@ -257,12 +270,15 @@ async fn a_rolling_restart_loses_no_invalidation_and_fails_no_call() {
     assert_eq!(unconverged(&events, rest), []);
 }
 
-/// The panic of a task is caught by the runtime, so nothing else tells of it.
+/// The Tokio runtime catches the panic of a task, so nothing else would report it.
 #[tokio::test(flavor = "multi_thread")]
 async fn panic_in_a_task_of_an_instance_is_a_violation() {
     let mut cluster = Cluster::start(2).await;
-    assert_eq!(cluster.instances[1].ask("panic").await.unwrap(), "panicked");
-    // It is recorded even if the instance is killed.
+    assert_eq!(
+        cluster.instances[1].request("panic").await.unwrap(),
+        "panicked"
+    );
+    // The panic is recorded even if the instance is killed afterwards.
     cluster.instances[1].kill_and_start().await.unwrap();
     let verdict = judge(&cluster.stop().await, BOUND.as_micros().try_into().unwrap());
     let [Violation::Panicked { life, .. }] = verdict.violations[..] else {

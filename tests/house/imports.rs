@@ -31,7 +31,7 @@ const CRATES: &[(&str, &str, usize)] = &[
     ("cache-redis/src", "lib.rs", 30),
     ("soak/src", "lib.rs", 10),
     ("src", "lib.rs", 1),
-    ("tests/model/src", "main.rs", 8),
+    ("tests/model/src", "lib.rs", 15),
     ("tests/testbed/src", "lib.rs", 5),
 ];
 

@@ -1,54 +1,38 @@
-//! Judges whether the cache works where nothing keeps it from working.
+//! Judges whether the cache works while no fault prevents it.
 //!
-//! A cache that runs every body answers nothing stale. These judgements find it: keys that were loaded more often than once,
-//! calls that took too long, and reports of health that were wrong.
+//! A cache that runs every body never returns a stale value. These judgements find such a cache:
+//! keys that were loaded more than once, calls that took too long, and wrong reports of health.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::calm::LONGEST_CALM_LOAD;
-use super::{Invalidation, Verdict, Violation};
-use crate::history::{Function, Item, Life, Micros, Window, function_of};
+use super::observed::{Call, Health, Invalidation, Span};
+use super::single_load::LONGEST_CALM_LOAD;
+use super::verdict::{Verdict, Violation};
+use crate::history::{Life, Micros, Window};
 use crate::instance::{FAILING_LOAD, NESTED_LOAD};
+use crate::items::{Function, Item, function_of};
 
-/// Longest time from the end of the faults until an instance is well: longer than any pause between two attempts to connect.
+/// Longest time from the end of the faults until an instance is well: longer than any pause between
+/// two attempts to connect.
 pub const LONGEST_RECOVERY: Micros = 10_000_000;
 
-/// Longest call of a key that loads at once: far longer than a call takes, and shorter than a lease.
+/// Longest call of a key that loads immediately: far longer than a call takes, and shorter than a
+/// lease.
 const LONGEST_CALL: Micros = 1_000_000;
 
-/// What a machine that runs all instances and servers may add to the time of two failing loads: several calls that fail one
-/// after another take longer.
+/// Time that a busy machine may add to two failing loads. It is shorter than a third load, which
+/// would show that failing calls wait for each other.
 const FAILING_SLACK: Micros = 300_000;
 
-/// What such a machine may add to the time of a nested load.
+/// Time that a busy machine may add to a nested load.
 const NESTED_SLACK: Micros = 2_000_000;
 
-/// A time to judge.
-pub(super) type Span = (Window, Micros, Micros);
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Call {
-    pub(super) life: Life,
-    pub(super) item: Item,
-    pub(super) start: Micros,
-    pub(super) end: Micros,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Health {
-    pub(super) life: Life,
-    pub(super) well: bool,
-    pub(super) isolations: u64,
-    pub(super) start: Micros,
-    pub(super) end: Micros,
-}
-
-/// Whether nothing disturbs the instances in such a time.
+/// Returns `true` if no fault disturbs the instances in such a time.
 fn is_undisturbed(window: Window) -> bool {
     matches!(window, Window::Calm | Window::Quiet)
 }
 
-/// Longest that a call of this item may take where there is no fault.
+/// Returns the longest time that a call of this item may take without a fault.
 fn longest_call(item: Item) -> Micros {
     let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     match function_of(item) {
@@ -73,14 +57,15 @@ pub(super) fn judge_calls(calls: &[Call], verdict: &mut Verdict) {
                 limit,
             });
         }
-        if function_of(call.item) == Function::Asked {
+        if function_of(call.item) == Function::Unchanged {
             verdict.slowest_call = verdict.slowest_call.max(took);
         }
     }
 }
 
-/// Judges the loads of a key that no instance invalidates, by all instances: one in each undisturbed time.
-pub(super) fn judge_single_load(
+/// Judges the loads of a key that no instance invalidates: all instances together load it once in
+/// each undisturbed time.
+pub(super) fn judge_unchanged(
     item: Item,
     loads: &[(Life, Micros)],
     windows: &[Span],
@@ -103,8 +88,9 @@ pub(super) fn judge_single_load(
     }
 }
 
-/// Judges the loads of a key that uses memory alone: whatever happens to the server, an instance loads again only after an
-/// invalidation of its own.
+/// Judges the loads of a key that uses memory alone.
+///
+/// Whatever happens to the server, an instance loads again only after its own invalidation.
 pub(super) fn judge_memory(
     item: Item,
     loads: &[(Life, Micros)],
@@ -119,7 +105,8 @@ pub(super) fn judge_memory(
         loads.sort_unstable();
         for pair in loads.windows(2) {
             let [first, second] = [pair[0], pair[1]];
-            // The first load was voided if it had begun before the invalidation, even if it read the database later.
+            // The value of the first load was discarded if the load began before the invalidation,
+            // even if it read the database later.
             let since = first.saturating_sub(LONGEST_CALM_LOAD);
             let is_invalidated = invalidations
                 .iter()
@@ -149,9 +136,10 @@ pub(super) fn judge_health(
     let instances: BTreeSet<u16> = reports.iter().map(|one| one.life.instance).collect();
     for span in windows {
         for &instance in &instances {
-            // An instance notices within a bound that its channel is silent, and gives up a request within another.
+            // An instance notices within one bound that its channel is silent, and a request times
+            // out within another.
             let from = match span.0 {
-                Window::Away => span.1 + 2 * bound,
+                Window::Unreachable => span.1 + 2 * bound,
                 _ => span.1,
             };
             let mut of_instance: Vec<Health> = reports
@@ -166,14 +154,14 @@ pub(super) fn judge_health(
                 Window::Quiet => {
                     judge_undisturbed(instance, *span, LONGEST_RECOVERY, &of_instance, verdict);
                 }
-                Window::Away => judge_away(instance, *span, &of_instance, verdict),
+                Window::Unreachable => judge_unreachable(instance, *span, &of_instance, verdict),
                 Window::Rest | Window::Evicting => {}
             }
         }
     }
 }
 
-/// The instance must be well before `recovery` is over, and must not be isolated after that.
+/// Judges that an instance is well before `recovery` ends, and is not isolated after that.
 fn judge_undisturbed(
     instance: u16,
     (_, start, _): Span,
@@ -212,15 +200,20 @@ fn judge_undisturbed(
     }
 }
 
-/// The instance must not be well while it cannot reach the server.
-fn judge_away(instance: u16, (_, start, _): Span, reports: &[Health], verdict: &mut Verdict) {
+/// Judges that an instance does not report that it is well while it cannot reach the server.
+fn judge_unreachable(
+    instance: u16,
+    (_, start, _): Span,
+    reports: &[Health],
+    verdict: &mut Verdict,
+) {
     if reports.is_empty() {
         verdict
             .violations
             .push(Violation::NoHealth { instance, start });
     }
     for Health { life, start, .. } in reports.iter().filter(|one| one.well) {
-        verdict.violations.push(Violation::SaidWell {
+        verdict.violations.push(Violation::WronglyWell {
             life: *life,
             start: *start,
         });

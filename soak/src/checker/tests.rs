@@ -1,7 +1,9 @@
 mod liveness;
 
 use super::*;
-use crate::history::{SERVING, STRONG};
+use crate::history::{Life, Reached, Split, Window};
+use crate::items::{SERVING, STRONG, Scope};
+use crate::servers::SPLIT_NOTICED;
 
 const BOUND: Micros = 500_000;
 const HERE: Life = Life {
@@ -65,7 +67,7 @@ fn panic_in_an_instance_is_a_violation() {
 }
 
 #[test]
-fn a_good_history_is_good() {
+fn history_within_the_bound_has_no_violation() {
     let good = [
         read(THERE, 7, 1, 0, 50),
         read(THERE, 7, 1, 1_000 + BOUND - 1, 1_000 + BOUND),
@@ -81,7 +83,7 @@ fn a_good_history_is_good() {
 }
 
 #[test]
-fn a_read_that_is_too_old_is_seen() {
+fn read_that_is_older_than_the_bound_is_a_violation() {
     let late = read(THERE, 7, 1, 1_000 + BOUND, 1_001 + BOUND);
     assert!(matches!(
         violations(changed(Reached::Acked), &[late])[..],
@@ -92,7 +94,7 @@ fn a_read_that_is_too_old_is_seen() {
         }]
     ));
     assert_eq!(violations(changed(Reached::Queued), &[late]), []);
-    // By an invalidation of the function.
+    // An invalidation of the whole function has the same effect.
     let events = vec![
         commit(7, 2, 100),
         invalidation(HERE, Scope::FunctionOf(3), 200, 1_000, Reached::Acked),
@@ -109,7 +111,7 @@ fn a_read_that_is_too_old_is_seen() {
 }
 
 #[test]
-fn a_change_during_an_invalidation_is_not_of_it() {
+fn commit_during_an_invalidation_is_not_covered_by_it() {
     let events = vec![
         commit(7, 2, 300),
         invalidation(HERE, Scope::One(7), 200, 1_000, Reached::Acked),
@@ -121,7 +123,7 @@ fn a_change_during_an_invalidation_is_not_of_it() {
 }
 
 #[test]
-fn an_own_invalidation_counts_at_once_even_if_it_is_queued() {
+fn own_invalidation_has_no_bound_even_if_it_is_queued() {
     for reached in [Reached::Acked, Reached::Queued] {
         assert!(matches!(
             violations(changed(reached), &[read(HERE, 7, 1, 1_000, 1_001)])[..],
@@ -137,7 +139,7 @@ fn an_own_invalidation_counts_at_once_even_if_it_is_queued() {
 }
 
 #[test]
-fn what_has_settled_counts_at_once_everywhere() {
+fn settled_invalidation_has_no_bound_on_any_instance() {
     assert!(matches!(
         violations(
             changed(Reached::Settled),
@@ -151,7 +153,7 @@ fn what_has_settled_counts_at_once_everywhere() {
 }
 
 #[test]
-fn a_strong_read_has_no_bound() {
+fn strong_read_has_no_bound() {
     let events = vec![
         commit(STRONG, 2, 100),
         invalidation(HERE, Scope::One(STRONG), 200, 1_000, Reached::Acked),
@@ -166,7 +168,7 @@ fn a_strong_read_has_no_bound() {
 }
 
 #[test]
-fn a_version_out_of_nowhere_is_seen() {
+fn version_that_was_never_committed_is_a_violation() {
     assert!(matches!(
         violations(changed(Reached::Acked), &[read(THERE, 7, 2, 50, 99)])[..],
         [Violation::Read {
@@ -177,7 +179,7 @@ fn a_version_out_of_nowhere_is_seen() {
 }
 
 #[test]
-fn while_calm_an_instance_does_not_go_back() {
+fn read_older_than_one_before_it_is_a_violation_only_without_faults() {
     let events = vec![commit(7, 2, 100)];
     let back = [read(THERE, 7, 2, 110, 120), read(THERE, 7, 1, 130, 140)];
     let calm = Event::Window {
@@ -194,7 +196,7 @@ fn while_calm_an_instance_does_not_go_back() {
         }]
     ));
     assert_eq!(violations(events.clone(), &back), []);
-    // At the same time nothing is earlier.
+    // Neither of two concurrent reads is earlier.
     let beside = [
         read(THERE, 7, 2, 110, 140),
         read(THERE, 7, 1, 120, 130),
@@ -207,7 +209,7 @@ fn while_calm_an_instance_does_not_go_back() {
 }
 
 #[test]
-fn while_calm_a_key_is_loaded_once() {
+fn key_loaded_twice_without_a_fault_is_a_violation() {
     let load = |at| Event::Load {
         life: HERE,
         item: 7,
@@ -228,7 +230,8 @@ fn while_calm_a_key_is_loaded_once() {
     assert_eq!(violations(vec![calm, between], &twice), []);
 }
 
-/// Of instances 0 and 1 the first stays with the old primary from 500 on.
+/// Returns a split in which instance 0 stays with the old primary from 500 on, and instance 1 does
+/// not.
 fn split(united: Micros) -> Event {
     Event::Split(Split {
         start: 500,
@@ -240,11 +243,11 @@ fn split(united: Micros) -> Event {
 }
 
 fn noticed() -> Micros {
-    u64::try_from(NOTICED.as_micros()).unwrap()
+    u64::try_from(SPLIT_NOTICED.as_micros()).unwrap()
 }
 
 #[test]
-fn what_an_old_primary_acknowledged_counts_on_its_side_alone() {
+fn invalidation_at_an_old_primary_is_required_on_its_side_alone() {
     let late = |life| read(life, 7, 1, 2 * BOUND, 2 * BOUND + 1);
     let elsewhere = late(THERE);
     assert_eq!(
@@ -253,7 +256,7 @@ fn what_an_old_primary_acknowledged_counts_on_its_side_alone() {
     );
     assert!(
         !violations(changed(Reached::Acked), &[elsewhere, split(BOUND / 2)]).is_empty(),
-        "it is over"
+        "the split has ended before the read"
     );
     let acked = |life, start| {
         vec![
@@ -264,7 +267,7 @@ fn what_an_old_primary_acknowledged_counts_on_its_side_alone() {
     let before = [late(THERE), split(3 * BOUND)];
     assert!(
         violations(acked(HERE, 20), &before).is_empty(),
-        "the other may not have it"
+        "the new primary may not have the invalidation"
     );
     let long_before = Event::Split(Split {
         start: 40 + BOUND,
@@ -280,7 +283,7 @@ fn what_an_old_primary_acknowledged_counts_on_its_side_alone() {
             ..
         }]
     ));
-    // Another life of the same instance, on the same side.
+    // Another life of the same instance is on the same side.
     let same_side = late(Life { number: 1, ..HERE });
     for (united, stale) in [(3 * BOUND, 1), (2 * BOUND, 0)] {
         let found = violations(acked(HERE, 700), &[same_side, split(united)]);
@@ -289,7 +292,7 @@ fn what_an_old_primary_acknowledged_counts_on_its_side_alone() {
 }
 
 #[test]
-fn what_a_new_primary_acknowledged_counts_elsewhere_when_the_old_one_is_noticed() {
+fn invalidation_at_a_new_primary_is_required_elsewhere_once_the_split_is_noticed() {
     let acked = [
         commit(7, 2, 10),
         invalidation(THERE, Scope::One(7), 700, 710, Reached::Acked),
@@ -326,7 +329,7 @@ fn what_a_new_primary_acknowledged_counts_elsewhere_when_the_old_one_is_noticed(
 }
 
 #[test]
-fn at_rest_what_was_queued_has_arrived() {
+fn queued_invalidation_that_is_not_delivered_at_rest_is_a_violation() {
     let rest = Event::Window {
         kind: Window::Rest,
         start: 5_000,
@@ -343,7 +346,7 @@ fn at_rest_what_was_queued_has_arrived() {
             }]
         ));
     }
-    // Who dropped it was killed.
+    // The instance that dropped the invalidation was killed.
     let next = read(Life { number: 1, ..HERE }, 7, 2, 2_000, 2_001);
     assert_eq!(
         violations(changed(Reached::Dropped), &[late, rest, next]),
@@ -353,7 +356,7 @@ fn at_rest_what_was_queued_has_arrived() {
 }
 
 #[test]
-fn an_instance_that_is_cut_off_may_serve_what_it_has() {
+fn isolated_instance_may_serve_old_values_except_without_faults() {
     let events = |reached| {
         vec![
             commit(SERVING, 2, 100),
@@ -373,12 +376,12 @@ fn an_instance_that_is_cut_off_may_serve_what_it_has() {
 }
 
 #[test]
-fn at_rest_all_is_the_newest() {
+fn read_at_rest_that_is_not_the_newest_is_unconverged() {
     let events = [
         commit(7, 2, 100),
         read(THERE, 7, 1, 900, 901),
         read(THERE, 7, 2, 1_000, 1_001),
-        read(THERE, 8, FIRST, 1_000, 1_001),
+        read(THERE, 8, FIRST_VERSION, 1_000, 1_001),
     ];
     assert_eq!(unconverged(&events, 1_000), []);
     assert!(matches!(
@@ -393,7 +396,7 @@ fn at_rest_all_is_the_newest() {
 }
 
 #[test]
-fn propagation_is_from_the_return_to_the_first_call_with_a_new_answer() {
+fn propagation_is_measured_from_the_return_to_the_first_call_with_the_new_version() {
     let calm = Event::Window {
         kind: Window::Calm,
         start: 0,

@@ -1,10 +1,11 @@
-//! What a history shows.
+//! Result of judging a history.
 
 use std::fmt;
 
-use crate::history::{Item, Life, Micros};
+use crate::history::{Life, Micros};
+use crate::items::Item;
 
-/// What a read may not be.
+/// Way in which the version of a read is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Older than what any instance had invalidated, by more than the bound.
@@ -13,89 +14,89 @@ pub enum Fault {
     OwnStale,
     /// Older than what had settled.
     Unsettled,
-    /// Older than what the same instance had answered before, without a fault.
+    /// Older than what the same instance had returned before, without a fault.
     Backwards,
     /// Newer than what was committed.
     Invented,
-    /// Not the newest, when all was said to have come to rest.
+    /// Not the newest, after nothing was pending any more.
     Unconverged,
-    /// Older than what was invalidated, when all that was queued was said to have been sent.
+    /// Older than what was invalidated, after all queued invalidations were sent.
     Undelivered,
 }
 
 /// A promise that was not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// By a read.
+    /// A read returned a wrong version.
     Read {
-        /// Which.
+        /// Way in which it is wrong.
         fault: Fault,
-        /// By whom it was read.
+        /// Instance of the read.
         life: Life,
-        /// Which key.
+        /// Key of the read.
         item: Item,
-        /// What was read.
+        /// Version that was returned.
         version: u64,
-        /// What it must at least, or at most, have been.
+        /// Oldest version that was allowed, or the newest one for [`Fault::Invented`].
         expected: u64,
-        /// When the read began.
+        /// Begin of the read.
         start: Micros,
     },
     /// Code in an instance panicked.
     Panicked {
-        /// In which instance.
+        /// The instance.
         life: Life,
-        /// When.
+        /// Time of the panic.
         at: Micros,
     },
-    /// Loaded twice without an invalidation between, and without a fault.
+    /// A key was loaded twice without an invalidation in between, and without a fault.
     TwoLoads {
-        /// Which key.
+        /// The key.
         item: Item,
-        /// The first load.
+        /// Time of the first load.
         first: Micros,
-        /// The second.
+        /// Time of the second load.
         second: Micros,
     },
     /// A call without a fault took too long.
     Slow {
-        /// Of which instance.
+        /// Instance of the call.
         life: Life,
-        /// Of which key.
+        /// Key of the call.
         item: Item,
-        /// When it began.
+        /// Begin of the call.
         start: Micros,
-        /// How long it took.
+        /// Duration of the call.
         took: Micros,
-        /// How long it may take.
+        /// Longest allowed duration.
         limit: Micros,
     },
-    /// An instance reported that it was not well, where there was no fault and it had time to recover.
+    /// An instance reported that it is not well, without a fault and with time to recover.
     Unwell {
-        /// Which instance.
+        /// The instance.
         life: Life,
-        /// When it was asked.
+        /// Time of the request.
         start: Micros,
     },
-    /// An instance reported that it was well while it could not reach the server.
-    SaidWell {
-        /// Which instance.
+    /// An instance reported that it is well while it could not reach the server.
+    WronglyWell {
+        /// The instance.
         life: Life,
-        /// When it was asked.
+        /// Time of the request.
         start: Micros,
     },
     /// An instance was isolated without a fault.
     Isolated {
-        /// Which instance.
+        /// The instance.
         life: Life,
-        /// When it was asked for its health the first time after that.
+        /// Time of the first request for its health after that.
         start: Micros,
     },
-    /// An instance did not report its health where it had to.
+    /// An instance did not report its health in a time in which it had to.
     NoHealth {
-        /// Which instance.
+        /// The instance.
         instance: u16,
-        /// When that time began.
+        /// Begin of that time.
         start: Micros,
     },
 }
@@ -110,7 +111,7 @@ impl Violation {
             Self::TwoLoads { .. } => "loaded again",
             Self::Slow { .. } => "slow",
             Self::Unwell { .. } => "not well",
-            Self::SaidWell { .. } => "said to be well",
+            Self::WronglyWell { .. } => "wrongly well",
             Self::Isolated { .. } => "isolated",
             Self::NoHealth { .. } => "no report of health",
         }
@@ -123,37 +124,39 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What a history shows.
+/// Result of judging a history.
 #[derive(Clone, Debug, Default)]
 pub struct Verdict {
-    /// Reads that were judged.
+    /// Number of judged reads.
     pub reads: usize,
-    /// Invalidations that returned.
+    /// Number of invalidations that returned.
     pub invalidations: usize,
-    /// Of those, of a whole function.
+    /// Number of invalidations of a whole function, dropped ones included.
     pub of_functions: usize,
-    /// Of those, queued.
+    /// Number of invalidations that were queued.
     pub queued: usize,
-    /// Of those, settled.
+    /// Number of invalidations that settled.
     pub settled: usize,
-    /// Loads.
+    /// Number of loads.
     pub loads: usize,
-    /// How long after an acknowledgement its old value was still read, at worst, by another instance.
+    /// Longest time after an acknowledgement in which another instance returned the old value.
     pub worst_staleness: Micros,
-    /// Reads that were older than one before, on the same instance, while there were faults. Each is within the bound.
+    /// Number of reads with an older version than one before on the same instance, during faults.
+    /// Each is within the bound.
     pub backwards_in_faults: usize,
-    /// How long other instances took to see an invalidation, without faults; sorted.
+    /// Times that other instances took to see an invalidation without faults, sorted.
     pub propagation: Vec<Micros>,
-    /// Times without a fault, each after some faults.
+    /// Number of times without a fault that each followed some faults.
     pub quiet: usize,
-    /// Calls in them whose time was judged.
+    /// Number of calls in those times, whose duration was judged.
     pub calls: usize,
-    /// The slowest of those that had one quick load at most.
+    /// Longest of the calls that had one quick load at most.
     pub slowest_call: Micros,
-    /// Reports of health.
+    /// Number of reports of health.
     pub reports: usize,
-    /// Longest time from the end of some faults until an instance was well, of those that were not well at first.
+    /// Longest time from the end of some faults until an instance was well, of those that were not
+    /// well at first.
     pub longest_recovery: Micros,
-    /// What was not kept.
+    /// Promises that were not kept.
     pub violations: Vec<Violation>,
 }

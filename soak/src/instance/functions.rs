@@ -7,19 +7,19 @@ use multi_tier_cached::multi_tier_cached;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
-use super::Instance;
-use crate::history::{Item, SERVING, SLOW};
+use super::state::Instance;
+use crate::items::{Item, SERVING, SLOW};
 
-/// What a load of a slow key takes.
+/// Duration of a load of a slow key.
 pub const SLOW_LOAD: Duration = Duration::from_millis(500);
 
-/// Time that a nested load takes: more than ten times the bound.
+/// Duration of a nested load: more than ten times the bound.
 pub const NESTED_LOAD: Duration = Duration::from_millis(5_400);
 
-/// Time that a load takes before it fails, of the function whose loads all fail.
+/// Duration of a load of the function whose loads all fail.
 pub const FAILING_LOAD: Duration = Duration::from_millis(100);
 
-/// A version, and whose it is.
+/// A version, with the key that it belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Versioned {
     pub(super) item: Item,
@@ -50,12 +50,12 @@ pub(super) async fn serving(item: Item) -> Result<Versioned, LoadFailed> {
 
 #[multi_tier_cached(ttl = "1h", name = "soak::in_memory", tiers = "l1")]
 pub(super) async fn in_memory(item: Item) -> Result<Versioned, LoadFailed> {
-    load_at_once(item).await
+    load_immediately(item).await
 }
 
-#[multi_tier_cached(ttl = "1h", name = "soak::asked")]
-pub(super) async fn asked(item: Item) -> Result<Versioned, LoadFailed> {
-    load_at_once(item).await
+#[multi_tier_cached(ttl = "1h", name = "soak::unchanged")]
+pub(super) async fn unchanged(item: Item) -> Result<Versioned, LoadFailed> {
+    load_immediately(item).await
 }
 
 #[multi_tier_cached(ttl = "1h", name = "soak::failing")]
@@ -66,20 +66,20 @@ pub(super) async fn failing(_item: Item) -> Result<u64, NotShared> {
 
 #[multi_tier_cached(ttl = "1h", name = "soak::nested")]
 async fn nested(item: Item) -> Result<Versioned, LoadFailed> {
-    let loaded = load_at_once(item).await;
+    let loaded = load_immediately(item).await;
     sleep(NESTED_LOAD).await;
     loaded
 }
 
-/// Calls a slow function, as each of its callers does at the same time.
+/// Calls a slow function, at the same time as its other callers.
 #[multi_tier_cached(ttl = "1h", name = "soak::nesting")]
 pub(super) async fn nesting(item: Item, _caller: String) -> Result<Versioned, LoadFailed> {
     nested(item).await
 }
 
-/// Reads the database, and takes its time after that: the longer, the older the value when it arrives.
+/// Reads the database, then waits: the longer, the older the value is when the load returns.
 async fn load(item: Item) -> Result<Versioned, LoadFailed> {
-    let loaded = load_at_once(item).await?;
+    let loaded = load_immediately(item).await?;
     let takes = if (SLOW..SERVING).contains(&item) {
         SLOW_LOAD
     } else {
@@ -100,8 +100,8 @@ async fn load(item: Item) -> Result<Versioned, LoadFailed> {
     Ok(loaded)
 }
 
-/// Reads the database.
-async fn load_at_once(item: Item) -> Result<Versioned, LoadFailed> {
+/// Reads the database, without a wait.
+async fn load_immediately(item: Item) -> Result<Versioned, LoadFailed> {
     let database = &Instance::get().database;
     let version = database.load(item).await.map_err(|_| LoadFailed)?;
     Ok(Versioned { item, version })

@@ -1,33 +1,25 @@
-//! Invalidations, with a record of how far each came.
+//! Invalidations, recorded with their outcome.
 
 use std::sync::atomic::Ordering;
 
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{Error, Invalidation, invalidate};
 
-use super::Instance;
 use super::functions::{bounded, in_memory, serving, strong};
+use super::state::Instance;
 use crate::clock;
-use crate::history::{Event, Function, Reached, Scope, function_of};
+use crate::history::{Event, Reached};
+use crate::items::{Function, Scope, function_of};
 
-fn invalidation(scope: Scope, start: u64, reached: Reached) -> Event {
-    Event::Invalidation {
-        life: Instance::get().life,
-        scope,
-        start,
-        end: clock::now(),
-        reached,
-    }
-}
-
-pub(super) fn invalidating(scope: Scope) -> Invalidation {
+/// Returns the invalidation of one key or of its function, which is not polled yet.
+pub(super) fn invalidation(scope: Scope) -> Invalidation {
     match scope {
         Scope::One(item) => match function_of(item) {
             Function::Bounded => invalidate!(bounded, item),
             Function::Strong => invalidate!(strong, item),
             Function::Serving => invalidate!(serving, item),
             Function::Memory => invalidate!(in_memory, item),
-            Function::Nested | Function::Failing | Function::Asked => {
+            Function::Nested | Function::Failing | Function::Unchanged => {
                 unreachable!("no instance invalidates item {item}")
             }
         },
@@ -35,21 +27,21 @@ pub(super) fn invalidating(scope: Scope) -> Invalidation {
             Function::Bounded => invalidate!(bounded),
             Function::Strong => invalidate!(strong),
             Function::Serving => invalidate!(serving),
-            Function::Memory | Function::Nested | Function::Failing | Function::Asked => {
+            Function::Memory | Function::Nested | Function::Failing | Function::Unchanged => {
                 unreachable!("no instance invalidates the function of item {item}")
             }
         },
     }
 }
 
-/// Notes how far an invalidation came when it is dropped, whatever ends it.
-pub(super) struct Noted {
+/// Records the outcome of an invalidation when this is dropped, whatever ends the invalidation.
+pub(super) struct Recorder {
     scope: Scope,
     start: u64,
     reached: Reached,
 }
 
-impl Noted {
+impl Recorder {
     pub(super) fn begin(scope: Scope) -> Self {
         Self {
             scope,
@@ -58,7 +50,7 @@ impl Noted {
         }
     }
 
-    /// What was promised, if it did not fail: it is not to, whatever happens to Redis.
+    /// Records the result. Returns `None` for an error, which no fault of Redis may cause.
     pub(super) fn returned(mut self, result: Result<Reached, Error>) -> Option<Reached> {
         match result {
             Ok(reached) => {
@@ -74,24 +66,31 @@ impl Noted {
     }
 }
 
-impl Drop for Noted {
+impl Drop for Recorder {
     fn drop(&mut self) {
-        Instance::get().record(&invalidation(self.scope, self.start, self.reached));
+        let instance = Instance::get();
+        instance.record(&Event::Invalidation {
+            life: instance.life,
+            scope: self.scope,
+            start: self.start,
+            end: clock::now(),
+            reached: self.reached,
+        });
     }
 }
 
-/// Invalidates one key or its function and notes how far that came.
+/// Invalidates one key or its function, and records the outcome.
 pub(super) async fn invalidate(scope: Scope) -> Option<Reached> {
-    let noted = Noted::begin(scope);
-    let result = invalidating(scope).await;
-    noted.returned(result.map(reached))
+    let recorder = Recorder::begin(scope);
+    let result = invalidation(scope).await;
+    recorder.returned(result.map(reached))
 }
 
-/// The same, until it has settled.
+/// Invalidates one key or its function, waits until that has settled, and records the outcome.
 pub(super) async fn settle(scope: Scope) -> Option<Reached> {
-    let noted = Noted::begin(scope);
-    let result = invalidating(scope).settled().await;
-    noted.returned(result.map(|()| Reached::Settled))
+    let recorder = Recorder::begin(scope);
+    let result = invalidation(scope).settled().await;
+    recorder.returned(result.map(|()| Reached::Settled))
 }
 
 pub(super) fn reached(receipt: Receipt) -> Reached {

@@ -1,4 +1,4 @@
-//! What an instance does to show that its cache works.
+//! Calls and reports that show whether the cache of an instance works.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,25 +7,23 @@ use multi_tier_cached::CacheRuntime;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::Instance;
-use super::functions::{asked, failing, nesting};
+use super::functions::{failing, nesting, unchanged};
+use super::state::Instance;
 use crate::clock;
-use crate::history::{ASKED, Event, Item};
+use crate::history::Event;
+use crate::items::{HOT_ITEMS, Item, UNCHANGED};
 
-/// Calls of one key, one after another.
+/// Number of calls of one key, one after another.
 const CALLS: usize = 5;
 
-/// Keys that are called all the time while all is calm.
-pub const HOT_ITEMS: Item = 32;
-
 /// Calls one key several times, one call after another.
-pub(super) async fn ask(item: Item) {
+pub(super) async fn call(item: Item) {
     for _ in 0..CALLS {
-        timed(item, async { drop(asked(item).await) }).await;
+        timed(item, async { drop(unchanged(item).await) }).await;
     }
 }
 
-/// So many calls at once of one key whose loads fail.
+/// Calls one key whose loads fail, by concurrent calls.
 pub(super) async fn fail(item: Item, number: usize) {
     let mut calls = JoinSet::new();
     for _ in 0..number {
@@ -34,7 +32,7 @@ pub(super) async fn fail(item: Item, number: usize) {
     calls.join_all().await;
 }
 
-/// So many bodies at once, each of its own key, that call one slow key.
+/// Runs concurrent bodies, each of its own key, that call one slow key.
 pub(super) async fn nest(item: Item, number: usize) {
     let life = Instance::get().life;
     let mut calls = JoinSet::new();
@@ -48,7 +46,7 @@ pub(super) async fn nest(item: Item, number: usize) {
     calls.join_all().await;
 }
 
-/// Records how long a call takes.
+/// Records the duration of a call.
 async fn timed(item: Item, call: impl Future<Output = ()>) {
     let instance = Instance::get();
     let start = clock::now();
@@ -61,7 +59,7 @@ async fn timed(item: Item, call: impl Future<Output = ()>) {
     });
 }
 
-/// Asks the runtime for its health and records whether it is well.
+/// Records the health of the runtime. Returns `true` if it is well.
 pub(super) async fn report(runtime: &CacheRuntime) -> bool {
     let instance = Instance::get();
     let start = clock::now();
@@ -78,12 +76,12 @@ pub(super) async fn report(runtime: &CacheRuntime) -> bool {
     well
 }
 
-/// Reports the health and calls the hot keys, again and again.
+/// Reports the health and calls the hot keys repeatedly, until `unwatch`.
 pub(super) async fn watch(runtime: CacheRuntime) {
     while Instance::get().watching.load(Ordering::Relaxed) {
         report(&runtime).await;
-        for item in ASKED..ASKED + HOT_ITEMS {
-            timed(item, async { drop(asked(item).await) }).await;
+        for item in UNCHANGED..UNCHANGED + HOT_ITEMS {
+            timed(item, async { drop(unchanged(item).await) }).await;
         }
         sleep(Duration::from_millis(50)).await;
     }

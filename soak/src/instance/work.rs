@@ -1,4 +1,4 @@
-//! What an instance does while it works: reads, and changes of all kinds, at random.
+//! Work of an instance: reads and changes of all kinds, at random.
 
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -7,24 +7,29 @@ use std::time::Duration;
 use fastrand::Rng;
 use multi_tier_cached::ErrorKind;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{self, sleep, timeout};
 
 use super::functions::{Versioned, bounded, serving, strong};
-use super::invalidations::{Noted, invalidate, invalidating, reached, settle};
-use super::{
-    BOUNDED_ITEMS, Instance, MEMORY_ITEMS, PUT_ITEMS, READS_IN_A_ROW, SERVING_ITEMS, STRONG_ITEMS,
-    WRITERS, note, peek, read, read_strongly,
-};
+use super::invalidations::{Recorder, invalidate, invalidation, reached, settle};
+use super::reads::{peek, read, read_strongly, record_read};
+use super::state::Instance;
 use crate::clock;
-use crate::history::{Function, Item, MEMORY, PUT, Reached, SERVING, STRONG, Scope, function_of};
+use crate::history::Reached;
+use crate::items::{
+    BOUNDED_ITEMS, Function, Item, MEMORY, MEMORY_ITEMS, PUT, PUT_ITEMS, SERVING, SERVING_ITEMS,
+    STRONG, STRONG_ITEMS, Scope, WRITERS, function_of,
+};
 
-/// How often a task that sleeps looks whether it is to rest.
-const GLANCE: Duration = Duration::from_millis(20);
+/// Reads between two pauses of a reading task.
+const READS_IN_A_ROW: usize = 8;
 
-/// Longest time that an invalidation is held.
+/// Interval at which a sleeping task checks whether the work has ended.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Longest time for which an invalidation is held without a poll.
 const LONGEST_HOLD: Duration = Duration::from_secs(4);
 
-/// A key, some far more often than others; never the probe.
+/// Returns a random key, some far more often than others, and never the probe.
 fn any_item(rng: &mut Rng) -> Item {
     let skewed = rng.f64() * rng.f64();
     match rng.u32(..20) {
@@ -84,7 +89,7 @@ pub(super) async fn change_at_random(mut rng: Rng) {
             68..75 => {
                 held.spawn(replicate(Scope::One(item)));
             }
-            // Dropped before it returned: nothing was promised, and nothing must break.
+            // An invalidation that is dropped before it returns promises nothing.
             75..83 => {
                 let limit = Duration::from_micros(rng.u64(..1_000));
                 let _ = timeout(limit, invalidate(Scope::One(item))).await;
@@ -98,7 +103,7 @@ pub(super) async fn change_at_random(mut rng: Rng) {
             95..98 => {
                 guarded(item, &mut rng).await;
             }
-            // What a refresh brings is of now.
+            // A refresh returns the current version, so it is recorded as a strong read.
             _ => {
                 let start = clock::now();
                 let refreshed = match function_of(item) {
@@ -107,7 +112,7 @@ pub(super) async fn change_at_random(mut rng: Rng) {
                     Function::Serving => serving::entry(item).refresh().await,
                     _ => continue,
                 };
-                note(item, refreshed, true, start);
+                record_read(item, refreshed, true, start);
                 invalidate(Scope::One(item)).await;
             }
         }
@@ -116,51 +121,52 @@ pub(super) async fn change_at_random(mut rng: Rng) {
     held.join_all().await;
 }
 
-/// Sleeps, unless the instance is to rest before that is over: whether it still works.
+/// Sleeps until `time` has passed or the work ends. Returns `true` if the instance still works.
 async fn sleep_while_working(time: Duration) -> bool {
-    let end = Instant::now() + time;
+    let end = time::Instant::now() + time;
     let is_working = || Instance::get().working.load(Ordering::Relaxed);
-    while is_working() && Instant::now() < end {
-        sleep(GLANCE.min(end - Instant::now())).await;
+    while is_working() && time::Instant::now() < end {
+        sleep(CHECK_INTERVAL.min(end - time::Instant::now())).await;
     }
     is_working()
 }
 
-/// Polls an invalidation once and holds it, as a task does that is busy elsewhere or forgot it; then drops it or awaits it.
+/// Polls an invalidation once and holds it, as a task does that is busy with something else. Then
+/// drops or awaits it.
 async fn hold(scope: Scope, mut rng: Rng) {
-    let noted = Noted::begin(scope);
-    let mut held = Box::pin(invalidating(scope));
+    let recorder = Recorder::begin(scope);
+    let mut held = Box::pin(invalidation(scope));
     let first = std::future::poll_fn(|context| Poll::Ready(held.as_mut().poll(context))).await;
     if let Poll::Ready(result) = first {
-        noted.returned(result.map(reached));
+        recorder.returned(result.map(reached));
         return;
     }
     sleep_while_working(LONGEST_HOLD.mul_f64(rng.f64())).await;
     if rng.bool() {
-        noted.returned(held.await.map(reached));
+        recorder.returned(held.await.map(reached));
     }
 }
 
-/// Waits for a replica, which may not exist.
+/// Invalidates and waits for a replica, which may not exist.
 async fn replicate(scope: Scope) {
-    let noted = Noted::begin(scope);
-    match invalidating(scope).replicated(1).await {
+    let recorder = Recorder::begin(scope);
+    match invalidation(scope).replicated(1).await {
         Ok(receipt) => {
-            noted.returned(Ok(reached(receipt)));
+            recorder.returned(Ok(reached(receipt)));
         }
-        // The server has it, and no replica does.
+        // The server has applied the invalidation, and no replica has.
         Err(error) if error.kind() == ErrorKind::TimedOut => {
-            noted.returned(Ok(Reached::Acked));
+            recorder.returned(Ok(Reached::Acked));
         }
-        // Another server may have taken its place meanwhile, and then nothing is promised here.
+        // Another server may have become the primary in the meantime: then nothing is promised.
         Err(error) if error.is_transient() => {}
         Err(error) => {
-            noted.returned(Err(error));
+            recorder.returned(Err(error));
         }
     }
 }
 
-/// Commits a version of a key that is in memory alone, and invalidates it.
+/// Commits a version of a key of the function in memory alone, and invalidates it.
 async fn change_in_memory(rng: &mut Rng) {
     let item = MEMORY + rng.u32(MEMORY_ITEMS / 2..MEMORY_ITEMS);
     if Instance::get().database.commit(item).await.is_ok() {
@@ -168,19 +174,21 @@ async fn change_in_memory(rng: &mut Rng) {
     }
 }
 
-/// Commits a version and puts it into the tiers by hand. Only this task writes these keys, so that the last is the newest.
+/// Commits a version and puts it into the tiers by hand.
+///
+/// Only this task writes these keys, so the version that was put last is the newest.
 async fn put(rng: &mut Rng) {
     let instance = Instance::get();
     let own = u32::from(instance.life.instance) % WRITERS;
     let item = PUT + own * PUT_ITEMS + rng.u32(..PUT_ITEMS);
     if let Ok(version) = instance.database.commit(item).await {
-        let noted = Noted::begin(Scope::One(item));
+        let recorder = Recorder::begin(Scope::One(item));
         let result = bounded::entry(item).put(Versioned { item, version }).await;
-        noted.returned(result.map(reached));
+        recorder.returned(result.map(reached));
     }
 }
 
-/// Changes a key as a transaction does, under a guard; now and then without an end.
+/// Changes a key under a guard, as a transaction does. Some guards are dropped without an end.
 async fn guarded(item: Item, rng: &mut Rng) {
     let instance = Instance::get();
     let guard = match function_of(item) {
@@ -195,11 +203,11 @@ async fn guarded(item: Item, rng: &mut Rng) {
         return;
     }
     sleep(Duration::from_micros(rng.u64(..20_000))).await;
-    let noted = Noted::begin(Scope::One(item));
+    let recorder = Recorder::begin(Scope::One(item));
     if rng.u32(..4) == 0 {
         drop(guard);
         return;
     }
     let result = guard.invalidate().await;
-    noted.returned(result.map(reached));
+    recorder.returned(result.map(reached));
 }

@@ -1,14 +1,15 @@
-//! The agreement between instances as a model, searched to the end.
+//! The agreement between instances as a model, of which every state is searched.
 //!
-//! A handful of instances, a server with a replica, a clock of a few ticks. Each step is one thing that happens at one place:
-//! a script runs on the server, a message is read, a connection breaks, a tick passes. Every order of steps is tried. Where a
-//! call is answered, the answer is compared with what had been invalidated, and acknowledged, by then.
+//! The model has some instances, a server with a replica, and a clock of a few ticks. Each step is
+//! one event at one place: a script runs on the server, a message is read, a connection breaks, a
+//! tick passes. Every order of steps is tried. When a call returns a value, the value is compared
+//! with the invalidations that were acknowledged before.
 //!
-//! Each guard of the protocol can be taken out; then the search must find an answer that is too old, or the model is blind.
+//! Each guard of the protocol can be removed. Then the search has to find a stale value; otherwise
+//! the model does not show that the guard is needed.
 //!
-//! What stands for what: [`protocol`] holds the state and the steps, in the words of `cache-redis`; [`search`] tries them.
-//!
-//! [`rings`] is a model of its own: loads that wait for each other over instances.
+//! [`protocol`] holds the state and the steps, in the terms of `cache-redis`. [`search`] tries
+//! them. [`rings`] is a model of its own: loads that wait for each other across instances.
 
 pub mod protocol;
 pub mod rings;

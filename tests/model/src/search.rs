@@ -1,25 +1,27 @@
-//! Every state that can be reached.
+//! Search of all reachable states.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
 use crate::protocol::{Protocol, State, Step, Wrong};
 
-/// What a search came to.
+/// Outcome of a search.
 #[derive(Debug)]
 pub struct Outcome {
-    /// States that were seen.
+    /// Number of states.
     pub states: usize,
-    /// Steps that were tried.
+    /// Number of steps that were tried.
     pub steps: u64,
-    /// Whether there are no others.
+    /// `true` if all reachable states were searched without a violation.
     pub exhausted: bool,
-    /// What went wrong, and the steps that led to it.
+    /// The violation, and the steps that lead to it.
     pub wrong: Option<(Wrong, Vec<Step>)>,
 }
 
-/// States are known by 64 bits of a hash: that one of some ten million hides behind another is less likely than one in ten
-/// thousand.
+/// Hasher for keys that are hashes already.
+///
+/// A state is recognized by 64 bits of its hash. The probability that one of ten million states is
+/// mistaken for another is less than one in ten thousand.
 #[derive(Default)]
 struct Carried(u64);
 
@@ -35,6 +37,9 @@ impl Hasher for Carried {
     }
 }
 
+/// A state, the index of the state before it, and the step in between.
+type Found = (State, usize, Option<Step>);
+
 type Seen = HashSet<u64, BuildHasherDefault<Carried>>;
 
 fn fingerprint(state: &State) -> u64 {
@@ -43,7 +48,7 @@ fn fingerprint(state: &State) -> u64 {
     hasher.finish()
 }
 
-/// Tries every order of steps, until something goes wrong or `most` states were seen.
+/// Tries every order of steps, until a violation is found or there are `most` states.
 #[must_use]
 pub fn exhaust(protocol: &Protocol, most: usize) -> Outcome {
     let start = protocol.start();
@@ -58,12 +63,8 @@ pub fn exhaust(protocol: &Protocol, most: usize) -> Outcome {
         for step in &possible {
             steps += 1;
             match protocol.take(&state, *step) {
-                Ok(None) => {}
-                Ok(Some(next)) => {
-                    if seen.insert(fingerprint(&next)) {
-                        open.push(next);
-                    }
-                }
+                Ok(Some(next)) if seen.insert(fingerprint(&next)) => open.push(next),
+                Ok(_) => {}
                 Err(found) => wrong = Some((found, vec![*step])),
             }
         }
@@ -79,14 +80,14 @@ pub fn exhaust(protocol: &Protocol, most: usize) -> Outcome {
     }
 }
 
-/// Tries the shortest orders first, and tells the steps that led to what went wrong.
+/// Tries the shortest orders of steps first, and returns the steps that lead to a violation.
 #[must_use]
 pub fn shortest(protocol: &Protocol, most: usize) -> Outcome {
     let start = protocol.start();
     let mut seen = Seen::default();
     seen.insert(fingerprint(&start));
-    // Each state with where it came from.
-    let mut all: Vec<(State, usize, Option<Step>)> = vec![(start, 0, None)];
+    // Each state has the index of the state before it, and the step in between.
+    let mut all: Vec<Found> = vec![(start, 0, None)];
     let (mut at, mut steps) = (0, 0);
     let mut possible = Vec::new();
     while at < all.len() && all.len() < most {
@@ -96,25 +97,16 @@ pub fn shortest(protocol: &Protocol, most: usize) -> Outcome {
         for step in &possible {
             steps += 1;
             match protocol.take(&state, *step) {
-                Ok(None) => {}
-                Ok(Some(next)) => {
-                    if seen.insert(fingerprint(&next)) {
-                        all.push((next, at, Some(*step)));
-                    }
+                Ok(Some(next)) if seen.insert(fingerprint(&next)) => {
+                    all.push((next, at, Some(*step)));
                 }
+                Ok(_) => {}
                 Err(found) => {
-                    let mut path = vec![*step];
-                    let mut from = at;
-                    while let Some(step) = all[from].2 {
-                        path.push(step);
-                        from = all[from].1;
-                    }
-                    path.reverse();
                     return Outcome {
                         states: seen.len(),
                         steps,
                         exhausted: false,
-                        wrong: Some((found, path)),
+                        wrong: Some((found, path(&all, at, *step))),
                     };
                 }
             }
@@ -127,4 +119,15 @@ pub fn shortest(protocol: &Protocol, most: usize) -> Outcome {
         exhausted: at == all.len(),
         wrong: None,
     }
+}
+
+/// Returns the steps to the state at `from`, and then `last`.
+fn path(all: &[Found], mut from: usize, last: Step) -> Vec<Step> {
+    let mut path = vec![last];
+    while let Some(step) = all[from].2 {
+        path.push(step);
+        from = all[from].1;
+    }
+    path.reverse();
+    path
 }

@@ -1,6 +1,6 @@
 use super::*;
-use crate::history::{ASKED, FAILING, MEMORY, NESTED};
 use crate::instance::{FAILING_LOAD, NESTED_LOAD};
+use crate::items::{FAILING, MEMORY, NESTED, UNCHANGED};
 
 const ELSEWHERE: Life = Life {
     instance: 2,
@@ -51,7 +51,7 @@ fn key_loaded_twice_in_a_quiet_time_is_a_violation() {
         first: 2_000,
         second: 3_000,
     };
-    for item in [ASKED, ASKED + 7, NESTED] {
+    for item in [UNCHANGED, UNCHANGED + 7, NESTED] {
         // By the same instance, and by another one.
         for life in [HERE, THERE] {
             check(
@@ -72,7 +72,7 @@ fn key_loaded_twice_in_a_quiet_time_is_a_violation() {
 
 #[test]
 fn each_further_load_of_a_key_in_a_quiet_time_is_a_violation() {
-    let mut events: Vec<_> = (0..5).map(|n| load(HERE, ASKED, 2_000 + n)).collect();
+    let mut events: Vec<_> = (0..5).map(|n| load(HERE, UNCHANGED, 2_000 + n)).collect();
     events.push(window(Window::Quiet, 1_000, 9_000));
     assert_eq!(judge(&events, BOUND).violations.len(), 4);
 }
@@ -140,7 +140,7 @@ fn memory_that_answers_what_its_instance_invalidated_is_a_violation() {
 #[test]
 fn call_that_takes_longer_than_its_loads_is_a_violation() {
     for (item, limit) in [
-        (ASKED, 1_000_000),
+        (UNCHANGED, 1_000_000),
         (FAILING, 2 * micros(FAILING_LOAD) + 300_000),
         (NESTED, micros(NESTED_LOAD) + 2_000_000),
     ] {
@@ -230,12 +230,12 @@ fn instance_that_is_unwell_while_calm_is_a_violation() {
 #[test]
 fn instance_that_says_well_without_a_server_is_a_violation() {
     let end = 5_000_000;
-    let away = window(Window::Away, 1_000, end);
+    let unreachable = window(Window::Unreachable, 1_000, end);
     let noticed = 1_000 + 2 * BOUND;
-    let reports = |well| [health(HERE, well, 0, noticed), away];
+    let reports = |well| [health(HERE, well, 0, noticed), unreachable];
     check(
         &reports(true),
-        &[Violation::SaidWell {
+        &[Violation::WronglyWell {
             life: HERE,
             start: noticed,
         }],
@@ -244,14 +244,14 @@ fn instance_that_says_well_without_a_server_is_a_violation() {
     // It may not have noticed yet, and the server is back before it answers.
     let unwell = health(HERE, false, 0, noticed);
     for start in [noticed - 1, end - 9] {
-        check(&[unwell, health(HERE, true, 0, start), away], &[]);
+        check(&[unwell, health(HERE, true, 0, start), unreachable], &[]);
     }
 }
 
 #[test]
 fn instance_that_does_not_report_its_health_is_a_violation() {
     let elsewhere = health(ELSEWHERE, true, 0, 20_000_000);
-    for kind in [Window::Calm, Window::Quiet, Window::Away] {
+    for kind in [Window::Calm, Window::Quiet, Window::Unreachable] {
         check(
             &[elsewhere, window(kind, 1_000, 9_000)],
             &[Violation::NoHealth {
@@ -279,7 +279,10 @@ fn key_loaded_twice_is_no_violation_where_its_record_may_be_evicted() {
     );
     check(&[first, second, calm, evicting], &[]);
     // All instances keep these in memory.
-    let [first, second] = [load(HERE, ASKED, 5_000_000), load(THERE, ASKED, 6_000_000)];
+    let [first, second] = [
+        load(HERE, UNCHANGED, 5_000_000),
+        load(THERE, UNCHANGED, 6_000_000),
+    ];
     assert_eq!(
         judge(&[first, second, calm, evicting], BOUND)
             .violations

@@ -1,28 +1,48 @@
-//! States that differ in names alone are one state.
+//! One form for all states that differ only in names.
+//!
+//! Tokens, numbers of fences and numbers of messages matter by their order alone, and some facts no
+//! longer matter at all. States with the same canonical form have the same future.
 
-use super::*;
+use super::config::{KEYS, Protocol, UNNOTICED};
+use super::state::{Instance, Lease, Load, Server, State};
 
 impl Protocol {
-    /// The same state without what no longer matters.
-    pub(super) fn canonical(&self, state: State) -> State {
-        let no_more_failovers = state.failed >= self.failovers;
-        state.canonical(self, no_more_failovers)
+    /// Returns the canonical form of a state.
+    pub(super) fn canonical(&self, mut state: State) -> State {
+        state.drop_what_no_longer_matters(self);
+        for instance in &mut state.instances {
+            instance.rank_fences();
+            instance.compare_links();
+        }
+        let has_more_failovers = state.failed < self.failovers;
+        if !has_more_failovers {
+            // The replica is not promoted any more, so its data do not matter.
+            state.replica = Server {
+                identity: state.replica.identity,
+                records: [None; KEYS],
+                leases: [None; KEYS],
+                ..state.primary.clone()
+            };
+        }
+        state.rename_tokens();
+        state.rename_numbers();
+        state
     }
 }
 
 impl State {
-    /// The same state under the names that it would have if nothing irrelevant had happened before.
-    fn canonical(mut self, protocol: &Protocol, replica_is_done: bool) -> Self {
+    fn drop_what_no_longer_matters(&mut self, protocol: &Protocol) {
         let now = self.now;
-        // How long ago counts only as far as a bound reaches.
+        // The age of an acknowledgement matters only up to the bound.
         for (.., when) in &mut self.acknowledged {
             *when = (*when).max(now.saturating_sub(protocol.bound + UNNOTICED + 1));
         }
         for instance in &mut self.instances {
+            // A barrier that is no longer valid is as good as none.
             instance.proved = instance
                 .proved
                 .filter(|proved| now <= proved + protocol.bound);
-            // What is not answered any more is as good as not there.
+            // So is an entry that its fence has outdated.
             if protocol.guards.fence {
                 let fences = instance.fences;
                 for (entry, fence) in instance.memory.iter_mut().zip(fences) {
@@ -30,98 +50,91 @@ impl State {
                 }
             }
         }
-        // Entries that no fence admits, and numbers of fences, but for their order.
-        for instance in &mut self.instances {
-            let mut numbers: Vec<u8> = instance.fences.to_vec();
-            numbers.push(instance.raised);
-            numbers.extend(instance.memory.iter().flatten().map(|(_, start)| *start));
-            numbers.extend(instance.load.map(|load| load.start()));
-            numbers.sort_unstable();
-            numbers.dedup();
-            let rank = |number: u8| {
-                numbers
-                    .iter()
-                    .position(|known| *known == number)
-                    .unwrap_or(0) as u8
-            };
-            for fence in &mut instance.fences {
-                *fence = rank(*fence);
-            }
-            instance.raised = rank(instance.raised);
-            for (_, start) in instance.memory.iter_mut().flatten() {
-                *start = rank(*start);
-            }
-            if let Some(load) = &mut instance.load {
-                let start = rank(load.start());
-                load.set_start(start);
-            }
-            // Whether a lease is of this link is all that counts.
-            if let Some(Load::LeaseResult { link, .. } | Load::Loaded { link, .. }) =
-                &mut instance.load
-            {
-                *link = u8::from(*link == instance.links);
-                instance.links = 1;
-            } else {
-                instance.links = 1;
-            }
-        }
-        if replica_is_done {
-            self.replica = Server {
-                identity: self.replica.identity,
-                records: [None; KEYS],
-                leases: [None; KEYS],
-                ..self.primary.clone()
-            };
-        }
-        // Tokens in the order in which they are met.
+    }
+
+    /// Renames the tokens by the order in which they occur.
+    fn rename_tokens(&mut self) {
         let mut known = Vec::new();
-        let mut rename = |token: &mut u8| {
-            let at = known
-                .iter()
-                .position(|other| other == token)
-                .unwrap_or_else(|| {
-                    known.push(*token);
-                    known.len() - 1
-                });
+        self.each_token(|token| {
+            let at = known.iter().position(|other| other == token);
+            let at = at.unwrap_or_else(|| {
+                known.push(*token);
+                known.len() - 1
+            });
             *token = at as u8 + 1;
-        };
+        });
+        self.tokens = known.len() as u8;
+    }
+
+    fn each_token(&mut self, mut visit: impl FnMut(&mut u8)) {
         let servers = [
             Some(&mut self.primary),
             Some(&mut self.replica),
             self.old.as_mut().map(|(old, _)| old),
         ];
-        for server in servers.into_iter().flatten() {
-            for lease in server.leases.iter_mut().flatten() {
-                rename(&mut lease.token);
-            }
+        let servers = servers.into_iter().flatten();
+        for lease in servers.flat_map(|server| server.leases.iter_mut().flatten()) {
+            visit(&mut lease.token);
         }
-        for instance in &mut self.instances {
-            if let Some(Load::LeaseResult { lease, .. } | Load::Loaded { lease, .. }) =
-                &mut instance.load
-            {
-                rename(&mut lease.token);
-            }
+        let loads = self
+            .instances
+            .iter_mut()
+            .filter_map(|one| one.load.as_mut());
+        for (lease, _) in loads.filter_map(Load::lease) {
+            visit(&mut lease.token);
         }
-        self.tokens = known.len() as u8;
-        self.rename_numbers();
-        self
+    }
+}
+
+impl Instance {
+    /// Replaces the numbers of fences by their ranks.
+    fn rank_fences(&mut self) {
+        let mut numbers: Vec<u8> = self.fences.to_vec();
+        numbers.push(self.raised);
+        numbers.extend(self.memory.iter().flatten().map(|(_, start)| *start));
+        numbers.extend(self.load.as_mut().map(|load| *load.start()));
+        numbers.sort_unstable();
+        numbers.dedup();
+        let rank = |number: &mut u8| {
+            let rank = numbers.iter().position(|known| known == number);
+            *number = rank.unwrap_or(0) as u8;
+        };
+        self.fences.iter_mut().for_each(rank);
+        rank(&mut self.raised);
+        for (_, start) in self.memory.iter_mut().flatten() {
+            rank(start);
+        }
+        if let Some(load) = &mut self.load {
+            rank(load.start());
+        }
+    }
+
+    /// Replaces the number of the link by 1. A lease is of this link or of another one, and which
+    /// other one does not matter.
+    fn compare_links(&mut self) {
+        if let Some((_, link)) = self.load.as_mut().and_then(Load::lease) {
+            *link = u8::from(*link == self.links);
+        }
+        self.links = 1;
     }
 }
 
 impl Load {
-    fn start(&self) -> u8 {
+    fn start(&mut self) -> &mut u8 {
         match self {
-            Self::Read { start, .. }
-            | Self::LeaseResult { start, .. }
-            | Self::Loaded { start, .. } => *start,
+            Self::Read { start, .. } | Self::Leased { start, .. } | Self::Loaded { start, .. } => {
+                start
+            }
         }
     }
 
-    fn set_start(&mut self, to: u8) {
+    /// Returns the lease of a load and the link on which it was granted.
+    fn lease(&mut self) -> Option<(&mut Lease, &mut u8)> {
         match self {
-            Self::Read { start, .. }
-            | Self::LeaseResult { start, .. }
-            | Self::Loaded { start, .. } => *start = to,
+            Self::Read { .. } => None,
+            Self::Leased { lease, link, .. } | Self::Loaded { lease, link, .. } => {
+                Some((lease, link))
+            }
         }
     }
 }

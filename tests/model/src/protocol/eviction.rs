@@ -1,58 +1,19 @@
-//! Control keys that the server evicts, and who restores them.
+//! Control keys that the server evicts, and the instances that restore them.
 //!
-//! The server deletes records when its memory is full, and under `allkeys-lru` also the sequence, the history and the
-//! epoch. A barrier reads these three. An instance that finds one of them missing asks the server to restore what the
-//! instance knew when it sent the barrier. The server does so only if the sequence says that nothing was published since.
-//! So a number must never come back: a sequence that is missing begins above every number that it ever had (the server takes
-//! its clock), and a message of its own tells everybody where it begins.
+//! The server deletes records when its memory is full, and under `allkeys-lru` also the sequence,
+//! the history and the epoch. A barrier reads these three. If one of them is missing, the instance
+//! asks the server to restore the value that the instance knew when it sent the barrier. The server
+//! does so only if the sequence shows that nothing was published since. So a number must never be
+//! used twice: a missing sequence restarts above every number that it ever had (the server uses its
+//! clock), and a message of its own tells all instances where it restarts.
 
-use super::{Instance, Link, Message, Protocol, State, Step, Target};
-
-/// A key that the protocol relies on.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ControlKey {
-    /// The number of the last message.
-    Sequence,
-    /// The history.
-    History,
-    /// The epoch of the function.
-    Epoch,
-}
-
-/// What an instance knows of the control keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Known {
-    heard: u8,
-    history: u8,
-    epoch: Option<u8>,
-}
-
-/// What a barrier read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Control {
-    sequence: Option<u8>,
-    history: Option<u8>,
-    epoch: Option<u8>,
-}
-
-/// What an instance asks the server to restore.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Restore {
-    known: Known,
-    /// The barrier found no sequence. Then the others are left to a later barrier: without a sequence the server cannot
-    /// tell whether this instance has heard everything.
-    sequence: bool,
-}
+use super::config::{Protocol, Target};
+use super::state::{Control, Instance, Known, Link, Message, Restore, State};
+use super::steps::{ControlKey, Step};
 
 impl Protocol {
-    /// A number of the channel, if messages have numbers.
-    pub(super) fn numbered(&self, number: u8) -> Option<u8> {
-        (self.evictions > 0).then_some(number)
-    }
-
-    /// Begins a missing sequence anew; its caller has `heard` so many messages.
-    pub(super) fn begin_sequence(&self, next: &mut State, heard: u8) {
+    /// Restarts a missing sequence. Its caller has received the messages up to `received`.
+    pub(super) fn begin_sequence(&self, next: &mut State, received: u8) {
         if self.evictions == 0 || next.primary.sequence.is_some() {
             return;
         }
@@ -61,11 +22,11 @@ impl Protocol {
             next.primary.sequence = Some(number);
             next.send(number, Message::Sequence);
         } else {
-            next.primary.sequence = Some(heard);
+            next.primary.sequence = Some(received);
         }
     }
 
-    /// The evictions that can happen next.
+    /// Adds the evictions that can happen next.
     pub(super) fn evictions(&self, state: &State, steps: &mut Vec<Step>) {
         if state.evicted >= self.evictions {
             return;
@@ -81,16 +42,16 @@ impl Protocol {
         }
     }
 
-    /// What an instance knows when it sends a barrier.
+    /// Returns the control keys that an instance knows when it sends a barrier.
     pub(super) fn known(&self, instance: &Instance) -> Option<Known> {
         (self.evictions > 0).then_some(Known {
-            heard: instance.heard,
+            received: instance.received,
             history: instance.history,
             epoch: instance.epoch,
         })
     }
 
-    /// What the barrier of an instance finds on its server.
+    /// Returns the control keys that the barrier of an instance finds on its server.
     pub(super) fn found(&self, state: &State, at: u8) -> Option<Control> {
         let server = state.instances[usize::from(at)].server()?;
         let store = match &state.old {
@@ -104,7 +65,7 @@ impl Protocol {
         })
     }
 
-    /// The script that restores what was evicted.
+    /// Runs the script that restores evicted control keys.
     pub(super) fn restore(&self, next: &mut State, at: u8) {
         let instance = &mut next.instances[usize::from(at)];
         let Some(Restore { known, sequence }) = instance.restore.take() else {
@@ -118,13 +79,13 @@ impl Protocol {
         }
         let was_missing = next.primary.sequence.is_none();
         if sequence {
-            self.begin_sequence(next, known.heard);
+            self.begin_sequence(next, known.received);
         }
         let guards = &self.guards;
         let is_alone = sequence && guards.sequence_restored_alone;
-        let all_heard = next.primary.sequence == Some(known.heard)
+        let all_received = next.primary.sequence == Some(known.received)
             || was_missing && !guards.sequence_restored_alone;
-        if guards.restored_if_all_heard && (is_alone || !all_heard) {
+        if guards.restored_if_all_received && (is_alone || !all_received) {
             return;
         }
         let store = &mut next.primary;
@@ -132,14 +93,16 @@ impl Protocol {
         store.epoch = store.epoch.or(known.epoch);
     }
 
-    /// The epoch that a lease is given under. An evicted one is restored by a caller that has heard everything; else the
-    /// lease begins a fresh one.
+    /// Returns the epoch under which a lease is granted.
+    ///
+    /// A caller that received all messages restores an evicted epoch. Otherwise the lease begins a
+    /// fresh one.
     pub(super) fn epoch_of_lease(&self, next: &mut State, at: u8) -> u8 {
         let instance = &next.instances[usize::from(at)];
-        let all_heard = next.primary.sequence == Some(instance.heard);
+        let all_received = next.primary.sequence == Some(instance.received);
         let known = instance
             .epoch
-            .filter(|_| all_heard || !self.guards.restored_if_all_heard);
+            .filter(|_| all_received || !self.guards.restored_if_all_received);
         let epoch = match next.primary.epoch.or(known) {
             Some(epoch) => epoch,
             None => next.fresh(Target::Function),
@@ -150,11 +113,12 @@ impl Protocol {
 }
 
 impl Instance {
-    /// Judges what a barrier found by what was known when it was sent. Returns `false` if the link was given up.
+    /// Compares the control keys that a barrier found with those that were known when it was sent.
+    /// Returns `false` if the link was closed.
     pub(super) fn judge(&mut self, known: Known, found: Control) -> bool {
-        let went_back = found.sequence.is_some_and(|last| last < known.heard);
-        let lacks_messages = found.sequence.is_some_and(|last| last > self.heard);
-        let is_unchanged = self.heard == known.heard;
+        let went_back = found.sequence.is_some_and(|last| last < known.received);
+        let lacks_messages = found.sequence.is_some_and(|last| last > self.received);
+        let is_unchanged = self.received == known.received;
         let is_another = found
             .history
             .is_some_and(|history| history != known.history);
@@ -163,7 +127,7 @@ impl Instance {
             self.isolate();
             return false;
         }
-        // What a message changed in the meantime is not restored.
+        // A value that a message changed in the meantime is not restored.
         let lacks_epoch = found.epoch.is_none() && known.epoch.is_some();
         let is_evicted = found.sequence.is_none() || found.history.is_none() || lacks_epoch;
         if is_evicted && is_unchanged {
@@ -177,31 +141,10 @@ impl Instance {
         }
         true
     }
-
-    /// Gives the link up: it is not known what was invalidated.
-    pub(super) fn isolate(&mut self) {
-        self.invalidated(0, true);
-        self.disconnect();
-    }
 }
 
 impl State {
-    /// A number that no epoch or no history had before.
-    pub(super) fn fresh(&mut self, target: Target) -> u8 {
-        match target {
-            Target::Key => 0,
-            Target::Function => {
-                self.epochs += 1;
-                self.epochs
-            }
-            Target::Namespace => {
-                self.histories += 1;
-                self.histories
-            }
-        }
-    }
-
-    /// The server evicts a key.
+    /// Evicts a control key of the server.
     pub(super) fn evict(&mut self, key: ControlKey) {
         self.evicted += 1;
         match key {
@@ -211,8 +154,8 @@ impl State {
         }
     }
 
-    /// Renames the numbers of messages by their order. Only which number follows which matters, so a
-    /// gap of any size becomes a gap of one.
+    /// Renames the numbers of messages by their order. Only the order and the gaps matter, so a gap
+    /// of any size becomes a gap of one.
     pub(super) fn rename_numbers(&mut self) {
         if self.numbers == 0 {
             return;
@@ -243,24 +186,29 @@ impl State {
             server.sequence.iter_mut().for_each(&mut visit);
         }
         for instance in &mut self.instances {
-            visit(&mut instance.heard);
-            for (number, message) in &mut instance.inbox {
-                match message {
-                    Message::Pong(_, found) => {
-                        if let Some((known, found)) = found {
-                            visit(&mut known.heard);
-                            found.sequence.iter_mut().for_each(&mut visit);
-                        }
-                    }
-                    _ => visit(number),
+            instance.each_number(&mut visit);
+        }
+    }
+}
+
+impl Instance {
+    fn each_number(&mut self, visit: &mut impl FnMut(&mut u8)) {
+        visit(&mut self.received);
+        for (number, message) in &mut self.inbox {
+            match message {
+                Message::Pong(_, Some((known, found))) => {
+                    visit(&mut known.received);
+                    found.sequence.iter_mut().for_each(&mut *visit);
                 }
+                Message::Pong(_, None) => {}
+                _ => visit(number),
             }
-            if let Some((_, Some(known))) = &mut instance.ping {
-                visit(&mut known.heard);
-            }
-            if let Some(restore) = &mut instance.restore {
-                visit(&mut restore.known.heard);
-            }
+        }
+        if let Some((_, Some(known))) = &mut self.ping {
+            visit(&mut known.received);
+        }
+        if let Some(restore) = &mut self.restore {
+            visit(&mut restore.known.received);
         }
     }
 }

@@ -1,9 +1,11 @@
-//! What an instance does: it reads its channel, answers calls, fills, and attaches to a server.
+//! Steps of an instance: it reads its channel, answers calls, fills, and attaches to a server.
 
-use super::*;
+use super::config::{Protocol, UNNOTICED};
+use super::state::{Lease, Link, Load, Message, Record, State};
+use super::steps::Wrong;
 
 impl Protocol {
-    /// An instance reads the next message of its channel.
+    /// Reads the next message of the channel of an instance.
     pub(super) fn deliver(&self, next: &mut State, at: u8) {
         let now = next.now;
         let instance = &mut next.instances[usize::from(at)];
@@ -23,14 +25,14 @@ impl Protocol {
             return;
         }
         let is_next = match message {
-            Message::Sequence => number > instance.heard,
-            _ => number == instance.heard + 1,
+            Message::Sequence => number > instance.received,
+            _ => number == instance.received + 1,
         };
         if self.evictions > 0 && !is_next {
             instance.isolate();
             return;
         }
-        instance.heard = number;
+        instance.received = number;
         match message {
             Message::Key(key) => instance.invalidated(key, false),
             Message::Function => {
@@ -48,7 +50,7 @@ impl Protocol {
         }
     }
 
-    /// A call: from memory, else from the server, else it takes a lease.
+    /// Answers a call from memory or from a record, or takes a lease for it.
     pub(super) fn call(&self, mut next: State, at: u8, key: u8) -> Result<Option<State>, Wrong> {
         let now = next.now;
         let index = usize::from(key);
@@ -77,7 +79,7 @@ impl Protocol {
         let Some(store) = next.server(server).cloned() else {
             return Ok(None);
         };
-        // By what is known, or by what is read with it.
+        // The known epoch and history, or those that are read with the record.
         let (epoch, history) = match known {
             Some(epoch) => (Some(epoch), Some(known_history)),
             None => (store.epoch, store.history),
@@ -107,7 +109,7 @@ impl Protocol {
             return Ok(None);
         }
         let writes = next.primary.identity == server;
-        // Without a history on the server no lease is given.
+        // Without a history the server grants no lease.
         let (true, Some(history)) = (writes, store.history) else {
             return Ok(None);
         };
@@ -120,7 +122,7 @@ impl Protocol {
         };
         next.primary.leases[index] = Some(lease);
         next.instances[usize::from(at)].epoch = Some(epoch);
-        next.instances[usize::from(at)].load = Some(Load::LeaseResult {
+        next.instances[usize::from(at)].load = Some(Load::Leased {
             key,
             start,
             lease,
@@ -193,15 +195,15 @@ impl Protocol {
         instance.history = history.unwrap_or(0);
         instance.epoch = None;
         if self.evictions > 0 {
-            // The messages before the reply were read before it.
+            // The instance has read all messages that precede the reply.
             instance.inbox.clear();
-            instance.heard = sequence.unwrap_or(0);
+            instance.received = sequence.unwrap_or(0);
         }
     }
 
-    /// Sends a message with the next number. The publisher has `heard` so many.
-    pub(super) fn publish(&self, next: &mut State, message: Message, heard: u8) {
-        self.begin_sequence(next, heard);
+    /// Sends a message with the next number. The publisher has received messages up to `received`.
+    pub(super) fn publish(&self, next: &mut State, message: Message, received: u8) {
+        self.begin_sequence(next, received);
         let number = next.primary.sequence.map(|last| last + 1);
         next.primary.sequence = number;
         next.send(number.unwrap_or(0), message);
@@ -216,34 +218,5 @@ impl Protocol {
         state.acknowledged.iter().any(|(of, newer, when)| {
             *of == key && *newer > version && (state.now > when + bound || at == 0 && bound == 0)
         })
-    }
-}
-
-impl Instance {
-    pub(super) fn server(&self) -> Option<u8> {
-        match self.link {
-            Link::Down => None,
-            Link::Subscribed { server } | Link::Up { server } => Some(server),
-        }
-    }
-
-    /// Raises the fence of a key, or of all.
-    pub(super) fn invalidated(&mut self, key: u8, all: bool) {
-        self.raised += 1;
-        for (at, fence) in self.fences.iter_mut().enumerate() {
-            if all || at == usize::from(key) {
-                *fence = self.raised;
-            }
-        }
-    }
-
-    pub(super) fn disconnect(&mut self) {
-        self.link = Link::Down;
-        self.links += 1;
-        self.inbox.clear();
-        self.proved = None;
-        self.ping = None;
-        self.restore = None;
-        self.epoch = None;
     }
 }

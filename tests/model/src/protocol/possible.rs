@@ -1,9 +1,11 @@
-//! The steps that can happen next.
+//! Steps that can happen next.
 
-use super::*;
+use super::config::{INSTANCES, Protocol};
+use super::state::{Invalidation, Link, Load, Message, State};
+use super::steps::Step;
 
 impl Protocol {
-    /// What can happen next.
+    /// Adds the steps that can happen next.
     pub fn steps(&self, state: &State, steps: &mut Vec<Step>) {
         match state.invalidation {
             None if state.written < self.writes => steps.extend((0..self.keys).map(Step::Commit)),
@@ -17,7 +19,7 @@ impl Protocol {
                 }
             }
             Some(Invalidation::Deleted { .. }) => {
-                steps.extend([Step::Tell, Step::DieBeforeTelling]);
+                steps.extend([Step::Publish, Step::DieBeforePublishing]);
             }
             Some(Invalidation::Done { .. }) => steps.push(Step::Acknowledge),
         }
@@ -41,7 +43,7 @@ impl Protocol {
             match instance.load {
                 None => steps.extend((0..self.keys).map(|key| Step::Call(at, key))),
                 Some(Load::Read { .. }) => steps.push(Step::Keep(at)),
-                Some(Load::LeaseResult { .. }) => {
+                Some(Load::Leased { .. }) => {
                     steps.push(Step::RunBody(at));
                     if self.given_up {
                         steps.push(Step::DropLoad(at));

@@ -1,80 +1,63 @@
-//! What follows a step.
+//! Effects of the steps.
 
-use super::*;
+use super::config::{Protocol, UNNOTICED};
+use super::state::{Link, Load, Message, Server, State};
+use super::steps::{Step, Wrong};
 
 impl Protocol {
-    /// What follows a step; `None` where nothing changes.
+    /// Returns the state after a step, or `None` if the step changes nothing.
     ///
     /// # Errors
-    /// When it must not have happened.
+    /// The step violates the protocol's promise.
     pub fn take(&self, state: &State, step: Step) -> Result<Option<State>, Wrong> {
         let mut next = state.clone();
-        match step {
-            Step::Commit(key) => {
-                next.written += 1;
-                next.truth[usize::from(key)] += 1;
-                next.invalidation = Some(Invalidation::Committed { key });
-            }
-            Step::BeginInvalidation(target) => {
-                let Some(Invalidation::Committed { key }) = next.invalidation else {
-                    return Ok(None);
-                };
-                next.instances[0].invalidated(key, target != Target::Key);
-                next.invalidation = Some(Invalidation::Begun { key, target });
-            }
-            Step::Invalidate => {
-                let Some(Invalidation::Begun { key, target }) = next.invalidation else {
-                    return Ok(None);
-                };
-                let Link::Up { server } = next.instances[0].link else {
-                    return Ok(None);
-                };
-                let fresh = next.fresh(target);
-                let heard = next.instances[0].heard;
-                // A primary that is cut off refuses writes, where it was told to.
-                let Some(store) = next
-                    .server(server)
-                    .filter(|store| store.identity == state.primary.identity)
-                else {
-                    next.instances[0].disconnect();
-                    return Ok(Some(self.canonical(next)));
-                };
-                store.invalidate(key, target, fresh);
-                if self.guards.one_script {
-                    self.publish(&mut next, invalidation(key, target, fresh), heard);
-                    next.invalidation = Some(Invalidation::Done { key });
-                } else {
-                    next.invalidation = Some(Invalidation::Deleted { key, target });
-                }
-            }
-            Step::Tell => {
-                let Some(Invalidation::Deleted { key, target }) = next.invalidation else {
-                    return Ok(None);
-                };
-                let fresh = next.histories;
-                let heard = next.instances[0].heard;
-                self.publish(&mut next, invalidation(key, target, fresh), heard);
-                next.invalidation = Some(Invalidation::Done { key });
-            }
-            Step::DieBeforeTelling => {
-                let Some(Invalidation::Deleted { key, .. }) = next.invalidation else {
-                    return Ok(None);
-                };
-                next.invalidation = Some(Invalidation::Done { key });
-            }
-            Step::Acknowledge => {
-                let Some(Invalidation::Done { key }) = next.invalidation else {
-                    return Ok(None);
-                };
-                if self.guards.second_fence {
-                    next.instances[0].invalidated(key, true);
-                }
-                next.instances[0].epoch = None;
-                let version = next.truth[usize::from(key)];
-                next.acknowledged.push((key, version, next.now));
-                next.invalidation = None;
-            }
+        let has_changed = match step {
             Step::Call(at, key) => return self.call(next, at, key),
+            Step::Commit(_)
+            | Step::BeginInvalidation(_)
+            | Step::Invalidate
+            | Step::Publish
+            | Step::DieBeforePublishing
+            | Step::Acknowledge => self.invalidate(&mut next, step),
+            Step::Keep(_) | Step::RunBody(_) | Step::Fill(_) | Step::DropLoad(_) => {
+                self.load(&mut next, step);
+                true
+            }
+            Step::Replicate => next.replicate(),
+            Step::LeaseEnds(key) => {
+                next.primary.leases[usize::from(key)] = None;
+                true
+            }
+            Step::Evict(key) => {
+                next.evict(key);
+                true
+            }
+            Step::Failover { lives } => {
+                next.failover(lives);
+                true
+            }
+            Step::Tick => {
+                self.tick(&mut next);
+                true
+            }
+            Step::Deliver(_)
+            | Step::Lose(_)
+            | Step::Ping(_)
+            | Step::Pong(_)
+            | Step::Break(_)
+            | Step::Subscribe(_)
+            | Step::Attach(_)
+            | Step::Restore(_) => {
+                self.communicate(&mut next, step);
+                true
+            }
+        };
+        Ok(has_changed.then(|| self.canonical(next)))
+    }
+
+    /// Takes a step of a load.
+    fn load(&self, next: &mut State, step: Step) {
+        match step {
             Step::Keep(at) => {
                 let instance = &mut next.instances[usize::from(at)];
                 if let Some(Load::Read {
@@ -87,8 +70,9 @@ impl Protocol {
                 }
             }
             Step::RunBody(at) => {
+                let truth = next.truth;
                 let instance = &mut next.instances[usize::from(at)];
-                if let Some(Load::LeaseResult {
+                if let Some(Load::Leased {
                     key,
                     start,
                     lease,
@@ -100,33 +84,29 @@ impl Protocol {
                         start,
                         lease,
                         link,
-                        version: state.truth[usize::from(key)],
+                        version: truth[usize::from(key)],
                     });
                 }
             }
-            Step::Fill(at) => self.fill(&mut next, at),
+            Step::Fill(at) => self.fill(next, at),
             Step::DropLoad(at) => next.instances[usize::from(at)].load = None,
-            Step::Deliver(at) => self.deliver(&mut next, at),
+            _ => {}
+        }
+    }
+
+    /// Takes a step of a link or of its channel.
+    fn communicate(&self, next: &mut State, step: Step) {
+        match step {
+            Step::Deliver(at) => self.deliver(next, at),
             Step::Lose(at) => {
                 next.broken += 1;
                 next.instances[usize::from(at)].inbox.remove(0);
             }
             Step::Ping(at) => {
-                let known = self.known(&state.instances[usize::from(at)]);
-                next.instances[usize::from(at)].ping = Some((state.now, known));
+                let known = self.known(&next.instances[usize::from(at)]);
+                next.instances[usize::from(at)].ping = Some((next.now, known));
             }
-            Step::Pong(at) => {
-                let found = self.found(&next, at);
-                let instance = &mut next.instances[usize::from(at)];
-                if let Some((sent, known)) = instance.ping.take() {
-                    if self.guards.ordered_channel {
-                        let found = known.zip(found);
-                        instance.inbox.push((0, Message::Pong(sent, found)));
-                    } else {
-                        instance.proved = instance.proved.max(Some(sent));
-                    }
-                }
-            }
+            Step::Pong(at) => self.reply_to_barrier(next, at),
             Step::Break(at) => {
                 next.broken += 1;
                 next.instances[usize::from(at)].disconnect();
@@ -135,45 +115,51 @@ impl Protocol {
                 let identity = next.primary.identity;
                 next.instances[usize::from(at)].link = Link::Subscribed { server: identity };
             }
-            Step::Attach(at) => self.attach(&mut next, at),
-            Step::LeaseEnds(key) => next.primary.leases[usize::from(key)] = None,
-            Step::Evict(key) => next.evict(key),
-            Step::Restore(at) => self.restore(&mut next, at),
-            Step::Replicate => {
-                let replicated = Server {
-                    identity: next.replica.identity,
-                    ..next.primary.clone()
-                };
-                if next.replica == replicated {
-                    return Ok(None);
-                }
-                next.replica = replicated;
-            }
-            Step::Failover { lives } => next.failover(lives),
-            Step::Tick => {
-                next.now += 1;
-                // Its heartbeats are refused by now.
-                if let Some((old, since)) = &next.old
-                    && self.guards.heartbeat
-                    && next.now > since + UNNOTICED
-                {
-                    let old = old.identity;
-                    for instance in &mut next.instances {
-                        if instance.server() == Some(old) {
-                            instance.disconnect();
-                        }
-                    }
-                }
-            }
+            Step::Attach(at) => self.attach(next, at),
+            Step::Restore(at) => self.restore(next, at),
+            _ => {}
         }
-        Ok(Some(self.canonical(next)))
+    }
+
+    fn reply_to_barrier(&self, next: &mut State, at: u8) {
+        let found = self.found(next, at);
+        let instance = &mut next.instances[usize::from(at)];
+        let Some((sent, known)) = instance.ping.take() else {
+            return;
+        };
+        if self.guards.ordered_channel {
+            let found = known.zip(found);
+            instance.inbox.push((0, Message::Pong(sent, found)));
+        } else {
+            instance.proved = instance.proved.max(Some(sent));
+        }
+    }
+
+    fn tick(&self, next: &mut State) {
+        next.now += 1;
+        // From then on the old primary refuses the heartbeats of its instances.
+        if let Some((old, since)) = &next.old
+            && self.guards.heartbeat
+            && next.now > since + UNNOTICED
+        {
+            let old = old.identity;
+            let of_old = next.instances.iter_mut();
+            of_old
+                .filter(|instance| instance.server() == Some(old))
+                .for_each(|instance| instance.disconnect());
+        }
     }
 }
 
-fn invalidation(key: u8, target: Target, history: u8) -> Message {
-    match target {
-        Target::Key => Message::Key(key),
-        Target::Function => Message::Function,
-        Target::Namespace => Message::History(history),
+impl State {
+    /// The replica catches up. Returns `false` if it had caught up before.
+    fn replicate(&mut self) -> bool {
+        let replicated = Server {
+            identity: self.replica.identity,
+            ..self.primary.clone()
+        };
+        let has_changed = self.replica != replicated;
+        self.replica = replicated;
+        has_changed
     }
 }

@@ -1,6 +1,6 @@
-//! What is searched: calls, bodies and callers that are dropped.
+//! Searches: calls, bodies, and callers that are dropped.
 
-use super::{RingGuards, Rings, Wrong};
+use super::config::{RingGuards, Rings, Wrong};
 
 /// Two keys whose bodies call each other, called on two instances.
 const RING: Rings = Rings {
@@ -11,7 +11,7 @@ const RING: Rings = Rings {
     guards: RingGuards::ALL,
 };
 
-/// The same, and on one instance another caller leads the flight that the ring goes through.
+/// Like `RING`, but on one instance another caller leads the flight that the ring goes through.
 const JOINED_RING: Rings = Rings {
     calls: &[(0, 0), (0, 1), (1, 1)],
     ..RING
@@ -110,7 +110,7 @@ pub fn without_a_guard() -> Vec<(&'static str, Rings, Wrong)> {
                 },
                 RING,
             ),
-            Wrong::SeveralGoOn,
+            Wrong::SeveralContinue,
         ),
         (
             "a waiting leader asks again",
@@ -124,7 +124,7 @@ pub fn without_a_guard() -> Vec<(&'static str, Rings, Wrong)> {
             Wrong::Deadlock,
         ),
         (
-            "nobody gives up",
+            "no caller gives up",
             without(
                 RingGuards {
                     waits_without_limit: false,

@@ -1,21 +1,23 @@
-//! Every state that can be reached, and whether all of them end.
+//! Search of all reachable states, and of those from which some call never ends.
 
 use std::collections::HashMap;
 
-use super::{Rings, State, Step, Wrong};
+use super::config::{Rings, Wrong};
+use super::state::State;
+use super::steps::Step;
 
-/// What a search came to.
+/// Outcome of a search.
 #[derive(Debug)]
 pub struct Outcome {
-    /// States that were seen.
+    /// Number of states.
     pub states: usize,
-    /// Callers that went on in a ring, at most.
-    pub going_on: u32,
-    /// What went wrong, and the shortest order of steps that leads to it.
+    /// Largest number of callers that continued in a ring.
+    pub continuing: u32,
+    /// The violation, and the shortest order of steps that leads to it.
     pub wrong: Option<(Wrong, Vec<Step>)>,
 }
 
-/// The states in the order in which they were found, each with the step that led to it.
+/// States in the order in which they were found, each with the step that led to it.
 struct Found {
     states: Vec<(State, usize, Option<Step>)>,
     places: HashMap<State, usize>,
@@ -40,15 +42,15 @@ pub fn search(rings: &Rings) -> Outcome {
         let mut followers = Vec::new();
         for step in &possible {
             let next = rings.take(&state, *step);
-            // A question that is asked again, and answered as before.
+            // The same request had the same reply as before.
             if next == state {
                 continue;
             }
             followers.push(found.place(next, at, *step));
         }
-        let is_over = state.tasks.iter().all(Vec::is_empty);
+        let has_ended = state.tasks.iter().all(Vec::is_empty);
         wrong = match rings.judge(&state) {
-            None if followers.is_empty() && !is_over => Some((Wrong::Deadlock, at)),
+            None if followers.is_empty() && !has_ended => Some((Wrong::Deadlock, at)),
             judged => judged.map(|wrong| (wrong, at)),
         };
         follow.push(followers);
@@ -57,10 +59,10 @@ pub fn search(rings: &Rings) -> Outcome {
     let wrong = wrong.or_else(endless);
     Outcome {
         states: found.states.len(),
-        going_on: found
+        continuing: found
             .states
             .iter()
-            .map(|(state, ..)| state.going_on.count_ones())
+            .map(|(state, ..)| state.continuing.count_ones())
             .max()
             .unwrap_or(0),
         wrong: wrong.map(|(wrong, at)| (wrong, found.path(at))),
@@ -89,7 +91,7 @@ impl Found {
     }
 }
 
-/// A state of a cycle, or behind one; `None` if every order of steps ends.
+/// Returns a state of a cycle, or one behind a cycle. Returns `None` if every order of steps ends.
 fn endless(follow: &[Vec<usize>]) -> Option<usize> {
     let mut before = vec![0usize; follow.len()];
     for at in follow.iter().flatten() {

@@ -1,11 +1,12 @@
-//! Who waits for whom within an instance.
+//! Waits within an instance.
 
 use std::collections::BTreeSet;
 
-use super::{Frame, Key, Load, Phase, Rings, State};
+use super::config::{Key, Rings};
+use super::state::{Frame, Load, Phase, State, reaches};
 
 impl Rings {
-    /// The flights of an instance, by their keys.
+    /// Returns the keys that have a flight in the instance of a task.
     pub(super) fn flights(&self, state: &State, task: u8) -> Vec<Key> {
         let frames = self.neighbours(state, task).flatten();
         frames
@@ -14,7 +15,7 @@ impl Rings {
             .collect()
     }
 
-    /// Whether a wait of a task for a flight of its instance would close a ring inside of it.
+    /// Returns `true` if a wait of a task for a flight of its instance would close a ring there.
     pub(super) fn closes_a_ring_here(&self, state: &State, task: u8, flight: Key) -> bool {
         let led = led(&state.tasks[usize::from(task)]);
         let waits = self.waits(state, task);
@@ -23,7 +24,9 @@ impl Rings {
         })
     }
 
-    /// The leases whose loads cannot end before a task goes on, which leads the flight of its innermost call.
+    /// Returns the leases whose loads cannot end before a task continues.
+    ///
+    /// The task leads the flight of its innermost call.
     pub(super) fn blocked(&self, state: &State, task: u8) -> Vec<(Key, u8)> {
         let flight = state.innermost(task).key;
         let led_here = led(&state.tasks[usize::from(task)]);
@@ -38,7 +41,7 @@ impl Rings {
         leases.into_iter().collect()
     }
 
-    /// The flights of an instance that wait for another from inside their load.
+    /// Returns the flights of an instance whose loads wait for another flight, with that flight.
     fn waits(&self, state: &State, task: u8) -> BTreeSet<(Key, Key)> {
         let mut waits = BTreeSet::new();
         for frames in self.neighbours(state, task) {
@@ -53,7 +56,7 @@ impl Rings {
         waits
     }
 
-    /// The tasks of the instance of a task.
+    /// Returns the tasks in the instance of a task.
     fn neighbours<'a>(
         &self,
         state: &'a State,
@@ -68,20 +71,20 @@ impl Rings {
 }
 
 impl Frame {
-    /// Whether the call leads the flight of its key.
+    /// Returns `true` if the call leads the flight of its key.
     fn leads(&self) -> bool {
         match self.phase {
-            Phase::Asks | Phase::Joined => false,
+            Phase::Begins | Phase::Joined => false,
             Phase::Leads { .. }
             | Phase::Refused { .. }
-            | Phase::Noted { .. }
+            | Phase::Added { .. }
             | Phase::Waits { .. } => true,
             Phase::Runs { load, .. } => load != Load::Alone,
         }
     }
 }
 
-/// The flights whose loads a task runs, each with its lease if others wait for it.
+/// Returns the flights whose loads a task runs, each with its lease if other instances wait for it.
 fn led(frames: &[Frame]) -> Vec<(Key, Option<u8>)> {
     let led = frames.iter().filter_map(|frame| match frame.phase {
         Phase::Runs {
@@ -91,23 +94,4 @@ fn led(frames: &[Frame]) -> Vec<(Key, Option<u8>)> {
         _ => None,
     });
     led.collect()
-}
-
-/// Whether something is, or waits for, what `is_target` accepts.
-pub(super) fn reaches<T: Copy + Ord>(
-    waits: &BTreeSet<(T, T)>,
-    from: T,
-    is_target: impl Fn(T) -> bool,
-) -> bool {
-    let (mut open, mut seen) = (vec![from], BTreeSet::new());
-    while let Some(at) = open.pop() {
-        if is_target(at) {
-            return true;
-        }
-        if seen.insert(at) {
-            let targets = waits.iter().filter(|(waiting, _)| *waiting == at);
-            open.extend(targets.map(|(_, target)| *target));
-        }
-    }
-    false
 }

@@ -1,18 +1,19 @@
-//! Judges and measures what holds only where there is no fault.
+//! Judges and measures what holds only while there is no fault.
 
-use std::collections::BTreeMap;
+use super::key::{Key, by_life};
+use super::observed::Read;
+use super::verdict::{Verdict, Violation};
+use crate::history::{Micros, Reached, Window};
 
-use super::{Key, Read, Verdict, Violation};
-use crate::history::{Life, Micros, Reached, Window};
-
-/// A guard that nobody renews is over by then: longer than the instances' lease time.
+/// Longest time for which a guard that is not renewed remains: more than the lease time of the
+/// instances.
 const LONGEST_GUARD: Micros = 3_000_000;
 
-/// No load takes longer while all is calm.
+/// Longest load without a fault.
 pub(super) const LONGEST_CALM_LOAD: Micros = 1_000_000;
 
 impl Key<'_> {
-    /// One load for each time there is nothing to read.
+    /// Judges that a key is loaded once after each invalidation.
     pub(super) fn judge_loads(&self, mut loads: Vec<Micros>, verdict: &mut Verdict) {
         loads.sort_unstable();
         for pair in loads.windows(2) {
@@ -21,17 +22,18 @@ impl Key<'_> {
                 .window(Window::Calm, second)
                 .is_some_and(|(from, _)| from <= first);
             let may_be_evicted = self.window(Window::Evicting, second).is_some();
-            // The lease of the first may have been taken long before it read, and been voided before that.
+            // The first load may have taken its lease long before it read the database, and the
+            // lease may have been voided in between.
             let since = first.saturating_sub(LONGEST_CALM_LOAD);
             let invalidated = self.invalidations.iter().any(|one| {
-                // A guard that is dropped goes on for a while, and nothing is kept meanwhile.
+                // A guard that was dropped remains for some time, in which no value is kept.
                 let lasts = match one.reached {
                     Reached::Dropped => LONGEST_GUARD,
                     _ => 0,
                 };
                 one.start <= second && since <= one.end + lasts
             });
-            // Nobody notes a guard that is taken, which has a commit after it.
+            // Taking a guard is no event, but a commit follows it.
             let until = second + LONGEST_CALM_LOAD;
             let changed = self.commits.at(since) != self.commits.at(until);
             if calm && !may_be_evicted && !invalidated && !changed {
@@ -44,12 +46,10 @@ impl Key<'_> {
         }
     }
 
-    /// From when on a call on another instance is answered with the new version, as seen from the return of the invalidation.
-    pub(super) fn measure(&self, reads: &[Read], verdict: &mut Verdict) {
-        let mut of_life: BTreeMap<Life, Vec<Read>> = BTreeMap::new();
-        for read in reads {
-            of_life.entry(read.life).or_default().push(*read);
-        }
+    /// Measures the time from the return of an invalidation to the first call on another instance
+    /// that returns the new version.
+    pub(super) fn measure_propagation(&self, reads: &[Read], verdict: &mut Verdict) {
+        let mut of_life = by_life(reads);
         for reads in of_life.values_mut() {
             reads.sort_unstable_by_key(|read| read.start);
         }

@@ -1,0 +1,130 @@
+//! Outcome of a run, as text.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::options::{INSTANCES, Options};
+use crate::checker::Verdict;
+use crate::counts::Counts;
+use crate::instance::BOUND;
+
+/// Violations of one kind that are shown one by one.
+const SHOWN: usize = 5;
+
+/// Outcome of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    pub(super) options: Options,
+    /// Name and version of the server software.
+    pub(super) version: String,
+    /// Number of faults of each kind.
+    pub(super) faults: Counts,
+    /// Number of connections that were closed while an instance used them.
+    pub(super) killed: usize,
+    /// Result of judging the history.
+    pub verdict: Verdict,
+    /// Sums of the isolations, gaps, history changes and replays that the instances reported.
+    pub(super) reported: [u64; 4],
+    /// File of the history, if it was kept.
+    pub(super) history: Option<PathBuf>,
+}
+
+fn millis(micros: u64) -> f64 {
+    micros as f64 / 1_000.0
+}
+
+impl Outcome {
+    fn write_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = &self.verdict;
+        writeln!(f, "reads checked      {}", verdict.reads)?;
+        writeln!(
+            f,
+            "invalidations      {} (queued {}, settled {}, of functions {})",
+            verdict.invalidations, verdict.queued, verdict.settled, verdict.of_functions
+        )?;
+        writeln!(f, "loads              {}", verdict.loads)?;
+        writeln!(f, "connections killed {}", self.killed)?;
+        writeln!(f, "faults             {}", self.faults)?;
+        let [isolations, gaps, changes, replays] = self.reported;
+        writeln!(
+            f,
+            "instances reported isolations {isolations}, gaps {gaps}, history changes {changes}, \
+             replays {replays}"
+        )
+    }
+
+    fn write_measures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = &self.verdict;
+        let at = |share: f64| {
+            let last = verdict.propagation.len().saturating_sub(1);
+            let index = (last as f64 * share) as usize;
+            millis(verdict.propagation.get(index).copied().unwrap_or(0))
+        };
+        writeln!(
+            f,
+            "propagation        median {:.2} ms, 99 % {:.2} ms (of {}, without faults)",
+            at(0.5),
+            at(0.99),
+            verdict.propagation.len()
+        )?;
+        writeln!(
+            f,
+            "worst staleness    {:.1} ms of {} ms",
+            millis(verdict.worst_staleness),
+            BOUND.as_millis()
+        )?;
+        writeln!(
+            f,
+            "older than before  {} reads during faults, within the bound",
+            verdict.backwards_in_faults
+        )?;
+        writeln!(
+            f,
+            "liveness           {} quiet times, {} calls, {} reports of health; recovered within \
+             {:.0} ms, slowest call {:.0} ms",
+            verdict.quiet,
+            verdict.calls,
+            verdict.reports,
+            millis(verdict.longest_recovery),
+            millis(verdict.slowest_call)
+        )
+    }
+
+    fn write_violations(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+        for violation in &self.verdict.violations {
+            let before = kinds.entry(violation.kind()).or_default();
+            if *before < SHOWN {
+                writeln!(f, "{violation}")?;
+            }
+            *before += 1;
+        }
+        if let Some(history) = &self.history {
+            let seed = self.options.seed;
+            writeln!(f, "seed {seed}, history {}", history.display())?;
+        }
+        write!(f, "violations: {}", self.verdict.violations.len())?;
+        kinds
+            .iter()
+            .try_for_each(|(kind, number)| write!(f, ", {kind} {number}"))
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options = &self.options;
+        writeln!(
+            f,
+            "{}, {:?}, {} s, seed {}, {INSTANCES} instances, bound {} ms",
+            self.version,
+            options.topology,
+            options.seconds,
+            options.seed,
+            BOUND.as_millis()
+        )?;
+        self.write_counts(f)?;
+        self.write_measures(f)?;
+        self.write_violations(f)
+    }
+}
