@@ -84,6 +84,17 @@ impl Error {
         self.changed(|inner| inner.setting = Some(origin.into()))
     }
 
+    /// Names the settings that the error is about by their origins. Settings that the program made
+    /// have no origin, and are not named.
+    pub(crate) fn with_origins<'a>(self, origins: impl IntoIterator<Item = &'a String>) -> Self {
+        let mut origins: Vec<&str> = origins.into_iter().map(|origin| &**origin).collect();
+        origins.dedup();
+        match origins.is_empty() {
+            true => self,
+            false => self.from_setting(origins.join(" and ")),
+        }
+    }
+
     /// Names the function that the error is about.
     pub(crate) fn for_function(self, function: impl fmt::Display) -> Self {
         self.changed(|inner| inner.function = Some(function.to_string()))

@@ -89,7 +89,7 @@ impl CacheRuntime {
     /// # Errors
     /// As [`install`](crate::RuntimeBuilder::install).
     pub(crate) fn check(definition: &Definition) -> Result<(), Error> {
-        match Self::installed().filter(|_| Self::of_task().is_none()) {
+        match Self::installed().filter(|_| !Self::is_in_scope()) {
             Some(runtime) => Plan::check(definition, &runtime.0.state),
             None => Ok(()),
         }

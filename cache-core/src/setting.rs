@@ -29,9 +29,6 @@ impl<T> Setting<T> {
 
     /// Names the origin in an error about the value.
     pub(crate) fn in_error(&self, error: Error) -> Error {
-        match &self.origin {
-            Some(origin) => error.from_setting(&**origin),
-            None => error,
-        }
+        error.with_origins(&self.origin)
     }
 }

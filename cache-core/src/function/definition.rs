@@ -101,13 +101,7 @@ impl Definition {
         error: Error,
         origins: impl IntoIterator<Item = &'a String>,
     ) -> Error {
-        let mut origins: Vec<&str> = origins.into_iter().map(|origin| &**origin).collect();
-        origins.dedup();
-        let error = error.for_function(self);
-        match origins.is_empty() {
-            true => error,
-            false => error.from_setting(origins.join(" and ")),
-        }
+        error.for_function(self).with_origins(origins)
     }
 
     /// Checks that the function uses every tier for which its own ttl has a time.

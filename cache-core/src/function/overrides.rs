@@ -141,14 +141,9 @@ impl Override {
 
     /// Names the origins of all settings in an error.
     fn in_error(&self, error: Error) -> Error {
-        let ttl = self.ttl.iter().filter_map(|ttl| ttl.origin.as_deref());
-        let tiers = self
-            .tiers
-            .iter()
-            .filter_map(|tiers| tiers.origin.as_deref());
-        let mut origins: Vec<_> = ttl.chain(tiers).collect();
-        origins.dedup();
-        error.from_setting(origins.join(" and "))
+        let ttl = self.ttl.iter().filter_map(|ttl| ttl.origin.as_ref());
+        let tiers = self.tiers.iter().filter_map(|tiers| tiers.origin.as_ref());
+        error.with_origins(ttl.chain(tiers))
     }
 }
 

@@ -169,12 +169,6 @@ impl Plan {
             definition,
         }
     }
-
-    /// Returns the time to live in memory, if the function uses memory.
-    #[cfg(test)]
-    pub(crate) fn memory_life(&self) -> Option<Duration> {
-        self.memory.map(|lives| lives.filled)
-    }
 }
 
 impl PlannedTier {

@@ -47,5 +47,5 @@ fn ttl_in_memory(builder: RuntimeBuilder, name: &'static str) -> Result<Duration
     let definition = definition(name, 1);
     check_functions(&state, &[&definition]).map_err(text)?;
     let plan = Plan::new(&definition, &state).map_err(text)?;
-    Ok(plan.memory_life().expect("memory is used"))
+    Ok(plan.memory.expect("memory is used").filled)
 }
