@@ -13,9 +13,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeou
 
 use crate::barrier::Reads;
 use crate::commands::guard::GuardedKey;
+use crate::errors;
 use crate::leases::RedisLease;
 use crate::maintenance::HEARTBEAT;
-use crate::server;
 use crate::session::{Link, RedisSession};
 
 /// The largest number of barriers without a reply, on a slow channel.
@@ -83,8 +83,8 @@ impl RedisSession {
         let proved = self.prove(link, Reads::WithoutEpochs);
         timeout(self.silence(), proved)
             .await
-            .unwrap_or_else(|_| Err(server::no_answer()))
-            .map_err(|error| server::failed("prove that the channel works", error))
+            .unwrap_or_else(|_| Err(errors::no_reply()))
+            .map_err(|error| errors::failed("prove that the channel works", error))
     }
 
     /// Keeps a link by barriers, heartbeats and renewals, and sends what is queued. Ends when the
