@@ -24,7 +24,7 @@ use crate::session::{Link, RedisSession};
 pub(crate) enum Reads {
     /// The sequence and the history.
     WithoutEpochs,
-    /// The same keys, and the epoch of each function that this instance knows.
+    /// These keys, and the epoch of each function that this instance knows.
     WithEpochs,
 }
 

@@ -144,9 +144,9 @@ impl RedisSession {
         Ok(link)
     }
 
-    /// Returns `true` if the server is another one than that of the previous attachment. Each instance must check
-    /// this by itself: it may be the last to leave a server that lived on, and no other instance
-    /// knows what it sent there.
+    /// Returns `true` if the server is another one than that of the previous attachment. Each
+    /// instance must check this by itself: it may be the last to leave a server that lived on, and
+    /// no other instance knows what it sent there.
     fn is_another(&self, identity: &Arc<Identity>) -> bool {
         let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
         attached

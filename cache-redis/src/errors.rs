@@ -1,4 +1,5 @@
-//! Errors of the server and of its client: what they mean for a connection, and how callers see them.
+//! Errors of the server and of its client: what they mean for a connection, and how callers see
+//! them.
 
 use cache_core::{Error, ErrorKind};
 use redis::{Client, ConnectionAddr, RedisError};

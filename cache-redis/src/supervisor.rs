@@ -155,8 +155,8 @@ struct Work {
     /// The kind of each task, and whether the link can still be trusted after it.
     tasks: JoinSet<(Kind, bool)>,
     barriers: usize,
-    /// `true` while queued invalidations are being sent. Guards are ended by the same task, so that the
-    /// two are not sent out of order.
+    /// `true` while queued invalidations are being sent. Guards are ended by the same task, so that
+    /// the two are not sent out of order.
     is_flushing: bool,
     epochs_read: Instant,
 }
