@@ -271,7 +271,8 @@ mod tests {
         journal.replace(std::iter::empty()).unwrap();
         drop(journal);
         assert!(JournalFile::open(&path).unwrap().1.is_empty());
-        // A file that is cut in its first bytes. The targets that were found are found again the next time.
+        // A file that is cut in its first bytes. The targets that were found are found again the
+        // next time.
         std::fs::write(&path, &MAGIC[..3]).unwrap();
         for _ in 0..2 {
             assert_eq!(JournalFile::open(&path).unwrap().1, [OwnedTarget::All]);

@@ -36,8 +36,8 @@ impl RedisTier {
 
     /// Sends the queued invalidations, and ends the link.
     ///
-    /// It continues for [`LONGEST_SHUTDOWN`] in total, as long as each portion is acknowledged within
-    /// the time limit.
+    /// It continues for [`LONGEST_SHUTDOWN`] in total, as long as each portion is acknowledged
+    /// within the time limit.
     ///
     /// # Errors
     /// Queued invalidations are lost with this process.

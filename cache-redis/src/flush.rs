@@ -9,8 +9,8 @@ use tokio::time::timeout;
 
 use crate::commands::invalidate::Invalidate;
 use crate::commands::{self, PORTION};
+use crate::errors;
 use crate::number::fresh_number;
-use crate::server;
 use crate::session::{Link, RedisSession};
 
 impl RedisSession {
@@ -51,21 +51,21 @@ impl RedisSession {
 
     /// [`flush`](Self::flush) with another time limit for each portion.
     pub(crate) async fn flush_within(&self, link: &Link, limit: Duration) -> Result<usize, Error> {
-        let failed = |error| server::failed("send queued invalidations", error);
+        let failed = |error| errors::failed("send queued invalidations", error);
         let batch = self.journal.queued();
         let targets: Vec<Target<'_>> = batch.targets().collect();
         let mut refused = 0;
         for portion in targets.chunks(PORTION) {
             let sent = timeout(limit, self.send_portion(link, portion)).await;
             let sent = sent
-                .unwrap_or_else(|_| Err(server::no_answer()))
+                .unwrap_or_else(|_| Err(errors::no_reply()))
                 .map_err(failed)?;
             refused += portion.len() - sent.len();
             // If the link was lost in the meantime, another server may have taken over, and may
             // have received the queue before this portion was noted as sent. So the portion stays
             // queued.
             if self.link.is_lost(link.number) {
-                return Err(failed(server::no_answer()));
+                return Err(failed(errors::no_reply()));
             }
             for target in &sent {
                 self.bus.peers.done_late(*target);
@@ -112,7 +112,7 @@ impl RedisSession {
                     }
                     sent.push(*target);
                 }
-                Err(error) if server::is_fatal(&error) => return Err(error),
+                Err(error) if errors::is_fatal(&error) => return Err(error),
                 Err(error) => {
                     tracing::debug!(error = ?error, "the server refuses an invalidation for now");
                 }
