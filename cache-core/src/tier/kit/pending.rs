@@ -23,9 +23,9 @@ const MAX_PENDING: usize = 1 << 16;
 /// store has confirmed it: one at a time ([`done`](Self::done)), or all of a [`Batch`] at once
 /// ([`batch_done`](Self::batch_done)).
 ///
-/// 1. What is added is covered until it is removed under its own number, or a later one. If a
-///    target is added again while the first addition is being sent, the first confirmation does not
-///    remove it.
+/// 1. An added invalidation covers its keys until it is removed under its own number, or a later
+///    one. If a target is added again while the first addition is being sent, the first
+///    confirmation does not remove it.
 /// 2. The list may become coarser, never incomplete: more than 65,536 keys and functions become an
 ///    invalidation of everything.
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ struct State {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Batch {
-    /// Whether everything is to be invalidated.
+    /// `true` if everything is to be invalidated.
     pub all: bool,
     /// The functions to invalidate.
     pub functions: Vec<FunctionKey>,
