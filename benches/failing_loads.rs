@@ -1,10 +1,9 @@
-//! What callers of one key get while its load fails: our crate beside `cached` and moka, in one
-//! process.
+//! Callers of one key whose load fails: our crate beside `cached` and moka, in one process.
 //!
 //! `cargo bench -p benches --bench failing_loads` prints the table of `docs/errors.md`. The body
-//! takes 100 ms and fails with `std::io::Error`, which cannot be cloned. The clock is tokio's paused
-//! clock: it stands still while a task can run, so the durations are those of the waits alone, and
-//! each run of the program prints the same.
+//! takes 100 ms and fails with `std::io::Error`, which cannot be cloned. The clock is tokio's
+//! paused clock, which does not advance while a task can run. So the durations are those of the
+//! waits alone, and each run of the program prints the same.
 //!
 //! The program fails if a call of ours takes longer than another caller's load, its own load, and
 //! 50 ms.
@@ -22,7 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 const LOAD: Duration = Duration::from_millis(100);
 
-/// Two loads, and what a loaded machine adds.
+/// Longest allowed call: two loads, and some time for a busy machine.
 const LONGEST: Duration = Duration::from_millis(2 * 100 + 50);
 
 static BODIES: AtomicU64 = AtomicU64::new(0);
@@ -47,13 +46,13 @@ async fn shared(_key: u64) -> io::Result<u64> {
     body().await
 }
 
-// The macro tells a `Result` by its literal name.
+// The macro recognizes a `Result` by this literal name only.
 #[cached(max_size = 1_000, ttl_secs = 3600, sync_writes = "by_key")]
 async fn cached_by_key(_key: u64) -> Result<u64, io::Error> {
     body().await
 }
 
-/// A call that fails.
+/// A call that returns an error.
 type Call = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 struct Contender {

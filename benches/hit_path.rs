@@ -1,9 +1,10 @@
-//! A hit in memory, side by side with the engines bare and with `cached`, in one process: ns, ratios, allocations.
+//! Cost of a hit in memory: ours beside the bare engines and `cached`, in one process.
 //!
-//! `cargo bench --bench hit_path` prints one table for each engine of ours. A process has one runtime, so each table is
-//! a process of its own, and all contenders run in each, round by round, so that a machine that is slow for a while is
-//! slow for all. Numbers are medians of the rounds. 1,000 keys: more than the nearest caches hold beside the code, few
-//! enough that every call is a hit.
+//! `cargo bench --bench hit_path` prints nanoseconds, ratios and allocations, in one table for each
+//! of our engines. A process has one runtime, so each table is measured in a process of its own.
+//! All contenders run in each round, so that a slow spell of the machine slows all of them down.
+//! The numbers are medians of the rounds. There are 1,000 keys: more than the nearest caches of the
+//! processor hold beside the code, and few enough that every call is a hit.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -14,13 +15,17 @@ use std::time::Instant;
 
 use cached::macros::{cached, concurrent_cached};
 use multi_tier_cached::{CacheRuntime, Engine, Memory, multi_tier_cached};
+use tokio::runtime::Runtime;
 
 const KEYS: u64 = 1_000;
 const CALLS: u64 = 200_000;
 const ROUNDS: usize = 15;
 const CAPACITY: usize = 10_000;
 
-/// 200 bytes that are cloned whole.
+type Moka = moka::sync::Cache<(u32, u64), Arc<Row>>;
+type Quick = quick_cache::sync::Cache<(u32, u64), Arc<Row>>;
+
+/// A value of 200 bytes. Cloning it copies all of them.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Row {
     id: u64,
@@ -63,13 +68,15 @@ async fn concurrent_cached_shared(shard: u32, id: u64) -> Arc<Row> {
     Arc::new(row(id + u64::from(shard)))
 }
 
-/// The same without a ttl: less than our hit does.
+/// Without a ttl, this does less than our hit does.
 #[concurrent_cached(max_size = 10_000)]
 async fn concurrent_cached_forever(shard: u32, id: u64) -> Arc<Row> {
     Arc::new(row(id + u64::from(shard)))
 }
 
-/// Polls once, as a hit needs no more; whoever is kept waiting by a lock (`#[cached]` on two threads) parks the thread.
+/// Polls a future until it is ready. A hit is ready at the first poll.
+///
+/// If a lock keeps the call waiting (`#[cached]` on two threads), the thread is parked.
 fn now<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     if let Poll::Ready(value) = future
@@ -102,7 +109,7 @@ struct Contender {
 }
 
 fn contender<T>(name: &'static str, call: impl Fn(u64) -> T + Send + Sync + 'static) -> Contender {
-    // The loop is inside, so that the virtual call is not measured.
+    // The loop is inside of the closure, so that the virtual call is not measured.
     let call = Box::new(move |calls| {
         for n in 0..calls {
             black_box(call(black_box(n % KEYS)));
@@ -143,20 +150,8 @@ fn median(contender: &Contender) -> f64 {
     rounds[rounds.len() / 2]
 }
 
-fn run(engine: Engine, name: &str) {
-    let runtime = CacheRuntime::builder()
-        .l1(Memory::builder()
-            .engine(engine)
-            .max_entries(CAPACITY as u64))
-        .install();
-    let tokio = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .expect("a tokio runtime");
-    tokio.block_on(runtime).expect("a runtime");
-
-    let moka = moka::sync::Cache::new(CAPACITY as u64);
-    let quick = Arc::new(quick_cache::sync::Cache::new(CAPACITY));
-    let names: Vec<String> = (0..KEYS).map(|n| format!("customer-{n:08}")).collect();
+/// Calls each contender for each key once, so that every later call is a hit.
+fn fill(tokio: &Runtime, moka: &Moka, quick: &Quick, names: &[String]) {
     for n in 0..KEYS {
         moka.insert((1u32, n), Arc::new(row(n)));
         quick.insert((1u32, n), Arc::new(row(n)));
@@ -169,7 +164,14 @@ fn run(engine: Engine, name: &str) {
             concurrent_cached_forever(1, n).await;
         });
     }
-    let mut contenders = vec![
+}
+
+fn contenders(tokio: &Runtime) -> Vec<Contender> {
+    let moka = Moka::new(CAPACITY as u64);
+    let quick = Arc::new(Quick::new(CAPACITY));
+    let names: Vec<String> = (0..KEYS).map(|n| format!("customer-{n:08}")).collect();
+    fill(tokio, &moka, &quick, &names);
+    vec![
         contender("moka, bare get", move |n| moka.get(&(1, n))),
         contender("quick_cache, bare get", move |n| quick.get(&(1, n))),
         contender("ours: (u32, u64) -> Arc<Row>", |n| now(ours::shared(1, n))),
@@ -186,7 +188,21 @@ fn run(engine: Engine, name: &str) {
             now(concurrent_cached_forever(1, n))
         }),
         contender("cached #[cached], ttl", |n| now(cached_shared(1, n))),
-    ];
+    ]
+}
+
+fn run(engine: Engine, name: &str) {
+    let runtime = CacheRuntime::builder()
+        .l1(Memory::builder()
+            .engine(engine)
+            .max_entries(CAPACITY as u64))
+        .install();
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a tokio runtime");
+    tokio.block_on(runtime).expect("a runtime");
+
+    let mut contenders = contenders(&tokio);
     measure(&mut contenders, 1);
     let alone: Vec<f64> = contenders.iter().map(median).collect();
     let allocations: Vec<f64> = contenders
@@ -226,8 +242,8 @@ fn run(engine: Engine, name: &str) {
     );
 }
 
-/// What an entry takes beside the 17 bytes of its encoded key and the 200 of its value.
-fn overhead(tokio: &tokio::runtime::Runtime) -> f64 {
+/// Returns the bytes of an entry without the 17 of its encoded key and the 200 of its value.
+fn overhead(tokio: &Runtime) -> f64 {
     const ENTRIES: u64 = 5_000;
     let memory = allocation_counter::measure(|| {
         for n in 0..ENTRIES {

@@ -1,8 +1,9 @@
-//! What a hit, a miss and an invalidation in Redis cost, beside bare redis-rs on the same server in the same run.
+//! Cost of a hit, a miss and an invalidation in Redis, beside bare redis-rs on the same server.
 //!
-//! `cargo bench --bench redis_path` starts a `redis-server` of its own on a Unix socket. Round trips are counted at the
-//! server (`INFO commandstats`): each command a client sends is one. Rounds alternate between the contenders, so that a slow
-//! spell of the machine hits all; numbers are medians.
+//! `cargo bench --bench redis_path` starts a `redis-server` of its own on a Unix socket. Round
+//! trips are counted by the server (`INFO commandstats`): each command of a client is one. Rounds
+//! alternate between the contenders, so that a slow spell of the machine slows all of them down.
+//! The numbers are medians.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 const CALLS: u64 = 400;
 const ROUNDS: usize = 15;
 
-/// 200 bytes or so.
+/// A value of about 200 bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Row {
     id: u64,
@@ -31,13 +32,13 @@ fn row(id: u64) -> Row {
     }
 }
 
-/// Without l1, so that every call goes to Redis.
+/// Has no `l1`, so every call goes to Redis.
 #[multi_tier_cached(ttl = "1h", tiers = "l2", name = "bench::row")]
 async fn read(id: u64) -> Row {
     row(id)
 }
 
-/// With l1, which answers while the instance is coherent.
+/// Has `l1`, which answers while the instance is coherent.
 #[multi_tier_cached(ttl = "1h", name = "bench::near")]
 async fn near(a: u32, b: u64) -> Arc<Row> {
     Arc::new(row(u64::from(a) + b))
@@ -57,7 +58,7 @@ impl Server {
             .arg(directory.join("socket"))
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server; install it");
+            .expect("redis-server starts; help: install it");
         while !directory.join("socket").exists() {
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -77,7 +78,9 @@ impl Drop for Server {
     }
 }
 
-/// Commands that clients sent, but for those of this bench's own bookkeeping. What a script calls is not a round trip.
+/// Returns the number of commands that clients sent, without those of this bench's own bookkeeping.
+///
+/// Commands that a script calls are no round trips.
 async fn commands(connection: &mut MultiplexedConnection, reads_in_scripts: u64) -> u64 {
     let stats: String = redis::cmd("INFO")
         .arg("commandstats")
@@ -118,6 +121,118 @@ async fn reset(connection: &mut MultiplexedConnection) {
         .expect("reset");
 }
 
+/// Operations by bare redis-rs, on keys and values of the same length as ours.
+#[derive(Clone)]
+struct Bare {
+    connection: MultiplexedConnection,
+    /// A record of ours, with its header.
+    record: Arc<[u8]>,
+    header: usize,
+}
+
+impl Bare {
+    /// Copies a record that `read` has stored.
+    async fn new(mut connection: MultiplexedConnection) -> Self {
+        read(0).await;
+        let keys: Vec<String> = redis::cmd("KEYS")
+            .arg("*bench*:0")
+            .query_async(&mut connection)
+            .await
+            .expect("keys");
+        let record: Vec<u8> = redis::cmd("GET")
+            .arg(&keys[0])
+            .query_async(&mut connection)
+            .await
+            .expect("the record");
+        let header = record.len() - postcard::to_stdvec(&row(0)).expect("bytes").len();
+        Self {
+            connection,
+            record: record.into(),
+            header,
+        }
+    }
+
+    async fn get(mut self, id: u64) {
+        let bytes: Vec<u8> = redis::cmd("GET")
+            .arg(bare_key(id))
+            .query_async(&mut self.connection)
+            .await
+            .expect("the bytes");
+        let row: Row = postcard::from_bytes(&bytes[self.header..]).expect("a row");
+        assert_eq!(row.id, 0);
+    }
+
+    async fn set(mut self, id: u64) {
+        let set = redis::cmd("SET")
+            .arg(bare_key(id))
+            .arg(&*self.record)
+            .arg("PX")
+            .arg(3_600_000)
+            .to_owned();
+        let () = set.query_async(&mut self.connection).await.expect("set");
+    }
+
+    async fn del(mut self, id: u64) {
+        let () = redis::cmd("DEL")
+            .arg(bare_key(id))
+            .query_async(&mut self.connection)
+            .await
+            .expect("del");
+    }
+}
+
+fn bare_key(id: u64) -> String {
+    format!("{{cache:0}}:bench::bare:1:{id}")
+}
+
+async fn call(id: u64) {
+    assert_eq!(read(id).await.id, id);
+}
+
+async fn invalidate_one(id: u64) {
+    invalidate!(read, id).await.expect("an invalidation");
+}
+
+/// One line of the table: times of each round, and the round trips of our calls.
+struct Line {
+    name: &'static str,
+    peer: &'static str,
+    ours: Vec<f64>,
+    bare: Vec<f64>,
+    trips: u64,
+}
+
+async fn measure(bare: &Bare, watch: &mut MultiplexedConnection) -> [Line; 3] {
+    let line = |name, peer| Line {
+        name,
+        peer,
+        ours: Vec::new(),
+        bare: Vec::new(),
+        trips: 0,
+    };
+    let mut hit = line("hit", "GET, decode");
+    let mut miss = line("miss", "SET");
+    let mut invalidated = line("invalidate", "DEL");
+    for round in 0..ROUNDS {
+        let from = round as u64 * CALLS + 1;
+        reset(watch).await;
+        miss.ours.push(time(call, from).await);
+        // LEASE reads three texts and the record, and FILL reads three texts.
+        miss.trips = commands(watch, CALLS * 7).await;
+        miss.bare.push(time(|id| bare.clone().set(id), from).await);
+        reset(watch).await;
+        hit.ours.push(time(call, from).await);
+        hit.trips = commands(watch, 0).await;
+        hit.bare.push(time(|id| bare.clone().get(id), from).await);
+        reset(watch).await;
+        invalidated.ours.push(time(invalidate_one, from).await);
+        invalidated.trips = commands(watch, 0).await;
+        let del = time(|id| bare.clone().del(id), from);
+        invalidated.bare.push(del.await);
+    }
+    [hit, miss, invalidated]
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let server = Server::start();
@@ -128,103 +243,21 @@ async fn main() {
         .await
         .expect("a runtime");
     let client = redis::Client::open(server.url()).expect("a client");
-    let connection = client
-        .get_multiplexed_async_connection()
-        .await
-        .expect("a connection");
-    let mut watch = client
-        .get_multiplexed_async_connection()
-        .await
-        .expect("a connection");
-
-    // The same bytes under keys of the same length: header and all.
-    read(0).await;
-    let keys: Vec<String> = redis::cmd("KEYS")
-        .arg("*bench*:0")
-        .query_async(&mut watch)
-        .await
-        .expect("keys");
-    let record: Vec<u8> = redis::cmd("GET")
-        .arg(&keys[0])
-        .query_async(&mut watch)
-        .await
-        .expect("the record");
-    let header = record.len() - postcard::to_stdvec(&row(0)).expect("bytes").len();
-    let key = |id: u64| format!("{{cache:0}}:bench::bare:1:{id}");
-
-    let bare_get = |id: u64| {
-        let mut connection = connection.clone();
-        async move {
-            let bytes: Vec<u8> = redis::cmd("GET")
-                .arg(key(id))
-                .query_async(&mut connection)
-                .await
-                .expect("the bytes");
-            let row: Row = postcard::from_bytes(&bytes[header..]).expect("a row");
-            assert_eq!(row.id, 0);
-        }
+    let connect = async || {
+        let connection = client.get_multiplexed_async_connection().await;
+        connection.expect("a connection")
     };
-    let bare_set = |id: u64| {
-        let (mut connection, record) = (connection.clone(), record.clone());
-        async move {
-            let set = redis::cmd("SET")
-                .arg(key(id))
-                .arg(record)
-                .arg("PX")
-                .arg(3_600_000)
-                .to_owned();
-            let () = set.query_async(&mut connection).await.expect("set");
-        }
-    };
-    let bare_del = |id: u64| {
-        let mut connection = connection.clone();
-        async move {
-            let () = redis::cmd("DEL")
-                .arg(key(id))
-                .query_async(&mut connection)
-                .await
-                .expect("del");
-        }
-    };
-    let call = |id: u64| async move { assert_eq!(read(id).await.id, id) };
-    let drop_it = |id: u64| async move {
-        invalidate!(read, id).await.expect("an invalidation");
-    };
-
-    let (mut hit, mut miss, mut gone) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut get, mut set, mut del) = (Vec::new(), Vec::new(), Vec::new());
-    let mut trips = [0; 3];
-    for round in 0..ROUNDS {
-        let from = round as u64 * CALLS + 1;
-        reset(&mut watch).await;
-        miss.push(time(call, from).await);
-        // LEASE reads three texts and the record, and FILL three texts.
-        trips[1] = commands(&mut watch, CALLS * 7).await;
-        set.push(time(bare_set, from).await);
-        reset(&mut watch).await;
-        hit.push(time(call, from).await);
-        trips[0] = commands(&mut watch, 0).await;
-        get.push(time(bare_get, from).await);
-        reset(&mut watch).await;
-        gone.push(time(drop_it, from).await);
-        trips[2] = commands(&mut watch, 0).await;
-        del.push(time(bare_del, from).await);
-    }
-
+    let bare = Bare::new(connect().await).await;
+    let mut watch = connect().await;
+    let table = measure(&bare, &mut watch).await;
     println!(
         "\n{:12} {:>10} {:>24} {:>8} {:>18}",
         "", "ours", "bare redis-rs", "ratio", "our round trips"
     );
-    for (at, (name, ours, peer, bare)) in [
-        ("hit", hit, "GET, decode", get),
-        ("miss", miss, "SET", set),
-        ("invalidate", gone, "DEL", del),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let (ours, bare) = (median(ours), median(bare));
-        let trips = trips[at] as f64 / CALLS as f64;
+    for line in table {
+        let (name, peer) = (line.name, line.peer);
+        let (ours, bare) = (median(line.ours), median(line.bare));
+        let trips = line.trips as f64 / CALLS as f64;
         println!(
             "{name:12} {ours:>7.1} us {peer:>13} {bare:>7.1} us {:>8.2} {trips:>18.2}",
             ours / bare
@@ -234,10 +267,11 @@ async fn main() {
     runtime.shutdown().await.expect("an end");
 }
 
-/// A hit in memory of a function that has a shared tier: the check for coherence is in it.
+/// Measures a hit in memory of a function with a shared tier, which includes the check for
+/// coherence.
 #[expect(clippy::disallowed_methods, reason = "a bench measures time")]
 async fn memory_hits() {
-    // As in `hit_path`.
+    // The same numbers as in `hit_path`.
     const HITS: u64 = 200_000;
     const KEYS: u64 = 1_000;
     let bare = moka::sync::Cache::new(10_000);
@@ -256,7 +290,7 @@ async fn memory_hits() {
             std::hint::black_box(bare.get(&(1, std::hint::black_box(hit % KEYS))));
         }
         peer.push(began.elapsed().as_nanos() as f64 / HITS as f64);
-        // Barriers are answered.
+        // Lets the link send and answer barriers, so that the instance remains coherent.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let (ours, peer) = (median(ours), median(peer));

@@ -1,4 +1,4 @@
-//! Methods, associated functions and generic functions: what is in the key, and how they are invalidated.
+//! Keys and invalidations of methods, associated functions and generic functions.
 
 use multi_tier_cached::{Error, invalidate, multi_tier_cached};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -39,13 +39,13 @@ struct Repo {
 }
 
 impl Repo {
-    /// A method says what of `self` is in the key: here two tenants never share a user.
+    /// The `scope` of a method says which part of `self` is in the key: tenants never share a user.
     #[multi_tier_cached(ttl = "5m", scope = self.tenant)]
     async fn user(&self, id: u64) -> Option<User> {
         User::load(&self.tenant, id)
     }
 
-    /// An associated function has nothing of `self`; `scope = Self` says that it stands in an `impl`.
+    /// An associated function has no `self`. `scope = Self` says that it is in an `impl`.
     #[multi_tier_cached(ttl = "5m", scope = Self)]
     async fn tenants(prefix: &str) -> Vec<String> {
         println!("  (listing tenants)");
@@ -53,7 +53,7 @@ impl Repo {
     }
 }
 
-/// Each type that it is called with has keys of its own; `None` is not kept.
+/// Each type has keys of its own. `None` is not cached.
 #[multi_tier_cached(ttl = "5m", key = "{tenant}:{id}")]
 async fn find<T: Row>(tenant: &str, id: u64) -> Option<T> {
     T::load(tenant, id)
@@ -75,7 +75,7 @@ async fn main() -> Result<(), Error> {
     invalidate!(Repo::user, &north, 1).await?;
     println!("after an invalidation: {:?}", north.user(1).await);
     println!(
-        "kept for south: {:?}",
+        "still cached for south: {:?}",
         Repo::user_entry(&south, 1).peek().await
     );
     println!(
@@ -100,7 +100,7 @@ async fn main() -> Result<(), Error> {
         find::<Order>("north", 7).await
     );
     println!(
-        "an order that is not there: {:?}",
+        "an order that does not exist: {:?}",
         find::<Order>("north", 100).await
     );
     Ok(())

@@ -1,4 +1,4 @@
-//! A memoized function in one page: memory alone, and Redis too when `REDIS_URL` is set.
+//! A memoized function on one page, in memory, and in Redis as well if `REDIS_URL` is set.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use multi_tier_cached::{CacheRuntime, Error, Memory, Redis, invalidate, multi_ti
 
 static QUERIES: AtomicU32 = AtomicU32::new(0);
 
-/// Slow, as a query is.
+/// Takes as long as a slow query.
 #[multi_tier_cached(ttl = "5m")]
 async fn greeting(id: u64) -> String {
     let query = QUERIES.fetch_add(1, Ordering::SeqCst) + 1;

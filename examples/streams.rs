@@ -1,5 +1,6 @@
-//! A log beside the cache: workers share a stream of orders, one of them dies, another takes over what it left; and an audit of
-//! invalidations, which is a stream too.
+//! Streams: workers share a stream of orders, and one takes over the orders of a worker that ended.
+//!
+//! The audit of invalidations is a stream as well.
 
 use std::time::Duration;
 
@@ -18,14 +19,14 @@ async fn price(item: &str) -> usize {
     100 + item.len()
 }
 
-fn show(who: &str, entries: &[StreamEntry]) {
+fn show(reader: &str, entries: &[StreamEntry]) {
     for entry in entries {
         let fields: Vec<String> = entry
             .fields
             .iter()
             .map(|(name, value)| format!("{name}={}", String::from_utf8_lossy(value)))
             .collect();
-        println!("{who}: {}", fields.join(" "));
+        println!("{reader}: {}", fields.join(" "));
     }
 }
 
@@ -45,7 +46,7 @@ async fn main() -> Result<(), Error> {
     log.create_group("orders", "billing", &After::Start).await?;
     for (item, count) in [("tea", "2"), ("milk", "1"), ("bread", "3")] {
         let fields = [("item", item.as_bytes()), ("count", count.as_bytes())];
-        // About a thousand are kept.
+        // The stream keeps about a thousand entries.
         log.publish("orders", &fields, Some(1_000)).await?;
     }
 
@@ -55,15 +56,18 @@ async fn main() -> Result<(), Error> {
     show("worker-1 reads", &one);
     log.acknowledge("orders", "billing", &ids(&one[..1]))
         .await?;
-    println!("worker-1 acknowledges the first, and dies");
+    println!("worker-1 acknowledges the first one, and ends");
 
-    // What was given to others and not acknowledged for so long; a minute, in a real program.
-    let left = log
+    // Takes over entries that other workers have not acknowledged for some time. A real program
+    // would use a minute, for example.
+    let unacknowledged = log
         .claim("orders", "billing", "worker-2", Duration::ZERO, 10)
         .await?;
-    show("worker-2 claims", &left);
-    log.acknowledge("orders", "billing", &ids(&left)).await?;
-    // Waits five seconds for entries, if need be: on a connection of its own, so that the cache never waits for it.
+    show("worker-2 claims", &unacknowledged);
+    log.acknowledge("orders", "billing", &ids(&unacknowledged))
+        .await?;
+    // Waits up to five seconds for entries. A read that waits has its own connection, so it does
+    // not delay the cache.
     let five = Duration::from_secs(5);
     let two = log
         .read_group("orders", "billing", "worker-2", 10, five)

@@ -1,16 +1,17 @@
-//! A cached method behind a trait: the inherent method is annotated, and the trait's method calls it.
+//! A cached method behind a trait: the inherent method is annotated, and the trait's method calls
+//! it.
 
 use std::sync::Arc;
 
 use multi_tier_cached::{Error, invalidate, multi_tier_cached};
 
-/// What the rest of the program knows: a mock can stand in for it.
+/// The trait that the rest of the program uses, so that tests can replace it by a mock.
 trait Pricing {
     fn price(&self, item: u64) -> impl Future<Output = u64> + Send;
     fn set_price(&self, item: u64, price: u64) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// One shop's prices.
+/// Prices of one shop.
 struct Repo {
     shop: u64,
     /// Stands in for a database.
@@ -18,7 +19,10 @@ struct Repo {
 }
 
 impl Repo {
-    /// The handle of this method is `Repo::cached_price_entry`; a method in the `impl` of a trait would have none.
+    /// Loads a price.
+    ///
+    /// The handle of this method is `Repo::cached_price_entry`. A method in the `impl` of a trait
+    /// has no handle.
     #[multi_tier_cached(ttl = "5m", scope = self.shop)]
     async fn cached_price(&self, item: u64) -> u64 {
         println!("  (loading the price of {item} in shop {})", self.shop);
@@ -45,7 +49,7 @@ impl Pricing for Repo {
     }
 }
 
-/// Knows the trait alone, and is cached all the same.
+/// Uses only the trait, and its calls are cached.
 async fn total(prices: Arc<impl Pricing>, items: &[u64]) -> u64 {
     let mut total = 0;
     for item in items {

@@ -1,4 +1,5 @@
-//! Two instances over one Redis: what one has loaded the other reads, what one invalidates the other no longer answers.
+//! Two instances share a Redis: each reads what the other has loaded, and notices its
+//! invalidations.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +10,7 @@ mod redis_server;
 
 use redis_server::RedisServer;
 
-/// The database: one price.
+/// Stands in for a database with one price.
 static PRICE: AtomicU64 = AtomicU64::new(100);
 static LOADS: AtomicU64 = AtomicU64::new(0);
 
@@ -33,7 +34,7 @@ async fn main() -> Result<(), Error> {
         return Ok(());
     };
     let url = format!("redis://127.0.0.1:{}", server.port());
-    // Two processes as a rule; here two runtimes, each with a memory of its own.
+    // Usually these are two processes. Here they are two runtimes, each with its own memory.
     let (one, two) = (instance(&url).await?, instance(&url).await?);
 
     let call = async |name: &str, runtime: &CacheRuntime| {
@@ -47,8 +48,9 @@ async fn main() -> Result<(), Error> {
     call("two", &two).await;
 
     PRICE.store(200, Ordering::SeqCst);
-    // Returns when no instance can answer with the old price; without `settled` it is a matter of milliseconds as a rule, and of
-    // the bound, half a second, at most.
+    // Returns when no instance can return the old price any more. Without `settled` it returns
+    // earlier, and the other instance notices within milliseconds, or within the staleness bound of
+    // 500 ms at the latest.
     let settled = async { invalidate!(price, "tea").settled().await };
     CacheRuntime::scope(one.clone(), settled).await?;
     println!("the price has changed, and one has invalidated it");

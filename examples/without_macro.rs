@@ -1,11 +1,11 @@
-//! The same without the attribute: a function by name and policy, made at run time.
+//! Cached functions without the attribute: each is created at run time from a name and a policy.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use multi_tier_cached::{CacheRuntime, Error, Function, Level};
 
-/// Functions whose policies come from elsewhere, such as a file.
+/// Creates functions. Their policies could come from a file, for example.
 fn functions() -> Result<HashMap<&'static str, Function<String>>, Error> {
     [("reports::daily", 3600), ("reports::live", 5)]
         .into_iter()

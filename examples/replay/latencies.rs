@@ -1,8 +1,8 @@
-//! How long calls took, by how they were answered.
+//! Latencies of calls, by the way in which they were answered.
 
 use std::time::Duration;
 
-/// How a call was answered.
+/// Way in which a call was answered.
 #[derive(Clone, Copy)]
 pub(crate) enum Path {
     L1Hit,
@@ -16,7 +16,7 @@ pub(crate) const PATHS: [(Path, &str); 3] = [
     (Path::Load, "load"),
 ];
 
-/// Nanoseconds of each call, by path; and wrong values.
+/// Nanoseconds of each call, by path, and the number of wrong values.
 #[derive(Default)]
 pub(crate) struct Latencies {
     pub(crate) of: [Vec<u64>; 3],
@@ -24,12 +24,12 @@ pub(crate) struct Latencies {
 }
 
 impl Latencies {
-    pub(crate) fn note(&mut self, path: Path, took: Duration) {
+    pub(crate) fn record(&mut self, path: Path, took: Duration) {
         self.of[path as usize].push(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// A value was not its key's.
-    pub(crate) fn note_wrong(&mut self) {
+    /// Counts a value that belongs to another key.
+    pub(crate) fn count_wrong(&mut self) {
         self.wrong += 1;
     }
 

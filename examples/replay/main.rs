@@ -1,8 +1,11 @@
-//! The main job on real input: replays an access trace, one key per line, through an annotated function.
+//! Replays an access trace, one key per line, through an annotated function.
 //!
-//! `cargo run --release --example replay -- [--trace FILE] [--tiers l1,l2,l3] [--l1-entries N] [--engine moka|quick_cache]
-//! [--redis URL] [--disk DIRECTORY] [--callers C]`; without a file a Zipf of a million accesses. `l2` is Redis, `l3` the disk,
-//! with `--features disk`; without `--tiers` it is those that are given. A value that is not its key's is counted, and an error.
+//! `cargo run --release --example replay -- [--trace FILE] [--tiers l1,l2,l3] [--l1-entries N]
+//! [--engine moka|quick_cache] [--redis URL] [--disk DIRECTORY] [--callers C]`
+//!
+//! Without a file, the trace is a Zipf distribution of a million accesses. `l2` is Redis, and `l3`
+//! is the disk, with `--features disk`. Without `--tiers`, all tiers that have an address are used.
+//! A value that belongs to another key is counted, and the program fails.
 
 mod answers;
 mod latencies;
@@ -27,7 +30,7 @@ async fn object(key: &str) -> u64 {
     value_of(key)
 }
 
-/// FNV-1a: another key has another value.
+/// Returns the FNV-1a hash of a key, so that different keys have different values.
 fn value_of(key: &str) -> u64 {
     key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -35,11 +38,11 @@ fn value_of(key: &str) -> u64 {
 }
 
 tokio::task_local! {
-    /// Whether the call that this caller makes ran the body.
+    /// `true` if the current call of this caller ran the body.
     static LOADED: Cell<bool>;
 }
 
-/// Takes accesses from the trace, one after the other, until it is done.
+/// Makes the accesses of the trace, one after the other, together with the other callers.
 async fn caller(
     memory: answers::Memory,
     trace: Arc<Vec<String>>,
@@ -52,17 +55,17 @@ async fn caller(
             while let Some(key) = trace.get(next.fetch_add(1, Ordering::Relaxed)) {
                 LOADED.with(|loaded| loaded.set(false));
                 let began = Instant::now();
-                let (at_once, value) = answers::call(object(key)).await;
+                let (is_immediate, value) = answers::call(object(key)).await;
                 let took = began.elapsed();
                 if value != value_of(key) {
-                    latencies.note_wrong();
+                    latencies.count_wrong();
                 }
-                let path = match (LOADED.with(Cell::get), memory.has_answered(at_once)) {
+                let path = match (LOADED.with(Cell::get), memory.has_answered(is_immediate)) {
                     (true, _) => Path::Load,
                     (false, true) => Path::L1Hit,
                     (false, false) => Path::LowerHitOrWait,
                 };
-                latencies.note(path, took);
+                latencies.record(path, took);
                 bar.inc(1);
             }
         })
@@ -111,7 +114,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let wrong = report::print(&options, &trace, began.elapsed(), &stats, latencies);
     runtime.shutdown().await?;
     if wrong > 0 {
-        return Err(format!("{wrong} values were not their keys'").into());
+        return Err(format!("{wrong} values belong to other keys").into());
     }
     Ok(())
 }

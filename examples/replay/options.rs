@@ -1,10 +1,10 @@
-//! What the command line says, and the trace it names.
+//! Options of the command line, and the trace.
 
 use std::error::Error;
 
 use multi_tier_cached::Engine;
 
-/// Keys of the built-in trace, and its length.
+/// Number of keys of the built-in trace, and its length.
 const ZIPF_KEYS: f64 = 100_000.0;
 const ZIPF_ACCESSES: usize = 1_000_000;
 
@@ -36,7 +36,7 @@ impl Options {
             let number = || {
                 value
                     .parse()
-                    .map_err(|_| format!("{name}: `{value}` is no number"))
+                    .map_err(|_| format!("{name}: `{value}` is not a number"))
             };
             match name.as_str() {
                 "--trace" => options.trace = Some(value),
@@ -58,7 +58,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Leaves out the tiers that are not named.
+    /// Removes the tiers that are not named.
     fn keep(&mut self, tiers: &str) -> Result<(), Box<dyn Error>> {
         let tiers: Vec<_> = tiers.split(',').map(str::trim).collect();
         for tier in &tiers {
@@ -67,18 +67,20 @@ impl Options {
                 "l2" if self.redis.is_none() => return Err("l2 needs --redis URL".into()),
                 "l3" if self.disk.is_none() => return Err("l3 needs --disk DIRECTORY".into()),
                 "l2" | "l3" => {}
-                other => return Err(format!("there is no tier `{other}` here: l1, l2, l3").into()),
+                other => {
+                    return Err(format!("unknown tier `{other}`; help: use l1, l2 or l3").into());
+                }
             }
         }
         if !tiers.contains(&"l1") {
-            return Err("l1 is always there".into());
+            return Err("--tiers does not name l1, which cannot be removed".into());
         }
         self.redis.take_if(|_| !tiers.contains(&"l2"));
         self.disk.take_if(|_| !tiers.contains(&"l3"));
         Ok(())
     }
 
-    /// The keys in order of access.
+    /// Returns the keys in order of access.
     pub(crate) fn trace(&self) -> Result<Vec<String>, Box<dyn Error>> {
         match &self.trace {
             Some(file) => {
@@ -91,7 +93,7 @@ impl Options {
     }
 }
 
-/// The n-th key is as frequent as 1 / n.
+/// Returns a trace in which the frequency of the n-th key is proportional to 1 / n.
 fn zipf() -> Vec<String> {
     let mut random = fastrand::Rng::with_seed(7);
     (0..ZIPF_ACCESSES)

@@ -1,4 +1,4 @@
-//! The table at the end.
+//! The table that is printed at the end.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use multi_tier_cached::{Engine, FunctionStats, Level};
 use crate::latencies::{Latencies, PATHS};
 use crate::options::Options;
 
-/// How many values were wrong.
+/// Prints the table. Returns the number of wrong values.
 pub(crate) fn print(
     options: &Options,
     trace: &[String],
@@ -63,7 +63,7 @@ pub(crate) fn print(
     latencies.wrong
 }
 
-/// What the engine alone keeps, of the same size on the same trace.
+/// Returns the hit ratio of the engine without the cache, with the same size and trace.
 fn bare_hit_ratio(options: &Options, trace: &[String]) -> f64 {
     let hits = if options.engine == Engine::Moka {
         let cache = moka::sync::Cache::new(options.l1_entries);

@@ -1,4 +1,4 @@
-//! A Redis of an example's own; ended with it.
+//! A Redis server for an example. It ends with the example.
 
 use std::io::Result;
 use std::net::{TcpListener, TcpStream};
@@ -11,13 +11,13 @@ pub(crate) struct RedisServer {
 }
 
 impl RedisServer {
-    /// Says what to do where there is none to start.
+    /// Starts the server. If that fails, prints what to do.
     pub(crate) fn start() -> Option<Self> {
         match Self::try_start() {
             Ok(server) => Some(server),
             Err(error) => {
                 println!(
-                    "redis-server cannot be started ({error}); install it, by `apt install redis-server`"
+                    "redis-server cannot be started: {error}; help: `apt install redis-server`"
                 );
                 None
             }

@@ -1,6 +1,8 @@
-//! One function through memory, Redis, a disk and object storage: where each call is answered. `cargo run --release --example tiers`
+//! One function with memory, Redis, a disk and object storage: shows which tier answers each call.
+//!
+//! `cargo run --release --example tiers`
 
-// Builds itself once more where the tiers that it shows were not asked for.
+// Builds the example again if the features of its tiers are not enabled.
 #[cfg(not(all(feature = "disk", feature = "objects", feature = "redis")))]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = "run --release --example tiers --features disk,objects,redis";
@@ -23,12 +25,12 @@ mod stack;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    // Its second life, in the first one's directory and with its Redis.
+    // The second process uses the directory and the Redis of the first one.
     if let (Some(directory), Some(port)) = (arguments.next(), arguments.next()) {
         return stack::after_a_restart(directory.as_ref(), port.parse()?).await;
     }
     let Some(server) = redis_server::RedisServer::start() else {
-        return Err("there is no server".into());
+        return Err("the example needs a Redis server".into());
     };
     let directory = places::Directory::new()?;
     stack::first(directory.path(), server.port()).await?;

@@ -1,10 +1,10 @@
-//! What the example does beside its calls: an eviction, and a directory that is gone when it ends.
+//! Helpers of the example: an eviction, and a directory that is removed at the end.
 
 use std::io::{BufRead, BufReader, Result, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
-/// Deletes one key, as an eviction would.
+/// Deletes one key, like an eviction does.
 pub(crate) fn evict(port: u16, key: &str) -> Result<()> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     write!(stream, "DEL {key}\r\n")?;

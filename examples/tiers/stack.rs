@@ -12,8 +12,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::places::evict;
 
-/// What memory and the disk have is over soon, so that they can be seen to be empty. (At `l3` values live twice as long as is said
-/// here, as `TierConfig::as_l3` has it.)
+/// Entries in memory and on the disk expire soon, so that the example can show calls without them.
+///
+/// Entries at `l3` live twice as long as the ttl says: that is the default of `TierConfig::as_l3`.
 #[multi_tier_cached(
     ttl(l1 = "200ms", l2 = "1h", l3 = "500ms", l4 = "1h"),
     name = "price",
@@ -39,7 +40,7 @@ async fn install(directory: &Path, port: u16) -> Result<CacheRuntime, Box<dyn Er
     Ok(runtime)
 }
 
-/// Calls, and says who answered.
+/// Calls the function, and prints which tier answered.
 async fn call(runtime: &CacheRuntime, when: &str) {
     let hits = || {
         let stats = runtime.stats();
@@ -64,7 +65,7 @@ async fn call(runtime: &CacheRuntime, when: &str) {
     let names = ["memory", "Redis", "disk", "objects"];
     let by = changed.map_or("the body", |at| names[at]);
     println!("{when:<58} {by:<11} {took:?}");
-    // What is stored in the other tiers is, behind the call's back.
+    // The other tiers are filled after the call has returned.
     sleep(Duration::from_millis(100)).await;
 }
 
@@ -79,17 +80,17 @@ pub(crate) async fn first(directory: &Path, port: u16) -> Result<(), Box<dyn Err
     call(&runtime, "memory is empty").await;
     memory_is_empty().await;
     evict(port, NAME)?;
-    call(&runtime, "memory and Redis are").await;
-    call(&runtime, "it was copied up").await;
+    call(&runtime, "memory and Redis are empty").await;
+    call(&runtime, "the value was copied up").await;
     sleep(Duration::from_secs(1)).await;
     evict(port, NAME)?;
-    call(&runtime, "memory, Redis and the disk are").await;
+    call(&runtime, "memory, Redis and the disk are empty").await;
     memory_is_empty().await;
-    call(&runtime, "it was copied up").await;
+    call(&runtime, "the value was copied up").await;
     sleep(Duration::from_secs(1)).await;
     evict(port, NAME)?;
     std::fs::remove_dir_all(directory.join("objects/mtc/records"))?;
-    call(&runtime, "all four are").await;
+    call(&runtime, "all four are empty").await;
     invalidate!(price, "apple").await?;
     call(&runtime, "after `invalidate!(price, \"apple\")`").await;
     runtime.shutdown().await?;
@@ -105,11 +106,12 @@ pub(crate) async fn after_a_restart(directory: &Path, port: u16) -> Result<(), B
     evict(port, NAME)?;
     call(&runtime, "memory and Redis are empty").await;
     println!(
-        "\n(beside Redis, a disk or an object storage serves the process that filled it: what others invalidated while"
+        "\n(Beside Redis, a disk or an object storage serves only the process that filled it, because"
     );
     println!(
-        "it was away it would not know. Without a shared tier they serve the next process as well.)"
+        "the next one does not know what other instances invalidated in between. Without a shared"
     );
+    println!("tier they serve the next process as well.)");
     runtime.shutdown().await?;
     Ok(())
 }
