@@ -142,7 +142,7 @@ pub use cache_core::private as __private;
 ///
 /// A `fn` without `async` is cached with the same promises, with or without an async runtime, in memory (`tiers = "l1"`) and on a
 /// disk. Who waits for another's load waits with its thread. Any other tier is refused by `install`: it needs the async
-/// runtime's threads, which would be waiting for it. (A tier of your own is taken for such a one, unless it [says](tier::Tier::serves_threads) that threads may wait for it.) In place of `.await` stand
+/// runtime's threads, which would be waiting for it. (A tier of your own is taken for such a one, unless it [says](tier::TierSettings::works_without_runtime) that threads may wait for it.) In place of `.await` stand
 /// [`Invalidation::blocking`] and [`CacheRuntime::scope_blocking`]; the other methods of a handle are futures here too.
 ///
 /// ```

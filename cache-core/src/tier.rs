@@ -1,10 +1,10 @@
 //! Tiers below memory: stores of records, shared with other instances or outliving this one.
 //!
-//! A tier holds bytes under keys until they expire. The *fenced fill* keeps an old value from coming
-//! back: a record is stored only under a [`Lease`] that was taken before its load began, and an
-//! invalidation voids every lease of its target in the same step in which it deletes the records.
-//! So a value that was loaded before an invalidation is never stored after it, however slow its
-//! load was.
+//! A tier holds bytes under keys until they expire. The *fenced fill* keeps an old value from
+//! coming back: a record is stored only under a [`Lease`] that was taken before its load began, and
+//! an invalidation voids every lease of its target in the same step in which it deletes the
+//! records. So a value that was loaded before an invalidation is never stored after it, however
+//! slow its load was.
 //!
 //! A tier of your own implements [`Tier`], and [`SharedTier`] if several instances use its store.
 //! [`kit`] has the parts that tiers have in common.
@@ -19,7 +19,6 @@ mod lease;
 mod local;
 pub(crate) mod memory;
 mod operation;
-mod owed;
 mod peers;
 mod settings;
 mod shared;
@@ -37,7 +36,6 @@ pub use self::local::LocalLeases;
 pub use self::operation::{
     FillResult, HEADER_LEN, Matched, ReadOptions, ReadResult, Receipt, Target, TierFuture,
 };
-pub use self::owed::{Bill, Owed};
 pub use self::peers::Peers;
 pub use self::settings::TierSettings;
 pub use self::shared::SharedTier;

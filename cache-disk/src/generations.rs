@@ -1,5 +1,9 @@
-//! Two generations of records: what is written goes into the younger; when that is full the older is dropped whole, and the younger
-//! takes its place. What is read from the older is written into the younger, so that it is the unused that goes.
+//! The records of the store, in two generations.
+//!
+//! Records are written into the younger generation. When it is full, the older one is dropped as a
+//! whole, the younger one takes its place, and an empty one begins. A record that is read from the
+//! older generation is copied into the younger one. So the store evicts about what was used longest
+//! ago, without a list of all records.
 
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,50 +13,56 @@ use cache_core::unix_millis;
 use fjall::compaction::filter::{CompactionFilter, Context, Factory, ItemAccessor, Verdict};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 
-/// What may wait in the database's own journal: it takes no less.
-pub(crate) const JOURNAL: u64 = 64 << 20;
+/// The size of the database's journal. The database accepts no smaller one.
+pub(crate) const JOURNAL_BYTES: u64 = 64 << 20;
 
-/// Smallest size: the journal, and two generations, each some times what is kept in memory until it is written.
-pub(crate) const LEAST_BYTES: u64 = JOURNAL + (64 << 20);
+/// The smallest size of the store: the journal, and two generations that are each several times as
+/// large as [`MEMTABLE_BYTES`].
+pub(crate) const MIN_BYTES: u64 = JOURNAL_BYTES + (64 << 20);
 
-/// What is kept in memory of each generation until it is written in order.
-const IN_MEMORY: u64 = 8 << 20;
+/// How much of a generation the database keeps in memory before it writes a sorted file.
+const MEMTABLE_BYTES: u64 = 8 << 20;
 
-/// Before the number of a generation.
+/// The name of a generation's keyspace is this and its number.
 const PREFIX: &str = "records-";
 
-/// Of the time at which a record is dead, before it.
-const EXPIRY: usize = 8;
+/// The length of the expiry time, which stands before each record.
+const EXPIRY_LEN: usize = 8;
 
-/// How much a walk looks at in one step.
+/// How many keys and bytes of records one step of a walk reads at most.
 const STEP_KEYS: usize = 512;
 const STEP_BYTES: usize = 1 << 20;
 
+/// One generation.
 struct Generation {
+    /// Rises by one with each generation.
     number: u64,
     records: Keyspace,
 }
 
-/// A walk over all generations, in steps: the older first, since what is renewed goes from there into the younger.
+/// A walk over the keys of all generations, in steps. It begins with the older generation, because
+/// records move from the older into the younger one.
 #[derive(Debug, Default)]
 pub(crate) struct Walk {
-    /// What is walked, or was.
+    /// The number of the current generation.
     number: Option<u64>,
-    /// The last key of the last step.
+    /// The last key of the last step; `None` at the end of the generation.
     after: Option<Vec<u8>>,
 }
 
-/// What a step of a walk came by.
+/// The result of one step of a walk.
 #[derive(Debug)]
 pub(crate) struct Step {
+    /// The number of the generation.
     pub(crate) number: u64,
-    /// Keys, each with the time at which its record is dead.
+    /// Keys, each with the time at which its record expires.
     pub(crate) keys: Vec<(String, u64)>,
 }
 
+/// The records, in two generations.
 pub(crate) struct Generations {
     database: Database,
-    /// Of one generation.
+    /// The size at which a generation is full.
     max_bytes: u64,
     both: RwLock<Both>,
 }
@@ -60,7 +70,8 @@ pub(crate) struct Generations {
 struct Both {
     younger: Generation,
     older: Option<Generation>,
-    /// Bytes that were written into the younger, about.
+    /// About how many bytes were written into the younger generation. Relaxed: it is an estimate,
+    /// and `rotate` reads it again under the lock.
     written: AtomicU64,
 }
 
@@ -78,14 +89,14 @@ impl Generations {
             Some(number) => Some(Generation::open(&database, *number)?),
             None => None,
         };
-        // Left by a process that ended between two steps.
+        // A process that ended during a rotation leaves a third generation.
         for number in numbers.iter().skip(2) {
             database.delete_keyspace(Generation::open(&database, *number)?.records)?;
         }
         let written = AtomicU64::new(younger.records.disk_space());
         Ok(Self {
             database,
-            max_bytes: (max_bytes - JOURNAL) / 2,
+            max_bytes: (max_bytes - JOURNAL_BYTES) / 2,
             both: RwLock::new(Both {
                 younger,
                 older,
@@ -94,7 +105,7 @@ impl Generations {
         })
     }
 
-    /// A record that is not dead, and whether it is in the older generation alone.
+    /// Returns a record that has not expired, and whether only the older generation has it.
     pub(crate) fn get(&self, key: &str) -> fjall::Result<Option<(Vec<u8>, bool)>> {
         let both = self.read();
         let found = match both.younger.records.get(key)? {
@@ -107,8 +118,8 @@ impl Generations {
         }))
     }
 
-    /// Writes what the older generation has of a key into the younger. To be called while nobody else changes the key: what is
-    /// removed in between would be back.
+    /// Copies the record of a key from the older into the younger generation. The caller holds the
+    /// lock of the key: if the key were deleted during the copy, the record would come back.
     pub(crate) fn renew(&self, key: &str) -> fjall::Result<()> {
         let both = self.read();
         if both.younger.records.contains_key(key)? {
@@ -120,14 +131,15 @@ impl Generations {
         }
     }
 
+    /// Stores a record, and rotates the generations if the younger one is full.
     pub(crate) fn insert(&self, key: &str, expiry: u64, record: &[u8]) -> fjall::Result<()> {
-        let mut value = Vec::with_capacity(EXPIRY + record.len());
+        let mut value = Vec::with_capacity(EXPIRY_LEN + record.len());
         value.extend(expiry.to_le_bytes());
         value.extend(record);
         let is_full = {
             let both = self.read();
             both.insert(key, &value)?;
-            // When this one is dead the older must not be found behind it.
+            // Without this, the older record would be found again after the new one has expired.
             if let Some(older) = &both.older
                 && older.records.contains_key(key)?
             {
@@ -136,11 +148,12 @@ impl Generations {
             both.written.load(Ordering::Relaxed) > self.max_bytes
         };
         if is_full {
-            self.turn()?;
+            self.rotate()?;
         }
         Ok(())
     }
 
+    /// Deletes a key from both generations.
     pub(crate) fn remove(&self, key: &str) -> fjall::Result<()> {
         let both = self.read();
         if let Some(older) = &both.older {
@@ -149,24 +162,24 @@ impl Generations {
         both.younger.records.remove(key)
     }
 
-    /// Removes a record of a generation if it is dead, and says whether it was. To be called while nobody else changes the key.
-    pub(crate) fn remove_dead(&self, number: u64, key: &str) -> fjall::Result<bool> {
+    /// Deletes a record of a generation if it has expired, and returns whether it had. The caller
+    /// holds the lock of the key: a record that is stored meanwhile must not be deleted.
+    pub(crate) fn remove_expired(&self, number: u64, key: &str) -> fjall::Result<bool> {
         let both = self.read();
         let Some(generation) = both.numbered(number) else {
             return Ok(false);
         };
         let value = generation.records.get(key)?;
         let expiry = value.and_then(|value| split(&value).map(|(expiry, _)| expiry));
-        let is_dead = expiry.is_some_and(|expiry| expiry <= unix_millis());
-        if is_dead {
+        let has_expired = expiry.is_some_and(|expiry| expiry <= unix_millis());
+        if has_expired {
             generation.records.remove(key)?;
         }
-        Ok(is_dead)
+        Ok(has_expired)
     }
 
-    /// The next keys of a walk that begin with `prefix`; `None` when it is over. What is written behind its back it may not come by.
-    ///
-    /// Nobody waits for more than a step of it.
+    /// Returns the next keys of a walk that begin with `prefix`, and `None` at its end. The walk
+    /// may miss keys that are stored after it began. Other operations wait for one step at most.
     pub(crate) fn step(&self, walk: &mut Walk, prefix: &str) -> fjall::Result<Option<Step>> {
         let both = self.read();
         loop {
@@ -177,7 +190,7 @@ impl Generations {
                 None => rest.next(),
             };
             let Some(generation) = generation else {
-                // It was dropped, or all were walked.
+                // The generation was dropped since the last step, or the walk is at its end.
                 if walk.after.take().is_some() {
                     continue;
                 }
@@ -192,18 +205,19 @@ impl Generations {
         }
     }
 
-    /// The same before it is full.
+    /// Rotates the generations before the younger one is full.
     #[cfg(test)]
-    pub(crate) fn turn_now(&self) -> fjall::Result<()> {
+    pub(crate) fn rotate_now(&self) -> fjall::Result<()> {
         let both = self.read();
         both.written.store(self.max_bytes + 1, Ordering::Relaxed);
         drop(both);
-        self.turn()
+        self.rotate()
     }
 
-    /// Drops the older generation, and begins another.
-    fn turn(&self) -> fjall::Result<()> {
+    /// Drops the older generation and begins a new one, if the younger one is full.
+    fn rotate(&self) -> fjall::Result<()> {
         let mut both = self.both.write().unwrap_or_else(PoisonError::into_inner);
+        // Several writers may have seen the full generation; only the first one rotates.
         if both.written.load(Ordering::Relaxed) <= self.max_bytes {
             return Ok(());
         }
@@ -215,7 +229,7 @@ impl Generations {
         drop(both);
         tracing::debug!(
             generation = number,
-            "the disk tier begins another generation"
+            "a new generation of the disk tier has begun"
         );
         match dropped {
             Some(dropped) => self.database.delete_keyspace(dropped.records),
@@ -252,12 +266,13 @@ impl Both {
 impl Generation {
     fn open(database: &Database, number: u64) -> fjall::Result<Self> {
         let records = database.keyspace(&format!("{PREFIX}{number}"), || {
-            KeyspaceCreateOptions::default().max_memtable_size(IN_MEMORY)
+            KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES)
         })?;
         Ok(Self { number, records })
     }
 
-    /// The keys behind the last step, so many at most, and the walk is behind them; none when the generation is walked.
+    /// Returns the keys after the last step of the walk, up to the limits of a step, and advances
+    /// the walk. Returns none at the end of the generation.
     fn step(&self, walk: &mut Walk, prefix: &str) -> fjall::Result<Vec<(String, u64)>> {
         let start = match walk.after.take() {
             Some(after) => Bound::Excluded(after),
@@ -270,7 +285,7 @@ impl Generation {
                 break;
             }
             bytes += value.len();
-            // What is no record of ours is dead.
+            // A value without an expiry time is damaged, and is treated as expired.
             let expiry = split(&value).map_or(0, |(expiry, _)| expiry);
             walk.after = Some(key.to_vec());
             keys.push((String::from_utf8_lossy(&key).into_owned(), expiry));
@@ -282,16 +297,17 @@ impl Generation {
     }
 }
 
+/// Splits a value into the expiry time and the record.
 fn split(value: &[u8]) -> Option<(u64, &[u8])> {
     let (expiry, record) = value.split_first_chunk()?;
     Some((u64::from_le_bytes(*expiry), record))
 }
 
-/// Leaves out what is dead whenever records are written anew.
-pub(crate) struct DropsTheDead;
+/// Drops expired records whenever the database rewrites its files.
+pub(crate) struct DropExpired;
 
-impl DropsTheDead {
-    /// For the keyspaces that hold records.
+impl DropExpired {
+    /// Returns the filter for the keyspaces that hold records.
     pub(crate) fn of(keyspace: &str) -> Option<Arc<dyn Factory>> {
         keyspace
             .starts_with(PREFIX)
@@ -299,20 +315,20 @@ impl DropsTheDead {
     }
 }
 
-impl Factory for DropsTheDead {
+impl Factory for DropExpired {
     fn name(&self) -> &str {
-        "dead records"
+        "expired records"
     }
 
     fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
-        Box::new(DeadBy(unix_millis()))
+        Box::new(ExpiredBy(unix_millis()))
     }
 }
 
-/// By this time.
-struct DeadBy(u64);
+/// Drops the records that have expired at this time.
+struct ExpiredBy(u64);
 
-impl CompactionFilter for DeadBy {
+impl CompactionFilter for ExpiredBy {
     fn filter_item(
         &mut self,
         item: ItemAccessor<'_>,

@@ -1,17 +1,22 @@
-//! The disk tier: what this instance has cached outlives its process. When to choose it, what it promises and what it costs:
-//! [`Disk`].
+//! The disk tier: cached values of this instance outlive its process. [`Disk`] says when to choose
+//! it, what it promises and what it costs.
 //!
 //! # How it works
 //!
-//! `config` is what users write; `tier` the operations, done by the `threads` on the `store`: its records in `generations`, what
-//! makes them valid in `controls`. The `keeper` is a thread that does invalidations, many at a time and synced once, sweeps, and
-//! opens the store again; `mark` is what it leaves to the next process.
+//! `config` has the settings. `tier` implements the operations, which the pool in `threads` runs on
+//! the `store`: its records are in `generations`, and `epochs` says which of them are valid. `open`
+//! opens the store and discards one that is damaged. `maintenance` is a thread that does pending
+//! invalidations, many at a time with one sync, sweeps expired records, and opens the store again
+//! after a failure. `dirty_marker` tells the next process whether invalidations were pending.
+//! `running` has all of this from the start of the tier to its shutdown.
 
 mod config;
-mod controls;
+mod dirty_marker;
+mod epochs;
 mod generations;
-mod keeper;
-mod mark;
+mod maintenance;
+mod open;
+mod running;
 mod store;
 mod threads;
 mod tier;

@@ -1,7 +1,7 @@
-//! The threads that wait for the disk: so many, and so much that waits for one.
+//! A pool of threads that wait for the disk, with a bounded queue.
 //!
-//! They are not the async runtime's. What waits there for a place may be a task that nobody polls, while a plain call keeps the
-//! thread that would.
+//! The blocking pool of the async runtime cannot be used. A plain call blocks a thread of the
+//! runtime, and that thread may be the only one that could run the task which the call waits for.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,17 +9,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
+use cache_core::tier::kit::lock;
 use tokio::sync::oneshot;
 
-/// Operations at a time: a disk that is asked for more at once answers none of them sooner.
+/// The number of threads. More operations at a time would not make the disk faster.
 const THREADS: usize = 16;
 
-/// Operations that wait for a thread. What comes then is not begun.
-const MOST_WAITING: usize = 4_096;
+/// The number of operations that may wait for a thread. Further ones are refused.
+const MAX_WAITING: usize = 4_096;
 
+/// A queued operation.
 type Work = Box<dyn FnOnce() + Send>;
 
-/// They end when this is dropped, each with what it is at.
+/// The pool. If it is dropped, each thread ends after what it does now.
 pub(crate) struct Threads {
     queue: Arc<Queue>,
     all: Mutex<Vec<JoinHandle<()>>>,
@@ -39,7 +41,7 @@ struct State {
 
 impl Threads {
     pub(crate) fn start() -> io::Result<Self> {
-        // Dropped with those that have begun, where one cannot be.
+        // If a thread cannot be started, this is dropped and ends those that were.
         let threads = Self {
             queue: Arc::default(),
             all: Mutex::default(),
@@ -53,7 +55,9 @@ impl Threads {
         Ok(threads)
     }
 
-    /// Has it done; what nobody waits for any more is not begun, and nothing when they have ended. `None` where too much waits.
+    /// Queues an operation, and returns the receiver of its result; `None` if the queue is full. If
+    /// the receiver is dropped before the operation has begun, the operation does not begin. After
+    /// the end of the pool, nothing begins and the receiver fails.
     pub(crate) fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -65,7 +69,7 @@ impl Threads {
             }
         });
         let mut state = self.queue.lock();
-        if state.waiting.len() >= MOST_WAITING {
+        if state.waiting.len() >= MAX_WAITING {
             return None;
         }
         if state.has_ended {
@@ -77,12 +81,12 @@ impl Threads {
         Some(receiver)
     }
 
-    /// Ends them and waits until they have ended.
+    /// Ends the threads, and waits until they have ended.
     pub(crate) fn join(&self) {
         self.queue.end();
         let all = std::mem::take(&mut *lock(&self.all));
         for thread in all {
-            // Work that panics is caught.
+            // The threads catch panics, so this does not fail.
             let _ = thread.join();
         }
     }
@@ -113,7 +117,7 @@ impl Queue {
                 }
             };
             drop(state);
-            // Who waits for it hears that there is no answer.
+            // After a panic the receiver fails, and the thread continues.
             let _ = catch_unwind(AssertUnwindSafe(work));
         }
     }
@@ -133,10 +137,6 @@ impl Queue {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_much_is_done_so_much_waits_and_what_nobody_waits_for_is_not_begun() {
+    fn pool_refuses_more_than_its_queue_and_skips_operations_whose_caller_left() {
         let threads = Threads::start().unwrap();
         let (gate, done) = (Arc::new(Mutex::new(())), Arc::new(AtomicUsize::new(0)));
         let (begun, has_begun) = mpsc::channel();
@@ -162,10 +162,10 @@ mod tests {
         for _ in 0..THREADS {
             has_begun.recv().unwrap();
         }
-        answers.extend((0..MOST_WAITING).map(|_| threads.run(work())));
+        answers.extend((0..MAX_WAITING).map(|_| threads.run(work())));
         assert!(answers.iter().all(Option::is_some));
-        assert!(threads.run(work()).is_none(), "more than may wait");
-        // Those that have not begun.
+        assert!(threads.run(work()).is_none(), "the queue is full");
+        // Drops the receivers of the operations that have not begun.
         answers.truncate(THREADS);
         drop(closed);
         for answer in answers.into_iter().flatten() {
@@ -180,6 +180,6 @@ mod tests {
         let late = threads.run(work()).unwrap();
         late.blocking_recv().unwrap_err();
         assert_eq!(done.load(Ordering::SeqCst), THREADS);
-        assert_eq!(Arc::strong_count(&gate), 1, "something is left");
+        assert_eq!(Arc::strong_count(&gate), 1, "an operation is left");
     }
 }

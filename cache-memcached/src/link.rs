@@ -7,7 +7,8 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use async_memcached::{Client, Error as ClientError};
-use cache_core::tier::{LastError, Owed, Peers, Target};
+use cache_core::tier::kit::PendingInvalidations;
+use cache_core::tier::{LastError, Peers, Target};
 use cache_core::{Coherence, Error, ErrorKind};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
@@ -137,7 +138,7 @@ pub(crate) struct Shared {
     pub(crate) keys: Keys,
     pub(crate) peers: Peers,
     pub(crate) coherence: Arc<Coherence>,
-    pub(crate) owed: Owed,
+    pub(crate) owed: PendingInvalidations,
     /// Rung when something was paid, or the end has come.
     pub(crate) paid: Notify,
     pub(crate) leases: Leases,
@@ -161,7 +162,7 @@ impl Shared {
             coherence: Arc::new(Coherence::new(config.staleness_bound)),
             config,
             peers,
-            owed: Owed::default(),
+            owed: PendingInvalidations::default(),
             paid: Notify::new(),
             rung: Notify::new(),
             leases: Leases::default(),

@@ -195,12 +195,12 @@ async fn hear(shared: &Arc<Shared>, link: &Link, last: Option<u64>) -> Result<u6
 
 /// Tells the server all that is owed.
 async fn pay(shared: &Arc<Shared>, link: &Link) -> Result<(), Error> {
-    let bill = shared.owed.bill();
-    if bill.is_empty() {
+    let batch = shared.owed.batch();
+    if batch.is_empty() {
         return Ok(());
     }
     tracing::info!("telling memcached of invalidations that had waited");
-    for target in bill.targets() {
+    for target in batch.targets() {
         let target = OwnedTarget::of(target);
         let keys = shared.keys.clone();
         let told = target.clone();
@@ -215,7 +215,7 @@ async fn pay(shared: &Arc<Shared>, link: &Link) -> Result<(), Error> {
         shared.peers.done_late(target.borrow());
         shared.counters.replays.fetch_add(1, Ordering::Relaxed);
     }
-    shared.owed.paid(&bill);
+    shared.owed.batch_done(&batch);
     shared.paid.notify_waiters();
     Ok(())
 }

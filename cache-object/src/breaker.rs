@@ -1,29 +1,30 @@
-//! Keeps callers away from a storage that does not answer.
+//! Keeps callers away from a storage that does not respond.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// So many operations in a row that were not answered in time, and callers go on without the storage.
-const MOST: u32 = 8;
+/// The breaker opens after this many consecutive timeouts.
+const MAX_TIMEOUTS: u32 = 8;
 
-/// Counts operations that were not answered in time. Open from the eighth in a row on, until something is answered again: an
-/// operation that was under way, the owner's next beat, or a ping.
+/// Counts consecutive operations that timed out. The breaker is open from the eighth one until any
+/// operation gets a reply: one that was in progress, the owner's next heartbeat, or a ping.
 #[derive(Debug, Default)]
-pub(crate) struct Strikes(AtomicU32);
+pub(crate) struct ConsecutiveTimeouts(AtomicU32);
 
-impl Strikes {
-    pub(crate) fn is_out(&self) -> bool {
-        // Relaxed: nothing else is read by it.
-        self.0.load(Ordering::Relaxed) >= MOST
+impl ConsecutiveTimeouts {
+    pub(crate) fn is_open(&self) -> bool {
+        // Relaxed, here and below: the counter orders no other memory.
+        self.0.load(Ordering::Relaxed) >= MAX_TIMEOUTS
     }
 
-    pub(crate) fn answered(&self) {
+    pub(crate) fn reset(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
 
-    pub(crate) fn timed_out(&self) {
-        // Operations that were under way come too; there are never as many as would overflow it.
-        if self.0.fetch_add(1, Ordering::Relaxed) + 1 == MOST {
-            tracing::warn!("the object storage does not answer; going on without it until it does");
+    pub(crate) fn add_one(&self) {
+        // Operations that were in progress when the breaker opened are counted too. There are far
+        // fewer of them than would overflow the counter.
+        if self.0.fetch_add(1, Ordering::Relaxed) + 1 == MAX_TIMEOUTS {
+            tracing::warn!("object storage does not respond; continuing without it until it does");
         }
     }
 }

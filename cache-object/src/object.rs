@@ -1,27 +1,28 @@
-//! What stands in an object: when it is dead, what it counts under, whose it is, and the record.
+//! The format of an object: its expiry time, its function and stamp, its key, and the record.
 
 use std::time::Duration;
 
 use cache_core::tier::{RecordKey, Stamp};
 use cache_core::unix_millis;
 
-use crate::controls::digest_of;
+use crate::epochs::digest_of;
 
-/// How much of an object says whether it counts.
-pub(crate) const HEADER: usize = 32;
+/// The length of the header. It is all that a sweep reads of an object.
+pub(crate) const HEADER_LEN: usize = 32;
 
-/// The beginning of an object.
+/// The header of an object, which says whether the record can be valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     expiry: u64,
+    /// The digest of the function.
     pub(crate) function: u64,
     pub(crate) stamp: Stamp,
 }
 
 impl Header {
-    /// `None`: it is torn.
-    pub(crate) fn of(object: &[u8]) -> Option<Self> {
-        let (header, _) = object.split_first_chunk::<HEADER>()?;
+    /// Parses the header of an object; `None` if the object is torn.
+    pub(crate) fn parse(object: &[u8]) -> Option<Self> {
+        let (header, _) = object.split_first_chunk::<HEADER_LEN>()?;
         let mut numbers = header.as_chunks::<8>().0.iter();
         let mut next = || numbers.next().copied().map(u64::from_le_bytes);
         let (expiry, function) = (next()?, next()?);
@@ -34,17 +35,18 @@ impl Header {
         })
     }
 
-    pub(crate) fn is_dead(&self) -> bool {
+    pub(crate) fn is_expired(&self) -> bool {
         self.expiry <= unix_millis()
     }
 }
 
-/// The header, and the key's name with its length, before the record.
-pub(crate) fn object_of(key: &RecordKey, stamp: Stamp, record: &[u8], life: Duration) -> Vec<u8> {
+/// Creates an object: the header, the length of the key's name, the name, and the record. The name
+/// tells keys apart whose paths have one hash.
+pub(crate) fn to_object(key: &RecordKey, stamp: Stamp, record: &[u8], life: Duration) -> Vec<u8> {
     let name = key.name();
     let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1);
     let length = u32::try_from(name.len()).unwrap_or(u32::MAX);
-    let mut object = Vec::with_capacity(HEADER + 4 + name.len() + record.len());
+    let mut object = Vec::with_capacity(HEADER_LEN + 4 + name.len() + record.len());
     for number in [
         unix_millis().saturating_add(life),
         digest_of(&key.function),
@@ -59,13 +61,13 @@ pub(crate) fn object_of(key: &RecordKey, stamp: Stamp, record: &[u8], life: Dura
     object
 }
 
-/// The record in an object, if it is this key's and not dead.
+/// Returns the record in an object, if the object is this key's and has not expired.
 pub(crate) fn record_in(object: &[u8], key: &RecordKey) -> Option<Vec<u8>> {
-    let header = Header::of(object)?;
-    let (length, rest) = object.get(HEADER..)?.split_first_chunk()?;
+    let header = Header::parse(object)?;
+    let (length, rest) = object.get(HEADER_LEN..)?.split_first_chunk()?;
     let (name, record) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-    let is_it = !header.is_dead() && name == key.name().as_bytes();
-    is_it.then(|| record.to_vec())
+    let is_of_key = !header.is_expired() && name == key.name().as_bytes();
+    is_of_key.then(|| record.to_vec())
 }
 
 #[cfg(test)]
@@ -77,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_is_its_keys_until_it_is_dead() {
+    fn object_has_the_record_of_its_key_until_it_expires() {
         let key = |arguments: &str| {
             RecordKey::new(Arc::new(FunctionKey::new("f", 1)), arguments.to_owned(), 1)
         };
@@ -88,19 +90,19 @@ mod tests {
                 history: 2,
             },
         );
-        let object = object_of(&key("1"), stamp, b"abc", minute);
+        let object = to_object(&key("1"), stamp, b"abc", minute);
         assert_eq!(record_in(&object, &key("1")).as_deref(), Some(&b"abc"[..]));
         assert_eq!(record_in(&object, &key("2")), None);
-        let header = Header::of(&object).unwrap();
+        let header = Header::parse(&object).unwrap();
         assert_eq!(header.stamp, stamp);
         assert_eq!(header.function, digest_of(&key("2").function));
-        assert!(!header.is_dead());
-        for torn in 0..HEADER + 4 + 5 {
+        assert!(!header.is_expired());
+        for torn in 0..HEADER_LEN + 4 + 5 {
             assert_eq!(record_in(&object[..torn], &key("1")), None);
         }
-        let mut dead = object;
-        dead[..8].copy_from_slice(&unix_millis().to_le_bytes());
-        assert_eq!(record_in(&dead, &key("1")), None);
-        assert!(Header::of(&dead).unwrap().is_dead());
+        let mut expired = object;
+        expired[..8].copy_from_slice(&unix_millis().to_le_bytes());
+        assert_eq!(record_in(&expired, &key("1")), None);
+        assert!(Header::parse(&expired).unwrap().is_expired());
     }
 }

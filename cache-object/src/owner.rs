@@ -1,13 +1,18 @@
-//! Who uses a prefix: an object that says who, changed every few seconds by whoever does.
+//! Which instance uses a prefix: an object that names the owner, rewritten by the owner every few
+//! seconds.
 //!
-//! Two that use a prefix at once do each other no harm but for the room: each has a history of its own, and nothing that was
-//! stored under another counts. Only who leaves in order hands its history on. So one thing alone must hold however slow, late
-//! or repeated a request is: **of one owner there is one heir at most**.
+//! Two instances that use a prefix at once waste space, and do no other harm: each has a history of
+//! its own, so no record of the one is valid for the other. Only an owner that leaves in order
+//! hands its history on. So one rule must hold however slow, late or repeated a request is: **an
+//! owner has at most one heir.**
 //!
-//! 1. Who leaves writes what it hands on together with the bytes that it last wrote of itself. They are to be inherited only
-//!    while exactly these stand in the owner's object; every owner writes others.
-//! 2. Who would inherit makes an object that nobody can make twice, named by these bytes. Where the service cannot refuse to make
-//!    an object twice, it writes itself, waits for longer than anybody may take from looking to having written, and looks again.
+//! 1. An owner that leaves writes its epochs together with its last sign, the bytes that it last
+//!    wrote into the owner object. They may be inherited only while the owner object holds exactly
+//!    this sign, and no owner writes the sign of another.
+//! 2. An instance that wants to inherit creates an object that is named by the sign and that can be
+//!    created only once. If the service has no conditional writes, the instance writes its own sign
+//!    into the owner object, waits for longer than any other may take from reading the object to
+//!    having written it, and reads the object again.
 
 use std::time::Duration;
 
@@ -16,49 +21,53 @@ use opendal::{ErrorKind, Operator};
 use tokio::time::{Instant, sleep};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How often the owner says that it is there.
-pub(crate) const BEAT: Duration = Duration::from_secs(5);
+/// The time between two heartbeats of an owner.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// An owner that could not say so for that long stops using the prefix.
-const HELD: Duration = Duration::from_secs(10);
+/// How long an owner uses the prefix after its last successful heartbeat.
+const HELD_FOR: Duration = Duration::from_secs(10);
 
-/// Another takes it over when it has seen no change for that long: when the owner has stopped, and its last
-/// [write](LONGEST_WRITE) has ended or been given up.
+/// How long the owner object must stay unchanged before another instance takes the prefix. By then
+/// the owner has stopped using it, and its last [write](WRITE_LIMIT) has ended or been given up.
 pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 
-/// After that it is not known what becomes of a write.
-pub(crate) const LONGEST_WRITE: Duration = Duration::from_secs(15);
+/// The time limit of a write. The result of a write that takes longer is unknown.
+pub(crate) const WRITE_LIMIT: Duration = Duration::from_secs(15);
 
-/// Of two that take a prefix at once, the one has it that is there that much later.
-const AGREED: Duration = Duration::from_secs(1);
+/// How long an instance waits after it has written its sign without a condition. If several take
+/// the prefix at once, the one whose sign is there after this time has it.
+const AGREEMENT: Duration = Duration::from_secs(1);
 
-/// What an owner writes of itself: its number and how often it wrote before.
+/// What an owner writes into the owner object: its number, and a counter.
 type Sign = [u8; 16];
 
-/// What came of a beat.
+/// The result of a heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Beat {
-    /// It is this one's, as before, until then.
+pub(crate) enum Ownership {
+    /// The instance holds the prefix, as before, until this time.
     Kept(Instant),
-    /// It is this one's from now on, until then; with what the one before left, if it left in order.
+    /// The instance holds the prefix from now on, until this time. Has the epochs of the last
+    /// owner, if that left in order.
     Taken(Instant, Option<Vec<u8>>),
-    /// It is another's.
-    Anothers,
+    /// Another instance holds the prefix.
+    Other,
 }
 
-/// One that uses a prefix, or waits for it.
+/// An instance that uses a prefix, or waits for it.
 #[derive(Debug)]
 pub(crate) struct Owner {
     prefix: String,
-    /// Of the last time that it took the prefix.
+    /// A random number, a new one each time the instance takes the prefix.
     number: u64,
-    beats: u64,
-    /// While it has the prefix, as far as it knows: what it wrote last and was told to be written, and when that began.
-    said: Option<(Sign, Instant)>,
-    /// What was there of another, and when it was seen first.
+    /// The number of signs that this instance has made.
+    signs: u64,
+    /// While the instance holds the prefix, as far as it knows: the last sign whose write was
+    /// confirmed, and when that heartbeat began.
+    confirmed: Option<(Sign, Instant)>,
+    /// The sign of another owner, and when it was first seen.
     seen: Option<(Vec<u8>, Instant)>,
-    /// Whose only heir it is, and what it has of it.
-    heir: Option<(Sign, Vec<u8>)>,
+    /// The sign whose only heir this instance is, and the epochs that it inherits.
+    inheritance: Option<(Sign, Vec<u8>)>,
 }
 
 impl Owner {
@@ -66,38 +75,42 @@ impl Owner {
         Self {
             prefix: prefix.to_owned(),
             number: fastrand::u64(..),
-            beats: 0,
-            said: None,
+            signs: 0,
+            confirmed: None,
             seen: None,
-            heir: None,
+            inheritance: None,
         }
     }
 
-    /// Says that it is there, or takes the prefix over when it may.
+    /// Rewrites the owner object if this instance holds the prefix, or takes the prefix if that is
+    /// allowed.
     ///
-    /// Dropped, or failed, it may have been written all the same; the next one sees to that.
-    pub(crate) async fn beat(&mut self, operator: &Operator) -> opendal::Result<Beat> {
+    /// # Cancel safety
+    /// If this is dropped or fails, the object may have been written. The next heartbeat finds out.
+    pub(crate) async fn heartbeat(&mut self, operator: &Operator) -> opendal::Result<Ownership> {
         let began = Moment::now();
-        let there = read(operator, &self.path()).await?;
-        let is_mine = there.as_ref().is_some_and(|there| self.is_mine(there));
-        if let Some((said, at)) = self.said {
-            // One that was not told to be written is there: it may have come late, over another's, once that could be.
-            let is_certain = there.as_deref() == Some(&said) || at.elapsed() < SILENCE;
+        let found = read(operator, &self.path()).await?;
+        let is_mine = found.as_ref().is_some_and(|found| self.is_mine(found));
+        if let Some((sign, at)) = self.confirmed {
+            // A sign of this instance that was never confirmed may have landed late, over the sign
+            // of another owner. That is not possible within the silence, when no other can have
+            // taken the prefix.
+            let is_certain = found.as_deref() == Some(&sign) || at.elapsed() < SILENCE;
             if is_mine && is_certain {
-                let says = self.next_sign();
-                operator.write(&self.path(), says.to_vec()).await?;
-                self.said = Some((says, began.instant));
-                return Ok(Beat::Kept(began.instant + HELD));
+                let sign = self.next_sign();
+                operator.write(&self.path(), sign.to_vec()).await?;
+                self.confirmed = Some((sign, began.instant));
+                return Ok(Ownership::Kept(began.instant + HELD_FOR));
             }
-            self.said = None;
+            self.confirmed = None;
         }
-        if let Some(there) = there.as_ref().filter(|_| !is_mine)
-            && !self.inherits(operator, there, began).await?
-            && !self.is_silent(there, began)
+        if let Some(found) = found.as_ref().filter(|_| !is_mine)
+            && !self.inherits(operator, found, began).await?
+            && !self.is_silent(found, began)
         {
-            return Ok(Beat::Anothers);
+            return Ok(Ownership::Other);
         }
-        self.take(operator, there.is_none(), began).await
+        self.take(operator, found.is_none(), began).await
     }
 
     async fn take(
@@ -105,111 +118,122 @@ impl Owner {
         operator: &Operator,
         is_first: bool,
         began: Moment,
-    ) -> opendal::Result<Beat> {
-        let can_refuse = operator.info().capability().write_with_if_not_exists;
-        let is_alone = can_refuse && is_first;
+    ) -> opendal::Result<Ownership> {
+        let is_conditional = operator.info().capability().write_with_if_not_exists;
+        let creates = is_conditional && is_first;
         self.number = fastrand::u64(..);
-        let says = self.next_sign();
+        let sign = self.next_sign();
         let written = operator
-            .write_with(&self.path(), says.to_vec())
-            .if_not_exists(is_alone)
+            .write_with(&self.path(), sign.to_vec())
+            .if_not_exists(creates)
             .await;
         match written {
             Ok(_) => {}
-            Err(error) if is_alone && error.kind() == ErrorKind::ConditionNotMatch => {
-                return Ok(Beat::Anothers);
+            Err(error) if creates && error.kind() == ErrorKind::ConditionNotMatch => {
+                return Ok(Ownership::Other);
             }
             Err(error) => return Err(error),
         }
-        if !can_refuse && began.is_before(AGREED / 2) {
-            // Another may have looked before this was there, and have written after it was looked for.
-            self.heir = None;
+        if !is_conditional && began.is_before(AGREEMENT / 2) {
+            // This took so long that another instance may have read the object before this sign was
+            // there, and write its own after this one has looked again.
+            self.inheritance = None;
         }
-        if !is_alone && (!can_refuse || self.heir.is_none()) {
-            sleep(AGREED).await;
-            if read(operator, &self.path()).await?.as_deref() != Some(&says) {
-                self.heir = None;
-                return Ok(Beat::Anothers);
+        if !creates && (!is_conditional || self.inheritance.is_none()) {
+            sleep(AGREEMENT).await;
+            if read(operator, &self.path()).await?.as_deref() != Some(&sign) {
+                self.inheritance = None;
+                return Ok(Ownership::Other);
             }
         }
         self.seen = None;
-        self.said = Some((says, began.instant));
-        let left = self.heir.take().map(|(_, left)| left);
-        Ok(Beat::Taken(began.instant + HELD, left))
+        self.confirmed = Some((sign, began.instant));
+        let left = self.inheritance.take().map(|(_, left)| left);
+        Ok(Ownership::Taken(began.instant + HELD_FOR, left))
     }
 
-    /// Whether it has the prefix, as far as it knows.
-    pub(crate) fn has_it(&self) -> bool {
-        self.said.is_some()
+    /// Returns `true` if this instance holds the prefix, as far as it knows.
+    pub(crate) fn is_owner(&self) -> bool {
+        self.confirmed.is_some()
     }
 
-    /// Leaves it to the next at once, with what counts. Nothing, where it does not have it.
-    pub(crate) async fn leave(&mut self, operator: &Operator, rest: &[u8]) -> opendal::Result<()> {
-        let Some((said, _)) = self.said else {
+    /// Leaves the prefix with the epochs for the next owner. Does nothing if this instance does not
+    /// hold the prefix.
+    pub(crate) async fn leave(
+        &mut self,
+        operator: &Operator,
+        epochs: &[u8],
+    ) -> opendal::Result<()> {
+        let Some((sign, _)) = self.confirmed else {
             return Ok(());
         };
-        let mut left = [&said, rest].concat();
+        let mut left = [&sign, epochs].concat();
         left.extend(xxh3_64(&left).to_le_bytes());
         operator.write(&left_path(&self.prefix), left).await?;
-        self.said = None;
+        self.confirmed = None;
         Ok(())
     }
 
-    /// Whether the owner that is there has left in order, and this one is its heir.
+    /// Returns `true` if the owner with this sign has left in order, and this instance is its heir.
     async fn inherits(
         &mut self,
         operator: &Operator,
-        there: &[u8],
+        found: &[u8],
         began: Moment,
     ) -> opendal::Result<bool> {
-        if self.heir.as_ref().is_some_and(|(sign, _)| sign == there) {
+        if self
+            .inheritance
+            .as_ref()
+            .is_some_and(|(sign, _)| sign == found)
+        {
             return Ok(true);
         }
-        self.heir = None;
+        self.inheritance = None;
         let left = read(operator, &left_path(&self.prefix)).await?;
-        let Some((sign, rest)) = left.as_deref().and_then(parts_of) else {
+        let Some((sign, epochs)) = left.as_deref().and_then(parse_left) else {
             return Ok(false);
         };
-        if sign != there {
+        if sign != found {
             return Ok(false);
         }
         if operator.info().capability().write_with_if_not_exists {
-            let claim = claim(&self.prefix, sign);
-            let made = operator.write_with(&claim, sign.to_vec());
-            match made.if_not_exists(true).await {
+            let claim = claim_path(&self.prefix, sign);
+            let created = operator.write_with(&claim, sign.to_vec());
+            match created.if_not_exists(true).await {
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::ConditionNotMatch => return Ok(false),
-                // One that goes on doing so is no reason never to begin.
-                Err(_) if self.is_silent(there, began) => return Ok(false),
+                // A storage that can never create the claim must not keep this instance from
+                // beginning with an empty store.
+                Err(_) if self.is_silent(found, began) => return Ok(false),
                 Err(error) => return Err(error),
             }
-            // It may have been swept before it was made.
-            if began.is_before(BEAT) {
+            // The claim of another heir may have been swept before this one was created.
+            if began.is_before(HEARTBEAT) {
                 return Ok(false);
             }
         }
-        self.heir = Some((sign, rest.to_vec()));
+        self.inheritance = Some((sign, epochs.to_vec()));
         Ok(true)
     }
 
-    /// Whether what is there has not changed for long enough.
-    fn is_silent(&mut self, there: &[u8], began: Moment) -> bool {
+    /// Returns `true` if the owner object has been unchanged for long enough.
+    fn is_silent(&mut self, found: &[u8], began: Moment) -> bool {
         match &self.seen {
-            Some((seen, since)) if seen == there => since.elapsed() >= SILENCE,
+            Some((seen, since)) if seen == found => since.elapsed() >= SILENCE,
             _ => {
-                self.seen = Some((there.to_vec(), began.instant));
+                self.seen = Some((found.to_vec(), began.instant));
                 false
             }
         }
     }
 
-    fn is_mine(&self, there: &[u8]) -> bool {
-        there.starts_with(&self.number.to_le_bytes())
+    fn is_mine(&self, sign: &[u8]) -> bool {
+        sign.starts_with(&self.number.to_le_bytes())
     }
 
     fn next_sign(&mut self) -> Sign {
-        self.beats += 1;
-        let number = u128::from(self.beats) << 64 | u128::from(self.number);
+        self.signs += 1;
+        let number = u128::from(self.signs) << 64 | u128::from(self.number);
         number.to_le_bytes()
     }
 
@@ -218,22 +242,22 @@ impl Owner {
     }
 }
 
-/// Where those are who inherited.
+/// Returns the folder of the claims, which heirs create.
 pub(crate) fn claims(prefix: &str) -> String {
     format!("{prefix}/heirs/")
 }
 
-/// Where the heir is of what is left now.
+/// Returns the path of the claim on the epochs that were left last.
 pub(crate) async fn last_claim(
     operator: &Operator,
     prefix: &str,
 ) -> opendal::Result<Option<String>> {
     let left = read(operator, &left_path(prefix)).await?;
-    let parts = left.as_deref().and_then(parts_of);
-    Ok(parts.map(|(sign, _)| claim(prefix, sign)))
+    let parsed = left.as_deref().and_then(parse_left);
+    Ok(parsed.map(|(sign, _)| claim_path(prefix, sign)))
 }
 
-fn claim(prefix: &str, sign: Sign) -> String {
+fn claim_path(prefix: &str, sign: Sign) -> String {
     format!("{}{:032x}", claims(prefix), u128::from_le_bytes(sign))
 }
 
@@ -241,11 +265,11 @@ fn left_path(prefix: &str) -> String {
     format!("{prefix}/left")
 }
 
-/// Whose it is, and what it left; if these are whole.
-fn parts_of(left: &[u8]) -> Option<(Sign, &[u8])> {
-    let (whole, checksum) = left.split_last_chunk()?;
-    let (sign, rest) = whole.split_first_chunk()?;
-    (xxh3_64(whole) == u64::from_le_bytes(*checksum)).then_some((*sign, rest))
+/// Parses what an owner left: its last sign and its epochs. `None` if the bytes are not complete.
+fn parse_left(left: &[u8]) -> Option<(Sign, &[u8])> {
+    let (content, checksum) = left.split_last_chunk()?;
+    let (sign, epochs) = content.split_first_chunk()?;
+    (xxh3_64(content) == u64::from_le_bytes(*checksum)).then_some((*sign, epochs))
 }
 
 async fn read(operator: &Operator, path: &str) -> opendal::Result<Option<Vec<u8>>> {
@@ -256,7 +280,8 @@ async fn read(operator: &Operator, path: &str) -> opendal::Result<Option<Vec<u8>
     }
 }
 
-/// By both clocks: the one that counts may have stood still while the machine slept.
+/// A moment by the monotonic and the wall clock. The monotonic clock may stand still while the
+/// machine sleeps.
 #[derive(Clone, Copy)]
 struct Moment {
     instant: Instant,
@@ -271,7 +296,7 @@ impl Moment {
         }
     }
 
-    /// Whether it is longer ago than that.
+    /// Returns `true` if the moment is longer ago than this, by either clock.
     fn is_before(self, ago: Duration) -> bool {
         let by_wall = Duration::from_millis(unix_millis().saturating_sub(self.wall));
         self.instant.elapsed().max(by_wall) > ago

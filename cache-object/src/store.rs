@@ -1,35 +1,30 @@
-//! The store: where the objects of keys are, and how they are read, written and removed. No operation here has a limit of its own
-//! but the write; whoever asks has one.
+//! Where the objects of keys are, and how they are read, written and deleted. Only a write has a
+//! time limit of its own; the callers of the other operations have one.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::tier::{FunctionKey, LocalLeases, Owed, RecordKey, Refusal, Stamp, Target};
+use cache_core::tier::kit::{KeyLocks, PrivateState};
+use cache_core::tier::{FunctionKey, RecordKey, Stamp, Target};
 use opendal::{Error, ErrorKind, Operator};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::timeout;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::controls::Controls;
-use crate::object::{HEADER, Header, object_of, record_in};
-use crate::owner::LONGEST_WRITE;
-
-/// Keys that are told apart by locks.
-const STRIPES: usize = 64;
+use crate::epochs::ObjectEpochs;
+use crate::object::{HEADER_LEN, Header, record_in, to_object};
+use crate::owner::WRITE_LIMIT;
 
 #[derive(Debug)]
 pub(crate) struct Store {
     operator: Operator,
     prefix: String,
-    pub(crate) controls: Controls,
-    pub(crate) leases: Arc<LocalLeases>,
-    pub(crate) owed: Owed,
-    /// Held while a key's lease is looked at and its object written, or removed. Across the wait for the storage: what is removed
-    /// must have landed before. Who holds one waits for nothing but a place and the storage.
-    stripes: Vec<Arc<Mutex<()>>>,
-    hasher: RandomState,
+    pub(crate) epochs: ObjectEpochs,
+    pub(crate) state: PrivateState,
+    /// Held while the lease of a key is checked and its object written, and while it is deleted;
+    /// also across the request, because a write must have ended before the object is deleted. A
+    /// task that holds one waits for nothing but a permit and the storage.
+    locks: KeyLocks<Arc<Mutex<()>>>,
 }
 
 impl Store {
@@ -37,11 +32,9 @@ impl Store {
         Self {
             operator,
             prefix: prefix.trim_end_matches('/').to_owned(),
-            controls: Controls::new(),
-            leases: Arc::default(),
-            owed: Owed::default(),
-            stripes: (0..STRIPES).map(|_| Arc::default()).collect(),
-            hasher: RandomState::new(),
+            epochs: ObjectEpochs::default(),
+            state: PrivateState::default(),
+            locks: KeyLocks::default(),
         }
     }
 
@@ -53,28 +46,30 @@ impl Store {
         &self.prefix
     }
 
-    /// Where the records are whose names begin with that byte. One folder for each: some services are slow in larger ones.
+    /// Returns the folder of the records whose names end with this byte. There are 256 folders,
+    /// because some services are slow in larger ones.
     pub(crate) fn shard(&self, shard: u8) -> String {
         format!("{}/records/{shard:02x}/", self.prefix)
     }
 
-    /// Of a fixed length, whatever the key: services differ in what names they take.
+    /// Returns the path of a key's object. It has a fixed length and few characters, because
+    /// services differ in the names that they accept.
     pub(crate) fn path(&self, key: &RecordKey) -> String {
         let digest = xxh3_128(key.name().as_bytes());
         format!("{}{digest:032x}", self.shard(digest as u8))
     }
 
-    pub(crate) async fn stripe(&self, path: &str) -> OwnedMutexGuard<()> {
-        Arc::clone(&self.stripes[self.stripe_of(path)])
-            .lock_owned()
-            .await
+    pub(crate) async fn lock(&self, path: &str) -> OwnedMutexGuard<()> {
+        Arc::clone(self.locks.of(path)).lock_owned().await
     }
 
-    pub(crate) fn stripe_of(&self, path: &str) -> usize {
-        self.hasher.hash_one(path) as usize % STRIPES
+    /// Returns `true` if operations on the two paths wait for each other.
+    #[cfg(test)]
+    pub(crate) fn share_a_lock(&self, one: &str, other: &str) -> bool {
+        Arc::ptr_eq(self.locks.of(one), self.locks.of(other))
     }
 
-    /// A record that is not dead.
+    /// Returns the record of a key, unless it has expired.
     pub(crate) async fn get(&self, key: &RecordKey) -> opendal::Result<Option<Vec<u8>>> {
         match self.operator.read(&self.path(key)).await {
             Ok(object) => Ok(record_in(&object.to_vec(), key)),
@@ -83,23 +78,8 @@ impl Store {
         }
     }
 
-    /// Why the key may not be filled under that lease. Asked and answered while its stripe is held.
-    pub(crate) fn refuses(&self, key: &RecordKey, token: u64, leased: Stamp) -> Option<Refusal> {
-        let now = self.controls.stamp(&key.function);
-        if !self.leases.holds(key, token) {
-            Some(Refusal::Lease)
-        } else if self.owed.covers(key) {
-            Some(Refusal::Queued)
-        } else if now.history != leased.history {
-            Some(Refusal::History)
-        } else if now.epoch != leased.epoch {
-            Some(Refusal::Function)
-        } else {
-            None
-        }
-    }
-
-    /// Writes a record. Where it is not known whether that was done, be it that this is dropped, the whole function is void.
+    /// Writes a record. If the result of the write is unknown, also because this is dropped, the
+    /// records of the function are void.
     pub(crate) async fn put(
         &self,
         key: &RecordKey,
@@ -107,15 +87,15 @@ impl Store {
         record: &[u8],
         life: Duration,
     ) -> opendal::Result<()> {
-        let object = object_of(key, stamp, record, life);
-        let mut end = EndOfWrite {
+        let object = to_object(key, stamp, record, life);
+        let mut unless_written = VoidUnlessWritten {
             store: self,
             function: &key.function,
-            is_known: false,
+            is_written: false,
         };
-        let written = timeout(LONGEST_WRITE, self.operator.write(&self.path(key), object)).await;
-        written.map_err(|_| Error::new(ErrorKind::Unexpected, "no answer to a write"))??;
-        end.is_known = true;
+        let written = timeout(WRITE_LIMIT, self.operator.write(&self.path(key), object)).await;
+        written.map_err(|_| Error::new(ErrorKind::Unexpected, "no reply to a write"))??;
+        unless_written.is_written = true;
         Ok(())
     }
 
@@ -123,41 +103,48 @@ impl Store {
         self.operator.delete(path).await
     }
 
-    /// Whether an object is there that nobody will read any more.
+    /// Returns `true` if the path has an object whose record cannot be valid.
     pub(crate) async fn is_void(&self, path: &str) -> opendal::Result<bool> {
-        let beginning = self.operator.read_with(path).range(0..HEADER as u64).await;
-        let beginning = match beginning {
+        let header = self
+            .operator
+            .read_with(path)
+            .range(0..HEADER_LEN as u64)
+            .await;
+        let header = match header {
             Ok(bytes) => bytes.to_vec(),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-            // It is shorter than that.
+            // The object is shorter than a header.
             Err(error) if error.kind() == ErrorKind::RangeNotSatisfied => Vec::new(),
             Err(error) => return Err(error),
         };
-        let counts = |header: &Header| {
-            !header.is_dead() && self.controls.counts(header.function, header.stamp)
+        let may_be_valid = |header: &Header| {
+            !header.is_expired() && self.epochs.is_current(header.function, header.stamp)
         };
-        Ok(!Header::of(&beginning).as_ref().is_some_and(counts))
+        Ok(!Header::parse(&header).as_ref().is_some_and(may_be_valid))
     }
 
-    /// Asks for what is not there.
+    /// Looks for an object that does not exist, to see whether the storage answers.
     pub(crate) async fn ping(&self) -> opendal::Result<()> {
         let path = format!("{}/ping", self.prefix);
         self.operator.exists(&path).await.map(drop)
     }
 }
 
-/// A write that may land at any time, unless its end is known: what was stored under this epoch must never count again.
-struct EndOfWrite<'a> {
+/// Voids the records of a function, unless the write in progress is known to be done. Otherwise the
+/// write may still land at any time, also after an invalidation, and nothing that was stored under
+/// this epoch may be valid again.
+struct VoidUnlessWritten<'a> {
     store: &'a Store,
     function: &'a FunctionKey,
-    is_known: bool,
+    is_written: bool,
 }
 
-impl Drop for EndOfWrite<'_> {
+impl Drop for VoidUnlessWritten<'_> {
     fn drop(&mut self) {
-        if !self.is_known {
-            self.store.controls.void(self.function);
-            self.store.leases.void(Target::Function(self.function));
+        if !self.is_written {
+            self.store.epochs.void(self.function);
+            let target = Target::Function(self.function);
+            self.store.state.leases().void(target);
         }
     }
 }

@@ -2,8 +2,9 @@
 
 mod answers;
 mod lives;
-mod owed;
+
 mod owners;
+mod pending;
 mod sweeps;
 
 use std::sync::Arc;
@@ -63,14 +64,14 @@ impl Storage {
     async fn valid(&self, tier: &ObjectTier, key: &RecordKey) -> Option<Vec<u8>> {
         let found = read(tier, key).await.unwrap();
         let record = found?;
-        let object = self.sound.read(&tier.shared().store.path(key)).await;
-        let header = Header::of(&object.unwrap().to_vec()).unwrap();
-        let stamp = tier.shared().store.controls.stamp(&key.function);
+        let object = self.sound.read(&tier.prefix().store.path(key)).await;
+        let header = Header::parse(&object.unwrap().to_vec()).unwrap();
+        let stamp = tier.prefix().store.epochs.stamp(&key.function);
         (header.stamp == stamp).then_some(record)
     }
 
     async fn has(&self, tier: &ObjectTier, key: &RecordKey) -> bool {
-        let path = tier.shared().store.path(key);
+        let path = tier.prefix().store.path(key);
         self.sound.exists(&path).await.unwrap()
     }
 

@@ -1,43 +1,45 @@
-//! The tier's contract, on object storage.
+//! The contract of a tier, on object storage.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cache_core::tier::kit::{AbortOnDrop, lock};
 use cache_core::tier::{
     Breaker, FillResult, Guard, Health, Lease, LeaseMode, LeaseResult, ReadOptions, ReadResult,
-    Receipt, RecordKey, Target, Tier, TierFuture, TierSettings,
+    Receipt, RecordKey, Target, Tier, TierBuilder, TierContext, TierFuture, TierSettings,
 };
 use cache_core::{Error, ErrorKind};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, watch};
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::config::Objects;
-use crate::keeper::keep;
+use crate::maintenance;
 use crate::owner::Owner;
-use crate::shared::{Shared, unavailable};
+use crate::prefix::{Prefix, unavailable};
 use crate::store::Store;
 
 pub(crate) struct ObjectTier {
     config: Objects,
     settings: TierSettings,
-    shared: Arc<Shared>,
+    prefix: Arc<Prefix>,
+    /// An async lock, because a heartbeat holds it across its requests.
     owner: Arc<AsyncMutex<Owner>>,
-    keeper: Mutex<Option<JoinHandle<()>>>,
+    maintenance: Mutex<Option<AbortOnDrop<()>>>,
 }
 
-/// An invalidation that somebody waits for. Who does no longer, or could not have it done, leaves it to the keeper.
-struct Waits<'a> {
-    shared: &'a Shared,
-    is_paid: bool,
+/// A key invalidation that a call waits for. If the call is dropped or the removal fails, the
+/// maintenance task does it.
+struct HandOver<'a> {
+    prefix: &'a Prefix,
+    is_done: bool,
 }
 
-impl Drop for Waits<'_> {
+impl Drop for HandOver<'_> {
     fn drop(&mut self) {
-        if !self.is_paid {
-            self.shared.unpaid.notify_one();
+        if !self.is_done {
+            self.prefix.has_work.notify_one();
         }
     }
 }
@@ -51,75 +53,77 @@ impl ObjectTier {
         Self {
             config,
             settings,
-            shared: Arc::new(Shared::new(store)),
+            prefix: Arc::new(Prefix::new(store)),
             owner: Arc::new(AsyncMutex::new(owner)),
-            keeper: Mutex::default(),
+            maintenance: Mutex::default(),
         }
     }
 
     #[cfg(test)]
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(crate) fn prefix(&self) -> &Arc<Prefix> {
+        &self.prefix
     }
 
-    /// What is owed already, done as far as this instance can within the time.
-    async fn pay(&self, target: Target<'_>, number: u64, within: Duration) -> Result<(), Error> {
+    /// Does a pending invalidation, if this instance can within the time.
+    async fn do_pending(
+        &self,
+        target: Target<'_>,
+        number: u64,
+        within: Duration,
+    ) -> Result<(), Error> {
         match target {
             Target::Key(key) => {
-                self.shared.check()?;
+                self.prefix.check()?;
                 let key = key.clone();
-                let remove = |shared: Arc<Shared>| async move { shared.remove(&key, number).await };
-                self.shared.ask("invalidate", within, remove).await
+                let remove = |prefix: Arc<Prefix>| async move { prefix.remove(&key, number).await };
+                self.prefix.ask("invalidate", within, remove).await
             }
             Target::Function(_) | Target::All => {
-                match self.shared.pay_controls() && !self.shared.is_closed() {
+                match self.prefix.void_pending() && !self.prefix.is_closed() {
                     true => Ok(()),
                     false => Err(unavailable(
-                        "invalidate: the tier was shut down, or its prefix is another instance's",
+                        "invalidate: the tier was shut down, or another instance has its prefix",
                     )),
                 }
             }
         }
     }
 
-    fn keeper(&self) -> Option<JoinHandle<()>> {
-        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        keeper.take()
-    }
-
-    /// Leaves the prefix to the next, with what counts.
+    /// Leaves the prefix to the next owner, with the epochs.
     async fn leave(&self, limit: Duration) -> Result<(), Error> {
-        // What cannot be removed in time is void with its function.
-        let _ = timeout(limit, self.shared.pay_keys()).await;
-        self.shared.end_writes(limit).await;
-        // A beat that is under way ends first: what is left must name the last.
+        // If an object cannot be deleted in time, its function is voided in the epochs that are
+        // left.
+        let _ = timeout(limit, self.prefix.remove_pending()).await;
+        self.prefix.end_writes(limit).await;
+        // A heartbeat in progress ends first: what is left must name the last sign.
         let owner = timeout(limit, self.owner.lock()).await;
-        if let Some(keeper) = self.keeper() {
-            keeper.abort();
-            let _ = keeper.await;
+        let maintenance = lock(&self.maintenance).take();
+        if let Some(maintenance) = maintenance {
+            maintenance.stop().await;
         }
-        if !self.shared.is_ours() {
-            let had_nothing = owner.as_ref().is_ok_and(|owner| !owner.has_it());
-            return match had_nothing && self.shared.store.owed.is_empty() {
+        if !self.prefix.is_held() {
+            let was_never_owner = owner.as_ref().is_ok_and(|owner| !owner.is_owner());
+            return match was_never_owner && self.prefix.store.state.pending().is_empty() {
                 true => Ok(()),
                 false => Err(unavailable(
-                    "leave the prefix in order: the object storage cannot be reached, or it is another instance's",
+                    "the prefix was not left in order: object storage is not reachable, or another instance has the prefix",
                 )),
             };
         }
-        let counts = self.shared.settled_controls();
+        let epochs = self.prefix.epochs_to_leave();
         let left = match owner {
             Ok(mut owner) => {
-                let operator = self.shared.store.operator();
-                timeout(limit, owner.leave(operator, &counts)).await.ok()
+                let operator = self.prefix.store.operator();
+                timeout(limit, owner.leave(operator, &epochs)).await.ok()
             }
             Err(_) => None,
         };
-        let what = "leave the prefix in order, so that what is stored does not count any more";
+        let problem =
+            "the prefix was not left in order, so the stored records are not valid any more";
         match left {
             Some(Ok(())) => Ok(()),
-            Some(Err(source)) => Err(Error::with_source(ErrorKind::Unavailable, what, source)),
-            None => Err(Error::new(ErrorKind::TimedOut, what)),
+            Some(Err(source)) => Err(Error::with_source(ErrorKind::Unavailable, problem, source)),
+            None => Err(Error::new(ErrorKind::TimedOut, problem)),
         }
     }
 }
@@ -134,10 +138,26 @@ impl fmt::Debug for ObjectTier {
 
 impl Drop for ObjectTier {
     fn drop(&mut self) {
-        if let Some(keeper) = self.keeper() {
-            keeper.abort();
-        }
-        self.shared.abort_writes();
+        // The maintenance task ends with its handle.
+        self.prefix.abort_writes();
+    }
+}
+
+impl TierBuilder for Objects {
+    fn store(&self) -> Option<String> {
+        let info = self.operator.info();
+        let prefix = self.prefix.trim_end_matches('/');
+        Some(format!(
+            "the prefix `{prefix}` of {} `{}{}`",
+            info.scheme(),
+            info.name(),
+            info.root()
+        ))
+    }
+
+    fn build(self: Box<Self>, _: &TierContext) -> Result<Arc<dyn Tier>, Error> {
+        self.check()?;
+        Ok(Arc::new(ObjectTier::new(*self)))
     }
 }
 
@@ -147,27 +167,35 @@ impl Tier for ObjectTier {
     }
 
     fn breaker(&self) -> Breaker {
-        match self.shared.check() {
+        match self.prefix.check() {
             Ok(()) => Breaker::Closed,
             Err(_) => Breaker::Open,
         }
     }
 
+    fn health(&self) -> Health {
+        let mut health = Health::default();
+        health.connected = self.prefix.check().is_ok();
+        health.queued = self.prefix.store.state.pending().len();
+        health
+    }
+
     fn start(&self) -> TierFuture<'_, ()> {
         Box::pin(async move {
-            self.shared.set_home(Handle::current());
+            self.prefix.set_runtime(Handle::current());
             let (first, mut tried) = watch::channel(false);
-            let (shared, owner) = (Arc::clone(&self.shared), Arc::clone(&self.owner));
-            let keeper = tokio::spawn(keep(shared, owner, first, self.config.sweep_every));
-            *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper);
-            // A storage that is away is one that may come back: it was told in the log.
+            let (prefix, owner) = (Arc::clone(&self.prefix), Arc::clone(&self.owner));
+            let maintenance = maintenance::run(prefix, owner, first, self.config.sweep_every);
+            let maintenance = AbortOnDrop::new(tokio::spawn(maintenance));
+            *lock(&self.maintenance) = Some(maintenance);
+            // If the first attempt to take the prefix fails, the maintenance task has logged it.
             let _ = tried.wait_for(|tried| *tried).await;
-            match self.shared.check() {
+            match self.prefix.check() {
                 Err(error) if self.config.required => {
-                    // It has nothing to leave.
+                    // The instance does not hold the prefix, so there is nothing to leave.
                     let _ = self.shutdown().await;
-                    let what = "use object storage, which is required";
-                    Err(Error::with_source(error.kind(), what, error))
+                    let problem = "object storage is required and cannot be used";
+                    Err(Error::with_source(error.kind(), problem, error))
                 }
                 _ => Ok(()),
             }
@@ -181,10 +209,10 @@ impl Tier for ObjectTier {
         within: Duration,
     ) -> TierFuture<'a, ReadResult> {
         Box::pin(async move {
-            self.shared.check()?;
+            self.prefix.check()?;
             let key = key.clone();
-            let read = |shared: Arc<Shared>| async move { shared.read(&key).await };
-            self.shared.ask("read", within, read).await
+            let read = |prefix: Arc<Prefix>| async move { prefix.read(&key).await };
+            self.prefix.ask("read", within, read).await
         })
     }
 
@@ -196,11 +224,11 @@ impl Tier for ObjectTier {
         within: Duration,
     ) -> TierFuture<'a, LeaseResult> {
         Box::pin(async move {
-            self.shared.check()?;
+            self.prefix.check()?;
             let (key, expected) = (key.clone(), expected_header.to_vec());
             let lease =
-                |shared: Arc<Shared>| async move { shared.lease(&key, mode, &expected).await };
-            self.shared.ask("lease", within, lease).await
+                |prefix: Arc<Prefix>| async move { prefix.lease(&key, mode, &expected).await };
+            self.prefix.ask("lease", within, lease).await
         })
     }
 
@@ -213,34 +241,33 @@ impl Tier for ObjectTier {
         within: Duration,
     ) -> TierFuture<'a, FillResult> {
         Box::pin(async move {
-            self.shared.check()?;
+            self.prefix.check()?;
             let (key, token, stamp) = (key.clone(), lease.token, lease.stamp);
-            let fill = |shared: Arc<Shared>| async move {
-                shared.fill(key, token, stamp, record, life).await
+            let fill = |prefix: Arc<Prefix>| async move {
+                prefix.fill(key, token, stamp, record, life).await
             };
-            self.shared.run("fill", within, fill).await
+            self.prefix.run("fill", within, fill).await
         })
     }
 
     fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, Receipt> {
         Box::pin(async move {
-            if self.shared.is_closed() {
-                return self.shared.check().map(|()| Receipt::Queued);
+            if self.prefix.is_closed() {
+                return self.prefix.check().map(|()| Receipt::Queued);
             }
-            let number = self.shared.owe(target);
-            let mut waits = Waits {
-                shared: &self.shared,
-                is_paid: false,
+            let number = self.prefix.store.state.begin_invalidation(target);
+            let mut hand_over = HandOver {
+                prefix: &self.prefix,
+                is_done: false,
             };
-            let paid = self.pay(target, number, within).await;
-            waits.is_paid = paid.is_ok();
-            match paid {
+            let done = self.do_pending(target, number, within).await;
+            hand_over.is_done = done.is_ok();
+            match done {
                 Ok(()) => Ok(Receipt::Acked),
-                // It may be too late for what is left to the next.
-                Err(error) if self.shared.is_closed() => Err(error),
-                // It is tried again, and nothing old is read meanwhile.
+                // The epochs for the next owner may have been written without this invalidation.
+                Err(error) if self.prefix.is_closed() => Err(error),
                 Err(error) => {
-                    tracing::debug!(error = ?error, "an invalidation is not in the object storage yet");
+                    tracing::debug!(error = ?error, "an invalidation is not in object storage yet; its records are misses until it is");
                     Ok(Receipt::Queued)
                 }
             }
@@ -248,73 +275,53 @@ impl Tier for ObjectTier {
     }
 
     fn invalidate_later(&self, target: Target<'_>) {
-        self.shared.owe(target);
-        self.shared.unpaid.notify_one();
+        self.prefix.store.state.begin_invalidation(target);
+        self.prefix.has_work.notify_one();
     }
 
     fn is_pending(&self, key: &RecordKey) -> bool {
-        self.shared.store.owed.covers(key)
+        self.prefix.store.state.pending().covers(key)
     }
 
     fn guard<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Guard> {
         Box::pin(async move {
-            let (shared, guarded) = (Arc::clone(&self.shared), key.clone());
-            let guard = self.shared.store.leases.guard(key, move || {
-                shared.owe(Target::Key(&guarded));
-                shared.unpaid.notify_one();
+            let (prefix, guarded) = (Arc::clone(&self.prefix), key.clone());
+            let guard = self.prefix.store.state.guard(key, move || {
+                prefix.store.state.begin_invalidation(Target::Key(&guarded));
+                prefix.has_work.notify_one();
             });
             self.invalidate(Target::Key(key), within).await?;
             Ok(guard)
         })
     }
 
-    fn ping(&self, within: Duration) -> TierFuture<'_, Duration> {
-        Box::pin(async move {
-            if self.shared.is_closed() {
-                self.shared.check()?;
-            }
-            let began = Instant::now();
-            // Whatever is known of the storage: it may answer again.
-            let ping = |shared: Arc<Shared>| async move { shared.ping().await };
-            self.shared.ask("ping", within, ping).await?;
-            let took = began.elapsed();
-            // It answers, and may not be this instance's to use.
-            self.shared.check()?;
-            Ok(took)
-        })
-    }
-
     fn settle(&self) -> TierFuture<'_, ()> {
-        Box::pin(async move {
-            loop {
-                let paid = self.shared.paid.notified();
-                if self.shared.store.owed.is_empty() {
-                    return Ok(());
-                }
-                if self.shared.is_closed() {
-                    return Err(unavailable(
-                        "wait until an invalidation has settled: the tier was shut down before it was done",
-                    ));
-                }
-                paid.await;
-            }
-        })
-    }
-
-    fn health(&self) -> Health {
-        let mut health = Health::default();
-        health.connected = self.shared.check().is_ok();
-        health.queued = self.shared.store.owed.len();
-        health
+        Box::pin(self.prefix.store.state.pending().wait_empty())
     }
 
     fn shutdown(&self) -> TierFuture<'_, ()> {
         Box::pin(async move {
-            self.shared.close();
+            self.prefix.close();
             let left = self.leave(self.config.time_limit).await;
-            self.shared.set_held(None);
-            self.shared.paid.notify_waiters();
+            self.prefix.set_held(None);
+            self.prefix.store.state.pending().close();
             left
+        })
+    }
+
+    fn ping(&self, within: Duration) -> TierFuture<'_, Duration> {
+        Box::pin(async move {
+            if self.prefix.is_closed() {
+                self.prefix.check()?;
+            }
+            let began = Instant::now();
+            // Asked also while the breaker is open: the storage may respond again.
+            let ping = |prefix: Arc<Prefix>| async move { prefix.ping().await };
+            self.prefix.ask("ping", within, ping).await?;
+            let took = began.elapsed();
+            // The storage responds, but another instance may hold the prefix.
+            self.prefix.check()?;
+            Ok(took)
         })
     }
 }

@@ -1,7 +1,7 @@
-//! A tier of your own: a map in this process, which passes the conformance suite. `cargo run --example custom_tier`
+//! A tier of your own: a map in this process, which passes the conformance suite. `cargo run
+//! --example custom_tier`
 
 mod map;
-mod tier;
 
 use std::error::Error;
 

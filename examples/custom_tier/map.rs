@@ -1,94 +1,57 @@
-//! What the tier keeps, and what invalidating does to it.
+//! The store: four functions and the settings. The kit makes a tier of it.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use multi_tier_cached::tier::{
-    LocalLeases, RecordKey, Stamp, Target, Tier, TierBuilder, TierContext,
-};
-use multi_tier_cached::{Error, ErrorKind, unix_millis};
+use multi_tier_cached::tier::kit::{PrivateTier, RecordStore, lock};
+use multi_tier_cached::tier::{Tier, TierBuilder, TierContext, TierSettings};
+use multi_tier_cached::{Error, unix_millis};
 
-/// What is given to the runtime's builder.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Map(Arc<Store>);
+/// The greatest number of records.
+const MAX_RECORDS: usize = 10_000;
+
+/// Records by key, each with the time at which it expires.
+#[derive(Debug, Default)]
+pub(crate) struct Map(Mutex<HashMap<String, (Vec<u8>, u64)>>);
+
+impl RecordStore for Map {
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        let records = lock(&self.0);
+        let valid = records.get(key).filter(|record| record.1 > unix_millis());
+        Ok(valid.map(|(record, _)| record.clone()))
+    }
+
+    async fn put(&self, key: &str, record: Vec<u8>, life: Duration) -> Result<(), Error> {
+        let (mut records, now) = (lock(&self.0), unix_millis());
+        // Make room: remove expired records first, and then any.
+        if records.len() >= MAX_RECORDS {
+            records.retain(|_, (_, expiry)| *expiry > now);
+        }
+        let any = records.keys().next().cloned();
+        if let Some(any) = any.filter(|_| records.len() >= MAX_RECORDS) {
+            records.remove(&any);
+        }
+        let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+        records.insert(key.to_owned(), (record, now.saturating_add(life)));
+        Ok(())
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Error> {
+        lock(&self.0).remove(key);
+        Ok(())
+    }
+
+    async fn clear(&self) -> Result<(), Error> {
+        lock(&self.0).clear();
+        Ok(())
+    }
+}
 
 impl TierBuilder for Map {
     fn build(self: Box<Self>, _: &TierContext) -> Result<Arc<dyn Tier>, Error> {
-        Ok(self.0)
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Store {
-    pub(super) leases: Arc<LocalLeases>,
-    pub(super) contents: Arc<Mutex<Contents>>,
-    pub(super) has_ended: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Contents {
-    /// With the time at which each is dead.
-    records: HashMap<String, (Vec<u8>, u64)>,
-    /// By function: what its valid records carry.
-    epochs: HashMap<String, u64>,
-    history: u64,
-}
-
-/// Records at most.
-const MOST: usize = 10_000;
-
-impl Contents {
-    pub(super) fn stamp(&self, key: &RecordKey) -> Stamp {
-        let function = key.function.versioned();
-        let epoch = self.epochs.get(&function).copied().unwrap_or(0);
-        Stamp {
-            epoch,
-            history: self.history,
-        }
-    }
-
-    pub(super) fn record(&self, key: &RecordKey) -> Option<&Vec<u8>> {
-        let (record, dies) = self.records.get(&key.name())?;
-        (*dies > unix_millis()).then_some(record)
-    }
-
-    /// Makes room first: of the dead, and of any where none is.
-    pub(super) fn insert(&mut self, key: &RecordKey, record: Vec<u8>, life: Duration) {
-        let now = unix_millis();
-        if self.records.len() >= MOST {
-            self.records.retain(|_, (_, dies)| *dies > now);
-        }
-        if self.records.len() >= MOST
-            && let Some(any) = self.records.keys().next().cloned()
-        {
-            self.records.remove(&any);
-        }
-        let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
-        let dies = now.saturating_add(life);
-        self.records.insert(key.name(), (record, dies));
-    }
-
-    pub(super) fn invalidate(&mut self, target: Target<'_>) {
-        match target {
-            Target::Key(key) => drop(self.records.remove(&key.name())),
-            Target::Function(function) => {
-                *self.epochs.entry(function.versioned()).or_default() += 1;
-            }
-            Target::All => self.history += 1,
-        }
-    }
-}
-
-impl Store {
-    pub(super) fn contents(&self) -> Result<MutexGuard<'_, Contents>, Error> {
-        if self.has_ended.load(Ordering::SeqCst) {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                "use a tier that has ended",
-            ));
-        }
-        Ok(self.contents.lock().unwrap_or_else(PoisonError::into_inner))
+        let settings =
+            TierSettings::new("map", Duration::from_millis(50)).max_record_bytes(1 << 20);
+        Ok(Arc::new(PrivateTier::new(settings, *self)))
     }
 }

@@ -100,11 +100,11 @@ async fn settings_that_cannot_be_are_errors() {
         (Disk::new(""), "directory of the disk tier is empty"),
         (
             Disk::new("d").max_bytes(1 << 20),
-            "the minimum is 134217728",
+            "it must be at least 134217728",
         ),
         (
             Disk::new("d").time_limit(Duration::ZERO),
-            "time limit of the disk tier is zero",
+            "time limit of the disk tier is 0s",
         ),
         (
             Disk::new("d").max_record_bytes(0),

@@ -43,5 +43,3 @@ mod upkeep;
 // The tier of the example `custom_tier`.
 #[path = "../../examples/custom_tier/map.rs"]
 mod map;
-#[path = "../../examples/custom_tier/tier.rs"]
-mod tier;

@@ -24,8 +24,8 @@ use crate::glob::Glob;
 /// # Rules
 ///
 /// 1. **Fenced fill.** [`fill`](Self::fill) checks the lease and writes in one step, and
-///    [`invalidate`](Self::invalidate) deletes the records and voids the leases in one step. No fill
-///    under a lease from before an invalidation MUST ever store after it.
+///    [`invalidate`](Self::invalidate) deletes the records and voids the leases in one step. No
+///    fill under a lease from before an invalidation MUST ever store after it.
 /// 2. **Time.** An operation with a parameter `within` MUST end within that time, if need be with
 ///    [`TimedOut`](ErrorKind::TimedOut), because callers wait for it. An operation that is sure to
 ///    fail (no connection, open breaker) MUST fail at once, with
@@ -85,9 +85,9 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
 
     /// Reads the record of a key, and the stamp that a valid record carries.
     ///
-    /// If a function is invalidated while the record is read, the stamp MUST NOT make the old record
-    /// valid: a tier reads the stamp at a moment at which the record could not yet be replaced or
-    /// deleted unnoticed.
+    /// If a function is invalidated while the record is read, the stamp MUST NOT make the old
+    /// record valid: a tier reads the stamp at a moment at which the record could not yet be
+    /// replaced or deleted unnoticed.
     fn read<'a>(
         &'a self,
         key: &'a RecordKey,
@@ -113,8 +113,9 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
         within: Duration,
     ) -> TierFuture<'a, LeaseResult>;
 
-    /// Stores a record, which expires after `life`, if the lease is still valid: neither the key nor
-    /// its function nor everything was invalidated since it was granted. Ends the lease if it stores.
+    /// Stores a record, which expires after `life`, if the lease is still valid: neither the key
+    /// nor its function nor everything was invalidated since it was granted. Ends the lease if it
+    /// stores.
     fn fill<'a>(
         &'a self,
         key: &'a RecordKey,
@@ -124,13 +125,13 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
         within: Duration,
     ) -> TierFuture<'a, FillResult>;
 
-    /// In one step: deletes the records of `target`, voids every lease on it and, for a shared tier,
-    /// publishes the invalidation to the other instances.
+    /// In one step: deletes the records of `target`, voids every lease on it and, for a shared
+    /// tier, publishes the invalidation to the other instances.
     ///
-    /// A tier that cannot do so now, and can promise to do it later, returns [`Receipt::Queued`]. It
-    /// may take `within` a second time to write the promise down. Until the invalidation is done,
-    /// [`is_pending`](Self::is_pending) MUST return `true` for its keys, and the tier MUST NOT
-    /// return or store records of them.
+    /// A tier that cannot do so now, and can promise to do it later, returns [`Receipt::Queued`].
+    /// It may take `within` a second time to write the promise down. Until the invalidation is
+    /// done, [`is_pending`](Self::is_pending) MUST return `true` for its keys, and the tier MUST
+    /// NOT return or store records of them.
     ///
     /// # Errors
     /// As rule 4. An error means that the records may still be there, and that the tier does not
@@ -141,8 +142,8 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, Receipt>;
 
     /// Invalidates without a result, because the call that wanted the invalidation was dropped
-    /// before it reached this tier. MUST NOT wait. Default: does nothing, for a store that cannot be
-    /// written without waiting.
+    /// before it reached this tier. MUST NOT wait. Default: does nothing, for a store that cannot
+    /// be written without waiting.
     fn invalidate_later(&self, target: Target<'_>) {
         let _ = target;
     }
@@ -162,19 +163,20 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// If the guard is dropped without [`Guard::end`], the tier MUST [invalidate](Self::invalidate)
     /// the key once more. If the process dies, the guard MUST end by itself.
     ///
-    /// Default: a guard that keeps nobody out, which does not pass `testing::conformance`. A private
-    /// tier guards by [`LocalLeases::guard`](super::LocalLeases::guard).
+    /// Default: a guard that keeps nobody out, which does not pass `testing::conformance`. A
+    /// private tier guards by [`LocalLeases::guard`](super::LocalLeases::guard).
     fn guard<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Guard> {
         let _ = (key, within);
         Box::pin(async { Ok(Guard::new(())) })
     }
 
-    /// Waits until everything that was [queued](Receipt::Queued) before is done, and no instance can
-    /// return a value any longer that an earlier invalidation deleted. Has no time limit. Default:
-    /// returns at once.
+    /// Waits until everything that was [queued](Receipt::Queued) before is done, and no instance
+    /// can return a value any longer that an earlier invalidation deleted. Has no time limit.
+    /// Default: returns at once.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) if the tier is shut down first.
+    /// [`Unavailable`](ErrorKind::Unavailable) if the tier is shut down first; as rule 4 if the
+    /// store fails.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -189,8 +191,8 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// If something that the tier promised could not be done, such as queued invalidations.
     fn shutdown(&self) -> TierFuture<'_, ()>;
 
-    /// Asks the store for a sign of life, and returns how long the answer took. Default: zero, for a
-    /// store that is always there.
+    /// Asks the store for a sign of life, and returns how long the answer took. Default: zero, for
+    /// a store that is always there.
     fn ping(&self, within: Duration) -> TierFuture<'_, Duration> {
         let _ = within;
         Box::pin(async { Ok(Duration::ZERO) })
@@ -201,8 +203,8 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// called. For administrators, as [`invalidate_matching`](Self::invalidate_matching).
     ///
     /// # Errors
-    /// As rule 4. Default: [`Configuration`](ErrorKind::Configuration), for a store that cannot list
-    /// its keys.
+    /// As rule 4. Default: [`Configuration`](ErrorKind::Configuration), for a store that cannot
+    /// list its keys.
     fn instances<'a>(&'a self, name: &'a str, version: u32) -> TierFuture<'a, Vec<FunctionKey>> {
         let _ = version;
         let problem =

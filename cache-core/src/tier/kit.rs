@@ -5,8 +5,15 @@
 //! is left with the operations of its store. Everything here is optional: a tier only has to keep
 //! the contract of the trait.
 //!
+//! For a private tier:
+//!
+//! - [`PrivateTier`] over a [`RecordStore`]: a complete tier over four functions.
+//! - [`PrivateState`], [`Epochs`], [`KeyLocks`]: its parts, for a store that needs more than four
+//!   functions.
+//!
 //! For every tier:
 //!
+//! - [`PendingInvalidations`]: invalidations that the store does not know yet.
 //! - [`DurationRange`], [`SizeRange`], [`NameRule`], [`redact_url`]: checks of settings.
 //! - [`timed`]: an operation with a time limit.
 //! - [`AbortOnDrop`]: a task that ends with its owner.
@@ -26,10 +33,15 @@
 mod backoff;
 mod breaker;
 mod counters;
+mod epochs;
 mod guards;
 mod invalidation_set;
+mod key_locks;
 mod leases;
 mod lock;
+mod pending;
+mod private_state;
+mod private_tier;
 mod session;
 mod settings;
 mod supervisor;
@@ -40,10 +52,15 @@ mod timed;
 pub use self::backoff::Backoff;
 pub use self::breaker::CircuitBreaker;
 pub use self::counters::LinkCounters;
+pub use self::epochs::{EpochLog, Epochs, fresh_epoch};
 pub use self::guards::{GuardHolder, HeldGuards, Placement};
 pub use self::invalidation_set::InvalidationSet;
+pub use self::key_locks::KeyLocks;
 pub use self::leases::{HeldLeases, LONGEST_LOAD, LeaseHolder, ReturnedLease, StoreLease};
 pub use self::lock::lock;
+pub use self::pending::{Batch, PendingInvalidations};
+pub use self::private_state::PrivateState;
+pub use self::private_tier::{PrivateTier, RecordStore};
 pub use self::session::Session;
 pub use self::settings::{DurationRange, NameRule, SizeRange, redact_url};
 pub use self::supervisor::{Connector, Outage, Retry, Supervisor, silence};

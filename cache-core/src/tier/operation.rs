@@ -62,8 +62,8 @@ pub enum FillResult {
 
 /// What an invalidation deletes.
 ///
-/// A tier handles each target by name, without a `_` arm: if a target is added, every tier that does
-/// not handle it yet fails to compile.
+/// A tier handles each target by name, without a `_` arm: if a target is added, every tier that
+/// does not handle it yet fails to compile.
 #[derive(Clone, Copy, Debug)]
 #[expect(
     clippy::exhaustive_enums,

@@ -35,8 +35,8 @@ impl Peers {
     /// Reports that a [queued](super::Receipt::Queued) invalidation has reached the store.
     ///
     /// The tiers above were invalidated when it was queued, but a call may since have copied up the
-    /// record that it deletes. They are invalidated again. The tier MUST call this before it reports
-    /// the invalidation as no longer [pending](Tier::is_pending).
+    /// record that it deletes. They are invalidated again. The tier MUST call this before it
+    /// reports the invalidation as no longer [pending](Tier::is_pending).
     pub fn done_late(&self, target: Target<'_>) {
         for above in self.above.get().into_iter().flatten() {
             if let Some(above) = above.upgrade() {

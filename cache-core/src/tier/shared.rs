@@ -11,10 +11,11 @@ use crate::error::Error;
 
 /// A tier whose store is used by several instances.
 ///
-/// A shared tier is the truth for all of them. It MUST have a channel that carries the invalidations
-/// of every instance to all others, and MUST report them to the [`Peers`](super::Peers) of its
-/// [`TierContext`](super::TierContext). [`Tier::invalidate`](super::Tier::invalidate) MUST publish to
-/// the channel in the same step in which it deletes the records.
+/// A shared tier is the truth for all of them. It MUST have a channel that carries the
+/// invalidations of every instance to all others, and MUST report them to the
+/// [`Peers`](super::Peers) of its [`TierContext`](super::TierContext).
+/// [`Tier::invalidate`](super::Tier::invalidate) MUST publish to the channel in the same step in
+/// which it deletes the records.
 pub trait SharedTier: Send + Sync {
     /// Returns the state of the channel.
     ///
@@ -26,8 +27,8 @@ pub trait SharedTier: Send + Sync {
     /// Returns the number of the current link to the store.
     ///
     /// It MUST differ from every earlier number if the store may not know what an earlier link
-    /// acknowledged: the connection was lost, and the server behind a new one may be another. Called
-    /// for operations that fail, so it MUST NOT wait.
+    /// acknowledged: the connection was lost, and the server behind a new one may be another.
+    /// Called for operations that fail, so it MUST NOT wait.
     fn link(&self) -> u64;
 
     /// Tells whether the wait for the lease on `awaited`, which another instance holds, would never
@@ -38,14 +39,14 @@ pub trait SharedTier: Send + Sync {
     /// the wait does; it has at least one element. The store MUST remember the wait for the callers
     /// that ask next, so that exactly one caller of a ring learns of it.
     ///
-    /// The runtime asks before every such wait. After [`Deadlock::Unknown`] the caller waits at most
-    /// two seconds and then runs its own body. If the question fails, the runtime asks again, three
-    /// times within the two seconds, so asking twice MUST be harmless. Each question has the time
-    /// limit of the tier. Default: `Unknown`.
+    /// The runtime asks before every such wait. After [`Deadlock::Unknown`] the caller waits at
+    /// most two seconds and then runs its own body. If the question fails, the runtime asks again,
+    /// three times within the two seconds, so asking twice MUST be harmless. Each question has the
+    /// time limit of the tier. Default: `Unknown`.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) or [`TimedOut`](crate::ErrorKind::TimedOut) if
-    /// the store was not reached or did not answer.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) or [`TimedOut`](crate::ErrorKind::TimedOut)
+    /// if the store was not reached or did not answer.
     ///
     /// # Cancel safety
     /// If the future is dropped, the store may or may not remember the wait.

@@ -42,9 +42,9 @@ pub struct Health {
     pub history_changes: u64,
     /// The number of invalidations that were sent again.
     pub replays: u64,
-    /// Features that cannot be used although the tier works, each with the reason: a permission that
-    /// is missing at the store. An application need not use these features, so they do not make the
-    /// tier unwell.
+    /// Features that cannot be used although the tier works, each with the reason: a permission
+    /// that is missing at the store. An application need not use these features, so they do not
+    /// make the tier unwell.
     pub unusable: Vec<String>,
 }
 

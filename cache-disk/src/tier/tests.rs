@@ -18,7 +18,9 @@ impl Directory {
     }
 
     async fn tier(&self) -> DiskTier {
-        let tier = DiskTier::new(Disk::new(&self.0));
+        // A shutdown waits for the store as long as this. A busy machine needs more than the
+        // default.
+        let tier = DiskTier::new(Disk::new(&self.0).time_limit(SOON));
         tier.start().await.unwrap();
         tier
     }
@@ -38,14 +40,14 @@ fn key(number: u64) -> RecordKey {
 async fn fill(tier: &DiskTier, number: u64, record: &[u8]) -> Result<Lease, Error> {
     let key = key(number);
     let LeaseResult::Granted(lease) = tier.lease(&key, LeaseMode::Preempt, &[], SOON).await? else {
-        panic!("no lease");
+        panic!("the lease was not granted");
     };
     let filled = tier.fill(&key, &lease, record.to_vec(), SOON * 60, SOON);
     assert_eq!(filled.await?, FillResult::Stored);
     Ok(lease)
 }
 
-/// What counts of a key.
+/// Returns the record of a key.
 async fn read(tier: &DiskTier, number: u64) -> Result<Option<Vec<u8>>, Error> {
     let found = tier
         .read(&key(number), ReadOptions::default(), SOON)
@@ -53,8 +55,8 @@ async fn read(tier: &DiskTier, number: u64) -> Result<Option<Vec<u8>>, Error> {
     Ok(found.record)
 }
 
-/// Waits until the store has begun anew.
-async fn when_begun_anew(tier: &DiskTier, old: u64) {
+/// Waits until the store was discarded: its history is another one than `old`.
+async fn until_discarded(tier: &DiskTier, old: u64) {
     let ended = Instant::now() + SOON * 4;
     loop {
         let found = tier.read(&key(0), ReadOptions::default(), SOON).await;
@@ -62,23 +64,23 @@ async fn when_begun_anew(tier: &DiskTier, old: u64) {
         if stamp.is_some_and(|stamp| stamp.history != old) {
             return;
         }
-        assert!(Instant::now() < ended, "the store has not begun anew");
+        assert!(Instant::now() < ended, "the store was not discarded");
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test]
-async fn what_is_owed_when_the_keeper_has_ended_is_known_to_the_next() {
+async fn invalidation_that_is_pending_at_the_end_is_known_to_the_next_process() {
     let directory = Directory::new("end");
     let tier = directory.tier().await;
     let lease = fill(&tier, 1, b"old").await.unwrap();
     let running = tier.running().unwrap();
-    running.kept.end();
-    let keeper = running.keeper.lock().unwrap().take().unwrap();
-    keeper.join().unwrap();
-    running.kept.owe(Target::Key(&key(1)));
+    running.maintenance.end();
+    let thread = lock(&running.maintenance_thread).take().unwrap();
+    thread.join().unwrap();
+    running.maintenance.begin_invalidation(Target::Key(&key(1)));
     drop(running);
-    assert!(tier.shutdown().await.is_err(), "something is owed");
+    assert!(tier.shutdown().await.is_err(), "an invalidation is pending");
     let next = directory.tier().await;
     let found = next
         .read(&key(1), ReadOptions::default(), SOON)
@@ -89,11 +91,13 @@ async fn what_is_owed_when_the_keeper_has_ended_is_known_to_the_next() {
 }
 
 #[tokio::test]
-async fn an_end_that_is_given_up_can_be_asked_for_again() {
+async fn shutdown_that_was_dropped_can_be_repeated() {
     let directory = Directory::new("twice");
     let tier = directory.tier().await;
-    // Not known to the keeper, so that the end waits for it.
-    tier.running().unwrap().kept.owed.add(Target::All);
+    // The maintenance thread does not know of it, so the shutdown waits.
+    let running = tier.running().unwrap();
+    running.maintenance.state.pending().add(Target::All);
+    drop(running);
     let given_up = timeout(Duration::ZERO, tier.shutdown()).await;
     given_up.unwrap_err();
     tier.invalidate(Target::All, SOON).await.unwrap();
@@ -102,10 +106,10 @@ async fn an_end_that_is_given_up_can_be_asked_for_again() {
 }
 
 #[tokio::test]
-async fn what_rots_is_dropped_and_the_disk_is_used_again() {
+async fn damaged_store_is_discarded_and_used_again() {
     let directory = Directory::new("rot");
     let tier = directory.tier().await;
-    // So much that it is written in order, in files of its own.
+    // Enough records for the database to write sorted files.
     let record: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..))
         .take(64 << 10)
         .collect();
@@ -121,7 +125,7 @@ async fn what_rots_is_dropped_and_the_disk_is_used_again() {
     assert_eq!(old.record.as_deref(), Some(&record[..]));
     assert!(
         rot(&directory.0.join("records/keyspaces")) > 0,
-        "nothing is in order yet"
+        "the database has written no sorted file yet"
     );
     let mut failures = 0;
     for number in 0..400 {
@@ -131,8 +135,8 @@ async fn what_rots_is_dropped_and_the_disk_is_used_again() {
             Err(_) => failures += 1,
         }
     }
-    assert!(failures > 0, "nothing rotten was read");
-    when_begun_anew(&tier, old.stamp.unwrap().history).await;
+    assert!(failures > 0, "no damaged record was read");
+    until_discarded(&tier, old.stamp.unwrap().history).await;
     for number in 0..400 {
         assert_eq!(
             read(&tier, number).await.unwrap(),
@@ -145,40 +149,43 @@ async fn what_rots_is_dropped_and_the_disk_is_used_again() {
     tier.shutdown().await.unwrap();
 }
 
-/// Neither the records nor the mark can be written: the next process would not know of it.
+/// If neither the records nor the marker can be written, the next process cannot know of the
+/// invalidation.
 #[tokio::test]
-async fn what_is_written_down_nowhere_is_an_error() {
+async fn invalidation_fails_if_neither_store_nor_marker_can_be_written() {
     let directory = Directory::new("nowhere");
     let tier = directory.tier().await;
     fill(&tier, 1, b"old").await.unwrap();
     let running = tier.running().unwrap();
-    drop(running.kept.close());
-    // It cannot be opened again while another has it.
+    drop(running.maintenance.close());
+    // The store cannot be opened again while this database is open.
     let records = directory.0.join("records");
     let other = fjall::Database::builder(&records).open().unwrap();
     let (first, second) = (key(1), key(2));
     let queued = tier.invalidate(Target::Key(&first), SOON).await;
     assert_eq!(queued.unwrap(), Receipt::Queued);
-    assert!(running.kept.mark().is_set());
-    running.kept.mark().clear_if(|| true).unwrap();
-    running.kept.mark().forbid_writing(&directory.0);
+    assert!(running.maintenance.marker().is_dirty());
+    running.maintenance.marker().clear_if(|| true).unwrap();
+    running.maintenance.marker().forbid_writing(&directory.0);
     let failed = tier.invalidate(Target::Key(&second), SOON).await;
     assert_eq!(failed.unwrap_err().kind(), ErrorKind::TimedOut);
     let failed = tier.invalidate(Target::Key(&second), Duration::ZERO).await;
     assert_eq!(failed.unwrap_err().kind(), ErrorKind::TimedOut);
     drop((running, other));
     let ended = tier.shutdown().await;
-    // It may have been opened again by now.
+    // The store may be open again, and the shutdown succeed.
     if let Err(error) = ended {
         assert!(
-            error.to_string().contains("nor does it take a mark"),
+            error
+                .to_string()
+                .contains("the marker could not be written either"),
             "{error}"
         );
     }
 }
 
 #[tokio::test]
-async fn what_is_half_made_or_half_removed_is_begun_anew() {
+async fn store_that_is_half_created_or_half_removed_is_discarded() {
     let directory = Directory::new("half");
     let records = directory.0.join("records");
     for missing in ["version", "keyspaces"] {
@@ -191,7 +198,12 @@ async fn what_is_half_made_or_half_removed_is_begun_anew() {
             false => fs::remove_file(&missing),
         };
         removed.unwrap();
-        fs::create_dir_all(directory.0.join("dropped/by an end in between")).unwrap();
+        fs::create_dir_all(
+            directory
+                .0
+                .join("dropped/by a process that ended meanwhile"),
+        )
+        .unwrap();
         let tier = directory.tier().await;
         assert_eq!(read(&tier, 1).await.unwrap(), None, "{}", missing.display());
         fill(&tier, 1, b"new").await.unwrap();
@@ -202,7 +214,7 @@ async fn what_is_half_made_or_half_removed_is_begun_anew() {
 }
 
 #[tokio::test]
-async fn what_is_never_swept_is_kept_all_the_same() {
+async fn tier_without_sweeps_does_invalidations() {
     let directory = Directory::new("never");
     let tier = DiskTier::new(Disk::new(&directory.0).sweep_every(Duration::MAX));
     tier.start().await.unwrap();
@@ -211,7 +223,7 @@ async fn what_is_never_swept_is_kept_all_the_same() {
     tier.shutdown().await.unwrap();
 }
 
-/// Changes the middle of every file that holds records in order, and says how many there were.
+/// Damages the first half of every sorted file, and returns the number of the files.
 fn rot(directory: &Path) -> usize {
     let mut rotten = 0;
     for entry in fs::read_dir(directory).unwrap() {

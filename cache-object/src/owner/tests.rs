@@ -2,9 +2,9 @@ use super::*;
 use crate::faults::{Fault, Faults, Operation};
 
 /// How long it has it, and what it inherited, where it has taken it.
-fn taken(beat: Beat) -> (Instant, Option<Vec<u8>>) {
+fn taken(beat: Ownership) -> (Instant, Option<Vec<u8>>) {
     match beat {
-        Beat::Taken(until, left) => (until, left),
+        Ownership::Taken(until, left) => (until, left),
         beat => panic!("{beat:?}"),
     }
 }
@@ -13,13 +13,13 @@ fn taken(beat: Beat) -> (Instant, Option<Vec<u8>>) {
 async fn take(owner: &mut Owner, operator: &Operator) -> Option<Vec<u8>> {
     let began = Instant::now();
     loop {
-        match owner.beat(operator).await {
-            Ok(Beat::Taken(_, left)) => return left,
-            Ok(Beat::Kept(_)) => panic!("it has it already"),
-            Ok(Beat::Anothers) | Err(_) => {}
+        match owner.heartbeat(operator).await {
+            Ok(Ownership::Taken(_, left)) => return left,
+            Ok(Ownership::Kept(_)) => panic!("it has it already"),
+            Ok(Ownership::Other) | Err(_) => {}
         }
         assert!(began.elapsed() < SILENCE * 2);
-        sleep(BEAT).await;
+        sleep(HEARTBEAT).await;
     }
 }
 
@@ -36,20 +36,20 @@ async fn a_prefix_is_one_instances_until_it_ends_or_says_nothing() {
         }
         let (operator, _) = faults.operators();
         let (mut first, mut second) = two();
-        assert_eq!(taken(first.beat(&operator).await.unwrap()).1, None);
+        assert_eq!(taken(first.heartbeat(&operator).await.unwrap()).1, None);
         for _ in 0..10 {
-            assert_eq!(second.beat(&operator).await.unwrap(), Beat::Anothers);
-            sleep(BEAT).await;
-            let kept = first.beat(&operator).await.unwrap();
-            assert!(matches!(kept, Beat::Kept(until) if until > Instant::now()));
+            assert_eq!(second.heartbeat(&operator).await.unwrap(), Ownership::Other);
+            sleep(HEARTBEAT).await;
+            let kept = first.heartbeat(&operator).await.unwrap();
+            assert!(matches!(kept, Ownership::Kept(until) if until > Instant::now()));
         }
         first.leave(&operator, b"rest").await.unwrap();
-        let (held, left) = taken(second.beat(&operator).await.unwrap());
+        let (held, left) = taken(second.heartbeat(&operator).await.unwrap());
         assert_eq!(left.as_deref(), Some(&b"rest"[..]), "it left in order");
         // It dies, and says nothing more.
         assert_eq!(take(&mut first, &operator).await, None);
         assert!(Instant::now() > held, "the one before may still use it");
-        assert_eq!(second.beat(&operator).await.unwrap(), Beat::Anothers);
+        assert_eq!(second.heartbeat(&operator).await.unwrap(), Ownership::Other);
         // The one that took it has gone again: what it did in between is not known.
         first.leave(&operator, b"more").await.unwrap();
         assert_eq!(take(&mut second, &operator).await.unwrap(), b"more");
@@ -75,11 +75,12 @@ async fn of_two_that_come_at_once_one_has_it() {
                 faults.set(Operation::Write, "", Fault::Slow);
             }
             let (mut first, mut second) = two();
-            let (one, other) = tokio::join!(first.beat(&operator), second.beat(&operator));
+            let (one, other) =
+                tokio::join!(first.heartbeat(&operator), second.heartbeat(&operator));
             let beats = [one.unwrap(), other.unwrap()];
             let have: Vec<_> = beats
                 .into_iter()
-                .filter(|beat| *beat != Beat::Anothers)
+                .filter(|beat| *beat != Ownership::Other)
                 .collect();
             assert_eq!(have.len(), 1);
             assert_eq!(taken(have[0].clone()).1.is_some(), is_left);
@@ -94,14 +95,14 @@ async fn what_is_taken_back_in_two_beats_is_taken_anew() {
     let (operator, sound) = faults.operators();
     let (mut first, mut second) = two();
     take(&mut first, &operator).await;
-    sleep(BEAT).await;
+    sleep(HEARTBEAT).await;
     assert_eq!(take(&mut second, &sound).await, None);
-    assert_eq!(first.beat(&operator).await.unwrap(), Beat::Anothers);
+    assert_eq!(first.heartbeat(&operator).await.unwrap(), Ownership::Other);
     sleep(SILENCE).await;
     faults.set(Operation::Write, "owner", Fault::Unanswered);
-    first.beat(&operator).await.unwrap_err();
+    first.heartbeat(&operator).await.unwrap_err();
     faults.clear();
-    let (_, left) = taken(first.beat(&operator).await.unwrap());
+    let (_, left) = taken(first.heartbeat(&operator).await.unwrap());
     assert_eq!(left, None, "it was another's in between");
 }
 
@@ -113,13 +114,13 @@ async fn a_beat_that_lands_late_is_not_taken_for_one_in_time() {
     let (mut first, mut second) = two();
     take(&mut first, &operator).await;
     faults.set(Operation::Write, "owner", Fault::Late);
-    let late = tokio::time::timeout(BEAT, first.beat(&operator)).await;
+    let late = tokio::time::timeout(HEARTBEAT, first.heartbeat(&operator)).await;
     late.unwrap_err();
     faults.clear();
     assert_eq!(take(&mut second, &sound).await, None);
     assert_eq!(faults.land(&sound).await, 1);
-    taken(first.beat(&operator).await.unwrap());
-    assert_eq!(second.beat(&operator).await.unwrap(), Beat::Anothers);
+    taken(first.heartbeat(&operator).await.unwrap());
+    assert_eq!(second.heartbeat(&operator).await.unwrap(), Ownership::Other);
 }
 
 /// A beat that is late within the silence is one of its own all the same.
@@ -130,10 +131,13 @@ async fn a_beat_without_an_answer_does_not_lose_the_prefix() {
     let mut owner = Owner::new("p");
     take(&mut owner, &operator).await;
     faults.set(Operation::Write, "owner", Fault::Unanswered);
-    owner.beat(&operator).await.unwrap_err();
+    owner.heartbeat(&operator).await.unwrap_err();
     faults.clear();
-    sleep(BEAT).await;
-    assert!(matches!(owner.beat(&operator).await, Ok(Beat::Kept(_))));
+    sleep(HEARTBEAT).await;
+    assert!(matches!(
+        owner.heartbeat(&operator).await,
+        Ok(Ownership::Kept(_))
+    ));
 }
 
 /// What one leaves is not the next one's but one, whenever the write of it lands.
@@ -144,7 +148,7 @@ async fn what_was_left_late_is_nobodys() {
     let (mut first, mut second) = two();
     take(&mut first, &operator).await;
     faults.set(Operation::Write, "left", Fault::Late);
-    let left = tokio::time::timeout(BEAT, first.leave(&operator, b"first")).await;
+    let left = tokio::time::timeout(HEARTBEAT, first.leave(&operator, b"first")).await;
     left.unwrap_err();
     faults.clear();
     assert_eq!(take(&mut second, &operator).await, None);
@@ -168,7 +172,7 @@ async fn an_heir_stays_one_until_it_has_the_prefix() {
         first.leave(&operator, b"rest").await.unwrap();
         for fault in [Fault::Fails, Fault::Unanswered] {
             faults.set(Operation::Write, path, fault);
-            second.beat(&operator).await.unwrap_err();
+            second.heartbeat(&operator).await.unwrap_err();
             faults.clear();
         }
         let left = take(&mut second, &operator).await;
@@ -204,7 +208,7 @@ async fn torn_bytes_are_not_inherited() {
         &damaged,
     ] {
         operator.write("p/left", torn.to_vec()).await.unwrap();
-        assert_eq!(second.beat(&operator).await.unwrap(), Beat::Anothers);
+        assert_eq!(second.heartbeat(&operator).await.unwrap(), Ownership::Other);
     }
 }
 
@@ -236,6 +240,6 @@ async fn a_claim_that_is_made_late_is_none() {
     first.leave(&operator, b"rest").await.unwrap();
     faults.set(Operation::Read, "owner", Fault::Slow);
     faults.set(Operation::Write, "heirs", Fault::Slow);
-    assert_eq!(second.beat(&operator).await.unwrap(), Beat::Anothers);
+    assert_eq!(second.heartbeat(&operator).await.unwrap(), Ownership::Other);
     assert_eq!(faults.begun(Operation::Write, "heirs"), 1);
 }

@@ -4,7 +4,7 @@ use cache_core::tier::Breaker;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::owner::BEAT;
+use crate::owner::HEARTBEAT;
 
 #[tokio::test(start_paused = true)]
 async fn reads_that_hang_end_and_leave_nothing_behind() {
@@ -32,7 +32,7 @@ async fn reads_that_hang_end_and_leave_nothing_behind() {
     assert_eq!(began.elapsed(), Duration::ZERO);
     storage.faults.clear();
     until("the next beat", || tier.breaker() == Breaker::Closed).await;
-    assert!(began.elapsed() <= BEAT);
+    assert!(began.elapsed() <= HEARTBEAT);
     assert_eq!(storage.valid(&tier, &known).await.unwrap(), b"one");
 }
 
@@ -71,7 +71,7 @@ async fn a_removal_that_hangs_keeps_no_other() {
     storage.faults.clear();
     until("the next beat", || tier.health().connected).await;
     // What the keeper had begun is given up.
-    sleep(BEAT).await;
+    sleep(HEARTBEAT).await;
     let began = Instant::now();
     fill(&tier, &key("f", 200), b"new").await;
     let receipt = invalidate(&tier, Target::Key(&key("f", 200))).await;
@@ -91,9 +91,8 @@ async fn what_is_owed_is_paid_beside_what_hangs() {
     let tier = storage.owner().await;
     let well = key("f", 100);
     fill(&tier, &well, b"old").await;
-    let store = &tier.shared().store;
-    let is_apart =
-        |key: &RecordKey| store.stripe_of(&store.path(key)) != store.stripe_of(&store.path(&well));
+    let store = &tier.prefix().store;
+    let is_apart = |key: &RecordKey| !store.share_a_lock(&store.path(key), &store.path(&well));
     let hang: Vec<_> = (0..20).map(|number| key("f", number)).collect();
     let hang: Vec<_> = hang.into_iter().filter(is_apart).take(10).collect();
     for hangs in &hang {
@@ -106,7 +105,7 @@ async fn what_is_owed_is_paid_beside_what_hangs() {
     let began = Instant::now();
     tier.invalidate_later(Target::Key(&well));
     until("the other is paid", || !tier.is_pending(&well)).await;
-    assert!(began.elapsed() <= BEAT + LIMIT, "they had their time");
+    assert!(began.elapsed() <= HEARTBEAT + LIMIT, "they had their time");
     assert!(hang.iter().all(|hangs| tier.is_pending(hangs)));
     assert_eq!(read(&tier, &hang[0]).await.unwrap(), None);
     assert!(!storage.has(&tier, &well).await);
@@ -118,7 +117,7 @@ async fn what_can_be_paid_is_paid_though_much_cannot() {
     let tier = storage.owner().await;
     for number in 0..48 {
         let refused = key("f", number);
-        let path = tier.shared().store.path(&refused);
+        let path = tier.prefix().store.path(&refused);
         storage.breaks(Operation::Delete, &path, Fault::Fails);
         tier.invalidate_later(Target::Key(&refused));
     }
@@ -128,7 +127,7 @@ async fn what_can_be_paid_is_paid_though_much_cannot() {
     let began = Instant::now();
     while tier.health().queued > 48 {
         assert!(began.elapsed() < HOUR);
-        sleep(BEAT).await;
+        sleep(HEARTBEAT).await;
     }
 }
 
@@ -139,7 +138,7 @@ async fn a_read_that_is_dropped_is_over() {
     let tier = storage.owner().await;
     let well = key("f", 100);
     fill(&tier, &well, b"one").await;
-    let path = tier.shared().store.path(&key("f", 1));
+    let path = tier.prefix().store.path(&key("f", 1));
     storage.breaks(Operation::Read, &path, Fault::Hangs);
     let mut reads = JoinSet::new();
     for _ in 0..100 {
@@ -167,7 +166,7 @@ async fn the_end_comes_whatever_hangs() {
         fill(&tier, &key("f", 1), b"old").await;
         storage.breaks(operation, path, Fault::Hangs);
         // A beat may be under way.
-        sleep(BEAT + LIMIT / 2).await;
+        sleep(HEARTBEAT + LIMIT / 2).await;
         let _ = try_fill(&tier, &key("f", 2), b"late").await;
         invalidate(&tier, Target::Key(&key("f", 1))).await;
         let began = Instant::now();

@@ -1,5 +1,6 @@
-//! Lives one after the other, some killed, on a storage that does anything but change what it holds by itself, beside another
-//! instance that takes the prefix when it can: nothing is ever read that was invalidated.
+//! Lives one after the other, some killed, on a storage that does anything but change what it holds
+//! by itself, beside another instance that takes the prefix when it can: nothing is ever read that
+//! was invalidated.
 
 use fastrand::Rng;
 
@@ -154,7 +155,7 @@ impl World {
                 }
             }
             // What it owes to a prefix that is another's ends with it.
-            14 if self.tier.shared().is_ours() => {
+            14 if self.tier.prefix().is_held() => {
                 self.end(&Arc::clone(&self.tier)).await;
                 self.tier = self.storage.tier().await;
             }
@@ -165,10 +166,10 @@ impl World {
 
 impl Storage {
     async fn valid_now(&self, tier: &ObjectTier, key: &RecordKey) -> bool {
-        let path = tier.shared().store.path(key);
+        let path = tier.prefix().store.path(key);
         let object = self.sound.read(&path).await.unwrap().to_vec();
-        let stamp = tier.shared().store.controls.stamp(&key.function);
-        Header::of(&object).unwrap().stamp == stamp
+        let stamp = tier.prefix().store.epochs.stamp(&key.function);
+        Header::parse(&object).unwrap().stamp == stamp
     }
 }
 

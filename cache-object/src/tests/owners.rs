@@ -1,11 +1,12 @@
-//! What counts for who comes after: all of one that ended in order, and nothing of one that did not.
+//! What counts for who comes after: all of one that ended in order, and nothing of one that did
+//! not.
 
 use std::error::Error as _;
 
 use tokio::time::timeout;
 
 use super::*;
-use crate::owner::{BEAT, LONGEST_WRITE, SILENCE};
+use crate::owner::{HEARTBEAT, SILENCE, WRITE_LIMIT};
 
 #[tokio::test(start_paused = true)]
 async fn what_was_stored_counts_after_an_end_in_order_and_only_then() {
@@ -85,7 +86,8 @@ async fn a_write_that_lands_late_counts_for_nobody() {
     }
 }
 
-/// The same within one life: what is under the function's epoch of then is void as soon as the end of the write is not known.
+/// The same within one life: what is under the function's epoch of then is void as soon as the end
+/// of the write is not known.
 #[tokio::test(start_paused = true)]
 async fn a_write_without_an_end_voids_its_function() {
     for fault in [Fault::Late, Fault::Fails, Fault::Unanswered] {
@@ -96,7 +98,7 @@ async fn a_write_without_an_end_voids_its_function() {
         storage.breaks(Operation::Write, "records", fault);
         try_fill(&tier, &late, b"late").await.unwrap_err();
         storage.faults.clear();
-        sleep(LONGEST_WRITE).await;
+        sleep(WRITE_LIMIT).await;
         storage.faults.land(&storage.sound).await;
         assert_eq!(storage.valid(&tier, &late).await, None);
         assert_eq!(storage.valid(&tier, &before).await, None);
@@ -120,7 +122,7 @@ async fn a_write_begins_only_while_the_prefix_is_its_own() {
     let (one, other) = tokio::join!(one, other);
     assert_eq!(one.unwrap_err().kind(), ErrorKind::Unavailable);
     let error = other.unwrap_err();
-    assert!(error.to_string().contains("use the prefix"), "{error}");
+    assert!(error.to_string().contains("cannot be used"), "{error}");
     assert_eq!(storage.faults.begun(Operation::Write, "records"), 1);
 }
 
@@ -136,16 +138,16 @@ async fn who_lost_the_prefix_begins_anew() {
     assert!(!first.health().connected);
     let mut other = crate::owner::Owner::new("p");
     while !matches!(
-        other.beat(&storage.sound).await.unwrap(),
-        crate::owner::Beat::Taken(..)
+        other.heartbeat(&storage.sound).await.unwrap(),
+        crate::owner::Ownership::Taken(..)
     ) {
-        sleep(BEAT).await;
+        sleep(HEARTBEAT).await;
     }
     storage.faults.clear();
     // It takes it back with a beat that fails at its end.
     sleep(SILENCE).await;
     storage.breaks(Operation::Write, "owner", Fault::Unanswered);
-    sleep(BEAT * 3).await;
+    sleep(HEARTBEAT * 3).await;
     storage.faults.clear();
     until("it has it again", || first.health().connected).await;
     assert_eq!(storage.valid(&first, &known).await, None);
@@ -165,7 +167,7 @@ async fn what_was_invalidated_while_it_waited_does_not_count() {
     for target in targets {
         assert_eq!(invalidate(&second, target).await, Receipt::Queued);
     }
-    second.shared().pay_controls();
+    second.prefix().void_pending();
     assert!(timeout(HOUR, second.settle()).await.is_err());
     first.shutdown().await.unwrap();
     second.settle().await.unwrap();
@@ -188,7 +190,7 @@ async fn why_a_prefix_cannot_be_used_is_said_while_it_is_so() {
     // Not what was so before.
     assert!(
         second
-            .shared()
+            .prefix()
             .last_error
             .unavailable("use it")
             .source()
@@ -197,5 +199,5 @@ async fn why_a_prefix_cannot_be_used_is_said_while_it_is_so() {
     storage.breaks(Operation::Read, "owner", Fault::Fails);
     until("it is lost", || !second.health().connected).await;
     let error = why().await;
-    assert!(error.contains("say that it is in use"), "{error}");
+    assert!(error.contains("the heartbeat failed"), "{error}");
 }

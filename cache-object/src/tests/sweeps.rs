@@ -3,7 +3,7 @@
 use cache_core::unix_millis;
 
 use super::*;
-use crate::owner::BEAT;
+use crate::owner::HEARTBEAT;
 
 /// When the first sweep is over.
 const SWEPT: Duration = Duration::from_secs(15 * 60);
@@ -26,7 +26,7 @@ async fn what_is_dead_or_void_is_removed_and_nothing_else() {
     }
     invalidate(&tier, Target::Function(&void.function)).await;
     fill(&tier, &key("void", 2), b"lives").await;
-    let path = |key: &RecordKey| tier.shared().store.path(key);
+    let path = |key: &RecordKey| tier.prefix().store.path(key);
     let mut object = storage.sound.read(&path(&dead)).await.unwrap().to_vec();
     object[..8].copy_from_slice(&unix_millis().to_le_bytes());
     storage.sound.write(&path(&dead), object).await.unwrap();
@@ -61,14 +61,14 @@ async fn what_is_just_written_is_not_swept() {
     invalidate(&tier, Target::Function(&key.function)).await;
     let lease = lease(&tier, &key).await;
     storage.breaks(Operation::Write, "records", Fault::Slow);
-    let written = tier.fill(&key, &lease, b"new".to_vec(), HOUR, BEAT);
-    let path = tier.shared().store.path(&key);
+    let written = tier.fill(&key, &lease, b"new".to_vec(), HOUR, HEARTBEAT);
+    let path = tier.prefix().store.path(&key);
     let sweep = async {
         until("it is being written", || {
             storage.faults.begun(Operation::Write, &path) == 2
         })
         .await;
-        tier.shared().sweep_out(&path).await.unwrap()
+        tier.prefix().sweep_out(&path).await.unwrap()
     };
     let (written, was_removed) = tokio::join!(written, sweep);
     assert_eq!(written.unwrap(), FillResult::Stored);
@@ -94,7 +94,7 @@ async fn a_sweep_that_hangs_keeps_nothing_and_comes_again() {
         storage.faults.clear();
         let path = match operation {
             Operation::List => "records".to_owned(),
-            _ => tier.shared().store.path(&void),
+            _ => tier.prefix().store.path(&void),
         };
         storage.breaks(operation, &path, fault);
         let before = storage.faults.begun(operation, &path);
@@ -137,6 +137,6 @@ async fn until_hours(is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < HOUR * 8);
-        sleep(BEAT * 6).await;
+        sleep(HEARTBEAT * 6).await;
     }
 }

@@ -1,52 +1,63 @@
-//! A tier in memory whose invalidations wait until they are let through: what a slow server does, held in hand.
+//! A tier in memory that a test controls: it holds operations until the test lets them through, and
+//! fails as the test says.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use multi_tier_cached::tier::kit::{PrivateTier, RecordStore, lock};
 use multi_tier_cached::tier::{
-    Deadlock, FillResult, HEADER_LEN, HeldLease, Lease, LeaseMode, LeaseResult, LocalLeases,
-    ReadOptions, ReadResult, Receipt, RecordKey, Refusal, SharedTier, Stamp, Target, Tier,
-    TierBuilder, TierContext, TierFuture, TierSettings, Wakeup,
+    Deadlock, FillResult, HeldLease, Lease, LeaseMode, LeaseResult, ReadOptions, ReadResult,
+    Receipt, RecordKey, Refusal, SharedTier, Target, Tier, TierBuilder, TierContext, TierFuture,
+    TierSettings,
 };
 use multi_tier_cached::{Coherence, Error, ErrorKind};
 use tokio::sync::Semaphore;
 
-/// Shared by the runtimes that are built with clones of it.
+/// More permits than a test takes: what has them is not held.
+const UNHELD: usize = 1 << 20;
+
+/// A tier that a test controls. Runtimes that are built with clones of it share its records.
 #[derive(Clone, Debug)]
-pub struct FakeTier(Arc<Contents>, TierSettings);
+pub struct FakeTier {
+    state: Arc<State>,
+    settings: TierSettings,
+}
+
+/// The records, which never expire.
+#[derive(Debug, Default)]
+struct Records(Mutex<HashMap<String, Vec<u8>>>);
 
 #[derive(Debug)]
-struct Contents {
-    records: Mutex<HashMap<String, Vec<u8>>>,
-    epoch: AtomicU64,
-    leases: Arc<LocalLeases>,
-    /// Whether invalidations wait to be done, of every key.
+struct State {
+    /// The tier that does what the test lets through.
+    tier: PrivateTier<Records>,
+    /// Whether the invalidation of every key is pending.
     is_pending: AtomicBool,
     /// One permit for each invalidation.
     gate: Semaphore,
-    /// Whether the answer to the next invalidation is kept back.
+    /// Whether the reply to the next invalidation is held.
     keeps_back: AtomicBool,
-    /// One permit for each answer that was kept back.
-    answers: Semaphore,
+    /// One permit for each held reply.
+    replies: Semaphore,
     /// One permit for each fill.
     fills: Semaphore,
     /// Whether a fill has waited for its permit.
     has_held_fill: AtomicBool,
-    /// What it knows of others, where it is one that they share.
+    /// The state of the channel, if the tier is shared.
     coherence: Option<Arc<Coherence>>,
     /// How many of the next questions about a deadlock fail. `None` if the store cannot tell.
     lost_answers: Mutex<Option<usize>>,
-    /// How many questions about a deadlock were asked.
+    /// The number of questions about a deadlock.
     deadlock_questions: AtomicU64,
     /// How the next reads are held.
     held_reads: Mutex<VecDeque<Arc<HeldRead>>>,
-    /// Whether it cannot be asked.
+    /// Whether reads and leases fail.
     is_broken: AtomicBool,
-    /// Whether it does not say what a valid record carries.
+    /// Whether reads return no stamp.
     is_mute: AtomicBool,
-    /// Whether it cannot be filled.
+    /// Whether fills fail.
     is_full: AtomicBool,
 }
 
@@ -69,19 +80,44 @@ pub struct HeldRead {
 }
 
 impl HeldRead {
-    /// Whether a read is held.
+    /// Returns `true` once a read is held.
     pub fn is_reached(&self) -> bool {
         self.is_reached.load(Ordering::SeqCst)
     }
 
-    /// Lets the read go on.
+    /// Lets the read continue.
     pub fn release(&self) {
         self.gate.add_permits(1);
     }
 
     async fn hold(&self) {
         self.is_reached.store(true, Ordering::SeqCst);
-        self.gate.acquire().await.expect("an open gate").forget();
+        take(&self.gate).await;
+    }
+}
+
+async fn take(permits: &Semaphore) {
+    permits.acquire().await.expect("an open gate").forget();
+}
+
+impl RecordStore for Records {
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        Ok(lock(&self.0).get(key).cloned())
+    }
+
+    async fn put(&self, key: &str, record: Vec<u8>, _: Duration) -> Result<(), Error> {
+        lock(&self.0).insert(key.to_owned(), record);
+        Ok(())
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Error> {
+        lock(&self.0).remove(key);
+        Ok(())
+    }
+
+    /// Keeps the records, so that a test sees that void ones are not returned.
+    async fn clear(&self) -> Result<(), Error> {
+        Ok(())
     }
 }
 
@@ -92,19 +128,36 @@ impl Default for FakeTier {
 }
 
 impl FakeTier {
-    /// One that lets fills through.
+    /// Creates a private tier that holds invalidations, and lets everything else through.
     pub fn new() -> Self {
-        let contents = Contents {
-            records: Mutex::default(),
-            epoch: AtomicU64::new(1),
-            leases: Arc::default(),
+        Self::with_coherence(None)
+    }
+
+    /// Creates a tier that also holds fills.
+    pub fn that_holds_fills() -> Self {
+        let this = Self::new();
+        this.hold_fills();
+        this
+    }
+
+    /// Creates a shared tier. The test [proves](Self::prove) that its channel is coherent, and
+    /// [revokes](Self::revoke) that.
+    pub fn shared(bound: Duration) -> Self {
+        Self::with_coherence(Some(Arc::new(Coherence::new(bound))))
+    }
+
+    fn with_coherence(coherence: Option<Arc<Coherence>>) -> Self {
+        // The store never waits, so the inner tier needs no time limit, and no runtime for one.
+        let inner = TierSettings::new("fake_tier", Duration::MAX).without_runtime();
+        let state = State {
+            tier: PrivateTier::new(inner, Records::default()),
             is_pending: AtomicBool::new(false),
             gate: Semaphore::new(0),
             keeps_back: AtomicBool::new(false),
-            answers: Semaphore::new(0),
-            fills: Semaphore::new(1 << 20),
+            replies: Semaphore::new(0),
+            fills: Semaphore::new(UNHELD),
             has_held_fill: AtomicBool::new(false),
-            coherence: None,
+            coherence,
             lost_answers: Mutex::default(),
             deadlock_questions: AtomicU64::new(0),
             held_reads: Mutex::default(),
@@ -112,95 +165,76 @@ impl FakeTier {
             is_mute: AtomicBool::new(false),
             is_full: AtomicBool::new(false),
         };
-        let settings = TierSettings::new("fake_tier", Duration::from_secs(5));
-        Self(Arc::new(contents), settings)
+        Self {
+            state: Arc::new(state),
+            settings: TierSettings::new("fake_tier", Duration::from_secs(5)),
+        }
     }
 
-    /// One that lets no fill through before it is told to.
-    pub fn that_holds_fills() -> Self {
-        let this = Self::new();
-        this.0.fills.forget_permits(1 << 20);
-        this
-    }
-
-    /// With another time limit than five seconds, to which it does not keep.
+    /// Sets the time limit, which the tier does not keep. Default: 5 s.
     #[must_use]
     pub fn time_limit(mut self, time_limit: Duration) -> Self {
-        self.1.time_limit = time_limit;
+        self.settings.time_limit = time_limit;
         self
     }
 
-    /// One that plain functions may use.
+    /// Lets plain functions use the tier.
     #[must_use]
     pub fn for_threads(mut self) -> Self {
-        self.1.works_without_runtime = true;
+        self.settings.works_without_runtime = true;
         self
     }
 
-    /// How many records it has.
+    /// Returns the number of records, valid or not.
     pub fn len(&self) -> usize {
-        self.0.records().len()
+        lock(&self.state.tier.store().0).len()
     }
 
-    /// Whether it has none.
+    /// Returns `true` if there are no records.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Says of every key that its invalidation waits to be done.
+    /// Makes the invalidation of every key pending from now on.
     pub fn owe(&self) {
-        self.0.is_pending.store(true, Ordering::SeqCst);
+        self.state.is_pending.store(true, Ordering::SeqCst);
     }
 
-    /// One that others share. What they invalidate it is [proved](Self::prove) to know, or does not know.
-    pub fn shared(bound: Duration) -> Self {
-        let Self(contents, settings) = Self::new();
-        let contents = Arc::into_inner(contents).expect("nobody else has it yet");
-        let contents = Contents {
-            coherence: Some(Arc::new(Coherence::new(bound))),
-            ..contents
-        };
-        Self(Arc::new(contents), settings)
-    }
-
-    /// Knows of now what others have invalidated.
+    /// Proves that the channel of a shared tier is coherent now.
     pub fn prove(&self) {
-        let coherence = self.0.coherence.as_ref().expect("a shared fake_tier");
+        let coherence = self.coherence();
         coherence.proved(coherence.barrier());
     }
 
-    /// Does not know it any more.
+    /// Makes the channel of a shared tier incoherent.
     pub fn revoke(&self) {
-        self.0
-            .coherence
-            .as_ref()
-            .expect("a shared fake_tier")
-            .revoke();
+        self.coherence().revoke();
     }
 
-    /// Loses its records, as when another instance invalidates them.
+    /// Deletes the records, as when another instance invalidates them.
     pub fn empty(&self) {
-        self.0.records().clear();
+        lock(&self.state.tier.store().0).clear();
     }
 
-    /// Does not say any more, when it is read, what a valid record carries.
+    /// Makes reads return no stamp from now on.
     pub fn say_no_stamp(&self) {
-        self.0.is_mute.store(true, Ordering::SeqCst);
+        self.state.is_mute.store(true, Ordering::SeqCst);
     }
 
-    /// Answers no reads and gives no leases any more.
+    /// Makes reads and leases fail from now on.
     pub fn break_down(&self) {
-        self.0.is_broken.store(true, Ordering::SeqCst);
+        self.state.is_broken.store(true, Ordering::SeqCst);
     }
 
-    /// Says that there is no deadlock, whenever it is asked, but for the next `lost` answers.
+    /// Answers every question about a deadlock with "none" from now on, except that the next `lost`
+    /// questions fail.
     pub fn lose_answers_about_deadlocks(&self, lost: usize) {
-        *self.0.lost_answers.lock().expect("lost answers") = Some(lost);
+        *lock(&self.state.lost_answers) = Some(lost);
     }
 
-    /// How often it was asked whether there is a deadlock.
+    /// Returns the number of questions about a deadlock.
     pub fn deadlock_questions(&self) -> u64 {
-        self.0.deadlock_questions.load(Ordering::SeqCst)
+        self.state.deadlock_questions.load(Ordering::SeqCst)
     }
 
     /// Holds the next read that is not held yet.
@@ -210,49 +244,48 @@ impl FakeTier {
             is_reached: AtomicBool::new(false),
             gate: Semaphore::new(0),
         });
-        let mut held_reads = self.0.held_reads.lock().expect("held reads");
-        held_reads.push_back(Arc::clone(&held));
+        lock(&self.state.held_reads).push_back(Arc::clone(&held));
         held
     }
 
-    /// Takes no fills any more, and does not say why.
+    /// Makes fills fail from now on.
     pub fn fill_up(&self) {
-        self.0.is_full.store(true, Ordering::SeqCst);
+        self.state.is_full.store(true, Ordering::SeqCst);
     }
 
-    /// Lets no fill through from now on before it is told to.
+    /// Holds fills from now on.
     pub fn hold_fills(&self) {
-        self.0.fills.forget_permits(1 << 20);
+        self.state.fills.forget_permits(UNHELD);
     }
 
-    /// Whether a fill has come that is held.
+    /// Returns `true` once a fill is or was held.
     pub fn has_held_fill(&self) -> bool {
-        self.0.has_held_fill.load(Ordering::SeqCst)
+        self.state.has_held_fill.load(Ordering::SeqCst)
     }
 
-    /// Lets one fill through.
+    /// Lets one held fill through.
     pub fn let_a_fill_through(&self) {
-        self.0.fills.add_permits(1);
+        self.state.fills.add_permits(1);
     }
 
-    /// Keeps back the answer to the next invalidation, which is done.
+    /// Holds the reply to the next invalidation after it is done.
     pub fn keep_back(&self) {
-        self.0.keeps_back.store(true, Ordering::SeqCst);
+        self.state.keeps_back.store(true, Ordering::SeqCst);
     }
 
-    /// Whether it has come to that.
+    /// Returns `true` once that reply is held.
     pub fn has_kept_back(&self) -> bool {
-        !self.0.keeps_back.load(Ordering::SeqCst)
+        !self.state.keeps_back.load(Ordering::SeqCst)
     }
 
-    /// Gives that answer.
+    /// Gives the held reply.
     pub fn answer(&self) {
-        self.0.answers.add_permits(1);
+        self.state.replies.add_permits(1);
     }
 
     /// Lets one invalidation through.
     pub fn let_through(&self) {
-        self.0.gate.add_permits(1);
+        self.state.gate.add_permits(1);
     }
 }
 
@@ -262,69 +295,51 @@ impl TierBuilder for FakeTier {
     }
 }
 
-impl Contents {
-    fn stamp(&self) -> Stamp {
-        Stamp {
-            epoch: self.epoch.load(Ordering::SeqCst),
-            history: 0,
+impl State {
+    fn check(&self, is_failing: &AtomicBool, problem: &str) -> Result<(), Error> {
+        match is_failing.load(Ordering::SeqCst) {
+            true => Err(Error::new(ErrorKind::Unavailable, problem)),
+            false => Ok(()),
         }
-    }
-
-    fn drop_what_is_meant(&self, target: Target<'_>) {
-        let mut records = self.records();
-        self.leases.void(target);
-        match target {
-            Target::Key(key) => {
-                records.remove(&key.arguments);
-            }
-            // The epoch is that of the whole fake_tier.
-            Target::Function(_) | Target::All => {
-                self.epoch.fetch_add(1, Ordering::SeqCst);
-            }
-        }
-    }
-
-    fn records(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<u8>>> {
-        self.records
-            .lock()
-            .expect("no test panics with the records in hand")
     }
 }
 
 impl Tier for FakeTier {
     fn settings(&self) -> &TierSettings {
-        &self.1
+        &self.settings
     }
 
+    /// Stands still, so that records do not expire.
     fn now(&self) -> u64 {
         0
     }
 
     fn as_shared(&self) -> Option<&dyn SharedTier> {
-        self.0.coherence.is_some().then_some(self)
+        self.state.coherence.is_some().then_some(self)
     }
 
     fn read<'a>(
         &'a self,
         key: &'a RecordKey,
-        _: ReadOptions,
-        _: Duration,
+        options: ReadOptions,
+        within: Duration,
     ) -> TierFuture<'a, ReadResult> {
-        let held = self.0.held_reads.lock().expect("held reads").pop_front();
+        let held = lock(&self.state.held_reads).pop_front();
         Box::pin(async move {
-            if self.0.is_broken.load(Ordering::SeqCst) {
-                return Err(Error::new(ErrorKind::Unavailable, "read: broken"));
-            }
+            self.state.check(&self.state.is_broken, "read: broken")?;
             if let Some(held) = held.as_ref().filter(|held| held.at == HeldAt::ReadOptions) {
                 held.hold().await;
             }
-            let record = self.0.records().get(&key.arguments).cloned();
-            let record = record.filter(|_| !self.is_pending(key));
+            let mut found = self.state.tier.read(key, options, within).await?;
+            found.record = found.record.filter(|_| !self.is_pending(key));
             if let Some(held) = held.filter(|held| held.at == HeldAt::Answer) {
+                // The record is from before the hold, and the stamp from after it.
                 held.hold().await;
+                found.stamp = self.state.tier.read(key, options, within).await?.stamp;
             }
-            let is_mute = self.0.is_mute.load(Ordering::SeqCst);
-            Ok(ReadResult::new(record, (!is_mute).then(|| self.0.stamp())))
+            let is_mute = self.state.is_mute.load(Ordering::SeqCst);
+            found.stamp = found.stamp.filter(|_| !is_mute);
+            Ok(found)
         })
     }
 
@@ -333,24 +348,17 @@ impl Tier for FakeTier {
         key: &'a RecordKey,
         mode: LeaseMode,
         expected_header: &'a [u8],
-        _: Duration,
+        within: Duration,
     ) -> TierFuture<'a, LeaseResult> {
         Box::pin(async move {
-            if self.0.is_broken.load(Ordering::SeqCst) {
-                return Err(Error::new(ErrorKind::Unavailable, "give a lease: broken"));
-            }
+            self.state.check(&self.state.is_broken, "lease: broken")?;
             if self.is_pending(key) {
                 return Ok(LeaseResult::Refused(Refusal::Queued));
             }
-            let records = self.0.records();
-            let there = records.get(&key.arguments);
-            if mode == LeaseMode::Exclusive
-                && there
-                    .is_some_and(|there| there[..there.len().min(HEADER_LEN)] != *expected_header)
-            {
-                return Ok(LeaseResult::Held(Wakeup::new(std::future::ready(()))));
-            }
-            Ok(self.0.leases.take(key, mode, self.0.stamp()))
+            self.state
+                .tier
+                .lease(key, mode, expected_header, within)
+                .await
         })
     }
 
@@ -359,58 +367,46 @@ impl Tier for FakeTier {
         key: &'a RecordKey,
         lease: &'a Lease,
         record: Vec<u8>,
-        _: Duration,
-        _: Duration,
+        life: Duration,
+        within: Duration,
     ) -> TierFuture<'a, FillResult> {
         Box::pin(async move {
-            if self.0.is_full.load(Ordering::SeqCst) {
-                return Err(Error::new(ErrorKind::Unavailable, "fill: full"));
+            self.state.check(&self.state.is_full, "fill: full")?;
+            let is_held = self.state.fills.available_permits() == 0;
+            self.state.has_held_fill.fetch_or(is_held, Ordering::SeqCst);
+            take(&self.state.fills).await;
+            self.state.tier.fill(key, lease, record, life, within).await
+        })
+    }
+
+    fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, Receipt> {
+        Box::pin(async move {
+            take(&self.state.gate).await;
+            let receipt = self.state.tier.invalidate(target, within).await?;
+            if self.state.keeps_back.swap(false, Ordering::SeqCst) {
+                take(&self.state.replies).await;
             }
-            let is_held = self.0.fills.available_permits() == 0;
-            self.0.has_held_fill.fetch_or(is_held, Ordering::SeqCst);
-            self.0.fills.acquire().await.expect("an open gate").forget();
-            let mut records = self.0.records();
-            if !self.0.leases.holds(key, lease.token) || lease.stamp != self.0.stamp() {
-                return Ok(FillResult::Refused(Refusal::Lease));
-            }
-            records.insert(key.arguments.clone(), record);
-            self.0.leases.used(key, lease.token);
-            Ok(FillResult::Stored)
+            Ok(receipt)
         })
     }
 
     fn invalidate_later(&self, target: Target<'_>) {
-        self.0.drop_what_is_meant(target);
-    }
-
-    fn invalidate<'a>(&'a self, target: Target<'a>, _: Duration) -> TierFuture<'a, Receipt> {
-        Box::pin(async move {
-            self.0.gate.acquire().await.expect("an open gate").forget();
-            self.0.drop_what_is_meant(target);
-            if self.0.keeps_back.swap(false, Ordering::SeqCst) {
-                self.0
-                    .answers
-                    .acquire()
-                    .await
-                    .expect("an open gate")
-                    .forget();
-            }
-            Ok(Receipt::Acked)
-        })
+        self.state.tier.invalidate_later(target);
     }
 
     fn is_pending(&self, _: &RecordKey) -> bool {
-        self.0.is_pending.load(Ordering::SeqCst)
+        self.state.is_pending.load(Ordering::SeqCst)
     }
 
     fn shutdown(&self) -> TierFuture<'_, ()> {
+        // The clones of the tier are still in use by other runtimes.
         Box::pin(async { Ok(()) })
     }
 }
 
 impl SharedTier for FakeTier {
     fn coherence(&self) -> &Arc<Coherence> {
-        self.0.coherence.as_ref().expect("a shared fake tier")
+        self.state.coherence.as_ref().expect("a shared fake tier")
     }
 
     fn link(&self) -> u64 {
@@ -423,13 +419,16 @@ impl SharedTier for FakeTier {
         _: &'a RecordKey,
         _: Duration,
     ) -> TierFuture<'a, Deadlock> {
-        self.0.deadlock_questions.fetch_add(1, Ordering::SeqCst);
-        let answer = match &mut *self.0.lost_answers.lock().expect("lost answers") {
+        self.state.deadlock_questions.fetch_add(1, Ordering::SeqCst);
+        let answer = match &mut *lock(&self.state.lost_answers) {
             None => Ok(Deadlock::Unknown),
             Some(0) => Ok(Deadlock::Absent),
             Some(lost) => {
                 *lost -= 1;
-                Err(Error::new(ErrorKind::TimedOut, "look for a deadlock: lost"))
+                Err(Error::new(
+                    ErrorKind::TimedOut,
+                    "deadlock: the answer is lost",
+                ))
             }
         };
         Box::pin(std::future::ready(answer))

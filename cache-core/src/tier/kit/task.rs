@@ -9,8 +9,8 @@ use tokio::task::{JoinError, JoinHandle};
 
 /// A Tokio task that is aborted when this is dropped.
 ///
-/// A plain [`JoinHandle`] detaches its task when it is dropped, so the task would outlive the tier or
-/// the call that it works for. As a future, this resolves with the result of the task.
+/// A plain [`JoinHandle`] detaches its task when it is dropped, so the task would outlive the tier
+/// or the call that it works for. As a future, this resolves with the result of the task.
 pub struct AbortOnDrop<T>(JoinHandle<T>);
 
 impl<T> AbortOnDrop<T> {

@@ -5,7 +5,7 @@ use std::task::{Context, Waker};
 use tokio::time::timeout;
 
 use super::*;
-use crate::owner::BEAT;
+use crate::owner::HEARTBEAT;
 
 /// Polled once, and dropped: at its first wait. Then at the second, and so on.
 #[tokio::test(start_paused = true)]
@@ -32,7 +32,7 @@ async fn an_invalidation_that_is_dropped_is_done_all_the_same() {
             storage.faults.clear();
             let began = Instant::now();
             tier.settle().await.unwrap();
-            assert!(began.elapsed() < BEAT, "nobody paid it");
+            assert!(began.elapsed() < HEARTBEAT, "nobody paid it");
             assert!(!storage.has(&tier, &key).await);
         }
     }
@@ -49,7 +49,7 @@ async fn who_waits_until_it_has_settled_waits_until_it_is_done() {
     assert_eq!(tier.health().queued, 1);
     let settles = Arc::clone(&tier);
     let settled = tokio::spawn(async move { settles.settle().await });
-    sleep(BEAT * 10).await;
+    sleep(HEARTBEAT * 10).await;
     assert!(!settled.is_finished() && storage.has(&tier, &key).await);
     storage.faults.clear();
     settled.await.unwrap().unwrap();
@@ -131,13 +131,13 @@ async fn a_removal_waits_for_the_write_of_its_key() {
     let key = key("f", 1);
     let lease = lease(&tier, &key).await;
     storage.breaks(Operation::Write, "records", Fault::Slow);
-    let written = tier.fill(&key, &lease, b"old".to_vec(), HOUR, BEAT);
+    let written = tier.fill(&key, &lease, b"old".to_vec(), HOUR, HEARTBEAT);
     let removed = async {
         until("it is being written", || {
             storage.faults.begun(Operation::Write, "records") == 1
         })
         .await;
-        tier.invalidate(Target::Key(&key), BEAT).await.unwrap()
+        tier.invalidate(Target::Key(&key), HEARTBEAT).await.unwrap()
     };
     let (_, receipt) = tokio::join!(written, removed);
     assert_eq!(receipt, Receipt::Acked);
@@ -152,10 +152,10 @@ async fn what_is_invalidated_while_it_is_read_does_not_count() {
         let tier = storage.owner().await;
         let key = key("f", 1);
         fill(&tier, &key, b"old").await;
-        let old = tier.shared().store.controls.stamp(&key.function);
+        let old = tier.prefix().store.epochs.stamp(&key.function);
         storage.breaks(Operation::Read, "records", Fault::Slow);
         storage.breaks(Operation::Delete, "records", Fault::Fails);
-        let read = tier.read(&key, ReadOptions::default(), BEAT);
+        let read = tier.read(&key, ReadOptions::default(), HEARTBEAT);
         let invalidated = async {
             until("it is being read", || {
                 storage.faults.begun(Operation::Read, "records") == 1
