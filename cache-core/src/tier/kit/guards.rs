@@ -171,12 +171,18 @@ impl<K> HeldGuards<K> {
     pub async fn ended(&self) -> Vec<(u64, K)> {
         loop {
             let notified = self.ended.notified();
-            let ended = std::mem::take(&mut lock(&self.state).ended);
+            let ended = self.take_ended();
             if !ended.is_empty() {
                 return ended;
             }
             notified.await;
         }
+    }
+
+    /// Returns the guards that are to be ended at the store now, with their numbers.
+    #[must_use]
+    pub fn take_ended(&self) -> Vec<(u64, K)> {
+        std::mem::take(&mut lock(&self.state).ended)
     }
 
     fn begin(&self, connection: Option<u64>) {
@@ -251,10 +257,6 @@ mod tests {
 
     use super::*;
 
-    fn take_ended(guards: &HeldGuards<&'static str>) -> Vec<(u64, &'static str)> {
-        std::mem::take(&mut lock(&guards.state).ended)
-    }
-
     fn connected() -> Arc<HeldGuards<&'static str>> {
         let guards = Arc::new(HeldGuards::default());
         guards.connected(1);
@@ -276,10 +278,10 @@ mod tests {
         guards.placed([(1, Placement::New), (2, Placement::New)], 1, until);
         first.was_invalidated();
         drop(first);
-        assert_eq!(take_ended(&guards), [(1, "k")]);
+        assert_eq!(guards.take_ended(), [(1, "k")]);
         assert_eq!(invalidations.load(Ordering::SeqCst), 0);
         drop(second);
-        assert!(take_ended(&guards).is_empty(), "it expires by itself");
+        assert!(guards.take_ended().is_empty(), "it expires by itself");
         assert_eq!(invalidations.load(Ordering::SeqCst), 1);
         assert!(guards.to_renew().is_empty());
     }
@@ -314,7 +316,7 @@ mod tests {
         holder.was_invalidated();
         drop(holder);
         assert!(
-            take_ended(&guards).is_empty(),
+            guards.take_ended().is_empty(),
             "it was not placed over this connection"
         );
     }
