@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn record_is_returned_until_it_expires() {
         let data = record_data(b"abc", Duration::from_secs(60));
-        let record = item(Kind::Record, data.clone());
+        let record = item(Kind::Record, data);
         assert_eq!(record.record(), Some(&b"abc"[..]));
         let foreign = Item {
             kind: None,

@@ -19,7 +19,7 @@
 //! From top to bottom, each uses only those below it: `tier` has the operations of the tier,
 //! `supervisor` makes and keeps the links, `maintenance` is the background work over a link,
 //! `session` is the state that calls and the supervisor share, `connections` runs commands on the
-//! connections of a link, `commands` has one file per command, and `item`, `keys`, `target` and
+//! connections of a link, `commands` has one file per command, and `item`, `keys` and
 //! `error` say what the server stores and under which names. `config` is what users write.
 
 mod commands;
@@ -31,7 +31,6 @@ mod keys;
 mod maintenance;
 mod session;
 mod supervisor;
-mod target;
 mod tier;
 
 pub use config::Memcached;

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use cache_core::Error;
 use cache_core::tier::RecordKey;
+use cache_core::tier::kit::{OwnedTarget, ReturnedLease};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use crate::commands::guard::{EndGuard, PlaceGuard};
 use crate::commands::invalidate::Invalidate;
+use crate::commands::lease::GrantedLease;
 use crate::commands::log::{Message, ReadLog};
 use crate::commands::release::{Reason, Release};
 use crate::commands::renew::Renew;
 use crate::session::{Link, MemcachedSession};
-use crate::target::OwnedTarget;
 
 impl MemcachedSession {
     /// Keeps a link: the kinds of work run side by side, so that none waits for another. Ends when
@@ -175,16 +176,8 @@ impl MemcachedSession {
     async fn release_leases(&self, link: &Link) {
         loop {
             for returned in self.leases.returned().await {
-                let release = Release {
-                    record: returned.lease.names.record,
-                    cas: returned.lease.cas,
-                    reason: match returned.load_failed {
-                        true => Reason::LoadFailed,
-                        false => Reason::NotFilled,
-                    },
-                };
                 // Nothing waits for it: a lease whose release does not arrive expires by itself.
-                drop(link.connections.start(release, |reply, _| reply));
+                drop(link.connections.start(release(returned), |reply, _| reply));
             }
         }
     }
@@ -200,15 +193,41 @@ impl MemcachedSession {
                 {
                     return error;
                 }
-                let end = EndGuard {
-                    record: self.keys.record(&key),
-                    number,
-                    life: self.config.lease_time,
-                };
                 // A guard whose end does not arrive expires by itself.
+                let end = self.guard_end(number, &key);
                 drop(link.connections.start(end, |reply, _| reply));
             }
         }
+    }
+
+    fn guard_end(&self, number: u64, key: &RecordKey) -> EndGuard {
+        EndGuard {
+            record: self.keys.record(key),
+            number,
+            life: self.config.lease_time,
+        }
+    }
+
+    /// Releases leases and ends guards before the link is closed. What does not arrive expires by
+    /// itself.
+    pub(crate) async fn give_up_held(&self, link: &Link) {
+        for returned in self.leases.take_returned() {
+            let _ = link.connections.send(release(returned)).await;
+        }
+        for (number, key) in self.guards.take_ended() {
+            let _ = link.connections.send(self.guard_end(number, &key)).await;
+        }
+    }
+}
+
+fn release(returned: ReturnedLease<GrantedLease>) -> Release {
+    Release {
+        record: returned.lease.names.record,
+        cas: returned.lease.cas,
+        reason: match returned.load_failed {
+            true => Reason::LoadFailed,
+            false => Reason::NotFilled,
+        },
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use async_memcached::Error as ClientError;
 use cache_core::tier::kit::{
-    HeldGuards, HeldLeases, LinkCounters, PendingInvalidations, Session, silence, timed,
+    HeldGuards, HeldLeases, LinkCounters, OwnedTarget, PendingInvalidations, Session, silence,
+    timed,
 };
 use cache_core::tier::{Peers, RecordKey, Target};
 use cache_core::{Coherence, Error};
@@ -22,7 +23,6 @@ use crate::config::Memcached;
 use crate::connections::{Caller, Connections};
 use crate::error::STORE;
 use crate::keys::Keys;
-use crate::target::OwnedTarget;
 
 /// The state that calls and the supervisor share.
 #[derive(Debug)]

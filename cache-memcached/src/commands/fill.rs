@@ -57,9 +57,10 @@ impl Command for StoreRecord {
 
 #[cfg(test)]
 mod tests {
+    use cache_core::tier::kit::OwnedTarget;
+
     use super::*;
     use crate::commands::testing::{TestServer, key};
-    use crate::target::OwnedTarget;
 
     #[tokio::test]
     async fn record_is_stored_under_its_lease_once() {

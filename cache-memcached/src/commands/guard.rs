@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use async_memcached::{Client, Error};
 use cache_core::tier::RecordKey;
-use cache_core::tier::kit::Placement;
+use cache_core::tier::kit::{OwnedTarget, Placement};
 
 use super::command::Command;
 use super::invalidate::Invalidate;
 use super::items::{Condition, NewItem, delete_if, get, set_if};
 use crate::item::{Item, Kind};
 use crate::keys::Keys;
-use crate::target::OwnedTarget;
 
 /// Places a guard on a key, or renews it. A new guard invalidates the key, after it was placed:
 /// what was leased or stored before is void, and nothing is leased after.

@@ -1,12 +1,12 @@
 //! Invalidates a key, a function, or everything.
 
 use async_memcached::{Client, Error};
+use cache_core::tier::kit::OwnedTarget;
 
 use super::command::Command;
 use super::items::{delete, replace_number};
 use super::log::{Message, append};
 use crate::keys::Keys;
-use crate::target::OwnedTarget;
 
 /// Deletes the record and the leases of a key, or replaces the number that all records of a
 /// function, or of the namespace, carry; then writes the invalidation into the log. An instance

@@ -161,9 +161,10 @@ async fn add_to_count(client: &mut Client, keys: &Keys, more: u64) -> Result<u64
 
 #[cfg(test)]
 mod tests {
+    use cache_core::tier::kit::OwnedTarget;
+
     use super::*;
     use crate::commands::testing::{TestServer, key};
-    use crate::target::OwnedTarget;
 
     #[tokio::test]
     async fn messages_are_read_in_order_from_the_number_that_was_read_last() {

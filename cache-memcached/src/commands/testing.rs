@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_memcached::{Client, MetaProtocol as _};
-use cache_core::tier::kit::Placement;
+use cache_core::tier::kit::{OwnedTarget, Placement};
 use cache_core::tier::{FillResult, FunctionKey, LeaseMode, RecordKey};
 use tokio::time::{sleep, timeout};
 
@@ -20,7 +20,6 @@ use super::log::{Message, ReadLog};
 use super::release::{Reason, Release};
 use crate::item::Item;
 use crate::keys::Keys;
-use crate::target::OwnedTarget;
 
 /// The time limit of each step. A step takes milliseconds, on a machine that does nothing else.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -25,38 +25,42 @@ impl MemcachedTier {
         }
     }
 
-    /// Waits for the invalidations that are being sent, for the time limit of a call, and ends the
-    /// link.
+    /// Waits for the invalidations that are being sent, releases what this instance holds at the
+    /// server, both within the time limit of a call, and ends the link.
     ///
     /// # Errors
     /// Pending invalidations are lost with this process.
     pub(super) async fn end(&self) -> Result<(), Error> {
         let session = &self.session;
-        let sent = async {
-            loop {
-                let changed = session.pending.changed();
-                if session.pending.is_empty() || !session.link.is_connected() {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        // Invalidations that are left after the time limit are counted below.
-        let _ = timeout(session.config.time_limit, sent).await;
+        if let Some((link, _)) = session.link.current() {
+            let finish = async {
+                self.wait_until_sent().await;
+                session.give_up_held(&link).await;
+            };
+            // Invalidations that are left after the time limit are counted below.
+            let _ = timeout(session.config.time_limit, finish).await;
+        }
         session.close();
         self.supervisor.end().await;
-        match session.pending.len() {
-            0 => Ok(()),
-            pending => {
-                tracing::warn!(
-                    pending,
-                    "invalidations were not sent to memcached before the shutdown, and are lost"
-                );
-                let problem = format!(
-                    "{pending} invalidations were not sent to memcached before the shutdown"
-                );
-                Err(Error::new(ErrorKind::Unavailable, problem))
+        let pending = session.pending.len();
+        if pending == 0 {
+            return Ok(());
+        }
+        let problem = "pending invalidations were not sent to memcached before the shutdown";
+        tracing::warn!(pending, "{problem}, and are lost");
+        let problem = format!("{problem}: {pending}");
+        Err(Error::new(ErrorKind::Unavailable, problem))
+    }
+
+    /// Waits until nothing is pending, or the link is lost.
+    async fn wait_until_sent(&self) {
+        let session = &self.session;
+        loop {
+            let changed = session.pending.changed();
+            if session.pending.is_empty() || !session.link.is_connected() {
+                return;
             }
+            changed.await;
         }
     }
 
