@@ -1,77 +1,139 @@
-//! What stands under a key of ours; its kind is in the flags that memcached keeps for its clients.
+//! The items of this cache in the server.
 
 use std::time::Duration;
 
 use cache_core::tier::Stamp;
 use cache_core::unix_millis;
 
-/// `MTC` before the kind: what carries other flags is not ours, and counts as nothing.
-const OURS: u32 = 0x4D54_4300;
-pub(crate) const RECORD: u32 = OURS | 1;
-/// A lease that others wait for.
-pub(crate) const ONLY: u32 = OURS | 2;
-/// A lease that nobody waits for.
-pub(crate) const SHARED: u32 = OURS | 3;
-pub(crate) const GUARDS: u32 = OURS | 4;
-/// An epoch, a history, a message.
-pub(crate) const CONTROL: u32 = OURS | 5;
+/// The flags of every item of this cache, without the kind: `MTC` in ASCII. memcached stores the
+/// flags of an item for its clients. An item with other flags is foreign: it is treated as missing,
+/// and replaced.
+const FLAGS: u32 = 0x4D54_4300;
 
-/// Of the time at which a record is dead, before it: memcached counts in seconds.
+/// The kind of an item. Its number is the lowest byte of the flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Kind {
+    /// A record, after the time at which it expires.
+    Record = 1,
+    /// A lease that other callers wait for.
+    ExclusiveLease = 2,
+    /// A lease that no caller waits for.
+    SharedLease = 3,
+    /// The numbers of the guards of a key.
+    Guards = 4,
+    /// An epoch, a history, the number of a process, or a message of the log.
+    Control = 5,
+    /// The trace of a load that failed, in place of its lease, for the callers that waited for it.
+    FailedLoad = 6,
+}
+
+impl Kind {
+    const ALL: [Self; 6] = [
+        Self::Record,
+        Self::ExclusiveLease,
+        Self::SharedLease,
+        Self::Guards,
+        Self::Control,
+        Self::FailedLoad,
+    ];
+
+    /// Returns the flags of an item of this kind.
+    pub(crate) fn flags(self) -> u32 {
+        FLAGS | self as u32
+    }
+
+    /// Returns the kind of an item with these flags; `None` if it is foreign.
+    pub(crate) fn of_flags(flags: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.flags() == flags)
+    }
+}
+
+/// The bytes before a record: the time at which it expires, in milliseconds since the Unix epoch.
+/// memcached counts in seconds, so its own expiry is not exact enough.
 const EXPIRY: usize = 8;
 
-/// What memcached keeps beside a value, about: its header, the name, and our own [`EXPIRY`].
-pub(crate) const AROUND: usize = 512;
+/// The space that memcached uses besides a record, rounded up: its header, the name, and
+/// [`EXPIRY`].
+pub(crate) const OVERHEAD: usize = 512;
 
-/// Longer than that memcached takes a number of seconds for a date.
+/// The longest life that memcached takes as a number of seconds. It takes more for a date.
 const LONGEST_RELATIVE: u64 = 30 * 24 * 60 * 60;
 
-/// The last date that it takes: they have 31 bits.
-const LATEST: u64 = (1 << 31) - 1;
+/// The latest date that memcached takes: its dates have 31 bits.
+const LATEST_DATE: u64 = (1 << 31) - 1;
 
-/// A value with what memcached says of it.
+/// The first number of a lease whose key had the trace of a failed load.
+const AFTER_FAILURE: u64 = 1;
+
+/// An item of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Item {
+    /// The number that the server gave this version of the item.
     pub(crate) cas: u64,
-    pub(crate) flags: u32,
+    /// `None` for a foreign item.
+    pub(crate) kind: Option<Kind>,
     pub(crate) data: Vec<u8>,
 }
 
 impl Item {
-    /// A record that is not dead.
+    /// Returns the record, if this is one and it has not expired.
     pub(crate) fn record(&self) -> Option<&[u8]> {
-        if self.flags != RECORD {
+        if self.kind != Some(Kind::Record) {
             return None;
         }
         let (expiry, record) = self.data.split_first_chunk::<EXPIRY>()?;
         (u64::from_le_bytes(*expiry) > unix_millis()).then_some(record)
     }
 
-    /// What a record must carry that is filled under this lease.
-    pub(crate) fn stamp(&self) -> Option<Stamp> {
-        let (_, stamp) = self.data.split_first_chunk::<8>()?;
-        let (epoch, history) = stamp.split_first_chunk::<8>()?;
-        Some(Stamp {
-            epoch: u64::from_le_bytes(*epoch),
-            history: u64::from_le_bytes(history.try_into().ok()?),
-        })
+    /// Returns `true` for an exclusive or a shared lease.
+    pub(crate) fn is_lease(&self) -> bool {
+        matches!(self.kind, Some(Kind::ExclusiveLease | Kind::SharedLease))
     }
 
-    /// A number that is not zero.
+    /// Returns the stamp that a record must carry which is filled under this lease.
+    pub(crate) fn stamp(&self) -> Option<Stamp> {
+        let [_, epoch, history] = self.lease_numbers()?;
+        Some(Stamp { epoch, history })
+    }
+
+    /// Returns `true` if this is the trace of a failed load, or a lease that took its place.
+    pub(crate) fn follows_failure(&self) -> bool {
+        self.kind == Some(Kind::FailedLoad)
+            || self
+                .lease_numbers()
+                .is_some_and(|[first, ..]| first == AFTER_FAILURE)
+    }
+
+    fn lease_numbers(&self) -> Option<[u64; 3]> {
+        let (numbers, rest) = self.data.as_chunks::<8>();
+        if !self.is_lease() || !rest.is_empty() {
+            return None;
+        }
+        <[[u8; 8]; 3]>::try_from(numbers)
+            .ok()
+            .map(|numbers| numbers.map(u64::from_le_bytes))
+    }
+
+    /// Returns the number of a control item, which is never zero.
     pub(crate) fn number(&self) -> Option<u64> {
         let number = <[u8; 8]>::try_from(&self.data[..]).ok()?;
-        Some(u64::from_le_bytes(number)).filter(|number| *number > 0 && self.flags == CONTROL)
+        let number = u64::from_le_bytes(number);
+        (number > 0 && self.kind == Some(Kind::Control)).then_some(number)
     }
 }
 
-/// A lease: what tells it from others, and what a record must carry that is filled under it.
-pub(crate) fn with_stamp(token: u64, stamp: Stamp) -> Vec<u8> {
-    [token, stamp.epoch, stamp.history]
+/// Returns the data of a lease. `replaced` is the item that had its key before.
+pub(crate) fn lease_data(stamp: Stamp, replaced: Option<&Item>) -> Vec<u8> {
+    let is_failure = replaced.is_some_and(|item| item.kind == Some(Kind::FailedLoad));
+    let first = if is_failure { AFTER_FAILURE } else { 0 };
+    [first, stamp.epoch, stamp.history]
         .map(u64::to_le_bytes)
         .concat()
 }
 
-/// A record with the time of its death.
-pub(crate) fn with_expiry(record: &[u8], life: Duration) -> Vec<u8> {
+/// Returns the data of a record that expires after `life`.
+pub(crate) fn record_data(record: &[u8], life: Duration) -> Vec<u8> {
     let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1);
     let mut data = Vec::with_capacity(EXPIRY + record.len());
     data.extend(unix_millis().saturating_add(life).to_le_bytes());
@@ -79,52 +141,89 @@ pub(crate) fn with_expiry(record: &[u8], life: Duration) -> Vec<u8> {
     data
 }
 
-/// How long memcached is to keep something: a second more than it lives, since a second of memcached may be over at once, and a
-/// date where it is long; zero, which is for ever, where it knows no such date.
-pub(crate) fn seconds(life: Duration) -> u64 {
+/// Returns the expiry that makes memcached keep an item for at least `life`: a number of seconds, a
+/// date if `life` is long, or zero, which means for ever, if memcached has no such date.
+///
+/// It is longer than `life` by one second at least, because the first second of memcached may pass
+/// at once.
+pub(crate) fn expiry_seconds(life: Duration) -> u64 {
     let seconds = life.as_secs().saturating_add(2);
     if seconds <= LONGEST_RELATIVE {
         return seconds;
     }
     let date = (unix_millis() / 1000).saturating_add(seconds);
-    if date <= LATEST { date } else { 0 }
+    if date <= LATEST_DATE { date } else { 0 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn item(flags: u32, data: Vec<u8>) -> Item {
+    fn item(kind: Kind, data: Vec<u8>) -> Item {
         Item {
             cas: 1,
-            flags,
+            kind: Some(kind),
             data,
         }
     }
 
     #[test]
-    fn a_record_is_one_until_it_is_dead() {
-        let data = with_expiry(b"abc", Duration::from_secs(60));
-        assert_eq!(item(RECORD, data.clone()).record(), Some(&b"abc"[..]));
-        assert_eq!(item(0, data).record(), None, "somebody else's");
-        assert_eq!(item(RECORD, b"short".to_vec()).record(), None);
-        let mut dead = unix_millis().to_le_bytes().to_vec();
-        dead.extend(b"abc");
-        assert_eq!(item(RECORD, dead).record(), None);
+    fn flags_tell_kinds_apart_and_foreign_flags_have_none() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::of_flags(kind.flags()), Some(kind));
+        }
+        for flags in [0, 1, FLAGS, FLAGS | 7] {
+            assert_eq!(Kind::of_flags(flags), None, "{flags}");
+        }
     }
 
     #[test]
-    fn lives_are_in_the_terms_of_memcached() {
-        assert_eq!(seconds(Duration::from_millis(1)), 2);
+    fn record_is_returned_until_it_expires() {
+        let data = record_data(b"abc", Duration::from_secs(60));
+        let record = item(Kind::Record, data);
+        assert_eq!(record.record(), Some(&b"abc"[..]));
+        let foreign = Item {
+            kind: None,
+            ..record
+        };
+        assert_eq!(foreign.record(), None, "the flags are foreign");
+        assert_eq!(item(Kind::Record, b"short".to_vec()).record(), None);
+        let mut expired = unix_millis().to_le_bytes().to_vec();
+        expired.extend(b"abc");
+        assert_eq!(item(Kind::Record, expired).record(), None);
+    }
+
+    #[test]
+    fn lease_carries_its_stamp_and_whether_it_replaced_a_failed_load() {
+        let stamp = Stamp {
+            epoch: 1,
+            history: 2,
+        };
+        let failed = item(Kind::FailedLoad, Vec::new());
+        let first = item(Kind::ExclusiveLease, lease_data(stamp, None));
+        let second = item(Kind::SharedLease, lease_data(stamp, Some(&failed)));
+        let third = item(Kind::ExclusiveLease, lease_data(stamp, Some(&second)));
+        assert!([&first, &second, &third].map(Item::stamp) == [Some(stamp); 3]);
         assert_eq!(
-            seconds(Duration::from_secs(LONGEST_RELATIVE - 2)),
+            [&first, &failed, &second, &third].map(Item::follows_failure),
+            [false, true, true, false]
+        );
+        let foreign = item(Kind::ExclusiveLease, b"short".to_vec());
+        assert!(foreign.stamp().is_none() && !foreign.follows_failure());
+    }
+
+    #[test]
+    fn expiry_is_in_the_units_of_memcached() {
+        assert_eq!(expiry_seconds(Duration::from_millis(1)), 2);
+        assert_eq!(
+            expiry_seconds(Duration::from_secs(LONGEST_RELATIVE - 2)),
             LONGEST_RELATIVE
         );
         let year = 365 * 24 * 60 * 60;
-        let date = seconds(Duration::from_secs(year));
-        assert!(date > unix_millis() / 1000 + year, "a date");
+        let date = expiry_seconds(Duration::from_secs(year));
+        assert!(date > unix_millis() / 1000 + year, "{date} is not a date");
         for life in [Duration::from_secs(year * 100), Duration::MAX] {
-            assert_eq!(seconds(life), 0, "for ever");
+            assert_eq!(expiry_seconds(life), 0, "{life:?} is for ever");
         }
     }
 }

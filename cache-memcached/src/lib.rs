@@ -1,25 +1,35 @@
-//! The shared tier on memcached: records under leases, invalidations that other instances hear of within a bound. When to choose
-//! it, what it promises and what it costs: [`Memcached`].
+//! The shared tier on memcached: records that are filled under leases, and invalidations that other
+//! instances apply within a staleness bound. [`Memcached`] says when to choose it, what it promises
+//! and what it costs.
 //!
 //! # How it works
 //!
-//! - A lease is the CAS number of what stands under a key: where nothing does, of a placeholder. An invalidation deletes it, so
-//!   that a fill from before finds another number, or nothing.
-//! - memcached tells nobody of anything, so each invalidation is written into a log, a counter and an item each, and every
-//!   instance asks for the counter four times within the bound. What of the log is not there any more counts as everything.
-//! - A link is a handful of connections to one process of the server, which is told by a random number in its memory. When one of
-//!   them is lost all are, and with them all leases.
+//! - A lease is the CAS number of the item under a key. If there is no item, a placeholder is
+//!   stored first. An invalidation deletes the item, so a fill whose load began before finds
+//!   another CAS number, or no item, and stores nothing.
+//! - memcached cannot notify its clients. Each invalidation is therefore written into a log, which
+//!   consists of a counter and one item per message, and every instance reads the counter four
+//!   times within the staleness bound. If a message is missing, everything is invalidated.
+//! - A link is a few connections to one process of the server. The process is recognized by a
+//!   random number in its memory. If one of the connections is lost, all of them are given up, and
+//!   with them all leases.
 //!
-//! `config` is what users write; `tier` the operations, as `commands` on one connection; `link` the connections, which `supervisor`
-//! keeps; `leases` and `guards` what this instance holds; `item` and `keys` what stands in the server.
+//! # Modules
+//!
+//! From top to bottom, each uses only those below it: `tier` has the operations of the tier,
+//! `supervisor` makes and keeps the links, `maintenance` is the background work over a link,
+//! `session` is the state that calls and the supervisor share, `connections` runs commands on the
+//! connections of a link, `commands` has one file per command, and `item`, `keys` and
+//! `error` say what the server stores and under which names. `config` is what users write.
 
 mod commands;
 mod config;
-mod guards;
+mod connections;
+mod error;
 mod item;
 mod keys;
-mod leases;
-mod link;
+mod maintenance;
+mod session;
 mod supervisor;
 mod tier;
 

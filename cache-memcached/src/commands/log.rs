@@ -1,29 +1,32 @@
-//! The log of invalidations: each is done, counted, and written under its number; who asks for the count reads those it lacks.
+//! The log of invalidations: a counter, and a message under each number.
 
 use std::time::Duration;
 
 use async_memcached::{Client, Error, MetaProtocol as _};
 use cache_core::tier::Target;
 
-use super::items::{delete, is_refusal, item_of, place_anyway, renew};
-use crate::item::CONTROL;
+use super::command::Command;
+use super::items::{WHOLE_ITEM, control, delete, item_of, set};
+use crate::error::is_refusal;
+use crate::item::Kind;
 use crate::keys::Keys;
 
-/// How long a message stays: many times what an instance may take until it asks; then it takes everything for invalidated.
+/// The life of a message: many times the longest period in which an instance reads the log. An
+/// instance that is later than that invalidates everything.
 const MESSAGE_LIFE: Duration = Duration::from_secs(120);
 
-/// More messages than that are not read one by one.
-const MOST_MESSAGES: u64 = 512;
+/// The largest number of messages that are read one by one. If there are more, everything is
+/// invalidated.
+const MAX_MESSAGES: u64 = 512;
 
-/// What an instance hears when it asks what was invalidated.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Heard {
-    /// The number of the last one.
-    pub(crate) last: u64,
-    /// `None`: it is not known what.
-    pub(crate) messages: Option<Vec<Message>>,
-}
+/// The numbers that a counter may have. Another number under its name is foreign.
+const NUMBERS: std::ops::Range<u64> = 1..1 << 60;
 
+/// The first numbers of a counter. They are random, so that a counter which was lost does not go on
+/// with numbers that instances have already read.
+const FIRST_NUMBERS: std::ops::Range<u64> = 1 << 32..1 << 48;
+
+/// An invalidation, as the log has it: keys and functions by their digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     Key(u64),
@@ -32,7 +35,7 @@ pub(crate) enum Message {
 }
 
 impl Message {
-    fn of(target: Target<'_>) -> Self {
+    pub(super) fn of(target: Target<'_>) -> Self {
         match target {
             Target::Key(key) => Self::Key(key.digest),
             Target::Function(function) => Self::Function(function.digest),
@@ -63,94 +66,156 @@ impl Message {
     }
 }
 
-/// Deletes what a target names, and tells of it. Whoever asks after this hears of it.
-pub(crate) async fn invalidate(
-    client: &mut Client,
-    keys: &Keys,
-    target: Target<'_>,
-) -> Result<(), Error> {
-    match target {
-        Target::Key(key) => delete(client, &keys.record(key), None).await?,
-        Target::Function(function) => renew(client, &keys.epoch(function)).await?,
-        Target::All => renew(client, &keys.history()).await?,
-    }
-    let number = count(client, keys, 1).await?;
-    let message = Message::of(target).to_bytes();
-    place_anyway(
-        client,
-        &keys.message(number),
-        CONTROL,
-        &message,
-        MESSAGE_LIFE,
-    )
-    .await
+/// Reads the messages after the one with number `last`.
+#[derive(Debug)]
+pub(crate) struct ReadLog {
+    pub(crate) keys: Keys,
+    /// `None` if the caller has not read the log before.
+    pub(crate) last: Option<u64>,
 }
 
-/// Asks what was invalidated since the one with number `last`; `None` for who asks the first time.
-pub(crate) async fn hear(
-    client: &mut Client,
-    keys: &Keys,
-    last: Option<u64>,
-) -> Result<Heard, Error> {
-    let now = count(client, keys, 0).await?;
-    let unknown = Heard {
-        last: now,
-        messages: None,
-    };
-    let Some(last) = last else { return Ok(unknown) };
-    if now == last {
-        let messages = Some(Vec::new());
-        return Ok(Heard {
+/// Messages of the log.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    /// The number of the last message.
+    pub(crate) last: u64,
+    /// `None` if it is unknown what was invalidated: the caller has not read the log before, a
+    /// message is missing, or there are too many.
+    pub(crate) messages: Option<Vec<Message>>,
+}
+
+impl Command for ReadLog {
+    const NAME: &'static str = "read the log of invalidations";
+    type Reply = Reply;
+
+    async fn run(self, client: &mut Client) -> Result<Reply, Error> {
+        let now = add_to_count(client, &self.keys, 0).await?;
+        let messages = match self.last {
+            Some(last) if last == now => Some(Vec::new()),
+            // A smaller number means that the server lost the counter, and another was begun.
+            Some(last) if last < now && now - last <= MAX_MESSAGES => {
+                let names = (last + 1..=now).map(|number| self.keys.message(number));
+                read_messages(client, names.collect()).await?
+            }
+            Some(_) | None => None,
+        };
+        Ok(Reply {
             last: now,
             messages,
-        });
+        })
     }
-    // Less: another count was begun, since the server lost the one before.
-    if now < last || now - last > MOST_MESSAGES {
-        return Ok(unknown);
-    }
-    let names: Vec<_> = (last + 1..=now)
-        .map(|number| keys.message(number))
-        .collect();
-    let found = client
-        .meta_get_multi(&names, Some(&["c", "f", "v"]))
-        .await?;
-    let mut messages = Vec::with_capacity(found.len());
-    for value in &found {
-        let item = item_of(value).filter(|item| item.flags == CONTROL);
-        match item.and_then(|item| Message::from_bytes(&item.data)) {
-            Some(message) => messages.push(message),
-            None => return Ok(unknown),
-        }
-    }
-    // One is missing: it is not written yet, or not there any more.
-    let messages = (messages.len() == names.len()).then_some(messages);
-    Ok(Heard {
-        last: now,
-        messages,
-    })
 }
 
-/// How many invalidations there were, `more` among them. A count that is not there begins anywhere.
-async fn count(client: &mut Client, keys: &Keys, more: u64) -> Result<u64, Error> {
-    let name = keys.count();
+/// Reads messages. Returns `None` if one of them is missing, because it is not written yet or has
+/// expired, or if one cannot be parsed.
+async fn read_messages(
+    client: &mut Client,
+    names: Vec<String>,
+) -> Result<Option<Vec<Message>>, Error> {
+    let found = client.meta_get_multi(&names, Some(WHOLE_ITEM)).await?;
+    if found.len() != names.len() {
+        return Ok(None);
+    }
+    let messages = found.iter().map(|value| {
+        let item = item_of(value).filter(|item| item.kind == Some(Kind::Control))?;
+        Message::from_bytes(&item.data)
+    });
+    Ok(messages.collect())
+}
+
+/// Writes a message into the log. A reader that sees its number before the message itself is
+/// written finds it missing, and invalidates everything.
+pub(super) async fn append(
+    client: &mut Client,
+    keys: &Keys,
+    message: Message,
+) -> Result<(), Error> {
+    let number = add_to_count(client, keys, 1).await?;
+    let data = message.to_bytes();
+    set(client, &keys.message(number), control(&data, MESSAGE_LIFE)).await
+}
+
+/// Adds to the counter of the log, and returns its number. A counter that is missing is created.
+async fn add_to_count(client: &mut Client, keys: &Keys, more: u64) -> Result<u64, Error> {
+    let name = keys.log_count();
     loop {
-        let begin = format!("J{}", fastrand::u64(1 << 32..1 << 48));
+        let first = format!("J{}", fastrand::u64(FIRST_NUMBERS));
         let counted = client
-            .meta_increment(&name, false, None, Some(more), Some(&["N0", &begin, "v"]))
+            .meta_increment(&name, false, None, Some(more), Some(&["N0", &first, "v"]))
             .await;
         let text = match counted {
             Ok(value) => value.and_then(|value| value.data).unwrap_or_default(),
-            // Somebody else's text, which cannot be counted.
+            // A foreign text, which the server cannot add to.
             Err(error) if is_refusal(&error) => Vec::new(),
             Err(error) => return Err(error),
         };
         let number = std::str::from_utf8(&text)
             .ok()
             .and_then(|text| text.trim().parse().ok());
-        if let Some(number) = number.filter(|number| (1..1 << 60).contains(number)) {
+        if let Some(number) = number.filter(|number| NUMBERS.contains(number)) {
             return Ok(number);
         }
-        delete(client, &name, None).await?;
+        delete(client, &name).await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cache_core::tier::kit::OwnedTarget;
+
+    use super::*;
+    use crate::commands::testing::{TestServer, key};
+
+    #[tokio::test]
+    async fn messages_are_read_in_order_from_the_number_that_was_read_last() {
+        let mut server = TestServer::start().await;
+        let keys = server.keys.clone();
+        let read = |last| ReadLog {
+            keys: keys.clone(),
+            last,
+        };
+        let first = server.send(read(None)).await;
+        assert_eq!(first.messages, None, "it has not read the log before");
+        let again = server.send(read(Some(first.last))).await;
+        assert_eq!(again.messages, Some(Vec::new()));
+        server.invalidate_key(&key("1")).await;
+        server.invalidate(OwnedTarget::All).await;
+        let reply = server.send(read(Some(first.last))).await;
+        assert_eq!(reply.last, first.last + 2);
+        let expected = vec![Message::Key(key("1").digest), Message::All];
+        assert_eq!(reply.messages, Some(expected));
+    }
+
+    #[tokio::test]
+    async fn messages_are_unknown_if_one_of_them_or_the_counter_is_lost() {
+        let mut server = TestServer::start().await;
+        let last = server.last_message().await;
+        server.invalidate(OwnedTarget::All).await;
+        server.invalidate(OwnedTarget::All).await;
+        let lost = server.keys.message(last + 1);
+        server.delete(&lost).await;
+        assert_eq!(server.messages_since(last).await, None, "a message");
+        let last = server.last_message().await;
+        for foreign in [None, Some("abc"), Some("0")] {
+            let name = server.keys.log_count();
+            server.delete(&name).await;
+            if let Some(text) = foreign {
+                server.set_foreign(&name, text).await;
+            }
+            assert_eq!(server.messages_since(last).await, None, "{foreign:?}");
+        }
+        let last = server.last_message().await;
+        let many = last.saturating_sub(MAX_MESSAGES + 1);
+        assert_eq!(server.messages_since(many).await, None, "too many");
+    }
+
+    #[test]
+    fn message_survives_encoding_and_other_bytes_are_none() {
+        for message in [Message::Key(7), Message::Function(8), Message::All] {
+            assert_eq!(Message::from_bytes(&message.to_bytes()), Some(message));
+        }
+        for bytes in [&b""[..], b"k", b"x12345678", b"k123456789"] {
+            assert_eq!(Message::from_bytes(bytes), None, "{bytes:?}");
+        }
     }
 }

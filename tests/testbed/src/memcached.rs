@@ -1,7 +1,10 @@
-//! A memcached server of the test's own, on a free port of the loopback address, gone when the test is.
+//! A memcached server of a test's own, on a free port of the loopback address. It ends with the
+//! test.
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::server::free_port;
@@ -23,7 +26,7 @@ impl Memcached {
 
     /// Starts a server with more arguments.
     pub fn start_with(arguments: &[&str]) -> Self {
-        // Another process may take the port between our look and the server's.
+        // Another process may take the port before the server binds it.
         for _ in 0..5 {
             let mut server = Self {
                 port: free_port(),
@@ -37,12 +40,12 @@ impl Memcached {
         panic!("memcached does not start");
     }
 
-    /// The address for a client.
+    /// Returns the URL of the server.
     pub fn url(&self) -> String {
         format!("memcached://127.0.0.1:{}", self.port)
     }
 
-    /// Its port.
+    /// Returns the port of the server.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -61,7 +64,7 @@ impl Memcached {
             "-U",
             "0",
         ]);
-        // As root it asks whose process it is to be.
+        // memcached refuses to run as root.
         command.args(["-u", "nobody"]).args(&self.arguments);
         let child = command
             .stdin(Stdio::null())
@@ -85,7 +88,7 @@ impl Memcached {
         false
     }
 
-    /// Ends it at once, with all that it has.
+    /// Kills the server. Its data is lost.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -94,18 +97,18 @@ impl Memcached {
         }
     }
 
-    /// Ends it, and starts it again on the same port, with nothing in it.
+    /// Kills the server and starts an empty one on the same port.
     pub fn restart(&mut self) {
         self.kill();
         assert!(self.spawn(), "memcached does not start again");
     }
 
-    /// Stops it where it is; its sockets stay open and nothing answers.
+    /// Stops the process without ending it: its sockets stay open, and no command gets a reply.
     pub fn freeze(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets it go on.
+    /// Continues the process after a [`freeze`](Self::freeze).
     pub fn thaw(&self) {
         self.signal("-CONT");
     }
@@ -119,25 +122,62 @@ impl Memcached {
         assert!(status.success());
     }
 
-    /// Sends one line, and returns what is answered until nothing more comes.
+    /// Returns the number of items.
+    pub fn items(&self) -> u64 {
+        let stats = self.ask("stats");
+        let count = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("STAT curr_items "));
+        let count = count.expect("the number of items").trim();
+        count.parse().expect("a number")
+    }
+
+    /// Returns `true` if there is an item with this name.
+    pub fn has_item(&self, name: &str) -> bool {
+        self.ask(&format!("mg {name} s")).starts_with("HD")
+    }
+
+    /// Returns the flags of the item with this name.
+    pub fn flags(&self, name: &str) -> Option<u32> {
+        self.meta_value(name, "f")
+    }
+
+    /// Returns the number of seconds until the item with this name expires; -1 if it never does.
+    pub fn seconds_left(&self, name: &str) -> Option<i64> {
+        self.meta_value(name, "t")
+    }
+
+    fn meta_value<T: FromStr>(&self, name: &str, flag: &str) -> Option<T> {
+        let reply = self.ask(&format!("mg {name} {flag}"));
+        let value = reply.strip_prefix("HD ")?.trim().strip_prefix(flag)?;
+        value.parse().ok()
+    }
+
+    /// Writes an item as another application does.
+    pub fn set(&self, name: &str, text: &str) {
+        let reply = self.ask(&format!("ms {name} {}\r\n{text}", text.len()));
+        assert!(reply.starts_with("HD"), "{reply}");
+    }
+
+    /// Sends one line, and returns the reply.
     pub fn ask(&self, line: &str) -> String {
-        use std::io::{Read as _, Write as _};
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("a connection");
+        // The reply to `mn` comes after everything that the line is replied with.
         stream
             .write_all(format!("{line}\r\nmn\r\n").as_bytes())
-            .expect("a line");
+            .expect("the line is sent");
         stream
             .set_read_timeout(Some(Duration::from_secs(5)))
             .expect("a timeout");
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"MN\r\n") {
+        let mut reply = Vec::new();
+        while !reply.ends_with(b"MN\r\n") {
             let mut part = [0; 4096];
-            let read = stream.read(&mut part).expect("an answer");
-            assert!(read > 0, "it hung up");
-            answer.extend(&part[..read]);
+            let read = stream.read(&mut part).expect("a reply");
+            assert!(read > 0, "the server closed the connection");
+            reply.extend(&part[..read]);
         }
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        answer.trim_end_matches("MN\r\n").to_owned()
+        let reply = String::from_utf8_lossy(&reply).into_owned();
+        reply.trim_end_matches("MN\r\n").to_owned()
     }
 }
 

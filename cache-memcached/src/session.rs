@@ -1,0 +1,160 @@
+//! The session with the server, as calls use it.
+//!
+//! A link is a few connections to one process of the server, which are made together and lost
+//! together. Calls use the current link or continue without one; they never wait for a link. Only
+//! the [`supervisor`](crate::supervisor) makes links.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_memcached::Error as ClientError;
+use cache_core::tier::kit::{
+    HeldGuards, HeldLeases, LinkCounters, OwnedTarget, PendingInvalidations, Session, silence,
+    timed,
+};
+use cache_core::tier::{Peers, RecordKey, Target};
+use cache_core::{Coherence, Error};
+use tokio::sync::{Notify, oneshot};
+
+use crate::commands::Command;
+use crate::commands::invalidate::Invalidate;
+use crate::commands::lease::GrantedLease;
+use crate::config::Memcached;
+use crate::connections::{Caller, Connections};
+use crate::error::STORE;
+use crate::keys::Keys;
+
+/// The state that calls and the supervisor share.
+#[derive(Debug)]
+pub(crate) struct MemcachedSession {
+    pub(crate) config: Memcached,
+    pub(crate) keys: Keys,
+    pub(crate) peers: Peers,
+    pub(crate) coherence: Arc<Coherence>,
+    pub(crate) link: Session<Link>,
+    pub(crate) pending: PendingInvalidations,
+    /// Notified when an invalidation is pending that no connection accepted.
+    pub(crate) unsent: Notify,
+    pub(crate) leases: Arc<HeldLeases<GrantedLease>>,
+    pub(crate) guards: Arc<HeldGuards<RecordKey>>,
+    pub(crate) counters: LinkCounters,
+}
+
+/// The connections to one process of the server. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    /// The number of the link, larger than that of every earlier one.
+    pub(crate) number: u64,
+    pub(crate) connections: Arc<Connections>,
+}
+
+impl MemcachedSession {
+    pub(crate) fn new(config: Memcached, peers: Peers) -> Self {
+        Self {
+            keys: Keys::new(&config.namespace),
+            coherence: Arc::new(Coherence::new(config.staleness_bound)),
+            config,
+            peers,
+            // A command that times out ends its connection, and with it the link, so the breaker
+            // need not count timeouts.
+            link: Session::new(u32::MAX),
+            pending: PendingInvalidations::default(),
+            unsent: Notify::new(),
+            leases: Arc::default(),
+            guards: Arc::default(),
+            counters: LinkCounters::default(),
+        }
+    }
+
+    /// Returns the time after which a link is lost if a command has no reply.
+    pub(crate) fn silence(&self) -> Duration {
+        silence(self.config.staleness_bound, self.config.time_limit)
+    }
+
+    /// Returns the current link, for an operation that `what` names.
+    pub(crate) fn require_link(&self, what: &str) -> Result<Link, Error> {
+        let problem = || {
+            let address = self.config.redacted_url();
+            format!("{what}: memcached at {address} is not connected")
+        };
+        self.link.require(problem).map(|(link, _)| link)
+    }
+
+    /// Runs a command on the current link within a time limit.
+    pub(crate) async fn run<C: Command>(
+        &self,
+        command: C,
+        within: Duration,
+    ) -> Result<C::Reply, Error> {
+        let link = self.require_link(C::NAME)?;
+        timed(C::NAME, STORE, within, link.connections.send(command)).await?
+    }
+
+    /// Gives up the link with this number. Until there is another, it is unknown what other
+    /// instances invalidate.
+    pub(crate) fn lose(&self, number: u64) {
+        if self.link.lose(number, || self.forget()) {
+            self.counters.isolated();
+        }
+    }
+
+    /// Accepts no link from now on.
+    pub(crate) fn close(&self) {
+        self.link.close();
+        self.forget();
+        self.pending.close();
+    }
+
+    /// Forgets what is known over a link only.
+    pub(crate) fn forget(&self) {
+        self.coherence.revoke();
+        self.leases.disconnected();
+        self.guards.disconnected();
+    }
+
+    /// Invalidates without a result.
+    pub(crate) fn invalidate_later(self: &Arc<Self>, target: Target<'_>) {
+        let number = self.pending.add(target);
+        if let Some((link, _)) = self.link.current() {
+            drop(self.send_invalidation(&link, target, number));
+        }
+    }
+
+    /// Starts to send a pending invalidation, which was added under this number. If the link is
+    /// lost before the reply, the invalidation is sent over the next link. If no connection accepts
+    /// the command, it is sent with the next flush; `None` is returned then.
+    pub(crate) fn send_invalidation(
+        self: &Arc<Self>,
+        link: &Link,
+        target: Target<'_>,
+        number: u64,
+    ) -> Option<oneshot::Receiver<Result<(), ClientError>>> {
+        let (session, link_number) = (Arc::clone(self), link.number);
+        let target = OwnedTarget::of(target);
+        let command = Invalidate {
+            keys: self.keys.clone(),
+            target: target.clone(),
+        };
+        let sent = link.connections.start(command, move |reply, caller| {
+            match &reply {
+                Ok(()) => session.invalidated(&target, number, caller),
+                // Half of it may be done, and the rest must not wait for long.
+                Err(_) => session.lose(link_number),
+            }
+            reply
+        });
+        if sent.is_none() {
+            self.unsent.notify_one();
+        }
+        sent
+    }
+
+    fn invalidated(&self, target: &OwnedTarget, number: u64, caller: Caller) {
+        // If the call has not waited, it has already invalidated the tiers above, and they may
+        // since have copied up the record that was deleted only now.
+        if caller == Caller::Dropped {
+            self.peers.done_late(target.borrow());
+        }
+        self.pending.done(target.borrow(), number);
+    }
+}
