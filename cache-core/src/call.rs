@@ -146,8 +146,8 @@ impl<T: CachedResult> Miss<T> {
     }
 }
 
-/// Loads a value: has the [`Load`] do its steps, and runs the body when a step asks for it. Without a
-/// key the body runs and nothing is kept.
+/// Loads a value: has the [`Load`] do its steps, and runs the body when a step asks for it. Without
+/// a key the body runs and nothing is kept.
 pub(crate) async fn drive<R, V, S, F>(
     place: BoundKey,
     mode: Mode,

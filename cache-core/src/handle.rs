@@ -19,9 +19,9 @@ use crate::write_guard::WriteGuard;
 
 /// One key of a [`Function`](crate::Function).
 ///
-/// A handle belongs to no runtime. Each operation acts on the runtime that a call would use where its
-/// future is first polled: that of the [scope](crate::CacheRuntime::scope), or the installed one. It
-/// does not matter where the handle was made.
+/// A handle belongs to no runtime. Each operation acts on the runtime that a call would use where
+/// its future is first polled: that of the [scope](crate::CacheRuntime::scope), or the installed
+/// one. It does not matter where the handle was made.
 pub struct Handle<V> {
     key: UnboundKey,
     spec: ResultSpec<V, NotShared>,
@@ -58,17 +58,17 @@ impl<V> Handle<V> {
 }
 
 impl<V: CacheValue> Handle<V> {
-    /// Removes the value from every tier. After it has returned, no call that starts on this instance
-    /// returns a value whose load began before. The same holds for other instances once the staleness
-    /// bound of the shared tier has passed.
+    /// Removes the value from every tier. After it has returned, no call that starts on this
+    /// instance returns a value whose load began before. The same holds for other instances once
+    /// the staleness bound of the shared tier has passed.
     ///
-    /// [`Receipt::Queued`] means that a shared tier could not be reached: it receives the invalidation
-    /// when it is back.
+    /// [`Receipt::Queued`] means that a shared tier could not be reached: it receives the
+    /// invalidation when it is back.
     ///
     /// # Errors
     /// [`Codec`](crate::ErrorKind::Codec) if the arguments make no key.
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) if a tier was shut down, or does not queue and
-    /// could not be reached. The value is removed from memory in any case.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if a tier was shut down, or does not queue
+    /// and could not be reached. The value is removed from memory in any case.
     ///
     /// # Cancel safety
     /// Dropped before its first poll it does nothing. Dropped later, shared tiers that queue still
@@ -77,8 +77,8 @@ impl<V: CacheValue> Handle<V> {
         self.key.invalidate().await
     }
 
-    /// Returns the value if a tier has it. Never loads, and stores nothing in memory. A hit in a tier
-    /// below memory is counted, and copied to the tiers between it and memory, as for a call.
+    /// Returns the value if a tier has it. Never loads, and stores nothing in memory. A hit in a
+    /// tier below memory is counted, and copied to the tiers between it and memory, as for a call.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -89,16 +89,16 @@ impl<V: CacheValue> Handle<V> {
     /// Replaces the value in every tier. Loads in progress do not overwrite it, and other instances
     /// remove theirs from memory. A value that `cache_if` does not keep removes the present one.
     ///
-    /// An invalidation of the key on this instance removes this value too if it comes after the first
-    /// poll; one on another instance does if it comes after the shared tier granted the lease. A change
-    /// between the making of the value and that moment is not noticed. If there may be one, take a
-    /// [`write_guard`](Self::write_guard), or invalidate instead.
+    /// An invalidation of the key on this instance removes this value too if it comes after the
+    /// first poll; one on another instance does if it comes after the shared tier granted the
+    /// lease. A change between the making of the value and that moment is not noticed. If there may
+    /// be one, take a [`write_guard`](Self::write_guard), or invalidate instead.
     ///
     /// # Errors
-    /// As [`invalidate`](Self::invalidate), and the reason why the function is not cached at all, if
-    /// there is one. A tier that could not store the new value has a miss, which is counted. If no
-    /// shared tier could store it, memory may lose it too, once the channel reports the removal of the
-    /// old value.
+    /// As [`invalidate`](Self::invalidate), and the reason why the function is not cached at all,
+    /// if there is one. A tier that could not store the new value has a miss, which is counted. If
+    /// no shared tier could store it, memory may lose it too, once the channel reports the removal
+    /// of the old value.
     ///
     /// # Cancel safety
     /// Not cancel safe: dropped, it may have removed the old value without storing the new one.
@@ -106,12 +106,12 @@ impl<V: CacheValue> Handle<V> {
         self.key.put(value, None, &self.spec).await
     }
 
-    /// The same for a value with a ttl of its own, such as an HTTP response with `max-age`: `ttl` takes
-    /// the place of the function's ttl for this value, in every tier (by the tier's scale).
+    /// The same for a value with a ttl of its own, such as an HTTP response with `max-age`: `ttl`
+    /// takes the place of the function's ttl for this value, in every tier (by the tier's scale).
     ///
     /// # Errors
-    /// As [`put`](Self::put), and [`Configuration`](crate::ErrorKind::Configuration) if `ttl` is zero or
-    /// more than a year.
+    /// As [`put`](Self::put), and [`Configuration`](crate::ErrorKind::Configuration) if `ttl` is
+    /// zero or more than a year.
     ///
     /// # Cancel safety
     /// As [`put`](Self::put).
@@ -119,12 +119,12 @@ impl<V: CacheValue> Handle<V> {
         self.key.put(value, Some(ttl), &self.spec).await
     }
 
-    /// Prevents values of this key from being stored until a transaction that changes it is committed;
-    /// see [`WriteGuard`].
+    /// Prevents values of this key from being stored until a transaction that changes it is
+    /// committed; see [`WriteGuard`].
     ///
     /// # Errors
-    /// [`Codec`](crate::ErrorKind::Codec) if the arguments make no key. A tier that cannot be reached is
-    /// not an error: see [`WriteGuard::is_held`].
+    /// [`Codec`](crate::ErrorKind::Codec) if the arguments make no key. A tier that cannot be
+    /// reached is not an error: see [`WriteGuard::is_held`].
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -145,9 +145,9 @@ impl<V: CacheValue> Handle<V> {
         self.key.strong(&self.spec, load).await
     }
 
-    /// Loads now and replaces the value. Loads in progress do not overwrite it. Until it has loaded,
-    /// calls return the present value or wait for this load. A load that finds nothing to keep removes
-    /// the value; one that fails leaves it.
+    /// Loads now and replaces the value. Loads in progress do not overwrite it. Until it has
+    /// loaded, calls return the present value or wait for this load. A load that finds nothing to
+    /// keep removes the value; one that fails leaves it.
     ///
     /// # Cancel safety
     /// Cancel safe. If it is dropped, the first waiter that polls becomes the leader.

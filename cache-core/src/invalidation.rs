@@ -13,13 +13,13 @@ use crate::key::UnboundArguments;
 use crate::slot::Origin;
 use crate::tier::Receipt;
 
-/// An invalidation, as `invalidate!` returns it. It holds none of the arguments, only their key, so it
-/// can be spawned.
+/// An invalidation, as `invalidate!` returns it. It holds none of the arguments, only their key, so
+/// it can be spawned.
 ///
 /// It acts on the runtime that a call would use where it is first polled, or where
-/// [`blocking`](Self::blocking) is called; see [`Handle`](crate::Handle). A task that is spawned inside
-/// a [scope](crate::CacheRuntime::scope) runs outside of it, so wrap the future that is spawned in the
-/// scope too.
+/// [`blocking`](Self::blocking) is called; see [`Handle`](crate::Handle). A task that is spawned
+/// inside a [scope](crate::CacheRuntime::scope) runs outside of it, so wrap the future that is
+/// spawned in the scope too.
 ///
 /// It returns [`Receipt::Acked`], or [`Receipt::Queued`] if a shared tier could not be reached. Use
 /// [`settled`](Self::settled) to wait until no other instance can return the old value.
@@ -108,9 +108,9 @@ impl Invalidation {
     }
 
     /// Returns when no instance can return the old value any more: after the staleness bound has
-    /// passed, or after the shared tier is back from an outage. It waits as long as that takes, so put a
-    /// timeout around it. (An instance that is isolated keeps the old value if its function is set to
-    /// [`Serve`](crate::WhenIsolated::Serve).)
+    /// passed, or after the shared tier is back from an outage. It waits as long as that takes, so
+    /// put a timeout around it. (An instance that is isolated keeps the old value if its function
+    /// is set to [`Serve`](crate::WhenIsolated::Serve).)
     ///
     /// # Errors
     /// As [`Handle::invalidate`](crate::Handle::invalidate).
@@ -124,19 +124,19 @@ impl Invalidation {
         bound.settle().await
     }
 
-    /// Returns when so many replicas of each shared tier have the invalidation, so that one of them can
-    /// take the place of the server without bringing the old value back. (Instances would not return
-    /// that value in any case, because another server has another history; this is for callers that
-    /// need to know.) It uses a connection of its own.
+    /// Returns when so many replicas of each shared tier have the invalidation, so that one of them
+    /// can take the place of the server without bringing the old value back. (Instances would not
+    /// return that value in any case, because another server has another history; this is for
+    /// callers that need to know.) It uses a connection of its own.
     ///
     /// [`Receipt::Queued`] means that no server has the invalidation yet.
     ///
     /// # Errors
     /// As [`Handle::invalidate`](crate::Handle::invalidate), and:
-    /// - [`TimedOut`](ErrorKind::TimedOut) if fewer replicas have it within the tier's time limit. The
-    ///   invalidation itself is done.
-    /// - [`Unavailable`](ErrorKind::Unavailable) if the server of a tier may have been replaced during
-    ///   the wait. The new server receives the invalidation too.
+    /// - [`TimedOut`](ErrorKind::TimedOut) if fewer replicas have it within the tier's time limit.
+    ///   The invalidation itself is done.
+    /// - [`Unavailable`](ErrorKind::Unavailable) if the server of a tier may have been replaced
+    ///   during the wait. The new server receives the invalidation too.
     /// - [`Configuration`](ErrorKind::Configuration) if no tier is shared.
     ///
     /// # Cancel safety
@@ -151,7 +151,8 @@ impl Invalidation {
         if bound.links() != links {
             return Err(Error::new(
                 ErrorKind::Unavailable,
-                "the link to a shared tier was lost during the wait for replicas: its server may have been replaced",
+                "the link to a shared tier was lost during the wait for replicas: its server may \
+                 have been replaced",
             ));
         }
         Ok(Receipt::Acked)

@@ -5,9 +5,7 @@ mod probe;
 
 pub use inventory;
 
-pub use self::mode::{
-    CallMode, CallNow, FunctionRef, MakeHandle, MakeInvalidation, call, type_of,
-};
+pub use self::mode::{CallMode, CallNow, FunctionRef, MakeHandle, MakeInvalidation, call, type_of};
 pub use self::probe::{
     ClonedErrors, DescribedErrors, Fallible, HeldAsItIs, HeldBehindPointer, NestedKind, NoErrors,
     OtherErrors, Plain, PlainKind, Probe, RebuiltErrors, Walked, Weighed, WrappedKind, memory_only,

@@ -109,8 +109,8 @@ where
     }
 }
 
-/// The function that makes it. Generated code passes its `__returns` itself and not what it returns:
-/// a function takes no space, so a miss does not carry the pointers of the value type.
+/// The function that makes it. Generated code passes its `__returns` itself and not what it
+/// returns: a function takes no space, so a miss does not carry the pointers of the value type.
 impl<F, C> CachedResult for F
 where
     F: Fn() -> C + Copy + Send + Sync,

@@ -5,7 +5,8 @@ use quote::{quote, quote_spanned};
 
 use super::private;
 use crate::args::Ttl;
-use crate::model::{Model, Place, Shown};
+use crate::item::ItemKind;
+use crate::model::{Model, Shown};
 
 /// The options as data, and their registration.
 pub(super) fn declaration(model: &Model<'_>) -> TokenStream {
@@ -17,7 +18,7 @@ pub(super) fn declaration(model: &Model<'_>) -> TokenStream {
             quote!(::core::concat!(::core::module_path!(), "::", #name))
         }
     };
-    let in_impl = model.place != Place::Free;
+    let in_impl = model.kind != ItemKind::Free;
     let has_instances = in_impl || model.instance_parameters().next().is_some();
     let is_blocking = model.is_blocking;
     let named = model.name.is_some();
