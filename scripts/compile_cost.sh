@@ -1,8 +1,14 @@
 #!/usr/bin/env bash
-# Prints what annotated functions cost a crate that has many of them: seconds of its own release build and bytes of its stripped
-# program, for the same functions without an attribute, with this crate's (in memory; in memory and Redis) and with `cached`'s.
-# `scripts/compile_cost.sh [functions]`, 200 by default. `ROOT=dir` measures another checkout of this project. Nothing else should
-# run meanwhile. If `cargo llvm-lines` is installed, it also prints the lines of LLVM IR for each function, out of 20.
+# Prints what annotated functions cost a crate that has many of them: the seconds of its own release
+# build and the bytes of its stripped program. It builds the same functions without an attribute
+# (`none`), with this crate's in memory (`l1`) and in memory and Redis (`l1,l2`), and with that of
+# `cached`. It also prints the lines of LLVM IR for each function, out of 20, which do not depend on
+# the load of the machine; the seconds do, so compare them within one run on an idle machine.
+#
+# Usage: scripts/compile_cost.sh [functions]   200 functions by default
+#   ROOT=dir         measures another checkout of this project
+#   NAMES="l1 none"  builds only these
+#   LLVM_LINES=file  keeps the table of `cargo llvm-lines`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=${ROOT:-$PWD}
@@ -10,7 +16,7 @@ functions=${1:-200}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# The functions are those of a service: each looks up a record of its own type, which may be missing, and may fail.
+# The functions are those of a service: each looks up a record of a type of its own, and may fail.
 generate() { # name, attribute, functions
   echo '#![allow(dead_code)]'
   echo 'use serde::{Deserialize, Serialize};'
@@ -72,7 +78,7 @@ build() { # crate
 
 printf '%-8s %10s %12s %12s\n' functions attribute seconds bytes
 for name in ${NAMES:-none l1 l1,l2 cached}; do
-  # The dependencies first.
+  # The dependencies are built first, so that their time is not measured.
   build "$(crate "$name" 1)"
   directory=$(crate "$name" "$functions")
   touch "$directory/src/main.rs"
@@ -82,7 +88,9 @@ for name in ${NAMES:-none l1 l1,l2 cached}; do
   printf '%-8s %10s %12.1f %12d\n' "$functions" "$name" "$seconds" "$(stat -c %s "$work/target/release/cost")"
 done
 
-if cargo llvm-lines --version >/dev/null 2>&1; then
+if ! cargo llvm-lines --version >/dev/null 2>&1; then
+  echo "for the lines of LLVM IR, install: cargo install cargo-llvm-lines"
+else
   for name in none l1 l1,l2; do
     directory=$(crate "$name" 20)
     lines=$(cd "$directory" && CARGO_TARGET_DIR=$work/target cargo llvm-lines --release --bin cost 2>/dev/null)

@@ -1,6 +1,7 @@
-//! What the attribute refuses, and how: one file for each rule, the error where the mistake is.
+//! Errors of the attribute: one file for each rule, with the error at the place of the mistake.
 //!
-//! The texts are those of the toolchain that CI runs (rustc 1.95); `TRYBUILD=overwrite` writes them anew.
+//! The texts are those of the toolchain that CI runs (rustc 1.95). `TRYBUILD=overwrite` writes them
+//! again.
 
 #[test]
 fn mistakes_are_reported_where_they_are() {

@@ -1,7 +1,8 @@
 //! One call, as far as it depends on the types of its function: it looks in memory, has its
 //! [`Load`] do everything else, and runs the body.
 //!
-//! This is compiled again for each function, so it is as little as can be.
+//! This is compiled again for each function, so it does as little as possible. Parts that do not
+//! depend on the function's types are functions of their own that are not inlined.
 
 mod spec;
 
@@ -14,10 +15,28 @@ pub(crate) use self::spec::ResultSpec;
 pub use self::spec::{CacheValue, CachedResult, ResultOf};
 use crate::blocking;
 use crate::cached_function::CachedFunction;
+use crate::error::Error;
 use crate::flight::LoadScope;
-use crate::key::{ArgumentList, Arguments, Key};
+use crate::key::{ArgumentList, Arguments, Key, KeyRef};
 use crate::load::{Load, Loaded, Mode, Step};
 use crate::outcome::{LoadOutcome, Outcome, ShareError, View};
+
+/// A key of a function in one runtime.
+#[derive(Debug)]
+pub(crate) struct BoundKey {
+    function: Arc<CachedFunction>,
+    /// `None` if the arguments make no key: the body runs and nothing is kept.
+    key: Option<Key>,
+}
+
+impl BoundKey {
+    pub(crate) fn new(function: Arc<CachedFunction>, key: Key) -> Self {
+        Self {
+            function,
+            key: Some(key),
+        }
+    }
+}
 
 /// The result of a look-up in memory.
 #[expect(
@@ -25,9 +44,9 @@ use crate::outcome::{LoadOutcome, Outcome, ShareError, View};
     reason = "an expansion matches it; core and macros have one version"
 )]
 pub enum MemoryLookup<T: CachedResult> {
-    /// The result.
+    /// The result of the call.
     Hit(T::Result),
-    /// What is needed to go on.
+    /// The call as far as it got.
     Miss(Miss<T>),
 }
 
@@ -42,16 +61,14 @@ impl<T: CachedResult> fmt::Debug for MemoryLookup<T> {
 
 /// A call that memory could not answer.
 pub struct Miss<T> {
-    bound: Arc<CachedFunction>,
-    /// `None` where no key could be made: the body runs, nothing is kept.
-    key: Option<Key>,
+    place: BoundKey,
     returned: T,
 }
 
 impl<T> fmt::Debug for Miss<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Miss")
-            .field("key", &self.key)
+            .field("key", &self.place.key)
             .finish_non_exhaustive()
     }
 }
@@ -59,34 +76,44 @@ impl<T> fmt::Debug for Miss<T> {
 /// Looks in memory. Allocates nothing on a hit.
 #[inline]
 pub(crate) fn look_up<T: CachedResult>(
-    bound: &Arc<CachedFunction>,
+    function: &Arc<CachedFunction>,
     returned: T,
     arguments: impl ArgumentList,
 ) -> MemoryLookup<T> {
-    let key = match Arguments::encode(arguments, bound.seed) {
+    let place = match Arguments::encode(arguments, function.seed) {
         Ok(arguments) => {
-            let key = arguments.key(bound.id);
-            if let Some(value) = bound.hit(&key, &returned.spec().value_type) {
+            let key = arguments.key(function.id);
+            if let Some(value) = function.hit(&key, &returned.spec().value_type) {
                 return MemoryLookup::Hit(T::Result::value(value));
             }
-            Some(key.to_owned())
+            missed(function, &key)
         }
-        Err(error) => {
-            bound.report_missing_key(&error);
-            None
-        }
+        Err(error) => has_no_key(function, &error),
     };
-    MemoryLookup::Miss(Miss {
-        bound: Arc::clone(bound),
-        key,
-        returned,
-    })
+    MemoryLookup::Miss(Miss { place, returned })
+}
+
+#[cold]
+#[inline(never)]
+fn missed(function: &Arc<CachedFunction>, key: &KeyRef<'_>) -> BoundKey {
+    BoundKey::new(Arc::clone(function), KeyRef::to_owned(*key))
+}
+
+#[cold]
+#[inline(never)]
+fn has_no_key(function: &Arc<CachedFunction>, error: &Error) -> BoundKey {
+    function.report_missing_key(error);
+    BoundKey {
+        function: Arc::clone(function),
+        key: None,
+    }
 }
 
 impl<T: CachedResult> Miss<T> {
     /// Gets the result: from another caller's load, from a lower tier, or by running `load`.
     ///
-    /// Boxed, so that a caller's future does not grow by all of this on its way to a hit.
+    /// Boxed, so that all of this does not make the future of the caller larger, which most often
+    /// finds its value in memory.
     ///
     /// # Cancel safety
     /// Cancel safe. If the leader is dropped, the first waiter that polls becomes the leader.
@@ -94,47 +121,37 @@ impl<T: CachedResult> Miss<T> {
     where
         F: Future<Output = T::Result>,
     {
-        let mode = Mode::of_call(&self.bound);
-        Box::pin(drive(
-            self.bound,
-            self.key,
-            mode,
-            self.returned.spec(),
-            load,
-        ))
+        let Self { place, returned } = self;
+        let mode = Mode::of_call(&place.function);
+        Box::pin(drive(place, mode, move || returned.spec(), load))
     }
 
-    /// The same on this thread, which waits where another runs the load.
+    /// The same on this thread, which waits if another caller runs the load.
     ///
-    /// A panic of the body goes through it, and the flight fails.
+    /// A panic of the body is not caught, and fails the flight.
     pub fn load_blocking(self, load: impl FnOnce() -> T::Result) -> T::Result {
-        let bound = Arc::clone(&self.bound);
-        // Tiers below memory work in the async runtime that they were started in.
-        let _entered = match bound.tokio_context() {
+        let Self { place, returned } = self;
+        let function = Arc::clone(&place.function);
+        // Tiers below memory work in the async runtime in which they were started.
+        let _entered = match function.tokio_context() {
             None => None,
             Some(tokio_context) => match tokio_context.enter() {
                 None => return load(),
                 entered => entered,
             },
         };
-        let (mode, spec) = (Mode::of_call(&bound), self.returned.spec());
-        blocking::wait(drive(
-            self.bound,
-            self.key,
-            mode,
-            spec,
-            move || async move { load() },
-        ))
+        let mode = Mode::of_call(&function);
+        let body = move || async move { load() };
+        blocking::wait(drive(place, mode, move || returned.spec(), body))
     }
 }
 
-/// Loads a value: has the [`Load`] do its steps, and runs the body where it says so. Without a key
-/// the body runs and nothing is kept.
+/// Loads a value: has the [`Load`] do its steps, and runs the body when a step asks for it. Without
+/// a key the body runs and nothing is kept.
 pub(crate) async fn drive<R, V, S, F>(
-    bound: Arc<CachedFunction>,
-    key: Option<Key>,
+    place: BoundKey,
     mode: Mode,
-    spec: ResultSpec<V, S>,
+    spec: impl FnOnce() -> ResultSpec<V, S>,
     body: impl FnOnce() -> F,
 ) -> R
 where
@@ -143,15 +160,16 @@ where
     S: ShareError<R::Error>,
     F: Future<Output = R>,
 {
-    let mut load = Load::new(&bound, key, &spec.value_type, mode);
+    let spec = spec();
+    let mut load = Load::new(&place.function, place.key, &spec.value_type, mode);
     while let Step::Completed(outcome) = load.next(spec.share.can_share()).await {
         if let Some(result) = receive(&outcome, &spec) {
             return result;
         }
         load.received_nothing();
     }
-    // The body and the note that others wait for it end here, and not after the value is stored: the
-    // flight has ended by then.
+    // The body is dropped here, together with the note that others wait for it, and not after the
+    // value is stored: the flight has ended by then.
     let outcome = {
         let mut leading = LoadScope::new(load.led());
         let mut body = pin!(body());
@@ -161,7 +179,7 @@ where
         })
         .await
     };
-    // The value alone lives across the await: the error type need not be `Send`.
+    // Only the value lives across the await, so that the error type need not be `Send`.
     let loaded = match settle(&mut load, &spec, outcome) {
         Ok(loaded) => loaded,
         Err(outcome) => return outcome,
@@ -171,13 +189,11 @@ where
         Some(loaded) => (spec.value_type.give)(loaded.held).map(R::value),
         None => R::absent(),
     };
-    result.expect(
-        "a value has the type that it was held as, and a result that was absent can be so again",
-    )
+    result.expect("a value has the type that it was held as; a type that was absent can be absent")
 }
 
-/// Returns the value of an outcome, if it has one, to be kept. An outcome of which nothing is kept is
-/// returned as it is.
+/// Takes the value out of an outcome, to be kept. Returns an outcome of which nothing is kept as it
+/// is.
 fn settle<R, V, S>(
     load: &mut Load<'_>,
     spec: &ResultSpec<V, S>,
@@ -189,7 +205,7 @@ where
 {
     let is_kept = match outcome.view() {
         View::Failed(error) => {
-            // Nobody waits for the error of a body that runs beside another load.
+            // No caller waits for the error of a body that runs beside another load.
             let is_running = load.is_running();
             load.fail(is_running.then(|| spec.share.share(error)).flatten());
             return Err(outcome);
@@ -202,7 +218,7 @@ where
     Ok(held.map(|held| Loaded { held, is_kept }))
 }
 
-/// A waiter's result.
+/// Makes the result of a waiter.
 fn receive<R, V, S>(outcome: &LoadOutcome, spec: &ResultSpec<V, S>) -> Option<R>
 where
     R: Outcome<V>,

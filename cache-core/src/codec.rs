@@ -1,10 +1,13 @@
-//! Codecs: how a value becomes the payload of a record, and what shape it has.
+//! Codecs: how a value becomes the payload of a record, and the shape of its type.
 
 mod builtin;
 #[cfg(feature = "custom-codec")]
 mod custom;
+mod reader;
 mod shape;
+mod tracer;
 mod value_type;
+mod writer;
 
 use std::error::Error as StdError;
 
@@ -18,14 +21,15 @@ pub(crate) use self::shape::Shape;
 pub use self::value_type::ValueType;
 pub(crate) use self::value_type::{ErasedType, check_round_trip};
 
-/// What a codec could not do.
+/// The error of a codec.
 pub type CodecError = Box<dyn StdError + Send + Sync>;
 
 /// A value that can be written to a tier outside this process: `Serialize` and `DeserializeOwned`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be kept in a shared tier",
-    label = "no record can be made of this value",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for `{Self}`, or keep it in memory alone with `tiers = \"l1\"`"
+    message = "`{Self}` cannot be stored in a tier below memory",
+    label = "this value cannot be written as a record",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for `{Self}`, or keep it in \
+            memory only with `tiers = \"l1\"`"
 )]
 pub trait SharedValue: Serialize + DeserializeOwned + 'static {}
 

@@ -1,4 +1,4 @@
-//! An invalidation that is awaited, and how far.
+//! An invalidation as a future, and how far it has spread.
 
 use std::fmt;
 use std::future::Future;
@@ -13,35 +13,37 @@ use crate::function::slot::Origin;
 use crate::key::UnboundArguments;
 use crate::tier::Receipt;
 
-/// An invalidation on its way: what `invalidate!` gives. Holds none of the arguments, only the key that they make.
+/// An invalidation, as `invalidate!` returns it. It holds none of the arguments, only their key, so
+/// it can be spawned.
 ///
-/// It acts on the runtime that a call would use where it is first polled, or where [`blocking`](Self::blocking) is called; see
-/// [`Handle`](crate::Handle). A task that is spawned inside a [scope](crate::CacheRuntime::scope) is outside of it, for an
-/// invalidation as for a call: wrap what is spawned in the scope too.
+/// It acts on the runtime that a call would use where it is first polled, or where
+/// [`blocking`](Self::blocking) is called; see [`Handle`](crate::Handle). A task that is spawned
+/// inside a [scope](crate::CacheRuntime::scope) runs outside of it, so wrap the future that is
+/// spawned in the scope too.
 ///
-/// It returns how far it got: [`Receipt::Acked`], or [`Receipt::Queued`] where a shared tier could not be reached. Who
-/// needs more than the bound asks for [`settled`](Self::settled).
+/// It returns [`Receipt::Acked`], or [`Receipt::Queued`] if a shared tier could not be reached. Use
+/// [`settled`](Self::settled) to wait until no other instance can return the old value.
 ///
 /// # Errors
 /// As [`Handle::invalidate`](crate::Handle::invalidate).
 ///
 /// # Cancel safety
 /// As [`Handle::invalidate`](crate::Handle::invalidate).
-#[must_use = "nothing is dropped until it is awaited"]
+#[must_use = "an invalidation does nothing until it is awaited"]
 pub struct Invalidation {
     origin: Origin,
-    what: What,
+    keys: Keys,
     begun: Option<Begun>,
 }
 
-/// What is dropped.
-enum What {
+/// The keys that an invalidation removes.
+enum Keys {
     /// `Err` if the arguments make no key.
-    Key(Result<UnboundArguments, Error>),
-    AllKeys,
+    One(Result<UnboundArguments, Error>),
+    All,
 }
 
-/// An invalidation in the runtime that was found at its first poll.
+/// An invalidation in the runtime that the first poll found.
 struct Begun {
     bound: Arc<CachedFunction>,
     work: Pin<Box<dyn Future<Output = Result<Receipt, Error>> + Send>>,
@@ -49,34 +51,34 @@ struct Begun {
 
 impl Invalidation {
     pub(crate) fn of_key(origin: Origin, arguments: Result<UnboundArguments, Error>) -> Self {
-        Self::new(origin, What::Key(arguments))
+        Self::new(origin, Keys::One(arguments))
     }
 
     pub(crate) fn of_all(origin: Origin) -> Self {
-        Self::new(origin, What::AllKeys)
+        Self::new(origin, Keys::All)
     }
 
-    fn new(origin: Origin, what: What) -> Self {
+    fn new(origin: Origin, keys: Keys) -> Self {
         Self {
             origin,
-            what,
+            keys,
             begun: None,
         }
     }
 
-    /// Binds it to the runtime that a call here would use, the first time.
+    /// Binds it, at the first poll, to the runtime that a call here would use.
     fn begin(&mut self) -> &mut Begun {
         let Self {
             origin,
-            what,
+            keys,
             begun,
         } = self;
         begun.get_or_insert_with(|| {
             let bound = origin.bind();
-            let key = match what {
-                What::Key(Ok(arguments)) => Ok(Some(arguments.key(bound.id, bound.seed))),
-                What::Key(Err(error)) => Err(error.clone()),
-                What::AllKeys => Ok(None),
+            let key = match keys {
+                Keys::One(Ok(arguments)) => Ok(Some(arguments.key(bound.id, bound.seed))),
+                Keys::One(Err(error)) => Err(error.clone()),
+                Keys::All => Ok(None),
             };
             let own = Arc::clone(&bound);
             let work = Box::pin(async move {
@@ -89,8 +91,8 @@ impl Invalidation {
         })
     }
 
-    /// Does it on this thread, which waits: for plain functions, whose tiers are private. For one that waits for a shared tier an
-    /// async task should.
+    /// Runs on this thread, which waits. It is for plain functions, whose tiers are private; an
+    /// invalidation of a shared tier should be awaited by an async task.
     ///
     /// # Errors
     /// As [`Handle::invalidate`](crate::Handle::invalidate).
@@ -105,32 +107,37 @@ impl Invalidation {
         }
     }
 
-    /// Returns when no instance can any longer answer with what is dropped: after the bound has passed, and after an outage of
-    /// the shared tier. It may wait as long as that lasts; put a timeout around it. (An instance that is cut off, and whose
-    /// function is to [`Serve`](crate::WhenIsolated::Serve) then, is not reached by anything.)
+    /// Returns when no instance can return the old value any more: after the staleness bound has
+    /// passed, or after the shared tier is back from an outage. It waits as long as that takes, so
+    /// put a timeout around it. (An instance that is isolated keeps the old value if its function
+    /// is set to [`Serve`](crate::WhenIsolated::Serve).)
     ///
     /// # Errors
     /// As [`Handle::invalidate`](crate::Handle::invalidate).
     ///
     /// # Cancel safety
-    /// Dropped after it was polled once, the invalidation goes on or is queued where there is a shared tier; dropped before,
-    /// nothing is done.
+    /// Dropped before its first poll it does nothing. Dropped later, shared tiers still receive the
+    /// invalidation, or it is queued for them.
     pub async fn settled(mut self) -> Result<(), Error> {
         let Begun { bound, work } = self.begin();
         work.await?;
         bound.settle().await
     }
-}
 
-impl Invalidation {
-    /// Returns when so many replicas of each shared tier have the invalidation, so that one of them may take the server's
-    /// place without bringing the old value back. (It would not be answered in any case: another server is another history. This
-    /// is for those who want to know.) It costs a connection of its own.
+    /// Returns when so many replicas of each shared tier have the invalidation, so that one of them
+    /// can take the place of the server without bringing the old value back. (Instances would not
+    /// return that value in any case, because another server has another history; this is for
+    /// callers that need to know.) It uses a connection of its own.
+    ///
+    /// [`Receipt::Queued`] means that no server has the invalidation yet.
     ///
     /// # Errors
-    /// As [`Handle::invalidate`](crate::Handle::invalidate), and [`TimedOut`](ErrorKind::TimedOut) when fewer replicas have it within the tier's time limit:
-    /// it is done all the same; [`Unavailable`](ErrorKind::Unavailable) when a tier's server may have changed meanwhile: what took
-    /// its place is told too; [`Configuration`](ErrorKind::Configuration) where no tier is shared. [`Receipt::Queued`] says that it is not, and that nobody has it.
+    /// As [`Handle::invalidate`](crate::Handle::invalidate), and:
+    /// - [`TimedOut`](ErrorKind::TimedOut) if fewer replicas have it within the tier's time limit.
+    ///   The invalidation itself is done.
+    /// - [`Unavailable`](ErrorKind::Unavailable) if the server of a tier may have been replaced
+    ///   during the wait. The new server receives the invalidation too.
+    /// - [`Configuration`](ErrorKind::Configuration) if no tier is shared.
     ///
     /// # Cancel safety
     /// As [`settled`](Self::settled).
@@ -144,7 +151,8 @@ impl Invalidation {
         if bound.links() != links {
             return Err(Error::new(
                 ErrorKind::Unavailable,
-                "the link to a shared tier was lost during the wait for replicas, and its server may be another",
+                "the link to a shared tier was lost during the wait for replicas: its server may \
+                 have been replaced",
             ));
         }
         Ok(Receipt::Acked)

@@ -1,4 +1,4 @@
-//! What a body returns, and what of it is kept and shared.
+//! Results of bodies: the value in them that is kept, and how their errors are shared.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -7,38 +7,36 @@ use std::sync::Arc;
 
 use crate::entry::Held;
 
-/// What a load of a value `V` may return: `V`, `Option<V>`, `Result<V, E>` or `Result<Option<V>, E>`.
+/// A type that a load of a value `V` may return: `V`, `Option<V>`, `Result<V, E>` or
+/// `Result<Option<V>, E>`.
 ///
-/// Only the value is kept. `None` and `Err` go to the caller, and to those who waited with it.
+/// Only the value is kept. `None` and `Err` are returned to the caller and to its waiters.
 pub trait Outcome<V>: Sized {
-    /// What a failed load says.
+    /// The error of a failed load.
     type Error;
 
-    /// Looks at what the load ended in.
+    /// Returns what the outcome holds.
     fn view(&self) -> View<'_, V, Self::Error>;
 
-    /// The value, or itself where there is none.
+    /// Returns the value.
     ///
     /// # Errors
-    /// The outcome as it was, when it holds no value.
+    /// The outcome itself, if it holds no value.
     fn into_value(self) -> Result<V, Self>;
 
-    /// A value as this type shows it.
+    /// Makes an outcome from a value.
     fn value(value: V) -> Self;
 
-    /// No value, where this type can say so.
+    /// Makes an outcome without a value, if the type has one.
     fn absent() -> Option<Self>;
 
-    /// A failure, where this type can say so.
+    /// Makes a failed outcome, if the type has one.
     fn failed(error: Self::Error) -> Option<Self>;
 }
 
-/// What an [`Outcome`] holds.
+/// The content of an [`Outcome`].
 #[derive(Debug)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "these are all the ways a load can end"
-)]
+#[expect(clippy::exhaustive_enums, reason = "a load can end in no other way")]
 pub enum View<'a, V, E> {
     /// A value to keep.
     Value(&'a V),
@@ -154,17 +152,18 @@ impl<V, E> Outcome<V> for Result<Option<V>, E> {
     }
 }
 
-/// How the error of a failed load reaches those who waited for it.
+/// How waiters get the error of a failed load.
 ///
-/// The caller who ran the load gets its error itself; this makes one for each of the others.
+/// The caller that ran the load gets the error itself. This makes one for each waiter.
 pub trait ShareError<E>: Copy + Send + Sync + 'static {
-    /// Returns what waiters can make an error of, or `None` if the error is not shared: then each waiter runs the load itself.
+    /// Returns a value from which waiters can make an error, or `None` if the error is not shared:
+    /// then each waiter runs the load itself.
     fn share(self, error: &E) -> Option<Box<dyn Any + Send + Sync>>;
 
-    /// A waiter's error.
+    /// Makes the error of a waiter.
     fn receive(self, shared: &(dyn Any + Send + Sync)) -> Option<E>;
 
-    /// Whether errors of this type can be shared at all.
+    /// Returns `true` if errors of this type can be shared at all.
     fn can_share(self) -> bool {
         true
     }
@@ -175,16 +174,20 @@ pub trait ShareError<E>: Copy + Send + Sync + 'static {
 #[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
 pub struct ShareByClone;
 
-/// Waiters get an error made of a [`SharedError`], as `anyhow::Error` and `Box<dyn Error + Send + Sync>` can be.
+/// Waiters get an error that is made from a [`SharedError`], as `anyhow::Error` and
+/// `Box<dyn Error + Send + Sync>` can be.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
 pub struct ShareByText;
 
-/// Waiters get an error that this function rebuilds from the one of the load: for errors that are not `Clone`, such as
-/// `std::io::Error`.
+/// Waiters get an error that this function rebuilds from the one of the load. It is for errors that
+/// are not `Clone`, such as `std::io::Error`.
 ///
-/// The function is called once for what the waiters share, and once for each waiter.
-#[expect(clippy::exhaustive_structs, reason = "a function, and nothing else")]
+/// The function is called once to make the error that waiters share, and once for each waiter.
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "it will never hold more than a function"
+)]
 pub struct ShareWith<E>(pub fn(&E) -> E);
 
 impl<E> Clone for ShareWith<E> {
@@ -252,7 +255,8 @@ impl<E> ShareError<E> for NotShared {
     }
 }
 
-/// The error of a load that another caller ran, as text: an error that cannot be cloned reaches its waiters as this.
+/// The error of a load that another caller ran, as text. Waiters get it if the error itself cannot
+/// be cloned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedError {
     message: Arc<str>,
@@ -266,11 +270,11 @@ impl fmt::Display for SharedError {
 
 impl std::error::Error for SharedError {}
 
-/// What a load ended in, without the types of its function.
+/// The outcome of a load, without the types of its function.
 #[derive(Clone)]
 pub(crate) enum LoadOutcome {
     Value(Held),
     Absent,
-    /// What a waiter can make an error of.
+    /// A value from which a waiter can make an error.
     Failed(Arc<dyn Any + Send + Sync>),
 }

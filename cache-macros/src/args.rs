@@ -1,40 +1,98 @@
-//! The grammar of the attribute: each option once, each with the place it stands at.
+//! The grammar of the attribute: its options, each given at most once and kept with its span.
 
+mod given;
 mod ttl;
 
-use std::time::Duration;
-
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
-use syn::spanned::Spanned;
-use syn::{Expr, ExprPath, Ident, LitInt, LitStr, Path, Token, parenthesized};
+use syn::{Expr, ExprPath, Ident, LitStr, Path, Token};
 
-use self::ttl::{level_number, ttl};
+use self::given::{Given, comma, level_number, skip_to_comma};
+pub(crate) use self::given::{Scope, Tiers};
+pub(crate) use self::ttl::Ttl;
 use crate::errors::{Errors, nearest};
 
-/// Every option, for the hint on a misspelt one.
-const OPTIONS: &[&str] = &[
-    "ttl",
-    "policy",
-    "tiers",
-    "name",
-    "version",
-    "key",
-    "skip",
-    "scope",
-    "cache_if",
-    "share_error",
-    "codec",
-    "when_isolated",
-    "single_flight",
-    "consistency",
-    "crate",
-    "trait_impl",
+/// Reads the value of one option.
+type Read = fn(&mut Args, &Given<'_>, &mut Errors) -> syn::Result<()>;
+
+/// Every option, with the function that reads its value.
+const OPTIONS: &[(&str, Read)] = &[
+    ("ttl", |args, given, errors| {
+        args.set_ttl(given, |given| ttl::ttl(given, errors))
+    }),
+    ("policy", |args, given, _| {
+        args.set_ttl(given, |given| given.policy().map(Ttl::Policy))
+    }),
+    ("tiers", |args, given, _| {
+        args.tiers = Some(given.tiers()?);
+        Ok(())
+    }),
+    ("name", |args, given, _| {
+        args.name = Some(given.function_name()?);
+        Ok(())
+    }),
+    ("version", |args, given, _| {
+        args.version = Some(given.version()?);
+        Ok(())
+    }),
+    ("key", |args, given, _| {
+        args.key = Some(given.text("\"user:{id}\"")?);
+        Ok(())
+    }),
+    ("skip", |args, given, errors| {
+        for (is_mut, name) in given.skip(errors)? {
+            args.skip_mut.extend(is_mut.then(|| name.clone()));
+            args.skip.push(name);
+        }
+        Ok(())
+    }),
+    ("scope", |args, given, _| {
+        args.scope = Some(given.scope()?);
+        Ok(())
+    }),
+    ("cache_if", |args, given, _| {
+        args.cache_if = Some(given.value("cache_if = |value| value.is_active")?);
+        Ok(())
+    }),
+    ("share_error", |args, given, _| {
+        args.share_error = Some(given.function_path()?);
+        Ok(())
+    }),
+    ("codec", |args, given, _| {
+        args.codec = Some(given.text("\"postcard\"")?);
+        Ok(())
+    }),
+    ("when_isolated", |args, given, _| {
+        args.needs_shared_tier(given);
+        args.when_isolated = Some(given.choice(&[("serve", "Serve"), ("load", "Load")])?);
+        Ok(())
+    }),
+    ("single_flight", |args, given, _| {
+        args.needs_shared_tier(given);
+        let choices = [("cluster", "Cluster"), ("process", "Process")];
+        args.single_flight = Some(given.choice(&choices)?);
+        Ok(())
+    }),
+    ("consistency", |args, given, _| {
+        args.needs_shared_tier(given);
+        let choices = [("bounded", "Bounded"), ("strong", "Strong")];
+        args.consistency = Some(given.choice(&choices)?);
+        Ok(())
+    }),
+    ("crate", |args, given, _| {
+        args.facade = Some(given.facade()?);
+        Ok(())
+    }),
+    ("trait_impl", |args, given, _| {
+        given.no_value()?;
+        args.trait_impl = true;
+        Ok(())
+    }),
 ];
 
-/// What other caches call the time that a value is fresh.
-const OF_TIME: &[&str] = &[
+/// Names that other caches have for the ttl.
+const NAMES_OF_TTL: &[&str] = &[
     "time",
     "duration",
     "expire",
@@ -48,7 +106,7 @@ const OF_TIME: &[&str] = &[
     "time_to_live",
 ];
 
-/// What the attribute says. Values are checked as far as they can be without the function.
+/// The options of the attribute. Each value is checked as far as it can be without the function.
 #[derive(Default)]
 pub(crate) struct Args {
     pub(crate) ttl: Option<Ttl>,
@@ -63,36 +121,16 @@ pub(crate) struct Args {
     pub(crate) cache_if: Option<Expr>,
     pub(crate) share_error: Option<ExprPath>,
     pub(crate) codec: Option<LitStr>,
-    /// As the runtime calls them.
+    /// The name of the runtime's enum variant, as in the two options below.
     pub(crate) when_isolated: Option<&'static str>,
     pub(crate) single_flight: Option<&'static str>,
     pub(crate) consistency: Option<&'static str>,
-    /// The first of those three.
-    pub(crate) of_others: Option<Ident>,
+    /// The first of those three options, which have no effect without a shared tier.
+    pub(crate) shared_tier_option: Option<Ident>,
     pub(crate) facade: Option<Path>,
     pub(crate) trait_impl: bool,
-    /// Options that were given but could not be read: their absence is no second mistake.
+    /// Options that were given but could not be read. That they are missing is no second mistake.
     broken: Vec<String>,
-}
-
-pub(crate) enum Ttl {
-    Everywhere(Duration),
-    Each(Vec<(u8, Duration, Span)>),
-    /// `policy = "short"`: as the runtime knows it.
-    Policy(LitStr),
-}
-
-pub(crate) struct Tiers {
-    pub(crate) levels: Vec<u8>,
-    pub(crate) span: Span,
-}
-
-/// What of `self` is in the key.
-pub(crate) enum Scope {
-    /// `scope = Self`: an associated function, for which the type is all there is.
-    Type,
-    /// `scope = self.tenant_id`.
-    Value(Expr),
 }
 
 impl Args {
@@ -101,7 +139,7 @@ impl Args {
         let mut seen: Vec<String> = Vec::new();
         let all = |input: ParseStream<'_>| {
             if input.peek(syn::Lit) {
-                errors.push(input.error("name what it is: `ttl = \"5m\"`"));
+                errors.push(input.error("a value without a name; help: write `ttl = \"5m\"`"));
                 args.broken.push("ttl".to_owned());
                 skip_to_comma(input)?;
                 input.parse::<Option<Token![,]>>()?;
@@ -111,8 +149,7 @@ impl Args {
                     errors.push(error);
                     skip_to_comma(input)?;
                 }
-                let is_option = |name: &str| OPTIONS.contains(&name);
-                comma(input, is_option, errors)?;
+                comma(input, |name| reader(name).is_some(), errors)?;
             }
             Ok(())
         };
@@ -122,8 +159,8 @@ impl Args {
         args
     }
 
-    /// Whether an option was given, readable or not.
-    pub(crate) fn was_given(&self, option: &str) -> bool {
+    /// Returns `true` if the option was given but could not be read.
+    pub(crate) fn is_broken(&self, option: &str) -> bool {
         self.broken.iter().any(|broken| broken == option)
     }
 
@@ -135,289 +172,70 @@ impl Args {
     ) -> syn::Result<()> {
         let option: Ident = input.call(Ident::parse_any)?;
         let name = option.to_string();
-        if !OPTIONS.contains(&name.as_str()) {
-            // What it was meant for is not missing on top of that.
-            let near = match OF_TIME.contains(&name.as_str()) {
-                true => Some("ttl"),
-                false => nearest(&name, OPTIONS.iter().copied()),
-            };
-            self.broken.extend(near.map(str::to_owned));
-            if level_number(&name).is_some() {
-                self.broken.push("ttl".to_owned());
-                return Err(syn::Error::new(
-                    option.span(),
-                    format!("the times of tiers stand together: `ttl({name} = \"1h\")`"),
-                ));
-            }
-            return Err(syn::Error::new(
-                option.span(),
-                match near {
-                    Some(near) => format!("unknown option `{name}`; did you mean `{near}`?"),
-                    None => format!("unknown option `{name}`: there are {}", OPTIONS.join(", ")),
-                },
-            ));
-        }
+        let Some(read) = reader(&name) else {
+            return Err(self.unknown(&option, &name));
+        };
         if seen.contains(&name) {
-            return Err(syn::Error::new(
-                option.span(),
-                format!("`{name}` is given twice"),
-            ));
+            let twice = format!("`{name}` is given twice");
+            return Err(syn::Error::new(option.span(), twice));
         }
         seen.push(name.clone());
-        self.value(&name, &option, input, errors)
-            .inspect_err(|_| self.broken.push(name))
-    }
-
-    fn value(
-        &mut self,
-        name: &str,
-        option: &Ident,
-        input: ParseStream<'_>,
-        errors: &mut Errors,
-    ) -> syn::Result<()> {
-        if ["when_isolated", "single_flight", "consistency"].contains(&name) {
-            self.of_others.get_or_insert_with(|| option.clone());
-        }
-        match name {
-            "ttl" | "policy" if self.ttl.is_some() => {
-                return Err(syn::Error::new(
-                    option.span(),
-                    "`ttl` and `policy` both say how long a value is fresh: leave one out",
-                ));
-            }
-            "ttl" => self.ttl = Some(ttl(option, input, errors)?),
-            "policy" => self.ttl = Some(Ttl::Policy(policy(text(option, input, "\"short\"")?)?)),
-            "tiers" => self.tiers = Some(tiers(&text(option, input, "\"l1,l2\"")?)?),
-            "name" => self.name = Some(function_name(text(option, input, "\"users::by_id\"")?)?),
-            "version" => self.version = Some(version(option, input)?),
-            "key" => self.key = Some(text(option, input, "\"user:{id}\"")?),
-            "skip" => {
-                let list;
-                if !input.peek(syn::token::Paren) {
-                    return Err(after(option, input, "write it as `skip(pool, ctx)`"));
-                }
-                parenthesized!(list in input);
-                while !list.is_empty() {
-                    let is_mut = list.parse::<Option<Token![mut]>>()?.is_some();
-                    let name = list.call(Ident::parse_any)?;
-                    self.skip_mut.extend(is_mut.then(|| name.clone()));
-                    self.skip.push(name);
-                    comma(&list, |_| true, errors)?;
-                }
-            }
-            "scope" => {
-                equals(option, input, "scope = self.tenant_id")?;
-                self.scope = Some(if input.peek(Token![Self]) {
-                    input.parse::<Token![Self]>()?;
-                    Scope::Type
-                } else {
-                    Scope::Value(input.parse()?)
-                });
-            }
-            "cache_if" => {
-                equals(option, input, "cache_if = |value| value.is_active")?;
-                self.cache_if = Some(input.parse()?);
-            }
-            "share_error" => self.share_error = Some(function_path(option, input)?),
-            "codec" => self.codec = Some(text(option, input, "\"postcard\"")?),
-            "when_isolated" => {
-                self.when_isolated = Some(choice(
-                    option,
-                    input,
-                    &[("serve", "Serve"), ("load", "Load")],
-                )?);
-            }
-            "single_flight" => {
-                self.single_flight = Some(choice(
-                    option,
-                    input,
-                    &[("cluster", "Cluster"), ("process", "Process")],
-                )?);
-            }
-            "consistency" => {
-                self.consistency = Some(choice(
-                    option,
-                    input,
-                    &[("bounded", "Bounded"), ("strong", "Strong")],
-                )?);
-            }
-            "crate" => {
-                let path = text(option, input, "\"my::path\"")?;
-                self.facade = Some(path.parse_with(Path::parse_mod_style).map_err(|_| {
-                    syn::Error::new(
-                        path.span(),
-                        "`crate` is the path of the facade, such as \"::multi_tier_cached\"",
-                    )
-                })?);
-            }
-            "trait_impl" if input.peek(Token![=]) => {
-                return Err(after(
-                    option,
-                    input,
-                    "`trait_impl` has no value: write it alone",
-                ));
-            }
-            "trait_impl" => self.trait_impl = true,
-            name => unreachable!("`{name}` is in `OPTIONS` and has no arm"),
-        }
-        Ok(())
-    }
-}
-
-/// After a mistake: goes on behind the next comma, so that later options are checked too.
-fn skip_to_comma(input: ParseStream<'_>) -> syn::Result<()> {
-    while !input.is_empty() && !input.peek(Token![,]) {
-        input.parse::<proc_macro2::TokenTree>()?;
-    }
-    Ok(())
-}
-
-/// Between two of a list. One that is missing is one mistake: what follows is read where it may be meant, and passed over where not.
-fn comma(
-    input: ParseStream<'_>,
-    is_next: impl Fn(&str) -> bool,
-    errors: &mut Errors,
-) -> syn::Result<()> {
-    if input.is_empty() {
-        return Ok(());
-    }
-    if !input.peek(Token![,]) {
-        errors.push(input.error("expected `,`"));
-        let next = input.fork().call(Ident::parse_any);
-        if next.is_ok_and(|next| is_next(&next.to_string())) {
-            return Ok(());
-        }
-        skip_to_comma(input)?;
-    }
-    input.parse::<Option<Token![,]>>().map(drop)
-}
-
-/// A mistake right behind an option's name.
-fn after(option: &Ident, input: ParseStream<'_>, message: &str) -> syn::Error {
-    let span = if input.is_empty() || input.peek(Token![,]) {
-        option.span()
-    } else {
-        input.span()
-    };
-    syn::Error::new(span, message)
-}
-
-fn equals(option: &Ident, input: ParseStream<'_>, example: &str) -> syn::Result<()> {
-    if !input.peek(Token![=]) {
-        return Err(after(option, input, &format!("write it as `{example}`")));
-    }
-    input.parse::<Token![=]>()?;
-    Ok(())
-}
-
-fn text(option: &Ident, input: ParseStream<'_>, example: &str) -> syn::Result<LitStr> {
-    equals(option, input, &format!("{option} = {example}"))?;
-    if !input.peek(LitStr) {
-        return Err(after(
-            option,
+        let given = Given {
+            option: &option,
             input,
-            &format!("`{option}` is a text, such as {example}"),
-        ));
+        };
+        read(self, &given, errors).inspect_err(|_| self.broken.push(name))
     }
-    input.parse()
-}
 
-/// One of some words, each with what the runtime calls it.
-fn choice(
-    option: &Ident,
-    input: ParseStream<'_>,
-    choices: &[(&str, &'static str)],
-) -> syn::Result<&'static str> {
-    let text = text(option, input, &format!("\"{}\"", choices[0].0))?;
-    let value = text.value();
-    let chosen = choices.iter().find(|(word, _)| *word == value);
-    chosen.map(|(_, name)| *name).ok_or_else(|| {
-        let words: Vec<_> = choices
-            .iter()
-            .map(|(word, _)| format!("\"{word}\""))
-            .collect();
-        syn::Error::new(text.span(), format!("`{option}` is {}", words.join(" or ")))
-    })
-}
-
-/// The path of a function that makes an error of another.
-fn function_path(option: &Ident, input: ParseStream<'_>) -> syn::Result<ExprPath> {
-    equals(option, input, "share_error = path::to::function")?;
-    let says = "`share_error` is the path of a function `fn(&E) -> E`, where `E` is the error";
-    match input.parse()? {
-        Expr::Path(path) => Ok(path),
-        other => Err(syn::Error::new_spanned(other, says)),
+    /// The error of an unknown option. The option that it was probably meant for counts as given,
+    /// so that it is not reported as missing too.
+    fn unknown(&mut self, option: &Ident, name: &str) -> syn::Error {
+        if level_number(name).is_some() {
+            self.broken.push("ttl".to_owned());
+            let says =
+                format!("per-tier ttls are separate options; help: write `ttl({name} = \"1h\")`");
+            return syn::Error::new(option.span(), says);
+        }
+        let names = || OPTIONS.iter().map(|(name, _)| *name);
+        let near = match NAMES_OF_TTL.contains(&name) {
+            true => Some("ttl"),
+            false => nearest(name, names()),
+        };
+        self.broken.extend(near.map(str::to_owned));
+        let help = match near {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the options are {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        syn::Error::new(
+            option.span(),
+            format!("unknown option `{name}`; help: {help}"),
+        )
     }
-}
 
-fn version(option: &Ident, input: ParseStream<'_>) -> syn::Result<u32> {
-    equals(option, input, "version = 2")?;
-    if !input.peek(LitInt) {
-        return Err(after(option, input, "`version` is a number, such as 2"));
-    }
-    let number: LitInt = input.parse()?;
-    number
-        .base10_parse()
-        .map_err(|_| syn::Error::new(number.span(), "`version` is a number from 0 to 4294967295"))
-}
-
-fn policy(name: LitStr) -> syn::Result<LitStr> {
-    if name.value().is_empty() {
-        return Err(syn::Error::new(
-            name.span(),
-            "name a policy, such as `policy = \"short\"`",
-        ));
-    }
-    Ok(name)
-}
-
-fn tiers(text: &LitStr) -> syn::Result<Tiers> {
-    if text.value().trim().is_empty() {
-        let says = "no tier is named: write such as \"l1,l2\", or leave `tiers` off for all that the runtime has";
-        return Err(syn::Error::new(text.span(), says));
-    }
-    let mut levels = Vec::new();
-    for name in text.value().split(',').map(str::trim) {
-        let number = level_number(name).ok_or_else(|| {
-            syn::Error::new(
-                text.span(),
-                format!("unknown tier `{name}`: tiers are `l1` to `l9`, such as \"l1,l2\""),
-            )
-        })?;
-        if levels.last().is_some_and(|last| *last >= number) {
+    /// Sets the ttl, which has two options.
+    fn set_ttl(
+        &mut self,
+        given: &Given<'_>,
+        read: impl FnOnce(&Given<'_>) -> syn::Result<Ttl>,
+    ) -> syn::Result<()> {
+        if self.ttl.is_some() {
             return Err(syn::Error::new(
-                text.span(),
-                "tiers are asked in order of their numbers: name each once, lowest first",
+                given.option.span(),
+                "`ttl` and `policy` both set the ttl; help: remove one of them",
             ));
         }
-        levels.push(number);
+        self.ttl = Some(read(given)?);
+        Ok(())
     }
-    Ok(Tiers {
-        levels,
-        span: text.span(),
-    })
+
+    fn needs_shared_tier(&mut self, given: &Given<'_>) {
+        self.shared_tier_option
+            .get_or_insert_with(|| given.option.clone());
+    }
 }
 
-/// Names are part of shared keys: `name:version:arguments` must read one way only.
-fn function_name(text: LitStr) -> syn::Result<LitStr> {
-    let value = text.value();
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':');
-    let single_colon = value.replace("::", "").contains(':');
-    if value.is_empty() || !value.chars().all(plain) || single_colon {
-        return Err(syn::Error::new(
-            text.span(),
-            "a name is made of letters, digits, `_`, `-`, `.`, `/` and `::`, such as \"users::by_id\"",
-        ));
-    }
-    Ok(text)
-}
-
-/// Where a scope stands.
-impl Scope {
-    pub(crate) fn span(&self) -> Span {
-        match self {
-            Self::Type => Span::call_site(),
-            Self::Value(value) => value.span(),
-        }
-    }
+fn reader(option: &str) -> Option<Read> {
+    let mut options = OPTIONS.iter();
+    let (_, read) = options.find(|(name, _)| *name == option)?;
+    Some(*read)
 }

@@ -11,12 +11,12 @@ impl Errors {
         self.0.push(error);
     }
 
-    /// A mistake at a place.
+    /// Adds a mistake at one place.
     pub(crate) fn at(&mut self, span: Span, message: impl std::fmt::Display) {
         self.0.push(syn::Error::new(span, message));
     }
 
-    /// A mistake at the whole of some tokens.
+    /// Adds a mistake that spans some tokens.
     pub(crate) fn over(&mut self, tokens: impl ToTokens, message: impl std::fmt::Display) {
         self.0.push(syn::Error::new_spanned(tokens, message));
     }
@@ -33,7 +33,7 @@ impl Errors {
     }
 }
 
-/// The name nearest to a misspelt one, if one is near: at most a third of its letters differ.
+/// Returns the name that is nearest to a misspelt one, if at most a third of its letters differ.
 pub(crate) fn nearest<'a>(
     wrong: &str,
     names: impl IntoIterator<Item = &'a str>,
@@ -60,7 +60,9 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.chars().count()]
 }
 
-/// ` (did you mean ...)`, or nothing.
+/// Returns `; help: did you mean …?`, or nothing if no name is near.
 pub(crate) fn hint<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(wrong, names).map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+    nearest(wrong, names).map_or_else(String::new, |name| {
+        format!("; help: did you mean `{name}`?")
+    })
 }

@@ -1,9 +1,10 @@
 //! `invalidate!(path)` and `invalidate!(path, arguments…)`.
 //!
-//! The path's last name is the function's; what is called stands beside the function under that name. For a free
-//! function that is a type (`get_user::entry`), which travels with `use … as …`; for a method associated functions of
-//! the same owner (`Repo::get_user_entry`). Which of the two it is, the owner's spelling tells, as Rust's own naming
-//! rules have it: a type begins with a capital letter, a module does not.
+//! The last name of the path is the function's. The expansion calls an item that is generated
+//! beside the function. For a free function that is an associated function of the type of that name
+//! (`get_user::invalidation`), which `use … as …` imports too; for a method it is an associated
+//! function of the same owner (`Repo::get_user_invalidation`). The spelling of the owner decides
+//! which, by Rust's naming rules: a type begins with a capital letter, a module does not.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -12,7 +13,7 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
 use syn::{Expr, ExprPath, Ident, PathArguments, Token};
 
-use crate::names;
+use crate::names::{self, HandleNames};
 
 struct Input {
     path: ExprPath,
@@ -25,7 +26,7 @@ impl Parse for Input {
         let path: ExprPath = input.parse().map_err(|error| {
             syn::Error::new(
                 error.span(),
-                "name a cached function and its arguments: `invalidate!(get_user, 42)`",
+                "expected a cached function; help: write such as `invalidate!(get_user, 42)`",
             )
         })?;
         if input.is_empty() {
@@ -35,17 +36,19 @@ impl Parse for Input {
             });
         }
         if !input.peek(Token![,]) {
-            return Err(
-                input.error("the arguments follow after a comma: `invalidate!(get_user, 42)`")
-            );
+            return Err(input.error(
+                "expected a comma before the arguments; help: write such as \
+                 `invalidate!(get_user, 42)`",
+            ));
         }
         let comma: Token![,] = input.parse()?;
         let arguments: Punctuated<_, _> = Punctuated::parse_terminated(input)?;
         if arguments.is_empty() {
-            // A list of arguments that came out empty must not drop more than one key.
+            // A list of arguments that came out empty must not invalidate more than one key.
             return Err(syn::Error::new(
                 comma.span,
-                "an argument follows here; the whole function is dropped by `invalidate!(get_user)`, without a comma",
+                "expected arguments after the comma; help: to invalidate the whole function, write \
+                 such as `invalidate!(get_user)`, without a comma",
             ));
         }
         Ok(Self {
@@ -62,63 +65,62 @@ pub(crate) fn expand(input: TokenStream) -> syn::Result<TokenStream> {
     } = syn::parse2(input)?;
     let span = path.span();
     let method = is_method(&path);
+    let is_named_by_trait = path.qself.as_ref().is_some_and(|of| of.position > 0);
+    let whole = path.clone();
     let Some(last) = path.path.segments.last_mut() else {
-        return Err(syn::Error::new(span, "name a cached function"));
+        return Err(syn::Error::new(span, "expected a cached function"));
     };
     let function = last.ident.clone();
-    let generics = std::mem::replace(&mut last.arguments, PathArguments::None);
-    let generics = match generics {
+    let generics = match std::mem::replace(&mut last.arguments, PathArguments::None) {
         PathArguments::None => quote!(),
         PathArguments::AngleBracketed(generics) => quote!(#generics),
         PathArguments::Parenthesized(other) => {
             return Err(syn::Error::new_spanned(
                 other,
-                "name a cached function, such as `find::<User>`",
+                "these are not generic arguments; help: write such as `find::<User>`",
             ));
         }
     };
-    let is_named_by_trait = path.qself.as_ref().is_some_and(|of| of.position > 0);
     if is_named_by_trait {
         return Err(syn::Error::new_spanned(
-            &path,
+            &whole,
             format!(
-                "a method in the `impl` of a trait has no handle to invalidate it by: annotate an inherent method of the \
-                 type, call that from the trait's method, and write `invalidate!(Type::{function}, ..)`"
+                "a method in the `impl` of a trait has no handle; help: annotate an inherent \
+                 method of the type, call it from the trait's method, and write \
+                 `invalidate!(Type::{function}, ..)`"
             ),
         ));
     }
-    let (name, suffix) = match (&arguments, method) {
-        (None, false) => (Ident::new("invalidate_all", function.span()), quote!()),
-        (None, true) => (names::method_invalidate_all(&function), quote!()),
-        (Some(_), false) => (
-            Ident::new("entry", function.span()),
-            quote!(.into_invalidation()),
-        ),
-        (Some(_), true) => (names::method_entry(&function), quote!(.into_invalidation())),
+    let names = match method {
+        true => HandleNames::of_method(&function),
+        false => HandleNames::of_free(&function),
+    };
+    let name = match arguments {
+        Some(_) => names.invalidation,
+        None => names.invalidate_all,
     };
     let arguments = arguments.unwrap_or_default();
-    // A type of its own that has no such method gets an error that says why.
+    // A type that has no such method gets an error that explains itself.
     let missing =
         (method && generics.is_empty()).then(|| missing_handle(&function, &name, arguments.len()));
     if method {
-        if let Some(last) = path.path.segments.last_mut() {
-            last.ident = name;
-        }
+        last.ident = name;
     } else {
         path.path.segments.push(name.into());
     }
-    // The call is the macro's and stands at the user's path: what a compiler suggests for it would be no macro's input.
+    // The call belongs to the macro and is at the user's path. A correction that the compiler
+    // suggests for it would not be valid input of the macro.
     let call = span.resolved_at(Span::mixed_site());
-    let call = quote_spanned!(call=> #path #generics(#arguments)#suffix);
+    let call = quote_spanned!(call=> #path #generics(#arguments));
     Ok(match missing {
         Some(missing) => quote!({ #missing #call }),
         None => call,
     })
 }
 
-/// What is called where the type has no such associated function: a trait's function comes after those of the type itself. Its
-/// bound is met by no type, and its message speaks of the user's method, where the compiler would name one that the user has
-/// never written.
+/// Renders a function that is called if the type has no associated function of that name: functions
+/// of a trait come after those of the type itself. No type meets its bound, and the message names
+/// the user's method, where the compiler would name a function that the user has never written.
 fn missing_handle(function: &Ident, name: &Ident, arguments: usize) -> TokenStream {
     let (handles, trait_name) = (names::local("__Handle"), names::local("__MissingHandle"));
     let types: Vec<_> = (0..arguments)
@@ -127,8 +129,8 @@ fn missing_handle(function: &Ident, name: &Ident, arguments: usize) -> TokenStre
     let message = format!("`{{Self}}` has no handle for a method `{function}`");
     let label = format!("no cached inherent method `{function}` of this type is visible here");
     let note = format!(
-        "a method in the `impl` of a trait has no handle: annotate an inherent method, call it from the trait's method, and \
-         write `invalidate!(Type::{function}, ..)`"
+        "a method in the `impl` of a trait has no handle; help: annotate an inherent method, \
+         call it from the trait's method, and write `invalidate!(Type::{function}, ..)`"
     );
     quote! {
         #[diagnostic::on_unimplemented(message = #message, label = #label, note = #note)]
@@ -146,7 +148,7 @@ fn missing_handle(function: &Ident, name: &Ident, arguments: usize) -> TokenStre
     }
 }
 
-/// Whether the path's owner is a type.
+/// Returns `true` if the owner in the path is a type.
 fn is_method(path: &ExprPath) -> bool {
     let owner = path.path.segments.iter().rev().nth(1);
     path.qself.is_some()

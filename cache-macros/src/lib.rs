@@ -1,17 +1,20 @@
 //! `#[multi_tier_cached]` and `invalidate!`: parse, check, expand.
 //!
-//! An expansion is thin: the options as data in one `static`, the body as it was, one call into the runtime. It names
-//! nothing but the facade's `__private`. Documentation for users is on the facade's re-exports.
+//! An expansion is thin: the options as data in one `static`, the body as it was, and one call into
+//! the runtime. It names nothing but the facade's `__private`. The documentation for users is on
+//! the facade's re-exports.
 
 mod args;
 mod errors;
 mod expand;
 mod fallback;
+mod handles;
 mod invalidate;
 mod item;
 mod model;
 mod names;
 mod template;
+mod types;
 
 use proc_macro::TokenStream;
 
@@ -21,7 +24,7 @@ pub fn multi_tier_cached(args: TokenStream, item: TokenStream) -> TokenStream {
     cached(args.into(), item.into()).into()
 }
 
-/// Drops values of a cached function; see the facade's documentation.
+/// Invalidates values of a cached function; see the facade's documentation.
 #[proc_macro]
 pub fn invalidate(input: TokenStream) -> TokenStream {
     invalidate::expand(input.into())

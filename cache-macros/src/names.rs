@@ -1,21 +1,22 @@
-//! Where the facade is, and every identifier an expansion makes up.
+//! The path of the facade, and every identifier that an expansion invents.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
 
-/// The facade's package.
+/// The package of the facade.
 const FACADE: &str = "multi-tier-cached";
 
-/// The path of the facade in the user's crate: what `crate = "…"` says, else what its Cargo.toml calls the package.
+/// Returns the path of the facade in the user's crate: the one that `crate = "…"` gives, or the
+/// name of the package in the user's Cargo.toml.
 pub(crate) fn facade(given: Option<&syn::Path>) -> TokenStream {
     if let Some(path) = given {
         return quote!(#path);
     }
     let name = match proc_macro_crate::crate_name(FACADE) {
         Ok(proc_macro_crate::FoundCrate::Name(name)) => name,
-        // In the facade itself, its tests and examples, it is known by its own name; so it is where nothing was found,
-        // which the compiler then says.
+        // In the facade itself, its tests and its examples, it has its own name. If it was not
+        // found, the compiler reports that name.
         Ok(proc_macro_crate::FoundCrate::Itself) | Err(_) => FACADE.replace('-', "_"),
     };
     let name = Ident::new(&name, Span::call_site());
@@ -27,36 +28,46 @@ pub(crate) fn argument(at: usize) -> Ident {
     format_ident!("__arg{at}")
 }
 
-/// Beside a method: `get_user_entry`.
-pub(crate) fn method_entry(function: &Ident) -> Ident {
-    format_ident!("{}_entry", function.unraw(), span = function.span())
+/// The names of the public items beside a function.
+pub(crate) struct HandleNames {
+    pub(crate) entry: Ident,
+    pub(crate) invalidation: Ident,
+    pub(crate) invalidate_all: Ident,
 }
 
-/// Beside a method: `get_user_invalidate_all`.
-pub(crate) fn method_invalidate_all(function: &Ident) -> Ident {
-    format_ident!(
-        "{}_invalidate_all",
-        function.unraw(),
-        span = function.span()
-    )
+impl HandleNames {
+    /// Associated functions of a struct that has the function's name: `get_user::entry`.
+    pub(crate) fn of_free(function: &Ident) -> Self {
+        let name = |name| Ident::new(name, function.span());
+        Self {
+            entry: name("entry"),
+            invalidation: name("invalidation"),
+            invalidate_all: name("invalidate_all"),
+        }
+    }
+
+    /// Associated functions of the method's type: `get_user_entry`.
+    pub(crate) fn of_method(function: &Ident) -> Self {
+        let name = |suffix| format_ident!("{}_{suffix}", function.unraw(), span = function.span());
+        Self {
+            entry: name("entry"),
+            invalidation: name("invalidation"),
+            invalidate_all: name("invalidate_all"),
+        }
+    }
 }
 
-/// Beside a method: its body.
-pub(crate) fn method_body(function: &Ident) -> Ident {
-    format_ident!("__{}_body", function.unraw())
+/// The name of a hidden item beside a free function: `get_user::__body`.
+pub(crate) fn hidden(item: &str) -> Ident {
+    format_ident!("__{item}")
 }
 
-/// Beside a method: what tells its key.
-pub(crate) fn method_with_key(function: &Ident) -> Ident {
-    format_ident!("__{}_with_key", function.unraw())
+/// The name of a hidden item beside a method: `Self::__get_user_body`.
+pub(crate) fn hidden_of_method(function: &Ident, item: &str) -> Ident {
+    format_ident!("__{}_{item}", function.unraw())
 }
 
-/// Beside a method: what tells its result.
-pub(crate) fn method_returns(function: &Ident) -> Ident {
-    format_ident!("__{}_returns", function.unraw())
-}
-
-/// Stands for the value of a const parameter.
+/// The name of a function that stands for the value of a const parameter.
 pub(crate) fn constant(parameter: &Ident) -> Ident {
     format_ident!("__constant_{parameter}", span = Span::call_site())
 }
@@ -70,12 +81,7 @@ pub(crate) fn method_constant(function: &Ident, parameter: &Ident) -> Ident {
     )
 }
 
-/// Beside a method: its slot.
-pub(crate) fn method_site(function: &Ident) -> Ident {
-    format_ident!("__{}_site", function.unraw())
-}
-
-/// A variable of an expansion's own, which no variable of the user's can be.
+/// A variable of the expansion, which cannot be mistaken for one of the user.
 pub(crate) fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }

@@ -5,15 +5,16 @@ use syn::{Expr, LitStr};
 /// A piece of a template.
 pub(crate) enum Piece {
     Literal(String),
-    /// A place for an argument: its name, and the expression for what of it goes in.
+    /// A placeholder: the name of the argument, and the expression for the part that is in the key.
     Argument(String, Expr),
 }
 
-/// What may stand between two places: an argument never shows one of these, so that no two lists of arguments meet.
+/// Signs that may separate two placeholders. A rendered argument never contains one of them, so two
+/// argument lists never have the same rendered key.
 const SEPARATORS: &[char] = &[':', '/', '|', '=', '&', ';', ',', '?', '!', '+', '*', ' '];
 
 pub(crate) fn parse(text: &LitStr) -> syn::Result<Vec<Piece>> {
-    let error = |message: String| syn::Error::new(text.span(), message);
+    let error = |message: &str| syn::Error::new(text.span(), message);
     let value = text.value();
     let mut pieces: Vec<Piece> = Vec::new();
     let mut literal = String::new();
@@ -26,53 +27,34 @@ pub(crate) fn parse(text: &LitStr) -> syn::Result<Vec<Piece>> {
             }
             '}' => {
                 return Err(error(
-                    "a `}` without its `{`; write `}}` for the sign itself".into(),
+                    "`}` without its `{`; help: write `}}` for the sign itself",
                 ));
             }
             '{' => {
-                let mut place = String::new();
-                loop {
-                    match chars.next() {
-                        Some('}') => break,
-                        Some(c) => place.push(c),
-                        None => {
-                            return Err(error(
-                                "a `{` without its `}`; write `{{` for the sign itself".into(),
-                            ));
-                        }
-                    }
-                }
-                let place = place.trim().to_owned();
+                let Some(place) = until_brace(&mut chars) else {
+                    return Err(error(
+                        "`{` without its `}`; help: write `{{` for the sign itself",
+                    ));
+                };
                 if let Some(Piece::Argument(before, _)) = pieces.last()
                     && !literal.contains(SEPARATORS)
                 {
-                    return Err(error(format!(
-                        "between `{{{before}}}` and `{{{place}}}` there must be a sign that no argument shows, such as \
-                         `:`; else two lists of arguments could make one key"
+                    let place = place.trim();
+                    return Err(error(&format!(
+                        "nothing separates `{{{before}}}` from `{{{place}}}`: two argument lists \
+                         could make one key; help: write a sign between them that no argument \
+                         contains, such as `:`"
                     )));
                 }
                 if !literal.is_empty() {
                     pieces.push(Piece::Literal(std::mem::take(&mut literal)));
                 }
-                let expression = syn::parse_str::<Expr>(&place)
-                    .ok()
-                    .filter(is_place)
-                    .ok_or_else(|| {
-                        error(format!(
-                            "`{{{place}}}` is no argument: write `{{id}}` or `{{filter.kind}}`"
-                        ))
-                    })?;
-                let name = place
-                    .split('.')
-                    .next()
-                    .unwrap_or_default()
-                    .trim()
-                    .to_owned();
-                pieces.push(Piece::Argument(name, respan(expression, text)));
+                pieces.push(placeholder(place.trim(), text)?);
             }
             '#' => {
                 return Err(error(
-                    "`#` tells the keys that shared tiers have for themselves: use another sign, such as `:`".into(),
+                    "`#` is reserved for keys of the shared tiers; help: use another sign, such \
+                     as `:`",
                 ));
             }
             c => literal.push(c),
@@ -84,7 +66,34 @@ pub(crate) fn parse(text: &LitStr) -> syn::Result<Vec<Piece>> {
     Ok(pieces)
 }
 
-/// A name, or a field of a place.
+/// Takes everything before the next `}`. Returns `None` if there is none.
+fn until_brace(chars: &mut impl Iterator<Item = char>) -> Option<String> {
+    let mut taken = String::new();
+    loop {
+        match chars.next()? {
+            '}' => return Some(taken),
+            c => taken.push(c),
+        }
+    }
+}
+
+/// Parses what is between the braces.
+fn placeholder(place: &str, text: &LitStr) -> syn::Result<Piece> {
+    let expression = syn::parse_str::<Expr>(place).ok().filter(is_place);
+    let Some(expression) = expression else {
+        return Err(syn::Error::new(
+            text.span(),
+            format!(
+                "`{{{place}}}` is not an argument; help: write such as `{{id}}` or \
+                 `{{filter.kind}}`"
+            ),
+        ));
+    };
+    let name = place.split('.').next().unwrap_or_default().trim();
+    Ok(Piece::Argument(name.to_owned(), respan(expression, text)))
+}
+
+/// Returns `true` for a name, and for a field of a place.
 fn is_place(expression: &Expr) -> bool {
     match expression {
         Expr::Path(path) => path.path.get_ident().is_some() || path.path.is_ident("self"),
@@ -93,8 +102,8 @@ fn is_place(expression: &Expr) -> bool {
     }
 }
 
-/// The same place, its first name meaning the argument whose name this is: a template and its function may come from different
-/// places of a macro.
+/// Makes the first name of a place mean the argument of that name: inside a `macro_rules` a
+/// template and its function can have different hygiene.
 pub(crate) fn resolve(place: &Expr, argument: &syn::Ident, text: &LitStr) -> Expr {
     match place {
         Expr::Path(_) => {
@@ -111,7 +120,8 @@ pub(crate) fn resolve(place: &Expr, argument: &syn::Ident, text: &LitStr) -> Exp
     }
 }
 
-/// Errors in the expression, such as an unknown field, then stand at the template.
+/// Moves an expression to the template, so that errors in it, such as an unknown field, are
+/// reported there.
 fn respan(expression: Expr, text: &LitStr) -> Expr {
     let tokens = quote::ToTokens::to_token_stream(&expression)
         .into_iter()

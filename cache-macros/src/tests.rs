@@ -1,6 +1,6 @@
-//! Golden expansions: what the attribute makes of the main forms, as files that a person reads.
+//! Golden expansions: the output of the attribute for the main forms, as files that a person reads.
 //!
-//! `UPDATE_GOLDEN=1` writes them anew.
+//! `UPDATE_GOLDEN=1` writes them again.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ fn check(name: &str, args: TokenStream, item: TokenStream) {
     check_text(name, &pretty(super::cached(args, item)));
 }
 
-/// For what stands in an `impl`.
+/// Checks an expansion inside of an `impl`.
 #[track_caller]
 fn check_method(name: &str, owner: TokenStream, args: TokenStream, item: TokenStream) {
     let expanded = super::cached(args, item);
@@ -35,13 +35,13 @@ fn check_text(name: &str, text: &str) {
     let golden = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         golden == text,
-        "the expansion is no longer {}:\n{text}",
+        "the expansion differs from {}:\n{text}",
         path.display()
     );
 }
 
 #[test]
-fn a_free_function() {
+fn free_function_expands_as_recorded() {
     check(
         "free_function",
         quote!(ttl = "5m", tiers = "l1,l2"),
@@ -55,7 +55,7 @@ fn a_free_function() {
 }
 
 #[test]
-fn every_option() {
+fn every_option_expands_as_recorded() {
     check(
         "every_option",
         quote!(
@@ -71,7 +71,11 @@ fn every_option() {
             crate = "crate::facade"
         ),
         quote! {
-            async fn find<P: Database>(id: u64, filter: Filter, pool: &P) -> Result<User, io::Error> {
+            async fn find<P: Database>(
+                id: u64,
+                filter: Filter,
+                pool: &P,
+            ) -> Result<User, io::Error> {
                 pool.find(id, filter).await
             }
         },
@@ -79,12 +83,15 @@ fn every_option() {
 }
 
 #[test]
-fn a_generic_function() {
+fn generic_function_expands_as_recorded() {
     check(
         "generic_function",
         quote!(ttl = "5m"),
         quote! {
-            async fn find<'a, T, const N: usize>((a, b): (u64, u64), name: &'a str) -> anyhow::Result<[T; N]>
+            async fn find<'a, T, const N: usize>(
+                (a, b): (u64, u64),
+                name: &'a str,
+            ) -> anyhow::Result<[T; N]>
             where
                 T: Row,
             {
@@ -95,7 +102,7 @@ fn a_generic_function() {
 }
 
 #[test]
-fn a_plain_function() {
+fn plain_function_expands_as_recorded() {
     check(
         "plain_function",
         quote!(ttl = "5m", tiers = "l1"),
@@ -108,7 +115,7 @@ fn a_plain_function() {
 }
 
 #[test]
-fn a_method() {
+fn method_expands_as_recorded() {
     check_method(
         "method",
         quote!(impl Repo),
@@ -123,7 +130,7 @@ fn a_method() {
 }
 
 #[test]
-fn a_method_of_a_trait() {
+fn trait_method_expands_as_recorded() {
     check_method(
         "trait_method",
         quote!(impl Store for Repo),
@@ -137,7 +144,7 @@ fn a_method_of_a_trait() {
 }
 
 #[test]
-fn a_half_typed_body() {
+fn half_typed_body_expands() {
     let expanded = super::cached(
         quote!(ttl = "5m"),
         quote! {

@@ -1,4 +1,4 @@
-//! What a call needs to know of its function's result.
+//! What a call must know of its function's result.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use crate::codec::ValueType;
 use crate::outcome::{Outcome, ShareError};
 
-/// A value that memory can hold and hand out.
+/// A value that memory can hold and return to many callers.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be cached",
     label = "a cached value must be `Clone + Send + Sync + 'static`",
@@ -17,10 +17,10 @@ pub trait CacheValue: Clone + Send + Sync + 'static {}
 #[diagnostic::do_not_recommend]
 impl<V: Clone + Send + Sync + 'static> CacheValue for V {}
 
-/// How a call treats its value.
+/// How a call treats its value and its error.
 pub struct ResultSpec<V, S> {
     pub(crate) value_type: ValueType<V>,
-    /// Whether a value is worth keeping; `None` keeps all.
+    /// Returns `true` if a value is kept. `None` keeps every value.
     pub(crate) keep_if: Option<fn(&V) -> bool>,
     pub(crate) share: S,
 }
@@ -39,18 +39,19 @@ impl<V, S> fmt::Debug for ResultSpec<V, S> {
     }
 }
 
-/// A result type, with the value in it that is kept and how: all that a call must know of what it returns.
+/// A result type, the value in it that is kept, and how.
 ///
-/// Of a function's result an expansion says no more than this, so that what is wrong with it is said in one place.
+/// Generated code requires this of a function's result and nothing else, so that an unsuitable type
+/// is one compile error.
 pub trait CachedResult: Copy + Send + Sync {
-    /// What the function returns.
+    /// The type that the function returns.
     type Result: Outcome<Self::Value>;
-    /// What of it is kept.
+    /// The type of the value in it, which is kept.
     type Value: Send + Sync + 'static;
-    /// How its errors reach those who wait.
+    /// How waiters get its errors.
     type Share: ShareError<<Self::Result as Outcome<Self::Value>>::Error>;
 
-    /// How a call treats the value.
+    /// Returns how a call treats the value.
     fn spec(self) -> ResultSpec<Self::Value, Self::Share>;
 }
 
@@ -61,7 +62,6 @@ pub struct ResultOf<R, V, S> {
 }
 
 impl<R, V, S> ResultOf<R, V, S> {
-    /// Says so.
     #[inline]
     pub(crate) const fn new(spec: ResultSpec<V, S>) -> Self {
         Self {
@@ -70,7 +70,7 @@ impl<R, V, S> ResultOf<R, V, S> {
         }
     }
 
-    /// Keeps only what `keep_if` approves.
+    /// Keeps only the values for which `keep_if` returns `true`.
     #[must_use]
     #[inline]
     pub const fn keep_if(mut self, keep_if: fn(&V) -> bool) -> Self {
@@ -106,5 +106,22 @@ where
     #[inline]
     fn spec(self) -> ResultSpec<V, S> {
         self.spec
+    }
+}
+
+/// The function that makes it. Generated code passes its `__returns` itself and not what it
+/// returns: a function takes no space, so a miss does not carry the pointers of the value type.
+impl<F, C> CachedResult for F
+where
+    F: Fn() -> C + Copy + Send + Sync,
+    C: CachedResult,
+{
+    type Result = C::Result;
+    type Value = C::Value;
+    type Share = C::Share;
+
+    #[inline]
+    fn spec(self) -> ResultSpec<Self::Value, Self::Share> {
+        self().spec()
     }
 }

@@ -1,4 +1,4 @@
-//! The codecs that come with the crate, and the user's among them.
+//! The codecs of a runtime: those that come with the crate, and those of the user.
 
 use std::fmt;
 #[cfg(feature = "custom-codec")]
@@ -10,10 +10,12 @@ use serde::de::DeserializeOwned;
 #[cfg(feature = "custom-codec")]
 use super::Codec;
 use super::CodecError;
+use super::reader::Reader;
+use super::writer::Writer;
 use crate::error::Error;
 
-/// How the payload of a record is written. The crate's own are called directly, so that decoding is compiled for the
-/// type; the user's go through `erased_serde`.
+/// The format of a record's payload. The crate's own are compiled for each value type; codecs of
+/// the user are called through `erased_serde`.
 #[derive(Clone)]
 pub(crate) enum Encoding {
     Postcard,
@@ -27,7 +29,7 @@ pub(crate) enum Encoding {
     Custom(Arc<dyn Codec>),
 }
 
-/// Names that another feature would bring, with the feature's name.
+/// Codecs that need a feature, with the name of the feature.
 const FEATURES: &[(&str, &str)] = &[
     ("bincode", "bincode"),
     ("msgpack", "msgpack"),
@@ -35,7 +37,7 @@ const FEATURES: &[(&str, &str)] = &[
 ];
 
 impl Encoding {
-    /// The codec byte of the record header. Never used again for another codec.
+    /// The codec byte of the record header. It is never used for another codec.
     pub(crate) fn id(&self) -> u8 {
         match self {
             Self::Postcard => 1,
@@ -50,7 +52,8 @@ impl Encoding {
         }
     }
 
-    /// Whether a field that is left out would be read as its neighbour: nothing in the bytes says which is which.
+    /// Returns `true` if a field that is left out would be read as its neighbour, because nothing
+    /// in the bytes identifies the fields.
     pub(crate) fn needs_every_field(&self) -> bool {
         match self {
             Self::Postcard => true,
@@ -61,7 +64,7 @@ impl Encoding {
             #[cfg(feature = "json")]
             Self::Json => false,
             #[cfg(feature = "custom-codec")]
-            // Its round trip must tell.
+            // Unknown. The check of its round trip finds types that it cannot read.
             Self::Custom(_) => false,
         }
     }
@@ -86,14 +89,12 @@ impl Encoding {
         out: &mut Vec<u8>,
     ) -> Result<(), CodecError> {
         match self {
-            Self::Postcard => {
-                postcard::to_io(value, out)?;
-            }
+            Self::Postcard => value.serialize(&mut Writer::new(out))?,
             #[cfg(feature = "bincode")]
             Self::Bincode => {
                 bincode::serde::encode_into_std_write(value, out, bincode::config::standard())?;
             }
-            // With field names: `flatten` and `skip_serializing_if` then survive.
+            // With field names, so that `flatten` and `skip_serializing_if` can be read back.
             #[cfg(feature = "msgpack")]
             Self::MessagePack => rmp_serde::encode::write_named(out, value)?,
             #[cfg(feature = "json")]
@@ -104,12 +105,12 @@ impl Encoding {
         Ok(())
     }
 
-    /// Reads one value; bytes left over are an error, they are not what was written.
+    /// Reads one value. Bytes after it are an error, because no codec writes them.
     pub(crate) fn decode<V: DeserializeOwned>(&self, bytes: &[u8]) -> Result<V, CodecError> {
         let (value, left) = match self {
             Self::Postcard => {
-                let (value, rest) = postcard::take_from_bytes(bytes)?;
-                (value, rest.len())
+                let mut reader = Reader::record(bytes);
+                (V::deserialize(&mut reader)?, reader.left())
             }
             #[cfg(feature = "bincode")]
             Self::Bincode => {
@@ -144,7 +145,7 @@ impl Encoding {
 
 #[cold]
 fn left_over(left: usize) -> CodecError {
-    format!("{left} bytes are left after the value").into()
+    format!("{left} bytes follow the value").into()
 }
 
 impl fmt::Display for Encoding {
@@ -159,7 +160,7 @@ impl fmt::Debug for Encoding {
     }
 }
 
-/// The codecs a runtime knows by name.
+/// The codecs of a runtime, by name.
 #[derive(Debug)]
 pub(crate) struct Encodings {
     known: Vec<Encoding>,
@@ -181,7 +182,7 @@ impl Encodings {
     }
 
     /// # Errors
-    /// When the name or the number is taken, or the number belongs to the crate.
+    /// If the name or the id is taken, or the id is reserved for the crate.
     #[cfg(feature = "custom-codec")]
     pub(crate) fn add(&mut self, codec: Arc<dyn Codec>) -> Result<(), Error> {
         if codec.id() < 128 {
@@ -208,7 +209,7 @@ impl Encodings {
     }
 
     /// # Errors
-    /// When no codec has that name: the text says which there are, or which feature brings it.
+    /// If no codec has that name. The error lists the codecs, or names the feature that is needed.
     pub(crate) fn find(&self, name: &str) -> Result<Encoding, Error> {
         if let Some(known) = self.known.iter().find(|known| known.name() == name) {
             return Ok(known.clone());

@@ -1,34 +1,39 @@
-//! Codecs of the user's own.
+//! Codecs of the user.
 //!
-//! They see values through `erased_serde`, for which the visitors of every cached type are compiled once more. So they are a
-//! feature, which is off by default.
+//! They are called through `erased_serde`, for which the serde code of every cached type is
+//! compiled once more. So they are a feature, which is off by default.
 
 use std::fmt;
 
 use super::CodecError;
 
-/// A codec of your own: values to bytes and back.
+/// A codec of your own: turns values into bytes and back.
 ///
-/// Give it to [`RuntimeBuilder::codec`](crate::RuntimeBuilder::codec) and name it in `codec = "…"`.
-/// The four that come with the crate (`postcard`, `bincode`, `msgpack`, `json`) need no registration.
+/// Pass it to [`RuntimeBuilder::codec`](crate::RuntimeBuilder::codec) and name it in `codec = "…"`.
+/// The four that come with the crate (`postcard`, `bincode`, `msgpack`, `json`) need no
+/// registration.
 ///
 /// ```
 /// use cache_core::codec::{Codec, CodecError, Decode};
 ///
-/// /// Postcard, with every byte turned over.
+/// /// Postcard with every bit inverted.
 /// #[derive(Debug)]
-/// struct Turned;
+/// struct Inverted;
 ///
-/// impl Codec for Turned {
+/// impl Codec for Inverted {
 ///     fn name(&self) -> &'static str {
-///         "turned"
+///         "inverted"
 ///     }
 ///
 ///     fn id(&self) -> u8 {
 ///         200
 ///     }
 ///
-///     fn encode(&self, value: &dyn erased_serde::Serialize, out: &mut Vec<u8>) -> Result<(), CodecError> {
+///     fn encode(
+///         &self,
+///         value: &dyn erased_serde::Serialize,
+///         out: &mut Vec<u8>,
+///     ) -> Result<(), CodecError> {
 ///         let bytes = postcard::to_stdvec(value)?;
 ///         out.extend(bytes.iter().map(|byte| !byte));
 ///         Ok(())
@@ -43,29 +48,30 @@ use super::CodecError;
 /// }
 /// ```
 pub trait Codec: fmt::Debug + Send + Sync + 'static {
-    /// The name that `codec = "…"` gives.
+    /// The name, as in `codec = "…"`.
     fn name(&self) -> &'static str;
 
-    /// The number in the header of each record, from 128 to 255. Two codecs of one number read each other's bytes.
+    /// The id in the header of each record, from 128 to 255. Two codecs with one id would read each
+    /// other's records.
     fn id(&self) -> u8;
 
     /// Appends `value` to `out`.
     ///
     /// # Errors
-    /// When the value cannot be written; it then stays out of the tiers that hold records.
+    /// If the value cannot be written. It is then not stored in tiers that hold records.
     fn encode(
         &self,
         value: &dyn erased_serde::Serialize,
         out: &mut Vec<u8>,
     ) -> Result<(), CodecError>;
 
-    /// Reads a value from `bytes` by handing a deserializer to `decode`, once.
+    /// Reads a value from `bytes`: passes a deserializer to `decode`, once.
     ///
     /// # Errors
-    /// When the bytes are no value; the record is then a miss, counted, and replaced.
+    /// If the bytes are not a value. The record is then a miss, which is counted, and is replaced.
     fn decode(&self, bytes: &[u8], decode: Decode<'_>) -> Result<(), CodecError>;
 }
 
-/// Takes the deserializer that a [`Codec`] made.
+/// The function that takes the deserializer of a [`Codec`].
 pub type Decode<'a> =
     &'a mut dyn FnMut(&mut dyn erased_serde::Deserializer<'_>) -> Result<(), erased_serde::Error>;

@@ -1,3 +1,5 @@
+mod format;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
@@ -81,7 +83,7 @@ struct Everything {
     day: Day,
 }
 
-/// Takes nothing but a date, as date types do.
+/// Accepts nothing but a date, as date types do.
 struct Day;
 
 impl<'de> Deserialize<'de> for Day {
@@ -102,7 +104,7 @@ enum Untagged {
 }
 
 #[test]
-fn a_shape_tells_swapped_renamed_and_retyped_fields_apart() {
+fn shape_distinguishes_swapped_renamed_and_retyped_fields() {
     let plain = Shape::of::<Plain>();
     assert!(plain.traced);
     assert_eq!(plain, Shape::of::<Plain>());
@@ -116,7 +118,7 @@ fn a_shape_tells_swapped_renamed_and_retyped_fields_apart() {
 }
 
 #[test]
-fn a_shape_follows_enums_inside_enums_and_types_inside_themselves() {
+fn shape_describes_nested_enums_and_recursive_types() {
     let tree = Shape::of::<Tree>();
     assert!(tree.traced);
     assert_ne!(tree, Shape::of::<deeper::Tree>());
@@ -125,7 +127,7 @@ fn a_shape_follows_enums_inside_enums_and_types_inside_themselves() {
 }
 
 #[test]
-fn a_type_that_cannot_be_traced_is_known_by_its_name() {
+fn type_that_cannot_be_traced_is_identified_by_its_name() {
     assert!(!Shape::of::<Untagged>().traced);
     assert_ne!(Shape::of::<Untagged>(), Shape::of::<Vec<Untagged>>());
 }
@@ -157,7 +159,7 @@ fn round_trip<V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static>(
 }
 
 #[test]
-fn every_codec_reads_back_what_it_wrote() {
+fn every_codec_reads_back_the_value_that_it_wrote() {
     let value = HashMap::from([
         (1u8, Some("a".to_owned())),
         (2, None),
@@ -181,7 +183,7 @@ fn every_codec_reads_back_what_it_wrote() {
 }
 
 #[test]
-fn a_type_the_codec_cannot_read_back_is_found() {
+fn type_that_a_codec_cannot_read_back_is_detected() {
     let postcard = Encoding::Postcard;
     assert!(
         round_trip(
@@ -250,7 +252,7 @@ mod custom {
     }
 
     #[test]
-    fn a_codec_of_ones_own_is_found_by_name() {
+    fn custom_codec_is_found_by_name_unless_its_id_is_reserved_or_taken() {
         let mut encodings = Encodings::builtin();
         assert!(encodings.add(Arc::new(Mine(1))).is_err());
         encodings.add(Arc::new(Mine(200))).unwrap();
@@ -272,7 +274,8 @@ mod custom {
     }
 }
 
-/// Read back without its first field, the rest would be taken for it: the bytes are whole, the value another.
+/// Without its first field, the bytes of the second are read as the first: the record can be
+/// decoded, as another value.
 #[derive(Clone, Serialize, Deserialize)]
 struct SkipsAhead {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -281,7 +284,7 @@ struct SkipsAhead {
 }
 
 #[test]
-fn a_field_that_is_left_out_is_seen_wherever_it_is() {
+fn field_that_is_left_out_is_detected_at_any_depth() {
     let skips = ValueType::<Vec<SkipsAhead>>::shared()
         .records
         .unwrap()
@@ -340,7 +343,7 @@ enum Wide {
 }
 
 #[test]
-fn a_type_that_panics_or_branches_without_end_is_known_by_its_name() {
+fn type_that_panics_or_branches_without_end_is_identified_by_its_name() {
     assert!(!Shape::of::<Panics>().traced);
     assert!(!Shape::of::<Wide>().traced);
 }
@@ -366,9 +369,9 @@ mod pair {
     }
 }
 
-/// A generic type inside itself with other parameters is another type.
+/// A generic type inside of itself with other parameters is another type.
 #[test]
-fn instances_of_a_generic_type_are_told_apart_wherever_they_are() {
+fn shape_distinguishes_instances_of_a_generic_type() {
     use pair::Pair;
     type Mail<T> = Envelope<Batch<T>>;
     assert!(Shape::of::<Mail<Plain>>().traced);
@@ -386,9 +389,9 @@ fn instances_of_a_generic_type_are_told_apart_wherever_they_are() {
     );
 }
 
-/// Where a type stands in the code is not part of its shape.
+/// The module of a type is not part of its shape.
 #[test]
-fn a_type_that_moved_has_its_shape() {
+fn type_that_moved_to_another_module_keeps_its_shape() {
     mod elsewhere {
         #[derive(serde::Deserialize)]
         #[expect(dead_code, reason = "only its shape is read")]

@@ -1,5 +1,6 @@
-//! Value types: what the runtime does with a value, by its type and without it.
+//! Value types: the functions that the runtime calls on a value, with and without its type.
 
+use std::any::TypeId;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,17 +12,20 @@ use crate::entry::Held;
 use crate::error::{Error, ErrorKind};
 use crate::weigh;
 
-/// The functions of a value type: how its records are written and read, and what it weighs.
+/// The functions of a value type: how its records are written and read, and how it is weighed.
 ///
-/// [`memory_only`](Self::memory_only) asks nothing of the type; [`shared`](Self::shared) asks for serde.
+/// [`shared`](Self::shared) requires serde of the type, [`memory_only`](Self::memory_only) does
+/// not.
 pub struct ValueType<V> {
     pub(crate) records: Option<RecordType<V>>,
     pub(crate) weigh: fn(&V) -> usize,
-    /// Bytes behind a shared pointer that `weigh` does not see.
+    /// Bytes behind a shared pointer, which `weigh` does not count.
     behind: usize,
+    /// The type under which memory holds a value.
+    held_as: fn() -> TypeId,
     pub(crate) hold: fn(V) -> Held,
     pub(crate) give: fn(Held) -> Option<V>,
-    /// Passes the value to the function; nothing is cloned but a shared pointer.
+    /// Passes the value to a function. At most a shared pointer is cloned for that.
     look: Look<V>,
 }
 
@@ -32,19 +36,22 @@ pub(crate) struct RecordType<V> {
     pub(crate) encode: fn(&Encoding, &V, &mut Vec<u8>) -> Result<(), CodecError>,
     pub(crate) decode: fn(&Encoding, &[u8]) -> Result<V, CodecError>,
     pub(crate) shape: fn() -> Shape,
-    /// Whether serde leaves a field of this value out.
+    /// Returns `true` if serde leaves out a field of the value.
     pub(crate) skips: fn(&V) -> bool,
 }
 
-/// A [`ValueType`] without its type. The load path is compiled once, and calls a value's own functions through this.
+/// A [`ValueType`] without its type. The load path is compiled once, and calls the functions of a
+/// value type through this trait.
 pub(crate) trait ErasedType: Send + Sync {
     /// Returns `true` if the held value is of this type.
     fn is_of(&self, held: &Held) -> bool;
 
-    /// Bytes that the value takes in memory, if they are `measured`; its size on the stack otherwise.
+    /// Returns the bytes that the value takes in memory if they are `measured`, and otherwise its
+    /// size on the stack.
     fn weight(&self, held: &Held, measured: bool) -> usize;
 
-    /// Whether values of this type can be written as records. The functions below need that.
+    /// Returns `true` if values of this type can be written as records. The functions below require
+    /// that.
     fn has_records(&self) -> bool;
 
     /// Appends the value to `out`.
@@ -57,16 +64,16 @@ pub(crate) trait ErasedType: Send + Sync {
     /// Reads a value.
     ///
     /// # Errors
-    /// The bytes are no value of this type.
+    /// The bytes are not a value of this type.
     fn decode(&self, encoding: &Encoding, bytes: &[u8]) -> Result<Held, CodecError>;
 
-    /// The shape of the type, which its records name.
+    /// Returns the shape of the type, whose fingerprint is in each record.
     fn shape(&self) -> Shape;
 
-    /// Whether serde leaves a field of this value out.
+    /// Returns `true` if serde leaves out a field of the value.
     fn skips_a_field(&self, held: &Held) -> bool;
 
-    /// The name of the type.
+    /// Returns the name of the type.
     fn name(&self) -> &'static str;
 }
 
@@ -96,20 +103,23 @@ impl<V> fmt::Debug for ValueType<V> {
 }
 
 impl<V: Clone + Send + Sync + 'static> ValueType<V> {
-    /// A type that stays in memory. A value weighs its size on the stack unless [`weigh`](Self::weigh) says more.
+    /// A type that stays in memory. A value weighs its size on the stack, unless
+    /// [`weigh`](Self::weigh) sets another function.
     #[must_use]
     pub const fn memory_only() -> Self {
         Self {
             records: None,
             weigh: size::<V>,
             behind: 0,
+            held_as: TypeId::of::<V>,
             hold: hold::<V>,
             give: give::<V>,
             look: look::<V>,
         }
     }
 
-    /// A type that can be written as a record. A value weighs its size on the stack and what serde finds behind it.
+    /// A type that can be written as a record. A value weighs its size on the stack and the data
+    /// that serde finds behind its pointers.
     #[must_use]
     pub const fn shared() -> Self
     where
@@ -128,7 +138,7 @@ impl<V: Clone + Send + Sync + 'static> ValueType<V> {
 }
 
 impl<V> ValueType<V> {
-    /// The same type, weighed by `weigh` (bytes).
+    /// Weighs values by `weigh`, which returns bytes.
     #[must_use]
     pub const fn weigh(mut self, weigh: fn(&V) -> usize) -> Self {
         self.weigh = weigh;
@@ -137,10 +147,12 @@ impl<V> ValueType<V> {
 }
 
 impl<T: Send + Sync + 'static> ValueType<Arc<T>> {
-    /// The same type, its `T` held in memory as it is: no second allocation, one reference count on a hit.
+    /// Holds the `T` in memory as it is: without a second allocation, and with one reference count
+    /// for a hit.
     #[must_use]
     pub const fn as_it_is(mut self) -> Self {
         self.behind = size_of::<T>();
+        self.held_as = TypeId::of::<T>;
         self.hold = hold_arc::<T>;
         self.give = give_arc::<T>;
         self.look = look_arc::<T>;
@@ -148,7 +160,8 @@ impl<T: Send + Sync + 'static> ValueType<Arc<T>> {
     }
 }
 
-// Functions, not closures: a closure that becomes a pointer is compiled twice.
+// These are functions and not closures, because a closure that becomes a function pointer is
+// compiled twice.
 
 fn size<V>(_: &V) -> usize {
     size_of::<V>()
@@ -189,9 +202,7 @@ fn no_records() -> CodecError {
 
 impl<V: 'static> ErasedType for ValueType<V> {
     fn is_of(&self, held: &Held) -> bool {
-        let mut is_of = false;
-        (self.look)(held, &mut |_| is_of = true);
-        is_of
+        (**held).type_id() == (self.held_as)()
     }
 
     fn weight(&self, held: &Held, measured: bool) -> usize {
@@ -250,11 +261,11 @@ impl<V: 'static> ErasedType for ValueType<V> {
     }
 }
 
-/// Reads back a payload that was written, to find the types that a codec writes but cannot read.
+/// Reads back a payload that was written, to find types that a codec can write but not read.
 ///
-/// A codec whose format does not describe itself loses its place after a field that serde left out
-/// (`skip_serializing_if`), flattened or guessed (`untagged`). Written again the value must give the same bytes, in
-/// any order: a `HashMap` may iterate otherwise the second time.
+/// A format that does not describe itself cannot be read after a field that serde left out
+/// (`skip_serializing_if`), flattened or guessed (`untagged`). Written again the value must have
+/// the same bytes, in any order: a `HashMap` may iterate in another order the second time.
 pub(crate) fn check_round_trip(
     value: &dyn ErasedType,
     encoding: &Encoding,
@@ -277,7 +288,9 @@ pub(crate) fn check_round_trip(
             bytes
         };
         if sorted(&again) != sorted(payload) {
-            return Err(fail("it came back as another value".into()));
+            return Err(fail(
+                "the value that was read differs from the one that was written".into(),
+            ));
         }
     }
     Ok(())

@@ -1,45 +1,13 @@
-//! Arguments to bytes: serde's data model, every value with its tag.
+//! Encodes arguments: every value of serde's data model, with its tag.
 
 use std::fmt;
 
 use serde::ser::{self, Serialize};
 
-use super::Arguments;
+use super::arguments::Arguments;
+use super::tag;
 
-/// What a value is. One byte before each value; the numbers are part of the records' key digest and never change.
-pub(super) mod tag {
-    pub(in crate::key) const FALSE: u8 = 0x01;
-    pub(in crate::key) const TRUE: u8 = 0x02;
-    pub(in crate::key) const I8: u8 = 0x03;
-    pub(in crate::key) const I16: u8 = 0x04;
-    pub(in crate::key) const I32: u8 = 0x05;
-    pub(in crate::key) const I64: u8 = 0x06;
-    pub(in crate::key) const I128: u8 = 0x07;
-    pub(in crate::key) const U8: u8 = 0x08;
-    pub(in crate::key) const U16: u8 = 0x09;
-    pub(in crate::key) const U32: u8 = 0x0A;
-    pub(in crate::key) const U64: u8 = 0x0B;
-    pub(in crate::key) const U128: u8 = 0x0C;
-    pub(in crate::key) const F32: u8 = 0x0D;
-    pub(in crate::key) const F64: u8 = 0x0E;
-    pub(in crate::key) const CHAR: u8 = 0x0F;
-    pub(in crate::key) const STR: u8 = 0x10;
-    pub(in crate::key) const BYTES: u8 = 0x11;
-    pub(in crate::key) const NONE: u8 = 0x12;
-    pub(in crate::key) const SOME: u8 = 0x13;
-    pub(in crate::key) const UNIT: u8 = 0x14;
-    /// A variant: its name, then what it holds.
-    pub(in crate::key) const VARIANT: u8 = 0x15;
-    /// Values until [`END`].
-    pub(in crate::key) const SEQUENCE: u8 = 0x16;
-    /// Names and values until [`END`].
-    pub(in crate::key) const STRUCT: u8 = 0x17;
-    /// Keys and values, sorted by the keys' bytes, until [`END`].
-    pub(in crate::key) const MAP: u8 = 0x18;
-    pub(in crate::key) const END: u8 = 0x19;
-}
-
-/// Writes into [`Arguments`]. Numbers are little-endian on every machine.
+/// Writes values into [`Arguments`]. Numbers are little-endian on every machine.
 pub(super) struct Encoder<'a> {
     out: &'a mut Arguments,
 }
@@ -123,7 +91,8 @@ impl<'e, 'a> ser::Serializer for &'e mut Encoder<'a> {
         Ok(())
     }
 
-    /// The compact form of addresses, UUIDs and the like: it is read on every hit.
+    /// Chooses the compact form of addresses, UUIDs and similar types, because they are encoded on
+    /// every hit.
     fn is_human_readable(&self) -> bool {
         false
     }
@@ -285,7 +254,8 @@ macro_rules! structs {
                 type Ok = ();
                 type Error = Refused;
 
-                /// The name goes in: a field that is skipped when empty must not let its neighbour take its place.
+                /// Writes the name too. Without it a value whose first field is skipped and one
+                /// whose second field is skipped could have the same bytes.
                 fn serialize_field<T: Serialize + ?Sized>(
                     &mut self,
                     name: &'static str,
@@ -307,7 +277,8 @@ macro_rules! structs {
 
 structs!(SerializeStruct, SerializeStructVariant);
 
-/// Holds a map's entries back until all are there: equal maps must give equal keys, in whatever order they iterate.
+/// Collects the entries of a map and sorts them, because equal maps must have equal keys in
+/// whatever order they iterate.
 pub(super) struct SortedMap<'e, 'a> {
     encoder: &'e mut Encoder<'a>,
     entries: Vec<(Vec<u8>, Vec<u8>)>,
@@ -333,7 +304,7 @@ impl ser::SerializeMap for SortedMap<'_, '_> {
         let entry = self
             .entries
             .last_mut()
-            .ok_or_else(|| Refused("a value before its key".into()))?;
+            .ok_or_else(|| Refused("a map has a value without a key".into()))?;
         entry.1 = value;
         Ok(())
     }

@@ -1,16 +1,17 @@
-//! Arguments of type `impl Trait`: their type is part of the key, by the name it has with the pointers off.
+//! Arguments of type `impl Trait`: the name of their type, without pointers, is part of the key.
 //!
-//! Two types may be written alike and behave otherwise, so the type must tell them apart. But `&str` and `String` are one text to
-//! whoever calls: an invalidation with the one must find what a call with the other has kept.
+//! Two types may serialize alike and behave differently, so the key must distinguish them. But
+//! `&str` and `String` are the same text: an invalidation with one must find the value of a call
+//! with the other.
 
 use std::any::type_name;
 
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 
-/// An argument of a type that has no name where the function stands.
+/// An argument of type `impl Trait`.
 pub(crate) struct Opaque<'a, T: ?Sized>(pub(crate) &'a T);
 
-/// Types whose values the encoding tells from those of all others.
+/// Types that the encoding itself distinguishes from all others.
 const PLAIN: &[&str] = &[
     "str", "bool", "char", "u8", "u16", "u32", "u64", "u128", "i8", "i16", "i32", "i64", "i128",
     "f32", "f64", "()",
@@ -29,7 +30,7 @@ impl<T: Serialize + ?Sized> Serialize for Opaque<'_, T> {
     }
 }
 
-/// What stands for what it holds, and what is written in its place.
+/// Prefixes of pointer types, with the opening and the closing that replace them.
 const POINTERS: &[(&str, &str, &str)] = &[
     ("alloc::boxed::Box<", "", ""),
     ("alloc::sync::Arc<", "", ""),
@@ -40,8 +41,9 @@ const POINTERS: &[(&str, &str, &str)] = &[
 
 const STRING: &str = "alloc::string::String";
 
-/// The name of a type without references, smart pointers and lifetimes (which some compilers print), with slices for
-/// vectors and `str` for `String`: all of that is one thing to serde.
+/// Returns the name of a type without references, smart pointers and lifetimes (which some
+/// compilers print), with slices instead of vectors and `str` instead of `String`: serde does not
+/// distinguish them.
 fn without_pointers(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     let mut closing = Vec::new();
@@ -76,13 +78,14 @@ fn without_pointers(name: &str) -> String {
     out
 }
 
-/// What is behind a reference or a lifetime.
+/// Returns the rest of the name after a reference or a lifetime.
 fn skipped(rest: &str) -> Option<&str> {
     ["<'_>", "'_, ", "'_ ", "&mut ", "&"]
         .iter()
         .find_map(|prefix| rest.strip_prefix(prefix))
 }
 
+/// Returns the opening and the closing that replace a pointer type, and the rest of the name.
 fn pointer(rest: &str) -> Option<(&'static str, &'static str, &str)> {
     POINTERS
         .iter()
@@ -104,7 +107,7 @@ mod tests {
     struct Borrowed<'a>(#[expect(dead_code, reason = "a type with a lifetime")] &'a str);
 
     #[test]
-    fn pointers_are_off() {
+    fn names_of_pointers_are_removed() {
         for name in [
             of::<&str>(),
             of::<String>(),
@@ -126,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn other_types_keep_their_names() {
+    fn names_of_other_types_are_kept() {
         assert_eq!(
             of::<Option<Result<u8, [u16; 3]>>>(),
             type_name::<Option<Result<u8, [u16; 3]>>>()

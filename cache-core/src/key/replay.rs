@@ -1,23 +1,32 @@
-//! Bytes to a hash: encoded arguments for another function seed than the one they were encoded for.
+//! Hashes encoded arguments again, with the seed of another function.
 //!
-//! A handle does not know which runtime it acts on until it is polled, and every runtime has a seed of its own. The hash is
-//! folded value by value while a key is encoded, so it is made again by writing the same values.
+//! A handle does not know on which runtime it acts until it is polled, and every runtime has a seed
+//! of its own. A key is hashed value by value while it is encoded, so the same values are written
+//! again.
 
-use super::encode::tag;
-use super::text::Reader;
-use super::{Arguments, Key};
-use crate::key::FunctionId;
+use std::fmt;
+
+use super::arguments::Arguments;
+use super::stored::{FunctionId, Key};
+use super::tag;
+use super::text::{Reader, render};
 
 /// Encoded arguments of a function that is not bound to a runtime yet.
 #[derive(Clone)]
 pub(crate) struct UnboundArguments(pub(super) Box<[u8]>);
 
 impl UnboundArguments {
-    /// The key of `function` with these arguments; `seed` is the function's.
+    /// Returns the key of `function` with these arguments. `seed` is that of the function.
     pub(crate) fn key(&self, function: FunctionId, seed: u64) -> Key {
         let mut out = Arguments::empty(seed);
         value(&mut Reader { rest: &self.0 }, &mut out);
         out.key(function).to_owned()
+    }
+}
+
+impl fmt::Debug for UnboundArguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&render(&self.0, &[]))
     }
 }
 
@@ -52,7 +61,7 @@ fn value(reader: &mut Reader<'_>, out: &mut Arguments) {
             out.open(tag::SEQUENCE);
             values(reader, out);
         }
-        // Its names are texts like others.
+        // Names of fields are texts like others.
         tag::STRUCT => {
             out.tag(tag::STRUCT);
             values(reader, out);
@@ -65,7 +74,7 @@ fn value(reader: &mut Reader<'_>, out: &mut Arguments) {
             reader.byte();
             out.tag(tag::END);
         }
-        // No encoder wrote that.
+        // The encoder never writes another byte.
         _ => reader.rest = &[],
     }
 }
@@ -78,7 +87,7 @@ fn values(reader: &mut Reader<'_>, out: &mut Arguments) {
     out.tag(tag::END);
 }
 
-/// A key or a value of a map, which goes into the hash as a whole.
+/// Writes a key or a value of a map, which is hashed as a whole.
 fn apart(reader: &mut Reader<'_>, out: &mut Arguments) {
     let before = reader.rest;
     value(reader, &mut Arguments::empty(0));

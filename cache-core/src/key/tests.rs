@@ -1,5 +1,10 @@
 use std::collections::{BTreeMap, HashMap};
 
+use equivalent::Equivalent;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::opaque::Opaque;
+use super::stored::same;
 use super::*;
 
 #[track_caller]
@@ -9,7 +14,7 @@ fn check<A: Serialize>(arguments: A, expected: &str) {
 }
 
 #[track_caller]
-fn never_meet<A: Serialize, B: Serialize>(a: A, b: B) {
+fn differ<A: Serialize, B: Serialize>(a: A, b: B) {
     let a = Arguments::encode(Tuple(&a), 1).unwrap();
     let b = Arguments::encode(Tuple(&b), 1).unwrap();
     assert_ne!(a.as_bytes(), b.as_bytes());
@@ -33,7 +38,7 @@ struct Filter {
 }
 
 #[test]
-fn arguments_are_readable() {
+fn arguments_render_as_readable_text() {
     check((), "");
     check((42u64,), "42");
     check((-1i32, "alice"), "-1i32,alice");
@@ -49,20 +54,20 @@ fn arguments_are_readable() {
 }
 
 #[test]
-fn argument_lists_that_look_alike_never_meet() {
-    never_meet(("a:b", "c"), ("a", "b:c"));
-    never_meet(("a,b",), ("a", "b"));
-    never_meet((None::<&str>,), ("",));
-    never_meet((1u8,), (1u64,));
-    never_meet((1i64,), (1u64,));
-    never_meet(("1",), (1u64,));
-    never_meet(("true",), (true,));
-    never_meet(("~",), (None::<u64>,));
-    never_meet((Some(None::<u64>),), (None::<Option<u64>>,));
-    never_meet(((1u64, 2u64), 3u64), (1u64, (2u64, 3u64)));
-    never_meet((vec!["a"], vec!["b"]), (vec!["a", "b"], Vec::<&str>::new()));
-    never_meet(("ByName",), (Sort::ByName,));
-    never_meet(
+fn argument_lists_that_look_alike_have_different_keys() {
+    differ(("a:b", "c"), ("a", "b:c"));
+    differ(("a,b",), ("a", "b"));
+    differ((None::<&str>,), ("",));
+    differ((1u8,), (1u64,));
+    differ((1i64,), (1u64,));
+    differ(("1",), (1u64,));
+    differ(("true",), (true,));
+    differ(("~",), (None::<u64>,));
+    differ((Some(None::<u64>),), (None::<Option<u64>>,));
+    differ(((1u64, 2u64), 3u64), (1u64, (2u64, 3u64)));
+    differ((vec!["a"], vec!["b"]), (vec!["a", "b"], Vec::<&str>::new()));
+    differ(("ByName",), (Sort::ByName,));
+    differ(
         (Filter {
             min: Some(1),
             max: None,
@@ -72,11 +77,11 @@ fn argument_lists_that_look_alike_never_meet() {
             max: Some(1),
         },),
     );
-    never_meet((), ("",));
+    differ((), ("",));
 }
 
 #[test]
-fn long_keys_end_in_a_digest() {
+fn long_rendered_keys_end_in_a_digest() {
     let text = "k".repeat(500);
     let arguments = Arguments::encode(Tuple(&(&text,)), 1).unwrap();
     let other = Arguments::encode(Tuple(&(format!("{text}x"),)), 1).unwrap();
@@ -87,7 +92,7 @@ fn long_keys_end_in_a_digest() {
 }
 
 #[test]
-fn equal_maps_give_equal_keys_in_whatever_order_they_iterate() {
+fn equal_maps_have_equal_keys_in_any_order_of_iteration() {
     let encode = |map: &HashMap<u64, u64>| {
         Arguments::encode(Tuple(&(map,)), 1)
             .unwrap()
@@ -100,7 +105,7 @@ fn equal_maps_give_equal_keys_in_whatever_order_they_iterate() {
 }
 
 #[test]
-fn a_template_places_the_arguments() {
+fn template_places_the_arguments() {
     let arguments = Arguments::encode(Tuple(&(7u64, "x/y")), 1).unwrap();
     let template = [
         Piece::Literal("user:"),
@@ -112,7 +117,7 @@ fn a_template_places_the_arguments() {
 }
 
 #[test]
-fn any_bytes_render_without_a_panic() {
+fn arbitrary_bytes_render_without_a_panic() {
     let mut bytes = Vec::new();
     for seed in 0..2_000u64 {
         bytes.clear();
@@ -123,7 +128,7 @@ fn any_bytes_render_without_a_panic() {
 }
 
 #[test]
-fn a_key_is_found_by_its_full_bytes() {
+fn key_is_found_only_by_its_full_bytes() {
     let one = KeyRef {
         hash: 1,
         function: FunctionId(1),
@@ -145,7 +150,7 @@ fn a_key_is_found_by_its_full_bytes() {
 }
 
 #[test]
-fn byte_strings_are_compared_to_the_last_byte() {
+fn byte_strings_are_compared_up_to_the_last_byte() {
     let bytes: Vec<u8> = (0..40).collect();
     for len in 0..40 {
         assert!(same(&bytes[..len], &bytes.clone()[..len]));
@@ -159,7 +164,7 @@ fn byte_strings_are_compared_to_the_last_byte() {
 }
 
 #[test]
-fn keys_that_differ_anywhere_differ_in_their_hash() {
+fn keys_that_differ_in_any_part_have_different_hashes() {
     let hash = |map: BTreeMap<u64, u64>| Arguments::encode(Tuple(&(map,)), 1).unwrap().hash;
     assert_ne!(
         hash(BTreeMap::from([(1, 1)])),
@@ -199,6 +204,6 @@ fn unbound_arguments_have_the_key_of_a_call_for_any_seed() {
     check_replay((HashMap::from([("b", vec![2u64]), ("a", vec![])]),));
     check_replay((BTreeMap::from([((1u8, "x"), BTreeMap::from([(1, "y")]))]),));
     check_replay((Opaque(&Sort::ByAge(1)), Opaque(&"text")));
-    // Longer than what stays on the stack, in one value and in many.
+    // Longer than the buffer on the stack, in one value and in many.
     check_replay(("k".repeat(500), vec![7u64; 100]));
 }

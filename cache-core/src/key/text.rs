@@ -1,31 +1,32 @@
-//! Bytes to text: the arguments of a key as a person reads them in a shared tier.
+//! Renders the arguments of a key, as a person reads them in a shared tier.
 //!
-//! Numbers look like Rust literals (`42` is a `u64`, `42i32` an `i32`), texts stand bare where they can be nothing
-//! else and quoted where they could (`alice`, `'42'`, `''`), `None` is `~`. A byte that could be read as structure
-//! is percent-encoded. Long keys are cut and end in a digest of the whole.
+//! Numbers look like Rust literals (`42` is a `u64`, `42i32` is an `i32`). Texts are bare if they
+//! cannot be mistaken for another value, and quoted otherwise (`alice`, `'42'`, `''`). `None` is
+//! `~`. A byte that could be mistaken for structure is percent-encoded. Long keys are cut and end
+//! in a digest of the whole.
 
 use std::fmt::Write;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::encode::tag;
+use super::tag;
 
 /// A piece of a key template, as `key = "user:{id}"` gives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Piece {
-    /// Text that stands as it is.
+    /// Text that is rendered as it is.
     Literal(&'static str),
     /// The next argument.
     Argument,
 }
 
-/// Longest rendered arguments; longer ones are cut to [`KEPT`] and end in `~` and 32 hex digits. Redis keys are kept
-/// in memory whole, and a line of a terminal should hold one.
+/// The longest rendered arguments. Longer ones are cut to [`KEPT`] and end in `~` and 32 hex
+/// digits. Redis keeps whole keys in memory, and a line of a terminal should hold one.
 const LONGEST: usize = 160;
 const KEPT: usize = 120;
 
-/// Renders encoded arguments, by `template` or, where that is empty, with commas between them.
+/// Renders encoded arguments by `template`, or separated by commas if that is empty.
 pub(crate) fn render(arguments: &[u8], template: &[Piece]) -> String {
     let mut text = String::with_capacity(32);
     let mut reader = Reader { rest: arguments };
@@ -54,18 +55,18 @@ pub(crate) fn render(arguments: &[u8], template: &[Piece]) -> String {
     text
 }
 
-/// Whether rendered arguments may have been cut: what else they said is not to be seen.
+/// Returns `true` if rendered arguments may have been cut.
 pub(crate) fn is_cut(text: &str) -> bool {
     let Some((kept, digest)) = text.rsplit_once('~') else {
         return false;
     };
-    // A character that did not fit has four bytes at most.
+    // A character that was cut off has at most four bytes.
     (KEPT - 3..=KEPT).contains(&kept.len())
         && digest.len() == 32
         && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Walks bytes that [`Encoder`](super::encode::Encoder) wrote; other bytes end the walk early, without a panic.
+/// Reads encoded arguments. Bytes that no encoder writes end the reading early, without a panic.
 pub(super) struct Reader<'a> {
     pub(super) rest: &'a [u8],
 }
@@ -134,7 +135,7 @@ impl<'a> Reader<'a> {
             tag::SOME => {
                 let start = out.len();
                 self.value(out);
-                // `Some(None)` is one `~` more than `None`.
+                // `Some(None)` has one `~` more than `None`.
                 if out[start..].starts_with('~') {
                     out.insert(start, '~');
                 }
@@ -230,7 +231,7 @@ fn string(text: &str, out: &mut String) {
     }
 }
 
-/// `x0a1b` is how bytes are shown.
+/// Returns `true` for a text that looks like rendered bytes, such as `x0a1b`.
 fn looks_like_hex(text: &str) -> bool {
     text.strip_prefix('x')
         .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_hexdigit() || c == '-'))
@@ -248,7 +249,7 @@ fn escape(text: &str, out: &mut String) {
     }
 }
 
-/// Sixteen bytes are shown as UUIDs are written; others as plain digits.
+/// Renders sixteen bytes like a UUID, and others as plain digits.
 fn hex(bytes: &[u8], out: &mut String) {
     for (at, byte) in bytes.iter().enumerate() {
         if bytes.len() == 16 && matches!(at, 4 | 6 | 8 | 10) {

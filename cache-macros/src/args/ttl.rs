@@ -1,50 +1,50 @@
-//! How long a value is fresh: in every tier, or in each.
+//! The ttl: one for every tier, or one for each.
 
 use std::time::Duration;
 
 use proc_macro2::{Span, TokenStream};
-use syn::parse::ParseStream;
 use syn::{Ident, LitStr, parenthesized};
 
-use super::{Ttl, comma, skip_to_comma, text};
+use super::given::{Given, comma, level_number, skip_to_comma};
 use crate::errors::Errors;
 
-/// As the runtime has it: a year.
+/// The longest ttl of the runtime: a year.
 const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// `ttl = "5m"` or `ttl(l1 = "30s", l2 = "1h")`, behind its name.
-pub(super) fn ttl(option: &Ident, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Ttl> {
-    if !input.peek(syn::token::Paren) {
-        let ttl = text(option, input, "\"5m\"")?;
+/// How long a value is fresh.
+pub(crate) enum Ttl {
+    Everywhere(Duration),
+    Each(Vec<(u8, Duration, Span)>),
+    /// The name of a policy of the runtime: `policy = "short"`.
+    Policy(LitStr),
+}
+
+/// Reads what follows the name `ttl` in `ttl = "5m"` or `ttl(l1 = "30s", l2 = "1h")`.
+pub(super) fn ttl(given: &Given<'_>, errors: &mut Errors) -> syn::Result<Ttl> {
+    if !given.input.peek(syn::token::Paren) {
+        let ttl = given.text("\"5m\"")?;
         return Ok(Ttl::Everywhere(duration(&ttl)?));
     }
+    let input = given.input;
     let list;
     parenthesized!(list in input);
     let mut each: Vec<(u8, Duration, Span)> = Vec::new();
     while !list.is_empty() {
-        let level: syn::Result<Ident> = list.parse().map_err(|error: syn::Error| {
-            let says =
-                "write `ttl = \"5m\"`, or a time for each tier: `ttl(l1 = \"30s\", l2 = \"1h\")`";
-            syn::Error::new(error.span(), says)
-        });
-        let level = level.and_then(|level| match level_number(&level.to_string()) {
-            Some(number) => Ok((level, number)),
-            None => Err(syn::Error::new(
-                level.span(),
-                format!("unknown tier `{level}`: tiers are `l1` to `l9`"),
-            )),
-        });
-        let (level, number) = level.inspect_err(|_| {
-            // What follows is none of its mistakes.
+        let (level, number) = level(&list).inspect_err(|_| {
+            // The rest of the list is not parsed, so that it causes no further errors.
             let _ = list.parse::<TokenStream>();
         })?;
         if each.iter().any(|(known, ..)| *known == number) {
             errors.at(level.span(), format!("`{level}` is given twice"));
         }
-        match text(&level, &list, "\"5m\"").and_then(|ttl| duration(&ttl)) {
+        let given = Given {
+            option: &level,
+            input: &list,
+        };
+        match given.text("\"5m\"").and_then(|ttl| duration(&ttl)) {
             Ok(ttl) => each.push((number, ttl, level.span())),
             Err(error) => {
-                // One second stands in, so that the rest is checked.
+                // One second takes its place, so that the other options are checked.
                 errors.push(error);
                 each.push((number, Duration::from_secs(1), level.span()));
                 skip_to_comma(&list)?;
@@ -54,48 +54,54 @@ pub(super) fn ttl(option: &Ident, input: ParseStream<'_>, errors: &mut Errors) -
     }
     if each.is_empty() {
         return Err(syn::Error::new(
-            option.span(),
-            "name a time for each tier: `ttl(l1 = \"30s\", l2 = \"1h\")`",
+            given.option.span(),
+            "`ttl` names no tier; help: write such as `ttl(l1 = \"30s\", l2 = \"1h\")`",
         ));
     }
     Ok(Ttl::Each(each))
 }
 
-fn duration(text: &LitStr) -> syn::Result<Duration> {
-    let value = text.value();
-    let duration = humantime::parse_duration(&value).map_err(|_| {
+/// Reads the name of a tier.
+fn level(list: syn::parse::ParseStream<'_>) -> syn::Result<(Ident, u8)> {
+    let level: Ident = list.parse().map_err(|error: syn::Error| {
         syn::Error::new(
-            text.span(),
-            format!(
-                "`{value}` is no duration: write it like \"30s\", \"5m\", \"1h 30m\" or \"7days\""
-            ),
+            error.span(),
+            "expected the name of a tier; help: write `ttl = \"5m\"`, or one ttl for each tier: \
+             `ttl(l1 = \"30s\", l2 = \"1h\")`",
         )
     })?;
+    match level_number(&level.to_string()) {
+        Some(number) => Ok((level, number)),
+        None => Err(syn::Error::new(
+            level.span(),
+            format!("unknown tier `{level}`; help: tiers are `l1` to `l9`"),
+        )),
+    }
+}
+
+fn duration(text: &LitStr) -> syn::Result<Duration> {
+    let value = text.value();
+    let error = |message: String| syn::Error::new(text.span(), message);
+    let duration = humantime::parse_duration(&value).map_err(|_| {
+        error(format!(
+            "`{value}` is not a duration; help: write such as \"30s\", \"5m\", \"1h 30m\" or \
+             \"7days\""
+        ))
+    })?;
     if duration.is_zero() {
-        return Err(syn::Error::new(
-            text.span(),
-            "a ttl of zero keeps nothing: leave the attribute off instead",
+        return Err(error(
+            "ttl is zero: no call could ever hit; help: remove the attribute to disable caching"
+                .to_owned(),
         ));
     }
     if duration > LONGEST_TTL {
-        return Err(syn::Error::new(
-            text.span(),
-            format!(
-                "a ttl of `{value}` is too long: the longest is 365 days{}",
-                match value.contains('M') {
-                    true => " (\"m\" is minutes, \"M\" months)",
-                    false => "",
-                }
-            ),
-        ));
+        let units = match value.contains('M') {
+            true => "; help: \"m\" is minutes, \"M\" is months",
+            false => "",
+        };
+        return Err(error(format!(
+            "ttl of `{value}` is too long: the longest is 365 days{units}"
+        )));
     }
     Ok(duration)
-}
-
-/// The number of a tier by its name, `l1` to `l9`.
-pub(super) fn level_number(name: &str) -> Option<u8> {
-    match name.strip_prefix('l')?.as_bytes() {
-        [digit @ b'1'..=b'9'] => Some(digit - b'0'),
-        _ => None,
-    }
 }

@@ -6,7 +6,8 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 
 use crate::args::Ttl;
-use crate::model::{Model, Place, Shown};
+use crate::item::ItemKind;
+use crate::model::{Model, Shown};
 
 /// Generates the static slot of the function, and its registration:
 ///
@@ -51,7 +52,7 @@ pub(super) fn declaration(model: &Model<'_>) -> TokenStream {
 
 /// Generates the fields of the options that differ from the default.
 fn options(model: &Model<'_>, private: &TokenStream) -> Vec<TokenStream> {
-    let in_impl = model.place != Place::Free;
+    let in_impl = model.kind != ItemKind::Free;
     let has_instances = in_impl || model.instance_parameters().next().is_some();
     let mut options = Vec::new();
     let flags = [

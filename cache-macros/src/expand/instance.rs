@@ -1,35 +1,38 @@
-//! Which function it is, and which instance of it: all that a generic function, or the type around it, can be of.
+//! Which function a call is of, and which instance of it: the choice of its generic parameters and
+//! of those of the type around it.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 use syn::GenericParam;
 
-use super::{Beside, private};
-use crate::model::{Model, Place};
+use super::{Hidden, private};
+use crate::item::ItemKind;
+use crate::model::Model;
 use crate::names;
 
-pub(super) fn slot(model: &Model<'_>, beside: &Beside) -> TokenStream {
-    let Beside { owner, slot, .. } = beside;
+/// Renders the reference to the function, from outside of its slot.
+pub(super) fn slot(model: &Model<'_>, hidden: &Hidden) -> TokenStream {
+    let Hidden { owner, slot, .. } = hidden;
     instance(model, &quote!(#owner::#slot()))
 }
 
-/// Function and instance: all that a generic function, or the type around it, can be of.
+/// Renders the reference to the function, whose slot is given, and to the instance of it.
 pub(super) fn instance(model: &Model<'_>, slot: &TokenStream) -> TokenStream {
     let private = private(model);
-    let this = (model.place != Place::Free).then(|| quote!(::core::marker::PhantomData::<Self>,));
+    let this = (model.kind != ItemKind::Free).then(|| quote!(::core::marker::PhantomData::<Self>,));
     let parameters = model
         .instance_parameters()
         .map(|parameter| match parameter {
             GenericParam::Const(parameter) => {
                 let ident = &parameter.ident;
                 let constant = constant(model, ident);
-                match model.place {
-                    Place::Free => {
+                match model.kind {
+                    ItemKind::Free => {
                         let name = &model.function.sig.ident;
                         quote!(#private::type_of(&#name::#constant::<#ident>),)
                     }
-                    Place::Method => quote!(#private::type_of(&Self::#constant::<#ident>),),
-                    Place::TraitImpl | Place::BoxedTraitImpl => {
+                    ItemKind::Method => quote!(#private::type_of(&Self::#constant::<#ident>),),
+                    ItemKind::TraitImpl | ItemKind::BoxedTraitImpl => {
                         quote!(#private::type_of(&#constant::<#ident>),)
                     }
                 }
@@ -39,8 +42,9 @@ pub(super) fn instance(model: &Model<'_>, slot: &TokenStream) -> TokenStream {
             }
             GenericParam::Lifetime(_) => TokenStream::new(),
         });
-    // A function inside the method is named after trait and type, which the method alone is not.
-    let here = matches!(model.place, Place::TraitImpl | Place::BoxedTraitImpl)
+    // The type of a function inside of the method contains the trait and the type, which the
+    // method's own name does not.
+    let here = matches!(model.kind, ItemKind::TraitImpl | ItemKind::BoxedTraitImpl)
         .then(|| quote!(#private::type_of(&__here),));
     let types = quote!(#here #this #(#parameters)*);
     if types.is_empty() {
@@ -50,15 +54,17 @@ pub(super) fn instance(model: &Model<'_>, slot: &TokenStream) -> TokenStream {
     }
 }
 
-pub(super) fn constant(model: &Model<'_>, parameter: &Ident) -> Ident {
-    match model.place {
-        Place::Method => names::method_constant(&model.function.sig.ident, parameter),
-        Place::Free | Place::TraitImpl | Place::BoxedTraitImpl => names::constant(parameter),
+fn constant(model: &Model<'_>, parameter: &Ident) -> Ident {
+    match model.kind {
+        ItemKind::Method => names::method_constant(&model.function.sig.ident, parameter),
+        ItemKind::Free | ItemKind::TraitImpl | ItemKind::BoxedTraitImpl => {
+            names::constant(parameter)
+        }
     }
 }
 
-/// A function for each const parameter, whose type stands for the parameter's value. One for all uses: two of one name in
-/// two bodies would be two types.
+/// Renders a function for each const parameter, whose type stands for the parameter's value. Each
+/// is rendered once: two functions of one name in two bodies would be two types.
 pub(super) fn constants(model: &Model<'_>) -> TokenStream {
     model
         .instance_parameters()

@@ -1,13 +1,16 @@
-//! A method in the `impl` of a trait: nothing can stand beside it, and all is inside.
+//! A method in the `impl` of a trait. No items are allowed beside it, so everything is inside.
 
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::{constants, declaration, instance, private, signature, start};
+use super::key::key;
+use super::result::returns;
+use super::{constants, declaration, instance, private};
+use crate::handles::signature;
 use crate::model::Model;
 use crate::names;
 
-/// `async fn` in the `impl` of a trait: all inside.
+/// Renders a method of a trait.
 pub(super) fn in_trait_impl(model: &Model<'_>) -> TokenStream {
     let attrs = &model.function.attrs;
     let vis = &model.function.vis;
@@ -15,7 +18,6 @@ pub(super) fn in_trait_impl(model: &Model<'_>) -> TokenStream {
         &model.function.sig,
         &model.arguments,
         &model.function.sig.ident,
-        true,
     );
     let (miss, result) = (names::local("__miss"), names::local("__result"));
     let private = private(model);
@@ -64,7 +66,8 @@ pub(super) fn in_trait_impl(model: &Model<'_>) -> TokenStream {
                 #private::MemoryLookup::Miss(#miss) => #miss,
             };
             #load(move || #block {
-                // Ties the type of the block to the signature, so that errors stand in the body.
+                // Ties the type of the block to the signature, so that errors are reported in the
+                // body.
                 #[allow(unreachable_code, clippy::all)]
                 if false {
                     let #result: #returned = loop {};
@@ -78,7 +81,7 @@ pub(super) fn in_trait_impl(model: &Model<'_>) -> TokenStream {
     }
 }
 
-/// What `#[async_trait]` made of an `async fn`: its body is an expression that boxes a future.
+/// Renders a method after `#[async_trait]`: its body is an expression that boxes a future.
 pub(super) fn in_boxed_trait_impl(model: &Model<'_>) -> TokenStream {
     let attrs = &model.function.attrs;
     let vis = &model.function.vis;
@@ -105,4 +108,12 @@ pub(super) fn in_boxed_trait_impl(model: &Model<'_>) -> TokenStream {
             })
         }
     }
+}
+
+/// Renders the beginning of a call, with the key and the description of the result in place.
+fn start(model: &Model<'_>, at: &TokenStream) -> TokenStream {
+    let private = private(model);
+    let returns = returns(model);
+    let key = key(model, false);
+    quote!(#private::CallMode::take(#private::CallNow, #at, #returns, #key))
 }

@@ -1,45 +1,48 @@
-//! What cannot be cached, and options that contradict each other or the function.
+//! Reports functions that cannot be cached, and options that contradict each other or the function.
 
 use proc_macro2::{Ident, Span};
 use quote::ToTokens;
 use syn::{FnArg, Pat, Receiver, ReceiverKind, Signature, Type};
 
 use crate::args::{Args, Scope, Ttl};
-use crate::errors::Errors;
-use crate::item::Function;
+use crate::errors::{Errors, hint};
+use crate::item::{Argument, Function};
 use crate::template::{self, Piece};
 
-/// Functions of a form that cannot be cached.
+/// Reports functions of a form that cannot be cached.
 pub(super) fn form(function: &Function, errors: &mut Errors) {
     let sig = &function.sig;
     if let Some(unsafety) = safety_span(sig) {
         errors.at(
             unsafety,
-            "an `unsafe fn` cannot be cached: put a safe function around it and annotate that",
+            "an `unsafe fn` cannot be cached; help: wrap it in a safe function and annotate that \
+             one",
         );
     }
     if let Some(constness) = &sig.constness {
         errors.over(
             constness,
-            "a `const fn` may be run by the compiler, which has no cache: leave `const` off",
+            "a `const fn` cannot be cached: the compiler may run it, without a cache; help: \
+             remove `const`",
         );
     }
     if is_boxed_by_hand(function) {
         errors.over(
             &sig.output,
-            "a future that is boxed by hand cannot be cached: write `async fn`",
+            "a future that is boxed by hand cannot be cached; help: write `async fn`",
         );
     }
     if let Some(again) = function.cached_again() {
         errors.over(
             again,
-            "the function is cached by another attribute already: say all options in one",
+            "the function has two `#[multi_tier_cached]` attributes; help: put all options into \
+             one",
         );
     }
 }
 
-/// Whether the function returns a boxed future without `#[async_trait]`, which boxes only the
-/// futures of methods and names a lifetime after itself.
+/// Returns `true` if the function returns a boxed future and `#[async_trait]` did not make it:
+/// that boxes only the futures of methods, and names a lifetime after itself.
 pub(super) fn is_boxed_by_hand(function: &Function) -> bool {
     let sig = &function.sig;
     let mut lifetimes = sig.generics.lifetimes();
@@ -49,8 +52,8 @@ pub(super) fn is_boxed_by_hand(function: &Function) -> bool {
         && !function.mentions_self_type()
 }
 
-/// Arguments that are `&mut`: what the body writes there is not written on a hit, and what it reads through one may belong to
-/// a transaction that is never committed.
+/// Reports arguments that are `&mut`. A hit does not write what the body writes through one, and
+/// what the body reads through one may belong to a transaction that is never committed.
 pub(super) fn mutable_arguments(args: &Args, function: &Function, errors: &mut Errors) {
     for input in &function.sig.inputs {
         let (name, is_mutable, place) = match input {
@@ -64,24 +67,26 @@ pub(super) fn mutable_arguments(args: &Args, function: &Function, errors: &mut E
         let is_it =
             |other: &&Ident| name.map_or(is_self && *other == "self", |name| name == *other);
         let skipped = args.skip.iter().find(is_it);
-        let meant = args.skip_mut.iter().find(is_it);
-        match (is_mutable, meant, skipped) {
+        let skipped_mut = args.skip_mut.iter().find(is_it);
+        match (is_mutable, skipped_mut, skipped) {
             (true, None, Some(name)) => errors.over(
                 place,
                 format!(
-                    "what is read through a skipped `&mut` may belong to a transaction that is rolled back, and would \
-                     still be answered after that: read through a shared handle, such as a pool; if every read is of \
-                     committed data, write `skip(mut {name})`"
+                    "a value that is read through a skipped `&mut` may belong to a transaction \
+                     that is rolled back, and calls would still return it; help: read through a \
+                     shared handle, such as a pool, or write `skip(mut {name})` if every read is \
+                     of committed data"
                 ),
             ),
             (true, None, None) if !is_self => errors.over(
                 place,
-                "what the body writes there is not written on a hit: return it; or write `skip(mut ..)` for the \
-                 argument, if nobody relies on it",
+                "a hit does not run the body and writes nothing through this `&mut`; help: return \
+                 what the body writes, or write `skip(mut ..)` for the argument if no caller relies \
+                 on it",
             ),
-            (false, Some(meant), _) => errors.at(
-                meant.span(),
-                format!("`{meant}` is not an `&mut` argument: write `skip({meant})`"),
+            (false, Some(name), _) => errors.at(
+                name.span(),
+                format!("`{name}` is not an `&mut` argument; help: write `skip({name})`"),
             ),
             _ => {}
         }
@@ -96,7 +101,8 @@ fn is_mutable_self(receiver: &Receiver) -> bool {
     }
 }
 
-/// Whether the type is an `&mut`, behind parentheses and the groups of a `macro_rules`.
+/// Returns `true` if the type is an `&mut`, also inside parentheses and the groups of a
+/// `macro_rules`.
 fn is_mutable(ty: &Type) -> bool {
     match ty {
         Type::Reference(reference) => reference.mutability.is_some(),
@@ -106,7 +112,7 @@ fn is_mutable(ty: &Type) -> bool {
     }
 }
 
-/// An argument that may not be there cannot be passed on.
+/// Reports conditional arguments, which the expansion could not pass on.
 pub(super) fn conditions(function: &Function, errors: &mut Errors) {
     for input in &function.sig.inputs {
         let attrs = match input {
@@ -119,13 +125,21 @@ pub(super) fn conditions(function: &Function, errors: &mut Errors) {
         if let Some(condition) = condition {
             errors.over(
                 condition,
-                "an argument of a cached function is there or not: write the function twice, each under its `#[cfg]`",
+                "an argument of a cached function cannot be conditional; help: write the \
+                 function twice, each with its own `#[cfg]`",
             );
         }
     }
 }
 
-pub(super) fn levels(args: &Args, errors: &mut Errors) {
+/// Reports a missing ttl, and tiers that do not match the ttls.
+pub(super) fn ttl(args: &Args, errors: &mut Errors) {
+    if args.ttl.is_none() && !args.is_broken("ttl") && !args.is_broken("policy") {
+        errors.at(
+            Span::call_site(),
+            "the ttl is missing; help: write `ttl = \"5m\"`, or `policy = \"short\"`",
+        );
+    }
     let (Some(Ttl::Each(each)), Some(tiers)) = (&args.ttl, &args.tiers) else {
         return;
     };
@@ -133,7 +147,10 @@ pub(super) fn levels(args: &Args, errors: &mut Errors) {
         if !tiers.levels.contains(level) {
             errors.at(
                 *span,
-                format!("`tiers` does not name l{level}: take its time out, or the tier in"),
+                format!(
+                    "l{level} has a ttl but is not in `tiers`; help: remove the ttl, or add \
+                         l{level} to `tiers`"
+                ),
             );
         }
     }
@@ -141,38 +158,42 @@ pub(super) fn levels(args: &Args, errors: &mut Errors) {
         if !each.iter().any(|(known, ..)| known == level) {
             errors.at(
                 tiers.span,
-                format!("`ttl` names no time for l{level}: write `l{level} = \"5m\"`"),
+                format!("l{level} has no ttl; help: write such as `l{level} = \"5m\"` in `ttl`"),
             );
         }
     }
 }
 
-/// With memory alone there is nobody to agree with, and nothing to write.
+/// Reports options that have no effect without a shared tier, or without records.
 pub(super) fn coherence(args: &Args, sig: &Signature, boxed: bool, errors: &mut Errors) {
-    let is_memory_alone = args.tiers.as_ref().is_some_and(|tiers| tiers.levels == [1]);
-    if let Some(option) = &args.of_others {
+    let is_memory_only = args.tiers.as_ref().is_some_and(|tiers| tiers.levels == [1]);
+    if let Some(option) = &args.shared_tier_option {
         if sig.asyncness.is_none() && !boxed {
             errors.at(
                 option.span(),
-                format!("`{option}` speaks of a shared tier, which a plain `fn` cannot wait for: write `async fn`"),
+                format!(
+                    "`{option}` requires a shared tier, which a plain `fn` cannot wait for; help: \
+                     write `async fn`"
+                ),
             );
-        } else if is_memory_alone {
+        } else if is_memory_only {
             errors.at(
                 option.span(),
-                format!("`{option}` speaks of a shared tier, and `tiers` names none"),
+                format!("`{option}` requires a shared tier, but `tiers` lists none"),
             );
         }
     }
     if let Some(codec) = &args.codec
-        && is_memory_alone
+        && is_memory_only
     {
         errors.at(
             codec.span(),
-            "`codec` says how records are written, and memory, which `tiers` names alone, has none",
+            "`codec` has no effect: `tiers` lists memory alone, which has no records",
         );
     }
 }
 
+/// Reports a `self` of which it is not clear what is in the key.
 pub(super) fn of_self(args: &Args, receiver: Option<&Receiver>, errors: &mut Errors) {
     let skipped = args.skip.iter().find(|name| *name == "self");
     let in_template = args.key.as_ref().is_some_and(|key| {
@@ -184,32 +205,40 @@ pub(super) fn of_self(args: &Args, receiver: Option<&Receiver>, errors: &mut Err
     if let (Some(skipped), true) = (skipped, in_template) {
         errors.at(
             skipped.span(),
-            "`key` puts something of `self` into the key, and `skip` takes it out: say one",
+            "`self` is both in `key` and in `skip`; help: remove it from one of them",
         );
     }
     match (receiver, &args.scope) {
-        (Some(receiver), None) if skipped.is_none() && !in_template && !args.was_given("scope") => {
+        (Some(receiver), None) if skipped.is_none() && !in_template && !args.is_broken("scope") => {
             errors.over(
                 receiver,
-                "say what of `self` is in the key: `scope = self.tenant_id`, or `skip(self)` when every instance \
-                 gives the same values",
+                "it is not known what of `self` is in the key; help: write such as \
+                 `scope = self.tenant_id`, or `skip(self)` if the value does not depend on `self`",
             );
         }
         (Some(receiver), Some(Scope::Type)) => errors.over(
             receiver,
-            "`scope = Self` is for functions without `self`: write `scope = self.tenant_id`, or `skip(self)`",
+            "`scope = Self` is for functions without `self`; help: write such as \
+             `scope = self.tenant_id`, or `skip(self)`",
         ),
         (Some(_), Some(scope @ Scope::Value(_))) if skipped.is_some() => {
-            errors.at(scope.span(), "`scope` puts something of `self` into the key, and `skip` takes it out: say one");
+            errors.at(
+                scope.span(),
+                "`self` is both in `scope` and in `skip`; help: remove one of them",
+            );
         }
         (None, Some(scope @ Scope::Value(_))) => {
-            errors.at(scope.span(), "there is no `self` here: leave `scope` off, or write `scope = Self` in an `impl`");
+            errors.at(
+                scope.span(),
+                "the function has no `self`; help: remove `scope`, or write `scope = Self` in an \
+                 `impl`",
+            );
         }
         _ => {}
     }
 }
 
-/// The span of `unsafe`, if the signature has it.
+/// Returns the span of `unsafe`, if the signature has it.
 fn safety_span(sig: &Signature) -> Option<Span> {
     sig.to_token_stream()
         .into_iter()
@@ -217,4 +246,53 @@ fn safety_span(sig: &Signature) -> Option<Span> {
             proc_macro2::TokenTree::Ident(ident) if ident == "unsafe" => Some(ident.span()),
             _ => None,
         })
+}
+
+/// Reports names in `skip` that are not arguments.
+pub(super) fn skipped_names(args: &Args, names: &[String], errors: &mut Errors) {
+    for name in &args.skip {
+        let text = name.to_string();
+        if !names.contains(&text) {
+            let hint = hint(&text, names.iter().map(String::as_str));
+            errors.at(name.span(), format!("`{text}` is not an argument{hint}"));
+        }
+    }
+}
+
+/// Reports arguments that are neither in the template nor skipped. Calls that differ only in such
+/// an argument would share a value.
+pub(super) fn template(
+    args: &Args,
+    pieces: &[Piece],
+    arguments: &[Argument<'_>],
+    errors: &mut Errors,
+) {
+    for argument in arguments {
+        let ident = &argument.ident;
+        let is_in = pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Argument(name, _) if ident == name));
+        let skipped = args.skip.iter().find(|name| *name == ident);
+        match (is_in, skipped) {
+            (true, Some(skipped)) => errors.at(
+                skipped.span(),
+                format!(
+                    "`{ident}` is both in `key` and in `skip`; help: remove it from one of them"
+                ),
+            ),
+            (false, None) if argument.simple => errors.at(
+                ident.span(),
+                format!(
+                    "`{ident}` is not in the key; help: put `{{{ident}}}` into `key`, or write \
+                     `skip({ident})`"
+                ),
+            ),
+            (false, None) => errors.over(
+                argument.pat,
+                "`key` cannot name a pattern; help: name the argument, and destructure it in the \
+                 body",
+            ),
+            (true, None) | (false, Some(_)) => {}
+        }
+    }
 }

@@ -1,19 +1,19 @@
 //! Type and const parameters that only skipped arguments name: they are not in the key.
 //!
-//! `skip(db)` with `db: E` says that the value does not depend on `db`. If `E` were in the key, a value that was loaded
-//! through a pool would survive an invalidation through a connection.
+//! `skip(db)` with `db: E` states that the value does not depend on `db`. If `E` were in the key, a
+//! value that was loaded through a pool would survive an invalidation through a connection.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::visit::Visit;
 use syn::{GenericParam, Generics, Path, ReceiverKind, Type};
 
-use super::{Argument, KeyPart};
+use super::key::KeyPart;
 use crate::args::Args;
-use crate::item::Function;
+use crate::item::{Argument, Function};
 
-/// Parameters that a skipped argument names, and neither the result nor anything in the key. One that nothing names, such as
-/// the table of `find::<Users>(1)`, tells instances apart as before.
+/// Returns the parameters that a skipped argument names, and neither the result nor anything in the
+/// key. A parameter that nothing names, such as the table in `find::<Users>(1)`, stays in the key.
 pub(super) fn skipped(
     function: &Function,
     arguments: &[Argument<'_>],
@@ -24,7 +24,7 @@ pub(super) fn skipped(
     let sig = &function.sig;
     let receiver = sig.receiver().and_then(|receiver| match &receiver.kind {
         ReceiverKind::Typed(_, ty) => Some(&**ty),
-        // It names no parameter: `Self` is in the key in any case.
+        // Any other receiver names no parameter: `Self` is in the key in any case.
         _ => None,
     });
     let skips_self = args.skip.iter().any(|name| name == "self");
@@ -55,11 +55,12 @@ pub(super) fn skipped(
         .collect()
 }
 
+/// Returns `true` if the parameter has one of the names.
 pub(super) fn is_one_of(parameter: &GenericParam, names: &[Ident]) -> bool {
     name(parameter).is_some_and(|name| names.contains(name))
 }
 
-/// The generics without some parameters, and without the bounds that name one of them.
+/// Returns the generics without some parameters, and without the bounds that name one of them.
 pub(super) fn without(generics: &Generics, names: &[Ident]) -> Generics {
     let mut generics = generics.clone();
     if names.is_empty() {
@@ -91,7 +92,7 @@ pub(super) fn without(generics: &Generics, names: &[Ident]) -> Generics {
     generics
 }
 
-/// The name of a type or const parameter.
+/// Returns the name of a type or const parameter.
 fn name(parameter: &GenericParam) -> Option<&Ident> {
     match parameter {
         GenericParam::Type(parameter) => Some(&parameter.ident),
@@ -100,7 +101,8 @@ fn name(parameter: &GenericParam) -> Option<&Ident> {
     }
 }
 
-/// Whether a type names a parameter: by a path that begins with it, so that `other::E` is not `E`.
+/// Returns `true` if a type names a parameter: by a path that begins with it, because `other::E` is
+/// not `E`.
 fn is_named_in(parameter: &Ident, ty: &Type) -> bool {
     struct Search<'a> {
         parameter: &'a Ident,
@@ -122,8 +124,8 @@ fn is_named_in(parameter: &Ident, ty: &Type) -> bool {
     search.is_found
 }
 
-/// Whether the name stands anywhere in some tokens. Where it is another thing of that name, the parameter stays in the key,
-/// which is the safe mistake.
+/// Returns `true` if the name is anywhere in some tokens. If it is another thing of that name, the
+/// parameter stays in the key, which is the safe mistake.
 fn mentions(tokens: TokenStream, parameter: &Ident) -> bool {
     tokens.into_iter().any(|token| match token {
         TokenTree::Ident(ident) => ident == *parameter,

@@ -8,7 +8,7 @@ async fn find<P: Database>(
         P,
         _,
         _,
-    >(crate::facade::__private::CallNow, find::__returns::<P>(), &id, &filter) {
+    >(crate::facade::__private::CallNow, find::__returns::<P>, &id, &filter) {
         crate::facade::__private::MemoryLookup::Hit(__result) => return __result,
         crate::facade::__private::MemoryLookup::Miss(__miss) => __miss,
     };
@@ -21,9 +21,11 @@ struct find {
 }
 #[allow(dead_code)]
 impl find {
-    ///The handle of one call of `find`, not made yet.
+    ///Returns the handle of one call of `find`, which does not begin.
+    #[inline]
     #[allow(
         dead_code,
+        unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
         clippy::all,
@@ -41,12 +43,35 @@ impl find {
             P,
             _,
             _,
-        >(crate::facade::__private::MakeHandle, find::__returns::<P>(), &id, &filter);
+        >(crate::facade::__private::MakeHandle, find::__returns::<P>, &id, &filter);
         crate::facade::__private::call(__handle, find::__body::<P>(id, filter, pool))
     }
-    ///Drops every value of `find` in every tier.
+    ///Invalidates one key of `find` in every tier.
+    #[inline]
     #[allow(
         dead_code,
+        unused_variables,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
+    fn invalidation<P: Database>(
+        id: u64,
+        filter: Filter,
+        pool: &P,
+    ) -> crate::facade::__private::Invalidation {
+        find::__with_key::<
+            P,
+            _,
+            _,
+        >(crate::facade::__private::MakeInvalidation, find::__returns::<P>, &id, &filter)
+    }
+    ///Invalidates every key of `find` in every tier.
+    #[inline]
+    #[allow(
+        dead_code,
+        unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
         clippy::all,
@@ -68,11 +93,11 @@ impl find {
         P: Database,
         __Spec: crate::facade::__private::CachedResult<Result = Result<User, io::Error>>,
         __Mode: crate::facade::__private::CallMode<__Spec>,
-    >(__step: __Mode, __terms: __Spec, id: &u64, filter: &Filter) -> __Mode::Output {
-        __step
+    >(__mode: __Mode, __returned: __Spec, id: &u64, filter: &Filter) -> __Mode::Output {
+        __mode
             .take(
                 crate::facade::__private::FunctionRef::new(find::__slot()),
-                __terms,
+                __returned,
                 |__parts: &mut crate::facade::__private::Parts<'_>| {
                     __parts.add(id);
                     __parts.add(&(filter.kind));

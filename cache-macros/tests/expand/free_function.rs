@@ -3,7 +3,7 @@
 pub async fn get_user(id: u64) -> Result<User, DbError> {
     let __miss = match get_user::__with_key(
         ::multi_tier_cached::__private::CallNow,
-        get_user::__returns(),
+        get_user::__returns,
         &id,
     ) {
         ::multi_tier_cached::__private::MemoryLookup::Hit(__result) => return __result,
@@ -18,9 +18,11 @@ pub struct get_user {
 }
 #[allow(dead_code)]
 impl get_user {
-    ///The handle of one call of `get_user`, not made yet.
+    ///Returns the handle of one call of `get_user`, which does not begin.
+    #[inline]
     #[allow(
         dead_code,
+        unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
         clippy::all,
@@ -34,14 +36,33 @@ impl get_user {
     > {
         let __handle = get_user::__with_key(
             ::multi_tier_cached::__private::MakeHandle,
-            get_user::__returns(),
+            get_user::__returns,
             &id,
         );
         ::multi_tier_cached::__private::call(__handle, get_user::__body(id))
     }
-    ///Drops every value of `get_user` in every tier.
+    ///Invalidates one key of `get_user` in every tier.
+    #[inline]
     #[allow(
         dead_code,
+        unused_variables,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
+    pub fn invalidation(id: u64) -> ::multi_tier_cached::__private::Invalidation {
+        get_user::__with_key(
+            ::multi_tier_cached::__private::MakeInvalidation,
+            get_user::__returns,
+            &id,
+        )
+    }
+    ///Invalidates every key of `get_user` in every tier.
+    #[inline]
+    #[allow(
+        dead_code,
+        unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
         clippy::all,
@@ -65,11 +86,11 @@ impl get_user {
                 Result = Result<User, DbError>,
             >,
         __Mode: ::multi_tier_cached::__private::CallMode<__Spec>,
-    >(__step: __Mode, __terms: __Spec, id: &u64) -> __Mode::Output {
-        __step
+    >(__mode: __Mode, __returned: __Spec, id: &u64) -> __Mode::Output {
+        __mode
             .take(
                 ::multi_tier_cached::__private::FunctionRef::new(get_user::__slot()),
-                __terms,
+                __returned,
                 |__parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
                     __parts.add(id);
                 },

@@ -11,12 +11,7 @@ where
         N,
         _,
         _,
-    >(
-        ::multi_tier_cached::__private::CallNow,
-        find::__returns::<T, N>(),
-        &__arg0,
-        &name,
-    ) {
+    >(::multi_tier_cached::__private::CallNow, find::__returns::<T, N>, &__arg0, &name) {
         ::multi_tier_cached::__private::MemoryLookup::Hit(__result) => return __result,
         ::multi_tier_cached::__private::MemoryLookup::Miss(__miss) => __miss,
     };
@@ -29,9 +24,11 @@ struct find {
 }
 #[allow(dead_code)]
 impl find {
-    ///The handle of one call of `find`, not made yet.
+    ///Returns the handle of one call of `find`, which does not begin.
+    #[inline]
     #[allow(
         dead_code,
+        unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
         clippy::all,
@@ -54,7 +51,7 @@ impl find {
             _,
         >(
             ::multi_tier_cached::__private::MakeHandle,
-            find::__returns::<T, N>(),
+            find::__returns::<T, N>,
             &__arg0,
             &name,
         );
@@ -63,9 +60,40 @@ impl find {
             find::__body::<T, N>(__arg0, name),
         )
     }
-    ///Drops every value of `find` in every tier.
+    ///Invalidates one key of `find` in every tier.
+    #[inline]
     #[allow(
         dead_code,
+        unused_variables,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
+    fn invalidation<'a, T, const N: usize>(
+        __arg0: (u64, u64),
+        name: &'a str,
+    ) -> ::multi_tier_cached::__private::Invalidation
+    where
+        T: Row,
+    {
+        find::__with_key::<
+            T,
+            N,
+            _,
+            _,
+        >(
+            ::multi_tier_cached::__private::MakeInvalidation,
+            find::__returns::<T, N>,
+            &__arg0,
+            &name,
+        )
+    }
+    ///Invalidates every key of `find` in every tier.
+    #[inline]
+    #[allow(
+        dead_code,
+        unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
         clippy::all,
@@ -102,15 +130,15 @@ impl find {
             >,
         __Mode: ::multi_tier_cached::__private::CallMode<__Spec>,
     >(
-        __step: __Mode,
-        __terms: __Spec,
+        __mode: __Mode,
+        __returned: __Spec,
         __arg0: &(u64, u64),
         name: &&'a str,
     ) -> __Mode::Output
     where
         T: Row,
     {
-        __step
+        __mode
             .take(
                 ::multi_tier_cached::__private::FunctionRef::instance(
                     find::__slot(),
@@ -119,7 +147,7 @@ impl find {
                         ::multi_tier_cached::__private::type_of(&find::__constant_N::<N>),
                     ),
                 ),
-                __terms,
+                __returned,
                 |__parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
                     __parts.add(__arg0);
                     __parts.add(name);

@@ -4,7 +4,7 @@ impl Repo {
         let __miss = match Self::__get_with_key(
             self,
             ::multi_tier_cached::__private::CallNow,
-            Self::__get_returns(),
+            Self::__get_returns,
             &id,
         ) {
             ::multi_tier_cached::__private::MemoryLookup::Hit(__result) => {
@@ -14,9 +14,11 @@ impl Repo {
         };
         __miss.load(move || Self::__get_body(self, id)).await
     }
-    ///The handle of one call of `get`, not made yet.
+    ///Returns the handle of one call of `get`, which does not begin.
+    #[inline]
     #[allow(
         dead_code,
+        unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
         clippy::all,
@@ -32,14 +34,37 @@ impl Repo {
         let __handle = Self::__get_with_key(
             self,
             ::multi_tier_cached::__private::MakeHandle,
-            Self::__get_returns(),
+            Self::__get_returns,
             &id,
         );
         ::multi_tier_cached::__private::call(__handle, Self::__get_body(self, id))
     }
-    ///Drops every value of `get` in every tier.
+    ///Invalidates one key of `get` in every tier.
+    #[inline]
     #[allow(
         dead_code,
+        unused_variables,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
+    pub fn get_invalidation(
+        &self,
+        id: u64,
+    ) -> ::multi_tier_cached::__private::Invalidation {
+        Self::__get_with_key(
+            self,
+            ::multi_tier_cached::__private::MakeInvalidation,
+            Self::__get_returns,
+            &id,
+        )
+    }
+    ///Invalidates every key of `get` in every tier.
+    #[inline]
+    #[allow(
+        dead_code,
+        unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
         clippy::all,
@@ -47,7 +72,7 @@ impl Repo {
     )]
     pub fn get_invalidate_all() -> ::multi_tier_cached::__private::Invalidation {
         ::multi_tier_cached::__private::FunctionRef::instance(
-                Self::__get_site(),
+                Self::__get_slot(),
                 &(::core::marker::PhantomData::<Self>,),
             )
             .invalidate_all()
@@ -66,14 +91,14 @@ impl Repo {
                 Result = Result<Option<User>, DbError>,
             >,
         __Mode: ::multi_tier_cached::__private::CallMode<__Spec>,
-    >(self: &Self, __step: __Mode, __terms: __Spec, id: &u64) -> __Mode::Output {
-        __step
+    >(self: &Self, __mode: __Mode, __returned: __Spec, id: &u64) -> __Mode::Output {
+        __mode
             .take(
                 ::multi_tier_cached::__private::FunctionRef::instance(
-                    Self::__get_site(),
+                    Self::__get_slot(),
                     &(::core::marker::PhantomData::<Self>,),
                 ),
-                __terms,
+                __returned,
                 |__parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
                     __parts.add(&(self.tenant));
                     __parts.add(id);
@@ -91,7 +116,7 @@ impl Repo {
         )
     }
     #[doc(hidden)]
-    fn __get_site() -> &'static ::multi_tier_cached::__private::FunctionSlot {
+    fn __get_slot() -> &'static ::multi_tier_cached::__private::FunctionSlot {
         static __SLOT: ::multi_tier_cached::__private::FunctionSlot = ::multi_tier_cached::__private::FunctionSlot::new(::multi_tier_cached::__private::Definition {
             name: ::multi_tier_cached::__private::Cow::Borrowed(
                 ::core::concat!(::core::module_path!(), "::", "get"),

@@ -2,7 +2,7 @@
 pub fn parse(text: &str) -> Result<Arc<Tree>, ParseError> {
     let __miss = match parse::__with_key(
         ::multi_tier_cached::__private::CallNow,
-        parse::__returns(),
+        parse::__returns,
         &text,
     ) {
         ::multi_tier_cached::__private::MemoryLookup::Hit(__result) => return __result,
@@ -17,9 +17,11 @@ pub struct parse {
 }
 #[allow(dead_code)]
 impl parse {
-    ///The handle of one call of `parse`, not made yet.
+    ///Returns the handle of one call of `parse`, which does not begin.
+    #[inline]
     #[allow(
         dead_code,
+        unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
         clippy::all,
@@ -33,7 +35,7 @@ impl parse {
     > {
         let __handle = parse::__with_key(
             ::multi_tier_cached::__private::MakeHandle,
-            parse::__returns(),
+            parse::__returns,
             &text,
         );
         ::multi_tier_cached::__private::call(
@@ -41,9 +43,28 @@ impl parse {
             async move { parse::__body(text) },
         )
     }
-    ///Drops every value of `parse` in every tier.
+    ///Invalidates one key of `parse` in every tier.
+    #[inline]
     #[allow(
         dead_code,
+        unused_variables,
+        unused_lifetimes,
+        single_use_lifetimes,
+        clippy::all,
+        clippy::pedantic
+    )]
+    pub fn invalidation(text: &str) -> ::multi_tier_cached::__private::Invalidation {
+        parse::__with_key(
+            ::multi_tier_cached::__private::MakeInvalidation,
+            parse::__returns,
+            &text,
+        )
+    }
+    ///Invalidates every key of `parse` in every tier.
+    #[inline]
+    #[allow(
+        dead_code,
+        unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
         clippy::all,
@@ -67,11 +88,11 @@ impl parse {
                 Result = Result<Arc<Tree>, ParseError>,
             >,
         __Mode: ::multi_tier_cached::__private::CallMode<__Spec>,
-    >(__step: __Mode, __terms: __Spec, text: &&str) -> __Mode::Output {
-        __step
+    >(__mode: __Mode, __returned: __Spec, text: &&str) -> __Mode::Output {
+        __mode
             .take(
                 ::multi_tier_cached::__private::FunctionRef::new(parse::__slot()),
-                __terms,
+                __returned,
                 |__parts: &mut ::multi_tier_cached::__private::Parts<'_>| {
                     __parts.add(text);
                 },

@@ -1,4 +1,4 @@
-//! With a `key`, what is not in it is skipped, and said to be.
+//! An argument that is neither in `key` nor in `skip` is an error.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m", key = "page:{id}")]

@@ -1,4 +1,4 @@
-//! An argument that makes no key is named by its type.
+//! An argument that cannot be encoded is an error that names its type.
 use multi_tier_cached::multi_tier_cached;
 
 struct Pool;

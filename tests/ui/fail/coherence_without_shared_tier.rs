@@ -1,4 +1,4 @@
-//! With memory alone there is nobody to agree with; and the words are few.
+//! Options for shared tiers are errors without one, and their values are checked.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m", tiers = "l1", consistency = "strong")]

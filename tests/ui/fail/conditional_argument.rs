@@ -1,4 +1,4 @@
-//! An argument that may not be there has no place in a key.
+//! A conditional argument is an error.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m")]

@@ -1,4 +1,4 @@
-//! A value that borrows from an argument cannot outlive the call, also where the lifetime is not named.
+//! A value that borrows from an argument is an error, also if the lifetime is elided.
 use std::borrow::Cow;
 
 use multi_tier_cached::multi_tier_cached;

@@ -1,4 +1,4 @@
-//! An escaped brace names nothing of `self`.
+//! An escaped brace in a template does not name `self`.
 use multi_tier_cached::multi_tier_cached;
 
 struct Shop(u64);

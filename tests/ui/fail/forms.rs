@@ -1,4 +1,4 @@
-//! What cannot be cached, and why: one mistake, one error.
+//! Functions that cannot be cached: one mistake, one error.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! A mistake in the attribute is one error: the function's handles are still there.
+//! A mistake in the attribute is one error: the handles of the function are declared.
 use multi_tier_cached::{invalidate, multi_tier_cached};
 
 #[multi_tier_cached(ttl = "5m", teirs = "l1")]

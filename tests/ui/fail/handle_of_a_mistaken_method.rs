@@ -1,4 +1,4 @@
-//! A mistake in the attribute of a method is one error: its handles are still there.
+//! A mistake in the attribute of a method is one error: its handles are declared.
 use multi_tier_cached::{invalidate, multi_tier_cached};
 
 struct Repo<T>(T);

@@ -1,4 +1,4 @@
-//! A result without a name cannot be stored.
+//! A result of type `impl Trait` cannot be stored.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m")]

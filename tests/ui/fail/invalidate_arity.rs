@@ -1,4 +1,4 @@
-//! Arguments of `invalidate!` are those of the function.
+//! `invalidate!` takes as many arguments as the function.
 use multi_tier_cached::{invalidate, multi_tier_cached};
 
 #[multi_tier_cached(ttl = "5m")]

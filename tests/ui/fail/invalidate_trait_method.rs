@@ -1,4 +1,4 @@
-//! A method in the `impl` of a trait has no handle, however it is named.
+//! A method in the `impl` of a trait has no handle, by whichever path it is named.
 use multi_tier_cached::{Invalidation, invalidate, multi_tier_cached};
 
 trait Pricing {

@@ -1,4 +1,4 @@
-//! Arguments of `invalidate!` have the types of the function's.
+//! `invalidate!` takes arguments of the function's types.
 use multi_tier_cached::{invalidate, multi_tier_cached};
 
 #[multi_tier_cached(ttl = "5m")]

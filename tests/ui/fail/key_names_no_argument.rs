@@ -1,4 +1,4 @@
-//! A key names arguments.
+//! A template names arguments only.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m", key = "user:{idd}")]

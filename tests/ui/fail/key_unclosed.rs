@@ -1,4 +1,4 @@
-//! A place is closed.
+//! A brace in a template must be closed.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m", key = "user:{id")]

@@ -1,4 +1,4 @@
-//! Two places need a sign between them.
+//! Two placeholders must be separated.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m", key = "{a}{b}")]

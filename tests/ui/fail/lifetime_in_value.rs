@@ -1,4 +1,4 @@
-//! A named lifetime in the value is refused as an elided one is; in an error it is welcome.
+//! A named lifetime in the value is an error like an elided one; in the error type it is allowed.
 use std::borrow::Cow;
 
 use multi_tier_cached::multi_tier_cached;

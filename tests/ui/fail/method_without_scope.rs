@@ -1,4 +1,4 @@
-//! A method says what of self is in the key.
+//! A method must define what of `self` is in the key.
 use multi_tier_cached::multi_tier_cached;
 
 struct Repo;

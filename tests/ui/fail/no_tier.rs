@@ -1,4 +1,4 @@
-//! Tiers are named, or left to the runtime.
+//! `tiers` must name a tier.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m", tiers = "")]

@@ -1,4 +1,4 @@
-//! A function that returns nothing has nothing to cache.
+//! A function that returns nothing cannot be cached.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m")]

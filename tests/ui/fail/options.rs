@@ -1,4 +1,4 @@
-//! Options that are not there, or not written so: one mistake, one error.
+//! Unknown and misspelt options: one mistake, one error.
 
 use multi_tier_cached::multi_tier_cached;
 

@@ -1,4 +1,4 @@
-//! A ttl ends after a year.
+//! A ttl is at most a year.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "400days")]

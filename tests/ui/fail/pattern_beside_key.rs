@@ -1,4 +1,4 @@
-//! A pattern has no name that a `key` could say.
+//! A template cannot name an argument that is a pattern.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m", key = "sum:{a}")]

@@ -1,4 +1,4 @@
-//! What is said of shared tiers is nothing to a plain fn.
+//! Options for shared tiers are errors on a plain fn.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m", consistency = "strong")]

@@ -1,4 +1,4 @@
-//! An option stands once.
+//! An option is given at most once.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m", version = 2, ttl = "6m")]

@@ -1,4 +1,4 @@
-//! A scope needs a self.
+//! `scope = self…` requires a `self`.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m", scope = self.tenant)]

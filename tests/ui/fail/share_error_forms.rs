@@ -1,4 +1,4 @@
-//! `share_error` is the path of a function, once, for an error that is owned.
+//! `share_error` is the path of a function, given once, for an error that is owned.
 use multi_tier_cached::multi_tier_cached;
 
 struct Borrowed<'a>(&'a str);

@@ -1,4 +1,4 @@
-//! The function of `share_error` makes the function's own error of another.
+//! The function of `share_error` must return the function's own error type.
 use std::io;
 
 use multi_tier_cached::multi_tier_cached;

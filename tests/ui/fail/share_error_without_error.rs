@@ -1,4 +1,4 @@
-//! A result without an error has none to share.
+//! `share_error` requires a result with an error.
 use multi_tier_cached::multi_tier_cached;
 
 fn again(error: &std::fmt::Error) -> std::fmt::Error {

@@ -1,4 +1,4 @@
-//! What `key` puts in, `skip` does not take out.
+//! An argument cannot be both in `key` and in `skip`.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m", key = "{id}", skip(id))]

@@ -1,4 +1,4 @@
-//! What `key` puts in, `skip` does not take out.
+//! `self` cannot be both in `key` and in `skip`.
 use multi_tier_cached::multi_tier_cached;
 
 struct Shop(u64);

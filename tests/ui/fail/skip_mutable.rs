@@ -1,4 +1,4 @@
-//! A skipped `&mut` is said to be meant, and nothing else is.
+//! A skipped `&mut` must be written `mut`, and nothing else may be.
 use multi_tier_cached::multi_tier_cached;
 
 struct Connection;

@@ -1,4 +1,4 @@
-//! What is skipped is an argument.
+//! `skip` names arguments only.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m", skip(poool))]

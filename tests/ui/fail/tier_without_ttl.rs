@@ -1,4 +1,4 @@
-//! Every tier has a time.
+//! Each tier needs a ttl.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl(l1 = "30s"), tiers = "l1,l2")]

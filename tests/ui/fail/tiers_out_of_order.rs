@@ -1,4 +1,4 @@
-//! Tiers are asked in order.
+//! Tiers are listed in the order of their numbers.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m", tiers = "l2,l1")]

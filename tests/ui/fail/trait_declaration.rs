@@ -1,4 +1,4 @@
-//! A declaration has no body.
+//! A declaration without a body cannot be cached.
 use multi_tier_cached::multi_tier_cached;
 
 trait Store {

@@ -1,4 +1,4 @@
-//! A ttl is a text.
+//! A ttl is a string.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = 300)]

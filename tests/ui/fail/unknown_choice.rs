@@ -1,4 +1,4 @@
-//! A choice is one of some words.
+//! A choice accepts only its own words.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m", when_isolated = "server")]

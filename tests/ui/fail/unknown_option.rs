@@ -1,4 +1,4 @@
-//! An unknown option names the nearest.
+//! An unknown option is reported with the nearest known one.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m", teirs = "l1")]

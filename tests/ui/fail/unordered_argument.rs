@@ -1,4 +1,4 @@
-//! A HashSet makes no key.
+//! A `HashSet` cannot be in a key.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m")]

@@ -1,4 +1,4 @@
-//! A value in memory can be cloned.
+//! A value in memory must be `Clone`.
 use multi_tier_cached::multi_tier_cached;
 
 struct User;

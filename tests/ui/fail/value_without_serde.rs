@@ -1,4 +1,4 @@
-//! A value for a shared tier can be written and read.
+//! A value in a tier below memory must implement serde's traits.
 use multi_tier_cached::multi_tier_cached;
 
 #[derive(Clone)]

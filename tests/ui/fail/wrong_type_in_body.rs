@@ -1,4 +1,4 @@
-//! A mistake in the body stands in the body.
+//! A mistake in the body is reported in the body.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "5m")]

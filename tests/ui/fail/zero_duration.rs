@@ -1,4 +1,4 @@
-//! A ttl of zero keeps nothing.
+//! A ttl of zero is an error.
 use multi_tier_cached::multi_tier_cached;
 
 #[multi_tier_cached(ttl = "0s")]

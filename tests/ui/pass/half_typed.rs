@@ -1,4 +1,4 @@
-//! A body that is not finished expands all the same: here the signature is used, as an editor would.
+//! A body that is not finished expands too: here the signature is used, as an editor would.
 #![allow(unreachable_code, unused)]
 use multi_tier_cached::multi_tier_cached;
 

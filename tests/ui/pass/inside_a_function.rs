@@ -1,4 +1,4 @@
-//! Functions in functions, names that an expansion might use, shadowed types.
+//! Functions inside of functions, names that an expansion might use, shadowed types.
 #![deny(warnings)]
 use multi_tier_cached::{invalidate, multi_tier_cached};
 

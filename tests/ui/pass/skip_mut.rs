@@ -1,4 +1,4 @@
-//! A skipped `&mut` that is meant.
+//! A skipped `&mut` that is written `mut` compiles.
 use multi_tier_cached::multi_tier_cached;
 
 struct Connection(u64);

@@ -1,0 +1,155 @@
+//! Records in postcard's format, and the shapes of types, are the same in every version.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::super::{Encoding, Shape};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Marker;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Id(u32);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Pair(i8, f32);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Kind {
+    Unit,
+    New(Id),
+    Tuple(i16, i64),
+    Struct { a: u128, b: Option<Box<Self>> },
+}
+
+/// A byte string that is marked as such.
+#[derive(Clone, Debug, PartialEq)]
+struct Bytes(Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visit;
+        impl serde::de::Visitor<'_> for Visit {
+            type Value = Bytes;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes(bytes.to_vec()))
+            }
+        }
+        deserializer.deserialize_bytes(Visit)
+    }
+}
+
+/// One field for each kind of value that serde has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Every {
+    flag: bool,
+    small: (i8, u8, i16, u16),
+    large: (i32, u32, i64, u64, i128, u128),
+    floats: (f32, f64),
+    sign: char,
+    text: String,
+    bytes: Bytes,
+    list: Vec<u8>,
+    map: BTreeMap<String, u64>,
+    some: Option<u16>,
+    none: Option<u16>,
+    unit: (),
+    marker: Marker,
+    id: Id,
+    pair: Pair,
+    kinds: Vec<Kind>,
+    address: IpAddr,
+}
+
+fn every() -> Every {
+    Every {
+        flag: true,
+        small: (-1, 200, -300, 60_000),
+        large: (
+            -70_000,
+            4_000_000_000,
+            i64::MIN,
+            u64::MAX,
+            i128::MIN,
+            1 << 100,
+        ),
+        floats: (1.5, -0.1),
+        sign: 'ß',
+        text: "text".to_owned(),
+        bytes: Bytes(vec![0, 255]),
+        list: vec![1, 2, 3],
+        map: BTreeMap::from([("a".to_owned(), 1), ("b".to_owned(), 300)]),
+        some: Some(7),
+        none: None,
+        unit: (),
+        marker: Marker,
+        id: Id(300),
+        pair: Pair(-128, 2.0),
+        kinds: vec![
+            Kind::Unit,
+            Kind::New(Id(1)),
+            Kind::Tuple(-5, 6),
+            Kind::Struct {
+                a: 9,
+                b: Some(Box::new(Kind::Unit)),
+            },
+        ],
+        address: [127, 0, 0, 1].into(),
+    }
+}
+
+#[test]
+fn records_have_the_bytes_that_the_postcard_crate_writes() {
+    let value = every();
+    let mut record = Vec::new();
+    Encoding::Postcard.encode(&value, &mut record).unwrap();
+    assert_eq!(record, postcard::to_stdvec(&value).unwrap());
+    assert_eq!(Encoding::Postcard.decode::<Every>(&record).unwrap(), value);
+}
+
+#[test]
+fn record_that_is_cut_or_damaged_is_an_error_and_no_panic() {
+    let mut record = postcard::to_stdvec(&every()).unwrap();
+    for len in 0..record.len() {
+        assert!(Encoding::Postcard.decode::<Every>(&record[..len]).is_err());
+    }
+    for at in 0..record.len() {
+        let byte = record[at];
+        for damage in [0, 0x7F, 0xFF] {
+            record[at] = damage;
+            let ours = Encoding::Postcard.decode::<Every>(&record).ok();
+            let theirs = postcard::take_from_bytes::<Every>(&record).ok();
+            let theirs = theirs.filter(|(_, left)| left.is_empty());
+            // `format!`, because a damaged float can be one that is not equal to itself.
+            assert_eq!(
+                format!("{ours:?}"),
+                format!("{:?}", theirs.map(|(value, _)| value))
+            );
+        }
+        record[at] = byte;
+    }
+}
+
+#[test]
+fn fingerprints_of_shapes_are_those_of_earlier_versions() {
+    for (shape, fingerprint) in [
+        (Shape::of::<Every>(), 0x4544_5f23_6c10_b19a),
+        (Shape::of::<Kind>(), 0xe91f_9568_c5d7_74c2),
+        (Shape::of::<Vec<Option<Pair>>>(), 0x8453_4d80_30b1_b307),
+    ] {
+        assert_eq!((shape.traced, shape.fingerprint), (true, fingerprint));
+    }
+}

@@ -1,0 +1,118 @@
+//! A key of a function that is not bound to a runtime yet, and what a handle does with it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cached_function::CachedFunction;
+use crate::call::{BoundKey, ResultSpec, drive};
+use crate::error::Error;
+use crate::function::slot::Origin;
+use crate::function::ttl::Ttl;
+use crate::key::{ArgumentList, Arguments, Key, UnboundArguments};
+use crate::load::{self, Mode};
+use crate::outcome::{NotShared, Outcome};
+use crate::tier::Receipt;
+use crate::write_guard::WriteGuard;
+
+/// A key of a function in no runtime yet: each operation binds it where it is first polled.
+#[derive(Debug)]
+pub(super) struct UnboundKey {
+    origin: Origin,
+    /// `Err` if the arguments make no key.
+    pub(super) arguments: Result<UnboundArguments, Error>,
+}
+
+impl UnboundKey {
+    pub(super) fn new(origin: Origin, arguments: impl ArgumentList) -> Self {
+        Self {
+            origin,
+            arguments: Arguments::unbound(arguments),
+        }
+    }
+
+    /// Returns the function in the runtime that a call here would use, and the key there.
+    fn bind(&self) -> Result<(Arc<CachedFunction>, Key), Error> {
+        let arguments = self.arguments.as_ref().map_err(Clone::clone)?;
+        let function = self.origin.bind();
+        let key = arguments.key(function.id, function.seed);
+        Ok((function, key))
+    }
+
+    pub(super) async fn invalidate(&self) -> Result<Receipt, Error> {
+        let (function, key) = self.bind()?;
+        function.invalidate(&key).await
+    }
+
+    pub(super) async fn write_guard(&self) -> Result<WriteGuard, Error> {
+        let (function, key) = self.bind()?;
+        Ok(WriteGuard::take(&function, key).await)
+    }
+
+    pub(super) async fn peek<V: 'static>(&self, spec: &ResultSpec<V, NotShared>) -> Option<V> {
+        let (function, key) = self.bind().ok()?;
+        let held = load::peek(function, key, &spec.value_type).await?;
+        (spec.value_type.give)(held)
+    }
+
+    /// Stores a value, which lives for `ttl` instead of the function's own ttl if one is given.
+    pub(super) async fn put<V: 'static>(
+        &self,
+        value: V,
+        ttl: Option<Duration>,
+        spec: &ResultSpec<V, NotShared>,
+    ) -> Result<Receipt, Error> {
+        if let Some(ttl) = ttl {
+            Ttl::everywhere(ttl).check()?;
+        }
+        let (function, key) = self.bind()?;
+        if spec.keep_if.is_some_and(|keep_if| !keep_if(&value)) {
+            return function.invalidate(&key).await;
+        }
+        let held = (spec.value_type.hold)(value);
+        load::put(function, key, held, ttl, &spec.value_type).await
+    }
+
+    pub(super) async fn strong<R, V, F>(
+        &self,
+        spec: &ResultSpec<V, NotShared>,
+        body: impl FnOnce() -> F,
+    ) -> R
+    where
+        R: Outcome<V>,
+        V: Send + Sync + 'static,
+        F: Future<Output = R>,
+    {
+        let Ok((function, key)) = self.bind() else {
+            return body().await;
+        };
+        let mode = if function.has_lower() {
+            Mode::Strong
+        } else {
+            // Without a lower tier, memory is always current.
+            if let Some(value) = function.hit(&key.as_ref(), &spec.value_type) {
+                return R::value(value);
+            }
+            Mode::Join
+        };
+        drive(BoundKey::new(function, key), mode, || *spec, body).await
+    }
+
+    pub(super) async fn refresh<R, V, F>(
+        &self,
+        spec: &ResultSpec<V, NotShared>,
+        body: impl FnOnce() -> F,
+    ) -> R
+    where
+        R: Outcome<V>,
+        V: Send + Sync + 'static,
+        F: Future<Output = R>,
+    {
+        match self.bind() {
+            Ok((function, key)) => {
+                drive(BoundKey::new(function, key), Mode::Refresh, || *spec, body).await
+            }
+            Err(_) => body().await,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What is done with the key of a call: look it up, or make a handle or an invalidation of it.
+
+use std::future::Future;
+use std::marker::PhantomData;
+
+use crate::call::{CachedResult, MemoryLookup, ResultSpec, look_up};
+use crate::function::instantiation::Instantiation;
+use crate::function::slot::{FunctionSlot, Origin};
+use crate::handle::{Call, Handle};
+use crate::invalidation::Invalidation;
+use crate::key::{ArgumentList, Arguments};
+use crate::outcome::NotShared;
+
+/// A function and, if it is generic, which of its instances.
+#[derive(Clone, Copy, Debug)]
+pub struct FunctionRef {
+    slot: &'static FunctionSlot,
+    instance: Option<Instantiation>,
+}
+
+impl FunctionRef {
+    /// A function that is not generic.
+    #[must_use]
+    #[inline]
+    pub const fn new(slot: &'static FunctionSlot) -> Self {
+        Self {
+            slot,
+            instance: None,
+        }
+    }
+
+    /// The instance that the type of `types` distinguishes from others.
+    #[must_use]
+    #[inline]
+    pub fn instance<T>(slot: &'static FunctionSlot, _types: &T) -> Self {
+        Self {
+            slot,
+            instance: Some(Instantiation::of::<T>()),
+        }
+    }
+
+    /// Invalidates every key of the function.
+    pub fn invalidate_all(self) -> Invalidation {
+        Invalidation::of_all(self.origin())
+    }
+
+    fn origin(self) -> Origin {
+        Origin::declared(self.slot, self.instance)
+    }
+}
+
+/// Returns the type of a value.
+pub fn type_of<T: ?Sized>(_: &T) -> PhantomData<T> {
+    PhantomData
+}
+
+/// What is done with a call once its key is known.
+pub trait CallMode<T: CachedResult> {
+    /// The result of that.
+    type Output;
+
+    /// Does it.
+    fn take(self, at: FunctionRef, returned: T, arguments: impl ArgumentList) -> Self::Output;
+}
+
+/// Begins the call: looks in memory.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
+pub struct CallNow;
+
+impl<T: CachedResult> CallMode<T> for CallNow {
+    type Output = MemoryLookup<T>;
+
+    #[inline]
+    fn take(self, at: FunctionRef, returned: T, arguments: impl ArgumentList) -> MemoryLookup<T> {
+        look_up(&at.slot.bound(at.instance), returned, arguments)
+    }
+}
+
+/// Makes the handle of the call, without beginning it.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
+pub struct MakeHandle;
+
+impl<T: CachedResult> CallMode<T> for MakeHandle {
+    type Output = Handle<T::Value>;
+
+    fn take(self, at: FunctionRef, returned: T, arguments: impl ArgumentList) -> Handle<T::Value> {
+        let spec = returned.spec();
+        let spec = ResultSpec {
+            value_type: spec.value_type,
+            keep_if: spec.keep_if,
+            share: NotShared,
+        };
+        Handle::new(at.origin(), spec, arguments)
+    }
+}
+
+/// Makes the invalidation of the call's key. Nothing of the call but its key is in it.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
+pub struct MakeInvalidation;
+
+impl<T: CachedResult> CallMode<T> for MakeInvalidation {
+    type Output = Invalidation;
+
+    fn take(self, at: FunctionRef, _: T, arguments: impl ArgumentList) -> Invalidation {
+        Invalidation::of_key(at.origin(), Arguments::unbound(arguments))
+    }
+}
+
+/// Makes the handle of a call with its body, which has not begun.
+pub fn call<V, F>(handle: Handle<V>, body: F) -> Call<F::Output, F>
+where
+    V: Send + Sync + 'static,
+    F: Future,
+{
+    handle.into_call(body)
+}

@@ -1,0 +1,123 @@
+//! The function that passes a call's key to what is done with it.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::{FnArg, ReceiverKind};
+
+use super::instance::slot;
+use super::{Hidden, at, private, turbofish};
+use crate::model::Model;
+use crate::names;
+
+/// Renders `__with_key`, which passes the function, its instance and the arguments of the key to a
+/// `CallMode`.
+pub(super) fn key_function(model: &Model<'_>, hidden: &Hidden) -> TokenStream {
+    let private = private(model);
+    let returned = model.returned;
+    let at = slot(model, hidden);
+    let key = key(model, true);
+    let mut sig = model.function.sig.clone();
+    sig.ident = hidden.with_key.clone();
+    sig.asyncness = None;
+    sig.generics.params.push(syn::parse_quote!(
+        __Spec: #private::CachedResult<Result = #returned>
+    ));
+    sig.generics
+        .params
+        .push(syn::parse_quote!(__Mode: #private::CallMode<__Spec>));
+    sig.output = syn::parse_quote!(-> __Mode::Output);
+    let receiver = sig.receiver().map(|receiver| -> FnArg {
+        let this = &receiver.self_token;
+        match &receiver.kind {
+            // As in the user's method, so that an expression in the key means the same.
+            ReceiverKind::Reference(and, lifetime, _) => {
+                syn::parse_quote!(#this: #and #lifetime Self)
+            }
+            ReceiverKind::Typed(_, ty) => syn::parse_quote!(#this: &#ty),
+            // By value. syn reads no other kind.
+            _ => syn::parse_quote!(&#this),
+        }
+    });
+    let arguments = model.keyed_arguments().map(|argument| -> FnArg {
+        let (ident, ty) = (&argument.ident, argument.ty);
+        // `&impl A + B` would be parsed as a sum of references.
+        match ty {
+            syn::Type::ImplTrait(_) => syn::parse_quote!(#ident: &(#ty)),
+            _ => syn::parse_quote!(#ident: &#ty),
+        }
+    });
+    let own = [
+        syn::parse_quote!(__mode: __Mode),
+        syn::parse_quote!(__returned: __Spec),
+    ];
+    sig.inputs = receiver.into_iter().chain(own).chain(arguments).collect();
+    let attrs = model.function.shared_attrs();
+    quote! {
+        #attrs
+        #[doc(hidden)]
+        #[inline]
+        #[allow(
+            unused_parens,
+            unused_lifetimes,
+            single_use_lifetimes,
+            clippy::all,
+            clippy::pedantic
+        )]
+        #sig {
+            __mode.take(#at, __returned, #key)
+        }
+    }
+}
+
+/// Renders a call of `__with_key`.
+pub(super) fn with_key(model: &Model<'_>, hidden: &Hidden, mode: &str) -> TokenStream {
+    let Hidden {
+        owner,
+        with_key,
+        returns,
+        ..
+    } = hidden;
+    let private = private(model);
+    let mode = Ident::new(mode, Span::call_site());
+    let (outer, inner) = (turbofish(model, 2), turbofish(model, 0));
+    let receiver = model.function.sig.receiver().map(|receiver| {
+        let this = &receiver.self_token;
+        match &receiver.kind {
+            ReceiverKind::Reference(_, _, None) => quote!(#this,),
+            ReceiverKind::Reference(_, _, Some(_)) => quote!(&*#this,),
+            _ => quote!(&#this,),
+        }
+    });
+    let arguments = model.keyed_arguments().map(|argument| {
+        let ident = &argument.ident;
+        quote!(&#ident)
+    });
+    quote! {
+        #owner::#with_key #outer(
+            #receiver #private::#mode, #owner::#returns #inner, #(#arguments),*
+        )
+    }
+}
+
+/// Renders a closure that adds the parts of the key, in order. Inside `__with_key`, whole arguments
+/// are references already (`borrowed`).
+pub(super) fn key(model: &Model<'_>, borrowed: bool) -> TokenStream {
+    let parts = names::local("__parts");
+    let added = model.key.iter().map(|part| {
+        let value = at(part.span, &part.value);
+        let value = match part.is_argument {
+            true if borrowed => value,
+            true => quote_spanned!(part.span=> &#value),
+            false => quote_spanned!(part.span=> &(#value)),
+        };
+        let add = if part.is_opaque {
+            quote_spanned!(part.span=> add_opaque)
+        } else {
+            quote_spanned!(part.span=> add)
+        };
+        quote_spanned!(part.span=> #parts.#add(#value);)
+    });
+    let private = private(model);
+    let unused = model.key.is_empty().then(|| quote!(let _ = #parts;));
+    quote!(|#parts: &mut #private::Parts<'_>| { #unused #(#added)* })
+}

@@ -1,0 +1,50 @@
+//! What the runtime must know of the function's result.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+
+use super::{Hidden, at, private};
+use crate::model::Model;
+
+/// Renders `__returns`, which describes the result and hides everything that a call does not need.
+pub(super) fn returns_function(model: &Model<'_>, hidden: &Hidden) -> TokenStream {
+    let name = &hidden.returns;
+    let private = private(model);
+    let returned = model.returned;
+    let returns = returns(model);
+    let generics = &model.function.sig.generics;
+    let where_clause = &generics.where_clause;
+    let attrs = model.function.shared_attrs();
+    quote! {
+        #attrs
+        #[doc(hidden)]
+        #[inline]
+        #[allow(unused_lifetimes, single_use_lifetimes, clippy::all, clippy::pedantic)]
+        fn #name #generics() -> impl #private::CachedResult<Result = #returned> #where_clause {
+            #returns
+        }
+    }
+}
+
+/// Renders the description of the result, which is probed by its type. Errors are reported at that
+/// type.
+pub(super) fn returns(model: &Model<'_>) -> TokenStream {
+    let returned = model.returned;
+    let private = at(returned.span(), &private(model));
+    let kind = if model.is_memory_only() {
+        quote!(memory_only)
+    } else {
+        quote!(shared)
+    };
+    // That an error can be cloned does not mean that it lives long enough to be shared.
+    let share = match &model.share_error {
+        Some(rebuild) => Some(quote!(rebuilt(#rebuild))),
+        None => model.borrows_its_error.then(|| quote!(unshared)),
+    };
+    let returns = quote_spanned!(returned.span()=> #private::returns!(#share #kind #returned));
+    match &model.cache_if {
+        None => returns,
+        Some(cache_if) => quote_spanned!(cache_if.span()=> #returns.keep_if(#cache_if)),
+    }
+}

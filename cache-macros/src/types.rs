@@ -1,0 +1,118 @@
+//! What can be seen of a type from how it is written.
+
+use proc_macro2::Span;
+use syn::spanned::Spanned;
+use syn::visit::Visit;
+use syn::{GenericArgument, PathArguments, Type, TypeParamBound};
+
+/// Returns `R` of `Pin<Box<dyn Future<Output = R> + …>>`.
+pub(crate) fn boxed_output(returned: &Type) -> Option<&Type> {
+    let boxed = only_argument(only_argument(returned, "Pin")?, "Box")?;
+    let Type::TraitObject(object) = boxed else {
+        return None;
+    };
+    object.bounds.iter().find_map(|bound| {
+        let TypeParamBound::Trait(bound) = bound else {
+            return None;
+        };
+        let last = bound
+            .path
+            .segments
+            .last()
+            .filter(|last| last.ident == "Future")?;
+        let PathArguments::AngleBracketed(arguments) = &last.arguments else {
+            return None;
+        };
+        arguments.args.iter().find_map(|argument| match argument {
+            GenericArgument::AssocType(output) if output.ident == "Output" => Some(&output.ty),
+            _ => None,
+        })
+    })
+}
+
+/// Returns the first generic argument of a type of that name.
+fn only_argument<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
+    let Type::Path(path) = ty else { return None };
+    let last = path
+        .path
+        .segments
+        .last()
+        .filter(|last| last.ident == name)?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else {
+        return None;
+    };
+    match arguments.args.first()? {
+        GenericArgument::Type(inner) => Some(inner),
+        _ => None,
+    }
+}
+
+/// Properties of a type, as it is written, that make it unfit as a cached value.
+#[derive(Default)]
+pub(crate) struct Unfit<'a> {
+    /// `impl Trait`: it has no name under which it could be stored.
+    pub(crate) opaque: Option<&'a syn::TypeImplTrait>,
+    /// A reference to a value of the caller, or a lifetime that stands for one (`Cow<'_, str>`).
+    pub(crate) borrowed: Option<Span>,
+    /// A `'static` reference: a value that is read back from a tier is not `'static`.
+    pub(crate) forever: Option<Span>,
+    /// A named lifetime, which an error may have and a value may not.
+    pub(crate) named: Option<Span>,
+}
+
+impl<'a> Unfit<'a> {
+    pub(crate) fn of(ty: &'a Type) -> Self {
+        let mut unfit = Self::default();
+        unfit.visit_type(ty);
+        unfit
+    }
+
+    /// Looks at the type that is kept: the first type in a `Result`, or the whole of any other
+    /// type.
+    pub(crate) fn of_value(ty: &'a Type) -> Self {
+        Self::of(only_argument(ty, "Result").unwrap_or(ty))
+    }
+}
+
+impl<'a> Visit<'a> for Unfit<'a> {
+    fn visit_type_impl_trait(&mut self, opaque: &'a syn::TypeImplTrait) {
+        self.opaque.get_or_insert(opaque);
+    }
+
+    fn visit_type_reference(&mut self, reference: &'a syn::TypeReference) {
+        if reference
+            .lifetime
+            .as_ref()
+            .is_none_or(|lifetime| lifetime.ident != "static")
+        {
+            self.borrowed.get_or_insert_with(|| reference.span());
+        } else {
+            self.forever.get_or_insert_with(|| reference.span());
+        }
+        syn::visit::visit_type_reference(self, reference);
+    }
+
+    fn visit_lifetime(&mut self, lifetime: &'a syn::Lifetime) {
+        if lifetime.ident == "_" {
+            self.borrowed.get_or_insert_with(|| lifetime.span());
+        } else if lifetime.ident != "static" {
+            self.named.get_or_insert_with(|| lifetime.span());
+        }
+    }
+}
+
+/// Returns the name of a set without a fixed order, if a type is one or contains one.
+pub(crate) fn unordered_set(ty: &Type) -> Option<&syn::Ident> {
+    struct Search<'a>(Option<&'a syn::Ident>);
+    impl<'a> Visit<'a> for Search<'a> {
+        fn visit_path_segment(&mut self, segment: &'a syn::PathSegment) {
+            if segment.ident == "HashSet" {
+                self.0.get_or_insert(&segment.ident);
+            }
+            syn::visit::visit_path_segment(self, segment);
+        }
+    }
+    let mut search = Search(None);
+    search.visit_type(ty);
+    search.0
+}
