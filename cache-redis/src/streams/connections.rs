@@ -45,8 +45,8 @@ struct State {
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) link: MultiplexedConnection,
-    /// Set by the reader of the connection. `Release` and `Acquire`: a command that sees it set does
-    /// not use the connection.
+    /// Set by the reader of the connection. `Release` and `Acquire`: a command that sees it set
+    /// does not use the connection.
     has_ended: Arc<AtomicBool>,
     /// `true` if the connection was used before, so that it may have been broken for some time.
     pub(super) was_kept: bool,
