@@ -1,45 +1,44 @@
-//! The barrier: a read on the channel's connection that proves which messages were heard.
+//! The barrier: a read on the channel's connection that proves which messages were applied.
 //!
-//! Messages are applied by the reader of that connection, in order. So once the reply to a barrier has
-//! arrived, every invalidation that the server executed before the barrier has taken effect here.
+//! Messages are applied by the reader of that connection, in order. So once the reply to a barrier
+//! has arrived, every invalidation that the server executed before the barrier has taken effect
+//! here.
 //!
 //! The barrier reads the keys that invalidation relies on: the sequence, the history, and once a
-//! second the epochs that this instance knows. Under `allkeys-lru` and `allkeys-lfu` that keeps them
-//! among the keys in use. Otherwise they would be the coldest keys of the server, because only
-//! invalidations touch them. If one is evicted anyway, it is restored. A sequence that went back shows
-//! that the data set was replaced by an older one (SWAPDB).
-
-use std::sync::atomic::Ordering;
+//! second the epochs that this instance knows. Under `allkeys-lru` and `allkeys-lfu` that keeps
+//! them among the keys in use. Otherwise they would be the coldest keys of the server, because only
+//! invalidations touch them. If one is evicted anyway, it is restored. A sequence that went back
+//! shows that the data set was replaced by an older one (SWAPDB).
 
 use redis::RedisError;
 
-use crate::bus::Known;
+use crate::bus::Snapshot;
 use crate::commands::restore::Restore;
 use crate::commands::{self, LONGEST_TEXT};
-use crate::link::{Connected, Shared};
+use crate::errors;
 use crate::message::sequence_number;
-use crate::server;
+use crate::session::{Link, RedisSession};
 
-/// What a barrier reads.
+/// The keys that a barrier reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reads {
     /// The sequence and the history.
     WithoutEpochs,
-    /// Those, and the epoch of each function that this instance knows.
+    /// These keys, and the epoch of each function that this instance knows.
     WithEpochs,
 }
 
-/// What a barrier found of a control key.
+/// The state of a control key, as a barrier found it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     Number(u64),
-    /// The key is missing, or is not of this cache.
+    /// The key is missing, or its value was not written by this cache.
     Missing,
-    /// The node migrates the slot and does not say.
+    /// The node migrates the slot, and does not answer for the key.
     Unknown,
 }
 
-/// What a barrier found.
+/// The control keys, as a barrier found them.
 #[derive(Debug, PartialEq, Eq)]
 struct Control {
     sequence: Found,
@@ -47,59 +46,61 @@ struct Control {
     epochs: Vec<Found>,
 }
 
-/// What follows from it.
+/// The consequence of what a barrier found.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Intact,
-    /// Some were evicted.
+    /// Some control keys were evicted.
     Restore,
     /// The data set is another than the one that this link attached to.
     Replaced,
-    /// A message was published and not heard.
+    /// A message was published and did not arrive.
     Gap,
 }
 
-impl Shared {
+impl RedisSession {
     /// Sends a barrier, and waits for its reply.
     ///
     /// # Errors
     /// The link cannot be trusted any more.
-    pub(crate) async fn prove(
-        &self,
-        connected: &Connected,
-        generation: u64,
-        reads: Reads,
-    ) -> Result<(), RedisError> {
+    pub(crate) async fn prove(&self, link: &Link, reads: Reads) -> Result<(), RedisError> {
         let barrier = self.bus.coherence.barrier();
-        let mut known = self.bus.known(generation).ok_or_else(server::no_answer)?;
+        let mut known = self
+            .bus
+            .snapshot(link.number)
+            .ok_or_else(errors::no_reply)?;
         if reads == Reads::WithoutEpochs {
             known.epochs.clear();
         }
-        let replies = self.read_control_keys(connected, &known).await?;
-        // Proved by the order of the replies, whatever they say; but only while this link is heard.
-        let heard = self.bus.known(generation).ok_or_else(server::no_answer)?;
+        let replies = self.read_control_keys(link, &known).await?;
+        // The order of the replies proves it, whatever they contain, but only while the bus
+        // receives from this link.
+        let received = self
+            .bus
+            .snapshot(link.number)
+            .ok_or_else(errors::no_reply)?;
         let control = Control::parse(&replies);
         if matches!(control.history, Found::Number(_)) {
-            self.bus.found_history(generation, known.restarts);
+            self.bus.found_history(link.number, known.restarts);
         }
-        match control.judge(&known, heard.last, self.bus.has_restarted()) {
+        match control.judge(&known, received.last, self.bus.has_restarted()) {
             Verdict::Intact => {}
             Verdict::Restore => {
                 tracing::debug!(
                     "Redis has evicted keys that invalidation relies on; restoring them"
                 );
-                self.restore(connected, &known, &control).await?;
+                self.restore(link, &known, &control).await?;
             }
             Verdict::Replaced => {
                 tracing::warn!(
                     "the data set of Redis was replaced by another: its records are not used"
                 );
-                return Err(server::no_answer());
+                return Err(errors::no_reply());
             }
             Verdict::Gap => {
-                self.bus.gaps.fetch_add(1, Ordering::Relaxed);
+                self.counters.gap();
                 tracing::warn!("messages of other instances are missing");
-                return Err(server::no_answer());
+                return Err(errors::no_reply());
             }
         }
         for ((function, epoch), found) in known.epochs.iter().zip(&control.epochs) {
@@ -113,10 +114,10 @@ impl Shared {
 
     async fn read_control_keys(
         &self,
-        connected: &Connected,
-        known: &Known,
+        link: &Link,
+        known: &Snapshot,
     ) -> Result<Vec<Option<Vec<u8>>>, RedisError> {
-        let mut channel = connected.channel.clone();
+        let mut channel = link.channel.clone();
         let mut pipeline = redis::pipe();
         // Each reply is judged by itself.
         pipeline.ignore_errors();
@@ -135,19 +136,19 @@ impl Shared {
             .into_iter()
             .map(|reply| match reply {
                 Ok(text) => Ok(Some(text)),
-                Err(error) if server::is_of_another_type(&error) => Ok(Some(Vec::new())),
-                Err(error) if server::is_of_a_migrating_slot(&error) => Ok(None),
+                Err(error) if errors::is_of_another_type(&error) => Ok(Some(Vec::new())),
+                Err(error) if errors::is_of_a_migrating_slot(&error) => Ok(None),
                 Err(error) => Err(error),
             })
             .collect()
     }
 
-    /// Restores what was evicted. The server refuses if a message was published that was not heard
-    /// here, and begins a missing sequence anew.
+    /// Restores the evicted keys. The server refuses if a message was published that has not
+    /// arrived here, and restarts a missing sequence.
     async fn restore(
         &self,
-        connected: &Connected,
-        known: &Known,
+        link: &Link,
+        known: &Snapshot,
         control: &Control,
     ) -> Result<(), RedisError> {
         let evicted = known.epochs.iter().zip(&control.epochs);
@@ -156,12 +157,12 @@ impl Shared {
             .map(|((function, epoch), _)| (&**function, *epoch))
             .collect();
         let restore = Restore {
-            last_heard: known.last,
+            last_message: known.last,
             history: known.history,
-            identity: &connected.identity,
+            identity: &link.identity,
             epochs: &epochs,
         };
-        let mut channel = connected.channel.clone();
+        let mut channel = link.channel.clone();
         commands::send(&mut channel, &self.keys, restore).await?;
         Ok(())
     }
@@ -192,26 +193,26 @@ impl Control {
     }
 
     /// Compares what was found with what was known when the barrier was sent, and with the last
-    /// message that was heard when its reply came.
+    /// message that had arrived when its reply came.
     ///
-    /// `has_restarted` tells that the sequence was missing since a barrier last found the history.
-    fn judge(&self, known: &Known, heard: u64, has_restarted: bool) -> Verdict {
+    /// `has_restarted`: the sequence restarted since a barrier last found the history.
+    fn judge(&self, known: &Snapshot, last: u64, has_restarted: bool) -> Verdict {
         let is_evicted = match self.sequence {
-            Found::Number(sequence) if sequence > heard => return Verdict::Gap,
+            Found::Number(sequence) if sequence > last => return Verdict::Gap,
             Found::Number(sequence) if sequence < known.last => return Verdict::Replaced,
             Found::Number(_) | Found::Unknown => false,
             Found::Missing => true,
         };
-        // A message that came in between may have begun another history or changed an epoch, so what
-        // was known when the barrier was sent is neither compared nor restored.
-        if heard != known.last {
+        // A message that came in between may have begun another history or changed an epoch, so
+        // what was known when the barrier was sent is neither compared nor restored.
+        if last != known.last {
             return Verdict::Intact;
         }
         if matches!(self.history, Found::Number(history) if history != known.history) {
             return Verdict::Replaced;
         }
-        // Keys are evicted one at a time. If both are missing, the data set was flushed, and whoever
-        // flushed it wants memory to be dropped as well. The sequence may have begun anew since.
+        // Keys are evicted one at a time. If both are missing, the data set was flushed, and the
+        // administrator wants memory to be dropped as well. The sequence may have restarted since.
         if (is_evicted || has_restarted) && self.history == Found::Missing {
             return Verdict::Replaced;
         }
@@ -240,8 +241,8 @@ mod tests {
 
     use super::*;
 
-    fn known(last: u64) -> Known {
-        Known {
+    fn known(last: u64) -> Snapshot {
+        Snapshot {
             last,
             history: 7,
             epochs: vec![(Arc::new(FunctionKey::new("f", 1)), 11)],
@@ -249,14 +250,14 @@ mod tests {
         }
     }
 
-    fn verdict(replies: [&str; 3], last: u64, heard: u64) -> Verdict {
-        // A question mark stands for a node that does not say.
+    fn verdict(replies: [&str; 3], known_last: u64, last: u64) -> Verdict {
+        // A question mark is a node that does not answer for the key.
         let replies = replies.map(|reply| (reply != "?").then(|| reply.as_bytes().to_vec()));
-        Control::parse(&replies).judge(&known(last), heard, false)
+        Control::parse(&replies).judge(&known(known_last), last, false)
     }
 
     #[test]
-    fn flush_is_noticed_although_a_message_was_published_after_it() {
+    fn flush_is_noticed_if_a_message_was_published_after_it() {
         let replies = ["1001", "", ""].map(|reply| Some(reply.as_bytes().to_vec()));
         let control = Control::parse(&replies);
         let verdict = |has_restarted| control.judge(&known(1001), 1001, has_restarted);
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn control_keys_that_are_missing_are_restored_and_a_sequence_that_went_back_is_not() {
+    fn missing_control_keys_are_restored_and_a_sequence_that_went_back_is_not() {
         assert_eq!(verdict(["5", "7:a-b", "11"], 5, 5), Verdict::Intact);
         assert_eq!(verdict(["", "7:a-b", "11"], 5, 5), Verdict::Restore);
         assert_eq!(verdict(["5", "", "11"], 5, 5), Verdict::Restore);
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_come_between_a_barrier_and_its_reply_are_no_fault() {
+    fn message_between_a_barrier_and_its_reply_is_no_fault() {
         assert_eq!(verdict(["5", "7:a-b", "11"], 5, 6), Verdict::Intact);
         assert_eq!(verdict(["6", "7:a-b", "11"], 5, 6), Verdict::Intact);
         assert_eq!(
@@ -295,11 +296,11 @@ mod tests {
             replies: Vec<Option<Vec<u8>>>,
             sequence: u64,
             last: u64,
-            heard: u64,
+            known_last: u64,
         ) {
-            let _ = Control::parse(&replies).judge(&known(last), heard, false);
-            let digits = [sequence, last, heard].map(|number| Some(number.to_string().into_bytes()));
-            let _ = Control::parse(&digits).judge(&known(last), heard, false);
+            let _ = Control::parse(&replies).judge(&known(known_last), last, false);
+            let digits = [sequence, known_last, last].map(|number| Some(number.to_string().into_bytes()));
+            let _ = Control::parse(&digits).judge(&known(known_last), last, false);
         }
     }
 }

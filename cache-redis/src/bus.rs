@@ -1,66 +1,71 @@
-//! The channel on which instances tell each other of invalidations.
+//! The channel on which instances announce invalidations to each other.
 //!
-//! Messages are applied where they are read, in the reader of the connection and in its order: a reply that follows a
-//! message on that connection is seen after the message took effect. Messages are numbered without gaps, so a missing
-//! one is noticed.
+//! Messages are applied where they are read, in the reader of the connection and in its order. So
+//! once a reply on that connection is seen, every message before it has taken effect. Messages are
+//! numbered without gaps, so a missing message is noticed.
 //!
-//! The bus hears one link. When a link is lost its connections are closed, but the reader of one may be in the middle of
-//! a message; what it reads changes nothing.
+//! The bus receives from one link. When a link is lost its connections are closed, but its reader
+//! may be in the middle of a message. Such a message is ignored.
+//!
+//! # Invariants
+//! 1. Messages of one link are applied in the order of their numbers, or the link is lost.
+//! 2. A message of an earlier link changes nothing.
+//! 3. No waker runs under the lock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cache_core::Coherence;
+use cache_core::tier::kit::LinkCounters;
 use cache_core::tier::{FunctionKey, Peers};
 use redis::{PushInfo, PushKind, Value};
 
 use crate::epochs::{Epochs, KnownEpochs};
 use crate::message::{Message, Payload};
 use crate::server::Identity;
-use crate::waiters::Waiters;
+use crate::waiters::LeaseWaiters;
 
-/// What messages are applied to.
+/// Applies messages, and holds the state that they change.
 #[derive(Debug)]
 pub(crate) struct Bus {
     pub(crate) channel: String,
     pub(crate) peers: Peers,
     pub(crate) coherence: Arc<Coherence>,
     pub(crate) epochs: Epochs,
-    pub(crate) waiters: Arc<Waiters>,
-    pub(crate) gaps: AtomicU64,
-    /// Locked while a message is judged and applied to epochs and fences, so that a link cannot be replaced in between.
-    /// No waker runs under the lock.
-    heard: Mutex<Heard>,
+    pub(crate) waiters: Arc<LeaseWaiters>,
+    pub(crate) counters: Arc<LinkCounters>,
+    /// Locked while a message is judged and applied to epochs and fences, so that a link cannot be
+    /// replaced in between.
+    received: Mutex<Received>,
 }
 
-/// The numbers that were heard on one link.
+/// The numbers of the messages that arrived over one link.
 #[derive(Debug, Default)]
-struct Heard {
-    /// The link that is heard; zero for none.
-    generation: u64,
+struct Received {
+    /// The number of the link; zero for none.
+    link: u64,
     first: Option<u64>,
     last: Option<u64>,
-    /// The last message that the attachment of the link counted. Some servers send the reply before the
-    /// messages of the same script.
+    /// The last message that the attachment of the link counted. Some servers send the reply before
+    /// the messages of the same script.
     attached: Option<u64>,
-    /// How often the sequence began anew.
+    /// The number of times that the sequence restarted.
     restarts: u64,
     /// `restarts` as of the last barrier that found the history.
     restarts_with_history: u64,
     /// The server that the link is attached to.
     server: Option<Arc<Identity>>,
-    /// The server that a link was attached to before, and the last number that was heard there.
-    before: Option<(Arc<Identity>, u64)>,
+    /// The server of the previous link, and the number of the last message from it.
+    previous: Option<(Arc<Identity>, u64)>,
 }
 
-/// What an instance knows that has heard every message up to a number.
+/// The state of an instance that has applied every message up to a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct Snapshot {
     /// The number of the last message.
     pub(crate) last: u64,
     pub(crate) history: u64,
     pub(crate) epochs: KnownEpochs,
-    /// How often the sequence began anew on this link.
+    /// The number of times that the sequence restarted on this link.
     pub(crate) restarts: u64,
 }
 
@@ -72,10 +77,10 @@ enum Wake {
     All,
 }
 
-/// What came of a payload.
+/// Result of a payload.
 enum Outcome {
     Applied(Wake),
-    /// Messages before it are missing.
+    /// Messages before this one are missing.
     Gap,
 }
 
@@ -87,106 +92,111 @@ impl Bus {
             coherence: Arc::new(coherence),
             epochs: Epochs::default(),
             waiters: Arc::default(),
-            gaps: AtomicU64::new(0),
-            heard: Mutex::default(),
+            counters: Arc::default(),
+            received: Mutex::default(),
         }
     }
 
-    /// Hears the link of that number from now on, and no other. Called before the link subscribes.
-    pub(crate) fn open(&self, generation: u64) {
-        let mut heard = self.lock();
-        heard.remember();
-        heard.generation = generation;
+    /// Receives from the link with that number from now on, and from no other. Called before the
+    /// link subscribes.
+    pub(crate) fn open(&self, link: u64) {
+        let mut received = self.lock();
+        received.end_link();
+        received.link = link;
     }
 
-    /// Stops hearing the link of that number.
-    pub(crate) fn close(&self, generation: u64) {
-        let mut heard = self.lock();
-        if heard.generation == generation {
-            heard.remember();
-            heard.generation = 0;
+    /// Stops receiving from the link with that number.
+    pub(crate) fn close(&self, link: u64) {
+        let mut received = self.lock();
+        if received.link == link {
+            received.end_link();
+            received.link = 0;
         }
     }
 
-    /// The number of the last message that was ever heard from this server; zero for another one than the last.
-    pub(crate) fn last_heard_from(&self, server: &Identity) -> u64 {
-        let heard = self.lock();
-        let before = heard.before.as_ref();
-        before.map_or(
-            0,
-            |(known, last)| if **known == *server { *last } else { 0 },
-        )
+    /// Returns the number of the last message that ever arrived from this server, or zero if the
+    /// previous link was to another one.
+    pub(crate) fn last_message_of(&self, server: &Identity) -> u64 {
+        let received = self.lock();
+        match &received.previous {
+            Some((previous, last)) if **previous == *server => *last,
+            Some(_) | None => 0,
+        }
     }
 
-    /// Notes the reply to the attachment of a link: `last` was the number of the last message on this server. The reply
-    /// came over the channel's connection, after it was subscribed. `false` if messages are missing already, or if the
-    /// link is not heard any more.
-    pub(crate) fn attached(&self, generation: u64, server: &Arc<Identity>, last: u64) -> bool {
-        let mut heard = self.lock();
-        if heard.generation != generation {
+    /// Notes the reply to the attachment of a link: `last` was the number of the last message on
+    /// this server. The reply came over the channel's connection, after it was subscribed. Returns
+    /// `false` if messages are missing already, or if the link is closed.
+    pub(crate) fn attached(&self, link: u64, server: &Arc<Identity>, last: u64) -> bool {
+        let mut received = self.lock();
+        if received.link != link {
             return false;
         }
-        let is_whole = heard
+        let is_whole = received
             .first
             .is_none_or(|first| first <= last.saturating_add(1));
-        heard.last = heard.last.max(Some(last));
-        heard.attached = Some(last);
-        heard.first.get_or_insert(last);
-        heard.server = Some(Arc::clone(server));
+        received.last = received.last.max(Some(last));
+        received.attached = Some(last);
+        received.first.get_or_insert(last);
+        received.server = Some(Arc::clone(server));
         is_whole
     }
 
-    /// What is known over the link of that number; `None` if that is not heard, or has no history.
-    pub(crate) fn known(&self, generation: u64) -> Option<Known> {
-        let heard = self.lock();
-        if heard.generation != generation {
+    /// Returns the state that the messages of the link with that number have led to; `None` if the
+    /// link is closed, or has no history.
+    pub(crate) fn snapshot(&self, link: u64) -> Option<Snapshot> {
+        let received = self.lock();
+        if received.link != link {
             return None;
         }
         let (history, epochs) = self.epochs.all()?;
-        Some(Known {
-            last: heard.last?,
+        Some(Snapshot {
+            last: received.last?,
             history,
             epochs,
-            restarts: heard.restarts,
+            restarts: received.restarts,
         })
     }
 
-    /// Notes that a barrier found the history, which was sent when the sequence had begun anew so often.
-    pub(crate) fn found_history(&self, generation: u64, restarts: u64) {
-        let mut heard = self.lock();
-        if heard.generation == generation {
-            heard.restarts_with_history = heard.restarts_with_history.max(restarts);
+    /// Notes that a barrier found the history, and that the sequence had restarted `restarts` times
+    /// when the barrier was sent.
+    pub(crate) fn found_history(&self, link: u64, restarts: u64) {
+        let mut received = self.lock();
+        if received.link == link {
+            received.restarts_with_history = received.restarts_with_history.max(restarts);
         }
     }
 
-    /// Whether the sequence began anew since a barrier last found the history.
+    /// Returns `true` if the sequence restarted since a barrier last found the history.
     pub(crate) fn has_restarted(&self) -> bool {
-        let heard = self.lock();
-        heard.restarts > heard.restarts_with_history
+        let received = self.lock();
+        received.restarts > received.restarts_with_history
     }
 
-    /// The number of the last message that was heard, zero if there is none, and the epoch of the function as of then.
-    pub(crate) fn last_heard_and_epoch(&self, function: &FunctionKey) -> (u64, Option<u64>) {
-        let heard = self.lock();
+    /// Returns the number of the last message, or zero if there was none, and the epoch of the
+    /// function as of that message.
+    pub(crate) fn last_message_and_epoch(&self, function: &FunctionKey) -> (u64, Option<u64>) {
+        let received = self.lock();
         let epoch = self.epochs.stamp(function).map(|stamp| stamp.epoch);
-        (heard.last.unwrap_or(0), epoch)
+        (received.last.unwrap_or(0), epoch)
     }
 
-    /// Fences everything off: it is not known what was invalidated.
+    /// Fences everything: it is unknown what was invalidated.
     pub(crate) fn fence_all(&self, history: Option<u64>) {
         self.epochs.begin(history);
         self.peers.invalidated_all();
         self.waiters.wake_all();
     }
 
-    /// Applies a payload that the link of that number read. `false` if the link cannot be trusted any more.
-    fn hear(&self, generation: u64, payload: &[u8]) -> bool {
+    /// Applies a payload that the reader of the link with that number received. Returns `false` if
+    /// the link cannot be trusted any more.
+    fn receive(&self, link: u64, payload: &[u8]) -> bool {
         let outcome = {
-            let mut heard = self.lock();
-            if heard.generation != generation {
+            let mut received = self.lock();
+            if received.link != link {
                 return true;
             }
-            self.judge(&mut heard, payload)
+            self.judge(&mut received, payload)
         };
         match outcome {
             Outcome::Applied(Wake::Nobody) => {}
@@ -194,7 +204,7 @@ impl Bus {
             Outcome::Applied(Wake::Failed(digest)) => self.waiters.load_failed(digest),
             Outcome::Applied(Wake::All) => self.waiters.wake_all(),
             Outcome::Gap => {
-                self.gaps.fetch_add(1, Ordering::Relaxed);
+                self.counters.gap();
                 tracing::warn!(
                     "messages of other instances are missing: entries of shared functions in memory are not used"
                 );
@@ -205,15 +215,15 @@ impl Bus {
         true
     }
 
-    fn judge(&self, heard: &mut Heard, payload: &[u8]) -> Outcome {
+    fn judge(&self, received: &mut Received, payload: &[u8]) -> Outcome {
         let (number, message) = match Payload::parse(payload) {
             Payload::Message(number, message) => (Some(number), Some(message)),
             Payload::UnknownKind(number) => (Some(number), None),
             Payload::Foreign => (None, None),
         };
-        let begins = message == Some(Message::Sequence);
+        let restarts = message == Some(Message::Sequence);
         if let Some(number) = number
-            && !heard.is_next(number, begins)
+            && !received.is_next(number, restarts)
         {
             self.epochs.begin(None);
             self.peers.invalidated_all();
@@ -222,7 +232,7 @@ impl Bus {
         Outcome::Applied(match message {
             Some(message) => self.apply(message),
             None => {
-                // Nobody knows what it invalidates, so it invalidates everything.
+                // It is unknown what the message invalidates, so it invalidates everything.
                 self.epochs.begin(self.epochs.history());
                 self.peers.invalidated_all();
                 Wake::All
@@ -241,7 +251,8 @@ impl Bus {
             Message::Function(digest) => {
                 self.epochs.forget(digest);
                 self.peers.invalidated_function(digest);
-                // A waiter for one of its keys may wait for a load that cannot be stored any more.
+                // A waiter for a key of the function may wait for a load that cannot be stored any
+                // more.
                 Wake::All
             }
             Message::History(history) => {
@@ -253,36 +264,36 @@ impl Bus {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Heard {
-    /// Keeps what was heard on the link that ends.
-    fn remember(&mut self) {
+impl Received {
+    /// Remembers the server of the link that ends, with its last message.
+    fn end_link(&mut self) {
         if let (Some(server), Some(last)) = (self.server.take(), self.last) {
-            self.before = Some((server, last));
+            self.previous = Some((server, last));
         }
         (self.first, self.last, self.attached) = (None, None, None);
         (self.restarts, self.restarts_with_history) = (0, 0);
     }
 
-    /// Notes the number of a message; `false` if messages before it are missing. A sequence that
-    /// `begins` anew does so above every earlier number.
-    fn is_next(&mut self, number: u64, begins: bool) -> bool {
-        self.restarts += u64::from(begins);
-        // The attachment counted it already: the script publishes two messages at most.
+    /// Notes the number of a message. Returns `false` if messages before it are missing. The first
+    /// message of a sequence that `restarts` has a larger number than every earlier one.
+    fn is_next(&mut self, number: u64, restarts: bool) -> bool {
+        self.restarts += u64::from(restarts);
+        // The attachment has counted this message: its script publishes two messages at most.
         let counted = |attached: u64| (attached.saturating_sub(1)..=attached).contains(&number);
         if self.last == self.attached && self.attached.is_some_and(counted) {
             return true;
         }
-        let is_next = self.last.is_none_or(|last| match begins {
+        let is_next = self.last.is_none_or(|last| match restarts {
             true => last < number,
             false => last.checked_add(1) == Some(number),
         });
         self.first.get_or_insert(number);
-        // A number that does not follow may be foreign, and is not remembered of the server.
+        // A number that does not follow may be foreign, so it is not remembered.
         if is_next {
             self.last = Some(number);
         }
@@ -293,7 +304,8 @@ impl Heard {
 /// Reads the channel's connection of one link.
 pub(crate) struct Reader {
     bus: Arc<Bus>,
-    generation: u64,
+    /// The number of the link.
+    link: u64,
     /// Called when the link cannot be trusted any more.
     lost: Box<dyn Fn() + Send + Sync>,
 }
@@ -301,22 +313,23 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) fn new(
         bus: &Arc<Bus>,
-        generation: u64,
+        link: u64,
         lost: impl Fn() + Send + Sync + 'static,
     ) -> Arc<Self> {
         Arc::new(Self {
             bus: Arc::clone(bus),
-            generation,
+            link,
             lost: Box::new(lost),
         })
     }
 
+    /// Handles a push of the server, in the task that reads the connection.
     pub(crate) fn push(&self, push: &PushInfo) {
         match push.kind {
             PushKind::SMessage => {
                 if let [Value::BulkString(channel), Value::BulkString(payload)] = &push.data[..]
                     && *channel == self.bus.channel.as_bytes()
-                    && !self.bus.hear(self.generation, payload)
+                    && !self.bus.receive(self.link, payload)
                 {
                     (self.lost)();
                 }

@@ -2,8 +2,8 @@
 //! arguments and its reply, with its text beside it in `lua/`.
 //!
 //! A script runs as one step on the server and costs one round trip. The texts are sent when a link
-//! is made. If the server has forgotten a text since, it is sent again before the command is
-//! repeated. All keys of a script, and its channel, are in one slot of a cluster.
+//! is made. If the server has forgotten a text since then, the text is sent again before the
+//! command is repeated. All keys of a script, and its channel, are in one slot of a cluster.
 //!
 //! Foreign text or another type under a key of this cache is treated as a missing key and replaced.
 

@@ -1,9 +1,10 @@
 //! The tasks that drive the connections of a link.
 //!
 //! A connection of the client library is a sender to its driver, and the driver owns the socket. A
-//! future that nobody polls may keep a clone of the connection for any length of time, so the socket
-//! must not depend on the clones. The link owns the drivers instead. When it is lost they are
-//! aborted, which closes the sockets and fails every clone, even if the server does not respond.
+//! future that is not polled may keep a clone of the connection for any length of time, so the
+//! socket must not depend on the clones. The link owns the drivers instead. When it is lost they
+//! are aborted, which closes the sockets and fails every clone, even if the server does not
+//! respond.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -34,8 +35,8 @@ impl Drop for OwnDriver {
 }
 
 impl Drivers {
-    /// Accepts drivers of the link of that number, and aborts those of earlier links and of attempts
-    /// to make one.
+    /// Accepts drivers of the link of that number, and aborts those of earlier links and of
+    /// attempts to make one.
     pub(crate) fn open(&self, generation: u64) {
         let mut state = self.lock();
         state.generation = generation;

@@ -1,11 +1,11 @@
-//! The tier from the environment.
+//! Makes the tier from environment variables.
 
 use cache_core::tier::TierBuilder;
 use cache_core::{EnvTier, Environment, Error, ErrorKind, Level};
 
 use crate::config::Redis;
 
-/// The names it reads, without the prefix.
+/// The variables, without their prefix.
 const NAMES: &[&str] = &[
     "REDIS_URL",
     "REDIS_NAMESPACE",
@@ -29,7 +29,8 @@ fn build(env: &Environment) -> Result<Option<Box<dyn TierBuilder>>, Error> {
             )),
         };
     };
-    // Checked after each, so that the error names the variable it is of.
+    // The settings are checked after each variable, so that an error names the variable that caused
+    // it.
     let checked = |redis: Redis, name: &str| match redis.check() {
         Ok(()) => Ok(redis),
         Err(error) => Err(Environment::setting_error(name, &error)),
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_said_with_its_variable() {
+    fn wrong_setting_is_an_error_that_names_its_variable() {
         #[track_caller]
         fn wrong(pairs: &[(&str, &str)], variable: &str) {
             let error = build(&Environment::of(pairs)).unwrap_err().to_string();

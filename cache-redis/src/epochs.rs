@@ -1,7 +1,9 @@
-//! What is known of the functions' epochs and of the history: then a hit reads the record alone.
+//! The epochs of the functions and the history, as this instance knows them. With them a hit reads
+//! the record alone.
 //!
-//! It is known as the channel tells it, and good as long as that is coherent. What a reply says is learned only if nothing was
-//! forgotten since it was asked for: the message that voids it may have overtaken it.
+//! They are valid while the channel is coherent, because its messages update them. A reply is
+//! learned only if nothing was forgotten since the request was sent: the message that invalidates
+//! the reply may have arrived before it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,22 +13,23 @@ use cache_core::tier::{FunctionKey, Stamp};
 /// Functions, and the epoch of each.
 pub(crate) type KnownEpochs = Vec<(Arc<FunctionKey>, u64)>;
 
+/// The known epochs, and the known history.
 #[derive(Debug, Default)]
-pub(crate) struct Epochs(Mutex<Known>);
+pub(crate) struct Epochs(Mutex<State>);
 
 #[derive(Debug, Default)]
-struct Known {
-    /// By digest and version. As many as there are functions.
+struct State {
+    /// By digest and version of the function. There are as many as there are functions.
     epochs: HashMap<(u64, u32), (Arc<FunctionKey>, u64)>,
     history: Option<u64>,
-    /// Number of times that something was forgotten.
+    /// The number of times that something was forgotten.
     forgotten: u64,
-    /// `forgotten` as of the last time that all was.
+    /// `forgotten` as of the last time that everything was forgotten.
     all_forgotten: u64,
-    /// `forgotten` as of the last time that a function of this stripe was: a fixed number of stripes,
-    /// since digests arrive from other instances.
+    /// `forgotten` as of the last time that a function of a stripe was forgotten. The number of
+    /// stripes is fixed, because digests arrive from other instances.
     stripes: Stripes,
-    /// How often a history began, or ended.
+    /// The number of times that a history began or ended.
     histories: u64,
 }
 
@@ -47,7 +50,7 @@ impl Stripes {
     }
 }
 
-/// A point in time, as far as forgetting goes.
+/// A moment, before or after which something was forgotten.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     forgotten: u64,
@@ -55,68 +58,70 @@ pub(crate) struct Mark {
 }
 
 impl Epochs {
-    /// To be taken before what may be learned is asked for.
+    /// Returns the current moment. Call it before sending a request whose reply may be learned.
     pub(crate) fn mark(&self) -> Mark {
-        let known = self.lock();
+        let state = self.lock();
         Mark {
-            forgotten: known.forgotten,
-            histories: known.histories,
+            forgotten: state.forgotten,
+            histories: state.histories,
         }
     }
 
-    /// The stamp of a function's records.
+    /// Returns the stamp of a function's valid records.
     pub(crate) fn stamp(&self, function: &FunctionKey) -> Option<Stamp> {
-        let known = self.lock();
+        let state = self.lock();
         Some(Stamp {
-            epoch: known.epochs.get(&(function.digest, function.version))?.1,
-            history: known.history?,
+            epoch: state.epochs.get(&(function.digest, function.version))?.1,
+            history: state.history?,
         })
     }
 
-    /// The history, and each epoch that is known with its function; `None` without a history.
+    /// Returns the history, and all known epochs with their functions; `None` without a history.
     pub(crate) fn all(&self) -> Option<(u64, KnownEpochs)> {
-        let known = self.lock();
-        Some((known.history?, known.epochs.values().cloned().collect()))
+        let state = self.lock();
+        Some((state.history?, state.epochs.values().cloned().collect()))
     }
 
+    /// Returns the history, if it is known.
     pub(crate) fn history(&self) -> Option<u64> {
         self.lock().history
     }
 
+    /// Learns the epoch of a function from a reply, unless it was forgotten since the request.
     pub(crate) fn learn(&self, function: &FunctionKey, epoch: u64, asked: Mark) {
-        let mut known = self.lock();
-        let forgotten = (*known.stripes.of(function.digest)).max(known.all_forgotten);
+        let mut state = self.lock();
+        let forgotten = (*state.stripes.of(function.digest)).max(state.all_forgotten);
         if forgotten <= asked.forgotten {
             let learned = (Arc::new(function.clone()), epoch);
-            known
+            state
                 .epochs
                 .insert((function.digest, function.version), learned);
         }
     }
 
-    /// The history is another now; nothing else is known of it.
+    /// Notes that there is another history, or none, and forgets all epochs.
     pub(crate) fn begin(&self, history: Option<u64>) {
         self.lock().begin(history);
     }
 
-    /// The same as a reply says it, unless the channel has told of another since it was asked for.
+    /// Notes the history from a reply, unless the channel has announced another since the request.
     pub(crate) fn adopt(&self, history: u64, asked: Mark) {
-        let mut known = self.lock();
-        if known.histories == asked.histories {
-            known.begin(Some(history));
+        let mut state = self.lock();
+        if state.histories == asked.histories {
+            state.begin(Some(history));
         }
     }
 
-    /// Forgets the epoch of a function, if it is still this one.
+    /// Forgets the epoch of a function if it is still `epoch`.
     pub(crate) fn forget_epoch(&self, function: &FunctionKey, epoch: u64) {
-        let mut known = self.lock();
+        let mut state = self.lock();
         let key = (function.digest, function.version);
-        if known
+        if state
             .epochs
             .get(&key)
             .is_some_and(|(_, known)| *known == epoch)
         {
-            known.forget(function.digest);
+            state.forget(function.digest);
         }
     }
 
@@ -125,12 +130,12 @@ impl Epochs {
         self.lock().forget(digest);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
+impl State {
     fn forget(&mut self, digest: u64) {
         self.forgotten += 1;
         *self.stripes.of(digest) = self.forgotten;
@@ -151,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reply_that_a_message_overtook_is_not_learned() {
+    fn reply_is_not_learned_if_a_message_overtook_it() {
         let epochs = Epochs::default();
         let function = FunctionKey::new("users::get", 1);
         epochs.begin(Some(7));
@@ -167,7 +172,7 @@ mod tests {
         epochs.forget(function.digest);
         assert_eq!(epochs.stamp(&function), None);
         epochs.learn(&function, 11, asked);
-        assert_eq!(epochs.stamp(&function), None, "it was asked for before");
+        assert_eq!(epochs.stamp(&function), None, "the request was sent before");
         epochs.learn(&function, 12, epochs.mark());
         assert_eq!(
             epochs.stamp(&function),
@@ -180,7 +185,8 @@ mod tests {
         assert_eq!(epochs.stamp(&function), None);
     }
 
-    /// Else the traffic of one function would keep the hits of all others at two more keys each.
+    /// Otherwise invalidations of one function would make every hit of all others read two more
+    /// keys.
     #[test]
     fn epoch_is_learned_while_another_function_is_invalidated() {
         let epochs = Epochs::default();
@@ -193,16 +199,20 @@ mod tests {
         let asked = epochs.mark();
         epochs.begin(Some(8));
         epochs.learn(&function, 11, asked);
-        assert_eq!(epochs.stamp(&function), None, "all was forgotten");
+        assert_eq!(epochs.stamp(&function), None, "everything was forgotten");
     }
 
     #[test]
-    fn a_history_that_another_overtook_is_not_adopted() {
+    fn history_is_not_adopted_if_a_newer_one_was_announced() {
         let epochs = Epochs::default();
         let asked = epochs.mark();
         epochs.forget(1);
         epochs.adopt(7, asked);
-        assert_eq!(epochs.history(), Some(7), "nothing is said of the history");
+        assert_eq!(
+            epochs.history(),
+            Some(7),
+            "forgetting a function says nothing about the history"
+        );
         let asked = epochs.mark();
         epochs.begin(Some(9));
         epochs.adopt(8, asked);

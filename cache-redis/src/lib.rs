@@ -1,4 +1,4 @@
-//! The shared tier on Redis (7.0 or later) and Valkey.
+//! A shared tier on Redis (7.0 or later) and Valkey.
 //!
 //! ```no_run
 //! # use std::time::Duration;
@@ -8,53 +8,56 @@
 //! # async fn example() -> Result<(), cache_core::Error> {
 //! CacheRuntime::builder()
 //!     .l1(Memory::builder())
-//!     .l2(Redis::new("redis://127.0.0.1:6379").namespace("shop").time_limit(Duration::from_millis(100)))
+//!     .l2(Redis::new("redis://127.0.0.1:6379")
+//!         .namespace("shop")
+//!         .time_limit(Duration::from_millis(100)))
 //!     .install()
 //!     .await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Every key begins with `{namespace:0}`, so that a function's records and their controls stay in one slot:
+//! Every key begins with `{namespace:0}`, so that the records of a function and their control keys
+//! are in one slot of a cluster:
 //!
 //! | key | holds |
 //! | --- | --- |
 //! | `{shop:0}:users::get:1:42` | a record: function, version, arguments |
 //! | `{shop:0}:users::get:1:42#lease` | the lease on it, while a load runs |
-//! | `{shop:0}:users::get:1:42#waits` | the leases that the holder of its lease waits for, by which a deadlock is found |
-//! | `{shop:0}:users::get:1:42#guards` | who keeps others from filling it, while a transaction changes what it is made of |
-//! | `{shop:0}:users::get:1#epoch` | the function's epoch: a record of another is void |
-//! | `{shop:0}:#history` | the history of the data set, and the server it was begun on: a record of another is void |
+//! | `{shop:0}:users::get:1:42#waits` | the leases that its holder waits for, to detect deadlocks |
+//! | `{shop:0}:users::get:1:42#guards` | the write guards that keep all instances from storing it |
+//! | `{shop:0}:users::get:1#epoch` | the epoch of the function |
+//! | `{shop:0}:#history` | the history of the data set, and the server it was begun on |
 //! | `{shop:0}:#sequence` | the number of the last message |
 //! | `{shop:0}:#stream:orders` | a stream of the application; see [`Redis::streams`] |
-//! | `{shop:0}:#heartbeat` | nothing; it is written each second, to see that writes are taken |
+//! | `{shop:0}:#heartbeat` | a constant, written each second to prove that writes work |
 //!
-//! Instances tell each other of invalidations on the sharded channel `{shop:0}:#channel:0`, the last number being the database.
-//! What a user of the server must be allowed to do is listed at [`Redis`].
+//! A record of another epoch or another history is invalid.
+//!
+//! Instances announce invalidations on the sharded channel `{shop:0}:#channel:0`, where the last
+//! number is the database. The permissions that a user of the server needs are listed at [`Redis`].
 
 mod barrier;
-mod breaker;
 mod bus;
 mod commands;
 mod config;
-mod current;
+mod connect;
 mod drivers;
 mod env;
 mod epochs;
-mod guards;
-mod handshake;
-mod invalidate;
+mod errors;
+mod flush;
 mod journal;
 mod keys;
 mod leases;
-mod link;
 mod maintenance;
 mod matching;
 mod message;
 mod number;
-mod pause;
 mod permissions;
+mod replicas;
 mod server;
+mod session;
 mod streams;
 mod supervisor;
 mod tier;

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use cache_core::tier::kit::{ReturnedLease, silence};
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 use tokio::time::Instant;
@@ -11,17 +12,17 @@ use crate::commands::guard::{EndGuard, GuardedKey, PlaceGuard};
 use crate::commands::release::{Reason, Release};
 use crate::commands::renew::Renew;
 use crate::commands::{self, PORTION};
-use crate::leases::Returned;
-use crate::link::{Connected, Shared};
+use crate::leases::RedisLease;
 use crate::number::millis;
 use crate::permissions::Purpose;
 use crate::server;
+use crate::session::{Link, RedisSession};
 
 /// The period of the writes that prove that the server takes writes: a primary that was replaced
 /// may still answer reads.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
 
-impl Shared {
+impl RedisSession {
     fn placement<'a>(&self, number: u64, key: &'a GuardedKey) -> PlaceGuard<'a> {
         PlaceGuard {
             key,
@@ -31,94 +32,82 @@ impl Shared {
     }
 
     /// Places a guard.
-    pub(crate) async fn guard(
+    pub(crate) async fn place_guard(
         &self,
-        connected: &Connected,
-        generation: u64,
+        mut link: Link,
         number: u64,
         key: &GuardedKey,
     ) -> Result<(), RedisError> {
         let until = Instant::now() + self.settings.lease_time;
-        let mut data = connected.data.clone();
         let placement = self.placement(number, key);
-        let placement = commands::send(&mut data, &self.keys, placement).await?;
-        self.guards.placed([(number, placement)], generation, until);
+        let placement = commands::send(&mut link.data, &self.keys, placement).await?;
+        self.guards
+            .placed([(number, placement)], link.number, until);
         Ok(())
     }
 
     /// Renews all guards. Over a new link, this places them again.
-    pub(crate) async fn keep_guards(
-        &self,
-        connected: &Connected,
-        generation: u64,
-    ) -> Result<(), RedisError> {
+    pub(crate) async fn renew_guards(&self, link: &Link) -> Result<(), RedisError> {
         if self.permissions.lacks(Purpose::WriteGuards) {
             return Ok(());
         }
-        for portion in self.guards.held().chunks(PORTION) {
-            // Without those that have ended meanwhile.
+        for portion in self.guards.to_renew().chunks(PORTION) {
+            // A guard that has ended since the list was made must not be placed again.
             let held = |(number, _): &&(u64, GuardedKey)| self.guards.holds(*number);
             let portion: Vec<_> = portion.iter().filter(held).collect();
             let until = Instant::now() + self.settings.lease_time;
             let renewals = portion
                 .iter()
                 .map(|(number, key)| self.placement(*number, key));
-            let mut data = connected.data.clone();
+            let mut data = link.data.clone();
             let placements = commands::send_all(&mut data, &self.keys, renewals).await?;
             let numbers = portion.iter().map(|(number, _)| *number);
             self.guards
-                .placed(numbers.zip(placements), generation, until);
+                .placed(numbers.zip(placements), link.number, until);
         }
         Ok(())
     }
 
-    /// Ends guards. One that the server does not hear of expires by itself.
-    pub(crate) async fn end_guards(
-        &self,
-        connected: &Connected,
-        generation: u64,
-        ended: &[(u64, GuardedKey)],
-    ) {
+    /// Ends guards. A guard whose end does not reach the server expires by itself.
+    pub(crate) async fn end_guards(&self, link: &Link, ended: &[(u64, GuardedKey)]) {
         // Invalidate first: otherwise another caller could store a record between the two.
-        let _ = self.drain(connected, generation).await;
+        let _ = self.flush(link).await;
         for portion in ended.chunks(PORTION) {
             let ends = portion.iter().map(|(number, key)| EndGuard {
                 key,
                 number: *number,
             });
-            let mut data = connected.data.clone();
+            let mut data = link.data.clone();
             let _ = commands::send_all(&mut data, &self.keys, ends).await;
         }
     }
 
-    /// Releases leases. One that the server does not hear of expires by itself.
-    pub(crate) async fn give_back(&self, connected: &Connected, returned: &[Returned]) {
+    /// Releases leases. A lease whose release does not reach the server expires by itself.
+    pub(crate) async fn release_leases(&self, link: &Link, returned: &[ReturnedLease<RedisLease>]) {
         for portion in returned.chunks(PORTION) {
-            let releases = portion
-                .iter()
-                .map(|Returned { lease, load_failed }| Release {
-                    lease: &lease.name,
-                    token: lease.token,
-                    digest: lease.digest,
-                    reason: match load_failed {
-                        true => Reason::LoadFailed,
-                        false => Reason::NotFilled,
-                    },
-                });
-            let mut data = connected.data.clone();
+            let releases = portion.iter().map(|returned| Release {
+                lease: &returned.lease.name,
+                token: returned.token,
+                digest: returned.lease.digest,
+                reason: match returned.load_failed {
+                    true => Reason::LoadFailed,
+                    false => Reason::NotFilled,
+                },
+            });
+            let mut data = link.data.clone();
             let _ = commands::send_all(&mut data, &self.keys, releases).await;
         }
     }
 
     /// Renews leases. One that is not renewed expires, and its fill is refused.
-    pub(crate) async fn renew(&self, connected: &Connected) -> Result<(), RedisError> {
+    pub(crate) async fn renew_leases(&self, link: &Link) -> Result<(), RedisError> {
         for portion in self.leases.to_renew().chunks(PORTION) {
-            let renewals = portion.iter().map(|lease| Renew {
+            let renewals = portion.iter().map(|(token, lease)| Renew {
                 lease: &lease.name,
-                token: lease.token,
+                token: *token,
                 life: self.settings.lease_time,
             });
-            let mut data = connected.data.clone();
+            let mut data = link.data.clone();
             commands::send_all(&mut data, &self.keys, renewals).await?;
         }
         Ok(())
@@ -127,8 +116,8 @@ impl Shared {
     /// Writes to the server, because a primary that was replaced may still answer reads; reads its
     /// clock again, which may have been set; and checks the permissions if the server refused
     /// something.
-    pub(crate) async fn heartbeat(&self, connected: &Connected) -> Result<(), RedisError> {
-        let mut data = connected.data.clone();
+    pub(crate) async fn heartbeat(&self, link: &Link) -> Result<(), RedisError> {
+        let mut data = link.data.clone();
         let mut clock = data.clone();
         let time = redis::cmd("TIME");
         // On one connection, and so in one round trip.
@@ -136,7 +125,7 @@ impl Shared {
             tokio::try_join!(self.heartbeat_on(&mut data), time.query_async(&mut clock))?;
         self.set_clock(server::millis_of(time));
         let permitted = self.check_permissions_in_doubt(&mut data).await;
-        // The next link is refused with the reason.
+        // Without a permission for caching the link is given up, and the next attempt reports why.
         permitted.map_err(|error| std::io::Error::other(error).into())
     }
 
@@ -160,6 +149,6 @@ impl Shared {
 
     /// The time after which a link is lost if a request that no call waits for has no reply.
     pub(crate) fn silence(&self) -> Duration {
-        self.settings.staleness_bound.max(self.settings.time_limit) * 2
+        silence(self.settings.staleness_bound, self.settings.time_limit)
     }
 }

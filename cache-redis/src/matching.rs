@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use cache_core::Error;
 use cache_core::tier::{FunctionKey, Glob};
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
@@ -11,9 +12,10 @@ use tokio::time::timeout;
 use crate::commands::forget::Forget;
 use crate::commands::note::Note;
 use crate::commands::{self, PORTION};
+use crate::errors;
 use crate::keys::{GUARDS, LEASE, WAITS};
-use crate::link::{Connected, Shared};
-use crate::server;
+use crate::permissions::Purpose;
+use crate::session::{Link, RedisSession};
 
 /// Escapes a text for use in a pattern of the server.
 fn escaped(text: &str) -> String {
@@ -27,7 +29,42 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-impl Shared {
+impl RedisSession {
+    /// Deletes the records and leases of a function that match, and returns the number of records.
+    ///
+    /// # Errors
+    /// The server was not reached, refused a command, or does not permit it.
+    pub(crate) async fn invalidate_matching(
+        &self,
+        function: &FunctionKey,
+        glob: &Glob,
+    ) -> Result<u64, Error> {
+        if let Some(missing) = self.missing(Purpose::InvalidateMatching) {
+            return Err(missing);
+        }
+        let link = self.require_link()?;
+        let swept = self.sweep(&link, function, glob).await;
+        swept.map_err(|error| {
+            self.permissions.doubt();
+            errors::failed("invalidate the keys that match", error)
+        })
+    }
+
+    /// Lists the functions with this version whose records are in the server, and whose names are
+    /// `name` followed by types.
+    ///
+    /// # Errors
+    /// The server was not reached, or refused a command.
+    pub(crate) async fn instances(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> Result<Vec<FunctionKey>, Error> {
+        let link = self.require_link()?;
+        let found = self.scan_instances(&link, name, version).await;
+        found.map_err(|error| errors::failed("list the instances of a function", error))
+    }
+
     /// Deletes the records and leases of a function that match, and has every instance forget what
     /// its memory has of the function. Returns the number of records. The audit's entry is written
     /// before the first deletion, so that a sweep that fails halfway is recorded too.
@@ -35,19 +72,19 @@ impl Shared {
     /// All keys are scanned twice. A load that began before the sweep has a lease until its record
     /// is stored. If the first scan misses both, because the record took the place of the lease
     /// during the scan, the second finds the record. A load whose lease was deleted stores nothing.
-    pub(crate) async fn sweep(
+    async fn sweep(
         &self,
-        connected: &Connected,
+        link: &Link,
         function: &FunctionKey,
         glob: &Glob,
     ) -> Result<u64, RedisError> {
         let prefix = self.keys.prefix_of(function);
-        let mut data = connected.data.clone();
+        let mut data = link.data.clone();
         if let Some(audit) = &self.settings.audit {
             let what = format!("{}:{glob}", function.versioned());
             let note = commands::send(&mut data, &self.keys, Note { audit, what });
             let step = timeout(self.silence(), note).await;
-            step.unwrap_or_else(|_| Err(server::no_answer()))?;
+            step.unwrap_or_else(|_| Err(errors::no_reply()))?;
         }
         let mut deleted = 0;
         for _ in 0..2 {
@@ -61,7 +98,7 @@ impl Shared {
                     .arg(PORTION * 2);
                 let step = timeout(self.silence(), scan.query_async(&mut data)).await;
                 let (next, names): (u64, Vec<String>) =
-                    step.unwrap_or_else(|_| Err(server::no_answer()))?;
+                    step.unwrap_or_else(|_| Err(errors::no_reply()))?;
                 let is_meant = |name: &&String| {
                     let rest = name.strip_prefix(&prefix);
                     rest.filter(|rest| !rest.ends_with(GUARDS) && !rest.ends_with(WAITS))
@@ -81,20 +118,18 @@ impl Shared {
         }
         let forget = commands::send(&mut data, &self.keys, Forget { function });
         let step = timeout(self.silence(), forget).await;
-        step.unwrap_or_else(|_| Err(server::no_answer()))?;
+        step.unwrap_or_else(|_| Err(errors::no_reply()))?;
         Ok(deleted)
     }
 
-    /// Lists the functions with this version whose records are in the server, and whose names are
-    /// `name` followed by types.
-    pub(crate) async fn instances(
+    async fn scan_instances(
         &self,
-        connected: &Connected,
+        link: &Link,
         name: &str,
         version: u32,
     ) -> Result<Vec<FunctionKey>, RedisError> {
         let begins = self.keys.instances_of(&FunctionKey::new(name, version));
-        let mut data = connected.data.clone();
+        let mut data = link.data.clone();
         let mut found = BTreeSet::new();
         let mut cursor: u64 = 0;
         loop {
@@ -106,7 +141,7 @@ impl Shared {
                 .arg(PORTION * 2);
             let step = timeout(self.silence(), scan.query_async(&mut data)).await;
             let (next, names): (u64, Vec<String>) =
-                step.unwrap_or_else(|_| Err(server::no_answer()))?;
+                step.unwrap_or_else(|_| Err(errors::no_reply()))?;
             found.extend(
                 names
                     .iter()
@@ -135,6 +170,6 @@ impl Shared {
         let mut unlink = redis::cmd("UNLINK");
         unlink.arg(names);
         let step = timeout(self.silence(), unlink.query_async(data)).await;
-        step.unwrap_or_else(|_| Err(server::no_answer()))
+        step.unwrap_or_else(|_| Err(errors::no_reply()))
     }
 }

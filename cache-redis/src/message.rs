@@ -1,10 +1,10 @@
 //! The messages of the channel, as bytes.
 
-/// The largest number of a message. The scripts begin anew before it is reached, so a larger number
-/// is foreign.
+/// The largest number of a message. The scripts restart the sequence before it is reached, so a
+/// larger number is foreign.
 const MAX_NUMBER: u64 = 1 << 53;
 
-/// What happened.
+/// An event that instances are notified of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     /// A key was invalidated.
@@ -17,7 +17,7 @@ pub(crate) enum Message {
     Function(u64),
     /// There is a new history.
     History(u64),
-    /// The sequence was missing and begins anew with the number of this message.
+    /// The sequence was missing and restarts with the number of this message.
     Sequence,
 }
 
@@ -33,7 +33,8 @@ pub(crate) enum Payload {
 }
 
 impl Payload {
-    /// Parses `<number>:<kind>:<subject>`. The number is read first: a message that is not understood is not missing.
+    /// Parses `<number>:<kind>:<subject>`. The number is read first: a message of an unknown kind
+    /// must count as received, or the next one would look like a gap.
     pub(crate) fn parse(payload: &[u8]) -> Self {
         let Some((number, rest)) = split(payload) else {
             return Self::Foreign;

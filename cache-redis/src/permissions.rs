@@ -1,5 +1,5 @@
-//! The commands that this crate sends, what each is for, and which of them the server's user may not
-//! run.
+//! The commands that this crate sends, what each is for, and which of them the server's user may
+//! not run.
 //!
 //! A script that is refused a command fails halfway, or takes the refusal for a foreign value and
 //! repairs what was not broken. So the permissions are asked for when a link is made, before
@@ -15,7 +15,7 @@ use cache_core::tier::{FunctionKey, RecordKey};
 
 use crate::keys::Keys;
 
-/// What commands are needed for.
+/// A feature that needs commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Everything: without them no link is made.
@@ -93,7 +93,7 @@ const COMMANDS: &[(Purpose, &str, &str)] = &[
     (Purpose::Streams, "xautoclaim", ""),
 ];
 
-/// What is known of the permissions.
+/// The permissions of the server's user, as of the last check.
 #[derive(Debug, Default)]
 pub(crate) struct Permissions {
     /// Commands that the user may not run, as of the last check.
@@ -143,19 +143,18 @@ mod tests {
 
     use super::*;
 
-    /// Names between backticks, on the lines of `docs` that list commands for `purpose`.
+    /// The commands in the rows of a table in `docs` that list commands for `purpose`. A row may
+    /// say after a colon which commands of the purpose it lists.
     fn documented(docs: &str, purpose: &str) -> Vec<String> {
-        let line = docs
+        let lists = docs
             .lines()
             .map(|line| line.trim_start_matches(['/', '!', ' ']))
-            .find_map(|line| line.strip_prefix(&format!("| {purpose} | `")))
-            .unwrap_or_else(|| panic!("no line on {purpose:?}"));
-        let list = line.split('`').next().unwrap_or_default();
+            .filter_map(|line| line.strip_prefix("| ")?.strip_prefix(purpose))
+            .filter(|rest| rest.starts_with([' ', ':']))
+            .filter_map(|rest| rest.split_once(" | `")?.1.split('`').next());
+        let names = lists.flat_map(|list| list.split(' '));
         // A bar in a table is escaped.
-        list.replace("\\|", "|")
-            .split(' ')
-            .map(ToOwned::to_owned)
-            .collect()
+        names.map(|name| name.replace("\\|", "|")).collect()
     }
 
     #[test]
@@ -167,8 +166,8 @@ mod tests {
             (Purpose::WriteGuards, "write guards"),
             (Purpose::InvalidateMatching, "`invalidate_matching`"),
             (Purpose::Replicated, "`replicated`"),
-            (Purpose::Audit, "[`audit`](Self::audit)"),
-            (Purpose::Streams, "[`streams`](Self::streams)"),
+            (Purpose::Audit, "[audit](Self::audit)"),
+            (Purpose::Streams, "[streams](Self::streams)"),
         ] {
             let sent: Vec<&str> = COMMANDS
                 .iter()

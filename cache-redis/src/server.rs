@@ -1,15 +1,17 @@
-//! What a server says of itself.
+//! Identifies a server, and checks that it can be used.
 
 use std::fmt;
 
 use cache_core::{Error, ErrorKind};
 use redis::aio::MultiplexedConnection;
-use redis::{Client, ConnectionAddr, RedisError};
 
-/// Oldest version that has what the scripts use.
+use crate::errors::{failed, moved_to};
+
+/// The oldest major version that has the commands of the scripts.
 const OLDEST: u32 = 7;
 
-/// Which server this is, in which of its lives: another after a restart, a failover, or where a replica took over.
+/// The identity of a server process and its data set. It changes with a restart, a failover, and
+/// the promotion of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     run: String,
@@ -32,26 +34,26 @@ impl fmt::Display for Identity {
     }
 }
 
-/// What a server answers to a greeting.
+/// The properties of a server that a link depends on.
 #[derive(Debug)]
 pub(crate) struct Greeting {
     pub(crate) identity: Identity,
-    /// Its clock.
+    /// The server's clock, in milliseconds.
     pub(crate) millis: u64,
-    /// Whether it evicts keys whatever their use, also those that this cache relies on.
+    /// `true` if the server evicts keys however often they are used, including control keys.
     pub(crate) evicts_at_random: bool,
 }
 
-/// Asks a server who it is.
+/// Asks a server for its identity.
 ///
 /// # Errors
-/// When it cannot be used.
+/// The server does not reply, or cannot be used.
 pub(crate) async fn greet(
     connection: &mut MultiplexedConnection,
     key: &str,
 ) -> Result<Greeting, Error> {
     let mut other = connection.clone();
-    // A node of a cluster says here where the key is, if not on it.
+    // If the key is on another node of a cluster, this command fails and names that node.
     let is_here = async {
         redis::cmd("EXISTS")
             .arg(key)
@@ -82,7 +84,8 @@ pub(crate) async fn greet(
         let policy = line.trim_end().strip_prefix("maxmemory_policy:");
         matches!(policy, Some("allkeys-random" | "volatile-random"))
     });
-    // What it is says more than what it refuses; but for one that knows who has the key.
+    // The identity explains more than a refused command, except if the refusal names the node that
+    // has the key.
     if let Err(error) = is_here
         && (identity.is_ok() || moved_to(&error).is_some())
     {
@@ -95,7 +98,7 @@ pub(crate) async fn greet(
     })
 }
 
-/// Milliseconds in an answer to TIME, which has seconds and microseconds.
+/// Converts a reply to TIME, seconds and microseconds, to milliseconds.
 pub(crate) fn millis_of((seconds, micros): (u64, u64)) -> u64 {
     seconds.saturating_mul(1000).saturating_add(micros / 1000)
 }
@@ -109,7 +112,7 @@ fn check(info: &str) -> Result<Identity, Error> {
     let Some(version) = field("redis_version") else {
         return Err(Error::new(
             ErrorKind::Protocol,
-            "the server does not say that it is Redis or Valkey",
+            "the server is neither Redis nor Valkey: it reports no `redis_version`",
         ));
     };
     let major: Option<u32> = version
@@ -138,104 +141,8 @@ fn check(info: &str) -> Result<Identity, Error> {
         }),
         _ => Err(Error::new(
             ErrorKind::Protocol,
-            "the server does not say which it is (`run_id`, `master_replid`), so a failover could not be noticed",
+            "the server reports no identity (`run_id`, `master_replid`), so a failover could not be noticed",
         )),
-    }
-}
-
-/// The node of a cluster that the namespace has moved to: a host, unless it is the same, and a port.
-///
-/// Only MOVED is followed. ASK names a node for a single command while a slot is in migration; that
-/// node sends every other command back.
-pub(crate) fn moved_to(error: &Error) -> Option<(Option<String>, u16)> {
-    let error = std::error::Error::source(error)?.downcast_ref::<RedisError>()?;
-    if error.code() != Some("MOVED") {
-        return None;
-    }
-    let (address, _) = error.redirect_node()?;
-    let (host, port) = address.rsplit_once(':')?;
-    let host = Some(host).filter(|host| !host.is_empty() && *host != "?");
-    Some((host.map(ToOwned::to_owned), port.parse().ok()?))
-}
-
-/// A client of the node that a cluster names, with the rest as it was.
-pub(crate) fn moved_client(client: &Client, error: &Error) -> Option<Client> {
-    let (host, port) = moved_to(error)?;
-    let info = client.get_connection_info().clone();
-    let address = match info.addr().clone() {
-        ConnectionAddr::Tcp(before, _) => ConnectionAddr::Tcp(host.unwrap_or(before), port),
-        ConnectionAddr::TcpTls {
-            host: before,
-            insecure,
-            tls_params,
-            ..
-        } => ConnectionAddr::TcpTls {
-            host: host.unwrap_or(before),
-            port,
-            insecure,
-            tls_params,
-        },
-        _ => return None,
-    };
-    Client::open(info.set_addr(address)).ok()
-}
-
-/// The code of the server's error behind one of ours.
-pub(crate) fn code_of(error: &Error) -> Option<&str> {
-    let error = std::error::Error::source(error)?;
-    error.downcast_ref::<RedisError>()?.code()
-}
-
-/// Whether a connection that gave this error is of no further use: it is broken, or leads to a server that cannot serve
-/// (a replica since a failover, one that is still loading, a primary that lost its replicas).
-pub(crate) fn is_fatal(error: &RedisError) -> bool {
-    error.is_connection_dropped()
-        || error.is_io_error()
-        || error.is_unrecoverable_error()
-        || matches!(
-            error.code(),
-            Some("READONLY" | "LOADING" | "MASTERDOWN" | "NOREPLICAS" | "CLUSTERDOWN" | "MOVED")
-        )
-}
-
-/// Whether a command was refused because its key holds a value of another type than the command is
-/// for.
-pub(crate) fn is_of_another_type(error: &RedisError) -> bool {
-    error.code() == Some("WRONGTYPE")
-}
-
-/// Whether a node of a cluster does not answer for a key at the moment, since it migrates the slot.
-pub(crate) fn is_of_a_migrating_slot(error: &RedisError) -> bool {
-    matches!(error.code(), Some("ASK" | "TRYAGAIN"))
-}
-
-/// The error of something that the server was asked for.
-pub(crate) fn failed(what: &'static str, error: RedisError) -> Error {
-    Error::with_source(kind_of(&error), format!("could not {what}"), error)
-}
-
-/// The error of a connection that is not made.
-pub(crate) fn not_connected(error: RedisError) -> Error {
-    let what = match error.kind() {
-        redis::ErrorKind::Parse => "connect to Redis: what answers does not speak its protocol",
-        _ => "connect to Redis",
-    };
-    failed(what, error)
-}
-
-/// The error of an answer that does not come.
-pub(crate) fn no_answer() -> RedisError {
-    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
-}
-
-pub(crate) fn kind_of(error: &RedisError) -> ErrorKind {
-    if error.is_timeout() {
-        ErrorKind::TimedOut
-    } else if error.is_io_error() || error.is_connection_dropped() || error.is_connection_refusal()
-    {
-        ErrorKind::Unavailable
-    } else {
-        ErrorKind::Protocol
     }
 }
 
@@ -243,22 +150,10 @@ pub(crate) fn kind_of(error: &RedisError) -> ErrorKind {
 mod tests {
     use super::*;
 
-    #[test]
-    fn node_that_a_slot_has_moved_to_is_followed_and_one_that_it_migrates_to_is_not() {
-        let answer = |text: &str| {
-            let value = redis::parse_redis_value(text.as_bytes()).unwrap();
-            let answer: Result<(), RedisError> = redis::from_redis_value(value).unwrap();
-            failed("read", answer.unwrap_err())
-        };
-        let moved = answer("-MOVED 7 10.0.0.1:7001\r\n");
-        assert_eq!(moved_to(&moved), Some((Some("10.0.0.1".into()), 7001)));
-        assert_eq!(moved_to(&answer("-ASK 7 10.0.0.1:7001\r\n")), None);
-    }
-
     const NAMES: &str = "\r\nrun_id:5a\r\nmaster_replid:7b\r\n";
 
     #[test]
-    fn servers_that_are_too_old_or_no_redis_are_refused() {
+    fn server_that_is_too_old_or_not_redis_is_refused() {
         let identity = check(&format!("# Server\r\nredis_version:7.0.15{NAMES}")).unwrap();
         assert_eq!(identity.to_string(), "5a-7b");
         let valkey = "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:9.1.2";
@@ -268,7 +163,10 @@ mod tests {
             .to_string();
         assert!(old.contains("6.2.1") && old.contains("7.0"), "{old}");
         assert!(check("hello").is_err());
-        assert!(check("redis_version:7.0.15").is_err(), "it has no name");
+        assert!(
+            check("redis_version:7.0.15").is_err(),
+            "it reports no identity"
+        );
         assert!(check(&format!("redis_version:7.0.15\r\nrole:slave{NAMES}")).is_err());
     }
 }

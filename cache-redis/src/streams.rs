@@ -1,5 +1,8 @@
-//! Redis streams. On connections of their own: one for all that answers at once, and one for each read that waits, so that none
-//! waits for another, and the cache for none.
+//! Redis streams, as logs for the events of an application.
+//!
+//! Streams have connections of their own: one for all commands that are answered at once, and one
+//! for each read that waits. So no command waits behind a blocking read, and the cache waits for
+//! none of them.
 
 mod ask;
 mod connections;
@@ -14,21 +17,23 @@ use cache_core::{Error, ErrorKind};
 use redis::{Client, Cmd};
 
 use crate::config::{Redis, Settings};
+use crate::errors;
 use crate::keys::{INVALIDATIONS, Keys};
 use crate::number::millis;
-use crate::server;
 use crate::streams::connections::{Again, Connections};
 use crate::streams::reply::Found;
 
-/// Most steps in which a group's entries are looked through, and most that are asked for in one. A server looks at ten times as
-/// many in a step, and serves nobody else meanwhile.
+/// The largest number of steps in which the entries of a group are searched, and the largest number
+/// of entries in one step. In each step the server looks at up to ten times as many entries, and
+/// serves no other command in the meantime.
 const MOST_STEPS: usize = 1_000;
 const PORTION: usize = 1_000;
 
-/// The streams of a namespace; [`Redis::streams`](crate::Redis::streams) makes it. Clones share its connections.
+/// The streams of a namespace, made by [`Redis::streams`](crate::Redis::streams). Clones share its
+/// connections.
 ///
-/// A stream's key is `{namespace:0}:#stream:` and its name. A user of the server needs XADD, XREAD, XREVRANGE, XGROUP, XREADGROUP,
-/// XACK and XAUTOCLAIM beside what the cache does.
+/// The key of a stream is `{namespace:0}:#stream:` followed by its name. The commands that a user
+/// of the server must be permitted are listed at [`Redis`](crate::Redis).
 #[derive(Clone)]
 pub struct Streams(Arc<Inner>);
 
@@ -45,7 +50,7 @@ impl fmt::Debug for Streams {
 }
 
 impl Streams {
-    /// The stream that [`Redis::audit`](crate::Redis::audit) has written.
+    /// The name of the stream that [`Redis::audit`](crate::Redis::audit) writes.
     pub const INVALIDATIONS: &str = INVALIDATIONS;
 
     pub(crate) fn new(
@@ -61,8 +66,10 @@ impl Streams {
         }))
     }
 
+    /// Returns the key of a stream.
+    ///
     /// # Errors
-    /// A stream without a name.
+    /// The name is empty.
     fn key(&self, stream: &str) -> Result<String, Error> {
         if stream.is_empty() {
             let what = "a stream has no name";
@@ -71,7 +78,7 @@ impl Streams {
         Ok(self.0.keys.stream(stream))
     }
 
-    /// The id behind which what comes from now on stands.
+    /// Returns the id of the latest entry, after which all later entries are read.
     async fn last(&self, stream: &str) -> Result<String, Error> {
         let latest = self.latest(stream, 1).await?;
         let latest = latest.into_iter().next();
@@ -80,12 +87,14 @@ impl Streams {
 }
 
 impl Redis {
-    /// The streams of this namespace: a log for the application's events, on connections of its own, made when they are needed. Of the
-    /// settings, the URL, the certificate, the namespace and the limits of time count for them; a server that is away is an error of
-    /// each operation, [`required`](Self::required) or not.
+    /// Returns the streams of this namespace: logs for the events of an application. They use
+    /// connections of their own, which are made when they are needed.
+    ///
+    /// Streams use the URL, the certificate, the namespace and the time limits of these settings.
+    /// If the server cannot be reached, each operation fails, [`required`](Self::required) or not.
     ///
     /// # Errors
-    /// [`Configuration`](ErrorKind::Configuration) for settings that could make no tier.
+    /// [`Configuration`](ErrorKind::Configuration) if the settings are not valid for a tier.
     pub fn streams(&self) -> Result<Streams, Error> {
         self.check()?;
         let client = self.client()?;
@@ -101,21 +110,23 @@ impl Redis {
     }
 }
 
-/// As a number of the server, which has a sign.
+/// Converts a number to one of the server, which is signed.
 fn signed(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
 
-/// Adds how many entries are asked for at most, and how long the command waits.
-fn asking(command: &mut Cmd, most: usize, wait: Option<Duration>) {
+/// Adds the maximum number of entries, and the time that the command waits for the first one.
+fn add_limits(command: &mut Cmd, most: usize, wait: Option<Duration>) {
     command.arg("COUNT").arg(signed(most));
     if let Some(wait) = wait {
         command.arg("BLOCK").arg(millis(wait));
     }
 }
 
+/// The id after which entries are read.
+///
 /// # Errors
-/// What is no id.
+/// The text is not an id.
 fn start(after: &After) -> Result<&str, Error> {
     match after {
         After::Start => Ok("0"),
@@ -126,10 +137,9 @@ fn start(after: &After) -> Result<&str, Error> {
             if !is_number(time) || !is_number(number) {
                 return Err(Error::new(
                     ErrorKind::Configuration,
-                    format!(
-                        "read what comes after `{id}`: an id is `1700000000000-0`, as entries have it"
-                    ),
-                ));
+                    format!("`{id}` is not the id of a stream's entry"),
+                )
+                .with_help("write it as entries have it: `1700000000000-0`"));
             }
             Ok(id)
         }
@@ -182,19 +192,20 @@ impl StreamLog for Streams {
                 return Ok(Vec::new());
             }
             let key = self.key(stream)?;
-            // Said once: each time it were said again, it would pass over what came in between.
+            // Resolve `Now` to an id once: sending `$` again with each retry would skip the entries
+            // that were added in between.
             let after = match after {
                 After::Now => self.last(stream).await?,
                 after => start(after)?.to_owned(),
             };
             let command = |wait| {
                 let mut command = redis::cmd("XREAD");
-                asking(&mut command, most, wait);
+                add_limits(&mut command, most, wait);
                 command.arg("STREAMS").arg(&key).arg(&after);
                 command
             };
             let answer = self.wait_for("read a stream", Again::Yes, wait, command);
-            Ok(reply::there(reply::of_stream(answer.await?)?))
+            Ok(reply::entries(reply::of_stream(answer.await?)?))
         })
     }
 
@@ -205,9 +216,9 @@ impl StreamLog for Streams {
             }
             let mut command = redis::cmd("XREVRANGE");
             command.arg(self.key(stream)?).arg("+").arg("-");
-            asking(&mut command, most, None);
+            add_limits(&mut command, most, None);
             let answer = self.run("read a stream", &command, Again::Yes).await?;
-            Ok(reply::there(reply::found(answer)?))
+            Ok(reply::entries(reply::found(answer)?))
         })
     }
 
@@ -221,10 +232,10 @@ impl StreamLog for Streams {
             let mut command = redis::cmd("XGROUP");
             command.arg("CREATE").arg(self.key(stream)?).arg(group);
             command.arg(start(after)?).arg("MKSTREAM");
-            let made = self.run("make a group of a stream's readers", &command, Again::No);
+            let made = self.run("create a group of a stream's readers", &command, Again::No);
             match made.await {
                 Ok(_) => Ok(true),
-                Err(error) if server::code_of(&error) == Some("BUSYGROUP") => Ok(false),
+                Err(error) if errors::code_of(&error) == Some("BUSYGROUP") => Ok(false),
                 Err(error) => Err(error),
             }
         })
@@ -246,12 +257,12 @@ impl StreamLog for Streams {
             let command = |wait| {
                 let mut command = redis::cmd("XREADGROUP");
                 command.arg("GROUP").arg(group).arg(reader);
-                asking(&mut command, most, wait);
+                add_limits(&mut command, most, wait);
                 command.arg("STREAMS").arg(&key).arg(">");
                 command
             };
             let answer = self.wait_for("read a stream as a group", Again::No, wait, command);
-            Ok(reply::there(reply::of_stream(answer.await?)?))
+            Ok(reply::entries(reply::of_stream(answer.await?)?))
         })
     }
 
@@ -272,7 +283,7 @@ impl StreamLog for Streams {
                 }
                 let mut command = redis::cmd("XREADGROUP");
                 command.arg("GROUP").arg(group).arg(reader);
-                asking(&mut command, left, None);
+                add_limits(&mut command, left, None);
                 command.arg("STREAMS").arg(self.key(stream)?).arg(&after);
                 let answer = self.run("read a stream as a group", &command, Again::Yes);
                 let found = reply::of_stream(answer.await?)?;
@@ -285,9 +296,9 @@ impl StreamLog for Streams {
                     Found::Trimmed(id) => Some(id.clone()),
                     Found::Entry(_) => None,
                 });
-                // Nobody can do them any more.
+                // The entries were trimmed, so no reader can process them any more.
                 let trimmed: Vec<String> = trimmed.collect();
-                entries.extend(reply::there(found));
+                entries.extend(reply::entries(found));
                 if trimmed.is_empty() {
                     break;
                 }
@@ -333,12 +344,12 @@ impl StreamLog for Streams {
                 let mut command = redis::cmd("XAUTOCLAIM");
                 command.arg(self.key(stream)?).arg(group).arg(reader);
                 command.arg(signed(idle.as_millis())).arg(&next);
-                asking(&mut command, left.min(PORTION), None);
+                add_limits(&mut command, left.min(PORTION), None);
                 let answer = self.run("claim entries of a stream", &command, Again::No);
                 let claimed = answer.await.and_then(reply::claimed);
                 let claimed = match claimed {
                     Ok(claimed) => claimed,
-                    // What was claimed before is the reader's.
+                    // The entries of earlier steps are claimed for this reader: return them.
                     Err(_) if !entries.is_empty() => break,
                     Err(error) => return Err(error),
                 };

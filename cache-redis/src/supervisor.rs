@@ -1,271 +1,109 @@
-//! The supervisor: makes the link, keeps it, and makes it again.
+//! Makes the link, keeps it while it lives, and is asked for the next one when it is lost.
+//!
+//! The loop itself is in [`Supervisor`](cache_core::tier::kit::Supervisor).
 
-use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::{Error, ErrorKind};
-use redis::Client;
-use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use cache_core::Error;
+use cache_core::tier::kit::{Connector, Retry, ReturnedLease, Session, timed};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::barrier::Reads;
-use crate::bus::Bus;
-use crate::config::Settings;
-use crate::journal::Journal;
-use crate::keys::Keys;
-use crate::link::{Connected, Shared};
+use crate::commands::guard::GuardedKey;
+use crate::errors;
+use crate::leases::RedisLease;
 use crate::maintenance::HEARTBEAT;
-use crate::pause::Pause;
-use crate::server;
-
-/// The time limit for sending queued invalidations in a shutdown. Orchestrators commonly kill a
-/// process 30 s after they asked it to end.
-const LONGEST_SHUTDOWN: Duration = Duration::from_secs(10);
+use crate::session::{Link, RedisSession};
 
 /// The largest number of barriers without a reply, on a slow channel.
 const MOST_BARRIERS: usize = 16;
 
-/// The link and the task that keeps it.
-#[derive(Debug)]
-pub(crate) struct Link {
-    shared: Arc<Shared>,
-    supervisor: Mutex<Option<Supervisor>>,
+/// Makes and keeps the links of a session.
+pub(crate) struct RedisConnector {
+    pub(crate) session: Arc<RedisSession>,
 }
 
-/// Owns the task, and aborts it when dropped.
-#[derive(Debug)]
-struct Supervisor(JoinHandle<()>);
+impl Connector for RedisConnector {
+    type Connection = Link;
 
-impl Drop for Supervisor {
-    fn drop(&mut self) {
-        self.0.abort();
+    fn session(&self) -> &Session<Link> {
+        &self.session.link
     }
-}
 
-impl Link {
-    pub(crate) fn new(
-        client: Client,
-        settings: Settings,
-        keys: Keys,
-        bus: Arc<Bus>,
-        journal: Journal,
-    ) -> Self {
-        Self {
-            shared: Arc::new(Shared::new(client, settings, keys, bus, journal)),
-            supervisor: Mutex::new(None),
+    fn store(&self) -> &'static str {
+        "Redis"
+    }
+
+    fn address(&self) -> String {
+        let client = self.session.client();
+        client.get_connection_info().addr().to_string()
+    }
+
+    async fn connect(&mut self, number: u64) -> Result<Link, Error> {
+        let limit = self.session.settings.connect_limit;
+        let link = timed("connect", "Redis", limit, self.session.connect(number)).await??;
+        self.session.catch_up(&link).await?;
+        Ok(link)
+    }
+
+    async fn keep(&mut self, link: &Link, _: u64) {
+        self.session.keep(link).await;
+    }
+
+    fn lose(&self, number: u64) {
+        self.session.lose(number);
+    }
+
+    fn connect_failed(&mut self, error: &Error) -> Retry {
+        if self.session.follow(error) {
+            let address = self.address();
+            tracing::debug!(
+                address,
+                "the namespace is on another node; connecting to it"
+            );
+            return Retry::AtOnce;
         }
-    }
-
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    /// Starts the supervisor and waits for its first attempt.
-    pub(crate) async fn start(&self) -> Result<(), Error> {
-        let (first, mut attempted) = watch::channel(None);
-        let task = tokio::spawn(supervise(Arc::clone(&self.shared), first));
-        *self.lock_supervisor() = Some(Supervisor(task));
-        match attempted.wait_for(Option::is_some).await {
-            Ok(result) => result.clone().unwrap_or(Ok(())),
-            Err(_) => Err(Error::new(
-                ErrorKind::Unavailable,
-                "the runtime ended before a link to Redis was made",
-            )),
-        }
-    }
-
-    /// Sends the queued invalidations, and ends the link.
-    ///
-    /// It goes on for [`LONGEST_SHUTDOWN`] in total, as long as each portion is acknowledged within
-    /// the time limit.
-    ///
-    /// # Errors
-    /// Queued invalidations are lost with this process.
-    pub(crate) async fn shutdown(&self) -> Result<(), Error> {
-        if let Some((connected, generation)) = self.shared.current.get() {
-            let rest = async {
-                let returned = self.shared.leases.take_returned();
-                let limit = self.shared.settings.time_limit;
-                let given_back = self.shared.give_back(&connected, &returned);
-                let _ = timeout(limit, given_back).await;
-                let left = self.shared.drain_by(&connected, generation, limit).await;
-                // Replies arrive in order: after this one, no request of a call is pending.
-                let mut data = connected.data.clone();
-                let _ = timeout(limit, redis::cmd("PING").exec_async(&mut data)).await;
-                left
-            };
-            if !matches!(timeout(LONGEST_SHUTDOWN, rest).await, Ok(Ok(0))) {
-                tracing::debug!("not all could be sent before the end");
-            }
-            self.shared.lose(generation);
-        }
-        let written = self.shared.journal.is_written();
-        let written = timeout(self.shared.settings.time_limit, written).await;
-        let queued = self.shared.journal.len();
-        let file = self.shared.settings.journal_file.as_ref();
-        self.close();
-        match (queued, file, written) {
-            (0, _, _) => Ok(()),
-            (_, Some(file), Ok(true)) => {
-                tracing::info!(queued, file = %file.display(), "invalidations are in the journal's file, for the next process to send");
-                Ok(())
-            }
-            (_, file, _) => {
-                let why = match file {
-                    Some(_) => "the journal's file could not be written in time",
-                    None => "no journal's file keeps them",
-                };
-                tracing::warn!(
-                    queued,
-                    why,
-                    "invalidations could not be sent to Redis before the end, and are lost"
-                );
-                Err(Error::new(
-                    ErrorKind::Unavailable,
-                    format!(
-                        "{queued} invalidations were not sent to Redis before the end, and {why}"
-                    ),
-                ))
-            }
-        }
-    }
-
-    /// Ends the link without sending anything.
-    pub(crate) fn close(&self) {
-        *self.lock_supervisor() = None;
-        // The supervisor is aborted at its next await only, and may put a link in place before.
-        self.shared.current.close();
-        self.shared.drivers.close();
-        self.shared.journal.close();
-        self.shared.isolate();
-        self.shared.bus.waiters.wake_all();
-    }
-
-    fn lock_supervisor(&self) -> MutexGuard<'_, Option<Supervisor>> {
-        self.supervisor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.session.bus.coherence.revoke();
+        Retry::AfterPause
     }
 }
 
-impl Shared {
+impl RedisSession {
     /// Makes a new link usable: sends the queued invalidations and proves the channel.
     ///
     /// It may take longer than the time limit of a connection, because many may be queued.
-    async fn catch_up(&self, connected: &Connected, generation: u64) -> Result<(), Error> {
-        self.drain(connected, generation).await?;
+    async fn catch_up(&self, link: &Link) -> Result<(), Error> {
+        self.flush(link).await?;
         // A guard that is not placed in time is placed with the next renewal: the link is not given
         // up for it.
-        let _ = timeout(self.silence(), self.keep_guards(connected, generation)).await;
-        let proved = self.prove(connected, generation, Reads::WithoutEpochs);
+        let _ = timeout(self.silence(), self.renew_guards(link)).await;
+        let proved = self.prove(link, Reads::WithoutEpochs);
         timeout(self.silence(), proved)
             .await
-            .unwrap_or_else(|_| Err(server::no_answer()))
-            .map_err(|error| server::failed("prove that the channel works", error))
+            .unwrap_or_else(|_| Err(errors::no_reply()))
+            .map_err(|error| errors::failed("prove that the channel works", error))
     }
 
     /// Keeps a link by barriers, heartbeats and renewals, and sends what is queued. Ends when the
-    /// link is lost.
-    async fn keep(self: &Arc<Self>, connected: &Connected, generation: u64) {
-        let every = |period: Duration| {
-            let mut ticks = interval(period);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            ticks
-        };
-        let mut barriers = every(self.settings.staleness_bound / 4);
-        let mut heartbeats = every(HEARTBEAT);
-        let mut renewals = every(self.settings.lease_time / 3);
-        // More often than they expire, so that an evicted guard is placed again soon.
-        let mut guards = every(HEARTBEAT.min(self.settings.lease_time / 3));
-        let mut epochs_read = Instant::now();
-        // Aborted with this future.
-        let mut work = JoinSet::new();
-        let mut under_way = 0;
-        let mut is_draining = false;
-        while self.dead.load(Ordering::SeqCst) < generation {
+    /// link is lost or cannot be trusted any more.
+    async fn keep(self: &Arc<Self>, link: &Link) {
+        let mut timers = Timers::new(self);
+        let mut work = Work::new(Arc::clone(self), link.clone());
+        while !self.link.is_lost(link.number) {
             tokio::select! {
-                () = self.lost.notified() => {}
-                _ = barriers.tick() => {
-                    if under_way < MOST_BARRIERS {
-                        under_way += 1;
-                        let (shared, connected) = (Arc::clone(self), connected.clone());
-                        // The server's LRU clock counts seconds, so reading them more often does
-                        // not keep them longer.
-                        let reads = match epochs_read.elapsed() < HEARTBEAT {
-                            true => Reads::WithoutEpochs,
-                            false => Reads::WithEpochs,
-                        };
-                        if reads == Reads::WithEpochs {
-                            epochs_read = Instant::now();
-                        }
-                        work.spawn(job(async move {
-                            let proved = shared.prove(&connected, generation, reads);
-                            let proved = timeout(shared.silence(), proved).await;
-                            (Work::Barrier, matches!(proved, Ok(Ok(()))))
-                        }));
-                    }
-                }
-                _ = heartbeats.tick() => {
-                    let (shared, connected) = (Arc::clone(self), connected.clone());
-                    work.spawn(job(async move {
-                        let written = timeout(shared.silence(), shared.heartbeat(&connected)).await;
-                        (Work::Heartbeat, matches!(written, Ok(Ok(()))))
-                    }));
-                }
-                _ = renewals.tick() => {
-                    let (shared, connected) = (Arc::clone(self), connected.clone());
-                    work.spawn(job(async move {
-                        // A lease that is not renewed expires, and its fill is refused.
-                        let _ = timeout(shared.silence(), shared.renew(&connected)).await;
-                        (Work::Other, true)
-                    }));
-                }
-                _ = guards.tick() => {
-                    let (shared, connected) = (Arc::clone(self), connected.clone());
-                    work.spawn(job(async move {
-                        let _ = timeout(shared.silence(), shared.keep_guards(&connected, generation)).await;
-                        (Work::Other, true)
-                    }));
-                }
-                returned = self.leases.returned() => {
-                    let (shared, connected) = (Arc::clone(self), connected.clone());
-                    work.spawn(job(async move {
-                        let _ = timeout(shared.silence(), shared.give_back(&connected, &returned)).await;
-                        (Work::Other, true)
-                    }));
-                }
-                ended = self.guards.ended(), if !is_draining => {
-                    is_draining = true;
-                    let (shared, connected) = (Arc::clone(self), connected.clone());
-                    work.spawn(job(async move {
-                        shared.end_guards(&connected, generation, &ended).await;
-                        (Work::Drain, true)
-                    }));
-                }
-                () = self.journal.has_queued(), if !is_draining => {
-                    is_draining = true;
-                    let (shared, connected) = (Arc::clone(self), connected.clone());
-                    work.spawn(job(async move {
-                        if !matches!(shared.drain(&connected, generation).await, Ok(0)) {
-                            sleep(shared.settings.time_limit.min(HEARTBEAT)).await;
-                            shared.journal.ring();
-                        }
-                        (Work::Drain, true)
-                    }));
-                }
-                Some(done) = work.join_next() => {
-                    let Ok((kind, held)) = done else { return };
-                    match kind {
-                        Work::Barrier => under_way -= 1,
-                        Work::Drain => is_draining = false,
-                        _ => {}
-                    }
-                    if !held {
-                        tracing::warn!(?kind, "the link to Redis cannot be trusted any more; making another");
+                () = self.link.lost() => {}
+                _ = timers.barriers.tick() => work.prove(),
+                _ = timers.heartbeats.tick() => work.heartbeat(),
+                _ = timers.leases.tick() => work.renew_leases(),
+                _ = timers.guards.tick() => work.renew_guards(),
+                returned = self.leases.returned() => work.release(returned),
+                ended = self.guards.ended(), if !work.is_flushing => work.end_guards(ended),
+                () = self.journal.has_queued(), if !work.is_flushing => work.flush(),
+                Some(done) = work.tasks.join_next() => {
+                    if !work.ended(done) {
                         return;
                     }
                 }
@@ -274,88 +112,165 @@ impl Shared {
     }
 }
 
+/// The periods of the background work for a link.
+struct Timers {
+    barriers: Interval,
+    heartbeats: Interval,
+    leases: Interval,
+    guards: Interval,
+}
+
+impl Timers {
+    fn new(session: &RedisSession) -> Self {
+        let every = |period: Duration| {
+            let mut ticks = interval(period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        };
+        let lease_time = session.settings.lease_time;
+        Self {
+            barriers: every(session.settings.staleness_bound / 4),
+            heartbeats: every(HEARTBEAT),
+            leases: every(lease_time / 3),
+            // More often than guards expire, so that an evicted guard is placed again soon.
+            guards: every(HEARTBEAT.min(lease_time / 3)),
+        }
+    }
+}
+
 /// A kind of background work for a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Work {
+enum Kind {
     Barrier,
     Heartbeat,
-    Drain,
+    Flush,
     /// Leases and guards are renewed or released. What fails expires by itself.
     Other,
 }
 
-/// A piece of background work. It has one type for all kinds, because each type of task is compiled
-/// separately.
-type Job = Pin<Box<dyn Future<Output = (Work, bool)> + Send>>;
-
-fn job(work: impl Future<Output = (Work, bool)> + Send + 'static) -> Job {
-    Box::pin(work)
+/// Background work for a link that is in progress. Its tasks are aborted when it is dropped.
+struct Work {
+    session: Arc<RedisSession>,
+    link: Link,
+    /// The kind of each task, and whether the link can still be trusted after it.
+    tasks: JoinSet<(Kind, bool)>,
+    barriers: usize,
+    /// `true` while queued invalidations are being sent. Guards are ended by the same task, so that
+    /// the two are not sent out of order.
+    is_flushing: bool,
+    epochs_read: Instant,
 }
 
-/// Connects, keeps the link until it is lost, and connects again, until it is aborted.
-async fn supervise(shared: Arc<Shared>, first: watch::Sender<Option<Result<(), Error>>>) {
-    let mut pause = Pause::new();
-    let mut outage = false;
-    loop {
-        shared.current.breaker.half_open();
-        let limit = shared.settings.connect_limit;
-        let attempt = timeout(limit, shared.connect()).await.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::TimedOut,
-                format!("no connection to Redis within {} ms", limit.as_millis()),
-            ))
-        });
-        let attempt = match attempt {
-            Ok((connected, generation)) => shared
-                .catch_up(&connected, generation)
-                .await
-                .map(|()| (connected, generation)),
-            Err(error) => Err(error),
-        };
-        match attempt {
-            Ok((connected, generation)) => {
-                if !shared.current.put(connected.clone(), generation) {
-                    return;
-                }
-                if outage {
-                    tracing::info!(address = %shared.client().get_connection_info().addr(), "Redis is back");
-                }
-                outage = false;
-                shared.last_error.note(None);
-                first.send_replace(Some(Ok(())));
-                let since = Instant::now();
-                shared.keep(&connected, generation).await;
-                shared.lose(generation);
-                if shared.is_closed() {
-                    return;
-                }
-                tracing::info!(lasted = ?since.elapsed(), "the link to Redis is over; making another");
-                sleep(pause.after_loss(since.elapsed())).await;
-            }
-            Err(error) if shared.follow(&error) => {
-                tracing::debug!(address = %shared.client().get_connection_info().addr(), "the namespace is on another node");
-            }
-            Err(error) => {
-                shared.current.breaker.open();
-                shared.bus.coherence.revoke();
-                if outage {
-                    tracing::debug!(error = ?error, "Redis is still away");
-                } else {
-                    tracing::warn!(
-                        address = %shared.client().get_connection_info().addr(),
-                        error = ?error,
-                        "Redis cannot be used; going on without it until it can"
-                    );
-                }
-                outage = true;
-                shared.last_error.note(Some(error.clone()));
-                first.send_if_modified(|first| {
-                    let is_first = first.is_none();
-                    first.get_or_insert(Err(error));
-                    is_first
-                });
-                sleep(pause.after_failure()).await;
-            }
+/// A task of [`Work`]. It has one type for all kinds, because each type of task is compiled
+/// separately.
+type Task = Pin<Box<dyn Future<Output = (Kind, bool)> + Send>>;
+
+impl Work {
+    fn new(session: Arc<RedisSession>, link: Link) -> Self {
+        Self {
+            session,
+            link,
+            tasks: JoinSet::new(),
+            barriers: 0,
+            is_flushing: false,
+            epochs_read: Instant::now(),
         }
+    }
+
+    fn spawn<F>(&mut self, kind: Kind, work: impl FnOnce(Arc<RedisSession>, Link) -> F)
+    where
+        F: Future<Output = bool> + Send + 'static,
+    {
+        let work = work(Arc::clone(&self.session), self.link.clone());
+        let task: Task = Box::pin(async move { (kind, work.await) });
+        self.tasks.spawn(task);
+    }
+
+    fn prove(&mut self) {
+        if self.barriers == MOST_BARRIERS {
+            return;
+        }
+        self.barriers += 1;
+        // The server's LRU clock counts seconds, so reading the epochs more often does not keep
+        // them longer.
+        let reads = match self.epochs_read.elapsed() < HEARTBEAT {
+            true => Reads::WithoutEpochs,
+            false => Reads::WithEpochs,
+        };
+        if reads == Reads::WithEpochs {
+            self.epochs_read = Instant::now();
+        }
+        self.spawn(Kind::Barrier, async move |session, link| {
+            let proved = timeout(session.silence(), session.prove(&link, reads)).await;
+            matches!(proved, Ok(Ok(())))
+        });
+    }
+
+    fn heartbeat(&mut self) {
+        self.spawn(Kind::Heartbeat, async move |session, link| {
+            let written = timeout(session.silence(), session.heartbeat(&link)).await;
+            matches!(written, Ok(Ok(())))
+        });
+    }
+
+    fn renew_leases(&mut self) {
+        self.spawn(Kind::Other, async move |session, link| {
+            // A lease that is not renewed expires, and its fill is refused.
+            let _ = timeout(session.silence(), session.renew_leases(&link)).await;
+            true
+        });
+    }
+
+    fn renew_guards(&mut self) {
+        self.spawn(Kind::Other, async move |session, link| {
+            let _ = timeout(session.silence(), session.renew_guards(&link)).await;
+            true
+        });
+    }
+
+    fn release(&mut self, returned: Vec<ReturnedLease<RedisLease>>) {
+        self.spawn(Kind::Other, async move |session, link| {
+            let _ = timeout(session.silence(), session.release_leases(&link, &returned)).await;
+            true
+        });
+    }
+
+    fn end_guards(&mut self, ended: Vec<(u64, GuardedKey)>) {
+        self.is_flushing = true;
+        self.spawn(Kind::Flush, async move |session, link| {
+            session.end_guards(&link, &ended).await;
+            true
+        });
+    }
+
+    fn flush(&mut self) {
+        self.is_flushing = true;
+        self.spawn(Kind::Flush, async move |session, link| {
+            if !matches!(session.flush(&link).await, Ok(0)) {
+                sleep(session.settings.time_limit.min(HEARTBEAT)).await;
+                session.journal.retry();
+            }
+            true
+        });
+    }
+
+    /// Notes the end of a task. Returns `false` if the link must be given up.
+    fn ended(&mut self, done: Result<(Kind, bool), JoinError>) -> bool {
+        // A task that panicked.
+        let Ok((kind, is_trusted)) = done else {
+            return false;
+        };
+        match kind {
+            Kind::Barrier => self.barriers -= 1,
+            Kind::Flush => self.is_flushing = false,
+            Kind::Heartbeat | Kind::Other => {}
+        }
+        if !is_trusted {
+            tracing::warn!(
+                ?kind,
+                "the link to Redis cannot be trusted any more; making another"
+            );
+        }
+        is_trusted
     }
 }

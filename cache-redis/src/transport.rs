@@ -2,8 +2,8 @@
 //!
 //! The client library's own constructor spawns the driver and aborts it with the last clone of the
 //! connection; see [`drivers`](crate::drivers) for why that is too late. The constructor that
-//! returns the driver expects a stream, and the library does not expose how it opens its own. So the
-//! stream is opened here.
+//! returns the driver expects a stream, and the library does not expose how it opens its own. So
+//! the stream is opened here.
 
 use std::fmt;
 use std::pin::Pin;

@@ -1,4 +1,10 @@
 //! The calls that wait for another instance's load.
+//!
+//! # Invariants
+//! 1. A waiter that registers before it asks for the lease sees every notification that follows the
+//!    server's reply.
+//! 2. A slot exists while it has waiters, so there are at most as many as there are waiting calls.
+//! 3. No waker runs under the lock.
 
 #[cfg(schedules)]
 use shuttle::sync::{Mutex, MutexGuard};
@@ -11,32 +17,33 @@ use cache_core::tier::Woken;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
-/// Waiters by the digest of their key. As many as there are calls that wait.
+/// The waiters of this instance, by the digests of their keys.
 #[derive(Debug, Default)]
-pub(crate) struct Waiters(Mutex<HashMap<u64, Place>>);
+pub(crate) struct LeaseWaiters(Mutex<HashMap<u64, WaitSlot>>);
 
+/// The waiters of one key.
 #[derive(Debug)]
-struct Place {
-    bell: Arc<Notify>,
-    waiting: usize,
-    /// How many loads of the key failed while it was waited for.
+struct WaitSlot {
+    notify: Arc<Notify>,
+    waiters: usize,
+    /// The number of loads of the key that failed while it had waiters.
     failed_loads: u64,
 }
 
-/// A waiter's place; given up when it is dropped.
+/// A registered waiter. Dropping it removes it.
 #[derive(Debug)]
-pub(crate) struct Waiting {
-    waiters: Arc<Waiters>,
+pub(crate) struct LeaseWaiter {
+    waiters: Arc<LeaseWaiters>,
     digest: u64,
-    /// Those that had failed before it waited.
+    /// The number of loads that had failed when the waiter registered.
     failed_before: u64,
 }
 
-impl Waiting {
-    /// Why the waiter was woken.
+impl LeaseWaiter {
+    /// Returns the reason why the waiter was woken.
     pub(crate) fn woken(&self) -> Woken {
-        let places = self.waiters.lock();
-        let failed = places.get(&self.digest).map(|place| place.failed_loads);
+        let slots = self.waiters.lock();
+        let failed = slots.get(&self.digest).map(|slot| slot.failed_loads);
         match failed.is_some_and(|failed| failed > self.failed_before) {
             true => Woken::LoadFailed,
             false => Woken::LookAgain,
@@ -44,68 +51,71 @@ impl Waiting {
     }
 }
 
-impl Waiters {
-    /// Takes a place. Before the lease is asked for: what is told from then on is heard.
-    pub(crate) fn register(self: &Arc<Self>, digest: u64) -> (Waiting, OwnedNotified) {
-        let mut places = self.lock();
-        let place = places.entry(digest).or_insert_with(|| Place {
-            bell: Arc::default(),
-            waiting: 0,
+impl LeaseWaiters {
+    /// Registers a waiter, and returns the notification that it waits for. Register before asking
+    /// for the lease, so that a message that follows the reply is not missed.
+    pub(crate) fn register(self: &Arc<Self>, digest: u64) -> (LeaseWaiter, OwnedNotified) {
+        let mut slots = self.lock();
+        let slot = slots.entry(digest).or_insert_with(|| WaitSlot {
+            notify: Arc::default(),
+            waiters: 0,
             failed_loads: 0,
         });
-        place.waiting += 1;
-        let notified = Arc::clone(&place.bell).notified_owned();
-        let waiting = Waiting {
+        slot.waiters += 1;
+        let notified = Arc::clone(&slot.notify).notified_owned();
+        let waiter = LeaseWaiter {
             waiters: Arc::clone(self),
             digest,
-            failed_before: place.failed_loads,
+            failed_before: slot.failed_loads,
         };
-        (waiting, notified)
+        (waiter, notified)
     }
 
+    /// Wakes the waiters of a key.
     pub(crate) fn wake(&self, digest: u64) {
         self.wake_after(digest, |_| {});
     }
 
-    /// Wakes those who wait for a load that failed.
+    /// Wakes the waiters of a key whose load failed.
     pub(crate) fn load_failed(&self, digest: u64) {
-        self.wake_after(digest, |place| place.failed_loads += 1);
+        self.wake_after(digest, |slot| slot.failed_loads += 1);
     }
 
-    fn wake_after(&self, digest: u64, note: impl FnOnce(&mut Place)) {
-        let bell = self.lock().get_mut(&digest).map(|place| {
-            note(place);
-            Arc::clone(&place.bell)
+    fn wake_after(&self, digest: u64, note: impl FnOnce(&mut WaitSlot)) {
+        let notify = self.lock().get_mut(&digest).map(|slot| {
+            note(slot);
+            Arc::clone(&slot.notify)
         });
-        // Outside the lock: a waker may do what it likes.
-        if let Some(bell) = bell {
-            bell.notify_waiters();
+        // Outside the lock: a waker is foreign code, and may take locks of its own.
+        if let Some(notify) = notify {
+            notify.notify_waiters();
         }
     }
 
+    /// Wakes all waiters.
     pub(crate) fn wake_all(&self) {
-        let bells: Vec<_> = self
+        let all: Vec<_> = self
             .lock()
             .values()
-            .map(|place| Arc::clone(&place.bell))
+            .map(|slot| Arc::clone(&slot.notify))
             .collect();
-        for bell in bells {
-            bell.notify_waiters();
+        for notify in all {
+            notify.notify_waiters();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Place>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, WaitSlot>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Waiting {
+impl Drop for LeaseWaiter {
     fn drop(&mut self) {
-        let mut places = self.waiters.lock();
-        if let Some(place) = places.get_mut(&self.digest) {
-            place.waiting -= 1;
-            if place.waiting == 0 {
-                places.remove(&self.digest);
+        let mut slots = self.waiters.lock();
+        if let Some(slot) = slots.get_mut(&self.digest) {
+            slot.waiters -= 1;
+            if slot.waiters == 0 {
+                slots.remove(&self.digest);
             }
         }
     }
@@ -122,16 +132,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_waiter_hears_what_is_told_after_it_registered_and_leaves_nothing() {
-        let waiters = Arc::new(Waiters::default());
-        let (first, heard) = waiters.register(1);
+    fn waiter_sees_each_notification_after_it_registered_and_leaves_no_slot() {
+        let waiters = Arc::new(LeaseWaiters::default());
+        let (first, notified) = waiters.register(1);
         let (second, other) = waiters.register(2);
         let (third, late) = waiters.register(1);
         let mut cx = Context::from_waker(Waker::noop());
         waiters.wake(1);
         assert!(
-            pin!(heard).poll(&mut cx).is_ready(),
-            "it was not polled before"
+            pin!(notified).poll(&mut cx).is_ready(),
+            "although it was not polled before"
         );
         assert!(pin!(late).poll(&mut cx).is_ready());
         let mut other = pin!(other);
@@ -141,7 +151,7 @@ mod tests {
         let (fourth, after) = waiters.register(1);
         assert!(
             pin!(after).poll(&mut cx).is_pending(),
-            "it came after the call"
+            "it registered after the notification"
         );
         assert_eq!(third.woken(), Woken::LookAgain);
         waiters.load_failed(1);

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::key::{FunctionKey, RecordKey};
+use super::kit::LONGEST_LOAD;
 use super::lease::{Guard, GuardHeld, Lease, LeaseHeld, LeaseMode, LeaseResult, Wakeup, Woken};
 use super::operation::Target;
 use crate::glob::Glob;
@@ -19,9 +20,6 @@ use crate::stats::Refusal;
 
 /// How long a guard lasts after it was dropped without an end, because a commit may be in progress.
 const AFTER_DROP: Duration = Duration::from_secs(2);
-
-/// Waiters treat a load that takes longer as stuck.
-const MAX_LOAD: Duration = Duration::from_secs(5 * 60);
 
 /// The leases and guards of a private [`Tier`](super::Tier).
 ///
@@ -239,7 +237,7 @@ fn wakeup(changed: &Arc<Changed>) -> Wakeup {
     let mut notified = Box::pin(Arc::clone(&changed.notify).notified_owned());
     notified.as_mut().enable();
     Wakeup::telling(async move {
-        let _ = timeout(MAX_LOAD, notified).await;
+        let _ = timeout(LONGEST_LOAD, notified).await;
         match changed.load_failed.load(Ordering::Relaxed) {
             true => Woken::LoadFailed,
             false => Woken::LookAgain,

@@ -1,4 +1,4 @@
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cache_core::tier::Stamp;
@@ -10,13 +10,19 @@ fn bus() -> Arc<Bus> {
     Arc::new(Bus::new("c".into(), Peers::none(), coherence))
 }
 
-/// A link that is heard, and whether it was lost.
+/// A link that the bus receives from, and whether it was lost.
 fn link(bus: &Arc<Bus>, generation: u64) -> (Arc<Reader>, Arc<AtomicBool>) {
     bus.open(generation);
     let lost = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&lost);
-    let reader = Reader::new(bus, generation, move || told.store(true, Ordering::SeqCst));
+    let signal = Arc::clone(&lost);
+    let reader = Reader::new(bus, generation, move || {
+        signal.store(true, Ordering::SeqCst)
+    });
     (reader, lost)
+}
+
+fn gaps(bus: &Bus) -> u64 {
+    bus.counters.health(true, &bus.coherence, 0).gaps
 }
 
 fn server() -> Arc<Identity> {
@@ -34,7 +40,7 @@ fn push(reader: &Reader, payload: &str) {
 }
 
 #[test]
-fn a_gap_in_the_numbers_is_noticed() {
+fn link_is_lost_if_a_number_is_missing_or_goes_back() {
     let bus = bus();
     let (reader, lost) = link(&bus, 1);
     push(&reader, "5:k:1");
@@ -44,7 +50,7 @@ fn a_gap_in_the_numbers_is_noticed() {
     assert!(!lost.load(Ordering::SeqCst));
     push(&reader, "9:k:2");
     assert!(lost.load(Ordering::SeqCst));
-    assert_eq!(bus.gaps.load(Ordering::Relaxed), 1);
+    assert_eq!(gaps(&bus), 1);
 
     let (reader, lost) = link(&bus, 2);
     push(&reader, "10:k:2");
@@ -60,7 +66,7 @@ fn a_gap_in_the_numbers_is_noticed() {
 
 /// Valkey 9 sends the reply of a script before the messages that the script published.
 #[test]
-fn messages_that_the_attachment_counted_are_no_gap_after_its_reply() {
+fn messages_counted_by_the_attachment_are_no_gap_after_its_reply() {
     let bus = bus();
     let (reader, lost) = link(&bus, 1);
     assert!(bus.attached(1, &server(), 1000));
@@ -74,7 +80,7 @@ fn messages_that_the_attachment_counted_are_no_gap_after_its_reply() {
 }
 
 #[test]
-fn sequence_that_begins_anew_is_no_gap_unless_it_went_back() {
+fn restarted_sequence_is_no_gap_unless_it_went_back() {
     let bus = bus();
     let (reader, lost) = link(&bus, 1);
     let function = FunctionKey::new("users::get", 1);
@@ -90,7 +96,7 @@ fn sequence_that_begins_anew_is_no_gap_unless_it_went_back() {
 }
 
 #[test]
-fn a_message_that_is_not_understood_fences_everything_and_keeps_the_link() {
+fn message_of_unknown_kind_fences_everything_and_keeps_the_link() {
     let bus = bus();
     let (reader, lost) = link(&bus, 1);
     let function = FunctionKey::new("users::get", 1);
@@ -106,17 +112,20 @@ fn a_message_that_is_not_understood_fences_everything_and_keeps_the_link() {
         push(&reader, payload);
         assert_eq!(bus.epochs.stamp(&function), None, "{payload}");
         assert_eq!(
-            (bus.epochs.history(), bus.known(1).map(|known| known.last)),
+            (
+                bus.epochs.history(),
+                bus.snapshot(1).map(|known| known.last)
+            ),
             (Some(7), Some(last))
         );
     }
     push(&reader, "5:k:1");
-    assert_eq!(bus.gaps.load(Ordering::Relaxed), 0);
+    assert_eq!(gaps(&bus), 0);
     assert!(!lost.load(Ordering::SeqCst));
 }
 
 #[test]
-fn what_an_earlier_link_reads_changes_nothing() {
+fn message_of_an_earlier_link_changes_nothing() {
     let bus = bus();
     let (old, lost) = link(&bus, 1);
     push(&old, "1:h:7");
@@ -127,23 +136,24 @@ fn what_an_earlier_link_reads_changes_nothing() {
     push(&old, "9:k:1");
     assert!(!bus.attached(1, &server(), 9));
     assert_eq!(bus.epochs.history(), Some(8));
-    assert_eq!(
-        (bus.known(2).unwrap().last, bus.gaps.load(Ordering::Relaxed)),
-        (1, 0)
-    );
+    assert_eq!((bus.snapshot(2).unwrap().last, gaps(&bus)), (1, 0));
     assert!(!lost.load(Ordering::SeqCst));
     bus.close(1);
     push(&new, "2:h:10");
-    assert_eq!(bus.epochs.history(), Some(10), "the new one is heard still");
+    assert_eq!(
+        bus.epochs.history(),
+        Some(10),
+        "the bus still receives from the new link"
+    );
     bus.close(2);
     push(&new, "3:h:11");
     assert_eq!(bus.epochs.history(), Some(10));
-    assert_eq!(bus.last_heard_from(&server()), 2);
-    assert_eq!(bus.last_heard_from(&Identity::named("b")), 0);
+    assert_eq!(bus.last_message_of(&server()), 2);
+    assert_eq!(bus.last_message_of(&Identity::named("b")), 0);
 }
 
 #[test]
-fn a_sequence_at_its_end_is_a_gap_and_no_panic() {
+fn overflow_of_the_sequence_is_a_gap_and_no_panic() {
     let bus = bus();
     let (reader, lost) = link(&bus, 1);
     assert!(bus.attached(1, &server(), u64::MAX));
@@ -152,7 +162,7 @@ fn a_sequence_at_its_end_is_a_gap_and_no_panic() {
 }
 
 #[test]
-fn what_is_known_of_a_function_is_forgotten_with_the_message() {
+fn epoch_is_forgotten_when_its_function_is_invalidated() {
     let bus = bus();
     let (reader, _) = link(&bus, 1);
     let function = FunctionKey::new("users::get", 1);
@@ -170,7 +180,7 @@ fn what_is_known_of_a_function_is_forgotten_with_the_message() {
 }
 
 #[test]
-fn a_channel_that_ends_is_lost() {
+fn end_of_the_channel_loses_the_link() {
     for kind in [PushKind::Disconnection, PushKind::SUnsubscribe] {
         let (reader, lost) = link(&bus(), 1);
         reader.push(&PushInfo {

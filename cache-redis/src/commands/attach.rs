@@ -4,18 +4,19 @@ use redis::{RedisError, ScriptInvocation, Value};
 
 use super::command::{Command, typed};
 use super::script::{Script, script};
+use crate::errors;
 use crate::keys::Keys;
 use crate::message::sequence_number;
-use crate::server::{self, Identity};
+use crate::server::Identity;
 
 /// Compares the server with the one that the history was begun on. Another server begins a new
 /// history, in which no earlier record is valid. So does a data set that went back: one whose
-/// sequence is smaller than what the caller has heard on this server (SWAPDB, keys that were
-/// restored). A missing sequence begins anew, so that every instance knows from its attachment on
-/// which message is next.
+/// sequence is smaller than the last message that the caller received from this server (SWAPDB,
+/// keys that were restored). A missing sequence restarts, so that every instance knows from its
+/// attachment on which message is next.
 ///
 /// KEYS history, sequence.
-/// ARGV identity, new number, last message that was heard on this server, channel.
+/// ARGV identity, new number, last message that was received from this server, channel.
 ///
 /// Replies with the history's number, the number of the last message, and 1 if the history is new.
 pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/attach.lua")));
@@ -26,8 +27,8 @@ pub(crate) struct Attach<'a> {
     pub(crate) identity: &'a Identity,
     /// The number of the history that may begin.
     pub(crate) fresh_history: u64,
-    /// The last message that was heard on this server, or zero.
-    pub(crate) last_heard: u64,
+    /// The last message that was received from this server, or zero.
+    pub(crate) last_message: u64,
 }
 
 /// The history that the link belongs to.
@@ -52,7 +53,7 @@ impl Command for Attach<'_> {
             .key(keys.sequence())
             .arg(self.identity.to_string())
             .arg(self.fresh_history)
-            .arg(self.last_heard)
+            .arg(self.last_message)
             .arg(keys.channel());
     }
 
@@ -60,7 +61,7 @@ impl Command for Attach<'_> {
         let (history, last, is_new): (u64, Vec<u8>, bool) = typed(reply)?;
         Ok(Attached {
             history,
-            last: sequence_number(&last).ok_or_else(server::no_answer)?,
+            last: sequence_number(&last).ok_or_else(errors::no_reply)?,
             is_new,
         })
     }
@@ -71,16 +72,16 @@ mod tests {
     use super::*;
     use crate::commands::testing::TestServer;
 
-    fn attach<'a>(identity: &'a Identity, fresh_history: u64, last_heard: u64) -> Attach<'a> {
+    fn attach<'a>(identity: &'a Identity, fresh_history: u64, last_message: u64) -> Attach<'a> {
         Attach {
             identity,
             fresh_history,
-            last_heard,
+            last_message,
         }
     }
 
     #[tokio::test]
-    async fn attach_begins_a_history_on_another_server_or_data_set_and_else_continues_it() {
+    async fn attach_begins_a_history_on_another_server_or_data_set_and_otherwise_continues_it() {
         let mut server = TestServer::start().await;
         let (one, other) = (Identity::named("one"), Identity::named("other"));
         let first = server.send(attach(&one, 5, 0)).await;
@@ -97,15 +98,15 @@ mod tests {
         assert_eq!(moved.last, first.last + 1);
         assert_eq!(server.messages().await, ["h:7"]);
 
-        let heard = moved.last + 1;
-        let went_back = server.send(attach(&other, 8, heard)).await;
+        let received = moved.last + 1;
+        let went_back = server.send(attach(&other, 8, received)).await;
         assert_eq!((went_back.history, went_back.is_new), (8, true));
-        assert!(went_back.last > heard, "{went_back:?}");
+        assert!(went_back.last > received, "{went_back:?}");
         assert_eq!(server.messages().await, ["s:0", "h:8"]);
     }
 
     #[tokio::test]
-    async fn attach_replaces_a_foreign_history_and_begins_a_missing_sequence_anew() {
+    async fn attach_replaces_a_foreign_history_and_restarts_a_missing_sequence() {
         let mut server = TestServer::start().await;
         let one = Identity::named("one");
         let (history, sequence) = (server.keys.history(), server.keys.sequence());

@@ -1,4 +1,4 @@
-//! What a command consists of.
+//! The parts of a command.
 
 use redis::{FromRedisValue, RedisError, ScriptInvocation, Value, from_redis_value};
 
@@ -6,7 +6,7 @@ use crate::keys::Keys;
 
 /// A script with its arguments.
 pub(crate) trait Command {
-    /// What the server replied.
+    /// The parsed reply.
     type Reply;
 
     /// The script that runs the command.

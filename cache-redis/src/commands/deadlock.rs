@@ -15,8 +15,8 @@ use crate::number::millis;
 ///
 /// The waits are edges of a graph, from a lease that is held to one that is waited for, in a hash
 /// beside the former. An edge names the tokens of both, so it ends with either lease. The edges are
-/// added and the graph is searched in one step: of the callers that close a ring exactly one is
-/// told so, and its edges are removed, because it does not wait.
+/// added and the graph is searched in one step: exactly one of the callers that close a ring gets
+/// `present`, and its edges are removed, because it does not wait.
 ///
 /// KEYS lease that is waited for; then, for each lease that cannot end before the wait does: lease,
 /// its waits.

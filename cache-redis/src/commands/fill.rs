@@ -11,12 +11,13 @@ use crate::keys::Keys;
 use crate::number::millis;
 
 /// Stores a record if its lease, the epoch of its function and the history are still what they were
-/// before the load. A lease that is gone (voided, expired, evicted, lost with the server) refuses.
+/// before the load. A record whose lease is missing (voided, expired, evicted, lost with the
+/// server) is refused.
 ///
 /// KEYS record, lease, epoch, history, sequence.
 /// ARGV token, epoch, number of the history, record, life in ms, digest of the key, channel.
 ///
-/// Replies with `stored`, or with which of them is another: `lease`, `function`, `history`.
+/// Replies with `stored`, or with the word for what has changed: `lease`, `function`, `history`.
 pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/fill.lua")));
 
 /// Stores a record and ends its lease.
@@ -84,7 +85,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn record_is_stored_under_its_lease_once_and_waiters_are_told() {
+    async fn record_is_stored_under_its_lease_once_and_waiters_are_notified() {
         let mut server = TestServer::start().await;
         server.attach().await;
         let key = key("1");
@@ -96,7 +97,7 @@ mod tests {
         let expires: u64 = server.ask(&["PTTL", &name]).await;
         assert!((1..=60_000).contains(&expires), "{expires}");
         assert_eq!(server.text(&lease_name).await, "");
-        assert!(server.messages().await.is_empty(), "nobody waits");
+        assert!(server.messages().await.is_empty(), "no caller waits");
         let again = server.send(store(&key, &held)).await;
         assert_eq!(again, FillResult::Refused(Refusal::Lease));
 
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn record_is_refused_if_lease_function_or_history_is_another() {
+    async fn record_is_refused_if_lease_function_or_history_has_changed() {
         let mut server = TestServer::start().await;
         server.attach().await;
         let key = key("1");

@@ -50,7 +50,7 @@ mod tests {
     use crate::commands::testing::{TestServer, key};
 
     #[tokio::test]
-    async fn forget_tells_all_instances_and_deletes_no_record() {
+    async fn forget_notifies_all_instances_and_deletes_no_record() {
         let mut server = TestServer::start().await;
         server.attach().await;
         let key = key("1");

@@ -1,8 +1,9 @@
-//! Guards a key while a transaction changes what its value is made of, and ends the guard.
+//! Guards a key while a transaction changes the data behind its value, and ends the guard.
 
 use std::time::Duration;
 
 use cache_core::tier::RecordKey;
+pub(crate) use cache_core::tier::kit::Placement;
 use redis::{RedisError, ScriptInvocation, Value};
 
 use super::command::{Command, typed};
@@ -57,14 +58,6 @@ pub(crate) struct PlaceGuard<'a> {
     pub(crate) number: u64,
     /// The time after which it expires, from now on.
     pub(crate) life: Duration,
-}
-
-/// What the server knew of a guard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Placement {
-    /// The server did not have it: the key was invalidated.
-    New,
-    Renewed,
 }
 
 /// Ends a guard.
@@ -154,7 +147,10 @@ mod tests {
         server.send(end(1)).await;
         assert_eq!(server.lease(&key, 21).await, Reply::Guarded, "by the other");
         server.send(end(2)).await;
-        assert!(matches!(server.lease(&key, 21).await, Reply::Given { .. }));
+        assert!(matches!(
+            server.lease(&key, 21).await,
+            Reply::Granted { .. }
+        ));
     }
 
     #[tokio::test]

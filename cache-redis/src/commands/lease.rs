@@ -10,31 +10,32 @@ use super::script::{Script, script_even_if_full};
 use crate::keys::Keys;
 use crate::number::millis;
 
-/// Gives a lease: a token under a key of its own, which an invalidation deletes. The epoch of the
+/// Grants a lease: a token under a key of its own, which an invalidation deletes. The epoch of the
 /// function is read in the same step, and made if it is missing.
 ///
 /// An exclusive request replaces a lease that others share, and their fills are refused then,
 /// because they did not check whether there is a record. While the key is guarded, no lease is
-/// given.
+/// granted.
 ///
-/// This cache writes no lease without an expiry, so one without is replaced at once. A lease that
-/// expires later than the caller's own would (the clock was set back, a dump was restored) is cut
-/// to that: a live holder renews it, and nobody waits longer for a dead one.
+/// This cache writes no lease without an expiry, so a lease without one is replaced at once. A
+/// lease that expires later than the caller's own would (the clock was set back, a dump was
+/// restored) is shortened to that: a holder that lives renews it, and no caller waits longer for
+/// one that crashed.
 ///
-/// An evicted epoch is restored if the caller knows it and has heard every message: otherwise the
+/// An evicted epoch is restored if the caller knows it and has applied every message: otherwise the
 /// function may have been invalidated since. An evicted history is restored after a barrier.
 ///
 /// KEYS record, lease, epoch, history, guards, sequence.
-/// ARGV claim (`only`, `share`, `takeover`, `look`), new token, life of the lease in ms, new epoch,
-/// number of the history, beginning of the record that was seen, epoch that the caller knows or
-/// nothing, last message that it has heard.
+/// ARGV mode (`only`, `share`, `takeover`, `look`), new token, life of the lease in ms, new epoch,
+/// number of the history, header of the record that the caller has read, epoch that the caller
+/// knows or nothing, last message that it has applied.
 ///
 /// Replies with one of:
 /// - `given`, the token, the epoch;
 /// - `free`: to `look`, which takes nothing;
-/// - `taken`, the ms until the lease expires, or zero if the record is another by now;
+/// - `taken`, the ms until the lease expires, or zero if the record has been replaced;
 /// - `guarded`;
-/// - `history`: the history is not the current one, or was flushed with the sequence;
+/// - `history`: the caller's history is not the current one, or was flushed with the sequence;
 /// - `evicted`: the history alone is missing.
 pub(super) static SCRIPT: Script =
     Script::new(|| script_even_if_full(include_str!("lua/lease.lua")));
@@ -43,8 +44,8 @@ pub(super) static SCRIPT: Script =
 #[derive(Debug)]
 pub(crate) struct TakeLease<'a> {
     pub(crate) key: &'a RecordKey,
-    pub(crate) claim: LeaseMode,
-    /// The token of the lease, if it is given and not shared with another.
+    pub(crate) mode: LeaseMode,
+    /// The token of the lease, if it is granted and not shared with another caller.
     pub(crate) token: u64,
     /// The time after which the lease expires.
     pub(crate) life: Duration,
@@ -52,25 +53,25 @@ pub(crate) struct TakeLease<'a> {
     pub(crate) fresh_epoch: u64,
     /// The history that the caller is attached to.
     pub(crate) history: u64,
-    /// The beginning of the record that the caller has seen, or nothing.
-    pub(crate) seen: &'a [u8],
+    /// The header of the record that the caller has read, or nothing.
+    pub(crate) expected_header: &'a [u8],
     /// The epoch of the function, if the caller knows it.
     pub(crate) known_epoch: Option<u64>,
-    /// The last message that the caller has heard.
-    pub(crate) last_heard: u64,
+    /// The last message that the caller has applied.
+    pub(crate) last_message: u64,
 }
 
-/// Whether a lease was given.
+/// Reply to a request for a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// The lease, and the epoch that the record must carry. The token is another than the one asked
     /// for if the lease is shared.
-    Given { token: u64, epoch: u64 },
+    Granted { token: u64, epoch: u64 },
     /// The key may be loaded. Nothing was taken.
     Free,
-    /// Another caller holds the lease for so much longer.
+    /// Another caller holds the lease, which expires after `left` unless it is renewed.
     Taken { left: Duration },
-    /// The record is another than the one that was seen.
+    /// The record is another one than the caller has read.
     Replaced,
     /// The key is guarded: nothing may be stored.
     Guarded,
@@ -78,16 +79,16 @@ pub(crate) enum Reply {
     OtherHistory,
     /// The history was evicted.
     HistoryEvicted,
-    /// No reply of this script.
+    /// Not a reply of this script.
     Foreign,
 }
 
-fn word(claim: LeaseMode) -> &'static str {
-    match claim {
+fn word(mode: LeaseMode) -> &'static str {
+    match mode {
         LeaseMode::Shared => "share",
         LeaseMode::Preempt => "takeover",
         LeaseMode::Probe => "look",
-        // A claim that this version does not know is treated as the strictest.
+        // A mode that this version does not know is treated as the strictest one.
         _ => "only",
     }
 }
@@ -108,14 +109,14 @@ impl Command for TakeLease<'_> {
             .key(keys.history())
             .key(keys.guards(self.key))
             .key(keys.sequence())
-            .arg(word(self.claim))
+            .arg(word(self.mode))
             .arg(self.token)
             .arg(millis(self.life))
             .arg(self.fresh_epoch)
             .arg(self.history)
-            .arg(self.seen)
+            .arg(self.expected_header)
             .arg(known.unwrap_or_default())
-            .arg(self.last_heard);
+            .arg(self.last_message);
     }
 
     fn parse(reply: Value) -> Result<Reply, RedisError> {
@@ -126,7 +127,7 @@ impl Command for TakeLease<'_> {
         Ok(match (&word[..], rest) {
             (b"given", [Value::BulkString(token), Value::BulkString(epoch)]) => {
                 match (number(token), number(epoch)) {
-                    (Some(token), Some(epoch)) => Reply::Given { token, epoch },
+                    (Some(token), Some(epoch)) => Reply::Granted { token, epoch },
                     _ => Reply::Foreign,
                 }
             }
@@ -150,18 +151,18 @@ mod tests {
     use super::*;
     use crate::commands::testing::{EPOCH, HISTORY, MINUTE, TestServer, key, take_lease};
 
-    const GIVEN: Reply = Reply::Given {
+    const GRANTED: Reply = Reply::Granted {
         token: 21,
         epoch: EPOCH,
     };
 
     #[tokio::test]
-    async fn exclusive_lease_is_given_once_and_marked_if_another_caller_waits() {
+    async fn exclusive_lease_is_granted_once_and_marked_if_another_caller_waits() {
         let mut server = TestServer::start().await;
         server.attach().await;
         let key = key("1");
         let lease = server.keys.lease(&key);
-        assert_eq!(server.lease(&key, 21).await, GIVEN);
+        assert_eq!(server.lease(&key, 21).await, GRANTED);
         assert_eq!(server.text(&lease).await, "21:11:5:x");
         let short = TakeLease {
             life: Duration::from_secs(1),
@@ -175,28 +176,32 @@ mod tests {
         let expires: u64 = server.ask(&["PTTL", &lease]).await;
         assert!(
             expires <= 1000,
-            "cut to what the caller would wait: {expires}"
+            "shortened to what the caller would wait: {expires}"
         );
         server.ask::<()>(&["PERSIST", &lease]).await;
         let reply = server.lease(&key, 23).await;
-        let expected = Reply::Given {
+        let expected = Reply::Granted {
             token: 23,
             epoch: EPOCH,
         };
-        assert_eq!(reply, expected, "one without an expiry is replaced");
-        assert_eq!(server.text(&lease).await, "23:11:5:xw", "they wait still");
+        assert_eq!(reply, expected, "a lease without an expiry is replaced");
+        assert_eq!(
+            server.text(&lease).await,
+            "23:11:5:xw",
+            "the mark is kept: callers still wait"
+        );
     }
 
     #[tokio::test]
-    async fn shared_lease_is_given_to_all_and_replaced_by_takeover_and_exclusive() {
+    async fn shared_lease_is_granted_to_all_and_replaced_by_preempt_and_exclusive() {
         let mut server = TestServer::start().await;
         server.attach().await;
         let key = key("1");
-        let ask = |claim, token| TakeLease {
-            claim,
+        let ask = |mode, token| TakeLease {
+            mode,
             ..take_lease(&key, token)
         };
-        let given = |token| Reply::Given {
+        let given = |token| Reply::Granted {
             token,
             epoch: EPOCH,
         };
@@ -210,12 +215,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn look_is_told_that_the_key_is_free_and_takes_nothing() {
+    async fn probe_finds_the_key_free_and_takes_nothing() {
         let mut server = TestServer::start().await;
         server.attach().await;
         let key = key("1");
         let look = || TakeLease {
-            claim: LeaseMode::Probe,
+            mode: LeaseMode::Probe,
             ..take_lease(&key, 21)
         };
         assert_eq!(server.send(look()).await, Reply::Free);
@@ -234,14 +239,22 @@ mod tests {
         server.ask::<()>(&["ZADD", &guards, "9e15", "1"]).await;
         assert_eq!(server.lease(&key, 21).await, Reply::Guarded);
         server.ask::<()>(&["ZADD", &guards, "1", "1"]).await;
-        assert_eq!(server.lease(&key, 21).await, GIVEN, "the guard has expired");
+        assert_eq!(
+            server.lease(&key, 21).await,
+            GRANTED,
+            "the guard has expired"
+        );
         server.ask::<()>(&["DEL", &server.keys.lease(&key)]).await;
         server.ask::<()>(&["SET", &guards, "foreign"]).await;
-        assert_eq!(server.lease(&key, 21).await, GIVEN, "no set of guards");
+        assert_eq!(
+            server.lease(&key, 21).await,
+            GRANTED,
+            "it is not a set of guards"
+        );
     }
 
     #[tokio::test]
-    async fn exclusive_request_looks_again_if_the_record_is_another_than_the_one_seen() {
+    async fn exclusive_request_is_refused_if_the_record_was_replaced() {
         let mut server = TestServer::start().await;
         server.attach().await;
         let key = key("1");
@@ -249,14 +262,14 @@ mod tests {
         server.ask::<()>(&["SET", &record, "record"]).await;
         assert_eq!(server.lease(&key, 21).await, Reply::Replaced);
         let seen = TakeLease {
-            seen: b"record",
+            expected_header: b"record",
             ..take_lease(&key, 21)
         };
-        assert_eq!(server.send(seen).await, GIVEN);
+        assert_eq!(server.send(seen).await, GRANTED);
     }
 
     #[tokio::test]
-    async fn lease_under_another_history_is_refused_and_an_evicted_one_is_told_from_a_flush() {
+    async fn lease_under_another_history_is_refused_and_eviction_is_distinguished_from_a_flush() {
         let mut server = TestServer::start().await;
         server.attach().await;
         let key = key("1");
@@ -273,19 +286,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn evicted_epoch_is_restored_only_by_a_caller_that_has_heard_every_message() {
+    async fn evicted_epoch_is_restored_only_by_a_caller_that_has_applied_every_message() {
         let mut server = TestServer::start().await;
         let last = server.attach().await.last;
         let key = key("1");
         let epoch = server.keys.epoch(&key.function);
-        let ask = |token, last_heard| TakeLease {
+        let ask = |token, last_message| TakeLease {
             known_epoch: Some(77),
-            last_heard,
+            last_message,
             life: MINUTE,
             ..take_lease(&key, token)
         };
         let reply = server.send(ask(21, last)).await;
-        let expected = Reply::Given {
+        let expected = Reply::Granted {
             token: 21,
             epoch: 77,
         };
@@ -293,7 +306,7 @@ mod tests {
         assert_eq!(server.text(&epoch).await, "77");
         server.ask::<()>(&["DEL", &epoch]).await;
         let reply = server.send(ask(22, last - 1)).await;
-        let expected = Reply::Given {
+        let expected = Reply::Granted {
             token: 22,
             epoch: EPOCH,
         };
@@ -318,7 +331,7 @@ mod tests {
         assert_eq!(given("1", "x"), Reply::Foreign);
         assert_eq!(given("x", "1"), Reply::Foreign);
         let (token, epoch) = (1, 2);
-        assert_eq!(given("1", "2"), Reply::Given { token, epoch });
+        assert_eq!(given("1", "2"), Reply::Granted { token, epoch });
         let taken = |left| parse(vec![text("taken"), left]);
         assert_eq!(taken(text("5")), Reply::Foreign);
         assert_eq!(taken(Value::Int(-1)), Reply::Replaced);

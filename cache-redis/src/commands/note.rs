@@ -7,7 +7,7 @@ use super::script::{Script, script};
 use crate::config::Audit;
 use crate::keys::Keys;
 
-/// Writes down what is about to be invalidated in more than one step.
+/// Records an invalidation that is about to be made in several steps.
 ///
 /// KEYS stream.
 /// ARGV who, what, the stream's length.
@@ -19,7 +19,7 @@ pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/note.
 #[derive(Debug)]
 pub(crate) struct Note<'a> {
     pub(crate) audit: &'a Audit,
-    /// What is about to be invalidated.
+    /// The target, with the pattern in place of arguments.
     pub(crate) what: String,
 }
 
@@ -49,7 +49,7 @@ mod tests {
     use crate::commands::testing::TestServer;
 
     #[tokio::test]
-    async fn note_is_in_the_audit_and_does_no_harm_if_it_cannot_be_written() {
+    async fn note_is_written_to_the_audit_and_ignored_if_that_fails() {
         let mut server = TestServer::start().await;
         let audit = Audit {
             who: "me".to_owned(),

@@ -12,7 +12,7 @@ use crate::keys::Keys;
 /// KEYS heartbeat.
 /// ARGV for each command the number of its words, and its words.
 ///
-/// Replies with the indices of those that are refused or not known.
+/// Replies with the indices of the commands that are refused or unknown.
 pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/permissions.lua")));
 
 /// Asks which of these calls would be refused.

@@ -1,4 +1,4 @@
-//! Reads a record, alone or with the keys that it is judged by.
+//! Reads a record, alone or with the control keys that it is judged by.
 //!
 //! None of the reads takes more bytes from the server than a record may have: a key of this cache
 //! may hold a foreign string of hundreds of megabytes, which would delay every call on the
@@ -10,8 +10,8 @@ use redis::{Cmd, RedisError, ScriptInvocation, Value};
 
 use super::command::{Command, number, typed};
 use super::script::{LONGEST_TEXT, Script, script};
+use crate::errors;
 use crate::keys::Keys;
-use crate::server;
 
 /// Reads a record whose value the caller may have: only its first 84 bytes if it has this etag.
 ///
@@ -22,30 +22,31 @@ use crate::server;
 /// the epoch, and the history with identity.
 pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/read.lua")));
 
-/// The bytes that stand for what cannot be a record at all. Whoever opens them finds them damaged.
+/// The bytes that represent a value that cannot be a record. They are opened as a damaged record.
 const NO_RECORD: &[u8] = b"-";
 
-/// Reads a record with its controls, but not its value if it is the record that the caller has.
+/// Reads a record with its control keys, but not its value if the caller has that record already.
 #[derive(Debug)]
-pub(crate) struct ReadUnlessKnown<'a> {
+pub(crate) struct ReadIfNoneMatch<'a> {
     pub(crate) key: &'a RecordKey,
     /// The etag of the record that the caller has.
-    pub(crate) known: Etag,
+    pub(crate) etag: Etag,
     /// Index of the last byte to be read.
     pub(crate) last: usize,
 }
 
-/// A record, and what it is judged by.
+/// A record, and the control keys that it is judged by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Judged {
+pub(crate) struct ReadReply {
     pub(crate) record: Option<Vec<u8>>,
-    /// The epoch of the function. No record is valid under one that this cache did not write.
+    /// The epoch of the function; `None` if it is missing, or was not written by this cache. Then
+    /// no record is valid.
     pub(crate) epoch: Option<u64>,
-    /// The history, in the same way.
+    /// The history; `None` for the same reasons.
     pub(crate) history: Option<u64>,
 }
 
-impl Judged {
+impl ReadReply {
     fn new(record: Option<Vec<u8>>, epoch: &[u8], history: &[u8]) -> Self {
         let history = history.split(|byte| *byte == b':').next();
         Self {
@@ -56,8 +57,8 @@ impl Judged {
     }
 }
 
-impl Command for ReadUnlessKnown<'_> {
-    type Reply = Judged;
+impl Command for ReadIfNoneMatch<'_> {
+    type Reply = ReadReply;
 
     fn script(&self) -> &'static redis::Script {
         &SCRIPT
@@ -68,15 +69,15 @@ impl Command for ReadUnlessKnown<'_> {
             .key(keys.record(self.key))
             .key(keys.epoch(&self.key.function))
             .key(keys.history())
-            .arg(&self.known)
+            .arg(&self.etag)
             .arg(self.last);
     }
 
-    fn parse(reply: Value) -> Result<Judged, RedisError> {
+    fn parse(reply: Value) -> Result<ReadReply, RedisError> {
         let (record, epoch, history): (Option<Vec<u8>>, Vec<u8>, Vec<u8>) = typed(reply)?;
         // Nil stands for a value of another type, which cannot be a record.
         let record = record_in(Ok(record.unwrap_or_else(|| NO_RECORD.to_vec())))?;
-        Ok(Judged::new(record, &epoch, &history))
+        Ok(ReadReply::new(record, &epoch, &history))
     }
 }
 
@@ -91,13 +92,13 @@ pub(crate) async fn record(
     record_in(range.query_async(connection).await)
 }
 
-/// Reads a record and its controls by plain commands in one round trip.
-pub(crate) async fn judged(
+/// Reads a record and its control keys by plain commands in one round trip.
+pub(crate) async fn record_with_controls(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
     key: &RecordKey,
     last: usize,
-) -> Result<Judged, RedisError> {
+) -> Result<ReadReply, RedisError> {
     // The record is read first: an invalidation between two of the commands makes it invalid under
     // the stamp that is read after it.
     let mut pipeline = redis::pipe();
@@ -108,7 +109,7 @@ pub(crate) async fn judged(
         .add_command(range(&keys.history(), LONGEST_TEXT));
     let (record, epoch, history): (Answer, Answer, Answer) =
         pipeline.query_async(connection).await?;
-    Ok(Judged::new(
+    Ok(ReadReply::new(
         record_in(record)?,
         &text_in(epoch)?,
         &text_in(history)?,
@@ -128,14 +129,14 @@ fn range(name: &str, last: usize) -> Cmd {
 fn record_in(answer: Answer) -> Result<Option<Vec<u8>>, RedisError> {
     match answer {
         Ok(record) => Ok(Some(record).filter(|record| !record.is_empty())),
-        Err(error) if server::is_of_another_type(&error) => Ok(Some(NO_RECORD.to_vec())),
+        Err(error) if errors::is_of_another_type(&error) => Ok(Some(NO_RECORD.to_vec())),
         Err(error) => Err(error),
     }
 }
 
 fn text_in(answer: Answer) -> Answer {
     match answer {
-        Err(error) if server::is_of_another_type(&error) => Ok(Vec::new()),
+        Err(error) if errors::is_of_another_type(&error) => Ok(Vec::new()),
         answer => answer,
     }
 }
@@ -151,8 +152,8 @@ mod tests {
         format!("{}{etag}{}", "a".repeat(76), "a".repeat(16))
     }
 
-    fn judged(record: Option<&str>, epoch: Option<u64>, history: Option<u64>) -> Judged {
-        Judged {
+    fn reply(record: Option<&str>, epoch: Option<u64>, history: Option<u64>) -> ReadReply {
+        ReadReply {
             record: record.map(|record| record.as_bytes().to_vec()),
             epoch,
             history,
@@ -160,16 +161,18 @@ mod tests {
     }
 
     /// Reads in each way: by plain commands, and by the script if the caller has another record.
-    async fn read(server: &mut TestServer) -> Judged {
+    async fn read(server: &mut TestServer) -> ReadReply {
         let key = key("1");
-        let command = ReadUnlessKnown {
+        let command = ReadIfNoneMatch {
             key: &key,
-            known: *b"11111111",
+            etag: *b"11111111",
             last: 100,
         };
         let by_script = server.send(command).await;
         let (connection, keys) = (&mut server.connection, &server.keys);
-        let plain = super::judged(connection, keys, &key, 100).await.unwrap();
+        let plain = record_with_controls(connection, keys, &key, 100)
+            .await
+            .unwrap();
         assert_eq!(plain, by_script);
         let alone = commands::read::record(connection, keys, &key, 100).await;
         assert_eq!(alone.unwrap(), plain.record);
@@ -177,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn read_returns_record_and_controls_and_takes_foreign_ones_for_missing() {
+    async fn read_returns_record_and_control_keys_and_treats_foreign_ones_as_missing() {
         let mut server = TestServer::start().await;
         let key = key("1");
         let [name, epoch, history] = [
@@ -185,27 +188,27 @@ mod tests {
             server.keys.epoch(&key.function),
             server.keys.history(),
         ];
-        assert_eq!(read(&mut server).await, judged(None, None, None));
+        assert_eq!(read(&mut server).await, reply(None, None, None));
 
         let whole = record("22222222");
         server.ask::<()>(&["SET", &name, &whole]).await;
         server.ask::<()>(&["SET", &epoch, "11"]).await;
         server.ask::<()>(&["SET", &history, "5:server"]).await;
-        let expected = judged(Some(&whole), Some(11), Some(5));
+        let expected = reply(Some(&whole), Some(11), Some(5));
         assert_eq!(read(&mut server).await, expected);
 
         let long = "b".repeat(1000);
         server.ask::<()>(&["SET", &name, &long]).await;
         server.ask::<()>(&["SET", &epoch, "foreign"]).await;
         server.ask::<()>(&["SET", &history, "foreign"]).await;
-        let expected = judged(Some(&long[..101]), None, None);
+        let expected = reply(Some(&long[..101]), None, None);
         assert_eq!(read(&mut server).await, expected, "one byte too many");
 
         for name in [&name, &epoch, &history] {
             server.ask::<()>(&["DEL", name]).await;
             server.ask::<()>(&["RPUSH", name, "1"]).await;
         }
-        assert_eq!(read(&mut server).await, judged(Some("-"), None, None));
+        assert_eq!(read(&mut server).await, reply(Some("-"), None, None));
     }
 
     #[tokio::test]
@@ -215,14 +218,14 @@ mod tests {
         let whole = record("11111111");
         let name = server.keys.record(&key);
         server.ask::<()>(&["SET", &name, &whole]).await;
-        let command = |known| ReadUnlessKnown {
+        let command = |etag| ReadIfNoneMatch {
             key: &key,
-            known,
+            etag,
             last: 100,
         };
-        let reply = server.send(command(*b"11111111")).await;
-        assert_eq!(reply, judged(Some(&whole[..84]), None, None));
-        let reply = server.send(command(*b"22222222")).await;
-        assert_eq!(reply, judged(Some(&whole), None, None));
+        let found = server.send(command(*b"11111111")).await;
+        assert_eq!(found, reply(Some(&whole[..84]), None, None));
+        let found = server.send(command(*b"22222222")).await;
+        assert_eq!(found, reply(Some(&whole), None, None));
     }
 }

@@ -6,7 +6,7 @@ use super::command::{Command, typed};
 use super::script::{Script, script};
 use crate::keys::Keys;
 
-/// Deletes a lease if it still has this token, and tells those who wait for it.
+/// Deletes a lease if it still has this token, and notifies its waiters.
 ///
 /// KEYS lease, sequence.
 /// ARGV token, digest of the key, kind of the message to waiters (`r`, or `x` if the load failed),
@@ -35,7 +35,7 @@ pub(crate) enum Reason {
     LoadFailed,
 }
 
-/// Whether the lease was still held.
+/// Reply to a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     Released,
@@ -77,7 +77,7 @@ mod tests {
     use crate::commands::testing::{TestServer, key};
 
     #[tokio::test]
-    async fn lease_is_released_by_its_token_and_waiters_are_told_why() {
+    async fn lease_is_released_by_its_token_and_waiters_learn_the_reason() {
         let mut server = TestServer::start().await;
         server.attach().await;
         let key = key("1");
@@ -95,7 +95,7 @@ mod tests {
         let reply = server.send(release(21, Reason::NotFilled)).await;
         assert_eq!(reply, Reply::Released);
         assert_eq!(server.text(&name).await, "");
-        assert!(server.messages().await.is_empty(), "nobody waits");
+        assert!(server.messages().await.is_empty(), "no caller waits");
 
         for (reason, message) in [(Reason::NotFilled, "r:7"), (Reason::LoadFailed, "x:7")] {
             server.lease(&key, 21).await;

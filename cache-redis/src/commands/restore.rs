@@ -8,13 +8,13 @@ use super::script::{Script, script_even_if_full};
 use crate::keys::Keys;
 use crate::server::Identity;
 
-/// Restores control keys, unless a message was published that the caller has not heard: it may have
-/// changed them. The number of the last message tells. If the sequence is missing, nothing tells;
-/// then it begins anew and nothing else is restored. The caller hears where it begins, and restores
-/// the other keys after its next barrier.
+/// Restores control keys, unless a message was published that the caller has not applied: it may
+/// have changed them. The number of the last message shows it. If the sequence is missing, it
+/// restarts and nothing else is restored. The caller receives the message of the restart, and
+/// restores the other keys after its next barrier.
 ///
 /// KEYS sequence, history, epochs.
-/// ARGV last message that was heard, history with identity, an epoch for each, channel.
+/// ARGV last message that was applied, history with identity, an epoch for each, channel.
 ///
 /// Replies with 1 if the missing keys were restored.
 pub(super) static SCRIPT: Script =
@@ -23,19 +23,19 @@ pub(super) static SCRIPT: Script =
 /// Writes the history and some epochs again where they are missing.
 #[derive(Debug)]
 pub(crate) struct Restore<'a> {
-    /// The last message that was heard before the keys were found missing.
-    pub(crate) last_heard: u64,
+    /// The last message that was applied before the keys were found missing.
+    pub(crate) last_message: u64,
     pub(crate) history: u64,
     pub(crate) identity: &'a Identity,
     /// Functions whose epochs are missing, each with its epoch.
     pub(crate) epochs: &'a [(&'a FunctionKey, u64)],
 }
 
-/// Whether the missing keys were restored.
+/// Reply to a restoration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     Restored,
-    /// The sequence is missing and began anew, or the caller has not heard its last message.
+    /// The sequence was missing and restarted, or the caller has not applied its last message.
     NotYet,
 }
 
@@ -52,7 +52,7 @@ impl Command for Restore<'_> {
             invocation.key(keys.epoch(function));
         }
         invocation
-            .arg(self.last_heard)
+            .arg(self.last_message)
             .arg(format!("{}:{}", self.history, self.identity));
         for (_, epoch) in self.epochs {
             invocation.arg(epoch);
@@ -74,14 +74,14 @@ mod tests {
     use crate::commands::testing::{HISTORY, TestServer};
 
     #[tokio::test]
-    async fn missing_keys_are_restored_unless_a_message_was_not_heard() {
+    async fn missing_keys_are_restored_unless_a_message_was_not_applied() {
         let mut server = TestServer::start().await;
         let last = server.attach().await.last;
         let (f, g) = (FunctionKey::new("f", 1), FunctionKey::new("g", 1));
         let identity = Identity::named("server");
         let epochs = [(&f, 11), (&g, 12)];
-        let restore = |last_heard| Restore {
-            last_heard,
+        let restore = |last_message| Restore {
+            last_message,
             history: HISTORY,
             identity: &identity,
             epochs: &epochs,
@@ -104,13 +104,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn missing_sequence_begins_anew_and_nothing_else_is_restored() {
+    async fn missing_sequence_restarts_and_nothing_else_is_restored() {
         let mut server = TestServer::start().await;
         let last = server.attach().await.last;
         let [history, sequence] = [server.keys.history(), server.keys.sequence()];
         server.ask::<()>(&["DEL", &history, &sequence]).await;
         let restore = Restore {
-            last_heard: last,
+            last_message: last,
             history: HISTORY,
             identity: &Identity::named("server"),
             epochs: &[],

@@ -12,15 +12,15 @@ pub(crate) const LONGEST_TEXT: usize = 199;
 /// Functions that several scripts use.
 ///
 /// A lease is `<token>:<epoch>:<history>:<kind>`: the epoch and the history as of when it was
-/// given; `x` if other callers wait for it, `s` if they share it; and a `w` at the end once
-/// somebody waits. It is valid as long as epoch and history are unchanged. A history is
+/// granted; `x` if other callers wait for it, `s` if they share it; and a `w` at the end once a
+/// caller waits. It is valid as long as epoch and history are unchanged. A history is
 /// `<number>:<identity of the server it was begun on>`.
 ///
 /// A message is `<number>:<kind>:<subject>`. The sequence counts messages without gaps. If the
-/// sequence is missing (evicted, flushed) or foreign, it begins anew at the microseconds of the
-/// server's clock, and a message of kind `s` with that number says so. That is more than any number
-/// it had before, as long as fewer than a million messages are sent a second and the clock is not
-/// set back, so a number stands for one state of the control keys only: a restoration or a lease
+/// sequence is missing (evicted, flushed) or foreign, it restarts at the microseconds of the
+/// server's clock, and a message of kind `s` with that number announces it. That is more than any
+/// number it had before, as long as fewer than a million messages are sent a second and the clock
+/// is not set back, so a number identifies one state of the control keys: a restoration or a lease
 /// request that compares numbers cannot match a later state. (A clock that is set back makes the
 /// other instances see a number that went back, and they begin a new history.)
 ///
@@ -41,8 +41,8 @@ pub(super) fn script(text: &str) -> redis::Script {
 
 /// A script that runs on a full server too.
 ///
-/// Leases, guards and control keys are small and expire soon. Without them, no instance knows which
-/// keys are loaded or guarded.
+/// Leases, guards and control keys are small and expire soon. Without them, no instance would know
+/// which keys are being loaded or guarded.
 pub(super) fn script_even_if_full(text: &str) -> redis::Script {
     redis::Script::new(&format!("#!lua flags=allow-oom\n\n{COMMON}\n{text}"))
 }

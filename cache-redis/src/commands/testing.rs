@@ -127,7 +127,7 @@ impl TestServer {
             .send(Attach {
                 identity: &Identity::named("server"),
                 fresh_history: HISTORY,
-                last_heard: 0,
+                last_message: 0,
             })
             .await;
         self.messages().await;
@@ -155,14 +155,14 @@ impl TestServer {
 pub(super) fn take_lease(key: &RecordKey, token: u64) -> TakeLease<'_> {
     TakeLease {
         key,
-        claim: LeaseMode::Exclusive,
+        mode: LeaseMode::Exclusive,
         token,
         life: MINUTE,
         fresh_epoch: EPOCH,
         history: HISTORY,
-        seen: b"",
+        expected_header: b"",
         known_epoch: None,
-        last_heard: 0,
+        last_message: 0,
     }
 }
 

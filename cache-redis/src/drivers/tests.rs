@@ -1,8 +1,6 @@
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::Coherence;
 use cache_core::tier::Peers;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisConnectionInfo, RedisError};
@@ -13,11 +11,8 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::Redis;
-use crate::bus::Bus;
-use crate::journal::Journal;
-use crate::keys::Keys;
-use crate::server::is_fatal;
-use crate::supervisor::Link;
+use crate::errors::is_fatal;
+use crate::tier::RedisTier;
 
 const BOUND: Duration = Duration::from_secs(5);
 
@@ -129,33 +124,30 @@ async fn finished_drivers_do_not_accumulate() {
     assert_eq!(drivers.lock().tasks.len(), 1);
 }
 
-/// A link that is never connected.
-fn unconnected() -> Link {
+/// A tier that is never connected.
+fn unconnected() -> RedisTier {
     let client = Client::open("redis://127.0.0.1:1").unwrap();
     let settings = Redis::new("redis://127.0.0.1:1").settings().clone();
-    let keys = Keys::new(&settings.namespace, 0);
-    let coherence = Coherence::new(settings.staleness_bound);
-    let bus = Arc::new(Bus::new(keys.channel(), Peers::none(), coherence));
-    Link::new(client, settings, keys, bus, Journal::default())
+    RedisTier::new(client, settings, Peers::none()).unwrap()
 }
 
 #[tokio::test]
 async fn loss_of_link_ends_its_drivers_before_another_link_is_made() {
-    let link = unconnected();
-    let drivers = &link.shared().drivers;
+    let tier = unconnected();
+    let drivers = &tier.session.drivers;
     drivers.open(1);
     let (_connection, _, server) = connect(drivers, 1).await;
-    link.shared().lose(1);
+    tier.session.lose(1);
     closed(server).await;
 }
 
 #[tokio::test]
 async fn close_ends_drivers_of_link_that_is_being_made() {
-    let link = unconnected();
-    let drivers = &link.shared().drivers;
+    let tier = unconnected();
+    let drivers = &tier.session.drivers;
     drivers.open(1);
     let (_connection, _, server) = connect(drivers, 1).await;
-    link.close();
+    tier.close();
     closed(server).await;
     drivers.open(2);
     assert!(drivers.drive(2, async {}).is_none());

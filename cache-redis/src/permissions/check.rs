@@ -8,10 +8,10 @@ use redis::aio::MultiplexedConnection;
 use super::{COMMANDS, Purpose, named};
 use crate::commands;
 use crate::commands::permissions::{CheckPermissions, Refused};
-use crate::link::Shared;
-use crate::server::{self, failed};
+use crate::errors::{self, failed};
+use crate::session::RedisSession;
 
-impl Shared {
+impl RedisSession {
     /// Asks the server which commands its user may not run.
     ///
     /// A server without `redis.acl_check_cmd` (Redis before 7.0, some that imitate it) cannot be
@@ -112,7 +112,7 @@ impl Shared {
 
     /// Adds the user's name to a refusal that the server gave before its permissions were known.
     pub(crate) fn with_user(&self, error: Error) -> Error {
-        if server::code_of(&error) != Some("NOPERM") {
+        if errors::code_of(&error) != Some("NOPERM") {
             return error;
         }
         let what = format!(

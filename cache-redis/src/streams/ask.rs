@@ -1,4 +1,4 @@
-//! How a command is sent to the server, wherever that is, and sent again where that is safe.
+//! Sends a command to the server that has the namespace, and sends it again where that is safe.
 
 use std::time::Duration;
 
@@ -6,58 +6,60 @@ use cache_core::Error;
 use redis::{Cmd, FromRedisValue, RedisError, Value};
 use tokio::time::{Instant, timeout};
 
-use crate::server;
+use crate::errors;
 use crate::streams::Streams;
-use crate::streams::connections::{Again, Connection, is_over, is_refused};
+use crate::streams::connections::{Again, Connection, is_fatal, is_refused};
 
-/// How many times a command is sent elsewhere: to the node of a cluster that has the namespace, or to the first address again.
+/// The number of times that a command is sent to another address: to the node of a cluster that has
+/// the namespace, or to the first address again.
 const MOST_MOVES: usize = 3;
 
-/// How long a read waits before it asks again: a connection that is open on this side alone is noticed then.
-const ASKED_AGAIN: Duration = Duration::from_secs(60);
+/// The time after which a waiting read is sent again, so that a connection is noticed that is open
+/// on this side only.
+const LONGEST_STEP: Duration = Duration::from_secs(60);
 
-/// Whether a command waits for entries, and until when.
+/// The time until which a command waits for entries.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Waits {
     No,
     Until(Instant),
-    ForEver,
+    Forever,
 }
 
 impl Waits {
-    fn for_so_long(wait: Duration) -> Self {
+    fn new(wait: Duration) -> Self {
         if wait.is_zero() {
             return Self::No;
         }
-        // What the clock cannot add is for ever.
+        // A time that the clock cannot represent never comes.
         Instant::now()
             .checked_add(wait)
-            .map_or(Self::ForEver, Self::Until)
+            .map_or(Self::Forever, Self::Until)
     }
 
-    /// How long it waits in one step.
+    /// Returns the time that the command waits in one step.
     fn step(self) -> Option<Duration> {
         match self {
             Self::No => None,
             Self::Until(end) => Some(
                 end.saturating_duration_since(Instant::now())
-                    .min(ASKED_AGAIN),
+                    .min(LONGEST_STEP),
             ),
-            Self::ForEver => Some(ASKED_AGAIN),
+            Self::Forever => Some(LONGEST_STEP),
         }
     }
 
-    fn is_over(self) -> bool {
+    fn has_ended(self) -> bool {
         match self {
             Self::No => true,
             Self::Until(end) => Instant::now() >= end,
-            Self::ForEver => false,
+            Self::Forever => false,
         }
     }
 }
 
 impl Streams {
-    /// Runs a command that is answered at once.
+    /// Runs a command that does not wait.
     pub(super) async fn run(
         &self,
         what: &'static str,
@@ -74,11 +76,11 @@ impl Streams {
         again: Again,
     ) -> Result<T, Error> {
         let value = self.run(what, command, again).await?;
-        T::from_redis_value(value).map_err(|error| server::failed(what, RedisError::from(error)))
+        T::from_redis_value(value).map_err(|error| errors::failed(what, RedisError::from(error)))
     }
 
-    /// Runs a read, again and again until it brings something or has waited for so long. `command` makes the command: with BLOCK,
-    /// and so long, where it is told how long.
+    /// Runs a read until it returns entries or has waited for `wait`. `command` makes the command
+    /// of a step, with `BLOCK` and the given time if there is one.
     pub(super) async fn wait_for(
         &self,
         what: &'static str,
@@ -86,16 +88,16 @@ impl Streams {
         wait: Duration,
         command: impl Fn(Option<Duration>) -> Cmd,
     ) -> Result<Value, Error> {
-        let waits = Waits::for_so_long(wait);
+        let waits = Waits::new(wait);
         loop {
             match self.ask(what, again, waits, &command).await? {
-                Value::Nil if !waits.is_over() => {}
+                Value::Nil if !waits.has_ended() => {}
                 answer => return Ok(answer),
             }
         }
     }
 
-    /// Asks once, wherever the namespace is.
+    /// Runs one step on the server that has the namespace.
     async fn ask(
         &self,
         what: &'static str,
@@ -110,7 +112,8 @@ impl Streams {
             let mut connection = match connections.get(is_waiting, is_new).await {
                 Ok(connection) => connection,
                 Err(error) => {
-                    // The node that was moved to may be gone; the first one knows who has taken its place.
+                    // The node that the namespace moved to may no longer exist. The first address
+                    // knows which node has taken its place.
                     let was_moved = connections.give_up();
                     if !was_moved || moves == MOST_MOVES {
                         return Err(error);
@@ -129,14 +132,14 @@ impl Streams {
                 }
                 Err(error) => error,
             };
-            let (is_over, is_refused) = (is_over(&error), is_refused(&error));
+            let (is_fatal, is_refused) = (is_fatal(&error), is_refused(&error));
             let is_harmless = is_refused || (again == Again::Yes && error.is_connection_dropped());
-            let error = server::failed(what, error);
+            let error = errors::failed(what, error);
             if moves < MOST_MOVES && connections.follow(&error) {
                 moves += 1;
                 continue;
             }
-            if is_over {
+            if is_fatal {
                 connections.give_up();
             } else if is_waiting {
                 connections.keep(connection.clone());
@@ -144,7 +147,7 @@ impl Streams {
             if !connection.was_kept || !is_harmless {
                 return Err(error);
             }
-            // It was of no use since before. A new one may be.
+            // The connection was broken before this command. A new one may work.
             is_new = true;
         }
     }
@@ -159,6 +162,6 @@ impl Streams {
         let answer = command.query_async(&mut connection.link);
         timeout(limit, answer)
             .await
-            .unwrap_or_else(|_| Err(server::no_answer()))
+            .unwrap_or_else(|_| Err(errors::no_reply()))
     }
 }

@@ -1,7 +1,9 @@
-//! The connections of the streams: one for all that answers at once, and one for each read that waits.
+//! The connections of the streams: one for commands that do not wait, and one for each read that
+//! does.
 //!
-//! All lead to one server. What one of them tells of it (it is gone, it is no primary any more) is so for the others: they are
-//! given up together, and the next ones are made to the first address, which knows best.
+//! All of them lead to one server. If one of them shows that the server cannot serve (it is
+//! unreachable, or no longer a primary), all are given up together, and the next ones are made to
+//! the first address.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,16 +14,17 @@ use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, RedisError};
 use tokio::time::timeout;
 
-use crate::server;
+use crate::errors;
 
-/// Whether a command may be sent again if its reply is lost: it may have been executed.
+/// Permission to send a command again after its reply was lost, although the server may have run
+/// it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Again {
     Yes,
     No,
 }
 
-/// Most connections that are kept for reads that wait.
+/// The largest number of idle connections that are kept for reads that wait.
 const MOST_IDLE: usize = 8;
 
 pub(super) struct Connections {
@@ -32,18 +35,20 @@ pub(super) struct Connections {
 
 #[derive(Default)]
 struct State {
-    /// The node of a cluster that the first one has named as the namespace's.
+    /// The node of a cluster that has the namespace, as the first address has named it.
     moved: Option<Client>,
     shared: Option<Connection>,
     idle: Vec<Connection>,
 }
 
-/// A connection, and whether its end was seen.
+/// A connection.
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) link: MultiplexedConnection,
+    /// Set by the reader of the connection. `Release` and `Acquire`: a command that sees it set does
+    /// not use the connection.
     has_ended: Arc<AtomicBool>,
-    /// Whether it was there before: it may have been of no use for long.
+    /// `true` if the connection was used before, so that it may have been broken for some time.
     pub(super) was_kept: bool,
 }
 
@@ -56,7 +61,8 @@ impl Connections {
         }
     }
 
-    /// The one that all share, or one for a read that waits; made now where there is none, or where none that was there will do.
+    /// Returns the shared connection, or one for a read that `waits`. It is opened now if there is
+    /// none, or if it must be new.
     pub(super) async fn get(&self, waits: bool, is_new: bool) -> Result<Connection, Error> {
         let client = {
             let mut state = self.lock();
@@ -78,7 +84,7 @@ impl Connections {
     async fn open(&self, client: &Client) -> Result<Connection, Error> {
         let has_ended = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&has_ended);
-        // The limits are ours.
+        // Each operation has its own time limit.
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_limit))
             .set_response_timeout(None)
@@ -91,8 +97,8 @@ impl Connections {
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         let link = timeout(self.connect_limit, connecting)
             .await
-            .unwrap_or_else(|_| Err(server::no_answer()))
-            .map_err(server::not_connected)?;
+            .unwrap_or_else(|_| Err(errors::no_reply()))
+            .map_err(errors::not_connected)?;
         Ok(Connection {
             link,
             has_ended,
@@ -100,7 +106,7 @@ impl Connections {
         })
     }
 
-    /// Keeps one that a read has waited on.
+    /// Keeps the connection of a read that has waited, for the next one.
     pub(super) fn keep(&self, connection: Connection) {
         let mut state = self.lock();
         if state.idle.len() < MOST_IDLE {
@@ -111,16 +117,17 @@ impl Connections {
         }
     }
 
-    /// Gives all of them up, and goes back to the first address; `true` where that was left.
+    /// Gives up all connections, and goes back to the first address. Returns `true` if the
+    /// namespace had moved to another one.
     pub(super) fn give_up(&self) -> bool {
         std::mem::take(&mut *self.lock()).moved.is_some()
     }
 
-    /// Goes to the node of a cluster that has the namespace, if that is what the error says.
+    /// Goes to the node of a cluster that has the namespace, if the error names it.
     pub(super) fn follow(&self, error: &Error) -> bool {
         let mut state = self.lock();
         let client = state.moved.as_ref().unwrap_or(&self.first);
-        let Some(moved) = server::moved_client(client, error) else {
+        let Some(moved) = errors::moved_client(client, error) else {
             return false;
         };
         *state = State {
@@ -147,13 +154,13 @@ impl State {
     }
 }
 
-/// Whether a connection that gave this error is of no further use, nor are those that lead to the same server.
-pub(super) fn is_over(error: &RedisError) -> bool {
-    // It was a primary until now, and it ends those who waited.
-    server::is_fatal(error) || error.code() == Some("UNBLOCKED")
+/// Returns `true` if after this error no connection to the same server can be used.
+pub(super) fn is_fatal(error: &RedisError) -> bool {
+    // `UNBLOCKED`: the server was a primary until now, and ends all waiting reads.
+    errors::is_fatal(error) || error.code() == Some("UNBLOCKED")
 }
 
-/// Whether the server has refused it, so that it is certain that nothing was done.
+/// Returns `true` if the server refused the command, so that it was certainly not run.
 pub(super) fn is_refused(error: &RedisError) -> bool {
-    server::is_fatal(error) && error.code().is_some()
+    errors::is_fatal(error) && error.code().is_some()
 }

@@ -1,27 +1,27 @@
-//! What the server answers about streams. Read by hand: the client's own types put an entry's fields into a map, which has no order
-//! and each name once.
+//! Parses replies about streams. The client's own types put the fields of an entry into a map,
+//! which would lose their order and all but one field of the same name.
 
 use cache_core::stream::StreamEntry;
 use cache_core::{Error, ErrorKind};
 use redis::Value;
 
-/// What became of an entry that somebody asked for.
+/// An entry in a reply.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Entry(StreamEntry),
-    /// It was given to a reader of a group, and is not in the stream any more. Its id.
+    /// The id of an entry that was delivered to a reader of a group and is no longer in the stream.
     Trimmed(String),
 }
 
-/// What XAUTOCLAIM answers.
+/// The reply to XAUTOCLAIM.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Claimed {
-    /// Where to go on.
+    /// The id at which the next step begins.
     pub(super) next: String,
     pub(super) entries: Vec<StreamEntry>,
 }
 
-/// The entries in an answer to XREAD or XREADGROUP that asked for one stream.
+/// Parses the reply to XREAD or XREADGROUP for one stream.
 pub(super) fn of_stream(answer: Value) -> Result<Vec<Found>, Error> {
     match answer {
         Value::Nil => Ok(Vec::new()),
@@ -33,8 +33,8 @@ pub(super) fn of_stream(answer: Value) -> Result<Vec<Found>, Error> {
     }
 }
 
-/// Those that are still there.
-pub(super) fn there(found: Vec<Found>) -> Vec<StreamEntry> {
+/// The entries that are still in the stream.
+pub(super) fn entries(found: Vec<Found>) -> Vec<StreamEntry> {
     let entry = |found| match found {
         Found::Entry(entry) => Some(entry),
         Found::Trimmed(_) => None,
@@ -42,7 +42,7 @@ pub(super) fn there(found: Vec<Found>) -> Vec<StreamEntry> {
     found.into_iter().filter_map(entry).collect()
 }
 
-/// A list of entries.
+/// Parses a list of entries.
 pub(super) fn found(answer: Value) -> Result<Vec<Found>, Error> {
     let Value::Array(entries) = answer else {
         return Err(unknown());
@@ -51,17 +51,17 @@ pub(super) fn found(answer: Value) -> Result<Vec<Found>, Error> {
 }
 
 pub(super) fn claimed(answer: Value) -> Result<Claimed, Error> {
-    // Behind these two are the ids of those that were trimmed, which the server has taken from the group.
+    // A third part has the ids of trimmed entries, which the server has removed from the group.
     let Value::Array(parts) = answer else {
         return Err(unknown());
     };
     let mut parts = parts.into_iter();
-    let (Some(next), Some(entries)) = (parts.next(), parts.next()) else {
+    let (Some(next), Some(listed)) = (parts.next(), parts.next()) else {
         return Err(unknown());
     };
     Ok(Claimed {
         next: text(next)?,
-        entries: there(found(entries)?),
+        entries: entries(found(listed)?),
     })
 }
 
@@ -92,7 +92,7 @@ fn bytes(answer: Value) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// As it is, where it is UTF-8: an entry with another name is an entry all the same.
+/// Converts bytes to text. Bytes that are not UTF-8 are replaced, so that the entry is not lost.
 fn text(answer: Value) -> Result<String, Error> {
     let text = String::from_utf8(bytes(answer)?);
     Ok(text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
@@ -101,7 +101,7 @@ fn text(answer: Value) -> Result<String, Error> {
 fn unknown() -> Error {
     Error::new(
         ErrorKind::Protocol,
-        "read what the server answers about a stream",
+        "the reply of the server about a stream has an unknown form",
     )
 }
 
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_keep_their_order_and_their_names() {
+    fn fields_keep_their_order_and_duplicate_names() {
         let texts: [&[u8]; 6] = [b"z", b"1", b"\xff", b"\xff", b"z", b""];
         let fields = Value::Array(texts.map(bulk).into());
         let expected = [
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_entries_is_an_error() {
+    fn reply_that_is_not_a_list_of_entries_is_an_error() {
         assert_eq!(
             found(listed(Value::Nil)).unwrap(),
             [Found::Trimmed("1-0".to_owned())]

@@ -1,60 +1,51 @@
-//! A guard that a transaction holds.
+//! Guards a key during a transaction.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use cache_core::tier::GuardHeld;
-use tokio::time::Instant;
+use cache_core::tier::kit::OwnedTarget;
+use cache_core::tier::{Guard, RecordKey};
 
 use crate::commands::guard::GuardedKey;
-use crate::journal::{Invalidated, Writer};
-use crate::link::Shared;
+use crate::number::fresh_number;
+use crate::permissions::Purpose;
+use crate::session::RedisSession;
 
-/// Holds a guard. If its key was invalidated, dropping it ends the guard. Otherwise dropping it
-/// invalidates the key, and the guard expires by itself.
-pub(super) struct Holder {
-    shared: Arc<Shared>,
-    number: u64,
-    invalidates: Option<Invalidated>,
-    _file: Option<Arc<Writer>>,
-}
-
-impl Holder {
-    pub(super) fn new(
-        shared: &Arc<Shared>,
-        number: u64,
-        key: GuardedKey,
-        invalidates: Invalidated,
-    ) -> Self {
-        shared.guards.hold(number, key);
-        Self {
-            shared: Arc::clone(shared),
-            number,
-            invalidates: Some(invalidates),
-            _file: shared.journal.keep_file(),
+impl RedisSession {
+    pub(super) async fn guard(self: &Arc<Self>, key: &RecordKey, within: Duration) -> Guard {
+        let number = fresh_number();
+        let guarded = GuardedKey::new(&self.keys, key);
+        // Held before it is placed, so that it is ended if the caller is dropped before the reply
+        // arrives.
+        let holder = self
+            .guards
+            .hold(number, guarded.clone(), self.invalidate_on_drop(key));
+        if self.permissions.lacks(Purpose::WriteGuards) {
+            // The guard is never placed, and still invalidates in the end.
+            return Guard::new(holder);
         }
+        let placed = self.run("guard", within, |link| async move {
+            self.place_guard(link, number, &guarded).await
+        });
+        // It is placed with the next renewal, and invalidates in the end in any case.
+        if let Err(error) = placed.await {
+            tracing::debug!(error = ?error, "a guard is not placed yet");
+        }
+        Guard::new(holder)
     }
-}
 
-impl GuardHeld for Holder {
-    fn is_placed(&self) -> bool {
-        self.shared.guards.is_placed(self.number, Instant::now())
-    }
-
-    fn was_invalidated(&mut self) {
-        self.invalidates = None;
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        match self.invalidates.take() {
-            // The outcome of the transaction is unknown, and its commit may still be running: the
-            // guard is not ended, only no longer renewed.
-            Some(what) => {
-                self.shared.guards.abandon(self.number);
-                self.shared.journal.queue(what);
-            }
-            None => self.shared.guards.end(self.number),
+    /// Queues the invalidation of a key whose guard was dropped.
+    fn invalidate_on_drop(
+        self: &Arc<Self>,
+        key: &RecordKey,
+    ) -> impl FnOnce() + Send + Sync + use<> {
+        let session = Arc::clone(self);
+        let target = OwnedTarget::Key(key.clone());
+        // Keeps the journal's file open until it is known whether the invalidation is queued.
+        let file = self.journal.keep_file();
+        move || {
+            session.journal.queue(target);
+            drop(file);
         }
     }
 }

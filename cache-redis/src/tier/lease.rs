@@ -1,104 +1,61 @@
-//! Leases: taken before a load, and used to store its record.
+//! Takes the lease on a key before a load, and detects waits for leases that would never end.
 
 use std::time::Duration;
 
+use cache_core::tier::kit::{LONGEST_LOAD, LeaseHolder};
 use cache_core::tier::{
-    self, Deadlock, FillResult, Lease, LeaseMode, LeaseResult, RecordKey, Refusal, Stamp, Wakeup,
-    Woken,
+    Deadlock, HeldLease, Lease, LeaseMode, LeaseResult, RecordKey, Refusal, Stamp, Wakeup, Woken,
 };
 use cache_core::{Error, ErrorKind};
 use tokio::time::sleep;
 
-use super::{RedisTier, unattached};
 use crate::commands;
 use crate::commands::deadlock::DetectDeadlock;
-use crate::commands::fill::StoreRecord;
 use crate::commands::lease::{Reply, TakeLease};
-use crate::leases::{HeldLease, Holder, LONGEST_LOAD};
+use crate::epochs::Mark;
+use crate::leases::RedisLease;
 use crate::number::fresh_number;
+use crate::session::{RedisSession, not_ready};
 
-impl RedisTier {
-    pub(super) async fn take_lease(
+/// A reply, and the link over which it came.
+struct Answer {
+    reply: Reply,
+    /// Holds the token that was asked for, if the lease is exclusive.
+    holder: Option<LeaseHolder<RedisLease>>,
+    /// The number of the link.
+    link: u64,
+    /// The history under which the lease was asked for.
+    history: u64,
+    /// The moment before the request was sent.
+    asked: Mark,
+}
+
+impl RedisSession {
+    pub(super) async fn lease(
         &self,
         key: &RecordKey,
-        claim: LeaseMode,
-        seen: &[u8],
+        mode: LeaseMode,
+        expected_header: &[u8],
         within: Duration,
     ) -> Result<LeaseResult, Error> {
-        let shared = &**self.shared();
-        if shared.journal.covers(key) {
+        if self.journal.covers(key) {
             return Ok(LeaseResult::Refused(Refusal::Queued));
         }
-        let current = shared.current.get();
-        let Some(history) = shared.bus.epochs.history() else {
-            // A link without a history gives no lease, and would not find one by itself.
-            if let Some((_, generation)) = current {
-                shared.lose(generation);
-            }
-            return Err(unattached());
-        };
-        let (last, epoch) = shared.bus.last_heard_and_epoch(&key.function);
-        let (life, exclusive) = match claim {
-            LeaseMode::Shared => (LONGEST_LOAD, false),
-            LeaseMode::Probe => (self.settings.lease_time, false),
-            _ => (self.settings.lease_time, true),
-        };
         // Register the waiter before asking, so that a message that follows the reply is not
         // missed.
-        let (waiting, heard) = shared.bus.waiters.register(key.digest);
-        let asked = shared.bus.epochs.mark();
-        let token = fresh_number();
-        let held = |token| HeldLease {
-            name: shared.keys.lease(key),
-            token,
-            digest: key.digest,
-            exclusive,
-        };
-        let command = TakeLease {
-            key,
-            claim,
-            token,
-            life,
-            fresh_epoch: fresh_number(),
-            history,
-            seen,
-            known_epoch: epoch,
-            last_heard: last,
-        };
-        // Held before it is given, so that it is released if nobody waits for the reply any more.
-        let own = held(token);
-        let (reply, holder, generation): (Reply, Option<Holder>, u64) = shared
-            .run("lease", within, |mut connected, generation| async move {
-                let holder = exclusive.then(|| shared.leases.hold(own, generation));
-                let reply = commands::send(&mut connected.data, &shared.keys, command).await?;
-                Ok((reply, holder.flatten(), generation))
-            })
-            .await?;
-        match reply {
-            // A reply that cannot be parsed may give a lease, which is released with the holder.
-            Reply::Given { .. } | Reply::Foreign => {}
-            _ => shared.leases.is_over(token),
-        }
-        match reply {
-            Reply::Given { token, epoch } => {
-                shared.bus.epochs.learn(&key.function, epoch, asked);
-                let holder = match holder {
-                    // The link may be another by now.
-                    Some(holder) => Some(holder).filter(|_| shared.leases.holds(token, generation)),
-                    None => shared.leases.hold(held(token), generation),
-                };
-                let holder = holder.ok_or_else(unattached)?;
-                let stamp = Stamp { epoch, history };
-                Ok(LeaseResult::Granted(
-                    Lease::new(token, stamp).held_by(holder),
-                ))
-            }
-            Reply::Free if claim == LeaseMode::Probe => {
+        let (waiter, notified) = self.bus.waiters.register(key.digest);
+        let answer = self.ask_for_lease(key, mode, expected_header, within);
+        let answer = answer.await?;
+        match answer.reply {
+            Reply::Granted { token, epoch } => self.granted(key, mode, answer, token, epoch),
+            Reply::Free if mode == LeaseMode::Probe => {
+                let history = answer.history;
                 let stamp = Stamp { epoch: 0, history };
                 Ok(LeaseResult::Granted(Lease::new(0, stamp)))
             }
             Reply::Taken { left } => {
-                // The server's clock may step, and another version's script may not clamp the life.
+                // The server's clock may step, and another version's script may not shorten the
+                // life.
                 let left = left.min(self.settings.lease_time);
                 // Waiters look again at different times, so that they do not all ask at once when a
                 // lease expires.
@@ -106,7 +63,7 @@ impl RedisTier {
                     left + left.mul_f64(fastrand::f64() / 20.0) + Duration::from_millis(1);
                 Ok(LeaseResult::Held(Wakeup::telling(async move {
                     tokio::select! {
-                        () = heard => waiting.woken(),
+                        () = notified => waiter.woken(),
                         () = sleep(patience) => Woken::LookAgain,
                     }
                 })))
@@ -118,75 +75,132 @@ impl RedisTier {
                 "the history was evicted from Redis: nothing is stored until it is restored",
             )),
             Reply::OtherHistory => {
-                // Another instance began a new one, and the channel says so; or it is gone, which
-                // only a new link finds out.
-                if shared.bus.epochs.history() == Some(history) {
-                    shared.lose(generation);
+                // Either another instance began a new history and the channel will announce it, or
+                // the history is missing, which only a new link finds out.
+                if self.bus.epochs.history() == Some(answer.history) {
+                    self.lose(answer.link);
                 }
-                Err(unattached())
+                Err(not_ready())
             }
             Reply::Free | Reply::Foreign => Err(Error::new(
                 ErrorKind::Protocol,
-                "lease: the server answered something else",
+                "lease: the reply of the server has an unknown form",
             )),
         }
     }
 
-    /// Tells whether a wait for the lease on `awaited` would never end.
-    pub(super) async fn closes_ring(
+    async fn ask_for_lease(
         &self,
-        held: &[tier::HeldLease],
+        key: &RecordKey,
+        mode: LeaseMode,
+        expected_header: &[u8],
+        within: Duration,
+    ) -> Result<Answer, Error> {
+        let number = self.link.number();
+        let Some(history) = self.bus.epochs.history() else {
+            // A link without a history grants no lease, and would not find a history by itself.
+            if number != 0 {
+                self.lose(number);
+            }
+            return Err(not_ready());
+        };
+        let (last_message, known_epoch) = self.bus.last_message_and_epoch(&key.function);
+        let is_exclusive = is_exclusive(mode);
+        let life = match mode {
+            LeaseMode::Shared => LONGEST_LOAD,
+            _ => self.settings.lease_time,
+        };
+        let asked = self.bus.epochs.mark();
+        let token = fresh_number();
+        let command = TakeLease {
+            key,
+            mode,
+            token,
+            life,
+            fresh_epoch: fresh_number(),
+            history,
+            expected_header,
+            known_epoch,
+            last_message,
+        };
+        // An exclusive lease is held before it is granted, so that it is released if the caller is
+        // dropped before the reply arrives.
+        let own = is_exclusive.then(|| self.redis_lease(key, true));
+        let (reply, holder, link) = self
+            .run("lease", within, |mut link| async move {
+                let holder = own.map(|own| self.leases.hold(token, own, link.number));
+                let reply = commands::send(&mut link.data, &self.keys, command).await?;
+                Ok((reply, holder.flatten(), link.number))
+            })
+            .await?;
+        match reply {
+            // A reply that cannot be parsed may grant a lease, which is released with the holder.
+            Reply::Granted { .. } | Reply::Foreign => {}
+            _ => self.leases.end(token),
+        }
+        Ok(Answer {
+            reply,
+            holder,
+            link,
+            history,
+            asked,
+        })
+    }
+
+    fn granted(
+        &self,
+        key: &RecordKey,
+        mode: LeaseMode,
+        answer: Answer,
+        token: u64,
+        epoch: u64,
+    ) -> Result<LeaseResult, Error> {
+        self.bus.epochs.learn(&key.function, epoch, answer.asked);
+        let holder = match answer.holder {
+            // The link may have been lost since the reply arrived.
+            Some(holder) => Some(holder).filter(|_| self.leases.holds(token, answer.link)),
+            None => {
+                let lease = self.redis_lease(key, is_exclusive(mode));
+                self.leases.hold(token, lease, answer.link)
+            }
+        };
+        let holder = holder.ok_or_else(not_ready)?;
+        let history = answer.history;
+        let stamp = Stamp { epoch, history };
+        Ok(LeaseResult::Granted(
+            Lease::new(token, stamp).held_by(holder),
+        ))
+    }
+
+    fn redis_lease(&self, key: &RecordKey, is_exclusive: bool) -> RedisLease {
+        RedisLease {
+            name: self.keys.lease(key),
+            digest: key.digest,
+            is_exclusive,
+        }
+    }
+
+    /// Tells whether a wait for the lease on `awaited` would never end.
+    pub(super) async fn deadlock(
+        &self,
+        held: &[HeldLease],
         awaited: &RecordKey,
         within: Duration,
     ) -> Result<Deadlock, Error> {
-        let shared = &**self.shared();
         let command = DetectDeadlock {
             awaited,
             held,
             // A waiter asks again within a lease time.
             life: self.settings.lease_time * 2,
         };
-        shared
-            .run(
-                "look for a deadlock",
-                within,
-                |mut connected, _| async move {
-                    commands::send(&mut connected.data, &shared.keys, command).await
-                },
-            )
-            .await
+        self.run("look for a deadlock", within, |mut link| async move {
+            commands::send(&mut link.data, &self.keys, command).await
+        })
+        .await
     }
+}
 
-    pub(super) async fn store(
-        &self,
-        key: &RecordKey,
-        lease: &Lease,
-        record: Vec<u8>,
-        life: Duration,
-        within: Duration,
-    ) -> Result<FillResult, Error> {
-        let shared = &**self.shared();
-        if shared.journal.covers(key) {
-            return Ok(FillResult::Refused(Refusal::Queued));
-        }
-        let command = StoreRecord {
-            key,
-            lease,
-            record,
-            life,
-        };
-        let fill = shared
-            .run("fill", within, |mut connected, generation| async move {
-                // Another connection may lead to another server, to which the lease was replicated.
-                if !shared.leases.holds(lease.token, generation) {
-                    return Ok(FillResult::Refused(Refusal::Link));
-                }
-                commands::send(&mut connected.data, &shared.keys, command).await
-            })
-            .await?;
-        if fill == FillResult::Stored {
-            shared.leases.is_over(lease.token);
-        }
-        Ok(fill)
-    }
+/// Returns `true` if other callers wait for a lease of this mode.
+fn is_exclusive(mode: LeaseMode) -> bool {
+    !matches!(mode, LeaseMode::Shared | LeaseMode::Probe)
 }

@@ -1,60 +1,59 @@
-//! Reads of records, and which of them need to ask for the stamp.
+//! Reads a record, and decides whether its stamp must be read as well.
 
 use std::time::Duration;
 
 use cache_core::tier::{ReadOptions, ReadResult, RecordKey, Stamp};
 use cache_core::{Consistency, Error};
 
-use super::{RedisTier, unattached};
 use crate::commands;
-use crate::commands::read::{self, Judged, ReadUnlessKnown};
+use crate::commands::read::{self, ReadIfNoneMatch, ReadReply};
+use crate::session::{RedisSession, not_ready};
 
-impl RedisTier {
-    pub(super) async fn find(
+impl RedisSession {
+    pub(super) async fn read(
         &self,
         key: &RecordKey,
         options: ReadOptions,
         within: Duration,
     ) -> Result<ReadResult, Error> {
-        let shared = &**self.shared();
-        if shared.journal.covers(key) {
+        if self.journal.covers(key) {
             // A queued invalidation is to delete the record.
-            if !shared.is_connected() {
-                return Err(unattached());
+            if !self.link.is_connected() {
+                return Err(not_ready());
             }
             return Ok(ReadResult::default());
         }
-        let epochs = &shared.bus.epochs;
+        let epochs = &self.bus.epochs;
         let stamp = match options.consistency {
-            Consistency::Bounded if shared.bus.coherence.holds() => epochs.stamp(&key.function),
+            Consistency::Bounded if self.bus.coherence.holds() => epochs.stamp(&key.function),
             _ => None,
         };
         // A longer string arrives with one byte too many, so that it disagrees with its own header.
         let last = self.settings.max_record_bytes;
         if let Some(stamp) = stamp {
-            let record = shared
-                .run("read", within, |mut connected, _| async move {
-                    read::record(&mut connected.data, &shared.keys, key, last).await
+            let record = self
+                .run("read", within, |mut link| async move {
+                    read::record(&mut link.data, &self.keys, key, last).await
                 })
                 .await?;
-            // The stamp must still be known: a call that joined this one meanwhile may have begun
-            // when the stamp was already too old for it.
-            if shared.bus.coherence.holds() && epochs.stamp(&key.function) == Some(stamp) {
+            // The stamp must still be known: a call that joined this one in the meantime may have
+            // begun when the stamp was already too old for it.
+            if self.bus.coherence.holds() && epochs.stamp(&key.function) == Some(stamp) {
                 return Ok(ReadResult::new(record, Some(stamp)));
             }
         }
         let asked = epochs.mark();
-        let Judged {
+        let ReadReply {
             record,
             epoch,
             history,
-        } = shared
-            .run("read", within, |mut connected, _| async move {
-                let Some(known) = options.if_none_match else {
-                    return read::judged(&mut connected.data, &shared.keys, key, last).await;
+        } = self
+            .run("read", within, |mut link| async move {
+                let Some(etag) = options.if_none_match else {
+                    return read::record_with_controls(&mut link.data, &self.keys, key, last).await;
                 };
-                let command = ReadUnlessKnown { key, known, last };
-                commands::send(&mut connected.data, &shared.keys, command).await
+                let command = ReadIfNoneMatch { key, etag, last };
+                commands::send(&mut link.data, &self.keys, command).await
             })
             .await?;
         if let Some(epoch) = epoch {

@@ -1,8 +1,8 @@
-//! Waiters under many schedules, by shuttle:
+//! Waiters under many schedules, searched by shuttle:
 //! `RUSTFLAGS="--cfg schedules" cargo test --release -p cache-redis --lib schedules`.
 //!
-//! The server is a lock around what it would hold; what it tells is told by whoever changed it. Who is not woken waits for
-//! ever here, which shuttle sees.
+//! The server is a lock around the state that it would hold, and each caller publishes its own
+//! messages. A waiter that is not woken waits forever, which shuttle reports as a deadlock.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::*;
 
 const SCHEDULES: usize = 100_000;
 
-/// What a server holds of one key.
+/// The state of one key at a server.
 #[derive(Default)]
 struct Server {
     record: Option<u64>,
@@ -22,12 +22,13 @@ struct Server {
     loads: u64,
 }
 
-struct World {
+/// One server, and the waiters of one instance.
+struct Model {
     server: Mutex<Server>,
-    waiters: Arc<Waiters>,
+    waiters: Arc<LeaseWaiters>,
 }
 
-impl World {
+impl Model {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             server: Mutex::new(Server::default()),
@@ -35,12 +36,12 @@ impl World {
         })
     }
 
-    /// A call: `early` is whether a place is taken before the lease is asked for.
+    /// Makes a call. `early` tells whether the waiter registers before it asks for the lease.
     fn call(&self, early: bool) -> u64 {
         loop {
-            let place = early.then(|| self.waiters.register(1));
+            let registered = early.then(|| self.waiters.register(1));
             let is_taken = {
-                let mut server = self.server.lock().expect("no thread panics with it");
+                let mut server = self.server.lock().expect("no thread panics with the lock");
                 if let Some(value) = server.record {
                     return value;
                 }
@@ -48,7 +49,7 @@ impl World {
             };
             if !is_taken {
                 {
-                    let mut server = self.server.lock().expect("no thread panics with it");
+                    let mut server = self.server.lock().expect("no thread panics with the lock");
                     server.loads += 1;
                     server.record = Some(server.loads);
                     server.is_leased = false;
@@ -56,67 +57,68 @@ impl World {
                 self.waiters.wake(1);
                 continue;
             }
-            let (waiting, heard) = place.unwrap_or_else(|| self.waiters.register(1));
-            block_on(heard);
-            drop(waiting);
+            let (waiter, notified) = registered.unwrap_or_else(|| self.waiters.register(1));
+            block_on(notified);
+            drop(waiter);
         }
     }
 }
 
 fn two_calls(early: bool) {
-    let world = World::new();
-    let other = Arc::clone(&world);
+    let model = Model::new();
+    let other = Arc::clone(&model);
     let thread = thread::spawn(move || other.call(early));
-    let own = world.call(early);
-    assert_eq!(thread.join().expect("it ends"), own);
-    let server = world.server.lock().expect("no thread panics with it");
-    assert_eq!(server.loads, 1, "one load, and the other heard of it");
-    assert!(world.waiters.lock().is_empty());
+    let own = model.call(early);
+    assert_eq!(thread.join().expect("the thread ends"), own);
+    let server = model.server.lock().expect("no thread panics with the lock");
+    assert_eq!(server.loads, 1, "one call loads, and the other is notified");
+    assert!(model.waiters.lock().is_empty());
 }
 
 #[test]
-fn who_waits_is_woken_whatever_the_order() {
+fn waiter_is_woken_in_every_order() {
     shuttle::check_random(|| two_calls(true), SCHEDULES);
     shuttle::check_pct(|| two_calls(true), SCHEDULES, 3);
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn a_place_that_is_taken_late_misses_the_call() {
+fn waiter_that_registers_late_misses_the_notification() {
     shuttle::check_random(|| two_calls(false), SCHEDULES);
 }
 
-/// The link is lost while somebody takes a place: it is told of that, or finds it lost when it asks.
+/// The link is lost while a waiter registers: the waiter is notified, or finds the link lost when
+/// it asks for the lease.
 #[test]
-fn who_waits_is_told_when_the_link_is_lost() {
+fn waiter_does_not_wait_after_the_link_is_lost() {
     let run = || {
-        let world = World::new();
-        let other = Arc::clone(&world);
+        let model = Model::new();
+        let other = Arc::clone(&model);
         let thread = thread::spawn(move || {
-            let (waiting, heard) = other.waiters.register(1);
+            let (waiter, notified) = other.waiters.register(1);
             let is_taken = other
                 .server
                 .lock()
-                .expect("no thread panics with it")
+                .expect("no thread panics with the lock")
                 .is_leased;
             if is_taken {
-                block_on(heard);
+                block_on(notified);
             }
-            drop(waiting);
+            drop(waiter);
         });
-        world
+        model
             .server
             .lock()
-            .expect("no thread panics with it")
+            .expect("no thread panics with the lock")
             .is_leased = true;
-        world
+        model
             .server
             .lock()
-            .expect("no thread panics with it")
+            .expect("no thread panics with the lock")
             .is_leased = false;
-        world.waiters.wake_all();
-        thread.join().expect("it ends");
-        assert!(world.waiters.lock().is_empty());
+        model.waiters.wake_all();
+        thread.join().expect("the thread ends");
+        assert!(model.waiters.lock().is_empty());
     };
     shuttle::check_random(run, SCHEDULES);
 }
