@@ -1,21 +1,23 @@
-//! What every tier must do, as tests: for a store of your own, [`conformance`] in one of its tests.
+//! What every tier must do, as tests for a tier of your own.
 //!
-//! ```no_run
+//! [`tier_conformance!`](crate::tier_conformance) emits one test for each of the [`checks`], so
+//! that a failure does not hide the others. [`faults`], [`persistence`] and [`sharing`] are for a
+//! store that can be cut off, that outlives its process, or that several instances use.
+//!
+//! ```
 //! # use std::sync::Arc;
 //! # use cache_core::tier::{Tier, TierBuilder, TierContext};
 //! # #[derive(Clone, Debug, Default)]
 //! # struct Shelf;
 //! # impl TierBuilder for Shelf {
-//! #     fn build(self: Box<Self>, _: &TierContext) -> Result<Arc<dyn Tier>, cache_core::Error> { todo!() }
+//! #     fn build(self: Box<Self>, _: &TierContext) -> Result<Arc<dyn Tier>, cache_core::Error> {
+//! #         todo!()
+//! #     }
 //! # }
-//! #[tokio::test]
-//! async fn it_is_a_tier() {
-//!     // Each store that it makes is empty, and is used by nobody else.
-//!     cache_core::testing::conformance(|| Box::new(Shelf::default())).await;
-//! }
+//! cache_core::testing::tier_conformance!(Shelf::default());
 //! ```
 
-mod dropped;
+mod cancellation;
 mod faults;
 mod leases;
 mod persistence;
@@ -25,87 +27,129 @@ mod sharing;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::dropped::*;
 pub use self::faults::faults;
-use self::leases::*;
 pub use self::persistence::persistence;
-use self::records::*;
 pub use self::sharing::sharing;
 use crate::level::Level;
 use crate::tier::{
     FillResult, FunctionKey, Lease, LeaseMode, LeaseResult, Peers, ReadOptions, RecordKey, Stamp,
     Target, Tier, TierBuilder, TierContext,
 };
+pub use crate::tier_conformance;
 
 /// Longer than any operation takes on a store that works.
 const SOON: Duration = Duration::from_secs(10);
 
-/// How long records live that are not to die.
+/// The life of records that must not expire during a check.
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Runs every check, each on a store of its own, which `new` makes: empty, and used by nobody else. Takes some seconds.
+/// Emits a test for each of the [`checks`](crate::testing::checks) of a tier.
 ///
-/// It tells by names, in the order of its checks, what a tier must do; that is what the docs of [`Tier`] say. What a store does that
-/// is cut off, that outlives its process, or that others use is for [`faults`], [`persistence`] and [`sharing`].
+/// The argument is an expression with a [`TierBuilder`](crate::tier::TierBuilder), which each test
+/// evaluates once. The store behind it must be empty, and used by no other test. Statements before
+/// it can create what the store needs; it lives until the test ends. The tests are
+/// `#[tokio::test]`, so the crate needs `tokio` with the features `macros` and `rt`. Put each use
+/// of the macro into a module of its own, because the tests are named after the checks.
 ///
-/// # Panics
-/// With what the tier did not do.
-pub async fn conformance(new: impl Fn() -> Box<dyn TierBuilder>) {
-    macro_rules! run {
-        ($($check:ident),* $(,)?) => {
-            $(
-                let store = Store::open(new()).await;
-                let _named = Named(stringify!($check));
-                let checked = tokio::time::timeout(SOON * 6, $check(&store)).await;
-                assert!(checked.is_ok(), "{}: it hangs", stringify!($check));
-                store.close(stringify!($check)).await;
-            )*
-        };
-    }
-    run!(
-        what_was_filled_is_read,
-        what_was_never_filled_is_not_there,
-        an_invalidated_key_is_gone_and_its_lease_void,
-        an_invalidated_function_is_void_and_no_other,
-        what_matches_is_invalidated,
-        everything_can_be_invalidated,
-        a_lease_fills_once,
-        one_loads_and_others_wait,
-        a_look_takes_nothing,
-        who_waits_is_woken,
-        shared_leases_fill_beside_each_other,
-        a_shared_lease_waits_for_nobody,
-        who_takes_over_voids_the_lease_before,
-        what_was_filled_meanwhile_is_looked_at,
-        a_guard_keeps_everybody_from_filling,
-        lives_are_kept,
-        all_sizes_come_back_as_they_were,
-        keys_of_any_characters_do_not_meet,
-        versions_of_a_function_do_not_meet,
-        what_does_not_match_stays,
-        who_has_no_time_is_answered_at_once,
-        a_guard_that_is_dropped_ends,
-        what_is_owed_is_not_read,
-        what_is_dropped_leaves_nothing_behind,
-        wherever_it_is_dropped_nothing_is_half_done,
-        no_fill_survives_an_invalidation,
-    );
+/// ```ignore
+/// mod redis {
+///     tier_conformance! {
+///         let server = Server::start();
+///         Redis::new(server.url()).required()
+///     }
+/// }
+/// ```
+#[macro_export]
+macro_rules! tier_conformance {
+    ($(let $name:ident = $value:expr;)* $builder:expr $(,)?) => {
+        $crate::__tier_checks! { [$crate::__tier_tests] {{ $(let $name = $value;)* } { $builder }} }
+    };
 }
 
-/// Tells which check it was that fails.
-struct Named(&'static str);
-
-impl Drop for Named {
-    #[expect(
-        clippy::print_stderr,
-        reason = "it stands beside the panic's own message"
-    )]
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the tier does not do what `{}` asks", self.0);
+/// Calls a macro with the names of all checks, in the order in which a tier that is being written
+/// best passes them.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __tier_checks {
+    ([$($callback:tt)+] $($arguments:tt)*) => {
+        $($callback)+! {
+            $($arguments)*
+            [records] filled_record_is_read,
+            [records] key_that_was_never_filled_is_a_miss,
+            [records] invalidated_key_is_a_miss_and_its_lease_is_void,
+            [records] invalidated_function_is_void_and_others_stay_valid,
+            [records] matching_keys_are_invalidated,
+            [records] invalidation_of_everything_voids_all_records_and_leases,
+            [leases] lease_fills_once,
+            [leases] exclusive_lease_makes_others_wait_until_it_is_dropped,
+            [leases] probe_takes_no_lease,
+            [leases] waiter_is_woken_by_a_fill_and_by_an_invalidation,
+            [leases] shared_leases_are_granted_together_and_voided_together,
+            [leases] shared_lease_does_not_wait_for_an_exclusive_one,
+            [leases] preempting_lease_voids_the_lease_before_it,
+            [leases] exclusive_lease_is_held_if_the_key_was_filled_since_the_read,
+            [leases] guard_refuses_leases_and_fills_until_it_ends,
+            [records] records_expire_when_their_life_ends,
+            [records] records_of_all_sizes_are_read_as_written,
+            [records] keys_with_any_characters_are_kept_apart,
+            [records] versions_of_a_function_are_kept_apart,
+            [records] keys_that_do_not_match_stay_valid,
+            [cancellation] operations_without_time_end_at_once,
+            [cancellation] dropped_guard_ends,
+            [cancellation] pending_invalidation_makes_its_keys_misses,
+            [cancellation] dropped_operations_leave_no_lease_behind,
+            [cancellation] operation_dropped_at_any_point_is_done_or_not_done,
+            [leases] no_fill_survives_an_invalidation,
         }
-    }
+    };
 }
+
+/// Calls [`__tier_test`] for each check. The body is one token tree here, because a macro cannot
+/// repeat the statements in it once for each check.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __tier_tests {
+    ($body:tt $([$module:ident] $check:ident,)*) => {
+        $($crate::__tier_test! { $check $body })*
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __tier_test {
+    ($check:ident {{ $($setup:tt)* } { $builder:expr }}) => {
+        #[::tokio::test]
+        async fn $check() {
+            $($setup)*
+            $crate::testing::checks::$check(::std::boxed::Box::new($builder)).await;
+        }
+    };
+}
+
+macro_rules! define_checks {
+    ($([$module:ident] $check:ident,)*) => {
+        /// The checks of a tier: what each must do is its name. Each takes the builder of an empty
+        /// store, which nobody else uses, and panics with what the tier did not do.
+        pub mod checks {
+            use super::*;
+
+            $(
+                #[doc = concat!("Checks: ", stringify!($check), ".")]
+                ///
+                /// # Panics
+                /// If the tier does not do it.
+                pub async fn $check(builder: Box<dyn TierBuilder>) {
+                    let store = Store::open(builder).await;
+                    let checked = tokio::time::timeout(SOON * 6, $module::$check(&store)).await;
+                    assert!(checked.is_ok(), "an operation does not end");
+                    store.close().await;
+                }
+            )*
+        }
+    };
+}
+
+crate::__tier_checks! { [define_checks] }
 
 /// A tier that is checked.
 struct Store {
@@ -120,21 +164,20 @@ impl Store {
         Self { tier }
     }
 
-    async fn close(self, check: &str) {
-        let health = self.tier.ping(SOON).await;
-        assert!(
-            health.is_ok(),
-            "{check}: it gives no sign of life: {health:?}"
-        );
-        self.tier.shutdown().await.expect("the tier ends in order");
-        let key = key("after the end", 0);
+    /// Shuts the tier down, and checks that it fails operations from then on.
+    async fn close(self) {
+        let pong = self.tier.ping(SOON).await;
+        assert!(pong.is_ok(), "the tier does not answer a ping: {pong:?}");
+        self.tier.shutdown().await.expect("a shutdown in order");
+        let key = key("after the shutdown", 0);
         let read = tokio::time::timeout(SOON, self.read(&key)).await;
         assert!(
             matches!(read, Ok(Err(_))),
-            "{check}: a tier that has ended answers with an error, and at once"
+            "a read after the shutdown does not fail at once"
         );
     }
 
+    /// Returns the record of a key, and the stamp of a valid one.
     async fn read(
         &self,
         key: &RecordKey,
@@ -143,21 +186,22 @@ impl Store {
         Ok((found.record, found.stamp))
     }
 
-    /// The record of a key, if it would be valid.
+    /// Returns the record of a key, if a record with this stamp is valid.
     async fn valid(&self, key: &RecordKey, stamp: Stamp) -> Option<Vec<u8>> {
-        let (record, now) = self.read(key).await.expect("a read");
+        let (record, now) = self.read(key).await.expect("the result of a read");
         record.filter(|_| now == Some(stamp))
     }
 
-    async fn lease(&self, key: &RecordKey, claim: LeaseMode) -> LeaseResult {
-        let leased = self.tier.lease(key, claim, &[], SOON).await;
-        leased.expect("an answer to a lease")
+    async fn lease(&self, key: &RecordKey, mode: LeaseMode) -> LeaseResult {
+        let leased = self.tier.lease(key, mode, &[], SOON).await;
+        leased.expect("the result of a lease")
     }
 
-    async fn given(&self, key: &RecordKey, claim: LeaseMode) -> Lease {
-        match self.lease(key, claim).await {
+    /// Takes a lease that must be granted.
+    async fn granted(&self, key: &RecordKey, mode: LeaseMode) -> Lease {
+        match self.lease(key, mode).await {
             LeaseResult::Granted(lease) => lease,
-            other => panic!("{claim:?} of {key:?}: {other:?}"),
+            other => panic!("{mode:?} lease on {key:?} was not granted: {other:?}"),
         }
     }
 
@@ -166,12 +210,12 @@ impl Store {
             .tier
             .fill(key, lease, record.to_vec(), HOUR, SOON)
             .await;
-        filled.expect("an answer to a fill")
+        filled.expect("the result of a fill")
     }
 
-    /// Fills a key as a load does; what a valid record of it carries.
+    /// Fills a key as a load does, and returns the stamp of the record.
     async fn fill(&self, key: &RecordKey, record: &[u8]) -> Stamp {
-        let lease = self.given(key, LeaseMode::Preempt).await;
+        let lease = self.granted(key, LeaseMode::Preempt).await;
         assert_eq!(
             self.fill_under(key, &lease, record).await,
             FillResult::Stored,
@@ -183,13 +227,13 @@ impl Store {
     async fn invalidate(&self, target: Target<'_>) {
         let receipt = self.tier.invalidate(target, SOON).await;
         assert_eq!(
-            receipt.expect("an invalidation"),
+            receipt.expect("the result of an invalidation"),
             crate::tier::Receipt::Acked
         );
     }
 }
 
-/// A key of a function, by a number.
+/// Creates a key of a function from a number.
 fn key(function: &str, number: u64) -> RecordKey {
     named(function, number.to_string())
 }

@@ -15,16 +15,16 @@ use redis::RedisError;
 use crate::bus::Snapshot;
 use crate::commands::restore::Restore;
 use crate::commands::{self, LONGEST_TEXT};
+use crate::errors;
 use crate::message::sequence_number;
-use crate::server;
 use crate::session::{Link, RedisSession};
 
-/// What a barrier reads.
+/// The keys that a barrier reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reads {
     /// The sequence and the history.
     WithoutEpochs,
-    /// Those, and the epoch of each function that this instance knows.
+    /// These keys, and the epoch of each function that this instance knows.
     WithEpochs,
 }
 
@@ -68,7 +68,7 @@ impl RedisSession {
         let mut known = self
             .bus
             .snapshot(link.number)
-            .ok_or_else(server::no_answer)?;
+            .ok_or_else(errors::no_reply)?;
         if reads == Reads::WithoutEpochs {
             known.epochs.clear();
         }
@@ -78,7 +78,7 @@ impl RedisSession {
         let received = self
             .bus
             .snapshot(link.number)
-            .ok_or_else(server::no_answer)?;
+            .ok_or_else(errors::no_reply)?;
         let control = Control::parse(&replies);
         if matches!(control.history, Found::Number(_)) {
             self.bus.found_history(link.number, known.restarts);
@@ -95,12 +95,12 @@ impl RedisSession {
                 tracing::warn!(
                     "the data set of Redis was replaced by another: its records are not used"
                 );
-                return Err(server::no_answer());
+                return Err(errors::no_reply());
             }
             Verdict::Gap => {
                 self.counters.gap();
                 tracing::warn!("messages of other instances are missing");
-                return Err(server::no_answer());
+                return Err(errors::no_reply());
             }
         }
         for ((function, epoch), found) in known.epochs.iter().zip(&control.epochs) {
@@ -136,8 +136,8 @@ impl RedisSession {
             .into_iter()
             .map(|reply| match reply {
                 Ok(text) => Ok(Some(text)),
-                Err(error) if server::is_of_another_type(&error) => Ok(Some(Vec::new())),
-                Err(error) if server::is_of_a_migrating_slot(&error) => Ok(None),
+                Err(error) if errors::is_of_another_type(&error) => Ok(Some(Vec::new())),
+                Err(error) if errors::is_of_a_migrating_slot(&error) => Ok(None),
                 Err(error) => Err(error),
             })
             .collect()

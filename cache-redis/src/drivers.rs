@@ -1,7 +1,7 @@
 //! The tasks that drive the connections of a link.
 //!
 //! A connection of the client library is a sender to its driver, and the driver owns the socket. A
-//! future that nobody polls may keep a clone of the connection for any length of time, so the
+//! future that is not polled may keep a clone of the connection for any length of time, so the
 //! socket must not depend on the clones. The link owns the drivers instead. When it is lost they
 //! are aborted, which closes the sockets and fails every clone, even if the server does not
 //! respond.

@@ -1,57 +1,54 @@
-//! Invalidations that the server may not know: those it has not acknowledged, and those of the last moments, which a server that
-//! takes its place may have lost.
+//! Invalidations that the server may not know: those that it has not acknowledged, and those of the
+//! last 30 seconds, which a server that takes its place may have lost.
 //!
-//! Nothing is ever dropped from it. Where there are too many keys of a function they become the function, and where there are
-//! too many functions they become all.
+//! The pending ones are a [`PendingInvalidations`] of the kit. The journal adds the recent ones,
+//! and a file in which the pending ones outlive the process.
 
-mod collapsing;
-mod entries;
-mod names;
-mod spool;
+mod encoding;
+mod file;
+mod recent;
 mod writer;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use cache_core::Error;
-use cache_core::tier::RecordKey;
+use cache_core::tier::kit::{Batch, OwnedTarget, PendingInvalidations, lock};
+use cache_core::tier::{RecordKey, Target};
 use tokio::sync::Notify;
 
-pub(crate) use self::collapsing::Queued;
-use self::entries::Entries;
-pub(crate) use self::names::Invalidated;
-use self::spool::Spool;
+use self::file::JournalFile;
+use self::recent::Recent;
 pub(crate) use self::writer::Writer;
 
+/// The invalidations that the server may not know.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
-    entries: Arc<Entries>,
-    /// Where what is queued outlives this process.
+    pending: Arc<PendingInvalidations>,
+    recent: Recent,
+    /// Writes the file, if there is one. Operations whose invalidations may still be queued keep
+    /// the writer alive after the journal was closed.
     file: Weak<Writer>,
-    /// Keeps that until the end.
-    owned: Mutex<Option<Arc<Writer>>>,
-    /// Rung when nothing is queued any more, and when nothing will be sent any more.
-    flushed: Notify,
-    is_closed: AtomicBool,
-    /// Rung when something is.
+    /// Keeps the writer alive until the journal is closed.
+    own_file: Mutex<Option<Arc<Writer>>>,
+    /// Notified when something is queued, or is to be sent again.
     queued: Notify,
 }
 
 impl Journal {
-    /// With a file, and what is in it queued.
+    /// Opens a journal with a file, and queues the invalidations in the file.
     pub(crate) fn with_file(path: &Path) -> Result<Self, Error> {
-        let (spool, found) = Spool::open(path)?;
-        let entries = Arc::new(Entries::default());
-        for what in found {
-            entries.queue(what);
+        let (file, found) = JournalFile::open(path)?;
+        let pending = Arc::new(PendingInvalidations::default());
+        for target in &found {
+            pending.add(target.borrow());
         }
-        let writer = Writer::start(spool, Arc::clone(&entries));
-        let writer = Arc::new(writer.map_err(|error| spool::cannot_use(path, error))?);
+        let writer = Writer::start(file, Arc::clone(&pending));
+        let writer = Arc::new(writer.map_err(|error| file::cannot_use(path, error))?);
         Ok(Self {
-            entries,
+            pending,
             file: Arc::downgrade(&writer),
-            owned: Mutex::new(Some(writer)),
+            own_file: Mutex::new(Some(writer)),
             ..Self::default()
         })
     }
@@ -61,27 +58,29 @@ impl Journal {
         self.file.upgrade()
     }
 
-    /// The server does not know of it, or may not. It is in the file a little later, if there is one.
-    pub(crate) fn queue(&self, what: Invalidated) {
-        self.add(what);
+    /// Queues an invalidation that the server does not know, or may not know. It is written to the
+    /// file in the background.
+    pub(crate) fn queue(&self, target: OwnedTarget) {
+        self.add(target);
     }
 
-    /// The same; when this has returned it is in the file. Queued from when it is polled first.
-    pub(crate) async fn queue_and_write(&self, what: Invalidated) {
-        if let Some((file, number)) = self.add(what) {
+    /// Queues an invalidation when it is first polled, and waits until the file has it.
+    pub(crate) async fn queue_and_write(&self, target: OwnedTarget) {
+        if let Some((file, number)) = self.add(target) {
             file.written(number).await;
         }
     }
 
-    fn add(&self, what: Invalidated) -> Option<(Arc<Writer>, u64)> {
-        self.entries.queue(what.clone());
+    fn add(&self, target: OwnedTarget) -> Option<(Arc<Writer>, u64)> {
+        self.pending.add(target.borrow());
         self.queued.notify_one();
         let file = self.file.upgrade()?;
-        let number = file.add(what);
+        let number = file.add(target);
         Some((file, number))
     }
 
-    /// Ends when the file is at what is queued now; `false` where there is none, or it cannot be written.
+    /// Waits until the file has everything that is queued now. Returns `false` if there is no file,
+    /// or it cannot be written.
     pub(crate) async fn is_written(&self) -> bool {
         match self.file.upgrade() {
             Some(file) => file.written(file.tidy()).await,
@@ -89,78 +88,76 @@ impl Journal {
         }
     }
 
-    /// Nothing is sent any more, and the file is left to the next process, as soon as nobody [keeps](Self::keep_file) it.
+    /// Notes that nothing will be sent any more. The file is released for the next process as soon
+    /// as no operation [keeps](Self::keep_file) it.
     pub(crate) fn close(&self) {
-        let file = self
-            .owned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let file = lock(&self.own_file).take();
         drop(file);
-        self.is_closed.store(true, Ordering::SeqCst);
-        self.flushed.notify_waiters();
+        self.pending.close();
     }
 
-    /// The server knows of it.
-    pub(crate) fn acknowledged(&self, what: Invalidated) {
-        self.entries.acknowledged(what);
+    /// Notes an invalidation that was acknowledged without being queued.
+    pub(crate) fn acknowledged(&self, target: Target<'_>) {
+        self.recent.add([target]);
     }
 
-    /// Whether a record of the key may be one that a queued invalidation was to delete.
+    /// Returns `true` if a queued invalidation is to delete the record of this key.
     pub(crate) fn covers(&self, key: &RecordKey) -> bool {
-        self.entries.covers(key)
+        self.pending.covers(key)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        self.pending.len()
     }
 
-    /// Puts the recent ones back among the queued: the server may have lost them. Recent is what was acknowledged in the last
-    /// span of time in which anything was: while a server is away nothing is, and that may be long. How many are queued now.
+    /// Queues the recent invalidations again, because the server may have lost them. Returns the
+    /// number of all that are queued.
     pub(crate) fn recall(&self) -> usize {
-        let queued = self.entries.recall();
+        for target in self.recent.targets() {
+            self.pending.add(target.borrow());
+        }
         if let Some(file) = self.file.upgrade() {
             file.rewrite();
         }
-        queued
+        self.len()
     }
 
-    /// All that is queued, to be sent; it stays queued until it is said to be [`sent`](Self::sent).
-    pub(crate) fn queued(&self) -> Vec<Queued> {
-        self.entries.list()
+    /// Returns everything that is queued, to be sent. It stays queued until it is
+    /// [sent](Self::sent).
+    pub(crate) fn queued(&self) -> Batch {
+        self.pending.batch()
     }
 
-    /// These were sent and acknowledged. What was queued again since they were listed is sent again: it may be of a later
-    /// change.
-    pub(crate) fn sent(&self, list: Vec<Queued>) {
-        if self.entries.sent(list) {
-            if let Some(file) = self.file.upgrade() {
-                file.tidy();
-            }
-            self.flushed.notify_waiters();
+    /// Notes that some targets of a batch, whose number is `number`, were sent and acknowledged. A
+    /// target that was queued again since the batch was made is sent again, because it may be of a
+    /// later change.
+    pub(crate) fn sent(&self, targets: &[Target<'_>], number: u64) {
+        // Recent before it is no longer pending, so that `recall` finds it in one of the two.
+        self.recent.add(targets.iter().copied());
+        for target in targets {
+            self.pending.done(*target, number);
+        }
+        if self.pending.is_empty()
+            && let Some(file) = self.file.upgrade()
+        {
+            file.tidy();
         }
     }
 
-    /// Ends when nothing is queued, or with `false` when what is will not be sent any more.
-    pub(crate) async fn flushed(&self) -> bool {
-        loop {
-            let flushed = self.flushed.notified();
-            if self.len() == 0 {
-                return true;
-            }
-            if self.is_closed.load(Ordering::SeqCst) {
-                return false;
-            }
-            flushed.await;
-        }
+    /// Waits until nothing is queued.
+    ///
+    /// # Errors
+    /// The journal is closed before that.
+    pub(crate) async fn flushed(&self) -> Result<(), Error> {
+        self.pending.wait_empty().await
     }
 
-    /// Lets what is queued be sent again.
+    /// Has the queued invalidations sent again.
     pub(crate) fn retry(&self) {
         self.queued.notify_one();
     }
 
-    /// Ends when something is queued.
+    /// Waits until something is queued, or is to be sent again. One task may wait.
     pub(crate) async fn has_queued(&self) {
         self.queued.notified().await;
     }
@@ -168,85 +165,98 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
-    use cache_core::tier::{FunctionKey, Target};
+    use cache_core::tier::FunctionKey;
 
-    use super::entries::KEPT;
+    use super::recent::KEPT;
     use super::*;
 
     fn key(function: &str, arguments: &str) -> RecordKey {
         RecordKey::new(Arc::new(FunctionKey::new(function, 1)), arguments.into(), 0)
     }
 
-    fn invalidated(function: &str, arguments: &str) -> Invalidated {
-        Invalidated::of(Target::Key(&key(function, arguments)))
+    fn target(function: &str, arguments: &str) -> OwnedTarget {
+        OwnedTarget::Key(key(function, arguments))
     }
 
-    fn names(list: Vec<Queued>) -> Vec<Invalidated> {
-        list.into_iter().map(|queued| queued.what).collect()
+    fn queued(journal: &Journal) -> Vec<OwnedTarget> {
+        let batch = journal.queued();
+        batch.targets().map(OwnedTarget::of).collect()
+    }
+
+    fn send(journal: &Journal, batch: &Batch) {
+        let targets: Vec<_> = batch.targets().collect();
+        journal.sent(&targets, batch.number());
+    }
+
+    fn send_all(journal: &Journal) {
+        send(journal, &journal.queued());
     }
 
     #[tokio::test]
-    async fn what_is_queued_stays_until_it_was_sent() {
+    async fn queued_invalidation_stays_until_it_was_sent() {
         let journal = Journal::default();
-        journal.queue(invalidated("a", "1"));
-        journal.queue(invalidated("a", "1"));
-        journal.queue(invalidated("a", "2"));
+        journal.queue(target("a", "1"));
+        journal.queue(target("a", "1"));
+        journal.queue(target("a", "2"));
         assert_eq!(journal.len(), 2);
-        let list = journal.queued();
-        journal.queue(invalidated("a", "3"));
-        journal.sent(list);
-        assert_eq!(names(journal.queued()), [invalidated("a", "3")]);
+        let batch = journal.queued();
+        journal.queue(target("a", "3"));
+        send(&journal, &batch);
+        assert_eq!(queued(&journal), [target("a", "3")]);
         assert!(journal.covers(&key("a", "3")) && !journal.covers(&key("a", "1")));
-        journal.sent(journal.queued());
-        assert!(journal.flushed().await);
-        journal.queue(invalidated("a", "1"));
+        send_all(&journal);
+        journal.flushed().await.expect("nothing is queued");
+        journal.queue(target("a", "1"));
         journal.close();
-        assert!(!journal.flushed().await, "nobody sends it");
+        journal
+            .flushed()
+            .await
+            .expect_err("nothing is sent any more");
     }
 
-    /// The one that was sent may have been executed before the change that the other is of.
+    /// The server may have run the first one before the change that the second one is of.
     #[test]
-    fn what_is_queued_again_while_it_is_sent_is_sent_again() {
-        let function = Invalidated::of(Target::Function(&FunctionKey::new("b", 1)));
-        for what in [invalidated("a", "1"), function, Invalidated::All] {
+    fn invalidation_queued_again_while_it_is_sent_is_sent_again() {
+        let function = OwnedTarget::Function(FunctionKey::new("b", 1));
+        for target in [target("a", "1"), function, OwnedTarget::All] {
             let journal = Journal::default();
-            journal.queue(what.clone());
-            let list = journal.queued();
-            journal.queue(what.clone());
-            journal.sent(list);
-            assert_eq!(names(journal.queued()), std::slice::from_ref(&what));
-            journal.sent(journal.queued());
+            journal.queue(target.clone());
+            let batch = journal.queued();
+            journal.queue(target.clone());
+            send(&journal, &batch);
+            assert_eq!(queued(&journal), [target]);
+            send_all(&journal);
             assert_eq!(journal.len(), 0);
         }
     }
 
-    /// It has no place to be written anew.
+    /// The directory of the file is deleted, so that the file cannot be replaced.
     #[tokio::test]
-    async fn a_file_that_cannot_be_written_is_told() {
+    async fn file_that_cannot_be_written_is_reported() {
         let directory = std::env::temp_dir().join(format!("mtc-journal-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let journal = Journal::with_file(&directory.join("journal")).unwrap();
-        journal.queue(invalidated("a", "1"));
+        journal.queue(target("a", "1"));
         assert!(journal.is_written().await);
         std::fs::remove_dir_all(&directory).unwrap();
         journal.recall();
         assert!(!journal.is_written().await);
-        assert!(!Journal::default().is_written().await, "there is none");
+        assert!(!Journal::default().is_written().await, "there is no file");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_acknowledged_is_recalled_for_a_while() {
+    async fn acknowledged_invalidation_is_recalled_for_thirty_seconds_of_traffic() {
         let journal = Journal::default();
-        journal.acknowledged(invalidated("a", "1"));
+        journal.acknowledged(target("a", "1").borrow());
         tokio::time::advance(KEPT).await;
-        assert_eq!(journal.recall(), 1, "at least as long as it is to be kept");
+        assert_eq!(journal.recall(), 1, "it is kept for at least this time");
         assert!(journal.covers(&key("a", "1")));
-        journal.sent(journal.queued());
+        send_all(&journal);
         tokio::time::advance(KEPT * 10).await;
         assert_eq!(journal.recall(), 1, "none was acknowledged since");
-        journal.sent(journal.queued());
+        send_all(&journal);
         tokio::time::advance(KEPT * 2).await;
-        journal.acknowledged(invalidated("a", "2"));
-        assert_eq!(journal.recall(), 1, "the older one is over");
+        journal.acknowledged(target("a", "2").borrow());
+        assert_eq!(journal.recall(), 1, "the older one was dropped");
     }
 }

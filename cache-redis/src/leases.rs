@@ -9,8 +9,8 @@ pub(crate) struct RedisLease {
     pub(crate) name: String,
     /// The digest of the key that the lease may fill.
     pub(crate) digest: u64,
-    /// Whether other callers wait for the lease. If not, it is neither renewed nor released: it
-    /// lives as long as a load may take, and blocks nobody.
+    /// `true` if other callers wait for the lease. If not, it is neither renewed nor released: it
+    /// lives as long as a load may take, and blocks no caller.
     pub(crate) is_exclusive: bool,
 }
 

@@ -12,9 +12,9 @@ use tokio::time::timeout;
 use crate::commands::forget::Forget;
 use crate::commands::note::Note;
 use crate::commands::{self, PORTION};
+use crate::errors;
 use crate::keys::{GUARDS, LEASE, WAITS};
 use crate::permissions::Purpose;
-use crate::server;
 use crate::session::{Link, RedisSession};
 
 /// Escapes a text for use in a pattern of the server.
@@ -46,7 +46,7 @@ impl RedisSession {
         let swept = self.sweep(&link, function, glob).await;
         swept.map_err(|error| {
             self.permissions.doubt();
-            server::failed("invalidate the keys that match", error)
+            errors::failed("invalidate the keys that match", error)
         })
     }
 
@@ -62,7 +62,7 @@ impl RedisSession {
     ) -> Result<Vec<FunctionKey>, Error> {
         let link = self.require_link()?;
         let found = self.scan_instances(&link, name, version).await;
-        found.map_err(|error| server::failed("list the instances of a function", error))
+        found.map_err(|error| errors::failed("list the instances of a function", error))
     }
 
     /// Deletes the records and leases of a function that match, and has every instance forget what
@@ -84,7 +84,7 @@ impl RedisSession {
             let what = format!("{}:{glob}", function.versioned());
             let note = commands::send(&mut data, &self.keys, Note { audit, what });
             let step = timeout(self.silence(), note).await;
-            step.unwrap_or_else(|_| Err(server::no_answer()))?;
+            step.unwrap_or_else(|_| Err(errors::no_reply()))?;
         }
         let mut deleted = 0;
         for _ in 0..2 {
@@ -98,7 +98,7 @@ impl RedisSession {
                     .arg(PORTION * 2);
                 let step = timeout(self.silence(), scan.query_async(&mut data)).await;
                 let (next, names): (u64, Vec<String>) =
-                    step.unwrap_or_else(|_| Err(server::no_answer()))?;
+                    step.unwrap_or_else(|_| Err(errors::no_reply()))?;
                 let is_meant = |name: &&String| {
                     let rest = name.strip_prefix(&prefix);
                     rest.filter(|rest| !rest.ends_with(GUARDS) && !rest.ends_with(WAITS))
@@ -118,7 +118,7 @@ impl RedisSession {
         }
         let forget = commands::send(&mut data, &self.keys, Forget { function });
         let step = timeout(self.silence(), forget).await;
-        step.unwrap_or_else(|_| Err(server::no_answer()))?;
+        step.unwrap_or_else(|_| Err(errors::no_reply()))?;
         Ok(deleted)
     }
 
@@ -141,7 +141,7 @@ impl RedisSession {
                 .arg(PORTION * 2);
             let step = timeout(self.silence(), scan.query_async(&mut data)).await;
             let (next, names): (u64, Vec<String>) =
-                step.unwrap_or_else(|_| Err(server::no_answer()))?;
+                step.unwrap_or_else(|_| Err(errors::no_reply()))?;
             found.extend(
                 names
                     .iter()
@@ -170,6 +170,6 @@ impl RedisSession {
         let mut unlink = redis::cmd("UNLINK");
         unlink.arg(names);
         let step = timeout(self.silence(), unlink.query_async(data)).await;
-        step.unwrap_or_else(|_| Err(server::no_answer()))
+        step.unwrap_or_else(|_| Err(errors::no_reply()))
     }
 }

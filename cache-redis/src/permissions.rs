@@ -15,7 +15,7 @@ use cache_core::tier::{FunctionKey, RecordKey};
 
 use crate::keys::Keys;
 
-/// What commands are needed for.
+/// A feature that needs commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Everything: without them no link is made.
@@ -143,8 +143,8 @@ mod tests {
 
     use super::*;
 
-    /// The commands in the rows of a table in `docs` that list commands for `purpose`. A row may say
-    /// after a colon which commands of the purpose it lists.
+    /// The commands in the rows of a table in `docs` that list commands for `purpose`. A row may
+    /// say after a colon which commands of the purpose it lists.
     fn documented(docs: &str, purpose: &str) -> Vec<String> {
         let lists = docs
             .lines()

@@ -6,9 +6,10 @@ use cache_core::{Error, ErrorKind};
 use tokio::time::timeout;
 
 use crate::drivers::OwnDriver;
+use crate::errors::{self, failed};
 use crate::number::millis;
 use crate::permissions::Purpose;
-use crate::server::{self, failed};
+use crate::server;
 use crate::session::{Link, RedisSession};
 
 impl RedisSession {
@@ -77,6 +78,6 @@ impl RedisSession {
         // The server keeps the time limit. This one is for a server that does not respond.
         timeout(self.settings.connect_limit + within, ask)
             .await
-            .unwrap_or_else(|_| Err(failed("wait for replicas", server::no_answer())))
+            .unwrap_or_else(|_| Err(failed("wait for replicas", errors::no_reply())))
     }
 }

@@ -23,11 +23,12 @@ use crate::bus::Bus;
 use crate::commands::guard::GuardedKey;
 use crate::config::Settings;
 use crate::drivers::Drivers;
+use crate::errors;
 use crate::journal::Journal;
 use crate::keys::Keys;
 use crate::leases::RedisLease;
 use crate::permissions::Permissions;
-use crate::server::{self, Identity};
+use crate::server::Identity;
 
 /// The state that calls and the supervisor share.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ pub(crate) struct RedisSession {
     pub(crate) attached: Mutex<Option<Arc<Identity>>>,
     /// The clock of the last server. Records are judged by it also after the connection was lost.
     clock: RwLock<Option<ServerClock>>,
-    /// Whether the server was seen to evict keys at random. Relaxed: it orders nothing, and is read
+    /// `true` if a server was seen to evict keys at random. Relaxed: it orders nothing, and is read
     /// for reports only.
     pub(crate) evicts_at_random: AtomicBool,
 }
@@ -140,7 +141,7 @@ impl RedisSession {
     /// to the first address after any other error. Returns `true` if the other node can be tried at
     /// once.
     pub(crate) fn follow(&self, error: &Error) -> bool {
-        let followed = server::moved_client(&self.client(), error);
+        let followed = errors::moved_client(&self.client(), error);
         let mut moved = lock(&self.moved);
         let is_first = moved.is_none();
         *moved = followed;
@@ -177,11 +178,11 @@ impl RedisSession {
                 Ok(value)
             }
             Ok(Err(error)) => {
-                if server::is_fatal(&error) {
+                if errors::is_fatal(&error) {
                     self.lose(number);
                 }
                 self.permissions.doubt();
-                Err(Error::with_source(server::kind_of(&error), what, error))
+                Err(Error::with_source(errors::kind_of(&error), what, error))
             }
             Err(_) => {
                 if self.link.timed_out(number) {

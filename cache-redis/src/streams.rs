@@ -17,9 +17,9 @@ use cache_core::{Error, ErrorKind};
 use redis::{Client, Cmd};
 
 use crate::config::{Redis, Settings};
+use crate::errors;
 use crate::keys::{INVALIDATIONS, Keys};
 use crate::number::millis;
-use crate::server;
 use crate::streams::connections::{Again, Connections};
 use crate::streams::reply::Found;
 
@@ -235,7 +235,7 @@ impl StreamLog for Streams {
             let made = self.run("create a group of a stream's readers", &command, Again::No);
             match made.await {
                 Ok(_) => Ok(true),
-                Err(error) if server::code_of(&error) == Some("BUSYGROUP") => Ok(false),
+                Err(error) if errors::code_of(&error) == Some("BUSYGROUP") => Ok(false),
                 Err(error) => Err(error),
             }
         })
@@ -296,7 +296,7 @@ impl StreamLog for Streams {
                     Found::Trimmed(id) => Some(id.clone()),
                     Found::Entry(_) => None,
                 });
-                // The entries were trimmed, so nobody can process them any more.
+                // The entries were trimmed, so no reader can process them any more.
                 let trimmed: Vec<String> = trimmed.collect();
                 entries.extend(reply::entries(found));
                 if trimmed.is_empty() {

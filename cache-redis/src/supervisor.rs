@@ -13,9 +13,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeou
 
 use crate::barrier::Reads;
 use crate::commands::guard::GuardedKey;
+use crate::errors;
 use crate::leases::RedisLease;
 use crate::maintenance::HEARTBEAT;
-use crate::server;
 use crate::session::{Link, RedisSession};
 
 /// The largest number of barriers without a reply, on a slow channel.
@@ -83,8 +83,8 @@ impl RedisSession {
         let proved = self.prove(link, Reads::WithoutEpochs);
         timeout(self.silence(), proved)
             .await
-            .unwrap_or_else(|_| Err(server::no_answer()))
-            .map_err(|error| server::failed("prove that the channel works", error))
+            .unwrap_or_else(|_| Err(errors::no_reply()))
+            .map_err(|error| errors::failed("prove that the channel works", error))
     }
 
     /// Keeps a link by barriers, heartbeats and renewals, and sends what is queued. Ends when the
@@ -155,8 +155,8 @@ struct Work {
     /// The kind of each task, and whether the link can still be trusted after it.
     tasks: JoinSet<(Kind, bool)>,
     barriers: usize,
-    /// Whether queued invalidations are being sent. Guards are ended by the same task, so that the
-    /// two are not sent out of order.
+    /// `true` while queued invalidations are being sent. Guards are ended by the same task, so that
+    /// the two are not sent out of order.
     is_flushing: bool,
     epochs_read: Instant,
 }

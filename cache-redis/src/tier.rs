@@ -11,19 +11,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cache_core::tier::kit::Supervisor;
+use cache_core::tier::kit::{OwnedTarget, Supervisor};
 use cache_core::tier::{
     Breaker, Deadlock, FillResult, FunctionKey, Glob, Guard, Health, HeldLease, Lease, LeaseMode,
     LeaseResult, Peers, ReadOptions, ReadResult, Receipt, RecordKey, SharedTier, Target, Tier,
     TierBuilder, TierContext, TierFuture, TierSettings,
 };
-use cache_core::{Coherence, Error, ErrorKind};
+use cache_core::{Coherence, Error};
 use redis::{Client, ConnectionInfo, IntoConnectionInfo};
 use tokio::time::{Instant, sleep};
 
 use crate::bus::Bus;
 use crate::config::{Redis, Settings};
-use crate::journal::{Invalidated, Journal};
+use crate::journal::Journal;
 use crate::keys::Keys;
 use crate::session::RedisSession;
 
@@ -143,7 +143,7 @@ impl Tier for RedisTier {
     }
 
     fn invalidate_later(&self, target: Target<'_>) {
-        self.session.journal.queue(Invalidated::of(target));
+        self.session.journal.queue(OwnedTarget::of(target));
     }
 
     fn is_pending(&self, key: &RecordKey) -> bool {
@@ -168,12 +168,7 @@ impl Tier for RedisTier {
 
     fn settle(&self) -> TierFuture<'_, ()> {
         Box::pin(async move {
-            if !self.session.journal.flushed().await {
-                return Err(Error::new(
-                    ErrorKind::Unavailable,
-                    "the tier was shut down before a queued invalidation was sent",
-                ));
-            }
+            self.session.journal.flushed().await?;
             // After this, no instance still serves from memory by a barrier from before the
             // invalidation.
             let bound = self.session.bus.coherence.bound();

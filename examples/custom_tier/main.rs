@@ -1,5 +1,5 @@
-//! A tier of your own: a map in this process, which passes the conformance suite. `cargo run
-//! --example custom_tier`
+//! A tier of your own: a map in this process, which passes `tier_conformance!`.
+//! Run it with `cargo run --example custom_tier`.
 
 mod map;
 

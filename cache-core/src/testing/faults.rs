@@ -1,4 +1,4 @@
-//! A store that is lost, and comes back.
+//! The suite for a store that can be cut off.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,15 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{HOUR, SOON, Store, key};
 use crate::tier::{Breaker, LeaseMode, LeaseResult, ReadOptions, Receipt, Target, TierBuilder};
 
-/// What an operation may take beyond the time it is given.
+/// How much longer than its time limit an operation may take.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Checks that a store that is cut off keeps nobody waiting, and that nothing old is read when it is back.
+/// Checks that operations keep their time limit while the store is cut off, and that no stale
+/// record is read when it is reachable again.
 ///
-/// `cut` makes it unreachable (it is silent, refuses, or is gone), `mend` brings it back with what it had. A store that cannot be
-/// cut off needs no such test. Takes some seconds.
+/// `cut` makes the store unreachable (it does not respond, refuses connections, or is stopped), and
+/// `mend` makes it reachable again with the data that it had. A store that cannot be cut off needs
+/// no such test. Takes some seconds.
 ///
 /// # Panics
 /// With what the tier did not do.
@@ -24,11 +26,11 @@ pub async fn faults(new: Box<dyn TierBuilder>, cut: impl AsyncFn(), mend: impl A
     let (dropped, kept) = (key("f", 1), key("g", 1));
     let old = store.fill(&dropped, b"old").await;
     store.fill(&kept, b"kept").await;
-    let lease = store.given(&key("f", 2), LeaseMode::Exclusive).await;
+    let lease = store.granted(&key("f", 2), LeaseMode::Exclusive).await;
     cut().await;
     let within = Duration::from_millis(200);
     let began = Instant::now();
-    // Until it is known to be away, and a while longer.
+    // Long enough for the tier to notice, and a while longer.
     while began.elapsed() < Duration::from_secs(2) {
         for number in 0..4 {
             let asked = Instant::now();
@@ -47,10 +49,13 @@ pub async fn faults(new: Box<dyn TierBuilder>, cut: impl AsyncFn(), mend: impl A
                 _ => timeout(SOON, tier.ping(within)).await.is_ok(),
             };
             let took = asked.elapsed();
-            assert!(ended, "operation {number} hangs on a store that is away");
+            assert!(
+                ended,
+                "operation {number} does not end while the store is cut off"
+            );
             assert!(
                 took < within + GRACE,
-                "operation {number} took {took:?}, and had {within:?}"
+                "operation {number} took {took:?}; its limit is {within:?}"
             );
         }
         sleep(Duration::from_millis(20)).await;
@@ -58,7 +63,7 @@ pub async fn faults(new: Box<dyn TierBuilder>, cut: impl AsyncFn(), mend: impl A
     let receipt = tier.invalidate(Target::Key(&dropped), within).await;
     assert!(
         !matches!(receipt, Ok(Receipt::Acked)),
-        "an invalidation is acknowledged that cannot have reached the store"
+        "an invalidation is acknowledged although it cannot have reached the store"
     );
     mend().await;
     let is_back = async {
@@ -71,22 +76,25 @@ pub async fn faults(new: Box<dyn TierBuilder>, cut: impl AsyncFn(), mend: impl A
             sleep(Duration::from_millis(10)).await;
         }
     };
-    assert!(timeout(SOON * 3, is_back).await.is_ok(), "it stays away");
+    assert!(
+        timeout(SOON * 3, is_back).await.is_ok(),
+        "the tier does not serve again"
+    );
     if receipt.is_ok() {
-        // It was promised, so it is not read from now on, told or not.
+        // The invalidation was promised, so the record is a miss, whether the store has it or not.
         assert_eq!(
             store.valid(&dropped, old).await,
             None,
-            "what was invalidated is back"
+            "an invalidated record is valid again"
         );
         assert!(
             timeout(SOON, tier.settle()).await.is_ok(),
-            "it does not settle"
+            "the invalidation is never done"
         );
         assert_eq!(
             store.valid(&dropped, old).await,
             None,
-            "what was invalidated is back"
+            "an invalidated record is valid again"
         );
     } else {
         store.invalidate(Target::Key(&dropped)).await;
@@ -104,5 +112,5 @@ pub async fn faults(new: Box<dyn TierBuilder>, cut: impl AsyncFn(), mend: impl A
     };
     let read = timeout(SOON, works).await;
     assert_eq!(read.ok().flatten().as_deref(), Some(&b"new"[..]));
-    store.close("faults").await;
+    store.close().await;
 }

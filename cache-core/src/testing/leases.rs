@@ -1,4 +1,4 @@
-//! Leases and guards: who fills what.
+//! Checks of leases and guards: which caller may fill a key.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +10,9 @@ use tokio::time::{sleep, timeout};
 use super::{SOON, Store, key};
 use crate::tier::{FillResult, LeaseMode, LeaseResult, ReadOptions, Refusal, Target};
 
-pub(super) async fn a_lease_fills_once(store: &Store) {
+pub(super) async fn lease_fills_once(store: &Store) {
     let key = key("f", 1);
-    let lease = store.given(&key, LeaseMode::Exclusive).await;
+    let lease = store.granted(&key, LeaseMode::Exclusive).await;
     assert_eq!(
         store.fill_under(&key, &lease, b"one").await,
         FillResult::Stored
@@ -22,7 +22,7 @@ pub(super) async fn a_lease_fills_once(store: &Store) {
             store.fill_under(&key, &lease, b"two").await,
             FillResult::Refused(_)
         ),
-        "it was used"
+        "the lease was used"
     );
     assert_eq!(
         store.valid(&key, lease.stamp).await.as_deref(),
@@ -30,15 +30,15 @@ pub(super) async fn a_lease_fills_once(store: &Store) {
     );
 }
 
-pub(super) async fn one_loads_and_others_wait(store: &Store) {
+pub(super) async fn exclusive_lease_makes_others_wait_until_it_is_dropped(store: &Store) {
     let key = key("f", 1);
-    let lease = store.given(&key, LeaseMode::Exclusive).await;
+    let lease = store.granted(&key, LeaseMode::Exclusive).await;
     assert!(matches!(
         store.lease(&key, LeaseMode::Exclusive).await,
         LeaseResult::Held(_)
     ));
     drop(lease);
-    // Given back, in its time.
+    // The lease may be released a little later.
     let again = async {
         loop {
             match store.lease(&key, LeaseMode::Exclusive).await {
@@ -52,14 +52,14 @@ pub(super) async fn one_loads_and_others_wait(store: &Store) {
     };
     assert!(
         timeout(SOON, again).await.is_ok(),
-        "a lease that was dropped keeps others waiting"
+        "a dropped lease is not released"
     );
 }
 
-pub(super) async fn a_look_takes_nothing(store: &Store) {
+pub(super) async fn probe_takes_no_lease(store: &Store) {
     let key = key("f", 1);
-    let look = store.given(&key, LeaseMode::Probe).await;
-    let lease = store.given(&key, LeaseMode::Exclusive).await;
+    let look = store.granted(&key, LeaseMode::Probe).await;
+    let lease = store.granted(&key, LeaseMode::Exclusive).await;
     let filled = store.fill_under(&key, &look, b"one").await;
     assert!(matches!(filled, FillResult::Refused(_)), "{filled:?}");
     assert_eq!(
@@ -68,12 +68,12 @@ pub(super) async fn a_look_takes_nothing(store: &Store) {
     );
 }
 
-pub(super) async fn who_waits_is_woken(store: &Store) {
+pub(super) async fn waiter_is_woken_by_a_fill_and_by_an_invalidation(store: &Store) {
     for (number, fills) in [(1, true), (2, false)] {
         let key = key("f", number);
-        let lease = store.given(&key, LeaseMode::Exclusive).await;
+        let lease = store.granted(&key, LeaseMode::Exclusive).await;
         let LeaseResult::Held(wakeup) = store.lease(&key, LeaseMode::Exclusive).await else {
-            panic!("another has it");
+            panic!("the lease is granted twice");
         };
         if fills {
             assert_eq!(
@@ -83,14 +83,17 @@ pub(super) async fn who_waits_is_woken(store: &Store) {
         } else {
             store.invalidate(Target::Key(&key)).await;
         }
-        assert!(timeout(SOON, wakeup).await.is_ok(), "nobody wakes it");
+        assert!(
+            timeout(SOON, wakeup).await.is_ok(),
+            "the waiter is not woken"
+        );
     }
 }
 
-pub(super) async fn shared_leases_fill_beside_each_other(store: &Store) {
+pub(super) async fn shared_leases_are_granted_together_and_voided_together(store: &Store) {
     let key = key("f", 1);
-    let first = store.given(&key, LeaseMode::Shared).await;
-    let second = store.given(&key, LeaseMode::Shared).await;
+    let first = store.granted(&key, LeaseMode::Shared).await;
+    let second = store.granted(&key, LeaseMode::Shared).await;
     store.invalidate(Target::Key(&key)).await;
     for lease in [&first, &second] {
         assert!(
@@ -98,34 +101,34 @@ pub(super) async fn shared_leases_fill_beside_each_other(store: &Store) {
                 store.fill_under(&key, lease, b"late").await,
                 FillResult::Refused(_)
             ),
-            "its load began before the invalidation"
+            "the lease is from before the invalidation"
         );
     }
-    let lease = store.given(&key, LeaseMode::Shared).await;
+    let lease = store.granted(&key, LeaseMode::Shared).await;
     assert_eq!(
         store.fill_under(&key, &lease, b"one").await,
         FillResult::Stored
     );
 }
 
-/// Who asks for it may be what the holder of the exclusive one waits for.
-pub(super) async fn a_shared_lease_waits_for_nobody(store: &Store) {
+/// The holder of the exclusive lease may wait for the caller that asks for the shared one.
+pub(super) async fn shared_lease_does_not_wait_for_an_exclusive_one(store: &Store) {
     let key = key("f", 1);
-    let _alone = store.given(&key, LeaseMode::Exclusive).await;
-    store.given(&key, LeaseMode::Shared).await;
+    let _exclusive = store.granted(&key, LeaseMode::Exclusive).await;
+    store.granted(&key, LeaseMode::Shared).await;
 }
 
-pub(super) async fn who_takes_over_voids_the_lease_before(store: &Store) {
+pub(super) async fn preempting_lease_voids_the_lease_before_it(store: &Store) {
     let key = key("f", 1);
-    for claim in [LeaseMode::Exclusive, LeaseMode::Shared] {
-        let old = store.given(&key, claim).await;
-        let new = store.given(&key, LeaseMode::Preempt).await;
+    for mode in [LeaseMode::Exclusive, LeaseMode::Shared] {
+        let old = store.granted(&key, mode).await;
+        let new = store.granted(&key, LeaseMode::Preempt).await;
         assert!(
             matches!(
                 store.fill_under(&key, &old, b"old").await,
                 FillResult::Refused(_)
             ),
-            "{claim:?}: a refresh or a put took its place"
+            "{mode:?}: a refresh or a put has preempted the lease"
         );
         assert_eq!(
             store.fill_under(&key, &new, b"new").await,
@@ -135,39 +138,42 @@ pub(super) async fn who_takes_over_voids_the_lease_before(store: &Store) {
     }
 }
 
-pub(super) async fn what_was_filled_meanwhile_is_looked_at(store: &Store) {
+pub(super) async fn exclusive_lease_is_held_if_the_key_was_filled_since_the_read(store: &Store) {
     let key = key("f", 1);
     store.fill(&key, b"somebody else's").await;
-    // It was not there when it was read.
+    // The caller read the key before it was filled.
     let LeaseResult::Held(wakeup) = store.lease(&key, LeaseMode::Exclusive).await else {
-        panic!("there is a record by now");
+        panic!("the lease is granted although the key was filled");
     };
     assert!(timeout(SOON, wakeup).await.is_ok());
-    // It was there, and could not be used.
-    let seen = b"somebody else's";
+    // The caller read this record, and could not use it.
+    let expected = b"somebody else's";
     let leased = store
         .tier
-        .lease(&key, LeaseMode::Exclusive, seen, SOON)
+        .lease(&key, LeaseMode::Exclusive, expected, SOON)
         .await;
     assert!(matches!(leased, Ok(LeaseResult::Granted(_))), "{leased:?}");
 }
 
-pub(super) async fn a_guard_keeps_everybody_from_filling(store: &Store) {
+pub(super) async fn guard_refuses_leases_and_fills_until_it_ends(store: &Store) {
     let key = key("f", 1);
     store.fill(&key, b"old").await;
-    let lease = store.given(&key, LeaseMode::Preempt).await;
+    let lease = store.granted(&key, LeaseMode::Preempt).await;
     let guard = store.tier.guard(&key, SOON).await.expect("a guard");
     assert!(guard.is_placed());
-    assert_eq!(store.read(&key).await.expect("a read").0, None);
+    assert_eq!(
+        store.read(&key).await.expect("the result of a read").0,
+        None
+    );
     assert!(matches!(
         store.fill_under(&key, &lease, b"late").await,
         FillResult::Refused(_)
     ));
-    for claim in [LeaseMode::Exclusive, LeaseMode::Shared, LeaseMode::Preempt] {
-        let leased = store.lease(&key, claim).await;
+    for mode in [LeaseMode::Exclusive, LeaseMode::Shared, LeaseMode::Preempt] {
+        let leased = store.lease(&key, mode).await;
         assert!(
             matches!(leased, LeaseResult::Refused(Refusal::Guard)),
-            "{claim:?}: {leased:?}"
+            "{mode:?}: {leased:?}"
         );
     }
     store.invalidate(Target::Key(&key)).await;
@@ -180,10 +186,10 @@ pub(super) async fn a_guard_keeps_everybody_from_filling(store: &Store) {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(timeout(SOON, free).await.is_ok(), "the guard has ended");
+    assert!(timeout(SOON, free).await.is_ok(), "the guard does not end");
 }
 
-/// Whatever the order: once an invalidation has returned, nothing that was loaded before it is read.
+/// In any order of operations: after an invalidation has returned, no value from before it is read.
 pub(super) async fn no_fill_survives_an_invalidation(store: &Store) {
     const KEYS: u64 = 3;
     const ROUNDS: u64 = 150;
@@ -215,25 +221,29 @@ pub(super) async fn no_fill_survives_an_invalidation(store: &Store) {
                     continue;
                 }
                 let least = truth.invalidated.load(Ordering::SeqCst);
-                // As of now: what a channel tells may come later.
-                let question = ReadOptions {
+                // Strong, because the channel may be behind the invalidation.
+                let options = ReadOptions {
                     consistency: crate::Consistency::Strong,
                     ..ReadOptions::default()
                 };
-                let found = store.tier.read(&key, question, SOON).await.expect("a read");
+                let found = store
+                    .tier
+                    .read(&key, options, SOON)
+                    .await
+                    .expect("the result of a read");
                 if let (Some(record), Some(now)) = (found.record, found.stamp) {
                     let (stamp, version) = record.split_at(16);
                     let is_valid = stamp[..8] == now.epoch.to_le_bytes()
                         && stamp[8..] == now.history.to_le_bytes();
                     assert!(
                         !is_valid || version_of(version) >= least,
-                        "version {} was read, and {least} invalidated",
+                        "version {} was read after version {least} was invalidated",
                         version_of(version)
                     );
                 }
-                let claim = [LeaseMode::Exclusive, LeaseMode::Shared, LeaseMode::Preempt]
+                let mode = [LeaseMode::Exclusive, LeaseMode::Shared, LeaseMode::Preempt]
                     [(round % 3) as usize];
-                let LeaseResult::Granted(lease) = store.lease(&key, claim).await else {
+                let LeaseResult::Granted(lease) = store.lease(&key, mode).await else {
                     tokio::task::yield_now().await;
                     continue;
                 };

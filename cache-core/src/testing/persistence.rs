@@ -1,10 +1,10 @@
-//! A store that outlives its process.
+//! The suite for a private store that outlives its process.
 
 use super::{Store, key};
 use crate::tier::{Glob, LeaseMode, Target, TierBuilder};
 
-/// Checks that nothing that was invalidated is read after a restart, and that the rest is; for a private store whose records
-/// outlive their process. Each that `open` makes is of the same store, after the one before was shut down.
+/// Checks that after a restart no invalidated record is valid, and all others are. Each builder
+/// that `open` returns is for the same store, after the tier before it was shut down.
 ///
 /// # Panics
 /// With what the tier did not do.
@@ -29,15 +29,15 @@ pub async fn persistence(open: impl Fn() -> Box<dyn TierBuilder>) {
     let matched = first
         .tier
         .invalidate_matching(&matching_dropped.function, &all);
-    matched.await.expect("an answer");
-    first.close("persistence").await;
+    matched.await.expect("a result");
+    first.close().await;
 
     let second = Store::open(open()).await;
     let read = second.valid(&kept, stamp).await;
     assert_eq!(
         read.as_deref(),
         Some(&b"kept"[..]),
-        "it does not outlive its process"
+        "the record is lost at the shutdown"
     );
     for (key, stamp) in [&key_dropped, &function_dropped, &matching_dropped]
         .into_iter()
@@ -48,15 +48,18 @@ pub async fn persistence(open: impl Fn() -> Box<dyn TierBuilder>) {
             None,
             "{key:?} was invalidated before the restart"
         );
-        let lease = second.given(key, LeaseMode::Preempt).await;
+        let lease = second.granted(key, LeaseMode::Preempt).await;
         assert_ne!(
-            (lease.stamp, second.read(key).await.expect("a read").0),
+            (
+                lease.stamp,
+                second.read(key).await.expect("the result of a read").0
+            ),
             (stamp, Some(b"old".to_vec())),
             "{key:?} would be valid again"
         );
     }
     second.invalidate(Target::All).await;
-    second.close("persistence").await;
+    second.close().await;
 
     let third = Store::open(open()).await;
     assert_eq!(
@@ -64,5 +67,5 @@ pub async fn persistence(open: impl Fn() -> Box<dyn TierBuilder>) {
         None,
         "everything was invalidated before the restart"
     );
-    third.close("persistence").await;
+    third.close().await;
 }

@@ -1,4 +1,4 @@
-//! A store that several instances use.
+//! The suite for a store that several instances use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::fence::{Fences, FunctionFence, Stripe};
 use crate::level::Level;
 use crate::tier::{FillResult, LeaseMode, LeaseResult, Peers, Target, TierBuilder, TierContext};
 
-/// An instance, and what it hears of the others.
+/// An instance, with the fences that its tier raises for invalidations of the other one.
 struct Instance {
     store: Store,
     fences: Arc<Fences>,
@@ -32,28 +32,35 @@ impl Instance {
 
     async fn is_coherent(&self) {
         let coherence = self.store.tier.coherence();
-        let coherence = coherence.expect("a store that several use has a channel");
+        let coherence = coherence.expect("a shared tier has a channel");
         let holds = async {
             while !coherence.holds() {
                 sleep(Duration::from_millis(2)).await;
             }
         };
-        assert!(timeout(SOON, holds).await.is_ok(), "it is never coherent");
+        assert!(
+            timeout(SOON, holds).await.is_ok(),
+            "the channel does not become coherent"
+        );
     }
 
-    /// Waits until what began before now does not count any more, of a key and a function.
-    async fn hears(&self, before: u64, digest: u64, function: &FunctionFence) {
-        let heard = async {
+    /// Waits until a load that began before `before` is stale, by the fences of a key and a
+    /// function.
+    async fn applies(&self, before: u64, digest: u64, function: &FunctionFence) {
+        let applied = async {
             while self.fences.is_current(before, Stripe::of(digest), function) {
                 sleep(Duration::from_millis(1)).await;
             }
         };
-        assert!(timeout(SOON, heard).await.is_ok(), "it hears of nothing");
+        assert!(
+            timeout(SOON, applied).await.is_ok(),
+            "the invalidation does not arrive"
+        );
     }
 }
 
-/// Checks that two instances of one shared store agree: on leases, on records, and on what is invalidated, within the bound of its
-/// channel. Both that `open` makes are of one store, which is empty.
+/// Checks that two instances of one store agree on leases, on records and on invalidations, within
+/// the staleness bound. Both builders that `open` returns are for one store, which is empty.
 ///
 /// # Panics
 /// With what the tier did not do.
@@ -61,18 +68,22 @@ pub async fn sharing(open: impl Fn() -> Box<dyn TierBuilder>) {
     let (here, there) = (Instance::open(open()).await, Instance::open(open()).await);
     let key = key("f", 1);
 
-    // One loads, and the other waits for it and finds what it has filled.
-    let lease = here.store.given(&key, LeaseMode::Exclusive).await;
+    // One instance loads. The other waits for it and reads the record.
+    let lease = here.store.granted(&key, LeaseMode::Exclusive).await;
     let LeaseResult::Held(wakeup) = there.store.lease(&key, LeaseMode::Exclusive).await else {
-        panic!("another instance has it");
+        panic!("the lease is granted twice");
     };
     let filled = here.store.fill_under(&key, &lease, b"one").await;
     assert_eq!(filled, FillResult::Stored);
-    assert!(timeout(SOON, wakeup).await.is_ok(), "nobody wakes it");
+    assert!(
+        timeout(SOON, wakeup).await.is_ok(),
+        "the waiter is not woken"
+    );
     let read = there.store.valid(&key, lease.stamp).await;
     assert_eq!(read.as_deref(), Some(&b"one"[..]));
 
-    // What the one invalidates the other neither fills nor counts any more.
+    // After an invalidation by the one, the other does not fill under older leases, and its records
+    // are stale.
     let function = Arc::new(FunctionFence::at(0));
     there.fences.share(key.function.digest, &function);
     for target in [
@@ -81,25 +92,25 @@ pub async fn sharing(open: impl Fn() -> Box<dyn TierBuilder>) {
         Target::All,
     ] {
         let stamp = here.store.fill(&key, b"old").await;
-        let late = there.store.given(&key, LeaseMode::Preempt).await;
+        let late = there.store.granted(&key, LeaseMode::Preempt).await;
         let before = there.fences.now();
         here.store.invalidate(target).await;
         let filled = there.store.fill_under(&key, &late, b"late").await;
         assert!(
             matches!(filled, FillResult::Refused(_)),
-            "{target:?}: its load began before the invalidation by another instance"
+            "{target:?}: the lease is from before the invalidation by the other instance"
         );
-        there.hears(before, key.digest, &function).await;
+        there.applies(before, key.digest, &function).await;
         there.is_coherent().await;
         assert_eq!(there.store.valid(&key, stamp).await, None, "{target:?}");
     }
 
-    // A guard of the one keeps the other from filling.
+    // While the one guards the key, the other gets no lease.
     let guard = here.store.tier.guard(&key, SOON).await.expect("a guard");
     let leased = there.store.lease(&key, LeaseMode::Exclusive).await;
     assert!(matches!(leased, LeaseResult::Refused(_)), "{leased:?}");
     here.store.invalidate(Target::Key(&key)).await;
     guard.end();
-    here.store.close("sharing").await;
-    there.store.close("sharing").await;
+    here.store.close().await;
+    there.store.close().await;
 }

@@ -1,4 +1,4 @@
-//! How a tier is added to a runtime.
+//! The place of a tier in a runtime, and how long values live in it.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use crate::error::Error;
 use crate::level::Level;
 use crate::policy::LONGEST_TTL;
 
-/// The place of a tier, and how long values live in it.
+/// The level of a tier, how long values live in it, and whether hits are copied to the tiers above.
 ///
 /// ```
 /// use cache_core::{Level, TierConfig};
 ///
-/// // Four times as long as above it.
+/// // Values live four times as long as the ttl of their function.
 /// let config = TierConfig::new(Level::L3).ttl_scale(4.0);
 /// assert_eq!(config.level(), Level::L3);
 /// ```
@@ -22,37 +22,40 @@ pub struct TierConfig {
     promotion: Option<Promotion>,
 }
 
-/// Whether a value that is found in a tier is copied to those above it.
+/// Whether a value that is found in a tier is copied to the tiers above it.
 ///
-/// Memory has its copy when the call returns; the tiers between get theirs afterwards, in the background, under a lease of
-/// their own and from a second look, so that an invalidation meanwhile voids it. Where more is to be copied than the tiers take,
-/// it is left. A copy lives for the function's own time at most, whatever the scale of its tier, and never past the end of what it
-/// is of.
+/// Memory has its copy when the call returns. The tiers in between get theirs in the background,
+/// from a second read under a lease of their own, so that an invalidation in the meantime voids the
+/// copy. If more copies are pending than the tiers accept, further ones are skipped. A copy lives
+/// no longer than the function's own ttl, whatever the scale of its tier, and never longer than the
+/// record it was copied from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Promotion {
-    /// Each time. The default: what was asked for is asked for again.
+    /// Copies every hit. The default, because a value that was requested is likely to be requested
+    /// again.
     #[default]
     Always,
-    /// Not at all: what is here stays here.
+    /// Copies nothing.
     Never,
-    /// Every `n`th time that a key is found here, so that keys which are seldom asked for evict no others. Finds are
-    /// counted in 256 counters for a function in a tier; the keys of one counter share it. Memory keeps what a strong call
-    /// found, whatever the promotion.
+    /// Copies every `n`th hit on a key, so that rarely requested keys evict no others. Each
+    /// function has 256 counters per tier; keys with the same counter are counted together. Memory
+    /// keeps the value that a strong call found, whatever the promotion.
     OneIn(u32),
 }
 
-/// How long values of a function live in a tier.
+/// The lives of a function's values in a tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lives {
-    /// What was loaded, or put there by hand: the function's time by the tier's scale.
+    /// The life of a value that was loaded or put: the function's ttl times the scale of the tier.
     pub(crate) filled: Duration,
-    /// A copy of what a tier below has, at most: no longer than the function's own time. Never past the end of what it is of.
+    /// The longest life of a copy from a tier below: not longer than the function's own ttl. A copy
+    /// also never outlives its source.
     pub(crate) copied: Duration,
 }
 
 impl TierConfig {
-    /// At this level; values live as long as their function says.
+    /// Creates a place at this level, where values live for the ttl of their function.
     #[must_use]
     pub const fn new(level: Level) -> Self {
         Self {
@@ -62,19 +65,19 @@ impl TierConfig {
         }
     }
 
-    /// Memory: the function's time.
+    /// Creates the place of memory: values live for the ttl of their function.
     #[must_use]
     pub const fn as_l1() -> Self {
         Self::new(Level::L1)
     }
 
-    /// A shared cache: the function's time.
+    /// Creates the place of a shared cache: values live for the ttl of their function.
     #[must_use]
     pub const fn as_l2() -> Self {
         Self::new(Level::L2)
     }
 
-    /// Slower and larger, such as a disk: twice the function's time.
+    /// Creates the place of a slower and larger store, such as a disk: values live twice as long.
     #[must_use]
     pub const fn as_l3() -> Self {
         Self {
@@ -83,7 +86,8 @@ impl TierConfig {
         }
     }
 
-    /// The slowest, such as object storage: eight times the function's time.
+    /// Creates the place of the slowest store, such as object storage: values live eight times as
+    /// long.
     #[must_use]
     pub const fn as_l4() -> Self {
         Self {
@@ -92,14 +96,16 @@ impl TierConfig {
         }
     }
 
-    /// How long values live in it, as a multiple of what their function says for it. At most 365 days come of it.
+    /// Sets how long values live in the tier, as a multiple of the ttl of their function. The life
+    /// is at most 365 days. Default: 1.
     #[must_use]
     pub const fn ttl_scale(mut self, scale: f64) -> Self {
         self.ttl_scale = scale;
         self
     }
 
-    /// Whether what is found in it is copied to the tiers above it. An error at `install` for the uppermost.
+    /// Sets whether values that are found in the tier are copied to the tiers above it. `install`
+    /// fails if it is set for the uppermost tier. Default: [`Promotion::Always`].
     #[must_use]
     pub const fn promotion(mut self, promotion: Promotion) -> Self {
         self.promotion = Some(promotion);
@@ -110,8 +116,10 @@ impl TierConfig {
         self.promotion.unwrap_or_default()
     }
 
+    /// Checks the place of the uppermost tier.
+    ///
     /// # Errors
-    /// A promotion of what is in the uppermost tier.
+    /// If a promotion is set, because no tier is above it.
     pub(crate) fn check_uppermost(&self) -> Result<(), Error> {
         match self.promotion {
             None => Ok(()),
@@ -122,14 +130,16 @@ impl TierConfig {
         }
     }
 
-    /// Its level.
+    /// Returns the level.
     #[must_use]
     pub const fn level(&self) -> Level {
         self.level
     }
 
+    /// Checks the settings.
+    ///
     /// # Errors
-    /// A scale by which no time can be multiplied; a promotion of one in none.
+    /// If the scale is not positive and finite, or the promotion is one in zero.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.promotion == Some(Promotion::OneIn(0)) {
             let problem = format!("{} promotes one find in 0", self.level);
@@ -145,7 +155,7 @@ impl TierConfig {
         )))
     }
 
-    /// How long values of a function with this ttl live in it.
+    /// Returns the lives of values of a function with this ttl.
     pub(crate) fn lives(&self, ttl: Duration) -> Lives {
         let filled = self.life(ttl);
         Lives {
@@ -154,13 +164,15 @@ impl TierConfig {
         }
     }
 
-    /// The ttl of what lives so long in it.
+    /// Returns the ttl of a value that has this life in the tier: the inverse of
+    /// [`life`](Self::life).
     pub(crate) fn ttl_of(&self, life: Duration) -> Duration {
         let seconds = life.as_secs_f64() / self.ttl_scale;
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 
-    /// Never zero, and never longer than a ttl may be.
+    /// Returns the life of a value with this ttl. It is never zero, and never longer than the
+    /// longest ttl.
     fn life(&self, ttl: Duration) -> Duration {
         let seconds = ttl.as_secs_f64() * self.ttl_scale;
         if seconds >= LONGEST_TTL.as_secs_f64() {
@@ -175,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_life_is_the_ttl_by_the_scale() {
+    fn life_is_the_ttl_times_the_scale_within_its_limits() {
         let ttl = Duration::from_millis(300);
         let config = TierConfig::new(Level::L3);
         assert_eq!(config.life(ttl), ttl);

@@ -1,42 +1,46 @@
-//! The names of records and functions, as tiers see them.
+//! The names of functions and records, as tiers use them.
 
 use std::sync::Arc;
 
 use crate::key::name_hash;
 
-/// The name of a function as tiers see it.
+/// The name of a function, as tiers use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FunctionKey {
-    /// Its name; single colons are escaped, so that `name:version:arguments` reads one way only.
+    /// The name. Single colons are escaped, so that `name:version:arguments` can be split in one
+    /// way only.
     pub name: String,
-    /// Its version.
+    /// The version.
     pub version: u32,
-    /// Of the name, the same in every process: what instances call it by among themselves.
+    /// A digest of the name, which is the same in every process. Instances name the function by it
+    /// in their messages.
     pub digest: u64,
 }
 
-/// The name of a record as tiers see it.
+/// The name of a record, as tiers use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecordKey {
     /// The function.
     pub function: Arc<FunctionKey>,
-    /// Its arguments, readable, of bounded length; different for different arguments. No key of a function is another one with
-    /// something added behind a `#`: a store may keep what belongs to a key there.
+    /// The arguments, as readable text of bounded length. Different arguments have different texts.
+    /// The text of one key is never that of another key with `#` and something else appended, so a
+    /// store may use such names for data that belongs to a key.
     pub arguments: String,
-    /// Of function and arguments, the same in every process: what instances call the key by among themselves.
+    /// A digest of function and arguments, which is the same in every process. Instances name the
+    /// key by it in their messages.
     pub digest: u64,
 }
 
 impl FunctionKey {
-    /// `name:version`; reads one way only.
+    /// Returns `name:version`, which can be split in one way only.
     #[must_use]
     pub fn versioned(&self) -> String {
         format!("{}:{}", self.name, self.version)
     }
 
-    /// A function's name as it was seen before: `name` is escaped already.
+    /// Creates the name of a function from its parts. `name` is escaped already.
     #[must_use]
     pub fn named(name: String, version: u32, digest: u64) -> Self {
         Self {
@@ -46,14 +50,14 @@ impl FunctionKey {
         }
     }
 
-    /// A function by the escaped name that a store has found in its keys.
+    /// Creates the name of a function from the escaped name that a store has found in its keys.
     #[must_use]
     pub fn found(name: String, version: u32) -> Self {
         let digest = name_hash(&unescape_name(&name));
         Self::named(name, version, digest)
     }
 
-    /// A function's name.
+    /// Creates the name of a function, and escapes `name`.
     #[must_use]
     pub fn new(name: &str, version: u32) -> Self {
         Self {
@@ -65,7 +69,7 @@ impl FunctionKey {
 }
 
 impl RecordKey {
-    /// `name:version:arguments`; reads one way only.
+    /// Returns `name:version:arguments`, which can be split in one way only.
     #[must_use]
     pub fn name(&self) -> String {
         format!(
@@ -74,7 +78,7 @@ impl RecordKey {
         )
     }
 
-    /// A record's name.
+    /// Creates the name of a record.
     #[must_use]
     pub fn new(function: Arc<FunctionKey>, arguments: String, digest: u64) -> Self {
         Self {
@@ -85,7 +89,7 @@ impl RecordKey {
     }
 }
 
-/// What [`escape_name`] was given.
+/// Reverses [`escape_name`].
 fn unescape_name(name: &str) -> String {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name.as_bytes();
@@ -108,7 +112,8 @@ fn unescape_name(name: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// `a::b<c::D>` stays as it is; what could be read as structure is percent-encoded.
+/// Percent-encodes the characters of a name that separate the parts of a key. Names of types, such
+/// as `a::b<c::D>`, stay readable.
 fn escape_name(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     let mut rest = name;

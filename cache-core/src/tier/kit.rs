@@ -11,14 +11,6 @@
 //! - [`PrivateState`], [`Epochs`], [`KeyLocks`]: its parts, for a store that needs more than four
 //!   functions.
 //!
-//! For every tier:
-//!
-//! - [`PendingInvalidations`]: invalidations that the store does not know yet.
-//! - [`DurationRange`], [`SizeRange`], [`NameRule`], [`redact_url`]: checks of settings.
-//! - [`timed`]: an operation with a time limit.
-//! - [`AbortOnDrop`]: a task that ends with its owner.
-//! - [`lock`]: a mutex that survives a panic.
-//!
 //! For a tier that talks to a server:
 //!
 //! - [`Session`]: the current connection, with a [`CircuitBreaker`] in front of it.
@@ -26,9 +18,18 @@
 //!   between attempts. It logs an [`Outage`] once.
 //! - [`HeldLeases`], [`HeldGuards`]: what the instance holds at the server, and which of it is lost
 //!   with a connection.
-//! - [`InvalidationSet`], [`OwnedTarget`]: targets of invalidations, in a set of bounded size.
 //! - [`LinkCounters`], [`silence`]: counters for the health of the tier, and the time after which a
 //!   connection that does not respond is given up.
+//!
+//! For every tier:
+//!
+//! - [`PendingInvalidations`]: invalidations that the store does not know yet, in an
+//!   [`InvalidationSet`] of bounded size.
+//! - [`OwnedTarget`]: a target of an invalidation that owns its names.
+//! - [`DurationRange`], [`SizeRange`], [`NameRule`], [`redact_url`]: checks of settings.
+//! - [`timed`]: an operation with a time limit.
+//! - [`AbortOnDrop`]: a task that ends with its owner.
+//! - [`lock`]: a mutex that survives a panic.
 
 mod backoff;
 mod breaker;

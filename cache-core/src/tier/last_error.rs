@@ -1,27 +1,29 @@
-//! Why a store is not there.
+//! The reason why a store cannot be reached.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, ErrorKind};
 
-/// What a [`Tier`](super::Tier) whose store is away tells of it: what came of the last attempt to reach it. Whoever makes the
-/// attempts [notes](Self::note) how they end; operations that find no store answer with [`unavailable`](Self::unavailable).
+/// The result of the last attempt to reach a store. The part of a [`Tier`](super::Tier) that
+/// connects [notes](Self::note) each result; operations without a connection fail with
+/// [`unavailable`](Self::unavailable), so that their errors say why.
 #[derive(Debug, Default)]
 pub struct LastError(Mutex<Option<Error>>);
 
 impl LastError {
-    /// An attempt to reach the store has ended: with that, or well.
+    /// Notes the result of an attempt to reach the store: an error, or `None` after a success.
     pub fn note(&self, last_error: Option<Error>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = last_error;
     }
 
-    /// An [`Unavailable`](ErrorKind::Unavailable) error that says `what` could not be done, and why, where that is known.
+    /// Creates an [`Unavailable`](ErrorKind::Unavailable) error that states the `problem`, with the
+    /// last error as its source, if there is one.
     #[must_use]
-    pub fn unavailable(&self, what: impl Into<String>) -> Error {
+    pub fn unavailable(&self, problem: impl Into<String>) -> Error {
         let last_error = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match last_error.clone() {
-            Some(last_error) => Error::with_source(ErrorKind::Unavailable, what, last_error),
-            None => Error::new(ErrorKind::Unavailable, what),
+            Some(last_error) => Error::with_source(ErrorKind::Unavailable, problem, last_error),
+            None => Error::new(ErrorKind::Unavailable, problem),
         }
     }
 }

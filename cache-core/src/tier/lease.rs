@@ -1,4 +1,4 @@
-//! Leases and guards: who may fill a key, and who keeps others from it.
+//! Leases, which allow a caller to fill a key, and guards, which keep every caller from it.
 
 use std::fmt;
 use std::future::Future;
@@ -6,30 +6,33 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{RecordKey, Refusal, Stamp};
+use super::key::RecordKey;
 use crate::level::Level;
+use crate::record::Stamp;
+use crate::stats::Refusal;
 
-/// The right to fill one key. Dropping it releases it.
+/// The right to fill one key. It is released when it is dropped.
 #[non_exhaustive]
 pub struct Lease {
-    /// Known to the store and to the holder of the lease.
+    /// The number of the lease, which the store and its holder know.
     pub token: u64,
-    /// The stamp that the record must carry.
+    /// The stamp that the record must carry to be valid.
     pub stamp: Stamp,
     held: Option<Box<dyn LeaseHeld>>,
 }
 
-/// What a store keeps for a [`Lease`]. Dropping it releases the lease.
+/// The part of a [`Lease`] that belongs to its tier. Dropping it MUST release the lease in the
+/// store.
 pub trait LeaseHeld: Send + Sync {
-    /// Notes that the load failed, before the lease is released. A store that can tell its waiters
-    /// ends their [`Wakeup`] with [`Woken::LoadFailed`].
+    /// Notes that the load failed, before the lease is released. A store that can notify its
+    /// waiters ends their [`Wakeup`] with [`Woken::LoadFailed`]. Default: does nothing.
     fn load_failed(&mut self) {}
 }
 
 impl LeaseHeld for () {}
 
 impl Lease {
-    /// A lease without anything to release.
+    /// Creates a lease without anything to release.
     #[must_use]
     pub fn new(token: u64, stamp: Stamp) -> Self {
         Self {
@@ -39,7 +42,7 @@ impl Lease {
         }
     }
 
-    /// Attaches what is dropped with the lease and releases it.
+    /// Attaches the part that releases the lease when it is dropped.
     #[must_use]
     pub fn held_by(mut self, held: impl LeaseHeld + 'static) -> Self {
         self.held = Some(Box::new(held));
@@ -60,7 +63,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        // A body that panics is a load that failed: waiters must not run it one after another.
+        // A panic of the body is a failed load. Without this, the waiters would run the body one
+        // after another.
         if std::thread::panicking() {
             self.note_failure();
         }
@@ -76,21 +80,21 @@ impl fmt::Debug for Lease {
     }
 }
 
-/// An exclusive lease under which a load of this process runs, as [`Tier::deadlock`](super::Tier::deadlock) is told of
-/// it.
+/// An exclusive lease under which a load of this process runs, as an argument of
+/// [`SharedTier::deadlock`](super::SharedTier::deadlock).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HeldLease {
-    /// The level of the tier that gave it.
+    /// The level of the tier that granted the lease.
     pub level: Level,
-    /// The key that it may fill.
+    /// The key that may be filled under the lease.
     pub key: Arc<RecordKey>,
-    /// The lease's token.
+    /// The token of the lease.
     pub token: u64,
 }
 
 impl HeldLease {
-    /// Names a lease.
+    /// Creates the description of a lease.
     #[must_use]
     pub fn new(level: Level, key: Arc<RecordKey>, token: u64) -> Self {
         Self { level, key, token }
@@ -103,21 +107,26 @@ impl HeldLease {
 pub enum Deadlock {
     /// The load that holds the lease does not wait for the caller.
     Absent,
-    /// It does, through any number of instances. Of the callers in such a ring exactly one gets this answer.
+    /// The load that holds the lease waits for the caller, directly or through other loads and
+    /// instances. Exactly one of the callers in such a ring gets this answer.
     Present,
     /// The store cannot tell.
     Unknown,
 }
 
-/// Keeps others from filling a key; see [`Tier::guard`](super::Tier::guard).
+/// Keeps every caller from filling a key until it is dropped; see
+/// [`Tier::guard`](super::Tier::guard).
 pub struct Guard(Box<dyn GuardHeld>);
 
-/// What a store keeps for a [`Guard`]. Dropped, it ends the guard.
+/// The part of a [`Guard`] that belongs to its tier. Dropping it MUST end the guard, and invalidate
+/// the key unless [`was_invalidated`](Self::was_invalidated) was called.
 pub trait GuardHeld: Send + Sync {
-    /// The key was invalidated since: dropping need not see to it.
+    /// Notes that the key was invalidated since the guard was placed, so that dropping the guard
+    /// need not invalidate it.
     fn was_invalidated(&mut self);
 
-    /// Whether the store is known to keep it at this moment.
+    /// Returns `true` if the store is known to have the guard at this moment. Default: `true`, for
+    /// a guard that is kept in this process.
     fn is_placed(&self) -> bool {
         true
     }
@@ -128,19 +137,20 @@ impl GuardHeld for () {
 }
 
 impl Guard {
-    /// A guard that is held by `held`.
+    /// Creates a guard from the part that belongs to the tier.
     #[must_use]
     pub fn new(held: impl GuardHeld + 'static) -> Self {
         Self(Box::new(held))
     }
 
-    /// Whether the store is known to keep it at this moment. One that could not be told sees to it all the same that the key is invalidated in the end.
+    /// Returns `true` if the store is known to have the guard at this moment. A guard that could
+    /// not be placed still invalidates its key when it is dropped.
     #[must_use]
     pub fn is_placed(&self) -> bool {
         self.0.is_placed()
     }
 
-    /// Ends it, after its key was invalidated.
+    /// Ends the guard, after its key was invalidated.
     pub fn end(mut self) {
         self.0.was_invalidated();
     }
@@ -152,15 +162,16 @@ impl fmt::Debug for Guard {
     }
 }
 
-/// What became of asking for a lease.
+/// The answer to a request for a lease.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_enums, reason = "these are all the answers")]
 pub enum LeaseResult {
-    /// It was given.
+    /// The lease was granted.
     Granted(Lease),
-    /// Another instance loads.
+    /// Another caller holds the lease and loads. The wake-up says when to read the key again.
     Held(Wakeup),
-    /// Nobody may fill the key now: load, and keep it out of the store; for [`Refusal::Guard`] out of memory as well.
+    /// Nobody may fill the key now. The caller loads and does not store the value; after
+    /// [`Refusal::Guard`] not in memory either.
     Refused(Refusal),
 }
 
@@ -173,17 +184,18 @@ pub enum LeaseResult {
 pub enum Woken {
     /// The key changed, or the lease may have expired. The waiter may wait for the next holder.
     LookAgain,
-    /// The load that was waited for ended without a record, or may have. The waiter does not wait
-    /// for another load: callers of a key whose loads fail would be served one after another.
+    /// The load ended without a record, or may have. The waiter does not wait for another load:
+    /// callers of a key whose loads fail would be served one after another.
     LoadFailed,
 }
 
-/// Resolves when the key should be read again: it was filled or invalidated, the lease was released
-/// or expired, or the channel that would say so is lost. Always resolves.
+/// A future that resolves when the key should be read again: it was filled or invalidated, the
+/// lease was released or expired, or the channel that would announce this is lost. It always
+/// resolves.
 pub struct Wakeup(Pin<Box<dyn Future<Output = Woken> + Send>>);
 
 impl Wakeup {
-    /// Resolves with `future`, for a store that cannot tell why.
+    /// Creates a wake-up that resolves with `future`, for a store that does not know the reason.
     #[must_use]
     pub fn new(future: impl Future<Output = ()> + Send + 'static) -> Self {
         Self::telling(async {
@@ -192,7 +204,7 @@ impl Wakeup {
         })
     }
 
-    /// Resolves with `future`, which says why.
+    /// Creates a wake-up that resolves with `future`, which returns the reason.
     #[must_use]
     pub fn telling(future: impl Future<Output = Woken> + Send + 'static) -> Self {
         Self(Box::pin(future))
@@ -213,19 +225,21 @@ impl fmt::Debug for Wakeup {
     }
 }
 
-/// What a lease is for.
+/// Why a lease is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LeaseMode {
-    /// A miss: one instance loads, the others wait.
+    /// A miss: one caller loads, and the others wait.
     Exclusive,
-    /// A miss of a function whose instances do not wait for each other: whoever else loads for the same reason may fill as
-    /// well.
+    /// A miss of a function whose instances do not wait for each other. Several callers may hold
+    /// such a lease and fill under it.
     Shared,
-    /// A load whose value this store cannot keep: asks only whether the key [may be kept](Refusal::Guard) at all. The lease that is
-    /// given fills nothing, and keeps nobody waiting.
+    /// A load whose value this store cannot hold. Only asks whether the key is
+    /// [guarded](Refusal::Guard). Nothing can be filled under the granted lease, and nobody waits
+    /// for it.
     Probe,
-    /// A refresh or a put: who loads already must not fill over it, and its lease is void from now on.
+    /// A refresh or a put. The leases of loads in progress are void from now on, because their
+    /// values are older.
     Preempt,
 }
 
@@ -234,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_of_a_lease_says_whether_dropping_releases_it() {
+    fn debug_of_a_lease_shows_whether_it_is_released_on_drop() {
         let lease = || {
             let stamp = Stamp {
                 epoch: 1,

@@ -1,4 +1,5 @@
-//! Leases and guards of a store that one process uses: all who hold them are here, so they are kept in memory.
+//! Leases and guards of a store that one process uses. All their holders are in this process, so
+//! they are kept in memory.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,22 +10,24 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::{
-    FunctionKey, Glob, Guard, GuardHeld, Lease, LeaseHeld, LeaseMode, LeaseResult, RecordKey,
-    Refusal, Stamp, Target, Wakeup, Woken,
-};
+use super::key::{FunctionKey, RecordKey};
+use super::kit::LONGEST_LOAD;
+use super::lease::{Guard, GuardHeld, Lease, LeaseHeld, LeaseMode, LeaseResult, Wakeup, Woken};
+use super::operation::Target;
+use crate::glob::Glob;
+use crate::record::Stamp;
+use crate::stats::Refusal;
 
-/// How long a guard that was dropped without an end goes on: a commit may still be under way.
+/// How long a guard lasts after it was dropped without an end, because a commit may be in progress.
 const AFTER_DROP: Duration = Duration::from_secs(2);
 
-/// A load that takes longer is taken for stuck by who waits for it.
-const LONGEST_LOAD: Duration = Duration::from_secs(5 * 60);
-
-/// What a [`Tier`](super::Tier) that nobody else uses gives leases and guards from.
+/// The leases and guards of a private [`Tier`](super::Tier).
 ///
-/// Such a tier asks it in [`lease`](super::Tier::lease), looks whether a lease [holds](Self::holds) and writes in one step of its
-/// own (under a lock of the key), [voids](Self::void) before it removes, and takes its [guards](Self::guard) from it. They end
-/// when they are dropped: there is nobody who could die with them.
+/// The tier [takes](Self::take) leases from it, checks that a lease [holds](Self::holds) and writes
+/// the record in one step (under a lock of the key), [voids](Self::void) leases before it deletes
+/// records, and [guards](Self::guard) keys with it. Leases and guards end when they are dropped.
+/// They need no expiry, because they cannot outlive the process.
+/// [`kit::PrivateState`](super::kit::PrivateState) adds pending invalidations.
 #[derive(Default)]
 pub struct LocalLeases(Mutex<State>);
 
@@ -36,22 +39,23 @@ impl fmt::Debug for LocalLeases {
 
 #[derive(Default)]
 struct State {
-    /// By key: as many as there are loads under way.
+    /// The leases by key. There are as many as loads in progress.
     keys: HashMap<String, Key>,
     next: u64,
-    /// By key, then by guard: until when, of one that was dropped.
+    /// The guards by key, then by number. The time is when a guard ends that was dropped.
     guards: HashMap<String, HashMap<u64, Option<Instant>>>,
 }
 
+/// The leases on one key.
 struct Key {
     function: String,
     tokens: Vec<u64>,
-    /// Whether others wait for it.
+    /// Whether others wait for the lease. There is one then.
     is_exclusive: bool,
     changed: Arc<Changed>,
 }
 
-/// Wakes those who wait for the leases of a key.
+/// Wakes the waiters for the leases on a key.
 #[derive(Default)]
 struct Changed {
     notify: Arc<Notify>,
@@ -59,7 +63,7 @@ struct Changed {
     load_failed: AtomicBool,
 }
 
-/// Holds a lease; dropped, it gives it back.
+/// Releases a lease when it is dropped.
 struct Holder {
     leases: Arc<LocalLeases>,
     key: String,
@@ -67,15 +71,15 @@ struct Holder {
 }
 
 impl LocalLeases {
-    /// Gives a lease with that stamp, unless the key is guarded or another has it.
-    pub fn take(self: &Arc<Self>, key: &RecordKey, claim: LeaseMode, stamp: Stamp) -> LeaseResult {
+    /// Grants a lease with this stamp, unless the key is guarded or another caller holds the lease.
+    pub fn take(self: &Arc<Self>, key: &RecordKey, mode: LeaseMode, stamp: Stamp) -> LeaseResult {
         let mut state = self.lock();
         let name = key.name();
         if state.is_guarded(&name) {
             return LeaseResult::Refused(Refusal::Guard);
         }
-        if claim == LeaseMode::Probe {
-            // No lease has this number.
+        if mode == LeaseMode::Probe {
+            // No lease has this token, so nothing can be filled under it.
             return LeaseResult::Granted(Lease::new(0, stamp));
         }
         state.next += 1;
@@ -86,13 +90,14 @@ impl LocalLeases {
             is_exclusive: false,
             changed: Arc::default(),
         });
-        match claim {
-            // Blocks nobody, and waits for nobody: who asks for it may be what the other waits for.
+        match mode {
+            // A shared lease does not wait for an exclusive one: its caller may be what the holder
+            // of the exclusive lease waits for.
             LeaseMode::Shared => {}
             LeaseMode::Exclusive if held.is_exclusive => {
                 return LeaseResult::Held(wakeup(&held.changed));
             }
-            // A refresh takes the place of all, a load that others wait for that of those that share.
+            // A preempting lease replaces all others, and an exclusive one replaces shared ones.
             _ => {
                 held.tokens.clear();
                 held.is_exclusive = true;
@@ -106,26 +111,27 @@ impl LocalLeases {
         }))
     }
 
-    /// Whether any key is guarded.
+    /// Returns `true` if any key is guarded.
     pub(crate) fn any(&self) -> bool {
         !self.lock().guards.is_empty()
     }
 
-    /// Whether a key is guarded.
+    /// Returns `true` if the key is guarded.
     #[must_use]
     pub fn is_guarded(&self, key: &RecordKey) -> bool {
         let state = self.lock();
         !state.guards.is_empty() && state.is_guarded(&key.name())
     }
 
-    /// Whether the lease with this token holds, so that its key may be filled.
+    /// Returns `true` if the lease with this token is valid, so that its key may be filled.
     #[must_use]
     pub fn holds(&self, key: &RecordKey, token: u64) -> bool {
         self.lock().holds(&key.name(), token)
     }
 
-    /// The key was filled under the lease with this token: its leases are over, and who waits is woken. Nothing happens where the
-    /// lease does not hold any more: those that do are of another load.
+    /// Ends the leases on a key after it was filled under the lease with this token, and wakes the
+    /// waiters. Does nothing if the lease is not valid any more, because the valid ones belong to
+    /// another load then.
     pub fn used(&self, key: &RecordKey, token: u64) {
         let mut state = self.lock();
         let name = key.name();
@@ -134,7 +140,7 @@ impl LocalLeases {
         }
     }
 
-    /// Voids the leases of what is invalidated, and wakes who waits for them.
+    /// Voids the leases on an invalidated target, and wakes the waiters.
     pub fn void(&self, target: Target<'_>) {
         let mut state = self.lock();
         let voided: Vec<String> = match target {
@@ -154,7 +160,7 @@ impl LocalLeases {
         }
     }
 
-    /// The same for the keys of a function whose arguments match.
+    /// Voids the leases on the keys of a function whose arguments match, and wakes the waiters.
     pub fn void_matching(&self, function: &FunctionKey, glob: &Glob) {
         let mut state = self.lock();
         let prefix = function.versioned() + ":";
@@ -168,12 +174,13 @@ impl LocalLeases {
         }
     }
 
-    /// Guards a key: voids its leases, and refuses others until the guard has ended. `owed` is run when it is dropped before its
-    /// key was invalidated, and is to see to that; the guard goes on for two seconds then, for a commit that may be under way.
+    /// Guards a key: voids its leases, and refuses others until the guard ends. If the guard is
+    /// dropped before its key was invalidated, `invalidate` runs, and the guard lasts two seconds
+    /// longer for a commit that may be in progress.
     pub fn guard(
         self: &Arc<Self>,
         key: &RecordKey,
-        owed: impl FnOnce() + Send + Sync + 'static,
+        invalidate: impl FnOnce() + Send + Sync + 'static,
     ) -> Guard {
         let mut state = self.lock();
         let key = key.name();
@@ -181,7 +188,7 @@ impl LocalLeases {
         state.next += 1;
         let number = state.next;
         let now = Instant::now();
-        // Those that nobody asked for since they were over.
+        // Remove the guards that have ended. Nobody has asked for their keys since.
         state.guards.retain(|_, guards| {
             guards.retain(|_, until| until.is_none_or(|until| now < until));
             !guards.is_empty()
@@ -193,7 +200,7 @@ impl LocalLeases {
             leases: Arc::clone(self),
             key,
             number,
-            owed: Some(Box::new(owed)),
+            invalidate: Some(Box::new(invalidate)),
         })
     }
 
@@ -226,7 +233,7 @@ impl State {
 
 fn wakeup(changed: &Arc<Changed>) -> Wakeup {
     let changed = Arc::clone(changed);
-    // Registered while the leases are locked, so that no change is missed.
+    // Registered while the leases are locked, so that no notification is missed.
     let mut notified = Box::pin(Arc::clone(&changed.notify).notified_owned());
     notified.as_mut().enable();
     Wakeup::telling(async move {
@@ -262,26 +269,27 @@ impl Drop for Holder {
     }
 }
 
-/// Holds a guard.
+/// Ends a guard when it is dropped.
 struct GuardHolder {
     leases: Arc<LocalLeases>,
     key: String,
     number: u64,
-    owed: Option<Box<dyn FnOnce() + Send + Sync>>,
+    /// Taken when the key was invalidated.
+    invalidate: Option<Box<dyn FnOnce() + Send + Sync>>,
 }
 
 impl GuardHeld for GuardHolder {
     fn was_invalidated(&mut self) {
-        self.owed = None;
+        self.invalidate = None;
     }
 }
 
 impl Drop for GuardHolder {
     fn drop(&mut self) {
-        let is_over = self.owed.is_none();
+        let was_invalidated = self.invalidate.is_none();
         let mut state = self.leases.lock();
         if let Some(guards) = state.guards.get_mut(&self.key) {
-            if is_over {
+            if was_invalidated {
                 guards.remove(&self.number);
             } else {
                 guards.insert(self.number, Some(Instant::now() + AFTER_DROP));
@@ -291,8 +299,9 @@ impl Drop for GuardHolder {
             }
         }
         drop(state);
-        if let Some(owed) = self.owed.take() {
-            owed();
+        // Called after the lock was released, because it invalidates the key.
+        if let Some(invalidate) = self.invalidate.take() {
+            invalidate();
         }
     }
 }

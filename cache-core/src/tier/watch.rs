@@ -1,15 +1,16 @@
-//! Whether the operations of a tier succeed: a store can answer a ping and still fail every read, lease or fill.
+//! Counts consecutive failures of a tier's operations. A store can answer a ping and still fail
+//! every read, lease or fill.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::Refusal;
 use crate::error::Error;
+use crate::stats::Refusal;
 
-/// That many failures in a row, with no success between them, are not the fault of single calls.
-const FEW: u32 = 5;
+/// So many consecutive failures are a problem of the tier, not of single calls.
+const MIN_FAILURES: u32 = 5;
 
-/// The operations that calls make on a tier, of all functions.
+/// The results of the operations on a tier, for all functions together.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     reads: Streak,
@@ -17,16 +18,17 @@ pub(crate) struct Watch {
     fills: Streak,
 }
 
-/// Failures in a row of one kind of operation.
+/// The consecutive failures of one kind of operation.
 #[derive(Debug, Default)]
 struct Streak {
-    /// Relaxed: it orders nothing, and one that is counted late is reported late.
+    /// Relaxed: it orders no other memory, and a failure that is counted late is only reported
+    /// late.
     failures: AtomicU32,
-    /// The link over which the last one failed, and why.
+    /// The link over which the last operation failed, and the reason.
     last: Mutex<Option<(u64, String)>>,
 }
 
-/// A kind of operation.
+/// A kind of operation of a call on a tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Read,
@@ -35,20 +37,22 @@ pub(crate) enum Operation {
 }
 
 impl Watch {
+    /// Notes an operation that succeeded.
     pub(crate) fn succeeded(&self, operation: Operation) {
         let failures = &self.streak(operation).failures;
-        // Not written at each success: all threads share it.
+        // Written only if it changes, because all threads share the cache line.
         if failures.load(Ordering::Relaxed) != 0 {
             failures.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Notes an operation that failed over the link of that number.
+    /// Notes an operation that failed over the link with this number.
     pub(crate) fn failed(&self, operation: Operation, link: u64, error: &Error) {
         self.streak(operation).note(link, || format!("{error:?}"));
     }
 
-    /// Notes a fill that was refused. One whose key is guarded, or waits to be invalidated, is refused rightly.
+    /// Notes a refused fill. A refusal is no failure if the key is guarded or has a pending
+    /// invalidation.
     pub(crate) fn refused(&self, link: u64, refusal: Refusal) {
         match refusal {
             Refusal::Guard | Refusal::Queued => {}
@@ -58,24 +62,24 @@ impl Watch {
         }
     }
 
-    /// What is wrong with a tier, by the last operations over the link of that number.
+    /// Describes the consecutive failures over the link with this number, if there are many.
     pub(crate) fn last_error(&self, link: u64) -> Option<String> {
         let kinds = [
             ("reads", &self.reads),
             ("leases", &self.leases),
             ("fills", &self.fills),
         ];
-        let troubles: Vec<String> = kinds
+        let problems: Vec<String> = kinds
             .into_iter()
             .filter_map(|(what, streak)| {
                 let failures = streak.failures.load(Ordering::Relaxed);
                 let last = streak.last.lock().unwrap_or_else(PoisonError::into_inner);
                 let (over, why) = last.as_ref()?;
-                let counts = failures >= FEW && *over == link;
-                counts.then(|| format!("the last {failures} {what} failed: {why}"))
+                let is_problem = failures >= MIN_FAILURES && *over == link;
+                is_problem.then(|| format!("the last {failures} {what} failed: {why}"))
             })
             .collect();
-        (!troubles.is_empty()).then(|| troubles.join("; "))
+        (!problems.is_empty()).then(|| problems.join("; "))
     }
 
     fn streak(&self, operation: Operation) -> &Streak {
@@ -105,7 +109,7 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn failures_in_a_row_over_one_link_are_told_and_a_success_or_another_link_ends_them() {
+    fn consecutive_failures_over_one_link_are_reported_until_a_success_or_another_link() {
         let watch = Watch::default();
         let error = Error::new(ErrorKind::Unavailable, "no history");
         let fail = |link, times| {
@@ -113,7 +117,7 @@ mod tests {
                 watch.failed(Operation::Lease, link, &error);
             }
         };
-        fail(1, FEW - 1);
+        fail(1, MIN_FAILURES - 1);
         assert_eq!(watch.last_error(1), None);
         fail(1, 1);
         let last_error = watch.last_error(1).unwrap();
@@ -126,11 +130,11 @@ mod tests {
         assert!(watch.last_error(1).is_some(), "a read is no lease");
         watch.succeeded(Operation::Lease);
         assert_eq!(watch.last_error(1), None);
-        fail(1, FEW);
+        fail(1, MIN_FAILURES);
         fail(2, 1);
         assert_eq!((watch.last_error(1), watch.last_error(2)), (None, None));
         for refusal in [Refusal::Guard, Refusal::Queued, Refusal::Lease] {
-            for _ in 0..FEW {
+            for _ in 0..MIN_FAILURES {
                 watch.refused(3, refusal);
             }
             assert_eq!(watch.last_error(3).is_some(), refusal == Refusal::Lease);

@@ -4,9 +4,10 @@ use redis::{RedisError, ScriptInvocation, Value};
 
 use super::command::{Command, typed};
 use super::script::{Script, script};
+use crate::errors;
 use crate::keys::Keys;
 use crate::message::sequence_number;
-use crate::server::{self, Identity};
+use crate::server::Identity;
 
 /// Compares the server with the one that the history was begun on. Another server begins a new
 /// history, in which no earlier record is valid. So does a data set that went back: one whose
@@ -60,7 +61,7 @@ impl Command for Attach<'_> {
         let (history, last, is_new): (u64, Vec<u8>, bool) = typed(reply)?;
         Ok(Attached {
             history,
-            last: sequence_number(&last).ok_or_else(server::no_answer)?,
+            last: sequence_number(&last).ok_or_else(errors::no_reply)?,
             is_new,
         })
     }

@@ -97,7 +97,7 @@ mod tests {
         let expires: u64 = server.ask(&["PTTL", &name]).await;
         assert!((1..=60_000).contains(&expires), "{expires}");
         assert_eq!(server.text(&lease_name).await, "");
-        assert!(server.messages().await.is_empty(), "nobody waits");
+        assert!(server.messages().await.is_empty(), "no caller waits");
         let again = server.send(store(&key, &held)).await;
         assert_eq!(again, FillResult::Refused(Refusal::Lease));
 

@@ -9,7 +9,6 @@ use redis::{RedisError, ScriptInvocation, Value};
 use super::command::{Command, typed};
 use super::script::{Script, script};
 use crate::config::Audit;
-use crate::journal::Invalidated;
 use crate::keys::Keys;
 use crate::server::Identity;
 
@@ -42,7 +41,7 @@ pub(super) static ALL: Script = Script::new(|| script(include_str!("lua/invalida
 /// Invalidates, and publishes a message of it.
 #[derive(Debug)]
 pub(crate) struct Invalidate<'a> {
-    pub(crate) target: &'a Invalidated,
+    pub(crate) target: Target<'a>,
     /// The epoch or the history that may begin.
     pub(crate) fresh: u64,
     /// The server that a history begins on.
@@ -54,8 +53,8 @@ impl Invalidate<'_> {
     /// The number of the history that the command begins.
     pub(crate) fn new_history(&self) -> Option<u64> {
         match self.target {
-            Invalidated::All => Some(self.fresh),
-            Invalidated::Key(..) | Invalidated::Function(..) => None,
+            Target::All => Some(self.fresh),
+            Target::Key(_) | Target::Function(_) => None,
         }
     }
 }
@@ -65,29 +64,27 @@ impl Command for Invalidate<'_> {
 
     fn script(&self) -> &'static redis::Script {
         match self.target {
-            Invalidated::Key(..) => &KEY,
-            Invalidated::Function(..) => &FUNCTION,
-            Invalidated::All => &ALL,
+            Target::Key(_) => &KEY,
+            Target::Function(_) => &FUNCTION,
+            Target::All => &ALL,
         }
     }
 
     fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
-        self.target.with_target(|target| {
-            match target {
-                Target::Key(key) => invocation
-                    .key(keys.record(key))
-                    .key(keys.lease(key))
-                    .arg(key.digest),
-                Target::Function(function) => invocation
-                    .key(keys.epoch(function))
-                    .arg(self.fresh)
-                    .arg(function.digest),
-                Target::All => invocation
-                    .key(keys.history())
-                    .arg(self.fresh)
-                    .arg(self.identity.to_string()),
-            };
-        });
+        match self.target {
+            Target::Key(key) => invocation
+                .key(keys.record(key))
+                .key(keys.lease(key))
+                .arg(key.digest),
+            Target::Function(function) => invocation
+                .key(keys.epoch(function))
+                .arg(self.fresh)
+                .arg(function.digest),
+            Target::All => invocation
+                .key(keys.history())
+                .arg(self.fresh)
+                .arg(self.identity.to_string()),
+        };
         invocation.key(keys.sequence());
         if let Some(audit) = self.audit {
             invocation
@@ -104,12 +101,12 @@ impl Command for Invalidate<'_> {
     }
 }
 
-fn name_in_audit(target: &Invalidated) -> String {
-    target.with_target(|target| match target {
+fn name_in_audit(target: Target<'_>) -> String {
+    match target {
         Target::Key(key) => key.name(),
         Target::Function(function) => function.versioned(),
         Target::All => "*".to_owned(),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -119,7 +116,7 @@ mod tests {
 
     async fn invalidate(server: &mut TestServer, target: Target<'_>, audit: Option<&Audit>) {
         let command = Invalidate {
-            target: &Invalidated::of(target),
+            target,
             fresh: 99,
             identity: &Identity::named("server"),
             audit,
@@ -191,7 +188,7 @@ mod tests {
         let key = key("1");
         let new_history = |target| {
             let command = Invalidate {
-                target: &Invalidated::of(target),
+                target,
                 fresh: 99,
                 identity: &Identity::named("server"),
                 audit: None,

@@ -19,8 +19,8 @@ use crate::number::millis;
 ///
 /// This cache writes no lease without an expiry, so a lease without one is replaced at once. A
 /// lease that expires later than the caller's own would (the clock was set back, a dump was
-/// restored) is shortened to that: a holder that lives renews it, and nobody waits longer for one
-/// that crashed.
+/// restored) is shortened to that: a holder that lives renews it, and no caller waits longer for
+/// one that crashed.
 ///
 /// An evicted epoch is restored if the caller knows it and has applied every message: otherwise the
 /// function may have been invalidated since. An evicted history is restored after a barrier.

@@ -10,8 +10,8 @@ use redis::{Cmd, RedisError, ScriptInvocation, Value};
 
 use super::command::{Command, number, typed};
 use super::script::{LONGEST_TEXT, Script, script};
+use crate::errors;
 use crate::keys::Keys;
-use crate::server;
 
 /// Reads a record whose value the caller may have: only its first 84 bytes if it has this etag.
 ///
@@ -22,7 +22,7 @@ use crate::server;
 /// the epoch, and the history with identity.
 pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/read.lua")));
 
-/// The bytes that represent a value that cannot be a record. Whoever opens them finds them damaged.
+/// The bytes that represent a value that cannot be a record. They are opened as a damaged record.
 const NO_RECORD: &[u8] = b"-";
 
 /// Reads a record with its control keys, but not its value if the caller has that record already.
@@ -129,14 +129,14 @@ fn range(name: &str, last: usize) -> Cmd {
 fn record_in(answer: Answer) -> Result<Option<Vec<u8>>, RedisError> {
     match answer {
         Ok(record) => Ok(Some(record).filter(|record| !record.is_empty())),
-        Err(error) if server::is_of_another_type(&error) => Ok(Some(NO_RECORD.to_vec())),
+        Err(error) if errors::is_of_another_type(&error) => Ok(Some(NO_RECORD.to_vec())),
         Err(error) => Err(error),
     }
 }
 
 fn text_in(answer: Answer) -> Answer {
     match answer {
-        Err(error) if server::is_of_another_type(&error) => Ok(Vec::new()),
+        Err(error) if errors::is_of_another_type(&error) => Ok(Vec::new()),
         answer => answer,
     }
 }

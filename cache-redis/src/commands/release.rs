@@ -35,7 +35,7 @@ pub(crate) enum Reason {
     LoadFailed,
 }
 
-/// Whether the lease was still held.
+/// Reply to a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     Released,
@@ -95,7 +95,7 @@ mod tests {
         let reply = server.send(release(21, Reason::NotFilled)).await;
         assert_eq!(reply, Reply::Released);
         assert_eq!(server.text(&name).await, "");
-        assert!(server.messages().await.is_empty(), "nobody waits");
+        assert!(server.messages().await.is_empty(), "no caller waits");
 
         for (reason, message) in [(Reason::NotFilled, "r:7"), (Reason::LoadFailed, "x:7")] {
             server.lease(&key, 21).await;

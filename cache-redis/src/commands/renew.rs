@@ -27,7 +27,7 @@ pub(crate) struct Renew<'a> {
     pub(crate) life: Duration,
 }
 
-/// Whether the lease was still held.
+/// Reply to a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     Renewed,

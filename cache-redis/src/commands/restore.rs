@@ -31,7 +31,7 @@ pub(crate) struct Restore<'a> {
     pub(crate) epochs: &'a [(&'a FunctionKey, u64)],
 }
 
-/// Whether the missing keys were restored.
+/// Reply to a restoration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     Restored,

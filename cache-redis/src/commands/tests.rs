@@ -23,7 +23,6 @@ use super::renew::{self, Renew};
 use super::restore::Restore;
 use super::testing::{EPOCH, HISTORY, MINUTE, TestServer, key};
 use super::{Command, SCRIPTS, send_all, send_each};
-use crate::journal::Invalidated;
 use crate::server::Identity;
 
 fn renew(lease: &str, token: u64) -> Renew<'_> {
@@ -50,9 +49,9 @@ async fn commands_alone_and_together_run_on_a_server_that_has_forgotten_the_scri
     assert_eq!(replies.unwrap(), expected);
 
     server.ask::<()>(&["SCRIPT", "FLUSH"]).await;
-    let targets = [Invalidated::of(Target::Key(&keys[0])), Invalidated::All];
+    let targets = [Target::Key(&keys[0]), Target::All];
     let identity = Identity::named("server");
-    let invalidations = targets.iter().map(|target| Invalidate {
+    let invalidations = targets.map(|target| Invalidate {
         target,
         fresh: 99,
         identity: &identity,
@@ -139,7 +138,7 @@ async fn full_server_gives_leases_and_guards_and_invalidates_but_stores_nothing(
     };
     assert_eq!(server.send(place).await, Placement::New);
     let invalidate = Invalidate {
-        target: &Invalidated::of(Target::Key(&keys[0])),
+        target: Target::Key(&keys[0]),
         fresh: 99,
         identity: &Identity::named("server"),
         audit: None,

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::Redis;
-use crate::server::is_fatal;
+use crate::errors::is_fatal;
 use crate::tier::RedisTier;
 
 const BOUND: Duration = Duration::from_secs(5);

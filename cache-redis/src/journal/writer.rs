@@ -1,26 +1,30 @@
-//! The thread that keeps the journal's file. Calls and tasks do not wait for a disk; who promises that what is queued outlives its
-//! process waits for this thread, and all who wait at a time wait for one sync.
+//! The thread that writes the journal's file.
+//!
+//! A disk may block for long, so neither calls nor tasks of the runtime write to it. An
+//! invalidation that must outlive the process waits for this thread, and all that wait at a time
+//! share one sync.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{io, thread};
 
+use cache_core::tier::kit::{OwnedTarget, PendingInvalidations, lock};
 use tokio::sync::watch;
 
-use super::entries::Entries;
-use super::names::Invalidated;
-use super::spool::Spool;
+use super::file::JournalFile;
 
-/// Most that wait to be written one by one; more than that, and the file is written anew with all that is queued.
-const MOST: usize = 1 << 12;
+/// The largest number of targets that wait to be appended. If there are more, the file is replaced
+/// by one with all queued targets.
+const MOST_ADDED: usize = 1 << 12;
 
-/// How long after a write that failed it is tried again.
+/// The time after which a failed write is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long the end of a writer may keep its thread: a disk that does not answer must not keep a process from ending.
+/// The longest time that dropping a writer waits for its thread: a disk that does not respond must
+/// not keep the process from ending.
 const LONGEST_END: Duration = Duration::from_secs(1);
 
-/// Owns the thread, and ends it with what was asked for written.
+/// Owns the thread. Dropping it ends the thread after the requested writes.
 #[derive(Debug)]
 pub(crate) struct Writer {
     shared: Arc<Shared>,
@@ -30,24 +34,25 @@ pub(crate) struct Writer {
 struct Shared {
     work: Mutex<Work>,
     changed: Condvar,
-    /// The number of what was to be written last, and whether all is that was asked for by then.
+    /// The number of the last request that was handled, and whether everything that was requested
+    /// by then is on disk.
     written: watch::Sender<(u64, bool)>,
 }
 
 #[derive(Debug, Default)]
 struct Work {
-    added: Vec<Invalidated>,
-    /// What was added is not all in `added`.
+    added: Vec<OwnedTarget>,
+    /// `true` if some added targets are not in `added`, so that the file must be replaced.
     is_partial: bool,
-    /// Of what was asked for last.
+    /// The number of the last request.
     number: u64,
     is_closed: bool,
     has_ended: bool,
 }
 
 impl Writer {
-    /// Keeps the file at what is queued.
-    pub(super) fn start(spool: Spool, entries: Arc<Entries>) -> io::Result<Self> {
+    /// Starts the thread, which keeps in the file what is pending.
+    pub(super) fn start(file: JournalFile, pending: Arc<PendingInvalidations>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             work: Mutex::default(),
             changed: Condvar::new(),
@@ -56,40 +61,42 @@ impl Writer {
         let own = Arc::clone(&shared);
         thread::Builder::new()
             .name("cache-journal".into())
-            .spawn(move || own.keep(spool, &entries))?;
+            .spawn(move || own.run(file, &pending))?;
         Ok(Self { shared })
     }
 
-    /// Has one written that is queued already; the number tells when it [is](Self::written).
-    pub(super) fn add(&self, what: Invalidated) -> u64 {
-        let mut work = self.shared.lock();
-        if work.added.len() < MOST {
-            work.added.push(what);
+    /// Has a target appended that is pending already. Returns the number of the request, to
+    /// [wait](Self::written) for it.
+    pub(super) fn add(&self, target: OwnedTarget) -> u64 {
+        let mut work = lock(&self.shared.work);
+        if work.added.len() < MOST_ADDED {
+            work.added.push(target);
         } else {
             work.is_partial = true;
         }
-        self.ask(work)
+        self.request(work)
     }
 
-    /// Has the file written anew, with all that is queued.
+    /// Has the file replaced by one with everything that is pending.
     pub(super) fn rewrite(&self) {
-        let mut work = self.shared.lock();
+        let mut work = lock(&self.shared.work);
         work.is_partial = true;
-        self.ask(work);
+        self.request(work);
     }
 
-    /// Has the file emptied where nothing is queued.
+    /// Has the file emptied if nothing is pending.
     pub(super) fn tidy(&self) -> u64 {
-        self.ask(self.shared.lock())
+        self.request(lock(&self.shared.work))
     }
 
-    fn ask(&self, mut work: MutexGuard<'_, Work>) -> u64 {
+    fn request(&self, mut work: MutexGuard<'_, Work>) -> u64 {
         work.number += 1;
         self.shared.changed.notify_all();
         work.number
     }
 
-    /// Ends when what has this number is on disk; `false` when it cannot be written for now, which was reported.
+    /// Waits until the request with this number is on disk. Returns `false` if it could not be
+    /// written; the failure was logged.
     pub(super) async fn written(&self, number: u64) -> bool {
         let mut written = self.shared.written.subscribe();
         let written = written.wait_for(|(written, _)| *written >= number).await;
@@ -99,7 +106,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        let mut work = self.shared.lock();
+        let mut work = lock(&self.shared.work);
         work.is_closed = true;
         self.shared.changed.notify_all();
         let wait = self
@@ -111,18 +118,14 @@ impl Drop for Writer {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Work> {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The thread.
-    fn keep(&self, mut spool: Spool, entries: &Entries) {
+    /// The body of the thread.
+    fn run(&self, mut file: JournalFile, pending: &PendingInvalidations) {
         let _end = End(self);
         let mut done = 0;
         let mut is_behind = false;
         loop {
-            let work = self.lock();
-            // What could not be written is tried again.
+            let work = lock(&self.work);
+            // Targets that could not be written are written again.
             let patience = if is_behind { RETRY } else { Duration::MAX };
             let (mut work, _) = self
                 .changed
@@ -137,31 +140,32 @@ impl Shared {
             is_behind |= std::mem::take(&mut work.is_partial);
             done = work.number;
             drop(work);
-            // What was added is queued before; what is not queued any more was sent.
-            let result = if entries.len() == 0 {
-                spool.replace(std::iter::empty())
-            } else if is_behind || spool.is_large() {
-                spool.replace(entries.list().into_iter().map(|queued| queued.what))
+            // Targets are pending before they are added here, and stay pending until they were
+            // sent. So if none is pending, the file is not needed.
+            let result = if pending.is_empty() {
+                file.replace(std::iter::empty())
+            } else if is_behind || file.is_large() {
+                file.replace(pending.batch().targets())
             } else {
-                spool.append(&added)
+                file.append(&added)
             };
             is_behind = result.is_err();
             if let Err(error) = result {
-                tracing::error!(error = %error, "invalidations that wait are not in the journal's file: they do not outlive this process");
+                tracing::error!(error = %error, "queued invalidations could not be written to the journal's file: they would be lost with this process");
             }
             self.written.send_replace((done, !is_behind));
         }
-        // Another may open the file from now on.
-        drop(spool);
+        // Release the file, so that another process can open it, before the end is announced.
+        drop(file);
     }
 }
 
-/// The end of the thread, be it by a panic: nobody waits for it any more.
+/// Announces the end of the thread when dropped, so that after a panic no task waits for it either.
 struct End<'a>(&'a Shared);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        self.0.lock().has_ended = true;
+        lock(&self.0.work).has_ended = true;
         self.0.changed.notify_all();
         self.0.written.send_replace((u64::MAX, false));
     }

@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 use super::{COMMANDS, Purpose, named};
 use crate::commands;
 use crate::commands::permissions::{CheckPermissions, Refused};
-use crate::server::{self, failed};
+use crate::errors::{self, failed};
 use crate::session::RedisSession;
 
 impl RedisSession {
@@ -112,7 +112,7 @@ impl RedisSession {
 
     /// Adds the user's name to a refusal that the server gave before its permissions were known.
     pub(crate) fn with_user(&self, error: Error) -> Error {
-        if server::code_of(&error) != Some("NOPERM") {
+        if errors::code_of(&error) != Some("NOPERM") {
             return error;
         }
         let what = format!(

@@ -6,7 +6,7 @@ use cache_core::Error;
 use redis::{Cmd, FromRedisValue, RedisError, Value};
 use tokio::time::{Instant, timeout};
 
-use crate::server;
+use crate::errors;
 use crate::streams::Streams;
 use crate::streams::connections::{Again, Connection, is_fatal, is_refused};
 
@@ -18,7 +18,7 @@ const MOST_MOVES: usize = 3;
 /// on this side only.
 const LONGEST_STEP: Duration = Duration::from_secs(60);
 
-/// Whether a command waits for entries, and until when.
+/// The time until which a command waits for entries.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Waits {
     No,
@@ -76,7 +76,7 @@ impl Streams {
         again: Again,
     ) -> Result<T, Error> {
         let value = self.run(what, command, again).await?;
-        T::from_redis_value(value).map_err(|error| server::failed(what, RedisError::from(error)))
+        T::from_redis_value(value).map_err(|error| errors::failed(what, RedisError::from(error)))
     }
 
     /// Runs a read until it returns entries or has waited for `wait`. `command` makes the command
@@ -134,7 +134,7 @@ impl Streams {
             };
             let (is_fatal, is_refused) = (is_fatal(&error), is_refused(&error));
             let is_harmless = is_refused || (again == Again::Yes && error.is_connection_dropped());
-            let error = server::failed(what, error);
+            let error = errors::failed(what, error);
             if moves < MOST_MOVES && connections.follow(&error) {
                 moves += 1;
                 continue;
@@ -162,6 +162,6 @@ impl Streams {
         let answer = command.query_async(&mut connection.link);
         timeout(limit, answer)
             .await
-            .unwrap_or_else(|_| Err(server::no_answer()))
+            .unwrap_or_else(|_| Err(errors::no_reply()))
     }
 }

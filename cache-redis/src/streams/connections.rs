@@ -14,9 +14,9 @@ use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, RedisError};
 use tokio::time::timeout;
 
-use crate::server;
+use crate::errors;
 
-/// Whether a command may be sent again after its reply was lost, although the server may have run
+/// Permission to send a command again after its reply was lost, although the server may have run
 /// it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Again {
@@ -45,10 +45,10 @@ struct State {
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) link: MultiplexedConnection,
-    /// Set by the reader of the connection. `Release` and `Acquire`: whoever sees it must not use
-    /// the connection.
+    /// Set by the reader of the connection. `Release` and `Acquire`: a command that sees it set does
+    /// not use the connection.
     has_ended: Arc<AtomicBool>,
-    /// Whether the connection was used before, so that it may have been broken for some time.
+    /// `true` if the connection was used before, so that it may have been broken for some time.
     pub(super) was_kept: bool,
 }
 
@@ -97,8 +97,8 @@ impl Connections {
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         let link = timeout(self.connect_limit, connecting)
             .await
-            .unwrap_or_else(|_| Err(server::no_answer()))
-            .map_err(server::not_connected)?;
+            .unwrap_or_else(|_| Err(errors::no_reply()))
+            .map_err(errors::not_connected)?;
         Ok(Connection {
             link,
             has_ended,
@@ -127,7 +127,7 @@ impl Connections {
     pub(super) fn follow(&self, error: &Error) -> bool {
         let mut state = self.lock();
         let client = state.moved.as_ref().unwrap_or(&self.first);
-        let Some(moved) = server::moved_client(client, error) else {
+        let Some(moved) = errors::moved_client(client, error) else {
             return false;
         };
         *state = State {
@@ -157,10 +157,10 @@ impl State {
 /// Returns `true` if after this error no connection to the same server can be used.
 pub(super) fn is_fatal(error: &RedisError) -> bool {
     // `UNBLOCKED`: the server was a primary until now, and ends all waiting reads.
-    server::is_fatal(error) || error.code() == Some("UNBLOCKED")
+    errors::is_fatal(error) || error.code() == Some("UNBLOCKED")
 }
 
 /// Returns `true` if the server refused the command, so that it was certainly not run.
 pub(super) fn is_refused(error: &RedisError) -> bool {
-    server::is_fatal(error) && error.code().is_some()
+    errors::is_fatal(error) && error.code().is_some()
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::tier::{Guard, RecordKey, Target};
+use cache_core::tier::kit::OwnedTarget;
+use cache_core::tier::{Guard, RecordKey};
 
 use crate::commands::guard::GuardedKey;
-use crate::journal::Invalidated;
 use crate::number::fresh_number;
 use crate::permissions::Purpose;
 use crate::session::RedisSession;
@@ -40,7 +40,7 @@ impl RedisSession {
         key: &RecordKey,
     ) -> impl FnOnce() + Send + Sync + use<> {
         let session = Arc::clone(self);
-        let target = Invalidated::of(Target::Key(key));
+        let target = OwnedTarget::Key(key.clone());
         // Keeps the journal's file open until it is known whether the invalidation is queued.
         let file = self.journal.keep_file();
         move || {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cache_core::tier::kit::OwnedTarget;
 use cache_core::tier::{Receipt, Target};
 use cache_core::{Error, ErrorKind};
 use tokio::time::{Instant, timeout_at};
 
-use crate::journal::{Invalidated, Writer};
+use crate::journal::Writer;
 use crate::session::RedisSession;
 
 impl RedisSession {
@@ -24,12 +25,9 @@ impl RedisSession {
         }
         let pending = PendingInvalidation::begin(self, target);
         self.forget_epoch(target);
-        let Some(invalidated) = pending.target() else {
-            return Ok(Receipt::Queued);
-        };
         let sent = self
             .run("invalidate", within, |link| async move {
-                self.send_invalidation(&link, invalidated).await?;
+                self.send_invalidation(&link, target).await?;
                 Ok(link.number)
             })
             .await;
@@ -68,7 +66,7 @@ impl RedisSession {
 /// An invalidation in progress. If it is dropped, it is queued, because its outcome is unknown.
 struct PendingInvalidation<'a> {
     session: &'a RedisSession,
-    target: Option<Invalidated>,
+    target: Option<OwnedTarget>,
     /// When the invalidation must have returned: an attempt to send it may take the time limit, and
     /// writing it to the journal's file the rest.
     deadline: Instant,
@@ -80,15 +78,10 @@ impl<'a> PendingInvalidation<'a> {
     fn begin(session: &'a RedisSession, target: Target<'_>) -> Self {
         Self {
             session,
-            target: Some(Invalidated::of(target)),
+            target: Some(OwnedTarget::of(target)),
             deadline: Instant::now() + session.settings.time_limit * 2,
             _file: session.journal.keep_file(),
         }
-    }
-
-    /// The target that is to be sent.
-    fn target(&self) -> Option<&Invalidated> {
-        self.target.as_ref()
     }
 
     /// Queues it, and waits for the journal's file within the time limit.
@@ -107,7 +100,7 @@ impl<'a> PendingInvalidation<'a> {
     /// the next server may have received the queue before this was noted, so it is queued again.
     fn acknowledged(mut self, link: u64) {
         if let Some(target) = self.target.take() {
-            self.session.journal.acknowledged(target.clone());
+            self.session.journal.acknowledged(target.borrow());
             if !self.session.link.is_current(link) {
                 self.session.journal.queue(target);
             }

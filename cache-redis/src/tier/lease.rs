@@ -200,7 +200,7 @@ impl RedisSession {
     }
 }
 
-/// Whether other callers wait for a lease of this mode.
+/// Returns `true` if other callers wait for a lease of this mode.
 fn is_exclusive(mode: LeaseMode) -> bool {
     !matches!(mode, LeaseMode::Shared | LeaseMode::Probe)
 }

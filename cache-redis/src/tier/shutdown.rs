@@ -29,15 +29,15 @@ impl RedisTier {
                     error,
                 ))
             }
-            // The failure is in the log, and the supervisor goes on.
+            // The failure is in the log, and the supervisor continues.
             Ok(()) | Err(_) => Ok(()),
         }
     }
 
     /// Sends the queued invalidations, and ends the link.
     ///
-    /// It goes on for [`LONGEST_SHUTDOWN`] in total, as long as each portion is acknowledged within
-    /// the time limit.
+    /// It continues for [`LONGEST_SHUTDOWN`] in total, as long as each portion is acknowledged
+    /// within the time limit.
     ///
     /// # Errors
     /// Queued invalidations are lost with this process.

@@ -16,7 +16,7 @@ const MAX_ENTRIES: usize = 1 << 16;
 ///    of them takes their place; if it has too many functions, everything does.
 /// 2. An invalidation that was done covers everything in its target that was added before it: the
 ///    keys of a function, or everything. So a target need not be in the set beside a wider one.
-/// 3. What is added again after a number is not removed under that number.
+/// 3. A target that is added again after a number is not removed under that number.
 #[derive(Debug)]
 pub struct InvalidationSet {
     max_entries: usize,

@@ -14,7 +14,7 @@ use super::lock::lock;
 use crate::tier::LeaseHeld;
 
 /// The longest time that a load may take and still store its value. A longer one is considered
-/// stuck, and other instances no longer wait for it. A lease for which nobody waits has this life,
+/// stuck, and other instances no longer wait for it. A lease without waiters has this life,
 /// so a load that crashed leaves a small key for so long.
 pub const LONGEST_LOAD: Duration = Duration::from_secs(5 * 60);
 
@@ -60,7 +60,7 @@ pub struct ReturnedLease<L> {
     pub token: u64,
     /// The lease.
     pub lease: L,
-    /// Whether its load failed. If so, waiters on other instances do not wait for another load.
+    /// `true` if its load failed. Then waiters on other instances do not wait for another load.
     pub load_failed: bool,
 }
 

@@ -1,20 +1,16 @@
 //! Invalidations that a store does not know yet.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
+use super::invalidation_set::InvalidationSet;
 use super::lock::lock;
+use super::target::OwnedTarget;
 use crate::error::{Error, ErrorKind};
-use crate::tier::key::{FunctionKey, RecordKey};
-use crate::tier::operation::Target;
-
-/// The greatest number of pending keys and functions. If there are more, they are replaced by one
-/// invalidation of everything, so that an outage does not fill the memory.
-const MAX_PENDING: usize = 1 << 16;
+use crate::tier::{FunctionKey, RecordKey, Target};
 
 /// The invalidations that a tier has accepted and that its store does not know yet.
 ///
@@ -23,11 +19,10 @@ const MAX_PENDING: usize = 1 << 16;
 /// store has confirmed it: one at a time ([`done`](Self::done)), or all of a [`Batch`] at once
 /// ([`batch_done`](Self::batch_done)).
 ///
-/// 1. What is added is covered until it is removed under its own number, or a later one. If a
-///    target is added again while the first addition is being sent, the first confirmation does not
-///    remove it.
-/// 2. The list may become coarser, never incomplete: more than 65,536 keys and functions become an
-///    invalidation of everything.
+/// 1. A target that is added is covered until it is removed under its own number, or a later one.
+///    If a target is added again while the first addition is being sent, the first confirmation
+///    does not remove it.
+/// 2. The list may become coarser, never incomplete: see [`InvalidationSet`].
 #[derive(Debug, Default)]
 pub struct PendingInvalidations {
     state: Mutex<State>,
@@ -38,11 +33,7 @@ pub struct PendingInvalidations {
 
 #[derive(Debug, Default)]
 struct State {
-    all: Option<u64>,
-    /// By versioned name, each with the number under which it was added last.
-    functions: HashMap<String, (u64, FunctionKey)>,
-    /// By name, each with the number under which it was added last.
-    keys: HashMap<String, (u64, RecordKey)>,
+    set: InvalidationSet,
     /// The number of the last addition.
     number: u64,
 }
@@ -51,7 +42,7 @@ struct State {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Batch {
-    /// Whether everything is to be invalidated.
+    /// `true` if everything is to be invalidated.
     pub all: bool,
     /// The functions to invalidate.
     pub functions: Vec<FunctionKey>,
@@ -89,46 +80,27 @@ impl PendingInvalidations {
         let mut state = lock(&self.state);
         state.number += 1;
         let number = state.number;
-        match target {
-            Target::Key(key) => {
-                state.keys.insert(key.name(), (number, key.clone()));
-            }
-            Target::Function(function) => {
-                let added = (number, function.clone());
-                state.functions.insert(function.versioned(), added);
-            }
-            Target::All => state.all = Some(number),
-        }
-        if state.keys.len() + state.functions.len() > MAX_PENDING {
-            state.keys.clear();
-            state.functions.clear();
-            state.all = Some(number);
-        }
+        state.set.insert(target, number);
         number
     }
 
-    /// Removes an invalidation that the store has confirmed, unless it was added again after
-    /// `number`.
+    /// Removes an invalidation that the store has confirmed, with the invalidations that it covers,
+    /// except what was added after `number`.
     pub fn done(&self, target: Target<'_>, number: u64) {
-        lock(&self.state).done(target, number);
+        lock(&self.state).set.remove(target, number);
         self.changed.notify_waiters();
     }
 
     /// Returns `true` if an invalidation of this key is pending.
     #[must_use]
     pub fn covers(&self, key: &RecordKey) -> bool {
-        let state = lock(&self.state);
-        state.all.is_some()
-            || (!state.functions.is_empty()
-                && state.functions.contains_key(&key.function.versioned()))
-            || (!state.keys.is_empty() && state.keys.contains_key(&key.name()))
+        lock(&self.state).set.covers(key)
     }
 
     /// Returns the number of pending invalidations.
     #[must_use]
     pub fn len(&self) -> usize {
-        let state = lock(&self.state);
-        usize::from(state.all.is_some()) + state.functions.len() + state.keys.len()
+        lock(&self.state).set.len()
     }
 
     /// Returns `true` if nothing is pending.
@@ -140,31 +112,29 @@ impl PendingInvalidations {
     /// Returns everything that is pending now.
     #[must_use]
     pub fn batch(&self) -> Batch {
-        let state = lock(&self.state);
-        Batch {
-            all: state.all.is_some(),
-            functions: state
-                .functions
-                .values()
-                .map(|(_, function)| function.clone())
-                .collect(),
-            keys: state.keys.values().map(|(_, key)| key.clone()).collect(),
-            number: state.number,
+        let (targets, number) = {
+            let state = lock(&self.state);
+            (state.set.targets(), state.number)
+        };
+        let mut batch = Batch {
+            number,
+            ..Batch::default()
+        };
+        for target in targets {
+            match target {
+                OwnedTarget::Key(key) => batch.keys.push(key),
+                OwnedTarget::Function(function) => batch.functions.push(function),
+                OwnedTarget::All => batch.all = true,
+            }
         }
+        batch
     }
 
     /// Removes everything in a batch that the store has confirmed, except what was added again
     /// since.
     pub fn batch_done(&self, batch: &Batch) {
-        {
-            let mut state = lock(&self.state);
-            state.keys.retain(|_, (number, _)| *number > batch.number);
-            state
-                .functions
-                .retain(|_, (number, _)| *number > batch.number);
-            state.all = state.all.filter(|number| *number > batch.number);
-        }
-        self.changed.notify_waiters();
+        // Everything that was pending when the batch was made is in it, or covered by it.
+        self.done(Target::All, batch.number);
     }
 
     /// Resolves when something is removed after this call, or when the tier is
@@ -205,27 +175,6 @@ impl PendingInvalidations {
     }
 }
 
-impl State {
-    fn done(&mut self, target: Target<'_>, number: u64) {
-        match target {
-            Target::Key(key) => {
-                let name = key.name();
-                if self.keys.get(&name).is_some_and(|added| added.0 == number) {
-                    self.keys.remove(&name);
-                }
-            }
-            Target::Function(function) => {
-                let name = function.versioned();
-                let added = self.functions.get(&name);
-                if added.is_some_and(|added| added.0 == number) {
-                    self.functions.remove(&name);
-                }
-            }
-            Target::All => self.all = self.all.filter(|added| *added != number),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -257,16 +206,6 @@ mod tests {
         assert!(pending.covers(&second));
         pending.done(Target::Function(&first.function), number);
         assert!(!pending.covers(&second));
-    }
-
-    #[test]
-    fn too_many_pending_keys_become_everything() {
-        let pending = PendingInvalidations::default();
-        for number in 0..=MAX_PENDING as u64 {
-            pending.add(Target::Key(&key(number)));
-        }
-        assert_eq!(pending.len(), 1);
-        assert!(pending.batch().all && pending.covers(&key(u64::MAX)));
     }
 
     #[tokio::test]

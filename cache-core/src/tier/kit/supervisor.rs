@@ -182,37 +182,35 @@ async fn supervise(mut connector: impl Connector, first: watch::Sender<Option<Re
     loop {
         number += 1;
         connector.session().connecting();
-        match connector.connect(number).await {
-            Ok(connection) => {
-                if !connector.session().connected(connection.clone(), number) {
-                    return;
+        let connection = match connector.connect(number).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                if connector.connect_failed(&error) == Retry::AtOnce {
+                    continue;
                 }
-                outage.ended(&connector.address());
-                first.send_replace(Some(Ok(())));
-                let since = Instant::now();
-                connector.keep(&connection, number).await;
-                connector.lose(number);
-                if connector.session().is_closed() {
-                    return;
+                outage.failed(&connector.address(), &error);
+                connector.session().connect_failed(error.clone());
+                if first.borrow().is_none() {
+                    first.send_replace(Some(Err(error)));
                 }
-                let store = connector.store();
-                tracing::info!(lasted = ?since.elapsed(), "connection to {store} lost; connecting again");
-                sleep(backoff.after_loss(since.elapsed())).await;
+                sleep(backoff.after_failure()).await;
+                continue;
             }
-            Err(error) => match connector.connect_failed(&error) {
-                Retry::AtOnce => {}
-                Retry::AfterPause => {
-                    outage.failed(&connector.address(), &error);
-                    connector.session().connect_failed(error.clone());
-                    first.send_if_modified(|first| {
-                        let is_first = first.is_none();
-                        first.get_or_insert(Err(error));
-                        is_first
-                    });
-                    sleep(backoff.after_failure()).await;
-                }
-            },
+        };
+        if !connector.session().connected(connection.clone(), number) {
+            return;
         }
+        outage.ended(&connector.address());
+        first.send_replace(Some(Ok(())));
+        let since = Instant::now();
+        connector.keep(&connection, number).await;
+        connector.lose(number);
+        if connector.session().is_closed() {
+            return;
+        }
+        let store = connector.store();
+        tracing::info!(lasted = ?since.elapsed(), "connection to {store} lost; connecting again");
+        sleep(backoff.after_loss(since.elapsed())).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! Operations that nobody waits for to the end, and those that have no time.
+//! Checks of operations that are dropped before they end, or have no time.
 
 use std::future::Future;
 use std::pin::pin;
@@ -10,11 +10,11 @@ use tokio::time::{sleep, timeout};
 use super::{HOUR, SOON, Store, key, named};
 use crate::tier::{FillResult, Glob, LeaseMode, LeaseResult, ReadOptions, Refusal, Target};
 
-/// Whatever the answer: it comes, and nothing is wrong afterwards.
-pub(super) async fn who_has_no_time_is_answered_at_once(store: &Store) {
+/// The result may be anything, but it comes at once and nothing is wrong after it.
+pub(super) async fn operations_without_time_end_at_once(store: &Store) {
     let (key, tier) = (key("f", 1), &store.tier);
     store.fill(&key, b"old").await;
-    let lease = store.given(&key, LeaseMode::Preempt).await;
+    let lease = store.granted(&key, LeaseMode::Preempt).await;
     for within in [Duration::ZERO, Duration::from_micros(1)] {
         let all = async {
             let _ = tier.read(&key, ReadOptions::default(), within).await;
@@ -24,15 +24,18 @@ pub(super) async fn who_has_no_time_is_answered_at_once(store: &Store) {
             let _ = tier.invalidate(Target::Key(&key), within).await;
         };
         let ended = timeout(Duration::from_secs(2), all).await;
-        assert!(ended.is_ok(), "it does not keep to its time");
+        assert!(ended.is_ok(), "operations do not keep their time limit");
     }
     store.invalidate(Target::Key(&key)).await;
     let settled = timeout(SOON, tier.settle()).await;
     assert!(matches!(settled, Ok(Ok(()))), "{settled:?}");
-    assert_eq!(store.read(&key).await.expect("a read").0, None);
+    assert_eq!(
+        store.read(&key).await.expect("the result of a read").0,
+        None
+    );
 }
 
-pub(super) async fn a_guard_that_is_dropped_ends(store: &Store) {
+pub(super) async fn dropped_guard_ends(store: &Store) {
     let key = key("f", 1);
     let guard = store.tier.guard(&key, SOON).await.expect("a guard");
     drop(guard);
@@ -46,12 +49,12 @@ pub(super) async fn a_guard_that_is_dropped_ends(store: &Store) {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    // A commit that is under way has some time left.
+    // The guard lasts a little longer, for a commit that may be in progress.
     let stamp = timeout(SOON * 3, filled).await.expect("the guard ends");
     assert!(store.valid(&key, stamp).await.is_some());
 }
 
-/// Polls so many times, unless it ends before, and drops.
+/// Polls a future `polls` times at most, drops it, and returns whether it was ready.
 async fn begin_and_drop(future: impl Future, polls: usize) -> bool {
     let mut future = pin!(future);
     let mut left = polls;
@@ -69,7 +72,7 @@ async fn begin_and_drop(future: impl Future, polls: usize) -> bool {
     .await
 }
 
-pub(super) async fn wherever_it_is_dropped_nothing_is_half_done(store: &Store) {
+pub(super) async fn operation_dropped_at_any_point_is_done_or_not_done(store: &Store) {
     let (key, tier) = (key("f", 1), &store.tier);
     let function = &key.function;
     let all = Glob::new("*").expect("a pattern");
@@ -84,14 +87,14 @@ pub(super) async fn wherever_it_is_dropped_nothing_is_half_done(store: &Store) {
             .flat_map(|target| [(target, true), (target, false)])
         {
             let old = store.fill(&key, b"old").await;
-            let lease = store.given(&key, LeaseMode::Shared).await;
+            let lease = store.granted(&key, LeaseMode::Shared).await;
             has_ended &= begin_and_drop(tier.invalidate(target, SOON), polls).await;
             settled(store, polls).await;
-            // Of record and lease, whichever is looked at first: if it is void, so is the other.
-            let was_gone = looks_first && store.valid(&key, old).await.is_none();
+            // The record and the lease are both valid or both void, whichever is looked at first.
+            let was_void = looks_first && store.valid(&key, old).await.is_none();
             let late = store.fill_under(&key, &lease, b"late").await;
             match late {
-                FillResult::Stored => assert!(!was_gone, "{polls}: the lease outlives {target:?}"),
+                FillResult::Stored => assert!(!was_void, "{polls}: the lease outlives {target:?}"),
                 FillResult::Refused(_) => assert_eq!(
                     store.valid(&key, old).await,
                     None,
@@ -103,13 +106,13 @@ pub(super) async fn wherever_it_is_dropped_nothing_is_half_done(store: &Store) {
         has_ended &= begin_and_drop(tier.invalidate_matching(function, &all), polls).await
             & begin_and_drop(tier.guard(&guarded, SOON), polls).await;
         guards.push(guarded);
-        // No longer under way when another has been.
+        // What was dropped is not in progress any more after another invalidation.
         store.invalidate(Target::Function(function)).await;
         settled(store, polls).await;
         let stamp = store.fill(&key, b"new").await;
         assert!(store.valid(&key, stamp).await.is_some(), "{polls}");
     }
-    assert!(has_ended, "an operation of more than 64 steps");
+    assert!(has_ended, "an operation takes more than 64 polls");
     let free = async {
         for key in &guards {
             while !matches!(
@@ -121,19 +124,23 @@ pub(super) async fn wherever_it_is_dropped_nothing_is_half_done(store: &Store) {
         }
     };
     let free = timeout(SOON * 3, free).await;
-    assert!(free.is_ok(), "a guard that nobody has stays");
+    assert!(
+        free.is_ok(),
+        "a guard that was dropped before it was returned does not end"
+    );
 }
 
 async fn settled(store: &Store, polls: usize) {
     let settled = timeout(SOON, store.tier.settle()).await;
     assert!(
         matches!(settled, Ok(Ok(()))),
-        "{polls}: what was dropped is never done: {settled:?}"
+        "{polls}: a dropped invalidation is not done: {settled:?}"
     );
 }
 
-/// A tier may do nothing when nobody waits. What it says it has pending counts from then on.
-pub(super) async fn what_is_owed_is_not_read(store: &Store) {
+/// A tier may do nothing in `invalidate_later`. If it reports the invalidation as pending, the
+/// records are misses from then on.
+pub(super) async fn pending_invalidation_makes_its_keys_misses(store: &Store) {
     let (first, second) = (key("f", 1), key("f", 2));
     for target in [
         Target::Key(&first),
@@ -142,10 +149,10 @@ pub(super) async fn what_is_owed_is_not_read(store: &Store) {
     ] {
         let stamp = store.fill(&first, b"old").await;
         store.fill(&second, b"other").await;
-        let lease = store.given(&first, LeaseMode::Shared).await;
+        let lease = store.granted(&first, LeaseMode::Shared).await;
         store.tier.invalidate_later(target);
-        let is_owed = store.tier.is_pending(&first);
-        if is_owed {
+        let is_pending = store.tier.is_pending(&first);
+        if is_pending {
             assert_eq!(store.valid(&first, stamp).await, None, "{target:?}");
             let late = store.fill_under(&first, &lease, b"late").await;
             assert!(
@@ -156,27 +163,27 @@ pub(super) async fn what_is_owed_is_not_read(store: &Store) {
         settled(store, 0).await;
         assert!(
             !store.tier.is_pending(&first),
-            "{target:?} is settled and owed"
+            "{target:?} is pending after it was settled"
         );
-        if is_owed {
+        if is_pending {
             assert_eq!(store.valid(&first, stamp).await, None, "{target:?}");
         }
         store.invalidate(Target::All).await;
     }
 }
 
-/// Polls once and drops.
+/// Polls a future once and drops it.
 fn begin(future: impl Future) {
     let _ = pin!(future).poll(&mut Context::from_waker(Waker::noop()));
 }
 
-pub(super) async fn what_is_dropped_leaves_nothing_behind(store: &Store) {
+pub(super) async fn dropped_operations_leave_no_lease_behind(store: &Store) {
     let tier = &store.tier;
     let key = key("f", 1);
     for round in 0..20_u64 {
         begin(tier.read(&key, ReadOptions::default(), SOON));
         begin(tier.lease(&key, LeaseMode::Exclusive, &[], SOON));
-        // Whoever dropped it has no lease: the next comes by one.
+        // The dropped future has no lease, so the next caller gets one.
         let lease = async {
             loop {
                 match store.lease(&key, LeaseMode::Exclusive).await {
@@ -184,18 +191,21 @@ pub(super) async fn what_is_dropped_leaves_nothing_behind(store: &Store) {
                     LeaseResult::Held(wakeup) => {
                         wakeup.await;
                     }
-                    // Until what was dropped in the round before is done.
+                    // The invalidation that was dropped in the last round is still pending.
                     LeaseResult::Refused(Refusal::Queued) => sleep(Duration::from_millis(2)).await,
                     LeaseResult::Refused(refusal) => panic!("refused: {refusal:?}"),
                 }
             }
         };
         let lease = timeout(SOON, lease).await;
-        let lease = lease.expect("a lease that was asked for and dropped keeps others waiting");
+        let lease = lease.expect("the lease of a dropped future is not released");
         begin(tier.fill(&key, &lease, round.to_le_bytes().to_vec(), HOUR, SOON));
         begin(tier.invalidate(Target::Key(&key), SOON));
         store.invalidate(Target::Key(&key)).await;
-        assert_eq!(store.read(&key).await.expect("a read").0, None);
+        assert_eq!(
+            store.read(&key).await.expect("the result of a read").0,
+            None
+        );
         let late = store.fill_under(&key, &lease, b"late").await;
         assert!(matches!(late, FillResult::Refused(_)), "{late:?}");
     }

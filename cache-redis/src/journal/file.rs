@@ -1,33 +1,38 @@
 //! The file in which queued invalidations outlive their process.
 //!
-//! A frame for each: its length, the checksum (XXH3-64) of what follows, and the names. Where it cannot be read to its end,
-//! everything is invalidated in place of the rest. The file is emptied when all is sent, and written anew when it has grown.
+//! The file begins with a magic number. Each target follows in a frame: its length, a checksum
+//! (XXH3-64), and the encoded target. If the end of the file cannot be read, everything is
+//! invalidated in place of the rest. The file is emptied when all targets were sent, and replaced
+//! when it has grown large.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use cache_core::tier::Target;
+use cache_core::tier::kit::OwnedTarget;
 use cache_core::{Error, ErrorKind};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::names::Invalidated;
+use super::encoding::{decode, encode};
 
-/// From here on it is written anew, with what is still queued: far more than that is, and little for a disk.
+/// The length from which the file is replaced by one with the pending targets. It is far more than
+/// these usually need, and little for a disk.
 const LARGE: u64 = 16 << 20;
 
-/// What the file begins with, unless it is empty.
+/// The beginning of every file that is not empty.
 const MAGIC: [u8; 8] = *b"MTCjrnl1";
 
-/// Bytes before what a frame holds.
+/// The number of bytes in a frame before the encoded target.
 const HEAD: usize = 4 + 8;
 
-/// Locked as long as it lives: one process uses it.
+/// An open journal file. It is locked while this lives, so that one process uses it.
 #[derive(Debug)]
-pub(crate) struct Spool {
+pub(super) struct JournalFile {
     path: PathBuf,
     file: File,
     len: u64,
-    /// From this length on it is written anew.
+    /// The length from which the file is replaced.
     longest: u64,
 }
 
@@ -42,19 +47,19 @@ pub(super) fn cannot_use(path: &Path, source: io::Error) -> Error {
     )
 }
 
-impl Spool {
-    /// Opens the file, and reads what is in it.
-    pub(crate) fn open(path: &Path) -> Result<(Self, Vec<Invalidated>), Error> {
+impl JournalFile {
+    /// Opens the file, and reads the targets in it.
+    pub(super) fn open(path: &Path) -> Result<(Self, Vec<OwnedTarget>), Error> {
         let cannot = |source| cannot_use(path, source);
         let mut file = open(path).map_err(cannot)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(cannot)?;
         let is_ours = bytes.starts_with(&MAGIC) || MAGIC.starts_with(&bytes);
         if !is_ours {
-            return Err(cannot(io::Error::other("it is another's file")));
+            return Err(cannot(io::Error::other("the file is not a journal")));
         }
         let (mut found, whole) = parse(&bytes);
-        let mut spool = Self {
+        let mut journal = Self {
             path: path.to_owned(),
             file,
             len: bytes.len() as u64,
@@ -64,17 +69,19 @@ impl Spool {
             tracing::warn!(
                 path = %path.display(),
                 bytes = bytes.len() - whole,
-                "the end of the journal cannot be read: everything is invalidated in its place"
+                "the end of the journal's file is damaged; everything is invalidated in its place"
             );
-            found.push(Invalidated::All);
-            // In place of the old file in one step.
-            spool.replace(found.iter().cloned()).map_err(cannot)?;
+            found.push(OwnedTarget::All);
+            // The new file takes the place of the damaged one in one step, so that no target is
+            // lost if the process ends here.
+            let targets = found.iter().map(OwnedTarget::borrow);
+            journal.replace(targets).map_err(cannot)?;
         }
-        Ok((spool, found))
+        Ok((journal, found))
     }
 
-    /// Adds some; when this has returned they are on disk.
-    pub(crate) fn append(&mut self, added: &[Invalidated]) -> io::Result<()> {
+    /// Appends targets. They are on disk when this has returned.
+    pub(super) fn append(&mut self, added: &[OwnedTarget]) -> io::Result<()> {
         if added.is_empty() {
             return Ok(());
         }
@@ -86,7 +93,7 @@ impl Spool {
             .write_all(&frames)
             .and_then(|()| self.file.sync_data());
         if written.is_err() {
-            // What is torn would hide what comes after it.
+            // Remove the torn frame: it would make later frames unreadable.
             self.file.set_len(self.len)?;
             self.file.seek(SeekFrom::Start(self.len))?;
         } else {
@@ -95,14 +102,17 @@ impl Spool {
         written
     }
 
-    pub(crate) fn is_large(&self) -> bool {
+    pub(super) fn is_large(&self) -> bool {
         self.len > self.longest
     }
 
-    /// Begins anew, with these.
-    pub(crate) fn replace(&mut self, all: impl Iterator<Item = Invalidated>) -> io::Result<()> {
+    /// Replaces the content by these targets, in one step.
+    pub(super) fn replace<'a>(
+        &mut self,
+        targets: impl Iterator<Item = Target<'a>>,
+    ) -> io::Result<()> {
         let mut frames = MAGIC.to_vec();
-        frames.extend(all.flat_map(|what| frame(&what)));
+        frames.extend(targets.flat_map(|target| frame(&OwnedTarget::of(target))));
         let is_empty = frames.len() == MAGIC.len();
         if is_empty && self.len == 0 {
             return Ok(());
@@ -125,13 +135,14 @@ impl Spool {
         sync_directory(&self.path)?;
         self.file = file;
         self.len = frames.len() as u64;
-        // Not each time where that many are queued.
+        // With a fixed limit, the file would be replaced with each write while so many targets are
+        // pending.
         self.longest = LARGE.max(self.len * 2);
         Ok(())
     }
 }
 
-/// So that a new name outlives the machine.
+/// Syncs the directory of a file, so that its new name survives a crash of the machine.
 fn sync_directory(file: &Path) -> io::Result<()> {
     let directory = match file.parent() {
         Some(directory) if directory != Path::new("") => directory,
@@ -154,8 +165,8 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn frame(what: &Invalidated) -> Vec<u8> {
-    let body = what.to_bytes();
+fn frame(target: &OwnedTarget) -> Vec<u8> {
+    let body = encode(target);
     let mut frame = Vec::with_capacity(HEAD + body.len());
     frame.extend(u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
     frame.extend(xxh3_64(&body).to_le_bytes());
@@ -163,50 +174,50 @@ fn frame(what: &Invalidated) -> Vec<u8> {
     frame
 }
 
-/// What is in a file, and how much of it is whole.
-fn parse(bytes: &[u8]) -> (Vec<Invalidated>, usize) {
+/// Parses the targets in a file. Also returns the number of bytes up to the first damaged frame.
+fn parse(bytes: &[u8]) -> (Vec<OwnedTarget>, usize) {
     let mut found = Vec::new();
     let Some(mut rest) = bytes.strip_prefix(&MAGIC) else {
         return (found, 0);
     };
-    while let Some((what, after)) = parse_one(rest) {
-        found.push(what);
+    while let Some((target, after)) = parse_one(rest) {
+        found.push(target);
         rest = after;
     }
     (found, bytes.len() - rest.len())
 }
 
-fn parse_one(bytes: &[u8]) -> Option<(Invalidated, &[u8])> {
+fn parse_one(bytes: &[u8]) -> Option<(OwnedTarget, &[u8])> {
     let (len, rest) = bytes.split_first_chunk()?;
     let (sum, rest) = rest.split_first_chunk()?;
     let (body, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
     if xxh3_64(body) != u64::from_le_bytes(*sum) {
         return None;
     }
-    Some((Invalidated::from_bytes(body)?, rest))
+    Some((decode(body)?, rest))
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use cache_core::tier::{FunctionKey, RecordKey, Target};
+    use cache_core::tier::{FunctionKey, RecordKey};
 
     use super::*;
 
-    fn some() -> Vec<Invalidated> {
-        let function = Arc::new(FunctionKey::new("users::get", 3));
-        let key = RecordKey::new(Arc::clone(&function), "42 and\nmore: é".into(), 99);
+    fn targets() -> Vec<OwnedTarget> {
+        let function = FunctionKey::new("users::get", 3);
+        let arguments = "42 and\nmore: é".into();
         vec![
-            Invalidated::of(Target::Key(&key)),
-            Invalidated::of(Target::Function(&function)),
-            Invalidated::of(Target::All),
+            OwnedTarget::Key(RecordKey::new(Arc::new(function.clone()), arguments, 99)),
+            OwnedTarget::Function(function),
+            OwnedTarget::All,
         ]
     }
 
     #[test]
-    fn what_is_torn_off_is_left_out_and_nothing_else() {
-        let all = some();
+    fn torn_end_of_a_file_is_left_out_and_nothing_else() {
+        let all = targets();
         let frames: Vec<_> = all.iter().map(frame).collect();
         let bytes = [&MAGIC[..], &frames.concat()].concat();
         assert_eq!(parse(&bytes), (all.clone(), bytes.len()));
@@ -225,47 +236,50 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_used_by_one_process_and_outlives_it() {
-        let path = std::env::temp_dir().join(format!("mtc-spool-{}", std::process::id()));
-        let all = some();
-        let (mut spool, found) = Spool::open(&path).unwrap();
+    fn file_is_used_by_one_process_and_outlives_it() {
+        let path = std::env::temp_dir().join(format!("mtc-journal-file-{}", std::process::id()));
+        let all = targets();
+        let (mut journal, found) = JournalFile::open(&path).unwrap();
         assert!(found.is_empty());
-        spool.append(&all[..1]).unwrap();
-        spool.append(&all[1..]).unwrap();
-        let error = Spool::open(&path).unwrap_err();
+        journal.append(&all[..1]).unwrap();
+        journal.append(&all[1..]).unwrap();
+        let error = JournalFile::open(&path).unwrap_err();
         assert!(
             format!("{error:?}").contains("another process"),
             "{error:?}"
         );
-        drop(spool);
-        let (mut spool, found) = Spool::open(&path).unwrap();
+        drop(journal);
+        let (mut journal, found) = JournalFile::open(&path).unwrap();
         assert_eq!(found, all);
-        spool.replace(all[..1].iter().cloned()).unwrap();
-        spool.append(&all[2..]).unwrap();
-        drop(spool);
+        journal
+            .replace(all[..1].iter().map(OwnedTarget::borrow))
+            .unwrap();
+        journal.append(&all[2..]).unwrap();
+        drop(journal);
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-        let (spool, found) = Spool::open(&path).unwrap();
+        let (journal, found) = JournalFile::open(&path).unwrap();
         assert_eq!(
             found,
-            [all[0].clone(), Invalidated::All],
-            "of the second nobody knows"
+            [all[0].clone(), OwnedTarget::All],
+            "the second one is unknown"
         );
-        drop(spool);
+        drop(journal);
         std::fs::write(&path, &whole).unwrap();
-        let (mut spool, found) = Spool::open(&path).unwrap();
+        let (mut journal, found) = JournalFile::open(&path).unwrap();
         assert_eq!(found, [all[0].clone(), all[2].clone()]);
-        spool.replace(std::iter::empty()).unwrap();
-        drop(spool);
-        assert!(Spool::open(&path).unwrap().1.is_empty());
-        // Cut in its first bytes; what was found is there for the next who opens it, too.
+        journal.replace(std::iter::empty()).unwrap();
+        drop(journal);
+        assert!(JournalFile::open(&path).unwrap().1.is_empty());
+        // A file that is cut in its first bytes. The targets that were found are found again the
+        // next time.
         std::fs::write(&path, &MAGIC[..3]).unwrap();
         for _ in 0..2 {
-            assert_eq!(Spool::open(&path).unwrap().1, [Invalidated::All]);
+            assert_eq!(JournalFile::open(&path).unwrap().1, [OwnedTarget::All]);
         }
         std::fs::write(&path, "a letter to a friend").unwrap();
-        let error = format!("{:?}", Spool::open(&path).unwrap_err());
-        assert!(error.contains("another's file"), "{error}");
+        let error = format!("{:?}", JournalFile::open(&path).unwrap_err());
+        assert!(error.contains("not a journal"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), b"a letter to a friend");
         std::fs::remove_file(path).unwrap();
     }

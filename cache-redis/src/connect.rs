@@ -12,8 +12,9 @@ use tokio::time::timeout;
 use crate::bus::Reader;
 use crate::commands;
 use crate::commands::attach::{Attach, Attached};
+use crate::errors::{self, failed};
 use crate::number::fresh_number;
-use crate::server::{self, Greeting, Identity, failed};
+use crate::server::{self, Greeting, Identity};
 use crate::session::{Link, RedisSession};
 use crate::transport;
 
@@ -38,8 +39,8 @@ impl RedisSession {
         let connecting = transport::connect(client.get_connection_info(), root, config);
         let (connection, driver) = timeout(self.settings.connect_limit, connecting)
             .await
-            .unwrap_or_else(|_| Err(server::no_answer()))
-            .map_err(server::not_connected)?;
+            .unwrap_or_else(|_| Err(errors::no_reply()))
+            .map_err(errors::not_connected)?;
         let driver = self.drivers.drive(number, driver).ok_or_else(|| {
             Error::new(
                 ErrorKind::Unavailable,
@@ -143,9 +144,9 @@ impl RedisSession {
         Ok(link)
     }
 
-    /// Whether the server is another than that of the previous attachment. Each instance must check
-    /// this by itself: it may be the last to leave a server that lived on, and no other instance
-    /// knows what it sent there.
+    /// Returns `true` if the server is another one than that of the previous attachment. Each
+    /// instance must check this by itself: it may be the last to leave a server that lived on, and
+    /// no other instance knows what it sent there.
     fn is_another(&self, identity: &Arc<Identity>) -> bool {
         let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
         attached

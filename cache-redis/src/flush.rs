@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use cache_core::Error;
+use cache_core::tier::Target;
 use redis::RedisError;
 use tokio::time::timeout;
 
 use crate::commands::invalidate::Invalidate;
 use crate::commands::{self, PORTION};
-use crate::journal::{Invalidated, Queued};
+use crate::errors;
 use crate::number::fresh_number;
-use crate::server;
 use crate::session::{Link, RedisSession};
 
 impl RedisSession {
@@ -18,10 +18,10 @@ impl RedisSession {
     pub(crate) async fn send_invalidation(
         &self,
         link: &Link,
-        what: &Invalidated,
+        target: Target<'_>,
     ) -> Result<(), RedisError> {
         let asked = self.bus.epochs.mark();
-        let command = self.invalidation(link, what);
+        let command = self.invalidation(link, target);
         let history = command.new_history();
         commands::send(&mut link.data.clone(), &self.keys, command).await?;
         if let Some(history) = history {
@@ -30,7 +30,7 @@ impl RedisSession {
         Ok(())
     }
 
-    fn invalidation<'a>(&'a self, link: &'a Link, target: &'a Invalidated) -> Invalidate<'a> {
+    fn invalidation<'a>(&'a self, link: &'a Link, target: Target<'a>) -> Invalidate<'a> {
         Invalidate {
             target,
             fresh: fresh_number(),
@@ -51,36 +51,31 @@ impl RedisSession {
 
     /// [`flush`](Self::flush) with another time limit for each portion.
     pub(crate) async fn flush_within(&self, link: &Link, limit: Duration) -> Result<usize, Error> {
-        let mut queued = self.journal.queued();
-        let all = queued.len();
+        let failed = |error| errors::failed("send queued invalidations", error);
+        let batch = self.journal.queued();
+        let targets: Vec<Target<'_>> = batch.targets().collect();
         let mut refused = 0;
-        while !queued.is_empty() {
-            let rest = queued.split_off(queued.len().min(PORTION));
-            let portion = queued.len();
-            let sent = timeout(limit, self.send_portion(link, queued)).await;
+        for portion in targets.chunks(PORTION) {
+            let sent = timeout(limit, self.send_portion(link, portion)).await;
             let sent = sent
-                .unwrap_or_else(|_| Err(server::no_answer()))
-                .map_err(|error| server::failed("send queued invalidations", error))?;
-            refused += portion - sent.len();
+                .unwrap_or_else(|_| Err(errors::no_reply()))
+                .map_err(failed)?;
+            refused += portion.len() - sent.len();
             // If the link was lost in the meantime, another server may have taken over, and may
             // have received the queue before this portion was noted as sent. So the portion stays
             // queued.
             if self.link.is_lost(link.number) {
-                return Err(server::failed(
-                    "send queued invalidations",
-                    server::no_answer(),
-                ));
+                return Err(failed(errors::no_reply()));
             }
-            for Queued { what, .. } in &sent {
-                what.with_target(|target| self.bus.peers.done_late(target));
+            for target in &sent {
+                self.bus.peers.done_late(*target);
             }
             self.counters.replayed(sent.len());
-            self.journal.sent(sent);
-            queued = rest;
+            self.journal.sent(&sent, batch.number());
         }
-        if refused < all {
+        if refused < targets.len() {
             tracing::info!(
-                number = all - refused,
+                number = targets.len() - refused,
                 "queued invalidations were sent to Redis"
             );
         }
@@ -95,29 +90,29 @@ impl RedisSession {
     ///
     /// A refusal of one does not cost the link, which other keys need: while a cluster migrates the
     /// slot, it refuses keys that are no longer on this node.
-    async fn send_portion(
+    async fn send_portion<'a>(
         &self,
         link: &Link,
-        portion: Vec<Queued>,
-    ) -> Result<Vec<Queued>, RedisError> {
+        portion: &[Target<'a>],
+    ) -> Result<Vec<Target<'a>>, RedisError> {
         let asked = self.bus.epochs.mark();
         let invalidations: Vec<_> = portion
             .iter()
-            .map(|Queued { what, .. }| self.invalidation(link, what))
+            .map(|target| self.invalidation(link, *target))
             .collect();
         let histories: Vec<_> = invalidations.iter().map(Invalidate::new_history).collect();
         let mut data = link.data.clone();
-        let answers = commands::send_each(&mut data, &self.keys, invalidations).await?;
+        let replies = commands::send_each(&mut data, &self.keys, invalidations).await?;
         let mut sent = Vec::with_capacity(portion.len());
-        for ((queued, history), answer) in portion.into_iter().zip(histories).zip(answers) {
-            match answer {
+        for ((target, history), reply) in portion.iter().zip(histories).zip(replies) {
+            match reply {
                 Ok(()) => {
                     if let Some(history) = history {
                         self.bus.epochs.adopt(history, asked);
                     }
-                    sent.push(queued);
+                    sent.push(*target);
                 }
-                Err(error) if server::is_fatal(&error) => return Err(error),
+                Err(error) if errors::is_fatal(&error) => return Err(error),
                 Err(error) => {
                     tracing::debug!(error = ?error, "the server refuses an invalidation for now");
                 }
