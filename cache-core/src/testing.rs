@@ -1,4 +1,4 @@
-//! What every tier must do, as tests for a tier of your own.
+//! Tests that every tier must pass, for a tier of your own.
 //!
 //! [`tier_conformance!`](crate::tier_conformance) emits one test for each of the [`checks`], so
 //! that a failure does not hide the others. [`faults`], [`persistence`] and [`sharing`] are for a
@@ -129,7 +129,7 @@ macro_rules! __tier_test {
 macro_rules! define_checks {
     ($([$module:ident] $check:ident,)*) => {
         /// The checks of a tier: what each must do is its name. Each takes the builder of an empty
-        /// store, which nobody else uses, and panics with what the tier did not do.
+        /// store, which no other test uses, and panics with what the tier did not do.
         pub mod checks {
             use super::*;
 

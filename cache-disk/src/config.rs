@@ -25,10 +25,10 @@ use crate::generations::MIN_BYTES;
 /// # }
 /// ```
 ///
-/// **When**: values that are costly to load and too many for memory, on an instance that keeps its
-/// disk.
+/// **Use it for** values that are costly to load and too many for memory, on an instance that keeps
+/// its disk.
 ///
-/// **What it promises**: it is *private*: no other instance reads it. It is fenced: a fill that an
+/// **Promises**: it is *private*: no other instance reads it. It is fenced: a fill that an
 /// invalidation has overtaken is refused. If a function uses it alone or under memory, records from
 /// before a restart are valid, because no other instance invalidates them. An invalidation that
 /// returned [`Acked`](cache_core::tier::Receipt::Acked) has been synced to the disk. One that could
@@ -39,7 +39,7 @@ use crate::generations::MIN_BYTES;
 /// lives. If a function also uses a shared tier, records are valid only as long as their process
 /// lives, because another instance may have invalidated them since.
 ///
-/// **What it costs**: a read of the disk and a switch of threads. A fill is handed to the operating
+/// **Costs**: a read of the disk and a switch of threads. A fill is handed to the operating
 /// system and does not wait for a sync: if the machine loses power, the last fills may be lost; if
 /// the process is killed, no fill that had returned is lost. A full or failing disk causes misses:
 /// the store is closed, and opened again when possible. If damaged data is found, the tier logs a

@@ -31,8 +31,8 @@ pub(crate) struct DirtyMarker {
 }
 
 impl DirtyMarker {
-    /// Opens the marker of a directory as the last process left it, or creates both. Nobody else
-    /// can open it until it is dropped.
+    /// Opens the marker of a directory as the last process left it, or creates both. No other
+    /// process can open it until it is dropped.
     ///
     /// # Errors
     /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if the directory has other files,

@@ -163,7 +163,7 @@ impl Generations {
     }
 
     /// Deletes a record of a generation if it has expired, and returns whether it had. The caller
-    /// holds the lock of the key: a record that is stored meanwhile must not be deleted.
+    /// holds the lock of the key: a record that is stored during the check must not be deleted.
     pub(crate) fn remove_expired(&self, number: u64, key: &str) -> fjall::Result<bool> {
         let both = self.read();
         let Some(generation) = both.numbered(number) else {

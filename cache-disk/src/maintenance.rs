@@ -30,7 +30,7 @@ const MAX_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long operations that use the store may take to end, when it is closed to be opened again.
 const MAX_OPERATION: Duration = Duration::from_secs(10);
 
-/// What the maintenance thread and the operations share.
+/// The state that the maintenance thread and the operations share.
 pub(crate) struct Maintenance {
     config: Disk,
     /// `None` while the store is not open.
@@ -51,7 +51,7 @@ pub(crate) struct Progress {
     pub(crate) failures: u64,
 }
 
-/// What the operations ask of the maintenance thread.
+/// The requests of the operations to the maintenance thread.
 #[derive(Clone, Copy, Default)]
 struct Requests {
     /// An invalidation is pending.
@@ -183,7 +183,7 @@ impl Maintenance {
         taken
     }
 
-    /// Runs the thread until it is told to [end](Self::end).
+    /// Runs the thread until [`end`](Self::end) is called.
     pub(crate) fn run(&self) {
         let now = Instant::now();
         let mut round = Round {

@@ -152,8 +152,8 @@ impl Store {
         Ok(Some(removed))
     }
 
-    /// Voids all records and syncs that: the last process had pending invalidations, and nobody
-    /// knows which.
+    /// Voids all records and syncs that: the last process had pending invalidations, and it is not
+    /// known which.
     pub(crate) fn void_all(&self) -> fjall::Result<()> {
         self.epochs.void_all()?;
         self.database.persist(PersistMode::SyncData)

@@ -36,19 +36,19 @@ const PREFIX: NameRule = NameRule {
 /// version that is re-exported here, with the feature of the service (`services-s3` and an HTTP
 /// transport), and give its operator the layers you want.
 ///
-/// **When**: large values that are very costly to load.
+/// **Use it for** large values that are very costly to load.
 ///
-/// **What it promises**: it is *private*, because an object storage notifies nobody of
-/// invalidations. It is fenced: a fill that an invalidation has overtaken is refused. If a function
-/// uses it alone or under memory, records from before a restart are valid if the instance shut down
-/// in order, with [`CacheRuntime::shutdown`](cache_core::CacheRuntime::shutdown). If the function
-/// also uses a shared tier, records are valid only as long as their process lives. Records of a
-/// process that was killed are discarded, because nobody knows what it had invalidated and what it
-/// was writing: the next instance waits until the prefix was unused for thirty seconds, while calls
+/// **Promises**: it is *private*, because an object storage does not announce invalidations. It is
+/// fenced: a fill that an invalidation has overtaken is refused. If a function uses it alone or
+/// under memory, records from before a restart are valid if the instance shut down in order, with
+/// [`CacheRuntime::shutdown`](cache_core::CacheRuntime::shutdown). If the function also uses a
+/// shared tier, records are valid only as long as their process lives. Records of a process that
+/// was killed are discarded, because it is not known what it had invalidated and what it was
+/// writing: the next instance waits until the prefix was unused for thirty seconds, while calls
 /// continue without the tier, and begins with an empty store. So does an instance that lost its
 /// prefix to another one and takes it back.
 ///
-/// **What it costs**: a hit reads one object, a fill writes one, the invalidation of a key deletes
+/// **Costs**: a hit reads one object, a fill writes one, the invalidation of a key deletes
 /// one, and the invalidation of a function or of everything needs no request. Expired and void
 /// records are [swept](Self::sweep_every) four times a day if the service can list; otherwise give
 /// the storage a rule that removes objects older than your longest ttl.

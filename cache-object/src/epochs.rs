@@ -2,7 +2,7 @@
 //! no request, and no write of an epoch can be late or lost.
 //!
 //! An owner that shuts down in order [writes](ObjectEpochs::to_bytes) its epochs for the next
-//! owner. After an owner that does not, nobody knows the epochs, and none of the stored records is
+//! owner. After an owner that does not, the epochs are not known, and none of the stored records is
 //! valid.
 
 use std::collections::HashMap;

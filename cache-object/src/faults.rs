@@ -1,4 +1,4 @@
-//! A service in memory that does not answer, or answers wrongly or late, as a test says.
+//! A storage service in memory that fails, hangs or replies late, as a test says.
 
 use std::future::pending;
 use std::sync::{Arc, Mutex};
@@ -26,19 +26,19 @@ pub(crate) enum Operation {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It is an error, and nothing is done.
+    /// The operation fails, and has no effect.
     Fails,
-    /// It is done, and yet an error.
+    /// The operation takes effect, and fails for its caller.
     Unanswered,
-    /// It never ends, and nothing is done.
+    /// The operation never ends, and has no effect.
     Hangs,
-    /// It takes three seconds.
+    /// The operation takes three seconds.
     Slow,
-    /// It never ends, and a write is done when [`land`](Faults::land) says so.
+    /// The operation never ends, and a write takes effect when the test [lands](Faults::land) it.
     Late,
 }
 
-/// What goes wrong.
+/// The faults of a service.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults(Arc<Mutex<State>>);
 
@@ -51,29 +51,29 @@ struct State {
 }
 
 impl Faults {
-    /// A service, and the same without faults.
+    /// Returns an operator with these faults, and one of the same service without faults.
     pub(crate) fn operators(&self) -> (Operator, Operator) {
         let sound = Operator::new(Memory::default()).unwrap();
         (sound.clone().layer(self.clone()), sound)
     }
 
-    /// From now on, for all paths with that in them.
+    /// Sets a fault for all paths that contain `path`.
     pub(crate) fn set(&self, operation: Operation, path: &str, fault: Fault) {
         let mut state = self.0.lock().unwrap();
         state.rules.push((operation, path.to_owned(), fault));
     }
 
-    /// All is well from now on; what hangs goes on hanging.
+    /// Removes all faults. Operations that hang continue to hang.
     pub(crate) fn clear(&self) {
         self.0.lock().unwrap().rules.clear();
     }
 
-    /// As a service that has no conditional writes.
+    /// Makes the service one without conditional writes.
     pub(crate) fn cannot_refuse(&self) {
         self.0.lock().unwrap().cannot_refuse = true;
     }
 
-    /// How many of these operations were begun.
+    /// Returns how many of these operations have begun.
     pub(crate) fn begun(&self, operation: Operation, path: &str) -> usize {
         let state = self.0.lock().unwrap();
         let begun = state.begun.iter();
@@ -82,7 +82,7 @@ impl Faults {
             .count()
     }
 
-    /// What is late is done now; how much that was.
+    /// Lets all late writes take effect, and returns their number.
     pub(crate) async fn land(&self, sound: &Operator) -> usize {
         let late = std::mem::take(&mut self.0.lock().unwrap().late);
         let landed = late.len();

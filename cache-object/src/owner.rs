@@ -38,7 +38,7 @@ pub(crate) const WRITE_LIMIT: Duration = Duration::from_secs(15);
 /// the prefix at once, the one whose sign is there after this time has it.
 const AGREEMENT: Duration = Duration::from_secs(1);
 
-/// What an owner writes into the owner object: its number, and a counter.
+/// The bytes that an owner writes into the owner object: its number, and a counter.
 type Sign = [u8; 16];
 
 /// The result of a heartbeat.

@@ -29,7 +29,7 @@ const MAX_OPERATIONS: usize = 64;
 /// take.
 const MAX_WRITES: usize = 32;
 
-/// What the operations and the maintenance task share.
+/// The state that the operations and the maintenance task share.
 pub(crate) struct Prefix {
     pub(crate) store: Store,
     pub(crate) timeouts: ConsecutiveTimeouts,
@@ -80,8 +80,8 @@ impl Prefix {
     }
 
     /// Takes the prefix. `left` are the epochs of the last owner, if it shut down in order.
-    /// Otherwise a new history begins, because nobody knows which records of the old one are valid,
-    /// and which writes are still in progress.
+    /// Otherwise a new history begins, because it is not known which records of the old one are
+    /// valid, and which writes are still in progress.
     pub(crate) fn take_over(&self, until: Instant, left: Option<&[u8]>) {
         // Locked throughout, so that an invalidation in `while_held` changes either the old epochs
         // or the new ones, and is not lost in between.
@@ -94,7 +94,7 @@ impl Prefix {
     }
 
     /// Runs a step that does not wait, if this instance holds the prefix, and keeps it from being
-    /// taken over meanwhile. Returns whether it ran.
+    /// taken over during the step. Returns whether it ran.
     pub(crate) fn while_held(&self, step: impl FnOnce()) -> bool {
         let held_until = lock(&self.held_until);
         let is_held = is_ahead(*held_until);

@@ -103,7 +103,7 @@ async fn sweep(prefix: &Prefix) -> opendal::Result<usize> {
     Ok(removed)
 }
 
-/// Deletes the claims on epochs that were left earlier: nobody can inherit those any more.
+/// Deletes the claims on epochs that were left earlier: no instance can inherit those any more.
 async fn sweep_claims(prefix: &Prefix) -> opendal::Result<()> {
     let (operator, name) = (prefix.store.operator(), prefix.store.prefix());
     let kept = in_time(last_claim(operator, name)).await?;

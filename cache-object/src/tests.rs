@@ -1,4 +1,4 @@
-//! The tier on a service that fails as the test says, with time in its hand.
+//! The tier on a service that fails as the test says, with paused time.
 
 mod answers;
 mod lives;
@@ -26,11 +26,11 @@ use crate::tier::ObjectTier;
 const LIMIT: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-/// A storage, and what is wrong with it.
+/// A storage, and its faults.
 struct Storage {
     faults: Faults,
     operator: Operator,
-    /// The same without faults.
+    /// An operator of the same storage without faults.
     sound: Operator,
 }
 
@@ -45,7 +45,7 @@ impl Storage {
         }
     }
 
-    /// An instance on it.
+    /// Starts an instance.
     async fn tier(&self) -> Arc<ObjectTier> {
         let objects = Objects::new(self.operator.clone()).prefix("p");
         let tier = Arc::new(ObjectTier::new(objects));
@@ -53,14 +53,14 @@ impl Storage {
         tier
     }
 
-    /// The same, once the prefix is its own.
+    /// Starts an instance, and waits until it holds the prefix.
     async fn owner(&self) -> Arc<ObjectTier> {
         let tier = self.tier().await;
-        until("the prefix is its own", || tier.health().connected).await;
+        until("the instance holds the prefix", || tier.health().connected).await;
         tier
     }
 
-    /// The record of a key, if it counts.
+    /// Returns the record of a key, if it is valid.
     async fn valid(&self, tier: &ObjectTier, key: &RecordKey) -> Option<Vec<u8>> {
         let found = read(tier, key).await.unwrap();
         let record = found?;
@@ -117,7 +117,7 @@ async fn invalidate(tier: &ObjectTier, target: Target<'_>) -> Receipt {
     tier.invalidate(target, LIMIT).await.unwrap()
 }
 
-/// By the test's own clock, which stands still while anything is done.
+/// Waits for a condition, by the paused clock, which advances only when all tasks are idle.
 async fn until(what: &str, is_so: impl Fn() -> bool) {
     let began = Instant::now();
     while !is_so() {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::{HOUR, SOON, Store, key, named};
-use crate::tier::{FillResult, Glob, LeaseMode, LeaseResult, ReadOptions, Refusal, Target};
+use crate::tier::{
+    FillResult, Glob, Lease, LeaseMode, LeaseResult, ReadOptions, RecordKey, Refusal, Target,
+};
 
 /// The result may be anything, but it comes at once and nothing is wrong after it.
 pub(super) async fn operations_without_time_end_at_once(store: &Store) {
@@ -106,7 +108,7 @@ pub(super) async fn operation_dropped_at_any_point_is_done_or_not_done(store: &S
         has_ended &= begin_and_drop(tier.invalidate_matching(function, &all), polls).await
             & begin_and_drop(tier.guard(&guarded, SOON), polls).await;
         guards.push(guarded);
-        // What was dropped is not in progress any more after another invalidation.
+        // Dropped operations are not in progress any more after another invalidation.
         store.invalidate(Target::Function(function)).await;
         settled(store, polls).await;
         let stamp = store.fill(&key, b"new").await;
@@ -184,20 +186,7 @@ pub(super) async fn dropped_operations_leave_no_lease_behind(store: &Store) {
         begin(tier.read(&key, ReadOptions::default(), SOON));
         begin(tier.lease(&key, LeaseMode::Exclusive, &[], SOON));
         // The dropped future has no lease, so the next caller gets one.
-        let lease = async {
-            loop {
-                match store.lease(&key, LeaseMode::Exclusive).await {
-                    LeaseResult::Granted(lease) => return lease,
-                    LeaseResult::Held(wakeup) => {
-                        wakeup.await;
-                    }
-                    // The invalidation that was dropped in the last round is still pending.
-                    LeaseResult::Refused(Refusal::Queued) => sleep(Duration::from_millis(2)).await,
-                    LeaseResult::Refused(refusal) => panic!("refused: {refusal:?}"),
-                }
-            }
-        };
-        let lease = timeout(SOON, lease).await;
+        let lease = timeout(SOON, exclusive_lease(store, &key)).await;
         let lease = lease.expect("the lease of a dropped future is not released");
         begin(tier.fill(&key, &lease, round.to_le_bytes().to_vec(), HOUR, SOON));
         begin(tier.invalidate(Target::Key(&key), SOON));
@@ -208,5 +197,20 @@ pub(super) async fn dropped_operations_leave_no_lease_behind(store: &Store) {
         );
         let late = store.fill_under(&key, &lease, b"late").await;
         assert!(matches!(late, FillResult::Refused(_)), "{late:?}");
+    }
+}
+
+/// Waits for an exclusive lease.
+async fn exclusive_lease(store: &Store, key: &RecordKey) -> Lease {
+    loop {
+        match store.lease(key, LeaseMode::Exclusive).await {
+            LeaseResult::Granted(lease) => return lease,
+            LeaseResult::Held(wakeup) => {
+                wakeup.await;
+            }
+            // A dropped invalidation is still pending.
+            LeaseResult::Refused(Refusal::Queued) => sleep(Duration::from_millis(2)).await,
+            LeaseResult::Refused(refusal) => panic!("the lease is refused: {refusal:?}"),
+        }
     }
 }

@@ -8,7 +8,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{SOON, Store, key};
-use crate::tier::{FillResult, LeaseMode, LeaseResult, ReadOptions, Refusal, Target};
+use crate::tier::{
+    FillResult, LeaseMode, LeaseResult, ReadOptions, RecordKey, Refusal, Stamp, Target,
+};
 
 pub(super) async fn lease_fills_once(store: &Store) {
     let key = key("f", 1);
@@ -140,14 +142,14 @@ pub(super) async fn preempting_lease_voids_the_lease_before_it(store: &Store) {
 
 pub(super) async fn exclusive_lease_is_held_if_the_key_was_filled_since_the_read(store: &Store) {
     let key = key("f", 1);
-    store.fill(&key, b"somebody else's").await;
+    store.fill(&key, b"another caller's").await;
     // The caller read the key before it was filled.
     let LeaseResult::Held(wakeup) = store.lease(&key, LeaseMode::Exclusive).await else {
         panic!("the lease is granted although the key was filled");
     };
     assert!(timeout(SOON, wakeup).await.is_ok());
     // The caller read this record, and could not use it.
-    let expected = b"somebody else's";
+    let expected = b"another caller's";
     let leased = store
         .tier
         .lease(&key, LeaseMode::Exclusive, expected, SOON)
@@ -189,76 +191,96 @@ pub(super) async fn guard_refuses_leases_and_fills_until_it_ends(store: &Store) 
     assert!(timeout(SOON, free).await.is_ok(), "the guard does not end");
 }
 
+/// The versions of one key, in the order of time.
+#[derive(Default)]
+struct Versions {
+    committed: AtomicU64,
+    /// The last version whose invalidation has returned. No earlier one may be read.
+    invalidated: AtomicU64,
+}
+
 /// In any order of operations: after an invalidation has returned, no value from before it is read.
 pub(super) async fn no_fill_survives_an_invalidation(store: &Store) {
-    const KEYS: u64 = 3;
-    const ROUNDS: u64 = 150;
-    #[derive(Default)]
-    struct Truth {
-        committed: AtomicU64,
-        invalidated: AtomicU64,
-    }
-    let truths: Arc<Vec<Truth>> = Arc::new((0..KEYS).map(|_| Truth::default()).collect());
+    let versions: Arc<Vec<Versions>> = Arc::new((0..3).map(|_| Versions::default()).collect());
     let mut tasks = JoinSet::new();
     for task in 0..8_u64 {
-        let (tier, truths) = (Arc::clone(&store.tier), Arc::clone(&truths));
+        let (tier, versions) = (Arc::clone(&store.tier), Arc::clone(&versions));
         tasks.spawn(async move {
             let store = Store { tier };
-            for round in 0..ROUNDS {
-                let number = (round * 7 + task * 3) % KEYS;
-                let (key, truth) = (key("f", number), &truths[number as usize]);
-                let version_of =
-                    |record: &[u8]| u64::from_le_bytes(record.try_into().expect("a version"));
-                if task < 2 {
-                    let version = truth.committed.fetch_add(1, Ordering::SeqCst) + 1;
-                    if round % 10 == 0 {
-                        store.invalidate(Target::Function(&key.function)).await;
-                    } else {
-                        store.invalidate(Target::Key(&key)).await;
-                    }
-                    truth.invalidated.fetch_max(version, Ordering::SeqCst);
-                    sleep(Duration::from_micros(500)).await;
-                    continue;
-                }
-                let least = truth.invalidated.load(Ordering::SeqCst);
-                // Strong, because the channel may be behind the invalidation.
-                let options = ReadOptions {
-                    consistency: crate::Consistency::Strong,
-                    ..ReadOptions::default()
-                };
-                let found = store
-                    .tier
-                    .read(&key, options, SOON)
-                    .await
-                    .expect("the result of a read");
-                if let (Some(record), Some(now)) = (found.record, found.stamp) {
-                    let (stamp, version) = record.split_at(16);
-                    let is_valid = stamp[..8] == now.epoch.to_le_bytes()
-                        && stamp[8..] == now.history.to_le_bytes();
-                    assert!(
-                        !is_valid || version_of(version) >= least,
-                        "version {} was read after version {least} was invalidated",
-                        version_of(version)
-                    );
-                }
-                let mode = [LeaseMode::Exclusive, LeaseMode::Shared, LeaseMode::Preempt]
-                    [(round % 3) as usize];
-                let LeaseResult::Granted(lease) = store.lease(&key, mode).await else {
-                    tokio::task::yield_now().await;
-                    continue;
-                };
-                let loaded = truth.committed.load(Ordering::SeqCst);
-                if round % 4 == 0 {
-                    sleep(Duration::from_micros(300)).await;
-                }
-                let mut record = lease.stamp.epoch.to_le_bytes().to_vec();
-                record.extend(lease.stamp.history.to_le_bytes());
-                record.extend(loaded.to_le_bytes());
-                store.fill_under(&key, &lease, &record).await;
+            for round in 0..150 {
+                operate(&store, &versions, task, round).await;
             }
         });
     }
     while let Some(done) = tasks.join_next().await {
-        done.expect("no violation");
+        done.expect("no stale read");
     }
+}
+
+/// Runs one operation of a task: two tasks commit versions, and the others read and load.
+async fn operate(store: &Store, versions: &[Versions], task: u64, round: u64) {
+    let number = (round * 7 + task * 3) % versions.len() as u64;
+    let (key, versions) = (key("f", number), &versions[number as usize]);
+    match task {
+        0 | 1 => commit(store, &key, versions, round).await,
+        _ => {
+            read(store, &key, versions).await;
+            load(store, &key, versions, round).await;
+        }
+    }
+}
+
+/// Commits a version, and invalidates the key or its function.
+async fn commit(store: &Store, key: &RecordKey, versions: &Versions, round: u64) {
+    let version = versions.committed.fetch_add(1, Ordering::SeqCst) + 1;
+    let target = match round % 10 {
+        0 => Target::Function(&key.function),
+        _ => Target::Key(key),
+    };
+    store.invalidate(target).await;
+    versions.invalidated.fetch_max(version, Ordering::SeqCst);
+    sleep(Duration::from_micros(500)).await;
+}
+
+/// Reads a key, and checks that a valid record is not stale.
+async fn read(store: &Store, key: &RecordKey, versions: &Versions) {
+    let least = versions.invalidated.load(Ordering::SeqCst);
+    // Strong, because the channel may be behind the invalidation.
+    let options = ReadOptions {
+        consistency: crate::Consistency::Strong,
+        ..ReadOptions::default()
+    };
+    let found = store.tier.read(key, options, SOON).await;
+    let found = found.expect("the result of a read");
+    if let (Some(record), Some(now)) = (found.record, found.stamp) {
+        let (stamp, version) = record.split_at(16);
+        let version = u64::from_le_bytes(version.try_into().expect("a version"));
+        assert!(
+            stamp != bytes_of(now) || version >= least,
+            "version {version} was read after version {least} was invalidated"
+        );
+    }
+}
+
+/// Loads a key if a lease is granted: takes the committed version, and stores it a little later.
+async fn load(store: &Store, key: &RecordKey, versions: &Versions, round: u64) {
+    let modes = [LeaseMode::Exclusive, LeaseMode::Shared, LeaseMode::Preempt];
+    let LeaseResult::Granted(lease) = store.lease(key, modes[(round % 3) as usize]).await else {
+        tokio::task::yield_now().await;
+        return;
+    };
+    let loaded = versions.committed.load(Ordering::SeqCst);
+    if round.is_multiple_of(4) {
+        sleep(Duration::from_micros(300)).await;
+    }
+    let mut record = bytes_of(lease.stamp).to_vec();
+    record.extend(loaded.to_le_bytes());
+    store.fill_under(key, &lease, &record).await;
+}
+
+fn bytes_of(stamp: Stamp) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&stamp.epoch.to_le_bytes());
+    bytes[8..].copy_from_slice(&stamp.history.to_le_bytes());
+    bytes
 }

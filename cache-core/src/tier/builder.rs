@@ -8,7 +8,7 @@ use super::peers::Peers;
 use crate::error::Error;
 use crate::level::Level;
 
-/// What the runtime passes to the builder of a tier.
+/// The arguments that the runtime passes to the builder of a tier.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TierContext {

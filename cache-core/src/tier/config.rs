@@ -22,7 +22,7 @@ pub struct TierConfig {
     promotion: Option<Promotion>,
 }
 
-/// Whether a value that is found in a tier is copied to the tiers above it.
+/// The rule that says which values found in a tier are copied to the tiers above it.
 ///
 /// Memory has its copy when the call returns. The tiers in between get theirs in the background,
 /// from a second read under a lease of their own, so that an invalidation in the meantime voids the

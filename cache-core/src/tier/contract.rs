@@ -163,7 +163,7 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// If the guard is dropped without [`Guard::end`], the tier MUST [invalidate](Self::invalidate)
     /// the key once more. If the process dies, the guard MUST end by itself.
     ///
-    /// Default: a guard that keeps nobody out, which does not pass `testing::tier_conformance!`. A
+    /// Default: a guard without an effect, which does not pass `testing::tier_conformance!`. A
     /// private tier guards by [`LocalLeases::guard`](super::LocalLeases::guard).
     fn guard<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Guard> {
         let _ = (key, within);

@@ -101,7 +101,7 @@ impl HeldLease {
     }
 }
 
-/// Whether a wait for a lease would never end.
+/// The answer to the question whether a wait for a lease would never end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "these are all the answers")]
 pub enum Deadlock {
@@ -170,7 +170,7 @@ pub enum LeaseResult {
     Granted(Lease),
     /// Another caller holds the lease and loads. The wake-up says when to read the key again.
     Held(Wakeup),
-    /// Nobody may fill the key now. The caller loads and does not store the value; after
+    /// No caller may fill the key now. The caller loads and does not store the value; after
     /// [`Refusal::Guard`] not in memory either.
     Refused(Refusal),
 }
@@ -235,8 +235,8 @@ pub enum LeaseMode {
     /// such a lease and fill under it.
     Shared,
     /// A load whose value this store cannot hold. Only asks whether the key is
-    /// [guarded](Refusal::Guard). Nothing can be filled under the granted lease, and nobody waits
-    /// for it.
+    /// [guarded](Refusal::Guard). Nothing can be filled under the granted lease, and no caller
+    /// waits for it.
     Probe,
     /// A refresh or a put. The leases of loads in progress are void from now on, because their
     /// values are older.

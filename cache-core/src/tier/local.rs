@@ -50,7 +50,7 @@ struct State {
 struct Key {
     function: String,
     tokens: Vec<u64>,
-    /// Whether others wait for the lease. There is one then.
+    /// `true` if the lease is exclusive, so that other callers wait for it.
     is_exclusive: bool,
     changed: Arc<Changed>,
 }
@@ -188,7 +188,7 @@ impl LocalLeases {
         state.next += 1;
         let number = state.next;
         let now = Instant::now();
-        // Remove the guards that have ended. Nobody has asked for their keys since.
+        // Remove the guards that have ended. No caller has asked for their keys since.
         state.guards.retain(|_, guards| {
             guards.retain(|_, until| until.is_none_or(|until| now < until));
             !guards.is_empty()

@@ -60,7 +60,7 @@ pub enum FillResult {
     Refused(Refusal),
 }
 
-/// What an invalidation deletes.
+/// The keys that an invalidation deletes.
 ///
 /// A tier handles each target by name, without a `_` arm: if a target is added, every tier that
 /// does not handle it yet fails to compile.
@@ -97,7 +97,7 @@ pub struct Matched {
     /// tier could count them: a store that cannot list its keys, or is unreachable, invalidates the
     /// whole function.
     pub keys: u64,
-    /// Whether every tier has done it.
+    /// `Acked` if every tier has done it.
     pub receipt: Receipt,
 }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TierSettings {
-    /// What the tier is, in one word, for logs and errors: `redis`.
+    /// The kind of the tier in one word, for logs and errors: `redis`.
     pub kind: &'static str,
     /// The time that one call may spend on the tier in all, besides its body.
     pub time_limit: Duration,
     /// The size in bytes of the largest record that is sent to the tier.
     pub max_record_bytes: usize,
-    /// Whether operations complete while every thread of the async runtime is blocked on one of
+    /// `true` if operations complete while every thread of the async runtime is blocked on one of
     /// them, and after that runtime has ended. Only then may plain functions use the tier, because
     /// a plain function blocks its thread. `false` for a tier that spawns tasks or waits for a
     /// network.

@@ -1,4 +1,4 @@
-//! What a tier must do in addition if several instances use its store.
+//! The contract of a tier whose store is used by several instances.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::level::Level;
 
-/// Whether operations on a tier are attempted.
+/// The state of a circuit breaker: `Closed` if operations on the tier are attempted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -23,10 +23,10 @@ pub enum Breaker {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Health {
-    /// Whether the store can be reached.
+    /// `true` if the store can be reached.
     pub connected: bool,
-    /// Whether the tier has a channel that carries the invalidations of other instances. `true` for
-    /// every shared tier.
+    /// `true` if the tier has a channel that carries the invalidations of other instances. `true`
+    /// for every shared tier.
     pub has_channel: bool,
     /// How long the channel has been coherent without a break; `None` while it is not.
     pub coherent_for: Option<Duration>,
@@ -54,9 +54,9 @@ pub struct Health {
 pub struct TierStatus {
     /// The level of the tier.
     pub level: Level,
-    /// What the tier is: `redis`.
+    /// The kind of the tier: `redis`.
     pub kind: &'static str,
-    /// Whether operations on the tier are attempted.
+    /// `Closed` if operations on the tier are attempted.
     pub breaker: Breaker,
     /// The state of the tier's store and of its channel.
     pub health: Health,

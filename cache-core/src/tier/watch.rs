@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::error::Error;
 use crate::stats::Refusal;
 
-/// So many consecutive failures are a problem of the tier, not of single calls.
+/// The number of consecutive failures from which on the tier has a problem, not single calls.
 const MIN_FAILURES: u32 = 5;
 
 /// The results of the operations on a tier, for all functions together.

@@ -201,7 +201,7 @@ async fn store_that_is_half_created_or_half_removed_is_discarded() {
         fs::create_dir_all(
             directory
                 .0
-                .join("dropped/by a process that ended meanwhile"),
+                .join("dropped/by a process that ended too early"),
         )
         .unwrap();
         let tier = directory.tier().await;

@@ -1,7 +1,8 @@
 use super::*;
 use crate::faults::{Fault, Faults, Operation};
 
-/// How long it has it, and what it inherited, where it has taken it.
+/// Returns how long the prefix is held, and what was inherited, of a heartbeat that took the
+/// prefix.
 fn taken(beat: Ownership) -> (Instant, Option<Vec<u8>>) {
     match beat {
         Ownership::Taken(until, left) => (until, left),
@@ -9,13 +10,13 @@ fn taken(beat: Ownership) -> (Instant, Option<Vec<u8>>) {
     }
 }
 
-/// Beats until it has it; what it inherited.
+/// Sends heartbeats until the owner has taken the prefix, and returns what it inherited.
 async fn take(owner: &mut Owner, operator: &Operator) -> Option<Vec<u8>> {
     let began = Instant::now();
     loop {
         match owner.heartbeat(operator).await {
             Ok(Ownership::Taken(_, left)) => return left,
-            Ok(Ownership::Kept(_)) => panic!("it has it already"),
+            Ok(Ownership::Kept(_)) => panic!("the prefix was taken before"),
             Ok(Ownership::Other) | Err(_) => {}
         }
         assert!(began.elapsed() < SILENCE * 2);
@@ -28,7 +29,7 @@ fn two() -> (Owner, Owner) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_prefix_is_one_instances_until_it_ends_or_says_nothing() {
+async fn prefix_is_held_until_its_owner_leaves_or_is_silent() {
     for can_refuse in [true, false] {
         let faults = Faults::default();
         if !can_refuse {
@@ -45,19 +46,27 @@ async fn a_prefix_is_one_instances_until_it_ends_or_says_nothing() {
         }
         first.leave(&operator, b"rest").await.unwrap();
         let (held, left) = taken(second.heartbeat(&operator).await.unwrap());
-        assert_eq!(left.as_deref(), Some(&b"rest"[..]), "it left in order");
-        // It dies, and says nothing more.
+        assert_eq!(
+            left.as_deref(),
+            Some(&b"rest"[..]),
+            "the first owner left in order"
+        );
+        // The second owner is killed, and sends no more heartbeats.
         assert_eq!(take(&mut first, &operator).await, None);
-        assert!(Instant::now() > held, "the one before may still use it");
+        assert!(
+            Instant::now() > held,
+            "the killed owner may still use the prefix"
+        );
         assert_eq!(second.heartbeat(&operator).await.unwrap(), Ownership::Other);
-        // The one that took it has gone again: what it did in between is not known.
+        // The first owner leaves again. The second one must inherit its epochs, not continue with
+        // its own.
         first.leave(&operator, b"more").await.unwrap();
         assert_eq!(take(&mut second, &operator).await.unwrap(), b"more");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_that_come_at_once_one_has_it() {
+async fn one_of_two_instances_that_take_the_prefix_at_once_holds_it() {
     for can_refuse in [true, false] {
         for is_left in [true, false] {
             let faults = Faults::default();
@@ -71,7 +80,7 @@ async fn of_two_that_come_at_once_one_has_it() {
                 former.leave(&operator, b"rest").await.unwrap();
             }
             if can_refuse {
-                // Both have looked before either has written.
+                // Both have read the owner object before either writes it.
                 faults.set(Operation::Write, "", Fault::Slow);
             }
             let (mut first, mut second) = two();
@@ -88,9 +97,10 @@ async fn of_two_that_come_at_once_one_has_it() {
     }
 }
 
-/// Its write is there, its beat an error: the next beat finds its own number.
+/// The write of the heartbeat has landed, but its reply was lost. The next heartbeat finds its own
+/// sign.
 #[tokio::test(start_paused = true)]
-async fn what_is_taken_back_in_two_beats_is_taken_anew() {
+async fn prefix_taken_back_with_a_lost_reply_has_no_inheritance() {
     let faults = Faults::default();
     let (operator, sound) = faults.operators();
     let (mut first, mut second) = two();
@@ -103,12 +113,12 @@ async fn what_is_taken_back_in_two_beats_is_taken_anew() {
     first.heartbeat(&operator).await.unwrap_err();
     faults.clear();
     let (_, left) = taken(first.heartbeat(&operator).await.unwrap());
-    assert_eq!(left, None, "it was another's in between");
+    assert_eq!(left, None, "another owner held the prefix in between");
 }
 
-/// A beat that was given up lands over another owner's.
+/// A heartbeat that timed out lands over the sign of another owner.
 #[tokio::test(start_paused = true)]
-async fn a_beat_that_lands_late_is_not_taken_for_one_in_time() {
+async fn heartbeat_that_lands_late_does_not_keep_the_prefix() {
     let faults = Faults::default();
     let (operator, sound) = faults.operators();
     let (mut first, mut second) = two();
@@ -123,9 +133,9 @@ async fn a_beat_that_lands_late_is_not_taken_for_one_in_time() {
     assert_eq!(second.heartbeat(&operator).await.unwrap(), Ownership::Other);
 }
 
-/// A beat that is late within the silence is one of its own all the same.
+/// Within the silence, no other owner can have taken the prefix.
 #[tokio::test(start_paused = true)]
-async fn a_beat_without_an_answer_does_not_lose_the_prefix() {
+async fn heartbeat_with_a_lost_reply_does_not_lose_the_prefix() {
     let faults = Faults::default();
     let (operator, _) = faults.operators();
     let mut owner = Owner::new("p");
@@ -140,9 +150,9 @@ async fn a_beat_without_an_answer_does_not_lose_the_prefix() {
     ));
 }
 
-/// What one leaves is not the next one's but one, whenever the write of it lands.
+/// Epochs that land late must not be inherited by the owner after the next.
 #[tokio::test(start_paused = true)]
-async fn what_was_left_late_is_nobodys() {
+async fn epochs_that_were_left_late_are_not_inherited() {
     let faults = Faults::default();
     let (operator, sound) = faults.operators();
     let (mut first, mut second) = two();
@@ -153,17 +163,21 @@ async fn what_was_left_late_is_nobodys() {
     faults.clear();
     assert_eq!(take(&mut second, &operator).await, None);
     assert_eq!(faults.land(&sound).await, 1);
-    // The second dies, or leaves before it lands again: neither time is it of the first.
+    // The second owner is killed, so its prefix is taken without an inheritance.
     assert_eq!(take(&mut first, &operator).await, None);
     first.leave(&operator, b"again").await.unwrap();
     assert_eq!(take(&mut second, &operator).await.unwrap(), b"again");
     sleep(SILENCE * 2).await;
-    assert_eq!(take(&mut first, &operator).await, None, "it died");
+    assert_eq!(
+        take(&mut first, &operator).await,
+        None,
+        "the owner was killed"
+    );
 }
 
-/// The answers to what an heir writes are lost: it is the heir still.
+/// The replies to the writes of the heir are lost.
 #[tokio::test(start_paused = true)]
-async fn an_heir_stays_one_until_it_has_the_prefix() {
+async fn heir_stays_the_heir_until_it_holds_the_prefix() {
     for (path, inherits) in [("owner", true), ("heirs", false)] {
         let faults = Faults::default();
         let (operator, _) = faults.operators();
@@ -176,13 +190,13 @@ async fn an_heir_stays_one_until_it_has_the_prefix() {
             faults.clear();
         }
         let left = take(&mut second, &operator).await;
-        assert_eq!(left.is_some(), inherits, "who made it is not known");
+        assert_eq!(left.is_some(), inherits, "path: {path}");
     }
 }
 
-/// A service that says it can refuse, and cannot even be asked to.
+/// The service claims to have conditional writes, and fails each of them.
 #[tokio::test(start_paused = true)]
-async fn who_can_never_be_an_heir_begins_in_the_end() {
+async fn instance_that_cannot_create_a_claim_takes_the_prefix_after_the_silence() {
     let faults = Faults::default();
     let (operator, _) = faults.operators();
     let (mut first, mut second) = two();
@@ -193,7 +207,7 @@ async fn who_can_never_be_an_heir_begins_in_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn torn_bytes_are_not_inherited() {
+async fn torn_epochs_are_not_inherited() {
     let (operator, _) = Faults::default().operators();
     let (mut first, mut second) = two();
     take(&mut first, &operator).await;
@@ -212,9 +226,10 @@ async fn torn_bytes_are_not_inherited() {
     }
 }
 
-/// It looked before the other had written, and writes when the other has looked again.
+/// The slow instance read the owner object before the other wrote it, and writes after the other
+/// has read it again.
 #[tokio::test(start_paused = true)]
-async fn who_is_slow_does_not_inherit() {
+async fn slow_instance_does_not_inherit() {
     let faults = Faults::default();
     faults.cannot_refuse();
     let (operator, sound) = faults.operators();
@@ -227,12 +242,12 @@ async fn who_is_slow_does_not_inherit() {
     assert!(slow.inherits(&operator, &there, began).await.unwrap());
     assert!(take(&mut second, &operator).await.is_some());
     let (_, left) = taken(slow.take(&operator, false, began).await.unwrap());
-    assert_eq!(left, None, "the other has it");
+    assert_eq!(left, None, "the other instance has inherited");
 }
 
-/// Another may have inherited, and what says so may be swept, since it looked.
+/// Another instance may have inherited since the read, and its claim may have been swept.
 #[tokio::test(start_paused = true)]
-async fn a_claim_that_is_made_late_is_none() {
+async fn claim_that_is_created_late_does_not_inherit() {
     let faults = Faults::default();
     let (operator, _) = faults.operators();
     let (mut first, mut second) = two();

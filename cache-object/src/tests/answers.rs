@@ -1,4 +1,4 @@
-//! A storage that does not answer keeps nobody, and nothing that is well.
+//! A storage that does not respond does not block callers, nor operations on other keys.
 
 use cache_core::tier::Breaker;
 use tokio::task::JoinSet;
@@ -7,7 +7,7 @@ use super::*;
 use crate::owner::HEARTBEAT;
 
 #[tokio::test(start_paused = true)]
-async fn reads_that_hang_end_and_leave_nothing_behind() {
+async fn hanging_reads_time_out_and_open_the_breaker_until_the_next_heartbeat() {
     let storage = Storage::new();
     let tier = storage.owner().await;
     let known = key("f", 1);
@@ -23,7 +23,7 @@ async fn reads_that_hang_end_and_leave_nothing_behind() {
         assert_eq!(read.unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
     }
     assert!(began.elapsed() < LIMIT * 2);
-    // Nobody is sent there any more.
+    // The breaker is open: further reads fail at once.
     assert_eq!(tier.breaker(), Breaker::Open);
     assert!(!tier.health().connected);
     let began = Instant::now();
@@ -31,20 +31,20 @@ async fn reads_that_hang_end_and_leave_nothing_behind() {
     assert_eq!(refused.kind(), ErrorKind::Unavailable);
     assert_eq!(began.elapsed(), Duration::ZERO);
     storage.faults.clear();
-    until("the next beat", || tier.breaker() == Breaker::Closed).await;
+    until("the next heartbeat", || tier.breaker() == Breaker::Closed).await;
     assert!(began.elapsed() <= HEARTBEAT);
     assert_eq!(storage.valid(&tier, &known).await.unwrap(), b"one");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sign_of_life_brings_callers_back() {
+async fn answered_ping_closes_the_breaker() {
     let storage = Storage::new();
     let tier = storage.owner().await;
     storage.breaks(Operation::Read, "records", Fault::Hangs);
     for _ in 0..8 {
         let read = read(&tier, &key("f", 1)).await;
         assert_eq!(read.unwrap_err().kind(), ErrorKind::TimedOut);
-        // Else the beats between would do.
+        // Without this, a heartbeat would close the breaker.
         storage.breaks(Operation::Write, "owner", Fault::Hangs);
     }
     assert_eq!(tier.breaker(), Breaker::Open);
@@ -53,7 +53,7 @@ async fn a_sign_of_life_brings_callers_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_removal_that_hangs_keeps_no_other() {
+async fn hanging_removals_do_not_delay_other_keys() {
     let storage = Storage::new();
     let tier = storage.owner().await;
     for number in 0..100 {
@@ -69,14 +69,18 @@ async fn a_removal_that_hangs_keeps_no_other() {
         assert_eq!(receipt.unwrap(), Receipt::Queued);
     }
     storage.faults.clear();
-    until("the next beat", || tier.health().connected).await;
-    // What the keeper had begun is given up.
+    until("the next heartbeat", || tier.health().connected).await;
+    // The removals of the maintenance task have timed out by then.
     sleep(HEARTBEAT).await;
     let began = Instant::now();
     fill(&tier, &key("f", 200), b"new").await;
     let receipt = invalidate(&tier, Target::Key(&key("f", 200))).await;
     assert_eq!(receipt, Receipt::Acked);
-    assert_eq!(began.elapsed(), Duration::ZERO, "it waits for none of them");
+    assert_eq!(
+        began.elapsed(),
+        Duration::ZERO,
+        "the invalidation waits for a hanging removal"
+    );
     tier.settle().await.unwrap();
     assert_eq!(tier.health().queued, 0);
     for number in 0..100 {
@@ -84,9 +88,8 @@ async fn a_removal_that_hangs_keeps_no_other() {
     }
 }
 
-/// Those that hang, and one that is paid beside them.
 #[tokio::test(start_paused = true)]
-async fn what_is_owed_is_paid_beside_what_hangs() {
+async fn pending_removal_is_done_while_others_hang() {
     let storage = Storage::new();
     let tier = storage.owner().await;
     let well = key("f", 100);
@@ -100,19 +103,22 @@ async fn what_is_owed_is_paid_beside_what_hangs() {
         storage.breaks(Operation::Delete, &path, Fault::Hangs);
         tier.invalidate_later(Target::Key(hangs));
     }
-    // They are under way.
+    // Now the removals are in progress.
     sleep(LIMIT).await;
     let began = Instant::now();
     tier.invalidate_later(Target::Key(&well));
-    until("the other is paid", || !tier.is_pending(&well)).await;
-    assert!(began.elapsed() <= HEARTBEAT + LIMIT, "they had their time");
+    until("the other removal is done", || !tier.is_pending(&well)).await;
+    assert!(
+        began.elapsed() <= HEARTBEAT + LIMIT,
+        "the removal waited for longer than the limit of the others"
+    );
     assert!(hang.iter().all(|hangs| tier.is_pending(hangs)));
     assert_eq!(read(&tier, &hang[0]).await.unwrap(), None);
     assert!(!storage.has(&tier, &well).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_be_paid_is_paid_though_much_cannot() {
+async fn removals_that_can_be_done_are_done_although_many_others_fail() {
     let storage = Storage::new();
     let tier = storage.owner().await;
     for number in 0..48 {
@@ -131,9 +137,8 @@ async fn what_can_be_paid_is_paid_though_much_cannot() {
     }
 }
 
-/// Who waits no longer has no place.
 #[tokio::test(start_paused = true)]
-async fn a_read_that_is_dropped_is_over() {
+async fn dropped_reads_release_their_permits() {
     let storage = Storage::new();
     let tier = storage.owner().await;
     let well = key("f", 100);
@@ -153,7 +158,7 @@ async fn a_read_that_is_dropped_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_comes_whatever_hangs() {
+async fn shutdown_ends_whichever_operation_hangs() {
     for (operation, path) in [
         (Operation::Write, "records"),
         (Operation::Write, "left"),
@@ -165,7 +170,7 @@ async fn the_end_comes_whatever_hangs() {
         let tier = storage.owner().await;
         fill(&tier, &key("f", 1), b"old").await;
         storage.breaks(operation, path, Fault::Hangs);
-        // A beat may be under way.
+        // A heartbeat may be in progress.
         sleep(HEARTBEAT + LIMIT / 2).await;
         let _ = try_fill(&tier, &key("f", 2), b"late").await;
         invalidate(&tier, Target::Key(&key("f", 1))).await;

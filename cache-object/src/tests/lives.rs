@@ -1,6 +1,6 @@
-//! Lives one after the other, some killed, on a storage that does anything but change what it holds
-//! by itself, beside another instance that takes the prefix when it can: nothing is ever read that
-//! was invalidated.
+//! A random test: instances one after the other, some of them killed, on a storage with random
+//! faults, beside another instance that takes the prefix when it can. No invalidated record is ever
+//! valid.
 
 use fastrand::Rng;
 
@@ -9,27 +9,28 @@ use crate::owner::SILENCE;
 
 const KEYS: u64 = 4;
 
-struct World {
+/// One run of the test.
+struct Run {
     storage: Storage,
     tier: Arc<ObjectTier>,
     other: Option<Arc<ObjectTier>>,
-    /// What each key's value is.
+    /// The current value of each key.
     truth: [u8; KEYS as usize],
-    /// What was invalidated: older ones must not be read.
+    /// The value of each key at its last invalidation. Older values must not be valid.
     floor: [u8; KEYS as usize],
     random: Rng,
-    /// How many records were read that counted.
+    /// The number of valid records that were read.
     valid: usize,
     done: Vec<String>,
 }
 
-/// Two keys of each function.
+/// Returns one of the keys. Two functions have two keys each.
 fn of(number: usize) -> RecordKey {
     let function = if number < 2 { "f" } else { "g" };
     key(function, number as u64)
 }
 
-impl World {
+impl Run {
     async fn new(seed: u64) -> Self {
         let storage = Storage::new();
         let mut random = Rng::with_seed(seed);
@@ -54,8 +55,8 @@ impl World {
 
     async fn load(&mut self, tier: &Arc<ObjectTier>) {
         let at = self.any_key();
-        let claim = LeaseMode::Preempt;
-        let Ok(LeaseResult::Granted(lease)) = tier.lease(&of(at), claim, &[], LIMIT).await else {
+        let mode = LeaseMode::Preempt;
+        let Ok(LeaseResult::Granted(lease)) = tier.lease(&of(at), mode, &[], LIMIT).await else {
             return;
         };
         let value = vec![self.truth[at]];
@@ -144,17 +145,17 @@ impl World {
                 Some(other) => self.end(&other).await,
                 None => {
                     let other = self.storage.tier().await;
-                    self.done.push("another comes".to_owned());
+                    self.done.push("another instance starts".to_owned());
                     self.other = Some(other);
                 }
             },
             13 => {
                 if let Some(other) = self.other.clone() {
-                    self.done.push("of the other:".to_owned());
+                    self.done.push("by the other instance:".to_owned());
                     self.load(&other).await;
                 }
             }
-            // What it owes to a prefix that is another's ends with it.
+            // Only while it holds the prefix: otherwise its pending invalidations are lost with it.
             14 if self.tier.prefix().is_held() => {
                 self.end(&Arc::clone(&self.tier)).await;
                 self.tier = self.storage.tier().await;
@@ -174,20 +175,20 @@ impl Storage {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_comes_back_that_was_invalidated() {
+async fn invalidated_records_are_never_valid_again() {
     let mut valid = 0;
     for seed in 0..300 {
-        let mut world = World::new(seed).await;
+        let mut run = Run::new(seed).await;
         for _ in 0..80 {
-            world.step().await;
-            world.check().await;
+            run.step().await;
+            run.check().await;
         }
-        world.storage.faults.clear();
-        world.other = None;
+        run.storage.faults.clear();
+        run.other = None;
         sleep(SILENCE * 3).await;
-        world.storage.faults.land(&world.storage.sound).await;
-        world.check().await;
-        valid += world.valid;
+        run.storage.faults.land(&run.storage.sound).await;
+        run.check().await;
+        valid += run.valid;
     }
-    assert!(valid > 3000, "too little was read to say anything: {valid}");
+    assert!(valid > 3000, "only {valid} valid records were read");
 }

@@ -1,5 +1,5 @@
-//! What counts for who comes after: all of one that ended in order, and nothing of one that did
-//! not.
+//! The records of an instance that shut down in order are valid for the next one; those of any
+//! other are not.
 
 use std::error::Error as _;
 
@@ -9,7 +9,7 @@ use super::*;
 use crate::owner::{HEARTBEAT, SILENCE, WRITE_LIMIT};
 
 #[tokio::test(start_paused = true)]
-async fn what_was_stored_counts_after_an_end_in_order_and_only_then() {
+async fn records_are_valid_after_a_shutdown_in_order_and_not_after_a_kill() {
     let storage = Storage::new();
     let known = key("f", 1);
     let tier = storage.owner().await;
@@ -17,16 +17,24 @@ async fn what_was_stored_counts_after_an_end_in_order_and_only_then() {
     tier.shutdown().await.unwrap();
     let began = Instant::now();
     let second = storage.owner().await;
-    assert_eq!(began.elapsed(), Duration::ZERO, "the prefix is free");
+    assert_eq!(
+        began.elapsed(),
+        Duration::ZERO,
+        "the prefix is not free at once"
+    );
     assert_eq!(storage.valid(&second, &known).await.unwrap(), b"one");
     drop(second);
     let third = storage.owner().await;
-    assert_eq!(storage.valid(&third, &known).await, None, "it was killed");
+    assert_eq!(
+        storage.valid(&third, &known).await,
+        None,
+        "the owner was killed"
+    );
 }
 
-/// It is in memory alone, and yet there after a restart.
+/// The epochs are in memory only, and are still known after a restart.
 #[tokio::test(start_paused = true)]
-async fn an_invalidated_function_needs_no_storage() {
+async fn invalidation_of_a_function_needs_no_request() {
     let storage = Storage::new();
     let tier = storage.owner().await;
     let (void, valid) = (key("void", 1), key("valid", 1));
@@ -45,7 +53,7 @@ async fn an_invalidated_function_needs_no_storage() {
     assert_eq!(receipt, Receipt::Acked);
     assert_eq!(began.elapsed(), Duration::ZERO);
     storage.faults.clear();
-    until("it is well again", || tier.health().connected).await;
+    until("the storage responds again", || tier.health().connected).await;
     fill(&tier, &key("void", 2), b"new").await;
     tier.shutdown().await.unwrap();
     let next = storage.owner().await;
@@ -60,9 +68,9 @@ async fn an_invalidated_function_needs_no_storage() {
     }
 }
 
-/// A killed owner's write, and that of one which ended in order, land when another has the prefix.
+/// The write of an owner lands after another instance has taken the prefix.
 #[tokio::test(start_paused = true)]
-async fn a_write_that_lands_late_counts_for_nobody() {
+async fn write_that_lands_after_its_owner_is_never_valid() {
     for is_killed in [true, false] {
         let storage = Storage::new();
         let tier = storage.owner().await;
@@ -86,10 +94,9 @@ async fn a_write_that_lands_late_counts_for_nobody() {
     }
 }
 
-/// The same within one life: what is under the function's epoch of then is void as soon as the end
-/// of the write is not known.
+/// The records of a function are void as soon as the result of a write is unknown.
 #[tokio::test(start_paused = true)]
-async fn a_write_without_an_end_voids_its_function() {
+async fn write_with_an_unknown_result_voids_its_function() {
     for fault in [Fault::Late, Fault::Fails, Fault::Unanswered] {
         let storage = Storage::new();
         let tier = storage.owner().await;
@@ -107,9 +114,9 @@ async fn a_write_without_an_end_voids_its_function() {
     }
 }
 
-/// It waited for another write of its key while the prefix was lost.
+/// The second write waits for the first one of its key, and the prefix is lost in between.
 #[tokio::test(start_paused = true)]
-async fn a_write_begins_only_while_the_prefix_is_its_own() {
+async fn write_begins_only_while_the_prefix_is_held() {
     let storage = Storage::new();
     let tier = storage.owner().await;
     let key = key("f", 1);
@@ -126,9 +133,9 @@ async fn a_write_begins_only_while_the_prefix_is_its_own() {
     assert_eq!(storage.faults.begun(Operation::Write, "records"), 1);
 }
 
-/// Its epochs of before are not those of its next time: what the other did in between is not known.
+/// Its earlier epochs are not used again, because the other owner may have invalidated anything.
 #[tokio::test(start_paused = true)]
-async fn who_lost_the_prefix_begins_anew() {
+async fn owner_that_lost_the_prefix_and_takes_it_back_begins_a_new_history() {
     let storage = Storage::new();
     let first = storage.owner().await;
     let known = key("f", 1);
@@ -144,18 +151,18 @@ async fn who_lost_the_prefix_begins_anew() {
         sleep(HEARTBEAT).await;
     }
     storage.faults.clear();
-    // It takes it back with a beat that fails at its end.
+    // It takes the prefix back with a heartbeat whose reply is lost.
     sleep(SILENCE).await;
     storage.breaks(Operation::Write, "owner", Fault::Unanswered);
     sleep(HEARTBEAT * 3).await;
     storage.faults.clear();
-    until("it has it again", || first.health().connected).await;
+    until("it holds the prefix again", || first.health().connected).await;
     assert_eq!(storage.valid(&first, &known).await, None);
 }
 
-/// What was invalidated while the prefix was another's is paid to what that one leaves.
+/// The pending invalidations are applied to the epochs that the other owner leaves.
 #[tokio::test(start_paused = true)]
-async fn what_was_invalidated_while_it_waited_does_not_count() {
+async fn invalidations_before_the_prefix_is_taken_apply_to_inherited_records() {
     let storage = Storage::new();
     let first = storage.owner().await;
     let (one, two, other) = (key("f", 1), key("g", 1), key("h", 1));
@@ -178,16 +185,16 @@ async fn what_was_invalidated_while_it_waited_does_not_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn why_a_prefix_cannot_be_used_is_said_while_it_is_so() {
+async fn error_says_why_the_prefix_cannot_be_used_as_long_as_that_is_so() {
     let storage = Storage::new();
     let (first, second) = (storage.owner().await, storage.tier().await);
     let why = async || format!("{:?}", second.ping(LIMIT).await.unwrap_err());
     let error = why().await;
     assert!(error.contains("another instance uses it"), "{error}");
     first.shutdown().await.unwrap();
-    until("it is its own", || second.health().connected).await;
+    until("the second holds the prefix", || second.health().connected).await;
     second.ping(LIMIT).await.unwrap();
-    // Not what was so before.
+    // The earlier reason is not reported any more.
     assert!(
         second
             .prefix()
@@ -197,7 +204,7 @@ async fn why_a_prefix_cannot_be_used_is_said_while_it_is_so() {
             .is_none()
     );
     storage.breaks(Operation::Read, "owner", Fault::Fails);
-    until("it is lost", || !second.health().connected).await;
+    until("the prefix is lost", || !second.health().connected).await;
     let error = why().await;
     assert!(error.contains("the heartbeat failed"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Invalidations that wait, and who waits for them.
+//! Pending invalidations, and the callers that wait for them.
 
 use std::task::{Context, Waker};
 
@@ -7,9 +7,9 @@ use tokio::time::timeout;
 use super::*;
 use crate::owner::HEARTBEAT;
 
-/// Polled once, and dropped: at its first wait. Then at the second, and so on.
+/// The invalidation is dropped after one poll, after two polls, and so on.
 #[tokio::test(start_paused = true)]
-async fn an_invalidation_that_is_dropped_is_done_all_the_same() {
+async fn dropped_invalidation_is_done_in_the_background() {
     for polls in 1..6 {
         for is_slow in [true, false] {
             let storage = Storage::new();
@@ -32,14 +32,17 @@ async fn an_invalidation_that_is_dropped_is_done_all_the_same() {
             storage.faults.clear();
             let began = Instant::now();
             tier.settle().await.unwrap();
-            assert!(began.elapsed() < HEARTBEAT, "nobody paid it");
+            assert!(
+                began.elapsed() < HEARTBEAT,
+                "the invalidation was not done at once"
+            );
             assert!(!storage.has(&tier, &key).await);
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_until_it_has_settled_waits_until_it_is_done() {
+async fn settle_waits_until_a_failed_invalidation_is_done() {
     let storage = Storage::new();
     let tier = storage.owner().await;
     let key = key("f", 1);
@@ -57,9 +60,9 @@ async fn who_waits_until_it_has_settled_waits_until_it_is_done() {
     assert_eq!(tier.health().queued, 0);
 }
 
-/// The process is killed before it is done.
+/// The process is killed before the invalidation is done.
 #[tokio::test(start_paused = true)]
-async fn what_was_owed_by_one_that_was_killed_does_not_come_back() {
+async fn record_with_a_pending_invalidation_is_not_valid_after_a_kill() {
     let storage = Storage::new();
     let tier = storage.owner().await;
     let key = key("f", 1);
@@ -72,41 +75,43 @@ async fn what_was_owed_by_one_that_was_killed_does_not_come_back() {
     assert_eq!(storage.valid(&next, &key).await, None);
 }
 
-/// It ends in order, and cannot remove what it owes: the whole function is void then, and no other.
+/// The instance shuts down in order and cannot delete the object, so it voids the whole function.
 #[tokio::test(start_paused = true)]
-async fn what_is_owed_at_the_end_is_void_with_its_function() {
+async fn function_with_a_pending_invalidation_is_voided_at_the_shutdown() {
     for fault in [Fault::Fails, Fault::Hangs] {
         let storage = Storage::new();
         let tier = storage.owner().await;
-        let (gone, other) = (key("f", 1), key("g", 1));
-        for key in [&gone, &other] {
+        let (invalidated, other) = (key("f", 1), key("g", 1));
+        for key in [&invalidated, &other] {
             fill(&tier, key, b"old").await;
         }
         storage.breaks(Operation::Delete, "records", fault);
-        assert_eq!(invalidate(&tier, Target::Key(&gone)).await, Receipt::Queued);
+        assert_eq!(
+            invalidate(&tier, Target::Key(&invalidated)).await,
+            Receipt::Queued
+        );
         tier.shutdown().await.unwrap();
         tier.settle().await.unwrap();
         let next = storage.owner().await;
-        assert_eq!(storage.valid(&next, &gone).await, None);
+        assert_eq!(storage.valid(&next, &invalidated).await, None);
         assert!(storage.valid(&next, &other).await.is_some());
     }
 }
 
-/// What it has stored does not count any more, and who ends it hears so.
+/// The stored records are not valid any more, and the error says so.
 #[tokio::test(start_paused = true)]
-async fn an_end_without_the_storage_is_an_error() {
+async fn shutdown_fails_if_the_prefix_was_lost() {
     let storage = Storage::new();
     let tier = storage.owner().await;
     storage.breaks(Operation::Read, "owner", Fault::Fails);
-    until("it has lost the prefix", || !tier.health().connected).await;
+    until("the prefix is lost", || !tier.health().connected).await;
     tier.shutdown().await.unwrap_err();
     let never = storage.tier().await;
     never.shutdown().await.unwrap();
 }
 
-/// It could not say so to anybody.
 #[tokio::test(start_paused = true)]
-async fn an_end_with_something_owed_in_anothers_prefix_is_an_error() {
+async fn shutdown_fails_if_an_invalidation_is_pending_and_another_instance_has_the_prefix() {
     let storage = Storage::new();
     let _first = storage.owner().await;
     let second = storage.tier().await;
@@ -117,15 +122,15 @@ async fn an_end_with_something_owed_in_anothers_prefix_is_an_error() {
     sleep(LIMIT).await;
     let error = second.shutdown().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    let settled = timeout(HOUR, settled).await.expect("it is told");
+    let settled = timeout(HOUR, settled).await.expect("settle ends");
     settled.unwrap().unwrap_err();
     let late = second.invalidate(Target::Key(&target), LIMIT).await;
     assert_eq!(late.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
-/// Its record lands after the invalidation has begun, and before it ends.
+/// The write lands after the invalidation has begun, and before it ends.
 #[tokio::test(start_paused = true)]
-async fn a_removal_waits_for_the_write_of_its_key() {
+async fn removal_waits_for_a_write_of_its_key() {
     let storage = Storage::new();
     let tier = storage.owner().await;
     let key = key("f", 1);
@@ -133,7 +138,7 @@ async fn a_removal_waits_for_the_write_of_its_key() {
     storage.breaks(Operation::Write, "records", Fault::Slow);
     let written = tier.fill(&key, &lease, b"old".to_vec(), HOUR, HEARTBEAT);
     let removed = async {
-        until("it is being written", || {
+        until("the write has begun", || {
             storage.faults.begun(Operation::Write, "records") == 1
         })
         .await;
@@ -144,9 +149,9 @@ async fn a_removal_waits_for_the_write_of_its_key() {
     assert!(!storage.has(&tier, &key).await);
 }
 
-/// A record on its way is not what it was when it was asked for.
+/// The record is on its way when its key or its function is invalidated.
 #[tokio::test(start_paused = true)]
-async fn what_is_invalidated_while_it_is_read_does_not_count() {
+async fn record_that_is_invalidated_during_its_read_is_not_valid() {
     for is_key in [true, false] {
         let storage = Storage::new();
         let tier = storage.owner().await;
@@ -157,7 +162,7 @@ async fn what_is_invalidated_while_it_is_read_does_not_count() {
         storage.breaks(Operation::Delete, "records", Fault::Fails);
         let read = tier.read(&key, ReadOptions::default(), HEARTBEAT);
         let invalidated = async {
-            until("it is being read", || {
+            until("the read has begun", || {
                 storage.faults.begun(Operation::Read, "records") == 1
             })
             .await;

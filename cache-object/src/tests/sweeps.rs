@@ -1,40 +1,40 @@
-//! What nobody will read any more goes.
+//! Records that cannot be valid any more are deleted.
 
 use cache_core::unix_millis;
 
 use super::*;
 use crate::owner::HEARTBEAT;
 
-/// When the first sweep is over.
+/// A time by which the first sweep has ended.
 const SWEPT: Duration = Duration::from_secs(15 * 60);
 
 #[tokio::test(start_paused = true)]
-async fn what_is_dead_or_void_is_removed_and_nothing_else() {
+async fn expired_and_void_records_are_swept_and_others_are_kept() {
     let storage = Storage::new();
     let former = storage.owner().await;
     let of_former = key("former", 1);
     fill(&former, &of_former, b"old").await;
     drop(former);
     let tier = storage.owner().await;
-    let (void, dead, torn) = (key("void", 1), key("dead", 1), key("torn", 1));
-    for key in [&void, &dead, &torn] {
+    let (void, expired, torn) = (key("void", 1), key("expired", 1), key("torn", 1));
+    for key in [&void, &expired, &torn] {
         fill(&tier, key, b"old").await;
     }
-    let lives: Vec<_> = (0..1000).map(|number| key("lives", number)).collect();
-    for key in &lives {
-        fill(&tier, key, b"lives").await;
+    let valid: Vec<_> = (0..1000).map(|number| key("valid", number)).collect();
+    for key in &valid {
+        fill(&tier, key, b"valid").await;
     }
     invalidate(&tier, Target::Function(&void.function)).await;
-    fill(&tier, &key("void", 2), b"lives").await;
+    fill(&tier, &key("void", 2), b"valid").await;
     let path = |key: &RecordKey| tier.prefix().store.path(key);
-    let mut object = storage.sound.read(&path(&dead)).await.unwrap().to_vec();
+    let mut object = storage.sound.read(&path(&expired)).await.unwrap().to_vec();
     object[..8].copy_from_slice(&unix_millis().to_le_bytes());
-    storage.sound.write(&path(&dead), object).await.unwrap();
+    storage.sound.write(&path(&expired), object).await.unwrap();
     let torn_path = path(&torn);
     storage.sound.write(&torn_path, vec![1]).await.unwrap();
     let stranger = torn_path + ".mine";
     storage.sound.write(&stranger, vec![1]).await.unwrap();
-    // Some may not be removed ever; they keep no others.
+    // A sweep continues after objects that cannot be deleted.
     let refused: Vec<_> = (0..5).map(|number| key("void", 10 + number)).collect();
     for key in &refused {
         let object = storage.sound.read(&path(&void)).await.unwrap();
@@ -42,18 +42,18 @@ async fn what_is_dead_or_void_is_removed_and_nothing_else() {
         storage.breaks(Operation::Delete, &path(key), Fault::Fails);
     }
     sleep(SWEPT).await;
-    for key in [&of_former, &void, &dead, &torn] {
+    for key in [&of_former, &void, &expired, &torn] {
         assert!(!storage.has(&tier, key).await, "{key:?}");
     }
     assert!(storage.sound.exists(&stranger).await.unwrap());
-    for key in lives.iter().chain([&key("void", 2)]) {
+    for key in valid.iter().chain([&key("void", 2)]) {
         assert!(storage.valid(&tier, key).await.is_some());
     }
 }
 
-/// One that is void when it is looked at, and just written anew.
+/// The object is void when the sweep looks at it, and is then written again.
 #[tokio::test(start_paused = true)]
-async fn what_is_just_written_is_not_swept() {
+async fn record_that_is_being_written_is_not_swept() {
     let storage = Storage::new();
     let tier = storage.owner().await;
     let key = key("f", 1);
@@ -64,7 +64,7 @@ async fn what_is_just_written_is_not_swept() {
     let written = tier.fill(&key, &lease, b"new".to_vec(), HOUR, HEARTBEAT);
     let path = tier.prefix().store.path(&key);
     let sweep = async {
-        until("it is being written", || {
+        until("the write has begun", || {
             storage.faults.begun(Operation::Write, &path) == 2
         })
         .await;
@@ -77,11 +77,11 @@ async fn what_is_just_written_is_not_swept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sweep_that_hangs_keeps_nothing_and_comes_again() {
+async fn sweep_that_fails_delays_no_operation_and_is_repeated() {
     let storage = Storage::new();
     let tier = storage.owner().await;
-    let (void, lives) = (key("void", 1), key("lives", 1));
-    for key in [&void, &lives] {
+    let (void, valid) = (key("void", 1), key("valid", 1));
+    for key in [&void, &valid] {
         fill(&tier, key, b"old").await;
     }
     invalidate(&tier, Target::Function(&void.function)).await;
@@ -100,7 +100,7 @@ async fn a_sweep_that_hangs_keeps_nothing_and_comes_again() {
         let before = storage.faults.begun(operation, &path);
         until_hours(|| storage.faults.begun(operation, &path) > before).await;
         assert!(storage.has(&tier, &void).await);
-        assert!(storage.valid(&tier, &lives).await.is_some());
+        assert!(storage.valid(&tier, &valid).await.is_some());
         fill(&tier, &key("void", 2), b"new").await;
     }
     storage.faults.clear();
@@ -112,9 +112,9 @@ async fn a_sweep_that_hangs_keeps_nothing_and_comes_again() {
     assert_eq!(storage.faults.begun(Operation::List, "records"), listed);
 }
 
-/// Those of before, and not that of what is left now: it keeps others from inheriting the same.
+/// The claim on the epochs that were left last is kept, so that no second instance inherits them.
 #[tokio::test(start_paused = true)]
-async fn heirs_of_what_is_no_longer_left_are_removed() {
+async fn claims_on_earlier_epochs_are_swept_and_the_last_one_is_kept() {
     let storage = Storage::new();
     let heirs = async || {
         let entries = storage.sound.list("p/heirs/").await.unwrap();

@@ -33,17 +33,17 @@ struct Records(Mutex<HashMap<String, Vec<u8>>>);
 struct State {
     /// The tier that does what the test lets through.
     tier: PrivateTier<Records>,
-    /// Whether the invalidation of every key is pending.
+    /// `true` if the invalidation of every key is pending.
     is_pending: AtomicBool,
     /// One permit for each invalidation.
     gate: Semaphore,
-    /// Whether the reply to the next invalidation is held.
+    /// `true` if the reply to the next invalidation is held.
     keeps_back: AtomicBool,
     /// One permit for each held reply.
     replies: Semaphore,
     /// One permit for each fill.
     fills: Semaphore,
-    /// Whether a fill has waited for its permit.
+    /// `true` if a fill has waited for its permit.
     has_held_fill: AtomicBool,
     /// The state of the channel, if the tier is shared.
     coherence: Option<Arc<Coherence>>,
@@ -53,11 +53,11 @@ struct State {
     deadlock_questions: AtomicU64,
     /// How the next reads are held.
     held_reads: Mutex<VecDeque<Arc<HeldRead>>>,
-    /// Whether reads and leases fail.
+    /// `true` if reads and leases fail.
     is_broken: AtomicBool,
-    /// Whether reads return no stamp.
+    /// `true` if reads return no stamp.
     is_mute: AtomicBool,
-    /// Whether fills fail.
+    /// `true` if fills fail.
     is_full: AtomicBool,
 }
 
@@ -309,7 +309,7 @@ impl Tier for FakeTier {
         &self.settings
     }
 
-    /// Stands still, so that records do not expire.
+    /// Returns a constant, so that records do not expire.
     fn now(&self) -> u64 {
         0
     }

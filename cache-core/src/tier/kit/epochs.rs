@@ -35,8 +35,8 @@ pub struct Epochs<K, L = ()> {
 #[derive(Debug)]
 struct State<K> {
     history: u64,
-    /// Of the functions that were voided since the history began. Others have the number of the
-    /// history as their epoch.
+    /// The epochs of the functions that were voided since the history began. Other functions have
+    /// the number of the history as their epoch.
     epochs: HashMap<K, u64>,
 }
 

@@ -14,7 +14,7 @@ const LOCKS: usize = 64;
 #[derive(Debug)]
 pub struct KeyLocks<M> {
     locks: Box<[M]>,
-    /// Seeded at random, so that nobody can choose keys that share a lock.
+    /// Seeded at random, so that a client cannot choose keys that share a lock.
     hasher: RandomState,
 }
 

@@ -19,9 +19,9 @@ use crate::tier::{FunctionKey, RecordKey, Target};
 /// store has confirmed it: one at a time ([`done`](Self::done)), or all of a [`Batch`] at once
 /// ([`batch_done`](Self::batch_done)).
 ///
-/// 1. A target that is added is covered until it is removed under its own number, or a later one.
-///    If a target is added again while the first addition is being sent, the first confirmation
-///    does not remove it.
+/// 1. An added invalidation covers its keys until it is removed under its own number, or a later
+///    one. If a target is added again while the first addition is being sent, the first
+///    confirmation does not remove it.
 /// 2. The list may become coarser, never incomplete: see [`InvalidationSet`].
 #[derive(Debug, Default)]
 pub struct PendingInvalidations {

@@ -1,4 +1,4 @@
-//! What a private tier knows beside its records: leases, guards and pending invalidations.
+//! The state of a private tier beside its records: leases, guards and pending invalidations.
 
 use std::future::ready;
 use std::sync::Arc;

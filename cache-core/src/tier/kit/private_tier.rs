@@ -39,7 +39,7 @@ pub trait RecordStore: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// If the record may not be stored. All records of the function are void after that, because
-    /// the record may be stored all the same.
+    /// the record may be stored nevertheless.
     fn put(
         &self,
         key: &str,
@@ -83,8 +83,8 @@ struct Inner<S> {
     is_closed: AtomicBool,
 }
 
-/// Voids the records of a function, unless the write under way is known to be done. What was stored
-/// under the epoch of the function may change at any time after a write that failed or was dropped.
+/// Voids the records of a function, unless the write in progress is known to be done. A write that
+/// failed or was dropped may still change the record at any time, under the same epoch.
 struct VoidUnlessStored<'a, S> {
     inner: &'a Inner<S>,
     function: &'a FunctionKey,
@@ -361,7 +361,7 @@ impl<S: RecordStore> Tier for PrivateTier<S> {
     fn shutdown(&self) -> TierFuture<'_, ()> {
         Box::pin(async {
             self.0.is_closed.store(true, Ordering::SeqCst);
-            // What is still pending needs nothing more: no record of this process is valid in the
+            // Pending invalidations need nothing more: no record of this process is valid in the
             // next.
             self.0.state.pending().close();
             Ok(())

@@ -102,7 +102,7 @@ pub struct NameRule {
     pub max_bytes: usize,
     /// Returns whether a name may contain this character.
     pub is_allowed: fn(char) -> bool,
-    /// What a name may contain, in words: "letters, digits and `-`".
+    /// The description of valid names: "letters, digits and `-`".
     pub allowed: &'static str,
 }
 
