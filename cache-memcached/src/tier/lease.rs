@@ -95,9 +95,8 @@ async fn wait(
             };
             match session.run(check, session.config.time_limit).await {
                 Ok(check::Reply::Held) => {}
-                // Any end counts as a failure: the waiter does not wait for the next load.
-                Ok(check::Reply::LoadFailed | check::Reply::Ended) => return Woken::LoadFailed,
-                Err(_) => return Woken::LookAgain,
+                Ok(check::Reply::LoadFailed) => return Woken::LoadFailed,
+                Ok(check::Reply::Ended) | Err(_) => return Woken::LookAgain,
             }
         }
         Woken::LookAgain

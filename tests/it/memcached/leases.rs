@@ -34,8 +34,9 @@ struct AwaitedLoad {
     load: Call,
     waiters: [Call; 2],
     /// The instance of the load, which must live until its lease is released.
-    _loading: Instance,
+    loading: Instance,
     waiting: [Instance; 2],
+    gate: &'static Gate,
 }
 
 impl AwaitedLoad {
@@ -49,8 +50,9 @@ impl AwaitedLoad {
         let started = Self {
             load,
             waiters,
-            _loading: loading,
+            loading,
             waiting,
+            gate,
         };
         started.until_lease_waits(2).await;
         started
@@ -64,6 +66,20 @@ impl AwaitedLoad {
         let sum = || self.waiting.iter().filter_map(waits).sum::<u64>();
         let what = format!("{number} waits for leases");
         until(&what, || sum() >= number).await;
+    }
+
+    /// Asserts that one of the waiters makes the second load, and the other waits for it.
+    async fn assert_one_waiter_loads(self) {
+        self.gate.until_entered(2).await;
+        self.until_lease_waits(3).await;
+        // A call that does not wait begins its own load within 20 ms.
+        sleep(Duration::from_millis(200)).await;
+        assert_eq!(self.gate.entered(), 2, "loads while the second load runs");
+        self.gate.let_through(1);
+        for waiter in self.waiters {
+            assert_eq!(result(waiter).await, Ok(2));
+        }
+        assert_eq!(self.gate.entered(), 2, "loads");
     }
 }
 
@@ -100,6 +116,44 @@ async fn waiters_of_a_failed_load_do_not_wait_for_each_other() {
     for waiter in awaited.waiters {
         assert!(result(waiter).await.is_ok());
     }
+}
+
+#[tokio::test]
+async fn one_waiter_of_a_dropped_load_loads_and_the_other_waits_for_it() {
+    static GATE: Gate = Gate::new();
+
+    let server = Server::start();
+    let awaited = AwaitedLoad::start(&server, &GATE, NONE).await;
+    awaited.load.abort();
+    awaited.assert_one_waiter_loads().await;
+}
+
+#[tokio::test]
+async fn one_waiter_of_a_load_whose_key_was_invalidated_loads_and_the_other_waits_for_it() {
+    static GATE: Gate = Gate::new();
+
+    let server = Server::start();
+    let awaited = AwaitedLoad::start(&server, &GATE, NONE).await;
+    let invalidation = invalidate!(gated, &GATE, NONE, 1);
+    let receipt = awaited.loading.invalidate(invalidation).await;
+    assert_eq!(receipt, Receipt::Acked);
+    // It is no longer at the gate when the waiters come to it.
+    awaited.load.abort();
+    awaited.assert_one_waiter_loads().await;
+}
+
+/// The lease of the load is still in the server then.
+#[tokio::test]
+async fn one_waiter_of_a_load_whose_function_was_invalidated_loads_and_the_other_waits_for_it() {
+    static GATE: Gate = Gate::new();
+
+    let server = Server::start();
+    let awaited = AwaitedLoad::start(&server, &GATE, NONE).await;
+    let receipt = awaited.loading.invalidate(invalidate!(gated)).await;
+    assert_eq!(receipt, Receipt::Acked);
+    GATE.until_entered(2).await;
+    awaited.load.abort();
+    awaited.assert_one_waiter_loads().await;
 }
 
 /// A server that was restarted begins its CAS numbers again.
