@@ -4,14 +4,15 @@
 //! that begins with `crate`, `self`, `super`, a child, or an imported module. `mod name;` declares
 //! a file and imports nothing.
 //!
-//! A parent may use its children, or children may use their parent, not both: they would have to be
-//! read and changed together, as any two files that import each other. A parent that re-exports an
-//! item of a child and does not use it itself only gives the item its public path, so this is no
-//! import, and who names that path imports the child. Otherwise the usual façade, `tier.rs` with
-//! `pub use self::status::TierStatus`, would make a cycle with each child that uses another.
+//! A parent may use its children, or the children may use their parent, but not both: such files
+//! have to be read and changed together, like any two files that import each other. A parent that
+//! re-exports an item of a child, and does not use it itself, only gives the item its public path.
+//! This is no import, and a file that names the public path imports the child. Otherwise the usual
+//! parent, `tier.rs` with `pub use self::status::TierStatus`, would form a cycle with each child
+//! that uses another child.
 //!
-//! Tests are exempt: they may use everything. Calls of methods are not seen, because the type of a
-//! value is not known here.
+//! Tests are exempt, because they may use everything. The check does not see calls of methods,
+//! because it does not know the types of values.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
@@ -21,7 +22,7 @@ use syn::visit::{self, Visit};
 use crate::modules::{Modules, Target, imports, is_test};
 use crate::sources::{Source, assert_none, sources};
 
-/// Directories of the crates with their roots, and the number of files that are there at least.
+/// Directory and root of each crate, and the smallest number of its files.
 const CRATES: &[(&str, &str, usize)] = &[
     ("cache-core/src", "lib.rs", 50),
     ("cache-disk/src", "lib.rs", 5),
@@ -35,7 +36,7 @@ const CRATES: &[(&str, &str, usize)] = &[
     ("tests/testbed/src", "lib.rs", 5),
 ];
 
-/// Lines that import one file into another: one for each pair of files.
+/// Pairs of an importing and an imported file, with the first line of the import.
 type Edges = BTreeMap<(usize, usize), usize>;
 
 fn cycles(sources: &[Source], directory: &str, root: &str) -> Vec<String> {
@@ -108,13 +109,13 @@ fn describe(sources: &[Source], edges: &Edges, cycle: &[usize]) -> String {
     text
 }
 
-/// Finds the modules that a file imports from.
+/// Finds the modules from which a file imports.
 struct Imports<'a> {
     modules: &'a Modules,
     /// The module that is visited.
     module: String,
     found: Vec<(String, usize)>,
-    /// Items of children that are re-exported: where, under which name, from where, in which line.
+    /// Re-exported items of children: module, name, defining module and line.
     reexported: Vec<(String, String, String, usize)>,
     /// Names that the code of a module uses.
     used: HashSet<(String, String)>,
@@ -394,7 +395,7 @@ mod tests {
             ("src/lib.rs", "mod a; mod b; #[cfg(test)] mod tests;"),
             (
                 "src/a.rs",
-                "use crate::b::B; pub struct A; #[cfg(all(test, unix))] mod tests { use crate::tests::T; }",
+                "use crate::b::B; pub struct A; #[cfg(all(test, not(unix)))] mod tests { use crate::tests::T; }",
             ),
             (
                 "src/b.rs",

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use proc_macro2::{TokenStream, TokenTree};
+
 use crate::sources::Source;
 
 /// A module: a file, or a block `mod name { … }` in one.
@@ -21,7 +23,7 @@ pub(crate) struct Module {
 /// Modules of a crate by path (`a::b`; the root is the empty path). Tests are left out.
 pub(crate) struct Modules {
     pub(crate) by_path: HashMap<String, Module>,
-    /// Files that belong to a module, with its path and their content.
+    /// Index, module path and content of each file.
     pub(crate) files: Vec<(usize, String, syn::File)>,
 }
 
@@ -120,8 +122,8 @@ impl Modules {
 
     /// Returns what a path means in module `from`. `None` is another crate or a local name.
     ///
-    /// A name that a module only imports leads to where it is defined: a façade that re-exports the
-    /// items of its children is not in between.
+    /// If a module only imports a name, the result is the module that defines the name. So a parent
+    /// that re-exports the items of its children is skipped.
     pub(crate) fn resolve(&self, from: &str, path: &[String]) -> Option<Target> {
         self.resolve_within(from, path, 16)
     }
@@ -176,15 +178,24 @@ impl Modules {
     }
 }
 
-/// Returns `true` if the attributes exclude an item from a build that is no test.
+/// Returns `true` if an item exists only in tests.
 pub(crate) fn is_test(attributes: &[syn::Attribute]) -> bool {
-    attributes.iter().any(|attribute| {
-        let condition = match &attribute.meta {
-            syn::Meta::List(list) if list.path.is_ident("cfg") => list.tokens.to_string(),
-            _ => return attribute.path().is_ident("test"),
-        };
-        let mut words = condition.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '"');
-        !condition.contains("not") && words.any(|word| word == "test" || word == "schedules")
+    attributes.iter().any(|attribute| match &attribute.meta {
+        syn::Meta::List(list) if list.path.is_ident("cfg") => requires_test(list.tokens.clone()),
+        _ => attribute.path().is_ident("test"),
+    })
+}
+
+/// Returns `true` if a condition of `cfg` names tests, outside of any `not(…)`.
+fn requires_test(condition: TokenStream) -> bool {
+    let mut is_negated = false;
+    condition.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => {
+            is_negated = ident == "not";
+            ident == "test" || ident == "schedules"
+        }
+        TokenTree::Group(group) => !is_negated && requires_test(group.stream()),
+        TokenTree::Punct(_) | TokenTree::Literal(_) => false,
     })
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct Word {
     is_question: bool,
 }
 
-/// Where words come from, which decides how they may begin.
+/// Origin of words, which decides how they may begin.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Place {
     /// First paragraph of a doc comment.
@@ -103,7 +103,7 @@ pub(crate) fn rust_prose(source: &Source) -> Vec<Prose> {
             texts.push(Prose::of_line(Place::Paragraph, literal.line, &text));
         }
     }
-    // Some files of the tests for refusals are no valid Rust on purpose, and have no tests.
+    // Some inputs of the UI tests are invalid Rust on purpose. They contain no tests.
     if let Ok(file) = syn::parse_file(&source.text) {
         let mut names = TestNames(Vec::new());
         names.visit_file(&file);

@@ -1,7 +1,7 @@
 //! Sizes of files and functions.
 //!
-//! A limit that is passed means that a second idea is in the file or the function. Splitting it by
-//! count would hide that, so an exception is named here with its reason instead.
+//! A file or function that exceeds a limit usually has a second idea, by which it can be split. If
+//! it has not, an exception with its reason is added here: a split by count would be worse.
 
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
@@ -18,10 +18,10 @@ const PARAMETERS: usize = 6;
 /// branch, a loop, a closure, an `async` block) and each `match` is another.
 const NESTING: usize = 5;
 
-/// Paths and functions that may pass a limit, each with the reason. The function of a file is "".
+/// Functions that may exceed a limit: path, name and reason. For a file, the name is empty.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
-/// Something that passes a limit.
+/// A file or a function that exceeds a limit.
 #[derive(Debug)]
 struct Excess {
     path: String,
@@ -41,7 +41,7 @@ fn excesses(source: &Source) -> Vec<Excess> {
             what: format!("file has {lines} lines, at most {FILE} are allowed"),
         });
     }
-    // Some files of the tests for refusals are no valid Rust on purpose.
+    // Some inputs of the UI tests are invalid Rust on purpose.
     if let Ok(file) = syn::parse_file(&source.text) {
         let mut functions = Functions { source, found };
         functions.visit_file(&file);
@@ -152,7 +152,7 @@ fn files_and_functions_keep_to_their_sizes() {
             format!("{path}:{line}: {function} {what}")
         })
         .collect();
-    // An exception that nothing needs any more would allow the next excess silently.
+    // An exception that is no longer needed would hide the next excess.
     let unused = EXCEPTIONS
         .iter()
         .filter(|exception| !found.iter().any(|excess| is_allowed(excess, exception)));

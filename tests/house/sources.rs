@@ -40,7 +40,7 @@ impl Source {
     }
 }
 
-/// Returns the root of the workspace that runs the tests: Cargo sets the variable.
+/// Returns the root of the workspace. Cargo sets the variable when it runs a test.
 pub(crate) fn root() -> PathBuf {
     let package = std::env::var("CARGO_MANIFEST_DIR").expect("Cargo names the package's directory");
     Path::new(&package).join("..")

@@ -1,7 +1,7 @@
 //! Comments and string literals of a source file.
 //!
-//! The Rust tokenizer drops comments, so they are found here. Strings are recognized as well, since
-//! they may contain what looks like a comment.
+//! Syntax trees have no comments, so they are found here. Strings are recognized as well, because
+//! they may contain text that looks like a comment.
 
 /// A comment on one line, or one line of a block comment.
 #[derive(Debug, PartialEq)]
@@ -12,7 +12,7 @@ pub(crate) struct Comment {
     pub(crate) text: String,
 }
 
-/// Comments of one kind on adjacent lines form one text.
+/// Kind of a comment. Comments of one kind on adjacent lines form one text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     /// `///`.
@@ -70,7 +70,7 @@ pub(crate) fn line_comments(source: &str, marker: &str) -> Vec<Comment> {
 struct Scanner<'a> {
     rest: &'a str,
     line: usize,
-    /// Nothing but white space was seen on this line.
+    /// `true` if only white space was read on this line.
     is_line_empty: bool,
     found: Scan,
 }
@@ -172,7 +172,7 @@ fn raw_string(rest: &str) -> Option<usize> {
     after[hashes..].starts_with('"').then_some(hashes)
 }
 
-/// Returns where the quote is that ends a string with escapes.
+/// Returns the position of the quote that ends a string with escapes.
 fn closing_quote(inner: &str) -> Option<usize> {
     let mut is_escaped = false;
     inner.char_indices().find_map(|(at, c)| {
