@@ -10,6 +10,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 pub(crate) use self::spec::ResultSpec;
 pub use self::spec::{CacheValue, CachedResult, ResultOf};
@@ -117,13 +118,13 @@ impl<T: CachedResult> Miss<T> {
     ///
     /// # Cancel safety
     /// Cancel safe. If the leader is dropped, the first waiter that polls becomes the leader.
-    pub fn load<F>(self, load: impl FnOnce() -> F) -> Pin<Box<impl Future<Output = T::Result>>>
+    pub fn load<F>(self, load: impl FnOnce() -> F) -> Loading<impl Future<Output = T::Result>>
     where
         F: Future<Output = T::Result>,
     {
         let Self { place, returned } = self;
         let mode = Mode::of_call(&place.function);
-        Box::pin(drive(place, mode, move || returned.spec(), load))
+        Loading(Box::pin(drive(place, mode, move || returned.spec(), load)))
     }
 
     /// The same on this thread, which waits if another caller runs the load.
@@ -143,6 +144,27 @@ impl<T: CachedResult> Miss<T> {
         let mode = Mode::of_call(&function);
         let body = move || async move { load() };
         blocking::wait(drive(place, mode, move || returned.spec(), body))
+    }
+}
+
+/// A call that loads its value.
+#[must_use = "futures do nothing unless polled"]
+pub struct Loading<F>(Pin<Box<F>>);
+
+impl<F> fmt::Debug for Loading<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Loading")
+    }
+}
+
+impl<F: Future> Future for Loading<F> {
+    type Output = F::Output;
+
+    /// It is not inlined: otherwise all of the load would be compiled into the function of the
+    /// caller, in the way of its hits.
+    #[inline(never)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.0.as_mut().poll(cx)
     }
 }
 

@@ -3,6 +3,7 @@
 mod builtin;
 #[cfg(feature = "custom-codec")]
 mod custom;
+mod deserializer;
 mod reader;
 mod shape;
 mod tracer;

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 #[cfg(feature = "custom-codec")]
 use super::Codec;
 use super::CodecError;
-use super::reader::Reader;
+use super::reader::{ReadError, Reader};
 use super::writer::Writer;
 use crate::error::Error;
 
@@ -89,7 +89,10 @@ impl Encoding {
         out: &mut Vec<u8>,
     ) -> Result<(), CodecError> {
         match self {
-            Self::Postcard => value.serialize(&mut Writer::new(out))?,
+            Self::Postcard => match value.serialize(&mut Writer::new(out)) {
+                Ok(()) => {}
+                Err(error) => return Err(not_written(error)),
+            },
             #[cfg(feature = "bincode")]
             Self::Bincode => {
                 bincode::serde::encode_into_std_write(value, out, bincode::config::standard())?;
@@ -110,7 +113,10 @@ impl Encoding {
         let (value, left) = match self {
             Self::Postcard => {
                 let mut reader = Reader::record(bytes);
-                (V::deserialize(&mut reader)?, reader.left())
+                match V::deserialize(&mut reader) {
+                    Ok(value) => (value, reader.left()),
+                    Err(error) => return Err(not_read(error)),
+                }
             }
             #[cfg(feature = "bincode")]
             Self::Bincode => {
@@ -143,7 +149,22 @@ impl Encoding {
     }
 }
 
+// The errors are boxed here and not by `?`, which would do it in the code of each value type.
+
 #[cold]
+#[inline(never)]
+fn not_written(error: postcard::Error) -> CodecError {
+    error.into()
+}
+
+#[cold]
+#[inline(never)]
+fn not_read(error: ReadError) -> CodecError {
+    error.into()
+}
+
+#[cold]
+#[inline(never)]
 fn left_over(left: usize) -> CodecError {
     format!("{left} bytes follow the value").into()
 }
