@@ -1,8 +1,8 @@
 //! The runtime of `multi-tier-cached`: keys, entries, tiers, flights, fences and policies.
 //!
-//! It knows no network, no Redis and no macro: shared tiers implement [`tier::Tier`] in crates of their own, and the
-//! attribute expands to calls into a private module of this one. Programs use it through the facade
-//! `multi-tier-cached`.
+//! It does no I/O, and knows neither Redis nor the attribute: tiers implement [`tier::Tier`] in
+//! crates of their own, and the attribute expands to calls into a private module of this crate.
+//! Programs use it through the facade `multi-tier-cached`.
 
 pub mod codec;
 pub mod stream;
