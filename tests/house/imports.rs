@@ -32,7 +32,7 @@ const CRATES: &[(&str, &str, usize)] = &[
     ("cache-redis/src", "lib.rs", 30),
     ("soak/src", "lib.rs", 10),
     ("src", "lib.rs", 1),
-    ("tests/model/src", "lib.rs", 15),
+    ("tests/model/src", "lib.rs", 10),
     ("tests/testbed/src", "lib.rs", 5),
 ];
 
