@@ -100,7 +100,7 @@ impl Instances {
     /// tells memory here of it.
     async fn refresh_there(&self) -> u64 {
         self.truth.commit();
-        let entry = read::entry(&*self.truth, 1);
+        let entry = read::entry(&self.truth, 1);
         self.there.call(entry.refresh()).await
     }
 
@@ -203,7 +203,7 @@ async fn refresh_replaces_the_answer_of_a_strong_call_that_read_before_its_fill(
     fake_tier.hold_fills();
     let truth = Arc::clone(&instances.truth);
     truth.commit();
-    let refresh = async move { read::entry(&*truth, 1).refresh().await };
+    let refresh = async move { read::entry(&truth, 1).refresh().await };
     let refreshing = instances.here.spawn(refresh);
     until("the fill is held", || fake_tier.has_held_fill()).await;
     let before = instances.strong().await;
@@ -289,11 +289,11 @@ async fn gated(source: &GatedTruth, _key: u64) -> u64 {
 }
 
 async fn refresh_gated(source: Arc<GatedTruth>) -> u64 {
-    gated::entry(&*source, 1).refresh().await
+    gated::entry(&source, 1).refresh().await
 }
 
 async fn strong_gated(source: Arc<GatedTruth>) -> u64 {
-    gated::entry(&*source, 1).strong().await
+    gated::entry(&source, 1).strong().await
 }
 
 #[tokio::test]
