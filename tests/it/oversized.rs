@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use multi_tier_cached::{Level, TierStats, multi_tier_cached};
+use multi_tier_cached::{Level, Redis, TierStats, multi_tier_cached};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use testbed::server::Server;
-use testbed::{Instance, Truth, assert_reads, assert_tier, until, until_ok};
+use testbed::{Instance, Truth, assert_reads, assert_tier, until};
 
 /// Length of the foreign string.
 const LARGE: u64 = 256 << 20;
@@ -25,6 +25,13 @@ async fn bounded(truth: &Truth, key: u64) -> u64 {
 async fn other(truth: &Truth, key: u64) -> u64 {
     truth.read();
     key
+}
+
+/// An instance whose operations do not time out on a busy machine: an operation that timed out would
+/// replace nothing.
+async fn patient_instance(server: &Server) -> Instance {
+    let redis = Redis::new(server.url()).time_limit(Duration::from_secs(10));
+    Instance::with_redis(redis).await
 }
 
 /// Stores a string of [`LARGE`] bytes under `name`.
@@ -54,7 +61,7 @@ async fn traffic(instance: &Instance, truth: &Arc<Truth>) -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn oversized_string_under_the_key_of_a_record_is_replaced_and_delays_no_call() {
     let server = Server::start();
-    let here = Instance::with_redis_at(&server.url()).await;
+    let here = patient_instance(&server).await;
     let (truth, of_others) = (Truth::new(), Arc::new(Truth::new()));
     // The first read of a function asks for its epoch too, and later ones for the record only.
     for key in [0, 1] {
@@ -67,7 +74,7 @@ async fn oversized_string_under_the_key_of_a_record_is_replaced_and_delays_no_ca
         until("the string is replaced", || length(&server, &name) < 1_000).await;
         let sent = server.sent_bytes() - before;
         assert!(sent < MOST_SENT, "{sent} bytes were sent");
-        assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+        assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     }
     assert_reads(&truth, 2, &[&here]).await;
     assert_reads(&of_others, 10, &[&here]).await;
@@ -84,7 +91,7 @@ async fn oversized_string_is_replaced_when_a_strong_call_finds_it() {
     }
 
     let server = Server::start();
-    let here = Instance::with_redis_at(&server.url()).await;
+    let here = patient_instance(&server).await;
     let truth = Truth::new();
     let name = "{cache:0}:it::oversized::strong:1:1";
     here.call(strong(&truth, 1)).await;
@@ -113,22 +120,13 @@ async fn oversized_string_under_the_key_of_an_epoch_is_replaced_and_never_sent()
     }
 
     let server = Server::start();
-    let here = Instance::with_redis_at(&server.url()).await;
+    let here = patient_instance(&server).await;
     let name = "{cache:0}:it::oversized::fresh:1#epoch";
     make_large(&server, name);
     let before = server.sent_bytes();
-    // A call whose lease times out on a busy machine replaces nothing, so another key is called.
-    let mut key = 0;
-    until_ok("the epoch is replaced", async || {
-        key += 1;
-        here.call(fresh(key)).await;
-        match length(&server, name) {
-            0..20 => Ok(()),
-            length => Err(length),
-        }
-    })
-    .await;
-    until("a value is stored", || !server.records().is_empty()).await;
+    here.call(fresh(1)).await;
+    until("the epoch is replaced", || length(&server, name) < 20).await;
+    server.until_records(1).await;
     let sent = server.sent_bytes() - before;
     assert!(sent < MOST_SENT, "{sent} bytes were sent");
 }
