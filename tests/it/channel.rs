@@ -66,7 +66,7 @@ async fn settled_invalidation_leaves_the_old_value_on_no_instance() {
     let settled = here.call(async { invalidate!(read, &truth, 1).settled().await });
     settled.await.unwrap();
     assert!(began.elapsed() >= BOUND, "it returned before the bound");
-    // The other instance is isolated by now, so it does not answer from memory alone.
+    // The other instance knows that it is isolated, so it does not answer from memory alone.
     proxy.set(NetworkFault::Fair);
     assert_eq!(there.call(read(&truth, 1)).await, 2);
 }

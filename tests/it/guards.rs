@@ -223,7 +223,7 @@ async fn guard_holds_for_values_that_no_shared_tier_can_store() {
     assert_eq!(server.records(), Vec::<String>::new(), "it was stored");
     assert_eq!(version(&here).await, 1);
     until("no lease is left behind", || !server.has_lease()).await;
-    // The instance knows by now that it cannot store the type, so it takes no lease.
+    // The instance has learned that it cannot store the type, so it takes no lease.
     assert_eq!(here.call(unstorable(&truth, 2)).await.version, 1);
     assert!(!server.has_lease(), "{:?}", server.keys());
     let entry = unstorable::entry(&truth, 1);

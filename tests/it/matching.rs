@@ -177,7 +177,7 @@ async fn pattern_finds_methods_that_were_not_called_on_the_instance() {
     assert_eq!(after.0.1, before.0.1, "another argument");
     assert_ne!(after.1, before.1);
     assert_eq!(after.2, before.2, "another function");
-    // The instance has called one type of the method by now, and not the other.
+    // The instance has called one type of the method, and not the other.
     filling.call(Store(&truth, "text").quantity(1)).await;
     server.until_records(5).await;
     assert_eq!(invalidate_matching(&here, NAME, "*").await, 4);
