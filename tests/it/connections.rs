@@ -1,24 +1,23 @@
-//! A link to Redis that ends closes its connections at once, whatever futures hold them and whether or not the server
-//! responds.
+//! A link to Redis that ends closes its connections at once, whichever futures hold them and
+//! whether or not the server responds.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
-use multi_tier_cached::{CacheRuntime, Error, ErrorKind, Redis, invalidate, multi_tier_cached};
+use multi_tier_cached::{Error, ErrorKind, Redis, invalidate, multi_tier_cached};
 use tokio::time::timeout;
 
 use testbed::proxy::{NetworkFault, Proxy};
 use testbed::server::Server;
-use testbed::{build, until};
+use testbed::{Instance, poll_once, until};
 
 /// Time for something that takes milliseconds.
 const SOON: Duration = Duration::from_secs(5);
 
-/// A time limit that no test reaches.
+/// Time limit that no test reaches.
 const FAR: Duration = Duration::from_secs(300);
 
 #[multi_tier_cached(ttl = "1h")]
@@ -26,37 +25,16 @@ async fn read(key: u64) -> u64 {
     key
 }
 
-type Held = Pin<Box<dyn Future<Output = Result<Receipt, Error>>>>;
+type Held<'a> = Pin<Box<dyn Future<Output = Result<Receipt, Error>> + 'a>>;
 
-async fn on<T>(runtime: &CacheRuntime, future: impl Future<Output = T>) -> T {
-    CacheRuntime::scope(runtime.clone(), future).await
-}
-
-/// Begins an invalidation, and polls it once: it holds a connection from then on.
-fn begin(runtime: &CacheRuntime, key: u64) -> Held {
-    let scope = CacheRuntime::scope(runtime.clone(), async move { invalidate!(read, key).await });
-    let mut held: Held = Box::pin(scope);
-    assert!(is_pending(&mut held));
+/// Begins an invalidation by one poll, after which it holds a connection.
+fn begin(instance: &Instance, key: u64) -> Held<'_> {
+    let mut held: Held<'_> = Box::pin(instance.call(invalidate!(read, key)));
+    assert!(poll_once(&mut held).is_pending());
     held
 }
 
-fn is_pending(held: &mut Held) -> bool {
-    let poll = held.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    matches!(poll, Poll::Pending)
-}
-
-fn isolations(runtime: &CacheRuntime) -> u64 {
-    runtime.tiers()[0].health.isolations
-}
-
-async fn coherent(runtime: &CacheRuntime) {
-    until("the tier is coherent", || {
-        runtime.tiers()[0].health.coherent_for.is_some()
-    })
-    .await;
-}
-
-/// The sockets of this process, by their inodes.
+/// Returns the sockets of this process, by their inodes.
 fn open_sockets() -> BTreeSet<String> {
     let files = std::fs::read_dir("/proc/self/fd").unwrap();
     let links = files.filter_map(|file| std::fs::read_link(file.unwrap().path()).ok());
@@ -67,7 +45,7 @@ fn open_sockets() -> BTreeSet<String> {
     links.filter_map(inode).collect()
 }
 
-/// The connections of this process to the port, by their inodes.
+/// Returns the connections of this process to the port, by their inodes.
 fn connections(port: u16) -> BTreeSet<String> {
     let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
     let remote = format!("0100007F:{port:04X}");
@@ -79,7 +57,7 @@ fn connections(port: u16) -> BTreeSet<String> {
     inodes.intersection(&open_sockets()).cloned().collect()
 }
 
-/// The connections of the link to the port, once it has both.
+/// Waits until the link to the port has both of its connections, and returns them.
 async fn link_to(port: u16) -> BTreeSet<String> {
     until("the link has two connections", || {
         connections(port).len() == 2
@@ -88,14 +66,14 @@ async fn link_to(port: u16) -> BTreeSet<String> {
     connections(port)
 }
 
-async fn closed(sockets: &BTreeSet<String>) {
+async fn until_closed(sockets: &BTreeSet<String>) {
     until("the sockets are closed", || {
         open_sockets().is_disjoint(sockets)
     })
     .await;
 }
 
-/// The commands that the server's clients sent last.
+/// Returns the last command of each client of the server.
 fn last_commands(server: &Server) -> Vec<String> {
     let list: String = server.command(&["CLIENT", "LIST"]);
     let commands = list
@@ -104,37 +82,38 @@ fn last_commands(server: &Server) -> Vec<String> {
     commands.map(ToOwned::to_owned).collect()
 }
 
-/// Loses three links to a server that does not respond, while futures hold connections of each.
+/// Loses three links to a server that does not respond, while futures hold connections of each
+/// link.
 async fn lose_links(url: String, port: u16, stop: impl Fn(), resume: impl Fn()) {
     let redis = Redis::new(url).connect_limit(Duration::from_millis(250));
-    let runtime = build(redis).await;
+    let here = Instance::with_redis(redis).await;
     let mut held = Vec::new();
     for _ in 0..3 {
-        coherent(&runtime).await;
-        let before = isolations(&runtime);
+        here.until_coherent().await;
+        let before = here.tier_health().isolations;
         let sockets = link_to(port).await;
         stop();
-        held.extend((0..20).map(|key| begin(&runtime, key)));
-        until("the link is lost", || isolations(&runtime) > before).await;
-        closed(&sockets).await;
+        held.extend((0..20).map(|key| begin(&here, key)));
+        here.until_isolated_since(before).await;
+        until_closed(&sockets).await;
         resume();
     }
     for future in held {
         let result = timeout(SOON, future).await.expect("it ends");
         assert_eq!(result.unwrap(), Receipt::Queued);
     }
-    assert_eq!(on(&runtime, read(1)).await, 1);
+    assert_eq!(here.call(read(1)).await, 1);
 }
 
 #[tokio::test]
-async fn held_futures_keep_no_socket_of_lost_links_to_frozen_server() {
+async fn held_futures_keep_no_socket_of_lost_links_to_a_frozen_server() {
     let server = Server::start();
     let (stop, resume) = (|| server.freeze(), || server.thaw());
     lose_links(server.url(), server.port(), stop, resume).await;
 }
 
 #[tokio::test]
-async fn held_futures_keep_no_socket_of_lost_links_to_unreachable_server() {
+async fn held_futures_keep_no_socket_of_lost_links_to_an_unreachable_server() {
     let server = Server::start();
     let proxy = Proxy::to(server.port()).await;
     let stop = || proxy.set(NetworkFault::BlackHole);
@@ -143,19 +122,20 @@ async fn held_futures_keep_no_socket_of_lost_links_to_unreachable_server() {
 }
 
 #[tokio::test]
-async fn held_futures_resolve_when_link_is_lost_although_server_is_frozen() {
+async fn held_futures_resolve_when_the_link_to_a_frozen_server_is_lost() {
     let server = Server::start();
-    let runtime = build(Redis::new(server.url()).time_limit(FAR)).await;
-    coherent(&runtime).await;
-    let mut waits = wait_for_replica(&server, &runtime).await;
-    assert!(is_pending(&mut waits));
-    // Scripts get no reply from now on. The next command does.
+    let redis = Redis::new(server.url()).time_limit(FAR);
+    let here = Instance::with_redis(redis).await;
+    here.until_coherent().await;
+    let mut waits = wait_for_replica(&server, &here).await;
+    assert!(poll_once(&mut waits).is_pending());
+    // The server delays its replies to scripts from now on, and not those to other commands.
     let _: () = server.command(&["CLIENT", "PAUSE", "600000", "WRITE"]);
-    let held: Vec<_> = (0..20).map(|key| begin(&runtime, key)).collect();
-    let before = isolations(&runtime);
+    let held: Vec<_> = (0..20).map(|key| begin(&here, key)).collect();
+    let before = here.tier_health().isolations;
     let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     server.freeze();
-    until("the link is lost", || isolations(&runtime) > before).await;
+    here.until_isolated_since(before).await;
     for future in held {
         let result = timeout(SOON, future).await.expect("it ends");
         assert_eq!(result.unwrap(), Receipt::Queued);
@@ -164,12 +144,12 @@ async fn held_futures_resolve_when_link_is_lost_although_server_is_frozen() {
     assert_eq!(result.unwrap_err().kind(), ErrorKind::Unavailable);
 }
 
-/// An invalidation that waits on a connection of its own for a replica that is not there.
-async fn wait_for_replica(server: &Server, runtime: &CacheRuntime) -> Held {
+/// Begins an invalidation that waits on a connection of its own for a replica that does not exist.
+async fn wait_for_replica<'a>(server: &Server, instance: &'a Instance) -> Held<'a> {
     let replicated = async { invalidate!(read, 1).replicated(1).await };
-    let mut held: Held = Box::pin(CacheRuntime::scope(runtime.clone(), replicated));
+    let mut held: Held<'_> = Box::pin(instance.call(replicated));
     until("it waits for a replica", || {
-        assert!(is_pending(&mut held));
+        assert!(poll_once(&mut held).is_pending());
         last_commands(server)
             .iter()
             .any(|command| command == "wait")
@@ -179,15 +159,15 @@ async fn wait_for_replica(server: &Server, runtime: &CacheRuntime) -> Held {
 }
 
 #[tokio::test]
-async fn shutdown_closes_sockets_that_futures_hold_although_server_is_frozen() {
+async fn shutdown_closes_held_sockets_although_the_server_is_frozen() {
     let server = Server::start();
-    let runtime = build(Redis::new(server.url())).await;
-    coherent(&runtime).await;
+    let here = Instance::with_redis_at(&server.url()).await;
+    here.until_coherent().await;
     let sockets = link_to(server.port()).await;
     server.freeze();
-    let held: Vec<_> = (0..20).map(|key| begin(&runtime, key)).collect();
-    runtime.shutdown().await.unwrap();
-    closed(&sockets).await;
+    let held: Vec<_> = (0..20).map(|key| begin(&here, key)).collect();
+    here.shutdown().await.unwrap();
+    until_closed(&sockets).await;
     drop(held);
 }
 
@@ -195,10 +175,10 @@ async fn shutdown_closes_sockets_that_futures_hold_although_server_is_frozen() {
 async fn shutdown_waits_for_replies_to_requests_in_flight() {
     let server = Server::start();
     let proxy = Proxy::to(server.port()).await;
-    let runtime = build(Redis::new(proxy.url())).await;
-    coherent(&runtime).await;
+    let here = Instance::with_redis_at(&proxy.url()).await;
+    here.until_coherent().await;
     proxy.set(NetworkFault::Delay(Duration::from_millis(30)));
-    let held = begin(&runtime, 1);
-    runtime.shutdown().await.unwrap();
+    let held = begin(&here, 1);
+    here.shutdown().await.unwrap();
     assert_eq!(held.await.unwrap(), Receipt::Acked);
 }

@@ -1,215 +1,174 @@
-//! A load that fails delays a caller by one load of another caller at most.
+//! A load that fails delays a caller by at most one load of another caller.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use multi_tier_cached::{CacheRuntime, multi_tier_cached};
+use multi_tier_cached::multi_tier_cached;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use testbed::log::Log;
 use testbed::server::Server;
-use testbed::{memory_alone, two_tiers};
+use testbed::{Instance, Truth, assert_loads, assert_reads, until};
 
-/// How long a body takes before it fails.
+/// Time that a body takes before it fails.
 const LOAD: Duration = Duration::from_millis(100);
 
-/// The promise: another caller's load, the call's own, and what a loaded machine adds.
+/// Longest time of a call: another caller's load, its own, and what a loaded machine may add.
 const LONGEST: Duration = Duration::from_millis(2 * 100 + 50);
+
+/// Further time for tests that do not pause the clock: round trips to a server on a busy machine.
+const SLACK: Duration = Duration::from_millis(250);
 
 /// `io::Error` is neither `Clone` nor made of a `SharedError`, as most errors of databases.
 #[multi_tier_cached(ttl = "1h")]
-async fn fails(_key: &str) -> io::Result<u64> {
+async fn fails() -> io::Result<u64> {
     sleep(LOAD).await;
-    Err(io::Error::other("the database is down"))
+    Err(database_is_down())
 }
 
-/// Calls `key` and returns how long that took.
-async fn failing_call(key: &'static str) -> Duration {
+fn database_is_down() -> io::Error {
+    io::Error::other("the database is down")
+}
+
+/// Returns how long a call took that fails.
+async fn time_of(call: impl Future<Output = io::Result<u64>>) -> Duration {
     let began = Instant::now();
-    fails(key).await.expect_err("the body fails");
+    call.await.expect_err("the body fails");
     began.elapsed()
 }
 
-fn in_runtime(
-    runtime: &CacheRuntime,
-    call: impl Future<Output = Duration> + Send + 'static,
-) -> tokio::task::JoinHandle<Duration> {
-    tokio::spawn(CacheRuntime::scope(runtime.clone(), call))
-}
-
-async fn slowest(calls: Vec<tokio::task::JoinHandle<Duration>>) -> Duration {
-    let mut slowest = Duration::ZERO;
+/// Asserts that none of these calls took longer than `limit`.
+async fn assert_fast(calls: Vec<JoinHandle<Duration>>, limit: Duration) {
     for call in calls {
-        slowest = slowest.max(call.await.unwrap());
+        let took = call.await.unwrap();
+        assert!(took <= limit, "a call took {took:?}");
     }
-    slowest
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiters_of_a_failed_load_go_on_together() {
-    let runtime = memory_alone().await;
-    let calls = (0..1_000)
-        .map(|_| in_runtime(&runtime, failing_call("at once")))
-        .collect();
-    let slowest = slowest(calls).await;
-    assert!(slowest <= LONGEST, "a call took {slowest:?}");
-    assert_eq!(runtime.stats().functions[0].loads, 1_000);
+async fn waiters_of_a_failed_load_continue_at_the_same_time() {
+    let here = Instance::with_memory().await;
+    let calls = (0..1_000).map(|_| here.spawn(time_of(fails()))).collect();
+    assert_fast(calls, LONGEST).await;
+    assert_loads(&here, "fails", 1_000).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_queue_grows_behind_a_body_that_fails() {
-    let runtime = memory_alone().await;
+async fn steady_calls_of_a_failing_body_build_no_queue() {
+    let here = Instance::with_memory().await;
     let mut calls = Vec::new();
     for _ in 0..30 * 100 {
-        calls.push(in_runtime(&runtime, failing_call("steadily")));
+        calls.push(here.spawn(time_of(fails())));
         sleep(Duration::from_millis(10)).await;
     }
-    let slowest = slowest(calls).await;
-    assert!(slowest <= LONGEST, "a call took {slowest:?}");
+    assert_fast(calls, LONGEST).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn later_callers_join_the_load_that_follows_a_failed_one() {
-    static LOADS: AtomicU64 = AtomicU64::new(0);
-
-    #[multi_tier_cached(ttl = "1h")]
-    async fn fails_once() -> io::Result<u64> {
-        let load = LOADS.fetch_add(1, Ordering::SeqCst);
+    #[multi_tier_cached(ttl = "1h", skip(truth))]
+    async fn fails_once(truth: &Truth) -> io::Result<u64> {
+        truth.read();
+        let load = truth.reads();
         sleep(LOAD).await;
         match load {
-            0 => Err(io::Error::other("the database is down")),
+            1 => Err(database_is_down()),
             _ => Ok(load),
         }
     }
 
-    let runtime = memory_alone().await;
+    let (here, truth) = (Instance::with_memory().await, Arc::new(Truth::new()));
     let call = || {
-        tokio::spawn(CacheRuntime::scope(runtime.clone(), async {
-            fails_once().await.ok()
-        }))
+        let truth = Arc::clone(&truth);
+        here.spawn(async move { fails_once(&truth).await.ok() })
     };
     let (leader, waiter) = (call(), call());
     assert_eq!(leader.await.unwrap(), None);
     sleep(LOAD / 2).await;
     let later = [call(), call()];
-    assert_eq!(waiter.await.unwrap(), Some(1));
+    assert_eq!(waiter.await.unwrap(), Some(2));
     for call in later {
-        assert_eq!(call.await.unwrap(), Some(1));
+        assert_eq!(call.await.unwrap(), Some(2));
     }
-    assert_eq!(call().await.unwrap(), Some(1), "the value is kept");
-    assert_eq!(LOADS.load(Ordering::SeqCst), 2);
+    assert_eq!(call().await.unwrap(), Some(2), "the value is kept");
+    assert_reads(&truth, 2, &[&here]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiters_of_a_load_that_panics_go_on_together() {
+async fn waiters_of_a_load_that_panics_continue_at_the_same_time() {
     #[multi_tier_cached(ttl = "1h")]
     async fn panics() -> u64 {
         sleep(LOAD).await;
         panic!("a body that panics, as the test wants")
     }
 
-    let runtime = memory_alone().await;
+    let here = Instance::with_memory().await;
     let began = Instant::now();
-    let calls: Vec<_> = (0..20)
-        .map(|_| {
-            tokio::spawn(CacheRuntime::scope(runtime.clone(), async {
-                panics().await
-            }))
-        })
-        .collect();
+    let calls: Vec<_> = (0..20).map(|_| here.spawn(panics())).collect();
     for call in calls {
         assert!(call.await.unwrap_err().is_panic());
     }
     assert!(began.elapsed() <= LONGEST, "{:?}", began.elapsed());
 }
 
-/// The time is real here, so the slack is larger: two servers' worth of round trips on a machine that is busy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_load_that_fails_on_one_instance_delays_the_others_by_one_load() {
+async fn failed_load_delays_other_instances_by_one_load() {
     let server = Server::start();
-    let instances = [(); 4];
-    let mut runtimes = Vec::new();
-    for () in instances {
-        runtimes.push(two_tiers(&server.url()).await);
+    let mut instances = Vec::new();
+    for _ in 0..4 {
+        instances.push(Instance::with_redis_at(&server.url()).await);
     }
-    let calls = (0..100)
-        .map(|call| {
-            in_runtime(
-                &runtimes[call % runtimes.len()],
-                failing_call("in a cluster"),
-            )
-        })
-        .collect();
-    let slowest = slowest(calls).await;
-    assert!(
-        slowest <= LONGEST + Duration::from_millis(250),
-        "a call took {slowest:?}"
-    );
+    let calls = instances.iter().cycle().take(100);
+    let calls = calls.map(|here| here.spawn(time_of(fails()))).collect();
+    assert_fast(calls, LONGEST + SLACK).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn waiters_behind_a_flight_that_waits_for_another_instance_wait_for_one_failed_load() {
+async fn waiters_of_a_flight_that_waits_for_another_instance_wait_for_one_failed_load() {
     const LONG: Duration = Duration::from_millis(600);
 
     #[multi_tier_cached(ttl = "1h")]
     async fn fails_slowly() -> io::Result<u64> {
         sleep(LONG).await;
-        Err(io::Error::other("the database is down"))
+        Err(database_is_down())
     }
 
     let server = Server::start();
-    let (here, there) = (
-        two_tiers(&server.url()).await,
-        two_tiers(&server.url()).await,
-    );
-    let call = |runtime: &CacheRuntime| {
-        in_runtime(runtime, async {
-            let began = Instant::now();
-            fails_slowly().await.expect_err("the body fails");
-            began.elapsed()
-        })
-    };
-    let mut calls = vec![call(&here)];
-    testbed::until("the first instance loads", || {
-        server.keys().iter().any(|key| key.ends_with("#lease"))
-    })
-    .await;
-    calls.extend((0..20).map(|_| call(&there)));
-    let slowest = slowest(calls).await;
-    assert!(slowest < LONG * 5 / 2, "a call took {slowest:?}");
+    let (here, there) = Instance::two_at(&server.url()).await;
+    let mut calls = vec![here.spawn(time_of(fails_slowly()))];
+    until("the first instance loads", || server.has_lease()).await;
+    calls.extend((0..20).map(|_| there.spawn(time_of(fails_slowly()))));
+    assert_fast(calls, LONG * 5 / 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_value_that_is_loaded_after_a_failed_load_is_stored_in_redis() {
-    static LOADS: AtomicU64 = AtomicU64::new(0);
-
-    #[multi_tier_cached(ttl = "1h")]
-    async fn every_other_fails(key: u64) -> io::Result<u64> {
-        let load = LOADS.fetch_add(1, Ordering::SeqCst);
+async fn value_that_is_loaded_after_a_failed_load_is_stored_in_redis() {
+    #[multi_tier_cached(ttl = "1h", skip(truth))]
+    async fn fails_once(truth: &Truth, _key: u64) -> io::Result<u64> {
+        truth.read();
+        let load = truth.reads();
         sleep(Duration::from_millis(20)).await;
-        match load % 2 {
-            0 => Err(io::Error::other("the database is down")),
-            _ => Ok(key),
+        match load {
+            1 => Err(database_is_down()),
+            _ => Ok(load),
         }
     }
 
     let server = Server::start();
-    let runtime = two_tiers(&server.url()).await;
+    let here = Instance::with_redis_at(&server.url()).await;
     for key in 0..10 {
-        LOADS.store(0, Ordering::SeqCst);
+        let truth = Arc::new(Truth::new());
         let call = || {
-            let call = async move { every_other_fails(key).await.is_ok() };
-            tokio::spawn(CacheRuntime::scope(runtime.clone(), call))
+            let truth = Arc::clone(&truth);
+            here.spawn(async move { fails_once(&truth, key).await.is_ok() })
         };
         let (first, second) = (call(), call());
-        assert!(
-            first.await.unwrap() != second.await.unwrap(),
-            "one of them fails"
-        );
+        let results = (first.await.unwrap(), second.await.unwrap());
+        assert!(results.0 != results.1, "one of them fails: {results:?}");
     }
-    testbed::until("all are stored", || server.records().len() == 10).await;
+    server.until_records(10).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -217,38 +176,25 @@ async fn strong_calls_of_a_failing_key_do_not_queue() {
     #[multi_tier_cached(ttl = "1h", consistency = "strong")]
     async fn fails_strongly() -> io::Result<u64> {
         sleep(LOAD).await;
-        Err(io::Error::other("the database is down"))
+        Err(database_is_down())
     }
 
     let server = Server::start();
-    let runtime = two_tiers(&server.url()).await;
-    let calls = (0..50)
-        .map(|_| {
-            in_runtime(&runtime, async {
-                let began = Instant::now();
-                fails_strongly().await.expect_err("the body fails");
-                began.elapsed()
-            })
-        })
-        .collect();
-    let slowest = slowest(calls).await;
-    assert!(
-        slowest <= LONGEST + Duration::from_millis(250),
-        "a call took {slowest:?}"
-    );
+    let here = Instance::with_redis_at(&server.url()).await;
+    let calls = (0..50).map(|_| here.spawn(time_of(fails_strongly())));
+    assert_fast(calls.collect(), LONGEST + SLACK).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_log_says_once_that_errors_cannot_be_shared() {
+async fn error_type_that_cannot_be_shared_is_logged_once() {
     let log = Log::default();
     let _captured = log.capture();
-    let runtime = memory_alone().await;
-    CacheRuntime::scope(runtime, async {
-        for _ in 0..3 {
-            let _ = tokio::join!(fails("logged"), fails("logged"), fails("logged"));
-        }
-    })
-    .await;
+    let here = Instance::with_memory().await;
+    for _ in 0..3 {
+        let _ = here
+            .call(async { tokio::join!(fails(), fails(), fails()) })
+            .await;
+    }
     let lines = log.lines_with("cannot be shared");
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(
@@ -261,21 +207,19 @@ async fn the_log_says_once_that_errors_cannot_be_shared() {
 struct Shared(#[expect(dead_code, reason = "shown by `Debug`")] Arc<io::Error>);
 
 #[tokio::test(start_paused = true)]
-async fn errors_that_can_be_cloned_make_one_load_and_no_note_in_the_log() {
+async fn error_type_that_can_be_cloned_makes_one_load_and_is_not_logged() {
     #[multi_tier_cached(ttl = "1h")]
     async fn fails_for_all() -> Result<u64, Shared> {
         sleep(LOAD).await;
-        Err(Shared(Arc::new(io::Error::other("the database is down"))))
+        Err(Shared(Arc::new(database_is_down())))
     }
 
     let log = Log::default();
     let _captured = log.capture();
-    let runtime = memory_alone().await;
-    CacheRuntime::scope(runtime.clone(), async {
-        let results = tokio::join!(fails_for_all(), fails_for_all(), fails_for_all());
-        assert!(results.0.is_err() && results.1.is_err() && results.2.is_err());
-    })
-    .await;
-    assert_eq!(runtime.stats().functions[0].loads, 1);
-    assert!(log.lines_with("cannot be shared").is_empty());
+    let here = Instance::with_memory().await;
+    let calls = async { tokio::join!(fails_for_all(), fails_for_all(), fails_for_all()) };
+    let results = here.call(calls).await;
+    assert!(results.0.is_err() && results.1.is_err() && results.2.is_err());
+    assert_loads(&here, "fails_for_all", 1).await;
+    assert_eq!(log.lines_with("cannot be shared"), [""; 0]);
 }

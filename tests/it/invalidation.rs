@@ -1,105 +1,89 @@
-//! After an invalidation nobody reads what was loaded before it.
-
-use std::collections::HashMap;
-use std::sync::Mutex;
+//! After an invalidation, no call returns a value whose load began before it.
 
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{CacheRuntime, Level, Memory, invalidate, multi_tier_cached};
 
+use testbed::counts::tier_stats;
 use testbed::fake_tier::FakeTier;
 use testbed::server::Server;
-use testbed::{memory_alone, poll_until, two_tiers};
+use testbed::{Instance, Truth, assert_tier, poll_once, poll_until, until};
 
-/// The source of truth: a version for each key.
-static VERSIONS: Mutex<Option<HashMap<String, u64>>> = Mutex::new(None);
-
-fn commit(key: &str, version: u64) {
-    VERSIONS
-        .lock()
-        .unwrap()
-        .get_or_insert_default()
-        .insert(key.to_owned(), version);
-}
-
-fn version(key: &str) -> u64 {
-    VERSIONS.lock().unwrap().get_or_insert_default()[key]
-}
-
-/// Reads the truth, then dawdles: the window in which an invalidation comes.
-#[multi_tier_cached(ttl = "1h")]
-async fn read(key: &str) -> u64 {
+/// Reads the truth between await points, so that an invalidation can come before or after that.
+#[multi_tier_cached(ttl = "1h", skip(truth))]
+async fn read(truth: &Truth, _key: &str) -> u64 {
     tokio::task::yield_now().await;
-    let version = version(key);
+    let version = truth.read();
     tokio::task::yield_now().await;
     tokio::task::yield_now().await;
     version
 }
 
-/// At every await point of a load: commit, invalidate, let the load end; then nobody may read the old value.
-async fn at_every_await_point(
-    name: &str,
-    here: &CacheRuntime,
-    others: impl AsyncFn() -> Option<CacheRuntime>,
-    whole_function: bool,
+/// What an invalidation is of.
+#[derive(Clone, Copy, Debug)]
+enum Scope {
+    Key,
+    Function,
+}
+
+const SCOPES: [Scope; 2] = [Scope::Key, Scope::Function];
+
+async fn invalidate(instance: &Instance, truth: &Truth, key: &str, scope: Scope) -> Receipt {
+    let invalidation = match scope {
+        Scope::Key => invalidate!(read, truth, key),
+        Scope::Function => invalidate!(read),
+    };
+    instance.invalidate(invalidation).await
+}
+
+/// For each await point of a load: stops the load there, commits, invalidates, and lets the load
+/// end. No call may return the old value from the invalidation on. Returns the number of await
+/// points.
+async fn invalidate_at_each_await_point(
+    here: &Instance,
+    other: impl AsyncFn() -> Option<Instance>,
+    scope: Scope,
 ) -> usize {
-    let mut n = 0;
-    loop {
-        let key = format!("{name} {n}");
-        commit(&key, 1);
-        let finished = CacheRuntime::scope(here.clone(), async {
-            let mut load = Box::pin(read(&key));
-            let finished = poll_until(&mut load, n).await.is_ready();
-            commit(&key, 2);
-            if whole_function {
-                invalidate!(read).await.unwrap();
-            } else {
-                invalidate!(read, &key).await.unwrap();
-            }
-            assert_eq!(
-                read(&key).await,
-                2,
-                "a call during the load, invalidated at await point {n}"
-            );
-            if !finished {
-                load.await;
-            }
-            assert_eq!(
-                read(&key).await,
-                2,
-                "a call after the load, invalidated at await point {n}"
-            );
-            finished
-        })
-        .await;
-        if let Some(other) = others().await {
-            let value = CacheRuntime::scope(other, async { read(&key).await }).await;
-            assert_eq!(value, 2, "another instance, invalidated at await point {n}");
+    for n in 0.. {
+        let truth = Truth::new();
+        let key = format!("load {scope:?} {n}");
+        let mut load = Box::pin(here.call(read(&truth, &key)));
+        let is_finished = poll_until(&mut load, n).await.is_ready();
+        truth.commit();
+        invalidate(here, &truth, &key, scope).await;
+        let during = here.call(read(&truth, &key)).await;
+        assert_eq!(during, 2, "during the load, at await point {n}");
+        if !is_finished {
+            load.await;
         }
-        if finished {
+        let after = here.call(read(&truth, &key)).await;
+        assert_eq!(after, 2, "after the load, at await point {n}");
+        if let Some(other) = other().await {
+            let found = other.call(read(&truth, &key)).await;
+            assert_eq!(found, 2, "another instance, at await point {n}");
+        }
+        if is_finished {
             return n;
         }
-        n += 1;
+    }
+    unreachable!("the load finishes");
+}
+
+#[tokio::test]
+async fn invalidation_at_each_await_point_of_a_load_holds_in_memory() {
+    let here = Instance::with_memory().await;
+    for scope in SCOPES {
+        let points = invalidate_at_each_await_point(&here, async || None, scope).await;
+        assert!(points >= 3, "a load has more await points than {points}");
     }
 }
 
 #[tokio::test]
-async fn an_invalidation_at_any_await_point_of_a_load_holds_in_memory() {
-    let runtime = memory_alone().await;
-    for whole_function in [false, true] {
-        let name = format!("memory {whole_function}");
-        let points = at_every_await_point(&name, &runtime, async || None, whole_function).await;
-        assert!(points >= 3, "{points}");
-    }
-}
-
-#[tokio::test]
-async fn an_invalidation_at_any_await_point_of_a_load_holds_in_redis() {
+async fn invalidation_at_each_await_point_of_a_load_holds_in_redis() {
     let server = Server::start();
-    let runtime = two_tiers(&server.url()).await;
-    for whole_function in [false, true] {
-        let name = format!("redis {whole_function}");
-        let others = async || Some(two_tiers(&server.url()).await);
-        let points = at_every_await_point(&name, &runtime, others, whole_function).await;
+    let here = Instance::with_redis_at(&server.url()).await;
+    for scope in SCOPES {
+        let other = async || Some(Instance::with_redis_at(&server.url()).await);
+        let points = invalidate_at_each_await_point(&here, other, scope).await;
         assert!(
             points >= 6,
             "a load through Redis has more await points than {points}"
@@ -107,216 +91,142 @@ async fn an_invalidation_at_any_await_point_of_a_load_holds_in_redis() {
     }
 }
 
-/// The fill of a load that an invalidation overtook is refused by the server itself, whoever sends it.
+/// The server refuses the fill, so it does not matter when or from where the fill arrives.
 #[tokio::test]
-async fn a_late_fill_from_another_instance_is_refused() {
+async fn late_fill_is_refused_after_an_invalidation_by_another_instance() {
     let server = Server::start();
-    let (loader, invalidator) = (
-        two_tiers(&server.url()).await,
-        two_tiers(&server.url()).await,
-    );
-    commit("late", 1);
-    CacheRuntime::scope(loader.clone(), async {
-        let mut load = Box::pin(read("late"));
-        // To where it has the lease and has read the truth.
-        while server
-            .keys()
-            .iter()
-            .filter(|key| key.contains("late") && key.ends_with("#lease"))
-            .count()
-            == 0
-        {
-            assert!(poll_until(&mut load, 1).await.is_pending());
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
-        commit("late", 2);
-        CacheRuntime::scope(invalidator.clone(), async {
-            invalidate!(read, "late").await.unwrap()
-        })
-        .await;
-        load.await;
+    let (loader, invalidator) = Instance::two_at(&server.url()).await;
+    let truth = Truth::new();
+    let mut load = Box::pin(loader.call(read(&truth, "late")));
+    until("the load has its lease and has read the truth", || {
+        assert!(poll_once(&mut load).is_pending());
+        truth.reads() == 1
+    })
+    .await;
+    assert!(server.has_lease());
+    truth.commit();
+    invalidate(&invalidator, &truth, "late", Scope::Key).await;
+    load.await;
+    until("the fill is refused", || {
+        let stats = tier_stats(&loader, "invalidation::read", Level::L2);
+        stats.unwrap().refused_fills.total() == 1
     })
     .await;
     assert_eq!(server.records(), Vec::<String>::new());
-    let fills = loader
-        .stats()
-        .function("it::invalidation::read")
-        .unwrap()
-        .tier(Level::L2)
-        .unwrap()
-        .refused_fills
-        .total();
-    assert_eq!(fills, 1);
-    assert_eq!(
-        CacheRuntime::scope(invalidator, async { read("late").await }).await,
-        2
-    );
+    assert_eq!(invalidator.call(read(&truth, "late")).await, 2);
 }
 
 #[tokio::test]
-async fn a_whole_function_is_invalidated_at_a_cost_that_does_not_grow() {
+async fn invalidation_of_a_function_costs_one_round_trip_for_a_hundred_keys() {
     let server = Server::start();
-    let runtime = two_tiers(&server.url()).await;
-    let other = two_tiers(&server.url()).await;
-    CacheRuntime::scope(runtime, async {
-        for n in 0..100 {
-            let key = format!("all {n}");
-            commit(&key, 1);
-            read(&key).await;
-            commit(&key, 2);
-        }
-        let _: () = server.command(&["CONFIG", "RESETSTAT"]);
-        invalidate!(read).await.unwrap();
-        assert_eq!(
-            (
-                server.calls("eval") + server.calls("evalsha"),
-                server.calls("getrange")
-            ),
-            (1, 0),
-            "one round trip for a hundred keys"
-        );
-        for n in 0..100 {
-            assert_eq!(read(&format!("all {n}")).await, 2);
-        }
-    })
-    .await;
-    assert_eq!(
-        CacheRuntime::scope(other, async { read("all 5").await }).await,
-        2
-    );
+    let (here, other) = Instance::two_at(&server.url()).await;
+    let truth = Truth::new();
+    let keys: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+    for key in &keys {
+        here.call(read(&truth, key)).await;
+    }
+    truth.commit();
+    let _: () = server.command(&["CONFIG", "RESETSTAT"]);
+    invalidate(&here, &truth, "", Scope::Function).await;
+    let scripts = server.calls("eval") + server.calls("evalsha");
+    assert_eq!((scripts, server.calls("getrange")), (1, 0));
+    for key in &keys {
+        assert_eq!(here.call(read(&truth, key)).await, 2);
+    }
+    assert_eq!(other.call(read(&truth, "5")).await, 2);
 }
 
-/// The fence is up and the record still there: a call that reads it now must not leave it in memory.
+async fn instance_with(fake_tier: &FakeTier) -> Instance {
+    let tiers = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .l2(fake_tier.clone());
+    Instance::build(tiers).await
+}
+
+/// The fence has risen and the tier still has the record, which a call reads now.
 #[tokio::test]
-async fn what_was_read_from_below_during_an_invalidation_is_not_kept() {
-    for whole_function in [false, true] {
-        let fake_tier = FakeTier::new();
-        let build = || {
-            CacheRuntime::builder()
-                .l1(Memory::builder())
-                .l2(fake_tier.clone())
-                .build()
-        };
-        let key = format!("between {whole_function}");
-        commit(&key, 1);
-        CacheRuntime::scope(build().await.unwrap(), async { read(&key).await }).await;
-        CacheRuntime::scope(build().await.unwrap(), async {
-            commit(&key, 2);
-            let mut invalidation = Box::pin(async {
-                if whole_function {
-                    invalidate!(read).await
-                } else {
-                    invalidate!(read, &key).await
-                }
-            });
-            assert!(poll_until(&mut invalidation, 1).await.is_pending());
-            assert_eq!(
-                read(&key).await,
-                1,
-                "a call during the invalidation may see either"
-            );
-            fake_tier.let_through();
-            invalidation.await.unwrap();
-            assert_eq!(read(&key).await, 2);
-        })
-        .await;
+async fn record_that_is_read_during_an_invalidation_is_not_kept_in_memory() {
+    for scope in SCOPES {
+        let (fake_tier, truth) = (FakeTier::new(), Truth::new());
+        let earlier = instance_with(&fake_tier).await;
+        earlier.call(read(&truth, "between")).await;
+        let here = instance_with(&fake_tier).await;
+        truth.commit();
+        let mut invalidation = Box::pin(invalidate(&here, &truth, "between", scope));
+        assert!(poll_until(&mut invalidation, 1).await.is_pending());
+        // A call during the invalidation may return either value; here it finds the record.
+        assert_eq!(here.call(read(&truth, "between")).await, 1);
+        fake_tier.let_through();
+        invalidation.await;
+        assert_eq!(here.call(read(&truth, "between")).await, 2);
     }
 }
 
-/// The same of one that is dropped: what the tier below still has is asked for each time, until it is told.
+/// The tier still has the record after the invalidation was dropped, so each call reads it there
+/// until the tier gets the invalidation.
 #[tokio::test]
-async fn what_was_read_from_below_during_an_invalidation_that_is_dropped_is_not_kept() {
-    for whole_function in [false, true] {
-        let fake_tier = FakeTier::new();
-        let build = || {
-            CacheRuntime::builder()
-                .l1(Memory::builder())
-                .l2(fake_tier.clone())
-                .build()
-        };
-        let key = format!("dropped {whole_function}");
-        commit(&key, 1);
-        CacheRuntime::scope(build().await.unwrap(), async { read(&key).await }).await;
-        let runtime = build().await.unwrap();
-        CacheRuntime::scope(runtime.clone(), async {
-            let mut invalidation = Box::pin(async {
-                if whole_function {
-                    invalidate!(read).await
-                } else {
-                    invalidate!(read, &key).await
-                }
-            });
-            assert!(poll_until(&mut invalidation, 1).await.is_pending());
-            read(&key).await;
-            drop(invalidation);
-            read(&key).await;
-        })
-        .await;
-        let stats = runtime.stats();
-        let tier = |level| stats.functions[0].tier(level).unwrap().hits;
-        assert_eq!((tier(Level::L1), tier(Level::L2)), (0, 2));
+async fn record_that_is_read_during_a_dropped_invalidation_is_not_kept_in_memory() {
+    for scope in SCOPES {
+        let (fake_tier, truth) = (FakeTier::new(), Truth::new());
+        let earlier = instance_with(&fake_tier).await;
+        earlier.call(read(&truth, "dropped")).await;
+        let here = instance_with(&fake_tier).await;
+        let mut invalidation = Box::pin(invalidate(&here, &truth, "dropped", scope));
+        assert!(poll_until(&mut invalidation, 1).await.is_pending());
+        here.call(read(&truth, "dropped")).await;
+        drop(invalidation);
+        here.call(read(&truth, "dropped")).await;
+        for (level, hits) in [(Level::L1, 0), (Level::L2, 2)] {
+            assert_tier(&here, "invalidation::read", level, |tier| tier.hits, hits).await;
+        }
     }
 }
 
-/// When the server cannot be told, the caller hears of it, and memory is clean all the same.
 #[tokio::test]
-async fn an_invalidation_that_does_not_reach_redis_says_so() {
+async fn invalidation_that_does_not_reach_redis_returns_queued_and_drops_the_value_here() {
     let mut server = Server::start();
-    let runtime = two_tiers(&server.url()).await;
-    CacheRuntime::scope(runtime, async {
-        commit("unreachable", 1);
-        assert_eq!(read("unreachable").await, 1);
-        commit("unreachable", 2);
-        server.kill();
-        assert_eq!(
-            invalidate!(read, "unreachable").await.unwrap(),
-            Receipt::Queued
-        );
-        assert_eq!(read("unreachable").await, 2);
-    })
-    .await;
+    let here = Instance::with_redis_at(&server.url()).await;
+    let truth = Truth::new();
+    assert_eq!(here.call(read(&truth, "unreachable")).await, 1);
+    truth.commit();
+    server.kill();
+    let receipt = invalidate(&here, &truth, "unreachable", Scope::Key).await;
+    assert_eq!(receipt, Receipt::Queued);
+    assert_eq!(here.call(read(&truth, "unreachable")).await, 2);
 }
 
-/// At every await point of a put: commit, invalidate, let the put end; then nobody may read what was put.
-async fn at_every_await_point_of_a_put(name: &str, here: &CacheRuntime, whole_function: bool) {
-    // Before it is polled it has not begun.
-    let mut n = 1;
-    loop {
-        let key = format!("{name} {n}");
-        commit(&key, 1);
-        let finished = CacheRuntime::scope(here.clone(), async {
-            let entry = read::entry(&key);
-            let mut put = Box::pin(entry.put(1));
-            let polled = poll_until(&mut put, n).await;
-            commit(&key, 2);
-            if whole_function {
-                invalidate!(read).await.unwrap();
-            } else {
-                invalidate!(read, &key).await.unwrap();
-            }
-            let finished = polled.is_ready();
-            if !finished {
-                put.await.unwrap();
-            }
-            assert_eq!(read(&key).await, 2, "invalidated at await point {n}");
-            finished
-        })
-        .await;
-        if finished {
+/// For each await point of a put: stops the put there, commits, invalidates, and lets the put end.
+/// No call may return the value that was put.
+async fn invalidate_at_each_await_point_of_a_put(here: &Instance, scope: Scope) {
+    // A put begins when it is first polled, so an invalidation before that does not void it.
+    for n in 1.. {
+        let truth = Truth::new();
+        let key = format!("put {scope:?} {n}");
+        let entry = read::entry(&truth, &key);
+        let mut put = Box::pin(here.call(entry.put(1)));
+        let is_finished = poll_until(&mut put, n).await.is_ready();
+        truth.commit();
+        invalidate(here, &truth, &key, scope).await;
+        if !is_finished {
+            put.await.unwrap();
+        }
+        let found = here.call(read(&truth, &key)).await;
+        assert_eq!(found, 2, "invalidated at await point {n}");
+        if is_finished {
             return;
         }
-        n += 1;
     }
 }
 
 #[tokio::test]
-async fn a_put_under_way_is_invalidated_too() {
+async fn invalidation_at_each_await_point_of_a_put_voids_the_put() {
     let server = Server::start();
-    let runtimes = [memory_alone().await, two_tiers(&server.url()).await];
-    for (number, here) in runtimes.iter().enumerate() {
-        for whole_function in [false, true] {
-            let name = format!("put {number} {whole_function}");
-            at_every_await_point_of_a_put(&name, here, whole_function).await;
+    for here in [
+        Instance::with_memory().await,
+        Instance::with_redis_at(&server.url()).await,
+    ] {
+        for scope in SCOPES {
+            invalidate_at_each_await_point_of_a_put(&here, scope).await;
         }
     }
 }

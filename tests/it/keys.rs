@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use multi_tier_cached::{CacheRuntime, Function, invalidate, multi_tier_cached};
+use multi_tier_cached::{CacheRuntime, Function, Level, TierStats, invalidate, multi_tier_cached};
 
+use testbed::counts::function_stats;
 use testbed::server::Server;
-use testbed::{memory_alone, two_tiers};
+use testbed::{assert_count, assert_tier, memory_alone, two_tiers};
 
 #[multi_tier_cached(ttl = "1h")]
 async fn two(a: &str, b: &str) -> String {
@@ -27,6 +28,7 @@ async fn template(a: &str, b: &str) -> String {
     format!("{a}|{b}")
 }
 
+/// Calls pairs of argument lists that would have one key if their texts were joined.
 async fn look_alikes() {
     assert_eq!(
         (two("a:b", "c").await, two("a", "b:c").await),
@@ -76,7 +78,7 @@ async fn look_alikes() {
 }
 
 #[tokio::test]
-async fn argument_lists_that_look_alike_never_meet() {
+async fn argument_lists_that_look_alike_have_entries_of_their_own() {
     let server = Server::start();
     CacheRuntime::scope(memory_alone().await, look_alikes()).await;
     for _ in 0..2 {
@@ -84,9 +86,9 @@ async fn argument_lists_that_look_alike_never_meet() {
     }
 }
 
-/// Even where another function's record lies under a key, by a renamed key or by hand.
+/// A record may get under another key by RENAME or by hand.
 #[tokio::test]
-async fn a_record_of_other_arguments_under_a_key_is_a_miss() {
+async fn record_of_other_arguments_under_a_key_is_a_miss() {
     let server = Server::start();
     CacheRuntime::scope(two_tiers(&server.url()).await, async {
         two("a", "b").await
@@ -102,14 +104,13 @@ async fn a_record_of_other_arguments_under_a_key_is_a_miss() {
         CacheRuntime::scope(runtime.clone(), async { two("a", "c").await }).await,
         "a|c"
     );
-    let stats = runtime.stats();
-    let l2 = stats.function("it::keys::two").unwrap().tiers[1].clone();
-    assert_eq!((l2.hits, l2.mismatches), (0, 1));
+    let found = |tier: &TierStats| (tier.hits, tier.mismatches);
+    assert_tier(&runtime, "keys::two", Level::L2, found, (0, 1)).await;
 }
 
-/// A value whose serialization fails makes no key: the body runs, and nothing is shared.
+/// An argument whose serialization fails makes no key, so the body runs for each call.
 #[tokio::test]
-async fn arguments_that_make_no_key_are_not_cached_and_counted() {
+async fn calls_whose_arguments_make_no_key_run_the_body_and_are_counted() {
     #[derive(Clone, Copy)]
     struct Refuses;
 
@@ -131,6 +132,6 @@ async fn arguments_that_make_no_key_are_not_cached_and_counted() {
         assert!(format!("{error:?}").contains("not today"), "{error:?}");
     })
     .await;
-    let stats = runtime.stats();
-    assert_eq!(stats.functions[0].key_errors, 2);
+    let stats = function_stats(&runtime, "refuses").unwrap();
+    assert_count("key errors", stats.key_errors, 2, &[&runtime]).await;
 }

@@ -1,6 +1,6 @@
-//! Nobody waits longer for a lease than a lease may live, whatever the server says of its expiry.
+//! No call waits for a lease for longer than the lease time, whatever expiry the server has for it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use multi_tier_cached::{CacheRuntime, Memcached, Memory, Redis, multi_tier_cached};
@@ -8,26 +8,25 @@ use tokio::time::{Instant, timeout};
 
 use testbed::memcached::Memcached as MemcachedServer;
 use testbed::server::Server;
-use testbed::{build, until};
+use testbed::{Gate, Instance, assert_count, until};
 
 const LEASE_TIME: Duration = Duration::from_millis(500);
 /// Time that a loaded machine may add to a timer.
 const SLACK: Duration = Duration::from_secs(1);
 
-static LOADS: AtomicU64 = AtomicU64::new(0);
-
 #[multi_tier_cached(ttl = "1h")]
 async fn read(key: u64) -> u64 {
-    LOADS.fetch_add(1, Ordering::SeqCst);
     key
 }
 
-async fn on<T>(runtime: &CacheRuntime, future: impl Future<Output = T>) -> T {
-    CacheRuntime::scope(runtime.clone(), future).await
+#[multi_tier_cached(ttl = "1h", skip(gate))]
+async fn gated(gate: &Gate, _key: u64) -> u64 {
+    gate.pass().await;
+    7
 }
 
-/// Writes a valid exclusive lease on `key`, as a holder that died leaves it, with these options of
-/// SET.
+/// Writes a valid exclusive lease of `key`, as a holder that died leaves it, with these options of
+/// SET. Returns the name of the lease.
 fn leave_a_lease(server: &Server, key: u64, options: &[&str]) -> String {
     let function = "{cache:0}:it::leases::read:1";
     let epoch: String = server.command(&["GET", &format!("{function}#epoch")]);
@@ -44,22 +43,23 @@ fn leave_a_lease(server: &Server, key: u64, options: &[&str]) -> String {
 #[tokio::test]
 async fn lease_with_a_foreign_expiry_is_taken_over_within_the_lease_time() {
     let server = Server::start();
-    let runtime = build(Redis::new(server.url()).lease_time(LEASE_TIME)).await;
-    on(&runtime, read(0)).await;
+    let redis = Redis::new(server.url()).lease_time(LEASE_TIME);
+    let here = Instance::with_redis(redis).await;
+    here.call(read(0)).await;
     until("the function has an epoch", || !server.records().is_empty()).await;
     let one_hour: &[&str] = &["PX", "3600000"];
     for (key, options, least) in [(1, one_hour, LEASE_TIME / 2), (2, &[], Duration::ZERO)] {
         let name = leave_a_lease(&server, key, options);
         let _: () = server.command(&["CONFIG", "RESETSTAT"]);
         let began = Instant::now();
-        let answer = timeout(LEASE_TIME + SLACK, on(&runtime, read(key))).await;
+        let answer = timeout(LEASE_TIME + SLACK, here.call(read(key))).await;
         let took = began.elapsed();
         assert_eq!(answer.ok(), Some(key), "{options:?}: still waiting");
         assert!(
             took >= least,
             "{options:?}: the holder had no time to renew, {took:?}"
         );
-        // Each barrier and renewal is a command of its own; only calls run scripts.
+        // Barriers and renewals are commands, and only calls run scripts.
         let scripts = server.calls("evalsha");
         assert!(scripts < 10, "{options:?}: {scripts} scripts");
         until("the value is stored", || {
@@ -73,68 +73,61 @@ async fn lease_with_a_foreign_expiry_is_taken_over_within_the_lease_time() {
     }
 }
 
-/// The cut must not cost a live holder its lease: it renews in time.
+/// The other instance shortens the expiry, and the holder renews the lease before that.
 #[tokio::test]
-async fn holder_of_a_cut_lease_keeps_it_by_renewing() {
-    static STARTED: AtomicU64 = AtomicU64::new(0);
-    static FINISH: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(0);
-
-    #[multi_tier_cached(ttl = "1h")]
-    async fn slow(_key: u64) -> u64 {
-        STARTED.fetch_add(1, Ordering::SeqCst);
-        FINISH.acquire().await.unwrap().forget();
-        7
-    }
-
+async fn live_holder_keeps_a_lease_whose_expiry_was_shortened() {
     let server = Server::start();
     let redis = || Redis::new(server.url()).lease_time(LEASE_TIME);
-    let (here, there) = (build(redis()).await, build(redis()).await);
-    let holder = tokio::spawn(CacheRuntime::scope(here.clone(), slow(1)));
-    until("the load runs", || STARTED.load(Ordering::SeqCst) == 1).await;
-    let name = "{cache:0}:it::leases::slow:1:1#lease";
+    let here = Instance::with_redis(redis()).await;
+    let there = Instance::with_redis(redis()).await;
+    let gate = Arc::new(Gate::new());
+    let call = |instance: &Instance| {
+        let gate = Arc::clone(&gate);
+        instance.spawn(async move { gated(&gate, 1).await })
+    };
+    let holder = call(&here);
+    gate.until_entered(1).await;
+    let name = "{cache:0}:it::leases::gated:1:1#lease";
     let _: () = server.command(&["PEXPIRE", name, "3600000"]);
-    let waiter = tokio::spawn(CacheRuntime::scope(there.clone(), slow(1)));
-    until("the lease is cut", || {
+    let waiter = call(&there);
+    until("the expiry is shortened", || {
         server.command::<i64>(&["PTTL", name]) <= 500
     })
     .await;
-    // Renewals come three to a lease time: twelve of them span several.
+    // Three renewals come in each lease time, so twelve span several lease times.
     let _: () = server.command(&["CONFIG", "RESETSTAT"]);
     until("the lease is renewed", || server.calls("pexpire") >= 12).await;
-    assert_eq!(STARTED.load(Ordering::SeqCst), 1, "the waiter loads too");
-    FINISH.add_permits(2);
+    let what = "loads while the holder has its lease";
+    assert_count(what, gate.entered(), 1, &[&here, &there]).await;
+    gate.let_through(2);
     assert_eq!(holder.await.unwrap(), 7);
     assert_eq!(waiter.await.unwrap(), 7);
-    assert_eq!(STARTED.load(Ordering::SeqCst), 1);
+    assert_count("loads", gate.entered(), 1, &[&here, &there]).await;
 }
 
 #[tokio::test]
-async fn memcached_lease_with_a_foreign_expiry_is_taken_over_within_the_lease_time() {
-    static STARTED: AtomicU64 = AtomicU64::new(0);
-
-    #[multi_tier_cached(ttl = "1h")]
-    async fn stuck(_key: u64) -> u64 {
-        if STARTED.fetch_add(1, Ordering::SeqCst) == 0 {
-            std::future::pending::<()>().await;
-        }
-        7
-    }
-
+async fn memcached_lease_with_a_foreign_expiry_is_taken_over_within_two_lease_times() {
     let server = MemcachedServer::start();
     let lease_time = Duration::from_secs(2);
     let instance = async || {
         let memcached = Memcached::new(server.url()).lease_time(lease_time);
-        let runtime = CacheRuntime::builder().l1(Memory::builder()).l2(memcached);
-        runtime.build().await.unwrap()
+        let tiers = CacheRuntime::builder().l1(Memory::builder()).l2(memcached);
+        Instance::build(tiers).await
     };
     let (here, there) = (instance().await, instance().await);
-    let holder = tokio::spawn(CacheRuntime::scope(here.clone(), stuck(1)));
-    until("the load runs", || STARTED.load(Ordering::SeqCst) == 1).await;
-    // The holder cannot renew or give back its lease any more, and the lease has no expiry.
+    let gate = Arc::new(Gate::new());
+    let own = Arc::clone(&gate);
+    let holder = here.spawn(async move { gated(&own, 1).await });
+    gate.until_entered(1).await;
+    // The holder cannot renew or release its lease any more, and the lease does not expire.
     here.shutdown().await.unwrap();
-    let touched = server.ask("touch mtc:it::leases::stuck:1:1 0");
+    let touched = server.ask("touch mtc:it::leases::gated:1:1 0");
     assert!(touched.starts_with("TOUCHED"), "{touched}");
-    let answer = timeout(lease_time * 2 + SLACK * 2, on(&there, stuck(1))).await;
+    // The load of the other instance passes another gate than that of the holder, which is stuck.
+    let open = Gate::new();
+    open.open();
+    let limit = lease_time * 2 + SLACK * 2;
+    let answer = timeout(limit, there.call(gated(&open, 1))).await;
     assert_eq!(answer.ok(), Some(7), "still waiting");
     holder.abort();
 }

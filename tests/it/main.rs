@@ -1,10 +1,11 @@
-//! Promises, a module each. Servers are the tests' own; nothing is skipped when one is missing.
+//! Tests of the promises, one module for each promise. Each test starts the servers that it needs,
+//! and no test is skipped if a server program is missing.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod channel;
 mod cluster;
 mod codecs;
-mod coherence;
 mod conformance;
 mod connections;
 mod disk;
@@ -20,9 +21,11 @@ mod handles;
 mod invalidation;
 mod keys;
 mod leases;
+mod loads_across_instances;
 mod log;
 mod lost_links;
 mod matching;
+mod matching_tiers;
 mod memcached;
 mod memory;
 mod nested_loads;
@@ -31,12 +34,16 @@ mod outages;
 mod oversized;
 mod permissions;
 mod plain;
+mod queued_invalidations;
 mod redis_tier;
+mod replicas;
+mod server_history;
 mod share_error;
 mod single_flight;
 mod skipped_types;
 mod streams;
 mod strong_calls;
+mod strong_consistency;
 mod tiers;
 mod upkeep;
 

@@ -1,160 +1,93 @@
-//! Invalidation by pattern and of everything: an administrator's.
+//! Invalidation by pattern: which keys a pattern matches, and which functions a name means.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::log::Log;
 use multi_tier_cached::tier::Receipt;
-use multi_tier_cached::{
-    CacheRuntime, Disk, ErrorKind, Function, Memcached, Memory, Objects, Redis, multi_tier_cached,
-};
-use opendal::Operator;
-use testbed::directory::Directory;
-use testbed::fake_tier::FakeTier;
+use multi_tier_cached::{ErrorKind, Function, multi_tier_cached};
+
+use testbed::log::Log;
 use testbed::server::Server;
-use testbed::{memory_alone, poll_until, until};
+use testbed::{Instance, Truth};
 
-macro_rules! counted {
-    ($name:ident) => {
-        mod $name {
-            use super::*;
+const STOCK: &str = "matching::stock";
 
-            static LOADS: AtomicU64 = AtomicU64::new(0);
-
-            #[multi_tier_cached(ttl = "1h")]
-            pub(super) async fn read(_shop: &str, item: u64) -> (u64, u64) {
-                tokio::task::yield_now().await;
-                (item, LOADS.fetch_add(1, Ordering::SeqCst))
-            }
-
-            #[multi_tier_cached(ttl = "1h")]
-            pub(super) async fn other(shop: &str, item: u64) -> (u64, u64) {
-                read(shop, item).await
-            }
-
-            pub(super) const NAME: &str = concat!(module_path!(), "::read");
-
-            const KEYS: [(&str, u64); 4] = [("east", 1), ("east", 22), ("west", 1), ("we-t", 3)];
-
-            pub(super) async fn all() -> Vec<(u64, u64)> {
-                let mut values = Vec::new();
-                for (shop, item) in KEYS {
-                    values.push(read(shop, item).await);
-                }
-                values.push(other("east", 5).await);
-                values
-            }
-        }
-    };
+/// Each load returns another number, so that a test sees which values were loaded again.
+#[multi_tier_cached(ttl = "1h", name = "matching::stock", skip(truth))]
+async fn stock(truth: &Truth, _shop: i32, item: i64) -> (i64, u64) {
+    (item, truth.commit())
 }
 
-async fn on<T>(runtime: &CacheRuntime, future: impl Future<Output = T>) -> T {
-    CacheRuntime::scope(runtime.clone(), future).await
+#[multi_tier_cached(ttl = "1h", skip(truth))]
+async fn generic<T: Default + 'static>(truth: &Truth, _item: u64) -> u64 {
+    drop(T::default());
+    truth.commit()
 }
 
-/// Which of the values are others than before.
-fn changed(before: &[(u64, u64)], after: &[(u64, u64)]) -> Vec<bool> {
-    before
-        .iter()
-        .zip(after)
-        .map(|(before, after)| before != after)
-        .collect()
+/// Returns the number of keys that were invalidated.
+async fn invalidate_matching(instance: &Instance, function: &str, pattern: &str) -> u64 {
+    let matched = instance.invalidate_matching(function, pattern).await;
+    matched.unwrap().keys
 }
-
-counted!(in_memory);
 
 #[tokio::test]
-async fn in_memory_alone_what_matches_is_dropped() {
-    for engine in [
-        multi_tier_cached::Engine::Moka,
-        multi_tier_cached::Engine::QuickCache,
-    ] {
-        let memory = Memory::builder().engine(engine);
-        let here = CacheRuntime::builder().l1(memory).build().await.unwrap();
-        let before = on(&here, in_memory::all()).await;
-        let dropped = here.invalidate_matching(in_memory::NAME, "east,*").await;
-        assert_eq!(dropped.unwrap().keys, 3, "{engine:?}");
-        let after = on(&here, in_memory::all()).await;
-        assert_eq!(changed(&before, &after), [true, true, false, false, false]);
-        let dropped = here
-            .invalidate_matching(in_memory::NAME, r"we\-[st],?")
-            .await;
-        assert_eq!(dropped.unwrap().keys, 1);
-        // One that is loading.
-        let mut held = Box::pin(on(&here, in_memory::read("north", 1)));
-        assert!(poll_until(&mut held, 1).await.is_pending());
-        let dropped = here.invalidate_matching(in_memory::NAME, "north,*").await;
-        assert_eq!(dropped.unwrap().keys, 1);
-        let old = held.await;
-        assert_ne!(
-            on(&here, in_memory::read("north", 1)).await,
-            old,
-            "its load began before"
-        );
-    }
-}
-
-counted!(in_redis);
-
-#[tokio::test]
-async fn in_redis_what_matches_is_gone_on_every_instance() {
+async fn pattern_matches_numbers_as_they_are_written_in_the_call() {
     let server = Server::start();
-    let (here, there) = (
-        testbed::two_tiers(&server.url()).await,
-        testbed::two_tiers(&server.url()).await,
-    );
-    let before = on(&here, in_redis::all()).await;
-    until("all are filled", || server.records().len() == 6).await;
-    assert_eq!(on(&there, in_redis::all()).await, before);
-    let dropped = here.invalidate_matching(in_redis::NAME, "east,*").await;
-    assert_eq!(dropped.unwrap().keys, 3);
-    let mut after = on(&there, in_redis::all()).await;
-    let settled = tokio::time::Instant::now();
-    while changed(&before, &after) != [true, true, false, false, false] {
-        assert!(settled.elapsed().as_millis() < 500, "{before:?} {after:?}");
-        after = on(&there, in_redis::all()).await;
+    for here in [
+        Instance::with_memory().await,
+        Instance::with_redis_at(&server.url()).await,
+    ] {
+        let truth = Truth::new();
+        let all = async || {
+            let mut values = Vec::new();
+            for (shop, item) in [(1, 7), (1, 77), (11, 7), (-1, 7)] {
+                values.push(here.call(stock(&truth, shop, item)).await);
+            }
+            values
+        };
+        for (pattern, expected) in [
+            ("1,7", [true, false, false, false]),
+            ("1i32,7i64", [true, false, false, false]),
+            ("1,*", [true, true, false, false]),
+            ("*,7", [true, false, true, true]),
+        ] {
+            let before = all().await;
+            let keys = expected.iter().filter(|is_meant| **is_meant).count() as u64;
+            let matched = invalidate_matching(&here, STOCK, pattern).await;
+            assert_eq!(matched, keys, "{pattern}");
+            let after = all().await;
+            let pairs = before.iter().zip(&after);
+            let changed: Vec<_> = pairs.map(|(before, after)| before != after).collect();
+            assert_eq!(changed, expected, "{pattern}");
+        }
     }
-    // One that the other is loading.
-    let mut held = Box::pin(on(&there, in_redis::read("north", 1)));
-    let lease = || server.keys().iter().any(|key| key.ends_with("#lease"));
-    while !lease() {
-        assert!(poll_until(&mut held, 1).await.is_pending());
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    }
-    here.invalidate_matching(in_redis::NAME, "north,*")
-        .await
-        .unwrap();
-    let old = held.await;
-    let fresh = testbed::two_tiers(&server.url()).await;
-    assert_ne!(
-        on(&fresh, in_redis::read("north", 1)).await,
-        old,
-        "it was stored"
-    );
-    // Not called here yet.
-    let last = testbed::two_tiers(&server.url()).await;
-    assert!(
-        last.invalidate_matching(in_redis::NAME, "*")
-            .await
-            .unwrap()
-            .keys
-            >= 4
-    );
-    let error = last.invalidate_matching("in_redis", "*").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Configuration);
-    let error = last
-        .invalidate_matching(in_redis::NAME, "[")
-        .await
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Configuration);
-    drop(server);
-    until("it is gone", || !last.tiers()[0].health.connected).await;
-    let queued = last.invalidate_matching(in_redis::NAME, "*").await.unwrap();
-    assert_eq!(queued.receipt, Receipt::Queued);
 }
 
-/// More than are looked at in one step, and names that mean something in patterns.
 #[tokio::test]
-async fn of_many_keys_each_is_found() {
+async fn pattern_that_matches_no_key_is_logged() {
+    let log = Log::default();
+    let _captured = log.capture();
+    let (here, truth) = (Instance::with_memory().await, Truth::new());
+    here.call(stock(&truth, 1, 7)).await;
+    let lines = || log.lines_with("a pattern matches no key").len();
+    assert_eq!(invalidate_matching(&here, STOCK, "1,7").await, 1);
+    assert_eq!(lines(), 0);
+    assert_eq!(invalidate_matching(&here, STOCK, "1,8").await, 0);
+    assert_eq!(lines(), 1);
+}
+
+#[tokio::test]
+async fn unknown_function_and_bad_pattern_are_configuration_errors() {
+    let (here, truth) = (Instance::with_memory().await, Truth::new());
+    here.call(stock(&truth, 1, 7)).await;
+    for (function, pattern) in [("stock", "*"), (STOCK, "[")] {
+        let error = here.invalidate_matching(function, pattern).await;
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+    }
+}
+
+/// The scan of Redis takes more than one step, and the names contain characters that have a meaning
+/// in patterns.
+#[tokio::test]
+async fn pattern_finds_each_of_three_thousand_keys() {
     #[multi_tier_cached(ttl = "1h", name = "many")]
     async fn many<T: Default + 'static>(item: u64) -> u64 {
         drop(T::default());
@@ -165,333 +98,91 @@ async fn of_many_keys_each_is_found() {
         item
     }
     let server = Server::start();
-    let here = testbed::two_tiers(&server.url()).await;
-    on(&here, async {
-        for item in 0..3_000 {
-            many::<[u8; 2]>(item).await;
-        }
-        neighbour(1).await;
-    })
-    .await;
-    until("all are filled", || server.records().len() == 3_001).await;
-    let mut names = here
-        .stats()
-        .functions
-        .into_iter()
-        .map(|function| function.name);
+    let here = Instance::with_redis_at(&server.url()).await;
+    for item in 0..3_000 {
+        here.call(many::<[u8; 2]>(item)).await;
+    }
+    here.call(neighbour(1)).await;
+    server.until_records(3_001).await;
+    let functions = here.stats().functions;
+    let mut names = functions.iter().map(|function| &function.name);
     let name = names.find(|name| name.starts_with("many")).unwrap();
     assert!(name.contains("[u8; 2]"), "{name}");
-    let dropped = here.invalidate_matching(&name, "*").await;
-    assert_eq!(dropped.unwrap().keys, 3_000);
+    assert_eq!(invalidate_matching(&here, name, "*").await, 3_000);
     assert_eq!(server.records().len(), 1);
 }
 
-counted!(counted_once);
-
 #[tokio::test]
-async fn what_two_look_for_is_counted_once() {
-    let server = Server::start();
-    let url = server.url();
-    let filling = testbed::two_tiers(&url).await;
-    on(&filling, counted_once::all()).await;
-    until("all are filled", || server.records().len() == 6).await;
-    let (here, there) = (
-        testbed::two_tiers(&url).await,
-        testbed::two_tiers(&url).await,
-    );
-    let (one, other) = tokio::join!(
-        here.invalidate_matching(counted_once::NAME, "*"),
-        there.invalidate_matching(counted_once::NAME, "*"),
-    );
-    assert_eq!(one.unwrap().keys + other.unwrap().keys, 5);
-}
-
-counted!(on_disk);
-
-#[tokio::test]
-async fn on_a_disk_what_matches_does_not_come_back() {
-    let directory = Directory::new("matching");
-    let build = || {
-        let disk = Disk::new(directory.path()).time_limit(std::time::Duration::from_secs(10));
-        CacheRuntime::builder()
-            .l1(Memory::builder())
-            .l3(disk)
-            .build()
-    };
-    let here = build().await.unwrap();
-    let before = on(&here, on_disk::all()).await;
-    here.shutdown().await.unwrap();
-    let here = build().await.unwrap();
-    let dropped = here.invalidate_matching(on_disk::NAME, "*,1").await;
-    assert_eq!(dropped.unwrap().keys, 2);
-    here.shutdown().await.unwrap();
-    let here = build().await.unwrap();
-    let after = on(&here, on_disk::all()).await;
-    assert_eq!(changed(&before, &after), [true, false, true, false, false]);
-}
-
-counted!(elsewhere);
-
-/// They cannot look at their keys: the whole function is dropped, and no other.
-#[tokio::test]
-async fn a_tier_that_cannot_look_drops_the_function() {
-    let directory = Directory::new("matching");
-    let memcached = testbed::memcached::Memcached::start();
-    let files = opendal::services::Fs::default().root(&directory.path().display().to_string());
-    let operator = Operator::new(files).unwrap();
-    let stacks = [
-        CacheRuntime::builder().l2(Memcached::new(memcached.url())),
-        CacheRuntime::builder().l4(Objects::new(operator)),
-    ];
-    for stack in stacks {
-        let here = stack.build().await.unwrap();
-        let before = on(&here, elsewhere::all()).await;
-        here.invalidate_matching(elsewhere::NAME, "east,*")
-            .await
-            .unwrap();
-        let after = on(&here, elsewhere::all()).await;
-        assert_eq!(changed(&before, &after), [true, true, true, true, false]);
-    }
-}
-
-counted!(everything);
-
-#[tokio::test]
-async fn all_of_a_namespace_is_dropped_in_one_step() {
-    let server = Server::start();
-    let redis = |namespace: &str| Redis::new(server.url()).namespace(namespace);
-    let stack = |namespace: &str| {
-        CacheRuntime::builder()
-            .l1(Memory::builder())
-            .l2(redis(namespace))
-            .build()
-    };
-    let (here, there) = (stack("shop").await.unwrap(), stack("shop").await.unwrap());
-    let neighbour = stack("other").await.unwrap();
-    let before = on(&here, everything::all()).await;
-    assert_eq!(on(&there, everything::all()).await.len(), 5);
-    let beside = on(&neighbour, everything::all()).await;
-    assert_eq!(here.invalidate_all().await.unwrap(), Receipt::Acked);
-    let after = on(&here, everything::all()).await;
-    assert_eq!(changed(&before, &after), [true; 5]);
-    until("the other has heard", || {
-        there.tiers()[0].health.coherent_for.is_some()
-    })
-    .await;
-    let began = tokio::time::Instant::now();
-    while on(&there, everything::all()).await != after {
-        assert!(began.elapsed().as_millis() < 500);
-    }
-    assert_eq!(
-        on(&neighbour, everything::all()).await,
-        beside,
-        "another namespace"
-    );
-    let alone = memory_alone().await;
-    let before = on(&alone, everything::all()).await;
-    assert_eq!(alone.invalidate_all().await.unwrap(), Receipt::Acked);
-    assert_eq!(
-        changed(&before, &on(&alone, everything::all()).await),
-        [true; 5]
-    );
-    let dropped = alone.invalidate_matching(everything::NAME, "*").await;
-    assert_eq!(dropped.unwrap().keys, 5);
-}
-
-#[multi_tier_cached(ttl = "1h")]
-async fn generic<T: Default + 'static>(_item: u64) -> u64 {
-    drop(T::default());
-    GENERIC.fetch_add(1, Ordering::SeqCst)
-}
-
-static GENERIC: AtomicU64 = AtomicU64::new(0);
-
-#[tokio::test]
-async fn a_generic_function_is_called_by_its_own_name_or_by_an_instances() {
+async fn generic_function_is_matched_by_its_name_and_by_the_name_of_one_type() {
     const NAME: &str = concat!(module_path!(), "::generic");
     let server = Server::start();
-    let here = testbed::two_tiers(&server.url()).await;
-    on(&here, generic::<u8>(1)).await;
-    on(&here, generic::<u16>(1)).await;
-    until("both are filled", || server.records().len() == 2).await;
+    let here = Instance::with_redis_at(&server.url()).await;
+    let truth = Truth::new();
+    here.call(generic::<u8>(&truth, 1)).await;
+    here.call(generic::<u16>(&truth, 1)).await;
+    server.until_records(2).await;
     let one = format!("{NAME}<u8>");
-    assert_eq!(here.invalidate_matching(&one, "*").await.unwrap().keys, 1);
+    assert_eq!(invalidate_matching(&here, &one, "*").await, 1);
     assert_eq!(server.records().len(), 1);
-    on(&here, generic::<u8>(1)).await;
-    until("both are filled", || server.records().len() == 2).await;
-    assert_eq!(here.invalidate_matching(NAME, "*").await.unwrap().keys, 2);
+    here.call(generic::<u8>(&truth, 1)).await;
+    server.until_records(2).await;
+    assert_eq!(invalidate_matching(&here, NAME, "*").await, 2);
     assert!(server.records().is_empty());
 }
 
-#[multi_tier_cached(ttl = "1h")]
-async fn first_called_meanwhile(_item: u64) -> u64 {
-    MEANWHILE.load(Ordering::SeqCst)
-}
-
-static MEANWHILE: AtomicU64 = AtomicU64::new(1);
-
 #[tokio::test]
-async fn what_a_first_call_reads_meanwhile_is_not_kept() {
-    const NAME: &str = concat!(module_path!(), "::first_called_meanwhile");
-    let fake_tier = FakeTier::new();
-    let build = || {
-        CacheRuntime::builder()
-            .l1(Memory::builder())
-            .l3(fake_tier.clone())
-            .build()
-    };
-    let before = build().await.unwrap();
-    on(&before, first_called_meanwhile(1)).await;
-    until("it is on the fake_tier", || fake_tier.len() == 1).await;
-    MEANWHILE.store(2, Ordering::SeqCst);
-    let here = build().await.unwrap();
-    let mut matching = Box::pin(here.invalidate_matching(NAME, "*"));
-    assert!(poll_until(&mut matching, 1).await.is_pending());
-    assert_eq!(on(&here, first_called_meanwhile(1)).await, 1);
-    fake_tier.let_through();
-    matching.await.unwrap();
-    assert_eq!(on(&here, first_called_meanwhile(1)).await, 2);
-}
-
-#[tokio::test]
-async fn a_function_that_was_made_is_known_before_it_is_called() {
-    let here = memory_alone().await;
+async fn function_of_a_builder_is_known_from_when_it_is_built_until_it_is_dropped() {
+    let here = Instance::with_memory().await;
     let made = Function::<u64>::builder("matching::made")
         .ttl(std::time::Duration::from_secs(60))
         .build()
         .unwrap();
-    assert_eq!(
-        here.invalidate_matching("matching::made", "*")
-            .await
-            .unwrap()
-            .keys,
-        0
-    );
+    assert_eq!(invalidate_matching(&here, "matching::made", "*").await, 0);
     drop(made);
     let error = here.invalidate_matching("matching::made", "*").await;
+    let error = error.unwrap_err().to_string();
     assert!(
-        error
-            .unwrap_err()
-            .to_string()
-            .contains("unknown function `matching::made`")
+        error.contains("unknown function `matching::made`"),
+        "{error}"
     );
 }
 
-#[multi_tier_cached(ttl = "1h", name = "matching::stock")]
-async fn stock(_shop: i32, item: i64) -> (u64, u64) {
-    (item as u64, STOCK.fetch_add(1, Ordering::SeqCst))
-}
+struct Store<'a, T>(&'a Truth, T);
 
-static STOCK: AtomicU64 = AtomicU64::new(0);
-
-#[tokio::test]
-async fn pattern_matches_numbers_as_they_are_written_in_the_call() {
-    let server = Server::start();
-    for here in [
-        memory_alone().await,
-        testbed::two_tiers(&server.url()).await,
-    ] {
-        let all = async || {
-            let mut values = Vec::new();
-            for (shop, item) in [(1, 7), (1, 77), (11, 7), (-1, 7)] {
-                values.push(stock(shop, item).await);
-            }
-            values
-        };
-        for (pattern, expected) in [
-            ("1,7", [true, false, false, false]),
-            ("1i32,7i64", [true, false, false, false]),
-            ("1,*", [true, true, false, false]),
-            ("*,7", [true, false, true, true]),
-        ] {
-            let before = on(&here, all()).await;
-            let matched = here.invalidate_matching("matching::stock", pattern).await;
-            let keys = expected.iter().filter(|is_meant| **is_meant).count() as u64;
-            assert_eq!(matched.unwrap().keys, keys, "{pattern}");
-            let after = on(&here, all()).await;
-            // With a lower tier memory asks it again for all of them.
-            assert_eq!(changed(&before, &after), expected, "{pattern}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn pattern_that_matches_nothing_is_in_the_log() {
-    let log = Log::default();
-    let _guard = log.capture();
-    let here = memory_alone().await;
-    on(&here, stock(1, 7)).await;
-    let says = "a pattern matches no key";
-    let matched = here.invalidate_matching("matching::stock", "1,7").await;
-    assert_eq!((matched.unwrap().keys, log.lines(says)), (1, 0));
-    let matched = here.invalidate_matching("matching::stock", "1,8").await;
-    assert_eq!((matched.unwrap().keys, log.lines(says)), (0, 1));
-}
-
-counted!(while_away);
-
-/// What is dropped in Redis when it is back is the whole function: a pattern cannot be kept for it.
-#[tokio::test]
-async fn pattern_is_queued_for_the_whole_function_while_redis_is_away() {
-    let server = Server::start();
-    let (here, there) = (
-        testbed::two_tiers(&server.url()).await,
-        testbed::two_tiers(&server.url()).await,
-    );
-    let before = on(&here, while_away::all()).await;
-    until("all are filled", || server.records().len() == 6).await;
-    server.freeze();
-    let matched = here.invalidate_matching(while_away::NAME, "east,*").await;
-    assert_eq!(matched.unwrap().receipt, Receipt::Queued);
-    server.thaw();
-    until("it is sent", || here.tiers()[0].health.queued == 0).await;
-    until("both are coherent", || {
-        let is_coherent = |runtime: &CacheRuntime| runtime.tiers()[0].health.coherent_for.is_some();
-        is_coherent(&here) && is_coherent(&there)
-    })
-    .await;
-    let after = on(&there, while_away::all()).await;
-    assert_eq!(changed(&before, &after), [true, true, true, true, false]);
-}
-
-struct Store<T>(T);
-
-impl<T: Clone + Send + Sync + 'static> Store<T> {
+impl<T: Clone + Send + Sync + 'static> Store<'_, T> {
     #[multi_tier_cached(ttl = "1h", skip(self))]
-    async fn fake_tier(&self, _id: i64) -> u64 {
-        STOCK.fetch_add(1, Ordering::SeqCst)
+    async fn quantity(&self, _id: i64) -> u64 {
+        self.0.commit()
     }
 }
 
 #[tokio::test]
-async fn pattern_finds_methods_that_were_not_called_in_the_process() {
-    const NAME: &str = concat!(module_path!(), "::fake_tier");
+async fn pattern_finds_methods_that_were_not_called_on_the_instance() {
+    const NAME: &str = concat!(module_path!(), "::quantity");
     let server = Server::start();
-    let (filling, here) = (
-        testbed::two_tiers(&server.url()).await,
-        testbed::two_tiers(&server.url()).await,
-    );
+    let (filling, here) = Instance::two_at(&server.url()).await;
+    let truth = Truth::new();
     let all = async || {
-        let numbers = (Store(1u8).fake_tier(1).await, Store(1u8).fake_tier(2).await);
-        let arrays = Store([(1u8, "a")]).fake_tier(1).await;
-        (numbers, arrays, generic::<u8>(1).await)
+        let store = Store(&truth, 1u8);
+        let numbers = (store.quantity(1).await, store.quantity(2).await);
+        let arrays = Store(&truth, [(1u8, "a")]).quantity(1).await;
+        (numbers, arrays, generic::<u8>(&truth, 1).await)
     };
-    let before = on(&filling, all()).await;
-    until("all are filled", || server.records().len() == 4).await;
+    let before = filling.call(all()).await;
+    server.until_records(4).await;
     let matched = here.invalidate_matching(NAME, "1").await.unwrap();
     assert_eq!((matched.keys, matched.receipt), (2, Receipt::Acked));
-    let after = on(&here, all()).await;
+    let after = here.call(all()).await;
     assert_ne!(after.0.0, before.0.0);
     assert_eq!(after.0.1, before.0.1, "another argument");
     assert_ne!(after.1, before.1);
     assert_eq!(after.2, before.2, "another function");
-    // One that was called here, and one that was not.
-    on(&filling, Store("text").fake_tier(1)).await;
-    let records = || server.records().len();
-    until("all are filled", || records() == 5).await;
-    assert_eq!(here.invalidate_matching(NAME, "*").await.unwrap().keys, 4);
-    assert_eq!(records(), 1);
-    // Nothing of it is anywhere.
-    let matched = memory_alone().await.invalidate_matching(NAME, "*").await;
-    assert_eq!(matched.unwrap().keys, 0);
+    // The instance has called one type of the method, and not the other.
+    filling.call(Store(&truth, "text").quantity(1)).await;
+    server.until_records(5).await;
+    assert_eq!(invalidate_matching(&here, NAME, "*").await, 4);
+    assert_eq!(server.records().len(), 1);
+    // This instance has no values of the method in any tier.
+    let other = Instance::with_memory().await;
+    assert_eq!(invalidate_matching(&other, NAME, "*").await, 0);
 }

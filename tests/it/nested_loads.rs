@@ -1,93 +1,86 @@
-//! Bodies that call cached functions: a slow nested load is one load, and loads that wait for each other end.
+//! Bodies that call cached functions: a slow nested load is one load, and loads that wait for each
+//! other end.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use multi_tier_cached::{CacheRuntime, Function, Memory, Redis, multi_tier_cached};
+use multi_tier_cached::{CacheRuntime, Function, Level, Memory, Redis, multi_tier_cached};
 use tokio::sync::Barrier;
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use testbed::counts::tier_stats;
 use testbed::fake_tier::FakeTier;
 use testbed::server::Server;
-use testbed::{build, until};
+use testbed::{Instance, Truth, assert_count, assert_reads, until};
 
 const LEASE: Duration = Duration::from_millis(500);
 const BOUND: Duration = Duration::from_millis(100);
 
-async fn instance(server: &Server) -> CacheRuntime {
-    build(
-        Redis::new(server.url())
-            .lease_time(LEASE)
-            .staleness_bound(BOUND),
-    )
-    .await
+async fn instance(server: &Server) -> Instance {
+    let redis = Redis::new(server.url());
+    Instance::with_redis(redis.lease_time(LEASE).staleness_bound(BOUND)).await
 }
 
-static SLOW_LOADS: AtomicU64 = AtomicU64::new(0);
-static SLOW_LOADS_ALONE: AtomicU64 = AtomicU64::new(0);
-
-/// Takes much longer than any time after which a waiter could give up: ten times the bound, several lease times.
-#[multi_tier_cached(ttl = "1h")]
-async fn slow(_key: &str) -> u64 {
+/// Takes much longer than any time after which a waiter could give up: 25 times the bound, and five
+/// lease times.
+#[multi_tier_cached(ttl = "1h", skip(truth))]
+async fn slow(truth: &Truth) -> u64 {
     sleep(LEASE * 5).await;
-    SLOW_LOADS.fetch_add(1, Ordering::SeqCst)
+    truth.read()
 }
 
-#[multi_tier_cached(ttl = "1h")]
-async fn outer(key: u64) -> u64 {
-    slow("over two instances").await;
+#[multi_tier_cached(ttl = "1h", skip(truth))]
+async fn outer(truth: &Truth, key: u64) -> u64 {
+    slow(truth).await;
     key
 }
 
-#[multi_tier_cached(ttl = "1h", tiers = "l1")]
-async fn slow_in_memory() -> u64 {
+#[multi_tier_cached(ttl = "1h", tiers = "l1", skip(truth))]
+async fn slow_in_memory(truth: &Truth) -> u64 {
     sleep(LEASE * 5).await;
-    SLOW_LOADS_ALONE.fetch_add(1, Ordering::SeqCst)
+    truth.read()
 }
 
-#[multi_tier_cached(ttl = "1h")]
-async fn outer_of_memory(key: u64) -> u64 {
-    slow_in_memory().await;
+#[multi_tier_cached(ttl = "1h", skip(truth))]
+async fn outer_of_memory(truth: &Truth, key: u64) -> u64 {
+    slow_in_memory(truth).await;
     key
 }
 
-fn spawn<T: Send + 'static>(
-    runtime: &CacheRuntime,
-    call: impl Future<Output = T> + Send + 'static,
-) -> JoinHandle<T> {
-    tokio::spawn(CacheRuntime::scope(runtime.clone(), call))
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_nested_load_is_one_load_in_all_instances() {
+async fn slow_nested_load_is_one_load_in_all_instances() {
     let server = Server::start();
-    let runtimes = [instance(&server).await, instance(&server).await];
-    let calls: Vec<_> = (0..20)
-        .map(|key| spawn(&runtimes[key as usize % 2], async move { outer(key).await }))
-        .collect();
+    let instances = [instance(&server).await, instance(&server).await];
+    let truth = Arc::new(Truth::new());
+    let call = |key| {
+        let truth = Arc::clone(&truth);
+        instances[key as usize % 2].spawn(async move { outer(&truth, key).await })
+    };
+    let calls: Vec<_> = (0..20).map(call).collect();
     for (key, call) in calls.into_iter().enumerate() {
         assert_eq!(call.await.unwrap(), key as u64);
     }
-    assert_eq!(SLOW_LOADS.load(Ordering::SeqCst), 1);
+    assert_reads(&truth, 1, &[&instances[0], &instances[1]]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_nested_load_of_memory_alone_is_one_load() {
+async fn slow_nested_load_in_memory_only_is_one_load() {
     let server = Server::start();
-    let runtime = instance(&server).await;
-    let calls: Vec<_> = (0..50)
-        .map(|key| spawn(&runtime, async move { outer_of_memory(key).await }))
-        .collect();
+    let here = instance(&server).await;
+    let truth = Arc::new(Truth::new());
+    let call = |key| {
+        let truth = Arc::clone(&truth);
+        here.spawn(async move { outer_of_memory(&truth, key).await })
+    };
+    let calls: Vec<_> = (0..50).map(call).collect();
     for (key, call) in calls.into_iter().enumerate() {
         assert_eq!(call.await.unwrap(), key as u64);
     }
-    assert_eq!(SLOW_LOADS_ALONE.load(Ordering::SeqCst), 1);
+    assert_reads(&truth, 1, &[&here]).await;
 }
 
-/// Bodies of `n` keys in as many instances, each of which calls the next one's key once all of them run.
+/// Bodies of several keys, each of which calls the next key once all of them run.
 struct Ring {
     function: Function<u64>,
     all_load: Barrier,
@@ -113,7 +106,7 @@ impl Ring {
         *count
     }
 
-    /// Calls a key; its first load calls the next key.
+    /// Calls a key, whose first load calls the next key.
     async fn call(&self, key: u64) -> u64 {
         let load = || async move {
             if self.count(key) == 1 {
@@ -131,47 +124,43 @@ impl Ring {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn loads_that_wait_for_each_other_over_instances_end_and_one_goes_on() {
+async fn ring_of_loads_across_instances_ends_and_exactly_one_load_continues() {
     let server = Server::start();
-    for (name, instances) in [("nested::two", 2), ("nested::three", 3)] {
-        let ring = Ring::new(name, instances);
+    for (name, keys) in [("nested::two", 2), ("nested::three", 3)] {
+        let ring = Ring::new(name, keys);
         let mut calls = Vec::new();
-        for key in 0..instances {
-            let (runtime, ring) = (instance(&server).await, Arc::clone(&ring));
-            calls.push(spawn(&runtime, async move { ring.call(key).await }));
+        for key in 0..keys {
+            let (here, ring) = (instance(&server).await, Arc::clone(&ring));
+            calls.push(here.spawn(async move { ring.call(key).await }));
         }
         for (key, call) in calls.into_iter().enumerate() {
             let value = timeout(Duration::from_secs(5), call).await;
             assert_eq!(value.expect("no deadlock").unwrap(), key as u64);
         }
-        assert_eq!(
-            ring.loads(),
-            instances + 1,
-            "each key once, and one load that goes on"
-        );
+        let loads = ring.loads();
+        assert_eq!(loads, keys + 1, "each key once, and one that continues");
     }
 }
 
-/// The nested calls join flights that callers from outside of any load lead, and these wait for the other instance.
+/// The nested calls join flights of callers that are part of no load, and these callers wait for
+/// the other instance.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_ring_through_flights_of_other_callers_ends_and_one_goes_on() {
+async fn ring_of_loads_through_flights_of_other_callers_ends_and_exactly_one_continues() {
     let server = Server::start();
     let ring = Ring::new("nested::behind", 2);
-    let runtimes = [instance(&server).await, instance(&server).await];
+    let instances = [instance(&server).await, instance(&server).await];
     let call = |at: usize, key: u64| {
         let ring = Arc::clone(&ring);
-        spawn(&runtimes[at], async move { ring.call(key).await })
+        instances[at].spawn(async move { ring.call(key).await })
     };
     let waits = || -> u64 {
-        let lease_waits = |runtime: &CacheRuntime| {
-            let stats = runtime.stats();
-            let function = stats.function("nested::behind");
-            let tiers = function.into_iter().flat_map(|function| &function.tiers);
-            tiers.map(|tier| tier.lease_waits).sum::<u64>()
+        let lease_waits = |instance: &Instance| {
+            let l2 = tier_stats(instance, "nested::behind", Level::L2);
+            l2.map_or(0, |tier| tier.lease_waits)
         };
-        runtimes.iter().map(lease_waits).sum()
+        instances.iter().map(lease_waits).sum()
     };
-    // The first body waits at the barrier while a caller on the other instance comes to wait for its lease.
+    // The first body waits at the barrier until a caller in the other instance waits for its lease.
     let first = call(0, 0);
     until("the first body runs", || ring.loads() == 1).await;
     let behind_first = call(1, 0);
@@ -181,79 +170,68 @@ async fn a_ring_through_flights_of_other_callers_ends_and_one_goes_on() {
         let called = timeout(Duration::from_secs(5), call).await;
         assert_eq!(called.expect("no deadlock").unwrap(), value);
     }
-    assert_eq!(ring.loads(), 3);
+    assert_count("loads", ring.loads(), 3, &[&instances[0], &instances[1]]).await;
 }
-
-/// Loads of `slow_for`, by key.
-static SLOW_LOADS_BY_KEY: Mutex<[u64; 4]> = Mutex::new([0; 4]);
 
 /// Takes much longer than a call waits that may be part of a deadlock.
-#[multi_tier_cached(ttl = "1h")]
-async fn slow_for(key: usize) -> u64 {
-    let load = {
-        let mut loads = SLOW_LOADS_BY_KEY.lock().unwrap();
-        loads[key] += 1;
-        loads[key]
-    };
+#[multi_tier_cached(ttl = "1h", skip(truth))]
+async fn very_slow(truth: &Truth) -> u64 {
+    truth.read();
     sleep(Duration::from_secs(10)).await;
-    load
+    truth.reads()
 }
 
-#[multi_tier_cached(ttl = "1h")]
-async fn outer_of_slow(key: usize) -> u64 {
-    slow_for(key).await
+#[multi_tier_cached(ttl = "1h", skip(truth))]
+async fn outer_of_very_slow(truth: &Truth) -> u64 {
+    very_slow(truth).await
 }
 
-/// Two instances on `fake_tier`: one loads slowly, and a body on the other waits for that. Returns the loads.
-async fn slow_nested_load_over(fake_tier: &FakeTier, key: usize) -> u64 {
+fn shared_tier() -> FakeTier {
+    let fake_tier = FakeTier::shared(Duration::from_secs(3600));
     fake_tier.prove();
-    let instance = || async {
+    fake_tier
+}
+
+/// Loads slowly in one of two instances while a body in the other one waits for that load. Asserts
+/// the number of loads.
+async fn assert_loads_over(fake_tier: &FakeTier, expected: u64) {
+    let instance = async || {
         let tiers = CacheRuntime::builder().l1(Memory::builder());
-        tiers.l2(fake_tier.clone()).build().await.unwrap()
+        Instance::build(tiers.l2(fake_tier.clone())).await
     };
     let (here, there) = (instance().await, instance().await);
-    let loads = || SLOW_LOADS_BY_KEY.lock().unwrap()[key];
-    let first = spawn(&there, slow_for(key));
-    until("it loads", || loads() == 1).await;
-    spawn(&here, outer_of_slow(key)).await.unwrap();
+    let truth = Arc::new(Truth::new());
+    let own = Arc::clone(&truth);
+    let first = there.spawn(async move { very_slow(&own).await });
+    until("it loads", || truth.reads() == 1).await;
+    here.call(outer_of_very_slow(&truth)).await;
     first.await.unwrap();
-    loads()
-}
-
-fn shared_shelf() -> FakeTier {
-    FakeTier::shared(Duration::from_secs(3600))
+    assert_reads(&truth, expected, &[&here, &there]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_nested_load_is_one_load_when_answers_about_a_deadlock_are_lost() {
-    for (key, lost) in [(0, 1), (1, 3)] {
-        let fake_tier = shared_shelf();
+async fn slow_nested_load_is_one_load_when_replies_about_a_deadlock_are_lost() {
+    for lost in [1, 3] {
+        let fake_tier = shared_tier();
         fake_tier.lose_answers_about_deadlocks(lost);
-        assert_eq!(
-            slow_nested_load_over(&fake_tier, key).await,
-            1,
-            "{lost} lost"
-        );
+        assert_loads_over(&fake_tier, 1).await;
         assert_eq!(fake_tier.deadlock_questions(), lost as u64 + 1);
     }
 }
 
-/// The wait may be part of a deadlock, so it ends.
+/// The wait may be part of a deadlock, so it must end.
 #[tokio::test(start_paused = true)]
 async fn wait_ends_when_no_question_about_a_deadlock_is_answered() {
-    let fake_tier = shared_shelf();
+    let fake_tier = shared_tier();
     fake_tier.lose_answers_about_deadlocks(usize::MAX);
-    assert_eq!(slow_nested_load_over(&fake_tier, 2).await, 2);
-    assert_eq!(
-        fake_tier.deadlock_questions(),
-        4,
-        "it is asked again three times"
-    );
+    assert_loads_over(&fake_tier, 2).await;
+    let questions = fake_tier.deadlock_questions();
+    assert_eq!(questions, 4, "it is asked again three times");
 }
 
 #[tokio::test(start_paused = true)]
-async fn store_that_cannot_tell_of_a_deadlock_is_asked_once() {
-    let fake_tier = shared_shelf();
-    assert_eq!(slow_nested_load_over(&fake_tier, 3).await, 2);
+async fn store_that_cannot_detect_deadlocks_is_asked_once() {
+    let fake_tier = shared_tier();
+    assert_loads_over(&fake_tier, 2).await;
     assert_eq!(fake_tier.deadlock_questions(), 1);
 }

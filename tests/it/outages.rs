@@ -1,67 +1,67 @@
-//! An outage of Redis does not touch functions that do not use it.
+//! An outage of Redis does not affect functions that do not use it, and health shows it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use multi_tier_cached::tier::Breaker;
-use multi_tier_cached::{CacheRuntime, Disk, Memory, Redis, multi_tier_cached};
+use multi_tier_cached::{CacheRuntime, Disk, Memory, Redis, WhenIsolated, multi_tier_cached};
 
 use testbed::directory::Directory;
 use testbed::server::Server;
-use testbed::{build, until};
+use testbed::{Instance, Truth, assert_count, assert_reads, until};
 
 const KEYS: u64 = 200;
 
-static MEMORY: AtomicU64 = AtomicU64::new(0);
-static DISK: AtomicU64 = AtomicU64::new(0);
-static PLAIN: AtomicU64 = AtomicU64::new(0);
-
-#[multi_tier_cached(ttl = "1h", tiers = "l1")]
-async fn in_memory(key: u64) -> u64 {
-    MEMORY.fetch_add(1, Ordering::SeqCst);
-    key
+/// One source of truth for each function.
+#[derive(Default)]
+struct Truths {
+    in_memory: Truth,
+    on_disk: Truth,
+    plain: Truth,
 }
 
-#[multi_tier_cached(ttl = "1h", tiers = "l1,l3")]
-async fn on_disk(key: u64) -> u64 {
-    DISK.fetch_add(1, Ordering::SeqCst);
-    key
+#[multi_tier_cached(ttl = "1h", tiers = "l1", skip(truth))]
+async fn in_memory(truth: &Truth, _key: u64) -> u64 {
+    truth.read()
 }
 
-#[multi_tier_cached(ttl = "1h", tiers = "l1")]
-fn plain(key: u64) -> u64 {
-    PLAIN.fetch_add(1, Ordering::SeqCst);
-    key
+#[multi_tier_cached(ttl = "1h", tiers = "l1,l3", skip(truth))]
+async fn on_disk(truth: &Truth, _key: u64) -> u64 {
+    truth.read()
 }
 
-#[multi_tier_cached(ttl = "1h")]
-async fn in_redis(key: u64) -> u64 {
-    key
+#[multi_tier_cached(ttl = "1h", tiers = "l1", skip(truth))]
+fn plain(truth: &Truth, _key: u64) -> u64 {
+    truth.read()
 }
 
-async fn call_all(runtime: &CacheRuntime) {
-    CacheRuntime::scope(runtime.clone(), async {
+#[multi_tier_cached(ttl = "1h", skip(truth))]
+async fn in_redis(truth: &Truth, _key: u64) -> u64 {
+    truth.read()
+}
+
+/// Calls the functions without Redis for each key, and one key of the function with it.
+async fn call_all(instance: &Instance, truths: &Truths) {
+    let calls = async {
         for key in 0..KEYS {
-            assert_eq!(in_memory(key).await, key);
-            assert_eq!(on_disk(key).await, key);
-            assert_eq!(plain(key), key);
+            in_memory(&truths.in_memory, key).await;
+            on_disk(&truths.on_disk, key).await;
+            plain(&truths.plain, key);
         }
-        assert_eq!(in_redis(0).await, 0);
-    })
-    .await;
+        in_redis(&Truth::new(), 0).await;
+    };
+    instance.call(calls).await;
 }
 
-fn loads() -> [u64; 3] {
-    [&MEMORY, &DISK, &PLAIN].map(|loads| loads.load(Ordering::SeqCst))
+/// Asserts that each function without Redis was loaded once for each key.
+async fn assert_loaded_once(instance: &Instance, truths: &Truths, when: &str) {
+    let loads = [&truths.in_memory, &truths.on_disk, &truths.plain].map(Truth::reads);
+    let what = format!("loads in memory, on disk, and of a plain function, {when}");
+    assert_count(&what, loads, [KEYS; 3], &[instance]).await;
 }
 
-fn isolations(runtime: &CacheRuntime) -> u64 {
-    runtime.tiers()[0].health.isolations
-}
-
-async fn connected(runtime: &CacheRuntime) {
+async fn until_redis_is_used(instance: &Instance) {
     until("Redis is used", || {
-        runtime.tiers()[0].breaker == Breaker::Closed
+        instance.tiers()[0].breaker == Breaker::Closed
     })
     .await;
 }
@@ -73,56 +73,80 @@ async fn ten_outages_of_redis_cost_functions_without_it_no_load() {
     let redis = Redis::new(server.url())
         .time_limit(Duration::from_millis(50))
         .staleness_bound(Duration::from_millis(100));
-    let runtime = CacheRuntime::builder()
+    let tiers = CacheRuntime::builder()
         .l1(Memory::builder())
         .l2(redis)
-        .l3(Disk::new(directory.path()))
-        .build()
-        .await
-        .unwrap();
-    call_all(&runtime).await;
-    assert_eq!(loads(), [KEYS; 3]);
+        .l3(Disk::new(directory.path()));
+    let (here, truths) = (Instance::build(tiers).await, Truths::default());
+    call_all(&here, &truths).await;
+    assert_loaded_once(&here, &truths, "before any outage").await;
     for outage in 0..10 {
-        let before = isolations(&runtime);
+        let before = here.tier_health().isolations;
         match outage % 2 {
             0 => server.kill(),
             _ => server.freeze(),
         }
-        until("the outage is noticed", || isolations(&runtime) > before).await;
-        call_all(&runtime).await;
+        here.until_isolated_since(before).await;
+        call_all(&here, &truths).await;
         match outage % 2 {
             0 => server.restart(),
             _ => server.thaw(),
         }
-        connected(&runtime).await;
-        call_all(&runtime).await;
-        assert_eq!(loads(), [KEYS; 3], "after outage {outage}");
+        until_redis_is_used(&here).await;
+        call_all(&here, &truths).await;
+        assert_loaded_once(&here, &truths, &format!("after outage {outage}")).await;
     }
-    runtime.shutdown().await.unwrap();
+    here.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_channel_voids_no_value_of_a_function_of_memory_alone() {
-    static LOADS: AtomicU64 = AtomicU64::new(0);
-
-    #[multi_tier_cached(ttl = "1h", tiers = "l1")]
-    async fn alone(key: u64) -> u64 {
-        LOADS.fetch_add(1, Ordering::SeqCst);
-        key
-    }
-
+async fn lost_channel_voids_no_value_of_a_function_with_memory_only() {
     let server = Server::start();
-    let runtime = build(Redis::new(server.url())).await;
-    let call = || async {
+    let here = Instance::with_redis_at(&server.url()).await;
+    let truth = Truth::new();
+    let call_all = async || {
         for key in 0..1_000 {
-            alone(key).await;
+            here.call(in_memory(&truth, key)).await;
         }
     };
-    CacheRuntime::scope(runtime.clone(), call()).await;
-    let before = isolations(&runtime);
+    call_all().await;
+    let before = here.tier_health().isolations;
     let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
-    until("the link is lost", || isolations(&runtime) > before).await;
-    connected(&runtime).await;
-    CacheRuntime::scope(runtime.clone(), call()).await;
-    assert_eq!(LOADS.load(Ordering::SeqCst), 1_000);
+    here.until_isolated_since(before).await;
+    until_redis_is_used(&here).await;
+    call_all().await;
+    assert_reads(&truth, 1_000, &[&here]).await;
+}
+
+#[tokio::test]
+async fn isolated_runtime_serves_or_loads_as_its_builder_says() {
+    for (when_isolated, expected) in [(WhenIsolated::Serve, 1), (WhenIsolated::Load, 2)] {
+        let mut server = Server::start();
+        let tiers = CacheRuntime::builder()
+            .l1(Memory::builder())
+            .l2(Redis::new(server.url()))
+            .when_isolated(when_isolated);
+        let (here, truth) = (Instance::build(tiers).await, Truth::new());
+        assert_eq!(here.call(in_redis(&truth, 1)).await, 1);
+        server.kill();
+        here.until_disconnected().await;
+        truth.commit();
+        let found = here.call(in_redis(&truth, 1)).await;
+        assert_eq!(found, expected, "{when_isolated:?}");
+    }
+}
+
+#[tokio::test]
+async fn health_shows_whether_the_server_answers() {
+    let server = Server::start();
+    let here = Instance::with_redis_at(&server.url()).await;
+    let health = here.health().await;
+    assert!(health.is_well(), "{health}");
+    let table = health.to_string();
+    assert!(table.contains("l2  redis      closed"), "{table}");
+    server.freeze();
+    let health = here.health().await;
+    server.thaw();
+    assert_eq!(health.tiers[0].answered_in, None);
+    assert!(!health.is_well(), "{health}");
 }

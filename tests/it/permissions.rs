@@ -1,28 +1,23 @@
-//! A user of the server who lacks a command is told so, and no promise is broken meanwhile.
+//! A command that the user of the server may not run is named, and no promise is broken without it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use multi_tier_cached::stream::{After, StreamLog};
 use multi_tier_cached::tier::Receipt;
-use multi_tier_cached::{CacheRuntime, Level, Redis, invalidate, multi_tier_cached};
+use multi_tier_cached::{Level, Redis, invalidate, multi_tier_cached};
 
+use testbed::counts::tier_stats;
 use testbed::server::Server;
-use testbed::{build, two_tiers, until, until_ok};
+use testbed::{Instance, Truth, assert_count, until, until_ok};
 
-/// The truth by key; each test has keys of its own.
-static VERSIONS: [AtomicU64; 512] = [const { AtomicU64::new(1) }; 512];
+const READ: &str = "it::permissions::read";
 
-#[multi_tier_cached(ttl = "1h")]
-async fn read(key: usize) -> u64 {
-    VERSIONS[key].load(Ordering::SeqCst)
+#[multi_tier_cached(ttl = "1h", skip(truth))]
+async fn read(truth: &Truth, _key: usize) -> u64 {
+    truth.read()
 }
 
-async fn on<T>(runtime: &CacheRuntime, future: impl Future<Output = T>) -> T {
-    CacheRuntime::scope(runtime.clone(), future).await
-}
-
-/// The commands in the docs of `Redis`, each with what it is for.
+/// Returns the commands in the docs of `Redis`, each with the feature that needs it.
 fn documented() -> Vec<(&'static str, String)> {
     let docs = include_str!("../../cache-redis/src/config.rs");
     let mut commands = Vec::new();
@@ -53,11 +48,14 @@ fn documented() -> Vec<(&'static str, String)> {
                 .map(|command| (purpose, command.replace('!', "|"))),
         );
     }
-    assert!(commands.len() > 25, "the docs look otherwise: {commands:?}");
+    assert!(
+        commands.len() > 25,
+        "the table in the docs was not found: {commands:?}"
+    );
     commands
 }
 
-/// Lets the user `app` run all documented commands but `without`.
+/// Lets the user `app` run all documented commands except `without`.
 fn permit(server: &Server, without: &str) {
     let mut acl: Vec<String> = ["ACL", "SETUSER", "app", "reset", "on", ">pw"]
         .map(ToOwned::to_owned)
@@ -69,6 +67,7 @@ fn permit(server: &Server, without: &str) {
     let _: () = server.command(&acl);
 }
 
+/// A tier that connects as the user `app`.
 fn limited(server: &Server) -> Redis {
     Redis::new(format!("redis://app:pw@127.0.0.1:{}", server.port())).audit("app", 100)
 }
@@ -78,76 +77,77 @@ fn is_stored(server: &Server, key: usize) -> bool {
     server.records().contains(&name)
 }
 
-/// Changes the truth on `here`, and returns when `there` has heard of it or must not have.
-async fn change(here: &CacheRuntime, there: &CacheRuntime, key: usize) -> Receipt {
-    let now = VERSIONS[key].fetch_add(1, Ordering::SeqCst) + 1;
-    let receipt = on(here, async { invalidate!(read, key).await })
-        .await
-        .unwrap();
-    assert_eq!(on(here, read(key)).await, now, "the instance's own value");
+/// Commits a new version and invalidates `key` on `here`, and waits until `there` has the new value
+/// if the server has the invalidation.
+async fn change(here: &Instance, there: &Instance, truth: &Truth, key: usize) -> Receipt {
+    let new = truth.commit();
+    let receipt = here.invalidate(invalidate!(read, truth, key)).await;
+    let own = here.call(read(truth, key)).await;
+    assert_eq!(own, new, "the invalidating instance");
     if receipt == Receipt::Acked {
-        until_ok("the other instance has the new value", async || {
-            let found = on(there, read(key)).await;
-            if found == now { Ok(()) } else { Err(found) }
-        })
-        .await;
+        until_new(there, truth, key).await;
     }
     receipt
 }
 
-/// No value is stored that was read while `holder` holds a guard on `key`, whoever read it.
-async fn check_guard(
-    server: &Server,
-    holder: &CacheRuntime,
-    reader: &CacheRuntime,
-    key: usize,
-) -> bool {
-    let guard = on(holder, async { read::entry(key).write_guard().await }).await;
-    let guard = guard.unwrap();
+/// Waits until the instance returns the current version.
+async fn until_new(instance: &Instance, truth: &Truth, key: usize) {
+    until_ok("the other instance has the new value", async || {
+        let found = instance.call(read(truth, key)).await;
+        if found == truth.version() {
+            Ok(())
+        } else {
+            Err(found)
+        }
+    })
+    .await;
+}
+
+/// Asserts that no value is stored that `reader` loads while `holder` has a guard on `key`. Returns
+/// `false` if the guard is not held.
+async fn check_guard(server: &Server, holder: &Instance, reader: &Instance, key: usize) -> bool {
+    let truth = Truth::new();
+    let entry = read::entry(&truth, key);
+    let guard = holder.call(entry.write_guard()).await.unwrap();
     let is_held = guard.is_held();
     if is_held {
         let refused = || {
-            let stats = reader.stats();
-            let stats = stats.function("it::permissions::read");
-            stats.map_or(0, |stats| {
-                stats.tier(Level::L2).unwrap().refused_fills.guard
-            })
+            let l2 = tier_stats(reader, "permissions::read", Level::L2);
+            l2.map_or(0, |tier| tier.refused_fills.guard)
         };
         let before = refused();
-        let old = on(reader, read(key)).await;
-        until("the reader is refused", || refused() > before).await;
-        assert!(!is_stored(server, key), "stored under a guard: {old}");
+        reader.call(read(&truth, key)).await;
+        until("the fill is refused", || refused() > before).await;
+        assert!(!is_stored(server, key), "stored under a guard");
     }
     guard.invalidate().await.unwrap();
     is_held
 }
 
 #[tokio::test]
-async fn a_user_needs_no_more_than_is_documented() {
+async fn documented_commands_are_all_that_a_user_needs() {
     let server = Server::start();
     permit(&server, "");
-    let (here, there) = (build(limited(&server)).await, build(limited(&server)).await);
-    for runtime in [&here, &there] {
-        let health = runtime.health().await;
+    let here = Instance::with_redis(limited(&server)).await;
+    let there = Instance::with_redis(limited(&server)).await;
+    for instance in [&here, &there] {
+        let health = instance.health().await;
         assert!(health.is_well(), "{health}");
         assert_eq!(health.tiers[0].health.unusable, [""; 0]);
     }
-    on(&here, read(70)).await;
-    on(&here, async { read::entry(70).put(7).await })
-        .await
-        .unwrap();
-    on(&here, async { read::entry(70).refresh().await }).await;
-    assert_eq!(change(&here, &there, 70).await, Receipt::Acked);
-    assert!(check_guard(&server, &here, &there, 71).await);
-    on(&here, async { invalidate!(read).settled().await })
-        .await
-        .unwrap();
-    here.invalidate_matching("it::permissions::read", "*")
-        .await
-        .unwrap();
+    let truth = Truth::new();
+    let entry = read::entry(&truth, 1);
+    here.call(read(&truth, 1)).await;
+    here.call(entry.put(7)).await.unwrap();
+    here.call(entry.refresh()).await;
+    assert_eq!(change(&here, &there, &truth, 1).await, Receipt::Acked);
+    assert!(check_guard(&server, &here, &there, 2).await);
+    let settled = here.call(async { invalidate!(read).settled().await });
+    settled.await.unwrap();
+    here.invalidate_matching(READ, "*").await.unwrap();
     assert_eq!(here.invalidate_all().await.unwrap(), Receipt::Acked);
-    for runtime in [here, there] {
-        runtime.shutdown().await.unwrap();
+    for instance in [here, there] {
+        instance.shutdown().await.unwrap();
     }
     let denied: Vec<Vec<String>> = server.command(&["ACL", "LOG"]);
     assert!(denied.is_empty(), "{denied:?}");
@@ -156,11 +156,12 @@ async fn a_user_needs_no_more_than_is_documented() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn missing_command_for_caching_is_named_and_invalidations_stay_queued() {
     let server = Server::start();
-    for (at, (_, command)) in (0..).zip(documented().iter().filter(|(of, _)| *of == "caching")) {
+    let commands = documented();
+    let commands = commands.iter().filter(|(of, _)| *of == "caching");
+    for (key, (_, command)) in (0..).zip(commands) {
         permit(&server, command);
-        let here = build(limited(&server)).await;
-        let there = two_tiers(&server.url()).await;
-        let key = 100 + at;
+        let here = Instance::with_redis(limited(&server)).await;
+        let there = Instance::with_redis_at(&server.url()).await;
         let health = here.health().await;
         let text = health.to_string();
         assert!(
@@ -168,29 +169,33 @@ async fn missing_command_for_caching_is_named_and_invalidations_stay_queued() {
             "{command}: {text}"
         );
         assert!(text.contains("`app`"), "{command}: {text}");
-        // Calls are answered, and nothing is taken for done.
-        let old = on(&there, read(key)).await;
-        assert_eq!(on(&here, read(key)).await, old);
-        assert_eq!(
-            change(&here, &there, key).await,
-            Receipt::Queued,
-            "{command}"
-        );
-        assert_eq!(here.tiers()[0].health.queued, 1, "{command}");
-        // What was queued takes effect once the permission is there.
+        // Calls are answered, and the invalidation is not acknowledged.
+        let truth = Truth::new();
+        assert_eq!(there.call(read(&truth, key)).await, 1);
+        assert_eq!(here.call(read(&truth, key)).await, 1);
+        let receipt = change(&here, &there, &truth, key).await;
+        assert_eq!(receipt, Receipt::Queued, "{command}");
+        assert_eq!(here.tier_health().queued, 1, "{command}");
+        // The queued invalidation is sent once the user has the permission.
         permit(&server, "");
-        until("the tier is used", || here.tiers()[0].health.connected).await;
-        until("the invalidation is sent", || {
-            here.tiers()[0].health.queued == 0
-        })
-        .await;
-        let now = VERSIONS[key].load(Ordering::SeqCst);
-        until_ok("the other instance has the new value", async || {
-            let found = on(&there, read(key)).await;
-            if found == now { Ok(()) } else { Err(found) }
-        })
-        .await;
+        here.until_connected().await;
+        here.until_queue_is_empty().await;
+        until_new(&there, &truth, key).await;
     }
+}
+
+/// Asserts that values are shared between two instances, and invalidated from each of them.
+async fn assert_shares(server: &Server, here: &Instance, there: &Instance, command: &str) {
+    let truth = Truth::new();
+    here.call(read(&truth, 1)).await;
+    until("the value is stored", || is_stored(server, 1)).await;
+    there.call(read(&truth, 1)).await;
+    let what = format!("reads of the truth without {command}");
+    assert_count(&what, truth.reads(), 1, &[here, there]).await;
+    let receipt = change(here, there, &truth, 1).await;
+    assert_eq!(receipt, Receipt::Acked, "{command}");
+    let receipt = change(there, here, &truth, 1).await;
+    assert_eq!(receipt, Receipt::Acked, "{command}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -205,98 +210,68 @@ async fn missing_command_for_a_feature_is_named_and_the_rest_works() {
     ];
     let commands = documented();
     let commands = commands.iter().filter(|(of, _)| features.contains(of));
-    for (at, (purpose, command)) in (0..).zip(commands) {
+    for (purpose, command) in commands {
         let _: () = server.command(&["FLUSHALL"]);
         permit(&server, command);
-        let here = build(limited(&server)).await;
-        let there = two_tiers(&server.url()).await;
-        let key = 200 + 10 * at;
+        let here = Instance::with_redis(limited(&server)).await;
+        let there = Instance::with_redis_at(&server.url()).await;
         let health = here.health().await;
         let text = health.to_string();
         assert!(health.is_well(), "{command}: {text}");
-        assert!(
-            text.contains(&format!("not run {command}")),
-            "{command}: {text}"
-        );
+        let reason = format!("not run {command}");
+        assert!(text.contains(&reason), "{command}: {text}");
+        assert_shares(&server, &here, &there, command).await;
 
-        // Values are shared and invalidated.
-        on(&here, read(key)).await;
-        until("it is stored", || is_stored(&server, key)).await;
-        on(&there, read(key)).await;
-        let stats = there.stats();
-        let loads = stats.function("it::permissions::read").unwrap().loads;
-        assert_eq!(loads, 0, "{command}: the value is shared");
-        assert_eq!(
-            change(&here, &there, key).await,
-            Receipt::Acked,
-            "{command}"
-        );
-        assert_eq!(
-            change(&there, &here, key).await,
-            Receipt::Acked,
-            "{command}"
-        );
-
-        // A guard is held in truth or not at all, and the guard of another instance is respected.
-        let is_held = check_guard(&server, &here, &there, key + 1).await;
+        // The instance holds a guard only if others respect it, and it respects the guard of
+        // another instance.
+        let is_held = check_guard(&server, &here, &there, 2).await;
         assert_eq!(is_held, *purpose != "guards", "{command}");
-        assert!(
-            check_guard(&server, &there, &here, key + 2).await,
-            "{command}"
-        );
+        let is_held = check_guard(&server, &there, &here, 3).await;
+        assert!(is_held, "{command}");
 
-        let matching = here.invalidate_matching("it::permissions::read", "*").await;
-        let replicated = async { invalidate!(read, key).replicated(1).await };
-        let replicated = on(&here, replicated).await.unwrap_err();
-        let replicated = format!("{replicated:?}");
-        assert_eq!(
-            matching.is_err(),
-            *purpose == "invalidate_matching",
-            "{command}"
-        );
+        let matching = here.invalidate_matching(READ, "*").await;
+        let is_refused = *purpose == "invalidate_matching";
+        assert_eq!(matching.is_err(), is_refused, "{command}");
         if let Err(error) = matching {
             assert!(format!("{error:?}").contains(&**command), "{error:?}");
         }
-        let names_it = replicated.contains("not run wait");
-        assert_eq!(
-            names_it,
-            *purpose == "replicated",
-            "{command}: {replicated}"
-        );
+        let truth = Truth::new();
+        let replicated = async { invalidate!(read, &truth, 1).replicated(1).await };
+        let error = here.call(replicated).await.unwrap_err();
+        let error = format!("{error:?}");
+        let names_it = error.contains("not run wait");
+        assert_eq!(names_it, *purpose == "replicated", "{command}: {error}");
         let noted: u64 = server.command(&["XLEN", "{cache:0}:#stream:#invalidations"]);
         assert_eq!(noted == 0, *purpose == "audit", "{command}");
     }
 }
 
-/// An ACL may change while a link lives.
+/// The ACL of a user may change while its link is in use.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn permission_that_is_taken_away_later_is_noticed() {
+async fn permission_that_is_revoked_later_is_named_and_invalidations_are_queued() {
     let server = Server::start();
     permit(&server, "");
-    let here = build(limited(&server)).await;
-    let there = two_tiers(&server.url()).await;
-    on(&here, read(300)).await;
+    let here = Instance::with_redis(limited(&server)).await;
+    let there = Instance::with_redis_at(&server.url()).await;
+    let truth = Truth::new();
+    here.call(read(&truth, 1)).await;
     assert!(here.health().await.is_well());
     permit(&server, "incr");
-    assert_eq!(change(&here, &there, 300).await, Receipt::Queued);
+    assert_eq!(change(&here, &there, &truth, 1).await, Receipt::Queued);
     until_ok("health names the command", async || {
         let health = here.health().await;
         let text = health.to_string();
-        if text.contains("not run incr") && !health.is_well() {
-            Ok(())
-        } else {
-            Err(text)
+        match text.contains("not run incr") && !health.is_well() {
+            true => Ok(()),
+            false => Err(text),
         }
     })
     .await;
     permit(&server, "");
-    until("the invalidation is sent", || {
-        here.tiers()[0].health.queued == 0
-    })
-    .await;
+    here.until_queue_is_empty().await;
 }
 
-/// Streams have connections of their own, and no script: the server's own refusal is the error.
+/// Streams use connections of their own and no scripts, so the error is the server's refusal.
 #[tokio::test]
 async fn streams_name_the_command_that_is_refused() {
     let server = Server::start();

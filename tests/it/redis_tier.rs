@@ -1,6 +1,6 @@
-//! The shared tier in order: keys, round trips, lives, settings.
+//! The Redis tier: keys, round trips, expiry, and settings of the connection.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use multi_tier_cached::{
@@ -8,15 +8,14 @@ use multi_tier_cached::{
     multi_tier_cached,
 };
 
+use testbed::directory::Directory;
 use testbed::server::Server;
-use testbed::{build, two_tiers, until};
+use testbed::{Instance, assert_loads, assert_tier, until, until_ok};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-static LOADS: AtomicU64 = AtomicU64::new(0);
+use tokio::time::sleep;
 
 #[multi_tier_cached(ttl = "1h", name = "users::by_id")]
 async fn user(id: u64, name: &str) -> Option<String> {
-    LOADS.fetch_add(1, Ordering::SeqCst);
     (id > 0).then(|| format!("{name} {id}"))
 }
 
@@ -25,151 +24,122 @@ async fn short(id: u64) -> u64 {
     id
 }
 
-#[tokio::test]
-async fn a_record_is_readable_and_costs_three_round_trips_then_one() {
-    let server = Server::start();
-    // So long a bound that no barrier reads beside the calls.
-    let redis = || Redis::new(server.url()).staleness_bound(Duration::from_secs(60));
-    let (first, second) = (build(redis()).await, build(redis()).await);
-    // The first barriers of each are read at once.
-    loop {
-        let read = server.calls("getrange");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        if server.calls("getrange") == read {
-            break;
-        }
-    }
-    let _: () = server.command(&["CONFIG", "RESETSTAT"]);
-    assert_eq!(
-        CacheRuntime::scope(first, async { user(42, "a:b").await })
-            .await
-            .unwrap(),
-        "a:b 42"
-    );
-    // A read of record, epoch and history in one round trip; LEASE reads these and the lease again,
-    // and FILL all but the record.
-    assert_eq!(
-        (server.calls("getrange"), server.calls("evalsha")),
-        (3 + 4 + 3, 2)
-    );
-    assert_eq!(server.records(), ["{cache:0}:users::by_id:1:42,'a%3Ab'"]);
-    let life: i64 = server.command(&["PTTL", &server.records()[0]]);
-    assert!((3_420_000..=3_600_000).contains(&life), "{life}");
-
-    let _: () = server.command(&["CONFIG", "RESETSTAT"]);
-    let loads = LOADS.load(Ordering::SeqCst);
-    assert_eq!(
-        CacheRuntime::scope(second.clone(), async { user(42, "a:b").await })
-            .await
-            .unwrap(),
-        "a:b 42"
-    );
-    assert_eq!(LOADS.load(Ordering::SeqCst), loads);
-    assert_eq!((server.calls("getrange"), server.calls("evalsha")), (3, 0));
-    CacheRuntime::scope(second.clone(), async { user(42, "a:b").await }).await;
-    assert_eq!(server.calls("getrange"), 3, "the record was copied up");
-    let stats = second.stats();
-    let stats = stats.function("users::by_id").unwrap();
-    assert_eq!(
-        (
-            stats.tier(Level::L1).unwrap().hits,
-            stats.tier(Level::L2).unwrap().hits,
-            stats.loads
-        ),
-        (1, 1, 0)
-    );
+/// Waits until no command of the instances reads any more: they send their first barriers at once.
+async fn until_idle(server: &Server) {
+    let mut read = server.calls("getrange");
+    until_ok("the first barriers are answered", async || {
+        sleep(Duration::from_millis(50)).await;
+        let before = std::mem::replace(&mut read, server.calls("getrange"));
+        if before == read { Ok(()) } else { Err(read) }
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn every_key_but_a_lease_under_way_has_a_life_and_none_is_zero() {
+async fn first_load_costs_three_round_trips_and_a_read_elsewhere_costs_one() {
     let server = Server::start();
-    let runtime = two_tiers(&server.url()).await;
+    // With this bound no barrier reads beside the calls.
+    let redis = || Redis::new(server.url()).staleness_bound(Duration::from_secs(60));
+    let first = Instance::with_redis(redis()).await;
+    let second = Instance::with_redis(redis()).await;
+    until_idle(&server).await;
+    let commands = || (server.calls("getrange"), server.calls("evalsha"));
+    let _: () = server.command(&["CONFIG", "RESETSTAT"]);
+    assert_eq!(first.call(user(42, "a:b")).await.unwrap(), "a:b 42");
+    // One round trip reads record, epoch and history; LEASE reads these and the lease again, and
+    // FILL all but the record.
+    until("the value is stored", || server.records().len() == 1).await;
+    assert_eq!(commands(), (3 + 4 + 3, 2));
+
+    let _: () = server.command(&["CONFIG", "RESETSTAT"]);
+    assert_eq!(second.call(user(42, "a:b")).await.unwrap(), "a:b 42");
+    assert_eq!(commands(), (3, 0));
+    second.call(user(42, "a:b")).await;
+    assert_eq!(commands(), (3, 0), "the record was not copied to memory");
+    for level in [Level::L1, Level::L2] {
+        assert_tier(&second, "users::by_id", level, |tier| tier.hits, 1).await;
+    }
+    assert_loads(&second, "users::by_id", 0).await;
+}
+
+#[tokio::test]
+async fn record_has_a_readable_name_and_a_ttl_that_is_up_to_a_twentieth_shorter() {
+    let server = Server::start();
+    let here = Instance::with_redis_at(&server.url()).await;
+    here.call(user(42, "a:b")).await;
+    server.until_records(1).await;
+    assert_eq!(server.records(), ["{cache:0}:users::by_id:1:42,'a%3Ab'"]);
+    let ttl: i64 = server.command(&["PTTL", &server.records()[0]]);
+    assert!((3_420_000..=3_600_000).contains(&ttl), "{ttl}");
+}
+
+#[tokio::test]
+async fn every_key_of_the_cache_expires() {
+    let server = Server::start();
+    let here = Instance::with_redis_at(&server.url()).await;
     let tiny = Function::<u64>::builder("redis_tier::tiny")
         .ttl(Duration::from_nanos(1))
         .build()
         .unwrap();
-    CacheRuntime::scope(runtime, async {
-        user(1, "a").await;
-        assert_eq!(user(0, "none").await, None);
-        tiny.get_or_load((1,), || async { 1 }).await;
-    })
-    .await;
+    here.call(user(1, "a")).await;
+    assert_eq!(here.call(user(0, "none")).await, None);
+    here.call(tiny.get_or_load((1,), || async { 1 })).await;
+    server.until_records(1).await;
     for key in server.keys() {
-        let life: i64 = server.command(&["PTTL", &key]);
-        assert_ne!(life, -1, "{key} has no end");
+        let ttl: i64 = server.command(&["PTTL", &key]);
+        assert_ne!(ttl, -1, "{key} does not expire");
     }
 }
 
-/// In memory a copy from Redis lives as long as the record would have.
+/// The record has expired although the function's ttl in memory is an hour.
 #[tokio::test]
-async fn a_copy_lives_no_longer_than_its_record() {
+async fn copy_in_memory_expires_with_the_record_it_was_copied_from() {
     let server = Server::start();
     let clock = ManualClock::new();
-    let writer = two_tiers(&server.url()).await;
-    let reader = CacheRuntime::builder()
+    let writer = Instance::with_redis_at(&server.url()).await;
+    let tiers = CacheRuntime::builder()
         .l1(Memory::builder())
         .l2(Redis::new(server.url()))
-        .clock(&clock)
-        .build()
-        .await
-        .unwrap();
-    CacheRuntime::scope(writer, async { short(1).await }).await;
-    assert_eq!(
-        server.records(),
-        ["{cache:0}:it::redis_tier::short:1:short:1"]
-    );
-    CacheRuntime::scope(reader.clone(), async {
-        short(1).await;
-        let hits = || {
-            reader
-                .stats()
-                .function("it::redis_tier::short")
-                .unwrap()
-                .tier(Level::L1)
-                .unwrap()
-                .hits
-        };
-        short(1).await;
-        assert_eq!(hits(), 1);
-        clock.advance(Duration::from_millis(51));
-        short(1).await;
-        assert_eq!(hits(), 1, "its 50 ms are over, whatever l1's ttl says");
-    })
-    .await;
+        .clock(&clock);
+    let reader = Instance::build(tiers).await;
+    writer.call(short(1)).await;
+    let name = "{cache:0}:it::redis_tier::short:1:short:1";
+    assert_eq!(server.records(), [name]);
+    reader.call(short(1)).await;
+    reader.call(short(1)).await;
+    assert_tier(&reader, "short", Level::L1, |tier| tier.hits, 1).await;
+    clock.advance(Duration::from_millis(51));
+    reader.call(short(1)).await;
+    assert_tier(&reader, "short", Level::L1, |tier| tier.hits, 1).await;
 }
 
 #[tokio::test]
-async fn a_value_over_the_limit_is_not_sent_and_counted() {
+async fn value_over_the_size_limit_is_counted_and_kept_in_memory_only() {
     let server = Server::start();
-    let runtime = build(Redis::new(server.url()).max_record_bytes(1_000)).await;
+    let redis = Redis::new(server.url()).max_record_bytes(1_000);
+    let here = Instance::with_redis(redis).await;
     let large = Function::<String>::builder("redis_tier::large")
         .ttl(Duration::from_secs(60))
         .build()
         .unwrap();
-    CacheRuntime::scope(runtime.clone(), async {
-        for _ in 0..2 {
-            assert_eq!(
-                large
-                    .get_or_load((1,), || async { "x".repeat(5_000) })
-                    .await
-                    .len(),
-                5_000
-            );
-        }
-    })
-    .await;
+    for _ in 0..2 {
+        let call = large.get_or_load((1,), || async { "x".repeat(5_000) });
+        assert_eq!(here.call(call).await.len(), 5_000);
+    }
     assert_eq!(server.records(), Vec::<String>::new());
-    let stats = runtime.stats();
-    let stats = stats.function("redis_tier::large").unwrap();
-    assert_eq!(
-        (stats.loads, stats.tier(Level::L2).unwrap().too_large),
-        (1, 1),
-        "memory keeps it"
-    );
+    assert_loads(&here, "redis_tier::large", 1).await;
+    assert_tier(
+        &here,
+        "redis_tier::large",
+        Level::L2,
+        |tier| tier.too_large,
+        1,
+    )
+    .await;
 }
 
 #[tokio::test]
-async fn databases_passwords_users_and_sockets_are_used() {
+async fn database_password_user_and_socket_of_the_url_are_used() {
     let server = Server::start_with(&[
         "--requirepass",
         "secret",
@@ -197,8 +167,8 @@ async fn databases_passwords_users_and_sockets_are_used() {
     .into_iter()
     .enumerate()
     {
-        let runtime = build(Redis::new(url).required()).await;
-        CacheRuntime::scope(runtime, async { user(7 + n as u64, "db").await }).await;
+        let here = Instance::with_redis(Redis::new(url).required()).await;
+        here.call(user(7 + n as u64, "db")).await;
         assert_eq!(
             count(&(n + 3).to_string(), "app", "pw"),
             5,
@@ -215,10 +185,10 @@ async fn databases_passwords_users_and_sockets_are_used() {
 }
 
 #[tokio::test]
-async fn a_required_server_that_is_away_or_no_redis_fails_the_build() {
+async fn required_server_that_is_down_or_silent_fails_the_build() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = nobody.local_addr().unwrap().port();
-    // Takes connections and never answers, as a server of another protocol may.
+    // This server accepts connections and sends nothing, as a server of another protocol may.
     let silent = Redis::new(format!("redis://127.0.0.1:{port}"))
         .connect_limit(Duration::from_millis(100))
         .required();
@@ -232,16 +202,16 @@ async fn a_required_server_that_is_away_or_no_redis_fails_the_build() {
         "{error:?}"
     );
     drop(nobody);
-    let away = Redis::new(format!("redis://127.0.0.1:{port}")).required();
-    let error = CacheRuntime::builder().l2(away).build().await.unwrap_err();
+    let down = Redis::new(format!("redis://127.0.0.1:{port}")).required();
+    let error = CacheRuntime::builder().l2(down).build().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     let text = format!("{error:?}");
     assert!(text.contains(&format!("127.0.0.1:{port}")), "{text}");
 }
 
-/// Which, and why, is in the error; what is secret is not.
+/// The error has the address and the reason, and no secret.
 #[tokio::test]
-async fn a_required_server_that_is_another_is_named() {
+async fn required_server_of_another_protocol_is_named_in_the_error() {
     let memcached = testbed::memcached::Memcached::start();
     let web = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = web.local_addr().unwrap().port();
@@ -268,38 +238,26 @@ async fn a_required_server_that_is_another_is_named() {
     serving.abort();
 }
 
-/// A certificate of the server's own, which the tier is told to trust.
-#[tokio::test]
-async fn a_connection_over_tls_trusts_the_certificate_it_is_given() {
-    let directory = std::env::temp_dir().join(format!("mtc-tls-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
+/// Makes a key and a certificate for 127.0.0.1 in this directory, and returns their paths.
+fn make_certificate(directory: &Path) -> (PathBuf, PathBuf) {
     let (key, certificate) = (directory.join("key.pem"), directory.join("certificate.pem"));
     let made = std::process::Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=cache",
-        ])
-        .args([
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-addext",
-            "basicConstraints=CA:FALSE",
-        ])
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes"])
+        .args(["-days", "2", "-subj", "/CN=cache"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=CA:FALSE"])
         .args([&"-keyout".into(), &key, &"-out".into(), &certificate])
         .output()
         .expect("openssl; install it");
-    assert!(
-        made.status.success(),
-        "{}",
-        String::from_utf8_lossy(&made.stderr)
-    );
+    let errors = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "{errors}");
+    (key, certificate)
+}
+
+#[tokio::test]
+async fn tls_connection_trusts_only_the_root_certificate_that_it_is_given() {
+    let directory = Directory::new("tls");
+    let (key, certificate) = make_certificate(directory.path());
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -317,66 +275,48 @@ async fn a_connection_over_tls_trusts_the_certificate_it_is_given() {
     ]);
     let url = format!("rediss://127.0.0.1:{port}");
     let pem = std::fs::read(&certificate).unwrap();
-    // A handshake of an unoptimized build, beside other tests.
+    // A handshake takes long in an unoptimized build, beside other tests.
     let redis = Redis::new(&url).connect_limit(Duration::from_secs(5));
-    let runtime = build(redis.tls_root_certificate(pem).required()).await;
-    CacheRuntime::scope(runtime, async { user(70, "tls").await }).await;
+    let redis = redis.tls_root_certificate(pem).required();
+    let here = Instance::with_redis(redis).await;
+    here.call(user(70, "tls")).await;
+    server.until_records(1).await;
     assert_eq!(server.records(), ["{cache:0}:users::by_id:1:70,tls"]);
 
-    let distrusting = CacheRuntime::builder()
-        .l2(Redis::new(&url).required())
-        .build()
-        .await;
-    assert!(
-        distrusting.is_err(),
-        "a certificate that nobody vouches for"
-    );
-    std::fs::remove_dir_all(directory).unwrap();
+    let without = CacheRuntime::builder().l2(Redis::new(&url).required());
+    let built = without.build().await;
+    assert!(built.is_err(), "an unknown certificate was trusted");
 }
 
 #[tokio::test]
-async fn a_new_version_orphans_old_records() {
+async fn new_version_of_a_function_does_not_read_records_of_the_old_one() {
     let server = Server::start();
     let load = async |version: u32, value: u64| {
         let function = Function::<u64>::builder("redis_tier::versioned")
             .ttl(Duration::from_secs(60))
             .version(version);
         let function = function.build().unwrap();
-        let runtime = two_tiers(&server.url()).await;
-        CacheRuntime::scope(runtime, async {
-            function.get_or_load((1,), || async { value }).await
-        })
-        .await
+        let here = Instance::with_redis_at(&server.url()).await;
+        let call = function.get_or_load((1,), || async { value });
+        here.call(call).await
     };
-    assert_eq!(
-        (
-            load(1, 10).await,
-            load(1, 11).await,
-            load(2, 20).await,
-            load(1, 12).await
-        ),
-        (10, 10, 20, 10)
-    );
+    assert_eq!(load(1, 10).await, 10);
+    server.until_records(1).await;
+    assert_eq!(load(1, 11).await, 10);
+    assert_eq!(load(2, 20).await, 20);
+    server.until_records(2).await;
+    assert_eq!(load(1, 12).await, 10);
 }
 
 #[tokio::test]
-async fn after_shutdown_calls_are_served_and_nothing_runs() {
+async fn calls_are_answered_after_shutdown_and_no_connection_is_left() {
     let server = Server::start();
-    let runtime = two_tiers(&server.url()).await;
-    CacheRuntime::scope(runtime.clone(), async {
-        user(1, "before").await;
-        runtime.shutdown().await.unwrap();
-        assert_eq!(user(1, "before").await.unwrap(), "before 1");
-        assert_eq!(user(1, "after").await.unwrap(), "after 1");
-        assert_eq!(
-            invalidate!(user, 1, "after").await.unwrap_err().kind(),
-            ErrorKind::Unavailable
-        );
-    })
-    .await;
-    until("the connection is closed", || {
-        let clients: String = server.command(&["CLIENT", "LIST"]);
-        clients.lines().count() == 1
-    })
-    .await;
+    let here = Instance::with_redis_at(&server.url()).await;
+    here.call(user(1, "before")).await;
+    here.shutdown().await.unwrap();
+    assert_eq!(here.call(user(1, "before")).await.unwrap(), "before 1");
+    assert_eq!(here.call(user(1, "after")).await.unwrap(), "after 1");
+    let error = here.call(invalidate!(user, 1, "after")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    until("the connections are closed", || server.connections() == 1).await;
 }

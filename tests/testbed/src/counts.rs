@@ -1,7 +1,7 @@
 //! Assertions on counters, which print a snapshot of the runtimes when they fail.
 //!
 //! A function is named as in the statistics, or by the end of that name: `read`, or
-//! `coherence::read` if several functions are called `read`.
+//! `channel::read` if several functions are called `read`.
 
 use std::fmt::{Debug, Write};
 

@@ -1,15 +1,15 @@
-//! A directory that is gone when it is dropped.
+//! A temporary directory that is deleted when its value is dropped.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Removed, with all that is in it, when it is dropped.
+/// A directory that is deleted, with its contents, when this value is dropped.
 #[derive(Debug)]
 pub struct Directory(PathBuf);
 
 impl Directory {
-    /// A new one, which tells `what` it is for.
+    /// Creates a new directory, whose name contains `what`.
     pub fn new(what: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -19,7 +19,7 @@ impl Directory {
         Self(path)
     }
 
-    /// Where it is.
+    /// Path of the directory.
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -14,13 +14,13 @@ pub mod server;
 pub mod truth;
 mod watch;
 
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use multi_tier_cached::{CacheRuntime, Memory, Redis};
 
@@ -109,4 +109,25 @@ pub async fn until_ok<T, E: Display>(
         Some(error) => panic!("not within {PATIENCE:?}: {what} ({error})"),
         None => panic!("not within {PATIENCE:?}: {what}"),
     })
+}
+
+/// Repeats `call` until it returns `expected`, and panics if it does not within `limit`.
+pub async fn until_returns<T: PartialEq + Debug>(
+    expected: T,
+    limit: Duration,
+    mut call: impl AsyncFnMut() -> T,
+) {
+    let began = Instant::now();
+    loop {
+        let found = call().await;
+        if found == expected {
+            return;
+        }
+        let elapsed = began.elapsed();
+        assert!(
+            elapsed < limit,
+            "still {found:?} after {elapsed:?}, expected {expected:?}"
+        );
+        sleep(Duration::from_millis(1)).await;
+    }
 }

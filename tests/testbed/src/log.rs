@@ -13,8 +13,9 @@ use tracing_subscriber::layer::SubscriberExt;
 pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Records the events of this thread until the guard is dropped. Events of other threads are not recorded, so that
-    /// tests that run beside this one do not disturb it: use it in a single-threaded runtime.
+    /// Records the events of this thread until the guard is dropped. Events of other threads are
+    /// not recorded, so that tests that run at the same time do not disturb this one: use it in a
+    /// single-threaded runtime.
     #[must_use]
     pub fn capture(&self) -> tracing::subscriber::DefaultGuard {
         let layer = tracing_subscriber::fmt::layer()
@@ -23,7 +24,7 @@ impl Log {
         tracing::subscriber::set_default(tracing_subscriber::registry().with(layer))
     }
 
-    /// The lines that contain `text`.
+    /// Returns the lines that contain `text`.
     #[must_use]
     pub fn lines_with(&self, text: &str) -> Vec<String> {
         let bytes = self.bytes().clone();
@@ -66,7 +67,7 @@ pub fn to_stderr(name: String, now: fn() -> u64) {
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
-/// The name of a process and a time, in front of each line.
+/// Writes the name of a process and a time in front of each line.
 struct Stamp {
     name: String,
     now: fn() -> u64,

@@ -1,4 +1,4 @@
-//! A TCP proxy in front of a server: what a network does to connections, held in hand.
+//! A TCP proxy in front of a server, through which a test causes network faults.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,46 +10,46 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// What happens to bytes from now on, on all connections.
+/// What the network does to the bytes of all connections from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NetworkFault {
-    /// They pass.
+    /// Bytes pass.
     Fair,
-    /// They pass so much later, in either direction.
+    /// Bytes are delayed by this time, in either direction.
     Delay(Duration),
-    /// So many a second pass, in either direction.
+    /// This many bytes per second pass, in either direction.
     Throttle(u32),
-    /// They pass in pieces of so many, each in a segment of its own.
+    /// Bytes pass in pieces of this size, each in a segment of its own.
     Slices(usize),
-    /// They are taken, and never arrive; new connections are made and hear nothing.
+    /// Bytes are accepted and never delivered. New connections are made and get no bytes.
     BlackHole,
-    /// What the client sends arrives; what the server sends does not.
+    /// Bytes of the client are delivered, and bytes of the server are not.
     Deaf,
     /// Connections are cut, and new ones refused.
     Cut,
 }
 
-/// How connections are ended.
+/// How the proxy ends connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum End {
-    /// In order.
+    /// By an orderly close.
     Close,
     /// By a reset.
     Reset,
 }
 
-/// What becomes of one connection, whatever the network_fault.
+/// State of one connection, which applies under every network fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     Alive,
-    /// It stays open and nothing passes any more.
+    /// The connection stays open and no byte passes.
     Stranded,
     Ended(End),
 }
 
-/// Ends with its connections when it is dropped.
+/// A proxy, which ends with its connections when it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -59,7 +59,7 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Shared {
-    /// Where new connections lead.
+    /// Port of the server to which new connections lead.
     server: AtomicU16,
     network_fault: watch::Sender<NetworkFault>,
     connections: Mutex<Vec<watch::Sender<Fate>>>,
@@ -77,10 +77,10 @@ impl Shared {
 }
 
 impl Proxy {
-    /// In front of the server on this port.
+    /// Creates a proxy in front of the server on this port.
     ///
     /// # Panics
-    /// Without a free port.
+    /// If no port is free.
     pub async fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let own = listener.local_addr().expect("an address").port();
@@ -97,33 +97,34 @@ impl Proxy {
         }
     }
 
-    /// The address for a client.
+    /// Address for a Redis client.
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Its port.
+    /// Port of the proxy.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Changes what happens to bytes.
+    /// Changes what happens to bytes, on all connections.
     pub fn set(&self, network_fault: NetworkFault) {
         self.shared.network_fault.send_replace(network_fault);
     }
 
-    /// Lets new connections lead to another server.
+    /// Lets new connections lead to the server on another port.
     pub fn repoint(&self, port: u16) {
         self.shared.server.store(port, Ordering::SeqCst);
     }
 
-    /// Ends the connections there are; how many.
+    /// Ends the current connections, and returns their number.
     pub fn end(&self, end: End) -> usize {
         self.decide(Fate::Ended(end))
     }
 
-    /// Leaves the connections there are half open: nobody is told, and nothing passes any more. How many.
+    /// Leaves the current connections half open, and returns their number: no byte passes any more,
+    /// and neither side gets an error.
     pub fn strand(&self) -> usize {
         self.decide(Fate::Stranded)
     }
@@ -136,7 +137,7 @@ impl Proxy {
         changed.count()
     }
 
-    /// The connections there are.
+    /// Number of current connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.connections().len()
@@ -150,7 +151,7 @@ impl Drop for Proxy {
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    // Aborted with this task.
+    // Dropping the set aborts the connections, so they end with this task.
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         while connections.try_join_next().is_some() {}
@@ -236,7 +237,7 @@ impl Way {
                     || network_fault == NetworkFault::BlackHole
                     || (network_fault == NetworkFault::Deaf && self.answers);
                 let read = tokio::select! {
-                    // What is not read waits in the network, as behind a dead router.
+                    // Bytes that are not read stay in the network, as behind a router that is down.
                     ready = from.readable(), if !stopped => ready.and_then(|()| from.try_read(&mut buffer)),
                     Ok(()) = self.network_fault.changed() => continue,
                     Ok(()) = self.fate.changed() => continue,

@@ -1,4 +1,4 @@
-//! A Redis server of the test's own, on a free port of the loopback address, gone when the test is.
+//! A Redis server for one test, on a free port of the loopback address.
 
 use std::fs;
 use std::net::TcpListener;
@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::watch;
+use crate::{until, watch};
 
-/// A running server.
+/// A running server, which ends when this value is dropped.
 #[derive(Debug)]
 pub struct Server {
     directory: PathBuf,
@@ -23,18 +23,19 @@ pub struct Server {
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 impl Server {
-    /// Starts a server that saves nothing.
+    /// Starts a server without persistence.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// Starts a server with more arguments: `redis-server`, or what the variable `REDIS_SERVER` names.
+    /// Starts a server with more arguments. The program is `redis-server`, or the one that the
+    /// variable `REDIS_SERVER` names.
     pub fn start_with(arguments: &[&str]) -> Self {
         let binary = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
         Self::start_as(&binary, arguments, true)
     }
 
-    /// Starts a server by the program at `binary`, which may run longer than that of a test may.
+    /// Starts a server by the program at `binary`. It may run longer than the server of a test.
     pub fn start_binary(binary: &str, arguments: &[&str]) -> Self {
         Self::start_as(binary, arguments, false)
     }
@@ -54,7 +55,7 @@ impl Server {
             child: None,
             is_for_a_test,
         };
-        // Another process may take the port between our look and the server's.
+        // Another process may take the port before the server binds it.
         for _ in 0..5 {
             server.port = free_port();
             if server.spawn() {
@@ -64,22 +65,22 @@ impl Server {
         panic!("redis-server does not start:\n{}", server.log());
     }
 
-    /// The address for a client.
+    /// Address for a client.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// The address of its Unix socket.
+    /// Address of the Unix socket.
     pub fn socket_url(&self) -> String {
         format!("redis+unix://{}", self.directory.join("socket").display())
     }
 
-    /// The directory of its files.
+    /// Directory of the server's files.
     pub fn directory(&self) -> &PathBuf {
         &self.directory
     }
 
-    /// Its port.
+    /// Port of the server.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -119,7 +120,7 @@ impl Server {
         self.is_ready()
     }
 
-    /// Waits for five seconds at most; the log says when it serves.
+    /// Waits for at most five seconds until the log says that the server accepts connections.
     fn is_ready(&mut self) -> bool {
         for _ in 0..1_000 {
             if self.log().contains("Ready to accept connections") {
@@ -137,12 +138,12 @@ impl Server {
         false
     }
 
-    /// What it has written to its log since it was started last.
+    /// Log of the server since its last start.
     pub fn log(&self) -> String {
         fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }
 
-    /// Ends it at once, as a crash does.
+    /// Ends the server at once, as a crash does.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -151,14 +152,14 @@ impl Server {
         }
     }
 
-    /// Starts it again on the same port, with what it has saved.
+    /// Starts the server again on the same port, with the data that it saved.
     pub fn restart(&mut self) {
         let arguments = std::mem::take(&mut self.arguments);
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         self.restart_with(&arguments);
     }
 
-    /// The same with other arguments.
+    /// Starts the server again on the same port, with other arguments.
     pub fn restart_with(&mut self, arguments: &[&str]) {
         self.kill();
         self.arguments = arguments
@@ -172,12 +173,12 @@ impl Server {
         );
     }
 
-    /// Stops it where it is; its sockets stay open and nothing answers.
+    /// Suspends the server: its sockets stay open, and it sends no reply.
     pub fn freeze(&self) {
         self.signal("-STOP");
     }
 
-    /// Lets it go on.
+    /// Resumes the server.
     pub fn thaw(&self) {
         self.signal("-CONT");
     }
@@ -196,7 +197,7 @@ impl Server {
         assert!(status.success());
     }
 
-    /// Runs one command on a connection of its own.
+    /// Runs one command on a new connection.
     pub fn command<T: redis::FromRedisValue>(&self, arguments: &[&str]) -> T {
         self.command_bytes(
             &arguments
@@ -206,7 +207,7 @@ impl Server {
         )
     }
 
-    /// The same with any bytes.
+    /// Runs one command on a new connection, with arguments that need not be text.
     pub fn command_bytes<T: redis::FromRedisValue>(&self, arguments: &[&[u8]]) -> T {
         let client = redis::Client::open(self.url()).expect("a client");
         let mut connection = client.get_connection().expect("a connection");
@@ -217,14 +218,14 @@ impl Server {
         command.query(&mut connection).expect("an answer")
     }
 
-    /// All keys, sorted.
+    /// Returns all keys, sorted.
     pub fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.command(&["KEYS", "*"]);
         keys.sort();
         keys
     }
 
-    /// The keys of records.
+    /// Returns the keys of records, sorted.
     pub fn records(&self) -> Vec<String> {
         self.keys()
             .into_iter()
@@ -232,7 +233,48 @@ impl Server {
             .collect()
     }
 
-    /// How often each command was called by clients and scripts since the last reset.
+    /// Returns `true` if the server has the lease of some key.
+    pub fn has_lease(&self) -> bool {
+        self.keys().iter().any(|key| key.ends_with("#lease"))
+    }
+
+    /// Returns `true` if the server has the write guard of some key.
+    pub fn has_guard(&self) -> bool {
+        self.keys().iter().any(|key| key.ends_with("#guards"))
+    }
+
+    /// Waits until the server has this many records. A call does not wait for its fill, so a test
+    /// does.
+    pub async fn until_records(&self, number: usize) {
+        let what = format!("the server has {number} records");
+        until(&what, || self.records().len() == number).await;
+    }
+
+    /// Waits until the server has no write guard any more.
+    pub async fn until_no_guard(&self) {
+        until("no write guard is left", || !self.has_guard()).await;
+    }
+
+    /// Number of connections to the server, the one that asks included.
+    pub fn connections(&self) -> usize {
+        let list: String = self.command(&["CLIENT", "LIST"]);
+        list.lines().count()
+    }
+
+    /// Number of bytes that the server has sent to all of its clients.
+    pub fn sent_bytes(&self) -> u64 {
+        self.stat("total_net_output_bytes")
+    }
+
+    /// Returns a number from the section `stats` of `INFO`.
+    pub fn stat(&self, name: &str) -> u64 {
+        let stats: String = self.command(&["INFO", "stats"]);
+        let prefix = format!("{name}:");
+        let value = stats.lines().find_map(|line| line.strip_prefix(&prefix));
+        value.map_or(0, |value| value.trim().parse().expect("a number"))
+    }
+
+    /// Returns how often clients and scripts have called `command` since the last reset.
     pub fn calls(&self, command: &str) -> u64 {
         let stats: String = self.command(&["INFO", "commandstats"]);
         let prefix = format!("cmdstat_{command}:calls=");

@@ -1,34 +1,35 @@
-//! An end for a test that hangs: its server tells how long it has been running.
+//! Ends a test process that hangs, recognized by a server that has been running for too long.
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "it watches the real time, whatever time a test has"
+    reason = "the watch uses the real time, even if a test has paused its own"
 )]
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Many times what the longest test takes.
+/// Longest lifetime of a server: many times what the longest test takes.
 const LONGEST: Duration = Duration::from_secs(300);
 
 static RUNNING: Mutex<Option<HashMap<u32, Running>>> = Mutex::new(None);
 
 struct Running {
-    /// The harness names a thread after the test that it runs.
+    /// Name of the test, which the harness gives to its thread.
     test: String,
     since: Instant,
 }
 
-/// The server process of this number runs for the calling test. Where it still does after five minutes, the whole process ends,
-/// and its servers with it: a test that waits for ever says nothing.
+/// Registers the server process with this id for the calling test. If the server still runs after
+/// five minutes, the watch ends the whole test process and its servers: a test that waits forever
+/// reports nothing.
 pub(crate) fn begin(process: u32) {
     static WATCH: Once = Once::new();
     WATCH.call_once(|| {
         std::thread::spawn(|| {
             loop {
                 std::thread::sleep(Duration::from_secs(1));
-                end_what_hangs(Instant::now());
+                end_if_hanging(Instant::now());
             }
         });
     });
@@ -42,12 +43,12 @@ pub(crate) fn begin(process: u32) {
         .insert(process, running);
 }
 
-/// It is gone.
+/// Removes a server process that has ended.
 pub(crate) fn end(process: u32) {
     running_now().get_or_insert_default().remove(&process);
 }
 
-fn end_what_hangs(now: Instant) {
+fn end_if_hanging(now: Instant) {
     let running = running_now();
     let Some(servers) = &*running else { return };
     let is_over = |running: &&Running| now.duration_since(running.since) > LONGEST;
