@@ -79,6 +79,7 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Starts the task in the current Tokio runtime, and waits for its first attempt to connect.
+    /// Call it once for a session: the numbers of its connections begin at 1.
     ///
     /// # Errors
     /// The first attempt failed. The task continues to try, unless it is [aborted](Self::abort).
