@@ -69,7 +69,7 @@ impl Coherence {
 
     /// Returns the staleness bound.
     #[must_use]
-    pub fn bound(&self) -> Duration {
+    pub fn staleness_bound(&self) -> Duration {
         self.bound
     }
 

@@ -171,7 +171,7 @@ impl Tier for RedisTier {
             self.session.journal.flushed().await?;
             // After this, no instance still serves from memory by a barrier from before the
             // invalidation.
-            let bound = self.session.bus.coherence.bound();
+            let bound = self.session.bus.coherence.staleness_bound();
             sleep(bound + bound / DRIFT).await;
             Ok(())
         })

@@ -10,6 +10,7 @@ mod migration;
 mod modules;
 mod phrases;
 mod prose;
+mod races;
 mod scripts;
 mod sizes;
 mod sources;

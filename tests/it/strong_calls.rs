@@ -129,7 +129,7 @@ async fn strong_answer_is_kept_beside_a_promoted_read_of_an_older_value() {
 async fn strong_answer_is_kept_beside_a_bounded_read_that_began_during_the_strong_call() {
     let instances = Instances::new(Promotion::Always).await;
     assert_eq!(instances.refresh_there().await, 2);
-    let (held_strong, strong) = instances.hold_strong(HeldAt::ReadOptions).await;
+    let (held_strong, strong) = instances.hold_strong(HeldAt::Request).await;
     let (held, bounded) = instances.hold_bounded(HeldAt::Answer).await;
     assert_eq!(instances.refresh_there().await, 3);
     held_strong.release();
@@ -143,7 +143,7 @@ async fn strong_answer_is_kept_beside_a_bounded_read_that_began_during_the_stron
 async fn bounded_value_that_was_kept_during_the_strong_call_is_dropped() {
     let instances = Instances::new(Promotion::Always).await;
     assert_eq!(instances.refresh_there().await, 2);
-    let (held, strong_call) = instances.hold_strong(HeldAt::ReadOptions).await;
+    let (held, strong_call) = instances.hold_strong(HeldAt::Request).await;
     // A call of another key takes a fence number, so that the bounded call has a larger one than
     // the strong call.
     instances.here.call(strong(&instances.truth, 2)).await;
@@ -159,7 +159,7 @@ async fn bounded_value_that_was_kept_during_the_strong_call_is_dropped() {
 async fn older_answer_of_a_strong_call_does_not_replace_a_newer_one() {
     let instances = Instances::new(Promotion::Always).await;
     assert_eq!(instances.refresh_there().await, 2);
-    let (held_first, first) = instances.hold_strong(HeldAt::ReadOptions).await;
+    let (held_first, first) = instances.hold_strong(HeldAt::Request).await;
     let (held_second, second) = instances.hold_strong(HeldAt::Answer).await;
     assert_eq!(instances.refresh_there().await, 3);
     held_first.release();
@@ -414,7 +414,7 @@ async fn overlapping_strong_calls_leave_the_value_in_memory() {
     let instances = Instances::with_tiers(tiers).await;
     instances.bounded().await;
     above.empty();
-    let (held, first) = instances.hold_strong(HeldAt::ReadOptions).await;
+    let (held, first) = instances.hold_strong(HeldAt::Request).await;
     instances.strong().await;
     held.release();
     first.await.unwrap();

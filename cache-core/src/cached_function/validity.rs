@@ -48,7 +48,7 @@ impl CachedFunction {
         fences.is_current(start, self.stripe(key), &self.fence)
             && self.coherence.iter().all(|coherence| {
                 coherence.holds()
-                    || self.state.clock.now().since(began) < coherence.bound()
+                    || self.state.clock.now().since(began) < coherence.staleness_bound()
                     || self.serves_isolated()
             })
     }

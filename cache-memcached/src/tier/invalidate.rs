@@ -43,7 +43,7 @@ impl MemcachedTier {
         session.pending.wait_empty().await?;
         // An instance that last read the log before the invalidation serves from memory for the
         // staleness bound, and no longer.
-        let bound = session.coherence.bound();
+        let bound = session.coherence.staleness_bound();
         sleep(bound + bound / DRIFT).await;
         Ok(())
     }

@@ -66,7 +66,7 @@ struct State {
 #[non_exhaustive]
 pub enum HeldAt {
     /// Before it looks at the records.
-    ReadOptions,
+    Request,
     /// With the record that it found.
     Answer,
 }
@@ -327,7 +327,7 @@ impl Tier for FakeTier {
         let held = lock(&self.state.held_reads).pop_front();
         Box::pin(async move {
             self.state.check(&self.state.is_broken, "read: broken")?;
-            if let Some(held) = held.as_ref().filter(|held| held.at == HeldAt::ReadOptions) {
+            if let Some(held) = held.as_ref().filter(|held| held.at == HeldAt::Request) {
                 held.hold().await;
             }
             let mut found = self.state.tier.read(key, options, within).await?;
