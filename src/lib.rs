@@ -48,7 +48,7 @@ pub mod errors {}
 #[doc = include_str!("../docs/migration.md")]
 pub mod migration {}
 
-/// What generated code names. It is no part of the public interface.
+/// The items that generated code names. They are no part of the public interface.
 #[doc(hidden)]
 pub use cache_core::private as __private;
 

@@ -127,7 +127,7 @@ impl<T: CachedResult> Miss<T> {
         Loading(Box::pin(drive(place, mode, move || returned.spec(), load)))
     }
 
-    /// The same on this thread, which waits if another caller runs the load.
+    /// Gets the result on this thread, which blocks if another caller runs the load.
     ///
     /// A panic of the body is not caught, and fails the flight.
     pub fn load_blocking(self, load: impl FnOnce() -> T::Result) -> T::Result {

@@ -106,7 +106,7 @@ impl<V: CacheValue> Handle<V> {
         self.key.put(value, None, &self.spec).await
     }
 
-    /// The same for a value with a ttl of its own, such as an HTTP response with `max-age`: `ttl`
+    /// Replaces the value by one with a ttl of its own, such as an HTTP response with `max-age`: `ttl`
     /// takes the place of the function's ttl for this value, in every tier (by the tier's scale).
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What generated code may name, and nothing else. It is no part of the public interface.
+//! The items that generated code may name, and nothing else. They are no part of the public interface.
 
 mod mode;
 mod probe;

@@ -41,32 +41,23 @@
 mod declaration;
 mod instance;
 mod key;
+mod pieces;
 mod result;
 mod trait_impl;
 
-use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use proc_macro2::TokenStream;
 use quote::quote;
-use syn::GenericParam;
 
 use self::declaration::declaration;
-use self::instance::{constants, instance, slot};
+use self::instance::{constants, slot};
 use self::key::{key_function, with_key};
+use self::pieces::{Hidden, private, turbofish};
 use self::result::returns_function;
 use self::trait_impl::{in_boxed_trait_impl, in_trait_impl};
 use crate::handles::{Bodies, Handles, owner_of_free, signature};
 use crate::item::ItemKind;
 use crate::model::Model;
 use crate::names::{self, HandleNames};
-
-/// The names of the hidden items beside a function, as they are written where they are.
-struct Hidden {
-    with_key: Ident,
-    returns: Ident,
-    body: Ident,
-    slot: Ident,
-    /// The path before a call: `get_user` or `Self`.
-    owner: TokenStream,
-}
 
 pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
     match model.kind {
@@ -210,41 +201,4 @@ fn body_call(model: &Model<'_>, hidden: &Hidden) -> TokenStream {
     });
     let names = model.arguments.iter().map(|argument| &argument.ident);
     quote!(#owner::#body #turbofish(#receiver #(#names),*))
-}
-
-fn private(model: &Model<'_>) -> TokenStream {
-    let facade = &model.facade;
-    quote!(#facade::__private)
-}
-
-/// The type and const parameters, written out because some may be in the result alone; then `more`
-/// that can be inferred.
-fn turbofish(model: &Model<'_>, more: usize) -> Option<TokenStream> {
-    let mut names = model
-        .parameters()
-        .map(|parameter| match parameter {
-            GenericParam::Type(parameter) => &parameter.ident,
-            GenericParam::Const(parameter) => &parameter.ident,
-            GenericParam::Lifetime(parameter) => &parameter.lifetime.ident,
-        })
-        .peekable();
-    names.peek()?;
-    let more = (0..more).map(|_| quote!(_));
-    Some(quote!(::<#(#names,)* #(#more),*>))
-}
-
-/// Moves tokens to another place, where errors in them are reported. Their meaning does not change.
-fn at(span: Span, tokens: &TokenStream) -> TokenStream {
-    let moved = tokens.clone().into_iter().map(|token| match token {
-        TokenTree::Group(group) => {
-            let mut moved = Group::new(group.delimiter(), at(span, &group.stream()));
-            moved.set_span(group.span().located_at(span));
-            moved.into()
-        }
-        mut token => {
-            token.set_span(token.span().located_at(span));
-            token
-        }
-    });
-    moved.collect()
 }

@@ -20,7 +20,7 @@ pub(crate) struct Handles<'a> {
     pub(crate) names: HandleNames,
 }
 
-/// What differs between the expansions.
+/// The parts that differ between the expansions.
 pub(crate) struct Bodies {
     /// The type of the handle that `entry` returns.
     pub(crate) call: TokenStream,

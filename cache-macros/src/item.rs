@@ -17,7 +17,7 @@ pub(crate) enum ItemKind {
     Method,
     /// In the `impl` of a trait: none.
     TraitImpl,
-    /// The same, after `#[async_trait]`: a plain function that returns a boxed future.
+    /// A method in the `impl` of a trait, after `#[async_trait]`: a plain function that returns a boxed future.
     BoxedTraitImpl,
 }
 

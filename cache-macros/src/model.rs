@@ -35,7 +35,7 @@ pub(crate) struct Model<'a> {
     pub(crate) cache_if: Option<Expr>,
     /// Rebuilds an error for each caller that waited for it.
     pub(crate) share_error: Option<ExprPath>,
-    /// What the function does while its instance is isolated, if the attribute sets it.
+    /// The behaviour while the instance is isolated, if the attribute sets it.
     pub(crate) when_isolated: Option<&'static str>,
     /// Which callers share a load, if the attribute sets it.
     pub(crate) single_flight: Option<&'static str>,

@@ -72,7 +72,7 @@ pub(crate) fn constant(parameter: &Ident) -> Ident {
     format_ident!("__constant_{parameter}", span = Span::call_site())
 }
 
-/// The same beside a method.
+/// Returns the name of the constant beside a method.
 pub(crate) fn method_constant(function: &Ident, parameter: &Ident) -> Ident {
     format_ident!(
         "__{}_constant_{parameter}",

@@ -1,4 +1,4 @@
-//! What can be seen of a type from how it is written.
+//! Properties of a type that can be seen from how it is written.
 
 use proc_macro2::Span;
 use syn::spanned::Spanned;

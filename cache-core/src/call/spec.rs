@@ -1,4 +1,4 @@
-//! What a call must know of its function's result.
+//! The result of a function, as far as a call depends on it.
 
 use std::fmt;
 use std::marker::PhantomData;

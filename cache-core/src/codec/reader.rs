@@ -1,4 +1,4 @@
-//! What a value type reads: from a record in postcard's format or, to find its shape, from made-up
+//! The source from which a value type reads: a record in postcard's format or, to find its shape, from made-up
 //! answers.
 //!
 //! Both are one [`Deserializer`](serde::Deserializer), because serde compiles the code of a value

@@ -2,7 +2,7 @@
 //!
 //! A [`Tracer`] notes every question that the type asks (the names of structs, fields and variants,
 //! the kinds of numbers, nested), and the [`Reader`] answers it with a made-up value, so that the
-//! type goes on asking. An enum is traced once per variant; a type inside itself ends where it
+//! type continues to ask. An enum is traced once per variant; a type inside itself ends where it
 //! appears for the second time. A type that refuses a made-up text (a date, an address) is offered
 //! others. If a type cannot be traced this way (`untagged`, `flatten`, values that describe
 //! themselves), its name takes the place of the description.

@@ -1,4 +1,4 @@
-//! What is known of a type from the runs so far, and what the next run asks.
+//! The knowledge about a type from the runs so far, and the questions of the next run.
 
 use std::fmt;
 
@@ -45,7 +45,7 @@ pub(super) struct Tracer {
     /// How often each enum was asked for. The n-th time it shows its n-th variant, so that an enum
     /// that only one variant of another enum holds shows all of its own variants too.
     met: Vec<(Named, usize)>,
-    /// The same when this run began, to run again with another text.
+    /// The types that were met before this run, to run again with another text.
     met_before: Vec<(Named, usize)>,
     /// Structs and enums that this run is inside of. Inside itself a type is only named.
     inside: Vec<Named>,
@@ -67,7 +67,7 @@ pub(super) struct Opened {
     named: Named,
     /// The silence around it.
     was_silent: bool,
-    /// Whether its own parts are noted.
+    /// Set if its own parts are noted.
     is_noted: bool,
 }
 

@@ -14,7 +14,7 @@ use super::text::render;
 pub(crate) struct FunctionId(pub(crate) u32);
 
 /// Returns the number with which the hash of a function's keys begins. `seed` is that of the
-/// runtime: without it, somebody outside of the process could choose keys that collide.
+/// runtime: without it, an outsider could choose keys that collide.
 pub(crate) fn function_seed(seed: u64, function: FunctionId) -> u64 {
     fold(seed ^ u64::from(function.0), MULTIPLIER)
 }

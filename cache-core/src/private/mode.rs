@@ -1,4 +1,4 @@
-//! What is done with the key of a call: look it up, or make a handle or an invalidation of it.
+//! The uses of the key of a call: a look-up, a handle, or an invalidation.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -54,7 +54,7 @@ pub fn type_of<T: ?Sized>(_: &T) -> PhantomData<T> {
     PhantomData
 }
 
-/// What is done with a call once its key is known.
+/// The use of a call once its key is known.
 pub trait CallMode<T: CachedResult> {
     /// The result of that.
     type Output;

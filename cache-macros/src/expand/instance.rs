@@ -5,7 +5,7 @@ use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 use syn::GenericParam;
 
-use super::{Hidden, private};
+use super::pieces::{Hidden, private};
 use crate::item::ItemKind;
 use crate::model::Model;
 use crate::names;

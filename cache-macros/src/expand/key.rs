@@ -5,7 +5,7 @@ use quote::{quote, quote_spanned};
 use syn::{FnArg, ReceiverKind};
 
 use super::instance::slot;
-use super::{Hidden, at, private, turbofish};
+use super::pieces::{Hidden, at, private, turbofish};
 use crate::model::Model;
 use crate::names;
 

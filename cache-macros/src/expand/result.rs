@@ -1,10 +1,10 @@
-//! What the runtime must know of the function's result.
+//! The function's result, as the runtime must know it.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 
-use super::{Hidden, at, private};
+use super::pieces::{Hidden, at, private};
 use crate::model::Model;
 
 /// Renders `__returns`, which describes the result and hides everything that a call does not need.

@@ -3,9 +3,11 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
+use super::declaration::declaration;
+use super::instance::{constants, instance};
 use super::key::key;
+use super::pieces::private;
 use super::result::returns;
-use super::{constants, declaration, instance, private};
 use crate::handles::signature;
 use crate::model::Model;
 use crate::names;
