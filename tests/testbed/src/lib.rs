@@ -1,26 +1,34 @@
-//! What tests stand on: servers of their own, a network in their hand, and futures that stop where they are told.
+//! Fixtures of the tests: servers of their own, instances, sources of truth, a network that the
+//! test controls, and waits for events.
 
 #![expect(clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
+pub mod counts;
 pub mod directory;
 pub mod fake_tier;
+pub mod instance;
 pub mod log;
 pub mod memcached;
 pub mod proxy;
 pub mod server;
+pub mod truth;
 mod watch;
 
 use std::fmt::Display;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
 use multi_tier_cached::{CacheRuntime, Memory, Redis};
 
-/// A runtime with memory alone.
+pub use counts::{assert_count, assert_loads, assert_reads, assert_tier};
+pub use instance::Instance;
+pub use truth::{Gate, Truth};
+
+/// Creates a runtime with memory only.
 pub async fn memory_alone() -> CacheRuntime {
     CacheRuntime::builder()
         .l1(Memory::builder())
@@ -29,12 +37,12 @@ pub async fn memory_alone() -> CacheRuntime {
         .expect("a runtime")
 }
 
-/// A runtime with memory and the Redis at `url`.
+/// Creates a runtime with memory and the Redis at `url`.
 pub async fn two_tiers(url: &str) -> CacheRuntime {
     build(Redis::new(url)).await
 }
 
-/// A runtime with memory and `redis`.
+/// Creates a runtime with memory and `redis`.
 pub async fn build(redis: Redis) -> CacheRuntime {
     CacheRuntime::builder()
         .l1(Memory::builder())
@@ -44,7 +52,13 @@ pub async fn build(redis: Redis) -> CacheRuntime {
         .expect("a runtime")
 }
 
-/// Polls a future until it has been pending `n` times: there it stands, at its n-th await point.
+/// Polls a future once, without a wake-up later.
+pub fn poll_once<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
+    let mut cx = Context::from_waker(Waker::noop());
+    future.as_mut().poll(&mut cx)
+}
+
+/// Polls a future until it has been pending `n` times, which brings it to its `n`th await point.
 pub async fn poll_until<F: Future>(future: &mut Pin<Box<F>>, n: usize) -> Poll<F::Output> {
     let mut left = n;
     std::future::poll_fn(|cx: &mut Context<'_>| {
@@ -66,15 +80,16 @@ pub async fn poll_until<F: Future>(future: &mut Pin<Box<F>>, n: usize) -> Poll<F
     .await
 }
 
-/// For what takes milliseconds, on a machine that does much else.
+/// Longest wait for an event. Most take milliseconds; the rest is for a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Lets other tasks run until `reached`, for thirty seconds at most.
+/// Waits until `reached` returns `true`, and panics with `what` after thirty seconds.
 pub async fn until(what: &str, mut reached: impl FnMut() -> bool) {
     until_ok(what, async || if reached() { Ok(()) } else { Err("no") }).await;
 }
 
-/// Tries until it succeeds, for thirty seconds at most.
+/// Repeats `attempt` until it succeeds, and panics with `what` and the last error after thirty
+/// seconds.
 pub async fn until_ok<T, E: Display>(
     what: &str,
     mut attempt: impl AsyncFnMut() -> Result<T, E>,
