@@ -2,7 +2,6 @@
 //! all of them.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
@@ -15,20 +14,17 @@ use opendal::services::Fs;
 use testbed::directory::Directory;
 use testbed::fake_tier::FakeTier;
 use testbed::server::Server;
-use testbed::{two_tiers, until, until_ok};
+use testbed::{Instance, Truth, assert_tier, until, until_ok};
 use tokio::time::timeout;
+
+#[multi_tier_cached(ttl = "100s", skip(truth))]
+async fn read(truth: &Truth, _key: u64) -> u64 {
+    truth.read()
+}
 
 /// Longest time until an invalidation on one instance changes what another returns, while nothing
 /// fails.
 const INVALIDATION_LIMIT: Duration = Duration::from_millis(500);
-
-async fn on<T>(runtime: &CacheRuntime, future: impl Future<Output = T>) -> T {
-    CacheRuntime::scope(runtime.clone(), future).await
-}
-
-fn hits(runtime: &CacheRuntime, level: Level) -> u64 {
-    runtime.stats().functions[0].tier(level).unwrap().hits
-}
 
 /// Remaining life in milliseconds of the only record on `server`.
 fn life_of_record(server: &Server) -> u64 {
@@ -37,28 +33,23 @@ fn life_of_record(server: &Server) -> u64 {
 
 #[tokio::test]
 async fn two_shared_tiers_are_read_in_level_order_and_both_are_invalidated() {
-    #[multi_tier_cached(ttl = "100s")]
-    async fn ordered(_key: u64) -> u64 {
-        ORDERED.load(Ordering::SeqCst)
-    }
-    static ORDERED: AtomicU64 = AtomicU64::new(1);
-
+    let truth = Truth::new();
     let (near, far) = (Server::start(), Server::start());
     let instance = || {
-        CacheRuntime::builder()
+        let builder = CacheRuntime::builder()
             // The order of these calls must not matter, only the levels do.
             .tier(
                 Redis::new(far.url()),
                 TierConfig::new(Level::L4).ttl_scale(8.0),
             )
             .l2(Redis::new(near.url()))
-            .l1(Memory::builder())
-            .build()
+            .l1(Memory::builder());
+        Instance::build(builder)
     };
-    let (here, there) = (instance().await.unwrap(), instance().await.unwrap());
+    let (here, there) = (instance().await, instance().await);
     let levels: Vec<_> = here.tiers().iter().map(|tier| tier.level).collect();
     assert_eq!(levels, [Level::L2, Level::L4]);
-    assert_eq!(on(&here, ordered(1)).await, 1);
+    assert_eq!(here.call(read(&truth, 1)).await, 1);
     until("both tiers are filled", || {
         near.records().len() == 1 && far.records().len() == 1
     })
@@ -70,18 +61,20 @@ async fn two_shared_tiers_are_read_in_level_order_and_both_are_invalidated() {
 
     // The near tier loses the record, so the next call must get it from the far tier.
     let _: u64 = near.command(&["DEL", &near.records()[0]]);
-    assert_eq!(on(&there, ordered(1)).await, 1);
-    let found = (hits(&there, Level::L2), hits(&there, Level::L4));
-    assert_eq!(found, (0, 1), "{}", there.stats());
+    assert_eq!(there.call(read(&truth, 1)).await, 1);
+    assert_tier(&there, "read", Level::L2, |tier| tier.hits, 0).await;
+    assert_tier(&there, "read", Level::L4, |tier| tier.hits, 1).await;
 
-    ORDERED.store(2, Ordering::SeqCst);
-    let receipt = on(&here, async { invalidate!(ordered, 1).await });
-    assert_eq!(receipt.await.unwrap(), Receipt::Acked);
+    truth.commit();
+    assert_eq!(
+        here.invalidate(invalidate!(read, &truth, 1)).await,
+        Receipt::Acked
+    );
     assert_eq!(near.records(), [""; 0]);
     assert_eq!(far.records(), [""; 0]);
     let sees_new_value = until_ok(
         "the other instance returns the new value",
-        async || match on(&there, ordered(1)).await {
+        async || match there.call(read(&truth, 1)).await {
             2 => Ok(()),
             value => Err(value),
         },
@@ -98,13 +91,9 @@ async fn records_written_at_one_time_expire_at_different_times() {
     }
 
     let server = Server::start();
-    let here = CacheRuntime::builder()
-        .l2(Redis::new(server.url()))
-        .build()
-        .await
-        .unwrap();
+    let here = Instance::build(CacheRuntime::builder().l2(Redis::new(server.url()))).await;
     for key in 0..20 {
-        on(&here, spread(key)).await;
+        here.call(spread(key)).await;
     }
     until("all records are stored", || server.records().len() == 20).await;
     let lives: Vec<u64> = server
@@ -125,9 +114,9 @@ async fn snapshot_shows_tiers_counters_and_entries_in_memory() {
     }
 
     let server = Server::start();
-    let here = two_tiers(&server.url()).await;
-    on(&here, reported(5)).await;
-    on(&here, reported(5)).await;
+    let here = Instance::with_redis_at(&server.url()).await;
+    here.call(reported(5)).await;
+    here.call(reported(5)).await;
     let snapshot = here.snapshot().await;
     let table = snapshot.to_string();
     assert!(table.contains("l2  redis      closed"), "{table}");
@@ -198,9 +187,9 @@ async fn every_mixture_of_shared_and_private_tiers_serves_loads_puts_and_invalid
                 let tier = stores.tier(kind, name, directory.path());
                 builder = builder.tier(tier, TierConfig::new(Level::new(level).unwrap()));
             }
-            let here = builder.build().await.unwrap();
+            let here = Instance::build(builder).await;
             let label = format!("{mixture}, memory: {has_memory}");
-            on(&here, use_mixture(&here, &label)).await;
+            here.call(use_mixture(&here, &label)).await;
             here.shutdown().await.unwrap();
         }
     }
@@ -208,28 +197,26 @@ async fn every_mixture_of_shared_and_private_tiers_serves_loads_puts_and_invalid
 
 /// Loads, puts and invalidates one key by each kind of invalidation.
 async fn use_mixture(here: &CacheRuntime, label: &str) {
-    #[multi_tier_cached(ttl = "1h")]
-    async fn mixed(_key: u64) -> u64 {
-        MIXED.fetch_add(1, Ordering::SeqCst)
-    }
-    static MIXED: AtomicU64 = AtomicU64::new(1);
-    // Larger than any number of loads, so that a value that was put is not taken for a loaded one.
+    // Larger than any version, so that a value that was put is not taken for a loaded one.
     const PUT: u64 = 1_000_000;
 
-    let first = mixed(1).await;
-    assert_eq!(mixed(1).await, first, "{label}: the load was not kept");
+    let truth = Truth::new();
+    assert_eq!(read(&truth, 1).await, 1);
+    truth.commit();
+    assert_eq!(read(&truth, 1).await, 1, "{label}: the load was not kept");
     let stats = here.stats();
     let hits: u64 = stats.functions[0].tiers.iter().map(|tier| tier.hits).sum();
     assert_eq!(hits, 1, "{label}: not exactly one tier answered\n{stats}");
-    mixed::entry(1).put(PUT).await.unwrap();
-    assert_eq!(mixed(1).await, PUT, "{label}: the put was not kept");
-    assert_eq!(invalidate!(mixed, 1).await.unwrap(), Receipt::Acked);
-    let second = mixed(1).await;
-    assert!((first + 1..PUT).contains(&second), "{label}: {second}");
-    assert_eq!(invalidate!(mixed).await.unwrap(), Receipt::Acked);
-    let third = mixed(1).await;
-    assert!(third > second, "{label}: the function was not invalidated");
+    read::entry(&truth, 1).put(PUT).await.unwrap();
+    assert_eq!(read(&truth, 1).await, PUT, "{label}: the put was not kept");
+    assert_eq!(invalidate!(read, &truth, 1).await.unwrap(), Receipt::Acked);
+    assert_eq!(read(&truth, 1).await, 2, "{label}: the key is still there");
+    truth.commit();
+    assert_eq!(invalidate!(read).await.unwrap(), Receipt::Acked);
+    let third = read(&truth, 1).await;
+    assert_eq!(third, 3, "{label}: the function was not invalidated");
+    truth.commit();
     assert_eq!(here.invalidate_all().await.unwrap(), Receipt::Acked);
-    let fourth = mixed(1).await;
-    assert!(fourth > third, "{label}: the namespace was not invalidated");
+    let fourth = read(&truth, 1).await;
+    assert_eq!(fourth, 4, "{label}: the namespace was not invalidated");
 }

@@ -2,7 +2,6 @@
 //! was removed from the function, and when the runtime lacks another tier.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
@@ -10,12 +9,8 @@ use multi_tier_cached::{CacheRuntime, Memory, Redis, invalidate, multi_tier_cach
 use testbed::directory::Directory;
 use testbed::fake_tier::FakeTier;
 use testbed::server::Server;
-use testbed::{poll_until, two_tiers, until};
+use testbed::{Instance, Truth, poll_until, until};
 use tokio::time::timeout;
-
-async fn on<T>(runtime: &CacheRuntime, future: impl Future<Output = T>) -> T {
-    CacheRuntime::scope(runtime.clone(), future).await
-}
 
 #[tokio::test]
 async fn dropped_invalidation_reaches_every_shared_tier() {
@@ -25,13 +20,13 @@ async fn dropped_invalidation_reaches_every_shared_tier() {
     }
 
     let (near, far) = (Server::start(), Server::start());
-    let here = CacheRuntime::builder()
-        .l2(Redis::new(near.url()))
-        .l4(Redis::new(far.url()).time_limit(Duration::from_secs(5)))
-        .build()
-        .await
-        .unwrap();
-    on(&here, dropped(9)).await;
+    let here = Instance::build(
+        CacheRuntime::builder()
+            .l2(Redis::new(near.url()))
+            .l4(Redis::new(far.url()).time_limit(Duration::from_secs(5))),
+    )
+    .await;
+    here.call(dropped(9)).await;
     until("both tiers are filled", || {
         near.records().len() == 1 && far.records().len() == 1
     })
@@ -39,9 +34,10 @@ async fn dropped_invalidation_reaches_every_shared_tier() {
     // The far tier comes first in an invalidation. It does not answer, so the near tier has not
     // been reached when the invalidation is dropped.
     far.freeze();
-    let mut invalidation = Box::pin(on(&here, async { invalidate!(dropped, 9).await }));
+    let mut invalidation = Box::pin(here.call(async { invalidate!(dropped, 9).await }));
     let polled = poll_until(&mut invalidation, 1).await;
     assert!(polled.is_pending(), "a frozen server has answered");
+    assert_eq!(near.records().len(), 1, "the near tier came first");
     drop(invalidation);
     until("the near tier has lost the record", || {
         near.records().is_empty()
@@ -58,8 +54,8 @@ async fn dropped_invalidation_reaches_every_shared_tier() {
 /// operator.
 struct Overridden {
     server: Server,
-    with: CacheRuntime,
-    without: CacheRuntime,
+    with: Instance,
+    without: Instance,
     _directory: Directory,
 }
 
@@ -69,15 +65,15 @@ impl Overridden {
         let directory = Directory::new("overrides");
         let file = directory.path().join("functions.toml");
         write_override(&file, function);
-        let without = CacheRuntime::builder()
-            .l1(Memory::builder())
-            .l2(Redis::new(server.url()))
-            .functions_file(&file)
-            .build()
-            .await
-            .unwrap();
+        let without = Instance::build(
+            CacheRuntime::builder()
+                .l1(Memory::builder())
+                .l2(Redis::new(server.url()))
+                .functions_file(&file),
+        )
+        .await;
         Self {
-            with: two_tiers(&server.url()).await,
+            with: Instance::with_redis_at(&server.url()).await,
             without,
             server,
             _directory: directory,
@@ -89,8 +85,8 @@ impl Overridden {
     }
 
     /// An instance without the override, and with nothing in memory.
-    async fn later(&self) -> CacheRuntime {
-        two_tiers(&self.server.url()).await
+    async fn later(&self) -> Instance {
+        Instance::with_redis_at(&self.server.url()).await
     }
 }
 
@@ -103,101 +99,99 @@ fn write_override(file: &Path, function: &str) {
 /// Operators may put the tier back later, and it must not have the old value then.
 #[tokio::test]
 async fn tier_removed_by_an_override_receives_the_invalidation_of_a_key_and_of_the_function() {
-    #[multi_tier_cached(ttl = "100s", name = "tier_invalidations::removed")]
-    async fn removed(_key: u64) -> u64 {
-        REMOVED.load(Ordering::SeqCst)
+    #[multi_tier_cached(ttl = "100s", name = "tier_invalidations::removed", skip(truth))]
+    async fn removed(truth: &Truth, _key: u64) -> u64 {
+        truth.read()
     }
-    static REMOVED: AtomicU64 = AtomicU64::new(1);
 
+    let truth = Truth::new();
     for whole_function in [false, true] {
-        REMOVED.store(1, Ordering::SeqCst);
+        let version = truth.version();
         let overridden = Overridden::new("tier_invalidations::removed").await;
-        on(&overridden.with, removed(1)).await;
+        overridden.with.call(removed(&truth, 1)).await;
         overridden.filled().await;
-        on(&overridden.without, removed(1)).await;
-        REMOVED.store(2, Ordering::SeqCst);
-        let invalidation = on(&overridden.without, async {
-            if whole_function {
-                invalidate!(removed).await
-            } else {
-                invalidate!(removed, 1).await
-            }
-        });
-        assert_eq!(invalidation.await.unwrap(), Receipt::Acked);
+        overridden.without.call(removed(&truth, 1)).await;
+        truth.commit();
+        let invalidation = match whole_function {
+            true => invalidate!(removed),
+            false => invalidate!(removed, &truth, 1),
+        };
+        let receipt = overridden.without.invalidate(invalidation).await;
+        assert_eq!(receipt, Receipt::Acked);
         let later = overridden.later().await;
-        let value = on(&later, removed(1)).await;
-        assert_eq!(value, 2, "whole function: {whole_function}");
+        let value = later.call(removed(&truth, 1)).await;
+        assert_eq!(value, version + 1, "whole function: {whole_function}");
     }
 }
 
 #[tokio::test]
 async fn refresh_invalidates_a_tier_removed_by_an_override() {
-    #[multi_tier_cached(ttl = "100s", name = "tier_invalidations::refreshed")]
-    async fn refreshed(_key: u64) -> u64 {
-        REFRESHED.load(Ordering::SeqCst)
+    #[multi_tier_cached(ttl = "100s", name = "tier_invalidations::refreshed", skip(truth))]
+    async fn refreshed(truth: &Truth, _key: u64) -> u64 {
+        truth.read()
     }
-    static REFRESHED: AtomicU64 = AtomicU64::new(1);
 
+    let truth = Truth::new();
     let overridden = Overridden::new("tier_invalidations::refreshed").await;
-    on(&overridden.with, refreshed(1)).await;
+    overridden.with.call(refreshed(&truth, 1)).await;
     overridden.filled().await;
-    on(&overridden.without, refreshed(1)).await;
-    REFRESHED.store(2, Ordering::SeqCst);
-    let value = on(&overridden.without, async {
-        refreshed::entry(1).refresh().await
-    });
+    overridden.without.call(refreshed(&truth, 1)).await;
+    truth.commit();
+    let value = overridden
+        .without
+        .call(async { refreshed::entry(&truth, 1).refresh().await });
     assert_eq!(value.await, 2);
     let later = overridden.later().await;
-    assert_eq!(on(&later, refreshed(1)).await, 2, "{}", later.stats());
+    assert_eq!(
+        later.call(refreshed(&truth, 1)).await,
+        2,
+        "{}",
+        later.stats()
+    );
 }
 
 /// A function that names a tier the runtime lacks is served from memory alone. Its invalidations
 /// must still reach the shared tier that the runtime has, because other instances use it.
 #[tokio::test]
 async fn runtime_that_lacks_a_tier_of_a_function_invalidates_the_tiers_that_it_has() {
-    #[multi_tier_cached(ttl = "100s", tiers = "l1,l2,l3")]
-    async fn lacking(_key: u64) -> u64 {
-        LACKING.load(Ordering::SeqCst)
+    #[multi_tier_cached(ttl = "100s", tiers = "l1,l2,l3", skip(truth))]
+    async fn lacking(truth: &Truth, _key: u64) -> u64 {
+        truth.read()
     }
-    static LACKING: AtomicU64 = AtomicU64::new(1);
 
+    let truth = Truth::new();
     let server = Server::start();
-    let with = async || {
-        CacheRuntime::builder()
-            .l1(Memory::builder())
-            .l2(Redis::new(server.url()))
-            .l3(FakeTier::new())
-            .build()
-            .await
-            .unwrap()
+    let with = || {
+        let builder = CacheRuntime::builder().l1(Memory::builder());
+        Instance::build(builder.l2(Redis::new(server.url())).l3(FakeTier::new()))
     };
-    on(&with().await, lacking(1)).await;
+    with().await.call(lacking(&truth, 1)).await;
     until("Redis is filled", || server.records().len() == 1).await;
-    let without = two_tiers(&server.url()).await;
-    LACKING.store(2, Ordering::SeqCst);
-    let receipt = on(&without, async { invalidate!(lacking, 1).await }).await;
-    assert_eq!(receipt.unwrap(), Receipt::Acked);
+    let without = Instance::with_redis_at(&server.url()).await;
+    truth.commit();
+    let receipt = without.invalidate(invalidate!(lacking, &truth, 1)).await;
+    assert_eq!(receipt, Receipt::Acked);
     let later = with().await;
-    assert_eq!(on(&later, lacking(1)).await, 2, "{}", later.stats());
+    assert_eq!(later.call(lacking(&truth, 1)).await, 2, "{}", later.stats());
 }
 
 /// The shared tier may have a copy of what is to be invalidated in the private tier below it.
 #[tokio::test]
 async fn call_loads_and_fills_the_upper_tier_while_an_invalidation_below_it_is_queued() {
-    #[multi_tier_cached(ttl = "100s", tiers = "l2,l3")]
-    async fn below(_key: u64) -> u64 {
-        BELOW.fetch_add(1, Ordering::SeqCst)
+    #[multi_tier_cached(ttl = "100s", tiers = "l2,l3", skip(truth))]
+    async fn below(truth: &Truth, _key: u64) -> u64 {
+        truth.read()
     }
-    static BELOW: AtomicU64 = AtomicU64::new(1);
 
+    let truth = Truth::new();
     let server = Server::start();
     let private = FakeTier::new();
-    let here = CacheRuntime::builder()
-        .l2(Redis::new(server.url()))
-        .l3(private.clone())
-        .build()
-        .await
-        .unwrap();
+    let here = Instance::build(
+        CacheRuntime::builder()
+            .l2(Redis::new(server.url()))
+            .l3(private.clone()),
+    )
+    .await;
     private.owe();
     let record = || {
         let name = server.records().pop()?;
@@ -205,9 +199,10 @@ async fn call_loads_and_fills_the_upper_tier_while_an_invalidation_below_it_is_q
     };
     let mut before = None;
     for loaded in 1..4 {
-        let call = timeout(Duration::from_secs(10), on(&here, below(1)));
+        let call = timeout(Duration::from_secs(10), here.call(below(&truth, 1)));
         assert_eq!(call.await, Ok(loaded), "{}", here.stats());
         until("Redis has the record of this load", || record() != before).await;
         before = record();
+        truth.commit();
     }
 }

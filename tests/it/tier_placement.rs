@@ -10,6 +10,7 @@ use multi_tier_cached::{
 };
 use opendal::Operator;
 use opendal::services::Fs;
+use testbed::Instance;
 use testbed::directory::Directory;
 use testbed::server::Server;
 use tokio::time::timeout;
@@ -121,15 +122,14 @@ async fn redis_at_two_levels_under_two_host_names_delays_no_call() {
 
     let server = Server::start();
     let other_name = server.url().replace("127.0.0.1", "localhost");
-    let here = CacheRuntime::builder()
-        .l1(Memory::builder())
-        .l2(Redis::new(server.url()))
-        .l4(Redis::new(other_name))
-        .build()
-        .await
-        .unwrap();
-    let call = CacheRuntime::scope(here.clone(), aliased(22));
-    let answer = timeout(Duration::from_secs(10), call).await;
+    let here = Instance::build(
+        CacheRuntime::builder()
+            .l1(Memory::builder())
+            .l2(Redis::new(server.url()))
+            .l4(Redis::new(other_name)),
+    )
+    .await;
+    let answer = timeout(Duration::from_secs(10), here.call(aliased(22))).await;
     assert_eq!(answer, Ok(22), "{}", here.stats());
 }
 
