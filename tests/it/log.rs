@@ -1,10 +1,10 @@
-//! The log of a test.
+//! Captures the log of a test.
 
 use std::sync::{Arc, Mutex};
 
 use tracing_subscriber::layer::SubscriberExt;
 
-/// What is written to the log by the thread of a test.
+/// Lines that the thread of a test logs. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -20,7 +20,7 @@ impl std::io::Write for Log {
 }
 
 impl Log {
-    /// Captures until the guard is dropped.
+    /// Captures the events of this thread until the guard is dropped.
     pub(crate) fn capture(&self) -> tracing::subscriber::DefaultGuard {
         let log = self.clone();
         let layer = tracing_subscriber::fmt::layer()
@@ -29,7 +29,7 @@ impl Log {
         tracing::subscriber::set_default(tracing_subscriber::registry().with(layer))
     }
 
-    /// How many lines contain `part`.
+    /// Number of lines that contain `part`.
     pub(crate) fn lines(&self, part: &str) -> usize {
         String::from_utf8_lossy(&self.0.lock().unwrap())
             .lines()

@@ -1,4 +1,5 @@
-//! Promises, a module each. Servers are the tests' own; nothing is skipped when one is missing.
+//! Tests of what the cache promises, one module for each area. Tests start their own servers, and
+//! fail if one is not installed.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -45,7 +46,7 @@ mod tier_invalidations;
 mod tier_placement;
 mod upkeep;
 
-// The tier of the example `custom_tier`.
+// The tier of the example `custom_tier`, which runs the conformance tests.
 #[path = "../../examples/custom_tier/map.rs"]
 mod map;
 #[path = "../../examples/custom_tier/tier.rs"]

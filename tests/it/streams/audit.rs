@@ -1,4 +1,4 @@
-//! Audit: invalidations are written to a stream if the tier is told to.
+//! Audit: invalidations are written to a stream if the tier is configured to do so.
 
 use multi_tier_cached::stream::{After, StreamEntry, StreamLog};
 use multi_tier_cached::{ErrorKind, Streams, invalidate, multi_tier_cached, unix_millis};
@@ -15,7 +15,7 @@ async fn read(key: &str) -> usize {
     key.len()
 }
 
-/// An instance that writes its invalidations down under the name `here`.
+/// An instance whose invalidations are audited under the name `here`.
 async fn audited(server: &Server) -> Instance {
     Instance::with_redis(redis(server).audit("here", 100)).await
 }

@@ -1,5 +1,5 @@
-//! Connections of streams: a lost one is replaced, and a command that may have been done is not sent
-//! again.
+//! Connections of streams: a lost one is replaced, and a command that may have been done is not
+//! sent again.
 
 use std::time::Duration;
 
