@@ -81,7 +81,7 @@ struct Everything {
     day: Day,
 }
 
-/// Takes nothing but a date, as date types do.
+/// Deserializes from a valid date only, as date types do.
 struct Day;
 
 impl<'de> Deserialize<'de> for Day {
@@ -102,7 +102,7 @@ enum Untagged {
 }
 
 #[test]
-fn a_shape_tells_swapped_renamed_and_retyped_fields_apart() {
+fn shapes_differ_when_fields_are_swapped_or_retyped() {
     let plain = Shape::of::<Plain>();
     assert!(plain.traced);
     assert_eq!(plain, Shape::of::<Plain>());
@@ -116,7 +116,7 @@ fn a_shape_tells_swapped_renamed_and_retyped_fields_apart() {
 }
 
 #[test]
-fn a_shape_follows_enums_inside_enums_and_types_inside_themselves() {
+fn shape_covers_nested_enums_and_recursive_types() {
     let tree = Shape::of::<Tree>();
     assert!(tree.traced);
     assert_ne!(tree, Shape::of::<deeper::Tree>());
@@ -125,7 +125,7 @@ fn a_shape_follows_enums_inside_enums_and_types_inside_themselves() {
 }
 
 #[test]
-fn a_type_that_cannot_be_traced_is_known_by_its_name() {
+fn type_that_cannot_be_traced_has_a_shape_by_its_name() {
     assert!(!Shape::of::<Untagged>().traced);
     assert_ne!(Shape::of::<Untagged>(), Shape::of::<Vec<Untagged>>());
 }
@@ -157,7 +157,7 @@ fn round_trip<V: Serialize + DeserializeOwned + Clone + Send + Sync + 'static>(
 }
 
 #[test]
-fn every_codec_reads_back_what_it_wrote() {
+fn every_codec_reads_back_what_it_wrote_and_refuses_trailing_bytes() {
     let value = HashMap::from([
         (1u8, Some("a".to_owned())),
         (2, None),
@@ -175,13 +175,13 @@ fn every_codec_reads_back_what_it_wrote() {
             encoding
                 .decode::<HashMap<u8, Option<String>>>(&payload)
                 .is_err(),
-            "{encoding}: bytes left over"
+            "{encoding} accepts bytes after the value"
         );
     }
 }
 
 #[test]
-fn a_type_the_codec_cannot_read_back_is_found() {
+fn type_that_a_codec_cannot_read_back_is_detected() {
     let postcard = Encoding::Postcard;
     assert!(
         round_trip(
@@ -250,7 +250,7 @@ mod custom {
     }
 
     #[test]
-    fn a_codec_of_ones_own_is_found_by_name() {
+    fn custom_codec_is_found_by_name_and_cannot_be_added_twice() {
         let mut encodings = Encodings::builtin();
         assert!(encodings.add(Arc::new(Mine(1))).is_err());
         encodings.add(Arc::new(Mine(200))).unwrap();
@@ -272,7 +272,8 @@ mod custom {
     }
 }
 
-/// Read back without its first field, the rest would be taken for it: the bytes are whole, the value another.
+/// If the first field is left out, a codec without field names reads the bytes of the rest as that
+/// field: the bytes decode, to another value.
 #[derive(Clone, Serialize, Deserialize)]
 struct SkipsAhead {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -281,7 +282,7 @@ struct SkipsAhead {
 }
 
 #[test]
-fn a_field_that_is_left_out_is_seen_wherever_it_is() {
+fn skipped_field_is_detected_in_any_element() {
     let skips = ValueType::<Vec<SkipsAhead>>::shared()
         .records
         .unwrap()
@@ -340,7 +341,7 @@ enum Wide {
 }
 
 #[test]
-fn a_type_that_panics_or_branches_without_end_is_known_by_its_name() {
+fn type_whose_tracing_panics_or_branches_too_far_has_a_shape_by_its_name() {
     assert!(!Shape::of::<Panics>().traced);
     assert!(!Shape::of::<Wide>().traced);
 }
@@ -366,9 +367,10 @@ mod pair {
     }
 }
 
-/// A generic type inside itself with other parameters is another type.
+/// The tracer must not take an instance for another one of the same generic type, whose name is the
+/// same.
 #[test]
-fn instances_of_a_generic_type_are_told_apart_wherever_they_are() {
+fn instances_of_a_generic_type_have_different_shapes_at_any_depth() {
     use pair::Pair;
     type Mail<T> = Envelope<Batch<T>>;
     assert!(Shape::of::<Mail<Plain>>().traced);
@@ -386,9 +388,9 @@ fn instances_of_a_generic_type_are_told_apart_wherever_they_are() {
     );
 }
 
-/// Where a type stands in the code is not part of its shape.
+/// The module path of a type is not part of its shape.
 #[test]
-fn a_type_that_moved_has_its_shape() {
+fn type_that_moved_to_another_module_has_the_same_shape() {
     mod elsewhere {
         #[derive(serde::Deserialize)]
         #[expect(dead_code, reason = "only its shape is read")]

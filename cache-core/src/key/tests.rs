@@ -3,13 +3,13 @@ use std::collections::{BTreeMap, HashMap};
 use super::*;
 
 #[track_caller]
-fn check<A: Serialize>(arguments: A, expected: &str) {
+fn assert_renders<A: Serialize>(arguments: A, expected: &str) {
     let arguments = Arguments::encode(Tuple(&arguments), 1).unwrap();
     assert_eq!(render(arguments.as_bytes(), &[]), expected);
 }
 
 #[track_caller]
-fn never_meet<A: Serialize, B: Serialize>(a: A, b: B) {
+fn assert_differ<A: Serialize, B: Serialize>(a: A, b: B) {
     let a = Arguments::encode(Tuple(&a), 1).unwrap();
     let b = Arguments::encode(Tuple(&b), 1).unwrap();
     assert_ne!(a.as_bytes(), b.as_bytes());
@@ -33,36 +33,36 @@ struct Filter {
 }
 
 #[test]
-fn arguments_are_readable() {
-    check((), "");
-    check((42u64,), "42");
-    check((-1i32, "alice"), "-1i32,alice");
-    check(("a:b", "c d"), "'a%3Ab','c%20d'");
-    check((None::<u64>, Some(None::<u64>), Some(7u64)), "~,~~,7");
-    check(
+fn rendered_arguments_are_readable() {
+    assert_renders((), "");
+    assert_renders((42u64,), "42");
+    assert_renders((-1i32, "alice"), "-1i32,alice");
+    assert_renders(("a:b", "c d"), "'a%3Ab','c%20d'");
+    assert_renders((None::<u64>, Some(None::<u64>), Some(7u64)), "~,~~,7");
+    assert_renders(
         (Sort::ByName, Sort::ByAge(3), Sort::Range { from: 1, to: 2 }),
         ".ByName,.ByAge=3u8,.Range=(from=1u8,to=2u8)",
     );
-    check((vec![1u64, 2], ("x", 'ß')), "[1,2],['x','ß'c]");
-    check((true, 1.5f64, ()), "true,1.5f64,()");
-    check((BTreeMap::from([("b", 2u64), ("a", 1)]),), "<a=1,b=2>");
+    assert_renders((vec![1u64, 2], ("x", 'ß')), "[1,2],['x','ß'c]");
+    assert_renders((true, 1.5f64, ()), "true,1.5f64,()");
+    assert_renders((BTreeMap::from([("b", 2u64), ("a", 1)]),), "<a=1,b=2>");
 }
 
 #[test]
-fn argument_lists_that_look_alike_never_meet() {
-    never_meet(("a:b", "c"), ("a", "b:c"));
-    never_meet(("a,b",), ("a", "b"));
-    never_meet((None::<&str>,), ("",));
-    never_meet((1u8,), (1u64,));
-    never_meet((1i64,), (1u64,));
-    never_meet(("1",), (1u64,));
-    never_meet(("true",), (true,));
-    never_meet(("~",), (None::<u64>,));
-    never_meet((Some(None::<u64>),), (None::<Option<u64>>,));
-    never_meet(((1u64, 2u64), 3u64), (1u64, (2u64, 3u64)));
-    never_meet((vec!["a"], vec!["b"]), (vec!["a", "b"], Vec::<&str>::new()));
-    never_meet(("ByName",), (Sort::ByName,));
-    never_meet(
+fn argument_lists_that_look_alike_have_different_keys() {
+    assert_differ(("a:b", "c"), ("a", "b:c"));
+    assert_differ(("a,b",), ("a", "b"));
+    assert_differ((None::<&str>,), ("",));
+    assert_differ((1u8,), (1u64,));
+    assert_differ((1i64,), (1u64,));
+    assert_differ(("1",), (1u64,));
+    assert_differ(("true",), (true,));
+    assert_differ(("~",), (None::<u64>,));
+    assert_differ((Some(None::<u64>),), (None::<Option<u64>>,));
+    assert_differ(((1u64, 2u64), 3u64), (1u64, (2u64, 3u64)));
+    assert_differ((vec!["a"], vec!["b"]), (vec!["a", "b"], Vec::<&str>::new()));
+    assert_differ(("ByName",), (Sort::ByName,));
+    assert_differ(
         (Filter {
             min: Some(1),
             max: None,
@@ -72,11 +72,11 @@ fn argument_lists_that_look_alike_never_meet() {
             max: Some(1),
         },),
     );
-    never_meet((), ("",));
+    assert_differ((), ("",));
 }
 
 #[test]
-fn long_keys_end_in_a_digest() {
+fn long_rendered_key_ends_in_a_digest() {
     let text = "k".repeat(500);
     let arguments = Arguments::encode(Tuple(&(&text,)), 1).unwrap();
     let other = Arguments::encode(Tuple(&(format!("{text}x"),)), 1).unwrap();
@@ -87,7 +87,7 @@ fn long_keys_end_in_a_digest() {
 }
 
 #[test]
-fn equal_maps_give_equal_keys_in_whatever_order_they_iterate() {
+fn equal_maps_have_equal_keys_in_any_order_of_iteration() {
     let encode = |map: &HashMap<u64, u64>| {
         Arguments::encode(Tuple(&(map,)), 1)
             .unwrap()
@@ -100,7 +100,7 @@ fn equal_maps_give_equal_keys_in_whatever_order_they_iterate() {
 }
 
 #[test]
-fn a_template_places_the_arguments() {
+fn template_renders_each_argument_at_its_place() {
     let arguments = Arguments::encode(Tuple(&(7u64, "x/y")), 1).unwrap();
     let template = [
         Piece::Literal("user:"),
@@ -123,7 +123,7 @@ fn any_bytes_render_without_a_panic() {
 }
 
 #[test]
-fn a_key_is_found_by_its_full_bytes() {
+fn keys_with_one_hash_are_equal_only_if_function_and_arguments_are() {
     let one = KeyRef {
         hash: 1,
         function: FunctionId(1),
@@ -174,7 +174,7 @@ fn keys_that_differ_anywhere_differ_in_their_hash() {
 }
 
 #[track_caller]
-fn check_replay<A: Serialize>(arguments: A) {
+fn assert_replays<A: Serialize>(arguments: A) {
     let function = FunctionId(3);
     for seed in [0, 1, u64::MAX, 0x1234_5678_9ABC_DEF0] {
         let encoded = Arguments::encode(Tuple(&arguments), seed).unwrap();
@@ -186,19 +186,19 @@ fn check_replay<A: Serialize>(arguments: A) {
 
 #[test]
 fn unbound_arguments_have_the_key_of_a_call_for_any_seed() {
-    check_replay(());
-    check_replay((true, false, (), None::<u8>, Some(Some(7u64))));
-    check_replay((1i8, 2i16, 3i32, 4i64, 5i128, -1f32, 0.5f64));
-    check_replay((1u8, 2u16, 3u32, 4u64, 5u128, 'ß'));
-    check_replay(("", "text", vec!["a", "b"], Vec::<u8>::new(), [1u64, 2]));
-    check_replay((Sort::ByName, Sort::ByAge(3), Sort::Range { from: 1, to: 2 }));
-    check_replay((Filter {
+    assert_replays(());
+    assert_replays((true, false, (), None::<u8>, Some(Some(7u64))));
+    assert_replays((1i8, 2i16, 3i32, 4i64, 5i128, -1f32, 0.5f64));
+    assert_replays((1u8, 2u16, 3u32, 4u64, 5u128, 'ß'));
+    assert_replays(("", "text", vec!["a", "b"], Vec::<u8>::new(), [1u64, 2]));
+    assert_replays((Sort::ByName, Sort::ByAge(3), Sort::Range { from: 1, to: 2 }));
+    assert_replays((Filter {
         min: Some(1),
         max: None,
     },));
-    check_replay((HashMap::from([("b", vec![2u64]), ("a", vec![])]),));
-    check_replay((BTreeMap::from([((1u8, "x"), BTreeMap::from([(1, "y")]))]),));
-    check_replay((Opaque(&Sort::ByAge(1)), Opaque(&"text")));
-    // Longer than what stays on the stack, in one value and in many.
-    check_replay(("k".repeat(500), vec![7u64; 100]));
+    assert_replays((HashMap::from([("b", vec![2u64]), ("a", vec![])]),));
+    assert_replays((BTreeMap::from([((1u8, "x"), BTreeMap::from([(1, "y")]))]),));
+    assert_replays((Opaque(&Sort::ByAge(1)), Opaque(&"text")));
+    // Longer than the buffer on the stack, in one value and in many.
+    assert_replays(("k".repeat(500), vec![7u64; 100]));
 }
