@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{CacheRuntime, ErrorKind, Level, Memory, invalidate, multi_tier_cached};
 use testbed::counts::tier_stats;
 use testbed::fake_tier::FakeTier;
@@ -161,7 +162,8 @@ async fn put_replaced_by_a_refresh_is_not_returned_after_an_invalidation() {
         .await;
     assert_eq!(refreshed, 1);
     truth.commit();
-    here.invalidate(invalidate!(read, &truth, 1)).await;
+    let receipt = here.invalidate(invalidate!(read, &truth, 1)).await;
+    assert_eq!(receipt, Receipt::Acked);
     tier.answer();
     put.await.unwrap().unwrap();
     assert_eq!(here.call(read(&truth, 1)).await, 2, "{}", here.stats());

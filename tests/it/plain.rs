@@ -326,7 +326,7 @@ counted!(above_an_endless_tier, ttl = "1h");
 /// The timers of a current-thread runtime do not run while its thread is blocked, so the time limit
 /// must not depend on them.
 #[test]
-fn plain_call_ends_within_the_time_limit_when_its_thread_drives_the_timers() {
+fn plain_call_ends_within_the_time_limit_when_only_its_own_thread_drives_the_timers() {
     let (done, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let home = tokio::runtime::Builder::new_current_thread()
