@@ -1,8 +1,9 @@
-//! The one runtime of a process: this binary installs it, so it stands alone.
+//! The installed runtime. A process installs one, so this test is a binary of its own.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
+use std::time::Duration;
 
 use multi_tier_cached::{
     CacheRuntime, ErrorKind, Function, Level, Memory, Redis, Ttl, multi_tier_cached,
@@ -11,10 +12,10 @@ use multi_tier_cached::{
 
 use testbed::server::Server;
 
-/// Set for the process that is started to read its settings from the environment.
+/// Environment variable that tells a child process to read its settings from the environment.
 const CHILD: &str = "INSTALL_TEST_CHILD";
 
-/// Where `in_both` stands.
+/// Line of `in_both`, which an error must name.
 const LINE: u32 = line!() + 3;
 
 #[multi_tier_cached(ttl = "1h", tiers = "l1,l2")]
@@ -33,42 +34,17 @@ async fn named(id: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_installs_one_runtime_that_all_its_tasks_use() {
+async fn process_installs_one_runtime_that_its_functions_fit_and_all_its_tasks_use() {
     if std::env::var_os(CHILD).is_some() {
-        return from_the_environment().await;
+        return install_from_the_environment().await;
     }
     assert!(
         registered_functions()
             .any(|(name, file, _)| name == "install::in_both" && file.ends_with("install.rs"))
     );
 
-    let unknown = CacheRuntime::builder()
-        .l1(Memory::builder())
-        .install()
-        .await
-        .unwrap_err();
-    let text = unknown.to_string();
-    assert!(
-        text.contains(
-            "unknown policy `orders`: the policies are real_time, short, medium, long (function `install::named`"
-        ),
-        "{text}"
-    );
-    let minute = std::time::Duration::from_secs(60);
-    let missing = CacheRuntime::builder()
-        .l1(Memory::builder())
-        .policy("orders", minute)
-        .install()
-        .await
-        .unwrap_err();
-    assert_eq!(missing.kind(), ErrorKind::MissingTier);
-    let text = missing.to_string();
-    assert!(
-        text.contains("`install::in_both`") && text.contains(&format!("install.rs:{LINE}")),
-        "{text}"
-    );
-    assert!(!text.contains("anywhere"), "{text}");
-
+    check_refusals_of_annotated_functions().await;
+    let minute = Duration::from_secs(60);
     let made = Function::<u64>::builder("made").ttl(minute);
     let made = made.tiers([Level::L1, Level::L4]).build().unwrap();
     let server = Server::start();
@@ -87,7 +63,7 @@ async fn a_process_installs_one_runtime_that_all_its_tasks_use() {
             .contains("has no l4: its tiers are l1, l2 (function `made`")
     );
     drop(made);
-    // One for a task's own runtime is none of this one's.
+    // A function that was built in the scope of another runtime is not checked against this one.
     let alone = CacheRuntime::builder().l1(Memory::builder()).build().await;
     let in_scope = CacheRuntime::scope(alone.unwrap(), async {
         let made = Function::<u64>::builder("in_scope").ttl(minute);
@@ -112,15 +88,46 @@ async fn a_process_installs_one_runtime_that_all_its_tasks_use() {
     assert_eq!(
         server.records().len(),
         2,
-        "a function that names no tier uses all"
+        "a function that names no tier must use all of them"
     );
     runtime.shutdown().await.unwrap();
 
-    child(&server.url());
+    check_settings_from_the_environment(&server.url());
 }
 
-/// Runs this test in a process of its own, with settings in its environment.
-fn child(url: &str) {
+/// `install` must refuse a runtime without the policies and tiers that annotated functions name.
+async fn check_refusals_of_annotated_functions() {
+    let unknown = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .install()
+        .await
+        .unwrap_err();
+    let text = unknown.to_string();
+    assert!(
+        text.contains(
+            "unknown policy `orders`: the policies are real_time, short, medium, long \
+             (function `install::named`"
+        ),
+        "{text}"
+    );
+    let minute = Duration::from_secs(60);
+    let missing = CacheRuntime::builder()
+        .l1(Memory::builder())
+        .policy("orders", minute)
+        .install()
+        .await
+        .unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::MissingTier);
+    let text = missing.to_string();
+    assert!(
+        text.contains("`install::in_both`") && text.contains(&format!("install.rs:{LINE}")),
+        "{text}"
+    );
+    assert!(!text.contains("anywhere"), "{text}");
+}
+
+/// Runs this test in child processes, with settings in their environment.
+fn check_settings_from_the_environment(url: &str) {
     let run = |name: &str, value: &str| {
         let output = Command::new(std::env::current_exe().unwrap())
             .env(CHILD, "1")
@@ -148,7 +155,8 @@ fn child(url: &str) {
     }
 }
 
-async fn from_the_environment() {
+/// The part of this test that runs in the child processes.
+async fn install_from_the_environment() {
     let twice = CacheRuntime::builder().l2(Redis::new("redis://127.0.0.1:1"));
     let error = twice.from_env().map(drop).unwrap_err().to_string();
     assert!(
@@ -156,11 +164,11 @@ async fn from_the_environment() {
         "{error}"
     );
     let builder = CacheRuntime::from_env().unwrap_or_else(|error| {
-        // On standard output, where the parent looks.
+        // The parent reads standard output.
         println!("{error}");
         panic!("{error}")
     });
-    let builder = builder.policy("orders", std::time::Duration::from_secs(60));
+    let builder = builder.policy("orders", Duration::from_secs(60));
     let runtime = builder.install().await.unwrap();
     assert_eq!(in_both(7).await, 14);
     let keys: Vec<String> =

@@ -1,4 +1,5 @@
-//! A process that uses a disk and is killed, or whose disk fails: what the next one finds there is right.
+//! A process that uses a disk tier and is killed, or whose disk fails: the next process on the same
+//! directory reads no stale value.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,32 +13,43 @@ use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{CacheRuntime, Disk, Level, invalidate, multi_tier_cached};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use testbed::directory::Directory;
-use testbed::{until, until_ok};
+use testbed::{Instance, until, until_ok};
 
-/// Set for a process that is to die: its directory.
+/// Environment variable that tells a child process to run its part of a test, in this directory.
 const CHILD: &str = "KILLED_TEST_DIRECTORY";
 
 const KEYS: u64 = 32;
 
-/// What is true, by key; the process that is killed keeps it in files, each written before its invalidation begins.
-static TRUTH: [AtomicU64; KEYS as usize] = [const { AtomicU64::new(0) }; KEYS as usize];
+/// Current version of each key, of one test.
+struct Versions([AtomicU64; KEYS as usize]);
 
-#[multi_tier_cached(ttl = "1h", tiers = "l3", name = "killed::read")]
-async fn read(key: u64) -> (u64, u64) {
-    (key, TRUTH[key as usize].load(Ordering::SeqCst))
+impl Versions {
+    fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; KEYS as usize])
+    }
+
+    fn get(&self, key: u64) -> u64 {
+        self.0[key as usize].load(Ordering::SeqCst)
+    }
+
+    fn set(&self, key: u64, version: u64) {
+        self.0[key as usize].store(version, Ordering::SeqCst);
+    }
 }
 
-async fn on<T>(runtime: &CacheRuntime, future: impl Future<Output = T>) -> T {
-    CacheRuntime::scope(runtime.clone(), future).await
+#[multi_tier_cached(ttl = "1h", tiers = "l3", name = "killed::read", skip(versions))]
+async fn read(versions: &Versions, key: u64) -> (u64, u64) {
+    (key, versions.get(key))
 }
 
-async fn runtime(directory: &Path) -> CacheRuntime {
+async fn instance(directory: &Path) -> Instance {
     let disk = Disk::new(directory.join("disk")).time_limit(Duration::from_secs(10));
-    CacheRuntime::builder().l3(disk).build().await.unwrap()
+    Instance::build(CacheRuntime::builder().l3(disk)).await
 }
 
 fn run(test: &str, directory: &Path) -> Child {
-    // A write beyond the limit of a process is an error then, not its end.
+    // With the signal ignored, a write beyond the limit of the process is an error and does not end
+    // it.
     Command::new("sh")
         .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
         .arg(std::env::current_exe().unwrap())
@@ -53,9 +65,9 @@ fn child() -> Option<PathBuf> {
     std::env::var_os(CHILD).map(PathBuf::from)
 }
 
-/// Says how far it is, in a line of its own: the harness may have begun one.
-fn say(what: &str) {
-    println!("\n{what}");
+/// Reports a step to the parent, in a line of its own: the test harness may have begun one.
+fn report(step: &str) {
+    println!("\n{step}");
 }
 
 fn lines(child: &mut Child) -> impl Iterator<Item = String> + use<> {
@@ -63,39 +75,42 @@ fn lines(child: &mut Child) -> impl Iterator<Item = String> + use<> {
     BufReader::new(output).lines().map_while(Result::ok)
 }
 
-/// Whether it says so before its end.
-fn says(child: &mut Child, what: &str) -> bool {
+/// Returns `true` if the child reports `what` before it ends.
+fn has_reported(child: &mut Child, what: &str) -> bool {
     lines(child).filter(|line| line == what).count() > 0
 }
 
-/// Reads, changes and invalidates until it is killed, and says what it has invalidated: `key version`.
-async fn live(directory: &Path) {
-    let here = runtime(directory).await;
+/// Reads, changes and invalidates until the process is killed, and reports each invalidation that
+/// is done as `key version`.
+async fn invalidate_until_killed(directory: &Path) {
+    let versions = Versions::new();
+    let here = instance(directory).await;
     let mut version = 0;
     for round in 0_u64.. {
         let key = round.wrapping_mul(7) % KEYS;
-        on(&here, read(key)).await;
+        here.call(read(&versions, key)).await;
         version += 1;
-        TRUTH[key as usize].store(version, Ordering::SeqCst);
-        on(&here, async { invalidate!(read, key).await.unwrap() }).await;
-        on(&here, read(key)).await;
-        say(&format!("{key} {version}"));
+        versions.set(key, version);
+        here.invalidate(invalidate!(read, &versions, key)).await;
+        here.call(read(&versions, key)).await;
+        report(&format!("{key} {version}"));
     }
 }
 
 #[tokio::test]
-async fn whenever_it_is_killed_nothing_old_is_read_and_it_opens() {
+async fn process_after_a_killed_one_opens_its_directory_and_reads_nothing_stale() {
+    let versions = Versions::new();
     if let Some(directory) = child() {
-        return live(&directory).await;
+        return invalidate_until_killed(&directory).await;
     }
     let directory = Directory::new("killed");
     for round in 0..6 {
         let mut child = run(
-            "whenever_it_is_killed_nothing_old_is_read_and_it_opens",
+            "process_after_a_killed_one_opens_its_directory_and_reads_nothing_stale",
             directory.path(),
         );
         let mut invalidated = [None::<u64>; KEYS as usize];
-        let mut heard = 0;
+        let mut reports = 0;
         for line in lines(&mut child) {
             let Some((key, version)) = line.split_once(' ') else {
                 continue;
@@ -104,88 +119,100 @@ async fn whenever_it_is_killed_nothing_old_is_read_and_it_opens() {
                 continue;
             };
             invalidated[key] = Some(version);
-            heard += 1;
-            // At another place each time.
-            if heard == 150 + round * 37 {
+            reports += 1;
+            // Each round kills the process after another number of invalidations.
+            if reports == 150 + round * 37 {
                 child.kill().unwrap();
             }
         }
         child.wait().unwrap();
-        assert!(heard >= 150, "it ended by itself, after {heard}");
-        let here = runtime(directory.path()).await;
+        assert!(
+            reports >= 150,
+            "the process ended by itself after {reports} reports"
+        );
+        let here = instance(directory.path()).await;
         for (key, version) in invalidated.into_iter().enumerate() {
-            TRUTH[key].store(u64::MAX, Ordering::SeqCst);
-            let (read_key, read_version) = on(&here, read(key as u64)).await;
+            versions.set(key as u64, u64::MAX);
+            let (read_key, read_version) = here.call(read(&versions, key as u64)).await;
             assert_eq!(read_key, key as u64);
             assert!(
                 version.is_none_or(|version| read_version >= version),
-                "{read_version} was read, and {version:?} invalidated"
+                "version {read_version} of key {key} was read after {version:?} was invalidated"
             );
         }
         let hits = here.stats().functions[0].tier(Level::L3).unwrap().hits;
-        assert!(hits > 0, "nothing outlived it");
-        on(&here, async { invalidate!(read).await.unwrap() }).await;
+        assert!(hits > 0, "no record outlived the process\n{}", here.stats());
+        here.invalidate(invalidate!(read)).await;
         here.shutdown().await.unwrap();
     }
 }
 
-/// Lets no file of this process grow, or lets them grow again.
-fn let_files_grow(can: bool) {
+/// Makes every write to a file of this process fail, or lets files grow again.
+fn set_files_may_grow(can: bool) {
     let (_, most) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
     setrlimit(Resource::RLIMIT_FSIZE, if can { most } else { 1 }, most).unwrap();
 }
 
-async fn queued_on_a_disk_that_takes_nothing(here: &CacheRuntime) {
-    TRUTH[1].store(1, Ordering::SeqCst);
-    assert_eq!(on(here, read(1)).await, (1, 1));
-    assert_eq!(on(here, read(1)).await, (1, 1));
-    let_files_grow(false);
-    TRUTH[1].store(2, Ordering::SeqCst);
-    let receipt = on(here, async { invalidate!(read, 1).await });
-    assert_eq!(receipt.await.unwrap(), Receipt::Queued);
-    assert_eq!(on(here, read(1)).await, (1, 2));
+/// Invalidates a key while the disk accepts no writes, so that the invalidation is queued.
+async fn invalidate_on_a_full_disk(here: &Instance, versions: &Versions) {
+    versions.set(1, 1);
+    assert_eq!(here.call(read(versions, 1)).await, (1, 1));
+    assert_eq!(here.call(read(versions, 1)).await, (1, 1));
+    set_files_may_grow(false);
+    versions.set(1, 2);
+    let receipt = here.invalidate(invalidate!(read, versions, 1));
+    assert_eq!(receipt.await, Receipt::Queued);
+    assert_eq!(here.call(read(versions, 1)).await, (1, 2));
 }
 
 #[tokio::test]
-async fn what_was_owed_at_its_end_does_not_come_back() {
+async fn value_whose_invalidation_was_queued_when_its_process_died_is_not_read_afterwards() {
+    let versions = Versions::new();
     if let Some(directory) = child() {
-        let here = runtime(&directory).await;
-        queued_on_a_disk_that_takes_nothing(&here).await;
-        say("owed");
-        // As `kill -9` would.
+        let here = instance(&directory).await;
+        invalidate_on_a_full_disk(&here, &versions).await;
+        report("queued");
+        // Ends the process without running any destructor, as `kill -9` does.
         std::process::abort();
     }
     let directory = Directory::new("killed");
-    let test = "what_was_owed_at_its_end_does_not_come_back";
+    let test = "value_whose_invalidation_was_queued_when_its_process_died_is_not_read_afterwards";
     let mut child = run(test, directory.path());
-    assert!(says(&mut child, "owed"));
+    assert!(has_reported(&mut child, "queued"));
     child.wait().unwrap();
-    TRUTH[1].store(3, Ordering::SeqCst);
-    let here = runtime(directory.path()).await;
-    assert_eq!(on(&here, read(1)).await, (1, 3));
+    versions.set(1, 3);
+    let here = instance(directory.path()).await;
+    assert_eq!(here.call(read(&versions, 1)).await, (1, 3));
     here.shutdown().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_disk_that_failed_is_used_again() {
+async fn disk_tier_stores_records_again_when_the_disk_accepts_writes_again() {
+    let versions = Versions::new();
     if let Some(directory) = child() {
-        let here = runtime(&directory).await;
-        queued_on_a_disk_that_takes_nothing(&here).await;
-        let_files_grow(true);
-        until("it is told", || here.tiers()[0].health.queued == 0).await;
-        until_ok("it takes records again", async || {
-            on(&here, read(1)).await;
+        let here = instance(&directory).await;
+        invalidate_on_a_full_disk(&here, &versions).await;
+        set_files_may_grow(true);
+        until("the queued invalidation is done", || {
+            here.tiers()[0].health.queued == 0
+        })
+        .await;
+        until_ok("the tier stores records again", async || {
+            here.call(read(&versions, 1)).await;
             let hits = here.stats().functions[0].tier(Level::L3).unwrap().hits;
-            if hits > 1 { Ok(()) } else { Err("no hit") }
+            if hits > 1 { Ok(()) } else { Err(here.stats()) }
         })
         .await;
         here.shutdown().await.unwrap();
-        say("well");
+        report("recovered");
         return;
     }
     let directory = Directory::new("killed");
-    let mut child = run("a_disk_that_failed_is_used_again", directory.path());
-    assert!(says(&mut child, "well"));
+    let mut child = run(
+        "disk_tier_stores_records_again_when_the_disk_accepts_writes_again",
+        directory.path(),
+    );
+    assert!(has_reported(&mut child, "recovered"));
     child.wait().unwrap();
 }
 
@@ -205,15 +232,15 @@ async fn square(key: u64) -> (Vec<u8>, u64) {
 }
 
 #[tokio::test]
-async fn damaged_files_cost_records_and_no_start() {
+async fn damaged_files_lose_records_but_neither_prevent_the_start_nor_return_wrong_values() {
     let directory = Directory::new("killed");
     let (whole, damaged) = (
         directory.path().join("whole"),
         directory.path().join("damaged"),
     );
-    let here = runtime(&whole).await;
+    let here = instance(&whole).await;
     for key in 0..KEYS {
-        on(&here, square(key)).await;
+        here.call(square(key)).await;
     }
     here.shutdown().await.unwrap();
     type Harm = fn(&mut Vec<u8>);
@@ -243,9 +270,9 @@ async fn damaged_files_cost_records_and_no_start() {
             harm(&mut harmed);
             let place = damaged.join(file.strip_prefix(&whole).unwrap());
             std::fs::write(&place, harmed).unwrap();
-            let here = runtime(&damaged).await;
+            let here = instance(&damaged).await;
             for key in 0..KEYS {
-                let (_, squared) = on(&here, square(key)).await;
+                let (_, squared) = here.call(square(key)).await;
                 assert_eq!(squared, key * key, "{}", place.display());
             }
             let _ = here.shutdown().await;

@@ -1,4 +1,5 @@
-//! Tests of the documentation: its examples as doctests, and what it repeats from the sources.
+//! Tests of the documentation: its examples run as doctests, and what it repeats from the sources
+//! must agree with them.
 
 macro_rules! pages {
     ($($page:ident),*) => {
@@ -12,10 +13,10 @@ macro_rules! pages {
 
 pages!(configuration, guarantees, operations, testing, tiers);
 
-/// The table of permissions is in the rustdoc of `Redis`, which the crate's own test compares with the
-/// commands that it sends, and for operators in `docs/operations.md`.
+/// The table of permissions is in the rustdoc of `Redis`, and again for operators in
+/// `docs/operations.md`. A test of the crate compares the former with the commands it sends.
 #[test]
-fn permissions_in_the_docs_are_those_of_the_redis_tier() {
+fn table_of_permissions_in_the_docs_equals_that_of_the_redis_tier() {
     fn rows(text: &str) -> Vec<String> {
         let rows = text.lines().map(|line| line.trim_start_matches("/// "));
         rows.skip_while(|line| *line != "| for | commands |")

@@ -1,4 +1,5 @@
-//! Plain functions and a tier that others share: `install` refuses them, so this binary stands alone.
+//! Plain functions beside a tier that cannot serve them: `install` refuses the tier. A process
+//! installs one runtime, so this test is a binary of its own.
 
 use multi_tier_cached::{CacheRuntime, ErrorKind, Memory, Objects, Redis, multi_tier_cached};
 
@@ -13,7 +14,7 @@ fn anywhere(id: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn a_plain_function_does_not_wait_for_a_shared_tier() {
+async fn install_is_refused_when_a_plain_function_would_use_a_shared_or_an_object_tier() {
     let redis = Redis::new("redis://127.0.0.1:1");
     let builder = CacheRuntime::builder().l1(Memory::builder());
     let error = builder.l2(redis).install().await.unwrap_err();
@@ -26,7 +27,7 @@ async fn a_plain_function_does_not_wait_for_a_shared_tier() {
         "{text}"
     );
     assert!(!text.contains("in_memory"), "{text}");
-    // Its operations are tasks of the async runtime.
+    // The operations of the object tier are Tokio tasks, which a blocked thread cannot run.
     let memory = opendal::services::Memory::default();
     let objects = Objects::new(opendal::Operator::new(memory).unwrap());
     let builder = CacheRuntime::builder().l1(Memory::builder()).l4(objects);

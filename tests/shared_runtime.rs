@@ -1,5 +1,5 @@
-//! Two tests that share one installed cache: each `#[tokio::test]` has a Tokio runtime of its own, which ends with it, so
-//! the cache is installed in a runtime that lives as long as the process.
+//! Two tests that share one installed cache. The Tokio runtime of a `#[tokio::test]` ends with its
+//! test, so the cache is installed in a runtime that lives as long as the process.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 
 static SERVER: LazyLock<Mutex<Option<Server>>> =
     LazyLock::new(|| Mutex::new(Some(Server::start())));
-static HOME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
+static TOKIO: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 static CACHE: OnceCell<CacheRuntime> = OnceCell::const_new();
 
 async fn cache() -> &'static CacheRuntime {
@@ -22,12 +22,12 @@ async fn cache() -> &'static CacheRuntime {
         let builder = CacheRuntime::builder()
             .l1(Memory::builder())
             .l2(Redis::new(url));
-        HOME.spawn(builder.install()).await.unwrap().unwrap()
+        TOKIO.spawn(builder.install()).await.unwrap().unwrap()
     };
     CACHE.get_or_init(install).await
 }
 
-/// A static is never dropped, so the last of the two tests ends the server.
+/// Ends the server when the last of the two tests ends, because a static is never dropped.
 struct EndOfTest;
 
 impl Drop for EndOfTest {
@@ -50,7 +50,7 @@ async fn price(item: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn one_test_uses_the_installed_cache() {
+async fn first_test_uses_the_cache_that_one_of_both_installed() {
     let _end = EndOfTest;
     let cache = cache().await;
     assert_eq!((price(1).await, price(1).await), (10, 10));
@@ -58,7 +58,7 @@ async fn one_test_uses_the_installed_cache() {
 }
 
 #[tokio::test]
-async fn another_test_uses_it_after_or_beside_it() {
+async fn second_test_uses_the_same_cache_and_loads_nothing_again() {
     let _end = EndOfTest;
     let cache = cache().await;
     assert_eq!((price(1).await, price(1).await), (10, 10));
@@ -66,6 +66,6 @@ async fn another_test_uses_it_after_or_beside_it() {
     assert_eq!(
         LOADS.load(Ordering::SeqCst),
         1,
-        "Redis has it, whichever test came first"
+        "the test that ran second must find the value in the cache"
     );
 }

@@ -1,10 +1,10 @@
-//! Errors of the attribute: one file for each rule, with the error at the place of the mistake.
+//! Compile errors of the attribute: one file for each rule, with the error at the mistake.
 //!
-//! The texts are those of the toolchain that CI runs (rustc 1.95). `TRYBUILD=overwrite` writes them
+//! The texts are those of the toolchain that CI uses (rustc 1.95). `TRYBUILD=overwrite` writes them
 //! again.
 
 #[test]
-fn mistakes_are_reported_where_they_are() {
+fn each_mistake_is_one_error_at_its_place() {
     let cases = trybuild::TestCases::new();
     cases.pass("ui/pass/*.rs");
     cases.compile_fail("ui/fail/*.rs");

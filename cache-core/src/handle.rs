@@ -106,8 +106,9 @@ impl<V: CacheValue> Handle<V> {
         self.key.put(value, None, &self.spec).await
     }
 
-    /// Replaces the value by one with a ttl of its own, such as an HTTP response with `max-age`: `ttl`
-    /// takes the place of the function's ttl for this value, in every tier (by the tier's scale).
+    /// Replaces the value by one with a ttl of its own, such as an HTTP response with `max-age`:
+    /// `ttl` takes the place of the function's ttl for this value, in every tier (by the tier's
+    /// scale).
     ///
     /// # Errors
     /// As [`put`](Self::put), and [`Configuration`](crate::ErrorKind::Configuration) if `ttl` is

@@ -1,4 +1,5 @@
-//! The items that generated code may name, and nothing else. They are no part of the public interface.
+//! The items that generated code may name, and nothing else. They are no part of the public
+//! interface.
 
 mod mode;
 mod probe;

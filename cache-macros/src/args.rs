@@ -115,7 +115,8 @@ pub(crate) struct Args {
     pub(crate) version: Option<u32>,
     pub(crate) key: Option<LitStr>,
     pub(crate) skip: Vec<Ident>,
-    /// The arguments in `skip` that are written `mut conn`: the function is meant to read through them.
+    /// The arguments in `skip` that are written `mut conn`: the function is meant to read through
+    /// them.
     pub(crate) skip_mut: Vec<Ident>,
     pub(crate) scope: Option<Scope>,
     pub(crate) cache_if: Option<Expr>,

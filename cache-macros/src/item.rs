@@ -17,7 +17,8 @@ pub(crate) enum ItemKind {
     Method,
     /// In the `impl` of a trait: none.
     TraitImpl,
-    /// A method in the `impl` of a trait, after `#[async_trait]`: a plain function that returns a boxed future.
+    /// A method in the `impl` of a trait, after `#[async_trait]`: a plain function that returns a
+    /// boxed future.
     BoxedTraitImpl,
 }
 

@@ -19,7 +19,11 @@ const PARAMETERS: usize = 6;
 const NESTING: usize = 5;
 
 /// Functions that may exceed a limit: path, name and reason. For a file, the name is empty.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[(
+    "tests/it/forms/functions.rs",
+    "many",
+    "the test shows that a function of eight arguments is cached",
+)];
 
 /// A file or a function that exceeds a limit.
 #[derive(Debug)]

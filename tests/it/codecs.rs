@@ -1,15 +1,15 @@
-//! Codecs and shapes: what a record was written as is what it is read as, or a miss.
+//! Codecs and shapes: a record is read with the codec and the type that it was written with, or it
+//! is a miss.
 
 use std::collections::BTreeMap;
-
 use std::time::Duration;
 
-use multi_tier_cached::{CacheRuntime, Function, Level, Memory};
+use multi_tier_cached::{Function, Level};
 use serde::{Deserialize, Serialize};
 
-use crate::log::Log;
+use testbed::log::Log;
 use testbed::server::Server;
-use testbed::two_tiers;
+use testbed::{Instance, assert_tier};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -19,7 +19,8 @@ struct Before {
     height: u32,
 }
 
-/// The next deployment's, its fields the other way round: the bytes of one decode as the other.
+/// The type of the next deployment, with its fields in another order, so that the bytes of one
+/// decode as the other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename = "Before")]
 struct After {
@@ -28,40 +29,43 @@ struct After {
 }
 
 #[tokio::test]
-async fn a_record_of_another_shape_is_a_miss_although_its_bytes_would_decode() {
+async fn record_of_another_shape_is_a_miss_although_its_bytes_would_decode() {
     let server = Server::start();
     let before = Function::<Before>::builder("codecs::shape")
         .ttl(MINUTE)
         .build()
         .unwrap();
-    CacheRuntime::scope(two_tiers(&server.url()).await, async {
-        before
-            .get_or_load((1,), || async {
-                Before {
-                    width: 1,
-                    height: 2,
-                }
-            })
-            .await
-    })
-    .await;
+    Instance::with_redis_at(&server.url())
+        .await
+        .call(async {
+            before
+                .get_or_load((1,), || async {
+                    Before {
+                        width: 1,
+                        height: 2,
+                    }
+                })
+                .await
+        })
+        .await;
     drop(before);
     let after = Function::<After>::builder("codecs::shape")
         .ttl(MINUTE)
         .build()
         .unwrap();
-    let runtime = two_tiers(&server.url()).await;
-    let value = CacheRuntime::scope(runtime.clone(), async {
-        after
-            .get_or_load((1,), || async {
-                After {
-                    width: 1,
-                    height: 2,
-                }
-            })
-            .await
-    })
-    .await;
+    let runtime = Instance::with_redis_at(&server.url()).await;
+    let value = runtime
+        .call(async {
+            after
+                .get_or_load((1,), || async {
+                    After {
+                        width: 1,
+                        height: 2,
+                    }
+                })
+                .await
+        })
+        .await;
     assert_eq!(
         value,
         After {
@@ -69,20 +73,12 @@ async fn a_record_of_another_shape_is_a_miss_although_its_bytes_would_decode() {
             height: 2
         }
     );
-    let stats = runtime.stats();
-    assert_eq!(
-        stats
-            .function("codecs::shape")
-            .unwrap()
-            .tier(Level::L2)
-            .unwrap()
-            .mismatches,
-        1
-    );
+    let function = "codecs::shape";
+    assert_tier(&runtime, function, Level::L2, |tier| tier.mismatches, 1).await;
 }
 
 #[tokio::test]
-async fn every_codec_serves_another_instance_and_none_reads_the_others() {
+async fn record_is_read_by_another_instance_with_its_codec_and_is_a_miss_with_another_codec() {
     let server = Server::start();
     let codecs = ["postcard", "json", "msgpack", "bincode"];
     for (round, codec) in codecs.into_iter().enumerate() {
@@ -92,31 +88,32 @@ async fn every_codec_serves_another_instance_and_none_reads_the_others() {
             .build()
             .unwrap();
         for (instance, loads) in [(0, 1), (1, 0)] {
-            let runtime = two_tiers(&server.url()).await;
-            CacheRuntime::scope(runtime.clone(), async {
-                let load = || async {
-                    Before {
-                        width: 7,
-                        height: 8,
-                    }
-                };
-                assert_eq!(
-                    function.get_or_load((1,), load).await,
-                    Before {
-                        width: 7,
-                        height: 8
-                    }
-                );
-            })
-            .await;
+            let runtime = Instance::with_redis_at(&server.url()).await;
+            runtime
+                .call(async {
+                    let load = || async {
+                        Before {
+                            width: 7,
+                            height: 8,
+                        }
+                    };
+                    assert_eq!(
+                        function.get_or_load((1,), load).await,
+                        Before {
+                            width: 7,
+                            height: 8
+                        }
+                    );
+                })
+                .await;
             let stats = runtime.stats();
-            let stats = stats.function("codecs::each").unwrap();
-            assert_eq!(stats.loads, loads, "{codec}, instance {instance}");
+            let counted = stats.function("codecs::each").unwrap();
+            let tier = counted.tier(Level::L2).unwrap();
             let mismatches = u64::from(round > 0 && instance == 0);
             assert_eq!(
-                stats.tier(Level::L2).unwrap().mismatches,
-                mismatches,
-                "{codec}"
+                (counted.loads, tier.mismatches),
+                (loads, mismatches),
+                "{codec}, instance {instance}\n{stats}"
             );
         }
     }
@@ -129,7 +126,7 @@ struct Flat {
 }
 
 #[tokio::test]
-async fn a_type_its_codec_cannot_read_back_stays_out_of_redis_and_is_said_once() {
+async fn value_that_its_codec_cannot_read_back_is_not_stored_in_redis_and_one_warning_is_logged() {
     let server = Server::start();
     let log = Log::default();
     let _guard = log.capture();
@@ -137,39 +134,45 @@ async fn a_type_its_codec_cannot_read_back_stays_out_of_redis_and_is_said_once()
         .ttl(MINUTE)
         .build()
         .unwrap();
-    let runtime = two_tiers(&server.url()).await;
-    CacheRuntime::scope(runtime, async {
-        for n in 0..3 {
-            let value = Flat {
-                rest: BTreeMap::from([("a".into(), n)]),
-            };
-            assert_eq!(
-                function.get_or_load((n,), || async { value.clone() }).await,
-                value
-            );
-        }
-    })
-    .await;
+    let runtime = Instance::with_redis_at(&server.url()).await;
+    runtime
+        .call(async {
+            for n in 0..3 {
+                let value = Flat {
+                    rest: BTreeMap::from([("a".into(), n)]),
+                };
+                assert_eq!(
+                    function.get_or_load((n,), || async { value.clone() }).await,
+                    value
+                );
+            }
+        })
+        .await;
     assert_eq!(server.records(), Vec::<String>::new());
-    assert_eq!(log.lines("does not survive its codec"), 1);
-    assert_eq!(log.lines("codecs::flat"), 1 + log.lines("cannot be traced"));
-    // A codec that describes itself has no such restriction.
+    assert_eq!(log.lines_with("does not survive its codec").len(), 1);
+    assert_eq!(
+        log.lines_with("codecs::flat").len(),
+        1 + log.lines_with("cannot be traced").len()
+    );
+    // A self-describing codec can read such a type back.
     drop(function);
     let function = Function::<Flat>::builder("codecs::flat")
         .ttl(MINUTE)
         .codec("json")
         .build()
         .unwrap();
-    CacheRuntime::scope(two_tiers(&server.url()).await, async {
-        function
-            .get_or_load((1,), || async {
-                Flat {
-                    rest: BTreeMap::new(),
-                }
-            })
-            .await
-    })
-    .await;
+    Instance::with_redis_at(&server.url())
+        .await
+        .call(async {
+            function
+                .get_or_load((1,), || async {
+                    Flat {
+                        rest: BTreeMap::new(),
+                    }
+                })
+                .await
+        })
+        .await;
     assert_eq!(server.records().len(), 1);
 }
 
@@ -181,7 +184,7 @@ enum Guess {
 }
 
 #[tokio::test]
-async fn a_type_whose_shape_cannot_be_traced_is_said_once() {
+async fn type_whose_shape_cannot_be_traced_is_stored_and_one_warning_is_logged_per_runtime() {
     let server = Server::start();
     let log = Log::default();
     let _guard = log.capture();
@@ -191,22 +194,27 @@ async fn a_type_whose_shape_cannot_be_traced_is_said_once() {
         .build()
         .unwrap();
     for _ in 0..2 {
-        let runtime = two_tiers(&server.url()).await;
-        CacheRuntime::scope(runtime, async {
-            for n in 0..3 {
-                function
-                    .get_or_load((n,), || async { Guess::Text("a".into()) })
-                    .await;
-            }
-        })
-        .await;
+        let runtime = Instance::with_redis_at(&server.url()).await;
+        runtime
+            .call(async {
+                for n in 0..3 {
+                    function
+                        .get_or_load((n,), || async { Guess::Text("a".into()) })
+                        .await;
+                }
+            })
+            .await;
     }
-    assert_eq!(log.lines("cannot be traced"), 2, "once in each runtime");
+    assert_eq!(
+        log.lines_with("cannot be traced").len(),
+        2,
+        "not one warning in each of the two runtimes"
+    );
     assert_eq!(server.records().len(), 3);
 }
 
 #[tokio::test]
-async fn an_unknown_codec_is_said_and_memory_serves() {
+async fn function_with_an_unknown_codec_is_served_from_memory_and_one_warning_is_logged() {
     let log = Log::default();
     let _guard = log.capture();
     let function = Function::<u64>::builder("codecs::unknown")
@@ -214,17 +222,14 @@ async fn an_unknown_codec_is_said_and_memory_serves() {
         .codec("yaml")
         .build()
         .unwrap();
-    let runtime = CacheRuntime::builder()
-        .l1(Memory::builder())
-        .build()
-        .await
-        .unwrap();
-    CacheRuntime::scope(runtime, async {
-        assert_eq!(function.get_or_load((1,), || async { 1 }).await, 1);
-        assert_eq!(function.get_or_load((1,), || async { 2 }).await, 1);
-    })
-    .await;
-    assert_eq!(log.lines("`yaml`"), 1);
+    let runtime = Instance::with_memory().await;
+    runtime
+        .call(async {
+            assert_eq!(function.get_or_load((1,), || async { 1 }).await, 1);
+            assert_eq!(function.get_or_load((1,), || async { 2 }).await, 1);
+        })
+        .await;
+    assert_eq!(log.lines_with("`yaml`").len(), 1);
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -234,9 +239,10 @@ struct Skips {
     rest: Vec<(u8, u8)>,
 }
 
-/// A value whose bytes would be read back as another is not sent, be it the first of its type or a later one.
+/// The bytes would be read back as another value. The check must be made for each value, not only
+/// for the first of a type.
 #[tokio::test]
-async fn a_value_that_leaves_a_field_out_is_not_written_by_a_codec_that_needs_them_all() {
+async fn value_without_a_field_is_not_stored_by_a_codec_that_needs_every_field() {
     let server = Server::start();
     let function = Function::<Skips>::builder("codecs::skips")
         .ttl(MINUTE)
@@ -253,39 +259,44 @@ async fn a_value_that_leaves_a_field_out_is_not_written_by_a_codec_that_needs_th
         },
     ];
     for _ in 0..2 {
-        CacheRuntime::scope(two_tiers(&server.url()).await, async {
-            for (n, value) in values.iter().enumerate() {
-                assert_eq!(
-                    function.get_or_load((n,), || async { value.clone() }).await,
-                    *value
-                );
-            }
-        })
-        .await;
+        Instance::with_redis_at(&server.url())
+            .await
+            .call(async {
+                for (n, value) in values.iter().enumerate() {
+                    assert_eq!(
+                        function.get_or_load((n,), || async { value.clone() }).await,
+                        *value
+                    );
+                }
+            })
+            .await;
     }
     assert_eq!(server.records().len(), 1);
 }
 
-/// Once its type is known not to be written, too. What was there is dropped before, once.
+/// A value that was stored before must not remain, so each put invalidates the key, once, also when
+/// the type is already known to be unwritable.
 #[tokio::test]
-async fn what_is_put_and_cannot_be_written_tells_others_once_however_often() {
+async fn put_of_a_value_that_cannot_be_stored_invalidates_the_key_once_each_time() {
     let server = Server::start();
     let function = Function::<Skips>::builder("codecs::skips_put").ttl(MINUTE);
     let function = function.build().unwrap();
-    let runtime = two_tiers(&server.url()).await;
-    CacheRuntime::scope(runtime.clone(), async {
-        let entry = function.entry((9,));
-        let told = || -> u64 { server.command(&["GET", "{cache:0}:#sequence"]) };
-        let before = told();
-        for n in 1..4 {
-            let value = Skips {
-                note: None,
-                rest: vec![(n, 0)],
-            };
-            entry.put(value).await.unwrap();
-            testbed::until("nothing waits", || runtime.tiers()[0].health.queued == 0).await;
-            assert_eq!(told(), before + u64::from(n));
-        }
-    })
-    .await;
+    let runtime = Instance::with_redis_at(&server.url()).await;
+    runtime
+        .call(async {
+            let entry = function.entry((9,));
+            // Number of messages on the channel, of which each invalidation is one.
+            let messages = || -> u64 { server.command(&["GET", "{cache:0}:#sequence"]) };
+            let before = messages();
+            for n in 1..4 {
+                let value = Skips {
+                    note: None,
+                    rest: vec![(n, 0)],
+                };
+                entry.put(value).await.unwrap();
+                runtime.until_queue_is_empty().await;
+                assert_eq!(messages(), before + u64::from(n), "put {n}");
+            }
+        })
+        .await;
 }

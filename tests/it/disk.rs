@@ -1,98 +1,77 @@
-//! The tier on disk.
+//! The disk tier: records outlive their process, one process uses a directory, and its size is
+//! bounded.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{CacheRuntime, Disk, Level, Memory, invalidate, multi_tier_cached};
 use testbed::directory::Directory;
-use testbed::until;
+use testbed::{Instance, Truth, assert_loads, assert_tier, until};
 
-async fn on<T>(runtime: &CacheRuntime, future: impl Future<Output = T>) -> T {
-    CacheRuntime::scope(runtime.clone(), future).await
+async fn instance(path: &Path) -> Instance {
+    let disk = Disk::new(path).time_limit(Duration::from_secs(10));
+    Instance::build(CacheRuntime::builder().l1(Memory::builder()).l3(disk)).await
 }
 
-async fn runtime(path: &Path) -> CacheRuntime {
-    CacheRuntime::builder()
-        .l1(Memory::builder())
-        .l3(Disk::new(path).time_limit(Duration::from_secs(10)))
-        .build()
-        .await
-        .unwrap()
+/// Returns the key and the number of the load.
+#[multi_tier_cached(ttl = "1h", tiers = "l1,l3", skip(truth))]
+async fn read(truth: &Truth, key: u64) -> (u64, u64) {
+    truth.read();
+    (key, truth.reads())
 }
 
-static LOADS: AtomicU64 = AtomicU64::new(0);
-
-#[multi_tier_cached(ttl = "1h", tiers = "l1,l3")]
-async fn read(key: u64) -> (u64, u64) {
-    (key, LOADS.fetch_add(1, Ordering::SeqCst))
-}
-
-#[multi_tier_cached(ttl = "1h", tiers = "l1,l3")]
-async fn other(key: u64) -> (u64, u64) {
-    read(key).await
-}
-
-fn stored(runtime: &CacheRuntime, key: u64) -> impl Future<Output = (u64, u64)> {
-    let runtime = runtime.clone();
-    async move {
-        let value = on(&runtime, read(key)).await;
-        // A caller does not wait for its fill.
-        loop {
-            let peeked = on(&runtime, async { read::entry(key).peek().await }).await;
-            if peeked == Some(value) {
-                return value;
-            }
-        }
-    }
+#[multi_tier_cached(ttl = "1h", tiers = "l1,l3", skip(truth))]
+async fn nested(truth: &Truth, key: u64) -> (u64, u64) {
+    read(truth, key).await
 }
 
 #[tokio::test]
-async fn what_was_cached_outlives_its_process_and_what_was_invalidated_does_not_come_back() {
+async fn record_outlives_its_process_and_an_invalidated_one_does_not_come_back() {
+    let truth = Truth::new();
     let directory = Directory::new("disk");
-    let first = runtime(directory.path()).await;
+    let first = instance(directory.path()).await;
     let mut values = Vec::new();
     for key in 0..4 {
-        values.push(stored(&first, key).await);
+        values.push(first.call(read(&truth, key)).await);
     }
-    on(&first, other(9)).await;
-    let dropped = on(&first, async { invalidate!(read, 1).await });
-    assert_eq!(dropped.await.unwrap(), Receipt::Acked);
+    first.call(nested(&truth, 9)).await;
+    let receipt = first.invalidate(invalidate!(read, &truth, 1)).await;
+    assert_eq!(receipt, Receipt::Acked);
     first.shutdown().await.unwrap();
 
-    let second = runtime(directory.path()).await;
+    let second = instance(directory.path()).await;
     for key in [0, 2, 3] {
-        assert_eq!(on(&second, read(key)).await, values[key as usize]);
+        let value = second.call(read(&truth, key)).await;
+        assert_eq!(value, values[key as usize], "{}", second.stats());
     }
-    assert_ne!(on(&second, read(1)).await, values[1]);
-    let stats = second.stats();
-    assert_eq!(stats.functions[0].tier(Level::L3).unwrap().hits, 3);
-    let all = on(&second, async { invalidate!(read).await });
-    all.await.unwrap();
+    assert_ne!(second.call(read(&truth, 1)).await, values[1]);
+    assert_tier(&second, "disk::read", Level::L3, |tier| tier.hits, 3).await;
+    second.invalidate(invalidate!(read)).await;
     second.shutdown().await.unwrap();
 
-    let third = runtime(directory.path()).await;
+    let third = instance(directory.path()).await;
     for key in [0, 2, 3] {
-        assert_ne!(on(&third, read(key)).await, values[key as usize]);
+        let value = third.call(read(&truth, key)).await;
+        assert_ne!(value, values[key as usize], "{}", third.stats());
     }
     third.shutdown().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_directory_is_one_process_s() {
+async fn directory_that_another_runtime_uses_is_refused() {
     let directory = Directory::new("disk");
-    let first = runtime(directory.path()).await;
+    let first = instance(directory.path()).await;
     let second = CacheRuntime::builder().l3(Disk::new(directory.path()));
     let error = second.build().await.map(drop).unwrap_err().to_string();
     assert!(error.contains("it is in use"), "{error}");
     first.shutdown().await.unwrap();
-    let third = runtime(directory.path()).await;
+    let third = instance(directory.path()).await;
     third.shutdown().await.unwrap();
 }
 
 #[tokio::test]
-async fn settings_that_cannot_be_are_errors() {
+async fn invalid_settings_of_the_disk_tier_are_refused() {
     let directory = Directory::new("disk");
     let file = directory.path().join("file");
     std::fs::write(&file, "x").unwrap();
@@ -127,32 +106,33 @@ async fn large(key: u64) -> String {
     key.to_string().repeat((1 << 20) / key.to_string().len())
 }
 
-/// Many times as much as it may hold is written; what is used stays.
+/// Twice the size is written, and one record is used all the time, so that it must stay.
 #[tokio::test]
-async fn it_takes_the_room_it_was_given() {
-    const ROOM: u64 = 128 << 20;
+async fn disk_tier_keeps_to_its_size_and_evicts_what_is_not_used() {
+    const MAX_BYTES: u64 = 128 << 20;
     let directory = Directory::new("disk");
-    let disk = Disk::new(directory.path()).max_bytes(ROOM);
-    let runtime = CacheRuntime::builder()
-        .l3(disk.time_limit(Duration::from_secs(10)))
-        .build()
-        .await
-        .unwrap();
+    let disk = Disk::new(directory.path()).max_bytes(MAX_BYTES);
+    let disk = disk.time_limit(Duration::from_secs(10));
+    let here = Instance::build(CacheRuntime::builder().l3(disk)).await;
     let mut most = 0;
     for key in 1..256 {
-        on(&runtime, large(key)).await;
+        here.call(large(key)).await;
         if key % 8 == 0 {
-            on(&runtime, large(0)).await;
+            here.call(large(0)).await;
         }
         most = most.max(size(directory.path()));
     }
-    let stats = runtime.stats();
-    assert_eq!(stats.functions[0].loads, 256, "the one in use was dropped");
-    assert!(most < ROOM * 2, "{} MiB", most >> 20);
-    until("the rest is dropped", || size(directory.path()) <= ROOM).await;
-    runtime.shutdown().await.unwrap();
+    // Each key was loaded once, so the record in use was never evicted.
+    assert_loads(&here, "large", 256).await;
+    assert!(most < MAX_BYTES * 2, "at most {} MiB were used", most >> 20);
+    until("the size is within its limit", || {
+        size(directory.path()) <= MAX_BYTES
+    })
+    .await;
+    here.shutdown().await.unwrap();
 }
 
+/// Size in bytes of all files in a directory.
 fn size(path: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(path) else {
         return 0;

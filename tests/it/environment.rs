@@ -1,13 +1,13 @@
-//! Settings in the environment that a program does not read are named in its log.
+//! Settings in the environment: a program that does not read them logs a warning with their names.
 
 use std::process::Command;
 
 use multi_tier_cached::{CacheRuntime, Memory};
 
-/// Says to the process that is started how it builds its runtime.
+/// Tells the child process how to build its runtime.
 const CHILD: &str = "ENVIRONMENT_TEST_CHILD";
 
-/// Runs in a process of its own, which logs to its standard output.
+/// The part of these tests that runs in the child process, which logs to its standard output.
 #[tokio::test]
 async fn child_builds_a_runtime() {
     let Ok(how) = std::env::var(CHILD) else {
@@ -25,7 +25,7 @@ async fn child_builds_a_runtime() {
     builder.build().await.unwrap();
 }
 
-/// What the child logs of variables, by lines.
+/// Warnings that a child process with these variables logs.
 fn warnings(how: &str, variables: &[(&str, &str)]) -> Vec<String> {
     let output = Command::new(std::env::current_exe().unwrap())
         .args([
@@ -44,7 +44,7 @@ fn warnings(how: &str, variables: &[(&str, &str)]) -> Vec<String> {
 }
 
 #[test]
-fn settings_beside_a_builder_that_does_not_read_them_are_one_warning() {
+fn settings_that_the_builder_does_not_read_are_named_in_one_warning() {
     let variables = [
         ("MULTI_TIER_CACHED_L1_MAX_ENTRIES", "5"),
         ("MULTI_TIER_CACHED_CODEC", ""),
@@ -57,11 +57,14 @@ fn settings_beside_a_builder_that_does_not_read_them_are_one_warning() {
     assert!(line.contains("from_env()"), "{line}");
     let named = "MULTI_TIER_CACHED_L1_MAX_ENTRIES, MULTI_TIER_CACHED_WHEN_ISOLATED";
     assert!(line.contains(named), "{line}");
-    assert!(!line.contains("CODEC"), "an empty one is not set: {line}");
+    assert!(
+        !line.contains("CODEC"),
+        "an empty variable counts as set: {line}"
+    );
 }
 
 #[test]
-fn settings_that_are_read_or_not_there_are_no_warning() {
+fn settings_that_are_read_or_not_set_cause_no_warning() {
     assert_eq!(warnings("builder", &[]), [""; 0]);
     let read = [("MULTI_TIER_CACHED_L1_MAX_ENTRIES", "5")];
     assert_eq!(warnings("from_env", &read), [""; 0]);

@@ -27,7 +27,7 @@ async fn until_barriers(server: &Server) {
     .await;
 }
 
-/// What the channel of an instance has lost.
+/// The losses of an instance's channel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Losses {
     isolations: u64,

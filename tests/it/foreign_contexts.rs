@@ -1,10 +1,9 @@
-//! A call may run outside of the Tokio runtime that the cache was installed in: in another one, in one without timers, or
-//! outside of Tokio.
+//! Calls outside of the Tokio runtime in which the cache was installed: in another one, in one
+//! without timers, or on a thread without Tokio.
 
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
@@ -14,15 +13,13 @@ use multi_tier_cached::{CacheRuntime, Redis, invalidate, multi_tier_cached};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
-use testbed::build;
 use testbed::log::Log;
 use testbed::server::Server;
+use testbed::{Truth, assert_reads, build};
 
-static LOADS: AtomicU64 = AtomicU64::new(0);
-
-#[multi_tier_cached(ttl = "1h", consistency = "strong")]
-async fn strong(key: u64) -> u64 {
-    LOADS.fetch_add(1, Ordering::SeqCst);
+#[multi_tier_cached(ttl = "1h", consistency = "strong", skip(truth))]
+async fn strong(truth: &Truth, key: u64) -> u64 {
+    truth.read();
     key
 }
 
@@ -39,7 +36,7 @@ impl Wake for Unpark {
     }
 }
 
-/// Runs a future on this thread, outside of Tokio.
+/// Runs a future on this thread without Tokio.
 fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
@@ -60,23 +57,24 @@ fn driven() -> Runtime {
         .unwrap()
 }
 
-/// Calls, invalidates and calls again: every step reaches Redis.
+/// Calls, invalidates and calls again. The calls are strong, so every step reaches Redis.
 async fn use_redis(runtime: CacheRuntime, key: u64) {
+    let truth = Truth::new();
     CacheRuntime::scope(runtime.clone(), async {
-        let before = LOADS.load(Ordering::SeqCst);
-        assert_eq!((strong(key).await, strong(key).await), (key, key));
-        assert_eq!(LOADS.load(Ordering::SeqCst) - before, 1, "it is kept");
-        assert_eq!(invalidate!(strong, key).await.unwrap(), Receipt::Acked);
-        assert_eq!(strong(key).await, key);
-        assert_eq!(LOADS.load(Ordering::SeqCst) - before, 2);
+        assert_eq!(strong(&truth, key).await, key);
+        assert_eq!(strong(&truth, key).await, key);
+        assert_reads(&truth, 1, &[&runtime]).await;
+        let receipt = invalidate!(strong, &truth, key).await;
+        assert_eq!(receipt.unwrap(), Receipt::Acked);
+        assert_eq!(strong(&truth, key).await, key);
+        assert_reads(&truth, 2, &[&runtime]).await;
     })
     .await;
     assert!(runtime.health().await.is_well());
 }
 
-/// One test, so that its loads are its own.
 #[test]
-fn calls_outside_of_the_home_runtime_use_redis() {
+fn calls_outside_of_the_tokio_runtime_of_the_cache_use_redis() {
     let server = Server::start();
     let home = driven();
     let runtime = home.block_on(build(Redis::new(server.url())));
@@ -89,7 +87,7 @@ fn calls_outside_of_the_home_runtime_use_redis() {
 }
 
 #[test]
-fn a_call_whose_home_runtime_has_ended_runs_its_body_and_health_says_why() {
+fn call_runs_its_body_and_health_says_why_when_the_tokio_runtime_of_the_cache_has_ended() {
     let log = Log::default();
     let _captured = log.capture();
     let server = Server::start();
@@ -110,11 +108,11 @@ fn a_call_whose_home_runtime_has_ended_runs_its_body_and_health_says_why() {
     );
     let errors = log.lines_with("has ended");
     let errors = errors.iter().filter(|line| line.contains("ERROR"));
-    assert_eq!(errors.count(), 1, "it is said once");
+    assert_eq!(errors.count(), 1, "the error is logged once");
 }
 
 #[test]
-fn a_call_whose_home_runtime_is_not_driven_takes_no_longer_than_the_limit() {
+fn call_takes_no_longer_than_its_time_limit_when_the_tokio_runtime_of_the_cache_is_not_driven() {
     let server = Server::start();
     let idle = Builder::new_current_thread().enable_all().build().unwrap();
     let limit = Duration::from_millis(100);
@@ -122,10 +120,7 @@ fn a_call_whose_home_runtime_is_not_driven_takes_no_longer_than_the_limit() {
     let began = Instant::now();
     let call = CacheRuntime::scope(runtime.clone(), body_runs(3));
     assert_eq!(block_on(call), 3);
-    assert!(
-        began.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        began.elapsed()
-    );
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
     drop(runtime);
 }

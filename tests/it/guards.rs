@@ -279,7 +279,7 @@ async fn guard_that_outlives_its_runtime_is_queued_in_the_journal_file() {
     let guard = guard(&here, &truth).await;
     here.shutdown().await.unwrap();
     drop(here);
-    // Nobody renews the guard, so it expires.
+    // No instance renews the guard, so it expires.
     server.until_no_guard().await;
     assert_eq!(there.call(read(&truth, 1)).await, 1);
     server.until_records(1).await;

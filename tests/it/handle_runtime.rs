@@ -1,4 +1,5 @@
-//! A handle acts on the runtime where it is polled, as a call does, and not on the one where it was made.
+//! A handle acts on the runtime in whose scope it is polled, as a call does, and not on the one in
+//! whose scope it was created.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -10,12 +11,13 @@ use multi_tier_cached::{CacheRuntime, ErrorKind, Function, invalidate, multi_tie
 use testbed::{memory_alone, poll_until};
 
 thread_local! {
-    /// A test has a thread of its own. No two loads bring one value.
-    static LOADS: Cell<u64> = const { Cell::new(1_000) };
+    /// Value of the next load. Each test runs on a thread of its own, and each load has another
+    /// value.
+    static NEXT: Cell<u64> = const { Cell::new(1_000) };
 }
 
 fn next() -> u64 {
-    LOADS.replace(LOADS.get() + 1)
+    NEXT.replace(NEXT.get() + 1)
 }
 
 #[multi_tier_cached(ttl = "1h")]
@@ -23,25 +25,26 @@ async fn value(_id: u64) -> u64 {
     next()
 }
 
-/// `None` is outside of every scope: the default runtime, which all tests share.
-type Place = Option<CacheRuntime>;
+/// A scope, or `None` for none, where the default runtime is used. All tests share that one, so
+/// each uses keys of its own.
+type Scope = Option<CacheRuntime>;
 
-async fn within<F: Future>(place: &Place, future: F) -> F::Output {
-    match place {
+async fn within<F: Future>(scope: &Scope, future: F) -> F::Output {
+    match scope {
         Some(runtime) => CacheRuntime::scope(runtime.clone(), future).await,
         None => future.await,
     }
 }
 
-fn make_within<T>(place: &Place, make: impl FnOnce() -> T) -> T {
-    match place {
-        Some(runtime) => CacheRuntime::scope_blocking(runtime.clone(), make),
-        None => make(),
+fn create_within<T>(scope: &Scope, create: impl FnOnce() -> T) -> T {
+    match scope {
+        Some(runtime) => CacheRuntime::scope_blocking(runtime.clone(), create),
+        None => create(),
     }
 }
 
-/// Where a handle is made, and where it is polled.
-async fn places() -> Vec<(Place, Place)> {
+/// Pairs of the scope in which a handle is created and the one in which it is polled.
+async fn scopes() -> Vec<(Scope, Scope)> {
     let (one, other) = (Some(memory_alone().await), Some(memory_alone().await));
     vec![
         (None, one.clone()),
@@ -51,28 +54,38 @@ async fn places() -> Vec<(Place, Place)> {
     ]
 }
 
+/// Returns a key that no other test of this process uses.
 fn fresh_id() -> u64 {
     static IDS: AtomicU64 = AtomicU64::new(0);
     IDS.fetch_add(1, Ordering::SeqCst)
 }
 
-/// Makes `$made` of a fresh key in one place and does `$act` with it in another. Both have a value of the key before, and the
-/// place where it was made still has its own after. `$act` gives the value that is expected in the other place after, if it is
-/// another than `$known`, which was there before.
-macro_rules! check {
+/// Creates a handle `$made` for a new key in one scope, and runs `$act` with it in another. Both
+/// scopes have a value for the key before, and the scope where it was created must still have its
+/// own afterwards. `$act` returns what the other scope is expected to have afterwards; `$known` is
+/// what it had before.
+macro_rules! check_scopes {
     (|$id:ident| $made:expr, |$handle:ident, $known:ident| $act:expr) => {
-        for (made, polled) in places().await {
+        for (made, polled) in scopes().await {
             let $id = fresh_id();
             let kept = within(&made, value($id)).await;
             let $known = within(&polled, value($id)).await;
             assert_ne!(kept, $known);
-            let $handle = make_within(&made, || $made);
+            let $handle = create_within(&made, || $made);
             let expected: Expected = within(&polled, async { $act }).await;
-            assert_eq!(within(&made, value($id)).await, kept, "where it was made");
+            assert_eq!(
+                within(&made, value($id)).await,
+                kept,
+                "in the scope where the handle was created"
+            );
             let now = within(&polled, value($id)).await;
             match expected {
-                Expected::Value(value) => assert_eq!(now, value, "where it was polled"),
-                Expected::Gone => assert_ne!(now, $known, "where it was polled"),
+                Expected::Value(value) => {
+                    assert_eq!(now, value, "in the scope where the handle was polled")
+                }
+                Expected::AnotherLoad => {
+                    assert_ne!(now, $known, "in the scope where the handle was polled")
+                }
             }
         }
     };
@@ -80,12 +93,12 @@ macro_rules! check {
 
 enum Expected {
     Value(u64),
-    Gone,
+    AnotherLoad,
 }
 
 #[tokio::test]
 async fn peek_reads_the_runtime_where_it_is_polled() {
-    check!(|id| value::entry(id), |handle, known| {
+    check_scopes!(|id| value::entry(id), |handle, known| {
         assert_eq!(handle.peek().await, Some(known));
         Expected::Value(known)
     });
@@ -93,7 +106,7 @@ async fn peek_reads_the_runtime_where_it_is_polled() {
 
 #[tokio::test]
 async fn put_writes_to_the_runtime_where_it_is_polled() {
-    check!(|id| value::entry(id), |handle, known| {
+    check_scopes!(|id| value::entry(id), |handle, known| {
         handle.put(known + 500_000).await.unwrap();
         Expected::Value(known + 500_000)
     });
@@ -101,7 +114,7 @@ async fn put_writes_to_the_runtime_where_it_is_polled() {
 
 #[tokio::test]
 async fn put_for_writes_to_the_runtime_where_it_is_polled() {
-    check!(|id| value::entry(id), |handle, known| {
+    check_scopes!(|id| value::entry(id), |handle, known| {
         let time = Duration::from_secs(60);
         handle.put_for(known + 500_000, time).await.unwrap();
         Expected::Value(known + 500_000)
@@ -110,7 +123,7 @@ async fn put_for_writes_to_the_runtime_where_it_is_polled() {
 
 #[tokio::test]
 async fn refresh_replaces_the_value_of_the_runtime_where_it_is_polled() {
-    check!(|id| value::entry(id), |handle, known| {
+    check_scopes!(|id| value::entry(id), |handle, known| {
         let fresh = handle.refresh().await;
         assert_ne!(fresh, known);
         Expected::Value(fresh)
@@ -119,7 +132,7 @@ async fn refresh_replaces_the_value_of_the_runtime_where_it_is_polled() {
 
 #[tokio::test]
 async fn strong_reads_the_runtime_where_it_is_polled() {
-    check!(|id| value::entry(id), |handle, known| {
+    check_scopes!(|id| value::entry(id), |handle, known| {
         assert_eq!(handle.strong().await, known);
         Expected::Value(known)
     });
@@ -127,30 +140,30 @@ async fn strong_reads_the_runtime_where_it_is_polled() {
 
 #[tokio::test]
 async fn invalidate_drops_the_value_of_the_runtime_where_it_is_polled() {
-    check!(|id| value::entry(id), |handle, _known| {
+    check_scopes!(|id| value::entry(id), |handle, _known| {
         handle.invalidate().await.unwrap();
-        Expected::Gone
+        Expected::AnotherLoad
     });
 }
 
 #[tokio::test]
 async fn write_guard_guards_the_runtime_where_it_is_taken() {
-    check!(|id| value::entry(id), |handle, _known| {
+    check_scopes!(|id| value::entry(id), |handle, _known| {
         let guard = handle.write_guard().await.unwrap();
         guard.invalidate().await.unwrap();
-        Expected::Gone
+        Expected::AnotherLoad
     });
 }
 
 #[tokio::test]
 async fn invalidate_macro_acts_on_the_runtime_where_it_is_polled() {
-    check!(|id| invalidate!(value, id), |invalidation, _known| {
+    check_scopes!(|id| invalidate!(value, id), |invalidation, _known| {
         invalidation.await.unwrap();
-        Expected::Gone
+        Expected::AnotherLoad
     });
-    check!(|id| invalidate!(value, id), |invalidation, _known| {
+    check_scopes!(|id| invalidate!(value, id), |invalidation, _known| {
         invalidation.settled().await.unwrap();
-        Expected::Gone
+        Expected::AnotherLoad
     });
 }
 
@@ -161,10 +174,10 @@ async fn dropped_whole(_id: u64) -> u64 {
 
 #[tokio::test]
 async fn invalidation_of_a_function_acts_on_the_runtime_where_it_is_polled() {
-    for (made, polled) in places().await {
+    for (made, polled) in scopes().await {
         let kept = within(&made, dropped_whole(1)).await;
         let known = within(&polled, dropped_whole(1)).await;
-        let invalidation = make_within(&made, || invalidate!(dropped_whole));
+        let invalidation = create_within(&made, || invalidate!(dropped_whole));
         within(&polled, invalidation).await.unwrap();
         assert_eq!(within(&made, dropped_whole(1)).await, kept);
         assert_ne!(within(&polled, dropped_whole(1)).await, known);
@@ -193,9 +206,9 @@ async fn handle_of_a_built_function_acts_on_the_runtime_where_it_is_polled() {
         .ttl(Duration::from_secs(60))
         .build()
         .unwrap();
-    for (made, polled) in places().await {
+    for (made, polled) in scopes().await {
         let id = fresh_id();
-        let handle = make_within(&made, || function.entry((id, "key")));
+        let handle = create_within(&made, || function.entry((id, "key")));
         within(&polled, handle.put(7)).await.unwrap();
         assert_eq!(within(&made, handle.peek()).await, None);
         let found = function.get_or_load((id, "key"), || async { 8 });

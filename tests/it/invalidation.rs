@@ -18,7 +18,7 @@ async fn read(truth: &Truth, _key: &str) -> u64 {
     version
 }
 
-/// What an invalidation is of.
+/// The scope of an invalidation.
 #[derive(Clone, Copy, Debug)]
 enum Scope {
     Key,

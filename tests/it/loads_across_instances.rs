@@ -122,7 +122,7 @@ async fn unreachable_lease_holder_delays_others_by_at_most_the_lease_time() {
 
 /// The server has granted the lease, and its reply has not arrived when the call is dropped.
 #[tokio::test]
-async fn call_that_is_dropped_while_it_requests_a_lease_delays_nobody() {
+async fn call_that_is_dropped_while_it_requests_a_lease_delays_no_other_call() {
     let server = Server::start();
     let proxy = Proxy::to(server.port()).await;
     let redis = Redis::new(proxy.url()).time_limit(Duration::from_secs(2));

@@ -1,5 +1,5 @@
-//! Tests of the promises, one module for each promise. Each test starts the servers that it needs,
-//! and no test is skipped if a server program is missing.
+//! Tests of what the cache promises, one module for each area. Tests start their own servers, and
+//! fail if one is not installed.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,6 +12,7 @@ mod disk;
 mod environment;
 mod evictions;
 mod failing_loads;
+mod failing_tiers;
 mod faults;
 mod foreign_contexts;
 mod forms;
@@ -21,8 +22,8 @@ mod handles;
 mod invalidation;
 mod keys;
 mod leases;
+mod levels;
 mod loads_across_instances;
-mod log;
 mod lost_links;
 mod matching;
 mod matching_tiers;
@@ -34,6 +35,8 @@ mod outages;
 mod oversized;
 mod permissions;
 mod plain;
+mod private_tiers;
+mod promotion;
 mod queued_invalidations;
 mod redis_tier;
 mod replicas;
@@ -44,9 +47,10 @@ mod skipped_types;
 mod streams;
 mod strong_calls;
 mod strong_consistency;
-mod tiers;
+mod tier_invalidations;
+mod tier_placement;
 mod upkeep;
 
-// The tier of the example `custom_tier`.
+// The tier of the example `custom_tier`, which runs the conformance tests.
 #[path = "../../examples/custom_tier/map.rs"]
 mod map;

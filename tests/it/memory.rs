@@ -1,17 +1,17 @@
-//! The memory tier: times, bounds, engines, and the default runtime.
+//! The memory tier: ttls, capacity, engines, policies, and the default runtime.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use multi_tier_cached::{
     CacheRuntime, Engine, Level, ManualClock, Memory, Weigh, multi_tier_cached,
 };
+use testbed::{Instance, Truth};
 
-static LOADS: AtomicU64 = AtomicU64::new(0);
-
-#[multi_tier_cached(ttl = "250ms")]
-async fn quarter(_id: u64) -> u64 {
-    LOADS.fetch_add(1, Ordering::SeqCst)
+/// Returns the number of the load.
+#[multi_tier_cached(ttl = "250ms", skip(truth))]
+async fn quarter(truth: &Truth, _id: u64) -> u64 {
+    truth.read();
+    truth.reads()
 }
 
 #[derive(Clone)]
@@ -38,8 +38,9 @@ fn engines() -> [Engine; 2] {
 }
 
 #[tokio::test]
-async fn an_entry_is_fresh_until_its_ttl_and_not_a_moment_longer() {
+async fn entry_is_valid_until_its_ttl_and_not_a_nanosecond_longer() {
     for engine in engines() {
+        let truth = Truth::new();
         let clock = ManualClock::new();
         let memory = Memory::builder().engine(engine);
         let runtime = CacheRuntime::builder()
@@ -49,64 +50,53 @@ async fn an_entry_is_fresh_until_its_ttl_and_not_a_moment_longer() {
             .await
             .unwrap();
         CacheRuntime::scope(runtime, async {
-            let first = quarter(1).await;
+            let first = quarter(&truth, 1).await;
             clock.advance(Duration::from_nanos(249_999_999));
-            assert_eq!(quarter(1).await, first);
+            assert_eq!(quarter(&truth, 1).await, first);
             clock.advance(Duration::from_nanos(1));
-            let second = quarter(1).await;
+            let second = quarter(&truth, 1).await;
             assert_ne!(second, first);
-            assert_eq!(quarter(1).await, second);
+            assert_eq!(quarter(&truth, 1).await, second);
         })
         .await;
     }
 }
 
 #[tokio::test]
-async fn bytes_are_counted_by_what_a_value_says_or_serde_finds() {
+async fn capacity_in_bytes_counts_the_weight_of_a_value_or_its_serialized_size() {
     for engine in engines() {
         let memory = || Memory::builder().engine(engine).max_bytes(1_000_000);
-        let runtime = CacheRuntime::builder().l1(memory()).build().await.unwrap();
-        CacheRuntime::scope(runtime.clone(), async {
-            for id in 0..1_000 {
-                heavy(id).await;
-            }
-        })
-        .await;
-        assert!(
-            (50..=100).contains(&runtime.entries_in_memory()),
-            "{engine:?}: {}",
-            runtime.entries_in_memory()
-        );
-        let runtime = CacheRuntime::builder().l1(memory()).build().await.unwrap();
-        CacheRuntime::scope(runtime.clone(), async {
-            for id in 0..1_000 {
-                text(id).await;
-            }
-        })
-        .await;
-        assert!(
-            (50..=100).contains(&runtime.entries_in_memory()),
-            "{engine:?}: {}",
-            runtime.entries_in_memory()
-        );
+        let by_weight = Instance::build(CacheRuntime::builder().l1(memory())).await;
+        let by_size = Instance::build(CacheRuntime::builder().l1(memory())).await;
+        for id in 0..1_000 {
+            by_weight.call(heavy(id)).await;
+            by_size.call(text(id)).await;
+        }
+        // A hundred values fit, and an engine may keep fewer.
+        let entries = [by_weight, by_size].map(|instance| instance.entries_in_memory());
+        let are_bounded = entries.iter().all(|entries| (50..=100).contains(entries));
+        assert!(are_bounded, "{engine:?}: {entries:?}");
     }
 }
 
-/// Nobody installed a runtime in this process: a function that asks for Redis has memory all the same.
+/// No test of this binary installs a runtime. A function that names Redis must be served from
+/// memory then.
 #[tokio::test]
-async fn functions_run_on_memory_where_no_runtime_is_installed() {
-    #[multi_tier_cached(ttl = "1h", tiers = "l1,l2")]
-    async fn asks_for_redis(id: u64) -> u64 {
-        LOADS.fetch_add(1, Ordering::SeqCst) + id
+async fn function_is_served_from_memory_when_no_runtime_is_installed() {
+    #[multi_tier_cached(ttl = "1h", tiers = "l1,l2", skip(truth))]
+    async fn names_redis(truth: &Truth, _id: u64) -> u64 {
+        truth.read();
+        truth.reads()
     }
 
-    let first = asks_for_redis(1).await;
-    assert_eq!(asks_for_redis(1).await, first);
+    let truth = Truth::new();
+    let first = names_redis(&truth, 1).await;
+    assert_eq!(names_redis(&truth, 1).await, first);
     let stats = CacheRuntime::current().stats();
     let stats = stats
         .functions
         .iter()
-        .find(|function| function.name.ends_with("asks_for_redis"))
+        .find(|function| function.name.ends_with("names_redis"))
         .unwrap();
     assert_eq!(
         stats
@@ -116,23 +106,16 @@ async fn functions_run_on_memory_where_no_runtime_is_installed() {
             .collect::<Vec<_>>(),
         [Level::L1]
     );
-    assert_eq!(
-        (stats.tiers[0].hits, stats.tiers[0].misses, stats.loads),
-        (1, 1, 1)
-    );
+    let counts = (stats.tiers[0].hits, stats.tiers[0].misses, stats.loads);
+    assert_eq!(counts, (1, 1, 1), "{stats:#?}");
 }
 
 #[tokio::test]
-async fn a_task_of_its_own_runtime_sees_nothing_of_another() {
-    let build = || async {
-        CacheRuntime::builder()
-            .l1(Memory::builder())
-            .build()
-            .await
-            .unwrap()
-    };
-    let first = CacheRuntime::scope(build().await, async { quarter(9).await }).await;
-    let second = CacheRuntime::scope(build().await, async { quarter(9).await }).await;
+async fn runtime_of_a_scope_sees_no_entries_of_another_runtime() {
+    let truth = Truth::new();
+    let (one, other) = (Instance::with_memory().await, Instance::with_memory().await);
+    let first = one.call(quarter(&truth, 9)).await;
+    let second = other.call(quarter(&truth, 9)).await;
     assert_ne!(first, second);
 }
 
@@ -147,7 +130,7 @@ async fn redefined(id: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn a_policy_is_a_time_under_a_name() {
+async fn policy_is_a_ttl_by_name_that_a_runtime_can_redefine() {
     let clock = ManualClock::new();
     let runtime = CacheRuntime::builder()
         .l1(Memory::builder())

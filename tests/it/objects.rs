@@ -1,8 +1,8 @@
-//! The tier on object storage.
+//! The object tier: records outlive their process, one instance uses a prefix, and failed or
+//! delayed writes bring nothing back.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
@@ -14,17 +14,14 @@ use opendal::Operator;
 use opendal::services::Fs;
 use testbed::directory::Directory;
 use testbed::server::Server;
-use testbed::until;
+use testbed::{Instance, Truth, until};
+use tokio::time::timeout;
 
-static LOADS: AtomicU64 = AtomicU64::new(0);
-
-#[multi_tier_cached(ttl = "1h")]
-async fn read(key: u64) -> (u64, u64) {
-    (key, LOADS.fetch_add(1, Ordering::SeqCst))
-}
-
-async fn on<T>(runtime: &CacheRuntime, future: impl Future<Output = T>) -> T {
-    CacheRuntime::scope(runtime.clone(), future).await
+/// Returns the key and the number of the load.
+#[multi_tier_cached(ttl = "1h", skip(truth))]
+async fn read(truth: &Truth, key: u64) -> (u64, u64) {
+    truth.read();
+    (key, truth.reads())
 }
 
 fn objects(path: &Path) -> Objects {
@@ -32,16 +29,12 @@ fn objects(path: &Path) -> Objects {
     Objects::new(Operator::new(files).unwrap()).time_limit(Duration::from_secs(5))
 }
 
-async fn runtime(path: &Path) -> CacheRuntime {
-    CacheRuntime::builder()
-        .l1(Memory::builder())
-        .l4(objects(path))
-        .build()
-        .await
-        .unwrap()
+async fn instance(path: &Path) -> Instance {
+    let builder = CacheRuntime::builder().l1(Memory::builder());
+    Instance::build(builder.l4(objects(path))).await
 }
 
-/// All files under a directory.
+/// All files in a directory and in those below it.
 fn files(path: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(path) else {
         return Vec::new();
@@ -62,43 +55,53 @@ fn records(path: &Path) -> Vec<PathBuf> {
     files(&path.join("mtc/records"))
 }
 
-async fn stored(runtime: &CacheRuntime, path: &Path, key: u64) -> (u64, u64) {
+/// Loads a key and waits until its record is stored.
+async fn stored(instance: &Instance, path: &Path, truth: &Truth, key: u64) -> (u64, u64) {
     let before = records(path).len();
-    let value = on(runtime, read(key)).await;
-    until("it is stored", || records(path).len() > before).await;
+    let value = instance.call(read(truth, key)).await;
+    until("the record is stored", || records(path).len() > before).await;
     value
 }
 
 #[tokio::test]
-async fn what_was_stored_outlives_its_process_and_what_was_invalidated_does_not_come_back() {
+async fn record_outlives_its_process_and_an_invalidated_one_does_not_come_back() {
+    let truth = Truth::new();
     let directory = Directory::new("objects");
     let path = directory.path();
-    let first = runtime(path).await;
-    let values = [stored(&first, path, 1).await, stored(&first, path, 2).await];
-    let receipt = on(&first, async { invalidate!(read, 2).await });
-    assert_eq!(receipt.await.unwrap(), Receipt::Acked);
+    let first = instance(path).await;
+    let values = [
+        stored(&first, path, &truth, 1).await,
+        stored(&first, path, &truth, 2).await,
+    ];
+    let receipt = first.invalidate(invalidate!(read, &truth, 2)).await;
+    assert_eq!(receipt, Receipt::Acked);
     assert_eq!(records(path).len(), 1);
     first.shutdown().await.unwrap();
-    let second = runtime(path).await;
-    assert_eq!(on(&second, read(1)).await, values[0]);
-    assert_ne!(on(&second, read(2)).await, values[1]);
-    until("it is stored", || records(path).len() == 2).await;
-    let receipt = on(&second, async { invalidate!(read).await });
-    assert_eq!(receipt.await.unwrap(), Receipt::Acked);
+    let second = instance(path).await;
+    assert_eq!(second.call(read(&truth, 1)).await, values[0]);
+    assert_ne!(second.call(read(&truth, 2)).await, values[1]);
+    until("the record is stored", || records(path).len() == 2).await;
+    let receipt = second.invalidate(invalidate!(read)).await;
+    assert_eq!(receipt, Receipt::Acked);
     second.shutdown().await.unwrap();
-    let third = runtime(path).await;
-    assert_ne!(on(&third, read(1)).await, values[0]);
+    let third = instance(path).await;
+    assert_ne!(third.call(read(&truth, 1)).await, values[0]);
 }
 
 #[tokio::test]
-async fn a_prefix_is_one_instances_at_a_time() {
+async fn prefix_that_another_instance_uses_is_not_read_until_that_one_shuts_down() {
+    let truth = Truth::new();
     let directory = Directory::new("objects");
     let path = directory.path();
-    let first = runtime(path).await;
-    let value = stored(&first, path, 3).await;
-    let second = runtime(path).await;
+    let first = instance(path).await;
+    let value = stored(&first, path, &truth, 3).await;
+    let second = instance(path).await;
     assert!(first.tiers()[0].health.connected && !second.tiers()[0].health.connected);
-    assert_ne!(on(&second, read(3)).await, value, "it is not its own");
+    assert_ne!(
+        second.call(read(&truth, 3)).await,
+        value,
+        "a record of the other instance was returned"
+    );
     let health = second.health().await;
     let last_error = health.tiers[0].last_error.as_deref().unwrap();
     assert!(
@@ -112,103 +115,121 @@ async fn a_prefix_is_one_instances_at_a_time() {
     let other = CacheRuntime::builder().l4(objects(path).prefix("other"));
     assert!(other.build().await.unwrap().tiers()[0].health.connected);
     first.shutdown().await.unwrap();
-    let third = runtime(path).await;
-    assert_eq!(on(&third, read(3)).await, value, "it is free");
+    let third = instance(path).await;
+    assert_eq!(
+        third.call(read(&truth, 3)).await,
+        value,
+        "the prefix was free"
+    );
 }
 
-/// A tier below cannot be used. This one has started by then, and hands on what it took.
+/// The object tier has started and owns the prefix when the build fails because of the disk, so it
+/// must shut down in order. Otherwise its successor would begin with an empty store.
 #[tokio::test]
-async fn a_build_that_fails_hands_on_what_was_stored() {
+async fn build_that_fails_leaves_the_records_to_the_next_instance() {
+    let truth = Truth::new();
     let (directory, disks) = (
         Directory::new("handed-on"),
         Directory::new("handed-on-disk"),
     );
-    let first = runtime(directory.path()).await;
-    let value = stored(&first, directory.path(), 1).await;
+    let first = instance(directory.path()).await;
+    let value = stored(&first, directory.path(), &truth, 1).await;
     first.shutdown().await.unwrap();
     let disk = || Disk::new(disks.path());
     let holder = CacheRuntime::builder().l3(disk()).build().await.unwrap();
     let builder = CacheRuntime::builder().l2(objects(directory.path()));
     let error = builder.l3(disk()).build().await.unwrap_err();
     assert!(format!("{error:?}").contains("in use"), "{error:?}");
-    let second = runtime(directory.path()).await;
-    assert_eq!(on(&second, read(1)).await, value);
+    let second = instance(directory.path()).await;
+    assert_eq!(second.call(read(&truth, 1)).await, value);
     second.shutdown().await.unwrap();
     holder.shutdown().await.unwrap();
 }
 
-/// Nobody knows what it had invalidated, and what it was writing.
+/// The process may have invalidated records, or may have been writing one, when it was killed.
 #[tokio::test(start_paused = true)]
-async fn what_a_killed_process_stored_does_not_count() {
+async fn records_of_a_killed_process_are_not_returned() {
+    let truth = Truth::new();
     let directory = Directory::new("objects");
     let path = directory.path();
-    let first = runtime(path).await;
-    let value = stored(&first, path, 40).await;
+    let first = instance(path).await;
+    let value = stored(&first, path, &truth, 40).await;
     drop(first);
-    let second = runtime(path).await;
-    assert!(!second.tiers()[0].health.connected, "it may be there still");
-    // The test's own time: it has no more patience than a prefix has.
+    let second = instance(path).await;
+    assert!(
+        !second.tiers()[0].health.connected,
+        "the prefix was taken although its owner may be alive"
+    );
+    // Time is paused. An owner that is silent for this long has lost the prefix; `until` alone
+    // would reach its own limit.
     tokio::time::sleep(Duration::from_secs(20)).await;
-    until("nobody is", || second.tiers()[0].health.connected).await;
-    assert_ne!(on(&second, read(40)).await, value);
+    until("the prefix is taken over", || {
+        second.tiers()[0].health.connected
+    })
+    .await;
+    assert_ne!(second.call(read(&truth, 40)).await, value);
 }
 
-/// Records of a function that was invalidated, one that is torn, and one that counts.
+/// The sweep must remove records of an invalidated function and torn ones. It must keep valid ones
+/// and files that are not records of the cache.
 #[tokio::test]
-async fn what_nobody_will_read_is_swept() {
+async fn stale_and_torn_records_are_swept_and_valid_ones_and_foreign_files_are_kept() {
+    let truth = Truth::new();
     let directory = Directory::new("objects");
     let path = directory.path();
-    let runtime = CacheRuntime::builder()
-        .l1(Memory::builder())
-        .l4(objects(path).sweep_every(Duration::from_millis(200)))
-        .build()
-        .await
-        .unwrap();
+    let runtime = Instance::build(
+        CacheRuntime::builder()
+            .l1(Memory::builder())
+            .l4(objects(path).sweep_every(Duration::from_millis(200))),
+    )
+    .await;
     for key in 41..45 {
-        stored(&runtime, path, key).await;
+        stored(&runtime, path, &truth, key).await;
     }
     fs::write(&records(path)[0], "torn").unwrap();
-    let receipt = on(&runtime, async { invalidate!(read).await });
-    assert_eq!(receipt.await.unwrap(), Receipt::Acked);
+    let receipt = runtime.invalidate(invalidate!(read)).await;
+    assert_eq!(receipt, Receipt::Acked);
     let mine = path.join("mtc/records/00/mine");
     fs::create_dir_all(mine.parent().unwrap()).unwrap();
     fs::write(&mine, "").unwrap();
-    let value = on(&runtime, read(45)).await;
-    until("they are swept", || records(path).len() == 2).await;
+    let value = runtime.call(read(&truth, 45)).await;
+    until("the stale records are swept", || records(path).len() == 2).await;
     runtime.shutdown().await.unwrap();
-    let next = self::runtime(path).await;
-    assert_eq!(on(&next, read(45)).await, value);
+    let next = instance(path).await;
+    assert_eq!(next.call(read(&truth, 45)).await, value);
     assert!(mine.exists());
 }
 
 #[tokio::test]
-async fn who_waits_until_it_has_settled_waits_for_the_storage() {
+async fn settled_invalidation_waits_until_the_storage_has_done_it() {
+    let truth = Truth::new();
     let directory = Directory::new("objects");
     let path = directory.path();
-    let runtime = runtime(path).await;
-    stored(&runtime, path, 46).await;
-    // A directory in its place, which is not empty, cannot be removed as a file.
+    let runtime = instance(path).await;
+    stored(&runtime, path, &truth, 46).await;
+    // A directory that is not empty cannot be removed as an object.
     let object = records(path).remove(0);
     fs::remove_file(&object).unwrap();
     fs::create_dir_all(object.join("in/the/way")).unwrap();
-    let mut settled = Box::pin(on(&runtime, async {
-        invalidate!(read, 46).settled().await
-    }));
-    let early = tokio::time::timeout(Duration::from_millis(500), &mut settled).await;
-    assert!(early.is_err(), "it is not done");
+    let mut settled =
+        Box::pin(runtime.call(async { invalidate!(read, &truth, 46).settled().await }));
+    // Long enough for several attempts, each of which fails.
+    let early = timeout(Duration::from_millis(500), &mut settled).await;
+    assert!(early.is_err(), "the storage cannot have done it: {early:?}");
     assert_eq!(runtime.tiers()[0].health.queued, 1);
     fs::remove_dir_all(&object).unwrap();
     settled.await.unwrap();
     assert_eq!(runtime.tiers()[0].health.queued, 0);
 }
 
-/// It may land later: nothing that is under the same epoch counts any more.
+/// The write may still land later, so no record of the same epoch may be returned.
 #[tokio::test]
-async fn a_write_that_fails_voids_its_function() {
+async fn failed_write_makes_all_records_of_its_function_stale() {
+    let truth = Truth::new();
     let directory = Directory::new("objects");
     let path = directory.path();
-    let first = runtime(path).await;
-    let value = stored(&first, path, 4).await;
+    let first = instance(path).await;
+    let value = stored(&first, path, &truth, 4).await;
     let blocked: Vec<_> = (0..=u8::MAX)
         .map(|shard| path.join(format!("mtc/records/{shard:02x}")))
         .filter(|shard| !shard.exists())
@@ -217,21 +238,24 @@ async fn a_write_that_fails_voids_its_function() {
         fs::write(shard, "").unwrap();
     }
     for key in 5..20 {
-        on(&first, read(key)).await;
+        first.call(read(&truth, key)).await;
     }
-    until("they are refused", || refused(&first) > 0).await;
+    until("a write has failed", || failed_operations(&first) > 0).await;
     for shard in &blocked {
         fs::remove_file(shard).unwrap();
     }
-    until("it is void", || first.tiers()[0].health.queued == 0).await;
+    until("the function is invalidated", || {
+        first.tiers()[0].health.queued == 0
+    })
+    .await;
     first.shutdown().await.unwrap();
-    let second = runtime(path).await;
-    assert_ne!(on(&second, read(4)).await, value);
+    let second = instance(path).await;
+    assert_ne!(second.call(read(&truth, 4)).await, value);
 }
 
-/// What the tier could not do.
-fn refused(runtime: &CacheRuntime) -> u64 {
-    let functions = runtime.stats().functions;
+/// Number of operations that failed in the object tier.
+fn failed_operations(instance: &Instance) -> u64 {
+    let functions = instance.stats().functions;
     let errors = functions
         .iter()
         .map(|function| function.tier(Level::L4).unwrap().tier_errors);
@@ -239,50 +263,52 @@ fn refused(runtime: &CacheRuntime) -> u64 {
 }
 
 #[tokio::test]
-async fn what_is_torn_is_loaded_again() {
+async fn torn_record_is_a_miss() {
+    let truth = Truth::new();
     let directory = Directory::new("objects");
     let path = directory.path();
-    let first = runtime(path).await;
-    let value = stored(&first, path, 30).await;
+    let first = instance(path).await;
+    let value = stored(&first, path, &truth, 30).await;
     first.shutdown().await.unwrap();
     let object = records(path).remove(0);
     let whole = fs::read(&object).unwrap();
     for length in [0, 7, 11, 20, whole.len() / 2, whole.len() - 1] {
         fs::write(&object, &whole[..length]).unwrap();
-        let next = runtime(path).await;
-        assert_ne!(on(&next, read(30)).await, value, "{length} bytes");
+        let next = instance(path).await;
+        assert_ne!(next.call(read(&truth, 30)).await, value, "{length} bytes");
         next.shutdown().await.unwrap();
     }
     let _ = fs::remove_file(&object);
     fs::write(&object, &whole).unwrap();
-    let next = runtime(path).await;
-    assert_eq!(on(&next, read(30)).await, value);
+    let next = instance(path).await;
+    assert_eq!(next.call(read(&truth, 30)).await, value);
 }
 
 #[tokio::test]
-async fn it_answers_under_a_shared_tier_that_lost_it() {
+async fn object_tier_answers_when_the_shared_tier_above_it_lost_the_record() {
+    let truth = Truth::new();
     let directory = Directory::new("objects");
     let path = directory.path();
     let server = Server::start();
-    let here = CacheRuntime::builder()
-        .l2(Redis::new(server.url()))
-        .tier(objects(path), TierConfig::as_l4())
-        .build()
-        .await
-        .unwrap();
-    let value = stored(&here, path, 31).await;
-    until("it is in Redis", || server.records().len() == 1).await;
+    let here = Instance::build(
+        CacheRuntime::builder()
+            .l2(Redis::new(server.url()))
+            .tier(objects(path), TierConfig::as_l4()),
+    )
+    .await;
+    let value = stored(&here, path, &truth, 31).await;
+    until("Redis is filled", || server.records().len() == 1).await;
     let record = server.records().remove(0);
     let _: u64 = server.command(&["DEL", &record]);
-    assert_eq!(on(&here, read(31)).await, value);
-    let receipt = on(&here, async { invalidate!(read, 31).await });
-    assert_eq!(receipt.await.unwrap(), Receipt::Acked);
+    assert_eq!(here.call(read(&truth, 31)).await, value);
+    let receipt = here.invalidate(invalidate!(read, &truth, 31)).await;
+    assert_eq!(receipt, Receipt::Acked);
     assert!(records(path).is_empty());
-    assert_ne!(on(&here, read(31)).await, value);
+    assert_ne!(here.call(read(&truth, 31)).await, value);
 }
 
 #[tokio::test]
-async fn settings_that_cannot_be_are_errors() {
+async fn invalid_settings_of_the_object_tier_are_refused() {
     let directory = Directory::new("objects");
     for (wrong, says) in [
         (

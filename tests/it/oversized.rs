@@ -27,8 +27,8 @@ async fn other(truth: &Truth, key: u64) -> u64 {
     key
 }
 
-/// An instance whose operations do not time out on a busy machine: an operation that timed out would
-/// replace nothing.
+/// An instance whose operations do not time out on a busy machine: an operation that timed out
+/// would replace nothing.
 async fn patient_instance(server: &Server) -> Instance {
     let redis = Redis::new(server.url()).time_limit(Duration::from_secs(10));
     Instance::with_redis(redis).await

@@ -1,5 +1,6 @@
-//! Plain functions: no `async`, the same promises.
+//! Plain functions: without `async`, and with the same promises.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
@@ -12,6 +13,7 @@ use testbed::fake_tier::FakeTier;
 use testbed::poll_until;
 use testbed::server::Server;
 
+/// Declares a function that counts its loads. Each test has one of its own.
 macro_rules! counted {
     ($name:ident, $($options:tt)*) => {
         mod $name {
@@ -21,9 +23,7 @@ macro_rules! counted {
 
             #[multi_tier_cached($($options)*)]
             pub(super) fn read(key: u64) -> (u64, u64) {
-                let load = LOADS.fetch_add(1, Ordering::SeqCst);
-                std::thread::sleep(Duration::from_millis(20));
-                (key, load)
+                (key, LOADS.fetch_add(1, Ordering::SeqCst))
             }
         }
     };
@@ -31,9 +31,8 @@ macro_rules! counted {
 
 counted!(alone, ttl = "1h", tiers = "l1");
 
-/// Without any async runtime.
 #[test]
-fn it_is_cached_and_invalidated() {
+fn plain_function_is_cached_and_invalidated_without_an_async_runtime() {
     let first = alone::read(1);
     assert_eq!(alone::read(1), first);
     assert_ne!(alone::read(2), first);
@@ -48,47 +47,71 @@ fn it_is_cached_and_invalidated() {
     assert_eq!(alone::LOADS.load(Ordering::SeqCst), 4);
 }
 
-counted!(crowd, ttl = "1h", tiers = "l1");
+/// Waits until `number` calls wait for the load of `function`.
+fn until_waiting(function: &str, number: u64) {
+    for _ in 0..30_000 {
+        let stats = CacheRuntime::current().stats();
+        let waits = stats.function(function).map_or(0, |stats| stats.waits);
+        if waits == number {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let stats = CacheRuntime::current().stats();
+    panic!("not within 30 s: {number} calls of {function} wait\n{stats}");
+}
+
+static CROWD: AtomicU64 = AtomicU64::new(0);
+
+/// Ends when the 31 other threads of its test wait for it.
+#[multi_tier_cached(ttl = "1h", tiers = "l1")]
+fn crowd(key: u64) -> (u64, u64) {
+    let load = CROWD.fetch_add(1, Ordering::SeqCst);
+    if load == 0 {
+        until_waiting("it::plain::crowd", 31);
+    }
+    (key, load)
+}
 
 #[test]
-fn threads_that_come_at_once_make_one_load() {
+fn threads_that_call_at_the_same_time_make_one_load() {
     let together = Arc::new(Barrier::new(32));
     let threads: Vec<_> = (0..32)
         .map(|_| {
             let together = Arc::clone(&together);
             std::thread::spawn(move || {
                 together.wait();
-                crowd::read(1)
+                crowd(1)
             })
         })
         .collect();
     for thread in threads {
         assert_eq!(thread.join().unwrap(), (1, 0));
     }
-    assert_eq!(crowd::LOADS.load(Ordering::SeqCst), 1);
+    assert_eq!(CROWD.load(Ordering::SeqCst), 1);
 }
 
 static ATTEMPTS: AtomicU64 = AtomicU64::new(0);
 
+/// Panics in its first load, when the three other threads of its test wait for it.
 #[multi_tier_cached(ttl = "1h", tiers = "l1")]
-fn stumbles(key: u64) -> u64 {
-    std::thread::sleep(Duration::from_millis(20));
-    assert!(
-        ATTEMPTS.fetch_add(1, Ordering::SeqCst) > 0,
-        "the first load fails"
-    );
+fn panics_at_first(key: u64) -> u64 {
+    if ATTEMPTS.fetch_add(1, Ordering::SeqCst) == 0 {
+        until_waiting("it::plain::panics_at_first", 3);
+        panic!("the first load fails");
+    }
     key
 }
 
 #[test]
-fn when_a_load_panics_the_other_threads_load_by_themselves() {
+fn waiting_threads_load_themselves_when_the_load_panics() {
     let together = Arc::new(Barrier::new(4));
     let threads: Vec<_> = (0..4)
         .map(|_| {
             let together = Arc::clone(&together);
             std::thread::spawn(move || {
                 together.wait();
-                stumbles(7)
+                panics_at_first(7)
             })
         })
         .collect();
@@ -97,7 +120,7 @@ fn when_a_load_panics_the_other_threads_load_by_themselves() {
         .map(std::thread::JoinHandle::join)
         .collect();
     assert_eq!(ended.iter().filter(|ended| ended.is_err()).count(), 1);
-    // None of them waits for a second load of a body that may panic again.
+    // The other threads must not wait again, for a load that may panic as well.
     let attempts = ATTEMPTS.load(Ordering::SeqCst);
     assert!((2..=4).contains(&attempts), "{attempts}");
 }
@@ -111,7 +134,7 @@ fn halves(n: u64) -> Result<u64, String> {
     }
 }
 
-/// Each waits for the other on a thread of its own: whoever would close the ring runs its own.
+/// Each load calls the function again, with a smaller argument.
 #[multi_tier_cached(ttl = "1h", tiers = "l1")]
 fn depth(n: u64) -> u64 {
     if n == 0 { 0 } else { depth(n - 1) + 1 }
@@ -143,7 +166,7 @@ impl Prices for Shop {
 }
 
 #[test]
-fn every_form_works() {
+fn plain_function_of_every_form_is_cached() {
     assert_eq!(halves(4), Ok(2));
     assert!(halves(3).is_err());
     assert_eq!(depth(20), 20);
@@ -155,9 +178,9 @@ fn every_form_works() {
 
 counted!(on_disk, ttl = "1h");
 
-/// Its tiers are private: the disk is asked from a thread that has nothing to do with the async runtime.
+/// The disk is used from a thread outside of the Tokio runtime in which the cache was built.
 #[test]
-fn a_private_stack_serves_it() {
+fn plain_function_is_served_from_disk_and_runs_its_body_when_the_tokio_runtime_has_ended() {
     let directory = Directory::new("plain");
     let home = tokio::runtime::Runtime::new().unwrap();
     let build = || {
@@ -182,7 +205,7 @@ fn a_private_stack_serves_it() {
     assert_eq!(receipt.unwrap(), Receipt::Acked);
     assert_ne!(call(&runtime), first);
     drop(home);
-    // The async runtime is gone: the body runs.
+    // Without its Tokio runtime, the disk tier cannot be used.
     CacheRuntime::scope_blocking(runtime, || {
         assert_eq!(on_disk::read(9).0, 9);
         assert_eq!(on_disk::read(9).0, 9);
@@ -192,9 +215,10 @@ fn a_private_stack_serves_it() {
 
 counted!(nobody_drives, ttl = "1h");
 
-/// A runtime of one thread runs what it was given only while somebody is in it.
+/// A current-thread runtime runs its tasks only inside `block_on`, so a task spawned outside would
+/// stay there forever.
 #[test]
-fn a_miss_leaves_nothing_in_an_async_runtime_that_is_not_driven() {
+fn miss_leaves_no_task_in_a_tokio_runtime_that_is_not_driven() {
     let directory = Directory::new("plain");
     let home = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -217,9 +241,26 @@ fn a_miss_leaves_nothing_in_an_async_runtime_that_is_not_driven() {
 
 counted!(beside_a_refresh, ttl = "1h");
 
-/// On the one thread of an async runtime nobody runs a task that a plain call would wait for.
+/// Calls a plain function while a refresh of its key has begun and is not polled.
+async fn call_beside_a_refresh(directory: PathBuf) {
+    let disk = Disk::new(directory).time_limit(Duration::from_secs(10));
+    let builder = CacheRuntime::builder().l1(Memory::builder()).l3(disk);
+    let runtime = builder.build().await.unwrap();
+    for polls in 1..6 {
+        CacheRuntime::scope(runtime.clone(), async {
+            let refresh = async { beside_a_refresh::read::entry(1).refresh().await };
+            let mut refresh = Box::pin(refresh);
+            let _ = poll_until(&mut refresh, polls).await;
+            assert_eq!(beside_a_refresh::read(1).0, 1);
+        })
+        .await;
+    }
+}
+
+/// On the only thread of a Tokio runtime, a blocked call keeps the tasks from running. Waiting for
+/// the refresh, which has begun on this thread, would be a deadlock.
 #[test]
-fn it_does_not_wait_for_a_task_of_its_own_thread() {
+fn plain_call_does_not_wait_for_a_task_that_only_its_own_thread_can_run() {
     let directory = Directory::new("plain");
     let (done, ended) = std::sync::mpsc::channel();
     let path = directory.path().to_owned();
@@ -227,25 +268,12 @@ fn it_does_not_wait_for_a_task_of_its_own_thread() {
         let one_thread = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
-        one_thread.unwrap().block_on(async {
-            let disk = Disk::new(path).time_limit(Duration::from_secs(10));
-            let stack = CacheRuntime::builder().l1(Memory::builder()).l3(disk);
-            let runtime = stack.build().await.unwrap();
-            for polls in 1..6 {
-                CacheRuntime::scope(runtime.clone(), async {
-                    let refresh = async { beside_a_refresh::read::entry(1).refresh().await };
-                    let mut refresh = Box::pin(refresh);
-                    let _ = poll_until(&mut refresh, polls).await;
-                    assert_eq!(beside_a_refresh::read(1).0, 1);
-                })
-                .await;
-            }
-            done.send(()).unwrap();
-        });
+        one_thread.unwrap().block_on(call_beside_a_refresh(path));
+        done.send(()).unwrap();
     });
     assert!(
         ended.recv_timeout(Duration::from_secs(30)).is_ok(),
-        "it waits for itself"
+        "the call waits for a task of its own thread"
     );
 }
 
@@ -256,9 +284,10 @@ async fn of_a_task(key: u64) -> u64 {
     key
 }
 
-/// Tasks ask the disk as well, and their one thread is the one that waits.
+/// The tasks wait for the disk as well. They cannot take their turn there while the plain call
+/// blocks the only thread.
 #[test]
-fn it_does_not_wait_for_the_turns_of_tasks() {
+fn plain_call_does_not_wait_for_the_turns_of_tasks_that_only_its_own_thread_can_run() {
     let directory = Directory::new("plain");
     let (done, ended) = std::sync::mpsc::channel();
     let path = directory.path().to_owned();
@@ -277,7 +306,7 @@ fn it_does_not_wait_for_the_turns_of_tasks() {
                         tokio::spawn(CacheRuntime::scope(runtime.clone(), call))
                     })
                     .collect();
-                // Until most of them wait for the disk.
+                // After a few polls, most tasks wait for the disk.
                 for _ in 0..3 {
                     tokio::task::yield_now().await;
                 }
@@ -292,15 +321,16 @@ fn it_does_not_wait_for_the_turns_of_tasks() {
     });
     assert!(
         ended.recv_timeout(Duration::from_secs(60)).is_ok(),
-        "it waits for tasks that wait for it"
+        "the call waits for tasks that wait for its thread"
     );
 }
 
-counted!(beside_a_shelf, ttl = "1h");
+counted!(above_an_endless_tier, ttl = "1h");
 
-/// Nobody drives the timers of a runtime whose one thread waits.
+/// The timers of a current-thread runtime do not run while its thread is blocked, so the time limit
+/// must not depend on them.
 #[test]
-fn a_tier_that_does_not_end_keeps_no_thread() {
+fn plain_call_ends_within_the_time_limit_when_only_its_own_thread_drives_the_timers() {
     let (done, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let home = tokio::runtime::Builder::new_current_thread()
@@ -315,18 +345,18 @@ fn a_tier_that_does_not_end_keeps_no_thread() {
             .l3(fake_tier)
             .build();
         let runtime = home.block_on(runtime).unwrap();
-        CacheRuntime::scope_blocking(runtime, || beside_a_shelf::read(1));
+        CacheRuntime::scope_blocking(runtime, || above_an_endless_tier::read(1));
         done.send(()).unwrap();
     });
     let ended = ended.recv_timeout(Duration::from_secs(10));
-    assert!(ended.is_ok(), "it waits for ever");
+    assert!(ended.is_ok(), "the call waits for a tier that does not end");
 }
 
 counted!(in_a_task, ttl = "1h", tiers = "l1");
 
-/// On the one thread of an async runtime, beside tiers that it does not use.
+/// The runtime has a shared tier, which the function does not use.
 #[tokio::test]
-async fn it_can_be_called_from_tasks() {
+async fn plain_function_can_be_called_from_tasks() {
     let server = Server::start();
     let runtime = CacheRuntime::builder()
         .l1(Memory::builder())
@@ -346,9 +376,10 @@ async fn it_can_be_called_from_tasks() {
     assert!(server.records().is_empty());
 }
 
-/// What a task may do in one turn is bounded; a plain call in it cannot give the turn back.
+/// Tokio bounds the operations of a task between two yields. A plain call cannot yield, so it must
+/// not be bounded by that.
 #[tokio::test]
-async fn so_many_calls_in_one_turn_of_a_task_are_all_cached() {
+async fn plain_calls_beyond_the_budget_of_a_task_are_all_cached() {
     #[multi_tier_cached(ttl = "1h", tiers = "l3")]
     fn often(key: u64) -> u64 {
         key + OFTEN.fetch_add(1, Ordering::SeqCst)
@@ -376,9 +407,8 @@ async fn so_many_calls_in_one_turn_of_a_task_are_all_cached() {
     runtime.shutdown().await.unwrap();
 }
 
-/// Where nothing drives what tiers below memory need.
 #[test]
-fn a_build_without_an_async_runtime_is_an_error() {
+fn build_with_a_tier_below_memory_is_refused_outside_of_a_tokio_runtime_with_timers() {
     let directory = Directory::new("nothing-drives");
     let build = || {
         let mut build = Box::pin(
@@ -389,7 +419,7 @@ fn a_build_without_an_async_runtime_is_an_error() {
         let polled = build.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         match polled {
             Poll::Ready(built) => built.map(drop).unwrap_err().to_string(),
-            Poll::Pending => panic!("it waits for what nobody drives"),
+            Poll::Pending => panic!("the build waits for a runtime that no thread drives"),
         }
     };
     assert!(

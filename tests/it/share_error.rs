@@ -1,4 +1,4 @@
-//! Errors that are not `Clone` reach the calls that waited, rebuilt by `share_error`.
+//! `share_error`: an error that is not `Clone` is rebuilt for each waiter.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +8,7 @@ use multi_tier_cached::{CacheRuntime, Function, multi_tier_cached};
 use testbed::{memory_alone, until};
 use tokio::sync::Semaphore;
 
-fn again(error: &io::Error) -> io::Error {
+fn rebuild(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), error.to_string())
 }
 
@@ -16,6 +16,7 @@ fn not_found() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "no row 7")
 }
 
+/// Number of calls that wait for a load of `function`, or have waited.
 fn waits(runtime: &CacheRuntime, function: &str) -> u64 {
     runtime
         .stats()
@@ -26,7 +27,7 @@ fn waits(runtime: &CacheRuntime, function: &str) -> u64 {
 static LOADS: AtomicUsize = AtomicUsize::new(0);
 static GATE: Semaphore = Semaphore::const_new(0);
 
-#[multi_tier_cached(ttl = "1h", tiers = "l1", name = "share_error::row", share_error = again)]
+#[multi_tier_cached(ttl = "1h", tiers = "l1", name = "share_error::row", share_error = rebuild)]
 async fn row(_id: u64) -> Result<u64, io::Error> {
     LOADS.fetch_add(1, Ordering::SeqCst);
     GATE.acquire().await.unwrap().forget();
@@ -43,7 +44,7 @@ async fn error_that_is_not_clone_reaches_every_waiter_when_it_can_be_rebuilt() {
         waits(&runtime, "share_error::row") == 49
     })
     .await;
-    // Enough for every call: a second load would end too, and be counted.
+    // One permit for each call, so that a second load would end as well, and be counted.
     GATE.add_permits(50);
     for call in calls {
         let error = call.await.unwrap().unwrap_err();
@@ -54,11 +55,11 @@ async fn error_that_is_not_clone_reaches_every_waiter_when_it_can_be_rebuilt() {
 }
 
 #[tokio::test]
-async fn function_that_is_built_rebuilds_errors_for_its_waiters() {
+async fn built_function_rebuilds_its_error_for_every_waiter() {
     let runtime = memory_alone().await;
     let rows = Function::<u64>::in_memory("share_error::rows")
         .ttl(Duration::from_secs(60))
-        .share_error(again)
+        .share_error(rebuild)
         .build()
         .unwrap();
     let (loads, gate) = (AtomicUsize::new(0), Semaphore::new(0));

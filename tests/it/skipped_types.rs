@@ -1,4 +1,4 @@
-//! Types that only skipped arguments name are not in the key; all others are.
+//! Type parameters in keys: one that only skipped arguments name is not in the key, any other is.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,12 +9,12 @@ use serde::de::DeserializeOwned;
 
 use testbed::memory_alone;
 
-/// What sqlx calls an executor: a pool that is shared, or one connection.
+/// An executor as in sqlx: a shared pool, or one connection.
 trait Executor: Send {
     fn read(self) -> u64;
 }
 
-/// Each read sees another value.
+/// Returns another value for each read.
 #[derive(Default)]
 struct Pool(AtomicU64);
 
@@ -100,7 +100,7 @@ async fn trait_method_has_one_key_for_all_types_of_its_skipped_arguments() {
     .await;
 }
 
-/// What only the body knows.
+/// Used in the body of a function only, and by none of its arguments.
 trait Table {
     const ROWS: u64;
 }
@@ -138,7 +138,7 @@ async fn type_that_only_the_body_uses_stays_in_the_key() {
     .await;
 }
 
-/// `T` stands in a skipped argument, and in the result: two types of value are two keys.
+/// `T` is in a skipped argument and in the result, so each type has a key of its own.
 #[multi_tier_cached(ttl = "1h", skip(default))]
 async fn or_default<T>(default: T, _id: u64) -> T
 where
@@ -147,7 +147,7 @@ where
     default
 }
 
-/// The same of an argument that is in the key by a field, so that the types of what is beside it are too.
+/// Only a field of this argument is in the key, but all type parameters of the argument are.
 #[derive(Serialize)]
 struct Filter<T> {
     id: u64,

@@ -1,5 +1,5 @@
-//! The source from which a value type reads: a record in postcard's format or, to find its shape, from made-up
-//! answers.
+//! The source from which a value type reads: a record in postcard's format or, to find its shape,
+//! from made-up answers.
 //!
 //! Both are one [`Deserializer`](serde::Deserializer), because serde compiles the code of a value
 //! type once more for each deserializer that it meets. For the same reason the functions here are

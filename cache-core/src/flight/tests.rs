@@ -47,7 +47,7 @@ impl Table {
     fn lead(&self) -> Leader {
         match self.join() {
             Join::Lead(leader) => leader,
-            Join::Wait(_) => panic!("it was to lead"),
+            Join::Wait(_) => panic!("the caller must lead, and waits"),
         }
     }
 
@@ -55,71 +55,71 @@ impl Table {
     fn wait(&self) -> Waiter {
         match self.join() {
             Join::Wait(waiter) => waiter,
-            Join::Lead(_) => panic!("it was to wait"),
+            Join::Lead(_) => panic!("the caller must wait, and leads"),
         }
     }
 }
 
 #[derive(Default)]
-struct Bell(AtomicUsize);
+struct WakeCounter(AtomicUsize);
 
-impl Wake for Bell {
+impl Wake for WakeCounter {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-fn poll(waiter: &mut Waiter, bell: &Arc<Bell>) -> Poll<WaitOutcome> {
-    Pin::new(waiter).poll(&mut Context::from_waker(&Waker::from(Arc::clone(bell))))
+fn poll(waiter: &mut Waiter, wakes: &Arc<WakeCounter>) -> Poll<WaitOutcome> {
+    Pin::new(waiter).poll(&mut Context::from_waker(&Waker::from(Arc::clone(wakes))))
 }
 
-fn landing_of(number: u32) -> LoadOutcome {
+fn outcome_of(number: u32) -> LoadOutcome {
     LoadOutcome::Value(Arc::new(number))
 }
 
 fn number_in(outcome: &LoadOutcome) -> u32 {
     match outcome {
         LoadOutcome::Value(held) => *held.downcast_ref().expect("a number"),
-        LoadOutcome::Absent | LoadOutcome::Failed(_) => panic!("there is no value"),
+        LoadOutcome::Absent | LoadOutcome::Failed(_) => panic!("the outcome has no value"),
     }
 }
 
 #[track_caller]
-fn landed(poll: Poll<WaitOutcome>) -> u32 {
+fn completed_number(poll: Poll<WaitOutcome>) -> u32 {
     match poll {
         Poll::Ready(WaitOutcome::Completed(outcome)) => number_in(&outcome),
-        Poll::Ready(WaitOutcome::Lead(_)) => panic!("it took the lead"),
+        Poll::Ready(WaitOutcome::Lead(_)) => panic!("the waiter has become the leader"),
         Poll::Ready(WaitOutcome::Failed) => panic!("the load failed"),
-        Poll::Pending => panic!("it still waits"),
+        Poll::Pending => panic!("the waiter still waits"),
     }
 }
 
 #[test]
-fn all_waiters_get_what_the_leader_landed() {
+fn all_waiters_get_the_value_when_the_leader_completes() {
     let table = Table::new();
     let leader = table.lead();
-    let bell = Arc::new(Bell::default());
+    let wakes = Arc::new(WakeCounter::default());
     let mut waiters: Vec<_> = (0..10).map(|_| table.wait()).collect();
     for waiter in &mut waiters {
-        assert!(poll(waiter, &bell).is_pending());
+        assert!(poll(waiter, &wakes).is_pending());
     }
-    leader.complete(landing_of(7));
-    assert_eq!(bell.0.load(Ordering::SeqCst), 10);
+    leader.complete(outcome_of(7));
+    assert_eq!(wakes.0.load(Ordering::SeqCst), 10);
     for waiter in &mut waiters {
-        assert_eq!(landed(poll(waiter, &bell)), 7);
+        assert_eq!(completed_number(poll(waiter, &wakes)), 7);
     }
     assert_eq!(table.flights.len(), 0);
     drop(table.lead());
 }
 
 #[track_caller]
-fn led(poll: Poll<WaitOutcome>) -> Leader {
+fn leader_of(poll: Poll<WaitOutcome>) -> Leader {
     match poll {
         Poll::Ready(WaitOutcome::Lead(leader)) => leader,
         Poll::Ready(WaitOutcome::Completed(_) | WaitOutcome::Failed) => {
             panic!("the load has ended")
         }
-        Poll::Pending => panic!("it still waits"),
+        Poll::Pending => panic!("the waiter still waits"),
     }
 }
 
@@ -127,39 +127,43 @@ fn led(poll: Poll<WaitOutcome>) -> Leader {
 fn first_waiter_that_polls_becomes_leader_when_the_leader_is_dropped() {
     let table = Table::new();
     let leader = table.lead();
-    let bell = Arc::new(Bell::default());
+    let wakes = Arc::new(WakeCounter::default());
     let (mut first, mut second, mut third) = (table.wait(), table.wait(), table.wait());
     for waiter in [&mut first, &mut second, &mut third] {
-        assert!(poll(waiter, &bell).is_pending());
+        assert!(poll(waiter, &wakes).is_pending());
     }
     drop(leader);
-    assert_eq!(bell.0.load(Ordering::SeqCst), 3, "all waiters are woken");
-    let leader = led(poll(&mut second, &bell));
+    assert_eq!(wakes.0.load(Ordering::SeqCst), 3, "all waiters are woken");
+    let leader = leader_of(poll(&mut second, &wakes));
     assert!(leader.is_current());
-    assert!(poll(&mut first, &bell).is_pending());
-    leader.complete(landing_of(7));
-    assert_eq!(bell.0.load(Ordering::SeqCst), 4, "the third was not polled");
-    assert_eq!(landed(poll(&mut first, &bell)), 7);
-    assert_eq!(landed(poll(&mut third, &bell)), 7);
+    assert!(poll(&mut first, &wakes).is_pending());
+    leader.complete(outcome_of(7));
+    assert_eq!(
+        wakes.0.load(Ordering::SeqCst),
+        4,
+        "the third was not polled"
+    );
+    assert_eq!(completed_number(poll(&mut first, &wakes)), 7);
+    assert_eq!(completed_number(poll(&mut third, &wakes)), 7);
 }
 
-/// The first waiter is kept without a poll, as in a branch of a `select!` that is not polled.
+/// The first waiter is kept but not polled, as in a branch of a `select!` that is not polled.
 #[test]
 fn waiter_that_is_not_polled_does_not_hold_the_key() {
     let table = Table::new();
     let leader = table.lead();
-    let bell = Arc::new(Bell::default());
+    let wakes = Arc::new(WakeCounter::default());
     let (mut kept, mut polled) = (table.wait(), table.wait());
-    assert!(poll(&mut kept, &bell).is_pending());
-    assert!(poll(&mut polled, &bell).is_pending());
+    assert!(poll(&mut kept, &wakes).is_pending());
+    assert!(poll(&mut polled, &wakes).is_pending());
     drop(leader);
-    let leader = led(poll(&mut polled, &bell));
-    // A newcomer waits for the new leader, and takes the lead when that is dropped too.
+    let leader = leader_of(poll(&mut polled, &wakes));
+    // A newcomer waits for the new leader, and becomes the leader when that one is dropped as well.
     let mut newcomer = table.wait();
-    assert!(poll(&mut newcomer, &bell).is_pending());
+    assert!(poll(&mut newcomer, &wakes).is_pending());
     drop(leader);
-    led(poll(&mut newcomer, &bell)).complete(landing_of(7));
-    assert_eq!(landed(poll(&mut kept, &bell)), 7);
+    leader_of(poll(&mut newcomer, &wakes)).complete(outcome_of(7));
+    assert_eq!(completed_number(poll(&mut kept, &wakes)), 7);
     assert_eq!(table.flights.len(), 0);
 }
 
@@ -167,13 +171,13 @@ fn waiter_that_is_not_polled_does_not_hold_the_key() {
 fn newcomer_becomes_leader_of_a_flight_whose_waiters_are_not_polled() {
     let table = Table::new();
     let leader = table.lead();
-    let bell = Arc::new(Bell::default());
+    let wakes = Arc::new(WakeCounter::default());
     let (mut kept, unpolled) = (table.wait(), table.wait());
-    assert!(poll(&mut kept, &bell).is_pending());
+    assert!(poll(&mut kept, &wakes).is_pending());
     drop(leader);
     let mut newcomer = table.wait();
-    led(poll(&mut newcomer, &bell)).complete(landing_of(7));
-    assert_eq!(landed(poll(&mut kept, &bell)), 7);
+    leader_of(poll(&mut newcomer, &wakes)).complete(outcome_of(7));
+    assert_eq!(completed_number(poll(&mut kept, &wakes)), 7);
     drop(unpolled);
     assert_eq!(table.flights.len(), 0);
 }
@@ -182,16 +186,16 @@ fn newcomer_becomes_leader_of_a_flight_whose_waiters_are_not_polled() {
 fn all_waiters_go_on_at_once_when_the_load_fails() {
     let table = Table::new();
     let leader = table.lead();
-    let bell = Arc::new(Bell::default());
+    let wakes = Arc::new(WakeCounter::default());
     let mut waiters: Vec<_> = (0..10).map(|_| table.wait()).collect();
     for waiter in &mut waiters {
-        assert!(poll(waiter, &bell).is_pending());
+        assert!(poll(waiter, &wakes).is_pending());
     }
     leader.fail();
-    assert_eq!(bell.0.load(Ordering::SeqCst), 10);
+    assert_eq!(wakes.0.load(Ordering::SeqCst), 10);
     for waiter in &mut waiters {
         assert!(matches!(
-            poll(waiter, &bell),
+            poll(waiter, &wakes),
             Poll::Ready(WaitOutcome::Failed)
         ));
     }
@@ -203,19 +207,19 @@ fn all_waiters_go_on_at_once_when_the_load_fails() {
 fn released_waiters_go_on_and_later_ones_wait_for_the_leader() {
     let table = Table::new();
     let leader = table.lead();
-    let bell = Arc::new(Bell::default());
+    let wakes = Arc::new(WakeCounter::default());
     let mut early = table.wait();
-    assert!(poll(&mut early, &bell).is_pending());
+    assert!(poll(&mut early, &wakes).is_pending());
     leader.release_waiters();
-    assert_eq!(bell.0.load(Ordering::SeqCst), 1);
+    assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
     let mut late = table.wait();
     assert!(matches!(
-        poll(&mut early, &bell),
+        poll(&mut early, &wakes),
         Poll::Ready(WaitOutcome::Failed)
     ));
-    assert!(poll(&mut late, &bell).is_pending());
-    leader.complete(landing_of(7));
-    assert_eq!(landed(poll(&mut late, &bell)), 7);
+    assert!(poll(&mut late, &wakes).is_pending());
+    leader.complete(outcome_of(7));
+    assert_eq!(completed_number(poll(&mut late, &wakes)), 7);
     assert_eq!(table.flights.len(), 0);
 }
 
@@ -223,10 +227,10 @@ fn released_waiters_go_on_and_later_ones_wait_for_the_leader() {
 fn all_waiters_go_on_at_once_when_the_leader_panics() {
     let table = Table::new();
     let leader = table.lead();
-    let bell = Arc::new(Bell::default());
+    let wakes = Arc::new(WakeCounter::default());
     let mut waiters: Vec<_> = (0..3).map(|_| table.wait()).collect();
     for waiter in &mut waiters {
-        assert!(poll(waiter, &bell).is_pending());
+        assert!(poll(waiter, &wakes).is_pending());
     }
     let body = std::panic::AssertUnwindSafe(|| {
         let _leader = leader;
@@ -235,7 +239,7 @@ fn all_waiters_go_on_at_once_when_the_leader_panics() {
     assert!(std::panic::catch_unwind(body).is_err());
     for waiter in &mut waiters {
         assert!(matches!(
-            poll(waiter, &bell),
+            poll(waiter, &wakes),
             Poll::Ready(WaitOutcome::Failed)
         ));
     }
@@ -246,13 +250,13 @@ fn all_waiters_go_on_at_once_when_the_leader_panics() {
 fn waiter_that_leaves_a_flight_without_a_leader_leaves_the_lead_to_the_others() {
     let table = Table::new();
     let leader = table.lead();
-    let bell = Arc::new(Bell::default());
+    let wakes = Arc::new(WakeCounter::default());
     let (first, mut second) = (table.wait(), table.wait());
-    assert!(poll(&mut second, &bell).is_pending());
+    assert!(poll(&mut second, &wakes).is_pending());
     drop(leader);
     drop(first);
-    assert_eq!(bell.0.load(Ordering::SeqCst), 1);
-    drop(led(poll(&mut second, &bell)));
+    assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
+    drop(leader_of(poll(&mut second, &wakes)));
     assert_eq!(table.flights.len(), 0);
 }
 
@@ -270,7 +274,7 @@ fn flight_without_a_leader_is_removed_with_its_last_waiter() {
 }
 
 #[test]
-fn a_flight_that_everyone_left_is_gone() {
+fn flight_is_removed_when_its_leader_and_waiters_are_dropped() {
     let table = Table::new();
     let leader = table.lead();
     let waiter = table.wait();
@@ -282,23 +286,30 @@ fn a_flight_that_everyone_left_is_gone() {
 }
 
 #[test]
-fn a_flight_begun_before_an_invalidation_is_not_joined_after_it() {
+fn flight_from_before_an_invalidation_is_not_joined_after_it() {
     let table = Table::new();
     let old = table.lead();
     let mut waiter = table.wait();
     table.fences.raise(Stripe::of(0));
     let new = table.lead();
     assert!(!old.is_current());
-    old.complete(landing_of(1));
-    assert_eq!(landed(poll(&mut waiter, &Arc::new(Bell::default()))), 1);
+    old.complete(outcome_of(1));
+    assert_eq!(
+        completed_number(poll(&mut waiter, &Arc::new(WakeCounter::default()))),
+        1
+    );
     let mut waiter = table.wait();
-    new.complete(landing_of(2));
-    assert_eq!(landed(poll(&mut waiter, &Arc::new(Bell::default()))), 2);
+    new.complete(outcome_of(2));
+    assert_eq!(
+        completed_number(poll(&mut waiter, &Arc::new(WakeCounter::default()))),
+        2
+    );
 }
 
-/// So that what the older one brings does not take the place of what the newer one does.
+/// Memory compares the numbers, so that the value of the older flight does not replace that of the
+/// newer one.
 #[test]
-fn a_flight_that_takes_the_place_of_another_has_a_larger_number() {
+fn flight_that_replaces_another_has_a_larger_number() {
     let table = Table::new();
     let old = table.lead();
     let take_over = || {
@@ -312,62 +323,66 @@ fn a_flight_that_takes_the_place_of_another_has_a_larger_number() {
 }
 
 #[test]
-fn a_waiter_registers_its_newest_waker() {
+fn waiter_is_woken_by_its_newest_waker_only() {
     let table = Table::new();
     let leader = table.lead();
     let mut waiter = table.wait();
-    let (old, new) = (Arc::new(Bell::default()), Arc::new(Bell::default()));
+    let (old, new) = (
+        Arc::new(WakeCounter::default()),
+        Arc::new(WakeCounter::default()),
+    );
     assert!(poll(&mut waiter, &old).is_pending());
     assert!(poll(&mut waiter, &new).is_pending());
-    leader.complete(landing_of(7));
+    leader.complete(outcome_of(7));
     assert_eq!(
         (old.0.load(Ordering::SeqCst), new.0.load(Ordering::SeqCst)),
         (0, 1)
     );
 }
 
-/// Rings the next one's bell even when it breaks.
-struct BrokenBell;
+/// Panics when it is woken.
+struct PanickingWaker;
 
-impl Wake for BrokenBell {
+impl Wake for PanickingWaker {
     fn wake(self: Arc<Self>) {
         panic!("a waker that panics");
     }
 }
 
 #[test]
-fn a_waker_that_panics_keeps_nobody_from_being_woken() {
+fn other_waiters_are_woken_when_a_waker_panics() {
     let table = Table::new();
     let leader = table.lead();
     let mut waiters: Vec<_> = (0..3).map(|_| table.wait()).collect();
-    let bell = Arc::new(Bell::default());
-    let broken = Waker::from(Arc::new(BrokenBell));
+    let wakes = Arc::new(WakeCounter::default());
+    let panicking = Waker::from(Arc::new(PanickingWaker));
     assert!(
         Pin::new(&mut waiters[0])
-            .poll(&mut Context::from_waker(&broken))
+            .poll(&mut Context::from_waker(&panicking))
             .is_pending()
     );
     for waiter in &mut waiters[1..] {
-        assert!(poll(waiter, &bell).is_pending());
+        assert!(poll(waiter, &wakes).is_pending());
     }
-    let outcome = std::panic::AssertUnwindSafe(|| leader.complete(landing_of(7)));
+    let outcome = std::panic::AssertUnwindSafe(|| leader.complete(outcome_of(7)));
     assert!(std::panic::catch_unwind(outcome).is_err());
-    assert_eq!(bell.0.load(Ordering::SeqCst), 2);
+    assert_eq!(wakes.0.load(Ordering::SeqCst), 2);
     for waiter in &mut waiters {
-        assert_eq!(landed(poll(waiter, &bell)), 7);
+        assert_eq!(completed_number(poll(waiter, &wakes)), 7);
     }
     assert_eq!(table.flights.len(), 0);
 }
 
-/// The last to hold a task, which is itself a waiter of the same flight.
+/// A waker that owns a waiter of the same flight, as the waker of a task does that waits for it. If
+/// the waker is the last owner, dropping it drops the waiter.
 struct Task(#[expect(dead_code, reason = "held to be dropped")] Mutex<Option<Waiter>>);
 
 impl Wake for Task {
     fn wake(self: Arc<Self>) {}
 }
 
-/// Runs `test` on a thread of its own: what this guards against is a lock that is taken twice, and
-/// hangs.
+/// Runs `test` on a thread of its own and fails if it does not end, which is how a lock that is
+/// taken twice on one thread shows.
 fn must_end(test: impl FnOnce() + Send + 'static) {
     let (ended, end) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
@@ -375,16 +390,16 @@ fn must_end(test: impl FnOnce() + Send + 'static) {
         let _ = ended.send(());
     });
     end.recv_timeout(std::time::Duration::from_secs(10))
-        .expect("it ends, and not in a panic");
-    thread.join().expect("it has ended");
+        .expect("the test ends without a panic");
+    thread.join().expect("the thread has ended");
 }
 
 #[test]
-fn a_waker_that_drops_a_waiter_is_dropped_outside_the_lock() {
+fn waker_that_drops_a_waiter_is_dropped_outside_the_lock() {
     must_end(|| {
-        let bell = Arc::new(Bell::default());
+        let wakes = Arc::new(WakeCounter::default());
         let task = |table: &Table| Waker::from(Arc::new(Task(Mutex::new(Some(table.wait())))));
-        // Replaced by a newer one.
+        // The waker is replaced by a newer one.
         let table = Table::new();
         let leader = table.lead();
         let mut waiter = table.wait();
@@ -395,8 +410,8 @@ fn a_waker_that_drops_a_waiter_is_dropped_outside_the_lock() {
                 .is_pending()
         );
         drop(waker);
-        assert!(poll(&mut waiter, &bell).is_pending());
-        // With the waiter that leaves.
+        assert!(poll(&mut waiter, &wakes).is_pending());
+        // The waker is dropped with its waiter.
         let waker = task(&table);
         assert!(
             Pin::new(&mut waiter)
@@ -405,7 +420,7 @@ fn a_waker_that_drops_a_waiter_is_dropped_outside_the_lock() {
         );
         drop(waker);
         drop(waiter);
-        // With the waiter that takes the lead.
+        // The waker is dropped when its waiter becomes the leader.
         let mut waiter = table.wait();
         let waker = task(&table);
         assert!(
@@ -416,7 +431,7 @@ fn a_waker_that_drops_a_waiter_is_dropped_outside_the_lock() {
         drop(waker);
         drop(leader);
         assert!(matches!(
-            poll(&mut waiter, &bell),
+            poll(&mut waiter, &wakes),
             Poll::Ready(WaitOutcome::Lead(_))
         ));
     });

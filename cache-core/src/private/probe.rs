@@ -1,10 +1,11 @@
 //! Finding out what kind of result a function returns, by method look-up on references.
 //!
 //! A macro sees tokens and not types, so that `T`, `Option<T>`, `Result<T, E>` and
-//! `Result<Option<T>, E>` must be distinguished by the compiler. [`__returns`](crate::__returns) calls
-//! a method on `&&&Probe<T>`. Several traits have a method of that name, each for another number of
-//! references; the compiler takes the first that applies, beginning with the most references. So
-//! aliases of types work, and inside a generic function the bounds of its parameters decide.
+//! `Result<Option<T>, E>` must be distinguished by the compiler. [`__returns`](crate::__returns)
+//! calls a method on `&&&Probe<T>`. Several traits have a method of that name, each for another
+//! number of references; the compiler takes the first that applies, beginning with the most
+//! references. So aliases of types work, and inside a generic function the bounds of its parameters
+//! decide.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -1,4 +1,4 @@
-//! The facade under another name, in a crate of the edition 2021 that forbids and denies what it can.
+//! A crate that uses the facade under another name, in edition 2021, with all lints denied.
 #![forbid(unsafe_code)]
 #![deny(
     warnings,
@@ -10,14 +10,14 @@
     clippy::all,
     clippy::pedantic
 )]
-#![allow(clippy::unused_async)] // The bodies are short here.
+#![allow(clippy::unused_async)] // The bodies are too short to await anything.
 
 use memo::{invalidate, multi_tier_cached};
 
-/// A greeting, made once an hour for each name.
+/// Returns a greeting, which is computed once an hour for each name.
 ///
 /// # Errors
-/// When the name is empty.
+/// If the name is empty.
 #[multi_tier_cached(ttl = "1h")]
 pub async fn greeting(name: &str, loud: bool) -> Result<String, std::fmt::Error> {
     if name.is_empty() {
@@ -30,25 +30,25 @@ pub async fn greeting(name: &str, loud: bool) -> Result<String, std::fmt::Error>
     })
 }
 
-/// Has methods.
+/// A type with methods.
 #[derive(Debug)]
 pub struct Shop {
-    /// Whose it is.
+    /// Owner of the shop.
     pub tenant: u64,
 }
 
 impl Shop {
-    /// The price of an item.
+    /// Returns the price of an item.
     #[multi_tier_cached(ttl = "1h", scope = self.tenant)]
     pub async fn price(&self, item: &str) -> Option<u64> {
         self.tenant.checked_add(item.len() as u64)
     }
 }
 
-/// Forgets a greeting and a price.
+/// Invalidates a greeting and a price.
 ///
 /// # Errors
-/// When a shared tier could not be told.
+/// If a shared tier could not be reached.
 pub async fn forget(shop: &Shop, name: &str) -> Result<(), memo::Error> {
     invalidate!(greeting, name, true).await?;
     invalidate!(Shop::price, shop, name).await?;
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_works_under_another_name() {
+    async fn functions_and_handles_work_when_the_facade_has_another_name() {
         let shop = Shop { tenant: 1 };
         assert_eq!(greeting("ada", true).await.as_deref(), Ok("ADA"));
         assert_eq!(

@@ -61,7 +61,8 @@ impl Instance {
     }
 
     /// Runs an invalidation in this instance, and returns its receipt. An `Invalidation` finds its
-    /// runtime when it is first polled, so it is created outside: `invalidate(invalidate!(read, 1))`.
+    /// runtime when it is first polled, so it is created outside:
+    /// `invalidate(invalidate!(read, 1))`.
     ///
     /// # Panics
     /// If the invalidation fails.

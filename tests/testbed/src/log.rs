@@ -57,7 +57,8 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// Writes each event of this process to standard error, with `name` and the time that `now` returns.
+/// Writes each event of this process to standard error, with `name` and the time that `now`
+/// returns.
 pub fn to_stderr(name: String, now: fn() -> u64) {
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)
