@@ -33,6 +33,7 @@ mod nested_loads;
 mod objects;
 mod outages;
 mod oversized;
+mod panics;
 mod permissions;
 mod plain;
 mod private_tiers;

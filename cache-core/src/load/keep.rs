@@ -8,7 +8,6 @@ use super::{Held, TierVisits};
 use crate::cached_function::CachedFunction;
 use crate::codec::ErasedType;
 use crate::entry::Entry;
-use crate::flight::Leader;
 use crate::key::Key;
 use crate::record::Etag;
 
@@ -18,7 +17,7 @@ impl CachedFunction {
     pub(super) fn keep_loaded(
         &self,
         held: &Held,
-        leader: &Leader,
+        start: u64,
         visits: &TierVisits<'_>,
         value_type: &dyn ErasedType,
     ) -> bool {
@@ -31,7 +30,7 @@ impl CachedFunction {
         };
         let lives = visits.ttl.map_or(*lives, |ttl| config.lives(ttl));
         let value = (held, value_type);
-        let entry = self.entry(key, value, leader.start(), lives.filled);
+        let entry = self.entry(key, value, start, lives.filled);
         // If a tier could not tell whether the key is guarded, the entry is used only while the
         // tiers are not reachable.
         let entry = match visits.guard_is_unknown {

@@ -29,14 +29,15 @@ impl TierVisits<'_> {
         leader: Leader,
         value_type: &dyn ErasedType,
     ) {
-        let (function, key) = (self.function, Arc::clone(&self.key));
-        let is_kept = function.keep_loaded(&held, &leader, &self, value_type);
-        let outcome = LoadOutcome::Value(Arc::clone(&held));
-        let start = leader.start();
+        // Declared in this order, so that the leases are released before the lead if the future is
+        // dropped, or if the value's own code panics: a waiter that takes the lead takes the same
+        // leases.
         let mut leader = Some(leader);
-        // Declared after the leader: if the future is dropped, the leases are released before the
-        // lead.
         let mut visits = self;
+        let (function, key) = (visits.function, Arc::clone(&visits.key));
+        let start = leader.as_ref().map_or(0, Leader::start);
+        let is_kept = function.keep_loaded(&held, start, &visits, value_type);
+        let outcome = LoadOutcome::Value(Arc::clone(&held));
         if function.has_memory()
             && (is_kept || !visits.replaces)
             && let Some(leader) = leader.take()
