@@ -84,7 +84,9 @@ pub(crate) fn look_up<T: CachedResult>(
     let place = match Arguments::encode(arguments, function.seed) {
         Ok(arguments) => {
             let key = arguments.key(function.id);
-            if let Some(value) = function.hit(&key, &returned.spec().value_type) {
+            if let Some(held) = function.hit(&key)
+                && let Some(value) = (returned.spec().value_type.give)(held)
+            {
                 return MemoryLookup::Hit(T::Result::value(value));
             }
             missed(function, &key)

@@ -90,7 +90,7 @@ impl UnboundKey {
             Mode::Strong
         } else {
             // Without a lower tier, memory is always current.
-            if let Some(value) = function.hit(&key.as_ref(), &spec.value_type) {
+            if let Some(value) = function.hit(&key.as_ref()).and_then(spec.value_type.give) {
                 return R::value(value);
             }
             Mode::Join

@@ -3,25 +3,23 @@
 use super::Held;
 use crate::cached_function::CachedFunction;
 use crate::clock::Moment;
-use crate::codec::ValueType;
 use crate::function::options::WhenIsolated;
 use crate::key::KeyRef;
 
 impl CachedFunction {
-    /// Returns the value in memory, if it is valid: it has not expired, no fence was raised after
-    /// its load began, and this instance is coherent.
-    #[inline]
-    pub(crate) fn hit<V>(&self, key: &KeyRef<'_>, value_type: &ValueType<V>) -> Option<V> {
+    /// Returns the value in memory, if it is valid: it has not expired, no fence was raised after its
+    /// load began, and this instance is coherent.
+    pub(crate) fn hit(&self, key: &KeyRef<'_>) -> Option<Held> {
         let (_, counters) = self.memory.as_ref()?;
-        let value = self.get_valid(key).and_then(value_type.give);
-        match value {
+        let held = self.get_valid(key);
+        match held {
             Some(_) => counters.hits.add_one(),
             None => counters.misses.add_one(),
         }
-        value
+        held
     }
 
-    /// Returns the valid value of a key without its type. Compiled once for all types.
+    #[inline]
     fn get_valid(&self, key: &KeyRef<'_>) -> Option<Held> {
         let now = self.coherent_now();
         let entry = self.state.memory()?.get(key)?;
