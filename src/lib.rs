@@ -97,9 +97,9 @@ pub use cache_core::private as __private;
 /// Read through a pool, not through a transaction: data that a body reads in a transaction that is
 /// rolled back was never committed, and the cache would still return it. A skipped `&mut` argument
 /// (`&mut Transaction`, `&mut Connection`, `&mut self`) is therefore refused, unless it is written
-/// `skip(mut conn)`: the function then promises to read committed data only. The attribute sees
-/// types as they are written. It cannot see through an alias, a `Transaction` that is passed by
-/// value, or a generic `E: Executor`. Do not call such a function with a transaction that has
+/// `skip(mut conn)`. Then you must make sure that the body reads only committed data. The attribute
+/// sees types as they are written. It cannot see through an alias, a `Transaction` that is passed
+/// by value, or a generic `E: Executor`. Do not call such a function with a transaction that has
 /// written.
 ///
 /// # Generated items
@@ -283,11 +283,11 @@ pub use cache_macros::multi_tier_cached;
 /// # What it promises
 ///
 /// After it has returned `Ok`, no call that starts on this instance returns a value whose load
-/// began before it, and no instance stores such a value in a shared tier. With `Ok(Receipt::Acked)`
-/// other instances no longer return the old value once the staleness bound has passed
+/// began before it. With `Ok(Receipt::Acked)` no instance stores such a value in a shared tier any
+/// more, and other instances no longer return it once the staleness bound has passed
 /// (`Redis::staleness_bound`, 500 ms); [`settled`](Invalidation::settled) waits for that.
 /// `Ok(Receipt::Queued)` means that a shared tier could not be reached: it receives the
-/// invalidation when it is back.
+/// invalidation when it is back, and until then other instances may return and store the old value.
 ///
 /// # Errors
 ///

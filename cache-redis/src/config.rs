@@ -37,9 +37,9 @@ const RECORD_SIZE: SizeRange = SizeRange::new(1, 512 << 20);
 ///
 /// **Promises**: the tier is *shared* and fenced. After an invalidation no late fill is stored, and
 /// other instances stop answering with the old value once
-/// [`staleness_bound`](Self::staleness_bound) has passed, whatever fails. Invalidations that are
-/// queued while the server is unreachable outlive the process if there is a
-/// [`journal_file`](Self::journal_file).
+/// [`staleness_bound`](Self::staleness_bound) has passed; the page on guarantees has the
+/// exceptions. Invalidations that are queued while the server is unreachable outlive the process if
+/// there is a [`journal_file`](Self::journal_file).
 ///
 /// **Costs**: one round trip for a hit, three for a miss, one for an invalidation; two connections;
 /// eight barriers and a heartbeat each second.

@@ -13,8 +13,8 @@ pub enum WhenIsolated {
     /// cache outage does not overload the database. The default.
     #[default]
     Serve,
-    /// Runs the body, so that no value that another instance invalidated is returned after the
-    /// staleness bound, whatever fails.
+    /// Runs the body, so that a value whose invalidation by another instance was acknowledged is
+    /// not returned after the staleness bound, even if the shared tier is unreachable from here.
     Load,
 }
 
@@ -51,8 +51,8 @@ pub enum Consistency {
     /// invalidated is returned for the staleness bound at most. The default.
     #[default]
     Bounded,
-    /// Every call asks the shared tier, so a value is not returned once an invalidation of it has
-    /// returned, on any instance. Each call costs one round trip. If memory has the same record,
-    /// its value is not transferred.
+    /// Every call asks the shared tier, so a value is not returned once an invalidation of it was
+    /// acknowledged, on any instance. Each call costs one round trip. If memory has the same
+    /// record, its value is not transferred.
     Strong,
 }

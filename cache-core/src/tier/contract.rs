@@ -125,8 +125,9 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
         within: Duration,
     ) -> TierFuture<'a, FillResult>;
 
-    /// In one step: deletes the records of `target`, voids every lease on it and, for a shared
-    /// tier, publishes the invalidation to the other instances.
+    /// Deletes the records of `target` and voids every lease on it, in one step. A shared tier also
+    /// publishes the invalidation to the other instances, in the same step or after it, and before
+    /// it returns.
     ///
     /// A tier that cannot do so now, and can promise to do it later, returns [`Receipt::Queued`].
     /// It may take `within` a second time to write the promise down. Until the invalidation is

@@ -14,8 +14,10 @@ use crate::error::Error;
 /// A shared tier is the truth for all of them. It MUST have a channel that carries the
 /// invalidations of every instance to all others, and MUST report them to the
 /// [`Peers`](super::Peers) of its [`TierContext`](super::TierContext).
-/// [`Tier::invalidate`](super::Tier::invalidate) MUST publish to the channel in the same step in
-/// which it deletes the records.
+/// [`Tier::invalidate`](super::Tier::invalidate) MUST publish to the channel after it has deleted
+/// the records, or in the same step, and MUST NOT return [`Acked`](super::Receipt::Acked) before
+/// that. In the same step is better: if the process dies between the two, other instances keep the
+/// old value in memory until it expires.
 pub trait SharedTier: Send + Sync {
     /// Returns the state of the channel.
     ///
