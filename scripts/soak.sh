@@ -1,4 +1,5 @@
-# !/usr/bin/env bash Runs the soak on redis-server and on Valkey 9: on one server, with failovers,
+#!/usr/bin/env bash
+# Runs the soak on redis-server and on Valkey 9: on one server, with failovers,
 # and with little memory under allkeys-lru. `scripts/soak.sh [seconds of each run]`, 90 by default.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -45,10 +45,23 @@ struct SizeCounter {
 }
 
 impl SizeCounter {
+    /// Counts the text of a value, whose formatting may fail.
+    #[inline(never)]
+    fn text(&mut self, value: fmt::Arguments<'_>) -> Result<(), Refused> {
+        fmt::write(self, value).map_err(|_| Refused)
+    }
+
     fn field(&mut self, size: usize) {
         if self.in_elements {
             self.bytes += size;
         }
+    }
+}
+
+impl fmt::Write for SizeCounter {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.bytes += text.len();
+        Ok(())
     }
 }
 
@@ -132,6 +145,11 @@ impl<'a> ser::Serializer for &'a mut SizeCounter {
         self.field(size_of::<String>());
         self.bytes += text.len();
         Ok(())
+    }
+
+    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Result<(), Refused> {
+        self.field(size_of::<String>());
+        self.text(format_args!("{value}"))
     }
 
     fn serialize_bytes(self, bytes: &[u8]) -> Result<(), Refused> {

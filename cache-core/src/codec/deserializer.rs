@@ -70,11 +70,13 @@ impl<'de, 'a, 't> de::Deserializer<'de> for &'a mut Reader<'de, 't> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        if self.is_some()? {
-            visitor.visit_some(self)
-        } else {
-            visitor.visit_none()
+        if !self.is_some()? {
+            return visitor.visit_none();
         }
+        self.enter()?;
+        let value = visitor.visit_some(&mut *self);
+        self.leave();
+        value
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
@@ -98,14 +100,14 @@ impl<'de, 'a, 't> de::Deserializer<'de> for &'a mut Reader<'de, 't> {
     ) -> Result<V::Value, ReadError> {
         let kind = format_args!("newtype");
         let opened = self.open(type_name::<V::Value>(), name, &["0"], kind)?;
-        let value = visitor.visit_newtype_struct(&mut *self)?;
+        let value = visitor.visit_newtype_struct(&mut *self);
         self.close(opened);
-        Ok(value)
+        value
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         let left = self.elements("seq")?;
-        visitor.visit_seq(Elements { reader: self, left })
+        visitor.visit_seq(Elements::of(self, left)?)
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(
@@ -114,10 +116,7 @@ impl<'de, 'a, 't> de::Deserializer<'de> for &'a mut Reader<'de, 't> {
         visitor: V,
     ) -> Result<V::Value, ReadError> {
         self.note_tuple(len);
-        visitor.visit_seq(Elements {
-            reader: self,
-            left: len,
-        })
+        visitor.visit_seq(Elements::of(self, len)?)
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
@@ -128,17 +127,15 @@ impl<'de, 'a, 't> de::Deserializer<'de> for &'a mut Reader<'de, 't> {
     ) -> Result<V::Value, ReadError> {
         let kind = format_args!("tuple{len}");
         let opened = self.open(type_name::<V::Value>(), name, &["0", "1"], kind)?;
-        let value = visitor.visit_seq(Elements {
-            reader: &mut *self,
-            left: len,
-        })?;
+        let elements = Elements::of(&mut *self, len);
+        let value = elements.and_then(|elements| visitor.visit_seq(elements));
         self.close(opened);
-        Ok(value)
+        value
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         let left = self.elements("map")?;
-        visitor.visit_map(Elements { reader: self, left })
+        visitor.visit_map(Elements::of(self, left)?)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -149,12 +146,10 @@ impl<'de, 'a, 't> de::Deserializer<'de> for &'a mut Reader<'de, 't> {
     ) -> Result<V::Value, ReadError> {
         let kind = format_args!("struct");
         let opened = self.open(type_name::<V::Value>(), name, fields, kind)?;
-        let value = visitor.visit_seq(Elements {
-            reader: &mut *self,
-            left: fields.len(),
-        })?;
+        let elements = Elements::of(&mut *self, fields.len());
+        let value = elements.and_then(|elements| visitor.visit_seq(elements));
         self.close(opened);
-        Ok(value)
+        value
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -167,9 +162,9 @@ impl<'de, 'a, 't> de::Deserializer<'de> for &'a mut Reader<'de, 't> {
         let value = visitor.visit_enum(Variant {
             reader: &mut *self,
             index,
-        })?;
+        });
         self.close(opened);
-        Ok(value)
+        value
     }
 }
 
@@ -177,6 +172,21 @@ impl<'de, 'a, 't> de::Deserializer<'de> for &'a mut Reader<'de, 't> {
 struct Elements<'a, 'de, 't> {
     reader: &'a mut Reader<'de, 't>,
     left: usize,
+}
+
+impl<'a, 'de, 't> Elements<'a, 'de, 't> {
+    #[inline(never)]
+    fn of(reader: &'a mut Reader<'de, 't>, left: usize) -> Result<Self, ReadError> {
+        reader.enter()?;
+        Ok(Self { reader, left })
+    }
+}
+
+impl Drop for Elements<'_, '_, '_> {
+    #[inline(never)]
+    fn drop(&mut self) {
+        self.reader.leave();
+    }
 }
 
 impl<'de> de::SeqAccess<'de> for Elements<'_, 'de, '_> {
@@ -266,9 +276,6 @@ impl<'de> de::VariantAccess<'de> for &mut Reader<'de, '_> {
         for field in fields {
             self.note(field);
         }
-        visitor.visit_seq(Elements {
-            reader: self,
-            left: fields.len(),
-        })
+        visitor.visit_seq(Elements::of(self, fields.len())?)
     }
 }

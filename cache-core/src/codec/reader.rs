@@ -124,6 +124,27 @@ impl<'de, 't> Reader<'de, 't> {
         }
     }
 
+    /// Goes into the parts of a value. [`leave`](Self::leave) ends that.
+    ///
+    /// # Errors
+    /// The type that is traced is nested too deeply. A type that holds itself without a name between
+    /// (`#[serde(transparent)]`) would otherwise be followed until the stack overflows.
+    #[inline(never)]
+    pub(super) fn enter(&mut self) -> Result<(), ReadError> {
+        let is_traceable = match &mut self.tracer {
+            Some(tracer) => tracer.enter_parts(),
+            None => true,
+        };
+        is_traceable.then_some(()).ok_or(ReadError::Unsupported)
+    }
+
+    #[inline(never)]
+    pub(super) fn leave(&mut self) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.leave_parts();
+        }
+    }
+
     /// Begins a struct. `kind` is the heading of its description.
     #[inline(never)]
     pub(super) fn open(

@@ -6,6 +6,10 @@ use std::fmt;
 /// a caller's path, once.
 const DEEPEST: usize = 96;
 
+/// The nesting of values, with or without a name, at which a run is given up. The stack of a thread
+/// has room for several times as many.
+const MOST_NESTED: usize = 512;
+
 /// Structs and enums described in all runs together. Without a limit a type that branches at every
 /// level would be traced without end.
 const MOST_DESCRIBED: usize = 20_000;
@@ -58,7 +62,10 @@ pub(super) struct Tracer {
     texts: Vec<usize>,
     /// How many texts this run has asked for.
     texts_asked: usize,
+    /// The number of named types that this run is inside of.
     depth: usize,
+    /// The number of values that this run is inside of, with or without a name.
+    nesting: usize,
     described: usize,
 }
 
@@ -79,6 +86,7 @@ impl Tracer {
         self.writing = vec![String::new()];
         self.texts_asked = 0;
         self.depth = 0;
+        self.nesting = 0;
         self.is_silent = false;
     }
 
@@ -90,6 +98,18 @@ impl Tracer {
             writing.push_str(what);
             writing.push(' ');
         }
+    }
+
+    /// Notes that the parts of a value follow. Returns `false` if the value is nested too deeply.
+    pub(super) fn enter_parts(&mut self) -> bool {
+        let is_traceable = self.nesting < MOST_NESTED;
+        self.nesting += usize::from(is_traceable);
+        is_traceable
+    }
+
+    /// Notes that the parts of a value have ended.
+    pub(super) fn leave_parts(&mut self) {
+        self.nesting -= 1;
     }
 
     pub(super) fn is_silent(&self) -> bool {

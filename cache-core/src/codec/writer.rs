@@ -4,6 +4,8 @@
 //! this code is small, the functions that do not depend on the type are not generic and are not
 //! inlined: they are compiled once, in this crate.
 
+use std::fmt;
+
 use serde::ser::{self, Serialize};
 
 /// Appends values to a record.
@@ -33,6 +35,14 @@ impl<'a> Writer<'a> {
     #[inline(never)]
     fn put_text(&mut self, value: &str) -> Written {
         self.put(value)
+    }
+
+    /// Writes the text of a value. Formatting may fail, as it does for a date format that is wrong.
+    #[inline(never)]
+    fn put_display(&mut self, value: fmt::Arguments<'_>) -> Written {
+        let mut text = String::new();
+        fmt::write(&mut text, value).map_err(|_| postcard::Error::CollectStrError)?;
+        self.put_text(&text)
     }
 
     #[inline(never)]
@@ -114,6 +124,10 @@ impl ser::Serializer for &mut Writer<'_> {
 
     fn serialize_str(self, value: &str) -> Written {
         self.put_text(value)
+    }
+
+    fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> Written {
+        self.put_display(format_args!("{value}"))
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Written {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::writer::Writer;
 use super::super::{Encoding, Shape};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -152,4 +153,56 @@ fn fingerprints_of_shapes_are_those_of_earlier_versions() {
     ] {
         assert_eq!((shape.traced, shape.fingerprint), (true, fingerprint));
     }
+}
+
+/// Its text cannot be formatted.
+struct NoText;
+
+impl std::fmt::Display for NoText {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Err(std::fmt::Error)
+    }
+}
+
+impl Serialize for NoText {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[test]
+fn text_that_cannot_be_formatted_is_an_error_and_no_panic() {
+    let written = NoText.serialize(&mut Writer::new(&mut Vec::new()));
+    assert_eq!(written, Err(postcard::Error::CollectStrError));
+    assert_eq!(crate::weigh::weigh_by_serde(&NoText), 0);
+}
+
+#[test]
+fn displayed_value_is_written_as_its_text() {
+    struct Shown;
+
+    impl Serialize for Shown {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_str(&format_args!("{}-{}", 12, "é"))
+        }
+    }
+
+    let mut written = Vec::new();
+    Shown.serialize(&mut Writer::new(&mut written)).unwrap();
+    assert_eq!(written, postcard::to_stdvec("12-é").unwrap());
+    assert_eq!(
+        crate::weigh::weigh_by_serde(&Shown),
+        size_of::<String>() + 5
+    );
+}
+
+/// Holds itself without a name between.
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+struct Nameless(#[expect(dead_code, reason = "only its shape is asked for")] Vec<Nameless>);
+
+#[test]
+fn type_that_holds_itself_without_a_name_is_identified_by_its_name() {
+    assert!(!Shape::of::<Nameless>().traced);
+    assert!(Shape::of::<Vec<Option<(u8, Vec<u8>)>>>().traced);
 }
