@@ -169,17 +169,31 @@ impl InvalidationSet {
     /// Returns the targets, the widest first. A target inside a wider one is left out.
     #[must_use]
     pub fn targets(&self) -> Vec<OwnedTarget> {
+        let mut targets = self.wide_targets();
+        if self.all.is_none() {
+            let keys = self.keys_alone().flat_map(HashMap::values);
+            targets.extend(keys.map(|(_, key)| OwnedTarget::Key(key.clone())));
+        }
+        targets
+    }
+
+    /// Returns the targets that are not single keys: everything, or functions.
+    #[must_use]
+    pub fn wide_targets(&self) -> Vec<OwnedTarget> {
         if self.all.is_some() {
             return vec![OwnedTarget::All];
         }
         let functions = self.functions.values();
-        let functions = functions.map(|(_, function)| OwnedTarget::Function(function.clone()));
+        functions
+            .map(|(_, function)| OwnedTarget::Function(function.clone()))
+            .collect()
+    }
+
+    /// Returns the keys of the functions that are not in the set themselves.
+    fn keys_alone(&self) -> impl Iterator<Item = &HashMap<String, (u64, RecordKey)>> {
         let keys = self.keys.iter();
-        let keys = keys
-            .filter(|(function, _)| !self.functions.contains_key(*function))
-            .flat_map(|(_, keys)| keys.values())
-            .map(|(_, key)| OwnedTarget::Key(key.clone()));
-        functions.chain(keys).collect()
+        keys.filter(|(function, _)| !self.functions.contains_key(*function))
+            .map(|(_, keys)| keys)
     }
 }
 

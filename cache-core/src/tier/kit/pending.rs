@@ -130,6 +130,15 @@ impl PendingInvalidations {
         batch
     }
 
+    /// Returns the functions that are pending, or everything, but no single keys, and the number of
+    /// the last invalidation that was [added](Self::add). For a store that voids a function without
+    /// a request: each of these targets is [done](Self::done) under the number when it is void.
+    #[must_use]
+    pub fn wide_targets(&self) -> (Vec<OwnedTarget>, u64) {
+        let state = lock(&self.state);
+        (state.set.wide_targets(), state.number)
+    }
+
     /// Removes everything in a batch that the store has confirmed, except what was added again
     /// since.
     pub fn batch_done(&self, batch: &Batch) {
