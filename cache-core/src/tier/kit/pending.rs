@@ -1,14 +1,15 @@
 //! Invalidations that a store does not know yet.
 
 use std::future::Future;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
 use super::invalidation_set::InvalidationSet;
 use super::lock::lock;
 use super::target::OwnedTarget;
+use super::wake::WakeOnDrop;
 use crate::error::{Error, ErrorKind};
 use crate::tier::{FunctionKey, RecordKey, Target};
 
@@ -27,7 +28,7 @@ use crate::tier::{FunctionKey, RecordKey, Target};
 pub struct PendingInvalidations {
     state: Mutex<State>,
     /// Notified whenever something was removed, and by `close`.
-    changed: Notify,
+    changed: Arc<Notify>,
     is_closed: AtomicBool,
 }
 
@@ -85,10 +86,10 @@ impl PendingInvalidations {
     }
 
     /// Removes an invalidation that the store has confirmed, with the invalidations that it covers,
-    /// except what was added after `number`.
-    pub fn done(&self, target: Target<'_>, number: u64) {
+    /// except what was added after `number`. The waiters wake when the result is dropped.
+    pub fn done(&self, target: Target<'_>, number: u64) -> WakeOnDrop {
         lock(&self.state).set.remove(target, number);
-        self.changed.notify_waiters();
+        WakeOnDrop::new([Arc::clone(&self.changed)])
     }
 
     /// Returns `true` if an invalidation of this key is pending.
@@ -140,10 +141,10 @@ impl PendingInvalidations {
     }
 
     /// Removes everything in a batch that the store has confirmed, except what was added again
-    /// since.
-    pub fn batch_done(&self, batch: &Batch) {
+    /// since. The waiters wake when the result is dropped.
+    pub fn batch_done(&self, batch: &Batch) -> WakeOnDrop {
         // Everything that was pending when the batch was made is in it, or covered by it.
-        self.done(Target::All, batch.number);
+        self.done(Target::All, batch.number)
     }
 
     /// Resolves when something is removed after this call, or when the tier is
@@ -186,8 +187,6 @@ impl PendingInvalidations {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn key(number: u64) -> RecordKey {
