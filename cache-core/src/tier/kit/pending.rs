@@ -15,7 +15,8 @@ use crate::tier::{FunctionKey, RecordKey, Target};
 
 /// The invalidations that a tier has accepted and that its store does not know yet.
 ///
-/// A tier [adds](Self::add) an invalidation before it sends it to the store, treats the records
+/// A tier [adds](Self::add) an invalidation before it sends it to the store, or
+/// [queues](Self::queue) it for a later [`Batch`], treats the records
 /// that an invalidation [covers](Self::covers) as missing, and removes the invalidation when the
 /// store has confirmed it: one at a time ([`done`](Self::done)), or all of a [`Batch`] at once
 /// ([`batch_done`](Self::batch_done)).
@@ -37,6 +38,13 @@ struct State {
     set: InvalidationSet,
     /// The number of the last addition.
     number: u64,
+}
+
+impl State {
+    fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
 }
 
 /// The invalidations that are pending at one moment.
@@ -76,13 +84,22 @@ impl Batch {
 }
 
 impl PendingInvalidations {
-    /// Adds an invalidation, and returns its number.
+    /// Adds an invalidation, and returns its number. Each invalidation is removed when it is
+    /// [done](Self::done) itself, also if a wider one is pending.
     pub fn add(&self, target: Target<'_>) -> u64 {
         let mut state = lock(&self.state);
-        state.number += 1;
-        let number = state.number;
-        state.set.insert(target, number);
+        let number = state.next_number();
+        state.set.insert_apart(target, number);
         number
+    }
+
+    /// Adds an invalidation that is sent in a later [batch](Self::batch), and not by itself. If a
+    /// wider one is pending, that one takes its place, and is sent once more if it is being sent
+    /// now. So the list does not grow while everything is pending.
+    pub fn queue(&self, target: Target<'_>) {
+        let mut state = lock(&self.state);
+        let number = state.next_number();
+        state.set.insert(target, number);
     }
 
     /// Removes an invalidation that the store has confirmed, with the invalidations that it covers,
@@ -214,6 +231,93 @@ mod tests {
         assert!(pending.covers(&second));
         pending.done(Target::Function(&first.function), number);
         assert!(!pending.covers(&second));
+    }
+
+    /// Adds, queues, confirms and takes batches at random, and compares with a list that forgets
+    /// nothing.
+    #[test]
+    fn invalidation_is_pending_until_it_or_a_wider_one_was_confirmed_after_it() {
+        for (seed, is_queued) in (0..2_000).zip([false, true].into_iter().cycle()) {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let pending = PendingInvalidations::default();
+            let (mut added, mut unconfirmed, mut batches) = (Vec::new(), Vec::new(), Vec::new());
+            for _ in 0..30 {
+                match random.u8(..10) {
+                    0..=4 => {
+                        let target = random_target(&mut random);
+                        let number = match is_queued {
+                            true => {
+                                pending.queue(target.borrow());
+                                pending.batch().number()
+                            }
+                            false => pending.add(target.borrow()),
+                        };
+                        added.push((target.clone(), number));
+                        unconfirmed.push((target, number));
+                    }
+                    5..=7 if !added.is_empty() => {
+                        let (target, number) = added[random.usize(..added.len())].clone();
+                        pending.done(target.borrow(), number);
+                        unconfirmed.retain(|(of, later)| *later > number || !is_in(of, &target));
+                    }
+                    8 => batches.push(pending.batch()),
+                    9 if !batches.is_empty() => {
+                        let batch = batches.swap_remove(random.usize(..batches.len()));
+                        pending.batch_done(&batch);
+                        unconfirmed.retain(|(_, number)| *number > batch.number());
+                    }
+                    _ => {}
+                }
+                for key in KEYS.map(|(function, number)| key_of(function, number)) {
+                    let target = OwnedTarget::Key(key.clone());
+                    let is_pending = unconfirmed.iter().any(|(of, _)| is_in(&target, of));
+                    match is_queued {
+                        // A wider invalidation may take the place of a queued one.
+                        true => assert!(pending.covers(&key) || !is_pending, "{unconfirmed:?}"),
+                        false => assert_eq!(pending.covers(&key), is_pending, "{unconfirmed:?}"),
+                    }
+                }
+            }
+            pending.batch_done(&pending.batch());
+            assert!(pending.is_empty());
+        }
+    }
+
+    const KEYS: [(&str, u64); 4] = [("f", 1), ("f", 2), ("g", 1), ("g", 2)];
+
+    fn key_of(function: &str, number: u64) -> RecordKey {
+        let function = Arc::new(FunctionKey::new(function, 1));
+        RecordKey::new(function, number.to_string(), number)
+    }
+
+    fn random_target(random: &mut fastrand::Rng) -> OwnedTarget {
+        let (function, number) = KEYS[random.usize(..KEYS.len())];
+        let key = key_of(function, number);
+        match random.u8(..8) {
+            0 => OwnedTarget::All,
+            1 | 2 => OwnedTarget::Function((*key.function).clone()),
+            _ => OwnedTarget::Key(key),
+        }
+    }
+
+    fn is_in(inner: &OwnedTarget, outer: &OwnedTarget) -> bool {
+        match (inner, outer) {
+            (_, OwnedTarget::All) => true,
+            (OwnedTarget::Key(key), OwnedTarget::Function(function)) => *key.function == *function,
+            (inner, outer) => inner == outer,
+        }
+    }
+
+    #[test]
+    fn invalidation_sent_by_itself_is_removed_beside_a_wider_one_that_was_sent_before() {
+        let pending = PendingInvalidations::default();
+        let all = pending.add(Target::All);
+        let one = pending.add(Target::Key(&key(1)));
+        assert_eq!(pending.len(), 1, "everything");
+        pending.done(Target::All, all);
+        assert!(pending.covers(&key(1)) && !pending.covers(&key(2)));
+        pending.done(Target::Key(&key(1)), one);
+        assert!(pending.is_empty());
     }
 
     #[tokio::test]
