@@ -129,8 +129,8 @@ impl LocalLeases {
         self.lock().holds(&key.name(), token)
     }
 
-    /// Ends the leases on a key after it was filled under the lease with this token. Does nothing if
-    /// the lease is not valid any more, because the valid ones belong to another load then. The
+    /// Ends the leases on a key after it was filled under the lease with this token. Does nothing
+    /// if the lease is not valid any more, because the valid ones belong to another load then. The
     /// waiters wake when the result is dropped.
     pub fn used(&self, key: &RecordKey, token: u64) -> WakeOnDrop {
         let name = key.name();

@@ -46,8 +46,8 @@ impl InvalidationSet {
         }
     }
 
-    /// Adds a target under a number. If the set has a wider target, that one takes the number in its
-    /// place: it is not removed under an earlier number then.
+    /// Adds a target under a number. If the set has a wider target, that one takes the number in
+    /// its place: it is not removed under an earlier number then.
     pub fn insert(&mut self, target: Target<'_>, number: u64) {
         match self.number_of_wider(target) {
             Some(wider) => *wider = number,

@@ -233,71 +233,11 @@ mod tests {
         assert!(!pending.covers(&second));
     }
 
-    /// Adds, queues, confirms and takes batches at random, and compares with a list that forgets
-    /// nothing.
-    #[test]
-    fn invalidation_is_pending_until_it_or_a_wider_one_was_confirmed_after_it() {
-        for (seed, is_queued) in (0..2_000).zip([false, true].into_iter().cycle()) {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let pending = PendingInvalidations::default();
-            let (mut added, mut unconfirmed, mut batches) = (Vec::new(), Vec::new(), Vec::new());
-            for _ in 0..30 {
-                match random.u8(..10) {
-                    0..=4 => {
-                        let target = random_target(&mut random);
-                        let number = match is_queued {
-                            true => {
-                                pending.queue(target.borrow());
-                                pending.batch().number()
-                            }
-                            false => pending.add(target.borrow()),
-                        };
-                        added.push((target.clone(), number));
-                        unconfirmed.push((target, number));
-                    }
-                    5..=7 if !added.is_empty() => {
-                        let (target, number) = added[random.usize(..added.len())].clone();
-                        pending.done(target.borrow(), number);
-                        unconfirmed.retain(|(of, later)| *later > number || !is_in(of, &target));
-                    }
-                    8 => batches.push(pending.batch()),
-                    9 if !batches.is_empty() => {
-                        let batch = batches.swap_remove(random.usize(..batches.len()));
-                        pending.batch_done(&batch);
-                        unconfirmed.retain(|(_, number)| *number > batch.number());
-                    }
-                    _ => {}
-                }
-                for key in KEYS.map(|(function, number)| key_of(function, number)) {
-                    let target = OwnedTarget::Key(key.clone());
-                    let is_pending = unconfirmed.iter().any(|(of, _)| is_in(&target, of));
-                    match is_queued {
-                        // A wider invalidation may take the place of a queued one.
-                        true => assert!(pending.covers(&key) || !is_pending, "{unconfirmed:?}"),
-                        false => assert_eq!(pending.covers(&key), is_pending, "{unconfirmed:?}"),
-                    }
-                }
-            }
-            pending.batch_done(&pending.batch());
-            assert!(pending.is_empty());
-        }
-    }
-
     const KEYS: [(&str, u64); 4] = [("f", 1), ("f", 2), ("g", 1), ("g", 2)];
 
-    fn key_of(function: &str, number: u64) -> RecordKey {
+    fn key_of((function, number): (&str, u64)) -> RecordKey {
         let function = Arc::new(FunctionKey::new(function, 1));
         RecordKey::new(function, number.to_string(), number)
-    }
-
-    fn random_target(random: &mut fastrand::Rng) -> OwnedTarget {
-        let (function, number) = KEYS[random.usize(..KEYS.len())];
-        let key = key_of(function, number);
-        match random.u8(..8) {
-            0 => OwnedTarget::All,
-            1 | 2 => OwnedTarget::Function((*key.function).clone()),
-            _ => OwnedTarget::Key(key),
-        }
     }
 
     fn is_in(inner: &OwnedTarget, outer: &OwnedTarget) -> bool {
@@ -305,6 +245,92 @@ mod tests {
             (_, OwnedTarget::All) => true,
             (OwnedTarget::Key(key), OwnedTarget::Function(function)) => *key.function == *function,
             (inner, outer) => inner == outer,
+        }
+    }
+
+    /// A random history, and what of it is not confirmed, in a list that forgets nothing.
+    #[derive(Default)]
+    struct History {
+        random: fastrand::Rng,
+        is_queued: bool,
+        pending: PendingInvalidations,
+        added: Vec<(OwnedTarget, u64)>,
+        unconfirmed: Vec<(OwnedTarget, u64)>,
+        batches: Vec<Batch>,
+    }
+
+    impl History {
+        fn step(&mut self) {
+            match self.random.u8(..10) {
+                0..=4 => self.add(),
+                5..=7 => self.confirm_one(),
+                8 => self.batches.push(self.pending.batch()),
+                _ => self.confirm_batch(),
+            }
+        }
+
+        fn add(&mut self) {
+            let key = key_of(KEYS[self.random.usize(..KEYS.len())]);
+            let target = match self.random.u8(..8) {
+                0 => OwnedTarget::All,
+                1 | 2 => OwnedTarget::Function((*key.function).clone()),
+                _ => OwnedTarget::Key(key),
+            };
+            let number = if self.is_queued {
+                self.pending.queue(target.borrow());
+                self.pending.batch().number()
+            } else {
+                self.pending.add(target.borrow())
+            };
+            self.added.push((target.clone(), number));
+            self.unconfirmed.push((target, number));
+        }
+
+        fn confirm_one(&mut self) {
+            if self.added.is_empty() {
+                return;
+            }
+            let (target, number) = &self.added[self.random.usize(..self.added.len())];
+            self.pending.done(target.borrow(), *number);
+            self.unconfirmed
+                .retain(|(of, later)| later > number || !is_in(of, target));
+        }
+
+        fn confirm_batch(&mut self) {
+            if let Some(batch) = self.batches.pop() {
+                self.pending.batch_done(&batch);
+                let confirmed = batch.number();
+                self.unconfirmed.retain(|(_, number)| *number > confirmed);
+            }
+        }
+
+        fn check(&self, key: &RecordKey) {
+            let target = OwnedTarget::Key(key.clone());
+            let is_pending = self.unconfirmed.iter().any(|(of, _)| is_in(&target, of));
+            let covers = self.pending.covers(key);
+            // A wider invalidation may take the place of a queued one, and stay with it.
+            let is_right = covers == is_pending || self.is_queued && covers;
+            assert!(is_right, "{key:?}: {covers}, but {:?}", self.unconfirmed);
+        }
+    }
+
+    #[test]
+    fn invalidation_is_pending_until_it_or_a_wider_one_was_confirmed_after_it() {
+        for seed in 0..4_000 {
+            let mut history = History {
+                random: fastrand::Rng::with_seed(seed),
+                is_queued: seed % 2 == 1,
+                ..History::default()
+            };
+            for _ in 0..30 {
+                history.step();
+                for key in KEYS {
+                    history.check(&key_of(key));
+                }
+            }
+            let pending = history.pending;
+            pending.batch_done(&pending.batch());
+            assert!(pending.is_empty());
         }
     }
 
