@@ -28,6 +28,7 @@ mod key;
 mod level;
 mod load;
 mod outcome;
+mod panics;
 mod record;
 mod runtime;
 mod setting;

@@ -15,6 +15,7 @@ use crate::function::overrides::Overrides;
 use crate::function::ttl::Policies;
 use crate::glob::Glob;
 use crate::level::Level;
+use crate::panics::for_each_despite_panics;
 use crate::tier::config::TierConfig;
 use crate::tier::memory::MemoryTier;
 use crate::tier::time_limit::{invalidate_matching_within, invalidate_within, without_time_limit};
@@ -105,9 +106,9 @@ impl RuntimeState {
 
         impl Drop for Remaining<'_> {
             fn drop(&mut self) {
-                for (_, tier) in self.0.iter().rev() {
+                for_each_despite_panics(self.0.iter().rev(), |(_, tier)| {
                     tier.invalidate_later(Target::All);
-                }
+                });
             }
         }
 

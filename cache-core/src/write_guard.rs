@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::cached_function::CachedFunction;
+use crate::cached_function::{CachedFunction, FencedAfter};
 use crate::error::Error;
 use crate::key::Key;
+use crate::panics::for_each_despite_panics;
 use crate::tier::{Guard, Receipt};
 
 /// Keeps values of one key from being stored while a transaction changes the data that they are
@@ -68,9 +69,13 @@ impl WriteGuard {
 
 impl Drop for WriteGuard {
     fn drop(&mut self) {
-        // The tiers have the invalidation as pending when this returns. The fence is raised after
-        // that, so that a value that was read from a tier before is not kept.
-        self.guards.clear();
-        self.function.fence_off(&self.key);
+        // The fence is raised after the guards have ended, also if one of them panics: the tiers
+        // have the invalidation as pending then, and a value that was read from a tier before is
+        // not kept.
+        let _after = FencedAfter(|| self.function.fence_off(&self.key));
+        for_each_despite_panics(self.guards.drain(..), drop);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,14 +95,17 @@ impl Store {
         life: Duration,
     ) -> fjall::Result<FillResult> {
         let name = key.name();
-        let _locked = self.lock(&name);
+        let locked = self.lock(&name);
         if let Some(refusal) = self.state.refusal(key, token, leased, self.stamp(key)) {
             return Ok(FillResult::Refused(refusal));
         }
         let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1);
         let expiry = unix_millis().saturating_add(life);
         self.generations.insert(&name, expiry, record)?;
-        self.state.leases().used(key, token);
+        let used = self.state.leases().used(key, token);
+        drop(locked);
+        // The waiters wake after the lock was released, because a waker may use the tier.
+        drop(used);
         Ok(FillResult::Stored)
     }
 

@@ -89,19 +89,19 @@ impl Prefix {
         if !left.is_some_and(|left| self.store.epochs.inherit(left)) {
             self.store.epochs.void_all();
         }
-        self.store.state.leases().void(Target::All);
+        let voided = self.store.state.leases().void(Target::All);
         *held_until = Some(until);
+        drop(held_until);
+        // The waiters wake after the lock was released, because a waker may use the tier.
+        drop(voided);
     }
 
     /// Runs a step that does not wait, if this instance holds the prefix, and keeps it from being
-    /// taken over during the step. Returns whether it ran.
-    pub(crate) fn while_held(&self, step: impl FnOnce()) -> bool {
+    /// taken over during the step. Returns `None` if another instance holds the prefix. The step
+    /// runs under a lock, so it returns the wake-ups of waiters instead of dropping them.
+    pub(crate) fn while_held<T>(&self, step: impl FnOnce() -> T) -> Option<T> {
         let held_until = lock(&self.held_until);
-        let is_held = is_ahead(*held_until);
-        if is_held {
-            step();
-        }
-        is_held
+        is_ahead(*held_until).then(step)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::Error;
-use cache_core::tier::kit::timed;
+use cache_core::tier::kit::{OwnedTarget, timed};
 use cache_core::tier::{RecordKey, Target};
 use tokio::task::JoinSet;
 
@@ -38,21 +38,20 @@ impl Prefix {
     /// nothing and returns `false` if another instance holds the prefix: its epochs are not known
     /// here.
     pub(crate) fn void_pending(&self) -> bool {
-        self.while_held(|| {
+        let woken = self.while_held(|| {
             let pending = self.store.state.pending();
-            let batch = pending.batch();
-            if batch.all {
-                self.store.epochs.void_all();
-                pending.batch_done(&batch);
-                return;
-            }
-            for function in &batch.functions {
-                let target = Target::Function(function);
-                let number = pending.add(target);
-                self.store.epochs.void(function);
-                pending.done(target, number);
-            }
-        })
+            let (targets, number) = pending.wide_targets();
+            let void = |target: &OwnedTarget| {
+                match target {
+                    OwnedTarget::Key(_) => {}
+                    OwnedTarget::Function(function) => self.store.epochs.void(function),
+                    OwnedTarget::All => self.store.epochs.void_all(),
+                }
+                pending.done(target.borrow(), number)
+            };
+            targets.iter().map(void).collect::<Vec<_>>()
+        });
+        woken.is_some()
     }
 
     /// Deletes the objects of all keys with a pending invalidation. Ends with the first group in

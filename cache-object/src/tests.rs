@@ -6,6 +6,7 @@ mod lives;
 mod owners;
 mod pending;
 mod sweeps;
+mod wakers;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -41,7 +41,7 @@ impl Journal {
         let (file, found) = JournalFile::open(path)?;
         let pending = Arc::new(PendingInvalidations::default());
         for target in &found {
-            pending.add(target.borrow());
+            pending.queue(target.borrow());
         }
         let writer = Writer::start(file, Arc::clone(&pending));
         let writer = Arc::new(writer.map_err(|error| file::cannot_use(path, error))?);
@@ -72,7 +72,7 @@ impl Journal {
     }
 
     fn add(&self, target: OwnedTarget) -> Option<(Arc<Writer>, u64)> {
-        self.pending.add(target.borrow());
+        self.pending.queue(target.borrow());
         self.queued.notify_one();
         let file = self.file.upgrade()?;
         let number = file.add(target);
@@ -114,7 +114,7 @@ impl Journal {
     /// number of all that are queued.
     pub(crate) fn recall(&self) -> usize {
         for target in self.recent.targets() {
-            self.pending.add(target.borrow());
+            self.pending.queue(target.borrow());
         }
         if let Some(file) = self.file.upgrade() {
             file.rewrite();
@@ -227,6 +227,21 @@ mod tests {
             assert_eq!(queued(&journal), [target]);
             send_all(&journal);
             assert_eq!(journal.len(), 0);
+        }
+    }
+
+    /// Otherwise the journal would grow in an outage in which everything was invalidated.
+    #[test]
+    fn invalidation_queued_after_a_wider_one_is_sent_with_it() {
+        let function = OwnedTarget::Function(FunctionKey::new("a", 1));
+        for wider in [function, OwnedTarget::All] {
+            let journal = Journal::default();
+            journal.queue(wider.clone());
+            let batch = journal.queued();
+            journal.queue(target("a", "1"));
+            assert_eq!(journal.len(), 1);
+            send(&journal, &batch);
+            assert_eq!(queued(&journal), [wider], "sent again");
         }
     }
 

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::flight::Leader;
 use crate::glob::Glob;
 use crate::key::Key;
+use crate::panics::for_each_despite_panics;
 use crate::tier::time_limit::invalidate_matching_within;
 use crate::tier::{Guard, Matched, Receipt, Target};
 use crate::tokio_context::TokioContext;
@@ -253,9 +254,9 @@ struct Remaining<'a> {
 
 impl Drop for Remaining<'_> {
     fn drop(&mut self) {
-        for tier in self.tiers.iter().rev() {
+        for_each_despite_panics(self.tiers.iter().rev(), |tier| {
             tier.tier.invalidate_later(self.target);
-        }
+        });
     }
 }
 

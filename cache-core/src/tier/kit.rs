@@ -30,6 +30,7 @@
 //! - [`timed`]: an operation with a time limit.
 //! - [`AbortOnDrop`]: a task that ends with its owner.
 //! - [`lock`]: a mutex that survives a panic.
+//! - [`WakeOnDrop`]: the wake-up of waiters, for a caller that must release a lock before.
 
 mod backoff;
 mod breaker;
@@ -49,6 +50,7 @@ mod supervisor;
 mod target;
 mod task;
 mod timed;
+mod wake;
 
 pub use self::backoff::Backoff;
 pub use self::breaker::CircuitBreaker;
@@ -68,3 +70,4 @@ pub use self::supervisor::{Connector, Outage, Retry, Supervisor, silence};
 pub use self::target::OwnedTarget;
 pub use self::task::AbortOnDrop;
 pub use self::timed::{timed, timed_out};
+pub use self::wake::WakeOnDrop;

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::key::{FunctionKey, RecordKey};
-use super::kit::LONGEST_LOAD;
+use super::kit::{LONGEST_LOAD, WakeOnDrop};
 use super::lease::{Guard, GuardHeld, Lease, LeaseHeld, LeaseMode, LeaseResult, Wakeup, Woken};
 use super::operation::Target;
 use crate::glob::Glob;
@@ -129,19 +129,18 @@ impl LocalLeases {
         self.lock().holds(&key.name(), token)
     }
 
-    /// Ends the leases on a key after it was filled under the lease with this token, and wakes the
-    /// waiters. Does nothing if the lease is not valid any more, because the valid ones belong to
-    /// another load then.
-    pub fn used(&self, key: &RecordKey, token: u64) {
-        let mut state = self.lock();
+    /// Ends the leases on a key after it was filled under the lease with this token. Does nothing
+    /// if the lease is not valid any more, because the valid ones belong to another load then. The
+    /// waiters wake when the result is dropped.
+    pub fn used(&self, key: &RecordKey, token: u64) -> WakeOnDrop {
         let name = key.name();
-        if state.holds(&name, token) {
-            state.end(&name);
-        }
+        let mut state = self.lock();
+        let is_valid = state.holds(&name, token);
+        state.end(is_valid.then_some(name))
     }
 
-    /// Voids the leases on an invalidated target, and wakes the waiters.
-    pub fn void(&self, target: Target<'_>) {
+    /// Voids the leases on an invalidated target. The waiters wake when the result is dropped.
+    pub fn void(&self, target: Target<'_>) -> WakeOnDrop {
         let mut state = self.lock();
         let voided: Vec<String> = match target {
             Target::Key(key) => vec![key.name()],
@@ -155,13 +154,12 @@ impl LocalLeases {
             }
             Target::All => state.keys.keys().cloned().collect(),
         };
-        for key in voided {
-            state.end(&key);
-        }
+        state.end(voided)
     }
 
-    /// Voids the leases on the keys of a function whose arguments match, and wakes the waiters.
-    pub fn void_matching(&self, function: &FunctionKey, glob: &Glob) {
+    /// Voids the leases on the keys of a function whose arguments match. The waiters wake when the
+    /// result is dropped.
+    pub fn void_matching(&self, function: &FunctionKey, glob: &Glob) -> WakeOnDrop {
         let mut state = self.lock();
         let prefix = function.versioned() + ":";
         let is_meant = |key: &&String| {
@@ -169,9 +167,7 @@ impl LocalLeases {
                 .is_some_and(|arguments| glob.matches(arguments))
         };
         let voided: Vec<String> = state.keys.keys().filter(is_meant).cloned().collect();
-        for key in voided {
-            state.end(&key);
-        }
+        state.end(voided)
     }
 
     /// Guards a key: voids its leases, and refuses others until the guard ends. If the guard is
@@ -184,7 +180,7 @@ impl LocalLeases {
     ) -> Guard {
         let mut state = self.lock();
         let key = key.name();
-        state.end(&key);
+        let voided = state.end([key.clone()]);
         state.next += 1;
         let number = state.next;
         let now = Instant::now();
@@ -196,6 +192,7 @@ impl LocalLeases {
         let guards = state.guards.entry(key.clone()).or_default();
         guards.insert(number, None);
         drop(state);
+        drop(voided);
         Guard::new(GuardHolder {
             leases: Arc::clone(self),
             key,
@@ -210,10 +207,10 @@ impl LocalLeases {
 }
 
 impl State {
-    fn end(&mut self, key: &str) {
-        if let Some(held) = self.keys.remove(key) {
-            held.changed.notify.notify_waiters();
-        }
+    /// Ends the leases on these keys. The result must be dropped after the lock was released.
+    fn end(&mut self, keys: impl IntoIterator<Item = String>) -> WakeOnDrop {
+        let ended = keys.into_iter().filter_map(|key| self.keys.remove(&key));
+        WakeOnDrop::new(ended.map(|held| Arc::clone(&held.changed.notify)))
     }
 
     fn holds(&self, key: &str, token: u64) -> bool {
@@ -264,7 +261,9 @@ impl Drop for Holder {
         let before = held.tokens.len();
         held.tokens.retain(|token| *token != self.token);
         if before > 0 && held.tokens.is_empty() {
-            state.end(&self.key);
+            let ended = state.end([self.key.clone()]);
+            drop(state);
+            drop(ended);
         }
     }
 }
@@ -303,5 +302,73 @@ impl Drop for GuardHolder {
         if let Some(invalidate) = self.invalidate.take() {
             invalidate();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::sync::mpsc;
+    use std::task::{Context, Wake, Waker};
+    use std::thread;
+
+    use super::*;
+
+    /// Uses the leases, which takes their lock, when it is woken.
+    struct UsesLeases(Arc<LocalLeases>, mpsc::Sender<()>);
+
+    impl Wake for UsesLeases {
+        fn wake(self: Arc<Self>) {
+            self.0.any();
+            let _ = self.1.send(());
+        }
+    }
+
+    fn key() -> RecordKey {
+        RecordKey::new(Arc::new(FunctionKey::new("f", 1)), "1".into(), 1)
+    }
+
+    fn take(leases: &Arc<LocalLeases>) -> LeaseResult {
+        let stamp = Stamp {
+            epoch: 1,
+            history: 1,
+        };
+        leases.take(&key(), LeaseMode::Exclusive, stamp)
+    }
+
+    /// Checks that a step, which gets the lease, wakes a waiter for it, and holds no lock then.
+    #[track_caller]
+    fn check_wakes_without_the_lock(step: fn(&Arc<LocalLeases>, Lease)) {
+        let (woken, is_woken) = mpsc::channel();
+        // A thread of its own, because a deadlock would never end.
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = { runtime }.enable_time().build().expect("a runtime");
+            let _entered = runtime.enter();
+            let leases = Arc::new(LocalLeases::default());
+            let (LeaseResult::Granted(lease), LeaseResult::Held(mut wakeup)) =
+                (take(&leases), take(&leases))
+            else {
+                panic!("the lease is exclusive");
+            };
+            let waker = Waker::from(Arc::new(UsesLeases(Arc::clone(&leases), woken)));
+            let mut context = Context::from_waker(&waker);
+            assert!(Pin::new(&mut wakeup).poll(&mut context).is_pending());
+            step(&leases, lease);
+        });
+        let is_woken = is_woken.recv_timeout(Duration::from_secs(10));
+        is_woken.expect("the waker ran under the lock, or not at all");
+    }
+
+    #[test]
+    fn waiter_for_a_lease_is_woken_without_the_lock() {
+        check_wakes_without_the_lock(|_, lease| drop(lease));
+        check_wakes_without_the_lock(|leases, lease| drop(leases.used(&key(), lease.token)));
+        check_wakes_without_the_lock(|leases, _lease| drop(leases.void(Target::All)));
+        check_wakes_without_the_lock(|leases, _lease| drop(leases.guard(&key(), || {})));
+        check_wakes_without_the_lock(|leases, _lease| {
+            drop(leases.void_matching(&key().function, &Glob::new("*").expect("a pattern")));
+        });
     }
 }

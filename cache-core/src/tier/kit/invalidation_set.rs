@@ -15,7 +15,8 @@ const MAX_ENTRIES: usize = 1 << 16;
 /// 1. The set may become coarser, never incomplete. If it has too many keys, the function with most
 ///    of them takes their place; if it has too many functions, everything does.
 /// 2. An invalidation that was done covers everything in its target that was added before it: the
-///    keys of a function, or everything. So a target need not be in the set beside a wider one.
+///    keys of a function, or everything. So a target need not be in the set beside a wider one,
+///    unless each is [confirmed](Self::insert_apart) by itself.
 /// 3. A target that is added again after a number is not removed under that number.
 #[derive(Debug)]
 pub struct InvalidationSet {
@@ -45,8 +46,30 @@ impl InvalidationSet {
         }
     }
 
-    /// Adds a target under a number.
+    /// Adds a target under a number. If the set has a wider target, that one takes the number in
+    /// its place: it is not removed under an earlier number then.
     pub fn insert(&mut self, target: Target<'_>, number: u64) {
+        match self.number_of_wider(target) {
+            Some(wider) => *wider = number,
+            None => self.insert_apart(target, number),
+        }
+    }
+
+    fn number_of_wider(&mut self, target: Target<'_>) -> Option<&mut u64> {
+        if let Some(all) = &mut self.all {
+            return Some(all);
+        }
+        let Target::Key(key) = target else {
+            return None;
+        };
+        let function = self.functions.get_mut(&key.function.versioned());
+        function.map(|(number, _)| number)
+    }
+
+    /// Adds a target under a number, also beside a wider one. For targets that are confirmed one at
+    /// a time: a wider target that took a later number would stay, because it was sent under the
+    /// earlier one and is not confirmed again.
+    pub fn insert_apart(&mut self, target: Target<'_>, number: u64) {
         match target {
             Target::Key(key) => {
                 let keys = self.keys.entry(key.function.versioned()).or_default();
@@ -63,7 +86,7 @@ impl InvalidationSet {
                 }
                 self.functions.insert(name, (number, function.clone()));
                 if self.functions.len() > self.max_entries {
-                    self.insert(Target::All, number);
+                    self.insert_apart(Target::All, number);
                 }
             }
             Target::All => {
@@ -80,7 +103,7 @@ impl InvalidationSet {
         let function = largest.and_then(|keys| keys.values().next());
         if let Some((_, key)) = function {
             let function = key.function.clone();
-            self.insert(Target::Function(&function), number);
+            self.insert_apart(Target::Function(&function), number);
         }
     }
 
@@ -154,32 +177,49 @@ impl InvalidationSet {
                 .is_some_and(|keys| keys.contains_key(&key.arguments))
     }
 
-    /// Returns the number of targets.
+    /// Returns the number of targets. A target inside a wider one is not counted.
     #[must_use]
     pub fn len(&self) -> usize {
-        usize::from(self.all.is_some()) + self.functions.len() + self.keys_len
+        match self.all {
+            Some(_) => 1,
+            None => self.functions.len() + self.keys_alone().map(HashMap::len).sum::<usize>(),
+        }
     }
 
     /// Returns `true` if there are no targets.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.all.is_none() && self.functions.is_empty() && self.keys.is_empty()
     }
 
     /// Returns the targets, the widest first. A target inside a wider one is left out.
     #[must_use]
     pub fn targets(&self) -> Vec<OwnedTarget> {
+        let mut targets = self.wide_targets();
+        if self.all.is_none() {
+            let keys = self.keys_alone().flat_map(HashMap::values);
+            targets.extend(keys.map(|(_, key)| OwnedTarget::Key(key.clone())));
+        }
+        targets
+    }
+
+    /// Returns the targets that are not single keys: everything, or functions.
+    #[must_use]
+    pub fn wide_targets(&self) -> Vec<OwnedTarget> {
         if self.all.is_some() {
             return vec![OwnedTarget::All];
         }
         let functions = self.functions.values();
-        let functions = functions.map(|(_, function)| OwnedTarget::Function(function.clone()));
+        functions
+            .map(|(_, function)| OwnedTarget::Function(function.clone()))
+            .collect()
+    }
+
+    /// Returns the keys of the functions that are not in the set themselves.
+    fn keys_alone(&self) -> impl Iterator<Item = &HashMap<String, (u64, RecordKey)>> {
         let keys = self.keys.iter();
-        let keys = keys
-            .filter(|(function, _)| !self.functions.contains_key(*function))
-            .flat_map(|(_, keys)| keys.values())
-            .map(|(_, key)| OwnedTarget::Key(key.clone()));
-        functions.chain(keys).collect()
+        keys.filter(|(function, _)| !self.functions.contains_key(*function))
+            .map(|(_, keys)| keys)
     }
 }
 
@@ -222,8 +262,8 @@ mod tests {
             let mut set = InvalidationSet::default();
             set.insert(Target::Key(&one), 1);
             set.insert(wider, 2);
-            set.insert(Target::Key(&one), 3);
-            set.insert(Target::Key(&other), 4);
+            set.insert_apart(Target::Key(&one), 3);
+            set.insert_apart(Target::Key(&other), 4);
             assert_eq!(set.targets(), [OwnedTarget::of(wider)]);
             set.remove(wider, 3);
             assert_eq!(set.targets(), [OwnedTarget::Key(other.clone())]);
@@ -231,6 +271,28 @@ mod tests {
             set.remove(wider, 4);
             assert!(set.is_empty());
         }
+    }
+
+    #[test]
+    fn target_inside_a_wider_one_is_counted_and_kept_with_the_wider_one() {
+        let (one, whole) = (key("a", "1"), function("a"));
+        for wider in [Target::Function(&whole), Target::All] {
+            let mut set = InvalidationSet::default();
+            set.insert(wider, 1);
+            set.insert(Target::Key(&one), 2);
+            assert_eq!((set.len(), set.keys_len), (1, 0));
+            set.remove(wider, 1);
+            assert!(set.covers(&one), "the key was added after the first number");
+            set.remove(wider, 2);
+            assert!(set.is_empty());
+        }
+        let mut set = InvalidationSet::default();
+        set.insert(Target::All, 1);
+        set.insert(Target::Function(&whole), 2);
+        assert_eq!(set.targets(), [OwnedTarget::All]);
+        assert_eq!(set.len(), 1);
+        set.remove(Target::All, 1);
+        assert!(set.covers(&one));
     }
 
     #[test]

@@ -1,18 +1,21 @@
 //! A private tier over four functions.
 
+mod pending;
+
 use std::fmt::{self, Debug};
 use std::future::Future;
-use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::runtime::{Handle, Id};
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 use super::epochs::Epochs;
 use super::key_locks::KeyLocks;
+use super::lock::lock;
 use super::private_state::PrivateState;
+use super::task::AbortOnDrop;
 use super::timed::timed;
 use crate::error::{Error, ErrorKind};
 use crate::stats::Refusal;
@@ -67,9 +70,17 @@ pub trait RecordStore: Debug + Send + Sync + 'static {
 /// functions and of everything in one step, and a list of the invalidations that the store could
 /// not do yet. Records of another process are never valid, because the epochs are in memory only.
 ///
+/// An invalidation that the store could not do is done by the next lease of the key, by
+/// [`settle`](Tier::settle), or, if it was made in a drop, by a task that [`start`](Tier::start)
+/// spawns and that ends with the tier. A tier that wraps this one forwards both.
+///
 /// # Examples
 /// `examples/custom_tier` in the repository.
-pub struct PrivateTier<S>(Arc<Inner<S>>);
+pub struct PrivateTier<S> {
+    inner: Arc<Inner<S>>,
+    /// Does what is pending and no call waits for. Aborted with the tier.
+    worker: Mutex<Option<AbortOnDrop<()>>>,
+}
 
 struct Inner<S> {
     settings: TierSettings,
@@ -79,8 +90,14 @@ struct Inner<S> {
     epochs: Epochs<String>,
     /// A lock is held across the operation of the store on its key. It is a tokio lock for that
     /// reason.
-    locks: KeyLocks<Mutex<()>>,
+    locks: KeyLocks<AsyncMutex<()>>,
     is_closed: AtomicBool,
+    /// `true` if the store may have records from before everything was voided.
+    has_void_records: AtomicBool,
+    /// The Tokio runtime in which the tier was started.
+    runtime: OnceLock<Id>,
+    /// Notified when something is pending that no call waits for.
+    has_work: Notify,
 }
 
 /// Voids the records of a function, unless the write in progress is known to be done. A write that
@@ -109,20 +126,26 @@ impl<S: RecordStore> PrivateTier<S> {
     /// needs the runtime's timer: the store must not wait then.
     #[must_use]
     pub fn new(settings: TierSettings, store: S) -> Self {
-        Self(Arc::new(Inner {
-            settings,
-            store,
-            state: PrivateState::default(),
-            epochs: Epochs::default(),
-            locks: KeyLocks::default(),
-            is_closed: AtomicBool::new(false),
-        }))
+        Self {
+            inner: Arc::new(Inner {
+                settings,
+                store,
+                state: PrivateState::default(),
+                epochs: Epochs::default(),
+                locks: KeyLocks::default(),
+                is_closed: AtomicBool::new(false),
+                has_void_records: AtomicBool::new(false),
+                runtime: OnceLock::new(),
+                has_work: Notify::new(),
+            }),
+            worker: Mutex::default(),
+        }
     }
 
     /// Returns the store.
     #[must_use]
     pub fn store(&self) -> &S {
-        &self.0.store
+        &self.inner.store
     }
 }
 
@@ -165,6 +188,9 @@ impl<S: RecordStore> Inner<S> {
     ) -> Result<LeaseResult, Error> {
         let pending = self.state.pending();
         if pending.covers(key) {
+            self.void_pending();
+        }
+        if pending.covers(key) {
             let number = self.state.begin_invalidation(Target::Key(key));
             self.do_pending(Target::Key(key), number).await?;
         }
@@ -206,78 +232,42 @@ impl<S: RecordStore> Inner<S> {
         self.state.leases().used(key, lease.token);
         Ok(FillResult::Stored)
     }
-
-    /// Does a pending invalidation. If this fails or is dropped, it stays pending.
-    async fn do_pending(&self, target: Target<'_>, number: u64) -> Result<(), Error> {
-        let pending = self.state.pending();
-        match target {
-            Target::Key(key) => {
-                let name = key.name();
-                let _locked = self.locks.of(&name).lock().await;
-                self.store.delete(&name).await?;
-                pending.done(target, number);
-            }
-            Target::Function(function) => {
-                let Ok(()) = self.epochs.void(function.versioned());
-                pending.done(target, number);
-            }
-            Target::All => {
-                let Ok(()) = self.epochs.void_all();
-                pending.done(target, number);
-                if let Err(error) = self.store.clear().await {
-                    let kind = self.settings.kind;
-                    tracing::debug!(kind, error = ?error, "void records were not deleted");
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Does everything that is pending.
-    async fn flush(&self) -> Result<(), Error> {
-        for target in self.state.pending().batch().targets() {
-            let number = self.state.begin_invalidation(target);
-            self.do_pending(target, number).await?;
-        }
-        Ok(())
-    }
-
-    /// Invalidates without waiting: as much as the store does at once, and the rest later.
-    fn invalidate_now(&self, target: Target<'_>) {
-        let number = self.state.begin_invalidation(target);
-        let invalidation = pin!(self.do_pending(target, number));
-        let mut context = Context::from_waker(Waker::noop());
-        if let Poll::Ready(Ok(())) = invalidation.poll(&mut context) {
-            return;
-        }
-        let kind = self.settings.kind;
-        tracing::debug!(
-            kind,
-            "an invalidation is pending; its records are misses until it is done"
-        );
-    }
 }
 
 impl<S: Debug> Debug for PrivateTier<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PrivateTier")
-            .field("kind", &self.0.settings.kind)
-            .field("store", &self.0.store)
+            .field("kind", &self.inner.settings.kind)
+            .field("store", &self.inner.store)
             .finish_non_exhaustive()
     }
 }
 
 impl<S: RecordStore> Tier for PrivateTier<S> {
     fn settings(&self) -> &TierSettings {
-        &self.0.settings
+        &self.inner.settings
     }
 
     fn health(&self) -> Health {
         Health {
-            connected: self.0.check_open().is_ok(),
-            queued: self.0.state.pending().len(),
+            connected: self.inner.check_open().is_ok(),
+            queued: self.inner.state.pending().len(),
             ..Health::default()
         }
+    }
+
+    fn start(&self) -> TierFuture<'_, ()> {
+        Box::pin(async {
+            if !self.inner.settings.works_without_runtime
+                && let Ok(runtime) = Handle::try_current()
+            {
+                let worker = runtime.spawn(Arc::clone(&self.inner).work());
+                *lock(&self.worker) = Some(AbortOnDrop::new(worker));
+                // A tier is started once, so the runtime is set once.
+                let _ = self.inner.runtime.set(runtime.id());
+            }
+            Ok(())
+        })
     }
 
     fn read<'a>(
@@ -286,7 +276,7 @@ impl<S: RecordStore> Tier for PrivateTier<S> {
         _: ReadOptions,
         within: Duration,
     ) -> TierFuture<'a, ReadResult> {
-        Box::pin(self.0.run("read", within, self.0.read(key)))
+        Box::pin(self.inner.run("read", within, self.inner.read(key)))
     }
 
     fn lease<'a>(
@@ -296,8 +286,8 @@ impl<S: RecordStore> Tier for PrivateTier<S> {
         expected_header: &'a [u8],
         within: Duration,
     ) -> TierFuture<'a, LeaseResult> {
-        let lease = self.0.lease(key, mode, expected_header);
-        Box::pin(self.0.run("lease", within, lease))
+        let lease = self.inner.lease(key, mode, expected_header);
+        Box::pin(self.inner.run("lease", within, lease))
     }
 
     fn fill<'a>(
@@ -308,20 +298,19 @@ impl<S: RecordStore> Tier for PrivateTier<S> {
         life: Duration,
         within: Duration,
     ) -> TierFuture<'a, FillResult> {
-        let fill = self.0.fill(key, lease, record, life);
-        Box::pin(self.0.run("fill", within, fill))
+        let fill = self.inner.fill(key, lease, record, life);
+        Box::pin(self.inner.run("fill", within, fill))
     }
 
     fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, Receipt> {
         Box::pin(async move {
-            self.0.check_open()?;
-            let number = self.0.state.begin_invalidation(target);
-            let invalidation = self.0.do_pending(target, number);
-            match self.0.run("invalidate", within, invalidation).await {
+            self.inner.check_open()?;
+            let number = self.inner.state.begin_invalidation(target);
+            let invalidation = self.inner.do_pending(target, number);
+            match self.inner.run("invalidate", within, invalidation).await {
                 Ok(()) => Ok(Receipt::Acked),
                 Err(error) => {
-                    let kind = self.0.settings.kind;
-                    tracing::debug!(kind, error = ?error, "an invalidation is pending; its records are misses until it is done");
+                    self.inner.log_pending(Some(&error));
                     Ok(Receipt::Queued)
                 }
             }
@@ -329,41 +318,43 @@ impl<S: RecordStore> Tier for PrivateTier<S> {
     }
 
     fn invalidate_later(&self, target: Target<'_>) {
-        self.0.invalidate_now(target);
+        self.inner.invalidate_now(target);
     }
 
     fn is_pending(&self, key: &RecordKey) -> bool {
-        self.0.state.pending().covers(key)
+        self.inner.state.pending().covers(key)
     }
 
     fn guard<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Guard> {
         Box::pin(async move {
-            self.0.check_open()?;
-            let (inner, guarded) = (Arc::clone(&self.0), key.clone());
+            self.inner.check_open()?;
+            let (inner, guarded) = (Arc::clone(&self.inner), key.clone());
             let invalidate = move || inner.invalidate_now(Target::Key(&guarded));
-            let guard = self.0.state.guard(key, invalidate);
+            let guard = self.inner.state.guard(key, invalidate);
             self.invalidate(Target::Key(key), within).await?;
             Ok(guard)
         })
     }
 
     fn ping(&self, _: Duration) -> TierFuture<'_, Duration> {
-        Box::pin(async { self.0.check_open().map(|()| Duration::ZERO) })
+        Box::pin(async { self.inner.check_open().map(|()| Duration::ZERO) })
     }
 
     fn settle(&self) -> TierFuture<'_, ()> {
         Box::pin(async {
-            self.0.check_open()?;
-            self.0.flush().await
+            self.inner.check_open()?;
+            self.inner.flush().await
         })
     }
 
     fn shutdown(&self) -> TierFuture<'_, ()> {
         Box::pin(async {
-            self.0.is_closed.store(true, Ordering::SeqCst);
+            self.inner.is_closed.store(true, Ordering::SeqCst);
             // Pending invalidations need nothing more: no record of this process is valid in the
             // next.
-            self.0.state.pending().close();
+            self.inner.state.pending().close();
+            let worker = lock(&self.worker).take();
+            drop(worker);
             Ok(())
         })
     }

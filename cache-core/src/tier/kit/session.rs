@@ -32,7 +32,8 @@ pub struct Session<C> {
     slot: RwLock<Slot<C>>,
     breaker: CircuitBreaker,
     last_error: LastError,
-    /// The largest number of a connection that was lost, in place or not.
+    /// The largest number of a connection that was lost, in place or not. The largest number there
+    /// is, if the session was closed.
     lost_number: AtomicU64,
     lost: Notify,
 }
@@ -179,7 +180,8 @@ impl<C: Clone> Session<C> {
         was_current
     }
 
-    /// Returns `true` if the connection with this number, or a later one, was lost.
+    /// Returns `true` if the connection with this number, or a later one, was lost, or the session
+    /// was closed.
     #[must_use]
     pub fn is_lost(&self, number: u64) -> bool {
         self.lost_number.load(Ordering::SeqCst) >= number
@@ -192,8 +194,10 @@ impl<C: Clone> Session<C> {
         self.lost.notified().await;
     }
 
-    /// Gives up the current connection, and accepts no other. Operations fail from now on.
+    /// Gives up the current connection, and accepts no other: all are [lost](Self::is_lost).
+    /// Operations fail from now on, and the [`Supervisor`](super::Supervisor) ends.
     pub fn close(&self) {
+        self.lost_number.store(u64::MAX, Ordering::SeqCst);
         let mut slot = self.write();
         slot.is_closed = true;
         let connection = slot.connection.take();
@@ -255,6 +259,7 @@ mod tests {
         session.close();
         assert!(!session.connected(2, 2));
         assert_eq!((session.current(), session.number()), (None, 0));
+        assert!(session.is_lost(1) && session.is_lost(2));
         assert_eq!(session.breaker(), Breaker::Open);
     }
 

@@ -130,15 +130,29 @@ impl NameRule {
     }
 }
 
-/// Returns a URL without its user, its password and its query, each of which may hold a secret, for
-/// logs and errors.
+/// Returns a URL without its user, its password, its query and its fragment, each of which may hold
+/// a secret, for logs and errors. Shows no more than the scheme if it is not clear where a secret
+/// ends.
 #[must_use]
 pub fn redact_url(url: &str) -> String {
-    let url = url.split('?').next().unwrap_or_default();
     let start = url.find("://").map_or(0, |scheme| scheme + 3);
-    match url.rfind('@') {
-        Some(at) if start < at => format!("{}***{}", &url[..start], &url[at..]),
-        _ => url.to_owned(),
+    let (scheme, rest) = url.split_at(start);
+    // A password may have any character if it is not escaped, so the credentials end at the last
+    // `@`. They are cut off before the query is: its `?` may be part of the password.
+    let (credentials, rest) = match rest.rsplit_once('@') {
+        Some((credentials, rest)) => (Some(credentials), rest),
+        None => (None, rest),
+    };
+    let host = rest.split(['?', '#']).next().unwrap_or_default();
+    // This last `@` may also be part of a value in the query, and what follows it a secret.
+    let has_value = |credentials: &str| {
+        let query = credentials.split_once(['?', '#']);
+        query.is_some_and(|(_, query)| query.contains('='))
+    };
+    match credentials {
+        Some(credentials) if has_value(credentials) => format!("{scheme}***"),
+        Some(_) => format!("{scheme}***@{host}"),
+        None => format!("{scheme}{host}"),
     }
 }
 
@@ -202,12 +216,26 @@ mod tests {
     }
 
     #[test]
-    fn redacted_url_has_no_user_no_password_and_no_query() {
+    fn redacted_url_has_no_credentials_and_no_query() {
         for (url, redacted) in [
             ("redis://host:1", "redis://host:1"),
             ("redis://user:p@ss@host:1/0?pass=x", "redis://***@host:1/0"),
             ("user:secret@host", "***@host"),
             ("host?secret", "host"),
+            (
+                "memcached://user:pa?ss@host:11211",
+                "memcached://***@host:11211",
+            ),
+            ("redis://:p@ss/w?rd#x@host/0", "redis://***@host/0"),
+            ("redis://user:pa?ss@host/0?pass=x", "redis://***@host/0"),
+            ("redis://user:pass@host/0?pass=x@y", "redis://***"),
+            ("redis://host/0?pass=x@y", "redis://***"),
+            ("redis://host/0?pass=x", "redis://host/0"),
+            ("redis://host/0#secret", "redis://host/0"),
+            (
+                "redis+unix:///run/redis.sock?pass=x",
+                "redis+unix:///run/redis.sock",
+            ),
         ] {
             assert_eq!(redact_url(url), redacted);
         }

@@ -41,8 +41,8 @@ pub trait Connector: Send + 'static {
     ) -> impl Future<Output = Result<Self::Connection, Error>> + Send;
 
     /// Keeps the current connection: renews, sends what is queued, and checks that the store
-    /// responds. Ends when the connection [is lost](Session::is_lost) or cannot be trusted any
-    /// more.
+    /// responds. Ends when the connection [is lost](Session::is_lost), also because the session
+    /// was closed, or cannot be trusted any more. [`Session::lost`] wakes it in both cases.
     fn keep(
         &mut self,
         connection: &Self::Connection,
@@ -101,7 +101,8 @@ impl Supervisor {
     }
 
     /// Aborts the task. It ends at its next `.await`, so close the [`Session`] as well: the task
-    /// may put a connection in place before.
+    /// may put a connection in place before. A closed session alone ends the task when its attempt
+    /// to connect, its pause or [`keep`](Connector::keep) has ended.
     pub fn abort(&self) {
         let task = lock(&self.task).take();
         drop(task);
@@ -180,7 +181,7 @@ async fn supervise(mut connector: impl Connector, first: watch::Sender<Option<Re
     let mut backoff = Backoff::default();
     let mut outage = Outage::new(connector.store());
     let mut number = 0;
-    loop {
+    while !connector.session().is_closed() {
         number += 1;
         connector.session().connecting();
         let connection = match connector.connect(number).await {
@@ -207,6 +208,7 @@ async fn supervise(mut connector: impl Connector, first: watch::Sender<Option<Re
         connector.keep(&connection, number).await;
         connector.lose(number);
         if connector.session().is_closed() {
+            // Not logged as a loss.
             return;
         }
         let store = connector.store();

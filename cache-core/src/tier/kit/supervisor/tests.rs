@@ -45,7 +45,7 @@ impl Connector for FakeStore {
     }
 
     async fn keep(&mut self, _: &u64, number: u64) {
-        while !self.session.is_lost(number) && self.session.is_current(number) {
+        while !self.session.is_lost(number) {
             self.session.lost().await;
         }
     }
@@ -72,6 +72,17 @@ async fn until_connected(session: &Session<u64>, number: u64) {
     };
     let connected = timeout(Duration::from_secs(60), connected).await;
     connected.unwrap_or_else(|_| panic!("no connection {number}: {session:?}"));
+}
+
+/// Waits until the task has dropped its connector.
+async fn until_ended(session: &Arc<Session<u64>>) {
+    let ended = async {
+        while Arc::strong_count(session) > 1 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let ended = timeout(Duration::from_secs(60), ended).await;
+    ended.expect("the task has dropped its connector");
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,13 +122,17 @@ async fn supervisor_ends_when_the_session_is_closed() {
     let supervisor = Supervisor::default();
     supervisor.start(store).await.unwrap();
     session.close();
-    timeout(Duration::from_secs(60), async {
-        while Arc::strong_count(&session) > 1 {
-            sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-    .expect("the task has dropped its connector");
+    until_ended(&session).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn supervisor_that_cannot_connect_ends_when_the_session_is_closed() {
+    let store = FakeStore::new(std::iter::repeat_with(refused).take(10_000));
+    let session = Arc::clone(&store.session);
+    let supervisor = Supervisor::default();
+    supervisor.start(store).await.unwrap_err();
+    session.close();
+    until_ended(&session).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,11 +142,5 @@ async fn dropped_supervisor_aborts_its_task() {
     let supervisor = Supervisor::default();
     supervisor.start(store).await.unwrap();
     drop(supervisor);
-    timeout(Duration::from_secs(60), async {
-        while Arc::strong_count(&session) > 1 {
-            sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-    .expect("the task has dropped its connector");
+    until_ended(&session).await;
 }
