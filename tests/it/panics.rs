@@ -75,7 +75,7 @@ async fn lease_is_released_before_waiters_are_woken_when_the_weigher_panics() {
     });
     let waker = Waker::from(Arc::clone(&probe));
     let call = function.get_or_load((1_u64,), || async { "other".to_owned() });
-    let mut waiter = pin!(CacheRuntime::scope(runtime.clone(), call));
+    let mut waiter = pin!(CacheRuntime::scope(runtime, call));
     assert!(
         waiter
             .as_mut()

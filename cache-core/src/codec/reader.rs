@@ -127,8 +127,8 @@ impl<'de, 't> Reader<'de, 't> {
     /// Goes into the parts of a value. [`leave`](Self::leave) ends that.
     ///
     /// # Errors
-    /// The type that is traced is nested too deeply. A type that holds itself without a name between
-    /// (`#[serde(transparent)]`) would otherwise be followed until the stack overflows.
+    /// The type that is traced is nested too deeply. A type that holds itself without a name
+    /// between (`#[serde(transparent)]`) would otherwise be followed until the stack overflows.
     #[inline(never)]
     pub(super) fn enter(&mut self) -> Result<(), ReadError> {
         let is_traceable = match &mut self.tracer {

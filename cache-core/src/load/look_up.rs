@@ -7,8 +7,8 @@ use crate::function::options::WhenIsolated;
 use crate::key::KeyRef;
 
 impl CachedFunction {
-    /// Returns the value in memory, if it is valid: it has not expired, no fence was raised after its
-    /// load began, and this instance is coherent.
+    /// Returns the value in memory, if it is valid: it has not expired, no fence was raised after
+    /// its load began, and this instance is coherent.
     pub(crate) fn hit(&self, key: &KeyRef<'_>) -> Option<Held> {
         let (_, counters) = self.memory.as_ref()?;
         let held = self.get_valid(key);
