@@ -176,7 +176,11 @@ impl Args {
         seen: &mut Vec<String>,
         errors: &mut Errors,
     ) -> syn::Result<()> {
-        let option: Ident = input.call(Ident::parse_any)?;
+        let option = input.call(Ident::parse_any).map_err(|error| {
+            let help = help_options();
+            let says = format!("expected the name of an option; help: {help}");
+            syn::Error::new(error.span(), says)
+        })?;
         let name = option.to_string();
         let Some(read) = reader(&name) else {
             return Err(self.unknown(&option, &name));
@@ -202,15 +206,14 @@ impl Args {
                 format!("per-tier ttls are separate options; help: write `ttl({name} = \"1h\")`");
             return syn::Error::new(option.span(), says);
         }
-        let names = || OPTIONS.iter().map(|(name, _)| *name);
         let near = match NAMES_OF_TTL.contains(&name) {
             true => Some("ttl"),
-            false => nearest(name, names()),
+            false => nearest(name, option_names()),
         };
         self.broken.extend(near.map(str::to_owned));
         let help = match near {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("the options are {}", names().collect::<Vec<_>>().join(", ")),
+            None => help_options(),
         };
         syn::Error::new(
             option.span(),
@@ -238,6 +241,16 @@ impl Args {
         self.shared_tier_option
             .get_or_insert_with(|| given.option.clone());
     }
+}
+
+fn option_names() -> impl Iterator<Item = &'static str> {
+    OPTIONS.iter().map(|(name, _)| *name)
+}
+
+/// The help that lists every option.
+fn help_options() -> String {
+    let names: Vec<_> = option_names().collect();
+    format!("the options are {}", names.join(", "))
 }
 
 fn reader(option: &str) -> Option<Read> {

@@ -121,6 +121,13 @@ impl Given<'_> {
         }
         let mut levels = Vec::new();
         for name in text.value().split(',').map(str::trim) {
+            if name.is_empty() {
+                return Err(syn::Error::new(
+                    span,
+                    "the name of a tier is empty; help: write one comma between two names, such \
+                     as \"l1,l2\"",
+                ));
+            }
             let number = level_number(name).ok_or_else(|| {
                 let says = format!(
                     "unknown tier `{name}`; help: tiers are `l1` to `l9`, such as \"l1,l2\""
