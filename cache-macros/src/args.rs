@@ -3,7 +3,7 @@
 mod given;
 mod ttl;
 
-use proc_macro2::TokenStream;
+use proc_macro2::{TokenStream, TokenTree};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::{Expr, ExprPath, Ident, LitStr, Path, Token};
@@ -12,6 +12,7 @@ use self::given::{Given, comma, level_number, skip_to_comma};
 pub(crate) use self::given::{Scope, Tiers};
 pub(crate) use self::ttl::Ttl;
 use crate::errors::{Errors, nearest};
+use crate::item;
 
 /// Reads the value of one option.
 type Read = fn(&mut Args, &Given<'_>, &mut Errors) -> syn::Result<()>;
@@ -132,6 +133,8 @@ pub(crate) struct Args {
     pub(crate) trait_impl: bool,
     /// Options that were given but could not be read. That they are missing is no second mistake.
     broken: Vec<String>,
+    /// Set if one of those names `Self`, which is written in an `impl` only.
+    pub(crate) broken_names_self_type: bool,
 }
 
 impl Args {
@@ -146,9 +149,11 @@ impl Args {
                 input.parse::<Option<Token![,]>>()?;
             }
             while !input.is_empty() {
+                let unread = input.fork();
                 if let Err(error) = args.option(input, &mut seen, errors) {
                     errors.push(error);
                     skip_to_comma(input)?;
+                    args.broken_names_self_type |= names_self_type(&unread)?;
                 }
                 comma(input, |name| reader(name).is_some(), errors)?;
             }
@@ -171,7 +176,11 @@ impl Args {
         seen: &mut Vec<String>,
         errors: &mut Errors,
     ) -> syn::Result<()> {
-        let option: Ident = input.call(Ident::parse_any)?;
+        let option = input.call(Ident::parse_any).map_err(|error| {
+            let help = help_options();
+            let says = format!("expected the name of an option; help: {help}");
+            syn::Error::new(error.span(), says)
+        })?;
         let name = option.to_string();
         let Some(read) = reader(&name) else {
             return Err(self.unknown(&option, &name));
@@ -197,15 +206,14 @@ impl Args {
                 format!("per-tier ttls are separate options; help: write `ttl({name} = \"1h\")`");
             return syn::Error::new(option.span(), says);
         }
-        let names = || OPTIONS.iter().map(|(name, _)| *name);
         let near = match NAMES_OF_TTL.contains(&name) {
             true => Some("ttl"),
-            false => nearest(name, names()),
+            false => nearest(name, option_names()),
         };
         self.broken.extend(near.map(str::to_owned));
         let help = match near {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("the options are {}", names().collect::<Vec<_>>().join(", ")),
+            None => help_options(),
         };
         syn::Error::new(
             option.span(),
@@ -235,8 +243,27 @@ impl Args {
     }
 }
 
+fn option_names() -> impl Iterator<Item = &'static str> {
+    OPTIONS.iter().map(|(name, _)| *name)
+}
+
+/// The help that lists every option.
+fn help_options() -> String {
+    let names: Vec<_> = option_names().collect();
+    format!("the options are {}", names.join(", "))
+}
+
 fn reader(option: &str) -> Option<Read> {
     let mut options = OPTIONS.iter();
     let (_, read) = options.find(|(name, _)| *name == option)?;
     Some(*read)
+}
+
+/// Returns `true` if the tokens before the next comma name `Self`.
+fn names_self_type(input: ParseStream<'_>) -> syn::Result<bool> {
+    let mut option = TokenStream::new();
+    while !input.is_empty() && !input.peek(Token![,]) {
+        option.extend([input.parse::<TokenTree>()?]);
+    }
+    Ok(item::names_self_type(option))
 }

@@ -66,6 +66,7 @@ impl Handles<'_> {
             #[inline]
             #[allow(
                 dead_code,
+                non_snake_case,
                 unused_variables,
                 unused_lifetimes,
                 single_use_lifetimes,

@@ -93,23 +93,7 @@ impl Function {
 
     /// Returns `true` if the signature or the body names `Self`: then the function is in an `impl`.
     pub(crate) fn mentions_self_type(&self) -> bool {
-        fn search(tokens: TokenStream) -> bool {
-            let mut nested_item = false;
-            tokens.into_iter().any(|token| match token {
-                TokenTree::Ident(ident) if ident == "impl" || ident == "trait" => {
-                    nested_item = true;
-                    false
-                }
-                TokenTree::Ident(ident) => ident == "Self",
-                // An item inside of the body has a `Self` of its own.
-                TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
-                    !std::mem::take(&mut nested_item) && search(group.stream())
-                }
-                TokenTree::Group(group) => search(group.stream()),
-                TokenTree::Punct(_) | TokenTree::Literal(_) => false,
-            })
-        }
-        search(self.sig.to_token_stream()) || search(self.body.stream())
+        names_self_type(self.sig.to_token_stream()) || names_self_type(self.body.stream())
     }
 
     /// The attributes of the function that has the body: conditions and lint levels. Lints of the
@@ -150,6 +134,24 @@ impl Function {
             }
         })
     }
+}
+
+/// Returns `true` if the tokens name `Self`, outside of items that have a `Self` of their own.
+pub(crate) fn names_self_type(tokens: TokenStream) -> bool {
+    let mut nested_item = false;
+    tokens.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) if ident == "impl" || ident == "trait" => {
+            nested_item = true;
+            false
+        }
+        TokenTree::Ident(ident) => ident == "Self",
+        // An item inside of the body has a `Self` of its own.
+        TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
+            !std::mem::take(&mut nested_item) && names_self_type(group.stream())
+        }
+        TokenTree::Group(group) => names_self_type(group.stream()),
+        TokenTree::Punct(_) | TokenTree::Literal(_) => false,
+    })
 }
 
 /// Lints of a function's signature, or of its use. All others are lints of its body.

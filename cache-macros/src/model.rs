@@ -10,7 +10,7 @@ use syn::{Expr, ExprPath, FnArg, GenericParam, LitStr, Pat, Type};
 
 use self::key::Key;
 pub(crate) use self::key::{KeyPart, Shown};
-use crate::args::{Args, Tiers, Ttl};
+use crate::args::{Args, Scope, Tiers, Ttl};
 use crate::errors::Errors;
 use crate::item::{Argument, Function, ItemKind};
 use crate::names;
@@ -152,16 +152,18 @@ impl<'a> Model<'a> {
     }
 }
 
-/// Finds out where the function is. An option that could not be read still tells: a struct in an
-/// `impl`, or a method that its trait does not have, would be a second error.
+/// Finds out where the function is. Only a function in an `impl` names `self` or `Self`, in itself
+/// or in its `scope`. An option that could not be read and names `Self` tells the same: a struct in
+/// an `impl` would be a second error. A function that names neither is free, whatever the option
+/// was meant to be.
 fn kind(args: &Args, function: &Function) -> ItemKind {
     let is_in_impl = function.sig.receiver().is_some()
-        || args.scope.is_some()
-        || args.is_broken("scope")
+        || matches!(args.scope, Some(Scope::Type))
+        || args.broken_names_self_type
         || function.mentions_self_type();
     if function.is_boxed() && !checks::is_boxed_by_hand(function) {
         ItemKind::BoxedTraitImpl
-    } else if args.trait_impl || args.is_broken("trait_impl") {
+    } else if args.trait_impl || (is_in_impl && args.is_broken("trait_impl")) {
         ItemKind::TraitImpl
     } else if is_in_impl {
         ItemKind::Method

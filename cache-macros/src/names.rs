@@ -63,8 +63,13 @@ pub(crate) fn hidden(item: &str) -> Ident {
 }
 
 /// The name of a hidden item beside a method: `Self::__get_user_body`.
+///
+/// Its span belongs to the expansion, so that the compiler does not lint the name: that of `gen_`
+/// has two underscores in a row. An `allow` at the body would also hide the lints of the user's
+/// variables.
 pub(crate) fn hidden_of_method(function: &Ident, item: &str) -> Ident {
-    format_ident!("__{}_{item}", function.unraw())
+    let span = function.span().resolved_at(Span::call_site());
+    format_ident!("__{}_{item}", function.unraw(), span = span)
 }
 
 /// The name of a function that stands for the value of a const parameter.

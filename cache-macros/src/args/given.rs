@@ -1,6 +1,6 @@
 //! One option as it is written, and the kinds of values that options have.
 
-use proc_macro2::Span;
+use proc_macro2::{Span, TokenStream};
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
@@ -121,6 +121,13 @@ impl Given<'_> {
         }
         let mut levels = Vec::new();
         for name in text.value().split(',').map(str::trim) {
+            if name.is_empty() {
+                return Err(syn::Error::new(
+                    span,
+                    "the name of a tier is empty; help: write one comma between two names, such \
+                     as \"l1,l2\"",
+                ));
+            }
             let number = level_number(name).ok_or_else(|| {
                 let says = format!(
                     "unknown tier `{name}`; help: tiers are `l1` to `l9`, such as \"l1,l2\""
@@ -178,10 +185,22 @@ impl Given<'_> {
         let input = self.input;
         let list;
         parenthesized!(list in input);
-        let mut names = Vec::new();
+        let mut names: Vec<(bool, Ident)> = Vec::new();
         while !list.is_empty() {
             let is_mut = list.parse::<Option<Token![mut]>>()?.is_some();
-            names.push((is_mut, list.call(Ident::parse_any)?));
+            let name = list.call(Ident::parse_any).map_err(|error| {
+                // The rest of the list is not parsed, so that it causes no further errors.
+                let _ = list.parse::<TokenStream>();
+                syn::Error::new(
+                    error.span(),
+                    "expected the name of an argument; help: write such as `skip(pool, ctx)`, or \
+                     `skip(mut conn)` for an `&mut`",
+                )
+            })?;
+            if names.iter().any(|(_, known)| *known == name) {
+                errors.at(name.span(), format!("`{name}` is given twice"));
+            }
+            names.push((is_mut, name));
             comma(&list, |_| true, errors)?;
         }
         Ok(names)

@@ -82,6 +82,12 @@ fn level(list: syn::parse::ParseStream<'_>) -> syn::Result<(Ident, u8)> {
 fn duration(text: &LitStr) -> syn::Result<Duration> {
     let value = text.value();
     let error = |message: String| syn::Error::new(text.span(), message);
+    if value.trim().is_empty() {
+        return Err(error(
+            "the duration is empty; help: write such as \"30s\", \"5m\", \"1h 30m\" or \"7days\""
+                .to_owned(),
+        ));
+    }
     let duration = humantime::parse_duration(&value).map_err(|_| {
         error(format!(
             "`{value}` is not a duration; help: write such as \"30s\", \"5m\", \"1h 30m\" or \

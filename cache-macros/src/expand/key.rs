@@ -13,14 +13,15 @@ use crate::names;
 /// `CallMode`.
 pub(super) fn key_function(model: &Model<'_>, hidden: &Hidden) -> TokenStream {
     let private = private(model);
-    let returned = model.returned;
+    let result = model.returned;
     let at = slot(model, hidden);
     let key = key(model, true);
+    let (mode, returned) = (names::local("__mode"), names::local("__returned"));
     let mut sig = model.function.sig.clone();
     sig.ident = hidden.with_key.clone();
     sig.asyncness = None;
     sig.generics.params.push(syn::parse_quote!(
-        __Spec: #private::CachedResult<Result = #returned>
+        __Spec: #private::CachedResult<Result = #result>
     ));
     sig.generics
         .params
@@ -47,8 +48,8 @@ pub(super) fn key_function(model: &Model<'_>, hidden: &Hidden) -> TokenStream {
         }
     });
     let own = [
-        syn::parse_quote!(__mode: __Mode),
-        syn::parse_quote!(__returned: __Spec),
+        syn::parse_quote!(#mode: __Mode),
+        syn::parse_quote!(#returned: __Spec),
     ];
     sig.inputs = receiver.into_iter().chain(own).chain(arguments).collect();
     let attrs = model.function.shared_attrs();
@@ -64,7 +65,7 @@ pub(super) fn key_function(model: &Model<'_>, hidden: &Hidden) -> TokenStream {
             clippy::pedantic
         )]
         #sig {
-            __mode.take(#at, __returned, #key)
+            #mode.take(#at, #returned, #key)
         }
     }
 }

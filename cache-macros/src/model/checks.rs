@@ -55,6 +55,10 @@ pub(super) fn is_boxed_by_hand(function: &Function) -> bool {
 /// Reports arguments that are `&mut`. A hit does not write what the body writes through one, and
 /// what the body reads through one may belong to a transaction that is never committed.
 pub(super) fn mutable_arguments(args: &Args, function: &Function, errors: &mut Errors) {
+    // An argument may be in the list that could not be read.
+    if args.is_broken("skip") {
+        return;
+    }
     for input in &function.sig.inputs {
         let (name, is_mutable, place) = match input {
             FnArg::Typed(typed) => match &*typed.pat {
@@ -208,8 +212,10 @@ pub(super) fn of_self(args: &Args, receiver: Option<&Receiver>, errors: &mut Err
             "`self` is both in `key` and in `skip`; help: remove it from one of them",
         );
     }
+    let may_be_left_out =
+        skipped.is_some() || in_template || args.is_broken("scope") || args.is_broken("skip");
     match (receiver, &args.scope) {
-        (Some(receiver), None) if skipped.is_none() && !in_template && !args.is_broken("scope") => {
+        (Some(receiver), None) if !may_be_left_out => {
             errors.over(
                 receiver,
                 "it is not known what of `self` is in the key; help: write such as \
@@ -280,6 +286,8 @@ pub(super) fn template(
                     "`{ident}` is both in `key` and in `skip`; help: remove it from one of them"
                 ),
             ),
+            // It may be in the list that could not be read.
+            (false, None) if args.is_broken("skip") => {}
             (false, None) if argument.simple => errors.at(
                 ident.span(),
                 format!(

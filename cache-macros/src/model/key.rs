@@ -93,7 +93,9 @@ impl Key {
             if args.skip.contains(&argument.ident) {
                 continue;
             }
-            if let Some(set) = unordered_set(argument.ty) {
+            // An argument may be in the list of `skip` that could not be read.
+            let set = unordered_set(argument.ty).filter(|_| !args.is_broken("skip"));
+            if let Some(set) = set {
                 errors.at(
                     set.span(),
                     "a `HashSet` has no fixed order: equal sets could make different keys; help: \

@@ -25,6 +25,7 @@ impl find {
     #[inline]
     #[allow(
         dead_code,
+        non_snake_case,
         unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
@@ -50,6 +51,7 @@ impl find {
     #[inline]
     #[allow(
         dead_code,
+        non_snake_case,
         unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
@@ -71,6 +73,7 @@ impl find {
     #[inline]
     #[allow(
         dead_code,
+        non_snake_case,
         unused_variables,
         unused_lifetimes,
         single_use_lifetimes,

@@ -22,6 +22,7 @@ impl get_user {
     #[inline]
     #[allow(
         dead_code,
+        non_snake_case,
         unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
@@ -45,6 +46,7 @@ impl get_user {
     #[inline]
     #[allow(
         dead_code,
+        non_snake_case,
         unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
@@ -62,6 +64,7 @@ impl get_user {
     #[inline]
     #[allow(
         dead_code,
+        non_snake_case,
         unused_variables,
         unused_lifetimes,
         single_use_lifetimes,

@@ -28,6 +28,7 @@ impl find {
     #[inline]
     #[allow(
         dead_code,
+        non_snake_case,
         unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
@@ -64,6 +65,7 @@ impl find {
     #[inline]
     #[allow(
         dead_code,
+        non_snake_case,
         unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
@@ -93,6 +95,7 @@ impl find {
     #[inline]
     #[allow(
         dead_code,
+        non_snake_case,
         unused_variables,
         unused_lifetimes,
         single_use_lifetimes,

@@ -18,6 +18,7 @@ impl Repo {
     #[inline]
     #[allow(
         dead_code,
+        non_snake_case,
         unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
@@ -43,6 +44,7 @@ impl Repo {
     #[inline]
     #[allow(
         dead_code,
+        non_snake_case,
         unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
@@ -64,6 +66,7 @@ impl Repo {
     #[inline]
     #[allow(
         dead_code,
+        non_snake_case,
         unused_variables,
         unused_lifetimes,
         single_use_lifetimes,

@@ -21,6 +21,7 @@ impl parse {
     #[inline]
     #[allow(
         dead_code,
+        non_snake_case,
         unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
@@ -47,6 +48,7 @@ impl parse {
     #[inline]
     #[allow(
         dead_code,
+        non_snake_case,
         unused_variables,
         unused_lifetimes,
         single_use_lifetimes,
@@ -64,6 +66,7 @@ impl parse {
     #[inline]
     #[allow(
         dead_code,
+        non_snake_case,
         unused_variables,
         unused_lifetimes,
         single_use_lifetimes,

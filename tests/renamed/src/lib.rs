@@ -43,6 +43,12 @@ impl Shop {
     pub async fn price(&self, item: &str) -> Option<u64> {
         self.tenant.checked_add(item.len() as u64)
     }
+
+    /// Returns the price of a box, in a method whose name ends in an underscore.
+    #[multi_tier_cached(ttl = "1h", scope = self.tenant)]
+    pub async fn box_(&self, item: &str) -> Option<u64> {
+        self.tenant.checked_mul(item.len() as u64)
+    }
 }
 
 /// Invalidates a greeting and a price.
@@ -52,6 +58,7 @@ impl Shop {
 pub async fn forget(shop: &Shop, name: &str) -> Result<(), memo::Error> {
     invalidate!(greeting, name, true).await?;
     invalidate!(Shop::price, shop, name).await?;
+    invalidate!(Shop::box_, shop, name).await?;
     invalidate!(greeting).await.map(drop)
 }
 

@@ -42,4 +42,24 @@ async fn long(id: u64) -> u64 {
     id
 }
 
+#[multi_tier_cached(ttl = "5m",,)]
+async fn nameless(id: u64) -> u64 {
+    id
+}
+
+#[multi_tier_cached(ttl = "5m", 4)]
+async fn number(id: u64) -> u64 {
+    id
+}
+
+#[multi_tier_cached(ttl = "")]
+async fn empty_ttl(id: u64) -> u64 {
+    id
+}
+
+#[multi_tier_cached(ttl = "5m", tiers = "l1,")]
+async fn empty_tier(id: u64) -> u64 {
+    id
+}
+
 fn main() {}
