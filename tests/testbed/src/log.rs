@@ -1,12 +1,19 @@
 //! The log of a test, line by line.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
+use tracing::Dispatch;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
+
+/// Keeps a second subscriber registered. While there is only one, tracing lets the thread that
+/// reaches an event first decide for the whole process whether the event is enabled. That thread
+/// may belong to another test, which records nothing; the event would then be lost here too.
+static SECOND_DISPATCH: LazyLock<Dispatch> =
+    LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
 
 /// Events that were logged. Clones are the same log.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +25,7 @@ impl Log {
     /// single-threaded runtime.
     #[must_use]
     pub fn capture(&self) -> tracing::subscriber::DefaultGuard {
+        LazyLock::force(&SECOND_DISPATCH);
         let layer = tracing_subscriber::fmt::layer()
             .with_ansi(false)
             .with_writer(self.clone());
