@@ -283,7 +283,7 @@ async fn assert_reports(url: &str, reason: &str) {
     assert!(!health.is_well(), "{health}");
     let error = shut_down_with_a_queued_invalidation(&without_file).await;
     let error = error.expect("the invalidation is lost");
-    assert!(error.contains("1 invalidations were not sent"), "{error}");
+    assert!(error.contains("1 invalidation was not sent"), "{error}");
     // With a file, the next process has the invalidation.
     let redis = || Redis::new(url).journal_file(&journal);
     let with_file = Instance::with_redis(redis()).await;

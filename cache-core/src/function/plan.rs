@@ -88,7 +88,9 @@ impl Plan {
             let levels: Vec<_> = levels.iter().map(Level::to_string).collect();
             let levels = levels.join(", ");
             let problem = format!("the runtime has no {level}: its tiers are {levels}");
-            let error = Error::new(ErrorKind::MissingTier, problem);
+            let error = Error::new(ErrorKind::MissingTier, problem).with_help(format!(
+                "give the runtime's builder a tier at {level}, or take {level} out of `tiers`"
+            ));
             return Err(definition.in_error(error, &origins.tiers));
         }
         let Some(ttl) = definition.ttl.of(level) else {

@@ -62,18 +62,20 @@ impl RedisTier {
                 tracing::info!(queued, file = %file.display(), "invalidations are in the journal's file, for the next process to send");
                 return Ok(());
             }
-            (Some(_), _) => "the journal's file could not be written in time",
-            (None, _) => "no journal's file keeps them",
+            (Some(_), _) => "the journal file could not be written in time",
+            (None, _) => "there is no journal file that keeps them",
         };
         tracing::warn!(
             queued,
             why,
             "invalidations could not be sent to Redis before the shutdown, and are lost"
         );
-        Err(Error::new(
-            ErrorKind::Unavailable,
-            format!("{queued} invalidations were not sent to Redis before the shutdown, and {why}"),
-        ))
+        let what = match queued {
+            1 => "1 invalidation was".to_owned(),
+            _ => format!("{queued} invalidations were"),
+        };
+        let problem = format!("{what} not sent to Redis before the shutdown: {why}");
+        Err(Error::new(ErrorKind::Unavailable, problem))
     }
 
     /// Ends the link without sending anything.
