@@ -271,7 +271,7 @@ async fn main() {
 /// coherence.
 #[expect(clippy::disallowed_methods, reason = "a bench measures time")]
 async fn memory_hits() {
-    // The same numbers as in `hit_path`.
+    // As many hits and keys as in `hit_path`, so that the two benches can be compared.
     const HITS: u64 = 200_000;
     const KEYS: u64 = 1_000;
     let bare = moka::sync::Cache::new(10_000);

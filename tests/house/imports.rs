@@ -65,7 +65,7 @@ fn cycles(sources: &[Source], directory: &str, root: &str) -> Vec<String> {
         let Some(mut cycle) = shortest_cycle(&edges, file) else {
             continue;
         };
-        // The same cycle is found from each of its files.
+        // A cycle is found once from each of its files, and reported once.
         let first = (0..cycle.len())
             .min_by_key(|at| cycle[*at])
             .unwrap_or_default();

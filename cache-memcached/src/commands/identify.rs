@@ -9,8 +9,8 @@ use crate::keys::Keys;
 /// Asks which process of the server answers.
 ///
 /// The answer is a random number that the first client has stored in the memory of the process.
-/// What a server says about itself would not do: it is the same for all that are started from one
-/// image.
+/// The server's own statistics cannot tell processes apart: they can be equal in all processes that
+/// are started from one image.
 #[derive(Debug)]
 pub(crate) struct Identify {
     pub(crate) keys: Keys,
