@@ -252,5 +252,9 @@ where
         LoadOutcome::Value(held) => (spec.value_type.give)(Arc::clone(held)).map(R::value),
         LoadOutcome::Absent => R::absent(),
         LoadOutcome::Failed(shared) => spec.share.receive(&**shared).and_then(R::failed),
+        LoadOutcome::TimedOut(timeout) => {
+            let error = spec.share.timed_out(timeout.clone());
+            error.and_then(R::failed)
+        }
     }
 }

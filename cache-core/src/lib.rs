@@ -27,6 +27,7 @@ mod invalidation;
 mod key;
 mod level;
 mod load;
+mod load_timeout;
 mod outcome;
 mod panics;
 mod record;
@@ -55,6 +56,7 @@ pub use crate::handle::{Call, Handle, OptionalCall, PlainCall};
 pub use crate::invalidation::Invalidation;
 pub use crate::key::KeyArgument;
 pub use crate::level::Level;
+pub use crate::load_timeout::LoadTimeout;
 pub use crate::outcome::{
     NotShared, Outcome, ShareByClone, ShareByText, ShareError, ShareWith, SharedError, View,
 };

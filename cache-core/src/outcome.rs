@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::entry::Held;
+use crate::load_timeout::LoadTimeout;
 
 /// A type that a load of a value `V` may return: `V`, `Option<V>`, `Result<V, E>` or
 /// `Result<Option<V>, E>`.
@@ -167,6 +168,23 @@ pub trait ShareError<E>: Copy + Send + Sync + 'static {
     fn can_share(self) -> bool {
         true
     }
+
+    /// Returns `true` if callers may get a stale value in place of this error. Default: always.
+    fn may_serve_stale(self, _error: &E) -> bool {
+        true
+    }
+
+    /// Makes the error of a caller whose load took too long. Default: `None`, for errors that
+    /// cannot say so.
+    fn timed_out(self, _timeout: LoadTimeout) -> Option<E> {
+        None
+    }
+
+    /// Returns a value from which later callers can make this error, if it is to be kept in memory.
+    /// [`receive`](Self::receive) makes the error. Default: `None`, no error is kept.
+    fn keep(self, _error: &E) -> Option<Box<dyn Any + Send + Sync>> {
+        None
+    }
 }
 
 /// Waiters get a clone of the error.
@@ -277,4 +295,6 @@ pub(crate) enum LoadOutcome {
     Absent,
     /// A value from which a waiter can make an error.
     Failed(Arc<dyn Any + Send + Sync>),
+    /// The body was dropped at its limit.
+    TimedOut(LoadTimeout),
 }

@@ -21,6 +21,7 @@ pub use crate::function::instantiation::Instantiation;
 pub use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
 pub use crate::function::registry::Registered;
 pub use crate::function::slot::FunctionSlot;
+pub use crate::function::times::{RefreshAhead, Times};
 pub use crate::function::ttl::Ttl;
 pub use crate::handle::Call;
 pub use crate::invalidation::Invalidation;

@@ -31,7 +31,8 @@ pub use self::contract::Tier;
 pub use self::key::{FunctionKey, RecordKey};
 pub use self::last_error::LastError;
 pub use self::lease::{
-    Deadlock, Guard, GuardHeld, HeldLease, Lease, LeaseHeld, LeaseMode, LeaseResult, Wakeup, Woken,
+    BackOff, Deadlock, Guard, GuardHeld, HeldLease, Lease, LeaseHeld, LeaseMode, LeaseResult,
+    Wakeup, Woken,
 };
 pub use self::local::LocalLeases;
 pub use self::operation::{

@@ -80,7 +80,9 @@ fn outcome_of(number: u32) -> LoadOutcome {
 fn number_in(outcome: &LoadOutcome) -> u32 {
     match outcome {
         LoadOutcome::Value(held) => *held.downcast_ref().expect("a number"),
-        LoadOutcome::Absent | LoadOutcome::Failed(_) => panic!("the outcome has no value"),
+        LoadOutcome::Absent | LoadOutcome::Failed(_) | LoadOutcome::TimedOut(_) => {
+            panic!("the outcome has no value")
+        }
     }
 }
 

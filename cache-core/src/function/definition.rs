@@ -9,6 +9,7 @@ use std::fmt;
 
 use crate::error::Error;
 use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
+use crate::function::times::Times;
 use crate::function::ttl::Ttl;
 use crate::key::Piece;
 use crate::level::Levels;
@@ -55,6 +56,8 @@ pub struct Definition {
     pub single_flight: SingleFlight,
     /// Limit on how stale a returned value may be.
     pub consistency: Consistency,
+    /// Times besides the ttl.
+    pub times: Times,
     /// Origins of the settings that an override replaced.
     pub origins: Origins,
 }
@@ -84,6 +87,7 @@ impl Definition {
         when_isolated: None,
         single_flight: SingleFlight::Cluster,
         consistency: Consistency::Bounded,
+        times: Times::NONE,
         origins: Origins {
             ttl: None,
             tiers: None,

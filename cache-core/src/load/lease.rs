@@ -74,6 +74,7 @@ impl TierVisits<'_> {
                 tier.counters.lease_waits.add_one();
                 return Some(wakeup);
             }
+            Ok(LeaseResult::BackedOff(_)) => {}
             Ok(LeaseResult::Refused(refusal)) => {
                 self.is_guarded |= refusal == Refusal::Guard;
                 // The store was not asked, so it is not known whether the key is guarded.

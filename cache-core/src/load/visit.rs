@@ -188,7 +188,7 @@ impl<'a> TierVisits<'a> {
     pub(super) fn load_failed(&mut self) {
         let visits = self.visits.iter_mut();
         let leases = visits.filter_map(|visit| visit.lease.take());
-        leases.for_each(Lease::load_failed);
+        leases.for_each(|lease| lease.load_failed(None));
     }
 
     /// Has the record of a tier deleted later, without awaiting it.

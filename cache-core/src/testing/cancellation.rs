@@ -211,6 +211,7 @@ async fn exclusive_lease(store: &Store, key: &RecordKey) -> Lease {
             // A dropped invalidation is still pending.
             LeaseResult::Refused(Refusal::Queued) => sleep(Duration::from_millis(2)).await,
             LeaseResult::Refused(refusal) => panic!("the lease is refused: {refusal:?}"),
+            LeaseResult::BackedOff(_) => panic!("only a refresh is backed off"),
         }
     }
 }

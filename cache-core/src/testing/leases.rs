@@ -49,6 +49,7 @@ pub(super) async fn exclusive_lease_makes_others_wait_until_it_is_dropped(store:
                     wakeup.await;
                 }
                 LeaseResult::Refused(refusal) => panic!("refused: {refusal:?}"),
+                LeaseResult::BackedOff(_) => panic!("only a refresh is backed off"),
             }
         }
     };

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::key::RecordKey;
 use crate::level::Level;
@@ -18,6 +19,9 @@ pub struct Lease {
     pub token: u64,
     /// The stamp that the record must carry to be valid.
     pub stamp: Stamp,
+    /// The number of loads of the key that failed in a row before this lease was granted, as far as
+    /// the store knows. 0 from a store that does not count them.
+    pub failures: u32,
     held: Option<Box<dyn LeaseHeld>>,
 }
 
@@ -25,8 +29,20 @@ pub struct Lease {
 /// store.
 pub trait LeaseHeld: Send + Sync {
     /// Notes that the load failed, before the lease is released. A store that can notify its
-    /// waiters ends their [`Wakeup`] with [`Woken::LoadFailed`]. Default: does nothing.
-    fn load_failed(&mut self) {}
+    /// waiters ends their [`Wakeup`] with [`Woken::LoadFailed`]. A store that keeps the back-off
+    /// of a key answers [`LeaseMode::Refresh`] with [`LeaseResult::BackedOff`] until it has passed.
+    /// Default: does nothing.
+    fn load_failed(&mut self, _back_off: Option<BackOff>) {}
+}
+
+/// The time after a failed load in which no load of the key begins for a caller that has a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "as a store keeps it")]
+pub struct BackOff {
+    /// The number of loads of the key that failed in a row, at least 1.
+    pub failures: u32,
+    /// The time from now on in which no load begins.
+    pub lasts: Duration,
 }
 
 impl LeaseHeld for () {}
@@ -38,8 +54,16 @@ impl Lease {
         Self {
             token,
             stamp,
+            failures: 0,
             held: None,
         }
+    }
+
+    /// Sets the number of loads of the key that failed in a row before.
+    #[must_use]
+    pub fn after_failures(mut self, failures: u32) -> Self {
+        self.failures = failures;
+        self
     }
 
     /// Attaches the part that releases the lease when it is dropped.
@@ -49,14 +73,15 @@ impl Lease {
         self
     }
 
-    /// Releases the lease after its load failed.
-    pub fn load_failed(mut self) {
-        self.note_failure();
+    /// Releases the lease after its load failed. `back_off` is for a function whose values may be
+    /// returned stale.
+    pub fn load_failed(mut self, back_off: Option<BackOff>) {
+        self.note_failure(back_off);
     }
 
-    fn note_failure(&mut self) {
+    fn note_failure(&mut self, back_off: Option<BackOff>) {
         if let Some(held) = &mut self.held {
-            held.load_failed();
+            held.load_failed(back_off);
         }
     }
 }
@@ -66,7 +91,7 @@ impl Drop for Lease {
         // A panic of the body is a failed load. Without this, the waiters would run the body one
         // after another.
         if std::thread::panicking() {
-            self.note_failure();
+            self.note_failure(None);
         }
     }
 }
@@ -170,6 +195,9 @@ pub enum LeaseResult {
     Granted(Lease),
     /// Another caller holds the lease and loads. The wake-up says when to read the key again.
     Held(Wakeup),
+    /// A load of the key failed, and none begins before this time has passed. The answer to
+    /// [`LeaseMode::Refresh`] only.
+    BackedOff(Duration),
     /// No caller may fill the key now. The caller loads and does not store the value; after
     /// [`Refusal::Guard`] not in memory either.
     Refused(Refusal),
@@ -238,6 +266,10 @@ pub enum LeaseMode {
     /// [guarded](Refusal::Guard). Nothing can be filled under the granted lease, and no caller
     /// waits for it.
     Probe,
+    /// A load of a caller that has a value, stale or soon to expire. As
+    /// [`Exclusive`](Self::Exclusive), but not granted while the key [is backed
+    /// off](LeaseResult::BackedOff).
+    Refresh,
     /// A refresh or a put. The leases of loads in progress are void from now on, because their
     /// values are older.
     Preempt,

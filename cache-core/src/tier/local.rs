@@ -12,7 +12,9 @@ use tokio::time::{Instant, timeout};
 
 use super::key::{FunctionKey, RecordKey};
 use super::kit::{LONGEST_LOAD, WakeOnDrop};
-use super::lease::{Guard, GuardHeld, Lease, LeaseHeld, LeaseMode, LeaseResult, Wakeup, Woken};
+use super::lease::{
+    BackOff, Guard, GuardHeld, Lease, LeaseHeld, LeaseMode, LeaseResult, Wakeup, Woken,
+};
 use super::operation::Target;
 use crate::glob::Glob;
 use crate::record::Stamp;
@@ -243,7 +245,7 @@ fn wakeup(changed: &Arc<Changed>) -> Wakeup {
 }
 
 impl LeaseHeld for Holder {
-    fn load_failed(&mut self) {
+    fn load_failed(&mut self, _back_off: Option<BackOff>) {
         if let Some(held) = self.leases.lock().keys.get(&self.key)
             && held.tokens.contains(&self.token)
         {

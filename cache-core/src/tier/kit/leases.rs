@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::lock::lock;
-use crate::tier::LeaseHeld;
+use crate::tier::{BackOff, LeaseHeld};
 
 /// The longest time that a load may take and still store its value. A longer one is considered
 /// stuck, and other instances no longer wait for it. A lease without waiters has this life,
@@ -187,7 +187,7 @@ impl<L: StoreLease> HeldLeases<L> {
 }
 
 impl<L: StoreLease + Sync> LeaseHeld for LeaseHolder<L> {
-    fn load_failed(&mut self) {
+    fn load_failed(&mut self, _back_off: Option<BackOff>) {
         self.load_failed = true;
     }
 }
@@ -268,7 +268,7 @@ mod tests {
         drop(first);
         assert_eq!(leases.take_returned(), [returned(1, false)]);
         let mut failed = leases.hold(4, EXCLUSIVE, 1).unwrap();
-        failed.load_failed();
+        failed.load_failed(None);
         drop(failed);
         assert_eq!(leases.take_returned(), [returned(4, true)]);
     }

@@ -200,7 +200,7 @@ impl<S: RecordStore> Inner<S> {
         let name = key.name();
         let _locked = self.locks.of(&name).lock().await;
         let record = match mode {
-            LeaseMode::Exclusive => self.store.get(&name).await?,
+            LeaseMode::Exclusive | LeaseMode::Refresh => self.store.get(&name).await?,
             LeaseMode::Shared | LeaseMode::Probe | LeaseMode::Preempt => None,
         };
         let stamp = self.epochs.stamp(&key.function.versioned());
