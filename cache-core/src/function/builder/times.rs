@@ -49,8 +49,8 @@ impl<V, S> FunctionBuilder<V, S> {
 
     /// Loads a value again in the background if it is requested shortly before it expires:
     /// [`RefreshAhead::Measured`], or a `Duration` before the end of the ttl at the latest. A value
-    /// that is not requested then is not loaded again. Default: no load begins before the end of the ttl,
-    /// because it would replace a value that is still fresh.
+    /// that is not requested then is not loaded again. Default: no load begins before the end of
+    /// the ttl, because it would replace a value that is still fresh.
     ///
     /// `build` refuses a `Duration` that is not shorter than the shortest ttl of the tiers.
     ///
