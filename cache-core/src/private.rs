@@ -8,14 +8,19 @@ pub use std::borrow::Cow;
 
 pub use inventory;
 
-pub use self::mode::{CallMode, CallNow, FunctionRef, MakeHandle, MakeInvalidation, call, type_of};
+pub use self::mode::{
+    CallMode, CallNow, CallTimed, FunctionRef, MakeHandle, MakeInvalidation, call, type_of,
+};
 pub use self::probe::{
     ClonedErrors, DescribedErrors, Fallible, HeldAsItIs, HeldBehindPointer, NestedKind, NoErrors,
     OtherErrors, Plain, PlainKind, Probe, RebuiltErrors, Walked, Weighed, WrappedKind, memory_only,
     returns, shared,
 };
 pub use crate::__returns as returns;
-pub use crate::call::{CacheValue, CachedResult, MemoryLookup, Miss, ResultOf};
+pub use crate::call::{
+    CacheValue, CachedResult, LateCall, MemoryLookup, Miss, ResultOf, Revalidation, TimedLookup,
+    TimedMiss,
+};
 pub use crate::function::definition::Definition;
 pub use crate::function::instantiation::Instantiation;
 pub use crate::function::options::{Consistency, SingleFlight, WhenIsolated};

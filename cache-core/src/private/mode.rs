@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::marker::PhantomData;
 
-use crate::call::{CachedResult, MemoryLookup, ResultSpec, look_up};
+use crate::call::{CachedResult, MemoryLookup, ResultSpec, TimedLookup, look_up, look_up_timed};
 use crate::function::instantiation::Instantiation;
 use crate::function::slot::{FunctionSlot, Origin};
 use crate::handle::{Call, Handle};
@@ -74,6 +74,20 @@ impl<T: CachedResult> CallMode<T> for CallNow {
     #[inline]
     fn take(self, at: FunctionRef, returned: T, arguments: impl ArgumentList) -> MemoryLookup<T> {
         look_up(&at.slot.bound(at.instance), returned, arguments)
+    }
+}
+
+/// Begins the call of a function with times besides its ttl: looks in memory.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
+pub struct CallTimed;
+
+impl<T: CachedResult> CallMode<T> for CallTimed {
+    type Output = TimedLookup<T>;
+
+    #[inline]
+    fn take(self, at: FunctionRef, returned: T, arguments: impl ArgumentList) -> TimedLookup<T> {
+        look_up_timed(&at.slot.bound(at.instance), returned, arguments)
     }
 }
 
