@@ -9,6 +9,7 @@
 mod binding;
 mod invalidate;
 mod records;
+mod reports;
 mod validity;
 
 use std::borrow::Cow;
@@ -25,6 +26,7 @@ use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
 use crate::function::plan::Plan;
 use crate::key::{FunctionId, Key, Piece, function_seed, name_hash, render};
 use crate::level::Level;
+use crate::log_limit::LoadLogLimits;
 use crate::state::RuntimeState;
 use crate::stats::{FunctionCounters, FunctionStats, TierCounters};
 use crate::tier::config::Lives;
@@ -70,6 +72,8 @@ pub(crate) struct CachedFunction {
     when_isolated: WhenIsolated,
     /// Set after the first report that errors of the function cannot be shared.
     unshared_errors_reported: AtomicBool,
+    /// Limits on the log lines about loads that fail or are dropped.
+    log_limits: LoadLogLimits,
     pub(crate) records: Records,
     /// Why the function does not have the tiers that it asks for.
     flaw: Option<Error>,
@@ -122,6 +126,7 @@ impl CachedFunction {
             lower,
             disabled,
             unshared_errors_reported: AtomicBool::new(false),
+            log_limits: LoadLogLimits::default(),
             records: Records::new(&key, name_hash(&name), plan.encoding),
             flaw: plan.problem,
             key,

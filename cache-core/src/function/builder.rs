@@ -1,5 +1,7 @@
 //! Builder of functions without the attribute.
 
+mod times;
+
 use std::borrow::Cow;
 use std::panic::Location;
 use std::sync::Arc;

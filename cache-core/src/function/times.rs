@@ -22,8 +22,7 @@ pub struct Times {
     pub hard_timeout: Option<Duration>,
     /// Time from the beginning of a load after which its body is dropped.
     pub load_limit: Option<Duration>,
-    /// Whether a value that is requested shortly before it expires is loaded again in the
-    /// background.
+    /// How long before it expires a value that is requested is loaded again in the background.
     pub refresh_ahead: Option<RefreshAhead>,
     /// Largest part of a life, in percent, by which it is shortened.
     pub jitter: Option<u8>,
@@ -39,8 +38,14 @@ pub struct Times {
 pub enum RefreshAhead {
     /// Two to several times as long as its last load took.
     Measured,
-    /// As [`Measured`](Self::Measured), and never less than this.
+    /// The larger of this time and the [`Measured`](Self::Measured) one.
     AtLeast(Duration),
+}
+
+impl From<Duration> for RefreshAhead {
+    fn from(ahead: Duration) -> Self {
+        Self::AtLeast(ahead)
+    }
 }
 
 impl Times {
