@@ -33,6 +33,7 @@ mod panics;
 mod record;
 mod runtime;
 mod setting;
+mod stale;
 mod state;
 mod stats;
 mod sync;

@@ -72,6 +72,8 @@ impl HitCounter {
 #[derive(Debug, Default)]
 pub(crate) struct TierCounters {
     pub(crate) hits: HitCounter,
+    /// The hits among `hits` whose value was stale.
+    pub(crate) stale_hits: HitCounter,
     pub(crate) misses: Counter,
     pub(crate) decode_errors: Counter,
     pub(crate) mismatches: Counter,
@@ -146,6 +148,10 @@ pub(crate) struct FunctionCounters {
     pub(crate) waits: Counter,
     pub(crate) invalidations: Counter,
     pub(crate) key_errors: Counter,
+    /// The hits in memory on the result that there is no value.
+    pub(crate) absent_hits: HitCounter,
+    /// The hits in memory on an error.
+    pub(crate) error_hits: HitCounter,
 }
 
 impl TierCounters {
