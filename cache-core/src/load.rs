@@ -21,12 +21,15 @@
 //! A load that is dropped releases its leases and then its lead; another caller of the key
 //! continues.
 
+mod judge;
 mod keep;
 mod lease;
 mod look_up;
+mod negative;
 mod promote;
 mod put;
 mod read;
+mod retry;
 mod store;
 mod visit;
 mod wait;
@@ -37,6 +40,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+pub(crate) use self::judge::{Look, Revalidated};
 use self::lease::LeaseTurn;
 pub(crate) use self::put::{peek, put};
 use self::read::TierLookup;
@@ -250,10 +254,8 @@ impl<'a> Load<'a> {
         loop {
             // Another flight may have completed after this call's look-up and before it became the
             // leader.
-            if let Some(held) = function.peek(&(**key).as_ref())
-                && value_type.is_of(&held)
-            {
-                return complete(leader, held);
+            if let Some(outcome) = function.peek_outcome(key, value_type) {
+                return complete(leader, outcome);
             }
             let start = leader.start();
             let mut visits = TierVisits::new(function, key);
@@ -262,13 +264,11 @@ impl<'a> Load<'a> {
                     if leader.is_current() && hit.is_promoted {
                         function.keep_found(key, &hit, start, value_type);
                     }
-                    return complete(leader, hit.value);
+                    return complete(leader, hit.outcome());
                 }
                 TierLookup::Unavailable => {
-                    if let Some(held) = function.serve_isolated(&(**key).as_ref())
-                        && value_type.is_of(&held)
-                    {
-                        return complete(leader, held);
+                    if let Some(outcome) = function.serve_isolated(key, value_type) {
+                        return complete(leader, outcome);
                     }
                 }
                 TierLookup::Miss => {}
@@ -306,7 +306,7 @@ impl<'a> Load<'a> {
             visits.make_strong(known);
             if let TierLookup::Hit(hit) = visits.read(value_type).await {
                 function.keep_strong_read(key, &hit, start, known_etag, value_type);
-                return Step::Completed(LoadOutcome::Value(hit.value));
+                return Step::Completed(hit.outcome());
             }
             let mode = self.wait.lease_mode(&mut visits);
             match visits.lease(mode, value_type).await {
@@ -381,8 +381,7 @@ impl<'a> Load<'a> {
     }
 }
 
-fn complete(leader: Leader, held: Held) -> Step {
-    let outcome = LoadOutcome::Value(held);
+fn complete(leader: Leader, outcome: LoadOutcome) -> Step {
     leader.complete(outcome.clone());
     Step::Completed(outcome)
 }

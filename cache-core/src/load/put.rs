@@ -27,9 +27,9 @@ pub(crate) fn peek(
         let key = Arc::new(key);
         let mut visits = TierVisits::new(&function, &key);
         match visits.read(value_type).await {
-            TierLookup::Hit(hit) => Some(hit.value),
+            TierLookup::Hit(hit) => hit.value,
             TierLookup::Miss => None,
-            TierLookup::Unavailable => function.peek_isolated(&(*key).as_ref()),
+            TierLookup::Unavailable => function.peek_isolated(&key),
         }
     })
 }

@@ -9,6 +9,7 @@ use super::visit::{TierVisit, TierVisits};
 use crate::cached_function::{Expected, InvalidRecord};
 use crate::codec::ErasedType;
 use crate::function::options::Consistency;
+use crate::outcome::LoadOutcome;
 use crate::record::{Etag, Header, etag_of};
 use crate::tier::{HEADER_LEN, ReadOptions, Stamp};
 
@@ -23,12 +24,15 @@ pub(crate) enum TierLookup {
     Unavailable,
 }
 
-/// A value that was found in a lower tier.
+/// A fresh value that was found in a lower tier.
 #[derive(Debug)]
 pub(crate) struct TierHit {
-    pub(crate) value: Held,
+    /// The value. `None` if the record says that there is none.
+    pub(crate) value: Option<Held>,
     /// The longest time that a copy of it may live.
     pub(crate) left: Duration,
+    /// How long its load took.
+    pub(crate) load: Duration,
     /// The fence's number when its load began, if this runtime loaded it. A read does not make the
     /// value newer.
     pub(crate) number: Option<u64>,
@@ -38,6 +42,16 @@ pub(crate) struct TierHit {
     pub(crate) passed_record: bool,
     /// Set if it is to be copied to the tiers above.
     pub(crate) is_promoted: bool,
+}
+
+impl TierHit {
+    /// Returns the value as the outcome of a load.
+    pub(crate) fn outcome(&self) -> LoadOutcome {
+        match &self.value {
+            Some(held) => LoadOutcome::Value(Arc::clone(held)),
+            None => LoadOutcome::Absent,
+        }
+    }
 }
 
 impl TierVisits<'_> {
@@ -154,8 +168,9 @@ impl TierVisits<'_> {
             Ok((value, left)) => {
                 tier.counters.hits.add_one();
                 TierLookup::Hit(TierHit {
-                    value,
+                    value: Some(value),
                     left,
+                    load: Duration::ZERO,
                     number: stamp.filter(|_| is_fenced_here).map(|own| own.epoch),
                     record: etag_of(&bytes).map(|etag| (at, etag)),
                     passed_record: false,

@@ -36,7 +36,7 @@ impl TierVisits<'_> {
         let mut visits = self;
         let (function, key) = (visits.function, Arc::clone(&visits.key));
         let start = leader.as_ref().map_or(0, Leader::start);
-        let is_kept = function.keep_loaded(&held, start, &visits, value_type);
+        let is_kept = function.keep_loaded((&held, took), start, &visits, value_type);
         let outcome = LoadOutcome::Value(Arc::clone(&held));
         if function.has_memory()
             && (is_kept || !visits.replaces)
@@ -47,7 +47,7 @@ impl TierVisits<'_> {
         // Done also if the future is dropped.
         let replaced = visits
             .replaces
-            .then(|| FencedAfter(|| function.drop_others(&key, &held)));
+            .then(|| FencedAfter(|| function.drop_others(&key, Some(&held))));
         visits.store(&held, start, took, value_type).await;
         drop(replaced);
         if let Some(leader) = leader {
