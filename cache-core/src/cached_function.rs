@@ -53,7 +53,6 @@ pub(crate) struct CachedFunction {
     /// owner.
     life: Option<Weak<()>>,
     key: Arc<FunctionKey>,
-    pub(crate) times: Times,
     template: &'static [Piece],
     /// How long values live in memory. `None` if memory does not answer the calls of the function.
     pub(crate) memory: Option<(Lives, TierCounters)>,
@@ -72,6 +71,7 @@ pub(crate) struct CachedFunction {
     single_flight: SingleFlight,
     pub(crate) consistency: Consistency,
     when_isolated: WhenIsolated,
+    pub(crate) times: Times,
     /// Set after the first report that errors of the function cannot be shared.
     unshared_errors_reported: AtomicBool,
     /// Limits on the log lines about loads that fail or are dropped.
@@ -132,7 +132,7 @@ impl CachedFunction {
             disabled,
             unshared_errors_reported: AtomicBool::new(false),
             log_limits: LoadLogLimits::default(),
-            records: Records::new(&key, name_hash(&name), plan.encoding),
+            records: Records::new(&key, name_hash(&name), plan.encoding, &definition.times),
             flaw: plan.problem,
             key,
             name,

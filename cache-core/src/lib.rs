@@ -4,6 +4,7 @@
 //! crates of their own, and the attribute expands to calls into a private module of this crate.
 //! Programs use it through the facade `multi-tier-cached`.
 
+pub mod caching;
 pub mod codec;
 pub mod stream;
 #[cfg(feature = "testing")]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use crate::codec::ValueType;
 use crate::outcome::{Outcome, ShareError};
@@ -22,6 +23,8 @@ pub struct ResultSpec<V, S> {
     pub(crate) value_type: ValueType<V>,
     /// Returns `true` if a value is kept. `None` keeps every value.
     pub(crate) keep_if: Option<fn(&V) -> bool>,
+    /// Returns the ttl of a value, in place of the function's.
+    pub(crate) ttl_from: Option<fn(&V) -> Duration>,
     pub(crate) share: S,
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::call::{CacheValue, MemoryLookup, ResultOf, ResultSpec, look_up};
+use crate::call::{CacheValue, ResultOf, ResultSpec, TimedLookup, look_up_timed};
 use crate::codec::ValueType;
 use crate::error::Error;
 #[cfg(doc)]
@@ -108,10 +108,11 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
         T: ShareError<R::Error>,
     {
         let returned = ResultOf::new(self.spec(share));
-        let looked_up = look_up(&self.slot.bound(None), returned, Tuple(&arguments));
+        let bound = self.slot.bound(None);
+        let looked_up = look_up_timed(&bound, returned, Tuple(&arguments), false);
         match looked_up {
-            MemoryLookup::Hit(result) => result,
-            MemoryLookup::Miss(miss) => miss.load(load).await,
+            TimedLookup::Hit(result) | TimedLookup::Stale(result, _) => result,
+            TimedLookup::Miss(miss) => miss.load(load).await,
         }
     }
 
@@ -147,6 +148,7 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
         ResultSpec {
             value_type: self.value_type,
             keep_if: self.cache_if,
+            ttl_from: None,
             share,
         }
     }

@@ -53,10 +53,6 @@ impl From<Duration> for RefreshAhead {
     }
 }
 
-    /// The time of [`Measured`](Self::Measured), but never less than this.
-    AtLeast(Duration),
-}
-
 impl RefreshAhead {
     /// Returns how long before the end of its life a value is due, whose load took `load`. Zero if
     /// it is not loaded ahead. `random` is from 0 to 1, without 1.

@@ -105,7 +105,7 @@ impl CachedFunction {
             Look::Miss => return counters.misses.add_one(),
             Look::Fresh(_) => {}
             Look::Stale { replaces, .. } if is_due(replaces) => {}
-            Look::Stale { .. } => counters.stale_hits.add_one(),
+            Look::Stale { .. } => return counters.stale_hits.add_one(),
             Look::Absent => self.counters.absent_hits.add_one(),
             Look::Failed(_) => self.counters.error_hits.add_one(),
         }

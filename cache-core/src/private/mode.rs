@@ -87,7 +87,7 @@ impl<T: CachedResult> CallMode<T> for CallTimed {
 
     #[inline]
     fn take(self, at: FunctionRef, returned: T, arguments: impl ArgumentList) -> TimedLookup<T> {
-        look_up_timed(&at.slot.bound(at.instance), returned, arguments)
+        look_up_timed(&at.slot.bound(at.instance), returned, arguments, true)
     }
 }
 
@@ -104,6 +104,7 @@ impl<T: CachedResult> CallMode<T> for MakeHandle {
         let spec = ResultSpec {
             value_type: spec.value_type,
             keep_if: spec.keep_if,
+            ttl_from: spec.ttl_from,
             share: NotShared,
         };
         Handle::new(at.origin(), spec, arguments)
