@@ -5,7 +5,7 @@
 //! depend on the function's types are functions of their own that are not inlined.
 
 mod spec;
-mod timed;
+pub(crate) mod timed;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -15,8 +15,6 @@ use std::task::{Context, Poll};
 
 pub(crate) use self::spec::ResultSpec;
 pub use self::spec::{CacheValue, CachedResult, ResultOf};
-pub(crate) use self::timed::look_up_timed;
-pub use self::timed::{LateCall, Revalidation, TimedLookup, TimedMiss};
 use crate::blocking;
 use crate::cached_function::CachedFunction;
 use crate::error::Error;

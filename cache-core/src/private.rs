@@ -17,10 +17,8 @@ pub use self::probe::{
     returns, shared,
 };
 pub use crate::__returns as returns;
-pub use crate::call::{
-    CacheValue, CachedResult, LateCall, MemoryLookup, Miss, ResultOf, Revalidation, TimedLookup,
-    TimedMiss,
-};
+pub use crate::call::timed::{LateCall, Revalidation, TimedLookup, TimedMiss};
+pub use crate::call::{CacheValue, CachedResult, MemoryLookup, Miss, ResultOf};
 pub use crate::function::definition::Definition;
 pub use crate::function::instantiation::Instantiation;
 pub use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
