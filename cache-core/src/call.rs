@@ -4,6 +4,7 @@
 //! This is compiled again for each function, so it does as little as possible. Parts that do not
 //! depend on the function's types are functions of their own that are not inlined.
 
+pub(crate) mod result_rules;
 mod spec;
 pub(crate) mod timed;
 

@@ -13,10 +13,9 @@ pub use self::mode::{
 };
 pub use self::probe::{
     ClonedErrors, DescribedErrors, Fallible, HeldAsItIs, HeldBehindPointer, NestedKind, NoErrors,
-    OtherErrors, Plain, PlainKind, Probe, RebuiltErrors, Walked, Weighed, WrappedKind, memory_only,
-    returns, shared,
+    NoTimeoutErrors, OtherErrors, Plain, PlainKind, Probe, RebuiltErrors, TimeoutErrors, Walked,
+    Weighed, WrappedKind, memory_only, returns, shared,
 };
-pub use crate::__returns as returns;
 pub use crate::call::timed::{LateCall, Revalidation, TimedLookup, TimedMiss};
 pub use crate::call::{CacheValue, CachedResult, MemoryLookup, Miss, ResultOf};
 pub use crate::function::definition::Definition;
@@ -32,3 +31,4 @@ pub use crate::key::{ArgumentList, Arguments, KeyArgument, Parts, Piece, Refused
 pub use crate::level::{Level, Levels};
 pub use crate::outcome::NotShared;
 pub use crate::runtime::builder::EnvTier;
+pub use crate::{__may_time_out as may_time_out, __returns as returns};

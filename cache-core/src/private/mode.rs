@@ -105,6 +105,7 @@ impl<T: CachedResult> CallMode<T> for MakeHandle {
         let spec = ResultSpec {
             value_type: spec.value_type,
             keep_if: spec.keep_if,
+            ttl_from: spec.ttl_from,
             share: NotShared,
         };
         Handle::new(at.origin(), spec, arguments)
