@@ -1,6 +1,7 @@
 //! The items that generated code may name, and nothing else. They are no part of the public
 //! interface.
 
+mod late;
 mod mode;
 mod probe;
 
@@ -8,6 +9,7 @@ pub use std::borrow::Cow;
 
 pub use inventory;
 
+pub use self::late::{KeepArgument, Kept, OwnArgument, keep, own};
 pub use self::mode::{
     CallMode, CallNow, CallTimed, FunctionRef, MakeHandle, MakeInvalidation, call, type_of,
 };
