@@ -4,9 +4,10 @@
 //! This is compiled again for each function, so it does as little as possible. Parts that do not
 //! depend on the function's types are functions of their own that are not inlined.
 
-mod late;
+pub(crate) mod late;
+pub(crate) mod result_rules;
 mod spec;
-mod timed;
+pub(crate) mod timed;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -14,11 +15,8 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-pub use self::late::LateCall;
 pub(crate) use self::spec::ResultSpec;
 pub use self::spec::{CacheValue, CachedResult, ResultOf};
-pub(crate) use self::timed::look_up_timed;
-pub use self::timed::{Revalidation, TimedLookup, TimedMiss};
 use crate::blocking;
 use crate::cached_function::CachedFunction;
 use crate::error::Error;

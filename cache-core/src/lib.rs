@@ -63,6 +63,7 @@ pub use crate::invalidation::Invalidation;
 pub use crate::key::KeyArgument;
 pub use crate::level::Level;
 pub use crate::load_timeout::LoadTimeout;
+pub use crate::outcome::error_rules::{ErrorIf, StaleIf, TimeoutFrom, WithShare};
 pub use crate::outcome::{
     NotShared, Outcome, ShareByClone, ShareByText, ShareError, ShareWith, SharedError, View,
 };

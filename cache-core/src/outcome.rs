@@ -1,5 +1,7 @@
 //! Results of bodies: the value in them that is kept, and how their errors are shared.
 
+pub(crate) mod error_rules;
+
 use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;

@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::marker::PhantomData;
 
-use crate::call::{CachedResult, MemoryLookup, ResultSpec, TimedLookup, look_up, look_up_timed};
+use crate::call::timed::{TimedLookup, look_up_timed};
+use crate::call::{CachedResult, MemoryLookup, ResultSpec, look_up};
 use crate::function::instantiation::Instantiation;
 use crate::function::slot::{FunctionSlot, Origin};
 use crate::handle::{Call, Handle};
