@@ -329,6 +329,7 @@ impl<'a> Load<'a> {
             leader,
             began,
         } = running;
+        leader.body_ended();
         let start = leader.start();
         let ttl = loaded.as_ref().and_then(|loaded| loaded.ttl);
         visits.ttl = decisions.ttl.or(ttl);

@@ -29,6 +29,11 @@ impl FlightView {
         matches!(state.phase, Phase::Led) && !state.waiters.is_empty()
     }
 
+    /// Returns `true` if the body of the load has returned.
+    pub(crate) fn has_body_ended(&self) -> bool {
+        lock(&self.0.state).has_body_ended
+    }
+
     /// Returns when callers stop to wait if there is a stale value, if the leader has set it.
     pub(crate) fn soft_deadline(&self) -> Option<Instant> {
         lock(&self.0.state).soft_deadline

@@ -35,7 +35,11 @@ impl Load<'_> {
     /// the error type can say that the limit was reached.
     pub(crate) fn body_limit(&self, can_time_out: bool) -> BodyLimit {
         let times = &self.function.times;
-        let of_callers = times.load_limit.filter(|_| can_time_out);
+        // A body that runs beside another load ends with its caller: its value is not kept.
+        let is_alone = self.running.is_none();
+        let hard = times.hard_timeout.filter(|_| is_alone);
+        let shortest = times.load_limit.into_iter().chain(hard).min();
+        let of_callers = shortest.filter(|_| can_time_out);
         let in_background = || {
             let hard = times.hard_timeout.map(|hard| hard * HARD_TIMEOUTS);
             times.load_limit.or(hard).unwrap_or(LONGEST_LOAD)

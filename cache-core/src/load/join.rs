@@ -120,7 +120,7 @@ impl<'a> Load<'a> {
                 TierLookup::Stale(hit) => {
                     let found = self.keep_stale(key, hit, &leader);
                     if self.may_revalidate(&found, key) {
-                        return revalidate(leader, found);
+                        return self.answer_and_revalidate(key, leader, found);
                     }
                 }
                 TierLookup::Unavailable => {
@@ -132,7 +132,7 @@ impl<'a> Load<'a> {
                     if let Some(stale) = self.stale.clone()
                         && self.may_revalidate(&stale, key)
                     {
-                        return revalidate(leader, stale);
+                        return self.answer_and_revalidate(key, leader, stale);
                     }
                 }
                 TierLookup::Miss => {}
@@ -195,6 +195,21 @@ impl<'a> Load<'a> {
         self.is_late() && self.function.may_serve_while_revalidating(stale, key)
     }
 
+    /// Answers all callers of the flight with a stale value. One of them begins the load that
+    /// replaces it.
+    fn answer_and_revalidate(&self, key: &Key, leader: Leader, stale: StaleValue) -> Step {
+        let outcome = LoadOutcome::Value(Arc::clone(&stale.value));
+        leader.complete(outcome.clone());
+        if !self.function.claims_load_of(key) {
+            return Step::Completed(outcome);
+        }
+        let revalidated = Revalidated {
+            stale: Some(stale),
+            ..Revalidated::default()
+        };
+        Step::Revalidate(outcome, revalidated)
+    }
+
     /// Returns how long a value is still fresh at most if it is due, and only for a function
     /// without memory: an entry in memory is due at its own moment.
     fn due_within(&self, hit: &TierHit) -> Option<Duration> {
@@ -246,14 +261,4 @@ impl<'a> Load<'a> {
         let _ = visits.lease(LeaseMode::Preempt, self.value_type).await;
         self.run(visits, leader)
     }
-}
-
-fn revalidate(leader: Leader, stale: StaleValue) -> Step {
-    let outcome = LoadOutcome::Value(Arc::clone(&stale.value));
-    leader.complete(outcome.clone());
-    let revalidated = Revalidated {
-        stale: Some(stale),
-        ..Revalidated::default()
-    };
-    Step::Revalidate(outcome, revalidated)
 }

@@ -20,7 +20,21 @@ impl CachedFunction {
                 None => return false,
             },
         };
+        if retry.is_backed_off(now) {
+            self.counters.backed_off.add_one();
+            return false;
+        }
         retry.claim(now)
+    }
+
+    /// Returns `true` if the caller begins the load that replaces the value of a key, as
+    /// [`claims_load`](Self::claims_load) does. If memory has no entry of the key, the flights and
+    /// the leases decide.
+    pub(super) fn claims_load_of(&self, key: &Key) -> bool {
+        match self.kept(key) {
+            Some(entry) => self.claims_load(&key.as_ref(), &entry, self.state.clock.now()),
+            None => true,
+        }
     }
 
     /// Notes that a load of the key failed, for callers that have its value: no load begins for

@@ -88,6 +88,9 @@ impl Load<'_> {
             if let Poll::Ready(outcome) = Pin::new(&mut waiter).poll(cx) {
                 return Poll::Ready(Ok(outcome));
             }
+            if waiter.has_body_ended() {
+                return Poll::Pending;
+            }
             // Read after the waiter has registered its waker, which a change of the deadline or of
             // the stale value wakes.
             if deadlines.is_late(waiter.soft_deadline(), cx)
@@ -122,6 +125,9 @@ impl Load<'_> {
                 return Poll::Ready(Ok(()));
             }
             let flight = late.flight();
+            if flight.is_some_and(FlightView::has_body_ended) {
+                return Poll::Pending;
+            }
             let stale = || flight.and_then(FlightView::stale);
             if deadlines.is_late(flight.and_then(FlightView::soft_deadline), cx)
                 && let Some(stale) = self.stale_instead(stale(), key)
