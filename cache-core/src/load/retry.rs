@@ -12,15 +12,14 @@ impl CachedFunction {
     /// Returns `true` if the caller begins the load that replaces `entry`, which is due or stale.
     /// One of all callers does, and none while the load is backed off.
     pub(super) fn claims_load(&self, key: &KeyRef<'_>, entry: &Entry, now: Moment) -> bool {
-        let retry = match entry.retry() {
-            Some(retry) => Arc::clone(retry),
-            None => match self.with_retry(KeyRef::to_owned(*key), entry) {
-                Some(retry) => retry,
-                // Another caller has replaced the entry: that one begins the load.
-                None => return false,
-            },
-        };
-        retry.claim(now)
+        match entry.retry() {
+            Some(retry) => retry.claim(now),
+            // If another caller has replaced the entry, that one begins the load.
+            None => {
+                let retry = self.with_retry(KeyRef::to_owned(*key), entry);
+                retry.is_some_and(|retry| retry.claim(now))
+            }
+        }
     }
 
     /// Notes that a load of the key failed, for callers that have its value: no load begins for
