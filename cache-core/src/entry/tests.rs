@@ -123,7 +123,7 @@ fn entry_is_the_same_as_its_clone_only() {
 }
 
 #[test]
-fn what_an_entry_has_besides_its_value_counts_in_its_weight() {
+fn parts_of_an_entry_besides_its_value_are_weighed() {
     let plain = entry(1);
     let stopgap = plain.clone().isolated_only();
     assert!(stopgap.weight > plain.weight);

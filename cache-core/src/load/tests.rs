@@ -69,7 +69,12 @@ impl TestTier {
 }
 
 fn unavailable<'a, T>() -> TierFuture<'a, T> {
-    Box::pin(async { Err(Error::new(ErrorKind::Unavailable, "the server is away")) })
+    Box::pin(async {
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "the server is not reachable",
+        ))
+    })
 }
 
 impl Tier for TestTier {
@@ -227,12 +232,12 @@ impl Fixture {
     /// The result of the second look-up of a call.
     fn second_look(&self) -> String {
         let outcome = self.function.peek_outcome(&self.key, &VALUES);
-        outcome.map_or("miss".into(), show_outcome)
+        show_outcome(outcome)
     }
 
     fn served_isolated(&self) -> String {
         let outcome = self.function.serve_isolated(&self.key, &VALUES);
-        outcome.map_or("miss".into(), show_outcome)
+        show_outcome(outcome)
     }
 
     /// The stale value that memory has, as callers get it that began now.
@@ -240,8 +245,8 @@ impl Fixture {
         self.function.stale_value(&self.key)
     }
 
-    /// Whether a caller gets a value instead of the result of a failed load, and whether it gets it
-    /// at once.
+    /// Returns whether a caller gets a value instead of the result of a failed load, and whether it
+    /// gets the value at once.
     fn may_serve(&self, stale: &StaleValue) -> [bool; 2] {
         let (function, key) = (&self.function, &self.key);
         [
@@ -272,12 +277,13 @@ fn show(look: Look) -> String {
     }
 }
 
-fn show_outcome(outcome: LoadOutcome) -> String {
+fn show_outcome(outcome: Option<LoadOutcome>) -> String {
     match outcome {
-        LoadOutcome::Value(held) => format!("value {}", number(&held)),
-        LoadOutcome::Absent => "absent".into(),
-        LoadOutcome::Failed(_) => "failed".into(),
-        _ => "other".into(),
+        None => "miss".into(),
+        Some(LoadOutcome::Value(held)) => format!("value {}", number(&held)),
+        Some(LoadOutcome::Absent) => "absent".into(),
+        Some(LoadOutcome::Failed(_)) => "failed".into(),
+        Some(_) => "another outcome".into(),
     }
 }
 

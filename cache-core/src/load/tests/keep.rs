@@ -52,7 +52,7 @@ fn life_in_memory_is_shortened_by_the_jitter_of_the_function_only() {
     assert_eq!(
         short,
         LIFE / 4,
-        "what is left of a record was shortened already"
+        "the life of a record was shortened already"
     );
     assert_eq!(lives(Some(50)), [loaded, copied, short]);
 }

@@ -5,8 +5,8 @@ use super::*;
 const S: Duration = Duration::from_secs(10);
 const E: Duration = Duration::from_secs(60);
 
-/// What a call that can begin a load in the background, and one that cannot, get for a value of
-/// this age.
+/// Checks the result of a call that can begin a load in the background, and of one that cannot, for
+/// a value of this age.
 #[track_caller]
 fn check(times: Times, age: Duration, late: &str, plain: &str) {
     let at = || {
@@ -19,7 +19,7 @@ fn check(times: Times, age: Duration, late: &str, plain: &str) {
     assert_eq!(at().look(), late, "a late call, {age:?}");
 }
 
-/// As [`check`], after a load failed that is still backed off.
+/// Checks the same after a load that failed, and is still backed off.
 #[track_caller]
 fn check_backed_off(times: Times, age: Duration, late: &str, plain: &str) {
     let at = || {
@@ -139,7 +139,8 @@ fn load_begins_once_a_second_until_one_fails_and_then_after_its_back_off() {
     assert_eq!(fixture.look(), "fresh 2");
 }
 
-/// A load that does not fail is awaited by the calls of the second window, whoever began it.
+/// A load that does not fail is awaited by the calls of the second window, also if a call of the
+/// first one began it.
 #[test]
 fn claimed_load_is_not_backed_off() {
     let fixture = in_memory(windows(Some(S), Some(E)));
