@@ -26,10 +26,10 @@ pub use cache_core::{
     Barrier, BoxedTier, BuildFromEnv, CacheRuntime, CacheValue, Call, Coherence, Consistency,
     Engine, EnvTier, Environment, Error, ErrorKind, Function, FunctionBuilder, FunctionStats,
     Handle, IntoTier, Invalidation, KeyArgument, Level, LoadTimeout, ManualClock, Memory,
-    NotShared, OptionalCall, Outcome, PlainCall, Promotion, RefusedFills, RuntimeBuilder,
-    RuntimeHealth, ShareByClone, ShareByText, ShareError, ShareWith, SharedError, SingleFlight,
-    Snapshot, Stats, TierConfig, TierStats, Ttl, View, Weigh, WhenIsolated, WriteGuard, codec,
-    registered_functions, stream, tier, unix_millis,
+    NotShared, OptionalCall, Outcome, PlainCall, Promotion, RefreshAhead, RefusedFills,
+    RuntimeBuilder, RuntimeHealth, ShareByClone, ShareByText, ShareError, ShareWith, SharedError,
+    SingleFlight, Snapshot, Stats, TierConfig, TierStats, Ttl, View, Weigh, WhenIsolated,
+    WriteGuard, codec, registered_functions, stream, tier, unix_millis,
 };
 #[cfg(feature = "disk")]
 pub use cache_disk::Disk;

@@ -9,6 +9,7 @@
 mod binding;
 mod invalidate;
 mod records;
+mod reports;
 mod validity;
 
 use std::borrow::Cow;
@@ -26,6 +27,7 @@ use crate::function::plan::Plan;
 use crate::function::times::Times;
 use crate::key::{FunctionId, Key, Piece, function_seed, name_hash, render};
 use crate::level::Level;
+use crate::log_limit::LoadLogLimits;
 use crate::state::RuntimeState;
 use crate::stats::{FunctionCounters, FunctionStats, TierCounters};
 use crate::tier::config::Lives;
@@ -51,7 +53,6 @@ pub(crate) struct CachedFunction {
     /// owner.
     life: Option<Weak<()>>,
     key: Arc<FunctionKey>,
-    pub(crate) times: Times,
     template: &'static [Piece],
     /// How long values live in memory. `None` if memory does not answer the calls of the function.
     pub(crate) memory: Option<(Lives, TierCounters)>,
@@ -70,8 +71,11 @@ pub(crate) struct CachedFunction {
     single_flight: SingleFlight,
     pub(crate) consistency: Consistency,
     when_isolated: WhenIsolated,
+    pub(crate) times: Times,
     /// Set after the first report that errors of the function cannot be shared.
     unshared_errors_reported: AtomicBool,
+    /// Limits on the log lines about loads that fail or are dropped.
+    log_limits: LoadLogLimits,
     pub(crate) records: Records,
     /// Why the function does not have the tiers that it asks for.
     flaw: Option<Error>,
@@ -127,7 +131,8 @@ impl CachedFunction {
             lower,
             disabled,
             unshared_errors_reported: AtomicBool::new(false),
-            records: Records::new(&key, name_hash(&name), plan.encoding),
+            log_limits: LoadLogLimits::default(),
+            records: Records::new(&key, name_hash(&name), plan.encoding, &definition.times),
             flaw: plan.problem,
             key,
             name,

@@ -74,8 +74,9 @@ impl TierBinding {
     /// life, which can be longer than the value is fresh: a tier's ttl scale extends it.
     pub(crate) fn left_for_copies(&self, header: &Header, left: Duration) -> Duration {
         match header.kind {
-            // A copy was given no more than its source had left.
-            RecordKind::Copy => left,
+            // A copy was given no more than its source had left. The time for which there is no
+            // value is not scaled.
+            RecordKind::Copy | RecordKind::Absent => left,
             RecordKind::Value | RecordKind::Nothing => {
                 left.min(self.config.ttl_of(Duration::from_millis(header.life)))
             }

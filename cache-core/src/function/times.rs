@@ -22,6 +22,7 @@ pub struct Times {
     pub hard_timeout: Option<Duration>,
     /// Time from the beginning of a load after which its body is dropped.
     pub load_limit: Option<Duration>,
+    /// How long before it expires a value that is requested is loaded again in the background.
     /// Choice to load a value again in the background if it is requested shortly before it expires.
     pub refresh_ahead: Option<RefreshAhead>,
     /// Largest part of a life, in percent, by which it is shortened.
@@ -42,8 +43,14 @@ const SHORTEST_LOAD: Duration = Duration::from_millis(1);
 pub enum RefreshAhead {
     /// Two to several times as long as its last load took.
     Measured,
-    /// The time of [`Measured`](Self::Measured), but never less than this.
+    /// The larger of this time and the [`Measured`](Self::Measured) one.
     AtLeast(Duration),
+}
+
+impl From<Duration> for RefreshAhead {
+    fn from(ahead: Duration) -> Self {
+        Self::AtLeast(ahead)
+    }
 }
 
 impl RefreshAhead {

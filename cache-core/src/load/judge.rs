@@ -104,7 +104,7 @@ impl CachedFunction {
             Look::Miss => return counters.misses.add_one(),
             Look::Fresh(_) => {}
             Look::Stale { replaces, .. } if is_due(replaces) => {}
-            Look::Stale { .. } => counters.stale_hits.add_one(),
+            Look::Stale { .. } => return counters.stale_hits.add_one(),
             Look::Absent => self.counters.absent_hits.add_one(),
             Look::Failed(_) => self.counters.error_hits.add_one(),
         }
@@ -151,12 +151,13 @@ impl CachedFunction {
     fn judge_backed_off(&self, entry: &Entry, value: Held, now: Moment) -> Look {
         let is_backed_off = entry.retry().is_some_and(|retry| retry.is_backed_off(now));
         let is_in_window = is_within(self.times.stale_if_error, entry.fresh_until(), now);
-        match is_backed_off && is_in_window {
-            true => Look::Stale {
-                value,
-                replaces: None,
-            },
-            false => Look::Miss,
+        if !(is_backed_off && is_in_window) {
+            return Look::Miss;
+        }
+        self.counters.backed_off.add_one();
+        Look::Stale {
+            value,
+            replaces: None,
         }
     }
 
@@ -238,10 +239,11 @@ impl CachedFunction {
     /// and the time tell now. Whether a caller gets it is judged when it returns it.
     pub(super) fn stale_value(&self, key: &Key) -> Option<StaleValue> {
         self.memory.as_ref()?;
+        let window = Some(self.times.longest_window()).filter(|window| !window.is_zero());
+        window?;
         let entry = self.kept(key)?;
         let now = self.state.clock.now();
         let fresh_until = entry.fresh_until();
-        let window = Some(self.times.longest_window());
         // A value that answers only isolated callers is stale for them only. If the tier is reached
         // again before the value is returned, the new link has raised the fences.
         let value = match self.fresh_result(&entry, self.serves_isolated(), now) {

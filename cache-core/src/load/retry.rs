@@ -12,13 +12,26 @@ impl CachedFunction {
     /// Returns `true` if the caller begins the load that replaces `entry`, which is due or stale.
     /// One of all callers does, and none while the load is backed off.
     pub(super) fn claims_load(&self, key: &KeyRef<'_>, entry: &Entry, now: Moment) -> bool {
-        match entry.retry() {
-            Some(retry) => retry.claim(now),
+        let retry = match entry.retry() {
+            Some(retry) => Some(Arc::clone(retry)),
             // If another caller has replaced the entry, that one begins the load.
-            None => {
-                let retry = self.with_retry(KeyRef::to_owned(*key), entry);
-                retry.is_some_and(|retry| retry.claim(now))
-            }
+            None => self.with_retry(KeyRef::to_owned(*key), entry),
+        };
+        let Some(retry) = retry else { return false };
+        if retry.is_backed_off(now) {
+            self.counters.backed_off.add_one();
+            return false;
+        }
+        retry.claim(now)
+    }
+
+    /// Returns `true` if the caller begins the load that replaces the value of a key, as
+    /// [`claims_load`](Self::claims_load) does. If memory has no entry of the key, the flights and
+    /// the leases decide.
+    pub(super) fn claims_load_of(&self, key: &Key) -> bool {
+        match self.kept(key) {
+            Some(entry) => self.claims_load(&key.as_ref(), &entry, self.state.clock.now()),
+            None => true,
         }
     }
 

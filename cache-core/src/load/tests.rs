@@ -28,8 +28,8 @@ use crate::state::{Defaults, RuntimeState};
 use crate::tier::config::TierConfig;
 use crate::tier::memory::{Engine, Memory};
 use crate::tier::{
-    Breaker, FillResult, Lease, LeaseResult, ReadOptions, ReadResult, Receipt, RecordKey,
-    SharedTier, Target, Tier, TierFuture, TierSettings,
+    Breaker, FillResult, Lease, LeaseMode, LeaseResult, ReadOptions, ReadResult, Receipt,
+    RecordKey, SharedTier, Target, Tier, TierFuture, TierSettings,
 };
 
 const SECOND: Duration = Duration::from_secs(1);

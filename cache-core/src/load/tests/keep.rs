@@ -11,6 +11,7 @@ pub(super) fn hit(value: Option<u64>, left: Duration) -> TierHit {
     TierHit {
         value: value.map(|value| Arc::new(value) as Held),
         left,
+        life: left,
         load: LOAD,
         number: None,
         record: None,
