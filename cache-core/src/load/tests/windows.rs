@@ -206,6 +206,8 @@ fn invalidated_value_is_never_returned_stale() {
                 assert_eq!(fixture.look(), "miss", "{age:?}");
                 assert_eq!(fixture.plain_look(), "miss", "{age:?}");
                 assert_eq!(fixture.second_look(), "miss", "{age:?}");
+                let peeked = fixture.function.peek(&(*fixture.key).as_ref());
+                assert!(peeked.is_none(), "{age:?}");
                 assert!(fixture.stale().is_none(), "{age:?}");
                 assert_eq!(fixture.may_serve(&stale), [false, false], "{age:?}");
             }
