@@ -32,6 +32,8 @@ pub(crate) use self::leader::Leader;
 pub(crate) use self::table::Flights;
 pub(crate) use self::view::FlightView;
 pub(crate) use self::waiter::WaitOutcome;
+#[cfg(all(test, schedules))]
+pub(crate) use self::waiter::Waiter;
 
 #[cfg(all(test, not(schedules)))]
 mod tests;

@@ -131,6 +131,27 @@ fn promotions_do_not_begin_in_another_runtime() {
     runtime().block_on(async { assert!(!background.run(Box::pin(async {}))) });
 }
 
+/// Work that never returns to its runtime cannot be dropped.
+#[test]
+fn end_is_awaited_for_a_limited_time_if_work_blocks_its_thread() {
+    let background = Background::of_loads(1);
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (blocks, blocked) = std::sync::mpsc::channel();
+    let work = async move {
+        blocks.send(()).unwrap();
+        let _ = released.recv();
+    };
+    runtime.block_on(async { assert!(background.run(Box::pin(work))) });
+    blocked.recv().unwrap();
+    background.end();
+    crate::blocking::wait(background.ended());
+    drop(release);
+}
+
 /// Panics when it is dropped.
 struct PanicsOnDrop;
 

@@ -36,7 +36,7 @@ impl FlightId {
 /// The leases under which a load runs. Other instances may be waiting for them.
 pub(crate) type HeldLeases = Arc<[HeldLease]>;
 
-/// Whether a load was handed over to the background. Clones are one flag.
+/// A flag that says that a load was handed over to the background. Clones are one flag.
 ///
 /// From then on no caller runs the load inside its own: it is inner to no other load, and a load
 /// that was around it does not wait for it any more.
@@ -341,5 +341,106 @@ mod tests {
         })
         .await;
         assert!(blocked(Some(inner)).is_empty());
+    }
+
+    /// Is ready at the second poll.
+    async fn pause() {
+        let mut has_paused = false;
+        std::future::poll_fn(|_| match std::mem::replace(&mut has_paused, true) {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
+        })
+        .await;
+    }
+
+    fn poll(future: &mut (impl Future + Unpin)) -> bool {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        std::pin::Pin::new(future).poll(&mut context).is_ready()
+    }
+
+    fn of(token: u64) -> HeldLeases {
+        Arc::from([lease(token)])
+    }
+
+    /// Runs a load in a scope that `detached` detaches.
+    fn detachable<F: Future + Send + 'static>(
+        inner: (FlightId, HeldLeases),
+        detached: &Detached,
+        body: F,
+    ) -> std::pin::Pin<Box<dyn Future<Output = F::Output> + Send>> {
+        let mut scope = LoadScope::detachable(Some(inner), detached);
+        let mut body = Box::pin(body);
+        Box::pin(std::future::poll_fn(move |cx| {
+            let _entered = scope.enter();
+            body.as_mut().poll(cx)
+        }))
+    }
+
+    #[tokio::test]
+    async fn load_that_was_handed_over_is_inner_to_no_other_load() {
+        let [outer, inner, nested, apart] = [(); 4].map(|()| FlightId::next());
+        let detached = Detached::default();
+        let body = async move {
+            // The scope of the nested load is made before the hand-over, and used after it.
+            LoadScope::scope(nested, of(3), async move {
+                assert_eq!(tokens(blocked(None)), [1, 2, 3]);
+                assert!(WaitEdge::begin(outer).is_none(), "a ring");
+                pause().await;
+                assert_eq!(tokens(blocked(None)), [2, 3], "the outer load runs on");
+                assert!(
+                    WaitEdge::begin(outer).is_some(),
+                    "the outer load waits for nothing"
+                );
+                assert!(WaitEdge::begin(inner).is_none(), "a ring");
+                pause().await;
+            })
+            .await;
+            assert_eq!(tokens(blocked(None)), [2]);
+            assert!(LoadScope::new(Some((apart, of(4)))).led.len() == 2);
+        };
+        let mut load = LoadScope::scope(outer, of(1), async {
+            let mut load = detachable((inner, of(2)), &detached, body);
+            assert!(!poll(&mut load));
+            let elsewhere = tokio::spawn(async move { blocked(Some(nested)) });
+            assert_eq!(tokens(elsewhere.await.unwrap()), [1, 2]);
+            detached.set();
+            let elsewhere = tokio::spawn(async move { blocked(Some(nested)) });
+            assert_eq!(
+                tokens(elsewhere.await.unwrap()),
+                [2],
+                "the wait has not ended"
+            );
+            load
+        })
+        .await;
+        assert!(!poll(&mut load));
+        assert!(poll(&mut load));
+    }
+
+    /// The wait for an inner load ends with the hand-over. A later wait for the same flight is
+    /// another one.
+    #[tokio::test]
+    async fn outer_load_that_waits_again_for_a_load_in_the_background_is_blocked_by_it() {
+        let [outer, inner] = [(); 2].map(|()| FlightId::next());
+        let detached = Detached::default();
+        LoadScope::scope(outer, of(1), async {
+            let mut load = detachable((inner, of(2)), &detached, async {
+                pause().await;
+            });
+            assert!(!poll(&mut load));
+            detached.set();
+            let waiting = WaitEdge::begin(inner).expect("it closes no ring");
+            drop(load);
+            let elsewhere = tokio::spawn(async move { blocked(Some(inner)) });
+            assert_eq!(
+                tokens(elsewhere.await.unwrap()),
+                [1],
+                "the wait is not noted"
+            );
+            drop(waiting);
+            let elsewhere = tokio::spawn(async move { blocked(Some(inner)) });
+            assert!(elsewhere.await.unwrap().is_empty());
+        })
+        .await;
     }
 }
