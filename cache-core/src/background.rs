@@ -225,3 +225,6 @@ impl fmt::Debug for Background {
 
 #[cfg(all(test, not(schedules)))]
 mod tests;
+
+#[cfg(all(test, schedules))]
+mod schedules;

@@ -226,6 +226,30 @@ async fn detached_load_continues_without_waiters_and_answers_later_ones() {
     fixture.check(1, 1);
 }
 
+/// Otherwise its body would seem to run inside the load that its caller runs.
+#[tokio::test]
+async fn load_is_marked_as_detached_before_it_runs_in_the_background() {
+    let fixture = Fixture::new();
+    let detached = Detached::default();
+    let (seen, flag) = (ResultSlot::new(), detached.clone());
+    let load = {
+        let seen = seen.clone();
+        Box::pin(async move { seen.put(flag.is_set()) })
+    };
+    let leader = fixture.lead();
+    let owner: Arc<dyn LoadOwner> = Arc::<Owner>::clone(&fixture.owner);
+    let late = LateLoad::new(load, leader.view(), detached.clone(), owner);
+    assert!(!detached.is_set());
+    assert!(late.detach());
+    let is_set = loop {
+        match seen.take() {
+            Some(is_set) => break is_set,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    assert!(is_set);
+}
+
 #[tokio::test]
 async fn waiter_becomes_leader_when_the_owner_refuses_the_load() {
     for is_detached in [false, true] {
@@ -288,7 +312,7 @@ async fn panic_reaches_the_caller_that_polls_the_load_and_fails_its_flight() {
     let polled = catch_unwind(AssertUnwindSafe(|| poll_once(&mut late)));
     assert!(polled.is_err(), "the panic did not reach the caller");
     assert!(matches!(waiter.await, WaitOutcome::Failed));
-    drop(late);
+    assert!(!late.detach(), "a load that panicked is polled again");
     assert_eq!(fixture.flights.len(), 0);
 }
 
