@@ -23,12 +23,14 @@ mod deadlock;
 mod join;
 mod leader;
 mod table;
+mod view;
 mod waiter;
 
-pub(crate) use self::deadlock::{FlightId, HeldLeases, LoadScope, WaitEdge, blocked};
+pub(crate) use self::deadlock::{Detached, FlightId, HeldLeases, LoadScope, WaitEdge, blocked};
 pub(crate) use self::join::Join;
 pub(crate) use self::leader::Leader;
 pub(crate) use self::table::Flights;
+pub(crate) use self::view::FlightView;
 pub(crate) use self::waiter::WaitOutcome;
 
 #[cfg(all(test, not(schedules)))]

@@ -80,6 +80,8 @@ impl Flights {
                 is_invalidated: false,
                 is_outdated: false,
                 replaces: false,
+                stale: None,
+                soft_deadline: None,
                 waiters: BTreeMap::new(),
                 next_waiter: 0,
                 failed_before: 0,

@@ -22,7 +22,9 @@ pub(super) fn promote_later(visits: &TierVisits<'_>, from: usize) {
     let above = visits.visits[..from].iter();
     let expected = above.map(|visit| visit.expected_header.clone()).collect();
     let background = &visits.function.state.background;
-    background.run(async move { promote(&function, &key, from, expected).await });
+    background.run(Box::pin(async move {
+        promote(&function, &key, from, expected).await;
+    }));
 }
 
 /// Takes the leases, and reads the record after that. An invalidation before the read has deleted
