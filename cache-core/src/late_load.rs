@@ -28,9 +28,12 @@ pub(crate) trait LoadOwner: fmt::Debug + Send + Sync {
 
 impl LoadOwner for CachedFunction {
     fn accept(&self, load: Work, caller: Caller) -> bool {
-        self.state
-            .loads
-            .run(caller.continue_in_background(self.name(), load))
+        let load = caller.continue_in_background(self.name(), load);
+        let is_accepted = self.state.loads.run(load);
+        if !is_accepted {
+            self.report_shed();
+        }
+        is_accepted
     }
 }
 

@@ -265,8 +265,9 @@ pub struct FunctionStats {
     /// Number of loads whose body was dropped because of the `load_limit`. They are not counted in
     /// [`load_errors`](Self::load_errors).
     pub abandoned: u64,
-    /// Number of loads that did not begin, or were dropped, because too many loads ran or waited in
-    /// the background.
+    /// Number of loads that did not begin, or were dropped, because the queue of
+    /// [background loads](crate::BackgroundLoads) was full, or because the call was outside of a
+    /// Tokio runtime.
     pub shed: u64,
     /// Number of calls that got a kept `None` (`none_ttl`). Each is a hit of the tier that had it.
     pub absent_hits: u64,

@@ -191,7 +191,10 @@ impl Definition {
         if self.tiers.is_some_and(Levels::is_empty) {
             return Err(Error::configuration("`tiers` is empty"));
         }
-        self.check_ttl_tiers()
+        self.check_ttl_tiers()?;
+        let levels = self.tiers.into_iter().flat_map(Levels::iter);
+        let every = Level::all().filter(|_| self.tiers.is_none());
+        self.check_times(levels.chain(every))
     }
 
     /// Checks that the tiers fit the value type, and that the options fit the tiers.

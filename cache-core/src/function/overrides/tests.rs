@@ -97,6 +97,7 @@ fn times_for_removed_tiers_are_accepted_in_the_code_and_refused_in_the_override(
             "file",
         )),
         tiers: Some(Setting::from_origin(Levels::MEMORY, "line")),
+        ..Override::default()
     };
     let mut both = Overrides::default();
     both.add("a::get".to_owned(), settings);
