@@ -198,3 +198,27 @@ async fn work_may_add_work_when_it_runs_and_when_it_is_dropped() {
     ended.await.expect("no lock is held while work is dropped");
     assert_eq!(Arc::strong_count(&gate), 1);
 }
+
+#[tokio::test]
+async fn numbers_are_those_of_the_work_that_runs_and_that_waits() {
+    const PLACES: usize = 2;
+    let background = Background::of_loads(PLACES);
+    let numbers = |running, waiting| BackgroundLoads {
+        running,
+        waiting,
+        places: PLACES,
+    };
+    assert_eq!(background.numbers(), numbers(0, 0));
+    let gate = Gate::new();
+    for _ in 0..5 {
+        assert!(background.run(gate.work()));
+    }
+    while background.numbers() != numbers(2, 3) {
+        tokio::task::yield_now().await;
+    }
+    // Each work returns its permit when it ends, so one is enough for all.
+    gate.permits.add_permits(1);
+    while background.numbers() != numbers(0, 0) {
+        tokio::task::yield_now().await;
+    }
+}

@@ -192,9 +192,7 @@ impl Definition {
             return Err(Error::configuration("`tiers` is empty"));
         }
         self.check_ttl_tiers()?;
-        let levels = self.tiers.into_iter().flat_map(Levels::iter);
-        let every = Level::all().filter(|_| self.tiers.is_none());
-        self.check_times(levels.chain(every))
+        self.check_times(self.tiers.unwrap_or_else(|| Level::all().collect()))
     }
 
     /// Checks that the tiers fit the value type, and that the options fit the tiers.

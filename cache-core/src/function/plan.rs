@@ -74,7 +74,7 @@ impl Plan {
         for level in used.iter() {
             plan.add(level, state)?;
         }
-        plan.definition.check_times(used.iter())?;
+        plan.definition.check_times(used)?;
         Ok(plan)
     }
 
@@ -158,7 +158,7 @@ impl Plan {
         let overridden = defaults.overrides.apply(declared, &defaults.policies);
         let mut definition = overridden.unwrap_or_else(|_| declared.clone());
         // The reason for the fallback may be a time that no call could use.
-        if definition.check_times(std::iter::empty()).is_err() {
+        if definition.check_times(Levels::of(&[])).is_err() {
             definition.times = Times::NONE;
         }
         let ttl = definition.ttl;

@@ -127,6 +127,23 @@ mod tests {
             ("a tiers=l1 tiers=l2", "`tiers` is set twice"),
             ("a ttl=1s policy=short", "the ttl is set twice"),
             ("a age=1s", "unknown option `age`"),
+            (
+                "a age=1s",
+                "the options are `ttl`, `policy`, `tiers`, `stale_while_revalidate`, \
+                 `stale_if_error`, `soft_timeout`, `hard_timeout`, `load_limit`, \
+                 `refresh_ahead`, `jitter`, `none_ttl`, `error_ttl`;",
+            ),
+            (
+                "a stale_if_error=soon",
+                "`stale_if_error`: `soon` is not a duration",
+            ),
+            ("a soft_timeout", "`soft_timeout`: `` is not a duration"),
+            ("a jitter=10", "`jitter`: `10` is not a share such as `10%`"),
+            ("a jitter=300%", "`300%` is not a share"),
+            (
+                "a none_ttl=1s none_ttl=2s",
+                "`a none_ttl=1s none_ttl=2s`: `none_ttl` is set twice",
+            ),
             ("a ttl=1s; a tiers=l1", "listed twice"),
         ] {
             let error = parse(wrong, "here").unwrap_err().to_string();
