@@ -80,7 +80,8 @@ impl Caller {
 pub(crate) struct LateLoad {
     /// `None` after it ended, and while it is polled: a load that panics must not be polled again.
     load: Option<Work>,
-    flight: FlightView,
+    /// `None` for a load that begins its flight later. It is dropped with its caller.
+    flight: Option<FlightView>,
     detached: Detached,
     owner: Arc<dyn LoadOwner>,
     caller: Option<Caller>,
@@ -91,7 +92,7 @@ impl LateLoad {
     /// its body in a [`LoadScope::detachable`](crate::flight::LoadScope::detachable) of `detached`.
     pub(crate) fn new(
         load: Work,
-        flight: FlightView,
+        flight: Option<FlightView>,
         detached: Detached,
         owner: Arc<dyn LoadOwner>,
     ) -> Self {
@@ -105,8 +106,8 @@ impl LateLoad {
     }
 
     /// Returns the flight of the load.
-    pub(crate) fn flight(&self) -> &FlightView {
-        &self.flight
+    pub(crate) fn flight(&self) -> Option<&FlightView> {
+        self.flight.as_ref()
     }
 
     /// Hands the load over to its owner, because the caller was answered otherwise. Returns `false`
@@ -144,7 +145,8 @@ impl Future for LateLoad {
 impl Drop for LateLoad {
     fn drop(&mut self) {
         // A caller that joins after this check takes the lead when the load is dropped below.
-        if self.load.is_some() && self.flight.has_waiters() {
+        let has_waiters = self.flight.as_ref().is_some_and(FlightView::has_waiters);
+        if self.load.is_some() && has_waiters {
             self.hand_over();
         }
     }

@@ -4,6 +4,7 @@
 //! crates of their own, and the attribute expands to calls into a private module of this crate.
 //! Programs use it through the facade `multi-tier-cached`.
 
+pub mod caching;
 pub mod codec;
 pub mod stream;
 #[cfg(feature = "testing")]
@@ -63,6 +64,7 @@ pub use crate::invalidation::Invalidation;
 pub use crate::key::KeyArgument;
 pub use crate::level::Level;
 pub use crate::load_timeout::LoadTimeout;
+pub use crate::outcome::error_rules::{ErrorIf, StaleIf, TimeoutFrom, WithShare};
 pub use crate::outcome::{
     NotShared, Outcome, ShareByClone, ShareByText, ShareError, ShareWith, SharedError, View,
 };

@@ -1,6 +1,6 @@
 //! A limit on how often one kind of event is logged.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Moment;
@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) struct LogLimit {
     /// Nanoseconds of the runtime's clock before which no event is admitted. Relaxed, as the other
     /// one: neither orders other accesses.
-    not_before: AtomicU64,
+    not_before: AtomicI64,
     /// Events since the last one that was admitted.
     events: AtomicU64,
 }

@@ -1,14 +1,17 @@
-//! Stale values: values past their ttl that may still answer calls for some time.
+//! Stale values: values past their freshness, which calls may still return for some time.
 
 use crate::clock::Moment;
 use crate::entry::Held;
 
-/// A stale value, with what a caller needs to judge at any later moment whether it may return it.
+/// A value that callers may get in place of the result of a load.
+///
+/// Whether they may is judged at the moment at which each of them would return it, because the
+/// value can be invalidated while they wait.
 #[derive(Clone)]
 pub(crate) struct StaleValue {
     pub(crate) value: Held,
-    /// The number of the fences when the load of this value began.
+    /// The number of the fences when the load of the value began.
     pub(crate) start: u64,
-    /// When the ttl of the value ended. The windows begin at this moment.
+    /// The end of the value's freshness, at which its windows begin.
     pub(crate) fresh_until: Moment,
 }

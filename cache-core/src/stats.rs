@@ -61,7 +61,7 @@ impl HitCounter {
         self.0[cell % CELLS].0.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0
             .iter()
             .map(|cell| cell.0.load(Ordering::Relaxed))

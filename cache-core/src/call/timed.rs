@@ -1,13 +1,24 @@
-//! One call of a function with times besides its ttl: a stale value may answer it, and its load may
-//! continue in the background.
+//! One call of a function with times besides its ttl: a stale value may answer it, its body has a
+//! limit, and a result that is no value may be kept.
 
+use std::any::Any;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
-use super::{CachedResult, Loading, MemoryLookup, Miss, look_up};
+use super::late::{LateCall, begin_revalidation, drive_late};
+use super::{
+    BoundKey, CachedResult, Loading, ResultSpec, give, has_no_key, missed, receive, settle,
+};
+use crate::blocking;
 use crate::cached_function::CachedFunction;
-use crate::key::ArgumentList;
+use crate::key::{ArgumentList, Arguments, KeyRef};
+use crate::load::{BodyLimit, Failure, Load, Look, Mode, Revalidated, Step};
+use crate::load_timeout::LoadTimeout;
+use crate::outcome::{Outcome, ShareError};
 
 /// The result of a look-up in memory, for a function with times besides its ttl.
 #[expect(
@@ -33,46 +44,85 @@ impl<T: CachedResult> fmt::Debug for TimedLookup<T> {
     }
 }
 
-/// A load in the background that replaces a stale value.
-#[derive(Debug)]
-pub struct Revalidation<T>(Miss<T>);
-
-/// A call that memory could not answer.
-#[derive(Debug)]
-pub struct TimedMiss<T>(Miss<T>);
-
-/// A call of a late function after its look-up.
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "an expansion matches it; core and macros have one version"
-)]
-pub enum LateCall<R, F> {
-    /// The result of the call.
-    Answered(R),
-    /// The call waits for a load.
-    Loading(Loading<F>),
+/// A load in the background that replaces a value which is stale or due.
+pub struct Revalidation<T> {
+    place: BoundKey,
+    returned: T,
+    revalidated: Revalidated,
 }
 
-impl<R, F> fmt::Debug for LateCall<R, F> {
+impl<T> fmt::Debug for Revalidation<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Answered(_) => "Answered",
-            Self::Loading(_) => "Loading",
-        })
+        f.debug_struct("Revalidation")
+            .field("key", &self.place.key)
+            .finish_non_exhaustive()
     }
 }
 
-/// Looks in memory. Allocates nothing on a hit.
+/// A call that memory could not answer.
+pub struct TimedMiss<T> {
+    place: BoundKey,
+    returned: T,
+}
+
+impl<T> fmt::Debug for TimedMiss<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimedMiss")
+            .field("key", &self.place.key)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Looks in memory. Allocates nothing on a hit. `is_late` says that the caller can begin a load
+/// that outlives the call, if the function has one.
 #[inline]
 pub(crate) fn look_up_timed<T: CachedResult>(
     function: &Arc<CachedFunction>,
     returned: T,
     arguments: impl ArgumentList,
+    is_late: bool,
 ) -> TimedLookup<T> {
-    match look_up(function, returned, arguments) {
-        MemoryLookup::Hit(result) => TimedLookup::Hit(result),
-        MemoryLookup::Miss(miss) => TimedLookup::Miss(TimedMiss(miss)),
-    }
+    let place = match Arguments::encode(arguments, function.seed) {
+        Ok(arguments) => {
+            let key = arguments.key(function.id);
+            match answer(function, returned, &key, is_late) {
+                Some(answered) => return answered,
+                None => missed(function, &key),
+            }
+        }
+        Err(error) => has_no_key(function, &error),
+    };
+    TimedLookup::Miss(TimedMiss { place, returned })
+}
+
+/// Answers a call from memory.
+#[inline]
+fn answer<T: CachedResult>(
+    function: &Arc<CachedFunction>,
+    returned: T,
+    key: &KeyRef<'_>,
+    is_late: bool,
+) -> Option<TimedLookup<T>> {
+    let spec = returned.spec();
+    let result = match function.judge(key, is_late) {
+        Look::Fresh(held) => T::Result::value((spec.value_type.give)(held)?),
+        Look::Absent => T::Result::absent()?,
+        Look::Failed(shared) => T::Result::failed(spec.share.receive(&*shared)?)?,
+        Look::Stale { value, replaces } => {
+            let result = T::Result::value((spec.value_type.give)(value)?);
+            if let Some(revalidated) = replaces {
+                let revalidation = Revalidation {
+                    place: missed(function, key),
+                    returned,
+                    revalidated,
+                };
+                return Some(TimedLookup::Stale(result, revalidation));
+            }
+            result
+        }
+        Look::Miss => return None,
+    };
+    Some(TimedLookup::Hit(result))
 }
 
 impl<T: CachedResult> TimedLookup<T> {
@@ -83,7 +133,7 @@ impl<T: CachedResult> TimedLookup<T> {
         make: M,
     ) -> LateCall<T::Result, impl Future<Output = T::Result> + use<T, M, F>>
     where
-        T::Result: Send,
+        T::Result: Send + 'static,
         M: FnOnce() -> F + Send + 'static,
         F: Future<Output = T::Result> + Send + 'static,
     {
@@ -102,37 +152,162 @@ impl<T: CachedResult> Revalidation<T> {
     /// Begins the load, which the runtime owns. The value of the load replaces the stale one.
     pub fn begin<M, F>(self, make: M)
     where
-        T::Result: Send,
+        T::Result: Send + 'static,
         M: FnOnce() -> F + Send + 'static,
         F: Future<Output = T::Result> + Send + 'static,
     {
-        drop(self);
-        drop(make);
+        let BoundKey { function, key } = self.place;
+        if let Some(key) = key {
+            let spec = self.returned.spec();
+            begin_revalidation(&function, Arc::new(key), self.revalidated, spec, make);
+        }
     }
 }
 
 impl<T: CachedResult> TimedMiss<T> {
-    /// Gets the result as [`Miss::load`] does, from a load that ends with its caller.
+    /// Gets the result from another caller's load, from a lower tier, or by running `load`, which
+    /// ends with its caller.
+    ///
+    /// # Cancel safety
+    /// Cancel safe. If the leader is dropped, the first waiter that polls becomes the leader.
     pub fn load<F>(self, load: impl FnOnce() -> F) -> Loading<impl Future<Output = T::Result>>
     where
         F: Future<Output = T::Result>,
     {
-        self.0.load(load)
+        let Self { place, returned } = self;
+        let mode = Mode::of_call(&place.function);
+        Loading(Box::pin(drive_timed(place, mode, returned.spec(), load)))
     }
 
-    /// Gets the result on this thread, as [`Miss::load_blocking`] does.
+    /// Gets the result on this thread, as [`Miss::load_blocking`](super::Miss::load_blocking) does.
     pub fn load_blocking(self, load: impl FnOnce() -> T::Result) -> T::Result {
-        self.0.load_blocking(load)
+        let Self { place, returned } = self;
+        let function = Arc::clone(&place.function);
+        // Tiers below memory work in the async runtime in which they were started.
+        let _entered = match function.tokio_context() {
+            None => None,
+            Some(tokio_context) => match tokio_context.enter() {
+                None => return load(),
+                entered => entered,
+            },
+        };
+        let mode = Mode::of_call(&function);
+        let body = move || async move { load() };
+        blocking::wait(drive_timed(place, mode, returned.spec(), body))
     }
 
-    /// Gets the result from a load that may continue in the background after the caller was
-    /// answered.
+    /// Gets the result as [`load`](Self::load) does, from a load that may continue in the
+    /// background after the caller was answered.
+    ///
+    /// # Cancel safety
+    /// Cancel safe. If the leader is dropped and other callers wait, its load continues in the
+    /// background.
     pub fn load_late<M, F>(self, make: M) -> Loading<impl Future<Output = T::Result> + use<T, M, F>>
     where
-        T::Result: Send,
+        T::Result: Send + 'static,
         M: FnOnce() -> F + Send + 'static,
         F: Future<Output = T::Result> + Send + 'static,
     {
-        self.0.load(make)
+        let Self { place, returned } = self;
+        Loading(Box::pin(drive_late(place, returned.spec(), make)))
     }
+}
+
+/// Loads a value as [`drive`](super::drive) does, for a function with times besides its ttl.
+pub(crate) async fn drive_timed<R, V, S, F>(
+    place: BoundKey,
+    mode: Mode,
+    spec: ResultSpec<V, S>,
+    body: impl FnOnce() -> F,
+) -> R
+where
+    R: Outcome<V>,
+    V: Send + Sync + 'static,
+    S: ShareError<R::Error>,
+    F: Future<Output = R>,
+{
+    let key = place.key.map(Arc::new);
+    let mut load = Load::new(&place.function, key, &spec.value_type, mode);
+    while let Step::Completed(outcome) = load.next(spec.share.can_share()).await {
+        if let Some(result) = receive(&outcome, &spec) {
+            return result;
+        }
+        load.received_nothing();
+    }
+    let limit = load.body_limit(spec.share.can_time_out());
+    let result = run_timed(&mut load, &spec, body(), limit).await;
+    result.expect("a limit is set only if the error can say that it was reached")
+}
+
+/// Runs a body up to its limit, and ends the load. `None` if the limit was reached and the error
+/// type cannot say so, which a caller in the background does not need.
+pub(super) async fn run_timed<R, V, S, F>(
+    load: &mut Load<'_>,
+    spec: &ResultSpec<V, S>,
+    body: F,
+    mut limit: BodyLimit,
+) -> Option<R>
+where
+    R: Outcome<V>,
+    V: Send + Sync + 'static,
+    S: ShareError<R::Error>,
+    F: Future<Output = R>,
+{
+    // The body is dropped here, before its flight ends.
+    let ended = {
+        let mut scope = load.scope();
+        let mut body = pin!(body);
+        poll_fn(|cx| {
+            // Nothing of the body is used after a panic. It is dropped.
+            let polled = catch_unwind(AssertUnwindSafe(|| {
+                let _entered = scope.enter();
+                body.as_mut().poll(cx)
+            }));
+            match polled {
+                Ok(Poll::Ready(outcome)) => Poll::Ready(Ended::Returned(outcome)),
+                Ok(Poll::Pending) => limit.poll(cx).map(Ended::TimedOut),
+                Err(panic) => Poll::Ready(Ended::Panicked(panic)),
+            }
+        })
+        .await
+    };
+    let outcome = match ended {
+        Ended::Returned(outcome) => outcome,
+        Ended::Panicked(panic) => {
+            return match load
+                .fail(Failure::of_panic())
+                .and_then(spec.value_type.give)
+            {
+                Some(value) => Some(R::value(value)),
+                None => resume_unwind(panic),
+            };
+        }
+        Ended::TimedOut(timeout) => {
+            let failure = Failure::of_timeout(timeout.clone());
+            return match load.fail(failure).and_then(spec.value_type.give) {
+                Some(value) => Some(R::value(value)),
+                None => spec.share.timed_out(timeout).and_then(R::failed),
+            };
+        }
+    };
+    let failure = |share: &S, error: &R::Error| Failure {
+        may_serve_stale: share.may_serve_stale(error),
+        shared: share.share(error),
+        kept: share.keep(error),
+        timeout: None,
+    };
+    // Only the value lives across the await, so that the error type need not be `Send`.
+    let loaded = match settle(load, spec, outcome, failure) {
+        Ok(loaded) => loaded,
+        Err(outcome) => return Some(outcome),
+    };
+    Some(give(load.finish(loaded).await, spec))
+}
+
+/// How a body ended.
+enum Ended<R> {
+    Returned(R),
+    Panicked(Box<dyn Any + Send>),
+    /// It was at its limit and is dropped.
+    TimedOut(LoadTimeout),
 }

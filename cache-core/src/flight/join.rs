@@ -80,6 +80,7 @@ impl Flights {
                 is_invalidated: false,
                 is_outdated: false,
                 replaces: false,
+                has_body_ended: false,
                 stale: None,
                 soft_deadline: None,
                 waiters: BTreeMap::new(),

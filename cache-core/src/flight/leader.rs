@@ -45,6 +45,7 @@ impl Leader {
             // The refresh or put that was to replace the value was dropped. This is a load like any
             // other.
             state.replaces = false;
+            state.has_body_ended = false;
             // Dropped outside the lock, because the destructor of a value is user code.
             state.stale.take()
         };
@@ -70,6 +71,12 @@ impl Leader {
             state.take_wakers()
         };
         wake_all(wakers);
+    }
+
+    /// Notes that the body has returned. From now on callers wait for tiers only, which have time
+    /// limits of their own, so their deadlines do not apply any more.
+    pub(crate) fn body_ended(&self) {
+        lock(&self.flight.state).has_body_ended = true;
     }
 
     /// Returns a view of the flight, for a caller that gives this leader to a future.

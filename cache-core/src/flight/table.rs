@@ -49,6 +49,8 @@ pub(super) struct State {
     pub(super) is_outdated: bool,
     /// The value replaces what the tiers have.
     pub(super) replaces: bool,
+    /// The body has returned, and its result is being stored.
+    pub(super) has_body_ended: bool,
     /// The stale value that callers may get in place of the result of the load.
     pub(super) stale: Option<StaleValue>,
     /// When callers stop to wait if there is a stale value.

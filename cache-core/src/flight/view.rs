@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::deadlock::FlightId;
 use super::table::{Flight, Phase};
 use crate::stale::StaleValue;
@@ -25,6 +27,16 @@ impl FlightView {
     pub(crate) fn has_waiters(&self) -> bool {
         let state = lock(&self.0.state);
         matches!(state.phase, Phase::Led) && !state.waiters.is_empty()
+    }
+
+    /// Returns `true` if the body of the load has returned.
+    pub(crate) fn has_body_ended(&self) -> bool {
+        lock(&self.0.state).has_body_ended
+    }
+
+    /// Returns when callers stop to wait if there is a stale value, if the leader has set it.
+    pub(crate) fn soft_deadline(&self) -> Option<Instant> {
+        lock(&self.0.state).soft_deadline
     }
 
     /// Returns the stale value that the leader offered last.

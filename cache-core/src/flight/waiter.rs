@@ -47,6 +47,11 @@ impl Waiter {
         lock(&self.flight.state).stale.clone()
     }
 
+    /// Returns `true` if the body of the load has returned.
+    pub(crate) fn has_body_ended(&self) -> bool {
+        lock(&self.flight.state).has_body_ended
+    }
+
     /// Returns when the caller stops to wait if there is a stale value. `None` if the leader has
     /// not set it. The waiter is woken when that changes.
     pub(crate) fn soft_deadline(&self) -> Option<Instant> {

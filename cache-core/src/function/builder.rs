@@ -1,10 +1,12 @@
 //! Builder of functions without the attribute.
 
+mod results;
 mod times;
 
 use std::borrow::Cow;
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::call::CacheValue;
 use crate::codec::{SharedValue, ValueType};
@@ -18,7 +20,7 @@ use crate::function::registry::{ReservedName, Scope};
 use crate::function::slot::FunctionSlot;
 use crate::function::ttl::Ttl;
 use crate::level::{Level, Levels};
-use crate::outcome::{NotShared, ShareWith};
+use crate::outcome::NotShared;
 use crate::runtime::CacheRuntime;
 
 impl<V: CacheValue> Function<V> {
@@ -48,6 +50,7 @@ pub struct FunctionBuilder<V, S = NotShared> {
     tiers: Option<Vec<Level>>,
     value_type: ValueType<V>,
     cache_if: Option<fn(&V) -> bool>,
+    ttl_from: Option<fn(&V) -> Duration>,
     share: S,
 }
 
@@ -67,6 +70,7 @@ impl<V: CacheValue> FunctionBuilder<V> {
             tiers,
             value_type,
             cache_if: None,
+            ttl_from: None,
             share: NotShared,
         }
     }
@@ -102,23 +106,6 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
     pub fn cache_if(mut self, cache_if: fn(&V) -> bool) -> Self {
         self.cache_if = Some(cache_if);
         self
-    }
-
-    /// Sets how the error of a failed load is rebuilt for each call that waited for the load. Use
-    /// it for errors that are not `Clone`; the loads then return `Result<_, E>`. Default: errors
-    /// are not shared, and each call that waited runs its own load.
-    pub fn share_error<E>(self, rebuild: fn(&E) -> E) -> FunctionBuilder<V, ShareWith<E>>
-    where
-        E: Send + Sync + 'static,
-    {
-        FunctionBuilder {
-            definition: self.definition,
-            ttl: self.ttl,
-            tiers: self.tiers,
-            value_type: self.value_type,
-            cache_if: self.cache_if,
-            share: ShareWith(rebuild),
-        }
     }
 
     /// Sets the behavior while this instance cannot learn of invalidations by other instances.
@@ -174,6 +161,7 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
             slot: Arc::new(FunctionSlot::built(self.definition, name)),
             value_type: self.value_type,
             cache_if: self.cache_if,
+            ttl_from: self.ttl_from,
             share: self.share,
         })
     }

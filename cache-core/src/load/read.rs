@@ -9,26 +9,45 @@ use super::visit::{TierVisit, TierVisits};
 use crate::cached_function::{Expected, InvalidRecord};
 use crate::codec::ErasedType;
 use crate::function::options::Consistency;
-use crate::record::{Etag, Header, etag_of};
+use crate::outcome::LoadOutcome;
+use crate::record::{Etag, Freshness, Header, etag_of};
 use crate::tier::{HEADER_LEN, ReadOptions, Stamp};
 
 /// The result of reading the lower tiers.
 #[derive(Debug)]
 pub(crate) enum TierLookup {
-    /// A value.
+    /// A fresh value, or the result that there is none.
     Hit(TierHit),
+    /// No tier has a fresh value. This is the one that expired last, of those that may still be
+    /// returned.
+    Stale(StaleHit),
     /// No tier has a valid record.
     Miss,
     /// A shared tier could not be read. (Failures of private tiers beside shared ones are ignored.)
     Unavailable,
 }
 
-/// A value that was found in a lower tier.
+/// A stale value that was found in a lower tier.
+#[derive(Debug)]
+pub(crate) struct StaleHit {
+    pub(crate) value: Held,
+    /// How long ago it expired.
+    pub(crate) since: Duration,
+    /// As [`TierHit::number`].
+    pub(crate) number: Option<u64>,
+}
+
+/// A fresh value that was found in a lower tier.
 #[derive(Debug)]
 pub(crate) struct TierHit {
-    pub(crate) value: Held,
+    /// The value. `None` if the record says that there is none.
+    pub(crate) value: Option<Held>,
     /// The longest time that a copy of it may live.
     pub(crate) left: Duration,
+    /// How long it is fresh from its load on.
+    pub(crate) life: Duration,
+    /// How long its load took.
+    pub(crate) load: Duration,
     /// The fence's number when its load began, if this runtime loaded it. A read does not make the
     /// value newer.
     pub(crate) number: Option<u64>,
@@ -40,14 +59,25 @@ pub(crate) struct TierHit {
     pub(crate) is_promoted: bool,
 }
 
+impl TierHit {
+    /// Returns the value as the outcome of a load.
+    pub(crate) fn outcome(&self) -> LoadOutcome {
+        match &self.value {
+            Some(held) => LoadOutcome::Value(Arc::clone(held)),
+            None => LoadOutcome::Absent,
+        }
+    }
+}
+
 impl TierVisits<'_> {
-    /// Reads the lower tiers in order, up to the first valid record. The record is copied to the
+    /// Reads the lower tiers in order, up to the first fresh record. The record is copied to the
     /// lower tiers above it in the background.
     pub(super) async fn read(&mut self, value_type: &dyn ErasedType) -> TierLookup {
         if !value_type.has_records() {
             return TierLookup::Miss;
         }
         let mut without_hit = TierLookup::Miss;
+        let mut stale: Option<StaleHit> = None;
         for at in 0..self.visits.len() {
             let lookup = match self.must_pass_over(at) {
                 true => self.pass_over(at).await,
@@ -55,6 +85,11 @@ impl TierVisits<'_> {
             };
             match lookup {
                 TierLookup::Miss => {}
+                TierLookup::Stale(hit) => {
+                    if stale.as_ref().is_none_or(|other| hit.since < other.since) {
+                        stale = Some(hit);
+                    }
+                }
                 TierLookup::Unavailable => {
                     let visit = &mut self.visits[at];
                     visit.read_failed = true;
@@ -74,7 +109,10 @@ impl TierVisits<'_> {
                 }
             }
         }
-        without_hit
+        match (without_hit, stale) {
+            (TierLookup::Miss, Some(hit)) => TierLookup::Stale(hit),
+            (without_hit, _) => without_hit,
+        }
     }
 
     /// Returns `true` if the record of the tier at place `at` must not be used, valid or not.
@@ -142,32 +180,45 @@ impl TierVisits<'_> {
         };
         let records = &self.function.records;
         let opened = match known {
-            Some((etag, held)) if is_header_of(&bytes, *etag) => records
-                .open_known(&bytes, *etag, expected)
-                .and_then(|left| match value_type.is_of(held) {
-                    true => Ok((Arc::clone(held), left)),
-                    false => Err(InvalidRecord::Mismatch),
-                }),
+            Some((etag, held)) if is_header_of(&bytes, *etag) => {
+                records.open_known(&bytes, (*etag, held), expected)
+            }
             _ => records.open(&bytes, expected),
         };
-        match opened {
-            Ok((value, left)) => {
+        let number = stamp.filter(|_| is_fenced_here).map(|own| own.epoch);
+        match opened.map(|opened| (opened.freshness, opened)) {
+            Ok((Freshness::Fresh(left), opened)) if left > self.due_within => {
                 tier.counters.hits.add_one();
                 TierLookup::Hit(TierHit {
-                    value,
+                    value: opened.value,
                     left,
-                    number: stamp.filter(|_| is_fenced_here).map(|own| own.epoch),
+                    life: opened.life,
+                    load: opened.load,
+                    number,
                     record: etag_of(&bytes).map(|etag| (at, etag)),
                     passed_record: false,
                     is_promoted: true,
                 })
             }
+            // The record is to be replaced, so a lease must name it.
+            Ok((freshness, opened)) => {
+                visit.expected_header = header_of(&bytes);
+                tier.counters.misses.add_one();
+                match (freshness, opened.value) {
+                    (Freshness::Stale(since), Some(value)) => TierLookup::Stale(StaleHit {
+                        value,
+                        since,
+                        number,
+                    }),
+                    _ => TierLookup::Miss,
+                }
+            }
             Err(reason) => {
                 tier.counters.misses.add_one();
-                visit.expected_header = bytes[..bytes.len().min(HEADER_LEN)].to_vec();
+                visit.expected_header = header_of(&bytes);
                 match reason {
-                    InvalidRecord::Stale if is_fenced_here => {}
-                    InvalidRecord::Stale => {
+                    InvalidRecord::Outdated if is_fenced_here => {}
+                    InvalidRecord::Outdated => {
                         visit.stale_stamp = stamp_of(&bytes).filter(|own| stamp != Some(*own));
                     }
                     InvalidRecord::Damaged => tier.counters.decode_errors.add_one(),
@@ -177,6 +228,11 @@ impl TierVisits<'_> {
             }
         }
     }
+}
+
+/// The beginning of a record, by which a lease names the record that it replaces.
+fn header_of(bytes: &[u8]) -> Vec<u8> {
+    bytes[..bytes.len().min(HEADER_LEN)].to_vec()
 }
 
 /// Returns `true` if a tier sent a header alone, because the record is the one with this etag.

@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::marker::PhantomData;
 
-use crate::call::{CachedResult, MemoryLookup, ResultSpec, TimedLookup, look_up, look_up_timed};
+use crate::call::timed::{TimedLookup, look_up_timed};
+use crate::call::{CachedResult, MemoryLookup, ResultSpec, look_up};
 use crate::function::instantiation::Instantiation;
 use crate::function::slot::{FunctionSlot, Origin};
 use crate::handle::{Call, Handle};
@@ -87,7 +88,7 @@ impl<T: CachedResult> CallMode<T> for CallTimed {
 
     #[inline]
     fn take(self, at: FunctionRef, returned: T, arguments: impl ArgumentList) -> TimedLookup<T> {
-        look_up_timed(&at.slot.bound(at.instance), returned, arguments)
+        look_up_timed(&at.slot.bound(at.instance), returned, arguments, true)
     }
 }
 
@@ -104,6 +105,7 @@ impl<T: CachedResult> CallMode<T> for MakeHandle {
         let spec = ResultSpec {
             value_type: spec.value_type,
             keep_if: spec.keep_if,
+            ttl_from: spec.ttl_from,
             share: NotShared,
         };
         Handle::new(at.origin(), spec, arguments)

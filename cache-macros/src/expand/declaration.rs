@@ -5,7 +5,7 @@ use std::time::Duration;
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 
-use crate::args::Ttl;
+use crate::args::{Times, Ttl};
 use crate::item::ItemKind;
 use crate::model::{Model, Shown};
 
@@ -94,7 +94,40 @@ fn options(model: &Model<'_>, private: &TokenStream) -> Vec<TokenStream> {
     if let Some(choice) = model.consistency.map(ident) {
         options.push(quote!(consistency: #private::Consistency::#choice));
     }
+    let times = times(&model.times, private);
+    if !times.is_empty() {
+        options.push(quote!(times: #private::Times { #(#times,)* ..#private::Times::NONE }));
+    }
     options
+}
+
+/// Generates the fields of the times that the function has.
+fn times(times: &Times, private: &TokenStream) -> Vec<TokenStream> {
+    let durations = [
+        ("stale_while_revalidate", &times.stale_while_revalidate),
+        ("stale_if_error", &times.stale_if_error),
+        ("soft_timeout", &times.soft_timeout),
+        ("hard_timeout", &times.hard_timeout),
+        ("load_limit", &times.load_limit),
+        ("none_ttl", &times.none_ttl),
+        ("error_ttl", &times.error_ttl),
+    ];
+    let mut fields: Vec<_> = durations
+        .into_iter()
+        .filter_map(|(name, time)| Some(some(name, duration(time.as_ref()?.value))))
+        .collect();
+    if let Some(ahead) = &times.refresh_ahead {
+        let ahead = match ahead.value.map(duration) {
+            None => quote!(#private::RefreshAhead::Measured),
+            Some(least) => quote!(#private::RefreshAhead::AtLeast(#least)),
+        };
+        fields.push(some("refresh_ahead", ahead));
+    }
+    if let Some(jitter) = &times.jitter {
+        let percent = jitter.value;
+        fields.push(some("jitter", quote!(#percent)));
+    }
+    fields
 }
 
 fn ttl(model: &Model<'_>, private: &TokenStream) -> TokenStream {

@@ -5,7 +5,7 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 
 use super::pieces::{Hidden, at, private};
-use crate::model::Model;
+use crate::model::{CallForm, Model};
 
 /// Renders `__returns`, which describes the result and hides everything that a call does not need.
 pub(super) fn returns_function(model: &Model<'_>, hidden: &Hidden) -> TokenStream {
@@ -43,8 +43,39 @@ pub(super) fn returns(model: &Model<'_>) -> TokenStream {
         None => model.borrows_its_error.then(|| quote!(unshared)),
     };
     let returns = quote_spanned!(returned.span()=> #private::returns!(#share #kind #returned));
-    match &model.cache_if {
-        None => returns,
-        Some(cache_if) => quote_spanned!(cache_if.span()=> #returns.keep_if(#cache_if)),
+    with_rules(model, with_conditions(model, returns))
+}
+
+/// Adds the functions of the user that decide about a value.
+fn with_conditions(model: &Model<'_>, mut returns: TokenStream) -> TokenStream {
+    if let Some(cache_if) = &model.cache_if {
+        returns = quote_spanned!(cache_if.span()=> #returns.keep_if(#cache_if));
     }
+    if let Some(ttl_from) = &model.ttl_from {
+        returns = quote_spanned!(ttl_from.span()=> #returns.ttl_from(#ttl_from));
+    }
+    returns
+}
+
+/// Adds the rules for results that are no values. Each is a method that only the results have that
+/// can have the option. An error is reported at the return type, which does not fit.
+fn with_rules(model: &Model<'_>, mut returns: TokenStream) -> TokenStream {
+    let returned = model.returned;
+    let span = returned.span();
+    if let Some(stale_if) = &model.stale_if {
+        returns = quote_spanned!(span=> #returns.stale_if(#stale_if));
+    }
+    if let Some(error_if) = &model.error_if {
+        returns = quote_spanned!(span=> #returns.error_if(#error_if));
+    }
+    if model.times.none_ttl.is_some() {
+        returns = quote_spanned!(span=> #returns.keep_none());
+    }
+    if model.times.timeout_option().is_some() {
+        returns = quote_spanned!(span=> #returns.times_out());
+    } else if model.call == CallForm::Late {
+        let private = at(span, &private(model));
+        returns = quote_spanned!(span=> #private::may_time_out!(#returned, #returns));
+    }
+    returns
 }

@@ -1,0 +1,78 @@
+//! Arguments of a load that may continue in the background: the load owns them.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// An argument that a load in the background can own.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be kept for a load in the background",
+    label = "a load in the background owns a copy of this argument, which must be `Clone + Send + \
+             'static`",
+    note = "derive `Clone`, or pass what can be cloned, such as an `Arc<{Self}>`"
+)]
+pub trait KeepArgument: 'static {
+    /// The copy that the load owns.
+    type Owned: Borrow<Self> + Send + 'static;
+
+    /// Makes the copy.
+    fn keep(&self) -> Self::Owned;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T> KeepArgument for T
+where
+    T: ToOwned<Owned: Send + 'static> + ?Sized + 'static,
+{
+    type Owned = T::Owned;
+
+    fn keep(&self) -> T::Owned {
+        self.to_owned()
+    }
+}
+
+/// An argument that is passed by value and that a load in the background can own.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be kept for a load in the background",
+    label = "a load in the background owns this argument, which must be `Send + 'static`",
+    note = "pass a type that other threads can use, such as an `Arc` in place of an `Rc`"
+)]
+pub trait OwnArgument: Send + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Send + 'static> OwnArgument for T {}
+
+/// The copy of a `T` that a load in the background owns.
+pub struct Kept<T: KeepArgument + ?Sized> {
+    owned: T::Owned,
+    argument: PhantomData<fn() -> Box<T>>,
+}
+
+impl<T: KeepArgument + ?Sized> Kept<T> {
+    /// Lends the argument to the body.
+    #[inline]
+    pub fn lend(&self) -> &T {
+        self.owned.borrow()
+    }
+}
+
+impl<T: KeepArgument + ?Sized> fmt::Debug for Kept<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").finish_non_exhaustive()
+    }
+}
+
+/// Copies an argument that is passed by reference.
+#[inline]
+pub fn keep<T: KeepArgument + ?Sized>(argument: &T) -> Kept<T> {
+    Kept {
+        owned: argument.keep(),
+        argument: PhantomData,
+    }
+}
+
+/// Takes an argument that is passed by value.
+#[inline]
+pub fn own<T: OwnArgument>(argument: T) -> T {
+    argument
+}
