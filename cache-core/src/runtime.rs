@@ -314,6 +314,9 @@ impl CacheRuntime {
     /// Closes the connections of the tiers and ends their tasks. Calls after it are served from
     /// memory and by their bodies.
     ///
+    /// Loads in the background are dropped first, while the tiers can still release their leases.
+    /// This waits up to 100 ms for those that block their threads.
+    ///
     /// Redis first receives the queued invalidations, in batches of 256, each within the tier's
     /// time limit. This ends when a batch fails, or after ten seconds.
     ///
@@ -323,10 +326,13 @@ impl CacheRuntime {
     /// # Cancel safety
     /// Cancel safe; call it again to finish.
     pub async fn shutdown(&self) -> Result<(), Error> {
-        self.0.state.background.end();
+        let state = &*self.0.state;
+        state.loads.end();
+        state.loads.ended().await;
+        state.background.end();
         let mut result = Ok(());
-        for (_, tier) in &self.0.state.lower {
-            let tokio_context = self.0.state.tokio_context_of(&**tier);
+        for (_, tier) in &state.lower {
+            let tokio_context = state.tokio_context_of(&**tier);
             result = result.and(without_time_limit(tokio_context, tier.shutdown()).await);
         }
         result
@@ -340,3 +346,6 @@ impl fmt::Debug for CacheRuntime {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(schedules)))]
+mod tests;
