@@ -283,10 +283,12 @@ pub struct FunctionStats {
 pub struct TierStats {
     /// Level of the tier.
     pub level: Level,
-    /// Number of calls that this tier answered, with a fresh or a stale value.
+    /// Number of calls that this tier answered, with a fresh or a stale value. Records that a load in
+    /// the background found here answered no call, and are not counted.
     pub hits: u64,
     /// Number of calls that this tier answered with a stale value, without waiting for a load. Each
-    /// is one of the [`hits`](Self::hits).
+    /// is one of the [`hits`](Self::hits). In a tier below memory it is one of the
+    /// [`misses`](Self::misses) as well, because the look-up found no fresh record.
     pub stale_hits: u64,
     /// Number of look-ups that this tier could not answer, without the
     /// [isolated hits](Self::isolated_hits).
