@@ -10,7 +10,7 @@ use multi_tier_cached::{
 };
 
 use testbed::server::Server;
-use testbed::{Instance, Truth, poll_until, until};
+use testbed::{Gate, Instance, Truth, poll_once, poll_until, until};
 use tokio::task::yield_now;
 
 /// Reads the truth between await points, so that an invalidation can come before or after that.
@@ -215,4 +215,43 @@ async fn invalidation_at_each_await_point_of_a_handed_over_load_holds_through_re
         }
     }
     panic!("the load does not end");
+}
+
+#[multi_tier_cached(ttl = "1m", stale_if_error = "1h", skip(truth, gate))]
+async fn read_failing(truth: &Truth, gate: &Gate, _key: u64) -> Result<u64, &'static str> {
+    match truth.read() {
+        1 => Ok(1),
+        _ => {
+            gate.pass().await;
+            Err("the database is down")
+        }
+    }
+}
+
+/// The caller and its waiter have the stale value in hand when their load fails.
+#[tokio::test]
+async fn stale_value_in_hand_is_not_returned_after_an_invalidation() {
+    for is_invalidated in [false, true] {
+        let (truth, gate, clock) = (Truth::new(), Gate::new(), ManualClock::new());
+        let builder = CacheRuntime::builder().l1(Memory::builder());
+        let here = Instance::build(builder.clock(&clock)).await;
+        let call = || here.call(read_failing(&truth, &gate, 1));
+        assert_eq!(call().await, Ok(1));
+        truth.commit();
+        clock.advance(Duration::from_secs(90));
+        let (mut leader, mut waiter) = (Box::pin(call()), Box::pin(call()));
+        assert!(poll_once(&mut leader).is_pending());
+        assert!(poll_once(&mut waiter).is_pending());
+        if is_invalidated {
+            let invalidation = invalidate!(read_failing, &truth, &gate, 1);
+            here.invalidate(invalidation).await;
+        }
+        gate.open();
+        let expected = match is_invalidated {
+            false => Ok(1),
+            true => Err("the database is down"),
+        };
+        assert_eq!(leader.await, expected, "invalidated: {is_invalidated}");
+        assert_eq!(waiter.await, expected, "invalidated: {is_invalidated}");
+    }
 }

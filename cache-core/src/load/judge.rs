@@ -57,7 +57,6 @@ pub(crate) struct Revalidated {
 impl CachedFunction {
     /// Looks in memory on behalf of a call. `is_late_call` says that the call can begin a load that
     /// continues after it was answered.
-    #[inline]
     pub(crate) fn judge(&self, key: &KeyRef<'_>, is_late_call: bool) -> Look {
         let Some((_, counters)) = &self.memory else {
             return Look::Miss;
