@@ -8,16 +8,31 @@ mod queue;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_timer::Delay;
+use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 pub(crate) use self::queue::{Queue, Work};
+
+/// Number of loads whose callers were answered, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BackgroundLoads {
+    /// Number of loads that run.
+    pub running: usize,
+    /// Number of loads that wait until one of those has ended. The queue has room for 1,024. If it
+    /// is full, further loads are dropped, and
+    /// [`FunctionStats::shed`](crate::FunctionStats::shed) counts them.
+    pub waiting: usize,
+    /// Number of loads that run at the same time at most.
+    pub places: usize,
+}
 
 /// Background work of one kind. Owns the task that does it.
 pub(crate) struct Background {
@@ -51,6 +66,8 @@ struct Task {
     abort: AbortHandle,
     /// Closed once the task and all its work have been dropped.
     alive: watch::Receiver<()>,
+    /// Its owners are the task and each of the futures that run.
+    owners: Weak<watch::Sender<()>>,
 }
 
 impl Drop for Task {
@@ -115,13 +132,16 @@ impl Background {
         let tokio = Handle::try_current().ok()?;
         let queue = Arc::new(Queue::default());
         let (alive, of_task) = watch::channel(());
+        let alive = Arc::new(alive);
+        let owners = Arc::downgrade(&alive);
         let worker = Worker {
             queue: Arc::clone(&queue),
             places: self.places,
-            alive: Arc::new(alive),
+            alive,
         };
         Some(Task {
             queue,
+            owners,
             abort: tokio.spawn(worker.work()).abort_handle(),
             alive: of_task,
         })
@@ -139,6 +159,23 @@ impl Background {
             abort.abort();
             queue.close();
         }
+    }
+
+    /// Returns the number of futures that run and that wait.
+    pub(crate) fn numbers(&self) -> BackgroundLoads {
+        let state = self.lock();
+        let task = state.task.as_ref();
+        BackgroundLoads {
+            // One of the owners is the task itself.
+            running: task.map_or(0, |task| task.owners.strong_count().saturating_sub(1)),
+            waiting: task.map_or(0, |task| task.queue.len()),
+            places: self.places,
+        }
+    }
+
+    /// Returns `true` after [`end`](Self::end).
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().has_ended
     }
 
     /// Waits until all work has been dropped, after [`end`](Self::end), for 100 ms at most. Work

@@ -13,6 +13,7 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 use once_cell::sync::OnceCell;
 
 pub use self::report::{RuntimeHealth, Snapshot};
+use crate::background::BackgroundLoads;
 use crate::cached_function::{CachedFunction, FencedAfter};
 use crate::clock::Clock;
 use crate::codec::Encodings;
@@ -282,6 +283,7 @@ impl CacheRuntime {
     pub async fn snapshot(&self) -> Snapshot {
         Snapshot {
             loads_under_way: self.loads_under_way(),
+            background_loads: self.background_loads(),
             entries_in_memory: self.entries_in_memory(),
             tiers: self.health().await.tiers,
             functions: self.stats().functions,
@@ -292,6 +294,14 @@ impl CacheRuntime {
     #[must_use]
     pub fn loads_under_way(&self) -> usize {
         self.0.state.flights.len()
+    }
+
+    /// Returns the number of loads that run or wait in the background, of all functions: their
+    /// callers were answered with a value that is stale or about to expire, or by a timeout. Each
+    /// load that runs is one of the [`loads_under_way`](Self::loads_under_way) as well.
+    #[must_use]
+    pub fn background_loads(&self) -> BackgroundLoads {
+        self.0.state.loads.numbers()
     }
 
     /// Returns the approximate number of entries in memory, of all functions. Expired entries are

@@ -91,6 +91,11 @@ impl Queue {
         }
     }
 
+    /// Returns the number of works that wait.
+    pub(super) fn len(&self) -> usize {
+        lock(&self.0).waiting.len()
+    }
+
     /// Returns `true` if no work is accepted any more.
     pub(super) fn is_closed(&self) -> bool {
         lock(&self.0).is_closed

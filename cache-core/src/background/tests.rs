@@ -235,3 +235,27 @@ fn work_may_add_work_when_it_runs_and_when_it_is_dropped() {
     let left = end.recv_timeout(Duration::from_secs(10));
     assert_eq!(left, Ok(1), "a load is left, or a lock is held");
 }
+
+#[tokio::test]
+async fn numbers_are_those_of_the_work_that_runs_and_that_waits() {
+    const PLACES: usize = 2;
+    let background = Background::of_loads(PLACES);
+    let numbers = |running, waiting| BackgroundLoads {
+        running,
+        waiting,
+        places: PLACES,
+    };
+    assert_eq!(background.numbers(), numbers(0, 0));
+    let gate = Gate::new();
+    for _ in 0..5 {
+        assert!(background.run(gate.work()));
+    }
+    while background.numbers() != numbers(2, 3) {
+        tokio::task::yield_now().await;
+    }
+    // Each work returns its permit when it ends, so one is enough for all.
+    gate.permits.add_permits(1);
+    while background.numbers() != numbers(0, 0) {
+        tokio::task::yield_now().await;
+    }
+}

@@ -123,7 +123,12 @@ impl Fixture {
         let leader = self.lead();
         let view = leader.view();
         let owner: Arc<dyn LoadOwner> = Arc::<Owner>::clone(&self.owner);
-        LateLoad::new(Box::pin(load(leader)), view, Detached::default(), owner)
+        LateLoad::new(
+            Box::pin(load(leader)),
+            Some(view),
+            Detached::default(),
+            owner,
+        )
     }
 
     /// A load whose body pauses `pauses` times.
@@ -240,7 +245,7 @@ async fn load_is_marked_as_detached_before_it_runs_in_the_background() {
     };
     let leader = fixture.lead();
     let owner: Arc<dyn LoadOwner> = Arc::<Owner>::clone(&fixture.owner);
-    let late = LateLoad::new(load, leader.view(), detached.clone(), owner);
+    let late = LateLoad::new(load, Some(leader.view()), detached.clone(), owner);
     assert!(!detached.is_set());
     assert!(late.detach());
     let is_set = loop {
