@@ -1,4 +1,4 @@
-//! What statistics and the log say about stale values, loads in the background, and kept results.
+//! Statistics and log lines about stale values, loads in the background, and kept results.
 
 use std::time::Duration;
 
