@@ -46,6 +46,7 @@ mod server_history;
 mod share_error;
 mod single_flight;
 mod skipped_types;
+mod statistics;
 mod streams;
 mod strong_calls;
 mod strong_consistency;
