@@ -368,3 +368,6 @@ fn complete(leader: Leader, outcome: LoadOutcome) -> Step {
     leader.complete(outcome.clone());
     Step::Completed(outcome)
 }
+
+#[cfg(test)]
+mod tests;

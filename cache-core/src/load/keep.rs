@@ -66,8 +66,9 @@ impl CachedFunction {
     /// Keeps a stale value that a lower tier has, so that the next call finds it without reading
     /// the tier. It stays as stale as it is.
     ///
-    /// A value in memory that is fresh for as long stays there: it may be the same one, and its
-    /// entry knows how many loads have failed.
+    /// A value in memory stays there if it was fresh for as long: it may be the same one, and its
+    /// entry knows how many loads have failed. It also stays if a strong call found it after the
+    /// load of the other one began.
     pub(super) fn keep_stale(&self, key: &Key, found: &StaleValue, value_type: &dyn ErasedType) {
         let (Some(_), Some(memory)) = (&self.memory, self.state.memory()) else {
             return;
@@ -78,14 +79,15 @@ impl CachedFunction {
         let weight = value_type.weight(&found.value, memory.weighs);
         let value = Arc::clone(&found.value);
         let entry = Entry::new(value, found.start, stripe, found.fresh_until, weight);
-        match self.kept(key) {
-            None => self.insert(key, Some(entry)),
-            Some(kept) => {
-                let until = kept.fresh_until().after(CLOCK_ERROR);
-                let stays = self.is_current_entry(&kept) && found.fresh_until <= until;
-                !stays && memory.replace(key.clone(), &kept, entry)
-            }
+        let kept = self.kept(key);
+        let stays = |kept: &Entry| {
+            let may_be_older = kept.known_from() > found.start
+                || found.fresh_until <= kept.fresh_until().after(CLOCK_ERROR);
+            may_be_older && self.is_current_entry(kept)
         };
+        if !kept.as_ref().is_some_and(stays) {
+            self.insert_in_place_of(key, kept.as_ref(), entry);
+        }
     }
 
     /// Returns the value in memory with the etag of its record in the highest lower tier, which
@@ -230,6 +232,14 @@ impl CachedFunction {
             None => entry,
             Some(gap) => entry.due_before_end(gap),
         })
+    }
+
+    /// Inserts an entry, unless another caller has replaced `kept`, which memory had before.
+    pub(super) fn insert_in_place_of(&self, key: &Key, kept: Option<&Entry>, entry: Entry) -> bool {
+        match (kept, self.state.memory()) {
+            (Some(kept), Some(memory)) => memory.replace(key.clone(), kept, entry),
+            (_, _) => self.insert(key, Some(entry)),
+        }
     }
 
     pub(super) fn insert(&self, key: &Key, entry: Option<Entry>) -> bool {

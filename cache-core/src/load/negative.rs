@@ -44,6 +44,8 @@ impl CachedFunction {
         let (Some(error_ttl), Some(_)) = (self.times.error_ttl, &self.memory) else {
             return false;
         };
+        // Before the look for a value, so that an entry that is inserted after it is not replaced.
+        let kept = self.kept(key);
         if self.is_guarded_here(key) || self.stale_value(key).is_some() {
             return false;
         }
@@ -52,6 +54,6 @@ impl CachedFunction {
         };
         let expires = self.state.clock.now().after(error_ttl);
         let entry = Entry::without_value(Content::Failed(shared), start, stripe, expires);
-        self.insert(key, Some(entry))
+        self.insert_in_place_of(key, kept.as_ref(), entry)
     }
 }

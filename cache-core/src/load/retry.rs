@@ -13,13 +13,11 @@ impl CachedFunction {
     /// One of all callers does, and none while the load is backed off.
     pub(super) fn claims_load(&self, key: &KeyRef<'_>, entry: &Entry, now: Moment) -> bool {
         let retry = match entry.retry() {
-            Some(retry) => Arc::clone(retry),
-            None => match self.with_retry(KeyRef::to_owned(*key), entry) {
-                Some(retry) => retry,
-                // Another caller has replaced the entry: that one begins the load.
-                None => return false,
-            },
+            Some(retry) => Some(Arc::clone(retry)),
+            // If another caller has replaced the entry, that one begins the load.
+            None => self.with_retry(KeyRef::to_owned(*key), entry),
         };
+        let Some(retry) = retry else { return false };
         if retry.is_backed_off(now) {
             self.counters.backed_off.add_one();
             return false;
