@@ -206,8 +206,9 @@ pub use cache_core::private as __private;
 /// clone. The other arguments are moved. Hence the requirements, each of which is a compile error
 /// at the place that does not meet it:
 ///
-/// - Arguments are `Clone + Send + 'static`, or `Send + 'static` if they are passed by value, and
-///   do not borrow inside (`Option<&str>`). An `&mut` cannot be kept.
+/// - Arguments that are passed by reference are `Clone + Send + Sync + 'static`, and those that are
+///   passed by value are `Send + 'static`. They do not borrow inside (`Option<&str>`), and none is
+///   an `&mut`.
 /// - The future of the body is `Send`, and the result is `Send + 'static`.
 /// - The function is an `async fn`, and no method in the `impl` of a trait. Put the body of such a
 ///   method into a function of its own and cache that.
@@ -286,9 +287,9 @@ pub use cache_core::private as __private;
 ///
 /// # Errors
 ///
-/// The function's own, and a [`LoadTimeout`](#timeouts) with `hard_timeout` or `load_limit`. A cache
-/// that is broken or slow never fails a call: the body runs. An error is not kept, so that the next
-/// call runs the body, unless `error_ttl` and `error_if` say so.
+/// The function's own, and a [`LoadTimeout`](#timeouts) with `hard_timeout` or `load_limit`. A
+/// cache that is broken or slow never fails a call: the body runs. An error is not kept, so that
+/// the next call runs the body, unless `error_ttl` and `error_if` say so.
 ///
 /// When a load fails, its error is shared with the calls that waited for it if its type allows
 /// that:

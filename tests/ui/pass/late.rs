@@ -6,23 +6,30 @@ use multi_tier_cached::{KeyArgument, LoadTimeout, multi_tier_cached};
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-#[multi_tier_cached(ttl = "5m", refresh_ahead = "1m", skip(check))]
-async fn forms(
+#[multi_tier_cached(ttl = "5m", refresh_ahead = "1m")]
+async fn patterns(
     (a, mut b): (u64, u64),
     mut c: u64,
     &(d, e): &(u64, u64),
+) -> Result<u64, AnyError> {
+    b += 1;
+    c += 1;
+    std::future::ready(()).await;
+    Ok(a + b + c + d + e)
+}
+
+#[multi_tier_cached(ttl = "5m", refresh_ahead, skip(check))]
+async fn references(
     text: &str,
     words: &[String],
     nested: &&&str,
     forever: &'static str,
     title: Cow<'static, str>,
     check: fn(&str) -> bool,
-) -> Result<u64, AnyError> {
-    b += u64::from(check(text));
-    c += u64::try_from(words.len())?;
+) -> usize {
     std::future::ready(()).await;
-    let length = nested.len() + forever.len() + title.len();
-    Ok(a + b + c + d + e + u64::try_from(length)?)
+    let length = text.len() + words.len() + nested.len() + forever.len() + title.len();
+    if check(text) { 0 } else { length }
 }
 
 #[multi_tier_cached(ttl = "5m", stale_while_revalidate = "1m", skip(load))]
@@ -30,7 +37,7 @@ async fn generic<'a, T, F>(
     ids: &'a [T],
     id: T,
     load: &F,
-    more: &(impl KeyArgument + Clone + Send + 'static),
+    more: &(impl KeyArgument + Clone + Send + Sync + 'static),
 ) -> Vec<T>
 where
     T: Clone + Send + Sync + serde::Serialize + serde::de::DeserializeOwned + 'static,
@@ -105,17 +112,8 @@ fn main() {
         tenant: 1,
         rows: vec![2],
     };
-    send(forms(
-        (1, 2),
-        3,
-        &(4, 5),
-        "6",
-        &[],
-        &&&"7",
-        "8",
-        "9".into(),
-        str::is_empty,
-    ));
+    send(patterns((1, 2), 3, &(4, 5)));
+    send(references("1", &[], &&&"2", "3", "4".into(), str::is_empty));
     send(generic(&[1_u64], 2, &|id: &u64| *id, &3));
     send(repo.by_reference(0));
     send(repo.clone().by_value(1));
