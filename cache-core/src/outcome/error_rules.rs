@@ -28,7 +28,7 @@ pub struct TimeoutFrom<S> {
 
 /// A way to treat errors in which the way to share them can be replaced. The rules stay.
 pub trait WithShare<T>: Copy {
-    /// The same rules with the other way to share errors.
+    /// These rules with the other way to share errors.
     type Output;
 
     /// Replaces the way to share errors.

@@ -40,19 +40,19 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
         builder
     }
 
-    /// Sets the longest time that a caller waits for a load, its own or another caller's. Then the
-    /// caller gets a stale value if `stale_if_error` allows one, and otherwise an error that is
-    /// made from a [`LoadTimeout`]: the loads return `Result<_, E>` with `E: From<LoadTimeout>`.
-    /// Default: callers wait until the load has ended.
+    /// Sets the longest time that a caller waits for a load, its own or another caller's. The
+    /// caller then gets a stale value if `stale_if_error` allows one, and an error that is made
+    /// from a [`LoadTimeout`] otherwise. The loads return `Result<_, E>` with
+    /// `E: From<LoadTimeout>`. Default: callers wait until the load has ended.
     pub fn hard_timeout(mut self, timeout: Duration) -> FunctionBuilder<V, TimeoutFrom<S>> {
         self.definition.times.hard_timeout = Some(timeout);
         self.map_share(TimeoutFrom::new)
     }
 
-    /// Sets the time after which the body of a load is dropped. The callers of the load get an
-    /// error that is made from a [`LoadTimeout`]: the loads return `Result<_, E>` with
-    /// `E: From<LoadTimeout>`. Default: for loads that continue in the background, four times
-    /// `hard_timeout`, or 5 minutes without it; no limit for others.
+    /// Sets the time after which the body of a load is dropped. The callers of that load get an
+    /// error that is made from a [`LoadTimeout`]. The loads return `Result<_, E>` with
+    /// `E: From<LoadTimeout>`. Default: a load that continues in the background is dropped after
+    /// four times the `hard_timeout`, or after 5 minutes; any other load has no limit.
     pub fn load_limit(mut self, limit: Duration) -> FunctionBuilder<V, TimeoutFrom<S>> {
         self.definition.times.load_limit = Some(limit);
         self.map_share(TimeoutFrom::new)
