@@ -196,14 +196,21 @@ impl CachedFunction {
         key: &Key,
         value_type: &dyn ErasedType,
     ) -> Option<LoadOutcome> {
-        let (_, counters) = self.memory.as_ref()?;
+        self.memory.as_ref()?;
         let look = match self.judge_isolated(key)? {
             Look::Stale { value, .. } => Look::Fresh(value),
             look => look,
         };
         let outcome = look.fresh_outcome(value_type)?;
-        counters.isolated_hits.add_one();
+        self.count_isolated_hit();
         Some(outcome)
+    }
+
+    /// Counts a call that memory answers because the lower tiers are not reachable.
+    pub(super) fn count_isolated_hit(&self) {
+        if let Some((_, counters)) = &self.memory {
+            counters.isolated_hits.add_one();
+        }
     }
 
     /// Returns the value that a handle may give whose lower tiers are not reachable.
