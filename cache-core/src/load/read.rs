@@ -35,7 +35,7 @@ pub(crate) struct StaleHit {
     pub(crate) at: usize,
     /// How long ago it expired.
     pub(crate) since: Duration,
-    /// As [`TierHit::number`].
+    /// The number of its load, as in [`TierHit::number`].
     pub(crate) number: Option<u64>,
 }
 
