@@ -79,7 +79,16 @@ pub(crate) fn look_up_timed<T: CachedResult>(
     let place = match Arguments::encode(arguments, function.seed) {
         Ok(arguments) => {
             let key = arguments.key(function.id);
-            match answer(function, returned, &key, is_late) {
+            let answered = match function.judge(&key, is_late) {
+                // Apart from the other results, so that a hit does not run the code that drops
+                // them.
+                Look::Fresh(held) => {
+                    let value = (returned.spec().value_type.give)(held);
+                    value.map(|value| TimedLookup::Hit(T::Result::value(value)))
+                }
+                look => answer(function, returned, &key, look),
+            };
+            match answered {
                 Some(answered) => return answered,
                 None => missed(function, &key),
             }
@@ -89,17 +98,16 @@ pub(crate) fn look_up_timed<T: CachedResult>(
     TimedLookup::Miss(TimedMiss { place, returned })
 }
 
-/// Answers a call from memory.
-#[inline]
+/// Answers a call by a result that memory has, if its type has such a result.
+#[inline(never)]
 fn answer<T: CachedResult>(
     function: &Arc<CachedFunction>,
     returned: T,
     key: &KeyRef<'_>,
-    is_late: bool,
+    look: Look,
 ) -> Option<TimedLookup<T>> {
     let spec = returned.spec();
-    let result = match function.judge(key, is_late) {
-        Look::Fresh(held) => T::Result::value((spec.value_type.give)(held)?),
+    let result = match look {
         Look::Absent => T::Result::absent()?,
         Look::Failed(shared) => T::Result::failed(spec.share.receive(&*shared)?)?,
         Look::Stale { value, replaces } => {
@@ -114,7 +122,7 @@ fn answer<T: CachedResult>(
             }
             result
         }
-        Look::Miss => return None,
+        Look::Fresh(_) | Look::Miss => return None,
     };
     Some(TimedLookup::Hit(result))
 }
