@@ -29,7 +29,7 @@ pub use cache_core::{
     NotShared, OptionalCall, Outcome, PlainCall, Promotion, RefreshAhead, RefusedFills,
     RuntimeBuilder, RuntimeHealth, ShareByClone, ShareByText, ShareError, ShareWith, SharedError,
     SingleFlight, Snapshot, Stats, TierConfig, TierStats, Ttl, View, Weigh, WhenIsolated,
-    WriteGuard, codec, registered_functions, stream, tier, unix_millis,
+    WriteGuard, caching, codec, registered_functions, stream, tier, unix_millis,
 };
 #[cfg(feature = "disk")]
 pub use cache_disk::Disk;
