@@ -23,10 +23,10 @@ extern crate self as multi_tier_cached;
 pub use cache_core::testing;
 pub use cache_core::tier::{Matched, Receipt};
 pub use cache_core::{
-    Barrier, BoxedTier, BuildFromEnv, CacheRuntime, CacheValue, Call, Coherence, Consistency,
-    Engine, EnvTier, Environment, Error, ErrorKind, Function, FunctionBuilder, FunctionStats,
-    Handle, IntoTier, Invalidation, KeyArgument, Level, LoadTimeout, ManualClock, Memory,
-    NotShared, OptionalCall, Outcome, PlainCall, Promotion, RefreshAhead, RefusedFills,
+    BackgroundLoads, Barrier, BoxedTier, BuildFromEnv, CacheRuntime, CacheValue, Call, Coherence,
+    Consistency, Engine, EnvTier, Environment, Error, ErrorKind, Function, FunctionBuilder,
+    FunctionStats, Handle, IntoTier, Invalidation, KeyArgument, Level, LoadTimeout, ManualClock,
+    Memory, NotShared, OptionalCall, Outcome, PlainCall, Promotion, RefreshAhead, RefusedFills,
     RuntimeBuilder, RuntimeHealth, ShareByClone, ShareByText, ShareError, ShareWith, SharedError,
     SingleFlight, Snapshot, Stats, TierConfig, TierStats, Ttl, View, Weigh, WhenIsolated,
     WriteGuard, caching, codec, registered_functions, stream, tier, unix_millis,

@@ -6,17 +6,33 @@
 mod queue;
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use futures_timer::Delay;
+use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use self::queue::Queue;
-pub(crate) use self::queue::Work;
+pub(crate) use self::queue::{Queue, Work};
+
+/// Number of loads whose callers were answered, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct BackgroundLoads {
+    /// Number of loads that run.
+    pub running: usize,
+    /// Number of loads that wait until one of those has ended. The queue has room for 1,024. If it
+    /// is full, further loads are dropped, and
+    /// [`FunctionStats::shed`](crate::FunctionStats::shed) counts them.
+    pub waiting: usize,
+    /// Number of loads that run at the same time at most.
+    pub places: usize,
+}
 
 /// Background work of one kind. Owns the task that does it.
 pub(crate) struct Background {
@@ -33,8 +49,8 @@ enum Begin {
     /// When it is [started](Background::start). Work from before, or from after its Tokio runtime
     /// has ended, is refused.
     AtStart,
-    /// As `AtStart`. If it was not started, or if its Tokio runtime has ended, with the first work,
-    /// in the Tokio runtime of the caller.
+    /// Also with work that finds it not started, or its Tokio runtime ended. It then begins in the
+    /// Tokio runtime of the caller.
     AtFirstWork,
 }
 
@@ -50,6 +66,8 @@ struct Task {
     abort: AbortHandle,
     /// Closed once the task and all its work have been dropped.
     alive: watch::Receiver<()>,
+    /// Its owners are the task and each of the futures that run.
+    owners: Weak<watch::Sender<()>>,
 }
 
 impl Drop for Task {
@@ -114,13 +132,16 @@ impl Background {
         let tokio = Handle::try_current().ok()?;
         let queue = Arc::new(Queue::default());
         let (alive, of_task) = watch::channel(());
+        let alive = Arc::new(alive);
+        let owners = Arc::downgrade(&alive);
         let worker = Worker {
             queue: Arc::clone(&queue),
             places: self.places,
-            alive: Arc::new(alive),
+            alive,
         };
         Some(Task {
             queue,
+            owners,
             abort: tokio.spawn(worker.work()).abort_handle(),
             alive: of_task,
         })
@@ -140,14 +161,42 @@ impl Background {
         }
     }
 
-    /// Waits until all work has been dropped, after [`end`](Self::end). Work that blocks its thread
-    /// is not dropped before it returns to its runtime.
-    pub(crate) async fn ended(&self) {
-        let alive = self.lock().task.as_ref().map(|task| task.alive.clone());
-        if let Some(mut alive) = alive {
-            // The sender sends nothing: this is ready once it is dropped.
-            while alive.changed().await.is_ok() {}
+    /// Returns the number of futures that run and that wait.
+    pub(crate) fn numbers(&self) -> BackgroundLoads {
+        let state = self.lock();
+        let task = state.task.as_ref();
+        BackgroundLoads {
+            // One of the owners is the task itself.
+            running: task.map_or(0, |task| task.owners.strong_count().saturating_sub(1)),
+            waiting: task.map_or(0, |task| task.queue.len()),
+            places: self.places,
         }
+    }
+
+    /// Returns `true` after [`end`](Self::end).
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().has_ended
+    }
+
+    /// Waits until all work has been dropped, after [`end`](Self::end), for 100 ms at most. Work
+    /// that blocks its thread is not dropped before it returns to its runtime, and none is dropped
+    /// in a runtime that no thread drives.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn ended(&self) {
+        const LONGEST_WAIT: Duration = Duration::from_millis(100);
+        let alive = self.lock().task.as_ref().map(|task| task.alive.clone());
+        let Some(mut alive) = alive else { return };
+        // The sender sends nothing: this is ready once it has been dropped.
+        let mut all_dropped = pin!(async { while alive.changed().await.is_ok() {} });
+        // A timer of Tokio would end at once if a test has paused the caller's clock, and the work
+        // runs in another runtime.
+        let mut limit = Delay::new(LONGEST_WAIT);
+        poll_fn(|cx| match all_dropped.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => Pin::new(&mut limit).poll(cx),
+        })
+        .await;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -190,8 +239,8 @@ impl Drop for Worker {
     }
 }
 
-/// Work that runs. The fields are dropped in this order, so the work is gone once all clones of
-/// `_alive` are.
+/// Work that runs. The fields are dropped in this order, so the work has been dropped once all
+/// clones of `_alive` have been.
 struct InProgress {
     work: Work,
     _alive: Arc<watch::Sender<()>>,
@@ -213,3 +262,6 @@ impl fmt::Debug for Background {
 
 #[cfg(all(test, not(schedules)))]
 mod tests;
+
+#[cfg(all(test, schedules))]
+mod schedules;

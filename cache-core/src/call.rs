@@ -5,7 +5,6 @@
 //! depend on the function's types are functions of their own that are not inlined.
 
 pub(crate) mod late;
-pub(crate) mod result_rules;
 mod spec;
 pub(crate) mod timed;
 

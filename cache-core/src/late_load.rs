@@ -20,8 +20,8 @@ use crate::cached_function::CachedFunction;
 use crate::flight::{Detached, FlightView};
 use crate::runtime::CacheRuntime;
 
-/// What runs loads in the background.
-pub(crate) trait LoadOwner: fmt::Debug + Send + Sync {
+/// An owner of loads that run in the background.
+pub(crate) trait LoadOwner: Send + Sync {
     /// Continues a load, or begins one. Returns `false` if it was refused, and dropped.
     fn accept(&self, load: Work, caller: Caller) -> bool;
 }
@@ -37,7 +37,7 @@ impl LoadOwner for CachedFunction {
     }
 }
 
-/// What a load keeps of the caller that began it, when it runs in the background.
+/// The context of a call, as far as its load keeps it in the background.
 ///
 /// The load sees the caller's [`CacheRuntime::scope`]. It sees no other task-local of the caller.
 #[derive(Debug)]
@@ -73,9 +73,9 @@ impl Caller {
 /// The future is ready when the load has ended; then its [`ResultSlot`] has the result.
 ///
 /// # Cancel safety
-/// If it is dropped while other callers wait for the flight, the load is handed over. If no one
-/// waits, or if the owner refuses it, the load is dropped, and whoever waits by then takes the
-/// lead. A load that panicked is dropped, and its flight fails.
+/// If it is dropped while other callers wait for the flight, the load is handed over. If no caller
+/// waits, or if the owner refuses the load, the load is dropped, and a caller that waits by then
+/// takes the lead. A load that panicked is dropped, and its flight fails.
 #[must_use = "futures do nothing unless polled"]
 pub(crate) struct LateLoad {
     /// `None` after it ended, and while it is polled: a load that panics must not be polled again.
@@ -195,3 +195,9 @@ impl<R> fmt::Debug for ResultSlot<R> {
         f.write_str("ResultSlot")
     }
 }
+
+#[cfg(all(test, not(schedules)))]
+mod tests;
+
+#[cfg(all(test, schedules))]
+mod schedules;

@@ -48,6 +48,7 @@ mod write_guard;
 #[doc(hidden)]
 pub mod private;
 
+pub use crate::background::BackgroundLoads;
 pub use crate::call::CacheValue;
 pub use crate::clock::{ManualClock, unix_millis};
 pub use crate::coherence::{Barrier, Coherence};

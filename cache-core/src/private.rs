@@ -4,6 +4,7 @@
 mod late;
 mod mode;
 mod probe;
+mod rules;
 
 pub use std::borrow::Cow;
 
@@ -15,10 +16,14 @@ pub use self::mode::{
 };
 pub use self::probe::{
     ClonedErrors, DescribedErrors, Fallible, HeldAsItIs, HeldBehindPointer, NestedKind, NoErrors,
-    NoTimeoutErrors, OtherErrors, Plain, PlainKind, Probe, RebuiltErrors, TimeoutErrors, Walked,
-    Weighed, WrappedKind, memory_only, returns, shared,
+    OtherErrors, Plain, PlainKind, Probe, RebuiltErrors, Walked, Weighed, WrappedKind, memory_only,
+    returns, shared,
 };
-pub use crate::call::late::LateCall;
+pub use self::rules::{
+    CanTimeOut, HasError, HasKeptError, HasNone, JudgedErrors, KeptErrors, NoJudgedErrors,
+    NoKeptErrors, NoTimeoutErrors, OptionalValues, RequiredValues, TimeoutErrors,
+};
+pub use crate::call::late::{LateCall, LateLoading, LateResult};
 pub use crate::call::timed::{Revalidation, TimedLookup, TimedMiss};
 pub use crate::call::{CacheValue, CachedResult, MemoryLookup, Miss, ResultOf};
 pub use crate::function::definition::Definition;
@@ -34,4 +39,4 @@ pub use crate::key::{ArgumentList, Arguments, KeyArgument, Parts, Piece, Refused
 pub use crate::level::{Level, Levels};
 pub use crate::outcome::NotShared;
 pub use crate::runtime::builder::EnvTier;
-pub use crate::{__may_time_out as may_time_out, __returns as returns};
+pub use crate::{__returns as returns, __rule as rule};

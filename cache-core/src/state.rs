@@ -23,9 +23,8 @@ use crate::tier::watch::Watch;
 use crate::tier::{FunctionKey, LocalLeases, Matched, Receipt, Target, Tier};
 use crate::tokio_context::TokioContext;
 
-/// Number of background loads that run at the same time, if the program does not set it: more than
-/// a healthy database needs, and few enough that loads that hang do not exhaust its connections or
-/// the memory of the process.
+/// Number of loads that run in the background at the same time, if nothing sets it. The reason is
+/// in the docs of [`background_loads`](crate::RuntimeBuilder::background_loads).
 pub(crate) const DEFAULT_BACKGROUND_LOADS: usize = 64;
 
 /// The state of a runtime, which all its functions share.

@@ -265,8 +265,9 @@ pub struct FunctionStats {
     /// Number of loads whose body was dropped because of the `load_limit`. They are not counted in
     /// [`load_errors`](Self::load_errors).
     pub abandoned: u64,
-    /// Number of loads that did not begin, or were dropped, because too many loads ran or waited in
-    /// the background.
+    /// Number of loads that did not begin, or were dropped, because the queue of
+    /// [background loads](crate::BackgroundLoads) was full, or because the call was outside of a
+    /// Tokio runtime.
     pub shed: u64,
     /// Number of calls that got a kept `None` (`none_ttl`). Each is a hit of the tier that had it.
     pub absent_hits: u64,
@@ -282,10 +283,12 @@ pub struct FunctionStats {
 pub struct TierStats {
     /// Level of the tier.
     pub level: Level,
-    /// Number of calls that this tier answered, with a fresh or a stale value.
+    /// Number of calls that this tier answered, with a fresh or a stale value. Records that a load in
+    /// the background found here answered no call, and are not counted.
     pub hits: u64,
     /// Number of calls that this tier answered with a stale value, without waiting for a load. Each
-    /// is one of the [`hits`](Self::hits).
+    /// is one of the [`hits`](Self::hits). In a tier below memory it is one of the
+    /// [`misses`](Self::misses) as well, because the look-up found no fresh record.
     pub stale_hits: u64,
     /// Number of look-ups that this tier could not answer, without the
     /// [isolated hits](Self::isolated_hits).

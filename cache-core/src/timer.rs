@@ -117,3 +117,78 @@ fn has_timers(here: Id) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::task::Waker;
+
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+    use crate::blocking;
+
+    const SHORT: Duration = Duration::from_millis(5);
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_time().build().unwrap()
+    }
+
+    fn poll(timer: &mut Timer) -> Poll<()> {
+        Pin::new(timer).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deadline_in_tokio_is_one_of_its_clock() {
+        let began = Instant::now();
+        assert_eq!(limit(pending::<()>(), deadline_after(HOUR)).await, None);
+        assert_eq!(began.elapsed(), HOUR);
+        let ready = limit(async { 7 }, began).await;
+        assert_eq!(
+            ready,
+            Some(7),
+            "the deadline has passed, and the future is ready"
+        );
+        let slow = tokio::time::sleep(HOUR);
+        assert_eq!(limit(slow, deadline_after(2 * HOUR)).await, Some(()));
+        assert_eq!(began.elapsed(), 2 * HOUR);
+    }
+
+    #[test]
+    fn deadline_passes_outside_of_tokio_and_in_a_runtime_without_timers() {
+        let limited = || limit(pending::<()>(), deadline_after(SHORT));
+        assert_eq!(blocking::wait(limited()), None);
+        let without_timers = Builder::new_current_thread().build().unwrap();
+        assert_eq!(without_timers.block_on(limited()), None);
+        assert_eq!(without_timers.block_on(limited()), None);
+        assert_eq!(runtime().block_on(limited()), None);
+    }
+
+    /// A load with a limit that is handed over to the background polls its timer there.
+    #[test]
+    fn timer_is_polled_in_a_runtime_other_than_the_one_it_began_in() {
+        let mut timer = Timer::new(deadline_after(SHORT));
+        let first = runtime();
+        first.block_on(async { assert!(poll(&mut timer).is_pending()) });
+        // Nothing drives the first runtime any more.
+        runtime().block_on(async { (&mut timer).await });
+
+        let mut timer = Timer::new(deadline_after(SHORT));
+        first.block_on(async { assert!(poll(&mut timer).is_pending()) });
+        drop(first);
+        runtime().block_on(async { (&mut timer).await });
+
+        let mut timer = Timer::new(deadline_after(SHORT));
+        assert!(poll(&mut timer).is_pending());
+        runtime().block_on(async { (&mut timer).await });
+        let mut timer = Timer::new(deadline_after(SHORT));
+        runtime().block_on(async { assert!(poll(&mut timer).is_pending()) });
+        blocking::wait(&mut timer);
+    }
+
+    #[test]
+    fn longest_wait_has_a_deadline() {
+        assert!(deadline_after(Duration::MAX) > deadline_after(HOUR));
+    }
+}

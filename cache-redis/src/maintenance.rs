@@ -93,6 +93,7 @@ impl RedisSession {
                     true => Reason::LoadFailed,
                     false => Reason::NotFilled,
                 },
+                back_off: returned.back_off,
             });
             let mut data = link.data.clone();
             let _ = commands::send_all(&mut data, &self.keys, releases).await;

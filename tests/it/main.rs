@@ -30,6 +30,7 @@ mod matching_tiers;
 mod memcached;
 mod memory;
 mod nested_loads;
+mod never_stale;
 mod objects;
 mod outages;
 mod oversized;

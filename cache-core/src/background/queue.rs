@@ -22,7 +22,7 @@ pub(crate) type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The queue of one task.
 #[derive(Default)]
-pub(super) struct Queue(Mutex<State>);
+pub(crate) struct Queue(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -37,7 +37,7 @@ impl Queue {
     ///
     /// # Errors
     /// The work itself, if the queue is full or closed.
-    pub(super) fn add(&self, work: Work) -> Result<(), Work> {
+    pub(crate) fn add(&self, work: Work) -> Result<(), Work> {
         let task = {
             let mut state = lock(&self.0);
             if state.is_closed || state.waiting.len() >= CAPACITY {
@@ -55,7 +55,7 @@ impl Queue {
     /// Waits for work. Returns `None` if the queue is closed.
     ///
     /// Cancel safe: the future takes work only when it is ready.
-    pub(super) async fn next(&self) -> Option<Work> {
+    pub(crate) async fn next(&self) -> Option<Work> {
         poll_fn(|cx| {
             let waker = cx.waker().clone();
             // Dropped outside the lock.
@@ -75,7 +75,7 @@ impl Queue {
     }
 
     /// Refuses work from now on, and drops the work that waits.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let (waiting, task) = {
             let mut state = lock(&self.0);
             state.is_closed = true;
@@ -89,6 +89,11 @@ impl Queue {
             // the panic hook.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(work)));
         }
+    }
+
+    /// Returns the number of works that wait.
+    pub(super) fn len(&self) -> usize {
+        lock(&self.0).waiting.len()
     }
 
     /// Returns `true` if no work is accepted any more.

@@ -131,6 +131,27 @@ fn promotions_do_not_begin_in_another_runtime() {
     runtime().block_on(async { assert!(!background.run(Box::pin(async {}))) });
 }
 
+/// Work that never returns to its runtime cannot be dropped.
+#[test]
+fn end_is_awaited_for_a_limited_time_if_work_blocks_its_thread() {
+    let background = Background::of_loads(1);
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (blocks, blocked) = std::sync::mpsc::channel();
+    let work = async move {
+        blocks.send(()).unwrap();
+        let _ = released.recv();
+    };
+    runtime.block_on(async { assert!(background.run(Box::pin(work))) });
+    blocked.recv().unwrap();
+    background.end();
+    crate::blocking::wait(background.ended());
+    drop(release);
+}
+
 /// Panics when it is dropped.
 struct PanicsOnDrop;
 
@@ -171,8 +192,9 @@ async fn work_that_panics_harms_no_other_work() {
     assert_eq!(Arc::strong_count(&gate), 1, "a load outlives the end");
 }
 
-#[tokio::test]
-async fn work_may_add_work_when_it_runs_and_when_it_is_dropped() {
+/// A lock that is held while work is dropped would be taken twice by this thread.
+#[test]
+fn work_may_add_work_when_it_runs_and_when_it_is_dropped() {
     struct AddsOnDrop(Arc<Background>);
 
     impl Drop for AddsOnDrop {
@@ -181,20 +203,59 @@ async fn work_may_add_work_when_it_runs_and_when_it_is_dropped() {
         }
     }
 
-    let background = Arc::new(Background::of_loads(1));
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let gate = Gate::new();
+        let background = Arc::new(Background::of_loads(1));
+        let fill = || {
+            for _ in 0..3 {
+                let adds = AddsOnDrop(Arc::clone(&background));
+                let work = gate.work();
+                assert!(background.run(Box::pin(async move {
+                    adds.0.run(Box::pin(async {}));
+                    work.await;
+                    drop(adds);
+                })));
+            }
+        };
+        let runtime = || Builder::new_current_thread().build().unwrap();
+        // The Tokio runtime ends, and with it the work; then the background does.
+        runtime().block_on(async {
+            fill();
+            tokio::task::yield_now().await;
+        });
+        runtime().block_on(async {
+            fill();
+            tokio::task::yield_now().await;
+            background.end();
+            background.ended().await;
+        });
+        ended.send(Arc::strong_count(&gate))
+    });
+    let left = end.recv_timeout(Duration::from_secs(10));
+    assert_eq!(left, Ok(1), "a load is left, or a lock is held");
+}
+
+#[tokio::test]
+async fn numbers_are_those_of_the_work_that_runs_and_that_waits() {
+    const PLACES: usize = 2;
+    let background = Background::of_loads(PLACES);
+    let numbers = |running, waiting| BackgroundLoads {
+        running,
+        waiting,
+        places: PLACES,
+    };
+    assert_eq!(background.numbers(), numbers(0, 0));
     let gate = Gate::new();
-    for _ in 0..3 {
-        let adds = AddsOnDrop(Arc::clone(&background));
-        let work = gate.work();
-        assert!(background.run(Box::pin(async move {
-            adds.0.run(Box::pin(async {}));
-            work.await;
-            drop(adds);
-        })));
+    for _ in 0..5 {
+        assert!(background.run(gate.work()));
     }
-    tokio::task::yield_now().await;
-    background.end();
-    let ended = tokio::time::timeout(Duration::from_secs(10), background.ended());
-    ended.await.expect("no lock is held while work is dropped");
-    assert_eq!(Arc::strong_count(&gate), 1);
+    while background.numbers() != numbers(2, 3) {
+        tokio::task::yield_now().await;
+    }
+    // Each work returns its permit when it ends, so one is enough for all.
+    gate.permits.add_permits(1);
+    while background.numbers() != numbers(0, 0) {
+        tokio::task::yield_now().await;
+    }
 }

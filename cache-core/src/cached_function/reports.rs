@@ -53,19 +53,34 @@ impl CachedFunction {
         }
     }
 
-    /// Reports a load that did not begin, or was dropped, because too many loads run or wait in the
-    /// background.
+    /// Reports a load that the background refused: its queue is full, or the call is outside of
+    /// Tokio. After the shutdown of the runtime this is no event, because every load is refused.
     #[cold]
     pub(crate) fn report_shed(&self) {
+        if self.state.loads.has_ended() {
+            return;
+        }
         self.counters.shed.add_one();
-        if let Some(loads) = self.log_limits.shed.admit(self.state.clock.now()) {
-            tracing::warn!(
-                function = %self.name,
+        let Some(loads) = self.log_limits.shed.admit(self.state.clock.now()) else {
+            return;
+        };
+        let (function, consequence) = (
+            &self.name,
+            "a load was dropped, and a later call begins another",
+        );
+        match tokio::runtime::Handle::try_current() {
+            Ok(_) => tracing::warn!(
+                %function,
                 loads,
-                "the queue of background loads is full; a load was dropped, and a later call \
-                 begins another; help: find out why loads are slow, set a `load_limit`, or raise \
-                 `RuntimeBuilder::background_loads`"
-            );
+                places = self.state.loads.numbers().places,
+                "the queue of background loads is full; {consequence}; help: find out why loads \
+                 are slow, set a `load_limit`, or raise `RuntimeBuilder::background_loads`"
+            ),
+            Err(_) => tracing::warn!(
+                %function,
+                loads,
+                "a call outside of a Tokio runtime cannot load in the background; {consequence}"
+            ),
         }
     }
 }

@@ -7,10 +7,11 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use super::timed::run_timed;
-use super::{BoundKey, Loading, ResultSpec, receive};
+use super::{BoundKey, ResultSpec, receive};
 use crate::cached_function::CachedFunction;
 use crate::flight::{Detached, Leader};
 use crate::key::Key;
@@ -23,14 +24,32 @@ use crate::outcome::{Outcome, ShareError};
     clippy::exhaustive_enums,
     reason = "an expansion matches it; core and macros have one version"
 )]
-pub enum LateCall<R, F> {
+pub enum LateCall<R> {
     /// The result of the call.
     Answered(R),
     /// The call waits for a load.
-    Loading(Loading<F>),
+    Loading(LateLoading<R>),
 }
 
-impl<R, F> fmt::Debug for LateCall<R, F> {
+/// A call that waits for a load which may continue in the background.
+///
+/// It is a trait object. The type of an `impl Future` would name the method that returns it with
+/// the bounds of that method, and so repeat the compile error of an unsuitable result.
+pub type LateLoading<R> = Pin<Box<dyn Future<Output = R> + Send>>;
+
+/// A result that a load in the background can return.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot come from a load in the background",
+    label = "a load in the background runs on any thread, so its result must be `Send + 'static`",
+    note = "use types that other threads can use, such as `Arc` instead of `Rc`, or `Box<dyn Error \
+            + Send + Sync>`"
+)]
+pub trait LateResult: Send + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<R: Send + 'static> LateResult for R {}
+
+impl<R> fmt::Debug for LateCall<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Answered(_) => "Answered",

@@ -99,9 +99,21 @@ impl<R, V, S> ResultOf<R, V, S> {
         self
     }
 
+    /// Wraps the way to share errors.
     #[inline]
-    pub(crate) fn into_spec(self) -> ResultSpec<V, S> {
-        self.spec
+    pub(crate) fn map_share<T>(self, wrap: impl FnOnce(S) -> T) -> ResultOf<R, V, T> {
+        let ResultSpec {
+            value_type,
+            keep_if,
+            ttl_from,
+            share,
+        } = self.spec;
+        ResultOf::new(ResultSpec {
+            value_type,
+            keep_if,
+            ttl_from,
+            share: wrap(share),
+        })
     }
 }
 

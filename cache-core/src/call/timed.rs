@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::late::{LateCall, begin_revalidation, drive_late};
+use super::late::{LateCall, LateLoading, LateResult, begin_revalidation, drive_late};
 use super::{
     BoundKey, CachedResult, Loading, ResultSpec, give, has_no_key, missed, receive, settle,
 };
@@ -128,12 +128,9 @@ fn answer<T: CachedResult>(
 impl<T: CachedResult> TimedLookup<T> {
     /// Continues a call of a late function: begins the load of a stale value in the background, or
     /// waits for the load of a value that is not there.
-    pub fn load_late<M, F>(
-        self,
-        make: M,
-    ) -> LateCall<T::Result, impl Future<Output = T::Result> + use<T, M, F>>
+    pub fn load_late<M, F>(self, make: M) -> LateCall<T::Result>
     where
-        T::Result: Send + 'static,
+        T::Result: LateResult,
         M: FnOnce() -> F + Send + 'static,
         F: Future<Output = T::Result> + Send + 'static,
     {
@@ -152,7 +149,7 @@ impl<T: CachedResult> Revalidation<T> {
     /// Begins the load, which the runtime owns. The value of the load replaces the stale one.
     pub fn begin<M, F>(self, make: M)
     where
-        T::Result: Send + 'static,
+        T::Result: LateResult,
         M: FnOnce() -> F + Send + 'static,
         F: Future<Output = T::Result> + Send + 'static,
     {
@@ -202,14 +199,14 @@ impl<T: CachedResult> TimedMiss<T> {
     /// # Cancel safety
     /// Cancel safe. If the leader is dropped and other callers wait, its load continues in the
     /// background.
-    pub fn load_late<M, F>(self, make: M) -> Loading<impl Future<Output = T::Result> + use<T, M, F>>
+    pub fn load_late<M, F>(self, make: M) -> LateLoading<T::Result>
     where
-        T::Result: Send + 'static,
+        T::Result: LateResult,
         M: FnOnce() -> F + Send + 'static,
         F: Future<Output = T::Result> + Send + 'static,
     {
         let Self { place, returned } = self;
-        Loading(Box::pin(drive_late(place, returned.spec(), make)))
+        Box::pin(drive_late(place, returned.spec(), make))
     }
 }
 

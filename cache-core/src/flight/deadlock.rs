@@ -36,7 +36,7 @@ impl FlightId {
 /// The leases under which a load runs. Other instances may be waiting for them.
 pub(crate) type HeldLeases = Arc<[HeldLease]>;
 
-/// Whether a load was handed over to the background. Clones are one flag.
+/// A flag that says that a load was handed over to the background. Clones are one flag.
 ///
 /// From then on no caller runs the load inside its own: it is inner to no other load, and a load
 /// that was around it does not wait for it any more.
@@ -303,43 +303,4 @@ fn exchange(led: &mut Vec<Led>) {
 }
 
 #[cfg(all(test, not(schedules)))]
-mod tests {
-    use super::*;
-    use crate::tier::{FunctionKey, RecordKey};
-
-    fn lease(token: u64) -> HeldLease {
-        let function = Arc::new(FunctionKey::new("f", 1));
-        let key = Arc::new(RecordKey::new(function, token.to_string(), token));
-        HeldLease::new(crate::level::Level::L2, key, token)
-    }
-
-    fn tokens(mut blocked: Vec<HeldLease>) -> Vec<u64> {
-        blocked.sort_by_key(|lease| lease.token);
-        blocked.iter().map(|lease| lease.token).collect()
-    }
-
-    #[tokio::test]
-    async fn blocked_leases_are_those_of_loads_that_wait_for_the_flight() {
-        let [outer, inner, third, apart] = [(); 4].map(|()| FlightId::next());
-        let of = |token| -> HeldLeases { Arc::from([lease(token)]) };
-        assert!(blocked(Some(third)).is_empty(), "no load waits for it");
-        LoadScope::scope(outer, of(1), async {
-            assert_eq!(tokens(blocked(Some(apart))), [1], "this task runs it");
-            LoadScope::scope(inner, of(2), async {
-                let waiting = WaitEdge::begin(third).expect("it closes no ring");
-                // As the task sees it that leads the third flight.
-                let seen_from_there = tokio::spawn(async move { blocked(Some(third)) });
-                assert_eq!(tokens(seen_from_there.await.unwrap()), [1, 2]);
-                let seen_from_apart = tokio::spawn(async move { blocked(Some(apart)) });
-                assert!(seen_from_apart.await.unwrap().is_empty());
-                drop(waiting);
-                let seen_later = tokio::spawn(async move { blocked(Some(third)) });
-                assert!(seen_later.await.unwrap().is_empty());
-                assert!(WaitEdge::begin(outer).is_none(), "a ring");
-            })
-            .await;
-        })
-        .await;
-        assert!(blocked(Some(inner)).is_empty());
-    }
-}
+mod tests;

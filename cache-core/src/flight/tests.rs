@@ -1,3 +1,5 @@
+mod offers;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

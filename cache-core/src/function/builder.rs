@@ -179,7 +179,8 @@ impl Definition {
         if self.tiers.is_some_and(Levels::is_empty) {
             return Err(Error::configuration("`tiers` is empty"));
         }
-        self.check_ttl_tiers()
+        self.check_ttl_tiers()?;
+        self.check_times(self.tiers.unwrap_or_else(|| Level::all().collect()))
     }
 
     /// Checks that the tiers fit the value type, and that the options fit the tiers.

@@ -1,6 +1,9 @@
 //! Times of a function besides its ttl: how long a stale value may be returned, how long callers
 //! wait for a load, and for how long results that are no values are kept.
 
+pub(crate) mod option;
+mod rules;
+
 use std::time::Duration;
 
 /// Times of a function besides its ttl. Each is `None` for a function without the option.

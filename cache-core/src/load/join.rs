@@ -111,8 +111,10 @@ impl<'a> Load<'a> {
                     };
                 }
                 TierLookup::Stale(hit) => {
+                    let counters = &function.lower[hit.at].counters;
                     let found = self.keep_stale(key, hit, &leader);
                     if self.may_revalidate(&found, key) {
+                        counters.stale_hits.add_one();
                         return self.answer_and_revalidate(key, leader, found);
                     }
                 }
@@ -125,6 +127,7 @@ impl<'a> Load<'a> {
                     if let Some(stale) = self.stale.clone()
                         && self.may_revalidate(&stale, key)
                     {
+                        function.count_isolated_hit();
                         return self.answer_and_revalidate(key, leader, stale);
                     }
                 }

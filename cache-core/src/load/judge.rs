@@ -58,7 +58,6 @@ pub(crate) struct Revalidated {
 impl CachedFunction {
     /// Looks in memory on behalf of a call. `is_late_call` says that the call can begin a load that
     /// continues after it was answered.
-    #[inline]
     pub(crate) fn judge(&self, key: &KeyRef<'_>, is_late_call: bool) -> Look {
         let Some((_, counters)) = &self.memory else {
             return Look::Miss;
@@ -198,14 +197,21 @@ impl CachedFunction {
         key: &Key,
         value_type: &dyn ErasedType,
     ) -> Option<LoadOutcome> {
-        let (_, counters) = self.memory.as_ref()?;
+        self.memory.as_ref()?;
         let look = match self.judge_isolated(key)? {
             Look::Stale { value, .. } => Look::Fresh(value),
             look => look,
         };
         let outcome = look.fresh_outcome(value_type)?;
-        counters.isolated_hits.add_one();
+        self.count_isolated_hit();
         Some(outcome)
+    }
+
+    /// Counts a call that memory answers because the lower tiers are not reachable.
+    pub(super) fn count_isolated_hit(&self) {
+        if let Some((_, counters)) = &self.memory {
+            counters.isolated_hits.add_one();
+        }
     }
 
     /// Returns the value that a handle may give whose lower tiers are not reachable.

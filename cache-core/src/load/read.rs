@@ -31,6 +31,8 @@ pub(crate) enum TierLookup {
 #[derive(Debug)]
 pub(crate) struct StaleHit {
     pub(crate) value: Held,
+    /// The place of its tier among the lower tiers of the function.
+    pub(crate) at: usize,
     /// How long ago it expired.
     pub(crate) since: Duration,
     /// As [`TierHit::number`].
@@ -188,7 +190,13 @@ impl TierVisits<'_> {
         let number = stamp.filter(|_| is_fenced_here).map(|own| own.epoch);
         match opened.map(|opened| (opened.freshness, opened)) {
             Ok((Freshness::Fresh(left), opened)) if left > self.due_within => {
-                tier.counters.hits.add_one();
+                // A load in the background answers no call.
+                if !self.is_revalidation {
+                    tier.counters.hits.add_one();
+                    if opened.value.is_none() {
+                        self.function.counters.absent_hits.add_one();
+                    }
+                }
                 TierLookup::Hit(TierHit {
                     value: opened.value,
                     left,
@@ -207,6 +215,7 @@ impl TierVisits<'_> {
                 match (freshness, opened.value) {
                     (Freshness::Stale(since), Some(value)) => TierLookup::Stale(StaleHit {
                         value,
+                        at,
                         since,
                         number,
                     }),

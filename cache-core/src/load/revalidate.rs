@@ -59,6 +59,7 @@ impl Load<'_> {
             }
             let mut visits = TierVisits::new(function, key);
             visits.due_within = self.due_within;
+            visits.is_revalidation = true;
             if let TierLookup::Hit(hit) = visits.read(self.value_type).await {
                 if leader.is_current() {
                     function.keep_found(key, &hit, leader.start(), self.value_type);

@@ -168,7 +168,7 @@ fn definition(times: Times) -> Definition {
 }
 
 impl Fixture {
-    fn new(engine: Engine, tier: Option<&Arc<TestTier>>, definition: Definition) -> Self {
+    fn new(engine: Engine, tier: Option<&Arc<TestTier>>, mut definition: Definition) -> Self {
         let clock = ManualClock::new();
         let memory = Memory::builder().engine(engine).build().unwrap();
         let lower = tier.map(|tier| {
@@ -183,7 +183,11 @@ impl Fixture {
             Encodings::builtin(),
             Defaults::default(),
         ));
-        let plan = Plan::new(&definition, &state).unwrap();
+        // The plan refuses some times of strong functions. Here they are there nevertheless, so
+        // that the judge is seen not to rely on it.
+        let times = std::mem::replace(&mut definition.times, Times::NONE);
+        let mut plan = Plan::new(&definition, &state).unwrap();
+        plan.definition.times = times;
         let function = CachedFunction::new("f".into(), plan, None, state);
         let arguments = Arguments::encode(Tuple(&(1,)), function.seed).unwrap();
         let key = Arc::new(arguments.key(function.id).to_owned());

@@ -110,6 +110,8 @@ pub(crate) struct TierVisits<'a> {
     pub(super) consistency: Consistency,
     /// A record that is fresh for no longer than this is due: it is not used, and is replaced.
     pub(super) due_within: Duration,
+    /// The visits are part of a load in the background: a record that they find answers no call.
+    pub(super) is_revalidation: bool,
     /// The value in memory and the etag of its record, which a tier compares with its own.
     pub(super) known: Option<(Etag, Held)>,
     /// A write guard is held for the key, so the value is not stored.
@@ -151,6 +153,7 @@ impl<'a> TierVisits<'a> {
             known: None,
             consistency: function.consistency,
             due_within: Duration::ZERO,
+            is_revalidation: false,
             is_guarded: false,
             guard_is_unknown: false,
             replaces: false,

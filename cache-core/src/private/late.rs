@@ -2,14 +2,14 @@
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::marker::PhantomData;
 
 /// An argument that a load in the background can own.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be kept for a load in the background",
     label = "a load in the background owns a copy of this argument, which must be `Clone + Send + \
              'static`",
-    note = "derive `Clone`, or pass what can be cloned, such as an `Arc<{Self}>`"
+    note = "derive `Clone`, or pass an `Arc`; a type parameter needs the bounds `Clone + Send + \
+            'static`"
 )]
 pub trait KeepArgument: 'static {
     /// The copy that the load owns.
@@ -35,7 +35,7 @@ where
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be kept for a load in the background",
     label = "a load in the background owns this argument, which must be `Send + 'static`",
-    note = "pass a type that other threads can use, such as an `Arc` in place of an `Rc`"
+    note = "pass an `Arc` instead of an `Rc`; a type parameter needs the bounds `Send + 'static`"
 )]
 pub trait OwnArgument: Send + 'static {}
 
@@ -43,32 +43,28 @@ pub trait OwnArgument: Send + 'static {}
 impl<T: Send + 'static> OwnArgument for T {}
 
 /// The copy of a `T` that a load in the background owns.
-pub struct Kept<T: KeepArgument + ?Sized> {
-    owned: T::Owned,
-    argument: PhantomData<fn() -> Box<T>>,
-}
+///
+/// It is boxed, so that its type has no bounds: if the argument cannot be kept, the uses of the
+/// copy are no further errors.
+pub struct Kept<T: ?Sized>(Box<dyn Borrow<T> + Send>);
 
-impl<T: KeepArgument + ?Sized> Kept<T> {
+impl<T: ?Sized> Kept<T> {
     /// Lends the argument to the body.
     #[inline]
     pub fn lend(&self) -> &T {
-        self.owned.borrow()
+        (*self.0).borrow()
     }
 }
 
-impl<T: KeepArgument + ?Sized> fmt::Debug for Kept<T> {
+impl<T: ?Sized> fmt::Debug for Kept<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kept").finish_non_exhaustive()
     }
 }
 
 /// Copies an argument that is passed by reference.
-#[inline]
 pub fn keep<T: KeepArgument + ?Sized>(argument: &T) -> Kept<T> {
-    Kept {
-        owned: argument.keep(),
-        argument: PhantomData,
-    }
+    Kept(Box::new(argument.keep()))
 }
 
 /// Takes an argument that is passed by value.

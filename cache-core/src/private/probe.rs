@@ -15,8 +15,6 @@ use serde::Serialize;
 
 use crate::call::{CacheValue, ResultOf, ResultSpec};
 use crate::codec::{SharedValue, ValueType};
-use crate::load_timeout::LoadTimeout;
-use crate::outcome::error_rules::TimeoutFrom;
 use crate::outcome::{NotShared, ShareByClone, ShareByText, ShareWith, SharedError};
 use crate::weigh::{Weigh, weigh_by_serde};
 
@@ -181,26 +179,6 @@ impl<T> NoErrors for Probe<T> {
 )]
 pub trait Fallible {}
 
-/// Results with an error that can be made from a [`LoadTimeout`].
-pub trait TimeoutErrors<R> {
-    /// Has callers get the error of a load that took too long.
-    fn may_time_out<V, S>(&self, returned: ResultOf<R, V, S>) -> ResultOf<R, V, TimeoutFrom<S>> {
-        returned.map_share(TimeoutFrom::new)
-    }
-}
-
-impl<T, E: From<LoadTimeout>> TimeoutErrors<Result<T, E>> for &Probe<Result<T, E>> {}
-
-/// Results that cannot say that a load took too long.
-pub trait NoTimeoutErrors<R> {
-    /// Returns the same.
-    fn may_time_out<V, S>(&self, returned: ResultOf<R, V, S>) -> ResultOf<R, V, S> {
-        returned
-    }
-}
-
-impl<T> NoTimeoutErrors<T> for Probe<T> {}
-
 /// Values that compute their weight.
 pub trait Weighed<V> {
     /// Returns the value type with that way to weigh a value.
@@ -312,17 +290,5 @@ macro_rules! __returns {
         let value_type = (&&$crate::private::Probe::of(kind)).held(value_type);
         let share = $share;
         $crate::private::returns(::core::marker::PhantomData::<$returned>, value_type, share)
-    }};
-}
-
-/// Has a late function say that a load took too long, if the type of its error can. The loads of
-/// such a function have a limit without an option that sets it.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __may_time_out {
-    ($returned:ty, $returns:expr) => {{
-        #[allow(unused_imports)]
-        use $crate::private::{NoTimeoutErrors as _, TimeoutErrors as _};
-        (&&$crate::private::Probe::<$returned>::new()).may_time_out($returns)
     }};
 }

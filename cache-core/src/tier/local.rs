@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use super::back_offs::BackOffs;
 use super::key::{FunctionKey, RecordKey};
 use super::kit::{LONGEST_LOAD, WakeOnDrop};
 use super::lease::{
@@ -46,6 +47,8 @@ struct State {
     next: u64,
     /// The guards by key, then by number. The time is when a guard ends that was dropped.
     guards: HashMap<String, HashMap<u64, Option<Instant>>>,
+    /// The keys whose last load failed.
+    back_offs: BackOffs,
 }
 
 /// The leases on one key.
@@ -84,6 +87,12 @@ impl LocalLeases {
             // No lease has this token, so nothing can be filled under it.
             return LeaseResult::Granted(Lease::new(0, stamp));
         }
+        if mode == LeaseMode::Refresh
+            && let Some(left) = state.back_offs.left(&name)
+        {
+            return LeaseResult::BackedOff(left);
+        }
+        let failures = state.back_offs.failures(&name);
         state.next += 1;
         let token = state.next;
         let held = state.keys.entry(name.clone()).or_insert_with(|| Key {
@@ -96,7 +105,7 @@ impl LocalLeases {
             // A shared lease does not wait for an exclusive one: its caller may be what the holder
             // of the exclusive lease waits for.
             LeaseMode::Shared => {}
-            LeaseMode::Exclusive if held.is_exclusive => {
+            LeaseMode::Exclusive | LeaseMode::Refresh if held.is_exclusive => {
                 return LeaseResult::Held(wakeup(&held.changed));
             }
             // A preempting lease replaces all others, and an exclusive one replaces shared ones.
@@ -106,7 +115,8 @@ impl LocalLeases {
             }
         }
         held.tokens.push(token);
-        LeaseResult::Granted(Lease::new(token, stamp).held_by(Holder {
+        let lease = Lease::new(token, stamp).after_failures(failures);
+        LeaseResult::Granted(lease.held_by(Holder {
             leases: Arc::clone(self),
             key: name,
             token,
@@ -138,6 +148,9 @@ impl LocalLeases {
         let name = key.name();
         let mut state = self.lock();
         let is_valid = state.holds(&name, token);
+        if is_valid {
+            state.back_offs.remove(&name);
+        }
         state.end(is_valid.then_some(name))
     }
 
@@ -145,16 +158,24 @@ impl LocalLeases {
     pub fn void(&self, target: Target<'_>) -> WakeOnDrop {
         let mut state = self.lock();
         let voided: Vec<String> = match target {
-            Target::Key(key) => vec![key.name()],
+            Target::Key(key) => {
+                let name = key.name();
+                state.back_offs.remove(&name);
+                vec![name]
+            }
             Target::Function(function) => {
                 let function = function.versioned();
+                state.back_offs.remove_if(|_, of| of == function);
                 let of_function = state
                     .keys
                     .iter()
                     .filter(|(_, held)| held.function == function);
                 of_function.map(|(key, _)| key.clone()).collect()
             }
-            Target::All => state.keys.keys().cloned().collect(),
+            Target::All => {
+                state.back_offs.remove_if(|_, _| true);
+                state.keys.keys().cloned().collect()
+            }
         };
         state.end(voided)
     }
@@ -164,11 +185,13 @@ impl LocalLeases {
     pub fn void_matching(&self, function: &FunctionKey, glob: &Glob) -> WakeOnDrop {
         let mut state = self.lock();
         let prefix = function.versioned() + ":";
-        let is_meant = |key: &&String| {
+        let is_meant = |key: &str| {
             key.strip_prefix(&prefix)
                 .is_some_and(|arguments| glob.matches(arguments))
         };
-        let voided: Vec<String> = state.keys.keys().filter(is_meant).cloned().collect();
+        state.back_offs.remove_if(|key, _| is_meant(key));
+        let voided = state.keys.keys().filter(|key| is_meant(key));
+        let voided: Vec<String> = voided.cloned().collect();
         state.end(voided)
     }
 
@@ -182,6 +205,7 @@ impl LocalLeases {
     ) -> Guard {
         let mut state = self.lock();
         let key = key.name();
+        state.back_offs.remove(&key);
         let voided = state.end([key.clone()]);
         state.next += 1;
         let number = state.next;
@@ -245,11 +269,18 @@ fn wakeup(changed: &Arc<Changed>) -> Wakeup {
 }
 
 impl LeaseHeld for Holder {
-    fn load_failed(&mut self, _back_off: Option<BackOff>) {
-        if let Some(held) = self.leases.lock().keys.get(&self.key)
+    fn load_failed(&mut self, back_off: Option<BackOff>) {
+        let mut state = self.leases.lock();
+        let State {
+            keys, back_offs, ..
+        } = &mut *state;
+        if let Some(held) = keys.get(&self.key)
             && held.tokens.contains(&self.token)
         {
             held.changed.load_failed.store(true, Ordering::Relaxed);
+            if let Some(back_off) = back_off {
+                back_offs.note(&self.key, &held.function, back_off);
+            }
         }
     }
 }

@@ -48,19 +48,19 @@ pub(super) fn late_call(model: &Model<'_>, hidden: &Hidden, start: &TokenStream)
     let arguments: Vec<_> = receiver.into_iter().chain(arguments(model)).collect();
     let kept = arguments.iter().map(|argument| &argument.kept);
     let passed = arguments.iter().map(|argument| &argument.passed);
-    let load_late = Ident::new(
-        "load_late",
-        model.returned.span().resolved_at(Span::mixed_site()),
-    );
+    let make = quote!(move || async move { #owner::#body #turbofish(#(#passed),*).await });
+    // An error of the result is reported at the return type.
+    let span = model.returned.span();
+    let receiver = at(span, &quote!(#lookup));
+    let private_there = at(span, &private);
+    let call = quote_spanned!(span=> #private_there::TimedLookup::load_late(#receiver, #make));
     quote! {
         let #lookup = match #start {
             #private::TimedLookup::Hit(#result) => return #result,
             #lookup => #lookup,
         };
         #(#kept)*
-        let #loading = match #lookup.#load_late(
-            move || async move { #owner::#body #turbofish(#(#passed),*).await }
-        ) {
+        let #loading = match #call {
             #private::LateCall::Answered(#result) => return #result,
             #private::LateCall::Loading(#loading) => #loading,
         };

@@ -57,25 +57,28 @@ fn with_conditions(model: &Model<'_>, mut returns: TokenStream) -> TokenStream {
     returns
 }
 
-/// Adds the rules for results that are no values. Each is a method that only the results have that
-/// can have the option. An error is reported at the return type, which does not fit.
+/// Adds the options that only some results can have, which are probed by their type too. Errors are
+/// reported at that type.
 fn with_rules(model: &Model<'_>, mut returns: TokenStream) -> TokenStream {
     let returned = model.returned;
     let span = returned.span();
+    let private = at(span, &private(model));
+    let mut add = |option: TokenStream| {
+        returns = quote_spanned!(span=> #private::rule!(#option #returned, #returns));
+    };
     if let Some(stale_if) = &model.stale_if {
-        returns = quote_spanned!(span=> #returns.stale_if(#stale_if));
+        add(quote!(stale_if(#stale_if)));
     }
     if let Some(error_if) = &model.error_if {
-        returns = quote_spanned!(span=> #returns.error_if(#error_if));
+        add(quote!(error_if(#error_if)));
     }
     if model.times.none_ttl.is_some() {
-        returns = quote_spanned!(span=> #returns.keep_none());
+        add(quote!(keep_none()));
     }
     if model.times.timeout_option().is_some() {
-        returns = quote_spanned!(span=> #returns.times_out());
+        add(quote!(times_out()));
     } else if model.call == CallForm::Late {
-        let private = at(span, &private(model));
-        returns = quote_spanned!(span=> #private::may_time_out!(#returned, #returns));
+        add(quote!(may_time_out()));
     }
     returns
 }

@@ -6,6 +6,7 @@ use cache_core::tier::{LeaseMode, RecordKey};
 use redis::{RedisError, ScriptInvocation, Value};
 
 use super::command::{Command, number, typed};
+use super::release::{FAILURES_REMEMBERED, LONGEST_BACK_OFF};
 use super::script::{Script, script_even_if_full};
 use crate::keys::Keys;
 use crate::number::millis;
@@ -25,13 +26,20 @@ use crate::number::millis;
 /// An evicted epoch is restored if the caller knows it and has applied every message: otherwise the
 /// function may have been invalidated since. An evicted history is restored after a barrier.
 ///
+/// In place of the lease there may be the mark of a load that failed (see
+/// [`release`](super::release)). To `refresh`, which is `only` otherwise, the key is backed off
+/// until the mark has less than the time left for which failures are remembered. To other modes the
+/// key is free. A mark under another epoch or history is none.
+///
 /// KEYS record, lease, epoch, history, guards, sequence.
-/// ARGV mode (`only`, `share`, `takeover`, `look`), new token, life of the lease in ms, new epoch,
+/// ARGV mode (`only`, `refresh`, `share`, `takeover`, `look`), new token, life of the lease in ms, new epoch,
 /// number of the history, header of the record that the caller has read, epoch that the caller
-/// knows or nothing, last message that it has applied.
+/// knows or nothing, last message that it has applied, longest back-off in ms, time for which
+/// failures are remembered in ms.
 ///
 /// Replies with one of:
-/// - `given`, the token, the epoch;
+/// - `given`, the token, the epoch, the number of loads that failed in a row before;
+/// - `backedoff`, the ms that are left of the back-off;
 /// - `free`: to `look`, which takes nothing;
 /// - `taken`, the ms until the lease expires, or zero if the record has been replaced;
 /// - `guarded`;
@@ -66,7 +74,14 @@ pub(crate) struct TakeLease<'a> {
 pub(crate) enum Reply {
     /// The lease, and the epoch that the record must carry. The token is another than the one asked
     /// for if the lease is shared.
-    Granted { token: u64, epoch: u64 },
+    Granted {
+        token: u64,
+        epoch: u64,
+        /// The number of loads of the key that failed in a row before.
+        failures: u32,
+    },
+    /// A load of the key failed, and no refresh begins before this time has passed.
+    BackedOff { left: Duration },
     /// The key may be loaded. Nothing was taken.
     Free,
     /// Another caller holds the lease, which expires after `left` unless it is renewed.
@@ -88,6 +103,7 @@ fn word(mode: LeaseMode) -> &'static str {
         LeaseMode::Shared => "share",
         LeaseMode::Preempt => "takeover",
         LeaseMode::Probe => "look",
+        LeaseMode::Refresh => "refresh",
         // A mode that this version does not know is treated as the strictest one.
         _ => "only",
     }
@@ -116,7 +132,9 @@ impl Command for TakeLease<'_> {
             .arg(self.history)
             .arg(self.expected_header)
             .arg(known.unwrap_or_default())
-            .arg(self.last_message);
+            .arg(self.last_message)
+            .arg(millis(LONGEST_BACK_OFF))
+            .arg(millis(FAILURES_REMEMBERED));
     }
 
     fn parse(reply: Value) -> Result<Reply, RedisError> {
@@ -125,12 +143,27 @@ impl Command for TakeLease<'_> {
             return Ok(Reply::Foreign);
         };
         Ok(match (&word[..], rest) {
-            (b"given", [Value::BulkString(token), Value::BulkString(epoch)]) => {
-                match (number(token), number(epoch)) {
-                    (Some(token), Some(epoch)) => Reply::Granted { token, epoch },
-                    _ => Reply::Foreign,
-                }
-            }
+            (
+                b"given",
+                [
+                    Value::BulkString(token),
+                    Value::BulkString(epoch),
+                    Value::BulkString(failures),
+                ],
+            ) => match (number(token), number(epoch), failed_loads(failures)) {
+                (Some(token), Some(epoch), Some(failures)) => Reply::Granted {
+                    token,
+                    epoch,
+                    failures,
+                },
+                _ => Reply::Foreign,
+            },
+            (b"backedoff", [Value::Int(left)]) => match u64::try_from(*left) {
+                Ok(left) => Reply::BackedOff {
+                    left: Duration::from_millis(left),
+                },
+                Err(_) => Reply::Foreign,
+            },
             (b"free", []) => Reply::Free,
             (b"taken", [Value::Int(left)]) => match u64::try_from(*left) {
                 Ok(left) if left > 0 => Reply::Taken {
@@ -146,6 +179,11 @@ impl Command for TakeLease<'_> {
     }
 }
 
+/// Reads a number of failed loads, which may be zero.
+fn failed_loads(text: &[u8]) -> Option<u32> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +192,7 @@ mod tests {
     const GRANTED: Reply = Reply::Granted {
         token: 21,
         epoch: EPOCH,
+        failures: 0,
     };
 
     #[tokio::test]
@@ -183,6 +222,7 @@ mod tests {
         let expected = Reply::Granted {
             token: 23,
             epoch: EPOCH,
+            failures: 0,
         };
         assert_eq!(reply, expected, "a lease without an expiry is replaced");
         assert_eq!(
@@ -204,6 +244,7 @@ mod tests {
         let given = |token| Reply::Granted {
             token,
             epoch: EPOCH,
+            failures: 0,
         };
         assert_eq!(server.send(ask(LeaseMode::Shared, 21)).await, given(21));
         assert_eq!(server.send(ask(LeaseMode::Shared, 22)).await, given(21));
@@ -301,6 +342,7 @@ mod tests {
         let expected = Reply::Granted {
             token: 21,
             epoch: 77,
+            failures: 0,
         };
         assert_eq!(reply, expected);
         assert_eq!(server.text(&epoch).await, "77");
@@ -309,6 +351,7 @@ mod tests {
         let expected = Reply::Granted {
             token: 22,
             epoch: EPOCH,
+            failures: 0,
         };
         assert_eq!(reply, expected, "the old lease is void under another epoch");
     }
@@ -327,11 +370,15 @@ mod tests {
         assert_eq!(parse(vec![text("other")]), Reply::Foreign);
         assert_eq!(parse(vec![Value::Int(1)]), Reply::Foreign);
         assert_eq!(parse(vec![text("given"), text("1")]), Reply::Foreign);
-        let given = |token, epoch| parse(vec![text("given"), text(token), text(epoch)]);
+        let given = |token, epoch| parse(vec![text("given"), text(token), text(epoch), text("3")]);
         assert_eq!(given("1", "x"), Reply::Foreign);
         assert_eq!(given("x", "1"), Reply::Foreign);
-        let (token, epoch) = (1, 2);
-        assert_eq!(given("1", "2"), Reply::Granted { token, epoch });
+        let expected = Reply::Granted {
+            token: 1,
+            epoch: 2,
+            failures: 3,
+        };
+        assert_eq!(given("1", "2"), expected);
         let taken = |left| parse(vec![text("taken"), left]);
         assert_eq!(taken(text("5")), Reply::Foreign);
         assert_eq!(taken(Value::Int(-1)), Reply::Replaced);

@@ -89,6 +89,7 @@ async fn guards_and_releases_are_sent_together() {
         lease,
         token: 21,
         digest: 7,
+        back_off: None,
         reason: Reason::NotFilled,
     });
     let replies = send_all(&mut server.connection, &server.keys, releases).await;

@@ -139,7 +139,8 @@ fn load_begins_once_a_second_until_one_fails_and_then_after_its_back_off() {
     assert_eq!(fixture.look(), "fresh 2");
 }
 
-/// A load that does not fail is awaited by the calls of the second window, also if a call of the first one began it.
+/// A load that does not fail is awaited by the calls of the second window, also if a call of the
+/// first one began it.
 #[test]
 fn claimed_load_is_not_backed_off() {
     let fixture = in_memory(windows(Some(S), Some(E)));
@@ -205,6 +206,8 @@ fn invalidated_value_is_never_returned_stale() {
                 assert_eq!(fixture.look(), "miss", "{age:?}");
                 assert_eq!(fixture.plain_look(), "miss", "{age:?}");
                 assert_eq!(fixture.second_look(), "miss", "{age:?}");
+                let peeked = fixture.function.peek(&(*fixture.key).as_ref());
+                assert!(peeked.is_none(), "{age:?}");
                 assert!(fixture.stale().is_none(), "{age:?}");
                 assert_eq!(fixture.may_serve(&stale), [false, false], "{age:?}");
             }

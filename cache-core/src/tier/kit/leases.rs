@@ -62,6 +62,9 @@ pub struct ReturnedLease<L> {
     pub lease: L,
     /// `true` if its load failed. Then waiters on other instances do not wait for another load.
     pub load_failed: bool,
+    /// The time in which no load begins for callers that have a value, if the load failed and its
+    /// function has such callers.
+    pub back_off: Option<BackOff>,
 }
 
 /// Holds a lease. The last holder of a lease returns it when dropped.
@@ -70,6 +73,7 @@ pub struct LeaseHolder<L: StoreLease> {
     leases: Arc<HeldLeases<L>>,
     token: u64,
     load_failed: bool,
+    back_off: Option<BackOff>,
 }
 
 impl<L> Default for HeldLeases<L> {
@@ -114,6 +118,7 @@ impl<L: StoreLease> HeldLeases<L> {
             leases: Arc::clone(self),
             token,
             load_failed: false,
+            back_off: None,
         })
     }
 
@@ -187,8 +192,9 @@ impl<L: StoreLease> HeldLeases<L> {
 }
 
 impl<L: StoreLease + Sync> LeaseHeld for LeaseHolder<L> {
-    fn load_failed(&mut self, _back_off: Option<BackOff>) {
+    fn load_failed(&mut self, back_off: Option<BackOff>) {
         self.load_failed = true;
+        self.back_off = back_off;
     }
 }
 
@@ -207,6 +213,7 @@ impl<L: StoreLease> Drop for LeaseHolder<L> {
                 token: self.token,
                 lease,
                 load_failed: self.load_failed,
+                back_off: self.back_off,
             });
             drop(state);
             self.leases.returned.notify_one();
@@ -250,6 +257,7 @@ mod tests {
             token,
             lease: EXCLUSIVE,
             load_failed,
+            back_off: None,
         }
     }
 
@@ -271,6 +279,18 @@ mod tests {
         failed.load_failed(None);
         drop(failed);
         assert_eq!(leases.take_returned(), [returned(4, true)]);
+        let mut failed = leases.hold(5, EXCLUSIVE, 1).unwrap();
+        let back_off = Some(BackOff {
+            failures: 1,
+            lasts: Duration::from_secs(1),
+        });
+        failed.load_failed(back_off);
+        drop(failed);
+        let expected = ReturnedLease {
+            back_off,
+            ..returned(5, true)
+        };
+        assert_eq!(leases.take_returned(), [expected]);
     }
 
     #[tokio::test(start_paused = true)]

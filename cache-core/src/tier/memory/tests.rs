@@ -114,31 +114,37 @@ fn no_inserted_entry_is_lost_to_a_replacement() {
     }
 }
 
-/// quick_cache keeps keys that are used. moka counts a replacement as a use.
+/// Keys that were used survive a scan. moka counts a replacement as a use.
 #[cfg(feature = "quick_cache")]
 #[test]
 fn replacement_is_no_use_of_the_key_for_quick_cache() {
-    let memory = Memory::builder()
-        .engine(Engine::QuickCache)
-        .max_entries(1_000)
-        .build()
-        .unwrap();
-    let kept = |replaces: bool| {
-        for n in 0..500 {
+    let kept_after = |step: fn(&MemoryTier, u64, &Entry)| {
+        let memory = Memory::builder().engine(Engine::QuickCache);
+        let memory = memory.max_entries(1_000).build().unwrap();
+        let scan = |keys: std::ops::Range<u64>| {
+            keys.for_each(|n| {
+                memory.insert(key(n), entry(n, 8), now());
+            });
+        };
+        // Entries stay without any use until the capacity is reached.
+        scan(1_000..3_000);
+        for n in 0..5 {
             let old = entry(n, 8);
             memory.insert(key(n), old.clone(), now());
-            if replaces {
-                assert!(memory.replace(key(n), &old, entry(n, 8)));
-            }
+            step(&memory, n, &old);
         }
-        for n in 1_000..11_000 {
-            memory.insert(key(n), entry(n, 8), now());
-        }
-        let keys = 0..500;
-        keys.filter(|n| memory.peek(&key(*n).as_ref()).is_some())
-            .count()
+        scan(3_000..5_000);
+        let keys = 0..5;
+        let is_kept = |n: &u64| memory.peek(&key(*n).as_ref()).is_some();
+        keys.filter(is_kept).count()
     };
-    assert_eq!(kept(false), kept(true));
+    let unused = kept_after(|_, _, _| {});
+    let used = kept_after(|memory, n, _| drop(memory.get(&key(n).as_ref())));
+    let replaced = kept_after(|memory, n, old| {
+        assert!(memory.replace(key(n), old, entry(n, 8)));
+    });
+    assert!(used > unused, "{used} {unused}");
+    assert_eq!(replaced, unused);
 }
 
 #[test]

@@ -9,6 +9,11 @@ local function lease(key)
   if token and #token <= 19 then return token, waited == 'w', kind, epoch, history end
   return nil, false
 end
+local function failed_loads(key)
+  local failures, epoch, history = string.match(text(key), '^([1-9]%d*):(%d*):(%d*):b$')
+  if failures and #failures <= 9 then return failures, epoch, history end
+  return nil
+end
 local function number(key)
   local number = string.match(text(key), '^([1-9]%d*)$')
   if number and #number <= 19 then return number end
