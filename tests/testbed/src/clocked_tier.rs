@@ -1,5 +1,6 @@
 //! A tier whose clock a test advances: the age of records in any store is under control.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub struct TestClock {
     /// Milliseconds since the Unix epoch by the clock of the tiers, by which records are stamped
     /// and judged.
     tiers: Arc<AtomicU64>,
+    /// When the last lease of a key was granted, by the clock of the tiers.
+    granted: Arc<Mutex<HashMap<String, u64>>>,
 }
 
 impl TestClock {
@@ -32,6 +35,7 @@ impl TestClock {
         Self {
             runtimes: ManualClock::new(),
             tiers: Arc::new(AtomicU64::new(unix_millis())),
+            granted: Arc::default(),
         }
     }
 
@@ -40,6 +44,22 @@ impl TestClock {
         self.runtimes.advance(by);
         let millis = u64::try_from(by.as_millis()).expect("a time that a test can pass");
         self.tiers.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    fn of_tiers(&self) -> u64 {
+        self.tiers.load(Ordering::SeqCst)
+    }
+
+    /// Notes that a lease of this key is granted now.
+    fn note_granted(&self, key: &str) {
+        lock(&self.granted).insert(key.to_owned(), self.of_tiers());
+    }
+
+    /// Returns how much time has passed since the last lease of this key was granted.
+    fn passed_since_granted(&self, key: &str) -> Duration {
+        let granted = lock(&self.granted).get(key).copied();
+        let now = self.of_tiers();
+        Duration::from_millis(now - granted.unwrap_or(now))
     }
 
     /// The clock for [`RuntimeBuilder::clock`](multi_tier_cached::RuntimeBuilder::clock).
@@ -62,7 +82,9 @@ impl Default for TestClock {
 /// records of a private store. For a shared store each runtime has a tier of its own.
 ///
 /// The store inside has its own clock. It drops a record when the life has passed that the record
-/// was filled with, in real time, which is longer than a test.
+/// was filled with, in real time, which is longer than a test. The back-off of a key, which is in
+/// real time too, is shortened by the time that the test has passed since the load began that
+/// failed: no test advances the clock while such a load runs.
 #[derive(Clone, Debug)]
 pub struct ClockedTier {
     inner: Arc<Inner>,
@@ -142,7 +164,7 @@ impl Tier for Clocked {
     }
 
     fn now(&self) -> u64 {
-        self.inner.clock.tiers.load(Ordering::SeqCst)
+        self.inner.clock.of_tiers()
     }
 
     fn breaker(&self) -> Breaker {
@@ -180,7 +202,22 @@ impl Tier for Clocked {
         expected_header: &'a [u8],
         within: Duration,
     ) -> TierFuture<'a, LeaseResult> {
-        self.tier.lease(key, mode, expected_header, within)
+        Box::pin(async move {
+            let clock = &self.inner.clock;
+            let lease = |mode| self.tier.lease(key, mode, expected_header, within);
+            let mut leased = lease(mode).await?;
+            if let LeaseResult::BackedOff(left) = leased {
+                match left.checked_sub(clock.passed_since_granted(&key.name())) {
+                    Some(left) if !left.is_zero() => return Ok(LeaseResult::BackedOff(left)),
+                    // This mode is granted whatever the back-off.
+                    _ => leased = lease(LeaseMode::Exclusive).await?,
+                }
+            }
+            if let LeaseResult::Granted(_) = leased {
+                clock.note_granted(&key.name());
+            }
+            Ok(leased)
+        })
     }
 
     fn fill<'a>(
