@@ -46,11 +46,13 @@ mod server_history;
 mod share_error;
 mod single_flight;
 mod skipped_types;
+mod stale;
 mod streams;
 mod strong_calls;
 mod strong_consistency;
 mod tier_invalidations;
 mod tier_placement;
+mod timeouts;
 mod upkeep;
 
 // The tier of the example `custom_tier`, which runs the conformance tests.
