@@ -7,7 +7,7 @@ mod ends;
 mod isolated;
 mod rules;
 mod source;
-mod stores;
+pub(crate) mod stores;
 mod subject;
 mod table;
 
@@ -40,4 +40,4 @@ macro_rules! in_store {
     };
 }
 
-use {in_every_store, in_store, in_stores};
+pub(crate) use {in_every_store, in_store, in_stores};

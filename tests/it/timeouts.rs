@@ -7,3 +7,4 @@ mod hard;
 mod late_values;
 mod limits;
 mod soft;
+mod stores;
