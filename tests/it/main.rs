@@ -46,12 +46,14 @@ mod server_history;
 mod share_error;
 mod single_flight;
 mod skipped_types;
+mod stale;
 mod statistics;
 mod streams;
 mod strong_calls;
 mod strong_consistency;
 mod tier_invalidations;
 mod tier_placement;
+mod timeouts;
 mod upkeep;
 
 // The tier of the example `custom_tier`, which runs the conformance tests.

@@ -1,7 +1,6 @@
 //! Step 2: the call joins the flight of its key, or leads one.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::lease::LeaseTurn;
 use super::read::{StaleHit, TierHit, TierLookup};
@@ -201,13 +200,11 @@ impl<'a> Load<'a> {
     /// begins the load that replaces it.
     fn complete_found(&self, leader: Leader, hit: &TierHit) -> Step {
         let outcome = hit.outcome();
+        let revalidated = self.if_due(hit, leader.start());
         leader.complete(outcome.clone());
-        match self.due_within(hit) {
+        match revalidated {
             None => Step::Completed(outcome),
-            Some(due_within) => {
-                let stale = None;
-                Step::Revalidate(outcome, Revalidated { stale, due_within })
-            }
+            Some(revalidated) => Step::Revalidate(outcome, revalidated),
         }
     }
 
@@ -247,15 +244,27 @@ impl<'a> Load<'a> {
         Step::Revalidate(outcome, revalidated)
     }
 
-    /// Returns how long a value is still fresh at most if it is due, and only for a function
-    /// without memory: an entry in memory is due at its own moment.
-    fn due_within(&self, hit: &TierHit) -> Option<Duration> {
+    /// Returns the value as one that a load in the background replaces, if it is due, and only for
+    /// a function without memory: an entry in memory is due at its own moment.
+    ///
+    /// The load offers the value to its callers, as it does a stale one, so that none of them waits
+    /// for the load while the value is fresh.
+    fn if_due(&self, hit: &TierHit, start: u64) -> Option<Revalidated> {
         let function = self.function;
         if function.has_memory() || !self.is_late() {
             return None;
         }
+        let value = Arc::clone(hit.value.as_ref()?);
         let gap = function.refresh_gap(hit.life, hit.load);
-        gap.filter(|gap| hit.left <= *gap)
+        let due_within = gap.filter(|gap| hit.left <= *gap)?;
+        Some(Revalidated {
+            stale: Some(StaleValue {
+                value,
+                start: hit.number.unwrap_or(start),
+                fresh_until: function.state.clock.now().after(hit.left),
+            }),
+            due_within,
+        })
     }
 
     /// Reads the lower tiers for the value as of now.
