@@ -21,6 +21,7 @@ mod handle_runtime;
 mod handles;
 mod invalidation;
 mod keys;
+mod late_loads_across_instances;
 mod leases;
 mod levels;
 mod loads_across_instances;

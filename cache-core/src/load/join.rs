@@ -7,7 +7,7 @@ use super::lease::LeaseTurn;
 use super::read::{StaleHit, TierHit, TierLookup};
 use super::visit::TierVisits;
 use super::{Load, Mode, Revalidated, Step, complete};
-use crate::flight::{Join, Leader, WaitEdge, WaitOutcome};
+use crate::flight::{Detached, Join, Leader, WaitEdge, WaitOutcome};
 use crate::key::Key;
 use crate::outcome::LoadOutcome;
 use crate::stale::StaleValue;
@@ -85,6 +85,8 @@ impl<'a> Load<'a> {
         let value_type = self.value_type;
         // Set if the caller has no value that it may return while the key is backed off.
         let mut must_load = false;
+        // Set after a wait for the load of another instance, which ended without a value.
+        let mut has_waited = false;
         loop {
             // Another flight may have completed after this call's look-up and before it became the
             // leader.
@@ -148,6 +150,11 @@ impl<'a> Load<'a> {
                 mode => mode,
             };
             match visits.lease(mode, value_type).await {
+                // The other load failed, and the callers that waited for it have left. Each
+                // instance would run a body that no call needs.
+                LeaseTurn::Load if has_waited && self.is_abandoned(&leader) => {
+                    return Step::TimedOut(function.timed_out());
+                }
                 LeaseTurn::Load => return self.run(visits, leader),
                 LeaseTurn::BackedOff(left) => {
                     function.note_back_off(key, left, None);
@@ -172,9 +179,15 @@ impl<'a> Load<'a> {
                     }
                     // A value that is read from now on is as of now.
                     leader.restart(&state.fences, state.clock.now());
+                    has_waited = true;
                 }
             }
         }
+    }
+
+    /// Returns `true` if the load continues in the background, and no caller waits for it.
+    fn is_abandoned(&self, leader: &Leader) -> bool {
+        self.detached.as_ref().is_some_and(Detached::is_set) && !leader.view().has_waiters()
     }
 
     /// Keeps a stale value that a lower tier has, so that later callers find it in memory.
