@@ -78,7 +78,9 @@ impl Store {
         let name = key.name();
         let _locked = self.lock(&name);
         let record = match mode {
-            LeaseMode::Exclusive => self.generations.get(&name)?.map(|(record, _)| record),
+            LeaseMode::Exclusive | LeaseMode::Refresh => {
+                self.generations.get(&name)?.map(|(record, _)| record)
+            }
             _ => None,
         };
         Ok(self

@@ -217,7 +217,9 @@ impl Prefix {
         let _permit = self.permits.acquire().await;
         self.check()?;
         let record = match mode {
-            LeaseMode::Exclusive => self.reply("lease", self.store.get(key).await)?,
+            LeaseMode::Exclusive | LeaseMode::Refresh => {
+                self.reply("lease", self.store.get(key).await)?
+            }
             _ => None,
         };
         let stamp = self.store.epochs.stamp(&key.function);

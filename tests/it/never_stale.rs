@@ -1,5 +1,5 @@
 //! A value that was invalidated is never returned, in whatever window: at each await point of a
-//! load that replaces it in the background, and of one whose caller is gone.
+//! load that replaces it in the background, and of one whose caller was dropped.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -218,12 +218,15 @@ impl CachedFunction {
         match self.judge_isolated(key)? {
             Look::Fresh(held) | Look::Stale { value: held, .. } => Some(held),
             Look::Absent | Look::Failed(_) => None,
-            Look::Miss => {
-                let stale = self.stale_value(key)?;
-                let may_serve = self.may_serve_while_revalidating(&stale, key);
-                may_serve.then_some(stale.value)
-            }
+            Look::Miss => self.peek_stale(key),
         }
+    }
+
+    /// Returns the stale value in memory that a call would get at once.
+    pub(super) fn peek_stale(&self, key: &Key) -> Option<Held> {
+        let stale = self.stale_value(key)?;
+        let may_serve = self.may_serve_while_revalidating(&stale, key);
+        may_serve.then_some(stale.value)
     }
 
     /// Judges the entry of a key for a caller whose lower tiers are not reachable.

@@ -34,7 +34,7 @@ pub(crate) fn peek(
                 let window = function.times.stale_while_revalidate;
                 (hit.since < window.unwrap_or_default()).then_some(hit.value)
             }
-            TierLookup::Miss => None,
+            TierLookup::Miss => function.peek_stale(&key),
             TierLookup::Unavailable => function.peek_isolated(&key),
         }
     })

@@ -78,7 +78,7 @@ impl Load<'_> {
     /// Waits for the load of another caller. `Err` if the call ends with a stale value, or without
     /// a result.
     pub(super) async fn wait_for(
-        &mut self,
+        &self,
         mut waiter: Waiter,
         key: &Arc<Key>,
     ) -> Result<WaitOutcome, Step> {

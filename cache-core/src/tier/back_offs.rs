@@ -26,7 +26,7 @@ struct Mark {
 }
 
 impl BackOffs {
-    /// Notes a load that failed. Removes the marks that are over.
+    /// Notes a load that failed. Removes the marks that have expired.
     pub(super) fn note(&mut self, key: &str, function: &str, back_off: BackOff) {
         let now = Instant::now();
         self.0.retain(|_, mark| now < mark.until + REMEMBERED);

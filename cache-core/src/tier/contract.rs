@@ -100,8 +100,9 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     ///
     /// `expected_header` is the beginning, at most [`HEADER_LEN`](super::HEADER_LEN) bytes, of the
     /// record that the caller read and could not use, and is empty if there was none. For
-    /// [`LeaseMode::Exclusive`], if the store now holds another record, the tier MUST answer
-    /// [`LeaseResult::Held`] with a wake-up that is ready: the key was filled since the read.
+    /// [`LeaseMode::Exclusive`] and [`LeaseMode::Refresh`], if the store now holds another record,
+    /// the tier MUST answer [`LeaseResult::Held`] with a wake-up that is ready: the key was filled
+    /// since the read.
     ///
     /// # Cancel safety
     /// If the future is dropped, no lease is left.

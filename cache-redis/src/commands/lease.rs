@@ -32,10 +32,10 @@ use crate::number::millis;
 /// key is free. A mark under another epoch or history is none.
 ///
 /// KEYS record, lease, epoch, history, guards, sequence.
-/// ARGV mode (`only`, `refresh`, `share`, `takeover`, `look`), new token, life of the lease in ms, new epoch,
-/// number of the history, header of the record that the caller has read, epoch that the caller
-/// knows or nothing, last message that it has applied, longest back-off in ms, time for which
-/// failures are remembered in ms.
+/// ARGV mode (`only`, `refresh`, `share`, `takeover`, `look`), new token, life of the lease in ms, new epoch, number of the history,
+/// header of the record that the caller has read, epoch that the caller knows or nothing, last
+/// message that it has applied, longest back-off in ms, time for which failures are remembered in
+/// ms.
 ///
 /// Replies with one of:
 /// - `given`, the token, the epoch, the number of loads that failed in a row before;

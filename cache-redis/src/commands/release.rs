@@ -188,7 +188,7 @@ mod tests {
             panic!("the key is backed off: {reply:?}");
         };
         assert!(!left.is_zero() && left <= SECOND, "{left:?}");
-        // The back-off is over, and the number of failures is remembered.
+        // The back-off has ended, and the number of failures is remembered.
         let remembered = millis(FAILURES_REMEMBERED).to_string();
         server.ask::<()>(&["PEXPIRE", &name, &remembered]).await;
         assert_eq!(server.send(refresh(&key, 23)).await, granted(23, 1));
@@ -242,7 +242,7 @@ mod tests {
 
     /// The clock of the server was set back, or a dump was restored.
     #[tokio::test]
-    async fn mark_that_would_last_too_long_is_shortened_and_one_without_an_expiry_is_over() {
+    async fn mark_that_would_last_too_long_is_shortened_and_one_without_an_expiry_has_ended() {
         let mut server = TestServer::start().await;
         server.attach().await;
         let key = key("1");
