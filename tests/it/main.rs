@@ -47,6 +47,7 @@ mod server_history;
 mod share_error;
 mod single_flight;
 mod skipped_types;
+mod stale_across_instances;
 mod statistics;
 mod streams;
 mod strong_calls;

@@ -189,9 +189,16 @@ impl<'a> Load<'a> {
             LeaseTurn::Wait(wakeup, at) => {
                 let flight = Some(leader.id());
                 self.wait.wait(visits, wakeup, at, flight).await;
-                // The waiters have waited for a failed load too, and must not wait for the one
-                // of this call.
                 if !self.wait.may_wait() {
+                    // The source failed for the other instance. If each instance asked it too, an
+                    // outage would cost a load of each.
+                    if let Some(stale) = self.stale_instead(self.stale.clone(), key) {
+                        function.report_stale_on_error();
+                        leader.complete(LoadOutcome::Stale(stale.clone()));
+                        return Ok(Step::Completed(LoadOutcome::Value(stale.value)));
+                    }
+                    // The waiters have waited for a failed load too, and must not wait for the one
+                    // of this call.
                     leader.release_waiters();
                 }
                 // A value that is read from now on is as of now.
