@@ -125,22 +125,21 @@ impl Judge {
 
     /// The promises of a body that has reached its limit. `before` was counted when it was dropped,
     /// and `after` some time later.
-    pub(super) fn limit(
-        self,
-        dropped_after: Duration,
-        before: Bodies,
-        after: Bodies,
-    ) -> Vec<Check> {
+    pub(super) fn limit(dropped_after: Duration, before: Bodies, after: Bodies) -> Vec<Check> {
         vec![
             Check {
-                promise: format!("the body is dropped after {LOAD_LIMIT:?}"),
+                promise: format!(
+                    "the body is dropped after {LOAD_LIMIT:?}, and no other one begins"
+                ),
                 found: format!(
                     "{} of {} bodies dropped, seen after {:.2} s",
                     before.dropped,
                     before.hung,
                     dropped_after.as_secs_f64()
                 ),
-                verdict: Verdict::of(before.dropped == before.hung && dropped_after >= LOAD_LIMIT),
+                verdict: Verdict::of(
+                    [before.dropped, after.hung] == [1, 1] && dropped_after >= LOAD_LIMIT,
+                ),
             },
             Check {
                 promise: "nothing of the body runs on".into(),

@@ -171,7 +171,7 @@ impl Run {
         sleep(AFTERWARDS).await;
         let after = cluster.bodies().await?;
         let (before, after) = (of_this_phase(before), of_this_phase(after));
-        let checks = self.judge.limit(dropped_after, before, after);
+        let checks = Judge::limit(dropped_after, before, after);
         self.table.checks.extend(checks);
 
         cluster.set_source(SourceState::Up).await?;

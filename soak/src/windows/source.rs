@@ -104,15 +104,17 @@ impl Source {
         let state = self.state();
         self.begun[state as usize].fetch_add(1, Ordering::Relaxed);
         let mut body = Body { has_ended: false };
-        while state == SourceState::Hung {
-            self.ticks.fetch_add(1, Ordering::Relaxed);
-            sleep(TICK).await;
+        if state == SourceState::Hung {
+            loop {
+                self.ticks.fetch_add(1, Ordering::Relaxed);
+                sleep(TICK).await;
+            }
         }
         sleep(LOAD).await;
         body.has_ended = true;
         match state {
-            SourceState::Up => Ok(clock::now()),
-            SourceState::Down | SourceState::Hung => Err(LoadFailed::Down),
+            SourceState::Down => Err(LoadFailed::Down),
+            SourceState::Up | SourceState::Hung => Ok(clock::now()),
         }
     }
 
