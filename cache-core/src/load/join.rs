@@ -6,7 +6,7 @@ use super::lease::LeaseTurn;
 use super::read::{StaleHit, TierHit, TierLookup};
 use super::visit::TierVisits;
 use super::{Load, Mode, Revalidated, Step, complete};
-use crate::flight::{Join, Leader, WaitEdge, WaitOutcome};
+use crate::flight::{Detached, Join, Leader, WaitEdge, WaitOutcome};
 use crate::key::Key;
 use crate::outcome::LoadOutcome;
 use crate::stale::StaleValue;
@@ -166,6 +166,11 @@ impl<'a> Load<'a> {
             mode => mode,
         };
         match visits.lease(mode, self.value_type).await {
+            // The load of another instance failed, and the callers that waited for it have left.
+            // Otherwise each instance would run a body that no call needs.
+            LeaseTurn::Load if !self.wait.may_wait() && self.is_abandoned(&leader) => {
+                return Ok(Step::TimedOut(function.timed_out()));
+            }
             LeaseTurn::Load => return Ok(self.run(visits, leader)),
             // A task holds the lease, and this thread may be the one that runs the task.
             LeaseTurn::Wait(..) if function.is_blocking => return Ok(self.run(visits, leader)),
@@ -183,9 +188,16 @@ impl<'a> Load<'a> {
             LeaseTurn::Wait(wakeup, at) => {
                 let flight = Some(leader.id());
                 self.wait.wait(visits, wakeup, at, flight).await;
-                // The waiters have waited for a failed load too, and must not wait for the one
-                // of this call.
                 if !self.wait.may_wait() {
+                    // The source failed for the other instance. If each instance asked it too, an
+                    // outage would cost a load of each.
+                    if let Some(stale) = self.stale_instead(self.stale.clone(), key) {
+                        function.report_stale_on_error();
+                        leader.complete(LoadOutcome::Stale(stale.clone()));
+                        return Ok(Step::Completed(LoadOutcome::Value(stale.value)));
+                    }
+                    // The waiters have waited for a failed load too, and must not wait for the one
+                    // of this call.
                     leader.release_waiters();
                 }
                 // A value that is read from now on is as of now.
@@ -194,6 +206,11 @@ impl<'a> Load<'a> {
             }
         }
         Err(leader)
+    }
+
+    /// Returns `true` if the load continues in the background, and no caller waits for it.
+    fn is_abandoned(&self, leader: &Leader) -> bool {
+        self.detached.as_ref().is_some_and(Detached::is_set) && !leader.view().has_waiters()
     }
 
     /// Answers all callers of the flight with what a tier has. If the value is due, the call also

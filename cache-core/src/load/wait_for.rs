@@ -77,7 +77,7 @@ impl CachedFunction {
         hard.map(deadline_after)
     }
 
-    fn timed_out(&self) -> LoadTimeout {
+    pub(super) fn timed_out(&self) -> LoadTimeout {
         let hard = self.times.hard_timeout.unwrap_or_default();
         LoadTimeout::new(self.name(), hard)
     }
