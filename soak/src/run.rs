@@ -23,7 +23,7 @@ use crate::cluster::Cluster;
 use crate::counts::Counts;
 use crate::database::Database;
 use crate::directory::Directory;
-use crate::faults::{disturb_instances, disturb_servers};
+use crate::faults::{disturb_database, disturb_instances, disturb_servers};
 use crate::filler::Filler;
 use crate::history::{Event, Life, Window};
 use crate::instance::{BOUND, LONG_PAUSE, PAUSE, Settings, WORK_AND_FAIL};
@@ -48,7 +48,7 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
     let began = Instant::now();
     let directory = Directory::new("run")?;
     let mut rng = Rng::with_seed(options.seed);
-    let database = Database::start(&directory.path().join("database"))?;
+    let database = Arc::new(Database::start(&directory.path().join("database"))?);
     let mut servers = Servers::start(&options.server, options.topology).await?;
     let version = servers.version().await.map_err(io::Error::other)?;
     let _filler =
@@ -59,7 +59,7 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
 
     let mut events = vec![work_without_faults(&cluster, &options).await?];
     let end = began + Duration::from_secs(options.seconds);
-    events.extend(work_with_faults(&cluster, &mut servers, &mut rng, end).await?);
+    events.extend(work_with_faults(&cluster, &database, &mut servers, &mut rng, end).await?);
     if options.seconds >= LONG_RUN {
         events.push(nest_after_faults(&cluster).await?);
     }
@@ -174,6 +174,7 @@ async fn work_without_faults(cluster: &Cluster, options: &Options) -> io::Result
 /// Works under faults of the instances, their network and the servers, until `end`.
 async fn work_with_faults(
     cluster: &Arc<Cluster>,
+    database: &Arc<Database>,
     servers: &mut Servers,
     rng: &mut Rng,
     end: Instant,
@@ -185,10 +186,13 @@ async fn work_with_faults(
         let disturbing = disturb_instances(Arc::clone(cluster), rng.fork(), instances, end);
         tokio::spawn(disturbing)
     });
+    let failing = disturb_database(Arc::clone(cluster), Arc::clone(database), rng.fork(), end);
+    let failing = tokio::spawn(failing);
     let events = disturb_servers(Arc::clone(cluster), servers, rng.fork(), end).await?;
     for task in disturbing {
         task.await??;
     }
+    failing.await?;
     cluster.set(NetworkFault::Fair);
     cluster.until_coherent().await?;
     Ok(events)

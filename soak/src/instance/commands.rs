@@ -12,7 +12,7 @@ use super::state::Instance;
 use super::work::{change_at_random, read_at_random};
 use super::{liveness, panics};
 use crate::history::Reached;
-use crate::items::{Item, SERVING, STRONG, Scope, all_items};
+use crate::items::{Item, REVALIDATED, SERVING, STALE_IF_ERROR, STRONG, Scope, all_items};
 
 /// Tasks that read at random.
 const READERS: u64 = 4;
@@ -156,7 +156,7 @@ impl Commands {
         for item in all_items() {
             self.instance.database.commit(item).await?;
         }
-        for item in [0, STRONG, SERVING] {
+        for item in [0, STRONG, SERVING, REVALIDATED, STALE_IF_ERROR] {
             settle(Scope::FunctionOf(item)).await;
         }
         Ok("settled")

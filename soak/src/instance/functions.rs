@@ -48,6 +48,16 @@ pub(super) async fn serving(item: Item) -> Result<Versioned, LoadFailed> {
     load(item).await
 }
 
+#[multi_tier_cached(ttl = "1s", name = "soak::revalidated", when_isolated = "load")]
+pub(super) async fn revalidated(item: Item) -> Result<Versioned, LoadFailed> {
+    load(item).await
+}
+
+#[multi_tier_cached(ttl = "1s", name = "soak::stale_if_error", when_isolated = "serve")]
+pub(super) async fn stale_if_error(item: Item) -> Result<Versioned, LoadFailed> {
+    load(item).await
+}
+
 #[multi_tier_cached(ttl = "1h", name = "soak::in_memory", tiers = "l1")]
 pub(super) async fn in_memory(item: Item) -> Result<Versioned, LoadFailed> {
     load_immediately(item).await
