@@ -2,16 +2,26 @@
 //! must agree with them.
 
 macro_rules! pages {
-    ($($page:ident),*) => {
+    ($($page:ident: $file:literal),* $(,)?) => {
         $(
             #[cfg(doctest)]
-            #[doc = include_str!(concat!("../docs/", stringify!($page), ".md"))]
+            #[doc = include_str!(concat!("../docs/", $file))]
             mod $page {}
         )*
     };
 }
 
-pages!(configuration, guarantees, operations, testing, tiers);
+pages!(
+    configuration: "configuration.md",
+    guarantees: "guarantees.md",
+    operations: "operations.md",
+    refresh_ahead: "refresh-ahead.md",
+    result_times: "result-times.md",
+    stale_values: "stale-values.md",
+    testing: "testing.md",
+    tiers: "tiers.md",
+    timeouts: "timeouts.md",
+);
 
 /// The table of permissions is in the rustdoc of `Redis`, and again for operators in
 /// `docs/operations.md`. A test of the crate compares the former with the commands it sends.

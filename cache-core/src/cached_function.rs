@@ -9,6 +9,7 @@
 mod binding;
 mod invalidate;
 mod records;
+mod reports;
 mod validity;
 
 use std::borrow::Cow;
@@ -17,14 +18,16 @@ use std::sync::{Arc, Weak};
 
 pub(crate) use self::binding::TierBinding;
 pub(crate) use self::invalidate::FencedAfter;
-pub(crate) use self::records::{Expected, InvalidRecord, Records};
+pub(crate) use self::records::{Expected, InvalidRecord, OpenedRecord, Records};
 use crate::coherence::Coherence;
 use crate::error::Error;
 use crate::fence::{FunctionFence, Stripe};
 use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
 use crate::function::plan::Plan;
+use crate::function::times::Times;
 use crate::key::{FunctionId, Key, Piece, function_seed, name_hash, render};
 use crate::level::Level;
+use crate::log_limit::LoadLogLimits;
 use crate::state::RuntimeState;
 use crate::stats::{FunctionCounters, FunctionStats, TierCounters};
 use crate::tier::config::Lives;
@@ -68,8 +71,11 @@ pub(crate) struct CachedFunction {
     single_flight: SingleFlight,
     pub(crate) consistency: Consistency,
     when_isolated: WhenIsolated,
+    pub(crate) times: Times,
     /// Set after the first report that errors of the function cannot be shared.
     unshared_errors_reported: AtomicBool,
+    /// Limits on the log lines about loads that fail or are dropped.
+    log_limits: LoadLogLimits,
     pub(crate) records: Records,
     /// Why the function does not have the tiers that it asks for.
     flaw: Option<Error>,
@@ -90,8 +96,10 @@ impl CachedFunction {
         let fence = Arc::new(FunctionFence::at(state.fences.next()));
         let definition = plan.definition;
         let key = Arc::new(FunctionKey::new(&name, definition.version));
-        let lower: Vec<_> = plan.lower.into_iter().map(TierBinding::new).collect();
-        let disabled: Vec<_> = plan.disabled.into_iter().map(TierBinding::new).collect();
+        let times = definition.times;
+        let bind = |planned| TierBinding::new(planned, times.jitter);
+        let lower: Vec<_> = plan.lower.into_iter().map(bind).collect();
+        let disabled: Vec<_> = plan.disabled.into_iter().map(bind).collect();
         let coherence: Vec<_> = lower.iter().filter_map(TierBinding::coherence).collect();
         let strong = definition.consistency == Consistency::Strong && !lower.is_empty();
         // Other instances can invalidate a function only through a tier that it shares with them. A
@@ -113,6 +121,7 @@ impl CachedFunction {
             when_isolated: definition
                 .when_isolated
                 .unwrap_or(state.defaults.when_isolated),
+            times,
             template: definition.template,
             memory: plan
                 .memory
@@ -122,7 +131,8 @@ impl CachedFunction {
             lower,
             disabled,
             unshared_errors_reported: AtomicBool::new(false),
-            records: Records::new(&key, name_hash(&name), plan.encoding),
+            log_limits: LoadLogLimits::default(),
+            records: Records::new(&key, name_hash(&name), plan.encoding, &definition.times),
             flaw: plan.problem,
             key,
             name,
@@ -204,7 +214,7 @@ impl CachedFunction {
 
     /// The digest of a key. It is the same in every process, so that invalidation messages can name
     /// it.
-    fn digest(&self, key: &Key) -> u64 {
+    pub(crate) fn digest(&self, key: &Key) -> u64 {
         self.records.digest(key) as u64
     }
 

@@ -4,7 +4,10 @@
 //! This is compiled again for each function, so it does as little as possible. Parts that do not
 //! depend on the function's types are functions of their own that are not inlined.
 
+pub(crate) mod late;
+mod limited;
 mod spec;
+pub(crate) mod timed;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -17,9 +20,8 @@ pub use self::spec::{CacheValue, CachedResult, ResultOf};
 use crate::blocking;
 use crate::cached_function::CachedFunction;
 use crate::error::Error;
-use crate::flight::LoadScope;
 use crate::key::{ArgumentList, Arguments, Key, KeyRef};
-use crate::load::{Load, Loaded, Mode, Step};
+use crate::load::{Failure, Held, Load, Loaded, Mode, Step};
 use crate::outcome::{LoadOutcome, Outcome, ShareError, View};
 
 /// A key of a function in one runtime.
@@ -185,7 +187,8 @@ where
     F: Future<Output = R>,
 {
     let spec = spec();
-    let mut load = Load::new(&place.function, place.key, &spec.value_type, mode);
+    let key = place.key.map(Arc::new);
+    let mut load = Load::new(&place.function, key, &spec.value_type, mode);
     while let Step::Completed(outcome) = load.next(spec.share.can_share()).await {
         if let Some(result) = receive(&outcome, &spec) {
             return result;
@@ -195,51 +198,75 @@ where
     // The body is dropped here, together with the note that others wait for it, and not after the
     // value is stored: the flight has ended by then.
     let outcome = {
-        let mut leading = LoadScope::new(load.led());
+        let mut scope = load.scope();
         let mut body = pin!(body());
         poll_fn(|cx| {
-            let _entered = leading.enter();
+            let _entered = scope.enter();
             body.as_mut().poll(cx)
         })
         .await
     };
     // Only the value lives across the await, so that the error type need not be `Send`.
-    let loaded = match settle(&mut load, &spec, outcome) {
+    let loaded = match settle(&mut load, &spec, outcome, plain_failure) {
         Ok(loaded) => loaded,
         Err(outcome) => return outcome,
     };
-    load.finish(loaded.clone()).await;
-    let result = match loaded {
-        Some(loaded) => (spec.value_type.give)(loaded.held).map(R::value),
-        None => R::absent(),
-    };
-    result.expect("a value has the type that it was held as; a type that was absent can be absent")
+    give(load.finish(loaded).await, &spec)
 }
 
 /// Takes the value out of an outcome, to be kept. Returns an outcome of which nothing is kept as it
-/// is.
+/// is. `failure` says what the waiters and later callers get of an error.
 fn settle<R, V, S>(
     load: &mut Load<'_>,
     spec: &ResultSpec<V, S>,
     outcome: R,
+    failure: impl FnOnce(&S, &R::Error) -> Failure,
 ) -> Result<Option<Loaded>, R>
 where
     R: Outcome<V>,
     S: ShareError<R::Error>,
 {
-    let is_kept = match outcome.view() {
+    let (is_kept, ttl) = match outcome.view() {
         View::Failed(error) => {
             // No caller waits for the error of a body that runs beside another load.
-            let is_running = load.is_running();
-            load.fail(is_running.then(|| spec.share.share(error)).flatten());
-            return Err(outcome);
+            let failure = match load.is_running() {
+                true => failure(&spec.share, error),
+                false => Failure::default(),
+            };
+            return match load.fail(failure).and_then(spec.value_type.give) {
+                Some(value) => Err(R::value(value)),
+                None => Err(outcome),
+            };
         }
         _ if !load.is_running() => return Err(outcome),
-        View::Value(value) => spec.keep_if.is_none_or(|keep_if| keep_if(value)),
-        View::Absent => false,
+        View::Value(value) => (
+            spec.keep_if.is_none_or(|keep_if| keep_if(value)),
+            spec.ttl_from.map(|ttl_from| ttl_from(value)),
+        ),
+        View::Absent => (false, None),
     };
     let held = outcome.into_value().ok().map(spec.value_type.hold);
-    Ok(held.map(|held| Loaded { held, is_kept }))
+    Ok(held.map(|held| Loaded { held, is_kept, ttl }))
+}
+
+/// The answer to the waiters of a failed load, for a function without times besides its ttl.
+fn plain_failure<E, S: ShareError<E>>(share: &S, error: &E) -> Failure {
+    Failure {
+        shared: share.share(error),
+        ..Failure::default()
+    }
+}
+
+/// Makes the result of a value, or of its absence.
+fn give<R, V, S>(held: Option<Held>, spec: &ResultSpec<V, S>) -> R
+where
+    R: Outcome<V>,
+{
+    let result = match held {
+        Some(held) => (spec.value_type.give)(held).map(R::value),
+        None => R::absent(),
+    };
+    result.expect("a value has the type that it was held as; a type that was absent can be absent")
 }
 
 /// Makes the result of a waiter.
@@ -256,5 +283,7 @@ where
             let error = spec.share.timed_out(timeout.clone());
             error.and_then(R::failed)
         }
+        // A waiter judges the value itself, in `load::join`.
+        LoadOutcome::Stale(_) => None,
     }
 }

@@ -1,20 +1,26 @@
 //! Clocks. No other file reads the time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[cfg(target_os = "linux")]
 use nix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds since an origin, which is the same for all moments of one clock.
+///
+/// The number is negative for a moment before the origin. The origin can be the start of the host,
+/// and a record that a lower tier has may have expired before that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(u64);
+pub(crate) struct Moment(i64);
 
 impl Moment {
     /// Origin of the clock.
     #[cfg(test)]
     pub(crate) const ZERO: Self = Self(0);
+
+    /// A moment before all others.
+    pub(crate) const FIRST: Self = Self(i64::MIN);
 
     /// Returns the moment `life` after this one. A moment that does not fit is the last one of the
     /// clock.
@@ -22,20 +28,32 @@ impl Moment {
         Self(self.0.saturating_add(nanos(life)))
     }
 
+    /// Returns the moment `time` before this one. A moment that does not fit is the first one of
+    /// the clock.
+    pub(crate) fn before(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(time)))
+    }
+
     /// Returns the nanoseconds since the origin of the clock.
     #[inline]
-    pub(crate) fn nanos(self) -> u64 {
+    pub(crate) fn nanos(self) -> i64 {
         self.0
+    }
+
+    /// Returns the moment this many nanoseconds after the origin of the clock.
+    pub(crate) fn at_nanos(nanos: i64) -> Self {
+        Self(nanos)
     }
 
     /// Returns the time since `earlier`, or zero if `earlier` is in the future.
     pub(crate) fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        let nanos = self.0.saturating_sub(earlier.0);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// A monotonic clock.
@@ -110,7 +128,8 @@ fn coarse_wall() -> u64 {
 #[cfg(target_os = "linux")]
 #[inline]
 fn coarse() -> Moment {
-    Moment(read(ClockId::CLOCK_MONOTONIC_COARSE))
+    // The clock begins with the host, so it fits for 292 years.
+    Moment(read(ClockId::CLOCK_MONOTONIC_COARSE) as i64)
 }
 
 /// Reads a clock in nanoseconds. Linux has both clocks since 2.6.32, so this cannot fail.
@@ -138,7 +157,7 @@ fn coarse() -> Moment {
 ///
 /// It is set by [`builder().clock(..)`](crate::RuntimeBuilder::clock). Clones share one time.
 #[derive(Clone, Debug, Default)]
-pub struct ManualClock(Arc<AtomicU64>);
+pub struct ManualClock(Arc<AtomicI64>);
 
 impl ManualClock {
     /// Creates a clock that is at its origin.
@@ -170,6 +189,19 @@ pub fn unix_millis() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_before_the_origin_are_ordered_and_have_a_distance() {
+        const YEAR: Duration = Duration::from_secs(365 * 86_400);
+        let long_ago = Moment::ZERO.before(YEAR);
+        assert!(long_ago < Moment::ZERO);
+        assert!(Moment::FIRST < long_ago);
+        assert_eq!(Moment::ZERO.since(long_ago), YEAR);
+        assert_eq!(long_ago.since(Moment::ZERO), Duration::ZERO);
+        assert_eq!(long_ago.after(YEAR), Moment::ZERO);
+        assert_eq!(long_ago.before(Duration::MAX).before(YEAR), Moment::FIRST);
+        assert!(Moment::ZERO.after(Duration::MAX) > Moment::ZERO.after(YEAR));
+    }
 
     #[test]
     fn system_clock_advances_with_the_wall_clock() {

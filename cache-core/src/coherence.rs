@@ -8,7 +8,7 @@
 //! This is the lease of Gray and Cheriton (Stanford CS-TR-90-1298). It needs one clock only, that
 //! of this host, of which only the rate has to be right.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub struct Coherence {
     /// End of coherence by the monotonic clock, or zero. Written with `Release` after the fences
     /// were raised, and read with `Acquire`, so a reader that finds the instance coherent sees the
     /// fences.
-    until: AtomicU64,
+    until: AtomicI64,
     /// Begin of the last barrier by the wall clock. Ordered like `until`.
     wall: AtomicU64,
     /// Never held while user code or wakers run.
@@ -61,7 +61,7 @@ impl Coherence {
     pub fn new(bound: Duration) -> Self {
         Self {
             bound: bound.max(SHORTEST),
-            until: AtomicU64::new(0),
+            until: AtomicI64::new(0),
             wall: AtomicU64::new(0),
             state: Mutex::default(),
         }

@@ -1,16 +1,24 @@
-//! Entries: typed values in memory, with what decides whether they are valid.
+//! Entries: typed results in memory, with what decides whether they are valid.
+
+mod ahead;
+mod retry;
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
+use self::ahead::Ahead;
+pub(crate) use self::retry::Retry;
 use crate::clock::Moment;
 use crate::fence::Stripe;
 use crate::record::Etag;
 
 /// Bytes of an entry's own fields, and of the reference counts before its value.
-const OVERHEAD: usize = size_of::<Entry>() + 2 * size_of::<usize>();
+const OVERHEAD: usize = size_of::<Entry>() + REFERENCE_COUNTS;
 
-/// A value in memory, of any type.
+const REFERENCE_COUNTS: usize = 2 * size_of::<usize>();
+
+/// The result of a load in memory, with a value of any type.
 ///
 /// A hit clones the entry out of the engine. The fields before the value are what the reader needs
 /// to check it, so that the clone touches one reference count and nothing behind the pointer.
@@ -18,28 +26,50 @@ const OVERHEAD: usize = size_of::<Entry>() + 2 * size_of::<usize>();
 pub(crate) struct Entry {
     /// The number of the fences when the load of this value began.
     pub(crate) start: u64,
-    /// When the value expires.
+    /// When the entry stops to answer calls without further checks: the value expires, or it is due
+    /// to be loaded again before it does.
     pub(crate) expires: Moment,
     /// The bytes that count against a capacity in bytes: those of the key, the value and this
     /// header.
     pub(crate) weight: u32,
-    /// The stripe of the key's fence in the lower 16 bits, and the kind of the entry above them.
-    /// They share a word because each hit copies it.
-    stripe_and_kind: u32,
+    /// The stripe of the key's fence in bits 0 to 15, [`EXTRA`], and from [`AHEAD`] on how long the
+    /// value is fresh after `expires`. They share a word because each hit copies it.
+    packed: u32,
     value: Held,
 }
 
-/// A value that answers every call while it is valid.
-const PLAIN: u32 = 0;
+/// Set if the entry is more than a value: its content is behind an [`Extra`].
+const EXTRA: u32 = 1 << 16;
 
-/// A value that a strong call found: it is behind a [`StrongRead`].
-const STRONG_READ: u32 = 1 << 16;
+/// The first of the bits with the time that the value is fresh after `expires`.
+const AHEAD: u32 = u32::BITS - Ahead::BITS;
 
-/// A value that was loaded while a lower tier was not reachable. It answers calls only while that
-/// is so.
-const ISOLATED_ONLY: u32 = 2 << 16;
+/// Parts that few entries have.
+#[derive(Clone)]
+struct Extra {
+    content: Content,
+    /// Set if a strong call found the value.
+    strong: Option<StrongRead>,
+    /// Set for a result that was loaded while a lower tier was not reachable. It answers calls only
+    /// while that is so.
+    is_isolated_only: bool,
+    /// Set once a caller got the value when it was stale or due. Then `expires` is the end of
+    /// freshness.
+    retry: Option<Arc<Retry>>,
+}
 
-/// A value that a strong call found.
+/// The result that an entry keeps.
+#[derive(Clone)]
+pub(crate) enum Content {
+    Value(Held),
+    /// The load found that there is no value.
+    Absent,
+    /// The load failed. Callers can make an error of this.
+    Failed(Arc<dyn Any + Send + Sync>),
+}
+
+/// The strong call that found a value.
+#[derive(Clone, Copy)]
 struct StrongRead {
     /// The place of the tier and the etag of the record, by which the record is recognized without
     /// being read.
@@ -47,7 +77,6 @@ struct StrongRead {
     /// The number of the fences when the call was answered. Loads that began before it may have
     /// read an older value.
     answered: u64,
-    value: Held,
 }
 
 /// A value behind a shared pointer, without its type. If a function returns `Arc<T>`, this is that
@@ -55,7 +84,8 @@ struct StrongRead {
 pub(crate) type Held = Arc<dyn Any + Send + Sync>;
 
 impl Entry {
-    /// Makes an entry. `weight` is that of key and value; one of more than 4 GiB is taken as 4 GiB.
+    /// Makes an entry of a value. `weight` is that of key and value; one of more than 4 GiB is
+    /// taken as 4 GiB.
     pub(crate) fn new(
         value: Held,
         start: u64,
@@ -68,78 +98,197 @@ impl Entry {
             start,
             expires,
             weight,
-            stripe_and_kind: u32::from(stripe.number()) | PLAIN,
+            packed: u32::from(stripe.number()),
             value,
         }
     }
 
-    /// Marks the value as one that a strong call found, which was answered at the fences' number
-    /// `answered`.
-    pub(crate) fn strong_read(mut self, record: Option<(usize, Etag)>, answered: u64) -> Self {
-        self.value = Arc::new(StrongRead {
-            record,
-            answered,
-            value: self.value,
-        });
-        self.stripe_and_kind |= STRONG_READ;
+    /// Makes an entry of a result that is no value.
+    pub(crate) fn without_value(
+        content: Content,
+        start: u64,
+        stripe: Stripe,
+        expires: Moment,
+    ) -> Self {
+        let nothing = Arc::new(());
+        Self::new(nothing, start, stripe, expires, 0).with_extra(Extra::new(content))
+    }
+
+    /// Makes the value due `gap` before the end of its freshness, which stays what it is. The gap
+    /// is rounded down.
+    pub(crate) fn due_before_end(mut self, gap: Duration) -> Self {
+        let ahead = Ahead::at_most(gap);
+        self.expires = self.fresh_until().before(ahead.time());
+        self.set_ahead(ahead);
         self
     }
 
-    /// Marks the value as one that answers calls only while the lower tiers are not reachable.
-    pub(crate) fn isolated_only(mut self) -> Self {
-        self.stripe_and_kind |= ISOLATED_ONLY;
-        self
+    /// Marks the value as one that a strong call found, which was answered at the fences' number
+    /// `answered`.
+    pub(crate) fn strong_read(self, record: Option<(usize, Etag)>, answered: u64) -> Self {
+        let strong = Some(StrongRead { record, answered });
+        let extra = Extra {
+            strong,
+            ..self.to_extra()
+        };
+        self.with_extra(extra)
+    }
+
+    /// Marks the result as one that answers calls only while the lower tiers are not reachable.
+    pub(crate) fn isolated_only(self) -> Self {
+        let extra = Extra {
+            is_isolated_only: true,
+            ..self.to_extra()
+        };
+        self.with_extra(extra)
+    }
+
+    /// Returns the same entry with the pacing of the loads that replace it. It is not due any more:
+    /// the caller that was given this entry is the one that begins the load.
+    #[cold]
+    pub(crate) fn with_retry(mut self) -> (Self, Arc<Retry>) {
+        let retry = Arc::<Retry>::default();
+        let extra = Extra {
+            retry: Some(Arc::clone(&retry)),
+            ..self.to_extra()
+        };
+        self.expires = self.fresh_until();
+        self.set_ahead(Ahead::at_most(Duration::ZERO));
+        (self.with_extra(extra), retry)
+    }
+
+    /// Returns the end of the freshness of the value.
+    pub(crate) fn fresh_until(&self) -> Moment {
+        self.expires.after(self.gap())
+    }
+
+    /// Returns how long before the end of its freshness the value is due. Zero if it is not loaded
+    /// ahead.
+    pub(crate) fn gap(&self) -> Duration {
+        Ahead::of_bits(self.packed >> AHEAD).time()
     }
 
     /// Returns `true` if `other` must not replace this entry, because its value may be older: its
     /// load began before the load of this value or, if a strong call found this value, before that
     /// call was answered.
+    ///
+    /// The ends of freshness decide, and not `expires`: a value that is due is newer than one that
+    /// a slow load read before it.
     pub(crate) fn is_newer_than(&self, other: &Self, now: Moment) -> bool {
-        self.known_from() > other.start && self.expires > now
+        self.known_from() > other.start && self.fresh_until() > now
+    }
+
+    /// Returns `true` if this is the same entry as `other`, which was cloned out of an engine.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.value, &other.value)
+            && self.start == other.start
+            && self.expires == other.expires
     }
 
     /// Returns the number from which on no load reads an older value.
     pub(crate) fn known_from(&self) -> u64 {
-        match self.value.downcast_ref::<StrongRead>() {
-            Some(read) => read.answered,
-            None => self.start,
+        let strong = self.extra().and_then(|extra| extra.strong);
+        strong.map_or(self.start, |strong| strong.answered)
+    }
+
+    /// Returns `true` if the entry is a value and nothing more.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.packed & EXTRA == 0
+    }
+
+    /// Returns the value, if there is one and it may answer a call. `is_isolated` says that the
+    /// lower tiers are not reachable.
+    #[inline]
+    pub(crate) fn into_value(self, is_isolated: bool) -> Option<Held> {
+        match self.is_plain() {
+            true => Some(self.value),
+            false => self.value_of_extra(is_isolated),
         }
     }
 
-    /// Returns the value, if it may answer a call. `is_isolated` says that the lower tiers are not
-    /// reachable.
-    #[inline]
-    pub(crate) fn into_value(self, is_isolated: bool) -> Option<Held> {
-        match self.stripe_and_kind & (STRONG_READ | ISOLATED_ONLY) {
-            PLAIN => Some(self.value),
-            STRONG_READ => Some(self.into_strong_read().1),
-            _ => is_isolated.then_some(self.value),
+    /// Not inlined, so that the other entries cost a hit no more than the look at their bit.
+    #[cold]
+    #[inline(never)]
+    fn value_of_extra(self, is_isolated: bool) -> Option<Held> {
+        match self.content(is_isolated)? {
+            Content::Value(held) => Some(held),
+            Content::Absent | Content::Failed(_) => None,
         }
+    }
+
+    /// Returns the result, if it may answer a call.
+    #[inline(never)]
+    pub(crate) fn content(&self, is_isolated: bool) -> Option<Content> {
+        match self.extra() {
+            None => Some(Content::Value(Arc::clone(&self.value))),
+            Some(extra) if extra.is_isolated_only && !is_isolated => None,
+            Some(extra) => Some(extra.content.clone()),
+        }
+    }
+
+    /// Returns the value, if there is one, whether or not it may answer a call.
+    pub(crate) fn held(&self) -> Option<&Held> {
+        match self.extra().map(|extra| &extra.content) {
+            None => Some(&self.value),
+            Some(Content::Value(held)) => Some(held),
+            Some(Content::Absent | Content::Failed(_)) => None,
+        }
+    }
+
+    /// Returns the place and etag of the record that a strong call read, if it is known.
+    pub(crate) fn record(&self) -> Option<(usize, Etag)> {
+        self.extra()?.strong?.record
+    }
+
+    /// Returns the pacing of the loads that replace the entry, if it has one.
+    pub(crate) fn retry(&self) -> Option<&Arc<Retry>> {
+        self.extra()?.retry.as_ref()
     }
 
     /// Returns the stripe of the key's fence.
     #[inline]
     pub(crate) fn stripe(&self) -> Stripe {
-        Stripe::numbered(self.stripe_and_kind as u16)
+        Stripe::numbered(self.packed as u16)
     }
 
-    /// Returns the place and etag of the record that a strong call read, if it is known, and the
-    /// value.
-    #[cold]
-    pub(crate) fn into_strong_read(self) -> (Option<(usize, Etag)>, Held) {
-        match self.value.downcast_ref::<StrongRead>() {
-            Some(read) => (read.record, Arc::clone(&read.value)),
-            None => (None, self.value),
+    fn set_ahead(&mut self, ahead: Ahead) {
+        self.packed = self.packed & ((1 << AHEAD) - 1) | ahead.bits() << AHEAD;
+    }
+
+    fn extra(&self) -> Option<&Extra> {
+        if self.is_plain() {
+            return None;
+        }
+        self.value.downcast_ref()
+    }
+
+    fn to_extra(&self) -> Extra {
+        let extra = self.extra().cloned();
+        extra.unwrap_or_else(|| Extra::new(Content::Value(Arc::clone(&self.value))))
+    }
+
+    fn with_extra(mut self, extra: Extra) -> Self {
+        if self.is_plain() {
+            let weight = size_of::<Extra>() + REFERENCE_COUNTS;
+            self.weight = self.weight.saturating_add(weight as u32);
+        }
+        self.packed |= EXTRA;
+        self.value = Arc::new(extra);
+        self
+    }
+}
+
+impl Extra {
+    fn new(content: Content) -> Self {
+        Self {
+            content,
+            strong: None,
+            is_isolated_only: false,
+            retry: None,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn header_of_an_entry_is_at_most_64_bytes() {
-        const { assert!(OVERHEAD <= 64) };
-    }
-}
+mod tests;

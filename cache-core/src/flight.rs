@@ -23,13 +23,17 @@ mod deadlock;
 mod join;
 mod leader;
 mod table;
+mod view;
 mod waiter;
 
-pub(crate) use self::deadlock::{FlightId, HeldLeases, LoadScope, WaitEdge, blocked};
+pub(crate) use self::deadlock::{
+    Detached, Entered, FlightId, HeldLeases, LoadScope, WaitEdge, blocked,
+};
 pub(crate) use self::join::Join;
 pub(crate) use self::leader::Leader;
 pub(crate) use self::table::Flights;
-pub(crate) use self::waiter::WaitOutcome;
+pub(crate) use self::view::FlightView;
+pub(crate) use self::waiter::{WaitOutcome, Waiter};
 
 #[cfg(all(test, not(schedules)))]
 mod tests;

@@ -4,6 +4,7 @@
 //! crates of their own, and the attribute expands to calls into a private module of this crate.
 //! Programs use it through the facade `multi-tier-cached`.
 
+pub mod caching;
 pub mod codec;
 pub mod stream;
 #[cfg(feature = "testing")]
@@ -25,17 +26,21 @@ mod glob;
 mod handle;
 mod invalidation;
 mod key;
+mod late_load;
 mod level;
 mod load;
 mod load_timeout;
+mod log_limit;
 mod outcome;
 mod panics;
 mod record;
 mod runtime;
 mod setting;
+mod stale;
 mod state;
 mod stats;
 mod sync;
+mod timer;
 mod tokio_context;
 mod weigh;
 mod write_guard;
@@ -43,6 +48,7 @@ mod write_guard;
 #[doc(hidden)]
 pub mod private;
 
+pub use crate::background::BackgroundLoads;
 pub use crate::call::CacheValue;
 pub use crate::clock::{ManualClock, unix_millis};
 pub use crate::coherence::{Barrier, Coherence};
@@ -51,12 +57,14 @@ pub use crate::function::builder::FunctionBuilder;
 pub use crate::function::built::Function;
 pub use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
 pub use crate::function::registry::registered_functions;
+pub use crate::function::times::RefreshAhead;
 pub use crate::function::ttl::Ttl;
 pub use crate::handle::{Call, Handle, OptionalCall, PlainCall};
 pub use crate::invalidation::Invalidation;
 pub use crate::key::KeyArgument;
 pub use crate::level::Level;
 pub use crate::load_timeout::LoadTimeout;
+pub use crate::outcome::error_rules::{ErrorIf, StaleIf, TimeoutFrom, WithShare};
 pub use crate::outcome::{
     NotShared, Outcome, ShareByClone, ShareByText, ShareError, ShareWith, SharedError, View,
 };

@@ -1,17 +1,17 @@
 //! The steps of a call, in order. Each has a file of its own.
 //!
 //! 1. [`look_up`]: memory is asked. On a hit the call ends here.
-//! 2. [`Load::join`]: the call joins the flight of its key, or leads one.
+//! 2. [`join`]: the call joins the flight of its key, or leads one.
 //! 3. [`read`]: the leader reads the tiers below memory. [`promote`] copies what it finds to the
 //!    tiers above.
 //! 4. [`lease`]: the leader takes leases, under which alone a value can be stored. If another
 //!    instance holds the lease, the leader [waits](wait) for it and goes back to step 3.
 //! 5. The body runs, in code that is compiled for its function (see [`call`](crate::call)).
-//! 6. [`keep`]: the value is kept in memory.
-//! 7. [`store`]: the waiters are answered, and the value is stored in the lower tiers.
+//! 6. [`keep`]: the result is kept in memory. If the body failed, see [`failure`].
+//! 7. [`store`]: the waiters are answered, and the result is stored in the lower tiers.
 //!
-//! [`put`] has the operations without a body. [`visit`] has the state of the lower tiers during one
-//! call.
+//! [`revalidate`] does steps 3 and 4 for a value that is to be replaced in the background. [`put`]
+//! has the operations without a body. [`visit`] has the state of the lower tiers during one call.
 //!
 //! None of this depends on the type of the value, except the look-up: values travel as [`Held`],
 //! and their own functions are reached through [`ErasedType`]. So it is compiled once, in this
@@ -21,35 +21,51 @@
 //! A load that is dropped releases its leases and then its lead; another caller of the key
 //! continues.
 
+mod body_limit;
+mod failure;
+mod join;
+mod judge;
 mod keep;
 mod lease;
 mod look_up;
+mod negative;
 mod promote;
 mod put;
 mod read;
+mod retry;
+mod revalidate;
 mod store;
 mod visit;
 mod wait;
+mod wait_for;
 
-use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use self::lease::LeaseTurn;
+use tokio::time::Instant;
+
+pub(crate) use self::body_limit::BodyLimit;
+pub(crate) use self::failure::Failure;
+pub(crate) use self::judge::{Look, Revalidated};
 pub(crate) use self::put::{peek, put};
-use self::read::TierLookup;
+use self::store::Kept;
 use self::visit::TierVisits;
-use self::wait::RemoteWait;
+pub(crate) use self::wait::RemoteWait;
+pub(crate) use self::wait_for::Waited;
 use crate::cached_function::CachedFunction;
+use crate::caching::{BodyNotes, BodyScope, ReplacedValue};
 use crate::clock::Moment;
 use crate::codec::ErasedType;
 pub(crate) use crate::entry::Held;
-use crate::flight::{FlightId, HeldLeases, Join, Leader, WaitEdge, WaitOutcome};
+use crate::flight::{Detached, Leader, LoadScope};
 use crate::key::Key;
+use crate::load_timeout::LoadTimeout;
 use crate::outcome::LoadOutcome;
-use crate::tier::LeaseMode;
+use crate::stale::StaleValue;
+use crate::timer::deadline_after;
 
 /// A future of the load path. It is boxed so that its code is not compiled again where it is
 /// awaited.
@@ -60,6 +76,9 @@ pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(crate) enum Mode {
     /// The value of another caller's load, or of any tier.
     Join,
+    /// [`Join`](Self::Join), for a caller whose load may continue in the background. The
+    /// call does not lead the flight itself: it gets the lead as a [`Step::Lead`].
+    JoinLate,
     /// A value that the lower tiers say is current. It takes part in no flight, whose load may have
     /// begun before an invalidation that is not known here; the leases of the lower tiers keep
     /// others from loading at the same time.
@@ -85,6 +104,21 @@ pub(crate) struct Load<'a> {
     value_type: &'a dyn ErasedType,
     mode: Mode,
     wait: RemoteWait,
+    /// Set once the call was given a kept result that it cannot return, such as an error of another
+    /// type. It takes no other kept result that may not be a value.
+    needs_value: bool,
+    /// When the caller stops waiting (`hard_timeout`).
+    deadline: Option<Instant>,
+    /// The stale value that the load is to replace. Callers get it if the load fails.
+    stale: Option<StaleValue>,
+    /// Set for a load in the background whose callers have a value.
+    is_revalidation: bool,
+    /// For such a load: a record that is fresh for no longer than this is to be replaced.
+    due_within: Duration,
+    /// Set when the load was handed over to the background.
+    detached: Option<Detached>,
+    /// The decisions of the body about its result.
+    notes: Option<Arc<BodyNotes>>,
     /// Set while the body of this call runs, if its value is to be kept.
     running: Option<Running<'a>>,
 }
@@ -100,16 +134,24 @@ struct Running<'a> {
 pub(crate) enum Step {
     /// It returns this, if it can be converted into the call's result.
     Completed(LoadOutcome),
+    /// It returns this, and a load in the background replaces the value.
+    Revalidate(LoadOutcome, Revalidated),
+    /// It is to run the load, whose flight it leads. `None` for a call of a strong function, which
+    /// begins its flight later. Only a call of [`Mode::JoinLate`] gets this.
+    Lead(Option<Leader>),
+    /// It waited for as long as its function allows, and there is no stale value.
+    TimedOut(LoadTimeout),
     /// It runs its body, and [finishes](Load::finish) the load.
     Run,
 }
 
 /// A value that a body returned.
-#[derive(Clone)]
 pub(crate) struct Loaded {
     pub(crate) held: Held,
     /// Set if the function keeps it (`cache_if`).
     pub(crate) is_kept: bool,
+    /// The ttl that the function gives to this value (`ttl_from`).
+    pub(crate) ttl: Option<Duration>,
 }
 
 impl fmt::Debug for Load<'_> {
@@ -125,18 +167,43 @@ impl<'a> Load<'a> {
     /// Makes a load. Without a key nothing is looked up or kept.
     pub(crate) fn new(
         function: &'a CachedFunction,
-        key: Option<Key>,
+        key: Option<Arc<Key>>,
         value_type: &'a dyn ErasedType,
         mode: Mode,
     ) -> Self {
         Self {
             function,
-            key: key.map(Arc::new),
+            key,
             value_type,
             mode,
             wait: RemoteWait::default(),
+            needs_value: false,
+            deadline: None,
+            stale: None,
+            is_revalidation: false,
+            due_within: Duration::ZERO,
+            detached: None,
+            notes: None,
             running: None,
         }
+    }
+
+    /// Sets what the call knows of its earlier waits.
+    pub(crate) fn after(mut self, wait: RemoteWait) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Limits the time that the caller waits for the loads of others.
+    pub(crate) fn until(mut self, deadline: Option<Instant>) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Sets the flag that says whether the load was handed over to the background.
+    pub(crate) fn detached_by(mut self, detached: Detached) -> Self {
+        self.detached = Some(detached);
+        self
     }
 
     /// Continues until the call has its result or must run its body. `can_share` says whether
@@ -147,11 +214,38 @@ impl<'a> Load<'a> {
                 return Step::Run;
             };
             match self.mode {
-                Mode::Join => self.join(&key, can_share).await,
+                Mode::JoinLate if self.function.is_strong() => Step::Lead(None),
+                Mode::Join | Mode::JoinLate => self.join(&key, can_share).await,
                 Mode::Strong => self.read_strong(&key).await,
                 Mode::Refresh => self.replace(&key).await,
             }
         })
+    }
+
+    /// Runs the load of a late call up to its body, after a [`Step::Lead`].
+    pub(crate) fn lead_late(&mut self, leader: Option<Leader>) -> Boxed<'_, Step> {
+        Box::pin(async move {
+            let Some(key) = self.key.clone() else {
+                return Step::Run;
+            };
+            match leader {
+                Some(leader) => {
+                    if let Some(soft) = self.function.times.soft_timeout {
+                        leader.set_soft_deadline(deadline_after(soft));
+                    }
+                    self.lead(&key, leader).await
+                }
+                None => {
+                    self.mode = Mode::Strong;
+                    self.read_strong(&key).await
+                }
+            }
+        })
+    }
+
+    /// Returns `true` if the caller can begin a load in the background.
+    fn is_late(&self) -> bool {
+        self.mode == Mode::JoinLate
     }
 
     /// Returns `true` if this call leads a flight: its value is kept, and others may wait for it.
@@ -159,178 +253,45 @@ impl<'a> Load<'a> {
         self.running.is_some()
     }
 
-    /// Notes that the outcome of another call's load cannot be converted into this call's result.
-    /// The call does not wait for a further load.
+    /// Notes that the outcome of another call's load, or a kept one, cannot be converted into this
+    /// call's result. The call does not wait for a further load.
     pub(crate) fn received_nothing(&mut self) {
+        self.needs_value = true;
         self.wait.load_failed();
     }
 
-    /// Returns the flight that the body runs for, and the leases under which it does.
-    pub(crate) fn led(&self) -> Option<(FlightId, HeldLeases)> {
-        let running = self.running.as_ref()?;
-        Some((running.leader.id(), running.visits.exclusive_leases()))
+    /// Returns what the call knows of its waits, for a load that continues it.
+    pub(crate) fn take_wait(&mut self) -> RemoteWait {
+        std::mem::take(&mut self.wait)
     }
 
-    /// Keeps and stores what the body returned, and answers the waiters. `None` stands for a body
-    /// that found nothing.
-    ///
-    /// # Cancel safety
-    /// If it is dropped, the value may be kept in memory without being stored in the lower tiers.
-    pub(crate) fn finish(&mut self, loaded: Option<Loaded>) -> Boxed<'_, ()> {
-        Box::pin(self.end(loaded))
-    }
-
-    /// Ends the load of a body that failed. `shared` is what the waiters can make an error of.
-    pub(crate) fn fail(&mut self, shared: Option<Box<dyn Any + Send + Sync>>) {
-        if self.key.is_some() {
-            self.function.counters.load_errors.add_one();
-        }
-        let Some(mut running) = self.running.take() else {
-            return;
+    /// Returns the scope in which the body of this call runs.
+    pub(crate) fn scope(&mut self) -> BodyScope {
+        let led = self.running.as_ref().map(|running| {
+            let leases = running.visits.exclusive_leases();
+            (running.leader.id(), leases)
+        });
+        self.notes = led.is_some().then(|| {
+            let held = self.replaced_value();
+            BodyNotes::new(held.map(|held| ReplacedValue {
+                held,
+                give: self.value_type.give(),
+            }))
+        });
+        let scope = match &self.detached {
+            Some(detached) => LoadScope::detachable(led, detached),
+            None => LoadScope::new(led),
         };
-        // Released before the waiters go on: they take the same leases.
-        running.visits.load_failed();
-        match shared {
-            Some(shared) => running.leader.complete(LoadOutcome::Failed(shared.into())),
-            None => running.leader.fail(),
-        }
+        BodyScope::new(scope, self.notes.clone())
     }
 
-    /// Joins the flight of the key, or leads one.
-    async fn join(&mut self, key: &Arc<Key>, can_share: bool) -> Step {
-        let function = self.function;
-        let state = &*function.state;
-        loop {
-            let may_join = |start, began| function.may_join(key, start, began);
-            let now = state.clock.now();
-            let waiter = match state.flights.join(key, &state.fences, now, may_join) {
-                Join::Lead(leader) => return self.lead(key, leader).await,
-                Join::Wait(waiter) => waiter,
-            };
-            // A blocked thread must not wait for a task, because it may be the thread that runs the
-            // task.
-            let may_wait = self.wait.may_wait() && !(function.is_blocking && waiter.is_of_a_task());
-            let edge = match may_wait {
-                true => WaitEdge::begin(waiter.flight_id()),
-                false => None,
-            };
-            let Some(_edge) = edge else {
-                // The value is not kept. The load that runs beside this one keeps its own.
-                drop(waiter);
-                function.counters.loads.add_one();
-                return Step::Run;
-            };
-            function.counters.waits.add_one();
-            match waiter.await {
-                WaitOutcome::Completed(outcome) => return Step::Completed(outcome),
-                WaitOutcome::Failed => {
-                    self.wait.load_failed();
-                    if !can_share {
-                        function.report_unshared_errors();
-                    }
-                }
-                WaitOutcome::Lead(leader) => {
-                    // After an invalidation newer callers are on a newer flight. This call joins
-                    // that one; each other waiter of this flight takes its lead in turn and does
-                    // the same.
-                    if leader.is_current() {
-                        leader.restart(&state.fences, state.clock.now());
-                        return self.lead(key, leader).await;
-                    }
-                }
-            }
+    /// The value that the body may return again if its source says that it has not changed.
+    fn replaced_value(&self) -> Option<Held> {
+        if let Some(stale) = &self.stale {
+            return Some(Arc::clone(&stale.value));
         }
-    }
-
-    /// Reads the lower tiers on behalf of all callers of the flight, and takes their leases.
-    async fn lead(&mut self, key: &Arc<Key>, leader: Leader) -> Step {
-        let function = self.function;
-        let state = &*function.state;
-        let value_type = self.value_type;
-        loop {
-            // Another flight may have completed after this call's look-up and before it became the
-            // leader.
-            if let Some(held) = function.peek(&(**key).as_ref())
-                && value_type.is_of(&held)
-            {
-                return complete(leader, held);
-            }
-            let start = leader.start();
-            let mut visits = TierVisits::new(function, key);
-            match visits.read(value_type).await {
-                TierLookup::Hit(hit) => {
-                    if leader.is_current() && hit.is_promoted {
-                        function.keep_found(key, &hit, start, value_type);
-                    }
-                    return complete(leader, hit.value);
-                }
-                TierLookup::Unavailable => {
-                    if let Some(held) = function.serve_isolated(&(**key).as_ref())
-                        && value_type.is_of(&held)
-                    {
-                        return complete(leader, held);
-                    }
-                }
-                TierLookup::Miss => {}
-            }
-            let mode = self.wait.lease_mode(&mut visits);
-            match visits.lease(mode, value_type).await {
-                LeaseTurn::Load => return self.run(visits, leader),
-                // A task holds the lease, and this thread may be the one that runs the task.
-                LeaseTurn::Wait(..) if function.is_blocking => return self.run(visits, leader),
-                LeaseTurn::Wait(wakeup, at) => {
-                    let flight = Some(leader.id());
-                    self.wait.wait(visits, wakeup, at, flight).await;
-                    // The waiters have waited for a failed load too, and must not wait for the one
-                    // of this call.
-                    if !self.wait.may_wait() {
-                        leader.release_waiters();
-                    }
-                    // A value that is read from now on is as of now.
-                    leader.restart(&state.fences, state.clock.now());
-                }
-            }
-        }
-    }
-
-    /// Reads the lower tiers for the value as of now.
-    async fn read_strong(&mut self, key: &Arc<Key>) -> Step {
-        let function = self.function;
-        let state = &*function.state;
-        let value_type = self.value_type;
-        loop {
-            let start = state.fences.now();
-            let mut visits = TierVisits::new(function, key);
-            let known = function.known(key);
-            let known_etag = known.as_ref().map(|(etag, _)| *etag);
-            visits.make_strong(known);
-            if let TierLookup::Hit(hit) = visits.read(value_type).await {
-                function.keep_strong_read(key, &hit, start, known_etag, value_type);
-                return Step::Completed(LoadOutcome::Value(hit.value));
-            }
-            let mode = self.wait.lease_mode(&mut visits);
-            match visits.lease(mode, value_type).await {
-                LeaseTurn::Load => {
-                    let now = state.clock.now();
-                    let leader = state.flights.lead(key, &state.fences, now, false);
-                    return self.run(visits, leader);
-                }
-                LeaseTurn::Wait(wakeup, at) => self.wait.wait(visits, wakeup, at, None).await,
-            }
-        }
-    }
-
-    /// Leads a flight whose value replaces what the tiers have.
-    async fn replace(&mut self, key: &Arc<Key>) -> Step {
-        let function = self.function;
-        let state = &*function.state;
-        function.drop_disabled(key).await;
-        let now = state.clock.now();
-        let leader = state.flights.lead(key, &state.fences, now, true);
-        let mut visits = TierVisits::new(function, key);
-        // In this mode no tier lets the call wait.
-        let _ = visits.lease(LeaseMode::Preempt, self.value_type).await;
-        self.run(visits, leader)
+        let key = self.key.as_ref().filter(|_| self.is_revalidation)?;
+        self.function.peek(&(**key).as_ref())
     }
 
     fn run(&mut self, visits: TierVisits<'a>, leader: Leader) -> Step {
@@ -343,46 +304,70 @@ impl<'a> Load<'a> {
         Step::Run
     }
 
-    async fn end(&mut self, loaded: Option<Loaded>) {
+    /// Keeps and stores what the body returned, and answers the waiters. `None` stands for a body
+    /// that found nothing. Returns the value for this caller.
+    ///
+    /// # Cancel safety
+    /// If it is dropped, the value may be kept in memory without being stored in the lower tiers.
+    pub(crate) fn finish(&mut self, loaded: Option<Loaded>) -> Boxed<'_, Option<Held>> {
+        Box::pin(self.end(loaded))
+    }
+
+    async fn end(&mut self, loaded: Option<Loaded>) -> Option<Held> {
         let function = self.function;
+        let decisions = self.notes.as_ref().map(|notes| notes.decisions());
+        let decisions = decisions.unwrap_or_default();
+        let held = loaded.as_ref().map(|loaded| Arc::clone(&loaded.held));
+        if decisions.is_failed {
+            return self.end_as_failed(held);
+        }
         let (Some(running), Some(key)) = (self.running.take(), &self.key) else {
-            return;
+            return held;
         };
         let Running {
-            visits,
+            mut visits,
             leader,
             began,
         } = running;
+        leader.body_ended();
         let start = leader.start();
-        let is_dropped = loaded.as_ref().is_none_or(|loaded| !loaded.is_kept);
-        match loaded {
-            // A flight that was replaced must not overwrite the value of the flight that replaced
-            // it.
-            Some(Loaded { held, .. }) if !is_dropped && leader.is_current() => {
-                let took = function.state.clock.now().since(began);
-                visits.publish(held, took, leader, self.value_type).await;
-            }
-            loaded => {
-                // Released before the waiters go on: they take the same leases.
-                drop(visits);
-                let outcome = loaded.map(|loaded| LoadOutcome::Value(loaded.held));
-                leader.complete(outcome.unwrap_or(LoadOutcome::Absent));
-            }
+        let ttl = loaded.as_ref().and_then(|loaded| loaded.ttl);
+        visits.ttl = decisions.ttl.or(ttl);
+        let is_kept = match &loaded {
+            Some(loaded) => loaded.is_kept && visits.ttl != Some(Duration::ZERO),
+            None => function.times.none_ttl.is_some(),
+        };
+        let is_kept = is_kept && !decisions.is_skipped;
+        // A flight that was replaced must not overwrite the value of the flight that replaced it.
+        if is_kept && leader.is_current() {
+            let kept = Kept {
+                held: held.clone(),
+                took: function.state.clock.now().since(began),
+            };
+            visits.publish(kept, leader, self.value_type).await;
+        } else {
+            // Released before the waiters go on: they take the same leases.
+            drop(visits);
+            let outcome = held.clone().map(LoadOutcome::Value);
+            leader.complete(outcome.unwrap_or(LoadOutcome::Absent));
         }
-        match self.mode {
-            Mode::Join => {}
-            Mode::Strong => function.drop_older(key, start),
-            Mode::Refresh if is_dropped => {
-                // A tier that failed has counted it.
-                let _ = function.invalidate(key).await;
-            }
-            Mode::Refresh => {}
+        if self.mode == Mode::Strong {
+            function.drop_older(key, start);
         }
+        // The source says that the value is not to be kept any more.
+        let replaces = self.mode == Mode::Refresh || self.is_revalidation || self.stale.is_some();
+        if !is_kept && replaces {
+            // A tier that failed has counted it.
+            let _ = function.invalidate(key).await;
+        }
+        held
     }
 }
 
-fn complete(leader: Leader, held: Held) -> Step {
-    let outcome = LoadOutcome::Value(held);
+fn complete(leader: Leader, outcome: LoadOutcome) -> Step {
     leader.complete(outcome.clone());
     Step::Completed(outcome)
 }
+
+#[cfg(test)]
+mod tests;

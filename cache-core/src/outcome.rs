@@ -1,5 +1,7 @@
 //! Results of bodies: the value in them that is kept, and how their errors are shared.
 
+pub(crate) mod error_rules;
+
 use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
@@ -7,6 +9,7 @@ use std::sync::Arc;
 
 use crate::entry::Held;
 use crate::load_timeout::LoadTimeout;
+use crate::stale::StaleValue;
 
 /// A type that a load of a value `V` may return: `V`, `Option<V>`, `Result<V, E>` or
 /// `Result<Option<V>, E>`.
@@ -174,6 +177,12 @@ pub trait ShareError<E>: Copy + Send + Sync + 'static {
         true
     }
 
+    /// Returns `true` if an error of this type can say that a load took too long. If not, no caller
+    /// of a load is limited in time. Default: `false`.
+    fn can_time_out(self) -> bool {
+        false
+    }
+
     /// Makes the error of a caller whose load took too long. Default: `None`, for errors that
     /// cannot say so.
     fn timed_out(self, _timeout: LoadTimeout) -> Option<E> {
@@ -297,4 +306,6 @@ pub(crate) enum LoadOutcome {
     Failed(Arc<dyn Any + Send + Sync>),
     /// The body was dropped at its limit.
     TimedOut(LoadTimeout),
+    /// The load failed, and its callers get the stale value, if it may still be returned.
+    Stale(StaleValue),
 }

@@ -1,20 +1,30 @@
 //! The items that generated code may name, and nothing else. They are no part of the public
 //! interface.
 
+mod late;
 mod mode;
 mod probe;
+mod rules;
 
 pub use std::borrow::Cow;
 
 pub use inventory;
 
-pub use self::mode::{CallMode, CallNow, FunctionRef, MakeHandle, MakeInvalidation, call, type_of};
+pub use self::late::{KeepArgument, Kept, OwnArgument, keep, own};
+pub use self::mode::{
+    CallMode, CallNow, CallTimed, FunctionRef, MakeHandle, MakeInvalidation, call, type_of,
+};
 pub use self::probe::{
     ClonedErrors, DescribedErrors, Fallible, HeldAsItIs, HeldBehindPointer, NestedKind, NoErrors,
     OtherErrors, Plain, PlainKind, Probe, RebuiltErrors, Walked, Weighed, WrappedKind, memory_only,
     returns, shared,
 };
-pub use crate::__returns as returns;
+pub use self::rules::{
+    CanTimeOut, HasError, HasKeptError, HasNone, JudgedErrors, KeptErrors, NoJudgedErrors,
+    NoKeptErrors, NoTimeoutErrors, OptionalValues, RequiredValues, TimeoutErrors,
+};
+pub use crate::call::late::{LateCall, LateLoading, LateResult};
+pub use crate::call::timed::{Revalidation, TimedLookup, TimedMiss};
 pub use crate::call::{CacheValue, CachedResult, MemoryLookup, Miss, ResultOf};
 pub use crate::function::definition::Definition;
 pub use crate::function::instantiation::Instantiation;
@@ -29,3 +39,4 @@ pub use crate::key::{ArgumentList, Arguments, KeyArgument, Parts, Piece, Refused
 pub use crate::level::{Level, Levels};
 pub use crate::outcome::NotShared;
 pub use crate::runtime::builder::EnvTier;
+pub use crate::{__returns as returns, __rule as rule};

@@ -9,15 +9,23 @@
 //! 16 life, ms             u64
 //! ```
 //!
-//! All numbers are little-endian. The checksum (XXH3-64) covers all bytes before it and the
-//! payload, so that every changed bit of a record is noticed. Times are of the tier's own clock.
+//! All numbers are little-endian. The checksum (XXH3-64) covers all bytes before it and all bytes
+//! after it, so that every changed bit of a record is noticed. Times are of the tier's own clock.
+//!
+//! A record of format 2 has marks between the header and the payload: the number of its tags (u8),
+//! the base and the number of the tag ledger when its load began (u64 each), and the tags (u64
+//! each). Functions with a stale window write it, with zeros and without tags, so that a later
+//! build can add marks to their records without another format. A record with tags is not used by
+//! this build, which cannot check them. A build that does not know format 2 takes such a record for
+//! a damaged one, which is a miss.
 
 use std::time::Duration;
 
 use xxhash_rust::xxh3::Xxh3;
 
 const MAGIC: [u8; 4] = *b"MTCr";
-const FORMAT: u8 = 1;
+/// The length of the marks of a record without tags.
+const MARKS: usize = 1 + 2 * size_of::<u64>();
 const CHECKSUM: usize = 76;
 pub(crate) const HEADER: usize = 84;
 
@@ -46,10 +54,12 @@ pub struct Stamp {
 /// The header of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
+    pub(crate) format: Format,
     pub(crate) codec: u8,
     /// When the record was sent, in milliseconds of the tier's clock.
     pub(crate) created: u64,
-    /// How long the record lives from then on, in milliseconds.
+    /// How long the value is fresh from then on, in milliseconds. The tier may keep the record for
+    /// longer, because a stale value may be returned as well.
     pub(crate) life: u64,
     /// How long the load took, in milliseconds.
     pub(crate) load: u32,
@@ -63,6 +73,37 @@ pub(crate) struct Header {
     pub(crate) kind: RecordKind,
 }
 
+/// The layout of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// The payload follows the header.
+    Plain,
+    /// Marks follow the header.
+    Marked,
+}
+
+impl Format {
+    const fn number(self) -> u8 {
+        match self {
+            Self::Plain => 1,
+            Self::Marked => 2,
+        }
+    }
+
+    fn of_number(number: u8) -> Option<Self> {
+        let all = [Self::Plain, Self::Marked];
+        all.into_iter().find(|format| format.number() == number)
+    }
+
+    /// Returns the bytes of a record before its payload.
+    pub(crate) const fn overhead(self) -> usize {
+        match self {
+            Self::Plain => HEADER,
+            Self::Marked => HEADER + MARKS,
+        }
+    }
+}
+
 /// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RecordKind {
@@ -72,6 +113,8 @@ pub(crate) enum RecordKind {
     Copy,
     /// No value: the value that replaced the previous record cannot be stored.
     Nothing,
+    /// The load found that there is no value (`none_ttl`).
+    Absent,
 }
 
 impl RecordKind {
@@ -80,11 +123,12 @@ impl RecordKind {
             Self::Value => 0,
             Self::Copy => 1,
             Self::Nothing => 2,
+            Self::Absent => 3,
         }
     }
 
     fn of_number(number: u16) -> Option<Self> {
-        let all = [Self::Value, Self::Copy, Self::Nothing];
+        let all = [Self::Value, Self::Copy, Self::Nothing, Self::Absent];
         all.into_iter().find(|kind| kind.number() == number)
     }
 }
@@ -96,9 +140,9 @@ pub(crate) struct Damaged;
 impl Header {
     /// Serializes a record: this header, its checksum and the payload.
     pub(crate) fn encode(&self, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEADER + payload.len());
+        let mut bytes = Vec::with_capacity(self.format.overhead() + payload.len());
         bytes.extend(MAGIC);
-        bytes.extend([FORMAT, self.codec]);
+        bytes.extend([self.format.number(), self.codec]);
         bytes.extend(self.kind.number().to_le_bytes());
         bytes.extend(self.created.to_le_bytes());
         bytes.extend(self.life.to_le_bytes());
@@ -113,12 +157,17 @@ impl Header {
                 .unwrap_or(u32::MAX)
                 .to_le_bytes(),
         );
-        bytes.extend(checksum(&bytes, payload).to_le_bytes());
+        let marks: &[u8] = match self.format {
+            Format::Plain => &[],
+            Format::Marked => &[0; MARKS],
+        };
+        bytes.extend(checksum([&bytes, marks, payload]).to_le_bytes());
+        bytes.extend(marks);
         bytes.extend(payload);
         bytes
     }
 
-    /// Sets how long the record lives, in whole milliseconds and at least one.
+    /// Sets how long the value is fresh, in whole milliseconds and at least one.
     pub(crate) fn with_life(self, life: Duration) -> Self {
         Self {
             life: u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1),
@@ -128,9 +177,16 @@ impl Header {
 
     /// Reads a header and the payload behind it.
     pub(crate) fn open(bytes: &[u8]) -> Result<(Self, &[u8]), Damaged> {
-        let (head, payload) = bytes.split_at_checked(HEADER).ok_or(Damaged)?;
+        let (head, rest) = bytes.split_at_checked(HEADER).ok_or(Damaged)?;
         let (header, len, sum) = Self::parse(head)?;
-        if len as usize != payload.len() || sum != checksum(&head[..CHECKSUM], payload) {
+        let payload = match header.format {
+            Format::Plain => rest,
+            Format::Marked => match rest.split_at_checked(MARKS) {
+                Some((marks, payload)) if marks[0] == 0 => payload,
+                _ => return Err(Damaged),
+            },
+        };
+        if len as usize != payload.len() || sum != checksum([&head[..CHECKSUM], rest]) {
             return Err(Damaged);
         }
         Ok((header, payload))
@@ -151,12 +207,13 @@ impl Header {
             return Err(Damaged);
         }
         let mut fields = Fields(head);
-        if fields.take() != MAGIC || fields.take() != [FORMAT] {
+        if fields.take() != MAGIC {
             return Err(Damaged);
         }
-        let [codec] = fields.take();
+        let [format, codec] = fields.take();
         let kind = u16::from_le_bytes(fields.take());
         let header = Self {
+            format: Format::of_number(format).ok_or(Damaged)?,
             codec,
             created: u64::from_le_bytes(fields.take()),
             life: u64::from_le_bytes(fields.take()),
@@ -181,21 +238,41 @@ impl Header {
         }
     }
 
-    /// Returns how long the record still lives at `now`, and `None` if it has expired. A clock that
-    /// went back does not make the life longer.
-    pub(crate) fn left(&self, now: u64) -> Option<Duration> {
+    /// Returns whether the value is fresh at `now`. A clock that went back does not make it fresh
+    /// for longer.
+    pub(crate) fn freshness(&self, now: u64) -> Freshness {
         let age = now.saturating_sub(self.created);
-        self.life
-            .checked_sub(age)
-            .filter(|left| *left > 0)
-            .map(Duration::from_millis)
+        match self.life.checked_sub(age) {
+            Some(left) if left > 0 => Freshness::Fresh(Duration::from_millis(left)),
+            _ => Freshness::Stale(Duration::from_millis(age - self.life)),
+        }
     }
 }
 
-fn checksum(head: &[u8], payload: &[u8]) -> u64 {
+/// The distance of a value to the end of its freshness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// It is fresh for this long, which is not zero.
+    Fresh(Duration),
+    /// It has been stale for this long, which may be zero.
+    Stale(Duration),
+}
+
+impl Freshness {
+    /// Returns how long the value is still fresh, if it is.
+    pub(crate) fn left(self) -> Option<Duration> {
+        match self {
+            Self::Fresh(left) => Some(left),
+            Self::Stale(_) => None,
+        }
+    }
+}
+
+fn checksum<const N: usize>(parts: [&[u8]; N]) -> u64 {
     let mut hasher = Xxh3::new();
-    hasher.update(head);
-    hasher.update(payload);
+    for part in parts {
+        hasher.update(part);
+    }
     hasher.digest()
 }
 
@@ -219,6 +296,7 @@ mod tests {
 
     fn header() -> Header {
         Header {
+            format: Format::Plain,
             codec: 1,
             created: 1_000,
             life: 500,
@@ -232,34 +310,60 @@ mod tests {
         }
     }
 
+    fn both_formats() -> [Header; 2] {
+        [Format::Plain, Format::Marked].map(|format| Header { format, ..header() })
+    }
+
     #[test]
     fn record_is_read_back() {
-        let bytes = header().encode(b"payload");
-        assert_eq!(bytes.len(), HEADER + 7);
-        assert_eq!(Header::open(&bytes), Ok((header(), &b"payload"[..])));
+        for (header, overhead) in both_formats().into_iter().zip([84, 101]) {
+            let bytes = header.encode(b"payload");
+            assert_eq!(bytes.len(), overhead + 7);
+            assert_eq!(header.format.overhead(), overhead);
+            assert_eq!(Header::open(&bytes), Ok((header, &b"payload"[..])));
+        }
     }
 
     #[test]
     fn changed_bit_or_missing_byte_makes_a_record_damaged() {
-        let bytes = header().encode(b"payload");
-        for bit in 0..bytes.len() * 8 {
-            let mut turned = bytes.clone();
-            turned[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Header::open(&turned), Err(Damaged), "bit {bit}");
+        for header in both_formats() {
+            let bytes = header.encode(b"payload");
+            for bit in 0..bytes.len() * 8 {
+                let mut turned = bytes.clone();
+                turned[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(Header::open(&turned), Err(Damaged), "bit {bit}");
+            }
+            for len in 0..bytes.len() {
+                assert_eq!(Header::open(&bytes[..len]), Err(Damaged), "cut to {len}");
+            }
+            let mut longer = bytes;
+            longer.push(0);
+            assert_eq!(Header::open(&longer), Err(Damaged));
         }
-        for len in 0..bytes.len() {
-            assert_eq!(Header::open(&bytes[..len]), Err(Damaged), "cut to {len}");
-        }
-        let mut longer = bytes;
-        longer.push(0);
-        assert_eq!(Header::open(&longer), Err(Damaged));
+    }
+
+    /// A later build writes such a record. The checksum is right, and the tag cannot be checked.
+    #[test]
+    fn record_with_tags_is_not_used() {
+        let header = both_formats()[1];
+        let mut bytes = header.encode(b"payload");
+        let tag = 7_u64.to_le_bytes();
+        bytes[HEADER] = 1;
+        bytes.splice(HEADER + MARKS..HEADER + MARKS, tag);
+        let sum = checksum([&bytes[..CHECKSUM], &bytes[HEADER..]]);
+        bytes[ETAG].copy_from_slice(&sum.to_le_bytes());
+        assert_eq!(Header::open(&bytes), Err(Damaged));
     }
 
     #[test]
-    fn record_expires_and_its_life_never_grows() {
-        assert_eq!(header().left(1_100), Some(Duration::from_millis(400)));
-        assert_eq!(header().left(1_500), None);
-        assert_eq!(header().left(9_999), None);
-        assert_eq!(header().left(0), Some(Duration::from_millis(500)));
+    fn value_is_fresh_until_its_life_ends_and_never_for_longer() {
+        use Freshness::{Fresh, Stale};
+        let at = |now| header().freshness(now);
+        let ms = Duration::from_millis;
+        assert_eq!(at(1_100), Fresh(ms(400)));
+        assert_eq!(at(1_499), Fresh(ms(1)));
+        assert_eq!(at(1_500), Stale(ms(0)));
+        assert_eq!(at(9_999), Stale(ms(8_499)));
+        assert_eq!(at(0), Fresh(ms(500)), "a clock that went back");
     }
 }

@@ -13,6 +13,7 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 use once_cell::sync::OnceCell;
 
 pub use self::report::{RuntimeHealth, Snapshot};
+use crate::background::BackgroundLoads;
 use crate::cached_function::{CachedFunction, FencedAfter};
 use crate::clock::Clock;
 use crate::codec::Encodings;
@@ -282,6 +283,7 @@ impl CacheRuntime {
     pub async fn snapshot(&self) -> Snapshot {
         Snapshot {
             loads_under_way: self.loads_under_way(),
+            background_loads: self.background_loads(),
             entries_in_memory: self.entries_in_memory(),
             tiers: self.health().await.tiers,
             functions: self.stats().functions,
@@ -294,6 +296,14 @@ impl CacheRuntime {
         self.0.state.flights.len()
     }
 
+    /// Returns the number of loads that run or wait in the background, of all functions: their
+    /// callers were answered with a value that is stale or about to expire, or by a timeout. Each
+    /// load that runs is one of the [`loads_under_way`](Self::loads_under_way) as well.
+    #[must_use]
+    pub fn background_loads(&self) -> BackgroundLoads {
+        self.0.state.loads.numbers()
+    }
+
     /// Returns the approximate number of entries in memory, of all functions. Expired entries are
     /// included until they are evicted.
     #[must_use]
@@ -304,6 +314,9 @@ impl CacheRuntime {
     /// Closes the connections of the tiers and ends their tasks. Calls after it are served from
     /// memory and by their bodies.
     ///
+    /// Loads in the background are dropped first, while the tiers can still release their leases.
+    /// This waits up to 100 ms for those that block their threads.
+    ///
     /// Redis first receives the queued invalidations, in batches of 256, each within the tier's
     /// time limit. This ends when a batch fails, or after ten seconds.
     ///
@@ -313,10 +326,13 @@ impl CacheRuntime {
     /// # Cancel safety
     /// Cancel safe; call it again to finish.
     pub async fn shutdown(&self) -> Result<(), Error> {
-        self.0.state.background.end();
+        let state = &*self.0.state;
+        state.loads.end();
+        state.loads.ended().await;
+        state.background.end();
         let mut result = Ok(());
-        for (_, tier) in &self.0.state.lower {
-            let tokio_context = self.0.state.tokio_context_of(&**tier);
+        for (_, tier) in &state.lower {
+            let tokio_context = state.tokio_context_of(&**tier);
             result = result.and(without_time_limit(tokio_context, tier.shutdown()).await);
         }
         result
@@ -330,3 +346,6 @@ impl fmt::Debug for CacheRuntime {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(schedules)))]
+mod tests;

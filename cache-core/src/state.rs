@@ -23,6 +23,10 @@ use crate::tier::watch::Watch;
 use crate::tier::{FunctionKey, LocalLeases, Matched, Receipt, Target, Tier};
 use crate::tokio_context::TokioContext;
 
+/// Number of loads that run in the background at the same time, if nothing sets it. The reason is
+/// in the docs of [`background_loads`](crate::RuntimeBuilder::background_loads).
+pub(crate) const DEFAULT_BACKGROUND_LOADS: usize = 64;
+
 /// The state of a runtime, which all its functions share.
 #[derive(Debug)]
 pub(crate) struct RuntimeState {
@@ -43,7 +47,10 @@ pub(crate) struct RuntimeState {
     /// runtime are not valid: their tier was not informed about what other instances invalidated
     /// since.
     pub(crate) run: u64,
+    /// Copies of records to other tiers.
     pub(crate) background: Background,
+    /// Loads whose callers were answered.
+    pub(crate) loads: Background,
     /// The Tokio runtime in which the tiers were started.
     pub(crate) tokio_context: OnceLock<TokioContext>,
     /// The write guards that this instance holds.
@@ -92,7 +99,8 @@ impl RuntimeState {
             defaults,
             seed: RandomState::new().hash_one(0u8),
             run: RandomState::new().hash_one(1u8),
-            background: Background::default(),
+            background: Background::of_promotions(),
+            loads: Background::of_loads(DEFAULT_BACKGROUND_LOADS),
             tokio_context: OnceLock::new(),
             guards: Arc::default(),
         }

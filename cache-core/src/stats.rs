@@ -1,7 +1,8 @@
 //! Counters, which are always enabled, and the statistics that users see.
 
+mod table;
+
 use std::cell::Cell;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use serde::Serialize;
@@ -60,7 +61,7 @@ impl HitCounter {
         self.0[cell % CELLS].0.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0
             .iter()
             .map(|cell| cell.0.load(Ordering::Relaxed))
@@ -71,7 +72,10 @@ impl HitCounter {
 /// Counters of a function in one tier.
 #[derive(Debug, Default)]
 pub(crate) struct TierCounters {
+    /// Calls that a fresh value answered. [`TierStats::hits`] is the sum with the stale ones.
     pub(crate) hits: HitCounter,
+    /// Calls that a stale value answered. They are not counted in `hits` as well.
+    pub(crate) stale_hits: HitCounter,
     pub(crate) misses: Counter,
     pub(crate) decode_errors: Counter,
     pub(crate) mismatches: Counter,
@@ -146,14 +150,29 @@ pub(crate) struct FunctionCounters {
     pub(crate) waits: Counter,
     pub(crate) invalidations: Counter,
     pub(crate) key_errors: Counter,
+    /// Background loads whose body began. Each is counted in `loads` as well.
+    pub(crate) refreshes: Counter,
+    pub(crate) refresh_errors: Counter,
+    pub(crate) stale_on_error: Counter,
+    /// A [`HitCounter`], because every call of a key whose source is down may count here.
+    pub(crate) backed_off: HitCounter,
+    pub(crate) timeouts: Counter,
+    pub(crate) abandoned: Counter,
+    pub(crate) shed: Counter,
+    /// Each is counted in the `hits` of the tier that answered as well.
+    pub(crate) absent_hits: HitCounter,
+    /// Each is counted in the `hits` of memory as well.
+    pub(crate) error_hits: HitCounter,
 }
 
 impl TierCounters {
     pub(crate) fn snapshot(&self, level: Level) -> TierStats {
         let isolated_hits = self.isolated_hits.get();
+        let stale_hits = self.stale_hits.get();
         TierStats {
             level,
-            hits: self.hits.get(),
+            hits: self.hits.get() + stale_hits,
+            stale_hits,
             // Each of these hits was counted as a miss first, before the tiers below failed.
             misses: self.misses.get().saturating_sub(isolated_hits),
             decode_errors: self.decode_errors.get(),
@@ -183,6 +202,15 @@ impl FunctionCounters {
             waits: self.waits.get(),
             invalidations: self.invalidations.get(),
             key_errors: self.key_errors.get(),
+            refreshes: self.refreshes.get(),
+            refresh_errors: self.refresh_errors.get(),
+            stale_on_error: self.stale_on_error.get(),
+            backed_off: self.backed_off.get(),
+            timeouts: self.timeouts.get(),
+            abandoned: self.abandoned.get(),
+            shed: self.shed.get(),
+            absent_hits: self.absent_hits.get(),
+            error_hits: self.error_hits.get(),
             tiers,
         }
     }
@@ -204,7 +232,7 @@ pub struct FunctionStats {
     pub name: String,
     /// Version of the function.
     pub version: u32,
-    /// Number of times that the body ran.
+    /// Number of times that the body began to run: for a call, for a handle, or in the background.
     pub loads: u64,
     /// Number of loads that returned an error.
     pub load_errors: u64,
@@ -215,6 +243,36 @@ pub struct FunctionStats {
     pub invalidations: u64,
     /// Number of calls whose arguments could not be encoded as a key. Their body ran.
     pub key_errors: u64,
+    /// Number of loads that ran in the background to replace a value that was stale, or that was
+    /// about to expire (`stale_while_revalidate`, `refresh_ahead`). Each is one of the
+    /// [`loads`](Self::loads). A background load that finds a fresh value in a lower tier runs no
+    /// body and is not counted.
+    pub refreshes: u64,
+    /// Number of [`refreshes`](Self::refreshes) that brought no result: the body returned an error,
+    /// panicked, or was dropped because of the `load_limit`.
+    pub refresh_errors: u64,
+    /// Number of calls that got a stale value because their load failed (`stale_if_error`). The
+    /// calls that waited for the load are included. None of them is a hit: the load of the call is
+    /// counted in [`loads`](Self::loads), and a call that waited in [`waits`](Self::waits).
+    pub stale_on_error: u64,
+    /// Number of times that no load began, because the last load of the key had failed and its
+    /// back-off had not ended. No call failed because of it: each got the value that it had, at
+    /// once.
+    pub backed_off: u64,
+    /// Number of calls that did not wait for the end of a load, because the `soft_timeout` or the
+    /// `hard_timeout` passed. Each got a stale value or a `LoadTimeout`.
+    pub timeouts: u64,
+    /// Number of loads whose body was dropped because of the `load_limit`. They are not counted in
+    /// [`load_errors`](Self::load_errors).
+    pub abandoned: u64,
+    /// Number of loads that did not begin, or were dropped, because the queue of
+    /// [background loads](crate::BackgroundLoads) was full, or because the call was outside of a
+    /// Tokio runtime.
+    pub shed: u64,
+    /// Number of calls that got a kept `None` (`none_ttl`). Each is a hit of the tier that had it.
+    pub absent_hits: u64,
+    /// Number of calls that got a kept error (`error_ttl`). Each is a hit of memory.
+    pub error_hits: u64,
     /// Statistics of each tier, in look-up order.
     pub tiers: Vec<TierStats>,
 }
@@ -225,8 +283,13 @@ pub struct FunctionStats {
 pub struct TierStats {
     /// Level of the tier.
     pub level: Level,
-    /// Number of calls that this tier answered.
+    /// Number of calls that this tier answered, with a fresh or a stale value. Records that a load
+    /// in the background found here answered no call, and are not counted.
     pub hits: u64,
+    /// Number of calls that this tier answered with a stale value, without waiting for a load. Each
+    /// is one of the [`hits`](Self::hits). In a tier below memory it is one of the
+    /// [`misses`](Self::misses) as well, because the look-up found no fresh record.
+    pub stale_hits: u64,
     /// Number of look-ups that this tier could not answer, without the
     /// [isolated hits](Self::isolated_hits).
     pub misses: u64,
@@ -296,7 +359,7 @@ impl Stats {
     #[must_use]
     pub fn hit_rate(&self) -> Option<f64> {
         let (hits, loads) = self.functions.iter().fold((0, 0), |(hits, loads), one| {
-            (hits + one.hits(), loads + one.loads)
+            (hits + one.hits(), loads + one.loads_of_calls())
         });
         rate(hits, loads)
     }
@@ -314,7 +377,7 @@ impl FunctionStats {
         self.tiers.iter().find(|tier| tier.level == level)
     }
 
-    /// Returns the number of calls that a tier answered.
+    /// Returns the number of calls that a tier answered. Stale hits are included.
     #[must_use]
     pub fn hits(&self) -> u64 {
         let hits = |tier: &TierStats| tier.hits + tier.isolated_hits;
@@ -322,69 +385,16 @@ impl FunctionStats {
     }
 
     /// Returns the share of hits among the calls that a tier or the body answered. Returns `None`
-    /// before the first call. Calls that waited for the load of another call are not counted.
+    /// before the first call. Calls that waited for the load of another call are not counted, and
+    /// neither are loads in the background: the call that began one is a hit.
     #[must_use]
     pub fn hit_rate(&self) -> Option<f64> {
-        rate(self.hits(), self.loads)
+        rate(self.hits(), self.loads_of_calls())
     }
-}
 
-impl fmt::Display for Stats {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self
-            .functions
-            .iter()
-            .map(|function| function.name.chars().count())
-            .max()
-            .unwrap_or(0)
-            .max(8);
-        writeln!(
-            f,
-            "{:width$}  {:>4}  {:>9}  {:>9}  {:>9}  {:>7}  {:>6}  {:>9}  {:>9}  {:>6}",
-            "function",
-            "tier",
-            "hits",
-            "isolated",
-            "misses",
-            "errors",
-            "loads",
-            "load errs",
-            "waits",
-            "inval."
-        )?;
-        for function in &self.functions {
-            if function.tiers.is_empty() {
-                let (name, loads, errors) = (&function.name, function.loads, function.load_errors);
-                writeln!(
-                    f,
-                    "{name:width$}  {:>4}  {:>9}  {:>9}  {:>9}  {:>7}  {loads:>6}  {errors:>9}",
-                    "none", "", "", "", ""
-                )?;
-            }
-            for (at, tier) in function.tiers.iter().enumerate() {
-                let errors = tier.decode_errors + tier.mismatches + tier.tier_errors;
-                let name = if at == 0 { function.name.as_str() } else { "" };
-                write!(
-                    f,
-                    "{name:width$}  {:>4}  {:>9}  {:>9}  {:>9}  {errors:>7}",
-                    tier.level.to_string(),
-                    tier.hits,
-                    tier.isolated_hits,
-                    tier.misses
-                )?;
-                if at == 0 {
-                    write!(
-                        f,
-                        "  {:>6}  {:>9}  {:>9}  {:>6}",
-                        function.loads,
-                        function.load_errors,
-                        function.waits,
-                        function.invalidations
-                    )?;
-                }
-                writeln!(f)?;
-            }
-        }
-        Ok(())
+    /// Returns the number of loads that a call began for itself. Saturating, because the two
+    /// counters are not read at one moment.
+    fn loads_of_calls(&self) -> u64 {
+        self.loads.saturating_sub(self.refreshes)
     }
 }

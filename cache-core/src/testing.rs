@@ -22,6 +22,7 @@ mod faults;
 mod leases;
 mod persistence;
 mod records;
+mod refreshes;
 mod sharing;
 
 use std::sync::Arc;
@@ -89,6 +90,9 @@ macro_rules! __tier_checks {
             [leases] preempting_lease_voids_the_lease_before_it,
             [leases] exclusive_lease_is_held_if_the_key_was_filled_since_the_read,
             [leases] guard_refuses_leases_and_fills_until_it_ends,
+            [refreshes] refresh_lease_makes_others_wait_and_keeps_the_record,
+            [refreshes] back_off_of_a_failed_load_ends_with_an_invalidation,
+            [refreshes] exclusive_lease_is_granted_during_a_back_off_and_fills,
             [records] records_expire_when_their_life_ends,
             [records] records_of_all_sizes_are_read_as_written,
             [records] keys_with_any_characters_are_kept_apart,

@@ -1,6 +1,8 @@
 //! The grammar of the attribute: its options, each given at most once and kept with its span.
 
+mod duration;
 mod given;
+mod times;
 mod ttl;
 
 use proc_macro2::{TokenStream, TokenTree};
@@ -10,6 +12,7 @@ use syn::{Expr, ExprPath, Ident, LitStr, Path, Token};
 
 use self::given::{Given, comma, level_number, skip_to_comma};
 pub(crate) use self::given::{Scope, Tiers};
+pub(crate) use self::times::{Setting, Times};
 pub(crate) use self::ttl::Ttl;
 use crate::errors::{Errors, nearest};
 use crate::item;
@@ -81,6 +84,56 @@ const OPTIONS: &[(&str, Read)] = &[
         args.consistency = Some(given.choice(&choices)?);
         Ok(())
     }),
+    ("stale_while_revalidate", |args, given, _| {
+        args.times.stale_while_revalidate = Some(given.time("1m")?);
+        Ok(())
+    }),
+    ("stale_if_error", |args, given, _| {
+        args.times.stale_if_error = Some(given.time("6h")?);
+        Ok(())
+    }),
+    ("stale_if", |args, given, _| {
+        let example = "stale_if = |error| error.is_transient()";
+        args.stale_if = Some(given.setting(example)?);
+        Ok(())
+    }),
+    ("soft_timeout", |args, given, _| {
+        args.times.soft_timeout = Some(given.time("200ms")?);
+        Ok(())
+    }),
+    ("hard_timeout", |args, given, _| {
+        args.times.hard_timeout = Some(given.time("2s")?);
+        Ok(())
+    }),
+    ("load_limit", |args, given, _| {
+        args.times.load_limit = Some(given.time("30s")?);
+        Ok(())
+    }),
+    ("refresh_ahead", |args, given, _| {
+        args.times.refresh_ahead = Some(given.refresh_ahead()?);
+        Ok(())
+    }),
+    ("jitter", |args, given, _| {
+        args.times.jitter = Some(given.jitter()?);
+        Ok(())
+    }),
+    ("none_ttl", |args, given, _| {
+        args.times.none_ttl = Some(given.time("30s")?);
+        Ok(())
+    }),
+    ("error_ttl", |args, given, _| {
+        args.times.error_ttl = Some(given.error_ttl()?);
+        Ok(())
+    }),
+    ("error_if", |args, given, _| {
+        let example = "error_if = |error| error.is_not_found()";
+        args.error_if = Some(given.setting(example)?);
+        Ok(())
+    }),
+    ("ttl_from", |args, given, _| {
+        args.ttl_from = Some(given.value("ttl_from = |value| value.expires_in")?);
+        Ok(())
+    }),
     ("crate", |args, given, _| {
         args.facade = Some(given.facade()?);
         Ok(())
@@ -92,19 +145,33 @@ const OPTIONS: &[(&str, Read)] = &[
     }),
 ];
 
-/// Names that other caches have for the ttl.
-const NAMES_OF_TTL: &[&str] = &[
-    "time",
-    "duration",
-    "expire",
-    "expires",
-    "expiry",
-    "expiration",
-    "lifetime",
-    "max_age",
-    "seconds",
-    "minutes",
-    "time_to_live",
+/// Names that other caches have for an option. Names that are near to that of the option are found
+/// without this list.
+const OTHER_NAMES: &[(&str, &[&str])] = &[
+    (
+        "ttl",
+        &[
+            "time",
+            "duration",
+            "expire",
+            "expires",
+            "expiry",
+            "expiration",
+            "lifetime",
+            "max_age",
+            "seconds",
+            "minutes",
+            "time_to_live",
+        ],
+    ),
+    ("stale_while_revalidate", &["swr"]),
+    ("stale_if_error", &["grace", "fail_safe", "result_fallback"]),
+    ("hard_timeout", &["timeout"]),
+    (
+        "refresh_ahead",
+        &["refresh", "refresh_after", "eager_refresh"],
+    ),
+    ("none_ttl", &["negative_ttl"]),
 ];
 
 /// The options of the attribute. Each value is checked as far as it can be without the function.
@@ -129,6 +196,11 @@ pub(crate) struct Args {
     pub(crate) consistency: Option<&'static str>,
     /// The first of those three options, which have no effect without a shared tier.
     pub(crate) shared_tier_option: Option<Ident>,
+    /// Times besides the ttl.
+    pub(crate) times: Times,
+    pub(crate) stale_if: Option<Setting<Expr>>,
+    pub(crate) error_if: Option<Setting<Expr>>,
+    pub(crate) ttl_from: Option<Expr>,
     pub(crate) facade: Option<Path>,
     pub(crate) trait_impl: bool,
     /// Options that were given but could not be read. That they are missing is no second mistake.
@@ -206,10 +278,9 @@ impl Args {
                 format!("per-tier ttls are separate options; help: write `ttl({name} = \"1h\")`");
             return syn::Error::new(option.span(), says);
         }
-        let near = match NAMES_OF_TTL.contains(&name) {
-            true => Some("ttl"),
-            false => nearest(name, option_names()),
-        };
+        let known = OTHER_NAMES.iter().find(|(_, names)| names.contains(&name));
+        let near = known.map(|(option, _)| *option);
+        let near = near.or_else(|| nearest(name, option_names()));
         self.broken.extend(near.map(str::to_owned));
         let help = match near {
             Some(near) => format!("did you mean `{near}`?"),

@@ -41,6 +41,8 @@
 mod declaration;
 mod instance;
 mod key;
+mod late;
+mod look_up;
 mod pieces;
 mod result;
 mod trait_impl;
@@ -51,12 +53,14 @@ use quote::quote;
 use self::declaration::declaration;
 use self::instance::{constants, slot};
 use self::key::{key_function, with_key};
+use self::late::late_call;
+use self::look_up::{miss, mode};
 use self::pieces::{Hidden, private, turbofish};
 use self::result::returns_function;
 use self::trait_impl::{in_boxed_trait_impl, in_trait_impl};
 use crate::handles::{Bodies, Handles, owner_of_free, signature};
 use crate::item::ItemKind;
-use crate::model::Model;
+use crate::model::{CallForm, Model};
 use crate::names::{self, HandleNames};
 
 pub(crate) fn expand(model: &Model<'_>) -> TokenStream {
@@ -102,25 +106,33 @@ fn outer(model: &Model<'_>, hidden: &Hidden) -> TokenStream {
     let function = model.function;
     let (attrs, vis) = (function.outer_attrs(), &function.vis);
     let sig = signature(&function.sig, &model.arguments, &function.sig.ident);
-    let start = with_key(model, hidden, "CallNow");
-    let (miss, result) = (names::local("__miss"), names::local("__result"));
-    let private = private(model);
-    let body = body_call(model, hidden);
-    let load = if model.is_blocking {
-        quote!(#miss.load_blocking(move || #body))
-    } else {
-        quote!(#miss.load(move || #body).await)
+    let start = with_key(model, hidden, mode(model));
+    let call = match model.call {
+        CallForm::Untimed | CallForm::Timed => call(model, hidden, &start),
+        CallForm::Late => late_call(model, hidden, &start),
     };
     quote! {
         #(#attrs)*
         #[allow(clippy::used_underscore_binding)]
         #vis #sig {
-            let #miss = match #start {
-                #private::MemoryLookup::Hit(#result) => return #result,
-                #private::MemoryLookup::Miss(#miss) => #miss,
-            };
-            #load
+            #call
         }
+    }
+}
+
+/// A call whose load ends with its caller.
+fn call(model: &Model<'_>, hidden: &Hidden, start: &TokenStream) -> TokenStream {
+    let name = names::local("__miss");
+    let miss = miss(model, start);
+    let body = body_call(model, hidden);
+    let load = if model.is_blocking {
+        quote!(#name.load_blocking(move || #body))
+    } else {
+        quote!(#name.load(move || #body).await)
+    };
+    quote! {
+        let #name = #miss;
+        #load
     }
 }
 

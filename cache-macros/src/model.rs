@@ -2,15 +2,17 @@
 
 mod checks;
 mod key;
+mod late;
 mod parameters;
 mod result;
+mod times;
 
 use proc_macro2::{Ident, TokenStream};
 use syn::{Expr, ExprPath, FnArg, GenericParam, LitStr, Pat, Type};
 
 use self::key::Key;
 pub(crate) use self::key::{KeyPart, Shown};
-use crate::args::{Args, Scope, Tiers, Ttl};
+use crate::args::{Args, Scope, Tiers, Times, Ttl};
 use crate::errors::Errors;
 use crate::item::{Argument, Function, ItemKind};
 use crate::names;
@@ -41,11 +43,53 @@ pub(crate) struct Model<'a> {
     pub(crate) single_flight: Option<&'static str>,
     /// How stale a value may be, if the attribute sets it.
     pub(crate) consistency: Option<&'static str>,
+    /// Times besides the ttl.
+    pub(crate) times: Times,
+    pub(crate) stale_if: Option<Expr>,
+    pub(crate) error_if: Option<Expr>,
+    pub(crate) ttl_from: Option<Expr>,
+    pub(crate) call: CallForm,
     /// Set if the result names a lifetime, which can only be that of its error.
     pub(crate) borrows_its_error: bool,
     pub(crate) facade: TokenStream,
     /// Set for a plain `fn`.
     pub(crate) is_blocking: bool,
+}
+
+/// How a call of the function looks in memory and loads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallForm {
+    /// It has no time besides the ttl.
+    Untimed,
+    /// Its loads end with their callers.
+    Timed,
+    /// Its loads may continue in the background after their callers were answered.
+    Late,
+}
+
+impl CallForm {
+    fn of(times: &Times) -> Self {
+        let Times {
+            stale_while_revalidate: _,
+            stale_if_error,
+            soft_timeout: _,
+            hard_timeout: _,
+            load_limit,
+            refresh_ahead: _,
+            // The jitter changes lives, and neither look-ups nor loads.
+            jitter: _,
+            none_ttl,
+            error_ttl,
+        } = times;
+        let timed = [stale_if_error, load_limit, none_ttl, error_ttl];
+        if times.late_option().is_some() {
+            Self::Late
+        } else if timed.into_iter().any(Option::is_some) {
+            Self::Timed
+        } else {
+            Self::Untimed
+        }
+    }
 }
 
 /// A function whose attribute has a mistake, as far as it is known: enough to declare its handles.
@@ -82,9 +126,11 @@ impl<'a> Model<'a> {
         checks::of_self(&args, receiver, errors);
         let Key { parts, shown } = Key::new(&args, &arguments, receiver.is_some(), errors);
         let returned = result::returned(&args, function, errors);
+        times::times(&args, errors);
+        let kind = kind(&args, function);
+        late::late(&args, function, kind, errors);
         let keyed = |argument: &Argument<'_>| is_keyed(&parts, argument);
         let skipped_parameters = parameters::skipped(function, &arguments, keyed, &parts, &args);
-        let kind = kind(&args, function);
         let facade = names::facade(args.facade.as_ref());
         let (Some(returned), Some(ttl), true) = (returned, args.ttl, errors.is_empty()) else {
             return Err(Box::new(Outline {
@@ -116,6 +162,11 @@ impl<'a> Model<'a> {
             when_isolated: args.when_isolated,
             single_flight: args.single_flight,
             consistency: args.consistency,
+            call: CallForm::of(&args.times),
+            times: args.times,
+            stale_if: args.stale_if.map(|setting| setting.value),
+            error_if: args.error_if.map(|setting| setting.value),
+            ttl_from: args.ttl_from,
             facade,
         })
     }

@@ -116,3 +116,35 @@ pub(crate) fn unordered_set(ty: &Type) -> Option<&syn::Ident> {
     search.visit_type(ty);
     search.0
 }
+
+/// Returns `true` if the type is an `&mut`, also inside parentheses and the groups of a
+/// `macro_rules`.
+pub(crate) fn is_mutable(ty: &Type) -> bool {
+    match ty {
+        Type::Reference(reference) => reference.mutability.is_some(),
+        Type::Group(group) => is_mutable(&group.elem),
+        Type::Paren(paren) => is_mutable(&paren.elem),
+        _ => false,
+    }
+}
+
+/// Returns the type behind the shared references that a type consists of, and their number. What a
+/// `'static` reference refers to lives for as long as anything, so such a reference is no part of
+/// them.
+pub(crate) fn referred(ty: &Type) -> (usize, &Type) {
+    match ty {
+        Type::Reference(reference) if reference.mutability.is_none() => {
+            let lifetime = reference.lifetime.as_ref();
+            match lifetime.is_some_and(|lifetime| lifetime.ident == "static") {
+                true => (0, ty),
+                false => {
+                    let (references, inner) = referred(&reference.elem);
+                    (references + 1, inner)
+                }
+            }
+        }
+        Type::Group(group) => referred(&group.elem),
+        Type::Paren(paren) => referred(&paren.elem),
+        _ => (0, ty),
+    }
+}

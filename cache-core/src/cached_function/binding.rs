@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::coherence::Coherence;
 use crate::error::Error;
 use crate::function::plan::PlannedTier;
+use crate::function::times::shortened;
 use crate::level::Level;
 use crate::record::{Header, RecordKind};
 use crate::stats::{TierCounters, TierStats};
@@ -16,6 +17,9 @@ use crate::tier::time_limit::{invalidate_within, with_time_limit, without_time_l
 use crate::tier::watch::{Operation, Watch};
 use crate::tier::{Breaker, Receipt, Refusal, Target, Tier};
 use crate::tokio_context::TokioContext;
+
+/// The jitter of lives in the lower tiers, for a function that sets none.
+const DEFAULT_JITTER: u8 = 5;
 
 /// A tier below memory as one function uses it: how long values live there, and what was counted.
 #[derive(Debug)]
@@ -28,11 +32,13 @@ pub(crate) struct TierBinding {
     lives: Lives,
     promotion: Promotion,
     hits_by_key: HitsByKey,
+    /// The largest part of a life by which it is shortened, in percent.
+    jitter: u8,
     pub(crate) counters: TierCounters,
 }
 
 impl TierBinding {
-    pub(super) fn new(planned: PlannedTier) -> Self {
+    pub(super) fn new(planned: PlannedTier, jitter: Option<u8>) -> Self {
         let PlannedTier {
             config,
             tier,
@@ -47,6 +53,7 @@ impl TierBinding {
             lives: config.lives(ttl),
             promotion: config.promotes(),
             hits_by_key: HitsByKey::new(config.promotes()),
+            jitter: jitter.unwrap_or(DEFAULT_JITTER),
             counters: TierCounters::default(),
         }
     }
@@ -55,20 +62,21 @@ impl TierBinding {
     /// one.
     pub(crate) fn life(&self, digest: u64, ttl: Option<Duration>) -> Duration {
         let lives = ttl.map_or(self.lives, |ttl| self.config.lives(ttl));
-        shortened(lives.filled, digest)
+        shortened(lives.filled, self.jitter, digest)
     }
 
     /// How long a copy of a record lives that has `left` until it expires.
     pub(crate) fn life_of_copy(&self, digest: u64, left: Duration) -> Duration {
-        shortened(self.lives.copied, digest).min(left)
+        shortened(self.lives.copied, self.jitter, digest).min(left)
     }
 
     /// The longest time that a copy of a record may live. `left` is what is left of the record's
     /// life, which can be longer than the value is fresh: a tier's ttl scale extends it.
     pub(crate) fn left_for_copies(&self, header: &Header, left: Duration) -> Duration {
         match header.kind {
-            // A copy was given no more than its source had left.
-            RecordKind::Copy => left,
+            // A copy was given no more than its source had left. The time for which there is no
+            // value is not scaled.
+            RecordKind::Copy | RecordKind::Absent => left,
             RecordKind::Value | RecordKind::Nothing => {
                 left.min(self.config.ttl_of(Duration::from_millis(header.life)))
             }
@@ -194,14 +202,6 @@ impl HitsByKey {
             counter.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
         })
     }
-}
-
-/// Shortens a life by up to a twentieth, depending on the key, so that records that are stored
-/// together do not expire together, which would load all of them at once.
-fn shortened(life: Duration, digest: u64) -> Duration {
-    const SHARES: u64 = 1 << 16;
-    let share = (digest % SHARES) as f64 / SHARES as f64;
-    life - life.mul_f64(share / 20.0)
 }
 
 #[cfg(test)]

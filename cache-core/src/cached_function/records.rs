@@ -1,16 +1,17 @@
 //! How values of a function become records, and how records are read.
 
 use std::fmt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::TierBinding;
 use crate::codec::{Encoding, ErasedType, Shape, check_round_trip};
 use crate::entry::Held;
 use crate::error::{Error, ErrorKind};
+use crate::function::times::Times;
 use crate::key::Key;
-use crate::record::{Damaged, Etag, Header, RecordKind};
+use crate::record::{Damaged, Etag, Format, Freshness, Header, RecordKind};
 use crate::tier::{FunctionKey, Stamp};
 
 /// Writes the values of one function as records, and reads them.
@@ -20,6 +21,10 @@ pub(crate) struct Records {
     /// Part of the digest of each key.
     name_hash: u64,
     encoding: Encoding,
+    /// The longest time for which an expired record may be used.
+    window: Duration,
+    /// Set if the function keeps the result that there is no value.
+    keeps_absence: bool,
     /// The shape of the value type, traced on first use.
     shape: OnceLock<Shape>,
     /// The result of writing a value and reading it back: [`UNKNOWN`], [`YES`] or [`NO`].
@@ -32,11 +37,23 @@ const UNKNOWN: u8 = 0;
 const YES: u8 = 1;
 const NO: u8 = 2;
 
+impl OpenedRecord {
+    fn new(header: &Header, value: Option<Held>, freshness: Freshness) -> Self {
+        Self {
+            value,
+            freshness,
+            life: Duration::from_millis(header.life),
+            load: Duration::from_millis(header.load.into()),
+        }
+    }
+}
+
 /// Why a record that was read is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InvalidRecord {
-    /// It expired, carries another stamp, or says that there is no value. It was valid once.
-    Stale,
+    /// It expired, carries another stamp, or stands for a value that could not be stored. It was
+    /// valid once.
+    Outdated,
     /// It is damaged, or cannot be decoded.
     Damaged,
     /// It belongs to another key, version, type or codec.
@@ -51,6 +68,19 @@ pub(crate) struct Expected<'a> {
     /// The stamp of a valid record. `None` if no record is valid.
     pub(crate) stamp: Option<Stamp>,
     pub(crate) value_type: &'a dyn ErasedType,
+}
+
+/// The content of a record that can be used.
+#[derive(Debug)]
+pub(crate) struct OpenedRecord {
+    /// The value. `None` if the record says that there is none.
+    pub(crate) value: Option<Held>,
+    /// For a fresh value, the longest time that a copy of it may live.
+    pub(crate) freshness: Freshness,
+    /// How long the value is fresh from its load on.
+    pub(crate) life: Duration,
+    /// How long the load took.
+    pub(crate) load: Duration,
 }
 
 impl From<Damaged> for InvalidRecord {
@@ -68,12 +98,19 @@ impl fmt::Debug for Records {
 }
 
 impl Records {
-    pub(super) fn new(function: &FunctionKey, name_hash: u64, encoding: Encoding) -> Self {
+    pub(super) fn new(
+        function: &FunctionKey,
+        name_hash: u64,
+        encoding: Encoding,
+        times: &Times,
+    ) -> Self {
         Self {
             function: function.name.clone(),
             version: function.version,
             name_hash,
             encoding,
+            window: times.longest_window(),
+            keeps_absence: times.none_ttl.is_some(),
             shape: OnceLock::new(),
             round_trip: AtomicU8::new(UNKNOWN),
             reported: AtomicBool::new(false),
@@ -93,6 +130,10 @@ impl Records {
     /// A header for a record of a key, without stamp and times.
     pub(crate) fn header(&self, key: &Key, value_type: &dyn ErasedType) -> Header {
         Header {
+            format: match self.window.is_zero() {
+                true => Format::Plain,
+                false => Format::Marked,
+            },
             codec: self.encoding.id(),
             version: self.version,
             shape: self.shape(value_type).fingerprint,
@@ -106,40 +147,62 @@ impl Records {
         }
     }
 
-    /// Reads a record. Returns the value, and the longest time that a copy of it may live.
+    /// Returns how long a tier keeps a record whose value is fresh for `life`: it is also kept
+    /// while its value is stale and may be returned.
+    pub(crate) fn kept_for(&self, kind: RecordKind, life: Duration) -> Duration {
+        match kind {
+            RecordKind::Value | RecordKind::Copy => life.saturating_add(self.window),
+            RecordKind::Nothing | RecordKind::Absent => life,
+        }
+    }
+
+    /// Reads a record.
     pub(crate) fn open(
         &self,
         bytes: &[u8],
         expected: Expected<'_>,
-    ) -> Result<(Held, Duration), InvalidRecord> {
+    ) -> Result<OpenedRecord, InvalidRecord> {
         let (header, payload) = Header::open(bytes)?;
-        let left = self.check(&header, expected)?;
-        let value = expected.value_type.decode(&self.encoding, payload);
-        let value = value.map_err(|_| {
+        let freshness = self.check(&header, expected)?;
+        let value = match header.kind {
+            RecordKind::Absent => None,
+            _ => Some(self.decode(payload, expected.value_type)?),
+        };
+        Ok(OpenedRecord::new(&header, value, freshness))
+    }
+
+    fn decode(&self, payload: &[u8], value_type: &dyn ErasedType) -> Result<Held, InvalidRecord> {
+        value_type.decode(&self.encoding, payload).map_err(|_| {
             // The record is whole and of this codec, and still cannot be read: another build wrote
             // it, or some values of the type do not survive the codec. The next write finds out
             // which.
             self.round_trip.store(UNKNOWN, Ordering::Relaxed);
             InvalidRecord::Damaged
-        })?;
-        Ok((value, left))
+        })
     }
 
-    /// Reads the header of a record that is recognized by its etag, because memory has its value.
-    /// Returns the longest time that a copy of it may live.
+    /// Reads the header of a record that is recognized by its etag, because memory has its value,
+    /// `known`.
     pub(crate) fn open_known(
         &self,
         head: &[u8],
-        etag: Etag,
+        (etag, known): (Etag, &Held),
         expected: Expected<'_>,
-    ) -> Result<Duration, InvalidRecord> {
+    ) -> Result<OpenedRecord, InvalidRecord> {
         let header = Header::of_known(head, etag)?;
-        self.check(&header, expected)
+        let freshness = self.check(&header, expected)?;
+        if !expected.value_type.is_of(known) {
+            return Err(InvalidRecord::Mismatch);
+        }
+        Ok(OpenedRecord::new(
+            &header,
+            Some(Arc::clone(known)),
+            freshness,
+        ))
     }
 
-    /// Checks by its header that a record is valid. Returns the longest time that a copy of it may
-    /// live.
-    fn check(&self, header: &Header, expected: Expected<'_>) -> Result<Duration, InvalidRecord> {
+    /// Checks by its header that a record can be used.
+    fn check(&self, header: &Header, expected: Expected<'_>) -> Result<Freshness, InvalidRecord> {
         let own = self.header(expected.key, expected.value_type);
         let is_same = header.codec == own.codec
             && header.version == own.version
@@ -148,12 +211,20 @@ impl Records {
         if !is_same {
             return Err(InvalidRecord::Mismatch);
         }
-        if expected.stamp != Some(header.stamp()) || header.kind == RecordKind::Nothing {
-            return Err(InvalidRecord::Stale);
+        if expected.stamp != Some(header.stamp()) {
+            return Err(InvalidRecord::Outdated);
         }
         let tier = expected.tier;
-        let left = header.left(tier.tier.now()).ok_or(InvalidRecord::Stale)?;
-        Ok(tier.left_for_copies(header, left))
+        let window = match header.kind {
+            RecordKind::Value | RecordKind::Copy => self.window,
+            RecordKind::Absent if self.keeps_absence => Duration::ZERO,
+            RecordKind::Absent | RecordKind::Nothing => return Err(InvalidRecord::Outdated),
+        };
+        match header.freshness(tier.tier.now()) {
+            Freshness::Fresh(left) => Ok(Freshness::Fresh(tier.left_for_copies(header, left))),
+            Freshness::Stale(since) if since < window => Ok(Freshness::Stale(since)),
+            Freshness::Stale(_) => Err(InvalidRecord::Outdated),
+        }
     }
 
     /// Returns `true` if a record holds a value of the key, as this function writes it now. For

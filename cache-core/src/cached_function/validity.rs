@@ -5,11 +5,14 @@
 //! be missed while the channel of a shared tier is down, so memory answers only while this instance
 //! is [coherent](CachedFunction::coherent_now).
 
+use std::time::Duration;
+
 use super::{CachedFunction, TierBinding};
 use crate::clock::{Moment, Reading};
 use crate::entry::Entry;
 use crate::function::options::WhenIsolated;
 use crate::key::Key;
+use crate::stale::StaleValue;
 use crate::tier::Stamp;
 
 impl CachedFunction {
@@ -32,10 +35,38 @@ impl CachedFunction {
     /// Returns `true` if the entry has not expired and was not fenced off.
     #[inline]
     pub(crate) fn is_valid_entry(&self, entry: &Entry, now: Moment) -> bool {
-        self.state
-            .fences
-            .is_current(entry.start, entry.stripe(), &self.fence)
-            && entry.expires > now
+        self.is_current_entry(entry) && entry.expires > now
+    }
+
+    /// Returns `true` if the entry was not fenced off.
+    #[inline]
+    pub(crate) fn is_current_entry(&self, entry: &Entry) -> bool {
+        let fences = &self.state.fences;
+        fences.is_current(entry.start, entry.stripe(), &self.fence)
+    }
+
+    /// Returns `true` if a caller whose load gives it no value may get this one instead, now.
+    pub(crate) fn may_serve_stale(&self, stale: &StaleValue, key: &Key) -> bool {
+        self.is_valid_stale(stale, key, self.times.stale_if_error)
+    }
+
+    /// Returns `true` if a caller may get this value at once, now, while a load in the background
+    /// replaces it.
+    pub(crate) fn may_serve_while_revalidating(&self, stale: &StaleValue, key: &Key) -> bool {
+        self.is_valid_stale(stale, key, self.times.stale_while_revalidate)
+    }
+
+    /// Returns `true` if a value may be returned now that was fresh until some time ago: it is
+    /// under the same fences and the same coherence as a fresh one.
+    fn is_valid_stale(&self, stale: &StaleValue, key: &Key, window: Option<Duration>) -> bool {
+        let isolated_now = || self.serves_isolated().then(|| self.state.clock.now());
+        let Some(now) = self.coherent_now().or_else(isolated_now) else {
+            return false;
+        };
+        let fences = &self.state.fences;
+        fences.is_current(stale.start, self.stripe(key), &self.fence)
+            && now < stale.fresh_until.after(window.unwrap_or_default())
+            && !self.is_strong()
     }
 
     /// Returns `true` if a call may join the load that has the number `start` and began at `began`.
@@ -55,7 +86,7 @@ impl CachedFunction {
 
     /// Returns `true` if the function may be answered with values that can be stale: a shared tier
     /// is not reachable, and the function asks to be served then.
-    fn serves_isolated(&self) -> bool {
+    pub(crate) fn serves_isolated(&self) -> bool {
         self.when_isolated == WhenIsolated::Serve && self.lower.iter().any(TierBinding::is_cut_off)
     }
 

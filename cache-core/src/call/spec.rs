@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use crate::codec::ValueType;
+use crate::function::ttl::LONGEST_TTL;
 use crate::outcome::{Outcome, ShareError};
 
 /// A value that memory can hold and return to many callers.
@@ -22,7 +24,18 @@ pub struct ResultSpec<V, S> {
     pub(crate) value_type: ValueType<V>,
     /// Returns `true` if a value is kept. `None` keeps every value.
     pub(crate) keep_if: Option<fn(&V) -> bool>,
+    /// Returns the ttl of a value. `None` uses the function's ttl for every value.
+    pub(crate) ttl_from: Option<fn(&V) -> Duration>,
     pub(crate) share: S,
+}
+
+impl<V, S> ResultSpec<V, S> {
+    /// Returns the ttl that the value itself has: at most the longest ttl of a function, and zero
+    /// if the value is not kept.
+    pub(crate) fn ttl_of(&self, value: &V) -> Option<Duration> {
+        let ttl_from = self.ttl_from?;
+        Some(ttl_from(value).min(LONGEST_TTL))
+    }
 }
 
 impl<V, S: Copy> Clone for ResultSpec<V, S> {
@@ -76,6 +89,31 @@ impl<R, V, S> ResultOf<R, V, S> {
     pub const fn keep_if(mut self, keep_if: fn(&V) -> bool) -> Self {
         self.spec.keep_if = Some(keep_if);
         self
+    }
+
+    /// Takes the ttl of each value from the value itself.
+    #[must_use]
+    #[inline]
+    pub const fn ttl_from(mut self, ttl_from: fn(&V) -> Duration) -> Self {
+        self.spec.ttl_from = Some(ttl_from);
+        self
+    }
+
+    /// Wraps the way to share errors.
+    #[inline]
+    pub(crate) fn map_share<T>(self, wrap: impl FnOnce(S) -> T) -> ResultOf<R, V, T> {
+        let ResultSpec {
+            value_type,
+            keep_if,
+            ttl_from,
+            share,
+        } = self.spec;
+        ResultOf::new(ResultSpec {
+            value_type,
+            keep_if,
+            ttl_from,
+            share: wrap(share),
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Value types: the functions that the runtime calls on a value, with and without its type.
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::fmt;
 use std::sync::Arc;
 
@@ -75,6 +75,10 @@ pub(crate) trait ErasedType: Send + Sync {
 
     /// Returns the name of the type.
     fn name(&self) -> &'static str;
+
+    /// Returns the function that takes a value out of memory's pointer, a
+    /// `fn(Held) -> Option<V>`.
+    fn give(&self) -> Box<dyn Any + Send + Sync>;
 }
 
 impl<V> Clone for ValueType<V> {
@@ -258,6 +262,10 @@ impl<V: 'static> ErasedType for ValueType<V> {
 
     fn name(&self) -> &'static str {
         std::any::type_name::<V>()
+    }
+
+    fn give(&self) -> Box<dyn Any + Send + Sync> {
+        Box::new(self.give)
     }
 }
 

@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 #[cfg(all(test, not(schedules)))]
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::tier::HeldLease;
@@ -36,11 +36,30 @@ impl FlightId {
 /// The leases under which a load runs. Other instances may be waiting for them.
 pub(crate) type HeldLeases = Arc<[HeldLease]>;
 
+/// A flag that says that a load was handed over to the background. Clones are one flag.
+///
+/// From then on no caller runs the load inside its own: it is inner to no other load, and a load
+/// that was around it does not wait for it any more.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Detached(Arc<AtomicBool>);
+
+impl Detached {
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
 /// A flight that a task leads.
 #[derive(Clone, Debug)]
 struct Led {
     flight: FlightId,
     leases: HeldLeases,
+    /// `None` if the load is never handed over.
+    detached: Option<Detached>,
 }
 
 thread_local! {
@@ -50,14 +69,46 @@ thread_local! {
 
 fn led_here() -> Vec<Led> {
     LED_HERE
-        .try_with(|led| led.borrow().clone())
+        .try_with(|led| attached(&led.borrow()).to_vec())
         .unwrap_or_default()
+}
+
+/// Returns the flights from the innermost load on that was handed over. The loads around that one
+/// do not run it any more.
+fn attached(led: &[Led]) -> &[Led] {
+    let is_detached = |one: &Led| one.detached.as_ref().is_some_and(Detached::is_set);
+    &led[led.iter().rposition(is_detached).unwrap_or(0)..]
 }
 
 /// The waits of one flight.
 struct Waits {
     leases: HeldLeases,
-    flights: Vec<FlightId>,
+    targets: Vec<Target>,
+}
+
+/// A flight that another waits for.
+#[derive(Clone, Debug)]
+struct Target {
+    flight: FlightId,
+    /// The wait ends when this is set. `None` for a wait that only its caller ends.
+    detached: Option<Detached>,
+}
+
+impl Target {
+    fn is_awaited(&self) -> bool {
+        !self.detached.as_ref().is_some_and(Detached::is_set)
+    }
+
+    /// Returns `true` if both are of one wait. A load may both run a flight as an inner one, and
+    /// wait for it after it was handed over.
+    fn is_same_as(&self, other: &Self) -> bool {
+        let is_same_flag = match (&self.detached, &other.detached) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(&one.0, &other.0),
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        self.flight == other.flight && is_same_flag
+    }
 }
 
 /// The flights that wait for another from inside their load. The lock is held for a walk over loads
@@ -70,7 +121,7 @@ fn lock_waits() -> MutexGuard<'static, Option<HashMap<FlightId, Waits>>> {
 
 /// A wait of one flight for another. It is noted until it is dropped.
 #[derive(Debug)]
-pub(crate) struct WaitEdge(Option<(FlightId, FlightId)>);
+pub(crate) struct WaitEdge(Option<(FlightId, Target)>);
 
 impl WaitEdge {
     /// Notes that the innermost load of this task waits for `flight`. `None` if the wait would
@@ -84,31 +135,34 @@ impl WaitEdge {
         let waits = waits.get_or_insert_default();
         match reaches(waits, flight, |reached| is_led(&led, reached)) {
             true => None,
-            false => Some(Self::note(waits, innermost, flight)),
+            false => {
+                let detached = None;
+                Some(Self::note(waits, innermost, Target { flight, detached }))
+            }
         }
     }
 
-    fn note(waits: &mut HashMap<FlightId, Waits>, from: &Led, to: FlightId) -> Self {
+    fn note(waits: &mut HashMap<FlightId, Waits>, from: &Led, to: Target) -> Self {
         let noted = waits.entry(from.flight).or_insert_with(|| Waits {
             leases: Arc::clone(&from.leases),
-            flights: Vec::new(),
+            targets: Vec::new(),
         });
-        noted.flights.push(to);
+        noted.targets.push(to.clone());
         Self(Some((from.flight, to)))
     }
 }
 
 impl Drop for WaitEdge {
     fn drop(&mut self) {
-        let Some((from, to)) = self.0 else { return };
+        let Some((from, to)) = &self.0 else { return };
         let mut waits = lock_waits();
         let Some(waits) = waits.as_mut() else { return };
-        if let Some(noted) = waits.get_mut(&from) {
-            if let Some(at) = noted.flights.iter().position(|target| *target == to) {
-                noted.flights.swap_remove(at);
+        if let Some(noted) = waits.get_mut(from) {
+            if let Some(at) = noted.targets.iter().position(|one| one.is_same_as(to)) {
+                noted.targets.swap_remove(at);
             }
-            if noted.flights.is_empty() {
-                waits.remove(&from);
+            if noted.targets.is_empty() {
+                waits.remove(from);
             }
         }
     }
@@ -132,8 +186,9 @@ fn reaches(
         }
         if !seen.contains(&flight) {
             seen.push(flight);
-            let targets = waits.get(&flight).map(|noted| &noted.flights);
-            open.extend(targets.into_iter().flatten());
+            let targets = waits.get(&flight).map(|noted| &noted.targets);
+            let awaited = targets.into_iter().flatten().filter(|to| to.is_awaited());
+            open.extend(awaited.map(|to| to.flight));
         }
     }
     false
@@ -179,10 +234,30 @@ pub(crate) struct LoadScope {
 impl LoadScope {
     /// A body that loads for a flight under leases; `None` if no caller waits for its value.
     pub(crate) fn new(inner: Option<(FlightId, HeldLeases)>) -> Self {
+        Self::of(inner.map(|(flight, leases)| Led {
+            flight,
+            leases,
+            detached: None,
+        }))
+    }
+
+    /// A body of a load that may be handed over to the background, which sets `detached`.
+    pub(crate) fn detachable(inner: Option<(FlightId, HeldLeases)>, detached: &Detached) -> Self {
+        Self::of(inner.map(|(flight, leases)| Led {
+            flight,
+            leases,
+            detached: Some(detached.clone()),
+        }))
+    }
+
+    fn of(inner: Option<Led>) -> Self {
         let mut led = led_here();
-        let inner = inner.map(|(flight, leases)| Led { flight, leases });
         let waits = |outer: &Led, inner: &Led| {
-            WaitEdge::note(lock_waits().get_or_insert_default(), outer, inner.flight)
+            let to = Target {
+                flight: inner.flight,
+                detached: inner.detached.clone(),
+            };
+            WaitEdge::note(lock_waits().get_or_insert_default(), outer, to)
         };
         let outer_waits = match (led.last(), &inner) {
             (Some(outer), Some(inner)) => Some(waits(outer, inner)),
@@ -228,43 +303,4 @@ fn exchange(led: &mut Vec<Led>) {
 }
 
 #[cfg(all(test, not(schedules)))]
-mod tests {
-    use super::*;
-    use crate::tier::{FunctionKey, RecordKey};
-
-    fn lease(token: u64) -> HeldLease {
-        let function = Arc::new(FunctionKey::new("f", 1));
-        let key = Arc::new(RecordKey::new(function, token.to_string(), token));
-        HeldLease::new(crate::level::Level::L2, key, token)
-    }
-
-    fn tokens(mut blocked: Vec<HeldLease>) -> Vec<u64> {
-        blocked.sort_by_key(|lease| lease.token);
-        blocked.iter().map(|lease| lease.token).collect()
-    }
-
-    #[tokio::test]
-    async fn blocked_leases_are_those_of_loads_that_wait_for_the_flight() {
-        let [outer, inner, third, apart] = [(); 4].map(|()| FlightId::next());
-        let of = |token| -> HeldLeases { Arc::from([lease(token)]) };
-        assert!(blocked(Some(third)).is_empty(), "no load waits for it");
-        LoadScope::scope(outer, of(1), async {
-            assert_eq!(tokens(blocked(Some(apart))), [1], "this task runs it");
-            LoadScope::scope(inner, of(2), async {
-                let waiting = WaitEdge::begin(third).expect("it closes no ring");
-                // As the task sees it that leads the third flight.
-                let seen_from_there = tokio::spawn(async move { blocked(Some(third)) });
-                assert_eq!(tokens(seen_from_there.await.unwrap()), [1, 2]);
-                let seen_from_apart = tokio::spawn(async move { blocked(Some(apart)) });
-                assert!(seen_from_apart.await.unwrap().is_empty());
-                drop(waiting);
-                let seen_later = tokio::spawn(async move { blocked(Some(third)) });
-                assert!(seen_later.await.unwrap().is_empty());
-                assert!(WaitEdge::begin(outer).is_none(), "a ring");
-            })
-            .await;
-        })
-        .await;
-        assert!(blocked(Some(inner)).is_empty());
-    }
-}
+mod tests;

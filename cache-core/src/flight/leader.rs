@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::deadlock::FlightId;
 use super::table::{Flight, Flights, Phase, wake_all};
+use super::view::FlightView;
 use crate::clock::Moment;
 use crate::fence::Fences;
 use crate::outcome::LoadOutcome;
+use crate::stale::StaleValue;
 use crate::sync::lock;
 
 /// The right and the duty to run a load. A leader that is dropped before it
@@ -29,15 +33,55 @@ impl Leader {
         self.flights.is_current(&self.flight) && !lock(&self.flight.state).is_outdated
     }
 
-    /// Dates the load from now, instead of from when the flight began.
+    /// Dates the load from now, instead of from when the flight began. The stale value that was
+    /// offered is withdrawn, because a fence may have voided it; the leader offers the one that it
+    /// finds now. The soft deadline stays until the leader sets another one.
     pub(crate) fn restart(&self, fences: &Fences, now: Moment) {
-        let mut state = lock(&self.flight.state);
-        state.start = fences.now();
-        state.began = now;
-        state.is_outdated = false;
-        // The refresh or put that was to replace the value was dropped. This is a load like any
-        // other.
-        state.replaces = false;
+        let _withdrawn = {
+            let mut state = lock(&self.flight.state);
+            state.start = fences.now();
+            state.began = now;
+            state.is_outdated = false;
+            // The refresh or put that was to replace the value was dropped. This is a load like any
+            // other.
+            state.replaces = false;
+            state.has_body_ended = false;
+            // Dropped outside the lock, because the destructor of a value is user code.
+            state.stale.take()
+        };
+    }
+
+    /// Offers a stale value to all callers of the flight. Each judges it itself, at the moment at
+    /// which it has no other answer. The waiters are woken, because one whose soft deadline has
+    /// passed waits for nothing but this.
+    pub(crate) fn offer_stale(&self, stale: StaleValue) {
+        let (wakers, _replaced) = {
+            let mut state = lock(&self.flight.state);
+            (state.take_wakers(), state.stale.replace(stale))
+        };
+        wake_all(wakers);
+    }
+
+    /// Sets the moment at which callers stop to wait if there is a stale value. The waiters are
+    /// woken, because they may have joined before there was a deadline.
+    pub(crate) fn set_soft_deadline(&self, deadline: Instant) {
+        let wakers = {
+            let mut state = lock(&self.flight.state);
+            state.soft_deadline = Some(deadline);
+            state.take_wakers()
+        };
+        wake_all(wakers);
+    }
+
+    /// Notes that the body has returned. From now on callers wait for tiers only, which have time
+    /// limits of their own, so their deadlines do not apply any more.
+    pub(crate) fn body_ended(&self) {
+        lock(&self.flight.state).has_body_ended = true;
+    }
+
+    /// Returns a view of the flight, for a caller that gives this leader to a future.
+    pub(crate) fn view(&self) -> FlightView {
+        FlightView(Arc::clone(&self.flight))
     }
 
     /// Returns `true` if the key was [invalidated](Flights::mark_invalidated) on this instance

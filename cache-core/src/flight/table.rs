@@ -5,10 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 
+use tokio::time::Instant;
+
 use super::deadlock::FlightId;
 use crate::clock::Moment;
 use crate::key::{CarriedHash, FunctionId, Key};
 use crate::outcome::LoadOutcome;
+use crate::stale::StaleValue;
 use crate::sync::{Mutex, lock};
 
 /// The number of shards of the table, a power of two. A miss holds one for some hundred
@@ -46,6 +49,12 @@ pub(super) struct State {
     pub(super) is_outdated: bool,
     /// The value replaces what the tiers have.
     pub(super) replaces: bool,
+    /// The body has returned, and its result is being stored.
+    pub(super) has_body_ended: bool,
+    /// The stale value that callers may get in place of the result of the load.
+    pub(super) stale: Option<StaleValue>,
+    /// When callers stop to wait if there is a stale value.
+    pub(super) soft_deadline: Option<Instant>,
     /// Waiters by age, so that the oldest is woken first. `None` until the waiter is polled, and
     /// after it was woken.
     pub(super) waiters: BTreeMap<u64, Option<Waker>>,
@@ -115,11 +124,7 @@ impl Flights {
         let (is_abandoned, wakers) = {
             let mut state = lock(&flight.state);
             state.phase = Phase::Leaderless;
-            let wakers: Vec<_> = state
-                .waiters
-                .values_mut()
-                .filter_map(Option::take)
-                .collect();
+            let wakers = state.take_wakers();
             (state.abandon_if_empty(), wakers)
         };
         if is_abandoned {
@@ -149,6 +154,12 @@ impl Flights {
 }
 
 impl State {
+    /// Takes the wakers of all waiters, which stay in the flight. Wake them after the lock was
+    /// released.
+    pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
+        self.waiters.values_mut().filter_map(Option::take).collect()
+    }
+
     /// Ends a flight that has neither a leader nor waiters. Returns `true` if it is to be removed
     /// from the table.
     pub(super) fn abandon_if_empty(&mut self) -> bool {

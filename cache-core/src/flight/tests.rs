@@ -1,3 +1,5 @@
+mod offers;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -80,7 +82,10 @@ fn outcome_of(number: u32) -> LoadOutcome {
 fn number_in(outcome: &LoadOutcome) -> u32 {
     match outcome {
         LoadOutcome::Value(held) => *held.downcast_ref().expect("a number"),
-        LoadOutcome::Absent | LoadOutcome::Failed(_) | LoadOutcome::TimedOut(_) => {
+        LoadOutcome::Absent
+        | LoadOutcome::Failed(_)
+        | LoadOutcome::TimedOut(_)
+        | LoadOutcome::Stale(_) => {
             panic!("the outcome has no value")
         }
     }

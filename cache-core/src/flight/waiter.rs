@@ -5,10 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio::time::Instant;
+
 use super::deadlock::FlightId;
 use super::leader::Leader;
 use super::table::{Flight, Flights, Phase};
 use crate::outcome::LoadOutcome;
+use crate::stale::StaleValue;
 use crate::sync::lock;
 
 /// The answer to a waiter.
@@ -36,6 +39,23 @@ impl Waiter {
     /// because it may be the thread that runs the task.
     pub(crate) fn is_of_a_task(&self) -> bool {
         self.flight.is_of_a_task
+    }
+
+    /// Returns the stale value that the leader offered last. It may be read at any time, also after
+    /// the waiter was answered.
+    pub(crate) fn stale(&self) -> Option<StaleValue> {
+        lock(&self.flight.state).stale.clone()
+    }
+
+    /// Returns `true` if the body of the load has returned.
+    pub(crate) fn has_body_ended(&self) -> bool {
+        lock(&self.flight.state).has_body_ended
+    }
+
+    /// Returns when the caller stops to wait if there is a stale value. `None` if the leader has
+    /// not set it. The waiter is woken when that changes.
+    pub(crate) fn soft_deadline(&self) -> Option<Instant> {
+        lock(&self.flight.state).soft_deadline
     }
 
     /// Returns the id of the flight.

@@ -1,8 +1,12 @@
 //! Builder of functions without the attribute.
 
+mod results;
+mod times;
+
 use std::borrow::Cow;
 use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::call::CacheValue;
 use crate::codec::{SharedValue, ValueType};
@@ -16,7 +20,7 @@ use crate::function::registry::{ReservedName, Scope};
 use crate::function::slot::FunctionSlot;
 use crate::function::ttl::Ttl;
 use crate::level::{Level, Levels};
-use crate::outcome::{NotShared, ShareWith};
+use crate::outcome::NotShared;
 use crate::runtime::CacheRuntime;
 
 impl<V: CacheValue> Function<V> {
@@ -46,6 +50,10 @@ pub struct FunctionBuilder<V, S = NotShared> {
     tiers: Option<Vec<Level>>,
     value_type: ValueType<V>,
     cache_if: Option<fn(&V) -> bool>,
+    ttl_from: Option<fn(&V) -> Duration>,
+    /// These two are functions over the error type, and are in `share`.
+    has_stale_if: bool,
+    has_error_if: bool,
     share: S,
 }
 
@@ -65,6 +73,9 @@ impl<V: CacheValue> FunctionBuilder<V> {
             tiers,
             value_type,
             cache_if: None,
+            ttl_from: None,
+            has_stale_if: false,
+            has_error_if: false,
             share: NotShared,
         }
     }
@@ -100,23 +111,6 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
     pub fn cache_if(mut self, cache_if: fn(&V) -> bool) -> Self {
         self.cache_if = Some(cache_if);
         self
-    }
-
-    /// Sets how the error of a failed load is rebuilt for each call that waited for the load. Use
-    /// it for errors that are not `Clone`; the loads then return `Result<_, E>`. Default: errors
-    /// are not shared, and each call that waited runs its own load.
-    pub fn share_error<E>(self, rebuild: fn(&E) -> E) -> FunctionBuilder<V, ShareWith<E>>
-    where
-        E: Send + Sync + 'static,
-    {
-        FunctionBuilder {
-            definition: self.definition,
-            ttl: self.ttl,
-            tiers: self.tiers,
-            value_type: self.value_type,
-            cache_if: self.cache_if,
-            share: ShareWith(rebuild),
-        }
     }
 
     /// Sets the behavior while this instance cannot learn of invalidations by other instances.
@@ -161,6 +155,11 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
         definition
             .describe(self.ttl, self.tiers)
             .and_then(|()| definition.check_value_type(self.value_type.records.is_some()))
+            .and_then(|()| {
+                definition
+                    .times
+                    .check_rules(self.has_stale_if, self.has_error_if)
+            })
             .map_err(|error| error.for_function(&*definition))?;
         CacheRuntime::check(definition)?;
         let scope = match CacheRuntime::is_in_scope() {
@@ -172,6 +171,7 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
             slot: Arc::new(FunctionSlot::built(self.definition, name)),
             value_type: self.value_type,
             cache_if: self.cache_if,
+            ttl_from: self.ttl_from,
             share: self.share,
         })
     }
@@ -189,7 +189,8 @@ impl Definition {
         if self.tiers.is_some_and(Levels::is_empty) {
             return Err(Error::configuration("`tiers` is empty"));
         }
-        self.check_ttl_tiers()
+        self.check_ttl_tiers()?;
+        self.check_times(self.tiers.unwrap_or_else(|| Level::all().collect()))
     }
 
     /// Checks that the tiers fit the value type, and that the options fit the tiers.

@@ -3,10 +3,13 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::call::{CacheValue, MemoryLookup, ResultOf, ResultSpec, look_up};
+use crate::call::late::LateCall;
+use crate::call::timed::{TimedLookup, look_up_timed};
+use crate::call::{CacheValue, ResultOf, ResultSpec};
 use crate::codec::ValueType;
 use crate::error::Error;
 #[cfg(doc)]
@@ -14,6 +17,7 @@ use crate::error::ErrorKind;
 use crate::function::slot::{FunctionSlot, Origin};
 use crate::handle::Handle;
 use crate::key::Tuple;
+use crate::outcome::error_rules::WithShare;
 use crate::outcome::{NotShared, Outcome, ShareError};
 use crate::tier::Receipt;
 
@@ -44,6 +48,7 @@ pub struct Function<V, S = NotShared> {
     pub(super) slot: Arc<FunctionSlot>,
     pub(super) value_type: ValueType<V>,
     pub(super) cache_if: Option<fn(&V) -> bool>,
+    pub(super) ttl_from: Option<fn(&V) -> Duration>,
     pub(super) share: S,
 }
 
@@ -53,6 +58,7 @@ impl<V, S: Copy> Clone for Function<V, S> {
             slot: Arc::clone(&self.slot),
             value_type: self.value_type,
             cache_if: self.cache_if,
+            ttl_from: self.ttl_from,
             share: self.share,
         }
     }
@@ -73,6 +79,10 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
     /// of them runs its own load. [`get_or_load_sharing`](Self::get_or_load_sharing) chooses this
     /// at the call.
     ///
+    /// A load ends with its caller. So a stale value is returned only if a load has failed
+    /// (`stale_if_error`), and no value is loaded again in the background; see
+    /// [`get_or_load_late`](Self::get_or_load_late).
+    ///
     /// # Errors
     /// Those of `load`. The cache adds none: if it fails, `load` runs.
     ///
@@ -84,7 +94,7 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
         F: Future<Output = R>,
         S: ShareError<R::Error>,
     {
-        self.get_or_load_sharing(arguments, self.share, load).await
+        self.load_with(arguments, self.share, load).await
     }
 
     /// Returns the value as [`get_or_load`](Self::get_or_load) does. `share` is how an error
@@ -105,13 +115,61 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
     where
         R: Outcome<V>,
         F: Future<Output = R>,
+        S: WithShare<T>,
+        S::Output: ShareError<R::Error>,
+    {
+        let share = self.share.with_share(share);
+        self.load_with(arguments, share, load).await
+    }
+
+    /// Returns the value as [`get_or_load`](Self::get_or_load) does. The load may continue in the
+    /// background after the caller was answered, as `stale_while_revalidate`, `refresh_ahead`,
+    /// `soft_timeout` and `hard_timeout` require. So it owns everything that it uses.
+    ///
+    /// `make` is called if a load begins.
+    ///
+    /// # Errors
+    /// Those of `make`, and the error of a [`LoadTimeout`](crate::LoadTimeout).
+    ///
+    /// # Cancel safety
+    /// Cancel safe. If the caller is dropped while others wait for its load, the load continues in
+    /// the background.
+    pub async fn get_or_load_late<R, F>(
+        &self,
+        arguments: impl Serialize,
+        make: impl FnOnce() -> F + Send + 'static,
+    ) -> R
+    where
+        R: Outcome<V> + Send + 'static,
+        F: Future<Output = R> + Send + 'static,
+        S: ShareError<R::Error>,
+    {
+        let returned = ResultOf::new(self.spec(self.share));
+        let looked_up = look_up_timed(&self.slot.bound(None), returned, Tuple(&arguments), true);
+        let loading = match looked_up.load_late(make) {
+            LateCall::Answered(result) => return result,
+            LateCall::Loading(loading) => loading,
+        };
+        loading.await
+    }
+
+    async fn load_with<R, F, T>(
+        &self,
+        arguments: impl Serialize,
+        share: T,
+        load: impl FnOnce() -> F,
+    ) -> R
+    where
+        R: Outcome<V>,
+        F: Future<Output = R>,
         T: ShareError<R::Error>,
     {
         let returned = ResultOf::new(self.spec(share));
-        let looked_up = look_up(&self.slot.bound(None), returned, Tuple(&arguments));
+        let bound = self.slot.bound(None);
+        let looked_up = look_up_timed(&bound, returned, Tuple(&arguments), false);
         match looked_up {
-            MemoryLookup::Hit(result) => result,
-            MemoryLookup::Miss(miss) => miss.load(load).await,
+            TimedLookup::Hit(result) | TimedLookup::Stale(result, _) => result,
+            TimedLookup::Miss(miss) => miss.load(load).await,
         }
     }
 
@@ -147,6 +205,7 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
         ResultSpec {
             value_type: self.value_type,
             keep_if: self.cache_if,
+            ttl_from: self.ttl_from,
             share,
         }
     }

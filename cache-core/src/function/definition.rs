@@ -7,12 +7,15 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use humantime::format_duration;
+
 use crate::error::Error;
 use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
-use crate::function::times::Times;
+use crate::function::times::option::TimeOption;
+use crate::function::times::{RefreshAhead, Times};
 use crate::function::ttl::Ttl;
 use crate::key::Piece;
-use crate::level::Levels;
+use crate::level::{Level, Levels};
 
 /// Description of a function: its name, its place in the code, and its options.
 ///
@@ -67,6 +70,8 @@ pub struct Definition {
 pub struct Origins {
     pub(crate) ttl: Option<String>,
     pub(crate) tiers: Option<String>,
+    /// By [`TimeOption`].
+    pub(crate) times: [Option<String>; TimeOption::COUNT],
 }
 
 impl Definition {
@@ -91,6 +96,7 @@ impl Definition {
         origins: Origins {
             ttl: None,
             tiers: None,
+            times: [const { None }; TimeOption::COUNT],
         },
     };
 
@@ -123,6 +129,56 @@ impl Definition {
                 Err(Error::configuration(problem))
             }
         }
+    }
+
+    /// Checks the times besides the ttl, of a function that uses these levels.
+    ///
+    /// # Errors
+    /// [`Times::check`] refuses a time, or a time does not fit the levels or the ttl. The error
+    /// names the function, and the origins of the settings that it is about.
+    pub(crate) fn check_times(&self, levels: Levels) -> Result<(), Error> {
+        let checked = self.times.check(self.consistency, self.is_blocking);
+        checked
+            .map_err(|invalid| self.in_error(invalid.error, self.origins_of(&invalid.options)))?;
+        self.check_refresh_ahead(levels)?;
+        if self.times.error_ttl.is_none() || levels.is_empty() || levels.contains(Level::L1) {
+            return Ok(());
+        }
+        let error = Error::configuration(
+            "`error_ttl` needs l1, which the function does not use: errors are kept in memory alone",
+        )
+        .with_help("add l1 to the tiers, or remove `error_ttl`");
+        let origins = self.origins_of(&[TimeOption::ErrorTtl]);
+        Err(self.in_error(error, origins.chain(&self.origins.tiers)))
+    }
+
+    fn check_refresh_ahead(&self, levels: Levels) -> Result<(), Error> {
+        let shortest = levels.iter().filter_map(|level| self.ttl.of(level)).min();
+        let (Some(RefreshAhead::AtLeast(ahead)), Some(ttl)) = (self.times.refresh_ahead, shortest)
+        else {
+            return Ok(());
+        };
+        if ahead < ttl {
+            return Ok(());
+        }
+        let problem = format!(
+            "`refresh_ahead` is {}, and the shortest ttl is {}: every call would load the value \
+             again",
+            format_duration(ahead),
+            format_duration(ttl)
+        );
+        let error = Error::configuration(problem)
+            .with_help("make `refresh_ahead` shorter than the ttl of every tier");
+        let origins = self.origins_of(&[TimeOption::RefreshAhead]);
+        Err(self.in_error(error, origins.chain(&self.origins.ttl)))
+    }
+
+    /// Returns the origins of those options that an override set.
+    fn origins_of<'a>(&'a self, options: &'a [TimeOption]) -> impl Iterator<Item = &'a String> {
+        let origins = options
+            .iter()
+            .map(|option| &self.origins.times[*option as usize]);
+        origins.flatten()
     }
 }
 

@@ -3,10 +3,13 @@
 #[cfg(feature = "toml")]
 pub(crate) mod file;
 pub(crate) mod line;
+pub(crate) mod times;
 
+use self::times::TimesOverride;
 use crate::error::Error;
 use crate::function::definition::Definition;
 use crate::function::options::Consistency;
+use crate::function::times::option::TimeOption;
 use crate::function::ttl::{Policies, Ttl};
 use crate::level::Levels;
 use crate::setting::Setting;
@@ -23,6 +26,7 @@ pub(crate) struct Overrides(Vec<(String, Override)>);
 pub(crate) struct Override {
     pub(crate) ttl: Option<Setting<TtlOverride>>,
     pub(crate) tiers: Option<Setting<Levels>>,
+    pub(crate) times: TimesOverride,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +45,7 @@ impl Overrides {
             Some((_, earlier)) => {
                 earlier.ttl = later.ttl.or_else(|| earlier.ttl.take());
                 earlier.tiers = later.tiers.or_else(|| earlier.tiers.take());
+                earlier.times.add(later.times);
             }
         }
     }
@@ -84,6 +89,12 @@ impl Overrides {
     }
 }
 
+/// Returns the names of all options that an override can set, for errors.
+fn option_names() -> String {
+    let times = TimeOption::ALL.map(|option| format!("`{}`", option.name()));
+    format!("`ttl`, `policy`, `tiers`, {}", times.join(", "))
+}
+
 /// Advice for an override whose function is unknown.
 fn help_for_unknown(name: &str, functions: &[&Definition]) -> String {
     let generic = name.split_once('<').map(|(generic, _)| generic);
@@ -112,7 +123,7 @@ fn help_for_unknown(name: &str, functions: &[&Definition]) -> String {
 impl Override {
     /// Returns `true` if the override has no setting.
     pub(crate) fn is_empty(&self) -> bool {
-        self.ttl.is_none() && self.tiers.is_none()
+        self.ttl.is_none() && self.tiers.is_none() && self.times.is_empty()
     }
 
     /// Returns the definition of a function with these settings.
@@ -136,6 +147,7 @@ impl Override {
                     .map_err(|error| definition.in_error(error, &ttl.origin))?,
             };
         }
+        self.times.apply(&mut definition)?;
         Ok(definition)
     }
 
@@ -143,7 +155,7 @@ impl Override {
     fn in_error(&self, error: Error) -> Error {
         let ttl = self.ttl.iter().filter_map(|ttl| ttl.origin.as_ref());
         let tiers = self.tiers.iter().filter_map(|tiers| tiers.origin.as_ref());
-        error.with_origins(ttl.chain(tiers))
+        error.with_origins(ttl.chain(tiers).chain(self.times.origins()))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::codec::Encoding;
 use crate::error::{Error, ErrorKind};
 use crate::function::definition::Definition;
+use crate::function::times::Times;
 use crate::level::{Level, Levels};
 use crate::state::RuntimeState;
 use crate::tier::Tier;
@@ -45,8 +46,9 @@ impl Plan {
     /// Matches a function with the tiers of a runtime.
     ///
     /// # Errors
-    /// A tier is missing, has no ttl, or cannot serve the function; the override does not fit; the
-    /// policy or the codec is unknown. The error names the function and its place.
+    /// A tier is missing, has no ttl, or cannot serve the function; the override does not fit; a
+    /// time cannot be used; the policy or the codec is unknown. The error names the function and
+    /// its place.
     pub(crate) fn new(declared: &Definition, state: &RuntimeState) -> Result<Self, Error> {
         let defaults = &state.defaults;
         let definition = defaults.overrides.apply(declared, &defaults.policies)?;
@@ -72,6 +74,7 @@ impl Plan {
         for level in used.iter() {
             plan.add(level, state)?;
         }
+        plan.definition.check_times(used)?;
         Ok(plan)
     }
 
@@ -153,7 +156,11 @@ impl Plan {
     ) -> Self {
         let defaults = &state.defaults;
         let overridden = defaults.overrides.apply(declared, &defaults.policies);
-        let definition = overridden.unwrap_or_else(|_| declared.clone());
+        let mut definition = overridden.unwrap_or_else(|_| declared.clone());
+        // The reason for the fallback may be a time that no call could use.
+        if definition.check_times(Levels::of(&[])).is_err() {
+            definition.times = Times::NONE;
+        }
         let ttl = definition.ttl;
         let longest = || {
             let levels = state.levels().into_iter();

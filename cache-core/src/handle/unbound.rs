@@ -55,7 +55,8 @@ impl UnboundKey {
         (spec.value_type.give)(held)
     }
 
-    /// Stores a value, which lives for `ttl` instead of the function's own ttl if one is given.
+    /// Stores a value. It lives for `ttl` if one is given, else for the time that `ttl_from` takes
+    /// from it, else for the function's ttl.
     pub(super) async fn put<V: 'static>(
         &self,
         value: V,
@@ -66,7 +67,9 @@ impl UnboundKey {
             Ttl::everywhere(ttl).check()?;
         }
         let (function, key) = self.bind()?;
-        if spec.keep_if.is_some_and(|keep_if| !keep_if(&value)) {
+        let ttl = ttl.or_else(|| spec.ttl_of(&value));
+        let is_kept = spec.keep_if.is_none_or(|keep_if| keep_if(&value));
+        if !is_kept || ttl.is_some_and(|ttl| ttl.is_zero()) {
             return function.invalidate(&key).await;
         }
         let held = (spec.value_type.hold)(value);

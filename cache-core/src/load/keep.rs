@@ -1,4 +1,5 @@
-//! Step 6: the value is kept in memory.
+//! Step 6: the value is kept in memory. [`negative`](super::negative) keeps results that are no
+//! values.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,16 +8,24 @@ use super::read::TierHit;
 use super::{Held, TierVisits};
 use crate::cached_function::CachedFunction;
 use crate::codec::ErasedType;
-use crate::entry::Entry;
+use crate::entry::{Content, Entry};
+use crate::fence::Stripe;
+use crate::function::times::shortened;
 use crate::key::Key;
 use crate::record::Etag;
+use crate::stale::StaleValue;
+use crate::tier::config::Lives;
+
+/// How much the end of freshness of one value can differ between memory and a record: both clocks
+/// are read at different moments, and times of records are in milliseconds.
+const CLOCK_ERROR: Duration = Duration::from_secs(1);
 
 impl CachedFunction {
-    /// Keeps a value that was loaded now, unless its key is guarded. Returns `true` if memory has
-    /// it.
+    /// Keeps a value that was loaded now and whose load took `took`, unless its key is guarded.
+    /// Returns `true` if memory has it.
     pub(super) fn keep_loaded(
         &self,
-        held: &Held,
+        (held, took): (&Held, Duration),
         start: u64,
         visits: &TierVisits<'_>,
         value_type: &dyn ErasedType,
@@ -29,18 +38,13 @@ impl CachedFunction {
             return false;
         };
         let lives = visits.ttl.map_or(*lives, |ttl| config.lives(ttl));
-        let value = (held, value_type);
-        let entry = self.entry(key, value, start, lives.filled);
-        // If a tier could not tell whether the key is guarded, the entry is used only while the
-        // tiers are not reachable.
-        let entry = match visits.guard_is_unknown {
-            true => entry.map(Entry::isolated_only),
-            false => entry,
-        };
-        self.insert(key, entry)
+        let life = self.life_in_memory(key, lives.filled);
+        let value = (Some(held), value_type);
+        let entry = self.entry(key, value, start, (life, took));
+        self.insert(key, entry.map(|entry| stopgap(entry, visits)))
     }
 
-    /// Keeps a value that a lower tier has, unless a fence was raised since its load began at
+    /// Keeps a result that a lower tier has, unless a fence was raised since its load began at
     /// `start`. Readers check that again: the check here only spares a newer entry from being
     /// replaced by one that no call reads.
     pub(super) fn keep_found(
@@ -51,25 +55,53 @@ impl CachedFunction {
         value_type: &dyn ErasedType,
     ) {
         if let Some((lives, _)) = &self.memory {
-            let life = hit.left.min(lives.copied);
+            let life = self.life_of_copy(key, hit, *lives);
             let start = hit.number.unwrap_or(start);
-            let entry = self.entry(key, (&hit.value, value_type), start, life);
+            let value = (hit.value.as_ref(), value_type);
+            let entry = self.entry(key, value, start, (life, hit.load));
             self.insert(key, entry);
+        }
+    }
+
+    /// Keeps a stale value that a lower tier has, so that the next call finds it without reading
+    /// the tier. It stays as stale as it is.
+    ///
+    /// A value in memory stays there if it was fresh for as long: it may be the same one, and its
+    /// entry knows how many loads have failed. It also stays if a strong call found it after the
+    /// load of the other one began.
+    pub(super) fn keep_stale(&self, key: &Key, found: &StaleValue, value_type: &dyn ErasedType) {
+        let (Some(_), Some(memory)) = (&self.memory, self.state.memory()) else {
+            return;
+        };
+        let Some(stripe) = self.stripe_of_current(key, found.start) else {
+            return;
+        };
+        let weight = value_type.weight(&found.value, memory.weighs);
+        let value = Arc::clone(&found.value);
+        let entry = Entry::new(value, found.start, stripe, found.fresh_until, weight);
+        let kept = self.kept(key);
+        let stays = |kept: &Entry| {
+            let may_be_older = kept.known_from() > found.start
+                || found.fresh_until <= kept.fresh_until().after(CLOCK_ERROR);
+            may_be_older && self.is_current_entry(kept)
+        };
+        if !kept.as_ref().is_some_and(stays) {
+            self.insert_in_place_of(key, kept.as_ref(), entry);
         }
     }
 
     /// Returns the value in memory with the etag of its record in the highest lower tier, which
     /// tells whether the value is still valid.
     pub(super) fn known(&self, key: &Key) -> Option<(Etag, Held)> {
-        let (record, held) = self.kept(key)?.into_strong_read();
+        let entry = self.kept(key)?;
         // A tier is asked for its own record only.
-        match record? {
-            (0, etag) => Some((etag, held)),
+        match entry.record()? {
+            (0, etag) => Some((etag, Arc::clone(entry.held()?))),
             _ => None,
         }
     }
 
-    /// Keeps a value that a strong call found, which began at `start`.
+    /// Keeps a result that a strong call found, which began at `start`.
     ///
     /// It is kept whatever the promotion, so that no later call returns an older value. A strong
     /// function, each call of which reads the tier, keeps it as the tier promotes, or to replace
@@ -100,16 +132,16 @@ impl CachedFunction {
             }
         }
         let Some(lives) = lives else { return };
-        let life = hit.left.min(lives.copied);
-        let entry = self.entry(key, (&hit.value, value_type), start, life);
+        let life = self.life_of_copy(key, hit, lives);
+        let value = (hit.value.as_ref(), value_type);
+        let entry = self.entry(key, value, start, (life, hit.load));
         let entry = entry.map(|entry| entry.strong_read(hit.record, answered));
         if self.insert(key, entry) {
             return;
         }
         // Another call put its value into memory while this one ran. It is not known which of the
         // two values is newer, so memory keeps neither.
-        let is_other =
-            |kept: Entry| hit.record.is_none() || kept.into_strong_read().0 != hit.record;
+        let is_other = |kept: Entry| hit.record.is_none() || kept.record() != hit.record;
         if self.kept(key).is_some_and(is_other) {
             self.drop_from_memory(key);
         }
@@ -124,44 +156,106 @@ impl CachedFunction {
         }
     }
 
-    /// Drops a key's value from memory unless it is `held`, which has replaced the value in the
-    /// lower tiers: a strong call may have read the value before that, and kept it.
-    pub(super) fn drop_others(&self, key: &Key, held: &Held) {
-        let is_other = |kept: Entry| !Arc::ptr_eq(&kept.into_strong_read().1, held);
+    /// Drops a key's result from memory unless it is `held`, or is no value if `held` is `None`:
+    /// that result has replaced the one in the lower tiers, and a strong call may have read the
+    /// other one before that, and kept it.
+    pub(super) fn drop_others(&self, key: &Key, held: Option<&Held>) {
+        let is_other = |kept: Entry| match (kept.held(), held) {
+            (Some(kept), Some(held)) => !Arc::ptr_eq(kept, held),
+            (kept, held) => kept.is_some() != held.is_some(),
+        };
         if self.has_memory() && self.kept(key).is_some_and(is_other) {
             self.drop_from_memory(key);
         }
     }
 
     /// The entry that memory has of a key, valid or not.
-    fn kept(&self, key: &Key) -> Option<Entry> {
+    pub(super) fn kept(&self, key: &Key) -> Option<Entry> {
         self.state.memory()?.peek(&key.as_ref())
     }
 
-    /// Makes an entry of a value whose load began at `start`. `None` if no call would read it.
+    /// How long a result is kept in memory whose life is `life` before jitter.
+    pub(super) fn life_in_memory(&self, key: &Key, life: Duration) -> Duration {
+        match self.times.jitter {
+            None => life,
+            Some(percent) => shortened(life, percent, self.digest(key)),
+        }
+    }
+
+    /// How long a copy of a record is kept in memory.
+    fn life_of_copy(&self, key: &Key, hit: &TierHit, lives: Lives) -> Duration {
+        let longest = match hit.value {
+            Some(_) => lives.copied,
+            None => self.times.none_ttl.unwrap_or_default(),
+        };
+        self.life_in_memory(key, longest).min(hit.left)
+    }
+
+    /// Returns how long before its end a value is due that lives for `life` and whose load took
+    /// `load`, by a draw for this value. `None` if it is not loaded ahead.
+    pub(super) fn refresh_gap(&self, life: Duration, load: Duration) -> Option<Duration> {
+        let gap = self.times.refresh_ahead?.gap(life, load, fastrand::f64());
+        (!gap.is_zero()).then_some(gap)
+    }
+
+    /// Returns the stripe of a key, if a result is valid whose load began at `start`.
+    pub(super) fn stripe_of_current(&self, key: &Key, start: u64) -> Option<Stripe> {
+        let stripe = self.stripe(key);
+        let fences = &self.state.fences;
+        let is_current = fences.is_current(start, stripe, &self.fence);
+        is_current.then_some(stripe)
+    }
+
+    /// Makes an entry of a value, or of the result that there is none, whose load began at `start`
+    /// and took `load`. `None` if no call would read it.
     fn entry(
         &self,
         key: &Key,
-        (held, value_type): (&Held, &dyn ErasedType),
+        (held, value_type): (Option<&Held>, &dyn ErasedType),
         start: u64,
-        life: Duration,
+        (life, load): (Duration, Duration),
     ) -> Option<Entry> {
         let memory = self.state.memory()?;
-        let stripe = self.stripe(key);
-        if !self.state.fences.is_current(start, stripe, &self.fence) {
-            return None;
-        }
-        let weight = value_type.weight(held, memory.weighs);
+        let stripe = self.stripe_of_current(key, start)?;
         let expires = self.state.clock.now().after(life);
-        Some(Entry::new(Arc::clone(held), start, stripe, expires, weight))
+        let Some(held) = held else {
+            return Some(Entry::without_value(
+                Content::Absent,
+                start,
+                stripe,
+                expires,
+            ));
+        };
+        let weight = value_type.weight(held, memory.weighs);
+        let entry = Entry::new(Arc::clone(held), start, stripe, expires, weight);
+        Some(match self.refresh_gap(life, load) {
+            None => entry,
+            Some(gap) => entry.due_before_end(gap),
+        })
     }
 
-    fn insert(&self, key: &Key, entry: Option<Entry>) -> bool {
+    /// Inserts an entry, unless another caller has replaced `kept`, which memory had before.
+    pub(super) fn insert_in_place_of(&self, key: &Key, kept: Option<&Entry>, entry: Entry) -> bool {
+        match (kept, self.state.memory()) {
+            (Some(kept), Some(memory)) => memory.replace(key.clone(), kept, entry),
+            (_, _) => self.insert(key, Some(entry)),
+        }
+    }
+
+    pub(super) fn insert(&self, key: &Key, entry: Option<Entry>) -> bool {
         match (entry, self.state.memory()) {
             (Some(entry), Some(memory)) => {
                 memory.insert(key.clone(), entry, self.state.clock.now())
             }
             (None, _) | (_, None) => false,
         }
+    }
+}
+
+/// Marks an entry as one for isolated calls, if a tier could not tell whether its key is guarded.
+pub(super) fn stopgap(entry: Entry, visits: &TierVisits<'_>) -> Entry {
+    match visits.guard_is_unknown {
+        true => entry.isolated_only(),
+        false => entry,
     }
 }

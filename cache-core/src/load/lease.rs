@@ -2,6 +2,7 @@
 
 use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::visit::TierVisits;
 use crate::codec::ErasedType;
@@ -15,6 +16,8 @@ pub(crate) enum LeaseTurn {
     /// Another caller, which holds the lease of the tier at that place. The key is read again when
     /// the wakeup resolves.
     Wait(Wakeup, usize),
+    /// None before this time has passed: a load of the key failed.
+    BackedOff(Duration),
 }
 
 impl TierVisits<'_> {
@@ -33,8 +36,8 @@ impl TierVisits<'_> {
         let writes = value_type.has_records() && (self.replaces || records.can_be_written());
         let mode = if writes { mode } else { LeaseMode::Probe };
         for at in 0..self.visits.len() {
-            if let Some(wakeup) = self.lease_in(at, mode).await {
-                return LeaseTurn::Wait(wakeup, at);
+            if let Some(turn) = self.lease_in(at, mode).await {
+                return turn;
             }
         }
         if self.is_guarded || !writes {
@@ -46,24 +49,25 @@ impl TierVisits<'_> {
         LeaseTurn::Load
     }
 
-    /// Takes the lease of the tier at place `at`. Returns a wakeup if the key is to be read again.
-    async fn lease_in(&mut self, at: usize, mode: LeaseMode) -> Option<Wakeup> {
+    /// Takes the lease of the tier at place `at`. Returns the reason if the load is not to begin
+    /// now.
+    async fn lease_in(&mut self, at: usize, mode: LeaseMode) -> Option<LeaseTurn> {
         let visit = &mut self.visits[at];
         let tier = visit.tier;
         // A tier that could not be read cannot be read after a wait for another load either.
         let mode = match mode {
-            LeaseMode::Exclusive if visit.read_failed => LeaseMode::Shared,
+            LeaseMode::Exclusive | LeaseMode::Refresh if visit.read_failed => LeaseMode::Shared,
             mode => mode,
         };
         match visit.lease(&self.record_key, mode).await {
             // The store says that the stamp of the record that was read is valid: what was known
             // about the stamp was too old.
             Ok(LeaseResult::Granted(lease)) if visit.stale_stamp == Some(lease.stamp) => {
-                return Some(Wakeup::new(ready(())));
+                return Some(LeaseTurn::Wait(Wakeup::new(ready(())), at));
             }
             Ok(LeaseResult::Granted(lease)) => {
-                let is_exclusive = matches!(mode, LeaseMode::Exclusive | LeaseMode::Preempt);
-                if is_exclusive && !tier.is_private() {
+                let is_shared = matches!(mode, LeaseMode::Shared | LeaseMode::Probe);
+                if !is_shared && !tier.is_private() {
                     let key = Arc::clone(&self.record_key);
                     let lease = HeldLease::new(tier.level, key, lease.token);
                     self.exclusive.push(lease);
@@ -72,9 +76,9 @@ impl TierVisits<'_> {
             }
             Ok(LeaseResult::Held(wakeup)) => {
                 tier.counters.lease_waits.add_one();
-                return Some(wakeup);
+                return Some(LeaseTurn::Wait(wakeup, at));
             }
-            Ok(LeaseResult::BackedOff(_)) => {}
+            Ok(LeaseResult::BackedOff(left)) => return Some(LeaseTurn::BackedOff(left)),
             Ok(LeaseResult::Refused(refusal)) => {
                 self.is_guarded |= refusal == Refusal::Guard;
                 // The store was not asked, so it is not known whether the key is guarded.

@@ -22,7 +22,9 @@ pub(super) fn promote_later(visits: &TierVisits<'_>, from: usize) {
     let above = visits.visits[..from].iter();
     let expected = above.map(|visit| visit.expected_header.clone()).collect();
     let background = &visits.function.state.background;
-    background.run(async move { promote(&function, &key, from, expected).await });
+    background.run(Box::pin(async move {
+        promote(&function, &key, from, expected).await;
+    }));
 }
 
 /// Takes the leases, and reads the record after that. An invalidation before the read has deleted
@@ -96,7 +98,7 @@ impl TierVisits<'_> {
         if !is_valid || !function.records.is_of(&header, &self.key) {
             return None;
         }
-        let left = header.left(visit.tier.tier.now())?;
+        let left = header.freshness(visit.tier.tier.now()).left()?;
         Some(Source {
             left: visit.tier.left_for_copies(&header, left),
             payload: payload.to_vec(),
@@ -111,7 +113,9 @@ impl TierVisits<'_> {
         for visit in &mut self.visits[..from] {
             let tier = visit.tier;
             let lease = visit.lease.take();
-            let Some(lease) = lease.filter(|_| function.fits(tier, &source.payload)) else {
+            let Some(lease) =
+                lease.filter(|_| function.fits(tier, &source.header, &source.payload))
+            else {
                 continue;
             };
             // Copies are stored one after the other, and none may outlive its source.
@@ -126,11 +130,16 @@ impl TierVisits<'_> {
                 created: tier.tier.now(),
                 epoch: stamp.epoch,
                 history: stamp.history,
-                kind: RecordKind::Copy,
+                kind: match source.header.kind {
+                    RecordKind::Absent => RecordKind::Absent,
+                    RecordKind::Value | RecordKind::Copy | RecordKind::Nothing => RecordKind::Copy,
+                },
                 ..source.header
             };
             let record = header.with_life(life).encode(&source.payload);
-            let stored = visit.store(&self.record_key, &lease, record, life).await;
+            let kept_for = function.records.kept_for(header.kind, life);
+            let stored = visit.store(&self.record_key, &lease, record, kept_for);
+            let stored = stored.await;
             if matches!(stored, Ok(true)) {
                 tier.counters.promotions.add_one();
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::read::TierLookup;
+use super::store::Kept;
 use super::visit::TierVisits;
 use super::{Boxed, Held};
 use crate::cached_function::CachedFunction;
@@ -27,9 +28,14 @@ pub(crate) fn peek(
         let key = Arc::new(key);
         let mut visits = TierVisits::new(&function, &key);
         match visits.read(value_type).await {
-            TierLookup::Hit(hit) => Some(hit.value),
-            TierLookup::Miss => None,
-            TierLookup::Unavailable => function.peek_isolated(&(*key).as_ref()),
+            TierLookup::Hit(hit) => hit.value,
+            // A call would get it as well, without waiting for a load.
+            TierLookup::Stale(hit) => {
+                let window = function.times.stale_while_revalidate;
+                (hit.since < window.unwrap_or_default()).then_some(hit.value)
+            }
+            TierLookup::Miss => function.peek_stale(&key),
+            TierLookup::Unavailable => function.peek_isolated(&key),
         }
     })
 }
@@ -62,9 +68,11 @@ pub(crate) fn put(
         if function.is_invalidated(&leader, began) || !leader.is_current() {
             return receipt;
         }
-        visits
-            .publish(held, Duration::ZERO, leader, value_type)
-            .await;
+        let kept = Kept {
+            held: Some(held),
+            took: Duration::ZERO,
+        };
+        visits.publish(kept, leader, value_type).await;
         receipt
     })
 }

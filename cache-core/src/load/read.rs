@@ -6,29 +6,50 @@ use std::time::Duration;
 use super::Held;
 use super::promote::promote_later;
 use super::visit::{TierVisit, TierVisits};
-use crate::cached_function::{Expected, InvalidRecord};
+use crate::cached_function::{Expected, InvalidRecord, OpenedRecord};
 use crate::codec::ErasedType;
 use crate::function::options::Consistency;
-use crate::record::{Etag, Header, etag_of};
+use crate::outcome::LoadOutcome;
+use crate::record::{Etag, Freshness, Header, etag_of};
 use crate::tier::{HEADER_LEN, ReadOptions, Stamp};
 
 /// The result of reading the lower tiers.
 #[derive(Debug)]
 pub(crate) enum TierLookup {
-    /// A value.
+    /// A fresh value, or the result that there is none.
     Hit(TierHit),
+    /// No tier has a fresh value. This is the one that expired last, of those that may still be
+    /// returned.
+    Stale(StaleHit),
     /// No tier has a valid record.
     Miss,
     /// A shared tier could not be read. (Failures of private tiers beside shared ones are ignored.)
     Unavailable,
 }
 
-/// A value that was found in a lower tier.
+/// A stale value that was found in a lower tier.
+#[derive(Debug)]
+pub(crate) struct StaleHit {
+    pub(crate) value: Held,
+    /// The place of its tier among the lower tiers of the function.
+    pub(crate) at: usize,
+    /// How long ago it expired.
+    pub(crate) since: Duration,
+    /// The number of its load, as in [`TierHit::number`].
+    pub(crate) number: Option<u64>,
+}
+
+/// A fresh value that was found in a lower tier.
 #[derive(Debug)]
 pub(crate) struct TierHit {
-    pub(crate) value: Held,
+    /// The value. `None` if the record says that there is none.
+    pub(crate) value: Option<Held>,
     /// The longest time that a copy of it may live.
     pub(crate) left: Duration,
+    /// How long it is fresh from its load on.
+    pub(crate) life: Duration,
+    /// How long its load took.
+    pub(crate) load: Duration,
     /// The fence's number when its load began, if this runtime loaded it. A read does not make the
     /// value newer.
     pub(crate) number: Option<u64>,
@@ -40,14 +61,25 @@ pub(crate) struct TierHit {
     pub(crate) is_promoted: bool,
 }
 
+impl TierHit {
+    /// Returns the value as the outcome of a load.
+    pub(crate) fn outcome(&self) -> LoadOutcome {
+        match &self.value {
+            Some(held) => LoadOutcome::Value(Arc::clone(held)),
+            None => LoadOutcome::Absent,
+        }
+    }
+}
+
 impl TierVisits<'_> {
-    /// Reads the lower tiers in order, up to the first valid record. The record is copied to the
+    /// Reads the lower tiers in order, up to the first fresh record. The record is copied to the
     /// lower tiers above it in the background.
     pub(super) async fn read(&mut self, value_type: &dyn ErasedType) -> TierLookup {
         if !value_type.has_records() {
             return TierLookup::Miss;
         }
         let mut without_hit = TierLookup::Miss;
+        let mut stale: Option<StaleHit> = None;
         for at in 0..self.visits.len() {
             let lookup = match self.must_pass_over(at) {
                 true => self.pass_over(at).await,
@@ -55,6 +87,11 @@ impl TierVisits<'_> {
             };
             match lookup {
                 TierLookup::Miss => {}
+                TierLookup::Stale(hit) => {
+                    if stale.as_ref().is_none_or(|other| hit.since < other.since) {
+                        stale = Some(hit);
+                    }
+                }
                 TierLookup::Unavailable => {
                     let visit = &mut self.visits[at];
                     visit.read_failed = true;
@@ -74,7 +111,10 @@ impl TierVisits<'_> {
                 }
             }
         }
-        without_hit
+        match (without_hit, stale) {
+            (TierLookup::Miss, Some(hit)) => TierLookup::Stale(hit),
+            (without_hit, _) => without_hit,
+        }
     }
 
     /// Returns `true` if the record of the tier at place `at` must not be used, valid or not.
@@ -121,7 +161,9 @@ impl TierVisits<'_> {
             return TierLookup::Unavailable;
         };
         let Some(bytes) = read.record else {
-            tier.counters.misses.add_one();
+            if !self.is_revalidation {
+                tier.counters.misses.add_one();
+            }
             return TierLookup::Miss;
         };
         let is_fenced_here = self.function.is_fenced_here(tier);
@@ -142,41 +184,82 @@ impl TierVisits<'_> {
         };
         let records = &self.function.records;
         let opened = match known {
-            Some((etag, held)) if is_header_of(&bytes, *etag) => records
-                .open_known(&bytes, *etag, expected)
-                .and_then(|left| match value_type.is_of(held) {
-                    true => Ok((Arc::clone(held), left)),
-                    false => Err(InvalidRecord::Mismatch),
-                }),
+            Some((etag, held)) if is_header_of(&bytes, *etag) => {
+                records.open_known(&bytes, (*etag, held), expected)
+            }
             _ => records.open(&bytes, expected),
         };
-        match opened {
-            Ok((value, left)) => {
-                tier.counters.hits.add_one();
+        let number = stamp.filter(|_| is_fenced_here).map(|own| own.epoch);
+        let reason = match opened {
+            Ok(opened) => return self.opened(at, opened, &bytes, number),
+            Err(reason) => reason,
+        };
+        if !self.is_revalidation {
+            tier.counters.misses.add_one();
+        }
+        visit.expected_header = header_of(&bytes);
+        match reason {
+            InvalidRecord::Outdated if is_fenced_here => {}
+            InvalidRecord::Outdated => {
+                visit.stale_stamp = stamp_of(&bytes).filter(|own| stamp != Some(*own));
+            }
+            InvalidRecord::Damaged => tier.counters.decode_errors.add_one(),
+            InvalidRecord::Mismatch => tier.counters.mismatches.add_one(),
+        }
+        TierLookup::Miss
+    }
+
+    /// Returns the result that a valid record of the tier at place `at` has.
+    fn opened(
+        &mut self,
+        at: usize,
+        opened: OpenedRecord,
+        bytes: &[u8],
+        number: Option<u64>,
+    ) -> TierLookup {
+        let visit = &mut self.visits[at];
+        let counters = &visit.tier.counters;
+        match (opened.freshness, opened.value) {
+            (Freshness::Fresh(left), value) if left > self.due_within => {
+                // A load in the background answers no call.
+                if !self.is_revalidation {
+                    counters.hits.add_one();
+                    if value.is_none() {
+                        self.function.counters.absent_hits.add_one();
+                    }
+                }
                 TierLookup::Hit(TierHit {
                     value,
                     left,
-                    number: stamp.filter(|_| is_fenced_here).map(|own| own.epoch),
-                    record: etag_of(&bytes).map(|etag| (at, etag)),
+                    life: opened.life,
+                    load: opened.load,
+                    number,
+                    record: etag_of(bytes).map(|etag| (at, etag)),
                     passed_record: false,
                     is_promoted: true,
                 })
             }
-            Err(reason) => {
-                tier.counters.misses.add_one();
-                visit.expected_header = bytes[..bytes.len().min(HEADER_LEN)].to_vec();
-                match reason {
-                    InvalidRecord::Stale if is_fenced_here => {}
-                    InvalidRecord::Stale => {
-                        visit.stale_stamp = stamp_of(&bytes).filter(|own| stamp != Some(*own));
-                    }
-                    InvalidRecord::Damaged => tier.counters.decode_errors.add_one(),
-                    InvalidRecord::Mismatch => tier.counters.mismatches.add_one(),
-                }
+            // The record is to be replaced, so a lease must name it.
+            (Freshness::Stale(since), Some(value)) => {
+                visit.expected_header = header_of(bytes);
+                TierLookup::Stale(StaleHit {
+                    value,
+                    at,
+                    since,
+                    number,
+                })
+            }
+            _ => {
+                visit.expected_header = header_of(bytes);
                 TierLookup::Miss
             }
         }
     }
+}
+
+/// The beginning of a record, by which a lease names the record that it replaces.
+fn header_of(bytes: &[u8]) -> Vec<u8> {
+    bytes[..bytes.len().min(HEADER_LEN)].to_vec()
 }
 
 /// Returns `true` if a tier sent a header alone, because the record is the one with this etag.

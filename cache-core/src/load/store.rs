@@ -9,26 +9,37 @@ use crate::cached_function::{CachedFunction, FencedAfter, TierBinding};
 use crate::codec::ErasedType;
 use crate::flight::Leader;
 use crate::outcome::LoadOutcome;
-use crate::record::{HEADER, Header, RecordKind};
+use crate::record::{Header, RecordKind};
 
 /// How long a record says that there is no value. It takes the place of a value that could not be
 /// stored.
 const LIFE_OF_NOTHING: Duration = Duration::from_secs(1);
 
+/// The result of a load that is kept.
+pub(super) struct Kept {
+    /// The value. `None` if the load found that there is none.
+    pub(super) held: Option<Held>,
+    /// How long the body ran.
+    pub(super) took: Duration,
+}
+
+impl Kept {
+    fn outcome(&self) -> LoadOutcome {
+        match &self.held {
+            Some(held) => LoadOutcome::Value(Arc::clone(held)),
+            None => LoadOutcome::Absent,
+        }
+    }
+}
+
 impl TierVisits<'_> {
-    /// Keeps a value in memory, answers the waiters, and stores the value in the lower tiers.
-    /// `took` is how long the body ran.
+    /// Keeps the result of a load in memory, answers the waiters, and stores the result in the
+    /// lower tiers.
     ///
     /// The waiters need not wait for the lower tiers, nor for this caller to live that long, if
-    /// memory answers later callers with the value. Memory does not if it has none, or if it keeps
-    /// what a strong call found, which this value is to replace.
-    pub(super) async fn publish(
-        self,
-        held: Held,
-        took: Duration,
-        leader: Leader,
-        value_type: &dyn ErasedType,
-    ) {
+    /// memory answers later callers with the result. Memory does not if it has none, or if it keeps
+    /// what a strong call found, which this result is to replace.
+    pub(super) async fn publish(self, kept: Kept, leader: Leader, value_type: &dyn ErasedType) {
         // Declared in this order, so that the leases are released before the lead if the future is
         // dropped, or if the value's own code panics: a waiter that takes the lead takes the same
         // leases.
@@ -36,48 +47,52 @@ impl TierVisits<'_> {
         let mut visits = self;
         let (function, key) = (visits.function, Arc::clone(&visits.key));
         let start = leader.as_ref().map_or(0, Leader::start);
-        let is_kept = function.keep_loaded(&held, start, &visits, value_type);
-        let outcome = LoadOutcome::Value(Arc::clone(&held));
+        let is_kept = match &kept.held {
+            Some(held) => {
+                let loaded = (held, kept.took);
+                function.keep_loaded(loaded, start, &visits, value_type)
+            }
+            None => function.keep_absent(start, &visits),
+        };
         if function.has_memory()
             && (is_kept || !visits.replaces)
             && let Some(leader) = leader.take()
         {
-            leader.complete(outcome.clone());
+            leader.complete(kept.outcome());
         }
         // Done also if the future is dropped.
         let replaced = visits
             .replaces
-            .then(|| FencedAfter(|| function.drop_others(&key, &held)));
-        visits.store(&held, start, took, value_type).await;
+            .then(|| FencedAfter(|| function.drop_others(&key, kept.held.as_ref())));
+        visits.store(&kept, start, value_type).await;
         drop(replaced);
         if let Some(leader) = leader {
-            leader.complete(outcome);
+            leader.complete(kept.outcome());
         }
     }
 
-    /// Stores a value in every lower tier that granted a lease. A tier whose lease is void
+    /// Stores a result in every lower tier that granted a lease. A tier whose lease is void
     /// refuses it.
-    async fn store(
-        &mut self,
-        held: &Held,
-        start: u64,
-        took: Duration,
-        value_type: &dyn ErasedType,
-    ) {
+    async fn store(&mut self, kept: &Kept, start: u64, value_type: &dyn ErasedType) {
         if !value_type.has_records() || (!self.holds_a_lease() && !self.replaces) {
             return;
         }
-        let payload = self.function.records.payload(held, value_type);
+        let records = &self.function.records;
+        let (kind, payload) = match &kept.held {
+            Some(held) => (RecordKind::Value, records.payload(held, value_type)),
+            None => (RecordKind::Absent, Some(Vec::new())),
+        };
         let header = Header {
-            load: u32::try_from(took.as_millis()).unwrap_or(u32::MAX),
-            ..self.function.records.header(&self.key, value_type)
+            load: u32::try_from(kept.took.as_millis()).unwrap_or(u32::MAX),
+            kind,
+            ..records.header(&self.key, value_type)
         };
         for at in 0..self.visits.len() {
             self.store_in(at, start, &header, payload.as_deref()).await;
         }
     }
 
-    /// Stores a value in the tier at place `at`. `payload` is `None` if the value cannot be
+    /// Stores a result in the tier at place `at`. `payload` is `None` if the value cannot be
     /// written.
     async fn store_in(&mut self, at: usize, start: u64, header: &Header, payload: Option<&[u8]>) {
         let visit = &mut self.visits[at];
@@ -92,11 +107,14 @@ impl TierVisits<'_> {
             }
             return;
         };
-        let payload = payload.filter(|payload| self.function.fits(tier, payload));
+        let payload = payload.filter(|payload| self.function.fits(tier, header, payload));
         let (kind, payload, life) = match payload {
             Some(payload) => {
-                let life = tier.life(self.record_key.digest, self.ttl);
-                (RecordKind::Value, payload, life)
+                let life = match header.kind {
+                    RecordKind::Absent => self.function.times.none_ttl.unwrap_or_default(),
+                    _ => tier.life(self.record_key.digest, self.ttl),
+                };
+                (header.kind, payload, life)
             }
             // Not by an invalidation, which would also drop the value that memory has now.
             None if self.replaces => (RecordKind::Nothing, &[][..], LIFE_OF_NOTHING),
@@ -111,8 +129,9 @@ impl TierVisits<'_> {
             ..*header
         };
         let record = header.with_life(life).encode(payload);
-        let stored = visit.store(&self.record_key, &lease, record, life).await;
-        if stored.is_err() && self.replaces {
+        let kept_for = self.function.records.kept_for(kind, life);
+        let stored = visit.store(&self.record_key, &lease, record, kept_for);
+        if stored.await.is_err() && self.replaces {
             // It is not known whether the tier stored the record.
             self.invalidate_later(tier);
         }
@@ -121,8 +140,8 @@ impl TierVisits<'_> {
 
 impl CachedFunction {
     /// Returns `true` if a tier takes a record with this payload. Counts and logs it otherwise.
-    pub(super) fn fits(&self, tier: &TierBinding, payload: &[u8]) -> bool {
-        let bytes = HEADER + payload.len();
+    pub(super) fn fits(&self, tier: &TierBinding, header: &Header, payload: &[u8]) -> bool {
+        let bytes = header.format.overhead() + payload.len();
         let fits = bytes <= tier.tier.settings().max_record_bytes;
         if !fits {
             tier.counters.too_large.add_one();

@@ -13,8 +13,8 @@ use crate::record::Etag;
 use crate::tier::time_limit::Budget;
 use crate::tier::watch::Operation;
 use crate::tier::{
-    FillResult, HeldLease, Lease, LeaseMode, LeaseResult, ReadOptions, ReadResult, RecordKey,
-    Stamp, Target,
+    BackOff, FillResult, HeldLease, Lease, LeaseMode, LeaseResult, ReadOptions, ReadResult,
+    RecordKey, Stamp, Target,
 };
 
 /// One lower tier during one call.
@@ -108,6 +108,10 @@ pub(crate) struct TierVisits<'a> {
     /// The leases that other instances wait for.
     pub(super) exclusive: Vec<HeldLease>,
     pub(super) consistency: Consistency,
+    /// A record that is fresh for no longer than this is due: it is not used, and is replaced.
+    pub(super) due_within: Duration,
+    /// The visits are part of a load in the background: a record that they find answers no call.
+    pub(super) is_revalidation: bool,
     /// The value in memory and the etag of its record, which a tier compares with its own.
     pub(super) known: Option<(Etag, Held)>,
     /// A write guard is held for the key, so the value is not stored.
@@ -148,6 +152,8 @@ impl<'a> TierVisits<'a> {
             exclusive: Vec::new(),
             known: None,
             consistency: function.consistency,
+            due_within: Duration::ZERO,
+            is_revalidation: false,
             is_guarded: false,
             guard_is_unknown: false,
             replaces: false,
@@ -184,11 +190,17 @@ impl<'a> TierVisits<'a> {
         self.exclusive.as_slice().into()
     }
 
-    /// Releases the leases of a load that failed, and tells those that wait for them.
-    pub(super) fn load_failed(&mut self) {
+    /// The number of loads of the key that failed in a row before, as far as a tier knows.
+    pub(super) fn failures(&self) -> u32 {
+        let leases = self.visits.iter().filter_map(|visit| visit.lease.as_ref());
+        leases.map(|lease| lease.failures).max().unwrap_or(0)
+    }
+
+    /// Releases the leases of a load that failed, and notifies those that wait for them.
+    pub(super) fn load_failed(&mut self, back_off: Option<BackOff>) {
         let visits = self.visits.iter_mut();
         let leases = visits.filter_map(|visit| visit.lease.take());
-        leases.for_each(|lease| lease.load_failed(None));
+        leases.for_each(|lease| lease.load_failed(back_off));
     }
 
     /// Has the record of a tier deleted later, without awaiting it.

@@ -34,7 +34,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The knowledge of a call about its waits for the loads of other callers.
 #[derive(Debug, Default)]
-pub(super) struct RemoteWait {
+pub(crate) struct RemoteWait {
     /// The load that this call waited for failed.
     load_failed: bool,
     /// The call has waited for the lease of the failed load to be released.

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::marker::PhantomData;
 
+use crate::call::timed::{TimedLookup, look_up_timed};
 use crate::call::{CachedResult, MemoryLookup, ResultSpec, look_up};
 use crate::function::instantiation::Instantiation;
 use crate::function::slot::{FunctionSlot, Origin};
@@ -77,6 +78,20 @@ impl<T: CachedResult> CallMode<T> for CallNow {
     }
 }
 
+/// Begins the call of a function with times besides its ttl: looks in memory.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
+pub struct CallTimed;
+
+impl<T: CachedResult> CallMode<T> for CallTimed {
+    type Output = TimedLookup<T>;
+
+    #[inline]
+    fn take(self, at: FunctionRef, returned: T, arguments: impl ArgumentList) -> TimedLookup<T> {
+        look_up_timed(&at.slot.bound(at.instance), returned, arguments, true)
+    }
+}
+
 /// Makes the handle of the call, without beginning it.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "a name for a choice")]
@@ -90,6 +105,7 @@ impl<T: CachedResult> CallMode<T> for MakeHandle {
         let spec = ResultSpec {
             value_type: spec.value_type,
             keep_if: spec.keep_if,
+            ttl_from: spec.ttl_from,
             share: NotShared,
         };
         Handle::new(at.origin(), spec, arguments)

@@ -28,6 +28,7 @@ pub const fn returns<R, V, S>(
     ResultOf::new(ResultSpec {
         value_type,
         keep_if: None,
+        ttl_from: None,
         share,
     })
 }

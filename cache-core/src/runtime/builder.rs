@@ -62,6 +62,7 @@ pub struct RuntimeBuilder {
     codecs: Vec<Arc<dyn Codec>>,
     default_codec: Option<Setting<String>>,
     when_isolated: Option<Setting<WhenIsolated>>,
+    background_loads: Option<Setting<usize>>,
     policies: Vec<(Cow<'static, str>, Ttl)>,
     /// Policies from files, which replace those of the program.
     policies_of_operators: Vec<(Cow<'static, str>, Ttl)>,
@@ -83,6 +84,7 @@ impl RuntimeBuilder {
             codecs: Vec::new(),
             default_codec: None,
             when_isolated: None,
+            background_loads: None,
             policies: Vec::new(),
             policies_of_operators: Vec::new(),
             overrides: Overrides::default(),
@@ -200,6 +202,22 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Sets how many loads run in the background at the same time, from 1 to 4096: loads whose
+    /// callers were answered by a stale value or by a timeout. Further ones wait, 1,024 at most;
+    /// beyond that none is begun.
+    ///
+    /// Each such load uses what a body uses, such as a connection to the database. Default: 64. It
+    /// is more than the connections that a process usually has to one database, so the pool of
+    /// connections limits the loads and this does not. It is also few enough that loads that hang,
+    /// each of which stays until its `load_limit`, do not fill the memory.
+    pub fn background_loads(mut self, loads: usize) -> Self {
+        let setting = Setting::by_program(loads);
+        if let Some(earlier) = self.background_loads.replace(setting) {
+            self.add_set_twice("`background_loads`", &earlier);
+        }
+        self
+    }
+
     /// Adds a named time to live that many functions share, for `policy = "…"` in attributes and
     /// [`Ttl::policy`]. It replaces a [built-in policy](Ttl::policy) of the same name. A name that
     /// is used twice is an error.
@@ -214,8 +232,9 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Reads policies, and the ttl and the tiers of functions, from a file. They replace those of
-    /// the code. [`install`](Self::install) checks them, because it knows the functions.
+    /// Reads policies, and the ttl, the tiers and the other times of functions, from a file. They
+    /// replace those of the code; a time besides the ttl only if the code has that option.
+    /// [`install`](Self::install) checks them, because it knows the functions.
     ///
     /// ```toml
     /// [policies]
@@ -227,6 +246,8 @@ impl RuntimeBuilder {
     ///
     /// [functions."orders::open"]
     /// policy = "orders"
+    /// stale_if_error = "12h"
+    /// soft_timeout = "off"
     /// ```
     ///
     /// The name of a function is its `name = "…"`, or its path, as `registered_functions` and

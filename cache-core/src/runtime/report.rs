@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::background::BackgroundLoads;
 use crate::stats::{FunctionStats, Stats};
 use crate::tier::TierStatus;
 
@@ -13,6 +14,8 @@ use crate::tier::TierStatus;
 pub struct Snapshot {
     /// Result of [`CacheRuntime::loads_under_way`](crate::CacheRuntime::loads_under_way).
     pub loads_under_way: usize,
+    /// Result of [`CacheRuntime::background_loads`](crate::CacheRuntime::background_loads).
+    pub background_loads: BackgroundLoads,
     /// Result of [`CacheRuntime::entries_in_memory`](crate::CacheRuntime::entries_in_memory).
     pub entries_in_memory: u64,
     /// Result of [`CacheRuntime::health`](crate::CacheRuntime::health).
@@ -34,7 +37,19 @@ impl fmt::Display for Snapshot {
             f,
             "entries in memory: {}, loads under way: {}",
             self.entries_in_memory, self.loads_under_way
-        )
+        )?;
+        let BackgroundLoads {
+            running,
+            waiting,
+            places,
+        } = self.background_loads;
+        match running + waiting {
+            0 => Ok(()),
+            _ => write!(
+                f,
+                ", in the background: {running} of at most {places} run, {waiting} wait"
+            ),
+        }
     }
 }
 
@@ -48,6 +63,10 @@ pub struct RuntimeHealth {
 
 impl RuntimeHealth {
     /// Returns `true` if every tier answers and serves calls, and if every shared tier is coherent.
+    ///
+    /// Loads that fail, a back-off after them, and a full queue of background loads leave it
+    /// `true`: the tiers are well, and an instance that is taken out of service because of a source
+    /// that is down helps no caller. The log and [`FunctionStats`] report them.
     #[must_use]
     pub fn is_well(&self) -> bool {
         self.tiers.iter().all(|tier| {

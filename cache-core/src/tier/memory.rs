@@ -163,6 +163,12 @@ impl MemoryTier {
         with_engine!(&self.engine, engine => engine.insert(key, entry, now))
     }
 
+    /// Replaces the entry `old` by `new`, if the key still has it. Returns `true` if it was
+    /// replaced.
+    pub(crate) fn replace(&self, key: Key, old: &Entry, new: Entry) -> bool {
+        with_engine!(&self.engine, engine => engine.replace(key, old, new))
+    }
+
     pub(crate) fn remove(&self, key: &KeyRef<'_>) {
         with_engine!(&self.engine, engine => engine.remove(key));
     }

@@ -48,7 +48,7 @@ impl Given<'_> {
         syn::Error::new(span, message)
     }
 
-    fn equals(&self, example: &str) -> syn::Result<()> {
+    pub(super) fn equals(&self, example: &str) -> syn::Result<()> {
         if !self.input.peek(Token![=]) {
             let option = self.option;
             return Err(self.error(format!("`{option}` needs a value; help: write `{example}`")));

@@ -5,11 +5,9 @@ use std::time::Duration;
 use proc_macro2::{Span, TokenStream};
 use syn::{Ident, LitStr, parenthesized};
 
+use super::duration::duration;
 use super::given::{Given, comma, level_number, skip_to_comma};
 use crate::errors::Errors;
-
-/// The longest ttl of the runtime: a year.
-const LONGEST_TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// How long a value is fresh.
 pub(crate) enum Ttl {
@@ -19,11 +17,22 @@ pub(crate) enum Ttl {
     Policy(LitStr),
 }
 
+impl Ttl {
+    /// Returns the shortest time. A policy has none that is known here.
+    pub(crate) fn shortest(&self) -> Option<Duration> {
+        match self {
+            Self::Everywhere(ttl) => Some(*ttl),
+            Self::Each(each) => each.iter().map(|(_, ttl, _)| *ttl).min(),
+            Self::Policy(_) => None,
+        }
+    }
+}
+
 /// Reads what follows the name `ttl` in `ttl = "5m"` or `ttl(l1 = "30s", l2 = "1h")`.
 pub(super) fn ttl(given: &Given<'_>, errors: &mut Errors) -> syn::Result<Ttl> {
     if !given.input.peek(syn::token::Paren) {
         let ttl = given.text("\"5m\"")?;
-        return Ok(Ttl::Everywhere(duration(&ttl)?));
+        return Ok(Ttl::Everywhere(time(&ttl)?));
     }
     let input = given.input;
     let list;
@@ -41,7 +50,7 @@ pub(super) fn ttl(given: &Given<'_>, errors: &mut Errors) -> syn::Result<Ttl> {
             option: &level,
             input: &list,
         };
-        match given.text("\"5m\"").and_then(|ttl| duration(&ttl)) {
+        match given.text("\"5m\"").and_then(|ttl| time(&ttl)) {
             Ok(ttl) => each.push((number, ttl, level.span())),
             Err(error) => {
                 // One second takes its place, so that the other options are checked.
@@ -79,35 +88,7 @@ fn level(list: syn::parse::ParseStream<'_>) -> syn::Result<(Ident, u8)> {
     }
 }
 
-fn duration(text: &LitStr) -> syn::Result<Duration> {
-    let value = text.value();
-    let error = |message: String| syn::Error::new(text.span(), message);
-    if value.trim().is_empty() {
-        return Err(error(
-            "the duration is empty; help: write such as \"30s\", \"5m\", \"1h 30m\" or \"7days\""
-                .to_owned(),
-        ));
-    }
-    let duration = humantime::parse_duration(&value).map_err(|_| {
-        error(format!(
-            "`{value}` is not a duration; help: write such as \"30s\", \"5m\", \"1h 30m\" or \
-             \"7days\""
-        ))
-    })?;
-    if duration.is_zero() {
-        return Err(error(
-            "ttl is zero: no call could ever hit; help: remove the attribute to disable caching"
-                .to_owned(),
-        ));
-    }
-    if duration > LONGEST_TTL {
-        let units = match value.contains('M') {
-            true => "; help: \"m\" is minutes, \"M\" is months",
-            false => "",
-        };
-        return Err(error(format!(
-            "ttl of `{value}` is too long: the longest is 365 days{units}"
-        )));
-    }
-    Ok(duration)
+fn time(text: &LitStr) -> syn::Result<Duration> {
+    let zero = ": no call could ever hit; help: remove the attribute to disable caching";
+    duration(text, "ttl", zero)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 
-use crate::args::Ttl;
+use crate::args::{Times, Ttl};
 use crate::item::ItemKind;
 use crate::model::{Model, Shown};
 
@@ -94,7 +94,42 @@ fn options(model: &Model<'_>, private: &TokenStream) -> Vec<TokenStream> {
     if let Some(choice) = model.consistency.map(ident) {
         options.push(quote!(consistency: #private::Consistency::#choice));
     }
+    options.extend(times(&model.times, private));
     options
+}
+
+/// Generates the field of the times that the function has, if it has any.
+fn times(times: &Times, private: &TokenStream) -> Option<TokenStream> {
+    let durations = [
+        ("stale_while_revalidate", &times.stale_while_revalidate),
+        ("stale_if_error", &times.stale_if_error),
+        ("soft_timeout", &times.soft_timeout),
+        ("hard_timeout", &times.hard_timeout),
+        ("load_limit", &times.load_limit),
+        ("none_ttl", &times.none_ttl),
+        ("error_ttl", &times.error_ttl),
+    ];
+    let other_fields = 2;
+    let mut fields: Vec<_> = durations
+        .iter()
+        .filter_map(|(name, time)| Some(some(name, duration(time.as_ref()?.value))))
+        .collect();
+    if let Some(ahead) = &times.refresh_ahead {
+        let ahead = match ahead.value.map(duration) {
+            None => quote!(#private::RefreshAhead::Measured),
+            Some(least) => quote!(#private::RefreshAhead::AtLeast(#least)),
+        };
+        fields.push(some("refresh_ahead", ahead));
+    }
+    if let Some(jitter) = &times.jitter {
+        let percent = jitter.value;
+        fields.push(some("jitter", quote!(#percent)));
+    }
+    // Clippy reports a rest that adds nothing.
+    let is_complete = fields.len() == durations.len() + other_fields;
+    let rest = (!is_complete).then(|| quote!(..#private::Times::NONE));
+    let is_set = !fields.is_empty();
+    is_set.then(|| quote!(times: #private::Times { #(#fields,)* #rest }))
 }
 
 fn ttl(model: &Model<'_>, private: &TokenStream) -> TokenStream {

@@ -5,7 +5,7 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 
 use super::pieces::{Hidden, at, private};
-use crate::model::Model;
+use crate::model::{CallForm, Model};
 
 /// Renders `__returns`, which describes the result and hides everything that a call does not need.
 pub(super) fn returns_function(model: &Model<'_>, hidden: &Hidden) -> TokenStream {
@@ -43,8 +43,42 @@ pub(super) fn returns(model: &Model<'_>) -> TokenStream {
         None => model.borrows_its_error.then(|| quote!(unshared)),
     };
     let returns = quote_spanned!(returned.span()=> #private::returns!(#share #kind #returned));
-    match &model.cache_if {
-        None => returns,
-        Some(cache_if) => quote_spanned!(cache_if.span()=> #returns.keep_if(#cache_if)),
+    with_rules(model, with_conditions(model, returns))
+}
+
+/// Adds the functions of the user that decide about a value.
+fn with_conditions(model: &Model<'_>, mut returns: TokenStream) -> TokenStream {
+    if let Some(cache_if) = &model.cache_if {
+        returns = quote_spanned!(cache_if.span()=> #returns.keep_if(#cache_if));
     }
+    if let Some(ttl_from) = &model.ttl_from {
+        returns = quote_spanned!(ttl_from.span()=> #returns.ttl_from(#ttl_from));
+    }
+    returns
+}
+
+/// Adds the options that only some results can have, which are probed by their type too. Errors are
+/// reported at that type.
+fn with_rules(model: &Model<'_>, mut returns: TokenStream) -> TokenStream {
+    let returned = model.returned;
+    let span = returned.span();
+    let private = at(span, &private(model));
+    let mut add = |option: TokenStream| {
+        returns = quote_spanned!(span=> #private::rule!(#option #returned, #returns));
+    };
+    if let Some(stale_if) = &model.stale_if {
+        add(quote!(stale_if(#stale_if)));
+    }
+    if let Some(error_if) = &model.error_if {
+        add(quote!(error_if(#error_if)));
+    }
+    if model.times.none_ttl.is_some() {
+        add(quote!(keep_none()));
+    }
+    if model.times.timeout_option().is_some() {
+        add(quote!(times_out()));
+    } else if model.call == CallForm::Late {
+        add(quote!(may_time_out()));
+    }
+    returns
 }

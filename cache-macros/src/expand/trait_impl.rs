@@ -1,11 +1,12 @@
 //! A method in the `impl` of a trait. No items are allowed beside it, so everything is inside.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
 
 use super::declaration::declaration;
 use super::instance::{constants, instance};
 use super::key::key;
+use super::look_up::{miss, mode};
 use super::pieces::private;
 use super::result::returns;
 use crate::handles::signature;
@@ -22,11 +23,9 @@ pub(super) fn in_trait_impl(model: &Model<'_>) -> TokenStream {
         &model.function.sig.ident,
     );
     let (miss, result) = (names::local("__miss"), names::local("__result"));
-    let private = private(model);
     let declaration = declaration(model);
     let constants = constants(model);
-    let at = instance(model, &quote!(&__SLOT));
-    let start = start(model, &at);
+    let look_up = look_up(model);
     let returned = model.returned;
     let body = model.function.body.stream();
     let patterns = model
@@ -63,10 +62,7 @@ pub(super) fn in_trait_impl(model: &Model<'_>) -> TokenStream {
             #declaration
             fn __here() {}
             #constants
-            let #miss = match #start {
-                #private::MemoryLookup::Hit(#result) => return #result,
-                #private::MemoryLookup::Miss(#miss) => #miss,
-            };
+            let #miss = #look_up;
             #load(move || #block {
                 // Ties the type of the block to the signature, so that errors are reported in the
                 // body.
@@ -88,12 +84,10 @@ pub(super) fn in_boxed_trait_impl(model: &Model<'_>) -> TokenStream {
     let attrs = &model.function.attrs;
     let vis = &model.function.vis;
     let sig = &model.function.sig;
-    let (miss, result) = (names::local("__miss"), names::local("__result"));
-    let private = private(model);
+    let miss = names::local("__miss");
     let declaration = declaration(model);
     let constants = constants(model);
-    let at = instance(model, &quote!(&__SLOT));
-    let start = start(model, &at);
+    let look_up = look_up(model);
     let body = &model.function.body;
     quote! {
         #(#attrs)*
@@ -102,20 +96,20 @@ pub(super) fn in_boxed_trait_impl(model: &Model<'_>) -> TokenStream {
             fn __here() {}
             #constants
             ::std::boxed::Box::pin(async move {
-                let #miss = match #start {
-                    #private::MemoryLookup::Hit(#result) => return #result,
-                    #private::MemoryLookup::Miss(#miss) => #miss,
-                };
+                let #miss = #look_up;
                 #miss.load(move || #body).await
             })
         }
     }
 }
 
-/// Renders the beginning of a call, with the key and the description of the result in place.
-fn start(model: &Model<'_>, at: &TokenStream) -> TokenStream {
+/// Renders the look-up of a call, with the key and the description of the result in place.
+fn look_up(model: &Model<'_>) -> TokenStream {
     let private = private(model);
+    let mode = Ident::new(mode(model), Span::call_site());
+    let at = instance(model, &quote!(&__SLOT));
     let returns = returns(model);
     let key = key(model, false);
-    quote!(#private::CallMode::take(#private::CallNow, #at, #returns, #key))
+    let start = quote!(#private::CallMode::take(#private::#mode, #at, #returns, #key));
+    miss(model, &start)
 }

@@ -2,12 +2,13 @@
 
 use proc_macro2::{Ident, Span};
 use quote::ToTokens;
-use syn::{FnArg, Pat, Receiver, ReceiverKind, Signature, Type};
+use syn::{FnArg, Pat, Receiver, ReceiverKind, Signature};
 
 use crate::args::{Args, Scope, Ttl};
 use crate::errors::{Errors, hint};
 use crate::item::{Argument, Function};
 use crate::template::{self, Piece};
+use crate::types::is_mutable;
 
 /// Reports functions of a form that cannot be cached.
 pub(super) fn form(function: &Function, errors: &mut Errors) {
@@ -97,21 +98,10 @@ pub(super) fn mutable_arguments(args: &Args, function: &Function, errors: &mut E
     }
 }
 
-fn is_mutable_self(receiver: &Receiver) -> bool {
+pub(super) fn is_mutable_self(receiver: &Receiver) -> bool {
     match &receiver.kind {
         ReceiverKind::Reference(_, _, mutability) => mutability.is_some(),
         ReceiverKind::Typed(_, ty) => is_mutable(ty),
-        _ => false,
-    }
-}
-
-/// Returns `true` if the type is an `&mut`, also inside parentheses and the groups of a
-/// `macro_rules`.
-fn is_mutable(ty: &Type) -> bool {
-    match ty {
-        Type::Reference(reference) => reference.mutability.is_some(),
-        Type::Group(group) => is_mutable(&group.elem),
-        Type::Paren(paren) => is_mutable(&paren.elem),
         _ => false,
     }
 }

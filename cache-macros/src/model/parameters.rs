@@ -33,6 +33,10 @@ pub(super) fn skipped(
     let mut kept = TokenStream::new();
     sig.output.to_tokens(&mut kept);
     args.cache_if.to_tokens(&mut kept);
+    args.ttl_from.to_tokens(&mut kept);
+    for rule in [&args.stale_if, &args.error_if].into_iter().flatten() {
+        rule.value.to_tokens(&mut kept);
+    }
     for part in key {
         part.value.to_tokens(&mut kept);
     }

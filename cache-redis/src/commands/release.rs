@@ -1,16 +1,24 @@
 //! Releases a lease whose load stored nothing.
 
+use std::time::Duration;
+
+pub(crate) use cache_core::tier::kit::ReleaseReason;
 use redis::{RedisError, ScriptInvocation, Value};
 
 use super::command::{Command, typed};
 use super::script::{Script, script};
 use crate::keys::Keys;
+use crate::number::millis;
 
-/// Deletes a lease if it still has this token, and notifies its waiters.
+/// Deletes a lease if it still has this token, and notifies its waiters. If the load failed and the
+/// key is to be backed off, the back-off takes the place of the lease, with its epoch and history:
+/// if the function was invalidated since the lease was granted, it is void like the lease.
+///
+/// The deletion comes first, so that a full server completes the script.
 ///
 /// KEYS lease, sequence.
 /// ARGV token, digest of the key, kind of the message to waiters (`r`, or `x` if the load failed),
-/// channel.
+/// number of failures or 0 for no back-off, back-off in ms, channel.
 ///
 /// Replies with 1 if it was still held.
 pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/release.lua")));
@@ -23,16 +31,7 @@ pub(crate) struct Release<'a> {
     pub(crate) token: u64,
     /// The digest of the key that it may fill.
     pub(crate) digest: u64,
-    pub(crate) reason: Reason,
-}
-
-/// Why a lease is released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// Nothing is to be stored. A waiter loads.
-    NotFilled,
-    /// The load failed. Waiters on other instances do not wait for another one.
-    LoadFailed,
+    pub(crate) reason: ReleaseReason,
 }
 
 /// Reply to a release.
@@ -50,16 +49,20 @@ impl Command for Release<'_> {
     }
 
     fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
-        let kind = match self.reason {
-            Reason::NotFilled => "r",
-            Reason::LoadFailed => "x",
+        let (kind, back_off) = match self.reason {
+            ReleaseReason::NotFilled => ("r", None),
+            ReleaseReason::LoadFailed(back_off) => ("x", back_off),
         };
+        let failures = back_off.map_or(0, |back_off| back_off.failures.max(1));
+        let lasts = back_off.map_or(Duration::ZERO, |back_off| back_off.lasts);
         invocation
             .key(self.lease)
             .key(keys.sequence())
             .arg(self.token)
             .arg(self.digest)
             .arg(kind)
+            .arg(failures)
+            .arg(millis(lasts))
             .arg(keys.channel());
     }
 
@@ -89,15 +92,18 @@ mod tests {
             reason,
         };
         server.lease(&key, 21).await;
-        let reply = server.send(release(22, Reason::NotFilled)).await;
+        let reply = server.send(release(22, ReleaseReason::NotFilled)).await;
         assert_eq!(reply, Reply::NotHeld);
         assert_eq!(server.text(&name).await, "21:11:5:x");
-        let reply = server.send(release(21, Reason::NotFilled)).await;
+        let reply = server.send(release(21, ReleaseReason::NotFilled)).await;
         assert_eq!(reply, Reply::Released);
         assert_eq!(server.text(&name).await, "");
         assert!(server.messages().await.is_empty(), "no caller waits");
 
-        for (reason, message) in [(Reason::NotFilled, "r:7"), (Reason::LoadFailed, "x:7")] {
+        for (reason, message) in [
+            (ReleaseReason::NotFilled, "r:7"),
+            (ReleaseReason::LoadFailed(None), "x:7"),
+        ] {
             server.lease(&key, 21).await;
             server.lease(&key, 22).await;
             let reply = server.send(release(21, reason)).await;

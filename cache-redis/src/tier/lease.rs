@@ -47,7 +47,14 @@ impl RedisSession {
         let answer = self.ask_for_lease(key, mode, expected_header, within);
         let answer = answer.await?;
         match answer.reply {
-            Reply::Granted { token, epoch } => self.granted(key, mode, answer, token, epoch),
+            Reply::Granted {
+                token,
+                epoch,
+                failures,
+            } => {
+                let lease = self.granted(key, mode, answer, token, epoch)?;
+                Ok(LeaseResult::Granted(lease.after_failures(failures)))
+            }
             Reply::Free if mode == LeaseMode::Probe => {
                 let history = answer.history;
                 let stamp = Stamp { epoch: 0, history };
@@ -69,6 +76,7 @@ impl RedisSession {
                 })))
             }
             Reply::Replaced => Ok(LeaseResult::Held(Wakeup::new(std::future::ready(())))),
+            Reply::BackedOff { left } => Ok(LeaseResult::BackedOff(left)),
             Reply::Guarded => Ok(LeaseResult::Refused(Refusal::Guard)),
             Reply::HistoryEvicted => Err(Error::new(
                 ErrorKind::Unavailable,
@@ -154,7 +162,7 @@ impl RedisSession {
         answer: Answer,
         token: u64,
         epoch: u64,
-    ) -> Result<LeaseResult, Error> {
+    ) -> Result<Lease, Error> {
         self.bus.epochs.learn(&key.function, epoch, answer.asked);
         let holder = match answer.holder {
             // The link may have been lost since the reply arrived.
@@ -167,9 +175,7 @@ impl RedisSession {
         let holder = holder.ok_or_else(not_ready)?;
         let history = answer.history;
         let stamp = Stamp { epoch, history };
-        Ok(LeaseResult::Granted(
-            Lease::new(token, stamp).held_by(holder),
-        ))
+        Ok(Lease::new(token, stamp).held_by(holder))
     }
 
     fn redis_lease(&self, key: &RecordKey, is_exclusive: bool) -> RedisLease {

@@ -7,6 +7,7 @@
 //! [functions."users::by_id"]
 //! ttl = { l1 = "10s", l2 = "1h" }
 //! tiers = "l1,l2"
+//! stale_if_error = "6h"
 //! ```
 
 use std::collections::BTreeMap;
@@ -14,8 +15,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Override, TtlOverride};
+use super::times::TimesOverride;
+use super::{Override, TtlOverride, option_names};
 use crate::error::Error;
+use crate::function::times::option::TimeOption;
 use crate::function::ttl::{Ttl, parse_duration};
 use crate::setting::Setting;
 
@@ -42,6 +45,25 @@ struct Function {
     ttl: Option<Times>,
     policy: Option<String>,
     tiers: Option<Tiers>,
+    stale_while_revalidate: Option<Time>,
+    stale_if_error: Option<Time>,
+    soft_timeout: Option<Time>,
+    hard_timeout: Option<Time>,
+    load_limit: Option<Time>,
+    refresh_ahead: Option<Time>,
+    jitter: Option<Time>,
+    none_ttl: Option<Time>,
+    error_ttl: Option<Time>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "one text: a duration such as \"30s\", \"off\", or, for `jitter`, a share such as \
+                 \"10%\""
+)]
+enum Time {
+    Text(String),
 }
 
 #[derive(Debug, Deserialize)]
@@ -119,17 +141,38 @@ impl Function {
             (Some(times), None) => Some(TtlOverride::Ttl(times.ttl()?)),
             (None, policy) => policy.map(TtlOverride::Policy),
         };
+        let given = [
+            (
+                TimeOption::StaleWhileRevalidate,
+                self.stale_while_revalidate,
+            ),
+            (TimeOption::StaleIfError, self.stale_if_error),
+            (TimeOption::SoftTimeout, self.soft_timeout),
+            (TimeOption::HardTimeout, self.hard_timeout),
+            (TimeOption::LoadLimit, self.load_limit),
+            (TimeOption::RefreshAhead, self.refresh_ahead),
+            (TimeOption::Jitter, self.jitter),
+            (TimeOption::NoneTtl, self.none_ttl),
+            (TimeOption::ErrorTtl, self.error_ttl),
+        ];
+        let mut times = TimesOverride::default();
+        for (option, time) in given {
+            if let Some(Time::Text(text)) = time {
+                times.set(option, &text, origin)?;
+            }
+        }
         let tiers = self.tiers.map(|Tiers::Text(text)| text.parse());
         let settings = Override {
             ttl: ttl.map(|ttl| Setting::from_origin(ttl, origin)),
             tiers: tiers
                 .transpose()?
                 .map(|tiers| Setting::from_origin(tiers, origin)),
+            times,
         };
         match settings.is_empty() {
             false => Ok(settings),
             true => Err(Error::configuration("the function has no setting")
-                .with_help("set `ttl`, `policy` or `tiers`")),
+                .with_help(format!("the options are {}", option_names()))),
         }
     }
 }

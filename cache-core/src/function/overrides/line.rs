@@ -1,8 +1,9 @@
 //! Overrides in one line, as an environment variable has them:
 //! `users::by_id ttl=30s tiers=l1,l2; prices::of policy=short`.
 
-use super::{Override, TtlOverride};
+use super::{Override, TtlOverride, option_names};
 use crate::error::Error;
+use crate::function::times::option::TimeOption;
 use crate::function::ttl::parse_duration;
 use crate::setting::Setting;
 
@@ -26,7 +27,8 @@ pub(crate) fn parse(text: &str, origin: &str) -> Result<Vec<(String, Override)>,
         if settings.is_empty() {
             let problem = format!("`{part}` changes nothing of `{name}`");
             return Err(Error::configuration(problem).with_help(
-                "write a function's name with `ttl=30s`, `policy=short` or `tiers=l1,l2`",
+                "write a function's name with an option, such as `ttl=30s`, `policy=short`, \
+                 `tiers=l1,l2` or `stale_if_error=1h`",
             ));
         }
         if parsed.iter().any(|(known, _)| known == name) {
@@ -57,12 +59,15 @@ fn set(settings: &mut Override, option: &str, value: &str, origin: &str) -> Resu
             };
         }
         _ => {
-            return Err(
-                Error::configuration(format!("unknown option `{option}`")).with_help(
-                    "the options are `ttl`, `policy` and `tiers`; write a time in one word \
-                     (`1h30m`) and separate functions by `;`",
-                ),
-            );
+            if let Some(option) = TimeOption::named(option) {
+                return settings.times.set(option, value, origin);
+            }
+            let problem = format!("unknown option `{option}`");
+            return Err(Error::configuration(problem).with_help(format!(
+                "the options are {}; write a time in one word (`1h30m`) and separate functions by \
+                 `;`",
+                option_names()
+            )));
         }
     };
     match settings.ttl.replace(Setting::from_origin(ttl, origin)) {
@@ -93,6 +98,7 @@ mod tests {
                         Levels::of(&[Level::L1, Level::L2]),
                         "here",
                     )),
+                    ..Override::default()
                 },
             ),
             (
@@ -102,7 +108,7 @@ mod tests {
                         TtlOverride::Policy("short".to_owned()),
                         "here",
                     )),
-                    tiers: None,
+                    ..Override::default()
                 },
             ),
         ];
@@ -121,6 +127,23 @@ mod tests {
             ("a tiers=l1 tiers=l2", "`tiers` is set twice"),
             ("a ttl=1s policy=short", "the ttl is set twice"),
             ("a age=1s", "unknown option `age`"),
+            (
+                "a age=1s",
+                "the options are `ttl`, `policy`, `tiers`, `stale_while_revalidate`, \
+                 `stale_if_error`, `soft_timeout`, `hard_timeout`, `load_limit`, \
+                 `refresh_ahead`, `jitter`, `none_ttl`, `error_ttl`;",
+            ),
+            (
+                "a stale_if_error=soon",
+                "`stale_if_error`: `soon` is not a duration",
+            ),
+            ("a soft_timeout", "`soft_timeout`: `` is not a duration"),
+            ("a jitter=10", "`jitter`: `10` is not a share such as `10%`"),
+            ("a jitter=300%", "`300%` is not a share"),
+            (
+                "a none_ttl=1s none_ttl=2s",
+                "`a none_ttl=1s none_ttl=2s`: `none_ttl` is set twice",
+            ),
             ("a ttl=1s; a tiers=l1", "listed twice"),
         ] {
             let error = parse(wrong, "here").unwrap_err().to_string();

@@ -1,10 +1,12 @@
 //! From the settings of a builder to the state of a runtime.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::RuntimeBuilder;
 use super::problems::Problems;
+use crate::background::Background;
 use crate::codec::{Encoding, Encodings};
 use crate::error::Error;
 use crate::fence::Fences;
@@ -52,6 +54,7 @@ impl RuntimeBuilder {
         }
         let encoding = problems.note(self.default_encoding(&encodings, &lower));
         let when_isolated = problems.note(self.default_when_isolated(&lower));
+        let background_loads = problems.note(self.loads_at_once());
         problems.into_result()?;
         let defaults = Defaults {
             // Without problems there is a codec and a behavior, so these fallbacks are not used.
@@ -61,9 +64,28 @@ impl RuntimeBuilder {
             overrides: self.overrides,
         };
         let (tiers, clock) = (lower.tiers, self.clock);
-        Ok(RuntimeState::new(
-            memory, tiers, fences, clock, encodings, defaults,
-        ))
+        let mut state = RuntimeState::new(memory, tiers, fences, clock, encodings, defaults);
+        if let Some(places) = background_loads.flatten() {
+            state.loads = Background::of_loads(places);
+        }
+        Ok(state)
+    }
+
+    /// Returns how many loads run in the background at the same time, if it is set.
+    ///
+    /// # Errors
+    /// The number is out of range.
+    fn loads_at_once(&self) -> Result<Option<usize>, Error> {
+        const RANGE: RangeInclusive<usize> = 1..=4096;
+        let Some(loads) = &self.background_loads else {
+            return Ok(None);
+        };
+        if !RANGE.contains(&loads.value) {
+            let problem = format!("`background_loads` is {}", loads.value);
+            let error = Error::configuration(problem).with_help("set it from 1 to 4096");
+            return Err(loads.in_error(error));
+        }
+        Ok(Some(loads.value))
     }
 
     /// Returns the codec of functions that name none.

@@ -18,6 +18,7 @@ const OWN: &[&str] = &[
     "L1_MAX_BYTES",
     "CODEC",
     "WHEN_ISOLATED",
+    "BACKGROUND_LOADS",
     "FUNCTIONS",
     #[cfg(feature = "toml")]
     "FUNCTIONS_FILE",

@@ -107,7 +107,7 @@ fn check_names(pair: &[&Definition]) -> Option<Error> {
     Some(error.with_help("give one of them another name by `name = \"…\"`"))
 }
 
-/// Starts the tiers, in look-up order.
+/// Starts the tiers, in look-up order, and the background work.
 async fn start(state: &RuntimeState) -> Result<(), Error> {
     check_tokio_runtime(state)?;
     if !state.lower.is_empty()
@@ -124,6 +124,7 @@ async fn start(state: &RuntimeState) -> Result<(), Error> {
     if state.lower.len() > 1 {
         state.background.start();
     }
+    state.loads.start();
     Ok(())
 }
 

@@ -1,7 +1,10 @@
 mod environment;
+#[cfg(feature = "toml")]
+mod file;
 mod functions;
 mod overrides;
 mod settings;
+mod times;
 
 use std::time::Duration;
 

@@ -17,6 +17,13 @@ pub(super) trait MemoryEngine {
     /// `true` if it was stored.
     fn insert(&self, key: Key, entry: Entry, now: Moment) -> bool;
 
+    /// Replaces the entry `old` by `new`, if the key still has it. Returns `true` if it was
+    /// replaced. In one step with respect to [`insert`](Self::insert): otherwise an entry that was
+    /// inserted since `old` was read would be lost.
+    ///
+    /// It is no use of the key, as far as the engine can tell the two apart.
+    fn replace(&self, key: Key, old: &Entry, new: Entry) -> bool;
+
     /// Removes an entry. May take effect late.
     fn remove(&self, key: &KeyRef<'_>);
 

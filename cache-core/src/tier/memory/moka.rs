@@ -61,6 +61,23 @@ impl MemoryEngine for Moka {
         is_stored
     }
 
+    fn replace(&self, key: Key, old: &Entry, new: Entry) -> bool {
+        let mut is_replaced = false;
+        let mut present = None;
+        // moka counts this as one use. A key is replaced this way once for each of its loads, so
+        // this does not make it look popular.
+        self.cache.entry(key).and_compute_with(|known| {
+            // Dropped after the engine's lock is released, because the drop runs the user's code.
+            present = known.map(moka::Entry::into_value);
+            is_replaced = present.as_ref().is_some_and(|known| known.is_same(old));
+            match is_replaced {
+                true => Op::Put(new),
+                false => Op::Nop,
+            }
+        });
+        is_replaced
+    }
+
     fn remove(&self, key: &KeyRef<'_>) {
         self.cache.invalidate(key);
     }

@@ -88,6 +88,10 @@ impl QuickCache {
             insert_locks,
         }
     }
+
+    fn insert_lock(&self, key: &Key) -> &Mutex<()> {
+        &self.insert_locks[key.as_ref().hash as usize % INSERT_LOCKS]
+    }
 }
 
 impl MemoryEngine for QuickCache {
@@ -104,7 +108,7 @@ impl MemoryEngine for QuickCache {
         // Dropped after the lock is released, because the drop of a value runs the user's code.
         let mut evicted = Evicted::default();
         let (is_stored, _replaced) = {
-            let _lock = lock(&self.insert_locks[key.as_ref().hash as usize % INSERT_LOCKS]);
+            let _lock = lock(self.insert_lock(&key));
             let known = self.cache.peek(&key.as_ref());
             let is_stored = !known
                 .as_ref()
@@ -115,6 +119,24 @@ impl MemoryEngine for QuickCache {
             (is_stored, known)
         };
         is_stored
+    }
+
+    fn replace(&self, key: Key, old: &Entry, new: Entry) -> bool {
+        let mut evicted = Evicted::default();
+        let (is_replaced, _known) = {
+            let _lock = lock(self.insert_lock(&key));
+            let known = self.cache.peek(&key.as_ref());
+            let is_same = known.as_ref().is_some_and(|known| known.is_same(old));
+            // It fails if the entry was evicted or removed since, because these do not take the
+            // lock. It is soft: the key does not become hotter.
+            let replace = || {
+                let evicted = &mut evicted;
+                let replaced = self.cache.replace_with_lifecycle(key, new, true, evicted);
+                replaced.is_ok()
+            };
+            (is_same && replace(), known)
+        };
+        is_replaced
     }
 
     fn remove(&self, key: &KeyRef<'_>) {

@@ -68,6 +68,86 @@ fn older_value_does_not_replace_a_newer_one() {
 }
 
 #[test]
+fn entry_is_replaced_only_if_the_key_still_has_it() {
+    for engine in engines() {
+        let memory = Memory::builder().engine(engine).build().unwrap();
+        let stored = |n: u64| memory.get(&key(n).as_ref()).map(|entry| value(&entry));
+        let old = entry(1, 8);
+        assert!(!memory.replace(key(1), &old, entry(2, 8)), "no entry");
+        assert_eq!(stored(1), None);
+        memory.insert(key(1), old.clone(), now());
+        assert!(!memory.replace(key(1), &entry(1, 8), entry(2, 8)));
+        assert_eq!(stored(1), Some(1), "an equal value is not the same one");
+        assert!(memory.replace(key(1), &old, entry(2, 8)));
+        assert_eq!(stored(1), Some(2));
+        assert!(
+            !memory.replace(key(1), &old, entry(3, 8)),
+            "replaced before"
+        );
+        memory.remove(&key(1).as_ref());
+        assert!(!memory.replace(key(1), &old, entry(3, 8)), "removed");
+        assert_eq!(stored(1), None);
+    }
+}
+
+/// Threads that replace one entry while others insert new ones.
+#[test]
+fn no_inserted_entry_is_lost_to_a_replacement() {
+    for engine in engines() {
+        let memory = Memory::builder().engine(engine).build().unwrap();
+        for round in 1..=2_000_u64 {
+            let old = entry(0, 8);
+            memory.insert(key(1), old.clone(), now());
+            let replaced = std::thread::scope(|scope| {
+                let replace = || memory.replace(key(1), &old, entry(u64::MAX, 8));
+                let replacing = [scope.spawn(replace), scope.spawn(replace)];
+                if round % 2 == 0 {
+                    memory.insert(key(1), entry(round, 8), now());
+                }
+                replacing.map(|thread| usize::from(thread.join().unwrap()))
+            });
+            assert!(replaced[0] + replaced[1] <= 1, "{engine:?}: replaced twice");
+            let stored = value(&memory.get(&key(1).as_ref()).unwrap());
+            let expected = if round % 2 == 0 { round } else { u64::MAX };
+            assert_eq!(stored, expected, "{engine:?}");
+        }
+    }
+}
+
+/// Keys that were used survive a scan. moka counts a replacement as a use.
+#[cfg(feature = "quick_cache")]
+#[test]
+fn replacement_is_no_use_of_the_key_for_quick_cache() {
+    let kept_after = |step: fn(&MemoryTier, u64, &Entry)| {
+        let memory = Memory::builder().engine(Engine::QuickCache);
+        let memory = memory.max_entries(1_000).build().unwrap();
+        let scan = |keys: std::ops::Range<u64>| {
+            keys.for_each(|n| {
+                memory.insert(key(n), entry(n, 8), now());
+            });
+        };
+        // Entries stay without any use until the capacity is reached.
+        scan(1_000..3_000);
+        for n in 0..5 {
+            let old = entry(n, 8);
+            memory.insert(key(n), old.clone(), now());
+            step(&memory, n, &old);
+        }
+        scan(3_000..5_000);
+        let keys = 0..5;
+        let is_kept = |n: &u64| memory.peek(&key(*n).as_ref()).is_some();
+        keys.filter(is_kept).count()
+    };
+    let unused = kept_after(|_, _, _| {});
+    let used = kept_after(|memory, n, _| drop(memory.get(&key(n).as_ref())));
+    let replaced = kept_after(|memory, n, old| {
+        assert!(memory.replace(key(n), old, entry(n, 8)));
+    });
+    assert!(used > unused, "{used} {unused}");
+    assert_eq!(replaced, unused);
+}
+
+#[test]
 fn engine_stores_replaces_and_removes_entries() {
     for engine in engines() {
         let memory = Memory::builder()

@@ -64,6 +64,17 @@ fn error_about_a_setting_names_the_variable_that_made_it() {
         &["(set by MULTI_TIER_CACHED_WHEN_ISOLATED)"],
     );
     check(&[("CODEC", "json")], &["(set by MULTI_TIER_CACHED_CODEC)"]);
+    check(
+        &[("BACKGROUND_LOADS", "0")],
+        &[
+            "`background_loads` is 0",
+            "MULTI_TIER_CACHED_BACKGROUND_LOADS",
+        ],
+    );
+    check(
+        &[("BACKGROUND_LOADS", "many")],
+        &["MULTI_TIER_CACHED_BACKGROUND_LOADS is `many`, not a number of loads"],
+    );
     check(&[("CODEC", "yaml")], &["`yaml`", "MULTI_TIER_CACHED_CODEC"]);
     check(
         &[("FUNCTIONS", "a ttl=soon")],

@@ -1,6 +1,8 @@
 //! Functions that a runtime cannot serve.
 
 use super::*;
+use crate::function::options::Consistency;
+use crate::function::times::{RefreshAhead, Times};
 use crate::level::Levels;
 
 /// Checks that a runtime with memory alone refuses functions.
@@ -116,4 +118,78 @@ fn policy_with_a_ttl_for_a_tier_that_the_runtime_lacks_is_accepted() {
         ..definition("a::get", 1)
     };
     check_functions(&state, &[&function]).unwrap();
+}
+
+/// Each rule has its own test beside the rules; here is that `install` applies them.
+#[test]
+fn times_that_cannot_be_used_are_reported_with_their_functions() {
+    let function = |name, line, times| Definition {
+        times,
+        ..definition(name, line)
+    };
+    let soft = Times {
+        soft_timeout: Some(SECOND),
+        ..Times::NONE
+    };
+    let window = Times {
+        stale_while_revalidate: Some(SECOND),
+        ..Times::NONE
+    };
+    let strong = Definition {
+        consistency: Consistency::Strong,
+        ..function("a::strong", 2, window)
+    };
+    let plain = Definition {
+        is_blocking: true,
+        ..function("a::plain", 3, window)
+    };
+    let ahead = Times {
+        refresh_ahead: Some(RefreshAhead::AtLeast(MINUTE)),
+        ..Times::NONE
+    };
+    check(
+        &[
+            function("a::soft", 1, soft),
+            strong,
+            plain,
+            function("a::ahead", 4, ahead),
+        ],
+        &[
+            "4 reasons",
+            "`soft_timeout` needs `stale_if_error`",
+            "(function `a::soft` (src/users.rs:1))",
+            "`consistency = \"strong\"` exclude each other",
+            "(function `a::strong` (src/users.rs:2))",
+            "`stale_while_revalidate` needs the async runtime",
+            "(function `a::plain` (src/users.rs:3))",
+            "`refresh_ahead` is 1m, and the shortest ttl is 1m",
+            "(function `a::ahead` (src/users.rs:4))",
+        ],
+    );
+}
+
+/// A call of such a function has to work, because only `install` checks annotated functions.
+#[test]
+fn fallback_of_a_function_whose_times_cannot_be_used_has_no_times() {
+    let state = memory().into_state().unwrap();
+    let fallback = |times| {
+        let function = Definition {
+            times,
+            ..definition("a::get", 1)
+        };
+        let problem = Error::configuration("a problem");
+        Plan::memory_alone(&function, &state, problem)
+            .definition
+            .times
+    };
+    let wrong = Times {
+        jitter: Some(200),
+        ..Times::NONE
+    };
+    assert_eq!(fallback(wrong), Times::NONE);
+    let valid = Times {
+        jitter: Some(20),
+        ..Times::NONE
+    };
+    assert_eq!(fallback(valid), valid);
 }

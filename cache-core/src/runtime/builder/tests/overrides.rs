@@ -54,37 +54,8 @@ fn override_of_one_instance_is_an_error() {
 
 #[cfg(feature = "toml")]
 mod file {
-    use std::fs;
-    use std::path::PathBuf;
-
+    use super::super::file::File;
     use super::*;
-
-    /// A functions file that is removed at the end of its test.
-    struct File(PathBuf);
-
-    impl File {
-        /// `name` is that of the test: tests run at the same time.
-        fn new(name: &str) -> Self {
-            let name = format!("mtc-{name}-{}.toml", std::process::id());
-            Self(std::env::temp_dir().join(name))
-        }
-
-        fn path(&self) -> String {
-            self.0.display().to_string()
-        }
-
-        /// Builder of a runtime that reads the file, with this text.
-        fn with(&self, text: &str) -> RuntimeBuilder {
-            fs::write(&self.0, text).unwrap();
-            memory().functions_file(&self.0)
-        }
-    }
-
-    impl Drop for File {
-        fn drop(&mut self) {
-            let _ = fs::remove_file(&self.0);
-        }
-    }
 
     #[test]
     fn file_replaces_the_ttl_of_the_code_and_the_environment_that_of_the_file() {

@@ -82,3 +82,20 @@ fn policy_that_cannot_be_used_is_an_error() {
         "policy `a` is set twice",
     );
 }
+
+#[test]
+fn number_of_background_loads_that_is_out_of_range_or_set_twice_is_an_error() {
+    for loads in [0, 4097] {
+        check_refused(
+            memory().background_loads(loads),
+            &format!("`background_loads` is {loads}; help: set it from 1 to 4096"),
+        );
+    }
+    check_refused(
+        memory().background_loads(5).background_loads(5),
+        "`background_loads` is set twice",
+    );
+    for loads in [1, 4096] {
+        memory().background_loads(loads).into_state().unwrap();
+    }
+}

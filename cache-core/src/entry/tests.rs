@@ -1,0 +1,156 @@
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MILLISECOND: Duration = Duration::from_millis(1);
+const LIFE: Duration = Duration::from_secs(100);
+
+fn entry(start: u64) -> Entry {
+    let value = Arc::new(7_u64);
+    Entry::new(
+        value,
+        start,
+        Stripe::of(0xFFFF),
+        Moment::ZERO.after(LIFE),
+        8,
+    )
+}
+
+fn number(held: &Held) -> u64 {
+    *held.downcast_ref().expect("a number")
+}
+
+fn value(entry: &Entry) -> Option<u64> {
+    entry.clone().into_value(false).as_ref().map(number)
+}
+
+#[test]
+fn entry_has_40_bytes_and_with_its_reference_counts_at_most_64() {
+    const { assert!(size_of::<Entry>() == 40) };
+    const { assert!(OVERHEAD <= 64) };
+}
+
+/// The stripe and the time share a word.
+#[test]
+fn gap_changes_neither_the_stripe_nor_the_kind_nor_the_end_of_freshness() {
+    let plain = entry(1);
+    for millis in (0..2_000).chain((1..60_000).map(|n| n * 1_669)) {
+        let gap = Duration::from_millis(millis);
+        for entry in [plain.clone(), plain.clone().isolated_only()] {
+            let due = entry.clone().due_before_end(gap);
+            assert_eq!(due.fresh_until(), plain.fresh_until(), "{gap:?}");
+            assert_eq!(due.expires, plain.expires.before(due.gap()), "{gap:?}");
+            assert!(due.gap() <= gap && gap - due.gap() <= gap / 512, "{gap:?}");
+            assert_eq!(due.stripe(), entry.stripe());
+            assert_eq!(due.is_plain(), entry.is_plain());
+        }
+    }
+}
+
+#[test]
+fn entry_with_a_pacing_is_not_due_and_is_the_same_in_everything_else() {
+    let due = entry(1).due_before_end(3 * SECOND);
+    let strong = due.clone().strong_read(Some((1, [1; 8])), 5);
+    for entry in [due, strong] {
+        let (paced, retry) = entry.clone().with_retry();
+        assert!(Arc::ptr_eq(paced.retry().expect("a pacing"), &retry));
+        assert!(entry.retry().is_none());
+        assert_eq!(paced.expires, entry.fresh_until());
+        assert_eq!(paced.fresh_until(), entry.fresh_until());
+        assert_eq!(paced.gap(), Duration::ZERO);
+        assert_eq!(paced.stripe(), entry.stripe());
+        assert_eq!(paced.start, entry.start);
+        assert_eq!(paced.known_from(), entry.known_from());
+        assert_eq!(paced.record(), entry.record());
+        assert_eq!(value(&paced), value(&entry));
+        assert!(!paced.is_same(&entry));
+    }
+}
+
+#[test]
+fn stopgap_answers_isolated_callers_only_whatever_else_it_is() {
+    let absent = Entry::without_value(Content::Absent, 1, Stripe::of(0), Moment::ZERO);
+    let (paced, _) = entry(1).isolated_only().with_retry();
+    for stopgap in [entry(1).isolated_only(), paced, absent.isolated_only()] {
+        assert!(stopgap.content(false).is_none());
+        assert!(stopgap.content(true).is_some());
+        assert_eq!(value(&stopgap), None);
+    }
+}
+
+#[test]
+fn result_without_a_value_is_no_value() {
+    let error = Arc::new("the error");
+    for content in [Content::Absent, Content::Failed(error)] {
+        let entry = Entry::without_value(content, 1, Stripe::of(0), Moment::ZERO.after(LIFE));
+        assert!(entry.content(false).is_some());
+        assert_eq!(value(&entry), None);
+        assert!(entry.held().is_none());
+    }
+}
+
+/// Readers that began earlier may have read an older value.
+#[test]
+fn entry_is_newer_than_an_earlier_load_up_to_the_end_of_its_freshness() {
+    let due = entry(5).due_before_end(3 * SECOND);
+    let end = due.fresh_until();
+    for newer in [entry(5), due] {
+        for now in [newer.expires, end.before(MILLISECOND)] {
+            assert!(now >= end || newer.is_newer_than(&entry(4), now));
+            assert!(!newer.is_newer_than(&entry(5), now));
+        }
+        assert!(!newer.is_newer_than(&entry(4), end));
+        let strong = newer.strong_read(None, 9);
+        assert!(strong.is_newer_than(&entry(8), end.before(MILLISECOND)));
+        assert!(!strong.is_newer_than(&entry(9), end.before(MILLISECOND)));
+    }
+}
+
+#[test]
+fn entry_is_the_same_as_its_clone_only() {
+    let one = entry(1);
+    assert!(one.is_same(&one.clone()));
+    assert!(!one.is_same(&entry(1)), "another value");
+    let later = Entry {
+        expires: one.expires.after(MILLISECOND),
+        ..one.clone()
+    };
+    assert!(!one.is_same(&later));
+    let restarted = Entry {
+        start: 2,
+        ..one.clone()
+    };
+    assert!(!one.is_same(&restarted));
+}
+
+#[test]
+fn parts_of_an_entry_besides_its_value_are_weighed() {
+    let plain = entry(1);
+    let stopgap = plain.clone().isolated_only();
+    assert!(stopgap.weight > plain.weight);
+    assert_eq!(stopgap.clone().isolated_only().weight, stopgap.weight);
+}
+
+#[test]
+fn load_is_claimed_by_one_caller_a_second_and_not_while_it_is_backed_off() {
+    let retry = Retry::default();
+    let at = |time: Duration| Moment::ZERO.after(time);
+    assert!(retry.claim(Moment::ZERO.before(LIFE)), "before the origin");
+    assert!(retry.claim(at(Duration::ZERO)));
+    assert!(!retry.claim(at(Duration::ZERO)));
+    assert!(
+        !retry.is_backed_off(at(Duration::ZERO)),
+        "no load has failed"
+    );
+    assert!(!retry.claim(at(SECOND - MILLISECOND)));
+    assert!(retry.claim(at(SECOND)));
+    retry.back_off(1, at(5 * SECOND));
+    assert_eq!(retry.failures(), 1);
+    assert!(retry.is_backed_off(at(5 * SECOND - MILLISECOND)));
+    assert!(!retry.claim(at(5 * SECOND - MILLISECOND)));
+    assert!(!retry.is_backed_off(at(5 * SECOND)));
+    assert!(retry.claim(at(5 * SECOND)));
+    assert!(
+        retry.is_backed_off(at(5 * SECOND)),
+        "the load that is claimed now may fail too"
+    );
+}

@@ -1,0 +1,168 @@
+//! Step 6, if the body failed: the callers get the stale value, if there is one that may be
+//! returned, and the key is backed off.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Held, Load, Running};
+use crate::load_timeout::LoadTimeout;
+use crate::outcome::LoadOutcome;
+use crate::stale::StaleValue;
+use crate::tier::BackOff;
+
+/// The shortest back-off: a source that fails for a moment is asked again soon.
+const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// The longest back-off: one load a minute does not burden a source, and notices soon enough that
+/// it works again.
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
+
+/// How a body failed.
+#[derive(Default)]
+pub(crate) struct Failure {
+    /// Set if callers may get a stale value instead (`stale_if`).
+    pub(crate) may_serve_stale: bool,
+    /// A value from which the waiters can make an error.
+    pub(crate) shared: Option<Box<dyn Any + Send + Sync>>,
+    /// A value from which later callers can make an error, if it is kept (`error_if`).
+    pub(crate) kept: Option<Box<dyn Any + Send + Sync>>,
+    /// Set if the body was dropped at its limit.
+    pub(crate) timeout: Option<LoadTimeout>,
+}
+
+impl Failure {
+    /// A body that panicked.
+    pub(crate) fn of_panic() -> Self {
+        Self {
+            may_serve_stale: true,
+            ..Self::default()
+        }
+    }
+
+    /// A body that was dropped at its limit.
+    pub(crate) fn of_timeout(timeout: LoadTimeout) -> Self {
+        Self {
+            may_serve_stale: true,
+            timeout: Some(timeout),
+            ..Self::default()
+        }
+    }
+}
+
+impl Load<'_> {
+    /// Ends the load of a body that failed. Returns the value that this caller gets instead, if
+    /// there is one.
+    pub(crate) fn fail(&mut self, failure: Failure) -> Option<Held> {
+        let function = self.function;
+        let key = self.key.clone()?;
+        match &failure.timeout {
+            Some(timeout) => function.report_abandoned(timeout.after()),
+            None => function.counters.load_errors.add_one(),
+        }
+        if self.is_revalidation {
+            function.report_refresh_error();
+        }
+        let mut running = self.running.take()?;
+        self.back_off(&mut running);
+        let stale = match failure.may_serve_stale {
+            true => self.stale.take().or_else(|| function.stale_value(&key)),
+            false => None,
+        };
+        if let Some(stale) = stale.filter(|stale| function.may_serve_stale(stale, &key)) {
+            return Some(self.answer_stale(running, stale));
+        }
+        let leader = running.leader;
+        if let Some(kept) = failure.kept.filter(|_| leader.is_current()) {
+            function.keep_failed(&key, kept.into(), leader.start());
+        }
+        match (failure.shared, failure.timeout) {
+            (Some(shared), _) => leader.complete(LoadOutcome::Failed(shared.into())),
+            (None, Some(timeout)) => leader.complete(LoadOutcome::TimedOut(timeout)),
+            (None, None) => leader.fail(),
+        }
+        None
+    }
+
+    /// Ends a load whose body returned `held` and said that it failed. Returns the value for this
+    /// caller.
+    pub(super) fn end_as_failed(&mut self, held: Option<Held>) -> Option<Held> {
+        let function = self.function;
+        let (Some(mut running), Some(key)) = (self.running.take(), self.key.clone()) else {
+            return held;
+        };
+        function.counters.load_errors.add_one();
+        if self.is_revalidation {
+            function.report_refresh_error();
+        }
+        self.back_off(&mut running);
+        let stale = self.stale.take().or_else(|| function.stale_value(&key));
+        if let Some(stale) = stale.filter(|stale| function.may_serve_stale(stale, &key)) {
+            return Some(self.answer_stale(running, stale));
+        }
+        let outcome = held.clone().map(LoadOutcome::Value);
+        running
+            .leader
+            .complete(outcome.unwrap_or(LoadOutcome::Absent));
+        held
+    }
+
+    fn answer_stale(&self, running: Running<'_>, stale: StaleValue) -> Held {
+        if !self.is_revalidation {
+            self.function.report_stale_on_error();
+        }
+        let held = Arc::clone(&stale.value);
+        running.leader.complete(LoadOutcome::Stale(stale));
+        held
+    }
+
+    /// Releases the leases, before the waiters go on that take the same ones, and backs the key off
+    /// if its function has values that can be returned in the meantime.
+    fn back_off(&self, running: &mut Running<'_>) {
+        let function = self.function;
+        let times = &function.times;
+        if times.longest_window().is_zero() && times.refresh_ahead.is_none() {
+            running.visits.load_failed(None);
+            return;
+        }
+        let key = &*running.visits.key;
+        let failures = running.visits.failures().max(function.failures(key));
+        let failures = failures.saturating_add(1);
+        let took = function.state.clock.now().since(running.began);
+        let back_off = BackOff {
+            failures,
+            lasts: back_off_after(failures, took, fastrand::f64()),
+        };
+        function.note_back_off(key, back_off.lasts, Some(failures));
+        running.visits.load_failed(Some(back_off));
+    }
+}
+
+/// The back-off after this many failed loads in a row, the last of which took `load`. It doubles
+/// with each failure, and begins with twice the time of the load, so that a slow source is not
+/// busy with loads that fail. `random` is from 0 to 1: a fifth more or less, so that keys that
+/// failed together are not loaded together.
+fn back_off_after(failures: u32, load: Duration, random: f64) -> Duration {
+    let first = FIRST_BACK_OFF.max(load.saturating_mul(2));
+    let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
+    let nominal = first.saturating_mul(doubled).min(LONGEST_BACK_OFF);
+    nominal.mul_f64(0.8 + 0.4 * random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_off_doubles_from_one_second_to_one_minute() {
+        let at = |failures, load| back_off_after(failures, load, 0.5).as_secs_f64().round();
+        let fast = Duration::from_millis(10);
+        let all: Vec<_> = (1..=8).map(|failures| at(failures, fast)).collect();
+        assert_eq!(all, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
+        assert_eq!(at(1, Duration::from_secs(5)), 10.0);
+        assert_eq!(at(u32::MAX, Duration::MAX), 60.0);
+        let (least, most) = (back_off_after(1, fast, 0.0), back_off_after(1, fast, 1.0));
+        assert_eq!(least, Duration::from_millis(800));
+        assert_eq!(most, Duration::from_millis(1_200));
+    }
+}

@@ -1,0 +1,301 @@
+//! Step 2: the call joins the flight of its key, or leads one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::lease::LeaseTurn;
+use super::read::{StaleHit, TierHit, TierLookup};
+use super::visit::TierVisits;
+use super::{Load, Mode, Revalidated, Step, complete};
+use crate::flight::{Join, Leader, WaitEdge, WaitOutcome};
+use crate::key::Key;
+use crate::outcome::LoadOutcome;
+use crate::stale::StaleValue;
+use crate::tier::LeaseMode;
+
+impl<'a> Load<'a> {
+    /// Joins the flight of the key, or leads one.
+    pub(super) async fn join(&mut self, key: &Arc<Key>, can_share: bool) -> Step {
+        let function = self.function;
+        let state = &*function.state;
+        loop {
+            let may_join = |start, began| function.may_join(key, start, began);
+            let now = state.clock.now();
+            let waiter = match state.flights.join(key, &state.fences, now, may_join) {
+                Join::Lead(leader) => return self.lead_or_hand_on(key, leader).await,
+                Join::Wait(waiter) => waiter,
+            };
+            if let Some(stale) = self.stale_of(&waiter, key) {
+                return Step::Completed(LoadOutcome::Value(stale.value));
+            }
+            // A blocked thread must not wait for a task, because it may be the thread that runs the
+            // task.
+            let may_wait = self.wait.may_wait() && !(function.is_blocking && waiter.is_of_a_task());
+            let edge = match may_wait {
+                true => WaitEdge::begin(waiter.flight_id()),
+                false => None,
+            };
+            let Some(_edge) = edge else {
+                // The value is not kept. The load that runs beside this one keeps its own.
+                drop(waiter);
+                function.counters.loads.add_one();
+                return Step::Run;
+            };
+            function.counters.waits.add_one();
+            match self.wait_for(waiter, key).await {
+                Err(step) => return step,
+                Ok(WaitOutcome::Completed(LoadOutcome::Stale(stale))) => {
+                    if function.may_serve_stale(&stale, key) {
+                        function.report_stale_on_error();
+                        return Step::Completed(LoadOutcome::Value(stale.value));
+                    }
+                    self.wait.load_failed();
+                }
+                Ok(WaitOutcome::Completed(outcome)) => return Step::Completed(outcome),
+                Ok(WaitOutcome::Failed) => {
+                    self.wait.load_failed();
+                    if !can_share {
+                        function.report_unshared_errors();
+                    }
+                }
+                Ok(WaitOutcome::Lead(leader)) => {
+                    // After an invalidation newer callers are on a newer flight. This call joins
+                    // that one; each other waiter of this flight takes its lead in turn and does
+                    // the same.
+                    if leader.is_current() {
+                        leader.restart(&state.fences, state.clock.now());
+                        return self.lead_or_hand_on(key, leader).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn lead_or_hand_on(&mut self, key: &Arc<Key>, leader: Leader) -> Step {
+        match self.mode {
+            Mode::JoinLate => Step::Lead(Some(leader)),
+            Mode::Join | Mode::Strong | Mode::Refresh => self.lead(key, leader).await,
+        }
+    }
+
+    /// Reads the lower tiers on behalf of all callers of the flight, and takes their leases.
+    pub(super) async fn lead(&mut self, key: &Arc<Key>, mut leader: Leader) -> Step {
+        // Set if the caller has no value that it may return while the key is backed off.
+        let mut must_load = false;
+        loop {
+            let (leading, visits) = match self.find(key, leader).await {
+                Ok(step) => return step,
+                Err(found) => found,
+            };
+            leader = match self.take_turn(key, leading, visits, &mut must_load).await {
+                Ok(step) => return step,
+                Err(leading) => leading,
+            };
+        }
+    }
+
+    /// Looks for a value in memory, and then in the lower tiers. `Err` if there is none that the
+    /// call returns, with what the tiers have said.
+    async fn find(
+        &mut self,
+        key: &Arc<Key>,
+        leader: Leader,
+    ) -> Result<Step, (Leader, TierVisits<'a>)> {
+        let function = self.function;
+        let value_type = self.value_type;
+        // Another flight may have completed after this call's look-up and before it became the
+        // leader.
+        if !self.needs_value
+            && let Some(outcome) = function.peek_outcome(key, value_type)
+        {
+            return Ok(complete(leader, outcome));
+        }
+        let start = leader.start();
+        self.stale = function.stale_value(key);
+        let mut visits = TierVisits::new(function, key);
+        match visits.read(value_type).await {
+            // The call cannot return that there is no value.
+            TierLookup::Hit(hit) if self.needs_value && hit.value.is_none() => {}
+            TierLookup::Hit(hit) => {
+                if leader.is_current() && hit.is_promoted {
+                    function.keep_found(key, &hit, start, value_type);
+                }
+                return Ok(self.complete_found(leader, &hit));
+            }
+            TierLookup::Stale(hit) => {
+                let counters = &function.lower[hit.at].counters;
+                let found = self.keep_stale(key, hit, &leader);
+                if self.may_revalidate(&found, key) {
+                    counters.stale_hits.add_one();
+                    return Ok(self.answer_and_revalidate(key, leader, found));
+                }
+                counters.misses.add_one();
+            }
+            TierLookup::Unavailable => {
+                if !self.needs_value
+                    && let Some(outcome) = function.serve_isolated(key, value_type)
+                {
+                    return Ok(complete(leader, outcome));
+                }
+                if let Some(stale) = self.stale.clone()
+                    && self.may_revalidate(&stale, key)
+                {
+                    function.count_isolated_hit();
+                    return Ok(self.answer_and_revalidate(key, leader, stale));
+                }
+            }
+            TierLookup::Miss => {}
+        }
+        Err((leader, visits))
+    }
+
+    /// Takes the leases of the lower tiers, or waits for the load of another instance. `Err` if the
+    /// call looks for a value again.
+    async fn take_turn(
+        &mut self,
+        key: &Arc<Key>,
+        leader: Leader,
+        mut visits: TierVisits<'a>,
+        must_load: &mut bool,
+    ) -> Result<Step, Leader> {
+        let function = self.function;
+        if let Some(stale) = &self.stale {
+            leader.offer_stale(stale.clone());
+        }
+        let mode = match self.wait.lease_mode(&mut visits) {
+            LeaseMode::Exclusive if self.stale.is_some() && !*must_load => LeaseMode::Refresh,
+            mode => mode,
+        };
+        match visits.lease(mode, self.value_type).await {
+            LeaseTurn::Load => return Ok(self.run(visits, leader)),
+            // A task holds the lease, and this thread may be the one that runs the task.
+            LeaseTurn::Wait(..) if function.is_blocking => return Ok(self.run(visits, leader)),
+            LeaseTurn::BackedOff(left) => {
+                function.note_back_off(key, left, None);
+                if let Some(stale) = self.stale_instead(self.stale.clone(), key) {
+                    drop(visits);
+                    function.counters.backed_off.add_one();
+                    leader.complete(LoadOutcome::Stale(stale.clone()));
+                    return Ok(Step::Completed(LoadOutcome::Value(stale.value)));
+                }
+                // The value was invalidated since, or is too old now.
+                *must_load = true;
+            }
+            LeaseTurn::Wait(wakeup, at) => {
+                let flight = Some(leader.id());
+                self.wait.wait(visits, wakeup, at, flight).await;
+                // The waiters have waited for a failed load too, and must not wait for the one
+                // of this call.
+                if !self.wait.may_wait() {
+                    leader.release_waiters();
+                }
+                // A value that is read from now on is as of now.
+                let state = &function.state;
+                leader.restart(&state.fences, state.clock.now());
+            }
+        }
+        Err(leader)
+    }
+
+    /// Answers all callers of the flight with what a tier has. If the value is due, the call also
+    /// begins the load that replaces it.
+    fn complete_found(&self, leader: Leader, hit: &TierHit) -> Step {
+        let outcome = hit.outcome();
+        leader.complete(outcome.clone());
+        match self.due_within(hit) {
+            None => Step::Completed(outcome),
+            Some(due_within) => {
+                let stale = None;
+                Step::Revalidate(outcome, Revalidated { stale, due_within })
+            }
+        }
+    }
+
+    /// Keeps a stale value that a lower tier has, so that later callers find it in memory.
+    pub(super) fn keep_stale(&mut self, key: &Key, hit: StaleHit, leader: &Leader) -> StaleValue {
+        let function = self.function;
+        let found = StaleValue {
+            value: hit.value,
+            start: hit.number.unwrap_or_else(|| leader.start()),
+            fresh_until: function.state.clock.now().before(hit.since),
+        };
+        if leader.is_current() {
+            function.keep_stale(key, &found, self.value_type);
+        }
+        let known = self.stale.take();
+        let newer = known.filter(|known| known.fresh_until > found.fresh_until);
+        self.stale.insert(newer.unwrap_or(found)).clone()
+    }
+
+    /// Returns `true` if the call may return the value at once, and another load replaces it.
+    fn may_revalidate(&self, stale: &StaleValue, key: &Key) -> bool {
+        self.is_late() && self.function.may_serve_while_revalidating(stale, key)
+    }
+
+    /// Answers all callers of the flight with a stale value. One of them begins the load that
+    /// replaces it.
+    fn answer_and_revalidate(&self, key: &Key, leader: Leader, stale: StaleValue) -> Step {
+        let outcome = LoadOutcome::Value(Arc::clone(&stale.value));
+        leader.complete(outcome.clone());
+        if !self.function.claims_load_of(key) {
+            return Step::Completed(outcome);
+        }
+        let revalidated = Revalidated {
+            stale: Some(stale),
+            ..Revalidated::default()
+        };
+        Step::Revalidate(outcome, revalidated)
+    }
+
+    /// Returns how long a value is still fresh at most if it is due, and only for a function
+    /// without memory: an entry in memory is due at its own moment.
+    fn due_within(&self, hit: &TierHit) -> Option<Duration> {
+        let function = self.function;
+        if function.has_memory() || !self.is_late() {
+            return None;
+        }
+        let gap = function.refresh_gap(hit.life, hit.load);
+        gap.filter(|gap| hit.left <= *gap)
+    }
+
+    /// Reads the lower tiers for the value as of now.
+    pub(super) async fn read_strong(&mut self, key: &Arc<Key>) -> Step {
+        let function = self.function;
+        let state = &*function.state;
+        let value_type = self.value_type;
+        loop {
+            let start = state.fences.now();
+            let mut visits = TierVisits::new(function, key);
+            let known = function.known(key);
+            let known_etag = known.as_ref().map(|(etag, _)| *etag);
+            visits.make_strong(known);
+            if let TierLookup::Hit(hit) = visits.read(value_type).await {
+                function.keep_strong_read(key, &hit, start, known_etag, value_type);
+                return Step::Completed(hit.outcome());
+            }
+            let mode = self.wait.lease_mode(&mut visits);
+            match visits.lease(mode, value_type).await {
+                // Only a load that has a stale value is backed off.
+                LeaseTurn::Load | LeaseTurn::BackedOff(_) => {
+                    let now = state.clock.now();
+                    let leader = state.flights.lead(key, &state.fences, now, false);
+                    return self.run(visits, leader);
+                }
+                LeaseTurn::Wait(wakeup, at) => self.wait.wait(visits, wakeup, at, None).await,
+            }
+        }
+    }
+
+    /// Leads a flight whose value replaces what the tiers have.
+    pub(super) async fn replace(&mut self, key: &Arc<Key>) -> Step {
+        let function = self.function;
+        let state = &*function.state;
+        function.drop_disabled(key).await;
+        let now = state.clock.now();
+        let leader = state.flights.lead(key, &state.fences, now, true);
+        let mut visits = TierVisits::new(function, key);
+        // In this mode no tier lets the call wait.
+        let _ = visits.lease(LeaseMode::Preempt, self.value_type).await;
+        self.run(visits, leader)
+    }
+}

@@ -1,0 +1,294 @@
+//! Step 1 for a function with times besides its ttl: which result memory has for a call.
+//!
+//! An entry is judged by the fences, then by the coherence of this instance, then by the time:
+//!
+//! | age of the value | a call gets |
+//! | --- | --- |
+//! | less than its life | the value; one load begins once it is due |
+//! | then up to `stale_while_revalidate` | the stale value; one load begins, unless it is backed off |
+//! | then up to `stale_if_error` | a miss; the stale value while a failed load is backed off |
+//! | more | a miss |
+//!
+//! Both windows begin at the end of the life. A load begins in the background, so only calls whose
+//! function is late begin one. Only these are answered from the first window: otherwise no call
+//! would replace the value.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Held;
+use crate::cached_function::CachedFunction;
+use crate::clock::Moment;
+use crate::codec::ErasedType;
+use crate::entry::{Content, Entry};
+use crate::function::options::WhenIsolated;
+use crate::key::{Key, KeyRef};
+use crate::outcome::LoadOutcome;
+use crate::stale::StaleValue;
+
+/// The result that memory has for a call.
+#[derive(Clone)]
+pub(crate) enum Look {
+    /// A fresh value.
+    Fresh(Held),
+    /// The fresh result that there is no value.
+    Absent,
+    /// A fresh error, as what an error can be made of.
+    Failed(Arc<dyn Any + Send + Sync>),
+    /// A value that is stale or due. If `replaces` is set, the caller begins the load that replaces
+    /// it: no other caller does.
+    Stale {
+        value: Held,
+        replaces: Option<Revalidated>,
+    },
+    Miss,
+}
+
+/// A value that a load in the background is to replace.
+#[derive(Clone, Default)]
+pub(crate) struct Revalidated {
+    /// The value, if it is stale.
+    pub(crate) stale: Option<StaleValue>,
+    /// A record that is fresh for no longer than this is the one to be replaced.
+    pub(crate) due_within: Duration,
+}
+
+impl CachedFunction {
+    /// Looks in memory on behalf of a call. `is_late_call` says that the call can begin a load that
+    /// continues after it was answered.
+    pub(crate) fn judge(&self, key: &KeyRef<'_>, is_late_call: bool) -> Look {
+        let Some((_, counters)) = &self.memory else {
+            return Look::Miss;
+        };
+        let now = self.coherent_now();
+        let Some(entry) = self.state.memory().and_then(|memory| memory.get(key)) else {
+            counters.misses.add_one();
+            return Look::Miss;
+        };
+        match now {
+            Some(now) if self.is_valid_entry(&entry, now) && entry.is_plain() => {
+                counters.hits.add_one();
+                entry.into_value(false).map_or(Look::Miss, Look::Fresh)
+            }
+            _ => self.judge_further(key, &entry, now, is_late_call),
+        }
+    }
+
+    /// Judges and counts an entry that is no fresh value, or more than a value.
+    #[inline(never)]
+    fn judge_further(
+        &self,
+        key: &KeyRef<'_>,
+        entry: &Entry,
+        now: Option<Moment>,
+        is_late_call: bool,
+    ) -> Look {
+        // An instance that is not coherent asks the tiers below first.
+        let look = now.map_or(Look::Miss, |now| {
+            self.judge_entry(key, entry, now, is_late_call)
+        });
+        self.count_look(&look);
+        look
+    }
+
+    fn count_look(&self, look: &Look) {
+        let Some((_, counters)) = &self.memory else {
+            return;
+        };
+        let is_due = |replaces: &Option<Revalidated>| {
+            let replaces = replaces.as_ref();
+            replaces.is_some_and(|revalidated| revalidated.stale.is_none())
+        };
+        match look {
+            Look::Miss => return counters.misses.add_one(),
+            Look::Fresh(_) => {}
+            Look::Stale { replaces, .. } if is_due(replaces) => {}
+            Look::Stale { .. } => return counters.stale_hits.add_one(),
+            Look::Absent => self.counters.absent_hits.add_one(),
+            Look::Failed(_) => self.counters.error_hits.add_one(),
+        }
+        counters.hits.add_one();
+    }
+
+    /// Judges an entry at a moment at which this instance is coherent.
+    fn judge_entry(
+        &self,
+        key: &KeyRef<'_>,
+        entry: &Entry,
+        now: Moment,
+        is_late_call: bool,
+    ) -> Look {
+        let value = match self.fresh_result(entry, false, now) {
+            Fresh::Result(look) => return look,
+            Fresh::Value(value) => value,
+        };
+        let fresh_until = entry.fresh_until();
+        if now < fresh_until {
+            if !is_late_call || !self.claims_load(key, entry, now) {
+                return Look::Fresh(value);
+            }
+            let due_within = entry.gap();
+            let stale = None;
+            let replaces = Some(Revalidated { stale, due_within });
+            return Look::Stale { value, replaces };
+        }
+        if is_late_call && is_within(self.times.stale_while_revalidate, fresh_until, now) {
+            let replaces = self.claims_load(key, entry, now).then(|| Revalidated {
+                stale: Some(StaleValue {
+                    value: Arc::clone(&value),
+                    start: entry.start,
+                    fresh_until,
+                }),
+                due_within: Duration::ZERO,
+            });
+            return Look::Stale { value, replaces };
+        }
+        self.judge_backed_off(entry, value, now)
+    }
+
+    /// Judges a value that is stale, and that a call gets only if a load failed.
+    fn judge_backed_off(&self, entry: &Entry, value: Held, now: Moment) -> Look {
+        let is_backed_off = entry.retry().is_some_and(|retry| retry.is_backed_off(now));
+        let is_in_window = is_within(self.times.stale_if_error, entry.fresh_until(), now);
+        if !(is_backed_off && is_in_window) {
+            return Look::Miss;
+        }
+        self.counters.backed_off.add_one();
+        Look::Stale {
+            value,
+            replaces: None,
+        }
+    }
+
+    /// Judges an entry by the fences, and by the time if it can be judged by `expires` alone.
+    fn fresh_result(&self, entry: &Entry, is_isolated: bool, now: Moment) -> Fresh {
+        let is_current = self.is_current_entry(entry);
+        let content = entry.content(is_isolated).filter(|_| is_current);
+        let is_fresh = now < entry.expires;
+        Fresh::Result(match content {
+            Some(Content::Value(held)) if is_fresh => Look::Fresh(held),
+            Some(Content::Value(held)) => return Fresh::Value(held),
+            Some(Content::Absent) if is_fresh => Look::Absent,
+            Some(Content::Failed(error)) if is_fresh => Look::Failed(error),
+            Some(Content::Absent | Content::Failed(_)) | None => Look::Miss,
+        })
+    }
+
+    /// Returns the fresh result that memory has, for the second look-up of a call, if it fits the
+    /// type of the function's values. Does not count, in the statistics or for the eviction policy.
+    pub(super) fn peek_outcome(
+        &self,
+        key: &Key,
+        value_type: &dyn ErasedType,
+    ) -> Option<LoadOutcome> {
+        self.memory.as_ref()?;
+        let now = self.coherent_now()?;
+        let entry = self.kept(key)?;
+        let look = self.judge_entry(&key.as_ref(), &entry, now, false);
+        look.fresh_outcome(value_type)
+    }
+
+    /// Returns the result that memory may give to a call whose lower tiers are not reachable: one
+    /// that is fresh, or stale while a failed load is backed off.
+    pub(super) fn serve_isolated(
+        &self,
+        key: &Key,
+        value_type: &dyn ErasedType,
+    ) -> Option<LoadOutcome> {
+        self.memory.as_ref()?;
+        let look = match self.judge_isolated(key)? {
+            Look::Stale { value, .. } => Look::Fresh(value),
+            look => look,
+        };
+        let outcome = look.fresh_outcome(value_type)?;
+        self.count_isolated_hit();
+        Some(outcome)
+    }
+
+    /// Counts a call that memory answers because the lower tiers are not reachable.
+    pub(super) fn count_isolated_hit(&self) {
+        if let Some((_, counters)) = &self.memory {
+            counters.isolated_hits.add_one();
+        }
+    }
+
+    /// Returns the value that a handle may give whose lower tiers are not reachable.
+    pub(super) fn peek_isolated(&self, key: &Key) -> Option<Held> {
+        match self.judge_isolated(key)? {
+            Look::Fresh(held) | Look::Stale { value: held, .. } => Some(held),
+            Look::Absent | Look::Failed(_) => None,
+            Look::Miss => self.peek_stale(key),
+        }
+    }
+
+    /// Returns the stale value in memory that a call would get at once.
+    pub(super) fn peek_stale(&self, key: &Key) -> Option<Held> {
+        let stale = self.stale_value(key)?;
+        let may_serve = self.may_serve_while_revalidating(&stale, key);
+        may_serve.then_some(stale.value)
+    }
+
+    /// Judges the entry of a key for a caller whose lower tiers are not reachable.
+    fn judge_isolated(&self, key: &Key) -> Option<Look> {
+        self.memory.as_ref()?;
+        match self.when_isolated() {
+            WhenIsolated::Load => return None,
+            WhenIsolated::Serve => {}
+        }
+        let entry = self.kept(key)?;
+        let now = self.state.clock.now();
+        Some(match self.fresh_result(&entry, true, now) {
+            Fresh::Result(look) => look,
+            Fresh::Value(value) if now < entry.fresh_until() => Look::Fresh(value),
+            Fresh::Value(value) => self.judge_backed_off(&entry, value, now),
+        })
+    }
+
+    /// Returns the value in memory that callers may get if their load fails, as far as the fences
+    /// and the time tell now. Whether a caller gets it is judged when it returns it.
+    pub(super) fn stale_value(&self, key: &Key) -> Option<StaleValue> {
+        self.memory.as_ref()?;
+        let window = Some(self.times.longest_window()).filter(|window| !window.is_zero());
+        window?;
+        let entry = self.kept(key)?;
+        let now = self.state.clock.now();
+        let fresh_until = entry.fresh_until();
+        // A value that answers only isolated callers is stale for them only. If the tier is reached
+        // again before the value is returned, the new link has raised the fences.
+        let value = match self.fresh_result(&entry, self.serves_isolated(), now) {
+            Fresh::Value(value) | Fresh::Result(Look::Fresh(value)) => value,
+            Fresh::Result(_) => return None,
+        };
+        is_within(window, fresh_until, now).then_some(StaleValue {
+            value,
+            start: entry.start,
+            fresh_until,
+        })
+    }
+}
+
+/// Judgement of an entry by its fences and by `expires`.
+enum Fresh {
+    /// The result of the look-up.
+    Result(Look),
+    /// A value that is due or stale.
+    Value(Held),
+}
+
+impl Look {
+    /// Returns a fresh result as the outcome of a load, if it fits the type of the values.
+    fn fresh_outcome(self, value_type: &dyn ErasedType) -> Option<LoadOutcome> {
+        match self {
+            Self::Fresh(held) => value_type.is_of(&held).then_some(LoadOutcome::Value(held)),
+            Self::Absent => Some(LoadOutcome::Absent),
+            Self::Failed(error) => Some(LoadOutcome::Failed(error)),
+            Self::Stale { .. } | Self::Miss => None,
+        }
+    }
+}
+
+/// Returns `true` if a value that was fresh until then is fresh or in this window.
+fn is_within(window: Option<Duration>, fresh_until: Moment, now: Moment) -> bool {
+    window.is_some_and(|window| now < fresh_until.after(window))
+}

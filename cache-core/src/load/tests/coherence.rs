@@ -1,0 +1,174 @@
+//! Values of a function with a shared tier, whose channel or server is lost.
+
+use super::read::TierHit;
+use super::*;
+use crate::function::options::Consistency;
+
+const S: Duration = Duration::from_secs(10);
+const E: Duration = Duration::from_secs(60);
+
+fn shared(when_isolated: WhenIsolated) -> (Arc<TestTier>, Fixture) {
+    let tier = TestTier::new();
+    let definition = Definition {
+        when_isolated: Some(when_isolated),
+        ..definition(windows(Some(S), Some(E)))
+    };
+    let fixture = Fixture::new(Engine::default(), Some(&tier), definition);
+    (tier, fixture)
+}
+
+#[test]
+fn value_is_stale_only_while_the_instance_is_coherent() {
+    for age in [LIFE - NANOSECOND, LIFE, LIFE + S] {
+        let (tier, fixture) = shared(WhenIsolated::Serve);
+        fixture.keep(1);
+        fixture.advance(age);
+        fixture.back_off(E);
+        let stale = fixture.stale().expect("the value is in a window");
+        assert_ne!(fixture.look(), "miss");
+        assert!(fixture.may_serve(&stale)[0]);
+        tier.lose(false);
+        assert_eq!(fixture.look(), "miss", "{age:?}");
+        assert_eq!(fixture.plain_look(), "miss", "{age:?}");
+        assert_eq!(fixture.second_look(), "miss", "{age:?}");
+        assert_eq!(fixture.may_serve(&stale), [false, false], "{age:?}");
+    }
+}
+
+#[test]
+fn windows_hold_for_an_isolated_function_that_is_served() {
+    let (tier, fixture) = shared(WhenIsolated::Serve);
+    fixture.keep(1);
+    tier.lose(true);
+    let stale = fixture.stale().expect("the value is fresh");
+    let peek = || {
+        let held = fixture.function.peek_isolated(&fixture.key);
+        held.as_ref().map(number)
+    };
+    let mut age = Duration::ZERO;
+    let mut advance_to = |to: Duration| {
+        fixture.advance(to - age);
+        age = to;
+    };
+    advance_to(LIFE - NANOSECOND);
+    assert_eq!(fixture.look(), "miss", "the tier is asked first");
+    assert_eq!(
+        (fixture.served_isolated(), peek()),
+        ("value 1".into(), Some(1))
+    );
+    advance_to(LIFE);
+    assert_eq!(
+        (fixture.served_isolated(), peek()),
+        ("miss".into(), Some(1))
+    );
+    assert_eq!(fixture.may_serve(&stale), [true, true]);
+    advance_to(LIFE + S - NANOSECOND);
+    assert_eq!(
+        (fixture.served_isolated(), peek()),
+        ("miss".into(), Some(1))
+    );
+    assert_eq!(fixture.may_serve(&stale), [true, true]);
+    advance_to(LIFE + S);
+    assert_eq!((fixture.served_isolated(), peek()), ("miss".into(), None));
+    assert_eq!(fixture.may_serve(&stale), [true, false]);
+    fixture.back_off(E);
+    assert_eq!(
+        (fixture.served_isolated(), peek()),
+        ("value 1".into(), Some(1))
+    );
+    advance_to(LIFE + E - NANOSECOND);
+    assert_eq!(
+        (fixture.served_isolated(), peek()),
+        ("value 1".into(), Some(1))
+    );
+    assert_eq!(fixture.may_serve(&stale), [true, false]);
+    advance_to(LIFE + E);
+    assert_eq!((fixture.served_isolated(), peek()), ("miss".into(), None));
+    assert_eq!(fixture.may_serve(&stale), [false, false]);
+}
+
+#[test]
+fn isolated_function_that_loads_gets_nothing_from_memory() {
+    let (tier, fixture) = shared(WhenIsolated::Load);
+    fixture.keep(1);
+    let stale = fixture.stale().expect("the value is fresh");
+    tier.lose(true);
+    for _ in 0..2 {
+        assert_eq!(fixture.look(), "miss");
+        assert_eq!(fixture.served_isolated(), "miss");
+        assert!(fixture.function.peek_isolated(&fixture.key).is_none());
+        assert_eq!(fixture.may_serve(&stale), [false, false]);
+        fixture.advance(LIFE);
+    }
+}
+
+/// The message of another instance arrived before its channel was lost.
+#[test]
+fn invalidated_value_is_not_served_to_an_isolated_function() {
+    let (tier, fixture) = shared(WhenIsolated::Serve);
+    fixture.keep(1);
+    fixture.advance(LIFE + S);
+    fixture.back_off(E);
+    tier.lose(true);
+    let stale = fixture.stale().expect("the value is in a window");
+    assert_eq!(fixture.served_isolated(), "value 1");
+    let stripe = fixture.function.stripe(&fixture.key);
+    fixture.function.state.fences.raise(stripe);
+    assert_eq!(fixture.served_isolated(), "miss");
+    assert!(fixture.function.peek_isolated(&fixture.key).is_none());
+    assert_eq!(fixture.may_serve(&stale), [false, false]);
+}
+
+/// A tier could not tell whether the key is guarded.
+#[test]
+fn stopgap_is_stale_for_isolated_callers_only() {
+    let (tier, fixture) = shared(WhenIsolated::Serve);
+    let mut visits = TierVisits::new(&fixture.function, &fixture.key);
+    visits.guard_is_unknown = true;
+    let held: Held = Arc::new(1_u64);
+    let (start, loaded) = (fixture.start(), (&held, LOAD));
+    fixture
+        .function
+        .keep_loaded(loaded, start, &visits, &VALUES);
+    fixture.advance(LIFE);
+    fixture.back_off(E);
+    assert_eq!(fixture.look(), "miss");
+    assert!(fixture.stale().is_none());
+    tier.lose(true);
+    assert_eq!(fixture.served_isolated(), "value 1");
+    assert!(fixture.stale().is_some());
+}
+
+#[test]
+fn strong_function_never_returns_a_stale_value() {
+    let tier = TestTier::new();
+    let definition = Definition {
+        consistency: Consistency::Strong,
+        when_isolated: Some(WhenIsolated::Serve),
+        ..definition(windows(Some(S), Some(E)))
+    };
+    let fixture = Fixture::new(Engine::default(), Some(&tier), definition);
+    let stale = StaleValue {
+        value: Arc::new(1_u64),
+        start: fixture.start(),
+        fresh_until: fixture.function.state.clock.now(),
+    };
+    let check = || {
+        assert_eq!(fixture.look(), "miss");
+        assert_eq!(fixture.served_isolated(), "miss");
+        assert!(fixture.stale().is_none());
+        assert_eq!(fixture.may_serve(&stale), [false, false]);
+    };
+    let start = fixture.start();
+    let hit = TierHit {
+        record: Some((0, [1; 8])),
+        ..keep::hit(Some(1), LIFE)
+    };
+    fixture
+        .function
+        .keep_strong_read(&fixture.key, &hit, start, None, &VALUES);
+    assert!(fixture.function.kept(&fixture.key).is_some());
+    check();
+    tier.lose(true);
+    check();
+}

@@ -1,0 +1,172 @@
+//! Step 2, for a caller whose time is limited: it waits for a load until its own deadline, or until
+//! the load is late and there is a stale value.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::time::Instant;
+
+use super::{Held, Load, Step};
+use crate::cached_function::CachedFunction;
+use crate::flight::{FlightView, WaitOutcome, Waiter};
+use crate::key::Key;
+use crate::late_load::LateLoad;
+use crate::load_timeout::LoadTimeout;
+use crate::outcome::LoadOutcome;
+use crate::stale::StaleValue;
+use crate::timer::{Timer, deadline_after};
+
+/// How the wait of a leader for its own load ended.
+pub(crate) enum Waited {
+    /// The load ended, and has left its result.
+    Done,
+    /// The load continues in the background, and the caller gets this value.
+    Stale(Held),
+    /// The load continues in the background, and there is no value.
+    TimedOut(LoadTimeout),
+}
+
+/// The deadlines of one caller.
+struct Deadlines {
+    hard: Option<Timer>,
+    /// The last soft deadline that was seen, which its flight sets.
+    soft: Option<(Instant, Timer)>,
+}
+
+impl Deadlines {
+    fn new(hard: Option<Instant>) -> Self {
+        Self {
+            hard: hard.map(Timer::new),
+            soft: None,
+        }
+    }
+
+    /// Returns `true` if the soft deadline has passed. Registers the waker otherwise.
+    fn is_late(&mut self, soft: Option<Instant>, cx: &mut Context<'_>) -> bool {
+        let Some(deadline) = soft else { return false };
+        let known = self.soft.take().filter(|(known, _)| *known == deadline);
+        let (_, timer) = self
+            .soft
+            .insert(known.unwrap_or_else(|| (deadline, Timer::new(deadline))));
+        Pin::new(timer).poll(cx).is_ready()
+    }
+
+    /// Returns `true` if the caller must not wait any longer. Registers the waker otherwise.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let hard = self.hard.as_mut();
+        hard.is_some_and(|hard| Pin::new(hard).poll(cx).is_ready())
+    }
+}
+
+impl CachedFunction {
+    /// Returns the moment at which a caller that begins to wait now stops to wait. `can_time_out`
+    /// says whether its error can say so.
+    pub(crate) fn deadline(&self, can_time_out: bool) -> Option<Instant> {
+        let hard = self.times.hard_timeout.filter(|_| can_time_out);
+        hard.map(deadline_after)
+    }
+
+    fn timed_out(&self) -> LoadTimeout {
+        let hard = self.times.hard_timeout.unwrap_or_default();
+        LoadTimeout::new(self.name(), hard)
+    }
+}
+
+impl Load<'_> {
+    /// Waits for the load of another caller. `Err` if the call ends with a stale value, or without
+    /// a result.
+    pub(super) async fn wait_for(
+        &self,
+        mut waiter: Waiter,
+        key: &Arc<Key>,
+    ) -> Result<WaitOutcome, Step> {
+        let function = self.function;
+        let mut deadlines = Deadlines::new(self.deadline);
+        let ended = poll_fn(|cx| {
+            if let Poll::Ready(outcome) = Pin::new(&mut waiter).poll(cx) {
+                return Poll::Ready(Ok(outcome));
+            }
+            if waiter.has_body_ended() {
+                return Poll::Pending;
+            }
+            // Read after the waiter has registered its waker, which a change of the deadline or of
+            // the stale value wakes.
+            if deadlines.is_late(waiter.soft_deadline(), cx)
+                && let Some(stale) = self.stale_instead(waiter.stale(), key)
+            {
+                return Poll::Ready(Err(Some(stale)));
+            }
+            match deadlines.is_over(cx) {
+                true => Poll::Ready(Err(self.stale_instead(waiter.stale(), key))),
+                false => Poll::Pending,
+            }
+        });
+        ended.await.map_err(|stale| {
+            function.counters.timeouts.add_one();
+            match stale {
+                Some(stale) => Step::Completed(LoadOutcome::Value(stale.value)),
+                None => Step::TimedOut(function.timed_out()),
+            }
+        })
+    }
+
+    /// Waits for the load that this call leads, and hands the load over to the background if it
+    /// takes too long.
+    pub(crate) async fn wait_for_own(&self, mut late: LateLoad) -> Waited {
+        let (function, Some(key)) = (self.function, &self.key) else {
+            late.await;
+            return Waited::Done;
+        };
+        let mut deadlines = Deadlines::new(self.deadline);
+        let ended = poll_fn(|cx| {
+            if Pin::new(&mut late).poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let flight = late.flight();
+            if flight.is_some_and(FlightView::has_body_ended) {
+                return Poll::Pending;
+            }
+            let stale = || flight.and_then(FlightView::stale);
+            if deadlines.is_late(flight.and_then(FlightView::soft_deadline), cx)
+                && let Some(stale) = self.stale_instead(stale(), key)
+            {
+                return Poll::Ready(Err(Some(stale)));
+            }
+            match deadlines.is_over(cx) {
+                true => Poll::Ready(Err(self.stale_instead(stale(), key))),
+                false => Poll::Pending,
+            }
+        });
+        let Err(stale) = ended.await else {
+            return Waited::Done;
+        };
+        function.counters.timeouts.add_one();
+        late.detach();
+        match stale {
+            Some(stale) => Waited::Stale(stale.value),
+            None => Waited::TimedOut(function.timed_out()),
+        }
+    }
+
+    /// Returns the stale value that the flight has for this call, if the call need not wait for the
+    /// flight: a load in the background replaces the value.
+    pub(super) fn stale_of(&self, waiter: &Waiter, key: &Key) -> Option<StaleValue> {
+        let stale = waiter.stale()?;
+        (self.is_late() && self.function.may_serve_while_revalidating(&stale, key)).then_some(stale)
+    }
+
+    /// Returns the stale value that a caller gets whose load does not give it one: that of the
+    /// flight, or that of memory.
+    pub(super) fn stale_instead(
+        &self,
+        of_flight: Option<StaleValue>,
+        key: &Key,
+    ) -> Option<StaleValue> {
+        let function = self.function;
+        let is_servable = |stale: &StaleValue| function.may_serve_stale(stale, key);
+        let of_flight = of_flight.filter(is_servable);
+        of_flight.or_else(|| function.stale_value(key).filter(is_servable))
+    }
+}

@@ -1,0 +1,17 @@
+//! Stale values: values past their freshness, which calls may still return for some time.
+
+use crate::clock::Moment;
+use crate::entry::Held;
+
+/// A value that callers may get in place of the result of a load.
+///
+/// Whether they may is judged at the moment at which each of them would return it, because the
+/// value can be invalidated while they wait.
+#[derive(Clone)]
+pub(crate) struct StaleValue {
+    pub(crate) value: Held,
+    /// The number of the fences when the load of the value began.
+    pub(crate) start: u64,
+    /// The end of the value's freshness, at which its windows begin.
+    pub(crate) fresh_until: Moment,
+}
