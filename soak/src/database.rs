@@ -53,8 +53,8 @@ impl Database {
         &self.path
     }
 
-    /// Lets all loads fail, or none. Commits do not fail, so that values are invalidated while loads
-    /// do.
+    /// Lets all loads fail, or none. Commits do not fail, so that values are also invalidated while
+    /// loads fail.
     pub fn set_down(&self, is_down: bool) {
         lock(&self.contents).is_down = is_down;
     }

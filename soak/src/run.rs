@@ -64,6 +64,7 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
         events.push(nest_after_faults(&cluster).await?);
     }
     let reported = rest(&cluster).await?;
+    let stale = count_stale(&cluster).await?;
     kill_with_queued_invalidations(&cluster).await?;
     events.extend(read_at_rest(&cluster, options.topology).await?);
     events.extend(database.take_events());
@@ -89,6 +90,7 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
         faults: Arc::try_unwrap(cluster).map_or_else(|_| Counts::default(), |all| all.faults),
         verdict,
         reported,
+        stale,
         history,
     })
 }
@@ -227,6 +229,18 @@ async fn rest(cluster: &Cluster) -> io::Result<[u64; 4]> {
         }
     }
     Ok(reported)
+}
+
+/// Returns how often instances returned stale values, and why: the sums of their current lives.
+async fn count_stale(cluster: &Cluster) -> io::Result<[u64; 5]> {
+    let mut counts = [0; 5];
+    for instance in &cluster.instances {
+        let reply = instance.lock().await.request("stale").await?;
+        for (sum, number) in counts.iter_mut().zip(reply.split(' ').skip(1)) {
+            *sum += number.parse().unwrap_or(0);
+        }
+    }
+    Ok(counts)
 }
 
 /// Kills an instance that invalidated while it could not reach the server.
