@@ -117,6 +117,9 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         options_given => {
             let outcome = run(options(options_given)?).await?;
             println!("{outcome}");
+            if !outcome.has_stale_values() {
+                return Ok(ExitCode::FAILURE);
+            }
             Ok(exit_code(&outcome.verdict))
         }
     }

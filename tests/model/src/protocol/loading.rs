@@ -131,7 +131,7 @@ impl Protocol {
         let store = &mut next.primary;
         let index = usize::from(key);
         let held =
-            store.leases[index].filter(|held| lease.is_none_or(|one| one.token == held.token));
+            store.leases[index].filter(|held| lease.is_some_and(|one| one.token == held.token));
         let needs_lease = self.guards.lease && lease.is_some();
         if server != store.identity || !on_its_link || needs_lease && held.is_none() {
             return Ok(());

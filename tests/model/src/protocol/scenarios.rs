@@ -245,14 +245,6 @@ pub fn whole() -> Vec<(&'static str, Protocol, bool)> {
             },
             true,
         ),
-        (
-            "stale values, 2 instances, 1 tick",
-            Protocol {
-                time: 1,
-                ..TWO_INSTANCES
-            },
-            true,
-        ),
         ("of the function, 2 evictions", evictions(2), true),
         ("of the namespace, 3 evictions", NAMESPACE_EVICTIONS, true),
         ("of the function, 3 evictions", evictions(3), true),
@@ -294,7 +286,7 @@ const WITHOUT_GUARD: [WithoutGuard; 16] = [
 ];
 
 /// Guards of stale values and of loads in the background, with the violation that each prevents.
-const WITHOUT_GUARD_OF_STALE: [(WithoutGuard, Wrong); 12] = [
+const WITHOUT_GUARD_OF_STALE: [(WithoutGuard, Wrong); 11] = [
     (
         ("fence of a stale value", STALE, |all| &mut all.stale_fence),
         Wrong::StaleOnError,
@@ -348,14 +340,6 @@ const WITHOUT_GUARD_OF_STALE: [(WithoutGuard, Wrong); 12] = [
             &mut all.back_off_is_no_lease
         }),
         Wrong::StoredUnderBackOff,
-    ),
-    (
-        (
-            "lease of a load that replaces a back-off",
-            LEASE_MODES,
-            |all| &mut all.lease,
-        ),
-        Wrong::StoredAfterInvalidation,
     ),
     (
         ("number of a background load", STALE_HERE, |all| {
