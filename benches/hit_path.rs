@@ -10,6 +10,7 @@ use std::future::Future;
 use std::hint::black_box;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -40,7 +41,7 @@ fn row(id: u64) -> Row {
 }
 
 mod ours {
-    use super::{Arc, Row, multi_tier_cached, row};
+    use super::{Arc, HANGS, Ordering, Refused, Row, multi_tier_cached, row};
 
     #[multi_tier_cached(ttl = "1h", tiers = "l1")]
     pub(crate) async fn shared(shard: u32, id: u64) -> Arc<Row> {
@@ -56,7 +57,40 @@ mod ours {
     pub(crate) async fn by_name(name: &str) -> Arc<Row> {
         Arc::new(row(name.len() as u64))
     }
+
+    #[multi_tier_cached(
+        ttl = "1h",
+        tiers = "l1",
+        stale_while_revalidate = "1h",
+        stale_if_error = "1h",
+        refresh_ahead,
+        none_ttl = "1h",
+        error_ttl = "1m",
+        error_if = |_: &Refused| true
+    )]
+    pub(crate) async fn timed(shard: u32, id: u64) -> Result<Option<Arc<Row>>, Refused> {
+        match shard {
+            1 => Ok(Some(Arc::new(row(id + 1)))),
+            2 => Ok(None),
+            _ => Err(Refused),
+        }
+    }
+
+    /// A function whose values are stale at once. Its loads never end after the first of each key.
+    #[multi_tier_cached(ttl = "1ms", tiers = "l1", stale_while_revalidate = "1h")]
+    pub(crate) async fn stale(shard: u32, id: u64) -> Arc<Row> {
+        if HANGS.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        Arc::new(row(id + u64::from(shard)))
+    }
 }
+
+/// The error of a load, which is kept.
+#[derive(Clone, Debug)]
+struct Refused;
+
+static HANGS: AtomicBool = AtomicBool::new(false);
 
 #[cached(max_size = 10_000, ttl_secs = 3600)]
 async fn cached_shared(shard: u32, id: u64) -> Arc<Row> {
@@ -159,11 +193,18 @@ fn fill(tokio: &Runtime, moka: &Moka, quick: &Quick, names: &[String]) {
             assert_eq!(ours::shared(1, n).await.id, n + 1);
             assert_eq!(ours::whole(1, n).await.id, n + 1);
             ours::by_name(&names[n as usize]).await;
+            assert!(matches!(ours::timed(1, n).await, Ok(Some(_))));
+            assert!(matches!(ours::timed(2, n).await, Ok(None)));
+            assert!(ours::timed(3, n).await.is_err());
+            ours::stale(1, n).await;
             cached_shared(1, n).await;
             concurrent_cached_shared(1, n).await;
             concurrent_cached_forever(1, n).await;
         });
     }
+    HANGS.store(true, Ordering::Relaxed);
+    // The clock of a hit can be late by a tick, which is 10 ms at most.
+    std::thread::sleep(std::time::Duration::from_millis(50));
 }
 
 fn contenders(tokio: &Runtime) -> Vec<Contender> {
@@ -181,6 +222,12 @@ fn contenders(tokio: &Runtime) -> Vec<Contender> {
         contender("ours: &str of 17 -> Arc<Row>", move |n| {
             now(ours::by_name(&names[n as usize]))
         }),
+        contender("ours: fresh, of a late function", |n| {
+            now(ours::timed(1, n))
+        }),
+        contender("ours: absence that is kept", |n| now(ours::timed(2, n))),
+        contender("ours: error that is kept", |n| now(ours::timed(3, n))),
+        contender("ours: stale", |n| now(ours::stale(1, n))),
         contender("cached #[concurrent_cached], ttl", |n| {
             now(concurrent_cached_shared(1, n))
         }),
@@ -202,6 +249,8 @@ fn run(engine: Engine, name: &str) {
         .expect("a tokio runtime");
     tokio.block_on(runtime).expect("a runtime");
 
+    // Loads of stale values begin in this runtime, which does not run them.
+    let _entered = tokio.enter();
     let mut contenders = contenders(&tokio);
     measure(&mut contenders, 1);
     let alone: Vec<f64> = contenders.iter().map(median).collect();
@@ -234,7 +283,7 @@ fn run(engine: Engine, name: &str) {
     }
     println!(
         "ours / #[concurrent_cached] with ttl: {:.2}",
-        alone[2] / alone[5]
+        alone[2] / alone[9]
     );
     println!(
         "an entry in memory, beyond its key and value: {:.0} bytes",

@@ -24,12 +24,13 @@ pub use cache_core::testing;
 pub use cache_core::tier::{Matched, Receipt};
 pub use cache_core::{
     BackgroundLoads, Barrier, BoxedTier, BuildFromEnv, CacheRuntime, CacheValue, Call, Coherence,
-    Consistency, Engine, EnvTier, Environment, Error, ErrorKind, Function, FunctionBuilder,
-    FunctionStats, Handle, IntoTier, Invalidation, KeyArgument, Level, LoadTimeout, ManualClock,
-    Memory, NotShared, OptionalCall, Outcome, PlainCall, Promotion, RefreshAhead, RefusedFills,
-    RuntimeBuilder, RuntimeHealth, ShareByClone, ShareByText, ShareError, ShareWith, SharedError,
-    SingleFlight, Snapshot, Stats, TierConfig, TierStats, Ttl, View, Weigh, WhenIsolated,
-    WriteGuard, caching, codec, registered_functions, stream, tier, unix_millis,
+    Consistency, Engine, EnvTier, Environment, Error, ErrorIf, ErrorKind, Function,
+    FunctionBuilder, FunctionStats, Handle, IntoTier, Invalidation, KeyArgument, Level,
+    LoadTimeout, ManualClock, Memory, NotShared, OptionalCall, Outcome, PlainCall, Promotion,
+    RefreshAhead, RefusedFills, RuntimeBuilder, RuntimeHealth, ShareByClone, ShareByText,
+    ShareError, ShareWith, SharedError, SingleFlight, Snapshot, Stats, TierConfig, TierStats, Ttl,
+    View, Weigh, WhenIsolated, WriteGuard, caching, codec, registered_functions, stream, tier,
+    unix_millis,
 };
 #[cfg(feature = "disk")]
 pub use cache_disk::Disk;
@@ -74,13 +75,26 @@ pub use cache_core::private as __private;
 /// | `when_isolated = "load"` | what a call does while this instance cannot know which invalidations others made: `"serve"` returns values from memory if the shared tier cannot be reached, `"load"` loads | the runtime's, `"serve"` |
 /// | `single_flight = "process"` | which callers wait for a load: those in the whole `"cluster"`, or in one `"process"` | `"cluster"` |
 /// | `consistency = "strong"` | `"bounded"`: a value is stale for at most the staleness bound; `"strong"`: each call asks the shared tier | `"bounded"` |
+/// | `stale_while_revalidate = "1m"` | for how long after the end of the ttl a call returns the stale value at once, while one load [in the background](#loads-in-the-background) replaces it | no stale value is returned |
+/// | `stale_if_error = "6h"` | for how long after the end of the ttl a call returns the stale value if its load fails: by an `Err`, a panic or a timeout | a failed load fails the call |
+/// | `stale_if = \|e: &E\| e.is_transient()` | returns `true` if a stale value is returned in place of an error; a closure or a path; needs `stale_if_error` | in place of every error |
+/// | `soft_timeout = "200ms"` | after how long, from the beginning of a load, its callers get the stale value, while the load continues [in the background](#loads-in-the-background); shorter than `hard_timeout`; needs `stale_if_error`, because no other value could be returned | callers wait for the load |
+/// | `hard_timeout = "2s"` | the longest time that a caller waits for a load, its own or another caller's; the load continues [in the background](#loads-in-the-background), and the caller gets the stale value if `stale_if_error` allows it, and a [`LoadTimeout`](#timeouts) otherwise; shorter than `load_limit` | none: only you know how long a body may take |
+/// | `load_limit = "30s"` | after how long, from its beginning, a body is dropped, which frees its key; its callers get a [`LoadTimeout`](#timeouts) | in the background four times the `hard_timeout`, or 5 min without it, so that a body that hangs does not hold its key for ever; otherwise none |
+/// | `refresh_ahead` or `refresh_ahead = "5m"` | a value that is requested shortly before it expires is loaded again [in the background](#loads-in-the-background): two to several times as long before as its last load took, and at least that time before, which must be shorter than the ttl | values expire, and the next call waits for the load |
+/// | `jitter = "10%"` | the largest part of its life by which a value expires earlier, depending on its key: a whole percentage up to 50 % | 5 % in tiers below memory, none in memory |
+/// | `none_ttl = "30s"` | how long the result that there is no value (`None`) is kept, up to 365 days | `None` is not kept, so that a new value is found at once |
+/// | `error_ttl = "5s"` | how long an error is kept, up to 60 s, in the memory of this instance only; needs `error_if` | errors are not kept |
+/// | `error_if = \|e: &E\| e.is_not_found()` | returns `true` if an error is kept; a closure or a path; `E: Clone + Send + Sync + 'static`; needs `error_ttl` | |
+/// | `ttl_from = \|v: &Token\| v.expires_in` | returns the ttl of a value as a `Duration`, which takes the place of the function's ttl in every tier, also for `put` (`put_for` has a ttl of its own); a value whose ttl is zero is not kept, and one above 365 days counts as 365 days | the ttl of the function |
 /// | `crate = "path"` | the path of the facade | found automatically, also if it is renamed |
 /// | `trait_impl` | the method is in the `impl` of a trait, so no [handle](#methods-of-traits) is generated (`#[async_trait]` is recognized without it). If it is missing, the compiler reports "method `get_entry` is not a member of trait" (E0407) and similar errors | |
 ///
 /// # What is kept
 ///
 /// The value in a `T`, `Option<T>`, `Result<T, E>` or `Result<Option<T>, E>`. The type decides
-/// which it is, so aliases work. `None` and `Err` are not kept. Values are
+/// which it is, so aliases work. `None` and `Err` are kept with `none_ttl` and `error_ttl` only.
+/// Values are
 /// `Clone + Send + Sync + 'static`; for tiers other than memory they are also `Serialize` and
 /// `DeserializeOwned`. An `Arc<T>` is held in memory as it is.
 ///
@@ -183,10 +197,99 @@ pub use cache_core::private as __private;
 /// # }
 /// ```
 ///
+/// # Loads in the background
+///
+/// With `stale_while_revalidate`, `refresh_ahead`, `soft_timeout` or `hard_timeout`, the load of a
+/// call may continue after the caller was answered. Such a load owns everything that it uses. When
+/// a load begins, and never on a hit, each argument that is passed by reference is copied by
+/// [`ToOwned`], `&self` included: a `&str` to a `String`, a `&[T]` to a `Vec<T>`, a `&Pool` to a
+/// clone. The other arguments are moved. Hence the requirements, each of which is a compile error
+/// at the place that does not meet it:
+///
+/// - Arguments that are passed by reference are `Clone + Send + Sync + 'static`, and those that are
+///   passed by value are `Send + 'static`. They do not borrow inside (`Option<&str>`), and none is
+///   an `&mut`.
+/// - The future of the body is `Send`, and the result is `Send + 'static`.
+/// - The function is an `async fn`, and no method in the `impl` of a trait. Put the body of such a
+///   method into a function of its own and cache that.
+///
+/// The runtime owns the load: [`CacheRuntime::shutdown`] ends it. It runs in the `CacheRuntime` of
+/// the caller, and sees no other task-local value of the caller. The methods
+/// [`refresh`](Handle::refresh) and [`strong`](Handle::strong) of a handle never return a stale
+/// value, have no timeout, and load in the foreground.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use multi_tier_cached::multi_tier_cached;
+///
+/// #[derive(Clone)]
+/// struct Pool(Arc<str>);
+///
+/// #[multi_tier_cached(
+///     ttl = "5m",
+///     skip(pool),
+///     stale_while_revalidate = "1m",
+///     stale_if_error = "6h",
+///     refresh_ahead
+/// )]
+/// async fn title(pool: &Pool, slug: &str) -> Option<String> {
+///     Some(format!("{slug} of {}", pool.0))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let pool = Pool("the blog".into());
+/// assert_eq!(title(&pool, "news").await.as_deref(), Some("news of the blog"));
+/// # }
+/// ```
+///
+/// # Timeouts
+///
+/// A function with `hard_timeout` or `load_limit` returns a `Result<_, E>` with
+/// `E: From<LoadTimeout>`: `anyhow::Error`, `Box<dyn Error + Send + Sync>`, or an error of yours
+/// with a variant such as `#[error(transparent)] Timeout(#[from] LoadTimeout)`. A [`LoadTimeout`]
+/// is always about the body: a tier that is slow or cannot be reached never fails a call.
+///
+/// At its `load_limit` a body is dropped at the `.await` where it is. Tasks that it has spawned
+/// continue.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use multi_tier_cached::{LoadTimeout, multi_tier_cached};
+///
+/// #[derive(Debug)]
+/// enum Failure {
+///     Timeout(LoadTimeout),
+/// }
+///
+/// impl From<LoadTimeout> for Failure {
+///     fn from(timeout: LoadTimeout) -> Self {
+///         Self::Timeout(timeout)
+///     }
+/// }
+///
+/// #[multi_tier_cached(ttl = "5m", load_limit = "10ms")]
+/// async fn slow(id: u64) -> Result<u64, Failure> {
+///     tokio::time::sleep(Duration::from_secs(60)).await;
+///     Ok(id)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let Err(Failure::Timeout(timeout)) = slow(1).await else {
+///     panic!("the body takes longer than its limit");
+/// };
+/// assert_eq!(timeout.after(), Duration::from_millis(10));
+/// # }
+/// ```
+///
 /// # Errors
 ///
-/// The function's own. A cache that is broken or slow never fails a call: the body runs. An error
-/// is never kept: the next call runs the body.
+/// The function's own, and a [`LoadTimeout`](#timeouts) with `hard_timeout` or `load_limit`. A
+/// cache that is broken or slow never fails a call: the body runs. An error is not kept, so that
+/// the next call runs the body, unless `error_ttl` and `error_if` say so.
 ///
 /// When a load fails, its error is shared with the calls that waited for it if its type allows
 /// that:
@@ -234,6 +337,12 @@ pub use cache_core::private as __private;
 /// Cancel safe, if the body is. If a call that runs the body for others is dropped, the first of
 /// them that is polled runs its own body. A call that runs the body must be polled or dropped: if
 /// it is held without being polled, the other callers of its key wait.
+///
+/// If loads of the function may continue [in the background](#loads-in-the-background), the load of
+/// a dropped call does so if other callers wait for it, and is dropped otherwise. With
+/// `hard_timeout` and `soft_timeout` a load also continues if every caller was answered. With
+/// `load_limit`, and with the limit that a load in the background has without it, the body itself
+/// may be dropped at any of its `.await`s, also if no caller was dropped.
 ///
 /// # Examples
 ///

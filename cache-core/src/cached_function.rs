@@ -18,7 +18,7 @@ use std::sync::{Arc, Weak};
 
 pub(crate) use self::binding::TierBinding;
 pub(crate) use self::invalidate::FencedAfter;
-pub(crate) use self::records::{Expected, InvalidRecord, Records};
+pub(crate) use self::records::{Expected, InvalidRecord, OpenedRecord, Records};
 use crate::coherence::Coherence;
 use crate::error::Error;
 use crate::fence::{FunctionFence, Stripe};

@@ -66,7 +66,7 @@ pub fn stale<V: 'static>() -> Option<V> {
     give(Arc::clone(&replaced.held))
 }
 
-/// What a body has decided.
+/// The decisions of a body so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Decisions {
     /// The value's own ttl.

@@ -5,6 +5,7 @@
 //! depend on the function's types are functions of their own that are not inlined.
 
 pub(crate) mod late;
+mod limited;
 mod spec;
 pub(crate) mod timed;
 
@@ -248,7 +249,7 @@ where
     Ok(held.map(|held| Loaded { held, is_kept, ttl }))
 }
 
-/// What the waiters get of an error of a function without times besides its ttl.
+/// The answer to the waiters of a failed load, for a function without times besides its ttl.
 fn plain_failure<E, S: ShareError<E>>(share: &S, error: &E) -> Failure {
     Failure {
         shared: share.share(error),

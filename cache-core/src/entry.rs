@@ -201,9 +201,16 @@ impl Entry {
     /// lower tiers are not reachable.
     #[inline]
     pub(crate) fn into_value(self, is_isolated: bool) -> Option<Held> {
-        if self.is_plain() {
-            return Some(self.value);
+        match self.is_plain() {
+            true => Some(self.value),
+            false => self.value_of_extra(is_isolated),
         }
+    }
+
+    /// Not inlined, so that the other entries cost a hit no more than the look at their bit.
+    #[cold]
+    #[inline(never)]
+    fn value_of_extra(self, is_isolated: bool) -> Option<Held> {
         match self.content(is_isolated)? {
             Content::Value(held) => Some(held),
             Content::Absent | Content::Failed(_) => None,

@@ -76,8 +76,8 @@ pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(crate) enum Mode {
     /// The value of another caller's load, or of any tier.
     Join,
-    /// As [`Join`](Self::Join), by a caller whose load may continue in the background. It leads no
-    /// flight itself: it gets the lead as a [`Step::Lead`].
+    /// [`Join`](Self::Join), for a caller whose load may continue in the background. The
+    /// call does not lead the flight itself: it gets the lead as a [`Step::Lead`].
     JoinLate,
     /// A value that the lower tiers say is current. It takes part in no flight, whose load may have
     /// begun before an invalidation that is not known here; the leases of the lower tiers keep
@@ -117,7 +117,7 @@ pub(crate) struct Load<'a> {
     due_within: Duration,
     /// Set when the load was handed over to the background.
     detached: Option<Detached>,
-    /// What the body decides about its result.
+    /// The decisions of the body about its result.
     notes: Option<Arc<BodyNotes>>,
     /// Set while the body of this call runs, if its value is to be kept.
     running: Option<Running<'a>>,
@@ -134,7 +134,7 @@ struct Running<'a> {
 pub(crate) enum Step {
     /// It returns this, if it can be converted into the call's result.
     Completed(LoadOutcome),
-    /// As [`Completed`](Self::Completed), and a load in the background replaces the value.
+    /// It returns this, and a load in the background replaces the value.
     Revalidate(LoadOutcome, Revalidated),
     /// It is to run the load, whose flight it leads. `None` for a call of a strong function, which
     /// begins its flight later. Only a call of [`Mode::JoinLate`] gets this.
@@ -285,7 +285,7 @@ impl<'a> Load<'a> {
         BodyScope::new(scope, self.notes.clone())
     }
 
-    /// The value that the body may give back if its source says that it has not changed.
+    /// The value that the body may return again if its source says that it has not changed.
     fn replaced_value(&self) -> Option<Held> {
         if let Some(stale) = &self.stale {
             return Some(Arc::clone(&stale.value));

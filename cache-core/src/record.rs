@@ -249,7 +249,7 @@ impl Header {
     }
 }
 
-/// Whether a value is fresh, and the distance to the end of its freshness.
+/// The distance of a value to the end of its freshness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Freshness {
     /// It is fresh for this long, which is not zero.

@@ -283,8 +283,8 @@ pub struct FunctionStats {
 pub struct TierStats {
     /// Level of the tier.
     pub level: Level,
-    /// Number of calls that this tier answered, with a fresh or a stale value. Records that a load in
-    /// the background found here answered no call, and are not counted.
+    /// Number of calls that this tier answered, with a fresh or a stale value. Records that a load
+    /// in the background found here answered no call, and are not counted.
     pub hits: u64,
     /// Number of calls that this tier answered with a stale value, without waiting for a load. Each
     /// is one of the [`hits`](Self::hits). In a tier below memory it is one of the

@@ -3,9 +3,9 @@
 //! In Tokio they are those of its clock, which a test can pause. Outside of Tokio, and in a Tokio
 //! runtime without timers, they are those of a timer that depends on no runtime.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::catch_unwind;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,21 +20,6 @@ pub(crate) fn deadline_after(wait: Duration) -> Instant {
     const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
     let now = Instant::now();
     now.checked_add(wait).unwrap_or_else(|| now + FAR)
-}
-
-/// Runs a future until a deadline. Returns `None` if it is not ready by then. A future that is
-/// ready at the first poll is returned whatever the deadline, and makes no timer.
-///
-/// # Cancel safety
-/// As cancel safe as `future`.
-pub(crate) async fn limit<F: Future>(future: F, deadline: Instant) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut timer = Timer::new(deadline);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => Pin::new(&mut timer).poll(cx).map(|()| None),
-    })
-    .await
 }
 
 /// A future that is ready at a deadline.
@@ -120,12 +105,29 @@ fn has_timers(here: Id) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::future::{pending, poll_fn};
+    use std::pin::pin;
     use std::task::Waker;
 
     use tokio::runtime::{Builder, Runtime};
 
     use super::*;
+
+    /// Runs a future until a deadline. Returns `None` if it is not ready by then. A future that is
+    /// ready at the first poll is returned whatever the deadline, and makes no timer.
+    ///
+    /// # Cancel safety
+    /// As cancel safe as `future`.
+    async fn limit<F: Future>(future: F, deadline: Instant) -> Option<F::Output> {
+        let mut future = pin!(future);
+        let mut timer = Timer::new(deadline);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => Pin::new(&mut timer).poll(cx).map(|()| None),
+        })
+        .await
+    }
+
     use crate::blocking;
 
     const SHORT: Duration = Duration::from_millis(5);

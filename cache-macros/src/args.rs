@@ -145,19 +145,33 @@ const OPTIONS: &[(&str, Read)] = &[
     }),
 ];
 
-/// Names that other caches have for the ttl.
-const NAMES_OF_TTL: &[&str] = &[
-    "time",
-    "duration",
-    "expire",
-    "expires",
-    "expiry",
-    "expiration",
-    "lifetime",
-    "max_age",
-    "seconds",
-    "minutes",
-    "time_to_live",
+/// Names that other caches have for an option. Names that are near to that of the option are found
+/// without this list.
+const OTHER_NAMES: &[(&str, &[&str])] = &[
+    (
+        "ttl",
+        &[
+            "time",
+            "duration",
+            "expire",
+            "expires",
+            "expiry",
+            "expiration",
+            "lifetime",
+            "max_age",
+            "seconds",
+            "minutes",
+            "time_to_live",
+        ],
+    ),
+    ("stale_while_revalidate", &["swr"]),
+    ("stale_if_error", &["grace", "fail_safe", "result_fallback"]),
+    ("hard_timeout", &["timeout"]),
+    (
+        "refresh_ahead",
+        &["refresh", "refresh_after", "eager_refresh"],
+    ),
+    ("none_ttl", &["negative_ttl"]),
 ];
 
 /// The options of the attribute. Each value is checked as far as it can be without the function.
@@ -264,10 +278,9 @@ impl Args {
                 format!("per-tier ttls are separate options; help: write `ttl({name} = \"1h\")`");
             return syn::Error::new(option.span(), says);
         }
-        let near = match NAMES_OF_TTL.contains(&name) {
-            true => Some("ttl"),
-            false => nearest(name, option_names()),
-        };
+        let known = OTHER_NAMES.iter().find(|(_, names)| names.contains(&name));
+        let near = known.map(|(option, _)| *option);
+        let near = near.or_else(|| nearest(name, option_names()));
         self.broken.extend(near.map(str::to_owned));
         let help = match near {
             Some(near) => format!("did you mean `{near}`?"),

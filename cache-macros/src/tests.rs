@@ -144,6 +144,86 @@ fn trait_method_expands_as_recorded() {
 }
 
 #[test]
+fn every_time_besides_the_ttl_expands_as_recorded() {
+    check(
+        "every_time",
+        quote!(
+            ttl = "5m",
+            stale_while_revalidate = "1m",
+            stale_if_error = "6h",
+            stale_if = |error: &DbError| error.is_transient(),
+            soft_timeout = "200ms",
+            hard_timeout = "2s",
+            load_limit = "30s",
+            refresh_ahead = "1m",
+            jitter = "10%",
+            none_ttl = "30s",
+            error_ttl = "5s",
+            error_if = DbError::is_not_found,
+            ttl_from = |user: &User| user.expires_in
+        ),
+        quote! {
+            async fn get_user(id: u64) -> Result<Option<User>, DbError> {
+                db().fetch_user(id).await
+            }
+        },
+    );
+}
+
+#[test]
+fn late_method_expands_as_recorded() {
+    check_method(
+        "late_method",
+        quote!(impl<D: Database> Repo<D>),
+        quote!(ttl = "5m", scope = self.tenant, skip(filter), refresh_ahead),
+        quote! {
+            pub async fn find<'a, T: Row>(
+                &'a self,
+                mut id: u64,
+                names: &[&'static str],
+                &(from, to): &(u64, u64),
+                filter: &&T,
+            ) -> Option<T> {
+                id += from;
+                self.db.find(id, names, to, filter).await
+            }
+        },
+    );
+}
+
+#[test]
+fn timed_plain_function_expands_as_recorded() {
+    check(
+        "timed_plain_function",
+        quote!(
+            ttl = "5m",
+            tiers = "l1",
+            stale_if_error = "1h",
+            none_ttl = "30s"
+        ),
+        quote! {
+            fn parse(text: &str) -> Option<Arc<Tree>> {
+                Tree::parse(text).map(Arc::new)
+            }
+        },
+    );
+}
+
+#[test]
+fn timed_trait_method_expands_as_recorded() {
+    check_method(
+        "timed_trait_method",
+        quote!(impl Store for Repo),
+        quote!(ttl = "5m", skip(self), trait_impl, load_limit = "30s"),
+        quote! {
+            async fn get(&self, id: u64) -> anyhow::Result<u64> {
+                Ok(id)
+            }
+        },
+    );
+}
+
+#[test]
 fn half_typed_body_expands() {
     let expanded = super::cached(
         quote!(ttl = "5m"),

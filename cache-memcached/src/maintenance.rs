@@ -12,7 +12,7 @@ use crate::commands::guard::{EndGuard, PlaceGuard};
 use crate::commands::invalidate::Invalidate;
 use crate::commands::lease::GrantedLease;
 use crate::commands::log::{Message, ReadLog};
-use crate::commands::release::{Reason, Release};
+use crate::commands::release::Release;
 use crate::commands::renew::Renew;
 use crate::session::{Link, MemcachedSession};
 
@@ -224,10 +224,7 @@ fn release(returned: ReturnedLease<GrantedLease>) -> Release {
     Release {
         record: returned.lease.names.record,
         cas: returned.lease.cas,
-        reason: match returned.load_failed {
-            true => Reason::LoadFailed,
-            false => Reason::NotFilled,
-        },
+        reason: returned.reason,
     }
 }
 

@@ -1,8 +1,10 @@
-//! Settings in the environment: a program that does not read them logs a warning with their names.
+//! Settings in the environment: a program that does not read them logs a warning with their names,
+//! and those that do not fit its functions are refused.
 
 use std::process::Command;
+use std::time::Duration;
 
-use multi_tier_cached::{CacheRuntime, Memory};
+use multi_tier_cached::{CacheRuntime, Function, Memory};
 
 /// Tells the child process how to build its runtime.
 const CHILD: &str = "ENVIRONMENT_TEST_CHILD";
@@ -68,4 +70,50 @@ fn settings_that_are_read_or_not_set_cause_no_warning() {
     assert_eq!(warnings("builder", &[]), [""; 0]);
     let read = [("MULTI_TIER_CACHED_L1_MAX_ENTRIES", "5")];
     assert_eq!(warnings("from_env", &read), [""; 0]);
+}
+
+/// The part of the next test that runs in the child process.
+#[tokio::test]
+async fn child_installs_a_runtime_for_a_function_with_a_window() {
+    if std::env::var(CHILD).as_deref() != Ok("install") {
+        return;
+    }
+    let _function = Function::<u64>::builder("environment::windowed")
+        .ttl(Duration::from_secs(60))
+        .stale_if_error(Duration::from_secs(60))
+        .build()
+        .unwrap();
+    match CacheRuntime::from_env().unwrap().install().await {
+        Ok(_) => println!("installed"),
+        Err(error) => println!("refused: {error}"),
+    }
+}
+
+#[test]
+fn times_of_a_function_are_overridden_only_if_its_code_has_them() {
+    let install = |functions: &str| {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "environment::child_installs_a_runtime_for_a_function_with_a_window",
+                "--exact",
+                "--nocapture",
+            ])
+            .env(CHILD, "install")
+            .env("MULTI_TIER_CACHED_FUNCTIONS", functions)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let changed = install("environment::windowed stale_if_error=1h");
+    // Other functions of this test program need tiers that the environment does not set.
+    assert!(!changed.contains("environment::windowed"), "{changed}");
+    let added = install("environment::windowed jitter=10%");
+    let expected = "an override sets `jitter`, and the code of the function does not have it \
+                    (function `environment::windowed`";
+    assert!(added.contains(expected), "{added}");
+    assert!(
+        added.contains("set by MULTI_TIER_CACHED_FUNCTIONS"),
+        "{added}"
+    );
 }

@@ -47,6 +47,7 @@ mod share_error;
 mod single_flight;
 mod skipped_types;
 mod stale;
+mod statistics;
 mod streams;
 mod strong_calls;
 mod strong_consistency;

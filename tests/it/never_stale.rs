@@ -1,5 +1,5 @@
 //! A value that was invalidated is never returned, in whatever window: at each await point of a
-//! load that replaces it in the background, and of one whose caller is gone.
+//! load that replaces it in the background, and of one whose caller was dropped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -149,7 +149,7 @@ async fn an_invalidated_value_is_never_served_stale_through_redis() {
                 found, 2,
                 "on another instance, {which:?}, at await point {points}"
             );
-            here.runtime.shutdown().await;
+            here.runtime.shutdown().await.unwrap();
             drop_key(&other, which, &truth, key).await;
             if has_ended {
                 break;

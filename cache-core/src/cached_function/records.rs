@@ -70,7 +70,7 @@ pub(crate) struct Expected<'a> {
     pub(crate) value_type: &'a dyn ErasedType,
 }
 
-/// What a record says that can be used.
+/// The content of a record that can be used.
 #[derive(Debug)]
 pub(crate) struct OpenedRecord {
     /// The value. `None` if the record says that there is none.
@@ -147,8 +147,8 @@ impl Records {
         }
     }
 
-    /// How long a tier keeps a record whose value is fresh for `life`: also while its value is stale
-    /// and may be returned.
+    /// Returns how long a tier keeps a record whose value is fresh for `life`: it is also kept
+    /// while its value is stale and may be returned.
     pub(crate) fn kept_for(&self, kind: RecordKind, life: Duration) -> Duration {
         match kind {
             RecordKind::Value | RecordKind::Copy => life.saturating_add(self.window),

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::timed::run_timed;
+use super::limited::run_limited;
 use super::{BoundKey, ResultSpec, receive};
 use crate::cached_function::CachedFunction;
 use crate::flight::{Detached, Leader};
@@ -90,13 +90,13 @@ pub(super) fn begin_revalidation<R, V, S, M, F>(
         let mut load = load.replacing(revalidated).detached_by(detached);
         if let Some(Step::Run) = load.revalidate(leader).await {
             let limit = load.body_limit(spec.share.can_time_out());
-            let _result: Option<R> = run_timed(&mut load, &spec, make(), limit).await;
+            let _result: Option<R> = run_limited(&mut load, &spec, make(), limit).await;
         }
     };
     function.accept(Box::pin(job), Caller::current());
 }
 
-/// Loads a value as [`drive_timed`](super::timed::drive_timed) does, by a load that may continue in
+/// Loads a value as [`drive`](super::drive) does, by a load that may continue in
 /// the background.
 pub(super) async fn drive_late<R, V, S, M, F>(place: BoundKey, spec: ResultSpec<V, S>, make: M) -> R
 where
@@ -115,10 +115,10 @@ where
         let result = match load.next(spec.share.can_share()).await {
             Step::Completed(outcome) | Step::Revalidate(outcome, _) => receive(&outcome, &spec),
             Step::TimedOut(timeout) => spec.share.timed_out(timeout).and_then(R::failed),
-            // The value of the body is not kept, so nobody needs it after this caller.
+            // The value of the body is not kept, so it ends with this caller.
             Step::Run => {
                 let limit = load.body_limit(spec.share.can_time_out());
-                let result = run_timed(&mut load, &spec, make(), limit).await;
+                let result = run_limited(&mut load, &spec, make(), limit).await;
                 return result.expect("a limit is set only if the error can say it was reached");
             }
             Step::Lead(leader) => {
@@ -185,7 +185,7 @@ async fn lead_late<R, V, S, M, F>(
     let result = match load.lead_late(leader).await {
         Step::Run => {
             let limit = load.body_limit(spec.share.can_time_out());
-            run_timed(&mut load, &spec, make(), limit).await
+            run_limited(&mut load, &spec, make(), limit).await
         }
         Step::Revalidate(outcome, revalidated) => {
             let result = receive(&outcome, &spec);

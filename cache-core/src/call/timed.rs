@@ -1,23 +1,17 @@
 //! One call of a function with times besides its ttl: a stale value may answer it, its body has a
 //! limit, and a result that is no value may be kept.
 
-use std::any::Any;
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::pin;
+use std::future::Future;
 use std::sync::Arc;
-use std::task::Poll;
 
 use super::late::{LateCall, LateLoading, LateResult, begin_revalidation, drive_late};
-use super::{
-    BoundKey, CachedResult, Loading, ResultSpec, give, has_no_key, missed, receive, settle,
-};
+use super::limited::run_limited;
+use super::{BoundKey, CachedResult, Loading, ResultSpec, has_no_key, missed, receive};
 use crate::blocking;
 use crate::cached_function::CachedFunction;
 use crate::key::{ArgumentList, Arguments, KeyRef};
-use crate::load::{BodyLimit, Failure, Load, Look, Mode, Revalidated, Step};
-use crate::load_timeout::LoadTimeout;
+use crate::load::{Load, Look, Mode, Revalidated, Step};
 use crate::outcome::{Outcome, ShareError};
 
 /// The result of a look-up in memory, for a function with times besides its ttl.
@@ -85,7 +79,16 @@ pub(crate) fn look_up_timed<T: CachedResult>(
     let place = match Arguments::encode(arguments, function.seed) {
         Ok(arguments) => {
             let key = arguments.key(function.id);
-            match answer(function, returned, &key, is_late) {
+            let answered = match function.judge(&key, is_late) {
+                // Apart from the other results, so that a hit does not run the code that drops
+                // them.
+                Look::Fresh(held) => {
+                    let value = (returned.spec().value_type.give)(held);
+                    value.map(|value| TimedLookup::Hit(T::Result::value(value)))
+                }
+                look => answer(function, returned, &key, look),
+            };
+            match answered {
                 Some(answered) => return answered,
                 None => missed(function, &key),
             }
@@ -95,17 +98,16 @@ pub(crate) fn look_up_timed<T: CachedResult>(
     TimedLookup::Miss(TimedMiss { place, returned })
 }
 
-/// Answers a call from memory.
-#[inline]
+/// Answers a call by a result that memory has, if its type has such a result.
+#[inline(never)]
 fn answer<T: CachedResult>(
     function: &Arc<CachedFunction>,
     returned: T,
     key: &KeyRef<'_>,
-    is_late: bool,
+    look: Look,
 ) -> Option<TimedLookup<T>> {
     let spec = returned.spec();
-    let result = match function.judge(key, is_late) {
-        Look::Fresh(held) => T::Result::value((spec.value_type.give)(held)?),
+    let result = match look {
         Look::Absent => T::Result::absent()?,
         Look::Failed(shared) => T::Result::failed(spec.share.receive(&*shared)?)?,
         Look::Stale { value, replaces } => {
@@ -120,7 +122,7 @@ fn answer<T: CachedResult>(
             }
             result
         }
-        Look::Miss => return None,
+        Look::Fresh(_) | Look::Miss => return None,
     };
     Some(TimedLookup::Hit(result))
 }
@@ -232,79 +234,6 @@ where
         load.received_nothing();
     }
     let limit = load.body_limit(spec.share.can_time_out());
-    let result = run_timed(&mut load, &spec, body(), limit).await;
+    let result = run_limited(&mut load, &spec, body(), limit).await;
     result.expect("a limit is set only if the error can say that it was reached")
-}
-
-/// Runs a body up to its limit, and ends the load. `None` if the limit was reached and the error
-/// type cannot say so, which a caller in the background does not need.
-pub(super) async fn run_timed<R, V, S, F>(
-    load: &mut Load<'_>,
-    spec: &ResultSpec<V, S>,
-    body: F,
-    mut limit: BodyLimit,
-) -> Option<R>
-where
-    R: Outcome<V>,
-    V: Send + Sync + 'static,
-    S: ShareError<R::Error>,
-    F: Future<Output = R>,
-{
-    // The body is dropped here, before its flight ends.
-    let ended = {
-        let mut scope = load.scope();
-        let mut body = pin!(body);
-        poll_fn(|cx| {
-            // Nothing of the body is used after a panic. It is dropped.
-            let polled = catch_unwind(AssertUnwindSafe(|| {
-                let _entered = scope.enter();
-                body.as_mut().poll(cx)
-            }));
-            match polled {
-                Ok(Poll::Ready(outcome)) => Poll::Ready(Ended::Returned(outcome)),
-                Ok(Poll::Pending) => limit.poll(cx).map(Ended::TimedOut),
-                Err(panic) => Poll::Ready(Ended::Panicked(panic)),
-            }
-        })
-        .await
-    };
-    let outcome = match ended {
-        Ended::Returned(outcome) => outcome,
-        Ended::Panicked(panic) => {
-            return match load
-                .fail(Failure::of_panic())
-                .and_then(spec.value_type.give)
-            {
-                Some(value) => Some(R::value(value)),
-                None => resume_unwind(panic),
-            };
-        }
-        Ended::TimedOut(timeout) => {
-            let failure = Failure::of_timeout(timeout.clone());
-            return match load.fail(failure).and_then(spec.value_type.give) {
-                Some(value) => Some(R::value(value)),
-                None => spec.share.timed_out(timeout).and_then(R::failed),
-            };
-        }
-    };
-    let failure = |share: &S, error: &R::Error| Failure {
-        may_serve_stale: share.may_serve_stale(error),
-        shared: share.share(error),
-        kept: share.keep(error),
-        timeout: None,
-    };
-    // Only the value lives across the await, so that the error type need not be `Send`.
-    let loaded = match settle(load, spec, outcome, failure) {
-        Ok(loaded) => loaded,
-        Err(outcome) => return Some(outcome),
-    };
-    Some(give(load.finish(loaded).await, spec))
-}
-
-/// How a body ended.
-enum Ended<R> {
-    Returned(R),
-    Panicked(Box<dyn Any + Send>),
-    /// It was at its limit and is dropped.
-    TimedOut(LoadTimeout),
 }

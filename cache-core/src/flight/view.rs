@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::deadlock::FlightId;
 use super::table::{Flight, Phase};
 use crate::stale::StaleValue;
 use crate::sync::lock;
@@ -15,11 +14,6 @@ use crate::sync::lock;
 pub(crate) struct FlightView(pub(super) Arc<Flight>);
 
 impl FlightView {
-    /// Returns the id of the flight.
-    pub(crate) fn id(&self) -> FlightId {
-        self.0.id
-    }
-
     /// Returns `true` if other callers wait for the load that the leader runs.
     ///
     /// A caller may join right after this returned `false`. It does not hang: when the leader is

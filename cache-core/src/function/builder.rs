@@ -51,6 +51,9 @@ pub struct FunctionBuilder<V, S = NotShared> {
     value_type: ValueType<V>,
     cache_if: Option<fn(&V) -> bool>,
     ttl_from: Option<fn(&V) -> Duration>,
+    /// These two are functions over the error type, and are in `share`.
+    has_stale_if: bool,
+    has_error_if: bool,
     share: S,
 }
 
@@ -71,6 +74,8 @@ impl<V: CacheValue> FunctionBuilder<V> {
             value_type,
             cache_if: None,
             ttl_from: None,
+            has_stale_if: false,
+            has_error_if: false,
             share: NotShared,
         }
     }
@@ -150,6 +155,11 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
         definition
             .describe(self.ttl, self.tiers)
             .and_then(|()| definition.check_value_type(self.value_type.records.is_some()))
+            .and_then(|()| {
+                definition
+                    .times
+                    .check_rules(self.has_stale_if, self.has_error_if)
+            })
             .map_err(|error| error.for_function(&*definition))?;
         CacheRuntime::check(definition)?;
         let scope = match CacheRuntime::is_in_scope() {

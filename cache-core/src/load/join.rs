@@ -78,95 +78,132 @@ impl<'a> Load<'a> {
     }
 
     /// Reads the lower tiers on behalf of all callers of the flight, and takes their leases.
-    pub(super) async fn lead(&mut self, key: &Arc<Key>, leader: Leader) -> Step {
-        let function = self.function;
-        let state = &*function.state;
-        let value_type = self.value_type;
+    pub(super) async fn lead(&mut self, key: &Arc<Key>, mut leader: Leader) -> Step {
         // Set if the caller has no value that it may return while the key is backed off.
         let mut must_load = false;
         loop {
-            // Another flight may have completed after this call's look-up and before it became the
-            // leader.
-            if !self.needs_value
-                && let Some(outcome) = function.peek_outcome(key, value_type)
-            {
-                return complete(leader, outcome);
-            }
-            let start = leader.start();
-            self.stale = function.stale_value(key);
-            let mut visits = TierVisits::new(function, key);
-            match visits.read(value_type).await {
-                // The call cannot return that there is no value.
-                TierLookup::Hit(hit) if self.needs_value && hit.value.is_none() => {}
-                TierLookup::Hit(hit) => {
-                    let revalidated = self.if_due(&hit, start);
-                    if leader.is_current() && hit.is_promoted {
-                        function.keep_found(key, &hit, start, value_type);
-                    }
-                    let outcome = hit.outcome();
-                    leader.complete(outcome.clone());
-                    return match revalidated {
-                        None => Step::Completed(outcome),
-                        Some(revalidated) => Step::Revalidate(outcome, revalidated),
-                    };
-                }
-                TierLookup::Stale(hit) => {
-                    let counters = &function.lower[hit.at].counters;
-                    let found = self.keep_stale(key, hit, &leader);
-                    if self.may_revalidate(&found, key) {
-                        counters.stale_hits.add_one();
-                        return self.answer_and_revalidate(key, leader, found);
-                    }
-                }
-                TierLookup::Unavailable => {
-                    if !self.needs_value
-                        && let Some(outcome) = function.serve_isolated(key, value_type)
-                    {
-                        return complete(leader, outcome);
-                    }
-                    if let Some(stale) = self.stale.clone()
-                        && self.may_revalidate(&stale, key)
-                    {
-                        function.count_isolated_hit();
-                        return self.answer_and_revalidate(key, leader, stale);
-                    }
-                }
-                TierLookup::Miss => {}
-            }
-            if let Some(stale) = &self.stale {
-                leader.offer_stale(stale.clone());
-            }
-            let mode = match self.wait.lease_mode(&mut visits) {
-                LeaseMode::Exclusive if self.stale.is_some() && !must_load => LeaseMode::Refresh,
-                mode => mode,
+            let (leading, visits) = match self.find(key, leader).await {
+                Ok(step) => return step,
+                Err(found) => found,
             };
-            match visits.lease(mode, value_type).await {
-                LeaseTurn::Load => return self.run(visits, leader),
-                LeaseTurn::BackedOff(left) => {
-                    function.note_back_off(key, left, None);
-                    if let Some(stale) = self.stale_instead(None, key) {
-                        drop(visits);
-                        function.counters.backed_off.add_one();
-                        leader.complete(LoadOutcome::Stale(stale.clone()));
-                        return Step::Completed(LoadOutcome::Value(stale.value));
-                    }
-                    // The value was invalidated since, or is too old now.
-                    must_load = true;
+            leader = match self.take_turn(key, leading, visits, &mut must_load).await {
+                Ok(step) => return step,
+                Err(leading) => leading,
+            };
+        }
+    }
+
+    /// Looks for a value in memory, and then in the lower tiers. `Err` if there is none that the
+    /// call returns, with what the tiers have said.
+    async fn find(
+        &mut self,
+        key: &Arc<Key>,
+        leader: Leader,
+    ) -> Result<Step, (Leader, TierVisits<'a>)> {
+        let function = self.function;
+        let value_type = self.value_type;
+        // Another flight may have completed after this call's look-up and before it became the
+        // leader.
+        if !self.needs_value
+            && let Some(outcome) = function.peek_outcome(key, value_type)
+        {
+            return Ok(complete(leader, outcome));
+        }
+        let start = leader.start();
+        self.stale = function.stale_value(key);
+        let mut visits = TierVisits::new(function, key);
+        match visits.read(value_type).await {
+            // The call cannot return that there is no value.
+            TierLookup::Hit(hit) if self.needs_value && hit.value.is_none() => {}
+            TierLookup::Hit(hit) => {
+                if leader.is_current() && hit.is_promoted {
+                    function.keep_found(key, &hit, start, value_type);
                 }
-                // A task holds the lease, and this thread may be the one that runs the task.
-                LeaseTurn::Wait(..) if function.is_blocking => return self.run(visits, leader),
-                LeaseTurn::Wait(wakeup, at) => {
-                    let flight = Some(leader.id());
-                    self.wait.wait(visits, wakeup, at, flight).await;
-                    // The waiters have waited for a failed load too, and must not wait for the one
-                    // of this call.
-                    if !self.wait.may_wait() {
-                        leader.release_waiters();
-                    }
-                    // A value that is read from now on is as of now.
-                    leader.restart(&state.fences, state.clock.now());
+                return Ok(self.complete_found(leader, &hit, start));
+            }
+            TierLookup::Stale(hit) => {
+                let counters = &function.lower[hit.at].counters;
+                let found = self.keep_stale(key, hit, &leader);
+                if self.may_revalidate(&found, key) {
+                    counters.stale_hits.add_one();
+                    return Ok(self.answer_and_revalidate(key, leader, found));
+                }
+                counters.misses.add_one();
+            }
+            TierLookup::Unavailable => {
+                if !self.needs_value
+                    && let Some(outcome) = function.serve_isolated(key, value_type)
+                {
+                    return Ok(complete(leader, outcome));
+                }
+                if let Some(stale) = self.stale.clone()
+                    && self.may_revalidate(&stale, key)
+                {
+                    function.count_isolated_hit();
+                    return Ok(self.answer_and_revalidate(key, leader, stale));
                 }
             }
+            TierLookup::Miss => {}
+        }
+        Err((leader, visits))
+    }
+
+    /// Takes the leases of the lower tiers, or waits for the load of another instance. `Err` if the
+    /// call looks for a value again.
+    async fn take_turn(
+        &mut self,
+        key: &Arc<Key>,
+        leader: Leader,
+        mut visits: TierVisits<'a>,
+        must_load: &mut bool,
+    ) -> Result<Step, Leader> {
+        let function = self.function;
+        if let Some(stale) = &self.stale {
+            leader.offer_stale(stale.clone());
+        }
+        let mode = match self.wait.lease_mode(&mut visits) {
+            LeaseMode::Exclusive if self.stale.is_some() && !*must_load => LeaseMode::Refresh,
+            mode => mode,
+        };
+        match visits.lease(mode, self.value_type).await {
+            LeaseTurn::Load => return Ok(self.run(visits, leader)),
+            // A task holds the lease, and this thread may be the one that runs the task.
+            LeaseTurn::Wait(..) if function.is_blocking => return Ok(self.run(visits, leader)),
+            LeaseTurn::BackedOff(left) => {
+                function.note_back_off(key, left, None);
+                if let Some(stale) = self.stale_instead(self.stale.clone(), key) {
+                    drop(visits);
+                    function.counters.backed_off.add_one();
+                    leader.complete(LoadOutcome::Stale(stale.clone()));
+                    return Ok(Step::Completed(LoadOutcome::Value(stale.value)));
+                }
+                // The value was invalidated since, or is too old now.
+                *must_load = true;
+            }
+            LeaseTurn::Wait(wakeup, at) => {
+                let flight = Some(leader.id());
+                self.wait.wait(visits, wakeup, at, flight).await;
+                // The waiters have waited for a failed load too, and must not wait for the one
+                // of this call.
+                if !self.wait.may_wait() {
+                    leader.release_waiters();
+                }
+                // A value that is read from now on is as of now.
+                let state = &function.state;
+                leader.restart(&state.fences, state.clock.now());
+            }
+        }
+        Err(leader)
+    }
+
+    /// Answers all callers of the flight with what a tier has. If the value is due, the call also
+    /// begins the load that replaces it. `start` is the number of the flight before the read.
+    fn complete_found(&self, leader: Leader, hit: &TierHit, start: u64) -> Step {
+        let outcome = hit.outcome();
+        leader.complete(outcome.clone());
+        match self.if_due(hit, start) {
+            None => Step::Completed(outcome),
+            Some(revalidated) => Step::Revalidate(outcome, revalidated),
         }
     }
 

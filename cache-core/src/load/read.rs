@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Held;
 use super::promote::promote_later;
 use super::visit::{TierVisit, TierVisits};
-use crate::cached_function::{Expected, InvalidRecord};
+use crate::cached_function::{Expected, InvalidRecord, OpenedRecord};
 use crate::codec::ErasedType;
 use crate::function::options::Consistency;
 use crate::outcome::LoadOutcome;
@@ -35,7 +35,7 @@ pub(crate) struct StaleHit {
     pub(crate) at: usize,
     /// How long ago it expired.
     pub(crate) since: Duration,
-    /// As [`TierHit::number`].
+    /// The number of its load, as in [`TierHit::number`].
     pub(crate) number: Option<u64>,
 }
 
@@ -161,7 +161,9 @@ impl TierVisits<'_> {
             return TierLookup::Unavailable;
         };
         let Some(bytes) = read.record else {
-            tier.counters.misses.add_one();
+            if !self.is_revalidation {
+                tier.counters.misses.add_one();
+            }
             return TierLookup::Miss;
         };
         let is_fenced_here = self.function.is_fenced_here(tier);
@@ -188,51 +190,67 @@ impl TierVisits<'_> {
             _ => records.open(&bytes, expected),
         };
         let number = stamp.filter(|_| is_fenced_here).map(|own| own.epoch);
-        match opened.map(|opened| (opened.freshness, opened)) {
-            Ok((Freshness::Fresh(left), opened)) if left > self.due_within => {
+        let reason = match opened {
+            Ok(opened) => return self.opened(at, opened, &bytes, number),
+            Err(reason) => reason,
+        };
+        if !self.is_revalidation {
+            tier.counters.misses.add_one();
+        }
+        visit.expected_header = header_of(&bytes);
+        match reason {
+            InvalidRecord::Outdated if is_fenced_here => {}
+            InvalidRecord::Outdated => {
+                visit.stale_stamp = stamp_of(&bytes).filter(|own| stamp != Some(*own));
+            }
+            InvalidRecord::Damaged => tier.counters.decode_errors.add_one(),
+            InvalidRecord::Mismatch => tier.counters.mismatches.add_one(),
+        }
+        TierLookup::Miss
+    }
+
+    /// Returns the result that a valid record of the tier at place `at` has.
+    fn opened(
+        &mut self,
+        at: usize,
+        opened: OpenedRecord,
+        bytes: &[u8],
+        number: Option<u64>,
+    ) -> TierLookup {
+        let visit = &mut self.visits[at];
+        let counters = &visit.tier.counters;
+        match (opened.freshness, opened.value) {
+            (Freshness::Fresh(left), value) if left > self.due_within => {
                 // A load in the background answers no call.
                 if !self.is_revalidation {
-                    tier.counters.hits.add_one();
-                    if opened.value.is_none() {
+                    counters.hits.add_one();
+                    if value.is_none() {
                         self.function.counters.absent_hits.add_one();
                     }
                 }
                 TierLookup::Hit(TierHit {
-                    value: opened.value,
+                    value,
                     left,
                     life: opened.life,
                     load: opened.load,
                     number,
-                    record: etag_of(&bytes).map(|etag| (at, etag)),
+                    record: etag_of(bytes).map(|etag| (at, etag)),
                     passed_record: false,
                     is_promoted: true,
                 })
             }
             // The record is to be replaced, so a lease must name it.
-            Ok((freshness, opened)) => {
-                visit.expected_header = header_of(&bytes);
-                tier.counters.misses.add_one();
-                match (freshness, opened.value) {
-                    (Freshness::Stale(since), Some(value)) => TierLookup::Stale(StaleHit {
-                        value,
-                        at,
-                        since,
-                        number,
-                    }),
-                    _ => TierLookup::Miss,
-                }
+            (Freshness::Stale(since), Some(value)) => {
+                visit.expected_header = header_of(bytes);
+                TierLookup::Stale(StaleHit {
+                    value,
+                    at,
+                    since,
+                    number,
+                })
             }
-            Err(reason) => {
-                tier.counters.misses.add_one();
-                visit.expected_header = header_of(&bytes);
-                match reason {
-                    InvalidRecord::Outdated if is_fenced_here => {}
-                    InvalidRecord::Outdated => {
-                        visit.stale_stamp = stamp_of(&bytes).filter(|own| stamp != Some(*own));
-                    }
-                    InvalidRecord::Damaged => tier.counters.decode_errors.add_one(),
-                    InvalidRecord::Mismatch => tier.counters.mismatches.add_one(),
-                }
+            _ => {
+                visit.expected_header = header_of(bytes);
                 TierLookup::Miss
             }
         }

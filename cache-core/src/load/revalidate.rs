@@ -38,8 +38,8 @@ impl Load<'_> {
     /// Looks for a value that another instance has loaded, and takes the leases of the lower tiers.
     /// Returns [`Step::Run`] if the body is to run, and `None` if the load has ended.
     ///
-    /// Unlike the leader of a [`join`](super::join), it does not look in memory, which has the value
-    /// that is to be replaced, and it runs the body only if no other instance does.
+    /// Unlike the leader of a [`join`](super::join), it does not look in memory, which has the
+    /// value that is to be replaced, and it runs the body only if no other instance does.
     ///
     /// Callers may have joined the flight that have no value, because memory evicted the one that
     /// is replaced. If this load ends without a value, one of them takes the lead.

@@ -28,7 +28,7 @@ pub struct TimeoutFrom<S> {
 
 /// A way to treat errors in which the way to share them can be replaced. The rules stay.
 pub trait WithShare<T>: Copy {
-    /// The same rules with the other way to share errors.
+    /// These rules with the other way to share errors.
     type Output;
 
     /// Replaces the way to share errors.
@@ -264,10 +264,8 @@ mod tests {
 
     #[test]
     fn error_without_a_rule_for_timeouts_has_none() {
-        let share = StaleIf::new(
-            ShareByText,
-            |_: &Box<dyn std::error::Error + Send + Sync>| true,
-        );
+        type AnyError = Box<dyn std::error::Error + Send + Sync>;
+        let share = StaleIf::new(ShareByText, |_: &AnyError| true);
         assert!(share.timed_out(timeout()).is_none());
         let shared = share.share(&"a failure".into()).expect("a shared error");
         assert!(shared.is::<SharedError>());

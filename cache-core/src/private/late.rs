@@ -7,11 +7,11 @@ use std::fmt;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be kept for a load in the background",
     label = "a load in the background owns a copy of this argument, which must be `Clone + Send + \
-             'static`",
+             Sync + 'static`",
     note = "derive `Clone`, or pass an `Arc`; a type parameter needs the bounds `Clone + Send + \
-            'static`"
+            Sync + 'static`"
 )]
-pub trait KeepArgument: 'static {
+pub trait KeepArgument: Sync + 'static {
     /// The copy that the load owns.
     type Owned: Borrow<Self> + Send + 'static;
 
@@ -22,7 +22,7 @@ pub trait KeepArgument: 'static {
 #[diagnostic::do_not_recommend]
 impl<T> KeepArgument for T
 where
-    T: ToOwned<Owned: Send + 'static> + ?Sized + 'static,
+    T: ToOwned<Owned: Send + 'static> + Sync + ?Sized + 'static,
 {
     type Owned = T::Owned;
 

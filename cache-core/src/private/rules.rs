@@ -1,4 +1,5 @@
-//! Options that only some types of results can have, by method look-up as in [`probe`](super::probe).
+//! Options that only some types of results can have. The types are distinguished by method look-up,
+//! as in [`probe`](super::probe).
 //!
 //! Each option is a method of two traits. One is for the results that the option fits. The other is
 //! for the rest: it has a bound that no type meets, so that such a function is one compile error,

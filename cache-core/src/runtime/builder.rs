@@ -232,8 +232,9 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Reads policies, and the ttl and the tiers of functions, from a file. They replace those of
-    /// the code. [`install`](Self::install) checks them, because it knows the functions.
+    /// Reads policies, and the ttl, the tiers and the other times of functions, from a file. They
+    /// replace those of the code; a time besides the ttl only if the code has that option.
+    /// [`install`](Self::install) checks them, because it knows the functions.
     ///
     /// ```toml
     /// [policies]
@@ -245,6 +246,8 @@ impl RuntimeBuilder {
     ///
     /// [functions."orders::open"]
     /// policy = "orders"
+    /// stale_if_error = "12h"
+    /// soft_timeout = "off"
     /// ```
     ///
     /// The name of a function is its `name = "…"`, or its path, as `registered_functions` and

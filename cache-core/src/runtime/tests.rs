@@ -7,7 +7,7 @@ use super::*;
 
 async fn runtime() -> CacheRuntime {
     let builder = CacheRuntime::builder().l1(Memory::builder());
-    builder.build().await.unwrap()
+    builder.build().await.expect("memory alone can be built")
 }
 
 /// A load that never ends. When it is dropped, it notes whether promotions still run.
@@ -19,7 +19,8 @@ struct HungLoad {
 impl Drop for HungLoad {
     fn drop(&mut self) {
         let accepted = self.state.background.run(Box::pin(async {}));
-        self.promotions_run.lock().unwrap().push(accepted);
+        let mut promotions_run = self.promotions_run.lock().expect("no load panics");
+        promotions_run.push(accepted);
     }
 }
 

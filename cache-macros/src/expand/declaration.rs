@@ -94,15 +94,12 @@ fn options(model: &Model<'_>, private: &TokenStream) -> Vec<TokenStream> {
     if let Some(choice) = model.consistency.map(ident) {
         options.push(quote!(consistency: #private::Consistency::#choice));
     }
-    let times = times(&model.times, private);
-    if !times.is_empty() {
-        options.push(quote!(times: #private::Times { #(#times,)* ..#private::Times::NONE }));
-    }
+    options.extend(times(&model.times, private));
     options
 }
 
-/// Generates the fields of the times that the function has.
-fn times(times: &Times, private: &TokenStream) -> Vec<TokenStream> {
+/// Generates the field of the times that the function has, if it has any.
+fn times(times: &Times, private: &TokenStream) -> Option<TokenStream> {
     let durations = [
         ("stale_while_revalidate", &times.stale_while_revalidate),
         ("stale_if_error", &times.stale_if_error),
@@ -112,8 +109,9 @@ fn times(times: &Times, private: &TokenStream) -> Vec<TokenStream> {
         ("none_ttl", &times.none_ttl),
         ("error_ttl", &times.error_ttl),
     ];
+    let other_fields = 2;
     let mut fields: Vec<_> = durations
-        .into_iter()
+        .iter()
         .filter_map(|(name, time)| Some(some(name, duration(time.as_ref()?.value))))
         .collect();
     if let Some(ahead) = &times.refresh_ahead {
@@ -127,7 +125,11 @@ fn times(times: &Times, private: &TokenStream) -> Vec<TokenStream> {
         let percent = jitter.value;
         fields.push(some("jitter", quote!(#percent)));
     }
-    fields
+    // Clippy reports a rest that adds nothing.
+    let is_complete = fields.len() == durations.len() + other_fields;
+    let rest = (!is_complete).then(|| quote!(..#private::Times::NONE));
+    let is_set = !fields.is_empty();
+    is_set.then(|| quote!(times: #private::Times { #(#fields,)* #rest }))
 }
 
 fn ttl(model: &Model<'_>, private: &TokenStream) -> TokenStream {

@@ -30,8 +30,9 @@ pub(super) fn late(args: &Args, function: &Function, kind: ItemKind, errors: &mu
         errors.at(
             option.span(),
             format!(
-                "`{option}` cannot be set on a method of a trait, which has nothing beside it to \
-                 load with later; help: put the body into a function of its own and cache that"
+                "`{option}` cannot be set on a method of a trait: the `impl` of a trait has no place \
+                 for the functions of a load in the background; help: put the body into a function \
+                 of its own and cache that"
             ),
         );
         return;

@@ -51,6 +51,14 @@ pub(super) fn returned<'a>(
              `share_error`, or return an owned error",
         );
     }
+    let rules = [&args.stale_if, &args.error_if].into_iter().flatten();
+    for rule in rules.filter(|_| whole.named.is_some()) {
+        let option = &rule.option;
+        errors.at(
+            option.span(),
+            format!("`{option}` does not take an error that borrows; help: return an owned error"),
+        );
+    }
     Some(returned)
 }
 

@@ -58,7 +58,7 @@ impl Command for CheckLease {
 mod tests {
     use super::*;
     use crate::commands::lease::GrantedLease;
-    use crate::commands::release::Reason;
+    use crate::commands::release::ReleaseReason;
     use crate::commands::testing::{TestServer, key};
 
     async fn check(server: &mut TestServer, lease: &GrantedLease) -> Reply {
@@ -83,7 +83,7 @@ mod tests {
 
         server.invalidate_key(&key).await;
         let lease = server.lease(&key).await;
-        server.release(&lease, Reason::NotFilled).await;
+        server.release(&lease, ReleaseReason::NotFilled).await;
         assert_eq!(check(&mut server, &lease).await, Reply::Ended, "released");
 
         let lease = server.lease(&key).await;
@@ -108,7 +108,9 @@ mod tests {
         let mut server = TestServer::start().await;
         let key = key("1");
         let failed = server.lease(&key).await;
-        server.release(&failed, Reason::LoadFailed).await;
+        server
+            .release(&failed, ReleaseReason::LoadFailed(None))
+            .await;
         assert_eq!(check(&mut server, &failed).await, Reply::LoadFailed);
         let next = server.lease(&key).await;
         assert_eq!(check(&mut server, &failed).await, Reply::LoadFailed);

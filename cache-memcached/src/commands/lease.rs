@@ -230,7 +230,7 @@ impl TakeLease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::release::Reason;
+    use crate::commands::release::ReleaseReason;
     use crate::commands::testing::{MINUTE, TestServer, key};
 
     fn take(server: &TestServer, mode: LeaseMode) -> TakeLease {
@@ -261,12 +261,12 @@ mod tests {
         assert_eq!(server.send(take(&server, LeaseMode::Exclusive)).await, held);
         let second = granted(server.send(take(&server, LeaseMode::Preempt)).await);
         assert_ne!(second.cas, first.cas);
-        server.release(&first, Reason::NotFilled).await;
+        server.release(&first, ReleaseReason::NotFilled).await;
         assert_eq!(
             server.item(&first.names.record).await.unwrap().cas,
             second.cas
         );
-        server.release(&second, Reason::NotFilled).await;
+        server.release(&second, ReleaseReason::NotFilled).await;
         granted(server.send(take(&server, LeaseMode::Exclusive)).await);
     }
 

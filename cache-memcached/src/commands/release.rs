@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_memcached::{Client, Error};
+pub(crate) use cache_core::tier::kit::ReleaseReason;
 
 use super::command::Command;
 use super::items::{Condition, NewItem, delete_if, set_if};
@@ -22,16 +23,7 @@ pub(crate) struct Release {
     /// The name of the record that the lease may fill.
     pub(crate) record: String,
     pub(crate) cas: u64,
-    pub(crate) reason: Reason,
-}
-
-/// Why a lease is released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// Nothing is to be stored. A waiter loads.
-    NotFilled,
-    /// The load failed. Waiters on other instances do not wait for another one.
-    LoadFailed,
+    pub(crate) reason: ReleaseReason,
 }
 
 impl Command for Release {
@@ -40,10 +32,10 @@ impl Command for Release {
 
     async fn run(self, client: &mut Client) -> Result<(), Error> {
         match self.reason {
-            Reason::NotFilled => {
+            ReleaseReason::NotFilled => {
                 delete_if(client, &self.record, self.cas).await?;
             }
-            Reason::LoadFailed => {
+            ReleaseReason::LoadFailed(_) => {
                 let trace = NewItem {
                     kind: Kind::FailedLoad,
                     data: &[],
@@ -68,16 +60,18 @@ mod tests {
         let key = key("1");
         let lease = server.lease(&key).await;
         let name = &lease.names.record;
-        server.release(&lease, Reason::NotFilled).await;
+        server.release(&lease, ReleaseReason::NotFilled).await;
         assert_eq!(server.item(name).await, None);
 
         let other = server.lease(&key).await;
-        for reason in [Reason::NotFilled, Reason::LoadFailed] {
+        for reason in [ReleaseReason::NotFilled, ReleaseReason::LoadFailed(None)] {
             server.release(&lease, reason).await;
             let item = server.item(name).await.unwrap();
             assert_eq!(item.cas, other.cas, "the lease of another load stays");
         }
-        server.release(&other, Reason::LoadFailed).await;
+        server
+            .release(&other, ReleaseReason::LoadFailed(None))
+            .await;
         let trace = server.item(name).await.unwrap();
         assert_eq!(trace.kind, Some(Kind::FailedLoad));
         assert_eq!(trace.record(), None);

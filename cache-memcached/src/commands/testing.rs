@@ -17,7 +17,7 @@ use super::invalidate::Invalidate;
 use super::items;
 use super::lease::{GrantedLease, Reply, TakeLease};
 use super::log::{Message, ReadLog};
-use super::release::{Reason, Release};
+use super::release::{Release, ReleaseReason};
 use crate::item::Item;
 use crate::keys::Keys;
 
@@ -147,7 +147,7 @@ impl TestServer {
         .await
     }
 
-    pub(super) async fn release(&mut self, lease: &GrantedLease, reason: Reason) {
+    pub(super) async fn release(&mut self, lease: &GrantedLease, reason: ReleaseReason) {
         let record = lease.names.record.clone();
         let cas = lease.cas;
         self.send(Release {

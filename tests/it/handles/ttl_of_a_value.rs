@@ -1,4 +1,4 @@
-//! `put_for`: a value with a ttl of its own.
+//! `put_for` and `ttl_from`: a value with a ttl of its own.
 
 use std::time::Duration;
 
@@ -88,4 +88,34 @@ async fn copy_of_a_value_put_with_a_ttl_lives_in_memory_no_longer_than_that_ttl(
         assert_eq!(here.call(loaded(78)).await, 5);
         assert_tier(&here, "loaded", Level::L1, |tier| tier.hits, hits).await;
     }
+}
+
+#[multi_tier_cached(ttl = "1h", tiers = "l1", ttl_from = |seconds: &u64| Duration::from_secs(*seconds))]
+async fn timed(_id: u64) -> Option<u64> {
+    None
+}
+
+#[tokio::test]
+async fn value_that_is_put_lives_for_its_ttl_from_unless_put_for_says_otherwise() {
+    let clock = ManualClock::new();
+    let builder = CacheRuntime::builder().l1(Memory::builder());
+    let here = Instance::build(builder.clock(&clock)).await;
+    let put = async |value| here.call(async { timed::entry(1).put(value).await }).await;
+    let get = async || here.call(timed(1)).await;
+    put(5).await.unwrap();
+    clock.advance(Duration::from_secs(4));
+    assert_eq!(get().await, Some(5));
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(get().await, None, "the ttl of the value has passed");
+    let longer = async { timed::entry(1).put_for(5, Duration::from_secs(9)).await };
+    here.call(longer).await.unwrap();
+    clock.advance(Duration::from_secs(8));
+    assert_eq!(get().await, Some(5));
+    put(0).await.unwrap();
+    assert_eq!(get().await, None, "a value without a life is not kept");
+    put(u64::MAX).await.unwrap();
+    clock.advance(Duration::from_secs(364 * 24 * 60 * 60));
+    assert_eq!(get().await, Some(u64::MAX));
+    clock.advance(Duration::from_secs(24 * 60 * 60));
+    assert_eq!(get().await, None, "no value lives for more than 365 days");
 }

@@ -92,9 +92,10 @@ async fn load_that_was_handed_over_is_inner_to_no_other_load() {
         assert_eq!(tokens(blocked(None)), [2]);
         assert!(LoadScope::new(Some((apart, of(4)))).led.len() == 2);
     };
-    let mut load = LoadScope::scope(outer, of(1), async {
-        let mut load = detachable((inner, of(2)), &detached, body);
-        assert!(!poll(&mut load));
+    let mut load = None;
+    LoadScope::scope(outer, of(1), async {
+        let load = load.insert(detachable((inner, of(2)), &detached, body));
+        assert!(!poll(load));
         let elsewhere = tokio::spawn(async move { blocked(Some(nested)) });
         assert_eq!(tokens(elsewhere.await.unwrap()), [1, 2]);
         detached.set();
@@ -104,9 +105,9 @@ async fn load_that_was_handed_over_is_inner_to_no_other_load() {
             [2],
             "the wait has not ended"
         );
-        load
     })
     .await;
+    let mut load = load.expect("it was made");
     assert!(!poll(&mut load));
     assert!(poll(&mut load));
 }

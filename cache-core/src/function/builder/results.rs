@@ -24,7 +24,9 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
     /// Sets in place of which errors a stale value is returned; it needs `stale_if_error`. The
     /// loads then return `Result<_, E>`. Default: in place of every error.
     pub fn stale_if<E>(self, may_serve_stale: fn(&E) -> bool) -> FunctionBuilder<V, StaleIf<S, E>> {
-        self.map_share(|share| StaleIf::new(share, may_serve_stale))
+        let mut builder = self.map_share(|share| StaleIf::new(share, may_serve_stale));
+        builder.has_stale_if = true;
+        builder
     }
 
     /// Sets which errors are kept in memory, for the time that `error_ttl` sets; each needs the
@@ -33,22 +35,24 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
     where
         E: Clone + Send + Sync + 'static,
     {
-        self.map_share(|share| ErrorIf::new(share, is_kept))
+        let mut builder = self.map_share(|share| ErrorIf::new(share, is_kept));
+        builder.has_error_if = true;
+        builder
     }
 
-    /// Sets the longest time that a caller waits for a load, its own or another caller's. Then the
-    /// caller gets a stale value if `stale_if_error` allows one, and otherwise an error that is made
-    /// from a [`LoadTimeout`]: the loads return `Result<_, E>` with `E: From<LoadTimeout>`. Default:
-    /// callers wait until the load has ended.
+    /// Sets the longest time that a caller waits for a load, its own or another caller's. The
+    /// caller then gets a stale value if `stale_if_error` allows one, and an error that is made
+    /// from a [`LoadTimeout`] otherwise. The loads return `Result<_, E>` with
+    /// `E: From<LoadTimeout>`. Default: callers wait until the load has ended.
     pub fn hard_timeout(mut self, timeout: Duration) -> FunctionBuilder<V, TimeoutFrom<S>> {
         self.definition.times.hard_timeout = Some(timeout);
         self.map_share(TimeoutFrom::new)
     }
 
-    /// Sets the time after which the body of a load is dropped. The callers of the load get an error
-    /// that is made from a [`LoadTimeout`]: the loads return `Result<_, E>` with
-    /// `E: From<LoadTimeout>`. Default: for loads that continue in the background, four times
-    /// `hard_timeout`, or 5 minutes without it; no limit for others.
+    /// Sets the time after which the body of a load is dropped. The callers of that load get an
+    /// error that is made from a [`LoadTimeout`]. The loads return `Result<_, E>` with
+    /// `E: From<LoadTimeout>`. Default: a load that continues in the background is dropped after
+    /// four times the `hard_timeout`, or after 5 minutes; any other load has no limit.
     pub fn load_limit(mut self, limit: Duration) -> FunctionBuilder<V, TimeoutFrom<S>> {
         self.definition.times.load_limit = Some(limit);
         self.map_share(TimeoutFrom::new)
@@ -71,6 +75,8 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
             value_type: self.value_type,
             cache_if: self.cache_if,
             ttl_from: self.ttl_from,
+            has_stale_if: self.has_stale_if,
+            has_error_if: self.has_error_if,
             share: wrap(self.share),
         }
     }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::FunctionBuilder;
+use crate::call::CacheValue;
 #[cfg(doc)]
 use crate::function::built::Function;
 use crate::function::times::RefreshAhead;
 
 /// Times besides the ttl. [`build`](FunctionBuilder::build) refuses a time that is zero or longer
 /// than 365 days, and times that exclude each other.
-impl<V, S> FunctionBuilder<V, S> {
+impl<V: CacheValue, S> FunctionBuilder<V, S> {
     /// Sets the time after the end of the ttl in which a call returns the stale value at once,
     /// while one load in the background replaces it. The time is not multiplied by the ttl scale of
     /// a tier. Default: none, because no value is returned past its ttl unless the function allows
@@ -17,8 +18,9 @@ impl<V, S> FunctionBuilder<V, S> {
     ///
     /// `build` refuses it together with [`Consistency::Strong`](crate::Consistency::Strong).
     ///
-    /// [`get_or_load`](Function::get_or_load) has no load that could run in the background. It
-    /// loads before it returns, and does not return the stale value unless
+    /// It has an effect on [`get_or_load_late`](Function::get_or_load_late). The load of
+    /// [`get_or_load`](Function::get_or_load) ends with its caller, so that method loads before it
+    /// returns, and does not return the stale value unless
     /// [`stale_if_error`](Self::stale_if_error) allows it.
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.definition.times.stale_while_revalidate = Some(window);
@@ -54,8 +56,9 @@ impl<V, S> FunctionBuilder<V, S> {
     ///
     /// `build` refuses a `Duration` that is not shorter than the shortest ttl of the tiers.
     ///
-    /// [`get_or_load`](Function::get_or_load) has no load that could run in the background, and
-    /// never loads ahead.
+    /// It has an effect on [`get_or_load_late`](Function::get_or_load_late). The load of
+    /// [`get_or_load`](Function::get_or_load) ends with its caller, so that method never loads
+    /// ahead.
     pub fn refresh_ahead(mut self, ahead: impl Into<RefreshAhead>) -> Self {
         self.definition.times.refresh_ahead = Some(ahead.into());
         self
@@ -80,10 +83,12 @@ impl<V, S> FunctionBuilder<V, S> {
         self
     }
 
-    /// Sets the time for which an error is kept in the memory of this instance. Default: errors are
-    /// not kept, and the next call runs the load again.
+    /// Sets the time for which an error is kept in the memory of this instance, if
+    /// [`error_if`](Self::error_if) chooses it. Default: errors are not kept, and the next call
+    /// runs the load again.
     ///
     /// `build` refuses more than 60 seconds: a kept error hides that the source is available again.
+    /// It also refuses a function without `error_if`, or without memory.
     pub fn error_ttl(mut self, ttl: Duration) -> Self {
         self.definition.times.error_ttl = Some(ttl);
         self

@@ -53,6 +53,21 @@ impl Times {
         }
     }
 
+    /// Checks that a rule for errors and the time that it is about are both there.
+    ///
+    /// # Errors
+    /// One is there without the other, and would have no effect.
+    pub(crate) fn check_rules(&self, has_stale_if: bool, has_error_if: bool) -> Result<(), Error> {
+        let (rule, time) = match (self.stale_if_error, self.error_ttl) {
+            (None, _) if has_stale_if => ("stale_if", "stale_if_error"),
+            (_, None) if has_error_if => ("error_if", "error_ttl"),
+            (_, Some(_)) if !has_error_if => ("error_ttl", "error_if"),
+            _ => return Ok(()),
+        };
+        let problem = format!("`{rule}` has no effect without `{time}`");
+        Err(Error::configuration(problem).with_help(format!("set `{time}`, or remove `{rule}`")))
+    }
+
     fn check_jitter(&self) -> Result<(), InvalidTimes> {
         match self.jitter {
             Some(percent) if percent > MAX_JITTER => {

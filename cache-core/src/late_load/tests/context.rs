@@ -21,14 +21,14 @@ async fn load_in_the_background_sees_the_runtime_of_its_caller_and_no_other_task
     };
     let memory = crate::Memory::builder();
     let runtime = CacheRuntime::builder().l1(memory).build().await.unwrap();
+    let mut late_in_scope = None;
     let in_scope = CacheRuntime::scope(runtime, async {
-        let mut late = late();
-        assert!(!poll_once(&mut late));
-        late
+        let late = late_in_scope.insert(late());
+        assert!(!poll_once(late));
     });
-    let late_in_scope = OF_CALLER.scope((), in_scope).await;
+    OF_CALLER.scope((), in_scope).await;
     let waiter = fixture.wait();
-    assert!(late_in_scope.detach());
+    assert!(late_in_scope.is_some_and(LateLoad::detach));
     drop(waiter.await);
     assert_eq!(seen.take(), Some((true, false)));
 
@@ -44,7 +44,7 @@ struct Spans(Mutex<Vec<String>>);
 
 impl Spans {
     fn record(&self, line: String) -> u64 {
-        let mut lines = self.0.lock().unwrap();
+        let mut lines = self.0.lock().expect("no test panics here");
         lines.push(line);
         lines.len() as u64
     }

@@ -23,7 +23,7 @@ impl RuntimeBuilder {
     /// | `MULTI_TIER_CACHED_CODEC` | `postcard` (default), `bincode`, `msgpack`, `json` or your own |
     /// | `MULTI_TIER_CACHED_WHEN_ISOLATED` | `serve` (default) or `load` |
     /// | `MULTI_TIER_CACHED_BACKGROUND_LOADS` | a number from 1 to 4096; default 64 |
-    /// | `MULTI_TIER_CACHED_FUNCTIONS` | overrides of ttl and tiers: `users::by_id ttl=30s tiers=l1,l2; orders::open policy=short` |
+    /// | `MULTI_TIER_CACHED_FUNCTIONS` | overrides of ttl, tiers and other times: `users::by_id ttl=30s tiers=l1,l2; orders::open soft_timeout=off` |
     /// | `MULTI_TIER_CACHED_FUNCTIONS_FILE` | a TOML file with overrides (feature `toml`); those of `MULTI_TIER_CACHED_FUNCTIONS` take precedence |
     /// | `MULTI_TIER_CACHED_REDIS_URL` | `redis://…`; not set: no `l2` |
     /// | `MULTI_TIER_CACHED_REDIS_NAMESPACE` | default `cache` |

@@ -1,0 +1,13 @@
+//! The body of a load in the background is sent between threads.
+use std::rc::Rc;
+
+use multi_tier_cached::multi_tier_cached;
+
+#[multi_tier_cached(ttl = "5m", stale_while_revalidate = "1m")]
+async fn get(id: u64) -> u64 {
+    let kept = Rc::new(id);
+    std::future::ready(()).await;
+    *kept
+}
+
+fn main() {}
