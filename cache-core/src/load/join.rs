@@ -119,7 +119,7 @@ impl<'a> Load<'a> {
                 if leader.is_current() && hit.is_promoted {
                     function.keep_found(key, &hit, start, value_type);
                 }
-                return Ok(self.complete_found(leader, &hit));
+                return Ok(self.complete_found(leader, &hit, start));
             }
             TierLookup::Stale(hit) => {
                 let counters = &function.lower[hit.at].counters;
@@ -214,12 +214,11 @@ impl<'a> Load<'a> {
     }
 
     /// Answers all callers of the flight with what a tier has. If the value is due, the call also
-    /// begins the load that replaces it.
-    fn complete_found(&self, leader: Leader, hit: &TierHit) -> Step {
+    /// begins the load that replaces it. `start` is the number of the flight before the read.
+    fn complete_found(&self, leader: Leader, hit: &TierHit, start: u64) -> Step {
         let outcome = hit.outcome();
-        let revalidated = self.if_due(hit, leader.start());
         leader.complete(outcome.clone());
-        match revalidated {
+        match self.if_due(hit, start) {
             None => Step::Completed(outcome),
             Some(revalidated) => Step::Revalidate(outcome, revalidated),
         }

@@ -48,8 +48,7 @@ pub(crate) enum Look {
 /// A value that a load in the background is to replace.
 #[derive(Clone, Default)]
 pub(crate) struct Revalidated {
-    /// The value, if it is stale, or if the function has no memory. Callers may get it while the
-    /// load runs.
+    /// The value, if it is stale.
     pub(crate) stale: Option<StaleValue>,
     /// A record that is fresh for no longer than this is the one to be replaced.
     pub(crate) due_within: Duration,
