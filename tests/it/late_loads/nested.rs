@@ -1,5 +1,6 @@
 //! Late functions that call each other: no deadlock, also if a load is handed over in the middle.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -44,7 +45,7 @@ async fn first(ring: &Arc<Ring>, key: u64) -> u64 {
     if ring.first.fetch_add(1, Ordering::SeqCst) == 0 {
         ring.both_run.wait().await;
         ring.gate.pass().await;
-        Box::pin(second(ring, key)).await;
+        call_second(ring, key).await;
     }
     1
 }
@@ -54,9 +55,22 @@ async fn second(ring: &Arc<Ring>, key: u64) -> u64 {
     if ring.second.fetch_add(1, Ordering::SeqCst) == 0 {
         ring.both_run.wait().await;
         ring.gate.pass().await;
-        Box::pin(first(ring, key)).await;
+        call_first(ring, key).await;
     }
     2
+}
+
+/// The compiler does not see through a trait object, so the functions may name each other.
+type Called = Pin<Box<dyn Future<Output = u64> + Send>>;
+
+fn call_first(ring: &Arc<Ring>, key: u64) -> Called {
+    let ring = Arc::clone(ring);
+    Box::pin(async move { first(&ring, key).await })
+}
+
+fn call_second(ring: &Arc<Ring>, key: u64) -> Called {
+    let ring = Arc::clone(ring);
+    Box::pin(async move { second(&ring, key).await })
 }
 
 async fn in_time<F: Future>(what: &str, call: F) -> F::Output {
@@ -210,7 +224,12 @@ impl From<LoadTimeout> for TimedOut {
 async fn handed_over(ring: &Arc<Ring>, key: u64) -> Result<u64, TimedOut> {
     ring.second.fetch_add(1, Ordering::SeqCst);
     ring.gate.pass().await;
-    Ok(Box::pin(contains(ring, key)).await + 10)
+    Ok(call_contains(ring, key).await + 10)
+}
+
+fn call_contains(ring: &Arc<Ring>, key: u64) -> Called {
+    let ring = Arc::clone(ring);
+    Box::pin(async move { contains(&ring, key).await })
 }
 
 /// Goes on when the load inside takes too long.
