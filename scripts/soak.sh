@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Runs the soak on redis-server and on Valkey 9: on one server, with failovers,
 # and with little memory under allkeys-lru. `scripts/soak.sh [seconds of each run]`, 90 by default.
+# Then it calls hot keys whose values become stale: for minutes, if the runs are not shorter than 90
+# seconds. The tests of the soak contain the short form.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-90}
@@ -33,3 +35,6 @@ for server in redis-server "$valkey"; do
     echo
   done
 done
+if [ "$seconds" -ge 90 ]; then
+  target/release/soak windows
+fi

@@ -10,6 +10,8 @@ cargo test --workspace --exclude soak
 cargo test -p cache-core --all-features
 # One function with memory, Redis, a disk and object storage, and a restart.
 cargo run --quiet --example tiers --features disk,objects,redis
+# A database that dies and comes back.
+cargo run --quiet --example stale
 # Fence and flight under all schedules of loom, and waiters under many schedules of shuttle.
 RUSTFLAGS="--cfg schedules" CARGO_TARGET_DIR=target/schedules \
   cargo test --release -p cache-core -p cache-redis --lib schedules

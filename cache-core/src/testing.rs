@@ -2,7 +2,8 @@
 //!
 //! [`tier_conformance!`](crate::tier_conformance) emits one test for each of the [`checks`], so
 //! that a failure does not hide the others. [`faults`], [`persistence`] and [`sharing`] are for a
-//! store that can be cut off, that outlives its process, or that several instances use.
+//! store that can be cut off, that outlives its process, or that several instances use;
+//! [`backing_off`] is for one that keeps the [back-off](crate::tier::BackOff) of a key.
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -17,17 +18,18 @@
 //! cache_core::testing::tier_conformance!(Shelf::default());
 //! ```
 
+mod back_off;
 mod cancellation;
 mod faults;
 mod leases;
 mod persistence;
 mod records;
-mod refreshes;
 mod sharing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::back_off::backing_off;
 pub use self::faults::faults;
 pub use self::persistence::persistence;
 pub use self::sharing::sharing;
@@ -90,9 +92,11 @@ macro_rules! __tier_checks {
             [leases] preempting_lease_voids_the_lease_before_it,
             [leases] exclusive_lease_is_held_if_the_key_was_filled_since_the_read,
             [leases] guard_refuses_leases_and_fills_until_it_ends,
-            [refreshes] refresh_lease_makes_others_wait_and_keeps_the_record,
-            [refreshes] back_off_of_a_failed_load_ends_with_an_invalidation,
-            [refreshes] exclusive_lease_is_granted_during_a_back_off_and_fills,
+            [back_off] refresh_lease_is_exclusive,
+            [back_off] refresh_lease_leaves_the_record_until_it_is_filled,
+            [back_off] failed_refresh_is_backed_off_and_other_modes_are_granted,
+            [back_off] failures_are_counted_until_a_fill,
+            [back_off] invalidation_and_guard_end_a_back_off,
             [records] records_expire_when_their_life_ends,
             [records] records_of_all_sizes_are_read_as_written,
             [records] keys_with_any_characters_are_kept_apart,

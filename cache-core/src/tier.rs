@@ -9,7 +9,6 @@
 //! A tier of your own implements [`Tier`], and [`SharedTier`] if several instances use its store.
 //! [`kit`] has the parts that tiers have in common.
 
-mod back_offs;
 mod builder;
 pub(crate) mod config;
 mod contract;

@@ -77,11 +77,9 @@ impl Store {
         let stamp = self.stamp(key);
         let name = key.name();
         let _locked = self.lock(&name);
-        let record = match mode {
-            LeaseMode::Exclusive | LeaseMode::Refresh => {
-                self.generations.get(&name)?.map(|(record, _)| record)
-            }
-            _ => None,
+        let record = match mode.waits() {
+            true => self.generations.get(&name)?.map(|(record, _)| record),
+            false => None,
         };
         Ok(self
             .state

@@ -8,6 +8,7 @@
 pub(crate) mod check;
 mod command;
 pub(crate) mod fill;
+pub(crate) mod granted;
 pub(crate) mod guard;
 pub(crate) mod identify;
 pub(crate) mod invalidate;
@@ -24,3 +25,5 @@ pub(crate) use self::command::Command;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;

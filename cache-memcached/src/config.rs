@@ -62,8 +62,9 @@ const MAX_CONNECTIONS: usize = 64;
 /// them is used; a proxy is not detected.
 ///
 /// memcached counts in seconds, so it keeps items one or two seconds longer than records live. A
-/// record carries its own expiry, by the clock of the host that wrote it: keep the clocks of hosts
-/// synchronized.
+/// record carries its own expiry, by the clock of the host that wrote it, and so does the back-off
+/// of a key whose load failed: keep the clocks of hosts synchronized. A refresh or a put that fails
+/// while the key has a record ends the back-off of the key and leaves none.
 #[derive(Clone)]
 pub struct Memcached {
     pub(crate) url: String,

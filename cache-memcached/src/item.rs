@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cache_core::tier::Stamp;
+use cache_core::tier::{BackOff, Stamp};
 use cache_core::unix_millis;
 
 /// The flags of every item of this cache, without the kind: `MTC` in ASCII. memcached stores the
@@ -24,18 +24,22 @@ pub(crate) enum Kind {
     Guards = 4,
     /// An epoch, a history, the number of a process, or a message of the log.
     Control = 5,
-    /// The trace of a load that failed, in place of its lease, for the callers that waited for it.
+    /// The trace of a load that failed, in place of its lease: for the callers that waited for it,
+    /// and with the back-off of the key if it has one.
     FailedLoad = 6,
+    /// A lease to replace a record, beside that record, which stays until it is replaced.
+    RefreshLease = 7,
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Record,
         Self::ExclusiveLease,
         Self::SharedLease,
         Self::Guards,
         Self::Control,
         Self::FailedLoad,
+        Self::RefreshLease,
     ];
 
     /// Returns the flags of an item of this kind.
@@ -97,6 +101,39 @@ impl Item {
         Some(Stamp { epoch, history })
     }
 
+    /// Returns `true` if this is a lease to replace the record with this CAS number, and is valid
+    /// under this stamp.
+    pub(crate) fn is_refresh_of(&self, record: u64, stamp: Stamp) -> bool {
+        self.kind == Some(Kind::RefreshLease)
+            && self.numbers() == Some([record, stamp.epoch, stamp.history])
+    }
+
+    /// Returns the back-off that a failed load left here, with the time that is left of it.
+    ///
+    /// It is valid for the record that the load was to replace, by its CAS number, or 0 if there
+    /// was none, and under the stamp of its lease. So whatever replaces or deletes the record, or
+    /// invalidates its function, ends the back-off as well.
+    pub(crate) fn back_off(&self, record: u64, stamp: Stamp) -> Option<BackOff> {
+        let [of_record, epoch, history, failures, ends] = self.numbers()?;
+        let is_valid = self.kind == Some(Kind::FailedLoad)
+            && (of_record, epoch, history) == (record, stamp.epoch, stamp.history);
+        let now = unix_millis();
+        let remembered = ends.saturating_add(BackOff::REMEMBERED.as_millis() as u64);
+        if !is_valid || remembered <= now {
+            return None;
+        }
+        let left = Duration::from_millis(ends.saturating_sub(now));
+        Some(BackOff {
+            failures: u32::try_from(failures).unwrap_or(u32::MAX),
+            // A back-off that would last longer was written by a clock that is ahead. It must not
+            // keep callers from loading until this clock has caught up.
+            lasts: match left <= BackOff::LONGEST {
+                true => left,
+                false => Duration::ZERO,
+            },
+        })
+    }
+
     /// Returns `true` if this is the trace of a failed load, or a lease that took its place.
     pub(crate) fn follows_failure(&self) -> bool {
         self.kind == Some(Kind::FailedLoad)
@@ -106,12 +143,15 @@ impl Item {
     }
 
     fn lease_numbers(&self) -> Option<[u64; 3]> {
+        self.numbers().filter(|_| self.is_lease())
+    }
+
+    /// Returns the numbers that are the data, if these are `N` numbers.
+    fn numbers<const N: usize>(&self) -> Option<[u64; N]> {
         let (numbers, rest) = self.data.as_chunks::<8>();
-        if !self.is_lease() || !rest.is_empty() {
-            return None;
-        }
-        <[[u8; 8]; 3]>::try_from(numbers)
-            .ok()
+        let numbers = <[[u8; 8]; N]>::try_from(numbers).ok();
+        numbers
+            .filter(|_| rest.is_empty())
             .map(|numbers| numbers.map(u64::from_le_bytes))
     }
 
@@ -127,9 +167,32 @@ impl Item {
 pub(crate) fn lease_data(stamp: Stamp, replaced: Option<&Item>) -> Vec<u8> {
     let is_failure = replaced.is_some_and(|item| item.kind == Some(Kind::FailedLoad));
     let first = if is_failure { AFTER_FAILURE } else { 0 };
-    [first, stamp.epoch, stamp.history]
-        .map(u64::to_le_bytes)
-        .concat()
+    data_of(&[first, stamp.epoch, stamp.history])
+}
+
+/// Returns the data of a lease to replace the record with this CAS number.
+pub(crate) fn refresh_data(record: u64, stamp: Stamp) -> Vec<u8> {
+    data_of(&[record, stamp.epoch, stamp.history])
+}
+
+/// Returns the data of the trace of a failed load that leaves a back-off. `record` is the CAS
+/// number of the record that it was to replace, or 0, and `stamp` is the stamp of its lease.
+pub(crate) fn back_off_data(record: u64, stamp: Stamp, back_off: BackOff) -> Vec<u8> {
+    let lasts = back_off.lasts.min(BackOff::LONGEST).as_millis() as u64;
+    data_of(&[
+        record,
+        stamp.epoch,
+        stamp.history,
+        u64::from(back_off.failures.max(1)),
+        unix_millis().saturating_add(lasts),
+    ])
+}
+
+fn data_of(numbers: &[u64]) -> Vec<u8> {
+    numbers
+        .iter()
+        .flat_map(|number| number.to_le_bytes())
+        .collect()
 }
 
 /// Returns the data of a record that expires after `life`.
@@ -172,7 +235,7 @@ mod tests {
         for kind in Kind::ALL {
             assert_eq!(Kind::of_flags(kind.flags()), Some(kind));
         }
-        for flags in [0, 1, FLAGS, FLAGS | 7] {
+        for flags in [0, 1, FLAGS, FLAGS | 8] {
             assert_eq!(Kind::of_flags(flags), None, "{flags}");
         }
     }
@@ -210,6 +273,57 @@ mod tests {
         );
         let foreign = item(Kind::ExclusiveLease, b"short".to_vec());
         assert!(foreign.stamp().is_none() && !foreign.follows_failure());
+    }
+
+    #[test]
+    fn back_off_is_valid_for_its_record_and_stamp_and_has_an_end() {
+        let stamp = Stamp {
+            epoch: 1,
+            history: 2,
+        };
+        let second = Duration::from_secs(1);
+        let kept = |failures, lasts| {
+            let data = back_off_data(5, stamp, BackOff { failures, lasts });
+            item(Kind::FailedLoad, data)
+        };
+        let failed = kept(3, second);
+        let back_off = failed.back_off(5, stamp).unwrap();
+        assert_eq!(back_off.failures, 3);
+        assert!(back_off.lasts > Duration::ZERO && back_off.lasts <= second);
+        assert_eq!(failed.back_off(6, stamp), None, "another record");
+        for (epoch, history) in [(2, 2), (1, 1)] {
+            assert_eq!(failed.back_off(5, Stamp { epoch, history }), None);
+        }
+        let longest = kept(0, Duration::MAX).back_off(5, stamp).unwrap();
+        assert!(longest.failures == 1 && longest.lasts <= BackOff::LONGEST);
+        assert!(longest.lasts > BackOff::LONGEST / 2);
+
+        let ends = |ends| item(Kind::FailedLoad, data_of(&[5, 1, 2, 3, ends]));
+        let ahead = ends(unix_millis() + 600_000).back_off(5, stamp).unwrap();
+        assert_eq!((ahead.failures, ahead.lasts), (3, Duration::ZERO));
+        let passed = ends(unix_millis() - 1).back_off(5, stamp).unwrap();
+        assert_eq!((passed.failures, passed.lasts), (3, Duration::ZERO));
+        let forgotten = unix_millis() - BackOff::REMEMBERED.as_millis() as u64;
+        assert_eq!(ends(forgotten).back_off(5, stamp), None);
+        let trace = item(Kind::FailedLoad, Vec::new());
+        assert_eq!(trace.back_off(0, stamp), None, "no back-off");
+        let lease = item(Kind::RefreshLease, failed.data);
+        assert_eq!(lease.back_off(5, stamp), None);
+    }
+
+    #[test]
+    fn lease_of_a_refresh_names_its_record_and_stamp() {
+        let stamp = Stamp {
+            epoch: 1,
+            history: 2,
+        };
+        let lease = item(Kind::RefreshLease, refresh_data(5, stamp));
+        assert!(lease.is_refresh_of(5, stamp) && !lease.is_refresh_of(6, stamp));
+        let (epoch, history) = (2, 2);
+        assert!(!lease.is_refresh_of(5, Stamp { epoch, history }));
+        assert!(!lease.is_lease(), "the record is under another name");
+        let other = item(Kind::SharedLease, lease.data);
+        assert!(!other.is_refresh_of(5, stamp));
     }
 
     #[test]

@@ -55,6 +55,11 @@ impl Keys {
         format!("{record}#g")
     }
 
+    /// Returns the name of the lease of a refresh, beside the record with this name.
+    pub(crate) fn refresh(record: &str) -> String {
+        format!("{record}#r")
+    }
+
     /// Returns the name of the epoch of a function, which all its valid records carry.
     pub(crate) fn epoch(&self, function: &FunctionKey) -> String {
         self.name(&function.versioned()) + "#e"
@@ -131,8 +136,9 @@ mod tests {
         .into();
         assert_eq!(names.len(), 9, "{names:?}");
         for name in names {
-            let guards = Keys::guards(&name);
-            assert!(guards.len() <= 250 && guards.bytes().all(|byte| byte.is_ascii_graphic()));
+            for name in [Keys::guards(&name), Keys::refresh(&name)] {
+                assert!(name.len() <= 250 && name.bytes().all(|byte| byte.is_ascii_graphic()));
+            }
         }
     }
 }

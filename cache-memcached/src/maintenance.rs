@@ -8,11 +8,11 @@ use cache_core::tier::RecordKey;
 use cache_core::tier::kit::{OwnedTarget, ReturnedLease};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
+use crate::commands::granted::GrantedLease;
 use crate::commands::guard::{EndGuard, PlaceGuard};
 use crate::commands::invalidate::Invalidate;
-use crate::commands::lease::GrantedLease;
 use crate::commands::log::{Message, ReadLog};
-use crate::commands::release::{Reason, Release};
+use crate::commands::release::Release;
 use crate::commands::renew::Renew;
 use crate::session::{Link, MemcachedSession};
 
@@ -131,9 +131,10 @@ impl MemcachedSession {
 
     async fn renew(&self, link: &Link) -> Result<(), Error> {
         for (_, lease) in self.leases.to_renew() {
+            let (name, cas) = lease.held_item();
             let renew = Renew {
-                record: lease.names.record,
-                cas: lease.cas,
+                name,
+                cas,
                 life: self.config.lease_time,
             };
             link.connections.send(renew).await?;
@@ -222,12 +223,8 @@ impl MemcachedSession {
 
 fn release(returned: ReturnedLease<GrantedLease>) -> Release {
     Release {
-        record: returned.lease.names.record,
-        cas: returned.lease.cas,
-        reason: match returned.load_failed {
-            true => Reason::LoadFailed,
-            false => Reason::NotFilled,
-        },
+        lease: returned.lease,
+        reason: returned.reason,
     }
 }
 

@@ -17,8 +17,8 @@ use cache_core::{Coherence, Error};
 use tokio::sync::{Notify, oneshot};
 
 use crate::commands::Command;
+use crate::commands::granted::GrantedLease;
 use crate::commands::invalidate::Invalidate;
-use crate::commands::lease::GrantedLease;
 use crate::config::Memcached;
 use crate::connections::{Caller, Connections};
 use crate::error::STORE;

@@ -216,11 +216,9 @@ impl Prefix {
         }
         let _permit = self.permits.acquire().await;
         self.check()?;
-        let record = match mode {
-            LeaseMode::Exclusive | LeaseMode::Refresh => {
-                self.reply("lease", self.store.get(key).await)?
-            }
-            _ => None,
+        let record = match mode.waits() {
+            true => self.reply("lease", self.store.get(key).await)?,
+            false => None,
         };
         let stamp = self.store.epochs.stamp(&key.function);
         let state = &self.store.state;

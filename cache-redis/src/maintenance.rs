@@ -9,7 +9,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::time::Instant;
 
 use crate::commands::guard::{EndGuard, GuardedKey, PlaceGuard};
-use crate::commands::release::{Reason, Release};
+use crate::commands::release::Release;
 use crate::commands::renew::Renew;
 use crate::commands::{self, PORTION};
 use crate::leases::RedisLease;
@@ -89,11 +89,7 @@ impl RedisSession {
                 lease: &returned.lease.name,
                 token: returned.token,
                 digest: returned.lease.digest,
-                reason: match returned.load_failed {
-                    true => Reason::LoadFailed,
-                    false => Reason::NotFilled,
-                },
-                back_off: returned.back_off,
+                reason: returned.reason,
             });
             let mut data = link.data.clone();
             let _ = commands::send_all(&mut data, &self.keys, releases).await;

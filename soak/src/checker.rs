@@ -64,6 +64,10 @@ pub fn judge(events: &[Event], bound: Micros) -> Verdict {
                 let loads = loads.into_iter().map(|(_, at)| at).collect();
                 key.judge_loads(loads, &mut verdict);
             }
+            // Their values expire, and are loaded again.
+            Function::Revalidated | Function::StaleIfError => {
+                key.judge_age(&reads, &mut verdict);
+            }
         }
         if item == PROBE {
             key.measure_propagation(&reads, &mut verdict);

@@ -26,6 +26,8 @@ pub struct Database {
 #[derive(Debug, Default)]
 struct Contents {
     versions: HashMap<Item, u64>,
+    /// Set while loads fail.
+    is_down: bool,
     events: Vec<Event>,
 }
 
@@ -49,6 +51,12 @@ impl Database {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Lets all loads fail, or none. Commits do not fail, so that values are also invalidated while
+    /// loads fail.
+    pub fn set_down(&self, is_down: bool) {
+        lock(&self.contents).is_down = is_down;
     }
 
     /// Returns the commits and loads since the last call.
@@ -108,8 +116,13 @@ async fn serve(listener: UnixListener, contents: Arc<Mutex<Contents>>) {
 fn answer(contents: &Mutex<Contents>, request: &str) -> Option<u64> {
     let parts: Vec<_> = request.split(' ').collect();
     let mut contents = lock(contents);
-    let Contents { versions, events } = &mut *contents;
+    let Contents {
+        versions,
+        events,
+        is_down,
+    } = &mut *contents;
     match parts[..] {
+        ["load", ..] if *is_down => None,
         ["load", instance, number, item] => {
             let item = item.parse().ok()?;
             let version = *versions.entry(item).or_insert(FIRST_VERSION);

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock;
 use crate::cluster::Cluster;
+use crate::database::Database;
 use crate::history::{Event, Split, Window};
 use crate::instance::{BOUND, WORK_AND_FAIL};
 use crate::items::Item;
@@ -99,6 +100,24 @@ pub async fn disturb_instances(
         }
     }
     Ok(())
+}
+
+/// Lets all loads fail for some time, again and again, until `end`. There is no such fault in a
+/// quiet time.
+pub async fn disturb_database(
+    cluster: Arc<Cluster>,
+    database: Arc<Database>,
+    mut rng: Rng,
+    end: Instant,
+) {
+    while Instant::now() < end {
+        sleep(millis(&mut rng, 2_000, 8_000)).await;
+        let _fault = cluster.gate.read().await;
+        cluster.faults.count("database down");
+        database.set_down(true);
+        sleep(millis(&mut rng, 500, 3_000)).await;
+        database.set_down(false);
+    }
 }
 
 /// Disturbs the servers, by one fault after the other with a quiet time after each, until `end`.

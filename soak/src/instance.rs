@@ -19,6 +19,7 @@
 //! | `watch`, `unwatch` | starts and ends doing that and calling some keys every 50 ms | |
 //! | `panic` | panics in a task | `panicked` |
 //! | `health` | | `health <connected> <coherent> <isolations> <gaps> <history changes> <replays> <queued>` |
+//! | `stale` | | `stale <stale hits> <refreshes> <stale on error> <backed off> <timeouts>` |
 //! | `stop` | shuts down and exits | `stopped` |
 
 mod commands;

@@ -2,6 +2,8 @@
 //!
 //! A key is a number, an item. The range of an item says which function reads it.
 
+use std::time::Duration;
+
 /// A key of one of the functions.
 pub type Item = u32;
 
@@ -33,6 +35,13 @@ pub const NESTED: Item = 6_000;
 /// First item whose loads fail with an error that calls cannot share.
 pub const FAILING: Item = 7_000;
 
+/// First item of the function whose stale values are returned while a load replaces them.
+pub const REVALIDATED: Item = 8_000;
+
+/// First item of the function whose stale values are returned in place of failed loads, and whose
+/// values are served from memory while their instance is isolated.
+pub const STALE_IF_ERROR: Item = 9_000;
+
 /// First item that is never invalidated. These are called when there is no fault.
 pub const UNCHANGED: Item = 10_000;
 
@@ -54,6 +63,13 @@ pub const WRITERS: Item = 4;
 /// Number of items of the function that uses memory alone. The first half is never invalidated.
 pub const MEMORY_ITEMS: Item = 12;
 
+/// Number of items of each function with stale values.
+pub const AGING_ITEMS: Item = 8;
+
+/// Longest time for which a function with stale values returns a value after it was loaded, if it
+/// is not invalidated: its ttl and its longest window.
+pub const LONGEST_AGE: Duration = Duration::from_secs(9);
+
 /// Number of unchanged items that are called continuously while there is no fault.
 pub const HOT_ITEMS: Item = 32;
 
@@ -68,6 +84,12 @@ pub enum Function {
     Serving,
     /// Uses memory alone, so that only its own instance can invalidate it.
     Memory,
+    /// Like `Bounded`, and its values expire soon. They are returned stale while a load in the
+    /// background replaces them, or in place of a failed load.
+    Revalidated,
+    /// Like `Serving`, and its values expire soon. They are returned stale in place of a failed
+    /// load.
+    StaleIfError,
     /// A slow function that bodies of another function call.
     Nested,
     /// Each load fails.
@@ -84,7 +106,9 @@ pub fn function_of(item: Item) -> Function {
         SERVING..PUT => Function::Serving,
         MEMORY..NESTED => Function::Memory,
         NESTED..FAILING => Function::Nested,
-        FAILING..UNCHANGED => Function::Failing,
+        FAILING..REVALIDATED => Function::Failing,
+        REVALIDATED..STALE_IF_ERROR => Function::Revalidated,
+        STALE_IF_ERROR..UNCHANGED => Function::StaleIfError,
         UNCHANGED.. => Function::Unchanged,
         _ => Function::Bounded,
     }
@@ -96,6 +120,8 @@ pub fn all_items() -> impl Iterator<Item = Item> {
         .chain(STRONG..STRONG + STRONG_ITEMS)
         .chain(SERVING..SERVING + SERVING_ITEMS)
         .chain(PUT..PUT + WRITERS * PUT_ITEMS)
+        .chain(REVALIDATED..REVALIDATED + AGING_ITEMS)
+        .chain(STALE_IF_ERROR..STALE_IF_ERROR + AGING_ITEMS)
 }
 
 /// One item, or all items of a function.

@@ -5,6 +5,9 @@
 //! on one clock. The [`checker`] judges it when the [`run`] has ended. During the run, [`faults`]
 //! disturb the [`servers`], the network and the instances of the [`cluster`]. A [`quiet`] time
 //! without faults follows each of them, in which the cache must work.
+//!
+//! [`windows`] is a second program: four instances call one hot key whose value becomes stale,
+//! whose source fails, and whose load never ends.
 
 #![expect(
     clippy::exhaustive_enums,
@@ -12,6 +15,7 @@
 )]
 
 pub mod checker;
+mod child;
 pub mod clock;
 pub mod cluster;
 pub mod counts;
@@ -26,3 +30,4 @@ pub mod process;
 pub mod quiet;
 pub mod run;
 pub mod servers;
+pub mod windows;

@@ -2,7 +2,8 @@
 //!
 //! `soak [--seconds 90] [--topology standalone|failover|evicting] [--seed N]
 //! [--server redis-server] [--history FILE]` runs it. `soak check FILE` judges a history that was
-//! kept.
+//! kept. `soak windows [--short] [--server redis-server]` calls hot keys whose values become stale,
+//! and prints a table.
 
 use std::process::ExitCode;
 
@@ -10,11 +11,13 @@ use soak::checker::{Verdict, judge};
 use soak::instance::{BOUND, Settings, run_instance};
 use soak::run::{Options, run};
 use soak::servers::Topology;
+use soak::windows::{self, Length};
 
 const USAGE: &str = "\
 soak [--seconds N] [--topology standalone|failover|evicting] [--seed N] [--server PATH]
      [--history FILE]
-soak check FILE";
+soak check FILE
+soak windows [--short] [--server PATH]";
 
 fn options(arguments: &[String]) -> Result<Options, Box<dyn std::error::Error>> {
     let mut options = Options {
@@ -40,6 +43,26 @@ fn options(arguments: &[String]) -> Result<Options, Box<dyn std::error::Error>> 
                 };
             }
             other => return Err(format!("unknown option `{}`\n{USAGE}", other.join(" ")).into()),
+        }
+    }
+    Ok(options)
+}
+
+fn windows_options(arguments: &[String]) -> Result<windows::Options, Box<dyn std::error::Error>> {
+    let mut options = windows::Options {
+        program: std::env::current_exe()?,
+        server: "redis-server".into(),
+        length: Length::Long,
+    };
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match (argument.as_str(), arguments.as_slice()) {
+            ("--short", _) => options.length = Length::Short,
+            ("--server", [path, ..]) => {
+                options.server.clone_from(path);
+                arguments.next();
+            }
+            (other, _) => return Err(format!("unknown option `{other}`\n{USAGE}").into()),
         }
     }
     Ok(options)
@@ -79,9 +102,24 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
             println!("violations: {}", verdict.violations.len());
             Ok(exit_code(&verdict))
         }
+        [command, url] if command == "windows-instance" => {
+            windows::run_instance(url).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        [command, arguments @ ..] if command == "windows" => {
+            let table = windows::run(&windows_options(arguments)?).await?;
+            println!("{table}");
+            Ok(match table.holds() {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            })
+        }
         options_given => {
             let outcome = run(options(options_given)?).await?;
             println!("{outcome}");
+            if !outcome.has_stale_values() {
+                return Ok(ExitCode::FAILURE);
+            }
             Ok(exit_code(&outcome.verdict))
         }
     }

@@ -2,20 +2,15 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
+use crate::child::{ControlledChild, LONGEST_REPLY};
 use crate::history::Event;
 use crate::instance::Settings;
-
-/// Longest wait for a reply: longer than any takes, however busy the machine is.
-const LONGEST_REPLY: Duration = Duration::from_secs(60);
 
 /// An instance. Its process is killed when this is dropped.
 #[derive(Debug)]
@@ -23,9 +18,7 @@ pub struct Process {
     settings: Settings,
     directory: PathBuf,
     program: PathBuf,
-    child: Child,
-    input: ChildStdin,
-    output: Lines<BufReader<ChildStdout>>,
+    child: ControlledChild,
 }
 
 impl Process {
@@ -41,26 +34,14 @@ impl Process {
     ) -> io::Result<Self> {
         let life = settings.life;
         settings.history = directory.join(format!("{}-{}", life.instance, life.number));
-        let mut child = Command::new(program)
-            .arg("instance")
-            .args(settings.to_arguments())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(io::Error::other("the child has no pipes"));
-        };
-        let mut process = Self {
+        let mut arguments = vec!["instance".to_owned()];
+        arguments.extend(settings.to_arguments());
+        Ok(Self {
             settings,
             directory: directory.to_owned(),
             program: program.to_owned(),
-            child,
-            input,
-            output: BufReader::new(output).lines(),
-        };
-        process.reply().await?;
-        Ok(process)
+            child: ControlledChild::start(program, &arguments).await?,
+        })
     }
 
     /// Sends a command that has no reply.
@@ -68,9 +49,7 @@ impl Process {
     /// # Errors
     /// The instance has ended.
     pub async fn send(&mut self, command: &str) -> io::Result<()> {
-        self.input
-            .write_all(format!("{command}\n").as_bytes())
-            .await
+        self.child.send(command).await
     }
 
     /// Sends a command and waits for the reply.
@@ -87,15 +66,7 @@ impl Process {
     /// # Errors
     /// As [`request`](Self::request).
     pub async fn reply(&mut self) -> io::Result<String> {
-        let line = timeout(LONGEST_REPLY, self.output.next_line()).await;
-        match line {
-            Ok(Ok(Some(line))) => Ok(line),
-            Ok(Ok(None)) => Err(io::Error::other(
-                "an instance ended without a command to stop",
-            )),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(io::Error::other("an instance does not reply")),
-        }
+        self.child.reply().await
     }
 
     /// Returns `true` if the instance is connected to Redis and coherent.
@@ -175,13 +146,7 @@ impl Process {
     /// # Errors
     /// The instance failed to shut down.
     pub async fn stop(&mut self) -> io::Result<()> {
-        let reply = self.request("stop").await?;
-        let status = timeout(LONGEST_REPLY, self.child.wait()).await??;
-        if reply == "stopped" && status.success() {
-            Ok(())
-        } else {
-            Err(io::Error::other(format!("an instance ended with {status}")))
-        }
+        self.child.stop().await
     }
 }
 

@@ -23,7 +23,7 @@ use crate::cluster::Cluster;
 use crate::counts::Counts;
 use crate::database::Database;
 use crate::directory::Directory;
-use crate::faults::{disturb_instances, disturb_servers};
+use crate::faults::{disturb_database, disturb_instances, disturb_servers};
 use crate::filler::Filler;
 use crate::history::{Event, Life, Window};
 use crate::instance::{BOUND, LONG_PAUSE, PAUSE, Settings, WORK_AND_FAIL};
@@ -48,7 +48,7 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
     let began = Instant::now();
     let directory = Directory::new("run")?;
     let mut rng = Rng::with_seed(options.seed);
-    let database = Database::start(&directory.path().join("database"))?;
+    let database = Arc::new(Database::start(&directory.path().join("database"))?);
     let mut servers = Servers::start(&options.server, options.topology).await?;
     let version = servers.version().await.map_err(io::Error::other)?;
     let _filler =
@@ -59,11 +59,12 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
 
     let mut events = vec![work_without_faults(&cluster, &options).await?];
     let end = began + Duration::from_secs(options.seconds);
-    events.extend(work_with_faults(&cluster, &mut servers, &mut rng, end).await?);
+    events.extend(work_with_faults(&cluster, &database, &mut servers, &mut rng, end).await?);
     if options.seconds >= LONG_RUN {
         events.push(nest_after_faults(&cluster).await?);
     }
     let reported = rest(&cluster).await?;
+    let stale = count_stale(&cluster).await?;
     kill_with_queued_invalidations(&cluster).await?;
     events.extend(read_at_rest(&cluster, options.topology).await?);
     events.extend(database.take_events());
@@ -89,6 +90,7 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
         faults: Arc::try_unwrap(cluster).map_or_else(|_| Counts::default(), |all| all.faults),
         verdict,
         reported,
+        stale,
         history,
     })
 }
@@ -174,6 +176,7 @@ async fn work_without_faults(cluster: &Cluster, options: &Options) -> io::Result
 /// Works under faults of the instances, their network and the servers, until `end`.
 async fn work_with_faults(
     cluster: &Arc<Cluster>,
+    database: &Arc<Database>,
     servers: &mut Servers,
     rng: &mut Rng,
     end: Instant,
@@ -185,10 +188,13 @@ async fn work_with_faults(
         let disturbing = disturb_instances(Arc::clone(cluster), rng.fork(), instances, end);
         tokio::spawn(disturbing)
     });
+    let failing = disturb_database(Arc::clone(cluster), Arc::clone(database), rng.fork(), end);
+    let failing = tokio::spawn(failing);
     let events = disturb_servers(Arc::clone(cluster), servers, rng.fork(), end).await?;
     for task in disturbing {
         task.await??;
     }
+    failing.await?;
     cluster.set(NetworkFault::Fair);
     cluster.until_coherent().await?;
     Ok(events)
@@ -223,6 +229,18 @@ async fn rest(cluster: &Cluster) -> io::Result<[u64; 4]> {
         }
     }
     Ok(reported)
+}
+
+/// Returns how often instances returned stale values, and why: the sums of their current lives.
+async fn count_stale(cluster: &Cluster) -> io::Result<[u64; 5]> {
+    let mut counts = [0; 5];
+    for instance in &cluster.instances {
+        let reply = instance.lock().await.request("stale").await?;
+        for (sum, number) in counts.iter_mut().zip(reply.split(' ').skip(1)) {
+            *sum += number.parse().unwrap_or(0);
+        }
+    }
+    Ok(counts)
 }
 
 /// Kills an instance that invalidated while it could not reach the server.

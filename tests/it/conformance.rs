@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use multi_tier_cached::testing::{faults, persistence, sharing};
+use multi_tier_cached::testing::{backing_off, faults, persistence, sharing};
 use multi_tier_cached::{Disk, Memcached, Objects, Redis};
 use opendal::Operator;
 use opendal::services::{Fs, Memory};
@@ -62,6 +62,19 @@ mod objects_in_files {
 /// The tier of the example `custom_tier`.
 mod custom_tier {
     multi_tier_cached::testing::tier_conformance!(crate::map::Map::default());
+}
+
+#[tokio::test]
+async fn every_tier_of_this_project_keeps_back_offs() {
+    let redis = Server::start();
+    backing_off(Box::new(Redis::new(redis.url()).required())).await;
+    let memcached = testbed::memcached::Memcached::start();
+    backing_off(Box::new(Memcached::new(memcached.url()))).await;
+    let directory = Directory::new("back-off");
+    let disk = Disk::new(directory.path().join("disk")).time_limit(Duration::from_secs(10));
+    backing_off(Box::new(disk)).await;
+    backing_off(Box::new(Objects::new(files(&directory)))).await;
+    backing_off(Box::new(crate::map::Map::default())).await;
 }
 
 #[tokio::test]

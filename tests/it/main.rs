@@ -22,6 +22,7 @@ mod handles;
 mod invalidation;
 mod keys;
 mod late_loads;
+mod late_loads_across_instances;
 mod leases;
 mod levels;
 mod loads_across_instances;
@@ -48,12 +49,15 @@ mod server_history;
 mod share_error;
 mod single_flight;
 mod skipped_types;
+mod stale;
+mod stale_across_instances;
 mod statistics;
 mod streams;
 mod strong_calls;
 mod strong_consistency;
 mod tier_invalidations;
 mod tier_placement;
+mod timeouts;
 mod upkeep;
 
 // The tier of the example `custom_tier`, which runs the conformance tests.

@@ -149,7 +149,7 @@ async fn an_invalidated_value_is_never_served_stale_through_redis() {
                 found, 2,
                 "on another instance, {which:?}, at await point {points}"
             );
-            here.runtime.shutdown().await;
+            here.runtime.shutdown().await.unwrap();
             drop_key(&other, which, &truth, key).await;
             if has_ended {
                 break;

@@ -76,6 +76,11 @@ pub(super) fn begin_revalidation<R, V, S, M, F>(
     let Some(leader) = function.lead_if_idle(&key) else {
         return;
     };
+    // Offered here and not when the load is first polled, so that a caller that joins the flight
+    // before that does not wait for the load.
+    if let Some(stale) = &revalidated.stale {
+        leader.offer_stale(stale.clone());
+    }
     let detached = Detached::default();
     detached.set();
     let owned = Arc::clone(function);

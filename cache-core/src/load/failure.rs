@@ -64,7 +64,13 @@ impl Load<'_> {
             function.report_refresh_error();
         }
         let mut running = self.running.take()?;
-        self.back_off(&mut running);
+        // While the key is backed off, callers get the stale value. They must not get it in place
+        // of an error that they are to see.
+        if failure.may_serve_stale || self.is_revalidation {
+            self.back_off(&mut running);
+        } else {
+            running.visits.load_failed(None);
+        }
         let stale = match failure.may_serve_stale {
             true => self.stale.take().or_else(|| function.stale_value(&key)),
             false => None,

@@ -1,13 +1,12 @@
 //! Step 2: the call joins the flight of its key, or leads one.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::lease::LeaseTurn;
 use super::read::{StaleHit, TierHit, TierLookup};
 use super::visit::TierVisits;
 use super::{Load, Mode, Revalidated, Step, complete};
-use crate::flight::{Join, Leader, WaitEdge, WaitOutcome};
+use crate::flight::{Detached, Join, Leader, WaitEdge, WaitOutcome};
 use crate::key::Key;
 use crate::outcome::LoadOutcome;
 use crate::stale::StaleValue;
@@ -167,6 +166,11 @@ impl<'a> Load<'a> {
             mode => mode,
         };
         match visits.lease(mode, self.value_type).await {
+            // The load of another instance failed, and the callers that waited for it have left.
+            // Otherwise each instance would run a body that no call needs.
+            LeaseTurn::Load if !self.wait.may_wait() && self.is_abandoned(&leader) => {
+                return Ok(Step::TimedOut(function.timed_out()));
+            }
             LeaseTurn::Load => return Ok(self.run(visits, leader)),
             // A task holds the lease, and this thread may be the one that runs the task.
             LeaseTurn::Wait(..) if function.is_blocking => return Ok(self.run(visits, leader)),
@@ -184,9 +188,16 @@ impl<'a> Load<'a> {
             LeaseTurn::Wait(wakeup, at) => {
                 let flight = Some(leader.id());
                 self.wait.wait(visits, wakeup, at, flight).await;
-                // The waiters have waited for a failed load too, and must not wait for the one
-                // of this call.
                 if !self.wait.may_wait() {
+                    // The source failed for the other instance. If each instance asked it too, an
+                    // outage would cost a load of each.
+                    if let Some(stale) = self.stale_instead(self.stale.clone(), key) {
+                        function.report_stale_on_error();
+                        leader.complete(LoadOutcome::Stale(stale.clone()));
+                        return Ok(Step::Completed(LoadOutcome::Value(stale.value)));
+                    }
+                    // The waiters have waited for a failed load too, and must not wait for the one
+                    // of this call.
                     leader.release_waiters();
                 }
                 // A value that is read from now on is as of now.
@@ -197,17 +208,20 @@ impl<'a> Load<'a> {
         Err(leader)
     }
 
+    /// Returns `true` if the load continues in the background, and no caller waits for it.
+    fn is_abandoned(&self, leader: &Leader) -> bool {
+        self.detached.as_ref().is_some_and(Detached::is_set) && !leader.view().has_waiters()
+    }
+
     /// Answers all callers of the flight with what a tier has. If the value is due, the call also
     /// begins the load that replaces it.
     fn complete_found(&self, leader: Leader, hit: &TierHit) -> Step {
         let outcome = hit.outcome();
+        let revalidated = self.if_due(hit, leader.start());
         leader.complete(outcome.clone());
-        match self.due_within(hit) {
+        match revalidated {
             None => Step::Completed(outcome),
-            Some(due_within) => {
-                let stale = None;
-                Step::Revalidate(outcome, Revalidated { stale, due_within })
-            }
+            Some(revalidated) => Step::Revalidate(outcome, revalidated),
         }
     }
 
@@ -247,15 +261,27 @@ impl<'a> Load<'a> {
         Step::Revalidate(outcome, revalidated)
     }
 
-    /// Returns how long a value is still fresh at most if it is due, and only for a function
-    /// without memory: an entry in memory is due at its own moment.
-    fn due_within(&self, hit: &TierHit) -> Option<Duration> {
+    /// Returns the value as one that a load in the background replaces, if it is due, and only for
+    /// a function without memory: an entry in memory is due at its own moment.
+    ///
+    /// The load offers the value to its callers, as it does a stale one, so that none of them waits
+    /// for the load while the value is fresh.
+    fn if_due(&self, hit: &TierHit, start: u64) -> Option<Revalidated> {
         let function = self.function;
         if function.has_memory() || !self.is_late() {
             return None;
         }
+        let value = Arc::clone(hit.value.as_ref()?);
         let gap = function.refresh_gap(hit.life, hit.load);
-        gap.filter(|gap| hit.left <= *gap)
+        let due_within = gap.filter(|gap| hit.left <= *gap)?;
+        Some(Revalidated {
+            stale: Some(StaleValue {
+                value,
+                start: hit.number.unwrap_or(start),
+                fresh_until: function.state.clock.now().after(hit.left),
+            }),
+            due_within,
+        })
     }
 
     /// Reads the lower tiers for the value as of now.

@@ -48,7 +48,8 @@ pub(crate) enum Look {
 /// A value that a load in the background is to replace.
 #[derive(Clone, Default)]
 pub(crate) struct Revalidated {
-    /// The value, if it is stale.
+    /// The value, if it is stale, or if the function has no memory. Callers may get it while the
+    /// load runs.
     pub(crate) stale: Option<StaleValue>,
     /// A record that is fresh for no longer than this is the one to be replaced.
     pub(crate) due_within: Duration,
@@ -222,7 +223,7 @@ impl CachedFunction {
         }
     }
 
-    /// Returns the stale value in memory that a call would get at once.
+    /// Returns the stale value in memory that a call would get without waiting for a load.
     pub(super) fn peek_stale(&self, key: &Key) -> Option<Held> {
         let stale = self.stale_value(key)?;
         let may_serve = self.may_serve_while_revalidating(&stale, key);

@@ -28,6 +28,15 @@ pub(crate) enum Waited {
     TimedOut(LoadTimeout),
 }
 
+/// Why a waiter stops to wait before the load ends.
+enum Unanswered {
+    /// The load replaces this value, which the waiter may return at once. The leader offered it
+    /// after the waiter joined.
+    Replaced(StaleValue),
+    /// A deadline of the waiter passed. It gets the stale value, if there is one.
+    TimedOut(Option<StaleValue>),
+}
+
 /// The deadlines of one caller.
 struct Deadlines {
     hard: Option<Timer>,
@@ -68,7 +77,7 @@ impl CachedFunction {
         hard.map(deadline_after)
     }
 
-    fn timed_out(&self) -> LoadTimeout {
+    pub(super) fn timed_out(&self) -> LoadTimeout {
         let hard = self.times.hard_timeout.unwrap_or_default();
         LoadTimeout::new(self.name(), hard)
     }
@@ -93,21 +102,28 @@ impl Load<'_> {
             }
             // Read after the waiter has registered its waker, which a change of the deadline or of
             // the stale value wakes.
+            if let Some(stale) = self.stale_of(&waiter, key) {
+                return Poll::Ready(Err(Unanswered::Replaced(stale)));
+            }
             if deadlines.is_late(waiter.soft_deadline(), cx)
                 && let Some(stale) = self.stale_instead(waiter.stale(), key)
             {
-                return Poll::Ready(Err(Some(stale)));
+                return Poll::Ready(Err(Unanswered::TimedOut(Some(stale))));
             }
             match deadlines.is_over(cx) {
-                true => Poll::Ready(Err(self.stale_instead(waiter.stale(), key))),
+                true => {
+                    let stale = self.stale_instead(waiter.stale(), key);
+                    Poll::Ready(Err(Unanswered::TimedOut(stale)))
+                }
                 false => Poll::Pending,
             }
         });
-        ended.await.map_err(|stale| {
-            function.counters.timeouts.add_one();
-            match stale {
-                Some(stale) => Step::Completed(LoadOutcome::Value(stale.value)),
-                None => Step::TimedOut(function.timed_out()),
+        let of_stale = |stale: StaleValue| Step::Completed(LoadOutcome::Value(stale.value));
+        ended.await.map_err(|unanswered| match unanswered {
+            Unanswered::Replaced(stale) => of_stale(stale),
+            Unanswered::TimedOut(stale) => {
+                function.counters.timeouts.add_one();
+                stale.map_or_else(|| Step::TimedOut(function.timed_out()), of_stale)
             }
         })
     }

@@ -264,8 +264,8 @@ mod tests {
 
     #[test]
     fn error_without_a_rule_for_timeouts_has_none() {
-        type Boxed = Box<dyn std::error::Error + Send + Sync>;
-        let share = StaleIf::<_, Boxed>::new(ShareByText, |_| true);
+        type AnyError = Box<dyn std::error::Error + Send + Sync>;
+        let share = StaleIf::new(ShareByText, |_: &AnyError| true);
         assert!(share.timed_out(timeout()).is_none());
         let shared = share.share(&"a failure".into()).expect("a shared error");
         assert!(shared.is::<SharedError>());

@@ -123,7 +123,7 @@ pub(super) async fn shared_lease_does_not_wait_for_an_exclusive_one(store: &Stor
 
 pub(super) async fn preempting_lease_voids_the_lease_before_it(store: &Store) {
     let key = key("f", 1);
-    for mode in [LeaseMode::Exclusive, LeaseMode::Shared] {
+    for mode in [LeaseMode::Exclusive, LeaseMode::Shared, LeaseMode::Refresh] {
         let old = store.granted(&key, mode).await;
         let new = store.granted(&key, LeaseMode::Preempt).await;
         assert!(
@@ -172,7 +172,12 @@ pub(super) async fn guard_refuses_leases_and_fills_until_it_ends(store: &Store) 
         store.fill_under(&key, &lease, b"late").await,
         FillResult::Refused(_)
     ));
-    for mode in [LeaseMode::Exclusive, LeaseMode::Shared, LeaseMode::Preempt] {
+    for mode in [
+        LeaseMode::Exclusive,
+        LeaseMode::Shared,
+        LeaseMode::Preempt,
+        LeaseMode::Refresh,
+    ] {
         let leased = store.lease(&key, mode).await;
         assert!(
             matches!(leased, LeaseResult::Refused(Refusal::Guard)),
@@ -265,13 +270,18 @@ async fn read(store: &Store, key: &RecordKey, versions: &Versions) {
 
 /// Loads a key if a lease is granted: takes the committed version, and stores it a little later.
 async fn load(store: &Store, key: &RecordKey, versions: &Versions, round: u64) {
-    let modes = [LeaseMode::Exclusive, LeaseMode::Shared, LeaseMode::Preempt];
-    let LeaseResult::Granted(lease) = store.lease(key, modes[(round % 3) as usize]).await else {
+    let modes = [
+        LeaseMode::Exclusive,
+        LeaseMode::Shared,
+        LeaseMode::Preempt,
+        LeaseMode::Refresh,
+    ];
+    let LeaseResult::Granted(lease) = store.lease(key, modes[(round % 4) as usize]).await else {
         tokio::task::yield_now().await;
         return;
     };
     let loaded = versions.committed.load(Ordering::SeqCst);
-    if round.is_multiple_of(4) {
+    if round.is_multiple_of(3) {
         sleep(Duration::from_micros(300)).await;
     }
     let mut record = bytes_of(lease.stamp).to_vec();

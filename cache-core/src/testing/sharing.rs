@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+use super::back_off::backs_off;
 use super::{SOON, Store, key};
 use crate::fence::{Fences, FunctionFence, Stripe};
 use crate::level::Level;
@@ -59,8 +60,9 @@ impl Instance {
     }
 }
 
-/// Checks that two instances of one store agree on leases, on records and on invalidations, within
-/// the staleness bound. Both builders that `open` returns are for one store, which is empty.
+/// Checks that two instances of one store agree on leases, on back-offs, on records and on
+/// invalidations, within the staleness bound. Both builders that `open` returns are for one store,
+/// which is empty.
 ///
 /// # Panics
 /// With what the tier did not do.
@@ -81,6 +83,17 @@ pub async fn sharing(open: impl Fn() -> Box<dyn TierBuilder>) {
     );
     let read = there.store.valid(&key, lease.stamp).await;
     assert_eq!(read.as_deref(), Some(&b"one"[..]));
+
+    // A load of the one instance fails. The other does not begin one for a caller that has a value,
+    // and a load that it begins nevertheless is counted together with the failed one.
+    let failed = super::key("f", 2);
+    if backs_off(&here.store, &failed, b"").await {
+        let leased = there.store.lease(&failed, LeaseMode::Refresh).await;
+        let is_backed_off = matches!(leased, LeaseResult::BackedOff(_));
+        assert!(is_backed_off, "by one instance alone: {leased:?}");
+        let lease = there.store.granted(&failed, LeaseMode::Exclusive).await;
+        assert_eq!(lease.failures, 1);
+    }
 
     // After an invalidation by the one, the other does not fill under older leases, and its records
     // are stale.

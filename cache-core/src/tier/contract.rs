@@ -99,10 +99,12 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// before the load begins.
     ///
     /// `expected_header` is the beginning, at most [`HEADER_LEN`](super::HEADER_LEN) bytes, of the
-    /// record that the caller read and could not use, and is empty if there was none. For
-    /// [`LeaseMode::Exclusive`] and [`LeaseMode::Refresh`], if the store now holds another record,
-    /// the tier MUST answer [`LeaseResult::Held`] with a wake-up that is ready: the key was filled
-    /// since the read.
+    /// record that the caller read and could not use, and is empty if there was none. For a mode
+    /// that [waits](LeaseMode::waits), if the store now holds another record, the tier MUST answer
+    /// [`LeaseResult::Held`] with a wake-up that is ready: the key was filled since the read.
+    ///
+    /// [`LeaseMode::Refresh`] is [`LeaseMode::Exclusive`] for a caller that has a value. A tier may
+    /// treat both alike, or keep the [back-off](super::BackOff) of a key whose load failed.
     ///
     /// # Cancel safety
     /// If the future is dropped, no lease is left.

@@ -59,7 +59,9 @@ pub use self::epochs::{EpochLog, Epochs, fresh_epoch};
 pub use self::guards::{GuardHolder, HeldGuards, Placement};
 pub use self::invalidation_set::InvalidationSet;
 pub use self::key_locks::KeyLocks;
-pub use self::leases::{HeldLeases, LONGEST_LOAD, LeaseHolder, ReturnedLease, StoreLease};
+pub use self::leases::{
+    HeldLeases, LONGEST_LOAD, LeaseHolder, ReleaseReason, ReturnedLease, StoreLease,
+};
 pub use self::lock::lock;
 pub use self::pending::{Batch, PendingInvalidations};
 pub use self::private_state::PrivateState;

@@ -20,7 +20,8 @@ pub struct Lease {
     /// The stamp that the record must carry to be valid.
     pub stamp: Stamp,
     /// The number of loads of the key that failed in a row before this lease was granted, as far as
-    /// the store knows. 0 from a store that does not count them.
+    /// the store knows: those that [left a back-off](Self::load_failed), while the store remembers
+    /// it. 0 from a store that keeps no back-off.
     pub failures: u32,
     held: Option<Box<dyn LeaseHeld>>,
 }
@@ -29,13 +30,31 @@ pub struct Lease {
 /// store.
 pub trait LeaseHeld: Send + Sync {
     /// Notes that the load failed, before the lease is released. A store that can notify its
-    /// waiters ends their [`Wakeup`] with [`Woken::LoadFailed`]. A store that keeps the back-off
-    /// of a key answers [`LeaseMode::Refresh`] with [`LeaseResult::BackedOff`] until it has passed.
-    /// Default: does nothing.
-    fn load_failed(&mut self, _back_off: Option<BackOff>) {}
+    /// waiters ends their [`Wakeup`] with [`Woken::LoadFailed`]. A store that keeps
+    /// [back-offs](BackOff) keeps this one if the lease is still valid. Default: does nothing.
+    fn load_failed(&mut self, back_off: Option<BackOff>) {
+        let _ = back_off;
+    }
 }
 
-/// The time after a failed load in which no load of the key begins for a caller that has a value.
+/// The time after a failed load in which no load of the key begins for a caller that has a value,
+/// stale or soon to expire.
+///
+/// A tier keeps it if it can; without it, each instance backs off by itself. A tier that keeps it
+/// MUST follow these rules. A shared tier keeps it in its store, for all instances.
+///
+/// - While the back-off lasts, the tier answers [`LeaseMode::Refresh`] with
+///   [`LeaseResult::BackedOff`], unless the key has another lease or another record: those are
+///   answered first. Every other mode is granted as if there were no back-off.
+/// - The tier remembers the failures for [`REMEMBERED`](Self::REMEMBERED) after the back-off has
+///   passed, and every granted lease carries them as [`Lease::failures`]. So the loads of all
+///   instances are counted together, and the next back-off can be longer.
+/// - A fill, an invalidation of the key, its function or everything, and a guard end the back-off
+///   and reset the count: what failed is not the load of the new state.
+/// - A back-off never lasts longer than [`LONGEST`](Self::LONGEST), whatever was asked for and
+///   whatever the store's clock does.
+///
+/// The tier may forget a back-off at any time, as a store that evicts does: that costs one load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "as a store keeps it")]
 pub struct BackOff {
@@ -43,6 +62,14 @@ pub struct BackOff {
     pub failures: u32,
     /// The time from now on in which no load begins.
     pub lasts: Duration,
+}
+
+impl BackOff {
+    /// The longest back-off. A longer one is kept as this one.
+    pub const LONGEST: Duration = Duration::from_secs(60);
+
+    /// How long after a back-off the number of failures is remembered.
+    pub const REMEMBERED: Duration = Duration::from_secs(120);
 }
 
 impl LeaseHeld for () {}
@@ -74,13 +101,16 @@ impl Lease {
     }
 
     /// Releases the lease after its load failed. `back_off` is for a function whose values may be
-    /// returned stale.
+    /// returned stale; its failures are those [of this lease](Self::failures) and this one. Without
+    /// it, the tier need not keep the failures from before either.
     pub fn load_failed(mut self, back_off: Option<BackOff>) {
-        self.note_failure(back_off);
+        self.release_after_failure(back_off);
     }
 
-    fn note_failure(&mut self, back_off: Option<BackOff>) {
-        if let Some(held) = &mut self.held {
+    /// Releases the lease. If the thread panics, the drop that follows must not note the failure
+    /// once more: it knows no back-off, and would replace this one.
+    fn release_after_failure(&mut self, back_off: Option<BackOff>) {
+        if let Some(mut held) = self.held.take() {
             held.load_failed(back_off);
         }
     }
@@ -91,7 +121,7 @@ impl Drop for Lease {
         // A panic of the body is a failed load. Without this, the waiters would run the body one
         // after another.
         if std::thread::panicking() {
-            self.note_failure(None);
+            self.release_after_failure(None);
         }
     }
 }
@@ -195,8 +225,8 @@ pub enum LeaseResult {
     Granted(Lease),
     /// Another caller holds the lease and loads. The wake-up says when to read the key again.
     Held(Wakeup),
-    /// A load of the key failed, and none begins before this time has passed. The answer to
-    /// [`LeaseMode::Refresh`] only.
+    /// A load of the key failed, and no load begins for a caller that has a value before this time
+    /// has passed: the key [is backed off](BackOff). The answer to [`LeaseMode::Refresh`] only.
     BackedOff(Duration),
     /// No caller may fill the key now. The caller loads and does not store the value; after
     /// [`Refusal::Guard`] not in memory either.
@@ -268,16 +298,38 @@ pub enum LeaseMode {
     Probe,
     /// A load of a caller that has a value, stale or soon to expire. As
     /// [`Exclusive`](Self::Exclusive), but not granted while the key [is backed
-    /// off](LeaseResult::BackedOff).
+    /// off](LeaseResult::BackedOff). The record that the key has MUST stay readable while the lease
+    /// is held, and after the load has failed: other callers return it as stale.
     Refresh,
     /// A refresh or a put. The leases of loads in progress are void from now on, because their
     /// values are older.
     Preempt,
 }
 
+impl LeaseMode {
+    /// Returns `true` if the caller can use what another caller loads. Such a request is answered
+    /// with [`LeaseResult::Held`] while another caller holds an exclusive lease, and if the key was
+    /// filled since the caller has read it.
+    #[must_use]
+    pub fn waits(self) -> bool {
+        matches!(self, Self::Exclusive | Self::Refresh)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+
+    /// Writes down the failures that are noted, and the release.
+    struct Noting(Arc<Mutex<Vec<Option<BackOff>>>>);
+
+    impl LeaseHeld for Noting {
+        fn load_failed(&mut self, back_off: Option<BackOff>) {
+            self.0.lock().expect("no panic").push(back_off);
+        }
+    }
 
     #[test]
     fn debug_of_a_lease_shows_whether_it_is_released_on_drop() {
@@ -291,5 +343,39 @@ mod tests {
         let (free, held) = (lease(), lease().held_by(()));
         assert!(format!("{free:?}").contains("is_released_on_drop: false"));
         assert!(format!("{held:?}").contains("is_released_on_drop: true"));
+    }
+
+    #[test]
+    fn back_off_that_is_noted_during_a_panic_is_kept() {
+        let noted = Arc::new(Mutex::new(Vec::new()));
+        let lease = || {
+            let stamp = Stamp {
+                epoch: 1,
+                history: 2,
+            };
+            Lease::new(3, stamp).held_by(Noting(Arc::clone(&noted)))
+        };
+        let back_off = BackOff {
+            failures: 1,
+            lasts: Duration::from_secs(1),
+        };
+        /// Notes the failure of a load whose body panics, as the owner of a lease does.
+        struct OnPanic(Option<(Lease, BackOff)>);
+        impl Drop for OnPanic {
+            fn drop(&mut self) {
+                if let Some((lease, back_off)) = self.0.take() {
+                    lease.load_failed(Some(back_off));
+                }
+            }
+        }
+        let owner = OnPanic(Some((lease(), back_off)));
+        let unowned = lease();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _leases = (unowned, owner);
+            std::panic::resume_unwind(Box::new("a body"));
+        }));
+        assert!(panicked.is_err());
+        let noted = noted.lock().expect("no panic");
+        assert_eq!(*noted, [None, Some(back_off)]);
     }
 }

@@ -1,5 +1,7 @@
-//! Leases and guards of a store that one process uses. All their holders are in this process, so
-//! they are kept in memory.
+//! Leases, guards and back-offs of a store that one process uses. All their holders are in this
+//! process, so they are kept in memory.
+
+mod back_offs;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::back_offs::BackOffs;
+use self::back_offs::BackOffs;
 use super::key::{FunctionKey, RecordKey};
 use super::kit::{LONGEST_LOAD, WakeOnDrop};
 use super::lease::{
@@ -24,7 +26,7 @@ use crate::stats::Refusal;
 /// How long a guard lasts after it was dropped without an end, because a commit may be in progress.
 const AFTER_DROP: Duration = Duration::from_secs(2);
 
-/// The leases and guards of a private [`Tier`](super::Tier).
+/// The leases, the guards and the [back-offs](BackOff) of a private [`Tier`](super::Tier).
 ///
 /// The tier [takes](Self::take) leases from it, checks that a lease [holds](Self::holds) and writes
 /// the record in one step (under a lock of the key), [voids](Self::void) leases before it deletes
@@ -47,7 +49,6 @@ struct State {
     next: u64,
     /// The guards by key, then by number. The time is when a guard ends that was dropped.
     guards: HashMap<String, HashMap<u64, Option<Instant>>>,
-    /// The keys whose last load failed.
     back_offs: BackOffs,
 }
 
@@ -76,7 +77,8 @@ struct Holder {
 }
 
 impl LocalLeases {
-    /// Grants a lease with this stamp, unless the key is guarded or another caller holds the lease.
+    /// Grants a lease with this stamp, unless the key is guarded or backed off, or another caller
+    /// holds the lease.
     pub fn take(self: &Arc<Self>, key: &RecordKey, mode: LeaseMode, stamp: Stamp) -> LeaseResult {
         let mut state = self.lock();
         let name = key.name();
@@ -86,6 +88,12 @@ impl LocalLeases {
         if mode == LeaseMode::Probe {
             // No lease has this token, so nothing can be filled under it.
             return LeaseResult::Granted(Lease::new(0, stamp));
+        }
+        let held = state.keys.get(&name).filter(|held| held.is_exclusive);
+        if mode.waits()
+            && let Some(held) = held
+        {
+            return LeaseResult::Held(wakeup(&held.changed));
         }
         if mode == LeaseMode::Refresh
             && let Some(left) = state.back_offs.left(&name)
@@ -105,9 +113,6 @@ impl LocalLeases {
             // A shared lease does not wait for an exclusive one: its caller may be what the holder
             // of the exclusive lease waits for.
             LeaseMode::Shared => {}
-            LeaseMode::Exclusive | LeaseMode::Refresh if held.is_exclusive => {
-                return LeaseResult::Held(wakeup(&held.changed));
-            }
             // A preempting lease replaces all others, and an exclusive one replaces shared ones.
             _ => {
                 held.tokens.clear();
@@ -141,31 +146,33 @@ impl LocalLeases {
         self.lock().holds(&key.name(), token)
     }
 
-    /// Ends the leases on a key after it was filled under the lease with this token. Does nothing
-    /// if the lease is not valid any more, because the valid ones belong to another load then. The
-    /// waiters wake when the result is dropped.
+    /// Ends the leases and the back-off of a key after it was filled under the lease with this
+    /// token. Does nothing if the lease is not valid any more, because the valid ones belong to
+    /// another load then. The waiters wake when the result is dropped.
     pub fn used(&self, key: &RecordKey, token: u64) -> WakeOnDrop {
         let name = key.name();
         let mut state = self.lock();
         let is_valid = state.holds(&name, token);
         if is_valid {
-            state.back_offs.remove(&name);
+            state.back_offs.end(&name);
         }
         state.end(is_valid.then_some(name))
     }
 
-    /// Voids the leases on an invalidated target. The waiters wake when the result is dropped.
+    /// Voids the leases on an invalidated target, and ends its back-offs. The waiters wake when the
+    /// result is dropped.
     pub fn void(&self, target: Target<'_>) -> WakeOnDrop {
         let mut state = self.lock();
         let voided: Vec<String> = match target {
             Target::Key(key) => {
                 let name = key.name();
-                state.back_offs.remove(&name);
+                state.back_offs.end(&name);
                 vec![name]
             }
             Target::Function(function) => {
                 let function = function.versioned();
-                state.back_offs.remove_if(|_, of| of == function);
+                let prefix = function.clone() + ":";
+                state.back_offs.end_all(|key| key.starts_with(&prefix));
                 let of_function = state
                     .keys
                     .iter()
@@ -173,15 +180,15 @@ impl LocalLeases {
                 of_function.map(|(key, _)| key.clone()).collect()
             }
             Target::All => {
-                state.back_offs.remove_if(|_, _| true);
+                state.back_offs = BackOffs::default();
                 state.keys.keys().cloned().collect()
             }
         };
         state.end(voided)
     }
 
-    /// Voids the leases on the keys of a function whose arguments match. The waiters wake when the
-    /// result is dropped.
+    /// Voids the leases on the keys of a function whose arguments match, and ends their back-offs.
+    /// The waiters wake when the result is dropped.
     pub fn void_matching(&self, function: &FunctionKey, glob: &Glob) -> WakeOnDrop {
         let mut state = self.lock();
         let prefix = function.versioned() + ":";
@@ -189,15 +196,15 @@ impl LocalLeases {
             key.strip_prefix(&prefix)
                 .is_some_and(|arguments| glob.matches(arguments))
         };
-        state.back_offs.remove_if(|key, _| is_meant(key));
+        state.back_offs.end_all(is_meant);
         let voided = state.keys.keys().filter(|key| is_meant(key));
         let voided: Vec<String> = voided.cloned().collect();
         state.end(voided)
     }
 
-    /// Guards a key: voids its leases, and refuses others until the guard ends. If the guard is
-    /// dropped before its key was invalidated, `invalidate` runs, and the guard lasts two seconds
-    /// longer for a commit that may be in progress.
+    /// Guards a key: voids its leases, ends its back-off, and refuses leases until the guard ends.
+    /// If the guard is dropped before its key was invalidated, `invalidate` runs, and the guard
+    /// lasts two seconds longer for a commit that may be in progress.
     pub fn guard(
         self: &Arc<Self>,
         key: &RecordKey,
@@ -205,7 +212,7 @@ impl LocalLeases {
     ) -> Guard {
         let mut state = self.lock();
         let key = key.name();
-        state.back_offs.remove(&key);
+        state.back_offs.end(&key);
         let voided = state.end([key.clone()]);
         state.next += 1;
         let number = state.next;
@@ -271,16 +278,14 @@ fn wakeup(changed: &Arc<Changed>) -> Wakeup {
 impl LeaseHeld for Holder {
     fn load_failed(&mut self, back_off: Option<BackOff>) {
         let mut state = self.leases.lock();
-        let State {
-            keys, back_offs, ..
-        } = &mut *state;
-        if let Some(held) = keys.get(&self.key)
-            && held.tokens.contains(&self.token)
-        {
-            held.changed.load_failed.store(true, Ordering::Relaxed);
-            if let Some(back_off) = back_off {
-                back_offs.note(&self.key, &held.function, back_off);
-            }
+        let held = state.keys.get(&self.key);
+        // A load whose lease is void failed to load an old state of the key.
+        let Some(held) = held.filter(|held| held.tokens.contains(&self.token)) else {
+            return;
+        };
+        held.changed.load_failed.store(true, Ordering::Relaxed);
+        if let Some(back_off) = back_off {
+            state.back_offs.keep(self.key.clone(), back_off);
         }
     }
 }

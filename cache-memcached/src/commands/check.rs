@@ -3,10 +3,10 @@
 use async_memcached::{Client, Error};
 
 use super::command::Command;
+use super::granted::{HeldItem, LeaseId};
 use super::items::get_all;
-use super::lease::LeaseId;
 use super::stamp::stamp_of;
-use crate::keys::RecordNames;
+use crate::keys::{Keys, RecordNames};
 
 /// Asks for the state of a lease that another caller holds, in one round trip.
 #[derive(Debug)]
@@ -37,16 +37,25 @@ impl Command for CheckLease {
             epoch,
             history,
         } = &self.names;
-        let [item, epoch, history] = get_all(client, [&**record, epoch, history]).await?;
-        let Some(item) = item else {
+        let names = [record, &Keys::refresh(record), epoch, history];
+        let [item, beside, epoch, history] = get_all(client, names.map(|name| &**name)).await?;
+        let (of_lease, cas, is_record_current) = match self.lease.item {
+            HeldItem::Placeholder { cas } => (item, cas, true),
+            HeldItem::Beside { cas, record } => {
+                let is_current = item.is_some_and(|item| item.cas == record);
+                (beside, cas, is_current)
+            }
+        };
+        let Some(of_lease) = of_lease else {
             return Ok(Reply::Ended);
         };
-        Ok(if item.cas != self.lease.cas {
-            match item.follows_failure() {
+        let is_valid = stamp_of(epoch.as_ref(), history.as_ref()) == Some(self.lease.stamp);
+        Ok(if of_lease.cas != cas {
+            match of_lease.follows_failure() {
                 true => Reply::LoadFailed,
                 false => Reply::Ended,
             }
-        } else if stamp_of(epoch.as_ref(), history.as_ref()) == Some(self.lease.stamp) {
+        } else if is_valid && is_record_current {
             Reply::Held
         } else {
             Reply::Ended
@@ -57,15 +66,15 @@ impl Command for CheckLease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::lease::GrantedLease;
-    use crate::commands::release::Reason;
+    use crate::commands::granted::GrantedLease;
+    use crate::commands::release::ReleaseReason;
     use crate::commands::testing::{TestServer, key};
 
     async fn check(server: &mut TestServer, lease: &GrantedLease) -> Reply {
         let check = CheckLease {
             names: lease.names.clone(),
             lease: LeaseId {
-                cas: lease.cas,
+                item: HeldItem::Placeholder { cas: lease.cas },
                 stamp: lease.stamp,
             },
         };
@@ -83,7 +92,7 @@ mod tests {
 
         server.invalidate_key(&key).await;
         let lease = server.lease(&key).await;
-        server.release(&lease, Reason::NotFilled).await;
+        server.release(&lease, ReleaseReason::NotFilled).await;
         assert_eq!(check(&mut server, &lease).await, Reply::Ended, "released");
 
         let lease = server.lease(&key).await;
@@ -108,7 +117,9 @@ mod tests {
         let mut server = TestServer::start().await;
         let key = key("1");
         let failed = server.lease(&key).await;
-        server.release(&failed, Reason::LoadFailed).await;
+        server
+            .release(&failed, ReleaseReason::LoadFailed(None))
+            .await;
         assert_eq!(check(&mut server, &failed).await, Reply::LoadFailed);
         let next = server.lease(&key).await;
         assert_eq!(check(&mut server, &failed).await, Reply::LoadFailed);

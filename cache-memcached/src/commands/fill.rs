@@ -6,8 +6,8 @@ use async_memcached::{Client, Error};
 use cache_core::tier::{FillResult, Refusal};
 
 use super::command::Command;
+use super::granted::GrantedLease;
 use super::items::{Condition, NewItem, get_all, set_if};
-use super::lease::GrantedLease;
 use crate::item::{Item, Kind, record_data};
 use crate::keys::RecordNames;
 

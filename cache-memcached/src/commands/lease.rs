@@ -1,25 +1,32 @@
 //! Takes a lease, the right to fill one key.
 
+mod step;
+
 use std::time::Duration;
 
 use async_memcached::{Client, Error, MetaProtocol as _};
-use cache_core::tier::kit::StoreLease;
-use cache_core::tier::{HEADER_LEN, LeaseMode, Refusal, Stamp};
+use cache_core::tier::{LeaseMode, Refusal, Stamp};
 
+use self::step::{Found, Step, Way};
 use super::command::Command;
+use super::granted::{GrantedLease, HeldItem, LeaseId, LeasedItem};
 use super::guard::is_guarded;
-use super::items::{
-    Condition, NewItem, delete_if, get_all, number_or_create, renumber, set_if, touch,
-};
-use crate::item::{Item, Kind, expiry_seconds, lease_data};
+use super::items::{NewItem, delete_if, get_all, number_or_create, renumber, set_if, touch};
+use crate::item::{Kind, expiry_seconds, lease_data, refresh_data};
 use crate::keys::{Keys, RecordNames};
 
 /// Asks for a lease: the CAS number of the item under the name of the record.
 ///
 /// If there is no usable record, a placeholder is stored, whose data is the stamp that the record
 /// must carry; it expires after `life` unless it is renewed. If there is a record that may still be
-/// valid (it is refreshed, or its load is not exclusive), the record stays, and gets another CAS
+/// valid (it is preempted, or its load is not exclusive), the record stays, and gets another CAS
 /// number, so that no earlier lease can fill the key.
+///
+/// A caller that has a value leaves the record in place as well, because others return it until it
+/// is replaced. The lease is the CAS number of the record then, and an item beside the record says
+/// that it is held: with that CAS number and the stamp, so that it is void as soon as the record is
+/// another. Such a lease does not void earlier ones; the first fill wins. The trace of a failed
+/// load is in place of the item of its lease: under the name of the record, or beside it.
 ///
 /// The epoch of the function and the history are created if they are missing. While the key is
 /// guarded, no lease is granted.
@@ -41,62 +48,9 @@ pub(crate) enum Reply {
     Held(LeaseId),
     /// The record is another than the one that the caller has read.
     Replaced,
+    /// A load failed, and a caller that has a value does not load for this long.
+    BackedOff(Duration),
     Refused(Refusal),
-}
-
-/// A lease that this instance holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct GrantedLease {
-    pub(crate) names: RecordNames,
-    /// The CAS number that the item must have for a fill.
-    pub(crate) cas: u64,
-    /// The stamp that the record must carry.
-    pub(crate) stamp: Stamp,
-    pub(crate) item: LeasedItem,
-}
-
-/// The item whose CAS number is a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LeasedItem {
-    /// A placeholder that other callers wait for.
-    AwaitedPlaceholder,
-    /// A placeholder that no caller waits for.
-    SharedPlaceholder,
-    /// A record that may still be valid, or nothing. It does not end with the lease.
-    Other,
-}
-
-impl StoreLease for GrantedLease {
-    fn is_renewed(&self) -> bool {
-        self.item != LeasedItem::Other
-    }
-
-    fn is_released(&self) -> bool {
-        self.item == LeasedItem::AwaitedPlaceholder
-    }
-}
-
-/// Identifies a lease that another caller holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LeaseId {
-    pub(crate) cas: u64,
-    /// If the stamp of the function is another, the lease is void although its item is still there.
-    pub(crate) stamp: Stamp,
-}
-
-/// The way to get a lease, by the item under the name of the record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// Wait for the lease with this CAS number.
-    Wait(u64),
-    /// Read the key again: there is another record.
-    ReadAgain,
-    /// Share the lease with this CAS number.
-    Join(u64),
-    /// Keep the record with this CAS number, and give it another number.
-    Renumber(u64),
-    /// Store a placeholder.
-    Place(Condition),
 }
 
 impl Command for TakeLease {
@@ -124,8 +78,9 @@ impl TakeLease {
         // The lease is read before the stamp that it is compared with. In the other order, a lease
         // from after an invalidation could be compared with the stamp from before it, and be
         // treated as void.
-        let names = [record, history, epoch, &Keys::guards(record)];
-        let [item, history_item, epoch_item, guards] =
+        let (refresh, guards) = (Keys::refresh(record), Keys::guards(record));
+        let names = [record, &refresh, history, epoch, &guards];
+        let [item, beside, history_item, epoch_item, guards] =
             get_all(client, names.map(|name| &**name)).await?;
         let stamp = Stamp {
             history: number_or_create(client, history, history_item).await?,
@@ -134,89 +89,106 @@ impl TakeLease {
         if guards.is_some_and(|guards| guards.kind == Some(Kind::Guards)) {
             return Ok(Some(Reply::Refused(Refusal::Guard)));
         }
-        let granted = |cas, item| GrantedLease {
-            names: self.names.clone(),
-            cas,
-            stamp,
+        let found = Found {
             item,
+            beside,
+            stamp,
         };
         if self.mode == LeaseMode::Probe {
             // No item has this CAS number, so the lease fills nothing.
-            return Ok(Some(Reply::Granted(granted(0, LeasedItem::Other))));
+            let probe = self.granted(0, LeasedItem::Other, &found);
+            return Ok(Some(Reply::Granted(probe)));
         }
-        let step = self.step(item.as_ref(), stamp);
-        let cas = match step {
-            Step::Wait(cas) => {
-                self.cut_life(client).await?;
-                return Ok(Some(Reply::Held(LeaseId { cas, stamp })));
+        let way = match Step::to_lease(self.mode, &self.expected_header, &found) {
+            Step::Take(way) => way,
+            Step::Wait(lease) => {
+                self.cut_life(client, lease.item).await?;
+                return Ok(Some(Reply::Held(lease)));
             }
             Step::ReadAgain => return Ok(Some(Reply::Replaced)),
-            Step::Join(cas) => Some(cas),
-            Step::Renumber(cas) => renumber(client, record, cas).await?,
-            Step::Place(condition) => {
-                let placeholder = NewItem {
-                    kind: self.placeholder_kind(),
-                    data: &lease_data(stamp, item.as_ref()),
-                    life: self.life,
-                };
-                set_if(client, record, condition, placeholder).await?
-            }
+            Step::BackOff(left) => return Ok(Some(Reply::BackedOff(left))),
         };
-        let Some(cas) = cas else { return Ok(None) };
-        let lease = granted(cas, self.leased_item(step));
+        let lease = self.take(client, way, &found).await?;
+        let Some(lease) = lease else { return Ok(None) };
         // Checked again after the lease was taken: a guard is placed before the leases under it are
         // voided, so a guard that is not seen here finds the lease and voids it.
         if is_guarded(client, record).await? {
             if lease.item != LeasedItem::Other {
-                delete_if(client, record, cas).await?;
+                let (name, cas) = lease.held_item();
+                delete_if(client, &name, cas).await?;
             }
             return Ok(Some(Reply::Refused(Refusal::Guard)));
         }
         Ok(Some(Reply::Granted(lease)))
     }
 
-    fn step(&self, item: Option<&Item>, stamp: Stamp) -> Step {
-        let Some(item) = item else {
-            return Step::Place(Condition::Missing);
+    /// Takes a lease, unless another client has changed the item in between.
+    async fn take(
+        &self,
+        client: &mut Client,
+        way: Way,
+        found: &Found,
+    ) -> Result<Option<GrantedLease>, Error> {
+        let record = &self.names.record;
+        let (cas, item) = match way {
+            Way::Join(cas) => (Some(cas), LeasedItem::SharedPlaceholder),
+            Way::Renumber(cas) => {
+                let cas = renumber(client, record, cas).await?;
+                (cas, LeasedItem::Other)
+            }
+            Way::Place(condition) => {
+                let (kind, item) = match self.mode {
+                    LeaseMode::Shared => (Kind::SharedLease, LeasedItem::SharedPlaceholder),
+                    _ => (Kind::ExclusiveLease, LeasedItem::AwaitedPlaceholder),
+                };
+                let data = lease_data(found.stamp, found.item.as_ref());
+                let placeholder = self.new_item(kind, &data);
+                let cas = set_if(client, record, condition, placeholder).await?;
+                (cas, item)
+            }
+            Way::PlaceBeside {
+                of_record,
+                condition,
+            } => {
+                let data = refresh_data(of_record, found.stamp);
+                let item = self.new_item(Kind::RefreshLease, &data);
+                let name = Keys::refresh(record);
+                let Some(cas) = set_if(client, &name, condition, item).await? else {
+                    return Ok(None);
+                };
+                (Some(of_record), LeasedItem::BesideRecord { cas })
+            }
         };
-        let is_other_record =
-            |record: &[u8]| record[..record.len().min(HEADER_LEN)] != *self.expected_header;
-        match self.mode {
-            LeaseMode::Exclusive => match (item.kind, item.record()) {
-                // A lease with another stamp is void, and will not be filled.
-                (Some(Kind::ExclusiveLease), _) if item.stamp() == Some(stamp) => {
-                    Step::Wait(item.cas)
-                }
-                (_, Some(record)) if is_other_record(record) => Step::ReadAgain,
-                _ => Step::Place(Condition::Unchanged(item.cas)),
-            },
-            LeaseMode::Shared if item.is_lease() => Step::Join(item.cas),
-            _ if item.record().is_some() => Step::Renumber(item.cas),
-            _ => Step::Place(Condition::Unchanged(item.cas)),
+        Ok(cas.map(|cas| self.granted(cas, item, found)))
+    }
+
+    fn granted(&self, cas: u64, item: LeasedItem, found: &Found) -> GrantedLease {
+        GrantedLease {
+            names: self.names.clone(),
+            cas,
+            stamp: found.stamp,
+            item,
+            failures: found.back_off().map_or(0, |back_off| back_off.failures),
         }
     }
 
-    fn placeholder_kind(&self) -> Kind {
-        match self.mode {
-            LeaseMode::Shared => Kind::SharedLease,
-            _ => Kind::ExclusiveLease,
-        }
-    }
-
-    fn leased_item(&self, step: Step) -> LeasedItem {
-        match (step, self.mode) {
-            (Step::Renumber(_), _) => LeasedItem::Other,
-            (_, LeaseMode::Shared) => LeasedItem::SharedPlaceholder,
-            _ => LeasedItem::AwaitedPlaceholder,
+    fn new_item<'a>(&self, kind: Kind, data: &'a [u8]) -> NewItem<'a> {
+        NewItem {
+            kind,
+            data,
+            life: self.life,
         }
     }
 
     /// Shortens the life of a lease that lives longer than this instance lets leases live, or that
     /// has no expiry: the clock was set, or another client wrote it. A live holder renews the lease
     /// in time, and callers wait no longer than that for a holder that died.
-    async fn cut_life(&self, client: &mut Client) -> Result<(), Error> {
+    async fn cut_life(&self, client: &mut Client, held: HeldItem) -> Result<(), Error> {
         let longest = i64::try_from(expiry_seconds(self.life)).unwrap_or(i64::MAX);
-        let name = &self.names.record;
+        let name = match held {
+            HeldItem::Placeholder { .. } => &self.names.record,
+            HeldItem::Beside { .. } => &Keys::refresh(&self.names.record),
+        };
         let found = client.meta_get(name, false, None, Some(&["t"])).await?;
         let left = found.and_then(|found| found.ttl_remaining);
         if left.is_some_and(|left| left < 0 || left > longest) {
@@ -229,8 +201,10 @@ impl TakeLease {
 
 #[cfg(test)]
 mod tests {
+    use cache_core::tier::kit::StoreLease as _;
+
     use super::*;
-    use crate::commands::release::Reason;
+    use crate::commands::release::ReleaseReason;
     use crate::commands::testing::{MINUTE, TestServer, key};
 
     fn take(server: &TestServer, mode: LeaseMode) -> TakeLease {
@@ -255,18 +229,18 @@ mod tests {
         let first = granted(server.send(take(&server, LeaseMode::Exclusive)).await);
         assert!(first.is_renewed() && first.is_released());
         let held = Reply::Held(LeaseId {
-            cas: first.cas,
+            item: HeldItem::Placeholder { cas: first.cas },
             stamp: first.stamp,
         });
         assert_eq!(server.send(take(&server, LeaseMode::Exclusive)).await, held);
         let second = granted(server.send(take(&server, LeaseMode::Preempt)).await);
         assert_ne!(second.cas, first.cas);
-        server.release(&first, Reason::NotFilled).await;
+        server.release(&first, ReleaseReason::NotFilled).await;
         assert_eq!(
             server.item(&first.names.record).await.unwrap().cas,
             second.cas
         );
-        server.release(&second, Reason::NotFilled).await;
+        server.release(&second, ReleaseReason::NotFilled).await;
         granted(server.send(take(&server, LeaseMode::Exclusive)).await);
     }
 

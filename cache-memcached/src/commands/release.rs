@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use async_memcached::{Client, Error};
+use cache_core::tier::BackOff;
+pub(crate) use cache_core::tier::kit::ReleaseReason;
 
 use super::command::Command;
+use super::granted::{GrantedLease, LeasedItem};
 use super::items::{Condition, NewItem, delete_if, set_if};
-use crate::item::Kind;
+use crate::item::{Kind, back_off_data};
 
 /// The life of the trace of a failed load: many times the period in which waiters look at the
 /// lease.
@@ -16,22 +19,11 @@ const TRACE_LIFE: Duration = Duration::from_secs(1);
 ///
 /// If its load failed, a trace takes the place of the lease. Without it, waiters could not tell a
 /// failed load from one that was dropped or invalidated. The trace does not keep a caller from
-/// taking a lease.
+/// taking a lease, unless it has a back-off and the caller has a value.
 #[derive(Debug)]
 pub(crate) struct Release {
-    /// The name of the record that the lease may fill.
-    pub(crate) record: String,
-    pub(crate) cas: u64,
-    pub(crate) reason: Reason,
-}
-
-/// Why a lease is released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// Nothing is to be stored. A waiter loads.
-    NotFilled,
-    /// The load failed. Waiters on other instances do not wait for another one.
-    LoadFailed,
+    pub(crate) lease: GrantedLease,
+    pub(crate) reason: ReleaseReason,
 }
 
 impl Command for Release {
@@ -39,20 +31,29 @@ impl Command for Release {
     type Reply = ();
 
     async fn run(self, client: &mut Client) -> Result<(), Error> {
-        match self.reason {
-            Reason::NotFilled => {
-                delete_if(client, &self.record, self.cas).await?;
-            }
-            Reason::LoadFailed => {
-                let trace = NewItem {
-                    kind: Kind::FailedLoad,
-                    data: &[],
-                    life: TRACE_LIFE,
+        let (name, cas) = self.lease.held_item();
+        let ReleaseReason::LoadFailed(back_off) = self.reason else {
+            delete_if(client, &name, cas).await?;
+            return Ok(());
+        };
+        let (data, life) = match back_off {
+            None => (Vec::new(), TRACE_LIFE),
+            Some(back_off) => {
+                let record = match self.lease.item {
+                    LeasedItem::BesideRecord { .. } => self.lease.cas,
+                    _ => 0,
                 };
-                let condition = Condition::Unchanged(self.cas);
-                set_if(client, &self.record, condition, trace).await?;
+                let lasts = back_off.lasts.min(BackOff::LONGEST);
+                let data = back_off_data(record, self.lease.stamp, back_off);
+                (data, lasts + BackOff::REMEMBERED)
             }
-        }
+        };
+        let trace = NewItem {
+            kind: Kind::FailedLoad,
+            data: &data,
+            life,
+        };
+        set_if(client, &name, Condition::Unchanged(cas), trace).await?;
         Ok(())
     }
 }
@@ -68,16 +69,18 @@ mod tests {
         let key = key("1");
         let lease = server.lease(&key).await;
         let name = &lease.names.record;
-        server.release(&lease, Reason::NotFilled).await;
+        server.release(&lease, ReleaseReason::NotFilled).await;
         assert_eq!(server.item(name).await, None);
 
         let other = server.lease(&key).await;
-        for reason in [Reason::NotFilled, Reason::LoadFailed] {
+        for reason in [ReleaseReason::NotFilled, ReleaseReason::LoadFailed(None)] {
             server.release(&lease, reason).await;
             let item = server.item(name).await.unwrap();
             assert_eq!(item.cas, other.cas, "the lease of another load stays");
         }
-        server.release(&other, Reason::LoadFailed).await;
+        server
+            .release(&other, ReleaseReason::LoadFailed(None))
+            .await;
         let trace = server.item(name).await.unwrap();
         assert_eq!(trace.kind, Some(Kind::FailedLoad));
         assert_eq!(trace.record(), None);

@@ -10,8 +10,8 @@ use super::items::{get, touch};
 /// Lets a lease live for `life` from now on, if it is still held.
 #[derive(Debug)]
 pub(crate) struct Renew {
-    /// The name of the record that the lease may fill.
-    pub(crate) record: String,
+    /// The name of the item of the lease.
+    pub(crate) name: String,
     pub(crate) cas: u64,
     pub(crate) life: Duration,
 }
@@ -21,11 +21,11 @@ impl Command for Renew {
     type Reply = ();
 
     async fn run(self, client: &mut Client) -> Result<(), Error> {
-        let item = get(client, &self.record).await?;
+        let item = get(client, &self.name).await?;
         if item.is_some_and(|item| item.cas == self.cas) {
             // A record that takes the place of the lease in between is kept by the server for
             // `life` only. After that it is missing, which costs one more load.
-            touch(client, &self.record, self.life).await?;
+            touch(client, &self.name, self.life).await?;
         }
         Ok(())
     }
@@ -41,7 +41,7 @@ mod tests {
         let mut server = TestServer::start().await;
         let lease = server.lease(&key("1")).await;
         let renew = |cas, minutes| Renew {
-            record: lease.names.record.clone(),
+            name: lease.names.record.clone(),
             cas,
             life: MINUTE * minutes,
         };

@@ -12,12 +12,13 @@ use tokio::time::{sleep, timeout};
 
 use super::command::Command;
 use super::fill::StoreRecord;
+use super::granted::GrantedLease;
 use super::guard::PlaceGuard;
 use super::invalidate::Invalidate;
 use super::items;
-use super::lease::{GrantedLease, Reply, TakeLease};
+use super::lease::{Reply, TakeLease};
 use super::log::{Message, ReadLog};
-use super::release::{Reason, Release};
+use super::release::{Release, ReleaseReason};
 use crate::item::Item;
 use crate::keys::Keys;
 
@@ -147,15 +148,9 @@ impl TestServer {
         .await
     }
 
-    pub(super) async fn release(&mut self, lease: &GrantedLease, reason: Reason) {
-        let record = lease.names.record.clone();
-        let cas = lease.cas;
-        self.send(Release {
-            record,
-            cas,
-            reason,
-        })
-        .await;
+    pub(super) async fn release(&mut self, lease: &GrantedLease, reason: ReleaseReason) {
+        let lease = lease.clone();
+        self.send(Release { lease, reason }).await;
     }
 
     pub(super) async fn guard(&mut self, key: &RecordKey, number: u64) -> Placement {

@@ -11,7 +11,8 @@ use tokio::time::{sleep, timeout};
 use super::MemcachedTier;
 use crate::commands::Command as _;
 use crate::commands::check::{self, CheckLease};
-use crate::commands::lease::{LeaseId, Reply, TakeLease};
+use crate::commands::granted::LeaseId;
+use crate::commands::lease::{Reply, TakeLease};
 use crate::error::{STORE, lost};
 use crate::keys::RecordNames;
 use crate::session::MemcachedSession;
@@ -54,9 +55,10 @@ impl MemcachedTier {
         let taking = link.connections.send_then(command, move |reply, _| {
             reply.map(|reply| match reply {
                 Reply::Granted(granted) => {
-                    let (token, stamp) = (fastrand::u64(1..), granted.stamp);
+                    let token = fastrand::u64(1..);
+                    let lease = Lease::new(token, granted.stamp).after_failures(granted.failures);
                     match leases.hold(token, granted, number) {
-                        Some(holder) => Taken::Granted(Lease::new(token, stamp).held_by(holder)),
+                        Some(holder) => Taken::Granted(lease.held_by(holder)),
                         None => Taken::Lost,
                     }
                 }
@@ -72,6 +74,7 @@ impl MemcachedTier {
             Taken::Other(Reply::Replaced) => {
                 Ok(LeaseResult::Held(Wakeup::new(std::future::ready(()))))
             }
+            Taken::Other(Reply::BackedOff(left)) => Ok(LeaseResult::BackedOff(left)),
             Taken::Other(Reply::Refused(refusal)) => Ok(LeaseResult::Refused(refusal)),
             Taken::Lost | Taken::Other(Reply::Granted(_)) => Err(lost(TakeLease::NAME)),
         }

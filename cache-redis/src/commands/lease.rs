@@ -6,7 +6,6 @@ use cache_core::tier::{LeaseMode, RecordKey};
 use redis::{RedisError, ScriptInvocation, Value};
 
 use super::command::{Command, number, typed};
-use super::release::{FAILURES_REMEMBERED, LONGEST_BACK_OFF};
 use super::script::{Script, script_even_if_full};
 use crate::keys::Keys;
 use crate::number::millis;
@@ -23,25 +22,24 @@ use crate::number::millis;
 /// restored) is shortened to that: a holder that lives renews it, and no caller waits longer for
 /// one that crashed.
 ///
+/// A back-off under the key of the lease keeps a `refresh` away while it lasts, and no other mode.
+/// It is replaced by the lease that is granted, whose holder learns the number of failures. Like a
+/// lease, a back-off without an expiry is none, and one that would last longer than the longest is
+/// shortened to that.
+///
 /// An evicted epoch is restored if the caller knows it and has applied every message: otherwise the
 /// function may have been invalidated since. An evicted history is restored after a barrier.
 ///
-/// In place of the lease there may be the mark of a load that failed (see
-/// [`release`](super::release)). To `refresh`, which is `only` otherwise, the key is backed off
-/// until the mark has less than the time left for which failures are remembered. To other modes the
-/// key is free. A mark under another epoch or history is none.
-///
-/// KEYS record, lease, epoch, history, guards, sequence.
-/// ARGV mode (`only`, `refresh`, `share`, `takeover`, `look`), new token, life of the lease in ms, new epoch, number of the history,
+/// KEYS record, lease, epoch, history, guards, sequence. ARGV mode (`only`, `refresh`, `share`,
+/// `takeover`, `look`), new token, life of the lease in ms, new epoch, number of the history,
 /// header of the record that the caller has read, epoch that the caller knows or nothing, last
-/// message that it has applied, longest back-off in ms, time for which failures are remembered in
-/// ms.
+/// message that it has applied.
 ///
 /// Replies with one of:
 /// - `given`, the token, the epoch, the number of loads that failed in a row before;
-/// - `backedoff`, the ms that are left of the back-off;
 /// - `free`: to `look`, which takes nothing;
 /// - `taken`, the ms until the lease expires, or zero if the record has been replaced;
+/// - `backedoff`, the ms that are left: to `refresh`;
 /// - `guarded`;
 /// - `history`: the caller's history is not the current one, or was flushed with the sequence;
 /// - `evicted`: the history alone is missing.
@@ -77,17 +75,16 @@ pub(crate) enum Reply {
     Granted {
         token: u64,
         epoch: u64,
-        /// The number of loads of the key that failed in a row before.
         failures: u32,
     },
-    /// A load of the key failed, and no refresh begins before this time has passed.
-    BackedOff { left: Duration },
     /// The key may be loaded. Nothing was taken.
     Free,
     /// Another caller holds the lease, which expires after `left` unless it is renewed.
     Taken { left: Duration },
     /// The record is another one than the caller has read.
     Replaced,
+    /// A load failed, and no load begins for a caller that has a value before `left` has passed.
+    BackedOff { left: Duration },
     /// The key is guarded: nothing may be stored.
     Guarded,
     /// The history is another, or the data set was flushed.
@@ -132,9 +129,7 @@ impl Command for TakeLease<'_> {
             .arg(self.history)
             .arg(self.expected_header)
             .arg(known.unwrap_or_default())
-            .arg(self.last_message)
-            .arg(millis(LONGEST_BACK_OFF))
-            .arg(millis(FAILURES_REMEMBERED));
+            .arg(self.last_message);
     }
 
     fn parse(reply: Value) -> Result<Reply, RedisError> {
@@ -148,21 +143,15 @@ impl Command for TakeLease<'_> {
                 [
                     Value::BulkString(token),
                     Value::BulkString(epoch),
-                    Value::BulkString(failures),
+                    Value::Int(failures),
                 ],
-            ) => match (number(token), number(epoch), failed_loads(failures)) {
-                (Some(token), Some(epoch), Some(failures)) => Reply::Granted {
+            ) => match (number(token), number(epoch), u32::try_from(*failures)) {
+                (Some(token), Some(epoch), Ok(failures)) => Reply::Granted {
                     token,
                     epoch,
                     failures,
                 },
                 _ => Reply::Foreign,
-            },
-            (b"backedoff", [Value::Int(left)]) => match u64::try_from(*left) {
-                Ok(left) => Reply::BackedOff {
-                    left: Duration::from_millis(left),
-                },
-                Err(_) => Reply::Foreign,
             },
             (b"free", []) => Reply::Free,
             (b"taken", [Value::Int(left)]) => match u64::try_from(*left) {
@@ -170,6 +159,12 @@ impl Command for TakeLease<'_> {
                     left: Duration::from_millis(left),
                 },
                 _ => Reply::Replaced,
+            },
+            (b"backedoff", [Value::Int(left)]) => match u64::try_from(*left) {
+                Ok(left) => Reply::BackedOff {
+                    left: Duration::from_millis(left),
+                },
+                Err(_) => Reply::Foreign,
             },
             (b"guarded", []) => Reply::Guarded,
             (b"history", []) => Reply::OtherHistory,
@@ -179,21 +174,20 @@ impl Command for TakeLease<'_> {
     }
 }
 
-/// Reads a number of failed loads, which may be zero.
-fn failed_loads(text: &[u8]) -> Option<u32> {
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::commands::testing::{EPOCH, HISTORY, MINUTE, TestServer, key, take_lease};
 
-    const GRANTED: Reply = Reply::Granted {
-        token: 21,
-        epoch: EPOCH,
-        failures: 0,
-    };
+    const GRANTED: Reply = granted(21, EPOCH);
+
+    const fn granted(token: u64, epoch: u64) -> Reply {
+        Reply::Granted {
+            token,
+            epoch,
+            failures: 0,
+        }
+    }
 
     #[tokio::test]
     async fn exclusive_lease_is_granted_once_and_marked_if_another_caller_waits() {
@@ -219,11 +213,7 @@ mod tests {
         );
         server.ask::<()>(&["PERSIST", &lease]).await;
         let reply = server.lease(&key, 23).await;
-        let expected = Reply::Granted {
-            token: 23,
-            epoch: EPOCH,
-            failures: 0,
-        };
+        let expected = granted(23, EPOCH);
         assert_eq!(reply, expected, "a lease without an expiry is replaced");
         assert_eq!(
             server.text(&lease).await,
@@ -241,11 +231,7 @@ mod tests {
             mode,
             ..take_lease(&key, token)
         };
-        let given = |token| Reply::Granted {
-            token,
-            epoch: EPOCH,
-            failures: 0,
-        };
+        let given = |token| granted(token, EPOCH);
         assert_eq!(server.send(ask(LeaseMode::Shared, 21)).await, given(21));
         assert_eq!(server.send(ask(LeaseMode::Shared, 22)).await, given(21));
         assert_eq!(server.send(ask(LeaseMode::Exclusive, 23)).await, given(23));
@@ -338,21 +324,11 @@ mod tests {
             life: MINUTE,
             ..take_lease(&key, token)
         };
-        let reply = server.send(ask(21, last)).await;
-        let expected = Reply::Granted {
-            token: 21,
-            epoch: 77,
-            failures: 0,
-        };
-        assert_eq!(reply, expected);
+        assert_eq!(server.send(ask(21, last)).await, granted(21, 77));
         assert_eq!(server.text(&epoch).await, "77");
         server.ask::<()>(&["DEL", &epoch]).await;
         let reply = server.send(ask(22, last - 1)).await;
-        let expected = Reply::Granted {
-            token: 22,
-            epoch: EPOCH,
-            failures: 0,
-        };
+        let expected = granted(22, EPOCH);
         assert_eq!(reply, expected, "the old lease is void under another epoch");
     }
 
@@ -370,15 +346,18 @@ mod tests {
         assert_eq!(parse(vec![text("other")]), Reply::Foreign);
         assert_eq!(parse(vec![Value::Int(1)]), Reply::Foreign);
         assert_eq!(parse(vec![text("given"), text("1")]), Reply::Foreign);
-        let given = |token, epoch| parse(vec![text("given"), text(token), text(epoch), text("3")]);
-        assert_eq!(given("1", "x"), Reply::Foreign);
-        assert_eq!(given("x", "1"), Reply::Foreign);
-        let expected = Reply::Granted {
-            token: 1,
-            epoch: 2,
-            failures: 3,
+        let given = |token, epoch, failures| {
+            let failures = Value::Int(failures);
+            parse(vec![text("given"), text(token), text(epoch), failures])
         };
-        assert_eq!(given("1", "2"), expected);
+        assert_eq!(given("1", "x", 0), Reply::Foreign);
+        assert_eq!(given("x", "1", 0), Reply::Foreign);
+        assert_eq!(given("1", "2", -1), Reply::Foreign);
+        assert_eq!(given("1", "2", 0), granted(1, 2));
+        let backed_off = |left| parse(vec![text("backedoff"), Value::Int(left)]);
+        assert_eq!(backed_off(-1), Reply::Foreign);
+        let left = Duration::from_millis(5);
+        assert_eq!(backed_off(5), Reply::BackedOff { left });
         let taken = |left| parse(vec![text("taken"), left]);
         assert_eq!(taken(text("5")), Reply::Foreign);
         assert_eq!(taken(Value::Int(-1)), Reply::Replaced);

@@ -16,6 +16,13 @@ pub(crate) const LONGEST_TEXT: usize = 199;
 /// caller waits. It is valid as long as epoch and history are unchanged. A history is
 /// `<number>:<identity of the server it was begun on>`.
 ///
+/// After a load failed, a back-off may have the place of its lease:
+/// `<failures>:<epoch>:<history>:b`, valid under the same condition. It lasts until `REMEMBERED` ms
+/// before its key expires; for the rest of that life only the number of failures is known. `lease`
+/// does not return it, so no script takes it for a lease, and neither does a version that does not
+/// know it: its `lease` accepts the kinds `x` and `s` alone. The constants are those of `BackOff`
+/// in milliseconds.
+///
 /// A message is `<number>:<kind>:<subject>`. The sequence counts messages without gaps. If the
 /// sequence is missing (evicted, flushed) or foreign, it restarts at the microseconds of the
 /// server's clock, and a message of kind `s` with that number announces it. That is more than any

@@ -18,12 +18,14 @@ use super::lease::{self, TakeLease};
 use super::note::Note;
 use super::permissions::CheckPermissions;
 use super::read::ReadIfNoneMatch;
-use super::release::{self, Reason, Release};
+use super::release::{self, Release, ReleaseReason};
 use super::renew::{self, Renew};
 use super::restore::Restore;
-use super::testing::{EPOCH, HISTORY, MINUTE, TestServer, key};
+use super::testing::{EPOCH, HISTORY, MINUTE, TestServer, key, take_lease};
 use super::{Command, SCRIPTS, send_all, send_each};
 use crate::server::Identity;
+
+mod back_off;
 
 fn renew(lease: &str, token: u64) -> Renew<'_> {
     let life = MINUTE;
@@ -89,8 +91,7 @@ async fn guards_and_releases_are_sent_together() {
         lease,
         token: 21,
         digest: 7,
-        back_off: None,
-        reason: Reason::NotFilled,
+        reason: ReleaseReason::NotFilled,
     });
     let replies = send_all(&mut server.connection, &server.keys, releases).await;
     let expected = [release::Reply::Released, release::Reply::NotHeld];
@@ -168,7 +169,7 @@ fn replies() -> impl Strategy<Value = Value> {
         any::<f64>().prop_map(Value::Double),
         any::<Vec<u8>>().prop_map(Value::BulkString),
         "[a-z]{0,8}".prop_map(Value::SimpleString),
-        "given|taken|free|stored|present|[0-9]{1,20}"
+        "given|taken|backedoff|free|stored|present|[0-9]{1,20}"
             .prop_map(|text| Value::BulkString(text.into_bytes())),
     ];
     leaf.prop_recursive(2, 16, 4, |inner| {

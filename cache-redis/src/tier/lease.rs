@@ -52,10 +52,9 @@ impl RedisSession {
                 epoch,
                 failures,
             } => {
-                let granted = self.granted(key, mode, answer, (token, epoch))?;
-                Ok(LeaseResult::Granted(granted.after_failures(failures)))
+                let lease = self.granted(key, mode, answer, token, epoch)?;
+                Ok(LeaseResult::Granted(lease.after_failures(failures)))
             }
-            Reply::BackedOff { left } => Ok(LeaseResult::BackedOff(left)),
             Reply::Free if mode == LeaseMode::Probe => {
                 let history = answer.history;
                 let stamp = Stamp { epoch: 0, history };
@@ -77,6 +76,7 @@ impl RedisSession {
                 })))
             }
             Reply::Replaced => Ok(LeaseResult::Held(Wakeup::new(std::future::ready(())))),
+            Reply::BackedOff { left } => Ok(LeaseResult::BackedOff(left)),
             Reply::Guarded => Ok(LeaseResult::Refused(Refusal::Guard)),
             Reply::HistoryEvicted => Err(Error::new(
                 ErrorKind::Unavailable,
@@ -160,7 +160,8 @@ impl RedisSession {
         key: &RecordKey,
         mode: LeaseMode,
         answer: Answer,
-        (token, epoch): (u64, u64),
+        token: u64,
+        epoch: u64,
     ) -> Result<Lease, Error> {
         self.bus.epochs.learn(&key.function, epoch, answer.asked);
         let holder = match answer.holder {

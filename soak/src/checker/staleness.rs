@@ -1,13 +1,18 @@
 //! Judges the version of each read of a key.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use super::key::{Key, by_life};
 use super::observed::{Floors, Invalidation, Read};
 use super::verdict::{Fault, Verdict};
 use crate::history::{Life, Micros, Reached, Split, Window};
-use crate::items::{Function, function_of};
+use crate::items::{Function, LONGEST_AGE, function_of};
 use crate::servers::SPLIT_NOTICED;
+
+/// Longest time from when a body reads the database until its value is stored, where its life
+/// begins: the load, and the times for which its process and the server are stopped.
+const LONGEST_STORE: Duration = Duration::from_secs(5);
 
 /// Versions that are known on each side of a split.
 #[derive(Debug)]
@@ -126,7 +131,9 @@ impl Key<'_> {
     fn may_be_stale(&self, read: &Read) -> bool {
         match function_of(self.item) {
             // An isolated instance may serve old values, and without a fault none is isolated.
-            Function::Serving => self.window(Window::Calm, read.start).is_none(),
+            Function::Serving | Function::StaleIfError => {
+                self.window(Window::Calm, read.start).is_none()
+            }
             // No other instance can invalidate a function that uses memory alone.
             Function::Memory => true,
             _ => false,
@@ -148,6 +155,21 @@ impl Key<'_> {
                     && one.life.instance >= split.stay
                     && (split.moved..split.end).contains(&one.start)
             }),
+        }
+    }
+
+    /// Judges that no value is returned for longer than its ttl and its windows allow. They are
+    /// slack only for a change that was not invalidated: an invalidated value has none.
+    pub(super) fn judge_age(&self, reads: &[Read], verdict: &mut Verdict) {
+        let longest = LONGEST_AGE + LONGEST_STORE;
+        let longest = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
+        for read in reads {
+            let changed = self.commits.newer_than(read.version);
+            if changed.is_some_and(|at| at.saturating_add(longest) < read.start) {
+                let expected = self.committed(read.start.saturating_sub(longest));
+                let violation = read.violates(Fault::TooOld, self.item, expected);
+                verdict.violations.push(violation);
+            }
         }
     }
 

@@ -18,6 +18,8 @@ pub enum Fault {
     Backwards,
     /// Newer than what was committed.
     Invented,
+    /// Replaced in the database for longer than a value may be returned after its load.
+    TooOld,
     /// Not the newest, after nothing was pending any more.
     Unconverged,
     /// Older than what was invalidated, after all queued invalidations were sent.

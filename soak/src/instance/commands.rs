@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use fastrand::Rng;
-use multi_tier_cached::CacheRuntime;
+use multi_tier_cached::{CacheRuntime, FunctionStats};
 use tokio::task::JoinSet;
 
 use super::invalidations::{invalidate, settle};
@@ -12,7 +12,7 @@ use super::state::Instance;
 use super::work::{change_at_random, read_at_random};
 use super::{liveness, panics};
 use crate::history::Reached;
-use crate::items::{Item, SERVING, STRONG, Scope, all_items};
+use crate::items::{Item, REVALIDATED, SERVING, STALE_IF_ERROR, STRONG, Scope, all_items};
 
 /// Tasks that read at random.
 const READERS: u64 = 4;
@@ -87,6 +87,7 @@ impl Commands {
                 format!("well {}", u8::from(well))
             }
             ["health"] => health(&self.runtime),
+            ["stale"] => stale(&self.runtime),
             _ => return self.call(command, &parts).await.map(Some),
         };
         Ok(Some(reply))
@@ -156,11 +157,25 @@ impl Commands {
         for item in all_items() {
             self.instance.database.commit(item).await?;
         }
-        for item in [0, STRONG, SERVING] {
+        for item in [0, STRONG, SERVING, REVALIDATED, STALE_IF_ERROR] {
             settle(Scope::FunctionOf(item)).await;
         }
         Ok("settled")
     }
+}
+
+/// Returns how often all functions returned stale values, and why.
+fn stale(runtime: &CacheRuntime) -> String {
+    let functions = runtime.stats().functions;
+    let sum = |count: fn(&FunctionStats) -> u64| functions.iter().map(count).sum::<u64>();
+    format!(
+        "stale {} {} {} {} {}",
+        sum(|one| one.tiers.iter().map(|tier| tier.stale_hits).sum()),
+        sum(|one| one.refreshes),
+        sum(|one| one.stale_on_error),
+        sum(|one| one.backed_off),
+        sum(|one| one.timeouts),
+    )
 }
 
 fn health(runtime: &CacheRuntime) -> String {

@@ -48,6 +48,32 @@ pub(super) async fn serving(item: Item) -> Result<Versioned, LoadFailed> {
     load(item).await
 }
 
+/// Its values are returned for up to [`LONGEST_AGE`](crate::items::LONGEST_AGE), as are those of
+/// [`stale_if_error`].
+#[multi_tier_cached(
+    ttl = "1s",
+    stale_while_revalidate = "2s",
+    stale_if_error = "8s",
+    refresh_ahead,
+    name = "soak::revalidated",
+    when_isolated = "load"
+)]
+pub(super) async fn revalidated(item: Item) -> Result<Versioned, LoadFailed> {
+    load(item).await
+}
+
+/// Loads that take longer than its timeout continue in the background.
+#[multi_tier_cached(
+    ttl = "1s",
+    stale_if_error = "8s",
+    soft_timeout = "20ms",
+    name = "soak::stale_if_error",
+    when_isolated = "serve"
+)]
+pub(super) async fn stale_if_error(item: Item) -> Result<Versioned, LoadFailed> {
+    load(item).await
+}
+
 #[multi_tier_cached(ttl = "1h", name = "soak::in_memory", tiers = "l1")]
 pub(super) async fn in_memory(item: Item) -> Result<Versioned, LoadFailed> {
     load_immediately(item).await

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{Error, Invalidation, invalidate};
 
-use super::functions::{bounded, in_memory, serving, strong};
+use super::functions::{bounded, in_memory, revalidated, serving, stale_if_error, strong};
 use super::state::Instance;
 use crate::clock;
 use crate::history::{Event, Reached};
@@ -19,6 +19,8 @@ pub(super) fn invalidation(scope: Scope) -> Invalidation {
             Function::Strong => invalidate!(strong, item),
             Function::Serving => invalidate!(serving, item),
             Function::Memory => invalidate!(in_memory, item),
+            Function::Revalidated => invalidate!(revalidated, item),
+            Function::StaleIfError => invalidate!(stale_if_error, item),
             Function::Nested | Function::Failing | Function::Unchanged => {
                 unreachable!("no instance invalidates item {item}")
             }
@@ -27,6 +29,8 @@ pub(super) fn invalidation(scope: Scope) -> Invalidation {
             Function::Bounded => invalidate!(bounded),
             Function::Strong => invalidate!(strong),
             Function::Serving => invalidate!(serving),
+            Function::Revalidated => invalidate!(revalidated),
+            Function::StaleIfError => invalidate!(stale_if_error),
             Function::Memory | Function::Nested | Function::Failing | Function::Unchanged => {
                 unreachable!("no instance invalidates the function of item {item}")
             }

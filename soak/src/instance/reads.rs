@@ -6,7 +6,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::functions::{LoadFailed, Versioned, bounded, in_memory, serving, strong};
+use super::functions::{
+    LoadFailed, Versioned, bounded, in_memory, revalidated, serving, stale_if_error, strong,
+};
 use super::state::Instance;
 use crate::clock;
 use crate::history::Event;
@@ -21,6 +23,8 @@ pub(super) async fn read(item: Item) {
         Function::Strong => strong(item).await,
         Function::Serving => serving(item).await,
         Function::Memory => in_memory(item).await,
+        Function::Revalidated => revalidated(item).await,
+        Function::StaleIfError => stale_if_error(item).await,
         Function::Nested | Function::Failing | Function::Unchanged => return,
     };
     record_read(item, result, function == Function::Strong, start);

@@ -9,15 +9,15 @@ use multi_tier_cached::ErrorKind;
 use tokio::task::JoinSet;
 use tokio::time::{self, sleep, timeout};
 
-use super::functions::{Versioned, bounded, serving, strong};
+use super::functions::{Versioned, bounded, revalidated, serving, stale_if_error, strong};
 use super::invalidations::{Recorder, invalidate, invalidation, reached, settle};
 use super::reads::{peek, read, read_strongly, record_read};
 use super::state::Instance;
 use crate::clock;
 use crate::history::Reached;
 use crate::items::{
-    BOUNDED_ITEMS, Function, Item, MEMORY, MEMORY_ITEMS, PUT, PUT_ITEMS, SERVING, SERVING_ITEMS,
-    STRONG, STRONG_ITEMS, Scope, WRITERS, function_of,
+    AGING_ITEMS, BOUNDED_ITEMS, Function, Item, MEMORY, MEMORY_ITEMS, PUT, PUT_ITEMS, REVALIDATED,
+    SERVING, SERVING_ITEMS, STALE_IF_ERROR, STRONG, STRONG_ITEMS, Scope, WRITERS, function_of,
 };
 
 /// Reads between two pauses of a reading task.
@@ -32,9 +32,11 @@ const LONGEST_HOLD: Duration = Duration::from_secs(4);
 /// Returns a random key, some far more often than others, and never the probe.
 fn any_item(rng: &mut Rng) -> Item {
     let skewed = rng.f64() * rng.f64();
-    match rng.u32(..20) {
+    match rng.u32(..30) {
         0..4 => STRONG + (skewed * f64::from(STRONG_ITEMS)) as Item,
         4..6 => SERVING + (skewed * f64::from(SERVING_ITEMS)) as Item,
+        6..12 => REVALIDATED + (skewed * f64::from(AGING_ITEMS)) as Item,
+        12..16 => STALE_IF_ERROR + (skewed * f64::from(AGING_ITEMS)) as Item,
         _ => 1 + (skewed * f64::from(BOUNDED_ITEMS - 1)) as Item,
     }
 }
@@ -110,6 +112,8 @@ pub(super) async fn change_at_random(mut rng: Rng) {
                     Function::Bounded => bounded::entry(item).refresh().await,
                     Function::Strong => strong::entry(item).refresh().await,
                     Function::Serving => serving::entry(item).refresh().await,
+                    Function::Revalidated => revalidated::entry(item).refresh().await,
+                    Function::StaleIfError => stale_if_error::entry(item).refresh().await,
                     _ => continue,
                 };
                 record_read(item, refreshed, true, start);
@@ -195,6 +199,8 @@ async fn guarded(item: Item, rng: &mut Rng) {
         Function::Bounded => bounded::entry(item).write_guard().await,
         Function::Strong => strong::entry(item).write_guard().await,
         Function::Serving => serving::entry(item).write_guard().await,
+        Function::Revalidated => revalidated::entry(item).write_guard().await,
+        Function::StaleIfError => stale_if_error::entry(item).write_guard().await,
         _ => return,
     };
     let Ok(guard) = guard else { return };

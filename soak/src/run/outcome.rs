@@ -26,6 +26,9 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// Sums of the isolations, gaps, history changes and replays that the instances reported.
     pub(super) reported: [u64; 4],
+    /// Sums of the stale hits, refreshes, stale values in place of errors, back-offs and timeouts
+    /// that the instances reported.
+    pub(super) stale: [u64; 5],
     /// File of the history, if it was kept.
     pub(super) history: Option<PathBuf>,
 }
@@ -35,6 +38,16 @@ fn millis(micros: u64) -> f64 {
 }
 
 impl Outcome {
+    /// Returns `true` if stale values were returned for every reason: otherwise the run does not
+    /// show that they are right.
+    #[must_use]
+    pub fn has_stale_values(&self) -> bool {
+        let [hits, refreshes, on_error, backed_off, _] = self.stale;
+        [hits, refreshes, on_error, backed_off]
+            .iter()
+            .all(|count| *count > 0)
+    }
+
     fn write_counts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = &self.verdict;
         writeln!(f, "reads checked      {}", verdict.reads)?;
@@ -51,7 +64,20 @@ impl Outcome {
             f,
             "instances reported isolations {isolations}, gaps {gaps}, history changes {changes}, \
              replays {replays}"
-        )
+        )?;
+        let [hits, refreshes, on_error, backed_off, timeouts] = self.stale;
+        writeln!(
+            f,
+            "stale values       hits {hits}, refreshes {refreshes}, on error {on_error}, backed off \
+             {backed_off}, timeouts {timeouts}"
+        )?;
+        if !self.has_stale_values() {
+            writeln!(
+                f,
+                "the run had no stale values of one kind, so it shows nothing of them"
+            )?;
+        }
+        Ok(())
     }
 
     fn write_measures(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,6 +5,10 @@
 //! tick passes. Every order of steps is tried. When a call returns a value, the value is compared
 //! with the invalidations that were acknowledged before.
 //!
+//! In some searches values become stale, are returned while a load in the background replaces them
+//! or in place of a failed load, and failed loads leave a back-off in the place of their lease. A
+//! stale value is compared with the invalidations that were acknowledged before it is returned.
+//!
 //! Each guard of the protocol can be removed. Then the search has to find a stale value; otherwise
 //! the model does not show that the guard is needed.
 //!

@@ -3,6 +3,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
+pub mod clocked_tier;
 pub mod counts;
 pub mod directory;
 pub mod fake_tier;

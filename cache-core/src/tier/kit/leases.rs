@@ -60,11 +60,22 @@ pub struct ReturnedLease<L> {
     pub token: u64,
     /// The lease.
     pub lease: L,
-    /// `true` if its load failed. Then waiters on other instances do not wait for another load.
-    pub load_failed: bool,
-    /// The time in which no load begins for callers that have a value, if the load failed and its
-    /// function has such callers.
-    pub back_off: Option<BackOff>,
+    /// Why it is released.
+    pub reason: ReleaseReason,
+}
+
+/// Why a lease is released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "these are all the reasons that a store acts on"
+)]
+pub enum ReleaseReason {
+    /// Nothing is to be stored. A waiter loads.
+    NotFilled,
+    /// The load failed. Waiters on other instances do not wait for another one. A store that keeps
+    /// the back-off has it in place of the lease.
+    LoadFailed(Option<BackOff>),
 }
 
 /// Holds a lease. The last holder of a lease returns it when dropped.
@@ -72,8 +83,7 @@ pub struct ReturnedLease<L> {
 pub struct LeaseHolder<L: StoreLease> {
     leases: Arc<HeldLeases<L>>,
     token: u64,
-    load_failed: bool,
-    back_off: Option<BackOff>,
+    reason: ReleaseReason,
 }
 
 impl<L> Default for HeldLeases<L> {
@@ -117,8 +127,7 @@ impl<L: StoreLease> HeldLeases<L> {
         Some(LeaseHolder {
             leases: Arc::clone(self),
             token,
-            load_failed: false,
-            back_off: None,
+            reason: ReleaseReason::NotFilled,
         })
     }
 
@@ -193,8 +202,7 @@ impl<L: StoreLease> HeldLeases<L> {
 
 impl<L: StoreLease + Sync> LeaseHeld for LeaseHolder<L> {
     fn load_failed(&mut self, back_off: Option<BackOff>) {
-        self.load_failed = true;
-        self.back_off = back_off;
+        self.reason = ReleaseReason::LoadFailed(back_off);
     }
 }
 
@@ -212,8 +220,7 @@ impl<L: StoreLease> Drop for LeaseHolder<L> {
             state.returned.push(ReturnedLease {
                 token: self.token,
                 lease,
-                load_failed: self.load_failed,
-                back_off: self.back_off,
+                reason: self.reason,
             });
             drop(state);
             self.leases.returned.notify_one();
@@ -252,12 +259,11 @@ mod tests {
         leases
     }
 
-    fn returned(token: u64, load_failed: bool) -> ReturnedLease<TestLease> {
+    fn returned(token: u64, reason: ReleaseReason) -> ReturnedLease<TestLease> {
         ReturnedLease {
             token,
             lease: EXCLUSIVE,
-            load_failed,
-            back_off: None,
+            reason,
         }
     }
 
@@ -274,23 +280,21 @@ mod tests {
         assert!(leases.holds(1, 1) && !leases.holds(2, 1) && !leases.holds(3, 1));
         assert!(leases.take_returned().is_empty());
         drop(first);
-        assert_eq!(leases.take_returned(), [returned(1, false)]);
-        let mut failed = leases.hold(4, EXCLUSIVE, 1).unwrap();
-        failed.load_failed(None);
-        drop(failed);
-        assert_eq!(leases.take_returned(), [returned(4, true)]);
-        let mut failed = leases.hold(5, EXCLUSIVE, 1).unwrap();
-        let back_off = Some(BackOff {
+        assert_eq!(
+            leases.take_returned(),
+            [returned(1, ReleaseReason::NotFilled)]
+        );
+        let back_off = BackOff {
             failures: 1,
             lasts: Duration::from_secs(1),
-        });
-        failed.load_failed(back_off);
-        drop(failed);
-        let expected = ReturnedLease {
-            back_off,
-            ..returned(5, true)
         };
-        assert_eq!(leases.take_returned(), [expected]);
+        for back_off in [None, Some(back_off)] {
+            let mut failed = leases.hold(4, EXCLUSIVE, 1).unwrap();
+            failed.load_failed(back_off);
+            drop(failed);
+            let reason = ReleaseReason::LoadFailed(back_off);
+            assert_eq!(leases.take_returned(), [returned(4, reason)]);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -51,8 +51,8 @@ impl PrivateState {
     /// Grants a lease, unless it has to wait or is refused; see
     /// [`Tier::lease`](crate::tier::Tier::lease).
     ///
-    /// `record` is the record that the store has now; it matters for [`LeaseMode::Exclusive`] and
-    /// [`LeaseMode::Refresh`] only.
+    /// `record` is the record that the store has now; it matters only for a mode that
+    /// [waits](LeaseMode::waits).
     /// `stamp` is the stamp that a valid record carries now.
     pub fn grant(
         &self,
@@ -63,8 +63,7 @@ impl PrivateState {
         stamp: Stamp,
     ) -> LeaseResult {
         let is_another = |record: &[u8]| record[..record.len().min(HEADER_LEN)] != *expected_header;
-        let may_wait = matches!(mode, LeaseMode::Exclusive | LeaseMode::Refresh);
-        if may_wait && record.is_some_and(is_another) {
+        if mode.waits() && record.is_some_and(is_another) {
             // The key was filled since the caller read it, so the caller reads it again at once.
             return LeaseResult::Held(Wakeup::new(ready(())));
         }

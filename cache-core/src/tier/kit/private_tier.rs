@@ -199,9 +199,9 @@ impl<S: RecordStore> Inner<S> {
         }
         let name = key.name();
         let _locked = self.locks.of(&name).lock().await;
-        let record = match mode {
-            LeaseMode::Exclusive | LeaseMode::Refresh => self.store.get(&name).await?,
-            LeaseMode::Shared | LeaseMode::Probe | LeaseMode::Preempt => None,
+        let record = match mode.waits() {
+            true => self.store.get(&name).await?,
+            false => None,
         };
         let stamp = self.epochs.stamp(&key.function.versioned());
         Ok(self

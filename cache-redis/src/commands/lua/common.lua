@@ -1,18 +1,20 @@
 local LIFE = 31622400000
+local LONGEST_BACK_OFF = 60000
+local REMEMBERED = 120000
 local function text(key)
   local text = redis.pcall('GETRANGE', key, 0, 199)
   if type(text) == 'string' then return text end
   return ''
 end
-local function lease(key)
-  local token, epoch, history, kind, waited = string.match(text(key), '^([1-9]%d*):(%d*):(%d*):([xs])(w?)$')
-  if token and #token <= 19 then return token, waited == 'w', kind, epoch, history end
+local function lease_or_back_off(key)
+  local number, epoch, history, kind, waited = string.match(text(key), '^([1-9]%d*):(%d*):(%d*):([xsb])(w?)$')
+  if number and #number <= 19 then return number, waited == 'w', kind, epoch, history end
   return nil, false
 end
-local function failed_loads(key)
-  local failures, epoch, history = string.match(text(key), '^([1-9]%d*):(%d*):(%d*):b$')
-  if failures and #failures <= 9 then return failures, epoch, history end
-  return nil
+local function lease(key)
+  local token, waited, kind, epoch, history = lease_or_back_off(key)
+  if kind == 'b' then return nil, false end
+  return token, waited, kind, epoch, history
 end
 local function number(key)
   local number = string.match(text(key), '^([1-9]%d*)$')

@@ -1,9 +1,9 @@
-local held, waited, _, epoch, history = lease(KEYS[1])
+local held, waited, _, epoch, begun = lease(KEYS[1])
 if held ~= ARGV[1] then return 0 end
-if ARGV[4] == '' then
-  redis.call('DEL', KEYS[1])
-else
-  redis.call('SET', KEYS[1], ARGV[4] .. ':' .. epoch .. ':' .. history .. ':b', 'PX', ARGV[5])
+redis.call('DEL', KEYS[1])
+if ARGV[4] ~= '0' then
+  local life = math.min(ARGV[5], LONGEST_BACK_OFF) + REMEMBERED
+  redis.call('SET', KEYS[1], ARGV[4] .. ':' .. epoch .. ':' .. begun .. ':b', 'PX', life)
 end
 if waited then publish(KEYS[2], ARGV[3] .. ':' .. ARGV[2]) end
 return 1

@@ -4,7 +4,8 @@
 //! longer matter at all. States with the same canonical form have the same future.
 
 use super::config::{KEYS, Protocol, UNNOTICED};
-use super::state::{Instance, Lease, Load, Server, State};
+use super::load::{BACK_OFF, Load, Stale, Waiter};
+use super::state::{Instance, Server, State};
 
 impl Protocol {
     /// Returns the canonical form of a state.
@@ -46,8 +47,40 @@ impl State {
             if protocol.guards.fence {
                 let fences = instance.fences;
                 for (entry, fence) in instance.memory.iter_mut().zip(fences) {
-                    *entry = entry.filter(|(_, start)| *start >= fence);
+                    *entry = entry.filter(|entry| entry.start >= fence);
                 }
+            }
+        }
+        if protocol.windows.is_some() {
+            self.drop_what_no_call_returns(protocol);
+        }
+    }
+
+    fn drop_what_no_call_returns(&mut self, protocol: &Protocol) {
+        let (guards, is_served) = (&protocol.guards, protocol.serves_if_error());
+        let refreshed: Vec<_> = (0..KEYS as u8).map(|key| self.refreshes(key)).collect();
+        for (at, instance) in self.instances.iter_mut().enumerate() {
+            if !protocol.calls.contains(&(at as u8)) {
+                instance.inbox.clear();
+                instance.proved = None;
+                instance.epoch = None;
+            }
+            let fences = instance.fences;
+            let is_outdated = |key: u8, stale: Stale| {
+                guards.stale_fence && stale.start < fences[usize::from(key)]
+            };
+            for load in instance.loads() {
+                let key = load.key;
+                // A load that was overtaken does not count as a refresh.
+                load.is_refresh &= refreshed[usize::from(key)];
+                let is_kept = |stale: &Stale| is_served && !is_outdated(key, *stale);
+                load.stale = load.stale.filter(is_kept);
+            }
+            if guards.waiter_checks
+                && let Some(Waiter::HasStale { key, stale }) = instance.waiter
+                && is_outdated(key, stale)
+            {
+                instance.waiter = None;
             }
         }
     }
@@ -56,6 +89,9 @@ impl State {
     fn rename_tokens(&mut self) {
         let mut known = Vec::new();
         self.each_token(|token| {
+            if *token == BACK_OFF {
+                return;
+            }
             let at = known.iter().position(|other| other == token);
             let at = at.unwrap_or_else(|| {
                 known.push(*token);
@@ -76,10 +112,7 @@ impl State {
         for lease in servers.flat_map(|server| server.leases.iter_mut().flatten()) {
             visit(&mut lease.token);
         }
-        let loads = self
-            .instances
-            .iter_mut()
-            .filter_map(|one| one.load.as_mut());
+        let loads = self.instances.iter_mut().flat_map(Instance::loads);
         for (lease, _) in loads.filter_map(Load::lease) {
             visit(&mut lease.token);
         }
@@ -91,8 +124,7 @@ impl Instance {
     fn rank_fences(&mut self) {
         let mut numbers: Vec<u8> = self.fences.to_vec();
         numbers.push(self.raised);
-        numbers.extend(self.memory.iter().flatten().map(|(_, start)| *start));
-        numbers.extend(self.load.as_mut().map(|load| *load.start()));
+        self.each_start(|start| numbers.push(*start));
         numbers.sort_unstable();
         numbers.dedup();
         let rank = |number: &mut u8| {
@@ -101,40 +133,31 @@ impl Instance {
         };
         self.fences.iter_mut().for_each(rank);
         rank(&mut self.raised);
-        for (_, start) in self.memory.iter_mut().flatten() {
-            rank(start);
+        self.each_start(rank);
+    }
+
+    fn each_start(&mut self, mut visit: impl FnMut(&mut u8)) {
+        for entry in self.memory.iter_mut().flatten() {
+            visit(&mut entry.start);
         }
-        if let Some(load) = &mut self.load {
-            rank(load.start());
+        for load in self.loads() {
+            visit(&mut load.start);
+            load.stale
+                .iter_mut()
+                .for_each(|stale| visit(&mut stale.start));
+        }
+        if let Some(Waiter::HasStale { stale, .. }) = &mut self.waiter {
+            visit(&mut stale.start);
         }
     }
 
     /// Replaces the number of the link by 1. A lease is of this link or of another one, and which
     /// other one does not matter.
     fn compare_links(&mut self) {
-        if let Some((_, link)) = self.load.as_mut().and_then(Load::lease) {
-            *link = u8::from(*link == self.links);
+        let links = self.links;
+        for (_, link) in self.loads().filter_map(Load::lease) {
+            *link = u8::from(*link == links);
         }
         self.links = 1;
-    }
-}
-
-impl Load {
-    fn start(&mut self) -> &mut u8 {
-        match self {
-            Self::Read { start, .. } | Self::Leased { start, .. } | Self::Loaded { start, .. } => {
-                start
-            }
-        }
-    }
-
-    /// Returns the lease of a load and the link on which it was granted.
-    fn lease(&mut self) -> Option<(&mut Lease, &mut u8)> {
-        match self {
-            Self::Read { .. } => None,
-            Self::Leased { lease, link, .. } | Self::Loaded { lease, link, .. } => {
-                Some((lease, link))
-            }
-        }
     }
 }

@@ -26,12 +26,32 @@ pub struct Protocol {
     pub evictions: u8,
     /// `true` if leases may expire and loads may be dropped.
     pub given_up: bool,
+    /// Instances that are called. The others only invalidate.
+    pub calls: &'static [u8],
+    /// Set if values become stale and loads fail.
+    pub windows: Option<Windows>,
     /// Ticks that another instance may lag behind.
     pub bound: u8,
     /// Number of ticks.
     pub time: u8,
     /// Guards of the protocol.
     pub guards: Guards,
+}
+
+/// Use of values that are past their ttl. The time of each copy passes at any moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Windows {
+    /// `true` if a stale value is returned at once while a load in the background replaces it, and
+    /// if a load continues in the background after its caller was answered.
+    pub revalidates: bool,
+    /// `true` if a stale value is returned in place of a failed load.
+    pub if_error: bool,
+    /// `true` if calls join the loads of other calls.
+    pub joins: bool,
+    /// `true` if memory answers while the server is not reachable.
+    pub serves_isolated: bool,
+    /// `true` if calls are made that share a lease, and calls whose lease replaces another one.
+    pub other_modes: bool,
 }
 
 /// Guards of the protocol. All are in place, except for the one that a search removes.
@@ -71,6 +91,22 @@ pub struct Guards {
     /// A sequence restarts above every number that it ever had, and a message says so. Otherwise it
     /// continues from the last number that its caller received, which an old restoration can match.
     pub sequence_begins_above: bool,
+    /// The fence is checked when a stale value is returned, and not only when it was found.
+    pub stale_fence: bool,
+    /// A stale value needs the same coherence as a fresh one.
+    pub stale_coherence: bool,
+    /// A waiter checks the stale value itself, when it returns it.
+    pub waiter_checks: bool,
+    /// A load in the background needs a lease.
+    pub refresh_leased: bool,
+    /// A lease for a caller that has a value is refused while another caller holds one.
+    pub one_refresh: bool,
+    /// A back-off is no lease: no caller shares it, and no value is filled under it.
+    pub back_off_is_no_lease: bool,
+    /// A value is kept under the number that its load began with.
+    pub number_of_load: bool,
+    /// A load is joined only if no fence was raised since it began.
+    pub join_current: bool,
 }
 
 impl Guards {
@@ -92,6 +128,14 @@ impl Guards {
         restored_if_all_received: true,
         sequence_restored_alone: true,
         sequence_begins_above: true,
+        stale_fence: true,
+        stale_coherence: true,
+        waiter_checks: true,
+        refresh_leased: true,
+        one_refresh: true,
+        back_off_is_no_lease: true,
+        number_of_load: true,
+        join_current: true,
     };
 }
 

@@ -1,6 +1,7 @@
 //! Searches that have to be exhausted, and searches that have to find a violation.
 
-use super::config::{Guards, Protocol, Target};
+use super::config::{Guards, Protocol, Target, Windows};
+use super::steps::Wrong;
 
 /// One write, and nothing else.
 const CALM: Protocol = Protocol {
@@ -12,6 +13,8 @@ const CALM: Protocol = Protocol {
     old_primary_lives: false,
     evictions: 0,
     given_up: true,
+    calls: &[0, 1],
+    windows: None,
     bound: 1,
     time: 2,
     guards: Guards::ALL,
@@ -87,6 +90,94 @@ const fn evictions(evictions: u8) -> Protocol {
     }
 }
 
+/// Values in place of failed loads, and calls that wait for a load.
+const IF_ERROR: Windows = Windows {
+    revalidates: false,
+    if_error: true,
+    joins: true,
+    serves_isolated: false,
+    other_modes: false,
+};
+
+/// One write by an instance that is not called. Another one has stale values.
+const STALE: Protocol = Protocol {
+    calls: &[1],
+    windows: Some(IF_ERROR),
+    ..STEADY
+};
+
+/// Loads run in the background as well.
+const REVALIDATED: Protocol = stale(Windows {
+    revalidates: true,
+    ..IF_ERROR
+});
+
+const STALE_ISOLATED: Protocol = Protocol {
+    breaks: 1,
+    ..stale(Windows {
+        serves_isolated: true,
+        ..IF_ERROR
+    })
+};
+
+const ISOLATED_REVALIDATED: Protocol = Protocol {
+    breaks: 1,
+    ..stale(Windows {
+        revalidates: true,
+        serves_isolated: true,
+        ..IF_ERROR
+    })
+};
+
+/// No value is returned in place of a failed load.
+const ONLY_REVALIDATED: Protocol = stale(Windows {
+    revalidates: true,
+    if_error: false,
+    ..IF_ERROR
+});
+
+/// One instance, whose loads all run in the background.
+const ONE_FLIGHT: Protocol = Protocol {
+    calls: &[0],
+    bound: 0,
+    time: 0,
+    ..ONLY_REVALIDATED
+};
+
+/// The instance that invalidates has stale values itself.
+const STALE_HERE: Protocol = Protocol {
+    calls: &[0],
+    ..REVALIDATED
+};
+
+/// Two instances that load the same key. Time does not pass, so messages arrive within the bound.
+const TWO_INSTANCES: Protocol = Protocol {
+    calls: &[0, 1],
+    bound: 0,
+    time: 0,
+    ..stale(Windows {
+        revalidates: true,
+        joins: false,
+        ..IF_ERROR
+    })
+};
+
+const LEASE_MODES: Protocol = Protocol {
+    windows: Some(Windows {
+        joins: false,
+        other_modes: true,
+        ..IF_ERROR
+    }),
+    ..TWO_INSTANCES
+};
+
+const fn stale(windows: Windows) -> Protocol {
+    Protocol {
+        windows: Some(windows),
+        ..STALE
+    }
+}
+
 /// Returns the searches that have to be exhausted without a violation. The long ones are marked.
 #[must_use]
 pub fn whole() -> Vec<(&'static str, Protocol, bool)> {
@@ -103,6 +194,57 @@ pub fn whole() -> Vec<(&'static str, Protocol, bool)> {
         ("1 write, 2 broken links", TWO_BREAKS, true),
         ("2 keys, 1 write, of the function", TWO_KEYS, true),
         ("of the function, 1 eviction", EVICTION, false),
+        ("stale values", STALE, false),
+        ("stale values, isolated", STALE_ISOLATED, false),
+        ("stale values, revalidated", REVALIDATED, false),
+        ("stale values here, revalidated", STALE_HERE, false),
+        ("stale values, 2 instances", TWO_INSTANCES, false),
+        ("stale values, all modes of leases", LEASE_MODES, false),
+        (
+            "stale values, of the function",
+            Protocol {
+                targets: &[Target::Key, Target::Function],
+                ..LEASE_MODES
+            },
+            false,
+        ),
+        (
+            "stale values here, 2 writes",
+            Protocol {
+                writes: 2,
+                ..STALE_HERE
+            },
+            true,
+        ),
+        (
+            "stale values, 1 broken link",
+            Protocol {
+                breaks: 1,
+                ..REVALIDATED
+            },
+            true,
+        ),
+        (
+            "stale values, isolated, revalidated",
+            ISOLATED_REVALIDATED,
+            true,
+        ),
+        (
+            "stale values, 1 lossy failover",
+            Protocol {
+                failovers: 1,
+                ..STALE
+            },
+            true,
+        ),
+        (
+            "stale values, 2 instances, given up",
+            Protocol {
+                given_up: true,
+                ..TWO_INSTANCES
+            },
+            true,
+        ),
         ("of the function, 2 evictions", evictions(2), true),
         ("of the namespace, 3 evictions", NAMESPACE_EVICTIONS, true),
         ("of the function, 3 evictions", evictions(3), true),
@@ -143,13 +285,87 @@ const WITHOUT_GUARD: [WithoutGuard; 16] = [
     ("heartbeat", OLD_PRIMARY, |all| &mut all.heartbeat),
 ];
 
-/// Returns the searches that lack a guard, and have to find a violation.
+/// Guards of stale values and of loads in the background, with the violation that each prevents.
+const WITHOUT_GUARD_OF_STALE: [(WithoutGuard, Wrong); 11] = [
+    (
+        ("fence of a stale value", STALE, |all| &mut all.stale_fence),
+        Wrong::StaleOnError,
+    ),
+    (
+        ("coherence of a stale value", STALE, |all| {
+            &mut all.stale_coherence
+        }),
+        Wrong::StaleOnError,
+    ),
+    (
+        (
+            "coherence of a stale value, revalidated",
+            ONLY_REVALIDATED,
+            |all| &mut all.stale_coherence,
+        ),
+        Wrong::StaleFromMemory,
+    ),
+    (
+        ("check by the waiter", STALE, |all| &mut all.waiter_checks),
+        Wrong::StaleOnError,
+    ),
+    (
+        ("fence on attach, isolated", STALE_ISOLATED, |all| {
+            &mut all.fence_on_attach
+        }),
+        Wrong::StaleFromMemory,
+    ),
+    (
+        ("lease of a background load", ONE_FLIGHT, |all| {
+            &mut all.refresh_leased
+        }),
+        Wrong::StoredAfterInvalidation,
+    ),
+    (
+        (
+            "lease of a background load, 2 instances",
+            TWO_INSTANCES,
+            |all| &mut all.refresh_leased,
+        ),
+        Wrong::TwoRefreshes,
+    ),
+    (
+        ("one refresh at a time", TWO_INSTANCES, |all| {
+            &mut all.one_refresh
+        }),
+        Wrong::TwoRefreshes,
+    ),
+    (
+        ("back-off is no lease", LEASE_MODES, |all| {
+            &mut all.back_off_is_no_lease
+        }),
+        Wrong::StoredUnderBackOff,
+    ),
+    (
+        ("number of a background load", STALE_HERE, |all| {
+            &mut all.number_of_load
+        }),
+        Wrong::StaleFromMemory,
+    ),
+    (
+        ("only a current load is joined", REVALIDATED, |all| {
+            &mut all.join_current
+        }),
+        Wrong::StaleFromLoad,
+    ),
+];
+
+/// Returns the searches that lack a guard, and have to find a violation: the given one, if there is
+/// one.
 #[must_use]
-pub fn without_a_guard() -> Vec<(&'static str, Protocol)> {
-    let searches = WITHOUT_GUARD.into_iter();
-    let without = searches.map(|(name, mut protocol, guard)| {
+pub fn without_a_guard() -> Vec<(&'static str, Protocol, Option<Wrong>)> {
+    let of_stale = WITHOUT_GUARD_OF_STALE.into_iter();
+    let of_stale = of_stale.map(|(search, expected)| (search, Some(expected)));
+    let searches = WITHOUT_GUARD.into_iter().map(|search| (search, None));
+    let without = searches.chain(of_stale);
+    let without = without.map(|((name, mut protocol, guard), expected)| {
         *guard(&mut protocol.guards) = false;
-        (name, protocol)
+        (name, protocol, expected)
     });
     without.collect()
 }

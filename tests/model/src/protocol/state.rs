@@ -1,17 +1,12 @@
 //! State of the server, the instances and the messages between them.
 
 use super::config::{INSTANCES, KEYS, Protocol, Target};
+use super::load::{Age, Lease, Load, Slot, Waiter};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Record {
     pub(super) version: u8,
-    pub(super) epoch: u8,
-    pub(super) history: u8,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Lease {
-    pub(super) token: u8,
+    pub(super) age: Age,
     pub(super) epoch: u8,
     pub(super) history: u8,
 }
@@ -42,26 +37,13 @@ pub(super) enum Message {
     Pong(u8, Option<(Known, Control)>),
 }
 
-/// A load in progress.
+/// A value in the memory of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Load {
-    /// A record was read from the server, and is not in memory yet.
-    Read { key: u8, version: u8, start: u8 },
-    /// The lease is granted, and the body has not read the truth.
-    Leased {
-        key: u8,
-        start: u8,
-        lease: Lease,
-        link: u8,
-    },
-    /// The body has read the truth.
-    Loaded {
-        key: u8,
-        start: u8,
-        lease: Lease,
-        link: u8,
-        version: u8,
-    },
+pub(super) struct Entry {
+    pub(super) version: u8,
+    /// The number of the fences when the load of the value began.
+    pub(super) start: u8,
+    pub(super) age: Age,
 }
 
 /// State of a link, with the identity of its server.
@@ -79,11 +61,14 @@ pub(super) enum Link {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Instance {
-    pub(super) memory: [Option<(u8, u8)>; KEYS],
+    pub(super) memory: [Option<Entry>; KEYS],
     pub(super) fences: [u8; KEYS],
     /// Number to which a fence was raised last.
     pub(super) raised: u8,
     pub(super) load: Option<Load>,
+    /// A load in the background.
+    pub(super) background: Option<Load>,
+    pub(super) waiter: Option<Waiter>,
     pub(super) link: Link,
     /// Number of the link, which distinguishes its leases from those of another.
     pub(super) links: u8,
@@ -171,12 +156,26 @@ impl Protocol {
         (self.evictions > 0).then_some(number)
     }
 
-    /// Returns the first state: both instances are connected, and know no values.
+    /// Returns the first state: both instances are connected. If values become stale, they have
+    /// them; otherwise they have none.
     #[must_use]
     pub fn start(&self) -> State {
+        let (age, version, start) = (Age::Fresh, 0, 0);
+        let is_warm = self.windows.is_some();
+        let record = is_warm.then_some(Record {
+            version,
+            age,
+            epoch: 1,
+            history: 1,
+        });
+        let entry = is_warm.then_some(Entry {
+            version,
+            start,
+            age,
+        });
         let server = Server {
             identity: 1,
-            records: [None; KEYS],
+            records: std::array::from_fn(|at| record.filter(|_| at < usize::from(self.keys))),
             leases: [None; KEYS],
             epoch: Some(1),
             history: Some(1),
@@ -184,10 +183,12 @@ impl Protocol {
             sequence: self.numbered(1),
         };
         let instance = Instance {
-            memory: [None; KEYS],
+            memory: std::array::from_fn(|at| entry.filter(|_| at < usize::from(self.keys))),
             fences: [0; KEYS],
             raised: 0,
             load: None,
+            background: None,
+            waiter: None,
             link: Link::Up { server: 1 },
             links: 0,
             inbox: Vec::new(),
@@ -291,6 +292,18 @@ impl Instance {
     pub(super) fn isolate(&mut self) {
         self.invalidated(0, true);
         self.disconnect();
+    }
+
+    pub(super) fn slot(&mut self, slot: Slot) -> &mut Option<Load> {
+        match slot {
+            Slot::Call => &mut self.load,
+            Slot::Background => &mut self.background,
+        }
+    }
+
+    /// Returns all loads.
+    pub(super) fn loads(&mut self) -> impl Iterator<Item = &mut Load> {
+        self.load.iter_mut().chain(&mut self.background)
     }
 
     pub(super) fn server(&self) -> Option<u8> {

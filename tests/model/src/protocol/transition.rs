@@ -1,7 +1,7 @@
 //! Effects of the steps.
 
 use super::config::{Protocol, UNNOTICED};
-use super::state::{Link, Load, Message, Server, State};
+use super::state::{Link, Message, Server, State};
 use super::steps::{Step, Wrong};
 
 impl Protocol {
@@ -13,14 +13,24 @@ impl Protocol {
         let mut next = state.clone();
         let has_changed = match step {
             Step::Call(at, key) => return self.call(next, at, key),
+            Step::CallAs(at, key, mode) => return self.call_as(next, at, key, mode),
+            Step::Join(at) => self.join_call(&mut next, at),
+            Step::AnswerWaiter(at) => {
+                self.answer_waiter(&mut next, at)?;
+                true
+            }
+            Step::Age(copy) => {
+                self.age(&mut next, copy);
+                true
+            }
             Step::Commit(_)
             | Step::BeginInvalidation(_)
             | Step::Invalidate
             | Step::Publish
             | Step::DieBeforePublishing
             | Step::Acknowledge => self.invalidate(&mut next, step),
-            Step::Keep(_) | Step::RunBody(_) | Step::Fill(_) | Step::DropLoad(_) => {
-                self.load(&mut next, step);
+            Step::Load(at, slot, step) => {
+                self.load(&mut next, (at, slot), step)?;
                 true
             }
             Step::Replicate => next.replicate(),
@@ -53,45 +63,6 @@ impl Protocol {
             }
         };
         Ok(has_changed.then(|| self.canonical(next)))
-    }
-
-    /// Takes a step of a load.
-    fn load(&self, next: &mut State, step: Step) {
-        match step {
-            Step::Keep(at) => {
-                let instance = &mut next.instances[usize::from(at)];
-                if let Some(Load::Read {
-                    key,
-                    version,
-                    start,
-                }) = instance.load.take()
-                {
-                    instance.memory[usize::from(key)] = Some((version, start));
-                }
-            }
-            Step::RunBody(at) => {
-                let truth = next.truth;
-                let instance = &mut next.instances[usize::from(at)];
-                if let Some(Load::Leased {
-                    key,
-                    start,
-                    lease,
-                    link,
-                }) = instance.load
-                {
-                    instance.load = Some(Load::Loaded {
-                        key,
-                        start,
-                        lease,
-                        link,
-                        version: truth[usize::from(key)],
-                    });
-                }
-            }
-            Step::Fill(at) => self.fill(next, at),
-            Step::DropLoad(at) => next.instances[usize::from(at)].load = None,
-            _ => {}
-        }
     }
 
     /// Takes a step of a link or of its channel.
