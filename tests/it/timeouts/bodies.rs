@@ -139,8 +139,8 @@ where
     })
 }
 
-/// Returns the result of a call and its time. A call that never returns is a failure at once, as the
-/// clock of these tests is paused.
+/// Returns the result of a call and its time. A call that never returns is a failure at once,
+/// because the clock of these tests is paused.
 pub(crate) async fn returned<R>(call: Timed<R>) -> (R, Duration) {
     let day = Duration::from_secs(86_400);
     let returned = timeout(day, call).await.expect("the call returns");
