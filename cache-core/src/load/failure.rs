@@ -79,7 +79,9 @@ impl Load<'_> {
             return Some(self.answer_stale(running, stale));
         }
         let leader = running.leader;
-        if let Some(kept) = failure.kept.filter(|_| leader.is_current()) {
+        let decisions = self.decisions();
+        let is_kept = leader.is_current() && !decisions.is_skipped && !decisions.is_failed;
+        if let Some(kept) = failure.kept.filter(|_| is_kept) {
             function.keep_failed(&key, kept.into(), leader.start());
         }
         match (failure.shared, failure.timeout) {
