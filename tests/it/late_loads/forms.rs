@@ -47,9 +47,9 @@ where
 }
 
 #[multi_tier_cached(ttl = "1h", stale_while_revalidate = "1h", skip(pool))]
-async fn by_reference<T: ?Sized>(pool: &Pool, value: &T) -> (u64, String)
+async fn by_reference<T>(pool: &Pool, value: &T) -> (u64, String)
 where
-    T: Serialize + ToOwned<Owned: Send + Display + 'static> + Display + Sync + 'static,
+    T: ?Sized + Serialize + ToOwned<Owned: Send + Display + 'static> + Display + Sync + 'static,
 {
     tokio::task::yield_now().await;
     (pool.next(), value.to_string())
@@ -140,7 +140,7 @@ async fn load_in_the_background_owns_text_slices_and_vectors() {
         let (name, ids) = ("name".to_owned(), vec![1, 2, 3]);
         text(&pool, &name, &ids, vec![name.clone(), "x".into()]).await
     };
-    aged.assert_replaced(HOUR, &pool, || call()).await;
+    aged.assert_replaced(HOUR, &pool, &call).await;
     let (_, value) = aged.here.call(call()).await;
     assert_eq!(value, "name 6 name+x");
     let name = "name".to_owned();
@@ -172,7 +172,7 @@ async fn load_in_the_background_owns_arguments_of_any_type_and_patterns() {
         let local = String::from("local");
         anything(&pool, local.clone(), &local).await
     };
-    aged.assert_replaced(HOUR, &pool, || call()).await;
+    aged.assert_replaced(HOUR, &pool, &call).await;
     assert_eq!(aged.here.call(call()).await.1, "local local");
     let call = || patterns(&pool, (1, 2), [3, 4, 5]);
     aged.assert_replaced(HOUR, &pool, call).await;
@@ -189,11 +189,11 @@ async fn load_in_the_background_of_a_method_owns_a_copy_of_self() {
     for tenant in ["one", "two"] {
         // The receiver ends with the call.
         let call = async || repo(tenant).by_self(1).await;
-        aged.assert_replaced(HOUR, &pool, || call()).await;
+        aged.assert_replaced(HOUR, &pool, &call).await;
         assert_eq!(aged.here.call(call()).await.1, format!("{tenant} 1"));
     }
     let call = async || Arc::new(repo("three")).by_arc(1).await;
-    aged.assert_replaced(HOUR, &pool, || call()).await;
+    aged.assert_replaced(HOUR, &pool, &call).await;
     let call = || Repo::<String>::without_self(&pool, 1);
     aged.assert_replaced(HOUR, &pool, call).await;
     let invalidation = invalidate!(Repo::<String>::without_self, &pool, 1);
