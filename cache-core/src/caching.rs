@@ -144,6 +144,12 @@ impl BodyScope {
         Self { load, notes }
     }
 
+    /// The scope of a body outside of every flight, whose value is not kept. Its decisions do not
+    /// concern the load around it.
+    pub(crate) fn unkept() -> Self {
+        Self::new(LoadScope::new(None), None)
+    }
+
     /// Marks this thread as one that polls the body, until the result is dropped.
     pub(crate) fn enter(&mut self) -> EnteredBody<'_> {
         exchange(&mut self.notes);

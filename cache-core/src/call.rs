@@ -19,6 +19,7 @@ pub(crate) use self::spec::ResultSpec;
 pub use self::spec::{CacheValue, CachedResult, ResultOf};
 use crate::blocking;
 use crate::cached_function::CachedFunction;
+use crate::caching::BodyScope;
 use crate::error::Error;
 use crate::key::{ArgumentList, Arguments, Key, KeyRef};
 use crate::load::{Failure, Held, Load, Loaded, Mode, Step};
@@ -141,7 +142,11 @@ impl<T: CachedResult> Miss<T> {
         let _entered = match function.tokio_context() {
             None => None,
             Some(tokio_context) => match tokio_context.enter() {
-                None => return load(),
+                None => {
+                    let mut scope = BodyScope::unkept();
+                    let _entered = scope.enter();
+                    return load();
+                }
                 entered => entered,
             },
         };
@@ -212,6 +217,17 @@ where
         Err(outcome) => return outcome,
     };
     give(load.finish(loaded).await, &spec)
+}
+
+/// Runs the body of a call that has no key. Nothing of it is kept.
+pub(crate) async fn run_unkept<F: Future>(body: F) -> F::Output {
+    let mut scope = BodyScope::unkept();
+    let mut body = pin!(body);
+    poll_fn(|cx| {
+        let _entered = scope.enter();
+        body.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// Takes the value out of an outcome, to be kept. Returns an outcome of which nothing is kept as it

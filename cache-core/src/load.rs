@@ -56,7 +56,7 @@ use self::visit::TierVisits;
 pub(crate) use self::wait::RemoteWait;
 pub(crate) use self::wait_for::Waited;
 use crate::cached_function::CachedFunction;
-use crate::caching::{BodyNotes, BodyScope, ReplacedValue};
+use crate::caching::{BodyNotes, BodyScope, Decisions, ReplacedValue};
 use crate::clock::Moment;
 use crate::codec::ErasedType;
 pub(crate) use crate::entry::Held;
@@ -285,6 +285,12 @@ impl<'a> Load<'a> {
         BodyScope::new(scope, self.notes.clone())
     }
 
+    /// Decisions of the body about its result.
+    fn decisions(&self) -> Decisions {
+        let notes = self.notes.as_ref();
+        notes.map_or_else(Decisions::default, |notes| notes.decisions())
+    }
+
     /// The value that the body may return again if its source says that it has not changed.
     fn replaced_value(&self) -> Option<Held> {
         if let Some(stale) = &self.stale {
@@ -315,8 +321,7 @@ impl<'a> Load<'a> {
 
     async fn end(&mut self, loaded: Option<Loaded>) -> Option<Held> {
         let function = self.function;
-        let decisions = self.notes.as_ref().map(|notes| notes.decisions());
-        let decisions = decisions.unwrap_or_default();
+        let decisions = self.decisions();
         let held = loaded.as_ref().map(|loaded| Arc::clone(&loaded.held));
         if decisions.is_failed {
             return self.end_as_failed(held);

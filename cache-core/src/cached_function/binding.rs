@@ -65,6 +65,12 @@ impl TierBinding {
         shortened(lives.filled, self.jitter, digest)
     }
 
+    /// How long the record lives that says that there is no value. The scale of the tier is for
+    /// values, and the jitter is for all records.
+    pub(crate) fn life_of_absence(&self, digest: u64, none_ttl: Duration) -> Duration {
+        shortened(none_ttl, self.jitter, digest)
+    }
+
     /// How long a copy of a record lives that has `left` until it expires.
     pub(crate) fn life_of_copy(&self, digest: u64, left: Duration) -> Duration {
         shortened(self.lives.copied, self.jitter, digest).min(left)

@@ -182,22 +182,30 @@ async fn lead_late<R, V, S, M, F>(
     let known = Some(Arc::clone(&key));
     let load = Load::new(&function, known, &spec.value_type, Mode::JoinLate);
     let mut load = load.after(wait).detached_by(detached);
-    let result = match load.lead_late(leader).await {
-        Step::Run => {
-            let limit = load.body_limit(spec.share.can_time_out());
-            run_limited(&mut load, &spec, make(), limit).await
-        }
-        Step::Revalidate(outcome, revalidated) => {
-            let result = receive(&outcome, &spec);
-            begin_revalidation(&function, key, revalidated, spec, make);
-            result
-        }
-        Step::Completed(outcome) => match receive(&outcome, &spec) {
-            // The value is of another type: two functions have one name.
-            None => Some(make().await),
-            result => result,
-        },
-        Step::Lead(_) | Step::TimedOut(_) => None,
+    let mut step = load.lead_late(leader).await;
+    let result = loop {
+        step = match step {
+            Step::Run => {
+                let limit = load.body_limit(spec.share.can_time_out());
+                break run_limited(&mut load, &spec, make(), limit).await;
+            }
+            Step::Revalidate(outcome, revalidated) => {
+                let result = receive(&outcome, &spec);
+                begin_revalidation(&function, key, revalidated, spec, make);
+                break result;
+            }
+            Step::Completed(outcome) => match receive(&outcome, &spec) {
+                // A kept result that this call cannot return, such as the absence of a value. The
+                // call loads a value instead.
+                None => {
+                    load.received_nothing();
+                    load.next(spec.share.can_share()).await
+                }
+                result => break result,
+            },
+            Step::Lead(leader) => load.lead_late(leader).await,
+            Step::TimedOut(_) => break None,
+        };
     };
     if let Some(result) = result {
         slot.put(result);

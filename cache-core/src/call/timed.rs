@@ -10,6 +10,7 @@ use super::limited::run_limited;
 use super::{BoundKey, CachedResult, Loading, ResultSpec, has_no_key, missed, receive};
 use crate::blocking;
 use crate::cached_function::CachedFunction;
+use crate::caching::BodyScope;
 use crate::key::{ArgumentList, Arguments, KeyRef};
 use crate::load::{Load, Look, Mode, Revalidated, Step};
 use crate::outcome::{Outcome, ShareError};
@@ -186,7 +187,11 @@ impl<T: CachedResult> TimedMiss<T> {
         let _entered = match function.tokio_context() {
             None => None,
             Some(tokio_context) => match tokio_context.enter() {
-                None => return load(),
+                None => {
+                    let mut scope = BodyScope::unkept();
+                    let _entered = scope.enter();
+                    return load();
+                }
                 entered => entered,
             },
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cached_function::CachedFunction;
-use crate::call::{BoundKey, ResultSpec, drive};
+use crate::call::{BoundKey, ResultSpec, drive, run_unkept};
 use crate::error::Error;
 use crate::function::slot::Origin;
 use crate::function::ttl::Ttl;
@@ -87,7 +87,7 @@ impl UnboundKey {
         F: Future<Output = R>,
     {
         let Ok((function, key)) = self.bind() else {
-            return body().await;
+            return run_unkept(body()).await;
         };
         let mode = if function.has_lower() {
             Mode::Strong
@@ -115,7 +115,7 @@ impl UnboundKey {
             Ok((function, key)) => {
                 drive(BoundKey::new(function, key), Mode::Refresh, || *spec, body).await
             }
-            Err(_) => body().await,
+            Err(_) => run_unkept(body()).await,
         }
     }
 }

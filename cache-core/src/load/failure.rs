@@ -14,10 +14,6 @@ use crate::tier::BackOff;
 /// The shortest back-off: a source that fails for a moment is asked again soon.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 
-/// The longest back-off: one load a minute does not burden a source, and notices soon enough that
-/// it works again.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
-
 /// How a body failed.
 #[derive(Default)]
 pub(crate) struct Failure {
@@ -79,7 +75,9 @@ impl Load<'_> {
             return Some(self.answer_stale(running, stale));
         }
         let leader = running.leader;
-        if let Some(kept) = failure.kept.filter(|_| leader.is_current()) {
+        let decisions = self.decisions();
+        let is_kept = leader.is_current() && !decisions.is_skipped && !decisions.is_failed;
+        if let Some(kept) = failure.kept.filter(|_| is_kept) {
             function.keep_failed(&key, kept.into(), leader.start());
         }
         match (failure.shared, failure.timeout) {
@@ -151,8 +149,8 @@ impl Load<'_> {
 fn back_off_after(failures: u32, load: Duration, random: f64) -> Duration {
     let first = FIRST_BACK_OFF.max(load.saturating_mul(2));
     let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
-    let nominal = first.saturating_mul(doubled).min(LONGEST_BACK_OFF);
-    nominal.mul_f64(0.8 + 0.4 * random)
+    let nominal = first.saturating_mul(doubled).min(BackOff::LONGEST);
+    nominal.mul_f64(0.8 + 0.4 * random).min(BackOff::LONGEST)
 }
 
 #[cfg(test)]

@@ -294,9 +294,14 @@ impl<'a> Load<'a> {
             let known = function.known(key);
             let known_etag = known.as_ref().map(|(etag, _)| *etag);
             visits.make_strong(known);
-            if let TierLookup::Hit(hit) = visits.read(value_type).await {
-                function.keep_strong_read(key, &hit, start, known_etag, value_type);
-                return Step::Completed(hit.outcome());
+            match visits.read(value_type).await {
+                // The call cannot return that there is no value.
+                TierLookup::Hit(hit) if self.needs_value && hit.value.is_none() => {}
+                TierLookup::Hit(hit) => {
+                    function.keep_strong_read(key, &hit, start, known_etag, value_type);
+                    return Step::Completed(hit.outcome());
+                }
+                TierLookup::Stale(_) | TierLookup::Miss | TierLookup::Unavailable => {}
             }
             let mode = self.wait.lease_mode(&mut visits);
             match visits.lease(mode, value_type).await {

@@ -228,6 +228,10 @@ impl TierVisits<'_> {
                         self.function.counters.absent_hits.add_one();
                     }
                 }
+                if value.is_none() {
+                    // A call that cannot return it replaces the record.
+                    visit.expected_header = header_of(bytes);
+                }
                 TierLookup::Hit(TierHit {
                     value,
                     left,

@@ -111,7 +111,10 @@ impl TierVisits<'_> {
         let (kind, payload, life) = match payload {
             Some(payload) => {
                 let life = match header.kind {
-                    RecordKind::Absent => self.function.times.none_ttl.unwrap_or_default(),
+                    RecordKind::Absent => {
+                        let none_ttl = self.function.times.none_ttl.unwrap_or_default();
+                        tier.life_of_absence(self.record_key.digest, none_ttl)
+                    }
                     _ => tier.life(self.record_key.digest, self.ttl),
                 };
                 (header.kind, payload, life)

@@ -1,4 +1,5 @@
-//! What a load in the background sees of its caller, and in which Tokio runtimes it can run.
+//! The context of a load in the background: the task-locals that it sees, and the Tokio runtimes
+//! in which it can run.
 
 use std::future::Future;
 use std::pin::pin;
@@ -37,7 +38,7 @@ async fn nested(truth: &Truth, key: u64) -> u64 {
     key
 }
 
-/// What a body sees, before and after its gate.
+/// The requests that a body sees, before and after its gate.
 type Seen = (u64, u64);
 
 #[multi_tier_cached(ttl = "1h", stale_while_revalidate = "1h", skip(body, truth))]
@@ -125,7 +126,7 @@ fn tokio_runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// As in two tests of one process, each of which has a Tokio runtime of its own. The default
+/// Two tests of one process are such a case: each has a Tokio runtime of its own, and the default
 /// runtime of the cache is that of the process.
 #[test]
 fn default_runtime_runs_loads_in_the_tokio_runtime_of_the_caller_after_the_first_has_ended() {

@@ -47,9 +47,9 @@ where
 }
 
 #[multi_tier_cached(ttl = "1h", stale_while_revalidate = "1h", skip(pool))]
-async fn by_reference<T: ?Sized>(pool: &Pool, value: &T) -> (u64, String)
+async fn by_reference<T>(pool: &Pool, value: &T) -> (u64, String)
 where
-    T: Serialize + ToOwned<Owned: Send + Display + 'static> + Display + Sync + 'static,
+    T: ?Sized + Serialize + ToOwned<Owned: Send + Display + 'static> + Display + Sync + 'static,
 {
     tokio::task::yield_now().await;
     (pool.next(), value.to_string())
@@ -140,7 +140,7 @@ async fn load_in_the_background_owns_text_slices_and_vectors() {
         let (name, ids) = ("name".to_owned(), vec![1, 2, 3]);
         text(&pool, &name, &ids, vec![name.clone(), "x".into()]).await
     };
-    aged.assert_replaced(HOUR, &pool, || call()).await;
+    aged.assert_replaced(HOUR, &pool, &call).await;
     let (_, value) = aged.here.call(call()).await;
     assert_eq!(value, "name 6 name+x");
     let name = "name".to_owned();
@@ -153,12 +153,16 @@ async fn load_in_the_background_owns_text_slices_and_vectors() {
 #[tokio::test]
 async fn load_in_the_background_of_a_generic_function_keeps_its_types() {
     let (aged, pool) = (Aged::new().await, Pool::default());
-    let due = Duration::from_secs(60);
-    aged.assert_replaced(due, &pool, || generic(&pool, 7_u32)).await;
+    // A minute, and what the moment is rounded by at which a value is due.
+    let due = Duration::from_secs(90);
+    aged.assert_replaced(due, &pool, || generic(&pool, 7_u32))
+        .await;
     let text = || generic(&pool, "seven".to_owned());
     aged.assert_replaced(due, &pool, text).await;
-    aged.assert_replaced(HOUR, &pool, || by_reference(&pool, "text")).await;
-    aged.assert_replaced(HOUR, &pool, || by_reference(&pool, &9_u8)).await;
+    aged.assert_replaced(HOUR, &pool, || by_reference(&pool, "text"))
+        .await;
+    aged.assert_replaced(HOUR, &pool, || by_reference(&pool, &9_u8))
+        .await;
 }
 
 #[tokio::test]
@@ -168,7 +172,7 @@ async fn load_in_the_background_owns_arguments_of_any_type_and_patterns() {
         let local = String::from("local");
         anything(&pool, local.clone(), &local).await
     };
-    aged.assert_replaced(HOUR, &pool, || call()).await;
+    aged.assert_replaced(HOUR, &pool, &call).await;
     assert_eq!(aged.here.call(call()).await.1, "local local");
     let call = || patterns(&pool, (1, 2), [3, 4, 5]);
     aged.assert_replaced(HOUR, &pool, call).await;
@@ -185,11 +189,11 @@ async fn load_in_the_background_of_a_method_owns_a_copy_of_self() {
     for tenant in ["one", "two"] {
         // The receiver ends with the call.
         let call = async || repo(tenant).by_self(1).await;
-        aged.assert_replaced(HOUR, &pool, || call()).await;
+        aged.assert_replaced(HOUR, &pool, &call).await;
         assert_eq!(aged.here.call(call()).await.1, format!("{tenant} 1"));
     }
     let call = async || Arc::new(repo("three")).by_arc(1).await;
-    aged.assert_replaced(HOUR, &pool, || call()).await;
+    aged.assert_replaced(HOUR, &pool, &call).await;
     let call = || Repo::<String>::without_self(&pool, 1);
     aged.assert_replaced(HOUR, &pool, call).await;
     let invalidation = invalidate!(Repo::<String>::without_self, &pool, 1);
@@ -234,10 +238,18 @@ async fn refresh_and_strong_of_a_late_function_load_in_the_foreground_without_a_
     assert_eq!(here.call(entry(true).refresh()).await, Ok(2), "no timeout");
     assert_eq!(here.call(handled(&pool, false, 1)).await, Ok(2));
     aged.clock.advance(HOUR);
-    assert_eq!(here.call(entry(true).strong()).await, Ok(3), "no stale value");
+    assert_eq!(
+        here.call(entry(true).strong()).await,
+        Ok(3),
+        "no stale value"
+    );
     assert_eq!(here.call(handled(&pool, false, 1)).await, Ok(3));
     aged.clock.advance(HOUR);
-    assert_eq!(here.call(entry(false).refresh()).await, Ok(4), "no stale value");
+    assert_eq!(
+        here.call(entry(false).refresh()).await,
+        Ok(4),
+        "no stale value"
+    );
     assert_eq!(here.background_loads().running, 0);
     let counted = super::stats(here, "forms::handled");
     assert_eq!((counted.refreshes, counted.timeouts), (0, 0));

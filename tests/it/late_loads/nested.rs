@@ -94,7 +94,10 @@ async fn late_function_that_calls_itself_through_another_ends() {
 async fn late_functions_that_call_each_other_at_the_same_time_end() {
     let server = Server::start();
     let redis = Redis::new(server.url()).lease_time(Duration::from_millis(500));
-    for here in [Instance::with_memory().await, Instance::with_redis(redis).await] {
+    for here in [
+        Instance::with_memory().await,
+        Instance::with_redis(redis).await,
+    ] {
         let ring = Ring::new(2);
         ring.gate.open();
         let [a, b] = [Arc::clone(&ring), Arc::clone(&ring)];
@@ -163,7 +166,10 @@ async fn nested_loads_of_a_dropped_caller_are_one_body_each() {
     let server = Server::start();
     let redis = Redis::new(server.url()).required();
     let redis = redis.time_limit(SOON).staleness_bound(SOON);
-    for here in [Instance::with_memory().await, Instance::with_redis(redis).await] {
+    for here in [
+        Instance::with_memory().await,
+        Instance::with_redis(redis).await,
+    ] {
         let mut n = 1;
         loop {
             let body = Body::open();
@@ -185,7 +191,7 @@ async fn nested_loads_of_a_dropped_caller_are_one_body_each() {
             }
             n += 1;
         }
-        assert!(n > 3, "{n} await points");
+        assert!(n >= 3, "{n} await points");
         for function in ["nested::highest", "nested::above", "nested::below"] {
             assert_eq!(stats(&here, function).loads, n, "{function}");
         }
@@ -232,10 +238,12 @@ fn call_contains(ring: &Arc<Ring>, key: u64) -> Called {
     Box::pin(async move { contains(&ring, key).await })
 }
 
-/// Goes on when the load inside takes too long.
+/// The first body continues when the load inside takes too long.
 #[multi_tier_cached(ttl = "1h", stale_while_revalidate = "1h", skip(ring))]
 async fn contains(ring: &Arc<Ring>, key: u64) -> u64 {
-    ring.first.fetch_add(1, Ordering::SeqCst);
+    if ring.first.fetch_add(1, Ordering::SeqCst) > 0 {
+        return 2;
+    }
     let inner = handed_over(ring, key).await;
     assert_eq!(inner, Err(TimedOut));
     ring.both_run.wait().await;
@@ -279,12 +287,8 @@ async fn load_that_was_handed_over_inside_another_outlives_it() {
     outer.abort();
     until("the outer load has ended", || here.loads_under_way() == 1).await;
     ring.gate.open();
-    // It loads the outer value itself, whose body finds the inner load running.
-    let released = async {
-        ring.both_run.wait().await;
-    };
-    in_time("the inner load", released).await;
     until_idle(&here).await;
-    assert_eq!(here.call(handed_over(&ring, 2)).await, Ok(11));
-    assert_eq!(ring.bodies()[0], 2);
+    assert_eq!(here.call(handed_over(&ring, 2)).await, Ok(12));
+    assert_eq!(here.call(contains(&ring, 2)).await, 2);
+    assert_eq!(ring.bodies(), [2, 1]);
 }

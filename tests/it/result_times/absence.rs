@@ -145,7 +145,10 @@ async fn another_instance_reads_the_absence_from_memcached() {
     assert_read_elsewhere(&here, &there, 2).await;
     let name = "mtc:it::result_times::absence::find:1:2";
     let left = server.seconds_left(name);
-    assert!(left.is_some_and(|left| (1..=33).contains(&left)), "{left:?}");
+    assert!(
+        left.is_some_and(|left| (1..=33).contains(&left)),
+        "{left:?}"
+    );
 }
 
 #[tokio::test]
@@ -253,7 +256,10 @@ async fn write_guard_ends_the_absence_and_keeps_none_while_it_is_held() {
     source.answers(Some(5));
     here.call(guard.invalidate()).await.unwrap();
     for instance in [&here, &there] {
-        until_returns(Some(5), SOON, async || instance.call(find(&source, 1)).await).await;
+        until_returns(Some(5), SOON, async || {
+            instance.call(find(&source, 1)).await
+        })
+        .await;
     }
 }
 

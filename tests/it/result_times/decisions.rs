@@ -15,7 +15,7 @@ use super::{Source, assert_life, in_memory, seconds, stats, with_redis};
 
 const HOUR: Duration = seconds(60 * 60);
 
-/// What a body decides.
+/// A decision of a body about its result.
 #[derive(Clone, Copy, Debug)]
 enum Decision {
     Nothing,
@@ -64,7 +64,7 @@ async fn decision_concerns_the_innermost_load() {
     use Decision::{KeepFor, Nothing, Skip};
 
     let [ten, twenty] = [seconds(10), seconds(20)];
-    // What the bodies decide, and how long both values are kept.
+    // The decisions of the bodies, and the lives of both values.
     let cases = [
         (KeepFor(ten), KeepFor(twenty), Nothing, [ten, twenty]),
         (Nothing, KeepFor(twenty), KeepFor(ten), [ten, twenty]),
@@ -83,9 +83,11 @@ async fn decision_concerns_the_innermost_load() {
             let truths = [Truth::new(), Truth::new()];
             let call_outer = || outer(&truths, before, within, after, key);
             here.call(call_outer()).await;
-            let call = async || match at {
-                0 => drop(here.call(call_outer()).await),
-                _ => drop(here.call(inner(&truths[1], within, key)).await),
+            let call = async || {
+                match at {
+                    0 => here.call(call_outer()).await,
+                    _ => here.call(inner(&truths[1], within, key)).await,
+                };
             };
             let reads = || truths[at].reads();
             if lives[at].is_zero() {
@@ -105,14 +107,16 @@ async fn decision_after_a_hit_of_another_function_concerns_the_own_load() {
     let here = in_memory(&clock).await;
     here.call(inner(&truths[1], Decision::Nothing, 1)).await;
     let (nothing, ten) = (Decision::Nothing, Decision::KeepFor(seconds(10)));
-    let call = async || drop(here.call(outer(&truths, nothing, nothing, ten, 1)).await);
+    let call = async || {
+        here.call(outer(&truths, nothing, nothing, ten, 1)).await;
+    };
     call().await;
     let reads = || truths[0].reads();
     assert_life("the outer value", seconds(10), &clock, reads, call).await;
     assert_eq!(truths[1].reads(), 1);
 }
 
-/// Returns what all of the functions return here.
+/// Calls all of the functions here, and returns which of them had an effect.
 fn are_heard() -> [bool; 4] {
     [
         caching::keep_for(seconds(1)),
@@ -265,7 +269,10 @@ async fn result_of_a_load_that_skips_or_failed_is_returned_and_not_kept() {
 async fn refresh_whose_body_skips_drops_the_value_and_one_that_failed_leaves_it() {
     let server = Server::start();
     let here = with_redis(&server, 1.0, &ManualClock::new()).await;
-    for (decision, left) in [(caching::failed as fn() -> bool, true), (caching::skip, false)] {
+    for (decision, left) in [
+        (caching::failed as fn() -> bool, true),
+        (caching::skip, false),
+    ] {
         let source = Source::new((|| true) as fn() -> bool);
         here.call(decides(&source, 2)).await;
         server.until_records(1).await;

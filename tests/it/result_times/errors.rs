@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use multi_tier_cached::{
-    CacheRuntime, Function, Level, ManualClock, caching, multi_tier_cached,
-};
+use multi_tier_cached::{CacheRuntime, Function, Level, ManualClock, caching, multi_tier_cached};
 use testbed::counts::function_stats;
 use testbed::server::Server;
 use testbed::{Gate, Instance, until, until_returns};
@@ -284,7 +282,11 @@ async fn error_of_a_body_that_skips_or_fails_is_not_kept() {
         skip(source)
     )]
     async fn decides(source: &Source<Answer>, skips: bool) -> Answer {
-        assert!(if skips { caching::skip() } else { caching::failed() });
+        assert!(if skips {
+            caching::skip()
+        } else {
+            caching::failed()
+        });
         source.ask()
     }
 

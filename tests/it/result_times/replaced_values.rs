@@ -27,7 +27,7 @@ impl From<LoadTimeout> for Failed {
 type Page = Arc<String>;
 type Answer = Result<Page, Failed>;
 
-/// What the next body does.
+/// The end of the next body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// Returns a page of this number.
@@ -75,7 +75,7 @@ impl Pages {
         }
     }
 
-    /// What the last body has seen.
+    /// The page that the last body has seen.
     fn last_seen(&self) -> Option<String> {
         self.seen.lock().unwrap().last().unwrap().clone()
     }
@@ -125,7 +125,11 @@ async fn revalidation_sees_the_stale_value_which_is_fresh_again_when_it_is_retur
     let here = in_memory(&clock).await;
     let pages = Pages::new();
     let call = async |when: &str| {
-        assert_eq!(here.call(revalidated(&pages, 1)).await, Ok(page(1)), "{when}");
+        assert_eq!(
+            here.call(revalidated(&pages, 1)).await,
+            Ok(page(1)),
+            "{when}"
+        );
         until_idle(&here).await;
     };
     call("at first").await;
@@ -194,7 +198,7 @@ async fn refresh_ahead_sees_the_value_which_has_its_whole_ttl_again_when_it_is_r
         call("not due again").await;
         assert_eq!(pages.source.asked(), bodies, "the value has its whole ttl");
     }
-    // Nobody has asked for it while it was due.
+    // No call has asked for it while it was due.
     clock.advance(seconds(20) + MOMENT);
     pages.source.answers(Step::New(1));
     call("expired").await;
@@ -232,7 +236,11 @@ async fn load_of_a_late_function_sees_the_stale_value_in_the_error_window() {
     pages.source.answers(Step::Same);
     assert_eq!(call().await, Ok(page(1)));
     assert_eq!(pages.last_seen().as_deref(), Some("page 1"));
-    assert_eq!(counted(&here, "revalidated").refreshes, 0, "in the foreground");
+    assert_eq!(
+        counted(&here, "revalidated").refreshes,
+        0,
+        "in the foreground"
+    );
 }
 
 #[tokio::test]
@@ -372,7 +380,11 @@ async fn body_of_a_plain_function_sees_the_stale_value_and_can_return_it() {
     assert_eq!(call(), Ok(page(1)));
     clock.advance(TTL);
     pages.source.answers(Step::Failed);
-    assert_eq!(call(), Ok(page(1)), "in place of the result of the failed load");
+    assert_eq!(
+        call(),
+        Ok(page(1)),
+        "in place of the result of the failed load"
+    );
     clock.advance(seconds(2));
     pages.source.answers(Step::Same);
     assert_eq!(call(), Ok(page(1)));

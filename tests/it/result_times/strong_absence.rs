@@ -1,4 +1,4 @@
-//! Kept absence, and calls that cannot return it: strong calls of a key that has a value by now,
+//! Kept absence, and calls that cannot return it: strong calls of a key that has a value again,
 //! and calls of a function whose result type has no `None`.
 
 use multi_tier_cached::{Consistency, Function, FunctionBuilder, ManualClock, multi_tier_cached};

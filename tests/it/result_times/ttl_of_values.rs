@@ -32,7 +32,7 @@ async fn token(truth: &Truth, value: Seconds, keep_for: Option<Duration>, _key: 
     Ok(Some(value))
 }
 
-/// What the body returns, what it says, and how long the value is kept.
+/// The value of the body, the ttl that the body sets, and the life of the value.
 const CASES: [(Seconds, Option<Duration>, Duration); 6] = [
     (10, None, seconds(10)),
     (u64::MAX, None, YEAR),
@@ -42,7 +42,7 @@ const CASES: [(Seconds, Option<Duration>, Duration); 6] = [
     (10, Some(Duration::MAX), YEAR),
 ];
 
-/// What the body returns and says of a value that is not kept.
+/// The value of the body and the ttl that the body sets, for values that are not kept.
 const UNKEPT: [(Seconds, Option<Duration>); 3] = [
     (0, None),
     (10, Some(Duration::ZERO)),
