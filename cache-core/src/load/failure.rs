@@ -59,7 +59,13 @@ impl Load<'_> {
         if self.is_revalidation {
             function.report_refresh_error();
         }
-        let mut running = self.running.take()?;
+        let Some(mut running) = self.running.take() else {
+            // The body ran beside another load, and nothing of it is kept.
+            let stale = self.stale_instead(None, &key);
+            let stale = stale.filter(|_| failure.may_serve_stale)?;
+            function.report_stale_on_error();
+            return Some(stale.value);
+        };
         // While the key is backed off, callers get the stale value. They must not get it in place
         // of an error that they are to see.
         if failure.may_serve_stale || self.is_revalidation {
@@ -72,7 +78,7 @@ impl Load<'_> {
             false => None,
         };
         if let Some(stale) = stale.filter(|stale| function.may_serve_stale(stale, &key)) {
-            return Some(self.answer_stale(running, stale));
+            return self.answer_stale(running, stale);
         }
         let leader = running.leader;
         let decisions = self.decisions();
@@ -102,7 +108,8 @@ impl Load<'_> {
         self.back_off(&mut running);
         let stale = self.stale.take().or_else(|| function.stale_value(&key));
         if let Some(stale) = stale.filter(|stale| function.may_serve_stale(stale, &key)) {
-            return Some(self.answer_stale(running, stale));
+            let held_stale = self.answer_stale(running, stale);
+            return held_stale.or(held);
         }
         let outcome = held.clone().map(LoadOutcome::Value);
         running
@@ -111,11 +118,13 @@ impl Load<'_> {
         held
     }
 
-    fn answer_stale(&self, running: Running<'_>, stale: StaleValue) -> Held {
-        if !self.is_revalidation {
+    /// Answers the callers of the flight with a stale value. Returns it if this caller may get it
+    /// too.
+    fn answer_stale(&self, running: Running<'_>, stale: StaleValue) -> Option<Held> {
+        let held = self.takes_stale().then(|| Arc::clone(&stale.value));
+        if held.is_some() && !self.is_revalidation {
             self.function.report_stale_on_error();
         }
-        let held = Arc::clone(&stale.value);
         running.leader.complete(LoadOutcome::Stale(stale));
         held
     }

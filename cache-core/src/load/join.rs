@@ -44,7 +44,7 @@ impl<'a> Load<'a> {
             match self.wait_for(waiter, key).await {
                 Err(step) => return step,
                 Ok(WaitOutcome::Completed(LoadOutcome::Stale(stale))) => {
-                    if function.may_serve_stale(&stale, key) {
+                    if self.takes_stale() && function.may_serve_stale(&stale, key) {
                         function.report_stale_on_error();
                         return Step::Completed(LoadOutcome::Value(stale.value));
                     }
@@ -73,7 +73,9 @@ impl<'a> Load<'a> {
     async fn lead_or_hand_on(&mut self, key: &Arc<Key>, leader: Leader) -> Step {
         match self.mode {
             Mode::JoinLate => Step::Lead(Some(leader)),
-            Mode::Join | Mode::Strong | Mode::Refresh => self.lead(key, leader).await,
+            Mode::Join | Mode::JoinFresh | Mode::Strong | Mode::Refresh => {
+                self.lead(key, leader).await
+            }
         }
     }
 

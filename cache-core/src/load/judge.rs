@@ -245,6 +245,19 @@ impl CachedFunction {
         })
     }
 
+    /// Returns `true` if memory has a value that is fresh or may be returned stale, as far as the
+    /// fences and the time tell now.
+    pub(super) fn has_value(&self, key: &Key) -> bool {
+        let window = self.times.longest_window();
+        let now = self.state.clock.now();
+        let kept = self.kept(key);
+        kept.is_some_and(|entry| {
+            entry.held().is_some()
+                && self.is_current_entry(&entry)
+                && now < entry.fresh_until().after(window)
+        })
+    }
+
     /// Returns the value in memory that callers may get if their load fails, as far as the fences
     /// and the time tell now. Whether a caller gets it is judged when it returns it.
     pub(super) fn stale_value(&self, key: &Key) -> Option<StaleValue> {
