@@ -358,7 +358,8 @@ impl<'a> Load<'a> {
         };
         let is_kept = is_kept && !decisions.is_skipped;
         // A flight that was replaced must not overwrite the value of the flight that replaced it.
-        if is_kept && leader.is_current() {
+        let is_current = leader.is_current();
+        if is_kept && is_current {
             let kept = Kept {
                 held: held.clone(),
                 took: function.state.clock.now().since(began),
@@ -373,9 +374,10 @@ impl<'a> Load<'a> {
         if self.mode == Mode::Strong {
             function.drop_older(key, start);
         }
-        // The source says that the value is not to be kept any more.
-        let replaces = self.mode == Mode::Refresh || self.is_revalidation || self.stale.is_some();
-        if !is_kept && replaces {
+        // The source says that the value is not to be kept any more. If the load was overtaken, there
+        // is a newer value.
+        let replaced = (self.is_revalidation || self.stale.is_some()) && is_current;
+        if !is_kept && (replaced || self.mode == Mode::Refresh) {
             // A tier that failed has counted it.
             let _ = function.invalidate(key).await;
         }

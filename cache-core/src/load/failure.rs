@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Held, Load, Running};
+use crate::key::Key;
 use crate::load_timeout::LoadTimeout;
 use crate::outcome::LoadOutcome;
 use crate::stale::StaleValue;
@@ -68,16 +69,14 @@ impl Load<'_> {
         };
         // While the key is backed off, callers get the stale value. They must not get it in place
         // of an error that they are to see.
-        if failure.may_serve_stale || self.is_revalidation {
+        if failure.may_serve_stale {
             self.back_off(&mut running);
         } else {
             running.visits.load_failed(None);
         }
-        let stale = match failure.may_serve_stale {
-            true => self.stale.take().or_else(|| function.stale_value(&key)),
-            false => None,
-        };
-        if let Some(stale) = stale.filter(|stale| function.may_serve_stale(stale, &key)) {
+        if failure.may_serve_stale
+            && let Some(stale) = self.servable_stale(&key)
+        {
             return self.answer_stale(running, stale);
         }
         let leader = running.leader;
@@ -106,8 +105,7 @@ impl Load<'_> {
             function.report_refresh_error();
         }
         self.back_off(&mut running);
-        let stale = self.stale.take().or_else(|| function.stale_value(&key));
-        if let Some(stale) = stale.filter(|stale| function.may_serve_stale(stale, &key)) {
+        if let Some(stale) = self.servable_stale(&key) {
             let held_stale = self.answer_stale(running, stale);
             return held_stale.or(held);
         }
@@ -116,6 +114,15 @@ impl Load<'_> {
             .leader
             .complete(outcome.unwrap_or(LoadOutcome::Absent));
         held
+    }
+
+    /// Returns the value that callers may get now in place of a failed load: the one that the load
+    /// was to replace or, if that was invalidated or replaced since, the one in memory.
+    fn servable_stale(&mut self, key: &Key) -> Option<StaleValue> {
+        let function = self.function;
+        let is_servable = |stale: &StaleValue| function.may_serve_stale(stale, key);
+        let in_hand = self.stale.take().filter(is_servable);
+        in_hand.or_else(|| function.stale_value(key).filter(is_servable))
     }
 
     /// Answers the callers of the flight with a stale value. Returns it if this caller may get it
@@ -146,7 +153,10 @@ impl Load<'_> {
             failures,
             lasts: back_off_after(failures, took, fastrand::f64()),
         };
-        function.note_back_off(key, back_off.lasts, Some(failures));
+        // A load that was overtaken says nothing about the value that memory has now.
+        if running.leader.is_current() {
+            function.note_back_off(key, back_off.lasts, Some(failures));
+        }
         running.visits.load_failed(Some(back_off));
     }
 }
