@@ -24,13 +24,14 @@ pub(crate) use self::queue::{Queue, Work};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BackgroundLoads {
-    /// Number of loads that run.
+    /// Number of loads that run, with those that began on the task of a caller, which take none of
+    /// the places.
     pub running: usize,
     /// Number of loads that wait until one of those has ended. The queue has room for 1,024. If it
     /// is full, further loads are dropped, and
     /// [`FunctionStats::shed`](crate::FunctionStats::shed) counts them.
     pub waiting: usize,
-    /// Number of loads that run at the same time at most.
+    /// Number of loads that begin in the background and run at the same time at most.
     pub places: usize,
 }
 
@@ -88,6 +89,13 @@ impl Background {
     /// Loads whose callers were answered.
     pub(crate) fn of_loads(places: usize) -> Self {
         Self::new(places, Begin::AtFirstWork)
+    }
+
+    /// Loads that have begun on the task of a caller. They continue at once: a load that waited for a
+    /// place would hold its key, its lease and the connection of its body meanwhile. So there are
+    /// as many places as other work has in its queue.
+    pub(crate) fn of_hand_overs() -> Self {
+        Self::new(queue::CAPACITY, Begin::AtFirstWork)
     }
 
     fn new(places: usize, begin: Begin) -> Self {

@@ -255,7 +255,7 @@ where
         _ if !load.is_running() => return Err(outcome),
         View::Value(value) => (
             spec.keep_if.is_none_or(|keep_if| keep_if(value)),
-            spec.ttl_from.map(|ttl_from| ttl_from(value)),
+            spec.ttl_of(value),
         ),
         View::Absent => (false, None),
     };

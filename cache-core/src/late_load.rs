@@ -22,14 +22,26 @@ use crate::runtime::CacheRuntime;
 
 /// An owner of loads that run in the background.
 pub(crate) trait LoadOwner: Send + Sync {
-    /// Continues a load, or begins one. Returns `false` if it was refused, and dropped.
+    /// Continues a load. Returns `false` if it was refused, and dropped.
     fn accept(&self, load: Work, caller: Caller) -> bool;
 }
 
 impl LoadOwner for CachedFunction {
     fn accept(&self, load: Work, caller: Caller) -> bool {
         let load = caller.continue_in_background(self.name(), load);
-        let is_accepted = self.state.loads.run(load);
+        self.report_unless(self.state.handed_over.run(load))
+    }
+}
+
+impl CachedFunction {
+    /// Begins a load in the background, once there is a place. Returns `false` if it was refused,
+    /// and dropped.
+    pub(crate) fn begin_in_background(&self, load: Work) -> bool {
+        let load = Caller::current().continue_in_background(self.name(), load);
+        self.report_unless(self.state.loads.run(load))
+    }
+
+    fn report_unless(&self, is_accepted: bool) -> bool {
         if !is_accepted {
             self.report_shed();
         }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 /// The error of a call whose load took longer than the function's `hard_timeout` or `load_limit`.
 ///
-/// The error type of a function with either option is made from it, by `From<LoadTimeout>`. It is
-/// always about the body: a slow or unreachable tier never makes a call fail.
+/// The error type of a function with either option is made from it, by `From<LoadTimeout>`. The
+/// time of `hard_timeout` includes the reads of the tiers, which have time limits of their own, so
+/// it should be longer than those limits together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadTimeout {
     function: Arc<str>,

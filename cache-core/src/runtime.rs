@@ -301,7 +301,10 @@ impl CacheRuntime {
     /// load that runs is one of the [`loads_under_way`](Self::loads_under_way) as well.
     #[must_use]
     pub fn background_loads(&self) -> BackgroundLoads {
-        self.0.state.loads.numbers()
+        let state = &self.0.state;
+        let mut numbers = state.loads.numbers();
+        numbers.running += state.handed_over.numbers().running;
+        numbers
     }
 
     /// Returns the approximate number of entries in memory, of all functions. Expired entries are
@@ -328,7 +331,9 @@ impl CacheRuntime {
     pub async fn shutdown(&self) -> Result<(), Error> {
         let state = &*self.0.state;
         state.loads.end();
+        state.handed_over.end();
         state.loads.ended().await;
+        state.handed_over.ended().await;
         state.background.end();
         let mut result = Ok(());
         for (_, tier) in &state.lower {

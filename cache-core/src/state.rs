@@ -51,6 +51,8 @@ pub(crate) struct RuntimeState {
     pub(crate) background: Background,
     /// Loads whose callers were answered.
     pub(crate) loads: Background,
+    /// Loads that began on the task of a caller and continue in the background.
+    pub(crate) handed_over: Background,
     /// The Tokio runtime in which the tiers were started.
     pub(crate) tokio_context: OnceLock<TokioContext>,
     /// The write guards that this instance holds.
@@ -101,6 +103,7 @@ impl RuntimeState {
             run: RandomState::new().hash_one(1u8),
             background: Background::of_promotions(),
             loads: Background::of_loads(DEFAULT_BACKGROUND_LOADS),
+            handed_over: Background::of_hand_overs(),
             tokio_context: OnceLock::new(),
             guards: Arc::default(),
         }

@@ -147,6 +147,11 @@ impl Records {
         }
     }
 
+    /// Returns `true` if an expired record may be used.
+    pub(crate) fn has_window(&self) -> bool {
+        !self.window.is_zero()
+    }
+
     /// Returns how long a tier keeps a record whose value is fresh for `life`: it is also kept
     /// while its value is stale and may be returned.
     pub(crate) fn kept_for(&self, kind: RecordKind, life: Duration) -> Duration {

@@ -15,7 +15,7 @@ use super::{BoundKey, ResultSpec, receive};
 use crate::cached_function::CachedFunction;
 use crate::flight::{Detached, Leader};
 use crate::key::Key;
-use crate::late_load::{Caller, LateLoad, LoadOwner, ResultSlot};
+use crate::late_load::{LateLoad, ResultSlot};
 use crate::load::{Load, Mode, RemoteWait, Revalidated, Step, Waited};
 use crate::outcome::{Outcome, ShareError};
 
@@ -88,7 +88,7 @@ pub(super) fn begin_revalidation<R, V, S, M, F>(
             let _result: Option<R> = run_limited(&mut load, &spec, make(), limit).await;
         }
     };
-    function.accept(Box::pin(job), Caller::current());
+    function.begin_in_background(Box::pin(job));
 }
 
 /// Loads a value as [`drive`](super::drive) does, by a load that may continue in

@@ -46,15 +46,7 @@ where
     };
     let outcome = match ended {
         Ended::Returned(outcome) => outcome,
-        Ended::Panicked(panic) => {
-            return match load
-                .fail(Failure::of_panic())
-                .and_then(spec.value_type.give)
-            {
-                Some(value) => Some(R::value(value)),
-                None => resume_unwind(panic),
-            };
-        }
+        Ended::Panicked(panic) => return Some(after_panic(load, spec, panic)),
         Ended::TimedOut(timeout) => {
             let failure = Failure::of_timeout(timeout.clone());
             return match load.fail(failure).and_then(spec.value_type.give) {
@@ -69,12 +61,33 @@ where
         kept: share.keep(error),
         timeout: None,
     };
+    // The functions of the options, such as `stale_if`, may panic as the body may.
+    let settled = catch_unwind(AssertUnwindSafe(|| settle(load, spec, outcome, failure)));
     // Only the value lives across the await, so that the error type need not be `Send`.
-    let loaded = match settle(load, spec, outcome, failure) {
-        Ok(loaded) => loaded,
-        Err(outcome) => return Some(outcome),
+    let loaded = match settled {
+        Ok(Ok(loaded)) => loaded,
+        Ok(Err(outcome)) => return Some(outcome),
+        Err(panic) => return Some(after_panic(load, spec, panic)),
     };
     Some(give(load.finish(loaded).await, spec))
+}
+
+/// Ends a load that panicked. The callers get the stale value, or this one panics.
+fn after_panic<R, V, S>(
+    load: &mut Load<'_>,
+    spec: &ResultSpec<V, S>,
+    panic: Box<dyn Any + Send>,
+) -> R
+where
+    R: Outcome<V>,
+{
+    match load
+        .fail(Failure::of_panic())
+        .and_then(spec.value_type.give)
+    {
+        Some(value) => R::value(value),
+        None => resume_unwind(panic),
+    }
 }
 
 /// How a body ended.

@@ -94,6 +94,7 @@ impl Future for Waiter {
             }
             Phase::Leaderless => {
                 state.phase = Phase::Led;
+                state.has_body_ended = false;
                 let known = state.waiters.remove(&id);
                 drop(state);
                 drop(known);

@@ -25,7 +25,6 @@ pub struct Times {
     pub hard_timeout: Option<Duration>,
     /// Time from the beginning of a load after which its body is dropped.
     pub load_limit: Option<Duration>,
-    /// How long before it expires a value that is requested is loaded again in the background.
     /// Choice to load a value again in the background if it is requested shortly before it expires.
     pub refresh_ahead: Option<RefreshAhead>,
     /// Largest part of a life, in percent, by which it is shortened.

@@ -111,6 +111,14 @@ impl<'a> Load<'a> {
         {
             return Ok(complete(leader, outcome));
         }
+        if self.takes_stale()
+            && let Some(stale) = function.backed_off_value(key)
+        {
+            function.counters.backed_off.add_one();
+            let outcome = LoadOutcome::Value(Arc::clone(&stale.value));
+            leader.complete(LoadOutcome::Stale(stale));
+            return Ok(Step::Completed(outcome));
+        }
         let start = leader.start();
         self.stale = function.stale_value(key);
         let mut visits = TierVisits::new(function, key);
@@ -174,6 +182,8 @@ impl<'a> Load<'a> {
                 return Ok(Step::TimedOut(function.timed_out()));
             }
             LeaseTurn::Load => return Ok(self.run(visits, leader)),
+            // Only a tier that breaks its contract answers so to a caller that needs a value.
+            LeaseTurn::BackedOff(_) if *must_load => return Ok(self.run(visits, leader)),
             // A task holds the lease, and this thread may be the one that runs the task.
             LeaseTurn::Wait(..) if function.is_blocking => return Ok(self.run(visits, leader)),
             LeaseTurn::BackedOff(left) => {

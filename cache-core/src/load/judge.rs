@@ -189,6 +189,18 @@ impl CachedFunction {
         look.fresh_outcome(value_type)
     }
 
+    /// Returns the stale value that a call gets because a load has failed since its look-up, if the
+    /// function has memory alone. Otherwise the lease says whether the key is backed off.
+    pub(super) fn backed_off_value(&self, key: &Key) -> Option<StaleValue> {
+        if self.has_lower() {
+            return None;
+        }
+        let retry = Arc::clone(self.kept(key)?.retry()?);
+        let stale = self.stale_value(key)?;
+        let is_backed_off = retry.is_backed_off(self.state.clock.now());
+        (is_backed_off && self.may_serve_stale(&stale, key)).then_some(stale)
+    }
+
     /// Returns the result that memory may give to a call whose lower tiers are not reachable: one
     /// that is fresh, or stale while a failed load is backed off.
     pub(super) fn serve_isolated(

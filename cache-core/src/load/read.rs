@@ -232,6 +232,10 @@ impl TierVisits<'_> {
                     // A call that cannot return it replaces the record.
                     visit.expected_header = header_of(bytes);
                 }
+                if value.is_none() {
+                    // A call that needs a value replaces the record.
+                    visit.expected_header = header_of(bytes);
+                }
                 TierLookup::Hit(TierHit {
                     value,
                     left,

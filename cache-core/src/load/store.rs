@@ -100,6 +100,9 @@ impl TierVisits<'_> {
         // The key may be guarded in a shared tier that could not be asked. Then the value is not
         // stored in a private tier, as it is only a stopgap in memory.
         let is_stopgap = self.guard_is_unknown && self.function.is_fenced_here(tier);
+        // Calls would return the record that is there as a stale value, also after they returned
+        // this newer one.
+        let hides_stale = self.function.records.has_window() && !visit.expected_header.is_empty();
         let Some(lease) = visit.lease.take().filter(|_| !is_stopgap) else {
             if self.replaces {
                 // The record must be replaced, and cannot be replaced now.
@@ -120,7 +123,7 @@ impl TierVisits<'_> {
                 (header.kind, payload, life)
             }
             // Not by an invalidation, which would also drop the value that memory has now.
-            None if self.replaces => (RecordKind::Nothing, &[][..], LIFE_OF_NOTHING),
+            None if self.replaces || hides_stale => (RecordKind::Nothing, &[][..], LIFE_OF_NOTHING),
             None => return,
         };
         let stamp = self.function.stamp_in(tier, lease.stamp, start);

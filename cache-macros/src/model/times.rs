@@ -101,20 +101,20 @@ fn least_ahead(args: &Args) -> Option<(Duration, Span)> {
     Some((ahead.value?, ahead.span))
 }
 
-/// Reports stale values of a function whose values are never stale.
+/// Reports stale values and refreshes ahead of a function each call of which asks its tier.
 fn consistency(args: &Args, errors: &mut Errors) {
     let times = &args.times;
     let window = times.stale_while_revalidate.as_ref();
     let window: Option<&Setting<_>> = window.or(times.stale_if_error.as_ref());
-    if let Some(window) = window
+    let ahead = times.refresh_ahead.as_ref().map(|ahead| &ahead.option);
+    if let Some(option) = window.map(|window| &window.option).or(ahead)
         && args.consistency == Some("Strong")
     {
-        let option = &window.option;
         errors.at(
             option.span(),
             format!(
-                "`{option}` contradicts `consistency = \"strong\"`, by which no value is stale; \
-                 help: remove one of them"
+                "`{option}` contradicts `consistency = \"strong\"`, by which each call asks the \
+                 tier; help: remove one of them"
             ),
         );
     }

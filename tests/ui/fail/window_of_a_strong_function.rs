@@ -11,4 +11,9 @@ async fn failing(id: u64) -> u64 {
     id
 }
 
+#[multi_tier_cached(ttl = "5m", refresh_ahead, consistency = "strong")]
+async fn ahead(id: u64) -> u64 {
+    id
+}
+
 fn main() {}

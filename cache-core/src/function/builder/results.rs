@@ -43,7 +43,9 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
     /// Sets the longest time that a caller waits for a load, its own or another caller's. The
     /// caller then gets a stale value if `stale_if_error` allows one, and an error that is made
     /// from a [`LoadTimeout`] otherwise. The loads return `Result<_, E>` with
-    /// `E: From<LoadTimeout>`. Default: callers wait until the load has ended.
+    /// `E: From<LoadTimeout>`. Only calls of
+    /// [`get_or_load_late`](Function::get_or_load_late) are limited, because their loads can
+    /// continue in the background. Default: callers wait until the load has ended.
     pub fn hard_timeout(mut self, timeout: Duration) -> FunctionBuilder<V, TimeoutFrom<S>> {
         self.definition.times.hard_timeout = Some(timeout);
         self.map_share(TimeoutFrom::new)

@@ -39,8 +39,9 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
     }
 
     /// Sets the time from the beginning of a load after which the calls that wait for it return the
-    /// stale value, while the load continues in the background. Default: none; a call waits until
-    /// its load ends.
+    /// stale value, while the load continues in the background. A call of
+    /// [`get_or_load`](crate::Function::get_or_load) waits for its own load nevertheless. Default:
+    /// none; a call waits until its load ends.
     ///
     /// `build` refuses it without [`stale_if_error`](Self::stale_if_error), because there would be
     /// no value to return, and if it is not shorter than the hard timeout and the load limit.

@@ -111,13 +111,20 @@ impl Times {
     }
 
     fn check_consistency(&self, consistency: Consistency) -> Result<(), InvalidTimes> {
-        let windows = [TimeOption::StaleWhileRevalidate, TimeOption::StaleIfError];
-        match windows.into_iter().find(|window| window.is_in(self)) {
+        let without_the_tier = [
+            TimeOption::StaleWhileRevalidate,
+            TimeOption::StaleIfError,
+            TimeOption::RefreshAhead,
+        ];
+        match without_the_tier
+            .into_iter()
+            .find(|option| option.is_in(self))
+        {
             Some(window) if consistency == Consistency::Strong => {
                 let name = window.name();
                 let problem = format!(
                     "`{name}` and `consistency = \"strong\"` exclude each other: a strong call \
-                     never returns a stale value"
+                     asks the tier each time"
                 );
                 let help = format!("remove `{name}`, or use `consistency = \"bounded\"`");
                 Err(invalid(problem, help, &[window]))
@@ -357,8 +364,9 @@ mod tests {
     fn windows_of_a_strong_function_are_refused() {
         for option in TimeOption::ALL {
             let refused = error(only(option, SECOND), Consistency::Strong, false);
-            let is_window = only(option, SECOND).longest_window() > Duration::ZERO;
-            assert_eq!(refused.is_some(), is_window, "{option:?}: {refused:?}");
+            let times = only(option, SECOND);
+            let is_refused = !times.longest_window().is_zero() || times.refresh_ahead.is_some();
+            assert_eq!(refused.is_some(), is_refused, "{option:?}: {refused:?}");
         }
     }
 

@@ -125,6 +125,7 @@ async fn start(state: &RuntimeState) -> Result<(), Error> {
         state.background.start();
     }
     state.loads.start();
+    state.handed_over.start();
     Ok(())
 }
 
