@@ -216,14 +216,14 @@ async fn panic_of_a_load_in_the_background_ends_that_load_alone() {
         };
         leave(call).await;
         leave(|| here.call(beside(&other, 1))).await;
-        let own = Arc::clone(&other);
-        let waiter = here.spawn(async move { beside(&own, 1).await });
         panics.until_began(1).await;
         panics.gate.open();
+        // No caller is left that could run it instead.
         other.until_began(1).await;
         other.gate.open();
-        assert_eq!(waiter.await.unwrap(), 1);
         until_idle(&here).await;
+        assert_eq!(here.call(beside(&other, 1)).await, 1);
+        assert_eq!(other.began(), 1);
         assert_eq!((panics.alive(), other.alive()), (0, 0));
         let counted = stats(&here, "late_loads::panicking");
         assert_eq!(counted.load_errors, 1, "{counted:?}");
