@@ -244,12 +244,10 @@ where
 {
     let (is_kept, ttl) = match outcome.view() {
         View::Failed(error) => {
-            // No caller waits for the error of a body that runs beside another load.
-            let failure = match load.is_running() {
-                true => failure(&spec.share, error),
-                false => Failure::default(),
-            };
-            return match load.fail(failure).and_then(spec.value_type.give) {
+            return match load
+                .fail(failure(&spec.share, error))
+                .and_then(spec.value_type.give)
+            {
                 Some(value) => Err(R::value(value)),
                 None => Err(outcome),
             };

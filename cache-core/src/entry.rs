@@ -53,8 +53,7 @@ struct Extra {
     /// Set for a result that was loaded while a lower tier was not reachable. It answers calls only
     /// while that is so.
     is_isolated_only: bool,
-    /// Set once a caller got the value when it was stale or due. Then `expires` is the end of
-    /// freshness.
+    /// Set once a caller got the value when it was stale or due.
     retry: Option<Arc<Retry>>,
 }
 
@@ -143,17 +142,15 @@ impl Entry {
         self.with_extra(extra)
     }
 
-    /// Returns the same entry with the pacing of the loads that replace it. It is not due any more:
-    /// the caller that was given this entry is the one that begins the load.
+    /// Returns the same entry with the pacing of the loads that replace it. A value that is due
+    /// stays due, so that another load begins if the first one fails.
     #[cold]
-    pub(crate) fn with_retry(mut self) -> (Self, Arc<Retry>) {
+    pub(crate) fn with_retry(self) -> (Self, Arc<Retry>) {
         let retry = Arc::<Retry>::default();
         let extra = Extra {
             retry: Some(Arc::clone(&retry)),
             ..self.to_extra()
         };
-        self.expires = self.fresh_until();
-        self.set_ahead(Ahead::at_most(Duration::ZERO));
         (self.with_extra(extra), retry)
     }
 

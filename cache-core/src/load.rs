@@ -79,6 +79,9 @@ pub(crate) enum Mode {
     /// [`Join`](Self::Join), for a caller whose load may continue in the background. The
     /// call does not lead the flight itself: it gets the lead as a [`Step::Lead`].
     JoinLate,
+    /// [`Join`](Self::Join) without stale values: a strong call of a function that has memory
+    /// alone.
+    JoinFresh,
     /// A value that the lower tiers say is current. It takes part in no flight, whose load may have
     /// begun before an invalidation that is not known here; the leases of the lower tiers keep
     /// others from loading at the same time.
@@ -215,7 +218,7 @@ impl<'a> Load<'a> {
             };
             match self.mode {
                 Mode::JoinLate if self.function.is_strong() => Step::Lead(None),
-                Mode::Join | Mode::JoinLate => self.join(&key, can_share).await,
+                Mode::Join | Mode::JoinFresh | Mode::JoinLate => self.join(&key, can_share).await,
                 Mode::Strong => self.read_strong(&key).await,
                 Mode::Refresh => self.replace(&key).await,
             }
@@ -241,6 +244,11 @@ impl<'a> Load<'a> {
                 }
             }
         })
+    }
+
+    /// Returns `true` if the caller may get a stale value.
+    fn takes_stale(&self) -> bool {
+        matches!(self.mode, Mode::Join | Mode::JoinLate)
     }
 
     /// Returns `true` if the caller can begin a load in the background.
@@ -301,6 +309,12 @@ impl<'a> Load<'a> {
     }
 
     fn run(&mut self, visits: TierVisits<'a>, leader: Leader) -> Step {
+        // A late load has set its deadline before it read the tiers.
+        if let Some(soft) = self.function.times.soft_timeout
+            && leader.view().soft_deadline().is_none()
+        {
+            leader.set_soft_deadline(deadline_after(soft));
+        }
         self.function.counters.loads.add_one();
         self.running = Some(Running {
             visits,
@@ -344,7 +358,8 @@ impl<'a> Load<'a> {
         };
         let is_kept = is_kept && !decisions.is_skipped;
         // A flight that was replaced must not overwrite the value of the flight that replaced it.
-        if is_kept && leader.is_current() {
+        let is_current = leader.is_current();
+        if is_kept && is_current {
             let kept = Kept {
                 held: held.clone(),
                 took: function.state.clock.now().since(began),
@@ -359,9 +374,10 @@ impl<'a> Load<'a> {
         if self.mode == Mode::Strong {
             function.drop_older(key, start);
         }
-        // The source says that the value is not to be kept any more.
-        let replaces = self.mode == Mode::Refresh || self.is_revalidation || self.stale.is_some();
-        if !is_kept && replaces {
+        // The source says that the value is not to be kept any more. If the load was overtaken, there
+        // is a newer value.
+        let replaced = (self.is_revalidation || self.stale.is_some()) && is_current;
+        if !is_kept && (replaced || self.mode == Mode::Refresh) {
             // A tier that failed has counted it.
             let _ = function.invalidate(key).await;
         }

@@ -1,8 +1,6 @@
 //! Promises to callers of a hot key in four processes, whose value expires, whose source fails, and
 //! whose load never ends. Only counts are judged, because tests run on busy machines.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::path::PathBuf;
 
 use soak::windows::{Length, Options, run};

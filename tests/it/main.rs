@@ -12,6 +12,7 @@ mod disk;
 mod environment;
 mod evictions;
 mod failing_loads;
+mod failing_loads_beside;
 mod failing_tiers;
 mod faults;
 mod foreign_contexts;

@@ -73,13 +73,8 @@ pub(super) fn begin_revalidation<R, V, S, M, F>(
     M: FnOnce() -> F + Send + 'static,
     F: Future<Output = R> + Send + 'static,
 {
-    let Some(leader) = function.lead_if_idle(&key) else {
+    if function.has_flight(&key) {
         return;
-    };
-    // Offered here and not when the load is first polled, so that a caller that joins the flight
-    // before that does not wait for the load.
-    if let Some(stale) = &revalidated.stale {
-        leader.offer_stale(stale.clone());
     }
     let detached = Detached::default();
     detached.set();
@@ -88,7 +83,7 @@ pub(super) fn begin_revalidation<R, V, S, M, F>(
         let function = owned;
         let load = Load::new(&function, Some(key), &spec.value_type, Mode::JoinLate);
         let mut load = load.replacing(revalidated).detached_by(detached);
-        if let Some(Step::Run) = load.revalidate(leader).await {
+        if let Some(Step::Run) = load.revalidate().await {
             let limit = load.body_limit(spec.share.can_time_out());
             let _result: Option<R> = run_limited(&mut load, &spec, make(), limit).await;
         }

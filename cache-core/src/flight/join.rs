@@ -43,6 +43,13 @@ impl Flights {
         Join::Lead(self.begin(&mut shard, key, fences.now(), now, false))
     }
 
+    /// Returns `true` if there is a flight of `key` in progress that may be joined, as in
+    /// [`join`](Self::join).
+    pub(crate) fn has(&self, key: &Key, may_join: impl Fn(u64, Moment) -> bool) -> bool {
+        let flight = lock(self.shard(key)).get(key).cloned();
+        flight.is_some_and(|flight| flight.may_be_joined(may_join))
+    }
+
     /// Begins a flight whether or not there is one, with a larger number. Waiters of an older
     /// flight still get the value of that one.
     ///

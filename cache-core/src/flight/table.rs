@@ -172,6 +172,14 @@ impl State {
 }
 
 impl Flight {
+    /// Returns `true` if the load that runs may answer later callers.
+    pub(super) fn may_be_joined(&self, may_join: impl Fn(u64, Moment) -> bool) -> bool {
+        let state = lock(&self.state);
+        matches!(state.phase, Phase::Led | Phase::Leaderless)
+            && !state.is_outdated
+            && may_join(state.start, state.began)
+    }
+
     /// Registers a waiter if the load that runs may answer it.
     pub(super) fn admit(&self, may_join: impl Fn(u64, Moment) -> bool) -> Option<u64> {
         let mut state = lock(&self.state);

@@ -96,7 +96,7 @@ impl UnboundKey {
             if let Some(value) = function.hit(&key.as_ref()).and_then(spec.value_type.give) {
                 return R::value(value);
             }
-            Mode::Join
+            Mode::JoinFresh
         };
         drive(BoundKey::new(function, key), mode, || *spec, body).await
     }

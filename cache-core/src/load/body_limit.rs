@@ -46,9 +46,13 @@ impl Load<'_> {
         };
         let detached = self.detached.clone().filter(|_| of_callers.is_none());
         let after = of_callers.or_else(|| detached.is_some().then(in_background));
+        let deadline = deadline_after(after.unwrap_or_default());
+        // The caller of such a body waits from its own miss on, and may have waited for another
+        // load before.
+        let of_caller = self.deadline.filter(|_| is_alone);
         BodyLimit {
             after,
-            deadline: deadline_after(after.unwrap_or_default()),
+            deadline: of_caller.map_or(deadline, |hard| hard.min(deadline)),
             only_detached: detached,
             timer: None,
             function: self.function.name().to_owned(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Held, Load, Running};
+use crate::key::Key;
 use crate::load_timeout::LoadTimeout;
 use crate::outcome::LoadOutcome;
 use crate::stale::StaleValue;
@@ -13,10 +14,6 @@ use crate::tier::BackOff;
 
 /// The shortest back-off: a source that fails for a moment is asked again soon.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
-
-/// The longest back-off: one load a minute does not burden a source, and notices soon enough that
-/// it works again.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
 
 /// How a body failed.
 #[derive(Default)]
@@ -63,20 +60,24 @@ impl Load<'_> {
         if self.is_revalidation {
             function.report_refresh_error();
         }
-        let mut running = self.running.take()?;
+        let Some(mut running) = self.running.take() else {
+            // The body ran beside another load, and nothing of it is kept.
+            let stale = self.stale_instead(None, &key);
+            let stale = stale.filter(|_| failure.may_serve_stale)?;
+            function.report_stale_on_error();
+            return Some(stale.value);
+        };
         // While the key is backed off, callers get the stale value. They must not get it in place
         // of an error that they are to see.
-        if failure.may_serve_stale || self.is_revalidation {
+        if failure.may_serve_stale {
             self.back_off(&mut running);
         } else {
             running.visits.load_failed(None);
         }
-        let stale = match failure.may_serve_stale {
-            true => self.stale.take().or_else(|| function.stale_value(&key)),
-            false => None,
-        };
-        if let Some(stale) = stale.filter(|stale| function.may_serve_stale(stale, &key)) {
-            return Some(self.answer_stale(running, stale));
+        if failure.may_serve_stale
+            && let Some(stale) = self.servable_stale(&key)
+        {
+            return self.answer_stale(running, stale);
         }
         let leader = running.leader;
         let decisions = self.decisions();
@@ -104,9 +105,9 @@ impl Load<'_> {
             function.report_refresh_error();
         }
         self.back_off(&mut running);
-        let stale = self.stale.take().or_else(|| function.stale_value(&key));
-        if let Some(stale) = stale.filter(|stale| function.may_serve_stale(stale, &key)) {
-            return Some(self.answer_stale(running, stale));
+        if let Some(stale) = self.servable_stale(&key) {
+            let held_stale = self.answer_stale(running, stale);
+            return held_stale.or(held);
         }
         let outcome = held.clone().map(LoadOutcome::Value);
         running
@@ -115,11 +116,22 @@ impl Load<'_> {
         held
     }
 
-    fn answer_stale(&self, running: Running<'_>, stale: StaleValue) -> Held {
-        if !self.is_revalidation {
+    /// Returns the value that callers may get now in place of a failed load: the one that the load
+    /// was to replace or, if that was invalidated or replaced since, the one in memory.
+    fn servable_stale(&mut self, key: &Key) -> Option<StaleValue> {
+        let function = self.function;
+        let is_servable = |stale: &StaleValue| function.may_serve_stale(stale, key);
+        let in_hand = self.stale.take().filter(is_servable);
+        in_hand.or_else(|| function.stale_value(key).filter(is_servable))
+    }
+
+    /// Answers the callers of the flight with a stale value. Returns it if this caller may get it
+    /// too.
+    fn answer_stale(&self, running: Running<'_>, stale: StaleValue) -> Option<Held> {
+        let held = self.takes_stale().then(|| Arc::clone(&stale.value));
+        if held.is_some() && !self.is_revalidation {
             self.function.report_stale_on_error();
         }
-        let held = Arc::clone(&stale.value);
         running.leader.complete(LoadOutcome::Stale(stale));
         held
     }
@@ -141,7 +153,10 @@ impl Load<'_> {
             failures,
             lasts: back_off_after(failures, took, fastrand::f64()),
         };
-        function.note_back_off(key, back_off.lasts, Some(failures));
+        // A load that was overtaken says nothing about the value that memory has now.
+        if running.leader.is_current() {
+            function.note_back_off(key, back_off.lasts, Some(failures));
+        }
         running.visits.load_failed(Some(back_off));
     }
 }
@@ -153,8 +168,8 @@ impl Load<'_> {
 fn back_off_after(failures: u32, load: Duration, random: f64) -> Duration {
     let first = FIRST_BACK_OFF.max(load.saturating_mul(2));
     let doubled = 2_u32.saturating_pow(failures.saturating_sub(1));
-    let nominal = first.saturating_mul(doubled).min(LONGEST_BACK_OFF);
-    nominal.mul_f64(0.8 + 0.4 * random)
+    let nominal = first.saturating_mul(doubled).min(BackOff::LONGEST);
+    nominal.mul_f64(0.8 + 0.4 * random).min(BackOff::LONGEST)
 }
 
 #[cfg(test)]

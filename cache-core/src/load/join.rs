@@ -44,7 +44,7 @@ impl<'a> Load<'a> {
             match self.wait_for(waiter, key).await {
                 Err(step) => return step,
                 Ok(WaitOutcome::Completed(LoadOutcome::Stale(stale))) => {
-                    if function.may_serve_stale(&stale, key) {
+                    if self.takes_stale() && function.may_serve_stale(&stale, key) {
                         function.report_stale_on_error();
                         return Step::Completed(LoadOutcome::Value(stale.value));
                     }
@@ -73,7 +73,9 @@ impl<'a> Load<'a> {
     async fn lead_or_hand_on(&mut self, key: &Arc<Key>, leader: Leader) -> Step {
         match self.mode {
             Mode::JoinLate => Step::Lead(Some(leader)),
-            Mode::Join | Mode::Strong | Mode::Refresh => self.lead(key, leader).await,
+            Mode::Join | Mode::JoinFresh | Mode::Strong | Mode::Refresh => {
+                self.lead(key, leader).await
+            }
         }
     }
 
@@ -119,7 +121,7 @@ impl<'a> Load<'a> {
                 if leader.is_current() && hit.is_promoted {
                     function.keep_found(key, &hit, start, value_type);
                 }
-                return Ok(self.complete_found(leader, &hit));
+                return Ok(self.complete_found(leader, &hit, start));
             }
             TierLookup::Stale(hit) => {
                 let counters = &function.lower[hit.at].counters;
@@ -214,12 +216,11 @@ impl<'a> Load<'a> {
     }
 
     /// Answers all callers of the flight with what a tier has. If the value is due, the call also
-    /// begins the load that replaces it.
-    fn complete_found(&self, leader: Leader, hit: &TierHit) -> Step {
+    /// begins the load that replaces it. `start` is the number of the flight before the read.
+    fn complete_found(&self, leader: Leader, hit: &TierHit, start: u64) -> Step {
         let outcome = hit.outcome();
-        let revalidated = self.if_due(hit, leader.start());
         leader.complete(outcome.clone());
-        match revalidated {
+        match self.if_due(hit, start) {
             None => Step::Completed(outcome),
             Some(revalidated) => Step::Revalidate(outcome, revalidated),
         }

@@ -48,8 +48,7 @@ pub(crate) enum Look {
 /// A value that a load in the background is to replace.
 #[derive(Clone, Default)]
 pub(crate) struct Revalidated {
-    /// The value, if it is stale, or if the function has no memory. Callers may get it while the
-    /// load runs.
+    /// The value, if it is stale.
     pub(crate) stale: Option<StaleValue>,
     /// A record that is fresh for no longer than this is the one to be replaced.
     pub(crate) due_within: Duration,
@@ -243,6 +242,19 @@ impl CachedFunction {
             Fresh::Result(look) => look,
             Fresh::Value(value) if now < entry.fresh_until() => Look::Fresh(value),
             Fresh::Value(value) => self.judge_backed_off(&entry, value, now),
+        })
+    }
+
+    /// Returns `true` if memory has a value that is fresh or may be returned stale, as far as the
+    /// fences and the time tell now.
+    pub(super) fn has_value(&self, key: &Key) -> bool {
+        let window = self.times.longest_window();
+        let now = self.state.clock.now();
+        let kept = self.kept(key);
+        kept.is_some_and(|entry| {
+            entry.held().is_some()
+                && self.is_current_entry(&entry)
+                && now < entry.fresh_until().after(window)
         })
     }
 

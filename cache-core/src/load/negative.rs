@@ -46,7 +46,7 @@ impl CachedFunction {
         };
         // Before the look for a value, so that an entry that is inserted after it is not replaced.
         let kept = self.kept(key);
-        if self.is_guarded_here(key) || self.stale_value(key).is_some() {
+        if self.is_guarded_here(key) || self.has_value(key) {
             return false;
         }
         let Some(stripe) = self.stripe_of_current(key, start) else {

@@ -10,10 +10,17 @@ use crate::cached_function::CachedFunction;
 use crate::flight::{Join, Leader};
 use crate::key::Key;
 use crate::tier::LeaseMode;
+use crate::timer::deadline_after;
 
 impl CachedFunction {
+    /// Returns `true` if a load of the key runs that later callers may join.
+    pub(crate) fn has_flight(&self, key: &Key) -> bool {
+        let may_join = |start, began| self.may_join(key, start, began);
+        self.state.flights.has(key, may_join)
+    }
+
     /// Leads the flight of a key, if there is none.
-    pub(crate) fn lead_if_idle(&self, key: &Arc<Key>) -> Option<Leader> {
+    fn lead_if_idle(&self, key: &Arc<Key>) -> Option<Leader> {
         let state = &*self.state;
         let may_join = |start, began| self.may_join(key, start, began);
         let now = state.clock.now();
@@ -43,9 +50,16 @@ impl Load<'_> {
     ///
     /// Callers may have joined the flight that have no value, because memory evicted the one that
     /// is replaced. If this load ends without a value, one of them takes the lead.
-    pub(crate) fn revalidate(&mut self, leader: Leader) -> Boxed<'_, Option<Step>> {
+    ///
+    /// The flight begins here, when the owner of background loads polls this load, and not when the
+    /// load is queued: callers without a value must not wait for a load that has no place yet.
+    pub(crate) fn revalidate(&mut self) -> Boxed<'_, Option<Step>> {
         Box::pin(async move {
             let key = self.key.clone()?;
+            let leader = self.function.lead_if_idle(&key)?;
+            if let Some(soft) = self.function.times.soft_timeout {
+                leader.set_soft_deadline(deadline_after(soft));
+            }
             self.revalidate_key(&key, leader).await
         })
     }

@@ -181,6 +181,9 @@ impl Load<'_> {
         key: &Key,
     ) -> Option<StaleValue> {
         let function = self.function;
+        if !self.takes_stale() {
+            return None;
+        }
         let is_servable = |stale: &StaleValue| function.may_serve_stale(stale, key);
         let of_flight = of_flight.filter(is_servable);
         of_flight.or_else(|| function.stale_value(key).filter(is_servable))

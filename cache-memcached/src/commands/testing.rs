@@ -74,7 +74,9 @@ impl Process {
         let mut process = Self { child, port };
         let connected = async {
             loop {
-                if let Ok(client) = process.connect().await {
+                if let Ok(mut client) = process.connect().await
+                    && process.is_behind(&mut client).await
+                {
                     return Some(client);
                 }
                 if !matches!(process.child.try_wait(), Ok(None)) {
@@ -86,6 +88,14 @@ impl Process {
         let client = timeout(LIMIT, connected).await;
         let client = client.expect("the server accepts connections")?;
         Some((process, client))
+    }
+
+    /// Returns `true` if a connection leads to this server, and not to one of another test that
+    /// took the port.
+    async fn is_behind(&self, client: &mut Client) -> bool {
+        let stats = client.stats().await;
+        let pid = stats.ok().and_then(|stats| stats.get("pid").cloned());
+        pid == Some(self.child.id().to_string())
     }
 
     async fn connect(&self) -> Result<Client, async_memcached::Error> {

@@ -17,12 +17,12 @@ pub(super) const HARD_TIMEOUT: Duration = Duration::from_millis(500);
 /// The `load_limit` of [`hung`].
 pub(super) const LOAD_LIMIT: Duration = Duration::from_secs(5);
 
-/// An outage that is longer than its first window also shows the second one, in which calls wait
-/// for a load unless the key is backed off.
+/// The outage of a short run is longer than the first window, so that it shows the second one too,
+/// in which calls wait for a load unless the key is backed off.
 #[multi_tier_cached(
     ttl = "1s",
     name = "windows::revalidated",
-    stale_while_revalidate = "10s",
+    stale_while_revalidate = "3s",
     stale_if_error = "1h"
 )]
 async fn revalidated(_key: u64) -> Result<u64, LoadFailed> {

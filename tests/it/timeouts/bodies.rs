@@ -10,7 +10,7 @@ use testbed::clocked_tier::{ClockedTier, TestClock};
 use testbed::counts::function_stats;
 use testbed::fake_tier::FakeTier;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How much later than its timeout a call may return.
 const SLACK: Duration = Duration::from_millis(50);
@@ -139,9 +139,17 @@ where
     })
 }
 
+/// Returns the result of a call and its time. A call that never returns is a failure at once,
+/// because the clock of these tests is paused.
+pub(crate) async fn returned<R>(call: Timed<R>) -> (R, Duration) {
+    let day = Duration::from_secs(86_400);
+    let returned = timeout(day, call).await.expect("the call returns");
+    returned.expect("no panic")
+}
+
 /// Returns the result of a call that takes this long.
 pub(crate) async fn result_after<R>(expected: Duration, call: Timed<R>) -> R {
-    let (result, took) = call.await.expect("no panic");
+    let (result, took) = returned(call).await;
     assert!(
         expected <= took && took <= expected + SLACK,
         "a call took {took:?}, expected {expected:?}"

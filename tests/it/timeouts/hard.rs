@@ -7,7 +7,7 @@ use multi_tier_cached::multi_tier_cached;
 use testbed::Instance;
 use tokio::time::sleep;
 
-use super::bodies::{Body, Failed, Tiers, assert_timeout, result_after, stats, timed};
+use super::bodies::{Body, Failed, Tiers, assert_timeout, result_after, returned, stats, timed};
 
 const HARD: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(30);
@@ -128,7 +128,7 @@ async fn stale_value_is_returned_in_place_of_a_timeout() {
         let body = body.clone();
         timed(instance, async move { with_stale(&body).await })
     };
-    assert_eq!(call(&here).await.unwrap().0, Ok(1));
+    assert_eq!(returned(call(&here)).await.0, Ok(1));
     body.takes(None);
     let moment = Duration::from_millis(1);
     tiers.clock.advance(Duration::from_secs(60));
@@ -177,7 +177,7 @@ async fn window_that_ends_while_a_call_waits_gives_it_nothing() {
         let body = body.clone();
         timed(&here, async move { at_the_end(&body).await })
     };
-    assert_eq!(call().await.unwrap().0, Ok(1));
+    assert_eq!(returned(call()).await.0, Ok(1));
     body.takes(None);
     tiers.clock.advance(Duration::from_secs(70));
     let calls = [call(), call()];
@@ -227,7 +227,7 @@ async fn late_functions_that_call_each_other_for_one_key_return() {
             timed(&here, boxed_right(body.clone(), key)),
         ];
         for call in calls {
-            let (result, took) = call.await.unwrap();
+            let (result, took) = returned(call).await;
             let is_timeout = matches!(result, Err(Failed::Timeout(_)));
             assert!(result.is_ok() || is_timeout, "{result:?}");
             assert!(took <= HARD + Duration::from_millis(50), "{took:?}");

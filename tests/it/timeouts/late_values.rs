@@ -7,7 +7,9 @@ use testbed::Instance;
 use testbed::counts::tier_stats;
 use tokio::time::sleep;
 
-use super::bodies::{Body, Failed, Tiers, Timed, assert_timeout, result_after, stats, timed};
+use super::bodies::{
+    Body, Failed, Tiers, Timed, assert_timeout, result_after, returned, stats, timed,
+};
 
 const HARD: Duration = Duration::from_secs(2);
 const TAKES: Duration = Duration::from_secs(3);
@@ -114,7 +116,7 @@ async fn late_value_is_not_kept_if_no_call_follows_the_invalidation() {
     body.takes(Some(Duration::from_millis(1)));
     for instance in [&here, &there] {
         let number = body.began() + u64::from(std::ptr::eq(instance, &raw const here));
-        assert_eq!(call(instance, &body, 4).await.unwrap().0, Ok(number));
+        assert_eq!(returned(call(instance, &body, 4)).await.0, Ok(number));
     }
     assert_eq!(body.began(), 2);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use multi_tier_cached::{Function, multi_tier_cached};
 use tokio::time::sleep;
 
-use super::bodies::{Body, Failed, Tiers, assert_timeout, result_after, stats, timed};
+use super::bodies::{Body, Failed, Tiers, assert_timeout, result_after, returned, stats, timed};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const MOMENT: Duration = Duration::from_millis(1);
@@ -71,7 +71,7 @@ async fn lease_of_an_abandoned_load_is_released_for_other_instances() {
     assert_eq!(body.began(), 1, "the other instance waits");
     body.takes(Some(MOMENT));
     assert_timeout(LIMIT, first).await;
-    let (result, took) = second.await.unwrap();
+    let (result, took) = returned(second).await;
     assert_eq!(result, Ok(2), "the other instance leads");
     assert!(took <= LIMIT + Duration::from_millis(100), "{took:?}");
     assert_eq!((body.began(), body.alive()), (2, 0));
@@ -95,7 +95,7 @@ async fn callers_get_the_stale_value_when_the_body_is_dropped_and_the_key_is_bac
             function.get_or_load((1_u64,), load).await
         })
     };
-    assert_eq!(call().await.unwrap().0, Ok(1));
+    assert_eq!(returned(call()).await.0, Ok(1));
     tiers.clock.advance(Duration::from_secs(60));
     body.takes(None);
     let calls = [call(), call(), call()];
@@ -133,7 +133,7 @@ async fn body_in_the_background_is_dropped_after_five_minutes_by_default() {
         let body = body.clone();
         timed(&here, async move { revalidated(&body).await })
     };
-    assert_eq!(call().await.unwrap().0, 1);
+    assert_eq!(returned(call()).await.0, 1);
     tiers.clock.advance(Duration::from_secs(60));
     body.takes(None);
     assert_eq!(result_after(Duration::ZERO, call()).await, 1);

@@ -6,7 +6,7 @@ use multi_tier_cached::multi_tier_cached;
 use testbed::Instance;
 use tokio::time::sleep;
 
-use super::bodies::{Body, Failed, Tiers, assert_timeout, result_after, stats, timed};
+use super::bodies::{Body, Failed, Tiers, assert_timeout, result_after, returned, stats, timed};
 
 const LIFE: Duration = Duration::from_secs(60);
 const SOFT: Duration = Duration::from_millis(200);
@@ -32,7 +32,7 @@ fn call(instance: &Instance, body: &Body, key: u64) -> super::bodies::Timed<Resu
 /// The value 1 is stale, in the memory of the first instance and in the tier of both.
 async fn stale_value(tiers: &Tiers, here: &Instance, body: &Body, key: u64) {
     body.takes(Some(MOMENT));
-    assert_eq!(call(here, body, key).await.unwrap().0, Ok(1));
+    assert_eq!(returned(call(here, body, key)).await.0, Ok(1));
     tiers.clock.advance(LIFE);
 }
 

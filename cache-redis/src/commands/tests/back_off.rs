@@ -117,6 +117,10 @@ async fn failed_load_leaves_its_back_off_in_place_of_the_lease() {
         assert_eq!(test.server.messages().await, ["x:7"]);
     }
     test.set("20:11:5:x", LASTS).await;
+    let (failures, lasts) = (0, MINUTE);
+    test.fail(20, Some(BackOff { failures, lasts })).await;
+    assert_eq!(test.text().await, "1:11:5:b", "this one has failed");
+    test.set("20:11:5:x", LASTS).await;
     test.fail(20, None).await;
     assert_eq!(test.text().await, "", "the function is not backed off");
 }

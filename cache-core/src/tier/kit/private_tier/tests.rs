@@ -111,6 +111,18 @@ async fn key_is_a_miss_until_its_failed_invalidation_is_done_by_the_next_lease()
 }
 
 #[tokio::test(start_paused = true)]
+async fn request_that_waits_is_held_if_the_key_was_filled_since_the_read() {
+    let (tier, key) = (tier(), key(1));
+    assert_eq!(fill(&tier, &key).await.unwrap(), FillResult::Stored);
+    for mode in [LeaseMode::Exclusive, LeaseMode::Refresh] {
+        let leased = tier.lease(&key, mode, b"older", LIMIT).await.unwrap();
+        assert!(matches!(leased, LeaseResult::Held(_)), "{leased:?}");
+        let leased = tier.lease(&key, mode, b"record", LIMIT).await.unwrap();
+        assert!(matches!(leased, LeaseResult::Granted(_)), "{leased:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn fill_with_an_unknown_result_voids_its_function() {
     let (tier, other) = (tier(), key(2));
     assert_eq!(fill(&tier, &other).await.unwrap(), FillResult::Stored);
