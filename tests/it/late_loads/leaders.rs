@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use multi_tier_cached::Redis;
+use multi_tier_cached::{LoadTimeout, Redis, multi_tier_cached};
 use testbed::server::Server;
 use testbed::{Instance, assert_count, poll_until, until};
 use tokio::task::JoinHandle;
@@ -162,4 +162,78 @@ async fn waiter_that_is_not_polled_does_not_hold_a_load_that_was_handed_over() {
     assert_eq!(here.call(left(&body, 4)).await, 1);
     assert_eq!(kept.await, 1);
     assert_eq!(body.began(), 1);
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct TimedOut;
+
+impl From<LoadTimeout> for TimedOut {
+    fn from(_: LoadTimeout) -> Self {
+        Self
+    }
+}
+
+/// A strong function, whose load begins its flight only after it has read the tier.
+#[multi_tier_cached(
+    ttl = "1h",
+    consistency = "strong",
+    hard_timeout = "300ms",
+    load_limit = "60s",
+    skip(body)
+)]
+async fn strong(body: &Arc<Body>, _key: u64) -> Result<u64, TimedOut> {
+    Ok(body.run().await)
+}
+
+#[tokio::test]
+async fn late_load_of_a_strong_function_continues_after_its_timeout_and_is_stored() {
+    let server = Server::start();
+    let [_, here] = instances(&server).await;
+    let body = Body::held();
+    assert_eq!(here.call(strong(&body, 1)).await, Err(TimedOut));
+    // A busy machine may reach the body later.
+    body.until_began(1).await;
+    body.gate.open();
+    until_idle(&here).await;
+    server.until_records(1).await;
+    let [_, there] = instances(&server).await;
+    for instance in [&here, &there] {
+        let strong = strong::entry(&body, 1);
+        assert_eq!(instance.call(strong.strong()).await, Ok(1));
+    }
+    assert_eq!((body.began(), body.alive()), (1, 0));
+}
+
+#[multi_tier_cached(ttl = "1h", consistency = "strong", hard_timeout = "60s", skip(body))]
+async fn patient(body: &Arc<Body>, _key: u64) -> Result<u64, TimedOut> {
+    Ok(body.run().await)
+}
+
+/// Strong callers share no flight, so the load ends with its caller, and its lease with it.
+#[tokio::test]
+async fn strong_call_takes_the_lease_of_a_caller_that_is_dropped_at_any_await_point() {
+    let server = Server::start();
+    let [_, here] = instances(&server).await;
+    let mut n = 1;
+    loop {
+        let body = Body::open();
+        let mut first = Box::pin(here.call(patient(&body, n)));
+        let polled = poll_until(&mut first, usize::try_from(n).unwrap()).await;
+        let mut second = Box::pin(here.call(patient(&body, n)));
+        let waiting = poll_until(&mut second, 1).await;
+        drop(first);
+        assert_eq!(body.alive(), 0, "await point {n}");
+        if waiting.is_pending() {
+            let value = timeout(SOON, second).await;
+            let value = value.unwrap_or_else(|_| panic!("a call hangs after await point {n}"));
+            assert!(value.is_ok(), "await point {n}");
+        }
+        assert!(body.began() <= 2, "await point {n}");
+        if polled.is_ready() {
+            break;
+        }
+        n += 1;
+    }
+    until_idle(&here).await;
+    until("the leases are released", || !server.has_lease()).await;
 }

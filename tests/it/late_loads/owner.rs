@@ -96,15 +96,17 @@ async fn shutdown_releases_the_leases_of_loads_that_hang() {
     }
     body.until_began(8).await;
     until("the others wait", || waits(&here, "owner::hanging") == 8).await;
-    for (first, second) in &calls {
-        // Whichever leads: the load continues for the other one, and then without it.
+    for (number, (first, second)) in (1..).zip(&calls) {
+        // The load continues for the second caller, and then without it.
         first.abort();
-        until("the load has an owner or its caller", || {
-            first.is_finished() || second.is_finished()
-        })
-        .await;
+        until_numbers(&here, number, 0).await;
         second.abort();
     }
+    until("all callers have left", || {
+        calls.iter().all(|(_, second)| second.is_finished())
+    })
+    .await;
+    assert_eq!((here.background_loads().running, body.alive()), (8, 8));
     assert!(server.has_lease());
     assert_shutdown_leaves_nothing(&here, &body).await;
     until("the leases are released", || !server.has_lease()).await;
@@ -214,14 +216,14 @@ async fn panic_of_a_load_in_the_background_ends_that_load_alone() {
         };
         leave(call).await;
         leave(|| here.call(beside(&other, 1))).await;
-        let own = Arc::clone(&other);
-        let waiter = here.spawn(async move { beside(&own, 1).await });
         panics.until_began(1).await;
         panics.gate.open();
+        // No caller is left that could run it instead.
         other.until_began(1).await;
         other.gate.open();
-        assert_eq!(waiter.await.unwrap(), 1);
         until_idle(&here).await;
+        assert_eq!(here.call(beside(&other, 1)).await, 1);
+        assert_eq!(other.began(), 1);
         assert_eq!((panics.alive(), other.alive()), (0, 0));
         let counted = stats(&here, "late_loads::panicking");
         assert_eq!(counted.load_errors, 1, "{counted:?}");

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use multi_tier_cached::{CacheRuntime, Function, Level, ManualClock, caching, multi_tier_cached};
+use multi_tier_cached::{
+    CacheRuntime, Function, Level, LoadTimeout, ManualClock, caching, multi_tier_cached,
+};
 use testbed::counts::function_stats;
 use testbed::server::Server;
 use testbed::{Gate, Instance, until, until_returns};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{MOMENT, Source, assert_life, in_memory, seconds, stats, with_redis};
 
@@ -324,4 +326,42 @@ async fn plain_function_keeps_an_error_for_its_time() {
     };
     call().await;
     assert_life("plain", ERROR, &clock, || source.asked(), call).await;
+}
+
+impl From<LoadTimeout> for Failure {
+    fn from(_: LoadTimeout) -> Self {
+        Self::Busy
+    }
+}
+
+/// The error of a call that stops waiting says nothing about the value, which its load still gets.
+#[tokio::test(start_paused = true)]
+async fn error_of_a_load_that_takes_too_long_is_not_kept() {
+    #[multi_tier_cached(
+        ttl = "1h",
+        hard_timeout = "1s",
+        load_limit = "10s",
+        error_ttl = "60s",
+        error_if = |_: &Failure| true,
+        tiers = "l1",
+        skip(source)
+    )]
+    async fn slow(source: &Arc<Source<Duration>>) -> Answer {
+        sleep(source.ask()).await;
+        Ok(source.asked())
+    }
+
+    let here = in_memory(&ManualClock::new()).await;
+    let source = Arc::new(Source::new(seconds(60)));
+    let call = async || here.call(slow(&source)).await;
+    assert_eq!(call().await, Err(Failure::Busy));
+    // The body is dropped at its limit.
+    until("the load has ended", || here.loads_under_way() == 0).await;
+    assert_eq!(stats(&here, "slow").abandoned, 1);
+    source.answers(seconds(2));
+    assert_eq!(call().await, Err(Failure::Busy));
+    assert_eq!(source.asked(), 2, "the error of the limit is not kept");
+    until("the load has ended", || here.loads_under_way() == 0).await;
+    assert_eq!(call().await, Ok(2));
+    assert_eq!(stats(&here, "slow").error_hits, 0);
 }

@@ -92,7 +92,11 @@ async fn ttl_of_a_value_is_shortened_as_well() {
         let before = truth.reads();
         clock.advance(life - MOMENT);
         here.call(with_own_ttl(&truth, key)).await;
-        assert_eq!(truth.reads(), before, "key {key}");
+        assert_eq!(truth.reads(), before, "key {key}: kept for {life:?}");
+        clock.advance(MOMENT * 2);
+        here.call(with_own_ttl(&truth, key)).await;
+        assert_eq!(truth.reads(), before + 1, "key {key}: kept for {life:?}");
+        assert_eq!(take_life_of_record(&server).await, life, "the next load");
         lives.push(life);
     }
     assert_spread(&lives, 50);
