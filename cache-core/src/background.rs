@@ -91,9 +91,9 @@ impl Background {
         Self::new(places, Begin::AtFirstWork)
     }
 
-    /// Loads that have begun on the task of a caller. They continue at once: a load that waited for a
-    /// place would hold its key, its lease and the connection of its body meanwhile. So there are
-    /// as many places as other work has in its queue.
+    /// Loads that have begun on the task of a caller. They continue at once: while it waited for a
+    /// place, such a load would hold its key, its lease and the connection of its body. So there
+    /// are as many places as other work has in its queue.
     pub(crate) fn of_hand_overs() -> Self {
         Self::new(queue::CAPACITY, Begin::AtFirstWork)
     }

@@ -374,8 +374,8 @@ impl<'a> Load<'a> {
         if self.mode == Mode::Strong {
             function.drop_older(key, start);
         }
-        // The source says that the value is not to be kept any more. If the load was overtaken, there
-        // is a newer value.
+        // The source says that the value is not to be kept any more. If the load was overtaken,
+        // there is a newer value.
         let replaced = (self.is_revalidation || self.stale.is_some()) && is_current;
         if !is_kept && (replaced || self.mode == Mode::Refresh) {
             // A tier that failed has counted it.

@@ -1,5 +1,5 @@
-//! What callers get when a load that they did not begin, or that another operation has overtaken,
-//! fails or hangs: time is that of a paused clock and of a clock that the test advances.
+//! Results of callers when a load fails or hangs that they did not begin, or that another operation
+//! has overtaken. Time is that of a paused clock and of a clock that the test advances.
 
 use std::future::pending;
 use std::sync::Arc;
