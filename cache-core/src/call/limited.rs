@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use super::{ResultSpec, give, settle};
-use crate::load::{BodyLimit, Failure, Load};
+use crate::load::{BodyLimit, Failure, Load, Loaded};
 use crate::load_timeout::LoadTimeout;
 use crate::outcome::{Outcome, ShareError};
 
@@ -55,21 +55,33 @@ where
             };
         }
     };
+    // Only the value lives across the await, so that the error type need not be `Send`.
+    let loaded = match settle_limited(load, spec, outcome) {
+        Ok(loaded) => loaded,
+        Err(outcome) => return Some(outcome),
+    };
+    Some(give(load.finish(loaded).await, spec))
+}
+
+/// Takes the value out of an outcome, as [`settle`] does. The functions of the options, such as
+/// `stale_if`, may panic as the body may.
+fn settle_limited<R, V, S>(
+    load: &mut Load<'_>,
+    spec: &ResultSpec<V, S>,
+    outcome: R,
+) -> Result<Option<Loaded>, R>
+where
+    R: Outcome<V>,
+    S: ShareError<R::Error>,
+{
     let failure = |share: &S, error: &R::Error| Failure {
         may_serve_stale: share.may_serve_stale(error),
         shared: share.share(error),
         kept: share.keep(error),
         timeout: None,
     };
-    // The functions of the options, such as `stale_if`, may panic as the body may.
     let settled = catch_unwind(AssertUnwindSafe(|| settle(load, spec, outcome, failure)));
-    // Only the value lives across the await, so that the error type need not be `Send`.
-    let loaded = match settled {
-        Ok(Ok(loaded)) => loaded,
-        Ok(Err(outcome)) => return Some(outcome),
-        Err(panic) => return Some(after_panic(load, spec, panic)),
-    };
-    Some(give(load.finish(loaded).await, spec))
+    settled.unwrap_or_else(|panic| Err(after_panic(load, spec, panic)))
 }
 
 /// Ends a load that panicked. The callers get the stale value, or this one panics.
