@@ -111,8 +111,13 @@ async fn without_window(pages: &Arc<Pages>, _key: u64) -> Answer {
     pages.load()
 }
 
+/// Waits until no load runs, and none in the background is about to begin.
 async fn until_idle(here: &Instance) {
-    until("no load runs", || here.loads_under_way() == 0).await;
+    until("no load is left", || {
+        let background = here.background_loads();
+        here.loads_under_way() + background.running + background.waiting == 0
+    })
+    .await;
 }
 
 fn counted(here: &Instance, name: &str) -> FunctionStats {
