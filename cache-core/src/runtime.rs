@@ -303,7 +303,9 @@ impl CacheRuntime {
     pub fn background_loads(&self) -> BackgroundLoads {
         let state = &self.0.state;
         let mut numbers = state.loads.numbers();
-        numbers.running += state.handed_over.numbers().running;
+        // None of them waits for a place.
+        let handed_over = state.handed_over.numbers();
+        numbers.running += handed_over.running + handed_over.waiting;
         numbers
     }
 
