@@ -44,7 +44,7 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
     /// caller then gets a stale value if `stale_if_error` allows one, and an error that is made
     /// from a [`LoadTimeout`] otherwise. The loads return `Result<_, E>` with
     /// `E: From<LoadTimeout>`. Only calls of
-    /// [`get_or_load_late`](Function::get_or_load_late) are limited, because their loads can
+    /// [`get_or_load_late`](crate::Function::get_or_load_late) are limited, because their loads can
     /// continue in the background. Default: callers wait until the load has ended.
     pub fn hard_timeout(mut self, timeout: Duration) -> FunctionBuilder<V, TimeoutFrom<S>> {
         self.definition.times.hard_timeout = Some(timeout);
