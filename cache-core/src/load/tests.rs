@@ -32,6 +32,13 @@ use crate::tier::{
     RecordKey, SharedTier, Target, Tier, TierFuture, TierSettings,
 };
 
+/// The engines that this build has.
+const ENGINES: &[Engine] = &[
+    Engine::Moka,
+    #[cfg(feature = "quick_cache")]
+    Engine::QuickCache,
+];
+
 const SECOND: Duration = Duration::from_secs(1);
 const NANOSECOND: Duration = Duration::from_nanos(1);
 

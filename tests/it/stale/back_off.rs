@@ -61,6 +61,7 @@ impl Failing {
             self.source.until_bodies(before + more).await;
         }
         self.node.until_idle().await;
+        self.store.until_released().await;
         assert_eq!(self.source.bodies(), before + more, "bodies {when}");
     }
 

@@ -83,6 +83,7 @@ async fn annotated_function_that_is_not_late_answers_as_the_table_says(store: St
         let source = Source::new(answer);
         assert_eq!(node.call(borrowing(&source, KEY)).await, expected, "{when}");
         assert_eq!(source.bodies(), bodies, "{when}");
+        store.until_released().await;
     };
     call(Answer::Value(1), Ok(Some(1)), 1, "at first").await;
     store.clock.advance(LIFE);
@@ -130,6 +131,7 @@ async fn call_without_a_load_in_the_background_does_not_use_the_first_window(sto
             let found = node
                 .call(subject.function().get_or_load((KEY,), load))
                 .await;
+            store.until_released().await;
             (found, source.bodies())
         };
         assert_eq!(call(Answer::Value(1)).await, (Ok(Some(1)), 1));

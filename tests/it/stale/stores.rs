@@ -95,6 +95,16 @@ impl Store {
         }
     }
 
+    /// Waits until the server has no lease that a load of this process held. A lease is released
+    /// after its call returned, and a later load would wait for it.
+    pub(crate) async fn until_released(&self) {
+        /// The flags of an exclusive lease, and of the lease of a refresh.
+        const LEASES: [u32; 2] = [0x4D54_4302, 0x4D54_4307];
+        if let Kind::Memcached(server) = &self.kind {
+            until("the leases are released", || !server.has_item_with(&LEASES)).await;
+        }
+    }
+
     /// The server, if the store is Redis.
     pub(crate) fn server(&self) -> &Server {
         match &self.kind {

@@ -137,6 +137,22 @@ impl Memcached {
         self.ask(&format!("mg {name} s")).starts_with("HD")
     }
 
+    /// Returns `true` if there is an item with one of these flags. Visits every item.
+    pub fn has_item_with(&self, flags: &[u32]) -> bool {
+        // The server replies `BUSY` while it still ends the visit before.
+        let items = loop {
+            let items = self.exchange("lru_crawler metadump all\r\n", &["END\r\n", "BUSY"]);
+            if !items.starts_with("BUSY") {
+                break items;
+            }
+        };
+        let names = items
+            .split_whitespace()
+            .filter_map(|word| word.strip_prefix("key="));
+        let mut found = names.filter_map(|name| self.flags(&percent_decoded(name)));
+        found.any(|found| flags.contains(&found))
+    }
+
     /// Returns the flags of the item with this name.
     pub fn flags(&self, name: &str) -> Option<u32> {
         self.meta_value(name, "f")
@@ -161,24 +177,42 @@ impl Memcached {
 
     /// Sends one line, and returns the reply.
     pub fn ask(&self, line: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("a connection");
         // The reply to `mn` comes after everything that the line is replied with.
-        stream
-            .write_all(format!("{line}\r\nmn\r\n").as_bytes())
-            .expect("the line is sent");
+        let reply = self.exchange(&format!("{line}\r\nmn\r\n"), &["MN\r\n"]);
+        reply.trim_end_matches("MN\r\n").to_owned()
+    }
+
+    /// Sends the text, and returns what the server replies until the reply has one of the ends.
+    fn exchange(&self, text: &str, ends: &[&str]) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("a connection");
+        stream.write_all(text.as_bytes()).expect("the text is sent");
         stream
             .set_read_timeout(Some(Duration::from_secs(5)))
             .expect("a timeout");
-        let mut reply = Vec::new();
-        while !reply.ends_with(b"MN\r\n") {
+        let mut reply = String::new();
+        while !ends
+            .iter()
+            .any(|end| reply.ends_with(end) || reply.starts_with(end))
+        {
             let mut part = [0; 4096];
             let read = stream.read(&mut part).expect("a reply");
             assert!(read > 0, "the server closed the connection");
-            reply.extend(&part[..read]);
+            reply.push_str(&String::from_utf8_lossy(&part[..read]));
         }
-        let reply = String::from_utf8_lossy(&reply).into_owned();
-        reply.trim_end_matches("MN\r\n").to_owned()
+        reply
     }
+}
+
+/// Returns the name with its `%23` and the like as the characters that they stand for.
+fn percent_decoded(name: &str) -> String {
+    let mut parts = name.split('%');
+    let mut decoded = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let code = u8::from_str_radix(&part[..2], 16).expect("two digits");
+        decoded.push(char::from(code));
+        decoded.push_str(&part[2..]);
+    }
+    decoded
 }
 
 impl Drop for Memcached {

@@ -124,7 +124,7 @@ fn copy_from_a_lower_tier_is_due_by_the_time_of_its_load() {
 /// A load that began before the load of the value, and ends when the value is due.
 #[test]
 fn due_value_is_not_replaced_by_an_older_one() {
-    for engine in [Engine::Moka, Engine::QuickCache] {
+    for &engine in ENGINES {
         let fixture = with_engine(
             engine,
             Times {

@@ -158,7 +158,7 @@ fn one_of_many_callers_begins_the_load_of_a_stale_or_due_value() {
         ..Times::NONE
     };
     let stale = windows(Some(S), None);
-    for engine in [Engine::Moka, Engine::QuickCache] {
+    for &engine in ENGINES {
         for (times, age) in [(stale, LIFE), (due, LIFE - S)] {
             for _ in 0..50 {
                 let fixture = with_engine(engine, times);
