@@ -6,6 +6,7 @@
 pub mod clocked_tier;
 pub mod counts;
 pub mod directory;
+pub mod fake_store;
 pub mod fake_tier;
 pub mod instance;
 pub mod log;
