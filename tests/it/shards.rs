@@ -1,6 +1,8 @@
 //! A shared tier of several shards: a shard that is lost isolates its own keys, and what concerns
 //! all keys reaches all shards.
 
+mod rings;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use multi_tier_cached::{
 };
 use testbed::counts::tier_stats;
 use testbed::fake_store::{FakeLinks, FakeStore};
-use testbed::{Instance, Truth, assert_tier};
+use testbed::{Instance, Truth, assert_reads, assert_tier};
 use tokio::time::timeout;
 
 const SHARDS: usize = 4;
