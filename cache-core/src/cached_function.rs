@@ -220,7 +220,7 @@ impl CachedFunction {
     /// The digest of a key. It is the same in every process, so that invalidation messages can name
     /// it.
     pub(crate) fn digest(&self, key: &Key) -> u64 {
-        self.records.digest(key) as u64
+        self.records.digest(&key.as_ref()) as u64
     }
 
     pub(crate) fn stripe(&self, key: &Key) -> Stripe {

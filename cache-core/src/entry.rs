@@ -2,6 +2,7 @@
 
 mod ahead;
 mod retry;
+mod weight;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use self::ahead::Ahead;
 pub(crate) use self::retry::Retry;
+use self::weight::Weight;
 use crate::clock::Moment;
 use crate::fence::Stripe;
 use crate::record::Etag;
@@ -24,19 +26,23 @@ const REFERENCE_COUNTS: usize = 2 * size_of::<usize>();
 /// to check it, so that the clone touches one reference count and nothing behind the pointer.
 #[derive(Clone)]
 pub(crate) struct Entry {
-    /// The number of the fences when the load of this value began.
-    pub(crate) start: u64,
+    /// The number of the fences when the load of this value began, in the high bits, and below them
+    /// the [weight](Self::weight).
+    start_and_weight: u64,
     /// When the entry stops to answer calls without further checks: the value expires, or it is due
     /// to be loaded again before it does.
     pub(crate) expires: Moment,
-    /// The bytes that count against a capacity in bytes: those of the key, the value and this
-    /// header.
-    pub(crate) weight: u32,
+    /// How far the value is dated up beyond `start`: its key was not invalidated in between.
+    dated_up_by: u32,
     /// The stripe of the key's fence in bits 0 to 15, [`EXTRA`], and from [`AHEAD`] on how long the
     /// value is fresh after `expires`. They share a word because each hit copies it.
     packed: u32,
     value: Held,
 }
+
+/// The first number of the fences that has no place beside the weight. It is not reached within 8
+/// years of a million invalidations a second.
+const END_OF_NUMBERS: u64 = 1 << (u64::BITS - Weight::BITS);
 
 /// Set if the entry is more than a value: its content is behind an [`Extra`].
 const EXTRA: u32 = 1 << 16;
@@ -92,11 +98,11 @@ impl Entry {
         expires: Moment,
         weight: usize,
     ) -> Self {
-        let weight = u32::try_from(weight.saturating_add(OVERHEAD)).unwrap_or(u32::MAX);
+        let weight = Weight::at_least(weight.saturating_add(OVERHEAD));
         Self {
-            start,
+            start_and_weight: start_and_weight(start, weight),
             expires,
-            weight,
+            dated_up_by: 0,
             packed: u32::from(stripe.number()),
             value,
         }
@@ -154,6 +160,41 @@ impl Entry {
         (self.with_extra(extra), retry)
     }
 
+    /// Returns the number of the fences when the load of this value began.
+    #[inline]
+    pub(crate) fn start(&self) -> u64 {
+        self.start_and_weight >> Weight::BITS
+    }
+
+    /// Returns the number up to which the key of the value is known not to have been invalidated
+    /// since the load.
+    #[inline]
+    pub(crate) fn dated(&self) -> u64 {
+        self.start() + u64::from(self.dated_up_by)
+    }
+
+    /// Returns the same entry, dated up to `until`: its key was not invalidated after `since` up to
+    /// that number. `None` if that dates it no further.
+    ///
+    /// An entry can be dated up by four billion numbers. Later it is like one that no call reads.
+    pub(crate) fn dated_up(&self, since: u64, until: u64) -> Option<Self> {
+        if self.dated() < since {
+            return None;
+        }
+        let by = until.saturating_sub(self.start());
+        let dated_up_by = u32::try_from(by).unwrap_or(u32::MAX);
+        (dated_up_by > self.dated_up_by).then(|| Self {
+            dated_up_by,
+            ..self.clone()
+        })
+    }
+
+    /// Returns the bytes that count against a capacity in bytes: those of the key, the value and
+    /// this header.
+    pub(crate) fn weight(&self) -> u32 {
+        Weight::of_bits(self.start_and_weight as u16).bytes()
+    }
+
     /// Returns the end of the freshness of the value.
     pub(crate) fn fresh_until(&self) -> Moment {
         self.expires.after(self.gap())
@@ -172,20 +213,20 @@ impl Entry {
     /// The ends of freshness decide, and not `expires`: a value that is due is newer than one that
     /// a slow load read before it.
     pub(crate) fn is_newer_than(&self, other: &Self, now: Moment) -> bool {
-        self.known_from() > other.start && self.fresh_until() > now
+        self.known_from() > other.start() && self.fresh_until() > now
     }
 
     /// Returns `true` if this is the same entry as `other`, which was cloned out of an engine.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.value, &other.value)
-            && self.start == other.start
+            && self.start() == other.start()
             && self.expires == other.expires
     }
 
     /// Returns the number from which on no load reads an older value.
     pub(crate) fn known_from(&self) -> u64 {
         let strong = self.extra().and_then(|extra| extra.strong);
-        strong.map_or(self.start, |strong| strong.answered)
+        strong.map_or_else(|| self.start(), |strong| strong.answered)
     }
 
     /// Returns `true` if the entry is a value and nothing more.
@@ -267,13 +308,20 @@ impl Entry {
 
     fn with_extra(mut self, extra: Extra) -> Self {
         if self.is_plain() {
-            let weight = size_of::<Extra>() + REFERENCE_COUNTS;
-            self.weight = self.weight.saturating_add(weight as u32);
+            let weight = self.weight() as usize + size_of::<Extra>() + REFERENCE_COUNTS;
+            self.start_and_weight = start_and_weight(self.start(), Weight::at_least(weight));
         }
         self.packed |= EXTRA;
         self.value = Arc::new(extra);
         self
     }
+}
+
+/// Packs a number of the fences and a weight. A number without a place becomes zero, so that the
+/// entry is void.
+fn start_and_weight(start: u64, weight: Weight) -> u64 {
+    let start = if start < END_OF_NUMBERS { start } else { 0 };
+    start << Weight::BITS | u64::from(weight.bits())
 }
 
 impl Extra {

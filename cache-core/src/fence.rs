@@ -6,10 +6,13 @@
 //! fence of its key and that of its function. The reader checks this, so it does not matter when,
 //! or how late, a value is stored.
 //!
-//! Keys share fences by stripes. An invalidation may void the value of another key, and never
-//! misses its own. With [`STRIPES`] stripes one invalidation voids one entry in 65,536, and the
-//! table takes 512 KiB for a runtime. The stripe of a key follows from a digest that is the same in
-//! every process, so that other instances can name it.
+//! An invalidation of a key voids no value of another one ([`keys`]). Keys are known by a digest
+//! that is the same in every process, so that other instances can name them.
+//!
+//! A value that was found valid may be *dated up*: its key was not invalidated up to a later number
+//! than that of its load. This holds for the fence of its key alone. The fence of its function is
+//! compared with the number of its load, because a number that an invalidation of the function has
+//! taken may be raised later than one of a key that is larger.
 //!
 //! Invariants:
 //! 1. `sequence` and each fence only rise.
@@ -18,19 +21,15 @@
 //! 3. A load that began before [`Fences::raise`] was called has a number below it.
 
 mod function;
+mod keys;
 
 pub(crate) use self::function::FunctionFence;
 use self::function::WeakFence;
+use self::keys::KeyFences;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use crate::tier::shard::Shard;
 
-/// The number of stripes, a power of two. The number of a stripe fits in 16 bits.
-#[cfg(not(schedules))]
-const STRIPES: usize = 1 << 16;
-#[cfg(schedules)]
-const STRIPES: usize = 1;
-
-/// The stripe of a key's fence.
+/// The stripe of a key: the low bits of its digest, which an entry in memory knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stripe(u16);
 
@@ -38,7 +37,7 @@ impl Stripe {
     /// Returns the stripe of a key, by its digest.
     #[inline]
     pub(crate) fn of(digest: u64) -> Self {
-        Self((digest as usize & (STRIPES - 1)) as u16)
+        Self(digest as u16)
     }
 
     /// Returns the stripe with a number.
@@ -54,21 +53,28 @@ impl Stripe {
     }
 }
 
-/// The fences of one runtime's keys.
+/// The fences of one runtime.
 #[derive(Debug)]
 pub(crate) struct Fences {
     sequence: AtomicU64,
-    stripes: Box<[AtomicU64]>,
+    keys: KeyFences,
     /// The fences of the functions that other instances can invalidate, by the digest of the
     /// function's name. There are as many as there are functions alive.
     shared: Mutex<Vec<(u64, WeakFence)>>,
 }
 
 impl Fences {
+    /// Makes the fences of a runtime without memory.
     pub(crate) fn new() -> Self {
+        Self::for_entries(0, false)
+    }
+
+    /// Makes the fences of a runtime whose memory may hold this many entries. `with_records` says
+    /// that records in other tiers are judged by the fences, too.
+    pub(crate) fn for_entries(entries: u64, with_records: bool) -> Self {
         Self {
             sequence: AtomicU64::new(0),
-            stripes: (0..STRIPES).map(|_| AtomicU64::new(0)).collect(),
+            keys: KeyFences::new(entries, with_records),
             shared: Mutex::new(Vec::new()),
         }
     }
@@ -84,18 +90,31 @@ impl Fences {
         self.sequence.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Returns `true` if a value is valid whose load began at `start`, for a key with this stripe.
-    /// Acquire pairs with the release in [`raise`](Self::raise): a thread that sees that an
-    /// invalidation has returned sees its fence.
+    /// Returns `true` if a value is valid whose load began at `start`, for the key with this digest.
+    pub(crate) fn is_current(&self, start: u64, digest: u64, function: &FunctionFence) -> bool {
+        let stripe = Stripe::of(digest);
+        self.is_current_for_function(start, stripe, function)
+            && (self.admits(start, stripe) || self.date_up(start, digest).is_some())
+    }
+
+    /// Returns `true` if no key whose values share a fence with this stripe was invalidated after
+    /// `dated`. Otherwise [`date_up`](Self::date_up) decides.
     #[inline]
-    pub(crate) fn is_current(&self, start: u64, stripe: Stripe, function: &FunctionFence) -> bool {
-        start >= self.stripe(stripe).load(Ordering::Acquire)
-            && function.admits(start, stripe.number())
+    pub(crate) fn admits(&self, dated: u64, stripe: Stripe) -> bool {
+        self.keys.admits(dated, stripe)
+    }
+
+    /// Returns the number up to which a value that is dated `dated` may be dated up: the key with
+    /// this digest was not invalidated in between. `None` if it was, or if that is not known.
+    #[inline]
+    pub(crate) fn date_up(&self, dated: u64, digest: u64) -> Option<u64> {
+        self.keys.date_up(dated, digest)
     }
 
     /// Returns `true` if a value is valid whose load began at `start`, for a key with this stripe,
     /// by the function's fence alone. For a put: its own message to other instances raises the
     /// fence of its key.
+    #[inline]
     pub(crate) fn is_current_for_function(
         &self,
         start: u64,
@@ -105,9 +124,9 @@ impl Fences {
         function.admits(start, stripe.number())
     }
 
-    /// Voids the values of all loads that have begun, for keys with this stripe.
-    pub(crate) fn raise(&self, stripe: Stripe) {
-        self.raise_to_next(self.stripe(stripe));
+    /// Voids the values of all loads that have begun, of the key with this digest.
+    pub(crate) fn raise(&self, digest: u64) {
+        self.keys.raise(digest, || self.next());
     }
 
     /// Voids the values of all loads of a function that have begun.
@@ -135,17 +154,6 @@ impl Fences {
                 function.raise_in(shard, || self.next());
             }
         }
-    }
-
-    /// Raises a fence. Max instead of store: if two threads raise it at the same time, the later
-    /// number must stay.
-    fn raise_to_next(&self, fence: &AtomicU64) {
-        fence.fetch_max(self.next(), Ordering::AcqRel);
-    }
-
-    #[inline]
-    fn stripe(&self, stripe: Stripe) -> &AtomicU64 {
-        &self.stripes[stripe.0 as usize & (STRIPES - 1)]
     }
 }
 

@@ -64,10 +64,11 @@ impl CacheRuntime {
 
     fn memory_alone() -> Self {
         let memory = Memory::default().build().ok();
+        let entries = memory.as_ref().map_or(0, |memory| memory.entries);
         Self::new(RuntimeState::new(
             memory.map(|memory| (TierConfig::as_l1(), memory)),
             Vec::new(),
-            Arc::new(Fences::new()),
+            Arc::new(Fences::for_entries(entries, false)),
             Clock::System,
             Encodings::builtin(),
             Defaults::default(),

@@ -12,6 +12,8 @@ pub(crate) struct StaleValue {
     pub(crate) value: Held,
     /// The number of the fences when the load of the value began.
     pub(crate) start: u64,
+    /// The number up to which the key is known not to have been invalidated since.
+    pub(crate) dated: u64,
     /// The end of the value's freshness, at which its windows begin.
     pub(crate) fresh_until: Moment,
 }

@@ -214,7 +214,7 @@ impl CachedFunction {
     /// Raises the fence of a key and removes its entry. Unlike [`fence_off`](Self::fence_off) it
     /// does not count as an invalidation of the key for a put in progress.
     pub(crate) fn drop_from_memory(&self, key: &Key) {
-        self.state.fences.raise(self.stripe(key));
+        self.state.fences.raise(self.digest(key));
         if let Some(memory) = self.state.memory() {
             memory.remove(&key.as_ref());
         }

@@ -10,7 +10,7 @@ use crate::codec::{Encoding, ErasedType, Shape, check_round_trip};
 use crate::entry::Held;
 use crate::error::{Error, ErrorKind};
 use crate::function::times::Times;
-use crate::key::Key;
+use crate::key::{Key, KeyRef};
 use crate::record::{Damaged, Etag, Format, Freshness, Header, RecordKind};
 use crate::tier::{FunctionKey, Stamp};
 
@@ -118,7 +118,7 @@ impl Records {
     }
 
     /// The digest of a key, which its record carries.
-    pub(super) fn digest(&self, key: &Key) -> u128 {
+    pub(super) fn digest(&self, key: &KeyRef<'_>) -> u128 {
         key.digest(self.name_hash)
     }
 
@@ -137,7 +137,7 @@ impl Records {
             codec: self.encoding.id(),
             version: self.version,
             shape: self.shape(value_type).fingerprint,
-            digest: self.digest(key),
+            digest: self.digest(&key.as_ref()),
             kind: RecordKind::Value,
             created: 0,
             life: 0,
@@ -237,7 +237,7 @@ impl Records {
     /// copies, whose type is not at hand.
     pub(crate) fn is_of(&self, header: &Header, key: &Key) -> bool {
         header.kind != RecordKind::Nothing
-            && header.digest == self.digest(key)
+            && header.digest == self.digest(&key.as_ref())
             && header.version == self.version
             && self.shape.get().map(|shape| shape.fingerprint) == Some(header.shape)
     }

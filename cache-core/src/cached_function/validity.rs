@@ -13,7 +13,7 @@ use crate::clock::{Moment, Reading};
 use crate::entry::Entry;
 use crate::fence::Stripe;
 use crate::function::options::WhenIsolated;
-use crate::key::Key;
+use crate::key::{Key, KeyRef};
 use crate::stale::StaleValue;
 use crate::tier::Stamp;
 
@@ -35,17 +35,35 @@ impl CachedFunction {
         holds.then(|| self.state.clock.at(reading))
     }
 
-    /// Returns `true` if the entry has not expired and was not fenced off.
+    /// Returns `true` if the entry of a key has not expired and was not fenced off.
     #[inline]
-    pub(crate) fn is_valid_entry(&self, entry: &Entry, now: Moment) -> bool {
-        self.is_current_entry(entry) && entry.expires > now
+    pub(crate) fn is_valid_entry(&self, key: &KeyRef<'_>, entry: &Entry, now: Moment) -> bool {
+        entry.expires > now && self.is_current_entry(key, entry)
     }
 
-    /// Returns `true` if the entry was not fenced off.
+    /// Returns `true` if the entry of a key was not fenced off.
     #[inline]
-    pub(crate) fn is_current_entry(&self, entry: &Entry) -> bool {
-        let fences = &self.state.fences;
-        fences.is_current(entry.start, entry.stripe(), &self.fence)
+    pub(crate) fn is_current_entry(&self, key: &KeyRef<'_>, entry: &Entry) -> bool {
+        let (fences, stripe, dated) = (&self.state.fences, entry.stripe(), entry.dated());
+        (fences.admits(dated, stripe) || self.date_up(key, dated))
+            && fences.is_current_for_function(entry.start(), stripe, &self.fence)
+    }
+
+    /// Returns `true` if a key was not invalidated after `dated`, and dates its entry up, so that
+    /// the next hit need not ask again.
+    ///
+    /// Whichever entry the key has by then: that the key was not invalidated is true of each.
+    #[cold]
+    #[inline(never)]
+    fn date_up(&self, key: &KeyRef<'_>, dated: u64) -> bool {
+        let digest = self.records.digest(key) as u64;
+        let Some(until) = self.state.fences.date_up(dated, digest) else {
+            return false;
+        };
+        if let Some(memory) = self.state.memory() {
+            memory.date_up(key, dated, until);
+        }
+        true
     }
 
     /// Returns `true` if a caller whose load gives it no value may get this one instead, now.
@@ -68,7 +86,8 @@ impl CachedFunction {
             return false;
         };
         let fences = &self.state.fences;
-        fences.is_current(stale.start, stripe, &self.fence)
+        fences.is_current_for_function(stale.start, stripe, &self.fence)
+            && fences.date_up(stale.dated, self.digest(key)).is_some()
             && now < stale.fresh_until.after(window.unwrap_or_default())
             && !self.is_strong()
     }
@@ -87,7 +106,7 @@ impl CachedFunction {
                     || self.serves_isolated(stripe)
             })
         };
-        fences.is_current(start, stripe, &self.fence) && is_known()
+        fences.is_current(start, self.digest(key), &self.fence) && is_known()
     }
 
     /// Returns `true` if keys with this stripe may be answered with values that can be stale: their
@@ -135,7 +154,7 @@ impl CachedFunction {
     pub(crate) fn is_valid_stamp(&self, stamp: Stamp, key: &Key, is_coherent: bool) -> bool {
         let (fences, stripe) = (&self.state.fences, self.stripe(key));
         stamp.history == self.state.run
-            && fences.is_current(stamp.epoch, stripe, &self.fence)
+            && fences.is_current(stamp.epoch, self.digest(key), &self.fence)
             && (is_coherent || self.serves_isolated(stripe))
     }
 }

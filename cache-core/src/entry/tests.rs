@@ -58,7 +58,7 @@ fn entry_with_a_pacing_is_the_same_in_everything_else() {
         assert_eq!(paced.fresh_until(), entry.fresh_until());
         assert_eq!(paced.gap(), entry.gap());
         assert_eq!(paced.stripe(), entry.stripe());
-        assert_eq!(paced.start, entry.start);
+        assert_eq!(paced.start(), entry.start());
         assert_eq!(paced.known_from(), entry.known_from());
         assert_eq!(paced.record(), entry.record());
         assert_eq!(value(&paced), value(&entry));
@@ -116,7 +116,7 @@ fn entry_is_the_same_as_its_clone_only() {
     };
     assert!(!one.is_same(&later));
     let restarted = Entry {
-        start: 2,
+        start_and_weight: start_and_weight(2, Weight::at_least(8)),
         ..one.clone()
     };
     assert!(!one.is_same(&restarted));
@@ -126,8 +126,8 @@ fn entry_is_the_same_as_its_clone_only() {
 fn parts_of_an_entry_besides_its_value_are_weighed() {
     let plain = entry(1);
     let stopgap = plain.clone().isolated_only();
-    assert!(stopgap.weight > plain.weight);
-    assert_eq!(stopgap.clone().isolated_only().weight, stopgap.weight);
+    assert!(stopgap.weight() > plain.weight());
+    assert_eq!(stopgap.clone().isolated_only().weight(), stopgap.weight());
 }
 
 #[test]

@@ -13,8 +13,7 @@ use loom::thread;
 use super::waiter::Waiter;
 use super::*;
 use crate::clock::Moment;
-use crate::fence::Fences;
-use crate::fence::{FunctionFence, Stripe};
+use crate::fence::{Fences, FunctionFence};
 use crate::key::Key;
 use crate::key::{Arguments, FunctionId};
 use crate::outcome::LoadOutcome;
@@ -71,7 +70,7 @@ impl Fixture {
     fn hit(&self) -> Option<u64> {
         let word = self.memory.load(Ordering::SeqCst);
         let (start, value) = (word >> 32, word & 0xFFFF_FFFF);
-        (word != 0 && self.fences.is_current(start, Stripe::of(0), &self.function)).then_some(value)
+        (word != 0 && self.fences.is_current(start, 0, &self.function)).then_some(value)
     }
 
     fn load(&self, leader: Leader) -> u64 {
@@ -90,7 +89,7 @@ impl Fixture {
     fn join(&self) -> Join {
         self.flights
             .join(&key(), &self.fences, Moment::ZERO, |start, _| {
-                self.fences.is_current(start, Stripe::of(0), &self.function)
+                self.fences.is_current(start, 0, &self.function)
             })
     }
 
@@ -136,7 +135,7 @@ impl Fixture {
     }
 
     fn invalidate(&self) {
-        self.fences.raise(Stripe::of(0));
+        self.fences.raise(0);
     }
 }
 

@@ -9,8 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use super::waiter::Waiter;
 use super::*;
 use crate::clock::Moment;
-use crate::fence::Fences;
-use crate::fence::{FunctionFence, Stripe};
+use crate::fence::{Fences, FunctionFence};
 use crate::key::Key;
 use crate::key::{Arguments, FunctionId};
 use crate::outcome::LoadOutcome;
@@ -41,7 +40,7 @@ impl Table {
     fn join(&self) -> Join {
         self.flights
             .join(&key("k"), &self.fences, Moment::ZERO, |start, _| {
-                self.fences.is_current(start, Stripe::of(0), &self.function)
+                self.fences.is_current(start, 0, &self.function)
             })
     }
 
@@ -297,7 +296,7 @@ fn flight_from_before_an_invalidation_is_not_joined_after_it() {
     let table = Table::new();
     let old = table.lead();
     let mut waiter = table.wait();
-    table.fences.raise(Stripe::of(0));
+    table.fences.raise(0);
     let new = table.lead();
     assert!(!old.is_current());
     old.complete(outcome_of(1));

@@ -35,6 +35,12 @@ impl KeyRef<'_> {
             arguments: self.arguments.into(),
         }
     }
+
+    /// Returns a digest of the arguments, for a function whose name has the hash `name`. It is the
+    /// same in every process and version.
+    pub(crate) fn digest(self, name: u64) -> u128 {
+        xxh3_128_with_seed(self.arguments, name)
+    }
 }
 
 /// An owned key.
@@ -65,10 +71,9 @@ impl Key {
         self.arguments.len()
     }
 
-    /// Returns a digest of the arguments, for a function whose name has the hash `name`. It is the
-    /// same in every process and version.
+    /// Returns the [digest](KeyRef::digest) of the arguments.
     pub(crate) fn digest(&self, name: u64) -> u128 {
-        xxh3_128_with_seed(&self.arguments, name)
+        self.as_ref().digest(name)
     }
 }
 

@@ -11,7 +11,7 @@ use loom::thread::{self, JoinHandle};
 use super::*;
 use crate::background::Queue;
 use crate::clock::Moment;
-use crate::fence::{Fences, FunctionFence, Stripe};
+use crate::fence::{Fences, FunctionFence};
 use crate::flight::{Flights, Join, Leader, WaitOutcome, Waiter};
 use crate::key::{Arguments, FunctionId, Key};
 use crate::outcome::LoadOutcome;
@@ -104,7 +104,7 @@ impl Fixture {
     }
 
     fn join(&self) -> Join {
-        let may_join = |start, _| self.fences.is_current(start, Stripe::of(0), &self.function);
+        let may_join = |start, _| self.fences.is_current(start, 0, &self.function);
         self.flights
             .join(&key(), &self.fences, Moment::ZERO, may_join)
     }

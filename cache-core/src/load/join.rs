@@ -239,9 +239,11 @@ impl<'a> Load<'a> {
     /// Keeps a stale value that a lower tier has, so that later callers find it in memory.
     pub(super) fn keep_stale(&mut self, key: &Key, hit: StaleHit, leader: &Leader) -> StaleValue {
         let function = self.function;
+        let start = hit.number.unwrap_or_else(|| leader.start());
         let found = StaleValue {
             value: hit.value,
-            start: hit.number.unwrap_or_else(|| leader.start()),
+            start,
+            dated: start,
             fresh_until: function.state.clock.now().before(hit.since),
         };
         if leader.is_current() {
@@ -285,10 +287,12 @@ impl<'a> Load<'a> {
         let value = Arc::clone(hit.value.as_ref()?);
         let gap = function.refresh_gap(hit.life, hit.load);
         let due_within = gap.filter(|gap| hit.left <= *gap)?;
+        let start = hit.number.unwrap_or(start);
         Some(Revalidated {
             stale: Some(StaleValue {
                 value,
-                start: hit.number.unwrap_or(start),
+                start,
+                dated: start,
                 fresh_until: function.state.clock.now().after(hit.left),
             }),
             due_within,

@@ -67,7 +67,7 @@ impl CachedFunction {
         };
         let now = self.coherent_now(entry.stripe());
         match now {
-            Some(now) if self.is_valid_entry(&entry, now) && entry.is_plain() => {
+            Some(now) if entry.is_plain() && self.is_valid_entry(key, &entry, now) => {
                 counters.hits.add_one();
                 entry.into_value(false).map_or(Look::Miss, Look::Fresh)
             }
@@ -119,7 +119,7 @@ impl CachedFunction {
         now: Moment,
         is_late_call: bool,
     ) -> Look {
-        let value = match self.fresh_result(entry, false, now) {
+        let value = match self.fresh_result(key, entry, false, now) {
             Fresh::Result(look) => return look,
             Fresh::Value(value) => value,
         };
@@ -137,7 +137,8 @@ impl CachedFunction {
             let replaces = self.claims_load(key, entry, now).then(|| Revalidated {
                 stale: Some(StaleValue {
                     value: Arc::clone(&value),
-                    start: entry.start,
+                    start: entry.start(),
+                    dated: entry.dated(),
                     fresh_until,
                 }),
                 due_within: Duration::ZERO,
@@ -162,8 +163,14 @@ impl CachedFunction {
     }
 
     /// Judges an entry by the fences, and by the time if it can be judged by `expires` alone.
-    fn fresh_result(&self, entry: &Entry, is_isolated: bool, now: Moment) -> Fresh {
-        let is_current = self.is_current_entry(entry);
+    fn fresh_result(
+        &self,
+        key: &KeyRef<'_>,
+        entry: &Entry,
+        is_isolated: bool,
+        now: Moment,
+    ) -> Fresh {
+        let is_current = self.is_current_entry(key, entry);
         let content = entry.content(is_isolated).filter(|_| is_current);
         let is_fresh = now < entry.expires;
         Fresh::Result(match content {
@@ -250,7 +257,7 @@ impl CachedFunction {
         }
         let entry = self.kept(key)?;
         let now = self.state.clock.now();
-        Some(match self.fresh_result(&entry, true, now) {
+        Some(match self.fresh_result(&key.as_ref(), &entry, true, now) {
             Fresh::Result(look) => look,
             Fresh::Value(value) if now < entry.fresh_until() => Look::Fresh(value),
             Fresh::Value(value) => self.judge_backed_off(&entry, value, now),
@@ -265,7 +272,7 @@ impl CachedFunction {
         let kept = self.kept(key);
         kept.is_some_and(|entry| {
             entry.held().is_some()
-                && self.is_current_entry(&entry)
+                && self.is_current_entry(&key.as_ref(), &entry)
                 && now < entry.fresh_until().after(window)
         })
     }
@@ -281,13 +288,15 @@ impl CachedFunction {
         let fresh_until = entry.fresh_until();
         // A value that answers only isolated callers is stale for them only. If the tier is reached
         // again before the value is returned, the new link has raised the fences.
-        let value = match self.fresh_result(&entry, self.serves_isolated(entry.stripe()), now) {
+        let is_isolated = self.serves_isolated(entry.stripe());
+        let value = match self.fresh_result(&key.as_ref(), &entry, is_isolated, now) {
             Fresh::Value(value) | Fresh::Result(Look::Fresh(value)) => value,
             Fresh::Result(_) => return None,
         };
         is_within(window, fresh_until, now).then_some(StaleValue {
             value,
-            start: entry.start,
+            start: entry.start(),
+            dated: entry.dated(),
             fresh_until,
         })
     }

@@ -83,7 +83,7 @@ impl CachedFunction {
         let stays = |kept: &Entry| {
             let may_be_older = kept.known_from() > found.start
                 || found.fresh_until <= kept.fresh_until().after(CLOCK_ERROR);
-            may_be_older && self.is_current_entry(kept)
+            may_be_older && self.is_current_entry(&key.as_ref(), kept)
         };
         if !kept.as_ref().is_some_and(stays) {
             self.insert_in_place_of(key, kept.as_ref(), entry);
@@ -200,10 +200,9 @@ impl CachedFunction {
 
     /// Returns the stripe of a key, if a result is valid whose load began at `start`.
     pub(super) fn stripe_of_current(&self, key: &Key, start: u64) -> Option<Stripe> {
-        let stripe = self.stripe(key);
-        let fences = &self.state.fences;
-        let is_current = fences.is_current(start, stripe, &self.fence);
-        is_current.then_some(stripe)
+        let digest = self.digest(key);
+        let is_current = self.state.fences.is_current(start, digest, &self.fence);
+        is_current.then(|| Stripe::of(digest))
     }
 
     /// Makes an entry of a value, or of the result that there is none, whose load began at `start`

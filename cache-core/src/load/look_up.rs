@@ -21,7 +21,7 @@ impl CachedFunction {
     fn get_valid(&self, key: &KeyRef<'_>) -> Option<Held> {
         let entry = self.state.memory()?.get(key)?;
         let now = self.coherent_now(entry.stripe())?;
-        if self.is_valid_entry(&entry, now) {
+        if self.is_valid_entry(key, &entry, now) {
             entry.into_value(false)
         } else {
             None
@@ -34,7 +34,7 @@ impl CachedFunction {
         self.memory.as_ref()?;
         let entry = self.state.memory()?.peek(key)?;
         let now = self.coherent_now(entry.stripe())?;
-        let is_valid = self.is_current_entry(&entry) && now < entry.fresh_until();
+        let is_valid = self.is_current_entry(key, &entry) && now < entry.fresh_until();
         entry.into_value(false).filter(|_| is_valid)
     }
 }

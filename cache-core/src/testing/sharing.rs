@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use super::back_off::backs_off;
 use super::{SOON, Store, key, sharded};
 use crate::coherence::Coherence;
-use crate::fence::{Fences, FunctionFence, Stripe};
+use crate::fence::{Fences, FunctionFence};
 use crate::tier::shard::ShardCount;
 use crate::tier::{FillResult, LeaseMode, LeaseResult, Peers, Target, TierBuilder};
 
@@ -54,7 +54,7 @@ impl Instance {
     /// function.
     async fn applies(&self, before: u64, digest: u64, function: &FunctionFence) {
         let applied = async {
-            while self.fences.is_current(before, Stripe::of(digest), function) {
+            while self.fences.is_current(before, digest, function) {
                 sleep(Duration::from_millis(1)).await;
             }
         };

@@ -119,6 +119,7 @@ impl Memory {
         Ok(MemoryTier {
             engine,
             weighs: matches!(capacity, Capacity::Bytes(_)),
+            entries: capacity.entries(),
         })
     }
 }
@@ -147,6 +148,8 @@ pub(crate) struct MemoryTier {
     engine: Running,
     /// Set if the weight of entries matters. Weighing visits all parts of a value.
     pub(crate) weighs: bool,
+    /// The number of entries that the memory may hold, as far as that is known.
+    pub(crate) entries: u64,
 }
 
 impl MemoryTier {
@@ -166,7 +169,17 @@ impl MemoryTier {
     /// Replaces the entry `old` by `new`, if the key still has it. Returns `true` if it was
     /// replaced.
     pub(crate) fn replace(&self, key: Key, old: &Entry, new: Entry) -> bool {
-        with_engine!(&self.engine, engine => engine.replace(key, old, new))
+        // An entry that is not used is dropped here, after the engine's lock is released.
+        let mut new = Some(new);
+        let change = |known: &Entry| new.take_if(|_| known.is_same(old));
+        with_engine!(&self.engine, engine => engine.update(key, change))
+    }
+
+    /// Dates the entry of a key up to `until`: the key was not invalidated after `since` up to that
+    /// number.
+    pub(crate) fn date_up(&self, key: &KeyRef<'_>, since: u64, until: u64) {
+        let change = |known: &Entry| known.dated_up(since, until);
+        with_engine!(&self.engine, engine => engine.update(key.to_owned(), change));
     }
 
     pub(crate) fn remove(&self, key: &KeyRef<'_>) {

@@ -7,7 +7,7 @@ use super::contract::Tier;
 use super::operation::Target;
 use super::shard::Shard;
 use super::store::Store;
-use crate::fence::{Fences, Stripe};
+use crate::fence::Fences;
 
 /// Passes the invalidations of other instances, which arrive over a tier's channel, to the runtime
 /// of this instance.
@@ -74,7 +74,7 @@ impl Peers {
 
     /// Reports that another instance invalidated the key with this digest.
     pub fn invalidated_key(&self, digest: u64) {
-        self.fences.raise(Stripe::of(digest));
+        self.fences.raise(digest);
     }
 
     /// Reports that another instance invalidated the function with this digest, in this shard.

@@ -113,8 +113,8 @@ fn invalidated_value_is_not_served_to_an_isolated_function() {
     tier.lose(true);
     let stale = fixture.stale().expect("the value is in a window");
     assert_eq!(fixture.served_isolated(), "value 1");
-    let stripe = fixture.function.stripe(&fixture.key);
-    fixture.function.state.fences.raise(stripe);
+    let digest = fixture.function.digest(&fixture.key);
+    fixture.function.state.fences.raise(digest);
     assert_eq!(fixture.served_isolated(), "miss");
     assert!(fixture.function.peek_isolated(&fixture.key).is_none());
     assert_eq!(fixture.may_serve(&stale), [false, false]);

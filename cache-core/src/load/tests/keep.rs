@@ -124,8 +124,8 @@ fn stale_value_replaces_one_that_is_staler_or_invalidated_only() {
         "stale 3, load begins",
         "another instance loaded it"
     );
-    let stripe = fixture.function.stripe(&fixture.key);
-    fixture.function.state.fences.raise(stripe);
+    let digest = fixture.function.digest(&fixture.key);
+    fixture.function.state.fences.raise(digest);
     keep_stale(&fixture, 4, 2 * SECOND);
     assert_eq!(fixture.look(), "stale 4, load begins");
     let invalidated = stale_as_of(&fixture, 0, 5, Duration::ZERO);

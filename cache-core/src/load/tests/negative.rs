@@ -62,8 +62,8 @@ fn absence_and_error_end_with_an_invalidation() {
         let fixture = negative(Times::NONE);
         let before = fixture.start();
         keep(&fixture);
-        let stripe = fixture.function.stripe(&fixture.key);
-        fixture.function.state.fences.raise(stripe);
+        let digest = fixture.function.digest(&fixture.key);
+        fixture.function.state.fences.raise(digest);
         assert_eq!(fixture.look(), "miss", "{kept}");
         assert_eq!(fixture.second_look(), "miss", "{kept}");
         keep(&fixture);

@@ -187,8 +187,8 @@ fn invalidated_value_is_never_returned_stale() {
         |fixture| fixture.function.fence_off_all(),
         // The message of another instance raises the fence alone; the entry stays.
         |fixture| {
-            let stripe = fixture.function.stripe(&fixture.key);
-            fixture.function.state.fences.raise(stripe);
+            let digest = fixture.function.digest(&fixture.key);
+            fixture.function.state.fences.raise(digest);
         },
     ];
     for invalidate in invalidations {

@@ -17,12 +17,12 @@ pub(super) trait MemoryEngine {
     /// `true` if it was stored.
     fn insert(&self, key: Key, entry: Entry, now: Moment) -> bool;
 
-    /// Replaces the entry `old` by `new`, if the key still has it. Returns `true` if it was
-    /// replaced. In one step with respect to [`insert`](Self::insert): otherwise an entry that was
-    /// inserted since `old` was read would be lost.
+    /// Replaces the entry of a key by what `change` makes of it. Returns `true` if it was replaced.
+    /// In one step with respect to [`insert`](Self::insert): otherwise an entry that was inserted
+    /// since the old one was read would be lost.
     ///
     /// It is no use of the key, as far as the engine can tell the two apart.
-    fn replace(&self, key: Key, old: &Entry, new: Entry) -> bool;
+    fn update(&self, key: Key, change: impl FnOnce(&Entry) -> Option<Entry>) -> bool;
 
     /// Removes an entry. May take effect late.
     fn remove(&self, key: &KeyRef<'_>);
@@ -41,9 +41,23 @@ pub(super) enum Capacity {
     Bytes(u64),
 }
 
+/// The assumed size of an entry, in bytes, when tables are laid out for a capacity in bytes. A wrong
+/// guess costs a few reallocations, and makes the fences of keys too many or too few.
+const GUESSED_ENTRY: u64 = 1024;
+
+impl Capacity {
+    /// Returns how many entries the memory may hold, as far as that is known.
+    pub(super) fn entries(self) -> u64 {
+        match self {
+            Self::Entries(entries) => entries,
+            Self::Bytes(bytes) => bytes / GUESSED_ENTRY + 1,
+        }
+    }
+}
+
 /// Returns the weight of an entry in bytes.
 pub(super) fn weight(key: &Key, entry: &Entry) -> u32 {
     u32::try_from(key.size() + size_of::<Key>())
         .unwrap_or(u32::MAX)
-        .saturating_add(entry.weight)
+        .saturating_add(entry.weight())
 }

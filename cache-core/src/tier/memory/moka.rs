@@ -61,19 +61,17 @@ impl MemoryEngine for Moka {
         is_stored
     }
 
-    fn replace(&self, key: Key, old: &Entry, new: Entry) -> bool {
+    fn update(&self, key: Key, change: impl FnOnce(&Entry) -> Option<Entry>) -> bool {
         let mut is_replaced = false;
         let mut present = None;
-        // moka counts this as one use. A key is replaced this way once for each of its loads, so
-        // this does not make it look popular.
+        // moka counts this as one use. A key is updated once for each of its loads, and after a use
+        // that found it older than an invalidation, so this does not make it look popular.
         self.cache.entry(key).and_compute_with(|known| {
             // Dropped after the engine's lock is released, because the drop runs the user's code.
             present = known.map(moka::Entry::into_value);
-            is_replaced = present.as_ref().is_some_and(|known| known.is_same(old));
-            match is_replaced {
-                true => Op::Put(new),
-                false => Op::Nop,
-            }
+            let new = present.as_ref().and_then(change);
+            is_replaced = new.is_some();
+            new.map_or(Op::Nop, Op::Put)
         });
         is_replaced
     }

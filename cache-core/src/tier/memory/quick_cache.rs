@@ -9,10 +9,6 @@ use crate::entry::Entry;
 use crate::key::{CarriedHash, FunctionId, Key, KeyRef};
 use crate::sync::{Mutex, lock};
 
-/// The assumed size of an entry, in bytes, when the tables are laid out for a capacity in bytes. A
-/// wrong guess costs a few reallocations.
-const GUESSED_ENTRY: u64 = 1024;
-
 /// The number of locks for inserts. Keys that share one insert in turn.
 const INSERT_LOCKS: usize = 64;
 
@@ -57,10 +53,11 @@ impl Weighter<Key, Entry> for EntryWeight {
 
 impl QuickCache {
     pub(super) fn new(capacity: Capacity) -> Self {
-        let (weight_capacity, entries, weighs) = match capacity {
-            Capacity::Entries(entries) => (entries, entries, false),
-            Capacity::Bytes(bytes) => (bytes, bytes / GUESSED_ENTRY + 1, true),
+        let (weight_capacity, weighs) = match capacity {
+            Capacity::Entries(entries) => (entries, false),
+            Capacity::Bytes(bytes) => (bytes, true),
         };
+        let entries = capacity.entries();
         let mut options = OptionsBuilder::new();
         // The tables are allocated for that many entries at once. A capacity that is only a limit
         // must not allocate gigabytes.
@@ -121,20 +118,19 @@ impl MemoryEngine for QuickCache {
         is_stored
     }
 
-    fn replace(&self, key: Key, old: &Entry, new: Entry) -> bool {
+    fn update(&self, key: Key, change: impl FnOnce(&Entry) -> Option<Entry>) -> bool {
         let mut evicted = Evicted::default();
         let (is_replaced, _known) = {
             let _lock = lock(self.insert_lock(&key));
             let known = self.cache.peek(&key.as_ref());
-            let is_same = known.as_ref().is_some_and(|known| known.is_same(old));
             // It fails if the entry was evicted or removed since, because these do not take the
             // lock. It is soft: the key does not become hotter.
-            let replace = || {
+            let replace = |new| {
                 let evicted = &mut evicted;
                 let replaced = self.cache.replace_with_lifecycle(key, new, true, evicted);
                 replaced.is_ok()
             };
-            (is_same && replace(), known)
+            (known.as_ref().and_then(change).is_some_and(replace), known)
         };
         is_replaced
     }
