@@ -258,16 +258,15 @@ impl Deployment {
 
     /// Number of connections of instances to all primaries.
     pub fn connections(&self) -> usize {
-        let of_clients = |server: &Server| {
-            let list: String = server.command(&["CLIENT", "LIST", "TYPE", "NORMAL"]);
+        let of_instances = |server: &Server| {
+            let requests: String = server.command(&["CLIENT", "LIST", "TYPE", "NORMAL"]);
             let channels: String = server.command(&["CLIENT", "LIST", "TYPE", "PUBSUB"]);
-            // Sentinels and replicas have connections of their own kinds, or names.
-            let clients = list.lines().chain(channels.lines());
-            clients
-                .filter(|line| !line.contains("name=sentinel-"))
-                .count()
+            let clients = requests.lines().chain(channels.lines());
+            let clients = clients.filter(|line| !line.contains("name=sentinel-"));
+            // The first list has the connection that asks for it.
+            clients.count() - 1
         };
-        self.primaries().map(of_clients).sum()
+        self.primaries().map(of_instances).sum()
     }
 
     /// Number of bytes that the primaries have sent to all of their clients, without replicas.
