@@ -7,7 +7,8 @@
 //! without faults follows each of them, in which the cache must work.
 //!
 //! [`windows`] is a second program: four instances call one hot key whose value becomes stale,
-//! whose source fails, and whose load never ends.
+//! whose source fails, and whose load never ends. [`shards`] calls all shards of a cluster while
+//! primaries fail, and [`growth`] counts what instances cost a server.
 
 #![expect(
     clippy::exhaustive_enums,
@@ -24,6 +25,7 @@ pub mod directory;
 pub mod faults;
 pub mod filler;
 pub mod fleet;
+pub mod growth;
 pub mod history;
 pub mod instance;
 pub mod items;
@@ -32,4 +34,5 @@ pub mod quiet;
 pub mod replacements;
 pub mod run;
 pub mod servers;
+pub mod shards;
 pub mod windows;

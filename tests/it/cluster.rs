@@ -107,11 +107,12 @@ async fn link_is_made_while_the_slot_migrates_and_refused_invalidations_are_sent
 /// The node of the namespace fails for good, and the first node names the new owner of its slots.
 #[tokio::test]
 async fn streams_find_their_namespace_after_its_node_has_failed() {
-    let mut cluster = Cluster::start(2).await;
+    let mut cluster = Cluster::start(3).await;
     let namespace = ["a", "b", "c", "d", "e", "f"]
         .into_iter()
-        .find(|namespace| slot_of(&history_of(namespace)) > 8191)
-        .expect("the second node has one of them");
+        .find(|namespace| slot_of(&history_of(namespace)) > 16_383 / 3)
+        .expect("another node than the first has one of them");
+    let node = cluster.primary_of(&history_of(namespace)).await;
     let redis = Redis::new(cluster.node(0).url()).namespace(namespace);
     let streams = redis.streams().unwrap();
     let wait = Duration::from_millis(1);
@@ -121,8 +122,8 @@ async fn streams_find_their_namespace_after_its_node_has_failed() {
     let read = || streams.read("orders", &After::Start, 10, wait);
     assert_eq!(read().await.unwrap().len(), 1);
     // The replica that replaces the node has the entry.
-    let _: u64 = cluster.node(1).command(&["WAIT", "1", "5000"]);
-    cluster.kill_primary(1).await;
+    let _: u64 = cluster.node(node).command(&["WAIT", "1", "5000"]);
+    cluster.kill_primary(node).await;
     assert_eq!(read().await.unwrap().len(), 1);
     publish().await.unwrap();
     assert_eq!(read().await.unwrap().len(), 2);

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use testbed::ask::{ask, replication};
+use testbed::ask::{ask, replication as field};
 use testbed::network::Network;
 use testbed::proxy::{End, Proxy};
 use testbed::server::Server;
@@ -96,7 +96,7 @@ impl Pair {
             {
                 sleep(Duration::from_millis(50)).await;
             }
-            while replication(replica, "master_link_status").await.as_deref() != Some("up") {
+            while field(replica, "master_link_status").await.as_deref() != Some("up") {
                 sleep(Duration::from_millis(20)).await;
             }
         };
@@ -166,11 +166,11 @@ impl Pair {
         let _ = ask::<i64>(primary, &["CLIENT", "KILL", "TYPE", "replica"]).await;
         sleep(lag).await;
         let offset = |text: Option<String>| text.and_then(|text| text.parse::<u64>().ok());
-        let acknowledged = offset(replication(primary, "master_repl_offset").await);
+        let acknowledged = offset(field(primary, "master_repl_offset").await);
         self.nodes[self.primary].kill();
         self.replica().thaw();
         self.promote(networks).await?;
-        let kept = offset(replication(self.primary().port(), "second_repl_offset").await);
+        let kept = offset(field(self.primary().port(), "second_repl_offset").await);
         self.rejoin().await?;
         // The second offset is the first one that the new primary does not have.
         Ok(acknowledged

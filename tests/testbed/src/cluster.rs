@@ -251,8 +251,8 @@ impl Cluster {
         slot.expect("a primary with slots")
     }
 
-    /// Kills a primary and waits until the others have replaced it by its replica. Returns the
-    /// index of the new primary.
+    /// Kills a primary and waits until the others have replaced it by its replica, for which two
+    /// others must run. Returns the index of the new primary.
     pub async fn kill_primary(&mut self, primary: usize) -> usize {
         let (slot, replica) = self.slot_and_replica(primary).await;
         self.kill(primary);
