@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use redis::{Cmd, FromRedisValue, RedisResult};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+
+use crate::until_ok;
 
 /// Longest wait for a reply.
 const LONGEST: Duration = Duration::from_secs(1);
@@ -46,4 +48,17 @@ pub async fn replication(port: u16, field: &str) -> Option<String> {
     info.lines()
         .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
         .map(|value| value.trim().to_owned())
+}
+
+/// Repeats `attempt`, which asks several servers, until it succeeds. It pauses longer than
+/// [`until_ok`], so that the servers are not busy with it.
+pub(crate) async fn poll<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T, String>) -> T {
+    until_ok(what, async || {
+        let reached = attempt().await;
+        if reached.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+        reached
+    })
+    .await
 }

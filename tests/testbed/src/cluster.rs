@@ -6,7 +6,9 @@ mod slots;
 
 use std::time::Duration;
 
-use crate::ask::{ask, replication};
+use tokio::time::timeout;
+
+use crate::ask::{ask, poll, replication};
 use crate::server::{Server, program};
 use crate::until_ok;
 
@@ -123,7 +125,7 @@ impl Cluster {
     /// Waits until every running node knows a running primary for each slot, and every running
     /// replica has caught up.
     pub async fn until_ok(&self) {
-        until_ok("the cluster can be used", async || self.is_ok().await).await;
+        poll("the cluster can be used", async || self.is_ok().await).await;
     }
 
     async fn is_ok(&self) -> Result<(), String> {
@@ -140,6 +142,10 @@ impl Cluster {
             }
             if let Some(owner) = known.iter().find(|owner| !self.nodes[**owner].is_up()) {
                 return Err(format!("node {owner} is a primary and does not run"));
+            }
+            let mut unreachable = view.unreachable().iter();
+            if let Some(other) = unreachable.find(|other| self.nodes[**other].is_up()) {
+                return Err(format!("node {node} does not reach node {other}"));
             }
             let port = self.nodes[node].port();
             let link = replication(port, "master_link_status").await;
@@ -231,7 +237,7 @@ impl Cluster {
     /// Waits until `replica` is the primary of `slot` in the view of every running node.
     async fn until_owned(&self, slot: u16, replica: usize) {
         let what = format!("node {replica} is the primary of slot {slot}");
-        until_ok(&what, async || {
+        poll(&what, async || {
             for node in self.up() {
                 let owner = self.view(node).await?.owner_of(slot);
                 if owner != Some(replica) {
@@ -283,11 +289,13 @@ impl Cluster {
     /// index of the new primary.
     pub async fn fail_over(&self, primary: usize) -> usize {
         let (slot, replica) = self.slot_and_replica(primary).await;
-        until_ok("the replica begins to take over", async || {
-            self.command(replica, &["CLUSTER", "FAILOVER"]).await
+        // The primary may miss the request, so it is repeated.
+        until_ok("the replica has taken over", async || {
+            self.command(replica, &["CLUSTER", "FAILOVER"]).await?;
+            let taken = timeout(Duration::from_secs(1), self.until_owned(slot, replica));
+            taken.await.map_err(|error| error.to_string())
         })
         .await;
-        self.until_owned(slot, replica).await;
         replica
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, RedisResult};
 
-use crate::ask::{ask, replication};
+use crate::ask::{ask, poll, replication};
 use crate::server::{Role, Server, free_ports, program};
 use crate::until_ok;
 
@@ -152,7 +152,7 @@ impl Sentinels {
     /// Waits until the sentinels agree on a primary that runs, and the running replicas follow it
     /// and have caught up.
     pub async fn until_ok(&self) {
-        until_ok("the sentinels can be used", async || self.is_ok().await).await;
+        poll("the sentinels can be used", async || self.is_ok().await).await;
     }
 
     async fn is_ok(&self) -> Result<(), String> {
@@ -216,7 +216,7 @@ impl Sentinels {
         let sentinels = self.sentinels.iter().filter(|sentinel| sentinel.is_up());
         let mut primary = before;
         for sentinel in sentinels {
-            primary = until_ok("the primary is replaced", async || {
+            primary = poll("the primary is replaced", async || {
                 match self.primary_by(sentinel.port()).await? {
                     primary if primary == before => Err("not yet".to_owned()),
                     primary => Ok(primary),

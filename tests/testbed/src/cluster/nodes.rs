@@ -114,6 +114,8 @@ pub struct View {
     /// Indexes of each replica and of its primary.
     replicas: Vec<(usize, usize)>,
     ids: Vec<String>,
+    /// Indexes of the nodes to which there is no connection, or which are considered to be failing.
+    unreachable: Vec<usize>,
 }
 
 impl View {
@@ -123,11 +125,12 @@ impl View {
             owners: vec![None; usize::from(SLOTS)],
             replicas: Vec::new(),
             ids: vec![String::new(); nodes.len()],
+            unreachable: Vec::new(),
         };
         let mut primaries = Vec::new();
         for line in text.lines() {
             let fields: Vec<_> = line.split(' ').collect();
-            let [id, address, _, primary, _, _, _, _, slots @ ..] = &fields[..] else {
+            let [id, address, flags, primary, _, _, _, link, slots @ ..] = &fields[..] else {
                 continue;
             };
             let port = address.split('@').next().and_then(|address| {
@@ -137,6 +140,9 @@ impl View {
             let Some(index) = nodes.iter().position(|node| Some(node.port()) == port) else {
                 continue;
             };
+            if flags.contains("fail") || *link != "connected" {
+                view.unreachable.push(index);
+            }
             (*id).clone_into(&mut view.ids[index]);
             primaries.push((index, (*primary).to_owned()));
             // A slot in migration is shown in brackets besides.
@@ -172,6 +178,12 @@ impl View {
     pub fn replicas_of(&self, primary: usize) -> impl Iterator<Item = usize> {
         let replicas = self.replicas.iter();
         replicas.filter_map(move |(replica, of)| (*of == primary).then_some(*replica))
+    }
+
+    /// Indexes of the nodes to which there is no connection, or which are considered to be failing.
+    #[must_use]
+    pub fn unreachable(&self) -> &[usize] {
+        &self.unreachable
     }
 
     /// The id of a node.
