@@ -3,7 +3,7 @@
 //! Instances are processes of their own ([`instance`], controlled through [`process`]). Their reads
 //! and invalidations, and the commits and loads of the [`database`], are events of one [`history`]
 //! on one clock. The [`checker`] judges it when the [`run`] has ended. During the run, [`faults`]
-//! disturb the [`servers`], the network and the instances of the [`cluster`]. A [`quiet`] time
+//! disturb the [`servers`], the network and the instances of the [`fleet`]. A [`quiet`] time
 //! without faults follows each of them, in which the cache must work.
 //!
 //! [`windows`] is a second program: four instances call one hot key whose value becomes stale,
@@ -14,20 +14,22 @@
     reason = "only the program and the tests of this package use it"
 )]
 
+pub mod address;
 pub mod checker;
 mod child;
 pub mod clock;
-pub mod cluster;
 pub mod counts;
 pub mod database;
 pub mod directory;
 pub mod faults;
 pub mod filler;
+pub mod fleet;
 pub mod history;
 pub mod instance;
 pub mod items;
 pub mod process;
 pub mod quiet;
+pub mod replacements;
 pub mod run;
 pub mod servers;
 pub mod windows;

@@ -1,6 +1,6 @@
 //! The soak, and its instances.
 //!
-//! `soak [--seconds 90] [--topology standalone|failover|evicting] [--seed N]
+//! `soak [--seconds 90] [--topology standalone|failover|evicting|cluster|sentinel] [--seed N]
 //! [--server redis-server] [--history FILE]` runs it. `soak check FILE` judges a history that was
 //! kept. `soak windows [--short] [--server redis-server]` calls hot keys whose values become stale,
 //! and prints a table.
@@ -14,8 +14,8 @@ use soak::servers::Topology;
 use soak::windows::{self, Length};
 
 const USAGE: &str = "\
-soak [--seconds N] [--topology standalone|failover|evicting] [--seed N] [--server PATH]
-     [--history FILE]
+soak [--seconds N] [--topology standalone|failover|evicting|cluster|sentinel]
+     [--seed N] [--server PATH] [--history FILE]
 soak check FILE
 soak windows [--short] [--server PATH]";
 
@@ -35,12 +35,8 @@ fn options(arguments: &[String]) -> Result<Options, Box<dyn std::error::Error>> 
             [name, value] if name == "--server" => options.server.clone_from(value),
             [name, value] if name == "--history" => options.history = Some(value.into()),
             [name, value] if name == "--topology" => {
-                options.topology = match value.as_str() {
-                    "standalone" => Topology::Standalone,
-                    "failover" => Topology::Failover,
-                    "evicting" => Topology::Evicting,
-                    other => return Err(format!("unknown topology `{other}`\n{USAGE}").into()),
-                };
+                options.topology = Topology::named(value)
+                    .ok_or_else(|| format!("unknown topology `{value}`\n{USAGE}"))?;
             }
             other => return Err(format!("unknown option `{}`\n{USAGE}", other.join(" ")).into()),
         }
