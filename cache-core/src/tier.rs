@@ -26,6 +26,7 @@ mod shared;
 mod status;
 pub(crate) mod store;
 pub(crate) mod time_limit;
+mod waits;
 pub(crate) mod watch;
 
 pub use self::builder::{TierBuilder, TierContext};
@@ -45,6 +46,7 @@ pub use self::settings::TierSettings;
 pub use self::shard::Shard;
 pub use self::shared::SharedTier;
 pub use self::status::{Breaker, Health, ShardStatus, TierStatus};
+pub use self::waits::{AwaitedLease, WaitGraph};
 pub use crate::glob::Glob;
 pub use crate::record::{ETAG, Etag, Stamp};
 pub use crate::stats::Refusal;

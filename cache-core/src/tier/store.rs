@@ -19,6 +19,7 @@ use super::status::{Breaker, ShardStatus, TierStatus};
 use super::time_limit::{
     invalidate_matching_within, invalidate_within, with_time_limit, without_time_limit,
 };
+use super::waits::{Wait, WaitGraph};
 use super::watch::{Operation, Watch};
 use crate::coherence::Coherence;
 use crate::error::Error;
@@ -242,22 +243,46 @@ impl Store {
     /// Tells whether a wait for the lease on `awaited` would never end; see
     /// [`SharedTier::deadlock`].
     ///
-    /// A ring of waits may run through several shards, of which none sees all of it. So the answer
-    /// of a store with several is [`Deadlock::Unknown`].
+    /// The shard of `awaited` finds a ring in itself. A ring through several shards is found by
+    /// their [wait graphs](SharedTier::wait_graph).
     pub(crate) async fn deadlock(
         &self,
         context: Option<&TokioContext>,
         held: &[HeldLease],
         awaited: &RecordKey,
     ) -> Result<Deadlock, Error> {
-        let [only] = &*self.shards else {
-            return Ok(Deadlock::Unknown);
-        };
-        let Some(shared) = only.tier.as_shared() else {
+        let of_awaited = self.of(awaited.digest);
+        let Some(shared) = of_awaited.tier.as_shared() else {
             return Ok(Deadlock::Unknown);
         };
         let within = self.settings().time_limit;
-        with_time_limit(context, within, shared.deadlock(held, awaited, within)).await
+        if of_awaited.shard.is_only() {
+            let answer = shared.deadlock(held, awaited, within);
+            return with_time_limit(context, within, answer).await;
+        }
+        let graphs = self.shards.iter().map(StoreShard::wait_graph);
+        let graphs: Option<Vec<_>> = graphs.collect();
+        let Some(graphs) = graphs else {
+            return Ok(Deadlock::Unknown);
+        };
+        let is_here = |lease: &&HeldLease| of_awaited.shard.holds(lease.key.digest);
+        let here: Vec<_> = held.iter().filter(is_here).cloned().collect();
+        let wait = Wait {
+            shard: of_awaited.shard,
+            held,
+            awaited,
+            within,
+        };
+        let answer = async {
+            if !here.is_empty() {
+                let answer = shared.deadlock(&here, awaited, within).await?;
+                if answer != Deadlock::Absent {
+                    return Ok(answer);
+                }
+            }
+            wait.closes_ring(&graphs).await
+        };
+        with_time_limit(context, within, answer).await
     }
 
     /// Returns the state of the store without a request to it.
@@ -277,6 +302,10 @@ impl StoreShard {
     /// Returns the state of the shard's channel; `None` in a private store.
     pub(crate) fn coherence(&self) -> Option<&Arc<Coherence>> {
         self.tier.coherence()
+    }
+
+    fn wait_graph(&self) -> Option<&dyn WaitGraph> {
+        self.tier.as_shared()?.wait_graph()
     }
 
     /// Returns `true` if the shard is shared and cannot be reached.

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod counts;
 pub mod deployment;
 pub mod directory;
+pub mod fake_store;
 pub mod fake_tier;
 pub mod instance;
 pub mod log;
