@@ -24,8 +24,8 @@ impl Address {
     pub fn redis(&self) -> Redis {
         match self {
             Self::Server(url) => Redis::new(url),
-            Self::Cluster(urls) => testbed::pending::cluster(urls, SHARDS),
-            Self::Sentinels(addresses) => testbed::pending::sentinel(addresses, PRIMARY),
+            Self::Cluster(urls) => Redis::cluster(urls).shards(SHARDS),
+            Self::Sentinels(addresses) => Redis::sentinel(addresses, PRIMARY),
         }
     }
 

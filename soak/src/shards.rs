@@ -11,6 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use multi_tier_cached::Redis;
 use testbed::Instance;
 use testbed::cluster::{Cluster, Options as Nodes, slot_of};
 use tokio::time::{Instant, sleep};
@@ -43,7 +44,7 @@ pub async fn run(options: &Options) -> io::Result<Table> {
     };
     let cluster = Cluster::start_with(&nodes).await;
     let redis = || {
-        let redis = testbed::pending::cluster(cluster.urls(), SHARDS);
+        let redis = Redis::cluster(cluster.urls()).shards(SHARDS);
         redis.namespace(NAMESPACE)
     };
     let here = Instance::with_redis(redis()).await;

@@ -18,7 +18,7 @@ use crate::server::Server;
 use crate::{Instance, until};
 
 /// Number of shards of a namespace on a cluster.
-const SHARDS: u8 = 1;
+const SHARDS: u8 = 8;
 
 /// Time without a reply after which servers replace each other: longer than any outage of a test,
 /// which is of all servers.
@@ -99,8 +99,8 @@ impl Deployment {
     pub fn redis(&self) -> Redis {
         match &self.servers {
             Servers::One(server) => Redis::new(server.url()),
-            Servers::Cluster(cluster) => crate::pending::cluster(cluster.urls(), SHARDS),
-            Servers::Sentinels(all) => crate::pending::sentinel(all.addresses(), sentinel::PRIMARY),
+            Servers::Cluster(cluster) => Redis::cluster(cluster.urls()).shards(SHARDS),
+            Servers::Sentinels(all) => Redis::sentinel(all.addresses(), sentinel::PRIMARY),
         }
     }
 
@@ -125,10 +125,10 @@ impl Deployment {
     pub fn redis_through(&self, network: &Network) -> Redis {
         match &self.servers {
             Servers::One(_) => Redis::new(network.urls().remove(0)),
-            Servers::Cluster(_) => crate::pending::cluster(network.urls(), SHARDS),
+            Servers::Cluster(_) => Redis::cluster(network.urls()).shards(SHARDS),
             Servers::Sentinels(all) => {
                 let sentinels = network.addresses().into_iter().take(all.sentinels().len());
-                crate::pending::sentinel(sentinels, sentinel::PRIMARY)
+                Redis::sentinel(sentinels, sentinel::PRIMARY)
             }
         }
     }

@@ -15,7 +15,6 @@ pub mod instance;
 pub mod log;
 pub mod memcached;
 pub mod network;
-pub mod pending;
 pub mod proxy;
 pub mod sentinel;
 pub mod server;
