@@ -47,6 +47,7 @@ mod redis_tier;
 mod replicas;
 mod result_times;
 mod server_history;
+mod shards;
 mod share_error;
 mod single_flight;
 mod skipped_types;
