@@ -247,8 +247,8 @@ impl CacheRuntime {
     }
 
     /// Pings the tiers below memory, and each shard of them, at the same time and within their time
-    /// limits, and returns their health. A tier that answers is not healthy either if its last five or more reads, leases or fills failed;
-    /// [`last_error`](TierStatus::last_error) is the reason.
+    /// limits, and returns their health. A tier that answers is not healthy either if its last five
+    /// or more reads, leases or fills failed; [`last_error`](TierStatus::last_error) is the reason.
     ///
     /// # Cancel safety
     /// Cancel safe.

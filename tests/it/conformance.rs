@@ -1,9 +1,11 @@
 //! Every tier of this project passes the suites for tiers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use multi_tier_cached::testing::{backing_off, faults, persistence, sharing};
-use multi_tier_cached::{Disk, Memcached, Objects};
+use multi_tier_cached::tier::{Tier, TierBuilder, TierContext};
+use multi_tier_cached::{Disk, Error, Memcached, Objects};
 use opendal::Operator;
 use opendal::services::{Fs, Memory};
 use testbed::deployment::Deployment;
@@ -62,6 +64,34 @@ mod objects_in_files {
 /// The tier of the example `custom_tier`.
 mod custom_tier {
     multi_tier_cached::testing::tier_conformance!(crate::map::Map::default());
+}
+
+/// A store whose four shards are tiers of the example.
+mod shards {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Maps;
+
+    impl TierBuilder for Maps {
+        fn build(self: Box<Self>, context: &TierContext) -> Result<Arc<dyn Tier>, Error> {
+            Box::new(crate::map::Map::default()).build(context)
+        }
+
+        fn shards(&self) -> u8 {
+            4
+        }
+
+        fn build_shards(
+            self: Box<Self>,
+            contexts: &[TierContext],
+        ) -> Result<Vec<Arc<dyn Tier>>, Error> {
+            let shards = contexts.iter().map(|context| Box::new(Self).build(context));
+            shards.collect()
+        }
+    }
+
+    multi_tier_cached::testing::tier_conformance!(Maps);
 }
 
 #[tokio::test]

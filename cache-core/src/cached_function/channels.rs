@@ -10,7 +10,7 @@ use crate::tier::store::Store;
 /// The state of the channels of a function's shared tiers, by the shards of its keys.
 #[derive(Debug)]
 pub(super) struct Channels {
-    /// Those of the first shard, then those of the second, and so on.
+    /// The channels of the first shard, then those of the second, and so on.
     all: Box<[Arc<Coherence>]>,
     /// How many a shard has: one for each shared tier.
     in_each: usize,

@@ -220,8 +220,8 @@ impl CachedFunction {
         }
     }
 
-    /// The numbers of the links to the tiers, as far as they have the key with this digest. A number
-    /// changes when the store may have lost what it acknowledged.
+    /// The numbers of the links to the tiers, as far as they have the key with this digest. A
+    /// number changes when the store may have lost what it acknowledged.
     pub(crate) fn links(&self, digest: Option<u64>) -> Vec<u64> {
         let targets = self.invalidation_targets().into_iter();
         targets.flat_map(|tier| tier.store.links(digest)).collect()

@@ -3,8 +3,8 @@
 //! A value is valid if its load began at or after the fences of its key and function. A fence is
 //! raised by an invalidation on this instance, and by the messages of other instances. Messages can
 //! be missed while the channel of a shared tier is down, so memory answers only while this instance
-//! is [coherent](CachedFunction::coherent_now). Each shard of a shared tier has a channel, and a key
-//! is under that of its own shard alone, which follows from its stripe.
+//! is [coherent](CachedFunction::coherent_now). Each shard of a shared tier has a channel, and a
+//! key is under that of its own shard alone, which follows from its stripe.
 
 use std::time::Duration;
 

@@ -4,9 +4,12 @@
 //! to all shards at the same time. It is tried in all of them, also if one fails, and its result is
 //! that of the shard that is worst off.
 
+mod shard;
+
 use std::future::Future;
 use std::sync::Arc;
 
+pub(crate) use self::shard::StoreShard;
 use super::contract::Tier;
 use super::key::{FunctionKey, RecordKey};
 use super::lease::{Deadlock, HeldLease};
@@ -15,19 +18,14 @@ use super::settings::TierSettings;
 use super::shard::{Shard, ShardCount};
 #[cfg(doc)]
 use super::shared::SharedTier;
-use super::status::{Breaker, ShardStatus, TierStatus};
-use super::time_limit::{
-    invalidate_matching_within, invalidate_within, with_time_limit, without_time_limit,
-};
-use super::waits::{Wait, WaitGraph};
-use super::watch::{Operation, Watch};
-use crate::coherence::Coherence;
+use super::status::TierStatus;
+use super::time_limit::with_time_limit;
+use super::waits::Wait;
 use crate::error::Error;
 use crate::glob::Glob;
 use crate::join::join_all;
 use crate::level::Level;
 use crate::panics::for_each_despite_panics;
-use crate::stats::Refusal;
 use crate::tokio_context::TokioContext;
 
 /// A store of records: the tiers of its shards.
@@ -36,15 +34,6 @@ pub(crate) struct Store {
     /// At least one, in the order of their indices.
     shards: Box<[StoreShard]>,
     count: ShardCount,
-}
-
-/// One shard of a store.
-#[derive(Debug)]
-pub(crate) struct StoreShard {
-    shard: Shard,
-    pub(crate) tier: Arc<dyn Tier>,
-    /// Successes and failures of the tier's operations, for all functions together.
-    watch: Watch,
 }
 
 impl Store {
@@ -59,11 +48,7 @@ impl Store {
         let shards: Box<[_]> = shards
             .into_iter()
             .zip(tiers)
-            .map(|(shard, tier)| StoreShard {
-                shard,
-                tier,
-                watch: Watch::default(),
-            })
+            .map(|(shard, tier)| StoreShard::new(shard, tier))
             .collect();
         let this = Self { shards, count };
         let is_alike = |shard: &StoreShard| {
@@ -298,121 +283,6 @@ impl Store {
     }
 }
 
-impl StoreShard {
-    /// Returns the state of the shard's channel; `None` in a private store.
-    pub(crate) fn coherence(&self) -> Option<&Arc<Coherence>> {
-        self.tier.coherence()
-    }
-
-    fn wait_graph(&self) -> Option<&dyn WaitGraph> {
-        self.tier.as_shared()?.wait_graph()
-    }
-
-    /// Returns `true` if the shard is shared and cannot be reached.
-    pub(crate) fn is_cut_off(&self) -> bool {
-        self.is_shared() && self.tier.breaker() != Breaker::Closed
-    }
-
-    /// Notes an operation that succeeded.
-    pub(crate) fn succeeded(&self, operation: Operation) {
-        self.watch.succeeded(operation);
-    }
-
-    /// Notes an operation that failed.
-    pub(crate) fn failed(&self, operation: Operation, error: &Error) {
-        self.watch.failed(operation, self.link(), error);
-    }
-
-    /// Notes a fill that was refused.
-    pub(crate) fn refused(&self, refusal: Refusal) {
-        self.watch.refused(self.link(), refusal);
-    }
-
-    fn is_shared(&self) -> bool {
-        self.tier.as_shared().is_some()
-    }
-
-    fn link(&self) -> u64 {
-        self.tier.link()
-    }
-
-    async fn invalidate(
-        &self,
-        context: Option<&TokioContext>,
-        target: Target<'_>,
-    ) -> Result<Receipt, Error> {
-        invalidate_within(context, &*self.tier, target).await
-    }
-
-    async fn invalidate_matching(
-        &self,
-        context: Option<&TokioContext>,
-        function: &FunctionKey,
-        glob: &Glob,
-    ) -> Result<Matched, Error> {
-        invalidate_matching_within(context, &*self.tier, function, glob).await
-    }
-
-    async fn settle(&self, context: Option<&TokioContext>) -> Result<(), Error> {
-        without_time_limit(context, self.tier.settle()).await
-    }
-
-    async fn shutdown(&self, context: Option<&TokioContext>) -> Result<(), Error> {
-        without_time_limit(context, self.tier.shutdown()).await
-    }
-
-    async fn instances(
-        &self,
-        context: Option<&TokioContext>,
-        name: &str,
-        version: u32,
-    ) -> Result<Vec<FunctionKey>, Error> {
-        without_time_limit(context, self.tier.instances(name, version)).await
-    }
-
-    async fn replicated(&self, context: Option<&TokioContext>, replicas: u32) -> Result<(), Error> {
-        let Some(shared) = self.tier.as_shared() else {
-            return Err(Error::configuration("the tier has no replicas to wait for"));
-        };
-        let within = self.tier.settings().time_limit;
-        with_time_limit(context, within, shared.replicated(replicas, within)).await
-    }
-
-    fn status(&self) -> ShardStatus {
-        ShardStatus {
-            index: self.shard.index(),
-            breaker: self.tier.breaker(),
-            health: self.tier.health(),
-            answered_in: None,
-            last_error: None,
-        }
-    }
-
-    async fn ping(&self, context: Option<&TokioContext>) -> ShardStatus {
-        let status = self.status();
-        let within = self.tier.settings().time_limit;
-        match with_time_limit(context, within, self.tier.ping(within)).await {
-            Ok(took) => ShardStatus {
-                answered_in: Some(took),
-                last_error: self.watch.last_error(self.link()),
-                ..status
-            },
-            Err(error) => ShardStatus {
-                last_error: Some(format!("{error:?}")),
-                ..status
-            },
-        }
-    }
-
-    /// Names the shard in an error, if the store has others.
-    fn name(&self, error: Error) -> Error {
-        match self.shard.is_only() {
-            true => error,
-            false => error.in_context(self.shard),
-        }
-    }
-}
-
 /// Does an operation on shards, at the same time, and combines their results with `initial`. If
 /// some fail, the result is the first error. One shard needs no allocation.
 async fn on_all<'a, T, F>(
@@ -443,3 +313,6 @@ fn digest_of(target: Target<'_>) -> Option<u64> {
         Target::Function(_) | Target::All => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,8 +48,8 @@ impl AwaitedLease {
 ///
 /// A note says that the load under a lease waits for another lease, of this shard or of another
 /// one. It ends with either lease: a lease that is not held any more, or is held under another
-/// token, waits for nothing, and nothing waits for it. The shard may forget a note after the longest
-/// time that a lease can be held.
+/// token, waits for nothing, and nothing waits for it. The shard may forget a note after the
+/// longest time that a lease can be held.
 ///
 /// All methods fail as the other operations of a [tier](super::Tier) do.
 pub trait WaitGraph: Send + Sync {
@@ -175,3 +175,6 @@ impl Wait<'_> {
         self.shard.of_digest(digest).index().into()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ pub(super) struct Waits(Arc<Mutex<State>>);
 struct State {
     /// The tokens of the exclusive leases, by the names of their keys.
     held: HashMap<String, u64>,
-    /// What the loads under a lease wait for.
+    /// The leases that the loads under a lease wait for.
     edges: HashMap<(String, u64), Vec<AwaitedLease>>,
 }
 
