@@ -24,6 +24,9 @@ pub(crate) enum Purpose {
     Database,
     /// The addresses of a cluster's nodes. Without them the seeds alone are known.
     Nodes,
+    /// Whether the namespace has another number of shards. A user that has the keys of one shard only
+    /// cannot see it, and is not warned, because its namespace commonly has one.
+    OtherLayouts,
     /// Without them a ring of loads that wait for each other ends after two seconds.
     NestedLoads,
     WriteGuards,
@@ -46,6 +49,7 @@ impl fmt::Display for Purpose {
             Self::Caching => "caching",
             Self::Database => "a database other than 0",
             Self::Nodes => "the nodes of a cluster besides the seeds",
+            Self::OtherLayouts => "a look for another number of shards",
             Self::NestedLoads => "bodies that call cached functions",
             Self::WriteGuards => "write guards",
             Self::InvalidateMatching => "`invalidate_matching`",
@@ -77,6 +81,7 @@ const COMMANDS: &[(Purpose, &str, &str)] = &[
     (Purpose::Caching, "ssubscribe", "ssubscribe {channel}"),
     (Purpose::Database, "select", "select 1"),
     (Purpose::Nodes, "cluster|slots", ""),
+    (Purpose::OtherLayouts, "getrange", "getrange {second_history} 0 0"),
     (Purpose::NestedLoads, "hset", "hset {waits} 0 0"),
     (Purpose::NestedLoads, "hgetall", "hgetall {waits}"),
     (Purpose::NestedLoads, "hdel", "hdel {waits} 0"),
@@ -132,6 +137,7 @@ fn named(keys: &Keys, word: &str) -> String {
         "{waits}" => keys.waits(&record()),
         "{guards}" => keys.guards(&record()),
         "{sequence}" => keys.sequence(),
+        "{second_history}" => keys.second_history().to_owned(),
         "{heartbeat}" => keys.heartbeat(),
         "{audit}" => keys.audit(),
         "{channel}" => keys.channel(),
@@ -167,6 +173,7 @@ mod tests {
             (Purpose::Caching, "caching"),
             (Purpose::Database, "a database other than 0"),
             (Purpose::Nodes, "the nodes of a cluster besides the seeds"),
+            (Purpose::OtherLayouts, "the key `{namespace:1}:#history`"),
             (Purpose::NestedLoads, "bodies that call cached functions"),
             (Purpose::WriteGuards, "write guards"),
             (Purpose::InvalidateMatching, "`invalidate_matching`"),
