@@ -167,19 +167,19 @@ mod tests {
         let fences = Fences::new();
         let function = FunctionFence::at(0);
         let before = fences.now();
-        let (stripe, other) = (Stripe::of(7), Stripe::of(8));
-        assert!(fences.is_current(before, stripe, &function));
-        fences.raise(stripe);
-        assert!(!fences.is_current(before, stripe, &function));
+        let (key, other) = (7, 7 | 1 << 20);
+        assert!(fences.is_current(before, key, &function));
+        fences.raise(key);
+        assert!(!fences.is_current(before, key, &function));
         assert!(
             fences.is_current(before, other, &function),
-            "another stripe is not touched"
+            "another key under the same stripe"
         );
         let after = fences.now();
-        assert!(fences.is_current(after, stripe, &function));
+        assert!(fences.is_current(after, key, &function));
         fences.raise_function(&function);
-        assert!(!fences.is_current(after, stripe, &function));
-        assert!(fences.is_current(fences.now(), stripe, &function));
+        assert!(!fences.is_current(after, key, &function));
+        assert!(fences.is_current(fences.now(), key, &function));
     }
 
     #[test]
@@ -191,7 +191,7 @@ mod tests {
         }
         let private = FunctionFence::at(0);
         let counts = |start| {
-            let of = |function: &FunctionFence| fences.is_current(start, Stripe::of(0), function);
+            let of = |function: &FunctionFence| fences.is_current(start, 0, function);
             (
                 functions.each_ref().map(|(_, function)| of(function)),
                 of(&private),
@@ -217,8 +217,8 @@ mod tests {
             fences.share(1, function);
         }
         let valid_shards = |start, function| {
-            let sixteenths = (0..16_u16).map(|at| Stripe::numbered(at << 12 | 0xFFF));
-            let valid = sixteenths.map(|stripe| fences.is_current(start, stripe, function));
+            let sixteenths = (0..16_u64).map(|at| at << 12 | 0xFFF);
+            let valid = sixteenths.map(|digest| fences.is_current(start, digest, function));
             valid.map(u8::from).collect::<Vec<_>>()
         };
         for raise_function in [false, true] {

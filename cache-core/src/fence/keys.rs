@@ -8,9 +8,13 @@
 //!
 //! A log has a floor: the number of the last invalidation that it no longer has. A value that is
 //! dated below the floor is void, because it is not known whether its key was invalidated. This
-//! happens to values that were not read during the invalidations of `SLOTS` other keys of their
-//! bucket, and to one in 65,536 others for each of these invalidations, because a log knows a key
-//! by 16 bits of its digest.
+//! happens only to values that were not read during the invalidations of `SLOTS` other keys of
+//! their bucket: it takes about as many invalidations as memory may hold entries, or 6,656 if that
+//! is more. The same holds for a load that runs for so long.
+//!
+//! A log knows a key by 32 bits of its digest, and the bucket is chosen by others. An invalidation
+//! of a key whose bits are the same voids the value. With the fewest buckets, the probability is
+//! one in two million million.
 //!
 //! Invariants:
 //! 1. The numbers of a bucket rise. Each is taken, noted and published under the lock of the log.
@@ -23,20 +27,20 @@
 use crate::fence::Stripe;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
-/// The number of entries in memory for which there is a bucket. With a slot for each entry, the
-/// fences take 8 bytes for each.
+/// The number of entries in memory for which there is a bucket. A bucket takes 128 bytes, so the
+/// fences take 8 bytes for each entry.
 const ENTRIES: u64 = 16;
 
 /// The number of keys that a log has.
 #[cfg(not(schedules))]
-const SLOTS: usize = 16;
+const SLOTS: usize = 13;
 #[cfg(schedules)]
 const SLOTS: usize = 2;
 
-/// The smallest number of buckets, 8 KiB. With fewer, the keys of a small memory would void each
-/// other's values.
+/// The smallest number of buckets, 64 KiB. It is for a memory of 8,192 entries. With fewer, a slow
+/// load would be void after few invalidations of other keys.
 #[cfg(not(schedules))]
-const FEWEST: u64 = 64;
+const FEWEST: u64 = 512;
 #[cfg(schedules)]
 const FEWEST: u64 = 1;
 
@@ -129,8 +133,8 @@ impl KeyFences {
 }
 
 /// The part of a digest by which a log knows a key. The stripe has other bits.
-fn tag(digest: u64) -> u16 {
-    (digest >> u16::BITS) as u16
+fn tag(digest: u64) -> u32 {
+    (digest >> u16::BITS) as u32
 }
 
 /// The keys of one bucket that were invalidated last.
@@ -138,50 +142,52 @@ fn tag(digest: u64) -> u16 {
 struct Log {
     /// The number of the last invalidation that is not in the slots.
     floor: u64,
-    /// The number of the last invalidation of each key, from the floor on. Zero for a free slot.
-    numbers: [u32; SLOTS],
-    tags: [u16; SLOTS],
+    slots: [Slot; SLOTS],
+}
+
+/// The last invalidation of one key.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// The number of the invalidation, from the floor on. Zero for a free slot.
+    above_floor: u32,
+    tag: u32,
 }
 
 impl Log {
     /// Returns `true` if it is known that a key was not invalidated after `dated`.
-    fn is_valid(&self, dated: u64, tag: u16) -> bool {
-        let voids = |at: usize| {
-            self.tags[at] == tag && self.floor + u64::from(self.numbers[at]) > dated
-        };
-        dated >= self.floor && !(0..SLOTS).any(voids)
+    fn is_valid(&self, dated: u64, tag: u32) -> bool {
+        let number = |slot: &Slot| self.floor + u64::from(slot.above_floor);
+        let is_void = |slot: &Slot| slot.tag == tag && number(slot) > dated;
+        dated >= self.floor && !self.slots.iter().any(is_void)
     }
 
     /// Notes the invalidation of a key. Its number is larger than those before.
-    fn note(&mut self, number: u64, tag: u16) {
-        let at = self.slot_of(tag).unwrap_or_else(|| {
-            let (at, oldest) = self.oldest();
-            self.raise_floor(oldest.into());
-            at
-        });
+    fn note(&mut self, number: u64, tag: u32) {
+        let at = self.slot_for(tag);
+        // If the key is another one, its invalidation is under the floor from now on.
+        if self.slots[at].tag != tag {
+            self.raise_floor(self.slots[at].above_floor.into());
+        }
         // A bucket in which little was invalidated for four billion numbers loses its oldest ones.
-        let too_old = (number - self.floor).saturating_sub(u32::MAX.into());
-        self.raise_floor(too_old);
-        self.numbers[at] = (number - self.floor) as u32;
-        self.tags[at] = tag;
+        let too_far = (number - self.floor).saturating_sub(u32::MAX.into());
+        self.raise_floor(too_far);
+        let above_floor = (number - self.floor) as u32;
+        self.slots[at] = Slot { above_floor, tag };
     }
 
-    fn slot_of(&self, tag: u16) -> Option<usize> {
-        (0..SLOTS).find(|&at| self.numbers[at] != 0 && self.tags[at] == tag)
-    }
-
-    /// Returns the slot with the smallest number, and the number. A free slot has the smallest.
-    fn oldest(&self) -> (usize, u32) {
-        let slots = self.numbers.iter().copied().enumerate();
-        slots.min_by_key(|(_, number)| *number).unwrap_or_default()
+    /// Returns the slot that has the key or, if there is none, the one with the smallest number. A
+    /// free slot has the smallest.
+    fn slot_for(&self, tag: u32) -> usize {
+        let order = |at: &usize| (self.slots[*at].tag != tag, self.slots[*at].above_floor);
+        (0..SLOTS).min_by_key(order).unwrap_or_default()
     }
 
     /// Raises the floor by a number, and frees the slots that are not above it any more.
     fn raise_floor(&mut self, by: u64) {
         self.floor += by;
         let by = u32::try_from(by).unwrap_or(u32::MAX);
-        for number in &mut self.numbers {
-            *number = number.saturating_sub(by);
+        for slot in &mut self.slots {
+            slot.above_floor = slot.above_floor.saturating_sub(by);
         }
     }
 }

@@ -179,7 +179,8 @@ impl MemoryTier {
     /// number.
     pub(crate) fn date_up(&self, key: &KeyRef<'_>, since: u64, until: u64) {
         let change = |known: &Entry| known.dated_up(since, until);
-        with_engine!(&self.engine, engine => engine.update(key.to_owned(), change));
+        let key = KeyRef::to_owned(*key);
+        with_engine!(&self.engine, engine => engine.update(key, change));
     }
 
     pub(crate) fn remove(&self, key: &KeyRef<'_>) {

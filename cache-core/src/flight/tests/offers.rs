@@ -12,6 +12,7 @@ fn stale_of(value: Held) -> StaleValue {
     StaleValue {
         value,
         start: 0,
+        dated: 0,
         fresh_until: Moment::ZERO,
     }
 }

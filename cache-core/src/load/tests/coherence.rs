@@ -152,6 +152,7 @@ fn strong_function_never_returns_a_stale_value() {
     let stale = StaleValue {
         value: Arc::new(1_u64),
         start: fixture.start(),
+        dated: fixture.start(),
         fresh_until: fixture.function.state.clock.now(),
     };
     let check = || {
