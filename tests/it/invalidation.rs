@@ -1,7 +1,7 @@
 //! After an invalidation, no call returns a value whose load began before it.
 
 use multi_tier_cached::tier::Receipt;
-use multi_tier_cached::{CacheRuntime, Level, Memory, invalidate, multi_tier_cached};
+use multi_tier_cached::{CacheRuntime, Engine, Level, Memory, invalidate, multi_tier_cached};
 
 use testbed::counts::tier_stats;
 use testbed::fake_tier::FakeTier;
@@ -228,5 +228,47 @@ async fn invalidation_at_each_await_point_of_a_put_voids_the_put() {
         for scope in SCOPES {
             invalidate_at_each_await_point_of_a_put(&here, scope).await;
         }
+    }
+}
+
+#[multi_tier_cached(ttl = "1h", tiers = "l1", skip(truth))]
+async fn hot(truth: &Truth, _id: u64) -> u64 {
+    truth.read()
+}
+
+/// Random numbers below 5,000, the same in each run.
+fn draws() -> impl Iterator<Item = u64> {
+    let mut state = 1_u64;
+    std::iter::repeat_with(move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005);
+        state = state.wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % 5_000
+    })
+}
+
+/// 50,000 invalidations of keys that no call reads, between 1,000,000 reads of 5,000 keys in a
+/// memory of the default capacity.
+#[tokio::test]
+async fn invalidations_of_other_keys_cost_no_loads() {
+    for engine in [Engine::Moka, Engine::QuickCache] {
+        let memory = Memory::builder().engine(engine);
+        let here = Instance::build(CacheRuntime::builder().l1(memory)).await;
+        let truth = Truth::new();
+        let reads_and_invalidations = async {
+            for id in 0..5_000 {
+                hot(&truth, id).await;
+            }
+            let mut draws = draws();
+            for other in 0..50_000 {
+                for id in draws.by_ref().take(20) {
+                    hot(&truth, id).await;
+                }
+                let invalidated = invalidate!(hot, &truth, 1_000_000 + other).await;
+                invalidated.expect("the invalidation succeeds");
+            }
+            truth.reads() - 5_000
+        };
+        let needless = here.call(reads_and_invalidations).await;
+        assert!(needless <= 5, "{engine:?}: {needless} needless loads");
     }
 }

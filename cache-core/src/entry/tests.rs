@@ -122,6 +122,34 @@ fn entry_is_the_same_as_its_clone_only() {
     assert!(!one.is_same(&restarted));
 }
 
+/// An entry that is dated before `since` may have been invalidated between the two numbers.
+#[test]
+fn entry_is_dated_up_only_if_it_is_dated_since_then() {
+    let plain = entry(10);
+    assert_eq!(plain.dated(), 10);
+    assert!(plain.dated_up(11, 15).is_none());
+    assert!(plain.dated_up(10, 10).is_none(), "it is dated so already");
+    let up = plain.dated_up(9, 15).expect("an entry");
+    assert_eq!((up.dated(), up.start()), (15, 10));
+    assert!(up.is_same(&plain));
+    assert_eq!(up.weight(), plain.weight());
+    assert!(up.dated_up(10, 14).is_none());
+    assert_eq!(up.dated_up(15, 20).map(|up| up.dated()), Some(20));
+    let far = up.dated_up(15, u64::MAX).expect("an entry");
+    assert_eq!(far.dated(), 10 + u64::from(u32::MAX));
+    let (paced, _) = up.with_retry();
+    assert_eq!(paced.dated(), 15);
+}
+
+/// It must not have the number of an entry that is newer.
+#[test]
+fn entry_with_a_number_that_has_no_place_is_void() {
+    assert_eq!(entry(END_OF_NUMBERS - 1).start(), END_OF_NUMBERS - 1);
+    for number in [END_OF_NUMBERS, END_OF_NUMBERS + 7, u64::MAX] {
+        assert_eq!(entry(number).start(), 0);
+    }
+}
+
 #[test]
 fn parts_of_an_entry_besides_its_value_are_weighed() {
     let plain = entry(1);

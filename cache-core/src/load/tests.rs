@@ -4,6 +4,7 @@
 mod coherence;
 mod keep;
 mod negative;
+mod other_keys;
 mod refresh_ahead;
 mod windows;
 

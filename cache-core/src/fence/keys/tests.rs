@@ -116,7 +116,13 @@ fn value_is_void_once_its_log_does_not_reach_back_to_it() {
 /// The distance of a number from the floor has 32 bits.
 #[test]
 fn invalidation_is_not_lost_when_many_numbers_pass() {
-    for passed in [1, u64::from(u32::MAX) - 1, u32::MAX.into(), 1 << 32, 1 << 40] {
+    for passed in [
+        1,
+        u64::from(u32::MAX) - 1,
+        u32::MAX.into(),
+        1 << 32,
+        1 << 40,
+    ] {
         let fixture = Fixture::new();
         fixture.pass(passed);
         let before = fixture.now();

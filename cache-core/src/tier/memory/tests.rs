@@ -90,6 +90,24 @@ fn entry_is_replaced_only_if_the_key_still_has_it() {
     }
 }
 
+#[test]
+fn entry_of_a_key_is_dated_up_if_there_is_one() {
+    for engine in engines() {
+        let memory = Memory::builder().engine(engine).build().unwrap();
+        let dated = |n: u64| memory.peek(&key(n).as_ref()).map(|entry| entry.dated());
+        memory.date_up(&key(1).as_ref(), 0, 5);
+        assert_eq!(dated(1), None, "{engine:?}");
+        memory.insert(key(1), entry(1, 8), now());
+        memory.date_up(&key(1).as_ref(), 0, 5);
+        assert_eq!(dated(1), Some(5), "{engine:?}");
+        memory.date_up(&key(1).as_ref(), 6, 9);
+        assert_eq!(dated(1), Some(5), "{engine:?}");
+        memory.remove(&key(1).as_ref());
+        memory.date_up(&key(1).as_ref(), 5, 9);
+        assert_eq!(dated(1), None, "{engine:?}");
+    }
+}
+
 /// Threads that replace one entry while others insert new ones.
 #[test]
 fn no_inserted_entry_is_lost_to_a_replacement() {
