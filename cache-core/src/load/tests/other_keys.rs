@@ -2,6 +2,9 @@
 
 use super::*;
 
+const S: Duration = Duration::from_secs(10);
+const E: Duration = Duration::from_secs(30);
+
 impl Fixture {
     /// Invalidates a number of keys, which have the stripe of the fixture's key.
     fn invalidate_others(&self, keys: u64) {
