@@ -143,17 +143,17 @@ fn value_that_is_dated_up_during_the_invalidation_of_its_function_is_void_after_
     check_during(invalidate_function, invalidate_another, hit);
 }
 
-/// The entry that is dated up may be another one than the one that was judged.
+/// The entry that is dated up may be another one than the one that was judged: that one was
+/// evicted, and a load from before the invalidation has inserted its own.
 #[test]
-fn other_entry_that_is_dated_up_is_void_after_the_invalidation_of_its_key() {
-    fn load(fixture: &Fixture) {
+fn other_entry_than_the_one_that_was_judged_is_not_dated_up_past_an_invalidation() {
+    fn invalidate_load_and_evict(fixture: &Fixture) {
+        fixture.fences.raise(KEY);
         fixture.load();
-    }
-    fn hit_between_others(fixture: &Fixture) {
         invalidate_another(fixture);
-        fixture.hit();
+        *lock(&fixture.memory) = None;
     }
-    check_during(invalidate_key, load, hit_between_others);
+    check_during(invalidate_load_and_evict, Fixture::load, hit);
 }
 
 #[test]
