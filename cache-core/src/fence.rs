@@ -90,7 +90,8 @@ impl Fences {
         self.sequence.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Returns `true` if a value is valid whose load began at `start`, for the key with this digest.
+    /// Returns `true` if a value is valid whose load began at `start`, for the key with this
+    /// digest.
     pub(crate) fn is_current(&self, start: u64, digest: u64, function: &FunctionFence) -> bool {
         let stripe = Stripe::of(digest);
         self.is_current_for_function(start, stripe, function)

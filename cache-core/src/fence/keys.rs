@@ -8,9 +8,8 @@
 //!
 //! A log has a floor: the number of the last invalidation that it no longer has. A value that is
 //! dated below the floor is void, because it is not known whether its key was invalidated. This
-//! happens only to values that were not read during the invalidations of `SLOTS` other keys of
-//! their bucket: it takes about as many invalidations as memory may hold entries, or 6,656 if that
-//! is more. The same holds for a load that runs for so long.
+//! happens only to values that were not read during the invalidations of [`SLOTS`] other keys of
+//! their bucket, and to loads that ran for so long.
 //!
 //! A log knows a key by 32 bits of its digest, and the bucket is chosen by others. An invalidation
 //! of a key whose bits are the same voids the value. With the fewest buckets, the probability is

@@ -70,11 +70,6 @@ impl Key {
     pub(crate) fn size(&self) -> usize {
         self.arguments.len()
     }
-
-    /// Returns the [digest](KeyRef::digest) of the arguments.
-    pub(crate) fn digest(&self, name: u64) -> u128 {
-        self.as_ref().digest(name)
-    }
 }
 
 impl fmt::Debug for Key {
