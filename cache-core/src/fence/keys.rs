@@ -23,7 +23,7 @@
 //!    it.
 //! 3. A value is dated up to a fence that was read under the lock.
 
-use crate::fence::Stripe;
+use super::stripe::Stripe;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
 /// The number of entries in memory for which there is a bucket. A bucket takes 128 bytes, so the

@@ -153,40 +153,55 @@ fn value_that_is_never_dated_up_outlives_invalidations_under_other_stripes() {
     assert!(!fixture.is_valid(dated, 0));
 }
 
-/// Values of 40 keys in two buckets, beside a record of each key's last invalidation.
+/// A fixture that knows what was invalidated when, and the values that were not found void.
+struct Recorded {
+    fixture: Fixture,
+    invalidated: HashMap<u64, u64>,
+    dated: HashMap<u64, u64>,
+}
+
+impl Recorded {
+    fn step(&mut self, random: &mut fastrand::Rng) {
+        // Some of 40 keys in two buckets are often invalidated and others rarely.
+        let at = random.u64(1..21).min(random.u64(1..21));
+        let bucket = [0, u64::from(u16::MAX)][random.usize(0..2)];
+        let key = digest(at) | bucket;
+        match random.u32(0..100) {
+            0..30 => {
+                self.fixture.raise(key);
+                self.invalidated.insert(key, self.fixture.now());
+            }
+            30 => drop(self.fixture.pass(random.u64(0..1 << 31))),
+            31..40 => drop(self.dated.insert(key, self.fixture.now())),
+            _ => self.read(key),
+        }
+    }
+
+    fn read(&mut self, key: u64) {
+        let Some(dated) = self.dated.remove(&key) else {
+            return;
+        };
+        let Some(up) = self.fixture.fences.date_up(dated, key) else {
+            assert!(!self.fixture.fences.admits(dated, Stripe::of(key)));
+            return;
+        };
+        let invalidated = self.invalidated.get(&key).copied();
+        assert!(invalidated.is_none_or(|number| dated >= number), "{key:x}");
+        self.dated.insert(key, up);
+    }
+}
+
 #[test]
 fn value_that_is_valid_was_not_invalidated_whatever_the_order() {
     let mut random = fastrand::Rng::with_seed(1);
     for with_stripes in [false, true] {
-        let fixture = Fixture::of(KeyFences::new(0, with_stripes));
-        let buckets = [0, u64::from(u16::MAX)];
-        let mut invalidated = HashMap::new();
-        let mut dated_of = HashMap::new();
+        let mut recorded = Recorded {
+            fixture: Fixture::of(KeyFences::new(0, with_stripes)),
+            invalidated: HashMap::new(),
+            dated: HashMap::new(),
+        };
         for _ in 0..50_000 {
-            // Some keys are often invalidated and others rarely.
-            let at = random.u64(1..21).min(random.u64(1..21));
-            let key = digest(at) | random.choice(buckets).expect("one of two");
-            match random.u32(0..100) {
-                0..30 => {
-                    fixture.raise(key);
-                    invalidated.insert(key, fixture.now());
-                }
-                30 => drop(fixture.pass(random.u64(0..1 << 31))),
-                31..40 => drop(dated_of.insert(key, fixture.now())),
-                _ => {
-                    let Some(dated) = dated_of.get(&key).copied() else {
-                        continue;
-                    };
-                    let since = invalidated.get(&key).copied().unwrap_or_default();
-                    if let Some(up) = fixture.fences.date_up(dated, key) {
-                        assert!(dated >= since, "{key:x} {dated} {since}");
-                        dated_of.insert(key, up);
-                    } else {
-                        assert!(!fixture.fences.admits(dated, Stripe::of(key)));
-                        dated_of.remove(&key);
-                    }
-                }
-            }
+            recorded.step(&mut random);
         }
     }
 }

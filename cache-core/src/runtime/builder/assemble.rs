@@ -43,8 +43,8 @@ impl RuntimeBuilder {
             Some((config, built))
         });
         let entries = memory.as_ref().map_or(0, |(_, memory)| memory.entries);
-        // Of two tiers below memory, one can be private and the other shared. Then the records of
-        // the private one are judged by the fences.
+        // If there are two tiers below memory, one can be private and the other shared. Then the
+        // records of the private one are judged by the fences.
         let fences = Arc::new(Fences::for_entries(entries, self.lower.len() > 1));
         let lower = build_lower(std::mem::take(&mut self.lower), &fences, &mut problems);
         #[cfg_attr(

@@ -41,8 +41,8 @@ pub(super) enum Capacity {
     Bytes(u64),
 }
 
-/// The assumed size of an entry, in bytes, when tables are laid out for a capacity in bytes. A wrong
-/// guess costs a few reallocations, and makes the fences of keys too many or too few.
+/// The assumed size of an entry, in bytes, when tables are laid out for a capacity in bytes. A
+/// wrong guess costs a few reallocations, and makes the fences of keys too many or too few.
 const GUESSED_ENTRY: u64 = 1024;
 
 impl Capacity {
