@@ -36,10 +36,11 @@ const SLOTS: usize = 13;
 #[cfg(schedules)]
 const SLOTS: usize = 2;
 
-/// The smallest number of buckets, 64 KiB. It is for a memory of 8,192 entries. With fewer, a slow
-/// load would be void after few invalidations of other keys.
+/// The smallest number of buckets, 512 KiB. It is for a memory of 65,536 entries. With fewer, a value
+/// that is read every ten seconds would be void between two reads if the instances of a small memory
+/// invalidate a thousand keys a second.
 #[cfg(not(schedules))]
-const FEWEST: u64 = 512;
+const FEWEST: u64 = 4_096;
 #[cfg(schedules)]
 const FEWEST: u64 = 1;
 

@@ -47,7 +47,7 @@ impl Fixture {
 }
 
 #[test]
-fn fences_take_8_bytes_for_each_entry_from_8192_entries_on() {
+fn fences_take_8_bytes_for_each_entry_from_65536_entries_on() {
     const BUCKET: usize = size_of::<Mutex<Log>>() + size_of::<AtomicU64>();
     let bytes = |entries| {
         let fences = KeyFences::new(entries, false);
@@ -55,11 +55,11 @@ fn fences_take_8_bytes_for_each_entry_from_8192_entries_on() {
         assert_eq!(fences.fences.len(), fences.logs.len());
         fences.fences.len() as u64 * BUCKET as u64
     };
-    for entries in [8_192, 10_000, 65_537, 999_999, 1 << 20] {
+    for entries in [65_536, 65_537, 100_000, 999_999, 1 << 20] {
         assert!(bytes(entries) <= 8 * entries, "{entries}");
         assert!(bytes(entries) > 7 * entries, "{entries}");
     }
-    assert_eq!(bytes(0), 64 << 10);
+    assert_eq!(bytes(0), 512 << 10);
     assert_eq!(bytes(u64::MAX), 8 << 20);
 }
 
