@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
-use multi_tier_cached::{CacheRuntime, Memory, Redis, invalidate, multi_tier_cached};
+use multi_tier_cached::{CacheRuntime, ErrorKind, Memory, Redis, invalidate, multi_tier_cached};
 
 use testbed::cluster::{Cluster, slot_of};
 use testbed::server::Server;
@@ -68,7 +68,7 @@ async fn seeds_without_an_answer_are_an_error_that_names_them() {
     assert!(text.contains(&format!("the cluster of {seed}")), "{text}");
 }
 
-/// Shards need no cluster: a server alone has all of them.
+/// Shards need no cluster: a server alone has all of them, with two connections for each.
 #[tokio::test]
 async fn server_alone_has_all_shards() {
     let server = Server::start();
@@ -78,8 +78,33 @@ async fn server_alone_has_all_shards() {
     ] {
         let here = Instance::with_redis(redis.required()).await;
         assert_eq!(connected(&here), 8);
+        let clients: String = server.command(&["CLIENT", "LIST", "TYPE", "normal"]);
+        let channels: String = server.command(&["CLIENT", "LIST", "TYPE", "pubsub"]);
+        // The command of this test has a connection, too.
+        let number = (clients.lines().count() - 1, channels.lines().count());
+        assert_eq!(number, (8, 8), "two for each shard");
         here.call(read(1)).await;
         assert_eq!(here.invalidate(invalidate!(read, 1)).await, Receipt::Acked);
         here.shutdown().await.unwrap();
+    }
+}
+
+/// Servers that are no cluster would not agree on which of them has a shard.
+#[tokio::test]
+async fn several_servers_that_are_no_cluster_are_refused() {
+    let servers = [Server::start(), Server::start()];
+    let redis = || Redis::cluster(servers.each_ref().map(Server::url));
+    let builder = CacheRuntime::builder().l1(Memory::builder());
+    let error = builder.l2(redis().required()).build().await.unwrap_err();
+    let text = format!("{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{text}");
+    for part in ["is no node of a cluster", "2 seeds", "cluster-enabled yes"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let here = Instance::with_redis(redis()).await;
+    assert_eq!(here.call(read(1)).await, 1, "calls continue");
+    assert_eq!(connected(&here), 0);
+    for server in &servers {
+        assert_eq!(server.keys(), [""; 0], "nothing is stored");
     }
 }

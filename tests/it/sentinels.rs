@@ -75,8 +75,8 @@ async fn primary_that_is_replaced_is_followed_and_keeps_the_promises() {
     assert!(!entries.await.unwrap().is_empty());
 }
 
-/// The primary can be reached by this instance, and neither by the sentinels nor by its replicas, so
-/// it is never told that it was replaced.
+/// The primary can be reached by this instance, and neither by the sentinels nor by its replicas,
+/// so it never learns that it was replaced.
 #[tokio::test]
 async fn primary_that_was_replaced_and_lives_on_is_left() {
     let all = Sentinels::start().await;
