@@ -338,7 +338,7 @@ async fn journal_file_of_another_number_of_shards_is_an_error_that_names_it() {
         assert!(error.contains("journal.0of8"), "{error}");
         assert!(error.contains("shards(8)"), "{error}");
     }
-    let _ = server.restart();
+    server.restart();
     let here = Instance::with_redis(of_eight).await;
     here.until_queue_is_empty().await;
     assert!(
