@@ -138,6 +138,8 @@ async fn streams_find_their_namespace_after_its_node_has_failed() {
     // The replica that replaces the node has the entry.
     let _: u64 = cluster.node(node).command(&["WAIT", "1", "5000"]);
     cluster.kill_primary(node).await;
+    // Another node may still report that the cluster is down.
+    cluster.until_ok().await;
     assert_eq!(read().await.unwrap().len(), 1);
     publish().await.unwrap();
     assert_eq!(read().await.unwrap().len(), 2);

@@ -10,6 +10,9 @@ use testbed::cluster::{Cluster, slot_of};
 use testbed::server::Server;
 use testbed::{Instance, until};
 
+/// Time of an attempt to connect, which a busy machine keeps to.
+const LIMIT: Duration = Duration::from_secs(5);
+
 #[multi_tier_cached(ttl = "1h")]
 async fn read(key: u64) -> u64 {
     key
@@ -37,7 +40,7 @@ async fn each_shard_is_on_the_node_of_its_slot_and_seeds_that_do_not_answer_are_
         // A replica names its primary, and the other one.
         cluster.node(3).url(),
     ];
-    let here = Instance::with_redis(Redis::cluster(seeds).required()).await;
+    let here = Instance::with_redis(Redis::cluster(seeds).connect_limit(LIMIT).required()).await;
     assert_eq!(connected(&here), 8);
     for shard in &here.tiers()[0].shards {
         let slot = slot_of(&format!("{{cache:{}}}", shard.index));
@@ -76,7 +79,7 @@ async fn server_alone_has_all_shards() {
         Redis::cluster([server.url()]),
         Redis::new(server.url()).shards(8),
     ] {
-        let here = Instance::with_redis(redis.required()).await;
+        let here = Instance::with_redis(redis.connect_limit(LIMIT).required()).await;
         assert_eq!(connected(&here), 8);
         let clients: String = server.command(&["CLIENT", "LIST", "TYPE", "normal"]);
         let channels: String = server.command(&["CLIENT", "LIST", "TYPE", "pubsub"]);
@@ -93,7 +96,7 @@ async fn server_alone_has_all_shards() {
 #[tokio::test]
 async fn several_servers_that_are_no_cluster_are_refused() {
     let servers = [Server::start(), Server::start()];
-    let redis = || Redis::cluster(servers.each_ref().map(Server::url));
+    let redis = || Redis::cluster(servers.each_ref().map(Server::url)).connect_limit(LIMIT);
     let builder = CacheRuntime::builder().l1(Memory::builder());
     let error = builder.l2(redis().required()).build().await.unwrap_err();
     let text = format!("{error:?}");

@@ -22,6 +22,16 @@ async fn read(truth: &Truth, _key: u64) -> u64 {
     truth.read()
 }
 
+/// A tier that a busy machine does not make give up.
+fn patient(redis: Redis) -> Redis {
+    let limit = Duration::from_secs(10);
+    redis.connect_limit(limit).time_limit(limit)
+}
+
+fn redis(server: &Server, shards: u8) -> Redis {
+    patient(Redis::new(server.url()).shards(shards))
+}
+
 async fn build(redis: Redis) -> Result<CacheRuntime, multi_tier_cached::Error> {
     let builder = CacheRuntime::builder().l1(Memory::builder()).l2(redis);
     builder.build().await
@@ -63,7 +73,7 @@ async fn until_isolated_by(instance: &Instance, found: u8) {
 async fn instance_with_another_number_of_shards_is_refused_in_each_order_of_arrival() {
     for (first, second) in ORDERS {
         let server = Server::start();
-        let redis = |shards| Redis::new(server.url()).shards(shards);
+        let redis = |shards| redis(&server, shards);
         let here = Instance::with_redis(redis(first)).await;
         let truth = Truth::new();
         for key in 0..KEYS {
@@ -92,7 +102,7 @@ async fn instance_with_another_number_of_shards_is_refused_in_each_order_of_arri
 async fn number_of_shards_of_instances_that_have_ended_is_kept() {
     for (first, second) in ORDERS {
         let server = Server::start();
-        let redis = |shards| Redis::new(server.url()).shards(shards);
+        let redis = |shards| redis(&server, shards);
         let here = Instance::with_redis(redis(first)).await;
         here.shutdown().await.unwrap();
         assert_refused(redis(second), first, second).await;
@@ -107,7 +117,7 @@ async fn one_of_two_layouts_that_arrive_at_the_same_time_is_used() {
     for (one, other) in [(1, 8), (4, 8)] {
         for _ in 0..3 {
             let server = Server::start();
-            let redis = |shards| Redis::new(server.url()).shards(shards);
+            let redis = |shards| redis(&server, shards);
             let both = tokio::join!(
                 Instance::with_redis(redis(one)),
                 Instance::with_redis(redis(other)),
@@ -134,7 +144,7 @@ async fn one_of_two_layouts_that_arrive_at_the_same_time_is_used() {
 async fn layout_is_seen_in_another_shard_if_shard_0_has_lost_its_data() {
     for other in [1, 4] {
         let server = Server::start();
-        let redis = |shards| Redis::new(server.url()).shards(shards);
+        let redis = |shards| redis(&server, shards);
         let here = Instance::with_redis(redis(8)).await;
         here.shutdown().await.unwrap();
         lose_shard_0(&server);
@@ -150,7 +160,7 @@ async fn layout_is_seen_in_another_shard_if_shard_0_has_lost_its_data() {
 #[tokio::test]
 async fn records_of_one_shard_are_not_served_after_their_history_is_lost() {
     let server = Server::start();
-    let redis = |shards| Redis::new(server.url()).shards(shards);
+    let redis = |shards| redis(&server, shards);
     let truth = Truth::new();
     let here = Instance::with_redis(redis(1)).await;
     for key in 0..KEYS {
@@ -173,7 +183,7 @@ async fn records_of_one_shard_are_not_served_after_their_history_is_lost() {
 async fn one_layout_has_the_namespace_if_the_history_of_a_running_instance_is_lost() {
     for _ in 0..3 {
         let server = Server::start();
-        let redis = |shards| Redis::new(server.url()).shards(shards);
+        let redis = |shards| redis(&server, shards);
         let here = Instance::with_redis(redis(1)).await;
         let truth = Truth::new();
         here.call(read(&truth, 1)).await;
@@ -215,13 +225,13 @@ async fn layout_is_seen_on_another_node_if_the_node_of_shard_0_has_lost_its_data
             is_first(0) && !is_first(1)
         })
         .expect("a namespace whose first two shards are apart");
-    let all = Redis::cluster(cluster.urls())
+    let all = patient(Redis::cluster(cluster.urls()))
         .namespace(&namespace)
         .shards(2);
     let here = Instance::with_redis(all.clone().required()).await;
     here.shutdown().await.unwrap();
     let _: () = cluster.node(0).command(&["FLUSHALL"]);
-    let one = Redis::new(cluster.node(0).url()).namespace(&namespace);
+    let one = patient(Redis::new(cluster.node(0).url())).namespace(&namespace);
     assert_refused(one, 2, 1).await;
     let again = build(all.required()).await.unwrap();
     assert!(again.health().await.is_well());
@@ -233,7 +243,7 @@ async fn layout_is_seen_on_another_node_if_the_node_of_shard_0_has_lost_its_data
 async fn all_shards_lose_their_links_if_one_has_another_layout_and_come_back_after_it() {
     for shard in [0, 5] {
         let server = Server::start();
-        let redis = Redis::new(server.url()).shards(8);
+        let redis = redis(&server, 8);
         let here = Instance::with_redis(redis).await;
         let truth = Truth::new();
         here.call(read(&truth, 1)).await;
@@ -261,7 +271,7 @@ async fn shards_wait_for_shard_0_at_the_start_only() {
     };
     let cluster = Cluster::start_with(&options).await;
     let of_first = cluster.primary_of("{cache:0}").await;
-    let redis = Redis::cluster(cluster.urls()).connect_limit(Duration::from_millis(500));
+    let redis = Redis::cluster(cluster.urls()).connect_limit(Duration::from_secs(2));
     let shards = |instance: &Instance| instance.tiers()[0].shards.clone();
     let connected = |instance: &Instance| {
         let all = shards(instance).into_iter();
@@ -320,7 +330,7 @@ async fn journal_file_of_another_number_of_shards_is_an_error_that_names_it() {
     let mut server = Server::start();
     let directory = Directory::new("journals");
     let path = directory.path().join("journal");
-    let redis = |shards| Redis::new(server.url()).shards(shards).journal_file(&path);
+    let redis = |shards| redis(&server, shards).journal_file(&path);
     let of_eight = redis(8);
     let refused = [redis(1), redis(4)];
     let here = Instance::with_redis(of_eight.clone()).await;

@@ -51,10 +51,13 @@ impl Deployment {
     }
 
     async fn instance(&self, build: Build) -> Instance {
-        let old = || Redis::new(self.server.url()).namespace("old").required();
+        // A busy machine does not make a tier give up.
+        let limit = Duration::from_secs(10);
+        let patient = |redis: Redis| redis.connect_limit(limit).time_limit(limit).required();
+        let old = || patient(Redis::new(self.server.url()).namespace("old"));
         let new = || {
             let redis = Redis::cluster([self.server.url()]).namespace("new");
-            redis.shards(8).required()
+            patient(redis.shards(8))
         };
         let builder = CacheRuntime::builder().l1(Memory::builder());
         let l3 = TierConfig::new(Level::L3);
