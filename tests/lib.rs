@@ -14,6 +14,7 @@ macro_rules! pages {
 pages!(
     configuration: "configuration.md",
     guarantees: "guarantees.md",
+    more_than_one_redis: "more-than-one-redis.md",
     operations: "operations.md",
     refresh_ahead: "refresh-ahead.md",
     result_times: "result-times.md",

@@ -127,6 +127,12 @@ impl Access {
                 insecure: false,
                 tls_params: None,
             },
+            ConnectionAddr::Unix(_) if self.tls => {
+                return Err(configuration(
+                    "`Redis::tls` is set, and the address of Redis is a socket of this machine",
+                    "leave out `Redis::tls`",
+                ));
+            }
             other => other,
         };
         // RESP3, because the channel's connection carries pushed messages besides replies.

@@ -25,8 +25,8 @@ const NAMESPACE: NameRule = NameRule {
 const LEASE_TIME: DurationRange =
     DurationRange::new(Duration::from_millis(300), Duration::from_secs(60));
 
-/// The shards of a cluster, unless they are set. Eight keep eight primaries busy, and cost an
-/// instance 16 connections.
+/// The shards of a cluster, unless they are set. Eight are spread evenly over two or four
+/// primaries, and cost an instance 16 connections.
 const CLUSTER_SHARDS: u8 = 8;
 
 /// Maximum record sizes. The server's own limit for a string is 512 MiB.
@@ -49,8 +49,8 @@ const RECORD_SIZE: SizeRange = SizeRange::new(1, 512 << 20);
 /// # Which server
 ///
 /// [`Redis::new`] takes the URL of one server, [`Redis::cluster`] some nodes of a cluster, and
-/// [`Redis::sentinel`] the sentinels of a primary. [`credentials`](Self::credentials) are for tokens
-/// that end.
+/// [`Redis::sentinel`] the sentinels of a primary. [`credentials`](Self::credentials) are for
+/// tokens that end.
 ///
 /// # Permissions
 ///

@@ -20,7 +20,7 @@ use crate::server::{self, Greeting, Identity};
 use crate::session::{Link, RedisSession};
 use crate::transport;
 
-/// What an attachment does, for errors.
+/// The action of an attachment, for errors.
 const ATTACH: &str = "attach to the server's history";
 
 impl RedisSession {
@@ -91,7 +91,12 @@ impl RedisSession {
         &self,
         connection: &mut MultiplexedConnection,
     ) -> Result<Greeting, Error> {
-        server::greet(connection, &self.keys.heartbeat(), self.layout.shards()).await
+        let key = self.keys.heartbeat();
+        let greeting = server::greet(connection, &key, self.layout.shards()).await?;
+        if greeting.is_alone {
+            self.locator.check_server_alone()?;
+        }
+        Ok(greeting)
     }
 
     /// Makes a link: subscribed, fenced, attached. Queued invalidations are not sent yet.
@@ -208,11 +213,12 @@ impl RedisSession {
             .map_err(|error| failed(ATTACH, error))
     }
 
-    /// Looks whether the namespace has another layout although shard 0 has no history: its server may
-    /// have lost its data, while other instances still use the other shards. Every layout but that of
-    /// one shard has a shard 1.
+    /// Looks whether the namespace has another layout although shard 0 has no history: its server
+    /// may have lost its data, while other instances still use the other shards. Every layout but
+    /// that of one shard has a shard 1.
     ///
-    /// A user that may not read the key of shard 1 has the keys of one shard only, and is not stopped.
+    /// A user that may not read the key of shard 1 has the keys of one shard only, and is not
+    /// stopped.
     ///
     /// # Errors
     /// The namespace has another layout, or shard 1 cannot be asked.

@@ -85,7 +85,8 @@ fn place(env: &Environment) -> Result<Option<(Redis, &'static str)>, Error> {
     Ok(Some((redis, name)))
 }
 
-/// The settings are checked after each variable, so that an error names the variable that caused it.
+/// The settings are checked after each variable, so that an error names the variable that caused
+/// it.
 fn checked(redis: Redis, name: &str) -> Result<Redis, Error> {
     match redis.check() {
         Ok(_) => Ok(redis),
@@ -231,14 +232,21 @@ mod tests {
         let sentinels = ("REDIS_SENTINELS", "a:1");
         let primary = ("REDIS_SENTINEL_MASTER", "main");
         let password = ("REDIS_PASSWORD", "s3cret");
+        /// Variables, and parts of the error.
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
         #[rustfmt::skip]
-        let wrong: [(&[(&str, &str)], &[&str]); 13] = [
+        let wrong: [Case<'_>; 18] = [
             (&[url, cluster], &["REDIS_URL", "REDIS_CLUSTER"]),
             (&[cluster, sentinels, primary], &["REDIS_CLUSTER", "REDIS_SENTINELS"]),
             (&[sentinels], &["REDIS_SENTINELS", "REDIS_SENTINEL_MASTER"]),
             (&[url, primary], &["REDIS_SENTINEL_MASTER", "REDIS_SENTINELS"]),
             (&[password], &["REDIS_PASSWORD", "REDIS_URL", "REDIS_CLUSTER", "REDIS_SENTINELS"]),
             (&[url, ("REDIS_SHARDS", "3")], &["REDIS_SHARDS", "use 1, 2, 4"]),
+            (&[url, ("REDIS_SHARDS", "0")], &["REDIS_SHARDS", "use 1, 2, 4"]),
+            (&[cluster, ("REDIS_SHARDS", "128")], &["REDIS_SHARDS", "use 1, 2, 4"]),
+            (&[cluster, ("REDIS_SHARDS", "256")], &["REDIS_SHARDS", "`256`"]),
+            (&[url, ("REDIS_DATABASE", "-1")], &["REDIS_DATABASE", "`-1`"]),
+            (&[url, ("REDIS_TLS", "on")], &["REDIS_TLS", "`on`"]),
             (&[url, ("REDIS_SHARDS", "many")], &["REDIS_SHARDS", "`many`"]),
             (&[sentinels, primary, ("REDIS_SHARDS", "8")], &["REDIS_SHARDS", "sentinels"]),
             (&[url, ("REDIS_USER", "app")], &["REDIS_USER", "password"]),

@@ -16,9 +16,9 @@
 //! | `MASTERDOWN` | is a replica without a primary | as `READONLY` |
 //! | `NOREPLICAS` | is a primary that was cut off from its replicas (`min-replicas-to-write`) | the link is lost; the next attempt asks for the address again |
 //!
-//! A link is made again after a pause of 100 ms to 1 s. `ASK` is not followed: the node that it names
-//! answers single commands, and neither the channel nor scripts with several keys. No command is
-//! sent to a replica.
+//! A link is made again after a pause of 100 ms to 1 s. `ASK` is not followed: the node that it
+//! names answers single commands, and neither the channel nor scripts with several keys. No command
+//! is sent to a replica.
 
 use cache_core::{Error, ErrorKind};
 use redis::{ConnectionInfo, RedisError};
@@ -38,7 +38,7 @@ pub(crate) fn moved(info: &ConnectionInfo, error: &RedisError) -> Option<Connect
     at(info, host, port.parse().ok()?)
 }
 
-/// The same, for the error that is the source of `error`.
+/// The address that `moved` returns for the error that is the source of `error`.
 pub(crate) fn moved_by(info: &ConnectionInfo, error: &Error) -> Option<ConnectionInfo> {
     let error = std::error::Error::source(error)?.downcast_ref::<RedisError>()?;
     moved(info, error)

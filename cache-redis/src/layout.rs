@@ -15,7 +15,7 @@ use cache_core::tier::Shard;
 use cache_core::{Error, ErrorKind};
 use tokio::sync::watch;
 
-/// What the shards of one instance know of the layout.
+/// The knowledge of the layout that the shards of one instance share.
 #[derive(Debug)]
 pub(crate) struct Layout {
     namespace: String,
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_layout_in_one_shard_stops_all_others_until_it_is_gone() {
+    async fn other_layout_in_one_shard_stops_all_others_until_it_ends() {
         let (layout, shards) = layout();
         layout.found(shards[0]);
         assert!(!is_ready(layout.conflict()));
@@ -196,8 +196,8 @@ mod tests {
         layout.conflict().await;
         layout.found(shards[2]);
         layout.admit(shards[0]).await.expect("it may look again");
-        for at in 1..4 {
-            layout.admit(shards[at]).await.unwrap_err();
+        for shard in &shards[1..] {
+            layout.admit(*shard).await.unwrap_err();
         }
         layout.found(shards[0]);
         assert!(!is_ready(layout.conflict()));

@@ -6,7 +6,7 @@
 //! | seeds of a cluster | the node that any of the seeds, or of the nodes that they have named, names |
 //! | sentinels | the primary that the latest answer of the sentinels names |
 //!
-//! What is found here is a hint. The server itself is asked whether it has the key and is a primary
+//! The result is a hint. The server itself is asked whether it has the key and is a primary
 //! before it is used (`server`). A hint is used for one attempt, so that a wrong one costs one
 //! attempt.
 
@@ -22,7 +22,7 @@ use redis::ConnectionInfo;
 use tokio::time::Instant;
 
 pub(crate) use self::cluster::KnownNodes;
-use crate::access::Access;
+use crate::access::{Access, configuration};
 use crate::credentials::{CredentialLife, Credentials};
 use crate::errors;
 use crate::topology::{Topology, at};
@@ -52,7 +52,7 @@ struct State {
     found: Option<Found>,
     /// Advances with each search, so that each begins with another node or sentinel.
     turn: usize,
-    /// The last search returned `moved`, and asked nobody.
+    /// The last search returned `moved`, and asked no node.
     is_following: bool,
     /// The user of the last credentials.
     user: Option<String>,
@@ -230,6 +230,29 @@ impl Locator {
         })
     }
 
+    /// Checks that a server that is no node of a cluster may be used.
+    ///
+    /// # Errors
+    /// There are several seeds. Nothing makes servers that are no cluster agree on which of them
+    /// has a shard, so instances would use different ones, and miss each other's invalidations.
+    pub(crate) fn check_server_alone(&self) -> Result<(), Error> {
+        match &self.topology {
+            Topology::Cluster(seeds) if seeds.len() > 1 => {
+                let problem = format!(
+                    "the server at {} is no node of a cluster, and `Redis::cluster` has {} seeds",
+                    self.address(),
+                    seeds.len()
+                );
+                Err(configuration(
+                    problem,
+                    "start the servers with `cluster-enabled yes`, or use one server, with \
+                     `Redis::new` and `shards`",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the server that was found last.
     pub(crate) fn found(&self) -> Option<Found> {
         lock(&self.state).found.clone()
@@ -256,8 +279,8 @@ impl Locator {
         Ok(Some((credentials, life)))
     }
 
-    /// Follows the redirection of a cluster's node to the one that has the shard, or forgets it after
-    /// any other error. Returns `true` if the other node can be tried at once.
+    /// Follows the redirection of a cluster's node to the one that has the shard, or forgets it
+    /// after any other error. Returns `true` if the other node can be tried at once.
     pub(crate) fn follow(&self, error: &Error) -> bool {
         let mut state = lock(&self.state);
         let found = state.found.as_ref();

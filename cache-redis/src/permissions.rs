@@ -24,7 +24,7 @@ pub(crate) enum Purpose {
     Database,
     /// The addresses of a cluster's nodes. Without them the seeds alone are known.
     Nodes,
-    /// Whether the namespace has another number of shards. A user that has the keys of one shard only
+    /// A look for another number of shards. A user that has the keys of one shard only
     /// cannot see it, and is not warned, because its namespace commonly has one.
     OtherLayouts,
     /// Without them a ring of loads that wait for each other ends after two seconds.

@@ -43,8 +43,8 @@ impl Renewal {
         }
     }
 
-    /// Notes that an attempt failed. Returns `true` if there is time for another one, which may take
-    /// `limit`.
+    /// Notes that an attempt failed. Returns `true` if there is time for another one, which may
+    /// take `limit`.
     pub(crate) fn failed(&self, error: Error, limit: Duration) -> bool {
         let mut state = lock(&self.0);
         let is_first = state.error.is_none();

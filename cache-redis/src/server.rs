@@ -32,7 +32,7 @@ impl Identity {
         }
     }
 
-    /// The same server, with a namespace that is laid out for so many shards.
+    /// Returns the identity of this server with a namespace that is laid out for so many shards.
     pub(crate) fn of_shards(self, shards: u8) -> Self {
         Self { shards, ..self }
     }
@@ -67,6 +67,8 @@ pub(crate) struct Greeting {
     pub(crate) millis: u64,
     /// `true` if the server evicts keys however often they are used, including control keys.
     pub(crate) evicts_at_random: bool,
+    /// `true` if the server says that it is no node of a cluster.
+    pub(crate) is_alone: bool,
 }
 
 /// Asks a server for its identity, and whether it has `key`. `shards` is the number of shards that
@@ -95,6 +97,7 @@ pub(crate) async fn greet(
             .arg("replication")
             .arg("persistence")
             .arg("memory")
+            .arg("cluster")
             .cmd("TIME")
             .query_async(connection)
             .await
@@ -111,6 +114,9 @@ pub(crate) async fn greet(
         let policy = line.trim_end().strip_prefix("maxmemory_policy:");
         matches!(policy, Some("allkeys-random" | "volatile-random"))
     });
+    let is_alone = info
+        .lines()
+        .any(|line| line.trim_end() == "cluster_enabled:0");
     // The identity explains more than a refused command, except if the refusal names the node that
     // has the key.
     if let Err(error) = is_here
@@ -121,6 +127,7 @@ pub(crate) async fn greet(
     Ok(Greeting {
         identity: identity?,
         evicts_at_random,
+        is_alone,
         millis: millis_of((seconds, micros)),
     })
 }

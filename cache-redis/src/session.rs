@@ -40,7 +40,7 @@ pub(crate) struct RedisSession {
     pub(crate) locator: Locator,
     /// The part of the namespace that this session is of.
     pub(crate) shard: Shard,
-    /// What all shards of the instance know of the layout.
+    /// The layout, which all shards of the instance share.
     pub(crate) layout: Arc<Layout>,
     pub(crate) renewal: Renewal,
     pub(crate) settings: Settings,

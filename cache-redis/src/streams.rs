@@ -34,8 +34,8 @@ const PORTION: usize = 1_000;
 /// The streams of a namespace, made by [`Redis::streams`](crate::Redis::streams). Clones share its
 /// connections.
 ///
-/// The key of a stream is `{namespace:0}:#stream:` followed by its name, where 0 is the shard. The commands that a user
-/// of the server must be permitted are listed at [`Redis`](crate::Redis).
+/// The key of a stream is `{namespace:0}:#stream:` followed by its name, where 0 is the shard. The
+/// commands that a user of the server must be permitted are listed at [`Redis`](crate::Redis).
 #[derive(Clone)]
 pub struct Streams(Arc<Inner>);
 
@@ -87,10 +87,10 @@ impl Redis {
     /// Returns the streams of this namespace: logs for the events of an application. They use
     /// connections of their own, which are made when they are needed.
     ///
-    /// Streams use the addresses, the credentials, the certificate, the namespace and the time limits
-    /// of these settings. If the server cannot be reached, each operation fails,
-    /// [`required`](Self::required) or not. With several [`shards`](Self::shards), the streams are in
-    /// shard 0.
+    /// Streams use the addresses, the credentials, the certificate, the namespace and the time
+    /// limits of these settings. If the server cannot be reached, each operation fails,
+    /// [`required`](Self::required) or not. With several [`shards`](Self::shards), the streams are
+    /// in shard 0.
     ///
     /// # Errors
     /// [`Configuration`](ErrorKind::Configuration) if the settings are not valid for a tier.
@@ -102,8 +102,8 @@ impl Redis {
     /// writes there, and streams of the application that are in no other shard.
     ///
     /// # Errors
-    /// [`Configuration`](ErrorKind::Configuration) if there is no such shard, or the settings are not
-    /// valid for a tier.
+    /// [`Configuration`](ErrorKind::Configuration) if there is no such shard, or the settings are
+    /// not valid for a tier.
     pub fn streams_of(&self, shard: u8) -> Result<Streams, Error> {
         let topology = self.check()?;
         let shards = Shard::all(self.shard_count())?;

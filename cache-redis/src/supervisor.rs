@@ -22,8 +22,9 @@ use crate::session::{Link, RedisSession};
 const MOST_BARRIERS: usize = 16;
 
 /// The period of the questions whether the server still is the primary, each to another sentinel. A
-/// primary that was replaced may live on, cut off from the sentinels and its replicas. It is noticed
-/// once this instance has asked each sentinel that knows of it, so after this time for each of them.
+/// primary that was replaced may live on, cut off from the sentinels and its replicas. It is
+/// noticed once this instance has asked each sentinel that knows of it, so after this time for each
+/// of them.
 const CHECK: Duration = Duration::from_secs(2);
 
 /// Makes and keeps the links of a session.

@@ -33,7 +33,7 @@ use crate::topology::Topology;
 /// The clocks of two hosts may differ by one part in this many while a staleness bound passes.
 const DRIFT: u32 = 100;
 
-/// What the shards of one instance have in common.
+/// The parts that the shards of one instance have in common.
 struct Common {
     topology: Topology,
     settings: Settings,

@@ -353,6 +353,10 @@ mod tests {
             (url("redis://app:s3cret@a:1"), Access { credentials: Some(source.clone()), ..access() }, "another one is set"),
             (url("redis://a:1"), Access { password: secret("s3cret"), credentials: Some(source), ..access() }, "both set"),
             (url("redis://a:1/2"), Access { database: Some(3), ..access() }, "`Redis::database`"),
+            #[cfg(feature = "tls")]
+            (url("redis+unix:///run/socket"), Access { tls: true, ..access() }, "is a socket"),
+            #[cfg(not(feature = "tls"))]
+            (url("redis://a:1"), Access { tls: true, ..access() }, "feature `tls`"),
             (sentinels(&["a"]), access(), "has no port"),
             (sentinels(&[]), access(), "no sentinel"),
             (sentinels(&["redis://:s3cret@a:1"]), Access { sentinel_password: secret("s3cret"), ..access() }, "another one is set"),

@@ -91,7 +91,21 @@ async fn link_is_made_while_the_slot_migrates_and_refused_invalidations_are_sent
     cluster.begin_migration(slot, 1 - from).await;
     let receipt = here.invalidate(invalidate!(read, &truth, 4)).await;
     assert_eq!(receipt, Receipt::Queued, "the node has no record of it");
+    assert_eq!(here.call(read(&truth, 5)).await, 1, "calls continue");
+    let refusals: String = cluster.node(from).command(&["INFO", "errorstats"]);
+    for code in ["errorstat_TRYAGAIN", "errorstat_ASK"] {
+        assert!(refusals.contains(code), "no {code} in {refusals}");
+    }
+    // A control key that was moved already, or evicted: barriers are refused for it (ASK).
+    let epochs = cluster.node(from).keys();
+    let epoch = epochs.iter().find(|key| key.ends_with("#epoch"));
+    let epoch = epoch.expect("the function has an epoch");
+    let _: i64 = cluster.node(from).command(&["DEL", epoch]);
+    let coherent = || here.tier_health().coherent_for.unwrap_or_default();
+    let later = coherent() + Duration::from_millis(1500);
+    until("the epochs were read again", || coherent() > later).await;
     let before = here.tier_health().isolations;
+    assert_eq!(before, 0, "the link is kept");
     let kill = ["CLIENT", "KILL", "TYPE", "pubsub"];
     let _: i64 = cluster.node(from).command(&kill);
     until("the link is made again", || {
@@ -124,6 +138,8 @@ async fn streams_find_their_namespace_after_its_node_has_failed() {
     // The replica that replaces the node has the entry.
     let _: u64 = cluster.node(node).command(&["WAIT", "1", "5000"]);
     cluster.kill_primary(node).await;
+    // Another node may still report that the cluster is down.
+    cluster.until_ok().await;
     assert_eq!(read().await.unwrap().len(), 1);
     publish().await.unwrap();
     assert_eq!(read().await.unwrap().len(), 2);

@@ -4,11 +4,14 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
-use multi_tier_cached::{CacheRuntime, Memory, Redis, invalidate, multi_tier_cached};
+use multi_tier_cached::{CacheRuntime, ErrorKind, Memory, Redis, invalidate, multi_tier_cached};
 
 use testbed::cluster::{Cluster, slot_of};
 use testbed::server::Server;
 use testbed::{Instance, until};
+
+/// Time of an attempt to connect, which a busy machine keeps to.
+const LIMIT: Duration = Duration::from_secs(5);
 
 #[multi_tier_cached(ttl = "1h")]
 async fn read(key: u64) -> u64 {
@@ -37,7 +40,7 @@ async fn each_shard_is_on_the_node_of_its_slot_and_seeds_that_do_not_answer_are_
         // A replica names its primary, and the other one.
         cluster.node(3).url(),
     ];
-    let here = Instance::with_redis(Redis::cluster(seeds).required()).await;
+    let here = Instance::with_redis(Redis::cluster(seeds).connect_limit(LIMIT).required()).await;
     assert_eq!(connected(&here), 8);
     for shard in &here.tiers()[0].shards {
         let slot = slot_of(&format!("{{cache:{}}}", shard.index));
@@ -68,7 +71,7 @@ async fn seeds_without_an_answer_are_an_error_that_names_them() {
     assert!(text.contains(&format!("the cluster of {seed}")), "{text}");
 }
 
-/// Shards need no cluster: a server alone has all of them.
+/// Shards need no cluster: a server alone has all of them, with two connections for each.
 #[tokio::test]
 async fn server_alone_has_all_shards() {
     let server = Server::start();
@@ -76,10 +79,35 @@ async fn server_alone_has_all_shards() {
         Redis::cluster([server.url()]),
         Redis::new(server.url()).shards(8),
     ] {
-        let here = Instance::with_redis(redis.required()).await;
+        let here = Instance::with_redis(redis.connect_limit(LIMIT).required()).await;
         assert_eq!(connected(&here), 8);
+        let clients: String = server.command(&["CLIENT", "LIST", "TYPE", "normal"]);
+        let channels: String = server.command(&["CLIENT", "LIST", "TYPE", "pubsub"]);
+        // The command of this test has a connection, too.
+        let number = (clients.lines().count() - 1, channels.lines().count());
+        assert_eq!(number, (8, 8), "two for each shard");
         here.call(read(1)).await;
         assert_eq!(here.invalidate(invalidate!(read, 1)).await, Receipt::Acked);
         here.shutdown().await.unwrap();
+    }
+}
+
+/// Servers that are no cluster would not agree on which of them has a shard.
+#[tokio::test]
+async fn several_servers_that_are_no_cluster_are_refused() {
+    let servers = [Server::start(), Server::start()];
+    let redis = || Redis::cluster(servers.each_ref().map(Server::url)).connect_limit(LIMIT);
+    let builder = CacheRuntime::builder().l1(Memory::builder());
+    let error = builder.l2(redis().required()).build().await.unwrap_err();
+    let text = format!("{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{text}");
+    for part in ["is no node of a cluster", "2 seeds", "cluster-enabled yes"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let here = Instance::with_redis(redis()).await;
+    assert_eq!(here.call(read(1)).await, 1, "calls continue");
+    assert_eq!(connected(&here), 0);
+    for server in &servers {
+        assert_eq!(server.keys(), [""; 0], "nothing is stored");
     }
 }

@@ -49,6 +49,7 @@ mod queued_invalidations;
 mod redis_tier;
 mod refusals;
 mod replicas;
+mod resharding;
 mod result_times;
 mod sentinels;
 mod server_history;

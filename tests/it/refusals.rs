@@ -1,5 +1,5 @@
 //! Refusals of a server that are of its role or of its place in a cluster: the link is given up or
-//! kept, as the table in `cache-redis/src/errors.rs` says, and is used again when that is over.
+//! kept, as the table in `cache-redis/src/errors.rs` says, and is used again when the refusals end.
 
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{Redis, invalidate, multi_tier_cached};
@@ -44,10 +44,10 @@ async fn primary_that_becomes_a_replica_is_left() {
     let here = Instance::with_redis_at(&server.url()).await;
     let of_nobody: (&str, &str) = ("127.0.0.1", "1");
     let _: () = server.command(&["REPLICAOF", of_nobody.0, of_nobody.1]);
-    until_refused(&here, "replica").await;
+    until_refused(&here, "is a replica").await;
     // MASTERDOWN: it does not even answer reads.
     let _: () = server.command(&["CONFIG", "SET", "replica-serve-stale-data", "no"]);
-    until_refused(&here, "replica").await;
+    until_refused(&here, "is a replica").await;
     let _: () = server.command(&["REPLICAOF", "NO", "ONE"]);
     until_used(&here).await;
 }
@@ -66,10 +66,12 @@ async fn primary_without_its_replicas_is_left() {
 async fn server_that_is_still_loading_is_waited_for() {
     let mut server = Server::start();
     let here = Instance::with_redis_at(&server.url()).await;
-    for key in 0..20 {
-        here.call(read(key)).await;
+    // The server answers after each key that is longer than the interval below.
+    let _: () = server.command(&["CONFIG", "SET", "rdbcompression", "no"]);
+    let filler = "x".repeat(2048);
+    for number in 0..40 {
+        let _: () = server.command(&["SET", &format!("filler{number}"), &filler]);
     }
-    server.until_records(20).await;
     let _: () = server.command(&["SAVE"]);
     server.kill();
     here.until_disconnected().await;
@@ -102,7 +104,7 @@ async fn node_of_a_cluster_that_is_down_is_left() {
     let _: () = cluster
         .node(of_namespace)
         .command(&["CLUSTER", "DELSLOTS", &other]);
-    until_refused(&here, "CLUSTERDOWN").await;
+    until_refused(&here, "ClusterDown").await;
     let _: () = cluster
         .node(of_namespace)
         .command(&["CLUSTER", "ADDSLOTS", &other]);

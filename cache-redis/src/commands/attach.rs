@@ -24,8 +24,8 @@ use crate::server::Identity;
 /// begin where there is none and else 0, channel.
 ///
 /// Replies with the history's number, the number of the last message, and 1 if the history is new;
-/// with 0, the number of shards, and 2 if the layout is another one; with 0, nothing, and 3 if there
-/// is no history and none may begin.
+/// with 0, the number of shards, and 2 if the layout is another one; with 0, nothing, and 3 if
+/// there is no history and none may begin.
 pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/attach.lua")));
 
 /// Asks for the current history, or begins one.

@@ -25,6 +25,9 @@ impl Redis {
     /// [`new`](Self::new). The namespace is spread over several [`shards`](Self::shards), each of
     /// which is on the node that has its slot.
     ///
+    /// The cluster needs `cluster-require-full-coverage no`: otherwise all nodes refuse everything
+    /// while one slot has no primary. Several seeds that are no cluster are refused.
+    ///
     /// One seed that answers is enough, and the nodes that it names are remembered. The user, the
     /// password and TLS of the seeds are those of all nodes, so they are the same for all seeds.
     ///
@@ -40,12 +43,12 @@ impl Redis {
     }
 
     /// Uses the server that `sentinels` name as the primary `primary`: the name that
-    /// `sentinel monitor` has in their configuration. The address of a sentinel is `host:port`, or a
-    /// URL, whose user, password and TLS are those of the sentinel.
+    /// `sentinel monitor` has in their configuration. The address of a sentinel is `host:port`, or
+    /// a URL, whose user, password and TLS are those of the sentinel.
     ///
     /// All sentinels are asked for each attempt to connect, and the latest answer is used. While a
-    /// link lives, one of them is asked every 2 s, so that a primary that was replaced and lives on is
-    /// left.
+    /// link lives, one of them is asked every 2 s, so that a primary that was replaced and lives on
+    /// is left.
     ///
     /// ```no_run
     /// # use cache_redis::Redis;
@@ -101,8 +104,8 @@ impl Redis {
         self
     }
 
-    /// Uses TLS for the servers (feature `tls`). Only [`sentinel`](Self::sentinel) needs it, because
-    /// other addresses can be written as `rediss://…`. Default: as the address says.
+    /// Uses TLS for the servers (feature `tls`). Only [`sentinel`](Self::sentinel) needs it,
+    /// because other addresses can be written as `rediss://…`. Default: as the address says.
     #[must_use]
     pub fn tls(mut self) -> Self {
         self.settings.access.tls = true;

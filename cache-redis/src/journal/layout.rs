@@ -19,8 +19,8 @@ pub(super) fn file_of(path: &Path, shard: Shard) -> PathBuf {
     name.into()
 }
 
-/// Checks that no invalidations wait in the files of another number of shards: no process would send
-/// them.
+/// Checks that no invalidations wait in the files of another number of shards: no process would
+/// send them.
 ///
 /// # Errors
 /// There are some; the error names their file.

@@ -3,7 +3,7 @@
 //! The question is a command on the key itself: the node that has the slot of the key answers it,
 //! and every other node names that node (MOVED). So a name is as reliable as the redirections that
 //! the cluster gives to every client, and needs no further permission. `CLUSTER SLOTS` is sent with
-//! it for the addresses of the other nodes, which are asked if the seeds are gone. `CLUSTER SHARDS`
+//! it for the addresses of the other nodes, which are asked if no seed answers. `CLUSTER SHARDS`
 //! is not used: servers of version 7 leave out the slots of a shard while its primary is down.
 
 use std::sync::Mutex;
@@ -49,7 +49,7 @@ impl KnownNodes {
     }
 
     fn learn(&self, nodes: Vec<(String, u16)>) {
-        // A node that has just been reset knows itself alone, or nobody.
+        // A node that has just been reset knows itself alone, or no node.
         if nodes.len() > 1 {
             *lock(&self.0) = nodes;
         }

@@ -24,8 +24,8 @@ pub(super) struct Primary {
     pub(super) failover: u64,
 }
 
-/// Returns the latest answer of the sentinels, which are asked at the same time. The answers of more
-/// than half of them are enough, and any answer is once `patience` has passed.
+/// Returns the latest answer of the sentinels, which are asked at the same time. The answers of
+/// more than half of them are enough, and any answer is once `patience` has passed.
 ///
 /// # Errors
 /// No sentinel knows the primary, or none answers. There is no time limit.

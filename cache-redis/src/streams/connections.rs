@@ -2,8 +2,8 @@
 //! does.
 //!
 //! All of them lead to one server. If one of them shows that the server cannot serve (it is
-//! unreachable, or no longer a primary), all are given up together, and the server is searched again
-//! for the next ones.
+//! unreachable, or no longer a primary), all are given up together, and the server is searched
+//! again for the next ones.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
