@@ -28,8 +28,7 @@ pub(crate) struct Keys {
     prefix: String,
     /// A pattern of the keys of all shards, for an ACL.
     pattern: String,
-    /// The history of the shard of index 1, which a namespace of one shard does not have.
-    second_history: String,
+    namespace: String,
     database: i64,
 }
 
@@ -43,7 +42,7 @@ impl Keys {
         Self {
             prefix: prefix(&shard.index()),
             pattern: pattern + "*",
-            second_history: prefix(&1) + HISTORY,
+            namespace: namespace.to_owned(),
             database,
         }
     }
@@ -53,9 +52,9 @@ impl Keys {
         &self.pattern
     }
 
-    /// The history of the shard of index 1. It is there if the namespace has several shards.
-    pub(crate) fn second_history(&self) -> &str {
-        &self.second_history
+    /// The history of the shard with this index, which may be another one.
+    pub(crate) fn history_of(&self, shard: u8) -> String {
+        history_of(&self.namespace, shard)
     }
 
     pub(crate) fn record(&self, key: &RecordKey) -> String {
@@ -162,6 +161,11 @@ impl Keys {
     }
 }
 
+/// The history of a shard of a namespace.
+pub(crate) fn history_of(namespace: &str, shard: u8) -> String {
+    format!("{{{namespace}:{shard}}}:{HISTORY}")
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -201,7 +205,7 @@ mod tests {
             assert_eq!(keys.history(), format!("{{shop:{index}}}:#history"));
             assert_eq!(keys.channel(), format!("{{shop:{index}}}:#channel:0"));
             assert_eq!(keys.pattern(), "{shop:*}:*");
-            assert_eq!(keys.second_history(), "{shop:1}:#history");
+            assert_eq!(keys.history(), keys.history_of(index as u8));
             assert_eq!(keys.history() == one.history(), index == 0);
         }
     }
