@@ -16,6 +16,12 @@ use super::*;
 /// How long a call waits whose store cannot tell whether its wait ends.
 const UNKNOWN: Duration = Duration::from_secs(2);
 
+/// An instance that gives up neither a question nor its links if the machine is busy.
+async fn patient(redis: Redis) -> Instance {
+    let redis = redis.time_limit(UNKNOWN).staleness_bound(UNKNOWN * 2);
+    Instance::with_redis(redis.shards(4)).await
+}
+
 /// A shared store of four shards.
 enum Store {
     Fake(FakeStore),
@@ -29,10 +35,8 @@ impl Store {
     async fn instance(&self) -> Instance {
         match self {
             Self::Fake(store) => instance(store).await.1,
-            Self::Server(server) => Instance::with_redis(Redis::new(server.url()).shards(4)).await,
-            Self::Cluster(cluster) => {
-                Instance::with_redis(Redis::cluster(cluster.urls()).shards(4)).await
-            }
+            Self::Server(server) => patient(Redis::new(server.url())).await,
+            Self::Cluster(cluster) => patient(Redis::cluster(cluster.urls())).await,
         }
     }
 
@@ -73,9 +77,9 @@ impl Ring {
             here.call(function.get_or_load((key,), async || key)).await;
         }
         let mut by_shard = Vec::new();
-        until("all keys are stored", || {
+        until("enough keys are stored in each shard", || {
             by_shard = store.keys_of(name);
-            by_shard.iter().map(BTreeSet::len).sum::<usize>() == KEYS as usize
+            by_shard.iter().all(|keys| keys.len() >= 3)
         })
         .await;
         let keys = shards
@@ -261,11 +265,13 @@ async fn slow_nested_load_in_another_shard_of_a_server_is_one_load() {
             }
         })
     };
-    let mut calls: Vec<_> = (0..KEYS).map(|key| spawn(&there, false, key)).collect();
-    until("all keys are loaded", || truth.reads() == KEYS).await;
-    calls.extend((0..KEYS).map(|key| spawn(&here, true, key)));
+    // Some of each shard.
+    const SOME: u64 = KEYS / 4;
+    let mut calls: Vec<_> = (0..SOME).map(|key| spawn(&there, false, key)).collect();
+    until("all keys are loaded", || truth.reads() == SOME).await;
+    calls.extend((0..SOME).map(|key| spawn(&here, true, key)));
     for call in calls {
         call.await.unwrap();
     }
-    assert_reads(&truth, KEYS, &[&here, &there]).await;
+    assert_reads(&truth, SOME, &[&here, &there]).await;
 }
