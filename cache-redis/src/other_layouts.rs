@@ -22,7 +22,7 @@ use crate::{server, transport};
 /// The index of a shard with the text of its history, or the reason why it cannot be asked.
 type Answer = (u8, Result<Vec<u8>, RedisError>);
 
-/// What the histories of other shards show.
+/// Findings in the histories of other shards.
 #[derive(Debug, Default)]
 struct Seen {
     /// A shard has a history of this layout.

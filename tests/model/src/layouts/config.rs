@@ -3,7 +3,7 @@
 /// The most shards of a layout.
 pub(super) const MOST: usize = 4;
 
-/// What a search does.
+/// Instances of a search, the place of the key, and losses.
 #[derive(Clone, Copy, Debug)]
 pub struct Layouts {
     /// The number of shards of each instance: 1, 2 or 4.

@@ -2,17 +2,6 @@
 
 use super::config::{LayoutGuards, Layouts, Losses};
 
-/// One of the instances that are set to one shard and to four, and a key that is in another shard
-/// in each layout.
-const TWO: Layouts = Layouts {
-    instances: &[1, 4],
-    restarted_with: None,
-    place: 3,
-    commits: 1,
-    losses: NOTHING,
-    guards: LayoutGuards::ALL,
-};
-
 const NOTHING: Losses = Losses {
     links: 0,
     restarts: 0,
@@ -27,225 +16,115 @@ const RESTARTS: Losses = Losses {
     ..NOTHING
 };
 
+const FLUSHES: Losses = Losses {
+    flushes: 2,
+    ..NOTHING
+};
+
+const EVICTIONS: Losses = Losses {
+    evictions: 2,
+    ..NOTHING
+};
+
+const SILENCE: Losses = Losses {
+    restarts: 1,
+    silent: true,
+    ..NOTHING
+};
+
+const SEVERAL: Losses = Losses {
+    links: 1,
+    restarts: 1,
+    flushes: 1,
+    ..NOTHING
+};
+
+/// Returns instances that use a key which is in the last shard of each layout.
+const fn of(instances: &'static [u8], losses: Losses) -> Layouts {
+    Layouts {
+        instances,
+        restarted_with: None,
+        place: 3,
+        commits: 1,
+        losses,
+        guards: LayoutGuards::ALL,
+    }
+}
+
 /// Returns the scenarios in which no call may return an old value. The long ones are marked.
 #[must_use]
 pub fn whole() -> Vec<(&'static str, Layouts, bool)> {
-    vec![
-        ("layouts of 1 and 4", TWO, false),
-        (
-            "layouts of 1 and 4, 2 shards restart",
-            Layouts {
-                losses: RESTARTS,
-                ..TWO
-            },
-            false,
-        ),
-        (
-            "layouts of 2 and 4, 2 shards restart",
-            Layouts {
-                instances: &[2, 4],
-                losses: RESTARTS,
-                ..TWO
-            },
-            false,
-        ),
-        (
-            "layouts of 1 and 4, a key of one shard",
-            Layouts {
-                place: 0,
-                losses: RESTARTS,
-                ..TWO
-            },
-            false,
-        ),
-        (
-            "layouts of 1 and 2, shards are flushed",
-            Layouts {
-                instances: &[1, 2],
-                losses: Losses {
-                    flushes: 2,
-                    ..NOTHING
-                },
-                ..TWO
-            },
-            false,
-        ),
-        (
-            "layouts of 1 and 2, histories evicted",
-            Layouts {
-                instances: &[1, 2],
-                losses: Losses {
-                    evictions: 2,
-                    ..NOTHING
-                },
-                ..TWO
-            },
-            false,
-        ),
-        (
-            "layouts of 1 and 4, a shard does not answer",
-            Layouts {
-                losses: Losses {
-                    restarts: 1,
-                    silent: true,
-                    ..NOTHING
-                },
-                ..TWO
-            },
-            false,
-        ),
-        (
-            "layouts of 4 and 1, histories removed",
-            Layouts {
-                instances: &[4, 1],
-                restarted_with: Some(4),
-                losses: Losses {
-                    removals: 4,
-                    ..NOTHING
-                },
-                ..TWO
-            },
-            false,
-        ),
-        (
-            "layouts of 1, 2 and 4, 2 shards restart",
-            Layouts {
-                instances: &[1, 2, 4],
-                losses: RESTARTS,
-                ..TWO
-            },
-            true,
-        ),
-        (
-            "layouts of 1 and 4, link, restart and flush",
-            Layouts {
-                losses: Losses {
-                    links: 1,
-                    restarts: 1,
-                    flushes: 1,
-                    ..NOTHING
-                },
-                ..TWO
-            },
-            true,
-        ),
-        (
-            "layouts of 4 and 2, an instance restarts as 2",
-            Layouts {
-                instances: &[4, 2],
-                restarted_with: Some(2),
-                losses: Losses {
-                    restarts: 1,
-                    removals: 3,
-                    ..NOTHING
-                },
-                ..TWO
-            },
-            true,
-        ),
-    ]
+    let first = |layouts| Layouts {
+        place: 0,
+        ..layouts
+    };
+    let restarted = |shards, removals, layouts: Layouts| Layouts {
+        restarted_with: Some(shards),
+        losses: Losses {
+            removals,
+            ..layouts.losses
+        },
+        ..layouts
+    };
+    let restart = Losses {
+        restarts: 1,
+        ..NOTHING
+    };
+    #[rustfmt::skip]
+    let all = vec![
+        ("layouts of 1 and 4", of(&[1, 4], NOTHING), false),
+        ("layouts of 1 and 4, 2 shards restart", of(&[1, 4], RESTARTS), false),
+        ("layouts of 2 and 4, 2 shards restart", of(&[2, 4], RESTARTS), false),
+        ("layouts of 1 and 4, a key of shard 0", first(of(&[1, 4], RESTARTS)), false),
+        ("layouts of 1 and 2, shards are flushed", of(&[1, 2], FLUSHES), false),
+        ("layouts of 1 and 2, histories evicted", of(&[1, 2], EVICTIONS), false),
+        ("layouts of 1 and 4, a shard does not answer", of(&[1, 4], SILENCE), false),
+        ("layouts of 4 and 1, histories removed", restarted(4, 4, of(&[4, 1], NOTHING)), false),
+        ("layouts of 1, 2 and 4, 2 shards restart", of(&[1, 2, 4], RESTARTS), true),
+        ("layouts of 1 and 4, link, restart and flush", of(&[1, 4], SEVERAL), true),
+        ("layouts of 4 and 2, an instance restarts as 2", restarted(2, 3, of(&[4, 2], restart)), true),
+    ];
+    all
 }
 
 /// Returns the scenarios that lack a guard. In each an old value must be found.
 #[must_use]
 pub fn without_a_guard() -> Vec<(&'static str, Layouts)> {
-    let all = LayoutGuards::ALL;
-    let without = |guards, scenario: Layouts| Layouts { guards, ..scenario };
-    let restarts = Layouts {
-        losses: RESTARTS,
-        ..TWO
+    let without = |remove: fn(&mut LayoutGuards), mut layouts: Layouts| {
+        remove(&mut layouts.guards);
+        layouts
     };
     vec![
         (
             "layouts: an attachment compares",
-            without(
-                LayoutGuards {
-                    compares: false,
-                    ..all
-                },
-                TWO,
-            ),
+            without(|guards| guards.compares = false, of(&[1, 4], NOTHING)),
         ),
         (
             "layouts: a barrier compares",
             without(
-                LayoutGuards {
-                    barrier_compares: false,
-                    ..all
-                },
-                Layouts {
-                    instances: &[1, 2],
-                    losses: Losses {
-                        evictions: 2,
-                        ..NOTHING
-                    },
-                    ..TWO
-                },
+                |guards| guards.barrier_compares = false,
+                of(&[1, 2], EVICTIONS),
             ),
         ),
         (
             "layouts: all links end",
-            without(
-                LayoutGuards {
-                    all_end: false,
-                    ..all
-                },
-                Layouts {
-                    instances: &[1, 2],
-                    losses: Losses {
-                        evictions: 2,
-                        ..NOTHING
-                    },
-                    ..TWO
-                },
-            ),
+            without(|guards| guards.all_end = false, of(&[1, 2], EVICTIONS)),
         ),
         (
             "layouts: a look before shard 0 begins",
-            without(
-                LayoutGuards {
-                    looks: false,
-                    ..all
-                },
-                restarts,
-            ),
+            without(|guards| guards.looks = false, of(&[1, 4], RESTARTS)),
         ),
         (
             "layouts: a look at all shards",
-            without(
-                LayoutGuards {
-                    looks_at_all: false,
-                    ..all
-                },
-                restarts,
-            ),
+            without(|guards| guards.looks_at_all = false, of(&[1, 4], RESTARTS)),
         ),
         (
             "layouts: an answer of all shards",
-            without(
-                LayoutGuards {
-                    needs_answers: false,
-                    ..all
-                },
-                Layouts {
-                    losses: Losses {
-                        restarts: 1,
-                        silent: true,
-                        ..NOTHING
-                    },
-                    ..TWO
-                },
-            ),
+            without(|guards| guards.needs_answers = false, of(&[1, 4], SILENCE)),
         ),
         (
             "layouts: own layout seen before a shard begins",
-            without(
-                LayoutGuards {
-                    sees_own: false,
-                    ..all
-                },
-                restarts,
-            ),
+            without(|guards| guards.sees_own = false, of(&[1, 4], RESTARTS)),
         ),
     ]
 }

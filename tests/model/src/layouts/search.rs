@@ -15,12 +15,14 @@ pub struct Outcome {
     pub wrong: Option<(Wrong, Vec<Step>)>,
 }
 
+/// A state, the index of the state before it, and the step in between.
+type Found = (State, usize, Option<Step>);
+
 /// Tries every order of steps, until a violation is found.
 #[must_use]
 pub fn search(layouts: &Layouts) -> Outcome {
     let start = layouts.start();
-    // Each state has the index of the state before it, and the step in between.
-    let mut found: Vec<(State, usize, Option<Step>)> = vec![(start.clone(), 0, None)];
+    let mut found: Vec<Found> = vec![(start.clone(), 0, None)];
     let mut places = HashMap::from([(start, 0)]);
     let mut possible = Vec::new();
     let mut at = 0;
@@ -31,16 +33,9 @@ pub fn search(layouts: &Layouts) -> Outcome {
         for step in possible.drain(..) {
             match layouts.take(&state, step) {
                 Err(wrong) => {
-                    let mut path = vec![step];
-                    let mut from = at;
-                    while let (_, before, Some(step)) = &found[from] {
-                        path.push(*step);
-                        from = *before;
-                    }
-                    path.reverse();
                     return Outcome {
                         states: found.len(),
-                        wrong: Some((wrong, path)),
+                        wrong: Some((wrong, path(&found, at, step))),
                     };
                 }
                 Ok(next) if !places.contains_key(&next) => {
@@ -56,4 +51,15 @@ pub fn search(layouts: &Layouts) -> Outcome {
         states: found.len(),
         wrong: None,
     }
+}
+
+/// Returns the steps to the state at `from`, and then `last`.
+fn path(found: &[Found], mut from: usize, last: Step) -> Vec<Step> {
+    let mut path = vec![last];
+    while let (_, before, Some(step)) = &found[from] {
+        path.push(*step);
+        from = *before;
+    }
+    path.reverse();
+    path
 }

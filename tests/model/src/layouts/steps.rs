@@ -59,23 +59,7 @@ impl Layouts {
     pub(super) fn steps(&self, state: &State, steps: &mut Vec<Step>) {
         for (at, instance) in (0..).zip(&state.instances) {
             for shard in 0..instance.shards {
-                match instance.links[usize::from(shard)] {
-                    Link::Down if self.admits(instance, shard) => {
-                        steps.push(Step::Attach(at, shard));
-                    }
-                    Link::Down => {}
-                    Link::Looks => {
-                        steps.push(Step::Look(at, shard));
-                        let silent = (0..MOST as u8).filter(|_| self.losses.silent);
-                        steps.extend(silent.map(|silent| Step::LookAround(at, shard, silent)));
-                    }
-                    Link::Begins => steps.push(Step::Begin(at, shard)),
-                    Link::Up { .. } => {
-                        if state.links < self.losses.links {
-                            steps.push(Step::Lose(at, shard));
-                        }
-                    }
-                }
+                self.steps_of_link(state, (at, shard), steps);
             }
             let key = self.shard_of_key(instance.shards);
             if let Link::Up { .. } = instance.links[key] {
@@ -110,6 +94,25 @@ impl Layouts {
             let is_used = instances.any(|instance| instance.shards == history.layout);
             if state.removals < self.losses.removals && !is_used {
                 steps.push(Step::Remove(at));
+            }
+        }
+    }
+
+    fn steps_of_link(&self, state: &State, (at, shard): (u8, u8), steps: &mut Vec<Step>) {
+        let instance = &state.instances[usize::from(at)];
+        match instance.links[usize::from(shard)] {
+            Link::Down if self.admits(instance, shard) => steps.push(Step::Attach(at, shard)),
+            Link::Down => {}
+            Link::Looks => {
+                steps.push(Step::Look(at, shard));
+                let silent = (0..MOST as u8).filter(|_| self.losses.silent);
+                steps.extend(silent.map(|silent| Step::LookAround(at, shard, silent)));
+            }
+            Link::Begins => steps.push(Step::Begin(at, shard)),
+            Link::Up { .. } => {
+                if state.links < self.losses.links {
+                    steps.push(Step::Lose(at, shard));
+                }
             }
         }
     }
