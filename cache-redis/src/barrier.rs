@@ -80,6 +80,10 @@ impl RedisSession {
             .bus
             .snapshot(link.number)
             .ok_or_else(errors::no_reply)?;
+        if let Some(shards) = self.other_layout(&replies) {
+            self.layout.conflicts(self.shard, shards);
+            return Err(errors::no_reply());
+        }
         let control = Control::parse(&replies, self.layout.shards());
         if matches!(control.history, Found::Number(_)) {
             self.bus.found_history(link.number, known.restarts);
@@ -111,6 +115,12 @@ impl RedisSession {
         }
         self.bus.coherence.proved(barrier);
         Ok(())
+    }
+
+    /// Returns the number of shards that the history was begun for, if it is another one.
+    fn other_layout(&self, replies: &[Option<Vec<u8>>]) -> Option<u8> {
+        let shards = server::shards_of_history(replies.get(1)?.as_ref()?)?;
+        (shards != self.layout.shards()).then_some(shards)
     }
 
     async fn read_control_keys(

@@ -64,7 +64,7 @@ const RECORD_SIZE: SizeRange = SizeRange::new(1, 512 << 20);
 /// | caching: scripts, channel | `evalsha script\|load spublish ssubscribe` |
 /// | a database other than 0 | `select` |
 /// | the nodes of a cluster besides the seeds | `cluster\|slots` |
-/// | the key `{namespace:1}:#history`: to notice instances with another number of shards | `getrange` |
+/// | the keys `{namespace:*}:#history`: to notice instances with another number of shards | `getrange` |
 /// | bodies that call cached functions | `hset hgetall hdel` |
 /// | write guards | `zadd zrem zscore zremrangebyscore` |
 /// | `invalidate_matching` | `scan unlink` |

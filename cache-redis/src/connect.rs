@@ -5,17 +5,16 @@ use std::sync::{Arc, PoisonError};
 
 use cache_core::{Error, ErrorKind};
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::{AsyncConnectionConfig, ConnectionInfo, PushInfo, RedisError};
+use redis::{AsyncConnectionConfig, ConnectionInfo, PushInfo};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::bus::Reader;
+use crate::commands;
 use crate::commands::attach::{Attach, Attached, Reply};
-use crate::commands::{self, LONGEST_TEXT};
 use crate::errors::{self, failed};
 use crate::locator::Entrance;
 use crate::number::fresh_number;
-use crate::permissions::Purpose;
 use crate::server::{self, Greeting, Identity};
 use crate::session::{Link, RedisSession};
 use crate::transport;
@@ -181,19 +180,14 @@ impl RedisSession {
     }
 
     async fn attach(&self, link: &Link, info: &ConnectionInfo) -> Result<Attached, Error> {
-        // The other shards know from shard 0 that the layout is this one.
-        let is_known = self.shard.index() != 0;
-        let mut reply = self.try_to_attach(link, is_known).await?;
+        let mut reply = self.try_to_attach(link, false).await?;
         if reply == Reply::NoHistory {
-            self.look_for_other_layout(link, info).await?;
+            self.look_for_other_layouts(link, info).await?;
             reply = self.try_to_attach(link, true).await?;
         }
         match reply {
             Reply::Attached(attached) => Ok(attached),
-            Reply::OtherLayout(shards) => {
-                let key = self.keys.history();
-                Err(self.layout.conflicts(self.shard, shards, &key))
-            }
+            Reply::OtherLayout(shards) => Err(self.layout.conflicts(self.shard, shards)),
             Reply::NoHistory => Err(failed(ATTACH, errors::no_reply())),
         }
     }
@@ -211,52 +205,6 @@ impl RedisSession {
         commands::send(&mut channel, &self.keys, attach)
             .await
             .map_err(|error| failed(ATTACH, error))
-    }
-
-    /// Looks whether the namespace has another layout although shard 0 has no history: its server
-    /// may have lost its data, while other instances still use the other shards. Every layout but
-    /// that of one shard has a shard 1.
-    ///
-    /// A user that may not read the key of shard 1 has the keys of one shard only, and is not
-    /// stopped.
-    ///
-    /// # Errors
-    /// The namespace has another layout, or shard 1 cannot be asked.
-    async fn look_for_other_layout(&self, link: &Link, info: &ConnectionInfo) -> Result<(), Error> {
-        if self.permissions.lacks(Purpose::OtherLayouts) {
-            return Ok(());
-        }
-        let key = self.keys.second_history();
-        let read = async |mut connection: MultiplexedConnection| -> Result<Vec<u8>, RedisError> {
-            redis::cmd("GETRANGE")
-                .arg(key)
-                .arg(0)
-                .arg(LONGEST_TEXT)
-                .query_async(&mut connection)
-                .await
-        };
-        let text = match read(link.data.clone()).await {
-            Err(error) => match errors::moved(info, &error) {
-                Some(node) => transport::ask(&node, self.locator.root(), read).await,
-                None => Err(error),
-            },
-            text => text,
-        };
-        let text = match text {
-            Ok(text) => text,
-            Err(error) if errors::is_of_another_type(&error) => return Ok(()),
-            // On a server that cannot be asked for permissions.
-            Err(error) if error.code() == Some("NOPERM") => return Ok(()),
-            Err(error) => {
-                return Err(failed("look for another number of shards", error));
-            }
-        };
-        match server::shards_of_history(&text) {
-            Some(shards) if shards != self.layout.shards() || self.shard.is_only() => {
-                Err(self.layout.conflicts(self.shard, shards, key))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Warns once if the server may evict the keys that the protocol relies on, however often they

@@ -28,8 +28,7 @@ pub(crate) struct Keys {
     prefix: String,
     /// A pattern of the keys of all shards, for an ACL.
     pattern: String,
-    /// The history of the shard of index 1, which a namespace of one shard does not have.
-    second_history: String,
+    namespace: String,
     database: i64,
 }
 
@@ -43,7 +42,7 @@ impl Keys {
         Self {
             prefix: prefix(&shard.index()),
             pattern: pattern + "*",
-            second_history: prefix(&1) + HISTORY,
+            namespace: namespace.to_owned(),
             database,
         }
     }
@@ -53,9 +52,9 @@ impl Keys {
         &self.pattern
     }
 
-    /// The history of the shard of index 1. It is there if the namespace has several shards.
-    pub(crate) fn second_history(&self) -> &str {
-        &self.second_history
+    /// The history of the shard with this index, which may be another one.
+    pub(crate) fn history_of(&self, shard: u8) -> String {
+        history_of(&self.namespace, shard)
     }
 
     pub(crate) fn record(&self, key: &RecordKey) -> String {
@@ -74,6 +73,21 @@ impl Keys {
     /// The leases that the holder of the record's lease waits for.
     pub(crate) fn waits(&self, key: &RecordKey) -> String {
         self.record(key) + WAITS
+    }
+
+    /// The lease on the record with this [name](RecordKey::name).
+    pub(crate) fn lease_named(&self, name: &str) -> String {
+        format!("{}{name}{LEASE}", self.prefix)
+    }
+
+    /// The waits beside [`lease_named`](Self::lease_named).
+    pub(crate) fn waits_named(&self, name: &str) -> String {
+        format!("{}{name}{WAITS}", self.prefix)
+    }
+
+    /// The name of the record that a lease of this shard is on.
+    pub(crate) fn name_of_lease<'a>(&self, lease: &'a str) -> Option<&'a str> {
+        lease.strip_prefix(&self.prefix)?.strip_suffix(LEASE)
     }
 
     /// The guards of a record, which keep every instance from storing it.
@@ -147,6 +161,11 @@ impl Keys {
     }
 }
 
+/// The history of a shard of a namespace.
+pub(crate) fn history_of(namespace: &str, shard: u8) -> String {
+    format!("{{{namespace}:{shard}}}:{HISTORY}")
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -160,6 +179,10 @@ mod tests {
         let record = RecordKey::new(Arc::clone(&function), "42".into(), 0);
         assert_eq!(keys.record(&record), "{shop:0}:users::get:3:42");
         assert_eq!(keys.lease(&record), "{shop:0}:users::get:3:42#lease");
+        let name = record.name();
+        assert_eq!(keys.lease_named(&name), keys.lease(&record));
+        assert_eq!(keys.waits_named(&name), keys.waits(&record));
+        assert_eq!(keys.name_of_lease(&keys.lease(&record)), Some(&*name));
         assert_eq!(keys.epoch(&function), "{shop:0}:users::get:3#epoch");
         assert_eq!(keys.channel(), "{shop:0}:#channel:3");
     }
@@ -182,7 +205,7 @@ mod tests {
             assert_eq!(keys.history(), format!("{{shop:{index}}}:#history"));
             assert_eq!(keys.channel(), format!("{{shop:{index}}}:#channel:0"));
             assert_eq!(keys.pattern(), "{shop:*}:*");
-            assert_eq!(keys.second_history(), "{shop:1}:#history");
+            assert_eq!(keys.history(), keys.history_of(index as u8));
             assert_eq!(keys.history() == one.history(), index == 0);
         }
     }

@@ -15,6 +15,8 @@ use cache_core::tier::Shard;
 use cache_core::{Error, ErrorKind};
 use tokio::sync::watch;
 
+use crate::keys::history_of;
+
 /// The knowledge of the layout that the shards of one instance share.
 #[derive(Debug)]
 pub(crate) struct Layout {
@@ -105,9 +107,8 @@ impl Layout {
         }
     }
 
-    /// Notes that `shard` has another layout, of `found` shards, and returns the error of it. `key`
-    /// is the key that says it.
-    pub(crate) fn conflicts(&self, shard: Shard, found: u8, key: &str) -> Error {
+    /// Notes that `shard` found another layout, of `found` shards, and returns the error of it.
+    pub(crate) fn conflicts(&self, shard: Shard, found: u8) -> Error {
         let of = |shards: u8| match shards {
             1 => "1 shard".to_owned(),
             shards => format!("{shards} shards"),
@@ -118,9 +119,17 @@ impl Layout {
             of(found),
             self.shards
         );
+        let first = history_of(&self.namespace, 0);
+        let keys = match found.saturating_sub(1) {
+            0 => format!("its key `{first}` is"),
+            last => format!(
+                "all of its keys from `{first}` to `{}` are",
+                history_of(&self.namespace, last)
+            ),
+        };
         let help = format!(
             "set `shards({found})`, or use another namespace; a layout that no instance uses any \
-             more ends when its key `{key}` is deleted"
+             more ends when {keys} deleted"
         );
         let error = Error::new(ErrorKind::Configuration, problem).with_help(help);
         self.state.send_modify(|state| {
@@ -181,14 +190,14 @@ mod tests {
         layout.found(shards[0]);
         assert!(!is_ready(layout.conflict()));
         for at in [0, 2] {
-            let error = layout.conflicts(shards[at], 8, "{shop:0}:#history");
+            let error = layout.conflicts(shards[at], 8);
             let text = error.to_string();
             for part in [
                 "`shop`",
                 "8 shards",
                 "set to 4",
                 "shards(8)",
-                "{shop:0}:#history",
+                "`{shop:0}:#history` to `{shop:7}:#history`",
             ] {
                 assert!(text.contains(part), "{part} is not in {text}");
             }

@@ -59,6 +59,7 @@ mod maintenance;
 mod matching;
 mod message;
 mod number;
+mod other_layouts;
 mod permissions;
 mod renewal;
 mod replicas;

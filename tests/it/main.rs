@@ -27,6 +27,7 @@ mod keys;
 mod late_loads;
 mod late_loads_across_instances;
 mod layouts;
+mod layouts_after_losses;
 mod leases;
 mod levels;
 mod loads_across_instances;

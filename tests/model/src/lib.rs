@@ -13,8 +13,10 @@
 //! the model does not show that the guard is needed.
 //!
 //! [`protocol`] holds the state and the steps, in the terms of `cache-redis`. [`search`] tries
-//! them. [`rings`] is a model of its own: loads that wait for each other across instances.
+//! them. [`rings`] is a model of its own: loads that wait for each other across instances. So is
+//! [`layouts`]: instances that are set to different numbers of shards.
 
+pub mod layouts;
 pub mod protocol;
 pub mod rings;
 pub mod search;

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use model::protocol::scenarios;
-use model::rings;
 use model::search::{Outcome, exhaust, shortest};
+use model::{layouts, rings};
 
 fn main() -> ExitCode {
     let quick = std::env::args().any(|argument| argument == "--quick");
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     ok &= search_without_a_guard(is_wanted);
     ok &= search_rings(quick, is_wanted);
     ok &= search_rings_without_a_guard(is_wanted);
+    ok &= search_layouts(quick, is_wanted);
     if ok {
         ExitCode::SUCCESS
     } else {
@@ -139,6 +140,46 @@ fn search_rings_without_a_guard(is_wanted: impl Fn(&str) -> bool) -> bool {
                 ok = false;
                 println!("{name:44} {expected:?} WAS NOT FOUND: {other:?}");
             }
+        }
+    }
+    ok
+}
+
+/// Searches instances with different numbers of shards: with all guards, where no call may return
+/// an old value, and without each of them, where one must. Returns `true` if that is so.
+fn search_layouts(quick: bool, is_wanted: impl Fn(&str) -> bool) -> bool {
+    let mut ok = true;
+    println!(
+        "\n{:44} {:>12} {:>14} {:>8}",
+        "different numbers of shards", "states", "", "time"
+    );
+    for (name, layouts, long) in layouts::scenarios::whole() {
+        if quick && long || !is_wanted(name) {
+            continue;
+        }
+        let (outcome, time) = timed(|| layouts::search(&layouts));
+        ok &= outcome.wrong.is_none();
+        println!("{name:44} {:>12} {:>14} {time:>7.1}s", outcome.states, "");
+        if let Some(wrong) = outcome.wrong {
+            println!("    WRONG: {wrong:?}");
+        }
+    }
+    println!(
+        "\n{:44} {:>12} {:>14}",
+        "with one guard of a layout removed", "states", "shortest"
+    );
+    for (name, layouts) in layouts::scenarios::without_a_guard() {
+        if !is_wanted(name) {
+            continue;
+        }
+        let layouts::Outcome { states, wrong } = layouts::search(&layouts);
+        ok &= wrong.is_some();
+        match wrong {
+            Some((wrong, path)) => println!(
+                "{name:44} {states:>12} {:>8} steps  {wrong:?}: {path:?}",
+                path.len()
+            ),
+            None => println!("{name:44} {states:>12}  NO VIOLATION WAS FOUND"),
         }
     }
     ok

@@ -1,0 +1,164 @@
+//! Looks for other layouts of the namespace before the history of a shard begins.
+//!
+//! # Invariant
+//! A shard begins a history in one layout only while no shard has one of another layout. So a shard
+//! of this layout that has a history shows that no other layout has begun since.
+
+use std::collections::HashMap;
+
+use cache_core::tier::Shard;
+use cache_core::{Error, ErrorKind};
+use redis::aio::MultiplexedConnection;
+use redis::{ConnectionInfo, RedisError};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::commands::LONGEST_TEXT;
+use crate::errors::{self, failed};
+use crate::permissions::Purpose;
+use crate::session::{Link, RedisSession};
+use crate::{server, transport};
+
+/// The index of a shard with the text of its history, or the reason why it cannot be asked.
+type Answer = (u8, Result<Vec<u8>, RedisError>);
+
+/// Findings in the histories of other shards.
+#[derive(Debug, Default)]
+struct Seen {
+    /// A shard has a history of this layout.
+    own: bool,
+    /// A shard did not answer.
+    failure: Option<RedisError>,
+}
+
+impl RedisSession {
+    /// Looks whether a history of this shard may begin although the shard has none: its server may
+    /// have lost its data, while other instances still use the other shards in another layout.
+    ///
+    /// Shard 0 begins the first history of a namespace, and may begin if no shard has another
+    /// layout. Any other shard begins only in a layout that is seen in some shard: otherwise an
+    /// instance that shard 0 admitted long ago would begin a history beside another layout.
+    ///
+    /// A user that may not read the keys of other shards has the keys of one shard only, and is not
+    /// stopped.
+    ///
+    /// # Errors
+    /// The namespace has another layout, or too few shards can be asked.
+    pub(crate) async fn look_for_other_layouts(
+        &self,
+        link: &Link,
+        info: &ConnectionInfo,
+    ) -> Result<(), Error> {
+        if self.permissions.lacks(Purpose::OtherLayouts) {
+            return Ok(());
+        }
+        let own = self.shard.index();
+        let mut seen = Seen::default();
+        let mut others: Vec<u8> = (0..Shard::MOST).filter(|index| *index != own).collect();
+        if own != 0 {
+            // Commonly shard 0 has a history, and no other shard must be asked.
+            others.remove(0);
+            self.look_at(link, info, &[0], &mut seen).await?;
+        }
+        if !seen.own {
+            self.look_at(link, info, &others, &mut seen).await?;
+        }
+        match (seen.own, seen.failure) {
+            (true, _) => Ok(()),
+            (false, Some(error)) => Err(failed("look for another number of shards", error)),
+            (false, None) if own == 0 => Ok(()),
+            (false, None) => Err(Error::new(
+                ErrorKind::Unavailable,
+                "no shard of the namespace has a history, and shard 0 must begin the first",
+            )),
+        }
+    }
+
+    /// Reads the histories of some shards.
+    ///
+    /// # Errors
+    /// One of them is of another layout.
+    async fn look_at(
+        &self,
+        link: &Link,
+        info: &ConnectionInfo,
+        shards: &[u8],
+        seen: &mut Seen,
+    ) -> Result<(), Error> {
+        for (index, answer) in self.histories(link, info, shards).await {
+            match answer {
+                Ok(text) => match server::shards_of_history(&text) {
+                    Some(of) if of == self.layout.shards() && index < of => seen.own = true,
+                    Some(of) => return Err(self.layout.conflicts(self.shard, of)),
+                    None => {}
+                },
+                Err(error) if errors::is_of_another_type(&error) => {}
+                // On a server that cannot be asked for permissions.
+                Err(error) if error.code() == Some("NOPERM") => {}
+                Err(error) => seen.failure = Some(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the server of this link, and then the nodes that it names, each within a part of the
+    /// time that a link may take.
+    async fn histories(&self, link: &Link, info: &ConnectionInfo, shards: &[u8]) -> Vec<Answer> {
+        let limit = self.settings.connect_limit / 3;
+        let names = |index: &u8| (*index, self.keys.history_of(*index));
+        let mut answers = read(link.data.clone(), shards.iter().map(names).collect()).await;
+        let mut elsewhere: HashMap<String, (ConnectionInfo, Vec<_>)> = HashMap::new();
+        answers.retain(|(index, text)| {
+            let moved = text.as_ref().err();
+            let Some(node) = moved.and_then(|error| errors::moved(info, error)) else {
+                return true;
+            };
+            let address = node.addr().to_string();
+            let node = elsewhere.entry(address).or_insert((node, Vec::new()));
+            node.1.push(names(index));
+            false
+        });
+        let mut questions = JoinSet::new();
+        for (node, names) in elsewhere.into_values() {
+            let root = self.locator.root().cloned();
+            questions.spawn(async move {
+                let failed = names.clone();
+                let question = async |connection| Ok(read(connection, names).await);
+                let asked = timeout(limit, transport::ask(&node, root.as_ref(), question)).await;
+                let asked = asked.unwrap_or_else(|_| Err(errors::no_reply()));
+                asked.unwrap_or_else(|error| all_failed(&failed, &error))
+            });
+        }
+        while let Some(asked) = questions.join_next().await {
+            match asked {
+                Ok(asked) => answers.extend(asked),
+                Err(panic) => {
+                    let error = std::io::Error::other(panic);
+                    answers.push((self.shard.index(), Err(error.into())));
+                }
+            }
+        }
+        answers
+    }
+}
+
+/// Reads the histories of the shards with these indices, whose keys have these names.
+async fn read(mut connection: MultiplexedConnection, names: Vec<(u8, String)>) -> Vec<Answer> {
+    let mut pipeline = redis::pipe();
+    // Each reply is judged by itself.
+    pipeline.ignore_errors();
+    for (_, name) in &names {
+        pipeline.cmd("GETRANGE").arg(name).arg(0).arg(LONGEST_TEXT);
+    }
+    let replies: Result<Vec<Result<Vec<u8>, RedisError>>, _> =
+        pipeline.query_async(&mut connection).await;
+    match replies {
+        Ok(replies) => names.iter().map(|(index, _)| *index).zip(replies).collect(),
+        Err(error) => all_failed(&names, &error),
+    }
+}
+
+fn all_failed(names: &[(u8, String)], error: &RedisError) -> Vec<Answer> {
+    let failed = names.iter().map(|(index, _)| (*index, Err(error.clone())));
+    failed.collect()
+}
