@@ -35,11 +35,12 @@ use crate::keys::Keys;
 pub(crate) const PORTION: usize = 256;
 
 /// All scripts.
-static SCRIPTS: [&Script; 16] = [
+static SCRIPTS: [&Script; 18] = [
     &attach::SCRIPT,
     &read::SCRIPT,
     &lease::SCRIPT,
     &fill::SCRIPT,
+    &fill::RECORDS,
     &restore::SCRIPT,
     &release::SCRIPT,
     &renew::SCRIPT,
@@ -47,6 +48,7 @@ static SCRIPTS: [&Script; 16] = [
     &guard::GUARD,
     &guard::UNGUARD,
     &invalidate::KEY,
+    &invalidate::KEYS,
     &invalidate::FUNCTION,
     &invalidate::ALL,
     &forget::SCRIPT,
@@ -136,7 +138,8 @@ fn pipeline<C: Command>(keys: &Keys, commands: impl IntoIterator<Item = C>) -> P
     pipeline
 }
 
-fn invocation<C: Command>(keys: &Keys, command: C) -> ScriptInvocation<'static> {
+/// A script with its keys and arguments.
+pub(crate) fn invocation<C: Command>(keys: &Keys, command: C) -> ScriptInvocation<'static> {
     let mut invocation = command.script().prepare_invoke();
     command.write(keys, &mut invocation);
     invocation

@@ -38,6 +38,7 @@
 //! number is the database. The permissions that a user of the server needs are listed at [`Redis`].
 
 mod barrier;
+mod batches;
 mod bus;
 mod commands;
 mod config;
@@ -58,6 +59,7 @@ mod permissions;
 mod replicas;
 mod server;
 mod session;
+mod sizes;
 mod streams;
 mod supervisor;
 mod tier;

@@ -19,6 +19,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Client, RedisError};
 use tokio::time::{Instant, timeout};
 
+use crate::batches::Batches;
 use crate::bus::Bus;
 use crate::commands::guard::GuardedKey;
 use crate::config::Settings;
@@ -29,6 +30,7 @@ use crate::keys::Keys;
 use crate::leases::RedisLease;
 use crate::permissions::Permissions;
 use crate::server::Identity;
+use crate::sizes::RecordSizes;
 
 /// The state that calls and the supervisor share.
 #[derive(Debug)]
@@ -37,7 +39,8 @@ pub(crate) struct RedisSession {
     /// The node of a cluster that has the namespace, if the first address is another node.
     moved: Mutex<Option<Client>>,
     pub(crate) settings: Settings,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) sizes: RecordSizes,
     pub(crate) bus: Arc<Bus>,
     pub(crate) link: Session<Link>,
     pub(crate) drivers: Drivers,
@@ -62,6 +65,8 @@ pub(crate) struct Link {
     /// The number of the link, larger than that of every earlier one.
     pub(crate) number: u64,
     pub(crate) data: MultiplexedConnection,
+    /// Sends operations of several calls together, over `data`.
+    pub(crate) batches: Batches,
     pub(crate) channel: MultiplexedConnection,
     pub(crate) identity: Arc<Identity>,
 }
@@ -95,7 +100,8 @@ impl RedisSession {
             client,
             moved: Mutex::default(),
             settings,
-            keys,
+            keys: Arc::new(keys),
+            sizes: RecordSizes::default(),
             counters: Arc::clone(&bus.counters),
             bus,
             drivers: Drivers::default(),

@@ -1,11 +1,13 @@
 //! Stores a record under the lease of its load.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::tier::{FillResult, Lease, RecordKey, Refusal};
+use cache_core::tier::{FillResult, FunctionKey, Lease, RecordKey, Refusal, Stamp};
 use redis::{RedisError, ScriptInvocation, Value};
 
 use super::command::{Command, typed};
+use super::lease::exclusive_lease;
 use super::script::{Script, script};
 use crate::keys::Keys;
 use crate::number::millis;
@@ -19,6 +21,18 @@ use crate::number::millis;
 ///
 /// Replies with `stored`, or with the word for what has changed: `lease`, `function`, `history`.
 pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/fill.lua")));
+
+/// Stores several records in one step, each under the conditions of [`SCRIPT`].
+///
+/// A lease is compared with its whole text, as [`exclusive_lease`](super::lease::exclusive_lease)
+/// writes it. On a full server each record is refused by itself, and nothing else has happened.
+///
+/// KEYS history, sequence; epochs; for each record: record, lease.
+/// ARGV number of the history, number of epochs; epochs; for each record: index of its epoch, text
+/// of the lease, record, life in ms, digest of the key; channel.
+///
+/// Replies with a word for each record, as [`SCRIPT`] does, or the server's error.
+pub(super) static RECORDS: Script = Script::new(|| script(include_str!("lua/fill_records.lua")));
 
 /// Stores a record and ends its lease.
 #[derive(Debug)]
@@ -64,10 +78,82 @@ impl Command for StoreRecord<'_> {
     }
 }
 
+/// A record that is stored together with others, under an exclusive lease.
+#[derive(Debug)]
+pub(crate) struct FilledKey {
+    /// The names of the keys.
+    pub(crate) record_name: String,
+    pub(crate) lease_name: String,
+    pub(crate) function: Arc<FunctionKey>,
+    pub(crate) token: u64,
+    pub(crate) stamp: Stamp,
+    pub(crate) record: Vec<u8>,
+    pub(crate) life: Duration,
+    pub(crate) digest: u64,
+}
+
+/// Stores several records of one history.
+#[derive(Debug)]
+pub(crate) struct StoreRecords<'a> {
+    pub(crate) history: u64,
+    /// At least one, and at most [`PORTION`](super::PORTION).
+    pub(crate) records: &'a [FilledKey],
+}
+
+impl Command for StoreRecords<'_> {
+    type Reply = Vec<Result<FillResult, RedisError>>;
+
+    fn script(&self) -> &'static redis::Script {
+        &RECORDS
+    }
+
+    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+        let mut epochs: Vec<(&FunctionKey, u64)> = Vec::new();
+        let indices: Vec<usize> = self
+            .records
+            .iter()
+            .map(|filled| {
+                let epoch = (&*filled.function, filled.stamp.epoch);
+                let at = epochs.iter().position(|known| *known == epoch);
+                at.unwrap_or_else(|| {
+                    epochs.push(epoch);
+                    epochs.len() - 1
+                })
+            })
+            .collect();
+        invocation
+            .key(keys.history())
+            .key(keys.sequence())
+            .arg(self.history)
+            .arg(epochs.len());
+        for (function, epoch) in epochs {
+            invocation.key(keys.epoch(function)).arg(epoch);
+        }
+        for (filled, index) in self.records.iter().zip(indices) {
+            invocation
+                .key(&filled.record_name)
+                .key(&filled.lease_name)
+                .arg(index + 1)
+                .arg(exclusive_lease(filled.token, filled.stamp))
+                .arg(&filled.record)
+                .arg(millis(filled.life))
+                .arg(filled.digest);
+        }
+        invocation.arg(keys.channel());
+    }
+
+    fn parse(reply: Value) -> Result<Self::Reply, RedisError> {
+        let replies: Vec<Value> = typed(reply)?;
+        let each = replies.into_iter().map(|reply| match reply {
+            Value::ServerError(error) => Err(error.into()),
+            reply => StoreRecord::parse(reply),
+        });
+        Ok(each.collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use cache_core::tier::Stamp;
-
     use super::*;
     use crate::commands::testing::{EPOCH, HISTORY, MINUTE, TestServer, key};
 

@@ -1,12 +1,14 @@
 //! Stores a record under the lease of its load.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::Error;
 use cache_core::tier::{FillResult, Lease, RecordKey, Refusal};
 
+use crate::batches::LARGEST_RECORD;
 use crate::commands;
-use crate::commands::fill::StoreRecord;
+use crate::commands::fill::{FilledKey, StoreRecord};
 use crate::session::RedisSession;
 
 impl RedisSession {
@@ -21,18 +23,34 @@ impl RedisSession {
         if self.journal.covers(key) {
             return Ok(FillResult::Refused(Refusal::Queued));
         }
-        let command = StoreRecord {
-            key,
-            lease,
-            record,
-            life,
-        };
         let fill = self
             .run("fill", within, |mut link| async move {
                 // Another link may lead to another server, to which the lease was replicated.
-                if !self.leases.holds(lease.token, link.number) {
+                let Some(held) = self.leases.get(lease.token, link.number) else {
                     return Ok(FillResult::Refused(Refusal::Link));
+                };
+                self.sizes.note(key.digest, record.len());
+                let running = link.batches.clone();
+                let running = running.begin();
+                if running.is_batched && held.is_exclusive && record.len() <= LARGEST_RECORD {
+                    let filled = FilledKey {
+                        record_name: self.keys.record(key),
+                        lease_name: held.name,
+                        function: Arc::clone(&key.function),
+                        token: lease.token,
+                        stamp: lease.stamp,
+                        record,
+                        life,
+                        digest: key.digest,
+                    };
+                    return link.batches.fill(filled).await;
                 }
+                let command = StoreRecord {
+                    key,
+                    lease,
+                    record,
+                    life,
+                };
                 commands::send(&mut link.data, &self.keys, command).await
             })
             .await?;

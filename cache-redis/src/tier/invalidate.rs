@@ -8,7 +8,9 @@ use cache_core::tier::{Receipt, Target};
 use cache_core::{Error, ErrorKind};
 use tokio::time::{Instant, timeout_at};
 
+use crate::commands::invalidate::InvalidatedKey;
 use crate::journal::Writer;
+use crate::keys::LEASE;
 use crate::session::RedisSession;
 
 impl RedisSession {
@@ -27,7 +29,22 @@ impl RedisSession {
         self.forget_epoch(target);
         let sent = self
             .run("invalidate", within, |link| async move {
-                self.send_invalidation(&link, target).await?;
+                let running = link.batches.begin();
+                match target {
+                    // The audit has an entry for each.
+                    Target::Key(key) if running.is_batched && self.settings.audit.is_none() => {
+                        let record = self.keys.record(key);
+                        let key = InvalidatedKey {
+                            lease: format!("{record}{LEASE}"),
+                            record,
+                            digest: key.digest,
+                        };
+                        link.batches.invalidate(key).await?;
+                    }
+                    Target::Key(_) | Target::Function(_) | Target::All => {
+                        self.send_invalidation(&link, target).await?;
+                    }
+                }
                 Ok(link.number)
             })
             .await;

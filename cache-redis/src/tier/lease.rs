@@ -1,5 +1,6 @@
 //! Takes the lease on a key before a load, and detects waits for leases that would never end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::tier::kit::{LONGEST_LOAD, LeaseHolder};
@@ -9,10 +10,12 @@ use cache_core::tier::{
 use cache_core::{Error, ErrorKind};
 use tokio::time::sleep;
 
+use crate::batches::LeaseRequest;
 use crate::commands;
 use crate::commands::deadlock::DetectDeadlock;
 use crate::commands::lease::{Reply, TakeLease};
 use crate::epochs::Mark;
+use crate::keys::{GUARDS, LEASE};
 use crate::leases::RedisLease;
 use crate::number::fresh_number;
 use crate::session::{RedisSession, not_ready};
@@ -137,21 +140,67 @@ impl RedisSession {
         let (reply, holder, link) = self
             .run("lease", within, |mut link| async move {
                 let holder = own.map(|own| self.leases.hold(token, own, link.number));
+                let mut holder = holder.flatten();
+                let running = link.batches.clone();
+                let running = running.begin();
+                let mut is_taken = false;
+                if running.is_batched
+                    && let Some(request) = self.plain_request(&command)
+                {
+                    let request = LeaseRequest { holder, ..request };
+                    let stamp = request.stamp;
+                    let taken = link.batches.lease(request).await?;
+                    holder = taken.holder;
+                    if taken.is_granted {
+                        let epoch = stamp.epoch;
+                        let granted = Reply::Granted {
+                            token,
+                            epoch,
+                            failures: 0,
+                        };
+                        return Ok((granted, holder, link.number));
+                    }
+                    is_taken = taken.is_taken;
+                }
+                // The script replaces a lease that was taken and not granted.
                 let reply = commands::send(&mut link.data, &self.keys, command).await?;
-                Ok((reply, holder.flatten(), link.number))
+                match reply {
+                    // A reply that cannot be parsed may grant a lease, which is released with the
+                    // holder.
+                    Reply::Granted { .. } | Reply::Foreign => {}
+                    _ if is_taken => {}
+                    _ => self.leases.end(token),
+                }
+                Ok((reply, holder, link.number))
             })
             .await?;
-        match reply {
-            // A reply that cannot be parsed may grant a lease, which is released with the holder.
-            Reply::Granted { .. } | Reply::Foreign => {}
-            _ => self.leases.end(token),
-        }
         Ok(Answer {
             reply,
             holder,
             link,
             history,
             asked,
+        })
+    }
+
+    /// Returns the request by which a lease can be taken without the script: one of a caller that
+    /// found no record, and knows the epoch of the function.
+    fn plain_request(&self, command: &TakeLease<'_>) -> Option<LeaseRequest> {
+        let is_plain = command.mode == LeaseMode::Exclusive && command.expected_header.is_empty();
+        let epoch = command.known_epoch.filter(|_| is_plain)?;
+        let record = self.keys.record(command.key);
+        Some(LeaseRequest {
+            lease: format!("{record}{LEASE}"),
+            guards: format!("{record}{GUARDS}"),
+            record,
+            function: Arc::clone(&command.key.function),
+            token: command.token,
+            life: command.life,
+            stamp: Stamp {
+                epoch,
+                history: command.history,
+            },
+            holder: None,
         })
     }
 

@@ -1,0 +1,298 @@
+//! Throughput of Redis as a tier beside bare redis-rs, with 1, 64 and 512 callers at a time.
+//!
+//! `cargo bench --bench redis_throughput` starts a `redis-server` of its own on a Unix socket.
+//! Rounds of the two contenders alternate, so that a slow spell of the machine slows both down.
+//! The numbers are medians, and each path is printed as a ratio to what stands beside it.
+//!
+//! Arguments: `--short` runs a few rounds, for CI; `--single` uses one thread for all callers; any
+//! other word is a path, such as `strong`, and the rest is left out.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use multi_tier_cached::{CacheRuntime, Engine, Memory, Receipt, Redis, invalidate, multi_tier_cached};
+use redis::aio::MultiplexedConnection;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+
+const CALLERS: [u64; 3] = [1, 64, 512];
+/// The keys that hits and strong calls read.
+const KEYS: u64 = 1_000;
+
+/// A value of about 200 bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Row {
+    id: u64,
+    name: String,
+    numbers: Vec<u64>,
+}
+
+fn row(id: u64) -> Row {
+    Row {
+        id,
+        name: format!("customer {id}"),
+        numbers: vec![u64::MAX / 3; 18],
+    }
+}
+
+/// Has no `l1`, so every call goes to Redis.
+#[multi_tier_cached(ttl = "1h", tiers = "l2", name = "bench::row")]
+async fn read(id: u64) -> Arc<Row> {
+    Arc::new(row(id))
+}
+
+/// Has `l1`, and asks Redis on every call whether its value is current.
+#[multi_tier_cached(ttl = "1h", consistency = "strong", name = "bench::strong")]
+async fn strong(id: u64) -> Arc<Row> {
+    Arc::new(row(id))
+}
+
+/// A strong function without `l1`: Redis sends the value on every call.
+#[multi_tier_cached(
+    ttl = "1h",
+    consistency = "strong",
+    tiers = "l2",
+    name = "bench::strong_l2"
+)]
+async fn strong_without_memory(id: u64) -> Arc<Row> {
+    Arc::new(row(id))
+}
+
+struct Server {
+    child: Child,
+    directory: std::path::PathBuf,
+}
+
+impl Server {
+    fn start() -> Self {
+        let directory = std::env::temp_dir().join(format!("mtc-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let binary = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
+        let child = Command::new(binary)
+            .args(["--port", "0", "--save", "", "--unixsocket"])
+            .arg(directory.join("socket"))
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("redis-server starts; help: install it");
+        while !directory.join("socket").exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Self { child, directory }
+    }
+
+    fn url(&self) -> String {
+        format!("redis+unix://{}", self.directory.join("socket").display())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Operations by bare redis-rs, on keys and values of the same length as ours.
+#[derive(Clone)]
+struct Bare {
+    connection: MultiplexedConnection,
+    payload: Arc<[u8]>,
+}
+
+impl Bare {
+    async fn get(mut self, id: u64) {
+        let bytes: Option<Vec<u8>> = redis::cmd("GET")
+            .arg(bare_key(id))
+            .query_async(&mut self.connection)
+            .await
+            .expect("the bytes");
+        let row: Row = postcard::from_bytes(&bytes.expect("a record")).expect("a row");
+        std::hint::black_box(row);
+    }
+
+    async fn set(mut self, id: u64) {
+        let set = redis::cmd("SET")
+            .arg(bare_key(id))
+            .arg(&*self.payload)
+            .arg("PX")
+            .arg(3_600_000)
+            .to_owned();
+        let () = set.query_async(&mut self.connection).await.expect("set");
+    }
+
+    async fn miss(mut self, id: u64) {
+        let bytes: Option<Vec<u8>> = redis::cmd("GET")
+            .arg(bare_key(id))
+            .query_async(&mut self.connection)
+            .await
+            .expect("a reply");
+        assert!(bytes.is_none());
+        self.set(id).await;
+    }
+
+    async fn del(mut self, id: u64) {
+        let mut pipeline = redis::pipe();
+        pipeline.del(bare_key(id)).ignore();
+        pipeline.publish("bench", id).ignore();
+        let () = pipeline.exec_async(&mut self.connection).await.expect("del");
+    }
+}
+
+fn bare_key(id: u64) -> String {
+    format!("{{cache:0}}:bench::bare:1:{id}")
+}
+
+/// Runs `calls` calls by `callers` at a time, and returns thousands of calls per second.
+#[expect(clippy::disallowed_methods, reason = "a bench measures time")]
+async fn throughput<F>(callers: u64, calls: u64, call: impl Fn(u64) -> F + Clone + Send + 'static) -> f64
+where
+    F: Future<Output = ()> + Send,
+{
+    let next = Arc::new(AtomicU64::new(0));
+    let mut tasks = JoinSet::new();
+    let began = Instant::now();
+    for _ in 0..callers {
+        let (next, call) = (Arc::clone(&next), call.clone());
+        tasks.spawn(async move {
+            loop {
+                let id = next.fetch_add(1, Ordering::Relaxed);
+                if id >= calls {
+                    break;
+                }
+                call(id).await;
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.expect("no panic");
+    }
+    calls as f64 / began.elapsed().as_secs_f64() / 1000.0
+}
+
+fn median(rounds: &mut [f64]) -> f64 {
+    rounds.sort_by(f64::total_cmp);
+    rounds[rounds.len() / 2]
+}
+
+/// How much is measured, and what.
+struct Plan {
+    rounds: u64,
+    /// Calls of one round with many callers.
+    calls: u64,
+    only: Vec<String>,
+}
+
+impl Plan {
+    fn of_arguments(arguments: &[String]) -> Self {
+        let is_short = arguments.iter().any(|argument| argument == "--short");
+        let names = arguments.iter().filter(|name| !name.starts_with("--"));
+        Self {
+            rounds: if is_short { 3 } else { 9 },
+            calls: if is_short { 10_000 } else { 60_000 },
+            only: names.cloned().collect(),
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|only| only == name)
+    }
+
+    /// Measures one path with each number of callers. `ours` and `bare` get a number that no other
+    /// call of the path had.
+    async fn compare<F, G>(
+        &self,
+        (name, peer): (&str, &str),
+        ours: impl Fn(u64) -> F + Clone + Send + 'static,
+        bare: impl Fn(u64) -> G + Clone + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send,
+        G: Future<Output = ()> + Send,
+    {
+        if !self.has(name) {
+            return;
+        }
+        let mut from = 0;
+        for callers in CALLERS {
+            let calls = if callers == 1 { self.calls / 10 } else { self.calls };
+            let (mut our_rounds, mut bare_rounds) = (Vec::new(), Vec::new());
+            for _ in 0..self.rounds {
+                let (ours, bare) = (ours.clone(), bare.clone());
+                let ours = throughput(callers, calls, move |id| ours(from + id));
+                our_rounds.push(ours.await);
+                let bare = throughput(callers, calls, move |id| bare(from + id));
+                bare_rounds.push(bare.await);
+                from += calls;
+            }
+            let (ours, bare) = (median(&mut our_rounds), median(&mut bare_rounds));
+            println!(
+                "{name:12} {callers:>4} callers {ours:>8.1} k/s   {peer:>16} {bare:>8.1} k/s   ratio {:.2}",
+                ours / bare
+            );
+        }
+    }
+}
+
+async fn run(plan: &Plan) {
+    let server = Server::start();
+    let runtime = CacheRuntime::builder()
+        .l1(Memory::builder().engine(Engine::QuickCache))
+        .l2(Redis::new(server.url()).required())
+        .install()
+        .await
+        .expect("a runtime");
+    let client = redis::Client::open(server.url()).expect("a client");
+    let connection = client.get_multiplexed_async_connection().await;
+    let bare = Bare {
+        connection: connection.expect("a connection"),
+        // As long as a record of ours.
+        payload: [postcard::to_stdvec(&row(0)).expect("bytes"), vec![0; 84]]
+            .concat()
+            .into(),
+    };
+    // Numbers of misses are larger than those of the keys that are read.
+    const MISSES: u64 = 1 << 32;
+    for id in 0..KEYS {
+        read(id).await;
+        strong(id).await;
+        strong_without_memory(id).await;
+        bare.clone().set(id).await;
+    }
+    let get = |bare: &Bare| {
+        let bare = bare.clone();
+        move |id| bare.clone().get(id % KEYS)
+    };
+    let hit = async |id| assert_eq!(read(id % KEYS).await.id, id % KEYS);
+    plan.compare(("hit", "GET, decode"), hit, get(&bare)).await;
+    let call = async |id| assert_eq!(strong(id % KEYS).await.id, id % KEYS);
+    plan.compare(("strong", "GET, decode"), call, get(&bare)).await;
+    let call = async |id| assert_eq!(strong_without_memory(id % KEYS).await.id, id % KEYS);
+    plan.compare(("strong-l2", "GET, decode"), call, get(&bare))
+        .await;
+    let call = async |id| assert_eq!(read(MISSES + id).await.id, MISSES + id);
+    let peer = bare.clone();
+    let miss = move |id| peer.clone().miss(MISSES + id);
+    plan.compare(("miss", "GET, SET PX"), call, miss).await;
+    let call = async |id| {
+        let receipt = invalidate!(read, id % KEYS).await;
+        assert_eq!(receipt.expect("an invalidation"), Receipt::Acked);
+    };
+    let peer = bare.clone();
+    let del = move |id| peer.clone().del(id % KEYS);
+    plan.compare(("invalidate", "DEL, PUBLISH"), call, del).await;
+    runtime.shutdown().await.expect("an end");
+}
+
+fn main() {
+    // Cargo passes `--bench`.
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let plan = Plan::of_arguments(&arguments);
+    let mut builder = match arguments.iter().any(|argument| argument == "--single") {
+        true => tokio::runtime::Builder::new_current_thread(),
+        false => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let tokio = builder.enable_all().build().expect("a tokio runtime");
+    tokio.block_on(run(&plan));
+}
