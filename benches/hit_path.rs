@@ -184,61 +184,114 @@ fn median(contender: &Contender) -> f64 {
     rounds[rounds.len() / 2]
 }
 
-/// Calls each contender for each key once, so that every later call is a hit.
-fn fill(tokio: &Runtime, moka: &Moka, quick: &Quick, names: &[String]) {
+const NUMERIC: &str = "ours: (u32, u64) -> Arc<Row>";
+const CONCURRENT_CACHED: &str = "cached #[concurrent_cached], ttl";
+
+/// The tables. Each has a process and a memory of its own: with more entries, all of them are
+/// slower.
+const TABLES: [(&str, Engine, Fill); 4] = [
+    ("moka", Engine::Moka, plain),
+    ("quick_cache", Engine::QuickCache, plain),
+    (
+        "moka, functions with more times than a ttl",
+        Engine::Moka,
+        timed,
+    ),
+    (
+        "quick_cache, functions with more times than a ttl",
+        Engine::QuickCache,
+        timed,
+    ),
+];
+
+/// Fills the caches, and returns what is measured.
+type Fill = fn(&Runtime) -> Vec<Contender>;
+
+/// Calls for each key once, so that every later call is a hit.
+fn fill<F: Future<Output = ()>>(tokio: &Runtime, call: impl Fn(u64) -> F) {
+    tokio.block_on(async {
+        for n in 0..KEYS {
+            call(n).await;
+        }
+    });
+}
+
+fn bare_moka() -> Contender {
+    let moka = Moka::new(CAPACITY as u64);
     for n in 0..KEYS {
         moka.insert((1u32, n), Arc::new(row(n)));
+    }
+    contender("moka, bare get", move |n| moka.get(&(1, n)))
+}
+
+fn bare_quick_cache() -> Contender {
+    let quick = Quick::new(CAPACITY);
+    for n in 0..KEYS {
         quick.insert((1u32, n), Arc::new(row(n)));
-        tokio.block_on(async {
+    }
+    contender("quick_cache, bare get", move |n| quick.get(&(1, n)))
+}
+
+fn numeric() -> Contender {
+    contender(NUMERIC, |n| now(ours::shared(1, n)))
+}
+
+fn plain(tokio: &Runtime) -> Vec<Contender> {
+    let names: Arc<[String]> = (0..KEYS).map(|n| format!("customer-{n:08}")).collect();
+    let bare = [bare_moka(), bare_quick_cache()];
+    fill(tokio, |n| {
+        let names = Arc::clone(&names);
+        async move {
             assert_eq!(ours::shared(1, n).await.id, n + 1);
             assert_eq!(ours::whole(1, n).await.id, n + 1);
             ours::by_name(&names[n as usize]).await;
-            assert!(matches!(ours::timed(1, n).await, Ok(Some(_))));
-            assert!(matches!(ours::timed(2, n).await, Ok(None)));
-            assert!(ours::timed(3, n).await.is_err());
-            ours::stale(1, n).await;
             cached_shared(1, n).await;
             concurrent_cached_shared(1, n).await;
             concurrent_cached_forever(1, n).await;
-        });
-    }
-    HANGS.store(true, Ordering::Relaxed);
-    // The clock of a hit can be late by a tick, which is 10 ms at most.
-    std::thread::sleep(std::time::Duration::from_millis(50));
-}
-
-fn contenders(tokio: &Runtime) -> Vec<Contender> {
-    let moka = Moka::new(CAPACITY as u64);
-    let quick = Arc::new(Quick::new(CAPACITY));
-    let names: Vec<String> = (0..KEYS).map(|n| format!("customer-{n:08}")).collect();
-    fill(tokio, &moka, &quick, &names);
-    vec![
-        contender("moka, bare get", move |n| moka.get(&(1, n))),
-        contender("quick_cache, bare get", move |n| quick.get(&(1, n))),
-        contender("ours: (u32, u64) -> Arc<Row>", |n| now(ours::shared(1, n))),
+        }
+    });
+    let rest = [
+        numeric(),
         contender("ours: (u32, u64) -> Row of 200 bytes", |n| {
             now(ours::whole(1, n))
         }),
         contender("ours: &str of 17 -> Arc<Row>", move |n| {
             now(ours::by_name(&names[n as usize]))
         }),
+        contender(CONCURRENT_CACHED, |n| now(concurrent_cached_shared(1, n))),
+        contender("cached #[concurrent_cached], no ttl", |n| {
+            now(concurrent_cached_forever(1, n))
+        }),
+        contender("cached #[cached], ttl", |n| now(cached_shared(1, n))),
+    ];
+    bare.into_iter().chain(rest).collect()
+}
+
+fn timed(tokio: &Runtime) -> Vec<Contender> {
+    let moka = bare_moka();
+    fill(tokio, |n| async move {
+        ours::shared(1, n).await;
+        assert!(matches!(ours::timed(1, n).await, Ok(Some(_))));
+        assert!(matches!(ours::timed(2, n).await, Ok(None)));
+        assert!(ours::timed(3, n).await.is_err());
+        ours::stale(1, n).await;
+    });
+    HANGS.store(true, Ordering::Relaxed);
+    // The clock of a hit can be late by a tick, which is 10 ms at most.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    vec![
+        moka,
+        numeric(),
         contender("ours: fresh, of a late function", |n| {
             now(ours::timed(1, n))
         }),
         contender("ours: absence that is kept", |n| now(ours::timed(2, n))),
         contender("ours: error that is kept", |n| now(ours::timed(3, n))),
         contender("ours: stale", |n| now(ours::stale(1, n))),
-        contender("cached #[concurrent_cached], ttl", |n| {
-            now(concurrent_cached_shared(1, n))
-        }),
-        contender("cached #[concurrent_cached], no ttl", |n| {
-            now(concurrent_cached_forever(1, n))
-        }),
-        contender("cached #[cached], ttl", |n| now(cached_shared(1, n))),
     ]
 }
 
-fn run(engine: Engine, name: &str) {
+fn run((name, engine, fill): (&str, Engine, Fill)) {
     let runtime = CacheRuntime::builder()
         .l1(Memory::builder()
             .engine(engine)
@@ -251,7 +304,7 @@ fn run(engine: Engine, name: &str) {
 
     // Loads of stale values begin in this runtime, which does not run them.
     let _entered = tokio.enter();
-    let mut contenders = contenders(&tokio);
+    let mut contenders = fill(&tokio);
     measure(&mut contenders, 1);
     let alone: Vec<f64> = contenders.iter().map(median).collect();
     let allocations: Vec<f64> = contenders
@@ -281,10 +334,13 @@ fn run(engine: Engine, name: &str) {
             allocations[at]
         );
     }
-    println!(
-        "ours / #[concurrent_cached] with ttl: {:.2}",
-        alone[2] / alone[9]
-    );
+    let row = |name| contenders.iter().position(|row| row.name == name);
+    if let (Some(ours), Some(theirs)) = (row(NUMERIC), row(CONCURRENT_CACHED)) {
+        println!(
+            "ours / #[concurrent_cached] with ttl: {:.2}",
+            alone[ours] / alone[theirs]
+        );
+    }
     println!(
         "an entry in memory, beyond its key and value: {:.0} bytes",
         overhead(&tokio)
@@ -303,17 +359,16 @@ fn overhead(tokio: &Runtime) -> f64 {
 }
 
 fn main() {
-    let engines = [("moka", Engine::Moka), ("quick_cache", Engine::QuickCache)];
-    if let Ok(asked) = std::env::var("HIT_PATH_ENGINE") {
-        for (name, engine) in engines.into_iter().filter(|(name, _)| *name == asked) {
-            run(engine, name);
+    if let Ok(asked) = std::env::var("HIT_PATH_TABLE") {
+        for table in TABLES.into_iter().filter(|(name, ..)| *name == asked) {
+            run(table);
         }
         return;
     }
-    for (name, _) in engines {
+    for (name, ..) in TABLES {
         let this = std::env::current_exe().expect("the path of this bench");
         let status = std::process::Command::new(this)
-            .env("HIT_PATH_ENGINE", name)
+            .env("HIT_PATH_TABLE", name)
             .status();
         assert!(
             status.expect("a child").success(),

@@ -39,7 +39,7 @@ pub use cache_memcached::Memcached;
 #[cfg(feature = "objects")]
 pub use cache_object::{Objects, opendal};
 #[cfg(feature = "redis")]
-pub use cache_redis::{Redis, Streams};
+pub use cache_redis::{Credentials, Redis, Streams};
 
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/errors.md")]

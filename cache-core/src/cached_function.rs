@@ -7,6 +7,7 @@
 //! invalidated ([`invalidate`]). The steps of a call are in [`load`](crate::load).
 
 mod binding;
+mod channels;
 mod invalidate;
 mod records;
 mod reports;
@@ -17,9 +18,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 pub(crate) use self::binding::TierBinding;
+use self::channels::Channels;
 pub(crate) use self::invalidate::FencedAfter;
 pub(crate) use self::records::{Expected, InvalidRecord, OpenedRecord, Records};
-use crate::coherence::Coherence;
 use crate::error::Error;
 use crate::fence::{FunctionFence, Stripe};
 use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
@@ -31,6 +32,8 @@ use crate::log_limit::LoadLogLimits;
 use crate::state::RuntimeState;
 use crate::stats::{FunctionCounters, FunctionStats, TierCounters};
 use crate::tier::config::Lives;
+use crate::tier::shard::ShardCount;
+use crate::tier::store::Store;
 use crate::tier::{FunctionKey, LeaseMode, RecordKey};
 use crate::tokio_context::TokioContext;
 
@@ -44,7 +47,7 @@ pub(crate) struct CachedFunction {
     pub(crate) seed: u64,
     pub(crate) state: Arc<RuntimeState>,
     pub(crate) counters: FunctionCounters,
-    pub(crate) fence: Arc<FunctionFence>,
+    pub(crate) fence: FunctionFence,
     /// The name with the types of a generic function, such as `find<app::User>`.
     name: String,
     /// The name without types.
@@ -64,8 +67,7 @@ pub(crate) struct CachedFunction {
     /// Lower tiers that an override disabled. They receive invalidations, because another instance
     /// may use them, and because they may be enabled again.
     disabled: Vec<TierBinding>,
-    /// The state of the channels through which other instances invalidate, for each shared tier.
-    coherence: Vec<Arc<Coherence>>,
+    channels: Channels,
     /// Set for a function that is not async: its calls block their threads.
     pub(crate) is_blocking: bool,
     single_flight: SingleFlight,
@@ -91,21 +93,24 @@ impl CachedFunction {
         state: Arc<RuntimeState>,
     ) -> Arc<Self> {
         let id = FunctionId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
-        // If the function was cached before and then dropped, it missed the invalidations since.
-        // The fence voids everything that was kept then.
-        let fence = Arc::new(FunctionFence::at(state.fences.next()));
         let definition = plan.definition;
         let key = Arc::new(FunctionKey::new(&name, definition.version));
         let times = definition.times;
         let bind = |planned| TierBinding::new(planned, times.jitter);
         let lower: Vec<_> = plan.lower.into_iter().map(bind).collect();
         let disabled: Vec<_> = plan.disabled.into_iter().map(bind).collect();
-        let coherence: Vec<_> = lower.iter().filter_map(TierBinding::coherence).collect();
+        let shared = lower.iter().chain(&disabled).map(|tier| &*tier.store);
+        let shared = shared.filter(|store| store.is_shared());
+        let most = |count: ShardCount, store: &Store| count.max(store.count());
+        let shards = shared.clone().fold(ShardCount::ONE, most);
+        // If the function was cached before and then dropped, it missed the invalidations since.
+        // The fence voids everything that was kept then.
+        let fence = FunctionFence::sharded(state.fences.next(), shards);
+        let channels = Channels::new(lower.iter().map(|tier| &*tier.store), shards);
         let strong = definition.consistency == Consistency::Strong && !lower.is_empty();
         // Other instances can invalidate a function only through a tier that it shares with them. A
         // function without one must not lose its values when the channel of a tier is lost.
-        let mut targets = lower.iter().chain(&disabled);
-        if targets.any(|tier| tier.coherence().is_some()) {
+        if shared.count() > 0 {
             state.fences.share(key.digest, &fence);
         }
         Arc::new_cyclic(|this| Self {
@@ -114,7 +119,7 @@ impl CachedFunction {
             seed: function_seed(state.seed, id),
             counters: FunctionCounters::default(),
             fence,
-            coherence,
+            channels,
             is_blocking: definition.is_blocking,
             single_flight: definition.single_flight,
             consistency: definition.consistency,

@@ -17,9 +17,12 @@
 //!    fence.
 //! 3. A load that began before [`Fences::raise`] was called has a number below it.
 
-use std::sync::{Arc, Weak};
+mod function;
 
+pub(crate) use self::function::FunctionFence;
+use self::function::WeakFence;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+use crate::tier::shard::Shard;
 
 /// The number of stripes, a power of two. The number of a stripe fits in 16 bits.
 #[cfg(not(schedules))]
@@ -58,18 +61,7 @@ pub(crate) struct Fences {
     stripes: Box<[AtomicU64]>,
     /// The fences of the functions that other instances can invalidate, by the digest of the
     /// function's name. There are as many as there are functions alive.
-    shared: Mutex<Vec<(u64, Weak<FunctionFence>)>>,
-}
-
-/// The fence of a whole function.
-#[derive(Debug)]
-pub(crate) struct FunctionFence(AtomicU64);
-
-impl FunctionFence {
-    /// Makes the fence of a function. Values that were loaded before this number are not valid.
-    pub(crate) fn at(number: u64) -> Self {
-        Self(AtomicU64::new(number))
-    }
+    shared: Mutex<Vec<(u64, WeakFence)>>,
 }
 
 impl Fences {
@@ -98,13 +90,19 @@ impl Fences {
     #[inline]
     pub(crate) fn is_current(&self, start: u64, stripe: Stripe, function: &FunctionFence) -> bool {
         start >= self.stripe(stripe).load(Ordering::Acquire)
-            && start >= function.0.load(Ordering::Acquire)
+            && function.admits(start, stripe.number())
     }
 
-    /// Returns `true` if a value is valid whose load began at `start`, by the function's fence
-    /// alone. For a put: its own message to other instances raises the fence of its key.
-    pub(crate) fn is_current_for_function(&self, start: u64, function: &FunctionFence) -> bool {
-        start >= function.0.load(Ordering::Acquire)
+    /// Returns `true` if a value is valid whose load began at `start`, for a key with this stripe,
+    /// by the function's fence alone. For a put: its own message to other instances raises the
+    /// fence of its key.
+    pub(crate) fn is_current_for_function(
+        &self,
+        start: u64,
+        stripe: Stripe,
+        function: &FunctionFence,
+    ) -> bool {
+        function.admits(start, stripe.number())
     }
 
     /// Voids the values of all loads that have begun, for keys with this stripe.
@@ -114,29 +112,27 @@ impl Fences {
 
     /// Voids the values of all loads of a function that have begun.
     pub(crate) fn raise_function(&self, function: &FunctionFence) {
-        self.raise_to_next(&function.0);
+        function.raise(self.next());
     }
 
     /// Lets other instances invalidate a function. Called before its first load on this instance
     /// begins.
-    pub(crate) fn share(&self, digest: u64, function: &Arc<FunctionFence>) {
+    pub(crate) fn share(&self, digest: u64, function: &FunctionFence) {
         let mut shared = lock(&self.shared);
-        shared.retain(|(_, function)| function.strong_count() > 0);
-        shared.push((digest, Arc::downgrade(function)));
+        shared.retain(|(_, function)| function.is_alive());
+        shared.push((digest, function.downgrade()));
     }
 
-    /// Voids the values of all loads that have begun, of the shared functions with this digest, or
-    /// of all shared functions.
+    /// Voids the values of all loads that have begun and whose keys are in `shard`, of the shared
+    /// functions with this digest, or of all shared functions.
     ///
     /// The lock is held while the fences are raised. A function that is shared during that time
     /// begins its loads after it.
-    pub(crate) fn raise_shared(&self, digest: Option<u64>) {
+    pub(crate) fn raise_shared(&self, shard: Shard, digest: Option<u64>) {
         let shared = lock(&self.shared);
         for (known, function) in shared.iter() {
-            if digest.is_none_or(|digest| digest == *known)
-                && let Some(function) = function.upgrade()
-            {
-                self.raise_function(&function);
+            if digest.is_none_or(|digest| digest == *known) {
+                function.raise_in(shard, || self.next());
             }
         }
     }
@@ -156,6 +152,7 @@ impl Fences {
 #[cfg(all(test, not(schedules)))]
 mod tests {
     use super::*;
+    use crate::tier::shard::ShardCount;
 
     #[test]
     fn value_is_valid_only_if_its_load_began_at_or_after_the_fence() {
@@ -180,7 +177,7 @@ mod tests {
     #[test]
     fn other_instances_invalidate_shared_functions_only() {
         let fences = Fences::new();
-        let functions = [1, 2, 2].map(|digest| (digest, Arc::new(FunctionFence::at(0))));
+        let functions = [1, 2, 2].map(|digest| (digest, FunctionFence::at(0)));
         for (digest, function) in &functions {
             fences.share(*digest, function);
         }
@@ -193,10 +190,42 @@ mod tests {
             )
         };
         let start = fences.now();
-        fences.raise_shared(Some(2));
+        fences.raise_shared(Shard::ONLY, Some(2));
         assert_eq!(counts(start), ([true, false, false], true));
-        fences.raise_shared(None);
+        fences.raise_shared(Shard::ONLY, None);
         assert_eq!(counts(start), ([false, false, false], true));
         assert_eq!(counts(fences.now()), ([true; 3], true));
+    }
+
+    #[test]
+    fn invalidation_of_one_shard_voids_no_value_of_another() {
+        let fences = Fences::new();
+        // The first has keys in as many shards as the store, the others in more and in fewer.
+        let functions = [4, 8, 2].map(|count| {
+            let count = ShardCount::new(count).unwrap();
+            FunctionFence::sharded(0, count)
+        });
+        for function in &functions {
+            fences.share(1, function);
+        }
+        let valid_shards = |start, function| {
+            let sixteenths = (0..16_u16).map(|at| Stripe::numbered(at << 12 | 0xFFF));
+            let valid = sixteenths.map(|stripe| fences.is_current(start, stripe, function));
+            valid.map(u8::from).collect::<Vec<_>>()
+        };
+        for raise_function in [false, true] {
+            let start = fences.now();
+            let shard = Shard::all(4).unwrap()[1];
+            fences.raise_shared(shard, raise_function.then_some(1));
+            let void = [1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1];
+            assert_eq!(valid_shards(start, &functions[0]), void);
+            assert_eq!(valid_shards(start, &functions[1]), void);
+            let half = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1];
+            assert_eq!(valid_shards(start, &functions[2]), half);
+        }
+        let start = fences.now();
+        fences.raise_function(&functions[0]);
+        assert_eq!(valid_shards(start, &functions[0]), [0; 16]);
+        assert_eq!(valid_shards(start, &functions[1]), [1; 16]);
     }
 }

@@ -46,6 +46,8 @@ enum Keys {
 /// An invalidation in the runtime that the first poll found.
 struct Begun {
     bound: Arc<CachedFunction>,
+    /// The digest of the key, if there is one key and a tier below memory.
+    digest: Option<u64>,
     work: Pin<Box<dyn Future<Output = Result<Receipt, Error>> + Send>>,
 }
 
@@ -80,6 +82,10 @@ impl Invalidation {
                 Keys::One(Err(error)) => Err(error.clone()),
                 Keys::All => Ok(None),
             };
+            let digest = match &key {
+                Ok(Some(key)) if !bound.is_memory_alone() => Some(bound.digest(key)),
+                Ok(_) | Err(_) => None,
+            };
             let own = Arc::clone(&bound);
             let work = Box::pin(async move {
                 match key? {
@@ -87,7 +93,11 @@ impl Invalidation {
                     None => own.invalidate_all().await,
                 }
             });
-            Begun { bound, work }
+            Begun {
+                bound,
+                digest,
+                work,
+            }
         })
     }
 
@@ -119,9 +129,13 @@ impl Invalidation {
     /// Dropped before its first poll it does nothing. Dropped later, shared tiers still receive the
     /// invalidation, or it is queued for them.
     pub async fn settled(mut self) -> Result<(), Error> {
-        let Begun { bound, work } = self.begin();
+        let Begun {
+            bound,
+            digest,
+            work,
+        } = self.begin();
         work.await?;
-        bound.settle().await
+        bound.settle(*digest).await
     }
 
     /// Returns when so many replicas of each shared tier have the invalidation, so that one of them
@@ -142,13 +156,17 @@ impl Invalidation {
     /// # Cancel safety
     /// As [`settled`](Self::settled).
     pub async fn replicated(mut self, replicas: u32) -> Result<Receipt, Error> {
-        let Begun { bound, work } = self.begin();
-        let links = bound.links();
+        let Begun {
+            bound,
+            digest,
+            work,
+        } = self.begin();
+        let links = bound.links(*digest);
         if work.await? == Receipt::Queued {
             return Ok(Receipt::Queued);
         }
-        bound.replicated(replicas).await?;
-        if bound.links() != links {
+        bound.replicated(replicas, *digest).await?;
+        if bound.links(*digest) != links {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 "the link to a shared tier was lost during the wait for replicas: its server may \

@@ -25,6 +25,7 @@ mod function;
 mod glob;
 mod handle;
 mod invalidation;
+mod join;
 mod key;
 mod late_load;
 mod level;

@@ -21,11 +21,11 @@ use crate::error::{Error, ErrorKind};
 use crate::fence::Fences;
 use crate::function::definition::Definition;
 use crate::function::plan::Plan;
+use crate::join::join_all;
 use crate::state::{Defaults, RuntimeState};
 use crate::stats::Stats;
 use crate::tier::config::TierConfig;
 use crate::tier::memory::{Memory, MemoryTier};
-use crate::tier::time_limit::{with_time_limit, without_time_limit};
 use crate::tier::{Receipt, TierStatus};
 
 /// Owner of the tiers of a process, of the fences and of the flights. All clones are one runtime.
@@ -242,37 +242,25 @@ impl CacheRuntime {
     pub fn tiers(&self) -> Vec<TierStatus> {
         let lower = self.0.state.lower.iter();
         lower
-            .map(|(config, tier)| TierStatus {
-                level: config.level(),
-                kind: tier.settings().kind,
-                breaker: tier.breaker(),
-                health: tier.health(),
-                answered_in: None,
-                last_error: None,
-            })
+            .map(|(config, store)| store.status(config.level()))
             .collect()
     }
 
-    /// Pings the tiers below memory, each within its time limit, and returns their health. A tier
-    /// that answers is not healthy either if its last five or more reads, leases or fills failed;
-    /// [`last_error`](TierStatus::last_error) is the reason.
+    /// Pings the tiers below memory, and each shard of them, at the same time and within their time
+    /// limits, and returns their health. A tier that answers is not healthy either if its last five
+    /// or more reads, leases or fills failed; [`last_error`](TierStatus::last_error) is the reason.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn health(&self) -> RuntimeHealth {
-        let mut tiers = self.tiers();
-        for (status, (_, tier, watch)) in tiers.iter_mut().zip(self.0.state.watched()) {
-            let within = tier.settings().time_limit;
-            let tokio_context = self.0.state.tokio_context_of(&**tier);
-            match with_time_limit(tokio_context, within, tier.ping(within)).await {
-                Ok(took) => {
-                    status.answered_in = Some(took);
-                    status.last_error = watch.last_error(tier.link());
-                }
-                Err(error) => status.last_error = Some(format!("{error:?}")),
-            }
+        let state = &self.0.state;
+        let pings = state.lower.iter().map(|(config, store)| {
+            let tokio_context = state.tokio_context_of(store.settings());
+            store.ping(config.level(), tokio_context)
+        });
+        RuntimeHealth {
+            tiers: join_all(pings).await,
         }
-        RuntimeHealth { tiers }
     }
 
     /// Returns the health of each tier and the statistics of each function, as one value that can
@@ -338,9 +326,9 @@ impl CacheRuntime {
         state.handed_over.ended().await;
         state.background.end();
         let mut result = Ok(());
-        for (_, tier) in &state.lower {
-            let tokio_context = state.tokio_context_of(&**tier);
-            result = result.and(without_time_limit(tokio_context, tier.shutdown()).await);
+        for (_, store) in &state.lower {
+            let tokio_context = state.tokio_context_of(store.settings());
+            result = result.and(store.shutdown(tokio_context).await);
         }
         result
     }

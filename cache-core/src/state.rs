@@ -18,9 +18,8 @@ use crate::level::Level;
 use crate::panics::for_each_despite_panics;
 use crate::tier::config::TierConfig;
 use crate::tier::memory::MemoryTier;
-use crate::tier::time_limit::{invalidate_matching_within, invalidate_within, without_time_limit};
-use crate::tier::watch::Watch;
-use crate::tier::{FunctionKey, LocalLeases, Matched, Receipt, Target, Tier};
+use crate::tier::store::Store;
+use crate::tier::{FunctionKey, LocalLeases, Matched, Receipt, Target, TierSettings};
 use crate::tokio_context::TokioContext;
 
 /// Number of loads that run in the background at the same time, if nothing sets it. The reason is
@@ -32,9 +31,7 @@ pub(crate) const DEFAULT_BACKGROUND_LOADS: usize = 64;
 pub(crate) struct RuntimeState {
     pub(crate) memory: Option<(TierConfig, MemoryTier)>,
     /// The tiers below memory, in look-up order.
-    pub(crate) lower: Vec<(TierConfig, Arc<dyn Tier>)>,
-    /// The watches over the operations of these tiers, in the same order.
-    watches: Vec<Arc<Watch>>,
+    pub(crate) lower: Vec<(TierConfig, Arc<Store>)>,
     pub(crate) fences: Arc<Fences>,
     pub(crate) flights: Arc<Flights>,
     pub(crate) clock: Clock,
@@ -84,7 +81,7 @@ impl Default for Defaults {
 impl RuntimeState {
     pub(crate) fn new(
         memory: Option<(TierConfig, MemoryTier)>,
-        lower: Vec<(TierConfig, Arc<dyn Tier>)>,
+        lower: Vec<(TierConfig, Arc<Store>)>,
         fences: Arc<Fences>,
         clock: Clock,
         encodings: Encodings,
@@ -92,7 +89,6 @@ impl RuntimeState {
     ) -> Self {
         Self {
             memory,
-            watches: lower.iter().map(|_| Arc::default()).collect(),
             lower,
             fences,
             flights: Flights::new(),
@@ -113,24 +109,24 @@ impl RuntimeState {
     /// others are invalidated nevertheless. If the future is dropped, the remaining tiers
     /// invalidate without being awaited.
     pub(crate) async fn invalidate_all(&self) -> Result<Receipt, Error> {
-        struct Remaining<'a>(&'a [(TierConfig, Arc<dyn Tier>)]);
+        struct Remaining<'a>(&'a [(TierConfig, Arc<Store>)]);
 
         impl Drop for Remaining<'_> {
             fn drop(&mut self) {
-                for_each_despite_panics(self.0.iter().rev(), |(_, tier)| {
-                    tier.invalidate_later(Target::All);
+                for_each_despite_panics(self.0.iter().rev(), |(_, store)| {
+                    store.invalidate_later(Target::All);
                 });
             }
         }
 
         let mut result = Ok(Receipt::Acked);
         let mut remaining = Remaining(&self.lower);
-        while let Some(((config, tier), above)) = remaining.0.split_last() {
+        while let Some(((config, store), above)) = remaining.0.split_last() {
             remaining.0 = above;
-            let context = self.tokio_context_of(&**tier);
-            match invalidate_within(context, &**tier, Target::All).await {
+            let context = self.tokio_context_of(store.settings());
+            match store.invalidate(context, Target::All).await {
                 Ok(receipt) => result = result.map(|worst| receipt.max(worst)),
-                Err(error) => result = Err(not_invalidated("everything", *config, tier, error)),
+                Err(error) => result = Err(not_invalidated("everything", *config, store, error)),
             }
         }
         result
@@ -144,30 +140,22 @@ impl RuntimeState {
         glob: &Glob,
     ) -> Result<Matched, Error> {
         let mut result = Ok(Matched::NONE);
-        for (config, tier) in self.lower.iter().rev() {
-            let context = self.tokio_context_of(&**tier);
-            match invalidate_matching_within(context, &**tier, function, glob).await {
+        for (config, store) in self.lower.iter().rev() {
+            let context = self.tokio_context_of(store.settings());
+            match store.invalidate_matching(context, function, glob).await {
                 Ok(matched) => result = result.map(|before| before.in_both(matched)),
-                Err(error) => result = Err(not_invalidated(&function.name, *config, tier, error)),
+                Err(error) => result = Err(not_invalidated(&function.name, *config, store, error)),
             }
         }
         result
     }
 
-    /// The Tokio runtime that operations of a tier need. `None` for a tier that works without one,
-    /// once the runtime has ended.
-    pub(crate) fn tokio_context_of(&self, tier: &dyn Tier) -> Option<&TokioContext> {
+    /// The Tokio runtime that operations of a tier with these settings need. `None` for a tier that
+    /// works without one, once the runtime has ended.
+    pub(crate) fn tokio_context_of(&self, tier: &TierSettings) -> Option<&TokioContext> {
         let context = self.tokio_context.get()?;
-        let is_dispensable = context.has_ended() && tier.settings().works_without_runtime;
+        let is_dispensable = context.has_ended() && tier.works_without_runtime;
         (!is_dispensable).then_some(context)
-    }
-
-    /// The tiers below memory, each with the watch over its operations.
-    pub(crate) fn watched(
-        &self,
-    ) -> impl Iterator<Item = (&TierConfig, &Arc<dyn Tier>, &Arc<Watch>)> {
-        let lower = self.lower.iter().zip(&self.watches);
-        lower.map(|((config, tier), watch)| (config, tier, watch))
     }
 
     /// The instances of a generic function that the lower tiers have records of, and the error of a
@@ -178,12 +166,11 @@ impl RuntimeState {
         version: u32,
     ) -> (Vec<FunctionKey>, Option<Error>) {
         let (mut found, mut failed) = (Vec::new(), None);
-        for (_, tier) in &self.lower {
-            let context = self.tokio_context_of(&**tier);
-            match without_time_limit(context, tier.instances(name, version)).await {
-                Ok(instances) => found.extend(instances),
-                Err(error) => failed = Some(error),
-            }
+        for (_, store) in &self.lower {
+            let context = self.tokio_context_of(store.settings());
+            let (instances, error) = store.instances(context, name, version).await;
+            found.extend(instances);
+            failed = error.or(failed);
         }
         found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         found.dedup();
@@ -204,8 +191,8 @@ impl RuntimeState {
     }
 }
 
-fn not_invalidated(what: &str, config: TierConfig, tier: &Arc<dyn Tier>, error: Error) -> Error {
-    let (level, kind) = (config.level(), tier.settings().kind);
+fn not_invalidated(what: &str, config: TierConfig, store: &Store, error: Error) -> Error {
+    let (level, kind) = (config.level(), store.settings().kind);
     let problem = format!("`{what}` was not invalidated in {level} ({kind})");
     Error::with_source(error.kind(), problem, error)
 }

@@ -24,6 +24,7 @@ mod faults;
 mod leases;
 mod persistence;
 mod records;
+mod sharded;
 mod sharing;
 
 use std::sync::Arc;
@@ -33,10 +34,9 @@ pub use self::back_off::backing_off;
 pub use self::faults::faults;
 pub use self::persistence::persistence;
 pub use self::sharing::sharing;
-use crate::level::Level;
 use crate::tier::{
     FillResult, FunctionKey, Lease, LeaseMode, LeaseResult, Peers, ReadOptions, RecordKey, Stamp,
-    Target, Tier, TierBuilder, TierContext,
+    Target, Tier, TierBuilder,
 };
 pub use crate::tier_conformance;
 
@@ -166,10 +166,9 @@ struct Store {
 
 impl Store {
     async fn open(builder: Box<dyn TierBuilder>) -> Self {
-        let context = TierContext::new(Level::L2, Peers::none());
-        let tier = builder.build(&context).expect("the tier is built");
-        tier.start().await.expect("the tier starts");
-        Self { tier }
+        let built = sharded::build(builder, Peers::none()).expect("the tier is built");
+        built.tier.start().await.expect("the tier starts");
+        Self { tier: built.tier }
     }
 
     /// Shuts the tier down, and checks that it fails operations from then on.

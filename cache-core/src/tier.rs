@@ -21,9 +21,12 @@ pub(crate) mod memory;
 mod operation;
 mod peers;
 mod settings;
+pub(crate) mod shard;
 mod shared;
 mod status;
+pub(crate) mod store;
 pub(crate) mod time_limit;
+mod waits;
 pub(crate) mod watch;
 
 pub use self::builder::{TierBuilder, TierContext};
@@ -40,8 +43,10 @@ pub use self::operation::{
 };
 pub use self::peers::Peers;
 pub use self::settings::TierSettings;
+pub use self::shard::Shard;
 pub use self::shared::SharedTier;
-pub use self::status::{Breaker, Health, TierStatus};
+pub use self::status::{Breaker, Health, ShardStatus, TierStatus};
+pub use self::waits::{AwaitedLease, WaitGraph};
 pub use crate::glob::Glob;
 pub use crate::record::{ETAG, Etag, Stamp};
 pub use crate::stats::Refusal;

@@ -17,6 +17,7 @@ use crate::commands::restore::Restore;
 use crate::commands::{self, LONGEST_TEXT};
 use crate::errors;
 use crate::message::sequence_number;
+use crate::server;
 use crate::session::{Link, RedisSession};
 
 /// The keys that a barrier reads.
@@ -79,7 +80,7 @@ impl RedisSession {
             .bus
             .snapshot(link.number)
             .ok_or_else(errors::no_reply)?;
-        let control = Control::parse(&replies);
+        let control = Control::parse(&replies, self.layout.shards());
         if matches!(control.history, Found::Number(_)) {
             self.bus.found_history(link.number, known.restarts);
         }
@@ -178,9 +179,14 @@ impl Found {
 }
 
 impl Control {
-    /// Parses the replies: the sequence, the history, the epochs.
-    fn parse(replies: &[Option<Vec<u8>>]) -> Self {
-        let history = |text: &[u8]| number(text.split(|byte| *byte == b':').next()?);
+    /// Parses the replies: the sequence, the history, the epochs. A history of another number of
+    /// shards gets the number zero, which no history has.
+    fn parse(replies: &[Option<Vec<u8>>], shards: u8) -> Self {
+        let history = |text: &[u8]| {
+            let number = number(text.split(|byte| *byte == b':').next()?)?;
+            let is_ours = server::shards_of_history(text) == Some(shards);
+            Some(if is_ours { number } else { 0 })
+        };
         Self {
             sequence: Found::parse(replies.first(), sequence_number),
             history: Found::parse(replies.get(1), history),
@@ -253,13 +259,13 @@ mod tests {
     fn verdict(replies: [&str; 3], known_last: u64, last: u64) -> Verdict {
         // A question mark is a node that does not answer for the key.
         let replies = replies.map(|reply| (reply != "?").then(|| reply.as_bytes().to_vec()));
-        Control::parse(&replies).judge(&known(known_last), last, false)
+        Control::parse(&replies, 1).judge(&known(known_last), last, false)
     }
 
     #[test]
     fn flush_is_noticed_if_a_message_was_published_after_it() {
         let replies = ["1001", "", ""].map(|reply| Some(reply.as_bytes().to_vec()));
-        let control = Control::parse(&replies);
+        let control = Control::parse(&replies, 1);
         let verdict = |has_restarted| control.judge(&known(1001), 1001, has_restarted);
         assert_eq!(verdict(true), Verdict::Replaced);
         assert_eq!(verdict(false), Verdict::Restore);
@@ -277,6 +283,20 @@ mod tests {
         assert_eq!(verdict(["4", "7:a-b", "11"], 5, 5), Verdict::Replaced);
         assert_eq!(verdict(["5", "8:a-b", "11"], 5, 5), Verdict::Replaced);
         assert_eq!(verdict(["6", "7:a-b", "11"], 5, 5), Verdict::Gap);
+    }
+
+    #[test]
+    fn history_of_another_number_of_shards_is_another_data_set() {
+        let verdict = |history: &str, shards| {
+            let replies = ["5", history, "11"].map(|reply| Some(reply.as_bytes().to_vec()));
+            Control::parse(&replies, shards).judge(&known(5), 5, false)
+        };
+        for (history, shards) in [("7:a-b", 1), ("7:a-b#8", 8)] {
+            assert_eq!(verdict(history, shards), Verdict::Intact);
+            assert_eq!(verdict(history, 4), Verdict::Replaced);
+        }
+        assert_eq!(verdict("7:a-b", 8), Verdict::Replaced);
+        assert_eq!(verdict("7:a-b#8", 1), Verdict::Replaced);
     }
 
     #[test]
@@ -298,9 +318,9 @@ mod tests {
             last: u64,
             known_last: u64,
         ) {
-            let _ = Control::parse(&replies).judge(&known(known_last), last, false);
+            let _ = Control::parse(&replies, 1).judge(&known(known_last), last, false);
             let digits = [sequence, known_last, last].map(|number| Some(number.to_string().into_bytes()));
-            let _ = Control::parse(&digits).judge(&known(known_last), last, false);
+            let _ = Control::parse(&digits, 1).judge(&known(known_last), last, false);
         }
     }
 }

@@ -1,20 +1,17 @@
 //! Settings of the tier.
 
+mod servers;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cache_core::tier::kit::{DurationRange, NameRule, SizeRange, redact_url};
+use cache_core::tier::Shard;
+use cache_core::tier::kit::{DurationRange, NameRule, SizeRange};
 use cache_core::{Error, ErrorKind};
-use redis::io::tcp::TcpSettings;
-use redis::io::tcp::socket2::TcpKeepalive;
-use redis::{Client, ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 
-use crate::transport::Pem;
-
-/// Idle time after which TCP probes a connection. Routers forget a connection that is idle for some
-/// minutes.
-const KEEPALIVE: Duration = Duration::from_secs(30);
+use crate::access::Access;
+use crate::topology::{Addresses, Topology};
 
 /// A namespace is part of a hash tag, which braces would end, and of the names in an ACL.
 const NAMESPACE: NameRule = NameRule {
@@ -27,6 +24,10 @@ const NAMESPACE: NameRule = NameRule {
 /// with a longer one, callers would wait too long for a loader that crashed.
 const LEASE_TIME: DurationRange =
     DurationRange::new(Duration::from_millis(300), Duration::from_secs(60));
+
+/// The shards of a cluster, unless they are set. Eight keep eight primaries busy, and cost an
+/// instance 16 connections.
+const CLUSTER_SHARDS: u8 = 8;
 
 /// Maximum record sizes. The server's own limit for a string is 512 MiB.
 const RECORD_SIZE: SizeRange = SizeRange::new(1, 512 << 20);
@@ -42,18 +43,28 @@ const RECORD_SIZE: SizeRange = SizeRange::new(1, 512 << 20);
 /// there is a [`journal_file`](Self::journal_file).
 ///
 /// **Costs**: one round trip for a hit, three for a miss, one for an invalidation; two connections;
-/// eight barriers and a heartbeat each second.
+/// eight barriers and a heartbeat each second. Connections, barriers and heartbeats are for each
+/// shard.
+///
+/// # Which server
+///
+/// [`Redis::new`] takes the URL of one server, [`Redis::cluster`] some nodes of a cluster, and
+/// [`Redis::sentinel`] the sentinels of a primary. [`credentials`](Self::credentials) are for tokens
+/// that end.
 ///
 /// # Permissions
 ///
 /// A user of the server (ACL) needs the keys `~{namespace:0}:*`, the channels `&{namespace:0}:*`
-/// (0 is a constant, not the database), and these commands:
+/// (0 is the shard, not the database; with several shards `~{namespace:*}:*` and
+/// `&{namespace:*}:*`), and these commands:
 ///
 /// | for | commands |
 /// | --- | --- |
 /// | caching: keys | `ping info time getrange set del exists incr append pexpire pttl` |
 /// | caching: scripts, channel | `evalsha script\|load spublish ssubscribe` |
 /// | a database other than 0 | `select` |
+/// | the nodes of a cluster besides the seeds | `cluster\|slots` |
+/// | the key `{namespace:1}:#history`: to notice instances with another number of shards | `getrange` |
 /// | bodies that call cached functions | `hset hgetall hdel` |
 /// | write guards | `zadd zrem zscore zremrangebyscore` |
 /// | `invalidate_matching` | `scan unlink` |
@@ -67,7 +78,7 @@ const RECORD_SIZE: SizeRange = SizeRange::new(1, 512 << 20);
 /// the commands, or, for write guards, is not held; everything else works.
 #[derive(Clone)]
 pub struct Redis {
-    pub(crate) url: String,
+    pub(crate) addresses: Addresses,
     pub(crate) settings: Settings,
 }
 
@@ -83,7 +94,9 @@ pub(crate) struct Settings {
     pub(crate) journal_file: Option<PathBuf>,
     pub(crate) audit: Option<Audit>,
     pub(crate) required: bool,
-    pub(crate) root_certificate: Option<Pem>,
+    /// `None`: the default of the kind of addresses.
+    pub(crate) shards: Option<u8>,
+    pub(crate) access: Access,
 }
 
 /// The stream of invalidations.
@@ -96,26 +109,20 @@ pub(crate) struct Audit {
 }
 
 impl fmt::Debug for Redis {
-    /// Shows the URL without its user and password.
+    /// Shows the addresses without users and passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis")
-            .field("url", &redact_url(&self.url))
+            .field("addresses", &self.addresses)
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }
 
 impl Redis {
-    /// Uses the server at `url`: `redis://[user][:password@]host[:port][/database]`, `rediss://…`
-    /// for TLS (feature `tls`), or `redis+unix:///path?db=…` for a socket.
-    ///
-    /// The URL may be of any node of a cluster: a namespace is in one slot, and the node of that
-    /// slot is found and followed. To use all nodes of a cluster, use several namespaces. The URL
-    /// may also be of a proxy, or a name that resolves to the current primary.
-    #[must_use]
-    pub fn new(url: impl Into<String>) -> Self {
+    /// The settings with their defaults.
+    fn at(addresses: Addresses) -> Self {
         Self {
-            url: url.into(),
+            addresses,
             settings: Settings {
                 namespace: "cache".into(),
                 // A healthy server replies within a millisecond. A quarter of a second is longer
@@ -138,7 +145,8 @@ impl Redis {
                 journal_file: None,
                 audit: None,
                 required: false,
-                root_certificate: None,
+                shards: None,
+                access: Access::default(),
             },
         }
     }
@@ -207,9 +215,10 @@ impl Redis {
 
     /// Keeps invalidations that could not be sent in a file, so that they outlive this process: the
     /// next process that is started with the file sends them. Each instance needs a file of its
-    /// own. While the server is unreachable, an invalidation costs a write to the disk
-    /// (`fdatasync`); otherwise the file costs nothing. Default: no file, and queued invalidations
-    /// are lost with the process.
+    /// own; with several [`shards`](Self::shards), each shard has one, with its number after the
+    /// path: `.0of8` to `.7of8`. While the server is unreachable, an invalidation costs a write to
+    /// the disk (`fdatasync`); otherwise the file costs nothing. Default: no file, and queued
+    /// invalidations are lost with the process.
     #[must_use]
     pub fn journal_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings.journal_file = Some(path.into());
@@ -225,15 +234,6 @@ impl Redis {
         self
     }
 
-    /// Sets the certificate (PEM) of the authority that signed the server's certificate. Default:
-    /// the authorities that the system trusts.
-    #[cfg(feature = "tls")]
-    #[must_use]
-    pub fn tls_root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.settings.root_certificate = Some(Pem::new(pem.into()));
-        self
-    }
-
     /// Records every invalidation that this instance sends in the stream
     /// [`Streams::INVALIDATIONS`](crate::Streams::INVALIDATIONS). An entry has the field `who`
     /// (this instance, under the name that is given here) and the field `what`:
@@ -245,6 +245,10 @@ impl Redis {
     /// `invalidate_matching`, which has several. If the stream cannot be written, the invalidation
     /// is done without an entry. An invalidation that is sent again after an outage has another
     /// entry. The arguments are readable in the stream, as they are in the names of keys.
+    ///
+    /// With several shards each of them has such a stream, which [`streams_of`](Self::streams_of)
+    /// reads: an entry is written in one step with its invalidation. An invalidation of more than a
+    /// key has an entry in each.
     #[must_use]
     pub fn audit(mut self, who: impl Into<String>, most: u32) -> Self {
         let who = who.into();
@@ -252,11 +256,20 @@ impl Redis {
         self
     }
 
-    /// Checks the settings.
+    /// The number of shards, as it is set.
+    pub(crate) fn shard_count(&self) -> u8 {
+        let default = match self.addresses {
+            Addresses::Cluster(_) => CLUSTER_SHARDS,
+            Addresses::Server(_) | Addresses::Sentinels { .. } => 1,
+        };
+        self.settings.shards.unwrap_or(default)
+    }
+
+    /// Checks the settings, and returns the addresses.
     ///
     /// # Errors
-    /// A setting is outside of its range, or the URL is not one of Redis.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// A setting is outside of its range, or an address cannot be parsed.
+    pub(crate) fn check(&self) -> Result<Topology, Error> {
         let Settings {
             namespace,
             time_limit,
@@ -268,7 +281,8 @@ impl Redis {
             journal_file: _,
             audit,
             required: _,
-            root_certificate: _,
+            shards: _,
+            access,
         } = &self.settings;
         NAMESPACE.check("namespace", "Redis", namespace)?;
         DurationRange::TIME_LIMIT.check("time limit of Redis", *time_limit)?;
@@ -290,55 +304,26 @@ impl Redis {
                 "audit of Redis has no name, a name of more than 256 bytes, or no entries",
             ));
         }
-        self.client().map(drop)
+        self.check_shards()?;
+        Topology::new(&self.addresses, access)
     }
 
-    #[cfg(test)]
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    pub(crate) fn client(&self) -> Result<Client, Error> {
-        let invalid = |source: redis::RedisError| {
-            Error::with_source(
-                ErrorKind::Configuration,
-                format!("`{}` is not a URL of Redis", redact_url(&self.url)),
-                source,
-            )
+    fn check_shards(&self) -> Result<(), Error> {
+        let shards = self.shard_count();
+        let wrong = |problem: &str, help: &'static str| {
+            let problem = format!("Redis is set to {shards} shards (`Redis::shards`){problem}");
+            Err(Error::new(ErrorKind::Configuration, problem).with_help(help))
         };
-        let info = self.url.as_str().into_connection_info();
-        let info: ConnectionInfo = info.map_err(|source| {
-            let help = if self.url.starts_with("rediss:") && cfg!(not(feature = "tls")) {
-                "turn on the feature `tls` for `rediss://`"
-            } else {
-                "write it as `redis://host:port`"
-            };
-            invalid(source).with_help(help)
-        })?;
-        // RESP3, because the channel's connection carries pushed messages besides replies.
-        let redis = info
-            .redis_settings()
-            .clone()
-            .set_protocol(ProtocolVersion::RESP3);
-        // Without `nodelay`, small requests would be held back for more data. Keepalive packets
-        // keep an idle connection in the tables of routers, and detect a peer that no longer
-        // exists.
-        let keepalive = TcpKeepalive::new()
-            .with_time(KEEPALIVE)
-            .with_interval(KEEPALIVE / 3);
-        let tcp = TcpSettings::default()
-            .set_nodelay(true)
-            .set_keepalive(keepalive);
-        let info = info.set_redis_settings(redis).set_tcp_settings(tcp);
-        #[cfg(feature = "tls")]
-        if let Some(pem) = &self.settings.root_certificate {
-            let certificates = redis::TlsCertificates {
-                client_tls: None,
-                root_cert: Some(pem.bytes().to_vec()),
-            };
-            return Client::build_with_tls(info, certificates).map_err(invalid);
+        if Shard::all(shards).is_err() {
+            return wrong("", "use 1, 2, 4, 8, 16, 32 or 64");
         }
-        Client::open(info).map_err(invalid)
+        if shards > 1 && matches!(self.addresses, Addresses::Sentinels { .. }) {
+            return wrong(
+                ", but sentinels have one primary",
+                "leave out `Redis::shards`, or use a cluster by `Redis::cluster`",
+            );
+        }
+        Ok(())
     }
 }
 
@@ -388,10 +373,16 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_kept_alive() {
-        let client = Redis::new("redis://127.0.0.1:1").client().unwrap();
-        let settings = client.get_connection_info().tcp_settings().clone();
-        assert!(settings.nodelay() && settings.keepalive().is_some());
+    fn number_of_shards_is_a_power_of_two_and_one_behind_sentinels() {
+        let redis = || Redis::new("redis://127.0.0.1:1");
+        assert_eq!(redis().shard_count(), 1);
+        assert_eq!(Redis::cluster(["a:1"]).shard_count(), 8);
+        assert_eq!(Redis::cluster(["a:1"]).shards(64).shard_count(), 64);
+        for shards in [0, 3, 65, 128, 255] {
+            wrong(redis().shards(shards), "`Redis::shards`");
+        }
+        let behind_sentinels = Redis::sentinel(["a:1"], "mymaster").shards(8);
+        wrong(behind_sentinels, "sentinels have one primary");
     }
 
     #[test]

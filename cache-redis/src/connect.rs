@@ -5,19 +5,24 @@ use std::sync::{Arc, PoisonError};
 
 use cache_core::{Error, ErrorKind};
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::{AsyncConnectionConfig, PushInfo, RedisError};
+use redis::{AsyncConnectionConfig, ConnectionInfo, PushInfo, RedisError};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::batches::Batches;
 use crate::bus::Reader;
-use crate::commands;
-use crate::commands::attach::{Attach, Attached};
+use crate::commands::attach::{Attach, Attached, Reply};
+use crate::commands::{self, LONGEST_TEXT};
 use crate::errors::{self, failed};
+use crate::locator::Entrance;
 use crate::number::fresh_number;
+use crate::permissions::Purpose;
 use crate::server::{self, Greeting, Identity};
 use crate::session::{Link, RedisSession};
 use crate::transport;
+
+/// What an attachment does, for errors.
+const ATTACH: &str = "attach to the server's history";
 
 impl RedisSession {
     /// Opens a connection of the link with that number. Its driver ends with the link at the
@@ -25,6 +30,7 @@ impl RedisSession {
     pub(crate) async fn open(
         &self,
         number: u64,
+        entrance: &Entrance,
         reader: Option<Arc<Reader>>,
     ) -> Result<(MultiplexedConnection, AbortHandle), Error> {
         // Each operation has its own time limit.
@@ -35,9 +41,7 @@ impl RedisSession {
                 Ok(())
             });
         }
-        let client = self.client();
-        let root = self.settings.root_certificate.as_ref();
-        let connecting = transport::connect(client.get_connection_info(), root, config);
+        let connecting = transport::connect(&entrance.info, self.locator.root(), config);
         let (connection, driver) = timeout(self.settings.connect_limit, connecting)
             .await
             .unwrap_or_else(|_| Err(errors::no_reply()))
@@ -50,10 +54,11 @@ impl RedisSession {
     async fn open_channel(
         &self,
         number: u64,
+        entrance: &Entrance,
         reader: Arc<Reader>,
     ) -> Result<(MultiplexedConnection, Greeting), Error> {
-        let (mut channel, _) = self.open(number, Some(reader)).await?;
-        let greeting = server::greet(&mut channel, &self.keys.heartbeat()).await?;
+        let (mut channel, _) = self.open(number, entrance, Some(reader)).await?;
+        let greeting = self.greet(&mut channel).await?;
         redis::cmd("SSUBSCRIBE")
             .arg(self.keys.channel())
             .exec_async(&mut channel)
@@ -63,9 +68,13 @@ impl RedisSession {
     }
 
     /// Opens the connection for records, and sends the scripts over it.
-    async fn open_data(&self, number: u64) -> Result<(MultiplexedConnection, Greeting), Error> {
-        let (mut data, _) = self.open(number, None).await?;
-        let greeting = server::greet(&mut data, &self.keys.heartbeat()).await?;
+    async fn open_data(
+        &self,
+        number: u64,
+        entrance: &Entrance,
+    ) -> Result<(MultiplexedConnection, Greeting), Error> {
+        let (mut data, _) = self.open(number, entrance, None).await?;
+        let greeting = self.greet(&mut data).await?;
         commands::load(&mut data)
             .await
             .map_err(|error| failed("send the scripts", error))?;
@@ -73,8 +82,20 @@ impl RedisSession {
         Ok((data, greeting))
     }
 
+    /// Asks the server for its identity, and whether it can be used.
+    pub(crate) async fn greet(
+        &self,
+        connection: &mut MultiplexedConnection,
+    ) -> Result<Greeting, Error> {
+        server::greet(connection, &self.keys.heartbeat(), self.layout.shards()).await
+    }
+
     /// Makes a link: subscribed, fenced, attached. Queued invalidations are not sent yet.
-    pub(crate) async fn connect(self: &Arc<Self>, number: u64) -> Result<Link, Error> {
+    pub(crate) async fn connect(
+        self: &Arc<Self>,
+        number: u64,
+        entrance: &Entrance,
+    ) -> Result<Link, Error> {
         let lost = Arc::downgrade(self);
         self.bus.open(number);
         self.drivers.open(number);
@@ -83,9 +104,11 @@ impl RedisSession {
                 session.lose(number);
             }
         });
-        let ((channel, greeting), (data, other)) =
-            tokio::try_join!(self.open_channel(number, reader), self.open_data(number))
-                .map_err(|error| self.with_user(error))?;
+        let ((channel, greeting), (data, other)) = tokio::try_join!(
+            self.open_channel(number, entrance, reader),
+            self.open_data(number, entrance)
+        )
+        .map_err(|error| self.with_user(error))?;
         if other.identity != greeting.identity {
             return Err(Error::new(
                 ErrorKind::Unavailable,
@@ -118,10 +141,8 @@ impl RedisSession {
             history,
             last,
             is_new,
-        } = self
-            .attach(&link)
-            .await
-            .map_err(|error| failed("attach to the server's history", error))?;
+        } = self.attach(&link, &entrance.info).await?;
+        self.layout.found(self.shard);
         if !self.bus.attached(number, &link.identity, last) {
             return Err(Error::new(
                 ErrorKind::Unavailable,
@@ -155,7 +176,25 @@ impl RedisSession {
             .is_some_and(|before| before != *identity)
     }
 
-    async fn attach(&self, link: &Link) -> Result<Attached, RedisError> {
+    async fn attach(&self, link: &Link, info: &ConnectionInfo) -> Result<Attached, Error> {
+        // The other shards know from shard 0 that the layout is this one.
+        let is_known = self.shard.index() != 0;
+        let mut reply = self.try_to_attach(link, is_known).await?;
+        if reply == Reply::NoHistory {
+            self.look_for_other_layout(link, info).await?;
+            reply = self.try_to_attach(link, true).await?;
+        }
+        match reply {
+            Reply::Attached(attached) => Ok(attached),
+            Reply::OtherLayout(shards) => {
+                let key = self.keys.history();
+                Err(self.layout.conflicts(self.shard, shards, &key))
+            }
+            Reply::NoHistory => Err(failed(ATTACH, errors::no_reply())),
+        }
+    }
+
+    async fn try_to_attach(&self, link: &Link, may_begin: bool) -> Result<Reply, Error> {
         // On the channel's connection, so that every message after those that the reply counts
         // arrives here.
         let mut channel = link.channel.clone();
@@ -163,8 +202,56 @@ impl RedisSession {
             identity: &link.identity,
             fresh_history: fresh_number(),
             last_message: self.bus.last_message_of(&link.identity),
+            may_begin,
         };
-        commands::send(&mut channel, &self.keys, attach).await
+        commands::send(&mut channel, &self.keys, attach)
+            .await
+            .map_err(|error| failed(ATTACH, error))
+    }
+
+    /// Looks whether the namespace has another layout although shard 0 has no history: its server may
+    /// have lost its data, while other instances still use the other shards. Every layout but that of
+    /// one shard has a shard 1.
+    ///
+    /// A user that may not read the key of shard 1 has the keys of one shard only, and is not stopped.
+    ///
+    /// # Errors
+    /// The namespace has another layout, or shard 1 cannot be asked.
+    async fn look_for_other_layout(&self, link: &Link, info: &ConnectionInfo) -> Result<(), Error> {
+        if self.permissions.lacks(Purpose::OtherLayouts) {
+            return Ok(());
+        }
+        let key = self.keys.second_history();
+        let read = async |mut connection: MultiplexedConnection| -> Result<Vec<u8>, RedisError> {
+            redis::cmd("GETRANGE")
+                .arg(key)
+                .arg(0)
+                .arg(LONGEST_TEXT)
+                .query_async(&mut connection)
+                .await
+        };
+        let text = match read(link.data.clone()).await {
+            Err(error) => match errors::moved(info, &error) {
+                Some(node) => transport::ask(&node, self.locator.root(), read).await,
+                None => Err(error),
+            },
+            text => text,
+        };
+        let text = match text {
+            Ok(text) => text,
+            Err(error) if errors::is_of_another_type(&error) => return Ok(()),
+            // On a server that cannot be asked for permissions.
+            Err(error) if error.code() == Some("NOPERM") => return Ok(()),
+            Err(error) => {
+                return Err(failed("look for another number of shards", error));
+            }
+        };
+        match server::shards_of_history(&text) {
+            Some(shards) if shards != self.layout.shards() || self.shard.is_only() => {
+                Err(self.layout.conflicts(self.shard, shards, key))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Warns once if the server may evict the keys that the protocol relies on, however often they

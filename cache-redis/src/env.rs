@@ -8,6 +8,16 @@ use crate::config::Redis;
 /// The variables, without their prefix.
 const NAMES: &[&str] = &[
     "REDIS_URL",
+    "REDIS_CLUSTER",
+    "REDIS_SHARDS",
+    "REDIS_SENTINELS",
+    "REDIS_SENTINEL_MASTER",
+    "REDIS_SENTINEL_USER",
+    "REDIS_SENTINEL_PASSWORD",
+    "REDIS_USER",
+    "REDIS_PASSWORD",
+    "REDIS_DATABASE",
+    "REDIS_TLS",
     "REDIS_NAMESPACE",
     "REDIS_TIME_LIMIT",
     "REDIS_STALENESS_BOUND",
@@ -16,26 +26,110 @@ const NAMES: &[&str] = &[
     "REDIS_REQUIRED",
 ];
 
+/// The variables of which one says where the servers are.
+const PLACES: [&str; 3] = ["REDIS_URL", "REDIS_CLUSTER", "REDIS_SENTINELS"];
+
+fn full(name: &str) -> String {
+    format!("MULTI_TIER_CACHED_{name}")
+}
+
+fn configuration(problem: String) -> Error {
+    Error::new(ErrorKind::Configuration, problem)
+}
+
+/// Returns the addresses in a list that is separated by commas.
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    let addresses = text.split(',').map(str::trim);
+    addresses.filter(|address| !address.is_empty())
+}
+
+/// Returns the settings of the place, and the name of its variable; `None` if no variable is set.
+fn place(env: &Environment) -> Result<Option<(Redis, &'static str)>, Error> {
+    let mut given = PLACES.into_iter().filter(|name| env.text(name).is_some());
+    let Some(name) = given.next() else {
+        return match NAMES.iter().find(|name| env.text(name).is_some()) {
+            None => Ok(None),
+            Some(name) => Err(configuration(format!(
+                "{} is set without {}",
+                full(name),
+                PLACES.map(full).join(", or ")
+            ))),
+        };
+    };
+    if let Some(other) = given.next() {
+        let (one, other) = (full(name), full(other));
+        return Err(configuration(format!("{one} and {other} are both set"))
+            .with_help("set the one that says where Redis is, and no other"));
+    }
+    let text = env.text(name).unwrap_or_default();
+    let primary = env.text("REDIS_SENTINEL_MASTER");
+    let redis = match (name, primary) {
+        ("REDIS_SENTINELS", Some(primary)) => Redis::sentinel(list(text), primary),
+        ("REDIS_SENTINELS", None) => {
+            let (sentinels, primary) = (full(name), full("REDIS_SENTINEL_MASTER"));
+            return Err(
+                configuration(format!("{sentinels} is set without {primary}"))
+                    .with_help("set it to the name that `sentinel monitor` has"),
+            );
+        }
+        (_, Some(_)) => {
+            let primary = full("REDIS_SENTINEL_MASTER");
+            let sentinels = full("REDIS_SENTINELS");
+            return Err(configuration(format!(
+                "{primary} is set without {sentinels}"
+            )));
+        }
+        ("REDIS_CLUSTER", None) => Redis::cluster(list(text)),
+        _ => Redis::new(text),
+    };
+    Ok(Some((redis, name)))
+}
+
+/// The settings are checked after each variable, so that an error names the variable that caused it.
+fn checked(redis: Redis, name: &str) -> Result<Redis, Error> {
+    match redis.check() {
+        Ok(_) => Ok(redis),
+        Err(error) => Err(Environment::setting_error(name, &error)),
+    }
+}
+
+/// Adds the settings of the connections. A password is set before its user, who needs it.
+fn with_access(mut redis: Redis, env: &Environment) -> Result<Redis, Error> {
+    type Setter = fn(Redis, &str) -> Redis;
+    let texts: [(&str, Setter); 4] = [
+        ("REDIS_PASSWORD", |redis, text| redis.password(text)),
+        ("REDIS_USER", |redis, text| redis.user(text)),
+        ("REDIS_SENTINEL_PASSWORD", |redis, text| {
+            redis.sentinel_password(text)
+        }),
+        ("REDIS_SENTINEL_USER", |redis, text| {
+            redis.sentinel_user(text)
+        }),
+    ];
+    for (name, set) in texts {
+        if let Some(text) = env.text(name) {
+            redis = checked(set(redis, text), name)?;
+        }
+    }
+    if let Some(database) = env.parsed("REDIS_DATABASE", "the number of a database")? {
+        redis = checked(redis.database(database), "REDIS_DATABASE")?;
+    }
+    if env.parsed("REDIS_TLS", "`true` or `false`")? == Some(true) {
+        redis = checked(redis.tls(), "REDIS_TLS")?;
+    }
+    if let Some(shards) = env.parsed("REDIS_SHARDS", "a number of shards")? {
+        redis = checked(redis.shards(shards), "REDIS_SHARDS")?;
+    }
+    Ok(redis)
+}
+
 fn build(env: &Environment) -> Result<Option<Box<dyn TierBuilder>>, Error> {
     let time_limit = env.duration("REDIS_TIME_LIMIT")?;
     let required: Option<bool> = env.parsed("REDIS_REQUIRED", "`true` or `false`")?;
-    let Some(url) = env.text("REDIS_URL") else {
-        let mut others = NAMES.iter().filter(|name| **name != "REDIS_URL");
-        return match others.find(|name| env.text(name).is_some()) {
-            None => Ok(None),
-            Some(name) => Err(Error::new(
-                ErrorKind::Configuration,
-                format!("MULTI_TIER_CACHED_{name} is set without MULTI_TIER_CACHED_REDIS_URL"),
-            )),
-        };
+    let Some((redis, name)) = place(env)? else {
+        return Ok(None);
     };
-    // The settings are checked after each variable, so that an error names the variable that caused
-    // it.
-    let checked = |redis: Redis, name: &str| match redis.check() {
-        Ok(()) => Ok(redis),
-        Err(error) => Err(Environment::setting_error(name, &error)),
-    };
-    let mut redis = checked(Redis::new(url), "REDIS_URL")?;
+    let mut redis = with_access(checked(redis, name)?, env)?;
     if let Some(namespace) = env.text("REDIS_NAMESPACE") {
         redis = checked(redis.namespace(namespace), "REDIS_NAMESPACE")?;
     }
@@ -103,5 +197,62 @@ mod tests {
             &[("REDIS_REQUIRED", "true")],
             "MULTI_TIER_CACHED_REDIS_REQUIRED",
         );
+    }
+
+    #[test]
+    fn cluster_and_sentinels_are_set_by_variables_of_their_own() {
+        let built = |pairs: &[(&str, &str)]| build(&Environment::of(pairs)).unwrap().unwrap();
+        let cluster = built(&[("REDIS_CLUSTER", "a:1, b:2,")]);
+        assert_eq!(cluster.shards(), 8);
+        assert!(cluster.store().unwrap().contains("a:1, b:2"));
+        let cluster = [("REDIS_CLUSTER", "a:1"), ("REDIS_SHARDS", "16")];
+        assert_eq!(built(&cluster).shards(), 16);
+        let sentinels = built(&[
+            ("REDIS_SENTINELS", "a:1,b:2"),
+            ("REDIS_SENTINEL_MASTER", "main"),
+            ("REDIS_SENTINEL_USER", "watch"),
+            ("REDIS_SENTINEL_PASSWORD", "s3cret"),
+            ("REDIS_USER", "app"),
+            ("REDIS_PASSWORD", "s3cret"),
+            ("REDIS_DATABASE", "3"),
+        ]);
+        let store = sentinels.store().unwrap();
+        assert!(
+            store.contains("`main`") && store.contains("database 3"),
+            "{store}"
+        );
+        assert!(!format!("{sentinels:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn variables_that_do_not_fit_together_are_named_and_no_secret_is_shown() {
+        let url = ("REDIS_URL", "redis://127.0.0.1:1");
+        let cluster = ("REDIS_CLUSTER", "a:1");
+        let sentinels = ("REDIS_SENTINELS", "a:1");
+        let primary = ("REDIS_SENTINEL_MASTER", "main");
+        let password = ("REDIS_PASSWORD", "s3cret");
+        #[rustfmt::skip]
+        let wrong: [(&[(&str, &str)], &[&str]); 13] = [
+            (&[url, cluster], &["REDIS_URL", "REDIS_CLUSTER"]),
+            (&[cluster, sentinels, primary], &["REDIS_CLUSTER", "REDIS_SENTINELS"]),
+            (&[sentinels], &["REDIS_SENTINELS", "REDIS_SENTINEL_MASTER"]),
+            (&[url, primary], &["REDIS_SENTINEL_MASTER", "REDIS_SENTINELS"]),
+            (&[password], &["REDIS_PASSWORD", "REDIS_URL", "REDIS_CLUSTER", "REDIS_SENTINELS"]),
+            (&[url, ("REDIS_SHARDS", "3")], &["REDIS_SHARDS", "use 1, 2, 4"]),
+            (&[url, ("REDIS_SHARDS", "many")], &["REDIS_SHARDS", "`many`"]),
+            (&[sentinels, primary, ("REDIS_SHARDS", "8")], &["REDIS_SHARDS", "sentinels"]),
+            (&[url, ("REDIS_USER", "app")], &["REDIS_USER", "password"]),
+            (&[("REDIS_URL", "redis://:s3cret@a:1"), password], &["REDIS_PASSWORD", "address"]),
+            (&[url, ("REDIS_SENTINEL_PASSWORD", "s3cret")], &["REDIS_SENTINEL_PASSWORD", "sentinels"]),
+            (&[("REDIS_CLUSTER", ",")], &["REDIS_CLUSTER", "no seed"]),
+            (&[("REDIS_CLUSTER", "http://:s3cret@a:1")], &["REDIS_CLUSTER", "address"]),
+        ];
+        for (pairs, parts) in wrong {
+            let error = format!("{}", build(&Environment::of(pairs)).unwrap_err());
+            for part in parts {
+                assert!(error.contains(part), "{part} is not in {error:?}");
+            }
+            assert!(!error.contains("s3cret"), "{error:?}");
+        }
     }
 }

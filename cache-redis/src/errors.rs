@@ -1,45 +1,47 @@
 //! Errors of the server and of its client: what they mean for a connection, and how callers see
 //! them.
+//!
+//! The server's refusals that are of its role or of its place in a cluster have these effects. A
+//! call that meets one continues without the server, as after every error; an invalidation is
+//! queued.
+//!
+//! | code | the server | effect |
+//! | --- | --- | --- |
+//! | `MOVED` | is not the node of the slot, and names that node | the link is lost; the next attempt goes to that node |
+//! | `ASK` | migrates the slot, and the key may be at the other node already | the link is kept; if the heartbeat is refused as well, it is lost, and made again until the slot has moved |
+//! | `TRYAGAIN` | migrates the slot, and has some of the keys of a script | as `ASK` |
+//! | `CLUSTERDOWN` | is cut off from most of its cluster, or the cluster does not cover the slot | the link is lost; the next attempt asks another node |
+//! | `LOADING` | has not yet read its data set | the link is lost; it is made again when the data set is loaded |
+//! | `READONLY` | is a replica since a failover | the link is lost; the next attempt asks for the address again |
+//! | `MASTERDOWN` | is a replica without a primary | as `READONLY` |
+//! | `NOREPLICAS` | is a primary that was cut off from its replicas (`min-replicas-to-write`) | the link is lost; the next attempt asks for the address again |
+//!
+//! A link is made again after a pause of 100 ms to 1 s. `ASK` is not followed: the node that it names
+//! answers single commands, and neither the channel nor scripts with several keys. No command is
+//! sent to a replica.
 
 use cache_core::{Error, ErrorKind};
-use redis::{Client, ConnectionAddr, RedisError};
+use redis::{ConnectionInfo, RedisError};
 
-/// The node of a cluster that the namespace has moved to: its host, unless that is the same, and
-/// its port.
-///
-/// Only MOVED is followed. ASK names a node for a single command while a slot is in migration; that
-/// node sends every other command back.
-pub(crate) fn moved_to(error: &Error) -> Option<(Option<String>, u16)> {
-    let error = std::error::Error::source(error)?.downcast_ref::<RedisError>()?;
+use crate::topology::at;
+
+/// The address that a node of a cluster names for a key that it does not have, with the settings of
+/// `info`, which is the address of that node.
+pub(crate) fn moved(info: &ConnectionInfo, error: &RedisError) -> Option<ConnectionInfo> {
     if error.code() != Some("MOVED") {
         return None;
     }
     let (address, _) = error.redirect_node()?;
     let (host, port) = address.rsplit_once(':')?;
+    // Without a host, it is the one that was asked.
     let host = Some(host).filter(|host| !host.is_empty() && *host != "?");
-    Some((host.map(ToOwned::to_owned), port.parse().ok()?))
+    at(info, host, port.parse().ok()?)
 }
 
-/// A client of the node that the cluster's error names, with the same settings otherwise.
-pub(crate) fn moved_client(client: &Client, error: &Error) -> Option<Client> {
-    let (host, port) = moved_to(error)?;
-    let info = client.get_connection_info().clone();
-    let address = match info.addr().clone() {
-        ConnectionAddr::Tcp(before, _) => ConnectionAddr::Tcp(host.unwrap_or(before), port),
-        ConnectionAddr::TcpTls {
-            host: before,
-            insecure,
-            tls_params,
-            ..
-        } => ConnectionAddr::TcpTls {
-            host: host.unwrap_or(before),
-            port,
-            insecure,
-            tls_params,
-        },
-        _ => return None,
-    };
-    Client::open(info.set_addr(address)).ok()
+/// The same, for the error that is the source of `error`.
+pub(crate) fn moved_by(info: &ConnectionInfo, error: &Error) -> Option<ConnectionInfo> {
+    let error = std::error::Error::source(error)?.downcast_ref::<RedisError>()?;
+    moved(info, error)
 }
 
 /// The code of the server's error that is the source of `error`.
@@ -110,17 +112,50 @@ pub(crate) fn kind_of(error: &RedisError) -> ErrorKind {
 
 #[cfg(test)]
 mod tests {
+    use redis::IntoConnectionInfo;
+
     use super::*;
+
+    fn refusal(text: &str) -> RedisError {
+        let value = redis::parse_redis_value(text.as_bytes()).unwrap();
+        let answer: Result<(), RedisError> = redis::from_redis_value(value).unwrap();
+        answer.unwrap_err()
+    }
 
     #[test]
     fn node_of_a_moved_slot_is_followed_and_target_of_a_migration_is_not() {
-        let answer = |text: &str| {
-            let value = redis::parse_redis_value(text.as_bytes()).unwrap();
-            let answer: Result<(), RedisError> = redis::from_redis_value(value).unwrap();
-            failed("read", answer.unwrap_err())
+        let info = ("10.0.0.9", 7000).into_connection_info().unwrap();
+        let followed = |text: &str| {
+            let moved = moved_by(&info, &failed("read", refusal(text)));
+            moved.map(|info| info.addr().to_string())
         };
-        let moved = answer("-MOVED 7 10.0.0.1:7001\r\n");
-        assert_eq!(moved_to(&moved), Some((Some("10.0.0.1".into()), 7001)));
-        assert_eq!(moved_to(&answer("-ASK 7 10.0.0.1:7001\r\n")), None);
+        for (text, address) in [
+            ("-MOVED 7 10.0.0.1:7001\r\n", Some("10.0.0.1:7001")),
+            ("-MOVED 7 :7001\r\n", Some("10.0.0.9:7001")),
+            ("-MOVED 7 ?:7001\r\n", Some("10.0.0.9:7001")),
+            ("-ASK 7 10.0.0.1:7001\r\n", None),
+        ] {
+            assert_eq!(followed(text).as_deref(), address, "{text}");
+        }
+    }
+
+    /// The table in the docs of this file, and what the code does.
+    #[test]
+    fn refusals_of_role_and_place_cost_the_link_as_the_docs_say() {
+        let table = include_str!("errors.rs").lines().filter_map(|line| {
+            let row = line.strip_prefix("//! | `")?;
+            let (code, rest) = row.split_once('`')?;
+            let effect = rest.rsplit(" | ").next()?.trim_end_matches(" |");
+            Some((code.to_owned(), effect.to_owned()))
+        });
+        let table: Vec<_> = table.collect();
+        assert_eq!(table.len(), 8, "{table:?}");
+        for (code, effect) in table {
+            let error = refusal(&format!("-{code} 7 127.0.0.1:1\r\n"));
+            assert_eq!(error.code(), Some(&*code));
+            let is_kept = effect.starts_with("the link is kept") || effect == "as `ASK`";
+            assert_eq!(!is_kept, is_fatal(&error), "{code}");
+            assert_eq!(is_kept, is_of_a_migrating_slot(&error), "{code}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 mod encoding;
 mod file;
+mod layout;
 mod recent;
 mod writer;
 
@@ -14,10 +15,11 @@ use std::sync::{Arc, Mutex, Weak};
 
 use cache_core::Error;
 use cache_core::tier::kit::{Batch, OwnedTarget, PendingInvalidations, lock};
-use cache_core::tier::{RecordKey, Target};
+use cache_core::tier::{RecordKey, Shard, Target};
 use tokio::sync::Notify;
 
 use self::file::JournalFile;
+pub(crate) use self::layout::check_other_layouts;
 use self::recent::Recent;
 pub(crate) use self::writer::Writer;
 
@@ -36,8 +38,9 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens a journal with a file, and queues the invalidations in the file.
-    pub(crate) fn with_file(path: &Path) -> Result<Self, Error> {
+    /// Opens a journal with the file of a shard, and queues the invalidations in the file.
+    pub(crate) fn with_file(path: &Path, shard: Shard) -> Result<Self, Error> {
+        let path = &layout::file_of(path, shard);
         let (file, found) = JournalFile::open(path)?;
         let pending = Arc::new(PendingInvalidations::default());
         for target in &found {
@@ -250,7 +253,7 @@ mod tests {
     async fn file_that_cannot_be_written_is_reported() {
         let directory = std::env::temp_dir().join(format!("mtc-journal-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        let journal = Journal::with_file(&directory.join("journal")).unwrap();
+        let journal = Journal::with_file(&directory.join("journal"), Shard::ONLY).unwrap();
         journal.queue(target("a", "1"));
         assert!(journal.is_written().await);
         std::fs::remove_dir_all(&directory).unwrap();

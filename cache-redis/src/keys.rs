@@ -1,6 +1,8 @@
 //! Names of keys in Redis.
 
-use cache_core::tier::{FunctionKey, RecordKey};
+use std::fmt;
+
+use cache_core::tier::{FunctionKey, RecordKey, Shard};
 
 /// Appended to the name of a record: its lease.
 pub(crate) const LEASE: &str = "#lease";
@@ -11,30 +13,49 @@ pub(crate) const GUARDS: &str = "#guards";
 /// Appended to the name of a record: the leases that the holder of its lease waits for.
 pub(crate) const WAITS: &str = "#waits";
 
+/// The name of the history, after the prefix.
+const HISTORY: &str = "#history";
+
 /// The name of the stream that the audit writes.
 pub(crate) const INVALIDATIONS: &str = "#invalidations";
 
-/// Makes the names of one namespace.
+/// Makes the names of one shard of a namespace.
 ///
-/// The hash tag contains a bucket number: all keys of a script are in one bucket, and so in one
-/// slot of a cluster.
+/// The hash tag contains the index of the shard: all keys of a script are of one shard, and so in
+/// one slot of a cluster.
 #[derive(Debug)]
 pub(crate) struct Keys {
     prefix: String,
+    /// A pattern of the keys of all shards, for an ACL.
+    pattern: String,
+    /// The history of the shard of index 1, which a namespace of one shard does not have.
+    second_history: String,
     database: i64,
 }
 
 impl Keys {
-    pub(crate) fn new(namespace: &str, database: i64) -> Self {
+    pub(crate) fn new(namespace: &str, shard: Shard, database: i64) -> Self {
+        let prefix = |index: &dyn fmt::Display| format!("{{{namespace}:{index}}}:");
+        let pattern = match shard.is_only() {
+            true => prefix(&0),
+            false => prefix(&"*"),
+        };
         Self {
-            prefix: format!("{{{namespace}:0}}:"),
+            prefix: prefix(&shard.index()),
+            pattern: pattern + "*",
+            second_history: prefix(&1) + HISTORY,
             database,
         }
     }
 
-    /// A pattern of all keys and channels, for an ACL.
-    pub(crate) fn pattern(&self) -> String {
-        format!("{}*", self.prefix)
+    /// A pattern of all keys and channels of the namespace, for an ACL.
+    pub(crate) fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    /// The history of the shard of index 1. It is there if the namespace has several shards.
+    pub(crate) fn second_history(&self) -> &str {
+        &self.second_history
     }
 
     pub(crate) fn record(&self, key: &RecordKey) -> String {
@@ -106,7 +127,7 @@ impl Keys {
 
     /// The history of the data set, with the identity of the server that it was begun on.
     pub(crate) fn history(&self) -> String {
-        format!("{}#history", self.prefix)
+        format!("{}{HISTORY}", self.prefix)
     }
 
     /// The number of the last message of the channel.
@@ -134,7 +155,7 @@ mod tests {
 
     #[test]
     fn names_show_function_version_and_arguments() {
-        let keys = Keys::new("shop", 3);
+        let keys = Keys::new("shop", Shard::ONLY, 3);
         let function = Arc::new(FunctionKey::new("users::get", 3));
         let record = RecordKey::new(Arc::clone(&function), "42".into(), 0);
         assert_eq!(keys.record(&record), "{shop:0}:users::get:3:42");
@@ -145,9 +166,24 @@ mod tests {
 
     #[test]
     fn names_of_functions_read_one_way_only() {
-        let keys = Keys::new("shop", 3);
+        let keys = Keys::new("shop", Shard::ONLY, 3);
         let one = RecordKey::new(Arc::new(FunctionKey::new("a:1", 2)), "x".into(), 0);
         let other = RecordKey::new(Arc::new(FunctionKey::new("a", 1)), "2:x".into(), 0);
         assert_ne!(keys.record(&one), keys.record(&other));
+    }
+
+    #[test]
+    fn each_shard_has_a_hash_tag_and_the_first_is_that_of_one_shard() {
+        let one = Keys::new("shop", Shard::ONLY, 0);
+        assert_eq!(one.pattern(), "{shop:0}:*");
+        let shards = Shard::all(8).unwrap();
+        for (index, shard) in shards.into_iter().enumerate() {
+            let keys = Keys::new("shop", shard, 0);
+            assert_eq!(keys.history(), format!("{{shop:{index}}}:#history"));
+            assert_eq!(keys.channel(), format!("{{shop:{index}}}:#channel:0"));
+            assert_eq!(keys.pattern(), "{shop:*}:*");
+            assert_eq!(keys.second_history(), "{shop:1}:#history");
+            assert_eq!(keys.history() == one.history(), index == 0);
+        }
     }
 }

@@ -17,8 +17,8 @@
 //! # }
 //! ```
 //!
-//! Every key begins with `{namespace:0}`, so that the records of a function and their control keys
-//! are in one slot of a cluster:
+//! Every key begins with `{namespace:0}`, or with the index of its shard in place of 0, so that the
+//! records of a shard and their control keys are in one slot of a cluster:
 //!
 //! | key | holds |
 //! | --- | --- |
@@ -27,7 +27,7 @@
 //! | `{shop:0}:users::get:1:42#waits` | the leases that its holder waits for, to detect deadlocks |
 //! | `{shop:0}:users::get:1:42#guards` | the write guards that keep all instances from storing it |
 //! | `{shop:0}:users::get:1#epoch` | the epoch of the function |
-//! | `{shop:0}:#history` | the history of the data set, and the server it was begun on |
+//! | `{shop:0}:#history` | the history of the data set, the server it was begun on, and the number of shards unless it is 1 |
 //! | `{shop:0}:#sequence` | the number of the last message |
 //! | `{shop:0}:#stream:orders` | a stream of the application; see [`Redis::streams`] |
 //! | `{shop:0}:#heartbeat` | a constant, written each second to prove that writes work |
@@ -37,12 +37,15 @@
 //! Instances announce invalidations on the sharded channel `{shop:0}:#channel:0`, where the last
 //! number is the database. The permissions that a user of the server needs are listed at [`Redis`].
 
+mod access;
+mod authentication;
 mod barrier;
 mod batches;
 mod bus;
 mod commands;
 mod config;
 mod connect;
+mod credentials;
 mod drivers;
 mod env;
 mod epochs;
@@ -50,12 +53,15 @@ mod errors;
 mod flush;
 mod journal;
 mod keys;
+mod layout;
 mod leases;
+mod locator;
 mod maintenance;
 mod matching;
 mod message;
 mod number;
 mod permissions;
+mod renewal;
 mod replicas;
 mod server;
 mod session;
@@ -63,8 +69,10 @@ mod sizes;
 mod streams;
 mod supervisor;
 mod tier;
+mod topology;
 mod transport;
 mod waiters;
 
 pub use crate::config::Redis;
+pub use crate::credentials::Credentials;
 pub use crate::streams::Streams;

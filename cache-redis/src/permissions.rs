@@ -22,6 +22,11 @@ pub(crate) enum Purpose {
     Caching,
     /// A database other than 0: a connection selects it as it is made.
     Database,
+    /// The addresses of a cluster's nodes. Without them the seeds alone are known.
+    Nodes,
+    /// Whether the namespace has another number of shards. A user that has the keys of one shard only
+    /// cannot see it, and is not warned, because its namespace commonly has one.
+    OtherLayouts,
     /// Without them a ring of loads that wait for each other ends after two seconds.
     NestedLoads,
     WriteGuards,
@@ -34,7 +39,7 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     fn is_checked(self) -> bool {
-        !matches!(self, Self::Database | Self::Streams)
+        !matches!(self, Self::Database | Self::Nodes | Self::Streams)
     }
 }
 
@@ -43,6 +48,8 @@ impl fmt::Display for Purpose {
         f.write_str(match self {
             Self::Caching => "caching",
             Self::Database => "a database other than 0",
+            Self::Nodes => "the nodes of a cluster besides the seeds",
+            Self::OtherLayouts => "a look for another number of shards",
             Self::NestedLoads => "bodies that call cached functions",
             Self::WriteGuards => "write guards",
             Self::InvalidateMatching => "`invalidate_matching`",
@@ -73,6 +80,8 @@ const COMMANDS: &[(Purpose, &str, &str)] = &[
     (Purpose::Caching, "spublish", "spublish {channel} 0"),
     (Purpose::Caching, "ssubscribe", "ssubscribe {channel}"),
     (Purpose::Database, "select", "select 1"),
+    (Purpose::Nodes, "cluster|slots", ""),
+    (Purpose::OtherLayouts, "getrange", "getrange {second_history} 0 0"),
     (Purpose::NestedLoads, "hset", "hset {waits} 0 0"),
     (Purpose::NestedLoads, "hgetall", "hgetall {waits}"),
     (Purpose::NestedLoads, "hdel", "hdel {waits} 0"),
@@ -128,6 +137,7 @@ fn named(keys: &Keys, word: &str) -> String {
         "{waits}" => keys.waits(&record()),
         "{guards}" => keys.guards(&record()),
         "{sequence}" => keys.sequence(),
+        "{second_history}" => keys.second_history().to_owned(),
         "{heartbeat}" => keys.heartbeat(),
         "{audit}" => keys.audit(),
         "{channel}" => keys.channel(),
@@ -162,6 +172,8 @@ mod tests {
         for (purpose, text) in [
             (Purpose::Caching, "caching"),
             (Purpose::Database, "a database other than 0"),
+            (Purpose::Nodes, "the nodes of a cluster besides the seeds"),
+            (Purpose::OtherLayouts, "the key `{namespace:1}:#history`"),
             (Purpose::NestedLoads, "bodies that call cached functions"),
             (Purpose::WriteGuards, "write guards"),
             (Purpose::InvalidateMatching, "`invalidate_matching`"),
@@ -214,6 +226,10 @@ mod tests {
         }
         // The client writes these.
         sent.extend(["evalsha", "script", "select"].map(str::to_owned));
+        // Every user may run `auth`, and `sentinel` is sent to sentinels only.
+        for other in ["auth", "sentinel"] {
+            assert!(sent.remove(other), "{other}");
+        }
         let listed: BTreeSet<String> = COMMANDS
             .iter()
             .filter_map(|(_, command, _)| command.split('|').next())

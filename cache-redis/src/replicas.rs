@@ -9,8 +9,7 @@ use crate::drivers::OwnDriver;
 use crate::errors::{self, failed};
 use crate::number::millis;
 use crate::permissions::Purpose;
-use crate::server;
-use crate::session::{Link, RedisSession};
+use crate::session::{Link, RedisSession, not_ready};
 
 impl RedisSession {
     /// Waits until `replicas` replicas have everything that was acknowledged before.
@@ -52,9 +51,11 @@ impl RedisSession {
         within: Duration,
     ) -> Result<u32, Error> {
         let ask = async {
-            let (mut own, driver) = self.open(link.number, None).await?;
+            let found = self.locator.found().ok_or_else(not_ready)?;
+            let entrance = self.locator.enter(&found).await?;
+            let (mut own, driver) = self.open(link.number, &entrance, None).await?;
             let _driver = OwnDriver(driver);
-            let greeting = server::greet(&mut own, &self.keys.heartbeat()).await?;
+            let greeting = self.greet(&mut own).await?;
             if greeting.identity != *link.identity {
                 // The identity also changes when the first replica of the same server attaches.
                 self.lose(link.number);

@@ -13,10 +13,11 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use cache_core::tier::kit::{HeldGuards, HeldLeases, LinkCounters, Session, lock, timed_out};
+use cache_core::tier::Shard;
+use cache_core::tier::kit::{HeldGuards, HeldLeases, LinkCounters, Session, timed_out};
 use cache_core::{Error, ErrorKind, unix_millis};
+use redis::RedisError;
 use redis::aio::MultiplexedConnection;
-use redis::{Client, RedisError};
 use tokio::time::{Instant, timeout};
 
 use crate::batches::Batches;
@@ -27,17 +28,23 @@ use crate::drivers::Drivers;
 use crate::errors;
 use crate::journal::Journal;
 use crate::keys::Keys;
+use crate::layout::Layout;
 use crate::leases::RedisLease;
+use crate::locator::Locator;
 use crate::permissions::Permissions;
+use crate::renewal::Renewal;
 use crate::server::Identity;
 use crate::sizes::RecordSizes;
 
 /// The state that calls and the supervisor share.
 #[derive(Debug)]
 pub(crate) struct RedisSession {
-    client: Client,
-    /// The node of a cluster that has the namespace, if the first address is another node.
-    moved: Mutex<Option<Client>>,
+    pub(crate) locator: Locator,
+    /// The part of the namespace that this session is of.
+    pub(crate) shard: Shard,
+    /// What all shards of the instance know of the layout.
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) renewal: Renewal,
     pub(crate) settings: Settings,
     pub(crate) keys: Arc<Keys>,
     pub(crate) sizes: RecordSizes,
@@ -89,7 +96,8 @@ impl std::fmt::Debug for Link {
 
 impl RedisSession {
     pub(crate) fn new(
-        client: Client,
+        locator: Locator,
+        (shard, layout): (Shard, Arc<Layout>),
         settings: Settings,
         keys: Keys,
         bus: Arc<Bus>,
@@ -97,8 +105,10 @@ impl RedisSession {
     ) -> Self {
         Self {
             link: Session::new(settings.breaker_threshold),
-            client,
-            moved: Mutex::default(),
+            locator,
+            shard,
+            layout,
+            renewal: Renewal::default(),
             settings,
             keys: Arc::new(keys),
             sizes: RecordSizes::default(),
@@ -134,24 +144,7 @@ impl RedisSession {
 
     /// The configured address, without secrets.
     pub(crate) fn address(&self) -> String {
-        self.client.get_connection_info().addr().to_string()
-    }
-
-    /// The client for the next connection.
-    pub(crate) fn client(&self) -> Client {
-        let moved = lock(&self.moved);
-        moved.as_ref().unwrap_or(&self.client).clone()
-    }
-
-    /// Follows the redirection of a cluster's node to the one that has the namespace, or goes back
-    /// to the first address after any other error. Returns `true` if the other node can be tried at
-    /// once.
-    pub(crate) fn follow(&self, error: &Error) -> bool {
-        let followed = errors::moved_client(&self.client(), error);
-        let mut moved = lock(&self.moved);
-        let is_first = moved.is_none();
-        *moved = followed;
-        is_first && moved.is_some()
+        self.locator.configured()
     }
 
     /// The current link, for an operation that is not part of a call.

@@ -2,7 +2,7 @@
 //!
 //! Streams have connections of their own: one for all commands that are answered at once, and one
 //! for each read that waits. So no command waits behind a blocking read, and the cache waits for
-//! none of them.
+//! none of them. All streams of a namespace are in one shard, by default in the first one.
 
 mod ask;
 mod connections;
@@ -13,12 +13,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::stream::{After, StreamEntry, StreamFuture, StreamLog};
+use cache_core::tier::Shard;
 use cache_core::{Error, ErrorKind};
-use redis::{Client, Cmd};
+use redis::Cmd;
 
 use crate::config::{Redis, Settings};
 use crate::errors;
 use crate::keys::{INVALIDATIONS, Keys};
+use crate::locator::Locator;
 use crate::number::millis;
 use crate::streams::connections::{Again, Connections};
 use crate::streams::reply::Found;
@@ -32,7 +34,7 @@ const PORTION: usize = 1_000;
 /// The streams of a namespace, made by [`Redis::streams`](crate::Redis::streams). Clones share its
 /// connections.
 ///
-/// The key of a stream is `{namespace:0}:#stream:` followed by its name. The commands that a user
+/// The key of a stream is `{namespace:0}:#stream:` followed by its name, where 0 is the shard. The commands that a user
 /// of the server must be permitted are listed at [`Redis`](crate::Redis).
 #[derive(Clone)]
 pub struct Streams(Arc<Inner>);
@@ -53,16 +55,11 @@ impl Streams {
     /// The name of the stream that [`Redis::audit`](crate::Redis::audit) writes.
     pub const INVALIDATIONS: &str = INVALIDATIONS;
 
-    pub(crate) fn new(
-        client: Client,
-        keys: Keys,
-        connect_limit: Duration,
-        time_limit: Duration,
-    ) -> Self {
+    fn new(locator: Locator, keys: Keys, connect_limit: Duration, time_limit: Duration) -> Self {
         Self(Arc::new(Inner {
             keys,
             time_limit,
-            connections: Connections::new(client, connect_limit),
+            connections: Connections::new(locator, connect_limit),
         }))
     }
 
@@ -90,23 +87,50 @@ impl Redis {
     /// Returns the streams of this namespace: logs for the events of an application. They use
     /// connections of their own, which are made when they are needed.
     ///
-    /// Streams use the URL, the certificate, the namespace and the time limits of these settings.
-    /// If the server cannot be reached, each operation fails, [`required`](Self::required) or not.
+    /// Streams use the addresses, the credentials, the certificate, the namespace and the time limits
+    /// of these settings. If the server cannot be reached, each operation fails,
+    /// [`required`](Self::required) or not. With several [`shards`](Self::shards), the streams are in
+    /// shard 0.
     ///
     /// # Errors
     /// [`Configuration`](ErrorKind::Configuration) if the settings are not valid for a tier.
     pub fn streams(&self) -> Result<Streams, Error> {
-        self.check()?;
-        let client = self.client()?;
-        let database = client.get_connection_info().redis_settings().db();
+        self.streams_of(0)
+    }
+
+    /// Returns the streams in a shard of this namespace: the stream that [`audit`](Self::audit)
+    /// writes there, and streams of the application that are in no other shard.
+    ///
+    /// # Errors
+    /// [`Configuration`](ErrorKind::Configuration) if there is no such shard, or the settings are not
+    /// valid for a tier.
+    pub fn streams_of(&self, shard: u8) -> Result<Streams, Error> {
+        let topology = self.check()?;
+        let shards = Shard::all(self.shard_count())?;
+        let Some(shard) = shards.get(usize::from(shard)) else {
+            let problem = format!(
+                "Redis has no shard {shard}: it is set to {} (`Redis::shards`)",
+                shards.len()
+            );
+            return Err(Error::new(ErrorKind::Configuration, problem));
+        };
         let Settings {
             namespace,
             connect_limit,
             time_limit,
+            access,
             ..
         } = &self.settings;
-        let keys = Keys::new(namespace, database);
-        Ok(Streams::new(client, keys, *connect_limit, *time_limit))
+        let keys = Keys::new(namespace, *shard, topology.database());
+        let locator = Locator::new(
+            topology,
+            access.clone(),
+            keys.heartbeat(),
+            *connect_limit,
+            Arc::default(),
+            shard.index().into(),
+        );
+        Ok(Streams::new(locator, keys, *connect_limit, *time_limit))
     }
 }
 

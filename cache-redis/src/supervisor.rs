@@ -21,6 +21,11 @@ use crate::session::{Link, RedisSession};
 /// The largest number of barriers without a reply, on a slow channel.
 const MOST_BARRIERS: usize = 16;
 
+/// The period of the questions whether the server still is the primary, each to another sentinel. A
+/// primary that was replaced may live on, cut off from the sentinels and its replicas. It is noticed
+/// once this instance has asked each sentinel that knows of it, so after this time for each of them.
+const CHECK: Duration = Duration::from_secs(2);
+
 /// Makes and keeps the links of a session.
 pub(crate) struct RedisConnector {
     pub(crate) session: Arc<RedisSession>,
@@ -38,14 +43,18 @@ impl Connector for RedisConnector {
     }
 
     fn address(&self) -> String {
-        let client = self.session.client();
-        client.get_connection_info().addr().to_string()
+        self.session.locator.address()
     }
 
     async fn connect(&mut self, number: u64) -> Result<Link, Error> {
-        let limit = self.session.settings.connect_limit;
-        let link = timed("connect", "Redis", limit, self.session.connect(number)).await??;
-        self.session.catch_up(&link).await?;
+        let session = &self.session;
+        session.layout.admit(session.shard).await?;
+        let (_, entrance) = session.locator.find().await?;
+        session.renewal.begin(entrance.life);
+        let limit = session.settings.connect_limit;
+        let connecting = session.connect(number, &entrance);
+        let link = timed("connect", "Redis", limit, connecting).await??;
+        session.catch_up(&link).await?;
         Ok(link)
     }
 
@@ -58,7 +67,7 @@ impl Connector for RedisConnector {
     }
 
     fn connect_failed(&mut self, error: &Error) -> Retry {
-        if self.session.follow(error) {
+        if self.session.locator.follow(error) {
             let address = self.address();
             tracing::debug!(
                 address,
@@ -66,6 +75,7 @@ impl Connector for RedisConnector {
             );
             return Retry::AtOnce;
         }
+        self.session.layout.failed(self.session.shard, error);
         self.session.bus.coherence.revoke();
         Retry::AfterPause
     }
@@ -94,7 +104,15 @@ impl RedisSession {
         let mut work = Work::new(Arc::clone(self), link.clone());
         while !self.link.is_lost(link.number) {
             tokio::select! {
+                // First, so that no link is used after another layout was found.
+                biased;
+                () = self.layout.conflict() => {
+                    tracing::warn!("the namespace has another number of shards; its servers are not used");
+                    return;
+                }
                 () = self.link.lost() => {}
+                () = self.renewal.is_due(), if !work.is_authenticating => work.authenticate(),
+                _ = timers.primaries.tick(), if self.locator.has_sentinels() => work.check_primary(),
                 _ = timers.barriers.tick() => work.prove(),
                 _ = timers.heartbeats.tick() => work.heartbeat(),
                 _ = timers.leases.tick() => work.renew_leases(),
@@ -118,6 +136,7 @@ struct Timers {
     heartbeats: Interval,
     leases: Interval,
     guards: Interval,
+    primaries: Interval,
 }
 
 impl Timers {
@@ -134,6 +153,7 @@ impl Timers {
             leases: every(lease_time / 3),
             // More often than guards expire, so that an evicted guard is placed again soon.
             guards: every(HEARTBEAT.min(lease_time / 3)),
+            primaries: every(CHECK),
         }
     }
 }
@@ -144,6 +164,10 @@ enum Kind {
     Barrier,
     Heartbeat,
     Flush,
+    /// The connections are authenticated again.
+    Credentials,
+    /// A sentinel is asked whether the server still is the primary.
+    Primary,
     /// Leases and guards are renewed or released. What fails expires by itself.
     Other,
 }
@@ -158,6 +182,7 @@ struct Work {
     /// `true` while queued invalidations are being sent. Guards are ended by the same task, so that
     /// the two are not sent out of order.
     is_flushing: bool,
+    is_authenticating: bool,
     epochs_read: Instant,
 }
 
@@ -173,6 +198,7 @@ impl Work {
             tasks: JoinSet::new(),
             barriers: 0,
             is_flushing: false,
+            is_authenticating: false,
             epochs_read: Instant::now(),
         }
     }
@@ -254,6 +280,19 @@ impl Work {
         });
     }
 
+    fn authenticate(&mut self) {
+        self.is_authenticating = true;
+        self.spawn(Kind::Credentials, async move |session, link| {
+            session.authenticate(&link).await
+        });
+    }
+
+    fn check_primary(&mut self) {
+        self.spawn(Kind::Primary, async move |session, _| {
+            !session.locator.is_replaced().await
+        });
+    }
+
     /// Notes the end of a task. Returns `false` if the link must be given up.
     fn ended(&mut self, done: Result<(Kind, bool), JoinError>) -> bool {
         // A task that panicked.
@@ -263,7 +302,8 @@ impl Work {
         match kind {
             Kind::Barrier => self.barriers -= 1,
             Kind::Flush => self.is_flushing = false,
-            Kind::Heartbeat | Kind::Other => {}
+            Kind::Credentials => self.is_authenticating = false,
+            Kind::Heartbeat | Kind::Primary | Kind::Other => {}
         }
         if !is_trusted {
             tracing::warn!(

@@ -7,6 +7,7 @@ mod lease;
 mod read;
 mod shutdown;
 
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,23 +15,33 @@ use std::time::Duration;
 use cache_core::tier::kit::{OwnedTarget, Supervisor};
 use cache_core::tier::{
     Breaker, Deadlock, FillResult, FunctionKey, Glob, Guard, Health, HeldLease, Lease, LeaseMode,
-    LeaseResult, Peers, ReadOptions, ReadResult, Receipt, RecordKey, SharedTier, Target, Tier,
+    LeaseResult, ReadOptions, ReadResult, Receipt, RecordKey, SharedTier, Target, Tier,
     TierBuilder, TierContext, TierFuture, TierSettings,
 };
-use cache_core::{Coherence, Error};
-use redis::{Client, ConnectionInfo, IntoConnectionInfo};
+use cache_core::{Coherence, Error, ErrorKind};
 use tokio::time::{Instant, sleep};
 
 use crate::bus::Bus;
 use crate::config::{Redis, Settings};
-use crate::journal::Journal;
+use crate::journal::{self, Journal};
 use crate::keys::Keys;
+use crate::layout::Layout;
+use crate::locator::{KnownNodes, Locator};
 use crate::session::RedisSession;
+use crate::topology::Topology;
 
 /// The clocks of two hosts may differ by one part in this many while a staleness bound passes.
 const DRIFT: u32 = 100;
 
-/// The tier: a session, and the task that keeps it connected.
+/// What the shards of one instance have in common.
+struct Common {
+    topology: Topology,
+    settings: Settings,
+    layout: Arc<Layout>,
+    known: Arc<KnownNodes>,
+}
+
+/// The tier of one shard: a session, and the task that keeps it connected.
 #[derive(Debug)]
 pub(crate) struct RedisTier {
     pub(crate) session: Arc<RedisSession>,
@@ -39,39 +50,95 @@ pub(crate) struct RedisTier {
 }
 
 impl RedisTier {
-    pub(crate) fn new(client: Client, settings: Settings, peers: Peers) -> Result<Self, Error> {
+    fn new(common: &Common, context: &TierContext) -> Result<Self, Error> {
+        let (settings, shard) = (common.settings.clone(), context.shard);
         let journal = match &settings.journal_file {
             None => Journal::default(),
-            Some(path) => Journal::with_file(path)?,
+            Some(path) => Journal::with_file(path, shard)?,
         };
-        let database = client.get_connection_info().redis_settings().db();
-        let keys = Keys::new(&settings.namespace, database);
+        let keys = Keys::new(&settings.namespace, shard, common.topology.database());
         let coherence = Coherence::new(settings.staleness_bound);
-        let bus = Arc::new(Bus::new(keys.channel(), peers, coherence));
+        let bus = Bus::new(keys.channel(), context.peers.clone(), coherence);
+        let locator = Locator::new(
+            common.topology.clone(),
+            settings.access.clone(),
+            keys.heartbeat(),
+            settings.connect_limit,
+            Arc::clone(&common.known),
+            shard.index().into(),
+        );
+        let place = (shard, Arc::clone(&common.layout));
         Ok(Self {
             settings: TierSettings::new("redis", settings.time_limit)
                 .max_record_bytes(settings.max_record_bytes),
-            session: Arc::new(RedisSession::new(client, settings, keys, bus, journal)),
+            session: Arc::new(RedisSession::new(
+                locator,
+                place,
+                settings,
+                keys,
+                Arc::new(bus),
+                journal,
+            )),
             supervisor: Supervisor::default(),
         })
     }
 }
 
+impl Redis {
+    /// Builds the tier of each shard.
+    pub(crate) fn tiers(self, contexts: &[TierContext]) -> Result<Vec<RedisTier>, Error> {
+        let topology = self.check()?;
+        let shards = self.shard_count();
+        if let Some(other) = contexts.iter().find(|context| context.shard.of() != shards) {
+            let problem = format!(
+                "Redis is set to {shards} shards (`Redis::shards`), and is built as {}",
+                other.shard
+            );
+            let error = Error::new(ErrorKind::Configuration, problem);
+            return Err(error.with_help("build it by `TierBuilder::build_shards`"));
+        }
+        if let Some(path) = &self.settings.journal_file {
+            journal::check_other_layouts(path, shards)?;
+        }
+        let common = Common {
+            layout: Arc::new(Layout::new(&self.settings.namespace, shards)),
+            known: Arc::default(),
+            topology,
+            settings: self.settings,
+        };
+        contexts
+            .iter()
+            .map(|context| RedisTier::new(&common, context))
+            .collect()
+    }
+}
+
 impl TierBuilder for Redis {
     fn store(&self) -> Option<String> {
-        let info: ConnectionInfo = self.url.as_str().into_connection_info().ok()?;
-        let (server, database) = (info.addr(), info.redis_settings().db());
+        let topology = self.check().ok()?;
+        let (server, database) = (topology.describe(), topology.database());
         let namespace = &self.settings.namespace;
         Some(format!(
             "the namespace `{namespace}` of {server}, database {database}"
         ))
     }
 
+    fn shards(&self) -> u8 {
+        // If the setting cannot be used, `build_shards` reports it.
+        self.check().map_or(1, |_| self.shard_count())
+    }
+
     fn build(self: Box<Self>, context: &TierContext) -> Result<Arc<dyn Tier>, Error> {
-        self.check()?;
-        let client = self.client()?;
-        let tier = RedisTier::new(client, self.settings, context.peers.clone())?;
-        Ok(Arc::new(tier))
+        let mut tiers = self.tiers(slice::from_ref(context))?;
+        Ok(Arc::new(tiers.swap_remove(0)))
+    }
+
+    fn build_shards(
+        self: Box<Self>,
+        contexts: &[TierContext],
+    ) -> Result<Vec<Arc<dyn Tier>>, Error> {
+        let tiers = self.tiers(contexts)?.into_iter();
+        Ok(tiers.map(|tier| Arc::new(tier) as Arc<dyn Tier>).collect())
     }
 }
 
@@ -184,7 +251,9 @@ impl Tier for RedisTier {
             &session.bus.coherence,
             session.journal.len(),
         );
+        health.address = Some(session.locator.address());
         health.unusable = session.unusable();
+        health.unusable.extend(session.renewal.problem());
         if session.evicts_at_random.load(Ordering::Relaxed) {
             let policy =
                 "control keys are not safe: Redis evicts keys at random (`maxmemory-policy`)";

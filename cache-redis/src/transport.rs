@@ -63,6 +63,40 @@ pub(crate) async fn connect(
     MultiplexedConnection::new_with_config(info.redis_settings(), stream, config).await
 }
 
+/// Runs `question` on a connection of its own, which is closed after it.
+///
+/// # Errors
+/// The server cannot be reached, or the question fails. There is no time limit.
+pub(crate) async fn ask<T, F>(
+    info: &ConnectionInfo,
+    root: Option<&Pem>,
+    question: impl FnOnce(MultiplexedConnection) -> F,
+) -> Result<T, RedisError>
+where
+    F: Future<Output = Result<T, RedisError>>,
+{
+    let config = AsyncConnectionConfig::new().set_response_timeout(None);
+    let (connection, driver) = connect(info, root, config).await?;
+    tokio::select! {
+        // Answers that the driver received before it ended are not lost.
+        biased;
+        answer = question(connection) => answer,
+        () = driver => Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()),
+    }
+}
+
+/// Checks that the certificates can be read.
+///
+/// # Errors
+/// They cannot, or there is none.
+#[cfg(feature = "tls")]
+pub(crate) fn check_root(root: &Pem) -> Result<(), RedisError> {
+    match authorities(Some(root))?.is_empty() {
+        true => Err(unusable("there is no certificate in PEM format")),
+        false => Ok(()),
+    }
+}
+
 async fn open(info: &ConnectionInfo, root: Option<&Pem>) -> Result<Stream, RedisError> {
     match info.addr() {
         ConnectionAddr::Tcp(host, port) => {

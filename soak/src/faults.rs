@@ -5,17 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use testbed::ask::ask;
 use testbed::proxy::{End, NetworkFault};
 use tokio::time::{Instant, sleep};
 
 use crate::clock;
-use crate::cluster::Cluster;
 use crate::database::Database;
-use crate::history::{Event, Split, Window};
+use crate::fleet::Fleet;
+use crate::history::{Event, Window};
 use crate::instance::{BOUND, WORK_AND_FAIL};
 use crate::items::Item;
 use crate::quiet::quiet;
-use crate::servers::{Servers, Topology, command};
+use crate::replacements::replace_primary;
+use crate::servers::Servers;
 
 fn millis(rng: &mut Rng, from: u64, to: u64) -> Duration {
     Duration::from_millis(rng.u64(from..to))
@@ -26,29 +28,29 @@ fn millis(rng: &mut Rng, from: u64, to: u64) -> Duration {
 /// # Errors
 /// An instance does not do what it was asked to do, without a fault that explains it.
 pub async fn disturb_instances(
-    cluster: Arc<Cluster>,
+    fleet: Arc<Fleet>,
     mut rng: Rng,
     instances: std::ops::Range<usize>,
     end: Instant,
 ) -> io::Result<()> {
     while Instant::now() < end {
         sleep(millis(&mut rng, 100, 800)).await;
-        let _fault = cluster.gate.read().await;
+        let _fault = fleet.gate.read().await;
         let at = rng.usize(instances.clone());
-        let (proxy, faults) = (&cluster.proxies[at], &cluster.faults);
+        let (network, faults) = (&fleet.networks[at], &fleet.faults);
         let mut network_fault = None;
         match rng.u32(..100) {
             0..22 => {
                 faults.count("close");
-                cluster.count_killed(proxy.end(End::Close));
+                fleet.count_killed(network.end(End::Close));
             }
             22..44 => {
                 faults.count("reset");
-                cluster.count_killed(proxy.end(End::Reset));
+                fleet.count_killed(network.end(End::Reset));
             }
             44..50 => {
                 faults.count("half-open");
-                cluster.count_killed(proxy.strand());
+                fleet.count_killed(network.strand());
             }
             50..58 => {
                 faults.count("delay");
@@ -75,28 +77,28 @@ pub async fn disturb_instances(
             }
             82..88 => {
                 faults.count("refuse");
-                cluster.count_killed(proxy.connections());
+                fleet.count_killed(network.connections());
                 network_fault = Some((NetworkFault::Cut, millis(&mut rng, 100, 1_000)));
             }
             88..95 => {
                 faults.count("SIGSTOP of an instance");
-                let instance = cluster.instances[at].lock().await;
+                let instance = fleet.instances[at].lock().await;
                 instance.freeze();
                 sleep(millis(&mut rng, 50, 2_000)).await;
                 instance.thaw();
             }
             _ => {
                 faults.count("SIGKILL of an instance");
-                cluster.count_killed(proxy.connections());
-                let mut instance = cluster.instances[at].lock().await;
+                fleet.count_killed(network.connections());
+                let mut instance = fleet.instances[at].lock().await;
                 instance.kill_and_start().await?;
                 instance.send(WORK_AND_FAIL).await?;
             }
         }
         if let Some((network_fault, lasts)) = network_fault {
-            proxy.set(network_fault);
+            network.set(network_fault);
             sleep(lasts).await;
-            proxy.set(NetworkFault::Fair);
+            network.set(NetworkFault::Fair);
         }
     }
     Ok(())
@@ -105,15 +107,15 @@ pub async fn disturb_instances(
 /// Lets all loads fail for some time, again and again, until `end`. There is no such fault in a
 /// quiet time.
 pub async fn disturb_database(
-    cluster: Arc<Cluster>,
+    fleet: Arc<Fleet>,
     database: Arc<Database>,
     mut rng: Rng,
     end: Instant,
 ) {
     while Instant::now() < end {
         sleep(millis(&mut rng, 2_000, 8_000)).await;
-        let _fault = cluster.gate.read().await;
-        cluster.faults.count("database down");
+        let _fault = fleet.gate.read().await;
+        fleet.faults.count("database down");
         database.set_down(true);
         sleep(millis(&mut rng, 500, 3_000)).await;
         database.set_down(false);
@@ -127,7 +129,7 @@ pub async fn disturb_database(
 /// # Errors
 /// A server or an instance does not do what it was asked to do.
 pub async fn disturb_servers(
-    cluster: Arc<Cluster>,
+    fleet: Arc<Fleet>,
     servers: &mut Servers,
     mut rng: Rng,
     end: Instant,
@@ -138,116 +140,53 @@ pub async fn disturb_servers(
         sleep(millis(&mut rng, 200, 1_200)).await;
         // Even a short run has these two faults, because they show whether an instance recovers.
         match number {
-            0 => events.push(make_unreachable(&cluster, servers, &mut rng).await?),
-            1 => flush(&cluster, servers).await,
-            _ => disturb_briefly(&cluster, servers, &mut events, &mut rng).await?,
+            0 => events.push(make_unreachable(&fleet, servers, &mut rng).await?),
+            1 => flush(&fleet, servers).await,
+            _ => disturb_briefly(&fleet, servers, &mut events, &mut rng).await?,
         }
         // The primary is not replaced right after the flush, which would undo the effect of the
         // flush on an instance.
         if number == 2 || (number > 2 && rng.bool()) {
             sleep(millis(&mut rng, 100, 800)).await;
-            events.extend(replace_primary(&cluster, servers, changes, &mut rng).await?);
+            events.extend(replace_primary(&fleet, servers, changes, &mut rng).await?);
             changes += 1;
         }
-        events.push(quiet(&cluster, servers, number).await?);
+        events.push(quiet(&fleet, servers, number).await?);
         number += 1;
     }
     Ok(events)
 }
 
-/// Restarts the primary, or replaces it by its replica.
-async fn replace_primary(
-    cluster: &Cluster,
-    servers: &mut Servers,
-    turn: usize,
-    rng: &mut Rng,
-) -> io::Result<Option<Event>> {
-    let connected = cluster.connected();
-    match (servers.topology(), turn % 5) {
-        (Topology::Standalone | Topology::Evicting, turn) => {
-            cluster.faults.count(if turn % 2 == 0 {
-                "restart from an older state"
-            } else {
-                "restart"
-            });
-            if turn % 2 == 0 {
-                let _ = command::<()>(servers.primary().port(), &["SAVE"]).await;
-                sleep(millis(rng, 100, 1_000)).await;
-            }
-            servers.restart();
-            cluster.count_killed(connected);
-        }
-        (Topology::Failover, 0 | 2) => {
-            cluster.faults.count("failover");
-            servers.fail_over(&cluster.proxies).await?;
-            cluster.count_killed(connected);
-        }
-        (Topology::Failover, 1 | 3) => {
-            let lag = millis(rng, 200, 900);
-            let lossy = servers.fail_over_with_loss(&cluster.proxies, lag).await?;
-            cluster.faults.count("failover");
-            if lossy {
-                cluster.faults.count("failover with loss");
-            }
-            cluster.count_killed(connected);
-        }
-        (Topology::Failover, _) => {
-            cluster.faults.count("failover");
-            cluster.faults.count("old primary that continues");
-            let start = clock::now();
-            let stay = rng.usize(1..cluster.proxies.len());
-            servers.split(&cluster.proxies, stay).await?;
-            let moved = clock::now();
-            sleep(millis(rng, 2_000, 9_000)).await;
-            let united = clock::now();
-            servers.unite(&cluster.proxies).await?;
-            cluster.count_killed(connected);
-            cluster.until_coherent().await?;
-            // Instances receive what was sent again within the bound.
-            sleep(BOUND).await;
-            return Ok(Some(Event::Split(Split {
-                start,
-                moved,
-                united,
-                end: clock::now(),
-                stay: u16::try_from(stay).unwrap_or(u16::MAX),
-            })));
-        }
+/// Flushes all servers. Replicas refuse it.
+async fn flush(fleet: &Fleet, servers: &Servers) {
+    fleet.faults.count("FLUSHALL");
+    for port in servers.ports() {
+        let _ = ask::<()>(port, &["FLUSHALL"]).await;
     }
-    Ok(None)
 }
 
-async fn flush(cluster: &Cluster, servers: &Servers) {
-    cluster.faults.count("FLUSHALL");
-    let _ = command::<()>(servers.primary().port(), &["FLUSHALL"]).await;
-}
-
-/// Makes the server unreachable for all instances.
+/// Makes all servers unreachable for all instances.
 ///
 /// Each reports its health once it must have noticed.
-async fn make_unreachable(
-    cluster: &Cluster,
-    servers: &Servers,
-    rng: &mut Rng,
-) -> io::Result<Event> {
+async fn make_unreachable(fleet: &Fleet, servers: &Servers, rng: &mut Rng) -> io::Result<Event> {
     // A fault of the network must not end this one.
-    let _no_other_fault = cluster.gate.write().await;
-    cluster.faults.count("server unreachable");
+    let _no_other_fault = fleet.gate.write().await;
+    fleet.faults.count("servers unreachable");
     let is_cut = rng.bool();
     if is_cut {
-        cluster.count_killed(cluster.connected());
-        cluster.set(NetworkFault::Cut);
+        fleet.count_killed(fleet.connected());
+        fleet.set(NetworkFault::Cut);
     } else {
-        servers.primary().freeze();
+        servers.freeze();
     }
     let start = clock::now();
     sleep(BOUND * 2).await;
-    cluster.request("well").await?;
+    fleet.request("well").await?;
     let end = clock::now();
     if is_cut {
-        cluster.set(NetworkFault::Fair);
+        fleet.set(NetworkFault::Fair);
     } else {
-        servers.primary().thaw();
+        servers.thaw();
     }
     Ok(Event::Window {
         kind: Window::Unreachable,
@@ -256,51 +195,51 @@ async fn make_unreachable(
     })
 }
 
-/// Does what an operator or another user of the server may do to it.
+/// Does what an operator or another user of a server may do to it.
 async fn disturb_briefly(
-    cluster: &Cluster,
+    fleet: &Fleet,
     servers: &Servers,
     events: &mut Vec<Event>,
     rng: &mut Rng,
 ) -> io::Result<()> {
-    let port = servers.primary().port();
-    let faults = &cluster.faults;
+    let server = servers.primary(rng).await;
+    let (port, faults) = (server.port(), &fleet.faults);
     match rng.u32(..100) {
         0..18 => {
             faults.count("CLIENT KILL");
             let kind = ["normal", "pubsub"][rng.usize(..2)];
-            let killed: usize = command(port, &["CLIENT", "KILL", "TYPE", kind])
+            let killed: usize = ask(port, &["CLIENT", "KILL", "TYPE", kind])
                 .await
                 .unwrap_or(0);
-            cluster.count_killed(killed);
+            fleet.count_killed(killed);
         }
         18..35 => {
             faults.count("CLIENT PAUSE");
             let time = rng.u64(50..700).to_string();
             let kind = ["WRITE", "ALL"][rng.usize(..2)];
-            let _ = command::<()>(port, &["CLIENT", "PAUSE", &time, kind]).await;
+            let _ = ask::<()>(port, &["CLIENT", "PAUSE", &time, kind]).await;
         }
         35..48 => {
             faults.count("SCRIPT FLUSH");
-            let _ = command::<()>(port, &["SCRIPT", "FLUSH"]).await;
+            let _ = ask::<()>(port, &["SCRIPT", "FLUSH"]).await;
         }
-        48..60 => flush(cluster, servers).await,
-        60..72 => events.push(make_unreachable(cluster, servers, rng).await?),
+        48..60 => flush(fleet, servers).await,
+        60..72 => events.push(make_unreachable(fleet, servers, rng).await?),
         72..86 => {
             faults.count("small maxmemory");
             let policy = ["noeviction", "allkeys-random", "volatile-ttl"][rng.usize(..3)];
-            let _ = command::<()>(port, &["CONFIG", "SET", "maxmemory-policy", policy]).await;
-            let _ = command::<()>(port, &["CONFIG", "SET", "maxmemory", "1mb"]).await;
+            let _ = ask::<()>(port, &["CONFIG", "SET", "maxmemory-policy", policy]).await;
+            let _ = ask::<()>(port, &["CONFIG", "SET", "maxmemory", "1mb"]).await;
             sleep(millis(rng, 100, 1_000)).await;
             let [maxmemory, policy] = servers.topology().memory();
-            let _ = command::<()>(port, &["CONFIG", "SET", "maxmemory", maxmemory]).await;
-            let _ = command::<()>(port, &["CONFIG", "SET", "maxmemory-policy", policy]).await;
+            let _ = ask::<()>(port, &["CONFIG", "SET", "maxmemory", maxmemory]).await;
+            let _ = ask::<()>(port, &["CONFIG", "SET", "maxmemory-policy", policy]).await;
         }
         _ => {
             faults.count("SIGSTOP of the server");
-            servers.primary().freeze();
+            server.freeze();
             sleep(millis(rng, 50, 1_200)).await;
-            servers.primary().thaw();
+            server.thaw();
         }
     }
     Ok(())

@@ -34,13 +34,13 @@ mod work;
 
 use std::time::Duration;
 
-use multi_tier_cached::{CacheRuntime, Memory, Redis};
+use multi_tier_cached::{CacheRuntime, Memory};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::sleep;
 
 use self::commands::Commands;
 pub use self::functions::{FAILING_LOAD, NESTED_LOAD, SLOW_LOAD};
-pub use self::settings::{BOUND, LONG_PAUSE, PAUSE, Settings, WORK_AND_FAIL};
+pub use self::settings::{BOUND, LONG_PAUSE, NAMESPACE, PAUSE, Settings, WORK_AND_FAIL};
 use self::state::Instance;
 
 /// Executes commands until `stop` or the end of the input.
@@ -52,8 +52,10 @@ pub async fn run_instance(settings: Settings) -> Result<(), Box<dyn std::error::
     let journal = format!("journal-{}", settings.life.instance);
     let journal = settings.history.with_file_name(journal);
     let instance = Instance::start(&settings)?;
-    let redis = Redis::new(settings.url)
-        .namespace("soak")
+    let redis = settings
+        .address
+        .redis()
+        .namespace(NAMESPACE)
         .staleness_bound(BOUND)
         .journal_file(journal);
     let runtime = CacheRuntime::builder()

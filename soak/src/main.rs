@@ -1,23 +1,29 @@
 //! The soak, and its instances.
 //!
-//! `soak [--seconds 90] [--topology standalone|failover|evicting] [--seed N]
+//! `soak [--seconds 90] [--topology standalone|failover|evicting|cluster|sentinel] [--seed N]
 //! [--server redis-server] [--history FILE]` runs it. `soak check FILE` judges a history that was
 //! kept. `soak windows [--short] [--server redis-server]` calls hot keys whose values become stale,
-//! and prints a table.
+//! and prints a table. `soak shards [--seconds 10] [--server redis-server]` calls all shards of a
+//! cluster while something happens to a primary, for about this time each, and prints a table.
+//! `soak growth [redis-server]` prints what instances cost a server.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use soak::checker::{Verdict, judge};
 use soak::instance::{BOUND, Settings, run_instance};
 use soak::run::{Options, run};
 use soak::servers::Topology;
 use soak::windows::{self, Length};
+use soak::{growth, shards};
 
 const USAGE: &str = "\
-soak [--seconds N] [--topology standalone|failover|evicting] [--seed N] [--server PATH]
-     [--history FILE]
+soak [--seconds N] [--topology standalone|failover|evicting|cluster|sentinel]
+     [--seed N] [--server PATH] [--history FILE]
 soak check FILE
-soak windows [--short] [--server PATH]";
+soak windows [--short] [--server PATH]
+soak shards [--seconds N] [--server PATH]
+soak growth [PATH]";
 
 fn options(arguments: &[String]) -> Result<Options, Box<dyn std::error::Error>> {
     let mut options = Options {
@@ -35,12 +41,8 @@ fn options(arguments: &[String]) -> Result<Options, Box<dyn std::error::Error>> 
             [name, value] if name == "--server" => options.server.clone_from(value),
             [name, value] if name == "--history" => options.history = Some(value.into()),
             [name, value] if name == "--topology" => {
-                options.topology = match value.as_str() {
-                    "standalone" => Topology::Standalone,
-                    "failover" => Topology::Failover,
-                    "evicting" => Topology::Evicting,
-                    other => return Err(format!("unknown topology `{other}`\n{USAGE}").into()),
-                };
+                options.topology = Topology::named(value)
+                    .ok_or_else(|| format!("unknown topology `{value}`\n{USAGE}"))?;
             }
             other => return Err(format!("unknown option `{}`\n{USAGE}", other.join(" ")).into()),
         }
@@ -68,12 +70,36 @@ fn windows_options(arguments: &[String]) -> Result<windows::Options, Box<dyn std
     Ok(options)
 }
 
+fn shards_options(arguments: &[String]) -> Result<shards::Options, Box<dyn std::error::Error>> {
+    let mut options = shards::Options {
+        server: "redis-server".into(),
+        row: Duration::from_secs(10),
+    };
+    for pair in arguments.chunks(2) {
+        match pair {
+            [name, value] if name == "--seconds" => {
+                options.row = Duration::from_secs(value.parse()?);
+            }
+            [name, value] if name == "--server" => options.server.clone_from(value),
+            other => return Err(format!("unknown option `{}`\n{USAGE}", other.join(" ")).into()),
+        }
+    }
+    Ok(options)
+}
+
 /// Returns success if there is no violation. A history without reads shows nothing, so it fails.
 fn exit_code(verdict: &Verdict) -> ExitCode {
     if verdict.violations.is_empty() && verdict.reads > 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+fn success_if(holds: bool) -> ExitCode {
+    match holds {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
 }
 
@@ -109,10 +135,17 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         [command, arguments @ ..] if command == "windows" => {
             let table = windows::run(&windows_options(arguments)?).await?;
             println!("{table}");
-            Ok(match table.holds() {
-                true => ExitCode::SUCCESS,
-                false => ExitCode::FAILURE,
-            })
+            Ok(success_if(table.holds()))
+        }
+        [command, arguments @ ..] if command == "shards" => {
+            let table = shards::run(&shards_options(arguments)?).await?;
+            println!("{table}");
+            Ok(success_if(table.holds()))
+        }
+        [command, arguments @ ..] if command == "growth" => {
+            let server = arguments.first().map_or("redis-server", String::as_str);
+            println!("{}", growth::run(server).await?);
+            Ok(ExitCode::SUCCESS)
         }
         options_given => {
             let outcome = run(options(options_given)?).await?;

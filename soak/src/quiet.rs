@@ -4,15 +4,16 @@
 use std::io;
 use std::time::Duration;
 
+use testbed::ask::ask;
 use tokio::time::{Instant, sleep};
 
 use crate::checker::LONGEST_RECOVERY;
 use crate::clock;
-use crate::cluster::Cluster;
+use crate::fleet::Fleet;
 use crate::history::{Event, Window};
 use crate::instance::BOUND;
 use crate::items::{FAILING, HOT_ITEMS, Item, NESTED, UNCHANGED};
-use crate::servers::{Servers, command};
+use crate::servers::Servers;
 
 /// Number of keys that are called in each quiet time. No other quiet time has the same ones.
 const ITEMS: Item = 4;
@@ -29,16 +30,18 @@ const NESTING_CALLS: usize = 10;
 ///
 /// # Errors
 /// An instance does not do what it was asked to do.
-pub async fn quiet(cluster: &Cluster, servers: &Servers, number: Item) -> io::Result<Event> {
-    let _no_fault = cluster.gate.write().await;
+pub async fn quiet(fleet: &Fleet, servers: &Servers, number: Item) -> io::Result<Event> {
+    let _no_fault = fleet.gate.write().await;
     // A pause lasts longer than the command that began it.
-    let _ = command::<()>(servers.primary().port(), &["CLIENT", "UNPAUSE"]).await;
+    for port in servers.ports() {
+        let _ = ask::<()>(port, &["CLIENT", "UNPAUSE"]).await;
+    }
     let start = clock::now();
     // An instance notices within the bound what the fault did (a flush, for example). A report
     // before that may say that all is well, and the isolation that follows is no violation.
     sleep(BOUND).await;
     let limit = Instant::now() + Duration::from_micros(LONGEST_RECOVERY);
-    for instance in &cluster.instances {
+    for instance in &fleet.instances {
         let mut instance = instance.lock().await;
         // If the instance does not recover in time, the checker judges the last report.
         while instance.request("well").await? != "well 1" && Instant::now() < limit {
@@ -47,10 +50,10 @@ pub async fn quiet(cluster: &Cluster, servers: &Servers, number: Item) -> io::Re
     }
     let first = UNCHANGED + HOT_ITEMS + number * ITEMS;
     for item in first..first + ITEMS {
-        cluster.request(&format!("call {item}")).await?;
+        fleet.request(&format!("call {item}")).await?;
     }
-    fail_everywhere(cluster).await?;
-    cluster.request("well").await?;
+    fail_everywhere(fleet).await?;
+    fleet.request("well").await?;
     Ok(Event::Window {
         kind: Window::Quiet,
         start,
@@ -62,24 +65,24 @@ pub async fn quiet(cluster: &Cluster, servers: &Servers, number: Item) -> io::Re
 ///
 /// # Errors
 /// An instance does not do what it was asked to do.
-pub async fn fail_everywhere(cluster: &Cluster) -> io::Result<()> {
+pub async fn fail_everywhere(fleet: &Fleet) -> io::Result<()> {
     let command = format!("fail {FAILING} {FAILING_CALLS}");
-    cluster.request_at_once(&command).await
+    fleet.request_at_once(&command).await
 }
 
 /// Lets bodies in all instances call one slow key that no instance has loaded yet.
 ///
 /// # Errors
 /// An instance does not do what it was asked to do.
-pub async fn nest(cluster: &Cluster, number: Item) -> io::Result<()> {
+pub async fn nest(fleet: &Fleet, number: Item) -> io::Result<()> {
     let command = format!("nest {} {NESTING_CALLS}", NESTED + number);
-    cluster.send(&command).await
+    fleet.send(&command).await
 }
 
 /// Waits until these bodies have returned.
 ///
 /// # Errors
 /// An instance does not do what it was asked to do.
-pub async fn nested(cluster: &Cluster) -> io::Result<()> {
-    cluster.request("nested").await
+pub async fn nested(fleet: &Fleet) -> io::Result<()> {
+    fleet.request("nested").await
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use testbed::proxy::{NetworkFault, Proxy};
+use testbed::proxy::NetworkFault;
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::{Instant, sleep};
 
@@ -19,12 +19,12 @@ pub use self::options::Options;
 pub use self::outcome::Outcome;
 use crate::checker::judge;
 use crate::clock;
-use crate::cluster::Cluster;
 use crate::counts::Counts;
 use crate::database::Database;
 use crate::directory::Directory;
 use crate::faults::{disturb_database, disturb_instances, disturb_servers};
 use crate::filler::Filler;
+use crate::fleet::Fleet;
 use crate::history::{Event, Life, Window};
 use crate::instance::{BOUND, LONG_PAUSE, PAUSE, Settings, WORK_AND_FAIL};
 use crate::process::{Process, histories};
@@ -51,22 +51,24 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
     let database = Arc::new(Database::start(&directory.path().join("database"))?);
     let mut servers = Servers::start(&options.server, options.topology).await?;
     let version = servers.version().await.map_err(io::Error::other)?;
-    let _filler =
-        (options.topology == Topology::Evicting).then(|| Filler::start(servers.primary().port()));
-    let port = servers.primary().port();
-    let cluster = start(&options, port, database.path(), directory.path(), &mut rng).await?;
-    let cluster = Arc::new(cluster);
+    let filled = servers.ports().next();
+    let _filler = filled
+        .filter(|_| options.topology == Topology::Evicting)
+        .map(Filler::start);
+    let directories = [database.path(), directory.path()];
+    let fleet = start(&options, &servers, directories, &mut rng).await?;
+    let fleet = Arc::new(fleet);
 
-    let mut events = vec![work_without_faults(&cluster, &options).await?];
+    let mut events = vec![work_without_faults(&fleet, &options).await?];
     let end = began + Duration::from_secs(options.seconds);
-    events.extend(work_with_faults(&cluster, &database, &mut servers, &mut rng, end).await?);
+    events.extend(work_with_faults(&fleet, &database, &mut servers, &mut rng, end).await?);
     if options.seconds >= LONG_RUN {
-        events.push(nest_after_faults(&cluster).await?);
+        events.push(nest_after_faults(&fleet).await?);
     }
-    let reported = rest(&cluster).await?;
-    let stale = count_stale(&cluster).await?;
-    kill_with_queued_invalidations(&cluster).await?;
-    events.extend(read_at_rest(&cluster, options.topology).await?);
+    let reported = rest(&fleet).await?;
+    let stale = count_stale(&fleet).await?;
+    kill_with_queued_invalidations(&fleet).await?;
+    events.extend(read_at_rest(&fleet, options.topology).await?);
     events.extend(database.take_events());
     events.extend(histories(directory.path())?);
 
@@ -86,8 +88,8 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
     Ok(Outcome {
         options,
         version,
-        killed: cluster.connections.of("killed"),
-        faults: Arc::try_unwrap(cluster).map_or_else(|_| Counts::default(), |all| all.faults),
+        killed: fleet.connections.of("killed"),
+        faults: Arc::try_unwrap(fleet).map_or_else(|_| Counts::default(), |all| all.faults),
         verdict,
         reported,
         stale,
@@ -95,19 +97,18 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
     })
 }
 
-/// Starts the instances, each behind a proxy.
+/// Starts the instances, each with a network of its own.
 async fn start(
     options: &Options,
-    port: u16,
-    database: &Path,
-    directory: &Path,
+    servers: &Servers,
+    [database, directory]: [&Path; 2],
     rng: &mut Rng,
-) -> io::Result<Cluster> {
-    let (mut instances, mut proxies) = (Vec::new(), Vec::new());
+) -> io::Result<Fleet> {
+    let (mut instances, mut networks) = (Vec::new(), Vec::new());
     for instance in 0..INSTANCES {
-        let proxy = Proxy::to(port).await;
+        let (network, address) = servers.network().await;
         let settings = Settings {
-            url: proxy.url(),
+            address,
             database: database.to_owned(),
             history: PathBuf::new(),
             life: Life {
@@ -116,17 +117,17 @@ async fn start(
             },
             seed: rng.u64(..),
             pause: match options.topology {
-                Topology::Standalone | Topology::Failover => PAUSE,
                 Topology::Evicting => LONG_PAUSE,
+                _ => PAUSE,
             },
         };
         let process = Process::start(&options.program, directory, settings).await?;
         instances.push(Mutex::new(process));
-        proxies.push(proxy);
+        networks.push(network);
     }
-    Ok(Cluster {
+    Ok(Fleet {
         instances,
-        proxies,
+        networks,
         faults: Counts::default(),
         gate: RwLock::default(),
         connections: Counts::default(),
@@ -134,38 +135,38 @@ async fn start(
 }
 
 /// Works without faults: shows how fast invalidations propagate, and how often instances load.
-async fn work_without_faults(cluster: &Cluster, options: &Options) -> io::Result<Event> {
-    for instance in &cluster.instances {
+async fn work_without_faults(fleet: &Fleet, options: &Options) -> io::Result<Event> {
+    for instance in &fleet.instances {
         let mut instance = instance.lock().await;
         instance.send("work 0").await?;
         instance.send("probe").await?;
     }
-    cluster.until_coherent().await?;
+    fleet.until_coherent().await?;
     sleep(Duration::from_millis(300)).await;
     let start = clock::now();
-    cluster.send("watch").await?;
-    nest(cluster, 0).await?;
-    fail_everywhere(cluster).await?;
+    fleet.send("watch").await?;
+    nest(fleet, 0).await?;
+    fail_everywhere(fleet).await?;
     let pause = match options.topology {
-        Topology::Standalone | Topology::Failover => Duration::from_millis(50),
         Topology::Evicting => Duration::from_millis(1_500),
+        _ => Duration::from_millis(50),
     };
     let lasts = SHORTEST_CALM.max(Duration::from_secs(options.seconds) / 6);
     let until = Instant::now() + lasts;
     let mut writer = 0;
     while Instant::now() < until {
-        let mut instance = cluster.instances[writer].lock().await;
+        let mut instance = fleet.instances[writer].lock().await;
         instance.request("write 0").await?;
         drop(instance);
-        writer = (writer + 1) % cluster.instances.len();
+        writer = (writer + 1) % fleet.instances.len();
         sleep(pause).await;
     }
-    nested(cluster).await?;
-    cluster.request("well").await?;
+    nested(fleet).await?;
+    fleet.request("well").await?;
     let end = clock::now();
-    cluster.send("unwatch").await?;
-    cluster.send("unprobe").await?;
-    cluster.request_at_once("rest").await?;
+    fleet.send("unwatch").await?;
+    fleet.send("unprobe").await?;
+    fleet.request_at_once("rest").await?;
     Ok(Event::Window {
         kind: Window::Calm,
         start,
@@ -175,37 +176,37 @@ async fn work_without_faults(cluster: &Cluster, options: &Options) -> io::Result
 
 /// Works under faults of the instances, their network and the servers, until `end`.
 async fn work_with_faults(
-    cluster: &Arc<Cluster>,
+    fleet: &Arc<Fleet>,
     database: &Arc<Database>,
     servers: &mut Servers,
     rng: &mut Rng,
     end: Instant,
 ) -> io::Result<Vec<Event>> {
-    cluster.send(WORK_AND_FAIL).await?;
+    fleet.send(WORK_AND_FAIL).await?;
     let half = INSTANCES / 2;
     let halves = [0..half, half..INSTANCES];
     let disturbing = halves.map(|instances| {
-        let disturbing = disturb_instances(Arc::clone(cluster), rng.fork(), instances, end);
+        let disturbing = disturb_instances(Arc::clone(fleet), rng.fork(), instances, end);
         tokio::spawn(disturbing)
     });
-    let failing = disturb_database(Arc::clone(cluster), Arc::clone(database), rng.fork(), end);
+    let failing = disturb_database(Arc::clone(fleet), Arc::clone(database), rng.fork(), end);
     let failing = tokio::spawn(failing);
-    let events = disturb_servers(Arc::clone(cluster), servers, rng.fork(), end).await?;
+    let events = disturb_servers(Arc::clone(fleet), servers, rng.fork(), end).await?;
     for task in disturbing {
         task.await??;
     }
     failing.await?;
-    cluster.set(NetworkFault::Fair);
-    cluster.until_coherent().await?;
+    fleet.set(NetworkFault::Fair);
+    fleet.until_coherent().await?;
     Ok(events)
 }
 
 /// Shows that a slow nested load runs once in all instances, also after faults.
-async fn nest_after_faults(cluster: &Cluster) -> io::Result<Event> {
+async fn nest_after_faults(fleet: &Fleet) -> io::Result<Event> {
     let start = clock::now();
-    nest(cluster, 1).await?;
-    nested(cluster).await?;
-    cluster.request("well").await?;
+    nest(fleet, 1).await?;
+    nested(fleet).await?;
+    fleet.request("well").await?;
     Ok(Event::Window {
         kind: Window::Quiet,
         start,
@@ -214,9 +215,9 @@ async fn nest_after_faults(cluster: &Cluster) -> io::Result<Event> {
 }
 
 /// Ends the work of the instances, and returns the sums of what they report of their links.
-async fn rest(cluster: &Cluster) -> io::Result<[u64; 4]> {
+async fn rest(fleet: &Fleet) -> io::Result<[u64; 4]> {
     let mut reported = [0; 4];
-    for instance in &cluster.instances {
+    for instance in &fleet.instances {
         let mut instance = instance.lock().await;
         let rested = instance.request("rest").await?;
         if !rested.ends_with(" 0") {
@@ -232,9 +233,9 @@ async fn rest(cluster: &Cluster) -> io::Result<[u64; 4]> {
 }
 
 /// Returns how often instances returned stale values, and why: the sums of their current lives.
-async fn count_stale(cluster: &Cluster) -> io::Result<[u64; 5]> {
+async fn count_stale(fleet: &Fleet) -> io::Result<[u64; 5]> {
     let mut counts = [0; 5];
-    for instance in &cluster.instances {
+    for instance in &fleet.instances {
         let reply = instance.lock().await.request("stale").await?;
         for (sum, number) in counts.iter_mut().zip(reply.split(' ').skip(1)) {
             *sum += number.parse().unwrap_or(0);
@@ -246,31 +247,31 @@ async fn count_stale(cluster: &Cluster) -> io::Result<[u64; 5]> {
 /// Kills an instance that invalidated while it could not reach the server.
 ///
 /// The next life of the instance has its journal, and has to send these invalidations.
-async fn kill_with_queued_invalidations(cluster: &Cluster) -> io::Result<()> {
-    cluster.request("read").await?;
-    let mut instance = cluster.instances[0].lock().await;
-    cluster.proxies[0].set(NetworkFault::Cut);
+async fn kill_with_queued_invalidations(fleet: &Fleet) -> io::Result<()> {
+    fleet.request("read").await?;
+    let mut instance = fleet.instances[0].lock().await;
+    fleet.networks[0].set(NetworkFault::Cut);
     for item in 0..QUEUED {
         instance.request(&format!("write {item}")).await?;
     }
     instance.kill_and_start().await?;
-    cluster.proxies[0].set(NetworkFault::Fair);
+    fleet.networks[0].set(NetworkFault::Fair);
     instance.until_at_rest().await
 }
 
 /// Reads every key when nothing is pending, then once more after everything was invalidated, and
 /// stops the instances.
-async fn read_at_rest(cluster: &Cluster, topology: Topology) -> io::Result<Vec<Event>> {
+async fn read_at_rest(fleet: &Fleet, topology: Topology) -> io::Result<Vec<Event>> {
     // Instances receive what was sent last within the bound.
     sleep(BOUND).await;
     let start = clock::now();
-    cluster.request("read").await?;
+    fleet.request("read").await?;
     let mut events = vec![Event::Window {
         kind: Window::Rest,
         start,
         end: clock::now(),
     }];
-    cluster.instances[0].lock().await.request("settle").await?;
+    fleet.instances[0].lock().await.request("settle").await?;
     if topology == Topology::Evicting {
         events.push(Event::Window {
             kind: Window::Evicting,
@@ -278,7 +279,7 @@ async fn read_at_rest(cluster: &Cluster, topology: Topology) -> io::Result<Vec<E
             end: clock::now(),
         });
     }
-    for instance in &cluster.instances {
+    for instance in &fleet.instances {
         let mut instance = instance.lock().await;
         instance.request("read").await?;
         instance.stop().await?;

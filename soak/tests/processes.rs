@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use soak::address::Address;
 use soak::checker::{Verdict, Violation, judge, unconverged};
 use soak::clock;
 use soak::database::Database;
@@ -13,7 +14,7 @@ use soak::history::{Event, Life};
 use soak::instance::{BOUND, PAUSE, SLOW_LOAD, Settings};
 use soak::items::SLOW;
 use soak::process::{Process, histories};
-use soak::servers::command;
+use testbed::ask::ask;
 use testbed::proxy::{End, NetworkFault, Proxy};
 use testbed::server::Server;
 use testbed::{until, until_ok};
@@ -37,7 +38,7 @@ impl Cluster {
         for instance in 0..number {
             let proxy = Proxy::to(server.port()).await;
             let settings = Settings {
-                url: proxy.url(),
+                address: Address::Server(proxy.url()),
                 database: database.path().to_owned(),
                 history: PathBuf::new(),
                 life: Life {
@@ -244,7 +245,7 @@ async fn rolling_restart_loses_no_invalidation_and_fails_no_call() {
             instance.send("work 0").await.unwrap();
             until_changed(&cluster.database, 12).await;
         }
-        let _ = command::<()>(cluster.server.port(), &["SAVE"]).await;
+        let _ = ask::<()>(cluster.server.port(), &["SAVE"]).await;
         until_changed(&cluster.database, 4).await;
         cluster.server.restart();
         let restarted = Instant::now();

@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
-use multi_tier_cached::{Level, Redis, TierStats, invalidate, multi_tier_cached};
+use multi_tier_cached::{Level, TierStats, invalidate, multi_tier_cached};
 use tokio::time::{Instant, sleep};
 
-use testbed::proxy::{NetworkFault, Proxy};
-use testbed::server::Server;
+use testbed::deployment::Deployment;
+use testbed::network::Network;
+use testbed::proxy::NetworkFault;
 use testbed::{Instance, Truth, assert_reads, assert_tier, until_returns};
 
 const BOUND: Duration = Duration::from_millis(500);
@@ -23,17 +24,17 @@ async fn read_or_load(truth: &Truth, _key: u64) -> u64 {
     truth.read()
 }
 
-/// Two instances on one server, the second behind a proxy.
-async fn two_behind(server: &Server, proxy: &Proxy) -> (Instance, Instance) {
-    let here = Instance::with_redis_at(&server.url()).await;
-    let redis = Redis::new(proxy.url()).staleness_bound(BOUND);
+/// Two instances, the second in a network of its own.
+async fn two_behind(servers: &Deployment, network: &Network) -> (Instance, Instance) {
+    let here = servers.instance().await;
+    let redis = servers.redis_through(network).staleness_bound(BOUND);
     (here, Instance::with_redis(redis).await)
 }
 
 #[tokio::test]
 async fn invalidation_reaches_the_memory_of_other_instances_within_the_bound() {
-    let server = Server::start();
-    let (here, there) = Instance::two_at(&server.url()).await;
+    let servers = Deployment::start().await;
+    let (here, there) = servers.two().await;
     let truth = Truth::new();
     for version in 1..=20 {
         assert_eq!(there.call(read(&truth, 1)).await, version);
@@ -54,37 +55,37 @@ async fn invalidation_reaches_the_memory_of_other_instances_within_the_bound() {
 
 #[tokio::test]
 async fn settled_invalidation_leaves_the_old_value_on_no_instance() {
-    let server = Server::start();
-    let proxy = Proxy::to(server.port()).await;
-    let (here, there) = two_behind(&server, &proxy).await;
+    let servers = Deployment::start().await;
+    let network = servers.network().await;
+    let (here, there) = two_behind(&servers, &network).await;
     let truth = Truth::new();
     assert_eq!(there.call(read(&truth, 1)).await, 1);
     // The channel delivers nothing, so the other instance learns of nothing.
-    proxy.set(NetworkFault::BlackHole);
+    network.set(NetworkFault::BlackHole);
     truth.commit();
     let began = Instant::now();
     let settled = here.call(async { invalidate!(read, &truth, 1).settled().await });
     settled.await.unwrap();
     assert!(began.elapsed() >= BOUND, "it returned before the bound");
     // The other instance knows that it is isolated, so it does not answer from memory alone.
-    proxy.set(NetworkFault::Fair);
+    network.set(NetworkFault::Fair);
     assert_eq!(there.call(read(&truth, 1)).await, 2);
 }
 
 #[tokio::test]
 async fn isolated_instance_stops_returning_stale_values_within_the_bound() {
-    let (server, truth) = (Server::start(), Truth::new());
+    let (servers, truth) = (Deployment::start().await, Truth::new());
     for network_fault in [
         NetworkFault::Fair,
         NetworkFault::Delay(Duration::from_millis(200)),
         NetworkFault::Cut,
         NetworkFault::BlackHole,
     ] {
-        let proxy = Proxy::to(server.port()).await;
-        let (here, there) = two_behind(&server, &proxy).await;
+        let network = servers.network().await;
+        let (here, there) = two_behind(&servers, &network).await;
         let old = truth.version();
         assert_eq!(there.call(read_or_load(&truth, 1)).await, old);
-        proxy.set(network_fault);
+        network.set(network_fault);
         truth.commit();
         here.invalidate(invalidate!(read_or_load, &truth, 1)).await;
         let invalidated = Instant::now();
@@ -106,15 +107,15 @@ async fn isolated_instance_stops_returning_stale_values_within_the_bound() {
 
 #[tokio::test]
 async fn redis_outage_causes_loads_only_of_functions_that_load_when_isolated() {
-    let mut server = Server::start();
-    let here = Instance::with_redis_at(&server.url()).await;
+    let mut servers = Deployment::start().await;
+    let here = servers.instance().await;
     let (serving, loading) = (Truth::new(), Truth::new());
     let call_both = async || {
         here.call(read(&serving, 1)).await;
         here.call(read_or_load(&loading, 7)).await;
     };
     call_both().await;
-    server.kill();
+    servers.kill();
     here.until_disconnected().await;
     for _ in 0..10 {
         call_both().await;

@@ -1,14 +1,16 @@
 //! Every tier of this project passes the suites for tiers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use multi_tier_cached::testing::{backing_off, faults, persistence, sharing};
-use multi_tier_cached::{Disk, Memcached, Objects, Redis};
+use multi_tier_cached::tier::{Tier, TierBuilder, TierContext};
+use multi_tier_cached::{Disk, Error, Memcached, Objects};
 use opendal::Operator;
 use opendal::services::{Fs, Memory};
+use testbed::deployment::Deployment;
 use testbed::directory::Directory;
-use testbed::proxy::{NetworkFault, Proxy};
-use testbed::server::Server;
+use testbed::proxy::NetworkFault;
 
 fn files(directory: &Directory) -> Operator {
     let root = directory.path().join("objects").display().to_string();
@@ -19,8 +21,8 @@ mod redis {
     use super::*;
 
     multi_tier_cached::testing::tier_conformance! {
-        let server = Server::start();
-        Redis::new(server.url()).lease_time(Duration::from_millis(500)).required()
+        let servers = Deployment::start().await;
+        servers.redis().lease_time(Duration::from_millis(500)).required()
     }
 }
 
@@ -64,10 +66,38 @@ mod custom_tier {
     multi_tier_cached::testing::tier_conformance!(crate::map::Map::default());
 }
 
+/// A store whose four shards are tiers of the example.
+mod shards {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Maps;
+
+    impl TierBuilder for Maps {
+        fn build(self: Box<Self>, context: &TierContext) -> Result<Arc<dyn Tier>, Error> {
+            Box::new(crate::map::Map::default()).build(context)
+        }
+
+        fn shards(&self) -> u8 {
+            4
+        }
+
+        fn build_shards(
+            self: Box<Self>,
+            contexts: &[TierContext],
+        ) -> Result<Vec<Arc<dyn Tier>>, Error> {
+            let shards = contexts.iter().map(|context| Box::new(Self).build(context));
+            shards.collect()
+        }
+    }
+
+    multi_tier_cached::testing::tier_conformance!(Maps);
+}
+
 #[tokio::test]
 async fn every_tier_of_this_project_keeps_back_offs() {
-    let redis = Server::start();
-    backing_off(Box::new(Redis::new(redis.url()).required())).await;
+    let redis = Deployment::start().await;
+    backing_off(Box::new(redis.redis().required())).await;
     let memcached = testbed::memcached::Memcached::start();
     backing_off(Box::new(Memcached::new(memcached.url()))).await;
     let directory = Directory::new("back-off");
@@ -79,8 +109,8 @@ async fn every_tier_of_this_project_keeps_back_offs() {
 
 #[tokio::test]
 async fn two_instances_on_redis_agree() {
-    let redis = Server::start();
-    sharing(|| Box::new(Redis::new(redis.url()).required())).await;
+    let servers = Deployment::start().await;
+    sharing(|| Box::new(servers.redis().required())).await;
 }
 
 #[tokio::test]
@@ -103,14 +133,14 @@ async fn object_storage_keeps_valid_records_and_no_others_over_a_restart() {
 }
 
 async fn redis_behind(network_fault: NetworkFault) {
-    let server = Server::start();
-    let proxy = Proxy::to(server.port()).await;
-    let redis = Redis::new(proxy.url()).required();
+    let servers = Deployment::start().await;
+    let network = servers.network().await;
+    let redis = servers.redis_through(&network).required();
     let cut = async || {
-        proxy.set(network_fault);
+        network.set(network_fault);
     };
     let mend = async || {
-        proxy.set(NetworkFault::Fair);
+        network.set(NetworkFault::Fair);
     };
     faults(Box::new(redis), cut, mend).await;
 }

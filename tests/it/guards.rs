@@ -1,17 +1,17 @@
 //! A write guard around a transaction: no value that is read before the commit is kept by any
-//! instance, whatever happens to the holder, the link or the server.
+//! instance, whatever happens to the holder, the link or the servers.
 
 use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
-use multi_tier_cached::{CacheRuntime, Level, Memory, Redis, WriteGuard, multi_tier_cached};
+use multi_tier_cached::{CacheRuntime, Level, Memory, WriteGuard, multi_tier_cached};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use testbed::counts::tier_stats;
+use testbed::deployment::Deployment;
 use testbed::fake_tier::FakeTier;
-use testbed::proxy::{NetworkFault, Proxy};
-use testbed::server::Server;
+use testbed::proxy::NetworkFault;
 use testbed::{Instance, Truth, assert_tier, until, until_returns};
 
 const LEASE: Duration = Duration::from_millis(300);
@@ -23,8 +23,8 @@ async fn read(truth: &Truth, _key: u64) -> u64 {
     truth.read()
 }
 
-async fn instances(server: &Server) -> (Instance, Instance) {
-    let redis = || Redis::new(server.url()).lease_time(LEASE);
+async fn instances(servers: &Deployment) -> (Instance, Instance) {
+    let redis = || servers.redis().lease_time(LEASE);
     (
         Instance::with_redis(redis()).await,
         Instance::with_redis(redis()).await,
@@ -52,13 +52,13 @@ fn refused_by_guard(instance: &Instance) -> u64 {
 
 #[tokio::test]
 async fn value_that_is_read_under_a_guard_is_kept_by_no_instance() {
-    let server = Server::start();
-    let (here, there) = instances(&server).await;
+    let servers = Deployment::start().await;
+    let (here, there) = instances(&servers).await;
     let truth = Truth::new();
     assert_eq!(there.call(read(&truth, 1)).await, 1);
     let guard = guard(&here, &truth).await;
     assert!(guard.is_held());
-    server.until_records(0).await;
+    servers.until_records(0).await;
     until_dropped(&there, &truth).await;
     for instance in [&here, &there] {
         let old = instance.call(read(&truth, 1)).await;
@@ -66,7 +66,7 @@ async fn value_that_is_read_under_a_guard_is_kept_by_no_instance() {
         let other = instance.call(read(&truth, 2)).await;
         assert_eq!(other, 1, "a key that is not guarded");
     }
-    server.until_records(1).await;
+    servers.until_records(1).await;
     truth.commit();
     for instance in [&here, &there] {
         let new = instance.call(read(&truth, 1)).await;
@@ -80,17 +80,17 @@ async fn value_that_is_read_under_a_guard_is_kept_by_no_instance() {
     sleep(LEASE * 3).await;
     there.call(read(&truth, 1)).await;
     assert_tier(&there, "guards::read", Level::L2, refused, (3, 3)).await;
-    assert_eq!(server.records().len(), 1, "stored under the guard");
+    assert_eq!(servers.records().len(), 1, "stored under the guard");
     assert_eq!(guard.invalidate().await.unwrap(), Receipt::Acked);
-    server.until_no_guard().await;
+    servers.until_no_guard().await;
     there.call(read(&truth, 1)).await;
-    server.until_records(2).await;
+    servers.until_records(2).await;
 }
 
 #[tokio::test]
 async fn process_that_dies_after_its_commit_leaves_no_old_value() {
-    let server = Server::start();
-    let (here, there) = instances(&server).await;
+    let servers = Deployment::start().await;
+    let (here, there) = instances(&servers).await;
     let truth = Truth::new();
     assert_eq!(there.call(read(&truth, 1)).await, 1);
     let guard = guard(&here, &truth).await;
@@ -101,75 +101,76 @@ async fn process_that_dies_after_its_commit_leaves_no_old_value() {
     std::mem::forget(guard);
     here.shutdown().await.unwrap();
     assert_eq!(there.call(read(&truth, 1)).await, 2);
-    server.until_no_guard().await;
+    servers.until_no_guard().await;
     assert_eq!(there.call(read(&truth, 1)).await, 2);
-    server.until_records(1).await;
+    servers.until_records(1).await;
 }
 
 #[tokio::test]
 async fn guard_that_is_dropped_invalidates_its_key() {
-    let server = Server::start();
-    let (here, there) = instances(&server).await;
+    let servers = Deployment::start().await;
+    let (here, there) = instances(&servers).await;
     let truth = Truth::new();
     let guard = guard(&here, &truth).await;
     truth.commit();
     drop(guard);
     assert_eq!(here.call(read(&truth, 1)).await, 2);
     here.until_queue_is_empty().await;
-    server.until_no_guard().await;
+    servers.until_no_guard().await;
     assert_eq!(there.call(read(&truth, 1)).await, 2);
     assert_eq!(here.tier_health().replays, 1);
 }
 
 #[tokio::test]
 async fn second_guard_of_a_key_still_holds_after_the_first_has_ended() {
-    let server = Server::start();
-    let (here, there) = instances(&server).await;
+    let servers = Deployment::start().await;
+    let (here, there) = instances(&servers).await;
     let truth = Truth::new();
     let first = guard(&here, &truth).await;
     let second = guard(&there, &truth).await;
     first.invalidate().await.unwrap();
     here.call(read(&truth, 1)).await;
     until("the fill is refused", || refused_by_guard(&here) == 1).await;
-    assert_eq!(server.records(), Vec::<String>::new());
+    assert_eq!(servers.records(), Vec::<String>::new());
     second.invalidate().await.unwrap();
-    server.until_no_guard().await;
+    servers.until_no_guard().await;
     here.call(read(&truth, 1)).await;
-    server.until_records(1).await;
+    servers.until_records(1).await;
 }
 
 #[tokio::test]
 async fn guard_is_placed_again_after_a_reconnect() {
-    let mut server = Server::start();
-    let proxy = Proxy::to(server.port()).await;
-    let here = Instance::with_redis(Redis::new(proxy.url()).lease_time(LEASE)).await;
+    let mut servers = Deployment::start().await;
+    let network = servers.network().await;
+    let redis = servers.redis_through(&network).lease_time(LEASE);
+    let here = Instance::with_redis(redis).await;
     let truth = Truth::new();
     let guard = guard(&here, &truth).await;
     assert!(guard.is_held());
-    proxy.set(NetworkFault::Cut);
+    network.set(NetworkFault::Cut);
     here.until_disconnected().await;
     assert!(!guard.is_held(), "it may have expired");
-    server.restart();
-    proxy.set(NetworkFault::Fair);
+    servers.restart();
+    network.set(NetworkFault::Fair);
     until("the guard is held again", || guard.is_held()).await;
     until("the server has the guard again", || {
-        here.tier_health().connected && server.has_guard()
+        here.tier_health().connected && servers.has_guard()
     })
     .await;
-    let there = Instance::with_redis_at(&server.url()).await;
+    let there = servers.instance().await;
     there.call(read(&truth, 1)).await;
     until("the fill is refused", || refused_by_guard(&there) == 1).await;
-    assert_eq!(server.records(), Vec::<String>::new());
+    assert_eq!(servers.records(), Vec::<String>::new());
     guard.invalidate().await.unwrap();
 }
 
 #[tokio::test]
 async fn guard_without_a_server_is_not_held_and_its_invalidation_is_queued() {
-    let server = Server::start();
-    let proxy = Proxy::to(server.port()).await;
-    let here = Instance::with_redis(Redis::new(proxy.url())).await;
+    let servers = Deployment::start().await;
+    let network = servers.network().await;
+    let here = Instance::with_redis(servers.redis_through(&network)).await;
     let truth = Truth::new();
-    proxy.set(NetworkFault::Cut);
+    network.set(NetworkFault::Cut);
     here.until_disconnected().await;
     let guard = guard(&here, &truth).await;
     assert!(!guard.is_held());
@@ -182,15 +183,15 @@ async fn guard_without_a_server_is_not_held_and_its_invalidation_is_queued() {
 /// cannot be asked.
 #[tokio::test]
 async fn value_that_is_loaded_without_a_lease_is_used_only_during_an_outage() {
-    let mut server = Server::start();
-    let here = Instance::with_redis_at(&server.url()).await;
+    let mut servers = Deployment::start().await;
+    let here = servers.instance().await;
     let truth = Truth::new();
-    let _: () = server.command(&["ACL", "SETUSER", "default", "-evalsha"]);
+    servers.on_all(&["ACL", "SETUSER", "default", "-evalsha"]);
     assert_eq!(here.call(read(&truth, 1)).await, 1);
     truth.commit();
     let new = here.call(read(&truth, 1)).await;
     assert_eq!(new, 2, "the first value was kept");
-    server.kill();
+    servers.kill();
     here.until_disconnected().await;
     truth.commit();
     let during = here.call(read(&truth, 1)).await;
@@ -215,17 +216,17 @@ async fn unstorable(truth: &Truth, _key: u64) -> Unstorable {
 
 #[tokio::test]
 async fn guard_holds_for_values_that_no_shared_tier_can_store() {
-    let server = Server::start();
-    let (here, there) = instances(&server).await;
+    let servers = Deployment::start().await;
+    let (here, there) = instances(&servers).await;
     let truth = Truth::new();
     let version = async |instance: &Instance| instance.call(unstorable(&truth, 1)).await.version;
     assert_eq!(version(&there).await, 1);
-    assert_eq!(server.records(), Vec::<String>::new(), "it was stored");
+    assert_eq!(servers.records(), Vec::<String>::new(), "it was stored");
     assert_eq!(version(&here).await, 1);
-    until("no lease is left behind", || !server.has_lease()).await;
+    until("no lease is left behind", || !servers.has_lease()).await;
     // The instance has learned that it cannot store the type, so it takes no lease.
     assert_eq!(here.call(unstorable(&truth, 2)).await.version, 1);
-    assert!(!server.has_lease(), "{:?}", server.keys());
+    assert!(!servers.has_lease(), "{:?}", servers.keys());
     let entry = unstorable::entry(&truth, 1);
     let guard = here.call(entry.write_guard()).await.unwrap();
     let peek = async || there.call(entry.peek()).await.is_none();
@@ -266,23 +267,22 @@ async fn guard_holds_for_a_function_with_memory_only() {
 
 #[tokio::test]
 async fn guard_that_outlives_its_runtime_is_queued_in_the_journal_file() {
-    let server = Server::start();
-    let file = server.directory().join("journal");
+    let servers = Deployment::start().await;
+    let file = servers.directory().join("journal");
     let redis = || {
-        Redis::new(server.url())
-            .lease_time(LEASE)
-            .journal_file(&file)
+        let redis = servers.redis().lease_time(LEASE);
+        redis.journal_file(&file)
     };
     let here = Instance::with_redis(redis()).await;
-    let there = Instance::with_redis_at(&server.url()).await;
+    let there = servers.instance().await;
     let truth = Truth::new();
     let guard = guard(&here, &truth).await;
     here.shutdown().await.unwrap();
     drop(here);
     // No instance renews the guard, so it expires.
-    server.until_no_guard().await;
+    servers.until_no_guard().await;
     assert_eq!(there.call(read(&truth, 1)).await, 1);
-    server.until_records(1).await;
+    servers.until_records(1).await;
     truth.commit();
     drop(guard);
     let next = Instance::with_redis(redis()).await;
@@ -290,42 +290,43 @@ async fn guard_that_outlives_its_runtime_is_queued_in_the_journal_file() {
         next.tier_health().replays == 1
     })
     .await;
-    server.until_records(0).await;
+    servers.until_records(0).await;
 }
 
 #[tokio::test]
 async fn guard_that_could_not_be_placed_invalidates_when_it_is_dropped() {
-    let server = Server::start();
-    let proxy = Proxy::to(server.port()).await;
-    let here = Instance::with_redis(Redis::new(proxy.url()).lease_time(LEASE)).await;
-    let there = Instance::with_redis_at(&server.url()).await;
+    let servers = Deployment::start().await;
+    let network = servers.network().await;
+    let redis = servers.redis_through(&network).lease_time(LEASE);
+    let here = Instance::with_redis(redis).await;
+    let there = servers.instance().await;
     let truth = Truth::new();
-    proxy.set(NetworkFault::Cut);
+    network.set(NetworkFault::Cut);
     here.until_disconnected().await;
     let guard = guard(&here, &truth).await;
     assert!(!guard.is_held());
     assert_eq!(there.call(read(&truth, 1)).await, 1);
-    proxy.set(NetworkFault::Fair);
+    network.set(NetworkFault::Fair);
     here.until_connected().await;
     truth.commit();
     drop(guard);
-    server.until_records(0).await;
-    server.until_no_guard().await;
+    servers.until_records(0).await;
+    servers.until_no_guard().await;
     until_returns(2, SOON, async || there.call(read(&truth, 1)).await).await;
 }
 
 /// A request that timed out drops its guard, and the database commits nevertheless.
 #[tokio::test]
 async fn commit_that_lands_after_its_guard_was_dropped_leaves_no_old_value() {
-    let server = Server::start();
-    let (here, there) = instances(&server).await;
+    let servers = Deployment::start().await;
+    let (here, there) = instances(&servers).await;
     let truth = Truth::new();
     drop(guard(&here, &truth).await);
     here.until_queue_is_empty().await;
     let old = there.call(read(&truth, 1)).await;
     assert_eq!(old, 1, "before the commit");
     truth.commit();
-    server.until_no_guard().await;
+    servers.until_no_guard().await;
     assert_eq!(there.call(read(&truth, 1)).await, 2);
 }
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use multi_tier_cached::{CacheRuntime, Memcached, Memory, Redis, multi_tier_cached};
+use multi_tier_cached::{CacheRuntime, Memcached, Memory, multi_tier_cached};
 use tokio::time::{Instant, timeout};
 
+use testbed::deployment::Deployment;
 use testbed::memcached::Memcached as MemcachedServer;
-use testbed::server::Server;
 use testbed::{Gate, Instance, assert_count, until};
 
 const LEASE_TIME: Duration = Duration::from_millis(500);
@@ -25,32 +25,41 @@ async fn gated(gate: &Gate, _key: u64) -> u64 {
     7
 }
 
-/// Writes a valid exclusive lease of `key`, as a holder that died leaves it, with these options of
-/// SET. Returns the name of the lease.
-fn leave_a_lease(server: &Server, key: u64, options: &[&str]) -> String {
-    let function = "{cache:0}:it::leases::read:1";
-    let epoch: String = server.command(&["GET", &format!("{function}#epoch")]);
-    let history: String = server.command(&["GET", "{cache:0}:#history"]);
+/// Replaces the record of `key` by a valid exclusive lease, as a holder that died leaves it, with
+/// these options of SET. Returns the name of the lease.
+async fn leave_a_lease(servers: &Deployment, key: u64, options: &[&str]) -> String {
+    // Another instance has the value in its memory, so that only the record is missing.
+    let holder = servers.instance().await;
+    holder.call(read(key)).await;
+    let record = format!(":it::leases::read:1:{key}");
+    let is_stored = || servers.records().iter().any(|name| name.ends_with(&record));
+    until("the value is stored", is_stored).await;
+    let names = servers.records();
+    let name = names.iter().find(|name| name.ends_with(&record)).unwrap();
+    let (function, _) = name.rsplit_once(':').unwrap();
+    let (shard, _) = name.split_once("}:").unwrap();
+    let get = |key: &str| -> String { servers.on_primary_of(key, &["GET", key]) };
+    let epoch = get(&format!("{function}#epoch"));
+    let history = get(&format!("{shard}}}:#history"));
     let history = history.split(':').next().unwrap();
-    let name = format!("{function}:{key}#lease");
+    let lease_name = format!("{name}#lease");
     let lease = format!("4711:{epoch}:{history}:x");
-    let mut set = vec!["SET", &name, &lease];
+    let _: u64 = servers.on_primary_of(name, &["DEL", name]);
+    let mut set = vec!["SET", &lease_name, &lease];
     set.extend(options);
-    let _: () = server.command(&set);
-    name
+    let _: () = servers.on_primary_of(name, &set);
+    lease_name
 }
 
 #[tokio::test]
 async fn lease_with_a_foreign_expiry_is_taken_over_within_the_lease_time() {
-    let server = Server::start();
-    let redis = Redis::new(server.url()).lease_time(LEASE_TIME);
+    let servers = Deployment::start().await;
+    let redis = servers.redis().lease_time(LEASE_TIME);
     let here = Instance::with_redis(redis).await;
-    here.call(read(0)).await;
-    until("the function has an epoch", || !server.records().is_empty()).await;
     let one_hour: &[&str] = &["PX", "3600000"];
     for (key, options, least) in [(1, one_hour, LEASE_TIME / 2), (2, &[], Duration::ZERO)] {
-        let name = leave_a_lease(&server, key, options);
-        let _: () = server.command(&["CONFIG", "RESETSTAT"]);
+        let name = leave_a_lease(&servers, key, options).await;
+        servers.on_primaries(&["CONFIG", "RESETSTAT"]);
         let began = Instant::now();
         let answer = timeout(LEASE_TIME + SLACK, here.call(read(key))).await;
         let took = began.elapsed();
@@ -60,24 +69,27 @@ async fn lease_with_a_foreign_expiry_is_taken_over_within_the_lease_time() {
             "{options:?}: the holder had no time to renew, {took:?}"
         );
         // Barriers and renewals are commands, and only calls run scripts.
-        let scripts = server.calls("evalsha");
+        let scripts = servers.calls("evalsha");
         assert!(scripts < 10, "{options:?}: {scripts} scripts");
         until("the value is stored", || {
-            server
+            servers
                 .records()
                 .iter()
                 .any(|record| record.ends_with(&format!(":{key}")))
         })
         .await;
-        assert!(!server.keys().contains(&name), "the lease was not replaced");
+        assert!(
+            !servers.keys().contains(&name),
+            "the lease was not replaced"
+        );
     }
 }
 
 /// The other instance shortens the expiry, and the holder renews the lease before that.
 #[tokio::test]
 async fn live_holder_keeps_a_lease_whose_expiry_was_shortened() {
-    let server = Server::start();
-    let redis = || Redis::new(server.url()).lease_time(LEASE_TIME);
+    let servers = Deployment::start().await;
+    let redis = || servers.redis().lease_time(LEASE_TIME);
     let here = Instance::with_redis(redis()).await;
     let there = Instance::with_redis(redis()).await;
     let gate = Arc::new(Gate::new());
@@ -87,16 +99,18 @@ async fn live_holder_keeps_a_lease_whose_expiry_was_shortened() {
     };
     let holder = call(&here);
     gate.until_entered(1).await;
-    let name = "{cache:0}:it::leases::gated:1:1#lease";
-    let _: () = server.command(&["PEXPIRE", name, "3600000"]);
+    let keys = servers.keys();
+    let is_lease = |name: &&String| name.ends_with(":it::leases::gated:1:1#lease");
+    let name = keys.iter().find(is_lease).unwrap();
+    let _: () = servers.on_primary_of(name, &["PEXPIRE", name, "3600000"]);
     let waiter = call(&there);
     until("the expiry is shortened", || {
-        server.command::<i64>(&["PTTL", name]) <= 500
+        servers.on_primary_of::<i64>(name, &["PTTL", name]) <= 500
     })
     .await;
     // Three renewals come in each lease time, so twelve span several lease times.
-    let _: () = server.command(&["CONFIG", "RESETSTAT"]);
-    until("the lease is renewed", || server.calls("pexpire") >= 12).await;
+    servers.on_primaries(&["CONFIG", "RESETSTAT"]);
+    until("the lease is renewed", || servers.calls("pexpire") >= 12).await;
     let what = "loads while the holder has its lease";
     assert_count(what, gate.entered(), 1, &[&here, &there]).await;
     gate.let_through(2);

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use multi_tier_cached::{Function, Level, Redis, multi_tier_cached};
+use multi_tier_cached::{Function, Level, multi_tier_cached};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use testbed::counts::tier_stats;
-use testbed::proxy::{NetworkFault, Proxy};
-use testbed::server::Server;
+use testbed::deployment::Deployment;
+use testbed::proxy::NetworkFault;
 use testbed::{Gate, Instance, Truth, assert_count, poll_once, until};
 
 /// Time that a loaded machine may add to a timer.
@@ -37,12 +37,12 @@ fn lease_waits(instances: &[&Instance], function: &str) -> u64 {
 
 #[tokio::test]
 async fn callers_in_four_instances_make_one_load() {
-    let server = Server::start();
+    let servers = Deployment::start().await;
     let gate = Arc::new(Gate::new());
     let lease_time = Duration::from_millis(500);
     let mut instances = Vec::new();
     for _ in 0..4 {
-        let redis = Redis::new(server.url()).lease_time(lease_time);
+        let redis = servers.redis().lease_time(lease_time);
         instances.push(Instance::with_redis(redis).await);
     }
     let instances: Vec<_> = instances.iter().collect();
@@ -57,8 +57,8 @@ async fn callers_in_four_instances_make_one_load() {
     })
     .await;
     // Three renewals come in each lease time, so twelve show that the load outlives its lease.
-    let _: () = server.command(&["CONFIG", "RESETSTAT"]);
-    until("the lease is renewed", || server.calls("pexpire") >= 12).await;
+    servers.on_primaries(&["CONFIG", "RESETSTAT"]);
+    until("the lease is renewed", || servers.calls("pexpire") >= 12).await;
     let began = Instant::now();
     gate.let_through(1);
     while let Some(value) = calls.join_next().await {
@@ -71,8 +71,8 @@ async fn callers_in_four_instances_make_one_load() {
 
 #[tokio::test]
 async fn load_that_is_dropped_lets_another_instance_load_at_once() {
-    let server = Server::start();
-    let (first, second) = Instance::two_at(&server.url()).await;
+    let servers = Deployment::start().await;
+    let (first, second) = servers.two().await;
     let gate = Gate::new();
     let mut leader = Box::pin(first.call(gated(&gate, 2)));
     until("the load runs", || {
@@ -97,11 +97,12 @@ async fn load_that_is_dropped_lets_another_instance_load_at_once() {
 
 #[tokio::test]
 async fn unreachable_lease_holder_delays_others_by_at_most_the_lease_time() {
-    let server = Server::start();
+    let servers = Deployment::start().await;
     let lease = Duration::from_millis(600);
-    let proxy = Proxy::to(server.port()).await;
-    let holder = Instance::with_redis(Redis::new(proxy.url()).lease_time(lease)).await;
-    let second = Instance::with_redis(Redis::new(server.url()).lease_time(lease)).await;
+    let network = servers.network().await;
+    let cut = servers.redis_through(&network).lease_time(lease);
+    let holder = Instance::with_redis(cut).await;
+    let second = Instance::with_redis(servers.redis().lease_time(lease)).await;
     let gate = Gate::new();
     let mut leader = Box::pin(holder.call(gated(&gate, 3)));
     until("the load runs", || {
@@ -109,13 +110,13 @@ async fn unreachable_lease_holder_delays_others_by_at_most_the_lease_time() {
         gate.entered() == 1
     })
     .await;
-    proxy.set(NetworkFault::BlackHole);
+    network.set(NetworkFault::BlackHole);
     gate.let_through(2);
     let began = Instant::now();
     assert_eq!(second.call(gated(&gate, 3)).await, 7);
     let took = began.elapsed();
     assert!(took < lease + lease / 10 + SLACK, "{took:?}");
-    proxy.set(NetworkFault::Fair);
+    network.set(NetworkFault::Fair);
     assert_eq!(leader.await, 7);
     assert_count("loads", gate.entered(), 2, &[&holder, &second]).await;
 }
@@ -123,16 +124,16 @@ async fn unreachable_lease_holder_delays_others_by_at_most_the_lease_time() {
 /// The server has granted the lease, and its reply has not arrived when the call is dropped.
 #[tokio::test]
 async fn call_that_is_dropped_while_it_requests_a_lease_delays_no_other_call() {
-    let server = Server::start();
-    let proxy = Proxy::to(server.port()).await;
-    let redis = Redis::new(proxy.url()).time_limit(Duration::from_secs(2));
-    let here = Instance::with_redis(redis).await;
-    let there = Instance::with_redis_at(&server.url()).await;
+    let servers = Deployment::start().await;
+    let network = servers.network().await;
+    let slow = servers.redis_through(&network);
+    let here = Instance::with_redis(slow.time_limit(Duration::from_secs(2))).await;
+    let there = servers.instance().await;
     let truth = Truth::new();
-    proxy.set(NetworkFault::Delay(Duration::from_millis(100)));
+    network.set(NetworkFault::Delay(Duration::from_millis(100)));
     tokio::select! {
         biased;
-        () = until("the lease is granted", || server.has_lease()) => {}
+        () = until("the lease is granted", || servers.has_lease()) => {}
         _ = here.call(read(&truth, 1)) => panic!("the call ended before the reply arrived"),
     }
     assert_count("loads", truth.reads(), 0, &[&here, &there]).await;
@@ -152,13 +153,13 @@ async fn single_flight_per_process_waits_for_no_other_instance() {
         truth.read()
     }
 
-    let server = Server::start();
-    let (here, there) = Instance::two_at(&server.url()).await;
+    let servers = Deployment::start().await;
+    let (here, there) = servers.two().await;
     let truth = Truth::new();
     let mut held = Box::pin(here.call(per_process(&truth, 1)));
     until("the call has a lease", || {
         assert!(poll_once(&mut held).is_pending());
-        server.has_lease()
+        servers.has_lease()
     })
     .await;
     let began = Instant::now();
@@ -172,9 +173,10 @@ async fn single_flight_per_process_waits_for_no_other_instance() {
 #[tokio::test]
 async fn loads_in_two_instances_that_wait_for_each_other_do_not_deadlock() {
     const NAME: &str = "loads_across_instances::ring";
-    let server = Server::start();
+    let servers = Deployment::start().await;
     let redis = || {
-        Redis::new(server.url())
+        servers
+            .redis()
             .lease_time(Duration::from_millis(500))
             .staleness_bound(Duration::from_millis(100))
     };
@@ -201,7 +203,7 @@ async fn loads_in_two_instances_that_wait_for_each_other_do_not_deadlock() {
     };
     let plain = |key: u64| function.get_or_load((key,), move || async move { key });
     let both_lead = || {
-        let leases = server.keys();
+        let leases = servers.keys();
         leases.iter().filter(|key| key.ends_with("#lease")).count() == 2
     };
     let others = async {

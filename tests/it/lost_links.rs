@@ -10,6 +10,7 @@ use multi_tier_cached::tier::{
 };
 use multi_tier_cached::{Level, Memcached, Redis, invalidate, multi_tier_cached};
 
+use testbed::deployment::Deployment;
 use testbed::memcached::Memcached as MemcachedServer;
 use testbed::server::Server;
 use testbed::{Instance, Truth, assert_reads, poll_once, poll_until, until, until_ok};
@@ -19,13 +20,14 @@ async fn read(truth: &Truth, _key: u64) -> u64 {
     truth.read()
 }
 
-/// Flushes the server and ends the connection for records only, so that the link is lost while the
-/// channel's connection works.
-async fn lose_link(server: &Server, instance: &Instance) {
+/// Flushes the servers and ends the connections for records only, so that the links are lost while
+/// the channels' connections work.
+async fn lose_links(servers: &Deployment, instance: &Instance) {
     let before = instance.tier_health().isolations;
-    let _: () = server.command(&["FLUSHALL"]);
-    let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
-    instance.until_isolated_since(before).await;
+    servers.on_primaries(&["FLUSHALL"]);
+    servers.on_primaries(&["CLIENT", "KILL", "TYPE", "normal"]);
+    let all = before + servers.links() - 1;
+    instance.until_isolated_since(all).await;
     instance.until_coherent().await;
 }
 
@@ -41,8 +43,8 @@ async fn assert_caching(instance: &Instance, key: u64) {
 }
 
 /// An instance whose operations do not time out while a test holds them.
-async fn patient_instance(server: &Server) -> Instance {
-    let redis = Redis::new(server.url()).time_limit(Duration::from_secs(5));
+async fn patient_instance(servers: &Deployment) -> Instance {
+    let redis = servers.redis().time_limit(Duration::from_secs(5));
     let instance = Instance::with_redis(redis).await;
     instance.until_coherent().await;
     instance
@@ -50,13 +52,13 @@ async fn patient_instance(server: &Server) -> Instance {
 
 #[tokio::test]
 async fn invalidation_that_holds_a_lost_link_does_not_stop_caching() {
-    let server = Server::start();
-    let (here, truth) = (patient_instance(&server).await, Truth::new());
+    let servers = Deployment::start().await;
+    let (here, truth) = (patient_instance(&servers).await, Truth::new());
     for round in 0..5 {
         let invalidation = invalidate!(read, &truth, 1);
         let mut held = Box::pin(here.call(invalidation));
         assert!(poll_until(&mut held, 1).await.is_pending());
-        lose_link(&server, &here).await;
+        lose_links(&servers, &here).await;
         assert_caching(&here, 10 + round).await;
         drop(held);
         assert_caching(&here, 20 + round).await;
@@ -65,19 +67,19 @@ async fn invalidation_that_holds_a_lost_link_does_not_stop_caching() {
 
 #[tokio::test]
 async fn wait_for_replicas_that_holds_a_lost_link_does_not_stop_caching() {
-    let server = Server::start();
-    let (here, truth) = (patient_instance(&server).await, Truth::new());
-    let baseline = server.connections();
+    let servers = Deployment::start().await;
+    let (here, truth) = (patient_instance(&servers).await, Truth::new());
+    let baseline = servers.connections();
     for round in 0..3 {
         let replicated = async { invalidate!(read, &truth, 1).replicated(1).await };
         let mut held = Box::pin(here.call(replicated));
         // It waits on a connection of its own for a replica that does not exist.
         until("it has its own connection", || {
             assert!(poll_once(&mut held).is_pending());
-            server.connections() > baseline
+            servers.connections() > baseline
         })
         .await;
-        lose_link(&server, &here).await;
+        lose_links(&servers, &here).await;
         assert_caching(&here, 30 + round).await;
         drop(held);
         assert_caching(&here, 40 + round).await;
@@ -86,9 +88,9 @@ async fn wait_for_replicas_that_holds_a_lost_link_does_not_stop_caching() {
 
 #[tokio::test]
 async fn futures_that_hold_lost_links_keep_no_connection() {
-    let server = Server::start();
-    let (here, truth) = (patient_instance(&server).await, Truth::new());
-    let baseline = server.connections();
+    let servers = Deployment::start().await;
+    let (here, truth) = (patient_instance(&servers).await, Truth::new());
+    let baseline = servers.connections();
     let begin = |key| {
         let mut held = Box::pin(here.call(invalidate!(read, &truth, key)));
         assert!(poll_once(&mut held).is_pending());
@@ -97,17 +99,17 @@ async fn futures_that_hold_lost_links_keep_no_connection() {
     let mut held = Vec::new();
     for _ in 0..3 {
         held.extend((0..20).map(begin));
-        lose_link(&server, &here).await;
+        lose_links(&servers, &here).await;
     }
     until("no lost link keeps a connection", || {
-        server.connections() <= baseline
+        servers.connections() <= baseline
     })
     .await;
     assert_caching(&here, 50).await;
     held.push(begin(1));
     here.shutdown().await.unwrap();
     until("no connection is left after the shutdown", || {
-        server.connections() <= 1
+        servers.connections() == 0
     })
     .await;
     drop(held);

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use multi_tier_cached::tier::Breaker;
-use multi_tier_cached::{CacheRuntime, Disk, Memory, Redis, WhenIsolated, multi_tier_cached};
+use multi_tier_cached::{CacheRuntime, Disk, Memory, WhenIsolated, multi_tier_cached};
 
+use testbed::deployment::Deployment;
 use testbed::directory::Directory;
-use testbed::server::Server;
 use testbed::{Instance, Truth, assert_count, assert_reads, until};
 
 const KEYS: u64 = 200;
@@ -68,9 +68,10 @@ async fn until_redis_is_used(instance: &Instance) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_outages_of_redis_cost_functions_without_it_no_load() {
-    let mut server = Server::start();
+    let mut servers = Deployment::start().await;
     let directory = Directory::new("outages");
-    let redis = Redis::new(server.url())
+    let redis = servers
+        .redis()
         .time_limit(Duration::from_millis(50))
         .staleness_bound(Duration::from_millis(100));
     let tiers = CacheRuntime::builder()
@@ -83,14 +84,14 @@ async fn ten_outages_of_redis_cost_functions_without_it_no_load() {
     for outage in 0..10 {
         let before = here.tier_health().isolations;
         match outage % 2 {
-            0 => server.kill(),
-            _ => server.freeze(),
+            0 => servers.kill(),
+            _ => servers.freeze(),
         }
         here.until_isolated_since(before).await;
         call_all(&here, &truths).await;
         match outage % 2 {
-            0 => server.restart(),
-            _ => server.thaw(),
+            0 => servers.restart(),
+            _ => servers.thaw(),
         }
         until_redis_is_used(&here).await;
         call_all(&here, &truths).await;
@@ -101,8 +102,8 @@ async fn ten_outages_of_redis_cost_functions_without_it_no_load() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_channel_voids_no_value_of_a_function_with_memory_only() {
-    let server = Server::start();
-    let here = Instance::with_redis_at(&server.url()).await;
+    let servers = Deployment::start().await;
+    let here = servers.instance().await;
     let truth = Truth::new();
     let call_all = async || {
         for key in 0..1_000 {
@@ -111,7 +112,7 @@ async fn lost_channel_voids_no_value_of_a_function_with_memory_only() {
     };
     call_all().await;
     let before = here.tier_health().isolations;
-    let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    servers.on_primaries(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     here.until_isolated_since(before).await;
     until_redis_is_used(&here).await;
     call_all().await;
@@ -121,14 +122,14 @@ async fn lost_channel_voids_no_value_of_a_function_with_memory_only() {
 #[tokio::test]
 async fn isolated_runtime_serves_or_loads_as_its_builder_says() {
     for (when_isolated, expected) in [(WhenIsolated::Serve, 1), (WhenIsolated::Load, 2)] {
-        let mut server = Server::start();
+        let mut servers = Deployment::start().await;
         let tiers = CacheRuntime::builder()
             .l1(Memory::builder())
-            .l2(Redis::new(server.url()))
+            .l2(servers.redis())
             .when_isolated(when_isolated);
         let (here, truth) = (Instance::build(tiers).await, Truth::new());
         assert_eq!(here.call(in_redis(&truth, 1)).await, 1);
-        server.kill();
+        servers.kill();
         here.until_disconnected().await;
         truth.commit();
         let found = here.call(in_redis(&truth, 1)).await;
@@ -138,15 +139,15 @@ async fn isolated_runtime_serves_or_loads_as_its_builder_says() {
 
 #[tokio::test]
 async fn health_shows_whether_the_server_answers() {
-    let server = Server::start();
-    let here = Instance::with_redis_at(&server.url()).await;
+    let servers = Deployment::start().await;
+    let here = servers.instance().await;
     let health = here.health().await;
     assert!(health.is_well(), "{health}");
     let table = health.to_string();
     assert!(table.contains("l2  redis      closed"), "{table}");
-    server.freeze();
+    servers.freeze();
     let health = here.health().await;
-    server.thaw();
+    servers.thaw();
     assert_eq!(health.tiers[0].answered_in, None);
     assert!(!health.is_well(), "{health}");
 }

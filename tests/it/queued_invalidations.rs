@@ -5,6 +5,7 @@ use std::time::Duration;
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{CacheRuntime, Redis, invalidate, multi_tier_cached};
 
+use testbed::deployment::Deployment;
 use testbed::log::Log;
 use testbed::proxy::{End, NetworkFault, Proxy};
 use testbed::server::Server;
@@ -23,24 +24,25 @@ async fn change(instance: &Instance, truth: &Truth) -> Receipt {
     instance.invalidate(invalidate!(read, truth, 1)).await
 }
 
-/// Lets the server refuse scripts, or run them again. It answers reads in either case.
-fn permit_scripts(server: &Server, is_permitted: bool) {
+/// Lets the servers refuse scripts, or run them again. They answer reads in either case.
+fn permit_scripts(servers: &Deployment, is_permitted: bool) {
     let rule = if is_permitted { "+evalsha" } else { "-evalsha" };
-    let _: () = server.command(&["ACL", "SETUSER", "default", rule]);
+    servers.on_all(&["ACL", "SETUSER", "default", rule]);
 }
 
 #[tokio::test]
 async fn invalidation_during_an_outage_is_sent_after_the_reconnect() {
     let log = Log::default();
     let _captured = log.capture();
-    let server = Server::start();
-    let proxy = Proxy::to(server.port()).await;
-    let other = Instance::with_redis_at(&server.url()).await;
-    let cut = Instance::with_redis(Redis::new(proxy.url()).staleness_bound(BOUND)).await;
+    let servers = Deployment::start().await;
+    let network = servers.network().await;
+    let other = servers.instance().await;
+    let redis = servers.redis_through(&network).staleness_bound(BOUND);
+    let cut = Instance::with_redis(redis).await;
     let truth = Truth::new();
     assert_eq!(cut.call(read(&truth, 1)).await, 1);
     assert_eq!(other.call(read(&truth, 1)).await, 1);
-    proxy.set(NetworkFault::Cut);
+    network.set(NetworkFault::Cut);
     cut.until_disconnected().await;
     assert_eq!(change(&cut, &truth).await, Receipt::Queued);
     assert_eq!(cut.tier_health().queued, 1);
@@ -53,7 +55,7 @@ async fn invalidation_during_an_outage_is_sent_after_the_reconnect() {
     assert_eq!(own, 2, "the invalidating instance, at once");
     let others = other.call(read(&truth, 1)).await;
     assert_eq!(others, 1, "the other instance cannot know yet");
-    proxy.set(NetworkFault::Fair);
+    network.set(NetworkFault::Fair);
     cut.until_queue_is_empty().await;
     assert_eq!(cut.tier_health().replays, 1);
     until_returns(2, BOUND, async || other.call(read(&truth, 1)).await).await;
@@ -62,16 +64,16 @@ async fn invalidation_during_an_outage_is_sent_after_the_reconnect() {
 /// The instance cannot know how far an invalidation came that was dropped, so it sends it again.
 #[tokio::test]
 async fn invalidation_that_is_dropped_after_its_first_poll_is_still_sent() {
-    let server = Server::start();
-    let (here, there) = Instance::two_at(&server.url()).await;
+    let servers = Deployment::start().await;
+    let (here, there) = servers.two().await;
     let truth = Truth::new();
     assert_eq!(there.call(read(&truth, 1)).await, 1);
-    server.freeze();
+    servers.freeze();
     truth.commit();
     let mut invalidation = Box::pin(here.call(invalidate!(read, &truth, 1)));
     assert!(poll_until(&mut invalidation, 1).await.is_pending());
     drop(invalidation);
-    server.thaw();
+    servers.thaw();
     until("the invalidation is sent", || {
         let health = here.tier_health();
         health.queued == 0 && health.connected
@@ -109,18 +111,19 @@ async fn invalidation_that_a_replaced_server_acknowledged_is_sent_to_its_replace
 /// They are more than an attempt to connect could send one by one.
 #[tokio::test]
 async fn thousand_queued_invalidations_are_sent_over_a_slow_link() {
-    let server = Server::start();
-    let proxy = Proxy::to(server.port()).await;
-    let redis = Redis::new(proxy.url()).connect_limit(Duration::from_millis(500));
+    let servers = Deployment::start().await;
+    let network = servers.network().await;
+    let redis = servers.redis_through(&network);
+    let redis = redis.connect_limit(Duration::from_millis(500));
     let here = Instance::with_redis(redis).await;
     let truth = Truth::new();
-    proxy.set(NetworkFault::Cut);
+    network.set(NetworkFault::Cut);
     here.until_disconnected().await;
     for key in 0..1_000 {
         let receipt = here.invalidate(invalidate!(read, &truth, key)).await;
         assert_eq!(receipt, Receipt::Queued);
     }
-    proxy.set(NetworkFault::Delay(Duration::from_millis(20)));
+    network.set(NetworkFault::Delay(Duration::from_millis(20)));
     until("all are sent", || {
         let health = here.tier_health();
         health.connected && health.queued == 0
@@ -131,47 +134,50 @@ async fn thousand_queued_invalidations_are_sent_over_a_slow_link() {
 
 #[tokio::test]
 async fn invalidation_queued_in_a_journal_file_is_sent_by_the_next_process() {
-    let server = Server::start();
-    let proxy = Proxy::to(server.port()).await;
-    let file = server.directory().join("journal");
-    let redis = || Redis::new(proxy.url()).journal_file(&file);
+    let servers = Deployment::start().await;
+    let network = servers.network().await;
+    let file = servers.directory().join("journal");
+    let redis = || servers.redis_through(&network).journal_file(&file);
     let here = Instance::with_redis(redis()).await;
-    let there = Instance::with_redis_at(&server.url()).await;
+    let there = servers.instance().await;
     let truth = Truth::new();
     assert_eq!(there.call(read(&truth, 1)).await, 1);
     let second = CacheRuntime::builder().l2(redis()).build().await;
     let error = second.map(drop).unwrap_err().to_string();
     assert!(error.contains("journal"), "{error}");
-    proxy.set(NetworkFault::Cut);
+    network.set(NetworkFault::Cut);
     here.until_disconnected().await;
     assert_eq!(change(&here, &truth).await, Receipt::Queued);
     // The process ends before it could send anything.
     here.shutdown().await.unwrap();
     drop(here);
-    proxy.set(NetworkFault::Fair);
+    network.set(NetworkFault::Fair);
     let old = there.call(read(&truth, 1)).await;
     assert_eq!(old, 1, "the invalidation was not sent yet");
     let next = Instance::with_redis(redis()).await;
     next.until_queue_is_empty().await;
-    server.until_records(0).await;
+    servers.until_records(0).await;
     until_returns(2, BOUND, async || there.call(read(&truth, 1)).await).await;
-    assert_eq!(std::fs::metadata(&file).unwrap().len(), 0);
+    // Each shard has a file of its own.
+    for file in std::fs::read_dir(servers.directory()).unwrap() {
+        assert_eq!(file.unwrap().metadata().unwrap().len(), 0);
+    }
 }
 
 /// The server answers reads and refuses scripts, so it still has the record.
 #[tokio::test]
 async fn record_whose_invalidation_is_queued_is_not_read() {
-    let server = Server::start();
-    let here = Instance::with_redis_at(&server.url()).await;
+    let servers = Deployment::start().await;
+    let here = servers.instance().await;
     let truth = Truth::new();
     for version in 1..4 {
         assert_eq!(here.call(read(&truth, 1)).await, version);
-        server.until_records(1).await;
-        permit_scripts(&server, false);
+        servers.until_records(1).await;
+        permit_scripts(&servers, false);
         assert_eq!(change(&here, &truth).await, Receipt::Queued);
         assert!(here.tier_health().connected, "the link is not lost");
         assert_eq!(here.call(read(&truth, 1)).await, version + 1);
-        permit_scripts(&server, true);
+        permit_scripts(&servers, true);
         here.until_queue_is_empty().await;
         assert_eq!(here.call(read(&truth, 1)).await, version + 1);
     }
@@ -179,11 +185,11 @@ async fn record_whose_invalidation_is_queued_is_not_read() {
 
 #[tokio::test]
 async fn key_that_is_invalidated_during_an_outage_is_loaded_once() {
-    let server = Server::start();
-    let proxy = Proxy::to(server.port()).await;
-    let here = Instance::with_redis(Redis::new(proxy.url())).await;
+    let servers = Deployment::start().await;
+    let network = servers.network().await;
+    let here = Instance::with_redis(servers.redis_through(&network)).await;
     let truth = Truth::new();
-    proxy.set(NetworkFault::Cut);
+    network.set(NetworkFault::Cut);
     here.until_disconnected().await;
     here.call(read(&truth, 1)).await;
     let of_key = invalidate!(read, &truth, 1);
@@ -203,13 +209,13 @@ async fn key_that_is_invalidated_during_an_outage_is_loaded_once() {
 /// While an invalidation is queued, no tier can say whether the key is guarded.
 #[tokio::test]
 async fn value_that_is_loaded_while_its_invalidation_is_queued_is_not_kept() {
-    let server = Server::start();
-    let here = Instance::with_redis_at(&server.url()).await;
+    let servers = Deployment::start().await;
+    let here = servers.instance().await;
     let truth = Truth::new();
-    permit_scripts(&server, false);
+    permit_scripts(&servers, false);
     assert_eq!(change(&here, &truth).await, Receipt::Queued);
     assert_eq!(here.call(read(&truth, 1)).await, 2);
     truth.commit();
     assert_eq!(here.call(read(&truth, 1)).await, 3);
-    permit_scripts(&server, true);
+    permit_scripts(&servers, true);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{invalidate, multi_tier_cached};
 
-use testbed::server::Server;
+use testbed::deployment::Deployment;
 use testbed::{Instance, Truth, until_returns};
 
 const BOUND: Duration = Duration::from_millis(500);
@@ -24,15 +24,14 @@ async fn change(instance: &Instance, truth: &Truth) -> Receipt {
 
 #[tokio::test]
 async fn record_that_a_server_restart_brings_back_is_not_read() {
-    let mut server = Server::start();
-    let (here, there) = Instance::two_at(&server.url()).await;
+    let mut servers = Deployment::start().await;
+    let (here, there) = servers.two().await;
     let truth = Truth::new();
     assert_eq!(here.call(read(&truth, 1)).await, 1);
-    let _: () = server.command(&["SAVE"]);
+    servers.on_all(&["SAVE"]);
     assert_eq!(change(&here, &truth).await, Receipt::Acked);
-    server.kill();
-    server.restart();
-    assert_eq!(server.records().len(), 1, "the old record is back");
+    servers.restart();
+    assert_eq!(servers.records().len(), 1, "the old record is back");
     here.until_connected().await;
     there.until_connected().await;
     assert_eq!(there.call(read(&truth, 1)).await, 2);
@@ -42,12 +41,12 @@ async fn record_that_a_server_restart_brings_back_is_not_read() {
 
 #[tokio::test]
 async fn flushed_server_is_used_again_and_brings_no_old_value_back() {
-    let server = Server::start();
-    let (here, there) = Instance::two_at(&server.url()).await;
+    let servers = Deployment::start().await;
+    let (here, there) = servers.two().await;
     let truth = Truth::new();
     assert_eq!(here.call(read(&truth, 1)).await, 1);
-    let _: () = server.command(&["FLUSHALL"]);
-    let _: () = server.command(&["SCRIPT", "FLUSH"]);
+    servers.on_primaries(&["FLUSHALL"]);
+    servers.on_primaries(&["SCRIPT", "FLUSH"]);
     assert_eq!(change(&here, &truth).await, Receipt::Acked);
     here.until_coherent().await;
     there.until_coherent().await;

@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{
-    CacheRuntime, Level, Memory, Promotion, Redis, TierConfig, invalidate, multi_tier_cached,
+    CacheRuntime, Level, Memory, Promotion, TierConfig, invalidate, multi_tier_cached,
 };
 
 use testbed::counts::tier_stats;
-use testbed::proxy::Proxy;
-use testbed::server::Server;
+use testbed::deployment::Deployment;
 use testbed::{Instance, Truth, assert_loads, assert_reads};
 
 #[multi_tier_cached(ttl = "1h", skip(truth))]
@@ -31,8 +30,8 @@ async fn strong(instance: &Instance, truth: &Truth) -> u64 {
 
 #[tokio::test]
 async fn strong_function_returns_the_new_value_once_the_invalidation_has_returned() {
-    let server = Server::start();
-    let (here, there) = Instance::two_at(&server.url()).await;
+    let servers = Deployment::start().await;
+    let (here, there) = servers.two().await;
     let truth = Truth::new();
     for version in 1..100 {
         assert_eq!(there.call(read_strongly(&truth, 1)).await, version);
@@ -58,35 +57,35 @@ async fn strong_call_returns_the_value_in_memory_if_the_record_is_the_same() {
         Arc::new("x".repeat(100_000))
     }
 
-    let mut server = Server::start();
-    let (here, there) = Instance::two_at(&server.url()).await;
+    let mut servers = Deployment::start().await;
+    let (here, there) = servers.two().await;
     let truth = Truth::new();
     there.call(large(&truth, 1)).await;
     let first = here.call(large(&truth, 1)).await;
-    let before = server.sent_bytes();
+    let before = servers.sent_bytes();
     for _ in 0..10 {
         let again = here.call(large(&truth, 1)).await;
         assert!(Arc::ptr_eq(&first, &again));
     }
-    let sent = server.sent_bytes() - before;
+    let sent = servers.sent_bytes() - before;
     assert!(sent < 50_000, "the record was sent again: {sent} bytes");
     // The call asks the server, so it does not return the value in memory after an invalidation.
     there.invalidate(invalidate!(large, &truth, 1)).await;
     let reads = truth.reads();
     assert!(!Arc::ptr_eq(&first, &here.call(large(&truth, 1)).await));
     assert_reads(&truth, reads + 1, &[&here, &there]).await;
-    server.kill();
+    servers.kill();
     here.call(large(&truth, 1)).await;
     assert_reads(&truth, reads + 2, &[&here, &there]).await;
 }
 
 #[tokio::test]
 async fn bounded_call_after_a_strong_call_returns_no_older_value() {
-    let server = Server::start();
+    let servers = Deployment::start().await;
     let instance = async || {
         let seldom = TierConfig::as_l2().promotion(Promotion::OneIn(1_000));
         let tiers = CacheRuntime::builder().l1(Memory::builder());
-        Instance::build(tiers.tier(Redis::new(server.url()), seldom)).await
+        Instance::build(tiers.tier(servers.redis(), seldom)).await
     };
     let (here, there) = (instance().await, instance().await);
     let truth = Truth::new();
@@ -102,10 +101,10 @@ async fn bounded_call_after_a_strong_call_returns_no_older_value() {
 /// The message of the invalidation may be late, and the reply to the strong call is not.
 #[tokio::test]
 async fn single_strong_call_of_a_bounded_function_returns_the_new_value() {
-    let server = Server::start();
-    let proxy = Proxy::to(server.port()).await;
-    let here = Instance::with_redis_at(&server.url()).await;
-    let there = Instance::with_redis(Redis::new(proxy.url())).await;
+    let servers = Deployment::start().await;
+    let network = servers.network().await;
+    let here = servers.instance().await;
+    let there = Instance::with_redis(servers.redis_through(&network)).await;
     let truth = Truth::new();
     assert_eq!(there.call(read(&truth, 1)).await, 1);
     for version in 2..20 {
@@ -127,13 +126,13 @@ async fn refresh_whose_value_is_too_large_to_store_drops_the_old_value() {
         "x".repeat(usize::try_from(size).unwrap())
     }
 
-    let server = Server::start();
-    let redis = || Redis::new(server.url()).max_record_bytes(1_000);
+    let servers = Deployment::start().await;
+    let redis = || servers.redis().max_record_bytes(1_000);
     let here = Instance::with_redis(redis()).await;
     let there = Instance::with_redis(redis()).await;
     let size = AtomicU64::new(10);
     here.call(sized(&size, 1)).await;
-    server.until_records(1).await;
+    servers.until_records(1).await;
     size.store(5_000, Ordering::SeqCst);
     let refreshed = here.call(sized::entry(&size, 1).refresh()).await;
     assert_eq!(refreshed.len(), 5_000);

@@ -43,7 +43,7 @@ fn task_that_waits_for_work_is_woken_by_work_and_by_the_end() {
         let runner = thread::spawn({
             let queue = Arc::clone(&queue);
             move || {
-                block_on(queue.next()).expect("the queue is open");
+                drop(block_on(queue.next()).expect("the queue is open"));
                 assert!(block_on(queue.next()).is_none(), "the queue is closed");
             }
         });

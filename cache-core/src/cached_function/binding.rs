@@ -1,11 +1,9 @@
 //! A tier below memory as one function uses it.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::coherence::Coherence;
 use crate::error::Error;
 use crate::function::plan::PlannedTier;
 use crate::function::times::shortened;
@@ -13,10 +11,7 @@ use crate::level::Level;
 use crate::record::{Header, RecordKind};
 use crate::stats::{TierCounters, TierStats};
 use crate::tier::config::{Lives, Promotion, TierConfig};
-use crate::tier::time_limit::{invalidate_within, with_time_limit, without_time_limit};
-use crate::tier::watch::{Operation, Watch};
-use crate::tier::{Breaker, Receipt, Refusal, Target, Tier};
-use crate::tokio_context::TokioContext;
+use crate::tier::store::Store;
 
 /// The jitter of lives in the lower tiers, for a function that sets none.
 const DEFAULT_JITTER: u8 = 5;
@@ -25,9 +20,7 @@ const DEFAULT_JITTER: u8 = 5;
 #[derive(Debug)]
 pub(crate) struct TierBinding {
     pub(crate) level: Level,
-    pub(crate) tier: Arc<dyn Tier>,
-    /// Successes and failures of the tier's operations, for all functions together.
-    watch: Arc<Watch>,
+    pub(crate) store: Arc<Store>,
     config: TierConfig,
     lives: Lives,
     promotion: Promotion,
@@ -39,16 +32,10 @@ pub(crate) struct TierBinding {
 
 impl TierBinding {
     pub(super) fn new(planned: PlannedTier, jitter: Option<u8>) -> Self {
-        let PlannedTier {
-            config,
-            tier,
-            watch,
-            ttl,
-        } = planned;
+        let PlannedTier { config, store, ttl } = planned;
         Self {
             level: config.level(),
-            tier,
-            watch,
+            store,
             config,
             lives: config.lives(ttl),
             promotion: config.promotes(),
@@ -93,10 +80,6 @@ impl TierBinding {
         self.counters.snapshot(self.level)
     }
 
-    pub(super) fn coherence(&self) -> Option<Arc<Coherence>> {
-        self.tier.coherence().cloned()
-    }
-
     /// Returns `true` if a value that was found now is to be copied to the tiers above. `digest` is
     /// the key's.
     pub(crate) fn promotes(&self, digest: u64) -> bool {
@@ -109,76 +92,13 @@ impl TierBinding {
 
     /// Returns `true` if this instance alone uses the tier.
     pub(crate) fn is_private(&self) -> bool {
-        self.tier.as_shared().is_none()
-    }
-
-    /// Returns `true` if the tier is shared and cannot be reached.
-    pub(super) fn is_cut_off(&self) -> bool {
-        !self.is_private() && self.tier.breaker() != Breaker::Closed
-    }
-
-    /// The number of the link to the store.
-    pub(super) fn link(&self) -> u64 {
-        self.tier.link()
-    }
-
-    pub(super) async fn replicated(
-        &self,
-        context: Option<&TokioContext>,
-        replicas: u32,
-    ) -> Result<(), Error> {
-        let Some(shared) = self.tier.as_shared() else {
-            return Err(Error::configuration("the tier has no replicas to wait for"));
-        };
-        let replicated = |within| shared.replicated(replicas, within);
-        self.with_time_limit(context, replicated).await
-    }
-
-    /// Runs an operation that may take all of the tier's time limit.
-    pub(crate) async fn with_time_limit<T, F>(
-        &self,
-        context: Option<&TokioContext>,
-        operation: impl FnOnce(Duration) -> F,
-    ) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, Error>>,
-    {
-        let within = self.tier.settings().time_limit;
-        with_time_limit(context, within, operation(within)).await
-    }
-
-    pub(crate) async fn invalidate(
-        &self,
-        context: Option<&TokioContext>,
-        target: Target<'_>,
-    ) -> Result<Receipt, Error> {
-        invalidate_within(context, &*self.tier, target).await
-    }
-
-    pub(super) async fn settle(&self, context: Option<&TokioContext>) -> Result<(), Error> {
-        without_time_limit(context, self.tier.settle()).await
-    }
-
-    pub(crate) fn succeeded(&self, operation: Operation) {
-        self.watch.succeeded(operation);
-    }
-
-    /// Counts a fill that the tier refused.
-    pub(crate) fn refused(&self, refusal: Refusal) {
-        self.counters.refused_fills.add_one(refusal);
-        self.watch.refused(self.link(), refusal);
-    }
-
-    /// Counts and logs a read, a lease or a fill that failed.
-    pub(crate) fn call_failed(&self, operation: Operation, function: &str, error: &Error) {
-        self.watch.failed(operation, self.link(), error);
-        self.failed(operation.name(), function, error);
+        !self.store.is_shared()
     }
 
     /// Counts and logs an operation that failed.
     pub(crate) fn failed(&self, operation: &'static str, function: &str, error: &Error) {
         self.counters.tier_errors.add_one();
-        let (level, kind) = (self.level, self.tier.settings().kind);
+        let (level, kind) = (self.level, self.store.settings().kind);
         tracing::debug!(tier = %level, kind, operation, function, error = ?error, "an operation of a tier failed");
     }
 }

@@ -8,7 +8,7 @@ use crate::flight::Leader;
 use crate::glob::Glob;
 use crate::key::Key;
 use crate::panics::for_each_despite_panics;
-use crate::tier::time_limit::invalidate_matching_within;
+use crate::tier::time_limit::with_time_limit;
 use crate::tier::{Guard, Matched, Receipt, Target};
 use crate::tokio_context::TokioContext;
 
@@ -51,9 +51,9 @@ impl CachedFunction {
 
     /// Returns `true` if a key was invalidated on this instance, alone or with its function, since
     /// a put of it began. `began` is the first number of the put's `leader`.
-    pub(crate) fn is_invalidated(&self, leader: &Leader, began: u64) -> bool {
-        let fences = &self.state.fences;
-        leader.is_invalidated() || !fences.is_current_for_function(began, &self.fence)
+    pub(crate) fn is_invalidated(&self, key: &Key, leader: &Leader, began: u64) -> bool {
+        let (fences, stripe) = (&self.state.fences, self.stripe(key));
+        leader.is_invalidated() || !fences.is_current_for_function(began, stripe, &self.fence)
     }
 
     /// Invalidates every key of the function in every tier. The cost does not depend on the number
@@ -79,8 +79,11 @@ impl CachedFunction {
         let mut result = Ok(Matched::NONE);
         for tier in self.invalidation_targets().into_iter().rev() {
             let context = self.tokio_context_of(tier);
-            let matched = invalidate_matching_within(context, &*tier.tier, &self.key, glob);
-            match matched.await {
+            match tier
+                .store
+                .invalidate_matching(context, &self.key, glob)
+                .await
+            {
                 Ok(matched) => result = result.map(|before| before.in_both(matched)),
                 Err(error) => result = Err(self.not_invalidated(tier, error)),
             }
@@ -117,7 +120,8 @@ impl CachedFunction {
             target,
         };
         while let Some(tier) = remaining.tiers.pop() {
-            match tier.invalidate(self.tokio_context_of(tier), target).await {
+            let context = self.tokio_context_of(tier);
+            match tier.store.invalidate(context, target).await {
                 Ok(receipt) => result = result.map(|worst| receipt.max(worst)),
                 Err(error) => result = Err(self.not_invalidated(tier, error)),
             }
@@ -126,7 +130,7 @@ impl CachedFunction {
     }
 
     fn not_invalidated(&self, tier: &TierBinding, error: Error) -> Error {
-        let (name, level, kind) = (self.name(), tier.level, tier.tier.settings().kind);
+        let (name, level, kind) = (self.name(), tier.level, tier.store.settings().kind);
         tier.failed("invalidate", name, &error);
         let problem = format!("`{name}` was not invalidated in {level} ({kind})");
         Error::with_source(error.kind(), problem, error)
@@ -148,14 +152,15 @@ impl CachedFunction {
         let record_key = self.record_key(key);
         for tier in self.disabled.iter().rev() {
             let target = Target::Key(&record_key);
-            if let Err(error) = tier.invalidate(self.tokio_context_of(tier), target).await {
+            let context = self.tokio_context_of(tier);
+            if let Err(error) = tier.store.invalidate(context, target).await {
                 tier.failed("invalidate", self.name(), &error);
             }
         }
     }
 
     pub(crate) fn tokio_context_of(&self, tier: &TierBinding) -> Option<&TokioContext> {
-        self.state.tokio_context_of(&*tier.tier)
+        self.state.tokio_context_of(tier.store.settings())
     }
 
     /// Keeps values of a key from being stored, by any instance in the shared tiers. The key is
@@ -170,9 +175,13 @@ impl CachedFunction {
         let _after = FencedAfter(|| self.fence_off(key));
         let mut guards = Vec::new();
         for tier in self.invalidation_targets().into_iter().rev() {
-            let place = |within| tier.tier.guard(&record_key, within);
-            let context = self.tokio_context_of(tier);
-            match tier.with_time_limit(context, place).await {
+            let within = tier.store.settings().time_limit;
+            let place = tier
+                .store
+                .of(record_key.digest)
+                .tier
+                .guard(&record_key, within);
+            match with_time_limit(self.tokio_context_of(tier), within, place).await {
                 Ok(guard) => guards.push(guard),
                 Err(error) => tier.failed("guard", self.name(), &error),
             }
@@ -211,15 +220,16 @@ impl CachedFunction {
         }
     }
 
-    /// The numbers of the links to the tiers. A number changes when the store may have lost what it
-    /// acknowledged.
-    pub(crate) fn links(&self) -> Vec<u64> {
-        let targets = self.invalidation_targets();
-        targets.into_iter().map(TierBinding::link).collect()
+    /// The numbers of the links to the tiers, as far as they have the key with this digest. A
+    /// number changes when the store may have lost what it acknowledged.
+    pub(crate) fn links(&self, digest: Option<u64>) -> Vec<u64> {
+        let targets = self.invalidation_targets().into_iter();
+        targets.flat_map(|tier| tier.store.links(digest)).collect()
     }
 
-    /// Waits until `replicas` replicas of each shared tier have what was acknowledged.
-    pub(crate) async fn replicated(&self, replicas: u32) -> Result<(), Error> {
+    /// Waits until `replicas` replicas of each shared tier have what was acknowledged, as far as it
+    /// concerns the key with this digest.
+    pub(crate) async fn replicated(&self, replicas: u32, digest: Option<u64>) -> Result<(), Error> {
         let mut shared = self.invalidation_targets();
         shared.retain(|tier| !tier.is_private());
         if shared.is_empty() {
@@ -230,15 +240,17 @@ impl CachedFunction {
         }
         for tier in shared.into_iter().rev() {
             let context = self.tokio_context_of(tier);
-            tier.replicated(context, replicas).await?;
+            tier.store.replicated(context, replicas, digest).await?;
         }
         Ok(())
     }
 
-    /// Waits until no instance can answer with a value that was invalidated before.
-    pub(crate) async fn settle(&self) -> Result<(), Error> {
+    /// Waits until no instance can answer with a value of the key with this digest, or of any key,
+    /// that was invalidated before.
+    pub(crate) async fn settle(&self, digest: Option<u64>) -> Result<(), Error> {
         for tier in self.invalidation_targets().into_iter().rev() {
-            tier.settle(self.tokio_context_of(tier)).await?;
+            let context = self.tokio_context_of(tier);
+            tier.store.settle(context, digest).await?;
         }
         Ok(())
     }
@@ -255,7 +267,7 @@ struct Remaining<'a> {
 impl Drop for Remaining<'_> {
     fn drop(&mut self) {
         for_each_despite_panics(self.tiers.iter().rev(), |tier| {
-            tier.tier.invalidate_later(self.target);
+            tier.store.invalidate_later(self.target);
         });
     }
 }

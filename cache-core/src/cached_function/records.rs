@@ -225,7 +225,8 @@ impl Records {
             RecordKind::Absent if self.keeps_absence => Duration::ZERO,
             RecordKind::Absent | RecordKind::Nothing => return Err(InvalidRecord::Outdated),
         };
-        match header.freshness(tier.tier.now()) {
+        let now = tier.store.of(own.digest as u64).tier.now();
+        match header.freshness(now) {
             Freshness::Fresh(left) => Ok(Freshness::Fresh(tier.left_for_copies(header, left))),
             Freshness::Stale(since) if since < window => Ok(Freshness::Stale(since)),
             Freshness::Stale(_) => Err(InvalidRecord::Outdated),

@@ -3,32 +3,35 @@
 //! A value is valid if its load began at or after the fences of its key and function. A fence is
 //! raised by an invalidation on this instance, and by the messages of other instances. Messages can
 //! be missed while the channel of a shared tier is down, so memory answers only while this instance
-//! is [coherent](CachedFunction::coherent_now).
+//! is [coherent](CachedFunction::coherent_now). Each shard of a shared tier has a channel, and a
+//! key is under that of its own shard alone, which follows from its stripe.
 
 use std::time::Duration;
 
 use super::{CachedFunction, TierBinding};
 use crate::clock::{Moment, Reading};
 use crate::entry::Entry;
+use crate::fence::Stripe;
 use crate::function::options::WhenIsolated;
 use crate::key::Key;
 use crate::stale::StaleValue;
 use crate::tier::Stamp;
 
 impl CachedFunction {
-    /// Returns the time if this instance knows every invalidation by other instances that is older
-    /// than the staleness bound, and `None` otherwise.
+    /// Returns the time if this instance knows every invalidation by other instances of the keys
+    /// with this stripe that is older than the staleness bound, and `None` otherwise.
     ///
     /// This must be called before the fences are read: all that is known when it returns has raised
     /// them. If the fences were read first, an invalidation that arrives between the two would be
     /// missed.
     #[inline]
-    pub(crate) fn coherent_now(&self) -> Option<Moment> {
-        if self.coherence.is_empty() {
+    pub(crate) fn coherent_now(&self, stripe: Stripe) -> Option<Moment> {
+        if self.channels.is_empty() {
             return Some(self.state.clock.now());
         }
         let reading = Reading::now();
-        let holds = self.coherence.iter().all(|one| one.holds_at(reading));
+        let mut channels = self.channels.of(stripe).iter();
+        let holds = channels.all(|one| one.holds_at(reading));
         holds.then(|| self.state.clock.at(reading))
     }
 
@@ -59,12 +62,13 @@ impl CachedFunction {
     /// Returns `true` if a value may be returned now that was fresh until some time ago: it is
     /// under the same fences and the same coherence as a fresh one.
     fn is_valid_stale(&self, stale: &StaleValue, key: &Key, window: Option<Duration>) -> bool {
-        let isolated_now = || self.serves_isolated().then(|| self.state.clock.now());
-        let Some(now) = self.coherent_now().or_else(isolated_now) else {
+        let stripe = self.stripe(key);
+        let isolated_now = || self.serves_isolated(stripe).then(|| self.state.clock.now());
+        let Some(now) = self.coherent_now(stripe).or_else(isolated_now) else {
             return false;
         };
         let fences = &self.state.fences;
-        fences.is_current(stale.start, self.stripe(key), &self.fence)
+        fences.is_current(stale.start, stripe, &self.fence)
             && now < stale.fresh_until.after(window.unwrap_or_default())
             && !self.is_strong()
     }
@@ -75,19 +79,24 @@ impl CachedFunction {
     /// must also be younger than the staleness bound, unless the function serves values while it is
     /// isolated.
     pub(crate) fn may_join(&self, key: &Key, start: u64, began: Moment) -> bool {
-        let fences = &self.state.fences;
-        fences.is_current(start, self.stripe(key), &self.fence)
-            && self.coherence.iter().all(|coherence| {
+        let (fences, stripe) = (&self.state.fences, self.stripe(key));
+        let is_known = || {
+            self.channels.of(stripe).iter().all(|coherence| {
                 coherence.holds()
                     || self.state.clock.now().since(began) < coherence.staleness_bound()
-                    || self.serves_isolated()
+                    || self.serves_isolated(stripe)
             })
+        };
+        fences.is_current(start, stripe, &self.fence) && is_known()
     }
 
-    /// Returns `true` if the function may be answered with values that can be stale: a shared tier
-    /// is not reachable, and the function asks to be served then.
-    pub(crate) fn serves_isolated(&self) -> bool {
-        self.when_isolated == WhenIsolated::Serve && self.lower.iter().any(TierBinding::is_cut_off)
+    /// Returns `true` if keys with this stripe may be answered with values that can be stale: their
+    /// shard of a shared tier is not reachable, and the function asks to be served then.
+    pub(crate) fn serves_isolated(&self, stripe: Stripe) -> bool {
+        let digest = stripe.number().into();
+        let mut lower = self.lower.iter();
+        self.when_isolated == WhenIsolated::Serve
+            && lower.any(|tier| tier.store.of(digest).is_cut_off())
     }
 
     pub(crate) fn when_isolated(&self) -> WhenIsolated {
@@ -98,7 +107,7 @@ impl CachedFunction {
     /// is private, and the function also has a shared tier, through which other instances
     /// invalidate it.
     pub(crate) fn is_fenced_here(&self, tier: &TierBinding) -> bool {
-        tier.is_private() && !self.coherence.is_empty()
+        tier.is_private() && !self.channels.is_empty()
     }
 
     /// The stamp for a record in a tier that [is fenced here](Self::is_fenced_here), of a load that
@@ -124,9 +133,9 @@ impl CachedFunction {
     /// here](Self::is_fenced_here). `is_coherent` says that this instance was coherent before the
     /// record was read.
     pub(crate) fn is_valid_stamp(&self, stamp: Stamp, key: &Key, is_coherent: bool) -> bool {
-        let fences = &self.state.fences;
+        let (fences, stripe) = (&self.state.fences, self.stripe(key));
         stamp.history == self.state.run
-            && fences.is_current(stamp.epoch, self.stripe(key), &self.fence)
-            && (is_coherent || self.serves_isolated())
+            && fences.is_current(stamp.epoch, stripe, &self.fence)
+            && (is_coherent || self.serves_isolated(stripe))
     }
 }

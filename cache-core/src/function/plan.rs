@@ -9,9 +9,8 @@ use crate::function::definition::Definition;
 use crate::function::times::Times;
 use crate::level::{Level, Levels};
 use crate::state::RuntimeState;
-use crate::tier::Tier;
 use crate::tier::config::{Lives, TierConfig};
-use crate::tier::watch::Watch;
+use crate::tier::store::Store;
 
 /// Tiers, times to live and codec of a function in one runtime.
 #[derive(Debug)]
@@ -35,9 +34,7 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct PlannedTier {
     pub(crate) config: TierConfig,
-    pub(crate) tier: Arc<dyn Tier>,
-    /// Observes the operations of all functions on the tier.
-    pub(crate) watch: Arc<Watch>,
+    pub(crate) store: Arc<Store>,
     /// Time to live of the function's values, before the scale of the tier.
     pub(crate) ttl: Duration,
 }
@@ -101,13 +98,14 @@ impl Plan {
             let error = Error::configuration(problem);
             return Err(definition.in_error(error, origins.ttl.iter().chain(&origins.tiers)));
         };
-        match state.watched().find(|(config, ..)| config.level() == level) {
-            Some((_, tier, _))
-                if definition.is_blocking && !tier.settings().works_without_runtime =>
+        let mut lower = state.lower.iter();
+        match lower.find(|(config, _)| config.level() == level) {
+            Some((_, store))
+                if definition.is_blocking && !store.settings().works_without_runtime =>
             {
                 let problem = format!(
                     "{level} ({}) cannot serve a plain `fn`: it needs the async runtime",
-                    tier.settings().kind
+                    store.settings().kind
                 );
                 let error = Error::configuration(problem)
                     .with_help("write `async fn`, or `tiers = \"l1\"`");
@@ -181,14 +179,10 @@ impl Plan {
 }
 
 impl PlannedTier {
-    fn new(
-        (config, tier, watch): (&TierConfig, &Arc<dyn Tier>, &Arc<Watch>),
-        ttl: Duration,
-    ) -> Self {
+    fn new((config, store): &(TierConfig, Arc<Store>), ttl: Duration) -> Self {
         Self {
             config: *config,
-            tier: Arc::clone(tier),
-            watch: Arc::clone(watch),
+            store: Arc::clone(store),
             ttl,
         }
     }
@@ -198,12 +192,13 @@ impl PlannedTier {
 fn disabled(declared: &Definition, state: &RuntimeState, used: Levels) -> Vec<PlannedTier> {
     let is_listed = |level| declared.tiers.is_none_or(|tiers| tiers.contains(level));
     state
-        .watched()
-        .filter(|(config, tier, _)| {
+        .lower
+        .iter()
+        .filter(|(config, store)| {
             let level = config.level();
             is_listed(level)
                 && !used.contains(level)
-                && (!declared.is_blocking || tier.settings().works_without_runtime)
+                && (!declared.is_blocking || store.settings().works_without_runtime)
         })
         // The ttl does not matter, because nothing is stored in the tier.
         .map(|lower| PlannedTier::new(lower, Duration::ZERO))

@@ -127,7 +127,7 @@ impl Fixture {
             load(fixture, leader).await;
         });
         let owner: Arc<dyn LoadOwner> = Arc::<Self>::clone(self);
-        let mut late = LateLoad::new(load, view, Detached::default(), owner);
+        let mut late = LateLoad::new(load, Some(view), Detached::default(), owner);
         let mut context = Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut late).poll(&mut context).is_pending());
         late

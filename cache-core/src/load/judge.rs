@@ -61,11 +61,11 @@ impl CachedFunction {
         let Some((_, counters)) = &self.memory else {
             return Look::Miss;
         };
-        let now = self.coherent_now();
         let Some(entry) = self.state.memory().and_then(|memory| memory.get(key)) else {
             counters.misses.add_one();
             return Look::Miss;
         };
+        let now = self.coherent_now(entry.stripe());
         match now {
             Some(now) if self.is_valid_entry(&entry, now) && entry.is_plain() => {
                 counters.hits.add_one();
@@ -183,8 +183,8 @@ impl CachedFunction {
         value_type: &dyn ErasedType,
     ) -> Option<LoadOutcome> {
         self.memory.as_ref()?;
-        let now = self.coherent_now()?;
         let entry = self.kept(key)?;
+        let now = self.coherent_now(entry.stripe())?;
         let look = self.judge_entry(&key.as_ref(), &entry, now, false);
         look.fresh_outcome(value_type)
     }
@@ -281,7 +281,7 @@ impl CachedFunction {
         let fresh_until = entry.fresh_until();
         // A value that answers only isolated callers is stale for them only. If the tier is reached
         // again before the value is returned, the new link has raised the fences.
-        let value = match self.fresh_result(&entry, self.serves_isolated(), now) {
+        let value = match self.fresh_result(&entry, self.serves_isolated(entry.stripe()), now) {
             Fresh::Value(value) | Fresh::Result(Look::Fresh(value)) => value,
             Fresh::Result(_) => return None,
         };

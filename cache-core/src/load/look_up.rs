@@ -19,9 +19,9 @@ impl CachedFunction {
 
     #[inline]
     fn get_valid(&self, key: &KeyRef<'_>) -> Option<Held> {
-        let now = self.coherent_now();
         let entry = self.state.memory()?.get(key)?;
-        if self.is_valid_entry(&entry, now?) {
+        let now = self.coherent_now(entry.stripe())?;
+        if self.is_valid_entry(&entry, now) {
             entry.into_value(false)
         } else {
             None
@@ -32,8 +32,8 @@ impl CachedFunction {
     /// statistics or for the eviction policy: it is the second look-up of a call.
     pub(crate) fn peek(&self, key: &KeyRef<'_>) -> Option<Held> {
         self.memory.as_ref()?;
-        let now = self.coherent_now()?;
         let entry = self.state.memory()?.peek(key)?;
+        let now = self.coherent_now(entry.stripe())?;
         let is_valid = self.is_current_entry(&entry) && now < entry.fresh_until();
         entry.into_value(false).filter(|_| is_valid)
     }

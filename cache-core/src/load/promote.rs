@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::visit::TierVisits;
 use crate::cached_function::CachedFunction;
+use crate::fence::Stripe;
 use crate::function::options::Consistency;
 use crate::key::Key;
 use crate::record::{Header, RecordKind};
@@ -80,7 +81,8 @@ impl TierVisits<'_> {
     async fn read_again(&mut self, from: usize) -> Option<Source> {
         let function = self.function;
         let visit = &mut self.visits[from];
-        let was_coherent = function.coherent_now().is_some();
+        let stripe = Stripe::of(self.record_key.digest);
+        let was_coherent = function.coherent_now(stripe).is_some();
         // As of now, because the leases for the copies are of now.
         let options = ReadOptions {
             consistency: Consistency::Strong,
@@ -89,7 +91,7 @@ impl TierVisits<'_> {
         let read = visit.read(&self.record_key, options).await.ok()?;
         let bytes = read.record?;
         let (header, payload) = Header::open(&bytes).ok()?;
-        let is_coherent = was_coherent && function.coherent_now().is_some();
+        let is_coherent = was_coherent && function.coherent_now(stripe).is_some();
         let is_valid = if function.is_fenced_here(visit.tier) {
             function.is_valid_stamp(header.stamp(), &self.key, is_coherent)
         } else {
@@ -98,7 +100,7 @@ impl TierVisits<'_> {
         if !is_valid || !function.records.is_of(&header, &self.key) {
             return None;
         }
-        let left = header.freshness(visit.tier.tier.now()).left()?;
+        let left = header.freshness(visit.shard.tier.now()).left()?;
         Some(Source {
             left: visit.tier.left_for_copies(&header, left),
             payload: payload.to_vec(),
@@ -127,7 +129,7 @@ impl TierVisits<'_> {
             let life = tier.life_of_copy(self.record_key.digest, left);
             let stamp = function.stamp_in(tier, lease.stamp, start);
             let header = Header {
-                created: tier.tier.now(),
+                created: visit.shard.tier.now(),
                 epoch: stamp.epoch,
                 history: stamp.history,
                 kind: match source.header.kind {

@@ -65,7 +65,7 @@ pub(crate) fn put(
         // An invalidation by another instance, which is not seen here, voids the leases. If another
         // put, a refresh or a load has replaced this flight, the table no longer records
         // invalidations for it. Their value is newer than this one, so this one is given up.
-        if function.is_invalidated(&leader, began) || !leader.is_current() {
+        if function.is_invalidated(&key, &leader, began) || !leader.is_current() {
             return receipt;
         }
         let kept = Kept {

@@ -8,6 +8,7 @@ use super::promote::promote_later;
 use super::visit::{TierVisit, TierVisits};
 use crate::cached_function::{Expected, InvalidRecord, OpenedRecord};
 use crate::codec::ErasedType;
+use crate::fence::Stripe;
 use crate::function::options::Consistency;
 use crate::outcome::LoadOutcome;
 use crate::record::{Etag, Freshness, Header, etag_of};
@@ -126,7 +127,7 @@ impl TierVisits<'_> {
             self.consistency == Consistency::Strong && self.function.is_fenced_here(tier);
         // While a tier below has a pending invalidation, another instance may have copied the stale
         // record of that tier into this one.
-        let is_pending = |below: &TierVisit<'_>| below.tier.tier.is_pending(&self.record_key);
+        let is_pending = |below: &TierVisit<'_>| below.shard.tier.is_pending(&self.record_key);
         cannot_tell || self.visits[at + 1..].iter().any(is_pending)
     }
 
@@ -156,7 +157,8 @@ impl TierVisits<'_> {
             consistency: self.consistency,
             if_none_match: known.map(|(etag, _)| *etag),
         };
-        let was_coherent = self.function.coherent_now().is_some();
+        let stripe = Stripe::of(self.record_key.digest);
+        let was_coherent = self.function.coherent_now(stripe).is_some();
         let Ok(read) = visit.read(&self.record_key, options).await else {
             return TierLookup::Unavailable;
         };
@@ -170,7 +172,7 @@ impl TierVisits<'_> {
         let stamp = match is_fenced_here {
             // The record's own stamp, if the fences of this runtime say that it is valid.
             true => {
-                let is_coherent = was_coherent && self.function.coherent_now().is_some();
+                let is_coherent = was_coherent && self.function.coherent_now(stripe).is_some();
                 stamp_of(&bytes)
                     .filter(|own| self.function.is_valid_stamp(*own, &self.key, is_coherent))
             }

@@ -128,7 +128,7 @@ impl TierVisits<'_> {
         };
         let stamp = self.function.stamp_in(tier, lease.stamp, start);
         let header = Header {
-            created: tier.tier.now(),
+            created: visit.shard.tier.now(),
             epoch: stamp.epoch,
             history: stamp.history,
             kind,
@@ -148,7 +148,7 @@ impl CachedFunction {
     /// Returns `true` if a tier takes a record with this payload. Counts and logs it otherwise.
     pub(super) fn fits(&self, tier: &TierBinding, header: &Header, payload: &[u8]) -> bool {
         let bytes = header.format.overhead() + payload.len();
-        let fits = bytes <= tier.tier.settings().max_record_bytes;
+        let fits = bytes <= tier.store.settings().max_record_bytes;
         if !fits {
             tier.counters.too_large.add_one();
             tracing::debug!(

@@ -27,6 +27,7 @@ use crate::stale::StaleValue;
 use crate::state::{Defaults, RuntimeState};
 use crate::tier::config::TierConfig;
 use crate::tier::memory::{Engine, Memory};
+use crate::tier::store::Store;
 use crate::tier::{
     Breaker, FillResult, Lease, LeaseMode, LeaseResult, ReadOptions, ReadResult, Receipt,
     RecordKey, SharedTier, Target, Tier, TierFuture, TierSettings,
@@ -175,12 +176,19 @@ fn definition(times: Times) -> Definition {
 }
 
 impl Fixture {
-    fn new(engine: Engine, tier: Option<&Arc<TestTier>>, mut definition: Definition) -> Self {
+    fn new(engine: Engine, tier: Option<&Arc<TestTier>>, definition: Definition) -> Self {
+        Self::with_shards(engine, tier.into_iter().cloned().collect(), definition)
+    }
+
+    /// Makes the fixture with a store below memory that has these shards, or none.
+    fn with_shards(engine: Engine, shards: Vec<Arc<TestTier>>, mut definition: Definition) -> Self {
         let clock = ManualClock::new();
         let memory = Memory::builder().engine(engine).build().unwrap();
-        let lower = tier.map(|tier| {
-            let tier: Arc<dyn Tier> = Arc::<TestTier>::clone(tier);
-            (TierConfig::as_l2(), tier)
+        let is_some = !shards.is_empty();
+        let shards = shards.into_iter().map(|shard| shard as Arc<dyn Tier>);
+        let lower = is_some.then(|| {
+            let store = Store::new(shards.collect()).unwrap();
+            (TierConfig::as_l2(), Arc::new(store))
         });
         let state = Arc::new(RuntimeState::new(
             Some((TierConfig::as_l1(), memory)),
@@ -203,6 +211,30 @@ impl Fixture {
             function,
             key,
         }
+    }
+
+    /// Chooses a key in this shard.
+    fn with_key_in(mut self, shard: usize) -> Self {
+        let function = &self.function;
+        let keys = (0..u64::MAX).map(|number| {
+            let arguments = Arguments::encode(Tuple(&(number,)), function.seed).unwrap();
+            Arc::new(arguments.key(function.id).to_owned())
+        });
+        let store = &function.lower[0].store;
+        let first_in = |key: &Arc<Key>| store.of(function.digest(key)).coherence().cloned();
+        let wanted = store
+            .of(store.count().digest_in(shard))
+            .coherence()
+            .cloned();
+        let is_wanted = |key: &Arc<Key>| {
+            let found = first_in(key);
+            found
+                .zip(wanted.clone())
+                .is_some_and(|(found, wanted)| Arc::ptr_eq(&found, &wanted))
+        };
+        let key = keys.into_iter().find(is_wanted);
+        self.key = key.unwrap();
+        self
     }
 
     fn start(&self) -> u64 {

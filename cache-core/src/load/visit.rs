@@ -10,6 +10,7 @@ use crate::flight::HeldLeases;
 use crate::function::options::Consistency;
 use crate::key::Key;
 use crate::record::Etag;
+use crate::tier::store::StoreShard;
 use crate::tier::time_limit::Budget;
 use crate::tier::watch::Operation;
 use crate::tier::{
@@ -22,6 +23,8 @@ use crate::tier::{
 pub(crate) struct TierVisit<'a> {
     function: &'a CachedFunction,
     pub(super) tier: &'a TierBinding,
+    /// The part of the tier that has the key.
+    pub(super) shard: &'a StoreShard,
     /// The time that the call may still spend on the tier.
     budget: Budget<'a>,
     /// The header of the record that was read and is not valid, empty if there was none. A lease
@@ -43,7 +46,7 @@ impl TierVisit<'_> {
         key: &RecordKey,
         options: ReadOptions,
     ) -> Result<ReadResult, Error> {
-        let tier = &self.tier.tier;
+        let tier = &self.shard.tier;
         let read = self.budget.spend(|within| tier.read(key, options, within));
         let result = read.await;
         self.note(Operation::Read, result)
@@ -54,7 +57,7 @@ impl TierVisit<'_> {
         key: &RecordKey,
         mode: LeaseMode,
     ) -> Result<LeaseResult, Error> {
-        let (tier, expected) = (&self.tier.tier, &self.expected_header);
+        let (tier, expected) = (&self.shard.tier, &self.expected_header);
         let lease = self
             .budget
             .spend(|within| tier.lease(key, mode, expected, within));
@@ -74,13 +77,14 @@ impl TierVisit<'_> {
         record: Vec<u8>,
         life: Duration,
     ) -> Result<bool, Error> {
-        let tier = &self.tier.tier;
+        let tier = &self.shard.tier;
         let fill = self
             .budget
             .spend(|within| tier.fill(key, lease, record, life, within));
         let result = fill.await;
         if let Ok(FillResult::Refused(refusal)) = result {
-            self.tier.refused(refusal);
+            self.tier.counters.refused_fills.add_one(refusal);
+            self.shard.refused(refusal);
             return Ok(false);
         }
         self.note(Operation::Fill, result).map(|_| true)
@@ -89,10 +93,12 @@ impl TierVisit<'_> {
     /// Counts the success or the failure of an operation.
     fn note<T>(&self, operation: Operation, result: Result<T, Error>) -> Result<T, Error> {
         match &result {
-            Ok(_) => self.tier.succeeded(operation),
-            Err(error) => self
-                .tier
-                .call_failed(operation, self.function.name(), error),
+            Ok(_) => self.shard.succeeded(operation),
+            Err(error) => {
+                self.shard.failed(operation, error);
+                let (what, function) = (operation.name(), self.function.name());
+                self.tier.failed(what, function, error);
+            }
         }
         result
     }
@@ -126,23 +132,25 @@ pub(crate) struct TierVisits<'a> {
 
 impl<'a> TierVisits<'a> {
     pub(super) fn new(function: &'a CachedFunction, key: &Arc<Key>) -> Self {
+        let record_key = match function.is_memory_alone() {
+            true => function.record_key_without_arguments(),
+            false => function.record_key(key),
+        };
+        let digest = record_key.digest;
         let visit = |tier: &'a TierBinding| TierVisit {
             function,
             tier,
+            shard: tier.store.of(digest),
             budget: Budget::new(
                 &function.state.clock,
                 function.tokio_context_of(tier),
-                &*tier.tier,
+                tier.store.settings(),
             ),
             expected_header: Vec::new(),
             read_failed: false,
             is_passed_over: false,
             stale_stamp: None,
             lease: None,
-        };
-        let record_key = match function.is_memory_alone() {
-            true => function.record_key_without_arguments(),
-            false => function.record_key(key),
         };
         Self {
             function,
@@ -205,6 +213,7 @@ impl<'a> TierVisits<'a> {
 
     /// Has the record of a tier deleted later, without awaiting it.
     pub(super) fn invalidate_later(&self, tier: &TierBinding) {
-        tier.tier.invalidate_later(Target::Key(&self.record_key));
+        let target = Target::Key(&self.record_key);
+        tier.store.invalidate_later(target);
     }
 }

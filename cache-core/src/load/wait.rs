@@ -220,13 +220,8 @@ impl DeadlockQuestion<'_> {
         if blocked.is_empty() {
             return Some(Deadlock::Absent);
         }
-        let Some(shared) = tier.tier.as_shared() else {
-            return Some(Deadlock::Unknown);
-        };
         let context = self.function.tokio_context_of(tier);
-        let answer = tier.with_time_limit(context, |within| {
-            shared.deadlock(&blocked, &self.awaited, within)
-        });
+        let answer = tier.store.deadlock(context, &blocked, &self.awaited);
         let answer = answer.await;
         answer
             .inspect_err(|error| tier.failed("deadlock", self.function.name(), error))

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::background::BackgroundLoads;
 use crate::stats::{FunctionStats, Stats};
-use crate::tier::TierStatus;
+use crate::tier::{Breaker, Health, TierStatus};
 
 /// State of a runtime at one moment. `Display` is a table of its tiers, and one of its functions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -53,7 +53,8 @@ impl fmt::Display for Snapshot {
     }
 }
 
-/// Health of the tiers of a runtime. `Display` is a table.
+/// Health of the tiers of a runtime. `Display` is a table, with a row for each shard of a tier that
+/// has several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RuntimeHealth {
@@ -96,23 +97,31 @@ impl fmt::Display for RuntimeHealth {
             Some(time) => format!("{:.1} ms", time.as_secs_f64() * 1_000.0),
         };
         for tier in &self.tiers {
-            let health = &tier.health;
-            let of_channel = |value| match health.has_channel {
-                true => time(value),
-                false => "-".to_owned(),
+            let row = |name: String, breaker: Breaker, health: &Health, answered_in| {
+                let of_channel = |value| match health.has_channel {
+                    true => time(value),
+                    false => "-".to_owned(),
+                };
+                format!(
+                    "{:>4}  {:9}  {:9}  {:>10}  {:>12}  {:>12}  {:>6}  {:>10}",
+                    name,
+                    tier.kind,
+                    format!("{breaker:?}").to_lowercase(),
+                    time(answered_in),
+                    of_channel(health.coherent_for),
+                    of_channel(health.last_barrier),
+                    health.queued,
+                    health.isolations
+                )
             };
-            writeln!(
-                f,
-                "{:>4}  {:9}  {:9}  {:>10}  {:>12}  {:>12}  {:>6}  {:>10}",
-                tier.level.to_string(),
-                tier.kind,
-                format!("{:?}", tier.breaker).to_lowercase(),
-                time(tier.answered_in),
-                of_channel(health.coherent_for),
-                of_channel(health.last_barrier),
-                health.queued,
-                health.isolations
-            )?;
+            let name = tier.level.to_string();
+            let own = row(name, tier.breaker, &tier.health, tier.answered_in);
+            writeln!(f, "{own}")?;
+            for shard in &tier.shards {
+                let name = format!("{}.{}", tier.level, shard.index);
+                let own = row(name, shard.breaker, &shard.health, shard.answered_in);
+                writeln!(f, "{own}")?;
+            }
         }
         for tier in &self.tiers {
             if let Some(last_error) = &tier.last_error {

@@ -6,36 +6,41 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::back_off::backs_off;
-use super::{SOON, Store, key};
+use super::{SOON, Store, key, sharded};
+use crate::coherence::Coherence;
 use crate::fence::{Fences, FunctionFence, Stripe};
-use crate::level::Level;
-use crate::tier::{FillResult, LeaseMode, LeaseResult, Peers, Target, TierBuilder, TierContext};
+use crate::tier::shard::ShardCount;
+use crate::tier::{FillResult, LeaseMode, LeaseResult, Peers, Target, TierBuilder};
 
 /// An instance, with the fences that its tier raises for invalidations of the other one.
 struct Instance {
     store: Store,
+    channels: Vec<Arc<Coherence>>,
     fences: Arc<Fences>,
+    shards: ShardCount,
 }
 
 impl Instance {
     async fn open(builder: Box<dyn TierBuilder>) -> Self {
         let fences = Arc::new(Fences::new());
-        let context = TierContext::new(Level::L2, Peers::new(Arc::clone(&fences)));
-        let tier = builder.build(&context).expect("the tier is built");
-        tier.start().await.expect("the tier starts");
+        let peers = Peers::new(Arc::clone(&fences));
+        let built = sharded::build(builder, peers).expect("the tier is built");
+        built.tier.start().await.expect("the tier starts");
         let this = Self {
-            store: Store { tier },
+            store: Store { tier: built.tier },
+            channels: built.channels,
             fences,
+            shards: built.shards,
         };
         this.is_coherent().await;
         this
     }
 
     async fn is_coherent(&self) {
-        let coherence = self.store.tier.coherence();
-        let coherence = coherence.expect("a shared tier has a channel");
+        let channels = self.channels.len();
+        assert_eq!(channels, self.shards.get(), "a shared tier has a channel");
         let holds = async {
-            while !coherence.holds() {
+            while !self.channels.iter().all(|coherence| coherence.holds()) {
                 sleep(Duration::from_millis(2)).await;
             }
         };
@@ -97,7 +102,7 @@ pub async fn sharing(open: impl Fn() -> Box<dyn TierBuilder>) {
 
     // After an invalidation by the one, the other does not fill under older leases, and its records
     // are stale.
-    let function = Arc::new(FunctionFence::at(0));
+    let function = FunctionFence::sharded(0, there.shards);
     there.fences.share(key.function.digest, &function);
     for target in [
         Target::Key(&key),

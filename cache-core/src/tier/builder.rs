@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::contract::Tier;
 use super::peers::Peers;
+use super::shard::Shard;
 use crate::error::Error;
 use crate::level::Level;
 
@@ -14,15 +15,35 @@ use crate::level::Level;
 pub struct TierContext {
     /// The level that the tier will have.
     pub level: Level,
+    /// The shard of the store that the tier will be. [`Shard::ONLY`] if the store has one.
+    pub shard: Shard,
     /// The recipient of the invalidations of other instances.
     pub peers: Peers,
 }
 
 impl TierContext {
-    /// Creates a context.
+    /// Creates the context of a store with one shard.
     #[must_use]
     pub fn new(level: Level, peers: Peers) -> Self {
-        Self { level, peers }
+        Self {
+            level,
+            shard: peers.shard(),
+            peers,
+        }
+    }
+
+    /// Creates the contexts of a store with `of` shards, in the order of their indices.
+    ///
+    /// # Errors
+    /// [`Configuration`](crate::ErrorKind::Configuration) if `of` is no power of two from 1 to
+    /// [`Shard::MOST`].
+    pub fn of_shards(&self, of: u8) -> Result<Vec<Self>, Error> {
+        let of_shard = |shard| Self {
+            shard,
+            peers: self.peers.of_shard(shard),
+            ..self.clone()
+        };
+        Ok(Shard::all(of)?.into_iter().map(of_shard).collect())
     }
 }
 
@@ -47,4 +68,33 @@ pub trait TierBuilder: fmt::Debug + Send {
     /// # Errors
     /// [`Configuration`](crate::ErrorKind::Configuration) if a setting is not valid.
     fn build(self: Box<Self>, context: &TierContext) -> Result<Arc<dyn Tier>, Error>;
+
+    /// Returns the number of shards that the store has: a power of two, at most
+    /// [`Shard::MOST`]. Default: 1.
+    ///
+    /// A store of several shards can be spread over several servers. Each shard is a tier of its
+    /// own, with a link, a channel and coherence of its own, and has the keys whose digest it
+    /// [holds](Shard::holds). The runtime uses it for these keys, and for the functions and
+    /// everything as far as they are in it. So a shard that cannot be reached isolates its own keys
+    /// only.
+    fn shards(&self) -> u8 {
+        1
+    }
+
+    /// Builds the tier of each shard, in the order of `contexts`, which has one for each of the
+    /// [shards](Self::shards). All of them MUST have the same settings, and be
+    /// [shared](Tier::as_shared) or not alike. Default: [`build`](Self::build) with the only
+    /// context.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    fn build_shards(
+        self: Box<Self>,
+        contexts: &[TierContext],
+    ) -> Result<Vec<Arc<dyn Tier>>, Error> {
+        match contexts {
+            [context, ..] => Ok(vec![self.build(context)?]),
+            [] => Ok(Vec::new()),
+        }
+    }
 }

@@ -2,32 +2,53 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
+#[cfg(doc)]
 use super::contract::Tier;
 use super::operation::Target;
+use super::shard::Shard;
+use super::store::Store;
 use crate::fence::{Fences, Stripe};
 
 /// Passes the invalidations of other instances, which arrive over a tier's channel, to the runtime
 /// of this instance.
+///
+/// It belongs to one [shard](super::TierContext::shard) of a store, and voids values of this shard
+/// only.
 ///
 /// The tier MUST report messages in the order in which it received them, and MUST report a message
 /// before it returns an answer that the store sent after that message.
 #[derive(Clone, Debug)]
 pub struct Peers {
     fences: Arc<Fences>,
-    /// Set once, when the runtime is built.
-    above: Arc<OnceLock<Vec<Weak<dyn Tier>>>>,
+    shard: Shard,
+    /// Set once, when the runtime is built, for all shards of the store.
+    above: Arc<OnceLock<Vec<Weak<Store>>>>,
 }
 
 impl Peers {
     pub(crate) fn new(fences: Arc<Fences>) -> Self {
         Self {
             fences,
+            shard: Shard::ONLY,
             above: Arc::default(),
         }
     }
 
-    /// Sets the tiers above the one that reports to this.
-    pub(crate) fn set_above(&self, above: Vec<Weak<dyn Tier>>) {
+    /// Returns the recipient for one shard of the same store.
+    pub(super) fn of_shard(&self, shard: Shard) -> Self {
+        Self {
+            shard,
+            ..self.clone()
+        }
+    }
+
+    /// Returns the shard whose values this voids.
+    pub(super) fn shard(&self) -> Shard {
+        self.shard
+    }
+
+    /// Sets the stores above the one that reports to this.
+    pub(crate) fn set_above(&self, above: Vec<Weak<Store>>) {
         // A second call has no effect; the runtime makes one.
         let _ = self.above.set(above);
     }
@@ -40,7 +61,7 @@ impl Peers {
     pub fn done_late(&self, target: Target<'_>) {
         for above in self.above.get().into_iter().flatten() {
             if let Some(above) = above.upgrade() {
-                above.invalidate_later(target);
+                above.invalidate_later_in(self.shard, target);
             }
         }
     }
@@ -56,14 +77,14 @@ impl Peers {
         self.fences.raise(Stripe::of(digest));
     }
 
-    /// Reports that another instance invalidated the function with this digest.
+    /// Reports that another instance invalidated the function with this digest, in this shard.
     pub fn invalidated_function(&self, digest: u64) {
-        self.fences.raise_shared(Some(digest));
+        self.fences.raise_shared(self.shard, Some(digest));
     }
 
-    /// Reports that another instance invalidated everything, or that it is not known what was
-    /// invalidated.
+    /// Reports that another instance invalidated everything in this shard, or that it is not known
+    /// what was invalidated.
     pub fn invalidated_all(&self) {
-        self.fences.raise_shared(None);
+        self.fences.raise_shared(self.shard, None);
     }
 }

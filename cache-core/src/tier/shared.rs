@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::key::RecordKey;
 use super::lease::{Deadlock, HeldLease};
 use super::operation::TierFuture;
+use super::waits::WaitGraph;
 use crate::coherence::Coherence;
 use crate::error::Error;
 
@@ -37,6 +38,9 @@ pub trait SharedTier: Send + Sync {
     /// end: because the load under that lease waits for one of `held`, directly or through other
     /// loads and instances.
     ///
+    /// In a store of several shards this concerns the leases of one shard; see
+    /// [`wait_graph`](Self::wait_graph) for rings through several.
+    ///
     /// `held` are leases of this process that this tier granted and whose loads cannot end before
     /// the wait does; it has at least one element. The store MUST remember the wait for the callers
     /// that ask next, so that exactly one caller of a ring learns of it.
@@ -60,6 +64,14 @@ pub trait SharedTier: Send + Sync {
     ) -> TierFuture<'a, Deadlock> {
         let _ = (held, awaited, within);
         Box::pin(async { Ok(Deadlock::Unknown) })
+    }
+
+    /// Returns the waits that the tier notes as one shard of a store, by which rings of loads
+    /// through several shards are found. MUST NOT allocate or wait. If one shard has none, the
+    /// answer about every wait is [`Deadlock::Unknown`]. Not used for a store with one shard.
+    /// Default: `None`.
+    fn wait_graph(&self) -> Option<&dyn WaitGraph> {
+        None
     }
 
     /// Waits until at least `replicas` replicas of the store have everything that was acknowledged

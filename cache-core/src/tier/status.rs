@@ -46,9 +46,29 @@ pub struct Health {
     /// that is missing at the store. An application need not use these features, so they do not
     /// make the tier unwell.
     pub unusable: Vec<String>,
+    /// The address of the server that the tier last connected to, if it tells one. `None` for a
+    /// tier of several [shards](ShardStatus), which have an address each.
+    pub address: Option<String>,
 }
 
-/// The state of one tier of a runtime.
+/// The state of one [shard](super::Shard) of a tier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ShardStatus {
+    /// The index of the shard.
+    pub index: u8,
+    /// `Closed` if operations on the shard are attempted.
+    pub breaker: Breaker,
+    /// The state of the shard's store and of its channel.
+    pub health: Health,
+    /// How long the shard took to answer a ping; `None` if it did not answer, or was not asked.
+    pub answered_in: Option<Duration>,
+    /// Why the shard did not answer, or why it does not serve calls although it answered.
+    pub last_error: Option<String>,
+}
+
+/// The state of one tier of a runtime. For a tier of several shards: of all of them together, so
+/// that it is well only if each shard is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TierStatus {
@@ -56,12 +76,88 @@ pub struct TierStatus {
     pub level: Level,
     /// The kind of the tier: `redis`.
     pub kind: &'static str,
-    /// `Closed` if operations on the tier are attempted.
+    /// `Closed` if operations on the tier are attempted. The worst of several shards.
     pub breaker: Breaker,
-    /// The state of the tier's store and of its channel.
+    /// The state of the tier's store and of its channel. Of several shards: connected and coherent
+    /// if all of them are, for as long as the last of them is; the numbers are sums.
     pub health: Health,
-    /// How long the tier took to answer a ping; `None` if it did not answer, or was not asked.
+    /// How long the tier took to answer a ping; `None` if it did not answer, or was not asked. The
+    /// longest of several shards; `None` if one did not answer.
     pub answered_in: Option<Duration>,
-    /// Why the tier did not answer, or why it does not serve calls although it answered.
+    /// Why the tier did not answer, or why it does not serve calls although it answered. Of several
+    /// shards: the reason of the first that has one, and the indices of those that do.
     pub last_error: Option<String>,
+    /// The state of each shard, if there are several.
+    pub shards: Vec<ShardStatus>,
+}
+
+impl TierStatus {
+    /// Sums up the states of the shards of a tier, of which there is at least one.
+    pub(crate) fn of_shards(level: Level, kind: &'static str, shards: Vec<ShardStatus>) -> Self {
+        let all = || shards.iter();
+        let worst = |one: Breaker, other: Breaker| match (one, other) {
+            (Breaker::Open, _) | (_, Breaker::Open) => Breaker::Open,
+            (Breaker::HalfOpen, _) | (_, Breaker::HalfOpen) => Breaker::HalfOpen,
+            (Breaker::Closed, Breaker::Closed) => Breaker::Closed,
+        };
+        let answered: Option<Vec<_>> = all().map(|shard| shard.answered_in).collect();
+        Self {
+            level,
+            kind,
+            breaker: all()
+                .map(|shard| shard.breaker)
+                .fold(Breaker::Closed, worst),
+            health: Health::of_shards(&shards),
+            answered_in: answered.and_then(|answered| answered.into_iter().max()),
+            last_error: last_error_of(&shards),
+            shards: match shards.len() {
+                1 => Vec::new(),
+                _ => shards,
+            },
+        }
+    }
+}
+
+impl Health {
+    /// Sums up the states of the shards of a tier, of which there is at least one.
+    fn of_shards(shards: &[ShardStatus]) -> Self {
+        if let [only] = shards {
+            return only.health.clone();
+        }
+        let all = || shards.iter().map(|shard| &shard.health);
+        let sum = |number: fn(&Self) -> u64| all().map(number).sum();
+        let coherent: Option<Vec<_>> = all().map(|health| health.coherent_for).collect();
+        let barriers: Option<Vec<_>> = all().map(|health| health.last_barrier).collect();
+        let mut unusable: Vec<String> = Vec::new();
+        for reason in all().flat_map(|health| &health.unusable) {
+            if !unusable.contains(reason) {
+                unusable.push(reason.clone());
+            }
+        }
+        Self {
+            connected: all().all(|health| health.connected),
+            has_channel: all().any(|health| health.has_channel),
+            coherent_for: coherent.and_then(|coherent| coherent.into_iter().min()),
+            last_barrier: barriers.and_then(|barriers| barriers.into_iter().max()),
+            queued: all().map(|health| health.queued).sum(),
+            isolations: sum(|health| health.isolations),
+            gaps: sum(|health| health.gaps),
+            history_changes: sum(|health| health.history_changes),
+            replays: sum(|health| health.replays),
+            unusable,
+            address: None,
+        }
+    }
+}
+
+/// Returns the last error of the first shard that has one, with the indices of those that do.
+fn last_error_of(shards: &[ShardStatus]) -> Option<String> {
+    let failed = || shards.iter().filter(|shard| shard.last_error.is_some());
+    let first = failed().next()?.last_error.as_ref()?;
+    let indices: Vec<_> = failed().map(|shard| shard.index.to_string()).collect();
+    Some(match (shards.len(), indices.len()) {
+        (1, _) => first.clone(),
+        (of, 1) => format!("shard {} of {of}: {first}", indices[0]),
+        (of, _) => format!("shards {} of {of}: {first}", indices.join(", ")),
+    })
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::{FunctionKey, Matched, Receipt, Target, Tier};
+use super::{FunctionKey, Matched, Receipt, Target, Tier, TierSettings};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::glob::Glob;
@@ -132,12 +132,12 @@ impl<'a> Budget<'a> {
     pub(crate) fn new(
         clock: &'a Clock,
         context: Option<&'a TokioContext>,
-        tier: &dyn Tier,
+        tier: &TierSettings,
     ) -> Self {
         Self {
             clock,
             context,
-            left: tier.settings().time_limit,
+            left: tier.time_limit,
         }
     }
 

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use cache_core::tier::{FunctionKey, LeaseMode, RecordKey};
+use cache_core::tier::{FunctionKey, LeaseMode, RecordKey, Shard};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, PushInfo, PushKind, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{sleep, timeout};
 
-use super::attach::{Attach, Attached};
+use super::attach::{self, Attach, Attached};
 use super::command::Command;
 use super::lease::{Reply, TakeLease};
 use crate::keys::Keys;
@@ -65,7 +65,7 @@ impl TestServer {
                 panic!("{binary} cannot be run ({error}); install redis-server")
             });
         let process = Process { child, directory };
-        let keys = Keys::new("test", 0);
+        let keys = Keys::new("test", Shard::ONLY, 0);
         let (sender, pushes) = unbounded_channel();
         let plain = AsyncConnectionConfig::new().set_response_timeout(Some(LIMIT));
         let connection = process.connect(plain.clone()).await;
@@ -123,15 +123,19 @@ impl TestServer {
 
     /// Begins [`HISTORY`].
     pub(super) async fn attach(&mut self) -> Attached {
-        let attached = self
+        let reply = self
             .send(Attach {
                 identity: &Identity::named("server"),
                 fresh_history: HISTORY,
                 last_message: 0,
+                may_begin: true,
             })
             .await;
         self.messages().await;
-        attached
+        match reply {
+            attach::Reply::Attached(attached) => attached,
+            reply => panic!("not attached: {reply:?}"),
+        }
     }
 }
 

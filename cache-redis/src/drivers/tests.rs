@@ -1,9 +1,10 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use cache_core::tier::Peers;
+use cache_core::Level;
+use cache_core::tier::{Peers, TierContext};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisConnectionInfo, RedisError};
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError};
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
@@ -126,9 +127,9 @@ async fn finished_drivers_do_not_accumulate() {
 
 /// A tier that is never connected.
 fn unconnected() -> RedisTier {
-    let client = Client::open("redis://127.0.0.1:1").unwrap();
-    let settings = Redis::new("redis://127.0.0.1:1").settings().clone();
-    RedisTier::new(client, settings, Peers::none()).unwrap()
+    let redis = Redis::new("redis://127.0.0.1:1");
+    let context = TierContext::new(Level::L2, Peers::none());
+    redis.tiers(&[context]).unwrap().remove(0)
 }
 
 #[tokio::test]

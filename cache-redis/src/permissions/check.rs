@@ -123,8 +123,6 @@ impl RedisSession {
     }
 
     fn user(&self) -> String {
-        let client = self.client();
-        let settings = client.get_connection_info().redis_settings();
-        settings.username().unwrap_or("default").to_owned()
+        self.locator.user()
     }
 }

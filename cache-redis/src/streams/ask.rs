@@ -18,6 +18,9 @@ const MOST_MOVES: usize = 3;
 /// on this side only.
 const LONGEST_STEP: Duration = Duration::from_secs(60);
 
+/// The shortest time that a command waits: zero would mean that it waits without limit.
+const SHORTEST_STEP: Duration = Duration::from_millis(1);
+
 /// The time until which a command waits for entries.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Waits {
@@ -112,17 +115,21 @@ impl Streams {
             let mut connection = match connections.get(is_waiting, is_new).await {
                 Ok(connection) => connection,
                 Err(error) => {
-                    // The node that the namespace moved to may no longer exist. The first address
-                    // knows which node has taken its place.
-                    let was_moved = connections.give_up();
-                    if !was_moved || moves == MOST_MOVES {
+                    // The server that was found for an earlier command may no longer exist, and
+                    // another one may have taken its place.
+                    let is_worth_a_search = connections.give_up();
+                    if !is_worth_a_search || moves == MOST_MOVES {
                         return Err(error);
                     }
                     moves += 1;
                     continue;
                 }
             };
-            let step = waits.step();
+            // A read does not wait past the end of the connection's credentials.
+            let step = waits.step().map(|step| {
+                let left = connection.left().unwrap_or(step);
+                step.min(left.max(SHORTEST_STEP))
+            });
             let error = match self.send(&mut connection, &command(step), step).await {
                 Ok(answer) => {
                     if is_waiting {

@@ -2,8 +2,8 @@
 //! does.
 //!
 //! All of them lead to one server. If one of them shows that the server cannot serve (it is
-//! unreachable, or no longer a primary), all are given up together, and the next ones are made to
-//! the first address.
+//! unreachable, or no longer a primary), all are given up together, and the server is searched again
+//! for the next ones.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +11,13 @@ use std::time::Duration;
 
 use cache_core::Error;
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, RedisError};
-use tokio::time::timeout;
+use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisError};
+use tokio::time::{Instant, timeout};
 
+use crate::drivers::OwnDriver;
 use crate::errors;
+use crate::locator::{Entrance, Found, Locator};
+use crate::transport;
 
 /// Permission to send a command again after its reply was lost, although the server may have run
 /// it.
@@ -28,15 +31,15 @@ pub(super) enum Again {
 const MOST_IDLE: usize = 8;
 
 pub(super) struct Connections {
-    first: Client,
+    locator: Locator,
     connect_limit: Duration,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// The node of a cluster that has the namespace, as the first address has named it.
-    moved: Option<Client>,
+    /// The server of the connections.
+    found: Option<Found>,
     shared: Option<Connection>,
     idle: Vec<Connection>,
 }
@@ -48,14 +51,25 @@ pub(super) struct Connection {
     /// Set by the reader of the connection. `Release` and `Acquire`: a command that sees it set
     /// does not use the connection.
     has_ended: Arc<AtomicBool>,
+    /// When the credentials of the connection are to be renewed. It is not used any more then.
+    renewal: Option<Instant>,
+    _driver: Arc<OwnDriver>,
     /// `true` if the connection was used before, so that it may have been broken for some time.
     pub(super) was_kept: bool,
 }
 
+impl Connection {
+    /// The time for which the connection may be used; `None` if its credentials do not end.
+    pub(super) fn left(&self) -> Option<Duration> {
+        let renewal = self.renewal?;
+        Some(renewal.saturating_duration_since(Instant::now()))
+    }
+}
+
 impl Connections {
-    pub(super) fn new(first: Client, connect_limit: Duration) -> Self {
+    pub(super) fn new(locator: Locator, connect_limit: Duration) -> Self {
         Self {
-            first,
+            locator,
             connect_limit,
             state: Mutex::default(),
         }
@@ -64,14 +78,22 @@ impl Connections {
     /// Returns the shared connection, or one for a read that `waits`. It is opened now if there is
     /// none, or if it must be new.
     pub(super) async fn get(&self, waits: bool, is_new: bool) -> Result<Connection, Error> {
-        let client = {
+        let found = {
             let mut state = self.lock();
             if !is_new && let Some(kept) = state.kept(waits) {
                 return Ok(kept);
             }
-            state.moved.as_ref().unwrap_or(&self.first).clone()
+            state.found.clone()
         };
-        let connection = self.open(&client).await?;
+        let entrance = match found {
+            Some(found) => self.locator.enter(&found).await?,
+            None => {
+                let (found, entrance) = self.locator.find().await?;
+                self.lock().found = Some(found);
+                entrance
+            }
+        };
+        let connection = self.open(&entrance).await?;
         if !waits {
             self.lock().shared = Some(Connection {
                 was_kept: true,
@@ -81,12 +103,11 @@ impl Connections {
         Ok(connection)
     }
 
-    async fn open(&self, client: &Client) -> Result<Connection, Error> {
+    async fn open(&self, entrance: &Entrance) -> Result<Connection, Error> {
         let has_ended = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&has_ended);
         // Each operation has its own time limit.
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_limit))
             .set_response_timeout(None)
             .set_push_sender(move |push: PushInfo| -> Result<(), SendError> {
                 if push.kind == PushKind::Disconnection {
@@ -94,14 +115,17 @@ impl Connections {
                 }
                 Ok(())
             });
-        let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        let link = timeout(self.connect_limit, connecting)
+        let connecting = transport::connect(&entrance.info, self.locator.root(), config);
+        let (link, driver) = timeout(self.connect_limit, connecting)
             .await
             .unwrap_or_else(|_| Err(errors::no_reply()))
             .map_err(errors::not_connected)?;
+        let driver = OwnDriver(tokio::spawn(driver).abort_handle());
         Ok(Connection {
             link,
             has_ended,
+            renewal: entrance.life.map(|life| life.renewal),
+            _driver: Arc::new(driver),
             was_kept: false,
         })
     }
@@ -117,24 +141,26 @@ impl Connections {
         }
     }
 
-    /// Gives up all connections, and goes back to the first address. Returns `true` if the
-    /// namespace had moved to another one.
+    /// Gives up all connections. The server is searched again for the next one. Returns `true` if
+    /// another one may be found at once.
     pub(super) fn give_up(&self) -> bool {
-        std::mem::take(&mut *self.lock()).moved.is_some()
+        let before = self.take();
+        self.locator.forget() && before.found.is_some()
     }
 
-    /// Goes to the node of a cluster that has the namespace, if the error names it.
+    /// Goes to the node of a cluster that has the shard, if the error names it.
     pub(super) fn follow(&self, error: &Error) -> bool {
-        let mut state = self.lock();
-        let client = state.moved.as_ref().unwrap_or(&self.first);
-        let Some(moved) = errors::moved_client(client, error) else {
+        if errors::code_of(error) != Some("MOVED") {
             return false;
-        };
-        *state = State {
-            moved: Some(moved),
-            ..State::default()
-        };
+        }
+        drop(self.take());
+        self.locator.follow(error);
         true
+    }
+
+    /// Takes the state out of the lock: to drop a connection may wake the task that drives it.
+    fn take(&self) -> State {
+        std::mem::take(&mut *self.lock())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -144,7 +170,9 @@ impl Connections {
 
 impl State {
     fn kept(&mut self, waits: bool) -> Option<Connection> {
-        let lasts = |kept: &Connection| !kept.has_ended.load(Ordering::Acquire);
+        let lasts = |kept: &Connection| {
+            !kept.has_ended.load(Ordering::Acquire) && kept.left() != Some(Duration::ZERO)
+        };
         if waits {
             self.idle.retain(lasts);
             return self.idle.pop();

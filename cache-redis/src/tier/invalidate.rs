@@ -135,19 +135,18 @@ impl Drop for PendingInvalidation<'_> {
 
 #[cfg(test)]
 mod tests {
-    use cache_core::tier::{FunctionKey, Peers};
-    use redis::Client;
+    use cache_core::Level;
+    use cache_core::tier::{FunctionKey, Peers, TierContext};
 
     use super::*;
-    use crate::tier::RedisTier;
 
     /// The link is lost between the server's reply and its processing here, so the next server may
     /// have received the queue without this invalidation.
     #[test]
     fn invalidation_acknowledged_over_a_lost_link_is_queued_again() {
-        let client = Client::open("redis://127.0.0.1:1").unwrap();
-        let settings = crate::Redis::new("redis://127.0.0.1:1").settings().clone();
-        let tier = RedisTier::new(client, settings, Peers::none()).unwrap();
+        let context = TierContext::new(Level::L2, Peers::none());
+        let redis = crate::Redis::new("redis://127.0.0.1:1");
+        let tier = redis.tiers(&[context]).unwrap().remove(0);
         let function = FunctionKey::new("f", 1);
         let pending = PendingInvalidation::begin(&tier.session, Target::Function(&function));
         pending.acknowledged(1);

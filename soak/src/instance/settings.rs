@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::history::Life;
 
 /// Command for work of which one load in a hundred fails.
@@ -10,6 +11,9 @@ use crate::history::Life;
 /// It is not used without faults: callers that waited for a load that failed load themselves, which
 /// would look like a second load of a valid key.
 pub const WORK_AND_FAIL: &str = "work 10";
+
+/// Namespace of all instances.
+pub const NAMESPACE: &str = "soak";
 
 /// Staleness bound of all instances.
 pub const BOUND: Duration = Duration::from_millis(500);
@@ -23,8 +27,8 @@ pub const LONG_PAUSE: Duration = Duration::from_secs(8);
 /// Settings with which an instance is started.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// URL of Redis for this instance.
-    pub url: String,
+    /// Where this instance finds Redis.
+    pub address: Address,
     /// Path of the socket of the database.
     pub database: PathBuf,
     /// File into which the instance writes its events.
@@ -42,7 +46,7 @@ impl Settings {
     #[must_use]
     pub fn to_arguments(&self) -> Vec<String> {
         vec![
-            self.url.clone(),
+            self.address.to_string(),
             self.database.display().to_string(),
             self.history.display().to_string(),
             self.life.instance.to_string(),
@@ -55,11 +59,11 @@ impl Settings {
     /// Parses the arguments of a process. Returns `None` if they are no settings.
     #[must_use]
     pub fn from_arguments(arguments: &[String]) -> Option<Self> {
-        let [url, database, history, instance, number, seed, pause] = arguments else {
+        let [address, database, history, instance, number, seed, pause] = arguments else {
             return None;
         };
         Some(Self {
-            url: url.clone(),
+            address: Address::parse(address)?,
             database: database.into(),
             history: history.into(),
             life: Life {

@@ -3,14 +3,20 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
+pub mod ask;
 pub mod clocked_tier;
+pub mod cluster;
 pub mod counts;
+pub mod deployment;
 pub mod directory;
+pub mod fake_store;
 pub mod fake_tier;
 pub mod instance;
 pub mod log;
 pub mod memcached;
+pub mod network;
 pub mod proxy;
+pub mod sentinel;
 pub mod server;
 pub mod truth;
 mod watch;

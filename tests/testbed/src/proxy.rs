@@ -1,5 +1,7 @@
 //! A TCP proxy in front of a server, through which a test causes network faults.
 
+use std::io;
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -63,7 +65,12 @@ struct Shared {
     server: AtomicU16,
     network_fault: watch::Sender<NetworkFault>,
     connections: Mutex<Vec<watch::Sender<Fate>>>,
+    /// Host that replaces [`SERVER_HOST`] in everything that the server sends.
+    host: Option<Ipv4Addr>,
 }
+
+/// Host of all servers.
+const SERVER_HOST: &str = "127.0.0.1";
 
 impl Shared {
     fn connections(&self) -> MutexGuard<'_, Vec<watch::Sender<Fate>>> {
@@ -82,19 +89,31 @@ impl Proxy {
     /// # Panics
     /// If no port is free.
     pub async fn to(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let own = listener.local_addr().expect("an address").port();
+        let listener = TcpListener::bind((SERVER_HOST, 0)).await;
+        Self::accept(listener.expect("a free port"), port, None)
+    }
+
+    /// Creates a proxy at this host, in front of the server on the same port. In what the server
+    /// sends, the host replaces that of the server, so that a client finds other servers by
+    /// proxies at this host too. Both hosts have the same length as text.
+    ///
+    /// # Errors
+    /// Another socket has the address.
+    pub(crate) async fn at(host: Ipv4Addr, port: u16) -> io::Result<Self> {
+        let listener = TcpListener::bind((host, port)).await?;
+        Ok(Self::accept(listener, port, Some(host)))
+    }
+
+    fn accept(listener: TcpListener, server: u16, host: Option<Ipv4Addr>) -> Self {
+        let port = listener.local_addr().expect("an address").port();
         let shared = Arc::new(Shared {
-            server: AtomicU16::new(port),
+            server: AtomicU16::new(server),
             network_fault: watch::Sender::new(NetworkFault::Fair),
             connections: Mutex::default(),
+            host,
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
-        Self {
-            port: own,
-            shared,
-            task,
-        }
+        Self { port, shared, task }
     }
 
     /// Address for a Redis client.
@@ -159,41 +178,31 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             continue;
         }
         let port = shared.server.load(Ordering::SeqCst);
-        let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
+        let Ok(server) = TcpStream::connect((SERVER_HOST, port)).await else {
             continue;
         };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let fate = watch::Sender::new(Fate::Alive);
         let own = fate.subscribe();
         shared.connections().push(fate);
-        connections.spawn(connection(
-            client,
-            server,
-            shared.network_fault.subscribe(),
-            own,
-        ));
+        let way = Way {
+            network_fault: shared.network_fault.subscribe(),
+            fate: own,
+            answers: false,
+            host: shared.host.map(|host| host.to_string().into_bytes()),
+        };
+        connections.spawn(connection(client, server, way));
     }
 }
 
-async fn connection(
-    client: TcpStream,
-    server: TcpStream,
-    network_fault: watch::Receiver<NetworkFault>,
-    fate: watch::Receiver<Fate>,
-) {
+async fn connection(client: TcpStream, server: TcpStream, up: Way) {
     let (client_in, client_out) = client.into_split();
     let (server_in, server_out) = server.into_split();
-    let (mut ends, mut cut) = (fate.clone(), network_fault.clone());
+    let (mut ends, mut cut) = (up.fate.clone(), up.network_fault.clone());
     let end = {
-        let up = Way {
-            network_fault: network_fault.clone(),
-            fate: fate.clone(),
-            answers: false,
-        };
         let down = Way {
-            network_fault,
-            fate,
             answers: true,
+            ..up.clone()
         };
         tokio::select! {
             () = up.carry(&client_in, &server_out) => End::Close,
@@ -212,10 +221,12 @@ async fn connection(
 }
 
 /// One direction of a connection.
+#[derive(Clone)]
 struct Way {
     network_fault: watch::Receiver<NetworkFault>,
     fate: watch::Receiver<Fate>,
     answers: bool,
+    host: Option<Vec<u8>>,
 }
 
 impl Way {
@@ -246,14 +257,18 @@ impl Way {
                 let n = match read {
                     Ok(0) => return,
                     Ok(n) => n,
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                     Err(_) => return,
                 };
                 let delay = match network_fault {
                     NetworkFault::Delay(delay) => delay,
                     _ => Duration::ZERO,
                 };
-                let parcel = (Instant::now() + delay, network_fault, buffer[..n].to_vec());
+                let bytes = match &self.host {
+                    Some(host) if self.answers => with_host(&buffer[..n], host),
+                    _ => buffer[..n].to_vec(),
+                };
+                let parcel = (Instant::now() + delay, network_fault, bytes);
                 if sender.send(parcel).await.is_err() {
                     return;
                 }
@@ -263,11 +278,21 @@ impl Way {
     }
 }
 
-async fn deliver(
-    to: &OwnedWriteHalf,
-    network_fault: NetworkFault,
-    bytes: &[u8],
-) -> std::io::Result<()> {
+/// Replaces the host of servers by another one. The reply of a server that names hosts is short, so
+/// it is read as one piece.
+fn with_host(bytes: &[u8], host: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let servers = SERVER_HOST.as_bytes();
+    let ends = bytes.len().saturating_sub(servers.len() - 1);
+    for at in 0..ends {
+        if bytes[at..].starts_with(servers) {
+            bytes[at..at + host.len()].copy_from_slice(host);
+        }
+    }
+    bytes
+}
+
+async fn deliver(to: &OwnedWriteHalf, network_fault: NetworkFault, bytes: &[u8]) -> io::Result<()> {
     let piece = match network_fault {
         NetworkFault::Slices(piece) => piece.max(1),
         NetworkFault::Throttle(_) => 64,
@@ -285,7 +310,7 @@ async fn deliver(
             to.writable().await?;
             match to.try_write(rest) {
                 Ok(n) => rest = &rest[n..],
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
         }

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::{until, watch};
@@ -18,6 +18,18 @@ pub struct Server {
     arguments: Vec<String>,
     child: Option<Child>,
     is_for_a_test: bool,
+    role: Role,
+    /// Relaxed: it only says which of two signals was sent last.
+    is_frozen: AtomicBool,
+}
+
+/// What a server process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A server with data.
+    Data,
+    /// A sentinel, which has a configuration file that it rewrites.
+    Sentinel,
 }
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -28,11 +40,9 @@ impl Server {
         Self::start_with(&[])
     }
 
-    /// Starts a server with more arguments. The program is `redis-server`, or the one that the
-    /// variable `REDIS_SERVER` names.
+    /// Starts a server with more arguments. The program is [`program`].
     pub fn start_with(arguments: &[&str]) -> Self {
-        let binary = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
-        Self::start_as(&binary, arguments, true)
+        Self::start_as(&program(), arguments, true)
     }
 
     /// Starts a server by the program at `binary`. It may run longer than the server of a test.
@@ -41,20 +51,8 @@ impl Server {
     }
 
     fn start_as(binary: &str, arguments: &[&str], is_for_a_test: bool) -> Self {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("mtc-{}-{number}", std::process::id()));
-        fs::create_dir_all(&directory).expect("a directory for the server");
-        let mut server = Self {
-            directory,
-            port: 0,
-            binary: binary.to_owned(),
-            arguments: arguments
-                .iter()
-                .map(|&argument| argument.to_owned())
-                .collect(),
-            child: None,
-            is_for_a_test,
-        };
+        let mut server = Self::prepare(binary, Role::Data, 0, is_for_a_test);
+        server.set_arguments(arguments);
         // Another process may take the port before the server binds it.
         for _ in 0..5 {
             server.port = free_port();
@@ -62,7 +60,30 @@ impl Server {
                 return server;
             }
         }
-        panic!("redis-server does not start:\n{}", server.log());
+        panic!("{binary} does not start:\n{}", server.log());
+    }
+
+    /// Creates the directory of a server on this port, which does not run yet.
+    pub(crate) fn prepare(binary: &str, role: Role, port: u16, is_for_a_test: bool) -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("mtc-{}-{number}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory for the server");
+        Self {
+            directory,
+            port,
+            binary: binary.to_owned(),
+            arguments: Vec::new(),
+            child: None,
+            is_for_a_test,
+            role,
+            is_frozen: AtomicBool::new(false),
+        }
+    }
+
+    /// Sets the further arguments of the next start.
+    pub(crate) fn set_arguments(&mut self, arguments: &[&str]) {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned());
+        self.arguments = arguments.collect();
     }
 
     /// Address for a client.
@@ -86,26 +107,25 @@ impl Server {
     }
 
     fn spawn(&mut self) -> bool {
+        self.launch();
+        self.is_ready()
+    }
+
+    /// Starts the process, which accepts connections [later](Self::is_ready).
+    pub(crate) fn launch(&mut self) {
         let log = fs::File::create(self.directory.join("log")).expect("a log file");
-        let binary = &self.binary;
-        let child = Command::new(binary)
-            .args([
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--loglevel",
-                "notice",
-            ])
-            .args(["--port", &self.port.to_string()])
-            .args(["--dir", &self.directory.display().to_string()])
-            .args([
-                "--unixsocket",
-                &self.directory.join("socket").display().to_string(),
-            ])
-            .args(&self.arguments)
+        let (binary, directory) = (&self.binary, self.directory.display().to_string());
+        let mut command = Command::new(binary);
+        match self.role {
+            Role::Data => command
+                .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+                .args(["--loglevel", "notice", "--port", &self.port.to_string()])
+                .args(["--dir", &directory])
+                .args(["--unixsocket", &format!("{directory}/socket")])
+                .args(&self.arguments),
+            Role::Sentinel => command.args(&self.arguments),
+        };
+        let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
@@ -113,17 +133,26 @@ impl Server {
             .unwrap_or_else(|error| {
                 panic!("{binary} cannot be run ({error}); install redis-server")
             });
-        if self.is_for_a_test {
+        self.child = Some(child);
+        self.is_frozen.store(false, Ordering::Relaxed);
+        self.watch();
+    }
+
+    /// Lets the watch measure the time of this server from now on, for the calling test.
+    pub(crate) fn watch(&self) {
+        if let Some(child) = self.child.as_ref().filter(|_| self.is_for_a_test) {
             watch::begin(child.id());
         }
-        self.child = Some(child);
-        self.is_ready()
     }
 
     /// Waits for at most five seconds until the log says that the server accepts connections.
-    fn is_ready(&mut self) -> bool {
+    pub(crate) fn is_ready(&mut self) -> bool {
+        let line = match self.role {
+            Role::Data => "Ready to accept connections",
+            Role::Sentinel => "+monitor master",
+        };
         for _ in 0..1_000 {
-            if self.log().contains("Ready to accept connections") {
+            if self.log().contains(line) {
                 return true;
             }
             let exited = self
@@ -136,6 +165,11 @@ impl Server {
             std::thread::sleep(Duration::from_millis(5));
         }
         false
+    }
+
+    /// Returns `true` if the process runs and is not suspended.
+    pub fn is_up(&self) -> bool {
+        self.child.is_some() && !self.is_frozen.load(Ordering::Relaxed)
     }
 
     /// Log of the server since its last start.
@@ -162,10 +196,7 @@ impl Server {
     /// Starts the server again on the same port, with other arguments.
     pub fn restart_with(&mut self, arguments: &[&str]) {
         self.kill();
-        self.arguments = arguments
-            .iter()
-            .map(|&argument| argument.to_owned())
-            .collect();
+        self.set_arguments(arguments);
         assert!(
             self.spawn(),
             "redis-server does not start again:\n{}",
@@ -175,12 +206,14 @@ impl Server {
 
     /// Suspends the server: its sockets stay open, and it sends no reply.
     pub fn freeze(&self) {
+        self.is_frozen.store(true, Ordering::Relaxed);
         self.signal("-STOP");
     }
 
     /// Resumes the server.
     pub fn thaw(&self) {
         self.signal("-CONT");
+        self.is_frozen.store(false, Ordering::Relaxed);
     }
 
     fn signal(&self, signal: &str) {
@@ -292,9 +325,20 @@ impl Drop for Server {
     }
 }
 
+/// The program of the servers of tests: `redis-server`, or the one that the variable `REDIS_SERVER`
+/// names.
+pub fn program() -> String {
+    std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into())
+}
+
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a port")
-        .port()
+    free_ports(1)[0]
+}
+
+/// Returns ports that are free at this moment, and of which no two are the same.
+pub(crate) fn free_ports(number: usize) -> Vec<u16> {
+    let bind = |_| TcpListener::bind("127.0.0.1:0").expect("a port");
+    let listeners: Vec<_> = (0..number).map(bind).collect();
+    let port = |listener: &TcpListener| listener.local_addr().expect("an address").port();
+    listeners.iter().map(port).collect()
 }

@@ -3,6 +3,7 @@
 use super::read::TierHit;
 use super::*;
 use crate::function::options::Consistency;
+use crate::tier::shard::Shard;
 
 const S: Duration = Duration::from_secs(10);
 const E: Duration = Duration::from_secs(60);
@@ -171,4 +172,77 @@ fn strong_function_never_returns_a_stale_value() {
     check();
     tier.lose(true);
     check();
+}
+
+/// A function with keys in two shards, and a key in the first.
+fn sharded(when_isolated: WhenIsolated) -> ([Arc<TestTier>; 2], Fixture) {
+    let shards = [TestTier::new(), TestTier::new()];
+    let definition = Definition {
+        when_isolated: Some(when_isolated),
+        ..definition(windows(Some(S), Some(E)))
+    };
+    let fixture = Fixture::with_shards(Engine::default(), shards.to_vec(), definition);
+    (shards, fixture.with_key_in(0))
+}
+
+#[test]
+fn key_is_under_the_coherence_of_its_own_shard() {
+    for lost in [0, 1] {
+        let (shards, fixture) = sharded(WhenIsolated::Load);
+        fixture.keep(1);
+        let is_lost = lost == 0;
+        let (hit, second) = match is_lost {
+            true => ("miss", "miss"),
+            false => ("fresh 1", "value 1"),
+        };
+        let began = fixture.function.state.clock.now();
+        let bound = Duration::from_secs(3_600);
+        shards[lost].lose(true);
+        assert_eq!(fixture.look(), hit);
+        assert_eq!(fixture.plain_look(), hit);
+        assert_eq!(fixture.second_look(), second);
+        let key = &fixture.key;
+        let peeked = fixture.function.peek(&(**key).as_ref());
+        assert_eq!(peeked.is_none(), is_lost);
+        let may_join = || fixture.function.may_join(key, fixture.start(), began);
+        assert!(may_join(), "the load is younger than the bound");
+        fixture.advance(bound);
+        assert_eq!(may_join(), !is_lost);
+    }
+}
+
+#[test]
+fn key_is_served_isolated_only_if_its_own_shard_is_not_reached() {
+    for lost in [0, 1] {
+        let (shards, fixture) = sharded(WhenIsolated::Serve);
+        fixture.keep(1);
+        let stale = fixture.stale().expect("the value is fresh");
+        fixture.advance(LIFE);
+        shards[0].coherence.revoke();
+        assert_eq!(fixture.may_serve(&stale), [false, false]);
+        shards[lost].lose(true);
+        let is_own = lost == 0;
+        assert_eq!(fixture.may_serve(&stale), [is_own, is_own]);
+        let stripe = fixture.function.stripe(&fixture.key);
+        assert_eq!(fixture.function.serves_isolated(stripe), is_own);
+    }
+}
+
+#[test]
+fn whole_shard_that_is_fenced_voids_its_own_keys_alone() {
+    for fenced in [0, 1] {
+        let (_, fixture) = sharded(WhenIsolated::Load);
+        fixture.keep(1);
+        let start = fixture.start();
+        let shard = Shard::all(2).unwrap()[fenced];
+        fixture.function.state.fences.raise_shared(shard, None);
+        let is_own = fenced == 0;
+        let hit = if is_own { "miss" } else { "fresh 1" };
+        assert_eq!(fixture.look(), hit);
+        let now = fixture.function.state.clock.now();
+        let may_join = fixture.function.may_join(&fixture.key, start, now);
+        assert_eq!(may_join, !is_own);
+        assert_eq!(fixture.keep_as_of(start, 2), !is_own, "a load from before");
+        assert!(fixture.keep(3));
+    }
 }

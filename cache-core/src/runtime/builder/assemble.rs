@@ -17,12 +17,13 @@ use crate::setting::Setting;
 use crate::state::{Defaults, RuntimeState};
 use crate::tier::config::TierConfig;
 use crate::tier::memory::Memory;
-use crate::tier::{Peers, Tier, TierBuilder, TierContext};
+use crate::tier::store::Store;
+use crate::tier::{Peers, TierBuilder, TierContext};
 
 /// Tiers of records that were built.
 struct Lower {
     /// In look-up order.
-    tiers: Vec<(TierConfig, Arc<dyn Tier>)>,
+    tiers: Vec<(TierConfig, Arc<Store>)>,
     /// `true` if every tier could be built.
     is_complete: bool,
 }
@@ -116,7 +117,7 @@ impl RuntimeBuilder {
         let Some(when_isolated) = &self.when_isolated else {
             return Ok(WhenIsolated::default());
         };
-        let is_shared = |(_, tier): &(_, Arc<dyn Tier>)| tier.as_shared().is_some();
+        let is_shared = |(_, store): &(_, Arc<Store>)| store.is_shared();
         if !lower.tiers.iter().any(is_shared) && self.must_have_effect(when_isolated, lower) {
             let problem = "`when_isolated` has no effect: no tier is shared";
             return Err(when_isolated.in_error(Error::configuration(problem)));
@@ -179,10 +180,10 @@ fn build_lower(
     for (config, builder) in builders {
         let peers = Peers::new(Arc::clone(fences));
         let context = TierContext::new(config.level(), peers.clone());
-        match problems.note(builder.build(&context)) {
+        match problems.note(build_store(builder, &context)) {
             None => is_complete = false,
-            Some(tier) => {
-                tiers.push((config, tier));
+            Some(store) => {
+                tiers.push((config, Arc::new(store)));
                 peers_of_tiers.push((config.level(), peers));
             }
         }
@@ -190,9 +191,21 @@ fn build_lower(
     tiers.sort_unstable_by_key(|(config, _)| config.level());
     for (level, peers) in peers_of_tiers {
         let above = tiers.iter().filter(|(config, _)| config.level() < level);
-        peers.set_above(above.map(|(_, tier)| Arc::downgrade(tier)).collect());
+        peers.set_above(above.map(|(_, store)| Arc::downgrade(store)).collect());
     }
     Lower { tiers, is_complete }
+}
+
+/// Builds the tiers of all shards of a store.
+fn build_store(builder: Box<dyn TierBuilder>, context: &TierContext) -> Result<Store, Error> {
+    let contexts = context.of_shards(builder.shards())?;
+    let tiers = builder.build_shards(&contexts)?;
+    if tiers.len() != contexts.len() {
+        let (built, of) = (tiers.len(), contexts.len());
+        let problem = format!("{built} shards of a store were built, which has {of}");
+        return Err(Error::configuration(problem));
+    }
+    Store::new(tiers)
 }
 
 /// Returns all policies. Those of operators replace those of the program.

@@ -13,8 +13,8 @@ use crate::function::plan::Plan;
 use crate::function::registry;
 use crate::runtime::CacheRuntime;
 use crate::state::RuntimeState;
-use crate::tier::Tier;
 use crate::tier::config::TierConfig;
+use crate::tier::store::Store;
 use crate::tokio_context::TokioContext;
 
 impl RuntimeBuilder {
@@ -115,9 +115,9 @@ async fn start(state: &RuntimeState) -> Result<(), Error> {
     {
         state.tokio_context.get_or_init(|| tokio_context);
     }
-    for (at, (_, tier)) in state.lower.iter().enumerate() {
-        if let Err(error) = tier.start().await {
-            shut_down(&state.lower[..at]).await;
+    for (at, (_, store)) in state.lower.iter().enumerate() {
+        if let Err(error) = store.start().await {
+            give_up(&state.lower[..at]).await;
             return Err(error);
         }
     }
@@ -131,21 +131,15 @@ async fn start(state: &RuntimeState) -> Result<(), Error> {
 
 /// Shuts down the tiers that have started. Without this, the next process that uses a store would
 /// treat this one as killed.
-async fn shut_down(started: &[(TierConfig, Arc<dyn Tier>)]) {
-    for (_, tier) in started.iter().rev() {
-        if let Err(error) = tier.shutdown().await {
-            tracing::debug!(
-                kind = tier.settings().kind,
-                error = ?error,
-                "a tier did not shut down in order"
-            );
-        }
+async fn give_up(started: &[(TierConfig, Arc<Store>)]) {
+    for (_, store) in started.iter().rev() {
+        store.give_up().await;
     }
 }
 
 /// Checks that the tiers have a Tokio runtime that can wait for a time.
 fn check_tokio_runtime(state: &RuntimeState) -> Result<(), Error> {
-    let Some((config, tier)) = state.lower.first() else {
+    let Some((config, store)) = state.lower.first() else {
         return Ok(());
     };
     let (missing, help) = if tokio::runtime::Handle::try_current().is_err() {
@@ -162,6 +156,6 @@ fn check_tokio_runtime(state: &RuntimeState) -> Result<(), Error> {
     } else {
         return Ok(());
     };
-    let tier = format!("{} ({})", config.level(), tier.settings().kind);
+    let tier = format!("{} ({})", config.level(), store.settings().kind);
     Err(Error::configuration(format!("{tier} cannot start: {missing}")).with_help(help))
 }

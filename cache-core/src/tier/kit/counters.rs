@@ -54,6 +54,7 @@ impl LinkCounters {
             history_changes: self.history_changes.load(Ordering::Relaxed),
             replays: self.replays.load(Ordering::Relaxed),
             unusable: Vec::new(),
+            address: None,
         }
     }
 }

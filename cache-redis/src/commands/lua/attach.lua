@@ -1,4 +1,10 @@
 local known, identity = string.match(text(KEYS[1]), '^([1-9]%d*):(.*)$')
+if known then
+  local shards = string.match(identity, '#(%d+)$')
+  if shards ~= string.match(ARGV[1], '#(%d+)$') then return {'0', shards or '1', 2} end
+elseif ARGV[4] == '0' then
+  return {'0', '', 3}
+end
 local fresh = 0
 local last = tonumber(last_message(KEYS[2]) or '')
 local went_back = last and last < tonumber(ARGV[3])

@@ -1,22 +1,23 @@
-//! Instances of a run, with the proxies through which they reach Redis.
+//! Instances of a run, with the networks through which they reach Redis.
 
 use std::io;
 use std::time::Duration;
 
-use testbed::proxy::{NetworkFault, Proxy};
+use testbed::network::Network;
+use testbed::proxy::NetworkFault;
 use tokio::sync::{Mutex, RwLock};
 use tokio::time::{sleep, timeout};
 
 use crate::counts::Counts;
 use crate::process::Process;
 
-/// Instances of a run, with the proxies through which they reach Redis.
+/// Instances of a run, with the networks through which they reach Redis.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct Fleet {
     /// The instances.
     pub instances: Vec<Mutex<Process>>,
-    /// The proxy of each instance.
-    pub proxies: Vec<Proxy>,
+    /// The network of each instance.
+    pub networks: Vec<Network>,
     /// Number of faults of each kind.
     pub faults: Counts,
     /// Held for reading while a fault of the network or of an instance lasts, and for writing while
@@ -26,22 +27,22 @@ pub struct Cluster {
     pub connections: Counts,
 }
 
-impl Cluster {
+impl Fleet {
     /// Counts connections that were closed while an instance used them.
     pub fn count_killed(&self, connections: usize) {
         self.connections.add("killed", connections);
     }
 
-    /// Sets the same fault in all proxies.
+    /// Sets the same fault in all networks.
     pub fn set(&self, network_fault: NetworkFault) {
-        for proxy in &self.proxies {
-            proxy.set(network_fault);
+        for network in &self.networks {
+            network.set(network_fault);
         }
     }
 
     /// Returns the number of open connections of all instances.
     pub fn connected(&self) -> usize {
-        self.proxies.iter().map(Proxy::connections).sum()
+        self.networks.iter().map(Network::connections).sum()
     }
 
     /// Sends a command without a reply to all instances.

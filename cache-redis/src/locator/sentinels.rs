@@ -1,0 +1,126 @@
+//! Asks sentinels for the address of a primary.
+//!
+//! Sentinels learn of a failover one after another. Each failover has a number (`config-epoch`),
+//! larger than that of every earlier one, so of two answers the one with the larger number is the
+//! later one.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use cache_core::{Error, ErrorKind};
+use redis::{ConnectionInfo, RedisError, Value};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use crate::errors::{self, failed};
+use crate::transport::{self, Pem};
+
+/// The address of a primary, as a sentinel knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Primary {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// The number of the failover that made it the primary.
+    pub(super) failover: u64,
+}
+
+/// Returns the latest answer of the sentinels, which are asked at the same time. The answers of more
+/// than half of them are enough, and any answer is once `patience` has passed.
+///
+/// # Errors
+/// No sentinel knows the primary, or none answers. There is no time limit.
+pub(super) async fn primary(
+    sentinels: &[ConnectionInfo],
+    name: &str,
+    root: Option<&Pem>,
+    patience: Duration,
+) -> Result<Primary, Error> {
+    let mut questions = JoinSet::new();
+    for sentinel in sentinels {
+        let (sentinel, name, root) = (sentinel.clone(), name.to_owned(), root.cloned());
+        questions.spawn(async move { ask(&sentinel, &name, root.as_ref()).await });
+    }
+    let most = sentinels.len() / 2 + 1;
+    let end = Instant::now() + patience;
+    let mut answers = 0;
+    let mut latest: Option<Primary> = None;
+    let mut last_error = None;
+    while answers < most {
+        let answer = match latest {
+            None => questions.join_next().await,
+            Some(_) => timeout_at(end, questions.join_next()).await.unwrap_or(None),
+        };
+        match answer {
+            Some(Ok(Ok(primary))) => {
+                answers += 1;
+                if latest
+                    .as_ref()
+                    .is_none_or(|known| known.failover < primary.failover)
+                {
+                    latest = Some(primary);
+                }
+            }
+            Some(Ok(Err(error))) => last_error = Some(error),
+            Some(Err(panic)) => {
+                let error = RedisError::from(std::io::Error::other(panic));
+                last_error = Some(failed("ask a sentinel for the primary", error));
+            }
+            None => break,
+        }
+    }
+    latest.ok_or_else(|| {
+        last_error.unwrap_or_else(|| failed("ask a sentinel for the primary", errors::no_reply()))
+    })
+}
+
+/// Asks one sentinel.
+///
+/// # Errors
+/// It does not know the primary, or does not answer. There is no time limit.
+pub(super) async fn ask(
+    sentinel: &ConnectionInfo,
+    name: &str,
+    root: Option<&Pem>,
+) -> Result<Primary, Error> {
+    let mut question = redis::pipe();
+    // Each reply is judged by itself: a name that is not known is an empty reply to the first
+    // command, and an error of the second one.
+    question.ignore_errors();
+    question
+        .cmd("SENTINEL")
+        .arg("GET-MASTER-ADDR-BY-NAME")
+        .arg(name)
+        .cmd("SENTINEL")
+        .arg("MASTER")
+        .arg(name);
+    let replies: Vec<Result<Value, RedisError>> =
+        transport::ask(sentinel, root, async |mut connection| {
+            question.query_async(&mut connection).await
+        })
+        .await
+        .map_err(|error| failed("ask a sentinel for the primary", error))?;
+    let refused = |error| failed("ask a sentinel for the primary", error);
+    let mut replies = replies.into_iter();
+    let address = replies.next().unwrap_or(Ok(Value::Nil)).map_err(refused)?;
+    let address: Option<(String, u16)> =
+        redis::from_redis_value(address).map_err(|error| refused(RedisError::from(error)))?;
+    let Some((host, port)) = address else {
+        let problem = format!(
+            "the sentinel at {} does not know the primary `{name}`",
+            sentinel.addr()
+        );
+        let help = "use the name that `sentinel monitor` has in the configuration of the sentinels";
+        return Err(Error::new(ErrorKind::Configuration, problem).with_help(help));
+    };
+    // `SENTINEL MASTER` may still have the old address while the failover is under way, but its
+    // number is the one of the address above.
+    let state = replies.next().unwrap_or(Ok(Value::Nil)).map_err(refused)?;
+    let state: HashMap<String, String> =
+        redis::from_redis_value(state).map_err(|error| refused(RedisError::from(error)))?;
+    let failover = state.get("config-epoch").and_then(|text| text.parse().ok());
+    Ok(Primary {
+        host,
+        port,
+        failover: failover.unwrap_or(0),
+    })
+}

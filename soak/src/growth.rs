@@ -1,0 +1,142 @@
+//! What instances cost a server, by their number.
+//!
+//! [`run`] starts a server, and instances in this process. It counts what they send while they are
+//! idle, and what an invalidation costs, and returns a [`Table`]. What a thousand instances would
+//! cost follows from these counts.
+
+mod table;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use fastrand::Rng;
+use multi_tier_cached::{Redis, invalidate, multi_tier_cached};
+use testbed::Instance;
+use testbed::ask::ask;
+use testbed::server::Server;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
+
+use self::table::Usage;
+pub use self::table::{Row, Table};
+
+/// Numbers of instances.
+const INSTANCES: [usize; 3] = [1, 16, 64];
+
+/// Time for which idle instances are counted.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Number of invalidations whose cost is counted.
+const INVALIDATIONS: u64 = 2_000;
+
+/// Number of invalidations whose propagation is measured.
+const MEASURED: usize = 1_000;
+
+/// Pause between two invalidations whose propagation is measured.
+const PAUSE: Duration = Duration::from_millis(2);
+
+#[multi_tier_cached(ttl = "1h", name = "soak::growth", skip(version))]
+async fn read(version: &AtomicU64, _key: u64) -> u64 {
+    version.load(Ordering::Relaxed)
+}
+
+/// Measures each number of instances, on a server of its own.
+///
+/// # Errors
+/// The server does not reply.
+pub async fn run(binary: &str) -> io::Result<Table> {
+    let mut table = Table::default();
+    for number in INSTANCES {
+        let server = Server::start_binary(binary, &[]);
+        table.rows.push(measure(&server, number).await?);
+    }
+    Ok(table)
+}
+
+async fn measure(server: &Server, number: usize) -> io::Result<Row> {
+    let mut instances = Vec::new();
+    for _ in 0..number {
+        instances.push(Instance::with_redis(Redis::new(server.url())).await);
+    }
+    let version = Arc::new(AtomicU64::new(0));
+    for instance in &instances {
+        instance.until_coherent().await;
+        instance.call(read(&version, 1)).await;
+    }
+    // Connections that only the start needed have ended.
+    sleep(Duration::from_secs(1)).await;
+    let (before, began) = (used(server).await?, Instant::now());
+    sleep(IDLE).await;
+    let idle = (used(server).await? - before).per(began.elapsed().as_secs_f64());
+
+    let (before, began) = (used(server).await?, Instant::now());
+    for key in 0..INVALIDATIONS {
+        instances[0]
+            .invalidate(invalidate!(read, &version, 1_000 + key))
+            .await;
+    }
+    let elapsed = began.elapsed().as_secs_f64();
+    // The last messages are sent.
+    sleep(Duration::from_millis(100)).await;
+    let all = used(server).await? - before;
+    let invalidation = (all - idle.times(elapsed + 0.1)).per(INVALIDATIONS as f64);
+    Ok(Row {
+        instances: number,
+        idle,
+        invalidation,
+        propagation: propagation(&instances, &version).await,
+    })
+}
+
+/// Times from the begin of an invalidation on one instance until another one, chosen at random,
+/// returns the new value. Sorted.
+async fn propagation(instances: &[Instance], version: &AtomicU64) -> Vec<Duration> {
+    let mut times = Vec::new();
+    let Some((first, others)) = instances.split_first() else {
+        return times;
+    };
+    if others.is_empty() {
+        return times;
+    }
+    let mut rng = Rng::with_seed(7);
+    for _ in 0..MEASURED {
+        let other = &others[rng.usize(..others.len())];
+        other.call(read(version, 1)).await;
+        let new = version.fetch_add(1, Ordering::Relaxed) + 1;
+        let began = Instant::now();
+        let invalidated = first.invalidate(invalidate!(read, version, 1));
+        let seen = async {
+            // A hit is ready at its first poll, so the other tasks get their turns here.
+            while other.call(read(version, 1)).await != new {
+                yield_now().await;
+            }
+            began.elapsed()
+        };
+        let (_, took) = tokio::join!(invalidated, seen);
+        times.push(took);
+        sleep(PAUSE).await;
+    }
+    times.sort_unstable();
+    times
+}
+
+/// Returns what the server has done since it started.
+async fn used(server: &Server) -> io::Result<Usage> {
+    let info: String = ask(server.port(), &["INFO", "everything"])
+        .await
+        .map_err(io::Error::other)?;
+    let field = |name: &str| -> f64 {
+        let value = info.lines().find_map(|line| line.strip_prefix(name));
+        value
+            .and_then(|value| value.trim().parse().ok())
+            .unwrap_or(0.0)
+    };
+    Ok(Usage {
+        commands: field("total_commands_processed:"),
+        received: field("total_net_input_bytes:"),
+        sent: field("total_net_output_bytes:"),
+        cpu: field("used_cpu_user:") + field("used_cpu_sys:"),
+    })
+}

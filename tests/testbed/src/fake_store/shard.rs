@@ -1,0 +1,151 @@
+//! One shard of a store, and the links of the instances to it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use multi_tier_cached::tier::kit::{
+    LinkCounters, PendingInvalidations, PrivateTier, RecordStore, lock,
+};
+use multi_tier_cached::tier::{Peers, Receipt, Target, Tier, TierSettings};
+use multi_tier_cached::{Coherence, Error, ErrorKind};
+use tokio::sync::Barrier;
+
+use super::waits::Waits;
+
+/// Longer than any test.
+const BOUND: Duration = Duration::from_secs(3_600);
+
+/// The records of one shard, and the instances that learn of its invalidations.
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub(super) tier: PrivateTier<Records>,
+    links: Mutex<Vec<Arc<Link>>>,
+    pub(super) waits: Waits,
+    /// `true` if the shard cannot tell about waits.
+    pub(super) is_blind: AtomicBool,
+}
+
+/// The records, which never expire.
+#[derive(Debug, Default)]
+pub(super) struct Records(Mutex<HashMap<String, Vec<u8>>>);
+
+/// The link of one instance to one shard.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) number: AtomicU64,
+    pub(super) coherence: Arc<Coherence>,
+    pub(super) counters: LinkCounters,
+    pub(super) peers: OnceLock<Peers>,
+    pub(super) pending: PendingInvalidations,
+    pub(super) is_lost: AtomicBool,
+    /// `true` if the shard refuses invalidations, and does not start.
+    pub(super) is_broken: AtomicBool,
+    pub(super) is_running: AtomicBool,
+    /// An operation on all shards continues once all of them have begun it.
+    pub(super) together: OnceLock<Arc<Barrier>>,
+}
+
+impl RecordStore for Records {
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        Ok(lock(&self.0).get(key).cloned())
+    }
+
+    async fn put(&self, key: &str, record: Vec<u8>, _: Duration) -> Result<(), Error> {
+        lock(&self.0).insert(key.to_owned(), record);
+        Ok(())
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Error> {
+        lock(&self.0).remove(key);
+        Ok(())
+    }
+
+    async fn clear(&self) -> Result<(), Error> {
+        lock(&self.0).clear();
+        Ok(())
+    }
+}
+
+impl Link {
+    fn new() -> Self {
+        let this = Self {
+            number: AtomicU64::new(1),
+            coherence: Arc::new(Coherence::new(BOUND)),
+            counters: LinkCounters::default(),
+            peers: OnceLock::new(),
+            pending: PendingInvalidations::default(),
+            is_lost: AtomicBool::new(false),
+            is_broken: AtomicBool::new(false),
+            is_running: AtomicBool::new(false),
+            together: OnceLock::new(),
+        };
+        this.prove();
+        this
+    }
+
+    pub(super) fn prove(&self) {
+        self.coherence.proved(self.coherence.barrier());
+    }
+
+    pub(super) fn peers(&self) -> &Peers {
+        self.peers.get().expect("a link of a runtime")
+    }
+
+    pub(super) fn check(&self) -> Result<(), Error> {
+        match self.is_lost.load(Ordering::SeqCst) {
+            true => Err(Error::new(ErrorKind::Unavailable, "the link is cut")),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) async fn wait_for_all(&self) {
+        if let Some(together) = self.together.get() {
+            together.wait().await;
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn new() -> Self {
+        let settings = TierSettings::new("fake_store", Duration::MAX).without_runtime();
+        Self {
+            tier: PrivateTier::new(settings, Records::default()),
+            links: Mutex::default(),
+            waits: Waits::default(),
+            is_blind: AtomicBool::new(false),
+        }
+    }
+
+    /// Links an instance to the shard.
+    pub(super) fn connect(&self) -> Arc<Link> {
+        let link = Arc::new(Link::new());
+        lock(&self.links).push(Arc::clone(&link));
+        link
+    }
+
+    /// Returns the names of the records.
+    pub(super) fn names(&self) -> Vec<String> {
+        lock(&self.tier.store().0).keys().cloned().collect()
+    }
+
+    /// Invalidates on behalf of the instance with this link, and tells the other instances.
+    pub(super) async fn invalidate(&self, by: &Arc<Link>, target: Target<'_>) {
+        let invalidated = self.tier.invalidate(target, Duration::MAX).await;
+        assert_eq!(invalidated.ok(), Some(Receipt::Acked));
+        self.waits.void(target);
+        for link in lock(&self.links).iter() {
+            let Some(peers) = link.peers.get().filter(|_| !Arc::ptr_eq(link, by)) else {
+                continue;
+            };
+            if link.check().is_ok() {
+                match target {
+                    Target::Key(key) => peers.invalidated_key(key.digest),
+                    Target::Function(function) => peers.invalidated_function(function.digest),
+                    Target::All => peers.invalidated_all(),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The tier of one shard for one instance.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use multi_tier_cached::tier::{
+    AwaitedLease, Breaker, Deadlock, FillResult, Guard, Health, HeldLease, Lease, LeaseMode,
+    LeaseResult, ReadOptions, ReadResult, Receipt, RecordKey, Refusal, SharedTier, Target, Tier,
+    TierFuture, TierSettings, WaitGraph,
+};
+use multi_tier_cached::{Coherence, Error, ErrorKind};
+
+use super::shard::{Link, Shard};
+
+/// One shard as one instance uses it.
+#[derive(Debug)]
+pub(super) struct ShardTier {
+    index: usize,
+    shard: Arc<Shard>,
+    link: Arc<Link>,
+    settings: TierSettings,
+}
+
+impl ShardTier {
+    pub(super) fn new(index: usize, shard: Arc<Shard>, link: Arc<Link>) -> Self {
+        Self {
+            index,
+            shard,
+            link,
+            settings: TierSettings::new("fake_store", Duration::from_secs(5)),
+        }
+    }
+}
+
+impl Tier for ShardTier {
+    fn settings(&self) -> &TierSettings {
+        &self.settings
+    }
+
+    /// Returns a constant, so that records do not expire.
+    fn now(&self) -> u64 {
+        0
+    }
+
+    fn breaker(&self) -> Breaker {
+        match self.link.check() {
+            Ok(()) => Breaker::Closed,
+            Err(_) => Breaker::Open,
+        }
+    }
+
+    fn health(&self) -> Health {
+        let Link {
+            counters,
+            coherence,
+            pending,
+            ..
+        } = &*self.link;
+        let mut health = counters.health(self.link.check().is_ok(), coherence, pending.len());
+        health.address = Some(format!("fake:{}", self.index));
+        health
+    }
+
+    fn as_shared(&self) -> Option<&dyn SharedTier> {
+        Some(self)
+    }
+
+    fn start(&self) -> TierFuture<'_, ()> {
+        Box::pin(async {
+            self.link.wait_for_all().await;
+            if self.link.is_broken.load(Ordering::SeqCst) {
+                return Err(Error::new(ErrorKind::Unavailable, "no server"));
+            }
+            self.link.is_running.store(true, Ordering::SeqCst);
+            Ok(())
+        })
+    }
+
+    fn read<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        options: ReadOptions,
+        within: Duration,
+    ) -> TierFuture<'a, ReadResult> {
+        Box::pin(async move {
+            self.link.check()?;
+            let mut found = self.shard.tier.read(key, options, within).await?;
+            found.record = found.record.filter(|_| !self.is_pending(key));
+            Ok(found)
+        })
+    }
+
+    fn lease<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        mode: LeaseMode,
+        expected_header: &'a [u8],
+        within: Duration,
+    ) -> TierFuture<'a, LeaseResult> {
+        Box::pin(async move {
+            self.link.check()?;
+            if self.is_pending(key) {
+                return Ok(LeaseResult::Refused(Refusal::Queued));
+            }
+            let lease = self.shard.tier.lease(key, mode, expected_header, within);
+            Ok(match (lease.await?, mode) {
+                (leased, LeaseMode::Shared | LeaseMode::Probe) => leased,
+                (LeaseResult::Granted(lease), _) => {
+                    LeaseResult::Granted(self.shard.waits.hold(key.name(), lease))
+                }
+                (leased, _) => leased,
+            })
+        })
+    }
+
+    fn fill<'a>(
+        &'a self,
+        key: &'a RecordKey,
+        lease: &'a Lease,
+        record: Vec<u8>,
+        life: Duration,
+        within: Duration,
+    ) -> TierFuture<'a, FillResult> {
+        Box::pin(async move {
+            self.link.check()?;
+            let filled = self.shard.tier.fill(key, lease, record, life, within);
+            let filled = filled.await?;
+            if filled == FillResult::Stored {
+                self.shard.waits.end(&key.name(), lease.token);
+            }
+            Ok(filled)
+        })
+    }
+
+    fn invalidate<'a>(&'a self, target: Target<'a>, _: Duration) -> TierFuture<'a, Receipt> {
+        Box::pin(async move {
+            if let Target::Function(_) | Target::All = target {
+                self.link.wait_for_all().await;
+            }
+            if self.link.is_broken.load(Ordering::SeqCst) {
+                return Err(Error::new(ErrorKind::Protocol, "invalidate: refused"));
+            }
+            if self.link.check().is_err() {
+                self.link.pending.queue(target);
+                return Ok(Receipt::Queued);
+            }
+            self.shard.invalidate(&self.link, target).await;
+            Ok(Receipt::Acked)
+        })
+    }
+
+    fn invalidate_later(&self, target: Target<'_>) {
+        self.link.pending.queue(target);
+    }
+
+    fn is_pending(&self, key: &RecordKey) -> bool {
+        self.link.pending.covers(key)
+    }
+
+    fn guard<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Guard> {
+        Box::pin(async move {
+            self.link.check()?;
+            self.shard.tier.guard(key, within).await
+        })
+    }
+
+    fn settle(&self) -> TierFuture<'_, ()> {
+        Box::pin(self.link.pending.wait_empty())
+    }
+
+    fn shutdown(&self) -> TierFuture<'_, ()> {
+        // Other instances still use the records.
+        self.link.is_running.store(false, Ordering::SeqCst);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn ping(&self, _: Duration) -> TierFuture<'_, Duration> {
+        Box::pin(async {
+            self.link.wait_for_all().await;
+            self.link.check()?;
+            Ok(Duration::from_millis(self.index as u64))
+        })
+    }
+}
+
+impl SharedTier for ShardTier {
+    fn coherence(&self) -> &Arc<Coherence> {
+        &self.link.coherence
+    }
+
+    fn link(&self) -> u64 {
+        self.link.number.load(Ordering::SeqCst)
+    }
+
+    fn deadlock<'a>(
+        &'a self,
+        held: &'a [HeldLease],
+        awaited: &'a RecordKey,
+        _: Duration,
+    ) -> TierFuture<'a, Deadlock> {
+        Box::pin(async move {
+            self.link.check()?;
+            let waits = &self.shard.waits;
+            Ok(waits.deadlock(held, awaited.name(), self.index as u8))
+        })
+    }
+
+    fn wait_graph(&self) -> Option<&dyn WaitGraph> {
+        let is_blind = self.shard.is_blind.load(Ordering::SeqCst);
+        (!is_blind).then_some(self)
+    }
+}
+
+impl WaitGraph for ShardTier {
+    fn holder<'a>(&'a self, key: &'a RecordKey, _: Duration) -> TierFuture<'a, Option<u64>> {
+        Box::pin(async move {
+            self.link.check()?;
+            Ok(self.shard.waits.holder(&key.name()))
+        })
+    }
+
+    fn note_waits<'a>(
+        &'a self,
+        held: &'a [HeldLease],
+        awaited: &'a AwaitedLease,
+        _: Duration,
+    ) -> TierFuture<'a, ()> {
+        Box::pin(async move {
+            self.link.check()?;
+            self.shard.waits.note(held, awaited);
+            Ok(())
+        })
+    }
+
+    fn forget_waits<'a>(
+        &'a self,
+        held: &'a [HeldLease],
+        awaited: &'a AwaitedLease,
+        _: Duration,
+    ) -> TierFuture<'a, ()> {
+        Box::pin(async move {
+            self.link.check()?;
+            self.shard.waits.forget(held, awaited);
+            Ok(())
+        })
+    }
+
+    fn waits_of<'a>(
+        &'a self,
+        leases: &'a [AwaitedLease],
+        _: Duration,
+    ) -> TierFuture<'a, Vec<AwaitedLease>> {
+        Box::pin(async move {
+            self.link.check()?;
+            Ok(self.shard.waits.waits_of(leases))
+        })
+    }
+}
