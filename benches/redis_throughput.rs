@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use multi_tier_cached::{CacheRuntime, Engine, Memory, Receipt, Redis, invalidate, multi_tier_cached};
+use multi_tier_cached::{
+    CacheRuntime, Engine, Memory, Receipt, Redis, invalidate, multi_tier_cached,
+};
 use redis::aio::MultiplexedConnection;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -137,7 +139,10 @@ impl Bare {
         let mut pipeline = redis::pipe();
         pipeline.del(bare_key(id)).ignore();
         pipeline.publish("bench", id).ignore();
-        let () = pipeline.exec_async(&mut self.connection).await.expect("del");
+        let () = pipeline
+            .exec_async(&mut self.connection)
+            .await
+            .expect("del");
     }
 }
 
@@ -147,7 +152,11 @@ fn bare_key(id: u64) -> String {
 
 /// Runs `calls` calls by `callers` at a time, and returns thousands of calls per second.
 #[expect(clippy::disallowed_methods, reason = "a bench measures time")]
-async fn throughput<F>(callers: u64, calls: u64, call: impl Fn(u64) -> F + Clone + Send + 'static) -> f64
+async fn throughput<F>(
+    callers: u64,
+    calls: u64,
+    call: impl Fn(u64) -> F + Clone + Send + 'static,
+) -> f64
 where
     F: Future<Output = ()> + Send,
 {
@@ -216,7 +225,11 @@ impl Plan {
         }
         let mut from = 0;
         for callers in CALLERS {
-            let calls = if callers == 1 { self.calls / 10 } else { self.calls };
+            let calls = if callers == 1 {
+                self.calls / 10
+            } else {
+                self.calls
+            };
             let (mut our_rounds, mut bare_rounds) = (Vec::new(), Vec::new());
             for _ in 0..self.rounds {
                 let (ours, bare) = (ours.clone(), bare.clone());
@@ -267,7 +280,8 @@ async fn run(plan: &Plan) {
     let hit = async |id| assert_eq!(read(id % KEYS).await.id, id % KEYS);
     plan.compare(("hit", "GET, decode"), hit, get(&bare)).await;
     let call = async |id| assert_eq!(strong(id % KEYS).await.id, id % KEYS);
-    plan.compare(("strong", "GET, decode"), call, get(&bare)).await;
+    plan.compare(("strong", "GET, decode"), call, get(&bare))
+        .await;
     let call = async |id| assert_eq!(strong_without_memory(id % KEYS).await.id, id % KEYS);
     plan.compare(("strong-l2", "GET, decode"), call, get(&bare))
         .await;
@@ -281,7 +295,8 @@ async fn run(plan: &Plan) {
     };
     let peer = bare.clone();
     let del = move |id| peer.clone().del(id % KEYS);
-    plan.compare(("invalidate", "DEL, PUBLISH"), call, del).await;
+    plan.compare(("invalidate", "DEL, PUBLISH"), call, del)
+        .await;
     runtime.shutdown().await.expect("an end");
 }
 

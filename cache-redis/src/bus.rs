@@ -247,7 +247,9 @@ impl Bus {
     fn apply<'a>(&self, message: Message<'a>) -> Wake<'a> {
         match message {
             Message::Keys(digests) => {
-                digests.each().for_each(|digest| self.peers.invalidated_key(digest));
+                digests
+                    .each()
+                    .for_each(|digest| self.peers.invalidated_key(digest));
                 Wake::Keys(digests)
             }
             Message::Free(digest) => Wake::Key(digest),

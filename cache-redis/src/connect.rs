@@ -117,9 +117,7 @@ impl RedisSession {
         }
         self.set_clock(greeting.millis);
         let (batches, sending) = Batches::new(data.clone(), Arc::clone(&self.keys));
-        self.drivers
-            .drive(number, sending)
-            .ok_or_else(lost_early)?;
+        self.drivers.drive(number, sending).ok_or_else(lost_early)?;
         let link = Link {
             number,
             data,

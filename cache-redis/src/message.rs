@@ -73,7 +73,9 @@ impl<'a> Message<'a> {
 impl<'a> Digests<'a> {
     fn parse(text: &'a [u8]) -> Option<Self> {
         let all = text.split(|byte| *byte == b':');
-        all.map(number).all(|digest| digest.is_some()).then_some(Self(text))
+        all.map(number)
+            .all(|digest| digest.is_some())
+            .then_some(Self(text))
     }
 
     /// Returns each of them.
@@ -105,7 +107,9 @@ mod tests {
 
     #[test]
     fn messages_are_parsed_and_newer_kinds_keep_their_number() {
-        let parsed = |text: &str| Payload::parse(text.as_bytes());
+        fn parsed(text: &str) -> Payload<'_> {
+            Payload::parse(text.as_bytes())
+        }
         let keys = |text| match Payload::parse(text) {
             Payload::Message(5, Message::Keys(digests)) => digests.each().collect(),
             _ => Vec::new(),
@@ -136,8 +140,8 @@ mod tests {
 
         #[test]
         fn any_number_is_taken_or_refused_by_its_range(number: u64, kind in "[a-z]{0,2}", subject: u64) {
-            let payload = Payload::parse(format!("{number}:{kind}:{subject}").as_bytes());
-            let is_taken = payload != Payload::Foreign;
+            let text = format!("{number}:{kind}:{subject}");
+            let is_taken = Payload::parse(text.as_bytes()) != Payload::Foreign;
             prop_assert_eq!(is_taken, (1..=MAX_NUMBER).contains(&number));
         }
     }

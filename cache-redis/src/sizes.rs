@@ -29,7 +29,11 @@ impl Default for RecordSizes {
 impl RecordSizes {
     /// Notes that the record of a key has this many bytes.
     pub(crate) fn note(&self, digest: u64, bytes: usize) {
-        let seen = if bytes <= SMALL { SEEN_SMALL } else { SEEN_LARGE };
+        let seen = if bytes <= SMALL {
+            SEEN_SMALL
+        } else {
+            SEEN_LARGE
+        };
         let slot = self.slot(digest);
         // Written only if it changes, because all threads share the cache line.
         if slot.load(Ordering::Relaxed) != seen {

@@ -97,7 +97,8 @@ impl Batch {
     /// The place of a function among those whose epochs are read.
     fn place_of(&mut self, function: Arc<FunctionKey>) -> usize {
         let is_same = |known: &Arc<FunctionKey>| {
-            Arc::ptr_eq(known, &function) || (known.digest == function.digest && **known == *function)
+            Arc::ptr_eq(known, &function)
+                || (known.digest == function.digest && **known == *function)
         };
         let place = self.functions.iter().position(is_same);
         place.unwrap_or_else(|| {
@@ -133,7 +134,8 @@ impl Batch {
                 history,
                 records: filled,
             };
-            self.pipeline.invoke_script(&commands::invocation(keys, store));
+            self.pipeline
+                .invoke_script(&commands::invocation(keys, store));
         }
         if !self.invalidated.is_empty() {
             let invalidate = InvalidateKeys {
@@ -166,12 +168,7 @@ impl Batch {
         fail(self.invalidations, error);
     }
 
-    async fn answer(
-        self,
-        replies: Vec<Value>,
-        mut connection: MultiplexedConnection,
-        keys: &Keys,
-    ) {
+    async fn answer(self, replies: Vec<Value>, mut connection: MultiplexedConnection, keys: &Keys) {
         let mut replies = replies.into_iter().map(checked);
         let mut next = move || replies.next().unwrap_or_else(|| Err(errors::no_reply()));
         for reply in self.reads {
@@ -235,16 +232,21 @@ impl Lease {
         epochs: &[Result<Vec<u8>, RedisError>],
         history: &Result<Vec<u8>, RedisError>,
     ) {
-        let Stamp { epoch, history: begun } = self.request.stamp;
-        let is_epoch = matches!(&epochs[self.function], Ok(text) if read::number(text) == Some(epoch));
-        let is_history =
-            matches!(history, Ok(text) if read::history_number(text) == Some(begun));
+        let Stamp {
+            epoch,
+            history: begun,
+        } = self.request.stamp;
+        let is_epoch =
+            matches!(&epochs[self.function], Ok(text) if read::number(text) == Some(epoch));
+        let is_history = matches!(history, Ok(text) if read::history_number(text) == Some(begun));
         // A connection that is lost, or a server that cannot serve, is an error of the operation.
         // Anything else is left to the script, which says what it is.
-        let fatal = [&taken.0, &taken.1].into_iter().find_map(|reply| match reply {
-            Err(error) if errors::is_fatal(error) => Some(error.clone()),
-            _ => None,
-        });
+        let fatal = [&taken.0, &taken.1]
+            .into_iter()
+            .find_map(|reply| match reply {
+                Err(error) if errors::is_fatal(error) => Some(error.clone()),
+                _ => None,
+            });
         let is_free = matches!(taken, (Ok(Value::Nil), Ok(Value::Int(0))));
         let is_other = matches!(taken.0, Ok(Value::BulkString(_)));
         let taken = TakenLease {
@@ -280,7 +282,9 @@ async fn repeated<C: Command>(
             let mut pipeline = Pipeline::with_capacity(1);
             pipeline.invoke_script(&invocation);
             let mut replies = connection.send_packed_commands(&pipeline, 0, 1).await?;
-            replies.pop().map_or_else(|| Err(errors::no_reply()), checked)
+            replies
+                .pop()
+                .map_or_else(|| Err(errors::no_reply()), checked)
         }
         reply => reply,
     }
