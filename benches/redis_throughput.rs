@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use multi_tier_cached::{
     CacheRuntime, Engine, Memory, Receipt, Redis, invalidate, multi_tier_cached,
 };
+use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -257,7 +258,11 @@ async fn run(plan: &Plan) {
         .await
         .expect("a runtime");
     let client = redis::Client::open(server.url()).expect("a client");
-    let connection = client.get_multiplexed_async_connection().await;
+    // No time limit: the machine may be busy.
+    let config = AsyncConnectionConfig::new().set_response_timeout(None);
+    let connection = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await;
     let bare = Bare {
         connection: connection.expect("a connection"),
         // As long as a record of ours.

@@ -1,28 +1,43 @@
 //! Batches: operations of different calls that are sent to the server together.
 //!
-//! While few operations are in progress on a link, each is sent by itself. From
-//! [`CROWD`] on, they are given to a task of the link, which sends all that have arrived since its
-//! last batch in one pipeline. Such a pipeline costs the client library one message, and the
-//! operations share what they need in common: the history and the epochs are read once, and
-//! invalidations and fills run as one script each.
+//! While few operations are in progress on a link, each is sent by itself. From [`CROWD`] on, they
+//! are given to a task of the link, which sends all that have arrived in one pipeline. Such a
+//! pipeline costs the client library one message, and the operations share what they need in
+//! common: history and epochs are read once, and leases, fills and invalidations run as one script
+//! of each kind.
 //!
-//! An operation of a batch has the same effect as one that was sent alone, at the moment at which
-//! its part of the batch runs. [`pipeline`] says in which order the parts run.
+//! # Why a batch changes nothing in the protocol
+//! A batch has the effects of its operations one after the other, so each of its runs is a run of
+//! the same operations sent alone, which `tests/model` searches:
+//! - A script of a batch is one step on the server. It checks for each key what the script of a
+//!   single key checks, and does the same to it. No other step comes between those of its keys,
+//!   which is one of the orders that single commands may have.
+//! - The keys that one script invalidates are announced by one message with one number. An instance
+//!   applies it as a whole, as it would several messages that arrive together.
+//! - A strong read reads the record before epoch and history, as a single one does. That they are
+//!   read once for several records only means that more can happen in between, and what happens
+//!   there makes the record invalid, or comes after the read.
+//! - An operation may wait for its batch. Nothing that it does depends on when it is sent: a read
+//!   begins when it is sent, a lease is granted by the server, a fill is refused without its lease,
+//!   and an invalidation is not acknowledged before.
 //!
 //! # Invariants
 //! 1. A request is sent at most once, or it had no effect: only a script that the server does not
 //!    know is sent again.
-//! 2. The task ends with its link, and requests that have no reply yet fail then.
-//! 3. A lease that was requested in a batch is released only after its request was answered.
+//! 2. A request is answered after its own part of the batch was done, or it fails. The callers treat
+//!    a failure as an operation that may have been done.
+//! 3. The task ends with its link, and requests that have no reply yet fail then.
+//! 4. A lease that is asked for in a batch is held by its request until the answer, so it is
+//!    released after that if the caller has gone.
+//! 5. The queue is bounded, and no operation waits for a place in it.
 
 mod pipeline;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use cache_core::tier::kit::LeaseHolder;
-use cache_core::tier::{FillResult, FunctionKey, Stamp};
+use cache_core::tier::{FillResult, FunctionKey};
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::{mpsc, oneshot};
@@ -32,6 +47,7 @@ use self::pipeline::Batch;
 use crate::commands::PORTION;
 use crate::commands::fill::FilledKey;
 use crate::commands::invalidate::InvalidatedKey;
+use crate::commands::lease_free::FreeKey;
 use crate::commands::read::ReadReply;
 use crate::errors;
 use crate::keys::Keys;
@@ -45,6 +61,10 @@ const CROWD: usize = 4;
 /// works on these, the next batch grows.
 const MOST_BATCHES: usize = 2;
 
+/// The largest number of requests that wait for their batch. Further operations are sent by
+/// themselves.
+const MOST_REQUESTS: usize = 4096;
+
 /// The largest record that is sent in a batch, in bytes. A larger one would delay the others.
 pub(crate) const LARGEST_RECORD: usize = 16 * 1024;
 
@@ -53,20 +73,27 @@ type Sender<T> = oneshot::Sender<Result<T, RedisError>>;
 
 /// Gives operations to the task that sends them. Clones belong to the same link.
 #[derive(Clone, Debug)]
-pub(crate) struct Batches {
-    requests: mpsc::UnboundedSender<Request>,
+pub(crate) struct Batches(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    requests: mpsc::Sender<Request>,
     /// The number of operations in progress. Relaxed: it orders nothing, and decides only which way
     /// an operation takes.
-    running: Arc<AtomicUsize>,
+    running: AtomicUsize,
 }
 
-/// An operation in progress. Dropping it ends it.
+/// An operation in progress, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Running<'a> {
-    batches: &'a Batches,
-    /// `true` if it is to be sent in a batch.
-    pub(crate) is_batched: bool,
+    batches: &'a Shared,
+    /// `true` if there are enough others.
+    is_crowded: bool,
 }
+
+/// A place in the queue, which a request takes at once.
+#[derive(Debug)]
+pub(crate) struct Place<'a>(mpsc::Permit<'a, Request>);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
@@ -79,9 +106,11 @@ impl Drop for Running<'_> {
 enum Request {
     Read(Read, Sender<Option<Vec<u8>>>),
     StrongRead(StrongRead, Sender<ReadReply>),
-    Lease(LeaseRequest, Sender<TakenLease>),
+    Lease(LeaseRequest, Sender<LeaseReply>),
     Fill(FilledKey, Sender<FillResult>),
     Invalidate(InvalidatedKey, Sender<()>),
+    /// Answered after all earlier requests.
+    Drain(Sender<()>),
 }
 
 /// A read of a record.
@@ -103,27 +132,16 @@ pub(crate) struct StrongRead {
 /// A request for an exclusive lease on a key that is expected to be free.
 #[derive(Debug)]
 pub(crate) struct LeaseRequest {
-    /// The names of the keys.
-    pub(crate) record: String,
-    pub(crate) lease: String,
-    pub(crate) guards: String,
-    pub(crate) function: Arc<FunctionKey>,
-    pub(crate) token: u64,
-    pub(crate) life: Duration,
-    /// What the caller knows about function and history.
-    pub(crate) stamp: Stamp,
+    pub(crate) key: FreeKey,
     /// Releases the lease if the caller does not take it.
     pub(crate) holder: Option<LeaseHolder<RedisLease>>,
 }
 
 /// The reply to a [`LeaseRequest`].
 #[derive(Debug)]
-pub(crate) struct TakenLease {
-    /// `true` if the lease is granted under the stamp of the request. If not, the key is not free,
-    /// or the stamp has changed, and the script finds out which.
+pub(crate) struct LeaseReply {
+    /// `true` if the lease is granted under the stamp of the request. Otherwise nothing was taken.
     pub(crate) is_granted: bool,
-    /// `true` if the server may have the lease, granted or not.
-    pub(crate) is_taken: bool,
     pub(crate) holder: Option<LeaseHolder<RedisLease>>,
 }
 
@@ -134,54 +152,74 @@ impl Batches {
         connection: MultiplexedConnection,
         keys: Arc<Keys>,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (requests, received) = mpsc::unbounded_channel();
-        let batches = Self {
+        let (requests, received) = mpsc::channel(MOST_REQUESTS);
+        let batches = Self(Arc::new(Shared {
             requests,
-            running: Arc::default(),
-        };
+            running: AtomicUsize::new(0),
+        }));
         (batches, send_all(received, connection, keys))
     }
 
-    /// Begins an operation, and says whether it is to be sent in a batch.
+    /// Begins an operation.
     pub(crate) fn begin(&self) -> Running<'_> {
-        let others = self.running.fetch_add(1, Ordering::Relaxed);
+        let others = self.0.running.fetch_add(1, Ordering::Relaxed);
         Running {
-            batches: self,
-            is_batched: others >= CROWD,
+            batches: &self.0,
+            is_crowded: others >= CROWD,
         }
     }
 
-    pub(crate) async fn read(&self, read: Read) -> Result<Option<Vec<u8>>, RedisError> {
+    /// Waits until all earlier requests are answered.
+    ///
+    /// # Errors
+    /// The link has ended.
+    pub(crate) async fn drain(&self) -> Result<(), RedisError> {
+        let place = self.0.requests.reserve().await;
+        let place = place.map_err(|_| errors::link_ended())?;
+        Place(place).ask(Request::Drain).await
+    }
+}
+
+impl<'a> Running<'a> {
+    /// Returns a place in a batch if the operation is to be sent in one.
+    pub(crate) fn place(&self) -> Option<Place<'a>> {
+        let place = self.is_crowded.then(|| self.batches.requests.try_reserve());
+        place?.ok().map(Place)
+    }
+}
+
+impl Place<'_> {
+    pub(crate) async fn read(self, read: Read) -> Result<Option<Vec<u8>>, RedisError> {
         self.ask(|reply| Request::Read(read, reply)).await
     }
 
-    pub(crate) async fn strong_read(&self, read: StrongRead) -> Result<ReadReply, RedisError> {
+    pub(crate) async fn strong_read(self, read: StrongRead) -> Result<ReadReply, RedisError> {
         self.ask(|reply| Request::StrongRead(read, reply)).await
     }
 
-    pub(crate) async fn lease(&self, lease: LeaseRequest) -> Result<TakenLease, RedisError> {
+    pub(crate) async fn lease(self, lease: LeaseRequest) -> Result<LeaseReply, RedisError> {
         self.ask(|reply| Request::Lease(lease, reply)).await
     }
 
-    pub(crate) async fn fill(&self, filled: FilledKey) -> Result<FillResult, RedisError> {
+    pub(crate) async fn fill(self, filled: FilledKey) -> Result<FillResult, RedisError> {
         self.ask(|reply| Request::Fill(filled, reply)).await
     }
 
-    pub(crate) async fn invalidate(&self, key: InvalidatedKey) -> Result<(), RedisError> {
+    pub(crate) async fn invalidate(self, key: InvalidatedKey) -> Result<(), RedisError> {
         self.ask(|reply| Request::Invalidate(key, reply)).await
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(Sender<T>) -> Request) -> Result<T, RedisError> {
+    async fn ask<T>(self, request: impl FnOnce(Sender<T>) -> Request) -> Result<T, RedisError> {
         let (sender, reply) = oneshot::channel();
-        // Both fail if the task has ended with its link.
-        let _ = self.requests.send(request(sender));
+        self.0.send(request(sender));
+        // Without a reply, the task has ended with its link.
         reply.await.unwrap_or_else(|_| Err(errors::link_ended()))
     }
 }
 
 /// Sends the requests that arrive, until the link ends.
 async fn send_all(
-    mut requests: mpsc::UnboundedReceiver<Request>,
+    mut requests: mpsc::Receiver<Request>,
     connection: MultiplexedConnection,
     keys: Arc<Keys>,
 ) {
@@ -189,11 +227,18 @@ async fn send_all(
     let mut batches = JoinSet::new();
     let mut arrived = Vec::with_capacity(PORTION);
     while requests.recv_many(&mut arrived, PORTION).await > 0 {
-        let batch = Batch::new(arrived.drain(..), &keys);
+        let mut batch = Batch::new(arrived.drain(..), &keys);
+        let drains = batch.take_drains();
         batches.spawn(batch.send(connection.clone(), Arc::clone(&keys)));
         while batches.try_join_next().is_some() {}
-        while batches.len() >= MOST_BATCHES {
+        while batches.len() >= MOST_BATCHES || !drains.is_empty() && !batches.is_empty() {
             batches.join_next().await;
+        }
+        for drained in drains {
+            let _ = drained.send(Ok(()));
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ pub(crate) mod forget;
 pub(crate) mod guard;
 pub(crate) mod invalidate;
 pub(crate) mod lease;
+pub(crate) mod lease_free;
 pub(crate) mod note;
 pub(crate) mod permissions;
 pub(crate) mod read;
@@ -22,6 +23,7 @@ pub(crate) mod release;
 pub(crate) mod renew;
 pub(crate) mod restore;
 mod script;
+pub(crate) mod stamps;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, ScriptInvocation, Value};
@@ -35,10 +37,11 @@ use crate::keys::Keys;
 pub(crate) const PORTION: usize = 256;
 
 /// All scripts.
-static SCRIPTS: [&Script; 18] = [
+static SCRIPTS: [&Script; 19] = [
     &attach::SCRIPT,
     &read::SCRIPT,
     &lease::SCRIPT,
+    &lease_free::SCRIPT,
     &fill::SCRIPT,
     &fill::RECORDS,
     &restore::SCRIPT,
@@ -146,6 +149,6 @@ pub(crate) fn invocation<C: Command>(keys: &Keys, command: C) -> ScriptInvocatio
 }
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

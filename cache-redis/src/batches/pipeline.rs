@@ -1,58 +1,52 @@
-//! One batch as a pipeline.
-//!
-//! The order of its commands:
-//! 1. Records are read, and leases are taken where the key has none.
-//! 2. The epochs and the history are read, for the strong reads and the leases. What an
-//!    invalidation changes before this point shows here, and what one changes later happened after
-//!    the strong reads. An invalidation of a key deletes its lease, whenever it comes.
-//! 3. Records are stored, by one script.
-//! 4. Keys are invalidated, by one script.
-//!
-//! A lease that was taken in step 1 is granted in step 2: if history and epoch are still those that
-//! its text has, the key has neither a record nor guards, and nothing else can have been stored
-//! since.
+//! One batch as a pipeline: records are read, then the epochs and the history of the strong reads,
+//! then leases are taken, records stored and keys invalidated, by one script each.
 
+use std::mem;
 use std::sync::Arc;
 
-use cache_core::tier::{FillResult, FunctionKey, Stamp};
+use cache_core::tier::kit::LeaseHolder;
+use cache_core::tier::{FillResult, FunctionKey};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisError, Value};
 
-use super::{LeaseRequest, Read, Request, Sender, StrongRead, TakenLease};
+use super::{LeaseReply, Read, Request, Sender, StrongRead};
 use crate::commands::fill::{FilledKey, StoreRecords};
 use crate::commands::invalidate::{InvalidateKeys, InvalidatedKey};
-use crate::commands::lease::exclusive_lease;
+use crate::commands::lease_free::{FreeKey, LeaseFree};
 use crate::commands::read::{self, ReadReply};
+use crate::commands::stamps::is_same;
 use crate::commands::{self, Command, LONGEST_TEXT};
 use crate::errors;
 use crate::keys::Keys;
-use crate::number::millis;
+use crate::leases::RedisLease;
 
 /// The requests of a batch, by kind, and the pipeline that asks for their replies.
 #[derive(Default)]
 pub(super) struct Batch {
     pipeline: Pipeline,
     reads: Vec<Sender<Option<Vec<u8>>>>,
+    /// Each with the place of its function.
     strong_reads: Vec<(usize, Sender<ReadReply>)>,
-    leases: Vec<Lease>,
     /// The functions whose epochs are read.
     functions: Vec<Arc<FunctionKey>>,
+    /// What the scripts are sent, and who asked for it, in the same order.
+    free: Vec<FreeKey>,
+    leases: Vec<LeaseSender>,
     filled: Vec<FilledKey>,
     fills: Vec<Sender<FillResult>>,
     invalidated: Vec<InvalidatedKey>,
     invalidations: Vec<Sender<()>>,
+    drains: Vec<Sender<()>>,
 }
 
-/// A request for a lease, and the place of its function.
-struct Lease {
-    request: LeaseRequest,
-    function: usize,
-    reply: Sender<TakenLease>,
+/// Where a request for a lease gets its reply, and what holds the lease until then.
+struct LeaseSender {
+    holder: Option<LeaseHolder<RedisLease>>,
+    reply: Sender<LeaseReply>,
 }
 
 impl Batch {
-    /// Makes the pipeline of some requests. The callers of some may have gone: then nothing is
-    /// sent for them.
+    /// Makes the pipeline of some requests. Nothing is sent for a caller that has gone.
     pub(super) fn new(requests: impl Iterator<Item = Request>, keys: &Keys) -> Self {
         let mut batch = Self::default();
         let mut strong_reads = Vec::new();
@@ -63,18 +57,15 @@ impl Batch {
                     batch.reads.push(reply);
                 }
                 Request::StrongRead(strong, reply) if !reply.is_closed() => {
-                    strong_reads.push(range(&strong.read));
-                    let StrongRead { function, .. } = strong;
-                    let function = batch.place_of(function);
-                    batch.strong_reads.push((function, reply));
+                    let StrongRead { read, function } = strong;
+                    strong_reads.push(range(&read));
+                    let place = batch.place_of(function);
+                    batch.strong_reads.push((place, reply));
                 }
-                Request::Lease(request, reply) if !reply.is_closed() => {
-                    let function = batch.place_of(Arc::clone(&request.function));
-                    batch.leases.push(Lease {
-                        request,
-                        function,
-                        reply,
-                    });
+                Request::Lease(lease, reply) if !reply.is_closed() => {
+                    let holder = lease.holder;
+                    batch.free.push(lease.key);
+                    batch.leases.push(LeaseSender { holder, reply });
                 }
                 Request::Fill(filled, reply) if !reply.is_closed() => {
                     batch.filled.push(filled);
@@ -84,6 +75,7 @@ impl Batch {
                     batch.invalidated.push(key);
                     batch.invalidations.push(reply);
                 }
+                Request::Drain(reply) => batch.drains.push(reply),
                 _ => {}
             }
         }
@@ -94,55 +86,41 @@ impl Batch {
         batch
     }
 
+    /// The requests that are answered after all others.
+    pub(super) fn take_drains(&mut self) -> Vec<Sender<()>> {
+        mem::take(&mut self.drains)
+    }
+
     /// The place of a function among those whose epochs are read.
     fn place_of(&mut self, function: Arc<FunctionKey>) -> usize {
-        let is_same = |known: &Arc<FunctionKey>| {
-            Arc::ptr_eq(known, &function)
-                || (known.digest == function.digest && **known == *function)
-        };
-        let place = self.functions.iter().position(is_same);
+        let place = self.functions.iter();
+        let place = place.clone().position(|known| is_same(known, &function));
         place.unwrap_or_else(|| {
             self.functions.push(function);
             self.functions.len() - 1
         })
     }
 
+    /// Adds the commands that several requests share.
     fn add_shared(&mut self, keys: &Keys) {
-        for Lease { request, .. } in &self.leases {
-            let mut take = Cmd::with_capacity(7, request.lease.len() + 120);
-            take.arg("SET")
-                .arg(&request.lease)
-                .arg(exclusive_lease(request.token, request.stamp))
-                .arg("NX")
-                .arg("GET")
-                .arg("PX")
-                .arg(millis(request.life));
-            self.pipeline.add_command(take);
-            let mut look = redis::cmd("EXISTS");
-            look.arg(&request.guards).arg(&request.record);
-            self.pipeline.add_command(look);
-        }
+        let pipeline = &mut self.pipeline;
         if !self.functions.is_empty() {
             for function in &self.functions {
-                self.pipeline.add_command(text(&keys.epoch(function)));
+                pipeline.add_command(read::range(&keys.epoch(function), LONGEST_TEXT));
             }
-            self.pipeline.add_command(text(&keys.history()));
+            pipeline.add_command(read::range(&keys.history(), LONGEST_TEXT));
         }
-        for (_, filled) in groups(&self.filled) {
-            let history = filled[0].stamp.history;
-            let store = StoreRecords {
-                history,
-                records: filled,
-            };
-            self.pipeline
-                .invoke_script(&commands::invocation(keys, store));
+        if !self.free.is_empty() {
+            let lease = LeaseFree(&self.free);
+            pipeline.invoke_script(&commands::invocation(keys, lease));
+        }
+        if !self.filled.is_empty() {
+            let store = StoreRecords(&self.filled);
+            pipeline.invoke_script(&commands::invocation(keys, store));
         }
         if !self.invalidated.is_empty() {
-            let invalidate = InvalidateKeys {
-                keys: &self.invalidated,
-            };
-            let invocation = commands::invocation(keys, invalidate);
-            self.pipeline.invoke_script(&invocation);
+            let invalidate = InvalidateKeys(&self.invalidated);
+            pipeline.invoke_script(&commands::invocation(keys, invalidate));
         }
     }
 
@@ -168,52 +146,42 @@ impl Batch {
         fail(self.invalidations, error);
     }
 
-    async fn answer(self, replies: Vec<Value>, mut connection: MultiplexedConnection, keys: &Keys) {
+    async fn answer(self, replies: Vec<Value>, connection: MultiplexedConnection, keys: &Keys) {
         let mut replies = replies.into_iter().map(checked);
         let mut next = move || replies.next().unwrap_or_else(|| Err(errors::no_reply()));
         for reply in self.reads {
             let _ = reply.send(read::record_in(bytes(next())));
         }
         let records: Vec<_> = self.strong_reads.iter().map(|_| bytes(next())).collect();
-        let taken: Vec<_> = self.leases.iter().map(|_| (next(), next())).collect();
-        let mut epochs = Vec::new();
-        let mut history = Ok(Vec::new());
-        if !self.functions.is_empty() {
-            epochs.extend(self.functions.iter().map(|_| read::text_in(bytes(next()))));
-            history = read::text_in(bytes(next()));
+        if !records.is_empty() {
+            let epochs = self.functions.iter();
+            let epochs: Vec<_> = epochs.map(|_| read::text_in(bytes(next()))).collect();
+            let history = read::text_in(bytes(next()));
+            for ((place, reply), record) in self.strong_reads.into_iter().zip(records) {
+                let _ = reply.send(read::reply(record, &epochs[place], &history));
+            }
         }
-        for ((function, reply), record) in self.strong_reads.into_iter().zip(records) {
-            let _ = reply.send(read::reply(record, &epochs[function], &history));
+        let mut scripts = Scripts { connection, keys };
+        if !self.free.is_empty() {
+            let granted = scripts.reply(next(), || LeaseFree(&self.free)).await;
+            let granted = all_of(granted, self.leases.len());
+            answer_leases(self.leases, granted);
         }
-        for (lease, taken) in self.leases.into_iter().zip(taken) {
-            lease.answer(taken, &epochs, &history);
-        }
-        let mut fills = self.fills.into_iter();
-        for (_, filled) in groups(&self.filled) {
-            let reply = next();
-            let store = || StoreRecords {
-                history: filled[0].stamp.history,
-                records: filled,
-            };
-            let stored = repeated(reply, &mut connection, keys, store).await;
-            let stored = stored.and_then(StoreRecords::parse);
-            let fills = fills.by_ref().take(filled.len());
-            match stored {
+        if !self.filled.is_empty() {
+            let stored = scripts.reply(next(), || StoreRecords(&self.filled)).await;
+            match all_of(stored, self.fills.len()) {
                 Ok(stored) => {
-                    for (reply, stored) in fills.zip(stored) {
+                    for (reply, stored) in self.fills.into_iter().zip(stored) {
                         let _ = reply.send(stored);
                     }
                 }
-                Err(error) => fail(fills, &error),
+                Err(error) => fail(self.fills, &error),
             }
         }
         if !self.invalidated.is_empty() {
-            let reply = next();
-            let invalidate = || InvalidateKeys {
-                keys: &self.invalidated,
-            };
-            match repeated(reply, &mut connection, keys, invalidate).await {
-                Ok(_) => {
+            let done = scripts.reply(next(), || InvalidateKeys(&self.invalidated));
+            match done.await {
+                Ok(()) => {
                     for reply in self.invalidations {
                         let _ = reply.send(Ok(()));
                     }
@@ -224,70 +192,47 @@ impl Batch {
     }
 }
 
-impl Lease {
-    /// Answers the request. `taken` are the replies of its two commands.
-    fn answer(
-        self,
-        taken: (Result<Value, RedisError>, Result<Value, RedisError>),
-        epochs: &[Result<Vec<u8>, RedisError>],
-        history: &Result<Vec<u8>, RedisError>,
-    ) {
-        let Stamp {
-            epoch,
-            history: begun,
-        } = self.request.stamp;
-        let is_epoch =
-            matches!(&epochs[self.function], Ok(text) if read::number(text) == Some(epoch));
-        let is_history = matches!(history, Ok(text) if read::history_number(text) == Some(begun));
-        // A connection that is lost, or a server that cannot serve, is an error of the operation.
-        // Anything else is left to the script, which says what it is.
-        let fatal = [&taken.0, &taken.1]
-            .into_iter()
-            .find_map(|reply| match reply {
-                Err(error) if errors::is_fatal(error) => Some(error.clone()),
-                _ => None,
-            });
-        let is_free = matches!(taken, (Ok(Value::Nil), Ok(Value::Int(0))));
-        let is_other = matches!(taken.0, Ok(Value::BulkString(_)));
-        let taken = TakenLease {
-            is_granted: is_free && is_epoch && is_history,
-            is_taken: !is_other,
-            holder: self.request.holder,
-        };
-        let _ = self.reply.send(match fatal {
-            Some(error) => Err(error),
-            None => Ok(taken),
-        });
-    }
-}
-
-/// Fills of the same history, in the order in which they are sent.
-fn groups(filled: &[FilledKey]) -> impl Iterator<Item = (usize, &[FilledKey])> {
-    filled
-        .chunk_by(|one, other| one.stamp.history == other.stamp.history)
-        .enumerate()
-}
-
-/// Runs a script again that the server had forgotten, so that it did nothing.
-async fn repeated<C: Command>(
-    reply: Result<Value, RedisError>,
-    connection: &mut MultiplexedConnection,
-    keys: &Keys,
-    command: impl Fn() -> C,
-) -> Result<Value, RedisError> {
-    match reply {
-        Err(error) if error.code() == Some("NOSCRIPT") => {
-            commands::load(connection).await?;
-            let invocation = commands::invocation(keys, command());
-            let mut pipeline = Pipeline::with_capacity(1);
-            pipeline.invoke_script(&invocation);
-            let mut replies = connection.send_packed_commands(&pipeline, 0, 1).await?;
-            replies
-                .pop()
-                .map_or_else(|| Err(errors::no_reply()), checked)
+/// Answers requests for leases. The holder of a lease whose caller has gone is dropped here.
+fn answer_leases(leases: Vec<LeaseSender>, granted: Result<Vec<bool>, RedisError>) {
+    match granted {
+        Ok(granted) => {
+            for (LeaseSender { holder, reply }, is_granted) in leases.into_iter().zip(granted) {
+                let _ = reply.send(Ok(LeaseReply { is_granted, holder }));
+            }
         }
-        reply => reply,
+        Err(error) => fail(leases.into_iter().map(|lease| lease.reply), &error),
     }
+}
+
+/// Where a script that the server has forgotten is sent again. It did nothing.
+struct Scripts<'a> {
+    connection: MultiplexedConnection,
+    keys: &'a Keys,
+}
+
+impl Scripts<'_> {
+    /// Parses the reply to a script.
+    async fn reply<C: Command>(
+        &mut self,
+        reply: Result<Value, RedisError>,
+        command: impl Fn() -> C,
+    ) -> Result<C::Reply, RedisError> {
+        match reply {
+            Err(error) if error.code() == Some("NOSCRIPT") => {
+                commands::load(&mut self.connection).await?;
+                commands::send(&mut self.connection, self.keys, command()).await
+            }
+            reply => C::parse(reply?),
+        }
+    }
+}
+
+/// The parts of a reply that has one for each request.
+fn all_of<T>(reply: Result<Vec<T>, RedisError>, requests: usize) -> Result<Vec<T>, RedisError> {
+    reply.and_then(|parts| match parts.len() == requests {
+        true => Ok(parts),
+        false => Err(errors::no_reply()),
+    })
 }
 
 fn fail<T>(requests: impl IntoIterator<Item = Sender<T>>, error: &RedisError) {
@@ -313,8 +258,4 @@ fn bytes(reply: Result<Value, RedisError>) -> Result<Vec<u8>, RedisError> {
 
 fn range(read: &Read) -> Cmd {
     read::range(&read.record, read.last)
-}
-
-fn text(name: &str) -> Cmd {
-    read::range(name, LONGEST_TEXT)
 }

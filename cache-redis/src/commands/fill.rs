@@ -1,14 +1,14 @@
 //! Stores a record under the lease of its load.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::tier::{FillResult, FunctionKey, Lease, RecordKey, Refusal, Stamp};
+use cache_core::tier::{FillResult, Lease, RecordKey, Refusal};
 use redis::{RedisError, ScriptInvocation, Value};
 
 use super::command::{Command, typed};
 use super::lease::exclusive_lease;
 use super::script::{Script, script};
+use super::stamps::{self, Stamped};
 use crate::keys::Keys;
 use crate::number::millis;
 
@@ -24,14 +24,14 @@ pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/fill.
 
 /// Stores several records in one step, each under the conditions of [`SCRIPT`].
 ///
-/// A lease is compared with its whole text, as [`exclusive_lease`](super::lease::exclusive_lease)
-/// writes it. On a full server each record is refused by itself, and nothing else has happened.
+/// A lease is compared with its whole text, as [`exclusive_lease`] writes it. A full server refuses
+/// each record by itself.
 ///
 /// KEYS history, sequence; epochs; for each record: record, lease.
-/// ARGV number of the history, number of epochs; epochs; for each record: index of its epoch, text
-/// of the lease, record, life in ms, digest of the key; channel.
+/// ARGV number of epochs; for each: epoch, number of the history; for each record: index of its
+/// epoch, text of the lease, record, life in ms, digest of the key; channel.
 ///
-/// Replies with a word for each record, as [`SCRIPT`] does, or the server's error.
+/// Replies for each record with a word, as [`SCRIPT`] does, or with the server's error.
 pub(super) static RECORDS: Script = Script::new(|| script(include_str!("lua/fill_records.lua")));
 
 /// Stores a record and ends its lease.
@@ -82,25 +82,24 @@ impl Command for StoreRecord<'_> {
 #[derive(Debug)]
 pub(crate) struct FilledKey {
     /// The names of the keys.
-    pub(crate) record_name: String,
-    pub(crate) lease_name: String,
-    pub(crate) function: Arc<FunctionKey>,
+    pub(crate) name: String,
+    pub(crate) lease: String,
     pub(crate) token: u64,
-    pub(crate) stamp: Stamp,
+    /// The stamp of the lease.
+    pub(crate) stamp: Stamped,
     pub(crate) record: Vec<u8>,
+    /// The time after which the record expires.
     pub(crate) life: Duration,
+    /// The digest of the key.
     pub(crate) digest: u64,
 }
 
-/// Stores several records of one history.
+/// Stores several records.
 #[derive(Debug)]
-pub(crate) struct StoreRecords<'a> {
-    pub(crate) history: u64,
-    /// At least one, and at most [`PORTION`](super::PORTION).
-    pub(crate) records: &'a [FilledKey],
-}
+pub(crate) struct StoreRecords<'a>(pub(crate) &'a [FilledKey]);
 
 impl Command for StoreRecords<'_> {
+    /// For each record what [`StoreRecord`] replies, or the server's error.
     type Reply = Vec<Result<FillResult, RedisError>>;
 
     fn script(&self) -> &'static redis::Script {
@@ -108,33 +107,14 @@ impl Command for StoreRecords<'_> {
     }
 
     fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
-        let mut epochs: Vec<(&FunctionKey, u64)> = Vec::new();
-        let indices: Vec<usize> = self
-            .records
-            .iter()
-            .map(|filled| {
-                let epoch = (&*filled.function, filled.stamp.epoch);
-                let at = epochs.iter().position(|known| *known == epoch);
-                at.unwrap_or_else(|| {
-                    epochs.push(epoch);
-                    epochs.len() - 1
-                })
-            })
-            .collect();
-        invocation
-            .key(keys.history())
-            .key(keys.sequence())
-            .arg(self.history)
-            .arg(epochs.len());
-        for (function, epoch) in epochs {
-            invocation.key(keys.epoch(function)).arg(epoch);
-        }
-        for (filled, index) in self.records.iter().zip(indices) {
+        invocation.key(keys.history()).key(keys.sequence());
+        let indices = stamps::write(self.0.iter().map(|key| &key.stamp), keys, invocation);
+        for (filled, index) in self.0.iter().zip(indices) {
             invocation
-                .key(&filled.record_name)
-                .key(&filled.lease_name)
-                .arg(index + 1)
-                .arg(exclusive_lease(filled.token, filled.stamp))
+                .key(&filled.name)
+                .key(&filled.lease)
+                .arg(index)
+                .arg(exclusive_lease(filled.token, filled.stamp.stamp))
                 .arg(&filled.record)
                 .arg(millis(filled.life))
                 .arg(filled.digest);
@@ -154,6 +134,8 @@ impl Command for StoreRecords<'_> {
 
 #[cfg(test)]
 mod tests {
+    use cache_core::tier::Stamp;
+
     use super::*;
     use crate::commands::testing::{EPOCH, HISTORY, MINUTE, TestServer, key};
 

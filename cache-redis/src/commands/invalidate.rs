@@ -110,19 +110,18 @@ impl Command for Invalidate<'_> {
 }
 
 /// A key that is invalidated together with others.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct InvalidatedKey {
+    /// The names of the keys.
     pub(crate) record: String,
     pub(crate) lease: String,
+    /// The digest of the key.
     pub(crate) digest: u64,
 }
 
-/// Invalidates several keys. There is no audit of it.
+/// Invalidates several keys, of which there is at least one. There is no audit of it.
 #[derive(Debug)]
-pub(crate) struct InvalidateKeys<'a> {
-    /// At least one, and at most [`PORTION`](super::PORTION).
-    pub(crate) keys: &'a [InvalidatedKey],
-}
+pub(crate) struct InvalidateKeys<'a>(pub(crate) &'a [InvalidatedKey]);
 
 impl Command for InvalidateKeys<'_> {
     type Reply = ();
@@ -133,8 +132,8 @@ impl Command for InvalidateKeys<'_> {
 
     fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
         invocation.key(keys.sequence());
-        let mut digests = String::with_capacity(self.keys.len() * 20);
-        for key in self.keys {
+        let mut digests = String::with_capacity(self.0.len() * 21);
+        for key in self.0 {
             invocation.key(&key.record).key(&key.lease);
             if !digests.is_empty() {
                 digests.push(':');
@@ -235,18 +234,16 @@ mod tests {
     async fn several_keys_are_invalidated_in_one_step_and_announced_by_one_message() {
         let mut server = TestServer::start().await;
         let last = server.attach().await.last;
-        let keys: Vec<InvalidatedKey> = ["1", "2"]
-            .map(|arguments| InvalidatedKey {
-                record: server.keys.record(&key(arguments)),
-                lease: server.keys.lease(&key(arguments)),
-                digest: arguments.parse().unwrap(),
-            })
-            .to_vec();
+        let keys = ["1", "2"].map(|arguments| InvalidatedKey {
+            record: server.keys.record(&key(arguments)),
+            lease: server.keys.lease(&key(arguments)),
+            digest: arguments.parse().unwrap(),
+        });
         for key in &keys {
             let set = ["MSET", &key.record, "record", &key.lease, "21:11:5:x"];
             server.ask::<()>(&set).await;
         }
-        server.send(InvalidateKeys { keys: &keys }).await;
+        server.send(InvalidateKeys(&keys)).await;
         for key in &keys {
             let left: u64 = server.ask(&["EXISTS", &key.record, &key.lease]).await;
             assert_eq!(left, 0, "record and lease are deleted");

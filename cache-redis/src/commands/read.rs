@@ -137,12 +137,10 @@ pub(crate) fn reply(
     epoch: &Answer,
     history: &Answer,
 ) -> Result<ReadReply, RedisError> {
-    let text = |text: &Answer| text.as_ref().map(Vec::clone).map_err(RedisError::clone);
-    Ok(ReadReply::new(
-        record_in(record)?,
-        &text(epoch)?,
-        &text(history)?,
-    ))
+    let record = record_in(record)?;
+    let epoch = epoch.as_deref().map_err(Clone::clone)?;
+    let history = history.as_deref().map_err(Clone::clone)?;
+    Ok(ReadReply::new(record, epoch, history))
 }
 
 /// The record in a reply, which is empty if there is none.

@@ -9,6 +9,7 @@ use cache_core::tier::{FillResult, Lease, RecordKey, Refusal};
 use crate::batches::LARGEST_RECORD;
 use crate::commands;
 use crate::commands::fill::{FilledKey, StoreRecord};
+use crate::commands::stamps::Stamped;
 use crate::session::RedisSession;
 
 impl RedisSession {
@@ -30,20 +31,24 @@ impl RedisSession {
                     return Ok(FillResult::Refused(Refusal::Link));
                 };
                 self.sizes.note(key.digest, record.len());
-                let running = link.batches.clone();
-                let running = running.begin();
-                if running.is_batched && held.is_exclusive && record.len() <= LARGEST_RECORD {
+                let running = link.batches.begin();
+                if held.is_exclusive
+                    && record.len() <= LARGEST_RECORD
+                    && let Some(place) = running.place()
+                {
                     let filled = FilledKey {
-                        record_name: self.keys.record(key),
-                        lease_name: held.name,
-                        function: Arc::clone(&key.function),
+                        name: self.keys.record(key),
+                        lease: held.name,
                         token: lease.token,
-                        stamp: lease.stamp,
+                        stamp: Stamped {
+                            function: Arc::clone(&key.function),
+                            stamp: lease.stamp,
+                        },
                         record,
                         life,
                         digest: key.digest,
                     };
-                    return link.batches.fill(filled).await;
+                    return place.fill(filled).await;
                 }
                 let command = StoreRecord {
                     key,

@@ -30,20 +30,19 @@ impl RedisSession {
         let sent = self
             .run("invalidate", within, |link| async move {
                 let running = link.batches.begin();
-                match target {
-                    // The audit has an entry for each.
-                    Target::Key(key) if running.is_batched && self.settings.audit.is_none() => {
+                // The audit has an entry for each invalidation.
+                let is_plain = self.settings.audit.is_none();
+                match (target, running.place().filter(|_| is_plain)) {
+                    (Target::Key(key), Some(place)) => {
                         let record = self.keys.record(key);
                         let key = InvalidatedKey {
                             lease: format!("{record}{LEASE}"),
                             record,
                             digest: key.digest,
                         };
-                        link.batches.invalidate(key).await?;
+                        place.invalidate(key).await?;
                     }
-                    Target::Key(_) | Target::Function(_) | Target::All => {
-                        self.send_invalidation(&link, target).await?;
-                    }
+                    _ => self.send_invalidation(&link, target).await?,
                 }
                 Ok(link.number)
             })

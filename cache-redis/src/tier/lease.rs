@@ -14,6 +14,8 @@ use crate::batches::LeaseRequest;
 use crate::commands;
 use crate::commands::deadlock::DetectDeadlock;
 use crate::commands::lease::{Reply, TakeLease};
+use crate::commands::lease_free::FreeKey;
+use crate::commands::stamps::Stamped;
 use crate::epochs::Mark;
 use crate::keys::{GUARDS, LEASE};
 use crate::leases::RedisLease;
@@ -141,35 +143,28 @@ impl RedisSession {
             .run("lease", within, |mut link| async move {
                 let holder = own.map(|own| self.leases.hold(token, own, link.number));
                 let mut holder = holder.flatten();
-                let running = link.batches.clone();
-                let running = running.begin();
-                let mut is_taken = false;
-                if running.is_batched
-                    && let Some(request) = self.plain_request(&command)
+                let running = link.batches.begin();
+                if let Some(free) = self.free_key(&command)
+                    && let Some(place) = running.place()
                 {
-                    let request = LeaseRequest { holder, ..request };
-                    let stamp = request.stamp;
-                    let taken = link.batches.lease(request).await?;
+                    let epoch = free.stamp.stamp.epoch;
+                    let request = LeaseRequest { key: free, holder };
+                    let taken = place.lease(request).await?;
                     holder = taken.holder;
                     if taken.is_granted {
-                        let epoch = stamp.epoch;
+                        let failures = 0;
                         let granted = Reply::Granted {
                             token,
                             epoch,
-                            failures: 0,
+                            failures,
                         };
                         return Ok((granted, holder, link.number));
                     }
-                    is_taken = taken.is_taken;
                 }
-                // The script replaces a lease that was taken and not granted.
                 let reply = commands::send(&mut link.data, &self.keys, command).await?;
-                match reply {
-                    // A reply that cannot be parsed may grant a lease, which is released with the
-                    // holder.
-                    Reply::Granted { .. } | Reply::Foreign => {}
-                    _ if is_taken => {}
-                    _ => self.leases.end(token),
+                // A reply that cannot be parsed may grant a lease, which is released with the holder.
+                if !matches!(reply, Reply::Granted { .. } | Reply::Foreign) {
+                    self.leases.end(token);
                 }
                 Ok((reply, holder, link.number))
             })
@@ -183,24 +178,23 @@ impl RedisSession {
         })
     }
 
-    /// Returns the request by which a lease can be taken without the script: one of a caller that
-    /// found no record, and knows the epoch of the function.
-    fn plain_request(&self, command: &TakeLease<'_>) -> Option<LeaseRequest> {
+    /// Returns the key, if its lease can be asked for in a batch: by a caller that found no record,
+    /// and knows the epoch of the function.
+    fn free_key(&self, command: &TakeLease<'_>) -> Option<FreeKey> {
         let is_plain = command.mode == LeaseMode::Exclusive && command.expected_header.is_empty();
         let epoch = command.known_epoch.filter(|_| is_plain)?;
+        let history = command.history;
         let record = self.keys.record(command.key);
-        Some(LeaseRequest {
+        Some(FreeKey {
             lease: format!("{record}{LEASE}"),
             guards: format!("{record}{GUARDS}"),
             record,
-            function: Arc::clone(&command.key.function),
+            stamp: Stamped {
+                function: Arc::clone(&command.key.function),
+                stamp: Stamp { epoch, history },
+            },
             token: command.token,
             life: command.life,
-            stamp: Stamp {
-                epoch,
-                history: command.history,
-            },
-            holder: None,
         })
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cache_core::tier::{ETAG, Etag, HEADER_LEN, ReadOptions, ReadResult, RecordKey, Stamp};
 use cache_core::{Consistency, Error};
 
-use crate::batches::{Read, StrongRead};
+use crate::batches::{Place, Read, Running, StrongRead};
 use crate::commands;
 use crate::commands::read::{self, ReadIfNoneMatch, ReadReply};
 use crate::session::{RedisSession, not_ready};
@@ -64,14 +64,13 @@ impl RedisSession {
         within: Duration,
     ) -> Result<Option<Vec<u8>>, Error> {
         self.run("read", within, |mut link| async move {
-            let running = link.batches.clone();
-            let running = running.begin();
-            let record = match running.is_batched && !self.sizes.is_large(key.digest) {
-                true => {
+            let running = link.batches.begin();
+            let record = match self.place(key, &running) {
+                Some(place) => {
                     let record = self.keys.record(key);
-                    link.batches.read(Read { record, last }).await?
+                    place.read(Read { record, last }).await?
                 }
-                false => read::record(&mut link.data, &self.keys, key, last).await?,
+                None => read::record(&mut link.data, &self.keys, key, last).await?,
             };
             self.note_size(key, record.as_deref());
             Ok(record)
@@ -97,18 +96,17 @@ impl RedisSession {
                 self.note_size(key, record.filter(|record| record.len() > HEADER_LEN));
                 return Ok(reply);
             }
-            let running = link.batches.clone();
-            let running = running.begin();
-            let mut reply = match running.is_batched && !self.sizes.is_large(key.digest) {
-                true => {
+            let running = link.batches.begin();
+            let mut reply = match self.place(key, &running) {
+                Some(place) => {
                     let record = self.keys.record(key);
                     let strong = StrongRead {
                         read: Read { record, last },
                         function: Arc::clone(&key.function),
                     };
-                    link.batches.strong_read(strong).await?
+                    place.strong_read(strong).await?
                 }
-                false => read::record_with_controls(&mut link.data, &self.keys, key, last).await?,
+                None => read::record_with_controls(&mut link.data, &self.keys, key, last).await?,
             };
             self.note_size(key, reply.record.as_deref());
             // As the script would have replied.
@@ -120,6 +118,12 @@ impl RedisSession {
             Ok(reply)
         })
         .await
+    }
+
+    /// Returns a place in a batch if the operation is to be sent in one, and the record was small.
+    fn place<'a>(&self, key: &RecordKey, running: &Running<'a>) -> Option<Place<'a>> {
+        let is_small = self.sizes.is_small(key.digest);
+        is_small.then(|| running.place()).flatten()
     }
 
     fn note_size(&self, key: &RecordKey, record: Option<&[u8]>) {

@@ -5,7 +5,7 @@ if ARGV[1] == 'look' then return {'free'} end
 local known = number(KEYS[3])
 if not known and ARGV[7] ~= '' and last_message(KEYS[6]) == ARGV[8] then known = ARGV[7] end
 local held, waited, kind, epoch, begun = lease_or_back_off(KEYS[2])
-if not known or epoch ~= known or begun ~= ARGV[5] or held == ARGV[2] then held = nil end
+if not known or epoch ~= known or begun ~= ARGV[5] then held = nil end
 local left = held and redis.call('PTTL', KEYS[2]) or 0
 if left < 0 then held = nil end
 local failures = 0
