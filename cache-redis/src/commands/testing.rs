@@ -24,9 +24,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// A server that ends when it is dropped, with a connection for commands and one for the channel.
 pub(crate) struct TestServer {
-    _process: Process,
+    process: Process,
     pub(crate) connection: MultiplexedConnection,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Arc<Keys>,
     channel: MultiplexedConnection,
     pushes: UnboundedReceiver<PushInfo>,
 }
@@ -65,7 +65,7 @@ impl TestServer {
                 panic!("{binary} cannot be run ({error}); install redis-server")
             });
         let process = Process { child, directory };
-        let keys = Keys::new("test", Shard::ONLY, 0);
+        let keys = Arc::new(Keys::new("test", Shard::ONLY, 0));
         let (sender, pushes) = unbounded_channel();
         let plain = AsyncConnectionConfig::new().set_response_timeout(Some(LIMIT));
         let connection = process.connect(plain.clone()).await;
@@ -76,12 +76,17 @@ impl TestServer {
             .await
             .expect("a subscription");
         Self {
-            _process: process,
+            process,
             connection,
             keys,
             channel,
             pushes,
         }
+    }
+
+    /// The path of its socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.process.socket()
     }
 
     /// Runs a command of this crate.
@@ -171,8 +176,12 @@ pub(crate) fn take_lease(key: &RecordKey, token: u64) -> TakeLease<'_> {
 }
 
 impl Process {
+    fn socket(&self) -> PathBuf {
+        self.directory.join("socket")
+    }
+
     async fn connect(&self, config: AsyncConnectionConfig) -> MultiplexedConnection {
-        let socket = self.directory.join("socket");
+        let socket = self.socket();
         let url = format!("redis+unix://{}?protocol=resp3", socket.display());
         let client = Client::open(url).expect("a URL");
         let connecting = async {

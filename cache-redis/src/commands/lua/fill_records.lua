@@ -1,6 +1,6 @@
 local stamps = tonumber(ARGV[1])
 local begun = history(KEYS[1])
-local refusal, replies, ended, awaited = {}, {}, {}, {}
+local refusal, replies = {}, {}
 for at = 1, stamps do
   if begun ~= ARGV[at * 2 + 1] then
     refusal[at] = 'history'
@@ -20,14 +20,12 @@ for key = stamps + 3, #KEYS, 2 do
       reply = redis.pcall('SET', KEYS[key], ARGV[arg + 2], 'PX', ARGV[arg + 3])
       if not reply.err then
         reply = 'stored'
-        ended[#ended + 1] = KEYS[key + 1]
-        if waited then awaited[#awaited + 1] = ARGV[arg + 4] end
+        redis.call('DEL', KEYS[key + 1])
+        if waited then publish(KEYS[2], 'f:' .. ARGV[arg + 4]) end
       end
     end
   end
   replies[#replies + 1] = reply
   arg = arg + 5
 end
-if #ended > 0 then redis.call('DEL', unpack(ended)) end
-for _, digest in ipairs(awaited) do publish(KEYS[2], 'f:' .. digest) end
 return replies
