@@ -2,10 +2,11 @@
 //!
 //! `cargo bench --bench redis_throughput` starts a `redis-server` of its own on a Unix socket.
 //! Rounds of the two contenders alternate, so that a slow spell of the machine slows both down.
-//! The numbers are medians, and each path is printed as a ratio to what stands beside it.
+//! The numbers are medians, and each path is printed as a ratio to what stands beside it, with the
+//! processor time of client and server for each call, which depends less on what else runs.
 //!
-//! Arguments: `--short` runs a few rounds, for CI; `--single` uses one thread for all callers; any
-//! other word is a path, such as `strong`, and the rest is left out.
+//! Arguments: `--short` runs a few rounds, for CI; `--single` uses one thread for all callers; a
+//! number is one of callers, and any other word a path, such as `strong`: the rest is left out.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -151,6 +152,49 @@ fn bare_key(id: u64) -> String {
     format!("{{cache:0}}:bench::bare:1:{id}")
 }
 
+/// The processor time that the threads of this process and of the server have used, in
+/// microseconds. Zero on other systems than Linux.
+fn processor_time(server: u32) -> [f64; 2] {
+    ["self", &server.to_string()].map(|process| {
+        let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter();
+        let used = tasks.flatten().flatten().filter_map(|task| {
+            let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<f64>().ok()
+        });
+        used.sum::<f64>() / 1000.0
+    })
+}
+
+/// The rounds of one contender: thousands of calls per second, and processor time of client and
+/// server.
+#[derive(Default)]
+struct Rounds {
+    throughput: Vec<f64>,
+    used: [f64; 2],
+    calls: u64,
+}
+
+impl Rounds {
+    async fn run(&mut self, server: u32, calls: u64, round: impl Future<Output = f64>) {
+        let before = processor_time(server);
+        self.throughput.push(round.await);
+        let after = processor_time(server);
+        self.used = [0, 1].map(|at| self.used[at] + after[at] - before[at]);
+        self.calls += calls;
+    }
+
+    fn median(&mut self) -> f64 {
+        self.throughput.sort_by(f64::total_cmp);
+        self.throughput[self.throughput.len() / 2]
+    }
+
+    /// Microseconds of processor time for each call, of client and server.
+    fn processor(&self) -> String {
+        let [client, server] = self.used.map(|used| used / self.calls as f64);
+        format!("{client:.1} + {server:.1} us")
+    }
+}
+
 /// Runs `calls` calls by `callers` at a time, and returns thousands of calls per second.
 #[expect(clippy::disallowed_methods, reason = "a bench measures time")]
 async fn throughput<F>(
@@ -182,17 +226,15 @@ where
     calls as f64 / began.elapsed().as_secs_f64() / 1000.0
 }
 
-fn median(rounds: &mut [f64]) -> f64 {
-    rounds.sort_by(f64::total_cmp);
-    rounds[rounds.len() / 2]
-}
-
 /// How much is measured, and what.
 struct Plan {
     rounds: u64,
     /// Calls of one round with many callers.
     calls: u64,
     only: Vec<String>,
+    callers: Vec<u64>,
+    /// The process of the server.
+    server: u32,
 }
 
 impl Plan {
@@ -202,7 +244,13 @@ impl Plan {
         Self {
             rounds: if is_short { 3 } else { 9 },
             calls: if is_short { 10_000 } else { 60_000 },
-            only: names.cloned().collect(),
+            only: names
+                .clone()
+                .filter(|name| name.parse::<u64>().is_err())
+                .cloned()
+                .collect(),
+            callers: names.filter_map(|name| name.parse().ok()).collect(),
+            server: 0,
         }
     }
 
@@ -225,32 +273,35 @@ impl Plan {
             return;
         }
         let mut from = 0;
-        for callers in CALLERS {
+        let is_wanted = |callers: &u64| self.callers.is_empty() || self.callers.contains(callers);
+        for callers in CALLERS.into_iter().filter(is_wanted) {
             let calls = if callers == 1 {
                 self.calls / 10
             } else {
                 self.calls
             };
-            let (mut our_rounds, mut bare_rounds) = (Vec::new(), Vec::new());
+            let (mut our_rounds, mut bare_rounds) = (Rounds::default(), Rounds::default());
             for _ in 0..self.rounds {
                 let (ours, bare) = (ours.clone(), bare.clone());
                 let ours = throughput(callers, calls, move |id| ours(from + id));
-                our_rounds.push(ours.await);
+                our_rounds.run(self.server, calls, ours).await;
                 let bare = throughput(callers, calls, move |id| bare(from + id));
-                bare_rounds.push(bare.await);
+                bare_rounds.run(self.server, calls, bare).await;
                 from += calls;
             }
-            let (ours, bare) = (median(&mut our_rounds), median(&mut bare_rounds));
+            let (ours, bare) = (our_rounds.median(), bare_rounds.median());
+            let (our_time, bare_time) = (our_rounds.processor(), bare_rounds.processor());
             println!(
-                "{name:12} {callers:>4} callers {ours:>8.1} k/s   {peer:>16} {bare:>8.1} k/s   ratio {:.2}",
+                "{name:10} {callers:>4} callers {ours:>7.1} k/s {our_time:>14}   {peer:>12} {bare:>7.1} k/s {bare_time:>14}   ratio {:.2}",
                 ours / bare
             );
         }
     }
 }
 
-async fn run(plan: &Plan) {
+async fn run(mut plan: Plan) {
     let server = Server::start();
+    plan.server = server.child.id();
     let runtime = CacheRuntime::builder()
         .l1(Memory::builder().engine(Engine::QuickCache))
         .l2(Redis::new(server.url()).required())
@@ -314,5 +365,5 @@ fn main() {
         false => tokio::runtime::Builder::new_multi_thread(),
     };
     let tokio = builder.enable_all().build().expect("a tokio runtime");
-    tokio.block_on(run(&plan));
+    tokio.block_on(run(plan));
 }

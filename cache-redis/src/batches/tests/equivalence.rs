@@ -1,6 +1,7 @@
 //! A batch has the results of the same operations sent alone.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 use cache_core::tier::{LeaseMode, Target};
 use proptest::collection::vec;
@@ -15,6 +16,9 @@ use crate::commands::lease::{Reply, TakeLease};
 use crate::commands::read;
 use crate::commands::testing::{EPOCH, HISTORY, MINUTE};
 use crate::server::Identity;
+
+/// How often operations are chosen.
+const CASES: u32 = 128;
 
 /// An operation that may be in a batch. Each is of one of three keys.
 #[derive(Clone, Copy, Debug)]
@@ -365,6 +369,8 @@ async fn check(servers: &mut [TestServer; 2], steps: &[Step]) {
         }
     }
     let [one_by_one, in_batches] = servers;
+    // The stamps of leases that were granted: a fill has that of its lease.
+    let mut granted = HashMap::new();
     for step in steps {
         match step {
             Step::Event(event) => {
@@ -372,12 +378,24 @@ async fn check(servers: &mut [TestServer; 2], steps: &[Step]) {
                 happen(in_batches, *event).await;
             }
             Step::Batch(ops) => {
-                let (outcomes, is_granted) = batched(in_batches, ops).await;
-                assert_eq!(
-                    alone(one_by_one, ops, &is_granted).await,
-                    outcomes,
-                    "{ops:?}"
-                );
+                let of_lease = |op: &Op| match *op {
+                    Op::Fill(of, token, stamp) => {
+                        let stamp = granted.get(&(of, token)).copied().unwrap_or(stamp);
+                        Op::Fill(of, token, stamp)
+                    }
+                    op => op,
+                };
+                let ops: Vec<Op> = ops.iter().map(of_lease).collect();
+                let (outcomes, is_granted) = batched(in_batches, &ops).await;
+                let expected = alone(one_by_one, &ops, &is_granted).await;
+                assert_eq!(expected, outcomes, "{ops:?}");
+                for (op, outcome) in ops.iter().zip(outcomes) {
+                    if let Op::Lease(of, token, Stamp { history, .. }) = *op
+                        && let Outcome::Lease(Reply::Granted { epoch, .. }) = outcome
+                    {
+                        granted.insert((of, token), Stamp { epoch, history });
+                    }
+                }
             }
         }
         assert_eq!(state(one_by_one).await, state(in_batches).await, "{step:?}");
@@ -392,7 +410,7 @@ fn operations_of_a_batch_have_the_results_of_the_same_operations_sent_alone() {
         runtime.block_on(async { [TestServer::start().await, TestServer::start().await] });
     let servers = RefCell::new(servers);
     let config = ProptestConfig {
-        cases: 128,
+        cases: CASES,
         failure_persistence: None,
         ..ProptestConfig::default()
     };
