@@ -60,7 +60,7 @@ const RECORD_SIZE: SizeRange = SizeRange::new(1, 512 << 20);
 ///
 /// | for | commands |
 /// | --- | --- |
-/// | caching: keys | `ping info time getrange mget set del exists incr append pexpire pttl` |
+/// | caching: keys | `ping info time getrange set del exists incr append pexpire pttl` |
 /// | caching: scripts, channel | `evalsha script\|load spublish ssubscribe` |
 /// | a database other than 0 | `select` |
 /// | the nodes of a cluster besides the seeds | `cluster\|slots` |

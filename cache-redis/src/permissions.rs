@@ -68,7 +68,6 @@ const COMMANDS: &[(Purpose, &str, &str)] = &[
     (Purpose::Caching, "info", "info server"),
     (Purpose::Caching, "time", "time"),
     (Purpose::Caching, "getrange", "getrange {record} 0 0"),
-    (Purpose::Caching, "mget", "mget {lease}"),
     (Purpose::Caching, "set", "set {record} 0"),
     (Purpose::Caching, "del", "del {record}"),
     (Purpose::Caching, "exists", "exists {heartbeat}"),

@@ -84,7 +84,7 @@ async fn prepare(server: &mut TestServer) {
 
 fn key(at: u64) -> RecordKey {
     let function = Arc::new(FunctionKey::new("f", 1));
-    RecordKey::new(function, at.to_string().into(), 100 + at)
+    RecordKey::new(function, at.to_string(), 100 + at)
 }
 
 const STAMP: Stamp = Stamp {

@@ -9,9 +9,8 @@ for at = 1, stamps do
   end
 end
 for key = stamps + 4, #KEYS, 2 do names[#names + 1] = KEYS[key] end
-local leases = redis.call('MGET', unpack(names))
 local held = {}
-for at, name in ipairs(names) do held[name] = leases[at] end
+for _, name in ipairs(names) do held[name] = text(name) end
 local arg = stamps * 2 + 2
 for at, name in ipairs(names) do
   local reply = refusal[tonumber(ARGV[arg])]
