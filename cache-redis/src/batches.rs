@@ -24,8 +24,8 @@
 //! # Invariants
 //! 1. A request is sent at most once, or it had no effect: only a script that the server does not
 //!    know is sent again.
-//! 2. A request is answered after its own part of the batch was done, or it fails. The callers treat
-//!    a failure as an operation that may have been done.
+//! 2. A request is answered after its own part of the batch was done, or it fails. The callers
+//!    treat a failure as an operation that may have been done.
 //! 3. The task ends with its link, and requests that have no reply yet fail then.
 //! 4. A lease that is asked for in a batch is held by its request until the answer, so it is
 //!    released after that if the caller has gone.
@@ -54,11 +54,12 @@ use crate::keys::Keys;
 use crate::leases::RedisLease;
 
 /// The number of operations in progress from which on further ones are sent in batches. With fewer,
-/// the way over the task would cost more than it saves.
-const CROWD: usize = 4;
+/// the server is not busy, and an operation gains nothing from the wait for its batch.
+const CROWD: usize = 16;
 
 /// The number of batches without a reply from which on no further one is sent. While the server
-/// works on these, the next batch grows.
+/// works on these, the next batch grows: with more of them, batches are smaller and cost more for
+/// each operation. An operation waits for its batch less than a round trip.
 const MOST_BATCHES: usize = 2;
 
 /// The largest number of requests that wait for their batch. Further operations are sent by

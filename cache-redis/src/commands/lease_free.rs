@@ -12,9 +12,9 @@ use crate::keys::Keys;
 use crate::number::millis;
 
 /// Grants exclusive leases in one step. Each is granted under the conditions of
-/// [`lease::SCRIPT`](super::lease::SCRIPT), and only in the common case: history and epoch are those
-/// that the caller knows, and the key has no record, no lease or back-off, and no guards. In every
-/// other case nothing is taken, and that script says what is the case.
+/// [`lease::SCRIPT`](super::lease::SCRIPT), and only in the common case: history and epoch are
+/// those that the caller knows, and the key has no record, no lease or back-off, and no guards. In
+/// every other case nothing is taken, and that script says what is the case.
 ///
 /// KEYS history; epochs; for each key: record, lease, guards.
 /// ARGV number of epochs; for each: epoch, number of the history; for each key: index of its epoch,

@@ -162,7 +162,8 @@ impl RedisSession {
                     }
                 }
                 let reply = commands::send(&mut link.data, &self.keys, command).await?;
-                // A reply that cannot be parsed may grant a lease, which is released with the holder.
+                // A reply that cannot be parsed may grant a lease, which is released with the
+                // holder.
                 if !matches!(reply, Reply::Granted { .. } | Reply::Foreign) {
                     self.leases.end(token);
                 }
