@@ -28,30 +28,30 @@
 //!    treat a failure as an operation that may have been done.
 //! 3. The task ends with its link, and requests that have no reply yet fail then.
 //! 4. A lease that is asked for in a batch is held by its request until the answer, so it is
-//!    released after that if the caller has gone.
+//!    released after that if the caller was dropped.
 //! 5. The queue is bounded, and no operation waits for a place in it.
 
 mod pipeline;
+mod request;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cache_core::tier::kit::LeaseHolder;
-use cache_core::tier::{FillResult, FunctionKey};
+use cache_core::tier::FillResult;
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use self::pipeline::Batch;
+pub(crate) use self::request::{LeaseReply, LeaseRequest, Read, StrongRead};
+use self::request::{Request, Sender};
 use crate::commands::PORTION;
 use crate::commands::fill::FilledKey;
 use crate::commands::invalidate::InvalidatedKey;
-use crate::commands::lease_free::FreeKey;
 use crate::commands::read::ReadReply;
 use crate::errors;
 use crate::keys::Keys;
-use crate::leases::RedisLease;
 
 /// The number of operations in progress from which on further ones are sent in batches. With fewer,
 /// the server is not busy, and an operation gains nothing from the wait for its batch.
@@ -68,9 +68,6 @@ const MOST_REQUESTS: usize = 4096;
 
 /// The largest record that is sent in a batch, in bytes. A larger one would delay the others.
 pub(crate) const LARGEST_RECORD: usize = 16 * 1024;
-
-/// Where a request gets its reply.
-type Sender<T> = oneshot::Sender<Result<T, RedisError>>;
 
 /// Gives operations to the task that sends them. Clones belong to the same link.
 #[derive(Clone, Debug)]
@@ -100,50 +97,6 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.batches.running.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// A request of one operation.
-#[derive(Debug)]
-enum Request {
-    Read(Read, Sender<Option<Vec<u8>>>),
-    StrongRead(StrongRead, Sender<ReadReply>),
-    Lease(LeaseRequest, Sender<LeaseReply>),
-    Fill(FilledKey, Sender<FillResult>),
-    Invalidate(InvalidatedKey, Sender<()>),
-    /// Answered after all earlier requests.
-    Drain(Sender<()>),
-}
-
-/// A read of a record.
-#[derive(Debug)]
-pub(crate) struct Read {
-    /// The name of its key.
-    pub(crate) record: String,
-    /// Index of the last byte to be read.
-    pub(crate) last: usize,
-}
-
-/// A read of a record and of the control keys that it is judged by.
-#[derive(Debug)]
-pub(crate) struct StrongRead {
-    pub(crate) read: Read,
-    pub(crate) function: Arc<FunctionKey>,
-}
-
-/// A request for an exclusive lease on a key that is expected to be free.
-#[derive(Debug)]
-pub(crate) struct LeaseRequest {
-    pub(crate) key: FreeKey,
-    /// Releases the lease if the caller does not take it.
-    pub(crate) holder: Option<LeaseHolder<RedisLease>>,
-}
-
-/// The reply to a [`LeaseRequest`].
-#[derive(Debug)]
-pub(crate) struct LeaseReply {
-    /// `true` if the lease is granted under the stamp of the request. Otherwise nothing was taken.
-    pub(crate) is_granted: bool,
-    pub(crate) holder: Option<LeaseHolder<RedisLease>>,
 }
 
 impl Batches {

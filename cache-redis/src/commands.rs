@@ -136,13 +136,18 @@ fn pipeline<C: Command>(keys: &Keys, commands: impl IntoIterator<Item = C>) -> P
     let commands = commands.into_iter();
     let mut pipeline = Pipeline::with_capacity(commands.size_hint().0);
     for command in commands {
-        pipeline.invoke_script(&invocation(keys, command));
+        add(&mut pipeline, keys, command);
     }
     pipeline
 }
 
+/// Adds one command to a pipeline.
+pub(crate) fn add<C: Command>(pipeline: &mut Pipeline, keys: &Keys, command: C) {
+    pipeline.invoke_script(&invocation(keys, command));
+}
+
 /// A script with its keys and arguments.
-pub(crate) fn invocation<C: Command>(keys: &Keys, command: C) -> ScriptInvocation<'static> {
+fn invocation<C: Command>(keys: &Keys, command: C) -> ScriptInvocation<'static> {
     let mut invocation = command.script().prepare_invoke();
     command.write(keys, &mut invocation);
     invocation

@@ -9,7 +9,7 @@ use cache_core::tier::{FillResult, FunctionKey};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisError, Value};
 
-use super::{LeaseReply, Read, Request, Sender, StrongRead};
+use super::request::{LeaseReply, Read, Request, Sender, StrongRead};
 use crate::commands::fill::{FilledKey, StoreRecords};
 use crate::commands::invalidate::{InvalidateKeys, InvalidatedKey};
 use crate::commands::lease_free::{FreeKey, LeaseFree};
@@ -29,7 +29,7 @@ pub(super) struct Batch {
     strong_reads: Vec<(usize, Sender<ReadReply>)>,
     /// The functions whose epochs are read.
     functions: Vec<Arc<FunctionKey>>,
-    /// What the scripts are sent, and who asked for it, in the same order.
+    /// The arguments of the scripts, and where their callers get the replies, in the same order.
     free: Vec<FreeKey>,
     leases: Vec<LeaseSender>,
     filled: Vec<FilledKey>,
@@ -46,7 +46,7 @@ struct LeaseSender {
 }
 
 impl Batch {
-    /// Makes the pipeline of some requests. Nothing is sent for a caller that has gone.
+    /// Makes the pipeline of some requests. Nothing is sent for a caller that was dropped.
     pub(super) fn new(requests: impl Iterator<Item = Request>, keys: &Keys) -> Self {
         let mut batch = Self::default();
         let mut strong_reads = Vec::new();
@@ -112,15 +112,15 @@ impl Batch {
         }
         if !self.free.is_empty() {
             let lease = LeaseFree(&self.free);
-            pipeline.invoke_script(&commands::invocation(keys, lease));
+            commands::add(pipeline, keys, lease);
         }
         if !self.filled.is_empty() {
             let store = StoreRecords(&self.filled);
-            pipeline.invoke_script(&commands::invocation(keys, store));
+            commands::add(pipeline, keys, store);
         }
         if !self.invalidated.is_empty() {
             let invalidate = InvalidateKeys(&self.invalidated);
-            pipeline.invoke_script(&commands::invocation(keys, invalidate));
+            commands::add(pipeline, keys, invalidate);
         }
     }
 
@@ -192,7 +192,7 @@ impl Batch {
     }
 }
 
-/// Answers requests for leases. The holder of a lease whose caller has gone is dropped here.
+/// Answers requests for leases. If the caller was dropped, the holder of the lease is dropped here.
 fn answer_leases(leases: Vec<LeaseSender>, granted: Result<Vec<bool>, RedisError>) {
     match granted {
         Ok(granted) => {

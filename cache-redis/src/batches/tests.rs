@@ -9,8 +9,11 @@ use cache_core::tier::{Lease, RecordKey, Stamp};
 
 use super::*;
 use crate::commands;
+use crate::commands::lease_free::FreeKey;
 use crate::commands::stamps::Stamped;
 use crate::commands::testing::{EPOCH, HISTORY, MINUTE, TestServer};
+use crate::leases::RedisLease;
+use cache_core::tier::FunctionKey;
 
 const RECORD: &[u8] = b"a filled record";
 
@@ -60,7 +63,7 @@ fn invalidated_key(server: &TestServer, key: &RecordKey) -> InvalidatedKey {
     }
 }
 
-/// What the server of [`prepared`] has: records under the first two keys, leases on the next two.
+/// A server with records under the keys 0, 1, 5 and 6, and leases on the keys 2 and 3.
 async fn prepared() -> TestServer {
     let mut server = TestServer::start().await;
     prepare(&mut server).await;

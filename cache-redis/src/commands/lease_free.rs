@@ -31,7 +31,7 @@ pub(crate) struct FreeKey {
     pub(crate) record: String,
     pub(crate) lease: String,
     pub(crate) guards: String,
-    /// What the caller knows about function and history.
+    /// The epoch and the history that the caller knows.
     pub(crate) stamp: Stamped,
     pub(crate) token: u64,
     /// The time after which the lease expires.

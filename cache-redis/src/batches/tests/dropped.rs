@@ -1,4 +1,4 @@
-//! Callers that go while their request is in a batch.
+//! Callers that are dropped while their request is in a batch.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -24,7 +24,7 @@ fn lease_request(server: &TestServer, leases: &Arc<HeldLeases<RedisLease>>) -> L
 }
 
 #[tokio::test]
-async fn request_of_a_caller_that_has_gone_is_not_sent() {
+async fn request_of_a_dropped_caller_is_not_sent() {
     let mut server = prepared().await;
     let leases = Arc::new(HeldLeases::default());
     leases.connected(1);
@@ -56,7 +56,7 @@ async fn request_of_a_caller_that_has_gone_is_not_sent() {
 }
 
 #[tokio::test]
-async fn lease_of_a_caller_that_has_gone_is_released_after_the_answer() {
+async fn lease_of_a_dropped_caller_is_released_after_the_answer() {
     let mut server = prepared().await;
     let leases = Arc::new(HeldLeases::default());
     leases.connected(1);
@@ -79,11 +79,7 @@ async fn lease_of_a_caller_that_has_gone_is_released_after_the_answer() {
     );
     let task = tokio::spawn(task);
     batches.drain().await.unwrap();
-    assert_eq!(
-        server.text(&name).await,
-        "24:11:5:x",
-        "it was granted to nobody"
-    );
+    assert_eq!(server.text(&name).await, "24:11:5:x", "it was granted");
     assert_eq!(leases.take_returned().len(), 1, "it is released");
     drop(crowd);
     task.abort();

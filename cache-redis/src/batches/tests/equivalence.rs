@@ -49,7 +49,7 @@ enum Step {
     Event(Event),
 }
 
-/// What an operation replied.
+/// The reply to an operation.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Record(Option<Vec<u8>>),
@@ -359,6 +359,32 @@ async fn state(server: &mut TestServer) -> (Vec<(String, Value, u64)>, Vec<Strin
     (all, messages)
 }
 
+/// Leases that were granted, by key and token, with their stamps.
+type Granted = HashMap<(u8, u64), Stamp>;
+
+/// Gives fills the stamps of their leases.
+fn with_stamps(ops: &[Op], granted: &Granted) -> Vec<Op> {
+    let of_lease = |op: &Op| match *op {
+        Op::Fill(of, token, stamp) => {
+            let stamp = granted.get(&(of, token)).copied().unwrap_or(stamp);
+            Op::Fill(of, token, stamp)
+        }
+        op => op,
+    };
+    ops.iter().map(of_lease).collect()
+}
+
+/// The lease that an operation was granted.
+fn lease_of((op, outcome): (&Op, Outcome)) -> Option<((u8, u64), Stamp)> {
+    let Op::Lease(of, token, Stamp { history, .. }) = *op else {
+        return None;
+    };
+    let Outcome::Lease(Reply::Granted { epoch, .. }) = outcome else {
+        return None;
+    };
+    Some(((of, token), Stamp { epoch, history }))
+}
+
 async fn check(servers: &mut [TestServer; 2], steps: &[Step]) {
     for server in &mut *servers {
         server.ask::<()>(&["FLUSHALL"]).await;
@@ -369,8 +395,7 @@ async fn check(servers: &mut [TestServer; 2], steps: &[Step]) {
         }
     }
     let [one_by_one, in_batches] = servers;
-    // The stamps of leases that were granted: a fill has that of its lease.
-    let mut granted = HashMap::new();
+    let mut granted = Granted::new();
     for step in steps {
         match step {
             Step::Event(event) => {
@@ -378,24 +403,11 @@ async fn check(servers: &mut [TestServer; 2], steps: &[Step]) {
                 happen(in_batches, *event).await;
             }
             Step::Batch(ops) => {
-                let of_lease = |op: &Op| match *op {
-                    Op::Fill(of, token, stamp) => {
-                        let stamp = granted.get(&(of, token)).copied().unwrap_or(stamp);
-                        Op::Fill(of, token, stamp)
-                    }
-                    op => op,
-                };
-                let ops: Vec<Op> = ops.iter().map(of_lease).collect();
+                let ops = with_stamps(ops, &granted);
                 let (outcomes, is_granted) = batched(in_batches, &ops).await;
                 let expected = alone(one_by_one, &ops, &is_granted).await;
                 assert_eq!(expected, outcomes, "{ops:?}");
-                for (op, outcome) in ops.iter().zip(outcomes) {
-                    if let Op::Lease(of, token, Stamp { history, .. }) = *op
-                        && let Outcome::Lease(Reply::Granted { epoch, .. }) = outcome
-                    {
-                        granted.insert((of, token), Stamp { epoch, history });
-                    }
-                }
+                granted.extend(ops.iter().zip(outcomes).filter_map(lease_of));
             }
         }
         assert_eq!(state(one_by_one).await, state(in_batches).await, "{step:?}");
