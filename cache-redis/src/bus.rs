@@ -20,7 +20,7 @@ use cache_core::tier::{FunctionKey, Peers};
 use redis::{PushInfo, PushKind, Value};
 
 use crate::epochs::{Epochs, KnownEpochs};
-use crate::message::{Message, Payload};
+use crate::message::{Digests, Message, Payload};
 use crate::server::Identity;
 use crate::waiters::LeaseWaiters;
 
@@ -70,16 +70,17 @@ pub(crate) struct Snapshot {
 }
 
 /// The waiters that a message wakes.
-enum Wake {
+enum Wake<'a> {
     Nobody,
     Key(u64),
+    Keys(Digests<'a>),
     Failed(u64),
     All,
 }
 
 /// Result of a payload.
-enum Outcome {
-    Applied(Wake),
+enum Outcome<'a> {
+    Applied(Wake<'a>),
     /// Messages before this one are missing.
     Gap,
 }
@@ -201,6 +202,9 @@ impl Bus {
         match outcome {
             Outcome::Applied(Wake::Nobody) => {}
             Outcome::Applied(Wake::Key(digest)) => self.waiters.wake(digest),
+            Outcome::Applied(Wake::Keys(digests)) => {
+                digests.each().for_each(|digest| self.waiters.wake(digest));
+            }
             Outcome::Applied(Wake::Failed(digest)) => self.waiters.load_failed(digest),
             Outcome::Applied(Wake::All) => self.waiters.wake_all(),
             Outcome::Gap => {
@@ -215,7 +219,7 @@ impl Bus {
         true
     }
 
-    fn judge(&self, received: &mut Received, payload: &[u8]) -> Outcome {
+    fn judge<'a>(&self, received: &mut Received, payload: &'a [u8]) -> Outcome<'a> {
         let (number, message) = match Payload::parse(payload) {
             Payload::Message(number, message) => (Some(number), Some(message)),
             Payload::UnknownKind(number) => (Some(number), None),
@@ -240,11 +244,13 @@ impl Bus {
         })
     }
 
-    fn apply(&self, message: Message) -> Wake {
+    fn apply<'a>(&self, message: Message<'a>) -> Wake<'a> {
         match message {
-            Message::Key(digest) => {
-                self.peers.invalidated_key(digest);
-                Wake::Key(digest)
+            Message::Keys(digests) => {
+                digests
+                    .each()
+                    .for_each(|digest| self.peers.invalidated_key(digest));
+                Wake::Keys(digests)
             }
             Message::Free(digest) => Wake::Key(digest),
             Message::Failed(digest) => Wake::Failed(digest),

@@ -15,6 +15,7 @@ pub(crate) mod forget;
 pub(crate) mod guard;
 pub(crate) mod invalidate;
 pub(crate) mod lease;
+pub(crate) mod lease_free;
 pub(crate) mod note;
 pub(crate) mod permissions;
 pub(crate) mod read;
@@ -22,6 +23,7 @@ pub(crate) mod release;
 pub(crate) mod renew;
 pub(crate) mod restore;
 mod script;
+pub(crate) mod stamps;
 pub(crate) mod waits;
 
 use redis::aio::MultiplexedConnection;
@@ -40,7 +42,9 @@ static SCRIPTS: [&Script; 19] = [
     &attach::SCRIPT,
     &read::SCRIPT,
     &lease::SCRIPT,
+    &lease_free::SCRIPT,
     &fill::SCRIPT,
+    &fill::RECORDS,
     &restore::SCRIPT,
     &release::SCRIPT,
     &renew::SCRIPT,
@@ -51,6 +55,7 @@ static SCRIPTS: [&Script; 19] = [
     &guard::GUARD,
     &guard::UNGUARD,
     &invalidate::KEY,
+    &invalidate::KEYS,
     &invalidate::FUNCTION,
     &invalidate::ALL,
     &forget::SCRIPT,
@@ -135,11 +140,17 @@ fn pipeline<C: Command>(keys: &Keys, commands: impl IntoIterator<Item = C>) -> P
     let commands = commands.into_iter();
     let mut pipeline = Pipeline::with_capacity(commands.size_hint().0);
     for command in commands {
-        pipeline.invoke_script(&invocation(keys, command));
+        add(&mut pipeline, keys, command);
     }
     pipeline
 }
 
+/// Adds one command to a pipeline.
+pub(crate) fn add<C: Command>(pipeline: &mut Pipeline, keys: &Keys, command: C) {
+    pipeline.invoke_script(&invocation(keys, command));
+}
+
+/// A script with its keys and arguments.
 fn invocation<C: Command>(keys: &Keys, command: C) -> ScriptInvocation<'static> {
     let mut invocation = command.script().prepare_invoke();
     command.write(keys, &mut invocation);
@@ -147,6 +158,6 @@ fn invocation<C: Command>(keys: &Keys, command: C) -> ScriptInvocation<'static> 
 }
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use redis::{AsyncConnectionConfig, ConnectionInfo, PushInfo};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use crate::batches::Batches;
 use crate::bus::Reader;
 use crate::commands;
 use crate::commands::attach::{Attach, Attached, Reply};
@@ -44,12 +45,7 @@ impl RedisSession {
             .await
             .unwrap_or_else(|_| Err(errors::no_reply()))
             .map_err(errors::not_connected)?;
-        let driver = self.drivers.drive(number, driver).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Unavailable,
-                "the link to Redis was lost while it was made",
-            )
-        })?;
+        let driver = self.drivers.drive(number, driver).ok_or_else(lost_early)?;
         Ok((connection, driver))
     }
 
@@ -124,9 +120,12 @@ impl RedisSession {
             ));
         }
         self.set_clock(greeting.millis);
+        let (batches, sending) = Batches::new(data.clone(), Arc::clone(&self.keys));
+        self.drivers.drive(number, sending).ok_or_else(lost_early)?;
         let link = Link {
             number,
             data,
+            batches,
             channel,
             identity: Arc::new(greeting.identity),
         };
@@ -217,4 +216,11 @@ impl RedisSession {
             );
         }
     }
+}
+
+fn lost_early() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the link to Redis was lost while it was made",
+    )
 }

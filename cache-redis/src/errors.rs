@@ -93,6 +93,11 @@ pub(crate) fn no_reply() -> RedisError {
     std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }
 
+/// The error of a request whose link ended before the reply.
+pub(crate) fn link_ended() -> RedisError {
+    std::io::Error::from(std::io::ErrorKind::BrokenPipe).into()
+}
+
 /// The kind of error that callers see.
 pub(crate) fn kind_of(error: &RedisError) -> ErrorKind {
     if error.is_timeout() {

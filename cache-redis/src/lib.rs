@@ -40,6 +40,7 @@
 mod access;
 mod authentication;
 mod barrier;
+mod batches;
 mod bus;
 mod commands;
 mod config;
@@ -65,6 +66,7 @@ mod renewal;
 mod replicas;
 mod server;
 mod session;
+mod sizes;
 mod streams;
 mod supervisor;
 mod tier;

@@ -6,9 +6,9 @@ const MAX_NUMBER: u64 = 1 << 53;
 
 /// An event that instances are notified of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Message {
-    /// A key was invalidated.
-    Key(u64),
+pub(crate) enum Message<'a> {
+    /// Keys were invalidated.
+    Keys(Digests<'a>),
     /// A key was filled, or its lease released.
     Free(u64),
     /// The load of a key failed, and its lease was released.
@@ -21,21 +21,25 @@ pub(crate) enum Message {
     Sequence,
 }
 
+/// The digests of keys, with a colon between them. There is at least one, and each is a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Digests<'a>(&'a [u8]);
+
 /// A payload of the channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Payload {
+pub(crate) enum Payload<'a> {
     /// A message and its number.
-    Message(u64, Message),
+    Message(u64, Message<'a>),
     /// A numbered message of a kind that this version does not know. A newer version may send one.
     UnknownKind(u64),
     /// Not a message of this cache.
     Foreign,
 }
 
-impl Payload {
+impl<'a> Payload<'a> {
     /// Parses `<number>:<kind>:<subject>`. The number is read first: a message of an unknown kind
     /// must count as received, or the next one would look like a gap.
-    pub(crate) fn parse(payload: &[u8]) -> Self {
+    pub(crate) fn parse(payload: &'a [u8]) -> Self {
         let Some((number, rest)) = split(payload) else {
             return Self::Foreign;
         };
@@ -48,12 +52,14 @@ impl Payload {
     }
 }
 
-impl Message {
-    fn parse(text: &[u8]) -> Option<Self> {
+impl<'a> Message<'a> {
+    fn parse(text: &'a [u8]) -> Option<Self> {
         let (kind, subject) = split(text)?;
-        let subject = std::str::from_utf8(subject).ok()?.parse().ok()?;
+        if kind == b"k" {
+            return Digests::parse(subject).map(Self::Keys);
+        }
+        let subject = number(subject)?;
         Some(match kind {
-            b"k" => Self::Key(subject),
             b"f" | b"r" => Self::Free(subject),
             b"x" => Self::Failed(subject),
             b"e" => Self::Function(subject),
@@ -62,6 +68,24 @@ impl Message {
             _ => return None,
         })
     }
+}
+
+impl<'a> Digests<'a> {
+    fn parse(text: &'a [u8]) -> Option<Self> {
+        let all = text.split(|byte| *byte == b':');
+        all.map(number)
+            .all(|digest| digest.is_some())
+            .then_some(Self(text))
+    }
+
+    /// Returns each of them.
+    pub(crate) fn each(self) -> impl Iterator<Item = u64> {
+        self.0.split(|byte| *byte == b':').filter_map(number)
+    }
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 fn split(text: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -83,8 +107,18 @@ mod tests {
 
     #[test]
     fn messages_are_parsed_and_newer_kinds_keep_their_number() {
-        let parsed = |text: &str| Payload::parse(text.as_bytes());
-        assert_eq!(parsed("5:k:7"), Payload::Message(5, Message::Key(7)));
+        fn parsed(text: &str) -> Payload<'_> {
+            Payload::parse(text.as_bytes())
+        }
+        let keys = |text| match Payload::parse(text) {
+            Payload::Message(5, Message::Keys(digests)) => digests.each().collect(),
+            _ => Vec::new(),
+        };
+        assert_eq!(keys(b"5:k:7"), [7]);
+        assert_eq!(keys(b"5:k:7:8:18446744073709551615"), [7, 8, u64::MAX]);
+        for wrong in ["5:k:", "5:k:7:", "5:k::7", "5:k:7:x"] {
+            assert_eq!(parsed(wrong), Payload::UnknownKind(5), "{wrong}");
+        }
         assert_eq!(parsed("5:r:7"), Payload::Message(5, Message::Free(7)));
         assert_eq!(parsed("6:x:7"), Payload::Message(6, Message::Failed(7)));
         assert_eq!(parsed("8:s:0"), Payload::Message(8, Message::Sequence));
@@ -106,8 +140,8 @@ mod tests {
 
         #[test]
         fn any_number_is_taken_or_refused_by_its_range(number: u64, kind in "[a-z]{0,2}", subject: u64) {
-            let payload = Payload::parse(format!("{number}:{kind}:{subject}").as_bytes());
-            let is_taken = payload != Payload::Foreign;
+            let text = format!("{number}:{kind}:{subject}");
+            let is_taken = Payload::parse(text.as_bytes()) != Payload::Foreign;
             prop_assert_eq!(is_taken, (1..=MAX_NUMBER).contains(&number));
         }
     }

@@ -20,6 +20,7 @@ use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 use tokio::time::{Instant, timeout};
 
+use crate::batches::Batches;
 use crate::bus::Bus;
 use crate::commands::guard::GuardedKey;
 use crate::config::Settings;
@@ -33,6 +34,7 @@ use crate::locator::Locator;
 use crate::permissions::Permissions;
 use crate::renewal::Renewal;
 use crate::server::Identity;
+use crate::sizes::RecordSizes;
 
 /// The state that calls and the supervisor share.
 #[derive(Debug)]
@@ -44,7 +46,8 @@ pub(crate) struct RedisSession {
     pub(crate) layout: Arc<Layout>,
     pub(crate) renewal: Renewal,
     pub(crate) settings: Settings,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) sizes: RecordSizes,
     pub(crate) bus: Arc<Bus>,
     pub(crate) link: Session<Link>,
     pub(crate) drivers: Drivers,
@@ -69,6 +72,8 @@ pub(crate) struct Link {
     /// The number of the link, larger than that of every earlier one.
     pub(crate) number: u64,
     pub(crate) data: MultiplexedConnection,
+    /// Sends operations of several calls together, over `data`.
+    pub(crate) batches: Batches,
     pub(crate) channel: MultiplexedConnection,
     pub(crate) identity: Arc<Identity>,
 }
@@ -105,7 +110,8 @@ impl RedisSession {
             layout,
             renewal: Renewal::default(),
             settings,
-            keys,
+            keys: Arc::new(keys),
+            sizes: RecordSizes::default(),
             counters: Arc::clone(&bus.counters),
             bus,
             drivers: Drivers::default(),

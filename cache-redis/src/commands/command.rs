@@ -28,6 +28,6 @@ pub(super) fn typed<T: FromRedisValue>(reply: Value) -> Result<T, RedisError> {
 }
 
 /// A number as the scripts write it. Any other text under a key of this cache is foreign.
-pub(super) fn number(text: &[u8]) -> Option<u64> {
+pub(crate) fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }

@@ -6,7 +6,9 @@ use cache_core::tier::{FillResult, Lease, RecordKey, Refusal};
 use redis::{RedisError, ScriptInvocation, Value};
 
 use super::command::{Command, typed};
+use super::lease::exclusive_lease;
 use super::script::{Script, script};
+use super::stamps::{self, Stamped};
 use crate::keys::Keys;
 use crate::number::millis;
 
@@ -19,6 +21,18 @@ use crate::number::millis;
 ///
 /// Replies with `stored`, or with the word for what has changed: `lease`, `function`, `history`.
 pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/fill.lua")));
+
+/// Stores several records in one step, each under the conditions of [`SCRIPT`].
+///
+/// A lease is compared with its whole text, as [`exclusive_lease`] writes it. A full server refuses
+/// each record by itself.
+///
+/// KEYS history, sequence; epochs; for each record: record, lease.
+/// ARGV number of epochs; for each: epoch, number of the history; for each record: index of its
+/// epoch, text of the lease, record, life in ms, digest of the key; channel.
+///
+/// Replies for each record with a word, as [`SCRIPT`] does, or with the server's error.
+pub(super) static RECORDS: Script = Script::new(|| script(include_str!("lua/fill_records.lua")));
 
 /// Stores a record and ends its lease.
 #[derive(Debug)]
@@ -61,6 +75,60 @@ impl Command for StoreRecord<'_> {
             "history" => FillResult::Refused(Refusal::History),
             _ => FillResult::Refused(Refusal::Lease),
         })
+    }
+}
+
+/// A record that is stored together with others, under an exclusive lease.
+#[derive(Debug)]
+pub(crate) struct FilledKey {
+    /// The names of the keys.
+    pub(crate) name: String,
+    pub(crate) lease: String,
+    pub(crate) token: u64,
+    /// The stamp of the lease.
+    pub(crate) stamp: Stamped,
+    pub(crate) record: Vec<u8>,
+    /// The time after which the record expires.
+    pub(crate) life: Duration,
+    /// The digest of the key.
+    pub(crate) digest: u64,
+}
+
+/// Stores several records.
+#[derive(Debug)]
+pub(crate) struct StoreRecords<'a>(pub(crate) &'a [FilledKey]);
+
+impl Command for StoreRecords<'_> {
+    /// For each record what [`StoreRecord`] replies, or the server's error.
+    type Reply = Vec<Result<FillResult, RedisError>>;
+
+    fn script(&self) -> &'static redis::Script {
+        &RECORDS
+    }
+
+    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+        invocation.key(keys.history()).key(keys.sequence());
+        let indices = stamps::write(self.0.iter().map(|key| &key.stamp), keys, invocation);
+        for (filled, index) in self.0.iter().zip(indices) {
+            invocation
+                .key(&filled.name)
+                .key(&filled.lease)
+                .arg(index)
+                .arg(exclusive_lease(filled.token, filled.stamp.stamp))
+                .arg(&filled.record)
+                .arg(millis(filled.life))
+                .arg(filled.digest);
+        }
+        invocation.arg(keys.channel());
+    }
+
+    fn parse(reply: Value) -> Result<Self::Reply, RedisError> {
+        let replies: Vec<Value> = typed(reply)?;
+        let each = replies.into_iter().map(|reply| match reply {
+            Value::ServerError(error) => Err(error.into()),
+            reply => StoreRecord::parse(reply),
+        });
+        Ok(each.collect())
     }
 }
 

@@ -20,6 +20,14 @@ use crate::server::Identity;
 /// Replies with 1.
 pub(super) static KEY: Script = Script::new(|| script(include_str!("lua/invalidate_key.lua")));
 
+/// Invalidates several keys in one step, which one message announces.
+///
+/// KEYS sequence; for each key: record, lease.
+/// ARGV digests of the keys with a colon between them, channel.
+///
+/// Replies with 1.
+pub(super) static KEYS: Script = Script::new(|| script(include_str!("lua/invalidate_keys.lua")));
+
 /// Invalidates a function: its records, and the fills under its leases, carry the old epoch.
 ///
 /// KEYS epoch, sequence, and the audit's stream if there is one.
@@ -94,6 +102,45 @@ impl Command for Invalidate<'_> {
                 .arg(audit.most);
         }
         invocation.arg(keys.channel());
+    }
+
+    fn parse(reply: Value) -> Result<(), RedisError> {
+        typed::<i64>(reply).map(drop)
+    }
+}
+
+/// A key that is invalidated together with others.
+#[derive(Debug)]
+pub(crate) struct InvalidatedKey {
+    /// The names of the keys.
+    pub(crate) record: String,
+    pub(crate) lease: String,
+    /// The digest of the key.
+    pub(crate) digest: u64,
+}
+
+/// Invalidates several keys, of which there is at least one. There is no audit of it.
+#[derive(Debug)]
+pub(crate) struct InvalidateKeys<'a>(pub(crate) &'a [InvalidatedKey]);
+
+impl Command for InvalidateKeys<'_> {
+    type Reply = ();
+
+    fn script(&self) -> &'static redis::Script {
+        &KEYS
+    }
+
+    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+        invocation.key(keys.sequence());
+        let mut digests = String::with_capacity(self.0.len() * 21);
+        for key in self.0 {
+            invocation.key(&key.record).key(&key.lease);
+            if !digests.is_empty() {
+                digests.push(':');
+            }
+            digests.push_str(&key.digest.to_string());
+        }
+        invocation.arg(digests).arg(keys.channel());
     }
 
     fn parse(reply: Value) -> Result<(), RedisError> {
@@ -181,6 +228,29 @@ mod tests {
         server.ask::<()>(&["SET", &stream, "foreign"]).await;
         invalidate(&mut server, Target::Key(&key), Some(&audit)).await;
         assert_eq!(server.messages().await, ["k:7"]);
+    }
+
+    #[tokio::test]
+    async fn several_keys_are_invalidated_in_one_step_and_announced_by_one_message() {
+        let mut server = TestServer::start().await;
+        let last = server.attach().await.last;
+        let keys = ["1", "2"].map(|arguments| InvalidatedKey {
+            record: server.keys.record(&key(arguments)),
+            lease: server.keys.lease(&key(arguments)),
+            digest: arguments.parse().unwrap(),
+        });
+        for key in &keys {
+            let set = ["MSET", &key.record, "record", &key.lease, "21:11:5:x"];
+            server.ask::<()>(&set).await;
+        }
+        server.send(InvalidateKeys(&keys)).await;
+        for key in &keys {
+            let left: u64 = server.ask(&["EXISTS", &key.record, &key.lease]).await;
+            assert_eq!(left, 0, "record and lease are deleted");
+        }
+        assert_eq!(server.messages().await, ["k:1:2"]);
+        let sequence = server.text(&server.keys.sequence()).await;
+        assert_eq!(sequence, (last + 1).to_string(), "one message");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cache_core::tier::{LeaseMode, RecordKey};
+use cache_core::tier::{LeaseMode, RecordKey, Stamp};
 use redis::{RedisError, ScriptInvocation, Value};
 
 use super::command::{Command, number, typed};
@@ -93,6 +93,12 @@ pub(crate) enum Reply {
     HistoryEvicted,
     /// Not a reply of this script.
     Foreign,
+}
+
+/// The text of an exclusive lease that no caller waits for.
+pub(crate) fn exclusive_lease(token: u64, stamp: Stamp) -> String {
+    let Stamp { epoch, history } = stamp;
+    format!("{token}:{epoch}:{history}:x")
 }
 
 fn word(mode: LeaseMode) -> &'static str {

@@ -8,7 +8,8 @@ use cache_core::tier::{Etag, RecordKey};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, ScriptInvocation, Value};
 
-use super::command::{Command, number, typed};
+pub(crate) use super::command::number;
+use super::command::{Command, typed};
 use super::script::{LONGEST_TEXT, Script, script};
 use crate::errors;
 use crate::keys::Keys;
@@ -48,11 +49,10 @@ pub(crate) struct ReadReply {
 
 impl ReadReply {
     fn new(record: Option<Vec<u8>>, epoch: &[u8], history: &[u8]) -> Self {
-        let history = history.split(|byte| *byte == b':').next();
         Self {
             record,
             epoch: number(epoch),
-            history: history.and_then(number),
+            history: history_number(history),
         }
     }
 }
@@ -116,17 +116,35 @@ pub(crate) async fn record_with_controls(
     ))
 }
 
+/// The number of a history, which is followed by the identity of its server.
+pub(crate) fn history_number(text: &[u8]) -> Option<u64> {
+    text.split(|byte| *byte == b':').next().and_then(number)
+}
+
 /// A reply to GETRANGE.
 type Answer = Result<Vec<u8>, RedisError>;
 
-fn range(name: &str, last: usize) -> Cmd {
-    let mut range = redis::cmd("GETRANGE");
-    range.arg(name).arg(0).arg(last);
+/// The command that reads a text up to and including the byte at `last`.
+pub(crate) fn range(name: &str, last: usize) -> Cmd {
+    let mut range = Cmd::with_capacity(4, name.len() + 32);
+    range.arg("GETRANGE").arg(name).arg(0).arg(last);
     range
 }
 
+/// The reply to a read of a record and its control keys.
+pub(crate) fn reply(
+    record: Answer,
+    epoch: &Answer,
+    history: &Answer,
+) -> Result<ReadReply, RedisError> {
+    let record = record_in(record)?;
+    let epoch = epoch.as_deref().map_err(Clone::clone)?;
+    let history = history.as_deref().map_err(Clone::clone)?;
+    Ok(ReadReply::new(record, epoch, history))
+}
+
 /// The record in a reply, which is empty if there is none.
-fn record_in(answer: Answer) -> Result<Option<Vec<u8>>, RedisError> {
+pub(crate) fn record_in(answer: Answer) -> Result<Option<Vec<u8>>, RedisError> {
     match answer {
         Ok(record) => Ok(Some(record).filter(|record| !record.is_empty())),
         Err(error) if errors::is_of_another_type(&error) => Ok(Some(NO_RECORD.to_vec())),
@@ -134,7 +152,8 @@ fn record_in(answer: Answer) -> Result<Option<Vec<u8>>, RedisError> {
     }
 }
 
-fn text_in(answer: Answer) -> Answer {
+/// The text in a reply, which is empty if there is none.
+pub(crate) fn text_in(answer: Answer) -> Answer {
     match answer {
         Err(error) if errors::is_of_another_type(&error) => Ok(Vec::new()),
         answer => answer,

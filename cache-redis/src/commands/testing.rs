@@ -23,10 +23,10 @@ use crate::server::Identity;
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A server that ends when it is dropped, with a connection for commands and one for the channel.
-pub(super) struct TestServer {
-    _process: Process,
-    pub(super) connection: MultiplexedConnection,
-    pub(super) keys: Keys,
+pub(crate) struct TestServer {
+    process: Process,
+    pub(crate) connection: MultiplexedConnection,
+    pub(crate) keys: Arc<Keys>,
     channel: MultiplexedConnection,
     pushes: UnboundedReceiver<PushInfo>,
 }
@@ -46,7 +46,7 @@ impl Drop for Process {
 }
 
 impl TestServer {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("cache-redis-{}-{number}", std::process::id());
@@ -65,7 +65,7 @@ impl TestServer {
                 panic!("{binary} cannot be run ({error}); install redis-server")
             });
         let process = Process { child, directory };
-        let keys = Keys::new("test", Shard::ONLY, 0);
+        let keys = Arc::new(Keys::new("test", Shard::ONLY, 0));
         let (sender, pushes) = unbounded_channel();
         let plain = AsyncConnectionConfig::new().set_response_timeout(Some(LIMIT));
         let connection = process.connect(plain.clone()).await;
@@ -76,7 +76,7 @@ impl TestServer {
             .await
             .expect("a subscription");
         Self {
-            _process: process,
+            process,
             connection,
             keys,
             channel,
@@ -84,14 +84,19 @@ impl TestServer {
         }
     }
 
+    /// The path of its socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.process.socket()
+    }
+
     /// Runs a command of this crate.
-    pub(super) async fn send<C: Command>(&mut self, command: C) -> C::Reply {
+    pub(crate) async fn send<C: Command>(&mut self, command: C) -> C::Reply {
         let reply = super::send(&mut self.connection, &self.keys, command).await;
         reply.expect("a reply")
     }
 
     /// Runs a command of the server.
-    pub(super) async fn ask<T: FromRedisValue>(&mut self, words: &[&str]) -> T {
+    pub(crate) async fn ask<T: FromRedisValue>(&mut self, words: &[&str]) -> T {
         let mut command = Cmd::new();
         command.arg(words);
         let reply = command.query_async(&mut self.connection).await;
@@ -99,12 +104,12 @@ impl TestServer {
     }
 
     /// The text under a key; empty if there is none.
-    pub(super) async fn text(&mut self, name: &str) -> String {
+    pub(crate) async fn text(&mut self, name: &str) -> String {
         self.ask(&["GETRANGE", name, "0", "-1"]).await
     }
 
     /// The messages that were published since the last call, without their numbers.
-    pub(super) async fn messages(&mut self) -> Vec<String> {
+    pub(crate) async fn messages(&mut self) -> Vec<String> {
         // The reply arrives behind all messages that the server published before.
         let ping = redis::cmd("PING").exec_async(&mut self.channel).await;
         ping.expect("a reply on the channel's connection");
@@ -122,7 +127,7 @@ impl TestServer {
     }
 
     /// Begins [`HISTORY`].
-    pub(super) async fn attach(&mut self) -> Attached {
+    pub(crate) async fn attach(&mut self) -> Attached {
         let reply = self
             .send(Attach {
                 identity: &Identity::named("server"),
@@ -140,23 +145,23 @@ impl TestServer {
 }
 
 /// The history that [`TestServer::lease`] asks under.
-pub(super) const HISTORY: u64 = 5;
+pub(crate) const HISTORY: u64 = 5;
 
 /// The epoch that a function gets by [`TestServer::lease`] if it has none.
-pub(super) const EPOCH: u64 = 11;
+pub(crate) const EPOCH: u64 = 11;
 
 /// A minute.
-pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 
 impl TestServer {
     /// Asks for the exclusive lease on a key, for a minute.
-    pub(super) async fn lease(&mut self, key: &RecordKey, token: u64) -> Reply {
+    pub(crate) async fn lease(&mut self, key: &RecordKey, token: u64) -> Reply {
         self.send(take_lease(key, token)).await
     }
 }
 
 /// A request for the exclusive lease on a key, for a minute.
-pub(super) fn take_lease(key: &RecordKey, token: u64) -> TakeLease<'_> {
+pub(crate) fn take_lease(key: &RecordKey, token: u64) -> TakeLease<'_> {
     TakeLease {
         key,
         mode: LeaseMode::Exclusive,
@@ -171,8 +176,12 @@ pub(super) fn take_lease(key: &RecordKey, token: u64) -> TakeLease<'_> {
 }
 
 impl Process {
+    fn socket(&self) -> PathBuf {
+        self.directory.join("socket")
+    }
+
     async fn connect(&self, config: AsyncConnectionConfig) -> MultiplexedConnection {
-        let socket = self.directory.join("socket");
+        let socket = self.socket();
         let url = format!("redis+unix://{}?protocol=resp3", socket.display());
         let client = Client::open(url).expect("a URL");
         let connecting = async {
@@ -194,6 +203,6 @@ impl Process {
 }
 
 /// The key of a function `f` with these arguments, and 7 as its digest.
-pub(super) fn key(arguments: &str) -> RecordKey {
+pub(crate) fn key(arguments: &str) -> RecordKey {
     RecordKey::new(Arc::new(FunctionKey::new("f", 1)), arguments.into(), 7)
 }

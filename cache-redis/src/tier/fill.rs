@@ -1,12 +1,15 @@
 //! Stores a record under the lease of its load.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::Error;
 use cache_core::tier::{FillResult, Lease, RecordKey, Refusal};
 
+use crate::batches::LARGEST_RECORD;
 use crate::commands;
-use crate::commands::fill::StoreRecord;
+use crate::commands::fill::{FilledKey, StoreRecord};
+use crate::commands::stamps::Stamped;
 use crate::session::RedisSession;
 
 impl RedisSession {
@@ -21,18 +24,38 @@ impl RedisSession {
         if self.journal.covers(key) {
             return Ok(FillResult::Refused(Refusal::Queued));
         }
-        let command = StoreRecord {
-            key,
-            lease,
-            record,
-            life,
-        };
         let fill = self
             .run("fill", within, |mut link| async move {
                 // Another link may lead to another server, to which the lease was replicated.
-                if !self.leases.holds(lease.token, link.number) {
+                let Some(held) = self.leases.get(lease.token, link.number) else {
                     return Ok(FillResult::Refused(Refusal::Link));
+                };
+                self.sizes.note(key.digest, record.len());
+                let running = link.batches.begin();
+                if held.is_exclusive
+                    && record.len() <= LARGEST_RECORD
+                    && let Some(place) = running.place()
+                {
+                    let filled = FilledKey {
+                        name: self.keys.record(key),
+                        lease: held.name,
+                        token: lease.token,
+                        stamp: Stamped {
+                            function: Arc::clone(&key.function),
+                            stamp: lease.stamp,
+                        },
+                        record,
+                        life,
+                        digest: key.digest,
+                    };
+                    return place.fill(filled).await;
                 }
+                let command = StoreRecord {
+                    key,
+                    lease,
+                    record,
+                    life,
+                };
                 commands::send(&mut link.data, &self.keys, command).await
             })
             .await?;

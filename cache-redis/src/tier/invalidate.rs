@@ -8,7 +8,9 @@ use cache_core::tier::{Receipt, Target};
 use cache_core::{Error, ErrorKind};
 use tokio::time::{Instant, timeout_at};
 
+use crate::commands::invalidate::InvalidatedKey;
 use crate::journal::Writer;
+use crate::keys::LEASE;
 use crate::session::RedisSession;
 
 impl RedisSession {
@@ -27,7 +29,21 @@ impl RedisSession {
         self.forget_epoch(target);
         let sent = self
             .run("invalidate", within, |link| async move {
-                self.send_invalidation(&link, target).await?;
+                let running = link.batches.begin();
+                // The audit has an entry for each invalidation.
+                let is_plain = self.settings.audit.is_none();
+                match (target, running.place().filter(|_| is_plain)) {
+                    (Target::Key(key), Some(place)) => {
+                        let record = self.keys.record(key);
+                        let key = InvalidatedKey {
+                            lease: format!("{record}{LEASE}"),
+                            record,
+                            digest: key.digest,
+                        };
+                        place.invalidate(key).await?;
+                    }
+                    _ => self.send_invalidation(&link, target).await?,
+                }
                 Ok(link.number)
             })
             .await;

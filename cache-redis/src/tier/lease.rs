@@ -1,5 +1,6 @@
 //! Takes the lease on a key before a load, and detects waits for leases that would never end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::tier::kit::{LONGEST_LOAD, LeaseHolder};
@@ -9,11 +10,15 @@ use cache_core::tier::{
 use cache_core::{Error, ErrorKind};
 use tokio::time::sleep;
 
+use crate::batches::LeaseRequest;
 use crate::commands;
 use crate::commands::Command;
 use crate::commands::deadlock::DetectDeadlock;
 use crate::commands::lease::{Reply, TakeLease};
+use crate::commands::lease_free::FreeKey;
+use crate::commands::stamps::Stamped;
 use crate::epochs::Mark;
+use crate::keys::{GUARDS, LEASE};
 use crate::leases::RedisLease;
 use crate::number::fresh_number;
 use crate::session::{RedisSession, not_ready};
@@ -138,21 +143,60 @@ impl RedisSession {
         let (reply, holder, link) = self
             .run("lease", within, |mut link| async move {
                 let holder = own.map(|own| self.leases.hold(token, own, link.number));
+                let mut holder = holder.flatten();
+                let running = link.batches.begin();
+                if let Some(free) = self.free_key(&command)
+                    && let Some(place) = running.place()
+                {
+                    let epoch = free.stamp.stamp.epoch;
+                    let request = LeaseRequest { key: free, holder };
+                    let taken = place.lease(request).await?;
+                    holder = taken.holder;
+                    if taken.is_granted {
+                        let failures = 0;
+                        let granted = Reply::Granted {
+                            token,
+                            epoch,
+                            failures,
+                        };
+                        return Ok((granted, holder, link.number));
+                    }
+                }
                 let reply = commands::send(&mut link.data, &self.keys, command).await?;
-                Ok((reply, holder.flatten(), link.number))
+                // A reply that cannot be parsed may grant a lease, which is released with the
+                // holder.
+                if !matches!(reply, Reply::Granted { .. } | Reply::Foreign) {
+                    self.leases.end(token);
+                }
+                Ok((reply, holder, link.number))
             })
             .await?;
-        match reply {
-            // A reply that cannot be parsed may grant a lease, which is released with the holder.
-            Reply::Granted { .. } | Reply::Foreign => {}
-            _ => self.leases.end(token),
-        }
         Ok(Answer {
             reply,
             holder,
             link,
             history,
             asked,
+        })
+    }
+
+    /// Returns the key, if its lease can be asked for in a batch: by a caller that found no record,
+    /// and knows the epoch of the function.
+    fn free_key(&self, command: &TakeLease<'_>) -> Option<FreeKey> {
+        let is_plain = command.mode == LeaseMode::Exclusive && command.expected_header.is_empty();
+        let epoch = command.known_epoch.filter(|_| is_plain)?;
+        let history = command.history;
+        let record = self.keys.record(command.key);
+        Some(FreeKey {
+            lease: format!("{record}{LEASE}"),
+            guards: format!("{record}{GUARDS}"),
+            record,
+            stamp: Stamped {
+                function: Arc::clone(&command.key.function),
+                stamp: Stamp { epoch, history },
+            },
+            token: command.token,
+            life: command.life,
         })
     }
 

@@ -96,8 +96,9 @@ impl RedisSession {
         // A lease whose release does not arrive expires by itself.
         let _ = timeout(limit, self.release_leases(link, &returned)).await;
         let left = self.flush_within(link, limit).await;
-        // Replies arrive in order: after this one, no request of a call is pending.
+        // Replies arrive in order: after these, no request of a call is pending.
         let mut data = link.data.clone();
+        let _ = timeout(limit, link.batches.drain()).await;
         let _ = timeout(limit, redis::cmd("PING").exec_async(&mut data)).await;
         left
     }

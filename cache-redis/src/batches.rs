@@ -1,0 +1,198 @@
+//! Batches: operations of different calls that are sent to the server together.
+//!
+//! While few operations are in progress on a link, each is sent by itself. From [`CROWD`] on, they
+//! are given to a task of the link, which sends all that have arrived in one pipeline. Such a
+//! pipeline costs the client library one message, and the operations share what they need in
+//! common: history and epochs are read once, and leases, fills and invalidations run as one script
+//! of each kind.
+//!
+//! # Why a batch changes nothing in the protocol
+//! A batch has the effects of its operations one after the other, so each of its runs is a run of
+//! the same operations sent alone, which `tests/model` searches:
+//! - A script of a batch is one step on the server. It checks for each key what the script of a
+//!   single key checks, and does the same to it. No other step comes between those of its keys,
+//!   which is one of the orders that single commands may have.
+//! - The keys that one script invalidates are announced by one message with one number. An instance
+//!   applies it as a whole, as it would several messages that arrive together.
+//! - A strong read reads the record before epoch and history, as a single one does. That they are
+//!   read once for several records only means that more can happen in between, and what happens
+//!   there makes the record invalid, or comes after the read.
+//! - An operation may wait for its batch. Nothing that it does depends on when it is sent: a read
+//!   begins when it is sent, a lease is granted by the server, a fill is refused without its lease,
+//!   and an invalidation is not acknowledged before.
+//!
+//! # Invariants
+//! 1. A request is sent at most once, or it had no effect: only a script that the server does not
+//!    know is sent again.
+//! 2. A request is answered after its own part of the batch was done, or it fails. The callers
+//!    treat a failure as an operation that may have been done.
+//! 3. The task ends with its link, and requests that have no reply yet fail then.
+//! 4. A lease that is asked for in a batch is held by its request until the answer, so it is
+//!    released after that if the caller was dropped.
+//! 5. The queue is bounded, and no operation waits for a place in it.
+
+mod pipeline;
+mod request;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cache_core::tier::FillResult;
+use redis::RedisError;
+use redis::aio::MultiplexedConnection;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use self::pipeline::Batch;
+pub(crate) use self::request::{LeaseReply, LeaseRequest, Read, StrongRead};
+use self::request::{Request, Sender};
+use crate::commands::PORTION;
+use crate::commands::fill::FilledKey;
+use crate::commands::invalidate::InvalidatedKey;
+use crate::commands::read::ReadReply;
+use crate::errors;
+use crate::keys::Keys;
+
+/// The number of operations in progress from which on further ones are sent in batches. With fewer,
+/// the server is not busy, and an operation gains nothing from the wait for its batch.
+const CROWD: usize = 16;
+
+/// The number of batches without a reply from which on no further one is sent. While the server
+/// works on these, the next batch grows: with more of them, batches are smaller and cost more for
+/// each operation. An operation waits for its batch less than a round trip.
+const MOST_BATCHES: usize = 2;
+
+/// The largest number of requests that wait for their batch. Further operations are sent by
+/// themselves.
+const MOST_REQUESTS: usize = 4096;
+
+/// The largest record that is sent in a batch, in bytes. A larger one would delay the others.
+pub(crate) const LARGEST_RECORD: usize = 16 * 1024;
+
+/// Gives operations to the task that sends them. Clones belong to the same link.
+#[derive(Clone, Debug)]
+pub(crate) struct Batches(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    requests: mpsc::Sender<Request>,
+    /// The number of operations in progress. Relaxed: it orders nothing, and decides only which way
+    /// an operation takes.
+    running: AtomicUsize,
+}
+
+/// An operation in progress, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Running<'a> {
+    batches: &'a Shared,
+    /// `true` if there are enough others.
+    is_crowded: bool,
+}
+
+/// A place in the queue, which a request takes at once.
+#[derive(Debug)]
+pub(crate) struct Place<'a>(mpsc::Permit<'a, Request>);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.batches.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Batches {
+    /// Makes the batches of a link, whose records are on `connection`. The second part is the task,
+    /// which works while it is polled.
+    pub(crate) fn new(
+        connection: MultiplexedConnection,
+        keys: Arc<Keys>,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (requests, received) = mpsc::channel(MOST_REQUESTS);
+        let batches = Self(Arc::new(Shared {
+            requests,
+            running: AtomicUsize::new(0),
+        }));
+        (batches, send_all(received, connection, keys))
+    }
+
+    /// Begins an operation.
+    pub(crate) fn begin(&self) -> Running<'_> {
+        let others = self.0.running.fetch_add(1, Ordering::Relaxed);
+        Running {
+            batches: &self.0,
+            is_crowded: others >= CROWD,
+        }
+    }
+
+    /// Waits until all earlier requests are answered.
+    ///
+    /// # Errors
+    /// The link has ended.
+    pub(crate) async fn drain(&self) -> Result<(), RedisError> {
+        let place = self.0.requests.reserve().await;
+        let place = place.map_err(|_| errors::link_ended())?;
+        Place(place).ask(Request::Drain).await
+    }
+}
+
+impl<'a> Running<'a> {
+    /// Returns a place in a batch if the operation is to be sent in one.
+    pub(crate) fn place(&self) -> Option<Place<'a>> {
+        let place = self.is_crowded.then(|| self.batches.requests.try_reserve());
+        place?.ok().map(Place)
+    }
+}
+
+impl Place<'_> {
+    pub(crate) async fn read(self, read: Read) -> Result<Option<Vec<u8>>, RedisError> {
+        self.ask(|reply| Request::Read(read, reply)).await
+    }
+
+    pub(crate) async fn strong_read(self, read: StrongRead) -> Result<ReadReply, RedisError> {
+        self.ask(|reply| Request::StrongRead(read, reply)).await
+    }
+
+    pub(crate) async fn lease(self, lease: LeaseRequest) -> Result<LeaseReply, RedisError> {
+        self.ask(|reply| Request::Lease(lease, reply)).await
+    }
+
+    pub(crate) async fn fill(self, filled: FilledKey) -> Result<FillResult, RedisError> {
+        self.ask(|reply| Request::Fill(filled, reply)).await
+    }
+
+    pub(crate) async fn invalidate(self, key: InvalidatedKey) -> Result<(), RedisError> {
+        self.ask(|reply| Request::Invalidate(key, reply)).await
+    }
+
+    async fn ask<T>(self, request: impl FnOnce(Sender<T>) -> Request) -> Result<T, RedisError> {
+        let (sender, reply) = oneshot::channel();
+        self.0.send(request(sender));
+        // Without a reply, the task has ended with its link.
+        reply.await.unwrap_or_else(|_| Err(errors::link_ended()))
+    }
+}
+
+/// Sends the requests that arrive, until the link ends.
+async fn send_all(
+    mut requests: mpsc::Receiver<Request>,
+    connection: MultiplexedConnection,
+    keys: Arc<Keys>,
+) {
+    // Aborted with this task.
+    let mut batches = JoinSet::new();
+    let mut arrived = Vec::with_capacity(PORTION);
+    while requests.recv_many(&mut arrived, PORTION).await > 0 {
+        let mut batch = Batch::new(arrived.drain(..), &keys);
+        let drains = batch.take_drains();
+        batches.spawn(batch.send(connection.clone(), Arc::clone(&keys)));
+        while batches.try_join_next().is_some() {}
+        while batches.len() >= MOST_BATCHES || !drains.is_empty() && !batches.is_empty() {
+            batches.join_next().await;
+        }
+        for drained in drains {
+            let _ = drained.send(Ok(()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
