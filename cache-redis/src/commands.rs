@@ -38,7 +38,7 @@ use crate::keys::Keys;
 pub(crate) const PORTION: usize = 256;
 
 /// All scripts.
-static SCRIPTS: [&Script; 19] = [
+static SCRIPTS: [&Script; 22] = [
     &attach::SCRIPT,
     &read::SCRIPT,
     &lease::SCRIPT,
