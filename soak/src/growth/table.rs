@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Sub;
 use std::time::Duration;
 
+use super::operations::Cost;
+
 /// What a server did.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
@@ -55,6 +57,8 @@ impl Sub for Usage {
 pub struct Row {
     /// Number of instances.
     pub instances: usize,
+    /// Number of shards that each of them uses.
+    pub shards: u8,
     /// Each second, while no instance is called.
     pub idle: Usage,
     /// For each invalidation, besides.
@@ -77,6 +81,8 @@ impl Row {
 pub struct Table {
     /// A row for each number of instances.
     pub rows: Vec<Row>,
+    /// A row for each kind of operation.
+    pub costs: Vec<Cost>,
 }
 
 /// What the estimate is for.
@@ -87,7 +93,8 @@ impl Table {
     /// invalidations each second in total: idle load grows with the instances, and an invalidation
     /// with the instances that get its message.
     fn estimate(&self) -> Option<(Usage, Usage)> {
-        let (first, last) = (self.rows.first()?, self.rows.last()?);
+        let mut of_one_shard = self.rows.iter().filter(|row| row.shards == 1);
+        let (first, last) = (of_one_shard.next()?, of_one_shard.next_back()?);
         let more = last.instances as f64 - first.instances as f64;
         let idle = last.idle.per(last.instances as f64).times(MANY);
         let message = (last.invalidation - first.invalidation).per(more);
@@ -106,19 +113,20 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "instances | idle: commands/s  received B/s  sent B/s  core % | an invalidation: \
+            "instances x shards | idle: commands/s  received B/s  sent B/s  core % | an invalidation: \
              commands  received B  sent B  core us | propagation ms: median  99 %"
         )?;
         for row in &self.rows {
             let Row {
                 instances,
+                shards,
                 idle,
                 invalidation,
                 ..
             } = row;
             writeln!(
                 f,
-                "{instances:9} | {:16.1} {:13.0} {:9.0} {:7.2} | {:25.1} {:11.0} {:7.0} {:8.1} | \
+                "{instances:9} x {shards:6} | {:16.1} {:13.0} {:9.0} {:7.2} | {:25.1} {:11.0} {:7.0} {:8.1} | \
                  {:22.2} {:5.2}",
                 idle.commands,
                 idle.received,
@@ -131,6 +139,14 @@ impl fmt::Display for Table {
                 row.propagated(0.5),
                 row.propagated(0.99),
             )?;
+        }
+        writeln!(
+            f,
+            "{:30} | received B  sent B  core us | commands, those of scripts included",
+            "an operation, value of 200 B"
+        )?;
+        for cost in &self.costs {
+            writeln!(f, "{cost}")?;
         }
         let Some((idle, invalidations)) = self.estimate() else {
             return Ok(());
