@@ -22,6 +22,7 @@ pub(crate) mod release;
 pub(crate) mod renew;
 pub(crate) mod restore;
 mod script;
+pub(crate) mod waits;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, ScriptInvocation, Value};
@@ -35,7 +36,7 @@ use crate::keys::Keys;
 pub(crate) const PORTION: usize = 256;
 
 /// All scripts.
-static SCRIPTS: [&Script; 16] = [
+static SCRIPTS: [&Script; 19] = [
     &attach::SCRIPT,
     &read::SCRIPT,
     &lease::SCRIPT,
@@ -44,6 +45,9 @@ static SCRIPTS: [&Script; 16] = [
     &release::SCRIPT,
     &renew::SCRIPT,
     &deadlock::SCRIPT,
+    &waits::HOLDER,
+    &waits::NOTE,
+    &waits::WAITS_OF,
     &guard::GUARD,
     &guard::UNGUARD,
     &invalidate::KEY,

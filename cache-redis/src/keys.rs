@@ -76,6 +76,21 @@ impl Keys {
         self.record(key) + WAITS
     }
 
+    /// The lease on the record with this [name](RecordKey::name).
+    pub(crate) fn lease_named(&self, name: &str) -> String {
+        format!("{}{name}{LEASE}", self.prefix)
+    }
+
+    /// The waits beside [`lease_named`](Self::lease_named).
+    pub(crate) fn waits_named(&self, name: &str) -> String {
+        format!("{}{name}{WAITS}", self.prefix)
+    }
+
+    /// The name of the record that a lease of this shard is on.
+    pub(crate) fn name_of_lease<'a>(&self, lease: &'a str) -> Option<&'a str> {
+        lease.strip_prefix(&self.prefix)?.strip_suffix(LEASE)
+    }
+
     /// The guards of a record, which keep every instance from storing it.
     pub(crate) fn guards(&self, key: &RecordKey) -> String {
         self.record(key) + GUARDS
@@ -160,6 +175,10 @@ mod tests {
         let record = RecordKey::new(Arc::clone(&function), "42".into(), 0);
         assert_eq!(keys.record(&record), "{shop:0}:users::get:3:42");
         assert_eq!(keys.lease(&record), "{shop:0}:users::get:3:42#lease");
+        let name = record.name();
+        assert_eq!(keys.lease_named(&name), keys.lease(&record));
+        assert_eq!(keys.waits_named(&name), keys.waits(&record));
+        assert_eq!(keys.name_of_lease(&keys.lease(&record)), Some(&*name));
         assert_eq!(keys.epoch(&function), "{shop:0}:users::get:3#epoch");
         assert_eq!(keys.channel(), "{shop:0}:#channel:3");
     }

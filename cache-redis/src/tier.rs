@@ -6,6 +6,7 @@ mod invalidate;
 mod lease;
 mod read;
 mod shutdown;
+mod waits;
 
 use std::slice;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use cache_core::tier::kit::{OwnedTarget, Supervisor};
 use cache_core::tier::{
     Breaker, Deadlock, FillResult, FunctionKey, Glob, Guard, Health, HeldLease, Lease, LeaseMode,
     LeaseResult, ReadOptions, ReadResult, Receipt, RecordKey, SharedTier, Target, Tier,
-    TierBuilder, TierContext, TierFuture, TierSettings,
+    TierBuilder, TierContext, TierFuture, TierSettings, WaitGraph,
 };
 use cache_core::{Coherence, Error, ErrorKind};
 use tokio::time::{Instant, sleep};
@@ -283,6 +284,10 @@ impl SharedTier for RedisTier {
         within: Duration,
     ) -> TierFuture<'a, Deadlock> {
         Box::pin(self.session.deadlock(held, awaited, within))
+    }
+
+    fn wait_graph(&self) -> Option<&dyn WaitGraph> {
+        Some(&*self.session)
     }
 
     fn replicated(&self, replicas: u32, within: Duration) -> TierFuture<'_, ()> {

@@ -10,6 +10,7 @@ use cache_core::{Error, ErrorKind};
 use tokio::time::sleep;
 
 use crate::commands;
+use crate::commands::Command;
 use crate::commands::deadlock::DetectDeadlock;
 use crate::commands::lease::{Reply, TakeLease};
 use crate::epochs::Mark;
@@ -196,10 +197,24 @@ impl RedisSession {
         let command = DetectDeadlock {
             awaited,
             held,
-            // A waiter asks again within a lease time.
-            life: self.settings.lease_time * 2,
+            life: self.life_of_waits(),
         };
-        self.run("look for a deadlock", within, |mut link| async move {
+        self.send("look for a deadlock", command, within).await
+    }
+
+    /// The time after which the server forgets a wait. A waiter asks again within a lease time.
+    pub(super) fn life_of_waits(&self) -> Duration {
+        self.settings.lease_time * 2
+    }
+
+    /// Sends one command on the current link.
+    pub(super) async fn send<C: Command>(
+        &self,
+        what: &'static str,
+        command: C,
+        within: Duration,
+    ) -> Result<C::Reply, Error> {
+        self.run(what, within, |mut link| async move {
             commands::send(&mut link.data, &self.keys, command).await
         })
         .await

@@ -1,0 +1,1 @@
+return lease(KEYS[1]) or ''
