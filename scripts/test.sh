@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 scripts/servers.sh
 
 cargo test --workspace --exclude soak
-# The promises between instances, on a cluster of three primaries with replicas and behind sentinels.
+# Promises between instances, on a cluster of three primaries with replicas and behind sentinels.
 between_instances=(
   channel:: conformance::redis:: conformance::two_instances_on_redis conformance::calls_do_not_hang
   guards:: leases:: loads_across_instances:: lost_links:: outages:: queued_invalidations::

@@ -1,4 +1,4 @@
-//! What instances cost a server, by their number.
+//! The cost of instances for a server, by their number.
 //!
 //! [`run`] starts a server, and instances in this process. It counts what they send while they are
 //! idle, and what an invalidation costs, and returns a [`Table`]. What a thousand instances would
@@ -6,6 +6,7 @@
 
 mod operations;
 mod table;
+mod usage;
 
 use std::io;
 use std::sync::Arc;
@@ -15,14 +16,14 @@ use std::time::Duration;
 use fastrand::Rng;
 use multi_tier_cached::{Redis, invalidate, multi_tier_cached};
 use testbed::Instance;
-use testbed::ask::ask;
 use testbed::server::Server;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 pub use self::operations::Cost;
-use self::table::Usage;
 pub use self::table::{Row, Table};
+pub use self::usage::Usage;
+use self::usage::used;
 
 /// Numbers of instances, and of the shards that each of them uses on the one server.
 const SETTINGS: [(usize, u8); 4] = [(1, 1), (16, 1), (64, 1), (16, 8)];
@@ -125,31 +126,4 @@ async fn propagation(instances: &[Instance], version: &AtomicU64) -> Vec<Duratio
     }
     times.sort_unstable();
     times
-}
-
-/// Returns what the server has done since it started.
-async fn used(server: &Server) -> io::Result<Usage> {
-    Ok(usage(&info(server).await?))
-}
-
-async fn info(server: &Server) -> io::Result<String> {
-    ask(server.port(), &["INFO", "everything"])
-        .await
-        .map_err(io::Error::other)
-}
-
-/// Reads what a server has done out of its `INFO`.
-fn usage(info: &str) -> Usage {
-    let field = |name: &str| -> f64 {
-        let value = info.lines().find_map(|line| line.strip_prefix(name));
-        value
-            .and_then(|value| value.trim().parse().ok())
-            .unwrap_or(0.0)
-    };
-    Usage {
-        commands: field("total_commands_processed:"),
-        received: field("total_net_input_bytes:"),
-        sent: field("total_net_output_bytes:"),
-        cpu: field("used_cpu_user:") + field("used_cpu_sys:"),
-    }
 }

@@ -1,4 +1,4 @@
-//! What each kind of operation of one instance costs a server: commands by name, bytes, and time.
+//! The cost of each kind of operation for a server: commands by name, bytes, and time.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,8 +10,7 @@ use testbed::Instance;
 use testbed::server::Server;
 use tokio::time::{Instant, sleep};
 
-use super::table::Usage;
-use super::{info, usage};
+use super::usage::{Usage, info, usage};
 
 /// Number of operations of each kind.
 const OPERATIONS: u64 = 2_000;
@@ -42,7 +41,7 @@ async fn strong(_key: u64) -> Vec<u8> {
     vec![7; VALUE]
 }
 
-/// What one operation of a kind costs.
+/// The cost of one operation of a kind.
 #[derive(Clone, Debug)]
 pub struct Cost {
     /// The kind.
@@ -143,7 +142,7 @@ pub(super) async fn costs(binary: &str) -> io::Result<Vec<Cost>> {
 /// Counts operations, without what an idle instance sends besides.
 struct Meter<'s> {
     server: &'s Server,
-    /// Of each second.
+    /// The work of a server in each second without a call.
     idle: Counted,
 }
 

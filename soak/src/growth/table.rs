@@ -1,58 +1,12 @@
 //! The figures, and what follows from them.
 
 use std::fmt;
-use std::ops::Sub;
 use std::time::Duration;
 
 use super::operations::Cost;
+use super::usage::Usage;
 
-/// What a server did.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Usage {
-    /// Commands, those of scripts included.
-    pub commands: f64,
-    /// Bytes that it received.
-    pub received: f64,
-    /// Bytes that it sent.
-    pub sent: f64,
-    /// Seconds of one core.
-    pub cpu: f64,
-}
-
-impl Usage {
-    /// Applies a function to each figure.
-    fn map(self, change: impl Fn(f64) -> f64) -> Self {
-        Self {
-            commands: change(self.commands),
-            received: change(self.received),
-            sent: change(self.sent),
-            cpu: change(self.cpu),
-        }
-    }
-
-    pub(super) fn per(self, number: f64) -> Self {
-        self.map(|figure| figure / number)
-    }
-
-    pub(super) fn times(self, number: f64) -> Self {
-        self.map(|figure| figure * number)
-    }
-}
-
-impl Sub for Usage {
-    type Output = Self;
-
-    fn sub(self, other: Self) -> Self {
-        Self {
-            commands: self.commands - other.commands,
-            received: self.received - other.received,
-            sent: self.sent - other.sent,
-            cpu: self.cpu - other.cpu,
-        }
-    }
-}
-
-/// What a number of instances costs.
+/// The cost of a number of instances.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// Number of instances.
@@ -85,7 +39,7 @@ pub struct Table {
     pub costs: Vec<Cost>,
 }
 
-/// What the estimate is for.
+/// Number of instances that the estimate is for.
 const MANY: f64 = 1_000.0;
 
 impl Table {
