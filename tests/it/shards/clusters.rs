@@ -73,6 +73,17 @@ impl Nodes {
         keys
     }
 
+    /// Asserts that `here` returns the new value of these keys, and that its memory answers for all
+    /// others, which were not invalidated.
+    async fn assert_only_these_are_loaded(&self, keys: &BTreeSet<u64>) {
+        let counts = || tier_stats(&self.here, "shards::read", Level::L1).unwrap();
+        let before = counts();
+        let new = self.truth.commit();
+        assert_eq!(self.keys_with(&self.here, new).await, *keys);
+        let hits = REDIS_KEYS - keys.len() as u64;
+        assert_eq!(counts().hits, before.hits + hits);
+    }
+
     /// Returns the shard of each key that has a record: `{namespace:shard}:function:version:key`.
     fn shards_of_records(&self) -> BTreeMap<u64, u8> {
         let primaries = self.cluster.nodes().iter().take(3);
@@ -186,8 +197,7 @@ async fn lost_primary_isolates_the_keys_of_its_shards_until_a_replica_is_promote
     until_isolated(&nodes, &shards).await;
 
     // Memory answers for the other shards alone, and their invalidations are acknowledged.
-    nodes.truth.commit();
-    assert_eq!(nodes.keys_with(&nodes.here, 2).await, own);
+    nodes.assert_only_these_are_loaded(&own).await;
     let queued = timeout(SOON, nodes.invalidate_every_key()).await;
     assert_eq!(queued.expect("nothing waits for the lost primary"), own);
     nodes.assert_all_return(2).await;
@@ -260,8 +270,7 @@ async fn slot_that_moves_costs_its_own_shard_a_link_and_no_other_key_is_loaded()
     })
     .await;
     // A new history began for this shard alone, so its keys are loaded again.
-    nodes.truth.commit();
-    assert_eq!(nodes.keys_with(&nodes.here, 2).await, own);
+    nodes.assert_only_these_are_loaded(&own).await;
     assert_eq!(nodes.invalidate_every_key().await, BTreeSet::new());
     nodes.assert_all_return(2).await;
     assert_eq!(were_isolated(&nodes.here), BTreeSet::from([shard]));
