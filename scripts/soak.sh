@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
-# Runs the soak on redis-server and on Valkey 9: on one server, with failovers,
-# and with little memory under allkeys-lru. `scripts/soak.sh [seconds of each run]`, 90 by default.
-# Then it calls hot keys whose values become stale: for minutes, if the runs are not shorter than 90
-# seconds. The tests of the soak contain the short form.
+# Runs the soak on redis-server and on Valkey 9: on one server, with failovers, with little memory
+# under allkeys-lru, on a cluster, and behind sentinels.
+# `scripts/soak.sh [seconds of each run]`, 90 by default. Shorter runs than 60 seconds use a cluster
+# of redis-server and sentinels of Valkey only.
+# If the runs are not shorter than 90 seconds, it also calls hot keys whose values become stale, and
+# all shards of a cluster while something happens to one of its primaries. The tests of the soak
+# contain the short form of the former.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-90}
@@ -30,11 +33,22 @@ fi
 
 cargo build --release --quiet -p soak
 for server in redis-server "$valkey"; do
-  for topology in standalone failover evicting; do
+  topologies=(standalone failover evicting)
+  if [ "$seconds" -ge 60 ]; then
+    topologies+=(cluster sentinel)
+  elif [ "$server" = redis-server ]; then
+    topologies+=(cluster)
+  else
+    topologies+=(sentinel)
+  fi
+  for topology in "${topologies[@]}"; do
     target/release/soak --seconds "$seconds" --topology "$topology" --server "$server"
     echo
   done
 done
 if [ "$seconds" -ge 90 ]; then
   target/release/soak windows
+  for server in redis-server "$valkey"; do
+    target/release/soak shards --server "$server"
+  done
 fi

@@ -6,6 +6,15 @@ cd "$(dirname "$0")/.."
 scripts/servers.sh
 
 cargo test --workspace --exclude soak
+# Promises between instances, on a cluster of three primaries with replicas and behind sentinels.
+between_instances=(
+  channel:: conformance::redis:: conformance::two_instances_on_redis conformance::calls_do_not_hang
+  guards:: leases:: loads_across_instances:: lost_links:: outages:: queued_invalidations::
+  server_history:: strong_consistency::
+)
+for topology in cluster sentinel; do
+  TOPOLOGY=$topology cargo test -p tests --test it -- "${between_instances[@]}" --skip memcached::
+done
 # Codecs that are off by default are tested in the crate that implements them.
 cargo test -p cache-core --all-features
 # One function with memory, Redis, a disk and object storage, and a restart.

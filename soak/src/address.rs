@@ -5,7 +5,8 @@ use std::fmt;
 use multi_tier_cached::Redis;
 use testbed::sentinel::PRIMARY;
 
-use crate::servers::SHARDS;
+/// Number of shards of the namespace on a cluster.
+pub const SHARDS: u8 = 8;
 
 /// Where an instance finds Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]

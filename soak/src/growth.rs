@@ -1,10 +1,12 @@
-//! What instances cost a server, by their number.
+//! The cost of instances for a server, by their number.
 //!
 //! [`run`] starts a server, and instances in this process. It counts what they send while they are
 //! idle, and what an invalidation costs, and returns a [`Table`]. What a thousand instances would
-//! cost follows from these counts.
+//! cost follows from these counts. It also counts what each kind of operation costs.
 
+mod operations;
 mod table;
+mod usage;
 
 use std::io;
 use std::sync::Arc;
@@ -14,16 +16,17 @@ use std::time::Duration;
 use fastrand::Rng;
 use multi_tier_cached::{Redis, invalidate, multi_tier_cached};
 use testbed::Instance;
-use testbed::ask::ask;
 use testbed::server::Server;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
-use self::table::Usage;
+pub use self::operations::Cost;
 pub use self::table::{Row, Table};
+pub use self::usage::Usage;
+use self::usage::used;
 
-/// Numbers of instances.
-const INSTANCES: [usize; 3] = [1, 16, 64];
+/// Numbers of instances, and of the shards that each of them uses on the one server.
+const SETTINGS: [(usize, u8); 4] = [(1, 1), (16, 1), (64, 1), (16, 8)];
 
 /// Time for which idle instances are counted.
 const IDLE: Duration = Duration::from_secs(5);
@@ -42,23 +45,25 @@ async fn read(version: &AtomicU64, _key: u64) -> u64 {
     version.load(Ordering::Relaxed)
 }
 
-/// Measures each number of instances, on a server of its own.
+/// Measures each number of instances, and the kinds of operations, on servers of their own.
 ///
 /// # Errors
 /// The server does not reply.
 pub async fn run(binary: &str) -> io::Result<Table> {
     let mut table = Table::default();
-    for number in INSTANCES {
+    for (number, shards) in SETTINGS {
         let server = Server::start_binary(binary, &[]);
-        table.rows.push(measure(&server, number).await?);
+        table.rows.push(measure(&server, number, shards).await?);
     }
+    table.costs = operations::costs(binary).await?;
     Ok(table)
 }
 
-async fn measure(server: &Server, number: usize) -> io::Result<Row> {
+async fn measure(server: &Server, number: usize, shards: u8) -> io::Result<Row> {
     let mut instances = Vec::new();
     for _ in 0..number {
-        instances.push(Instance::with_redis(Redis::new(server.url())).await);
+        let redis = Redis::new(server.url()).shards(shards);
+        instances.push(Instance::with_redis(redis).await);
     }
     let version = Arc::new(AtomicU64::new(0));
     for instance in &instances {
@@ -84,6 +89,7 @@ async fn measure(server: &Server, number: usize) -> io::Result<Row> {
     let invalidation = (all - idle.times(elapsed + 0.1)).per(INVALIDATIONS as f64);
     Ok(Row {
         instances: number,
+        shards,
         idle,
         invalidation,
         propagation: propagation(&instances, &version).await,
@@ -120,23 +126,4 @@ async fn propagation(instances: &[Instance], version: &AtomicU64) -> Vec<Duratio
     }
     times.sort_unstable();
     times
-}
-
-/// Returns what the server has done since it started.
-async fn used(server: &Server) -> io::Result<Usage> {
-    let info: String = ask(server.port(), &["INFO", "everything"])
-        .await
-        .map_err(io::Error::other)?;
-    let field = |name: &str| -> f64 {
-        let value = info.lines().find_map(|line| line.strip_prefix(name));
-        value
-            .and_then(|value| value.trim().parse().ok())
-            .unwrap_or(0.0)
-    };
-    Ok(Usage {
-        commands: field("total_commands_processed:"),
-        received: field("total_net_input_bytes:"),
-        sent: field("total_net_output_bytes:"),
-        cpu: field("used_cpu_user:") + field("used_cpu_sys:"),
-    })
 }

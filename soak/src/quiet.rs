@@ -40,14 +40,7 @@ pub async fn quiet(fleet: &Fleet, servers: &Servers, number: Item) -> io::Result
     // An instance notices within the bound what the fault did (a flush, for example). A report
     // before that may say that all is well, and the isolation that follows is no violation.
     sleep(BOUND).await;
-    let limit = Instant::now() + Duration::from_micros(LONGEST_RECOVERY);
-    for instance in &fleet.instances {
-        let mut instance = instance.lock().await;
-        // If the instance does not recover in time, the checker judges the last report.
-        while instance.request("well").await? != "well 1" && Instant::now() < limit {
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
+    recover(fleet).await?;
     let first = UNCHANGED + HOT_ITEMS + number * ITEMS;
     for item in first..first + ITEMS {
         fleet.request(&format!("call {item}")).await?;
@@ -59,6 +52,22 @@ pub async fn quiet(fleet: &Fleet, servers: &Servers, number: Item) -> io::Result
         start,
         end: clock::now(),
     })
+}
+
+/// Waits until each instance has reported that it is well.
+///
+/// # Errors
+/// An instance does not do what it was asked to do.
+pub async fn recover(fleet: &Fleet) -> io::Result<()> {
+    let limit = Instant::now() + Duration::from_micros(LONGEST_RECOVERY);
+    for instance in &fleet.instances {
+        let mut instance = instance.lock().await;
+        // If the instance does not recover in time, the checker judges the last report.
+        while instance.request("well").await? != "well 1" && Instant::now() < limit {
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+    Ok(())
 }
 
 /// Calls one failing key in all instances at once.

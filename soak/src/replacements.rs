@@ -9,11 +9,12 @@ use testbed::cluster::{Cluster, slot_of};
 use testbed::sentinel::Sentinels;
 use tokio::time::sleep;
 
+use crate::address::SHARDS;
 use crate::clock;
 use crate::fleet::Fleet;
 use crate::history::{Event, Split};
 use crate::instance::{BOUND, NAMESPACE};
-use crate::servers::{Kind, Pair, SHARDS, Servers, Topology};
+use crate::servers::{Kind, Pair, Servers, Topology};
 
 fn millis(rng: &mut Rng, from: u64, to: u64) -> Duration {
     Duration::from_millis(rng.u64(from..to))

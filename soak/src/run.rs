@@ -28,7 +28,7 @@ use crate::fleet::Fleet;
 use crate::history::{Event, Life, Window};
 use crate::instance::{BOUND, LONG_PAUSE, PAUSE, Settings, WORK_AND_FAIL};
 use crate::process::{Process, histories};
-use crate::quiet::{fail_everywhere, nest, nested};
+use crate::quiet::{fail_everywhere, nest, nested, recover};
 use crate::servers::{Servers, Topology};
 
 /// Shortest time without faults. A slow nested load fits in.
@@ -206,7 +206,7 @@ async fn nest_after_faults(fleet: &Fleet) -> io::Result<Event> {
     let start = clock::now();
     nest(fleet, 1).await?;
     nested(fleet).await?;
-    fleet.request("well").await?;
+    recover(fleet).await?;
     Ok(Event::Window {
         kind: Window::Quiet,
         start,

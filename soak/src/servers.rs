@@ -1,6 +1,7 @@
 //! The servers: one, a primary with a replica, a cluster, or a primary with sentinels.
 
 mod pair;
+mod topology;
 
 use std::io;
 use std::time::Duration;
@@ -14,56 +15,12 @@ use testbed::sentinel::{self, Sentinels};
 use testbed::server::Server;
 
 pub use self::pair::{Pair, SPLIT_NOTICED};
+pub use self::topology::Topology;
 use crate::address::Address;
-
-/// Number of shards of the namespace on a cluster.
-pub const SHARDS: u8 = 8;
 
 /// Time without a reply after which the servers of a cluster, or sentinels, replace a primary:
 /// longer than any short fault.
 const DOWN_AFTER: Duration = Duration::from_secs(3);
-
-/// Number and roles of the servers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Topology {
-    /// One server, which is restarted at times.
-    Standalone,
-    /// A primary and a replica, which is promoted at times.
-    Failover,
-    /// One server with little memory, which other users fill. It evicts the least recently used
-    /// keys.
-    Evicting,
-    /// Three primaries with a replica each. They replace each other, and slots migrate.
-    Cluster,
-    /// A primary with two replicas, behind three sentinels.
-    Sentinel,
-}
-
-impl Topology {
-    /// Returns the topology of this name.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "standalone" => Self::Standalone,
-            "failover" => Self::Failover,
-            "evicting" => Self::Evicting,
-            "cluster" => Self::Cluster,
-            "sentinel" => Self::Sentinel,
-            _ => return None,
-        })
-    }
-
-    /// Returns `maxmemory` and `maxmemory-policy` of the servers.
-    #[must_use]
-    pub fn memory(self) -> [&'static str; 2] {
-        match self {
-            Self::Evicting => ["4mb", "allkeys-lru"],
-            Self::Standalone | Self::Failover | Self::Cluster | Self::Sentinel => {
-                ["0", "noeviction"]
-            }
-        }
-    }
-}
 
 /// The servers of a run.
 #[derive(Debug)]
@@ -159,7 +116,7 @@ impl Servers {
         }
     }
 
-    /// Ports of all servers with data, but for the replica of a [`Pair`].
+    /// Ports of all servers with data, except for the replica of a [`Pair`].
     pub fn ports(&self) -> impl Iterator<Item = u16> {
         self.with_data().iter().map(Server::port)
     }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use self::load::{Load, shards_of_keys};
 use self::table::Own;
 pub use self::table::{Row, Table};
-use crate::servers::SHARDS;
+use crate::address::SHARDS;
 
 const NAMESPACE: &str = "shards";
 

@@ -1,6 +1,7 @@
 //! A shared tier of several shards: a shard that is lost isolates its own keys, and what concerns
 //! all keys reaches all shards.
 
+mod clusters;
 mod rings;
 
 use std::collections::BTreeSet;

@@ -1,60 +1,18 @@
 //! The figures, and what follows from them.
 
 use std::fmt;
-use std::ops::Sub;
 use std::time::Duration;
 
-/// What a server did.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Usage {
-    /// Commands, those of scripts included.
-    pub commands: f64,
-    /// Bytes that it received.
-    pub received: f64,
-    /// Bytes that it sent.
-    pub sent: f64,
-    /// Seconds of one core.
-    pub cpu: f64,
-}
+use super::operations::Cost;
+use super::usage::Usage;
 
-impl Usage {
-    /// Applies a function to each figure.
-    fn map(self, change: impl Fn(f64) -> f64) -> Self {
-        Self {
-            commands: change(self.commands),
-            received: change(self.received),
-            sent: change(self.sent),
-            cpu: change(self.cpu),
-        }
-    }
-
-    pub(super) fn per(self, number: f64) -> Self {
-        self.map(|figure| figure / number)
-    }
-
-    pub(super) fn times(self, number: f64) -> Self {
-        self.map(|figure| figure * number)
-    }
-}
-
-impl Sub for Usage {
-    type Output = Self;
-
-    fn sub(self, other: Self) -> Self {
-        Self {
-            commands: self.commands - other.commands,
-            received: self.received - other.received,
-            sent: self.sent - other.sent,
-            cpu: self.cpu - other.cpu,
-        }
-    }
-}
-
-/// What a number of instances costs.
+/// The cost of a number of instances.
 #[derive(Clone, Debug)]
 pub struct Row {
     /// Number of instances.
     pub instances: usize,
+    /// Number of shards that each of them uses.
+    pub shards: u8,
     /// Each second, while no instance is called.
     pub idle: Usage,
     /// For each invalidation, besides.
@@ -77,9 +35,11 @@ impl Row {
 pub struct Table {
     /// A row for each number of instances.
     pub rows: Vec<Row>,
+    /// A row for each kind of operation.
+    pub costs: Vec<Cost>,
 }
 
-/// What the estimate is for.
+/// Number of instances that the estimate is for.
 const MANY: f64 = 1_000.0;
 
 impl Table {
@@ -87,7 +47,8 @@ impl Table {
     /// invalidations each second in total: idle load grows with the instances, and an invalidation
     /// with the instances that get its message.
     fn estimate(&self) -> Option<(Usage, Usage)> {
-        let (first, last) = (self.rows.first()?, self.rows.last()?);
+        let mut of_one_shard = self.rows.iter().filter(|row| row.shards == 1);
+        let (first, last) = (of_one_shard.next()?, of_one_shard.next_back()?);
         let more = last.instances as f64 - first.instances as f64;
         let idle = last.idle.per(last.instances as f64).times(MANY);
         let message = (last.invalidation - first.invalidation).per(more);
@@ -106,19 +67,20 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "instances | idle: commands/s  received B/s  sent B/s  core % | an invalidation: \
+            "instances x shards | idle: commands/s  received B/s  sent B/s  core % | an invalidation: \
              commands  received B  sent B  core us | propagation ms: median  99 %"
         )?;
         for row in &self.rows {
             let Row {
                 instances,
+                shards,
                 idle,
                 invalidation,
                 ..
             } = row;
             writeln!(
                 f,
-                "{instances:9} | {:16.1} {:13.0} {:9.0} {:7.2} | {:25.1} {:11.0} {:7.0} {:8.1} | \
+                "{instances:9} x {shards:6} | {:16.1} {:13.0} {:9.0} {:7.2} | {:25.1} {:11.0} {:7.0} {:8.1} | \
                  {:22.2} {:5.2}",
                 idle.commands,
                 idle.received,
@@ -131,6 +93,14 @@ impl fmt::Display for Table {
                 row.propagated(0.5),
                 row.propagated(0.99),
             )?;
+        }
+        writeln!(
+            f,
+            "{:30} | received B  sent B  core us | commands, those of scripts included",
+            "an operation, value of 200 B"
+        )?;
+        for cost in &self.costs {
+            writeln!(f, "{cost}")?;
         }
         let Some((idle, invalidations)) = self.estimate() else {
             return Ok(());

@@ -9,7 +9,7 @@ use testbed::proxy::{End, Proxy};
 use testbed::server::Server;
 use tokio::time::{sleep, timeout};
 
-use super::Topology;
+use super::topology::Topology;
 
 /// Seconds without a message from its replica after which a primary refuses writes.
 const MAX_LAG: u64 = 2;

@@ -8,7 +8,7 @@ use super::load::Sample;
 /// Time that the slowest calls in a hundred of other shards may take more than in quiet times.
 const ALLOWED: Duration = Duration::from_millis(10);
 
-/// What is promised of the shards that are disturbed.
+/// The promise for the shards that are disturbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Own {
     /// No value is older than the bound.
@@ -43,7 +43,7 @@ impl Calls {
     }
 }
 
-/// What was measured while one thing happened.
+/// The calls while one thing happened.
 #[derive(Clone, Debug)]
 pub struct Row {
     what: &'static str,

@@ -1,49 +1,22 @@
 //! A cluster: primaries with a replica each, which are killed, frozen, replaced and restarted, and
 //! between which slots migrate.
 
+mod hash;
+mod migrations;
 mod nodes;
-mod slots;
+mod options;
 
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use crate::ask::{ask, poll, replication};
-use crate::server::{Server, program};
+use crate::server::Server;
 use crate::until_ok;
 
+pub use self::hash::slot_of;
 pub use self::nodes::View;
-pub use self::slots::slot_of;
-
-/// How a cluster is set up.
-#[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_structs, reason = "only tests use it")]
-pub struct Options {
-    /// Program of the nodes.
-    pub binary: String,
-    /// Number of primaries. Each has one replica.
-    pub primaries: usize,
-    /// Time without a reply after which a node is considered to be failing.
-    pub node_timeout: Duration,
-    /// Further arguments of each node.
-    pub arguments: Vec<String>,
-    /// `true` if the nodes are ended, with the test, when they run for too long.
-    pub is_for_a_test: bool,
-}
-
-impl Options {
-    /// Returns the options of a cluster for a test. Its nodes replace each other within about two
-    /// seconds.
-    pub fn new(primaries: usize) -> Self {
-        Self {
-            binary: program(),
-            primaries,
-            node_timeout: Duration::from_secs(1),
-            arguments: Vec::new(),
-            is_for_a_test: true,
-        }
-    }
-}
+pub use self::options::Options;
 
 /// A running cluster, which ends when this value is dropped.
 ///
@@ -93,7 +66,7 @@ impl Cluster {
     pub(crate) fn first_primary_of(&self, key: &str) -> usize {
         let primaries = self.nodes.len() / 2;
         let is_below = |primary: &usize| {
-            usize::from(slot_of(key)) < usize::from(nodes::SLOTS) * (primary + 1) / primaries
+            usize::from(slot_of(key)) < usize::from(hash::SLOTS) * (primary + 1) / primaries
         };
         (0..primaries)
             .find(is_below)
@@ -252,7 +225,7 @@ impl Cluster {
     /// Any slot of a primary.
     async fn slot_of_primary(&self, primary: usize) -> u16 {
         let view = self.any_view().await;
-        let mut slots = 0..nodes::SLOTS;
+        let mut slots = 0..hash::SLOTS;
         let slot = slots.find(|slot| view.owner_of(*slot) == Some(primary));
         slot.expect("a primary with slots")
     }

@@ -23,7 +23,7 @@ pub struct Server {
     is_frozen: AtomicBool,
 }
 
-/// What a server process is.
+/// Kind of a server process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// A server with data.

@@ -1,12 +1,11 @@
-//! What nodes know of each other: their first configuration, and their reply to `CLUSTER NODES`.
+//! The nodes and their views of each other: the first configuration, and replies to
+//! `CLUSTER NODES`.
 
 use std::fmt::Write;
 
-use super::Options;
+use super::hash::SLOTS;
+use super::options::Options;
 use crate::server::{Role, Server, free_ports};
-
-/// Number of slots of a cluster.
-pub(super) const SLOTS: u16 = 16_384;
 
 /// A node that is to be started.
 struct Planned {
@@ -106,7 +105,7 @@ fn slots_of(index: usize, primaries: usize) -> String {
     }
 }
 
-/// What one node knows of all nodes, by the indexes of the test.
+/// The view that one node has of all nodes, by the indexes of the test.
 #[derive(Clone, Debug)]
 pub struct View {
     /// Index of the primary of each slot.

@@ -1,35 +1,13 @@
-//! Slots of keys, and slots that migrate from one primary to another.
+//! Slots that migrate from one primary to another.
 
 use std::time::Duration;
 
 use super::Cluster;
-use super::nodes::SLOTS;
 use crate::ask::ask_within;
 use crate::until_ok;
 
 /// Longest time of a step that moves keys.
 const LONGEST_MOVE: Duration = Duration::from_secs(5);
-
-/// Returns the slot of a key: that of its hash tag, if it has one.
-#[must_use]
-pub fn slot_of(key: &str) -> u16 {
-    let tag = key.split_once('{').and_then(|(_, rest)| {
-        let (tag, _) = rest.split_once('}')?;
-        (!tag.is_empty()).then_some(tag)
-    });
-    crc16(tag.unwrap_or(key).as_bytes()) % SLOTS
-}
-
-/// CRC16 of XMODEM, by which a cluster distributes keys.
-fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, byte| {
-        let start = crc ^ (u16::from(*byte) << 8);
-        (0..8).fold(start, |crc: u16, _| match crc & 0x8000 {
-            0 => crc << 1,
-            _ => (crc << 1) ^ 0x1021,
-        })
-    })
-}
 
 impl Cluster {
     /// Begins to migrate a slot to another primary. Until [`end_migration`](Self::end_migration),
