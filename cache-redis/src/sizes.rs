@@ -12,7 +12,8 @@ const SMALL: usize = 2048;
 
 const SLOTS: usize = 4096;
 
-/// The sizes of records, small or not, by the digests of their keys. Keys with the same slot share it.
+/// The sizes of records, small or not, by the digests of their keys. Keys with the same slot share
+/// it.
 ///
 /// Relaxed: the sizes order nothing.
 #[derive(Debug)]

@@ -36,9 +36,9 @@ const SLOTS: usize = 13;
 #[cfg(schedules)]
 const SLOTS: usize = 2;
 
-/// The smallest number of buckets, 512 KiB. It is for a memory of 65,536 entries. With fewer, a value
-/// that is read every ten seconds would be void between two reads if the instances of a small memory
-/// invalidate a thousand keys a second.
+/// The smallest number of buckets, 512 KiB. It is for a memory of 65,536 entries. With fewer, a
+/// value that is read every ten seconds would be void between two reads if the instances of a small
+/// memory invalidate a thousand keys a second.
 #[cfg(not(schedules))]
 const FEWEST: u64 = 4_096;
 #[cfg(schedules)]
