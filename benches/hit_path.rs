@@ -19,8 +19,10 @@ use multi_tier_cached::{CacheRuntime, Engine, Memory, multi_tier_cached};
 use tokio::runtime::Runtime;
 
 const KEYS: u64 = 1_000;
-const CALLS: u64 = 200_000;
-const ROUNDS: usize = 15;
+/// Calls of a round. It is shorter than the time for which the system lets a process run, so that
+/// in most rounds no other process runs.
+const CALLS: u64 = 40_000;
+const ROUNDS: usize = 101;
 const CAPACITY: usize = 10_000;
 
 type Moka = moka::sync::Cache<(u32, u64), Arc<Row>>;
@@ -56,6 +58,11 @@ mod ours {
     #[multi_tier_cached(ttl = "1h", tiers = "l1")]
     pub(crate) async fn by_name(name: &str) -> Arc<Row> {
         Arc::new(row(name.len() as u64))
+    }
+
+    #[multi_tier_cached(ttl = "1h", tiers = "l1")]
+    pub(crate) async fn by_name_and_id(name: &str, id: u64) -> Arc<Row> {
+        Arc::new(row(name.len() as u64 + id))
     }
 
     #[multi_tier_cached(
@@ -164,6 +171,8 @@ fn measure(contenders: &mut [Contender], threads: u64) {
     }
     for _ in 0..ROUNDS {
         for contender in &mut *contenders {
+            // The last contender has filled the processor's caches with its own data.
+            (contender.call)(KEYS);
             let began = Instant::now();
             std::thread::scope(|scope| {
                 for _ in 1..threads {
@@ -185,13 +194,16 @@ fn median(contender: &Contender) -> f64 {
 }
 
 const NUMERIC: &str = "ours: (u32, u64) -> Arc<Row>";
+const SHORT_TEXT: &str = "ours: &str of 8 -> Arc<Row>";
 const CONCURRENT_CACHED: &str = "cached #[concurrent_cached], ttl";
 
 /// The tables. Each has a process and a memory of its own: with more entries, all of them are
 /// slower.
-const TABLES: [(&str, Engine, Fill); 4] = [
+const TABLES: [(&str, Engine, Fill); 6] = [
     ("moka", Engine::Moka, plain),
     ("quick_cache", Engine::QuickCache, plain),
+    ("moka, keys with a text", Engine::Moka, texts),
+    ("quick_cache, keys with a text", Engine::QuickCache, texts),
     (
         "moka, functions with more times than a ttl",
         Engine::Moka,
@@ -267,6 +279,43 @@ fn plain(tokio: &Runtime) -> Vec<Contender> {
     bare.into_iter().chain(rest).collect()
 }
 
+/// Functions with a text among their arguments, beside the one with numbers.
+fn texts(tokio: &Runtime) -> Vec<Contender> {
+    let short: Arc<[String]> = (0..KEYS).map(|n| format!("user{n:04}")).collect();
+    let long: Arc<[String]> = (0..KEYS).map(|n| format!("customer-{n:08}")).collect();
+    let moka = bare_moka();
+    let quick = quick_cache::sync::Cache::<Box<str>, Arc<Row>>::new(CAPACITY);
+    for (n, text) in short.iter().enumerate() {
+        quick.insert(text.as_str().into(), Arc::new(row(n as u64)));
+    }
+    fill(tokio, |n| {
+        let (short, long) = (Arc::clone(&short), Arc::clone(&long));
+        async move {
+            let (short, long) = (&short[n as usize], &long[n as usize]);
+            ours::shared(1, n).await;
+            assert_eq!(ours::by_name(short).await.id, 8);
+            assert_eq!(ours::by_name_and_id(short, n).await.id, 8 + n);
+            assert_eq!(ours::by_name(long).await.id, 17);
+        }
+    });
+    let [text, both] = [(); 2].map(|()| Arc::clone(&short));
+    vec![
+        moka,
+        bare_quick_cache(),
+        contender("quick_cache, bare get, text of 8", move |n| {
+            quick.get(short[n as usize].as_str())
+        }),
+        numeric(),
+        contender(SHORT_TEXT, move |n| now(ours::by_name(&text[n as usize]))),
+        contender("ours: (&str of 8, u64) -> Arc<Row>", move |n| {
+            now(ours::by_name_and_id(&both[n as usize], n))
+        }),
+        contender("ours: &str of 17 -> Arc<Row>", move |n| {
+            now(ours::by_name(&long[n as usize]))
+        }),
+    ]
+}
+
 fn timed(tokio: &Runtime) -> Vec<Contender> {
     let moka = bare_moka();
     fill(tokio, |n| async move {
@@ -335,12 +384,17 @@ fn run((name, engine, fill): (&str, Engine, Fill)) {
         );
     }
     let row = |name| contenders.iter().position(|row| row.name == name);
-    if let (Some(ours), Some(theirs)) = (row(NUMERIC), row(CONCURRENT_CACHED)) {
-        println!(
-            "ours / #[concurrent_cached] with ttl: {:.2}",
-            alone[ours] / alone[theirs]
-        );
-    }
+    let ratio = |name, of, beside| {
+        if let (Some(of), Some(beside)) = (row(of), row(beside)) {
+            println!("{name}: {:.2}", alone[of] / alone[beside]);
+        }
+    };
+    ratio(
+        "ours / #[concurrent_cached] with ttl",
+        NUMERIC,
+        CONCURRENT_CACHED,
+    );
+    ratio("a short text / numbers", SHORT_TEXT, NUMERIC);
     println!(
         "an entry in memory, beyond its key and value: {:.0} bytes",
         overhead(&tokio)

@@ -84,9 +84,10 @@ pub(crate) fn look_up<T: CachedResult>(
     returned: T,
     arguments: impl ArgumentList,
 ) -> MemoryLookup<T> {
-    let place = match Arguments::encode(arguments, function.seed) {
-        Ok(arguments) => {
-            let key = arguments.key(function.id);
+    let mut encoded = Arguments::empty(function.seed);
+    let place = match encoded.write(arguments) {
+        Ok(()) => {
+            let key = encoded.key(function.id);
             if let Some(held) = function.hit(&key)
                 && let Some(value) = (returned.spec().value_type.give)(held)
             {

@@ -12,6 +12,7 @@ mod hash;
 mod opaque;
 mod parts;
 mod replay;
+mod short;
 mod stored;
 mod tag;
 mod text;

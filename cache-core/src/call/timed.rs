@@ -77,9 +77,10 @@ pub(crate) fn look_up_timed<T: CachedResult>(
     arguments: impl ArgumentList,
     is_late: bool,
 ) -> TimedLookup<T> {
-    let place = match Arguments::encode(arguments, function.seed) {
-        Ok(arguments) => {
-            let key = arguments.key(function.id);
+    let mut encoded = Arguments::empty(function.seed);
+    let place = match encoded.write(arguments) {
+        Ok(()) => {
+            let key = encoded.key(function.id);
             let answered = match function.judge(&key, is_late) {
                 // Apart from the other results, so that a hit does not run the code that drops
                 // them.

@@ -4,7 +4,8 @@ use std::fmt;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::hash::{MULTIPLIER, fold};
+use super::hash::{hash_text, mix};
+use super::short;
 use super::stored::{FunctionId, KeyRef};
 use super::text::render;
 
@@ -12,11 +13,14 @@ use super::text::render;
 /// services do. Longer ones cost one allocation per look-up.
 const INLINE: usize = 120;
 
+/// The bytes before a text: its tag and its length.
+const TEXT_HEADER: usize = 5;
+
 /// Encoded arguments, on the stack while they are short, and their hash.
 ///
 /// Each value is hashed as it is written, while it is in a register: reading the bytes back at once
 /// would wait for the stores before it. The hash is a chain of folded multiplications, as in
-/// foldhash and wyhash; texts are hashed by XXH3.
+/// foldhash and wyhash; long texts are hashed by XXH3.
 pub struct Arguments {
     pub(super) hash: u64,
     len: usize,
@@ -31,8 +35,9 @@ impl fmt::Debug for Arguments {
 }
 
 impl Arguments {
+    /// Makes an empty list of arguments. `seed` is that of the function.
     #[inline]
-    pub(super) fn empty(seed: u64) -> Self {
+    pub(crate) fn empty(seed: u64) -> Self {
         Self {
             hash: seed,
             len: 0,
@@ -63,7 +68,7 @@ impl Arguments {
     /// Adds a word to the hash. `tag` distinguishes words of different kinds.
     #[inline]
     fn mix(&mut self, tag: u8, word: u64) {
-        self.hash = fold(self.hash ^ word, MULTIPLIER ^ (u64::from(tag) << 40));
+        self.hash = mix(self.hash, tag, word);
     }
 
     /// Appends bytes that are not hashed.
@@ -80,11 +85,18 @@ impl Arguments {
 
     #[cold]
     fn push_slow(&mut self, bytes: &[u8]) {
+        self.spilled(bytes.len()).extend_from_slice(bytes);
+    }
+
+    /// Returns the bytes so far, on the heap, with room for `more`. What most often follows has
+    /// room too, so that the arguments are allocated once.
+    #[cold]
+    fn spilled(&mut self, more: usize) -> &mut Vec<u8> {
         if self.spill.is_empty() {
-            self.spill.reserve((self.len + bytes.len()).max(2 * INLINE));
+            self.spill.reserve(self.len + more + INLINE);
             self.spill.extend_from_slice(&self.inline[..self.len]);
         }
-        self.spill.extend_from_slice(bytes);
+        &mut self.spill
     }
 
     /// Writes a tag.
@@ -94,11 +106,11 @@ impl Arguments {
         self.push(&[tag]);
     }
 
-    /// Begins a sequence. Its tag is rotated into the hash and not folded, because the tag of its
-    /// end is folded.
+    /// Begins a sequence. Its tag is not folded into the hash, because the tag of its end is. It is
+    /// not a rotation either: that would be like another length of a text that follows.
     #[inline]
     pub(super) fn open(&mut self, tag: u8) {
-        self.hash = self.hash.rotate_left(7) ^ u64::from(tag);
+        self.hash = self.hash.wrapping_mul(9).wrapping_add(u64::from(tag));
         self.push(&[tag]);
     }
 
@@ -123,12 +135,26 @@ impl Arguments {
         self.push(bytes);
     }
 
-    /// Writes bytes after their length.
+    /// Writes a tag, and bytes after their length. Most texts of keys have a few bytes, for which
+    /// the calls of a hash function and of `memcpy` would cost more than a look-up in a map.
     #[inline]
-    pub(super) fn text(&mut self, text: &[u8]) {
-        self.mix(0, text.len() as u64);
-        self.hash = xxh3_64_with_seed(text, self.hash);
-        self.push(&(text.len() as u64).to_le_bytes()[..4]);
-        self.push(text);
+    pub(super) fn text(&mut self, tag: u8, text: &[u8]) {
+        self.hash = hash_text(self.hash, tag, text);
+        let len = (text.len() as u64).to_le_bytes();
+        let end = self.len + TEXT_HEADER + text.len();
+        match self.inline.get_mut(self.len..end) {
+            Some([first, l0, l1, l2, l3, place @ ..]) if self.spill.is_empty() => {
+                *first = tag;
+                [*l0, *l1, *l2, *l3] = [len[0], len[1], len[2], len[3]];
+                short::copy(text, place);
+                self.len = end;
+            }
+            _ => {
+                let spilled = self.spilled(TEXT_HEADER + text.len());
+                spilled.push(tag);
+                spilled.extend_from_slice(&len[..4]);
+                spilled.extend_from_slice(text);
+            }
+        }
     }
 }

@@ -20,8 +20,7 @@ impl<'a> Encoder<'a> {
 
     #[inline]
     fn variant(&mut self, name: &str) {
-        self.out.tag(tag::VARIANT);
-        self.out.text(name.as_bytes());
+        self.out.text(tag::VARIANT, name.as_bytes());
     }
 }
 
@@ -109,14 +108,12 @@ impl<'e, 'a> ser::Serializer for &'e mut Encoder<'a> {
 
     #[inline]
     fn serialize_str(self, value: &str) -> Result<(), Refused> {
-        self.out.tag(tag::STR);
-        self.out.text(value.as_bytes());
+        self.out.text(tag::STR, value.as_bytes());
         Ok(())
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Refused> {
-        self.out.tag(tag::BYTES);
-        self.out.text(value);
+        self.out.text(tag::BYTES, value);
         Ok(())
     }
 
@@ -261,8 +258,7 @@ macro_rules! structs {
                     name: &'static str,
                     value: &T,
                 ) -> Result<(), Refused> {
-                    self.out.tag(tag::STR);
-                    self.out.text(name.as_bytes());
+                    self.out.text(tag::STR, name.as_bytes());
                     value.serialize(&mut **self)
                 }
 

@@ -19,24 +19,33 @@ fn no_key(refused: Refused) -> Error {
 }
 
 impl Arguments {
-    /// Encodes a list of arguments. `seed` is that of the function.
+    /// Encodes a list of arguments, behind those that were written before.
+    ///
+    /// It writes in place. If it returned the bytes, they would be copied, and the copy would wait
+    /// for the stores before it.
     ///
     /// # Errors
     /// [`ErrorKind::Codec`](crate::ErrorKind::Codec) if a `Serialize` implementation refuses its
     /// value.
     #[inline]
+    pub(crate) fn write(&mut self, list: impl ArgumentList) -> Result<(), Error> {
+        list.encode(self).map_err(no_key)
+    }
+
+    /// Encodes a list of arguments. `seed` is that of the function.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
     pub(crate) fn encode(list: impl ArgumentList, seed: u64) -> Result<Self, Error> {
         let mut bytes = Self::empty(seed);
-        match list.encode(&mut bytes) {
-            Ok(()) => Ok(bytes),
-            Err(refused) => Err(no_key(refused)),
-        }
+        bytes.write(list)?;
+        Ok(bytes)
     }
 
     /// Encodes a list of arguments for a function that is bound to a runtime later.
     ///
     /// # Errors
-    /// As [`encode`](Self::encode).
+    /// As [`write`](Self::write).
     pub(crate) fn unbound(list: impl ArgumentList) -> Result<UnboundArguments, Error> {
         let arguments = Self::encode(list, 0)?;
         Ok(UnboundArguments(arguments.as_bytes().into()))

@@ -44,17 +44,13 @@ fn value(reader: &mut Reader<'_>, out: &mut Arguments) {
             out.tag(tag);
             out.wide(reader.number());
         }
-        tag @ (tag::STR | tag::BYTES) => {
-            out.tag(tag);
-            out.text(reader.text());
-        }
+        tag @ (tag::STR | tag::BYTES) => out.text(tag, reader.text()),
         tag::SOME => {
             out.tag(tag::SOME);
             value(reader, out);
         }
         tag::VARIANT => {
-            out.tag(tag::VARIANT);
-            out.text(reader.text());
+            out.text(tag::VARIANT, reader.text());
             value(reader, out);
         }
         tag::SEQUENCE => {

@@ -7,6 +7,7 @@ use equivalent::Equivalent;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::hash::{MULTIPLIER, fold};
+use super::short::{copy, same};
 use super::text::render;
 
 /// The number of a function in one runtime. Numbers are not reused within the process.
@@ -29,10 +30,26 @@ pub(crate) struct KeyRef<'a> {
 
 impl KeyRef<'_> {
     pub(crate) fn to_owned(self) -> Key {
+        let (function, arguments) = (self.function, self.arguments);
+        let mut bytes = [0; SHORT];
+        let rest = match bytes.get_mut(..arguments.len()) {
+            Some(place) => {
+                copy(arguments, place);
+                let len = arguments.len() as u8;
+                Rest::Short {
+                    function,
+                    len,
+                    bytes,
+                }
+            }
+            None => Rest::Long {
+                function,
+                bytes: arguments.into(),
+            },
+        };
         Key {
             hash: self.hash,
-            function: self.function,
-            arguments: self.arguments.into(),
+            rest,
         }
     }
 
@@ -47,39 +64,66 @@ impl KeyRef<'_> {
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Key {
     hash: u64,
-    function: FunctionId,
-    arguments: Box<[u8]>,
+    rest: Rest,
+}
+
+/// The longest arguments, in encoded bytes, that a key holds itself. Then a look-up reads no memory
+/// besides the slot of the entry, and the key has no allocation. A key of 40 bytes has room for
+/// this.
+const SHORT: usize = 26;
+
+/// The function of a key, and the bytes of its arguments.
+#[derive(Clone, PartialEq, Eq)]
+enum Rest {
+    Short {
+        function: FunctionId,
+        len: u8,
+        /// The arguments, and zeros behind them.
+        bytes: [u8; SHORT],
+    },
+    Long {
+        function: FunctionId,
+        bytes: Box<[u8]>,
+    },
 }
 
 impl Key {
     #[inline]
     pub(crate) fn as_ref(&self) -> KeyRef<'_> {
+        let (function, arguments) = match &self.rest {
+            Rest::Short {
+                function,
+                len,
+                bytes,
+            } => (*function, &bytes[..usize::from(*len)]),
+            Rest::Long { function, bytes } => (*function, &**bytes),
+        };
         KeyRef {
             hash: self.hash,
-            function: self.function,
-            arguments: &self.arguments,
+            function,
+            arguments,
         }
     }
 
     /// Returns `true` if it is a key of that function.
     pub(crate) fn is_of(&self, function: FunctionId) -> bool {
-        self.function == function
+        self.as_ref().function == function
     }
 
     /// Returns the bytes that the key holds on the heap.
     pub(crate) fn size(&self) -> usize {
-        self.arguments.len()
+        match &self.rest {
+            Rest::Short { .. } => 0,
+            Rest::Long { bytes, .. } => bytes.len(),
+        }
     }
 }
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Key({:?}, {})",
-            self.function,
-            render(&self.arguments, &[])
-        )
+        let key = self.as_ref();
+        let arguments = render(key.arguments, &[]);
+        write!(f, "Key({:?}, {arguments})", key.function)
     }
 }
 
@@ -100,24 +144,9 @@ impl Hash for KeyRef<'_> {
 impl Equivalent<Key> for KeyRef<'_> {
     #[inline]
     fn equivalent(&self, key: &Key) -> bool {
+        let key = key.as_ref();
         self.hash == key.hash
             && self.function == key.function
-            && same(self.arguments, &key.arguments)
+            && same(self.arguments, key.arguments)
     }
-}
-
-/// Compares two byte strings by words: for keys of some ten bytes a call of `memcmp` costs more
-/// than the comparison itself.
-#[inline]
-pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    let (words_a, rest_a) = a.as_chunks::<8>();
-    let (words_b, rest_b) = b.as_chunks::<8>();
-    words_a
-        .iter()
-        .zip(words_b)
-        .all(|(a, b)| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b))
-        && rest_a.iter().zip(rest_b).all(|(a, b)| a == b)
 }

@@ -3,8 +3,9 @@ use std::collections::{BTreeMap, HashMap};
 use equivalent::Equivalent;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::hash::{MULTIPLIER, hash_text};
 use super::opaque::Opaque;
-use super::stored::same;
+use super::short::same;
 use super::*;
 
 #[track_caller]
@@ -176,6 +177,93 @@ fn keys_that_differ_in_any_part_have_different_hashes() {
         Arguments::encode(Tuple(&(&flags[..],)), 1).unwrap().hash
     };
     assert_ne!(flags(1), flags(2));
+}
+
+/// A text of each length up to 200: with words of each kind, and longer than the buffer on the
+/// stack.
+fn texts() -> impl Iterator<Item = String> {
+    let alphabet = || ('a'..='z').cycle();
+    (0..=200).map(move |len| alphabet().take(len).collect())
+}
+
+#[test]
+fn text_of_any_length_is_encoded_behind_its_tag_and_its_length() {
+    for text in texts() {
+        let arguments = Arguments::encode(Tuple(&(text.as_str(),)), 1).unwrap();
+        let mut expected = vec![tag::SEQUENCE, tag::STR];
+        expected.extend_from_slice(&(text.len() as u32).to_le_bytes());
+        expected.extend_from_slice(text.as_bytes());
+        expected.push(tag::END);
+        assert_eq!(arguments.as_bytes(), expected);
+    }
+}
+
+#[test]
+fn stored_key_of_any_length_has_the_bytes_of_the_call() {
+    assert_eq!(size_of::<Key>(), 40, "a hit reads the key of each slot");
+    for text in texts() {
+        let arguments = Arguments::encode(Tuple(&(text.as_str(),)), 1).unwrap();
+        let key = arguments.key(FunctionId(7));
+        let (stored, other) = (key.to_owned(), arguments.key(FunctionId(8)));
+        assert_eq!(stored.as_ref().arguments, key.arguments);
+        assert!(key.equivalent(&stored) && stored.is_of(FunctionId(7)));
+        assert!(!other.equivalent(&stored));
+        // The arguments (a u32, a u64) have 16 bytes, a text of 8 has 15.
+        let is_long = key.arguments.len() > 26;
+        assert_eq!(stored.size(), if is_long { key.arguments.len() } else { 0 });
+    }
+}
+
+#[test]
+fn texts_that_differ_in_length_or_in_any_byte_have_different_hashes() {
+    for seed in [1, 0x1234_5678_9ABC_DEF0, 0xFEDC_BA98_7654_3210] {
+        let mut hashes = std::collections::HashSet::new();
+        let mut add = |kind, text: &[u8]| assert!(hashes.insert(hash_text(seed, kind, text)));
+        for len in 1..=80 {
+            // The words of equal bytes are the same for two lengths.
+            let mut text = vec![b'a'; len];
+            add(tag::STR, &text);
+            add(tag::BYTES, &text);
+            add(tag::VARIANT, &text);
+            for at in 0..len {
+                text[at] ^= 1;
+                add(tag::STR, &text);
+                text[at] ^= 1;
+            }
+        }
+    }
+}
+
+/// If a word of the text alone could make a factor zero, all texts with that word had one hash.
+#[test]
+fn no_word_of_a_text_makes_its_hash_independent_of_the_seed() {
+    for word in [
+        0,
+        u64::MAX,
+        MULTIPLIER,
+        MULTIPLIER ^ u64::from(tag::STR) << 40,
+    ] {
+        for other in [0, word] {
+            let text = [word.to_le_bytes(), other.to_le_bytes()].concat();
+            let hash = |seed| hash_text(seed, tag::STR, &text);
+            assert!(hash(1) != 0 && hash(1) != hash(2), "{word:x}");
+        }
+    }
+}
+
+/// Other instances and later versions name keys by this digest.
+#[test]
+fn digest_of_a_key_is_the_same_in_every_version() {
+    let digest = |arguments: Arguments| arguments.key(FunctionId(1)).to_owned().as_ref().digest(9);
+    let encode = |text: &str| Arguments::encode(Tuple(&(text, 7u64)), 1).unwrap();
+    assert_eq!(
+        digest(encode("user0001")),
+        0xd766_b3b3_6403_4164_f74d_0376_2389_4615
+    );
+    assert_eq!(
+        digest(encode(&"k".repeat(40))),
+        0x01f4_8afb_b09e_7ac7_b9ea_6f8d_37a6_ec9a
+    );
 }
 
 #[track_caller]
