@@ -51,6 +51,9 @@ struct Control {
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Intact,
+    /// The slot is being moved, and the node has the sequence no more. The node that has it may
+    /// already publish messages that do not arrive here.
+    Moving,
     /// Some control keys were evicted.
     Restore,
     /// The data set is another than the one that this link attached to.
@@ -74,8 +77,8 @@ impl RedisSession {
             known.epochs.clear();
         }
         let replies = self.read_control_keys(link, &known).await?;
-        // The order of the replies proves it, whatever they contain, but only while the bus
-        // receives from this link.
+        // The order of the replies proves it, but only while the bus receives from this link, and
+        // the node has the sequence.
         let received = self
             .bus
             .snapshot(link.number)
@@ -90,6 +93,7 @@ impl RedisSession {
         }
         match control.judge(&known, received.last, self.bus.has_restarted()) {
             Verdict::Intact => {}
+            Verdict::Moving => return Ok(()),
             Verdict::Restore => {
                 tracing::debug!(
                     "Redis has evicted keys that invalidation relies on; restoring them"
@@ -216,7 +220,8 @@ impl Control {
         let is_evicted = match self.sequence {
             Found::Number(sequence) if sequence > last => return Verdict::Gap,
             Found::Number(sequence) if sequence < known.last => return Verdict::Replaced,
-            Found::Number(_) | Found::Unknown => false,
+            Found::Unknown => return Verdict::Moving,
+            Found::Number(_) => false,
             Found::Missing => true,
         };
         // A message that came in between may have begun another history or changed an epoch, so
@@ -289,7 +294,6 @@ mod tests {
         assert_eq!(verdict(["5", "7:a-b", ""], 5, 5), Verdict::Restore);
         assert_eq!(verdict(["", "", ""], 5, 5), Verdict::Replaced, "a flush");
         assert_eq!(verdict(["hello", "7:a-b", "11"], 5, 5), Verdict::Restore);
-        assert_eq!(verdict(["?", "?", "?"], 5, 5), Verdict::Intact);
         assert_eq!(verdict(["4", "7:a-b", "11"], 5, 5), Verdict::Replaced);
         assert_eq!(verdict(["5", "8:a-b", "11"], 5, 5), Verdict::Replaced);
         assert_eq!(verdict(["6", "7:a-b", "11"], 5, 5), Verdict::Gap);
@@ -307,6 +311,13 @@ mod tests {
         }
         assert_eq!(verdict("7:a-b", 8), Verdict::Replaced);
         assert_eq!(verdict("7:a-b#8", 1), Verdict::Replaced);
+    }
+
+    #[test]
+    fn barrier_proves_nothing_if_the_sequence_is_at_another_node() {
+        assert_eq!(verdict(["?", "7:a-b", "11"], 5, 5), Verdict::Moving);
+        assert_eq!(verdict(["?", "?", "?"], 5, 6), Verdict::Moving);
+        assert_eq!(verdict(["5", "?", "?"], 5, 5), Verdict::Intact);
     }
 
     #[test]
