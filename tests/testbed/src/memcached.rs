@@ -75,7 +75,7 @@ impl Memcached {
         watch::begin(child.id());
         self.child = Some(child);
         for _ in 0..1_000 {
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            if self.answers().unwrap_or(false) {
                 return true;
             }
             let child = self.child.as_mut();
@@ -86,6 +86,21 @@ impl Memcached {
             std::thread::sleep(Duration::from_millis(5));
         }
         false
+    }
+
+    /// Returns `true` if this server answers on the port. Another process may have bound the port
+    /// first, and a connection to a free port may be one to itself.
+    fn answers(&self) -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        if stream.local_addr()? == stream.peer_addr()? {
+            return Ok(false);
+        }
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(b"stats\r\nquit\r\n")?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply)?;
+        let id = self.child.as_ref().map(Child::id).unwrap_or_default();
+        Ok(reply.contains(&format!("STAT pid {id}\r\n")))
     }
 
     /// Kills the server. Its data is lost.
