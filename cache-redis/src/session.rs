@@ -147,6 +147,13 @@ impl RedisSession {
         self.locator.configured()
     }
 
+    /// The address of the server that was tried last. `None` before the first attempt, and while it
+    /// is not known which server of several to try.
+    pub(crate) fn tried(&self) -> Option<String> {
+        let found = self.locator.found()?;
+        Some(found.info.addr().to_string())
+    }
+
     /// The current link, for an operation that is not part of a call.
     ///
     /// # Errors
@@ -170,7 +177,10 @@ impl RedisSession {
     {
         let (link, number) = self
             .link
-            .require(|| format!("{what}: Redis at {} is not connected", self.address()))?;
+            .require(|| {
+                let address = self.tried().unwrap_or_else(|| self.address());
+                format!("{what}: Redis at {address} is not connected")
+            })?;
         match timeout(within, operation(link)).await {
             Ok(Ok(value)) => {
                 self.link.succeeded(number);

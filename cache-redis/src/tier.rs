@@ -252,7 +252,7 @@ impl Tier for RedisTier {
             &session.bus.coherence,
             session.journal.len(),
         );
-        health.address = Some(session.locator.address());
+        health.address = session.tried();
         health.unusable = session.unusable();
         health.unusable.extend(session.renewal.problem());
         if session.evicts_at_random.load(Ordering::Relaxed) {
