@@ -28,7 +28,7 @@ use crate::journal::{self, Journal};
 use crate::keys::Keys;
 use crate::layout::Layout;
 use crate::locator::{KnownNodes, Locator};
-use crate::session::RedisSession;
+use crate::session::{RedisSession, Reported};
 use crate::topology::Topology;
 
 /// The clocks of two hosts may differ by one part in this many while a staleness bound passes.
@@ -40,6 +40,7 @@ struct Common {
     settings: Settings,
     layout: Arc<Layout>,
     known: Arc<KnownNodes>,
+    reported: Arc<Reported>,
 }
 
 /// The tier of one shard: a session, and the task that keeps it connected.
@@ -68,7 +69,11 @@ impl RedisTier {
             Arc::clone(&common.known),
             shard.index().into(),
         );
-        let place = (shard, Arc::clone(&common.layout));
+        let place = (
+            shard,
+            Arc::clone(&common.layout),
+            Arc::clone(&common.reported),
+        );
         Ok(Self {
             settings: TierSettings::new("redis", settings.time_limit)
                 .max_record_bytes(settings.max_record_bytes),
@@ -104,6 +109,7 @@ impl Redis {
         let common = Common {
             layout: Arc::new(Layout::new(&self.settings.namespace, shards)),
             known: Arc::default(),
+            reported: Arc::default(),
             topology,
             settings: self.settings,
         };
