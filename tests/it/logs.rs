@@ -1,11 +1,8 @@
 //! The log says once what is wrong, and names the shard and the address.
 
-use std::cell::RefCell;
-
 use multi_tier_cached::Redis;
-use tokio::runtime::Builder;
-use tracing::subscriber::DefaultGuard;
 
+use testbed::directory::Directory;
 use testbed::log::Log;
 use testbed::server::Server;
 use testbed::{Instance, until, until_ok};
@@ -110,33 +107,17 @@ async fn missing_permission_is_one_warning_for_all_shards() {
     assert!(warnings[0].contains("may not run wait"), "{warnings:?}");
 }
 
-thread_local! {
-    /// Ends with the thread.
-    static CAPTURE: RefCell<Option<DefaultGuard>> = const { RefCell::new(None) };
-}
-
-/// The link could be seen as lost only by another thread, before the tier is closed.
-#[test]
-fn shutdown_is_no_loss_of_a_connection() {
+/// Other tasks run while the shutdown waits for the journal's file.
+#[tokio::test]
+async fn shutdown_is_no_loss_of_a_connection() {
     let server = Server::start();
+    let directory = Directory::new("quiet-shutdown");
     let log = Log::default();
-    let of_thread = log.clone();
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .on_thread_start(move || {
-            CAPTURE.with(|capture| *capture.borrow_mut() = Some(of_thread.capture()));
-        })
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        for _ in 0..20 {
-            let here = Instance::with_redis(redis(&server)).await;
-            here.until_coherent().await;
-            here.shutdown().await.unwrap();
-        }
-    });
-    drop(runtime);
+    let _capture = log.capture();
+    let redis = redis(&server).journal_file(directory.path().join("journal"));
+    let here = Instance::with_redis(redis).await;
+    here.until_coherent().await;
+    here.shutdown().await.unwrap();
     let begun = log.lines_with("begins a new history");
     assert_eq!(begun.len(), usize::from(SHARDS), "the log is captured");
     let lost = log.lines_with("lost");
