@@ -212,8 +212,8 @@ impl RedisSession {
             .map_err(|error| failed(ATTACH, error))
     }
 
-    /// Warns once, for all shards, if the server may evict the keys that the protocol relies on, however often they
-    /// are used.
+    /// Warns once, for all shards, if the server may evict the keys that the protocol relies on,
+    /// however often they are used.
     fn note_eviction(&self, evicts_at_random: bool) {
         if !evicts_at_random {
             return;

@@ -70,7 +70,7 @@ pub(crate) struct RedisSession {
     pub(crate) evicts_at_random: AtomicBool,
 }
 
-/// What the shards of one instance have written into the log, so that each of it is there once.
+/// The contents of the log that the shards of one instance share, so that each is written once.
 #[derive(Debug, Default)]
 pub(crate) struct Reported {
     pub(crate) failures: ReportedFailures,
