@@ -16,8 +16,8 @@ use std::time::Duration;
 use cache_core::tier::kit::{OwnedTarget, Supervisor};
 use cache_core::tier::{
     Breaker, Deadlock, FillResult, FunctionKey, Glob, Guard, Health, HeldLease, Lease, LeaseMode,
-    LeaseResult, ReadOptions, ReadResult, Receipt, RecordKey, SharedTier, Target, Tier,
-    TierBuilder, TierContext, TierFuture, TierSettings, WaitGraph,
+    LeaseResult, ReadOptions, ReadResult, Receipt, RecordKey, ShardWaits, SharedTier, Target, Tier,
+    TierBuilder, TierContext, TierFuture, TierSettings,
 };
 use cache_core::{Coherence, Error, ErrorKind};
 use tokio::time::{Instant, sleep};
@@ -95,7 +95,10 @@ impl Redis {
     pub(crate) fn tiers(self, contexts: &[TierContext]) -> Result<Vec<RedisTier>, Error> {
         let topology = self.check()?;
         let shards = self.shard_count();
-        if let Some(other) = contexts.iter().find(|context| context.shard.of() != shards) {
+        if let Some(other) = contexts
+            .iter()
+            .find(|context| context.shard.count() != shards)
+        {
             let problem = format!(
                 "Redis is set to {shards} shards (`Redis::shards`), and is built as {}",
                 other.shard
@@ -292,7 +295,7 @@ impl SharedTier for RedisTier {
         Box::pin(self.session.deadlock(held, awaited, within))
     }
 
-    fn wait_graph(&self) -> Option<&dyn WaitGraph> {
+    fn shard_waits(&self) -> Option<&dyn ShardWaits> {
         Some(&*self.session)
     }
 
