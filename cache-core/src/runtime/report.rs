@@ -82,7 +82,7 @@ impl fmt::Display for RuntimeHealth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:>5}  {:9}  {:9}  {:>10}  {:>12}  {:>12}  {:>6}  {:>10}  {}",
+            "{:>5}  {:9}  {:9}  {:>10}  {:>12}  {:>12}  {:>6}  {:>10}  address",
             "tier",
             "kind",
             "breaker",
@@ -90,8 +90,7 @@ impl fmt::Display for RuntimeHealth {
             "coherent for",
             "last barrier",
             "queued",
-            "isolations",
-            "address"
+            "isolations"
         )?;
         let time = |time: Option<std::time::Duration>| match time {
             None => "no".to_owned(),
