@@ -46,7 +46,7 @@ pub use self::settings::TierSettings;
 pub use self::shard::Shard;
 pub use self::shared::SharedTier;
 pub use self::status::{Breaker, Health, ShardStatus, TierStatus};
-pub use self::waits::{AwaitedLease, WaitGraph};
+pub use self::waits::{AwaitedLease, ShardWaits};
 pub use crate::glob::Glob;
 pub use crate::record::{ETAG, Etag, Stamp};
 pub use crate::stats::Refusal;

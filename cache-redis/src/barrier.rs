@@ -96,19 +96,27 @@ impl RedisSession {
             Verdict::Moving => return Ok(()),
             Verdict::Restore => {
                 tracing::debug!(
+                    shard = self.shard_in_log(),
+                    address = self.tried(),
                     "Redis has evicted keys that invalidation relies on; restoring them"
                 );
                 self.restore(link, &known, &control).await?;
             }
             Verdict::Replaced => {
                 tracing::warn!(
+                    shard = self.shard_in_log(),
+                    address = self.tried(),
                     "the data set of Redis was replaced by another: its records are not used"
                 );
                 return Err(errors::no_reply());
             }
             Verdict::Gap => {
                 self.counters.gap();
-                tracing::warn!("messages of other instances are missing");
+                tracing::warn!(
+                    shard = self.shard_in_log(),
+                    address = self.tried(),
+                    "messages of other instances are missing"
+                );
                 return Err(errors::no_reply());
             }
         }

@@ -210,6 +210,7 @@ impl Bus {
             Outcome::Gap => {
                 self.counters.gap();
                 tracing::warn!(
+                    channel = self.channel,
                     "messages of other instances are missing: entries of shared functions in memory are not used"
                 );
                 self.waiters.wake_all();

@@ -246,9 +246,9 @@ impl Redis {
     /// is done without an entry. An invalidation that is sent again after an outage has another
     /// entry. The arguments are readable in the stream, as they are in the names of keys.
     ///
-    /// With several shards each of them has such a stream, which [`streams_of`](Self::streams_of)
-    /// reads: an entry is written in one step with its invalidation. An invalidation of more than a
-    /// key has an entry in each.
+    /// With several shards each of them has such a stream, which
+    /// [`streams_in_shard`](Self::streams_in_shard) reads: an entry is written in one step with its
+    /// invalidation. An invalidation of more than a key has an entry in each.
     #[must_use]
     pub fn audit(mut self, who: impl Into<String>, most: u32) -> Self {
         let who = who.into();

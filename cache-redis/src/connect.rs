@@ -153,13 +153,19 @@ impl RedisSession {
         }
         self.bus.epochs.adopt(history, asked);
         if is_new {
-            tracing::info!("the server begins a new history: its older records are not used");
+            tracing::info!(
+                shard = self.shard_in_log(),
+                address = self.tried(),
+                "the server begins a new history: its older records are not used"
+            );
         }
         if self.is_another(&link.identity) || is_new {
             self.counters.history_changed();
             let queued = self.journal.recall();
             if queued > 0 {
                 tracing::info!(
+                    shard = self.shard_in_log(),
+                    address = self.tried(),
                     queued,
                     "the server may not know of the last invalidations: sending them again"
                 );
@@ -206,11 +212,17 @@ impl RedisSession {
             .map_err(|error| failed(ATTACH, error))
     }
 
-    /// Warns once if the server may evict the keys that the protocol relies on, however often they
-    /// are used.
+    /// Warns once, for all shards, if the server may evict the keys that the protocol relies on,
+    /// however often they are used.
     fn note_eviction(&self, evicts_at_random: bool) {
-        if evicts_at_random && !self.evicts_at_random.swap(true, Ordering::Relaxed) {
+        if !evicts_at_random {
+            return;
+        }
+        self.evicts_at_random.store(true, Ordering::Relaxed);
+        if !self.reported.evicts_at_random.swap(true, Ordering::Relaxed) {
             tracing::warn!(
+                shard = self.shard_in_log(),
+                address = self.tried(),
                 "Redis evicts keys at random (`maxmemory-policy`), also those that invalidation relies \
                  on: records are lost with them; help: use `allkeys-lru` or `allkeys-lfu`"
             );

@@ -75,6 +75,8 @@ impl RedisSession {
         }
         if refused < targets.len() {
             tracing::info!(
+                shard = self.shard_in_log(),
+                address = self.tried(),
                 number = targets.len() - refused,
                 "queued invalidations were sent to Redis"
             );
@@ -114,7 +116,7 @@ impl RedisSession {
                 }
                 Err(error) if errors::is_fatal(&error) => return Err(error),
                 Err(error) => {
-                    tracing::debug!(error = ?error, "the server refuses an invalidation for now");
+                    tracing::debug!(shard = self.shard_in_log(), error = ?error, "the server refuses an invalidation for now");
                 }
             }
         }

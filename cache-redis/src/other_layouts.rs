@@ -54,7 +54,7 @@ impl RedisSession {
         }
         let own = self.shard.index();
         let mut seen = Seen::default();
-        let mut others: Vec<u8> = (0..Shard::MOST).filter(|index| *index != own).collect();
+        let mut others: Vec<u8> = (0..Shard::MAX).filter(|index| *index != own).collect();
         if own != 0 {
             // Commonly shard 0 has a history, and no other shard must be asked.
             others.remove(0);

@@ -9,12 +9,15 @@
 //! [`supervisor`](crate::supervisor) makes links. [`RedisSession::replicas_with_last_write`] opens
 //! a connection of its own beside the link, because `WAIT` blocks the connection that sends it.
 
+use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use cache_core::tier::Shard;
-use cache_core::tier::kit::{HeldGuards, HeldLeases, LinkCounters, Session, timed_out};
+use cache_core::tier::kit::{
+    HeldGuards, HeldLeases, LinkCounters, ReportedFailures, Session, timed_out,
+};
 use cache_core::{Error, ErrorKind, unix_millis};
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
@@ -54,6 +57,7 @@ pub(crate) struct RedisSession {
     pub(crate) leases: Arc<HeldLeases<RedisLease>>,
     pub(crate) guards: Arc<HeldGuards<GuardedKey>>,
     pub(crate) permissions: Permissions,
+    pub(crate) reported: Arc<Reported>,
     pub(crate) journal: Journal,
     pub(crate) counters: Arc<LinkCounters>,
     /// The server of the last attachment. A server that takes its place may not know what was sent
@@ -63,6 +67,16 @@ pub(crate) struct RedisSession {
     clock: RwLock<Option<ServerClock>>,
     /// `true` if a server was seen to evict keys at random. Relaxed: it orders nothing, and is read
     /// for reports only.
+    pub(crate) evicts_at_random: AtomicBool,
+}
+
+/// The contents of the log that the shards of one instance share, so that each is written once.
+#[derive(Debug, Default)]
+pub(crate) struct Reported {
+    pub(crate) failures: ReportedFailures,
+    /// The features that a shard could not use when it was last asked, each with the reason.
+    pub(crate) unusable: Mutex<HashSet<String>>,
+    /// `true` if a server was seen to evict keys at random. Relaxed: it orders nothing.
     pub(crate) evicts_at_random: AtomicBool,
 }
 
@@ -97,7 +111,7 @@ impl std::fmt::Debug for Link {
 impl RedisSession {
     pub(crate) fn new(
         locator: Locator,
-        (shard, layout): (Shard, Arc<Layout>),
+        (shard, layout, reported): (Shard, Arc<Layout>, Arc<Reported>),
         settings: Settings,
         keys: Keys,
         bus: Arc<Bus>,
@@ -118,6 +132,7 @@ impl RedisSession {
             leases: Arc::default(),
             guards: Arc::default(),
             permissions: Permissions::default(),
+            reported,
             journal,
             attached: Mutex::default(),
             clock: RwLock::new(None),
@@ -147,6 +162,18 @@ impl RedisSession {
         self.locator.configured()
     }
 
+    /// The index of the shard, for logs. `None` if there is one.
+    pub(crate) fn shard_in_log(&self) -> Option<u8> {
+        (!self.shard.is_only()).then(|| self.shard.index())
+    }
+
+    /// The address of the server that was tried last. `None` before the first attempt, and while it
+    /// is not known which server of several to try.
+    pub(crate) fn tried(&self) -> Option<String> {
+        let found = self.locator.found()?;
+        Some(found.info.addr().to_string())
+    }
+
     /// The current link, for an operation that is not part of a call.
     ///
     /// # Errors
@@ -168,9 +195,10 @@ impl RedisSession {
     where
         F: Future<Output = Result<T, RedisError>>,
     {
-        let (link, number) = self
-            .link
-            .require(|| format!("{what}: Redis at {} is not connected", self.address()))?;
+        let (link, number) = self.link.require(|| {
+            let address = self.tried().unwrap_or_else(|| self.address());
+            format!("{what}: Redis at {address} is not connected")
+        })?;
         match timeout(within, operation(link)).await {
             Ok(Ok(value)) => {
                 self.link.succeeded(number);
@@ -186,6 +214,8 @@ impl RedisSession {
             Err(_) => {
                 if self.link.timed_out(number) {
                     tracing::warn!(
+                        shard = self.shard_in_log(),
+                        address = self.tried(),
                         "Redis does not respond in time; calls continue without it until it does"
                     );
                     self.lose(number);
@@ -208,9 +238,14 @@ impl RedisSession {
 
     /// Ends the session without sending anything: the link is lost, and no other is accepted.
     pub(crate) fn close(&self) {
+        self.leave();
+        self.journal.close();
+    }
+
+    /// Gives up the link, and accepts no other. The journal is written on.
+    pub(crate) fn leave(&self) {
         self.link.close();
         self.drivers.close();
-        self.journal.close();
         self.isolate();
         self.bus.waiters.wake_all();
     }

@@ -95,7 +95,7 @@ impl Redis {
     /// # Errors
     /// [`Configuration`](ErrorKind::Configuration) if the settings are not valid for a tier.
     pub fn streams(&self) -> Result<Streams, Error> {
-        self.streams_of(0)
+        self.streams_in_shard(0)
     }
 
     /// Returns the streams in a shard of this namespace: the stream that [`audit`](Self::audit)
@@ -104,7 +104,7 @@ impl Redis {
     /// # Errors
     /// [`Configuration`](ErrorKind::Configuration) if there is no such shard, or the settings are
     /// not valid for a tier.
-    pub fn streams_of(&self, shard: u8) -> Result<Streams, Error> {
+    pub fn streams_in_shard(&self, shard: u8) -> Result<Streams, Error> {
         let topology = self.check()?;
         let shards = Shard::all(self.shard_count())?;
         let Some(shard) = shards.get(usize::from(shard)) else {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::Error;
-use cache_core::tier::kit::{Connector, Retry, ReturnedLease, Session, timed};
+use cache_core::tier::kit::{Connector, Outage, Retry, ReturnedLease, Session, timed};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 
@@ -29,7 +29,18 @@ const CHECK: Duration = Duration::from_secs(2);
 
 /// Makes and keeps the links of a session.
 pub(crate) struct RedisConnector {
-    pub(crate) session: Arc<RedisSession>,
+    session: Arc<RedisSession>,
+    /// The last attempt was not made, because of what another shard found.
+    waits_for_another: bool,
+}
+
+impl RedisConnector {
+    pub(crate) fn new(session: Arc<RedisSession>) -> Self {
+        Self {
+            session,
+            waits_for_another: false,
+        }
+    }
 }
 
 impl Connector for RedisConnector {
@@ -49,7 +60,9 @@ impl Connector for RedisConnector {
 
     async fn connect(&mut self, number: u64) -> Result<Link, Error> {
         let session = &self.session;
-        session.layout.admit(session.shard).await?;
+        let admitted = session.layout.admit(session.shard).await;
+        self.waits_for_another = admitted.is_err();
+        admitted?;
         let (_, entrance) = session.locator.find().await?;
         session.renewal.begin(entrance.life);
         let limit = session.settings.connect_limit;
@@ -71,6 +84,7 @@ impl Connector for RedisConnector {
         if self.session.locator.follow(error) {
             let address = self.address();
             tracing::debug!(
+                shard = self.session.shard_in_log(),
                 address,
                 "the namespace is on another node; connecting to it"
             );
@@ -79,6 +93,14 @@ impl Connector for RedisConnector {
         self.session.layout.failed(self.session.shard, error);
         self.session.bus.coherence.revoke();
         Retry::AfterPause
+    }
+
+    fn outage(&self) -> Outage {
+        Outage::of_shard("Redis", self.session.shard, &self.session.reported.failures)
+    }
+
+    fn waits_for_another(&self) -> bool {
+        self.waits_for_another
     }
 }
 
@@ -108,7 +130,11 @@ impl RedisSession {
                 // First, so that no link is used after another layout was found.
                 biased;
                 () = self.layout.conflict() => {
-                    tracing::warn!("the namespace has another number of shards; its servers are not used");
+                    // The shard that found it reports it.
+                    tracing::debug!(
+                        shard = self.shard_in_log(),
+                        "the namespace has another number of shards; its servers are not used"
+                    );
                     return;
                 }
                 () = self.link.lost() => {}
@@ -308,6 +334,8 @@ impl Work {
         }
         if !is_trusted {
             tracing::warn!(
+                shard = self.session.shard_in_log(),
+                address = self.session.tried(),
                 ?kind,
                 "the link to Redis cannot be trusted any more; making another"
             );

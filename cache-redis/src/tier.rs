@@ -16,8 +16,8 @@ use std::time::Duration;
 use cache_core::tier::kit::{OwnedTarget, Supervisor};
 use cache_core::tier::{
     Breaker, Deadlock, FillResult, FunctionKey, Glob, Guard, Health, HeldLease, Lease, LeaseMode,
-    LeaseResult, ReadOptions, ReadResult, Receipt, RecordKey, SharedTier, Target, Tier,
-    TierBuilder, TierContext, TierFuture, TierSettings, WaitGraph,
+    LeaseResult, ReadOptions, ReadResult, Receipt, RecordKey, ShardWaits, SharedTier, Target, Tier,
+    TierBuilder, TierContext, TierFuture, TierSettings,
 };
 use cache_core::{Coherence, Error, ErrorKind};
 use tokio::time::{Instant, sleep};
@@ -28,7 +28,7 @@ use crate::journal::{self, Journal};
 use crate::keys::Keys;
 use crate::layout::Layout;
 use crate::locator::{KnownNodes, Locator};
-use crate::session::RedisSession;
+use crate::session::{RedisSession, Reported};
 use crate::topology::Topology;
 
 /// The clocks of two hosts may differ by one part in this many while a staleness bound passes.
@@ -40,6 +40,7 @@ struct Common {
     settings: Settings,
     layout: Arc<Layout>,
     known: Arc<KnownNodes>,
+    reported: Arc<Reported>,
 }
 
 /// The tier of one shard: a session, and the task that keeps it connected.
@@ -68,7 +69,11 @@ impl RedisTier {
             Arc::clone(&common.known),
             shard.index().into(),
         );
-        let place = (shard, Arc::clone(&common.layout));
+        let place = (
+            shard,
+            Arc::clone(&common.layout),
+            Arc::clone(&common.reported),
+        );
         Ok(Self {
             settings: TierSettings::new("redis", settings.time_limit)
                 .max_record_bytes(settings.max_record_bytes),
@@ -90,7 +95,10 @@ impl Redis {
     pub(crate) fn tiers(self, contexts: &[TierContext]) -> Result<Vec<RedisTier>, Error> {
         let topology = self.check()?;
         let shards = self.shard_count();
-        if let Some(other) = contexts.iter().find(|context| context.shard.of() != shards) {
+        if let Some(other) = contexts
+            .iter()
+            .find(|context| context.shard.count() != shards)
+        {
             let problem = format!(
                 "Redis is set to {shards} shards (`Redis::shards`), and is built as {}",
                 other.shard
@@ -104,6 +112,7 @@ impl Redis {
         let common = Common {
             layout: Arc::new(Layout::new(&self.settings.namespace, shards)),
             known: Arc::default(),
+            reported: Arc::default(),
             topology,
             settings: self.settings,
         };
@@ -252,7 +261,7 @@ impl Tier for RedisTier {
             &session.bus.coherence,
             session.journal.len(),
         );
-        health.address = Some(session.locator.address());
+        health.address = session.tried();
         health.unusable = session.unusable();
         health.unusable.extend(session.renewal.problem());
         if session.evicts_at_random.load(Ordering::Relaxed) {
@@ -286,7 +295,7 @@ impl SharedTier for RedisTier {
         Box::pin(self.session.deadlock(held, awaited, within))
     }
 
-    fn wait_graph(&self) -> Option<&dyn WaitGraph> {
+    fn shard_waits(&self) -> Option<&dyn ShardWaits> {
         Some(&*self.session)
     }
 

@@ -31,6 +31,7 @@ mod layouts_after_losses;
 mod leases;
 mod levels;
 mod loads_across_instances;
+mod logs;
 mod lost_links;
 mod matching;
 mod matching_tiers;

@@ -54,7 +54,7 @@ impl fmt::Display for Snapshot {
 }
 
 /// Health of the tiers of a runtime. `Display` is a table, with a row for each shard of a tier that
-/// has several.
+/// has several: `l2.3` is shard 3 of `l2`. Below it are the reasons of what is not well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RuntimeHealth {
@@ -82,7 +82,7 @@ impl fmt::Display for RuntimeHealth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:>4}  {:9}  {:9}  {:>10}  {:>12}  {:>12}  {:>6}  {:>10}",
+            "{:>5}  {:9}  {:9}  {:>10}  {:>12}  {:>12}  {:>6}  {:>10}  address",
             "tier",
             "kind",
             "breaker",
@@ -103,7 +103,7 @@ impl fmt::Display for RuntimeHealth {
                     false => "-".to_owned(),
                 };
                 format!(
-                    "{:>4}  {:9}  {:9}  {:>10}  {:>12}  {:>12}  {:>6}  {:>10}",
+                    "{:>5}  {:9}  {:9}  {:>10}  {:>12}  {:>12}  {:>6}  {:>10}  {}",
                     name,
                     tier.kind,
                     format!("{breaker:?}").to_lowercase(),
@@ -111,7 +111,8 @@ impl fmt::Display for RuntimeHealth {
                     of_channel(health.coherent_for),
                     of_channel(health.last_barrier),
                     health.queued,
-                    health.isolations
+                    health.isolations,
+                    health.address.as_deref().unwrap_or("-")
                 )
             };
             let name = tier.level.to_string();
@@ -124,11 +125,11 @@ impl fmt::Display for RuntimeHealth {
             }
         }
         for tier in &self.tiers {
-            if let Some(last_error) = &tier.last_error {
-                writeln!(f, "{}: {last_error}", tier.level)?;
+            for reason in tier.reasons() {
+                writeln!(f, "{}: {reason}", tier.level)?;
             }
             for unusable in &tier.health.unusable {
-                writeln!(f, "{}: cannot {unusable}", tier.level)?;
+                writeln!(f, "{}: {unusable}", tier.level)?;
             }
         }
         Ok(())

@@ -36,7 +36,7 @@ impl TierContext {
     ///
     /// # Errors
     /// [`Configuration`](crate::ErrorKind::Configuration) if `of` is no power of two from 1 to
-    /// [`Shard::MOST`].
+    /// [`Shard::MAX`].
     pub fn of_shards(&self, of: u8) -> Result<Vec<Self>, Error> {
         let of_shard = |shard| Self {
             shard,
@@ -70,7 +70,7 @@ pub trait TierBuilder: fmt::Debug + Send {
     fn build(self: Box<Self>, context: &TierContext) -> Result<Arc<dyn Tier>, Error>;
 
     /// Returns the number of shards that the store has: a power of two, at most
-    /// [`Shard::MOST`]. Default: 1.
+    /// [`Shard::MAX`]. Default: 1.
     ///
     /// A store of several shards can be spread over several servers. Each shard is a tier of its
     /// own, with a link, a channel and coherence of its own, and has the keys whose digest it

@@ -41,6 +41,7 @@ mod invalidation_set;
 mod key_locks;
 mod leases;
 mod lock;
+mod outage;
 mod pending;
 mod private_state;
 mod private_tier;
@@ -63,12 +64,13 @@ pub use self::leases::{
     HeldLeases, LONGEST_LOAD, LeaseHolder, ReleaseReason, ReturnedLease, StoreLease,
 };
 pub use self::lock::lock;
+pub use self::outage::{Outage, ReportedFailures};
 pub use self::pending::{Batch, PendingInvalidations};
 pub use self::private_state::PrivateState;
 pub use self::private_tier::{PrivateTier, RecordStore};
 pub use self::session::Session;
 pub use self::settings::{DurationRange, NameRule, SizeRange, redact_url};
-pub use self::supervisor::{Connector, Outage, Retry, Supervisor, silence};
+pub use self::supervisor::{Connector, Retry, Supervisor, silence};
 pub use self::target::OwnedTarget;
 pub use self::task::AbortOnDrop;
 pub use self::timed::{timed, timed_out};

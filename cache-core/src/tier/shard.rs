@@ -30,13 +30,13 @@ impl Shard {
     };
 
     /// The largest number of shards.
-    pub const MOST: u8 = 64;
+    pub const MAX: u8 = 64;
 
     /// Returns the shards of a store that has `of` of them, in the order of their indices.
     ///
     /// # Errors
     /// [`Configuration`](crate::ErrorKind::Configuration) if `of` is no power of two from 1 to
-    /// [`MOST`](Self::MOST).
+    /// [`MAX`](Self::MAX).
     pub fn all(of: u8) -> Result<Vec<Self>, Error> {
         let count = ShardCount::new(of)?;
         Ok((0..of).map(|index| Self { index, count }).collect())
@@ -44,7 +44,7 @@ impl Shard {
 
     /// Returns the shard that holds the key with this digest, among shards like this one.
     #[must_use]
-    pub fn of_digest(self, digest: u64) -> Self {
+    pub fn with_key(self, digest: u64) -> Self {
         let index = self.count.index_of(digest) as u8;
         Self { index, ..self }
     }
@@ -52,7 +52,7 @@ impl Shard {
     /// Returns `true` if the shard holds the key with this digest.
     #[must_use]
     pub fn holds(self, digest: u64) -> bool {
-        self.of_digest(digest) == self
+        self.with_key(digest) == self
     }
 
     /// Returns the index of the shard, from 0.
@@ -63,7 +63,7 @@ impl Shard {
 
     /// Returns the number of shards that the store has.
     #[must_use]
-    pub fn of(self) -> u8 {
+    pub fn count(self) -> u8 {
         1 << self.count.log2()
     }
 
@@ -89,7 +89,7 @@ impl Shard {
 
 impl fmt::Display for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "shard {} of {}", self.index, self.of())
+        write!(f, "shard {} of {}", self.index, self.count())
     }
 }
 
@@ -104,9 +104,9 @@ impl ShardCount {
     pub(crate) const ONE: Self = Self { shift: BITS as u8 };
 
     /// # Errors
-    /// The number is no power of two from 1 to [`Shard::MOST`].
+    /// The number is no power of two from 1 to [`Shard::MAX`].
     pub(crate) fn new(of: u8) -> Result<Self, Error> {
-        if !of.is_power_of_two() || of > Shard::MOST {
+        if !of.is_power_of_two() || of > Shard::MAX {
             let problem = format!("a store cannot have {of} shards");
             let error = Error::configuration(problem);
             return Err(error.with_help("use 1, 2, 4, 8, 16, 32 or 64 shards"));
@@ -176,8 +176,8 @@ mod tests {
         for of in [1, 2, 4, 8, 16, 32] {
             let (shards, halves) = (Shard::all(of).unwrap(), Shard::all(2 * of).unwrap());
             for digest in digests() {
-                let whole = shards[0].of_digest(digest);
-                let half = halves[0].of_digest(digest);
+                let whole = shards[0].with_key(digest);
+                let half = halves[0].with_key(digest);
                 assert_eq!(half.index() / 2, whole.index(), "{digest:#x} of {of}");
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::key::RecordKey;
 use super::lease::{Deadlock, HeldLease};
 use super::operation::TierFuture;
-use super::waits::WaitGraph;
+use super::waits::ShardWaits;
 use crate::coherence::Coherence;
 use crate::error::Error;
 
@@ -39,7 +39,7 @@ pub trait SharedTier: Send + Sync {
     /// loads and instances.
     ///
     /// In a store of several shards this concerns the leases of one shard; see
-    /// [`wait_graph`](Self::wait_graph) for rings through several.
+    /// [`shard_waits`](Self::shard_waits) for rings through several.
     ///
     /// `held` are leases of this process that this tier granted and whose loads cannot end before
     /// the wait does; it has at least one element. The store MUST remember the wait for the callers
@@ -70,7 +70,7 @@ pub trait SharedTier: Send + Sync {
     /// through several shards are found. MUST NOT allocate or wait. If one shard has none, the
     /// answer about every wait is [`Deadlock::Unknown`]. Not used for a store with one shard.
     /// Default: `None`.
-    fn wait_graph(&self) -> Option<&dyn WaitGraph> {
+    fn shard_waits(&self) -> Option<&dyn ShardWaits> {
         None
     }
 

@@ -46,8 +46,10 @@ pub struct Health {
     /// that is missing at the store. An application need not use these features, so they do not
     /// make the tier unwell.
     pub unusable: Vec<String>,
-    /// The address of the server that the tier last connected to, if it tells one. `None` for a
-    /// tier of several [shards](ShardStatus), which have an address each.
+    /// The address of the server that the tier last tried to connect to: that of the connection, or
+    /// of the server that cannot be reached. `None` before the first attempt, for a tier that has
+    /// no server or does not tell, and for a tier of several [shards](ShardStatus), which have an
+    /// address each.
     pub address: Option<String>,
 }
 
@@ -85,7 +87,7 @@ pub struct TierStatus {
     /// longest of several shards; `None` if one did not answer.
     pub answered_in: Option<Duration>,
     /// Why the tier did not answer, or why it does not serve calls although it answered. Of several
-    /// shards: the reason of the first that has one, and the indices of those that do.
+    /// shards: each reason once, after the indices of the shards that have it.
     pub last_error: Option<String>,
     /// The state of each shard, if there are several.
     pub shards: Vec<ShardStatus>,
@@ -109,11 +111,24 @@ impl TierStatus {
                 .fold(Breaker::Closed, worst),
             health: Health::of_shards(&shards),
             answered_in: answered.and_then(|answered| answered.into_iter().max()),
-            last_error: last_error_of(&shards),
+            last_error: match reasons_of(&shards) {
+                reasons if reasons.is_empty() => None,
+                reasons => Some(reasons.join("; ")),
+            },
             shards: match shards.len() {
                 1 => Vec::new(),
                 _ => shards,
             },
+        }
+    }
+}
+
+impl TierStatus {
+    /// Returns the parts of [`last_error`](Self::last_error): one for each reason.
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        match self.shards.is_empty() {
+            true => self.last_error.iter().cloned().collect(),
+            false => reasons_of(&self.shards),
         }
     }
 }
@@ -150,14 +165,86 @@ impl Health {
     }
 }
 
-/// Returns the last error of the first shard that has one, with the indices of those that do.
-fn last_error_of(shards: &[ShardStatus]) -> Option<String> {
-    let failed = || shards.iter().filter(|shard| shard.last_error.is_some());
-    let first = failed().next()?.last_error.as_ref()?;
-    let indices: Vec<_> = failed().map(|shard| shard.index.to_string()).collect();
-    Some(match (shards.len(), indices.len()) {
-        (1, _) => first.clone(),
-        (of, 1) => format!("shard {} of {of}: {first}", indices[0]),
-        (of, _) => format!("shards {} of {of}: {first}", indices.join(", ")),
-    })
+/// Returns each reason for which shards do not serve calls once, after the indices of those shards.
+fn reasons_of(shards: &[ShardStatus]) -> Vec<String> {
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for shard in shards {
+        let Some(reason) = shard.last_error.as_deref() else {
+            continue;
+        };
+        let index = shard.index.to_string();
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, indices)) => indices.push(index),
+            None => reasons.push((reason, vec![index])),
+        }
+    }
+    let count = shards.len();
+    let lines = reasons
+        .into_iter()
+        .map(|(reason, indices)| match indices.len() {
+            _ if count == 1 => reason.to_owned(),
+            1 => format!("shard {} of {count}: {reason}", indices[0]),
+            _ => format!("shards {} of {count}: {reason}", indices.join(", ")),
+        });
+    lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::RuntimeHealth;
+
+    fn shard(index: u8, address: &str, last_error: Option<&str>) -> ShardStatus {
+        ShardStatus {
+            index,
+            breaker: match last_error {
+                None => Breaker::Closed,
+                Some(_) => Breaker::Open,
+            },
+            health: Health {
+                has_channel: true,
+                address: Some(address.to_owned()),
+                unusable: vec!["Redis cannot be used for audit: no permission".to_owned()],
+                ..Health::default()
+            },
+            answered_in: None,
+            last_error: last_error.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn table_names_the_address_of_each_shard_and_each_reason_once() {
+        let shards = (0..16).map(|index| match index {
+            3 | 11 => shard(index, "b:6379", Some("b refused")),
+            7 => shard(index, "c:6379", Some("c refused")),
+            _ => shard(index, "a:6379", None),
+        });
+        let tier = TierStatus::of_shards(Level::L2, "redis", shards.collect());
+        assert_eq!(
+            tier.last_error.as_deref(),
+            Some("shards 3, 11 of 16: b refused; shard 7 of 16: c refused")
+        );
+        let table = RuntimeHealth { tiers: vec![tier] }.to_string();
+        let lines: Vec<_> = table.lines().collect();
+        let (rows, reasons) = lines.split_at(18);
+        let column = rows[0].find("address").unwrap();
+        assert!(rows[1][column..].starts_with('-'), "{table}");
+        for (index, row) in rows[2..].iter().enumerate() {
+            assert!(row.starts_with(&format!("{:>5}  ", format!("l2.{index}"))));
+            let address = match index {
+                3 | 11 => "b:6379",
+                7 => "c:6379",
+                _ => "a:6379",
+            };
+            assert_eq!(&row[column..], address, "{table}");
+        }
+        assert_eq!(
+            reasons,
+            [
+                "l2: shards 3, 11 of 16: b refused",
+                "l2: shard 7 of 16: c refused",
+                "l2: Redis cannot be used for audit: no permission",
+            ]
+        );
+    }
 }

@@ -229,7 +229,7 @@ impl Store {
     /// [`SharedTier::deadlock`].
     ///
     /// The shard of `awaited` finds a ring in itself. A ring through several shards is found by
-    /// their [wait graphs](SharedTier::wait_graph).
+    /// their [wait graphs](SharedTier::shard_waits).
     pub(crate) async fn deadlock(
         &self,
         context: Option<&TokioContext>,
@@ -245,7 +245,7 @@ impl Store {
             let answer = shared.deadlock(held, awaited, within);
             return with_time_limit(context, within, answer).await;
         }
-        let graphs = self.shards.iter().map(StoreShard::wait_graph);
+        let graphs = self.shards.iter().map(StoreShard::shard_waits);
         let graphs: Option<Vec<_>> = graphs.collect();
         let Some(graphs) = graphs else {
             return Ok(Deadlock::Unknown);

@@ -44,15 +44,23 @@ impl AwaitedLease {
 }
 
 /// The waits that one shard of a store notes for all instances, as
-/// [`SharedTier::wait_graph`](super::SharedTier::wait_graph) returns it.
+/// [`SharedTier::shard_waits`](super::SharedTier::shard_waits) returns it.
 ///
 /// A note says that the load under a lease waits for another lease, of this shard or of another
 /// one. It ends with either lease: a lease that is not held any more, or is held under another
 /// token, waits for nothing, and nothing waits for it. The shard may forget a note after the
 /// longest time that a lease can be held.
 ///
+/// All of them together are the wait-for graph of the store, of which each shard has its part.
+///
+/// # Errors
 /// All methods fail as the other operations of a [tier](super::Tier) do.
-pub trait WaitGraph: Send + Sync {
+///
+/// # Cancel safety
+/// All methods are cancel safe. If the future of `note_waits` or `forget_waits` is dropped before
+/// it is ready, it is unknown whether the notes are there. A note that stays ends with its leases,
+/// and can only cost a load.
+pub trait ShardWaits: Send + Sync {
     /// Returns the token of the lease that callers of the key wait for, if one is held.
     fn holder<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Option<u64>>;
 
@@ -95,7 +103,7 @@ pub(super) struct Wait<'a> {
 
 impl Wait<'_> {
     /// Notes the wait, and tells whether it closes a ring. `graphs` are those of all shards.
-    pub(super) async fn closes_ring(&self, graphs: &[&dyn WaitGraph]) -> Result<Deadlock, Error> {
+    pub(super) async fn closes_ring(&self, graphs: &[&dyn ShardWaits]) -> Result<Deadlock, Error> {
         let shard = self.index_of(self.awaited.digest);
         let Some(token) = graphs[shard].holder(self.awaited, self.within).await? else {
             return Ok(Deadlock::Absent);
@@ -124,7 +132,7 @@ impl Wait<'_> {
     /// Follows the waits from `first` on, until one is for a lease that the caller holds.
     async fn search(
         &self,
-        graphs: &[&dyn WaitGraph],
+        graphs: &[&dyn ShardWaits],
         first: AwaitedLease,
     ) -> Result<Deadlock, Error> {
         let mut open = vec![first.clone()];
@@ -172,7 +180,7 @@ impl Wait<'_> {
     }
 
     fn index_of(&self, digest: u64) -> usize {
-        self.shard.of_digest(digest).index().into()
+        self.shard.with_key(digest).index().into()
     }
 }
 

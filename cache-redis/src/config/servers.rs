@@ -28,6 +28,8 @@ impl Redis {
     /// The cluster needs `cluster-require-full-coverage no`: otherwise all nodes refuse everything
     /// while one slot has no primary. Several seeds that are no cluster are refused.
     ///
+    /// `install` reports seeds that cannot be used, and settings that exclude each other.
+    ///
     /// One seed that answers is enough, and the nodes that it names are remembered. The user, the
     /// password and TLS of the seeds are those of all nodes, so they are the same for all seeds.
     ///
@@ -50,6 +52,8 @@ impl Redis {
     /// link lives, one of them is asked every 2 s, so that a primary that was replaced and lives on
     /// is left.
     ///
+    /// `install` reports addresses and names that cannot be used.
+    ///
     /// ```no_run
     /// # use cache_redis::Redis;
     /// # let redis =
@@ -71,6 +75,10 @@ impl Redis {
     /// Sets the number of shards that the namespace is spread over: 1, 2, 4, 8, 16, 32 or 64. Each
     /// shard has its own keys, link and channel, and may be on another node. All instances of a
     /// namespace have the same number: an instance with another one does not use the servers.
+    ///
+    /// `install` reports another number. The default of a cluster, 8, is spread evenly over two or
+    /// four primaries, and costs an instance 16 connections. A server without a cluster can have
+    /// several shards as well, for tests.
     ///
     /// The number cannot be changed later; use another namespace for that. Each shard costs each
     /// instance two connections, and barriers and a heartbeat each second. Default: 8 for
@@ -105,7 +113,8 @@ impl Redis {
     }
 
     /// Uses TLS for the servers (feature `tls`). Only [`sentinel`](Self::sentinel) needs it,
-    /// because other addresses can be written as `rediss://…`. Default: as the address says.
+    /// because other addresses can be written as `rediss://…`; `redis://…` becomes TLS by it, too.
+    /// Default: as the address says. `install` reports a socket, and a build without the feature.
     #[must_use]
     pub fn tls(mut self) -> Self {
         self.settings.access.tls = true;
@@ -136,7 +145,12 @@ impl Redis {
     /// ([`Credentials::valid_for`]), it is called again before that, and the open connections are
     /// authenticated again. If that fails, it is tried again each second, and the link is given up
     /// shortly before the credentials end. The error of the function is in the log and in the
-    /// runtime's health. Each call has the time of [`connect_limit`](Self::connect_limit).
+    /// runtime's health.
+    ///
+    /// Each shard calls the function, so several calls can run at the same time. Each call runs in
+    /// a task of its own, and its future is dropped after [`connect_limit`](Self::connect_limit),
+    /// so it must be cancel safe, and must not block. A request for a token that must not be
+    /// dropped halfway belongs into a task that the function spawns and awaits.
     ///
     /// ```no_run
     /// # use std::time::Duration;

@@ -15,7 +15,7 @@ pub(super) fn file_of(path: &Path, shard: Shard) -> PathBuf {
         return path.to_owned();
     }
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}of{}", shard.index(), shard.of()));
+    name.push(format!(".{}of{}", shard.index(), shard.count()));
     name.into()
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use cache_core::tier::kit::lock;
 use cache_core::{Error, ErrorKind};
 use redis::aio::MultiplexedConnection;
 
@@ -50,12 +51,32 @@ impl RedisSession {
         if let Some(error) = self.missing(Purpose::Caching) {
             return Err(error);
         }
-        if !lacking.is_empty() && lacking != before {
-            for reason in self.unusable() {
-                tracing::warn!("the server's user lacks permissions: {reason}");
-            }
+        if lacking != before {
+            self.report_unusable();
         }
         Ok(())
+    }
+
+    /// Warns of the features that cannot be used, of each once for all shards.
+    fn report_unusable(&self) {
+        let unusable = self.unusable();
+        let mut reported = lock(&self.reported.unusable);
+        if unusable.is_empty() {
+            // A permission that is taken again is reported again.
+            reported.clear();
+        }
+        let new: Vec<_> = unusable
+            .into_iter()
+            .filter(|reason| reported.insert(reason.clone()))
+            .collect();
+        drop(reported);
+        for reason in new {
+            tracing::warn!(
+                shard = self.shard_in_log(),
+                address = self.tried(),
+                "the server's user lacks permissions: {reason}"
+            );
+        }
     }
 
     /// Checks again if the server refused something since the last check.

@@ -57,11 +57,13 @@ impl RedisSession {
                 // One warning for an outage, however many invalidations are queued in it.
                 if self.journal.len() == 0 {
                     tracing::warn!(
+                        shard = self.shard_in_log(),
+                        address = self.tried(),
                         error = ?error,
                         "an invalidation could not be sent to Redis and is queued; until it is sent, other instances may answer with the old value"
                     );
                 } else {
-                    tracing::debug!(error = ?error, "an invalidation is queued");
+                    tracing::debug!(shard = self.shard_in_log(), error = ?error, "an invalidation is queued");
                 }
                 pending.queue().await;
                 Ok(Receipt::Queued)

@@ -18,7 +18,7 @@ impl RedisTier {
     /// Starts the supervisor and waits for its first attempt.
     pub(super) async fn connect(&self) -> Result<(), Error> {
         let session = Arc::clone(&self.session);
-        let connected = self.supervisor.start(RedisConnector { session }).await;
+        let connected = self.supervisor.start(RedisConnector::new(session)).await;
         match connected {
             Err(error) if self.session.settings.required => {
                 self.close();
@@ -46,8 +46,13 @@ impl RedisTier {
         if let Some((link, number)) = session.link.current() {
             let flushed = timeout(LONGEST_SHUTDOWN, session.finish(&link)).await;
             if !matches!(flushed, Ok(Ok(0))) {
-                tracing::debug!("some invalidations could not be sent before the shutdown");
+                tracing::debug!(
+                    shard = session.shard_in_log(),
+                    "some invalidations could not be sent before the shutdown"
+                );
             }
+            // First, so that the supervisor does not take it for a loss.
+            session.leave();
             session.lose(number);
         }
         let limit = session.settings.time_limit;
@@ -59,13 +64,14 @@ impl RedisTier {
         }
         let why = match (&session.settings.journal_file, written) {
             (Some(file), Ok(true)) => {
-                tracing::info!(queued, file = %file.display(), "invalidations are in the journal's file, for the next process to send");
+                tracing::info!(shard = session.shard_in_log(), queued, file = %file.display(), "invalidations are in the journal's file, for the next process to send");
                 return Ok(());
             }
             (Some(_), _) => "the journal file could not be written in time",
             (None, _) => "there is no journal file that keeps them",
         };
         tracing::warn!(
+            shard = session.shard_in_log(),
             queued,
             why,
             "invalidations could not be sent to Redis before the shutdown, and are lost"

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cache_core::Error;
-use cache_core::tier::{AwaitedLease, HeldLease, RecordKey, TierFuture, WaitGraph};
+use cache_core::tier::{AwaitedLease, HeldLease, RecordKey, ShardWaits, TierFuture};
 
 use crate::commands::waits::{AskHolder, AskWaits, NoteWaits};
 use crate::session::RedisSession;
@@ -27,7 +27,7 @@ impl RedisSession {
     }
 }
 
-impl WaitGraph for RedisSession {
+impl ShardWaits for RedisSession {
     fn holder<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Option<u64>> {
         Box::pin(self.send("ask for the holder of a lease", AskHolder(key), within))
     }

@@ -1,6 +1,5 @@
 //! The task that connects to a store, keeps the connection, and connects again when it is lost.
 
-use std::fmt;
 use std::future::Future;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::backoff::Backoff;
 use super::lock::lock;
+use super::outage::Outage;
 use super::session::Session;
 use super::task::AbortOnDrop;
 use crate::error::{Error, ErrorKind};
@@ -56,6 +56,17 @@ pub trait Connector: Send + 'static {
     /// Notes that an attempt to connect failed: until the next one succeeds it is unknown what
     /// other instances invalidate. Returns when to try again.
     fn connect_failed(&mut self, error: &Error) -> Retry;
+
+    /// Returns the log of the outages of these connections.
+    fn outage(&self) -> Outage {
+        Outage::new(self.store())
+    }
+
+    /// Returns `true` if the last attempt to connect was not made because of a failure of another
+    /// link of the tier, which reports it.
+    fn waits_for_another(&self) -> bool {
+        false
+    }
 }
 
 /// When to connect again after a failed attempt.
@@ -120,54 +131,6 @@ impl Supervisor {
     }
 }
 
-/// Logs an outage once: the first failure as a warning, later ones for debugging only, and the end.
-pub struct Outage {
-    store: &'static str,
-    is_reported: bool,
-}
-
-impl fmt::Debug for Outage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outage")
-            .field("store", &self.store)
-            .field("is_reported", &self.is_reported)
-            .finish()
-    }
-}
-
-impl Outage {
-    /// Creates a log for a store with this name. There is no outage yet.
-    #[must_use]
-    pub fn new(store: &'static str) -> Self {
-        Self {
-            store,
-            is_reported: false,
-        }
-    }
-
-    /// Notes that an attempt to use the store failed.
-    pub fn failed(&mut self, address: &str, error: &Error) {
-        let store = self.store;
-        if std::mem::replace(&mut self.is_reported, true) {
-            tracing::debug!(address, error = ?error, "{store} still cannot be used");
-        } else {
-            tracing::warn!(
-                address,
-                error = ?error,
-                "{store} cannot be used; calls continue without it until it can"
-            );
-        }
-    }
-
-    /// Notes that the store can be used.
-    pub fn ended(&mut self, address: &str) {
-        if std::mem::take(&mut self.is_reported) {
-            let store = self.store;
-            tracing::info!(address, "{store} can be used again");
-        }
-    }
-}
-
 /// Returns the time after which a connection is given up if a request that no call waits for has no
 /// reply, for a tier with this staleness bound and time limit.
 #[must_use]
@@ -179,7 +142,7 @@ pub fn silence(staleness_bound: Duration, time_limit: Duration) -> Duration {
 /// session is closed. `first` receives the result of the first attempt.
 async fn supervise(mut connector: impl Connector, first: watch::Sender<Option<Result<(), Error>>>) {
     let mut backoff = Backoff::default();
-    let mut outage = Outage::new(connector.store());
+    let mut outage = connector.outage();
     let mut number = 0;
     while !connector.session().is_closed() {
         number += 1;
@@ -190,7 +153,10 @@ async fn supervise(mut connector: impl Connector, first: watch::Sender<Option<Re
                 if connector.connect_failed(&error) == Retry::AtOnce {
                     continue;
                 }
-                outage.failed(&connector.address(), &error);
+                match connector.waits_for_another() {
+                    true => outage.waits(&connector.address(), &error),
+                    false => outage.failed(&connector.address(), &error),
+                }
                 connector.session().connect_failed(error.clone());
                 if first.borrow().is_none() {
                     first.send_replace(Some(Err(error)));
@@ -211,8 +177,7 @@ async fn supervise(mut connector: impl Connector, first: watch::Sender<Option<Re
             // Not logged as a loss.
             return;
         }
-        let store = connector.store();
-        tracing::info!(lasted = ?since.elapsed(), "connection to {store} lost; connecting again");
+        outage.lost(&connector.address(), since.elapsed());
         sleep(backoff.after_loss(since.elapsed())).await;
     }
 }

@@ -14,7 +14,7 @@ use crate::tier::status::{Breaker, ShardStatus};
 use crate::tier::time_limit::{
     invalidate_matching_within, invalidate_within, with_time_limit, without_time_limit,
 };
-use crate::tier::waits::WaitGraph;
+use crate::tier::waits::ShardWaits;
 use crate::tier::watch::{Operation, Watch};
 use crate::tokio_context::TokioContext;
 
@@ -41,8 +41,8 @@ impl StoreShard {
         self.tier.coherence()
     }
 
-    pub(super) fn wait_graph(&self) -> Option<&dyn WaitGraph> {
-        self.tier.as_shared()?.wait_graph()
+    pub(super) fn shard_waits(&self) -> Option<&dyn ShardWaits> {
+        self.tier.as_shared()?.shard_waits()
     }
 
     /// Returns `true` if the shard is shared and cannot be reached.

@@ -33,7 +33,7 @@ fn step<'a, T: 'a>(step: impl FnOnce() -> T + Send + 'a) -> TierFuture<'a, T> {
     })
 }
 
-impl WaitGraph for Graph {
+impl ShardWaits for Graph {
     fn holder<'a>(&'a self, key: &'a RecordKey, _: Duration) -> TierFuture<'a, Option<u64>> {
         step(|| (!self.is_free).then_some(key.digest))
     }
@@ -120,7 +120,7 @@ fn at_least_one_caller_sees_a_ring_that_two_close_at_the_same_time() {
     let mut both = 0;
     for order in 0..1 << 12 {
         let graphs = [Graph::default(), Graph::default()];
-        let graphs = [&graphs[0] as &dyn WaitGraph, &graphs[1]];
+        let graphs = [&graphs[0] as &dyn ShardWaits, &graphs[1]];
         let (keys, leases) = ([key(0), key(1)], [held(0), held(1)]);
         let waits = [wait(&leases[0], &keys[1]), wait(&leases[1], &keys[0])];
         let answers = run_in_order(
@@ -148,7 +148,7 @@ fn at_least_one_caller_sees_a_ring_that_two_close_at_the_same_time() {
 #[tokio::test]
 async fn caller_that_does_not_wait_leaves_no_note() {
     let graphs = [Graph::default(), Graph::default()];
-    let dynamic = [&graphs[0] as &dyn WaitGraph, &graphs[1]];
+    let dynamic = [&graphs[0] as &dyn ShardWaits, &graphs[1]];
     let (first, second) = (held(0), held(1));
     let (of_first, of_second) = (key(1), key(0));
     let answer = wait(&first, &of_first).closes_ring(&dynamic).await;
@@ -167,7 +167,7 @@ async fn wait_for_a_lease_that_was_released_is_no_deadlock_and_leaves_no_note() 
             ..Graph::default()
         },
     ];
-    let dynamic = [&graphs[0] as &dyn WaitGraph, &graphs[1]];
+    let dynamic = [&graphs[0] as &dyn ShardWaits, &graphs[1]];
     let (held, awaited) = (held(0), key(1));
     let answer = wait(&held, &awaited).closes_ring(&dynamic).await;
     assert_eq!(answer.unwrap(), Deadlock::Absent);

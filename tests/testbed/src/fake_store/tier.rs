@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use multi_tier_cached::tier::{
     AwaitedLease, Breaker, Deadlock, FillResult, Guard, Health, HeldLease, Lease, LeaseMode,
-    LeaseResult, ReadOptions, ReadResult, Receipt, RecordKey, Refusal, SharedTier, Target, Tier,
-    TierFuture, TierSettings, WaitGraph,
+    LeaseResult, ReadOptions, ReadResult, Receipt, RecordKey, Refusal, ShardWaits, SharedTier,
+    Target, Tier, TierFuture, TierSettings,
 };
 use multi_tier_cached::{Coherence, Error, ErrorKind};
 
@@ -206,13 +206,13 @@ impl SharedTier for ShardTier {
         })
     }
 
-    fn wait_graph(&self) -> Option<&dyn WaitGraph> {
+    fn shard_waits(&self) -> Option<&dyn ShardWaits> {
         let is_blind = self.shard.is_blind.load(Ordering::SeqCst);
         (!is_blind).then_some(self)
     }
 }
 
-impl WaitGraph for ShardTier {
+impl ShardWaits for ShardTier {
     fn holder<'a>(&'a self, key: &'a RecordKey, _: Duration) -> TierFuture<'a, Option<u64>> {
         Box::pin(async move {
             self.link.check()?;
