@@ -64,6 +64,6 @@ impl Command for LeaseFree<'_> {
     }
 
     fn parse(reply: Value) -> Result<Parts<bool>, RedisError> {
-        Parts::parse(reply, |part| typed(part))
+        Parts::parse(reply, typed)
     }
 }
