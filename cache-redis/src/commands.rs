@@ -27,9 +27,10 @@ pub(crate) mod stamps;
 pub(crate) mod waits;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, RedisError, ScriptInvocation, Value};
+use redis::{Pipeline, RedisError, Value};
 
 pub(crate) use self::command::Command;
+use self::command::Invocation;
 pub(crate) use self::script::LONGEST_TEXT;
 use self::script::Script;
 use crate::keys::Keys;
@@ -78,8 +79,7 @@ pub(crate) async fn send<C: Command>(
     keys: &Keys,
     command: C,
 ) -> Result<C::Reply, RedisError> {
-    let invocation = invocation(keys, command);
-    let reply = invocation.invoke_async(connection).await?;
+    let reply = invocation(keys, command).send(connection).await?;
     C::parse(reply)
 }
 
@@ -147,12 +147,12 @@ fn pipeline<C: Command>(keys: &Keys, commands: impl IntoIterator<Item = C>) -> P
 
 /// Adds one command to a pipeline.
 pub(crate) fn add<C: Command>(pipeline: &mut Pipeline, keys: &Keys, command: C) {
-    pipeline.invoke_script(&invocation(keys, command));
+    pipeline.add_command(invocation(keys, command).command());
 }
 
 /// A script with its keys and arguments.
-fn invocation<C: Command>(keys: &Keys, command: C) -> ScriptInvocation<'static> {
-    let mut invocation = command.script().prepare_invoke();
+fn invocation<C: Command>(keys: &Keys, command: C) -> Invocation {
+    let mut invocation = Invocation::new(command.script());
     command.write(keys, &mut invocation);
     invocation
 }

@@ -88,11 +88,11 @@ impl Epochs {
     }
 
     /// Learns the epoch of a function from a reply, unless it was forgotten since the request.
-    pub(crate) fn learn(&self, function: &FunctionKey, epoch: u64, asked: Mark) {
+    pub(crate) fn learn(&self, function: &Arc<FunctionKey>, epoch: u64, asked: Mark) {
         let mut state = self.lock();
         let forgotten = (*state.stripes.of(function.digest)).max(state.all_forgotten);
         if forgotten <= asked.forgotten {
-            let learned = (Arc::new(function.clone()), epoch);
+            let learned = (Arc::clone(function), epoch);
             state
                 .epochs
                 .insert((function.digest, function.version), learned);
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn reply_is_not_learned_if_a_message_overtook_it() {
         let epochs = Epochs::default();
-        let function = FunctionKey::new("users::get", 1);
+        let function = Arc::new(FunctionKey::new("users::get", 1));
         epochs.begin(Some(7));
         let asked = epochs.mark();
         epochs.learn(&function, 11, asked);
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn epoch_is_learned_while_another_function_is_invalidated() {
         let epochs = Epochs::default();
-        let function = FunctionKey::new("users::get", 1);
+        let function = Arc::new(FunctionKey::new("users::get", 1));
         epochs.begin(Some(7));
         let asked = epochs.mark();
         epochs.forget(function.digest.wrapping_add(1));

@@ -164,12 +164,13 @@ impl Batch {
         let mut scripts = Scripts { connection, keys };
         if !self.free.is_empty() {
             let granted = scripts.reply(next(), || LeaseFree(&self.free)).await;
-            let granted = all_of(granted, self.leases.len());
+            let granted = granted.and_then(|granted| granted.of(self.leases.len(), || true));
             answer_leases(self.leases, granted);
         }
         if !self.filled.is_empty() {
             let stored = scripts.reply(next(), || StoreRecords(&self.filled)).await;
-            match all_of(stored, self.fills.len()) {
+            let done = || Ok(FillResult::Stored);
+            match stored.and_then(|stored| stored.of(self.fills.len(), done)) {
                 Ok(stored) => {
                     for (reply, stored) in self.fills.into_iter().zip(stored) {
                         let _ = reply.send(stored);
@@ -225,14 +226,6 @@ impl Scripts<'_> {
             reply => C::parse(reply?),
         }
     }
-}
-
-/// The parts of a reply that has one for each request.
-fn all_of<T>(reply: Result<Vec<T>, RedisError>, requests: usize) -> Result<Vec<T>, RedisError> {
-    reply.and_then(|parts| match parts.len() == requests {
-        true => Ok(parts),
-        false => Err(errors::no_reply()),
-    })
 }
 
 fn fail<T>(requests: impl IntoIterator<Item = Sender<T>>, error: &RedisError) {

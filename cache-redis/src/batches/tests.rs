@@ -30,8 +30,6 @@ fn read_of(server: &TestServer, key: &RecordKey) -> Read {
 fn free_key(server: &TestServer, key: &RecordKey, token: u64, stamp: Stamp) -> FreeKey {
     FreeKey {
         record: server.keys.record(key),
-        lease: server.keys.lease(key),
-        guards: server.keys.guards(key),
         stamp: stamped(key, stamp),
         token,
         life: MINUTE,
@@ -41,7 +39,6 @@ fn free_key(server: &TestServer, key: &RecordKey, token: u64, stamp: Stamp) -> F
 fn filled_key(server: &TestServer, key: &RecordKey, token: u64, stamp: Stamp) -> FilledKey {
     FilledKey {
         name: server.keys.record(key),
-        lease: server.keys.lease(key),
         token,
         stamp: stamped(key, stamp),
         record: RECORD.to_vec(),
@@ -58,7 +55,6 @@ fn stamped(key: &RecordKey, stamp: Stamp) -> Stamped {
 fn invalidated_key(server: &TestServer, key: &RecordKey) -> InvalidatedKey {
     InvalidatedKey {
         record: server.keys.record(key),
-        lease: server.keys.lease(key),
         digest: key.digest,
     }
 }

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -83,7 +84,7 @@ fn messages_counted_by_the_attachment_are_no_gap_after_its_reply() {
 fn restarted_sequence_is_no_gap_unless_it_went_back() {
     let bus = bus();
     let (reader, lost) = link(&bus, 1);
-    let function = FunctionKey::new("users::get", 1);
+    let function = Arc::new(FunctionKey::new("users::get", 1));
     assert!(bus.attached(1, &server(), 5));
     push(&reader, "6:h:7");
     bus.epochs.learn(&function, 11, bus.epochs.mark());
@@ -99,7 +100,7 @@ fn restarted_sequence_is_no_gap_unless_it_went_back() {
 fn message_of_unknown_kind_fences_everything_and_keeps_the_link() {
     let bus = bus();
     let (reader, lost) = link(&bus, 1);
-    let function = FunctionKey::new("users::get", 1);
+    let function = Arc::new(FunctionKey::new("users::get", 1));
     push(&reader, "1:h:7");
     for (payload, last) in [
         ("2:tag:8:9", 2),
@@ -165,7 +166,7 @@ fn overflow_of_the_sequence_is_a_gap_and_no_panic() {
 fn epoch_is_forgotten_when_its_function_is_invalidated() {
     let bus = bus();
     let (reader, _) = link(&bus, 1);
-    let function = FunctionKey::new("users::get", 1);
+    let function = Arc::new(FunctionKey::new("users::get", 1));
     push(&reader, "1:h:7");
     bus.epochs.learn(&function, 11, bus.epochs.mark());
     push(&reader, "2:k:5");

@@ -1,8 +1,8 @@
 //! Attaches a link to the history of the server's data set.
 
-use redis::{RedisError, ScriptInvocation, Value};
+use redis::{RedisError, Value};
 
-use super::command::{Command, typed};
+use super::command::{Command, Invocation, typed};
 use super::script::{Script, script};
 use crate::errors;
 use crate::keys::Keys;
@@ -66,7 +66,7 @@ impl Command for Attach<'_> {
         &SCRIPT
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         invocation
             .key(keys.history())
             .key(keys.sequence())

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use cache_core::tier::{Deadlock, HeldLease, RecordKey};
-use redis::{RedisError, ScriptInvocation, Value};
+use redis::{RedisError, Value};
 
-use super::command::{Command, typed};
+use super::command::{Command, Invocation, typed};
 use super::script::{Script, script_even_if_full};
 use crate::keys::Keys;
 use crate::number::millis;
@@ -44,7 +44,7 @@ impl Command for DetectDeadlock<'_> {
         &SCRIPT
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         invocation.key(keys.lease(self.awaited));
         for lease in self.held {
             invocation

@@ -1,15 +1,16 @@
 //! Stores a record under the lease of its load.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use cache_core::tier::{FillResult, Lease, RecordKey, Refusal};
-use redis::{RedisError, ScriptInvocation, Value};
+use redis::{RedisError, Value};
 
-use super::command::{Command, typed};
-use super::lease::exclusive_lease;
+use super::command::{Command, Invocation, Parts, typed};
+use super::lease::ExclusiveLease;
 use super::script::{Script, script};
 use super::stamps::{self, Stamped};
-use crate::keys::Keys;
+use crate::keys::{Keys, LEASE};
 use crate::number::millis;
 
 /// Stores a record if its lease, the epoch of its function and the history are still what they were
@@ -24,15 +25,21 @@ pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/fill.
 
 /// Stores several records in one step, each under the conditions of [`SCRIPT`].
 ///
-/// A lease is compared with its whole text, as [`exclusive_lease`] writes it. A full server refuses
+/// A lease is compared with its whole text, as [`ExclusiveLease`] writes it. A full server refuses
 /// each record by itself.
 ///
 /// KEYS history, sequence; epochs; for each record: record, lease.
-/// ARGV number of epochs; for each: epoch, number of the history; for each record: index of its
-/// epoch, text of the lease, record, life in ms, digest of the key; channel.
+/// ARGV number of epochs; for each record one byte with the index of its epoch; for each epoch:
+/// epoch, number of the history; the digests of all keys, each of [`DIGEST`] decimal digits; for
+/// each record: text of the lease, record, life in ms; channel.
 ///
-/// Replies for each record with a word, as [`SCRIPT`] does, or with the server's error.
+/// Replies with 1 if all records are stored, or for each record with a word, as [`SCRIPT`] does, or
+/// with the server's error.
 pub(super) static RECORDS: Script = Script::new(|| script(include_str!("lua/fill_records.lua")));
+
+/// The number of digits of a digest, with zeros before it. A script reads the digest of a key only
+/// if a caller waits for the key. `lua/fill_records.lua` has the same number.
+const DIGEST: usize = 20;
 
 /// Stores a record and ends its lease.
 #[derive(Debug)]
@@ -51,7 +58,7 @@ impl Command for StoreRecord<'_> {
         &SCRIPT
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         invocation
             .key(keys.record(self.key))
             .key(keys.lease(self.key))
@@ -81,9 +88,8 @@ impl Command for StoreRecord<'_> {
 /// A record that is stored together with others, under an exclusive lease.
 #[derive(Debug)]
 pub(crate) struct FilledKey {
-    /// The names of the keys.
+    /// The name of its key, beside which the lease is.
     pub(crate) name: String,
-    pub(crate) lease: String,
     pub(crate) token: u64,
     /// The stamp of the lease.
     pub(crate) stamp: Stamped,
@@ -100,35 +106,40 @@ pub(crate) struct StoreRecords<'a>(pub(crate) &'a [FilledKey]);
 
 impl Command for StoreRecords<'_> {
     /// For each record what [`StoreRecord`] replies, or the server's error.
-    type Reply = Vec<Result<FillResult, RedisError>>;
+    type Reply = Parts<Result<FillResult, RedisError>>;
 
     fn script(&self) -> &'static redis::Script {
         &RECORDS
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         invocation.key(keys.history()).key(keys.sequence());
-        let indices = stamps::write(self.0.iter().map(|key| &key.stamp), keys, invocation);
-        for (filled, index) in self.0.iter().zip(indices) {
+        stamps::write(self.0.iter().map(|key| &key.stamp), keys, invocation);
+        let mut digests = String::with_capacity(self.0.len() * DIGEST);
+        for filled in self.0 {
+            // Writing to memory does not fail.
+            let _ = write!(digests, "{:0DIGEST$}", filled.digest);
+        }
+        invocation.arg(digests);
+        for filled in self.0 {
+            let (token, stamp) = (filled.token, filled.stamp.stamp);
             invocation
                 .key(&filled.name)
-                .key(&filled.lease)
-                .arg(index)
-                .arg(exclusive_lease(filled.token, filled.stamp.stamp))
+                .key_beside(&filled.name, LEASE)
+                .arg(ExclusiveLease { token, stamp })
                 .arg(&filled.record)
-                .arg(millis(filled.life))
-                .arg(filled.digest);
+                .arg(millis(filled.life));
         }
         invocation.arg(keys.channel());
     }
 
     fn parse(reply: Value) -> Result<Self::Reply, RedisError> {
-        let replies: Vec<Value> = typed(reply)?;
-        let each = replies.into_iter().map(|reply| match reply {
-            Value::ServerError(error) => Err(error.into()),
-            reply => StoreRecord::parse(reply),
-        });
-        Ok(each.collect())
+        Parts::parse(reply, |part| {
+            Ok(match part {
+                Value::ServerError(error) => Err(error.into()),
+                reply => StoreRecord::parse(reply),
+            })
+        })
     }
 }
 

@@ -1,9 +1,9 @@
 //! Has every instance forget a function.
 
 use cache_core::tier::FunctionKey;
-use redis::{RedisError, ScriptInvocation, Value};
+use redis::{RedisError, Value};
 
-use super::command::{Command, typed};
+use super::command::{Command, Invocation, typed};
 use super::script::{Script, script};
 use crate::keys::Keys;
 
@@ -31,7 +31,7 @@ impl Command for Forget<'_> {
         &SCRIPT
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         invocation
             .key(keys.heartbeat())
             .key(keys.sequence())

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use cache_core::tier::RecordKey;
 pub(crate) use cache_core::tier::kit::Placement;
-use redis::{RedisError, ScriptInvocation, Value};
+use redis::{RedisError, Value};
 
-use super::command::{Command, typed};
+use super::command::{Command, Invocation, typed};
 use super::script::{Script, script_even_if_full};
 use crate::keys::Keys;
 use crate::number::millis;
@@ -75,7 +75,7 @@ impl Command for PlaceGuard<'_> {
         &GUARD
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         invocation
             .key(&self.key.record)
             .key(&self.key.lease)
@@ -102,7 +102,7 @@ impl Command for EndGuard<'_> {
         &UNGUARD
     }
 
-    fn write(self, _: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, _: &Keys, invocation: &mut Invocation) {
         invocation.key(&self.key.guards).arg(self.number);
     }
 

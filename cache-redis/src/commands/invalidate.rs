@@ -3,13 +3,15 @@
 //! Each of the scripts deletes first, because a full server refuses a script whose first write may
 //! take memory, but completes one that began with a deletion.
 
-use cache_core::tier::Target;
-use redis::{RedisError, ScriptInvocation, Value};
+use std::fmt::Write;
 
-use super::command::{Command, typed};
+use cache_core::tier::Target;
+use redis::{RedisError, Value};
+
+use super::command::{Command, Invocation, typed};
 use super::script::{Script, script};
 use crate::config::Audit;
-use crate::keys::Keys;
+use crate::keys::{Keys, LEASE};
 use crate::server::Identity;
 
 /// Invalidates a key.
@@ -78,7 +80,7 @@ impl Command for Invalidate<'_> {
         }
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         match self.target {
             Target::Key(key) => invocation
                 .key(keys.record(key))
@@ -112,9 +114,8 @@ impl Command for Invalidate<'_> {
 /// A key that is invalidated together with others.
 #[derive(Debug)]
 pub(crate) struct InvalidatedKey {
-    /// The names of the keys.
+    /// The name of the record, beside which the lease is.
     pub(crate) record: String,
-    pub(crate) lease: String,
     /// The digest of the key.
     pub(crate) digest: u64,
 }
@@ -130,15 +131,16 @@ impl Command for InvalidateKeys<'_> {
         &KEYS
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         invocation.key(keys.sequence());
         let mut digests = String::with_capacity(self.0.len() * 21);
         for key in self.0 {
-            invocation.key(&key.record).key(&key.lease);
+            invocation.key(&key.record).key_beside(&key.record, LEASE);
             if !digests.is_empty() {
                 digests.push(':');
             }
-            digests.push_str(&key.digest.to_string());
+            // Writing to memory does not fail.
+            let _ = write!(digests, "{}", key.digest);
         }
         invocation.arg(digests).arg(keys.channel());
     }
@@ -236,16 +238,17 @@ mod tests {
         let last = server.attach().await.last;
         let keys = ["1", "2"].map(|arguments| InvalidatedKey {
             record: server.keys.record(&key(arguments)),
-            lease: server.keys.lease(&key(arguments)),
             digest: arguments.parse().unwrap(),
         });
         for key in &keys {
-            let set = ["MSET", &key.record, "record", &key.lease, "21:11:5:x"];
+            let lease = format!("{}{LEASE}", key.record);
+            let set = ["MSET", &key.record, "record", &lease, "21:11:5:x"];
             server.ask::<()>(&set).await;
         }
         server.send(InvalidateKeys(&keys)).await;
         for key in &keys {
-            let left: u64 = server.ask(&["EXISTS", &key.record, &key.lease]).await;
+            let lease = format!("{}{LEASE}", key.record);
+            let left: u64 = server.ask(&["EXISTS", &key.record, &lease]).await;
             assert_eq!(left, 0, "record and lease are deleted");
         }
         assert_eq!(server.messages().await, ["k:1:2"]);

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use cache_core::tier::{LeaseMode, RecordKey, Stamp};
-use redis::{RedisError, ScriptInvocation, Value};
+use redis::{RedisError, RedisWrite, ToRedisArgs, Value};
 
-use super::command::{Command, number, typed};
+use super::command::{Command, Invocation, number, typed};
 use super::script::{Script, script_even_if_full};
 use crate::keys::Keys;
 use crate::number::millis;
@@ -95,10 +95,19 @@ pub(crate) enum Reply {
     Foreign,
 }
 
-/// The text of an exclusive lease that no caller waits for.
-pub(crate) fn exclusive_lease(token: u64, stamp: Stamp) -> String {
-    let Stamp { epoch, history } = stamp;
-    format!("{token}:{epoch}:{history}:x")
+/// Writes the text of an exclusive lease that no caller waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ExclusiveLease {
+    pub(super) token: u64,
+    pub(super) stamp: Stamp,
+}
+
+impl ToRedisArgs for ExclusiveLease {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        let Self { token, stamp } = self;
+        let Stamp { epoch, history } = stamp;
+        out.write_arg_fmt(format_args!("{token}:{epoch}:{history}:x"));
+    }
 }
 
 fn word(mode: LeaseMode) -> &'static str {
@@ -119,7 +128,7 @@ impl Command for TakeLease<'_> {
         &SCRIPT
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         let known = self.known_epoch.map(|epoch| epoch.to_string());
         invocation
             .key(keys.record(self.key))

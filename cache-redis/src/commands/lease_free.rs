@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use redis::{RedisError, ScriptInvocation, Value};
+use redis::{RedisError, Value};
 
-use super::command::{Command, typed};
-use super::lease::exclusive_lease;
+use super::command::{Command, Invocation, Parts, typed};
+use super::lease::ExclusiveLease;
 use super::script::{Script, script_even_if_full};
 use super::stamps::{self, Stamped};
-use crate::keys::Keys;
+use crate::keys::{GUARDS, Keys, LEASE};
 use crate::number::millis;
 
 /// Grants exclusive leases in one step. Each is granted under the conditions of
@@ -17,24 +17,22 @@ use crate::number::millis;
 /// every other case nothing is taken, and that script says what is the case.
 ///
 /// KEYS history; epochs; for each key: record, lease, guards.
-/// ARGV number of epochs; for each: epoch, number of the history; for each key: index of its epoch,
-/// text of the lease, its life in ms.
+/// ARGV number of epochs; for each key one byte with the index of its epoch; for each epoch: epoch,
+/// number of the history; life of the leases in ms; for each key: text of the lease.
 ///
-/// Replies for each key with 1 if its lease is granted, or 0.
+/// Replies with 1 if all leases are granted, or for each key with 1 if its lease is, or 0.
 pub(super) static SCRIPT: Script =
     Script::new(|| script_even_if_full(include_str!("lua/lease_free.lua")));
 
 /// A key whose exclusive lease is asked for.
 #[derive(Debug)]
 pub(crate) struct FreeKey {
-    /// The names of the keys.
+    /// The name of the record, beside which the lease and the guards are.
     pub(crate) record: String,
-    pub(crate) lease: String,
-    pub(crate) guards: String,
     /// The epoch and the history that the caller knows.
     pub(crate) stamp: Stamped,
     pub(crate) token: u64,
-    /// The time after which the lease expires.
+    /// The time after which the lease expires. The shortest of a script is that of all its leases.
     pub(crate) life: Duration,
 }
 
@@ -44,27 +42,28 @@ pub(crate) struct LeaseFree<'a>(pub(crate) &'a [FreeKey]);
 
 impl Command for LeaseFree<'_> {
     /// For each key, whether its lease is granted.
-    type Reply = Vec<bool>;
+    type Reply = Parts<bool>;
 
     fn script(&self) -> &'static redis::Script {
         &SCRIPT
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         invocation.key(keys.history());
-        let indices = stamps::write(self.0.iter().map(|key| &key.stamp), keys, invocation);
-        for (key, index) in self.0.iter().zip(indices) {
+        stamps::write(self.0.iter().map(|key| &key.stamp), keys, invocation);
+        let life = self.0.iter().map(|key| key.life).min();
+        invocation.arg(millis(life.unwrap_or_default()));
+        for key in self.0 {
+            let (token, stamp) = (key.token, key.stamp.stamp);
             invocation
                 .key(&key.record)
-                .key(&key.lease)
-                .key(&key.guards)
-                .arg(index)
-                .arg(exclusive_lease(key.token, key.stamp.stamp))
-                .arg(millis(key.life));
+                .key_beside(&key.record, LEASE)
+                .key_beside(&key.record, GUARDS)
+                .arg(ExclusiveLease { token, stamp });
         }
     }
 
-    fn parse(reply: Value) -> Result<Vec<bool>, RedisError> {
-        typed(reply)
+    fn parse(reply: Value) -> Result<Parts<bool>, RedisError> {
+        Parts::parse(reply, typed)
     }
 }

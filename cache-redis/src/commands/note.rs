@@ -1,8 +1,8 @@
 //! Writes an entry of the audit.
 
-use redis::{RedisError, ScriptInvocation, Value};
+use redis::{RedisError, Value};
 
-use super::command::{Command, typed};
+use super::command::{Command, Invocation, typed};
 use super::script::{Script, script};
 use crate::config::Audit;
 use crate::keys::Keys;
@@ -30,7 +30,7 @@ impl Command for Note<'_> {
         &SCRIPT
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         invocation
             .key(keys.audit())
             .arg(&self.audit.who)

@@ -1,8 +1,8 @@
 //! Asks which commands the server's user may not run.
 
-use redis::{RedisError, ScriptInvocation, Value};
+use redis::{RedisError, Value};
 
-use super::command::{Command, typed};
+use super::command::{Command, Invocation, typed};
 use super::script::{Script, script};
 use crate::keys::Keys;
 
@@ -33,7 +33,7 @@ impl Command for CheckPermissions {
         &SCRIPT
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         invocation.key(keys.heartbeat());
         for words in self.calls {
             invocation.arg(words.len()).arg(words);

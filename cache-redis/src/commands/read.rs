@@ -6,10 +6,10 @@
 
 use cache_core::tier::{Etag, RecordKey};
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, RedisError, ScriptInvocation, Value};
+use redis::{Cmd, RedisError, Value};
 
 pub(crate) use super::command::number;
-use super::command::{Command, typed};
+use super::command::{Command, Invocation, typed};
 use super::script::{LONGEST_TEXT, Script, script};
 use crate::errors;
 use crate::keys::Keys;
@@ -64,7 +64,7 @@ impl Command for ReadIfNoneMatch<'_> {
         &SCRIPT
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         invocation
             .key(keys.record(self.key))
             .key(keys.epoch(&self.key.function))

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 pub(crate) use cache_core::tier::kit::ReleaseReason;
-use redis::{RedisError, ScriptInvocation, Value};
+use redis::{RedisError, Value};
 
-use super::command::{Command, typed};
+use super::command::{Command, Invocation, typed};
 use super::script::{Script, script};
 use crate::keys::Keys;
 use crate::number::millis;
@@ -48,7 +48,7 @@ impl Command for Release<'_> {
         &SCRIPT
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         let (kind, back_off) = match self.reason {
             ReleaseReason::NotFilled => ("r", None),
             ReleaseReason::LoadFailed(back_off) => ("x", back_off),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use redis::{RedisError, ScriptInvocation, Value};
+use redis::{RedisError, Value};
 
-use super::command::{Command, typed};
+use super::command::{Command, Invocation, typed};
 use super::script::{Script, script};
 use crate::keys::Keys;
 use crate::number::millis;
@@ -41,7 +41,7 @@ impl Command for Renew<'_> {
         &SCRIPT
     }
 
-    fn write(self, _: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, _: &Keys, invocation: &mut Invocation) {
         invocation
             .key(self.lease)
             .arg(self.token)

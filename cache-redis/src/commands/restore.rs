@@ -1,9 +1,9 @@
 //! Restores control keys that the server has evicted.
 
 use cache_core::tier::FunctionKey;
-use redis::{RedisError, ScriptInvocation, Value};
+use redis::{RedisError, Value};
 
-use super::command::{Command, typed};
+use super::command::{Command, Invocation, typed};
 use super::script::{Script, script_even_if_full};
 use crate::keys::Keys;
 use crate::server::Identity;
@@ -46,7 +46,7 @@ impl Command for Restore<'_> {
         &SCRIPT
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         invocation.key(keys.sequence()).key(keys.history());
         for (function, _) in self.epochs {
             invocation.key(keys.epoch(function));

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use cache_core::tier::{FunctionKey, Stamp};
-use redis::ScriptInvocation;
 
+use super::PORTION;
+use super::command::Invocation;
 use crate::keys::Keys;
 
 /// A stamp, and the function that its epoch is of.
@@ -25,28 +26,32 @@ pub(crate) fn is_same(one: &Arc<FunctionKey>, other: &Arc<FunctionKey>) -> bool 
     Arc::ptr_eq(one, other) || (one.digest == other.digest && **one == **other)
 }
 
-/// Writes the names of the epochs as keys, and as arguments their number, and for each the epoch
-/// and the number of the history. Returns for each of `of` the index of its stamp, from 1.
+/// The index of a stamp is a byte, and a batch may have as many stamps as requests.
+const _: () = assert!(PORTION <= 256);
+
+/// Writes the names of the epochs as keys. Writes as arguments their number, for each of `of` one
+/// byte with the index of its stamp, and for each stamp the epoch and the number of the history.
 pub(super) fn write<'a>(
     of: impl Iterator<Item = &'a Stamped>,
     keys: &Keys,
-    invocation: &mut ScriptInvocation<'_>,
-) -> Vec<usize> {
+    invocation: &mut Invocation,
+) {
     let mut stamps: Vec<&Stamped> = Vec::new();
     let indices = of.map(|one| {
         let known = stamps.iter().position(|known| known.is_same(one));
         known.unwrap_or_else(|| {
             stamps.push(one);
             stamps.len() - 1
-        }) + 1
+        })
     });
-    let indices = indices.collect();
-    invocation.arg(stamps.len());
+    let indices: Vec<u8> = indices
+        .map(|index| u8::try_from(index).expect("there are no more stamps than requests"))
+        .collect();
+    invocation.arg(stamps.len()).arg(indices);
     for Stamped { function, stamp } in stamps {
         invocation
             .key(keys.epoch(function))
             .arg(stamp.epoch)
             .arg(stamp.history);
     }
-    indices
 }

@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 use cache_core::tier::{AwaitedLease, HeldLease, RecordKey};
-use redis::{RedisError, ScriptInvocation, Value};
+use redis::{RedisError, Value};
 
-use super::command::{Command, number, typed};
+use super::command::{Command, Invocation, number, typed};
 use super::script::{Script, script_even_if_full};
 use crate::keys::Keys;
 use crate::number::millis;
@@ -52,7 +52,7 @@ impl Command for AskHolder<'_> {
         &HOLDER
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         invocation.key(keys.lease(self.0));
     }
 
@@ -81,7 +81,7 @@ impl Command for NoteWaits<'_> {
         &NOTE
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         for lease in self.held {
             invocation
                 .key(keys.lease(&lease.key))
@@ -137,7 +137,7 @@ impl Command for AskWaits<'_> {
         &WAITS_OF
     }
 
-    fn write(self, keys: &Keys, invocation: &mut ScriptInvocation<'_>) {
+    fn write(self, keys: &Keys, invocation: &mut Invocation) {
         for AwaitedLease { name, token, .. } in self.0 {
             invocation
                 .key(keys.lease_named(name))

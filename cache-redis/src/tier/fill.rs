@@ -10,6 +10,7 @@ use crate::batches::LARGEST_RECORD;
 use crate::commands;
 use crate::commands::fill::{FilledKey, StoreRecord};
 use crate::commands::stamps::Stamped;
+use crate::leases::RedisLease;
 use crate::session::RedisSession;
 
 impl RedisSession {
@@ -27,18 +28,18 @@ impl RedisSession {
         let fill = self
             .run("fill", within, |mut link| async move {
                 // Another link may lead to another server, to which the lease was replicated.
-                let Some(held) = self.leases.get(lease.token, link.number) else {
+                let held = |lease: &RedisLease| lease.is_exclusive;
+                let Some(is_exclusive) = self.leases.find(lease.token, link.number, held) else {
                     return Ok(FillResult::Refused(Refusal::Link));
                 };
                 self.sizes.note(key.digest, record.len());
                 let running = link.batches.begin();
-                if held.is_exclusive
+                if is_exclusive
                     && record.len() <= LARGEST_RECORD
                     && let Some(place) = running.place()
                 {
                     let filled = FilledKey {
                         name: self.keys.record(key),
-                        lease: held.name,
                         token: lease.token,
                         stamp: Stamped {
                             function: Arc::clone(&key.function),

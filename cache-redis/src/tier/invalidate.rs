@@ -10,7 +10,6 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::commands::invalidate::InvalidatedKey;
 use crate::journal::Writer;
-use crate::keys::LEASE;
 use crate::session::RedisSession;
 
 impl RedisSession {
@@ -34,10 +33,8 @@ impl RedisSession {
                 let is_plain = self.settings.audit.is_none();
                 match (target, running.place().filter(|_| is_plain)) {
                     (Target::Key(key), Some(place)) => {
-                        let record = self.keys.record(key);
                         let key = InvalidatedKey {
-                            lease: format!("{record}{LEASE}"),
-                            record,
+                            record: self.keys.record(key),
                             digest: key.digest,
                         };
                         place.invalidate(key).await?;

@@ -18,7 +18,6 @@ use crate::commands::lease::{Reply, TakeLease};
 use crate::commands::lease_free::FreeKey;
 use crate::commands::stamps::Stamped;
 use crate::epochs::Mark;
-use crate::keys::{GUARDS, LEASE};
 use crate::leases::RedisLease;
 use crate::number::fresh_number;
 use crate::session::{RedisSession, not_ready};
@@ -186,11 +185,8 @@ impl RedisSession {
         let is_plain = command.mode == LeaseMode::Exclusive && command.expected_header.is_empty();
         let epoch = command.known_epoch.filter(|_| is_plain)?;
         let history = command.history;
-        let record = self.keys.record(command.key);
         Some(FreeKey {
-            lease: format!("{record}{LEASE}"),
-            guards: format!("{record}{GUARDS}"),
-            record,
+            record: self.keys.record(command.key),
             stamp: Stamped {
                 function: Arc::clone(&command.key.function),
                 stamp: Stamp { epoch, history },

@@ -141,10 +141,17 @@ impl<L: StoreLease> HeldLeases<L> {
     /// Returns the lease if it is held on the connection with this number.
     #[must_use]
     pub fn get(&self, token: u64, connection: u64) -> Option<L> {
+        self.find(token, connection, L::clone)
+    }
+
+    /// Returns what `of` says of the lease, if it is held on the connection with this number. `of`
+    /// runs under a lock.
+    #[must_use]
+    pub fn find<T>(&self, token: u64, connection: u64, of: impl FnOnce(&L) -> T) -> Option<T> {
         let state = lock(&self.state);
         let held = state.held.get(&token);
         held.filter(|_| state.connection == Some(connection))
-            .map(|held| held.lease.clone())
+            .map(|held| of(&held.lease))
     }
 
     /// Notes that the store no longer has the lease, or never granted it: it is not returned when

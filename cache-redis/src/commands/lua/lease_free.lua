@@ -1,23 +1,22 @@
-local stamps = tonumber(ARGV[1])
+local KEYS, ARGV, call, byte = KEYS, ARGV, redis.call, string.byte
+local stamps, indices = tonumber(ARGV[1]), ARGV[2]
 local begun = history(KEYS[1])
-local is_current, replies = {}, {}
+local is_current, all_current = {}, true
 for at = 1, stamps do
-  is_current[at] = begun == ARGV[at * 2 + 1] and number(KEYS[at + 1]) == ARGV[at * 2]
-  if is_current[at] then redis.call('PEXPIRE', KEYS[at + 1], LIFE) end
+  is_current[at] = begun == ARGV[at * 2 + 2] and number(KEYS[at + 1]) == ARGV[at * 2 + 1]
+  if is_current[at] then call('PEXPIRE', KEYS[at + 1], LIFE) else all_current = false end
 end
-local first = stamps + 2
-local all_free = redis.call('EXISTS', unpack(KEYS, first)) == 0
-local taken = {}
-local arg = stamps * 2 + 2
-for key = first, #KEYS, 3 do
+local key, arg = stamps + 2, stamps * 2 + 3
+local life = ARGV[arg]
+local all_free = call('EXISTS', unpack(KEYS, key)) == 0
+local replies, all_granted = {}, true
+for at = 1, #indices do
   local lease = KEYS[key + 1]
-  local is_free = is_current[tonumber(ARGV[arg])] and not taken[lease]
-    and (all_free or redis.call('EXISTS', KEYS[key], lease, KEYS[key + 2]) == 0)
-  if is_free then
-    redis.call('SET', lease, ARGV[arg + 1], 'PX', ARGV[arg + 2])
-    taken[lease] = true
-  end
-  replies[#replies + 1] = is_free and 1 or 0
-  arg = arg + 3
+  local is_granted = (all_current or is_current[byte(indices, at) + 1])
+    and (all_free or call('EXISTS', KEYS[key], lease, KEYS[key + 2]) == 0)
+    and call('SET', lease, ARGV[arg + at], 'NX', 'PX', life)
+  if not is_granted then all_granted = false end
+  replies[at] = is_granted and 1 or 0
+  key = key + 3
 end
-return replies
+return all_granted and 1 or replies
