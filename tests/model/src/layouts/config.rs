@@ -55,6 +55,11 @@ pub struct LayoutGuards {
     pub needs_answers: bool,
     /// An instance that begins the history of another shard has seen its layout in some shard.
     pub sees_own: bool,
+    /// A shard that has found another layout looks again, whatever the other shards have found.
+    pub looks_again: bool,
+    /// A look that finds no other layout takes back what the shard found before, even if no history
+    /// may begin.
+    pub clears: bool,
 }
 
 impl LayoutGuards {
@@ -67,6 +72,8 @@ impl LayoutGuards {
         looks_at_all: true,
         needs_answers: true,
         sees_own: true,
+        looks_again: true,
+        clears: true,
     };
 }
 
@@ -76,6 +83,8 @@ impl LayoutGuards {
 pub enum Wrong {
     /// A call returned a value from before an acknowledged invalidation.
     Stale,
+    /// An instance cannot attach to all of its shards, although no other layout is left.
+    Stuck,
 }
 
 impl Layouts {

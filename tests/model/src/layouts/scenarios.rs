@@ -126,5 +126,13 @@ pub fn without_a_guard() -> Vec<(&'static str, Layouts)> {
             "layouts: own layout seen before a shard begins",
             without(|guards| guards.sees_own = false, of(&[1, 4], RESTARTS)),
         ),
+        (
+            "layouts: a shard with a conflict looks again",
+            without(|guards| guards.looks_again = false, of(&[2, 4], RESTARTS)),
+        ),
+        (
+            "layouts: a look takes a conflict back",
+            without(|guards| guards.clears = false, of(&[1, 4], RESTARTS)),
+        ),
     ]
 }

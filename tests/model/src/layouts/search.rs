@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::config::{Layouts, Wrong};
+use super::liveness::Recovered;
 use super::state::State;
 use super::steps::Step;
 
@@ -25,9 +26,16 @@ pub fn search(layouts: &Layouts) -> Outcome {
     let mut found: Vec<Found> = vec![(start.clone(), 0, None)];
     let mut places = HashMap::from([(start, 0)]);
     let mut possible = Vec::new();
+    let mut recovered = Recovered::new();
     let mut at = 0;
     while at < found.len() {
         let state = found[at].0.clone();
+        if let Err(wrong) = layouts.check_liveness(&state, &mut recovered) {
+            return Outcome {
+                states: found.len(),
+                wrong: Some((wrong, path(&found, at, None))),
+            };
+        }
         possible.clear();
         layouts.steps(&state, &mut possible);
         for step in possible.drain(..) {
@@ -35,7 +43,7 @@ pub fn search(layouts: &Layouts) -> Outcome {
                 Err(wrong) => {
                     return Outcome {
                         states: found.len(),
-                        wrong: Some((wrong, path(&found, at, step))),
+                        wrong: Some((wrong, path(&found, at, Some(step)))),
                     };
                 }
                 Ok(next) if !places.contains_key(&next) => {
@@ -54,8 +62,8 @@ pub fn search(layouts: &Layouts) -> Outcome {
 }
 
 /// Returns the steps to the state at `from`, and then `last`.
-fn path(found: &[Found], mut from: usize, last: Step) -> Vec<Step> {
-    let mut path = vec![last];
+fn path(found: &[Found], mut from: usize, last: Option<Step>) -> Vec<Step> {
+    let mut path = Vec::from_iter(last);
     while let (_, before, Some(step)) = &found[from] {
         path.push(*step);
         from = *before;

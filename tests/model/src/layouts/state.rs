@@ -39,8 +39,6 @@ pub(super) enum Link {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Instance {
     pub(super) shards: u8,
-    /// Shard 0 was attached once.
-    pub(super) is_confirmed: bool,
     /// The shards that found another layout, a bit for each.
     pub(super) conflicts: u8,
     pub(super) links: [Link; MOST],
@@ -54,7 +52,6 @@ impl Instance {
     pub(super) fn new(shards: u8) -> Self {
         Self {
             shards,
-            is_confirmed: false,
             conflicts: 0,
             links: [Link::Down; MOST],
             memory: None,

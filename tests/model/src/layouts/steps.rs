@@ -118,10 +118,10 @@ impl Layouts {
     }
 
     /// A link of the shard may be made.
-    fn admits(&self, instance: &Instance, shard: u8) -> bool {
+    pub(super) fn admits(&self, instance: &Instance, shard: u8) -> bool {
+        let is_own = self.guards.looks_again && instance.conflicts & (1 << shard) != 0;
         let others = instance.conflicts & !(1 << shard);
-        let is_first = shard == 0 || instance.is_confirmed;
-        is_first && (others == 0 || !self.guards.all_end)
+        is_own || others == 0 || !self.guards.all_end
     }
 
     /// Returns the state after a step.
@@ -221,6 +221,12 @@ impl Layouts {
     /// Looks at the other shards for other layouts.
     fn look(&self, next: &mut State, at: usize, shard: u8, silent: Option<u8>) {
         let instance = &mut next.instances[at];
+        let own = instance.shards;
+        let is_own = |server: &Server| server.history.is_some_and(|found| found.layout == own);
+        if shard != 0 && silent != Some(0) && is_own(&next.servers[0]) {
+            // Shard 0 shows the layout, so no other shard is asked.
+            return self.may_begin(instance, shard);
+        }
         let most = if self.guards.looks_at_all { MOST } else { 2 };
         let (mut found_own, mut missed_one) = (false, false);
         for (other, server) in (0..).zip(&next.servers[..most]) {
@@ -229,18 +235,36 @@ impl Layouts {
                 continue;
             }
             match server.history {
-                Some(history) if history.layout == instance.shards => found_own = true,
+                Some(_) if is_own(server) => found_own = true,
                 Some(_) => return self.conflict(instance, shard),
                 None => {}
             }
         }
         // Without an answer of all shards, another layout may be in the one that is missing, unless
         // the own layout was begun and has not ended.
-        let may_begin = found_own || (shard == 0 && !missed_one);
-        instance.links[usize::from(shard)] = match may_begin {
+        if found_own || (shard == 0 && !missed_one) {
+            return self.may_begin(instance, shard);
+        }
+        if !missed_one {
+            self.found_no_other(instance, shard);
+        }
+        instance.links[usize::from(shard)] = Link::Down;
+    }
+
+    /// The shard may begin a history, if no other shard has found another layout.
+    fn may_begin(&self, instance: &mut Instance, shard: u8) {
+        self.found_no_other(instance, shard);
+        instance.links[usize::from(shard)] = match instance.conflicts == 0 || !self.guards.all_end {
             true => Link::Begins,
             false => Link::Down,
         };
+    }
+
+    /// A look of the shard found no other layout.
+    fn found_no_other(&self, instance: &mut Instance, shard: u8) {
+        if self.guards.clears {
+            instance.conflicts &= !(1 << shard);
+        }
     }
 
     /// Begins a history. Instances with a link get a message that says so.
@@ -269,7 +293,6 @@ impl Layouts {
         let sequence = next.servers[place].sequence;
         let instance = &mut next.instances[at];
         instance.conflicts &= !(1 << shard);
-        instance.is_confirmed |= shard == 0;
         let link = match instance.conflicts == 0 || !self.guards.all_end {
             true => Link::Up { history, sequence },
             false => Link::Down,
@@ -277,12 +300,15 @@ impl Layouts {
         instance.links[place] = link;
     }
 
-    /// The instance has found another layout. All its links end.
+    /// The instance has found another layout. All its links end; links that are being made do not,
+    /// until they are attached.
     fn conflict(&self, instance: &mut Instance, shard: u8) {
         instance.conflicts |= 1 << shard;
-        match self.guards.all_end {
-            true => (0..instance.shards).for_each(|shard| self.lose(instance, shard)),
-            false => self.lose(instance, shard),
+        self.lose(instance, shard);
+        for other in (0..instance.shards).filter(|_| self.guards.all_end) {
+            if let Link::Up { .. } = instance.links[usize::from(other)] {
+                self.lose(instance, other);
+            }
         }
     }
 
