@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use cache_core::tier::kit::timed;
 use cache_core::{Error, ErrorKind};
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, ConnectionInfo, PushInfo};
@@ -13,6 +14,7 @@ use crate::batches::Batches;
 use crate::bus::Reader;
 use crate::commands;
 use crate::commands::attach::{Attach, Attached, Reply};
+use crate::epochs::Mark;
 use crate::errors::{self, failed};
 use crate::locator::Entrance;
 use crate::number::fresh_number;
@@ -100,6 +102,34 @@ impl RedisSession {
         number: u64,
         entrance: &Entrance,
     ) -> Result<Link, Error> {
+        let limit = self.settings.connect_limit;
+        let connecting = async {
+            let link = self.subscribe(number, entrance).await?;
+            let asked = self.bus.epochs.mark();
+            let reply = self.try_to_attach(&link, false).await?;
+            Ok::<_, Error>((link, asked, reply))
+        };
+        let (link, asked, mut reply) = timed("connect", "Redis", limit, connecting).await??;
+        if reply == Reply::NoHistory {
+            // It has a limit of its own.
+            self.layout.first_tried(self.shard).await;
+            let beginning = self.begin_history(&link, &entrance.info);
+            reply = timed("begin a history", "Redis", limit, beginning).await??;
+        }
+        match reply {
+            Reply::Attached(attached) => {
+                self.layout.tried(self.shard);
+                self.layout.found_no_other(self.shard)?;
+                self.attached(&link, attached, asked)?;
+                Ok(link)
+            }
+            Reply::OtherLayout(shards) => Err(self.layout.conflicts(self.shard, shards)),
+            Reply::NoHistory => Err(failed(ATTACH, errors::no_reply())),
+        }
+    }
+
+    /// Opens the connections of a link, and fences what was missed before they were subscribed.
+    async fn subscribe(self: &Arc<Self>, number: u64, entrance: &Entrance) -> Result<Link, Error> {
         let lost = Arc::downgrade(self);
         self.bus.open(number);
         self.drivers.open(number);
@@ -138,14 +168,17 @@ impl RedisSession {
         self.bus.fence_all(None);
         self.leases.connected(number);
         self.guards.connected(number);
-        let asked = self.bus.epochs.mark();
+        Ok(link)
+    }
+
+    /// Takes over what the attachment says of the history.
+    fn attached(&self, link: &Link, attached: Attached, asked: Mark) -> Result<(), Error> {
         let Attached {
             history,
             last,
             is_new,
-        } = self.attach(&link, &entrance.info).await?;
-        self.layout.found(self.shard);
-        if !self.bus.attached(number, &link.identity, last) {
+        } = attached;
+        if !self.bus.attached(link.number, &link.identity, last) {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 "a message is missing after the attachment to the server's history",
@@ -171,7 +204,7 @@ impl RedisSession {
                 );
             }
         }
-        Ok(link)
+        Ok(())
     }
 
     /// Returns `true` if the server is another one than that of the previous attachment. Each
@@ -184,16 +217,17 @@ impl RedisSession {
             .is_some_and(|before| before != *identity)
     }
 
-    async fn attach(&self, link: &Link, info: &ConnectionInfo) -> Result<Attached, Error> {
-        let mut reply = self.try_to_attach(link, false).await?;
-        if reply == Reply::NoHistory {
-            self.look_for_other_layouts(link, info).await?;
-            reply = self.try_to_attach(link, true).await?;
-        }
-        match reply {
-            Reply::Attached(attached) => Ok(attached),
-            Reply::OtherLayout(shards) => Err(self.layout.conflicts(self.shard, shards)),
-            Reply::NoHistory => Err(failed(ATTACH, errors::no_reply())),
+    /// Begins a history, or attaches to one that was begun since.
+    async fn begin_history(&self, link: &Link, info: &ConnectionInfo) -> Result<Reply, Error> {
+        let may_begin = self.look_for_other_layouts(link, info).await?;
+        // Also if none may begin: the other shards may go on.
+        self.layout.found_no_other(self.shard)?;
+        match may_begin {
+            true => self.try_to_attach(link, true).await,
+            false => Err(Error::new(
+                ErrorKind::Unavailable,
+                "no shard of the namespace has a history, and shard 0 must begin the first",
+            )),
         }
     }
 

@@ -1,15 +1,16 @@
 //! The number of shards that a namespace is laid out for, and whether all servers agree with it.
 //!
 //! The number is written into the history of each shard when that begins (`server`), and compared
-//! whenever a link attaches (`commands/attach`). Shard 0 exists in every layout. So the link of
-//! another shard is made only after shard 0 was found in this layout once: until then the namespace
-//! may have another one. Afterwards the shards are independent of shard 0, which may be unreachable
-//! for long, until one of them finds another layout. Then no shard of the instance may serve.
+//! whenever a link attaches (`commands/attach`). A shard that has a history of this layout needs no
+//! other shard; one that has none looks at the others before it begins one (`other_layouts`). If a
+//! shard finds another layout, no shard of the instance may serve, until that shard has looked again
+//! and has not found it any more.
 //!
 //! # Invariants
 //! 1. While one shard has found another layout, no shard has a link, except for a moment in which
 //!    the links notice it.
-//! 2. No shard but shard 0 has a link before shard 0 was attached once.
+//! 2. A shard that has found another layout may look again at any time. So the other layout keeps
+//!    the instance away no longer than it exists.
 
 use cache_core::tier::Shard;
 use cache_core::{Error, ErrorKind};
@@ -27,14 +28,23 @@ pub(crate) struct Layout {
 
 #[derive(Clone, Debug, Default)]
 struct State {
-    /// Shard 0 was attached once.
-    is_confirmed: bool,
-    /// Why shard 0 cannot be attached, until it is attached for the first time.
-    failure: Option<Error>,
-    /// The shards that found another layout when they attached last, one bit for each.
+    /// The first attempt of shard 0 has ended.
+    is_tried: bool,
+    /// The shards that found another layout when they looked last, one bit for each.
     conflicts: u64,
     /// The error of the last of them.
     conflict: Option<Error>,
+}
+
+impl State {
+    /// # Errors
+    /// A shard found another layout.
+    fn check(&self) -> Result<(), Error> {
+        match &self.conflict {
+            Some(conflict) if self.conflicts != 0 => Err(conflict.clone()),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Layout {
@@ -51,59 +61,51 @@ impl Layout {
         self.shards
     }
 
-    /// Waits until a link of the shard may be made.
+    /// Whether a link of the shard may be made. A shard that has found another layout looks again.
     ///
     /// # Errors
-    /// Another shard found another layout, or shard 0 has never been reached.
-    pub(crate) async fn admit(&self, shard: Shard) -> Result<(), Error> {
-        let others = !bit(shard);
-        let mut state = self.state.subscribe();
-        let decides = |state: &State| {
-            let is_confirmed = state.is_confirmed || shard.index() == 0;
-            is_confirmed || state.failure.is_some() || state.conflicts & others != 0
-        };
-        let Ok(state) = state.wait_for(decides).await else {
-            return Ok(());
-        };
-        if state.conflicts & others != 0
-            && let Some(conflict) = &state.conflict
-        {
-            return Err(conflict.clone());
-        }
-        match &state.failure {
-            Some(failure) if !state.is_confirmed && shard.index() != 0 => Err(Error::with_source(
-                failure.kind(),
-                format!(
-                    "shard 0 of the namespace `{}`, which says how many shards there are, cannot \
-                     be reached",
-                    self.namespace
-                ),
-                failure.clone(),
-            )),
+    /// Only other shards found another layout.
+    pub(crate) fn admit(&self, shard: Shard) -> Result<(), Error> {
+        let state = self.state.borrow();
+        match state.conflicts & bit(shard) {
+            0 => state.check(),
             _ => Ok(()),
         }
     }
 
-    /// Notes that the shard was attached: it has this layout.
-    pub(crate) fn found(&self, shard: Shard) {
+    /// Notes that the shard looked and found no other layout.
+    ///
+    /// # Errors
+    /// Another shard found one, so the link of this one must not be used.
+    pub(crate) fn found_no_other(&self, shard: Shard) -> Result<(), Error> {
+        let mut result = Ok(());
         self.state.send_if_modified(|state| {
+            let before = state.conflicts;
             state.conflicts &= !bit(shard);
             if state.conflicts == 0 {
                 state.conflict = None;
             }
-            if shard.index() == 0 {
-                state.is_confirmed = true;
-                state.failure = None;
-            }
-            true
+            result = state.check();
+            state.conflicts != before
+        });
+        result
+    }
+
+    /// Notes that an attempt of the shard to attach has ended. Only that of shard 0 is awaited.
+    pub(crate) fn tried(&self, shard: Shard) {
+        self.state.send_if_modified(|state| {
+            let was_tried = state.is_tried;
+            state.is_tried |= shard.index() == 0;
+            state.is_tried != was_tried
         });
     }
 
-    /// Notes that the shard could not be attached. Only the reason of shard 0 matters to others.
-    pub(crate) fn failed(&self, shard: Shard, error: &Error) {
-        if shard.index() == 0 && !shard.is_only() {
-            self.state
-                .send_modify(|state| state.failure = Some(error.clone()));
+    /// Waits until the first attempt of shard 0 has ended, if this is another shard that may need
+    /// the first history of the namespace, which shard 0 begins.
+    pub(crate) async fn first_tried(&self, shard: Shard) {
+        if shard.index() != 0 {
+            let mut state = self.state.subscribe();
+            let _ = state.wait_for(|state| state.is_tried).await;
         }
     }
 
@@ -114,7 +116,8 @@ impl Layout {
             shards => format!("{shards} shards"),
         };
         let problem = format!(
-            "the namespace `{}` is laid out for {}, and this instance is set to {} (`Redis::shards`)",
+            "the namespace `{}` is laid out for {}, and this instance is set to {} \
+             (`Redis::shards` or MULTI_TIER_CACHED_REDIS_SHARDS)",
             self.namespace,
             of(found),
             self.shards
@@ -128,8 +131,9 @@ impl Layout {
             ),
         };
         let help = format!(
-            "set `shards({found})`, or use another namespace; a layout that no instance uses any \
-             more ends when {keys} deleted"
+            "set `shards({found})` or MULTI_TIER_CACHED_REDIS_SHARDS={found}, or use another \
+             namespace; to end a layout that no instance uses any more, stop all instances first: it \
+             ends when {keys} deleted"
         );
         let error = Error::new(ErrorKind::Configuration, problem).with_help(help);
         self.state.send_modify(|state| {
@@ -166,52 +170,53 @@ mod tests {
         pin!(future).poll(&mut cx).is_ready()
     }
 
-    #[tokio::test]
-    async fn other_shards_wait_for_shard_0_once_and_fail_with_it() {
+    #[test]
+    fn other_shards_wait_for_the_first_attempt_of_shard_0_alone() {
         let (layout, shards) = layout();
-        layout.admit(shards[0]).await.unwrap();
-        assert!(!is_ready(layout.admit(shards[1])), "nothing is known");
-        let failure = Error::new(ErrorKind::Unavailable, "no route");
-        layout.failed(shards[1], &failure);
-        assert!(!is_ready(layout.admit(shards[1])), "it is not of shard 0");
-        layout.failed(shards[0], &failure);
-        let error = layout.admit(shards[1]).await.unwrap_err();
-        assert!(format!("{error:?}").contains("no route"), "{error:?}");
-        layout.admit(shards[0]).await.unwrap();
-        layout.found(shards[0]);
-        layout.admit(shards[1]).await.unwrap();
-        layout.failed(shards[0], &failure);
-        layout.admit(shards[1]).await.unwrap();
+        assert!(is_ready(layout.first_tried(shards[0])), "it is the first");
+        layout.tried(shards[1]);
+        assert!(!is_ready(layout.first_tried(shards[1])), "not of shard 0");
+        layout.tried(shards[0]);
+        assert!(is_ready(layout.first_tried(shards[1])));
     }
 
-    #[tokio::test]
-    async fn other_layout_in_one_shard_stops_all_others_until_it_ends() {
+    #[test]
+    fn error_of_another_layout_names_the_settings_and_the_keys() {
         let (layout, shards) = layout();
-        layout.found(shards[0]);
+        let text = layout.conflicts(shards[2], 8).to_string();
+        for part in [
+            "`shop`",
+            "8 shards",
+            "set to 4",
+            "`Redis::shards`",
+            "shards(8)",
+            "MULTI_TIER_CACHED_REDIS_SHARDS=8",
+            "stop all instances first",
+            "`{shop:0}:#history` to `{shop:7}:#history`",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+    }
+
+    /// Both shards were about to attach when the other layout appeared, so both found it.
+    #[test]
+    fn shards_that_found_another_layout_look_again_and_the_last_of_them_ends_the_wait() {
+        let (layout, shards) = layout();
         assert!(!is_ready(layout.conflict()));
-        for at in [0, 2] {
-            let error = layout.conflicts(shards[at], 8);
-            let text = error.to_string();
-            for part in [
-                "`shop`",
-                "8 shards",
-                "set to 4",
-                "shards(8)",
-                "`{shop:0}:#history` to `{shop:7}:#history`",
-            ] {
-                assert!(text.contains(part), "{part} is not in {text}");
-            }
+        layout.conflicts(shards[1], 8);
+        layout.conflicts(shards[2], 8);
+        assert!(is_ready(layout.conflict()));
+        for (at, shard) in shards.iter().enumerate() {
+            assert_eq!(layout.admit(*shard).is_ok(), [1, 2].contains(&at), "{at}");
         }
-        layout.conflict().await;
-        layout.found(shards[2]);
-        layout.admit(shards[0]).await.expect("it may look again");
-        for shard in &shards[1..] {
-            layout.admit(*shard).await.unwrap_err();
-        }
-        layout.found(shards[0]);
+        layout.found_no_other(shards[1]).unwrap_err();
+        layout.admit(shards[1]).unwrap_err();
+        assert!(is_ready(layout.conflict()), "shard 2 has not looked yet");
+        layout.admit(shards[2]).unwrap();
+        layout.found_no_other(shards[2]).unwrap();
         assert!(!is_ready(layout.conflict()));
         for shard in shards {
-            layout.admit(shard).await.unwrap();
+            layout.admit(shard).unwrap();
         }
     }
 }

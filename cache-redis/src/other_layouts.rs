@@ -20,15 +20,23 @@ use crate::session::{Link, RedisSession};
 use crate::{server, transport};
 
 /// The index of a shard with the text of its history, or the reason why it cannot be asked.
-type Answer = (u8, Result<Vec<u8>, RedisError>);
+type Answer = (u8, Result<Vec<u8>, Unanswered>);
+
+/// The reason why a shard cannot be asked.
+#[derive(Debug)]
+struct Unanswered {
+    error: RedisError,
+    /// The node that was asked.
+    address: String,
+}
 
 /// Findings in the histories of other shards.
 #[derive(Debug, Default)]
 struct Seen {
     /// A shard has a history of this layout.
     own: bool,
-    /// A shard did not answer.
-    failure: Option<RedisError>,
+    /// The first shard that did not answer.
+    failure: Option<(u8, Unanswered)>,
 }
 
 impl RedisSession {
@@ -36,8 +44,8 @@ impl RedisSession {
     /// have lost its data, while other instances still use the other shards in another layout.
     ///
     /// Shard 0 begins the first history of a namespace, and may begin if no shard has another
-    /// layout. Any other shard begins only in a layout that is seen in some shard: otherwise an
-    /// instance that shard 0 admitted long ago would begin a history beside another layout.
+    /// layout. Any other shard begins only in a layout that is seen in some shard: shard 0 decides
+    /// between layouts that arrive at the same time. Returns `false` if it is not seen.
     ///
     /// A user that may not read the keys of other shards has the keys of one shard only, and is not
     /// stopped.
@@ -48,9 +56,9 @@ impl RedisSession {
         &self,
         link: &Link,
         info: &ConnectionInfo,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         if self.permissions.lacks(Purpose::OtherLayouts) {
-            return Ok(());
+            return Ok(true);
         }
         let own = self.shard.index();
         let mut seen = Seen::default();
@@ -64,14 +72,31 @@ impl RedisSession {
             self.look_at(link, info, &others, &mut seen).await?;
         }
         match (seen.own, seen.failure) {
-            (true, _) => Ok(()),
-            (false, Some(error)) => Err(failed("look for another number of shards", error)),
-            (false, None) if own == 0 => Ok(()),
-            (false, None) => Err(Error::new(
-                ErrorKind::Unavailable,
-                "no shard of the namespace has a history, and shard 0 must begin the first",
-            )),
+            (true, _) => Ok(true),
+            (false, Some((index, unanswered))) => Err(self.cannot_begin(index, unanswered)),
+            (false, None) => Ok(own == 0),
         }
+    }
+
+    /// The error of a look without an answer of this shard.
+    fn cannot_begin(&self, index: u8, Unanswered { error, address }: Unanswered) -> Error {
+        let namespace = &self.settings.namespace;
+        // Not the source itself, which would be taken for a redirection of this shard.
+        let source = failed("read the history of that shard", error);
+        let error = Error::with_source(
+            ErrorKind::Unavailable,
+            format!(
+                "no shard of the namespace `{namespace}` that answers has a history, and the first one begins \
+                 only while all {} possible shards answer; shard {index} (`{{{namespace}:{index}}}`, asked at \
+                 {address}) does not",
+                Shard::MAX
+            ),
+            source,
+        );
+        error.with_help(
+            "make all nodes reachable and assign all slots once; then each shard needs its own node \
+             only",
+        )
     }
 
     /// Reads the histories of some shards.
@@ -92,10 +117,16 @@ impl RedisSession {
                     Some(of) => return Err(self.layout.conflicts(self.shard, of)),
                     None => {}
                 },
-                Err(error) if errors::is_of_another_type(&error) => {}
+                Err(Unanswered { error, .. }) if errors::is_of_another_type(&error) => {}
                 // On a server that cannot be asked for permissions.
-                Err(error) if error.code() == Some("NOPERM") => {}
-                Err(error) => seen.failure = Some(error),
+                Err(Unanswered { error, .. }) if error.code() == Some("NOPERM") => {}
+                Err(unanswered) => {
+                    // The first, so that the shards of an instance say the same.
+                    let before = seen.failure.as_ref();
+                    if before.is_none_or(|(before, _)| index < *before) {
+                        seen.failure = Some((index, unanswered));
+                    }
+                }
             }
         }
         Ok(())
@@ -106,11 +137,14 @@ impl RedisSession {
     async fn histories(&self, link: &Link, info: &ConnectionInfo, shards: &[u8]) -> Vec<Answer> {
         let limit = self.settings.connect_limit / 3;
         let names = |index: &u8| (*index, self.keys.history_of(*index));
-        let mut answers = read(link.data.clone(), shards.iter().map(names).collect()).await;
+        let address = info.addr().to_string();
+        let of_this_node = shards.iter().map(names).collect();
+        let mut answers = read(link.data.clone(), of_this_node, &address).await;
         let mut elsewhere: HashMap<String, (ConnectionInfo, Vec<_>)> = HashMap::new();
         answers.retain(|(index, text)| {
             let moved = text.as_ref().err();
-            let Some(node) = moved.and_then(|error| errors::moved(info, error)) else {
+            let moved = moved.and_then(|unanswered| errors::moved(info, &unanswered.error));
+            let Some(node) = moved else {
                 return true;
             };
             let address = node.addr().to_string();
@@ -119,22 +153,26 @@ impl RedisSession {
             false
         });
         let mut questions = JoinSet::new();
-        for (node, names) in elsewhere.into_values() {
+        for (address, (node, names)) in elsewhere {
             let root = self.locator.root().cloned();
             questions.spawn(async move {
                 let failed = names.clone();
-                let question = async |connection| Ok(read(connection, names).await);
+                let question = async |connection| Ok(read(connection, names, &address).await);
                 let asked = timeout(limit, transport::ask(&node, root.as_ref(), question)).await;
                 let asked = asked.unwrap_or_else(|_| Err(errors::no_reply()));
-                asked.unwrap_or_else(|error| all_failed(&failed, &error))
+                asked.unwrap_or_else(|error| all_failed(&failed, &address, &error))
             });
         }
         while let Some(asked) = questions.join_next().await {
             match asked {
                 Ok(asked) => answers.extend(asked),
                 Err(panic) => {
-                    let error = std::io::Error::other(panic);
-                    answers.push((self.shard.index(), Err(error.into())));
+                    let error = std::io::Error::other(panic).into();
+                    let unanswered = Unanswered {
+                        error,
+                        address: address.clone(),
+                    };
+                    answers.push((self.shard.index(), Err(unanswered)));
                 }
             }
         }
@@ -143,7 +181,11 @@ impl RedisSession {
 }
 
 /// Reads the histories of the shards with these indices, whose keys have these names.
-async fn read(mut connection: MultiplexedConnection, names: Vec<(u8, String)>) -> Vec<Answer> {
+async fn read(
+    mut connection: MultiplexedConnection,
+    names: Vec<(u8, String)>,
+    address: &str,
+) -> Vec<Answer> {
     let mut pipeline = redis::pipe();
     // Each reply is judged by itself.
     pipeline.ignore_errors();
@@ -153,12 +195,22 @@ async fn read(mut connection: MultiplexedConnection, names: Vec<(u8, String)>) -
     let replies: Result<Vec<Result<Vec<u8>, RedisError>>, _> =
         pipeline.query_async(&mut connection).await;
     match replies {
-        Ok(replies) => names.iter().map(|(index, _)| *index).zip(replies).collect(),
-        Err(error) => all_failed(&names, &error),
+        Ok(replies) => {
+            let unanswered = |error| Unanswered {
+                error,
+                address: address.to_owned(),
+            };
+            let replies = replies.into_iter().map(|reply| reply.map_err(unanswered));
+            names.iter().map(|(index, _)| *index).zip(replies).collect()
+        }
+        Err(error) => all_failed(&names, address, &error),
     }
 }
 
-fn all_failed(names: &[(u8, String)], error: &RedisError) -> Vec<Answer> {
-    let failed = names.iter().map(|(index, _)| (*index, Err(error.clone())));
+fn all_failed(names: &[(u8, String)], address: &str, error: &RedisError) -> Vec<Answer> {
+    let failed = names.iter().map(|(index, _)| {
+        let (error, address) = (error.clone(), address.to_owned());
+        (*index, Err(Unanswered { error, address }))
+    });
     failed.collect()
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::Error;
-use cache_core::tier::kit::{Connector, Outage, Retry, ReturnedLease, Session, timed};
+use cache_core::tier::kit::{Connector, Outage, Retry, ReturnedLease, Session};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, timeout};
 
@@ -60,14 +60,12 @@ impl Connector for RedisConnector {
 
     async fn connect(&mut self, number: u64) -> Result<Link, Error> {
         let session = &self.session;
-        let admitted = session.layout.admit(session.shard).await;
+        let admitted = session.layout.admit(session.shard);
         self.waits_for_another = admitted.is_err();
         admitted?;
         let (_, entrance) = session.locator.find().await?;
         session.renewal.begin(entrance.life);
-        let limit = session.settings.connect_limit;
-        let connecting = session.connect(number, &entrance);
-        let link = timed("connect", "Redis", limit, connecting).await??;
+        let link = session.connect(number, &entrance).await?;
         session.catch_up(&link).await?;
         Ok(link)
     }
@@ -90,7 +88,7 @@ impl Connector for RedisConnector {
             );
             return Retry::AtOnce;
         }
-        self.session.layout.failed(self.session.shard, error);
+        self.session.layout.tried(self.session.shard);
         self.session.bus.coherence.revoke();
         Retry::AfterPause
     }
