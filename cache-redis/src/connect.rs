@@ -160,9 +160,6 @@ impl RedisSession {
             identity: Arc::new(greeting.identity),
         };
         self.note_eviction(greeting.evicts_at_random);
-        self.heartbeat(&link)
-            .await
-            .map_err(|error| failed("write to the server", error))?;
         // Invalidations before the subscription may have been missed, so everything is fenced.
         // Later ones are received.
         self.bus.fence_all(None);
@@ -241,9 +238,16 @@ impl RedisSession {
             last_message: self.bus.last_message_of(&link.identity),
             may_begin,
         };
-        commands::send(&mut channel, &self.keys, attach)
+        let reply = commands::send(&mut channel, &self.keys, attach)
             .await
-            .map_err(|error| failed(ATTACH, error))
+            .map_err(|error| failed(ATTACH, error))?;
+        if let Reply::Attached(_) = reply {
+            // Not before: in another layout the instance stores nothing.
+            self.heartbeat(link)
+                .await
+                .map_err(|error| failed("write to the server", error))?;
+        }
+        Ok(reply)
     }
 
     /// Warns once, for all shards, if the server may evict the keys that the protocol relies on,

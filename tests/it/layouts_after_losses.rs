@@ -82,7 +82,7 @@ async fn shard_that_lost_its_data_waits_until_a_shard_shows_the_layout() {
         let health = here.health().await;
         let error = health.tiers[0].shards[1].last_error.clone();
         let error = error.unwrap_or_default();
-        match error.contains("look for another number of shards") {
+        match error.contains("shard 0 (`{") && error.contains("has a history") {
             true => Ok(()),
             false => Err(error),
         }
@@ -120,4 +120,93 @@ async fn shard_that_lost_its_data_is_used_without_shard_0_if_another_shows_the_l
     .await;
     cluster.thaw(0);
     until("all shards are connected", || connected(&here) == 4).await;
+}
+
+/// Whichever shards have found the other layout, and although nothing of the own one is left.
+#[tokio::test]
+async fn running_instance_comes_back_when_the_other_layout_has_ended() {
+    for hit in [&[0][..], &[1], &[2, 3], &[0, 1, 2, 3]] {
+        let server = Server::start();
+        let here = Instance::with_redis(Redis::new(server.url()).shards(4)).await;
+        until("all shards are connected", || connected(&here) == 4).await;
+        let mut command = vec!["MSET".to_owned()];
+        for shard in hit {
+            command.extend([history_of("cache", *shard), "7:x-y#8".to_owned()]);
+        }
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
+        let _: () = server.command(&command);
+        until_ok("each of these shards has looked again", async || {
+            let health = here.health().await;
+            let has_found = |shard: &u8| {
+                let shard = &health.tiers[0].shards[usize::from(*shard)];
+                let error = shard.last_error.as_deref().unwrap_or_default();
+                error.contains("laid out for 8 shards")
+            };
+            let all_have = connected(&here) == 0 && hit.iter().all(has_found);
+            all_have.then_some(()).ok_or_else(|| health.to_string())
+        })
+        .await;
+        // As the help of the error says.
+        for shard in 0..8 {
+            let _: u64 = server.command(&["DEL", &history_of("cache", shard)]);
+        }
+        until_ok("all shards are connected again", async || {
+            let health = here.health().await;
+            let all_are = connected(&here) == 4;
+            all_are
+                .then_some(())
+                .ok_or_else(|| format!("hit {hit:?}: {health}"))
+        })
+        .await;
+    }
+}
+
+/// A shard that has a history of the layout shows that there is no other one. So a lost node costs
+/// an instance that starts in the meantime no more than one that runs.
+#[tokio::test]
+async fn instance_that_starts_while_shard_0_is_away_uses_the_other_shards() {
+    let (cluster, namespace, _) = cluster_with(&[1]).await;
+    let redis = || {
+        Redis::cluster(cluster.urls())
+            .namespace(&namespace)
+            .shards(2)
+    };
+    let here = Instance::with_redis(redis()).await;
+    until("both shards are connected", || connected(&here) == 2).await;
+    cluster.freeze(0);
+    let there = Instance::with_redis(redis()).await;
+    until_ok("shard 1 is connected", async || {
+        let is_connected = there.tiers()[0].shards[1].health.connected;
+        let health = there.health().await;
+        is_connected.then_some(()).ok_or_else(|| health.to_string())
+    })
+    .await;
+    assert!(!there.tiers()[0].shards[0].health.connected);
+    // A tier that is required is needed whole.
+    let error = format!("{:?}", build(redis()).await.unwrap_err());
+    assert!(error.contains("shard 0 of 2"), "{error}");
+    cluster.thaw(0);
+    until("both shards are connected", || connected(&there) == 2).await;
+}
+
+/// Another layout may be in any of the possible shards, so a namespace without a history needs an
+/// answer from all of them, and the error names one that has not answered.
+#[tokio::test]
+async fn namespace_begins_only_if_all_possible_shards_answer_and_says_which_one_does_not() {
+    let (cluster, namespace, node) = cluster_with(&[1]).await;
+    let limit = Duration::from_secs(5);
+    let redis = Redis::cluster(cluster.urls()).connect_limit(limit);
+    let redis = || redis.clone().namespace(&namespace).shards(1);
+    cluster.freeze(node);
+    let error = format!("{:?}", build(redis()).await.unwrap_err());
+    cluster.thaw(node);
+    let address = format!("127.0.0.1:{}", cluster.node(node).port());
+    for part in [
+        &format!("no shard of the namespace `{namespace}` that answers has a history"),
+        &format!("shard 1 (`{{{namespace}:1}}`, asked at {address}) does not"),
+    ] {
+        assert!(error.contains(part), "{part} is not in {error}");
+    }
+    assert!(!cluster.node(0).keys().contains(&history_of(&namespace, 0)));
+    build(redis()).await.unwrap();
 }
