@@ -226,8 +226,8 @@ impl Redis {
     }
 
     /// Makes `install` fail if the server cannot be reached or used; the error has its address and
-    /// the reason. Default: `install` logs a warning, and calls continue without the server until
-    /// it can be used.
+    /// the reason. With several shards it fails if one of them cannot be used. Default: `install`
+    /// logs a warning, and calls continue without the server until it can be used.
     #[must_use]
     pub fn required(mut self) -> Self {
         self.settings.required = true;

@@ -3,8 +3,8 @@
 //! The number is written into the history of each shard when that begins (`server`), and compared
 //! whenever a link attaches (`commands/attach`). A shard that has a history of this layout needs no
 //! other shard; one that has none looks at the others before it begins one (`other_layouts`). If a
-//! shard finds another layout, no shard of the instance may serve, until that shard has looked again
-//! and has not found it any more.
+//! shard finds another layout, no shard of the instance may serve, until that shard has looked
+//! again and has not found it any more.
 //!
 //! # Invariants
 //! 1. While one shard has found another layout, no shard has a link, except for a moment in which
@@ -61,7 +61,7 @@ impl Layout {
         self.shards
     }
 
-    /// Whether a link of the shard may be made. A shard that has found another layout looks again.
+    /// Lets a link of the shard be made. A shard that has found another layout looks again.
     ///
     /// # Errors
     /// Only other shards found another layout.

@@ -81,7 +81,7 @@ impl RedisSession {
     /// The error of a look without an answer of this shard.
     fn cannot_begin(&self, index: u8, Unanswered { error, address }: Unanswered) -> Error {
         let namespace = &self.settings.namespace;
-        // Not the source itself, which would be taken for a redirection of this shard.
+        // Not the source itself, which would be treated as a redirection of this shard.
         let source = failed("read the history of that shard", error);
         let error = Error::with_source(
             ErrorKind::Unavailable,

@@ -164,7 +164,7 @@ async fn running_instance_comes_back_when_the_other_layout_has_ended() {
 /// A shard that has a history of the layout shows that there is no other one. So a lost node costs
 /// an instance that starts in the meantime no more than one that runs.
 #[tokio::test]
-async fn instance_that_starts_while_shard_0_is_away_uses_the_other_shards() {
+async fn instance_that_starts_while_shard_0_is_unreachable_uses_the_other_shards() {
     let (cluster, namespace, _) = cluster_with(&[1]).await;
     let redis = || {
         Redis::cluster(cluster.urls())

@@ -9,8 +9,8 @@
 //! returns an old value is wrong if the invalidation was acknowledged, in whichever layout, before
 //! the last barriers of the instance: the time between two barriers is less than the bound.
 //!
-//! An instance that no other layout stands in the way of any more must be able to come back: from each
-//! state in which all histories are of its layout, it attaches to all of its shards by itself.
+//! An instance that no other layout stands in the way of any more must be able to come back: from
+//! each state in which all histories are of its layout, it attaches to all of its shards by itself.
 //!
 //! What happens within a layout is left to the model of the [`protocol`](crate::protocol): here a
 //! message arrives at once, and a load is one step. The following is not modelled:
