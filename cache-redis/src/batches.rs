@@ -41,7 +41,7 @@ use cache_core::tier::FillResult;
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 
 use self::pipeline::Batch;
 pub(crate) use self::request::{LeaseReply, LeaseRequest, Read, StrongRead};
@@ -181,6 +181,14 @@ async fn send_all(
     let mut batches = JoinSet::new();
     let mut arrived = Vec::with_capacity(PORTION);
     while requests.recv_many(&mut arrived, PORTION).await > 0 {
+        // Replies to a batch wake many callers. Those of them that are still to run have further
+        // requests: without this, the first few would be sent alone.
+        yield_now().await;
+        while arrived.len() < PORTION
+            && let Ok(request) = requests.try_recv()
+        {
+            arrived.push(request);
+        }
         let mut batch = Batch::new(arrived.drain(..), &keys);
         let drains = batch.take_drains();
         batches.spawn(batch.send(connection.clone(), Arc::clone(&keys)));
