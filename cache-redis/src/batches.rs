@@ -62,6 +62,9 @@ const CROWD: usize = 16;
 /// each operation. An operation waits for its batch less than a round trip.
 const MOST_BATCHES: usize = 2;
 
+/// Scripts name the stamp of a request by one byte, and each request may have its own.
+const _: () = assert!(PORTION <= 256);
+
 /// The largest number of requests that wait for their batch. Further operations are sent by
 /// themselves.
 const MOST_REQUESTS: usize = 4096;
