@@ -41,7 +41,7 @@ use cache_core::tier::FillResult;
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 
 use self::pipeline::Batch;
 pub(crate) use self::request::{LeaseReply, LeaseRequest, Read, StrongRead};
@@ -61,6 +61,9 @@ const CROWD: usize = 16;
 /// works on these, the next batch grows: with more of them, batches are smaller and cost more for
 /// each operation. An operation waits for its batch less than a round trip.
 const MOST_BATCHES: usize = 2;
+
+/// Scripts name the stamp of a request by one byte, and each request may have its own.
+const _: () = assert!(PORTION <= 256);
 
 /// The largest number of requests that wait for their batch. Further operations are sent by
 /// themselves.
@@ -181,6 +184,14 @@ async fn send_all(
     let mut batches = JoinSet::new();
     let mut arrived = Vec::with_capacity(PORTION);
     while requests.recv_many(&mut arrived, PORTION).await > 0 {
+        // Replies to a batch wake many callers. Those of them that are still to run have further
+        // requests: without this, the first few would be sent alone.
+        yield_now().await;
+        while arrived.len() < PORTION
+            && let Ok(request) = requests.try_recv()
+        {
+            arrived.push(request);
+        }
         let mut batch = Batch::new(arrived.drain(..), &keys);
         let drains = batch.take_drains();
         batches.spawn(batch.send(connection.clone(), Arc::clone(&keys)));

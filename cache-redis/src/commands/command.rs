@@ -158,3 +158,37 @@ pub(super) fn typed<T: FromRedisValue>(reply: Value) -> Result<T, RedisError> {
 pub(crate) fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use super::*;
+
+    static SCRIPT: LazyLock<redis::Script> = LazyLock::new(|| redis::Script::new("return 1"));
+
+    #[test]
+    fn invocation_sends_what_that_of_the_client_library_sends() {
+        let mut ours = Invocation::new(&SCRIPT);
+        ours.arg("").key("record").key_beside("record", "#lease");
+        ours.arg(7).arg(vec!["a", "b"]).key("");
+        let mut theirs = SCRIPT.prepare_invoke();
+        theirs.arg("").key("record").key("record#lease");
+        theirs.arg(7).arg(vec!["a", "b"]).key("");
+        let mut pipeline = redis::pipe();
+        pipeline.invoke_script(&theirs);
+        let ours = ours.command().get_packed_command();
+        assert_eq!(ours, pipeline.get_packed_pipeline());
+    }
+
+    #[test]
+    fn reply_for_all_requests_is_one_or_has_a_part_for_each() {
+        let of = |reply| Parts::parse(reply, typed::<u8>)?.of(2, || 9);
+        let parts = |parts: &[i64]| Value::Array(parts.iter().copied().map(Value::Int).collect());
+        assert_eq!(of(Value::Int(1)).unwrap(), [9, 9]);
+        assert_eq!(of(parts(&[1, 0])).unwrap(), [1, 0]);
+        assert!(of(parts(&[1])).is_err());
+        assert!(of(parts(&[1, 1, 1])).is_err());
+        assert!(of(Value::Int(0)).is_err());
+    }
+}

@@ -204,6 +204,39 @@ mod tests {
         assert_eq!(server.text(&server.keys.record(&key)).await, "");
     }
 
+    #[tokio::test]
+    async fn records_of_one_script_are_announced_by_the_digests_that_are_waited_for() {
+        let mut server = TestServer::start().await;
+        server.attach().await;
+        let digests = [0, 7, u64::MAX, 1 << 63];
+        let mut filled = Vec::new();
+        for (arguments, digest) in ["1", "2", "3", "4"].into_iter().zip(digests) {
+            let key = key(arguments);
+            server.lease(&key, 21).await;
+            if digest != 7 {
+                server.lease(&key, 22).await;
+            }
+            filled.push(FilledKey {
+                name: server.keys.record(&key),
+                token: 21,
+                stamp: Stamped {
+                    stamp: Stamp {
+                        epoch: EPOCH,
+                        history: HISTORY,
+                    },
+                    function: key.function,
+                },
+                record: b"record".to_vec(),
+                life: MINUTE,
+                digest,
+            });
+        }
+        let stored = server.send(StoreRecords(&filled)).await;
+        assert!(matches!(stored, Parts::All));
+        let messages = ["f:0", "f:18446744073709551615", "f:9223372036854775808"];
+        assert_eq!(server.messages().await, messages);
+    }
+
     #[test]
     fn unknown_word_is_a_refusal() {
         let reply = StoreRecord::parse(Value::BulkString(b"other".to_vec()));

@@ -16,7 +16,10 @@ use crate::number::millis;
 /// those that the caller knows, and the key has no record, no lease or back-off, and no guards. In
 /// every other case nothing is taken, and that script says what is the case.
 ///
-/// KEYS history; epochs; for each key: record, lease, guards.
+/// `SET NX` alone finds a lease or a back-off that is there, also one that an earlier key of the
+/// script took.
+///
+/// KEYS history; epochs; for each key: record, guards; for each key: lease.
 /// ARGV number of epochs; for each key one byte with the index of its epoch; for each epoch: epoch,
 /// number of the history; life of the leases in ms; for each key: text of the lease.
 ///
@@ -57,9 +60,11 @@ impl Command for LeaseFree<'_> {
             let (token, stamp) = (key.token, key.stamp.stamp);
             invocation
                 .key(&key.record)
-                .key_beside(&key.record, LEASE)
                 .key_beside(&key.record, GUARDS)
                 .arg(ExclusiveLease { token, stamp });
+        }
+        for key in self.0 {
+            invocation.key_beside(&key.record, LEASE);
         }
     }
 

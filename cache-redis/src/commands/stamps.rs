@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use cache_core::tier::{FunctionKey, Stamp};
 
-use super::PORTION;
 use super::command::Invocation;
 use crate::keys::Keys;
 
@@ -26,9 +25,6 @@ pub(crate) fn is_same(one: &Arc<FunctionKey>, other: &Arc<FunctionKey>) -> bool 
     Arc::ptr_eq(one, other) || (one.digest == other.digest && **one == **other)
 }
 
-/// The index of a stamp is a byte, and a batch may have as many stamps as requests.
-const _: () = assert!(PORTION <= 256);
-
 /// Writes the names of the epochs as keys. Writes as arguments their number, for each of `of` one
 /// byte with the index of its stamp, and for each stamp the epoch and the number of the history.
 pub(super) fn write<'a>(
@@ -45,7 +41,7 @@ pub(super) fn write<'a>(
         })
     });
     let indices: Vec<u8> = indices
-        .map(|index| u8::try_from(index).expect("there are no more stamps than requests"))
+        .map(|index| u8::try_from(index).expect("a batch has at most 256 requests"))
         .collect();
     invocation.arg(stamps.len()).arg(indices);
     for Stamped { function, stamp } in stamps {

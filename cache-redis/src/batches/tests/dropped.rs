@@ -69,7 +69,8 @@ async fn lease_of_a_dropped_caller_is_released_after_the_answer() {
         let place = running.place().unwrap();
         let mut lease = pin!(place.lease(lease_request(&server, &leases)));
         assert!(poll_once(lease.as_mut()).await.is_pending());
-        // The batch is made, but not sent: its own task has not run.
+        // The request is taken, then the batch is made, but not sent: its own task has not run.
+        assert!(poll_once(task.as_mut()).await.is_pending());
         assert!(poll_once(task.as_mut()).await.is_pending());
     }
     assert_eq!(
