@@ -2,7 +2,9 @@
 //!
 //! Sentinels learn of a failover one after another. Each failover has a number (`config-epoch`),
 //! larger than that of every earlier one, so of two answers the one with the larger number is the
-//! later one.
+//! later one. The numbers begin again if the sentinels lose their state, or are told of another
+//! primary (`SENTINEL REMOVE` and `SENTINEL MONITOR`): then the address that more than half of them
+//! name decides.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -35,11 +37,7 @@ pub(super) async fn primary(
     root: Option<&Pem>,
     patience: Duration,
 ) -> Result<Primary, Error> {
-    let mut questions = JoinSet::new();
-    for sentinel in sentinels {
-        let (sentinel, name, root) = (sentinel.clone(), name.to_owned(), root.cloned());
-        questions.spawn(async move { ask(&sentinel, &name, root.as_ref()).await });
-    }
+    let mut questions = ask_all(sentinels, name, root);
     let most = sentinels.len() / 2 + 1;
     let end = Instant::now() + patience;
     let mut answers = 0;
@@ -73,6 +71,49 @@ pub(super) async fn primary(
     })
 }
 
+/// Returns the primary that more than half of the sentinels name, by the same address.
+///
+/// There is no time limit.
+pub(super) async fn agreed(
+    sentinels: &[ConnectionInfo],
+    name: &str,
+    root: Option<&Pem>,
+) -> Option<Primary> {
+    let mut questions = ask_all(sentinels, name, root);
+    let mut answers: Vec<(Primary, usize)> = Vec::new();
+    while let Some(answer) = questions.join_next().await {
+        let Ok(Ok(primary)) = answer else {
+            continue;
+        };
+        let is_same = |known: &Primary| known.host == primary.host && known.port == primary.port;
+        let place = answers.iter().position(|(known, _)| is_same(known));
+        let place = place.unwrap_or_else(|| {
+            answers.push((primary.clone(), 0));
+            answers.len() - 1
+        });
+        let (known, votes) = &mut answers[place];
+        known.failover = known.failover.max(primary.failover);
+        *votes += 1;
+        if *votes > sentinels.len() / 2 {
+            return Some(known.clone());
+        }
+    }
+    None
+}
+
+fn ask_all(
+    sentinels: &[ConnectionInfo],
+    name: &str,
+    root: Option<&Pem>,
+) -> JoinSet<Result<Primary, Error>> {
+    let mut questions = JoinSet::new();
+    for sentinel in sentinels {
+        let (sentinel, name, root) = (sentinel.clone(), name.to_owned(), root.cloned());
+        questions.spawn(async move { ask(&sentinel, &name, root.as_ref()).await });
+    }
+    questions
+}
+
 /// Asks one sentinel.
 ///
 /// # Errors
@@ -83,15 +124,18 @@ pub(super) async fn ask(
     root: Option<&Pem>,
 ) -> Result<Primary, Error> {
     let mut question = redis::pipe();
-    // Each reply is judged by itself: a name that is not known is an empty reply to the first
-    // command, and an error of the second one.
+    // Each reply is judged by itself: a name that is not known is an error of the first command,
+    // and an empty reply to the second one.
     question.ignore_errors();
+    // The number is asked for before the address, so that it is never later than the address. An
+    // old address with the number of a new one would look like the latest answer, and a link to
+    // it would be kept.
     question
         .cmd("SENTINEL")
-        .arg("GET-MASTER-ADDR-BY-NAME")
+        .arg("MASTER")
         .arg(name)
         .cmd("SENTINEL")
-        .arg("MASTER")
+        .arg("GET-MASTER-ADDR-BY-NAME")
         .arg(name);
     let replies: Vec<Result<Value, RedisError>> =
         transport::ask(sentinel, root, async |mut connection| {
@@ -101,6 +145,7 @@ pub(super) async fn ask(
         .map_err(|error| failed("ask a sentinel for the primary", error))?;
     let refused = |error| failed("ask a sentinel for the primary", error);
     let mut replies = replies.into_iter();
+    let state = replies.next().unwrap_or(Ok(Value::Nil));
     let address = replies.next().unwrap_or(Ok(Value::Nil)).map_err(refused)?;
     let address: Option<(String, u16)> =
         redis::from_redis_value(address).map_err(|error| refused(RedisError::from(error)))?;
@@ -112,11 +157,9 @@ pub(super) async fn ask(
         let help = "use the name that `sentinel monitor` has in the configuration of the sentinels";
         return Err(Error::new(ErrorKind::Configuration, problem).with_help(help));
     };
-    // `SENTINEL MASTER` may still have the old address while the failover is under way, but its
-    // number is the one of the address above.
-    let state = replies.next().unwrap_or(Ok(Value::Nil)).map_err(refused)?;
-    let state: HashMap<String, String> =
-        redis::from_redis_value(state).map_err(|error| refused(RedisError::from(error)))?;
+    // The address in this reply is not used: it may be the old one while a failover is under way.
+    let state: HashMap<String, String> = redis::from_redis_value(state.map_err(refused)?)
+        .map_err(|error| refused(RedisError::from(error)))?;
     let failover = state.get("config-epoch").and_then(|text| text.parse().ok());
     Ok(Primary {
         host,
