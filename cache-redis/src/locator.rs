@@ -31,6 +31,12 @@ use crate::transport::Pem;
 /// The part of the time limit after which the next node of a cluster is asked.
 const PAUSE: u32 = 10;
 
+/// The period of the questions whether the server still is the primary, each to another sentinel. A
+/// primary that was replaced may live on, cut off from the sentinels and its replicas. It is
+/// noticed once this instance has asked each sentinel that knows of it, so after this time for each
+/// of them.
+pub(crate) const CHECK: Duration = Duration::from_secs(2);
+
 /// Finds the server for one shard.
 #[derive(Debug)]
 pub(crate) struct Locator {

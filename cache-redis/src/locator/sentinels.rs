@@ -2,9 +2,9 @@
 //!
 //! Sentinels learn of a failover one after another. Each failover has a number (`config-epoch`),
 //! larger than that of every earlier one, so of two answers the one with the larger number is the
-//! later one. The numbers begin again if the sentinels lose their state, or are told of another
-//! primary (`SENTINEL REMOVE` and `SENTINEL MONITOR`): then the address that more than half of them
-//! name decides.
+//! later one. The numbers begin again if the sentinels lose their state, or are configured with
+//! another primary (`SENTINEL REMOVE` and `SENTINEL MONITOR`): then the address that more than half
+//! of them name decides.
 
 use std::collections::HashMap;
 use std::time::Duration;
