@@ -15,6 +15,7 @@ use crate::commands;
 use crate::commands::attach::{Attach, Attached, Reply};
 use crate::errors::{self, failed};
 use crate::locator::Entrance;
+use crate::mistakes;
 use crate::number::fresh_number;
 use crate::server::{self, Greeting, Identity};
 use crate::session::{Link, RedisSession};
@@ -44,7 +45,7 @@ impl RedisSession {
         let (connection, driver) = timeout(self.settings.connect_limit, connecting)
             .await
             .unwrap_or_else(|_| Err(errors::no_reply()))
-            .map_err(errors::not_connected)?;
+            .map_err(|error| mistakes::not_connected(&entrance.info, error))?;
         let driver = self.drivers.drive(number, driver).ok_or_else(lost_early)?;
         Ok((connection, driver))
     }
@@ -87,7 +88,13 @@ impl RedisSession {
         connection: &mut MultiplexedConnection,
     ) -> Result<Greeting, Error> {
         let key = self.keys.heartbeat();
-        let greeting = server::greet(connection, &key, self.layout.shards()).await?;
+        let found = self.locator.found();
+        let greeting = server::greet(connection, &key, self.layout.shards())
+            .await
+            .map_err(|error| match found {
+                Some(found) => mistakes::of_greeting(&found.info, error),
+                None => error,
+            })?;
         if greeting.is_alone {
             self.locator.check_server_alone()?;
         }

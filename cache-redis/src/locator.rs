@@ -25,6 +25,7 @@ pub(crate) use self::cluster::KnownNodes;
 use crate::access::{Access, configuration};
 use crate::credentials::{CredentialLife, Credentials};
 use crate::errors;
+use crate::mistakes::with_tls_help;
 use crate::topology::{Topology, at};
 use crate::transport::Pem;
 
@@ -228,7 +229,9 @@ impl Locator {
             &self.known,
             self.limit / PAUSE,
         );
-        let node = timed("find the node of a shard", "Redis", self.limit, search).await??;
+        let node = timed("find the node of a shard", "Redis", self.limit, search)
+            .await
+            .map_err(|error| with_tls_help(error, seeds))??;
         // Without the credentials, which are asked for again for later connections.
         Ok(match seeds.first() {
             Some(seed) => seed.clone().set_addr(node.addr().clone()),
@@ -251,7 +254,9 @@ impl Locator {
             return Ok(agreed);
         }
         let search = sentinels::primary(sentinels, name, self.root(), self.limit / 2);
-        let primary = timed("ask the sentinels", "Redis", self.limit, search).await??;
+        let primary = timed("ask the sentinels", "the sentinels", self.limit, search)
+            .await
+            .map_err(|error| with_tls_help(error, sentinels))??;
         Ok(found_at(server, &primary))
     }
 
@@ -318,6 +323,11 @@ impl Locator {
     pub(crate) fn forget(&self) -> bool {
         let was_moved = lock(&self.state).moved.take().is_some();
         was_moved || !matches!(self.topology, Topology::Server(_))
+    }
+
+    /// `true` if several seeds may name the nodes of a cluster.
+    pub(crate) fn has_cluster(&self) -> bool {
+        matches!(self.topology, Topology::Cluster(_))
     }
 
     /// `true` if the servers are found by sentinels, so that a primary may be replaced and live on.

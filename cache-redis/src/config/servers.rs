@@ -81,8 +81,8 @@ impl Redis {
         self
     }
 
-    /// Sets the user of the servers. Needs a [`password`](Self::password). Default: the user in the
-    /// address, or `default`.
+    /// Sets the user of the servers. Needs a [`password`](Self::password), and excludes
+    /// [`credentials`](Self::credentials). Default: the user in the address, or `default`.
     #[must_use]
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.settings.access.user = Some(user.into());

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::errors::{self, failed};
+use crate::mistakes::{Peer, clearer, failed_at};
 use crate::transport::{self, Pem};
 
 /// The address of a primary, as a sentinel knows it.
@@ -42,7 +43,7 @@ pub(super) async fn primary(
     let end = Instant::now() + patience;
     let mut answers = 0;
     let mut latest: Option<Primary> = None;
-    let mut last_error = None;
+    let mut problem = None;
     while answers < most {
         let answer = match latest {
             None => questions.join_next().await,
@@ -58,16 +59,17 @@ pub(super) async fn primary(
                     latest = Some(primary);
                 }
             }
-            Some(Ok(Err(error))) => last_error = Some(error),
+            Some(Ok(Err(error))) => problem = Some(clearer(problem.take(), error)),
             Some(Err(panic)) => {
                 let error = RedisError::from(std::io::Error::other(panic));
-                last_error = Some(failed("ask a sentinel for the primary", error));
+                let error = failed("ask a sentinel for the primary", error);
+                problem = Some(clearer(problem.take(), error));
             }
             None => break,
         }
     }
     latest.ok_or_else(|| {
-        last_error.unwrap_or_else(|| failed("ask a sentinel for the primary", errors::no_reply()))
+        problem.unwrap_or_else(|| failed("ask a sentinel for the primary", errors::no_reply()))
     })
 }
 
@@ -123,6 +125,14 @@ pub(super) async fn ask(
     name: &str,
     root: Option<&Pem>,
 ) -> Result<Primary, Error> {
+    let refused = |error| {
+        failed_at(
+            "ask a sentinel for the primary",
+            sentinel,
+            Peer::Sentinel,
+            error,
+        )
+    };
     let mut question = redis::pipe();
     // Each reply is judged by itself: a name that is not known is an error of the first command,
     // and an empty reply to the second one.
@@ -142,8 +152,7 @@ pub(super) async fn ask(
             question.query_async(&mut connection).await
         })
         .await
-        .map_err(|error| failed("ask a sentinel for the primary", error))?;
-    let refused = |error| failed("ask a sentinel for the primary", error);
+        .map_err(refused)?;
     let mut replies = replies.into_iter();
     let state = replies.next().unwrap_or(Ok(Value::Nil));
     let address = replies.next().unwrap_or(Ok(Value::Nil)).map_err(refused)?;

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::drivers::OwnDriver;
 use crate::errors;
 use crate::locator::{CHECK, Entrance, Found, Locator};
+use crate::mistakes;
 use crate::transport;
 
 /// Permission to send a command again after its reply was lost, although the server may have run
@@ -168,7 +169,7 @@ impl Connections {
         let (link, driver) = timeout(self.connect_limit, connecting)
             .await
             .unwrap_or_else(|_| Err(errors::no_reply()))
-            .map_err(errors::not_connected)?;
+            .map_err(|error| mistakes::not_connected(&entrance.info, error))?;
         let driver = OwnDriver(tokio::spawn(driver).abort_handle());
         Ok(Connection {
             link,
