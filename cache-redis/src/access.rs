@@ -50,6 +50,12 @@ impl Access {
                  `Redis::password`",
             ));
         }
+        if self.credentials.is_some() && self.user.is_some() {
+            return Err(configuration(
+                "`Redis::credentials` and `Redis::user` are both set",
+                "let the function of `credentials` return the user, or leave it out",
+            ));
+        }
         for (user, password, setting) in [
             (&self.user, &self.password, "Redis::user"),
             (

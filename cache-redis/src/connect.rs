@@ -17,6 +17,7 @@ use crate::commands::attach::{Attach, Attached, Reply};
 use crate::epochs::Mark;
 use crate::errors::{self, failed};
 use crate::locator::Entrance;
+use crate::mistakes;
 use crate::number::fresh_number;
 use crate::server::{self, Greeting, Identity};
 use crate::session::{Link, RedisSession};
@@ -46,7 +47,7 @@ impl RedisSession {
         let (connection, driver) = timeout(self.settings.connect_limit, connecting)
             .await
             .unwrap_or_else(|_| Err(errors::no_reply()))
-            .map_err(errors::not_connected)?;
+            .map_err(|error| mistakes::not_connected(&entrance.info, error))?;
         let driver = self.drivers.drive(number, driver).ok_or_else(lost_early)?;
         Ok((connection, driver))
     }
@@ -89,7 +90,13 @@ impl RedisSession {
         connection: &mut MultiplexedConnection,
     ) -> Result<Greeting, Error> {
         let key = self.keys.heartbeat();
-        let greeting = server::greet(connection, &key, self.layout.shards()).await?;
+        let found = self.locator.found();
+        let greeting = server::greet(connection, &key, self.layout.shards())
+            .await
+            .map_err(|error| match found {
+                Some(found) => mistakes::of_greeting(&found.info, error),
+                None => error,
+            })?;
         if greeting.is_alone {
             self.locator.check_server_alone()?;
         }

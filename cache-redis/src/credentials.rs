@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::tier::kit::timed;
 use cache_core::{Error, ErrorKind};
 use redis::{Cmd, ConnectionInfo};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio::time::timeout;
 
 /// A user and a password for the servers, as the function of
 /// [`Redis::credentials`](crate::Redis::credentials) returns them.
@@ -144,7 +144,13 @@ impl CredentialsSource {
             let problem = format!("{WHAT} failed");
             Error::with_source(ErrorKind::Unavailable, problem, cause)
         };
-        match timed("get the credentials", "Redis", within, task.join_next()).await? {
+        let answer = timeout(within, task.join_next()).await.map_err(|_| {
+            let millis = within.as_millis();
+            let problem =
+                format!("{WHAT} did not return within {millis} ms (`Redis::connect_limit`)");
+            Error::new(ErrorKind::TimedOut, problem)
+        })?;
+        match answer {
             Some(Ok(Ok(credentials))) if credentials.valid_for == Some(Duration::ZERO) => {
                 let problem = format!("{WHAT} returned credentials that are valid for no time");
                 Err(Error::new(ErrorKind::Configuration, problem))
@@ -190,7 +196,11 @@ mod tests {
         for (source, within, expected) in [
             (fails, SOON, "no token today"),
             (panics, SOON, "it panicked"),
-            (hangs, Duration::from_millis(1), "credentials"),
+            (
+                hangs,
+                Duration::from_millis(1),
+                "did not return within 1 ms",
+            ),
             (ends_at_once, SOON, "valid for no time"),
         ] {
             let error = format!("{:?}", source.ask(within).await.unwrap_err());

@@ -94,6 +94,24 @@ fn checked(redis: Redis, name: &str) -> Result<Redis, Error> {
     }
 }
 
+/// # Errors
+/// The address of the servers is of TLS, which `REDIS_TLS` says is not to be used.
+fn refuse_tls(env: &Environment) -> Result<(), Error> {
+    let is_tls = |text: &str| {
+        list(text).any(|url| url.starts_with("rediss:") || url.starts_with("valkeys:"))
+    };
+    for name in ["REDIS_URL", "REDIS_CLUSTER"] {
+        if env.text(name).is_some_and(is_tls) {
+            let (tls, name) = (full("REDIS_TLS"), full(name));
+            return Err(configuration(format!(
+                "{tls} is `false`, and the address in {name} uses TLS"
+            ))
+            .with_help("write `redis://` in place of `rediss://`, or leave the setting out"));
+        }
+    }
+    Ok(())
+}
+
 /// Adds the settings of the connections. A password is set before its user, who needs it.
 fn with_access(mut redis: Redis, env: &Environment) -> Result<Redis, Error> {
     type Setter = fn(Redis, &str) -> Redis;
@@ -115,10 +133,17 @@ fn with_access(mut redis: Redis, env: &Environment) -> Result<Redis, Error> {
     if let Some(database) = env.parsed("REDIS_DATABASE", "the number of a database")? {
         redis = checked(redis.database(database), "REDIS_DATABASE")?;
     }
-    if env.parsed("REDIS_TLS", "`true` or `false`")? == Some(true) {
-        redis = checked(redis.tls(), "REDIS_TLS")?;
+    match env.parsed("REDIS_TLS", "`true` or `false`")? {
+        Some(true) => redis = checked(redis.tls(), "REDIS_TLS")?,
+        Some(false) => refuse_tls(env)?,
+        None => {}
     }
-    if let Some(shards) = env.parsed("REDIS_SHARDS", "a number of shards")? {
+    if let Some(shards) = env.parsed::<u32>("REDIS_SHARDS", "a number of shards")? {
+        let shards = u8::try_from(shards).map_err(|_| {
+            let name = full("REDIS_SHARDS");
+            configuration(format!("{name} is `{shards}`, not a number of shards"))
+                .with_help("use 1, 2, 4, 8, 16, 32 or 64")
+        })?;
         redis = checked(redis.shards(shards), "REDIS_SHARDS")?;
     }
     Ok(redis)
@@ -235,7 +260,7 @@ mod tests {
         /// Variables, and parts of the error.
         type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
         #[rustfmt::skip]
-        let wrong: [Case<'_>; 18] = [
+        let wrong: &[Case<'_>] = &[
             (&[url, cluster], &["REDIS_URL", "REDIS_CLUSTER"]),
             (&[cluster, sentinels, primary], &["REDIS_CLUSTER", "REDIS_SENTINELS"]),
             (&[sentinels], &["REDIS_SENTINELS", "REDIS_SENTINEL_MASTER"]),
@@ -244,7 +269,10 @@ mod tests {
             (&[url, ("REDIS_SHARDS", "3")], &["REDIS_SHARDS", "use 1, 2, 4"]),
             (&[url, ("REDIS_SHARDS", "0")], &["REDIS_SHARDS", "use 1, 2, 4"]),
             (&[cluster, ("REDIS_SHARDS", "128")], &["REDIS_SHARDS", "use 1, 2, 4"]),
-            (&[cluster, ("REDIS_SHARDS", "256")], &["REDIS_SHARDS", "`256`"]),
+            (&[cluster, ("REDIS_SHARDS", "256")], &["REDIS_SHARDS", "`256`", "use 1, 2, 4"]),
+            #[cfg(feature = "tls")]
+            (&[("REDIS_URL", "rediss://:s3cret@a:1"), ("REDIS_TLS", "false")], &["REDIS_TLS", "REDIS_URL", "rediss://"]),
+            (&[sentinels, primary, ("REDIS_USER", "app"), ("REDIS_TLS", "false")], &["REDIS_USER"]),
             (&[url, ("REDIS_DATABASE", "-1")], &["REDIS_DATABASE", "`-1`"]),
             (&[url, ("REDIS_TLS", "on")], &["REDIS_TLS", "`on`"]),
             (&[url, ("REDIS_SHARDS", "many")], &["REDIS_SHARDS", "`many`"]),
@@ -257,7 +285,7 @@ mod tests {
         ];
         for (pairs, parts) in wrong {
             let error = format!("{}", build(&Environment::of(pairs)).unwrap_err());
-            for part in parts {
+            for part in *parts {
                 assert!(error.contains(part), "{part} is not in {error:?}");
             }
             assert!(!error.contains("s3cret"), "{error:?}");

@@ -79,15 +79,6 @@ pub(crate) fn failed(what: &'static str, error: RedisError) -> Error {
     Error::with_source(kind_of(&error), format!("could not {what}"), error)
 }
 
-/// The error of a connection that could not be made.
-pub(crate) fn not_connected(error: RedisError) -> Error {
-    let what = match error.kind() {
-        redis::ErrorKind::Parse => "connect to Redis: the peer does not speak its protocol",
-        _ => "connect to Redis",
-    };
-    failed(what, error)
-}
-
 /// The error of a request without a reply.
 pub(crate) fn no_reply() -> RedisError {
     std::io::Error::from(std::io::ErrorKind::TimedOut).into()

@@ -59,6 +59,7 @@ mod locator;
 mod maintenance;
 mod matching;
 mod message;
+mod mistakes;
 mod number;
 mod other_layouts;
 mod permissions;

@@ -25,11 +25,18 @@ pub(crate) use self::cluster::KnownNodes;
 use crate::access::{Access, configuration};
 use crate::credentials::{CredentialLife, Credentials};
 use crate::errors;
+use crate::mistakes::with_tls_help;
 use crate::topology::{Topology, at};
 use crate::transport::Pem;
 
 /// The part of the time limit after which the next node of a cluster is asked.
 const PAUSE: u32 = 10;
+
+/// The period of the questions whether the server still is the primary, each to another sentinel. A
+/// primary that was replaced may live on, cut off from the sentinels and its replicas. It is
+/// noticed once this instance has asked each sentinel that knows of it, so after this time for each
+/// of them.
+pub(crate) const CHECK: Duration = Duration::from_secs(2);
 
 /// Finds the server for one shard.
 #[derive(Debug)]
@@ -56,6 +63,12 @@ struct State {
     is_following: bool,
     /// The user of the last credentials.
     user: Option<String>,
+    /// The other server that most sentinels named as the primary when they were asked last,
+    /// without a later failover.
+    outvoted_by: Option<Found>,
+    /// The server that most sentinels have named twice instead of `found`. The next search returns
+    /// it.
+    agreed: Option<Found>,
 }
 
 /// A server that may have the shard.
@@ -95,6 +108,15 @@ fn entrance(found: &Found, credentials: Option<Renewable>) -> Entrance {
             info: found.info.clone(),
             life: None,
         },
+    }
+}
+
+/// Returns the server that a sentinel names, with the settings of `server`.
+fn found_at(server: &ConnectionInfo, primary: &sentinels::Primary) -> Found {
+    let info = at(server, Some(&primary.host), primary.port);
+    Found {
+        info: info.unwrap_or_else(|| server.clone()),
+        failover: Some(primary.failover),
     }
 }
 
@@ -207,7 +229,9 @@ impl Locator {
             &self.known,
             self.limit / PAUSE,
         );
-        let node = timed("find the node of a shard", "Redis", self.limit, search).await??;
+        let node = timed("find the node of a shard", "Redis", self.limit, search)
+            .await
+            .map_err(|error| with_tls_help(error, seeds))??;
         // Without the credentials, which are asked for again for later connections.
         Ok(match seeds.first() {
             Some(seed) => seed.clone().set_addr(node.addr().clone()),
@@ -221,13 +245,19 @@ impl Locator {
         name: &str,
         server: &ConnectionInfo,
     ) -> Result<Found, Error> {
+        let agreed = {
+            let mut state = lock(&self.state);
+            state.outvoted_by = None;
+            state.agreed.take()
+        };
+        if let Some(agreed) = agreed {
+            return Ok(agreed);
+        }
         let search = sentinels::primary(sentinels, name, self.root(), self.limit / 2);
-        let primary = timed("ask the sentinels", "Redis", self.limit, search).await??;
-        let info = at(server, Some(&primary.host), primary.port);
-        Ok(Found {
-            info: info.unwrap_or_else(|| server.clone()),
-            failover: Some(primary.failover),
-        })
+        let primary = timed("ask the sentinels", "the sentinels", self.limit, search)
+            .await
+            .map_err(|error| with_tls_help(error, sentinels))??;
+        Ok(found_at(server, &primary))
     }
 
     /// Checks that a server that is no node of a cluster may be used.
@@ -295,6 +325,11 @@ impl Locator {
         was_moved || !matches!(self.topology, Topology::Server(_))
     }
 
+    /// `true` if several seeds may name the nodes of a cluster.
+    pub(crate) fn has_cluster(&self) -> bool {
+        matches!(self.topology, Topology::Cluster(_))
+    }
+
     /// `true` if the servers are found by sentinels, so that a primary may be replaced and live on.
     pub(crate) fn has_sentinels(&self) -> bool {
         matches!(self.topology, Topology::Sentinels { .. })
@@ -302,29 +337,59 @@ impl Locator {
 
     /// Asks one of the sentinels, each time another one, whether another server has become the
     /// primary since the last search. If it does not answer, nothing is known.
+    ///
+    /// A later failover is enough. If the sentinel names another server without one, it may not
+    /// have learned of the last failover yet, or the numbers have begun again. So that server
+    /// counts if more than half of the sentinels name it, in two calls that follow each other.
     pub(crate) async fn is_replaced(&self) -> bool {
         let Topology::Sentinels {
-            sentinels, primary, ..
+            sentinels,
+            primary,
+            server,
         } = &self.topology
         else {
             return false;
         };
-        let (turn, known) = {
+        let (turn, found) = {
             let mut state = lock(&self.state);
-            let found = state.found.as_ref();
-            let known = found.and_then(|found| found.failover);
-            (state.next_turn(), known)
+            (state.next_turn(), state.found.clone())
         };
-        let (Some(sentinel), Some(known)) = (sentinels.get(turn % sentinels.len()), known) else {
+        let (Some(sentinel), Some(found)) = (sentinels.get(turn % sentinels.len()), found) else {
             return false;
         };
         let question = sentinels::ask(sentinel, primary, self.root());
-        match timed("ask a sentinel", "Redis", self.limit, question).await {
-            Ok(Ok(now)) => now.failover > known,
+        let now = match timed("ask a sentinel", "Redis", self.limit, question).await {
+            Ok(Ok(now)) => found_at(server, &now),
             Ok(Err(error)) | Err(error) => {
                 tracing::debug!(error = ?error, sentinel = %sentinel.addr(), "a sentinel does not say which server is the primary");
-                false
+                return false;
             }
+        };
+        if now.failover > found.failover {
+            return true;
         }
+        if now.info.addr() == found.info.addr() {
+            return false;
+        }
+        let search = sentinels::agreed(sentinels, primary, self.root());
+        let agreed = timed("ask the sentinels", "Redis", self.limit, search).await;
+        let agreed = agreed.ok().flatten().map(|now| found_at(server, &now));
+        self.is_outvoted(&found, agreed)
+    }
+
+    /// Notes the server that more than half of the sentinels name. Returns `true` if they have
+    /// named it before, and it is not `found`.
+    fn is_outvoted(&self, found: &Found, agreed: Option<Found>) -> bool {
+        let agreed = agreed.filter(|agreed| agreed.info.addr() != found.info.addr());
+        let mut state = lock(&self.state);
+        let before = std::mem::replace(&mut state.outvoted_by, agreed.clone());
+        let (Some(before), Some(agreed)) = (before, agreed) else {
+            return false;
+        };
+        let is_confirmed = before.info.addr() == agreed.info.addr();
+        if is_confirmed {
+            state.agreed = Some(agreed);
+        }
+        is_confirmed
     }
 }

@@ -39,7 +39,7 @@ pub(crate) enum Purpose {
 
 impl Purpose {
     fn is_checked(self) -> bool {
-        !matches!(self, Self::Database | Self::Nodes | Self::Streams)
+        !matches!(self, Self::Database | Self::Streams)
     }
 }
 
@@ -80,7 +80,7 @@ const COMMANDS: &[(Purpose, &str, &str)] = &[
     (Purpose::Caching, "spublish", "spublish {channel} 0"),
     (Purpose::Caching, "ssubscribe", "ssubscribe {channel}"),
     (Purpose::Database, "select", "select 1"),
-    (Purpose::Nodes, "cluster|slots", ""),
+    (Purpose::Nodes, "cluster|slots", "cluster slots"),
     (Purpose::OtherLayouts, "getrange", "getrange {other_history} 0 0"),
     (Purpose::NestedLoads, "hset", "hset {waits} 0 0"),
     (Purpose::NestedLoads, "hgetall", "hgetall {waits}"),

@@ -6,6 +6,7 @@ use cache_core::{Error, ErrorKind};
 use redis::aio::MultiplexedConnection;
 
 use crate::errors::{self, failed};
+use crate::mistakes;
 
 /// The oldest major version that has the commands of the scripts.
 const OLDEST: u32 = 7;
@@ -160,7 +161,8 @@ fn check(info: &str, shards: u8) -> Result<Identity, Error> {
         ));
     }
     if field("role").is_some_and(|role| role != "master") {
-        return Err(Error::new(ErrorKind::Protocol, "the server is a replica"));
+        let primary = field("master_host").zip(field("master_port"));
+        return Err(mistakes::replica(primary));
     }
     if field("loading").is_some_and(|loading| loading != "0") {
         return Err(Error::new(

@@ -42,7 +42,7 @@ pub struct Streams(Arc<Inner>);
 struct Inner {
     keys: Keys,
     time_limit: Duration,
-    connections: Connections,
+    connections: Arc<Connections>,
 }
 
 impl fmt::Debug for Streams {
@@ -59,7 +59,7 @@ impl Streams {
         Self(Arc::new(Inner {
             keys,
             time_limit,
-            connections: Connections::new(locator, connect_limit),
+            connections: Arc::new(Connections::new(locator, connect_limit)),
         }))
     }
 

@@ -15,17 +15,12 @@ use crate::barrier::Reads;
 use crate::commands::guard::GuardedKey;
 use crate::errors;
 use crate::leases::RedisLease;
+use crate::locator::CHECK;
 use crate::maintenance::HEARTBEAT;
 use crate::session::{Link, RedisSession};
 
 /// The largest number of barriers without a reply, on a slow channel.
 const MOST_BARRIERS: usize = 16;
-
-/// The period of the questions whether the server still is the primary, each to another sentinel. A
-/// primary that was replaced may live on, cut off from the sentinels and its replicas. It is
-/// noticed once this instance has asked each sentinel that knows of it, so after this time for each
-/// of them.
-const CHECK: Duration = Duration::from_secs(2);
 
 /// Makes and keeps the links of a session.
 pub(crate) struct RedisConnector {

@@ -8,6 +8,9 @@ use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion}
 
 use crate::access::{Access, Secret, configuration, tcp_settings};
 
+/// The port on which sentinels listen by default.
+const SENTINEL_PORT: u16 = 26379;
+
 /// The addresses that the user gave.
 #[derive(Clone)]
 pub(crate) enum Addresses {
@@ -76,11 +79,17 @@ impl Topology {
             }
             Addresses::Cluster(seeds) => Ok(Self::Cluster(cluster(seeds, access)?)),
             Addresses::Sentinels { sentinels, primary } => {
-                if sentinels.is_empty() || primary.is_empty() {
+                if sentinels.is_empty() {
                     return Err(configuration(
-                        "`Redis::sentinel` has no sentinel, or no name of a primary",
-                        "give the addresses of the sentinels, and the name that `sentinel monitor` \
-                         has in their configuration",
+                        "`Redis::sentinel` has no sentinel",
+                        "give the addresses of the sentinels",
+                    ));
+                }
+                if primary.is_empty() {
+                    return Err(configuration(
+                        "`Redis::sentinel` has no name of a primary",
+                        "give the name that `sentinel monitor` has in the configuration of the \
+                         sentinels",
                     ));
                 }
                 let sentinels: Result<_, Error> = sentinels
@@ -175,16 +184,23 @@ fn cluster(seeds: &[String], access: &Access) -> Result<Vec<ConnectionInfo>, Err
     Ok(infos)
 }
 
+/// Returns `true` if the address names a port.
+fn has_port(text: &str) -> bool {
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let port = host.rsplit(':').next().filter(|port| *port != host);
+    port.is_some_and(|port| port.parse::<u16>().is_ok())
+}
+
 fn sentinel(text: &str, access: &Access) -> Result<ConnectionInfo, Error> {
     let info = address(text, "sentinel", "Redis::sentinel")?;
     let shown = redact_url(text);
-    let port = shown.trim_end_matches('/').rsplit(':').next();
-    if port.is_none_or(|port| port.parse::<u16>().is_err()) {
-        return Err(configuration(
-            format!("the address `{shown}` of a sentinel has no port"),
-            "sentinels commonly listen on port 26379",
-        ));
-    }
+    // The client's default port is that of servers.
+    let info = match has_port(text) {
+        true => info,
+        false => at(&info, None, SENTINEL_PORT).unwrap_or(info),
+    };
     let mut redis = info.redis_settings().clone();
     if redis.password().is_some() && access.sentinel_password.is_some() {
         return Err(configuration(
@@ -340,10 +356,25 @@ mod tests {
     }
 
     #[test]
+    fn sentinel_without_a_port_has_the_port_of_sentinels() {
+        for (text, address) in [
+            ("a", "a:26379"),
+            ("redis://u:1@a/", "a:26379"),
+            ("[::1]", "::1:26379"),
+            ("[::1]:7", "::1:7"),
+            ("redis://a:7/0", "a:7"),
+        ] {
+            let info = sentinel(text, &Access::default()).unwrap();
+            assert_eq!(info.addr().to_string(), address, "{text}");
+        }
+    }
+
+    #[test]
     fn settings_that_contradict_each_other_are_refused() {
         let secret = |text: &str| Some(Secret(text.to_owned()));
         let url = |url: &str| Addresses::Server(url.to_owned());
         let source = CredentialsSource::new(async || Err("never asked"));
+        let source_of_user = source.clone();
         let access = Access::default;
         #[rustfmt::skip]
         let wrong = [
@@ -352,12 +383,12 @@ mod tests {
             (url("redis://app:s3cret@a:1"), Access { password: secret("s3cret"), ..access() }, "another one is set"),
             (url("redis://app:s3cret@a:1"), Access { credentials: Some(source.clone()), ..access() }, "another one is set"),
             (url("redis://a:1"), Access { password: secret("s3cret"), credentials: Some(source), ..access() }, "both set"),
+            (url("redis://a:1"), Access { user: Some("app".into()), credentials: Some(source_of_user), ..access() }, "`Redis::user` are both set"),
             (url("redis://a:1/2"), Access { database: Some(3), ..access() }, "`Redis::database`"),
             #[cfg(feature = "tls")]
             (url("redis+unix:///run/socket"), Access { tls: true, ..access() }, "is a socket"),
             #[cfg(not(feature = "tls"))]
             (url("redis://a:1"), Access { tls: true, ..access() }, "feature `tls`"),
-            (sentinels(&["a"]), access(), "has no port"),
             (sentinels(&[]), access(), "no sentinel"),
             (sentinels(&["redis://:s3cret@a:1"]), Access { sentinel_password: secret("s3cret"), ..access() }, "another one is set"),
         ];

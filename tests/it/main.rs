@@ -37,6 +37,7 @@ mod matching;
 mod matching_tiers;
 mod memcached;
 mod memory;
+mod mistakes;
 mod nested_loads;
 mod never_stale;
 mod objects;

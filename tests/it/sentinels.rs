@@ -80,19 +80,20 @@ async fn primary_that_is_replaced_is_followed_and_keeps_the_promises() {
     assert!(!entries.await.unwrap().is_empty());
 }
 
-/// The primary can be reached by this instance, and neither by the sentinels nor by its replicas,
-/// so it never learns that it was replaced.
-#[tokio::test]
-async fn primary_that_was_replaced_and_lives_on_is_left() {
+/// Returns sentinels whose servers have a user `app`, and settings with it.
+async fn with_user() -> (Sentinels, Redis) {
     let all = Sentinels::start().await;
     for server in all.servers() {
         let allow = ["ACL", "SETUSER", "app", "on", ">pw", "+@all", "~*", "&*"];
         let _: () = server.command(&allow);
     }
     let redis = behind(all.addresses(), PRIMARY).user("app").password("pw");
-    let here = Instance::with_redis(redis.required()).await;
-    let old = all.server(all.primary().await);
-    until_used(&here, old).await;
+    (all, redis)
+}
+
+/// Lets the sentinels replace a primary that the user `app` can reach, and neither the sentinels
+/// nor its replicas, so it never learns that it was replaced. Returns a connection to it.
+fn cut_off(old: &Server) -> redis::Connection {
     // The sentinels and the replicas are the default user.
     let _: () = old.command(&["ACL", "SETUSER", "default", "off"]);
     let client = redis::Client::open(format!("redis://app:pw@127.0.0.1:{}", old.port())).unwrap();
@@ -104,6 +105,16 @@ async fn primary_that_was_replaced_and_lives_on_is_left() {
         .arg("default")
         .query(&mut connection)
         .unwrap();
+    connection
+}
+
+#[tokio::test]
+async fn primary_that_was_replaced_and_lives_on_is_left() {
+    let (all, redis) = with_user().await;
+    let here = Instance::with_redis(redis.required()).await;
+    let old = all.server(all.primary().await);
+    until_used(&here, old).await;
+    let mut connection = cut_off(old);
     let before = here.tier_health().isolations;
     let expected = format!("127.0.0.1:{}", old.port());
     until("another primary is used", || address(&here) != expected).await;
@@ -119,6 +130,84 @@ async fn primary_that_was_replaced_and_lives_on_is_left() {
         }
     })
     .await;
+}
+
+/// Streams leave a primary that lives on, too: an entry that it acknowledges would be lost, and a
+/// read that waits there would never return.
+#[tokio::test]
+async fn streams_leave_a_primary_that_was_replaced_and_lives_on() {
+    let (all, redis) = with_user().await;
+    let streams = redis.streams().unwrap();
+    let fields: [(&str, &[u8]); 1] = [("text", b"a")];
+    streams.publish("orders", &fields, None).await.unwrap();
+    let waiting = tokio::spawn({
+        let streams = streams.clone();
+        let wait = Duration::from_secs(50);
+        async move { streams.read("waits", &After::Start, 1, wait).await }
+    });
+    let primary = all.primary().await;
+    let mut connection = cut_off(all.server(primary));
+    let new = until_ok("the primary is replaced", async || {
+        match all.primary().await {
+            new if new == primary => Err("not yet"),
+            new => Ok(new),
+        }
+    })
+    .await;
+    let new = all.server(new);
+    let key = |stream: &str| format!("{{cache:0}}:#stream:{stream}");
+    until_ok("an entry is in the new primary", async || {
+        let id = streams.publish("orders", &fields, None).await;
+        let id = id.map_err(|error| error.to_string())?;
+        let found: Vec<redis::Value> = new.command(&["XRANGE", &key("orders"), &id, &id]);
+        match found.len() {
+            1 => Ok(()),
+            _ => Err(format!("{id} is not there")),
+        }
+    })
+    .await;
+    let mut length = redis::cmd("XLEN");
+    length.arg(key("orders"));
+    let before: u64 = length.query(&mut connection).unwrap();
+    streams.publish("orders", &fields, None).await.unwrap();
+    let after: u64 = length.query(&mut connection).unwrap();
+    assert_eq!(after, before, "the old primary has no later entry");
+    let _: String = new.command(&["XADD", &key("waits"), "*", "text", "b"]);
+    until("the read that waited has moved, too", || {
+        waiting.is_finished()
+    })
+    .await;
+    assert_eq!(waiting.await.unwrap().unwrap().len(), 1);
+}
+
+/// Sentinels that are configured with another primary count its failovers from zero.
+#[tokio::test]
+async fn primary_that_the_sentinels_do_not_name_any_more_is_left() {
+    let all = Sentinels::start().await;
+    let redis = || behind(all.addresses(), PRIMARY).required();
+    let here = Instance::with_redis(redis()).await;
+    let old = all.primary().await;
+    until_used(&here, all.server(old)).await;
+    let truth = Truth::new();
+    assert_eq!(here.call(read(&truth, 1)).await, 1);
+    for sentinel in all.sentinels() {
+        let remove = ["SENTINEL", "REMOVE", PRIMARY];
+        let _: () = ask(sentinel.port(), &remove).await.unwrap();
+    }
+    let new = all.server((old + 1) % all.servers().len());
+    let _: () = new.command(&["REPLICAOF", "NO", "ONE"]);
+    let port = new.port().to_string();
+    for sentinel in all.sentinels() {
+        let monitor = ["SENTINEL", "MONITOR", PRIMARY, "127.0.0.1", &port, "2"];
+        let _: () = ask(sentinel.port(), &monitor).await.unwrap();
+    }
+    let there = Instance::with_redis(redis()).await;
+    until_used(&here, new).await;
+    until_used(&there, new).await;
+    truth.commit();
+    let receipt = there.invalidate(invalidate!(read, &truth, 1)).await;
+    assert_eq!(receipt, Receipt::Acked);
+    until_returns(2, BOUND, async || here.call(read(&truth, 1)).await).await;
 }
 
 #[tokio::test]

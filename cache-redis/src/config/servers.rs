@@ -21,9 +21,9 @@ impl Redis {
         Self::at(Addresses::Server(url.into()))
     }
 
-    /// Uses a cluster, of which `seeds` are some nodes: `host:port`, or URLs as in
-    /// [`new`](Self::new). The namespace is spread over several [`shards`](Self::shards), each of
-    /// which is on the node that has its slot.
+    /// Uses a cluster, of which `seeds` are some nodes: `host`, `host:port`, or URLs as in
+    /// [`new`](Self::new). Default port: 6379. The namespace is spread over several
+    /// [`shards`](Self::shards), each of which is on the node that has its slot.
     ///
     /// The cluster needs `cluster-require-full-coverage no`: otherwise all nodes refuse everything
     /// while one slot has no primary. Several seeds that are no cluster are refused.
@@ -45,8 +45,9 @@ impl Redis {
     }
 
     /// Uses the server that `sentinels` name as the primary `primary`: the name that
-    /// `sentinel monitor` has in their configuration. The address of a sentinel is `host:port`, or
-    /// a URL, whose user, password and TLS are those of the sentinel.
+    /// `sentinel monitor` has in their configuration. The address of a sentinel is `host`,
+    /// `host:port` or a URL, whose user, password and TLS are those of the sentinel. Default port:
+    /// 26379.
     ///
     /// All sentinels are asked for each attempt to connect, and the latest answer is used. While a
     /// link lives, one of them is asked every 2 s, so that a primary that was replaced and lives on
@@ -89,8 +90,8 @@ impl Redis {
         self
     }
 
-    /// Sets the user of the servers. Needs a [`password`](Self::password). Default: the user in the
-    /// address, or `default`.
+    /// Sets the user of the servers. Needs a [`password`](Self::password), and excludes
+    /// [`credentials`](Self::credentials). Default: the user in the address, or `default`.
     #[must_use]
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.settings.access.user = Some(user.into());

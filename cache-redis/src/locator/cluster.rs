@@ -15,7 +15,8 @@ use redis::{ConnectionInfo, RedisError, Value};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::errors::{self, failed};
+use crate::errors;
+use crate::mistakes::{Peer, clearer, failed_at, not_permitted};
 use crate::topology::at;
 use crate::transport::{self, Pem};
 
@@ -56,6 +57,9 @@ impl KnownNodes {
     }
 }
 
+/// The action of a search, for errors.
+const WHAT: &str = "find the node of the cluster that has the namespace";
+
 /// The answer of a node.
 struct Answer {
     /// The address of the node that has the key.
@@ -78,32 +82,43 @@ pub(super) async fn owner(
 ) -> Result<ConnectionInfo, Error> {
     let mut waiting = candidates.into_iter();
     let mut questions = JoinSet::new();
-    let mut last_error = errors::no_reply();
+    let mut problem = None;
     loop {
         if let Some(node) = waiting.next() {
             let (key, root) = (key.to_owned(), root.cloned());
-            questions.spawn(async move { ask(&node, &key, root.as_ref()).await });
+            questions.spawn(async move {
+                let answer = ask(&node, &key, root.as_ref()).await;
+                let (owner, nodes) = match answer {
+                    Ok(Answer { owner, nodes }) => (owner, nodes),
+                    Err(error) => (Err(error), Vec::new()),
+                };
+                (owner.map_err(|error| refused(&node, &key, error)), nodes)
+            });
         }
         tokio::select! {
             Some(answer) = questions.join_next() => {
-                let answer = answer.unwrap_or_else(|error| Err(std::io::Error::other(error).into()));
-                let owner = answer.and_then(|answer| {
-                    known.learn(answer.nodes);
-                    answer.owner
+                let (owner, nodes) = answer.unwrap_or_else(|error| {
+                    let error = std::io::Error::other(error).into();
+                    (Err(errors::failed(WHAT, error)), Vec::new())
                 });
+                known.learn(nodes);
                 match owner {
                     Ok(owner) => return Ok(owner),
-                    Err(error) => last_error = error,
+                    Err(error) => problem = Some(clearer(problem.take(), error)),
                 }
             }
             () = sleep(pause), if waiting.len() > 0 => {}
             else => break,
         }
     }
-    Err(failed(
-        "find the node of the cluster that has the namespace",
-        last_error,
-    ))
+    Err(problem.unwrap_or_else(|| errors::failed(WHAT, errors::no_reply())))
+}
+
+fn refused(node: &ConnectionInfo, key: &str, error: RedisError) -> Error {
+    match error.code() {
+        Some("NOPERM") => not_permitted(node, "exists", key, error),
+        _ => failed_at(WHAT, node, Peer::Server, error),
+    }
 }
 
 async fn ask(node: &ConnectionInfo, key: &str, root: Option<&Pem>) -> Result<Answer, RedisError> {

@@ -2,7 +2,9 @@
 //!
 //! Sentinels learn of a failover one after another. Each failover has a number (`config-epoch`),
 //! larger than that of every earlier one, so of two answers the one with the larger number is the
-//! later one.
+//! later one. The numbers begin again if the sentinels lose their state, or are configured with
+//! another primary (`SENTINEL REMOVE` and `SENTINEL MONITOR`): then the address that more than half
+//! of them name decides.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::errors::{self, failed};
+use crate::mistakes::{Peer, clearer, failed_at};
 use crate::transport::{self, Pem};
 
 /// The address of a primary, as a sentinel knows it.
@@ -35,16 +38,12 @@ pub(super) async fn primary(
     root: Option<&Pem>,
     patience: Duration,
 ) -> Result<Primary, Error> {
-    let mut questions = JoinSet::new();
-    for sentinel in sentinels {
-        let (sentinel, name, root) = (sentinel.clone(), name.to_owned(), root.cloned());
-        questions.spawn(async move { ask(&sentinel, &name, root.as_ref()).await });
-    }
+    let mut questions = ask_all(sentinels, name, root);
     let most = sentinels.len() / 2 + 1;
     let end = Instant::now() + patience;
     let mut answers = 0;
     let mut latest: Option<Primary> = None;
-    let mut last_error = None;
+    let mut problem = None;
     while answers < most {
         let answer = match latest {
             None => questions.join_next().await,
@@ -60,17 +59,61 @@ pub(super) async fn primary(
                     latest = Some(primary);
                 }
             }
-            Some(Ok(Err(error))) => last_error = Some(error),
+            Some(Ok(Err(error))) => problem = Some(clearer(problem.take(), error)),
             Some(Err(panic)) => {
                 let error = RedisError::from(std::io::Error::other(panic));
-                last_error = Some(failed("ask a sentinel for the primary", error));
+                let error = failed("ask a sentinel for the primary", error);
+                problem = Some(clearer(problem.take(), error));
             }
             None => break,
         }
     }
     latest.ok_or_else(|| {
-        last_error.unwrap_or_else(|| failed("ask a sentinel for the primary", errors::no_reply()))
+        problem.unwrap_or_else(|| failed("ask a sentinel for the primary", errors::no_reply()))
     })
+}
+
+/// Returns the primary that more than half of the sentinels name, by the same address.
+///
+/// There is no time limit.
+pub(super) async fn agreed(
+    sentinels: &[ConnectionInfo],
+    name: &str,
+    root: Option<&Pem>,
+) -> Option<Primary> {
+    let mut questions = ask_all(sentinels, name, root);
+    let mut answers: Vec<(Primary, usize)> = Vec::new();
+    while let Some(answer) = questions.join_next().await {
+        let Ok(Ok(primary)) = answer else {
+            continue;
+        };
+        let is_same = |known: &Primary| known.host == primary.host && known.port == primary.port;
+        let place = answers.iter().position(|(known, _)| is_same(known));
+        let place = place.unwrap_or_else(|| {
+            answers.push((primary.clone(), 0));
+            answers.len() - 1
+        });
+        let (known, votes) = &mut answers[place];
+        known.failover = known.failover.max(primary.failover);
+        *votes += 1;
+        if *votes > sentinels.len() / 2 {
+            return Some(known.clone());
+        }
+    }
+    None
+}
+
+fn ask_all(
+    sentinels: &[ConnectionInfo],
+    name: &str,
+    root: Option<&Pem>,
+) -> JoinSet<Result<Primary, Error>> {
+    let mut questions = JoinSet::new();
+    for sentinel in sentinels {
+        let (sentinel, name, root) = (sentinel.clone(), name.to_owned(), root.cloned());
+        questions.spawn(async move { ask(&sentinel, &name, root.as_ref()).await });
+    }
+    questions
 }
 
 /// Asks one sentinel.
@@ -82,25 +125,36 @@ pub(super) async fn ask(
     name: &str,
     root: Option<&Pem>,
 ) -> Result<Primary, Error> {
+    let refused = |error| {
+        failed_at(
+            "ask a sentinel for the primary",
+            sentinel,
+            Peer::Sentinel,
+            error,
+        )
+    };
     let mut question = redis::pipe();
-    // Each reply is judged by itself: a name that is not known is an empty reply to the first
-    // command, and an error of the second one.
+    // Each reply is judged by itself: a name that is not known is an error of the first command,
+    // and an empty reply to the second one.
     question.ignore_errors();
+    // The number is asked for before the address, so that it is never later than the address. An
+    // old address with the number of a new one would look like the latest answer, and a link to
+    // it would be kept.
     question
         .cmd("SENTINEL")
-        .arg("GET-MASTER-ADDR-BY-NAME")
+        .arg("MASTER")
         .arg(name)
         .cmd("SENTINEL")
-        .arg("MASTER")
+        .arg("GET-MASTER-ADDR-BY-NAME")
         .arg(name);
     let replies: Vec<Result<Value, RedisError>> =
         transport::ask(sentinel, root, async |mut connection| {
             question.query_async(&mut connection).await
         })
         .await
-        .map_err(|error| failed("ask a sentinel for the primary", error))?;
-    let refused = |error| failed("ask a sentinel for the primary", error);
+        .map_err(refused)?;
     let mut replies = replies.into_iter();
+    let state = replies.next().unwrap_or(Ok(Value::Nil));
     let address = replies.next().unwrap_or(Ok(Value::Nil)).map_err(refused)?;
     let address: Option<(String, u16)> =
         redis::from_redis_value(address).map_err(|error| refused(RedisError::from(error)))?;
@@ -112,11 +166,9 @@ pub(super) async fn ask(
         let help = "use the name that `sentinel monitor` has in the configuration of the sentinels";
         return Err(Error::new(ErrorKind::Configuration, problem).with_help(help));
     };
-    // `SENTINEL MASTER` may still have the old address while the failover is under way, but its
-    // number is the one of the address above.
-    let state = replies.next().unwrap_or(Ok(Value::Nil)).map_err(refused)?;
-    let state: HashMap<String, String> =
-        redis::from_redis_value(state).map_err(|error| refused(RedisError::from(error)))?;
+    // The address in this reply is not used: it may be the old one while a failover is under way.
+    let state: HashMap<String, String> = redis::from_redis_value(state.map_err(refused)?)
+        .map_err(|error| refused(RedisError::from(error)))?;
     let failover = state.get("config-epoch").and_then(|text| text.parse().ok());
     Ok(Primary {
         host,

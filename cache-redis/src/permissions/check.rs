@@ -30,6 +30,7 @@ impl RedisSession {
             .iter()
             .filter(|(purpose, ..)| purpose.is_checked())
             .filter(|(purpose, ..)| *purpose != Purpose::Audit || has_audit)
+            .filter(|(purpose, ..)| *purpose != Purpose::Nodes || self.locator.has_cluster())
             .collect();
         let words = |call: &str| {
             call.split(' ')
@@ -121,6 +122,7 @@ impl RedisSession {
     /// The features that cannot be used, each with the reason.
     pub(crate) fn unusable(&self) -> Vec<String> {
         let all = [
+            Purpose::Nodes,
             Purpose::NestedLoads,
             Purpose::WriteGuards,
             Purpose::InvalidateMatching,

@@ -14,10 +14,6 @@ use crate::streams::connections::{Again, Connection, is_fatal, is_refused};
 /// the namespace, or to the first address again.
 const MOST_MOVES: usize = 3;
 
-/// The time after which a waiting read is sent again, so that a connection is noticed that is open
-/// on this side only.
-const LONGEST_STEP: Duration = Duration::from_secs(60);
-
 /// The shortest time that a command waits: zero would mean that it waits without limit.
 const SHORTEST_STEP: Duration = Duration::from_millis(1);
 
@@ -41,14 +37,11 @@ impl Waits {
     }
 
     /// Returns the time that the command waits in one step.
-    fn step(self) -> Option<Duration> {
+    fn step(self, longest: Duration) -> Option<Duration> {
         match self {
             Self::No => None,
-            Self::Until(end) => Some(
-                end.saturating_duration_since(Instant::now())
-                    .min(LONGEST_STEP),
-            ),
-            Self::Forever => Some(LONGEST_STEP),
+            Self::Until(end) => Some(end.saturating_duration_since(Instant::now()).min(longest)),
+            Self::Forever => Some(longest),
         }
     }
 
@@ -126,7 +119,7 @@ impl Streams {
                 }
             };
             // A read does not wait past the end of the connection's credentials.
-            let step = waits.step().map(|step| {
+            let step = waits.step(connections.longest_step()).map(|step| {
                 let left = connection.left().unwrap_or(step);
                 step.min(left.max(SHORTEST_STEP))
             });

@@ -3,20 +3,22 @@
 //!
 //! All of them lead to one server. If one of them shows that the server cannot serve (it is
 //! unreachable, or no longer a primary), all are given up together, and the server is searched
-//! again for the next ones.
+//! again for the next ones. Behind sentinels, a task asks them for as long as a server is used, so
+//! that a primary that was replaced and lives on is left, too.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use cache_core::Error;
 use redis::aio::{MultiplexedConnection, SendError};
 use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisError};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::drivers::OwnDriver;
 use crate::errors;
-use crate::locator::{Entrance, Found, Locator};
+use crate::locator::{CHECK, Entrance, Found, Locator};
+use crate::mistakes;
 use crate::transport;
 
 /// Permission to send a command again after its reply was lost, although the server may have run
@@ -26,6 +28,10 @@ pub(super) enum Again {
     Yes,
     No,
 }
+
+/// The longest time that a read waits before it is sent again, so that a connection is noticed that
+/// is open on this side only.
+const LONGEST_STEP: Duration = Duration::from_secs(60);
 
 /// The largest number of idle connections that are kept for reads that wait.
 const MOST_IDLE: usize = 8;
@@ -42,6 +48,10 @@ struct State {
     found: Option<Found>,
     shared: Option<Connection>,
     idle: Vec<Connection>,
+    /// Advances when the server is given up, so that a connection to it is not kept after that.
+    generation: u64,
+    /// The task that asks the sentinels about `found`. Ends with it.
+    watcher: Option<OwnDriver>,
 }
 
 /// A connection.
@@ -53,6 +63,7 @@ pub(super) struct Connection {
     has_ended: Arc<AtomicBool>,
     /// When the credentials of the connection are to be renewed. It is not used any more then.
     renewal: Option<Instant>,
+    generation: u64,
     _driver: Arc<OwnDriver>,
     /// `true` if the connection was used before, so that it may have been broken for some time.
     pub(super) was_kept: bool,
@@ -77,33 +88,72 @@ impl Connections {
 
     /// Returns the shared connection, or one for a read that `waits`. It is opened now if there is
     /// none, or if it must be new.
-    pub(super) async fn get(&self, waits: bool, is_new: bool) -> Result<Connection, Error> {
-        let found = {
+    pub(super) async fn get(
+        self: &Arc<Self>,
+        waits: bool,
+        is_new: bool,
+    ) -> Result<Connection, Error> {
+        let (found, generation) = {
             let mut state = self.lock();
             if !is_new && let Some(kept) = state.kept(waits) {
                 return Ok(kept);
             }
-            state.found.clone()
+            (state.found.clone(), state.generation)
         };
         let entrance = match found {
-            Some(found) => self.locator.enter(&found).await?,
+            Some(found) => {
+                let entrance = self.locator.enter(&found).await?;
+                self.use_server(found, generation);
+                entrance
+            }
             None => {
                 let (found, entrance) = self.locator.find().await?;
-                self.lock().found = Some(found);
+                self.use_server(found, generation);
                 entrance
             }
         };
-        let connection = self.open(&entrance).await?;
+        let connection = self.open(&entrance, generation).await?;
         if !waits {
-            self.lock().shared = Some(Connection {
-                was_kept: true,
-                ..connection.clone()
-            });
+            let mut state = self.lock();
+            if state.generation == generation {
+                state.shared = Some(Connection {
+                    was_kept: true,
+                    ..connection.clone()
+                });
+            }
         }
         Ok(connection)
     }
 
-    async fn open(&self, entrance: &Entrance) -> Result<Connection, Error> {
+    /// Returns the longest time that a read waits in one step. The next step is sent to the server
+    /// that is used then.
+    pub(super) fn longest_step(&self) -> Duration {
+        match self.locator.has_sentinels() {
+            true => CHECK,
+            false => LONGEST_STEP,
+        }
+    }
+
+    /// Uses a server, and begins to ask the sentinels about it unless a task does.
+    fn use_server(self: &Arc<Self>, found: Found, generation: u64) {
+        let mut state = self.lock();
+        // An earlier search may have found a server that was given up in the meantime.
+        if state.generation != generation {
+            return;
+        }
+        state.found = Some(found);
+        // A task ends with its runtime, which may end before the streams do.
+        let is_watched = state
+            .watcher
+            .as_ref()
+            .is_some_and(|task| !task.0.is_finished());
+        if self.locator.has_sentinels() && !is_watched {
+            let watch = watch(Arc::downgrade(self), generation);
+            state.watcher = Some(OwnDriver(tokio::spawn(watch).abort_handle()));
+        }
+    }
+
+    async fn open(&self, entrance: &Entrance, generation: u64) -> Result<Connection, Error> {
         let has_ended = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&has_ended);
         // Each operation has its own time limit.
@@ -119,12 +169,13 @@ impl Connections {
         let (link, driver) = timeout(self.connect_limit, connecting)
             .await
             .unwrap_or_else(|_| Err(errors::no_reply()))
-            .map_err(errors::not_connected)?;
+            .map_err(|error| mistakes::not_connected(&entrance.info, error))?;
         let driver = OwnDriver(tokio::spawn(driver).abort_handle());
         Ok(Connection {
             link,
             has_ended,
             renewal: entrance.life.map(|life| life.renewal),
+            generation,
             _driver: Arc::new(driver),
             was_kept: false,
         })
@@ -133,7 +184,7 @@ impl Connections {
     /// Keeps the connection of a read that has waited, for the next one.
     pub(super) fn keep(&self, connection: Connection) {
         let mut state = self.lock();
-        if state.idle.len() < MOST_IDLE {
+        if connection.generation == state.generation && state.idle.len() < MOST_IDLE {
             state.idle.push(Connection {
                 was_kept: true,
                 ..connection
@@ -160,11 +211,35 @@ impl Connections {
 
     /// Takes the state out of the lock: to drop a connection may wake the task that drives it.
     fn take(&self) -> State {
-        std::mem::take(&mut *self.lock())
+        let mut state = self.lock();
+        let next = State {
+            generation: state.generation + 1,
+            ..State::default()
+        };
+        std::mem::replace(&mut *state, next)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives up the server once the sentinels name another one.
+async fn watch(connections: Weak<Connections>, generation: u64) {
+    loop {
+        sleep(CHECK).await;
+        let Some(connections) = connections.upgrade() else {
+            return;
+        };
+        let is_replaced = connections.locator.is_replaced().await;
+        if connections.lock().generation != generation {
+            return;
+        }
+        if is_replaced {
+            tracing::warn!("the sentinels name another primary; the streams leave the old one");
+            connections.give_up();
+            return;
+        }
     }
 }
 

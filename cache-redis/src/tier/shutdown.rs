@@ -23,9 +23,13 @@ impl RedisTier {
             Err(error) if self.session.settings.required => {
                 self.close();
                 let address = self.session.address();
+                let cannot_be = match error.kind() {
+                    ErrorKind::Unavailable | ErrorKind::TimedOut => "reached",
+                    _ => "used",
+                };
                 Err(Error::with_source(
                     error.kind(),
-                    format!("Redis at {address} is required and cannot be reached"),
+                    format!("Redis at {address} is required and cannot be {cannot_be}"),
                     error,
                 ))
             }

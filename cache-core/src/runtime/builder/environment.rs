@@ -171,8 +171,58 @@ impl Environment {
             [] => String::new(),
             missing => format!("; others need the feature {}", missing.join(" or ")),
         };
+        let similar: Vec<&str> = unknown
+            .iter()
+            .filter_map(|name| nearest(name, &known))
+            .collect();
+        let similar = match &similar[..] {
+            [] => String::new(),
+            similar => format!("did you mean {}? ", with_prefix(similar)),
+        };
         let problem = format!("unknown setting {}", with_prefix(&unknown));
-        let help = format!("the settings are {}{others}", with_prefix(&known));
+        let help = format!("{similar}the settings are {}{others}", with_prefix(&known));
         Err(Error::configuration(problem).with_help(help))
+    }
+}
+
+/// Returns the known name that differs from `name` in the fewest characters, unless a third of them
+/// differs.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distances = known.iter().map(|known| (distance(name, known), *known));
+    let (distance, nearest) = distances.min_by_key(|(distance, _)| *distance)?;
+    (distance * 3 <= name.len()).then_some(nearest)
+}
+
+/// Returns the number of bytes to insert, remove or replace to turn one name into the other
+/// (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, byte) in one.bytes().enumerate() {
+        let mut diagonal = index;
+        row[0] = index + 1;
+        for (column, with) in other.bytes().enumerate() {
+            let replaced = diagonal + usize::from(byte != with);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misspelled_name_has_a_suggestion() {
+        let known = ["REDIS_URL", "REDIS_USER", "REDIS_SHARDS", "CODEC"];
+        for (name, expected) in [
+            ("REDIS_USERNAME", Some("REDIS_USER")),
+            ("REDIS_SHARD", Some("REDIS_SHARDS")),
+            ("KODEC", Some("CODEC")),
+            ("ELSEWHERE", None),
+        ] {
+            assert_eq!(nearest(name, &known), expected, "{name}");
+        }
     }
 }
