@@ -1,5 +1,7 @@
 //! Authenticates the connections of a link again before their credentials end.
 
+use std::sync::atomic::Ordering;
+
 use cache_core::Error;
 use tokio::time::timeout;
 
@@ -14,9 +16,25 @@ impl RedisSession {
         match self.try_to_authenticate(link).await {
             Ok(life) => {
                 self.renewal.begin(life);
+                self.reported.renewal_fails.store(false, Ordering::Relaxed);
                 true
             }
-            Err(error) => self.renewal.failed(error, self.settings.connect_limit),
+            Err(error) => {
+                self.report_failed_renewal(&error);
+                self.renewal.failed(error, self.settings.connect_limit)
+            }
+        }
+    }
+
+    /// Warns once for all shards, until a renewal succeeds.
+    fn report_failed_renewal(&self, error: &Error) {
+        if !self.reported.renewal_fails.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                shard = self.shard_in_log(),
+                address = self.tried(),
+                error = ?error,
+                "the credentials for Redis cannot be renewed; trying again until they end"
+            );
         }
     }
 

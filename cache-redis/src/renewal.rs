@@ -47,13 +47,6 @@ impl Renewal {
     /// take `limit`.
     pub(crate) fn failed(&self, error: Error, limit: Duration) -> bool {
         let mut state = lock(&self.0);
-        let is_first = state.error.is_none();
-        if is_first {
-            tracing::warn!(
-                error = ?error,
-                "the credentials for Redis cannot be renewed; trying again until they end"
-            );
-        }
         state.error = Some(error);
         let next = Instant::now() + RETRY;
         state.next = Some(next);

@@ -78,6 +78,8 @@ pub(crate) struct Reported {
     pub(crate) unusable: Mutex<HashSet<String>>,
     /// `true` if a server was seen to evict keys at random. Relaxed: it orders nothing.
     pub(crate) evicts_at_random: AtomicBool,
+    /// `true` if the last renewal of credentials failed. Relaxed: it orders nothing.
+    pub(crate) renewal_fails: AtomicBool,
 }
 
 /// The two connections of a link, and the server they lead to.
