@@ -13,7 +13,9 @@ between_instances=(
   server_history:: strong_consistency::
 )
 for topology in cluster sentinel; do
-  TOPOLOGY=$topology cargo test -p tests --test it -- "${between_instances[@]}" --skip memcached::
+  # With the packages of above, so that nothing is built again.
+  TOPOLOGY=$topology cargo test --workspace --exclude soak --test it -- \
+    "${between_instances[@]}" --skip memcached::
 done
 # Codecs that are off by default are tested in the crate that implements them.
 cargo test -p cache-core --all-features
