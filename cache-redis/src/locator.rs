@@ -25,12 +25,8 @@ pub(crate) use self::cluster::KnownNodes;
 use crate::access::{Access, configuration};
 use crate::credentials::{CredentialLife, Credentials};
 use crate::errors;
-use crate::mistakes::with_tls_help;
 use crate::topology::{Topology, at};
 use crate::transport::Pem;
-
-/// The part of the time limit after which the next node of a cluster is asked.
-const PAUSE: u32 = 10;
 
 /// The period of the questions whether the server still is the primary, each to another sentinel. A
 /// primary that was replaced may live on, cut off from the sentinels and its replicas. It is
@@ -66,9 +62,12 @@ struct State {
     /// The other server that most sentinels named as the primary when they were asked last,
     /// without a later failover.
     outvoted_by: Option<Found>,
-    /// The server that most sentinels have named twice instead of `found`. The next search returns
-    /// it.
+    /// The server that most sentinels have named twice instead of `found`, or `found` with a larger
+    /// number. The next search returns it.
     agreed: Option<Found>,
+    /// The server that was left for `agreed`. A sentinel that still names it has not learned of the
+    /// other one, and its larger number counts no more.
+    outvoted: Option<Found>,
 }
 
 /// A server that may have the shard.
@@ -77,6 +76,13 @@ pub(crate) struct Found {
     pub(crate) info: ConnectionInfo,
     /// The number of the failover that made it the primary, as the sentinels count.
     failover: Option<u64>,
+}
+
+impl Found {
+    /// Returns `true` if `other` is the same server, not by a later failover.
+    fn outdates(&self, other: &Self) -> bool {
+        self.info.addr() == other.info.addr() && other.failover <= self.failover
+    }
 }
 
 /// Credentials with their life, if it ends.
@@ -227,11 +233,9 @@ impl Locator {
             &self.key,
             self.root(),
             &self.known,
-            self.limit / PAUSE,
+            self.limit,
         );
-        let node = timed("find the node of a shard", "Redis", self.limit, search)
-            .await
-            .map_err(|error| with_tls_help(error, seeds))??;
+        let node = search.await?;
         // Without the credentials, which are asked for again for later connections.
         Ok(match seeds.first() {
             Some(seed) => seed.clone().set_addr(node.addr().clone()),
@@ -245,18 +249,19 @@ impl Locator {
         name: &str,
         server: &ConnectionInfo,
     ) -> Result<Found, Error> {
-        let agreed = {
+        let (agreed, outvoted) = {
             let mut state = lock(&self.state);
             state.outvoted_by = None;
-            state.agreed.take()
+            (state.agreed.take(), state.outvoted.clone())
         };
         if let Some(agreed) = agreed {
             return Ok(agreed);
         }
-        let search = sentinels::primary(sentinels, name, self.root(), self.limit / 2);
-        let primary = timed("ask the sentinels", "the sentinels", self.limit, search)
-            .await
-            .map_err(|error| with_tls_help(error, sentinels))??;
+        let is_void = |primary: &sentinels::Primary| {
+            let named = found_at(server, primary);
+            outvoted.as_ref().is_some_and(|left| left.outdates(&named))
+        };
+        let primary = sentinels::primary(sentinels, name, self.root(), self.limit, is_void).await?;
         Ok(found_at(server, &primary))
     }
 
@@ -350,9 +355,10 @@ impl Locator {
         else {
             return false;
         };
-        let (turn, found) = {
+        let (turn, found, outvoted) = {
             let mut state = lock(&self.state);
-            (state.next_turn(), state.found.clone())
+            let turn = state.next_turn();
+            (turn, state.found.clone(), state.outvoted.clone())
         };
         let (Some(sentinel), Some(found)) = (sentinels.get(turn % sentinels.len()), found) else {
             return false;
@@ -365,10 +371,16 @@ impl Locator {
                 return false;
             }
         };
-        if now.failover > found.failover {
+        let is_void = outvoted.is_some_and(|left| left.outdates(&now));
+        let is_same = now.info.addr() == found.info.addr();
+        if now.failover > found.failover && !is_void {
+            if is_same {
+                // With its number, so that the next answer of this sentinel is no later one.
+                lock(&self.state).agreed = Some(now);
+            }
             return true;
         }
-        if now.info.addr() == found.info.addr() {
+        if is_same {
             return false;
         }
         let search = sentinels::agreed(sentinels, primary, self.root());
@@ -389,7 +401,11 @@ impl Locator {
         let is_confirmed = before.info.addr() == agreed.info.addr();
         if is_confirmed {
             state.agreed = Some(agreed);
+            state.outvoted = Some(found.clone());
         }
         is_confirmed
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,15 +10,18 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use cache_core::Error;
-use cache_core::tier::kit::lock;
+use cache_core::tier::kit::{lock, timed_out};
 use redis::{ConnectionInfo, RedisError, Value};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::errors;
-use crate::mistakes::{Peer, clearer, failed_at, not_permitted};
+use crate::mistakes::{Peer, clearer, failed_at, not_permitted, with_tls_help};
 use crate::topology::at;
 use crate::transport::{self, Pem};
+
+/// The part of the time limit after which the next node is asked.
+const PAUSE: u32 = 10;
 
 /// The largest number of nodes that are remembered.
 const MOST_NODES: usize = 1_000;
@@ -68,18 +71,21 @@ struct Answer {
 }
 
 /// Returns the address of the node that has `key`, as the first of `candidates` that knows it says.
-/// They are asked one after another, each after a `pause` or as soon as the one before it has
-/// failed, so that a node without an answer does not hold up the others.
+/// They are asked one after another, each after a tenth of `limit` or as soon as the one before it
+/// has failed, so that a node without an answer does not hold up the others.
 ///
 /// # Errors
-/// None of them knows it.
+/// None of them knows it, or none answers within `limit`.
 pub(super) async fn owner(
     candidates: Vec<ConnectionInfo>,
     key: &str,
     root: Option<&Pem>,
     known: &KnownNodes,
-    pause: Duration,
+    limit: Duration,
 ) -> Result<ConnectionInfo, Error> {
+    let late = timed_out("find the node of a shard", "Redis", limit);
+    let late = with_tls_help(late, &candidates);
+    let end = Instant::now() + limit;
     let mut waiting = candidates.into_iter();
     let mut questions = JoinSet::new();
     let mut problem = None;
@@ -95,6 +101,9 @@ pub(super) async fn owner(
                 (owner.map_err(|error| refused(&node, &key, error)), nodes)
             });
         }
+        if questions.is_empty() {
+            break;
+        }
         tokio::select! {
             Some(answer) = questions.join_next() => {
                 let (owner, nodes) = answer.unwrap_or_else(|error| {
@@ -107,8 +116,11 @@ pub(super) async fn owner(
                     Err(error) => problem = Some(clearer(problem.take(), error)),
                 }
             }
-            () = sleep(pause), if waiting.len() > 0 => {}
-            else => break,
+            () = sleep_until(end) => {
+                // What another node has said may name a setting.
+                return Err(clearer(problem, late));
+            }
+            () = sleep(limit / PAUSE), if waiting.len() > 0 => {}
         }
     }
     Err(problem.unwrap_or_else(|| errors::failed(WHAT, errors::no_reply())))

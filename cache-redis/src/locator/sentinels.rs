@@ -9,13 +9,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use cache_core::tier::kit::timed_out;
 use cache_core::{Error, ErrorKind};
 use redis::{ConnectionInfo, RedisError, Value};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 use crate::errors::{self, failed};
-use crate::mistakes::{Peer, clearer, failed_at};
+use crate::mistakes::{Peer, clearer, failed_at, with_tls_help};
 use crate::transport::{self, Pem};
 
 /// The address of a primary, as a sentinel knows it.
@@ -28,33 +29,44 @@ pub(super) struct Primary {
 }
 
 /// Returns the latest answer of the sentinels, which are asked at the same time. The answers of
-/// more than half of them are enough, and any answer is once `patience` has passed.
+/// more than half of them are enough, and any answer is once half of `limit` has passed. An answer
+/// that `is_void` counts only if there is no other.
 ///
 /// # Errors
-/// No sentinel knows the primary, or none answers. There is no time limit.
+/// No sentinel knows the primary, or none answers within `limit`.
 pub(super) async fn primary(
     sentinels: &[ConnectionInfo],
     name: &str,
     root: Option<&Pem>,
-    patience: Duration,
+    limit: Duration,
+    is_void: impl Fn(&Primary) -> bool,
 ) -> Result<Primary, Error> {
     let mut questions = ask_all(sentinels, name, root);
     let most = sentinels.len() / 2 + 1;
-    let end = Instant::now() + patience;
+    let begin = Instant::now();
+    let rank = |primary: &Primary| (!is_void(primary)).then_some(primary.failover);
     let mut answers = 0;
     let mut latest: Option<Primary> = None;
     let mut problem = None;
     while answers < most {
-        let answer = match latest {
-            None => questions.join_next().await,
-            Some(_) => timeout_at(end, questions.join_next()).await.unwrap_or(None),
+        let end = match latest {
+            None => begin + limit,
+            Some(_) => begin + limit / 2,
+        };
+        let Ok(answer) = timeout_at(end, questions.join_next()).await else {
+            if latest.is_none() {
+                let late = timed_out("ask the sentinels", "the sentinels", limit);
+                // What another sentinel has said may name a setting.
+                problem = Some(clearer(problem, with_tls_help(late, sentinels)));
+            }
+            break;
         };
         match answer {
             Some(Ok(Ok(primary))) => {
                 answers += 1;
                 if latest
                     .as_ref()
-                    .is_none_or(|known| known.failover < primary.failover)
+                    .is_none_or(|known| rank(known) < rank(&primary))
                 {
                     latest = Some(primary);
                 }
