@@ -79,9 +79,14 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// Returns `true` if `other` has the same address.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        self.info.addr() == other.info.addr()
+    }
+
     /// Returns `true` if `other` is the same server, not by a later failover.
     fn outdates(&self, other: &Self) -> bool {
-        self.info.addr() == other.info.addr() && other.failover <= self.failover
+        self.is_at(other) && other.failover <= self.failover
     }
 }
 
@@ -341,12 +346,12 @@ impl Locator {
     }
 
     /// Asks one of the sentinels, each time another one, whether another server has become the
-    /// primary since the last search. If it does not answer, nothing is known.
+    /// primary since `found` was found. If it does not answer, nothing is known.
     ///
     /// A later failover is enough. If the sentinel names another server without one, it may not
     /// have learned of the last failover yet, or the numbers have begun again. So that server
     /// counts if more than half of the sentinels name it, in two calls that follow each other.
-    pub(crate) async fn is_replaced(&self) -> bool {
+    pub(crate) async fn is_replaced(&self, found: &Found) -> bool {
         let Topology::Sentinels {
             sentinels,
             primary,
@@ -355,12 +360,11 @@ impl Locator {
         else {
             return false;
         };
-        let (turn, found, outvoted) = {
+        let (turn, outvoted) = {
             let mut state = lock(&self.state);
-            let turn = state.next_turn();
-            (turn, state.found.clone(), state.outvoted.clone())
+            (state.next_turn(), state.outvoted.clone())
         };
-        let (Some(sentinel), Some(found)) = (sentinels.get(turn % sentinels.len()), found) else {
+        let Some(sentinel) = sentinels.get(turn % sentinels.len()) else {
             return false;
         };
         let question = sentinels::ask(sentinel, primary, self.root());
@@ -372,7 +376,7 @@ impl Locator {
             }
         };
         let is_void = outvoted.is_some_and(|left| left.outdates(&now));
-        let is_same = now.info.addr() == found.info.addr();
+        let is_same = now.is_at(found);
         if now.failover > found.failover && !is_void {
             if is_same {
                 // With its number, so that the next answer of this sentinel is no later one.
@@ -386,19 +390,19 @@ impl Locator {
         let search = sentinels::agreed(sentinels, primary, self.root());
         let agreed = timed("ask the sentinels", "Redis", self.limit, search).await;
         let agreed = agreed.ok().flatten().map(|now| found_at(server, &now));
-        self.is_outvoted(&found, agreed)
+        self.is_outvoted(found, agreed)
     }
 
     /// Notes the server that more than half of the sentinels name. Returns `true` if they have
     /// named it before, and it is not `found`.
     fn is_outvoted(&self, found: &Found, agreed: Option<Found>) -> bool {
-        let agreed = agreed.filter(|agreed| agreed.info.addr() != found.info.addr());
+        let agreed = agreed.filter(|agreed| !agreed.is_at(found));
         let mut state = lock(&self.state);
         let before = std::mem::replace(&mut state.outvoted_by, agreed.clone());
         let (Some(before), Some(agreed)) = (before, agreed) else {
             return false;
         };
-        let is_confirmed = before.info.addr() == agreed.info.addr();
+        let is_confirmed = before.is_at(&agreed);
         if is_confirmed {
             state.agreed = Some(agreed);
             state.outvoted = Some(found.clone());
@@ -408,4 +412,4 @@ impl Locator {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -309,7 +309,10 @@ impl Work {
 
     fn check_primary(&mut self) {
         self.spawn(Kind::Primary, async move |session, _| {
-            !session.locator.is_replaced().await
+            match session.locator.found() {
+                Some(found) => !session.locator.is_replaced(&found).await,
+                None => true,
+            }
         });
     }
 

@@ -11,10 +11,10 @@ use crate::topology::Addresses;
 
 /// What a sentinel says: the port of the primary and the number of the failover, or that it does
 /// not know the primary.
-type Answer = Arc<Mutex<Option<(u16, u64)>>>;
+pub(crate) type Answer = Arc<Mutex<Option<(u16, u64)>>>;
 
 /// Starts a server that answers as a sentinel does.
-async fn sentinel(answer: &Answer) -> String {
+pub(crate) async fn sentinel(answer: &Answer) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let answer = Arc::clone(answer);
@@ -73,7 +73,7 @@ async fn refuses() -> String {
     address
 }
 
-fn says(port: u16, failover: u64) -> Answer {
+pub(crate) fn says(port: u16, failover: u64) -> Answer {
     Arc::new(Mutex::new(Some((port, failover))))
 }
 
@@ -84,7 +84,11 @@ fn locator(addresses: &Addresses, limit: Duration) -> Locator {
     Locator::new(topology, Access::default(), key, limit, known, 0)
 }
 
-fn behind(sentinels: Vec<String>, limit: Duration) -> Locator {
+async fn is_replaced(locator: &Locator) -> bool {
+    locator.is_replaced(&locator.found().unwrap()).await
+}
+
+pub(crate) fn behind(sentinels: Vec<String>, limit: Duration) -> Locator {
     let primary = "main".to_owned();
     locator(&Addresses::Sentinels { sentinels, primary }, limit)
 }
@@ -105,7 +109,7 @@ async fn sentinel_that_was_not_told_of_another_primary_is_outvoted_for_good() {
     }
     let mut moves = Vec::new();
     for _ in 0..20 {
-        if locator.is_replaced().await {
+        if is_replaced(&locator).await {
             locator.find().await.unwrap();
             moves.push(locator.address());
         }
@@ -116,7 +120,7 @@ async fn sentinel_that_was_not_told_of_another_primary_is_outvoted_for_good() {
         *lock(told) = Some((7001, 0));
     }
     for _ in 0..20 {
-        if locator.is_replaced().await {
+        if is_replaced(&locator).await {
             locator.find().await.unwrap();
             moves.push(locator.address());
         }

@@ -108,8 +108,10 @@ impl Connections {
             }
             None => {
                 let (found, entrance) = self.locator.find().await?;
-                self.use_server(found, generation);
-                entrance
+                match self.use_server(found, generation) {
+                    None => entrance,
+                    Some(other) => self.locator.enter(&other).await?,
+                }
             }
         };
         let connection = self.open(&entrance, generation).await?;
@@ -134,14 +136,19 @@ impl Connections {
         }
     }
 
-    /// Uses a server, and begins to ask the sentinels about it unless a task does.
-    fn use_server(self: &Arc<Self>, found: Found, generation: u64) {
+    /// Uses a server, and begins to ask the sentinels about it unless a task does. Returns the
+    /// server that is used if a search at the same time has found another one: sentinels do not
+    /// learn of a failover at the same time.
+    fn use_server(self: &Arc<Self>, found: Found, generation: u64) -> Option<Found> {
         let mut state = self.lock();
         // An earlier search may have found a server that was given up in the meantime.
         if state.generation != generation {
-            return;
+            return None;
         }
-        state.found = Some(found);
+        let other = state.found.clone().filter(|other| !other.is_at(&found));
+        if other.is_none() {
+            state.found = Some(found);
+        }
         // A task ends with its runtime, which may end before the streams do.
         let is_watched = state
             .watcher
@@ -151,6 +158,7 @@ impl Connections {
             let watch = watch(Arc::downgrade(self), generation);
             state.watcher = Some(OwnDriver(tokio::spawn(watch).abort_handle()));
         }
+        other
     }
 
     async fn open(&self, entrance: &Entrance, generation: u64) -> Result<Connection, Error> {
@@ -231,7 +239,10 @@ async fn watch(connections: Weak<Connections>, generation: u64) {
         let Some(connections) = connections.upgrade() else {
             return;
         };
-        let is_replaced = connections.locator.is_replaced().await;
+        let Some(found) = connections.lock().found.clone() else {
+            return;
+        };
+        let is_replaced = connections.locator.is_replaced(&found).await;
         if connections.lock().generation != generation {
             return;
         }
@@ -266,4 +277,30 @@ pub(super) fn is_fatal(error: &RedisError) -> bool {
 /// Returns `true` if the server refused the command, so that it was certainly not run.
 pub(super) fn is_refused(error: &RedisError) -> bool {
     errors::is_fatal(error) && error.code().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use cache_core::tier::kit::lock;
+
+    use super::*;
+    use crate::locator::tests::{behind, says, sentinel};
+
+    /// Two commands after a loss search at the same time, and the failover is between their
+    /// answers.
+    #[tokio::test]
+    async fn connections_of_searches_at_the_same_time_lead_to_one_server() {
+        let limit = Duration::from_secs(4);
+        let answer = says(7001, 5);
+        let locator = behind(vec![sentinel(&answer).await], limit);
+        let connections = Arc::new(Connections::new(locator, limit));
+        let (one, _) = connections.locator.find().await.unwrap();
+        *lock(&answer) = Some((7002, 6));
+        let (other, _) = connections.locator.find().await.unwrap();
+        assert!(connections.use_server(one.clone(), 0).is_none());
+        let used = connections.use_server(other, 0).expect("the first one");
+        assert!(used.is_at(&one));
+        // The one that is used is judged, not the one that was found last.
+        assert!(connections.locator.is_replaced(&used).await);
+    }
 }
