@@ -4,6 +4,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cache_core::Error;
@@ -62,6 +63,11 @@ impl Connector for RedisConnector {
         session.renewal.begin(entrance.life);
         let link = session.connect(number, &entrance).await?;
         session.catch_up(&link).await?;
+        // With credentials that are new, so the next renewal that fails is another failure.
+        session
+            .reported
+            .renewal_fails
+            .store(false, Ordering::Relaxed);
         Ok(link)
     }
 

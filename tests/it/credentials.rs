@@ -151,6 +151,11 @@ async fn link_whose_credentials_cannot_be_renewed_is_given_up_before_they_end() 
     .await;
     tokens.set(Some("s3cret-1"));
     here.until_coherent().await;
+    tokens.set(None);
+    until("the next failure is in the log, too", || {
+        log.lines_with("cannot be renewed").len() == 2
+    })
+    .await;
     assert!(log.lines_with("s3cret").is_empty());
 }
 
