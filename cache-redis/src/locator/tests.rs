@@ -4,13 +4,13 @@ use std::sync::Mutex;
 
 use cache_core::ErrorKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::topology::Addresses;
 
-/// What a sentinel says: the port of the primary and the number of the failover, or that it does
-/// not know the primary.
+/// The answer of a sentinel: the port of the primary and the number of the failover; `None` if it
+/// does not know the primary.
 pub(crate) type Answer = Arc<Mutex<Option<(u16, u64)>>>;
 
 /// Starts a server that answers as a sentinel does.
@@ -19,30 +19,35 @@ pub(crate) async fn sentinel(answer: &Answer) -> String {
     let address = listener.local_addr().unwrap().to_string();
     let answer = Arc::clone(answer);
     tokio::spawn(async move {
-        while let Ok((mut socket, _)) = listener.accept().await {
-            let answer = Arc::clone(&answer);
-            tokio::spawn(async move {
-                let mut buffer = vec![0; 4096];
-                while let Ok(length @ 1..) = socket.read(&mut buffer).await {
-                    let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-                    let mut reply = "+OK\r\n".repeat(text.matches("SETINFO").count());
-                    if text.contains("GET-MASTER-ADDR") {
-                        reply += &match *lock(&answer) {
-                            Some((port, failover)) => format!(
-                                "*2\r\n$12\r\nconfig-epoch\r\n$1\r\n{failover}\r\n\
-                                 *2\r\n$9\r\n127.0.0.1\r\n$4\r\n{port}\r\n"
-                            ),
-                            None => "-ERR No such master with that name\r\n*-1\r\n".to_owned(),
-                        };
-                    }
-                    if socket.write_all(reply.as_bytes()).await.is_err() {
-                        return;
-                    }
-                }
-            });
+        while let Ok((socket, _)) = listener.accept().await {
+            tokio::spawn(serve(socket, Arc::clone(&answer)));
         }
     });
     address
+}
+
+async fn serve(mut socket: TcpStream, answer: Answer) {
+    let mut buffer = vec![0; 4096];
+    while let Ok(length @ 1..) = socket.read(&mut buffer).await {
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        let mut reply = "+OK\r\n".repeat(text.matches("SETINFO").count());
+        if text.contains("GET-MASTER-ADDR") {
+            reply += &reply_of(*lock(&answer));
+        }
+        if socket.write_all(reply.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn reply_of(answer: Option<(u16, u64)>) -> String {
+    match answer {
+        Some((port, failover)) => format!(
+            "*2\r\n$12\r\nconfig-epoch\r\n$1\r\n{failover}\r\n\
+             *2\r\n$9\r\n127.0.0.1\r\n$4\r\n{port}\r\n"
+        ),
+        None => "-ERR No such master with that name\r\n*-1\r\n".to_owned(),
+    }
 }
 
 /// Starts a server that accepts connections and answers nothing.
@@ -95,7 +100,7 @@ pub(crate) fn behind(sentinels: Vec<String>, limit: Duration) -> Locator {
 
 /// An operator has given two of three sentinels another primary, and has missed the third.
 #[tokio::test]
-async fn sentinel_that_was_not_told_of_another_primary_is_outvoted_for_good() {
+async fn sentinel_that_missed_another_primary_is_outvoted_for_good() {
     let (one, two, three) = (says(7001, 5), says(7001, 5), says(7001, 5));
     let mut all = Vec::new();
     for answer in [&one, &two, &three] {
@@ -104,8 +109,8 @@ async fn sentinel_that_was_not_told_of_another_primary_is_outvoted_for_good() {
     let locator = behind(all, Duration::from_secs(4));
     locator.find().await.unwrap();
     assert_eq!(locator.address(), "127.0.0.1:7001");
-    for told in [&one, &two] {
-        *lock(told) = Some((7002, 0));
+    for changed in [&one, &two] {
+        *lock(changed) = Some((7002, 0));
     }
     let mut moves = Vec::new();
     for _ in 0..20 {
@@ -115,9 +120,9 @@ async fn sentinel_that_was_not_told_of_another_primary_is_outvoted_for_good() {
         }
     }
     assert_eq!(moves, ["127.0.0.1:7002"]);
-    // The two are told to go back.
-    for told in [&one, &two] {
-        *lock(told) = Some((7001, 0));
+    // The two are given the first one again.
+    for changed in [&one, &two] {
+        *lock(changed) = Some((7001, 0));
     }
     for _ in 0..20 {
         if is_replaced(&locator).await {
@@ -146,7 +151,10 @@ async fn error_of_one_sentinel_or_node_is_not_hidden_by_another_that_does_not_an
     let seeds = Addresses::Cluster(vec![refuses().await, refuses().await]);
     let patient = locator(&seeds, Duration::from_secs(100));
     patient.find().await.unwrap_err();
-    assert!(began.elapsed() < Duration::from_secs(50), "nobody is left");
+    assert!(
+        began.elapsed() < Duration::from_secs(50),
+        "no node is left to ask"
+    );
     let seeds = Addresses::Cluster(vec![silent().await]);
     let error = locator(&seeds, limit).find().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut, "{error:?}");
