@@ -5,6 +5,10 @@ cd "$(dirname "$0")/.."
 
 scripts/servers.sh
 
+# Tests between instances wait most of the time, so more of them run at once than there are
+# processors.
+export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
+
 cargo test --workspace --exclude soak
 # Promises between instances, on a cluster of three primaries with replicas and behind sentinels.
 between_instances=(

@@ -111,6 +111,15 @@ impl DirtyMarker {
     }
 }
 
+impl Drop for DirtyMarker {
+    /// Unlocks the file. Closing it is not enough: a child process that is being started has it
+    /// open until it executes its program, and the lock belongs to all who have it open.
+    fn drop(&mut self) {
+        // If it fails, the lock ends with the last that has the file open.
+        let _ = lock(&self.file).unlock();
+    }
+}
+
 /// Refuses a directory that has files of something else: the tier would remove them.
 fn check_unused(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
@@ -139,6 +148,20 @@ mod tests {
             drop(marker);
             assert_eq!(DirtyMarker::open(&directory).unwrap().is_dirty(), is_dirty);
         }
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn directory_is_free_although_a_child_process_still_has_the_file_open() {
+        let directory = std::env::temp_dir().join(format!("mtc-child-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        let marker = DirtyMarker::open(&directory).unwrap();
+        let of_child = lock(&marker.file).try_clone().unwrap();
+        let error = DirtyMarker::open(&directory).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        drop(marker);
+        DirtyMarker::open(&directory).unwrap();
+        drop(of_child);
         fs::remove_dir_all(&directory).unwrap();
     }
 

@@ -200,21 +200,23 @@ async fn server_that_evicts_all_the_time_isolates_no_instance() {
     let seconds = seconds.and_then(|seconds| seconds.parse().ok());
     let length = Duration::from_secs(seconds.unwrap_or(5));
     // An instance is isolated, too, if this machine runs neither it nor the server for a part of
-    // the staleness bound. Such a run shows nothing, and is repeated.
+    // the staleness bound. Such a run shows nothing, and is repeated. The server's clock for LRU
+    // has a resolution of a second, so on a slow machine a key that is read all the time may look
+    // like any other: one such run is repeated as well.
+    let mut lost = 0;
     for _ in 0..8 {
         let longest = Arc::new(AtomicU64::new(0));
         let (before, after) = losses_under_evictions(length, &longest).await;
         let longest = longest.load(Ordering::Relaxed);
-        if longest < 150 {
-            assert_eq!(
-                after, before,
-                "the longest pause of the machine: {longest} ms"
-            );
-        }
         if after == before {
             return;
         }
-        println!("repeated: the machine paused for {longest} ms");
+        lost += u32::from(longest < 150);
+        assert!(
+            lost < 2,
+            "{before:?} became {after:?} in a second run; the longest pause of the machine: {longest} ms"
+        );
+        println!("repeated: {before:?} became {after:?}, and the machine paused for {longest} ms");
     }
     panic!("the machine was too busy in each of eight runs");
 }

@@ -1,5 +1,6 @@
 //! Stale values while the shared tier cannot be reached.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use multi_tier_cached::{CacheRuntime, Function, Memory, Redis, WhenIsolated};
@@ -37,7 +38,10 @@ impl Isolated {
             .clock(clock.of_runtimes());
         let here = Instance::build(builder).await;
         here.until_coherent().await;
-        let name = format!("stale::isolated_{when_isolated:?}");
+        // Each test has a function of its own.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("stale::isolated_{number}");
         let function = Function::builder(name)
             .ttl(LIFE)
             .jitter(0)
