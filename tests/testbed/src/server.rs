@@ -34,6 +34,19 @@ pub(crate) enum Role {
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
+/// Creates a directory. Sentinels and nodes of a cluster sync their configuration to the disk
+/// before they vote, so a disk that others keep busy stops them for seconds: `in_memory` puts the
+/// directory into memory, if the machine has a file system there.
+fn create_directory(name: &str, in_memory: bool) -> PathBuf {
+    let memory = in_memory.then(|| PathBuf::from("/dev/shm").join(name));
+    let created = memory.filter(|directory| fs::create_dir(directory).is_ok());
+    created.unwrap_or_else(|| {
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir_all(&directory).expect("a directory for the server");
+        directory
+    })
+}
+
 impl Server {
     /// Starts a server without persistence.
     pub fn start() -> Self {
@@ -66,8 +79,9 @@ impl Server {
     /// Creates the directory of a server on this port, which does not run yet.
     pub(crate) fn prepare(binary: &str, role: Role, port: u16, is_for_a_test: bool) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("mtc-{}-{number}", std::process::id()));
-        fs::create_dir_all(&directory).expect("a directory for the server");
+        let name = format!("mtc-{}-{number}", std::process::id());
+        let in_memory = is_for_a_test || matches!(role, Role::Sentinel);
+        let directory = create_directory(&name, in_memory);
         Self {
             directory,
             port,
