@@ -36,6 +36,15 @@ pub(super) struct JournalFile {
     longest: u64,
 }
 
+impl Drop for JournalFile {
+    /// Unlocks the file. Closing it is not enough: a child process that is being started has it
+    /// open until it executes its program, and the lock belongs to all who have it open.
+    fn drop(&mut self) {
+        // If it fails, the lock ends with the last that has the file open.
+        let _ = self.file.unlock();
+    }
+}
+
 pub(super) fn cannot_use(path: &Path, source: io::Error) -> Error {
     Error::with_source(
         ErrorKind::Configuration,
@@ -248,9 +257,12 @@ mod tests {
             format!("{error:?}").contains("another process"),
             "{error:?}"
         );
+        // A child process that is being started still has the file open.
+        let of_child = journal.file.try_clone().unwrap();
         drop(journal);
         let (mut journal, found) = JournalFile::open(&path).unwrap();
         assert_eq!(found, all);
+        drop(of_child);
         journal
             .replace(all[..1].iter().map(OwnedTarget::borrow))
             .unwrap();
