@@ -39,7 +39,8 @@ pub(super) fn prepare(options: &Options) -> Vec<Server> {
     let nodes = planned.iter().enumerate().map(|(own, node)| {
         let server = prepare_node(options, node);
         let file = server.directory().join("nodes.conf");
-        std::fs::write(file, configuration(&planned, own)).expect("a configuration file");
+        let text = configuration(&planned, own, knows_shards(&options.binary));
+        std::fs::write(file, text).expect("a configuration file");
         server
     });
     nodes.collect()
@@ -73,8 +74,16 @@ fn prepare_node(options: &Options, node: &Planned) -> Server {
     server
 }
 
-/// Returns the file `nodes.conf` of node `own`.
-fn configuration(nodes: &[Planned], own: usize) -> String {
+/// Returns `true` if the nodes have an id of their shard. A node of Valkey makes one up if its
+/// configuration has none, and until it has learned that of its primary, a script on the primary
+/// that publishes can end the server (assertion in `clusterPropagatePublish`, Valkey 9.1.2).
+fn knows_shards(binary: &str) -> bool {
+    let output = std::process::Command::new(binary).arg("--version").output();
+    output.is_ok_and(|output| output.stdout.starts_with(b"Valkey"))
+}
+
+/// Returns the file `nodes.conf` of node `own`, with the ids of shards if `with_shards`.
+fn configuration(nodes: &[Planned], own: usize, with_shards: bool) -> String {
     let primaries = nodes.len() / 2;
     let mut text = String::new();
     for (index, node) in nodes.iter().enumerate() {
@@ -85,7 +94,11 @@ fn configuration(nodes: &[Planned], own: usize) -> String {
         };
         let epoch = index % primaries + 1;
         let Planned { id, port, bus } = node;
-        let address = format!("127.0.0.1:{port}@{bus}");
+        let shard = match with_shards {
+            true => format!(",,shard-id={}", nodes[index % primaries].id),
+            false => String::new(),
+        };
+        let address = format!("127.0.0.1:{port}@{bus}{shard}");
         let slots = slots_of(index, primaries);
         let _ = writeln!(
             text,
