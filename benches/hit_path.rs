@@ -6,6 +6,9 @@
 //! The numbers are medians of the rounds. There are 1,000 keys: more than the nearest caches of the
 //! processor hold beside the code, and few enough that every call is a hit.
 
+#[path = "hit_path_functions.rs"]
+mod ours;
+
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::pin;
@@ -15,7 +18,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use cached::macros::{cached, concurrent_cached};
-use multi_tier_cached::{CacheRuntime, Engine, Memory, multi_tier_cached};
+use multi_tier_cached::{CacheRuntime, Engine, Memory, Tag, multi_tier_cached};
 use tokio::runtime::Runtime;
 
 const KEYS: u64 = 1_000;
@@ -39,57 +42,6 @@ fn row(id: u64) -> Row {
     Row {
         id,
         numbers: [id; 24],
-    }
-}
-
-mod ours {
-    use super::{Arc, HANGS, Ordering, Refused, Row, multi_tier_cached, row};
-
-    #[multi_tier_cached(ttl = "1h", tiers = "l1")]
-    pub(crate) async fn shared(shard: u32, id: u64) -> Arc<Row> {
-        Arc::new(row(id + u64::from(shard)))
-    }
-
-    #[multi_tier_cached(ttl = "1h", tiers = "l1")]
-    pub(crate) async fn whole(shard: u32, id: u64) -> Row {
-        row(id + u64::from(shard))
-    }
-
-    #[multi_tier_cached(ttl = "1h", tiers = "l1")]
-    pub(crate) async fn by_name(name: &str) -> Arc<Row> {
-        Arc::new(row(name.len() as u64))
-    }
-
-    #[multi_tier_cached(ttl = "1h", tiers = "l1")]
-    pub(crate) async fn by_name_and_id(name: &str, id: u64) -> Arc<Row> {
-        Arc::new(row(name.len() as u64 + id))
-    }
-
-    #[multi_tier_cached(
-        ttl = "1h",
-        tiers = "l1",
-        stale_while_revalidate = "1h",
-        stale_if_error = "1h",
-        refresh_ahead,
-        none_ttl = "1h",
-        error_ttl = "1m",
-        error_if = |_: &Refused| true
-    )]
-    pub(crate) async fn timed(shard: u32, id: u64) -> Result<Option<Arc<Row>>, Refused> {
-        match shard {
-            1 => Ok(Some(Arc::new(row(id + 1)))),
-            2 => Ok(None),
-            _ => Err(Refused),
-        }
-    }
-
-    /// A function whose values are stale at once. Its loads never end after the first of each key.
-    #[multi_tier_cached(ttl = "1ms", tiers = "l1", stale_while_revalidate = "1h")]
-    pub(crate) async fn stale(shard: u32, id: u64) -> Arc<Row> {
-        if HANGS.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-        Arc::new(row(id + u64::from(shard)))
     }
 }
 
@@ -199,7 +151,7 @@ const CONCURRENT_CACHED: &str = "cached #[concurrent_cached], ttl";
 
 /// The tables. Each has a process and a memory of its own: with more entries, all of them are
 /// slower.
-const TABLES: [(&str, Engine, Fill); 6] = [
+const TABLES: [(&str, Engine, Fill); 10] = [
     ("moka", Engine::Moka, plain),
     ("quick_cache", Engine::QuickCache, plain),
     ("moka, keys with a text", Engine::Moka, texts),
@@ -213,6 +165,18 @@ const TABLES: [(&str, Engine, Fill); 6] = [
         "quick_cache, functions with more times than a ttl",
         Engine::QuickCache,
         timed,
+    ),
+    ("moka, tags", Engine::Moka, tags),
+    ("quick_cache, tags", Engine::QuickCache, tags),
+    (
+        "moka, tags, after others were invalidated",
+        Engine::Moka,
+        tags_after,
+    ),
+    (
+        "quick_cache, tags, after others were invalidated",
+        Engine::QuickCache,
+        tags_after,
     ),
 ];
 
@@ -338,6 +302,40 @@ fn timed(tokio: &Runtime) -> Vec<Contender> {
         contender("ours: error that is kept", |n| now(ours::timed(3, n))),
         contender("ours: stale", |n| now(ours::stale(1, n))),
     ]
+}
+
+/// Values with tags, of which none was invalidated since.
+fn tags(tokio: &Runtime) -> Vec<Contender> {
+    let moka = bare_moka();
+    fill(tokio, |n| async move {
+        assert_eq!(ours::shared(1, n).await.id, n + 1);
+        assert_eq!(ours::windowed(1, n).await.id, n + 1);
+        assert_eq!(ours::one_tag(1, n).await.id, n + 1);
+        assert_eq!(ours::four_tags(1, n).await.id, n + 1);
+        assert_eq!(ours::four_tags_timed(1, n).await.id, n + 1);
+    });
+    vec![
+        moka,
+        numeric(),
+        contender("ours: stale window, no tag", |n| now(ours::windowed(1, n))),
+        contender("ours: 1 tag", |n| now(ours::one_tag(1, n))),
+        contender("ours: 4 tags", |n| now(ours::four_tags(1, n))),
+        contender("ours: 4 tags and a stale window", |n| {
+            now(ours::four_tags_timed(1, n))
+        }),
+    ]
+}
+
+/// Values with tags. Others were invalidated and expired since, so all fences are compared.
+fn tags_after(tokio: &Runtime) -> Vec<Contender> {
+    let contenders = tags(tokio);
+    let runtime = CacheRuntime::current();
+    tokio.block_on(async {
+        let others = [Tag::new("another")];
+        runtime.invalidate_tags(others).await.expect("memory alone");
+        runtime.expire_tags(others).await.expect("memory alone");
+    });
+    contenders
 }
 
 fn run((name, engine, fill): (&str, Engine, Fill)) {

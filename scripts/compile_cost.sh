@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Prints what annotated functions cost a crate that has many of them: the seconds of its own release
 # build and the bytes of its stripped program. It builds the same functions without an attribute
-# (`none`), with this crate's in memory (`l1`) and in memory and Redis (`l1,l2`), and with that of
-# `cached`. It also prints the lines of LLVM IR for each function, out of 20, which do not depend on
-# the load of the machine; the seconds do, so compare them within one run on an idle machine.
+# (`none`), with this crate's in memory (`l1`), in memory and Redis (`l1,l2`), and there with a tag
+# (`tags`), and with that of `cached`. It also prints the lines of LLVM IR for each function, out of
+# 20, which do not depend on the load of the machine; the seconds do, so compare them within one run
+# on an idle machine.
 #
 # Usage: scripts/compile_cost.sh [functions]   200 functions by default
 #   ROOT=dir         measures another checkout of this project
@@ -45,10 +46,12 @@ RUST
 
 ours="multi-tier-cached = { path = \"$root\" }"
 declare -A dependency=([none]="" [l1]=$ours [l1,l2]=$ours
+  [tags]=$ours
   [cached]='cached = { version = "4.1", features = ["async", "time_stores"] }')
 declare -A attribute=([none]=""
   [l1]='#[multi_tier_cached(ttl = "5m", tiers = "l1")]'
   [l1,l2]='#[multi_tier_cached(ttl = "5m", tiers = "l1,l2")]'
+  [tags]='#[multi_tier_cached(ttl = "5m", tiers = "l1,l2", tags = ["record:{id}"])]'
   [cached]='#[concurrent_cached(ttl_secs = 300)]')
 
 crate() { # name, functions
@@ -77,7 +80,7 @@ build() { # crate
 }
 
 printf '%-8s %10s %12s %12s\n' functions attribute seconds bytes
-for name in ${NAMES:-none l1 l1,l2 cached}; do
+for name in ${NAMES:-none l1 l1,l2 tags cached}; do
   # The dependencies are built first, so that their time is not measured.
   build "$(crate "$name" 1)"
   directory=$(crate "$name" "$functions")
@@ -91,7 +94,7 @@ done
 if ! cargo llvm-lines --version >/dev/null 2>&1; then
   echo "for the lines of LLVM IR, install: cargo install cargo-llvm-lines"
 else
-  for name in none l1 l1,l2; do
+  for name in none l1 l1,l2 tags; do
     directory=$(crate "$name" 20)
     lines=$(cd "$directory" && CARGO_TARGET_DIR=$work/target cargo llvm-lines --release --bin cost 2>/dev/null)
     echo "$lines" >"${LLVM_LINES:-/dev/null}"

@@ -7,7 +7,8 @@
 # package says `publish = false`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-packages=(multi-tier-cached cache-core cache-macros cache-redis cache-disk cache-memcached cache-object)
+packages=(multi-tier-cached cache-core cache-macros cache-redis cache-disk cache-memcached cache-object cache-prometheus
+  cache-opentelemetry)
 
 verify=(--no-verify)
 [ "${1:-}" != --verify ] || verify=()

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Runs the soak on redis-server and on Valkey 9: on one server, with failovers, with little memory
 # under allkeys-lru, on a cluster, and behind sentinels.
-# `scripts/soak.sh [seconds of each run]`, 90 by default. Shorter runs than 60 seconds use a cluster
-# of redis-server and sentinels of Valkey only.
+# `scripts/soak.sh [seconds of each run]`, 90 by default. If the runs are shorter than 60 seconds,
+# each topology is run once, on one of the two servers.
 # If the runs are not shorter than 90 seconds, it also calls hot keys whose values become stale, and
 # all shards of a cluster while something happens to one of its primaries. The tests of the soak
 # contain the short form of the former.
+# SOAK is the program, if it is built already; otherwise it is built with optimizations.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-90}
@@ -31,24 +32,26 @@ if [ ! -x "$valkey" ]; then
   chmod +x "$valkey"
 fi
 
-cargo build --release --quiet -p soak
+if [ -z "${SOAK:-}" ]; then
+  cargo build --release --quiet -p soak
+  SOAK=target/release/soak
+fi
 for server in redis-server "$valkey"; do
-  topologies=(standalone failover evicting)
   if [ "$seconds" -ge 60 ]; then
-    topologies+=(cluster sentinel)
+    topologies=(standalone failover evicting cluster sentinel)
   elif [ "$server" = redis-server ]; then
-    topologies+=(cluster)
+    topologies=(standalone cluster)
   else
-    topologies+=(sentinel)
+    topologies=(failover evicting sentinel)
   fi
   for topology in "${topologies[@]}"; do
-    target/release/soak --seconds "$seconds" --topology "$topology" --server "$server"
+    "$SOAK" --seconds "$seconds" --topology "$topology" --server "$server"
     echo
   done
 done
 if [ "$seconds" -ge 90 ]; then
-  target/release/soak windows
+  "$SOAK" windows
   for server in redis-server "$valkey"; do
-    target/release/soak shards --server "$server"
+    "$SOAK" shards --server "$server"
   done
 fi

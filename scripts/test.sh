@@ -9,7 +9,9 @@ scripts/servers.sh
 # processors.
 export RUST_TEST_THREADS=${RUST_TEST_THREADS:-4}
 
-cargo test --workspace --exclude soak
+target=${CARGO_TARGET_DIR:-target}
+
+cargo test --workspace
 # Promises between instances, on a cluster of three primaries with replicas and behind sentinels.
 between_instances=(
   channel:: conformance::redis:: conformance::two_instances_on_redis conformance::calls_do_not_hang
@@ -18,21 +20,20 @@ between_instances=(
 )
 for topology in cluster sentinel; do
   # With the packages of above, so that nothing is built again.
-  TOPOLOGY=$topology cargo test --workspace --exclude soak --test it -- \
+  TOPOLOGY=$topology cargo test --workspace --test it -- \
     "${between_instances[@]}" --skip memcached::
 done
-# Codecs that are off by default are tested in the crate that implements them.
-cargo test -p cache-core --all-features
-# One function with memory, Redis, a disk and object storage, and a restart.
-cargo run --quiet --example tiers --features disk,objects,redis
-# A database that dies and comes back.
-cargo run --quiet --example stale
-# Fence and flight under all schedules of loom, and waiters under many schedules of shuttle.
-RUSTFLAGS="--cfg schedules" CARGO_TARGET_DIR=target/schedules \
-  cargo test --release -p cache-core -p cache-redis --lib schedules
+# Examples that check themselves: a restart with memory, Redis, a disk and object storage; a
+# database that dies and comes back; values of several functions that are invalidated by a tag;
+# values of several ids.
+for example in tiers stale tags batch; do
+  "$target/debug/examples/$example"
+done
+# Fence and flight under the schedules of loom (one search is bounded to three preemptions), and
+# waiters under many schedules of shuttle.
+RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/rustc_with_schedules.sh \
+  cargo test -p cache-core -p cache-redis --lib schedules
 # The model of the agreement between instances: the quick searches, and one without each guard.
 cargo run --release --quiet -p model -- --quick
-# Promises between processes, and a short soak on each kind of server. `scripts/soak.sh` runs
-# longer.
-cargo test --release -p soak
-scripts/soak.sh 15
+# A short soak on each kind of server. `scripts/soak.sh` runs longer, and with optimizations.
+SOAK=$target/debug/soak scripts/soak.sh 15

@@ -2,12 +2,13 @@
 //!
 //! # Overview
 //!
-//! - [`multi_tier_cached`](macro@multi_tier_cached): the attribute; [`invalidate!`]: the macro.
+//! - [`multi_tier_cached`](macro@multi_tier_cached): the attribute; [`invalidate!`], [`expire!`],
+//!   [`tag!`]: the macros.
 //! - [`CacheRuntime`]: the runtime that a program installs. Its tiers are [`Memory`], [`Redis`],
 //!   and with their features `Disk`, `Memcached` and `Objects`; [`TierConfig`] and [`Promotion`]
 //!   configure them.
 //! - [`Function`]: a cached function without the attribute. [`Handle`], [`Call`]: one key of a
-//!   function.
+//!   function. [`BatchEntry`]: several.
 //! - [`RuntimeBuilder::policy`], [`RuntimeBuilder::from_env`] and, with the feature `toml`,
 //!   `RuntimeBuilder::functions_file`: ttls and tiers that are set in one place, or by operators.
 //! - [`stream`]: streams beside the cache.
@@ -19,18 +20,21 @@
 // crate.
 extern crate self as multi_tier_cached;
 
+mod macros;
+
 #[cfg(feature = "testing")]
 pub use cache_core::testing;
 pub use cache_core::tier::{Matched, Receipt};
 pub use cache_core::{
-    BackgroundLoads, Barrier, BoxedTier, BuildFromEnv, CacheRuntime, CacheValue, Call, Coherence,
-    Consistency, Engine, EnvTier, Environment, Error, ErrorIf, ErrorKind, Function,
-    FunctionBuilder, FunctionStats, Handle, IntoTier, Invalidation, KeyArgument, Level,
-    LoadTimeout, ManualClock, Memory, NotShared, OptionalCall, Outcome, PlainCall, Promotion,
-    RefreshAhead, RefusedFills, RuntimeBuilder, RuntimeHealth, ShareByClone, ShareByText,
-    ShareError, ShareWith, SharedError, SingleFlight, Snapshot, Stats, TierConfig, TierStats, Ttl,
-    View, Weigh, WhenIsolated, WriteGuard, caching, codec, registered_functions, stream, tier,
-    unix_millis,
+    BackgroundLoads, Barrier, BatchEntry, BoxedTier, BuildFromEnv, CacheRuntime, CacheValue, Call,
+    Coherence, Consistency, Engine, EnvTier, Environment, Error, ErrorIf, ErrorKind,
+    ExpiriesByScope, Function, FunctionBuilder, FunctionStats, Handle, Histogram, HistogramBucket,
+    IntoTier, Invalidation, InvalidationsByScope, KeyArgument, Level, LoadTimeout, LoadTimes,
+    ManualClock, Memory, NotShared, OptionalCall, Outcome, PlainCall, Promotion, RefreshAhead,
+    RefusedFills, RuntimeBuilder, RuntimeHealth, ShareByClone, ShareByText, ShareError, ShareWith,
+    SharedError, SingleFlight, Snapshot, Stats, Tag, TierConfig, TierStats, Ttl, UncachedCalls,
+    View, Weigh, WhenIsolated, WriteGuard, caching, codec, metrics, registered_functions, stream,
+    tier, unix_millis,
 };
 #[cfg(feature = "disk")]
 pub use cache_disk::Disk;
@@ -38,8 +42,14 @@ pub use cache_disk::Disk;
 pub use cache_memcached::Memcached;
 #[cfg(feature = "objects")]
 pub use cache_object::{Objects, opendal};
+#[cfg(feature = "prometheus")]
+pub use cache_prometheus::{
+    CONTENT_TYPE as PROMETHEUS_CONTENT_TYPE, PrometheusMetrics, RuntimeCollector, prometheus_client,
+};
 #[cfg(feature = "redis")]
 pub use cache_redis::{Credentials, Redis, Streams};
+
+pub use self::macros::{expire, invalidate, tag};
 
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/errors.md")]
@@ -87,6 +97,10 @@ pub use cache_core::private as __private;
 /// | `error_ttl = "5s"` | how long an error is kept, up to 60 s, in the memory of this instance only; needs `error_if` | errors are not kept |
 /// | `error_if = \|e: &E\| e.is_not_found()` | returns `true` if an error is kept; a closure or a path; `E: Clone + Send + Sync + 'static`; needs `error_ttl` | |
 /// | `ttl_from = \|v: &Token\| v.expires_in` | returns the ttl of a value as a `Duration`, which takes the place of the function's ttl in every tier, also for `put` (`put_for` has a ttl of its own); a value whose ttl is zero is not kept, and one above 365 days counts as 365 days | the ttl of the function |
+/// | `tags = ["user:{id}", "all-users"]` | the [tags](#tags) of every value: templates over the parts of the key | values have no tags |
+/// | `tags_of = \|v: &User\| [tag!("org:{v.org}")]` | returns tags of a value, in addition to `tags`: anything that iterates over [`Tag`]s | |
+/// | `batch = ids` or `batch(ids, most = 500)` | the argument with the [ids](#functions-of-several-ids), each of which has a key of its own; the body gets at most `most` of them at once | one key for each call; `most = 1000` |
+/// | `same_as = get_user` | in place of all other options of a batch, except `skip`: its keys, values and options are those of a function of one id | |
 /// | `crate = "path"` | the path of the facade | found automatically, also if it is renamed |
 /// | `trait_impl` | the method is in the `impl` of a trait, so no [handle](#methods-of-traits) is generated (`#[async_trait]` is recognized without it). If it is missing, the compiler reports "method `get_entry` is not a member of trait" (E0407) and similar errors | |
 ///
@@ -244,6 +258,8 @@ pub use cache_core::private as __private;
 /// # }
 /// ```
 ///
+#[doc = include_str!("tags_and_batches.md")]
+///
 /// # Timeouts
 ///
 /// A function with `hard_timeout` or `load_limit` returns a `Result<_, E>` with
@@ -376,55 +392,3 @@ pub use cache_core::private as __private;
 /// # }
 /// ```
 pub use cache_macros::multi_tier_cached;
-
-/// Invalidates values of a cached function in every tier.
-///
-/// `invalidate!(get_user, 42)` invalidates one key, `invalidate!(get_user)` all keys of the
-/// function, at a cost that does not depend on their number. For methods, name the owner and pass
-/// `self`: `invalidate!(Repo::get_user, &repo, 42)`. It is an [`Invalidation`], a future: `.await`
-/// it. It runs no part of the function.
-///
-/// The compiler checks the arguments against the function's own signature. A path whose owner
-/// begins with a capital letter, or is `Self` or `<T>`, is a method. Any other path is a free
-/// function, by any name under which it was imported. "Cannot find module" (E0433) means that there
-/// is no such function, or that it is not annotated.
-///
-/// # What it promises
-///
-/// After it has returned `Ok`, no call that starts on this instance returns a value whose load
-/// began before it. With `Ok(Receipt::Acked)` no instance stores such a value in a shared tier any
-/// more, and other instances no longer return it once the staleness bound has passed
-/// (`Redis::staleness_bound`, 500 ms); [`settled`](Invalidation::settled) waits for that.
-/// `Ok(Receipt::Queued)` means that a shared tier could not be reached: it receives the
-/// invalidation when it is back, and until then other instances may return and store the old value.
-///
-/// # Errors
-///
-/// If the arguments make no key, or if a tier was shut down, or does not queue and could not be
-/// reached. If several tiers fail, the error is that of the uppermost. All tiers were tried, and
-/// the value is removed from memory in any case.
-///
-/// # Cancel safety
-///
-/// Dropped before its first poll it does nothing. Dropped later, shared tiers that queue still
-/// receive the invalidation.
-///
-/// # Examples
-///
-/// ```
-/// use multi_tier_cached::{Error, invalidate, multi_tier_cached};
-///
-/// #[multi_tier_cached(ttl = "5m")]
-/// async fn square(n: u64) -> u64 {
-///     n * n
-/// }
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Error> {
-/// square(3).await;
-/// invalidate!(square, 3).await?;
-/// invalidate!(square).await?;
-/// # Ok(())
-/// # }
-/// ```
-pub use cache_macros::invalidate;

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use multi_tier_cached::{CacheRuntime, Engine, Memory, multi_tier_cached};
+use multi_tier_cached::{CacheRuntime, Engine, Memory, Tag, multi_tier_cached};
 
 #[multi_tier_cached(ttl = "1h", tiers = "l1")]
 async fn by_id(shard: u32, id: u64) -> Arc<str> {
@@ -21,6 +21,21 @@ async fn by_name(name: &str) -> Arc<str> {
 #[multi_tier_cached(ttl = "1h", tiers = "l1", stale_while_revalidate = "1h")]
 async fn by_name_and_id(name: String, id: u64) -> Arc<str> {
     format!("{name} {id}").into()
+}
+
+#[multi_tier_cached(ttl = "1h", tiers = "l1", tags = ["shard:{shard}", "id:{id}", "a", "b"])]
+async fn with_tags(shard: u32, id: u64) -> Arc<str> {
+    format!("{shard} {id}").into()
+}
+
+#[multi_tier_cached(
+    ttl = "1h",
+    tiers = "l1",
+    stale_if_error = "1h",
+    tags = ["shard:{shard}", "id:{id}", "a", "b"]
+)]
+async fn with_tags_and_window(shard: u32, id: u64) -> Arc<str> {
+    format!("{shard} {id}").into()
 }
 
 const HITS: u64 = 100;
@@ -57,6 +72,17 @@ async fn hit_allocates_nothing_while_its_arguments_are_short() {
     by_name_and_id("user0001".to_owned(), 2).await;
     let own = allocations(|| by_name_and_id("user0001".to_owned(), 2));
     assert_eq!(own, HITS);
+    // Also after another tag was invalidated and expired, so that each fence is compared.
+    for _ in 0..2 {
+        with_tags(1, 2).await;
+        with_tags_and_window(1, 2).await;
+        assert_eq!(allocations(|| with_tags(1, 2)), 0, "four tags");
+        assert_eq!(allocations(|| with_tags_and_window(1, 2)), 0, "four tags");
+        let runtime = CacheRuntime::current();
+        let another = [Tag::new("another")];
+        runtime.invalidate_tags(another).await.unwrap();
+        runtime.expire_tags(another).await.unwrap();
+    }
     // Longer arguments are allocated once.
     for len in [114, 120, 500, 5_000] {
         let name = "n".repeat(len);

@@ -33,6 +33,12 @@ async fn named(id: u64) -> u64 {
     id * 4
 }
 
+/// It has no name before its types are known, and so no statistics.
+#[multi_tier_cached(ttl = "1h", tiers = "l1")]
+async fn generic<const N: u64>(id: u64) -> u64 {
+    id + N
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn process_installs_one_runtime_that_its_functions_fit_and_all_its_tasks_use() {
     if std::env::var_os(CHILD).is_some() {
@@ -77,9 +83,17 @@ async fn process_installs_one_runtime_that_its_functions_fit_and_all_its_tasks_u
     let again = builder().install().await.unwrap_err();
     assert_eq!(again.kind(), ErrorKind::AlreadyInstalled);
 
+    check_functions_without_calls(&runtime);
     let task = tokio::spawn(async { (in_both(1).await, in_both(1).await, anywhere(1).await) });
     assert_eq!(task.await.unwrap(), (2, 2, 3));
+    assert_eq!(generic::<7>(1).await, 8);
     let stats = runtime.stats();
+    let of_name = stats
+        .functions
+        .iter()
+        .filter(|of| of.name == "install::in_both");
+    assert_eq!(of_name.count(), 1, "{stats}");
+    assert!(stats.function("install::generic<7>").is_some(), "{stats}");
     let in_both = stats.function("install::in_both").unwrap();
     assert_eq!(
         (in_both.loads, in_both.tier(Level::L1).unwrap().hits),
@@ -93,6 +107,38 @@ async fn process_installs_one_runtime_that_its_functions_fit_and_all_its_tasks_u
     runtime.shutdown().await.unwrap();
 
     check_settings_from_the_environment(&server.url());
+}
+
+/// The installed runtime must list the functions that were not called yet, with zeros.
+fn check_functions_without_calls(runtime: &CacheRuntime) {
+    let minute = Duration::from_secs(60);
+    let made = || Function::<u64>::builder("made_without_calls").ttl(minute);
+    let built = made().tiers([Level::L1]).build().unwrap();
+    let stats = runtime.stats();
+    let names: Vec<_> = stats.functions.iter().map(|of| &*of.name).collect();
+    assert!(names.is_sorted(), "{names:?}");
+    for (name, levels) in [
+        ("install::in_both", &[Level::L1, Level::L2][..]),
+        ("install::named", &[Level::L1]),
+        ("made_without_calls", &[Level::L1]),
+    ] {
+        let function = stats.function(name);
+        let function = function.unwrap_or_else(|| panic!("{name} is not in {names:?}"));
+        let tiers: Vec<_> = function.tiers.iter().map(|tier| tier.level).collect();
+        assert_eq!(tiers, levels, "{name}");
+        assert_eq!(
+            (function.loads, function.hits(), function.hit_rate()),
+            (0, 0, None)
+        );
+    }
+    assert!(
+        !names.iter().any(|name| name.contains("generic")),
+        "{names:?}"
+    );
+    let text = stats.to_string();
+    assert!(text.ends_with("functions without calls: 4\n"), "{text}");
+    drop(built);
+    assert_eq!(runtime.stats().function("made_without_calls"), None);
 }
 
 /// `install` must refuse a runtime without the policies and tiers that annotated functions name.

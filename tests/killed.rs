@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
-use multi_tier_cached::{CacheRuntime, Disk, Level, invalidate, multi_tier_cached};
+use multi_tier_cached::{CacheRuntime, Disk, Function, Level, Tag, invalidate, multi_tier_cached};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use testbed::directory::Directory;
 use testbed::{Instance, until, until_ok};
@@ -97,6 +98,38 @@ async fn invalidate_until_killed(directory: &Path) {
     }
 }
 
+/// Runs a child that reports each invalidation as `key version`, kills it, and returns the last
+/// version of each key that was invalidated.
+fn invalidations_until_killed(
+    test: &str,
+    directory: &Path,
+    round: u64,
+) -> [Option<u64>; KEYS as usize] {
+    let mut child = run(test, directory);
+    let mut invalidated = [None; KEYS as usize];
+    let mut reports = 0;
+    for line in lines(&mut child) {
+        let Some((key, version)) = line.split_once(' ') else {
+            continue;
+        };
+        let (Ok(key), Ok(version)) = (key.parse::<usize>(), version.parse()) else {
+            continue;
+        };
+        invalidated[key] = Some(version);
+        reports += 1;
+        // Each round kills the process after another number of invalidations.
+        if reports == 150 + round * 37 {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    assert!(
+        reports >= 150,
+        "the process ended by itself after {reports} reports"
+    );
+    invalidated
+}
+
 #[tokio::test]
 async fn process_after_a_killed_one_opens_its_directory_and_reads_nothing_stale() {
     let versions = Versions::new();
@@ -104,32 +137,9 @@ async fn process_after_a_killed_one_opens_its_directory_and_reads_nothing_stale(
         return invalidate_until_killed(&directory).await;
     }
     let directory = Directory::new("killed");
-    for round in 0..6 {
-        let mut child = run(
-            "process_after_a_killed_one_opens_its_directory_and_reads_nothing_stale",
-            directory.path(),
-        );
-        let mut invalidated = [None::<u64>; KEYS as usize];
-        let mut reports = 0;
-        for line in lines(&mut child) {
-            let Some((key, version)) = line.split_once(' ') else {
-                continue;
-            };
-            let (Ok(key), Ok(version)) = (key.parse::<usize>(), version.parse()) else {
-                continue;
-            };
-            invalidated[key] = Some(version);
-            reports += 1;
-            // Each round kills the process after another number of invalidations.
-            if reports == 150 + round * 37 {
-                child.kill().unwrap();
-            }
-        }
-        child.wait().unwrap();
-        assert!(
-            reports >= 150,
-            "the process ended by itself after {reports} reports"
-        );
+    for round in 0_u64..6 {
+        let test = "process_after_a_killed_one_opens_its_directory_and_reads_nothing_stale";
+        let invalidated = invalidations_until_killed(test, directory.path(), round);
         let here = instance(directory.path()).await;
         for (key, version) in invalidated.into_iter().enumerate() {
             versions.set(key as u64, u64::MAX);
@@ -143,6 +153,86 @@ async fn process_after_a_killed_one_opens_its_directory_and_reads_nothing_stale(
         let hits = here.stats().functions[0].tier(Level::L3).unwrap().hits;
         assert!(hits > 0, "no record outlived the process\n{}", here.stats());
         here.invalidate(invalidate!(read)).await;
+        here.shutdown().await.unwrap();
+    }
+}
+
+/// A function whose values carry a tag of their key and one that all have.
+fn tagged() -> Function<(u64, u64)> {
+    Function::builder("killed::tagged")
+        .ttl(Duration::from_secs(3_600))
+        .tiers([Level::L3])
+        .tags(["key:{0}", "all"])
+        .build()
+        .unwrap()
+}
+
+async fn read_tagged(
+    here: &Instance,
+    function: &Function<(u64, u64)>,
+    versions: &Versions,
+    key: u64,
+) -> (u64, u64) {
+    let load = || async { Ok::<_, Infallible>((key, versions.get(key))) };
+    let Ok(read) = here.call(function.get_or_load((key,), load)).await;
+    read
+}
+
+fn tag(key: u64) -> Tag {
+    Tag::new(format!("key:{key}"))
+}
+
+/// Invalidates as [`invalidate_until_killed`] does, by the tag of each key.
+async fn invalidate_tags_until_killed(directory: &Path) {
+    let (versions, function) = (Versions::new(), tagged());
+    let here = instance(directory).await;
+    let mut version = 0;
+    for round in 0_u64.. {
+        let key = round.wrapping_mul(7) % KEYS;
+        read_tagged(&here, &function, &versions, key).await;
+        version += 1;
+        versions.set(key, version);
+        let receipt = here.invalidate(here.invalidate_tags([tag(key)])).await;
+        assert_eq!(receipt, Receipt::Acked);
+        read_tagged(&here, &function, &versions, key).await;
+        report(&format!("{key} {version}"));
+    }
+}
+
+#[tokio::test]
+async fn tag_that_a_killed_process_invalidated_is_invalidated_in_the_next_one() {
+    let test = "tag_that_a_killed_process_invalidated_is_invalidated_in_the_next_one";
+    if let Some(directory) = child() {
+        return invalidate_tags_until_killed(&directory).await;
+    }
+    let (versions, function) = (Versions::new(), tagged());
+    let directory = Directory::new("killed");
+    for round in 0..4 {
+        let invalidated = invalidations_until_killed(test, directory.path(), round);
+        let here = instance(directory.path()).await;
+        for (key, version) in invalidated.into_iter().enumerate() {
+            let key = key as u64;
+            versions.set(key, u64::MAX);
+            let (read_key, read_version) = read_tagged(&here, &function, &versions, key).await;
+            assert_eq!(read_key, key);
+            assert!(
+                version.is_none_or(|version| read_version >= version),
+                "version {read_version} of key {key} was read after {version:?} was invalidated"
+            );
+        }
+        let hits = here.stats().functions[0].tier(Level::L3).unwrap().hits;
+        assert!(hits > 0, "no record outlived the process\n{}", here.stats());
+        // A number that the killed process had not written must not be given to a lease: a record
+        // under it would look newer than an invalidation of this process.
+        let receipt = here
+            .invalidate(here.invalidate_tags([Tag::new("all")]))
+            .await;
+        assert_eq!(receipt, Receipt::Acked);
+        for key in 0..KEYS {
+            versions.set(key, 0);
+            let (_, read_version) = read_tagged(&here, &function, &versions, key).await;
+            assert_eq!(read_version, 0, "key {key}");
+        }
         here.shutdown().await.unwrap();
     }
 }

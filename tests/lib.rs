@@ -14,6 +14,7 @@ macro_rules! pages {
 pages!(
     configuration: "configuration.md",
     guarantees: "guarantees.md",
+    metrics: "metrics.md",
     more_than_one_redis: "more-than-one-redis.md",
     operations: "operations.md",
     refresh_ahead: "refresh-ahead.md",
@@ -22,6 +23,7 @@ pages!(
     testing: "testing.md",
     tiers: "tiers.md",
     timeouts: "timeouts.md",
+    traces: "traces.md",
 );
 
 /// The table of permissions is in the rustdoc of `Redis`, and again for operators in

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_timer::Delay;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -21,7 +21,8 @@ use tokio::task::{AbortHandle, JoinSet};
 pub(crate) use self::queue::{Queue, Work};
 
 /// Number of loads whose callers were answered, at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct BackgroundLoads {
     /// Number of loads that run, with those that began on the task of a caller, which take none of

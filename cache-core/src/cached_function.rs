@@ -8,9 +8,11 @@
 
 mod binding;
 mod channels;
+mod expire;
 mod invalidate;
 mod records;
 mod reports;
+mod traced;
 mod validity;
 
 use std::borrow::Cow;
@@ -19,18 +21,19 @@ use std::sync::{Arc, Weak};
 
 pub(crate) use self::binding::TierBinding;
 use self::channels::Channels;
-pub(crate) use self::invalidate::FencedAfter;
 pub(crate) use self::records::{Expected, InvalidRecord, OpenedRecord, Records};
 use crate::error::Error;
 use crate::fence::{FunctionFence, Stripe};
 use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
 use crate::function::plan::Plan;
+use crate::function::tags::TagTemplates;
 use crate::function::times::Times;
 use crate::key::{FunctionId, Key, Piece, function_seed, name_hash, render};
 use crate::level::Level;
 use crate::log_limit::LoadLogLimits;
 use crate::state::RuntimeState;
 use crate::stats::{FunctionCounters, FunctionStats, TierCounters};
+use crate::tag::TagSet;
 use crate::tier::config::Lives;
 use crate::tier::shard::ShardCount;
 use crate::tier::store::Store;
@@ -57,6 +60,7 @@ pub(crate) struct CachedFunction {
     life: Option<Weak<()>>,
     key: Arc<FunctionKey>,
     template: &'static [Piece],
+    tags: TagTemplates,
     /// How long values live in memory. `None` if memory does not answer the calls of the function.
     pub(crate) memory: Option<(Lives, TierCounters)>,
     /// How long values of a strong function live in memory. Each call still asks the lower tiers,
@@ -76,6 +80,8 @@ pub(crate) struct CachedFunction {
     pub(crate) times: Times,
     /// Set after the first report that errors of the function cannot be shared.
     unshared_errors_reported: AtomicBool,
+    /// Set after the first report of a value that was not kept because of its tags.
+    tag_error_reported: AtomicBool,
     /// Limits on the log lines about loads that fail or are dropped.
     log_limits: LoadLogLimits,
     pub(crate) records: Records,
@@ -93,8 +99,11 @@ impl CachedFunction {
         state: Arc<RuntimeState>,
     ) -> Arc<Self> {
         let id = FunctionId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        let strong = plan.is_strong();
         let definition = plan.definition;
-        let key = Arc::new(FunctionKey::new(&name, definition.version));
+        let is_marked = definition.is_marked();
+        let key = FunctionKey::new(&name, definition.version).marked(is_marked);
+        let key = Arc::new(key);
         let times = definition.times;
         let bind = |planned| TierBinding::new(planned, times.jitter);
         let lower: Vec<_> = plan.lower.into_iter().map(bind).collect();
@@ -107,11 +116,16 @@ impl CachedFunction {
         // The fence voids everything that was kept then.
         let fence = FunctionFence::sharded(state.fences.next(), shards);
         let channels = Channels::new(lower.iter().map(|tier| &*tier.store), shards);
-        let strong = definition.consistency == Consistency::Strong && !lower.is_empty();
         // Other instances can invalidate a function only through a tier that it shares with them. A
         // function without one must not lose its values when the channel of a tier is lost.
         if shared.count() > 0 {
             state.fences.share(key.digest, &fence);
+        }
+        if definition.tags.are_declared() {
+            state.fences.make_tags();
+        }
+        if is_marked {
+            lower.iter().for_each(|tier| tier.store.enable_ledger());
         }
         Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
@@ -128,6 +142,7 @@ impl CachedFunction {
                 .unwrap_or(state.defaults.when_isolated),
             times,
             template: definition.template,
+            tags: definition.tags.clone(),
             memory: plan
                 .memory
                 .filter(|_| !strong)
@@ -136,8 +151,9 @@ impl CachedFunction {
             lower,
             disabled,
             unshared_errors_reported: AtomicBool::new(false),
+            tag_error_reported: AtomicBool::new(false),
             log_limits: LoadLogLimits::default(),
-            records: Records::new(&key, name_hash(&name), plan.encoding, &definition.times),
+            records: Records::new(&key, name_hash(&name), plan.encoding, &definition),
             flaw: plan.problem,
             key,
             name,
@@ -236,6 +252,31 @@ impl CachedFunction {
         )
     }
 
+    /// Returns `true` if values of the function can have tags.
+    pub(crate) fn is_tagged(&self) -> bool {
+        self.tags.are_declared()
+    }
+
+    /// Returns `true` if the records of the function carry marks.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.key.is_marked
+    }
+
+    /// Returns `true` if a stale value may be returned at all. An expiry invalidates otherwise.
+    pub(crate) fn has_window(&self) -> bool {
+        self.records.has_window()
+    }
+
+    /// Returns the tags that a value of the key has by its arguments.
+    pub(crate) fn tags_of(&self, key: &Key) -> TagSet {
+        self.tags.of(key.as_ref().arguments)
+    }
+
+    /// The digest of the function's name.
+    pub(crate) fn function_digest(&self) -> u64 {
+        self.key.digest
+    }
+
     /// A record key without arguments, for a function whose tiers are not asked.
     pub(crate) fn record_key_without_arguments(&self) -> RecordKey {
         RecordKey::new(Arc::clone(&self.key), String::new(), 0)
@@ -245,7 +286,7 @@ impl CachedFunction {
     #[cold]
     pub(crate) fn report_missing_key(&self, error: &Error) {
         self.counters.key_errors.add_one();
-        tracing::debug!(error = ?error, "a call has no key and is not cached");
+        tracing::debug!(target: "multi_tier_cached::function", error = ?error, "a call has no key and is not cached");
     }
 
     /// Logs once that the function's errors cannot be shared, after a waiter had to run the body
@@ -253,6 +294,7 @@ impl CachedFunction {
     pub(crate) fn report_unshared_errors(&self) {
         if !self.unshared_errors_reported.swap(true, Ordering::Relaxed) {
             tracing::warn!(
+                target: "multi_tier_cached::function",
                 function = %self.name,
                 "a load failed, and its error cannot be shared: each call that waited for it runs the body; help: make \
                  the error type `Clone` (an `Arc` around the cause), or set `share_error`"

@@ -4,6 +4,7 @@
 //! This is compiled again for each function, so it does as little as possible. Parts that do not
 //! depend on the function's types are functions of their own that are not inlined.
 
+pub(crate) mod batch;
 pub(crate) mod late;
 mod limited;
 mod spec;
@@ -144,6 +145,7 @@ impl<T: CachedResult> Miss<T> {
             None => None,
             Some(tokio_context) => match tokio_context.enter() {
                 None => {
+                    function.counters.uncached.no_runtime.add_one();
                     let mut scope = BodyScope::unkept();
                     let _entered = scope.enter();
                     return load();
@@ -243,7 +245,7 @@ where
     R: Outcome<V>,
     S: ShareError<R::Error>,
 {
-    let (is_kept, ttl) = match outcome.view() {
+    let (is_kept, ttl, tags) = match outcome.view() {
         View::Failed(error) => {
             return match load
                 .fail(failure(&spec.share, error))
@@ -253,15 +255,24 @@ where
                 None => Err(outcome),
             };
         }
-        _ if !load.is_running() => return Err(outcome),
+        view if !load.is_running() => {
+            load.body_returned(matches!(view, View::Value(_)));
+            return Err(outcome);
+        }
         View::Value(value) => (
             spec.keep_if.is_none_or(|keep_if| keep_if(value)),
             spec.ttl_of(value),
+            spec.tags_of(value),
         ),
-        View::Absent => (false, None),
+        View::Absent => (false, None, Vec::new()),
     };
     let held = outcome.into_value().ok().map(spec.value_type.hold);
-    Ok(held.map(|held| Loaded { held, is_kept, ttl }))
+    Ok(held.map(|held| Loaded {
+        held,
+        is_kept,
+        ttl,
+        tags,
+    }))
 }
 
 /// The answer to the waiters of a failed load, for a function without times besides its ttl.

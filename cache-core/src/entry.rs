@@ -12,8 +12,8 @@ use self::ahead::Ahead;
 pub(crate) use self::retry::Retry;
 use self::weight::Weight;
 use crate::clock::Moment;
-use crate::fence::Stripe;
-use crate::record::Etag;
+use crate::fence::{Changes, Confirmed, Stripe, TagStripes};
+use crate::record::{Etag, RecordMarks};
 
 /// Bytes of an entry's own fields, and of the reference counts before its value.
 const OVERHEAD: usize = size_of::<Entry>() + REFERENCE_COUNTS;
@@ -51,16 +51,26 @@ const EXTRA: u32 = 1 << 16;
 const AHEAD: u32 = u32::BITS - Ahead::BITS;
 
 /// Parts that few entries have.
-#[derive(Clone)]
+///
+/// The fields that a hit reads are the first ones, behind the reference counts that it writes. So
+/// they share cache lines with these.
+#[repr(C)]
 struct Extra {
+    /// Up to which change the tags were compared with their fences.
+    confirmed: Confirmed,
     content: Content,
-    /// Set if a strong call found the value.
-    strong: Option<StrongRead>,
     /// Set for a result that was loaded while a lower tier was not reachable. It answers calls only
     /// while that is so.
     is_isolated_only: bool,
+    /// Set for a value that a lower tier had, and that was expired there: it is stale, whatever its
+    /// time.
+    is_expired: bool,
+    /// The fences of the value's tags.
+    tags: TagStripes,
     /// Set once a caller got the value when it was stale or due.
     retry: Option<Arc<Retry>>,
+    /// Set if a strong call found the value.
+    strong: Option<StrongRead>,
 }
 
 /// The result that an entry keeps.
@@ -73,12 +83,21 @@ pub(crate) enum Content {
     Failed(Arc<dyn Any + Send + Sync>),
 }
 
+/// A record of a lower tier whose value memory has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KnownRecord {
+    /// The place of the tier among the lower tiers of the function.
+    pub(crate) at: usize,
+    /// The etag, by which the record is recognized without being read.
+    pub(crate) etag: Etag,
+    /// The marks, which the tier does not send again.
+    pub(crate) marks: RecordMarks,
+}
+
 /// The strong call that found a value.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct StrongRead {
-    /// The place of the tier and the etag of the record, by which the record is recognized without
-    /// being read.
-    record: Option<(usize, Etag)>,
+    record: Option<KnownRecord>,
     /// The number of the fences when the call was answered. Loads that began before it may have
     /// read an older value.
     answered: u64,
@@ -130,7 +149,7 @@ impl Entry {
 
     /// Marks the value as one that a strong call found, which was answered at the fences' number
     /// `answered`.
-    pub(crate) fn strong_read(self, record: Option<(usize, Etag)>, answered: u64) -> Self {
+    pub(crate) fn strong_read(self, record: Option<KnownRecord>, answered: u64) -> Self {
         let strong = Some(StrongRead { record, answered });
         let extra = Extra {
             strong,
@@ -143,6 +162,29 @@ impl Entry {
     pub(crate) fn isolated_only(self) -> Self {
         let extra = Extra {
             is_isolated_only: true,
+            ..self.to_extra()
+        };
+        self.with_extra(extra)
+    }
+
+    /// Sets the fences of the value's tags.
+    pub(crate) fn with_tags(mut self, tags: &TagStripes) -> Self {
+        if tags.is_empty() {
+            return self;
+        }
+        let weight = self.weight() as usize + tags.size() + REFERENCE_COUNTS;
+        self.start_and_weight = start_and_weight(self.start(), Weight::at_least(weight));
+        let extra = Extra {
+            tags: tags.clone(),
+            ..self.to_extra()
+        };
+        self.with_extra(extra)
+    }
+
+    /// Marks the value as one that is stale, whatever its time.
+    pub(crate) fn expired(self) -> Self {
+        let extra = Extra {
+            is_expired: true,
             ..self.to_extra()
         };
         self.with_extra(extra)
@@ -225,7 +267,7 @@ impl Entry {
 
     /// Returns the number from which on no load reads an older value.
     pub(crate) fn known_from(&self) -> u64 {
-        let strong = self.extra().and_then(|extra| extra.strong);
+        let strong = self.extra().and_then(|extra| extra.strong.as_ref());
         strong.map_or_else(|| self.start(), |strong| strong.answered)
     }
 
@@ -246,13 +288,25 @@ impl Entry {
     }
 
     /// Not inlined, so that the other entries cost a hit no more than the look at their bit.
-    #[cold]
     #[inline(never)]
     fn value_of_extra(self, is_isolated: bool) -> Option<Held> {
-        match self.content(is_isolated)? {
-            Content::Value(held) => Some(held),
+        let extra = self.extra().filter(|extra| extra.may_answer(is_isolated))?;
+        match &extra.content {
+            Content::Value(held) => Some(Arc::clone(held)),
             Content::Absent | Content::Failed(_) => None,
         }
+    }
+
+    /// Returns `true` if the entry [is confirmed](Confirmed).
+    pub(crate) fn is_confirmed(&self, changes: &Changes) -> bool {
+        let extra = self.extra();
+        extra.is_some_and(|extra| extra.confirmed.holds(changes))
+    }
+
+    /// Returns `true` if `is_valid` does, and [confirms](Confirmed::confirm) the entry then.
+    pub(crate) fn confirm(&self, changes: &Changes, is_valid: impl FnOnce() -> bool) -> bool {
+        let extra = self.extra();
+        extra.is_some_and(|extra| extra.confirmed.confirm(changes, is_valid))
     }
 
     /// Returns the result, if it may answer a call.
@@ -274,9 +328,26 @@ impl Entry {
         }
     }
 
-    /// Returns the place and etag of the record that a strong call read, if it is known.
-    pub(crate) fn record(&self) -> Option<(usize, Etag)> {
-        self.extra()?.strong?.record
+    /// Returns the record that a strong call read, if it is known.
+    pub(crate) fn record(&self) -> Option<&KnownRecord> {
+        self.extra()?.strong.as_ref()?.record.as_ref()
+    }
+
+    /// Returns the fences of the value's tags.
+    #[inline]
+    pub(crate) fn tags(&self) -> &TagStripes {
+        self.extra().map_or(TagStripes::NONE, |extra| &extra.tags)
+    }
+
+    /// Returns `true` if there is a value that may answer a call whose lower tiers are reachable.
+    #[inline]
+    pub(crate) fn is_value(&self) -> bool {
+        self.is_plain() || self.extra().is_some_and(Extra::is_value)
+    }
+
+    /// Returns `true` if the value [is stale](Self::expired), whatever its time.
+    pub(crate) fn is_expired(&self) -> bool {
+        self.extra().is_some_and(|extra| extra.is_expired)
     }
 
     /// Returns the pacing of the loads that replace the entry, if it has one.
@@ -294,6 +365,7 @@ impl Entry {
         self.packed = self.packed & ((1 << AHEAD) - 1) | ahead.bits() << AHEAD;
     }
 
+    #[inline]
     fn extra(&self) -> Option<&Extra> {
         if self.is_plain() {
             return None;
@@ -325,12 +397,38 @@ fn start_and_weight(start: u64, weight: Weight) -> u64 {
 }
 
 impl Extra {
+    fn may_answer(&self, is_isolated: bool) -> bool {
+        !self.is_expired && (is_isolated || !self.is_isolated_only)
+    }
+
+    fn is_value(&self) -> bool {
+        self.may_answer(false) && matches!(self.content, Content::Value(_))
+    }
+
     fn new(content: Content) -> Self {
         Self {
+            confirmed: Confirmed::never(),
             content,
-            strong: None,
             is_isolated_only: false,
+            is_expired: false,
+            tags: TagStripes::default(),
             retry: None,
+            strong: None,
+        }
+    }
+}
+
+/// The clone is for another entry, which can have other tags, so it is not confirmed.
+impl Clone for Extra {
+    fn clone(&self) -> Self {
+        Self {
+            confirmed: Confirmed::never(),
+            content: self.content.clone(),
+            is_isolated_only: self.is_isolated_only,
+            is_expired: self.is_expired,
+            tags: self.tags.clone(),
+            retry: self.retry.clone(),
+            strong: self.strong.clone(),
         }
     }
 }

@@ -20,10 +20,17 @@
 //!    fence.
 //! 3. A load that began before [`Fences::raise`] was called has a number below it.
 
+mod after;
+mod confirmed;
+mod digests;
 mod function;
 mod keys;
 mod stripe;
 
+pub(crate) use self::after::FencedAfter;
+pub(crate) use self::confirmed::{Changes, Confirmed};
+use self::digests::DigestFences;
+pub(crate) use self::digests::TagStripes;
 pub(crate) use self::function::FunctionFence;
 use self::function::WeakFence;
 use self::keys::KeyFences;
@@ -39,7 +46,28 @@ pub(crate) struct Fences {
     /// The fences of the functions that other instances can invalidate, by the digest of the
     /// function's name. There are as many as there are functions alive.
     shared: Mutex<Vec<(u64, WeakFence)>>,
+    tags: DigestFences,
+    /// The fences of expired keys, functions and tags. A value from before one is stale, and not
+    /// void.
+    expiries: DigestFences,
+    /// The changes of both.
+    changes: Changes,
 }
+
+/// The number of fences of tags, 2 MiB: at 100 invalidations of tags a second and a ttl of five
+/// minutes, 11 % of the entries with one tag share a fence with an invalidated tag.
+#[cfg(not(schedules))]
+const TAG_FENCES: usize = 1 << 18;
+#[cfg(schedules)]
+const TAG_FENCES: usize = 2;
+
+/// The number of fences of what was expired, 512 KiB: one for each stripe of keys, because an entry
+/// knows no more of its key. The places of tags and functions have more bits, of which the low ones
+/// are used here.
+#[cfg(not(schedules))]
+const EXPIRY_FENCES: usize = 1 << u16::BITS;
+#[cfg(schedules)]
+const EXPIRY_FENCES: usize = 2;
 
 impl Fences {
     /// Makes the fences of a runtime without memory.
@@ -54,6 +82,9 @@ impl Fences {
             sequence: AtomicU64::new(0),
             keys: KeyFences::new(entries, with_records),
             shared: Mutex::new(Vec::new()),
+            tags: DigestFences::new(TAG_FENCES),
+            expiries: DigestFences::new(EXPIRY_FENCES),
+            changes: Changes::new(),
         }
     }
 
@@ -111,6 +142,79 @@ impl Fences {
     /// Voids the values of all loads of a function that have begun.
     pub(crate) fn raise_function(&self, function: &FunctionFence) {
         function.raise(self.next());
+    }
+
+    /// Returns the changes of the fences of tags and expiries, by which values are
+    /// [confirmed](Confirmed).
+    #[inline]
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Makes the fences of tags, before the first load of a function with tags begins. Without them
+    /// no value has a tag, so that nothing is to be raised.
+    pub(crate) fn make_tags(&self) {
+        self.tags.make();
+    }
+
+    /// Returns the places of the fences of the tags with these digests.
+    pub(crate) fn tag_stripes(&self, digests: &[u64]) -> TagStripes {
+        digests
+            .iter()
+            .map(|digest| self.tags.stripe(*digest))
+            .collect()
+    }
+
+    /// Returns `true` if none of the tags at these places was invalidated since a load began at
+    /// `start`.
+    #[inline]
+    pub(crate) fn admits_tags(&self, start: u64, stripes: &TagStripes) -> bool {
+        self.tags.admits(start, stripes.as_slice())
+    }
+
+    /// Voids the values of all loads that have begun and carry the tag with this digest. The shard
+    /// does not matter: a tag is invalidated in all of them.
+    pub(crate) fn raise_tag(&self, digest: u64) {
+        self.tags.raise_if_made(digest, || self.next());
+        self.changes.add_one();
+    }
+
+    /// Voids the values of all loads that have begun and carry a tag.
+    pub(crate) fn raise_all_tags(&self) {
+        self.tags.raise_all(self.next());
+        self.changes.add_one();
+    }
+
+    /// Makes stale the values of all loads that have begun, of the key or the function with this
+    /// digest, or with the tag that has it.
+    pub(crate) fn expire(&self, digest: u64) {
+        self.expiries.make();
+        self.expiries.raise_if_made(digest, || self.next());
+        self.changes.add_one();
+    }
+
+    /// Makes stale the values of all loads that have begun.
+    pub(crate) fn expire_all(&self) {
+        self.expiries.raise_all(self.next());
+        self.changes.add_one();
+    }
+
+    /// Returns `true` if anything was expired since a load began at `start`.
+    #[inline]
+    pub(crate) fn has_expiry_after(&self, start: u64) -> bool {
+        !self.expiries.admits_all(start)
+    }
+
+    /// Returns `true` if the key with this stripe or the function with this digest was expired
+    /// since a load began at `start`. Keys with the same stripe are expired together.
+    pub(crate) fn is_expired(&self, start: u64, key: Stripe, function: u64) -> bool {
+        let stripes = [key.number().into(), self.expiries.stripe(function)];
+        !self.expiries.admits(start, &stripes)
+    }
+
+    /// Returns `true` if one of the tags at these places was expired since a load began at `start`.
+    pub(crate) fn are_tags_expired(&self, start: u64, stripes: &TagStripes) -> bool {
+        !self.expiries.admits(start, stripes.as_slice())
     }
 
     /// Lets other instances invalidate a function. Called before its first load on this instance

@@ -7,6 +7,7 @@ pub(crate) mod overrides;
 pub(crate) mod plan;
 pub(crate) mod registry;
 pub(crate) mod slot;
+pub(crate) mod tags;
 pub(crate) mod times;
 pub(crate) mod ttl;
 

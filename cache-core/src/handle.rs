@@ -1,5 +1,6 @@
 //! Handles: one key of one function, to invalidate, read, or replace.
 
+mod batch;
 mod call;
 mod unbound;
 
@@ -7,6 +8,8 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+pub use self::batch::BatchEntry;
+pub(crate) use self::batch::BatchKeys;
 pub use self::call::{Call, OptionalCall, PlainCall};
 use self::unbound::UnboundKey;
 use crate::call::{CacheValue, ResultSpec};
@@ -75,6 +78,27 @@ impl<V: CacheValue> Handle<V> {
     /// receive the invalidation.
     pub async fn invalidate(&self) -> Result<Receipt, Error> {
         self.key.invalidate().await
+    }
+
+    /// Makes the value stale in every tier, so that calls return it as far as the function returns
+    /// stale values (`stale_while_revalidate`, `stale_if_error`), and the next call begins to load
+    /// it again. The windows end when they would have ended without this. In a function without
+    /// such a window this is [`invalidate`](Self::invalidate).
+    ///
+    /// After it has returned, no call that starts on this instance returns a value as a fresh one
+    /// whose load began before. The same holds for other instances once the staleness bound of the
+    /// shared tier has passed. A shared tier that cannot expire a value invalidates it, in its
+    /// store and in the memory of other instances: memcached and object storage, and Redis while it
+    /// is not reachable.
+    ///
+    /// # Errors
+    /// As [`invalidate`](Self::invalidate).
+    ///
+    /// # Cancel safety
+    /// As [`invalidate`](Self::invalidate). Tiers that are not reached yet when it is dropped
+    /// invalidate the value.
+    pub async fn expire(&self) -> Result<Receipt, Error> {
+        self.key.expire().await
     }
 
     /// Returns the value if a tier has it. Never loads, and stores nothing in memory. A hit in a

@@ -1,16 +1,21 @@
 //! An invalidation as a future, and how far it has spread.
 
+mod reach;
+mod tags;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use self::reach::Reach;
 use crate::blocking;
-use crate::cached_function::CachedFunction;
 use crate::error::{Error, ErrorKind};
 use crate::function::slot::Origin;
-use crate::key::UnboundArguments;
+use crate::join::join_all;
+use crate::key::{Key, UnboundArguments};
+use crate::runtime::CacheRuntime;
 use crate::tier::Receipt;
 
 /// An invalidation, as `invalidate!` returns it. It holds none of the arguments, only their key, so
@@ -31,74 +36,90 @@ use crate::tier::Receipt;
 /// As [`Handle::invalidate`](crate::Handle::invalidate).
 #[must_use = "an invalidation does nothing until it is awaited"]
 pub struct Invalidation {
-    origin: Origin,
-    keys: Keys,
+    subject: Subject,
+    effect: Effect,
     begun: Option<Begun>,
 }
 
-/// The keys that an invalidation removes.
-enum Keys {
-    /// `Err` if the arguments make no key.
-    One(Result<UnboundArguments, Error>),
-    All,
+/// The values that an invalidation is about.
+enum Subject {
+    /// The value of a key. `Err` if the arguments make no key.
+    Key(Origin, Result<UnboundArguments, Error>),
+    /// The values of several keys of a function.
+    Keys(Origin, Vec<Result<UnboundArguments, Error>>),
+    /// All values of a function.
+    Function(Origin),
+    /// All values with one of these tags, in this runtime, or in the one that a call would use.
+    Tags(Option<CacheRuntime>, Vec<u64>),
 }
+
+/// The effect on the values.
+#[derive(Clone, Copy)]
+enum Effect {
+    Invalidate,
+    /// They become stale.
+    Expire,
+}
+
+type Work = Pin<Box<dyn Future<Output = Result<Receipt, Error>> + Send>>;
 
 /// An invalidation in the runtime that the first poll found.
 struct Begun {
-    bound: Arc<CachedFunction>,
-    /// The digest of the key, if there is one key and a tier below memory.
-    digest: Option<u64>,
-    work: Pin<Box<dyn Future<Output = Result<Receipt, Error>> + Send>>,
+    reach: Reach,
+    work: Work,
 }
 
 impl Invalidation {
     pub(crate) fn of_key(origin: Origin, arguments: Result<UnboundArguments, Error>) -> Self {
-        Self::new(origin, Keys::One(arguments))
+        Self::new(Subject::Key(origin, arguments))
+    }
+
+    /// Restricts the invalidation of a function to some of its keys.
+    pub(crate) fn only_keys(self, arguments: Vec<Result<UnboundArguments, Error>>) -> Self {
+        Self::new(match self.subject {
+            Subject::Function(origin) | Subject::Key(origin, _) | Subject::Keys(origin, _) => {
+                Subject::Keys(origin, arguments)
+            }
+            tags @ Subject::Tags(..) => tags,
+        })
     }
 
     pub(crate) fn of_all(origin: Origin) -> Self {
-        Self::new(origin, Keys::All)
+        Self::new(Subject::Function(origin))
     }
 
-    fn new(origin: Origin, keys: Keys) -> Self {
+    fn new(subject: Subject) -> Self {
         Self {
-            origin,
-            keys,
+            subject,
+            effect: Effect::Invalidate,
             begun: None,
         }
+    }
+
+    /// Makes the values stale instead of invalidating them: calls return them as far as their
+    /// functions return stale values (`stale_while_revalidate`, `stale_if_error`), and the next
+    /// call begins to load them again. The windows end when they would have ended without this.
+    /// Values of functions without such a window are invalidated.
+    ///
+    /// After it has returned, no call that starts on this instance returns a value as a fresh one
+    /// whose load began before. It has no effect on an invalidation that was polled.
+    ///
+    /// A shared tier that cannot do this invalidates the values in its store instead, and in the
+    /// memory of other instances: memcached and object storage do, and Redis while it is not
+    /// reachable.
+    pub fn into_expiry(mut self) -> Self {
+        self.effect = Effect::Expire;
+        self
     }
 
     /// Binds it, at the first poll, to the runtime that a call here would use.
     fn begin(&mut self) -> &mut Begun {
         let Self {
-            origin,
-            keys,
+            subject,
+            effect,
             begun,
         } = self;
-        begun.get_or_insert_with(|| {
-            let bound = origin.bind();
-            let key = match keys {
-                Keys::One(Ok(arguments)) => Ok(Some(arguments.key(bound.id, bound.seed))),
-                Keys::One(Err(error)) => Err(error.clone()),
-                Keys::All => Ok(None),
-            };
-            let digest = match &key {
-                Ok(Some(key)) if !bound.is_memory_alone() => Some(bound.digest(key)),
-                Ok(_) | Err(_) => None,
-            };
-            let own = Arc::clone(&bound);
-            let work = Box::pin(async move {
-                match key? {
-                    Some(key) => own.invalidate(&key).await,
-                    None => own.invalidate_all().await,
-                }
-            });
-            Begun {
-                bound,
-                digest,
-                work,
-            }
-        })
+        begun.get_or_insert_with(|| subject.begin(*effect))
     }
 
     /// Runs on this thread, which waits. It is for plain functions, whose tiers are private; an
@@ -107,8 +128,8 @@ impl Invalidation {
     /// # Errors
     /// As [`Handle::invalidate`](crate::Handle::invalidate).
     pub fn blocking(mut self) -> Result<Receipt, Error> {
-        let bound = Arc::clone(&self.begin().bound);
-        let Some(tokio_context) = bound.tokio_context() else {
+        let reach = self.begin().reach.clone();
+        let Some(tokio_context) = reach.tokio_context() else {
             return blocking::wait(self);
         };
         match tokio_context.enter() {
@@ -129,13 +150,9 @@ impl Invalidation {
     /// Dropped before its first poll it does nothing. Dropped later, shared tiers still receive the
     /// invalidation, or it is queued for them.
     pub async fn settled(mut self) -> Result<(), Error> {
-        let Begun {
-            bound,
-            digest,
-            work,
-        } = self.begin();
+        let Begun { reach, work } = self.begin();
         work.await?;
-        bound.settle(*digest).await
+        reach.settle().await
     }
 
     /// Returns when so many replicas of each shared tier have the invalidation, so that one of them
@@ -156,17 +173,13 @@ impl Invalidation {
     /// # Cancel safety
     /// As [`settled`](Self::settled).
     pub async fn replicated(mut self, replicas: u32) -> Result<Receipt, Error> {
-        let Begun {
-            bound,
-            digest,
-            work,
-        } = self.begin();
-        let links = bound.links(*digest);
+        let Begun { reach, work } = self.begin();
+        let links = reach.links();
         if work.await? == Receipt::Queued {
             return Ok(Receipt::Queued);
         }
-        bound.replicated(replicas, *digest).await?;
-        if bound.links(*digest) != links {
+        reach.replicated(replicas).await?;
+        if reach.links() != links {
             return Err(Error::new(
                 ErrorKind::Unavailable,
                 "the link to a shared tier was lost during the wait for replicas: its server may \
@@ -174,6 +187,80 @@ impl Invalidation {
             ));
         }
         Ok(Receipt::Acked)
+    }
+}
+
+impl Subject {
+    /// Begins it in the runtime that a call here would use.
+    fn begin(&self, effect: Effect) -> Begun {
+        match self {
+            Self::Tags(runtime, tags) => {
+                let runtime = runtime.clone().unwrap_or_else(CacheRuntime::current);
+                let (state, tags) = (Arc::clone(runtime.state()), tags.clone());
+                Begun {
+                    reach: Reach::Runtime(Arc::clone(&state)),
+                    work: Box::pin(async move {
+                        match effect {
+                            Effect::Invalidate => state.invalidate_tags(&tags).await,
+                            Effect::Expire => state.expire_tags(&tags).await,
+                        }
+                    }),
+                }
+            }
+            Self::Key(origin, arguments) => {
+                let bound = origin.bind();
+                let key = arguments.as_ref().map_err(Clone::clone);
+                let key = key.map(|arguments| arguments.key(bound.id, bound.seed));
+                let is_below = key.as_ref().ok().filter(|_| !bound.is_memory_alone());
+                let reach = Reach::Function {
+                    digest: is_below.map(|key| bound.digest(key)),
+                    bound: Arc::clone(&bound),
+                };
+                let work: Work = Box::pin(async move {
+                    match effect {
+                        Effect::Invalidate => bound.invalidate(&key?).await,
+                        Effect::Expire => bound.expire(&key?).await,
+                    }
+                });
+                Begun { reach, work }
+            }
+            Self::Keys(origin, arguments) => {
+                let bound = origin.bind();
+                let reach = Reach::Function {
+                    digest: None,
+                    bound: Arc::clone(&bound),
+                };
+                let keys = arguments.iter().map(|arguments| {
+                    let arguments = arguments.as_ref().map_err(Clone::clone)?;
+                    Ok(arguments.key(bound.id, bound.seed))
+                });
+                let keys: Vec<Result<Key, Error>> = keys.collect();
+                let work: Work = Box::pin(async move {
+                    let each = keys.into_iter().map(async |key| match effect {
+                        Effect::Invalidate => bound.invalidate(&key?).await,
+                        Effect::Expire => bound.expire(&key?).await,
+                    });
+                    let results = join_all(each).await;
+                    let mut results = results.into_iter();
+                    results.try_fold(Receipt::Acked, |worst, result| Ok(worst.max(result?)))
+                });
+                Begun { reach, work }
+            }
+            Self::Function(origin) => {
+                let bound = origin.bind();
+                let reach = Reach::Function {
+                    digest: None,
+                    bound: Arc::clone(&bound),
+                };
+                let work: Work = Box::pin(async move {
+                    match effect {
+                        Effect::Invalidate => bound.invalidate_all().await,
+                        Effect::Expire => bound.expire_all().await,
+                    }
+                });
+                Begun { reach, work }
+            }
+        }
     }
 }
 

@@ -19,7 +19,7 @@ enum Joined<F: Future> {
 ///
 /// # Cancel safety
 /// As cancel safe as the futures. After one poll each of them was polled.
-pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+pub async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let pending = futures
         .into_iter()
         .map(|future| Joined::Pending(Box::pin(future)));

@@ -27,7 +27,7 @@ pub use self::parts::{ArgumentList, Parts};
 pub(crate) use self::replay::UnboundArguments;
 pub(crate) use self::stored::{FunctionId, Key, KeyRef, function_seed};
 pub use self::text::Piece;
-pub(crate) use self::text::{is_cut, render};
+pub(crate) use self::text::{is_cut, render, render_tag};
 
 /// A value that can be part of a cache key: every value that serde can serialize.
 ///

@@ -13,12 +13,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use crate::background::Work;
 use crate::cached_function::CachedFunction;
 use crate::flight::{Detached, FlightView};
 use crate::runtime::CacheRuntime;
+use crate::trace::{background_load, in_background};
 
 /// An owner of loads that run in the background.
 pub(crate) trait LoadOwner: Send + Sync {
@@ -49,6 +50,12 @@ impl CachedFunction {
     }
 }
 
+/// Flights of a load that other callers may wait for.
+pub(crate) trait Awaited: Send + Sync {
+    /// Returns `true` if other callers wait for one of them.
+    fn has_waiters(&self) -> bool;
+}
+
 /// The context of a call, as far as its load keeps it in the background.
 ///
 /// The load sees the caller's [`CacheRuntime::scope`]. It sees no other task-local of the caller.
@@ -70,13 +77,11 @@ impl Caller {
     /// Makes a load part of the caller's runtime, and gives it a span of its own. The span follows
     /// from the caller's and is not inside it, because the caller's may end first.
     fn continue_in_background(self, function: &str, load: Work) -> Work {
-        let span = tracing::debug_span!(parent: None, "background load", function);
-        span.follows_from(&self.span);
-        match self.runtime {
-            Some(runtime) => Box::pin(CacheRuntime::scope(runtime, load).instrument(span)),
-            None if span.is_disabled() => load,
-            None => Box::pin(load.instrument(span)),
-        }
+        let load = match self.runtime {
+            Some(runtime) => Box::pin(CacheRuntime::scope(runtime, load)),
+            None => load,
+        };
+        in_background(background_load(function), &self.span, load)
     }
 }
 
@@ -94,6 +99,8 @@ pub(crate) struct LateLoad {
     load: Option<Work>,
     /// `None` for a load that begins its flight later. It is dropped with its caller.
     flight: Option<FlightView>,
+    /// The flights of a batch, in place of `flight`.
+    batch: Option<Arc<dyn Awaited>>,
     detached: Detached,
     owner: Arc<dyn LoadOwner>,
     caller: Option<Caller>,
@@ -101,7 +108,7 @@ pub(crate) struct LateLoad {
 
 impl LateLoad {
     /// Makes a load of its flight. It owns the flight's [`Leader`](crate::flight::Leader), and runs
-    /// its body in a [`LoadScope::detachable`](crate::flight::LoadScope::detachable) of `detached`.
+    /// its body in a [`LoadScope`](crate::flight::LoadScope) with `detached`.
     pub(crate) fn new(
         load: Work,
         flight: Option<FlightView>,
@@ -111,9 +118,29 @@ impl LateLoad {
         Self {
             load: Some(load),
             flight,
+            batch: None,
             detached,
             owner,
             caller: Some(Caller::current()),
+        }
+    }
+
+    /// Makes a load of several flights, as [`new`](Self::new) does.
+    pub(crate) fn of_batch(
+        load: Work,
+        flights: Arc<dyn Awaited>,
+        detached: Detached,
+        owner: Arc<dyn LoadOwner>,
+    ) -> Self {
+        let mut late = Self::new(load, None, detached, owner);
+        late.batch = Some(flights);
+        late
+    }
+
+    /// Sets the span from which the load follows once it is handed over, if that is enabled.
+    pub(crate) fn is_caused_by(&mut self, span: &Span) {
+        if let Some(caller) = self.caller.as_mut().filter(|_| !span.is_disabled()) {
+            caller.span = span.clone();
         }
     }
 
@@ -157,7 +184,11 @@ impl Future for LateLoad {
 impl Drop for LateLoad {
     fn drop(&mut self) {
         // A caller that joins after this check takes the lead when the load is dropped below.
-        let has_waiters = self.flight.as_ref().is_some_and(FlightView::has_waiters);
+        let has_waiters = self.flight.as_ref().is_some_and(FlightView::has_waiters)
+            || self
+                .batch
+                .as_ref()
+                .is_some_and(|flights| flights.has_waiters());
         if self.load.is_some() && has_waiters {
             self.hand_over();
         }

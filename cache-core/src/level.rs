@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::error::Error;
 
@@ -54,6 +54,13 @@ impl Level {
     pub const fn number(self) -> u8 {
         self.0
     }
+
+    /// Returns the text of the level, such as `l1`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        const NAMES: [&str; Level::COUNT] = ["l1", "l2", "l3", "l4", "l5", "l6", "l7", "l8", "l9"];
+        NAMES[self.0 as usize - 1]
+    }
 }
 
 /// Serializes the level as its text, such as `l1`.
@@ -63,9 +70,17 @@ impl Serialize for Level {
     }
 }
 
+/// Reads the text of a level.
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "l{}", self.0)
+        f.write_str(self.name())
     }
 }
 

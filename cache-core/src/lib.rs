@@ -32,6 +32,7 @@ mod level;
 mod load;
 mod load_timeout;
 mod log_limit;
+pub mod metrics;
 mod outcome;
 mod panics;
 mod record;
@@ -41,8 +42,10 @@ mod stale;
 mod state;
 mod stats;
 mod sync;
+mod tag;
 mod timer;
 mod tokio_context;
+mod trace;
 mod weigh;
 mod write_guard;
 
@@ -60,7 +63,7 @@ pub use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
 pub use crate::function::registry::registered_functions;
 pub use crate::function::times::RefreshAhead;
 pub use crate::function::ttl::Ttl;
-pub use crate::handle::{Call, Handle, OptionalCall, PlainCall};
+pub use crate::handle::{BatchEntry, Call, Handle, OptionalCall, PlainCall};
 pub use crate::invalidation::Invalidation;
 pub use crate::key::KeyArgument;
 pub use crate::level::Level;
@@ -73,7 +76,11 @@ pub use crate::runtime::builder::{
     BoxedTier, BuildFromEnv, EnvTier, Environment, IntoTier, RuntimeBuilder,
 };
 pub use crate::runtime::{CacheRuntime, RuntimeHealth, Snapshot};
-pub use crate::stats::{FunctionStats, RefusedFills, Stats, TierStats};
+pub use crate::stats::{
+    ExpiriesByScope, FunctionStats, Histogram, HistogramBucket, InvalidationsByScope, LoadTimes,
+    RefusedFills, Stats, TierStats, UncachedCalls,
+};
+pub use crate::tag::Tag;
 pub use crate::tier::config::{Promotion, TierConfig};
 pub use crate::tier::memory::{Engine, Memory};
 pub use crate::weigh::Weigh;

@@ -6,9 +6,11 @@
 //!    tiers above.
 //! 4. [`lease`]: the leader takes leases, under which alone a value can be stored. If another
 //!    instance holds the lease, the leader [waits](wait) for it and goes back to step 3.
-//! 5. The body runs, in code that is compiled for its function (see [`call`](crate::call)).
+//! 5. The [body] runs, in code that is compiled for its function (see [`call`](crate::call)).
 //! 6. [`keep`]: the result is kept in memory. If the body failed, see [`failure`].
 //! 7. [`store`]: the waiters are answered, and the result is stored in the lower tiers.
+//!
+//! A [`batch`] has a load for each key, after a [`first_read`] of all its keys.
 //!
 //! [`revalidate`] does steps 3 and 4 for a value that is to be replaced in the background. [`put`]
 //! has the operations without a body. [`visit`] has the state of the lower tiers during one call.
@@ -21,13 +23,19 @@
 //! A load that is dropped releases its leases and then its lead; another caller of the key
 //! continues.
 
+mod batch;
+mod body;
 mod body_limit;
+mod body_timer;
 mod failure;
+mod first_read;
+mod gather;
 mod join;
 mod judge;
 mod keep;
 mod lease;
 mod look_up;
+mod marks;
 mod negative;
 mod promote;
 mod put;
@@ -35,6 +43,7 @@ mod read;
 mod retry;
 mod revalidate;
 mod store;
+mod traced;
 mod visit;
 mod wait;
 mod wait_for;
@@ -47,25 +56,33 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(crate) use self::batch::{BatchStep, Items, LateBatch, LateItems, Share, WaitedBatch};
 pub(crate) use self::body_limit::BodyLimit;
+use self::body_timer::BodyTimer;
 pub(crate) use self::failure::Failure;
+use self::first_read::Begun;
+pub(crate) use self::first_read::{FirstRead, read_first};
+pub(crate) use self::gather::Gather;
+use self::gather::Place;
 pub(crate) use self::judge::{Look, Revalidated};
-pub(crate) use self::put::{peek, put};
+pub(crate) use self::put::{Put, peek, put};
 use self::store::Kept;
+pub(crate) use self::traced::Continued;
 use self::visit::TierVisits;
-pub(crate) use self::wait::RemoteWait;
+use self::wait::RemoteWait;
 pub(crate) use self::wait_for::Waited;
 use crate::cached_function::CachedFunction;
 use crate::caching::{BodyNotes, BodyScope, Decisions, ReplacedValue};
-use crate::clock::Moment;
 use crate::codec::ErasedType;
 pub(crate) use crate::entry::Held;
-use crate::flight::{Detached, Leader, LoadScope};
+use crate::flight::{Detached, FlightId, HeldLeases, Leader, LoadScope};
 use crate::key::Key;
 use crate::load_timeout::LoadTimeout;
 use crate::outcome::LoadOutcome;
 use crate::stale::StaleValue;
+use crate::tag::Tag;
 use crate::timer::deadline_after;
+use crate::trace::{BodySpan, CallSpan, boxed};
 
 /// A future of the load path. It is boxed so that its code is not compiled again where it is
 /// awaited.
@@ -124,13 +141,30 @@ pub(crate) struct Load<'a> {
     notes: Option<Arc<BodyNotes>>,
     /// Set while the body of this call runs, if its value is to be kept.
     running: Option<Running<'a>>,
+    /// Set once the body of this call has begun.
+    body: Option<BodyTimer<'a>>,
+    /// The span of the body, while it runs.
+    body_span: BodySpan,
+    /// The span of the call. `None` before the load begins, for a load that answers no call, and
+    /// for one of a batch.
+    trace: Option<CallSpan>,
+    /// Set if the load is one of a batch, whose operations on the tiers are sent together.
+    place: Option<Place<'a>>,
+    /// The state in which a first read has left the key.
+    begun: Begun,
 }
 
 /// The state of a load while its body runs. The leases are released before the lead is handed on.
 struct Running<'a> {
     visits: TierVisits<'a>,
     leader: Leader,
-    began: Moment,
+}
+
+impl Running<'_> {
+    /// Returns the flight that the load leads, with the leases that others wait for.
+    fn led(&self) -> (FlightId, HeldLeases) {
+        (self.leader.id(), self.visits.exclusive_leases())
+    }
 }
 
 /// The next step of a call.
@@ -155,6 +189,8 @@ pub(crate) struct Loaded {
     pub(crate) is_kept: bool,
     /// The ttl that the function gives to this value (`ttl_from`).
     pub(crate) ttl: Option<Duration>,
+    /// The tags that the value itself has (`tags_of`).
+    pub(crate) tags: Vec<Tag>,
 }
 
 impl fmt::Debug for Load<'_> {
@@ -188,13 +224,31 @@ impl<'a> Load<'a> {
             detached: None,
             notes: None,
             running: None,
+            body: None,
+            body_span: BodySpan::none(),
+            trace: None,
+            place: None,
+            begun: Begun::default(),
         }
     }
 
-    /// Sets what the call knows of its earlier waits.
-    pub(crate) fn after(mut self, wait: RemoteWait) -> Self {
-        self.wait = wait;
+    /// Makes this the load of one key of a batch.
+    fn in_batch(mut self, place: Place<'a>) -> Self {
+        self.place = Some(place);
         self
+    }
+
+    /// Continues after a first read.
+    fn after_first_read(mut self, begun: Begun) -> Self {
+        self.begun = begun;
+        self
+    }
+
+    /// Returns the lower tiers, as this load visits them.
+    fn visits(&mut self, key: &Arc<Key>) -> TierVisits<'a> {
+        let visits = TierVisits::new(self.function, key).in_batch(self.place);
+        let Begun { read, took, .. } = &mut self.begun;
+        visits.after_read(read.take(), std::mem::take(took))
     }
 
     /// Limits the time that the caller waits for the loads of others.
@@ -212,7 +266,8 @@ impl<'a> Load<'a> {
     /// Continues until the call has its result or must run its body. `can_share` says whether
     /// errors of the function can be shared.
     pub(crate) fn next(&mut self, can_share: bool) -> Boxed<'_, Step> {
-        Box::pin(async move {
+        self.begin_trace();
+        boxed(self.own_span(), async move {
             let Some(key) = self.key.clone() else {
                 return Step::Run;
             };
@@ -233,7 +288,11 @@ impl<'a> Load<'a> {
             };
             match leader {
                 Some(leader) => {
-                    if let Some(soft) = self.function.times.soft_timeout {
+                    // A first read has set it before it began.
+                    if let Some(soft) = self.function.times.soft_timeout
+                        && leader.view().soft_deadline().is_none()
+                    {
+                        let soft = soft.saturating_sub(self.begun.took);
                         leader.set_soft_deadline(deadline_after(soft));
                     }
                     self.lead(&key, leader).await
@@ -268,29 +327,21 @@ impl<'a> Load<'a> {
         self.wait.load_failed();
     }
 
-    /// Returns what the call knows of its waits, for a load that continues it.
-    pub(crate) fn take_wait(&mut self) -> RemoteWait {
-        std::mem::take(&mut self.wait)
-    }
-
-    /// Returns the scope in which the body of this call runs.
+    /// Returns the scope in which the body of this call runs, which begins now.
     pub(crate) fn scope(&mut self) -> BodyScope {
-        let led = self.running.as_ref().map(|running| {
-            let leases = running.visits.exclusive_leases();
-            (running.leader.id(), leases)
-        });
+        self.body_begins();
+        self.body_span_begins();
+        let led = self.running.as_ref().map(Running::led);
         self.notes = led.is_some().then(|| {
             let held = self.replaced_value();
-            BodyNotes::new(held.map(|held| ReplacedValue {
+            let replaced = held.map(|held| ReplacedValue {
                 held,
                 give: self.value_type.give(),
-            }))
+            });
+            BodyNotes::new(replaced, self.function.is_tagged())
         });
-        let scope = match &self.detached {
-            Some(detached) => LoadScope::detachable(led, detached),
-            None => LoadScope::new(led),
-        };
-        BodyScope::new(scope, self.notes.clone())
+        let scope = LoadScope::of(led, self.detached.as_ref());
+        BodyScope::new(scope, self.notes.clone()).in_span(self.body_span.span())
     }
 
     /// Decisions of the body about its result.
@@ -315,12 +366,7 @@ impl<'a> Load<'a> {
         {
             leader.set_soft_deadline(deadline_after(soft));
         }
-        self.function.counters.loads.add_one();
-        self.running = Some(Running {
-            visits,
-            leader,
-            began: self.function.state.clock.now(),
-        });
+        self.running = Some(Running { visits, leader });
         Step::Run
     }
 
@@ -330,46 +376,52 @@ impl<'a> Load<'a> {
     /// # Cancel safety
     /// If it is dropped, the value may be kept in memory without being stored in the lower tiers.
     pub(crate) fn finish(&mut self, loaded: Option<Loaded>) -> Boxed<'_, Option<Held>> {
-        Box::pin(self.end(loaded))
+        boxed(self.own_span(), self.end(loaded))
     }
 
     async fn end(&mut self, loaded: Option<Loaded>) -> Option<Held> {
         let function = self.function;
         let decisions = self.decisions();
         let held = loaded.as_ref().map(|loaded| Arc::clone(&loaded.held));
+        self.body_returned(held.is_some());
+        let took = self.body_took();
         if decisions.is_failed {
-            return self.end_as_failed(held);
+            return self.end_as_failed(loaded.as_ref(), &decisions);
         }
         let (Some(running), Some(key)) = (self.running.take(), &self.key) else {
             return held;
         };
-        let Running {
-            mut visits,
-            leader,
-            began,
-        } = running;
+        let Running { mut visits, leader } = running;
         leader.body_ended();
         let start = leader.start();
         let ttl = loaded.as_ref().and_then(|loaded| loaded.ttl);
         visits.ttl = decisions.ttl.or(ttl);
+        let is_taggable = visits.add_tags(loaded.as_ref(), &decisions);
+        leader.note_tags(&visits.tag_stripes());
         let is_kept = match &loaded {
             Some(loaded) => loaded.is_kept && visits.ttl != Some(Duration::ZERO),
             None => function.times.none_ttl.is_some(),
         };
-        let is_kept = is_kept && !decisions.is_skipped;
+        let is_kept = is_kept && !decisions.is_skipped && is_taggable;
         // A flight that was replaced must not overwrite the value of the flight that replaced it.
         let is_current = leader.is_current();
         if is_kept && is_current {
             let kept = Kept {
                 held: held.clone(),
-                took: function.state.clock.now().since(began),
+                took,
             };
             visits.publish(kept, leader, self.value_type).await;
         } else {
             // Released before the waiters go on: they take the same leases.
             drop(visits);
-            let outcome = held.clone().map(LoadOutcome::Value);
-            leader.complete(outcome.unwrap_or(LoadOutcome::Absent));
+            if is_taggable {
+                let outcome = held.clone().map(LoadOutcome::Value);
+                leader.complete(outcome.unwrap_or(LoadOutcome::Absent));
+            } else {
+                // Not all of its tags are known, so a waiter cannot tell whether one of them was
+                // invalidated before the waiter began.
+                leader.fail();
+            }
         }
         if self.mode == Mode::Strong {
             function.drop_older(key, start);

@@ -36,6 +36,9 @@ pub trait Outcome<V>: Sized {
 
     /// Makes a failed outcome, if the type has one.
     fn failed(error: Self::Error) -> Option<Self>;
+
+    /// Returns the error of a failed outcome.
+    fn into_error(self) -> Option<Self::Error>;
 }
 
 /// The content of an [`Outcome`].
@@ -72,6 +75,10 @@ impl<V> Outcome<V> for V {
     fn failed(_: Infallible) -> Option<Self> {
         None
     }
+
+    fn into_error(self) -> Option<Infallible> {
+        None
+    }
 }
 
 impl<V> Outcome<V> for Option<V> {
@@ -94,6 +101,10 @@ impl<V> Outcome<V> for Option<V> {
     }
 
     fn failed(_: Infallible) -> Option<Self> {
+        None
+    }
+
+    fn into_error(self) -> Option<Infallible> {
         None
     }
 }
@@ -122,6 +133,10 @@ impl<V, E> Outcome<V> for Result<V, E> {
 
     fn failed(error: E) -> Option<Self> {
         Some(Err(error))
+    }
+
+    fn into_error(self) -> Option<E> {
+        self.err()
     }
 }
 
@@ -153,6 +168,10 @@ impl<V, E> Outcome<V> for Result<Option<V>, E> {
 
     fn failed(error: E) -> Option<Self> {
         Some(Err(error))
+    }
+
+    fn into_error(self) -> Option<E> {
+        self.err()
     }
 }
 

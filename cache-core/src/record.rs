@@ -12,20 +12,22 @@
 //! All numbers are little-endian. The checksum (XXH3-64) covers all bytes before it and all bytes
 //! after it, so that every changed bit of a record is noticed. Times are of the tier's own clock.
 //!
-//! A record of format 2 has marks between the header and the payload: the number of its tags (u8),
-//! the base and the number of the tag ledger when its load began (u64 each), and the tags (u64
-//! each). Functions with a stale window write it, with zeros and without tags, so that a later
-//! build can add marks to their records without another format. A record with tags is not used by
-//! this build, which cannot check them. A build that does not know format 2 takes such a record for
-//! a damaged one, which is a miss.
+//! A record of format 2 has [marks] between the header and the payload. Functions with tags or with
+//! a stale window write it, because their records can be invalidated or expired without their keys
+//! being known. A build that does not know format 2 takes such a record for a damaged one, which is
+//! a miss.
+
+mod marks;
 
 use std::time::Duration;
 
 use xxhash_rust::xxh3::Xxh3;
 
+pub use self::marks::Mark;
+pub(crate) use self::marks::RecordMarks;
+use crate::clock::Moment;
+
 const MAGIC: [u8; 4] = *b"MTCr";
-/// The length of the marks of a record without tags.
-const MARKS: usize = 1 + 2 * size_of::<u64>();
 const CHECKSUM: usize = 76;
 pub(crate) const HEADER: usize = 84;
 
@@ -78,7 +80,7 @@ pub(crate) struct Header {
 pub(crate) enum Format {
     /// The payload follows the header.
     Plain,
-    /// Marks follow the header.
+    /// Marks follow the header, and the payload follows them.
     Marked,
 }
 
@@ -93,14 +95,6 @@ impl Format {
     fn of_number(number: u8) -> Option<Self> {
         let all = [Self::Plain, Self::Marked];
         all.into_iter().find(|format| format.number() == number)
-    }
-
-    /// Returns the bytes of a record before its payload.
-    pub(crate) const fn overhead(self) -> usize {
-        match self {
-            Self::Plain => HEADER,
-            Self::Marked => HEADER + MARKS,
-        }
     }
 }
 
@@ -133,14 +127,27 @@ impl RecordKind {
     }
 }
 
+/// A record that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record<'a> {
+    pub(crate) header: Header,
+    pub(crate) marks: RecordMarks,
+    pub(crate) payload: &'a [u8],
+}
+
 /// Bytes that are no record of this format, or a record that was cut short or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Damaged;
 
 impl Header {
-    /// Serializes a record: this header, its checksum and the payload.
-    pub(crate) fn encode(&self, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.format.overhead() + payload.len());
+    /// Serializes a record: this header, its checksum, the marks if the format has them, and the
+    /// payload.
+    pub(crate) fn encode(&self, marks: &RecordMarks, payload: &[u8]) -> Vec<u8> {
+        let marks = match self.format {
+            Format::Plain => Vec::new(),
+            Format::Marked => marks.to_bytes(),
+        };
+        let mut bytes = Vec::with_capacity(HEADER + marks.len() + payload.len());
         bytes.extend(MAGIC);
         bytes.extend([self.format.number(), self.codec]);
         bytes.extend(self.kind.number().to_le_bytes());
@@ -157,14 +164,18 @@ impl Header {
                 .unwrap_or(u32::MAX)
                 .to_le_bytes(),
         );
-        let marks: &[u8] = match self.format {
-            Format::Plain => &[],
-            Format::Marked => &[0; MARKS],
-        };
-        bytes.extend(checksum([&bytes, marks, payload]).to_le_bytes());
+        bytes.extend(checksum([&bytes, &marks, payload]).to_le_bytes());
         bytes.extend(marks);
         bytes.extend(payload);
         bytes
+    }
+
+    /// Returns the bytes of the record before its payload, if it has so many tags.
+    pub(crate) const fn overhead(&self, tags: usize) -> usize {
+        match self.format {
+            Format::Plain => HEADER,
+            Format::Marked => HEADER + RecordMarks::len_with(tags),
+        }
     }
 
     /// Sets how long the value is fresh, in whole milliseconds and at least one.
@@ -175,21 +186,26 @@ impl Header {
         }
     }
 
-    /// Reads a header and the payload behind it.
-    pub(crate) fn open(bytes: &[u8]) -> Result<(Self, &[u8]), Damaged> {
+    /// Reads a record. Bytes of any length and content are read without a panic.
+    pub(crate) fn open(bytes: &[u8]) -> Result<Record<'_>, Damaged> {
         let (head, rest) = bytes.split_at_checked(HEADER).ok_or(Damaged)?;
         let (header, len, sum) = Self::parse(head)?;
-        let payload = match header.format {
-            Format::Plain => rest,
-            Format::Marked => match rest.split_at_checked(MARKS) {
-                Some((marks, payload)) if marks[0] == 0 => payload,
-                _ => return Err(Damaged),
-            },
-        };
-        if len as usize != payload.len() || sum != checksum([&head[..CHECKSUM], rest]) {
+        // Before the marks are read, which are allocated.
+        if sum != checksum([&head[..CHECKSUM], rest]) {
             return Err(Damaged);
         }
-        Ok((header, payload))
+        let (marks, payload) = match header.format {
+            Format::Plain => (RecordMarks::default(), rest),
+            Format::Marked => RecordMarks::split_from(rest).ok_or(Damaged)?,
+        };
+        if len as usize != payload.len() {
+            return Err(Damaged);
+        }
+        Ok(Record {
+            header,
+            marks,
+            payload,
+        })
     }
 
     /// Reads the header of a record that is recognized by its etag. The etag covers the header, and
@@ -259,6 +275,24 @@ pub(crate) enum Freshness {
 }
 
 impl Freshness {
+    /// Returns `true` if the freshness ends later than the other.
+    pub(crate) fn ends_after(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Fresh(left), Self::Fresh(of_other)) => left > of_other,
+            (Self::Stale(since), Self::Stale(of_other)) => since < of_other,
+            (Self::Fresh(_), Self::Stale(_)) => true,
+            (Self::Stale(_), Self::Fresh(_)) => false,
+        }
+    }
+
+    /// Returns the end of the freshness.
+    pub(crate) fn end(self, now: Moment) -> Moment {
+        match self {
+            Self::Fresh(left) => now.after(left),
+            Self::Stale(since) => now.before(since),
+        }
+    }
+
     /// Returns how long the value is still fresh, if it is.
     pub(crate) fn left(self) -> Option<Duration> {
         match self {
@@ -291,79 +325,4 @@ impl Fields<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn header() -> Header {
-        Header {
-            format: Format::Plain,
-            codec: 1,
-            created: 1_000,
-            life: 500,
-            load: 7,
-            version: 3,
-            epoch: 11,
-            history: 19,
-            shape: 13,
-            digest: 17,
-            kind: RecordKind::Copy,
-        }
-    }
-
-    fn both_formats() -> [Header; 2] {
-        [Format::Plain, Format::Marked].map(|format| Header { format, ..header() })
-    }
-
-    #[test]
-    fn record_is_read_back() {
-        for (header, overhead) in both_formats().into_iter().zip([84, 101]) {
-            let bytes = header.encode(b"payload");
-            assert_eq!(bytes.len(), overhead + 7);
-            assert_eq!(header.format.overhead(), overhead);
-            assert_eq!(Header::open(&bytes), Ok((header, &b"payload"[..])));
-        }
-    }
-
-    #[test]
-    fn changed_bit_or_missing_byte_makes_a_record_damaged() {
-        for header in both_formats() {
-            let bytes = header.encode(b"payload");
-            for bit in 0..bytes.len() * 8 {
-                let mut turned = bytes.clone();
-                turned[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(Header::open(&turned), Err(Damaged), "bit {bit}");
-            }
-            for len in 0..bytes.len() {
-                assert_eq!(Header::open(&bytes[..len]), Err(Damaged), "cut to {len}");
-            }
-            let mut longer = bytes;
-            longer.push(0);
-            assert_eq!(Header::open(&longer), Err(Damaged));
-        }
-    }
-
-    /// A later build writes such a record. The checksum is right, and the tag cannot be checked.
-    #[test]
-    fn record_with_tags_is_not_used() {
-        let header = both_formats()[1];
-        let mut bytes = header.encode(b"payload");
-        let tag = 7_u64.to_le_bytes();
-        bytes[HEADER] = 1;
-        bytes.splice(HEADER + MARKS..HEADER + MARKS, tag);
-        let sum = checksum([&bytes[..CHECKSUM], &bytes[HEADER..]]);
-        bytes[ETAG].copy_from_slice(&sum.to_le_bytes());
-        assert_eq!(Header::open(&bytes), Err(Damaged));
-    }
-
-    #[test]
-    fn value_is_fresh_until_its_life_ends_and_never_for_longer() {
-        use Freshness::{Fresh, Stale};
-        let at = |now| header().freshness(now);
-        let ms = Duration::from_millis;
-        assert_eq!(at(1_100), Fresh(ms(400)));
-        assert_eq!(at(1_499), Fresh(ms(1)));
-        assert_eq!(at(1_500), Stale(ms(0)));
-        assert_eq!(at(9_999), Stale(ms(8_499)));
-        assert_eq!(at(0), Fresh(ms(500)), "a clock that went back");
-    }
-}
+mod tests;

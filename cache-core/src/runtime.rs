@@ -2,28 +2,30 @@
 
 pub(crate) mod builder;
 mod matching;
+mod operations_table;
 mod report;
+mod uncalled;
 
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use once_cell::sync::OnceCell;
 
 pub use self::report::{RuntimeHealth, Snapshot};
 use crate::background::BackgroundLoads;
-use crate::cached_function::{CachedFunction, FencedAfter};
+use crate::cached_function::CachedFunction;
 use crate::clock::Clock;
 use crate::codec::Encodings;
 use crate::error::{Error, ErrorKind};
-use crate::fence::Fences;
+use crate::fence::{FencedAfter, Fences};
 use crate::function::definition::Definition;
 use crate::function::plan::Plan;
 use crate::join::join_all;
 use crate::state::{Defaults, RuntimeState};
-use crate::stats::Stats;
+use crate::stats::{FunctionStats, Stats};
 use crate::tier::config::TierConfig;
 use crate::tier::memory::{Memory, MemoryTier};
 use crate::tier::{Receipt, TierStatus};
@@ -42,6 +44,12 @@ struct Shared {
     ///
     /// Lock rule: the lock is never held across an await, nor while user code runs.
     bound: RwLock<HashMap<SlotKey, Arc<CachedFunction>>>,
+    /// The sum of the statistics of the functions that were removed.
+    ///
+    /// Lock rule: the lock is never held across an await, nor while user code runs.
+    removed: Mutex<Option<FunctionStats>>,
+    /// Set for the runtime that calls use if none is installed.
+    is_default: bool,
 }
 
 /// Key of a bound function: the number of its slot, and the types of its instantiation.
@@ -54,25 +62,46 @@ tokio::task_local! {
     static OF_TASK: CacheRuntime;
 }
 
+impl Shared {
+    /// Adds the statistics of a function that is removed to those of the others. Returns `false`.
+    #[cold]
+    fn keep_sum_of(&self, function: &CachedFunction) -> bool {
+        let stats = function.stats();
+        let mut removed = self.removed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *removed {
+            Some(sum) => sum.merge(&stats),
+            None => *removed = Some(stats),
+        }
+        false
+    }
+}
+
 impl CacheRuntime {
     pub(crate) fn new(state: RuntimeState) -> Self {
+        Self::of(state, false)
+    }
+
+    fn of(state: RuntimeState, is_default: bool) -> Self {
         Self(Arc::new(Shared {
             state: Arc::new(state),
             bound: RwLock::default(),
+            removed: Mutex::default(),
+            is_default,
         }))
     }
 
     fn memory_alone() -> Self {
         let memory = Memory::default().build().ok();
         let entries = memory.as_ref().map_or(0, |memory| memory.entries);
-        Self::new(RuntimeState::new(
+        let state = RuntimeState::new(
             memory.map(|memory| (TierConfig::as_l1(), memory)),
             Vec::new(),
             Arc::new(Fences::for_entries(entries, false)),
             Clock::System,
             Encodings::builtin(),
             Defaults::default(),
-        ))
+        );
+        Self::of(state, true)
     }
 
     pub(crate) fn install(self) -> Result<Self, Error> {
@@ -136,6 +165,10 @@ impl CacheRuntime {
         OF_TASK.try_with(Self::clone).ok()
     }
 
+    pub(crate) fn state(&self) -> &Arc<RuntimeState> {
+        &self.0.state
+    }
+
     pub(crate) fn installed() -> Option<&'static Self> {
         INSTALLED.get()
     }
@@ -163,7 +196,7 @@ impl CacheRuntime {
         if let Some(bound) = all.get(&key) {
             return Arc::clone(bound);
         }
-        all.retain(|_, bound| bound.is_alive());
+        all.retain(|_, bound| bound.is_alive() || shared.keep_sum_of(bound));
         let name = name();
         let is_taken = all.values().any(|other| other.name() == name);
         let plan = match is_taken {
@@ -188,7 +221,7 @@ impl CacheRuntime {
     }
 
     fn log_fallback(&self, problem: &Error, has_memory: bool) {
-        let runtime = match std::ptr::eq(&*self.0, &*DEFAULT.0) {
+        let runtime = match self.0.is_default {
             true => "none is installed: memory with its defaults",
             false => "built by the program",
         };
@@ -197,6 +230,7 @@ impl CacheRuntime {
             false => "is not cached",
         };
         tracing::warn!(
+            target: "multi_tier_cached::function",
             error = %problem,
             runtime,
             "the runtime cannot serve a function; the function {consequence}"
@@ -229,13 +263,36 @@ impl CacheRuntime {
         }
     }
 
-    /// Returns the counters since the runtime was built, of the functions that were called at least
-    /// once. Cheap.
+    /// Returns the counters since the runtime was built, by function. Cheap.
+    ///
+    /// Every runtime has the functions that were called in it. The installed runtime also has those
+    /// that were not called yet, with zeros, and so does the default one if none is installed: the
+    /// [annotated functions](crate::registered_functions) of the program, and the functions that
+    /// were built outside of every [`scope`](Self::scope) and still exist. A generic function or a
+    /// method appears with its first call, because each choice of its types is a function of its
+    /// own.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut functions: Vec<_> = self.bound().values().map(|bound| bound.stats()).collect();
+        let mut bound: Vec<_> = self.bound().values().cloned().collect();
+        // Statistics are large, and sorting them again is no work if they are in order.
+        bound.sort_unstable_by(|a, b| a.name().cmp(b.name()));
+        let mut functions: Vec<_> = bound.iter().map(|bound| bound.stats()).collect();
+        self.add_uncalled(&mut functions);
         functions.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        Stats { functions }
+        let state = &self.0.state;
+        Stats {
+            functions,
+            tag_invalidations: state.tag_invalidations.get(),
+            tag_expiries: state.tag_expiries.get(),
+            invalidations_of_all: state.invalidations_of_all.get(),
+        }
+    }
+
+    /// Returns the sum of the statistics of functions that no longer exist, under the name of one
+    /// of them.
+    pub(crate) fn stats_of_removed(&self) -> Option<FunctionStats> {
+        let removed = self.0.removed.lock();
+        removed.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the status of the tiers below memory, in look-up order, without a request to them.
@@ -270,12 +327,16 @@ impl CacheRuntime {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn snapshot(&self) -> Snapshot {
+        let stats = self.stats();
         Snapshot {
             loads_under_way: self.loads_under_way(),
             background_loads: self.background_loads(),
             entries_in_memory: self.entries_in_memory(),
             tiers: self.health().await.tiers,
-            functions: self.stats().functions,
+            functions: stats.functions,
+            tag_invalidations: stats.tag_invalidations,
+            tag_expiries: stats.tag_expiries,
+            invalidations_of_all: stats.invalidations_of_all,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::clock::Moment;
 use crate::entry::Held;
+use crate::fence::TagStripes;
 
 /// A value that callers may get in place of the result of a load.
 ///
@@ -14,6 +15,11 @@ pub(crate) struct StaleValue {
     pub(crate) start: u64,
     /// The number up to which the key is known not to have been invalidated since.
     pub(crate) dated: u64,
-    /// The end of the value's freshness, at which its windows begin.
+    /// The end of the value's freshness, at which its windows begin. It is later than now if the
+    /// value was expired.
     pub(crate) fresh_until: Moment,
+    /// `true` if the value was found expired, so that it is stale before `fresh_until`.
+    pub(crate) is_expired: bool,
+    /// The fences of the value's tags.
+    pub(crate) tags: TagStripes,
 }

@@ -1,8 +1,12 @@
 //! The state of a runtime: what it owns, and all its functions share.
 
+mod tags;
+
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::{Arc, OnceLock};
+
+use tracing::Span;
 
 use crate::background::Background;
 use crate::clock::Clock;
@@ -15,12 +19,15 @@ use crate::function::overrides::Overrides;
 use crate::function::ttl::Policies;
 use crate::glob::Glob;
 use crate::level::Level;
+use crate::metrics::{MetricsDetail, Observers};
 use crate::panics::for_each_despite_panics;
+use crate::stats::Counter;
 use crate::tier::config::TierConfig;
 use crate::tier::memory::MemoryTier;
 use crate::tier::store::Store;
 use crate::tier::{FunctionKey, LocalLeases, Matched, Receipt, Target, TierSettings};
 use crate::tokio_context::TokioContext;
+use crate::trace::{self, Change};
 
 /// Number of loads that run in the background at the same time, if nothing sets it. The reason is
 /// in the docs of [`background_loads`](crate::RuntimeBuilder::background_loads).
@@ -54,6 +61,14 @@ pub(crate) struct RuntimeState {
     pub(crate) tokio_context: OnceLock<TokioContext>,
     /// The write guards that this instance holds.
     pub(crate) guards: Arc<LocalLeases>,
+    /// Tags that were invalidated and expired on this instance.
+    pub(crate) tag_invalidations: Counter,
+    pub(crate) tag_expiries: Counter,
+    /// Invalidations of everything that were made on this instance.
+    pub(crate) invalidations_of_all: Counter,
+    /// Recipients of the durations of loads and of the tiers' operations.
+    pub(crate) observers: Arc<Observers>,
+    pub(crate) metrics_detail: MetricsDetail,
 }
 
 /// Settings for functions that do not have their own.
@@ -65,6 +80,8 @@ pub(crate) struct Defaults {
     pub(crate) policies: Policies,
     /// Settings that operators make in place of those in the code.
     pub(crate) overrides: Overrides,
+    /// Spans have the keys of calls.
+    pub(crate) keys_in_traces: bool,
 }
 
 impl Default for Defaults {
@@ -74,6 +91,7 @@ impl Default for Defaults {
             when_isolated: WhenIsolated::default(),
             policies: Policies::built_in(),
             overrides: Overrides::default(),
+            keys_in_traces: false,
         }
     }
 }
@@ -102,6 +120,11 @@ impl RuntimeState {
             handed_over: Background::of_hand_overs(),
             tokio_context: OnceLock::new(),
             guards: Arc::default(),
+            tag_invalidations: Counter::default(),
+            tag_expiries: Counter::default(),
+            invalidations_of_all: Counter::default(),
+            observers: Arc::default(),
+            metrics_detail: MetricsDetail::default(),
         }
     }
 
@@ -109,6 +132,11 @@ impl RuntimeState {
     /// others are invalidated nevertheless. If the future is dropped, the remaining tiers
     /// invalidate without being awaited.
     pub(crate) async fn invalidate_all(&self) -> Result<Receipt, Error> {
+        trace::change(change("invalidate", "all"), self.invalidate_lower()).await
+    }
+
+    async fn invalidate_lower(&self) -> Result<Receipt, Error> {
+        self.invalidations_of_all.add_one();
         struct Remaining<'a>(&'a [(TierConfig, Arc<Store>)]);
 
         impl Drop for Remaining<'_> {
@@ -189,6 +217,16 @@ impl RuntimeState {
     pub(crate) fn memory(&self) -> Option<&MemoryTier> {
         self.memory.as_ref().map(|(_, memory)| memory)
     }
+}
+
+/// Begins the span of a change that concerns all functions.
+fn change(operation: &'static str, scope: &'static str) -> Span {
+    let change = Change {
+        operation,
+        scope,
+        function: None,
+    };
+    change.span(|| None)
 }
 
 fn not_invalidated(what: &str, config: TierConfig, store: &Store, error: Error) -> Error {

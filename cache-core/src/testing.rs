@@ -2,7 +2,8 @@
 //!
 //! [`tier_conformance!`](crate::tier_conformance) emits one test for each of the [`checks`], so
 //! that a failure does not hide the others. [`faults`], [`persistence`] and [`sharing`] are for a
-//! store that can be cut off, that outlives its process, or that several instances use;
+//! store that can be cut off, that outlives its process, or that several instances use, and
+//! [`tag_sharing`] for what these instances learn of each other's tags;
 //! [`backing_off`] is for one that keeps the [back-off](crate::tier::BackOff) of a key.
 //!
 //! ```
@@ -22,10 +23,13 @@ mod back_off;
 mod cancellation;
 mod faults;
 mod leases;
+mod many;
 mod persistence;
 mod records;
 mod sharded;
 mod sharing;
+mod tag_sharing;
+mod tags;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +38,7 @@ pub use self::back_off::backing_off;
 pub use self::faults::faults;
 pub use self::persistence::persistence;
 pub use self::sharing::sharing;
+pub use self::tag_sharing::tag_sharing;
 use crate::tier::{
     FillResult, FunctionKey, Lease, LeaseMode, LeaseResult, Peers, ReadOptions, RecordKey, Stamp,
     Target, Tier, TierBuilder,
@@ -108,6 +113,14 @@ macro_rules! __tier_checks {
             [cancellation] dropped_operations_leave_no_lease_behind,
             [cancellation] operation_dropped_at_any_point_is_done_or_not_done,
             [leases] no_fill_survives_an_invalidation,
+            [tags] invalidation_of_tags_takes_no_other_record_with_it,
+            [tags] lease_is_void_after_its_key_was_expired,
+            [tags] lease_of_a_marked_function_has_the_mark_of_the_ledger,
+            [tags] invalidated_tag_voids_the_records_of_older_marks_that_have_it,
+            [tags] expired_records_are_stale_and_later_ones_are_not,
+            [tags] tagged_record_of_another_ledger_is_void,
+            [many] many_keys_have_the_results_that_each_has_alone,
+            [many] dropped_operations_on_many_keys_leave_no_lease_behind,
         }
     };
 }

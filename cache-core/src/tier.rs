@@ -16,10 +16,14 @@ mod key;
 pub mod kit;
 mod last_error;
 mod lease;
+mod ledger;
 mod local;
+mod many;
 pub(crate) mod memory;
 mod operation;
+mod operation_times;
 mod peers;
+mod received;
 mod settings;
 pub(crate) mod shard;
 mod shared;
@@ -37,11 +41,15 @@ pub use self::lease::{
     BackOff, Deadlock, Guard, GuardHeld, HeldLease, Lease, LeaseHeld, LeaseMode, LeaseResult,
     Wakeup, Woken,
 };
+pub use self::ledger::{Expiry, Ledger, Mark, Marks, MarksState};
 pub use self::local::LocalLeases;
+pub use self::many::{Fill, LeaseRequest, ManyFuture};
 pub use self::operation::{
     FillResult, HEADER_LEN, Matched, ReadOptions, ReadResult, Receipt, Target, TierFuture,
 };
+pub use self::operation_times::{OperationTimes, ResultTimes};
 pub use self::peers::Peers;
+pub use self::received::ReceivedInvalidations;
 pub use self::settings::TierSettings;
 pub use self::shard::Shard;
 pub use self::shared::SharedTier;

@@ -66,7 +66,7 @@ impl TokioContext {
         const ENDED: &str = "the Tokio runtime that the cache was installed in has ended, so tiers below memory are not \
                              used; help: install the cache in a runtime that lives as long as the process";
         if !self.is_end_reported.swap(true, Ordering::Relaxed) {
-            tracing::error!("{ENDED}");
+            tracing::error!(target: "multi_tier_cached::runtime", "{ENDED}");
         }
         Err(Error::new(ErrorKind::Unavailable, ENDED))
     }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::cached_function::{CachedFunction, FencedAfter};
+use crate::cached_function::CachedFunction;
 use crate::error::Error;
+use crate::fence::FencedAfter;
 use crate::key::Key;
 use crate::panics::for_each_despite_panics;
 use crate::tier::{Guard, Receipt};

@@ -37,7 +37,10 @@ use crate::generations::MIN_BYTES;
 /// before the invalidation is written, the next process drops all records. If the marker could not
 /// be written either, the invalidation is an error, and the tier tries again as long as the process
 /// lives. If a function also uses a shared tier, records are valid only as long as their process
-/// lives, because another instance may have invalidated them since.
+/// lives, because another instance may have invalidated them since. Values with tags are stored,
+/// and a tag that was invalidated or a value that was expired is known to the next process: the
+/// tier has a [ledger](cache_core::tier::Ledger) of 65,536 entries. With more it begins again, and
+/// all records with tags are misses.
 ///
 /// **Costs**: a read of the disk and a switch of threads. A fill is handed to the operating
 /// system and does not wait for a sync: if the machine loses power, the last fills may be lost; if

@@ -228,6 +228,7 @@ impl Generations {
         both.written.store(0, Ordering::Relaxed);
         drop(both);
         tracing::debug!(
+            target: "multi_tier_cached::disk",
             generation = number,
             "a new generation of the disk tier has begun"
         );

@@ -6,14 +6,15 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
-use cache_core::tier::Target;
 use cache_core::tier::kit::{PrivateState, lock};
+use cache_core::tier::{Expiry, Target};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::Disk;
 use crate::dirty_marker::DirtyMarker;
 use crate::generations::Walk;
+use crate::ledger::DiskLedger;
 use crate::open::{is_damage, open};
 use crate::store::Store;
 
@@ -35,6 +36,7 @@ pub(crate) struct Maintenance {
     config: Disk,
     /// `None` while the store is not open.
     store: RwLock<Option<Arc<Store>>>,
+    ledger: Arc<DiskLedger>,
     pub(crate) state: Arc<PrivateState>,
     marker: DirtyMarker,
     progress: watch::Sender<Progress>,
@@ -79,7 +81,7 @@ impl Maintenance {
     pub(crate) fn new(
         config: Disk,
         store: Option<Store>,
-        state: Arc<PrivateState>,
+        ledger: Arc<DiskLedger>,
         marker: DirtyMarker,
     ) -> Self {
         let requests = Requests {
@@ -89,7 +91,8 @@ impl Maintenance {
         Self {
             config,
             store: RwLock::new(store.map(Arc::new)),
-            state,
+            state: Arc::clone(ledger.state()),
+            ledger,
             marker,
             progress: watch::Sender::default(),
             requests: Mutex::new(requests),
@@ -111,6 +114,25 @@ impl Maintenance {
         number
     }
 
+    /// Begins an invalidation of tags, as [`begin_invalidation`](Self::begin_invalidation).
+    pub(crate) fn begin_invalidation_of_tags(&self, tags: &[u64]) -> u64 {
+        let number = self.state.pending().add_tags(tags);
+        self.request(|requests| requests.is_pending = true);
+        number
+    }
+
+    /// Begins an expiry, as [`begin_invalidation`](Self::begin_invalidation). The records stay.
+    pub(crate) fn begin_expiry(&self, target: Expiry<'_>) -> u64 {
+        // The order matters. A fill that checked its lease before it was voided stores a record
+        // that the expiry makes stale.
+        let number = self.state.pending().add_expiry(target);
+        if let Expiry::Key(key) = target {
+            self.state.leases().void(Target::Key(key));
+        }
+        self.request(|requests| requests.is_pending = true);
+        number
+    }
+
     pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.subscribe()
     }
@@ -120,7 +142,7 @@ impl Maintenance {
         let is_damaged = is_damage(error);
         if is_damaged {
             let path = self.config.path.display();
-            tracing::warn!(path = %path, error = %error, "damaged data found in the disk tier");
+            tracing::warn!(target: "multi_tier_cached::disk", path = %path, error = %error, "damaged data found in the disk tier");
         }
         self.request(|requests| {
             requests.is_broken = true;
@@ -133,7 +155,7 @@ impl Maintenance {
     pub(crate) fn mark_dirty(&self) -> bool {
         let marked = self.marker.set_if(|| !self.state.pending().is_empty());
         if let Err(error) = &marked {
-            tracing::warn!(error = %error, "the disk does not accept the marker of a pending invalidation; if this process ends now, the next one reads stale records");
+            tracing::warn!(target: "multi_tier_cached::disk", error = %error, "the disk does not accept the marker of a pending invalidation; if this process ends now, the next one reads stale records");
         }
         marked.is_ok()
     }
@@ -246,13 +268,13 @@ impl Maintenance {
             Ok(done) => {
                 let is_empty = || self.state.pending().is_empty();
                 if let Err(error) = self.marker.clear_if(is_empty) {
-                    tracing::debug!(error = %error, "the marker of pending invalidations was not cleared; the next process may discard all records");
+                    tracing::debug!(target: "multi_tier_cached::disk", error = %error, "the marker of pending invalidations was not cleared; the next process may discard all records");
                 }
                 self.progress.send_modify(|progress| progress.done = done);
                 true
             }
             Err(error) => {
-                tracing::warn!(error = %error, "an invalidation could not be written to the disk; its records are misses until it is");
+                tracing::warn!(target: "multi_tier_cached::disk", error = %error, "an invalidation could not be written to the disk; its records are misses until it is");
                 self.failed(&error);
                 false
             }
@@ -288,13 +310,13 @@ impl Maintenance {
         match store.sweep(walk) {
             Ok(Some(removed)) => {
                 if removed > 0 {
-                    tracing::trace!(removed, "expired records were removed from the disk");
+                    tracing::trace!(target: "multi_tier_cached::disk", removed, "expired records were removed from the disk");
                 }
                 true
             }
             Ok(None) => false,
             Err(error) => {
-                tracing::debug!(error = %error, "a sweep of the disk tier failed; it is repeated later");
+                tracing::debug!(target: "multi_tier_cached::disk", error = %error, "a sweep of the disk tier failed; it is repeated later");
                 self.failed(&error);
                 false
             }
@@ -311,15 +333,15 @@ impl Maintenance {
             }
         }
         let path = self.config.path.display();
-        match open(&self.config, &self.state, is_damaged) {
+        match open(&self.config, &self.ledger, is_damaged) {
             Ok(store) => {
-                tracing::info!(path = %path, "the disk tier is open again");
+                tracing::info!(target: "multi_tier_cached::disk", path = %path, "the disk tier is open again");
                 let mut slot = self.store.write().unwrap_or_else(PoisonError::into_inner);
                 *slot = Some(Arc::new(store));
                 true
             }
             Err(error) => {
-                tracing::warn!(path = %path, error = %error, "the disk tier cannot be opened; continuing without it until it can");
+                tracing::warn!(target: "multi_tier_cached::disk", path = %path, error = %error, "the disk tier cannot be opened; continuing without it until it can");
                 false
             }
         }

@@ -6,11 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cache_core::tier::kit::PrivateState;
 use fjall::{Database, LsmError};
 
 use crate::config::Disk;
 use crate::generations::{DropExpired, JOURNAL_BYTES};
+use crate::ledger::DiskLedger;
 use crate::store::Store;
 
 /// The store, in the tier's directory.
@@ -29,27 +29,27 @@ const BLOCK_CACHE_BYTES: u64 = 8 << 20;
 /// If the disk cannot be used now.
 pub(crate) fn open(
     config: &Disk,
-    state: &Arc<PrivateState>,
+    ledger: &Arc<DiskLedger>,
     is_damaged: bool,
 ) -> fjall::Result<Store> {
     let path = config.path.display();
     remove_discarded(config)?;
-    match open_once(config, state) {
+    match open_once(config, ledger) {
         Ok(store) if !is_damaged => return Ok(store),
         Ok(store) => {
             drop(store);
-            tracing::warn!(path = %path, "the disk tier's data are damaged; discarding all of them");
+            tracing::warn!(target: "multi_tier_cached::disk", path = %path, "the disk tier's data are damaged; discarding all of them");
         }
         Err(error) if is_damage(&error) => {
-            tracing::warn!(path = %path, error = %error, "the disk tier's data cannot be read; discarding all of them");
+            tracing::warn!(target: "multi_tier_cached::disk", path = %path, error = %error, "the disk tier's data cannot be read; discarding all of them");
         }
         Err(error) => return Err(error),
     }
     discard(config)?;
-    open_once(config, state)
+    open_once(config, ledger)
 }
 
-fn open_once(config: &Disk, state: &Arc<PrivateState>) -> fjall::Result<Store> {
+fn open_once(config: &Disk, ledger: &Arc<DiskLedger>) -> fjall::Result<Store> {
     let open = || {
         let database = Database::builder(directory(config))
             .cache_size(BLOCK_CACHE_BYTES)
@@ -57,7 +57,7 @@ fn open_once(config: &Disk, state: &Arc<PrivateState>) -> fjall::Result<Store> {
             .worker_threads(1)
             .with_compaction_filter_factories(Arc::new(DropExpired::of))
             .open()?;
-        Store::new(database, config.max_bytes, Arc::clone(state))
+        Store::new(database, config.max_bytes, Arc::clone(ledger))
     };
     // The database panics on some kinds of damage.
     catch_unwind(AssertUnwindSafe(open)).unwrap_or(Err(fjall::Error::Unrecoverable))

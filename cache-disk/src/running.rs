@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use cache_core::tier::Target;
-use cache_core::tier::kit::{PrivateState, lock};
+use cache_core::tier::kit::lock;
 use cache_core::{Error, ErrorKind};
 use tokio::sync::oneshot;
 
 use crate::config::Disk;
 use crate::dirty_marker::DirtyMarker;
+use crate::ledger::DiskLedger;
 use crate::maintenance::Maintenance;
 use crate::open::open;
 use crate::store::Store;
@@ -31,15 +32,14 @@ impl Drop for Running {
 
 impl Running {
     /// Opens the store, or continues without it until it can be opened.
-    pub(crate) fn start(config: &Disk) -> Result<Self, Error> {
+    pub(crate) fn start(config: &Disk, ledger: Arc<DiskLedger>) -> Result<Self, Error> {
         let path = config.path.display();
         let cannot = |source: io::Error| {
             let problem = format!("`{path}` cannot be used as a disk tier: {source}");
             Error::with_source(ErrorKind::Configuration, problem, source)
         };
         let marker = DirtyMarker::open(&config.path).map_err(cannot)?;
-        let state = Arc::<PrivateState>::default();
-        let opened = match open(config, &state, false) {
+        let opened = match open(config, &ledger, false) {
             Err(fjall::Error::Io(source)) if source.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(cannot(source));
             }
@@ -48,14 +48,14 @@ impl Running {
         let store = opened
             .and_then(|store| discard_if_dirty(config, &marker, store))
             .inspect_err(|error| {
-                tracing::warn!(path = %path, error = %error, "the disk tier cannot be opened; continuing without it until it can");
+                tracing::warn!(target: "multi_tier_cached::disk", path = %path, error = %error, "the disk tier cannot be opened; continuing without it until it can");
             })
             .ok();
         if store.is_none() && marker.is_dirty() {
             // The store is opened later without a look at the marker, so everything is pending.
-            state.pending().add(Target::All);
+            ledger.state().pending().add(Target::All);
         }
-        let maintenance = Arc::new(Maintenance::new(config.clone(), store, state, marker));
+        let maintenance = Arc::new(Maintenance::new(config.clone(), store, ledger, marker));
         let maintenance_thread = {
             let maintenance = Arc::clone(&maintenance);
             let thread = thread::Builder::new().name("mtc-disk-maintenance".to_owned());
@@ -103,7 +103,7 @@ impl Running {
 fn discard_if_dirty(config: &Disk, marker: &DirtyMarker, store: Store) -> fjall::Result<Store> {
     if marker.is_dirty() {
         let path = config.path.display();
-        tracing::warn!(path = %path, "the last process ended before an invalidation was on the disk; discarding all records");
+        tracing::warn!(target: "multi_tier_cached::disk", path = %path, "the last process ended before an invalidation was on the disk; discarding all records");
         store.void_all()?;
         // From now on the marker is about the invalidations of this process.
         marker.clear_if(|| true)?;

@@ -12,13 +12,16 @@ use fjall::{Database, PersistMode};
 
 use crate::epochs::{self, DiskEpochs};
 use crate::generations::{Generations, Walk};
+use crate::ledger::{DiskLedger, LedgerLog, change_for};
 
 /// An open store.
 pub(crate) struct Store {
     database: Database,
     generations: Generations,
     epochs: DiskEpochs,
-    /// Shared with the stores that are opened later, if this one fails.
+    ledger_log: LedgerLog,
+    /// Shared with the stores that are opened later, if this one fails; the state as well.
+    ledger: Arc<DiskLedger>,
     state: Arc<PrivateState>,
     /// Held while the lease of a key is checked and its record written, and while it is deleted.
     locks: KeyLocks<Mutex<()>>,
@@ -28,13 +31,19 @@ impl Store {
     pub(crate) fn new(
         database: Database,
         max_bytes: u64,
-        state: Arc<PrivateState>,
+        ledger: Arc<DiskLedger>,
     ) -> fjall::Result<Self> {
+        let (ledger_log, contents) = LedgerLog::open(database.clone())?;
+        let generations = Generations::open(database.clone(), max_bytes)?;
+        let epochs = epochs::open(&database)?;
+        ledger.contents().replace(contents);
         Ok(Self {
-            generations: Generations::open(database.clone(), max_bytes)?,
-            epochs: epochs::open(&database)?,
+            generations,
+            epochs,
+            ledger_log,
             database,
-            state,
+            state: Arc::clone(ledger.state()),
+            ledger,
             locks: KeyLocks::default(),
         })
     }
@@ -81,9 +90,10 @@ impl Store {
             true => self.generations.get(&name)?.map(|(record, _)| record),
             false => None,
         };
-        Ok(self
+        let leased = self
             .state
-            .grant(key, mode, expected_header, record.as_deref(), stamp))
+            .grant(key, mode, expected_header, record.as_deref(), stamp);
+        Ok(self.ledger.contents().mark_lease(key, leased))
     }
 
     pub(crate) fn fill(
@@ -179,7 +189,16 @@ impl Store {
             let _locked = self.lock(&name);
             self.generations.remove(&name)?;
         }
+        let change = change_for(self.ledger.contents(), &batch);
+        if let Some(change) = &change {
+            self.ledger_log.write(change)?;
+        }
         self.database.persist(PersistMode::SyncData)?;
+        if let Some(change) = &change {
+            // After the sync: a lease must not carry a number that a crash could undo, because the
+            // next process would give it to another invalidation.
+            self.ledger.contents().apply(change);
+        }
         self.state.pending().batch_done(&batch);
         Ok(batch.number())
     }

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use cache_core::tier::kit::{lock, timed, timed_out};
 use cache_core::tier::{
-    Breaker, FillResult, FunctionKey, Glob, Guard, Health, Lease, LeaseMode, LeaseResult,
-    ReadOptions, ReadResult, Receipt, RecordKey, Target, Tier, TierBuilder, TierContext,
+    Breaker, Expiry, FillResult, FunctionKey, Glob, Guard, Health, Lease, LeaseMode, LeaseResult,
+    Ledger, ReadOptions, ReadResult, Receipt, RecordKey, Target, Tier, TierBuilder, TierContext,
     TierFuture, TierSettings,
 };
 use cache_core::{Error, ErrorKind};
 use tokio::time::{Instant, timeout};
 
 use crate::config::Disk;
+use crate::ledger::DiskLedger;
 use crate::running::{Running, on_new_thread};
 use crate::store::Store;
 
@@ -27,6 +28,7 @@ const MAX_MARKING: Duration = Duration::from_millis(50);
 pub(crate) struct DiskTier {
     config: Disk,
     settings: TierSettings,
+    ledger: Arc<DiskLedger>,
     /// `Some` from the start to the shutdown.
     running: Mutex<Option<Arc<Running>>>,
 }
@@ -40,6 +42,7 @@ impl DiskTier {
         Self {
             config,
             settings,
+            ledger: Arc::new(DiskLedger::new(Arc::default())),
             running: Mutex::default(),
         }
     }
@@ -85,6 +88,32 @@ impl DiskTier {
             Ok(None) => unavailable("the store has failed and is not open again yet"),
             Err(_) => unavailable("the disk tier was shut down"),
         }
+    }
+
+    /// Waits until the invalidation with this number is synced, or is certain to be known to the
+    /// next process.
+    async fn until_flushed(
+        &self,
+        running: &Running,
+        number: u64,
+        within: Duration,
+    ) -> Result<Receipt, Error> {
+        let flushed = timeout(within, running.flushed(number)).await;
+        if !matches!(flushed, Ok(true)) {
+            self.running()?;
+        }
+        match flushed {
+            Ok(true) => return Ok(Receipt::Acked),
+            Ok(false) if running.maintenance.is_marked_dirty() => return Ok(Receipt::Queued),
+            // The maintenance thread could not write the marker, or is still busy.
+            _ => {}
+        }
+        if self.mark_dirty(running).await {
+            return Ok(Receipt::Queued);
+        }
+        // The invalidation stays pending as long as this process lives, but the next process would
+        // not know of it.
+        Err(timed_out("invalidate", "the disk", within))
     }
 
     /// Writes down that an invalidation is pending, so that it can be reported as queued. Returns
@@ -140,8 +169,8 @@ impl Tier for DiskTier {
 
     fn start(&self) -> TierFuture<'_, ()> {
         Box::pin(async move {
-            let config = self.config.clone();
-            let started = on_new_thread(move || Running::start(&config))?.await;
+            let (config, ledger) = (self.config.clone(), Arc::clone(&self.ledger));
+            let started = on_new_thread(move || Running::start(&config, ledger))?.await;
             let started = started.unwrap_or_else(|_| {
                 let path = self.config.path.display();
                 let problem =
@@ -195,22 +224,7 @@ impl Tier for DiskTier {
         Box::pin(async move {
             let running = self.running()?;
             let number = running.maintenance.begin_invalidation(target);
-            let flushed = timeout(within, running.flushed(number)).await;
-            if !matches!(flushed, Ok(true)) {
-                self.running()?;
-            }
-            match flushed {
-                Ok(true) => return Ok(Receipt::Acked),
-                Ok(false) if running.maintenance.is_marked_dirty() => return Ok(Receipt::Queued),
-                // The maintenance thread could not write the marker, or is still busy.
-                _ => {}
-            }
-            if self.mark_dirty(&running).await {
-                return Ok(Receipt::Queued);
-            }
-            // The invalidation stays pending as long as this process lives, but the next process
-            // would not know of it.
-            Err(timed_out("invalidate", "the disk", within))
+            self.until_flushed(&running, number, within).await
         })
     }
 
@@ -218,6 +232,32 @@ impl Tier for DiskTier {
         if let Ok(running) = self.running() {
             running.maintenance.begin_invalidation(target);
         }
+    }
+
+    fn invalidate_tags<'a>(&'a self, tags: &'a [u64], within: Duration) -> TierFuture<'a, Receipt> {
+        Box::pin(async move {
+            let running = self.running()?;
+            let number = running.maintenance.begin_invalidation_of_tags(tags);
+            self.until_flushed(&running, number, within).await
+        })
+    }
+
+    fn invalidate_tags_later(&self, tags: &[u64]) {
+        if let Ok(running) = self.running() {
+            running.maintenance.begin_invalidation_of_tags(tags);
+        }
+    }
+
+    fn expire<'a>(&'a self, target: Expiry<'a>, within: Duration) -> TierFuture<'a, Receipt> {
+        Box::pin(async move {
+            let running = self.running()?;
+            let number = running.maintenance.begin_expiry(target);
+            self.until_flushed(&running, number, within).await
+        })
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        Some(&*self.ledger)
     }
 
     fn is_pending(&self, key: &RecordKey) -> bool {

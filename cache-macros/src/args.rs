@@ -1,7 +1,9 @@
 //! The grammar of the attribute: its options, each given at most once and kept with its span.
 
+mod batch;
 mod duration;
 mod given;
+mod tags;
 mod times;
 mod ttl;
 
@@ -10,6 +12,7 @@ use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::{Expr, ExprPath, Ident, LitStr, Path, Token};
 
+pub(crate) use self::batch::Batch;
 use self::given::{Given, comma, level_number, skip_to_comma};
 pub(crate) use self::given::{Scope, Tiers};
 pub(crate) use self::times::{Setting, Times};
@@ -134,6 +137,23 @@ const OPTIONS: &[(&str, Read)] = &[
         args.ttl_from = Some(given.value("ttl_from = |value| value.expires_in")?);
         Ok(())
     }),
+    ("tags", |args, given, errors| {
+        args.tags = Some(tags::tags(given, errors)?);
+        Ok(())
+    }),
+    ("tags_of", |args, given, _| {
+        let example = "tags_of = |value| [tag!(\"org:{value.org}\")]";
+        args.tags_of = Some(given.value(example)?);
+        Ok(())
+    }),
+    ("batch", |args, given, _| {
+        args.batch = Some(batch::batch(given)?);
+        Ok(())
+    }),
+    ("same_as", |args, given, _| {
+        args.same_as = Some(batch::same_as(given)?);
+        Ok(())
+    }),
     ("crate", |args, given, _| {
         args.facade = Some(given.facade()?);
         Ok(())
@@ -201,8 +221,16 @@ pub(crate) struct Args {
     pub(crate) stale_if: Option<Setting<Expr>>,
     pub(crate) error_if: Option<Setting<Expr>>,
     pub(crate) ttl_from: Option<Expr>,
+    /// The templates of the tags that the arguments tell.
+    pub(crate) tags: Option<Vec<LitStr>>,
+    pub(crate) tags_of: Option<Expr>,
+    pub(crate) batch: Option<Batch>,
+    /// The function of one id that has the values of a batch.
+    pub(crate) same_as: Option<ExprPath>,
     pub(crate) facade: Option<Path>,
     pub(crate) trait_impl: bool,
+    /// The names of all known options that are given.
+    pub(crate) given: Vec<Ident>,
     /// Options that were given but could not be read. That they are missing is no second mistake.
     broken: Vec<String>,
     /// Set if one of those names `Self`, which is written in an `impl` only.
@@ -212,7 +240,6 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn parse(tokens: TokenStream, errors: &mut Errors) -> Self {
         let mut args = Self::default();
-        let mut seen: Vec<String> = Vec::new();
         let all = |input: ParseStream<'_>| {
             if input.peek(syn::Lit) {
                 errors.push(input.error("a value without a name; help: write `ttl = \"5m\"`"));
@@ -222,7 +249,7 @@ impl Args {
             }
             while !input.is_empty() {
                 let unread = input.fork();
-                if let Err(error) = args.option(input, &mut seen, errors) {
+                if let Err(error) = args.option(input, errors) {
                     errors.push(error);
                     skip_to_comma(input)?;
                     args.broken_names_self_type |= names_self_type(&unread)?;
@@ -242,12 +269,7 @@ impl Args {
         self.broken.iter().any(|broken| broken == option)
     }
 
-    fn option(
-        &mut self,
-        input: ParseStream<'_>,
-        seen: &mut Vec<String>,
-        errors: &mut Errors,
-    ) -> syn::Result<()> {
+    fn option(&mut self, input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<()> {
         let option = input.call(Ident::parse_any).map_err(|error| {
             let help = help_options();
             let says = format!("expected the name of an option; help: {help}");
@@ -257,11 +279,11 @@ impl Args {
         let Some(read) = reader(&name) else {
             return Err(self.unknown(&option, &name));
         };
-        if seen.contains(&name) {
+        if self.given.contains(&option) {
             let twice = format!("`{name}` is given twice");
             return Err(syn::Error::new(option.span(), twice));
         }
-        seen.push(name.clone());
+        self.given.push(option.clone());
         let given = Given {
             option: &option,
             input,

@@ -38,6 +38,7 @@
 //! In an `impl` the associated functions are beside the method, under names that begin with its
 //! own. In the `impl` of a trait no other items are allowed, so everything is inside of the method.
 
+mod batch;
 mod declaration;
 mod instance;
 mod key;
@@ -45,11 +46,13 @@ mod late;
 mod look_up;
 mod pieces;
 mod result;
+mod same_as;
 mod trait_impl;
 
 use proc_macro2::TokenStream;
 use quote::quote;
 
+use self::batch::BatchParts;
 use self::declaration::declaration;
 use self::instance::{constants, slot};
 use self::key::{key_function, with_key};
@@ -106,10 +109,11 @@ fn outer(model: &Model<'_>, hidden: &Hidden) -> TokenStream {
     let function = model.function;
     let (attrs, vis) = (function.outer_attrs(), &function.vis);
     let sig = signature(&function.sig, &model.arguments, &function.sig.ident);
-    let start = with_key(model, hidden, mode(model));
-    let call = match model.call {
-        CallForm::Untimed | CallForm::Timed => call(model, hidden, &start),
-        CallForm::Late => late_call(model, hidden, &start),
+    let start = || with_key(model, hidden, mode(model));
+    let call = match (&model.batch, model.call) {
+        (Some(batch), _) => BatchParts::new(model, batch, hidden).call(),
+        (None, CallForm::Untimed | CallForm::Timed) => call(model, hidden, &start()),
+        (None, CallForm::Late) => late_call(model, hidden, &start()),
     };
     quote! {
         #(#attrs)*
@@ -139,12 +143,8 @@ fn call(model: &Model<'_>, hidden: &Hidden, start: &TokenStream) -> TokenStream 
 /// The items beside the function.
 fn items(model: &Model<'_>, hidden: &Hidden, names: HandleNames) -> TokenStream {
     let handles = handles(model, hidden, names);
-    let key = key_function(model, hidden);
-    let returns = returns_function(model, hidden);
-    let constants = constants(model);
-    let slot = &hidden.slot;
-    let declaration = declaration(model);
-    let private = private(model);
+    let has_own_options = !model.has_options_of_another();
+    let described = has_own_options.then(|| described(model, hidden));
     let mut body_sig = model.function.sig.clone();
     body_sig.ident = hidden.body.clone();
     let body = &model.function.body;
@@ -152,6 +152,23 @@ fn items(model: &Model<'_>, hidden: &Hidden, names: HandleNames) -> TokenStream 
     quote! {
         #handles
 
+        #described
+
+        #body_attrs
+        #[doc(hidden)]
+        #body_sig #body
+    }
+}
+
+/// The items that describe the function to the runtime.
+fn described(model: &Model<'_>, hidden: &Hidden) -> TokenStream {
+    let key = key_function(model, hidden);
+    let returns = returns_function(model, hidden);
+    let constants = constants(model);
+    let slot = &hidden.slot;
+    let declaration = declaration(model);
+    let private = private(model);
+    quote! {
         #key
 
         #returns
@@ -163,15 +180,30 @@ fn items(model: &Model<'_>, hidden: &Hidden, names: HandleNames) -> TokenStream 
             #declaration
             &__SLOT
         }
-
-        #body_attrs
-        #[doc(hidden)]
-        #body_sig #body
     }
 }
 
 /// The public items.
 fn handles(model: &Model<'_>, hidden: &Hidden, names: HandleNames) -> TokenStream {
+    let at = slot(model, hidden);
+    let invalidate_all = quote!(#at.invalidate_all());
+    let bodies = match &model.batch {
+        Some(batch) => BatchParts::new(model, batch, hidden).handles(invalidate_all),
+        None => bodies(model, hidden, invalidate_all),
+    };
+    let handles = Handles {
+        function: model.function,
+        arguments: &model.arguments,
+        ids: model.batch.as_ref().map(|batch| &batch.ids),
+        instance_generics: model.instance_generics(),
+        private: private(model),
+        names,
+    };
+    handles.render(&bodies)
+}
+
+/// The bodies of the handles of a function of a single key.
+fn bodies(model: &Model<'_>, hidden: &Hidden, invalidate_all: TokenStream) -> Bodies {
     let private = private(model);
     let returned = model.returned;
     let prepare = with_key(model, hidden, "MakeHandle");
@@ -181,8 +213,7 @@ fn handles(model: &Model<'_>, hidden: &Hidden, names: HandleNames) -> TokenStrea
         true => quote!(async move { #body }),
         false => body,
     };
-    let at = slot(model, hidden);
-    let bodies = Bodies {
+    Bodies {
         call: quote! {
             #private::Call<#returned, impl ::core::future::Future<Output = #returned>>
         },
@@ -191,16 +222,8 @@ fn handles(model: &Model<'_>, hidden: &Hidden, names: HandleNames) -> TokenStrea
             #private::call(#handle, #body)
         },
         invalidation: with_key(model, hidden, "MakeInvalidation"),
-        invalidate_all: quote!(#at.invalidate_all()),
-    };
-    let handles = Handles {
-        function: model.function,
-        arguments: &model.arguments,
-        instance_generics: model.instance_generics(),
-        private,
-        names,
-    };
-    handles.render(&bodies)
+        invalidate_all,
+    }
 }
 
 /// The call of the function that has the body.

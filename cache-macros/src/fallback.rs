@@ -68,6 +68,7 @@ fn items(outline: &Outline<'_>, names: HandleNames) -> TokenStream {
     let handles = Handles {
         function: outline.function,
         arguments: &outline.arguments,
+        ids: None,
         instance_generics: outline.instance_generics.clone(),
         private,
         names,

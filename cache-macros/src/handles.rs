@@ -2,8 +2,8 @@
 //!
 //! A correct attribute and one that has mistakes declare the same items, with other bodies.
 
-use proc_macro2::{Ident, TokenStream};
-use quote::quote;
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote};
 use syn::FnArg;
 
 use crate::item::{Argument, Function};
@@ -13,6 +13,8 @@ use crate::names::HandleNames;
 pub(crate) struct Handles<'a> {
     pub(crate) function: &'a Function,
     pub(crate) arguments: &'a [Argument<'a>],
+    /// The argument with the ids of a batch.
+    pub(crate) ids: Option<&'a Ident>,
     /// Generics of `invalidate_all`.
     pub(crate) instance_generics: syn::Generics,
     /// The path of `__private`.
@@ -42,9 +44,15 @@ impl Handles<'_> {
         let private = &self.private;
         let name = &self.function.sig.ident;
         let doc = format!("Returns the handle of one call of `{name}`, which does not begin.");
-        let entry_sig = self.signature(&self.names.entry, call);
+        let mut entry_sig = self.signature(&self.names.entry, call);
+        if let Some(ids) = self.ids {
+            name_lifetimes_of_ids(&mut entry_sig, ids);
+        }
         let entry = self.item(&doc, &quote!(#entry_sig), entry);
-        let doc = format!("Invalidates one key of `{name}` in every tier.");
+        let doc = match self.ids {
+            None => format!("Invalidates one key of `{name}` in every tier."),
+            Some(_) => format!("Invalidates the keys of some ids of `{name}` in every tier."),
+        };
         let invalidation_sig =
             self.signature(&self.names.invalidation, &quote!(#private::Invalidation));
         let invalidation = self.item(&doc, &quote!(#invalidation_sig), invalidation);
@@ -89,6 +97,74 @@ impl Handles<'_> {
         sig.output = syn::parse_quote!(-> #output);
         sig
     }
+}
+
+/// Names the lifetimes of ids that are elided (`&[&str]`), because the type of a handle of several
+/// ids has the type of an id.
+fn name_lifetimes_of_ids(sig: &mut syn::Signature, ids: &Ident) {
+    let typed = sig.inputs.iter_mut().filter_map(|input| match input {
+        FnArg::Typed(typed) => Some(typed),
+        FnArg::Receiver(_) => None,
+    });
+    for argument in typed {
+        if !matches!(&*argument.pat, syn::Pat::Ident(name) if name.ident == *ids) {
+            continue;
+        }
+        let ty = &mut argument.ty;
+        let named = match &**ty {
+            // The list itself may live as long as the call of `entry`.
+            syn::Type::Reference(list) => {
+                let (lifetime, list) = (&list.lifetime, named_lifetimes(&*list.elem));
+                quote!(&#lifetime #list)
+            }
+            list => named_lifetimes(list),
+        };
+        if named.to_string() != quote!(#ty).to_string()
+            && let Ok(named) = syn::parse2(named)
+        {
+            **ty = named;
+            let lifetime = lifetime_of_ids();
+            sig.generics.params.insert(0, syn::parse_quote!(#lifetime));
+        }
+    }
+}
+
+/// Returns a type whose elided lifetimes are named.
+pub(crate) fn named_lifetimes(ty: impl ToTokens) -> TokenStream {
+    let mut named = TokenStream::new();
+    let mut tokens = ty.into_token_stream().into_iter().peekable();
+    let is = |token: &TokenTree, sign| matches!(token, TokenTree::Punct(p) if p.as_char() == sign);
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Group(group) => {
+                let mut inner = Group::new(group.delimiter(), named_lifetimes(group.stream()));
+                inner.set_span(group.span());
+                named.extend([TokenTree::from(inner)]);
+            }
+            token if is(&token, '&') => {
+                named.extend([token]);
+                if !tokens.peek().is_some_and(|next| is(next, '\'')) {
+                    lifetime_of_ids().to_tokens(&mut named);
+                }
+            }
+            token if is(&token, '\'') => {
+                let is_elided =
+                    matches!(tokens.peek(), Some(TokenTree::Ident(name)) if name == "_");
+                if is_elided {
+                    tokens.next();
+                    lifetime_of_ids().to_tokens(&mut named);
+                } else {
+                    named.extend([token]);
+                }
+            }
+            token => named.extend([token]),
+        }
+    }
+    named
+}
+
+fn lifetime_of_ids() -> syn::Lifetime {
+    syn::Lifetime::new("'__ids", Span::mixed_site())
 }
 
 /// Puts associated functions into a struct that has the name of a free function.

@@ -1,4 +1,4 @@
-//! `#[multi_tier_cached]` and `invalidate!`: parse, check, expand.
+//! `#[multi_tier_cached]`, `invalidate!`, `expire!` and `tag!`: parse, check, expand.
 //!
 //! An expansion is thin: the options as data in one `static`, the body as it was, and one call into
 //! the runtime. It names nothing but the facade's `__private`. The documentation for users is on
@@ -8,11 +8,13 @@ mod args;
 mod errors;
 mod expand;
 mod fallback;
+mod function_path;
 mod handles;
 mod invalidate;
 mod item;
 mod model;
 mod names;
+mod tag;
 mod template;
 mod types;
 
@@ -27,7 +29,26 @@ pub fn multi_tier_cached(args: TokenStream, item: TokenStream) -> TokenStream {
 /// Invalidates values of a cached function; see the facade's documentation.
 #[proc_macro]
 pub fn invalidate(input: TokenStream) -> TokenStream {
-    invalidate::expand(input.into())
+    expression(invalidate::expand(
+        input.into(),
+        invalidate::Effect::Invalidate,
+    ))
+}
+
+/// Makes values of a cached function stale; see the facade's documentation.
+#[proc_macro]
+pub fn expire(input: TokenStream) -> TokenStream {
+    expression(invalidate::expand(input.into(), invalidate::Effect::Expire))
+}
+
+/// Makes a tag; see the facade's documentation.
+#[proc_macro]
+pub fn tag(input: TokenStream) -> TokenStream {
+    expression(tag::expand(input.into()))
+}
+
+fn expression(expanded: syn::Result<proc_macro2::TokenStream>) -> TokenStream {
+    expanded
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
 }

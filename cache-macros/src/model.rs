@@ -1,17 +1,21 @@
 //! The function and its options, checked against each other, as `expand` renders them.
 
+mod batch;
 mod checks;
 mod key;
 mod late;
 mod parameters;
 mod result;
+mod tags;
 mod times;
 
 use proc_macro2::{Ident, TokenStream};
 use syn::{Expr, ExprPath, FnArg, GenericParam, LitStr, Pat, Type};
 
+pub(crate) use self::batch::Batch;
 use self::key::Key;
 pub(crate) use self::key::{KeyPart, Shown};
+pub(crate) use self::tags::TagPiece;
 use crate::args::{Args, Scope, Tiers, Times, Ttl};
 use crate::errors::Errors;
 use crate::item::{Argument, Function, ItemKind};
@@ -48,6 +52,11 @@ pub(crate) struct Model<'a> {
     pub(crate) stale_if: Option<Expr>,
     pub(crate) error_if: Option<Expr>,
     pub(crate) ttl_from: Option<Expr>,
+    /// The templates of the tags; `None` if values have no tags.
+    pub(crate) tags: Option<Vec<Vec<TagPiece>>>,
+    pub(crate) tags_of: Option<Expr>,
+    /// `None` for a function of a single key.
+    pub(crate) batch: Option<Batch<'a>>,
     pub(crate) call: CallForm,
     /// Set if the result names a lifetime, which can only be that of its error.
     pub(crate) borrows_its_error: bool,
@@ -124,15 +133,22 @@ impl<'a> Model<'a> {
         checks::ttl(&args, errors);
         checks::coherence(&args, sig, boxed, errors);
         checks::of_self(&args, receiver, errors);
-        let Key { parts, shown } = Key::new(&args, &arguments, receiver.is_some(), errors);
+        let key = Key::new(&args, &arguments, receiver.is_some(), errors);
+        let tags = tags::tags(&args, &key, (&arguments, receiver.is_some()), errors);
+        let Key { parts, shown, .. } = key;
         let returned = result::returned(&args, function, errors);
         times::times(&args, errors);
         let kind = kind(&args, function);
+        let batch = Batch::new(&args, function, (&arguments, kind), errors);
         late::late(&args, function, kind, errors);
         let keyed = |argument: &Argument<'_>| is_keyed(&parts, argument);
         let skipped_parameters = parameters::skipped(function, &arguments, keyed, &parts, &args);
         let facade = names::facade(args.facade.as_ref());
-        let (Some(returned), Some(ttl), true) = (returned, args.ttl, errors.is_empty()) else {
+        // A function that has the options of another one has no ttl of its own.
+        let ttl = args
+            .ttl
+            .or_else(|| args.same_as.is_some().then(|| Ttl::Each(Vec::new())));
+        let (Some(returned), Some(ttl), true) = (returned, ttl, errors.is_empty()) else {
             return Err(Box::new(Outline {
                 function,
                 returned: function.returned(),
@@ -167,8 +183,25 @@ impl<'a> Model<'a> {
             stale_if: args.stale_if.map(|setting| setting.value),
             error_if: args.error_if.map(|setting| setting.value),
             ttl_from: args.ttl_from,
+            tags,
+            tags_of: args.tags_of,
+            batch,
             facade,
         })
+    }
+
+    /// Returns `true` if another function has its options, its key and its values.
+    pub(crate) fn has_options_of_another(&self) -> bool {
+        let batch = self.batch.as_ref();
+        batch.is_some_and(|batch| batch.same_as.is_some())
+    }
+
+    /// Returns the type of an argument in the key: of a single id for the ids of a batch.
+    pub(crate) fn key_type(&self, argument: &Argument<'a>) -> &'a Type {
+        match &self.batch {
+            Some(batch) if batch.ids == argument.ident => batch.element,
+            _ => argument.ty,
+        }
     }
 
     /// Returns `true` if its values never leave memory, so that they need no serde.

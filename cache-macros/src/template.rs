@@ -1,6 +1,23 @@
-//! Key templates: `"user:{id}:{filter.kind}"`.
+//! Templates of keys and tags: `"user:{id}:{filter.kind}"`.
 
 use syn::{Expr, LitStr};
+
+/// The use of a template.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Key,
+    Tag,
+}
+
+impl Purpose {
+    /// The word for the text that a template makes.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Tag => "tag",
+        }
+    }
+}
 
 /// A piece of a template.
 pub(crate) enum Piece {
@@ -13,7 +30,7 @@ pub(crate) enum Piece {
 /// argument lists never have the same rendered key.
 const SEPARATORS: &[char] = &[':', '/', '|', '=', '&', ';', ',', '?', '!', '+', '*', ' '];
 
-pub(crate) fn parse(text: &LitStr) -> syn::Result<Vec<Piece>> {
+pub(crate) fn parse(text: &LitStr, purpose: Purpose) -> syn::Result<Vec<Piece>> {
     let error = |message: &str| syn::Error::new(text.span(), message);
     let value = text.value();
     let mut pieces: Vec<Piece> = Vec::new();
@@ -39,10 +56,10 @@ pub(crate) fn parse(text: &LitStr) -> syn::Result<Vec<Piece>> {
                 if let Some(Piece::Argument(before, _)) = pieces.last()
                     && !literal.contains(SEPARATORS)
                 {
-                    let place = place.trim();
+                    let (place, made) = (place.trim(), purpose.name());
                     return Err(error(&format!(
                         "nothing separates `{{{before}}}` from `{{{place}}}`: two argument lists \
-                         could make one key; help: write a sign between them that no argument \
+                         could make one {made}; help: write a sign between them that no argument \
                          contains, such as `:`"
                     )));
                 }
@@ -51,7 +68,7 @@ pub(crate) fn parse(text: &LitStr) -> syn::Result<Vec<Piece>> {
                 }
                 pieces.push(placeholder(place.trim(), text)?);
             }
-            '#' => {
+            '#' if purpose == Purpose::Key => {
                 return Err(error(
                     "`#` is reserved for keys of the shared tiers; help: use another sign, such \
                      as `:`",

@@ -224,6 +224,135 @@ fn timed_trait_method_expands_as_recorded() {
 }
 
 #[test]
+fn tagged_function_expands_as_recorded() {
+    check(
+        "tagged",
+        quote!(
+            ttl = "5m",
+            key = "{filter.kind}:{id}",
+            tags = ["user:{id}", "{id}/{{{filter.kind}}}", "all-users"]
+        ),
+        quote! {
+            async fn get_user(id: u64, filter: Filter) -> Result<User, DbError> {
+                db().fetch_user(id, filter).await
+            }
+        },
+    );
+}
+
+#[test]
+fn tags_of_a_value_expand_as_recorded() {
+    check_method(
+        "tags_of",
+        quote!(impl Repo),
+        quote!(
+            ttl = "5m",
+            skip(self),
+            tags_of = |user: &User| [tag!("org:{user.org}")]
+        ),
+        quote! {
+            pub async fn get(&self, id: u64) -> Option<User> {
+                self.db.get(id).await
+            }
+        },
+    );
+}
+
+#[test]
+fn batch_expands_as_recorded() {
+    check(
+        "batch",
+        quote!(ttl = "5m", batch = ids, tags = ["user:{ids}"], skip(pool)),
+        quote! {
+            pub async fn get_users(
+                pool: &Pool,
+                ids: &[u64],
+                tenant: u32,
+            ) -> Result<HashMap<u64, User>, DbError> {
+                pool.fetch_users(ids, tenant).await
+            }
+        },
+    );
+}
+
+#[test]
+fn batch_with_the_options_of_another_function_expands_as_recorded() {
+    check_method(
+        "same_as",
+        quote!(impl<D: Database> Repo<D>),
+        quote!(
+            batch(names, most = 500),
+            same_as = Self::find::<T>,
+            skip(self)
+        ),
+        quote! {
+            pub async fn find_all<T: Row>(
+                &self,
+                names: Vec<&str>,
+                filter: &Filter,
+            ) -> BTreeMap<String, T> {
+                self.db.find_all(names, filter).await
+            }
+        },
+    );
+}
+
+#[test]
+fn late_batch_expands_as_recorded() {
+    check(
+        "late_batch",
+        quote!(
+            ttl = "5m",
+            batch = names,
+            skip(pool),
+            stale_while_revalidate = "1m"
+        ),
+        quote! {
+            async fn find_all(
+                pool: &Pool,
+                names: &[&str],
+                tenant: u64,
+            ) -> HashMap<String, User> {
+                pool.find_all(names, tenant).await
+            }
+        },
+    );
+}
+
+/// An attribute that is being typed expands to the function, with errors inside of it.
+#[test]
+fn half_typed_options_expand() {
+    let options = [
+        quote!(ttl = "5m", tags =),
+        quote!(ttl = "5m", tags = ["user:{"]),
+        quote!(ttl = "5m", tags_of = |user|),
+        quote!(ttl = "5m", batch),
+        quote!(ttl = "5m", batch = ),
+        quote!(ttl = "5m", batch(ids, most =)),
+        quote!(batch = ids, same_as =),
+    ];
+    for options in options {
+        let item = quote! {
+            async fn get(ids: &[u64]) -> HashMap<u64, u64> {
+                let found = ids.
+            }
+        };
+        let expanded = super::cached(options.clone(), item).to_string();
+        for part in [
+            "let found = ids .",
+            "struct get",
+            "fn entry",
+            "compile_error",
+        ] {
+            assert!(
+                expanded.contains(part),
+                "{options}: no `{part}`: {expanded}"
+            );
+        }
+    }
+}
+
+#[test]
 fn half_typed_body_expands() {
     let expanded = super::cached(
         quote!(ttl = "5m"),

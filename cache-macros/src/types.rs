@@ -148,3 +148,74 @@ pub(crate) fn referred(ty: &Type) -> (usize, &Type) {
         _ => (0, ty),
     }
 }
+
+/// Returns the type of the elements of `&[K]` and `Vec<K>`, and whether the list is owned.
+pub(crate) fn list(ty: &Type) -> Option<(&Type, bool)> {
+    match ty {
+        Type::Group(group) => list(&group.elem),
+        Type::Paren(paren) => list(&paren.elem),
+        Type::Reference(reference) if reference.mutability.is_none() => match &*reference.elem {
+            Type::Slice(slice) => Some((&slice.elem, false)),
+            _ => None,
+        },
+        Type::Path(path) => {
+            let last = path.path.segments.last()?;
+            let PathArguments::AngleBracketed(arguments) = &last.arguments else {
+                return None;
+            };
+            match (
+                last.ident == "Vec",
+                arguments.args.len(),
+                arguments.args.first()?,
+            ) {
+                (true, 1, GenericArgument::Type(element)) => Some((element, true)),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// Returns the type of the values in a result, without its error.
+pub(crate) fn values(returned: &Type) -> &Type {
+    only_argument(returned, "Result").unwrap_or(returned)
+}
+
+/// Returns `true` for a type that does not say which value belongs to which id, whatever it is an
+/// alias of: one of the standard library, or one without a name.
+pub(crate) fn names_no_ids(ty: &Type) -> bool {
+    const OTHERS: &[&str] = &[
+        "Arc", "BTreeSet", "Box", "HashSet", "Option", "Rc", "String", "VecDeque", "bool", "char",
+        "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64",
+        "u128", "usize",
+    ];
+    match ty {
+        Type::Group(group) => names_no_ids(&group.elem),
+        Type::Paren(paren) => names_no_ids(&paren.elem),
+        Type::Tuple(_) | Type::Array(_) | Type::Slice(_) => true,
+        Type::Path(path) => path.path.segments.last().is_some_and(|last| {
+            let name = last.ident.to_string();
+            match list(ty) {
+                Some((element, true)) => is_no_element(element),
+                _ => OTHERS.contains(&name.as_str()),
+            }
+        }),
+        _ => false,
+    }
+}
+
+/// Returns `true` for an element of a `Vec` that is neither a pair of an id and a value nor an
+/// optional value.
+fn is_no_element(element: &Type) -> bool {
+    match element {
+        Type::Group(group) => is_no_element(&group.elem),
+        Type::Tuple(tuple) => tuple.elems.len() != 2,
+        // An alias of such an element is not recognized.
+        Type::Path(path) => path
+            .path
+            .segments
+            .last()
+            .is_none_or(|last| last.ident != "Option"),
+        _ => true,
+    }
+}

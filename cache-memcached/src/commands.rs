@@ -16,6 +16,7 @@ mod items;
 pub(crate) mod lease;
 pub(crate) mod log;
 pub(crate) mod ping;
+pub(crate) mod publish;
 pub(crate) mod read;
 pub(crate) mod release;
 pub(crate) mod renew;

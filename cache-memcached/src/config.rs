@@ -50,10 +50,13 @@ const MAX_CONNECTIONS: usize = 64;
 /// and other instances stop returning the old value within the
 /// [`staleness_bound`](Self::staleness_bound). If the server is unreachable, invalidations wait in
 /// memory, and are lost if the process ends before they are sent. If the server restarts, its data
-/// is lost.
+/// is lost. Values with tags are not stored, because the server has no
+/// [ledger](cache_core::tier::Ledger); the memory of all instances learns of an invalidated tag
+/// within the same bound. An expired key or function is invalidated in the server, and stale in the
+/// memory of all instances.
 ///
-/// **Cost**: one round trip for a hit, six for a miss, three for an invalidation, and
-/// eight requests per second from each instance.
+/// **Cost**: one round trip for a hit, six for a miss, three for an invalidation, two for one of up
+/// to 512 tags, and eight requests per second from each instance.
 ///
 /// The server must be memcached 1.6 or later, for its meta commands. A server that was started with
 /// `-C` is not used, because it gives items no CAS numbers. Use one server: several servers behind

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use cache_core::Error;
 use cache_core::tier::RecordKey;
-use cache_core::tier::kit::{OwnedTarget, ReturnedLease};
+use cache_core::tier::kit::{Batch, OwnedTarget, ReturnedLease};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use crate::commands::granted::GrantedLease;
 use crate::commands::guard::{EndGuard, PlaceGuard};
 use crate::commands::invalidate::Invalidate;
-use crate::commands::log::{Message, ReadLog};
+use crate::commands::log::{Effect, Message, ReadLog};
+use crate::commands::publish::{PublishAllTags, PublishTags};
 use crate::commands::release::Release;
 use crate::commands::renew::Renew;
 use crate::session::{Link, MemcachedSession};
@@ -78,6 +79,15 @@ impl MemcachedSession {
             Message::Key(digest) => self.peers.invalidated_key(digest),
             Message::Function(digest) => self.peers.invalidated_function(digest),
             Message::All => self.peers.invalidated_all(),
+            Message::Tags(digests) => {
+                let digests = digests.into_iter();
+                digests.for_each(|digest| self.peers.invalidated_tag(digest));
+            }
+            Message::AllTags => self.peers.invalidated_all_tags(),
+            Message::Expired(digests) => {
+                let digests = digests.into_iter();
+                digests.for_each(|digest| self.peers.expired(digest));
+            }
         }
     }
 
@@ -100,6 +110,7 @@ impl MemcachedSession {
             return Ok(());
         }
         tracing::info!(
+            target: "multi_tier_cached::memcached",
             pending = self.pending.len(),
             "sending pending invalidations to memcached"
         );
@@ -107,13 +118,32 @@ impl MemcachedSession {
             let invalidate = Invalidate {
                 keys: self.keys.clone(),
                 target: OwnedTarget::of(target),
+                effect: Effect::Invalidated,
             };
             link.connections.send(invalidate).await?;
             // The tiers above may have copied up the record since the call invalidated them.
             self.peers.done_late(target);
             self.counters.replayed(1);
         }
+        self.flush_tags(link, &batch).await?;
         self.pending.batch_done(&batch);
+        Ok(())
+    }
+
+    async fn flush_tags(&self, link: &Link, batch: &Batch) -> Result<(), Error> {
+        let keys = self.keys.clone();
+        if batch.all_tags {
+            link.connections.send(PublishAllTags { keys }).await?;
+            self.counters.replayed(1);
+        } else if !batch.tags.is_empty() {
+            let publish = PublishTags {
+                keys,
+                tags: batch.tags.clone(),
+                effect: Effect::Invalidated,
+            };
+            link.connections.send(publish).await?;
+            self.counters.replayed(batch.tags.len());
+        }
         Ok(())
     }
 
@@ -124,7 +154,7 @@ impl MemcachedSession {
         loop {
             ticks.tick().await;
             if let Err(error) = self.renew(link).await {
-                tracing::debug!(error = ?error, "leases and guards at memcached were not renewed");
+                tracing::debug!(target: "multi_tier_cached::memcached", error = ?error, "leases and guards at memcached were not renewed");
             }
         }
     }
@@ -237,6 +267,7 @@ fn every(period: Duration) -> Interval {
 
 fn give_up(work: &str, error: &Error) {
     tracing::warn!(
+        target: "multi_tier_cached::memcached",
         work,
         error = ?error,
         "the link to memcached cannot be trusted any more; connecting again"

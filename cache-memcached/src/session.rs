@@ -19,6 +19,8 @@ use tokio::sync::{Notify, oneshot};
 use crate::commands::Command;
 use crate::commands::granted::GrantedLease;
 use crate::commands::invalidate::Invalidate;
+use crate::commands::log::Effect;
+use crate::commands::publish::PublishTags;
 use crate::config::Memcached;
 use crate::connections::{Caller, Connections};
 use crate::error::STORE;
@@ -39,6 +41,9 @@ pub(crate) struct MemcachedSession {
     pub(crate) guards: Arc<HeldGuards<RecordKey>>,
     pub(crate) counters: LinkCounters,
 }
+
+/// Where the result of an invalidation that is being sent will be.
+pub(crate) type Sent = oneshot::Receiver<Result<(), ClientError>>;
 
 /// The connections to one process of the server. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -116,28 +121,76 @@ impl MemcachedSession {
     pub(crate) fn invalidate_later(self: &Arc<Self>, target: Target<'_>) {
         let number = self.pending.add(target);
         if let Some((link, _)) = self.link.current() {
-            drop(self.send_invalidation(&link, target, number));
+            drop(self.send_invalidation(&link, target, Effect::Invalidated, number));
+        }
+    }
+
+    /// Invalidates tags without a result.
+    pub(crate) fn invalidate_tags_later(self: &Arc<Self>, tags: &[u64]) {
+        let number = self.pending.add_tags(tags);
+        if let Some((link, _)) = self.link.current() {
+            drop(self.send_tags(&link, tags, Effect::Invalidated, number));
         }
     }
 
     /// Starts to send a pending invalidation, which was added under this number. If the link is
     /// lost before the reply, the invalidation is sent over the next link. If no connection accepts
-    /// the command, it is sent with the next flush; `None` is returned then.
+    /// the command, it is sent with the next flush; `None` is returned then. An expiry that is sent
+    /// again is an invalidation.
     pub(crate) fn send_invalidation(
         self: &Arc<Self>,
         link: &Link,
         target: Target<'_>,
+        effect: Effect,
         number: u64,
-    ) -> Option<oneshot::Receiver<Result<(), ClientError>>> {
-        let (session, link_number) = (Arc::clone(self), link.number);
+    ) -> Option<Sent> {
         let target = OwnedTarget::of(target);
         let command = Invalidate {
             keys: self.keys.clone(),
             target: target.clone(),
+            effect,
         };
+        let done = move |session: &Self, caller| session.invalidated(&target, number, caller);
+        self.start(link, command, done)
+    }
+
+    /// Starts to send a pending invalidation of tags, as
+    /// [`send_invalidation`](Self::send_invalidation) does.
+    pub(crate) fn send_tags(
+        self: &Arc<Self>,
+        link: &Link,
+        tags: &[u64],
+        effect: Effect,
+        number: u64,
+    ) -> Option<Sent> {
+        let tags = tags.to_vec();
+        let command = PublishTags {
+            keys: self.keys.clone(),
+            tags: tags.clone(),
+            effect,
+        };
+        // The server has no record with tags, so a call that was dropped has left nothing in the
+        // tiers above.
+        let done = move |session: &Self, _| {
+            drop(session.pending.tags_done(&tags, number));
+            // If so many tags were pending that all tags took their place, a flush sends these.
+            if session.pending.covers_tags(&tags) {
+                session.unsent.notify_one();
+            }
+        };
+        self.start(link, command, done)
+    }
+
+    fn start<C: Command<Reply = ()>>(
+        self: &Arc<Self>,
+        link: &Link,
+        command: C,
+        done: impl FnOnce(&Self, Caller) + Send + 'static,
+    ) -> Option<Sent> {
+        let (session, link_number) = (Arc::clone(self), link.number);
         let sent = link.connections.start(command, move |reply, caller| {
             match &reply {
-                Ok(()) => session.invalidated(&target, number, caller),
+                Ok(()) => done(&session, caller),
                 // Half of it may be done, and the rest must not wait for long.
                 Err(_) => session.lose(link_number),
             }

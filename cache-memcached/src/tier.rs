@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use cache_core::tier::kit::Supervisor;
 use cache_core::tier::{
-    Breaker, FillResult, Guard, Health, Lease, LeaseMode, LeaseResult, Peers, ReadOptions,
+    Breaker, Expiry, FillResult, Guard, Health, Lease, LeaseMode, LeaseResult, Peers, ReadOptions,
     ReadResult, Receipt, RecordKey, SharedTier, Target, Tier, TierBuilder, TierContext, TierFuture,
     TierSettings,
 };
 use cache_core::{Coherence, Error};
 use tokio::time::{Instant, timeout};
 
+use crate::commands::log::Effect;
 use crate::commands::ping::Ping;
 use crate::commands::read::ReadRecord;
 use crate::config::Memcached;
@@ -147,11 +148,30 @@ impl Tier for MemcachedTier {
     }
 
     fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, Receipt> {
-        Box::pin(self.invalidate_within(target, within))
+        Box::pin(self.invalidate_within(target, Effect::Invalidated, within))
     }
 
     fn invalidate_later(&self, target: Target<'_>) {
         self.session.invalidate_later(target);
+    }
+
+    fn invalidate_tags<'a>(&'a self, tags: &'a [u64], within: Duration) -> TierFuture<'a, Receipt> {
+        Box::pin(self.publish_tags_within(tags, Effect::Invalidated, within))
+    }
+
+    fn invalidate_tags_later(&self, tags: &[u64]) {
+        self.session.invalidate_tags_later(tags);
+    }
+
+    fn expire<'a>(&'a self, target: Expiry<'a>, within: Duration) -> TierFuture<'a, Receipt> {
+        let target = match target {
+            Expiry::Key(key) => Target::Key(key),
+            Expiry::Function(function) => Target::Function(function),
+            Expiry::Tags(tags) => {
+                return Box::pin(self.publish_tags_within(tags, Effect::Expired, within));
+            }
+        };
+        Box::pin(self.invalidate_within(target, Effect::Expired, within))
     }
 
     fn is_pending(&self, key: &RecordKey) -> bool {

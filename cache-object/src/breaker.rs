@@ -24,7 +24,7 @@ impl ConsecutiveTimeouts {
         // Operations that were in progress when the breaker opened are counted too. There are far
         // fewer of them than would overflow the counter.
         if self.0.fetch_add(1, Ordering::Relaxed) + 1 == MAX_TIMEOUTS {
-            tracing::warn!("object storage does not respond; continuing without it until it does");
+            tracing::warn!(target: "multi_tier_cached::object", "object storage does not respond; continuing without it until it does");
         }
     }
 }

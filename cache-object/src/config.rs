@@ -46,7 +46,9 @@ const PREFIX: NameRule = NameRule {
 /// was killed are discarded, because it is not known what it had invalidated and what it was
 /// writing: the next instance waits until the prefix was unused for thirty seconds, while calls
 /// continue without the tier, and begins with an empty store. So does an instance that lost its
-/// prefix to another one and takes it back.
+/// prefix to another one and takes it back. Values with tags are stored only if the function also
+/// uses a shared tier, because the prefix has no [ledger](cache_core::tier::Ledger); an expired
+/// value is invalidated.
 ///
 /// **Costs**: a hit reads one object, a fill writes one, the invalidation of a key deletes
 /// one, and the invalidation of a function or of everything needs no request. Expired and void

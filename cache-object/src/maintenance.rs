@@ -68,6 +68,7 @@ async fn send_heartbeats(prefix: &Prefix, owner: &Mutex<Owner>, first: watch::Se
                 // Only the first failure in a row is logged.
                 if !std::mem::replace(&mut is_reported, true) {
                     tracing::warn!(
+                        target: "multi_tier_cached::object",
                         prefix = prefix.store.prefix(), error = ?error,
                         "the prefix of object storage cannot be used; continuing without it until it can"
                     );
@@ -95,7 +96,7 @@ async fn remove_pending(prefix: &Arc<Prefix>) {
             continue;
         };
         if !std::mem::replace(&mut is_reported, true) {
-            tracing::warn!(error = %error, "an invalidation is not in object storage yet; its records are misses until it is");
+            tracing::warn!(target: "multi_tier_cached::object", error = %error, "an invalidation is not in object storage yet; its records are misses until it is");
         }
         sleep(RETRY_PAUSE).await;
     }

@@ -37,10 +37,12 @@ pub(crate) async fn run(prefix: &Prefix, every: Duration) {
     loop {
         match sweep(prefix).await {
             Ok(0) => {}
-            Ok(removed) => tracing::debug!(removed, "object storage was swept"),
+            Ok(removed) => {
+                tracing::debug!(target: "multi_tier_cached::object", removed, "object storage was swept")
+            }
             // The next sweep finds the objects that this one did not reach.
             Err(error) => {
-                tracing::debug!(error = %error, "a sweep of object storage failed; it is repeated later");
+                tracing::debug!(target: "multi_tier_cached::object", error = %error, "a sweep of object storage failed; it is repeated later");
             }
         }
         sleep(every).await;

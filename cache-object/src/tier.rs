@@ -267,7 +267,7 @@ impl Tier for ObjectTier {
                 // The epochs for the next owner may have been written without this invalidation.
                 Err(error) if self.prefix.is_closed() => Err(error),
                 Err(error) => {
-                    tracing::debug!(error = ?error, "an invalidation is not in object storage yet; its records are misses until it is");
+                    tracing::debug!(target: "multi_tier_cached::object", error = ?error, "an invalidation is not in object storage yet; its records are misses until it is");
                     Ok(Receipt::Queued)
                 }
             }

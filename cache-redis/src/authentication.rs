@@ -30,6 +30,7 @@ impl RedisSession {
     fn report_failed_renewal(&self, error: &Error) {
         if !self.reported.renewal_fails.swap(true, Ordering::Relaxed) {
             tracing::warn!(
+                target: "multi_tier_cached::redis",
                 shard = self.shard_in_log(),
                 address = self.tried(),
                 error = ?error,

@@ -5,10 +5,11 @@
 //! here.
 //!
 //! The barrier reads the keys that invalidation relies on: the sequence, the history, and once a
-//! second the epochs that this instance knows. Under `allkeys-lru` and `allkeys-lfu` that keeps
-//! them among the keys in use. Otherwise they would be the coldest keys of the server, because only
-//! invalidations touch them. If one is evicted anyway, it is restored. A sequence that went back
-//! shows that the data set was replaced by an older one (SWAPDB).
+//! second the epochs that this instance knows, and the ledger if it follows it. Under `allkeys-lru`
+//! and `allkeys-lfu` that keeps them among the keys in use. Otherwise they would be the coldest
+//! keys of the server, because only invalidations touch them. If one is evicted anyway, it is
+//! restored; a ledger is not, and another is begun with the next lease that needs it. A sequence
+//! that went back shows that the data set was replaced by an older one (SWAPDB).
 
 use redis::RedisError;
 
@@ -25,7 +26,8 @@ use crate::session::{Link, RedisSession};
 pub(crate) enum Reads {
     /// The sequence and the history.
     WithoutEpochs,
-    /// These keys, and the epoch of each function that this instance knows.
+    /// These keys, the epoch of each function that this instance knows, and the ledger. Of the
+    /// ledger nothing is compared: reading it keeps it from being evicted.
     WithEpochs,
 }
 
@@ -76,7 +78,7 @@ impl RedisSession {
         if reads == Reads::WithoutEpochs {
             known.epochs.clear();
         }
-        let replies = self.read_control_keys(link, &known).await?;
+        let replies = self.read_control_keys(link, &known, reads).await?;
         // The order of the replies proves it, but only while the bus receives from this link, and
         // the node has the sequence.
         let received = self
@@ -96,6 +98,7 @@ impl RedisSession {
             Verdict::Moving => return Ok(()),
             Verdict::Restore => {
                 tracing::debug!(
+                    target: "multi_tier_cached::redis",
                     shard = self.shard_in_log(),
                     address = self.tried(),
                     "Redis has evicted keys that invalidation relies on; restoring them"
@@ -104,6 +107,7 @@ impl RedisSession {
             }
             Verdict::Replaced => {
                 tracing::warn!(
+                    target: "multi_tier_cached::redis",
                     shard = self.shard_in_log(),
                     address = self.tried(),
                     "the data set of Redis was replaced by another: its records are not used"
@@ -113,6 +117,7 @@ impl RedisSession {
             Verdict::Gap => {
                 self.counters.gap();
                 tracing::warn!(
+                    target: "multi_tier_cached::redis",
                     shard = self.shard_in_log(),
                     address = self.tried(),
                     "messages of other instances are missing"
@@ -139,6 +144,7 @@ impl RedisSession {
         &self,
         link: &Link,
         known: &Snapshot,
+        reads: Reads,
     ) -> Result<Vec<Option<Vec<u8>>>, RedisError> {
         let mut channel = link.channel.clone();
         let mut pipeline = redis::pipe();
@@ -153,6 +159,11 @@ impl RedisSession {
             .chain(epochs)
         {
             pipeline.cmd("GETRANGE").arg(name).arg(0).arg(LONGEST_TEXT);
+        }
+        if reads == Reads::WithEpochs && self.bus.mirror.is_enabled() {
+            for name in [self.keys.ledger(), self.keys.old_ledger()] {
+                pipeline.cmd("HMGET").arg(name).arg("b").ignore();
+            }
         }
         let replies: Vec<Result<Vec<u8>, RedisError>> = pipeline.query_async(&mut channel).await?;
         replies

@@ -32,24 +32,26 @@
 //! 5. The queue is bounded, and no operation waits for a place in it.
 
 mod pipeline;
+mod place;
 mod request;
+mod together;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cache_core::tier::FillResult;
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::{JoinSet, yield_now};
 
 use self::pipeline::Batch;
-pub(crate) use self::request::{LeaseReply, LeaseRequest, Read, StrongRead};
-use self::request::{Request, Sender};
+pub(crate) use self::place::Place;
+#[cfg(test)]
+use self::request::LeaseReply;
+use self::request::Request;
+pub(crate) use self::request::{LeaseRequest, Read, StrongRead};
+pub(crate) use self::together::Together;
 use crate::commands::PORTION;
-use crate::commands::fill::FilledKey;
-use crate::commands::invalidate::InvalidatedKey;
-use crate::commands::read::ReadReply;
 use crate::errors;
 use crate::keys::Keys;
 
@@ -92,10 +94,6 @@ pub(crate) struct Running<'a> {
     is_crowded: bool,
 }
 
-/// A place in the queue, which a request takes at once.
-#[derive(Debug)]
-pub(crate) struct Place<'a>(mpsc::Permit<'a, Request>);
-
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.batches.running.fetch_sub(1, Ordering::Relaxed);
@@ -133,44 +131,26 @@ impl Batches {
     pub(crate) async fn drain(&self) -> Result<(), RedisError> {
         let place = self.0.requests.reserve().await;
         let place = place.map_err(|_| errors::link_ended())?;
-        Place(place).ask(Request::Drain).await
+        Place::of_link(place).ask(Request::Drain).await
     }
 }
 
 impl<'a> Running<'a> {
+    /// Returns a place in a batch if the operation is to be sent in one. `together` is set for one
+    /// of several keys of a call.
+    pub(crate) fn place_with(
+        &self,
+        together: Option<&'a Together>,
+        (number, data): (u64, &MultiplexedConnection),
+    ) -> Option<Place<'a>> {
+        let shared = together.and_then(|together| together.place(number, data));
+        shared.or_else(|| self.place())
+    }
+
     /// Returns a place in a batch if the operation is to be sent in one.
     pub(crate) fn place(&self) -> Option<Place<'a>> {
         let place = self.is_crowded.then(|| self.batches.requests.try_reserve());
-        place?.ok().map(Place)
-    }
-}
-
-impl Place<'_> {
-    pub(crate) async fn read(self, read: Read) -> Result<Option<Vec<u8>>, RedisError> {
-        self.ask(|reply| Request::Read(read, reply)).await
-    }
-
-    pub(crate) async fn strong_read(self, read: StrongRead) -> Result<ReadReply, RedisError> {
-        self.ask(|reply| Request::StrongRead(read, reply)).await
-    }
-
-    pub(crate) async fn lease(self, lease: LeaseRequest) -> Result<LeaseReply, RedisError> {
-        self.ask(|reply| Request::Lease(lease, reply)).await
-    }
-
-    pub(crate) async fn fill(self, filled: FilledKey) -> Result<FillResult, RedisError> {
-        self.ask(|reply| Request::Fill(filled, reply)).await
-    }
-
-    pub(crate) async fn invalidate(self, key: InvalidatedKey) -> Result<(), RedisError> {
-        self.ask(|reply| Request::Invalidate(key, reply)).await
-    }
-
-    async fn ask<T>(self, request: impl FnOnce(Sender<T>) -> Request) -> Result<T, RedisError> {
-        let (sender, reply) = oneshot::channel();
-        self.0.send(request(sender));
-        // Without a reply, the task has ended with its link.
-        reply.await.unwrap_or_else(|_| Err(errors::link_ended()))
+        place?.ok().map(Place::of_link)
     }
 }
 

@@ -12,6 +12,7 @@
 //! 2. A message of an earlier link changes nothing.
 //! 3. No waker runs under the lock.
 
+use std::iter;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cache_core::Coherence;
@@ -20,7 +21,9 @@ use cache_core::tier::{FunctionKey, Peers};
 use redis::{PushInfo, PushKind, Value};
 
 use crate::epochs::{Epochs, KnownEpochs};
-use crate::message::{Digests, Message, Payload};
+use crate::ledger::Kind;
+use crate::message::{Digests, Entry, Message, Payload};
+use crate::mirror::{Change, Event, Mirror};
 use crate::server::Identity;
 use crate::waiters::LeaseWaiters;
 
@@ -31,6 +34,7 @@ pub(crate) struct Bus {
     pub(crate) peers: Peers,
     pub(crate) coherence: Arc<Coherence>,
     pub(crate) epochs: Epochs,
+    pub(crate) mirror: Mirror,
     pub(crate) waiters: Arc<LeaseWaiters>,
     pub(crate) counters: Arc<LinkCounters>,
     /// Locked while a message is judged and applied to epochs and fences, so that a link cannot be
@@ -92,6 +96,7 @@ impl Bus {
             peers,
             coherence: Arc::new(coherence),
             epochs: Epochs::default(),
+            mirror: Mirror::default(),
             waiters: Arc::default(),
             counters: Arc::default(),
             received: Mutex::default(),
@@ -104,6 +109,7 @@ impl Bus {
         let mut received = self.lock();
         received.end_link();
         received.link = link;
+        self.mirror.reset();
     }
 
     /// Stops receiving from the link with that number.
@@ -112,6 +118,7 @@ impl Bus {
         if received.link == link {
             received.end_link();
             received.link = 0;
+            self.mirror.reset();
         }
     }
 
@@ -199,6 +206,7 @@ impl Bus {
             }
             self.judge(&mut received, payload)
         };
+        self.mirror.announce();
         match outcome {
             Outcome::Applied(Wake::Nobody) => {}
             Outcome::Applied(Wake::Key(digest)) => self.waiters.wake(digest),
@@ -210,6 +218,7 @@ impl Bus {
             Outcome::Gap => {
                 self.counters.gap();
                 tracing::warn!(
+                    target: "multi_tier_cached::redis",
                     channel = self.channel,
                     "messages of other instances are missing: entries of shared functions in memory are not used"
                 );
@@ -230,6 +239,9 @@ impl Bus {
         if let Some(number) = number
             && !received.is_next(number, restarts)
         {
+            // The copy of the ledger first: a call that begins after the fences were raised must
+            // not find the old one.
+            self.mirror.reset();
             self.epochs.begin(None);
             self.peers.invalidated_all();
             return Outcome::Gap;
@@ -237,7 +249,10 @@ impl Bus {
         Outcome::Applied(match message {
             Some(message) => self.apply(message),
             None => {
-                // It is unknown what the message invalidates, so it invalidates everything.
+                // It is unknown what the message invalidates, so it invalidates everything. It may
+                // be about tags, so the ledger is loaded again.
+                self.mirror.reset();
+                self.mirror.want();
                 self.epochs.begin(self.epochs.history());
                 self.peers.invalidated_all();
                 Wake::All
@@ -268,7 +283,44 @@ impl Bus {
                 Wake::All
             }
             Message::Sequence => Wake::Nobody,
+            // The copy of the ledger first: the old copy must not find a record valid for a call
+            // that begins after the fence was raised.
+            Message::Tags(entry) => {
+                self.note(entry, Kind::Invalidated);
+                let digests = entry.digests.each();
+                digests.for_each(|digest| self.peers.invalidated_tag(digest));
+                Wake::Nobody
+            }
+            Message::Expired(entry) => {
+                self.note(entry, Kind::Expired);
+                let digests = entry.digests.each();
+                digests.for_each(|digest| self.peers.expired(digest));
+                // The lease of an expired key is void.
+                Wake::Keys(entry.digests)
+            }
+            Message::Rotated(base, number) => self.ledger(base, Change::Rotated(number)),
+            // Nothing was invalidated: memory has received every message of the ledger before.
+            Message::LedgerBegun(base) => self.ledger(base, Change::Begun),
+            Message::AllTags(base) => {
+                let wake = self.ledger(base, Change::Begun);
+                self.peers.invalidated_all_tags();
+                wake
+            }
         }
+    }
+
+    /// Notes an entry of the ledger in the copy of it.
+    fn note(&self, entry: Entry<'_>, kind: Kind) {
+        let base = entry.base;
+        let change = Change::Entry(kind, entry.number);
+        self.mirror
+            .apply(Event { base, change }, entry.digests.each());
+    }
+
+    /// Notes another change of the ledger in the copy of it.
+    fn ledger<'a>(&self, base: u64, change: Change) -> Wake<'a> {
+        self.mirror.apply(Event { base, change }, iter::empty());
+        Wake::Nobody
     }
 
     fn lock(&self) -> MutexGuard<'_, Received> {

@@ -16,9 +16,12 @@ pub(crate) mod guard;
 pub(crate) mod invalidate;
 pub(crate) mod lease;
 pub(crate) mod lease_free;
+pub(crate) mod ledger;
+pub(crate) mod ledger_read;
 pub(crate) mod note;
 pub(crate) mod permissions;
 pub(crate) mod read;
+pub(crate) mod read_many;
 pub(crate) mod release;
 pub(crate) mod renew;
 pub(crate) mod restore;
@@ -39,11 +42,15 @@ use crate::keys::Keys;
 pub(crate) const PORTION: usize = 256;
 
 /// All scripts.
-static SCRIPTS: [&Script; 22] = [
+static SCRIPTS: [&Script; 26] = [
     &attach::SCRIPT,
     &read::SCRIPT,
     &lease::SCRIPT,
+    &lease::MARKED,
     &lease_free::SCRIPT,
+    &lease_free::MARKED,
+    &ledger::COUNT,
+    &ledger::BEGIN,
     &fill::SCRIPT,
     &fill::RECORDS,
     &restore::SCRIPT,

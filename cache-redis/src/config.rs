@@ -66,6 +66,8 @@ const RECORD_SIZE: SizeRange = SizeRange::new(1, 512 << 20);
 /// | the nodes of a cluster besides the seeds | `cluster\|slots` |
 /// | the keys `{namespace:*}:#history`: to notice instances with another number of shards | `getrange` |
 /// | bodies that call cached functions | `hset hgetall hdel` |
+/// | tags and `expire` | `hmget hset hincrby hlen hscan rename unlink` |
+/// | several records in one command | `mget` |
 /// | write guards | `zadd zrem zscore zremrangebyscore` |
 /// | `invalidate_matching` | `scan unlink` |
 /// | `replicated` | `wait` |

@@ -191,6 +191,7 @@ impl RedisSession {
         self.bus.epochs.adopt(history, asked);
         if is_new {
             tracing::info!(
+                target: "multi_tier_cached::redis",
                 shard = self.shard_in_log(),
                 address = self.tried(),
                 "the server begins a new history: its older records are not used"
@@ -201,6 +202,7 @@ impl RedisSession {
             let queued = self.journal.recall();
             if queued > 0 {
                 tracing::info!(
+                    target: "multi_tier_cached::redis",
                     shard = self.shard_in_log(),
                     address = self.tried(),
                     queued,
@@ -266,6 +268,7 @@ impl RedisSession {
         self.evicts_at_random.store(true, Ordering::Relaxed);
         if !self.reported.evicts_at_random.swap(true, Ordering::Relaxed) {
             tracing::warn!(
+                target: "multi_tier_cached::redis",
                 shard = self.shard_in_log(),
                 address = self.tried(),
                 "Redis evicts keys at random (`maxmemory-policy`), also those that invalidation relies \

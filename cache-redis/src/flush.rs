@@ -51,6 +51,26 @@ impl RedisSession {
 
     /// [`flush`](Self::flush) with another time limit for each portion.
     pub(crate) async fn flush_within(&self, link: &Link, limit: Duration) -> Result<usize, Error> {
+        let before = self.journal.len();
+        let refused = self.flush_targets(link, limit).await?;
+        let refused = refused + self.flush_tags(link, limit).await?;
+        if refused < before {
+            tracing::info!(
+                target: "multi_tier_cached::redis",
+                shard = self.shard_in_log(),
+                address = self.tried(),
+                number = before - refused,
+                "queued invalidations were sent to Redis"
+            );
+        }
+        if refused > 0 {
+            self.permissions.doubt();
+            self.journal.retry();
+        }
+        Ok(refused)
+    }
+
+    async fn flush_targets(&self, link: &Link, limit: Duration) -> Result<usize, Error> {
         let failed = |error| errors::failed("send queued invalidations", error);
         let batch = self.journal.queued();
         let targets: Vec<Target<'_>> = batch.targets().collect();
@@ -72,18 +92,6 @@ impl RedisSession {
             }
             self.counters.replayed(sent.len());
             self.journal.sent(&sent, batch.number());
-        }
-        if refused < targets.len() {
-            tracing::info!(
-                shard = self.shard_in_log(),
-                address = self.tried(),
-                number = targets.len() - refused,
-                "queued invalidations were sent to Redis"
-            );
-        }
-        if refused > 0 {
-            self.permissions.doubt();
-            self.journal.retry();
         }
         Ok(refused)
     }
@@ -116,7 +124,7 @@ impl RedisSession {
                 }
                 Err(error) if errors::is_fatal(&error) => return Err(error),
                 Err(error) => {
-                    tracing::debug!(shard = self.shard_in_log(), error = ?error, "the server refuses an invalidation for now");
+                    tracing::debug!(target: "multi_tier_cached::redis", shard = self.shard_in_log(), error = ?error, "the server refuses an invalidation for now");
                 }
             }
         }

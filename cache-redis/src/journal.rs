@@ -1,32 +1,38 @@
 //! Invalidations that the server may not know: those that it has not acknowledged, and those of the
 //! last 30 seconds, which a server that takes its place may have lost.
 //!
-//! The pending ones are a [`PendingInvalidations`] of the kit. The journal adds the recent ones,
-//! and a file in which the pending ones outlive the process.
+//! The pending ones are a [`PendingInvalidations`](cache_core::tier::kit::PendingInvalidations) of
+//! the kit, and tags. The journal adds the recent ones, and a file in which the pending ones
+//! outlive the process.
 
 mod encoding;
 mod file;
+mod invalidated;
 mod layout;
+mod pending;
 mod recent;
+mod tags;
 mod writer;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 
 use cache_core::Error;
-use cache_core::tier::kit::{Batch, OwnedTarget, PendingInvalidations, lock};
+use cache_core::tier::kit::{Batch, lock};
 use cache_core::tier::{RecordKey, Shard, Target};
 use tokio::sync::Notify;
 
 use self::file::JournalFile;
+pub(crate) use self::invalidated::Invalidated;
 pub(crate) use self::layout::check_other_layouts;
+use self::pending::Pending;
 use self::recent::Recent;
 pub(crate) use self::writer::Writer;
 
 /// The invalidations that the server may not know.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
-    pending: Arc<PendingInvalidations>,
+    pending: Arc<Pending>,
     recent: Recent,
     /// Writes the file, if there is one. Operations whose invalidations may still be queued keep
     /// the writer alive after the journal was closed.
@@ -42,10 +48,8 @@ impl Journal {
     pub(crate) fn with_file(path: &Path, shard: Shard) -> Result<Self, Error> {
         let path = &layout::file_of(path, shard);
         let (file, found) = JournalFile::open(path)?;
-        let pending = Arc::new(PendingInvalidations::default());
-        for target in &found {
-            pending.queue(target.borrow());
-        }
+        let pending = Arc::new(Pending::default());
+        found.iter().for_each(|found| pending.queue(found));
         let writer = Writer::start(file, Arc::clone(&pending));
         let writer = Arc::new(writer.map_err(|error| file::cannot_use(path, error))?);
         Ok(Self {
@@ -63,22 +67,22 @@ impl Journal {
 
     /// Queues an invalidation that the server does not know, or may not know. It is written to the
     /// file in the background.
-    pub(crate) fn queue(&self, target: OwnedTarget) {
-        self.add(target);
+    pub(crate) fn queue(&self, invalidated: Invalidated) {
+        self.add(invalidated);
     }
 
     /// Queues an invalidation when it is first polled, and waits until the file has it.
-    pub(crate) async fn queue_and_write(&self, target: OwnedTarget) {
-        if let Some((file, number)) = self.add(target) {
+    pub(crate) async fn queue_and_write(&self, invalidated: Invalidated) {
+        if let Some((file, number)) = self.add(invalidated) {
             file.written(number).await;
         }
     }
 
-    fn add(&self, target: OwnedTarget) -> Option<(Arc<Writer>, u64)> {
-        self.pending.queue(target.borrow());
+    fn add(&self, invalidated: Invalidated) -> Option<(Arc<Writer>, u64)> {
+        self.pending.queue(&invalidated);
         self.queued.notify_one();
         let file = self.file.upgrade()?;
-        let number = file.add(target);
+        let number = file.add(invalidated);
         Some((file, number))
     }
 
@@ -100,13 +104,22 @@ impl Journal {
     }
 
     /// Notes an invalidation that was acknowledged without being queued.
-    pub(crate) fn acknowledged(&self, target: Target<'_>) {
-        self.recent.add([target]);
+    pub(crate) fn acknowledged(&self, invalidated: &Invalidated) {
+        match invalidated {
+            Invalidated::Target(target) => self.recent.add([target.borrow()]),
+            Invalidated::Tags(tags) => self.recent.add_tags(tags),
+            Invalidated::AllTags => self.recent.add_all_tags(),
+        }
     }
 
     /// Returns `true` if a queued invalidation is to delete the record of this key.
     pub(crate) fn covers(&self, key: &RecordKey) -> bool {
-        self.pending.covers(key)
+        self.pending.targets.covers(key)
+    }
+
+    /// Returns `true` if an invalidation of one of the tags is queued.
+    pub(crate) fn covers_tags(&self, tags: &[u64]) -> bool {
+        self.pending.tags.covers(tags)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -116,19 +129,25 @@ impl Journal {
     /// Queues the recent invalidations again, because the server may have lost them. Returns the
     /// number of all that are queued.
     pub(crate) fn recall(&self) -> usize {
-        for target in self.recent.targets() {
-            self.pending.queue(target.borrow());
-        }
+        let recent = self.recent.all();
+        recent.iter().for_each(|recent| self.pending.queue(recent));
         if let Some(file) = self.file.upgrade() {
             file.rewrite();
         }
         self.len()
     }
 
-    /// Returns everything that is queued, to be sent. It stays queued until it is
+    /// Returns all targets that are queued, to be sent. They stay queued until they are
     /// [sent](Self::sent).
     pub(crate) fn queued(&self) -> Batch {
-        self.pending.batch()
+        self.pending.targets.batch()
+    }
+
+    /// Returns the tags that are queued, to be sent, and a number. They stay queued until they are
+    /// [sent](Self::tags_sent) under that number. They are not queued as
+    /// [targets](Invalidated::Target).
+    pub(crate) fn queued_tags(&self) -> Option<(Invalidated, u64)> {
+        self.pending.tags.batch()
     }
 
     /// Notes that some targets of a batch, whose number is `number`, were sent and acknowledged. A
@@ -138,8 +157,27 @@ impl Journal {
         // Recent before it is no longer pending, so that `recall` finds it in one of the two.
         self.recent.add(targets.iter().copied());
         for target in targets {
-            self.pending.done(*target, number);
+            self.pending.targets.done(*target, number);
         }
+        self.tidy();
+    }
+
+    /// Notes that some tags that were queued up to a number were sent and acknowledged.
+    pub(crate) fn tags_sent(&self, tags: &[u64], number: u64) {
+        self.recent.add_tags(tags);
+        self.pending.tags.done(tags, number);
+        self.tidy();
+    }
+
+    /// Notes that the invalidation of all tags, queued up to a number, was sent and acknowledged.
+    pub(crate) fn all_tags_sent(&self, number: u64) {
+        self.recent.add_all_tags();
+        self.pending.tags.all_done(number);
+        self.tidy();
+    }
+
+    /// Has the file emptied if nothing is queued.
+    fn tidy(&self) {
         if self.pending.is_empty()
             && let Some(file) = self.file.upgrade()
         {
@@ -169,6 +207,7 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use cache_core::tier::FunctionKey;
+    use cache_core::tier::kit::OwnedTarget;
 
     use super::recent::KEPT;
     use super::*;
@@ -177,13 +216,13 @@ mod tests {
         RecordKey::new(Arc::new(FunctionKey::new(function, 1)), arguments.into(), 0)
     }
 
-    fn target(function: &str, arguments: &str) -> OwnedTarget {
-        OwnedTarget::Key(key(function, arguments))
+    fn target(function: &str, arguments: &str) -> Invalidated {
+        Invalidated::of(Target::Key(&key(function, arguments)))
     }
 
-    fn queued(journal: &Journal) -> Vec<OwnedTarget> {
+    fn queued(journal: &Journal) -> Vec<Invalidated> {
         let batch = journal.queued();
-        batch.targets().map(OwnedTarget::of).collect()
+        batch.targets().map(Invalidated::of).collect()
     }
 
     fn send(journal: &Journal, batch: &Batch) {
@@ -221,7 +260,8 @@ mod tests {
     #[test]
     fn invalidation_queued_again_while_it_is_sent_is_sent_again() {
         let function = OwnedTarget::Function(FunctionKey::new("b", 1));
-        for target in [target("a", "1"), function, OwnedTarget::All] {
+        let wide = [function, OwnedTarget::All].map(Invalidated::Target);
+        for target in [&[target("a", "1")], &wide[..]].concat() {
             let journal = Journal::default();
             journal.queue(target.clone());
             let batch = journal.queued();
@@ -237,7 +277,7 @@ mod tests {
     #[test]
     fn invalidation_queued_after_a_wider_one_is_sent_with_it() {
         let function = OwnedTarget::Function(FunctionKey::new("a", 1));
-        for wider in [function, OwnedTarget::All] {
+        for wider in [function, OwnedTarget::All].map(Invalidated::Target) {
             let journal = Journal::default();
             journal.queue(wider.clone());
             let batch = journal.queued();
@@ -265,7 +305,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn acknowledged_invalidation_is_recalled_for_thirty_seconds_of_traffic() {
         let journal = Journal::default();
-        journal.acknowledged(target("a", "1").borrow());
+        journal.acknowledged(&target("a", "1"));
         tokio::time::advance(KEPT).await;
         assert_eq!(journal.recall(), 1, "it is kept for at least this time");
         assert!(journal.covers(&key("a", "1")));
@@ -274,7 +314,46 @@ mod tests {
         assert_eq!(journal.recall(), 1, "none was acknowledged since");
         send_all(&journal);
         tokio::time::advance(KEPT * 2).await;
-        journal.acknowledged(target("a", "2").borrow());
+        journal.acknowledged(&target("a", "2"));
         assert_eq!(journal.recall(), 1, "the older one was dropped");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tags_are_queued_until_they_were_sent_and_recalled_afterwards() {
+        let journal = Journal::default();
+        journal.queue(target("a", "1"));
+        journal.queue(Invalidated::Tags(vec![1, 2]));
+        assert_eq!(journal.len(), 3);
+        let (_, number) = journal.queued_tags().unwrap();
+        journal.tags_sent(&[1], number);
+        assert!(journal.covers_tags(&[3, 2]) && !journal.covers_tags(&[1]));
+        send_all(&journal);
+        let flushed = journal.flushed();
+        tokio::pin!(flushed);
+        assert!(is_pending(&mut flushed).await, "a tag is queued");
+        journal.tags_sent(&[2], number);
+        flushed.await.expect("nothing is queued");
+        tokio::time::advance(KEPT).await;
+        assert_eq!(journal.recall(), 3);
+        assert!(journal.covers_tags(&[1]) && journal.covers_tags(&[2]));
+        journal.queue(Invalidated::AllTags);
+        let (tags, number) = journal.queued_tags().unwrap();
+        assert_eq!(tags, Invalidated::AllTags);
+        assert!(journal.covers_tags(&[9]));
+        journal.all_tags_sent(number);
+        assert!(journal.queued_tags().is_none());
+        journal.queue(Invalidated::Tags(vec![1]));
+        send_all(&journal);
+        journal.close();
+        journal.flushed().await.expect_err("a tag is queued");
+    }
+
+    /// Polls a future once.
+    async fn is_pending<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
+        std::future::poll_fn(|cx| {
+            let is_pending = std::pin::Pin::new(&mut *future).poll(cx).is_pending();
+            std::task::Poll::Ready(is_pending)
+        })
+        .await
     }
 }

@@ -95,18 +95,22 @@ impl Keys {
         self.beside(key, GUARDS)
     }
 
+    /// Appends the name of a record to a text.
+    pub(crate) fn write_record(&self, key: &RecordKey, out: &mut String) {
+        out.push_str(&self.prefix);
+        out.push_str(&key.function.name);
+        // Writing to memory does not fail.
+        let _ = write!(out, ":{}:", key.function.version);
+        out.push_str(&key.arguments);
+    }
+
     /// The name of a record with a suffix, in one allocation: calls make many of them.
     fn beside(&self, key: &RecordKey, suffix: &str) -> String {
-        let (function, arguments) = (&*key.function, &key.arguments);
-        let texts = [&self.prefix, &function.name, arguments, suffix];
+        let texts = [&self.prefix, &key.function.name, &key.arguments, suffix];
         let length: usize = texts.iter().map(|text| text.len()).sum();
         let mut name = String::with_capacity(length + LONGEST_VERSION);
-        // Writing to memory does not fail.
-        let _ = write!(
-            name,
-            "{}{}:{}:{arguments}{suffix}",
-            self.prefix, function.name, function.version
-        );
+        self.write_record(key, &mut name);
+        name.push_str(suffix);
         name
     }
 
@@ -162,6 +166,16 @@ impl Keys {
     /// The number of the last message of the channel.
     pub(crate) fn sequence(&self) -> String {
         format!("{}#sequence", self.prefix)
+    }
+
+    /// The ledger of tags and expiries.
+    pub(crate) fn ledger(&self) -> String {
+        format!("{}#ledger", self.prefix)
+    }
+
+    /// The generation of the ledger before the current one.
+    pub(crate) fn old_ledger(&self) -> String {
+        format!("{}#ledger:old", self.prefix)
     }
 
     /// The key that is written each second to prove that the server takes writes.

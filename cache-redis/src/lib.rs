@@ -29,6 +29,7 @@
 //! | `{shop:0}:users::get:1#epoch` | the epoch of the function |
 //! | `{shop:0}:#history` | the history of the data set, the server it was begun on, and the number of shards unless it is 1 |
 //! | `{shop:0}:#sequence` | the number of the last message |
+//! | `{shop:0}:#ledger`, `{shop:0}:#ledger:old` | the last invalidations of tags, and expiries |
 //! | `{shop:0}:#stream:orders` | a stream of the application; see [`Redis::streams`] |
 //! | `{shop:0}:#heartbeat` | a constant, written each second to prove that writes work |
 //!
@@ -55,10 +56,13 @@ mod journal;
 mod keys;
 mod layout;
 mod leases;
+mod ledger;
+mod loading;
 mod locator;
 mod maintenance;
 mod matching;
 mod message;
+mod mirror;
 mod mistakes;
 mod number;
 mod other_layouts;
@@ -70,6 +74,7 @@ mod session;
 mod sizes;
 mod streams;
 mod supervisor;
+mod tags;
 mod tier;
 mod topology;
 mod transport;

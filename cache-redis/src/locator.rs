@@ -371,7 +371,7 @@ impl Locator {
         let now = match timed("ask a sentinel", "Redis", self.limit, question).await {
             Ok(Ok(now)) => found_at(server, &now),
             Ok(Err(error)) | Err(error) => {
-                tracing::debug!(error = ?error, sentinel = %sentinel.addr(), "a sentinel does not say which server is the primary");
+                tracing::debug!(target: "multi_tier_cached::redis", error = ?error, sentinel = %sentinel.addr(), "a sentinel does not say which server is the primary");
                 return false;
             }
         };

@@ -19,6 +19,27 @@ pub(crate) enum Message<'a> {
     History(u64),
     /// The sequence was missing and restarts with the number of this message.
     Sequence,
+    /// Tags were invalidated.
+    Tags(Entry<'a>),
+    /// Keys, functions or tags were expired.
+    Expired(Entry<'a>),
+    /// The next generation of the ledger with this base was begun, after the entry with this
+    /// number.
+    Rotated(u64, u64),
+    /// A ledger with this base was begun, because there was none.
+    LedgerBegun(u64),
+    /// All tags were invalidated, and a ledger with this base was begun.
+    AllTags(u64),
+}
+
+/// An entry of the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry<'a> {
+    /// The base of the ledger.
+    pub(crate) base: u64,
+    /// The number of the entry.
+    pub(crate) number: u64,
+    pub(crate) digests: Digests<'a>,
 }
 
 /// The digests of keys, with a colon between them. There is at least one, and each is a number.
@@ -55,8 +76,15 @@ impl<'a> Payload<'a> {
 impl<'a> Message<'a> {
     fn parse(text: &'a [u8]) -> Option<Self> {
         let (kind, subject) = split(text)?;
-        if kind == b"k" {
-            return Digests::parse(subject).map(Self::Keys);
+        match kind {
+            b"k" => return Digests::parse(subject).map(Self::Keys),
+            b"t" => return Entry::parse(subject).map(Self::Tags),
+            b"d" => return Entry::parse(subject).map(Self::Expired),
+            b"g" => {
+                let (base, last) = split(subject)?;
+                return Some(Self::Rotated(number(base)?, number(last)?));
+            }
+            _ => {}
         }
         let subject = number(subject)?;
         Some(match kind {
@@ -65,7 +93,21 @@ impl<'a> Message<'a> {
             b"e" => Self::Function(subject),
             b"h" => Self::History(subject),
             b"s" => Self::Sequence,
+            b"b" => Self::LedgerBegun(subject),
+            b"a" => Self::AllTags(subject),
             _ => return None,
+        })
+    }
+}
+
+impl<'a> Entry<'a> {
+    fn parse(text: &'a [u8]) -> Option<Self> {
+        let (base, rest) = split(text)?;
+        let (count, digests) = split(rest)?;
+        Some(Self {
+            base: number(base)?,
+            number: number(count)?,
+            digests: Digests::parse(digests)?,
         })
     }
 }
@@ -122,6 +164,30 @@ mod tests {
         assert_eq!(parsed("5:r:7"), Payload::Message(5, Message::Free(7)));
         assert_eq!(parsed("6:x:7"), Payload::Message(6, Message::Failed(7)));
         assert_eq!(parsed("8:s:0"), Payload::Message(8, Message::Sequence));
+        let entry = |text| match Payload::parse(text) {
+            Payload::Message(5, Message::Tags(entry)) => (b't', entry),
+            Payload::Message(5, Message::Expired(entry)) => (b'd', entry),
+            payload => panic!("{payload:?}"),
+        };
+        for (kind, text) in [(b't', &b"5:t:9:3:7:8"[..]), (b'd', b"5:d:9:3:7:8")] {
+            let (found, entry) = entry(text);
+            assert_eq!((found, entry.base, entry.number), (kind, 9, 3));
+            assert_eq!(entry.digests.each().collect::<Vec<_>>(), [7, 8]);
+        }
+        assert_eq!(
+            parsed("5:g:9:3"),
+            Payload::Message(5, Message::Rotated(9, 3))
+        );
+        assert_eq!(
+            parsed("5:b:9"),
+            Payload::Message(5, Message::LedgerBegun(9))
+        );
+        assert_eq!(parsed("5:a:9"), Payload::Message(5, Message::AllTags(9)));
+        for wrong in [
+            "5:t:9:3", "5:t:9:3:", "5:d:9", "5:g:9", "5:b:", "5:b:9:3", "5:a:x",
+        ] {
+            assert_eq!(parsed(wrong), Payload::UnknownKind(5), "{wrong}");
+        }
         assert_eq!(parsed("5:tag:7:8"), Payload::UnknownKind(5));
         assert_eq!(parsed("5:k:seven"), Payload::UnknownKind(5));
         assert_eq!(parsed("5:k"), Payload::UnknownKind(5));

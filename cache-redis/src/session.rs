@@ -216,6 +216,7 @@ impl RedisSession {
             Err(_) => {
                 if self.link.timed_out(number) {
                     tracing::warn!(
+                        target: "multi_tier_cached::redis",
                         shard = self.shard_in_log(),
                         address = self.tried(),
                         "Redis does not respond in time; calls continue without it until it does"

@@ -83,6 +83,7 @@ impl Connector for RedisConnector {
         if self.session.locator.follow(error) {
             let address = self.address();
             tracing::debug!(
+                target: "multi_tier_cached::redis",
                 shard = self.session.shard_in_log(),
                 address,
                 "the namespace is on another node; connecting to it"
@@ -112,11 +113,25 @@ impl RedisSession {
         // A guard that is not placed in time is placed with the next renewal: the link is not given
         // up for it.
         let _ = timeout(self.silence(), self.renew_guards(link)).await;
+        self.follow_ledger(link).await?;
         let proved = self.prove(link, Reads::WithoutEpochs);
         timeout(self.silence(), proved)
             .await
             .unwrap_or_else(|_| Err(errors::no_reply()))
             .map_err(|error| errors::failed("prove that the channel works", error))
+    }
+
+    /// Loads the ledger before the link is used, so that hits on marked records need not ask for
+    /// it. If the server refuses for now, they do, and it is loaded later.
+    async fn follow_ledger(&self, link: &Link) -> Result<(), Error> {
+        match self.load_ledger(link).await {
+            Ok(true) => {}
+            Err(error) if errors::is_fatal(&error) => {
+                return Err(errors::failed("load the ledger of tags", error));
+            }
+            Ok(false) | Err(_) => self.bus.mirror.want(),
+        }
+        Ok(())
     }
 
     /// Keeps a link by barriers, heartbeats and renewals, and sends what is queued. Ends when the
@@ -131,6 +146,7 @@ impl RedisSession {
                 () = self.layout.conflict() => {
                     // The shard that found it reports it.
                     tracing::debug!(
+                        target: "multi_tier_cached::redis",
                         shard = self.shard_in_log(),
                         "the namespace has another number of shards; its servers are not used"
                     );
@@ -146,6 +162,7 @@ impl RedisSession {
                 returned = self.leases.returned() => work.release(returned),
                 ended = self.guards.ended(), if !work.is_flushing => work.end_guards(ended),
                 () = self.journal.has_queued(), if !work.is_flushing => work.flush(),
+                () = self.bus.mirror.wanted(), if !work.is_loading => work.load_ledger(),
                 Some(done) = work.tasks.join_next() => {
                     if !work.ended(done) {
                         return;
@@ -192,6 +209,8 @@ enum Kind {
     Flush,
     /// The connections are authenticated again.
     Credentials,
+    /// The ledger is loaded.
+    Ledger,
     /// A sentinel is asked whether the server still is the primary.
     Primary,
     /// Leases and guards are renewed or released. What fails expires by itself.
@@ -209,6 +228,7 @@ struct Work {
     /// the two are not sent out of order.
     is_flushing: bool,
     is_authenticating: bool,
+    is_loading: bool,
     epochs_read: Instant,
 }
 
@@ -225,6 +245,7 @@ impl Work {
             barriers: 0,
             is_flushing: false,
             is_authenticating: false,
+            is_loading: false,
             epochs_read: Instant::now(),
         }
     }
@@ -306,6 +327,18 @@ impl Work {
         });
     }
 
+    fn load_ledger(&mut self) {
+        self.is_loading = true;
+        self.spawn(Kind::Ledger, async move |session, link| {
+            let loaded = session.load_ledger(&link).await;
+            if !matches!(loaded, Ok(true)) {
+                sleep(session.settings.time_limit.min(HEARTBEAT)).await;
+                session.bus.mirror.want();
+            }
+            !matches!(loaded, Err(error) if errors::is_fatal(&error))
+        });
+    }
+
     fn authenticate(&mut self) {
         self.is_authenticating = true;
         self.spawn(Kind::Credentials, async move |session, link| {
@@ -332,10 +365,12 @@ impl Work {
             Kind::Barrier => self.barriers -= 1,
             Kind::Flush => self.is_flushing = false,
             Kind::Credentials => self.is_authenticating = false,
+            Kind::Ledger => self.is_loading = false,
             Kind::Heartbeat | Kind::Primary | Kind::Other => {}
         }
         if !is_trusted {
             tracing::warn!(
+                target: "multi_tier_cached::redis",
                 shard = self.session.shard_in_log(),
                 address = self.session.tried(),
                 ?kind,

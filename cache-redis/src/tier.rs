@@ -2,10 +2,13 @@
 
 mod fill;
 mod guard;
+mod in_progress;
 mod invalidate;
 mod lease;
 mod read;
+mod read_many;
 mod shutdown;
+mod tags;
 mod waits;
 
 use std::slice;
@@ -13,18 +16,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use cache_core::tier::kit::{OwnedTarget, Supervisor};
+use cache_core::tier::kit::Supervisor;
 use cache_core::tier::{
-    Breaker, Deadlock, FillResult, FunctionKey, Glob, Guard, Health, HeldLease, Lease, LeaseMode,
-    LeaseResult, ReadOptions, ReadResult, Receipt, RecordKey, ShardWaits, SharedTier, Target, Tier,
-    TierBuilder, TierContext, TierFuture, TierSettings,
+    Breaker, Deadlock, Expiry, Fill, FillResult, FunctionKey, Glob, Guard, Health, HeldLease,
+    Lease, LeaseMode, LeaseRequest, LeaseResult, Ledger, ManyFuture, ReadOptions, ReadResult,
+    Receipt, RecordKey, ShardWaits, SharedTier, Target, Tier, TierBuilder, TierContext, TierFuture,
+    TierSettings,
 };
 use cache_core::{Coherence, Error, ErrorKind};
 use tokio::time::{Instant, sleep};
 
 use crate::bus::Bus;
 use crate::config::{Redis, Settings};
-use crate::journal::{self, Journal};
+use crate::journal::{self, Invalidated, Journal};
 use crate::keys::Keys;
 use crate::layout::Layout;
 use crate::locator::{KnownNodes, Locator};
@@ -203,6 +207,32 @@ impl Tier for RedisTier {
         Box::pin(self.session.fill(key, lease, record, life, within))
     }
 
+    fn read_many<'a>(
+        &'a self,
+        keys: &'a [Arc<RecordKey>],
+        options: ReadOptions,
+        within: Duration,
+    ) -> ManyFuture<'a, ReadResult> {
+        Box::pin(self.session.read_many(keys, options, within))
+    }
+
+    fn lease_many<'a>(
+        &'a self,
+        requests: &'a [LeaseRequest<'a>],
+        mode: LeaseMode,
+        within: Duration,
+    ) -> ManyFuture<'a, LeaseResult> {
+        Box::pin(self.session.lease_many(requests, mode, within))
+    }
+
+    fn fill_many<'a>(
+        &'a self,
+        fills: Vec<Fill<'a>>,
+        within: Duration,
+    ) -> ManyFuture<'a, FillResult> {
+        Box::pin(self.session.fill_many(fills, within))
+    }
+
     fn invalidate<'a>(&'a self, target: Target<'a>, within: Duration) -> TierFuture<'a, Receipt> {
         Box::pin(self.session.invalidate(target, within))
     }
@@ -220,7 +250,24 @@ impl Tier for RedisTier {
     }
 
     fn invalidate_later(&self, target: Target<'_>) {
-        self.session.journal.queue(OwnedTarget::of(target));
+        self.session.journal.queue(Invalidated::of(target));
+    }
+
+    fn invalidate_tags<'a>(&'a self, tags: &'a [u64], within: Duration) -> TierFuture<'a, Receipt> {
+        Box::pin(self.session.invalidate_tags(tags, within))
+    }
+
+    fn invalidate_tags_later(&self, tags: &[u64]) {
+        let tags = Invalidated::Tags(tags.to_vec());
+        self.session.journal.queue(tags);
+    }
+
+    fn expire<'a>(&'a self, target: Expiry<'a>, within: Duration) -> TierFuture<'a, Receipt> {
+        Box::pin(self.session.expire(target, within))
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        Some(&*self.session)
     }
 
     fn is_pending(&self, key: &RecordKey) -> bool {

@@ -124,13 +124,34 @@ pub fn all_items() -> impl Iterator<Item = Item> {
         .chain(STALE_IF_ERROR..STALE_IF_ERROR + AGING_ITEMS)
 }
 
-/// One item, or all items of a function.
+/// Number of groups of tagged items. All items of a group carry one tag.
+pub const GROUPS: Item = 8;
+
+/// Returns the group of an item whose values carry the tag of a group.
+#[must_use]
+pub fn group_of(item: Item) -> Option<Item> {
+    match function_of(item) {
+        Function::Bounded | Function::Revalidated => Some(item % GROUPS),
+        _ => None,
+    }
+}
+
+/// Returns the items of a group that are read by name, without those that are put by hand: each of
+/// these has one writer.
+pub fn items_of_group(group: Item) -> impl Iterator<Item = Item> {
+    let is_put = |item: &Item| (PUT..PUT + WRITERS * PUT_ITEMS).contains(item);
+    all_items().filter(move |item| group_of(*item) == Some(group) && !is_put(item))
+}
+
+/// One item, all items of a function, or all items with a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// One item.
     One(Item),
     /// All items of the function that reads this one.
     FunctionOf(Item),
+    /// All items of a group, by their tag.
+    Group(Item),
 }
 
 impl Scope {
@@ -140,6 +161,7 @@ impl Scope {
         match self {
             Self::One(one) => one == item,
             Self::FunctionOf(one) => function_of(one) == function_of(item),
+            Self::Group(group) => group_of(item) == Some(group),
         }
     }
 }

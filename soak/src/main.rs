@@ -150,7 +150,7 @@ async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         options_given => {
             let outcome = run(options(options_given)?).await?;
             println!("{outcome}");
-            if !outcome.has_stale_values() {
+            if !outcome.shows_every_feature() {
                 return Ok(ExitCode::FAILURE);
             }
             Ok(exit_code(&outcome.verdict))

@@ -222,10 +222,12 @@ async fn ten_thousand_callers_in_four_processes_make_one_load() {
     println!(
         "10,000 callers in 4 processes: 1 load of {SLOW_LOAD:?}, the last served after {took:?}"
     );
-    assert!(
-        took <= SLOW_LOAD * 12 / 10 + Duration::from_millis(20),
-        "{took:?}"
-    );
+    // Without optimizations the calls themselves take long.
+    let longest = match cfg!(debug_assertions) {
+        true => SLOW_LOAD * 3,
+        false => SLOW_LOAD * 12 / 10 + Duration::from_millis(20),
+    };
+    assert!(took <= longest, "{took:?}");
     let verdict = judged(&cluster.stop().await);
     assert_eq!(verdict.reads, 10_000);
 }

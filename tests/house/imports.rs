@@ -29,6 +29,8 @@ const CRATES: &[(&str, &str, usize)] = &[
     ("cache-macros/src", "lib.rs", 10),
     ("cache-memcached/src", "lib.rs", 8),
     ("cache-object/src", "lib.rs", 8),
+    ("cache-opentelemetry/src", "lib.rs", 3),
+    ("cache-prometheus/src", "lib.rs", 2),
     ("cache-redis/src", "lib.rs", 30),
     ("soak/src", "lib.rs", 10),
     ("src", "lib.rs", 1),

@@ -5,6 +5,7 @@
 
 mod examples;
 mod imports;
+mod log_targets;
 mod manifests;
 mod migration;
 mod modules;

@@ -9,6 +9,8 @@ const PUBLISHED: &[(&str, &[&str])] = &[
     ("cache-disk", &["cache-core"]),
     ("cache-memcached", &["cache-core"]),
     ("cache-object", &["cache-core"]),
+    ("cache-opentelemetry", &["cache-core"]),
+    ("cache-prometheus", &["cache-core"]),
     ("cache-redis", &["cache-core"]),
 ];
 

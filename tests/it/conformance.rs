@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use multi_tier_cached::testing::{backing_off, faults, persistence, sharing};
+use multi_tier_cached::testing::{backing_off, faults, persistence, sharing, tag_sharing};
 use multi_tier_cached::tier::{Tier, TierBuilder, TierContext};
 use multi_tier_cached::{Disk, Error, Memcached, Objects};
 use opendal::Operator;
 use opendal::services::{Fs, Memory};
 use testbed::deployment::Deployment;
 use testbed::directory::Directory;
+use testbed::fake_store::FakeStore;
+use testbed::ledgered::Ledgered;
 use testbed::proxy::NetworkFault;
 
 fn files(directory: &Directory) -> Operator {
@@ -66,7 +68,14 @@ mod custom_tier {
     multi_tier_cached::testing::tier_conformance!(crate::map::Map::default());
 }
 
-/// A store whose four shards are tiers of the example.
+/// A tier of the example with a ledger.
+mod ledger {
+    multi_tier_cached::testing::tier_conformance! {
+        testbed::ledgered::Ledgered(crate::map::Map::default())
+    }
+}
+
+/// A store whose four shards are tiers of the example with ledgers.
 mod shards {
     use super::*;
 
@@ -75,7 +84,7 @@ mod shards {
 
     impl TierBuilder for Maps {
         fn build(self: Box<Self>, context: &TierContext) -> Result<Arc<dyn Tier>, Error> {
-            Box::new(crate::map::Map::default()).build(context)
+            Box::new(Ledgered(crate::map::Map::default())).build(context)
         }
 
         fn shards(&self) -> u8 {
@@ -114,9 +123,25 @@ async fn two_instances_on_redis_agree() {
 }
 
 #[tokio::test]
+async fn two_instances_on_redis_agree_on_tags() {
+    let servers = Deployment::start().await;
+    tag_sharing(|| Box::new(servers.redis().required())).await;
+}
+
+#[tokio::test]
+async fn two_instances_of_one_store_agree_on_tags() {
+    for shards in [1, 4] {
+        let store = FakeStore::new(shards);
+        tag_sharing(|| Box::new(store.connect())).await;
+    }
+}
+
+#[tokio::test]
 async fn two_instances_on_memcached_agree() {
     let memcached = testbed::memcached::Memcached::start();
     sharing(|| Box::new(Memcached::new(memcached.url()))).await;
+    let memcached = testbed::memcached::Memcached::start();
+    tag_sharing(|| Box::new(Memcached::new(memcached.url()))).await;
 }
 
 #[tokio::test]

@@ -3,6 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod batch;
+mod batch_expansion;
+mod batch_loads;
+mod batch_nested;
+mod batch_reads;
+mod batch_schedules;
 mod channel;
 mod cluster;
 mod cluster_nodes;
@@ -11,6 +17,7 @@ mod conformance;
 mod connections;
 mod credentials;
 mod disk;
+mod disk_tags;
 mod environment;
 mod evictions;
 mod failing_loads;
@@ -49,6 +56,7 @@ mod plain;
 mod private_tiers;
 mod promotion;
 mod queued_invalidations;
+mod redis_tags;
 mod redis_tier;
 mod refusals;
 mod replicas;
@@ -66,9 +74,11 @@ mod statistics;
 mod streams;
 mod strong_calls;
 mod strong_consistency;
+mod tags;
 mod tier_invalidations;
 mod tier_placement;
 mod timeouts;
+mod traces;
 mod upkeep;
 
 // The tier of the example `custom_tier`, which runs the conformance tests.

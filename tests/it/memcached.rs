@@ -7,6 +7,7 @@ mod outages;
 mod servers;
 mod settings;
 mod sharing;
+mod tags;
 
 use std::time::Duration;
 

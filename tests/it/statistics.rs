@@ -1,5 +1,9 @@
 //! Statistics and log lines about stale values, loads in the background, and kept results.
 
+mod load_times;
+mod read_back;
+mod tier_times;
+
 use std::time::Duration;
 
 use multi_tier_cached::{

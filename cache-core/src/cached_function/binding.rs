@@ -99,7 +99,7 @@ impl TierBinding {
     pub(crate) fn failed(&self, operation: &'static str, function: &str, error: &Error) {
         self.counters.tier_errors.add_one();
         let (level, kind) = (self.level, self.store.settings().kind);
-        tracing::debug!(tier = %level, kind, operation, function, error = ?error, "an operation of a tier failed");
+        tracing::debug!(target: "multi_tier_cached::tier", tier = %level, kind, operation, function, error = ?error, "an operation of a tier failed");
     }
 }
 

@@ -2,15 +2,18 @@
 
 use std::collections::HashSet;
 
+use tracing::Instrument;
+
 use super::{CachedFunction, TierBinding};
 use crate::error::Error;
+use crate::fence::FencedAfter;
 use crate::flight::Leader;
 use crate::glob::Glob;
 use crate::key::Key;
 use crate::panics::for_each_despite_panics;
-use crate::tier::time_limit::with_time_limit;
-use crate::tier::{Guard, Matched, Receipt, Target};
+use crate::tier::{Expiry, Guard, Matched, Receipt, Target};
 use crate::tokio_context::TokioContext;
+use crate::trace;
 
 impl CachedFunction {
     /// Invalidates a key in every tier, the lowest first.
@@ -20,7 +23,12 @@ impl CachedFunction {
     /// also raised if the future is dropped. By then the tiers that are not reached yet have the
     /// invalidation as pending.
     pub(crate) async fn invalidate(&self, key: &Key) -> Result<Receipt, Error> {
-        self.counters.invalidations.add_one();
+        let span = self.change_of_key("invalidate", key);
+        trace::change(span, self.invalidate_key(key)).await
+    }
+
+    async fn invalidate_key(&self, key: &Key) -> Result<Receipt, Error> {
+        self.counters.invalidations.key.add_one();
         self.fence_off(key);
         if self.is_memory_alone() {
             return Ok(Receipt::Acked);
@@ -37,7 +45,7 @@ impl CachedFunction {
     /// every tier is invalidated. Then it gets a later number, unless the key [was
     /// invalidated](Self::is_invalidated) by then.
     pub(crate) async fn make_room(&self, key: &Key, leader: &Leader) -> Result<Receipt, Error> {
-        self.counters.invalidations.add_one();
+        self.counters.invalidations.key.add_one();
         if self.is_memory_alone() {
             return Ok(Receipt::Acked);
         }
@@ -59,16 +67,24 @@ impl CachedFunction {
     /// Invalidates every key of the function in every tier. The cost does not depend on the number
     /// of keys.
     pub(crate) async fn invalidate_all(&self) -> Result<Receipt, Error> {
-        self.counters.invalidations.add_one();
-        self.fence_off_all();
-        let _after = FencedAfter(|| self.fence_off_all());
-        self.invalidate_lower(Target::Function(&self.key)).await
+        self.counters.invalidations.function.add_one();
+        let invalidated = async {
+            self.fence_off_all();
+            let _after = FencedAfter(|| self.fence_off_all());
+            self.invalidate_lower(Target::Function(&self.key)).await
+        };
+        trace::change(self.change("invalidate", "function"), invalidated).await
     }
 
     /// Invalidates the keys whose arguments match. Returns how many there were, as far as that is
     /// known.
     pub(crate) async fn invalidate_matching(&self, glob: &Glob) -> Result<Matched, Error> {
-        self.counters.invalidations.add_one();
+        let span = self.change("invalidate", "matching");
+        trace::change(span, self.invalidate_those(glob)).await
+    }
+
+    async fn invalidate_those(&self, glob: &Glob) -> Result<Matched, Error> {
+        self.counters.invalidations.pattern.add_one();
         if self.is_memory_alone() {
             return Ok(self.invalidate_matching_in_memory(glob));
         }
@@ -114,6 +130,16 @@ impl CachedFunction {
 
     /// Invalidates in the lower tiers. If one fails, the others are invalidated nevertheless.
     async fn invalidate_lower(&self, target: Target<'_>) -> Result<Receipt, Error> {
+        self.change_lower(target, Effect::Invalidate).await
+    }
+
+    /// Invalidates or expires in the lower tiers. If one fails, the others are reached
+    /// nevertheless.
+    pub(super) async fn change_lower(
+        &self,
+        target: Target<'_>,
+        effect: Effect,
+    ) -> Result<Receipt, Error> {
         let mut result = Ok(Receipt::Acked);
         let mut remaining = Remaining {
             tiers: self.invalidation_targets(),
@@ -121,7 +147,18 @@ impl CachedFunction {
         };
         while let Some(tier) = remaining.tiers.pop() {
             let context = self.tokio_context_of(tier);
-            match tier.store.invalidate(context, target).await {
+            let expiry = match (effect, target) {
+                // Its records are judged by the fences of expiries of this runtime.
+                (Effect::Expire, _) if self.is_fenced_here(tier) => continue,
+                (Effect::Expire, Target::Key(key)) => Some(Expiry::Key(key)),
+                (Effect::Expire, Target::Function(function)) => Some(Expiry::Function(function)),
+                (Effect::Expire, Target::All) | (Effect::Invalidate, _) => None,
+            };
+            let changed = match expiry {
+                Some(expiry) => tier.store.expire(context, expiry).await,
+                None => tier.store.invalidate(context, target).await,
+            };
+            match changed {
                 Ok(receipt) => result = result.map(|worst| receipt.max(worst)),
                 Err(error) => result = Err(self.not_invalidated(tier, error)),
             }
@@ -166,6 +203,11 @@ impl CachedFunction {
     /// Keeps values of a key from being stored, by any instance in the shared tiers. The key is
     /// dropped from memory. The result lacks the guards of the tiers that could not place one.
     pub(crate) async fn guard(&self, key: &Key) -> Vec<Guard> {
+        let span = self.change_of_key("guard", key);
+        self.guard_key(key).instrument(span).await
+    }
+
+    async fn guard_key(&self, key: &Key) -> Vec<Guard> {
         self.fence_off(key);
         let record_key = self.record_key(key);
         // This one stops loads on this instance, whichever tiers can be reached. The holder of the
@@ -175,13 +217,8 @@ impl CachedFunction {
         let _after = FencedAfter(|| self.fence_off(key));
         let mut guards = Vec::new();
         for tier in self.invalidation_targets().into_iter().rev() {
-            let within = tier.store.settings().time_limit;
-            let place = tier
-                .store
-                .of(record_key.digest)
-                .tier
-                .guard(&record_key, within);
-            match with_time_limit(self.tokio_context_of(tier), within, place).await {
+            let context = self.tokio_context_of(tier);
+            match tier.store.guard(context, &record_key).await {
                 Ok(guard) => guards.push(guard),
                 Err(error) => tier.failed("guard", self.name(), &error),
             }
@@ -256,7 +293,15 @@ impl CachedFunction {
     }
 }
 
-/// The tiers that an invalidation has not reached yet. If the invalidation is dropped, they
+/// The effect on values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    Invalidate,
+    /// They become stale.
+    Expire,
+}
+
+/// The tiers that an invalidation or an expiry has not reached yet. If it is dropped, they
 /// invalidate without being awaited.
 struct Remaining<'a> {
     /// In look-up order.
@@ -269,14 +314,5 @@ impl Drop for Remaining<'_> {
         for_each_despite_panics(self.tiers.iter().rev(), |tier| {
             tier.store.invalidate_later(self.target);
         });
-    }
-}
-
-/// Raises a fence when it is dropped.
-pub(crate) struct FencedAfter<F: Fn()>(pub(crate) F);
-
-impl<F: Fn()> Drop for FencedAfter<F> {
-    fn drop(&mut self) {
-        (self.0)();
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use super::TierBinding;
 use crate::codec::{Encoding, ErasedType, Shape, check_round_trip};
-use crate::entry::Held;
+use crate::entry::{Held, KnownRecord};
 use crate::error::{Error, ErrorKind};
-use crate::function::times::Times;
+use crate::function::definition::Definition;
 use crate::key::{Key, KeyRef};
-use crate::record::{Damaged, Etag, Format, Freshness, Header, RecordKind};
+use crate::record::{Damaged, Format, Freshness, Header, Record, RecordKind, RecordMarks};
 use crate::tier::{FunctionKey, Stamp};
 
 /// Writes the values of one function as records, and reads them.
@@ -23,6 +23,10 @@ pub(crate) struct Records {
     encoding: Encoding,
     /// The longest time for which an expired record may be used.
     window: Duration,
+    /// Set if values of the function can have tags. Its records then carry marks.
+    is_tagged: bool,
+    /// Set if its records carry marks.
+    is_marked: bool,
     /// Set if the function keeps the result that there is no value.
     keeps_absence: bool,
     /// The shape of the value type, traced on first use.
@@ -38,10 +42,11 @@ const YES: u8 = 1;
 const NO: u8 = 2;
 
 impl OpenedRecord {
-    fn new(header: &Header, value: Option<Held>, freshness: Freshness) -> Self {
+    fn new(header: &Header, marks: RecordMarks, value: Option<Held>, freshness: Freshness) -> Self {
         Self {
             value,
             freshness,
+            marks,
             life: Duration::from_millis(header.life),
             load: Duration::from_millis(header.load.into()),
         }
@@ -77,6 +82,8 @@ pub(crate) struct OpenedRecord {
     pub(crate) value: Option<Held>,
     /// For a fresh value, the longest time that a copy of it may live.
     pub(crate) freshness: Freshness,
+    /// The marks, by which it is judged further.
+    pub(crate) marks: RecordMarks,
     /// How long the value is fresh from its load on.
     pub(crate) life: Duration,
     /// How long the load took.
@@ -102,14 +109,17 @@ impl Records {
         function: &FunctionKey,
         name_hash: u64,
         encoding: Encoding,
-        times: &Times,
+        definition: &Definition,
     ) -> Self {
+        let times = &definition.times;
         Self {
             function: function.name.clone(),
             version: function.version,
             name_hash,
             encoding,
             window: times.longest_window(),
+            is_tagged: definition.tags.are_declared(),
+            is_marked: definition.is_marked(),
             keeps_absence: times.none_ttl.is_some(),
             shape: OnceLock::new(),
             round_trip: AtomicU8::new(UNKNOWN),
@@ -127,13 +137,18 @@ impl Records {
         self.round_trip.load(Ordering::Relaxed) != NO
     }
 
+    /// The format in which records are written.
+    pub(crate) fn format(&self) -> Format {
+        match self.is_marked {
+            true => Format::Marked,
+            false => Format::Plain,
+        }
+    }
+
     /// A header for a record of a key, without stamp and times.
     pub(crate) fn header(&self, key: &Key, value_type: &dyn ErasedType) -> Header {
         Header {
-            format: match self.window.is_zero() {
-                true => Format::Plain,
-                false => Format::Marked,
-            },
+            format: self.format(),
             codec: self.encoding.id(),
             version: self.version,
             shape: self.shape(value_type).fingerprint,
@@ -167,13 +182,17 @@ impl Records {
         bytes: &[u8],
         expected: Expected<'_>,
     ) -> Result<OpenedRecord, InvalidRecord> {
-        let (header, payload) = Header::open(bytes)?;
-        let freshness = self.check(&header, expected)?;
+        let Record {
+            header,
+            marks,
+            payload,
+        } = Header::open(bytes)?;
+        let freshness = self.check((&header, &marks), expected)?;
         let value = match header.kind {
             RecordKind::Absent => None,
             _ => Some(self.decode(payload, expected.value_type)?),
         };
-        Ok(OpenedRecord::new(&header, value, freshness))
+        Ok(OpenedRecord::new(&header, marks, value, freshness))
     }
 
     fn decode(&self, payload: &[u8], value_type: &dyn ErasedType) -> Result<Held, InvalidRecord> {
@@ -191,28 +210,36 @@ impl Records {
     pub(crate) fn open_known(
         &self,
         head: &[u8],
-        (etag, known): (Etag, &Held),
+        (record, known): (&KnownRecord, &Held),
         expected: Expected<'_>,
     ) -> Result<OpenedRecord, InvalidRecord> {
-        let header = Header::of_known(head, etag)?;
-        let freshness = self.check(&header, expected)?;
+        let header = Header::of_known(head, record.etag)?;
+        let marks = record.marks.clone();
+        let freshness = self.check((&header, &marks), expected)?;
         if !expected.value_type.is_of(known) {
             return Err(InvalidRecord::Mismatch);
         }
         Ok(OpenedRecord::new(
             &header,
+            marks,
             Some(Arc::clone(known)),
             freshness,
         ))
     }
 
-    /// Checks by its header that a record can be used.
-    fn check(&self, header: &Header, expected: Expected<'_>) -> Result<Freshness, InvalidRecord> {
+    /// Checks by its header that a record can be used. Its marks are judged later, because that may
+    /// take a request to the tier.
+    fn check(
+        &self,
+        (header, marks): (&Header, &RecordMarks),
+        expected: Expected<'_>,
+    ) -> Result<Freshness, InvalidRecord> {
         let own = self.header(expected.key, expected.value_type);
         let is_same = header.codec == own.codec
             && header.version == own.version
             && header.shape == own.shape
-            && header.digest == own.digest;
+            && header.digest == own.digest
+            && self.takes_marks(header, marks);
         if !is_same {
             return Err(InvalidRecord::Mismatch);
         }
@@ -233,10 +260,20 @@ impl Records {
         }
     }
 
+    /// Returns `true` if the function can judge a record with these marks, or without any. Another
+    /// build wrote one that it cannot judge, in which the function had tags, or had none.
+    fn takes_marks(&self, header: &Header, marks: &RecordMarks) -> bool {
+        match self.is_marked {
+            true => header.format == Format::Marked || !self.is_tagged,
+            false => marks.are_empty(),
+        }
+    }
+
     /// Returns `true` if a record holds a value of the key, as this function writes it now. For
     /// copies, whose type is not at hand.
-    pub(crate) fn is_of(&self, header: &Header, key: &Key) -> bool {
+    pub(crate) fn is_of(&self, (header, marks): (&Header, &RecordMarks), key: &Key) -> bool {
         header.kind != RecordKind::Nothing
+            && self.takes_marks(header, marks)
             && header.digest == self.digest(&key.as_ref())
             && header.version == self.version
             && self.shape.get().map(|shape| shape.fingerprint) == Some(header.shape)
@@ -248,6 +285,7 @@ impl Records {
             let shape = value_type.shape();
             if !shape.traced {
                 tracing::info!(
+                    target: "multi_tier_cached::record",
                     function = %self.function,
                     value = value_type.name(),
                     "the shape of the value type cannot be traced; its records are distinguished by its name only, so raise \
@@ -305,6 +343,7 @@ impl Records {
     fn report(&self, error: &Error) {
         if !self.reported.swap(true, Ordering::Relaxed) {
             tracing::error!(
+                target: "multi_tier_cached::record",
                 function = %self.function,
                 codec = %self.encoding,
                 error = ?error,

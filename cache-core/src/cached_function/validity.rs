@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::{CachedFunction, TierBinding};
 use crate::clock::{Moment, Reading};
 use crate::entry::Entry;
-use crate::fence::Stripe;
+use crate::fence::{Stripe, TagStripes};
+use crate::flight::FlightView;
 use crate::function::options::WhenIsolated;
 use crate::key::{Key, KeyRef};
 use crate::stale::StaleValue;
@@ -47,6 +48,66 @@ impl CachedFunction {
         let (fences, stripe, dated) = (&self.state.fences, entry.stripe(), entry.dated());
         (fences.admits(dated, stripe) || self.date_up(key, dated))
             && fences.is_current_for_function(entry.start(), stripe, &self.fence)
+            && (entry.is_plain() || self.admits_tags_of(entry))
+    }
+
+    /// Returns `true` if no tag of an entry was invalidated since its load. Not inlined, so that an
+    /// entry without tags costs a hit no more than the look at its bit.
+    #[inline(never)]
+    fn admits_tags_of(&self, entry: &Entry) -> bool {
+        entry.is_confirmed(self.state.fences.changes()) || self.compare_tags_of(entry)
+    }
+
+    /// Compares the tags of an entry with their fences. A value that is valid and not stale is
+    /// confirmed, so that the next hit need not compare them.
+    #[cold]
+    #[inline(never)]
+    fn compare_tags_of(&self, entry: &Entry) -> bool {
+        let admits = || self.admits_tags(entry.start(), entry.tags());
+        let is_fresh = || admits() && !(self.has_window() && self.was_expired(entry));
+        entry.confirm(self.state.fences.changes(), is_fresh) || admits()
+    }
+
+    /// Returns `true` if no tag of a value was invalidated since its load began at `start`. A
+    /// function without stale values also drops what was expired.
+    pub(crate) fn admits_tags(&self, start: u64, tags: &TagStripes) -> bool {
+        let fences = &self.state.fences;
+        fences.admits_tags(start, tags)
+            && (self.has_window() || !fences.are_tags_expired(start, tags))
+    }
+
+    /// Returns `true` if the value of an entry is stale whatever its time: it was expired since its
+    /// load began, alone, with its function, or with a tag of it.
+    #[inline]
+    pub(crate) fn is_expired_entry(&self, entry: &Entry) -> bool {
+        let may_be = !entry.is_plain() || self.state.fences.has_expiry_after(entry.start());
+        may_be && self.is_expired_entry_further(entry)
+    }
+
+    #[inline(never)]
+    fn is_expired_entry_further(&self, entry: &Entry) -> bool {
+        let is_confirmed = || entry.is_confirmed(self.state.fences.changes());
+        self.has_window() && !is_confirmed() && self.was_expired(entry)
+    }
+
+    fn was_expired(&self, entry: &Entry) -> bool {
+        entry.is_expired() || self.is_expired(entry.start(), entry.stripe(), entry.tags())
+    }
+
+    /// Returns `true` if a key with this stripe, the function, or one of these tags was expired
+    /// since a load began at `start`.
+    pub(crate) fn is_expired(&self, start: u64, key: Stripe, tags: &TagStripes) -> bool {
+        let fences = &self.state.fences;
+        fences.is_expired(start, key, self.key.digest) || fences.are_tags_expired(start, tags)
+    }
+
+    /// Returns `true` if a caller that waited for a flight may take its result: no tag of the
+    /// result was invalidated or expired since its load began. Whether the caller began after that
+    /// is not known, so it is treated as one that did.
+    pub(crate) fn may_take(&self, flight: &FlightView) -> bool {
+        let (start, tags) = flight.start_and_tags();
+        let fences = &self.state.fences;
+        fences.admits_tags(start, &tags) && !fences.are_tags_expired(start, &tags)
     }
 
     /// Returns `true` if a key was not invalidated after `dated`, and dates its entry up, so that
@@ -88,8 +149,28 @@ impl CachedFunction {
         let fences = &self.state.fences;
         fences.is_current_for_function(stale.start, stripe, &self.fence)
             && fences.date_up(stale.dated, self.digest(key)).is_some()
-            && now < stale.fresh_until.after(window.unwrap_or_default())
+            && self.admits_tags(stale.start, &stale.tags)
+            && self.is_in_window(stale, stripe, window, now)
             && !self.is_strong()
+    }
+
+    /// Returns `true` if a value may be returned at `now` as far as time decides. Without a window
+    /// it may until the end of its freshness, unless it was expired.
+    fn is_in_window(
+        &self,
+        stale: &StaleValue,
+        stripe: Stripe,
+        window: Option<Duration>,
+        now: Moment,
+    ) -> bool {
+        match window {
+            Some(window) => now < stale.fresh_until.after(window),
+            None => {
+                now < stale.fresh_until
+                    && !stale.is_expired
+                    && !self.is_expired(stale.start, stripe, &stale.tags)
+            }
+        }
     }
 
     /// Returns `true` if a call may join the load that has the number `start` and began at `began`.
@@ -106,7 +187,13 @@ impl CachedFunction {
                     || self.serves_isolated(stripe)
             })
         };
-        fences.is_current(start, self.digest(key), &self.fence) && is_known()
+        // A value of before an expiry is stale, also for the callers that would wait for it.
+        let is_expired = || {
+            self.has_window()
+                && fences.has_expiry_after(start)
+                && fences.is_expired(start, stripe, self.key.digest)
+        };
+        fences.is_current(start, self.digest(key), &self.fence) && !is_expired() && is_known()
     }
 
     /// Returns `true` if keys with this stripe may be answered with values that can be stale: their

@@ -16,7 +16,7 @@ use crate::cached_function::CachedFunction;
 use crate::flight::{Detached, Leader};
 use crate::key::Key;
 use crate::late_load::{LateLoad, ResultSlot};
-use crate::load::{Load, Mode, RemoteWait, Revalidated, Step, Waited};
+use crate::load::{Continued, Load, Mode, Revalidated, Step, Waited};
 use crate::outcome::{Outcome, ShareError};
 
 /// A call of a late function after its look-up.
@@ -151,7 +151,7 @@ struct Lead {
     key: Arc<Key>,
     /// `None` for a strong call, which begins its flight after it has read the lower tiers.
     leader: Option<Leader>,
-    wait: RemoteWait,
+    wait: Continued,
 }
 
 /// The load of the caller that leads. Its result is left in `slot`.

@@ -78,7 +78,7 @@ where
         may_serve_stale: share.may_serve_stale(error),
         shared: share.share(error),
         kept: share.keep(error),
-        timeout: None,
+        ..Failure::default()
     };
     let settled = catch_unwind(AssertUnwindSafe(|| settle(load, spec, outcome, failure)));
     settled.unwrap_or_else(|panic| Err(after_panic(load, spec, panic)))
@@ -103,7 +103,7 @@ where
 }
 
 /// How a body ended.
-enum Ended<R> {
+pub(super) enum Ended<R> {
     Returned(R),
     Panicked(Box<dyn Any + Send>),
     /// It was at its limit and is dropped.

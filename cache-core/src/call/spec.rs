@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::codec::ValueType;
 use crate::function::ttl::LONGEST_TTL;
-use crate::outcome::{Outcome, ShareError};
+use crate::outcome::{NotShared, Outcome, ShareError};
+use crate::tag::Tag;
 
 /// A value that memory can hold and return to many callers.
 #[diagnostic::on_unimplemented(
@@ -26,15 +27,48 @@ pub struct ResultSpec<V, S> {
     pub(crate) keep_if: Option<fn(&V) -> bool>,
     /// Returns the ttl of a value. `None` uses the function's ttl for every value.
     pub(crate) ttl_from: Option<fn(&V) -> Duration>,
+    /// Returns the tags of a value, in addition to those of its arguments.
+    pub(crate) tags_of: Option<fn(&V) -> Vec<Tag>>,
     pub(crate) share: S,
 }
 
+impl<V: CacheValue> ResultSpec<V, NotShared> {
+    /// Values that stay in memory, without an option.
+    pub(crate) fn memory_only() -> Self {
+        Self {
+            value_type: ValueType::memory_only(),
+            keep_if: None,
+            ttl_from: None,
+            tags_of: None,
+            share: NotShared,
+        }
+    }
+}
+
 impl<V, S> ResultSpec<V, S> {
+    /// Returns this spec without a way to share errors, for callers that no other one waits for.
+    pub(crate) fn unshared(self) -> ResultSpec<V, NotShared> {
+        ResultSpec {
+            value_type: self.value_type,
+            keep_if: self.keep_if,
+            ttl_from: self.ttl_from,
+            tags_of: self.tags_of,
+            share: NotShared,
+        }
+    }
+
     /// Returns the ttl that the value itself has: at most the longest ttl of a function, and zero
     /// if the value is not kept.
     pub(crate) fn ttl_of(&self, value: &V) -> Option<Duration> {
         let ttl_from = self.ttl_from?;
         Some(ttl_from(value).min(LONGEST_TTL))
+    }
+
+    /// Returns the tags that the value itself has.
+    pub(crate) fn tags_of(&self, value: &V) -> Vec<Tag> {
+        self.tags_of
+            .map(|tags_of| tags_of(value))
+            .unwrap_or_default()
     }
 }
 
@@ -99,6 +133,14 @@ impl<R, V, S> ResultOf<R, V, S> {
         self
     }
 
+    /// Takes tags of each value from the value itself.
+    #[must_use]
+    #[inline]
+    pub const fn tags_of(mut self, tags_of: fn(&V) -> Vec<Tag>) -> Self {
+        self.spec.tags_of = Some(tags_of);
+        self
+    }
+
     /// Wraps the way to share errors.
     #[inline]
     pub(crate) fn map_share<T>(self, wrap: impl FnOnce(S) -> T) -> ResultOf<R, V, T> {
@@ -106,12 +148,14 @@ impl<R, V, S> ResultOf<R, V, S> {
             value_type,
             keep_if,
             ttl_from,
+            tags_of,
             share,
         } = self.spec;
         ResultOf::new(ResultSpec {
             value_type,
             keep_if,
             ttl_from,
+            tags_of,
             share: wrap(share),
         })
     }

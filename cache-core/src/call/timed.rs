@@ -189,6 +189,7 @@ impl<T: CachedResult> TimedMiss<T> {
             None => None,
             Some(tokio_context) => match tokio_context.enter() {
                 None => {
+                    function.counters.uncached.no_runtime.add_one();
                     let mut scope = BodyScope::unkept();
                     let _entered = scope.enter();
                     return load();

@@ -49,8 +49,14 @@ fn gap_changes_neither_the_stripe_nor_the_kind_nor_the_end_of_freshness() {
 #[test]
 fn entry_with_a_pacing_is_the_same_in_everything_else() {
     let due = entry(1).due_before_end(3 * SECOND);
-    let strong = due.clone().strong_read(Some((1, [1; 8])), 5);
-    for entry in [due, strong] {
+    let record = KnownRecord {
+        at: 1,
+        etag: [1; 8],
+        marks: RecordMarks::default(),
+    };
+    let strong = due.clone().strong_read(Some(record), 5);
+    let tagged = due.clone().with_tags(&[3, 5].into_iter().collect());
+    for entry in [due, strong, tagged] {
         let (paced, retry) = entry.clone().with_retry();
         assert!(Arc::ptr_eq(paced.retry().expect("a pacing"), &retry));
         assert!(entry.retry().is_none());
@@ -61,6 +67,7 @@ fn entry_with_a_pacing_is_the_same_in_everything_else() {
         assert_eq!(paced.start(), entry.start());
         assert_eq!(paced.known_from(), entry.known_from());
         assert_eq!(paced.record(), entry.record());
+        assert_eq!(paced.tags().as_slice(), entry.tags().as_slice());
         assert_eq!(value(&paced), value(&entry));
         assert!(!paced.is_same(&entry));
     }
@@ -75,6 +82,28 @@ fn stopgap_answers_isolated_callers_only_whatever_else_it_is() {
         assert!(stopgap.content(true).is_some());
         assert_eq!(value(&stopgap), None);
     }
+}
+
+#[test]
+fn tagged_value_is_a_value_that_has_tags_and_weighs_more() {
+    let plain = entry(1);
+    assert!(plain.clone().with_tags(TagStripes::NONE).is_plain());
+    let tagged = plain.clone().with_tags(&[3, 5].into_iter().collect());
+    assert_eq!(tagged.tags().as_slice(), [3, 5]);
+    assert!(tagged.is_value() && !tagged.is_plain());
+    assert_eq!(value(&tagged), value(&plain));
+    assert!(tagged.weight() > plain.weight() + 8);
+    let strong = tagged.strong_read(None, 5);
+    assert_eq!(strong.tags().as_slice(), [3, 5]);
+}
+
+#[test]
+fn expired_value_is_no_fresh_one_and_keeps_its_time() {
+    let expired = entry(1).expired();
+    assert!(expired.is_expired() && !expired.is_value());
+    assert_eq!(value(&expired), None);
+    assert!(expired.content(false).is_some());
+    assert_eq!(expired.fresh_until(), entry(1).fresh_until());
 }
 
 #[test]

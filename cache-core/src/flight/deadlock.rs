@@ -227,43 +227,48 @@ pub(crate) fn blocked(flight: Option<FlightId>) -> Vec<HeldLease> {
 #[derive(Debug)]
 pub(crate) struct LoadScope {
     led: Vec<Led>,
-    /// The load around this one waits for it.
-    _outer_waits: Option<WaitEdge>,
+    /// The load around this one waits for it, and the other flights of its batch for the last one.
+    _outer_waits: Vec<WaitEdge>,
 }
 
 impl LoadScope {
     /// A body that loads for a flight under leases; `None` if no caller waits for its value.
+    #[cfg(all(test, not(schedules)))]
     pub(crate) fn new(inner: Option<(FlightId, HeldLeases)>) -> Self {
-        Self::of(inner.map(|(flight, leases)| Led {
-            flight,
-            leases,
-            detached: None,
-        }))
+        Self::of(inner, None)
     }
 
-    /// A body of a load that may be handed over to the background, which sets `detached`.
-    pub(crate) fn detachable(inner: Option<(FlightId, HeldLeases)>, detached: &Detached) -> Self {
-        Self::of(inner.map(|(flight, leases)| Led {
-            flight,
-            leases,
-            detached: Some(detached.clone()),
-        }))
-    }
-
-    fn of(inner: Option<Led>) -> Self {
+    /// A body that loads for these flights, each under its leases; for none if no caller waits for
+    /// its values. If the load may be handed over to the background, that sets `detached`.
+    pub(crate) fn of(
+        inner: impl IntoIterator<Item = (FlightId, HeldLeases)>,
+        detached: Option<&Detached>,
+    ) -> Self {
         let mut led = led_here();
-        let waits = |outer: &Led, inner: &Led| {
-            let to = Target {
-                flight: inner.flight,
-                detached: inner.detached.clone(),
-            };
-            WaitEdge::note(lock_waits().get_or_insert_default(), outer, to)
+        let outer = led.len();
+        led.extend(inner.into_iter().map(|(flight, leases)| Led {
+            flight,
+            leases,
+            detached: detached.cloned(),
+        }));
+        let outer_waits = match led.split_at(outer) {
+            (_, []) => Vec::new(),
+            (around, [others @ .., innermost]) => {
+                let waits = |from: &Led, detached: Option<Detached>| {
+                    let flight = innermost.flight;
+                    let to = Target { flight, detached };
+                    WaitEdge::note(lock_waits().get_or_insert_default(), from, to)
+                };
+                let around = around.last().into_iter();
+                let around = around.map(|one| waits(one, innermost.detached.clone()));
+                // A call inside the body waits on behalf of the innermost flight. The others of the
+                // batch end no sooner, also after the hand-over, so each of them waits for that
+                // one.
+                around
+                    .chain(others.iter().map(|one| waits(one, None)))
+                    .collect()
+            }
         };
-        let outer_waits = match (led.last(), &inner) {
-            (Some(outer), Some(inner)) => Some(waits(outer, inner)),
-            (None, _) | (_, None) => None,
-        };
-        led.extend(inner);
         Self {
             led,
             _outer_waits: outer_waits,

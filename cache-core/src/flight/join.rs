@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tracing::Span;
+
 use super::deadlock::FlightId;
 use super::leader::Leader;
 use super::table::{Flight, Flights, Phase, Shard, State};
 use super::waiter::Waiter;
 use crate::clock::Moment;
-use crate::fence::Fences;
+use crate::fence::{Fences, TagStripes};
 use crate::key::Key;
 use crate::sync::{Mutex, lock};
+use crate::trace;
 
 /// How a caller takes part in a flight.
 pub(crate) enum Join {
@@ -30,6 +33,7 @@ impl Flights {
         now: Moment,
         may_join: impl Fn(u64, Moment) -> bool,
     ) -> Join {
+        let span = trace::current();
         let mut shard = lock(self.shard(key));
         if let Some(flight) = shard.get(key)
             && let Some(id) = flight.admit(may_join)
@@ -40,7 +44,7 @@ impl Flights {
                 id: Some(id),
             });
         }
-        Join::Lead(self.begin(&mut shard, key, fences.now(), now, false))
+        Join::Lead(self.begin(&mut shard, key, (fences.now(), now), span, false))
     }
 
     /// Returns `true` if there is a flight of `key` in progress that may be joined, as in
@@ -62,8 +66,9 @@ impl Flights {
         now: Moment,
         replaces: bool,
     ) -> Leader {
+        let span = trace::current();
         let mut shard = lock(self.shard(key));
-        let leader = self.begin(&mut shard, key, fences.next(), now, true);
+        let leader = self.begin(&mut shard, key, (fences.next(), now), span, true);
         lock(&leader.flight.state).replaces = replaces;
         leader
     }
@@ -72,8 +77,8 @@ impl Flights {
         self: &Arc<Self>,
         shard: &mut Shard,
         key: &Key,
-        start: u64,
-        began: Moment,
+        (start, began): (u64, Moment),
+        span: Span,
         is_of_a_task: bool,
     ) -> Leader {
         let flight = Arc::new(Flight {
@@ -88,7 +93,9 @@ impl Flights {
                 is_outdated: false,
                 replaces: false,
                 has_body_ended: false,
+                span,
                 stale: None,
+                tags: TagStripes::default(),
                 soft_deadline: None,
                 waiters: BTreeMap::new(),
                 next_waiter: 0,

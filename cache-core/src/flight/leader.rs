@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::deadlock::FlightId;
 use super::table::{Flight, Flights, Phase, wake_all};
 use super::view::FlightView;
 use crate::clock::Moment;
-use crate::fence::Fences;
+use crate::fence::{Fences, TagStripes};
 use crate::outcome::LoadOutcome;
 use crate::stale::StaleValue;
 use crate::sync::lock;
@@ -79,6 +80,21 @@ impl Leader {
         lock(&self.flight.state).has_body_ended = true;
     }
 
+    /// Sets the span of the call that leads, after it has taken the lead of another.
+    pub(crate) fn set_span(&self, span: Span) {
+        let _replaced = std::mem::replace(&mut lock(&self.flight.state).span, span);
+    }
+
+    /// Adds tags that the result has. Called before [`complete`](Self::complete): a waiter does not
+    /// take the result if one of them was invalidated since the load began.
+    pub(crate) fn note_tags(&self, tags: &TagStripes) {
+        if tags.is_empty() {
+            return;
+        }
+        let mut state = lock(&self.flight.state);
+        state.tags = state.tags.and(tags);
+    }
+
     /// Returns a view of the flight, for a caller that gives this leader to a future.
     pub(crate) fn view(&self) -> FlightView {
         FlightView(Arc::clone(&self.flight))
@@ -123,10 +139,10 @@ impl Leader {
     fn end(&mut self, phase: Phase) {
         self.ended = true;
         self.flights.remove(&self.flight);
-        let waiters = {
+        let (waiters, _span) = {
             let mut state = lock(&self.flight.state);
             state.phase = phase;
-            std::mem::take(&mut state.waiters)
+            (std::mem::take(&mut state.waiters), state.take_span())
         };
         wake_all(waiters.into_values().flatten());
     }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::deadlock::FlightId;
 use crate::clock::Moment;
+use crate::fence::TagStripes;
 use crate::key::{CarriedHash, FunctionId, Key};
 use crate::outcome::LoadOutcome;
 use crate::stale::StaleValue;
@@ -51,8 +53,13 @@ pub(super) struct State {
     pub(super) replaces: bool,
     /// The body has returned, and its result is being stored.
     pub(super) has_body_ended: bool,
+    /// The span of the call that leads, while it does.
+    pub(super) span: Span,
     /// The stale value that callers may get in place of the result of the load.
     pub(super) stale: Option<StaleValue>,
+    /// The fences of the tags that the result has, as far as they are known. A waiter compares them
+    /// with `start` before it takes the result.
+    pub(super) tags: TagStripes,
     /// When callers stop to wait if there is a stale value.
     pub(super) soft_deadline: Option<Instant>,
     /// Waiters by age, so that the oldest is woken first. `None` until the waiter is polled, and
@@ -121,11 +128,11 @@ impl Flights {
     /// Wakes all waiters of `flight`, whose leader was dropped. The first that polls takes the
     /// lead.
     pub(super) fn offer_lead(&self, flight: &Arc<Flight>) {
-        let (is_abandoned, wakers) = {
+        let (is_abandoned, wakers, _span) = {
             let mut state = lock(&flight.state);
             state.phase = Phase::Leaderless;
             let wakers = state.take_wakers();
-            (state.abandon_if_empty(), wakers)
+            (state.abandon_if_empty(), wakers, state.take_span())
         };
         if is_abandoned {
             self.remove(flight);
@@ -158,6 +165,12 @@ impl State {
     /// released.
     pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
         self.waiters.values_mut().filter_map(Option::take).collect()
+    }
+
+    /// Takes the span of the leader. Drop it after the lock was released, because that runs code of
+    /// the subscriber.
+    pub(super) fn take_span(&mut self) -> Span {
+        std::mem::replace(&mut self.span, Span::none())
     }
 
     /// Ends a flight that has neither a leader nor waiters. Returns `true` if it is to be removed

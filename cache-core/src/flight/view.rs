@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::table::{Flight, Phase};
+use crate::fence::TagStripes;
 use crate::stale::StaleValue;
 use crate::sync::lock;
 
@@ -31,6 +32,13 @@ impl FlightView {
     /// Returns when callers stop to wait if there is a stale value, if the leader has set it.
     pub(crate) fn soft_deadline(&self) -> Option<Instant> {
         lock(&self.0.state).soft_deadline
+    }
+
+    /// Returns the number of the fences when the load began, and the fences of the tags that its
+    /// result has.
+    pub(crate) fn start_and_tags(&self) -> (u64, TagStripes) {
+        let state = lock(&self.0.state);
+        (state.start, state.tags.clone())
     }
 
     /// Returns the stale value that the leader offered last.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::deadlock::FlightId;
 use super::leader::Leader;
 use super::table::{Flight, Flights, Phase};
+use super::view::FlightView;
 use crate::outcome::LoadOutcome;
 use crate::stale::StaleValue;
 use crate::sync::lock;
@@ -56,6 +58,19 @@ impl Waiter {
     /// not set it. The waiter is woken when that changes.
     pub(crate) fn soft_deadline(&self) -> Option<Instant> {
         lock(&self.flight.state).soft_deadline
+    }
+
+    /// Makes the span of this caller follow from that of the leader.
+    pub(crate) fn follow(&self, span: &Span) {
+        if !span.is_disabled() {
+            let leader = lock(&self.flight.state).span.clone();
+            span.follows_from(&leader);
+        }
+    }
+
+    /// Returns a view of the flight, which may be read after the waiter was answered.
+    pub(crate) fn view(&self) -> FlightView {
+        FlightView(Arc::clone(&self.flight))
     }
 
     /// Returns the id of the flight.

@@ -18,10 +18,12 @@ use crate::function::definition::Definition;
 use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
 use crate::function::registry::{ReservedName, Scope};
 use crate::function::slot::FunctionSlot;
+use crate::function::tags::TagTemplates;
 use crate::function::ttl::Ttl;
 use crate::level::{Level, Levels};
 use crate::outcome::NotShared;
 use crate::runtime::CacheRuntime;
+use crate::tag::Tag;
 
 impl<V: CacheValue> Function<V> {
     /// Begins to build a function whose values can go to every tier.
@@ -51,6 +53,8 @@ pub struct FunctionBuilder<V, S = NotShared> {
     value_type: ValueType<V>,
     cache_if: Option<fn(&V) -> bool>,
     ttl_from: Option<fn(&V) -> Duration>,
+    tags: Result<TagTemplates, Error>,
+    tags_of: Option<fn(&V) -> Vec<Tag>>,
     /// These two are functions over the error type, and are in `share`.
     has_stale_if: bool,
     has_error_if: bool,
@@ -74,6 +78,8 @@ impl<V: CacheValue> FunctionBuilder<V> {
             value_type,
             cache_if: None,
             ttl_from: None,
+            tags: Ok(TagTemplates::NONE),
+            tags_of: None,
             has_stale_if: false,
             has_error_if: false,
             share: NotShared,
@@ -145,13 +151,17 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
     ///
     /// # Errors
     /// [`Configuration`](ErrorKind::Configuration) if the name has characters other than letters,
-    /// digits, `_-./` and `::`, if the ttl is missing or cannot be used, or if the tiers are empty.
+    /// digits, `_-./` and `::`, if the ttl is missing or cannot be used, if the tiers are empty, or
+    /// if a template of a tag cannot be read.
     /// [`DuplicateFunction`](ErrorKind::DuplicateFunction), with both places, if another function
     /// has the name, or if a handle of a dropped function of that name still exists. If a runtime
     /// is installed, also the errors of [`install`](crate::RuntimeBuilder::install) about the
     /// function.
     pub fn build(mut self) -> Result<Function<V, S>, Error> {
         let definition = &mut self.definition;
+        definition.tags = self
+            .tags
+            .map_err(|error| error.for_function(&*definition))?;
         definition
             .describe(self.ttl, self.tiers)
             .and_then(|()| definition.check_value_type(self.value_type.records.is_some()))
@@ -172,6 +182,7 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
             value_type: self.value_type,
             cache_if: self.cache_if,
             ttl_from: self.ttl_from,
+            tags_of: self.tags_of,
             share: self.share,
         })
     }

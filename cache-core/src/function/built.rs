@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::call::batch::{BatchOf, LookUps, MOST_IDS, SameValue, load_missing, load_missing_late};
 use crate::call::late::LateCall;
 use crate::call::timed::{TimedLookup, look_up_timed};
 use crate::call::{CacheValue, ResultOf, ResultSpec};
@@ -19,6 +20,7 @@ use crate::handle::Handle;
 use crate::key::Tuple;
 use crate::outcome::error_rules::WithShare;
 use crate::outcome::{NotShared, Outcome, ShareError};
+use crate::tag::Tag;
 use crate::tier::Receipt;
 
 /// A function that is cached without the attribute: a name, options, and a value type `V`.
@@ -49,6 +51,7 @@ pub struct Function<V, S = NotShared> {
     pub(super) value_type: ValueType<V>,
     pub(super) cache_if: Option<fn(&V) -> bool>,
     pub(super) ttl_from: Option<fn(&V) -> Duration>,
+    pub(super) tags_of: Option<fn(&V) -> Vec<Tag>>,
     pub(super) share: S,
 }
 
@@ -59,6 +62,7 @@ impl<V, S: Copy> Clone for Function<V, S> {
             value_type: self.value_type,
             cache_if: self.cache_if,
             ttl_from: self.ttl_from,
+            tags_of: self.tags_of,
             share: self.share,
         }
     }
@@ -153,6 +157,113 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
         loading.await
     }
 
+    /// Returns the values of several ids: from a tier, from loads in progress, or by running `load`
+    /// once for all ids that are missing. `arguments` returns the arguments of one id, a tuple, as
+    /// [`get_or_load`](Self::get_or_load) takes them. So the values are those of single calls with
+    /// the same arguments, and a load of either answers both.
+    ///
+    /// `load` gets the ids that no tier has and no other call loads, each once and in the order of
+    /// `ids`, at most 1,000 at a time; if there are more, it runs again for the rest. It may also
+    /// run again for ids whose load by another call has failed. It returns, as the call does, a
+    /// `HashMap<K, V>`, `BTreeMap<K, V>` or `Vec<(K, V)>` by id, a `Vec<Option<V>>` in the order of
+    /// its ids, or a `Result` of one of them. An id that is not in the result has no value, as if
+    /// a single load had returned `None`. Ids that were not asked for are ignored.
+    ///
+    /// An id that is in `ids` several times is loaded once. If `ids` is empty, nothing is called.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use std::time::Duration;
+    ///
+    /// use cache_core::Function;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), cache_core::Error> {
+    /// let squares = Function::<u64>::builder("squares").ttl(Duration::from_secs(60)).build()?;
+    /// let load = |ids: Vec<u64>| async move { ids.into_iter().map(|id| (id, id * id)).collect() };
+    /// let call = squares.get_or_load_many(&[2, 3, 2], |id| (*id,), load);
+    /// let values: HashMap<u64, u64> = call.await;
+    /// assert_eq!(values, HashMap::from([(2, 4), (3, 9)]));
+    /// assert_eq!(squares.entry((3_u64,)).peek().await, Some(9));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `load`, for all ids together, unless each id that is missing has a stale value in
+    /// its window. The cache adds none.
+    ///
+    /// # Panics
+    /// If `load` returns a `Vec<Option<V>>` of another length than its ids.
+    ///
+    /// # Cancel safety
+    /// Cancel safe. If it is dropped, the first waiter of each key that polls becomes its leader.
+    pub async fn get_or_load_many<K, A, R, F>(
+        &self,
+        ids: &[K],
+        arguments: impl Fn(&K) -> A,
+        load: impl FnMut(Vec<K>) -> F,
+    ) -> R
+    where
+        K: Clone,
+        A: Serialize,
+        R: BatchOf<K, Value = V>,
+        F: Future<Output = R>,
+        S: ShareError<R::Error>,
+        R::Item: SameValue<V, R::Error>,
+    {
+        let returned = ResultOf::<R::Item, V, S>::new(self.spec(self.share));
+        let look_ups = self.look_up_many(ids, arguments, false);
+        load_missing(returned, ids, MOST_IDS, look_ups, load).await
+    }
+
+    /// Returns the values of several ids as [`get_or_load_many`](Self::get_or_load_many) does. The
+    /// load may continue in the background, as that of
+    /// [`get_or_load_late`](Self::get_or_load_late) does, so it owns everything that it uses.
+    /// Values that are stale or due are loaded again in one batch.
+    ///
+    /// `make` is called if a load begins, and returns its body.
+    ///
+    /// # Errors
+    /// Those of `make`, and the error of a [`LoadTimeout`](crate::LoadTimeout).
+    ///
+    /// # Cancel safety
+    /// Cancel safe. If the caller is dropped while others wait for its load, the load continues in
+    /// the background.
+    pub async fn get_or_load_many_late<K, A, R, B, F>(
+        &self,
+        ids: &[K],
+        arguments: impl Fn(&K) -> A,
+        make: impl Fn() -> B,
+    ) -> R
+    where
+        K: Clone + Send + Sync + 'static,
+        A: Serialize,
+        R: BatchOf<K, Value = V> + Send + 'static,
+        B: FnMut(Vec<K>) -> F + Send + 'static,
+        F: Future<Output = R> + Send + 'static,
+        S: ShareError<R::Error>,
+        R::Item: SameValue<V, R::Error> + 'static,
+    {
+        let returned = ResultOf::<R::Item, V, S>::new(self.spec(self.share));
+        let look_ups = self.look_up_many(ids, arguments, true);
+        load_missing_late(returned, (ids, MOST_IDS), look_ups, K::clone, make).await
+    }
+
+    fn look_up_many<K, A: Serialize>(
+        &self,
+        ids: &[K],
+        arguments: impl Fn(&K) -> A,
+        is_late: bool,
+    ) -> LookUps {
+        let mut look_ups = LookUps::new(ids.len(), is_late);
+        for id in ids {
+            let bind = || self.slot.bound(None).into_owned();
+            look_ups.add(bind, Tuple(&arguments(id)), &self.value_type);
+        }
+        look_ups
+    }
+
     async fn load_with<R, F, T>(
         &self,
         arguments: impl Serialize,
@@ -195,6 +306,20 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
         bound.invalidate_all().await
     }
 
+    /// Makes every value of the function stale in every tier, so that calls return it as far as the
+    /// function returns stale values, and the next call loads it again; see [`Handle::expire`]. The
+    /// cost does not depend on the number of keys.
+    ///
+    /// # Errors
+    /// As [`invalidate_all`](Self::invalidate_all).
+    ///
+    /// # Cancel safety
+    /// As [`Handle::expire`].
+    pub async fn expire_all(&self) -> Result<Receipt, Error> {
+        let bound = self.slot.bound(None).into_owned();
+        bound.expire_all().await
+    }
+
     /// Returns the name of the function.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -206,6 +331,7 @@ impl<V: CacheValue, S: Copy> Function<V, S> {
             value_type: self.value_type,
             keep_if: self.cache_if,
             ttl_from: self.ttl_from,
+            tags_of: self.tags_of,
             share,
         }
     }

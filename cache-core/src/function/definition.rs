@@ -11,6 +11,7 @@ use humantime::format_duration;
 
 use crate::error::Error;
 use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
+use crate::function::tags::TagTemplates;
 use crate::function::times::option::TimeOption;
 use crate::function::times::{RefreshAhead, Times};
 use crate::function::ttl::Ttl;
@@ -61,6 +62,8 @@ pub struct Definition {
     pub consistency: Consistency,
     /// Times besides the ttl.
     pub times: Times,
+    /// Tags of the values, as far as the arguments tell them.
+    pub tags: TagTemplates,
     /// Origins of the settings that an override replaced.
     pub origins: Origins,
 }
@@ -93,6 +96,7 @@ impl Definition {
         single_flight: SingleFlight::Cluster,
         consistency: Consistency::Bounded,
         times: Times::NONE,
+        tags: TagTemplates::NONE,
         origins: Origins {
             ttl: None,
             tiers: None,
@@ -103,6 +107,12 @@ impl Definition {
     /// Returns `true` if the function may have records in tiers below memory.
     pub(crate) fn has_records(&self) -> bool {
         self.tiers != Some(Levels::MEMORY)
+    }
+
+    /// Returns `true` if the records of the function carry marks: it has tags, or its values can be
+    /// expired without being dropped.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.tags.are_declared() || !self.times.longest_window().is_zero()
     }
 
     /// Adds the function to an error, with the origins of the settings that the error is about.

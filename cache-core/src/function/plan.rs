@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::codec::Encoding;
 use crate::error::{Error, ErrorKind};
 use crate::function::definition::Definition;
+use crate::function::options::Consistency;
 use crate::function::times::Times;
 use crate::level::{Level, Levels};
 use crate::state::RuntimeState;
@@ -73,6 +74,19 @@ impl Plan {
         }
         plan.definition.check_times(used)?;
         Ok(plan)
+    }
+
+    /// Returns `true` if each call asks a tier below memory, so that memory alone answers none.
+    pub(crate) fn is_strong(&self) -> bool {
+        self.definition.consistency == Consistency::Strong && !self.lower.is_empty()
+    }
+
+    /// Returns the levels of the tiers that can answer calls, in look-up order.
+    pub(crate) fn counted_levels(&self) -> impl Iterator<Item = Level> {
+        let answers = self.memory.is_some() && !self.is_strong();
+        let memory = answers.then_some(Level::L1);
+        let lower = self.lower.iter().map(|tier| tier.config.level());
+        memory.into_iter().chain(lower)
     }
 
     /// Adds a tier that the function uses.

@@ -95,6 +95,17 @@ impl<R, F> PlainCall<R, F> {
         self.key.invalidate().await
     }
 
+    /// Makes the value stale in every tier; see [`Handle::expire`](crate::Handle::expire).
+    ///
+    /// # Errors
+    /// As [`Handle::invalidate`](crate::Handle::invalidate).
+    ///
+    /// # Cancel safety
+    /// As [`Handle::expire`](crate::Handle::expire).
+    pub async fn expire(&self) -> Result<Receipt, Error> {
+        self.key.expire().await
+    }
+
     /// Prevents values of this key from being stored until a transaction that changes it is
     /// committed; see [`WriteGuard`].
     ///

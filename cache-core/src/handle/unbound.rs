@@ -24,6 +24,10 @@ pub(super) struct UnboundKey {
 }
 
 impl UnboundKey {
+    pub(super) fn of(origin: Origin, arguments: Result<UnboundArguments, Error>) -> Self {
+        Self { origin, arguments }
+    }
+
     pub(super) fn new(origin: Origin, arguments: impl ArgumentList) -> Self {
         Self {
             origin,
@@ -32,7 +36,7 @@ impl UnboundKey {
     }
 
     /// Returns the function in the runtime that a call here would use, and the key there.
-    fn bind(&self) -> Result<(Arc<CachedFunction>, Key), Error> {
+    pub(super) fn bind(&self) -> Result<(Arc<CachedFunction>, Key), Error> {
         let arguments = self.arguments.as_ref().map_err(Clone::clone)?;
         let function = self.origin.bind();
         let key = arguments.key(function.id, function.seed);
@@ -42,6 +46,11 @@ impl UnboundKey {
     pub(super) async fn invalidate(&self) -> Result<Receipt, Error> {
         let (function, key) = self.bind()?;
         function.invalidate(&key).await
+    }
+
+    pub(super) async fn expire(&self) -> Result<Receipt, Error> {
+        let (function, key) = self.bind()?;
+        function.expire(&key).await
     }
 
     pub(super) async fn write_guard(&self) -> Result<WriteGuard, Error> {
@@ -72,8 +81,10 @@ impl UnboundKey {
         if !is_kept || ttl.is_some_and(|ttl| ttl.is_zero()) {
             return function.invalidate(&key).await;
         }
+        let tags = spec.tags_of(&value);
         let held = (spec.value_type.hold)(value);
-        load::put(function, key, held, ttl, &spec.value_type).await
+        let put = load::Put { held, ttl, tags };
+        load::put(function, key, put, &spec.value_type).await
     }
 
     pub(super) async fn strong<R, V, F>(
@@ -93,7 +104,8 @@ impl UnboundKey {
             Mode::Strong
         } else {
             // Without a lower tier, memory is always current.
-            if let Some(value) = function.hit(&key.as_ref()).and_then(spec.value_type.give) {
+            let held = function.fresh_hit(&key.as_ref());
+            if let Some(value) = held.and_then(spec.value_type.give) {
                 return R::value(value);
             }
             Mode::JoinFresh

@@ -12,14 +12,14 @@ use super::tag;
 use super::text::{Reader, render};
 
 /// Encoded arguments of a function that is not bound to a runtime yet.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct UnboundArguments(pub(super) Box<[u8]>);
 
 impl UnboundArguments {
     /// Returns the key of `function` with these arguments. `seed` is that of the function.
     pub(crate) fn key(&self, function: FunctionId, seed: u64) -> Key {
         let mut out = Arguments::empty(seed);
-        value(&mut Reader { rest: &self.0 }, &mut out);
+        value(&mut Reader::new(&self.0), &mut out);
         out.key(function).to_owned()
     }
 }

@@ -19,6 +19,9 @@ pub enum Piece {
     Literal(&'static str),
     /// The next argument.
     Argument,
+    /// The argument at this place, counted from 0. Tags use it, which name the arguments of a key
+    /// in any order, and not all of them.
+    ArgumentAt(usize),
 }
 
 /// The longest rendered arguments. Longer ones are cut to [`KEPT`] and end in `~` and 32 hex
@@ -29,9 +32,7 @@ const KEPT: usize = 120;
 /// Renders encoded arguments by `template`, or separated by commas if that is empty.
 pub(crate) fn render(arguments: &[u8], template: &[Piece]) -> String {
     let mut text = String::with_capacity(32);
-    let mut reader = Reader { rest: arguments };
-    // The arguments are one tuple; a tuple of none is a unit.
-    reader.byte();
+    let mut reader = Reader::of_list(arguments);
     if template.is_empty() {
         let mut first = true;
         while !reader.at_end() {
@@ -45,12 +46,37 @@ pub(crate) fn render(arguments: &[u8], template: &[Piece]) -> String {
             match piece {
                 Piece::Literal(literal) => text.push_str(literal),
                 Piece::Argument => reader.value(&mut text),
+                Piece::ArgumentAt(at) => Reader::of_list(arguments).nth(*at, &mut text),
             }
         }
     }
     if text.len() > LONGEST {
         text.truncate(text.floor_char_boundary(KEPT));
         let _ = write!(text, "~{:032x}", xxh3_128(arguments));
+    }
+    text
+}
+
+/// Renders the text of a tag. Arguments are written as [`render`] writes them, except that an
+/// integer is written without its type: a tag that is invalidated with a `u64` is the one of a
+/// function whose argument is an `i32`. The text is never cut.
+///
+/// `arguments` is `None` if they cannot be encoded. Each of them is then a `!`, which no argument
+/// is written as.
+pub(crate) fn render_tag(arguments: Option<&[u8]>, template: &[Piece]) -> String {
+    let mut text = String::with_capacity(32);
+    let untyped = |arguments| Reader {
+        shows_types: false,
+        ..Reader::of_list(arguments)
+    };
+    let mut next = untyped(arguments.unwrap_or_default());
+    for piece in template {
+        match (piece, arguments) {
+            (Piece::Literal(literal), _) => text.push_str(literal),
+            (Piece::Argument | Piece::ArgumentAt(_), None) => text.push('!'),
+            (Piece::Argument, Some(_)) => next.value(&mut text),
+            (Piece::ArgumentAt(at), Some(arguments)) => untyped(arguments).nth(*at, &mut text),
+        }
     }
     text
 }
@@ -69,9 +95,35 @@ pub(crate) fn is_cut(text: &str) -> bool {
 /// Reads encoded arguments. Bytes that no encoder writes end the reading early, without a panic.
 pub(super) struct Reader<'a> {
     pub(super) rest: &'a [u8],
+    /// Integers are written with their type.
+    shows_types: bool,
 }
 
 impl<'a> Reader<'a> {
+    pub(super) fn new(rest: &'a [u8]) -> Self {
+        Self {
+            rest,
+            shows_types: true,
+        }
+    }
+
+    /// Makes a reader of the values in a list of arguments. The list is one tuple; a tuple of none
+    /// is a unit.
+    fn of_list(arguments: &'a [u8]) -> Self {
+        let mut this = Self::new(arguments);
+        this.byte();
+        this
+    }
+
+    /// Renders the value after the next `n`.
+    fn nth(mut self, n: usize, out: &mut String) {
+        let mut skipped = String::new();
+        for _ in 0..n {
+            self.value(&mut skipped);
+        }
+        self.value(out);
+    }
+
     pub(super) fn at_end(&self) -> bool {
         matches!(self.rest.first(), None | Some(&tag::END))
     }
@@ -96,20 +148,14 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self, out: &mut String) {
+        let kind = self.byte();
+        if self.integer(kind, out).is_some() {
+            return;
+        }
         // Writing to a `String` cannot fail.
-        let _ = match self.byte() {
+        let _ = match kind {
             tag::FALSE => write!(out, "false"),
             tag::TRUE => write!(out, "true"),
-            tag::I8 => write!(out, "{}i8", i8::from_le_bytes(self.number())),
-            tag::I16 => write!(out, "{}i16", i16::from_le_bytes(self.number())),
-            tag::I32 => write!(out, "{}i32", i32::from_le_bytes(self.number())),
-            tag::I64 => write!(out, "{}i64", i64::from_le_bytes(self.number())),
-            tag::I128 => write!(out, "{}i128", i128::from_le_bytes(self.number())),
-            tag::U8 => write!(out, "{}u8", u8::from_le_bytes(self.number())),
-            tag::U16 => write!(out, "{}u16", u16::from_le_bytes(self.number())),
-            tag::U32 => write!(out, "{}u32", u32::from_le_bytes(self.number())),
-            tag::U64 => write!(out, "{}", u64::from_le_bytes(self.number())),
-            tag::U128 => write!(out, "{}u128", u128::from_le_bytes(self.number())),
             tag::F32 => write!(out, "{:?}f32", f32::from_le_bytes(self.number())),
             tag::F64 => write!(out, "{:?}f64", f64::from_le_bytes(self.number())),
             tag::CHAR => {
@@ -173,6 +219,35 @@ impl<'a> Reader<'a> {
                 Ok(())
             }
         };
+    }
+
+    /// Renders an integer of this kind, with its type if that is not `u64`. Returns `None` if the
+    /// kind is not that of an integer.
+    fn integer(&mut self, kind: u8, out: &mut String) -> Option<()> {
+        // Writing to a `String` cannot fail.
+        let (_, type_name) = match kind {
+            tag::I8 => (write!(out, "{}", i8::from_le_bytes(self.number())), "i8"),
+            tag::I16 => (write!(out, "{}", i16::from_le_bytes(self.number())), "i16"),
+            tag::I32 => (write!(out, "{}", i32::from_le_bytes(self.number())), "i32"),
+            tag::I64 => (write!(out, "{}", i64::from_le_bytes(self.number())), "i64"),
+            tag::I128 => (
+                write!(out, "{}", i128::from_le_bytes(self.number())),
+                "i128",
+            ),
+            tag::U8 => (write!(out, "{}", u8::from_le_bytes(self.number())), "u8"),
+            tag::U16 => (write!(out, "{}", u16::from_le_bytes(self.number())), "u16"),
+            tag::U32 => (write!(out, "{}", u32::from_le_bytes(self.number())), "u32"),
+            tag::U64 => (write!(out, "{}", u64::from_le_bytes(self.number())), ""),
+            tag::U128 => (
+                write!(out, "{}", u128::from_le_bytes(self.number())),
+                "u128",
+            ),
+            _ => return None,
+        };
+        if self.shows_types {
+            out.push_str(type_name);
+        }
+        Some(())
     }
 
     fn sequence(&mut self, out: &mut String) {

@@ -61,6 +61,17 @@ impl Load<'_> {
 }
 
 impl BodyLimit {
+    /// No limit.
+    pub(crate) fn none() -> Self {
+        Self {
+            after: None,
+            deadline: deadline_after(Duration::ZERO),
+            only_detached: None,
+            timer: None,
+            function: String::new(),
+        }
+    }
+
     /// Is ready when the body is to be dropped.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<LoadTimeout> {
         let Some(after) = self.after else {

@@ -5,12 +5,15 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Held, Load, Running};
+use super::body::BodyEnd;
+use super::{Held, Load, Loaded, Running};
+use crate::caching::Decisions;
 use crate::key::Key;
 use crate::load_timeout::LoadTimeout;
 use crate::outcome::LoadOutcome;
 use crate::stale::StaleValue;
 use crate::tier::BackOff;
+use crate::trace::Answer;
 
 /// The shortest back-off: a source that fails for a moment is asked again soon.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
@@ -26,6 +29,8 @@ pub(crate) struct Failure {
     pub(crate) kept: Option<Box<dyn Any + Send + Sync>>,
     /// Set if the body was dropped at its limit.
     pub(crate) timeout: Option<LoadTimeout>,
+    /// Set if the body panicked.
+    pub(crate) is_panic: bool,
 }
 
 impl Failure {
@@ -33,6 +38,7 @@ impl Failure {
     pub(crate) fn of_panic() -> Self {
         Self {
             may_serve_stale: true,
+            is_panic: true,
             ..Self::default()
         }
     }
@@ -45,6 +51,14 @@ impl Failure {
             ..Self::default()
         }
     }
+
+    pub(super) fn end_of_body(&self) -> BodyEnd {
+        match (self.is_panic, &self.timeout) {
+            (true, _) => BodyEnd::Panicked,
+            (false, Some(_)) => BodyEnd::TimedOut,
+            (false, None) => BodyEnd::Error,
+        }
+    }
 }
 
 impl Load<'_> {
@@ -52,6 +66,7 @@ impl Load<'_> {
     /// there is one.
     pub(crate) fn fail(&mut self, failure: Failure) -> Option<Held> {
         let function = self.function;
+        self.body_ended(failure.end_of_body());
         let key = self.key.clone()?;
         match &failure.timeout {
             Some(timeout) => function.report_abandoned(timeout.after()),
@@ -64,6 +79,7 @@ impl Load<'_> {
             // The body ran beside another load, and nothing of it is kept.
             let stale = self.stale_instead(None, &key);
             let stale = stale.filter(|_| failure.may_serve_stale)?;
+            self.answered(Answer::Stale);
             function.report_stale_on_error();
             return Some(stale.value);
         };
@@ -79,11 +95,14 @@ impl Load<'_> {
         {
             return self.answer_stale(running, stale);
         }
-        let leader = running.leader;
+        let Running { mut visits, leader } = running;
         let decisions = self.decisions();
+        let is_taggable = visits.add_tags(None, &decisions);
+        let tags = visits.tag_stripes();
+        leader.note_tags(&tags);
         let is_kept = leader.is_current() && !decisions.is_skipped && !decisions.is_failed;
-        if let Some(kept) = failure.kept.filter(|_| is_kept) {
-            function.keep_failed(&key, kept.into(), leader.start());
+        if let Some(kept) = failure.kept.filter(|_| is_kept && is_taggable) {
+            function.keep_failed(&key, kept.into(), (leader.start(), &tags));
         }
         match (failure.shared, failure.timeout) {
             (Some(shared), _) => leader.complete(LoadOutcome::Failed(shared.into())),
@@ -95,8 +114,13 @@ impl Load<'_> {
 
     /// Ends a load whose body returned `held` and said that it failed. Returns the value for this
     /// caller.
-    pub(super) fn end_as_failed(&mut self, held: Option<Held>) -> Option<Held> {
+    pub(super) fn end_as_failed(
+        &mut self,
+        loaded: Option<&Loaded>,
+        decisions: &Decisions,
+    ) -> Option<Held> {
         let function = self.function;
+        let held = loaded.map(|loaded| Arc::clone(&loaded.held));
         let (Some(mut running), Some(key)) = (self.running.take(), self.key.clone()) else {
             return held;
         };
@@ -110,9 +134,15 @@ impl Load<'_> {
             return held_stale.or(held);
         }
         let outcome = held.clone().map(LoadOutcome::Value);
-        running
-            .leader
-            .complete(outcome.unwrap_or(LoadOutcome::Absent));
+        let is_taggable = running.visits.add_tags(loaded, decisions);
+        running.leader.note_tags(&running.visits.tag_stripes());
+        match is_taggable {
+            true => running
+                .leader
+                .complete(outcome.unwrap_or(LoadOutcome::Absent)),
+            // Not all of its tags are known, by which a waiter judges it.
+            false => running.leader.fail(),
+        }
         held
     }
 
@@ -127,8 +157,11 @@ impl Load<'_> {
 
     /// Answers the callers of the flight with a stale value. Returns it if this caller may get it
     /// too.
-    fn answer_stale(&self, running: Running<'_>, stale: StaleValue) -> Option<Held> {
+    fn answer_stale(&mut self, running: Running<'_>, stale: StaleValue) -> Option<Held> {
         let held = self.takes_stale().then(|| Arc::clone(&stale.value));
+        if held.is_some() {
+            self.answered(Answer::Stale);
+        }
         if held.is_some() && !self.is_revalidation {
             self.function.report_stale_on_error();
         }
@@ -148,10 +181,9 @@ impl Load<'_> {
         let key = &*running.visits.key;
         let failures = running.visits.failures().max(function.failures(key));
         let failures = failures.saturating_add(1);
-        let took = function.state.clock.now().since(running.began);
         let back_off = BackOff {
             failures,
-            lasts: back_off_after(failures, took, fastrand::f64()),
+            lasts: back_off_after(failures, self.body_took(), fastrand::f64()),
         };
         // A load that was overtaken says nothing about the value that memory has now.
         if running.leader.is_current() {

@@ -6,51 +6,79 @@ use super::lease::LeaseTurn;
 use super::read::{StaleHit, TierHit, TierLookup};
 use super::visit::TierVisits;
 use super::{Load, Mode, Revalidated, Step, complete};
-use crate::flight::{Detached, Join, Leader, WaitEdge, WaitOutcome};
+use crate::cached_function::CachedFunction;
+use crate::flight::{Detached, Join, Leader, WaitEdge, WaitOutcome, Waiter};
 use crate::key::Key;
 use crate::outcome::LoadOutcome;
 use crate::stale::StaleValue;
+use crate::stats::Counter;
 use crate::tier::LeaseMode;
+use crate::trace::{self, Answer};
+
+impl CachedFunction {
+    /// Joins the flight of a key, or leads one.
+    pub(super) fn join_flight(&self, key: &Arc<Key>) -> Join {
+        let may_join = |start, began| self.may_join(key, start, began);
+        let state = &*self.state;
+        let now = state.clock.now();
+        state.flights.join(key, &state.fences, now, may_join)
+    }
+}
 
 impl<'a> Load<'a> {
     /// Joins the flight of the key, or leads one.
     pub(super) async fn join(&mut self, key: &Arc<Key>, can_share: bool) -> Step {
         let function = self.function;
         let state = &*function.state;
+        if let Some(leader) = self.begun.leader.take() {
+            return self.lead_or_hand_on(key, leader).await;
+        }
         loop {
-            let may_join = |start, began| function.may_join(key, start, began);
-            let now = state.clock.now();
-            let waiter = match state.flights.join(key, &state.fences, now, may_join) {
+            let waiter = match function.join_flight(key) {
                 Join::Lead(leader) => return self.lead_or_hand_on(key, leader).await,
                 Join::Wait(waiter) => waiter,
             };
             if let Some(stale) = self.stale_of(&waiter, key) {
+                self.answered(Answer::Stale);
                 return Step::Completed(LoadOutcome::Value(stale.value));
             }
-            // A blocked thread must not wait for a task, because it may be the thread that runs the
-            // task.
-            let may_wait = self.wait.may_wait() && !(function.is_blocking && waiter.is_of_a_task());
-            let edge = match may_wait {
-                true => WaitEdge::begin(waiter.flight_id()),
-                false => None,
-            };
-            let Some(_edge) = edge else {
-                // The value is not kept. The load that runs beside this one keeps its own.
-                drop(waiter);
-                function.counters.loads.add_one();
-                return Step::Run;
+            let _edge = match self.begin_wait(&waiter) {
+                Ok(edge) => edge,
+                Err(reason) => {
+                    // The value is not kept. The load that runs beside this one keeps its own.
+                    reason.add_one();
+                    drop(waiter);
+                    return Step::Run;
+                }
             };
             function.counters.waits.add_one();
+            waiter.follow(&trace::current());
+            // It is out of date after the load of another caller.
+            self.begun.read = None;
+            let flight = waiter.view();
             match self.wait_for(waiter, key).await {
-                Err(step) => return step,
+                Err(step) => {
+                    self.answered(match step {
+                        Step::TimedOut(_) => Answer::TimedOut,
+                        _ => Answer::Stale,
+                    });
+                    return step;
+                }
                 Ok(WaitOutcome::Completed(LoadOutcome::Stale(stale))) => {
                     if self.takes_stale() && function.may_serve_stale(&stale, key) {
+                        self.answered(Answer::Stale);
                         function.report_stale_on_error();
                         return Step::Completed(LoadOutcome::Value(stale.value));
                     }
                     self.wait.load_failed();
                 }
-                Ok(WaitOutcome::Completed(outcome)) => return Step::Completed(outcome),
+                // A tag of the result was invalidated, so this call may have begun after that. It
+                // joins a newer flight, or leads one.
+                Ok(WaitOutcome::Completed(_)) if !function.may_take(&flight) => {}
+                Ok(WaitOutcome::Completed(outcome)) => {
+                    self.answered(Answer::Joined);
+                    return Step::Completed(outcome);
+                }
                 Ok(WaitOutcome::Failed) => {
                     self.wait.load_failed();
                     if !can_share {
@@ -62,12 +90,29 @@ impl<'a> Load<'a> {
                     // that one; each other waiter of this flight takes its lead in turn and does
                     // the same.
                     if leader.is_current() {
+                        leader.set_span(trace::current());
                         leader.restart(&state.fences, state.clock.now());
                         return self.lead_or_hand_on(key, leader).await;
                     }
                 }
             }
         }
+    }
+
+    /// Begins a wait for the load of another caller. `Err` is the counter of the reason why the
+    /// call is not to wait.
+    fn begin_wait(&self, waiter: &Waiter) -> Result<WaitEdge, &'a Counter> {
+        let function = self.function;
+        let uncached = &function.counters.uncached;
+        if !self.wait.may_wait() {
+            return Err(&uncached.impatient);
+        }
+        // A blocked thread must not wait for a task, because it may be the thread that runs the
+        // task.
+        if function.is_blocking && waiter.is_of_a_task() {
+            return Err(&uncached.blocking);
+        }
+        WaitEdge::begin(waiter.flight_id()).ok_or(&uncached.recursive)
     }
 
     async fn lead_or_hand_on(&mut self, key: &Arc<Key>, leader: Leader) -> Step {
@@ -81,18 +126,26 @@ impl<'a> Load<'a> {
 
     /// Reads the lower tiers on behalf of all callers of the flight, and takes their leases.
     pub(super) async fn lead(&mut self, key: &Arc<Key>, mut leader: Leader) -> Step {
+        let place = self.place;
+        if let Some(place) = place {
+            place.leads(Some(leader.id()));
+        }
         // Set if the caller has no value that it may return while the key is backed off.
         let mut must_load = false;
-        loop {
+        let step = loop {
             let (leading, visits) = match self.find(key, leader).await {
-                Ok(step) => return step,
+                Ok(step) => break step,
                 Err(found) => found,
             };
             leader = match self.take_turn(key, leading, visits, &mut must_load).await {
-                Ok(step) => return step,
+                Ok(step) => break step,
                 Err(leading) => leading,
             };
+        };
+        if let Some(place) = place {
+            place.leads(None);
         }
+        step
     }
 
     /// Looks for a value in memory, and then in the lower tiers. `Err` if there is none that the
@@ -107,21 +160,24 @@ impl<'a> Load<'a> {
         // Another flight may have completed after this call's look-up and before it became the
         // leader.
         if !self.needs_value
-            && let Some(outcome) = function.peek_outcome(key, value_type)
+            && let Some((outcome, tags)) = function.peek_outcome(key, value_type)
         {
+            leader.note_tags(&tags);
+            self.answered_by_memory();
             return Ok(complete(leader, outcome));
         }
         if self.takes_stale()
             && let Some(stale) = function.backed_off_value(key)
         {
             function.counters.backed_off.add_one();
+            self.answered(Answer::Stale);
             let outcome = LoadOutcome::Value(Arc::clone(&stale.value));
             leader.complete(LoadOutcome::Stale(stale));
             return Ok(Step::Completed(outcome));
         }
         let start = leader.start();
         self.stale = function.stale_value(key);
-        let mut visits = TierVisits::new(function, key);
+        let mut visits = self.visits(key);
         match visits.read(value_type).await {
             // The call cannot return that there is no value.
             TierLookup::Hit(hit) if self.needs_value && hit.value.is_none() => {}
@@ -129,6 +185,7 @@ impl<'a> Load<'a> {
                 if leader.is_current() && hit.is_promoted {
                     function.keep_found(key, &hit, start, value_type);
                 }
+                self.answered_by(&hit);
                 return Ok(self.complete_found(leader, &hit, start));
             }
             TierLookup::Stale(hit) => {
@@ -136,20 +193,24 @@ impl<'a> Load<'a> {
                 let found = self.keep_stale(key, hit, &leader);
                 if self.may_revalidate(&found, key) {
                     counters.stale_hits.add_one();
+                    self.answered(Answer::Stale);
                     return Ok(self.answer_and_revalidate(key, leader, found));
                 }
                 counters.misses.add_one();
             }
             TierLookup::Unavailable => {
                 if !self.needs_value
-                    && let Some(outcome) = function.serve_isolated(key, value_type)
+                    && let Some((outcome, tags)) = function.serve_isolated(key, value_type)
                 {
+                    leader.note_tags(&tags);
+                    self.answered_by_memory();
                     return Ok(complete(leader, outcome));
                 }
                 if let Some(stale) = self.stale.clone()
                     && self.may_revalidate(&stale, key)
                 {
                     function.count_isolated_hit();
+                    self.answered(Answer::Stale);
                     return Ok(self.answer_and_revalidate(key, leader, stale));
                 }
             }
@@ -179,6 +240,7 @@ impl<'a> Load<'a> {
             // The load of another instance failed, and the callers that waited for it have left.
             // Otherwise each instance would run a body that no call needs.
             LeaseTurn::Load if !self.wait.may_wait() && self.is_abandoned(&leader) => {
+                self.answered(Answer::TimedOut);
                 return Ok(Step::TimedOut(function.timed_out()));
             }
             LeaseTurn::Load => return Ok(self.run(visits, leader)),
@@ -190,6 +252,7 @@ impl<'a> Load<'a> {
                 function.note_back_off(key, left, None);
                 if let Some(stale) = self.stale_instead(self.stale.clone(), key) {
                     drop(visits);
+                    self.answered(Answer::Stale);
                     function.counters.backed_off.add_one();
                     leader.complete(LoadOutcome::Stale(stale.clone()));
                     return Ok(Step::Completed(LoadOutcome::Value(stale.value)));
@@ -204,6 +267,7 @@ impl<'a> Load<'a> {
                     // The source failed for the other instance. If each instance asked it too, an
                     // outage would cost a load of each.
                     if let Some(stale) = self.stale_instead(self.stale.clone(), key) {
+                        self.answered(Answer::Stale);
                         function.report_stale_on_error();
                         leader.complete(LoadOutcome::Stale(stale.clone()));
                         return Ok(Step::Completed(LoadOutcome::Value(stale.value)));
@@ -229,6 +293,7 @@ impl<'a> Load<'a> {
     /// begins the load that replaces it. `start` is the number of the flight before the read.
     fn complete_found(&self, leader: Leader, hit: &TierHit, start: u64) -> Step {
         let outcome = hit.outcome();
+        leader.note_tags(&hit.tags);
         leader.complete(outcome.clone());
         match self.if_due(hit, start) {
             None => Step::Completed(outcome),
@@ -244,10 +309,12 @@ impl<'a> Load<'a> {
             value: hit.value,
             start,
             dated: start,
-            fresh_until: function.state.clock.now().before(hit.since),
+            fresh_until: hit.freshness.end(function.state.clock.now()),
+            is_expired: hit.is_expired,
+            tags: hit.tags,
         };
         if leader.is_current() {
-            function.keep_stale(key, &found, self.value_type);
+            function.keep_stale(key, &found, hit.is_expired, self.value_type);
         }
         let known = self.stale.take();
         let newer = known.filter(|known| known.fresh_until > found.fresh_until);
@@ -263,6 +330,7 @@ impl<'a> Load<'a> {
     /// replaces it.
     fn answer_and_revalidate(&self, key: &Key, leader: Leader, stale: StaleValue) -> Step {
         let outcome = LoadOutcome::Value(Arc::clone(&stale.value));
+        leader.note_tags(&stale.tags);
         leader.complete(outcome.clone());
         if !self.function.claims_load_of(key) {
             return Step::Completed(outcome);
@@ -294,6 +362,8 @@ impl<'a> Load<'a> {
                 start,
                 dated: start,
                 fresh_until: function.state.clock.now().after(hit.left),
+                is_expired: false,
+                tags: hit.tags.clone(),
             }),
             due_within,
         })
@@ -306,15 +376,16 @@ impl<'a> Load<'a> {
         let value_type = self.value_type;
         loop {
             let start = state.fences.now();
-            let mut visits = TierVisits::new(function, key);
+            let mut visits = self.visits(key);
             let known = function.known(key);
-            let known_etag = known.as_ref().map(|(etag, _)| *etag);
+            let known_etag = known.as_ref().map(|(record, _)| record.etag);
             visits.make_strong(known);
             match visits.read(value_type).await {
                 // The call cannot return that there is no value.
                 TierLookup::Hit(hit) if self.needs_value && hit.value.is_none() => {}
                 TierLookup::Hit(hit) => {
                     function.keep_strong_read(key, &hit, start, known_etag, value_type);
+                    self.answered_by(&hit);
                     return Step::Completed(hit.outcome());
                 }
                 TierLookup::Stale(_) | TierLookup::Miss | TierLookup::Unavailable => {}
@@ -339,7 +410,7 @@ impl<'a> Load<'a> {
         function.drop_disabled(key).await;
         let now = state.clock.now();
         let leader = state.flights.lead(key, &state.fences, now, true);
-        let mut visits = TierVisits::new(function, key);
+        let mut visits = self.visits(key);
         // In this mode no tier lets the call wait.
         let _ = visits.lease(LeaseMode::Preempt, self.value_type).await;
         self.run(visits, leader)

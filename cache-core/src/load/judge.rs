@@ -9,6 +9,9 @@
 //! | then up to `stale_if_error` | a miss; the stale value while a failed load is backed off |
 //! | more | a miss |
 //!
+//! A value that was expired is stale from that moment on; its windows end when they would have
+//! ended anyway.
+//!
 //! Both windows begin at the end of the life. A load begins in the background, so only calls whose
 //! function is late begin one. Only these are answered from the first window: otherwise no call
 //! would replace the value.
@@ -22,6 +25,7 @@ use crate::cached_function::CachedFunction;
 use crate::clock::Moment;
 use crate::codec::ErasedType;
 use crate::entry::{Content, Entry};
+use crate::fence::TagStripes;
 use crate::function::options::WhenIsolated;
 use crate::key::{Key, KeyRef};
 use crate::outcome::LoadOutcome;
@@ -67,7 +71,7 @@ impl CachedFunction {
         };
         let now = self.coherent_now(entry.stripe());
         match now {
-            Some(now) if entry.is_plain() && self.is_valid_entry(key, &entry, now) => {
+            Some(now) if self.is_fresh_value(key, &entry, now) => {
                 counters.hits.add_one();
                 entry.into_value(false).map_or(Look::Miss, Look::Fresh)
             }
@@ -75,7 +79,12 @@ impl CachedFunction {
         }
     }
 
-    /// Judges and counts an entry that is no fresh value, or more than a value.
+    #[inline]
+    fn is_fresh_value(&self, key: &KeyRef<'_>, entry: &Entry, now: Moment) -> bool {
+        self.is_valid_entry(key, entry, now) && !self.is_expired_entry(entry) && entry.is_value()
+    }
+
+    /// Judges and counts an entry that is no fresh value.
     #[inline(never)]
     fn judge_further(
         &self,
@@ -124,7 +133,7 @@ impl CachedFunction {
             Fresh::Value(value) => value,
         };
         let fresh_until = entry.fresh_until();
-        if now < fresh_until {
+        if now < fresh_until && !self.is_expired_entry(entry) {
             if !is_late_call || !self.claims_load(key, entry, now) {
                 return Look::Fresh(value);
             }
@@ -140,6 +149,8 @@ impl CachedFunction {
                     start: entry.start(),
                     dated: entry.dated(),
                     fresh_until,
+                    is_expired: self.is_expired_entry(entry),
+                    tags: entry.tags().clone(),
                 }),
                 due_within: Duration::ZERO,
             });
@@ -172,7 +183,7 @@ impl CachedFunction {
     ) -> Fresh {
         let is_current = self.is_current_entry(key, entry);
         let content = entry.content(is_isolated).filter(|_| is_current);
-        let is_fresh = now < entry.expires;
+        let is_fresh = now < entry.expires && !self.is_expired_entry(entry);
         Fresh::Result(match content {
             Some(Content::Value(held)) if is_fresh => Look::Fresh(held),
             Some(Content::Value(held)) => return Fresh::Value(held),
@@ -188,12 +199,13 @@ impl CachedFunction {
         &self,
         key: &Key,
         value_type: &dyn ErasedType,
-    ) -> Option<LoadOutcome> {
+    ) -> Option<(LoadOutcome, TagStripes)> {
         self.memory.as_ref()?;
         let entry = self.kept(key)?;
         let now = self.coherent_now(entry.stripe())?;
         let look = self.judge_entry(&key.as_ref(), &entry, now, false);
-        look.fresh_outcome(value_type)
+        let tags = entry.tags().clone();
+        Some((look.fresh_outcome(value_type)?, tags))
     }
 
     /// Returns the stale value that a call gets because a load has failed since its look-up, if the
@@ -214,15 +226,15 @@ impl CachedFunction {
         &self,
         key: &Key,
         value_type: &dyn ErasedType,
-    ) -> Option<LoadOutcome> {
+    ) -> Option<(LoadOutcome, TagStripes)> {
         self.memory.as_ref()?;
-        let look = match self.judge_isolated(key)? {
-            Look::Stale { value, .. } => Look::Fresh(value),
-            look => look,
+        let (look, tags) = match self.judge_isolated(key)? {
+            (Look::Stale { value, .. }, tags) => (Look::Fresh(value), tags),
+            judged => judged,
         };
         let outcome = look.fresh_outcome(value_type)?;
         self.count_isolated_hit();
-        Some(outcome)
+        Some((outcome, tags))
     }
 
     /// Counts a call that memory answers because the lower tiers are not reachable.
@@ -234,7 +246,7 @@ impl CachedFunction {
 
     /// Returns the value that a handle may give whose lower tiers are not reachable.
     pub(super) fn peek_isolated(&self, key: &Key) -> Option<Held> {
-        match self.judge_isolated(key)? {
+        match self.judge_isolated(key)?.0 {
             Look::Fresh(held) | Look::Stale { value: held, .. } => Some(held),
             Look::Absent | Look::Failed(_) => None,
             Look::Miss => self.peek_stale(key),
@@ -248,8 +260,9 @@ impl CachedFunction {
         may_serve.then_some(stale.value)
     }
 
-    /// Judges the entry of a key for a caller whose lower tiers are not reachable.
-    fn judge_isolated(&self, key: &Key) -> Option<Look> {
+    /// Judges the entry of a key for a caller whose lower tiers are not reachable. Returns the
+    /// fences of its tags as well.
+    fn judge_isolated(&self, key: &Key) -> Option<(Look, TagStripes)> {
         self.memory.as_ref()?;
         match self.when_isolated() {
             WhenIsolated::Load => return None,
@@ -257,11 +270,13 @@ impl CachedFunction {
         }
         let entry = self.kept(key)?;
         let now = self.state.clock.now();
-        Some(match self.fresh_result(&key.as_ref(), &entry, true, now) {
+        let is_fresh = || now < entry.fresh_until() && !self.is_expired_entry(&entry);
+        let look = match self.fresh_result(&key.as_ref(), &entry, true, now) {
             Fresh::Result(look) => look,
-            Fresh::Value(value) if now < entry.fresh_until() => Look::Fresh(value),
+            Fresh::Value(value) if is_fresh() => Look::Fresh(value),
             Fresh::Value(value) => self.judge_backed_off(&entry, value, now),
-        })
+        };
+        Some((look, entry.tags().clone()))
     }
 
     /// Returns `true` if memory has a value that is fresh or may be returned stale, as far as the
@@ -298,6 +313,8 @@ impl CachedFunction {
             start: entry.start(),
             dated: entry.dated(),
             fresh_until,
+            is_expired: self.is_expired_entry(&entry),
+            tags: entry.tags().clone(),
         })
     }
 }

@@ -8,8 +8,8 @@ use super::read::TierHit;
 use super::{Held, TierVisits};
 use crate::cached_function::CachedFunction;
 use crate::codec::ErasedType;
-use crate::entry::{Content, Entry};
-use crate::fence::Stripe;
+use crate::entry::{Content, Entry, KnownRecord};
+use crate::fence::{Stripe, TagStripes};
 use crate::function::times::shortened;
 use crate::key::Key;
 use crate::record::Etag;
@@ -40,7 +40,7 @@ impl CachedFunction {
         let lives = visits.ttl.map_or(*lives, |ttl| config.lives(ttl));
         let life = self.life_in_memory(key, lives.filled);
         let value = (Some(held), value_type);
-        let entry = self.entry(key, value, start, (life, took));
+        let entry = self.entry(key, value, (start, &visits.tag_stripes()), (life, took));
         self.insert(key, entry.map(|entry| stopgap(entry, visits)))
     }
 
@@ -58,7 +58,7 @@ impl CachedFunction {
             let life = self.life_of_copy(key, hit, *lives);
             let start = hit.number.unwrap_or(start);
             let value = (hit.value.as_ref(), value_type);
-            let entry = self.entry(key, value, start, (life, hit.load));
+            let entry = self.entry(key, value, (start, &hit.tags), (life, hit.load));
             self.insert(key, entry);
         }
     }
@@ -69,16 +69,26 @@ impl CachedFunction {
     /// A value in memory stays there if it was fresh for as long: it may be the same one, and its
     /// entry knows how many loads have failed. It also stays if a strong call found it after the
     /// load of the other one began.
-    pub(super) fn keep_stale(&self, key: &Key, found: &StaleValue, value_type: &dyn ErasedType) {
+    ///
+    /// `is_expired` says that it is stale because it was expired.
+    pub(super) fn keep_stale(
+        &self,
+        key: &Key,
+        found: &StaleValue,
+        is_expired: bool,
+        value_type: &dyn ErasedType,
+    ) {
         let (Some(_), Some(memory)) = (&self.memory, self.state.memory()) else {
             return;
         };
-        let Some(stripe) = self.stripe_of_current(key, found.start) else {
+        let Some(stripe) = self.stripe_of_current(key, (found.start, &found.tags)) else {
             return;
         };
         let weight = value_type.weight(&found.value, memory.weighs);
         let value = Arc::clone(&found.value);
         let entry = Entry::new(value, found.start, stripe, found.fresh_until, weight);
+        let entry = entry.with_tags(&found.tags);
+        let entry = if is_expired { entry.expired() } else { entry };
         let kept = self.kept(key);
         let stays = |kept: &Entry| {
             let may_be_older = kept.known_from() > found.start
@@ -90,15 +100,13 @@ impl CachedFunction {
         }
     }
 
-    /// Returns the value in memory with the etag of its record in the highest lower tier, which
+    /// Returns the value in memory with its record in the highest lower tier, which
     /// tells whether the value is still valid.
-    pub(super) fn known(&self, key: &Key) -> Option<(Etag, Held)> {
+    pub(super) fn known(&self, key: &Key) -> Option<(KnownRecord, Held)> {
         let entry = self.kept(key)?;
         // A tier is asked for its own record only.
-        match entry.record()? {
-            (0, etag) => Some((etag, Arc::clone(entry.held()?))),
-            _ => None,
-        }
+        let record = entry.record().filter(|record| record.at == 0)?;
+        Some((record.clone(), Arc::clone(entry.held()?)))
     }
 
     /// Keeps a result that a strong call found, which began at `start`.
@@ -116,7 +124,8 @@ impl CachedFunction {
     ) {
         let lives = if self.is_strong() {
             let is_kept = hit.is_promoted || known.is_some();
-            let is_another = hit.record != known.map(|etag| (0, etag));
+            let found = hit.record.as_ref().map(|record| (record.at, record.etag));
+            let is_another = found != known.map(|etag| (0, etag));
             self.strong_memory.filter(|_| is_kept && is_another)
         } else {
             self.memory.as_ref().map(|(lives, _)| *lives)
@@ -134,14 +143,16 @@ impl CachedFunction {
         let Some(lives) = lives else { return };
         let life = self.life_of_copy(key, hit, lives);
         let value = (hit.value.as_ref(), value_type);
-        let entry = self.entry(key, value, start, (life, hit.load));
-        let entry = entry.map(|entry| entry.strong_read(hit.record, answered));
+        let entry = self.entry(key, value, (start, &hit.tags), (life, hit.load));
+        let entry = entry.map(|entry| entry.strong_read(hit.record.clone(), answered));
         if self.insert(key, entry) {
             return;
         }
         // Another call put its value into memory while this one ran. It is not known which of the
         // two values is newer, so memory keeps neither.
-        let is_other = |kept: Entry| hit.record.is_none() || kept.record() != hit.record;
+        let id = |record: Option<&KnownRecord>| record.map(|record| (record.at, record.etag));
+        let found = id(hit.record.as_ref());
+        let is_other = |kept: Entry| found.is_none() || id(kept.record()) != found;
         if self.kept(key).is_some_and(is_other) {
             self.drop_from_memory(key);
         }
@@ -198,10 +209,16 @@ impl CachedFunction {
         (!gap.is_zero()).then_some(gap)
     }
 
-    /// Returns the stripe of a key, if a result is valid whose load began at `start`.
-    pub(super) fn stripe_of_current(&self, key: &Key, start: u64) -> Option<Stripe> {
+    /// Returns the stripe of a key, if a result with these tags is valid whose load began at
+    /// `start`.
+    pub(super) fn stripe_of_current(
+        &self,
+        key: &Key,
+        (start, tags): (u64, &TagStripes),
+    ) -> Option<Stripe> {
         let digest = self.digest(key);
-        let is_current = self.state.fences.is_current(start, digest, &self.fence);
+        let is_current = self.state.fences.is_current(start, digest, &self.fence)
+            && self.admits_tags(start, tags);
         is_current.then(|| Stripe::of(digest))
     }
 
@@ -211,22 +228,19 @@ impl CachedFunction {
         &self,
         key: &Key,
         (held, value_type): (Option<&Held>, &dyn ErasedType),
-        start: u64,
+        (start, tags): (u64, &TagStripes),
         (life, load): (Duration, Duration),
     ) -> Option<Entry> {
         let memory = self.state.memory()?;
-        let stripe = self.stripe_of_current(key, start)?;
+        let stripe = self.stripe_of_current(key, (start, tags))?;
         let expires = self.state.clock.now().after(life);
         let Some(held) = held else {
-            return Some(Entry::without_value(
-                Content::Absent,
-                start,
-                stripe,
-                expires,
-            ));
+            let entry = Entry::without_value(Content::Absent, start, stripe, expires);
+            return Some(entry.with_tags(tags));
         };
         let weight = value_type.weight(held, memory.weighs);
         let entry = Entry::new(Arc::clone(held), start, stripe, expires, weight);
+        let entry = entry.with_tags(tags);
         Some(match self.refresh_gap(life, load) {
             None => entry,
             Some(gap) => entry.due_before_end(gap),

@@ -2,6 +2,7 @@
 
 use super::Held;
 use crate::cached_function::CachedFunction;
+use crate::entry::Entry;
 use crate::key::KeyRef;
 
 impl CachedFunction {
@@ -34,7 +35,29 @@ impl CachedFunction {
         self.memory.as_ref()?;
         let entry = self.state.memory()?.peek(key)?;
         let now = self.coherent_now(entry.stripe())?;
-        let is_valid = self.is_current_entry(key, &entry) && now < entry.fresh_until();
+        let is_valid = self.is_current_entry(key, &entry)
+            && now < entry.fresh_until()
+            && !self.is_expired_entry(&entry);
         entry.into_value(false).filter(|_| is_valid)
+    }
+
+    /// Returns and counts the value in memory as [`hit`](Self::hit) does, for a call that takes no
+    /// stale value, of a function that may have some.
+    pub(crate) fn fresh_hit(&self, key: &KeyRef<'_>) -> Option<Held> {
+        let (_, counters) = self.memory.as_ref()?;
+        let entry = self.state.memory()?.get(key);
+        let now = |entry: &Entry| self.coherent_now(entry.stripe());
+        let is_fresh = |entry: &Entry| {
+            let is_valid = now(entry).is_some_and(|now| self.is_valid_entry(key, entry, now));
+            is_valid && !self.is_expired_entry(entry)
+        };
+        let held = entry
+            .filter(is_fresh)
+            .and_then(|entry| entry.into_value(false));
+        match held {
+            Some(_) => counters.hits.add_one(),
+            None => counters.misses.add_one(),
+        }
+        held
     }
 }

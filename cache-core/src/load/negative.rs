@@ -7,6 +7,7 @@ use super::TierVisits;
 use super::keep::stopgap;
 use crate::cached_function::CachedFunction;
 use crate::entry::{Content, Entry};
+use crate::fence::TagStripes;
 use crate::key::Key;
 
 impl CachedFunction {
@@ -20,12 +21,14 @@ impl CachedFunction {
         if visits.is_guarded || self.is_guarded_here(key) {
             return false;
         }
-        let Some(stripe) = self.stripe_of_current(key, start) else {
+        let tags = visits.tag_stripes();
+        let Some(stripe) = self.stripe_of_current(key, (start, &tags)) else {
             return false;
         };
         let life = self.life_in_memory(key, none_ttl);
         let expires = self.state.clock.now().after(life);
         let entry = Entry::without_value(Content::Absent, start, stripe, expires);
+        let entry = entry.with_tags(&tags);
         self.insert(key, Some(stopgap(entry, visits)))
     }
 
@@ -39,7 +42,7 @@ impl CachedFunction {
         &self,
         key: &Key,
         shared: Arc<dyn Any + Send + Sync>,
-        start: u64,
+        (start, tags): (u64, &TagStripes),
     ) -> bool {
         let (Some(error_ttl), Some(_)) = (self.times.error_ttl, &self.memory) else {
             return false;
@@ -49,11 +52,12 @@ impl CachedFunction {
         if self.is_guarded_here(key) || self.has_value(key) {
             return false;
         }
-        let Some(stripe) = self.stripe_of_current(key, start) else {
+        let Some(stripe) = self.stripe_of_current(key, (start, tags)) else {
             return false;
         };
         let expires = self.state.clock.now().after(error_ttl);
         let entry = Entry::without_value(Content::Failed(shared), start, stripe, expires);
+        let entry = entry.with_tags(tags);
         self.insert_in_place_of(key, kept.as_ref(), entry)
     }
 }

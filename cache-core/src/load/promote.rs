@@ -8,36 +8,48 @@ use crate::cached_function::CachedFunction;
 use crate::fence::Stripe;
 use crate::function::options::Consistency;
 use crate::key::Key;
-use crate::record::{Header, RecordKind};
-use crate::tier::{LeaseMode, LeaseResult, ReadOptions};
+use crate::record::{Header, Record, RecordKind};
+use crate::tier::{LeaseMode, LeaseResult, MarksState, ReadOptions};
+use crate::trace::{self, background_promotion, in_background};
 
 /// Has the record that the tier at place `from` holds copied to the lower tiers above it, when
 /// there is time.
 ///
 /// A copy replaces only the invalid records that the call read there, and nothing newer.
-pub(super) fn promote_later(visits: &TierVisits<'_>, from: usize) {
+pub(super) fn promote_later(visits: &TierVisits<'_>, from: usize, has_tags: bool) {
     let Some(function) = visits.function.this.upgrade() else {
         return;
     };
     let key = Arc::clone(&visits.key);
     let above = visits.visits[..from].iter();
-    let expected = above.map(|visit| visit.expected_header.clone()).collect();
+    // `None` for a tier that takes no copy, and so is not asked for a lease.
+    let takes = |at| !has_tags || visits.takes_tags(at);
+    let expected = above
+        .enumerate()
+        .map(|(at, visit)| takes(at).then(|| visit.expected_header.clone()));
+    let expected = expected.collect();
     let background = &visits.function.state.background;
-    background.run(Box::pin(async move {
+    let span = background_promotion(function.name());
+    let promotion = Box::pin(async move {
         promote(&function, &key, from, expected).await;
-    }));
+    });
+    background.run(in_background(span, &trace::current(), promotion));
 }
 
 /// Takes the leases, and reads the record after that. An invalidation before the read has deleted
 /// the record, because tiers are invalidated from the lowest to the highest. An invalidation after
 /// the read voids the leases.
-async fn promote(function: &CachedFunction, key: &Arc<Key>, from: usize, expected: Vec<Vec<u8>>) {
+async fn promote(
+    function: &CachedFunction,
+    key: &Arc<Key>,
+    from: usize,
+    expected: Vec<Option<Vec<u8>>>,
+) {
     let start = function.state.fences.now();
     let mut visits = TierVisits::new(function, key);
-    for (visit, expected) in visits.visits.iter_mut().zip(expected) {
-        visit.expected_header = expected;
-    }
-    for at in 0..from {
+    for (at, expected) in expected.into_iter().enumerate() {
+        let Some(expected) = expected else { continue };
+        visits.visits[at].expected_header = expected;
         // Not from a private tier into a shared one: the shared tier must not lag behind by as much
         // as this instance does.
         let into_private = visits.visits[at].tier.is_private();
@@ -61,6 +73,8 @@ async fn promote(function: &CachedFunction, key: &Arc<Key>, from: usize, expecte
 /// The record that is copied.
 struct Source {
     header: Header,
+    /// The digests of the value's tags.
+    tags: Arc<[u64]>,
     payload: Vec<u8>,
     /// The longest time that a copy may live, from when the record was read.
     left: Duration,
@@ -90,20 +104,33 @@ impl TierVisits<'_> {
         };
         let read = visit.read(&self.record_key, options).await.ok()?;
         let bytes = read.record?;
-        let (header, payload) = Header::open(&bytes).ok()?;
+        let Record {
+            header,
+            marks,
+            payload,
+        } = Header::open(&bytes).ok()?;
         let is_coherent = was_coherent && function.coherent_now(stripe).is_some();
-        let is_valid = if function.is_fenced_here(visit.tier) {
+        let is_fenced_here = function.is_fenced_here(visit.tier);
+        let is_valid = if is_fenced_here {
             function.is_valid_stamp(header.stamp(), &self.key, is_coherent)
         } else {
             read.stamp == Some(header.stamp())
         };
-        if !is_valid || !function.records.is_of(&header, &self.key) {
+        if !is_valid || !function.records.is_of((&header, &marks), &self.key) {
             return None;
         }
         let left = header.freshness(visit.shard.tier.now()).left()?;
+        let left = visit.tier.left_for_copies(&header, left);
+        let number = is_fenced_here.then_some(header.epoch);
+        // As of now, as the read.
+        let judged = self.judge_marks(from, &marks, number, Consistency::Strong);
+        if judged.await.ok()? != MarksState::Valid {
+            return None;
+        }
         Some(Source {
-            left: visit.tier.left_for_copies(&header, left),
+            left,
             payload: payload.to_vec(),
+            tags: marks.tags,
             header,
         })
     }
@@ -112,14 +139,24 @@ impl TierVisits<'_> {
     async fn copy(&mut self, source: &Source, from: usize, start: u64) {
         let function = self.function;
         let read = function.state.clock.now();
-        for visit in &mut self.visits[..from] {
+        for at in 0..from {
+            // The mark is that of the lease, which was taken before the source was read.
+            let marks = self.marks_in(at, &source.tags);
+            let visit = &mut self.visits[at];
             let tier = visit.tier;
-            let lease = visit.lease.take();
-            let Some(lease) =
-                lease.filter(|_| function.fits(tier, &source.header, &source.payload))
-            else {
+            let Some(lease) = visit.lease.take() else {
                 continue;
             };
+            let marks = match marks {
+                Ok(marks) => marks,
+                Err(refusal) => {
+                    tier.counters.refused_fills.add_one(refusal);
+                    continue;
+                }
+            };
+            if !function.fits(tier, &source.header, &marks, &source.payload) {
+                continue;
+            }
             // Copies are stored one after the other, and none may outlive its source.
             let since_read = function.state.clock.now().since(read);
             let left = source.left.saturating_sub(since_read);
@@ -129,6 +166,7 @@ impl TierVisits<'_> {
             let life = tier.life_of_copy(self.record_key.digest, left);
             let stamp = function.stamp_in(tier, lease.stamp, start);
             let header = Header {
+                format: function.records.format(),
                 created: visit.shard.tier.now(),
                 epoch: stamp.epoch,
                 history: stamp.history,
@@ -138,9 +176,9 @@ impl TierVisits<'_> {
                 },
                 ..source.header
             };
-            let record = header.with_life(life).encode(&source.payload);
+            let record = header.with_life(life).encode(&marks, &source.payload);
             let kept_for = function.records.kept_for(header.kind, life);
-            let stored = visit.store(&self.record_key, &lease, record, kept_for);
+            let stored = visit.store(&self.record_key, lease, record, kept_for);
             let stored = stored.await;
             if matches!(stored, Ok(true)) {
                 tier.counters.promotions.add_one();

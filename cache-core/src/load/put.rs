@@ -11,7 +11,9 @@ use crate::cached_function::CachedFunction;
 use crate::codec::ErasedType;
 use crate::error::Error;
 use crate::key::Key;
+use crate::tag::Tag;
 use crate::tier::{LeaseMode, Receipt};
+use crate::trace;
 
 /// Returns the value if a tier has it. Never loads, and keeps nothing in memory.
 pub(crate) fn peek(
@@ -32,7 +34,13 @@ pub(crate) fn peek(
             // A call would get it as well, without waiting for a load.
             TierLookup::Stale(hit) => {
                 let window = function.times.stale_while_revalidate;
-                (hit.since < window.unwrap_or_default()).then_some(hit.value)
+                let now = function.state.clock.now();
+                let end = hit.freshness.end(now);
+                let is_returned = match window {
+                    Some(window) => now < end.after(window),
+                    None => now < end && !hit.is_expired,
+                };
+                is_returned.then_some(hit.value)
             }
             TierLookup::Miss => function.peek_stale(&key),
             TierLookup::Unavailable => function.peek_isolated(&key),
@@ -40,17 +48,33 @@ pub(crate) fn peek(
     })
 }
 
+/// A value that is put by hand.
+pub(crate) struct Put {
+    pub(crate) held: Held,
+    /// The value's own ttl, if it has one.
+    pub(crate) ttl: Option<Duration>,
+    /// The tags that the value itself has.
+    pub(crate) tags: Vec<Tag>,
+}
+
 /// Replaces the value in every tier. Loads in progress do not overwrite it.
 pub(crate) fn put(
     function: Arc<CachedFunction>,
     key: Key,
-    held: Held,
-    ttl: Option<Duration>,
+    put: Put,
     value_type: &dyn ErasedType,
 ) -> Boxed<'_, Result<Receipt, Error>> {
-    Box::pin(async move {
+    let span = function.change_of_key("put", &key);
+    let put = async move {
+        let Put { held, ttl, tags } = put;
         let function = &*function;
         function.check_kept()?;
+        let mut all_tags = function.tags_of(&key);
+        all_tags.add_all(tags);
+        if all_tags.is_too_large() {
+            function.report_tag_error(false);
+            return function.invalidate(&key).await;
+        }
         let (state, key) = (&function.state, Arc::new(key));
         // Loads in progress may have read what the value replaces. The value is valid from here on,
         // and an invalidation of its key from here on drops it.
@@ -58,14 +82,21 @@ pub(crate) fn put(
         let now = state.clock.now();
         let leader = state.flights.lead(&key, &state.fences, now, true);
         let began = leader.start();
+        let stripes = state.fences.tag_stripes(all_tags.digests());
+        leader.note_tags(&stripes);
         let receipt = function.make_room(&key, &leader).await;
         let mut visits = TierVisits::new(function, &key).with_ttl(ttl);
+        visits.tags = all_tags;
         // In this mode no tier lets the call wait.
         let _ = visits.lease(LeaseMode::Preempt, value_type).await;
         // An invalidation by another instance, which is not seen here, voids the leases. If another
         // put, a refresh or a load has replaced this flight, the table no longer records
         // invalidations for it. Their value is newer than this one, so this one is given up.
-        if function.is_invalidated(&key, &leader, began) || !leader.is_current() {
+        // The value was known before an expiry that came in the meantime, so it would not be fresh.
+        let is_invalidated = function.is_invalidated(&key, &leader, began)
+            || !function.admits_tags(began, &stripes)
+            || function.is_expired(began, function.stripe(&key), &stripes);
+        if is_invalidated || !leader.is_current() {
             return receipt;
         }
         let kept = Kept {
@@ -74,5 +105,6 @@ pub(crate) fn put(
         };
         visits.publish(kept, leader, value_type).await;
         receipt
-    })
+    };
+    Box::pin(trace::change(span, put))
 }

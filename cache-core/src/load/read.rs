@@ -8,11 +8,12 @@ use super::promote::promote_later;
 use super::visit::{TierVisit, TierVisits};
 use crate::cached_function::{Expected, InvalidRecord, OpenedRecord};
 use crate::codec::ErasedType;
-use crate::fence::Stripe;
+use crate::entry::KnownRecord;
+use crate::fence::{Stripe, TagStripes};
 use crate::function::options::Consistency;
 use crate::outcome::LoadOutcome;
 use crate::record::{Etag, Freshness, Header, etag_of};
-use crate::tier::{HEADER_LEN, ReadOptions, Stamp};
+use crate::tier::{HEADER_LEN, MarksState, ReadOptions, Stamp};
 
 /// The result of reading the lower tiers.
 #[derive(Debug)]
@@ -34,8 +35,12 @@ pub(crate) struct StaleHit {
     pub(crate) value: Held,
     /// The place of its tier among the lower tiers of the function.
     pub(crate) at: usize,
-    /// How long ago it expired.
-    pub(crate) since: Duration,
+    /// How long ago its freshness ended. If it was expired, it may not have ended yet.
+    pub(crate) freshness: Freshness,
+    /// Set if it was expired.
+    pub(crate) is_expired: bool,
+    /// The fences of its tags.
+    pub(crate) tags: TagStripes,
     /// The number of its load, as in [`TierHit::number`].
     pub(crate) number: Option<u64>,
 }
@@ -45,6 +50,10 @@ pub(crate) struct StaleHit {
 pub(crate) struct TierHit {
     /// The value. `None` if the record says that there is none.
     pub(crate) value: Option<Held>,
+    /// The place of its tier among the lower tiers of the function.
+    pub(crate) at: usize,
+    /// The size of its record, in bytes.
+    pub(crate) size: usize,
     /// The longest time that a copy of it may live.
     pub(crate) left: Duration,
     /// How long it is fresh from its load on.
@@ -54,8 +63,10 @@ pub(crate) struct TierHit {
     /// The fence's number when its load began, if this runtime loaded it. A read does not make the
     /// value newer.
     pub(crate) number: Option<u64>,
-    /// The place of the tier and the etag of the record, by which the record is recognized.
-    pub(crate) record: Option<(usize, Etag)>,
+    /// The record, by which it is recognized.
+    pub(crate) record: Option<KnownRecord>,
+    /// The fences of its tags.
+    pub(crate) tags: TagStripes,
     /// Set if a tier above has a record that the call ignored.
     pub(crate) passed_record: bool,
     /// Set if it is to be copied to the tiers above.
@@ -89,7 +100,8 @@ impl TierVisits<'_> {
             match lookup {
                 TierLookup::Miss => {}
                 TierLookup::Stale(hit) => {
-                    if stale.as_ref().is_none_or(|other| hit.since < other.since) {
+                    let is_later = |other: &StaleHit| hit.freshness.ends_after(other.freshness);
+                    if stale.as_ref().is_none_or(is_later) {
                         stale = Some(hit);
                     }
                 }
@@ -106,7 +118,7 @@ impl TierVisits<'_> {
                     hit.passed_record = above.iter().any(|visit| visit.is_passed_over);
                     hit.is_promoted = self.visits[at].tier.promotes(self.record_key.digest);
                     if hit.is_promoted && at > 0 {
-                        promote_later(self, at);
+                        promote_later(self, at, !hit.tags.is_empty());
                     }
                     return TierLookup::Hit(hit);
                 }
@@ -155,7 +167,7 @@ impl TierVisits<'_> {
         let known = self.known.as_ref().filter(|_| at == 0);
         let options = ReadOptions {
             consistency: self.consistency,
-            if_none_match: known.map(|(etag, _)| *etag),
+            if_none_match: known.map(|(record, _)| record.etag),
         };
         let stripe = Stripe::of(self.record_key.digest);
         let was_coherent = self.function.coherent_now(stripe).is_some();
@@ -178,51 +190,86 @@ impl TierVisits<'_> {
             }
             false => read.stamp,
         };
+        let opened = self.open(at, &bytes, stamp, value_type);
+        let number = stamp.filter(|_| is_fenced_here).map(|own| own.epoch);
+        let reason = match opened {
+            Ok(opened) => match self.state_of(at, &opened, number).await {
+                Some(MarksState::Invalidated) => InvalidRecord::Outdated,
+                Some(state) => return self.opened(at, (opened, state), &bytes, number),
+                None => return TierLookup::Unavailable,
+            },
+            Err(reason) => reason,
+        };
+        self.passed(at, reason, &bytes, stamp);
+        TierLookup::Miss
+    }
+
+    /// Opens a record of the tier at place `at`, if it carries this stamp.
+    pub(super) fn open(
+        &self,
+        at: usize,
+        bytes: &[u8],
+        stamp: Option<Stamp>,
+        value_type: &dyn ErasedType,
+    ) -> Result<OpenedRecord, InvalidRecord> {
         let expected = Expected {
-            tier,
+            tier: self.visits[at].tier,
             key: &self.key,
             stamp,
             value_type,
         };
         let records = &self.function.records;
-        let opened = match known {
-            Some((etag, held)) if is_header_of(&bytes, *etag) => {
-                records.open_known(&bytes, (*etag, held), expected)
+        match self.known.as_ref().filter(|_| at == 0) {
+            Some((known, held)) if is_header_of(bytes, known.etag) => {
+                records.open_known(bytes, (known, held), expected)
             }
-            _ => records.open(&bytes, expected),
-        };
-        let number = stamp.filter(|_| is_fenced_here).map(|own| own.epoch);
-        let reason = match opened {
-            Ok(opened) => return self.opened(at, opened, &bytes, number),
-            Err(reason) => reason,
-        };
-        if !self.is_revalidation {
-            tier.counters.misses.add_one();
+            _ => records.open(bytes, expected),
         }
-        visit.expected_header = header_of(&bytes);
-        match reason {
-            InvalidRecord::Outdated if is_fenced_here => {}
-            InvalidRecord::Outdated => {
-                visit.stale_stamp = stamp_of(&bytes).filter(|own| stamp != Some(*own));
-            }
-            InvalidRecord::Damaged => tier.counters.decode_errors.add_one(),
-            InvalidRecord::Mismatch => tier.counters.mismatches.add_one(),
-        }
-        TierLookup::Miss
     }
 
-    /// Returns the result that a valid record of the tier at place `at` has.
-    fn opened(
+    /// Judges a record by its marks. `None` if the tier had to be asked, and was not reached.
+    async fn state_of(
         &mut self,
         at: usize,
-        opened: OpenedRecord,
+        opened: &OpenedRecord,
+        number: Option<u64>,
+    ) -> Option<MarksState> {
+        let judged = self.judge_marks(at, &opened.marks, number, self.consistency);
+        judged.await.ok()
+    }
+
+    /// Counts a record that cannot be used, and notes it, so that a lease can replace it.
+    fn passed(&mut self, at: usize, reason: InvalidRecord, bytes: &[u8], stamp: Option<Stamp>) {
+        let visit = &mut self.visits[at];
+        let counters = &visit.tier.counters;
+        if !self.is_revalidation {
+            counters.misses.add_one();
+        }
+        visit.expected_header = header_of(bytes);
+        match reason {
+            InvalidRecord::Outdated if self.function.is_fenced_here(visit.tier) => {}
+            InvalidRecord::Outdated => {
+                visit.stale_stamp = stamp_of(bytes).filter(|own| stamp != Some(*own));
+            }
+            InvalidRecord::Damaged => counters.decode_errors.add_one(),
+            InvalidRecord::Mismatch => counters.mismatches.add_one(),
+        }
+    }
+
+    /// Returns the result that a record of the tier at place `at` has, which was not invalidated.
+    pub(super) fn opened(
+        &mut self,
+        at: usize,
+        (opened, state): (OpenedRecord, MarksState),
         bytes: &[u8],
         number: Option<u64>,
     ) -> TierLookup {
         let visit = &mut self.visits[at];
         let counters = &visit.tier.counters;
+        let tags = self.function.state.fences.tag_stripes(&opened.marks.tags);
+        let is_expired = state != MarksState::Valid;
         match (opened.freshness, opened.value) {
-            (Freshness::Fresh(left), value) if left > self.due_within => {
+            (Freshness::Fresh(left), value) if left > self.due_within && !is_expired => {
                 // A load in the background answers no call.
                 if !self.is_revalidation {
                     counters.hits.add_one();
@@ -231,31 +278,35 @@ impl TierVisits<'_> {
                     }
                 }
                 if value.is_none() {
-                    // A call that cannot return it replaces the record.
-                    visit.expected_header = header_of(bytes);
-                }
-                if value.is_none() {
                     // A call that needs a value replaces the record.
                     visit.expected_header = header_of(bytes);
                 }
+                let marks = opened.marks;
                 TierLookup::Hit(TierHit {
                     value,
+                    at,
+                    size: bytes.len(),
                     left,
                     life: opened.life,
                     load: opened.load,
                     number,
-                    record: etag_of(bytes).map(|etag| (at, etag)),
+                    record: etag_of(bytes).map(|etag| KnownRecord { at, etag, marks }),
+                    tags,
                     passed_record: false,
                     is_promoted: true,
                 })
             }
             // The record is to be replaced, so a lease must name it.
-            (Freshness::Stale(since), Some(value)) => {
+            (freshness, Some(value))
+                if freshness.left().is_none() || is_expired && self.function.has_window() =>
+            {
                 visit.expected_header = header_of(bytes);
                 TierLookup::Stale(StaleHit {
                     value,
                     at,
-                    since,
+                    freshness,
+                    is_expired,
+                    tags,
                     number,
                 })
             }
@@ -279,6 +330,6 @@ fn is_header_of(bytes: &[u8], etag: Etag) -> bool {
 
 /// The stamp that an intact record carries.
 fn stamp_of(bytes: &[u8]) -> Option<Stamp> {
-    let (header, _) = Header::open(bytes).ok()?;
-    Some(header.stamp())
+    let record = Header::open(bytes).ok()?;
+    Some(record.header.stamp())
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::lease::LeaseTurn;
 use super::read::TierLookup;
-use super::visit::TierVisits;
 use super::{Boxed, Load, Revalidated, Step, complete};
 use crate::cached_function::CachedFunction;
 use crate::flight::{Join, Leader};
@@ -71,13 +70,14 @@ impl Load<'_> {
             if let Some(stale) = &self.stale {
                 leader.offer_stale(stale.clone());
             }
-            let mut visits = TierVisits::new(function, key);
+            let mut visits = self.visits(key);
             visits.due_within = self.due_within;
             visits.is_revalidation = true;
             if let TierLookup::Hit(hit) = visits.read(self.value_type).await {
                 if leader.is_current() {
                     function.keep_found(key, &hit, leader.start(), self.value_type);
                 }
+                leader.note_tags(&hit.tags);
                 return Some(complete(leader, hit.outcome()));
             }
             // The load of the other instance failed. It has backed the key off.
@@ -89,10 +89,7 @@ impl Load<'_> {
                 mode => mode,
             };
             match visits.lease(mode, self.value_type).await {
-                LeaseTurn::Load => {
-                    function.counters.refreshes.add_one();
-                    return Some(self.run(visits, leader));
-                }
+                LeaseTurn::Load => return Some(self.run(visits, leader)),
                 LeaseTurn::BackedOff(left) => {
                     function.counters.backed_off.add_one();
                     function.note_back_off(key, left, None);

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::Held;
 use super::visit::TierVisits;
-use crate::cached_function::{CachedFunction, FencedAfter, TierBinding};
+use crate::cached_function::{CachedFunction, TierBinding};
 use crate::codec::ErasedType;
+use crate::fence::FencedAfter;
 use crate::flight::Leader;
 use crate::outcome::LoadOutcome;
-use crate::record::{Header, RecordKind};
+use crate::record::{Header, RecordKind, RecordMarks};
 
 /// How long a record says that there is no value. It takes the place of a value that could not be
 /// stored.
@@ -74,27 +75,48 @@ impl TierVisits<'_> {
     /// Stores a result in every lower tier that granted a lease. A tier whose lease is void
     /// refuses it.
     async fn store(&mut self, kept: &Kept, start: u64, value_type: &dyn ErasedType) {
-        if !value_type.has_records() || (!self.holds_a_lease() && !self.replaces) {
+        if !value_type.has_records() {
             return;
         }
         let records = &self.function.records;
+        // Known from an earlier value, so that no lease was taken.
+        let is_unwritable = kept.held.is_some() && !records.can_be_written();
+        if is_unwritable {
+            self.count_unwritable();
+        }
+        if !self.holds_a_lease() && !self.replaces {
+            return;
+        }
         let (kind, payload) = match &kept.held {
             Some(held) => (RecordKind::Value, records.payload(held, value_type)),
             None => (RecordKind::Absent, Some(Vec::new())),
         };
+        if payload.is_none() && !is_unwritable {
+            self.count_unwritable();
+        }
         let header = Header {
             load: u32::try_from(kept.took.as_millis()).unwrap_or(u32::MAX),
             kind,
             ..records.header(&self.key, value_type)
         };
+        // A value that was invalidated by its tags since its load began must not replace anything.
+        let is_current = self.function.admits_tags(start, &self.tag_stripes());
+        let payload = payload.as_deref().filter(|_| is_current);
         for at in 0..self.visits.len() {
-            self.store_in(at, start, &header, payload.as_deref()).await;
+            self.store_in(at, start, &header, payload).await;
         }
+    }
+
+    /// Counts a value that no tier gets, because it does not survive its codec.
+    fn count_unwritable(&self) {
+        let tiers = self.visits.iter().map(|visit| visit.tier);
+        tiers.for_each(|tier| tier.counters.unwritable.add_one());
     }
 
     /// Stores a result in the tier at place `at`. `payload` is `None` if the value cannot be
     /// written.
     async fn store_in(&mut self, at: usize, start: u64, header: &Header, payload: Option<&[u8]>) {
+        let marks = self.marks_in(at, &self.tags.digests().into());
         let visit = &mut self.visits[at];
         let tier = visit.tier;
         // The key may be guarded in a shared tier that could not be asked. Then the value is not
@@ -110,9 +132,14 @@ impl TierVisits<'_> {
             }
             return;
         };
-        let payload = payload.filter(|payload| self.function.fits(tier, header, payload));
-        let (kind, payload, life) = match payload {
-            Some(payload) => {
+        let storable = payload.and_then(|payload| {
+            let marks = marks.inspect_err(|refusal| tier.counters.refused_fills.add_one(*refusal));
+            let marks = marks.ok()?;
+            let fits = self.function.fits(tier, header, &marks, payload);
+            fits.then_some((payload, marks))
+        });
+        let (kind, (payload, marks), life) = match storable {
+            Some(storable) => {
                 let life = match header.kind {
                     RecordKind::Absent => {
                         let none_ttl = self.function.times.none_ttl.unwrap_or_default();
@@ -120,10 +147,14 @@ impl TierVisits<'_> {
                     }
                     _ => tier.life(self.record_key.digest, self.ttl),
                 };
-                (header.kind, payload, life)
+                (header.kind, storable, life)
             }
             // Not by an invalidation, which would also drop the value that memory has now.
-            None if self.replaces || hides_stale => (RecordKind::Nothing, &[][..], LIFE_OF_NOTHING),
+            None if self.replaces || hides_stale => (
+                RecordKind::Nothing,
+                (&[][..], RecordMarks::default()),
+                LIFE_OF_NOTHING,
+            ),
             None => return,
         };
         let stamp = self.function.stamp_in(tier, lease.stamp, start);
@@ -134,9 +165,9 @@ impl TierVisits<'_> {
             kind,
             ..*header
         };
-        let record = header.with_life(life).encode(payload);
+        let record = header.with_life(life).encode(&marks, payload);
         let kept_for = self.function.records.kept_for(kind, life);
-        let stored = visit.store(&self.record_key, &lease, record, kept_for);
+        let stored = visit.store(&self.record_key, lease, record, kept_for);
         if stored.await.is_err() && self.replaces {
             // It is not known whether the tier stored the record.
             self.invalidate_later(tier);
@@ -146,12 +177,19 @@ impl TierVisits<'_> {
 
 impl CachedFunction {
     /// Returns `true` if a tier takes a record with this payload. Counts and logs it otherwise.
-    pub(super) fn fits(&self, tier: &TierBinding, header: &Header, payload: &[u8]) -> bool {
-        let bytes = header.format.overhead() + payload.len();
+    pub(super) fn fits(
+        &self,
+        tier: &TierBinding,
+        header: &Header,
+        marks: &RecordMarks,
+        payload: &[u8],
+    ) -> bool {
+        let bytes = header.overhead(marks.tags.len()) + payload.len();
         let fits = bytes <= tier.store.settings().max_record_bytes;
         if !fits {
             tier.counters.too_large.add_one();
             tracing::debug!(
+                target: "multi_tier_cached::load",
                 function = %self.name(),
                 tier = %tier.level,
                 bytes,

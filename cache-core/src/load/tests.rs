@@ -6,6 +6,7 @@ mod keep;
 mod negative;
 mod other_keys;
 mod refresh_ahead;
+mod tags;
 mod windows;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -188,7 +189,8 @@ impl Fixture {
         let is_some = !shards.is_empty();
         let shards = shards.into_iter().map(|shard| shard as Arc<dyn Tier>);
         let lower = is_some.then(|| {
-            let store = Store::new(shards.collect()).unwrap();
+            let store =
+                Store::new(shards.collect(), Level::L2, Clock::Manual(clock.clone())).unwrap();
             (TierConfig::as_l2(), Arc::new(store))
         });
         let state = Arc::new(RuntimeState::new(
@@ -276,12 +278,12 @@ impl Fixture {
     /// The result of the second look-up of a call.
     fn second_look(&self) -> String {
         let outcome = self.function.peek_outcome(&self.key, &VALUES);
-        show_outcome(outcome)
+        show_outcome(outcome.map(|(outcome, _)| outcome))
     }
 
     fn served_isolated(&self) -> String {
         let outcome = self.function.serve_isolated(&self.key, &VALUES);
-        show_outcome(outcome)
+        show_outcome(outcome.map(|(outcome, _)| outcome))
     }
 
     /// The stale value that memory has, as callers get it that began now.

@@ -4,29 +4,37 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Held;
+use super::gather::Place;
 use crate::cached_function::{CachedFunction, TierBinding};
+use crate::entry::KnownRecord;
 use crate::error::Error;
 use crate::flight::HeldLeases;
 use crate::function::options::Consistency;
 use crate::key::Key;
-use crate::record::Etag;
+use crate::tag::TagSet;
 use crate::tier::store::StoreShard;
 use crate::tier::time_limit::Budget;
 use crate::tier::watch::Operation;
 use crate::tier::{
-    BackOff, FillResult, HeldLease, Lease, LeaseMode, LeaseResult, ReadOptions, ReadResult,
-    RecordKey, Stamp, Target,
+    BackOff, FillResult, HeldLease, Lease, LeaseMode, LeaseResult, Ledger, Marks, MarksState,
+    ReadOptions, ReadResult, RecordKey, Stamp, Target,
 };
 
 /// One lower tier during one call.
 #[derive(Debug)]
 pub(crate) struct TierVisit<'a> {
     function: &'a CachedFunction,
+    /// The place of the tier among the lower tiers of the function.
+    at: usize,
     pub(super) tier: &'a TierBinding,
     /// The part of the tier that has the key.
     pub(super) shard: &'a StoreShard,
     /// The time that the call may still spend on the tier.
     budget: Budget<'a>,
+    /// Set for a key of a batch, whose operations are sent together with those of other keys.
+    batch: Option<Place<'a>>,
+    /// The answer of the tier, if it was read before the load began. It is counted already.
+    known_read: Option<Result<ReadResult, Error>>,
     /// The header of the record that was read and is not valid, empty if there was none. A lease
     /// replaces this record only.
     pub(super) expected_header: Vec<u8>,
@@ -43,25 +51,44 @@ pub(crate) struct TierVisit<'a> {
 impl TierVisit<'_> {
     pub(super) async fn read(
         &mut self,
-        key: &RecordKey,
+        key: &Arc<RecordKey>,
         options: ReadOptions,
     ) -> Result<ReadResult, Error> {
-        let tier = &self.shard.tier;
-        let read = self.budget.spend(|within| tier.read(key, options, within));
-        let result = read.await;
+        let (tier, at) = (&self.shard.tier, self.at);
+        if let Some(known) = self.known_read.take() {
+            return known;
+        }
+        let result = match self.batch {
+            Some(batch) => {
+                let read = |within| batch.read((at, key), options, within);
+                self.budget.charge(read).await
+            }
+            None => {
+                let read = |within| tier.read(key, options, within);
+                let span = self.shard.span(Operation::Read.name());
+                self.budget.spend((Operation::Read, span), read).await
+            }
+        };
         self.note(Operation::Read, result)
     }
 
     pub(super) async fn lease(
         &mut self,
-        key: &RecordKey,
+        key: &Arc<RecordKey>,
         mode: LeaseMode,
     ) -> Result<LeaseResult, Error> {
-        let (tier, expected) = (&self.shard.tier, &self.expected_header);
-        let lease = self
-            .budget
-            .spend(|within| tier.lease(key, mode, expected, within));
-        let result = lease.await;
+        let (tier, at, expected) = (&self.shard.tier, self.at, &self.expected_header);
+        let result = match self.batch {
+            Some(batch) => {
+                let lease = |within| batch.lease((at, key), mode, expected, within);
+                self.budget.charge(lease).await
+            }
+            None => {
+                let lease = |within| tier.lease(key, mode, expected, within);
+                let span = self.shard.span(Operation::Lease.name());
+                self.budget.spend((Operation::Lease, span), lease).await
+            }
+        };
         if let Ok(LeaseResult::Refused(refusal)) = result {
             self.tier.counters.refused_fills.add_one(refusal);
             return result;
@@ -69,19 +96,40 @@ impl TierVisit<'_> {
         self.note(Operation::Lease, result)
     }
 
-    /// Stores a record under a lease. Returns `true` if it is stored.
+    /// Asks the ledger in the store about a record, within the time that the call has left.
+    pub(super) async fn state_in_store(
+        &mut self,
+        ledger: &dyn Ledger,
+        marks: Marks<'_>,
+    ) -> Result<MarksState, Error> {
+        // The other loads of the batch wait for this one, as for an operation that they share.
+        let _waiting = self.batch.map(Place::waits);
+        let ask = |within| ledger.state_in_store(marks, within);
+        let span = self.shard.span(Operation::Read.name());
+        let result = self.budget.spend((Operation::Read, span), ask).await;
+        self.note(Operation::Read, result)
+    }
+
+    /// Stores a record, which is kept for `life`, under a lease. Returns `true` if it is stored.
     pub(super) async fn store(
         &mut self,
-        key: &RecordKey,
-        lease: &Lease,
+        key: &Arc<RecordKey>,
+        lease: Lease,
         record: Vec<u8>,
         life: Duration,
     ) -> Result<bool, Error> {
-        let tier = &self.shard.tier;
-        let fill = self
-            .budget
-            .spend(|within| tier.fill(key, lease, record, life, within));
-        let result = fill.await;
+        let (tier, at) = (&self.shard.tier, self.at);
+        let result = match self.batch {
+            Some(batch) => {
+                let fill = |within| batch.fill((at, key), lease, (record, life), within);
+                self.budget.charge(fill).await
+            }
+            None => {
+                let fill = |within| tier.fill(key, &lease, record, life, within);
+                let span = self.shard.span(Operation::Fill.name());
+                self.budget.spend((Operation::Fill, span), fill).await
+            }
+        };
         if let Ok(FillResult::Refused(refusal)) = result {
             self.tier.counters.refused_fills.add_one(refusal);
             self.shard.refused(refusal);
@@ -118,8 +166,8 @@ pub(crate) struct TierVisits<'a> {
     pub(super) due_within: Duration,
     /// The visits are part of a load in the background: a record that they find answers no call.
     pub(super) is_revalidation: bool,
-    /// The value in memory and the etag of its record, which a tier compares with its own.
-    pub(super) known: Option<(Etag, Held)>,
+    /// The value in memory and its record, which a tier compares with its own.
+    pub(super) known: Option<(KnownRecord, Held)>,
     /// A write guard is held for the key, so the value is not stored.
     pub(super) is_guarded: bool,
     /// A tier could not tell whether a write guard is held.
@@ -128,6 +176,9 @@ pub(crate) struct TierVisits<'a> {
     pub(super) replaces: bool,
     /// The value's own ttl, in place of the function's.
     pub(super) ttl: Option<Duration>,
+    /// The tags of the value that is loaded or put: those of the arguments, and later also those of
+    /// the value and the body.
+    pub(super) tags: TagSet,
 }
 
 impl<'a> TierVisits<'a> {
@@ -136,16 +187,28 @@ impl<'a> TierVisits<'a> {
             true => function.record_key_without_arguments(),
             false => function.record_key(key),
         };
+        Self::of(function, key, Arc::new(record_key))
+    }
+
+    /// Makes the visits of a key whose record has this name.
+    pub(super) fn of(
+        function: &'a CachedFunction,
+        key: &Arc<Key>,
+        record_key: Arc<RecordKey>,
+    ) -> Self {
         let digest = record_key.digest;
-        let visit = |tier: &'a TierBinding| TierVisit {
+        let visit = |(at, tier): (usize, &'a TierBinding)| TierVisit {
             function,
+            at,
             tier,
             shard: tier.store.of(digest),
             budget: Budget::new(
-                &function.state.clock,
+                tier.store.times(),
                 function.tokio_context_of(tier),
                 tier.store.settings(),
             ),
+            batch: None,
+            known_read: None,
             expected_header: Vec::new(),
             read_failed: false,
             is_passed_over: false,
@@ -155,8 +218,8 @@ impl<'a> TierVisits<'a> {
         Self {
             function,
             key: Arc::clone(key),
-            record_key: Arc::new(record_key),
-            visits: function.lower.iter().map(visit).collect(),
+            record_key,
+            visits: function.lower.iter().enumerate().map(visit).collect(),
             exclusive: Vec::new(),
             known: None,
             consistency: function.consistency,
@@ -166,7 +229,29 @@ impl<'a> TierVisits<'a> {
             guard_is_unknown: false,
             replaces: false,
             ttl: None,
+            tags: function.tags_of(key),
         }
+    }
+
+    /// Sends the operations with those of other keys, if the key is one of a batch.
+    pub(super) fn in_batch(mut self, batch: Option<Place<'a>>) -> Self {
+        for visit in &mut self.visits {
+            visit.batch = batch;
+        }
+        self
+    }
+
+    /// Sets what the highest tier has answered already, and how long it took.
+    pub(super) fn after_read(
+        mut self,
+        known: Option<Result<ReadResult, Error>>,
+        took: Duration,
+    ) -> Self {
+        if let Some(highest) = self.visits.first_mut() {
+            highest.known_read = known;
+            highest.budget.took(took);
+        }
+        self
     }
 
     /// Sets the value's own ttl, if it has one.
@@ -176,7 +261,7 @@ impl<'a> TierVisits<'a> {
     }
 
     /// Makes the reads strong. `known` is the value in memory, which a tier need not send again.
-    pub(super) fn make_strong(&mut self, known: Option<(Etag, Held)>) {
+    pub(super) fn make_strong(&mut self, known: Option<(KnownRecord, Held)>) {
         self.consistency = Consistency::Strong;
         self.known = known;
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::{Held, Load, Step};
 use crate::cached_function::CachedFunction;
@@ -17,6 +18,7 @@ use crate::load_timeout::LoadTimeout;
 use crate::outcome::LoadOutcome;
 use crate::stale::StaleValue;
 use crate::timer::{Timer, deadline_after};
+use crate::trace::Answer;
 
 /// How the wait of a leader for its own load ended.
 pub(crate) enum Waited {
@@ -38,14 +40,14 @@ enum Unanswered {
 }
 
 /// The deadlines of one caller.
-struct Deadlines {
+pub(super) struct Deadlines {
     hard: Option<Timer>,
     /// The last soft deadline that was seen, which its flight sets.
     soft: Option<(Instant, Timer)>,
 }
 
 impl Deadlines {
-    fn new(hard: Option<Instant>) -> Self {
+    pub(super) fn new(hard: Option<Instant>) -> Self {
         Self {
             hard: hard.map(Timer::new),
             soft: None,
@@ -53,7 +55,7 @@ impl Deadlines {
     }
 
     /// Returns `true` if the soft deadline has passed. Registers the waker otherwise.
-    fn is_late(&mut self, soft: Option<Instant>, cx: &mut Context<'_>) -> bool {
+    pub(super) fn is_late(&mut self, soft: Option<Instant>, cx: &mut Context<'_>) -> bool {
         let Some(deadline) = soft else { return false };
         let known = self.soft.take().filter(|(known, _)| *known == deadline);
         let (_, timer) = self
@@ -63,7 +65,7 @@ impl Deadlines {
     }
 
     /// Returns `true` if the caller must not wait any longer. Registers the waker otherwise.
-    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+    pub(super) fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
         let hard = self.hard.as_mut();
         hard.is_some_and(|hard| Pin::new(hard).poll(cx).is_ready())
     }
@@ -130,9 +132,11 @@ impl Load<'_> {
 
     /// Waits for the load that this call leads, and hands the load over to the background if it
     /// takes too long.
-    pub(crate) async fn wait_for_own(&self, mut late: LateLoad) -> Waited {
+    pub(crate) async fn wait_for_own(&mut self, mut late: LateLoad) -> Waited {
+        let span = self.own_span();
+        late.is_caused_by(&span);
         let (function, Some(key)) = (self.function, &self.key) else {
-            late.await;
+            late.instrument(span).await;
             return Waited::Done;
         };
         let mut deadlines = Deadlines::new(self.deadline);
@@ -155,10 +159,18 @@ impl Load<'_> {
                 false => Poll::Pending,
             }
         });
-        let Err(stale) = ended.await else {
+        let Err(stale) = ended.instrument(span).await else {
+            // The load has recorded how it answered the call.
+            if let Some(call) = &mut self.trace {
+                call.is_answered_elsewhere();
+            }
             return Waited::Done;
         };
         function.counters.timeouts.add_one();
+        self.answered(match stale {
+            Some(_) => Answer::Stale,
+            None => Answer::TimedOut,
+        });
         late.detach();
         match stale {
             Some(stale) => Waited::Stale(stale.value),

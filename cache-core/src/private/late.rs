@@ -72,3 +72,8 @@ pub fn keep<T: KeepArgument + ?Sized>(argument: &T) -> Kept<T> {
 pub fn own<T: OwnArgument>(argument: T) -> T {
     argument
 }
+
+/// Lends the ids that a load in the background owns to its body.
+pub fn lend_all<O: Borrow<T>, T: ?Sized>(owned: &[O]) -> Vec<&T> {
+    owned.iter().map(Borrow::borrow).collect()
+}

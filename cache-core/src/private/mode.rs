@@ -2,15 +2,16 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
+use crate::cached_function::CachedFunction;
 use crate::call::timed::{TimedLookup, look_up_timed};
-use crate::call::{CachedResult, MemoryLookup, ResultSpec, look_up};
+use crate::call::{CachedResult, MemoryLookup, look_up};
 use crate::function::instantiation::Instantiation;
 use crate::function::slot::{FunctionSlot, Origin};
 use crate::handle::{Call, Handle};
 use crate::invalidation::Invalidation;
 use crate::key::{ArgumentList, Arguments};
-use crate::outcome::NotShared;
 
 /// A function and, if it is generic, which of its instances.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +46,12 @@ impl FunctionRef {
         Invalidation::of_all(self.origin())
     }
 
-    fn origin(self) -> Origin {
+    /// Returns the function in the runtime that a call here uses.
+    pub(super) fn bound(self) -> Arc<CachedFunction> {
+        self.slot.bound(self.instance).into_owned()
+    }
+
+    pub(super) fn origin(self) -> Origin {
         Origin::declared(self.slot, self.instance)
     }
 }
@@ -101,14 +107,7 @@ impl<T: CachedResult> CallMode<T> for MakeHandle {
     type Output = Handle<T::Value>;
 
     fn take(self, at: FunctionRef, returned: T, arguments: impl ArgumentList) -> Handle<T::Value> {
-        let spec = returned.spec();
-        let spec = ResultSpec {
-            value_type: spec.value_type,
-            keep_if: spec.keep_if,
-            ttl_from: spec.ttl_from,
-            share: NotShared,
-        };
-        Handle::new(at.origin(), spec, arguments)
+        Handle::new(at.origin(), returned.spec().unshared(), arguments)
     }
 }
 

@@ -29,6 +29,7 @@ pub const fn returns<R, V, S>(
         value_type,
         keep_if: None,
         ttl_from: None,
+        tags_of: None,
         share,
     })
 }

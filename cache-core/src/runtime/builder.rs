@@ -21,6 +21,7 @@ use crate::function::options::WhenIsolated;
 use crate::function::overrides::Overrides;
 use crate::function::ttl::Ttl;
 use crate::level::Level;
+use crate::metrics::MetricsDetail;
 use crate::runtime::CacheRuntime;
 use crate::setting::Setting;
 use crate::tier::TierBuilder;
@@ -63,10 +64,12 @@ pub struct RuntimeBuilder {
     default_codec: Option<Setting<String>>,
     when_isolated: Option<Setting<WhenIsolated>>,
     background_loads: Option<Setting<usize>>,
+    metrics_detail: Option<Setting<MetricsDetail>>,
     policies: Vec<(Cow<'static, str>, Ttl)>,
     /// Policies from files, which replace those of the program.
     policies_of_operators: Vec<(Cow<'static, str>, Ttl)>,
     overrides: Overrides,
+    keys_in_traces: bool,
     clock: Clock,
     /// Errors of the setters. `build` and `install` report them with all others.
     problems: Vec<Error>,
@@ -85,9 +88,11 @@ impl RuntimeBuilder {
             default_codec: None,
             when_isolated: None,
             background_loads: None,
+            metrics_detail: None,
             policies: Vec::new(),
             policies_of_operators: Vec::new(),
             overrides: Overrides::default(),
+            keys_in_traces: false,
             clock: Clock::System,
             problems: Vec::new(),
         }
@@ -218,6 +223,18 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Sets whether [samples](CacheRuntime::samples) tell functions apart. Default:
+    /// [`MetricsDetail::Functions`]. The other choice is for programs whose functions are so many
+    /// that a time series for each counter of each of them costs too much.
+    /// [Statistics](CacheRuntime::stats) always tell them apart.
+    pub fn metrics_detail(mut self, detail: MetricsDetail) -> Self {
+        let setting = Setting::by_program(detail);
+        if let Some(earlier) = self.metrics_detail.replace(setting) {
+            self.add_set_twice("`metrics_detail`", &earlier);
+        }
+        self
+    }
+
     /// Adds a named time to live that many functions share, for `policy = "…"` in attributes and
     /// [`Ttl::policy`]. It replaces a [built-in policy](Ttl::policy) of the same name. A name that
     /// is used twice is an error.
@@ -278,6 +295,14 @@ impl RuntimeBuilder {
         for (name, settings) in file.functions {
             self.overrides.add(name, settings);
         }
+    }
+
+    /// Has the spans of calls name their keys, in the field `cache.key`. Default: `false`, because
+    /// the arguments of a call may be data that must not leave the process, such as a name or a
+    /// token. A key is written as shared tiers show it: `42,tea`.
+    pub fn keys_in_traces(mut self, keys_in_traces: bool) -> Self {
+        self.keys_in_traces = keys_in_traces;
+        self
     }
 
     /// Sets a clock that a test moves, by which entries in memory expire.

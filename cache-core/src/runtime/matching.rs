@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::CacheRuntime;
-use crate::cached_function::{CachedFunction, FencedAfter};
+use crate::cached_function::CachedFunction;
 use crate::error::Error;
+use crate::fence::FencedAfter;
 use crate::function::definition::Definition;
 use crate::function::registry;
 use crate::glob::Glob;
@@ -51,6 +52,7 @@ impl CacheRuntime {
         let matched = self.drop_matching(function, pattern).await?;
         if matched == Matched::NONE {
             tracing::info!(
+                target: "multi_tier_cached::invalidation",
                 function,
                 "a pattern matches no key of the function, as far as its tiers can count"
             );
@@ -103,7 +105,7 @@ impl CacheRuntime {
                 if bound.is_empty() {
                     return Err(instances_are_unknown(function, error));
                 }
-                tracing::debug!(function, error = ?error, "a tier cannot list instances");
+                tracing::debug!(target: "multi_tier_cached::invalidation", function, error = ?error, "a tier cannot list instances");
             }
             let is_bound = |key: &FunctionKey| {
                 let mut known = bound

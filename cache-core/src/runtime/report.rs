@@ -2,26 +2,39 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::operations_table::write_operations;
 use crate::background::BackgroundLoads;
 use crate::stats::{FunctionStats, Stats};
 use crate::tier::{Breaker, Health, TierStatus};
 
 /// State of a runtime at one moment. `Display` is a table of its tiers, and one of its functions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// Result of [`CacheRuntime::loads_under_way`](crate::CacheRuntime::loads_under_way).
+    #[serde(default)]
     pub loads_under_way: usize,
     /// Result of [`CacheRuntime::background_loads`](crate::CacheRuntime::background_loads).
+    #[serde(default)]
     pub background_loads: BackgroundLoads,
     /// Result of [`CacheRuntime::entries_in_memory`](crate::CacheRuntime::entries_in_memory).
+    #[serde(default)]
     pub entries_in_memory: u64,
     /// Result of [`CacheRuntime::health`](crate::CacheRuntime::health).
     pub tiers: Vec<TierStatus>,
     /// Result of [`CacheRuntime::stats`](crate::CacheRuntime::stats).
     pub functions: Vec<FunctionStats>,
+    /// Result of [`Stats::tag_invalidations`].
+    #[serde(default)]
+    pub tag_invalidations: u64,
+    /// Result of [`Stats::tag_expiries`].
+    #[serde(default)]
+    pub tag_expiries: u64,
+    /// Result of [`Stats::invalidations_of_all`].
+    #[serde(default)]
+    pub invalidations_of_all: u64,
 }
 
 impl fmt::Display for Snapshot {
@@ -31,6 +44,9 @@ impl fmt::Display for Snapshot {
         };
         let stats = Stats {
             functions: self.functions.clone(),
+            tag_invalidations: self.tag_invalidations,
+            tag_expiries: self.tag_expiries,
+            invalidations_of_all: self.invalidations_of_all,
         };
         writeln!(f, "{health}\n{stats}")?;
         write!(
@@ -54,8 +70,9 @@ impl fmt::Display for Snapshot {
 }
 
 /// Health of the tiers of a runtime. `Display` is a table, with a row for each shard of a tier that
-/// has several: `l2.3` is shard 3 of `l2`. Below it are the reasons of what is not well.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// has several: `l2.3` is shard 3 of `l2`. Below it are the reasons of what is not well, and a
+/// table of the operations on the tiers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RuntimeHealth {
     /// The tiers below memory, in look-up order.
@@ -132,6 +149,6 @@ impl fmt::Display for RuntimeHealth {
                 writeln!(f, "{}: {unusable}", tier.level)?;
             }
         }
-        Ok(())
+        write_operations(f, &self.tiers)
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::{FunctionStats, Stats};
 
-/// A column of the second table: its heading, and the counter that it shows.
+/// A column of the third table: its heading, and the counter that it shows.
 type Column = (&'static str, fn(&FunctionStats) -> u64);
 
 const COLUMNS: [Column; 9] = [
@@ -22,22 +22,52 @@ const COLUMNS: [Column; 9] = [
     ("error hits", |function| function.error_hits),
 ];
 
-/// Smallest width of a column of the second table.
+/// The columns of a fourth table, about tags and expiries.
+const TAG_COLUMNS: [Column; 3] = [
+    ("expired", |function| function.expiries),
+    ("tag errs", |function| function.tag_errors),
+    ("tagged, not stored", |function| {
+        let tiers = function.tiers.iter();
+        tiers.map(|tier| tier.refused_fills.tags).sum()
+    }),
+];
+
+/// Smallest width of a column of the third table.
 const MIN_WIDTH: usize = 5;
 
-/// Writes a table of the tiers of each function. A second table has the functions whose values were
-/// returned stale or refreshed in the background, or whose loads took too long.
+/// Writes a table of the tiers of each function, and one of the times of the loads. A third table
+/// has the functions whose values were returned stale or refreshed in the background, or whose
+/// loads took too long. A fourth table and a last line have what was expired, and what concerns
+/// tags.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.functions.iter();
-        let width = names.map(|function| function.name.chars().count()).max();
+        let width = self
+            .used()
+            .map(|function| function.name.chars().count())
+            .max();
         let width = width.unwrap_or(0).max("function".len());
         self.write_tiers(f, width)?;
-        self.write_times(f, width)
+        self.write_times(f, width)?;
+        self.write_columns(f, width, &COLUMNS)?;
+        self.write_columns(f, width, &TAG_COLUMNS)?;
+        let (invalidated, expired) = (self.tag_invalidations, self.tag_expiries);
+        if invalidated + expired > 0 {
+            writeln!(f, "\ntags: {invalidated} invalidated, {expired} expired")?;
+        }
+        match self.functions.len() - self.used().count() {
+            0 => Ok(()),
+            unused => writeln!(f, "\nfunctions without calls: {unused}"),
+        }
     }
 }
 
 impl Stats {
+    /// The functions that the tables show: those for which something was counted.
+    fn used(&self) -> impl Iterator<Item = &FunctionStats> {
+        let functions = self.functions.iter();
+        functions.filter(|function| !function.is_unused())
+    }
+
     fn write_tiers(&self, f: &mut fmt::Formatter<'_>, width: usize) -> fmt::Result {
         let mut tiers = self.functions.iter().flat_map(|function| &function.tiers);
         let has_stale = tiers.any(|tier| tier.stale_hits > 0);
@@ -60,7 +90,7 @@ impl Stats {
             "waits",
             "inval."
         )?;
-        for function in &self.functions {
+        for function in self.used() {
             if function.tiers.is_empty() {
                 let (name, loads, errors) = (&function.name, function.loads, function.load_errors);
                 writeln!(
@@ -102,10 +132,15 @@ impl Stats {
         Ok(())
     }
 
-    /// Writes the second table, with the columns and the functions that have a number in it.
-    fn write_times(&self, f: &mut fmt::Formatter<'_>, width: usize) -> fmt::Result {
-        let is_shown = |(_, of): &Column| self.functions.iter().any(|function| of(function) > 0);
-        let columns: Vec<Column> = COLUMNS.into_iter().filter(is_shown).collect();
+    /// Writes a table with those of the columns, and the functions, that have a number in it.
+    fn write_columns(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        width: usize,
+        columns: &[Column],
+    ) -> fmt::Result {
+        let is_shown = |(_, of): &&Column| self.functions.iter().any(|function| of(function) > 0);
+        let columns: Vec<&Column> = columns.iter().filter(is_shown).collect();
         if columns.is_empty() {
             return Ok(());
         }
@@ -131,9 +166,11 @@ impl Stats {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::level::Level;
-    use crate::stats::{FunctionCounters, TierCounters};
+    use crate::stats::{FunctionCounters, LoadResult, TierCounters};
 
     fn function(name: &str, counters: &FunctionCounters, memory: &TierCounters) -> FunctionStats {
         counters.snapshot(name.to_owned(), 1, vec![memory.snapshot(Level::L1)])
@@ -150,6 +187,7 @@ mod tests {
     fn table_of_functions_without_windows_has_no_column_about_them() {
         let table = Stats {
             functions: vec![plain()],
+            ..Stats::default()
         };
         assert_eq!(
             table.to_string(),
@@ -170,6 +208,7 @@ mod tests {
         counters.shed.add_one();
         let table = Stats {
             functions: vec![plain(), function("b::late", &counters, &memory)],
+            ..Stats::default()
         };
         assert_eq!(
             table.to_string(),
@@ -183,6 +222,51 @@ mod tests {
              function  refreshes  failed   shed\n\
              b::late           1       1      1\n"
         );
+    }
+
+    #[test]
+    fn table_of_loads_has_the_functions_whose_bodies_have_ended() {
+        let (counters, memory) = (FunctionCounters::default(), TierCounters::default());
+        for number in 1..=3 {
+            counters.loads.add_one();
+            let took = Duration::from_millis(10 * number);
+            counters.load_times.of(LoadResult::Value).record(took);
+        }
+        counters.loads.add(2);
+        let cancelled = counters.load_times.of(LoadResult::Cancelled);
+        cancelled.record(Duration::from_secs(1));
+        let unused = (FunctionCounters::default(), TierCounters::default());
+        let unused = function("c::a_function_without_calls", &unused.0, &unused.1);
+        let table = Stats {
+            functions: vec![plain(), function("b::loads", &counters, &memory), unused],
+            ..Stats::default()
+        };
+        let table = table.to_string();
+        let expected = "\nfunction   values   absent  errors  cancelled  running       p50       \
+                        p99\n\
+                        b::loads        3        0       0          1        1    17.5ms    \
+                        29.7ms\n\
+                        \nfunctions without calls: 1\n";
+        assert!(table.ends_with(expected), "{table}");
+    }
+
+    #[test]
+    fn table_of_tags_has_the_functions_that_were_expired_or_could_not_be_stored() {
+        let (counters, memory) = (FunctionCounters::default(), TierCounters::default());
+        counters.loads.add_one();
+        counters.expiries.key.add_one();
+        memory.refused_fills.add_one(crate::stats::Refusal::Tags);
+        let table = Stats {
+            functions: vec![plain(), function("b::tagged", &counters, &memory)],
+            tag_invalidations: 3,
+            tag_expiries: 1,
+            ..Stats::default()
+        };
+        let table = table.to_string();
+        let expected = "\nfunction   expired  tagged, not stored\n\
+                        b::tagged        1                   1\n\
+                        \ntags: 3 invalidated, 1 expired\n";
+        assert!(table.ends_with(expected), "{table}");
     }
 
     #[test]
@@ -209,6 +293,7 @@ mod tests {
         }
         let table = Stats {
             functions: vec![function("users::by_id", &counters, &memory)],
+            ..Stats::default()
         };
         let table = table.to_string();
         let widest = table.lines().map(str::len).max();
@@ -234,6 +319,7 @@ mod tests {
         assert_eq!(one.hit_rate(), Some(0.75));
         let all = Stats {
             functions: vec![one],
+            ..Stats::default()
         };
         assert_eq!(all.hit_rate(), Some(0.75));
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::coherence::Coherence;
 use crate::error::Error;
 use crate::glob::Glob;
@@ -12,9 +13,9 @@ use crate::level::Level;
 use crate::tier::shard::ShardCount;
 use crate::tier::store::{Store, StoreShard};
 use crate::tier::{
-    Breaker, FillResult, FunctionKey, Guard, Health, Lease, LeaseMode, LeaseResult, Peers,
-    ReadOptions, ReadResult, Receipt, RecordKey, Target, Tier, TierBuilder, TierContext,
-    TierFuture, TierSettings,
+    Breaker, Expiry, FillResult, FunctionKey, Guard, Health, Lease, LeaseMode, LeaseResult, Ledger,
+    Marks, MarksState, Peers, ReadOptions, ReadResult, Receipt, RecordKey, Target, Tier,
+    TierBuilder, TierContext, TierFuture, TierSettings,
 };
 
 /// A tier that was built, with the channels of its shards.
@@ -30,7 +31,7 @@ pub(super) fn build(builder: Box<dyn TierBuilder>, peers: Peers) -> Result<Built
     let context = TierContext::new(Level::L2, peers);
     let contexts = context.of_shards(builder.shards())?;
     let tiers = builder.build_shards(&contexts)?;
-    let store = Store::new(tiers)?;
+    let store = Store::new(tiers, Level::L2, Clock::System)?;
     let channels = store.shards().iter();
     let channels = channels
         .filter_map(StoreShard::coherence)
@@ -54,6 +55,21 @@ struct Sharded(Store);
 impl Sharded {
     fn of(&self, key: &RecordKey) -> &dyn Tier {
         &*self.0.of(key.digest).tier
+    }
+
+    /// Changes all shards at the same time. Returns the worst receipt.
+    async fn on_all<'a>(
+        &'a self,
+        change: impl Fn(&'a dyn Tier) -> TierFuture<'a, Receipt>,
+    ) -> Result<Receipt, Error> {
+        let receipts = join_all(self.all().map(|tier| change(&**tier))).await;
+        let receipts: Result<Vec<_>, Error> = receipts.into_iter().collect();
+        Ok(receipts?.into_iter().max().unwrap_or(Receipt::Acked))
+    }
+
+    /// Returns the ledger of the shard with the key of a record.
+    fn ledger_of(&self, marks: Marks<'_>) -> Option<&dyn Ledger> {
+        self.0.of(marks.key).tier.ledger()
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<dyn Tier>> {
@@ -122,15 +138,32 @@ impl Tier for Sharded {
         if let Target::Key(key) = target {
             return self.of(key).invalidate(target, within);
         }
-        Box::pin(async move {
-            let receipts = join_all(self.all().map(|tier| tier.invalidate(target, within)));
-            let receipts: Result<Vec<_>, Error> = receipts.await.into_iter().collect();
-            Ok(receipts?.into_iter().max().unwrap_or(Receipt::Acked))
-        })
+        Box::pin(self.on_all(move |tier| tier.invalidate(target, within)))
     }
 
     fn invalidate_later(&self, target: Target<'_>) {
         self.0.invalidate_later(target);
+    }
+
+    fn invalidate_tags<'a>(&'a self, tags: &'a [u64], within: Duration) -> TierFuture<'a, Receipt> {
+        Box::pin(self.on_all(move |tier| tier.invalidate_tags(tags, within)))
+    }
+
+    fn invalidate_tags_later(&self, tags: &[u64]) {
+        self.0.invalidate_tags_later(tags);
+    }
+
+    fn expire<'a>(&'a self, target: Expiry<'a>, within: Duration) -> TierFuture<'a, Receipt> {
+        if let Expiry::Key(key) = target {
+            return self.of(key).expire(target, within);
+        }
+        Box::pin(self.on_all(move |tier| tier.expire(target, within)))
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        self.all()
+            .all(|tier| tier.ledger().is_some())
+            .then_some(self)
     }
 
     fn is_pending(&self, key: &RecordKey) -> bool {
@@ -178,5 +211,31 @@ impl Tier for Sharded {
             let keys: Result<Vec<_>, Error> = join_all(matching).await.into_iter().collect();
             Ok(keys?.into_iter().sum())
         })
+    }
+}
+
+impl Ledger for Sharded {
+    fn enable(&self) {
+        self.0.enable_ledger();
+    }
+
+    fn state(&self, marks: Marks<'_>) -> Option<MarksState> {
+        self.ledger_of(marks)?.state(marks)
+    }
+
+    fn state_in_store<'a>(
+        &'a self,
+        marks: Marks<'a>,
+        within: Duration,
+    ) -> TierFuture<'a, MarksState> {
+        match self.ledger_of(marks) {
+            Some(ledger) => ledger.state_in_store(marks, within),
+            None => Box::pin(async { Err(Error::configuration("the shard has no ledger")) }),
+        }
+    }
+
+    fn is_pending(&self, tags: &[u64]) -> bool {
+        let mut ledgers = self.all().filter_map(|tier| tier.ledger());
+        ledgers.any(|ledger| ledger.is_pending(tags))
     }
 }

@@ -13,15 +13,15 @@ use crate::tier::shard::ShardCount;
 use crate::tier::{FillResult, LeaseMode, LeaseResult, Peers, Target, TierBuilder};
 
 /// An instance, with the fences that its tier raises for invalidations of the other one.
-struct Instance {
-    store: Store,
+pub(super) struct Instance {
+    pub(super) store: Store,
     channels: Vec<Arc<Coherence>>,
-    fences: Arc<Fences>,
-    shards: ShardCount,
+    pub(super) fences: Arc<Fences>,
+    pub(super) shards: ShardCount,
 }
 
 impl Instance {
-    async fn open(builder: Box<dyn TierBuilder>) -> Self {
+    pub(super) async fn open(builder: Box<dyn TierBuilder>) -> Self {
         let fences = Arc::new(Fences::new());
         let peers = Peers::new(Arc::clone(&fences));
         let built = sharded::build(builder, peers).expect("the tier is built");

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::key::{FunctionKey, RecordKey};
 use super::lease::{Guard, Lease, LeaseMode, LeaseResult};
+use super::ledger::{Expiry, Ledger};
+use super::many::{Fill, LeaseRequest, ManyFuture};
 use super::operation::{FillResult, ReadOptions, ReadResult, Receipt, Target, TierFuture};
 use super::settings::TierSettings;
 use super::shared::SharedTier;
@@ -14,6 +16,7 @@ use crate::clock::unix_millis;
 use crate::coherence::Coherence;
 use crate::error::{Error, ErrorKind};
 use crate::glob::Glob;
+use crate::join::join_all;
 
 /// A store of records below memory.
 ///
@@ -150,6 +153,101 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// be written without waiting.
     fn invalidate_later(&self, target: Target<'_>) {
         let _ = target;
+    }
+
+    /// Invalidates the records that carry one of the tags with these digests, in one step, and
+    /// publishes the invalidation as [`invalidate`](Self::invalidate) does. A shared tier MUST
+    /// publish it, also if it has no [ledger](Self::ledger): the memory of other instances has
+    /// tagged values.
+    ///
+    /// Default: does nothing, for a private tier without a ledger, in which a tagged record is
+    /// stored only if the runtime judges it by its own fences.
+    ///
+    /// # Errors
+    /// As [`invalidate`](Self::invalidate).
+    ///
+    /// # Cancel safety
+    /// As [`invalidate`](Self::invalidate).
+    fn invalidate_tags<'a>(&'a self, tags: &'a [u64], within: Duration) -> TierFuture<'a, Receipt> {
+        let _ = (tags, within);
+        Box::pin(async { Ok(Receipt::Acked) })
+    }
+
+    /// Invalidates tags without a result, as [`invalidate_later`](Self::invalidate_later). Default:
+    /// does nothing.
+    fn invalidate_tags_later(&self, tags: &[u64]) {
+        let _ = tags;
+    }
+
+    /// Makes values stale, so that a function returns them as far as it returns stale values, and
+    /// loads them again. The load of a key that is in progress MUST NOT be stored as a fresh value:
+    /// the tier voids the leases of [`Expiry::Key`], and counts the expiry in its
+    /// [ledger](Self::ledger). It publishes the expiry to the other instances.
+    ///
+    /// Default: invalidates them. This is also what a tier does that cannot do so now.
+    ///
+    /// # Errors
+    /// As [`invalidate`](Self::invalidate).
+    ///
+    /// # Cancel safety
+    /// As [`invalidate`](Self::invalidate).
+    fn expire<'a>(&'a self, target: Expiry<'a>, within: Duration) -> TierFuture<'a, Receipt> {
+        match target {
+            Expiry::Key(key) => self.invalidate(Target::Key(key), within),
+            Expiry::Function(function) => self.invalidate(Target::Function(function), within),
+            Expiry::Tags(tags) => self.invalidate_tags(tags, within),
+        }
+    }
+
+    /// Returns the ledger by which records with tags are judged. The answer MUST be the same for
+    /// the life of the tier, and MUST NOT allocate or wait. Default: `None`. Values with tags are
+    /// then not stored in the tier, unless it is private and the runtime judges its records by its
+    /// own fences.
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        None
+    }
+
+    /// Reads the records of several keys, as [`read`](Self::read) does for one. The results are in
+    /// the order of the keys, and one key that cannot be read fails alone. Default: reads them one
+    /// by one, at the same time.
+    fn read_many<'a>(
+        &'a self,
+        keys: &'a [Arc<RecordKey>],
+        options: ReadOptions,
+        within: Duration,
+    ) -> ManyFuture<'a, ReadResult> {
+        let reads = keys.iter().map(move |key| self.read(key, options, within));
+        Box::pin(join_all(reads))
+    }
+
+    /// Takes leases on several keys, as [`lease`](Self::lease) does for one. The results are in the
+    /// order of the requests. Default: takes them one by one, at the same time.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, no lease is left.
+    fn lease_many<'a>(
+        &'a self,
+        requests: &'a [LeaseRequest<'a>],
+        mode: LeaseMode,
+        within: Duration,
+    ) -> ManyFuture<'a, LeaseResult> {
+        let leases = requests
+            .iter()
+            .map(move |request| self.lease(request.key, mode, request.expected_header, within));
+        Box::pin(join_all(leases))
+    }
+
+    /// Stores several records, as [`fill`](Self::fill) does for one. The results are in the order
+    /// of the fills. Default: stores them one by one, at the same time.
+    fn fill_many<'a>(
+        &'a self,
+        fills: Vec<Fill<'a>>,
+        within: Duration,
+    ) -> ManyFuture<'a, FillResult> {
+        let fills = fills
+            .into_iter()
+            .map(move |fill| self.fill(fill.key, fill.lease, fill.record, fill.life, within));
+        Box::pin(join_all(fills))
     }
 
     /// Returns whether an invalidation of the key is [queued](Receipt::Queued). While it is, copies

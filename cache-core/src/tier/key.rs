@@ -16,6 +16,10 @@ pub struct FunctionKey {
     /// A digest of the name, which is the same in every process. Instances name the function by it
     /// in their messages.
     pub digest: u64,
+    /// `true` if the function's records carry [marks](super::Marks): it has tags, or its values can
+    /// be expired. A tier with a [ledger](super::Tier::ledger) then grants its leases with a
+    /// [`Mark`](super::Mark).
+    pub is_marked: bool,
 }
 
 /// The name of a record, as tiers use it.
@@ -47,7 +51,15 @@ impl FunctionKey {
             name,
             version,
             digest,
+            is_marked: false,
         }
+    }
+
+    /// Sets whether the function's records carry marks.
+    #[must_use]
+    pub fn marked(mut self, is_marked: bool) -> Self {
+        self.is_marked = is_marked;
+        self
     }
 
     /// Creates the name of a function from the escaped name that a store has found in its keys.
@@ -64,6 +76,7 @@ impl FunctionKey {
             name: escape_name(name),
             version,
             digest: name_hash(name),
+            is_marked: false,
         }
     }
 }

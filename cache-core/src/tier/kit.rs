@@ -10,6 +10,7 @@
 //! - [`PrivateTier`] over a [`RecordStore`]: a complete tier over four functions.
 //! - [`PrivateState`], [`Epochs`], [`KeyLocks`]: its parts, for a store that needs more than four
 //!   functions.
+//! - [`LocalLedger`]: the ledger by which records with tags are judged.
 //!
 //! For a tier that talks to a server:
 //!
@@ -35,11 +36,13 @@
 mod backoff;
 mod breaker;
 mod counters;
+mod digest_set;
 mod epochs;
 mod guards;
 mod invalidation_set;
 mod key_locks;
 mod leases;
+mod local_ledger;
 mod lock;
 mod outage;
 mod pending;
@@ -63,6 +66,7 @@ pub use self::key_locks::KeyLocks;
 pub use self::leases::{
     HeldLeases, LONGEST_LOAD, LeaseHolder, ReleaseReason, ReturnedLease, StoreLease,
 };
+pub use self::local_ledger::{LedgerChange, LedgerContents, LocalLedger};
 pub use self::lock::lock;
 pub use self::outage::{Outage, ReportedFailures};
 pub use self::pending::{Batch, PendingInvalidations};
@@ -75,3 +79,4 @@ pub use self::target::OwnedTarget;
 pub use self::task::AbortOnDrop;
 pub use self::timed::{timed, timed_out};
 pub use self::wake::WakeOnDrop;
+pub use crate::join::join_all;

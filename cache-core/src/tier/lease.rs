@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::key::RecordKey;
+use super::ledger::Mark;
 use crate::level::Level;
 use crate::record::Stamp;
 use crate::stats::Refusal;
@@ -23,6 +24,9 @@ pub struct Lease {
     /// the store knows: those that [left a back-off](Self::load_failed), while the store remembers
     /// it. 0 from a store that keeps no back-off.
     pub failures: u32,
+    /// The ledger when the lease was granted, for a key of a marked function in a tier with a
+    /// [ledger](super::Tier::ledger). Without it no record with marks is stored under the lease.
+    pub mark: Option<Mark>,
     held: Option<Box<dyn LeaseHeld>>,
 }
 
@@ -82,8 +86,16 @@ impl Lease {
             token,
             stamp,
             failures: 0,
+            mark: None,
             held: None,
         }
+    }
+
+    /// Sets the ledger when the lease was granted.
+    #[must_use]
+    pub fn with_mark(mut self, mark: Mark) -> Self {
+        self.mark = Some(mark);
+        self
     }
 
     /// Sets the number of loads of the key that failed in a row before.

@@ -120,6 +120,7 @@ impl Memory {
             engine,
             weighs: matches!(capacity, Capacity::Bytes(_)),
             entries: capacity.entries(),
+            capacity,
         })
     }
 }
@@ -143,6 +144,16 @@ macro_rules! with_engine {
     };
 }
 
+impl Running {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Moka(_) => "moka",
+            #[cfg(feature = "quick_cache")]
+            Self::QuickCache(_) => "quick_cache",
+        }
+    }
+}
+
 /// The memory tier of a runtime.
 pub(crate) struct MemoryTier {
     engine: Running,
@@ -150,6 +161,22 @@ pub(crate) struct MemoryTier {
     pub(crate) weighs: bool,
     /// The number of entries that the memory may hold, as far as that is known.
     pub(crate) entries: u64,
+    capacity: Capacity,
+}
+
+/// The state of a memory tier, for metrics.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MemoryUsage {
+    /// The name of the engine, as [`Engine`] reads it.
+    pub(crate) engine: &'static str,
+    /// The number of entries, as of the engine's last maintenance.
+    pub(crate) entries: u64,
+    /// The maximum of entries, if the memory has one.
+    pub(crate) max_entries: Option<u64>,
+    /// The bytes of all entries and their maximum, if the memory has one.
+    pub(crate) bytes: Option<(u64, u64)>,
+    /// The number of entries that were evicted, if the engine counts them.
+    pub(crate) evictions: Option<u64>,
 }
 
 impl MemoryTier {
@@ -194,6 +221,21 @@ impl MemoryTier {
 
     pub(crate) fn len(&self) -> u64 {
         with_engine!(&self.engine, engine => engine.len())
+    }
+
+    /// Returns the state of the memory, without the engine's maintenance.
+    pub(crate) fn usage(&self) -> MemoryUsage {
+        let (max_entries, max_bytes) = match self.capacity {
+            Capacity::Entries(entries) => (Some(entries), None),
+            Capacity::Bytes(bytes) => (None, Some(bytes)),
+        };
+        with_engine!(&self.engine, engine => MemoryUsage {
+            engine: self.engine.name(),
+            entries: engine.count(),
+            max_entries,
+            bytes: max_bytes.map(|most| (engine.weight(), most)),
+            evictions: engine.evictions(),
+        })
     }
 }
 

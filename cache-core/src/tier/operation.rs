@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::function::options::Consistency;
 use crate::record::{Etag, Stamp};
 use crate::stats::Refusal;
+use crate::trace::Changed;
 
 /// A future that a tier returns. If it is dropped, its operation is either done or not done, never
 /// half done.
@@ -89,6 +90,15 @@ pub enum Receipt {
     Queued,
 }
 
+impl Changed for Receipt {
+    fn receipt(&self) -> &'static str {
+        match self {
+            Self::Acked => "acked",
+            Self::Queued => "queued",
+        }
+    }
+}
+
 /// The result of an invalidation by [pattern](crate::tier::Glob).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -99,6 +109,12 @@ pub struct Matched {
     pub keys: u64,
     /// `Acked` if every tier has done it.
     pub receipt: Receipt,
+}
+
+impl Changed for Matched {
+    fn receipt(&self) -> &'static str {
+        self.receipt.receipt()
+    }
 }
 
 impl Matched {

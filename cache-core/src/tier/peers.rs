@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 #[cfg(doc)]
 use super::contract::Tier;
 use super::operation::Target;
+use super::received::ReceivedCounters;
 use super::shard::Shard;
 use super::store::Store;
 use crate::fence::Fences;
@@ -23,6 +24,8 @@ pub struct Peers {
     shard: Shard,
     /// Set once, when the runtime is built, for all shards of the store.
     above: Arc<OnceLock<Vec<Weak<Store>>>>,
+    /// Shared by all shards of the store.
+    received: Arc<ReceivedCounters>,
 }
 
 impl Peers {
@@ -31,6 +34,7 @@ impl Peers {
             fences,
             shard: Shard::ONLY,
             above: Arc::default(),
+            received: Arc::default(),
         }
     }
 
@@ -45,6 +49,11 @@ impl Peers {
     /// Returns the shard whose values this voids.
     pub(super) fn shard(&self) -> Shard {
         self.shard
+    }
+
+    /// Returns the counters of what was reported for all shards of the store.
+    pub(crate) fn received(&self) -> &Arc<ReceivedCounters> {
+        &self.received
     }
 
     /// Sets the stores above the one that reports to this.
@@ -74,17 +83,54 @@ impl Peers {
 
     /// Reports that another instance invalidated the key with this digest.
     pub fn invalidated_key(&self, digest: u64) {
+        self.received.keys.add_one();
         self.fences.raise(digest);
     }
 
     /// Reports that another instance invalidated the function with this digest, in this shard.
     pub fn invalidated_function(&self, digest: u64) {
+        self.received.functions.add_one();
         self.fences.raise_shared(self.shard, Some(digest));
+    }
+
+    /// Reports that another instance invalidated the tag with this digest.
+    pub fn invalidated_tag(&self, digest: u64) {
+        self.received.tags.add_one();
+        self.fences.raise_tag(digest);
+    }
+
+    /// Reports that all tags were invalidated, or that it is not known which were.
+    pub fn invalidated_all_tags(&self) {
+        self.received.tags.add_one();
+        self.fences.raise_all_tags();
+    }
+
+    /// Reports that another instance expired the key, the function or the tag with this digest.
+    pub fn expired(&self, digest: u64) {
+        self.received.expiries.add_one();
+        self.fences.expire(digest);
+    }
+
+    /// Reports that everything was expired, or that it is not known what was.
+    pub fn expired_all(&self) {
+        self.received.expiries.add_one();
+        self.fences.expire_all();
+    }
+
+    /// Reports that a [queued](super::Receipt::Queued) invalidation of tags has reached the store,
+    /// as [`done_late`](Self::done_late) does for other targets.
+    pub fn tags_done_late(&self, tags: &[u64]) {
+        for above in self.above.get().into_iter().flatten() {
+            if let Some(above) = above.upgrade() {
+                above.invalidate_tags_later_in(self.shard, tags);
+            }
+        }
     }
 
     /// Reports that another instance invalidated everything in this shard, or that it is not known
     /// what was invalidated.
     pub fn invalidated_all(&self) {
+        self.received.everything.add_one();
         self.fences.raise_shared(self.shard, None);
     }
 }

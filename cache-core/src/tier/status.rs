@@ -1,13 +1,16 @@
 //! The state of a tier, for operators.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::operation_times::OperationTimes;
+use super::received::ReceivedInvalidations;
 use crate::level::Level;
 
 /// The state of a circuit breaker: `Closed` if operations on the tier are attempted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Breaker {
@@ -20,7 +23,8 @@ pub enum Breaker {
 }
 
 /// The state of a tier's store and of its channel.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Health {
     /// `true` if the store can be reached.
@@ -54,7 +58,7 @@ pub struct Health {
 }
 
 /// The state of one [shard](super::Shard) of a tier.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ShardStatus {
     /// The index of the shard.
@@ -62,6 +66,7 @@ pub struct ShardStatus {
     /// `Closed` if operations on the shard are attempted.
     pub breaker: Breaker,
     /// The state of the shard's store and of its channel.
+    #[serde(default)]
     pub health: Health,
     /// How long the shard took to answer a ping; `None` if it did not answer, or was not asked.
     pub answered_in: Option<Duration>,
@@ -71,17 +76,18 @@ pub struct ShardStatus {
 
 /// The state of one tier of a runtime. For a tier of several shards: of all of them together, so
 /// that it is well only if each shard is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TierStatus {
     /// The level of the tier.
     pub level: Level,
     /// The kind of the tier: `redis`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// `Closed` if operations on the tier are attempted. The worst of several shards.
     pub breaker: Breaker,
     /// The state of the tier's store and of its channel. Of several shards: connected and coherent
     /// if all of them are, for as long as the last of them is; the numbers are sums.
+    #[serde(default)]
     pub health: Health,
     /// How long the tier took to answer a ping; `None` if it did not answer, or was not asked. The
     /// longest of several shards; `None` if one did not answer.
@@ -90,7 +96,14 @@ pub struct TierStatus {
     /// shards: each reason once, after the indices of the shards that have it.
     pub last_error: Option<String>,
     /// The state of each shard, if there are several.
+    #[serde(default)]
     pub shards: Vec<ShardStatus>,
+    /// How long the operations on the tier took since the runtime was built, on all its shards.
+    #[serde(default)]
+    pub operations: OperationTimes,
+    /// The invalidations and expiries that arrived over the channels of all its shards.
+    #[serde(default)]
+    pub received: ReceivedInvalidations,
 }
 
 impl TierStatus {
@@ -105,7 +118,7 @@ impl TierStatus {
         let answered: Option<Vec<_>> = all().map(|shard| shard.answered_in).collect();
         Self {
             level,
-            kind,
+            kind: Cow::Borrowed(kind),
             breaker: all()
                 .map(|shard| shard.breaker)
                 .fold(Breaker::Closed, worst),
@@ -119,6 +132,8 @@ impl TierStatus {
                 1 => Vec::new(),
                 _ => shards,
             },
+            operations: OperationTimes::default(),
+            received: ReceivedInvalidations::default(),
         }
     }
 }

@@ -12,19 +12,24 @@ use std::sync::Arc;
 pub(crate) use self::shard::StoreShard;
 use super::contract::Tier;
 use super::key::{FunctionKey, RecordKey};
-use super::lease::{Deadlock, HeldLease};
+use super::lease::{Deadlock, Guard, HeldLease};
+use super::ledger::Expiry;
 use super::operation::{Matched, Receipt, Target};
+use super::operation_times::LiveOperationTimes;
+use super::received::ReceivedCounters;
 use super::settings::TierSettings;
 use super::shard::{Shard, ShardCount};
 #[cfg(doc)]
 use super::shared::SharedTier;
-use super::status::TierStatus;
+use super::status::{ShardStatus, TierStatus};
 use super::time_limit::with_time_limit;
 use super::waits::Wait;
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::glob::Glob;
 use crate::join::join_all;
 use crate::level::Level;
+use crate::metrics::Observers;
 use crate::panics::for_each_despite_panics;
 use crate::tokio_context::TokioContext;
 
@@ -34,23 +39,38 @@ pub(crate) struct Store {
     /// At least one, in the order of their indices.
     shards: Box<[StoreShard]>,
     count: ShardCount,
+    /// The times of the operations on all shards.
+    times: Arc<LiveOperationTimes>,
+    /// The messages that arrived over the channels of all shards.
+    received: Arc<ReceivedCounters>,
 }
 
 impl Store {
-    /// Makes a store of the tiers of its shards.
+    /// Makes a store of this level, of the tiers of its shards. Their operations are timed by
+    /// `clock`.
     ///
     /// # Errors
     /// The number of shards cannot be used, or the tiers differ in what they must have in common.
-    pub(crate) fn new(tiers: Vec<Arc<dyn Tier>>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        tiers: Vec<Arc<dyn Tier>>,
+        level: Level,
+        clock: Clock,
+    ) -> Result<Self, Error> {
         // A number that does not fit is as wrong as one that is no power of two.
         let of = u8::try_from(tiers.len()).unwrap_or(u8::MAX);
         let (shards, count) = (Shard::all(of)?, ShardCount::new(of)?);
+        let times = Arc::new(LiveOperationTimes::new(clock));
         let shards: Box<[_]> = shards
             .into_iter()
             .zip(tiers)
-            .map(|(shard, tier)| StoreShard::new(shard, tier))
+            .map(|(shard, tier)| StoreShard::new((shard, level), tier, Arc::clone(&times)))
             .collect();
-        let this = Self { shards, count };
+        let this = Self {
+            shards,
+            count,
+            times,
+            received: Arc::default(),
+        };
         let is_alike = |shard: &StoreShard| {
             shard.is_shared() == this.is_shared() && shard.tier.settings() == this.settings()
         };
@@ -62,6 +82,18 @@ impl Store {
                 Err(Error::configuration(problem))
             }
         }
+    }
+
+    /// Sets the counters of what arrives over the channels of all shards.
+    pub(crate) fn counting_received(mut self, received: &Arc<ReceivedCounters>) -> Self {
+        self.received = Arc::clone(received);
+        self
+    }
+
+    /// Has the operations on the store reported to observers, as those of the tier at `level`.
+    pub(crate) fn report_to(&self, level: Level, observers: &Arc<Observers>) {
+        let kind = self.settings().kind;
+        self.times.report_to(level, kind, Arc::clone(observers));
     }
 
     /// Returns the shard that holds the key with this digest, or with a stripe of this number.
@@ -79,6 +111,11 @@ impl Store {
     /// Returns the number of shards.
     pub(crate) fn count(&self) -> ShardCount {
         self.count
+    }
+
+    /// Returns the times of the operations on the store.
+    pub(crate) fn times(&self) -> &LiveOperationTimes {
+        &self.times
     }
 
     /// Returns the settings, which all shards have in common.
@@ -131,6 +168,7 @@ impl Store {
     fn report_shutdown(&self, result: Result<(), Error>) {
         if let Err(error) = result {
             tracing::debug!(
+                target: "multi_tier_cached::tier",
                 kind = self.settings().kind,
                 error = ?error,
                 "a tier did not shut down in order"
@@ -149,6 +187,51 @@ impl Store {
         on_all(shards, invalidate, Receipt::Acked, Ord::max).await
     }
 
+    /// Invalidates tags in all shards: a key of any shard may have them.
+    pub(crate) async fn invalidate_tags(
+        &self,
+        context: Option<&TokioContext>,
+        tags: &[u64],
+    ) -> Result<Receipt, Error> {
+        let invalidate = |shard| StoreShard::invalidate_tags(shard, context, tags);
+        on_all(&self.shards, invalidate, Receipt::Acked, Ord::max).await
+    }
+
+    /// Invalidates tags without a result and without waiting.
+    pub(crate) fn invalidate_tags_later(&self, tags: &[u64]) {
+        for_each_despite_panics(&self.shards, |shard| shard.tier.invalidate_tags_later(tags));
+    }
+
+    /// Makes the values of a key stale in its shard, and those of anything else in all shards.
+    pub(crate) async fn expire(
+        &self,
+        context: Option<&TokioContext>,
+        expiry: Expiry<'_>,
+    ) -> Result<Receipt, Error> {
+        let shards = self.reached(match expiry {
+            Expiry::Key(key) => Some(key.digest),
+            Expiry::Function(_) | Expiry::Tags(_) => None,
+        });
+        let expire = |shard| StoreShard::expire(shard, context, expiry);
+        on_all(shards, expire, Receipt::Acked, Ord::max).await
+    }
+
+    /// Places a write guard of a key in its shard.
+    pub(crate) async fn guard(
+        &self,
+        context: Option<&TokioContext>,
+        key: &RecordKey,
+    ) -> Result<Guard, Error> {
+        self.of(key.digest).guard(context, key).await
+    }
+
+    /// Has the ledgers of all shards judge records from now on. Called for each function whose
+    /// records carry marks.
+    pub(crate) fn enable_ledger(&self) {
+        let ledgers = self.shards.iter().filter_map(|shard| shard.tier.ledger());
+        ledgers.for_each(|ledger| ledger.enable());
+    }
+
     /// Invalidates without a result and without waiting.
     pub(crate) fn invalidate_later(&self, target: Target<'_>) {
         let shards = self.reached(digest_of(target));
@@ -165,6 +248,13 @@ impl Store {
                 for_each_despite_panics(shards, |shard| shard.tier.invalidate_later(target));
             }
         }
+    }
+
+    /// Invalidates tags in the part of a shard of another store, without a result and without
+    /// waiting.
+    pub(crate) fn invalidate_tags_later_in(&self, shard: Shard, tags: &[u64]) {
+        let shards = &self.shards[shard.overlap(self.count)];
+        for_each_despite_panics(shards, |shard| shard.tier.invalidate_tags_later(tags));
     }
 
     /// Invalidates the keys that match a pattern.
@@ -273,13 +363,21 @@ impl Store {
     /// Returns the state of the store without a request to it.
     pub(crate) fn status(&self, level: Level) -> TierStatus {
         let shards = self.shards.iter().map(StoreShard::status).collect();
-        TierStatus::of_shards(level, self.settings().kind, shards)
+        self.status_of(level, shards)
     }
 
     /// Pings all shards, and returns the state of the store.
     pub(crate) async fn ping(&self, level: Level, context: Option<&TokioContext>) -> TierStatus {
         let shards = join_all(self.shards.iter().map(|shard| shard.ping(context))).await;
-        TierStatus::of_shards(level, self.settings().kind, shards)
+        self.status_of(level, shards)
+    }
+
+    fn status_of(&self, level: Level, shards: Vec<ShardStatus>) -> TierStatus {
+        TierStatus {
+            operations: self.times.snapshot(),
+            received: self.received.snapshot(),
+            ..TierStatus::of_shards(level, self.settings().kind, shards)
+        }
     }
 }
 

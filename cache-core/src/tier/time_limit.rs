@@ -10,12 +10,15 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tracing::{Instrument, Span};
 
-use super::{FunctionKey, Matched, Receipt, Target, Tier, TierSettings};
+use super::operation_times::LiveOperationTimes;
+use super::watch::Operation;
+use super::{Receipt, Tier, TierFuture, TierSettings};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
-use crate::glob::Glob;
 use crate::tokio_context::TokioContext;
+use crate::trace::operation_ended;
 
 /// The time that an operation may take beyond its limit before it is dropped.
 const GRACE: Duration = Duration::from_millis(100);
@@ -81,48 +84,21 @@ pub(crate) async fn without_time_limit<T>(
     }
 }
 
-/// Invalidates in a tier. The tier may take its time limit twice: once to invalidate and, if that
-/// fails, once to write the invalidation down as pending.
-pub(crate) async fn invalidate_within(
+/// Runs an operation that a tier may keep as pending. The tier may take its time limit twice: once
+/// to do it and, if that fails, once to write it down as pending.
+pub(crate) async fn change_within<'a>(
     context: Option<&TokioContext>,
     tier: &dyn Tier,
-    target: Target<'_>,
+    change: impl FnOnce(Duration) -> TierFuture<'a, Receipt>,
 ) -> Result<Receipt, Error> {
     let within = tier.settings().time_limit;
-    let invalidation = tier.invalidate(target, within);
-    with_time_limit(context, within.saturating_mul(2), invalidation).await
-}
-
-/// Invalidates the keys that match a pattern in a tier. If the tier is not reachable, the whole
-/// function is invalidated instead: a tier can keep that as pending, and cannot keep a pattern.
-pub(crate) async fn invalidate_matching_within(
-    context: Option<&TokioContext>,
-    tier: &dyn Tier,
-    function: &FunctionKey,
-    glob: &Glob,
-) -> Result<Matched, Error> {
-    match without_time_limit(context, tier.invalidate_matching(function, glob)).await {
-        Ok(keys) => Ok(Matched {
-            keys,
-            receipt: Receipt::Acked,
-        }),
-        Err(error) if error.is_transient() => {
-            let receipt = invalidate_within(context, tier, Target::Function(function)).await?;
-            let (kind, function) = (tier.settings().kind, &function.name);
-            tracing::info!(
-                kind, function, ?receipt, error = ?error,
-                "the keys of a tier cannot be listed now; all keys of the function are invalidated in it"
-            );
-            Ok(Matched { keys: 0, receipt })
-        }
-        Err(error) => Err(error),
-    }
+    with_time_limit(context, within.saturating_mul(2), change(within)).await
 }
 
 /// The time that a call may still spend on a tier. The body's own time does not count.
 #[derive(Debug)]
 pub(crate) struct Budget<'a> {
-    clock: &'a Clock,
+    times: &'a LiveOperationTimes,
     context: Option<&'a TokioContext>,
     left: Duration,
 }
@@ -130,35 +106,70 @@ pub(crate) struct Budget<'a> {
 impl<'a> Budget<'a> {
     /// A call that has spent nothing yet.
     pub(crate) fn new(
-        clock: &'a Clock,
+        times: &'a LiveOperationTimes,
         context: Option<&'a TokioContext>,
         tier: &TierSettings,
     ) -> Self {
         Self {
-            clock,
+            times,
             context,
             left: tier.time_limit,
         }
     }
 
-    /// Runs an operation within the time that is left.
+    /// Runs an operation of this kind in its span, within the time that is left, and records its
+    /// time.
     pub(crate) async fn spend<T, F>(
+        &mut self,
+        (kind, span): (Operation, Span),
+        operation: impl FnOnce(Duration) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let left = self.time_left()?;
+        let began = self.times.begin();
+        let result = with_time_limit(self.context, left, operation(left));
+        let result = result.instrument(span.clone()).await;
+        operation_ended(&span, result.as_ref().err());
+        let took = self.times.ended(kind, began, result.as_ref().err());
+        self.took(took);
+        result
+    }
+
+    /// Runs an operation that keeps to the time that is left, and is recorded together with those
+    /// of other keys.
+    pub(crate) async fn charge<T, F>(
         &mut self,
         operation: impl FnOnce(Duration) -> F,
     ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        if self.left.is_zero() {
-            return Err(Error::new(
+        let left = self.time_left()?;
+        let began = self.times.begin();
+        let result = operation(left).await;
+        self.took(self.times.since(began));
+        result
+    }
+
+    /// Returns the time that is left.
+    ///
+    /// # Errors
+    /// There is none.
+    fn time_left(&self) -> Result<Duration, Error> {
+        match self.left.is_zero() {
+            false => Ok(self.left),
+            true => Err(Error::new(
                 ErrorKind::TimedOut,
                 "the call has used up the time limit of the tier",
-            ));
+            )),
         }
-        let before = self.clock.now();
-        let result = with_time_limit(self.context, self.left, operation(self.left)).await;
-        self.left = self.left.saturating_sub(self.clock.now().since(before));
-        result
+    }
+
+    /// Counts the time that an operation has taken.
+    pub(crate) fn took(&mut self, time: Duration) {
+        self.left = self.left.saturating_sub(time);
     }
 }
 

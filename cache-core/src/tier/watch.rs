@@ -65,7 +65,8 @@ impl Watch {
     /// invalidation.
     pub(crate) fn refused(&self, link: u64, refusal: Refusal) {
         match refusal {
-            Refusal::Guard | Refusal::Queued => {}
+            // Nor if the store cannot keep the value at all.
+            Refusal::Guard | Refusal::Queued | Refusal::Tags => {}
             Refusal::Lease | Refusal::Function | Refusal::History | Refusal::Link => {
                 self.fills.note(link, || format!("refused ({refusal:?})"));
             }

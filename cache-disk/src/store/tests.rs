@@ -22,7 +22,8 @@ impl Drop for Directory {
 }
 
 fn store(directory: &Directory) -> Store {
-    open(&Disk::new(&directory.0), &Arc::default(), false).unwrap()
+    let ledger = Arc::new(DiskLedger::new(Arc::default()));
+    open(&Disk::new(&directory.0), &ledger, false).unwrap()
 }
 
 fn key(number: u64) -> RecordKey {

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cache_core::tier::FunctionKey;
+use cache_core::tier::{FunctionKey, Marks, MarksState};
 
 use super::*;
 
@@ -147,6 +147,108 @@ async fn damaged_store_is_discarded_and_used_again() {
     fill(&tier, 0, b"new").await.unwrap();
     assert_eq!(read(&tier, 0).await.unwrap().as_deref(), Some(&b"new"[..]));
     tier.shutdown().await.unwrap();
+}
+
+const TAG: u64 = 50;
+
+/// A key of a marked function, and marks of its record under a lease that is taken now.
+async fn leased(tier: &DiskTier, number: u64) -> (RecordKey, Lease, Marks<'static>) {
+    let function = Arc::new(FunctionKey::new("g", 1).marked(true));
+    let key = RecordKey::new(function, number.to_string(), number);
+    let leased = tier.lease(&key, LeaseMode::Exclusive, &[], SOON).await;
+    let LeaseResult::Granted(lease) = leased.unwrap() else {
+        panic!("the lease was not granted");
+    };
+    let marks = Marks {
+        mark: lease.mark.expect("a marked function"),
+        tags: &[TAG],
+        key: number,
+        function: key.function.digest,
+    };
+    (key, lease, marks)
+}
+
+/// A store that cannot be used until it is dropped.
+struct Blocked {
+    running: Arc<Running>,
+    /// The store cannot be opened again while this database is open.
+    _database: fjall::Database,
+}
+
+impl Blocked {
+    fn new(tier: &DiskTier, directory: &Directory) -> Self {
+        let running = tier.running().unwrap();
+        drop(running.maintenance.close());
+        let records = directory.0.join("records");
+        Self {
+            running,
+            _database: fjall::Database::builder(&records).open().unwrap(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn queued_tags_and_expiries_are_in_force_before_and_after_they_are_written() {
+    let directory = Directory::new("tags");
+    let tier = directory.tier().await;
+    let (key, lease, tagged) = leased(&tier, 1).await;
+    let (expired_key, _, mut expired) = leased(&tier, 2).await;
+    expired.tags = &[];
+    let (_, _, spared) = leased(&tier, 3).await;
+    let spared = Marks {
+        tags: &[TAG + 1],
+        ..spared
+    };
+    let ledger = tier.ledger().unwrap();
+    let blocked = Blocked::new(&tier, &directory);
+    let tags = tier.invalidate_tags(&[TAG], SOON).await;
+    let expiry = tier.expire(Expiry::Key(&expired_key), SOON).await;
+    assert_eq!(
+        (tags.unwrap(), expiry.unwrap()),
+        (Receipt::Queued, Receipt::Queued)
+    );
+    assert!(blocked.running.maintenance.marker().is_dirty());
+    assert!(ledger.is_pending(&[7, TAG]) && !ledger.is_pending(&[7]));
+    assert_eq!(tier.health().queued, 2);
+    let check = || {
+        assert_eq!(ledger.state(tagged), Some(MarksState::Invalidated));
+        assert_eq!(ledger.state(expired), Some(MarksState::Expired));
+        assert_eq!(ledger.state(spared), Some(MarksState::Valid));
+    };
+    check();
+    drop(blocked);
+    tier.settle().await.unwrap();
+    assert!(!ledger.is_pending(&[TAG]));
+    check();
+    let record = b"loaded before the tag was invalidated".to_vec();
+    let filled = tier.fill(&key, &lease, record, SOON, SOON).await;
+    assert_eq!(filled.unwrap(), FillResult::Stored);
+    check();
+    assert_ne!(leased(&tier, 4).await.2.mark, tagged.mark);
+    tier.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn queued_tag_of_a_process_that_ended_is_known_to_the_next_one() {
+    let directory = Directory::new("queued-tag");
+    let tier = directory.tier().await;
+    let (key, lease, _) = leased(&tier, 1).await;
+    let filled = tier.fill(&key, &lease, b"old".to_vec(), SOON * 60, SOON);
+    assert_eq!(filled.await.unwrap(), FillResult::Stored);
+    let blocked = Blocked::new(&tier, &directory);
+    let queued = tier.invalidate_tags(&[TAG], SOON).await;
+    assert_eq!(queued.unwrap(), Receipt::Queued);
+    let running = Arc::clone(&blocked.running);
+    // The process ends before the store can be used again.
+    running.maintenance.end();
+    let thread = lock(&running.maintenance_thread).take().unwrap();
+    thread.join().unwrap();
+    drop((running, blocked));
+    assert!(tier.shutdown().await.is_err(), "a tag is pending");
+    let next = directory.tier().await;
+    let found = next.read(&key, ReadOptions::default(), SOON).await.unwrap();
+    assert!(found.record.is_none() || found.stamp != Some(lease.stamp));
+    next.shutdown().await.unwrap();
 }
 
 /// If neither the records nor the marker can be written, the next process cannot know of the

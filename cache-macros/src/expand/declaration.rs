@@ -7,7 +7,7 @@ use quote::{quote, quote_spanned};
 
 use crate::args::{Times, Ttl};
 use crate::item::ItemKind;
-use crate::model::{Model, Shown};
+use crate::model::{Model, Shown, TagPiece};
 
 /// Generates the static slot of the function, and its registration:
 ///
@@ -95,7 +95,20 @@ fn options(model: &Model<'_>, private: &TokenStream) -> Vec<TokenStream> {
         options.push(quote!(consistency: #private::Consistency::#choice));
     }
     options.extend(times(&model.times, private));
+    options.extend(tags(model, private));
     options
+}
+
+/// Generates the field of the tags, if values of the function have any.
+fn tags(model: &Model<'_>, private: &TokenStream) -> Option<TokenStream> {
+    let tags = model.tags.as_ref()?.iter().map(|tag| {
+        let pieces = tag.iter().map(|piece| match piece {
+            TagPiece::Literal(literal) => quote!(#private::Piece::Literal(#literal)),
+            TagPiece::Part(at) => quote!(#private::Piece::ArgumentAt(#at)),
+        });
+        quote!(&[#(#pieces),*])
+    });
+    Some(quote!(tags: #private::TagTemplates::declared(&[#(#tags),*])))
 }
 
 /// Generates the field of the times that the function has, if it has any.

@@ -2,10 +2,11 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{FnArg, ReceiverKind};
+use syn::{FnArg, Receiver, ReceiverKind};
 
 use super::instance::slot;
 use super::pieces::{Hidden, at, private, turbofish};
+use super::result::result_of_key;
 use crate::model::Model;
 use crate::names;
 
@@ -13,7 +14,7 @@ use crate::names;
 /// `CallMode`.
 pub(super) fn key_function(model: &Model<'_>, hidden: &Hidden) -> TokenStream {
     let private = private(model);
-    let result = model.returned;
+    let result = result_of_key(model);
     let at = slot(model, hidden);
     let key = key(model, true);
     let (mode, returned) = (names::local("__mode"), names::local("__returned"));
@@ -40,7 +41,7 @@ pub(super) fn key_function(model: &Model<'_>, hidden: &Hidden) -> TokenStream {
         }
     });
     let arguments = model.keyed_arguments().map(|argument| -> FnArg {
-        let (ident, ty) = (&argument.ident, argument.ty);
+        let (ident, ty) = (&argument.ident, model.key_type(argument));
         // `&impl A + B` would be parsed as a sum of references.
         match ty {
             syn::Type::ImplTrait(_) => syn::parse_quote!(#ident: &(#ty)),
@@ -70,32 +71,72 @@ pub(super) fn key_function(model: &Model<'_>, hidden: &Hidden) -> TokenStream {
     }
 }
 
+/// The use that a call of `__with_key` makes of the key.
+pub(super) enum Mode<'a> {
+    /// A `CallMode` of the runtime, by its name.
+    Named(&'static str),
+    /// The variable with the `CallMode` of one id of a batch, the variable with that id, and the
+    /// argument in whose place it is.
+    OneOf {
+        item: Ident,
+        id: Ident,
+        ids: &'a Ident,
+    },
+}
+
+impl Mode<'_> {
+    pub(super) fn mode(&self, model: &Model<'_>) -> TokenStream {
+        match self {
+            Self::Named(name) => {
+                let (private, name) = (private(model), Ident::new(name, Span::call_site()));
+                quote!(#private::#name)
+            }
+            Self::OneOf { item, .. } => quote!(#item),
+        }
+    }
+
+    /// Renders a reference to an argument of the key.
+    pub(super) fn argument(&self, ident: &Ident) -> TokenStream {
+        match self {
+            Self::OneOf { id, ids, .. } if *ids == ident => quote!(#id),
+            _ => quote!(&#ident),
+        }
+    }
+
+    pub(super) fn receiver(&self, receiver: &Receiver) -> TokenStream {
+        let this = &receiver.self_token;
+        match &receiver.kind {
+            ReceiverKind::Reference(_, _, None) => quote!(#this),
+            ReceiverKind::Reference(_, _, Some(_)) => quote!(&*#this),
+            _ => quote!(&#this),
+        }
+    }
+}
+
+/// Renders a call of `__with_key` with a `CallMode` of the runtime.
+pub(super) fn with_key(model: &Model<'_>, hidden: &Hidden, mode: &'static str) -> TokenStream {
+    with_key_of(model, hidden, &Mode::Named(mode))
+}
+
 /// Renders a call of `__with_key`.
-pub(super) fn with_key(model: &Model<'_>, hidden: &Hidden, mode: &str) -> TokenStream {
+pub(super) fn with_key_of(model: &Model<'_>, hidden: &Hidden, mode: &Mode<'_>) -> TokenStream {
     let Hidden {
         owner,
         with_key,
         returns,
         ..
     } = hidden;
-    let private = private(model);
-    let mode = Ident::new(mode, Span::call_site());
     let (outer, inner) = (turbofish(model, 2), turbofish(model, 0));
     let receiver = model.function.sig.receiver().map(|receiver| {
-        let this = &receiver.self_token;
-        match &receiver.kind {
-            ReceiverKind::Reference(_, _, None) => quote!(#this,),
-            ReceiverKind::Reference(_, _, Some(_)) => quote!(&*#this,),
-            _ => quote!(&#this,),
-        }
+        let this = mode.receiver(receiver);
+        quote!(#this,)
     });
-    let arguments = model.keyed_arguments().map(|argument| {
-        let ident = &argument.ident;
-        quote!(&#ident)
-    });
+    let arguments = model.keyed_arguments();
+    let arguments = arguments.map(|argument| mode.argument(&argument.ident));
+    let mode = mode.mode(model);
     quote! {
         #owner::#with_key #outer(
-            #receiver #private::#mode, #owner::#returns #inner, #(#arguments),*
+            #receiver #mode, #owner::#returns #inner, #(#arguments),*
         )
     }
 }

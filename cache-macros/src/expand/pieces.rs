@@ -52,3 +52,9 @@ pub(super) fn at(span: Span, tokens: &TokenStream) -> TokenStream {
     });
     moved.collect()
 }
+
+/// The span of tokens that mean what they mean in the expansion, and whose errors are reported at
+/// another place.
+pub(super) fn reported_at(span: Span) -> Span {
+    Span::call_site().located_at(span)
+}

@@ -7,7 +7,7 @@ use syn::{FnArg, Pat, Receiver, ReceiverKind, Signature};
 use crate::args::{Args, Scope, Ttl};
 use crate::errors::{Errors, hint};
 use crate::item::{Argument, Function};
-use crate::template::{self, Piece};
+use crate::template::{self, Piece, Purpose};
 use crate::types::is_mutable;
 
 /// Reports functions of a form that cannot be cached.
@@ -128,7 +128,9 @@ pub(super) fn conditions(function: &Function, errors: &mut Errors) {
 
 /// Reports a missing ttl, and tiers that do not match the ttls.
 pub(super) fn ttl(args: &Args, errors: &mut Errors) {
-    if args.ttl.is_none() && !args.is_broken("ttl") && !args.is_broken("policy") {
+    let is_of_another = args.same_as.is_some() || args.is_broken("same_as");
+    let is_set = args.ttl.is_some() || args.is_broken("ttl") || args.is_broken("policy");
+    if !is_set && !is_of_another {
         errors.at(
             Span::call_site(),
             "the ttl is missing; help: write `ttl = \"5m\"`, or `policy = \"short\"`",
@@ -191,7 +193,7 @@ pub(super) fn coherence(args: &Args, sig: &Signature, boxed: bool, errors: &mut 
 pub(super) fn of_self(args: &Args, receiver: Option<&Receiver>, errors: &mut Errors) {
     let skipped = args.skip.iter().find(|name| *name == "self");
     let in_template = args.key.as_ref().is_some_and(|key| {
-        let pieces = template::parse(key).unwrap_or_default();
+        let pieces = template::parse(key, Purpose::Key).unwrap_or_default();
         pieces
             .iter()
             .any(|piece| matches!(piece, Piece::Argument(name, _) if name == "self"))
@@ -202,8 +204,13 @@ pub(super) fn of_self(args: &Args, receiver: Option<&Receiver>, errors: &mut Err
             "`self` is both in `key` and in `skip`; help: remove it from one of them",
         );
     }
-    let may_be_left_out =
-        skipped.is_some() || in_template || args.is_broken("scope") || args.is_broken("skip");
+    // With `same_as` the other function says what of `self` is in the key.
+    let may_be_left_out = skipped.is_some()
+        || in_template
+        || args.same_as.is_some()
+        || ["scope", "skip", "same_as"]
+            .iter()
+            .any(|option| args.is_broken(option));
     match (receiver, &args.scope) {
         (Some(receiver), None) if !may_be_left_out => {
             errors.over(
@@ -278,6 +285,12 @@ pub(super) fn template(
             ),
             // It may be in the list that could not be read.
             (false, None) if args.is_broken("skip") => {}
+            (false, None) if args.batch.as_ref().is_some_and(|batch| batch.ids == *ident) => {
+                errors.at(
+                    ident.span(),
+                    format!("`{ident}` is not in the key; help: put `{{{ident}}}` into `key`"),
+                );
+            }
             (false, None) if argument.simple => errors.at(
                 ident.span(),
                 format!(

@@ -6,11 +6,11 @@ use syn::spanned::Spanned;
 use syn::{Expr, LitStr};
 
 use super::checks;
-use crate::args::{Args, Scope};
+use crate::args::{Args, Batch, Scope};
 use crate::errors::{Errors, hint};
 use crate::item::Argument;
-use crate::template::{self, Piece};
-use crate::types::{Unfit, unordered_set};
+use crate::template::{self, Piece, Purpose};
+use crate::types::{Unfit, list, unordered_set};
 
 /// A value that is in the key.
 pub(crate) struct KeyPart {
@@ -36,6 +36,8 @@ pub(super) struct Key {
     pub(super) parts: Vec<KeyPart>,
     /// Empty if all parts are shown, separated by commas.
     pub(super) shown: Vec<Shown>,
+    /// `false` if an option that says what is in the key could not be read.
+    pub(super) is_known: bool,
 }
 
 impl Key {
@@ -45,16 +47,15 @@ impl Key {
         has_receiver: bool,
         errors: &mut Errors,
     ) -> Self {
-        let mut names: Vec<String> = arguments
-            .iter()
-            .filter(|argument| argument.simple)
-            .map(|argument| argument.ident.to_string())
-            .collect();
-        names.extend(has_receiver.then(|| "self".to_owned()));
+        let names = names(arguments, has_receiver);
         checks::skipped_names(args, &names, errors);
+        let is_broken = ["key", "skip", "scope"]
+            .iter()
+            .any(|option| args.is_broken(option));
         let mut key = Self {
             parts: Vec::new(),
             shown: Vec::new(),
+            is_known: !is_broken,
         };
         if let Some(Scope::Value(scope)) = &args.scope {
             key.parts.push(KeyPart {
@@ -67,8 +68,11 @@ impl Key {
         }
         match &args.key {
             None => key.add_arguments(args, arguments, errors),
-            Some(text) => match template::parse(text) {
-                Err(error) => errors.push(error),
+            Some(text) => match template::parse(text, Purpose::Key) {
+                Err(error) => {
+                    errors.push(error);
+                    key.is_known = false;
+                }
                 Ok(pieces) => {
                     let is_known = |name: &str| names.iter().any(|known| known == name);
                     let names_arguments = pieces.iter().all(|piece| match piece {
@@ -93,8 +97,17 @@ impl Key {
             if args.skip.contains(&argument.ident) {
                 continue;
             }
+            // Each id of a batch has a key of its own. An argument that is no list is another
+            // mistake.
+            let is_ids = |batch: &Batch| batch.ids == argument.ident;
+            let ty = match args.batch.as_ref().is_some_and(is_ids) {
+                true => list(argument.ty).map(|(element, _)| element),
+                false => Some(argument.ty),
+            };
             // An argument may be in the list of `skip` that could not be read.
-            let set = unordered_set(argument.ty).filter(|_| !args.is_broken("skip"));
+            let set = ty
+                .and_then(unordered_set)
+                .filter(|_| !args.is_broken("skip"));
             if let Some(set) = set {
                 errors.at(
                     set.span(),
@@ -143,6 +156,14 @@ impl Key {
             self.shown.push(Shown::Part);
         }
     }
+}
+
+/// Returns the names that templates may use.
+pub(super) fn names(arguments: &[Argument<'_>], has_receiver: bool) -> Vec<String> {
+    let simple = arguments.iter().filter(|argument| argument.simple);
+    let mut names: Vec<String> = simple.map(|argument| argument.ident.to_string()).collect();
+    names.extend(has_receiver.then(|| "self".to_owned()));
+    names
 }
 
 /// Reports placeholders that name no argument.

@@ -10,7 +10,7 @@ use super::checks::is_mutable_self;
 use crate::args::Args;
 use crate::errors::Errors;
 use crate::item::{Function, ItemKind};
-use crate::types::{Unfit, is_mutable, referred};
+use crate::types::{Unfit, is_mutable, list, referred};
 
 /// Reports functions whose loads cannot continue in the background, with an option that requires
 /// it.
@@ -67,7 +67,18 @@ fn arguments(args: &Args, function: &Function, option: &Ident, errors: &mut Erro
             continue;
         }
         let FnArg::Typed(typed) = input else { continue };
-        if let Some(borrowed) = borrowed(&typed.ty) {
+        let is_ids = |name: &syn::PatIdent| {
+            let batch = args.batch.as_ref();
+            batch.is_some_and(|batch| batch.ids == name.ident)
+        };
+        let ty = match &*typed.pat {
+            // The load owns a copy of each id.
+            syn::Pat::Ident(name) if is_ids(name) => {
+                list(&typed.ty).map_or(&*typed.ty, |(element, _)| element)
+            }
+            _ => &typed.ty,
+        };
+        if let Some(borrowed) = borrowed(ty) {
             errors.at(
                 borrowed,
                 format!(

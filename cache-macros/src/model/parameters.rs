@@ -34,6 +34,7 @@ pub(super) fn skipped(
     sig.output.to_tokens(&mut kept);
     args.cache_if.to_tokens(&mut kept);
     args.ttl_from.to_tokens(&mut kept);
+    args.tags_of.to_tokens(&mut kept);
     for rule in [&args.stale_if, &args.error_if].into_iter().flatten() {
         rule.value.to_tokens(&mut kept);
     }

@@ -9,6 +9,7 @@ use cache_core::tier::kit::{OwnedTarget, Placement};
 use super::command::Command;
 use super::invalidate::Invalidate;
 use super::items::{Condition, NewItem, delete_if, get, set_if};
+use super::log::Effect;
 use crate::item::{Item, Kind};
 use crate::keys::Keys;
 
@@ -44,7 +45,13 @@ impl Command for PlaceGuard {
         if placement == Placement::New {
             let target = OwnedTarget::Key(self.key);
             let keys = self.keys;
-            Invalidate { keys, target }.run(client).await?;
+            let effect = Effect::Invalidated;
+            let invalidate = Invalidate {
+                keys,
+                target,
+                effect,
+            };
+            invalidate.run(client).await?;
         }
         Ok(placement)
     }

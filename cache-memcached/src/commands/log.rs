@@ -1,5 +1,6 @@
 //! The log of invalidations: a counter, and a message under each number.
 
+use std::slice;
 use std::time::Duration;
 
 use async_memcached::{Client, Error, MetaProtocol as _};
@@ -26,41 +27,74 @@ const NUMBERS: std::ops::Range<u64> = 1..1 << 60;
 /// with numbers that instances have already read.
 const FIRST_NUMBERS: std::ops::Range<u64> = 1 << 32..1 << 48;
 
-/// An invalidation, as the log has it: keys and functions by their digests.
+/// The effect of an invalidation on the values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// They are void.
+    Invalidated,
+    /// They are stale.
+    Expired,
+}
+
+/// The length of a digest.
+const DIGEST_LEN: usize = 8;
+
+/// An invalidation, as the log has it: keys, functions and tags by their digests.
+///
+/// An instance that does not know the kind of a message invalidates everything, as for one that is
+/// missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     Key(u64),
     Function(u64),
     All,
+    /// All values that carry one of these tags.
+    Tags(Vec<u64>),
+    /// All values that carry a tag.
+    AllTags,
+    /// Keys, functions or tags whose values are stale, and not void.
+    Expired(Vec<u64>),
 }
 
 impl Message {
-    pub(super) fn of(target: Target<'_>) -> Self {
-        match target {
-            Target::Key(key) => Self::Key(key.digest),
-            Target::Function(function) => Self::Function(function.digest),
-            Target::All => Self::All,
+    pub(super) fn of(target: Target<'_>, effect: Effect) -> Self {
+        match (target, effect) {
+            (Target::Key(key), Effect::Invalidated) => Self::Key(key.digest),
+            (Target::Key(key), Effect::Expired) => Self::Expired(vec![key.digest]),
+            (Target::Function(function), Effect::Invalidated) => Self::Function(function.digest),
+            (Target::Function(function), Effect::Expired) => Self::Expired(vec![function.digest]),
+            (Target::All, Effect::Invalidated | Effect::Expired) => Self::All,
         }
     }
 
-    fn to_bytes(self) -> Vec<u8> {
-        let (kind, digest) = match self {
-            Self::Key(digest) => (b'k', digest),
-            Self::Function(digest) => (b'f', digest),
-            Self::All => (b'a', 0),
+    fn to_bytes(&self) -> Vec<u8> {
+        let (kind, digests) = match self {
+            Self::Key(digest) => (b'k', slice::from_ref(digest)),
+            Self::Function(digest) => (b'f', slice::from_ref(digest)),
+            Self::All => (b'a', &[0][..]),
+            Self::Tags(digests) => (b't', &digests[..]),
+            Self::AllTags => (b'u', &[][..]),
+            Self::Expired(digests) => (b'd', &digests[..]),
         };
         let mut bytes = vec![kind];
-        bytes.extend(digest.to_le_bytes());
+        bytes.extend(digests.iter().flat_map(|digest| digest.to_le_bytes()));
         bytes
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (kind, digest) = bytes.split_first()?;
-        let digest = u64::from_le_bytes(digest.try_into().ok()?);
-        match kind {
-            b'k' => Some(Self::Key(digest)),
-            b'f' => Some(Self::Function(digest)),
-            b'a' => Some(Self::All),
+        let (kind, digests) = bytes.split_first()?;
+        let (digests, rest) = digests.as_chunks::<DIGEST_LEN>();
+        if !rest.is_empty() {
+            return None;
+        }
+        let several = || digests.iter().copied().map(u64::from_le_bytes).collect();
+        match (kind, digests) {
+            (b'k', [digest]) => Some(Self::Key(u64::from_le_bytes(*digest))),
+            (b'f', [digest]) => Some(Self::Function(u64::from_le_bytes(*digest))),
+            (b'a', [_]) => Some(Self::All),
+            (b't', [_, ..]) => Some(Self::Tags(several())),
+            (b'u', []) => Some(Self::AllTags),
+            (b'd', [_, ..]) => Some(Self::Expired(several())),
             _ => None,
         }
     }
@@ -209,12 +243,63 @@ mod tests {
         assert_eq!(server.messages_since(many).await, None, "too many");
     }
 
+    /// A message of a later version.
+    #[derive(Debug)]
+    struct AppendUnknown {
+        keys: Keys,
+    }
+
+    impl Command for AppendUnknown {
+        const NAME: &'static str = "append a message";
+        type Reply = ();
+
+        async fn run(self, client: &mut Client) -> Result<(), Error> {
+            let number = add_to_count(client, &self.keys, 1).await?;
+            let message = control(b"x12345678", MESSAGE_LIFE);
+            set(client, &self.keys.message(number), message).await
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_are_unknown_if_the_kind_of_one_is_and_later_ones_are_read() {
+        let mut server = TestServer::start().await;
+        let keys = server.keys.clone();
+        let last = server.last_message().await;
+        server.invalidate(OwnedTarget::All).await;
+        server.send(AppendUnknown { keys: keys.clone() }).await;
+        let last = Some(last);
+        let unknown = server.send(ReadLog { keys, last }).await;
+        assert_eq!(unknown.messages, None);
+        server.invalidate(OwnedTarget::All).await;
+        let messages = server.messages_since(unknown.last).await;
+        assert_eq!(messages, Some(vec![Message::All]));
+    }
+
     #[test]
     fn message_survives_encoding_and_other_bytes_are_none() {
-        for message in [Message::Key(7), Message::Function(8), Message::All] {
-            assert_eq!(Message::from_bytes(&message.to_bytes()), Some(message));
+        for message in [
+            Message::Key(7),
+            Message::Function(8),
+            Message::All,
+            Message::Tags(vec![9]),
+            Message::Tags(vec![9, u64::MAX]),
+            Message::AllTags,
+            Message::Expired(vec![7, 8, 9]),
+        ] {
+            let bytes = message.to_bytes();
+            assert_eq!(Message::from_bytes(&bytes), Some(message));
         }
-        for bytes in [&b""[..], b"k", b"x12345678", b"k123456789"] {
+        for bytes in [
+            &b""[..],
+            b"k",
+            b"x12345678",
+            b"k123456789",
+            b"k1234567812345678",
+            b"t",
+            b"t123456789",
+            b"u12345678",
+            b"d",
+        ] {
             assert_eq!(Message::from_bytes(bytes), None, "{bytes:?}");
         }
     }

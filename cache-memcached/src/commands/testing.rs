@@ -17,7 +17,7 @@ use super::guard::PlaceGuard;
 use super::invalidate::Invalidate;
 use super::items;
 use super::lease::{Reply, TakeLease};
-use super::log::{Message, ReadLog};
+use super::log::{Effect, Message, ReadLog};
 use super::release::{Release, ReleaseReason};
 use crate::item::Item;
 use crate::keys::Keys;
@@ -178,7 +178,13 @@ impl TestServer {
 
     pub(super) async fn invalidate(&mut self, target: OwnedTarget) {
         let keys = self.keys.clone();
-        self.send(Invalidate { keys, target }).await;
+        let effect = Effect::Invalidated;
+        let invalidate = Invalidate {
+            keys,
+            target,
+            effect,
+        };
+        self.send(invalidate).await;
     }
 
     pub(super) async fn invalidate_key(&mut self, key: &RecordKey) {

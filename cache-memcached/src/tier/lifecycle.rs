@@ -47,7 +47,7 @@ impl MemcachedTier {
             return Ok(());
         }
         let problem = "pending invalidations were not sent to memcached before the shutdown";
-        tracing::warn!(pending, "{problem}, and are lost");
+        tracing::warn!(target: "multi_tier_cached::memcached", pending, "{problem}, and are lost");
         let problem = format!("{problem}: {pending}");
         Err(Error::new(ErrorKind::Unavailable, problem))
     }

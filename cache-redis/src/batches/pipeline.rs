@@ -5,14 +5,14 @@ use std::mem;
 use std::sync::Arc;
 
 use cache_core::tier::kit::LeaseHolder;
-use cache_core::tier::{FillResult, FunctionKey};
+use cache_core::tier::{FillResult, FunctionKey, Mark};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisError, Value};
 
 use super::request::{LeaseReply, Read, Request, Sender, StrongRead};
 use crate::commands::fill::{FilledKey, StoreRecords};
 use crate::commands::invalidate::{InvalidateKeys, InvalidatedKey};
-use crate::commands::lease_free::{FreeKey, LeaseFree};
+use crate::commands::lease_free::{FreeKey, LeaseFree, Leased};
 use crate::commands::read::{self, ReadReply};
 use crate::commands::stamps::is_same;
 use crate::commands::{self, Command, LONGEST_TEXT};
@@ -163,9 +163,11 @@ impl Batch {
         }
         let mut scripts = Scripts { connection, keys };
         if !self.free.is_empty() {
-            let granted = scripts.reply(next(), || LeaseFree(&self.free)).await;
-            let granted = granted.and_then(|granted| granted.of(self.leases.len(), || true));
-            answer_leases(self.leases, granted);
+            let leased = scripts.reply(next(), || LeaseFree(&self.free)).await;
+            let leased = leased.and_then(|Leased { granted, mark }| {
+                Ok((granted.of(self.leases.len(), || true)?, mark))
+            });
+            answer_leases(self.leases, leased);
         }
         if !self.filled.is_empty() {
             let stored = scripts.reply(next(), || StoreRecords(&self.filled)).await;
@@ -194,11 +196,15 @@ impl Batch {
 }
 
 /// Answers requests for leases. If the caller was dropped, the holder of the lease is dropped here.
-fn answer_leases(leases: Vec<LeaseSender>, granted: Result<Vec<bool>, RedisError>) {
-    match granted {
-        Ok(granted) => {
+fn answer_leases(leases: Vec<LeaseSender>, leased: Result<(Vec<bool>, Option<Mark>), RedisError>) {
+    match leased {
+        Ok((granted, mark)) => {
             for (LeaseSender { holder, reply }, is_granted) in leases.into_iter().zip(granted) {
-                let _ = reply.send(Ok(LeaseReply { is_granted, holder }));
+                let _ = reply.send(Ok(LeaseReply {
+                    is_granted,
+                    mark,
+                    holder,
+                }));
             }
         }
         Err(error) => fail(leases.into_iter().map(|lease| lease.reply), &error),

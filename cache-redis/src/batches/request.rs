@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cache_core::tier::kit::LeaseHolder;
-use cache_core::tier::{FillResult, FunctionKey};
+use cache_core::tier::{FillResult, FunctionKey, Mark};
 use redis::RedisError;
 use tokio::sync::oneshot;
 
@@ -57,5 +57,7 @@ pub(crate) struct LeaseRequest {
 pub(crate) struct LeaseReply {
     /// `true` if the lease is granted under the stamp of the request. Otherwise nothing was taken.
     pub(crate) is_granted: bool,
+    /// The state of the ledger, if this request or another one of the batch asked for it.
+    pub(crate) mark: Option<Mark>,
     pub(crate) holder: Option<LeaseHolder<RedisLease>>,
 }

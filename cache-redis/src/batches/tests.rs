@@ -5,11 +5,14 @@ mod equivalence;
 use std::time::Duration;
 
 use cache_core::tier::kit::HeldLeases;
-use cache_core::tier::{Lease, RecordKey, Stamp};
+use cache_core::tier::{FillResult, Lease, RecordKey, Stamp};
 
 use super::*;
 use crate::commands;
+use crate::commands::fill::FilledKey;
+use crate::commands::invalidate::InvalidatedKey;
 use crate::commands::lease_free::FreeKey;
+use crate::commands::read::ReadReply;
 use crate::commands::stamps::Stamped;
 use crate::commands::testing::{EPOCH, HISTORY, MINUTE, TestServer};
 use crate::leases::RedisLease;
@@ -33,6 +36,7 @@ fn free_key(server: &TestServer, key: &RecordKey, token: u64, stamp: Stamp) -> F
         stamp: stamped(key, stamp),
         token,
         life: MINUTE,
+        with_mark: false,
     }
 }
 

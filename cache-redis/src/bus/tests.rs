@@ -2,9 +2,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cache_core::tier::Stamp;
+use cache_core::tier::{Mark, Marks, MarksState, Stamp};
 
 use super::*;
+use crate::ledger::Ledger;
 
 fn bus() -> Arc<Bus> {
     let coherence = Coherence::new(Duration::from_millis(500));
@@ -123,6 +124,36 @@ fn message_of_unknown_kind_fences_everything_and_keeps_the_link() {
     push(&reader, "5:k:1");
     assert_eq!(gaps(&bus), 0);
     assert!(!lost.load(Ordering::SeqCst));
+}
+
+/// A call that begins after the fences were raised must not find a record valid by the old copy.
+#[test]
+fn copy_of_the_ledger_is_unknown_after_a_gap_and_after_a_message_of_unknown_kind() {
+    let bus = bus();
+    bus.mirror.enable();
+    let marks = || Marks {
+        mark: Mark { base: 1, number: 1 },
+        tags: &[9],
+        key: 0,
+        function: 0,
+    };
+    let load = || {
+        let load = bus.mirror.begin_load().expect("the copy is unknown");
+        assert!(load.finish(Some(Ledger::new(1, 0, None))));
+        assert_eq!(bus.mirror.state(marks()), Some(MarksState::Valid));
+    };
+    let (reader, lost) = link(&bus, 1);
+    push(&reader, "1:k:1");
+    load();
+    push(&reader, "2:z:1");
+    assert_eq!(bus.mirror.state(marks()), None, "an unknown kind");
+    load();
+    push(&reader, "hello");
+    assert_eq!(bus.mirror.state(marks()), None, "a foreign message");
+    load();
+    push(&reader, "9:k:1");
+    assert_eq!(bus.mirror.state(marks()), None, "a gap");
+    assert!(lost.load(Ordering::SeqCst));
 }
 
 #[test]

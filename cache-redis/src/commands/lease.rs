@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use cache_core::tier::{LeaseMode, RecordKey, Stamp};
+use cache_core::tier::{LeaseMode, Mark, RecordKey, Stamp};
 use redis::{RedisError, RedisWrite, ToRedisArgs, Value};
 
 use super::command::{Command, Invocation, number, typed};
-use super::script::{Script, script_even_if_full};
+use super::ledger::mark_of;
+use super::script::{Script, marked, script_even_if_full};
 use crate::keys::Keys;
 use crate::number::millis;
 
@@ -46,6 +47,19 @@ use crate::number::millis;
 pub(super) static SCRIPT: Script =
     Script::new(|| script_even_if_full(include_str!("lua/lease.lua")));
 
+/// Does the same for a key of a marked function, and returns the state of the ledger with the
+/// lease. The load begins after that, so each later entry has a larger number than the record's
+/// mark. The ledger is begun if it is missing.
+///
+/// KEYS those of the other script; ledger, old ledger. ARGV those of the other script; new base,
+/// channel.
+///
+/// Replies as the other script; `given` is followed by the base and the number of the last entry.
+pub(super) static MARKED: Script = Script::new(|| {
+    let take = include_str!("lua/lease.lua");
+    marked(take, include_str!("lua/mark_lease.lua"))
+});
+
 /// Asks for a lease.
 #[derive(Debug)]
 pub(crate) struct TakeLease<'a> {
@@ -65,6 +79,8 @@ pub(crate) struct TakeLease<'a> {
     pub(crate) known_epoch: Option<u64>,
     /// The last message that the caller has applied.
     pub(crate) last_message: u64,
+    /// The base that the ledger gets if there is none, for a key of a marked function.
+    pub(crate) fresh_base: Option<u64>,
 }
 
 /// Reply to a request for a lease.
@@ -76,6 +92,8 @@ pub(crate) enum Reply {
         token: u64,
         epoch: u64,
         failures: u32,
+        /// The state of the ledger, if it was asked for.
+        mark: Option<Mark>,
     },
     /// The key may be loaded. Nothing was taken.
     Free,
@@ -125,7 +143,10 @@ impl Command for TakeLease<'_> {
     type Reply = Reply;
 
     fn script(&self) -> &'static redis::Script {
-        &SCRIPT
+        match self.fresh_base {
+            None => &SCRIPT,
+            Some(_) => &MARKED,
+        }
     }
 
     fn write(self, keys: &Keys, invocation: &mut Invocation) {
@@ -145,6 +166,13 @@ impl Command for TakeLease<'_> {
             .arg(self.expected_header)
             .arg(known.unwrap_or_default())
             .arg(self.last_message);
+        if let Some(base) = self.fresh_base {
+            invocation
+                .key(keys.ledger())
+                .key(keys.old_ledger())
+                .arg(base)
+                .arg(keys.channel());
+        }
     }
 
     fn parse(reply: Value) -> Result<Reply, RedisError> {
@@ -153,21 +181,7 @@ impl Command for TakeLease<'_> {
             return Ok(Reply::Foreign);
         };
         Ok(match (&word[..], rest) {
-            (
-                b"given",
-                [
-                    Value::BulkString(token),
-                    Value::BulkString(epoch),
-                    Value::Int(failures),
-                ],
-            ) => match (number(token), number(epoch), u32::try_from(*failures)) {
-                (Some(token), Some(epoch), Ok(failures)) => Reply::Granted {
-                    token,
-                    epoch,
-                    failures,
-                },
-                _ => Reply::Foreign,
-            },
+            (b"given", granted) => parse_granted(granted).unwrap_or(Reply::Foreign),
             (b"free", []) => Reply::Free,
             (b"taken", [Value::Int(left)]) => match u64::try_from(*left) {
                 Ok(left) if left > 0 => Reply::Taken {
@@ -189,6 +203,30 @@ impl Command for TakeLease<'_> {
     }
 }
 
+/// Parses what follows `given`.
+fn parse_granted(granted: &[Value]) -> Option<Reply> {
+    let [
+        Value::BulkString(token),
+        Value::BulkString(epoch),
+        Value::Int(failures),
+        mark @ ..,
+    ] = granted
+    else {
+        return None;
+    };
+    let mark = match mark {
+        [] => None,
+        [Value::BulkString(base), Value::BulkString(count)] => Some(mark_of(base, count)?),
+        _ => return None,
+    };
+    Some(Reply::Granted {
+        token: number(token)?,
+        epoch: number(epoch)?,
+        failures: u32::try_from(*failures).ok()?,
+        mark,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +239,7 @@ mod tests {
             token,
             epoch,
             failures: 0,
+            mark: None,
         }
     }
 

@@ -41,9 +41,28 @@ pub(crate) const LONGEST_TEXT: usize = 199;
 /// `audit` writes an entry if the command was given a stream, and ignores a failure.
 const COMMON: &str = include_str!("lua/common.lua");
 
+/// Functions of the scripts that use the ledger. `mark` returns the base and the number of the last
+/// entry, and begins a ledger if it is missing or foreign. A refusal for another reason than its
+/// type fails the script: a ledger must not be begun again because a permission is missing.
+const LEDGER: &str = include_str!("lua/ledger.lua");
+
 /// A script that a full server refuses if it takes memory.
 pub(super) fn script(text: &str) -> redis::Script {
     redis::Script::new(&format!("\n{COMMON}\n{text}"))
+}
+
+/// A script that uses the ledger.
+pub(super) fn script_with_ledger(text: &str) -> redis::Script {
+    script(&format!("{LEDGER}\n{text}"))
+}
+
+/// A script that returns the state of the ledger beside the reply of another script. The text of
+/// the other one becomes the function `take`, so that leases with and without a mark have one text,
+/// and those without one run as if there were no ledger.
+pub(super) fn marked(take: &str, text: &str) -> redis::Script {
+    script_even_if_full(&format!(
+        "{LEDGER}\nlocal function take()\n{take}\nend\n{text}"
+    ))
 }
 
 /// A script that runs on a full server too.

@@ -172,6 +172,7 @@ pub(crate) fn take_lease(key: &RecordKey, token: u64) -> TakeLease<'_> {
         expected_header: b"",
         known_epoch: None,
         last_message: 0,
+        fresh_base: None,
     }
 }
 

@@ -15,6 +15,8 @@ use super::forget::Forget;
 use super::guard::{EndGuard, GuardedKey, PlaceGuard, Placement};
 use super::invalidate::Invalidate;
 use super::lease::{self, TakeLease};
+use super::lease_free::LeaseFree;
+use super::ledger::Count;
 use super::note::Note;
 use super::permissions::CheckPermissions;
 use super::read::ReadIfNoneMatch;
@@ -26,6 +28,7 @@ use super::{Command, SCRIPTS, send_all, send_each};
 use crate::server::Identity;
 
 mod back_off;
+mod ledger;
 
 fn renew(lease: &str, token: u64) -> Renew<'_> {
     let life = MINUTE;
@@ -156,7 +159,12 @@ fn every_lua_file_is_a_script_that_is_loaded() {
     let mut hashes: Vec<&str> = SCRIPTS.iter().map(|script| script.get_hash()).collect();
     hashes.sort_unstable();
     hashes.dedup();
-    assert_eq!(hashes.len(), files - 1, "all files but `common.lua`");
+    let shared = ["common.lua", "ledger.lua"];
+    assert_eq!(
+        hashes.len(),
+        files - shared.len(),
+        "all files but {shared:?}"
+    );
 }
 
 /// Values of the types that a server may send.
@@ -197,6 +205,8 @@ proptest! {
             parse::<Invalidate<'_>>,
             parse::<Forget<'_>>,
             parse::<Note<'_>>,
+            parse::<Count<'_>>,
+            parse::<LeaseFree<'_>>,
             parse::<CheckPermissions>,
         ] {
             parse(&reply);

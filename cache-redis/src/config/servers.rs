@@ -113,8 +113,8 @@ impl Redis {
         self
     }
 
-    /// Uses TLS for the servers (feature `tls`). Only [`sentinel`](Self::sentinel) needs it,
-    /// because other addresses can be written as `rediss://…`; `redis://…` becomes TLS by it, too.
+    /// Uses TLS for the servers (feature `tls`), also if their address begins with `redis://`.
+    /// Only [`sentinel`](Self::sentinel) needs it: other addresses can be written as `rediss://…`.
     /// Default: as the address says. `install` reports a socket, and a build without the feature.
     #[must_use]
     pub fn tls(mut self) -> Self {

@@ -1,29 +1,29 @@
 //! The file in which queued invalidations outlive their process.
 //!
-//! The file begins with a magic number. Each target follows in a frame: its length, a checksum
-//! (XXH3-64), and the encoded target. If the end of the file cannot be read, everything is
-//! invalidated in place of the rest. The file is emptied when all targets were sent, and replaced
-//! when it has grown large.
+//! The file begins with a magic number. Each invalidation follows in a frame: its length, a
+//! checksum (XXH3-64), and its encoding. If the end of the file cannot be read, everything is
+//! invalidated in place of the rest. The file is emptied when all invalidations were sent, and
+//! replaced when it has grown large.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use cache_core::tier::Target;
-use cache_core::tier::kit::OwnedTarget;
 use cache_core::{Error, ErrorKind};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::encoding::{decode, encode};
+use super::invalidated::Invalidated;
 
-/// The length from which the file is replaced by one with the pending targets. It is far more than
-/// these usually need, and little for a disk.
+/// The length from which the file is replaced by one with the pending invalidations. It is far more
+/// than these usually need, and little for a disk.
 const LARGE: u64 = 16 << 20;
 
 /// The beginning of every file that is not empty.
 const MAGIC: [u8; 8] = *b"MTCjrnl1";
 
-/// The number of bytes in a frame before the encoded target.
+/// The number of bytes in a frame before the encoded invalidation.
 const HEAD: usize = 4 + 8;
 
 /// An open journal file. It is locked while this lives, so that one process uses it.
@@ -57,8 +57,8 @@ pub(super) fn cannot_use(path: &Path, source: io::Error) -> Error {
 }
 
 impl JournalFile {
-    /// Opens the file, and reads the targets in it.
-    pub(super) fn open(path: &Path) -> Result<(Self, Vec<OwnedTarget>), Error> {
+    /// Opens the file, and reads the invalidations in it.
+    pub(super) fn open(path: &Path) -> Result<(Self, Vec<Invalidated>), Error> {
         let cannot = |source| cannot_use(path, source);
         let mut file = open(path).map_err(cannot)?;
         let mut bytes = Vec::new();
@@ -76,21 +76,21 @@ impl JournalFile {
         };
         if whole < bytes.len() {
             tracing::warn!(
+                target: "multi_tier_cached::redis",
                 path = %path.display(),
                 bytes = bytes.len() - whole,
                 "the end of the journal's file is damaged; everything is invalidated in its place"
             );
-            found.push(OwnedTarget::All);
-            // The new file takes the place of the damaged one in one step, so that no target is
-            // lost if the process ends here.
-            let targets = found.iter().map(OwnedTarget::borrow);
-            journal.replace(targets).map_err(cannot)?;
+            found.push(Invalidated::of(Target::All));
+            // The new file takes the place of the damaged one in one step, so that nothing is lost
+            // if the process ends here.
+            journal.replace(&found).map_err(cannot)?;
         }
         Ok((journal, found))
     }
 
-    /// Appends targets. They are on disk when this has returned.
-    pub(super) fn append(&mut self, added: &[OwnedTarget]) -> io::Result<()> {
+    /// Appends invalidations. They are on disk when this has returned.
+    pub(super) fn append(&mut self, added: &[Invalidated]) -> io::Result<()> {
         if added.is_empty() {
             return Ok(());
         }
@@ -115,13 +115,10 @@ impl JournalFile {
         self.len > self.longest
     }
 
-    /// Replaces the content by these targets, in one step.
-    pub(super) fn replace<'a>(
-        &mut self,
-        targets: impl Iterator<Item = Target<'a>>,
-    ) -> io::Result<()> {
+    /// Replaces the content by these invalidations, in one step.
+    pub(super) fn replace(&mut self, all: &[Invalidated]) -> io::Result<()> {
         let mut frames = MAGIC.to_vec();
-        frames.extend(targets.flat_map(|target| frame(&OwnedTarget::of(target))));
+        frames.extend(all.iter().flat_map(frame));
         let is_empty = frames.len() == MAGIC.len();
         if is_empty && self.len == 0 {
             return Ok(());
@@ -144,8 +141,7 @@ impl JournalFile {
         sync_directory(&self.path)?;
         self.file = file;
         self.len = frames.len() as u64;
-        // With a fixed limit, the file would be replaced with each write while so many targets are
-        // pending.
+        // With a fixed limit, the file would be replaced with each write while so much is pending.
         self.longest = LARGE.max(self.len * 2);
         Ok(())
     }
@@ -174,8 +170,8 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn frame(target: &OwnedTarget) -> Vec<u8> {
-    let body = encode(target);
+fn frame(invalidated: &Invalidated) -> Vec<u8> {
+    let body = encode(invalidated);
     let mut frame = Vec::with_capacity(HEAD + body.len());
     frame.extend(u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
     frame.extend(xxh3_64(&body).to_le_bytes());
@@ -183,20 +179,21 @@ fn frame(target: &OwnedTarget) -> Vec<u8> {
     frame
 }
 
-/// Parses the targets in a file. Also returns the number of bytes up to the first damaged frame.
-fn parse(bytes: &[u8]) -> (Vec<OwnedTarget>, usize) {
+/// Parses the invalidations in a file. Also returns the number of bytes up to the first damaged
+/// frame.
+fn parse(bytes: &[u8]) -> (Vec<Invalidated>, usize) {
     let mut found = Vec::new();
     let Some(mut rest) = bytes.strip_prefix(&MAGIC) else {
         return (found, 0);
     };
-    while let Some((target, after)) = parse_one(rest) {
-        found.push(target);
+    while let Some((invalidated, after)) = parse_one(rest) {
+        found.push(invalidated);
         rest = after;
     }
     (found, bytes.len() - rest.len())
 }
 
-fn parse_one(bytes: &[u8]) -> Option<(OwnedTarget, &[u8])> {
+fn parse_one(bytes: &[u8]) -> Option<(Invalidated, &[u8])> {
     let (len, rest) = bytes.split_first_chunk()?;
     let (sum, rest) = rest.split_first_chunk()?;
     let (body, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
@@ -210,23 +207,28 @@ fn parse_one(bytes: &[u8]) -> Option<(OwnedTarget, &[u8])> {
 mod tests {
     use std::sync::Arc;
 
+    use cache_core::tier::kit::OwnedTarget;
     use cache_core::tier::{FunctionKey, RecordKey};
 
     use super::*;
 
-    fn targets() -> Vec<OwnedTarget> {
+    fn everything() -> Vec<Invalidated> {
         let function = FunctionKey::new("users::get", 3);
         let arguments = "42 and\nmore: é".into();
-        vec![
-            OwnedTarget::Key(RecordKey::new(Arc::new(function.clone()), arguments, 99)),
+        let key = RecordKey::new(Arc::new(function.clone()), arguments, 99);
+        let targets = [
+            OwnedTarget::Key(key),
             OwnedTarget::Function(function),
             OwnedTarget::All,
-        ]
+        ];
+        let tags = [Invalidated::Tags(vec![7, u64::MAX]), Invalidated::AllTags];
+        let targets = targets.into_iter().map(Invalidated::Target);
+        targets.chain(tags).collect()
     }
 
     #[test]
     fn torn_end_of_a_file_is_left_out_and_nothing_else() {
-        let all = targets();
+        let all = everything();
         let frames: Vec<_> = all.iter().map(frame).collect();
         let bytes = [&MAGIC[..], &frames.concat()].concat();
         assert_eq!(parse(&bytes), (all.clone(), bytes.len()));
@@ -247,7 +249,7 @@ mod tests {
     #[test]
     fn file_is_used_by_one_process_and_outlives_it() {
         let path = std::env::temp_dir().join(format!("mtc-journal-file-{}", std::process::id()));
-        let all = targets();
+        let all = everything();
         let (mut journal, found) = JournalFile::open(&path).unwrap();
         assert!(found.is_empty());
         journal.append(&all[..1]).unwrap();
@@ -263,31 +265,30 @@ mod tests {
         let (mut journal, found) = JournalFile::open(&path).unwrap();
         assert_eq!(found, all);
         drop(of_child);
-        journal
-            .replace(all[..1].iter().map(OwnedTarget::borrow))
-            .unwrap();
+        journal.replace(&all[..1]).unwrap();
         journal.append(&all[2..]).unwrap();
         drop(journal);
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
         let (journal, found) = JournalFile::open(&path).unwrap();
+        let everything = Invalidated::of(Target::All);
         assert_eq!(
             found,
-            [all[0].clone(), OwnedTarget::All],
-            "the second one is unknown"
+            [&all[..1], &all[2..4], &[everything]].concat(),
+            "the last one is unknown"
         );
         drop(journal);
         std::fs::write(&path, &whole).unwrap();
         let (mut journal, found) = JournalFile::open(&path).unwrap();
-        assert_eq!(found, [all[0].clone(), all[2].clone()]);
-        journal.replace(std::iter::empty()).unwrap();
+        assert_eq!(found, [&all[..1], &all[2..]].concat());
+        journal.replace(&[]).unwrap();
         drop(journal);
         assert!(JournalFile::open(&path).unwrap().1.is_empty());
-        // A file that is cut in its first bytes. The targets that were found are found again the
-        // next time.
+        // A file that is cut in its first bytes. The same is found again the next time.
         std::fs::write(&path, &MAGIC[..3]).unwrap();
         for _ in 0..2 {
-            assert_eq!(JournalFile::open(&path).unwrap().1, [OwnedTarget::All]);
+            let found = JournalFile::open(&path).unwrap().1;
+            assert_eq!(found, [Invalidated::of(Target::All)]);
         }
         std::fs::write(&path, "a letter to a friend").unwrap();
         let error = format!("{:?}", JournalFile::open(&path).unwrap_err());

@@ -8,13 +8,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{io, thread};
 
-use cache_core::tier::kit::{OwnedTarget, PendingInvalidations, lock};
+use cache_core::tier::kit::lock;
 use tokio::sync::watch;
 
 use super::file::JournalFile;
+use super::invalidated::Invalidated;
+use super::pending::Pending;
 
-/// The largest number of targets that wait to be appended. If there are more, the file is replaced
-/// by one with all queued targets.
+/// The largest number of invalidations that wait to be appended. If there are more, the file is
+/// replaced by one with everything that is queued.
 const MOST_ADDED: usize = 1 << 12;
 
 /// The time after which a failed write is tried again.
@@ -41,8 +43,8 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Work {
-    added: Vec<OwnedTarget>,
-    /// `true` if some added targets are not in `added`, so that the file must be replaced.
+    added: Vec<Invalidated>,
+    /// `true` if some that were added are not in `added`, so that the file must be replaced.
     is_partial: bool,
     /// The number of the last request.
     number: u64,
@@ -52,7 +54,7 @@ struct Work {
 
 impl Writer {
     /// Starts the thread, which keeps in the file what is pending.
-    pub(super) fn start(file: JournalFile, pending: Arc<PendingInvalidations>) -> io::Result<Self> {
+    pub(super) fn start(file: JournalFile, pending: Arc<Pending>) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             work: Mutex::default(),
             changed: Condvar::new(),
@@ -65,12 +67,12 @@ impl Writer {
         Ok(Self { shared })
     }
 
-    /// Has a target appended that is pending already. Returns the number of the request, to
+    /// Has an invalidation appended that is pending already. Returns the number of the request, to
     /// [wait](Self::written) for it.
-    pub(super) fn add(&self, target: OwnedTarget) -> u64 {
+    pub(super) fn add(&self, invalidated: Invalidated) -> u64 {
         let mut work = lock(&self.shared.work);
         if work.added.len() < MOST_ADDED {
-            work.added.push(target);
+            work.added.push(invalidated);
         } else {
             work.is_partial = true;
         }
@@ -119,13 +121,13 @@ impl Drop for Writer {
 
 impl Shared {
     /// The body of the thread.
-    fn run(&self, mut file: JournalFile, pending: &PendingInvalidations) {
+    fn run(&self, mut file: JournalFile, pending: &Pending) {
         let _end = End(self);
         let mut done = 0;
         let mut is_behind = false;
         loop {
             let work = lock(&self.work);
-            // Targets that could not be written are written again.
+            // A part that could not be written is written again.
             let patience = if is_behind { RETRY } else { Duration::MAX };
             let (mut work, _) = self
                 .changed
@@ -140,18 +142,18 @@ impl Shared {
             is_behind |= std::mem::take(&mut work.is_partial);
             done = work.number;
             drop(work);
-            // Targets are pending before they are added here, and stay pending until they were
-            // sent. So if none is pending, the file is not needed.
+            // Invalidations are pending before they are added here, and stay pending until they
+            // were sent. So if none is pending, the file is not needed.
             let result = if pending.is_empty() {
-                file.replace(std::iter::empty())
+                file.replace(&[])
             } else if is_behind || file.is_large() {
-                file.replace(pending.batch().targets())
+                file.replace(&pending.all())
             } else {
                 file.append(&added)
             };
             is_behind = result.is_err();
             if let Err(error) = result {
-                tracing::error!(error = %error, "queued invalidations could not be written to the journal's file: they would be lost with this process");
+                tracing::error!(target: "multi_tier_cached::redis", error = %error, "queued invalidations could not be written to the journal's file: they would be lost with this process");
             }
             self.written.send_replace((done, !is_behind));
         }

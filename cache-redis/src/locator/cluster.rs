@@ -117,7 +117,8 @@ pub(super) async fn owner(
                 }
             }
             () = sleep_until(end) => {
-                // What another node has said may name a setting.
+                // An answer of another node may say which setting is wrong, which helps more than
+                // that this node did not answer.
                 return Err(clearer(problem, late));
             }
             () = sleep(limit / PAUSE), if waiting.len() > 0 => {}

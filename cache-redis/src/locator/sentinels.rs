@@ -56,7 +56,8 @@ pub(super) async fn primary(
         let Ok(answer) = timeout_at(end, questions.join_next()).await else {
             if latest.is_none() {
                 let late = timed_out("ask the sentinels", "the sentinels", limit);
-                // What another sentinel has said may name a setting.
+                // An answer of another sentinel may say which setting is wrong, which helps more
+                // than that the others did not answer.
                 problem = Some(clearer(problem, with_tls_help(late, sentinels)));
             }
             break;

@@ -52,6 +52,10 @@ impl RedisSession {
         if let Some(error) = self.missing(Purpose::Caching) {
             return Err(error);
         }
+        let lacked_tags = before.iter().any(|(lacked, _)| *lacked == Purpose::Tags);
+        if lacked_tags && !self.permissions.lacks(Purpose::Tags) {
+            self.bus.mirror.want();
+        }
         if lacking != before {
             self.report_unusable();
         }
@@ -73,6 +77,7 @@ impl RedisSession {
         drop(reported);
         for reason in new {
             tracing::warn!(
+                target: "multi_tier_cached::redis",
                 shard = self.shard_in_log(),
                 address = self.tried(),
                 "the server's user lacks permissions: {reason}"
@@ -124,6 +129,7 @@ impl RedisSession {
         let all = [
             Purpose::Nodes,
             Purpose::NestedLoads,
+            Purpose::Tags,
             Purpose::WriteGuards,
             Purpose::InvalidateMatching,
             Purpose::Replicated,

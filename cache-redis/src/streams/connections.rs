@@ -247,7 +247,7 @@ async fn watch(connections: Weak<Connections>, generation: u64) {
             return;
         }
         if is_replaced {
-            tracing::warn!("the sentinels name another primary; the streams leave the old one");
+            tracing::warn!(target: "multi_tier_cached::redis", "the sentinels name another primary; the streams leave the old one");
             connections.give_up();
             return;
         }

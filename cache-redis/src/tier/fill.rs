@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::Error;
-use cache_core::tier::{FillResult, Lease, RecordKey, Refusal};
+use cache_core::tier::{Fill, FillResult, Lease, RecordKey, Refusal};
 
-use crate::batches::LARGEST_RECORD;
+use crate::batches::{LARGEST_RECORD, Together};
 use crate::commands;
 use crate::commands::fill::{FilledKey, StoreRecord};
 use crate::commands::stamps::Stamped;
@@ -22,6 +22,40 @@ impl RedisSession {
         life: Duration,
         within: Duration,
     ) -> Result<FillResult, Error> {
+        let fill = Fill {
+            key,
+            lease,
+            record,
+            life,
+        };
+        self.fill_together(fill, None, within).await
+    }
+
+    /// Stores several records. Small ones are stored by one script for each portion.
+    pub(super) async fn fill_many(
+        &self,
+        fills: Vec<Fill<'_>>,
+        within: Duration,
+    ) -> Vec<Result<FillResult, Error>> {
+        let together = Together::default();
+        let fills = fills
+            .into_iter()
+            .map(|fill| self.fill_together(fill, Some(&together), within));
+        together.run(&self.keys, fills).await
+    }
+
+    async fn fill_together(
+        &self,
+        fill: Fill<'_>,
+        together: Option<&Together>,
+        within: Duration,
+    ) -> Result<FillResult, Error> {
+        let Fill {
+            key,
+            lease,
+            record,
+            life,
+        } = fill;
         if self.journal.covers(key) {
             return Ok(FillResult::Refused(Refusal::Queued));
         }
@@ -36,7 +70,7 @@ impl RedisSession {
                 let running = link.batches.begin();
                 if is_exclusive
                     && record.len() <= LARGEST_RECORD
-                    && let Some(place) = running.place()
+                    && let Some(place) = running.place_with(together, (link.number, &link.data))
                 {
                     let filled = FilledKey {
                         name: self.keys.record(key),

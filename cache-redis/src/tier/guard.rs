@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_core::tier::kit::OwnedTarget;
-use cache_core::tier::{Guard, RecordKey};
+use cache_core::tier::{Guard, RecordKey, Target};
 
 use crate::commands::guard::GuardedKey;
+use crate::journal::Invalidated;
 use crate::number::fresh_number;
 use crate::permissions::Purpose;
 use crate::session::RedisSession;
@@ -29,7 +29,7 @@ impl RedisSession {
         });
         // It is placed with the next renewal, and invalidates in the end in any case.
         if let Err(error) = placed.await {
-            tracing::debug!(error = ?error, "a guard is not placed yet");
+            tracing::debug!(target: "multi_tier_cached::redis", error = ?error, "a guard is not placed yet");
         }
         Guard::new(holder)
     }
@@ -40,11 +40,11 @@ impl RedisSession {
         key: &RecordKey,
     ) -> impl FnOnce() + Send + Sync + use<> {
         let session = Arc::clone(self);
-        let target = OwnedTarget::Key(key.clone());
+        let invalidated = Invalidated::of(Target::Key(key));
         // Keeps the journal's file open until it is known whether the invalidation is queued.
         let file = self.journal.keep_file();
         move || {
-            session.journal.queue(target);
+            session.journal.queue(invalidated);
             drop(file);
         }
     }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use cache_core::tier::kit::{LONGEST_LOAD, LeaseHolder};
 use cache_core::tier::{
-    Deadlock, HeldLease, Lease, LeaseMode, LeaseResult, RecordKey, Refusal, Stamp, Wakeup, Woken,
+    self, Deadlock, HeldLease, Lease, LeaseMode, LeaseResult, RecordKey, Refusal, Stamp, Wakeup,
+    Woken,
 };
 use cache_core::{Error, ErrorKind};
 use tokio::time::sleep;
 
-use crate::batches::LeaseRequest;
+use crate::batches::{LeaseRequest, Together};
 use crate::commands;
 use crate::commands::Command;
 use crate::commands::deadlock::DetectDeadlock;
@@ -20,6 +21,7 @@ use crate::commands::stamps::Stamped;
 use crate::epochs::Mark;
 use crate::leases::RedisLease;
 use crate::number::fresh_number;
+use crate::permissions::Purpose;
 use crate::session::{RedisSession, not_ready};
 
 /// A reply, and the link over which it came.
@@ -43,21 +45,55 @@ impl RedisSession {
         expected_header: &[u8],
         within: Duration,
     ) -> Result<LeaseResult, Error> {
+        let request = tier::LeaseRequest {
+            key,
+            expected_header,
+        };
+        self.lease_together(request, mode, None, within).await
+    }
+
+    /// Takes leases on several keys. Those that are free are taken by one script for each portion.
+    pub(super) async fn lease_many(
+        &self,
+        requests: &[tier::LeaseRequest<'_>],
+        mode: LeaseMode,
+        within: Duration,
+    ) -> Vec<Result<LeaseResult, Error>> {
+        let together = Together::default();
+        let leases = requests
+            .iter()
+            .map(|request| self.lease_together(*request, mode, Some(&together), within));
+        together.run(&self.keys, leases).await
+    }
+
+    async fn lease_together(
+        &self,
+        request: tier::LeaseRequest<'_>,
+        mode: LeaseMode,
+        together: Option<&Together>,
+        within: Duration,
+    ) -> Result<LeaseResult, Error> {
+        let tier::LeaseRequest { key, .. } = request;
         if self.journal.covers(key) {
             return Ok(LeaseResult::Refused(Refusal::Queued));
         }
         // Register the waiter before asking, so that a message that follows the reply is not
         // missed.
         let (waiter, notified) = self.bus.waiters.register(key.digest);
-        let answer = self.ask_for_lease(key, mode, expected_header, within);
+        let answer = self.ask_for_lease(request, mode, together, within);
         let answer = answer.await?;
         match answer.reply {
             Reply::Granted {
                 token,
                 epoch,
                 failures,
+                mark,
             } => {
-                let lease = self.granted(key, mode, answer, token, epoch)?;
+                let mut lease = self.granted(key, mode, answer, token, epoch)?;
+                if let Some(mark) = mark {
+                    self.bus.mirror.saw(mark.base);
+                    lease = lease.with_mark(mark);
+                }
                 Ok(LeaseResult::Granted(lease.after_failures(failures)))
             }
             Reply::Free if mode == LeaseMode::Probe => {
@@ -104,11 +140,12 @@ impl RedisSession {
 
     async fn ask_for_lease(
         &self,
-        key: &RecordKey,
+        request: tier::LeaseRequest<'_>,
         mode: LeaseMode,
-        expected_header: &[u8],
+        together: Option<&Together>,
         within: Duration,
     ) -> Result<Answer, Error> {
+        let (key, expected_header) = (request.key, request.expected_header);
         let number = self.link.number();
         let Some(history) = self.bus.epochs.history() else {
             // A link without a history grants no lease, and would not find a history by itself.
@@ -117,35 +154,19 @@ impl RedisSession {
             }
             return Err(not_ready());
         };
-        let (last_message, known_epoch) = self.bus.last_message_and_epoch(&key.function);
-        let is_exclusive = is_exclusive(mode);
-        let life = match mode {
-            LeaseMode::Shared => LONGEST_LOAD,
-            _ => self.settings.lease_time,
-        };
         let asked = self.bus.epochs.mark();
-        let token = fresh_number();
-        let command = TakeLease {
-            key,
-            mode,
-            token,
-            life,
-            fresh_epoch: fresh_number(),
-            history,
-            expected_header,
-            known_epoch,
-            last_message,
-        };
+        let command = self.lease_request(key, mode, expected_header, history);
+        let (token, with_mark) = (command.token, command.fresh_base.is_some());
         // An exclusive lease is held before it is granted, so that it is released if the caller is
         // dropped before the reply arrives.
-        let own = is_exclusive.then(|| self.redis_lease(key, true));
+        let own = is_exclusive(mode).then(|| self.redis_lease(key, true));
         let (reply, holder, link) = self
             .run("lease", within, |mut link| async move {
                 let holder = own.map(|own| self.leases.hold(token, own, link.number));
                 let mut holder = holder.flatten();
                 let running = link.batches.begin();
                 if let Some(free) = self.free_key(&command)
-                    && let Some(place) = running.place()
+                    && let Some(place) = running.place_with(together, (link.number, &link.data))
                 {
                     let epoch = free.stamp.stamp.epoch;
                     let request = LeaseRequest { key: free, holder };
@@ -157,6 +178,7 @@ impl RedisSession {
                             token,
                             epoch,
                             failures,
+                            mark: taken.mark.filter(|_| with_mark),
                         };
                         return Ok((granted, holder, link.number));
                     }
@@ -179,6 +201,36 @@ impl RedisSession {
         })
     }
 
+    /// Makes the request for a lease.
+    fn lease_request<'a>(
+        &self,
+        key: &'a RecordKey,
+        mode: LeaseMode,
+        expected_header: &'a [u8],
+        history: u64,
+    ) -> TakeLease<'a> {
+        let (last_message, known_epoch) = self.bus.last_message_and_epoch(&key.function);
+        let life = match mode {
+            LeaseMode::Shared => LONGEST_LOAD,
+            _ => self.settings.lease_time,
+        };
+        // Without a mark no record with tags is stored, and without the permissions the ledger
+        // cannot invalidate it.
+        let with_mark = key.function.is_marked && !self.permissions.lacks(Purpose::Tags);
+        TakeLease {
+            key,
+            mode,
+            token: fresh_number(),
+            life,
+            fresh_epoch: fresh_number(),
+            history,
+            expected_header,
+            known_epoch,
+            last_message,
+            fresh_base: with_mark.then(fresh_number),
+        }
+    }
+
     /// Returns the key, if its lease can be asked for in a batch: by a caller that found no record,
     /// and knows the epoch of the function.
     fn free_key(&self, command: &TakeLease<'_>) -> Option<FreeKey> {
@@ -193,6 +245,7 @@ impl RedisSession {
             },
             token: command.token,
             life: command.life,
+            with_mark: command.fresh_base.is_some(),
         })
     }
 

@@ -126,7 +126,7 @@ impl RedisSession {
         is_small.then(|| running.place()).flatten()
     }
 
-    fn note_size(&self, key: &RecordKey, record: Option<&[u8]>) {
+    pub(super) fn note_size(&self, key: &RecordKey, record: Option<&[u8]>) {
         if let Some(record) = record {
             self.sizes.note(key.digest, record.len());
         }

@@ -51,6 +51,7 @@ impl RedisTier {
             let flushed = timeout(LONGEST_SHUTDOWN, session.finish(&link)).await;
             if !matches!(flushed, Ok(Ok(0))) {
                 tracing::debug!(
+                    target: "multi_tier_cached::redis",
                     shard = session.shard_in_log(),
                     "some invalidations could not be sent before the shutdown"
                 );
@@ -68,13 +69,14 @@ impl RedisTier {
         }
         let why = match (&session.settings.journal_file, written) {
             (Some(file), Ok(true)) => {
-                tracing::info!(shard = session.shard_in_log(), queued, file = %file.display(), "invalidations are in the journal's file, for the next process to send");
+                tracing::info!(target: "multi_tier_cached::redis", shard = session.shard_in_log(), queued, file = %file.display(), "invalidations are in the journal's file, for the next process to send");
                 return Ok(());
             }
             (Some(_), _) => "the journal file could not be written in time",
             (None, _) => "there is no journal file that keeps them",
         };
         tracing::warn!(
+            target: "multi_tier_cached::redis",
             shard = session.shard_in_log(),
             queued,
             why,

@@ -210,6 +210,7 @@ impl Observed {
             reads: self.reads.values().map(Vec::len).sum(),
             invalidations: count(&|one| one.reached != Reached::Dropped),
             of_functions: count(&|one| matches!(one.scope, Scope::FunctionOf(_))),
+            of_tags: count(&|one| matches!(one.scope, Scope::Group(_))),
             queued: count(&|one| one.reached == Reached::Queued),
             settled: count(&|one| one.reached == Reached::Settled),
             loads: self.loads.values().map(Vec::len).sum(),

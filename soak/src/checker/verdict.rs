@@ -135,6 +135,8 @@ pub struct Verdict {
     pub invalidations: usize,
     /// Number of invalidations of a whole function, dropped ones included.
     pub of_functions: usize,
+    /// Number of invalidations of a tag.
+    pub of_tags: usize,
     /// Number of invalidations that were queued.
     pub queued: usize,
     /// Number of invalidations that settled.

@@ -61,6 +61,7 @@ impl fmt::Display for Event {
                 let (kind, item) = match scope {
                     Scope::One(item) => ("k", item),
                     Scope::FunctionOf(item) => ("f", item),
+                    Scope::Group(group) => ("t", group),
                 };
                 let reached = name_of(reached, &REACHED);
                 write!(f, "I {life} {kind} {item} {start} {end} {reached}")
@@ -127,6 +128,7 @@ impl<'a> Fields<'a> {
         match self.text()? {
             "k" => Some(Scope::One(self.parse()?)),
             "f" => Some(Scope::FunctionOf(self.parse()?)),
+            "t" => Some(Scope::Group(self.parse()?)),
             _ => None,
         }
     }

@@ -1,14 +1,15 @@
 //! The cached functions.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use multi_tier_cached::multi_tier_cached;
+use multi_tier_cached::{Tag, caching, multi_tier_cached, tag};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use super::state::Instance;
-use crate::items::{Item, SERVING, SLOW};
+use crate::items::{Item, SERVING, SLOW, group_of};
 
 /// Duration of a load of a slow key.
 pub const SLOW_LOAD: Duration = Duration::from_millis(500);
@@ -33,9 +34,32 @@ pub(super) struct LoadFailed;
 #[derive(Debug)]
 pub(super) struct NotShared;
 
-#[multi_tier_cached(ttl = "1h", name = "soak::bounded", when_isolated = "load")]
+/// Its values carry the tag of their group.
+#[multi_tier_cached(
+    ttl = "1h",
+    name = "soak::bounded",
+    when_isolated = "load",
+    tags_of = |loaded: &Versioned| tag_of_group(loaded.item)
+)]
 pub(super) async fn bounded(item: Item) -> Result<Versioned, LoadFailed> {
     load(item).await
+}
+
+/// Calls of [`bounded`] for several keys at once.
+#[multi_tier_cached(batch = items, same_as = bounded)]
+pub(super) async fn bounded_batch(
+    items: Vec<Item>,
+) -> Result<HashMap<Item, Versioned>, LoadFailed> {
+    let mut loaded = HashMap::new();
+    for item in items {
+        loaded.insert(item, load(item).await?);
+    }
+    Ok(loaded)
+}
+
+fn tag_of_group(item: Item) -> Option<Tag> {
+    let group = group_of(item)?;
+    Some(tag!("soak-group:{group}"))
 }
 
 #[multi_tier_cached(ttl = "1h", name = "soak::strong", consistency = "strong")]
@@ -43,23 +67,34 @@ pub(super) async fn strong(item: Item) -> Result<Versioned, LoadFailed> {
     load(item).await
 }
 
-#[multi_tier_cached(ttl = "1h", name = "soak::serving", when_isolated = "serve")]
+/// Each key carries a tag of its own.
+#[multi_tier_cached(
+    ttl = "1h",
+    name = "soak::serving",
+    when_isolated = "serve",
+    tags = ["soak-item:{item}"]
+)]
 pub(super) async fn serving(item: Item) -> Result<Versioned, LoadFailed> {
     load(item).await
 }
 
 /// Its values are returned for up to [`LONGEST_AGE`](crate::items::LONGEST_AGE), as are those of
-/// [`stale_if_error`].
+/// [`stale_if_error`]. Its body tags them.
 #[multi_tier_cached(
     ttl = "1s",
     stale_while_revalidate = "2s",
     stale_if_error = "8s",
     refresh_ahead,
     name = "soak::revalidated",
-    when_isolated = "load"
+    when_isolated = "load",
+    tags = []
 )]
 pub(super) async fn revalidated(item: Item) -> Result<Versioned, LoadFailed> {
-    load(item).await
+    let loaded = load(item).await?;
+    if let Some(tag) = tag_of_group(item) {
+        caching::tag(tag);
+    }
+    Ok(loaded)
 }
 
 /// Loads that take longer than its timeout continue in the background.

@@ -3,20 +3,23 @@
 use std::sync::atomic::Ordering;
 
 use multi_tier_cached::tier::Receipt;
-use multi_tier_cached::{Error, Invalidation, invalidate};
+use multi_tier_cached::{Error, Invalidation, expire, invalidate};
 
 use super::functions::{bounded, in_memory, revalidated, serving, stale_if_error, strong};
 use super::state::Instance;
 use crate::clock;
 use crate::history::{Event, Reached};
-use crate::items::{Function, Scope, function_of};
+use crate::items::{Function, Item, Scope, function_of};
 
-/// Returns the invalidation of one key or of its function, which is not polled yet.
+/// Returns the invalidation of one key, of its function or of a tag, which is not polled yet.
 pub(super) fn invalidation(scope: Scope) -> Invalidation {
     match scope {
         Scope::One(item) => match function_of(item) {
+            // Expiring a value that has no window invalidates it.
+            Function::Bounded if fastrand::u8(..8) == 0 => expire!(bounded, item),
             Function::Bounded => invalidate!(bounded, item),
             Function::Strong => invalidate!(strong, item),
+            Function::Serving if fastrand::bool() => invalidate!(tag "soak-item:{item}"),
             Function::Serving => invalidate!(serving, item),
             Function::Memory => invalidate!(in_memory, item),
             Function::Revalidated => invalidate!(revalidated, item),
@@ -35,6 +38,7 @@ pub(super) fn invalidation(scope: Scope) -> Invalidation {
                 unreachable!("no instance invalidates the function of item {item}")
             }
         },
+        Scope::Group(group) => invalidate!(tag "soak-group:{group}"),
     }
 }
 
@@ -101,5 +105,19 @@ pub(super) fn reached(receipt: Receipt) -> Reached {
     match receipt {
         Receipt::Acked => Reached::Acked,
         Receipt::Queued => Reached::Queued,
+    }
+}
+
+/// Makes the value of a key with stale values stale, or does nothing. A value that is expired may
+/// still be returned as long as the windows of its function allow, so nothing is recorded.
+pub(super) async fn expire_aging(item: Item) {
+    let expired = match function_of(item) {
+        Function::Revalidated => expire!(revalidated, item).await,
+        Function::StaleIfError => expire!(stale_if_error, item).await,
+        _ => return,
+    };
+    if let Err(error) = expired {
+        eprintln!("an expiry failed: {error:?}");
+        Instance::get().errors.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -7,7 +7,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::functions::{
-    LoadFailed, Versioned, bounded, in_memory, revalidated, serving, stale_if_error, strong,
+    LoadFailed, Versioned, bounded, bounded_batch, in_memory, revalidated, serving, stale_if_error,
+    strong,
 };
 use super::state::Instance;
 use crate::clock;
@@ -28,6 +29,19 @@ pub(super) async fn read(item: Item) {
         Function::Nested | Function::Failing | Function::Unchanged => return,
     };
     record_read(item, result, function == Function::Strong, start);
+}
+
+/// Reads several keys of the function with a bound at once, and records each result.
+pub(super) async fn read_batch(items: Vec<Item>) {
+    let start = clock::now();
+    match bounded_batch(items).await {
+        Ok(found) => {
+            for (item, versioned) in found {
+                record_read(item, Ok(versioned), false, start);
+            }
+        }
+        Err(error) => record_read(PROBE, Err(error), false, start),
+    }
 }
 
 /// Reads one key without a load, and records the result if the key has a value.

@@ -10,21 +10,28 @@ use tokio::task::JoinSet;
 use tokio::time::{self, sleep, timeout};
 
 use super::functions::{Versioned, bounded, revalidated, serving, stale_if_error, strong};
-use super::invalidations::{Recorder, invalidate, invalidation, reached, settle};
-use super::reads::{peek, read, read_strongly, record_read};
+use super::invalidations::{Recorder, expire_aging, invalidate, invalidation, reached, settle};
+use super::reads::{peek, read, read_batch, read_strongly, record_read};
 use super::state::Instance;
 use crate::clock;
 use crate::history::Reached;
 use crate::items::{
-    AGING_ITEMS, BOUNDED_ITEMS, Function, Item, MEMORY, MEMORY_ITEMS, PUT, PUT_ITEMS, REVALIDATED,
-    SERVING, SERVING_ITEMS, STALE_IF_ERROR, STRONG, STRONG_ITEMS, Scope, WRITERS, function_of,
+    AGING_ITEMS, BOUNDED_ITEMS, Function, GROUPS, Item, MEMORY, MEMORY_ITEMS, PUT, PUT_ITEMS,
+    REVALIDATED, SERVING, SERVING_ITEMS, STALE_IF_ERROR, STRONG, STRONG_ITEMS, Scope, WRITERS,
+    function_of, items_of_group,
 };
 
 /// Reads between two pauses of a reading task.
 const READS_IN_A_ROW: usize = 8;
 
+/// Largest number of keys of a batch.
+const LARGEST_BATCH: usize = 24;
+
 /// Interval at which a sleeping task checks whether the work has ended.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Longest time until the first change.
+const LONGEST_FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Longest time for which an invalidation is held without a poll.
 const LONGEST_HOLD: Duration = Duration::from_secs(4);
@@ -41,6 +48,13 @@ fn any_item(rng: &mut Rng) -> Item {
     }
 }
 
+/// Returns random keys of the function with a bound, some of them more than once.
+fn any_bounded_items(rng: &mut Rng) -> Vec<Item> {
+    let number = rng.usize(1..=LARGEST_BATCH);
+    let any = |_| 1 + (rng.f64() * rng.f64() * f64::from(BOUNDED_ITEMS - 1)) as Item;
+    (0..number).map(any).collect()
+}
+
 pub(super) async fn read_at_random(mut rng: Rng) {
     while Instance::get().working.load(Ordering::Relaxed) {
         for _ in 0..READS_IN_A_ROW {
@@ -51,6 +65,7 @@ pub(super) async fn read_at_random(mut rng: Rng) {
                 2..4 if is_bounded => peek(item).await,
                 10..14 => read(MEMORY + rng.u32(..MEMORY_ITEMS)).await,
                 4..10 => read(PUT + rng.u32(..WRITERS * PUT_ITEMS)).await,
+                14..17 => read_batch(any_bounded_items(&mut rng)).await,
                 _ => read(item).await,
             }
         }
@@ -62,13 +77,22 @@ pub(super) async fn change_at_random(mut rng: Rng) {
     let instance = Instance::get();
     let mut settling = JoinSet::new();
     let mut held = JoinSet::new();
+    // The first change is of a group, so that also a short run with few changes has tags.
+    let mut is_first = true;
     while instance.working.load(Ordering::Relaxed) {
-        let pause = instance.pause.mul_f64(0.3 + 1.4 * rng.f64());
+        let mut pause = instance.pause.mul_f64(0.3 + 1.4 * rng.f64());
+        if is_first {
+            pause = pause.min(LONGEST_FIRST_PAUSE);
+        }
         if !sleep_while_working(pause).await {
             break;
         }
         while settling.try_join_next().is_some() {}
         while held.try_join_next().is_some() {}
+        if std::mem::take(&mut is_first) {
+            change_group(&mut rng).await;
+            continue;
+        }
         if rng.u32(..10) == 0 {
             put(&mut rng).await;
             continue;
@@ -77,9 +101,16 @@ pub(super) async fn change_at_random(mut rng: Rng) {
             change_in_memory(&mut rng).await;
             continue;
         }
+        if rng.u32(..10) == 0 {
+            change_group(&mut rng).await;
+            continue;
+        }
         let item = any_item(&mut rng);
         if instance.database.commit(item).await.is_err() {
             continue;
+        }
+        if rng.u32(..10) == 0 {
+            expire_aging(item).await;
         }
         match rng.u32(..100) {
             0..50 => {
@@ -105,24 +136,27 @@ pub(super) async fn change_at_random(mut rng: Rng) {
             95..98 => {
                 guarded(item, &mut rng).await;
             }
-            // A refresh returns the current version, so it is recorded as a strong read.
-            _ => {
-                let start = clock::now();
-                let refreshed = match function_of(item) {
-                    Function::Bounded => bounded::entry(item).refresh().await,
-                    Function::Strong => strong::entry(item).refresh().await,
-                    Function::Serving => serving::entry(item).refresh().await,
-                    Function::Revalidated => revalidated::entry(item).refresh().await,
-                    Function::StaleIfError => stale_if_error::entry(item).refresh().await,
-                    _ => continue,
-                };
-                record_read(item, refreshed, true, start);
-                invalidate(Scope::One(item)).await;
-            }
+            _ => refresh(item).await,
         }
     }
     settling.join_all().await;
     held.join_all().await;
+}
+
+/// Loads a key now, and invalidates it.
+async fn refresh(item: Item) {
+    let start = clock::now();
+    let refreshed = match function_of(item) {
+        Function::Bounded => bounded::entry(item).refresh().await,
+        Function::Strong => strong::entry(item).refresh().await,
+        Function::Serving => serving::entry(item).refresh().await,
+        Function::Revalidated => revalidated::entry(item).refresh().await,
+        Function::StaleIfError => stale_if_error::entry(item).refresh().await,
+        _ => return,
+    };
+    // A refresh returns the current version, so it is recorded as a strong read.
+    record_read(item, refreshed, true, start);
+    invalidate(Scope::One(item)).await;
 }
 
 /// Sleeps until `time` has passed or the work ends. Returns `true` if the instance still works.
@@ -166,6 +200,25 @@ async fn replicate(scope: Scope) {
         Err(error) if error.is_transient() => {}
         Err(error) => {
             recorder.returned(Err(error));
+        }
+    }
+}
+
+/// Commits a version of each key of a group, and invalidates their tag.
+async fn change_group(rng: &mut Rng) {
+    let group = rng.u32(..GROUPS);
+    for item in items_of_group(group) {
+        if Instance::get().database.commit(item).await.is_err() {
+            return;
+        }
+    }
+    match rng.u32(..4) {
+        0 => {
+            let _ = timeout(Duration::from_secs(10), settle(Scope::Group(group))).await;
+        }
+        1 => hold(Scope::Group(group), rng.fork()).await,
+        _ => {
+            invalidate(Scope::Group(group)).await;
         }
     }
 }

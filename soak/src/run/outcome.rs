@@ -38,12 +38,13 @@ fn millis(micros: u64) -> f64 {
 }
 
 impl Outcome {
-    /// Returns `true` if stale values were returned for every reason: otherwise the run does not
-    /// show that they are right.
+    /// Returns `true` if stale values were returned for every reason, and tags were invalidated:
+    /// otherwise the run does not show that these are right.
     #[must_use]
-    pub fn has_stale_values(&self) -> bool {
+    pub fn shows_every_feature(&self) -> bool {
         let [hits, refreshes, on_error, backed_off, _] = self.stale;
-        [hits, refreshes, on_error, backed_off]
+        let of_tags = u64::try_from(self.verdict.of_tags).unwrap_or(u64::MAX);
+        [hits, refreshes, on_error, backed_off, of_tags]
             .iter()
             .all(|count| *count > 0)
     }
@@ -53,8 +54,12 @@ impl Outcome {
         writeln!(f, "reads checked      {}", verdict.reads)?;
         writeln!(
             f,
-            "invalidations      {} (queued {}, settled {}, of functions {})",
-            verdict.invalidations, verdict.queued, verdict.settled, verdict.of_functions
+            "invalidations      {} (queued {}, settled {}, of functions {}, of tags {})",
+            verdict.invalidations,
+            verdict.queued,
+            verdict.settled,
+            verdict.of_functions,
+            verdict.of_tags
         )?;
         writeln!(f, "loads              {}", verdict.loads)?;
         writeln!(f, "connections killed {}", self.killed)?;
@@ -71,10 +76,10 @@ impl Outcome {
             "stale values       hits {hits}, refreshes {refreshes}, on error {on_error}, backed off \
              {backed_off}, timeouts {timeouts}"
         )?;
-        if !self.has_stale_values() {
+        if !self.shows_every_feature() {
             writeln!(
                 f,
-                "the run had no stale values of one kind, so it shows nothing of them"
+                "the run had no stale values of one kind, or no tags, so it shows nothing of them"
             )?;
         }
         Ok(())

@@ -14,9 +14,11 @@
 //!
 //! [`protocol`] holds the state and the steps, in the terms of `cache-redis`. [`search`] tries
 //! them. [`rings`] is a model of its own: loads that wait for each other across instances. So is
-//! [`layouts`]: instances that are set to different numbers of shards.
+//! [`layouts`]: instances that are set to different numbers of shards. [`ledger`] is the model, and
+//! the specification, of how tags are invalidated and values are expired.
 
 pub mod layouts;
+pub mod ledger;
 pub mod protocol;
 pub mod rings;
 pub mod search;

@@ -19,6 +19,7 @@ mod load;
 mod loading;
 mod possible;
 pub mod scenarios;
+mod search;
 mod stale;
 mod state;
 mod steps;

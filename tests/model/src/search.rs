@@ -3,11 +3,35 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
-use crate::protocol::{Protocol, State, Step, Wrong};
+/// A model whose states are searched.
+pub trait Model {
+    /// State of everything.
+    type State: Clone + Hash;
+    /// An event at one place.
+    type Step: Copy;
+    /// A violation.
+    type Wrong;
+
+    /// Returns the first state.
+    fn start(&self) -> Self::State;
+
+    /// Adds the steps that can happen next.
+    fn steps(&self, state: &Self::State, steps: &mut Vec<Self::Step>);
+
+    /// Returns the state after a step, or `None` if the step changes nothing.
+    ///
+    /// # Errors
+    /// The step violates what the model promises.
+    fn take(
+        &self,
+        state: &Self::State,
+        step: Self::Step,
+    ) -> Result<Option<Self::State>, Self::Wrong>;
+}
 
 /// Outcome of a search.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct Outcome<Wrong, Step> {
     /// Number of states.
     pub states: usize,
     /// Number of steps that were tried.
@@ -37,12 +61,15 @@ impl Hasher for Carried {
     }
 }
 
+/// Outcome of the search of a model.
+pub type OutcomeOf<M> = Outcome<<M as Model>::Wrong, <M as Model>::Step>;
+
 /// A state, the index of the state before it, and the step in between.
-type Found = (State, usize, Option<Step>);
+type Found<M> = (<M as Model>::State, usize, Option<<M as Model>::Step>);
 
 type Seen = HashSet<u64, BuildHasherDefault<Carried>>;
 
-fn fingerprint(state: &State) -> u64 {
+fn fingerprint(state: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     state.hash(&mut hasher);
     hasher.finish()
@@ -50,8 +77,8 @@ fn fingerprint(state: &State) -> u64 {
 
 /// Tries every order of steps, until a violation is found or there are `most` states.
 #[must_use]
-pub fn exhaust(protocol: &Protocol, most: usize) -> Outcome {
-    let start = protocol.start();
+pub fn exhaust<M: Model>(model: &M, most: usize) -> OutcomeOf<M> {
+    let start = model.start();
     let mut seen = Seen::default();
     seen.insert(fingerprint(&start));
     let mut open = vec![start];
@@ -59,10 +86,10 @@ pub fn exhaust(protocol: &Protocol, most: usize) -> Outcome {
     let mut possible = Vec::new();
     while let Some(state) = open.pop() {
         possible.clear();
-        protocol.steps(&state, &mut possible);
+        model.steps(&state, &mut possible);
         for step in &possible {
             steps += 1;
-            match protocol.take(&state, *step) {
+            match model.take(&state, *step) {
                 Ok(Some(next)) if seen.insert(fingerprint(&next)) => open.push(next),
                 Ok(_) => {}
                 Err(found) => wrong = Some((found, vec![*step])),
@@ -82,21 +109,21 @@ pub fn exhaust(protocol: &Protocol, most: usize) -> Outcome {
 
 /// Tries the shortest orders of steps first, and returns the steps that lead to a violation.
 #[must_use]
-pub fn shortest(protocol: &Protocol, most: usize) -> Outcome {
-    let start = protocol.start();
+pub fn shortest<M: Model>(model: &M, most: usize) -> OutcomeOf<M> {
+    let start = model.start();
     let mut seen = Seen::default();
     seen.insert(fingerprint(&start));
     // Each state has the index of the state before it, and the step in between.
-    let mut all: Vec<Found> = vec![(start, 0, None)];
+    let mut all: Vec<Found<M>> = vec![(start, 0, None)];
     let (mut at, mut steps) = (0, 0);
     let mut possible = Vec::new();
     while at < all.len() && all.len() < most {
         let state = all[at].0.clone();
         possible.clear();
-        protocol.steps(&state, &mut possible);
+        model.steps(&state, &mut possible);
         for step in &possible {
             steps += 1;
-            match protocol.take(&state, *step) {
+            match model.take(&state, *step) {
                 Ok(Some(next)) if seen.insert(fingerprint(&next)) => {
                     all.push((next, at, Some(*step)));
                 }
@@ -106,7 +133,7 @@ pub fn shortest(protocol: &Protocol, most: usize) -> Outcome {
                         states: seen.len(),
                         steps,
                         exhausted: false,
-                        wrong: Some((found, path(&all, at, *step))),
+                        wrong: Some((found, path::<M>(&all, at, *step))),
                     };
                 }
             }
@@ -122,7 +149,7 @@ pub fn shortest(protocol: &Protocol, most: usize) -> Outcome {
 }
 
 /// Returns the steps to the state at `from`, and then `last`.
-fn path(all: &[Found], mut from: usize, last: Step) -> Vec<Step> {
+fn path<M: Model>(all: &[Found<M>], mut from: usize, last: M::Step) -> Vec<M::Step> {
     let mut path = vec![last];
     while let Some(step) = all[from].2 {
         path.push(step);

@@ -12,7 +12,9 @@
 )]
 #![allow(clippy::unused_async)] // The bodies are too short to await anything.
 
-use memo::{invalidate, multi_tier_cached, LoadTimeout};
+use std::collections::HashMap;
+
+use memo::{expire, invalidate, multi_tier_cached, tag, LoadTimeout};
 
 /// Returns a greeting, which is computed once an hour for each name.
 ///
@@ -81,6 +83,77 @@ impl Shop {
     }
 }
 
+/// Returns the length of a title, whose values have tags.
+#[multi_tier_cached(
+    ttl = "1h",
+    tags = ["title:{title}:{shop}", "titles"],
+    tags_of = |length| [tag!("length:{length}")]
+)]
+pub async fn title_length(title: &str, shop: u64) -> usize {
+    title.len() * usize::try_from(shop).unwrap_or(1)
+}
+
+/// Returns the lengths of titles, which are those of `title_length`.
+#[multi_tier_cached(batch = titles, same_as = title_length)]
+pub async fn title_lengths(titles: &[&str], shop: u64) -> HashMap<String, usize> {
+    let factor = usize::try_from(shop).unwrap_or(1);
+    let lengths = titles
+        .iter()
+        .map(|title| ((*title).to_owned(), title.len() * factor));
+    lengths.collect()
+}
+
+/// Returns the squares of numbers, in their order.
+///
+/// # Errors
+/// If the load took too long.
+#[multi_tier_cached(
+    ttl = "1h",
+    batch(numbers, most = 2),
+    skip(shop),
+    stale_while_revalidate = "1m",
+    hard_timeout = "2s"
+)]
+pub async fn squares(
+    numbers: Vec<u64>,
+    shop: &Shop,
+    names: Vec<String>,
+) -> Result<Vec<Option<u64>>, LoadTimeout> {
+    let more = shop.tenant + names.len() as u64;
+    Ok(numbers.into_iter().map(|n| Some(n * n + more)).collect())
+}
+
+impl Shop {
+    /// Returns the prices of items.
+    #[multi_tier_cached(batch = items, same_as = Self::price)]
+    pub async fn prices(&self, items: &[&str]) -> HashMap<String, u64> {
+        let price = |item: &&str| Some(((*item).to_owned(), self.tenant + item.len() as u64));
+        items.iter().filter_map(price).collect()
+    }
+
+    /// Returns the weights of items, with keys of their own.
+    #[multi_tier_cached(ttl = "1h", scope = self.tenant, batch = items, tags = ["weights"])]
+    pub async fn weights(&self, items: &[String], unit: u64) -> Vec<(String, u64)> {
+        let weight = |item: &String| (item.clone(), self.tenant * unit);
+        items.iter().map(weight).collect()
+    }
+}
+
+/// Invalidates and expires values by their tags and ids.
+///
+/// # Errors
+/// If a shared tier could not be reached.
+pub async fn forget_titles(shop: &Shop, titles: &[&str]) -> Result<(), memo::Error> {
+    for title in titles {
+        invalidate!(tag "title:{title}:{shop.tenant}", "titles").await?;
+        expire!(title_length, title, shop.tenant).await?;
+    }
+    expire!(title_lengths, titles, shop.tenant).await?;
+    expire!(Shop::prices, shop, titles).await?;
+    expire!(tag "weights").await?;
+    invalidate!(title_lengths).await.map(drop)
+}
+
 /// Invalidates a greeting and a price.
 ///
 /// # Errors
@@ -110,5 +183,24 @@ mod tests {
         forget(&shop, "ada").await.unwrap();
         assert_eq!(greeting::entry("ada", true).peek().await, None);
         assert_eq!(Shop::price_entry(&shop, "ada").peek().await, None);
+    }
+
+    #[tokio::test]
+    async fn tags_and_batches_work_when_the_facade_has_another_name() {
+        let shop = Shop { tenant: 1 };
+        assert_eq!(title_length("ada", 1).await, 3);
+        let lengths = title_lengths(&["ada", "b"], 1).await;
+        assert_eq!((lengths["ada"], lengths["b"]), (3, 1));
+        assert_eq!(title_length::entry("b", 1).peek().await, Some(1));
+        let numbers = squares(vec![2, 3, 4], &shop, Vec::new()).await;
+        assert_eq!(numbers, Ok(vec![Some(5), Some(10), Some(17)]));
+        assert_eq!(shop.prices(&["ada"]).await["ada"], 4);
+        assert_eq!(Shop::price_entry(&shop, "ada").peek().await, Some(4));
+        let items = ["ada".to_owned()];
+        assert_eq!(shop.weights(&items, 5).await, [("ada".to_owned(), 5)]);
+        forget_titles(&shop, &["ada", "b"]).await.unwrap();
+        assert_eq!(title_length::entry("b", 1).peek().await, None);
+        assert!(title_lengths::entry(&["ada"], 1).peek().await.is_empty());
+        assert_eq!(Shop::weights_entry(&shop, &items, 5).peek().await, []);
     }
 }

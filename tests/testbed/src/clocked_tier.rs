@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use multi_tier_cached::tier::kit::lock;
 use multi_tier_cached::tier::{
-    Breaker, FillResult, FunctionKey, Glob, Guard, Health, Lease, LeaseMode, LeaseResult,
-    ReadOptions, ReadResult, Receipt, RecordKey, SharedTier, Target, Tier, TierBuilder,
+    Breaker, Expiry, FillResult, FunctionKey, Glob, Guard, Health, Lease, LeaseMode, LeaseResult,
+    Ledger, ReadOptions, ReadResult, Receipt, RecordKey, SharedTier, Target, Tier, TierBuilder,
     TierContext, TierFuture, TierSettings,
 };
 use multi_tier_cached::{Error, ManualClock, unix_millis};
@@ -243,6 +243,22 @@ impl Tier for Clocked {
 
     fn invalidate_later(&self, target: Target<'_>) {
         self.tier.invalidate_later(target);
+    }
+
+    fn invalidate_tags<'a>(&'a self, tags: &'a [u64], within: Duration) -> TierFuture<'a, Receipt> {
+        self.tier.invalidate_tags(tags, within)
+    }
+
+    fn invalidate_tags_later(&self, tags: &[u64]) {
+        self.tier.invalidate_tags_later(tags);
+    }
+
+    fn expire<'a>(&'a self, target: Expiry<'a>, within: Duration) -> TierFuture<'a, Receipt> {
+        self.tier.expire(target, within)
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        self.tier.ledger()
     }
 
     fn is_pending(&self, key: &RecordKey) -> bool {

@@ -83,9 +83,17 @@ impl FakeLinks {
             self.store.shards[shard].invalidate(link, target).await;
             link.peers().done_late(target);
         }
+        self.store.shards[shard].invalidate_tags(link, &batch.tags);
+        link.peers().tags_done_late(&batch.tags);
         drop(link.pending.batch_done(&batch));
         link.is_lost.store(false, Ordering::SeqCst);
         link.prove();
+    }
+
+    /// Makes each operation take several polls from now on.
+    pub fn slow_down(&self) {
+        let links = self.links.iter();
+        links.for_each(|link| link.is_slow.store(true, Ordering::SeqCst));
     }
 
     /// Makes a shard fail invalidations, and its start.

@@ -1,6 +1,8 @@
 //! A tier in memory that a test controls: it holds operations until the test lets them through, and
 //! fails as the test says.
 
+mod control;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,12 +10,14 @@ use std::time::Duration;
 
 use multi_tier_cached::tier::kit::{PrivateTier, RecordStore, lock};
 use multi_tier_cached::tier::{
-    Deadlock, FillResult, HeldLease, Lease, LeaseMode, LeaseResult, ReadOptions, ReadResult,
-    Receipt, RecordKey, Refusal, SharedTier, Target, Tier, TierBuilder, TierContext, TierFuture,
-    TierSettings,
+    Deadlock, Expiry, FillResult, HeldLease, Lease, LeaseMode, LeaseResult, Ledger, ReadOptions,
+    ReadResult, Receipt, RecordKey, Refusal, SharedTier, Target, Tier, TierBuilder, TierContext,
+    TierFuture, TierSettings,
 };
 use multi_tier_cached::{Coherence, Error, ErrorKind};
 use tokio::sync::Semaphore;
+
+use crate::fake_ledger::FakeLedger;
 
 /// More permits than a test takes: what has them is not held.
 const UNHELD: usize = 1 << 20;
@@ -59,6 +63,10 @@ struct State {
     is_mute: AtomicBool,
     /// `true` if fills fail.
     is_full: AtomicBool,
+    /// The ledger, if the tier keeps one.
+    ledger: Option<FakeLedger>,
+    /// The number of invalidations and expiries of tags that were let through.
+    tag_changes: AtomicU64,
 }
 
 /// Where a read is held.
@@ -130,7 +138,12 @@ impl Default for FakeTier {
 impl FakeTier {
     /// Creates a private tier that holds invalidations, and lets everything else through.
     pub fn new() -> Self {
-        Self::with_coherence(None)
+        Self::of(None, None)
+    }
+
+    /// Creates a private tier that keeps a ledger.
+    pub fn with_ledger() -> Self {
+        Self::of(None, Some(FakeLedger::default()))
     }
 
     /// Creates a tier that also holds fills.
@@ -143,10 +156,16 @@ impl FakeTier {
     /// Creates a shared tier. The test [proves](Self::prove) that its channel is coherent, and
     /// [revokes](Self::revoke) that.
     pub fn shared(bound: Duration) -> Self {
-        Self::with_coherence(Some(Arc::new(Coherence::new(bound))))
+        Self::of(Some(Arc::new(Coherence::new(bound))), None)
     }
 
-    fn with_coherence(coherence: Option<Arc<Coherence>>) -> Self {
+    /// Creates a shared tier that keeps a ledger.
+    pub fn shared_with_ledger(bound: Duration) -> Self {
+        let coherence = Arc::new(Coherence::new(bound));
+        Self::of(Some(coherence), Some(FakeLedger::default()))
+    }
+
+    fn of(coherence: Option<Arc<Coherence>>, ledger: Option<FakeLedger>) -> Self {
         // The store never waits, so the inner tier needs no time limit, and no runtime for one.
         let inner = TierSettings::new("fake_tier", Duration::MAX).without_runtime();
         let state = State {
@@ -164,6 +183,8 @@ impl FakeTier {
             is_broken: AtomicBool::new(false),
             is_mute: AtomicBool::new(false),
             is_full: AtomicBool::new(false),
+            ledger,
+            tag_changes: AtomicU64::new(0),
         };
         Self {
             state: Arc::new(state),
@@ -178,114 +199,18 @@ impl FakeTier {
         self
     }
 
+    /// Sets the kind, which metrics and logs name. Default: `fake_tier`.
+    #[must_use]
+    pub fn kind(mut self, kind: &'static str) -> Self {
+        self.settings.kind = kind;
+        self
+    }
+
     /// Lets plain functions use the tier.
     #[must_use]
     pub fn for_threads(mut self) -> Self {
         self.settings.works_without_runtime = true;
         self
-    }
-
-    /// Returns the number of records, valid or not.
-    pub fn len(&self) -> usize {
-        lock(&self.state.tier.store().0).len()
-    }
-
-    /// Returns `true` if there are no records.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Makes the invalidation of every key pending from now on.
-    pub fn owe(&self) {
-        self.state.is_pending.store(true, Ordering::SeqCst);
-    }
-
-    /// Proves that the channel of a shared tier is coherent now.
-    pub fn prove(&self) {
-        let coherence = self.coherence();
-        coherence.proved(coherence.barrier());
-    }
-
-    /// Makes the channel of a shared tier incoherent.
-    pub fn revoke(&self) {
-        self.coherence().revoke();
-    }
-
-    /// Deletes the records, as when another instance invalidates them.
-    pub fn empty(&self) {
-        lock(&self.state.tier.store().0).clear();
-    }
-
-    /// Makes reads return no stamp from now on.
-    pub fn say_no_stamp(&self) {
-        self.state.is_mute.store(true, Ordering::SeqCst);
-    }
-
-    /// Makes reads and leases fail from now on.
-    pub fn break_down(&self) {
-        self.state.is_broken.store(true, Ordering::SeqCst);
-    }
-
-    /// Answers every question about a deadlock with "none" from now on, except that the next `lost`
-    /// questions fail.
-    pub fn lose_answers_about_deadlocks(&self, lost: usize) {
-        *lock(&self.state.lost_answers) = Some(lost);
-    }
-
-    /// Returns the number of questions about a deadlock.
-    pub fn deadlock_questions(&self) -> u64 {
-        self.state.deadlock_questions.load(Ordering::SeqCst)
-    }
-
-    /// Holds the next read that is not held yet.
-    pub fn hold_read(&self, at: HeldAt) -> Arc<HeldRead> {
-        let held = Arc::new(HeldRead {
-            at,
-            is_reached: AtomicBool::new(false),
-            gate: Semaphore::new(0),
-        });
-        lock(&self.state.held_reads).push_back(Arc::clone(&held));
-        held
-    }
-
-    /// Makes fills fail from now on.
-    pub fn fill_up(&self) {
-        self.state.is_full.store(true, Ordering::SeqCst);
-    }
-
-    /// Holds fills from now on.
-    pub fn hold_fills(&self) {
-        self.state.fills.forget_permits(UNHELD);
-    }
-
-    /// Returns `true` once a fill is or was held.
-    pub fn has_held_fill(&self) -> bool {
-        self.state.has_held_fill.load(Ordering::SeqCst)
-    }
-
-    /// Lets one held fill through.
-    pub fn let_a_fill_through(&self) {
-        self.state.fills.add_permits(1);
-    }
-
-    /// Holds the reply to the next invalidation after it is done.
-    pub fn keep_back(&self) {
-        self.state.keeps_back.store(true, Ordering::SeqCst);
-    }
-
-    /// Returns `true` once that reply is held.
-    pub fn has_kept_back(&self) -> bool {
-        !self.state.keeps_back.load(Ordering::SeqCst)
-    }
-
-    /// Gives the held reply.
-    pub fn answer(&self) {
-        self.state.replies.add_permits(1);
-    }
-
-    /// Lets one invalidation through.
-    pub fn let_through(&self) {
-        self.state.gate.add_permits(1);
     }
 }
 
@@ -355,10 +280,12 @@ impl Tier for FakeTier {
             if self.is_pending(key) {
                 return Ok(LeaseResult::Refused(Refusal::Queued));
             }
-            self.state
-                .tier
-                .lease(key, mode, expected_header, within)
-                .await
+            let lease = self.state.tier.lease(key, mode, expected_header, within);
+            let leased = lease.await?;
+            Ok(match &self.state.ledger {
+                Some(ledger) => ledger.mark_lease(key, leased),
+                None => leased,
+            })
         })
     }
 
@@ -392,6 +319,57 @@ impl Tier for FakeTier {
 
     fn invalidate_later(&self, target: Target<'_>) {
         self.state.tier.invalidate_later(target);
+    }
+
+    fn invalidate_tags<'a>(&'a self, tags: &'a [u64], _: Duration) -> TierFuture<'a, Receipt> {
+        Box::pin(async move {
+            take(&self.state.gate).await;
+            self.invalidate_tags_later(tags);
+            if self.state.keeps_back.swap(false, Ordering::SeqCst) {
+                take(&self.state.replies).await;
+            }
+            Ok(Receipt::Acked)
+        })
+    }
+
+    fn invalidate_tags_later(&self, tags: &[u64]) {
+        self.state.tag_changes.fetch_add(1, Ordering::SeqCst);
+        if let Some(ledger) = &self.state.ledger {
+            ledger.ledger.invalidate_tags(tags);
+        }
+    }
+
+    /// Without a ledger it invalidates.
+    fn expire<'a>(&'a self, target: Expiry<'a>, within: Duration) -> TierFuture<'a, Receipt> {
+        Box::pin(async move {
+            let Some(ledger) = &self.state.ledger else {
+                return match target {
+                    Expiry::Key(key) => self.invalidate(Target::Key(key), within).await,
+                    Expiry::Function(function) => {
+                        self.invalidate(Target::Function(function), within).await
+                    }
+                    Expiry::Tags(tags) => self.invalidate_tags(tags, within).await,
+                };
+            };
+            take(&self.state.gate).await;
+            if let Expiry::Key(key) = target {
+                // Voids the leases, and keeps the record.
+                let read = self.state.tier.read(key, ReadOptions::default(), within);
+                let record = read.await?.record;
+                self.state.tier.invalidate(Target::Key(key), within).await?;
+                if let Some(record) = record {
+                    lock(&self.state.tier.store().0).insert(key.name(), record);
+                }
+            }
+            self.state.tag_changes.fetch_add(1, Ordering::SeqCst);
+            ledger.ledger.expire(target);
+            Ok(Receipt::Acked)
+        })
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        let ledger = self.state.ledger.as_ref()?;
+        Some(ledger)
     }
 
     fn is_pending(&self, _: &RecordKey) -> bool {

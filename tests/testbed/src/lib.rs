@@ -9,15 +9,18 @@ pub mod cluster;
 pub mod counts;
 pub mod deployment;
 pub mod directory;
+pub mod fake_ledger;
 pub mod fake_store;
 pub mod fake_tier;
 pub mod instance;
+pub mod ledgered;
 pub mod log;
 pub mod memcached;
 pub mod network;
 pub mod proxy;
 pub mod sentinel;
 pub mod server;
+pub mod spans;
 pub mod truth;
 mod watch;
 

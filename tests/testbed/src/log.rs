@@ -15,6 +15,11 @@ use tracing_subscriber::layer::SubscriberExt;
 static SECOND_DISPATCH: LazyLock<Dispatch> =
     LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
 
+/// Keeps the second subscriber registered from now on.
+pub(crate) fn keep_second_dispatch() {
+    LazyLock::force(&SECOND_DISPATCH);
+}
+
 /// Events that were logged. Clones are the same log.
 #[derive(Clone, Debug, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
@@ -25,7 +30,7 @@ impl Log {
     /// single-threaded runtime.
     #[must_use]
     pub fn capture(&self) -> tracing::subscriber::DefaultGuard {
-        LazyLock::force(&SECOND_DISPATCH);
+        keep_second_dispatch();
         let layer = tracing_subscriber::fmt::layer()
             .with_ansi(false)
             .with_writer(self.clone());

@@ -62,7 +62,7 @@ fn detachable<F: Future + Send + 'static>(
     detached: &Detached,
     body: F,
 ) -> std::pin::Pin<Box<dyn Future<Output = F::Output> + Send>> {
-    let mut scope = LoadScope::detachable(Some(inner), detached);
+    let mut scope = LoadScope::of([inner], Some(detached));
     let mut body = Box::pin(body);
     Box::pin(std::future::poll_fn(move |cx| {
         let _entered = scope.enter();

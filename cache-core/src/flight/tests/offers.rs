@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::entry::Held;
+use crate::fence::TagStripes;
 use crate::stale::StaleValue;
 
 fn stale_of(value: Held) -> StaleValue {
@@ -14,6 +15,8 @@ fn stale_of(value: Held) -> StaleValue {
         start: 0,
         dated: 0,
         fresh_until: Moment::ZERO,
+        is_expired: false,
+        tags: TagStripes::default(),
     }
 }
 

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use super::FunctionBuilder;
 use crate::call::CacheValue;
+use crate::function::tags::TagTemplates;
 #[cfg(doc)]
 use crate::load_timeout::LoadTimeout;
 use crate::outcome::ShareWith;
 use crate::outcome::error_rules::{ErrorIf, StaleIf, TimeoutFrom, WithShare};
+use crate::tag::Tag;
 
 impl<V: CacheValue, S> FunctionBuilder<V, S> {
     /// Sets how the error of a failed load is rebuilt for each call that waited for the load. Use
@@ -69,6 +71,34 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
         self
     }
 
+    /// Sets the tags of the values that their arguments tell, by which
+    /// [`CacheRuntime::invalidate_tags`](crate::CacheRuntime::invalidate_tags) finds them. A
+    /// template names the arguments of a key by their places in the tuple: `user:{0}`. Arguments
+    /// are escaped as in keys, so that none makes another tag; an integer is written without its
+    /// type. `build` refuses a template that cannot be read, and more than 64.
+    ///
+    /// With `tags([])` the tags come from [`tags_of`](Self::tags_of) and from
+    /// [`caching::tag`](crate::caching::tag) alone. Default: values have no tags. A record that an
+    /// older build wrote is not used if it lacks a tag of these. Increase
+    /// [`version`](Self::version) when values get other tags, which the older records lack.
+    pub fn tags(mut self, templates: impl IntoIterator<Item = &'static str>) -> Self {
+        self.tags = TagTemplates::parse(templates);
+        self
+    }
+
+    /// Sets the function that returns the tags of a value, in addition to [`tags`](Self::tags).
+    /// A value can have 64 tags; one with more is returned to its callers and kept nowhere.
+    /// Default: none.
+    pub fn tags_of(mut self, tags_of: fn(&V) -> Vec<Tag>) -> Self {
+        self.tags_of = Some(tags_of);
+        if let Ok(tags) = &mut self.tags
+            && !tags.are_declared()
+        {
+            *tags = TagTemplates::declared(&[]);
+        }
+        self
+    }
+
     fn map_share<T>(self, wrap: impl FnOnce(S) -> T) -> FunctionBuilder<V, T> {
         FunctionBuilder {
             definition: self.definition,
@@ -77,6 +107,8 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
             value_type: self.value_type,
             cache_if: self.cache_if,
             ttl_from: self.ttl_from,
+            tags: self.tags,
+            tags_of: self.tags_of,
             has_stale_if: self.has_stale_if,
             has_error_if: self.has_error_if,
             share: wrap(self.share),

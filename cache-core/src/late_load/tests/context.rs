@@ -105,7 +105,7 @@ async fn load_in_the_background_has_a_span_that_follows_from_that_of_its_caller(
     let lines = spans.0.lock().unwrap();
     let expected = [
         "caller is_root=false",
-        "background load is_root=true",
+        "cache.background is_root=true",
         "2 follows 1",
         "enter 2",
     ];

@@ -2,7 +2,10 @@
 
 use super::read::TierHit;
 use super::*;
+use crate::entry::KnownRecord;
+use crate::fence::TagStripes;
 use crate::function::options::Consistency;
+use crate::record::RecordMarks;
 use crate::tier::shard::Shard;
 
 const S: Duration = Duration::from_secs(10);
@@ -154,6 +157,8 @@ fn strong_function_never_returns_a_stale_value() {
         start: fixture.start(),
         dated: fixture.start(),
         fresh_until: fixture.function.state.clock.now(),
+        is_expired: false,
+        tags: TagStripes::default(),
     };
     let check = || {
         assert_eq!(fixture.look(), "miss");
@@ -163,7 +168,11 @@ fn strong_function_never_returns_a_stale_value() {
     };
     let start = fixture.start();
     let hit = TierHit {
-        record: Some((0, [1; 8])),
+        record: Some(KnownRecord {
+            at: 0,
+            etag: [1; 8],
+            marks: RecordMarks::default(),
+        }),
         ..keep::hit(Some(1), LIFE)
     };
     fixture

@@ -2,6 +2,7 @@
 
 use super::read::TierHit;
 use super::*;
+use crate::fence::TagStripes;
 
 const S: Duration = Duration::from_secs(10);
 const E: Duration = Duration::from_secs(60);
@@ -9,12 +10,15 @@ const E: Duration = Duration::from_secs(60);
 /// A fresh result that was found in a lower tier.
 pub(super) fn hit(value: Option<u64>, left: Duration) -> TierHit {
     TierHit {
+        at: 0,
+        size: 0,
         value: value.map(|value| Arc::new(value) as Held),
         left,
         life: left,
         load: LOAD,
         number: None,
         record: None,
+        tags: TagStripes::default(),
         passed_record: false,
         is_promoted: true,
     }
@@ -64,12 +68,15 @@ fn stale_as_of(fixture: &Fixture, start: u64, value: u64, since: Duration) -> St
         start,
         dated: start,
         fresh_until: fixture.function.state.clock.now().before(since),
+        is_expired: false,
+        tags: TagStripes::default(),
     }
 }
 
 fn keep_stale(fixture: &Fixture, value: u64, since: Duration) {
     let found = stale_as_of(fixture, fixture.start(), value, since);
-    fixture.function.keep_stale(&fixture.key, &found, &VALUES);
+    let function = &fixture.function;
+    function.keep_stale(&fixture.key, &found, false, &VALUES);
 }
 
 #[test]
@@ -132,7 +139,7 @@ fn stale_value_replaces_one_that_is_staler_or_invalidated_only() {
     let invalidated = stale_as_of(&fixture, 0, 5, Duration::ZERO);
     fixture
         .function
-        .keep_stale(&fixture.key, &invalidated, &VALUES);
+        .keep_stale(&fixture.key, &invalidated, false, &VALUES);
     assert_eq!(fixture.look(), "stale 4");
 }
 
@@ -146,7 +153,9 @@ fn stale_value_does_not_replace_one_that_a_later_strong_call_found() {
         .keep_strong_read(&fixture.key, &found, before, None, &VALUES);
     fixture.advance(LIFE + 5 * SECOND);
     let older = stale_as_of(&fixture, before, 1, Duration::ZERO);
-    fixture.function.keep_stale(&fixture.key, &older, &VALUES);
+    fixture
+        .function
+        .keep_stale(&fixture.key, &older, false, &VALUES);
     assert_eq!(fixture.look(), "stale 2, load begins");
     let known = fixture.function.kept(&fixture.key).expect("an entry");
     assert!(

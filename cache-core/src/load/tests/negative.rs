@@ -1,6 +1,7 @@
 //! Results without a value.
 
 use super::*;
+use crate::fence::TagStripes;
 
 const TTL: Duration = Duration::from_secs(5);
 const S: Duration = Duration::from_secs(10);
@@ -22,7 +23,7 @@ fn keep_failed(fixture: &Fixture) -> bool {
     let error = Arc::new("the error");
     fixture
         .function
-        .keep_failed(&fixture.key, error, fixture.start())
+        .keep_failed(&fixture.key, error, (fixture.start(), TagStripes::NONE))
 }
 
 type Keep = fn(&Fixture) -> bool;
@@ -73,7 +74,11 @@ fn absence_and_error_end_with_an_invalidation() {
         // Results of loads that began before the invalidation.
         let error = Arc::new("the error");
         let visits = TierVisits::new(&fixture.function, &fixture.key);
-        assert!(!fixture.function.keep_failed(&fixture.key, error, before));
+        assert!(
+            !fixture
+                .function
+                .keep_failed(&fixture.key, error, (before, TagStripes::NONE))
+        );
         assert!(!fixture.function.keep_absent(before, &visits));
     }
 }

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use super::RuntimeBuilder;
 use super::problems::Problems;
 use crate::background::Background;
+use crate::clock::Clock;
 use crate::codec::{Encoding, Encodings};
 use crate::error::Error;
 use crate::fence::Fences;
 use crate::function::options::WhenIsolated;
 use crate::function::ttl::{Policies, Ttl};
 use crate::level::Level;
+use crate::metrics::MetricsDetail;
 use crate::setting::Setting;
 use crate::state::{Defaults, RuntimeState};
 use crate::tier::config::TierConfig;
@@ -46,7 +48,8 @@ impl RuntimeBuilder {
         // If there are two tiers below memory, one can be private and the other shared. Then the
         // records of the private one are judged by the fences.
         let fences = Arc::new(Fences::for_entries(entries, self.lower.len() > 1));
-        let lower = build_lower(std::mem::take(&mut self.lower), &fences, &mut problems);
+        let builders = std::mem::take(&mut self.lower);
+        let lower = build_lower(builders, &fences, &self.clock, &mut problems);
         #[cfg_attr(
             not(feature = "custom-codec"),
             expect(unused_mut, reason = "no codec is added")
@@ -66,9 +69,17 @@ impl RuntimeBuilder {
             when_isolated: when_isolated.unwrap_or_default(),
             policies: policies(self.policies, self.policies_of_operators),
             overrides: self.overrides,
+            keys_in_traces: self.keys_in_traces,
         };
+        let metrics_detail = self
+            .metrics_detail
+            .map_or_else(MetricsDetail::default, |set| set.value);
         let (tiers, clock) = (lower.tiers, self.clock);
         let mut state = RuntimeState::new(memory, tiers, fences, clock, encodings, defaults);
+        state.metrics_detail = metrics_detail;
+        for (config, store) in &state.lower {
+            store.report_to(config.level(), &state.observers);
+        }
         if let Some(places) = background_loads.flatten() {
             state.loads = Background::of_loads(places);
         }
@@ -176,6 +187,7 @@ fn check_stores(lower: &[(TierConfig, Box<dyn TierBuilder>)]) -> Vec<Error> {
 fn build_lower(
     builders: Vec<(TierConfig, Box<dyn TierBuilder>)>,
     fences: &Arc<Fences>,
+    clock: &Clock,
     problems: &mut Problems,
 ) -> Lower {
     let (mut tiers, mut peers_of_tiers) = (Vec::new(), Vec::new());
@@ -183,7 +195,9 @@ fn build_lower(
     for (config, builder) in builders {
         let peers = Peers::new(Arc::clone(fences));
         let context = TierContext::new(config.level(), peers.clone());
-        match problems.note(build_store(builder, &context)) {
+        let store = build_store(builder, &context, config.level(), clock);
+        let store = store.map(|store| store.counting_received(peers.received()));
+        match problems.note(store) {
             None => is_complete = false,
             Some(store) => {
                 tiers.push((config, Arc::new(store)));
@@ -200,7 +214,12 @@ fn build_lower(
 }
 
 /// Builds the tiers of all shards of a store.
-fn build_store(builder: Box<dyn TierBuilder>, context: &TierContext) -> Result<Store, Error> {
+fn build_store(
+    builder: Box<dyn TierBuilder>,
+    context: &TierContext,
+    level: Level,
+    clock: &Clock,
+) -> Result<Store, Error> {
     let contexts = context.of_shards(builder.shards())?;
     let tiers = builder.build_shards(&contexts)?;
     if tiers.len() != contexts.len() {
@@ -208,7 +227,7 @@ fn build_store(builder: Box<dyn TierBuilder>, context: &TierContext) -> Result<S
         let problem = format!("{built} shards of a store were built, which has {of}");
         return Err(Error::configuration(problem));
     }
-    Store::new(tiers)
+    Store::new(tiers, level, clock.clone())
 }
 
 /// Returns all policies. Those of operators replace those of the program.

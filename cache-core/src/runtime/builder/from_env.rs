@@ -49,6 +49,7 @@ impl RuntimeBuilder {
         let names = Environment::of_process().names();
         if !names.is_empty() {
             tracing::warn!(
+                target: "multi_tier_cached::runtime",
                 variables = names.join(", "),
                 "settings in the environment are ignored: `CacheRuntime::builder()` does not read \
                  them; call `from_env()` on it, or begin with `CacheRuntime::from_env()`"

@@ -148,6 +148,7 @@ impl<K> HeldGuards<K> {
         drop(state);
         if lapsed > 0 {
             tracing::warn!(
+                target: "multi_tier_cached::tier",
                 lapsed,
                 "write guards had expired at the store and were placed again; records that were stored in between are dropped"
             );

@@ -74,7 +74,7 @@ impl Outage {
     pub fn failed(&mut self, address: &str, error: &Error) {
         let (store, shard) = (self.store, self.shard);
         if std::mem::replace(&mut self.is_noted, true) {
-            tracing::debug!(shard, address, error = ?error, "{store} still cannot be used");
+            tracing::debug!(target: "multi_tier_cached::tier", shard, address, error = ?error, "{store} still cannot be used");
             return;
         }
         let failure = match error.kind() {
@@ -83,11 +83,12 @@ impl Outage {
             _ => format!("{address}: {error:?}"),
         };
         if !self.failures.add(&failure) {
-            tracing::debug!(shard, address, error = ?error, "{store} cannot be used here either");
+            tracing::debug!(target: "multi_tier_cached::tier", shard, address, error = ?error, "{store} cannot be used here either");
             return;
         }
         self.reported = Some(failure);
         tracing::warn!(
+            target: "multi_tier_cached::tier",
             shard,
             address,
             error = ?error,
@@ -98,7 +99,7 @@ impl Outage {
     /// Notes that no attempt was made, because of a failure of another link, which reports it.
     pub fn waits(&self, address: &str, error: &Error) {
         let (store, shard) = (self.store, self.shard);
-        tracing::debug!(shard, address, error = ?error, "{store} cannot be used yet");
+        tracing::debug!(target: "multi_tier_cached::tier", shard, address, error = ?error, "{store} cannot be used yet");
     }
 
     /// Notes that the store can be used.
@@ -107,9 +108,9 @@ impl Outage {
         let was_noted = std::mem::take(&mut self.is_noted);
         if let Some(failure) = self.reported.take() {
             self.failures.remove(&failure);
-            tracing::info!(shard, address, "{store} can be used again");
+            tracing::info!(target: "multi_tier_cached::tier", shard, address, "{store} can be used again");
         } else if was_noted {
-            tracing::debug!(shard, address, "{store} can be used here again");
+            tracing::debug!(target: "multi_tier_cached::tier", shard, address, "{store} can be used here again");
         }
     }
 
@@ -117,6 +118,7 @@ impl Outage {
     pub(super) fn lost(&self, address: &str, lasted: Duration) {
         let (store, shard) = (self.store, self.shard);
         tracing::info!(
+            target: "multi_tier_cached::tier",
             shard,
             address,
             ?lasted,

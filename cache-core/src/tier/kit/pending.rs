@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
+use super::digest_set::DigestSet;
 use super::invalidation_set::InvalidationSet;
 use super::lock::lock;
 use super::target::OwnedTarget;
 use super::wake::WakeOnDrop;
 use crate::error::{Error, ErrorKind};
-use crate::tier::{FunctionKey, RecordKey, Target};
+use crate::tier::{Expiry, FunctionKey, Marks, MarksState, RecordKey, Target};
 
 /// The invalidations that a tier has accepted and that its store does not know yet.
 ///
@@ -19,12 +20,14 @@ use crate::tier::{FunctionKey, RecordKey, Target};
 /// [queues](Self::queue) it for a later [`Batch`], treats the records
 /// that an invalidation [covers](Self::covers) as missing, and removes the invalidation when the
 /// store has confirmed it: one at a time ([`done`](Self::done)), or all of a [`Batch`] at once
-/// ([`batch_done`](Self::batch_done)).
+/// ([`batch_done`](Self::batch_done)). Tags and expiries are added by their digests, and
+/// [judge](Self::judge) the records that carry them.
 ///
 /// 1. An added invalidation covers its keys until it is removed under its own number, or a later
 ///    one. If a target is added again while the first addition is being sent, the first
 ///    confirmation does not remove it.
-/// 2. The list may become coarser, never incomplete: see [`InvalidationSet`].
+/// 2. The list may become coarser, never incomplete: see [`InvalidationSet`]. If it has more than
+///    65,536 tags, all tags take their place; the same holds for expiries.
 #[derive(Debug, Default)]
 pub struct PendingInvalidations {
     state: Mutex<State>,
@@ -36,6 +39,8 @@ pub struct PendingInvalidations {
 #[derive(Debug, Default)]
 struct State {
     set: InvalidationSet,
+    tags: DigestSet,
+    expiries: DigestSet,
     /// The number of the last addition.
     number: u64,
 }
@@ -57,6 +62,14 @@ pub struct Batch {
     pub functions: Vec<FunctionKey>,
     /// The keys to invalidate.
     pub keys: Vec<RecordKey>,
+    /// `true` if all tags are to be invalidated.
+    pub all_tags: bool,
+    /// The digests of the tags to invalidate.
+    pub tags: Vec<u64>,
+    /// `true` if everything is to be expired.
+    pub all_expiries: bool,
+    /// The digests of the keys, functions and tags to expire.
+    pub expiries: Vec<u64>,
     number: u64,
 }
 
@@ -71,10 +84,16 @@ impl Batch {
     /// Returns `true` if nothing was pending.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        !self.all && self.functions.is_empty() && self.keys.is_empty()
+        !self.all && self.functions.is_empty() && self.keys.is_empty() && !self.has_digests()
     }
 
-    /// Returns the targets, the widest first.
+    /// Returns `true` if tags or expiries were pending.
+    #[must_use]
+    pub fn has_digests(&self) -> bool {
+        self.all_tags || self.all_expiries || !self.tags.is_empty() || !self.expiries.is_empty()
+    }
+
+    /// Returns the targets, the widest first, without tags and expiries.
     pub fn targets(&self) -> impl Iterator<Item = Target<'_>> {
         let all = self.all.then_some(Target::All);
         let functions = self.functions.iter().map(Target::Function);
@@ -109,6 +128,56 @@ impl PendingInvalidations {
         WakeOnDrop::new([Arc::clone(&self.changed)])
     }
 
+    /// Adds an invalidation of tags, by their digests, and returns its number.
+    pub fn add_tags(&self, tags: &[u64]) -> u64 {
+        let mut state = lock(&self.state);
+        let number = state.next_number();
+        state.tags.insert(tags, number);
+        number
+    }
+
+    /// Adds an expiry, and returns its number. It is removed with its [batch](Self::batch).
+    pub fn add_expiry(&self, target: Expiry<'_>) -> u64 {
+        let mut state = lock(&self.state);
+        let number = state.next_number();
+        state.expiries.insert(target.digests(), number);
+        number
+    }
+
+    /// Removes tags whose invalidation the store has confirmed, except those that were added after
+    /// `number`. The waiters wake when the result is dropped.
+    pub fn tags_done(&self, tags: &[u64], number: u64) -> WakeOnDrop {
+        lock(&self.state).tags.remove(tags, number);
+        WakeOnDrop::new([Arc::clone(&self.changed)])
+    }
+
+    /// Returns `true` if an invalidation of one of these tags is pending.
+    #[must_use]
+    pub fn covers_tags(&self, tags: &[u64]) -> bool {
+        let state = lock(&self.state);
+        tags.iter().any(|tag| state.tags.covers(*tag))
+    }
+
+    /// Judges a record by the tags and the expiries that are pending. A tier that has a ledger
+    /// beside this list asks the list first: in the opposite order, a tag could be removed here
+    /// after the ledger was asked and before the list is.
+    #[must_use]
+    pub fn judge(&self, marks: Marks<'_>) -> MarksState {
+        let state = lock(&self.state);
+        let mut tags = marks.tags.iter();
+        if tags.clone().any(|tag| state.tags.covers(*tag)) {
+            return MarksState::Invalidated;
+        }
+        let is_expired = [marks.key, marks.function]
+            .into_iter()
+            .any(|digest| state.expiries.covers(digest))
+            || tags.any(|tag| state.expiries.covers(*tag));
+        match is_expired {
+            true => MarksState::Expired,
+            false => MarksState::Valid,
+        }
+    }
+
     /// Returns `true` if an invalidation of this key is pending.
     #[must_use]
     pub fn covers(&self, key: &RecordKey) -> bool {
@@ -118,7 +187,8 @@ impl PendingInvalidations {
     /// Returns the number of pending invalidations.
     #[must_use]
     pub fn len(&self) -> usize {
-        lock(&self.state).set.len()
+        let state = lock(&self.state);
+        state.set.len() + state.tags.len() + state.expiries.len()
     }
 
     /// Returns `true` if nothing is pending.
@@ -130,14 +200,17 @@ impl PendingInvalidations {
     /// Returns everything that is pending now.
     #[must_use]
     pub fn batch(&self) -> Batch {
-        let (targets, number) = {
-            let state = lock(&self.state);
-            (state.set.targets(), state.number)
-        };
+        let state = lock(&self.state);
+        let targets = state.set.targets();
         let mut batch = Batch {
-            number,
+            all_tags: state.tags.has_all(),
+            tags: state.tags.digests(),
+            all_expiries: state.expiries.has_all(),
+            expiries: state.expiries.digests(),
+            number: state.number,
             ..Batch::default()
         };
+        drop(state);
         for target in targets {
             match target {
                 OwnedTarget::Key(key) => batch.keys.push(key),
@@ -161,6 +234,10 @@ impl PendingInvalidations {
     /// since. The waiters wake when the result is dropped.
     pub fn batch_done(&self, batch: &Batch) -> WakeOnDrop {
         // Everything that was pending when the batch was made is in it, or covered by it.
+        let mut state = lock(&self.state);
+        state.tags.remove_all(batch.number);
+        state.expiries.remove_all(batch.number);
+        drop(state);
         self.done(Target::All, batch.number)
     }
 
@@ -203,166 +280,4 @@ impl PendingInvalidations {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(number: u64) -> RecordKey {
-        RecordKey::new(
-            Arc::new(FunctionKey::new("f", 1)),
-            number.to_string(),
-            number,
-        )
-    }
-
-    #[test]
-    fn invalidation_that_was_added_again_stays_pending_when_the_first_is_done() {
-        let pending = PendingInvalidations::default();
-        let (first, second) = (key(1), key(2));
-        let number = pending.add(Target::Key(&first));
-        let batch = pending.batch();
-        pending.add(Target::Key(&first));
-        pending.add(Target::Key(&second));
-        pending.done(Target::Key(&first), number);
-        pending.batch_done(&batch);
-        assert!(pending.covers(&first) && pending.covers(&second));
-        pending.batch_done(&pending.batch());
-        assert!(pending.is_empty() && !pending.covers(&first));
-        let number = pending.add(Target::Function(&first.function));
-        assert!(pending.covers(&second));
-        pending.done(Target::Function(&first.function), number);
-        assert!(!pending.covers(&second));
-    }
-
-    const KEYS: [(&str, u64); 4] = [("f", 1), ("f", 2), ("g", 1), ("g", 2)];
-
-    fn key_of((function, number): (&str, u64)) -> RecordKey {
-        let function = Arc::new(FunctionKey::new(function, 1));
-        RecordKey::new(function, number.to_string(), number)
-    }
-
-    fn is_in(inner: &OwnedTarget, outer: &OwnedTarget) -> bool {
-        match (inner, outer) {
-            (_, OwnedTarget::All) => true,
-            (OwnedTarget::Key(key), OwnedTarget::Function(function)) => *key.function == *function,
-            (inner, outer) => inner == outer,
-        }
-    }
-
-    /// A random history, and what of it is not confirmed, in a list that forgets nothing.
-    #[derive(Default)]
-    struct History {
-        random: fastrand::Rng,
-        is_queued: bool,
-        pending: PendingInvalidations,
-        added: Vec<(OwnedTarget, u64)>,
-        unconfirmed: Vec<(OwnedTarget, u64)>,
-        batches: Vec<Batch>,
-    }
-
-    impl History {
-        fn step(&mut self) {
-            match self.random.u8(..10) {
-                0..=4 => self.add(),
-                5..=7 => self.confirm_one(),
-                8 => self.batches.push(self.pending.batch()),
-                _ => self.confirm_batch(),
-            }
-        }
-
-        fn add(&mut self) {
-            let key = key_of(KEYS[self.random.usize(..KEYS.len())]);
-            let target = match self.random.u8(..8) {
-                0 => OwnedTarget::All,
-                1 | 2 => OwnedTarget::Function((*key.function).clone()),
-                _ => OwnedTarget::Key(key),
-            };
-            let number = if self.is_queued {
-                self.pending.queue(target.borrow());
-                self.pending.batch().number()
-            } else {
-                self.pending.add(target.borrow())
-            };
-            self.added.push((target.clone(), number));
-            self.unconfirmed.push((target, number));
-        }
-
-        fn confirm_one(&mut self) {
-            if self.added.is_empty() {
-                return;
-            }
-            let (target, number) = &self.added[self.random.usize(..self.added.len())];
-            self.pending.done(target.borrow(), *number);
-            self.unconfirmed
-                .retain(|(of, later)| later > number || !is_in(of, target));
-        }
-
-        fn confirm_batch(&mut self) {
-            if let Some(batch) = self.batches.pop() {
-                self.pending.batch_done(&batch);
-                let confirmed = batch.number();
-                self.unconfirmed.retain(|(_, number)| *number > confirmed);
-            }
-        }
-
-        fn check(&self, key: &RecordKey) {
-            let target = OwnedTarget::Key(key.clone());
-            let is_pending = self.unconfirmed.iter().any(|(of, _)| is_in(&target, of));
-            let covers = self.pending.covers(key);
-            // A wider invalidation may take the place of a queued one, and stay with it.
-            let is_right = covers == is_pending || self.is_queued && covers;
-            assert!(is_right, "{key:?}: {covers}, but {:?}", self.unconfirmed);
-        }
-    }
-
-    #[test]
-    fn invalidation_is_pending_until_it_or_a_wider_one_was_confirmed_after_it() {
-        for seed in 0..4_000 {
-            let mut history = History {
-                random: fastrand::Rng::with_seed(seed),
-                is_queued: seed % 2 == 1,
-                ..History::default()
-            };
-            for _ in 0..30 {
-                history.step();
-                for key in KEYS {
-                    history.check(&key_of(key));
-                }
-            }
-            let pending = history.pending;
-            pending.batch_done(&pending.batch());
-            assert!(pending.is_empty());
-        }
-    }
-
-    #[test]
-    fn invalidation_sent_by_itself_is_removed_beside_a_wider_one_that_was_sent_before() {
-        let pending = PendingInvalidations::default();
-        let all = pending.add(Target::All);
-        let one = pending.add(Target::Key(&key(1)));
-        assert_eq!(pending.len(), 1, "everything");
-        pending.done(Target::All, all);
-        assert!(pending.covers(&key(1)) && !pending.covers(&key(2)));
-        pending.done(Target::Key(&key(1)), one);
-        assert!(pending.is_empty());
-    }
-
-    #[tokio::test]
-    async fn waits_end_when_the_list_is_empty_and_fail_when_it_is_closed_before() {
-        let pending = Arc::new(PendingInvalidations::default());
-        let wait = || {
-            let pending = Arc::clone(&pending);
-            tokio::spawn(async move { pending.wait_empty().await })
-        };
-        let number = pending.add(Target::All);
-        let waiter = wait();
-        tokio::task::yield_now().await;
-        pending.done(Target::All, number);
-        waiter.await.unwrap().expect("nothing is pending");
-        pending.add(Target::All);
-        let waiter = wait();
-        tokio::task::yield_now().await;
-        pending.close();
-        let error = waiter.await.unwrap().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
-    }
-}
+mod tests;

@@ -69,6 +69,8 @@ pub trait RecordStore: Debug + Send + Sync + 'static {
 /// It has everything that [`Tier`] asks for: leases and guards, the fenced fill, invalidations of
 /// functions and of everything in one step, and a list of the invalidations that the store could
 /// not do yet. Records of another process are never valid, because the epochs are in memory only.
+/// It has no [ledger](Tier::ledger): values with tags are stored only for a function that also uses
+/// a shared tier, and an expired value is invalidated.
 ///
 /// An invalidation that the store could not do is done by the next lease of the key, by
 /// [`settle`](Tier::settle), or, if it was made in a drop, by a task that [`start`](Tier::start)

@@ -30,8 +30,18 @@ pub(super) trait MemoryEngine {
     /// Returns the keys of a function. Visits every entry.
     fn keys_of(&self, function: FunctionId) -> Vec<Key>;
 
-    /// Returns the number of entries, approximately.
+    /// Returns the number of entries, approximately. May do the engine's maintenance first.
     fn len(&self) -> u64;
+
+    /// Returns the number of entries as of the engine's last maintenance.
+    fn count(&self) -> u64;
+
+    /// Returns the sum of the weights of all entries as of the engine's last maintenance.
+    fn weight(&self) -> u64;
+
+    /// Returns the number of entries that were evicted, or not admitted, to keep to the capacity.
+    /// `None` if the engine does not say so without a cost for each insert.
+    fn evictions(&self) -> Option<u64>;
 }
 
 /// The capacity of a memory tier.

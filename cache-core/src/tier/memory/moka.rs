@@ -90,4 +90,17 @@ impl MemoryEngine for Moka {
         self.cache.run_pending_tasks();
         self.cache.entry_count()
     }
+
+    fn count(&self) -> u64 {
+        self.cache.entry_count()
+    }
+
+    fn weight(&self) -> u64 {
+        self.cache.weighted_size()
+    }
+
+    fn evictions(&self) -> Option<u64> {
+        // Only a listener is informed, and with one each insert takes a lock of its key.
+        None
+    }
 }

@@ -7,6 +7,7 @@ use super::engine::{Capacity, MemoryEngine, weight};
 use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::key::{CarriedHash, FunctionId, Key, KeyRef};
+use crate::stats::Counter;
 use crate::sync::{Mutex, lock};
 
 /// The number of locks for inserts. Keys that share one insert in turn.
@@ -17,6 +18,7 @@ pub(super) struct QuickCache {
     /// Held while an insert checks the present entry and replaces it. The engine's own function for
     /// that counts the insert as a use, which costs five points of the hit ratio on the traces.
     insert_locks: Vec<Mutex<()>>,
+    evictions: Counter,
 }
 
 /// The entries that an insert evicted.
@@ -83,6 +85,17 @@ impl QuickCache {
         Self {
             cache,
             insert_locks,
+            evictions: Counter::default(),
+        }
+    }
+
+    /// Counts what an insert has evicted. The engine also hands out the entry that was replaced.
+    fn count_evictions(&self, evicted: &Evicted, replaced: Option<&Entry>) {
+        let is_replaced = |entry: &Entry| replaced.is_some_and(|replaced| replaced.is_same(entry));
+        let others = evicted.iter().filter(|(_, entry)| !is_replaced(entry));
+        match others.count() {
+            0 => {}
+            number => self.evictions.add(number as u64),
         }
     }
 
@@ -104,7 +117,7 @@ impl MemoryEngine for QuickCache {
     fn insert(&self, key: Key, entry: Entry, now: Moment) -> bool {
         // Dropped after the lock is released, because the drop of a value runs the user's code.
         let mut evicted = Evicted::default();
-        let (is_stored, _replaced) = {
+        let (is_stored, replaced) = {
             let _lock = lock(self.insert_lock(&key));
             let known = self.cache.peek(&key.as_ref());
             let is_stored = !known
@@ -115,12 +128,13 @@ impl MemoryEngine for QuickCache {
             }
             (is_stored, known)
         };
+        self.count_evictions(&evicted, replaced.as_ref());
         is_stored
     }
 
     fn update(&self, key: Key, change: impl FnOnce(&Entry) -> Option<Entry>) -> bool {
         let mut evicted = Evicted::default();
-        let (is_replaced, _known) = {
+        let (is_replaced, known) = {
             let _lock = lock(self.insert_lock(&key));
             let known = self.cache.peek(&key.as_ref());
             // It fails if the entry was evicted or removed since, because these do not take the
@@ -132,6 +146,7 @@ impl MemoryEngine for QuickCache {
             };
             (known.as_ref().and_then(change).is_some_and(replace), known)
         };
+        self.count_evictions(&evicted, known.as_ref());
         is_replaced
     }
 
@@ -146,5 +161,17 @@ impl MemoryEngine for QuickCache {
 
     fn len(&self) -> u64 {
         self.cache.len() as u64
+    }
+
+    fn count(&self) -> u64 {
+        self.len()
+    }
+
+    fn weight(&self) -> u64 {
+        self.cache.weight()
+    }
+
+    fn evictions(&self) -> Option<u64> {
+        Some(self.evictions.get())
     }
 }

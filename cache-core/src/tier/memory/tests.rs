@@ -227,3 +227,49 @@ fn capacity_of_zero_is_an_error() {
         );
     }
 }
+
+/// Only what left because of the capacity is counted: no entry that was replaced or removed.
+#[cfg(feature = "quick_cache")]
+#[test]
+fn evictions_are_the_entries_that_left_because_memory_is_full() {
+    const CAPACITY: u64 = 100;
+    let memory = Memory::builder().engine(Engine::QuickCache);
+    let memory = memory.max_entries(CAPACITY).build().unwrap();
+    let evictions = || memory.usage().evictions;
+    for n in 0..CAPACITY / 2 {
+        memory.insert(key(n), entry(n, 8), now());
+        memory.insert(key(n), entry(n + 1, 8), now());
+        let known = memory.get(&key(n).as_ref()).unwrap();
+        assert!(memory.replace(key(n), &known, entry(n, 8)));
+    }
+    memory.remove(&key(0).as_ref());
+    assert_eq!(evictions(), Some(0));
+    let before = memory.usage().entries;
+    for n in 1_000..2_000 {
+        memory.insert(key(n), entry(n, 8), now());
+    }
+    let now_there = memory.usage().entries;
+    assert_eq!(evictions(), Some(before + 1_000 - now_there));
+    assert!(now_there <= CAPACITY);
+}
+
+#[test]
+fn usage_has_the_bytes_only_of_a_memory_that_is_bounded_by_bytes() {
+    for engine in engines() {
+        let memory = Memory::builder().engine(engine).max_bytes(1 << 20).build();
+        let memory = memory.unwrap();
+        memory.insert(key(1), entry(1, 1_000), now());
+        assert_eq!(memory.len(), 1, "moka does its maintenance here");
+        let usage = memory.usage();
+        let (used, most) = usage.bytes.unwrap();
+        assert!((1_000..2_000).contains(&used), "{usage:?}");
+        assert_eq!((most, usage.max_entries), (1 << 20, None));
+        let memory = Memory::builder()
+            .engine(engine)
+            .max_entries(7)
+            .build()
+            .unwrap();
+        let usage = memory.usage();
+        assert_eq!((usage.bytes, usage.max_entries), (None, Some(7)));
+    }
+}

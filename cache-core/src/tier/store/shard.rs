@@ -1,38 +1,54 @@
 //! One shard of a store.
 
+use std::future::Future;
 use std::sync::Arc;
+
+use tracing::{Instrument, Span};
 
 use crate::coherence::Coherence;
 use crate::error::Error;
 use crate::glob::Glob;
+use crate::level::Level;
 use crate::stats::Refusal;
 use crate::tier::contract::Tier;
-use crate::tier::key::FunctionKey;
+use crate::tier::key::{FunctionKey, RecordKey};
+use crate::tier::lease::Guard;
+use crate::tier::ledger::Expiry;
 use crate::tier::operation::{Matched, Receipt, Target};
+use crate::tier::operation_times::LiveOperationTimes;
 use crate::tier::shard::Shard;
 use crate::tier::status::{Breaker, ShardStatus};
-use crate::tier::time_limit::{
-    invalidate_matching_within, invalidate_within, with_time_limit, without_time_limit,
-};
+use crate::tier::time_limit::{change_within, with_time_limit, without_time_limit};
 use crate::tier::waits::ShardWaits;
 use crate::tier::watch::{Operation, Watch};
 use crate::tokio_context::TokioContext;
+use crate::trace::{TierOperation, operation_ended};
 
 /// One shard of a store.
 #[derive(Debug)]
 pub(crate) struct StoreShard {
     pub(super) shard: Shard,
+    /// The level of the store.
+    level: Level,
     pub(crate) tier: Arc<dyn Tier>,
     /// Successes and failures of the tier's operations, for all functions together.
     watch: Watch,
+    /// The times of the operations on all shards of the store.
+    times: Arc<LiveOperationTimes>,
 }
 
 impl StoreShard {
-    pub(super) fn new(shard: Shard, tier: Arc<dyn Tier>) -> Self {
+    pub(super) fn new(
+        (shard, level): (Shard, Level),
+        tier: Arc<dyn Tier>,
+        times: Arc<LiveOperationTimes>,
+    ) -> Self {
         Self {
             shard,
+            level,
             tier,
             watch: Watch::default(),
+            times,
         }
     }
 
@@ -78,16 +94,100 @@ impl StoreShard {
         context: Option<&TokioContext>,
         target: Target<'_>,
     ) -> Result<Receipt, Error> {
-        invalidate_within(context, &*self.tier, target).await
+        let tier = &*self.tier;
+        let invalidate = |within| tier.invalidate(target, within);
+        let invalidated = change_within(context, tier, invalidate);
+        self.timed("invalidate", invalidated).await
     }
 
+    pub(super) async fn invalidate_tags(
+        &self,
+        context: Option<&TokioContext>,
+        tags: &[u64],
+    ) -> Result<Receipt, Error> {
+        let tier = &*self.tier;
+        let invalidate = |within| tier.invalidate_tags(tags, within);
+        let invalidated = change_within(context, tier, invalidate);
+        self.timed("invalidate", invalidated).await
+    }
+
+    pub(super) async fn expire(
+        &self,
+        context: Option<&TokioContext>,
+        expiry: Expiry<'_>,
+    ) -> Result<Receipt, Error> {
+        let tier = &*self.tier;
+        let expire = |within| tier.expire(expiry, within);
+        let expired = change_within(context, tier, expire);
+        self.timed("expire", expired).await
+    }
+
+    /// Begins the span of an operation.
+    pub(crate) fn span(&self, operation: &'static str) -> Span {
+        let operation = TierOperation {
+            level: self.level,
+            kind: self.tier.settings().kind,
+            operation,
+        };
+        operation.span(|| self.tier.health().address)
+    }
+
+    /// Records how long an invalidation takes, and has it traced.
+    async fn timed(
+        &self,
+        operation: &'static str,
+        invalidated: impl Future<Output = Result<Receipt, Error>>,
+    ) -> Result<Receipt, Error> {
+        let span = self.span(operation);
+        let began = self.times.begin();
+        let result = invalidated.instrument(span.clone()).await;
+        self.times.invalidated(began, &result);
+        operation_ended(&span, result.as_ref().err());
+        result
+    }
+
+    /// Places a write guard of a key.
+    pub(super) async fn guard(
+        &self,
+        context: Option<&TokioContext>,
+        key: &RecordKey,
+    ) -> Result<Guard, Error> {
+        let within = self.tier.settings().time_limit;
+        let span = self.span("guard");
+        let began = self.times.begin();
+        let guarded = with_time_limit(context, within, self.tier.guard(key, within));
+        let result = guarded.instrument(span.clone()).await;
+        self.times.guarded(began, &result);
+        operation_ended(&span, result.as_ref().err());
+        result
+    }
+
+    /// Invalidates the keys that match a pattern. If the tier is not reachable, the whole function
+    /// is invalidated instead: a tier can keep that as pending, and cannot keep a pattern.
     pub(super) async fn invalidate_matching(
         &self,
         context: Option<&TokioContext>,
         function: &FunctionKey,
         glob: &Glob,
     ) -> Result<Matched, Error> {
-        invalidate_matching_within(context, &*self.tier, function, glob).await
+        let matching = self.tier.invalidate_matching(function, glob);
+        match without_time_limit(context, matching).await {
+            Ok(keys) => Ok(Matched {
+                keys,
+                receipt: Receipt::Acked,
+            }),
+            Err(error) if error.is_transient() => {
+                let receipt = self.invalidate(context, Target::Function(function)).await?;
+                let (kind, function) = (self.tier.settings().kind, &function.name);
+                tracing::info!(
+                    target: "multi_tier_cached::invalidation",
+                    kind, function, ?receipt, error = ?error,
+                    "the keys of a tier cannot be listed now; all keys of the function are invalidated in it"
+                );
+                Ok(Matched { keys: 0, receipt })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     pub(super) async fn settle(&self, context: Option<&TokioContext>) -> Result<(), Error> {

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::*;
+use crate::clock::Clock;
 use crate::error::ErrorKind;
 use crate::tier::kit::lock;
 use crate::tier::{FillResult, Lease, LeaseMode, LeaseResult, ReadOptions, ReadResult, TierFuture};
@@ -61,6 +62,10 @@ impl Tier for Counting {
         *lock(&self.count) += 1;
     }
 
+    fn guard<'a>(&'a self, _: &'a RecordKey, _: Duration) -> TierFuture<'a, Guard> {
+        fails()
+    }
+
     fn shutdown(&self) -> TierFuture<'_, ()> {
         fails()
     }
@@ -80,7 +85,7 @@ fn store(shards: &[Arc<Counting>]) -> Result<Store, Error> {
     let tiers = shards
         .iter()
         .map(|shard| Arc::clone(shard) as Arc<dyn Tier>);
-    Store::new(tiers.collect())
+    Store::new(tiers.collect(), Level::L2, Clock::System)
 }
 
 #[test]
@@ -116,4 +121,15 @@ fn invalidation_of_a_shard_below_reaches_the_shards_that_have_its_keys() {
     let key = Target::Key(&in_fifth);
     assert_eq!(count(None, key), [0, 0, 0, 0, 0, 1, 0, 0]);
     assert_eq!(count(Some(Shard::ONLY), key), [0, 0, 0, 0, 0, 1, 0, 0]);
+}
+
+#[tokio::test]
+async fn write_guard_that_fails_is_timed_as_an_invalidation_that_failed() {
+    let store = store(&shards(&["any"])).unwrap();
+    let function = Arc::new(FunctionKey::new("f", 1));
+    let key = RecordKey::new(function, "1".into(), 1);
+    assert!(store.guard(None, &key).await.is_err());
+    let times = store.times().snapshot();
+    assert_eq!(times.invalidate.error.count(), 1);
+    assert_eq!(times.invalidate.count(), 1);
 }

@@ -3,17 +3,18 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use cache_core::tier::{LeaseMode, Target};
+use cache_core::tier::{FillResult, LeaseMode, Target};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use redis::Value;
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::commands::fill::StoreRecord;
 use crate::commands::invalidate::Invalidate;
 use crate::commands::lease::{Reply, TakeLease};
-use crate::commands::read;
+use crate::commands::read::{self, ReadReply};
 use crate::commands::testing::{EPOCH, HISTORY, MINUTE};
 use crate::server::Identity;
 
@@ -122,6 +123,7 @@ fn take(key: &RecordKey, token: u64, stamp: Stamp) -> TakeLease<'_> {
         expected_header: b"",
         known_epoch: Some(stamp.epoch),
         last_message: 0,
+        fresh_base: None,
     }
 }
 
@@ -206,6 +208,7 @@ fn request(server: &TestServer, op: Op) -> (Request, Pending) {
                 token,
                 epoch: stamp.epoch,
                 failures: 0,
+                mark: None,
             };
             let lease = LeaseRequest {
                 key: free,

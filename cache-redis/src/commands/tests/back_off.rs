@@ -83,6 +83,7 @@ fn granted(failures: u32) -> Reply {
         token: 21,
         epoch: EPOCH,
         failures,
+        mark: None,
     }
 }
 
@@ -234,11 +235,11 @@ async fn fill_invalidation_and_guard_end_the_back_off() {
 
     test.set(TWO_FAILURES, LASTS).await;
     test.invalidate(Target::Function(&key.function)).await;
-    let (token, epoch, failures) = (21, 99, 0);
     let anew = Reply::Granted {
-        token,
-        epoch,
-        failures,
+        token: 21,
+        epoch: 99,
+        failures: 0,
+        mark: None,
     };
     assert_eq!(test.ask(LeaseMode::Refresh).await, anew, "the function");
 

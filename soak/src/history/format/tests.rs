@@ -68,7 +68,7 @@ fn windows_and_invalidations() -> Vec<Event> {
     });
     let mut events = Vec::from(windows);
     for (reached, _) in REACHED {
-        for scope in [Scope::One(4), Scope::FunctionOf(1004)] {
+        for scope in [Scope::One(4), Scope::FunctionOf(1004), Scope::Group(3)] {
             events.push(Event::Invalidation {
                 life: LIFE,
                 scope,

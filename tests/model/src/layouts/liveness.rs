@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::config::{Layouts, Wrong};
-use super::state::{Instance, Link, State};
+use super::state::{Instance, Link, Server, State};
 use super::steps::Step;
 
 /// The states from which an instance came back, so that each is tried once.
@@ -79,26 +79,16 @@ impl Layouts {
 
 /// Returns the state without other instances, and without what an attachment does not ask for.
 fn alone(state: &State, instance: &Instance) -> State {
-    let mut alone = State {
-        instances: vec![Instance {
-            memory: None,
-            due: 0,
-            ..instance.clone()
-        }],
-        truth: 0,
-        acknowledged: 0,
-        restarted: false,
-        links: 0,
-        restarts: 0,
-        flushes: 0,
-        evictions: 0,
-        removals: 0,
-        ..state.clone()
+    let servers = state.servers.map(|server| Server {
+        record: None,
+        ..server
+    });
+    let instance = Instance {
+        memory: None,
+        due: 0,
+        ..instance.clone()
     };
-    for server in &mut alone.servers {
-        server.record = None;
-    }
-    alone
+    State::without_counts(servers, vec![instance], state.next)
 }
 
 fn is_attached(instance: &Instance) -> bool {

@@ -79,7 +79,7 @@ pub fn whole() -> Vec<(&'static str, Layouts, bool)> {
         ("layouts of 1 and 2, shards are flushed", of(&[1, 2], FLUSHES), false),
         ("layouts of 1 and 2, histories evicted", of(&[1, 2], EVICTIONS), false),
         ("layouts of 1 and 4, a shard does not answer", of(&[1, 4], SILENCE), false),
-        ("layouts of 4 and 1, histories removed", restarted(4, 4, of(&[4, 1], NOTHING)), false),
+        ("layouts of 4 and 1, histories removed", restarted(4, 4, of(&[4, 1], NOTHING)), true),
         ("layouts of 1, 2 and 4, 2 shards restart", of(&[1, 2, 4], RESTARTS), true),
         ("layouts of 1 and 4, link, restart and flush", of(&[1, 4], SEVERAL), true),
         ("layouts of 4 and 2, an instance restarts as 2", restarted(2, 3, of(&[4, 2], restart)), true),

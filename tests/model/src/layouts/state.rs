@@ -78,3 +78,27 @@ pub struct State {
     pub(super) evictions: u8,
     pub(super) removals: u8,
 }
+
+impl State {
+    /// Returns a state in which nothing was written, and nothing that happens a limited number of
+    /// times has happened.
+    pub(super) fn without_counts(
+        servers: [Server; MOST],
+        instances: Vec<Instance>,
+        next: u8,
+    ) -> Self {
+        Self {
+            servers,
+            instances,
+            next,
+            truth: 0,
+            acknowledged: 0,
+            restarted: false,
+            links: 0,
+            restarts: 0,
+            flushes: 0,
+            evictions: 0,
+            removals: 0,
+        }
+    }
+}

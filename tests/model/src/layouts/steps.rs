@@ -40,19 +40,8 @@ pub enum Step {
 impl Layouts {
     /// Returns the first state: no instance has attached.
     pub(super) fn start(&self) -> State {
-        State {
-            servers: [Server::default(); MOST],
-            instances: self.instances.iter().map(|n| Instance::new(*n)).collect(),
-            truth: 0,
-            acknowledged: 0,
-            next: 1,
-            restarted: false,
-            links: 0,
-            restarts: 0,
-            flushes: 0,
-            evictions: 0,
-            removals: 0,
-        }
+        let instances = self.instances.iter().map(|n| Instance::new(*n)).collect();
+        State::without_counts([Server::default(); MOST], instances, 1)
     }
 
     /// Adds the steps that can happen next.

@@ -7,7 +7,7 @@ use super::steps::{CopyOf, LoadStep, Mode, Step};
 
 impl Protocol {
     /// Adds the steps that can happen next.
-    pub fn steps(&self, state: &State, steps: &mut Vec<Step>) {
+    pub(super) fn possible(&self, state: &State, steps: &mut Vec<Step>) {
         match state.invalidation {
             None if state.written < self.writes => steps.extend((0..self.keys).map(Step::Commit)),
             None => {}

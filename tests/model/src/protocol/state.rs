@@ -158,8 +158,7 @@ impl Protocol {
 
     /// Returns the first state: both instances are connected. If values become stale, they have
     /// them; otherwise they have none.
-    #[must_use]
-    pub fn start(&self) -> State {
+    pub(super) fn first(&self) -> State {
         let (age, version, start) = (Age::Fresh, 0, 0);
         let is_warm = self.windows.is_some();
         let record = is_warm.then_some(Record {

@@ -9,7 +9,7 @@ impl Protocol {
     ///
     /// # Errors
     /// The step violates the protocol's promise.
-    pub fn take(&self, state: &State, step: Step) -> Result<Option<State>, Wrong> {
+    pub(super) fn after(&self, state: &State, step: Step) -> Result<Option<State>, Wrong> {
         let mut next = state.clone();
         let has_changed = match step {
             Step::Call(at, key) => return self.call(next, at, key),

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use multi_tier_cached::tier::kit::{
-    LinkCounters, PendingInvalidations, PrivateTier, RecordStore, lock,
+    LinkCounters, LocalLedger, PendingInvalidations, PrivateTier, RecordStore, lock,
 };
-use multi_tier_cached::tier::{Peers, Receipt, Target, Tier, TierSettings};
+use multi_tier_cached::tier::{Expiry, Peers, Receipt, Target, Tier, TierSettings};
 use multi_tier_cached::{Coherence, Error, ErrorKind};
 use tokio::sync::Barrier;
+use tokio::task::yield_now;
 
 use super::waits::Waits;
 
@@ -23,6 +24,7 @@ pub(super) struct Shard {
     pub(super) tier: PrivateTier<Records>,
     links: Mutex<Vec<Arc<Link>>>,
     pub(super) waits: Waits,
+    pub(super) ledger: LocalLedger,
     /// `true` if the shard cannot tell about waits.
     pub(super) is_blind: AtomicBool,
 }
@@ -43,6 +45,8 @@ pub(super) struct Link {
     /// `true` if the shard refuses invalidations, and does not start.
     pub(super) is_broken: AtomicBool,
     pub(super) is_running: AtomicBool,
+    /// `true` if each operation takes several polls.
+    pub(super) is_slow: AtomicBool,
     /// An operation on all shards continues once all of them have begun it.
     pub(super) together: OnceLock<Arc<Barrier>>,
 }
@@ -79,6 +83,7 @@ impl Link {
             is_lost: AtomicBool::new(false),
             is_broken: AtomicBool::new(false),
             is_running: AtomicBool::new(false),
+            is_slow: AtomicBool::new(false),
             together: OnceLock::new(),
         };
         this.prove();
@@ -100,6 +105,13 @@ impl Link {
         }
     }
 
+    /// An await point, if operations are slow.
+    pub(super) async fn step(&self) {
+        if self.is_slow.load(Ordering::SeqCst) {
+            yield_now().await;
+        }
+    }
+
     pub(super) async fn wait_for_all(&self) {
         if let Some(together) = self.together.get() {
             together.wait().await;
@@ -114,6 +126,7 @@ impl Shard {
             tier: PrivateTier::new(settings, Records::default()),
             links: Mutex::default(),
             waits: Waits::default(),
+            ledger: LocalLedger::default(),
             is_blind: AtomicBool::new(false),
         }
     }
@@ -135,16 +148,45 @@ impl Shard {
         let invalidated = self.tier.invalidate(target, Duration::MAX).await;
         assert_eq!(invalidated.ok(), Some(Receipt::Acked));
         self.waits.void(target);
+        self.tell_others(by, |peers| match target {
+            Target::Key(key) => peers.invalidated_key(key.digest),
+            Target::Function(function) => peers.invalidated_function(function.digest),
+            Target::All => peers.invalidated_all(),
+        });
+    }
+
+    /// Invalidates tags on behalf of the instance with this link, and tells the other instances.
+    pub(super) fn invalidate_tags(&self, by: &Arc<Link>, tags: &[u64]) {
+        self.ledger.invalidate_tags(tags);
+        self.tell_others(by, |peers| {
+            tags.iter().for_each(|tag| peers.invalidated_tag(*tag));
+        });
+    }
+
+    /// Expires on behalf of the instance with this link, and tells the other instances.
+    pub(super) async fn expire(&self, by: &Arc<Link>, target: Expiry<'_>) {
+        if let Expiry::Key(key) = target {
+            // Voids the leases, and keeps the record.
+            let record = lock(&self.tier.store().0).get(&key.name()).cloned();
+            let void = self.tier.invalidate(Target::Key(key), Duration::MAX).await;
+            assert_eq!(void.ok(), Some(Receipt::Acked));
+            self.waits.void(Target::Key(key));
+            if let Some(record) = record {
+                lock(&self.tier.store().0).insert(key.name(), record);
+            }
+        }
+        self.ledger.expire(target);
+        self.tell_others(by, |peers| {
+            let digests = target.digests().iter();
+            digests.for_each(|digest| peers.expired(*digest));
+        });
+    }
+
+    fn tell_others(&self, by: &Arc<Link>, tell: impl Fn(&Peers)) {
         for link in lock(&self.links).iter() {
-            let Some(peers) = link.peers.get().filter(|_| !Arc::ptr_eq(link, by)) else {
-                continue;
-            };
-            if link.check().is_ok() {
-                match target {
-                    Target::Key(key) => peers.invalidated_key(key.digest),
-                    Target::Function(function) => peers.invalidated_function(function.digest),
-                    Target::All => peers.invalidated_all(),
-                }
+            let others = link.peers.get().filter(|_| !Arc::ptr_eq(link, by));
+            if let Some(peers) = others.filter(|_| link.check().is_ok()) {
+                tell(peers);
             }
         }
     }

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use multi_tier_cached::tier::{
-    AwaitedLease, Breaker, Deadlock, FillResult, Guard, Health, HeldLease, Lease, LeaseMode,
-    LeaseResult, ReadOptions, ReadResult, Receipt, RecordKey, Refusal, ShardWaits, SharedTier,
-    Target, Tier, TierFuture, TierSettings,
+    AwaitedLease, Breaker, Deadlock, Expiry, FillResult, Guard, Health, HeldLease, Lease,
+    LeaseMode, LeaseResult, Ledger, Marks, MarksState, ReadOptions, ReadResult, Receipt, RecordKey,
+    Refusal, ShardWaits, SharedTier, Target, Tier, TierFuture, TierSettings,
 };
 use multi_tier_cached::{Coherence, Error, ErrorKind};
 
@@ -84,9 +84,11 @@ impl Tier for ShardTier {
         within: Duration,
     ) -> TierFuture<'a, ReadResult> {
         Box::pin(async move {
+            self.link.step().await;
             self.link.check()?;
             let mut found = self.shard.tier.read(key, options, within).await?;
-            found.record = found.record.filter(|_| !self.is_pending(key));
+            self.link.step().await;
+            found.record = found.record.filter(|_| !Tier::is_pending(self, key));
             Ok(found)
         })
     }
@@ -99,18 +101,22 @@ impl Tier for ShardTier {
         within: Duration,
     ) -> TierFuture<'a, LeaseResult> {
         Box::pin(async move {
+            self.link.step().await;
             self.link.check()?;
-            if self.is_pending(key) {
+            if Tier::is_pending(self, key) {
                 return Ok(LeaseResult::Refused(Refusal::Queued));
             }
             let lease = self.shard.tier.lease(key, mode, expected_header, within);
-            Ok(match (lease.await?, mode) {
+            let leased = match (lease.await?, mode) {
                 (leased, LeaseMode::Shared | LeaseMode::Probe) => leased,
                 (LeaseResult::Granted(lease), _) => {
                     LeaseResult::Granted(self.shard.waits.hold(key.name(), lease))
                 }
                 (leased, _) => leased,
-            })
+            };
+            let leased = self.shard.ledger.mark_lease(key, leased);
+            self.link.step().await;
+            Ok(leased)
         })
     }
 
@@ -123,9 +129,11 @@ impl Tier for ShardTier {
         within: Duration,
     ) -> TierFuture<'a, FillResult> {
         Box::pin(async move {
+            self.link.step().await;
             self.link.check()?;
             let filled = self.shard.tier.fill(key, lease, record, life, within);
             let filled = filled.await?;
+            self.link.step().await;
             if filled == FillResult::Stored {
                 self.shard.waits.end(&key.name(), lease.token);
             }
@@ -135,6 +143,7 @@ impl Tier for ShardTier {
 
     fn invalidate<'a>(&'a self, target: Target<'a>, _: Duration) -> TierFuture<'a, Receipt> {
         Box::pin(async move {
+            self.link.step().await;
             if let Target::Function(_) | Target::All = target {
                 self.link.wait_for_all().await;
             }
@@ -152,6 +161,50 @@ impl Tier for ShardTier {
 
     fn invalidate_later(&self, target: Target<'_>) {
         self.link.pending.queue(target);
+    }
+
+    fn invalidate_tags<'a>(&'a self, tags: &'a [u64], _: Duration) -> TierFuture<'a, Receipt> {
+        Box::pin(async move {
+            self.link.step().await;
+            self.link.wait_for_all().await;
+            if self.link.is_broken.load(Ordering::SeqCst) {
+                return Err(Error::new(ErrorKind::Protocol, "invalidate tags: refused"));
+            }
+            if self.link.check().is_err() {
+                self.invalidate_tags_later(tags);
+                return Ok(Receipt::Queued);
+            }
+            self.shard.invalidate_tags(&self.link, tags);
+            self.link.step().await;
+            Ok(Receipt::Acked)
+        })
+    }
+
+    fn invalidate_tags_later(&self, tags: &[u64]) {
+        self.link.pending.add_tags(tags);
+    }
+
+    fn expire<'a>(&'a self, target: Expiry<'a>, _: Duration) -> TierFuture<'a, Receipt> {
+        Box::pin(async move {
+            self.link.step().await;
+            if self.link.check().is_err() {
+                match target {
+                    Expiry::Key(key) => self.invalidate_later(Target::Key(key)),
+                    Expiry::Function(function) => {
+                        self.invalidate_later(Target::Function(function));
+                    }
+                    Expiry::Tags(tags) => self.invalidate_tags_later(tags),
+                }
+                return Ok(Receipt::Queued);
+            }
+            self.shard.expire(&self.link, target).await;
+            self.link.step().await;
+            Ok(Receipt::Acked)
+        })
+    }
+
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        Some(self)
     }
 
     fn is_pending(&self, key: &RecordKey) -> bool {
@@ -172,6 +225,7 @@ impl Tier for ShardTier {
     fn shutdown(&self) -> TierFuture<'_, ()> {
         // Other instances still use the records.
         self.link.is_running.store(false, Ordering::SeqCst);
+        self.link.is_lost.store(true, Ordering::SeqCst);
         Box::pin(async { Ok(()) })
     }
 
@@ -181,6 +235,27 @@ impl Tier for ShardTier {
             self.link.check()?;
             Ok(Duration::from_millis(self.index as u64))
         })
+    }
+}
+
+impl Ledger for ShardTier {
+    fn enable(&self) {}
+
+    fn state(&self, marks: Marks<'_>) -> Option<MarksState> {
+        let is_known = self.link.check().is_ok() && self.link.coherence.holds();
+        is_known.then(|| self.shard.ledger.judge(marks))
+    }
+
+    fn state_in_store<'a>(&'a self, marks: Marks<'a>, _: Duration) -> TierFuture<'a, MarksState> {
+        Box::pin(async move {
+            self.link.step().await;
+            self.link.check()?;
+            Ok(self.shard.ledger.judge(marks))
+        })
+    }
+
+    fn is_pending(&self, tags: &[u64]) -> bool {
+        self.link.pending.covers_tags(tags)
     }
 }
 

@@ -57,7 +57,7 @@ impl<S: RecordStore> Inner<S> {
         if self.has_void_records.load(Ordering::SeqCst) {
             if let Err(error) = self.store.clear().await {
                 let kind = self.settings.kind;
-                tracing::debug!(kind, error = ?error, "void records were not deleted");
+                tracing::debug!(target: "multi_tier_cached::invalidation", kind, error = ?error, "void records were not deleted");
             }
             self.has_void_records.store(false, Ordering::SeqCst);
         }
@@ -112,6 +112,7 @@ impl<S: RecordStore> Inner<S> {
     pub(super) fn log_pending(&self, error: Option<&Error>) {
         let kind = self.settings.kind;
         tracing::debug!(
+            target: "multi_tier_cached::invalidation",
             kind,
             error = error.map(tracing::field::debug),
             "an invalidation is pending; its records are misses until it is done"
