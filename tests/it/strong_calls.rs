@@ -1,6 +1,9 @@
 //! After a strong call returned a value, no later call on the same instance returns an older one,
 //! whichever reads, loads and fills overlap with it.
 
+mod reads_outside_flights;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -283,13 +283,16 @@ impl Asked<'_> {
                     record_key,
                     leader,
                 } = self;
-                if let Some(leader) = leader {
-                    let is_promoted = function.lower[0].promotes(record_key.digest);
-                    if leader.is_current() && is_promoted {
-                        function.keep_found(key, &hit, leader.start(), value_type);
+                match leader {
+                    Some(leader) => {
+                        let is_promoted = function.lower[0].promotes(record_key.digest);
+                        if leader.is_current() && is_promoted {
+                            function.keep_found(key, &hit, leader.start(), value_type);
+                        }
+                        leader.note_tags(&hit.tags);
+                        leader.complete(hit.outcome());
                     }
-                    leader.note_tags(&hit.tags);
-                    leader.complete(hit.outcome());
+                    None => function.outdate_before_read(key),
                 }
                 return (number, FirstRead::Found(hit.value));
             }

@@ -158,6 +158,21 @@ impl CachedFunction {
         }
     }
 
+    /// Keeps later calls from returning an older value than the one that a lower tier has just given
+    /// to a caller outside the flights: no call joins a load that began before, and memory keeps
+    /// neither the value of such a load nor one that it got in the meantime. The value itself is
+    /// not kept.
+    pub(super) fn outdate_before_read(&self, key: &Key) {
+        // Each of its calls reads the tiers itself.
+        if self.is_strong() {
+            return;
+        }
+        self.state.flights.outdate(key, self.state.fences.next());
+        if self.has_memory() {
+            self.drop_from_memory(key);
+        }
+    }
+
     /// Drops a key's value from memory if it was loaded before `start`: a strong call that began
     /// then has loaded another value, which may not have been kept.
     pub(super) fn drop_older(&self, key: &Key, start: u64) {

@@ -16,6 +16,9 @@ use crate::tier::{LeaseMode, Receipt};
 use crate::trace;
 
 /// Returns the value if a tier has it. Never loads, and keeps nothing in memory.
+///
+/// # Cancel safety
+/// Cancel safe. A call returns no older value after it, and it changes nothing if it is dropped.
 pub(crate) fn peek(
     function: Arc<CachedFunction>,
     key: Key,
@@ -29,7 +32,11 @@ pub(crate) fn peek(
         }
         let key = Arc::new(key);
         let mut visits = TierVisits::new(&function, &key);
-        match visits.read(value_type).await {
+        let lookup = visits.read(value_type).await;
+        if matches!(lookup, TierLookup::Hit(_) | TierLookup::Stale(_)) {
+            function.outdate_before_read(&key);
+        }
+        match lookup {
             TierLookup::Hit(hit) => hit.value,
             // A call would get it as well, without waiting for a load.
             TierLookup::Stale(hit) => {

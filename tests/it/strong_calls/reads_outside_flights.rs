@@ -1,0 +1,72 @@
+//! After a peek or a batch returned the value of a lower tier, no later call on the same instance
+//! returns an older one. Neither takes part in the flight that another call leads.
+
+use super::*;
+
+impl Instances {
+    async fn peek(&self) -> Option<u64> {
+        self.here.call(read::entry(&self.truth, 1).peek()).await
+    }
+}
+
+#[multi_tier_cached(batch = keys, same_as = read, skip(truth))]
+async fn read_all(truth: &Truth, keys: Vec<u64>) -> HashMap<u64, u64> {
+    keys.into_iter().map(|key| (key, truth.read())).collect()
+}
+
+#[tokio::test]
+async fn value_that_was_read_before_a_peek_is_not_kept_after_it() {
+    let instances = Instances::new(Promotion::Always).await;
+    assert_eq!(instances.refresh_there().await, 2);
+    let (held, bounded) = instances.hold_bounded(HeldAt::Answer).await;
+    assert_eq!(instances.refresh_there().await, 3);
+    assert_eq!(instances.peek().await, Some(3));
+    held.release();
+    assert_eq!(bounded.await.unwrap(), 2, "it read before the refresh");
+    assert_eq!(instances.bounded().await, 3);
+}
+
+#[tokio::test]
+async fn value_that_was_kept_during_a_peek_is_dropped() {
+    let instances = Instances::new(Promotion::Always).await;
+    assert_eq!(instances.refresh_there().await, 2);
+    let truth = Arc::clone(&instances.truth);
+    let peek = async move { read::entry(&truth, 1).peek().await.unwrap_or_default() };
+    let (held, peek) = instances.hold(HeldAt::Request, peek).await;
+    assert_eq!(instances.bounded().await, 2);
+    assert_eq!(instances.refresh_there().await, 3);
+    held.release();
+    assert_eq!(peek.await.unwrap(), 3);
+    assert_eq!(instances.bounded().await, 3);
+}
+
+#[tokio::test]
+async fn flight_from_before_a_peek_is_not_joined_after_it() {
+    for memory in [true, false] {
+        let instances = match memory {
+            true => Instances::new(Promotion::Always).await,
+            false => Instances::without_memory().await,
+        };
+        assert_eq!(instances.refresh_there().await, 2);
+        let (held, bounded) = instances.hold_bounded(HeldAt::Answer).await;
+        assert_eq!(instances.refresh_there().await, 3);
+        assert_eq!(instances.peek().await, Some(3));
+        assert_eq!(instances.bounded_without_joining().await, 3);
+        held.release();
+        assert_eq!(bounded.await.unwrap(), 2);
+    }
+}
+
+/// Without memory a batch reads beside the flights of its keys.
+#[tokio::test]
+async fn flight_from_before_a_batch_is_not_joined_after_it() {
+    let instances = Instances::without_memory().await;
+    assert_eq!(instances.refresh_there().await, 2);
+    let (held, bounded) = instances.hold_bounded(HeldAt::Answer).await;
+    assert_eq!(instances.refresh_there().await, 3);
+    let batch = instances.here.call(read_all(&instances.truth, vec![1]));
+    assert_eq!(batch.await[&1], 3);
+    assert_eq!(instances.bounded_without_joining().await, 3);
+    held.release();
+    assert_eq!(bounded.await.unwrap(), 2);
+}
