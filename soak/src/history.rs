@@ -17,6 +17,29 @@ pub struct Life {
     pub number: u16,
 }
 
+/// Kind of a call that reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A call of one key.
+    Call,
+    /// A call of several keys.
+    Batch,
+    /// A look without a load.
+    Peek,
+    /// A call that has to return the current version, without a bound.
+    Strong,
+    /// A load that replaces the value, and returns the current version.
+    Refresh,
+}
+
+impl By {
+    /// Returns `true` if the call has to return the current version.
+    #[must_use]
+    pub fn is_strong(self) -> bool {
+        matches!(self, Self::Strong | Self::Refresh)
+    }
+}
+
 /// Outcome of an invalidation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reached {
@@ -82,8 +105,8 @@ pub enum Event {
         item: Item,
         /// Version that was returned.
         version: u64,
-        /// `true` if the call had to return the current version, without a bound.
-        strong: bool,
+        /// Kind of the call.
+        by: By,
         /// Begin of the call.
         start: Micros,
         /// Return of the call.
@@ -162,4 +185,19 @@ pub enum Event {
         /// End of the time.
         end: Micros,
     },
+}
+
+impl Event {
+    /// Returns the begin of a read, load, commit or invalidation that concerns the key.
+    #[must_use]
+    pub fn of_item(&self, wanted: Item) -> Option<Micros> {
+        match *self {
+            Self::Read { item, start, .. } if item == wanted => Some(start),
+            Self::Commit { item, at, .. } | Self::Load { item, at, .. } if item == wanted => {
+                Some(at)
+            }
+            Self::Invalidation { scope, start, .. } if scope.covers(wanted) => Some(start),
+            _ => None,
+        }
+    }
 }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use self::options::INSTANCES;
 pub use self::options::Options;
 pub use self::outcome::Outcome;
+use self::outcome::before_violation;
 use crate::checker::judge;
 use crate::clock;
 use crate::counts::Counts;
@@ -74,6 +75,7 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
 
     let bound = u64::try_from(BOUND.as_micros()).unwrap_or(u64::MAX);
     let verdict = judge(&events, bound);
+    let before = before_violation(&events, &verdict.violations);
     let history = match &options.history {
         None if verdict.violations.is_empty() => None,
         None => {
@@ -93,6 +95,7 @@ pub async fn run(options: Options) -> io::Result<Outcome> {
         verdict,
         reported,
         stale,
+        before,
         history,
     })
 }

@@ -52,7 +52,7 @@ impl Read {
             life,
             item,
             version,
-            strong,
+            by,
             start,
             end,
         } = *event
@@ -62,7 +62,7 @@ impl Read {
         let read = Self {
             life,
             version,
-            strong,
+            strong: by.is_strong(),
             start,
             end,
         };

@@ -2,7 +2,7 @@ mod age;
 mod liveness;
 
 use super::*;
-use crate::history::{Life, Reached, Split, Window};
+use crate::history::{By, Life, Reached, Split, Window};
 use crate::items::{SERVING, STRONG, Scope};
 use crate::servers::SPLIT_NOTICED;
 
@@ -21,7 +21,10 @@ fn read(life: Life, item: Item, version: u64, start: Micros, end: Micros) -> Eve
         life,
         item,
         version,
-        strong: item == STRONG,
+        by: match item {
+            STRONG => By::Strong,
+            _ => By::Call,
+        },
         start,
         end,
     }

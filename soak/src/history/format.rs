@@ -3,8 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Event, Life, Reached, Split, Window};
+use super::{By, Event, Life, Reached, Split, Window};
 use crate::items::Scope;
+
+const BY: [(By, &str); 5] = [
+    (By::Call, "call"),
+    (By::Batch, "batch"),
+    (By::Peek, "peek"),
+    (By::Strong, "strong"),
+    (By::Refresh, "refresh"),
+];
 
 const REACHED: [(Reached, &str); 4] = [
     (Reached::Acked, "A"),
@@ -44,12 +52,12 @@ impl fmt::Display for Event {
                 life,
                 item,
                 version,
-                strong,
+                by,
                 start,
                 end,
             } => {
-                let kind = if strong { "S" } else { "R" };
-                write!(f, "{kind} {life} {item} {version} {start} {end}")
+                let by = name_of(by, &BY);
+                write!(f, "R {life} {item} {version} {by} {start} {end}")
             }
             Self::Invalidation {
                 life,
@@ -144,11 +152,11 @@ impl<'a> Fields<'a> {
     /// Reads the fields in the order in which `Display` writes them.
     fn event(&mut self) -> Option<Event> {
         let event = match self.text()? {
-            kind @ ("R" | "S") => Event::Read {
+            "R" => Event::Read {
                 life: self.life()?,
                 item: self.parse()?,
                 version: self.parse()?,
-                strong: kind == "S",
+                by: named(self.text()?, &BY)?,
                 start: self.parse()?,
                 end: self.parse()?,
             },

@@ -12,7 +12,7 @@ use super::functions::{
 };
 use super::state::Instance;
 use crate::clock;
-use crate::history::Event;
+use crate::history::{By, Event};
 use crate::items::{Function, Item, PROBE, function_of};
 
 /// Reads one key and records the result.
@@ -28,7 +28,11 @@ pub(super) async fn read(item: Item) {
         Function::StaleIfError => stale_if_error(item).await,
         Function::Nested | Function::Failing | Function::Unchanged => return,
     };
-    record_read(item, result, function == Function::Strong, start);
+    let by = match function {
+        Function::Strong => By::Strong,
+        _ => By::Call,
+    };
+    record_read(item, result, by, start);
 }
 
 /// Reads several keys of the function with a bound at once, and records each result.
@@ -37,10 +41,10 @@ pub(super) async fn read_batch(items: Vec<Item>) {
     match bounded_batch(items).await {
         Ok(found) => {
             for (item, versioned) in found {
-                record_read(item, Ok(versioned), false, start);
+                record_read(item, Ok(versioned), By::Batch, start);
             }
         }
-        Err(error) => record_read(PROBE, Err(error), false, start),
+        Err(error) => record_read(PROBE, Err(error), By::Batch, start),
     }
 }
 
@@ -48,7 +52,7 @@ pub(super) async fn read_batch(items: Vec<Item>) {
 pub(super) async fn peek(item: Item) {
     let start = clock::now();
     if let Some(kept) = bounded::entry(item).peek().await {
-        record_read(item, Ok(kept), false, start);
+        record_read(item, Ok(kept), By::Peek, start);
     }
 }
 
@@ -56,15 +60,10 @@ pub(super) async fn peek(item: Item) {
 pub(super) async fn read_strongly(item: Item) {
     let start = clock::now();
     let result = bounded::entry(item).strong().await;
-    record_read(item, result, true, start);
+    record_read(item, result, By::Strong, start);
 }
 
-pub(super) fn record_read(
-    item: Item,
-    result: Result<Versioned, LoadFailed>,
-    strong: bool,
-    start: u64,
-) {
+pub(super) fn record_read(item: Item, result: Result<Versioned, LoadFailed>, by: By, start: u64) {
     let (instance, end) = (Instance::get(), clock::now());
     match result {
         Ok(versioned) => instance.record(&Event::Read {
@@ -76,7 +75,7 @@ pub(super) fn record_read(
             } else {
                 u64::MAX
             },
-            strong,
+            by,
             start,
             end,
         }),

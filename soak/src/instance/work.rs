@@ -14,7 +14,7 @@ use super::invalidations::{Recorder, expire_aging, invalidate, invalidation, rea
 use super::reads::{peek, read, read_batch, read_strongly, record_read};
 use super::state::Instance;
 use crate::clock;
-use crate::history::Reached;
+use crate::history::{By, Reached};
 use crate::items::{
     AGING_ITEMS, BOUNDED_ITEMS, Function, GROUPS, Item, MEMORY, MEMORY_ITEMS, PUT, PUT_ITEMS,
     REVALIDATED, SERVING, SERVING_ITEMS, STALE_IF_ERROR, STRONG, STRONG_ITEMS, Scope, WRITERS,
@@ -154,8 +154,7 @@ async fn refresh(item: Item) {
         Function::StaleIfError => stale_if_error::entry(item).refresh().await,
         _ => return,
     };
-    // A refresh returns the current version, so it is recorded as a strong read.
-    record_read(item, refreshed, true, start);
+    record_read(item, refreshed, By::Refresh, start);
     invalidate(Scope::One(item)).await;
 }
 

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use super::options::{INSTANCES, Options};
 use crate::checker::Verdict;
+use crate::checker::Violation;
 use crate::counts::Counts;
+use crate::history::{Event, Micros};
 use crate::instance::BOUND;
 
 /// Violations of one kind that are shown one by one.
@@ -29,8 +31,37 @@ pub struct Outcome {
     /// Sums of the stale hits, refreshes, stale values in place of errors, back-offs and timeouts
     /// that the instances reported.
     pub(super) stale: [u64; 5],
+    /// What concerns the key of the first wrong read, shortly before it.
+    pub(super) before: Vec<Event>,
     /// File of the history, if it was kept.
     pub(super) history: Option<PathBuf>,
+}
+
+/// Time before a wrong read whose events are shown.
+const BEFORE: Micros = 1_000_000;
+
+/// Largest number of these events.
+const MOST_EVENTS: usize = 60;
+
+/// Returns what concerns the key of the first wrong read, shortly before it: the cause is there.
+pub(super) fn before_violation(events: &[Event], violations: &[Violation]) -> Vec<Event> {
+    let wrong = violations.iter().find_map(|violation| match *violation {
+        Violation::Read { item, start, .. } => Some((item, start)),
+        _ => None,
+    });
+    let Some((item, start)) = wrong else {
+        return Vec::new();
+    };
+    let near = start.saturating_sub(BEFORE)..=start;
+    let events = events.iter();
+    let mut before: Vec<_> = events
+        .filter_map(|event| Some((event.of_item(item)?, *event)))
+        .filter(|(at, _)| near.contains(at))
+        .collect();
+    before.sort_by_key(|(at, _)| *at);
+    let skipped = before.len().saturating_sub(MOST_EVENTS);
+    let shown = before.into_iter().skip(skipped);
+    shown.map(|(_, event)| event).collect()
 }
 
 fn millis(micros: u64) -> f64 {
@@ -131,6 +162,9 @@ impl Outcome {
             }
             *before += 1;
         }
+        self.before
+            .iter()
+            .try_for_each(|event| writeln!(f, "    {event}"))?;
         if let Some(history) = &self.history {
             let seed = self.options.seed;
             writeln!(f, "seed {seed}, history {}", history.display())?;

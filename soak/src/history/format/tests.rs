@@ -6,12 +6,12 @@ const LIFE: Life = Life {
     number: 2,
 };
 
-fn read(strong: bool) -> Event {
+fn read(by: By) -> Event {
     Event::Read {
         life: LIFE,
         item: 7,
         version: 9,
-        strong,
+        by,
         start: 1,
         end: 2,
     }
@@ -29,8 +29,11 @@ fn health(well: bool) -> Event {
 
 fn events_of_one_form() -> Vec<Event> {
     vec![
-        read(false),
-        read(true),
+        read(By::Call),
+        read(By::Batch),
+        read(By::Peek),
+        read(By::Strong),
+        read(By::Refresh),
         Event::Commit {
             item: 7,
             version: 9,
