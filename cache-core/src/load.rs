@@ -405,6 +405,7 @@ impl<'a> Load<'a> {
         let is_kept = is_kept && !decisions.is_skipped && is_taggable;
         // A flight that was replaced must not overwrite the value of the flight that replaced it.
         let is_current = leader.is_current();
+        let is_guarded = visits.is_guarded || function.is_guarded_here(key);
         if is_kept && is_current {
             let kept = Kept {
                 held: held.clone(),
@@ -425,6 +426,14 @@ impl<'a> Load<'a> {
         }
         if self.mode == Mode::Strong {
             function.drop_older(key, start);
+        }
+        if is_guarded {
+            // Nothing keeps this value, and a flight that runs beside this one may have read an
+            // older one.
+            function
+                .state
+                .flights
+                .outdate(key, function.state.fences.next());
         }
         // The source says that the value is not to be kept any more. If the load was overtaken,
         // there is a newer value.

@@ -54,7 +54,7 @@ pub fn judge(events: &[Event], bound: Micros) -> Verdict {
         };
         key.judge_reads(&reads, &mut verdict);
         key.judge_rest(&reads, &mut verdict);
-        key.judge_order(&reads, &mut verdict);
+        key.judge_order(&reads, &loads, &mut verdict);
         match function_of(item) {
             Function::Memory => judge_memory(item, &loads, &key.invalidations, &mut verdict),
             Function::Nested | Function::Unchanged => {

@@ -1,18 +1,20 @@
 //! A write guard around a transaction: no value that is read before the commit is kept by any
 //! instance, whatever happens to the holder, the link or the servers.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use multi_tier_cached::tier::Receipt;
 use multi_tier_cached::{CacheRuntime, Level, Memory, WriteGuard, multi_tier_cached};
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use testbed::counts::tier_stats;
 use testbed::deployment::Deployment;
 use testbed::fake_tier::FakeTier;
 use testbed::proxy::NetworkFault;
-use testbed::{Instance, Truth, assert_tier, until, until_returns};
+use testbed::{Gate, Instance, Truth, assert_tier, until, until_returns};
 
 const LEASE: Duration = Duration::from_millis(300);
 /// Time in which a message arrives on a machine that is busy.
@@ -351,4 +353,50 @@ async fn guard_holds_in_its_instance_when_the_tier_fails() {
     assert_eq!(call().await, 3);
     truth.commit();
     assert_eq!(call().await, 3, "values are not kept any more");
+}
+
+/// A source of truth. The first load waits before it reads, and the second one after that.
+#[derive(Default)]
+struct Reversed {
+    truth: Truth,
+    loads: AtomicUsize,
+    before: Gate,
+    after: Gate,
+}
+
+#[multi_tier_cached(ttl = "1h", skip(source))]
+async fn reversed(source: &Reversed, _key: u64) -> u64 {
+    let number = source.loads.fetch_add(1, Ordering::SeqCst);
+    if number == 0 {
+        source.before.pass().await;
+    }
+    let version = source.truth.read();
+    if number == 1 {
+        source.after.pass().await;
+    }
+    version
+}
+
+/// Under a write guard nothing is kept. A strong call has led a flight beside that of the first
+/// call, and its body has read an older value.
+#[tokio::test]
+async fn load_under_a_guard_is_not_joined_after_a_load_beside_it_has_returned() {
+    let servers = Deployment::start().await;
+    let (here, _) = instances(&servers).await;
+    let source = Arc::<Reversed>::default();
+    let entry = reversed::entry(&source, 1);
+    let _guard = here.call(entry.write_guard()).await.unwrap();
+    let own = Arc::clone(&source);
+    let first = here.spawn(async move { reversed(&own, 1).await });
+    source.before.until_entered(1).await;
+    let own = Arc::clone(&source);
+    let strong = here.spawn(async move { reversed::entry(&own, 1).strong().await });
+    source.after.until_entered(1).await;
+    source.truth.commit();
+    source.before.let_through(1);
+    assert_eq!(first.await.unwrap(), 2);
+    let later = timeout(SOON, here.call(reversed(&source, 1))).await;
+    assert_eq!(later.expect("the call joined the older load"), 2);
+    source.after.let_through(1);
+    assert_eq!(strong.await.unwrap(), 1);
 }

@@ -14,6 +14,10 @@ use crate::servers::SPLIT_NOTICED;
 /// begins: the load, and the times for which its process and the server are stopped.
 const LONGEST_STORE: Duration = Duration::from_secs(5);
 
+/// Longest time from when one of two loads that overlap reads the database until a call begins that
+/// gets its value: no load of a key whose order is judged takes 200 ms.
+const LONGEST_OVERLAP: Micros = 300_000;
+
 /// Versions that are known on each side of a split.
 #[derive(Debug)]
 struct Sides {
@@ -195,7 +199,12 @@ impl Key<'_> {
     }
 
     /// Judges that no instance returns an older version than it returned before.
-    pub(super) fn judge_order(&self, reads: &[Read], verdict: &mut Verdict) {
+    pub(super) fn judge_order(
+        &self,
+        reads: &[Read],
+        loads: &[(Life, Micros)],
+        verdict: &mut Verdict,
+    ) {
         for (_, mut by_start) in by_life(reads) {
             let mut by_end = by_start.clone();
             by_start.sort_unstable_by_key(|read| read.start);
@@ -209,16 +218,27 @@ impl Key<'_> {
                     }
                 }
                 if let Some(before) = newest.filter(|newest| newest.version > read.version) {
-                    self.judge_backwards(&before, &read, verdict);
+                    self.judge_backwards((&before, &read), loads, verdict);
                 }
             }
         }
     }
 
-    /// Judges a read that is older than one before, which is allowed while there are faults.
-    fn judge_backwards(&self, before: &Read, read: &Read, verdict: &mut Verdict) {
+    /// Judges a read that is older than one before, which is allowed while there are faults, and if
+    /// two loads of the instance overlapped: the newer value was that of the one that was not kept.
+    fn judge_backwards(
+        &self,
+        (before, read): (&Read, &Read),
+        loads: &[(Life, Micros)],
+        verdict: &mut Verdict,
+    ) {
         let calm = self.window(Window::Calm, read.start);
-        if calm.is_some_and(|(from, _)| from <= before.start) {
+        let since = before.start.saturating_sub(LONGEST_OVERLAP);
+        let may_overlap =
+            |(life, at): &&(Life, Micros)| *life == read.life && (since..=read.end).contains(at);
+        if loads.iter().filter(may_overlap).count() > 1 {
+            verdict.backwards_beside_loads += 1;
+        } else if calm.is_some_and(|(from, _)| from <= before.start) {
             let violation = read.violates(Fault::Backwards, self.item, before.version);
             verdict.violations.push(violation);
         } else {

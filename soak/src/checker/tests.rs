@@ -210,6 +210,18 @@ fn read_older_than_one_before_it_is_a_violation_only_without_faults() {
     let mut all = events;
     all.extend(back);
     assert_eq!(judge(&all, BOUND).backwards_in_faults, 1);
+    all.push(calm);
+    let load = |life| Event::Load {
+        life,
+        item: 7,
+        at: 105,
+    };
+    all.extend([load(THERE), load(HERE)]);
+    assert_eq!(judge(&all, BOUND).violations.len(), 1, "one load each");
+    all.push(load(THERE));
+    let verdict = judge(&all, BOUND);
+    assert_eq!(verdict.violations, []);
+    assert_eq!(verdict.backwards_beside_loads, 1);
 }
 
 #[test]

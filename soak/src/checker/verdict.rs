@@ -148,6 +148,9 @@ pub struct Verdict {
     /// Number of reads with an older version than one before on the same instance, during faults.
     /// Each is within the bound.
     pub backwards_in_faults: usize,
+    /// Number of reads with an older version than one before on the same instance, while two loads
+    /// of the key overlapped there.
+    pub backwards_beside_loads: usize,
     /// Times that other instances took to see an invalidation without faults, sorted.
     pub propagation: Vec<Micros>,
     /// Number of times without a fault that each followed some faults.

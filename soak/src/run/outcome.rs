@@ -138,8 +138,8 @@ impl Outcome {
         )?;
         writeln!(
             f,
-            "older than before  {} reads during faults, within the bound",
-            verdict.backwards_in_faults
+            "older than before  {} reads during faults, within the bound; {} beside two loads",
+            verdict.backwards_in_faults, verdict.backwards_beside_loads
         )?;
         writeln!(
             f,

@@ -1,5 +1,5 @@
-//! After a peek or a batch returned the value of a lower tier, no later call on the same instance
-//! returns an older one. Neither takes part in the flight that another call leads.
+//! A call returned a value without the flight that later calls would join: a peek, or a batch of a
+//! function without memory. No later call on the same instance returns an older value.
 
 use super::*;
 
