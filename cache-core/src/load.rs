@@ -403,10 +403,14 @@ impl<'a> Load<'a> {
             None => function.times.none_ttl.is_some(),
         };
         let is_kept = is_kept && !decisions.is_skipped && is_taggable;
-        // A flight that was replaced must not overwrite the value of the flight that replaced it.
+        if visits.is_guarded || function.is_guarded_here(key) {
+            // Nothing keeps this value, and a flight that runs beside this one may have read an
+            // older one. A call that begins once this value was returned must not join it.
+            let next = function.state.fences.next();
+            function.state.flights.outdate(key, next);
+        }
         let is_current = leader.is_current();
-        let is_guarded = visits.is_guarded || function.is_guarded_here(key);
-        if is_kept && is_current {
+        if is_kept && (is_current || function.has_lower()) {
             let kept = Kept {
                 held: held.clone(),
                 took,
@@ -426,14 +430,6 @@ impl<'a> Load<'a> {
         }
         if self.mode == Mode::Strong {
             function.drop_older(key, start);
-        }
-        if is_guarded {
-            // Nothing keeps this value, and a flight that runs beside this one may have read an
-            // older one.
-            function
-                .state
-                .flights
-                .outdate(key, function.state.fences.next());
         }
         // The source says that the value is not to be kept any more. If the load was overtaken,
         // there is a newer value.

@@ -48,6 +48,15 @@ impl Ledger {
         *noted = number.max(*noted);
     }
 
+    /// Notes the entries of a part of the same ledger.
+    pub(crate) fn note_all(&mut self, part: &Self) {
+        for kind in [Kind::Invalidated, Kind::Expired] {
+            for (digest, number) in part.numbers(kind) {
+                self.note(kind, *digest, *number);
+            }
+        }
+    }
+
     /// Begins the next generation. `number` is that of the last entry before it. Entries after it
     /// stay: this instance may have noted some of its own already.
     pub(crate) fn rotate(&mut self, number: u64) {
@@ -88,6 +97,13 @@ impl Ledger {
     /// The number of entries.
     pub(crate) fn len(&self) -> usize {
         self.invalidated.len() + self.expired.len()
+    }
+
+    fn numbers(&self, kind: Kind) -> &Numbers {
+        match kind {
+            Kind::Invalidated => &self.invalidated,
+            Kind::Expired => &self.expired,
+        }
     }
 
     fn numbers_mut(&mut self, kind: Kind) -> &mut Numbers {

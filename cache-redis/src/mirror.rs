@@ -139,6 +139,17 @@ impl Mirror {
         }
     }
 
+    /// Notes the part of the ledger that a reply has shown. The messages of its entries may not have
+    /// arrived: a record that it has voided must not be valid for a later call.
+    pub(crate) fn learn(&self, part: &Ledger) {
+        self.saw(part.base);
+        if let Contents::Known(Some(known)) = &mut lock(&self.state).copy
+            && known.base == part.base
+        {
+            known.note_all(part);
+        }
+    }
+
     /// Notes the base that a reply has shown.
     pub(crate) fn saw(&self, base: u64) {
         if !self.is_enabled() {

@@ -1,6 +1,7 @@
 //! After a strong call returned a value, no later call on the same instance returns an older one,
 //! whichever reads, loads and fills overlap with it.
 
+mod overtaken;
 mod reads_outside_flights;
 
 use std::collections::HashMap;

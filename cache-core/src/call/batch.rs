@@ -101,7 +101,7 @@ where
     };
     let LookUps { function, results } = look_ups;
     let answered = match &function {
-        Some(_) => answer(&converter, ids, &results, &[]),
+        Some(_) => answer(&converter, ids, &results, Vec::new()),
         None => Some(R::from_values(ids, std::iter::empty())),
     };
     BatchCall(match (answered, function) {
@@ -157,7 +157,7 @@ where
     if !stale.is_empty() {
         revalidate::<O, R, C, B, F>(&function, converter, stale, most, make());
     }
-    if let Some(result) = answer(&converter, ids, &results, &[]) {
+    if let Some(result) = answer(&converter, ids, &results, Vec::new()) {
         return BatchCall(State::Answered(Some(result)));
     }
     let missing = results.missing.iter();
@@ -174,7 +174,7 @@ where
     BatchCall(State::Loading(Box::pin(async move {
         match drive_late::<O, R, C, B, F>(owned, converter, body).await {
             Ok(loaded) => {
-                let result = answer(&converter, ids, &results, &loaded);
+                let result = answer(&converter, ids, &results, loaded);
                 result.expect("every key of a batch that did not fail has a result")
             }
             Err(failed) => failed,
@@ -187,7 +187,7 @@ fn answer<K, R, C>(
     converter: &Converter<C>,
     ids: &[K],
     results: &Results,
-    loaded: &[Option<Held>],
+    mut loaded: Vec<Option<Held>>,
 ) -> Option<R>
 where
     R: BatchOf<K>,
@@ -198,8 +198,11 @@ where
         return None;
     }
     let mut failed = None;
+    let is_distinct = results.are_missing_distinct();
     let values = results.found.iter().map(|found| match found {
         Found::Value(held) => converter.give(Arc::clone(held)),
+        // Not cloned, if no other id has the same value.
+        Found::Missing(place) if is_distinct => converter.give(loaded[*place].take()?),
         Found::Missing(place) => converter.give(Arc::clone(loaded[*place].as_ref()?)),
         Found::Absent => None,
         Found::Failed(error) => {
@@ -257,7 +260,7 @@ where
     let read = read_first(&function, &keys, &converter.spec.value_type, None).await;
     let read = match all_found(read) {
         Ok(loaded) => {
-            let result = answer(&converter, ids, &results, &loaded);
+            let result = answer(&converter, ids, &results, loaded);
             return result.expect("every key of a batch has a result");
         }
         Err(read) => read,
@@ -271,7 +274,7 @@ where
         return failed.expect(CAN_FAIL);
     }
     let loaded = items.into_values();
-    let result = answer(&converter, ids, &results, &loaded);
+    let result = answer(&converter, ids, &results, loaded);
     result.expect("every key of a batch that did not fail has a result")
 }
 

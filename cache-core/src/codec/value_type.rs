@@ -141,6 +141,25 @@ impl<V: Clone + Send + Sync + 'static> ValueType<V> {
     }
 }
 
+impl<V: Send + Sync + 'static> ValueType<V> {
+    /// Takes a value out of memory's pointer. It is cloned only if there are other pointers to it.
+    /// A hit does not look for that: memory has the other one.
+    pub(crate) fn take(&self, held: Held) -> Option<V> {
+        if Arc::strong_count(&held) > 1 {
+            return (self.give)(held);
+        }
+        // Under `as_it_is` the pointer is the value itself.
+        let only = match held.downcast::<V>() {
+            Ok(only) => only,
+            Err(held) => return (self.give)(held),
+        };
+        match Arc::try_unwrap(only) {
+            Ok(value) => Some(value),
+            Err(shared) => (self.give)(shared),
+        }
+    }
+}
+
 impl<V> ValueType<V> {
     /// Weighs values by `weigh`, which returns bytes.
     #[must_use]

@@ -152,9 +152,8 @@ macro_rules! value_methods {
     ($($call:ident<$returns:ty> with [$($parameter:ident)?], kept as $($kept:ty),+;)*) => {
         $(
             impl<V: CacheValue, $($parameter,)? F> $call<$returns, F> {
-                /// Returns the value if a tier has it. Never loads, and stores nothing in memory.
-                /// A hit in a tier below memory is counted, and copied to the tiers between it
-                /// and memory, as for a call.
+                /// Returns the value if a tier has it. Never loads. A hit in a tier below memory is
+                /// counted, and copied to memory and the tiers above it, as for a call.
                 ///
                 /// # Cancel safety
                 /// Cancel safe.

@@ -292,7 +292,10 @@ impl Asked<'_> {
                         leader.note_tags(&hit.tags);
                         leader.complete(hit.outcome());
                     }
-                    None => function.outdate_before_read(key),
+                    None => {
+                        let start = function.state.fences.now();
+                        function.keep_direct_read(key, &hit, start, None, value_type);
+                    }
                 }
                 return (number, FirstRead::Found(hit.value));
             }

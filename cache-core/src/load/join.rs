@@ -384,7 +384,7 @@ impl<'a> Load<'a> {
                 // The call cannot return that there is no value.
                 TierLookup::Hit(hit) if self.needs_value && hit.value.is_none() => {}
                 TierLookup::Hit(hit) => {
-                    function.keep_strong_read(key, &hit, start, known_etag, value_type);
+                    function.keep_direct_read(key, &hit, start, known_etag, value_type);
                     self.answered_by(&hit);
                     return Step::Completed(hit.outcome());
                 }

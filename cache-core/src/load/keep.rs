@@ -109,12 +109,13 @@ impl CachedFunction {
         Some((record.clone(), Arc::clone(entry.held()?)))
     }
 
-    /// Keeps a result that a strong call found, which began at `start`.
+    /// Keeps a result that a call found outside the flights, which began at `start`: a strong call,
+    /// a peek, or a batch of a function without memory.
     ///
-    /// It is kept whatever the promotion, so that no later call returns an older value. A strong
-    /// function, each call of which reads the tier, keeps it as the tier promotes, or to replace
-    /// the record `known`.
-    pub(super) fn keep_strong_read(
+    /// No later call returns an older value: it joins no load that began before, and memory keeps
+    /// the result whatever the promotion. A strong function, each call of which reads the tier,
+    /// keeps it as the tier promotes, or to replace the record `known`.
+    pub(super) fn keep_direct_read(
         &self,
         key: &Key,
         hit: &TierHit,
@@ -153,22 +154,8 @@ impl CachedFunction {
         let id = |record: Option<&KnownRecord>| record.map(|record| (record.at, record.etag));
         let found = id(hit.record.as_ref());
         let is_other = |kept: Entry| found.is_none() || id(kept.record()) != found;
-        if self.kept(key).is_some_and(is_other) {
-            self.drop_from_memory(key);
-        }
-    }
-
-    /// Keeps later calls from returning an older value than the one that a lower tier has just given
-    /// to a caller outside the flights: no call joins a load that began before, and memory keeps
-    /// neither the value of such a load nor one that it got in the meantime. The value itself is
-    /// not kept.
-    pub(super) fn outdate_before_read(&self, key: &Key) {
-        // Each of its calls reads the tiers itself.
-        if self.is_strong() {
-            return;
-        }
-        self.state.flights.outdate(key, self.state.fences.next());
-        if self.has_memory() {
+        // If memory has none, an older flight may be about to keep its value.
+        if self.kept(key).is_none_or(is_other) {
             self.drop_from_memory(key);
         }
     }

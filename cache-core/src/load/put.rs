@@ -15,10 +15,11 @@ use crate::tag::Tag;
 use crate::tier::{LeaseMode, Receipt};
 use crate::trace;
 
-/// Returns the value if a tier has it. Never loads, and keeps nothing in memory.
+/// Returns the value if a tier has it. Never loads. A fresh value of a lower tier is kept in memory,
+/// so that no later call returns an older one.
 ///
 /// # Cancel safety
-/// Cancel safe. A call returns no older value after it, and it changes nothing if it is dropped.
+/// Cancel safe. Nothing is kept if it is dropped.
 pub(crate) fn peek(
     function: Arc<CachedFunction>,
     key: Key,
@@ -31,13 +32,17 @@ pub(crate) fn peek(
             return Some(held);
         }
         let key = Arc::new(key);
+        let start = function.state.fences.now();
         let mut visits = TierVisits::new(&function, &key);
-        let lookup = visits.read(value_type).await;
-        if matches!(lookup, TierLookup::Hit(_) | TierLookup::Stale(_)) {
-            function.outdate_before_read(&key);
-        }
-        match lookup {
-            TierLookup::Hit(hit) => hit.value,
+        match visits.read(value_type).await {
+            TierLookup::Hit(hit) => {
+                // Each call of a strong function reads the tier itself. An absence is returned as if
+                // nothing had been found.
+                if !function.is_strong() && hit.value.is_some() {
+                    function.keep_direct_read(&key, &hit, start, None, value_type);
+                }
+                hit.value
+            }
             // A call would get it as well, without waiting for a load.
             TierLookup::Stale(hit) => {
                 let window = function.times.stale_while_revalidate;

@@ -38,8 +38,13 @@ impl TierVisits<'_> {
     /// lower tiers.
     ///
     /// The waiters need not wait for the lower tiers, nor for this caller to live that long, if
-    /// memory answers later callers with the result. Memory does not if it has none, or if it keeps
+    /// memory answers later callers with the result. It does not if it has none, or if it keeps
     /// what a strong call found, which this result is to replace.
+    ///
+    /// Nor does memory keep the result of a flight that is not the current one of its key, which
+    /// another flight has replaced, or beside which a call has read a lower tier. That tier gets the
+    /// result nevertheless: if the lease is still valid, nothing has replaced or invalidated the
+    /// record that it was taken for, so the result is newer than whatever was read there.
     pub(super) async fn publish(self, kept: Kept, leader: Leader, value_type: &dyn ErasedType) {
         // Declared in this order, so that the leases are released before the lead if the future is
         // dropped, or if the value's own code panics: a waiter that takes the lead takes the same
@@ -48,35 +53,41 @@ impl TierVisits<'_> {
         let mut visits = self;
         let (function, key) = (visits.function, Arc::clone(&visits.key));
         let start = leader.as_ref().map_or(0, Leader::start);
+        let is_current = leader.as_ref().is_some_and(Leader::is_current);
         let is_kept = match &kept.held {
+            _ if !is_current => false,
             Some(held) => {
                 let loaded = (held, kept.took);
                 function.keep_loaded(loaded, start, &visits, value_type)
             }
             None => function.keep_absent(start, &visits),
         };
+        let replaces = visits.replaces || !is_current;
         if function.has_memory()
-            && (is_kept || !visits.replaces)
+            && (is_kept || !replaces)
             && let Some(leader) = leader.take()
         {
             leader.complete(kept.outcome());
         }
         // Done also if the future is dropped.
-        let replaced = visits
-            .replaces
-            .then(|| FencedAfter(|| function.drop_others(&key, kept.held.as_ref())));
-        visits.store(&kept, start, value_type).await;
-        drop(replaced);
+        let replaced =
+            replaces.then(|| FencedAfter(|| function.drop_others(&key, kept.held.as_ref())));
+        let is_stored = visits.store(&kept, start, value_type).await;
+        match replaced {
+            // The other result is the newer one.
+            Some(replaced) if !visits.replaces && !is_stored => replaced.disarm(),
+            replaced => drop(replaced),
+        }
         if let Some(leader) = leader {
             leader.complete(kept.outcome());
         }
     }
 
     /// Stores a result in every lower tier that granted a lease. A tier whose lease is void
-    /// refuses it.
-    async fn store(&mut self, kept: &Kept, start: u64, value_type: &dyn ErasedType) {
+    /// refuses it. Returns `true` if a tier has stored it.
+    async fn store(&mut self, kept: &Kept, start: u64, value_type: &dyn ErasedType) -> bool {
         if !value_type.has_records() {
-            return;
+            return false;
         }
         let records = &self.function.records;
         // Known from an earlier value, so that no lease was taken.
@@ -85,7 +96,7 @@ impl TierVisits<'_> {
             self.count_unwritable();
         }
         if !self.holds_a_lease() && !self.replaces {
-            return;
+            return false;
         }
         let (kind, payload) = match &kept.held {
             Some(held) => (RecordKind::Value, records.payload(held, value_type)),
@@ -102,9 +113,11 @@ impl TierVisits<'_> {
         // A value that was invalidated by its tags since its load began must not replace anything.
         let is_current = self.function.admits_tags(start, &self.tag_stripes());
         let payload = payload.as_deref().filter(|_| is_current);
+        let mut is_stored = false;
         for at in 0..self.visits.len() {
-            self.store_in(at, start, &header, payload).await;
+            is_stored |= self.store_in(at, start, &header, payload).await;
         }
+        is_stored
     }
 
     /// Counts a value that no tier gets, because it does not survive its codec.
@@ -114,8 +127,14 @@ impl TierVisits<'_> {
     }
 
     /// Stores a result in the tier at place `at`. `payload` is `None` if the value cannot be
-    /// written.
-    async fn store_in(&mut self, at: usize, start: u64, header: &Header, payload: Option<&[u8]>) {
+    /// written. Returns `true` if the tier has stored something.
+    async fn store_in(
+        &mut self,
+        at: usize,
+        start: u64,
+        header: &Header,
+        payload: Option<&[u8]>,
+    ) -> bool {
         let marks = self.marks_in(at, &self.tags.digests().into());
         let visit = &mut self.visits[at];
         let tier = visit.tier;
@@ -130,7 +149,7 @@ impl TierVisits<'_> {
                 // The record must be replaced, and cannot be replaced now.
                 self.invalidate_later(tier);
             }
-            return;
+            return false;
         };
         let storable = payload.and_then(|payload| {
             let marks = marks.inspect_err(|refusal| tier.counters.refused_fills.add_one(*refusal));
@@ -155,7 +174,7 @@ impl TierVisits<'_> {
                 (&[][..], RecordMarks::default()),
                 LIFE_OF_NOTHING,
             ),
-            None => return,
+            None => return false,
         };
         let stamp = self.function.stamp_in(tier, lease.stamp, start);
         let header = Header {
@@ -167,11 +186,13 @@ impl TierVisits<'_> {
         };
         let record = header.with_life(life).encode(&marks, payload);
         let kept_for = self.function.records.kept_for(kind, life);
-        let stored = visit.store(&self.record_key, lease, record, kept_for);
-        if stored.await.is_err() && self.replaces {
+        let stored = visit.store(&self.record_key, lease, record, kept_for).await;
+        if stored.is_err() && self.replaces {
             // It is not known whether the tier stored the record.
             self.invalidate_later(tier);
         }
+        // Without a reply it may be there.
+        stored.unwrap_or(true)
     }
 }
 

@@ -370,6 +370,23 @@ fn another_base_in_a_message_or_a_reply_drops_the_copy_and_has_it_loaded_again()
     assert_eq!(state(&mirror, mark(0), 1), None);
 }
 
+/// A call that has asked the server does not return the value, so no later call must either.
+#[test]
+fn entry_that_a_reply_has_shown_voids_a_record_before_its_message_arrives() {
+    let mirror = loaded(7);
+    assert_eq!(state(&mirror, mark(3), 1), Some(MarksState::Valid));
+    let mut part = Ledger::new(7, 0, None);
+    part.note(Kind::Invalidated, 1, 5);
+    mirror.learn(&part);
+    assert_eq!(state(&mirror, mark(3), 1), Some(MarksState::Invalidated));
+    assert_eq!(state(&mirror, mark(5), 1), Some(MarksState::Valid));
+    // The message changes nothing.
+    mirror.apply(event(7, Change::Entry(Kind::Invalidated, 5)), iter::once(1));
+    assert_eq!(state(&mirror, mark(5), 1), Some(MarksState::Valid));
+    mirror.learn(&Ledger::new(8, 0, None));
+    assert_eq!(state(&mirror, mark(5), 1), None, "another base");
+}
+
 #[test]
 fn own_entry_that_is_ahead_of_a_rotation_stays() {
     let mirror = loaded(7);

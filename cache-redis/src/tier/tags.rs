@@ -85,7 +85,7 @@ impl RedisSession {
         }
         Ok(match ledger {
             Some(ledger) => {
-                self.bus.mirror.saw(ledger.base);
+                self.bus.mirror.learn(&ledger);
                 ledger.judge(marks)
             }
             None => ledger::unknown(marks),

@@ -14,8 +14,9 @@ use crate::servers::SPLIT_NOTICED;
 /// begins: the load, and the times for which its process and the server are stopped.
 const LONGEST_STORE: Duration = Duration::from_secs(5);
 
-/// Longest time from when one of two loads that overlap reads the database until a call begins that
-/// gets its value: no load of a key whose order is judged takes 200 ms.
+/// Longest time between the reads of the database of two loads that overlap, and from when one of
+/// them reads it until a call begins that gets its value: no load of a key whose order is judged
+/// takes 200 ms.
 const LONGEST_OVERLAP: Micros = 300_000;
 
 /// Versions that are known on each side of a split.
@@ -225,7 +226,8 @@ impl Key<'_> {
     }
 
     /// Judges a read that is older than one before, which is allowed while there are faults, and if
-    /// two loads of the instance overlapped: the newer value was that of the one that was not kept.
+    /// two loads overlapped, one of them on this instance: the newer value was that of the one that
+    /// was not kept.
     fn judge_backwards(
         &self,
         (before, read): (&Read, &Read),
@@ -234,9 +236,17 @@ impl Key<'_> {
     ) {
         let calm = self.window(Window::Calm, read.start);
         let since = before.start.saturating_sub(LONGEST_OVERLAP);
-        let may_overlap =
-            |(life, at): &&(Life, Micros)| *life == read.life && (since..=read.end).contains(at);
-        if loads.iter().filter(may_overlap).count() > 1 {
+        let near = loads
+            .iter()
+            .filter(|(_, at)| (since..=read.end).contains(at));
+        let overlaps = |own: Micros| {
+            let others = near
+                .clone()
+                .filter(|(_, at)| own.abs_diff(*at) < LONGEST_OVERLAP);
+            others.count() > 1
+        };
+        let mut own = near.clone().filter(|(life, _)| *life == read.life);
+        if own.any(|(_, at)| overlaps(*at)) {
             verdict.backwards_beside_loads += 1;
         } else if calm.is_some_and(|(from, _)| from <= before.start) {
             let violation = read.violates(Fault::Backwards, self.item, before.version);

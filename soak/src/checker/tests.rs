@@ -216,8 +216,12 @@ fn read_older_than_one_before_it_is_a_violation_only_without_faults() {
         item: 7,
         at: 105,
     };
-    all.extend([load(THERE), load(HERE)]);
-    assert_eq!(judge(&all, BOUND).violations.len(), 1, "one load each");
+    all.extend([load(HERE), load(HERE)]);
+    assert_eq!(
+        judge(&all, BOUND).violations.len(),
+        1,
+        "not of this instance"
+    );
     all.push(load(THERE));
     let verdict = judge(&all, BOUND);
     assert_eq!(verdict.violations, []);

@@ -28,7 +28,7 @@ impl<C: CachedResult> Converter<C> {
     where
         C::Result: Outcome<V>,
     {
-        let value = (self.spec.value_type.give)(held)?;
+        let value = self.spec.value_type.take(held)?;
         let result = <C::Result as Outcome<C::Value>>::value(value);
         <C::Result as Outcome<V>>::into_value(result).ok()
     }

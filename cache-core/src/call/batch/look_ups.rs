@@ -122,6 +122,12 @@ impl Results {
         Found::Missing(known)
     }
 
+    /// Returns `true` if each of the missing keys belongs to one id.
+    pub(super) fn are_missing_distinct(&self) -> bool {
+        let is_missing = |found: &&Found| matches!(found, Found::Missing(_));
+        self.found.iter().filter(is_missing).count() == self.missing.len()
+    }
+
     #[cold]
     fn add_without_key(&mut self, function: &CachedFunction, error: &Error) {
         function.report_missing_key(error);

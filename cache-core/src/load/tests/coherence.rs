@@ -177,7 +177,7 @@ fn strong_function_never_returns_a_stale_value() {
     };
     fixture
         .function
-        .keep_strong_read(&fixture.key, &hit, start, None, &VALUES);
+        .keep_direct_read(&fixture.key, &hit, start, None, &VALUES);
     assert!(fixture.function.kept(&fixture.key).is_some());
     check();
     tier.lose(true);

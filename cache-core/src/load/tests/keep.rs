@@ -150,7 +150,7 @@ fn stale_value_does_not_replace_one_that_a_later_strong_call_found() {
     let found = hit(Some(2), LIFE);
     fixture
         .function
-        .keep_strong_read(&fixture.key, &found, before, None, &VALUES);
+        .keep_direct_read(&fixture.key, &found, before, None, &VALUES);
     fixture.advance(LIFE + 5 * SECOND);
     let older = stale_as_of(&fixture, before, 1, Duration::ZERO);
     fixture
