@@ -7,70 +7,20 @@
 //! of one run.
 
 use std::collections::HashMap;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use benches::{Row, Server};
 use multi_tier_cached::{CacheRuntime, Function, Level, Memory, Redis};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use serde::{Deserialize, Serialize};
+
 use testbed::cluster::Cluster;
 
 /// Number of ids that a page or a request of a service asks for.
 const IDS: u64 = 100;
 const ROUNDS: u64 = 300;
 
-/// A value of about 200 bytes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Row {
-    id: u64,
-    name: String,
-    numbers: Vec<u64>,
-}
-
-fn row(id: u64) -> Row {
-    Row {
-        id,
-        name: format!("customer {id}"),
-        numbers: vec![u64::MAX / 3; 16],
-    }
-}
-
 fn rows(ids: Vec<u64>) -> HashMap<u64, Row> {
-    ids.into_iter().map(|id| (id, row(id))).collect()
-}
-
-struct Server {
-    child: Child,
-    directory: std::path::PathBuf,
-}
-
-impl Server {
-    fn start() -> Self {
-        let directory = std::env::temp_dir().join(format!("mtc-batch-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a directory");
-        let child = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--unixsocket"])
-            .arg(directory.join("socket"))
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server starts; help: install it");
-        while !directory.join("socket").exists() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Self { child, directory }
-    }
-
-    fn url(&self) -> String {
-        format!("redis+unix://{}", self.directory.join("socket").display())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
+    ids.into_iter().map(|id| (id, Row::new(id))).collect()
 }
 
 /// One function, called in one runtime.
@@ -166,7 +116,7 @@ async fn stored(connections: &mut [MultiplexedConnection]) -> (Vec<String>, usiz
                 .query_async(connection)
                 .await
                 .expect("the record");
-            header = record.len() - postcard::to_stdvec(&row(id)).expect("bytes").len();
+            header = record.len() - postcard::to_stdvec(&Row::new(id)).expect("bytes").len();
             keys.push(key);
         }
     }

@@ -5,77 +5,26 @@
 //! alternate between the contenders, so that a slow spell of the machine slows all of them down.
 //! The numbers are medians.
 
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use benches::{Row, Server};
 use multi_tier_cached::{CacheRuntime, Engine, Memory, Redis, invalidate, multi_tier_cached};
 use redis::aio::MultiplexedConnection;
-use serde::{Deserialize, Serialize};
 
 const CALLS: u64 = 400;
 const ROUNDS: usize = 15;
 
-/// A value of about 200 bytes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Row {
-    id: u64,
-    name: String,
-    numbers: Vec<u64>,
-}
-
-fn row(id: u64) -> Row {
-    Row {
-        id,
-        name: format!("customer {id}"),
-        numbers: vec![u64::MAX / 3; 16],
-    }
-}
-
 /// Has no `l1`, so every call goes to Redis.
 #[multi_tier_cached(ttl = "1h", tiers = "l2", name = "bench::row")]
 async fn read(id: u64) -> Row {
-    row(id)
+    Row::new(id)
 }
 
 /// Has `l1`, which answers while the instance is coherent.
 #[multi_tier_cached(ttl = "1h", name = "bench::near")]
 async fn near(a: u32, b: u64) -> Arc<Row> {
-    Arc::new(row(u64::from(a) + b))
-}
-
-struct Server {
-    child: Child,
-    directory: std::path::PathBuf,
-}
-
-impl Server {
-    fn start() -> Self {
-        let directory = std::env::temp_dir().join(format!("mtc-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a directory");
-        let child = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--unixsocket"])
-            .arg(directory.join("socket"))
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server starts; help: install it");
-        while !directory.join("socket").exists() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Self { child, directory }
-    }
-
-    fn url(&self) -> String {
-        format!("redis+unix://{}", self.directory.join("socket").display())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
+    Arc::new(Row::new(u64::from(a) + b))
 }
 
 /// Returns the number of commands that clients sent, without those of this bench's own bookkeeping.
@@ -144,7 +93,7 @@ impl Bare {
             .query_async(&mut connection)
             .await
             .expect("the record");
-        let header = record.len() - postcard::to_stdvec(&row(0)).expect("bytes").len();
+        let header = record.len() - postcard::to_stdvec(&Row::new(0)).expect("bytes").len();
         Self {
             connection,
             record: record.into(),

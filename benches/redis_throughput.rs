@@ -8,49 +8,33 @@
 //! Arguments: `--short` runs a few rounds, for CI; `--single` uses one thread for all callers; a
 //! number is one of callers, and any other word a path, such as `strong`: the rest is left out.
 
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use benches::{Row, Server};
 use multi_tier_cached::{
     CacheRuntime, Engine, Memory, Receipt, Redis, invalidate, multi_tier_cached,
 };
 use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
-use serde::{Deserialize, Serialize};
+
 use tokio::task::JoinSet;
 
 const CALLERS: [u64; 3] = [1, 64, 512];
 /// The keys that hits and strong calls read.
 const KEYS: u64 = 1_000;
 
-/// A value of about 200 bytes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Row {
-    id: u64,
-    name: String,
-    numbers: Vec<u64>,
-}
-
-fn row(id: u64) -> Row {
-    Row {
-        id,
-        name: format!("customer {id}"),
-        numbers: vec![u64::MAX / 3; 18],
-    }
-}
-
 /// Has no `l1`, so every call goes to Redis.
 #[multi_tier_cached(ttl = "1h", tiers = "l2", name = "bench::row")]
 async fn read(id: u64) -> Arc<Row> {
-    Arc::new(row(id))
+    Arc::new(Row::new(id))
 }
 
 /// Has `l1`, and asks Redis on every call whether its value is current.
 #[multi_tier_cached(ttl = "1h", consistency = "strong", name = "bench::strong")]
 async fn strong(id: u64) -> Arc<Row> {
-    Arc::new(row(id))
+    Arc::new(Row::new(id))
 }
 
 /// A strong function without `l1`: Redis sends the value on every call.
@@ -61,42 +45,7 @@ async fn strong(id: u64) -> Arc<Row> {
     name = "bench::strong_l2"
 )]
 async fn strong_without_memory(id: u64) -> Arc<Row> {
-    Arc::new(row(id))
-}
-
-struct Server {
-    child: Child,
-    directory: std::path::PathBuf,
-}
-
-impl Server {
-    fn start() -> Self {
-        let directory = std::env::temp_dir().join(format!("mtc-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a directory");
-        let binary = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
-        let child = Command::new(binary)
-            .args(["--port", "0", "--save", "", "--unixsocket"])
-            .arg(directory.join("socket"))
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server starts; help: install it");
-        while !directory.join("socket").exists() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Self { child, directory }
-    }
-
-    fn url(&self) -> String {
-        format!("redis+unix://{}", self.directory.join("socket").display())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
+    Arc::new(Row::new(id))
 }
 
 /// Operations by bare redis-rs, on keys and values of the same length as ours.
@@ -301,7 +250,7 @@ impl Plan {
 
 async fn run(mut plan: Plan) {
     let server = Server::start();
-    plan.server = server.child.id();
+    plan.server = server.process();
     let runtime = CacheRuntime::builder()
         .l1(Memory::builder().engine(Engine::QuickCache))
         .l2(Redis::new(server.url()).required())
@@ -317,9 +266,12 @@ async fn run(mut plan: Plan) {
     let bare = Bare {
         connection: connection.expect("a connection"),
         // As long as a record of ours.
-        payload: [postcard::to_stdvec(&row(0)).expect("bytes"), vec![0; 84]]
-            .concat()
-            .into(),
+        payload: [
+            postcard::to_stdvec(&Row::new(0)).expect("bytes"),
+            vec![0; 84],
+        ]
+        .concat()
+        .into(),
     };
     // Numbers of misses are larger than those of the keys that are read.
     const MISSES: u64 = 1 << 32;

@@ -1,8 +1,8 @@
 //! The metrics of `multi-tier-cached` for [Prometheus](https://prometheus.io).
 //!
 //! Programs use it through the feature `prometheus` of the facade `multi-tier-cached`.
-//! [`PrometheusMetrics`] adds two methods to [`CacheRuntime`]: one for a program that has a registry
-//! of the crate [`prometheus_client`], and one for a program that has none.
+//! [`PrometheusMetrics`] adds two methods to [`CacheRuntime`]: one for a program that has a
+//! registry of the crate [`prometheus_client`], and one for a program that has none.
 //!
 //! Nothing is counted here. Each scrape reads the counters that the runtime has in any case, and
 //! the names, kinds, units and texts are those of [`FAMILIES`](cache_core::metrics::FAMILIES).

@@ -21,7 +21,7 @@ pub struct Panel {
     pub title: &'static str,
     /// The question that it answers.
     pub question: &'static str,
-    /// How it is shown: `stat`, `timeseries` or `table`.
+    /// The kind of the panel in Grafana: `stat`, `timeseries` or `table`.
     pub kind: &'static str,
     /// The unit, by its name in Grafana.
     pub unit: &'static str,

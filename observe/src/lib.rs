@@ -19,9 +19,9 @@ pub use self::query::{Filter, expand, unknown_names};
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Generated {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What it has to contain.
+    /// The contents that the file must have.
     pub text: String,
 }
 

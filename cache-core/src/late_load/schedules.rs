@@ -1,5 +1,6 @@
 //! The hand-over of a load under way, under every schedule of two or three threads, by loom:
-//! `RUSTFLAGS="--cfg schedules" cargo test --release -p cache-core --lib schedules`.
+//! `RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/rustc_with_schedules.sh \
+//! cargo test -p cache-core --lib schedules`.
 
 use std::future::poll_fn;
 use std::task::Waker;

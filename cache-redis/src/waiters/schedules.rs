@@ -1,5 +1,6 @@
 //! Waiters under many schedules, searched by shuttle:
-//! `RUSTFLAGS="--cfg schedules" cargo test --release -p cache-redis --lib schedules`.
+//! `RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/rustc_with_schedules.sh \
+//! cargo test -p cache-redis --lib schedules`.
 //!
 //! The server is a lock around the state that it would hold, and each caller publishes its own
 //! messages. A waiter that is not woken waits forever, which shuttle reports as a deadlock.

@@ -1,6 +1,7 @@
 //! Dating up under every schedule of three threads that interrupts them at most three times, by
 //! loom. There is one bucket, whose log has two keys:
-//! `RUSTFLAGS="--cfg schedules" cargo test --release -p cache-core --lib schedules`.
+//! `RUSTC_WORKSPACE_WRAPPER=$PWD/scripts/rustc_with_schedules.sh \
+//! cargo test -p cache-core --lib schedules`.
 
 use std::sync::Arc;
 
