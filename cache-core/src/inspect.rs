@@ -30,3 +30,6 @@ pub use self::record::{DamagedRecord, Record, RecordKind};
 pub use crate::codec::layout::{Field, Layout, Members, NamedType, Part, TypeKind, Variant};
 pub use crate::record::Mark;
 pub use crate::tier::kit::owner_of_token;
+
+#[cfg(test)]
+mod tests;
