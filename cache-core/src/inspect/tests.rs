@@ -343,9 +343,9 @@ fn record_is_read_with_its_header_marks_and_value() {
     assert_eq!(Record::read(&bytes), Err(DamagedRecord));
 }
 
-/// What an older version published, and what a newer one may add.
+/// An older version leaves fields out, and a newer one adds some.
 #[test]
-fn what_other_versions_publish_is_read() {
+fn state_that_another_version_published_is_read() {
     let function: PublishedFunction = serde_json::from_value(json!({
         "name": "f", "version": 1, "tiers": [{"level": "l2", "later": 1}], "later": {},
     }))

@@ -145,7 +145,7 @@ fn record_that_is_cut_or_damaged_is_an_error_and_no_panic() {
     }
 }
 
-/// What the text of a description does not tell apart, which must stay so.
+/// Variants that the text of a description does not tell apart. The text must stay as it is.
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "only its shape is read")]
 enum Alike {
