@@ -39,6 +39,8 @@ pub(crate) enum Purpose {
     InvalidateMatching,
     Replicated,
     Audit,
+    /// The state that tools show. Without them it is not published.
+    Observe,
     /// Streams have connections of their own, on which the server's refusal names the command.
     Streams,
 }
@@ -63,6 +65,7 @@ impl fmt::Display for Purpose {
             Self::InvalidateMatching => "`invalidate_matching`",
             Self::Replicated => "`replicated`",
             Self::Audit => "the audit",
+            Self::Observe => "`observe`",
             Self::Streams => "streams",
         })
     }
@@ -109,6 +112,10 @@ const COMMANDS: &[(Purpose, &str, &str)] = &[
     (Purpose::InvalidateMatching, "unlink", "unlink {record}"),
     (Purpose::Replicated, "wait", "wait 1 1"),
     (Purpose::Audit, "xadd", "xadd {audit} * who 0"),
+    (Purpose::Observe, "hset", "hset {functions} 0 0"),
+    (Purpose::Observe, "hmget", "hmget {functions} 0"),
+    (Purpose::Observe, "zadd", "zadd {instances} 0 0"),
+    (Purpose::Observe, "zremrangebyscore", "zremrangebyscore {instances} 0 0"),
     (Purpose::Streams, "xadd", ""),
     (Purpose::Streams, "xread", ""),
     (Purpose::Streams, "xrevrange", ""),
@@ -158,6 +165,8 @@ fn named(keys: &Keys, word: &str) -> String {
         "{other_history}" => keys.history_of(1),
         "{heartbeat}" => keys.heartbeat(),
         "{audit}" => keys.audit(),
+        "{functions}" => keys.functions(),
+        "{instances}" => keys.instances(),
         "{channel}" => keys.channel(),
         word => word.to_owned(),
     }
@@ -199,6 +208,7 @@ mod tests {
             (Purpose::InvalidateMatching, "`invalidate_matching`"),
             (Purpose::Replicated, "`replicated`"),
             (Purpose::Audit, "[audit](Self::audit)"),
+            (Purpose::Observe, "`observe`"),
             (Purpose::Streams, "[streams](Self::streams)"),
         ] {
             let sent: Vec<&str> = COMMANDS
