@@ -27,6 +27,7 @@ mod batch;
 mod body;
 mod body_limit;
 mod body_timer;
+mod explain;
 mod failure;
 mod first_read;
 mod gather;

@@ -39,13 +39,15 @@ pub(crate) enum Purpose {
     InvalidateMatching,
     Replicated,
     Audit,
+    /// Without it an explanation of a key does not tell of its guards.
+    Explain,
     /// Streams have connections of their own, on which the server's refusal names the command.
     Streams,
 }
 
 impl Purpose {
     fn is_checked(self) -> bool {
-        !matches!(self, Self::Database | Self::Streams)
+        !matches!(self, Self::Database | Self::Explain | Self::Streams)
     }
 }
 
@@ -63,6 +65,7 @@ impl fmt::Display for Purpose {
             Self::InvalidateMatching => "`invalidate_matching`",
             Self::Replicated => "`replicated`",
             Self::Audit => "the audit",
+            Self::Explain => "the write guards in `explain`",
             Self::Streams => "streams",
         })
     }
@@ -109,6 +112,7 @@ const COMMANDS: &[(Purpose, &str, &str)] = &[
     (Purpose::InvalidateMatching, "unlink", "unlink {record}"),
     (Purpose::Replicated, "wait", "wait 1 1"),
     (Purpose::Audit, "xadd", "xadd {audit} * who 0"),
+    (Purpose::Explain, "zcount", "zcount {guards} 0 0"),
     (Purpose::Streams, "xadd", ""),
     (Purpose::Streams, "xread", ""),
     (Purpose::Streams, "xrevrange", ""),
@@ -199,6 +203,7 @@ mod tests {
             (Purpose::InvalidateMatching, "`invalidate_matching`"),
             (Purpose::Replicated, "`replicated`"),
             (Purpose::Audit, "[audit](Self::audit)"),
+            (Purpose::Explain, "the write guards in `explain`"),
             (Purpose::Streams, "[streams](Self::streams)"),
         ] {
             let sent: Vec<&str> = COMMANDS
