@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::events::Event;
 use crate::level::Level;
 use crate::reason::{FencedBy, Mismatch};
 use crate::tier::LeaseSeen;
@@ -38,6 +39,10 @@ pub struct Explanation {
     pub is_guarded: bool,
     /// What a call does now.
     pub next_call: NextCall,
+    /// The last events of the runtime that concern the key, its function or its tiers, the oldest
+    /// first: at most eight.
+    #[serde(default)]
+    pub events: Vec<Event>,
 }
 
 /// What one tier has under a key.

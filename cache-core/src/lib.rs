@@ -19,6 +19,7 @@ mod clock;
 mod coherence;
 mod entry;
 mod error;
+mod events;
 mod explanation;
 mod fence;
 mod flight;
@@ -59,6 +60,7 @@ pub use crate::call::CacheValue;
 pub use crate::clock::{ManualClock, unix_millis};
 pub use crate::coherence::{Barrier, Coherence};
 pub use crate::error::{Error, ErrorKind};
+pub use crate::events::{Event, EventKind, EventOrigin, EventScope};
 pub use crate::explanation::{
     ChannelSeen, ExplainedFlight, ExplainedTier, Explanation, NextCall, RecordSeen, StaleReason,
     Verdict,

@@ -3,6 +3,7 @@
 
 mod agrees;
 mod calls;
+mod events;
 mod memory;
 mod records;
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{ExplainedTier, Explanation, NextCall, StaleReason, Verdict};
+use crate::clock::unix_millis;
 use crate::level::Level;
 
 /// The width of the first column.
@@ -31,7 +32,18 @@ impl fmt::Display for Explanation {
         if self.is_guarded {
             writeln!(f, "{:NAME$} held by this instance", "write guard")?;
         }
-        write!(f, "{:NAME$} {}", "a call now", self.next_call)
+        write!(f, "{:NAME$} {}", "a call now", self.next_call)?;
+        let now = unix_millis();
+        for (at, event) in self.events.iter().enumerate() {
+            let title = if at == 0 { "events" } else { "" };
+            let ago = Duration::from_millis(now.saturating_sub(event.unix_millis));
+            let tier = event
+                .tier
+                .map(|tier| format!(", {tier}"))
+                .unwrap_or_default();
+            write!(f, "\n{title:NAME$} {} ago{tier}: {}", time(ago), event.kind)?;
+        }
+        Ok(())
     }
 }
 

@@ -12,8 +12,12 @@ use super::visit::TierVisits;
 use crate::cached_function::CachedFunction;
 use crate::codec::ErasedType;
 use crate::error::Error;
+use crate::events::{Concerns, Event};
 use crate::explanation::{ExplainedFlight, ExplainedTier, Explanation, NextCall, Verdict};
 use crate::key::Key;
+
+/// The largest number of events in an explanation.
+const EVENTS: usize = 8;
 
 impl CachedFunction {
     /// Explains a key.
@@ -57,6 +61,7 @@ impl CachedFunction {
             }),
             is_guarded: self.is_guarded_here(key),
             next_call,
+            events: self.events_of(self.digest(key)),
         }
     }
 
@@ -74,7 +79,30 @@ impl CachedFunction {
                 is_kept: false,
                 has_stale: false,
             },
+            events: Vec::new(),
         }
+    }
+
+    /// Returns the last events that concern the key with this digest, its function or its tiers.
+    fn events_of(&self, key: u64) -> Vec<Event> {
+        let function = self.function_digest();
+        let levels = || self.lower.iter().map(|tier| tier.level);
+        let is_meant = |concerns: &Concerns| {
+            let of_tier = concerns
+                .tier
+                .is_none_or(|tier| levels().any(|level| level == tier));
+            let of_function = concerns.function.is_none_or(|digest| digest == function);
+            // An expiry by a message is of the digest of a key or of the function.
+            let of_key = concerns
+                .key
+                .is_none_or(|digest| digest == key || digest == function);
+            of_tier && of_function && of_key
+        };
+        let mut noted = self.state.events.after(0);
+        noted.retain(|noted| is_meant(&noted.concerns));
+        let last = noted.split_off(noted.len().saturating_sub(EVENTS));
+        let name = |_| Some(self.name().to_owned());
+        last.into_iter().map(|noted| noted.named(name)).collect()
     }
 
     /// Returns `true` if a call of the function can begin a load that continues in the background.

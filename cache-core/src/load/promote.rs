@@ -151,7 +151,7 @@ impl TierVisits<'_> {
             let marks = match marks {
                 Ok(marks) => marks,
                 Err(refusal) => {
-                    tier.counters.refused_fills.add_one(refusal);
+                    visit.fill_refused(self.record_key.digest, refusal);
                     continue;
                 }
             };

@@ -9,6 +9,7 @@ use super::visit::{TierVisit, TierVisits};
 use crate::cached_function::{Expected, InvalidRecord, OpenedRecord};
 use crate::codec::ErasedType;
 use crate::entry::KnownRecord;
+use crate::events::EventKind;
 use crate::fence::{Stripe, TagStripes};
 use crate::function::options::Consistency;
 use crate::outcome::LoadOutcome;
@@ -306,6 +307,8 @@ impl TierVisits<'_> {
             counters.misses.add_one();
         }
         visit.expected_header = header_of(bytes);
+        let (level, digest) = (visit.tier.level, self.record_key.digest);
+        let note = |kind| self.function.note(Some(level), Some(digest), kind);
         match reason {
             InvalidRecord::Outdated(_) if self.function.is_fenced_here(visit.tier) => {}
             InvalidRecord::Outdated(_) => {
@@ -313,11 +316,15 @@ impl TierVisits<'_> {
             }
             InvalidRecord::Damaged(damage) => {
                 counters.decode_errors.add_one();
+                note(EventKind::RecordDamaged);
                 if damage == Damage::Value {
                     self.function.records.doubt_round_trip();
                 }
             }
-            InvalidRecord::Mismatch(_) => counters.mismatches.add_one(),
+            InvalidRecord::Mismatch(of) => {
+                counters.mismatches.add_one();
+                note(EventKind::RecordMismatch { of });
+            }
         }
     }
 

@@ -133,7 +133,8 @@ impl TierVisits<'_> {
             return;
         };
         let storable = payload.and_then(|payload| {
-            let marks = marks.inspect_err(|refusal| tier.counters.refused_fills.add_one(*refusal));
+            let digest = self.record_key.digest;
+            let marks = marks.inspect_err(|refusal| visit.fill_refused(digest, *refusal));
             let marks = marks.ok()?;
             let fits = self.function.fits(tier, header, &marks, payload);
             fits.then_some((payload, marks))

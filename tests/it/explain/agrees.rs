@@ -1,6 +1,7 @@
 //! `explain` says what the next call does, in states at random, and changes nothing.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::time::Duration;
 
@@ -95,12 +96,13 @@ struct World {
     kinds: Vec<Kind>,
     /// The number of the last body. Each body returns its number.
     bodies: Cell<u64>,
+    /// How often a call did what, by the beginning of the text that says so.
+    seen: RefCell<BTreeMap<String, u32>>,
 }
 
 impl World {
     async fn new() -> Self {
         let (tier, clock) = (FakeTier::shared_with_ledger(24 * HOUR), TestClock::new());
-        tier.let_through();
         let instance = async || {
             let tiers = CacheRuntime::builder()
                 .l1(Memory::builder())
@@ -151,6 +153,7 @@ impl World {
             clock,
             kinds,
             bodies: Cell::new(0),
+            seen: RefCell::default(),
         };
         // Statistics have a function from then on.
         for kind in &this.kinds {
@@ -267,6 +270,7 @@ impl World {
         self.tier.recover();
         self.tier.prove();
         for change in changes {
+            self.tier.let_through();
             self.change(at, *change, &mut held).await;
         }
         tokio::time::sleep(SOON).await;
@@ -282,6 +286,9 @@ impl World {
         let result = self.call(&self.here, at, Ok(body)).await;
         let done = Done::new((&before, &stats()), result, body);
         prop_assert!(done.is_as(&explained.next_call), "{done:?}\n{explained}");
+        let text = explained.next_call.to_string();
+        let text = text.split([',', ';']).next().unwrap_or_default();
+        *self.seen.borrow_mut().entry(text.to_owned()).or_default() += 1;
         drop(held);
         tokio::time::sleep(SOON).await;
         Ok(())
@@ -390,5 +397,20 @@ fn next_call_does_what_the_explanation_says_and_the_explanation_changes_nothing(
     });
     if let Err(error) = result {
         panic!("{error}");
+    }
+    let seen = world.seen.borrow();
+    for expected in [
+        "is answered by l1",
+        "is answered by l1 with a stale value",
+        "is answered by l2",
+        "is answered by l2 with a stale value",
+        "waits for the load that runs on this instance",
+        "waits for a load that holds the lease of l2",
+        "runs the body",
+    ] {
+        assert!(
+            seen.get(expected).is_some_and(|count| *count >= 5),
+            "{expected}: {seen:?}"
+        );
     }
 }
