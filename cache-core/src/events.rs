@@ -1,4 +1,4 @@
-//! The last events of a runtime: what went wrong with a record or a tier, and what was invalidated.
+//! The last events of a runtime: failures of records and tiers, and invalidations.
 //!
 //! They are kept in memory, in a ring of fixed size. None of them is noted by a call that memory
 //! answers.
@@ -35,11 +35,11 @@ pub struct Event {
     /// The digest of the key that it concerns: messages of other instances do not name keys.
     #[serde(default)]
     pub key: Option<u64>,
-    /// What happened.
+    /// The kind of the event.
     pub kind: EventKind,
 }
 
-/// What happened.
+/// The kind of an [`Event`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -58,14 +58,14 @@ pub enum EventKind {
     },
     /// Values were invalidated.
     Invalidated {
-        /// What was invalidated.
+        /// Which values.
         scope: EventScope,
         /// Which instance did so.
         by: EventOrigin,
     },
     /// Values were made stale.
     Expired {
-        /// What was expired. [`All`](EventScope::All) if a message does not tell.
+        /// Which values. [`All`](EventScope::All) if a message does not say it.
         scope: EventScope,
         /// Which instance did so.
         by: EventOrigin,
@@ -80,7 +80,7 @@ pub enum EventKind {
     BreakerOpened,
 }
 
-/// What an invalidation or an expiry concerns.
+/// The values that an invalidation or an expiry concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -109,7 +109,7 @@ pub enum EventOrigin {
     Peer,
 }
 
-/// What an event concerns, by digests.
+/// The tier, the function and the key that an event concerns, by digests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Concerns {
     pub(crate) tier: Option<Level>,
@@ -202,6 +202,10 @@ impl fmt::Display for EventKind {
             }
             Self::RecordDamaged => f.write_str("a record was damaged"),
             Self::RecordMismatch { of } => write!(f, "a record was of another {of}"),
+            Self::Invalidated {
+                scope: EventScope::All,
+                by: EventOrigin::Peer,
+            } => f.write_str("everything was invalidated, or it is not known what was"),
             Self::Invalidated { scope, by: origin } => {
                 write!(f, "{scope} was invalidated by {}", by(origin))
             }

@@ -1,4 +1,4 @@
-//! What `explain` returns: what each tier has under a key, and what a call would do with it.
+//! The result of `explain`: the state of a key in each tier, and the outcome of the next call.
 
 mod table;
 
@@ -12,8 +12,8 @@ use crate::level::Level;
 use crate::reason::{FencedBy, Mismatch};
 use crate::tier::LeaseSeen;
 
-/// What the tiers have under a key at one moment, and what a call of the key does now. `Display`
-/// writes a table.
+/// The state of a key in each tier at one moment, and the outcome that a call of it has now.
+/// `Display` writes a table.
 ///
 /// It has no value, and no text of an error of the function. It has the arguments of the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub struct Explanation {
     /// Set if this instance holds a write guard of the key.
     #[serde(default)]
     pub is_guarded: bool,
-    /// What a call does now.
+    /// The outcome of a call that is made now.
     pub next_call: NextCall,
     /// The last events of the runtime that concern the key, its function or its tiers, the oldest
     /// first: at most eight.
@@ -45,7 +45,7 @@ pub struct Explanation {
     pub events: Vec<Event>,
 }
 
-/// What one tier has under a key.
+/// The state of a key in one tier.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ExplainedTier {
@@ -57,7 +57,7 @@ pub struct ExplainedTier {
     /// that is not used.
     #[serde(default)]
     pub ttl: Option<Duration>,
-    /// What the tier has, and whether a call can use it.
+    /// The judgement of a call on the value or the record that the tier has.
     pub verdict: Verdict,
     /// How long the value or the result is still fresh, if it is.
     #[serde(default)]
@@ -125,7 +125,7 @@ pub struct ChannelSeen {
     pub last_barrier: Option<Duration>,
 }
 
-/// What a tier has under a key, and whether a call can use it.
+/// The judgement of a call on the value or the record that a tier has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -144,7 +144,7 @@ pub enum Verdict {
     Expired,
     /// A value that was invalidated since its load began.
     FencedOff {
-        /// What was invalidated.
+        /// The target of the invalidation.
         by: FencedBy,
     },
     /// A record of another epoch of the function: the whole function was invalidated since.
@@ -203,7 +203,7 @@ pub struct ExplainedFlight {
     pub has_body_ended: bool,
 }
 
-/// What a call does, as far as it can be told before it does so.
+/// The outcome of a call, as far as it is known before the call is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

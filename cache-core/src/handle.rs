@@ -102,7 +102,7 @@ impl<V: CacheValue> Handle<V> {
         self.key.expire().await
     }
 
-    /// Says what each tier has under the key, whether a call can use it and why not, and what a call
+    /// Explains the key: what each tier has under it, whether a call can use that, and what a call
     /// of the key does now. For operators; `Display` writes a table.
     ///
     /// It changes nothing: it counts nothing, takes no lease, copies nothing, and leaves the order
@@ -111,8 +111,8 @@ impl<V: CacheValue> Handle<V> {
     /// value, each within its time limit. With the engine moka it visits all entries of memory,
     /// because moka counts every other way to an entry as a use.
     ///
-    /// What a call does is told for a call that comes alone and at this moment. One that comes later
-    /// may find another state.
+    /// The outcome is that of a call that comes alone and at this moment. One that comes later may
+    /// find another state.
     ///
     /// # Errors
     /// None. A tier that cannot be reached, and arguments that make no key, are in the result.

@@ -72,7 +72,7 @@ const RECORD_SIZE: SizeRange = SizeRange::new(1, 512 << 20);
 /// | `invalidate_matching` | `scan unlink` |
 /// | `replicated` | `wait` |
 /// | [audit](Self::audit) | `xadd` |
-/// | the write guards in `explain` | `zcount` |
+/// | `explain` | `zcount` |
 /// | [streams](Self::streams) | `xadd xread xrevrange xgroup\|create xreadgroup xack xautoclaim` |
 ///
 /// The permissions are checked when a link is made. If one for caching is missing, the tier is not

@@ -65,7 +65,7 @@ impl fmt::Display for Purpose {
             Self::InvalidateMatching => "`invalidate_matching`",
             Self::Replicated => "`replicated`",
             Self::Audit => "the audit",
-            Self::Explain => "the write guards in `explain`",
+            Self::Explain => "`explain`",
             Self::Streams => "streams",
         })
     }
@@ -203,7 +203,7 @@ mod tests {
             (Purpose::InvalidateMatching, "`invalidate_matching`"),
             (Purpose::Replicated, "`replicated`"),
             (Purpose::Audit, "[audit](Self::audit)"),
-            (Purpose::Explain, "the write guards in `explain`"),
+            (Purpose::Explain, "`explain`"),
             (Purpose::Streams, "[streams](Self::streams)"),
         ] {
             let sent: Vec<&str> = COMMANDS

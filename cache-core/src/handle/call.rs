@@ -136,7 +136,7 @@ impl<R, F> PlainCall<R, F> {
         self.key.write_guard().await
     }
 
-    /// Says what each tier has under the key, and what a call of it does now; see
+    /// Explains the key: what each tier has under it, and what a call of it does now; see
     /// [`Handle::explain`](crate::Handle::explain).
     ///
     /// # Errors

@@ -33,7 +33,7 @@ impl CachedFunction {
             .explain_memory(key, kept.as_ref())
             .into_iter()
             .collect();
-        let mut visits = TierVisits::new(self, key);
+        let visits = TierVisits::new(self, key);
         let mut reads = Reads::default();
         for at in 0..self.lower.len() {
             let (explained, read) = visits.explain(at, value_type).await;

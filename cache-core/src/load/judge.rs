@@ -49,7 +49,7 @@ pub(crate) enum Look {
     Miss,
 }
 
-/// What an entry is to a call, before the call claims the load that replaces it.
+/// The standing of an entry, before a call claims the load that replaces it.
 #[derive(Clone)]
 pub(super) enum Standing {
     /// A fresh value.

@@ -31,7 +31,7 @@ pub(crate) enum TierLookup {
     Unavailable,
 }
 
-/// What a call does with a record that was not invalidated.
+/// The use that a call has for a record that was not invalidated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RecordUse {
     /// It returns what the record says, which is fresh for this long.

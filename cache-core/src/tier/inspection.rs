@@ -1,4 +1,4 @@
-//! What a tier has under a key, for operators.
+//! The state of a key in a tier, for operators.
 
 use std::time::Duration;
 

@@ -55,7 +55,7 @@ pub(crate) async fn inspect(
     // The user may lack the permission, or the key may be of another type.
     seen.guards = guards.unwrap_or(0);
     let held = left(&life_of_lease).zip(Lease::parse(&text_in(lease)?));
-    // A lease without an expiry, or of another stamp, keeps nobody.
+    // A lease without an expiry, or of another stamp, is not valid.
     if let Some((left, lease)) = held.filter(|(_, lease)| Some(lease.stamp) == stamp) {
         match lease.kind {
             b'b' => seen.back_off = left.checked_sub(REMEMBERED).filter(|left| !left.is_zero()),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lease_that_keeps_nobody_is_not_seen() {
+    async fn lease_that_is_not_valid_is_not_seen() {
         let mut server = TestServer::start().await;
         let key = key("1");
         let lease = server.keys.lease(&key);

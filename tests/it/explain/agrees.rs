@@ -27,6 +27,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Longer than a call takes that waits for no other, in virtual time.
 const SOON: Duration = Duration::from_millis(10);
 
+/// The places of two kinds of functions among all.
+const ERRORS: usize = 2;
+const WINDOWS: usize = 3;
+
 /// One change of the state of a key.
 #[derive(Clone, Copy, Debug)]
 enum Change {
@@ -58,21 +62,21 @@ enum Change {
 
 fn change() -> impl Strategy<Value = Change> {
     let times = prop_oneof![
-        Just(MINUTE),
-        Just(HOUR - MINUTE / 2),
-        Just(HOUR + MINUTE / 2),
-        Just(3 * HOUR),
+        1 => Just(MINUTE),
+        2 => Just(HOUR - MINUTE / 2),
+        4 => Just(HOUR + MINUTE / 2),
+        1 => Just(3 * HOUR),
     ];
     prop_oneof![
         4 => any::<bool>().prop_map(|is_here| Change::Call { is_here }),
-        2 => Just(Change::Fail),
+        4 => Just(Change::Fail),
         1 => any::<bool>().prop_map(|is_here| Change::Hang { is_here }),
         2 => any::<bool>().prop_map(|is_here| Change::Invalidate { is_here }),
         1 => Just(Change::InvalidateFunction),
         1 => Just(Change::InvalidateTag),
         1 => Just(Change::Expire),
         1 => Just(Change::ExpireTag),
-        4 => times.prop_map(Change::Advance),
+        6 => times.prop_map(Change::Advance),
         1 => Just(Change::Lose),
         2 => Just(Change::Isolate),
         2 => Just(Change::BreakDown),
@@ -287,7 +291,7 @@ impl World {
         let done = Done::new((&before, &stats()), result, body);
         prop_assert!(done.is_as(&explained.next_call), "{done:?}\n{explained}");
         let text = explained.next_call.to_string();
-        let text = text.split([',', ';']).next().unwrap_or_default();
+        let text = text.split(';').next().unwrap_or_default();
         *self.seen.borrow_mut().entry(text.to_owned()).or_default() += 1;
         drop(held);
         tokio::time::sleep(SOON).await;
@@ -310,7 +314,7 @@ impl World {
     }
 }
 
-/// What is ended after a case.
+/// Loads and guards that are ended after a case.
 #[derive(Default)]
 struct Held {
     calls: Vec<JoinHandle<u64>>,
@@ -323,7 +327,7 @@ impl Drop for Held {
     }
 }
 
-/// What a call has done.
+/// The outcome of a call.
 #[derive(Debug)]
 struct Done {
     has_loaded: bool,
@@ -384,15 +388,20 @@ fn next_call_does_what_the_explanation_says_and_the_explanation_changes_nothing(
         .build()
         .unwrap();
     let world = tokio.block_on(World::new());
-    let cases = (0..world.kinds.len(), vec(change(), 1..7));
+    // Most of them begin with a value, and with windows, because most states have neither.
+    let kinds = prop_oneof![3 => 0..world.kinds.len(), 2 => Just(WINDOWS), 1 => Just(ERRORS)];
+    let first = prop_oneof![3 => any::<bool>().prop_map(Some), 1 => Just(None)];
+    let cases = (kinds, first, vec(change(), 0..6));
     let key = Cell::new(0);
     let config = Config {
         cases: 2_000,
         failure_persistence: None,
         ..Config::default()
     };
-    let result = TestRunner::new(config).run(&cases, |(kind, changes)| {
+    let result = TestRunner::new(config).run(&cases, |(kind, first, changes)| {
         key.set(key.get() + 1);
+        let first = first.map(|is_here| Change::Call { is_here });
+        let changes: Vec<_> = first.into_iter().chain(changes).collect();
         tokio.block_on(world.check(kind, key.get(), &changes))
     });
     if let Err(error) = result {
@@ -402,11 +411,14 @@ fn next_call_does_what_the_explanation_says_and_the_explanation_changes_nothing(
     for expected in [
         "is answered by l1",
         "is answered by l1 with a stale value",
+        "is answered by l1 with a stale value, because a load failed",
         "is answered by l2",
+        "is answered by l2, and the value is copied to l1",
         "is answered by l2 with a stale value",
         "waits for the load that runs on this instance",
         "waits for a load that holds the lease of l2",
         "runs the body",
+        "runs the body, and its value is not kept",
     ] {
         assert!(
             seen.get(expected).is_some_and(|count| *count >= 5),

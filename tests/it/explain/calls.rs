@@ -1,4 +1,4 @@
-//! What a call does beside a load that runs, and what is in an explanation.
+//! Calls beside a load that runs, and the parts of an explanation.
 
 use std::sync::Arc;
 

@@ -281,7 +281,13 @@ impl Tier for Clocked {
     }
 
     fn inspect<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Inspection> {
-        self.tier.inspect(key, within)
+        Box::pin(async move {
+            let mut seen = self.tier.inspect(key, within).await?;
+            let passed = self.inner.clock.passed_since_granted(&key.name());
+            let left = seen.back_off.and_then(|left| left.checked_sub(passed));
+            seen.back_off = left.filter(|left| !left.is_zero());
+            Ok(seen)
+        })
     }
 
     fn ping(&self, within: Duration) -> TierFuture<'_, Duration> {

@@ -1,4 +1,4 @@
-//! What memory has under a key.
+//! The state of a key in memory.
 
 use crate::cached_function::CachedFunction;
 use crate::clock::Moment;

@@ -1,4 +1,4 @@
-//! What a call of a key does, in the order of the steps of a call.
+//! The outcome of a call of a key, in the order of the steps of a call.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::load::read::StaleHit;
 use crate::stale::StaleValue;
 use crate::tier::LeaseMode;
 
-/// What a call finds in the lower tiers.
+/// The state of the lower tiers, as a call finds it.
 #[derive(Default)]
 pub(super) struct Reads(Vec<Read>);
 
@@ -25,7 +25,7 @@ impl Reads {
     }
 }
 
-/// What the lower tiers bring a call together.
+/// The result of reading the lower tiers.
 enum Lookup<'a> {
     Hit { at: usize, has_tags: bool },
     Stale(&'a StaleHit),
@@ -71,10 +71,9 @@ impl CachedFunction {
                 if !known.as_ref().is_some_and(is_newer) {
                     known = Some((self.lower[hit.at].level, found));
                 }
-                let value = known.as_ref().map(|(_, stale)| stale);
-                if let Some(value) = value.filter(|stale| self.may_revalidate(stale, key)) {
+                let mut value = known.iter().map(|(_, stale)| stale);
+                if value.any(|stale| self.may_revalidate(stale, key)) {
                     let level = self.lower[hit.at].level;
-                    let _ = value;
                     return revalidated(level, self.begins_load(kept));
                 }
             }

@@ -1,4 +1,4 @@
-//! What a tier below memory has under a key.
+//! The state of a key in a tier below memory.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::record::{Freshness, Header, RecordKind, RecordMarks};
 use crate::tier::time_limit::with_time_limit;
 use crate::tier::{Inspection, LeaseSeen, MarksState};
 
-/// What a call finds in a tier.
+/// The state of a tier, as a call finds it.
 pub(super) struct Read {
     pub(super) found: Found,
     pub(super) lease: Option<LeaseSeen>,
@@ -23,7 +23,7 @@ pub(super) struct Read {
     pub(super) is_guarded: bool,
 }
 
-/// What the read of a tier brings a call.
+/// The result of reading a tier.
 pub(super) enum Found {
     /// A fresh result. `has_tags` is set for one with tags.
     Hit {
@@ -65,7 +65,7 @@ impl Judged {
 impl TierVisits<'_> {
     /// Explains what the tier at place `at` has, and returns what a call finds in it.
     pub(super) async fn explain(
-        &mut self,
+        &self,
         at: usize,
         value_type: &dyn ErasedType,
     ) -> (ExplainedTier, Read) {

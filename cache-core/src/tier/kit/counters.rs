@@ -15,7 +15,7 @@ pub struct LinkCounters {
     gaps: AtomicU64,
     history_changes: AtomicU64,
     replays: AtomicU64,
-    /// Where the events are noted, if the tier has told.
+    /// The way to the runtime that notes the events, if the tier has set it.
     peers: Option<Peers>,
 }
 

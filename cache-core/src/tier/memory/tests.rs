@@ -274,7 +274,7 @@ fn usage_has_the_bytes_only_of_a_memory_that_is_bounded_by_bytes() {
     }
 }
 
-/// The same keys are inserted twice, and in between each of them is looked at in one memory only.
+/// Keys are inserted into two memories, and looked at in one of them only.
 #[test]
 fn look_at_an_entry_leaves_the_order_of_eviction_as_it_is() {
     const CAPACITY: u64 = 64;
