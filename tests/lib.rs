@@ -13,6 +13,7 @@ macro_rules! pages {
 
 pages!(
     configuration: "configuration.md",
+    explain: "explain.md",
     guarantees: "guarantees.md",
     metrics: "metrics.md",
     more_than_one_redis: "more-than-one-redis.md",

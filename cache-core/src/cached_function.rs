@@ -219,6 +219,21 @@ impl CachedFunction {
         })
     }
 
+    /// Returns the lower tiers that an override disabled.
+    pub(crate) fn disabled(&self) -> &[TierBinding] {
+        &self.disabled
+    }
+
+    /// Returns why the function does not have the tiers that it asks for, if it has not.
+    pub(crate) fn flaw(&self) -> Option<&Error> {
+        self.flaw.as_ref()
+    }
+
+    /// Returns the version of the function.
+    pub(crate) fn version(&self) -> u32 {
+        self.key.version
+    }
+
     /// Returns `true` if the function uses tiers below memory.
     pub(crate) fn has_lower(&self) -> bool {
         !self.lower.is_empty()

@@ -14,6 +14,7 @@ pub use self::call::{Call, OptionalCall, PlainCall};
 use self::unbound::UnboundKey;
 use crate::call::{CacheValue, ResultSpec};
 use crate::error::Error;
+use crate::explanation::Explanation;
 use crate::function::slot::Origin;
 use crate::key::ArgumentList;
 use crate::outcome::{NotShared, Outcome};
@@ -99,6 +100,27 @@ impl<V: CacheValue> Handle<V> {
     /// invalidate the value.
     pub async fn expire(&self) -> Result<Receipt, Error> {
         self.key.expire().await
+    }
+
+    /// Explains the key: what each tier has under it, whether a call can use that, and what a call
+    /// of the key does now. For operators; `Display` writes a table.
+    ///
+    /// It changes nothing: it counts nothing, takes no lease, copies nothing, and leaves the order
+    /// of eviction as it is. (A function that was not called yet is bound to its runtime, as by
+    /// every operation of a handle.) It asks all tiers of the function, also below one that has the
+    /// value, each within its time limit. With the engine moka it visits all entries of memory,
+    /// because moka counts every other way to an entry as a use.
+    ///
+    /// The outcome is that of a call that comes alone and at this moment. One that comes later may
+    /// find another state.
+    ///
+    /// # Errors
+    /// None. A tier that cannot be reached, and arguments that make no key, are in the result.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn explain(&self) -> Explanation {
+        self.key.explain(&self.spec.value_type).await
     }
 
     /// Returns the value if a tier has it. Never loads, and stores nothing in memory. A hit in a

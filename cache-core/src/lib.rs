@@ -21,6 +21,8 @@ mod clock;
 mod coherence;
 mod entry;
 mod error;
+mod events;
+mod explanation;
 mod fence;
 mod flight;
 mod function;
@@ -37,6 +39,7 @@ mod log_limit;
 pub mod metrics;
 mod outcome;
 mod panics;
+mod reason;
 mod record;
 mod runtime;
 mod setting;
@@ -59,6 +62,11 @@ pub use crate::call::CacheValue;
 pub use crate::clock::{ManualClock, unix_millis};
 pub use crate::coherence::{Barrier, Coherence};
 pub use crate::error::{Error, ErrorKind};
+pub use crate::events::{Event, EventKind, EventOrigin, EventScope};
+pub use crate::explanation::{
+    ChannelSeen, ExplainedFlight, ExplainedTier, Explanation, NextCall, RecordSeen, StaleReason,
+    Verdict,
+};
 pub use crate::function::builder::FunctionBuilder;
 pub use crate::function::built::Function;
 pub use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
@@ -74,6 +82,7 @@ pub use crate::outcome::error_rules::{ErrorIf, StaleIf, TimeoutFrom, WithShare};
 pub use crate::outcome::{
     NotShared, Outcome, ShareByClone, ShareByText, ShareError, ShareWith, SharedError, View,
 };
+pub use crate::reason::{FencedBy, Mismatch};
 pub use crate::runtime::builder::{
     BoxedTier, BuildFromEnv, EnvTier, Environment, IntoTier, RuntimeBuilder,
 };

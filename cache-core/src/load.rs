@@ -27,6 +27,7 @@ mod batch;
 mod body;
 mod body_limit;
 mod body_timer;
+mod explain;
 mod failure;
 mod first_read;
 mod gather;
@@ -404,10 +405,7 @@ impl<'a> Load<'a> {
         };
         let is_kept = is_kept && !decisions.is_skipped && is_taggable;
         if visits.is_guarded || function.is_guarded_here(key) {
-            // Nothing keeps this value, and a flight that runs beside this one may have read an
-            // older one. A call that begins once this value was returned must not join it.
-            let next = function.state.fences.next();
-            function.state.flights.outdate(key, next);
+            function.outdate_flight(key);
         }
         let is_current = leader.is_current();
         if is_kept && (is_current || function.has_lower()) {

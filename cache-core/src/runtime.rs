@@ -22,6 +22,7 @@ use crate::cached_function::CachedFunction;
 use crate::clock::Clock;
 use crate::codec::Encodings;
 use crate::error::{Error, ErrorKind};
+use crate::events::Event;
 use crate::fence::{FencedAfter, Fences};
 use crate::function::definition::Definition;
 use crate::function::plan::Plan;
@@ -295,6 +296,26 @@ impl CacheRuntime {
     pub(crate) fn stats_of_removed(&self) -> Option<FunctionStats> {
         let removed = self.0.removed.lock();
         removed.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the events of the runtime with a [number](Event::number) above `after`, the oldest
+    /// first. Begin with 0, and continue with the number of the last one.
+    ///
+    /// The last 512 are kept. A larger gap between `after` and the first number says that events
+    /// were dropped in between.
+    #[must_use]
+    pub fn events(&self, after: u64) -> Vec<Event> {
+        let noted = self.0.state.events.after(after);
+        if noted.is_empty() {
+            return Vec::new();
+        }
+        let bound = self.bound();
+        let names = bound
+            .values()
+            .map(|one| (one.function_digest(), one.name()));
+        let names: HashMap<u64, &str> = names.collect();
+        let name = |digest| names.get(&digest).map(|name| (*name).to_owned());
+        noted.into_iter().map(|noted| noted.named(name)).collect()
     }
 
     /// Returns the status of the tiers below memory, in look-up order, without a request to them.

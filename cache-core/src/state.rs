@@ -12,6 +12,7 @@ use crate::background::Background;
 use crate::clock::Clock;
 use crate::codec::{Encoding, Encodings};
 use crate::error::Error;
+use crate::events::{Concerns, EventKind, EventOrigin, EventScope, Events};
 use crate::fence::Fences;
 use crate::flight::Flights;
 use crate::function::options::WhenIsolated;
@@ -41,6 +42,8 @@ pub(crate) struct RuntimeState {
     pub(crate) lower: Vec<(TierConfig, Arc<Store>)>,
     pub(crate) fences: Arc<Fences>,
     pub(crate) flights: Arc<Flights>,
+    /// The last events.
+    pub(crate) events: Arc<Events>,
     pub(crate) clock: Clock,
     pub(crate) encodings: Encodings,
     pub(crate) defaults: Defaults,
@@ -110,6 +113,7 @@ impl RuntimeState {
             lower,
             fences,
             flights: Flights::new(),
+            events: Arc::default(),
             clock,
             encodings,
             defaults,
@@ -137,6 +141,13 @@ impl RuntimeState {
 
     async fn invalidate_lower(&self) -> Result<Receipt, Error> {
         self.invalidations_of_all.add_one();
+        self.events.note(
+            Concerns::default(),
+            EventKind::Invalidated {
+                scope: EventScope::All,
+                by: EventOrigin::Here,
+            },
+        );
         struct Remaining<'a>(&'a [(TierConfig, Arc<Store>)]);
 
         impl Drop for Remaining<'_> {

@@ -12,6 +12,7 @@
 mod builder;
 pub(crate) mod config;
 mod contract;
+mod inspection;
 mod key;
 pub mod kit;
 mod last_error;
@@ -37,6 +38,7 @@ pub(crate) mod watch;
 
 pub use self::builder::{TierBuilder, TierContext};
 pub use self::contract::Tier;
+pub use self::inspection::{Inspection, LeaseSeen};
 pub use self::key::{FunctionKey, RecordKey};
 pub use self::last_error::LastError;
 pub use self::lease::{

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use cache_core::tier::kit::{lock, timed, timed_out};
 use cache_core::tier::{
-    Breaker, Expiry, FillResult, FunctionKey, Glob, Guard, Health, Lease, LeaseMode, LeaseResult,
-    Ledger, ReadOptions, ReadResult, Receipt, RecordKey, Target, Tier, TierBuilder, TierContext,
-    TierFuture, TierSettings,
+    Breaker, Expiry, FillResult, FunctionKey, Glob, Guard, Health, Inspection, Lease, LeaseMode,
+    LeaseResult, Ledger, ReadOptions, ReadResult, Receipt, RecordKey, Target, Tier, TierBuilder,
+    TierContext, TierFuture, TierSettings,
 };
 use cache_core::{Error, ErrorKind};
 use tokio::time::{Instant, timeout};
@@ -191,6 +191,15 @@ impl Tier for DiskTier {
     ) -> TierFuture<'a, ReadResult> {
         let key = key.clone();
         Box::pin(self.run("read", within, move |store| store.read(&key)))
+    }
+
+    fn inspect<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Inspection> {
+        Box::pin(async move {
+            let read = self.read(key, ReadOptions::default(), within).await?;
+            let running = self.running()?;
+            let leases = running.maintenance.state.leases();
+            Ok(leases.inspected(key, read.into()))
+        })
     }
 
     fn lease<'a>(

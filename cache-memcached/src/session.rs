@@ -59,6 +59,7 @@ impl MemcachedSession {
             keys: Keys::new(&config.namespace),
             coherence: Arc::new(Coherence::new(config.staleness_bound)),
             config,
+            counters: LinkCounters::noting(&peers),
             peers,
             // A command that times out ends its connection, and with it the link, so the breaker
             // need not count timeouts.
@@ -67,7 +68,6 @@ impl MemcachedSession {
             unsent: Notify::new(),
             leases: Arc::default(),
             guards: Arc::default(),
-            counters: LinkCounters::default(),
         }
     }
 

@@ -91,6 +91,7 @@ enum Outcome<'a> {
 
 impl Bus {
     pub(crate) fn new(channel: String, peers: Peers, coherence: Coherence) -> Self {
+        let counters = Arc::new(LinkCounters::noting(&peers));
         Self {
             channel,
             peers,
@@ -98,7 +99,7 @@ impl Bus {
             epochs: Epochs::default(),
             mirror: Mirror::default(),
             waiters: Arc::default(),
-            counters: Arc::default(),
+            counters,
             received: Mutex::default(),
         }
     }

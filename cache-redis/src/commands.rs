@@ -13,6 +13,7 @@ pub(crate) mod deadlock;
 pub(crate) mod fill;
 pub(crate) mod forget;
 pub(crate) mod guard;
+pub(crate) mod inspect;
 pub(crate) mod invalidate;
 pub(crate) mod lease;
 pub(crate) mod lease_free;

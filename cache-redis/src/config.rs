@@ -73,6 +73,7 @@ const RECORD_SIZE: SizeRange = SizeRange::new(1, 512 << 20);
 /// | `replicated` | `wait` |
 /// | [audit](Self::audit) | `xadd` |
 /// | `observe` | `hset hmget zadd zremrangebyscore` |
+/// | `explain` | `zcount` |
 /// | [streams](Self::streams) | `xadd xread xrevrange xgroup\|create xreadgroup xack xautoclaim` |
 ///
 /// The permissions are checked when a link is made. If one for caching is missing, the tier is not

@@ -139,8 +139,8 @@ impl Mirror {
         }
     }
 
-    /// Notes the part of the ledger that a reply has shown. The messages of its entries may not have
-    /// arrived: a record that it has voided must not be valid for a later call.
+    /// Notes the part of the ledger that a reply has shown. The messages of its entries may not
+    /// have arrived: a record that it has voided must not be valid for a later call.
     pub(crate) fn learn(&self, part: &Ledger) {
         self.saw(part.base);
         if let Contents::Known(Some(known)) = &mut lock(&self.state).copy

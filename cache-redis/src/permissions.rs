@@ -41,13 +41,15 @@ pub(crate) enum Purpose {
     Audit,
     /// The state that tools show. Without them it is not published.
     Observe,
+    /// Without it an explanation of a key does not tell of its guards.
+    Explain,
     /// Streams have connections of their own, on which the server's refusal names the command.
     Streams,
 }
 
 impl Purpose {
     fn is_checked(self) -> bool {
-        !matches!(self, Self::Database | Self::Streams)
+        !matches!(self, Self::Database | Self::Explain | Self::Streams)
     }
 }
 
@@ -66,6 +68,7 @@ impl fmt::Display for Purpose {
             Self::Replicated => "`replicated`",
             Self::Audit => "the audit",
             Self::Observe => "`observe`",
+            Self::Explain => "`explain`",
             Self::Streams => "streams",
         })
     }
@@ -116,6 +119,7 @@ const COMMANDS: &[(Purpose, &str, &str)] = &[
     (Purpose::Observe, "hmget", "hmget {functions} 0"),
     (Purpose::Observe, "zadd", "zadd {instances} 0 0"),
     (Purpose::Observe, "zremrangebyscore", "zremrangebyscore {instances} 0 0"),
+    (Purpose::Explain, "zcount", "zcount {guards} 0 0"),
     (Purpose::Streams, "xadd", ""),
     (Purpose::Streams, "xread", ""),
     (Purpose::Streams, "xrevrange", ""),
@@ -209,6 +213,7 @@ mod tests {
             (Purpose::Replicated, "`replicated`"),
             (Purpose::Audit, "[audit](Self::audit)"),
             (Purpose::Observe, "`observe`"),
+            (Purpose::Explain, "`explain`"),
             (Purpose::Streams, "[streams](Self::streams)"),
         ] {
             let sent: Vec<&str> = COMMANDS

@@ -218,6 +218,7 @@ impl RedisSession {
             }
             Err(_) => {
                 if self.link.timed_out(number) {
+                    self.counters.breaker_opened();
                     tracing::warn!(
                         target: "multi_tier_cached::redis",
                         shard = self.shard_in_log(),

@@ -3,6 +3,7 @@
 mod fill;
 mod guard;
 mod in_progress;
+mod inspect;
 mod invalidate;
 mod lease;
 mod read;
@@ -21,9 +22,9 @@ use cache_core::tier::ObservedRuntime;
 use cache_core::tier::kit::Supervisor;
 use cache_core::tier::{
     Breaker, Deadlock, Expiry, Fill, FillResult, FunctionKey, Glob, Guard, Health, HeldLease,
-    Lease, LeaseMode, LeaseRequest, LeaseResult, Ledger, ManyFuture, ReadOptions, ReadResult,
-    Receipt, RecordKey, ShardWaits, SharedTier, Target, Tier, TierBuilder, TierContext, TierFuture,
-    TierSettings,
+    Inspection, Lease, LeaseMode, LeaseRequest, LeaseResult, Ledger, ManyFuture, ReadOptions,
+    ReadResult, Receipt, RecordKey, ShardWaits, SharedTier, Target, Tier, TierBuilder, TierContext,
+    TierFuture, TierSettings,
 };
 use cache_core::{Coherence, Error, ErrorKind};
 use tokio::time::{Instant, sleep};
@@ -290,6 +291,10 @@ impl Tier for RedisTier {
 
     fn guard<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Guard> {
         Box::pin(async move { Ok(self.session.guard(key, within).await) })
+    }
+
+    fn inspect<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Inspection> {
+        Box::pin(self.session.inspect(key, within))
     }
 
     fn ping(&self, within: Duration) -> TierFuture<'_, Duration> {

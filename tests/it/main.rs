@@ -20,6 +20,7 @@ mod disk;
 mod disk_tags;
 mod environment;
 mod evictions;
+mod explain;
 mod failing_loads;
 mod failing_loads_beside;
 mod failing_tiers;

@@ -42,6 +42,7 @@ fn documented() -> Vec<(&'static str, String)> {
             "invalidate_matching",
             "replicated",
             "audit",
+            "explain",
             "streams",
         ]
         .into_iter()

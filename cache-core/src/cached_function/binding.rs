@@ -90,6 +90,20 @@ impl TierBinding {
         }
     }
 
+    /// Returns `true` if [`promotes`](Self::promotes) would now, without counting.
+    pub(crate) fn would_promote(&self, digest: u64) -> bool {
+        match self.promotion {
+            Promotion::Always => true,
+            Promotion::Never => false,
+            Promotion::OneIn(times) => self.hits_by_key.next(digest).is_multiple_of(times),
+        }
+    }
+
+    /// How long a loaded value lives in the tier before jitter.
+    pub(crate) fn ttl(&self) -> Duration {
+        self.lives.filled
+    }
+
     /// Returns `true` if this instance alone uses the tier.
     pub(crate) fn is_private(&self) -> bool {
         !self.store.is_shared()
@@ -119,6 +133,12 @@ impl HitsByKey {
             Promotion::Always | Promotion::Never => 0,
         };
         Self((0..counters).map(|_| AtomicU32::new(0)).collect())
+    }
+
+    /// Returns the number of the next hit, or 0 if hits are not counted.
+    fn next(&self, digest: u64) -> u32 {
+        let counter = self.0.get(digest as usize % Self::COUNTERS);
+        counter.map_or(0, |counter| counter.load(Ordering::Relaxed).wrapping_add(1))
     }
 
     /// Counts a hit. Returns its number, or 0 if hits are not counted.

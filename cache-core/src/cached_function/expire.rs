@@ -4,6 +4,7 @@
 use super::CachedFunction;
 use super::invalidate::Effect;
 use crate::error::Error;
+use crate::events::EventScope;
 use crate::fence::FencedAfter;
 use crate::key::Key;
 use crate::tier::{Receipt, Target};
@@ -28,6 +29,7 @@ impl CachedFunction {
     async fn expire_key(&self, key: &Key) -> Result<Receipt, Error> {
         let raise = || self.state.fences.expire(self.digest(key));
         self.counters.expiries.key.add_one();
+        self.note_expired(EventScope::Key, Some(self.digest(key)));
         raise();
         if self.is_memory_alone() {
             return Ok(Receipt::Acked);
@@ -46,6 +48,7 @@ impl CachedFunction {
         }
         let raise = || self.state.fences.expire(self.function_digest());
         self.counters.expiries.function.add_one();
+        self.note_expired(EventScope::Function, None);
         raise();
         let expired = async {
             let _after = FencedAfter(raise);

@@ -6,6 +6,7 @@ use tracing::Instrument;
 
 use super::{CachedFunction, TierBinding};
 use crate::error::Error;
+use crate::events::EventScope;
 use crate::fence::FencedAfter;
 use crate::flight::Leader;
 use crate::glob::Glob;
@@ -29,6 +30,7 @@ impl CachedFunction {
 
     async fn invalidate_key(&self, key: &Key) -> Result<Receipt, Error> {
         self.counters.invalidations.key.add_one();
+        self.note_invalidated(EventScope::Key, Some(self.digest(key)));
         self.fence_off(key);
         if self.is_memory_alone() {
             return Ok(Receipt::Acked);
@@ -46,6 +48,7 @@ impl CachedFunction {
     /// invalidated](Self::is_invalidated) by then.
     pub(crate) async fn make_room(&self, key: &Key, leader: &Leader) -> Result<Receipt, Error> {
         self.counters.invalidations.key.add_one();
+        self.note_invalidated(EventScope::Key, Some(self.digest(key)));
         if self.is_memory_alone() {
             return Ok(Receipt::Acked);
         }
@@ -68,6 +71,7 @@ impl CachedFunction {
     /// of keys.
     pub(crate) async fn invalidate_all(&self) -> Result<Receipt, Error> {
         self.counters.invalidations.function.add_one();
+        self.note_invalidated(EventScope::Function, None);
         let invalidated = async {
             self.fence_off_all();
             let _after = FencedAfter(|| self.fence_off_all());
@@ -85,6 +89,7 @@ impl CachedFunction {
 
     async fn invalidate_those(&self, glob: &Glob) -> Result<Matched, Error> {
         self.counters.invalidations.pattern.add_one();
+        self.note_invalidated(EventScope::Matching, None);
         if self.is_memory_alone() {
             return Ok(self.invalidate_matching_in_memory(glob));
         }

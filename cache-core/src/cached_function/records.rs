@@ -13,6 +13,7 @@ use crate::entry::{Held, KnownRecord};
 use crate::error::{Error, ErrorKind};
 use crate::function::definition::Definition;
 use crate::key::{Key, KeyRef};
+use crate::reason::{Damage, Mismatch, Outdated};
 use crate::record::{Damaged, Format, Freshness, Header, Record, RecordKind, RecordMarks};
 use crate::tier::{FunctionKey, Stamp};
 
@@ -66,11 +67,11 @@ impl OpenedRecord {
 pub(crate) enum InvalidRecord {
     /// It expired, carries another stamp, or stands for a value that could not be stored. It was
     /// valid once.
-    Outdated,
+    Outdated(Outdated),
     /// It is damaged, or cannot be decoded.
-    Damaged,
+    Damaged(Damage),
     /// It belongs to another key, version, type or codec.
-    Mismatch,
+    Mismatch(Mismatch),
 }
 
 /// The properties of a record that can be used: it is a valid record of `key` in `tier`.
@@ -78,8 +79,8 @@ pub(crate) enum InvalidRecord {
 pub(crate) struct Expected<'a> {
     pub(crate) tier: &'a TierBinding,
     pub(crate) key: &'a Key,
-    /// The stamp of a valid record. `None` if no record is valid.
-    pub(crate) stamp: Option<Stamp>,
+    /// The stamp of a valid record, or the reason why no record is valid.
+    pub(crate) stamp: Result<Stamp, Outdated>,
     pub(crate) value_type: &'a dyn ErasedType,
 }
 
@@ -100,7 +101,7 @@ pub(crate) struct OpenedRecord {
 
 impl From<Damaged> for InvalidRecord {
     fn from(Damaged: Damaged) -> Self {
-        Self::Damaged
+        Self::Damaged(Damage::Bytes)
     }
 }
 
@@ -208,13 +209,15 @@ impl Records {
     }
 
     fn decode(&self, payload: &[u8], value_type: &dyn ErasedType) -> Result<Held, InvalidRecord> {
-        value_type.decode(&self.encoding, payload).map_err(|_| {
-            // The record is whole and of this codec, and still cannot be read: another build wrote
-            // it, or some values of the type do not survive the codec. The next write finds out
-            // which.
-            self.round_trip.store(UNKNOWN, Ordering::Relaxed);
-            InvalidRecord::Damaged
-        })
+        let decoded = value_type.decode(&self.encoding, payload);
+        decoded.map_err(|_| InvalidRecord::Damaged(Damage::Value))
+    }
+
+    /// Notes that a record is whole and of this codec, and still cannot be read: another build
+    /// wrote it, or some values of the type do not survive the codec. The next write finds out
+    /// which.
+    pub(crate) fn doubt_round_trip(&self) {
+        self.round_trip.store(UNKNOWN, Ordering::Relaxed);
     }
 
     /// Reads the header of a record that is recognized by its etag, because memory has its value,
@@ -229,7 +232,7 @@ impl Records {
         let marks = record.marks.clone();
         let freshness = self.check((&header, &marks), expected)?;
         if !expected.value_type.is_of(known) {
-            return Err(InvalidRecord::Mismatch);
+            return Err(InvalidRecord::Mismatch(Mismatch::Shape));
         }
         Ok(OpenedRecord::new(
             &header,
@@ -247,28 +250,41 @@ impl Records {
         expected: Expected<'_>,
     ) -> Result<Freshness, InvalidRecord> {
         let own = self.header(expected.key, expected.value_type);
-        let is_same = header.codec == own.codec
-            && header.version == own.version
-            && header.shape == own.shape
-            && header.digest == own.digest
-            && self.takes_marks(header, marks);
-        if !is_same {
-            return Err(InvalidRecord::Mismatch);
+        let differences = [
+            (header.codec != own.codec, Mismatch::Codec),
+            (header.version != own.version, Mismatch::Version),
+            (header.digest != own.digest, Mismatch::Key),
+            (header.shape != own.shape, Mismatch::Shape),
+            (!self.takes_marks(header, marks), Mismatch::Tags),
+        ];
+        if let Some((_, mismatch)) = differences.into_iter().find(|(differs, _)| *differs) {
+            return Err(InvalidRecord::Mismatch(mismatch));
         }
-        if expected.stamp != Some(header.stamp()) {
-            return Err(InvalidRecord::Outdated);
+        let fresh = self.check_own(header, expected);
+        fresh.map_err(InvalidRecord::Outdated)
+    }
+
+    /// Checks a record of the key, as this function writes it now.
+    fn check_own(&self, header: &Header, expected: Expected<'_>) -> Result<Freshness, Outdated> {
+        let stamp = expected.stamp?;
+        if header.history != stamp.history {
+            return Err(Outdated::OtherHistory);
+        }
+        if header.epoch != stamp.epoch {
+            return Err(Outdated::OtherEpoch);
         }
         let tier = expected.tier;
         let window = match header.kind {
             RecordKind::Value | RecordKind::Copy => self.window,
             RecordKind::Absent if self.keeps_absence => Duration::ZERO,
-            RecordKind::Absent | RecordKind::Nothing => return Err(InvalidRecord::Outdated),
+            RecordKind::Absent => return Err(Outdated::Absence),
+            RecordKind::Nothing => return Err(Outdated::Nothing),
         };
-        let now = tier.store.of(own.digest as u64).tier.now();
+        let now = tier.store.of(header.digest as u64).tier.now();
         match header.freshness(now) {
             Freshness::Fresh(left) => Ok(Freshness::Fresh(tier.left_for_copies(header, left))),
             Freshness::Stale(since) if since < window => Ok(Freshness::Stale(since)),
-            Freshness::Stale(_) => Err(InvalidRecord::Outdated),
+            Freshness::Stale(_) => Err(Outdated::Expired),
         }
     }
 

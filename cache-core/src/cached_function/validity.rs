@@ -15,6 +15,7 @@ use crate::fence::{Stripe, TagStripes};
 use crate::flight::FlightView;
 use crate::function::options::WhenIsolated;
 use crate::key::{Key, KeyRef};
+use crate::reason::{FencedBy, Outdated};
 use crate::stale::StaleValue;
 use crate::tier::Stamp;
 
@@ -74,6 +75,25 @@ impl CachedFunction {
         let fences = &self.state.fences;
         fences.admits_tags(start, tags)
             && (self.has_window() || !fences.are_tags_expired(start, tags))
+    }
+
+    /// Returns what has voided a value of the key with this digest, whose load began at `start` and
+    /// which is dated `dated`; `None` if nothing has. Unlike
+    /// [`is_current_entry`](Self::is_current_entry) this changes nothing.
+    pub(crate) fn fenced_by(
+        &self,
+        (start, dated): (u64, u64),
+        digest: u64,
+        tags: &TagStripes,
+    ) -> Option<FencedBy> {
+        let (fences, stripe) = (&self.state.fences, Stripe::of(digest));
+        if !fences.is_current_for_function(start, stripe, &self.fence) {
+            Some(FencedBy::Function)
+        } else if !fences.admits(dated, stripe) && fences.date_up(dated, digest).is_none() {
+            Some(FencedBy::Key)
+        } else {
+            (!self.admits_tags(start, tags)).then_some(FencedBy::Tag)
+        }
     }
 
     /// Returns `true` if the value of an entry is stale whatever its time: it was expired since its
@@ -146,12 +166,9 @@ impl CachedFunction {
         let Some(now) = self.coherent_now(stripe).or_else(isolated_now) else {
             return false;
         };
-        let fences = &self.state.fences;
-        fences.is_current_for_function(stale.start, stripe, &self.fence)
-            && fences.date_up(stale.dated, self.digest(key)).is_some()
-            && self.admits_tags(stale.start, &stale.tags)
-            && self.is_in_window(stale, stripe, window, now)
-            && !self.is_strong()
+        let dates = (stale.start, stale.dated);
+        let fenced = self.fenced_by(dates, self.digest(key), &stale.tags);
+        fenced.is_none() && self.is_in_window(stale, stripe, window, now) && !self.is_strong()
     }
 
     /// Returns `true` if a value may be returned at `now` as far as time decides. Without a window
@@ -235,13 +252,27 @@ impl CachedFunction {
         }
     }
 
-    /// Returns `true` if a record with this stamp is valid, in a tier that [is fenced
-    /// here](Self::is_fenced_here). `is_coherent` says that this instance was coherent before the
-    /// record was read.
-    pub(crate) fn is_valid_stamp(&self, stamp: Stamp, key: &Key, is_coherent: bool) -> bool {
-        let (fences, stripe) = (&self.state.fences, self.stripe(key));
-        stamp.history == self.state.run
-            && fences.is_current(stamp.epoch, self.digest(key), &self.fence)
-            && (is_coherent || self.serves_isolated(stripe))
+    /// Checks a record with this stamp, in a tier that [is fenced here](Self::is_fenced_here).
+    /// `is_coherent` says that this instance was coherent before the record was read.
+    ///
+    /// # Errors
+    /// The record is not valid, for this reason.
+    pub(crate) fn check_stamp(
+        &self,
+        stamp: Stamp,
+        key: &Key,
+        is_coherent: bool,
+    ) -> Result<(), Outdated> {
+        if stamp.history != self.state.run {
+            return Err(Outdated::OtherHistory);
+        }
+        let (dates, untagged) = ((stamp.epoch, stamp.epoch), TagStripes::NONE);
+        if let Some(by) = self.fenced_by(dates, self.digest(key), untagged) {
+            return Err(Outdated::FencedOff(by));
+        }
+        match is_coherent || self.serves_isolated(self.stripe(key)) {
+            true => Ok(()),
+            false => Err(Outdated::NotCoherent),
+        }
     }
 }

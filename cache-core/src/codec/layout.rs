@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The layout of a value type, by which [`decode`](crate::inspect::decode) reads records of formats that do
-/// not describe themselves.
+/// The layout of a value type, by which [`decode`](crate::inspect::decode) reads records of
+/// formats that do not describe themselves.
 ///
 /// It is traced from what the type asks serde for when it is read. A type that serde cannot read
 /// from such a format has none: `untagged`, internally tagged and flattened types, types with

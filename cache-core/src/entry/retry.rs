@@ -38,11 +38,16 @@ impl Retry {
     pub(crate) fn claim(&self, now: Moment) -> bool {
         let not_before = self.not_before.load(Ordering::Relaxed);
         let until = now.after(CLAIM).nanos();
-        now >= Moment::at_nanos(not_before)
+        self.may_claim(now)
             && self
                 .not_before
                 .compare_exchange(not_before, until, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
+    }
+
+    /// Returns `true` if a caller could begin a load now.
+    pub(crate) fn may_claim(&self, now: Moment) -> bool {
+        now >= Moment::at_nanos(self.not_before.load(Ordering::Relaxed))
     }
 
     /// Returns `true` if a load failed and the next one may not begin yet.

@@ -8,6 +8,7 @@ use tracing::Span;
 use super::deadlock::FlightId;
 use super::leader::Leader;
 use super::table::{Flight, Flights, Phase, Shard, State};
+use super::view::FlightView;
 use super::waiter::Waiter;
 use crate::clock::Moment;
 use crate::fence::{Fences, TagStripes};
@@ -47,11 +48,15 @@ impl Flights {
         Join::Lead(self.begin(&mut shard, key, (fences.now(), now), span, false))
     }
 
-    /// Returns `true` if there is a flight of `key` in progress that may be joined, as in
-    /// [`join`](Self::join).
-    pub(crate) fn has(&self, key: &Key, may_join: impl Fn(u64, Moment) -> bool) -> bool {
+    /// Returns the flight of `key` in progress, if it may be joined, as in [`join`](Self::join).
+    pub(crate) fn view(
+        &self,
+        key: &Key,
+        may_join: impl Fn(u64, Moment) -> bool,
+    ) -> Option<FlightView> {
         let flight = lock(self.shard(key)).get(key).cloned();
-        flight.is_some_and(|flight| flight.may_be_joined(may_join))
+        let flight = flight.filter(|flight| flight.may_be_joined(may_join));
+        flight.map(FlightView)
     }
 
     /// Begins a flight whether or not there is one, with a larger number. Waiters of an older

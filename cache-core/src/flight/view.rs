@@ -29,6 +29,11 @@ impl FlightView {
         lock(&self.0.state).has_body_ended
     }
 
+    /// Returns `true` if an async task runs the load.
+    pub(crate) fn is_of_a_task(&self) -> bool {
+        self.0.is_of_a_task
+    }
+
     /// Returns when callers stop to wait if there is a stale value, if the leader has set it.
     pub(crate) fn soft_deadline(&self) -> Option<Instant> {
         lock(&self.0.state).soft_deadline

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use super::unbound::UnboundKey;
 use crate::call::{CacheValue, ResultSpec};
+use crate::codec::ErasedType;
 use crate::error::{Error, ErrorKind};
+use crate::explanation::Explanation;
 use crate::outcome::{NotShared, Outcome};
 use crate::tier::Receipt;
 use crate::write_guard::WriteGuard;
@@ -37,15 +39,31 @@ pub struct OptionalCall<R, F>(PlainCall<R, F>);
 pub struct PlainCall<R, F> {
     key: UnboundKey,
     /// The `ResultSpec<V, NotShared>` of the type `V` that is kept, which the return type hides.
-    spec: Box<dyn Any + Send + Sync>,
+    spec: Box<dyn AnySpec>,
     /// The body, which has not begun. It is taken out once. The lock is only there so that the call
     /// can be shared between threads; it is never held across an await.
     body: Mutex<Option<F>>,
     returns: PhantomData<fn() -> R>,
 }
 
+/// A [`ResultSpec`] whose type is hidden.
+pub(super) trait AnySpec: Send + Sync {
+    fn as_any(&self) -> &dyn Any;
+    fn value_type(&self) -> &dyn ErasedType;
+}
+
+impl<V: Send + Sync + 'static> AnySpec for ResultSpec<V, NotShared> {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn value_type(&self) -> &dyn ErasedType {
+        &self.value_type
+    }
+}
+
 impl<R, F> Call<R, F> {
-    pub(super) fn new(key: UnboundKey, spec: Box<dyn Any + Send + Sync>, body: F) -> Self {
+    pub(super) fn new(key: UnboundKey, spec: Box<dyn AnySpec>, body: F) -> Self {
         Self(OptionalCall(PlainCall {
             key,
             spec,
@@ -118,9 +136,21 @@ impl<R, F> PlainCall<R, F> {
         self.key.write_guard().await
     }
 
+    /// Explains the key: what each tier has under it, and what a call of it does now; see
+    /// [`Handle::explain`](crate::Handle::explain).
+    ///
+    /// # Errors
+    /// None.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn explain(&self) -> Explanation {
+        self.key.explain(self.spec.value_type()).await
+    }
+
     /// Returns how the function treats its values if they are of this type.
     fn keeps<V: 'static>(&self) -> Option<&ResultSpec<V, NotShared>> {
-        self.spec.downcast_ref()
+        self.spec.as_any().downcast_ref()
     }
 
     fn take_body(&self) -> F {

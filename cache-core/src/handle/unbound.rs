@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::cached_function::CachedFunction;
 use crate::call::{BoundKey, ResultSpec, drive, run_unkept};
+use crate::codec::ErasedType;
 use crate::error::Error;
+use crate::explanation::Explanation;
 use crate::function::slot::Origin;
 use crate::function::ttl::Ttl;
 use crate::key::{ArgumentList, Arguments, Key, UnboundArguments};
@@ -56,6 +58,13 @@ impl UnboundKey {
     pub(super) async fn write_guard(&self) -> Result<WriteGuard, Error> {
         let (function, key) = self.bind()?;
         Ok(WriteGuard::take(&function, key).await)
+    }
+
+    pub(super) async fn explain(&self, value_type: &dyn ErasedType) -> Explanation {
+        match self.bind() {
+            Ok((function, key)) => function.explain(&Arc::new(key), value_type).await,
+            Err(error) => self.origin.bind().explain_without_key(&error),
+        }
     }
 
     pub(super) async fn peek<V: 'static>(&self, spec: &ResultSpec<V, NotShared>) -> Option<V> {

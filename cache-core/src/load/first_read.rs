@@ -139,6 +139,28 @@ impl CachedFunction {
     }
 }
 
+impl CachedFunction {
+    /// Keeps a result that the first read has found, and answers the callers of the flight that the
+    /// batch leads. Without memory it leads none.
+    fn keep_first_read(
+        &self,
+        (key, hit): (&Key, &TierHit),
+        leader: Option<Leader>,
+        is_promoted: impl FnOnce() -> bool,
+        value_type: &dyn ErasedType,
+    ) {
+        let Some(leader) = leader else {
+            let start = self.state.fences.now();
+            return self.keep_direct_read(key, hit, start, None, value_type);
+        };
+        if leader.is_current() && is_promoted() {
+            self.keep_found(key, hit, leader.start(), value_type);
+        }
+        leader.note_tags(&hit.tags);
+        leader.complete(hit.outcome());
+    }
+}
+
 fn groups<'a>(
     function: &'a CachedFunction,
     keys: &'a [Option<Arc<Key>>],
@@ -283,20 +305,8 @@ impl Asked<'_> {
                     record_key,
                     leader,
                 } = self;
-                match leader {
-                    Some(leader) => {
-                        let is_promoted = function.lower[0].promotes(record_key.digest);
-                        if leader.is_current() && is_promoted {
-                            function.keep_found(key, &hit, leader.start(), value_type);
-                        }
-                        leader.note_tags(&hit.tags);
-                        leader.complete(hit.outcome());
-                    }
-                    None => {
-                        let start = function.state.fences.now();
-                        function.keep_direct_read(key, &hit, start, None, value_type);
-                    }
-                }
+                let is_promoted = || function.lower[0].promotes(record_key.digest);
+                function.keep_first_read((key, &hit), leader, is_promoted, value_type);
                 return (number, FirstRead::Found(hit.value));
             }
             Judged::Unusable => Some(result),

@@ -49,6 +49,29 @@ pub(crate) enum Look {
     Miss,
 }
 
+/// The standing of an entry, before a call claims the load that replaces it.
+#[derive(Clone)]
+pub(super) enum Standing {
+    /// A fresh value.
+    Fresh(Held),
+    /// A fresh value that is due to be loaded ahead.
+    Due(Held),
+    /// A stale value that a call gets while a load in the background replaces it.
+    Revalidated(Held),
+    /// A stale value that a call gets because a load failed, and the next one is backed off.
+    BackedOff(Held),
+    /// The fresh result that there is no value.
+    Absent,
+    /// A fresh error.
+    Failed(Arc<dyn Any + Send + Sync>),
+    /// Nothing: it was fenced off.
+    Void,
+    /// Nothing: it answers calls only while the lower tiers are not reachable.
+    Stopgap,
+    /// Nothing: it is not fresh, and no window allows it.
+    Expired,
+}
+
 /// A value that a load in the background is to replace.
 #[derive(Clone, Default)]
 pub(crate) struct Revalidated {
@@ -128,44 +151,33 @@ impl CachedFunction {
         now: Moment,
         is_late_call: bool,
     ) -> Look {
-        let value = match self.fresh_result(key, entry, false, now) {
-            Fresh::Result(look) => return look,
-            Fresh::Value(value) => value,
-        };
-        let fresh_until = entry.fresh_until();
-        if now < fresh_until && !self.is_expired_entry(entry) {
-            if !is_late_call || !self.claims_load(key, entry, now) {
-                return Look::Fresh(value);
-            }
-            let due_within = entry.gap();
-            let stale = None;
-            let replaces = Some(Revalidated { stale, due_within });
-            return Look::Stale { value, replaces };
-        }
-        if is_late_call && is_within(self.times.stale_while_revalidate, fresh_until, now) {
-            let replaces = self.claims_load(key, entry, now).then(|| Revalidated {
-                stale: Some(StaleValue {
-                    value: Arc::clone(&value),
-                    start: entry.start(),
-                    dated: entry.dated(),
-                    fresh_until,
-                    is_expired: self.is_expired_entry(entry),
-                    tags: entry.tags().clone(),
+        let is_current = self.is_current_entry(key, entry);
+        match self.standing(entry, is_current, now, is_late_call) {
+            Standing::Fresh(value) => Look::Fresh(value),
+            Standing::Absent => Look::Absent,
+            Standing::Failed(error) => Look::Failed(error),
+            Standing::Due(value) if !self.claims_load(key, entry, now) => Look::Fresh(value),
+            Standing::Due(value) => Look::Stale {
+                value,
+                replaces: Some(Revalidated {
+                    stale: None,
+                    due_within: entry.gap(),
                 }),
-                due_within: Duration::ZERO,
-            });
-            return Look::Stale { value, replaces };
+            },
+            Standing::Revalidated(value) => {
+                let replaces = self.claims_load(key, entry, now).then(|| Revalidated {
+                    stale: Some(self.stale_of_entry(entry, Arc::clone(&value))),
+                    due_within: Duration::ZERO,
+                });
+                Look::Stale { value, replaces }
+            }
+            Standing::BackedOff(value) => self.backed_off(value),
+            Standing::Void | Standing::Stopgap | Standing::Expired => Look::Miss,
         }
-        self.judge_backed_off(entry, value, now)
     }
 
-    /// Judges a value that is stale, and that a call gets only if a load failed.
-    fn judge_backed_off(&self, entry: &Entry, value: Held, now: Moment) -> Look {
-        let is_backed_off = entry.retry().is_some_and(|retry| retry.is_backed_off(now));
-        let is_in_window = is_within(self.times.stale_if_error, entry.fresh_until(), now);
-        if !(is_backed_off && is_in_window) {
-            return Look::Miss;
-        }
+    /// Returns a value that a call gets because a load has failed, and counts the call.
+    fn backed_off(&self, value: Held) -> Look {
         self.counters.backed_off.add_one();
         Look::Stale {
             value,
@@ -173,23 +185,90 @@ impl CachedFunction {
         }
     }
 
+    fn stale_of_entry(&self, entry: &Entry, value: Held) -> StaleValue {
+        StaleValue {
+            value,
+            start: entry.start(),
+            dated: entry.dated(),
+            fresh_until: entry.fresh_until(),
+            is_expired: self.is_expired_entry(entry),
+            tags: entry.tags().clone(),
+        }
+    }
+
+    /// Judges an entry for a call whose lower tiers are reachable: by the fences, whose judgement
+    /// is `is_current`, and then by the time. `is_late_call` is as for [`judge`](Self::judge).
+    pub(super) fn standing(
+        &self,
+        entry: &Entry,
+        is_current: bool,
+        now: Moment,
+        is_late_call: bool,
+    ) -> Standing {
+        let value = match self.fresh_result(entry, is_current, false, now) {
+            Fresh::Result(standing) => return standing,
+            Fresh::Value(value) => value,
+        };
+        let fresh_until = entry.fresh_until();
+        if now < fresh_until && !self.is_expired_entry(entry) {
+            return match is_late_call {
+                true => Standing::Due(value),
+                false => Standing::Fresh(value),
+            };
+        }
+        if is_late_call && is_within(self.times.stale_while_revalidate, fresh_until, now) {
+            return Standing::Revalidated(value);
+        }
+        self.stale_standing(entry, value, now)
+    }
+
+    /// Judges an entry for a call whose lower tiers are not reachable, as
+    /// [`standing`](Self::standing) does.
+    pub(super) fn isolated_standing(
+        &self,
+        entry: &Entry,
+        is_current: bool,
+        now: Moment,
+    ) -> Standing {
+        let is_fresh = || now < entry.fresh_until() && !self.is_expired_entry(entry);
+        match self.fresh_result(entry, is_current, true, now) {
+            Fresh::Result(standing) => standing,
+            Fresh::Value(value) if is_fresh() => Standing::Fresh(value),
+            Fresh::Value(value) => self.stale_standing(entry, value, now),
+        }
+    }
+
+    /// Judges a value that is stale, and that a call gets only if a load failed.
+    fn stale_standing(&self, entry: &Entry, value: Held, now: Moment) -> Standing {
+        let is_backed_off = entry.retry().is_some_and(|retry| retry.is_backed_off(now));
+        let is_in_window = is_within(self.times.stale_if_error, entry.fresh_until(), now);
+        match is_backed_off && is_in_window {
+            true => Standing::BackedOff(value),
+            false => Standing::Expired,
+        }
+    }
+
     /// Judges an entry by the fences, and by the time if it can be judged by `expires` alone.
     fn fresh_result(
         &self,
-        key: &KeyRef<'_>,
         entry: &Entry,
+        is_current: bool,
         is_isolated: bool,
         now: Moment,
     ) -> Fresh {
-        let is_current = self.is_current_entry(key, entry);
-        let content = entry.content(is_isolated).filter(|_| is_current);
+        if !is_current {
+            return Fresh::Result(Standing::Void);
+        }
+        let Some(content) = entry.content(is_isolated) else {
+            return Fresh::Result(Standing::Stopgap);
+        };
         let is_fresh = now < entry.expires && !self.is_expired_entry(entry);
         Fresh::Result(match content {
-            Some(Content::Value(held)) if is_fresh => Look::Fresh(held),
-            Some(Content::Value(held)) => return Fresh::Value(held),
-            Some(Content::Absent) if is_fresh => Look::Absent,
-            Some(Content::Failed(error)) if is_fresh => Look::Failed(error),
-            Some(Content::Absent | Content::Failed(_)) | None => Look::Miss,
+            Content::Value(held) if is_fresh => Standing::Fresh(held),
+            Content::Value(held) => return Fresh::Value(held),
+            Content::Absent if is_fresh => Standing::Absent,
+            Content::Failed(error) if is_fresh => Standing::Failed(error),
+            Content::Absent | Content::Failed(_) => Standing::Expired,
         })
     }
 
@@ -270,11 +349,10 @@ impl CachedFunction {
         }
         let entry = self.kept(key)?;
         let now = self.state.clock.now();
-        let is_fresh = || now < entry.fresh_until() && !self.is_expired_entry(&entry);
-        let look = match self.fresh_result(&key.as_ref(), &entry, true, now) {
-            Fresh::Result(look) => look,
-            Fresh::Value(value) if is_fresh() => Look::Fresh(value),
-            Fresh::Value(value) => self.judge_backed_off(&entry, value, now),
+        let is_current = self.is_current_entry(&key.as_ref(), &entry);
+        let look = match self.isolated_standing(&entry, is_current, now) {
+            Standing::BackedOff(value) => self.backed_off(value),
+            standing => standing.fresh_look(),
         };
         Some((look, entry.tags().clone()))
     }
@@ -296,35 +374,50 @@ impl CachedFunction {
     /// and the time tell now. Whether a caller gets it is judged when it returns it.
     pub(super) fn stale_value(&self, key: &Key) -> Option<StaleValue> {
         self.memory.as_ref()?;
+        if self.times.longest_window().is_zero() {
+            return None;
+        }
+        let entry = self.kept(key)?;
+        let is_current = self.is_current_entry(&key.as_ref(), &entry);
+        self.stale_in(&entry, is_current)
+    }
+
+    /// Returns the value of an entry as [`stale_value`](Self::stale_value) does.
+    pub(super) fn stale_in(&self, entry: &Entry, is_current: bool) -> Option<StaleValue> {
         let window = Some(self.times.longest_window()).filter(|window| !window.is_zero());
         window?;
-        let entry = self.kept(key)?;
         let now = self.state.clock.now();
-        let fresh_until = entry.fresh_until();
         // A value that answers only isolated callers is stale for them only. If the tier is reached
         // again before the value is returned, the new link has raised the fences.
         let is_isolated = self.serves_isolated(entry.stripe());
-        let value = match self.fresh_result(&key.as_ref(), &entry, is_isolated, now) {
-            Fresh::Value(value) | Fresh::Result(Look::Fresh(value)) => value,
+        let value = match self.fresh_result(entry, is_current, is_isolated, now) {
+            Fresh::Value(value) | Fresh::Result(Standing::Fresh(value)) => value,
             Fresh::Result(_) => return None,
         };
-        is_within(window, fresh_until, now).then_some(StaleValue {
-            value,
-            start: entry.start(),
-            dated: entry.dated(),
-            fresh_until,
-            is_expired: self.is_expired_entry(&entry),
-            tags: entry.tags().clone(),
-        })
+        let is_usable = is_within(window, entry.fresh_until(), now);
+        is_usable.then(|| self.stale_of_entry(entry, value))
     }
 }
 
 /// Judgement of an entry by its fences and by `expires`.
 enum Fresh {
-    /// The result of the look-up.
-    Result(Look),
+    /// The judgement is complete.
+    Result(Standing),
     /// A value that is due or stale.
     Value(Held),
+}
+
+impl Standing {
+    /// Returns the fresh result that an entry has for a call.
+    fn fresh_look(self) -> Look {
+        match self {
+            Self::Fresh(value) | Self::Due(value) => Look::Fresh(value),
+            Self::Absent => Look::Absent,
+            Self::Failed(error) => Look::Failed(error),
+            Self::Revalidated(_) | Self::BackedOff(_) => Look::Miss,
+            Self::Void | Self::Stopgap | Self::Expired => Look::Miss,
+        }
+    }
 }
 
 impl Look {

@@ -160,6 +160,12 @@ impl CachedFunction {
         }
     }
 
+    /// Keeps calls that begin later from joining the flight of a guarded key: a load beside it has
+    /// returned a value that nothing keeps, and the flight may have read an older one.
+    pub(super) fn outdate_flight(&self, key: &Key) {
+        self.state.flights.outdate(key, self.state.fences.next());
+    }
+
     /// Drops a key's value from memory if it was loaded before `start`: a strong call that began
     /// then has loaded another value, which may not have been kept.
     pub(super) fn drop_older(&self, key: &Key, start: u64) {

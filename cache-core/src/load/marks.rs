@@ -76,7 +76,7 @@ impl<'a> TierVisits<'a> {
         known.ok_or(ledger)
     }
 
-    fn marks_of<'m>(&self, marks: &'m RecordMarks) -> Marks<'m> {
+    pub(super) fn marks_of<'m>(&self, marks: &'m RecordMarks) -> Marks<'m> {
         Marks {
             mark: marks.mark,
             tags: &marks.tags,

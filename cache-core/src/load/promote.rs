@@ -112,7 +112,8 @@ impl TierVisits<'_> {
         let is_coherent = was_coherent && function.coherent_now(stripe).is_some();
         let is_fenced_here = function.is_fenced_here(visit.tier);
         let is_valid = if is_fenced_here {
-            function.is_valid_stamp(header.stamp(), &self.key, is_coherent)
+            let checked = function.check_stamp(header.stamp(), &self.key, is_coherent);
+            checked.is_ok()
         } else {
             read.stamp == Some(header.stamp())
         };
@@ -150,7 +151,7 @@ impl TierVisits<'_> {
             let marks = match marks {
                 Ok(marks) => marks,
                 Err(refusal) => {
-                    tier.counters.refused_fills.add_one(refusal);
+                    visit.fill_refused(self.record_key.digest, refusal);
                     continue;
                 }
             };

@@ -15,8 +15,8 @@ use crate::tag::Tag;
 use crate::tier::{LeaseMode, Receipt};
 use crate::trace;
 
-/// Returns the value if a tier has it. Never loads. A fresh value of a lower tier is kept in memory,
-/// so that no later call returns an older one.
+/// Returns the value if a tier has it. Never loads. A fresh value of a lower tier is kept in
+/// memory, so that no later call returns an older one.
 ///
 /// # Cancel safety
 /// Cancel safe. Nothing is kept if it is dropped.
@@ -36,8 +36,8 @@ pub(crate) fn peek(
         let mut visits = TierVisits::new(&function, &key);
         match visits.read(value_type).await {
             TierLookup::Hit(hit) => {
-                // Each call of a strong function reads the tier itself. An absence is returned as if
-                // nothing had been found.
+                // Each call of a strong function reads the tier itself. An absence is returned as
+                // if nothing had been found.
                 if !function.is_strong() && hit.value.is_some() {
                     function.keep_direct_read(&key, &hit, start, None, value_type);
                 }

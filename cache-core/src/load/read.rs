@@ -9,9 +9,11 @@ use super::visit::{TierVisit, TierVisits};
 use crate::cached_function::{Expected, InvalidRecord, OpenedRecord};
 use crate::codec::ErasedType;
 use crate::entry::KnownRecord;
+use crate::events::EventKind;
 use crate::fence::{Stripe, TagStripes};
 use crate::function::options::Consistency;
 use crate::outcome::LoadOutcome;
+use crate::reason::{Damage, FencedBy, Outdated};
 use crate::record::{Etag, Freshness, Header, etag_of};
 use crate::tier::{HEADER_LEN, MarksState, ReadOptions, Stamp};
 
@@ -28,6 +30,32 @@ pub(crate) enum TierLookup {
     /// A shared tier could not be read. (Failures of private tiers beside shared ones are ignored.)
     Unavailable,
 }
+
+/// The use that a call has for a record that was not invalidated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RecordUse {
+    /// It returns what the record says, which is fresh for this long.
+    Fresh(Duration),
+    /// It may return the value as a stale one.
+    Stale,
+    /// Nothing.
+    Passed,
+}
+
+/// Why a record must not be used, valid or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PassedOver {
+    /// A private tier cannot tell whether its record is current at this moment, as a strong call
+    /// needs it.
+    MayLag,
+    /// A tier below has a pending invalidation: another instance may have copied the stale record
+    /// of that tier into this one.
+    PendingBelow,
+}
+
+/// The reason of a record that the ledger of its tier has voided.
+pub(super) const BY_TAG: InvalidRecord =
+    InvalidRecord::Outdated(Outdated::FencedOff(FencedBy::Tag));
 
 /// A stale value that was found in a lower tier.
 #[derive(Debug)]
@@ -93,7 +121,7 @@ impl TierVisits<'_> {
         let mut without_hit = TierLookup::Miss;
         let mut stale: Option<StaleHit> = None;
         for at in 0..self.visits.len() {
-            let lookup = match self.must_pass_over(at) {
+            let lookup = match self.passes_over(at).is_some() {
                 true => self.pass_over(at).await,
                 false => self.read_tier(at, value_type).await,
             };
@@ -130,17 +158,16 @@ impl TierVisits<'_> {
         }
     }
 
-    /// Returns `true` if the record of the tier at place `at` must not be used, valid or not.
-    fn must_pass_over(&self, at: usize) -> bool {
+    /// Returns why the record of the tier at place `at` must not be used, valid or not. `None` if
+    /// it may.
+    pub(super) fn passes_over(&self, at: usize) -> Option<PassedOver> {
         let tier = self.visits[at].tier;
-        // A private tier cannot tell whether its record is current at this moment, as a strong call
-        // needs it.
-        let cannot_tell =
-            self.consistency == Consistency::Strong && self.function.is_fenced_here(tier);
-        // While a tier below has a pending invalidation, another instance may have copied the stale
-        // record of that tier into this one.
+        if self.consistency == Consistency::Strong && self.function.is_fenced_here(tier) {
+            return Some(PassedOver::MayLag);
+        }
         let is_pending = |below: &TierVisit<'_>| below.shard.tier.is_pending(&self.record_key);
-        cannot_tell || self.visits[at + 1..].iter().any(is_pending)
+        let mut below = self.visits[at + 1..].iter();
+        below.any(is_pending).then_some(PassedOver::PendingBelow)
     }
 
     /// Reads the header of a record that must not be used, so that the tier grants a lease to
@@ -180,28 +207,49 @@ impl TierVisits<'_> {
             }
             return TierLookup::Miss;
         };
-        let is_fenced_here = self.function.is_fenced_here(tier);
-        let stamp = match is_fenced_here {
-            // The record's own stamp, if the fences of this runtime say that it is valid.
-            true => {
-                let is_coherent = was_coherent && self.function.coherent_now(stripe).is_some();
-                stamp_of(&bytes)
-                    .filter(|own| self.function.is_valid_stamp(*own, &self.key, is_coherent))
-            }
-            false => read.stamp,
-        };
-        let opened = self.open(at, &bytes, stamp, value_type);
-        let number = stamp.filter(|_| is_fenced_here).map(|own| own.epoch);
+        let stamp = self.valid_stamp(at, (&bytes, read.stamp), was_coherent);
+        let opened = self.open_stamped(at, &bytes, stamp, value_type);
+        let number = self.number_of(at, stamp);
         let reason = match opened {
             Ok(opened) => match self.state_of(at, &opened, number).await {
-                Some(MarksState::Invalidated) => InvalidRecord::Outdated,
+                Some(MarksState::Invalidated) => BY_TAG,
                 Some(state) => return self.opened(at, (opened, state), &bytes, number),
                 None => return TierLookup::Unavailable,
             },
             Err(reason) => reason,
         };
-        self.passed(at, reason, &bytes, stamp);
+        self.passed(at, reason, &bytes, stamp.ok());
         TierLookup::Miss
+    }
+
+    /// Returns the stamp of a valid record of the tier at place `at`. In a tier that is judged by
+    /// the fences of this runtime, this is the record's own stamp, if they say that it is valid.
+    /// `was_coherent` says that this instance was coherent before the record was read.
+    ///
+    /// # Errors
+    /// No record is valid, or this one is not, for this reason.
+    pub(super) fn valid_stamp(
+        &self,
+        at: usize,
+        (bytes, known): (&[u8], Option<Stamp>),
+        was_coherent: bool,
+    ) -> Result<Stamp, Outdated> {
+        let function = self.function;
+        if !function.is_fenced_here(self.visits[at].tier) {
+            return known.ok_or(Outdated::UnknownStamp);
+        }
+        let stripe = Stripe::of(self.record_key.digest);
+        let is_coherent = was_coherent && function.coherent_now(stripe).is_some();
+        let own = stamp_of(bytes).ok_or(Outdated::UnknownStamp)?;
+        function.check_stamp(own, &self.key, is_coherent)?;
+        Ok(own)
+    }
+
+    /// Returns the number of the load of a record with this stamp, if the tier at place `at` is
+    /// judged by the fences of this runtime.
+    pub(super) fn number_of(&self, at: usize, stamp: Result<Stamp, Outdated>) -> Option<u64> {
+        let is_fenced_here = self.function.is_fenced_here(self.visits[at].tier);
+        stamp.ok().filter(|_| is_fenced_here).map(|own| own.epoch)
     }
 
     /// Opens a record of the tier at place `at`, if it carries this stamp.
@@ -210,6 +258,19 @@ impl TierVisits<'_> {
         at: usize,
         bytes: &[u8],
         stamp: Option<Stamp>,
+        value_type: &dyn ErasedType,
+    ) -> Result<OpenedRecord, InvalidRecord> {
+        let stamp = stamp.ok_or(Outdated::UnknownStamp);
+        self.open_stamped(at, bytes, stamp, value_type)
+    }
+
+    /// Opens a record as [`open`](Self::open) does. `stamp` is the reason why no record is valid,
+    /// if none is.
+    pub(super) fn open_stamped(
+        &self,
+        at: usize,
+        bytes: &[u8],
+        stamp: Result<Stamp, Outdated>,
         value_type: &dyn ErasedType,
     ) -> Result<OpenedRecord, InvalidRecord> {
         let expected = Expected {
@@ -246,13 +307,44 @@ impl TierVisits<'_> {
             counters.misses.add_one();
         }
         visit.expected_header = header_of(bytes);
+        let (level, digest) = (visit.tier.level, self.record_key.digest);
+        let note = |kind| self.function.note(Some(level), Some(digest), kind);
         match reason {
-            InvalidRecord::Outdated if self.function.is_fenced_here(visit.tier) => {}
-            InvalidRecord::Outdated => {
+            InvalidRecord::Outdated(_) if self.function.is_fenced_here(visit.tier) => {}
+            InvalidRecord::Outdated(_) => {
                 visit.stale_stamp = stamp_of(bytes).filter(|own| stamp != Some(*own));
             }
-            InvalidRecord::Damaged => counters.decode_errors.add_one(),
-            InvalidRecord::Mismatch => counters.mismatches.add_one(),
+            InvalidRecord::Damaged(damage) => {
+                counters.decode_errors.add_one();
+                note(EventKind::RecordDamaged);
+                if damage == Damage::Value {
+                    self.function.records.doubt_round_trip();
+                }
+            }
+            InvalidRecord::Mismatch(of) => {
+                counters.mismatches.add_one();
+                note(EventKind::RecordMismatch { of });
+            }
+        }
+    }
+
+    /// Returns what a record that was not invalidated is good for. `has_value` is not set for one
+    /// that says that there is no value.
+    pub(super) fn use_of(
+        &self,
+        freshness: Freshness,
+        has_value: bool,
+        state: MarksState,
+    ) -> RecordUse {
+        let is_expired = state != MarksState::Valid;
+        match freshness {
+            Freshness::Fresh(left) if left > self.due_within && !is_expired => {
+                RecordUse::Fresh(left)
+            }
+            _ if !has_value => RecordUse::Passed,
+            Freshness::Stale(_) => RecordUse::Stale,
+            Freshness::Fresh(_) if is_expired && self.function.has_window() => RecordUse::Stale,
+            Freshness::Fresh(_) => RecordUse::Passed,
         }
     }
 
@@ -264,12 +356,14 @@ impl TierVisits<'_> {
         bytes: &[u8],
         number: Option<u64>,
     ) -> TierLookup {
-        let visit = &mut self.visits[at];
-        let counters = &visit.tier.counters;
         let tags = self.function.state.fences.tag_stripes(&opened.marks.tags);
         let is_expired = state != MarksState::Valid;
-        match (opened.freshness, opened.value) {
-            (Freshness::Fresh(left), value) if left > self.due_within && !is_expired => {
+        let (freshness, value) = (opened.freshness, opened.value);
+        let used = self.use_of(freshness, value.is_some(), state);
+        let visit = &mut self.visits[at];
+        let counters = &visit.tier.counters;
+        match (used, value) {
+            (RecordUse::Fresh(left), value) => {
                 // A load in the background answers no call.
                 if !self.is_revalidation {
                     counters.hits.add_one();
@@ -297,9 +391,7 @@ impl TierVisits<'_> {
                 })
             }
             // The record is to be replaced, so a lease must name it.
-            (freshness, Some(value))
-                if freshness.left().is_none() || is_expired && self.function.has_window() =>
-            {
+            (RecordUse::Stale, Some(value)) => {
                 visit.expected_header = header_of(bytes);
                 TierLookup::Stale(StaleHit {
                     value,
@@ -310,7 +402,7 @@ impl TierVisits<'_> {
                     number,
                 })
             }
-            _ => {
+            (RecordUse::Stale | RecordUse::Passed, _) => {
                 visit.expected_header = header_of(bytes);
                 TierLookup::Miss
             }

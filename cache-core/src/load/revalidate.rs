@@ -6,7 +6,7 @@ use super::lease::LeaseTurn;
 use super::read::TierLookup;
 use super::{Boxed, Load, Revalidated, Step, complete};
 use crate::cached_function::CachedFunction;
-use crate::flight::{Join, Leader};
+use crate::flight::{FlightView, Join, Leader};
 use crate::key::Key;
 use crate::tier::LeaseMode;
 use crate::timer::deadline_after;
@@ -14,8 +14,13 @@ use crate::timer::deadline_after;
 impl CachedFunction {
     /// Returns `true` if a load of the key runs that later callers may join.
     pub(crate) fn has_flight(&self, key: &Key) -> bool {
+        self.flight(key).is_some()
+    }
+
+    /// Returns the flight of a key that a call would join now.
+    pub(super) fn flight(&self, key: &Key) -> Option<FlightView> {
         let may_join = |start, began| self.may_join(key, start, began);
-        self.state.flights.has(key, may_join)
+        self.state.flights.view(key, may_join)
     }
 
     /// Leads the flight of a key, if there is none.

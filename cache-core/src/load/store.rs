@@ -42,9 +42,9 @@ impl TierVisits<'_> {
     /// what a strong call found, which this result is to replace.
     ///
     /// Nor does memory keep the result of a flight that is not the current one of its key, which
-    /// another flight has replaced, or beside which a call has read a lower tier. That tier gets the
-    /// result nevertheless: if the lease is still valid, nothing has replaced or invalidated the
-    /// record that it was taken for, so the result is newer than whatever was read there.
+    /// another flight has replaced, or beside which a call has read a lower tier. The tier gets the
+    /// result nevertheless. If the lease is still valid, nothing has replaced or invalidated the
+    /// record that was there when it was granted, so the result is newer than what was read there.
     pub(super) async fn publish(self, kept: Kept, leader: Leader, value_type: &dyn ErasedType) {
         // Declared in this order, so that the leases are released before the lead if the future is
         // dropped, or if the value's own code panics: a waiter that takes the lead takes the same
@@ -152,7 +152,8 @@ impl TierVisits<'_> {
             return false;
         };
         let storable = payload.and_then(|payload| {
-            let marks = marks.inspect_err(|refusal| tier.counters.refused_fills.add_one(*refusal));
+            let digest = self.record_key.digest;
+            let marks = marks.inspect_err(|refusal| visit.fill_refused(digest, *refusal));
             let marks = marks.ok()?;
             let fits = self.function.fits(tier, header, &marks, payload);
             fits.then_some((payload, marks))

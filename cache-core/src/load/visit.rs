@@ -8,6 +8,7 @@ use super::gather::Place;
 use crate::cached_function::{CachedFunction, TierBinding};
 use crate::entry::KnownRecord;
 use crate::error::Error;
+use crate::events::EventKind;
 use crate::flight::HeldLeases;
 use crate::function::options::Consistency;
 use crate::key::Key;
@@ -17,7 +18,7 @@ use crate::tier::time_limit::Budget;
 use crate::tier::watch::Operation;
 use crate::tier::{
     BackOff, FillResult, HeldLease, Lease, LeaseMode, LeaseResult, Ledger, Marks, MarksState,
-    ReadOptions, ReadResult, RecordKey, Stamp, Target,
+    ReadOptions, ReadResult, RecordKey, Refusal, Stamp, Target,
 };
 
 /// One lower tier during one call.
@@ -90,7 +91,7 @@ impl TierVisit<'_> {
             }
         };
         if let Ok(LeaseResult::Refused(refusal)) = result {
-            self.tier.counters.refused_fills.add_one(refusal);
+            self.fill_refused(key.digest, refusal);
             return result;
         }
         self.note(Operation::Lease, result)
@@ -131,11 +132,19 @@ impl TierVisit<'_> {
             }
         };
         if let Ok(FillResult::Refused(refusal)) = result {
-            self.tier.counters.refused_fills.add_one(refusal);
+            self.fill_refused(key.digest, refusal);
             self.shard.refused(refusal);
             return Ok(false);
         }
         self.note(Operation::Fill, result).map(|_| true)
+    }
+
+    /// Counts and notes a value of the key with this digest that the tier does not store.
+    pub(super) fn fill_refused(&self, digest: u64, reason: Refusal) {
+        self.tier.counters.refused_fills.add_one(reason);
+        let kind = EventKind::FillRefused { reason };
+        self.function
+            .note(Some(self.tier.level), Some(digest), kind);
     }
 
     /// Counts the success or the failure of an operation.

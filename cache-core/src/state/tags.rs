@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{RuntimeState, change, not_invalidated};
 use crate::error::Error;
+use crate::events::{Concerns, EventKind, EventOrigin, EventScope};
 use crate::fence::FencedAfter;
 use crate::panics::for_each_despite_panics;
 use crate::tier::config::TierConfig;
@@ -39,6 +40,8 @@ impl RuntimeState {
 
     async fn invalidate_those(&self, tags: &[u64]) -> Result<Receipt, Error> {
         self.tag_invalidations.add(tags.len() as u64);
+        let (scope, by) = (EventScope::Tag, EventOrigin::Here);
+        self.note_tags(tags, EventKind::Invalidated { scope, by });
         let raise = || tags.iter().for_each(|tag| self.fences.raise_tag(*tag));
         raise();
         if self.lower.is_empty() || tags.is_empty() {
@@ -64,6 +67,8 @@ impl RuntimeState {
 
     async fn expire_those(&self, tags: &[u64]) -> Result<Receipt, Error> {
         self.tag_expiries.add(tags.len() as u64);
+        let (scope, by) = (EventScope::Tag, EventOrigin::Here);
+        self.note_tags(tags, EventKind::Expired { scope, by });
         let raise = || tags.iter().for_each(|tag| self.fences.expire(*tag));
         raise();
         if self.lower.is_empty() || tags.is_empty() {
@@ -78,6 +83,13 @@ impl RuntimeState {
             result = self.worse(result, expired, (*config, store));
         }
         result
+    }
+
+    /// Notes an event for each tag.
+    fn note_tags(&self, tags: &[u64], kind: EventKind) {
+        for _ in tags {
+            self.events.note(Concerns::default(), kind);
+        }
     }
 
     fn remaining<'a>(&'a self, tags: &'a [u64]) -> Remaining<'a> {

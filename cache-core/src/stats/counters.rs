@@ -1,5 +1,7 @@
 //! The counters of a function, in general and in each tier.
 
+use serde::{Deserialize, Serialize};
+
 use super::counter::{Counter, HitCounter};
 use super::load_times::LiveLoadTimes;
 use super::report::{
@@ -27,7 +29,8 @@ pub(crate) struct TierCounters {
 }
 
 /// Reason why a fill or a lease was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Refusal {
     /// The lease is no longer valid: its key was invalidated, it expired, or another load took it

@@ -13,9 +13,9 @@ use crate::level::Level;
 use crate::tier::shard::ShardCount;
 use crate::tier::store::{Store, StoreShard};
 use crate::tier::{
-    Breaker, Expiry, FillResult, FunctionKey, Guard, Health, Lease, LeaseMode, LeaseResult, Ledger,
-    Marks, MarksState, Peers, ReadOptions, ReadResult, Receipt, RecordKey, Target, Tier,
-    TierBuilder, TierContext, TierFuture, TierSettings,
+    Breaker, Expiry, FillResult, FunctionKey, Guard, Health, Inspection, Lease, LeaseMode,
+    LeaseResult, Ledger, Marks, MarksState, Peers, ReadOptions, ReadResult, Receipt, RecordKey,
+    Target, Tier, TierBuilder, TierContext, TierFuture, TierSettings,
 };
 
 /// A tier that was built, with the channels of its shards.
@@ -180,6 +180,10 @@ impl Tier for Sharded {
 
     fn shutdown(&self) -> TierFuture<'_, ()> {
         Box::pin(self.0.shutdown(None))
+    }
+
+    fn inspect<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Inspection> {
+        self.of(key).inspect(key, within)
     }
 
     fn ping(&self, within: Duration) -> TierFuture<'_, Duration> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::inspection::Inspection;
 use super::key::{FunctionKey, RecordKey};
 use super::lease::{Guard, Lease, LeaseMode, LeaseResult};
 use super::ledger::{Expiry, Ledger};
@@ -17,6 +18,7 @@ use super::status::{Breaker, Health};
 use crate::clock::unix_millis;
 use crate::coherence::Coherence;
 use crate::error::{Error, ErrorKind};
+use crate::function::options::Consistency;
 use crate::glob::Glob;
 use crate::join::join_all;
 
@@ -302,6 +304,22 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// If something that the tier promised could not be done, such as queued invalidations.
     fn shutdown(&self) -> TierFuture<'_, ()>;
+
+    /// Looks at what the store has under a key, for operators, and changes nothing: it takes and
+    /// renews no lease, and a call that comes after it finds everything as it was. It is asked
+    /// whatever the state of the breaker, and MUST fail as [`read`](Self::read) does.
+    ///
+    /// Default: [reads](Self::read) the record, and tells of no lease and no guard.
+    fn inspect<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Inspection> {
+        let options = ReadOptions {
+            consistency: Consistency::Strong,
+            if_none_match: None,
+        };
+        Box::pin(async move {
+            let read = self.read(key, options, within).await?;
+            Ok(Inspection::from(read))
+        })
+    }
 
     /// Asks the store for a sign of life, and returns how long the answer took. Default: zero, for
     /// a store that is always there.

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use self::back_offs::BackOffs;
+use super::inspection::{Inspection, LeaseSeen};
 use super::key::{FunctionKey, RecordKey};
 use super::kit::{LONGEST_LOAD, WakeOnDrop};
 use super::lease::{
@@ -232,6 +233,24 @@ impl LocalLeases {
             number,
             invalidate: Some(Box::new(invalidate)),
         })
+    }
+
+    /// Adds the leases, the guards and the back-off of a key to an inspection of it.
+    #[must_use]
+    pub fn inspected(&self, key: &RecordKey, seen: Inspection) -> Inspection {
+        let (name, now) = (key.name(), Instant::now());
+        let state = self.lock();
+        let guards = state.guards.get(&name);
+        let is_valid = |until: &&Option<Instant>| until.is_none_or(|until| now < until);
+        let guards = guards.map_or(0, |guards| guards.values().filter(is_valid).count());
+        // How many callers wait is not known.
+        let held = state.keys.get(&name);
+        Inspection {
+            lease: held.map(|held| LeaseSeen::new(held.is_exclusive, false, None)),
+            back_off: state.back_offs.left(&name),
+            guards: guards as u64,
+            ..seen
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -189,6 +189,12 @@ impl MemoryTier {
         with_engine!(&self.engine, engine => engine.peek(key))
     }
 
+    /// Returns the entry of a key, and leaves the order of eviction exactly as it is. May visit
+    /// every entry.
+    pub(crate) fn look(&self, key: &KeyRef<'_>) -> Option<Entry> {
+        with_engine!(&self.engine, engine => engine.look(key))
+    }
+
     pub(crate) fn insert(&self, key: Key, entry: Entry, now: Moment) -> bool {
         with_engine!(&self.engine, engine => engine.insert(key, entry, now))
     }

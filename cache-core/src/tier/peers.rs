@@ -8,7 +8,9 @@ use super::operation::Target;
 use super::received::ReceivedCounters;
 use super::shard::Shard;
 use super::store::Store;
+use crate::events::{Concerns, EventKind, EventOrigin, EventScope, Events};
 use crate::fence::Fences;
+use crate::level::Level;
 
 /// Passes the invalidations of other instances, which arrive over a tier's channel, to the runtime
 /// of this instance.
@@ -26,6 +28,9 @@ pub struct Peers {
     above: Arc<OnceLock<Vec<Weak<Store>>>>,
     /// Shared by all shards of the store.
     received: Arc<ReceivedCounters>,
+    events: Arc<Events>,
+    /// The level of the store, for events.
+    level: Option<Level>,
 }
 
 impl Peers {
@@ -35,7 +40,40 @@ impl Peers {
             shard: Shard::ONLY,
             above: Arc::default(),
             received: Arc::default(),
+            events: Arc::default(),
+            level: None,
         }
+    }
+
+    /// Has what the store of this level reports noted as events.
+    pub(crate) fn noting(mut self, level: Level, events: &Arc<Events>) -> Self {
+        self.level = Some(level);
+        self.events = Arc::clone(events);
+        self
+    }
+
+    /// Notes an event of the tier.
+    pub(super) fn note(&self, kind: EventKind) {
+        self.note_of(None, None, kind);
+    }
+
+    fn note_of(&self, function: Option<u64>, key: Option<u64>, kind: EventKind) {
+        let concerns = Concerns {
+            tier: self.level,
+            function,
+            key,
+        };
+        self.events.note(concerns, kind);
+    }
+
+    fn note_invalidated(&self, scope: EventScope, function: Option<u64>, key: Option<u64>) {
+        let by = EventOrigin::Peer;
+        self.note_of(function, key, EventKind::Invalidated { scope, by });
+    }
+
+    fn note_expired(&self, scope: EventScope, key: Option<u64>) {
+        let by = EventOrigin::Peer;
+        self.note_of(None, key, EventKind::Expired { scope, by });
     }
 
     /// Returns the recipient for one shard of the same store.
@@ -85,36 +123,43 @@ impl Peers {
     pub fn invalidated_key(&self, digest: u64) {
         self.received.keys.add_one();
         self.fences.raise(digest);
+        self.note_invalidated(EventScope::Key, None, Some(digest));
     }
 
     /// Reports that another instance invalidated the function with this digest, in this shard.
     pub fn invalidated_function(&self, digest: u64) {
         self.received.functions.add_one();
         self.fences.raise_shared(self.shard, Some(digest));
+        self.note_invalidated(EventScope::Function, Some(digest), None);
     }
 
     /// Reports that another instance invalidated the tag with this digest.
     pub fn invalidated_tag(&self, digest: u64) {
         self.received.tags.add_one();
         self.fences.raise_tag(digest);
+        self.note_invalidated(EventScope::Tag, None, None);
     }
 
     /// Reports that all tags were invalidated, or that it is not known which were.
     pub fn invalidated_all_tags(&self) {
         self.received.tags.add_one();
         self.fences.raise_all_tags();
+        self.note_invalidated(EventScope::Tag, None, None);
     }
 
     /// Reports that another instance expired the key, the function or the tag with this digest.
     pub fn expired(&self, digest: u64) {
         self.received.expiries.add_one();
         self.fences.expire(digest);
+        // Of a key, a function or a tag.
+        self.note_expired(EventScope::All, Some(digest));
     }
 
     /// Reports that everything was expired, or that it is not known what was.
     pub fn expired_all(&self) {
         self.received.expiries.add_one();
         self.fences.expire_all();
+        self.note_expired(EventScope::All, None);
     }
 
     /// Reports that a [queued](super::Receipt::Queued) invalidation of tags has reached the store,
@@ -132,5 +177,6 @@ impl Peers {
     pub fn invalidated_all(&self) {
         self.received.everything.add_one();
         self.fences.raise_shared(self.shard, None);
+        self.note_invalidated(EventScope::All, None, None);
     }
 }

@@ -31,7 +31,7 @@ pub struct Outcome {
     /// Sums of the stale hits, refreshes, stale values in place of errors, back-offs and timeouts
     /// that the instances reported.
     pub(super) stale: [u64; 5],
-    /// What concerns the key of the first wrong read, shortly before it.
+    /// The events of the key of the first wrong read, shortly before it.
     pub(super) before: Vec<Event>,
     /// File of the history, if it was kept.
     pub(super) history: Option<PathBuf>,
@@ -43,7 +43,7 @@ const BEFORE: Micros = 1_000_000;
 /// Largest number of these events.
 const MOST_EVENTS: usize = 60;
 
-/// Returns what concerns the key of the first wrong read, shortly before it: the cause is there.
+/// Returns the events of the key of the first wrong read, shortly before it: the cause is there.
 pub(super) fn before_violation(events: &[Event], violations: &[Violation]) -> Vec<Event> {
     let wrong = violations.iter().find_map(|violation| match *violation {
         Violation::Read { item, start, .. } => Some((item, start)),

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use multi_tier_cached::tier::kit::lock;
 use multi_tier_cached::tier::{
-    Breaker, Expiry, FillResult, FunctionKey, Glob, Guard, Health, Lease, LeaseMode, LeaseResult,
-    Ledger, ReadOptions, ReadResult, Receipt, RecordKey, SharedTier, Target, Tier, TierBuilder,
-    TierContext, TierFuture, TierSettings,
+    Breaker, Expiry, FillResult, FunctionKey, Glob, Guard, Health, Inspection, Lease, LeaseMode,
+    LeaseResult, Ledger, ReadOptions, ReadResult, Receipt, RecordKey, SharedTier, Target, Tier,
+    TierBuilder, TierContext, TierFuture, TierSettings,
 };
 use multi_tier_cached::{Error, ManualClock, unix_millis};
 use tokio::sync::OnceCell;
@@ -278,6 +278,16 @@ impl Tier for Clocked {
             1 => self.tier.shutdown(),
             _ => Box::pin(async { Ok(()) }),
         }
+    }
+
+    fn inspect<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Inspection> {
+        Box::pin(async move {
+            let mut seen = self.tier.inspect(key, within).await?;
+            let passed = self.inner.clock.passed_since_granted(&key.name());
+            let left = seen.back_off.and_then(|left| left.checked_sub(passed));
+            seen.back_off = left.filter(|left| !left.is_zero());
+            Ok(seen)
+        })
     }
 
     fn ping(&self, within: Duration) -> TierFuture<'_, Duration> {

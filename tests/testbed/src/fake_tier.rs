@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use multi_tier_cached::tier::kit::{PrivateTier, RecordStore, lock};
 use multi_tier_cached::tier::{
-    Deadlock, Expiry, FillResult, HeldLease, Lease, LeaseMode, LeaseResult, Ledger, ReadOptions,
-    ReadResult, Receipt, RecordKey, Refusal, SharedTier, Target, Tier, TierBuilder, TierContext,
-    TierFuture, TierSettings,
+    Deadlock, Expiry, FillResult, HeldLease, Inspection, Lease, LeaseMode, LeaseResult, Ledger,
+    ReadOptions, ReadResult, Receipt, RecordKey, Refusal, SharedTier, Target, Tier, TierBuilder,
+    TierContext, TierFuture, TierSettings,
 };
 use multi_tier_cached::{Coherence, Error, ErrorKind};
 use tokio::sync::Semaphore;
@@ -265,6 +265,17 @@ impl Tier for FakeTier {
             let is_mute = self.state.is_mute.load(Ordering::SeqCst);
             found.stamp = found.stamp.filter(|_| !is_mute);
             Ok(found)
+        })
+    }
+
+    fn inspect<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Inspection> {
+        Box::pin(async move {
+            self.state.check(&self.state.is_broken, "inspect: broken")?;
+            let mut seen = self.state.tier.inspect(key, within).await?;
+            seen.record = seen.record.filter(|_| !self.is_pending(key));
+            let is_mute = self.state.is_mute.load(Ordering::SeqCst);
+            seen.stamp = seen.stamp.filter(|_| !is_mute);
+            Ok(seen)
         })
     }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use multi_tier_cached::Error;
 use multi_tier_cached::tier::kit::LocalLedger;
 use multi_tier_cached::tier::{
-    Expiry, FillResult, FunctionKey, Glob, Guard, Lease, LeaseMode, LeaseResult, Ledger,
-    ReadOptions, ReadResult, Receipt, RecordKey, Target, Tier, TierBuilder, TierContext,
+    Expiry, FillResult, FunctionKey, Glob, Guard, Inspection, Lease, LeaseMode, LeaseResult,
+    Ledger, ReadOptions, ReadResult, Receipt, RecordKey, Target, Tier, TierBuilder, TierContext,
     TierFuture, TierSettings,
 };
 
@@ -120,6 +120,10 @@ impl Tier for LedgeredTier {
 
     fn shutdown(&self) -> TierFuture<'_, ()> {
         self.tier.shutdown()
+    }
+
+    fn inspect<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Inspection> {
+        self.tier.inspect(key, within)
     }
 
     fn ping(&self, within: Duration) -> TierFuture<'_, Duration> {

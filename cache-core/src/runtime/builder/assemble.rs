@@ -10,6 +10,7 @@ use crate::background::Background;
 use crate::clock::Clock;
 use crate::codec::{Encoding, Encodings};
 use crate::error::Error;
+use crate::events::Events;
 use crate::fence::Fences;
 use crate::function::options::WhenIsolated;
 use crate::function::ttl::{Policies, Ttl};
@@ -49,7 +50,9 @@ impl RuntimeBuilder {
         // records of the private one are judged by the fences.
         let fences = Arc::new(Fences::for_entries(entries, self.lower.len() > 1));
         let builders = std::mem::take(&mut self.lower);
-        let lower = build_lower(builders, &fences, &self.clock, &mut problems);
+        let events = Arc::<Events>::default();
+        let shared = (&fences, &events);
+        let lower = build_lower(builders, shared, &self.clock, &mut problems);
         #[cfg_attr(
             not(feature = "custom-codec"),
             expect(unused_mut, reason = "no codec is added")
@@ -77,6 +80,7 @@ impl RuntimeBuilder {
         let (tiers, clock) = (lower.tiers, self.clock);
         let mut state = RuntimeState::new(memory, tiers, fences, clock, encodings, defaults);
         state.metrics_detail = metrics_detail;
+        state.events = events;
         for (config, store) in &state.lower {
             store.report_to(config.level(), &state.observers);
         }
@@ -186,14 +190,14 @@ fn check_stores(lower: &[(TierConfig, Box<dyn TierBuilder>)]) -> Vec<Error> {
 /// Builds the tiers of records, and tells each one which tiers are above it.
 fn build_lower(
     builders: Vec<(TierConfig, Box<dyn TierBuilder>)>,
-    fences: &Arc<Fences>,
+    (fences, events): (&Arc<Fences>, &Arc<Events>),
     clock: &Clock,
     problems: &mut Problems,
 ) -> Lower {
     let (mut tiers, mut peers_of_tiers) = (Vec::new(), Vec::new());
     let mut is_complete = true;
     for (config, builder) in builders {
-        let peers = Peers::new(Arc::clone(fences));
+        let peers = Peers::new(Arc::clone(fences)).noting(config.level(), events);
         let context = TierContext::new(config.level(), peers.clone());
         let store = build_store(builder, &context, config.level(), clock);
         let store = store.map(|store| store.counting_received(peers.received()));

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::coherence::Coherence;
-use crate::tier::Health;
+use crate::events::EventKind;
+use crate::tier::{Health, Peers};
 
 /// Counts events of a shared tier for its [`Health`].
 ///
@@ -14,22 +15,48 @@ pub struct LinkCounters {
     gaps: AtomicU64,
     history_changes: AtomicU64,
     replays: AtomicU64,
+    /// The way to the runtime that notes the events, if the tier has set it.
+    peers: Option<Peers>,
 }
 
 impl LinkCounters {
+    /// Creates counters whose events are [events](crate::Event) of the runtime as well.
+    #[must_use]
+    pub fn noting(peers: &Peers) -> Self {
+        Self {
+            peers: Some(peers.clone()),
+            ..Self::default()
+        }
+    }
+
+    fn note(&self, kind: EventKind) {
+        if let Some(peers) = &self.peers {
+            peers.note(kind);
+        }
+    }
+
+    /// Notes that the store did not answer several times in a row, and that calls continue without
+    /// it. It is not counted: the channel is lost with it.
+    pub fn breaker_opened(&self) {
+        self.note(EventKind::BreakerOpened);
+    }
+
     /// Counts a channel that was lost or could not be trusted.
     pub fn isolated(&self) {
         self.isolations.fetch_add(1, Ordering::Relaxed);
+        self.note(EventKind::Isolated);
     }
 
     /// Counts messages of the channel that were missing.
     pub fn gap(&self) {
         self.gaps.fetch_add(1, Ordering::Relaxed);
+        self.note(EventKind::Gap);
     }
 
     /// Counts a store that was found to be another one, or to have lost data.
     pub fn history_changed(&self) {
         self.history_changes.fetch_add(1, Ordering::Relaxed);
+        self.note(EventKind::HistoryChanged);
     }
 
     /// Counts pending invalidations that were sent.

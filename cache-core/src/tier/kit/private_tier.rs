@@ -20,6 +20,7 @@ use super::timed::timed;
 use crate::error::{Error, ErrorKind};
 use crate::stats::Refusal;
 use crate::tier::contract::Tier;
+use crate::tier::inspection::Inspection;
 use crate::tier::key::{FunctionKey, RecordKey};
 use crate::tier::lease::{Guard, Lease, LeaseMode, LeaseResult};
 use crate::tier::operation::{FillResult, ReadOptions, ReadResult, Receipt, Target, TierFuture};
@@ -335,6 +336,14 @@ impl<S: RecordStore> Tier for PrivateTier<S> {
             let guard = self.inner.state.guard(key, invalidate);
             self.invalidate(Target::Key(key), within).await?;
             Ok(guard)
+        })
+    }
+
+    fn inspect<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Inspection> {
+        Box::pin(async move {
+            let read = self.inner.run("read", within, self.inner.read(key)).await?;
+            let leases = self.inner.state.leases();
+            Ok(leases.inspected(key, Inspection::from(read)))
         })
     }
 

@@ -13,6 +13,10 @@ pub(super) trait MemoryEngine {
     /// its key look popular.
     fn peek(&self, key: &KeyRef<'_>) -> Option<Entry>;
 
+    /// Returns the entry of a key, and leaves the order of eviction exactly as it is. May visit
+    /// every entry, so it is for operators.
+    fn look(&self, key: &KeyRef<'_>) -> Option<Entry>;
+
     /// Stores an entry, unless the one under the same key [is newer](Entry::is_newer_than). Returns
     /// `true` if it was stored.
     fn insert(&self, key: Key, entry: Entry, now: Moment) -> bool;

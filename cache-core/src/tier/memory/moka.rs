@@ -1,5 +1,6 @@
 //! The moka engine.
 
+use equivalent::Equivalent;
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 
@@ -40,6 +41,16 @@ impl MemoryEngine for Moka {
         } else {
             None
         }
+    }
+
+    fn look(&self, key: &KeyRef<'_>) -> Option<Entry> {
+        // moka counts every `get` as a use, and has no other way to one entry. A walk is no use.
+        if !self.cache.contains_key(key) {
+            return None;
+        }
+        let mut entries = self.cache.iter();
+        let found = entries.find(|(known, _)| key.equivalent(known));
+        found.map(|(_, entry)| entry)
     }
 
     fn insert(&self, key: Key, entry: Entry, now: Moment) -> bool {

@@ -114,6 +114,10 @@ impl MemoryEngine for QuickCache {
         self.cache.peek(key)
     }
 
+    fn look(&self, key: &KeyRef<'_>) -> Option<Entry> {
+        self.cache.peek(key)
+    }
+
     fn insert(&self, key: Key, entry: Entry, now: Moment) -> bool {
         // Dropped after the lock is released, because the drop of a value runs the user's code.
         let mut evicted = Evicted::default();

@@ -273,3 +273,43 @@ fn usage_has_the_bytes_only_of_a_memory_that_is_bounded_by_bytes() {
         assert_eq!((usage.bytes, usage.max_entries), (None, Some(7)));
     }
 }
+
+/// Keys are inserted into two memories, and looked at in one of them only.
+#[test]
+fn look_at_an_entry_leaves_the_order_of_eviction_as_it_is() {
+    const CAPACITY: u64 = 64;
+    let kept = |engine, use_of: &dyn Fn(&MemoryTier, &Key)| {
+        let memory = Memory::builder()
+            .engine(engine)
+            .max_entries(CAPACITY)
+            .build()
+            .unwrap();
+        for n in 0..CAPACITY {
+            memory.insert(key(n), entry(n, 8), now());
+        }
+        memory.len();
+        for n in CAPACITY / 2..CAPACITY {
+            for _ in 0..8 {
+                use_of(&memory, &key(n));
+            }
+        }
+        memory.len();
+        for n in CAPACITY..2 * CAPACITY {
+            memory.insert(key(n), entry(n, 8), now());
+            memory.len();
+        }
+        let is_kept = |n: &u64| memory.look(&key(*n).as_ref()).is_some();
+        (0..2 * CAPACITY).filter(is_kept).collect::<Vec<_>>()
+    };
+    for engine in engines() {
+        let unused = kept(engine, &|_, _| {});
+        let missing = key(1 << 40);
+        let looked_at = kept(engine, &|memory, key| {
+            assert!(memory.look(&key.as_ref()).is_some());
+            assert!(memory.look(&missing.as_ref()).is_none());
+        });
+        let used = kept(engine, &|memory, key| drop(memory.get(&key.as_ref())));
+        assert_eq!(looked_at, unused, "{engine:?}");
+        assert_ne!(used, unused, "{engine:?}: a use has no effect on this test");
+    }
+}

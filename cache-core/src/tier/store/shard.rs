@@ -11,6 +11,7 @@ use crate::glob::Glob;
 use crate::level::Level;
 use crate::stats::Refusal;
 use crate::tier::contract::Tier;
+use crate::tier::inspection::Inspection;
 use crate::tier::key::{FunctionKey, RecordKey};
 use crate::tier::lease::Guard;
 use crate::tier::ledger::Expiry;
@@ -217,6 +218,16 @@ impl StoreShard {
         };
         let within = self.tier.settings().time_limit;
         with_time_limit(context, within, shared.replicated(replicas, within)).await
+    }
+
+    /// Looks at what the store has under a key. It is no operation of a call, so it is not counted.
+    pub(crate) async fn inspect(
+        &self,
+        context: Option<&TokioContext>,
+        key: &RecordKey,
+    ) -> Result<Inspection, Error> {
+        let within = self.tier.settings().time_limit;
+        with_time_limit(context, within, self.tier.inspect(key, within)).await
     }
 
     pub(super) fn status(&self) -> ShardStatus {

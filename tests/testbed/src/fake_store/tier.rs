@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use multi_tier_cached::tier::{
-    AwaitedLease, Breaker, Deadlock, Expiry, FillResult, Guard, Health, HeldLease, Lease,
-    LeaseMode, LeaseResult, Ledger, Marks, MarksState, ReadOptions, ReadResult, Receipt, RecordKey,
-    Refusal, ShardWaits, SharedTier, Target, Tier, TierFuture, TierSettings,
+    AwaitedLease, Breaker, Deadlock, Expiry, FillResult, Guard, Health, HeldLease, Inspection,
+    Lease, LeaseMode, LeaseResult, Ledger, Marks, MarksState, ReadOptions, ReadResult, Receipt,
+    RecordKey, Refusal, ShardWaits, SharedTier, Target, Tier, TierFuture, TierSettings,
 };
 use multi_tier_cached::{Coherence, Error, ErrorKind};
 
@@ -90,6 +90,15 @@ impl Tier for ShardTier {
             self.link.step().await;
             found.record = found.record.filter(|_| !Tier::is_pending(self, key));
             Ok(found)
+        })
+    }
+
+    fn inspect<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Inspection> {
+        Box::pin(async move {
+            self.link.check()?;
+            let mut seen = self.shard.tier.inspect(key, within).await?;
+            seen.record = seen.record.filter(|_| !Tier::is_pending(self, key));
+            Ok(seen)
         })
     }
 

@@ -67,6 +67,11 @@ impl FakeTier {
         self.state.is_broken.store(true, Ordering::SeqCst);
     }
 
+    /// Lets reads and leases succeed again.
+    pub fn recover(&self) {
+        self.state.is_broken.store(false, Ordering::SeqCst);
+    }
+
     /// Answers every question about a deadlock with "none" from now on, except that the next `lost`
     /// questions fail.
     pub fn lose_answers_about_deadlocks(&self, lost: usize) {

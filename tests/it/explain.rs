@@ -1,0 +1,73 @@
+//! `explain` says what each tier has under a key, whether a call can use it, and what a call does
+//! now.
+
+mod agrees;
+mod calls;
+mod events;
+mod memory;
+mod records;
+
+use std::time::Duration;
+
+use multi_tier_cached::{
+    ExplainedTier, Explanation, Function, FunctionBuilder, Level, NextCall, StaleReason, Verdict,
+};
+
+use testbed::Instance;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn builder(name: &'static str) -> FunctionBuilder<u64> {
+    Function::<u64>::builder(name).ttl(HOUR)
+}
+
+/// Loads key 1 with this value.
+async fn load(instance: &Instance, function: &Function<u64>, value: u64) -> u64 {
+    let call = function.get_or_load((1,), || async move { value });
+    instance.call(call).await
+}
+
+/// Explains key 1.
+async fn explain(instance: &Instance, function: &Function<u64>) -> Explanation {
+    instance.call(function.entry((1,)).explain()).await
+}
+
+#[track_caller]
+fn tier(explanation: &Explanation, level: Level) -> &ExplainedTier {
+    let tier = explanation.tiers.iter().find(|tier| tier.level == level);
+    tier.unwrap_or_else(|| panic!("there is no {level}: {explanation}"))
+}
+
+#[track_caller]
+fn verdict(explanation: &Explanation, level: Level) -> &Verdict {
+    &tier(explanation, level).verdict
+}
+
+fn answered(by: Level, copied_to: &[Level]) -> impl Fn(&NextCall) -> bool {
+    move |next| {
+        matches!(next, NextCall::Answered { by: level, copied_to: copies, stale: None, .. }
+            if *level == by && copies == copied_to)
+    }
+}
+
+fn stale(by: Level, reason: StaleReason) -> impl Fn(&NextCall) -> bool {
+    move |next| {
+        matches!(next, NextCall::Answered { by: level, stale: Some(why), .. }
+            if *level == by && *why == reason)
+    }
+}
+
+fn loads(next: &NextCall) -> bool {
+    matches!(
+        next,
+        NextCall::Loads {
+            is_kept: true,
+            has_stale: false
+        }
+    )
+}
+
+#[track_caller]
+fn assert_next(explanation: &Explanation, is_as_expected: impl Fn(&NextCall) -> bool) {
+    assert!(is_as_expected(&explanation.next_call), "{explanation}");
+}
