@@ -1,0 +1,3 @@
+//! The command line of `multi-tier-cached`.
+
+fn main() {}
