@@ -105,6 +105,21 @@ impl InspectedShard {
     /// # Cancel safety
     /// Cancel safe: the connection is closed.
     pub async fn messages(&self, node: &Node) -> Result<Messages, Error> {
+        self.subscribe(node, self.controls().channel).await
+    }
+
+    /// Subscribes to a channel that no instance uses, to measure how messages arrive.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses the subscription.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the connection is closed.
+    pub async fn scratch_messages(&self, node: &Node) -> Result<Messages, Error> {
+        self.subscribe(node, self.controls().scratch).await
+    }
+
+    async fn subscribe(&self, node: &Node, channel: String) -> Result<Messages, Error> {
         let (sender, received) = mpsc::channel(MOST_KEPT);
         let lost = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&lost);
@@ -122,7 +137,7 @@ impl InspectedShard {
         let (entrance, root) = (&node.opened.entrance, node.root.as_ref());
         let (mut connection, driver) = find::open(entrance, root, config, node.limit).await?;
         redis::cmd("SSUBSCRIBE")
-            .arg(self.controls().channel)
+            .arg(channel)
             .exec_async(&mut connection)
             .await
             .map_err(|error| failed("subscribe to the channel of invalidations", error))?;

@@ -53,6 +53,8 @@ pub struct Controls {
     pub audit: String,
     /// The channel of invalidations.
     pub channel: String,
+    /// A channel and a key that no instance uses.
+    pub scratch: String,
 }
 
 /// A record, and the control keys that it is judged by.
@@ -137,6 +139,7 @@ impl InspectedShard {
             ledger: self.keys.ledger(),
             audit: self.keys.audit(),
             channel: self.keys.channel(),
+            scratch: format!("{}#scratch", self.keys.prefix()),
         }
     }
 
