@@ -4,6 +4,9 @@ mod builtin;
 #[cfg(feature = "custom-codec")]
 mod custom;
 mod deserializer;
+mod draft;
+#[cfg(feature = "inspect")]
+pub(crate) mod layout;
 mod reader;
 mod shape;
 mod tracer;
@@ -18,7 +21,7 @@ use serde::de::DeserializeOwned;
 pub(crate) use self::builtin::{Encoding, Encodings};
 #[cfg(feature = "custom-codec")]
 pub use self::custom::{Codec, Decode};
-pub(crate) use self::shape::Shape;
+pub(crate) use self::shape::{Shape, TracedType};
 pub use self::value_type::ValueType;
 pub(crate) use self::value_type::{ErasedType, check_round_trip};
 

@@ -6,6 +6,8 @@
 
 pub mod caching;
 pub mod codec;
+#[cfg(feature = "inspect")]
+pub mod inspect;
 pub mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;

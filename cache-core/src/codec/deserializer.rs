@@ -5,6 +5,7 @@ use std::any::type_name;
 
 use serde::de::{self, DeserializeSeed, Visitor};
 
+use super::draft::{Heading, Parts};
 use super::reader::{ReadError, Reader};
 
 macro_rules! scalars {
@@ -80,7 +81,7 @@ impl<'de, 'a, 't> de::Deserializer<'de> for &'a mut Reader<'de, 't> {
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        self.note("unit");
+        self.note_unit();
         visitor.visit_unit()
     }
 
@@ -89,7 +90,7 @@ impl<'de, 'a, 't> de::Deserializer<'de> for &'a mut Reader<'de, 't> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, ReadError> {
-        self.note(name);
+        self.note_unit_struct(name);
         visitor.visit_unit()
     }
 
@@ -98,15 +99,14 @@ impl<'de, 'a, 't> de::Deserializer<'de> for &'a mut Reader<'de, 't> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, ReadError> {
-        let kind = format_args!("newtype");
-        let opened = self.open(type_name::<V::Value>(), name, &["0"], kind)?;
+        let opened = self.open(type_name::<V::Value>(), name, &["0"], Heading::Newtype)?;
         let value = visitor.visit_newtype_struct(&mut *self);
         self.close(opened);
         value
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        let left = self.elements("seq")?;
+        let left = self.elements(Parts::Seq)?;
         visitor.visit_seq(Elements::of(self, left)?)
     }
 
@@ -125,7 +125,7 @@ impl<'de, 'a, 't> de::Deserializer<'de> for &'a mut Reader<'de, 't> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value, ReadError> {
-        let kind = format_args!("tuple{len}");
+        let kind = Heading::Tuple(len);
         let opened = self.open(type_name::<V::Value>(), name, &["0", "1"], kind)?;
         let elements = Elements::of(&mut *self, len);
         let value = elements.and_then(|elements| visitor.visit_seq(elements));
@@ -134,7 +134,7 @@ impl<'de, 'a, 't> de::Deserializer<'de> for &'a mut Reader<'de, 't> {
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
-        let left = self.elements("map")?;
+        let left = self.elements(Parts::Map)?;
         visitor.visit_map(Elements::of(self, left)?)
     }
 
@@ -144,8 +144,7 @@ impl<'de, 'a, 't> de::Deserializer<'de> for &'a mut Reader<'de, 't> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ReadError> {
-        let kind = format_args!("struct");
-        let opened = self.open(type_name::<V::Value>(), name, fields, kind)?;
+        let opened = self.open(type_name::<V::Value>(), name, fields, Heading::Struct)?;
         let elements = Elements::of(&mut *self, fields.len());
         let value = elements.and_then(|elements| visitor.visit_seq(elements));
         self.close(opened);
@@ -256,7 +255,7 @@ impl<'de> de::VariantAccess<'de> for &mut Reader<'de, '_> {
     type Error = ReadError;
 
     fn unit_variant(self) -> Result<(), ReadError> {
-        self.note("unit");
+        self.note_unit_variant();
         Ok(())
     }
 
@@ -265,7 +264,8 @@ impl<'de> de::VariantAccess<'de> for &mut Reader<'de, '_> {
     }
 
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, ReadError> {
-        de::Deserializer::deserialize_tuple(self, len, visitor)
+        self.note_tuple_variant(len);
+        visitor.visit_seq(Elements::of(self, len)?)
     }
 
     fn struct_variant<V: Visitor<'de>>(
@@ -273,9 +273,7 @@ impl<'de> de::VariantAccess<'de> for &mut Reader<'de, '_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ReadError> {
-        for field in fields {
-            self.note(field);
-        }
+        self.note_fields(fields);
         visitor.visit_seq(Elements::of(self, fields.len())?)
     }
 }

@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::{Deserialize, de};
 
+use super::draft::{Event, Heading, Parts};
 use super::tracer::{Opened, Tracer};
 
 /// Answers the questions of a value type, in the order in which it asks them.
@@ -61,7 +62,7 @@ impl<'de, 't> Reader<'de, 't> {
         match &mut self.tracer {
             None => self.take(),
             Some(tracer) => {
-                tracer.note("str");
+                tracer.note_scalar("str");
                 Ok(tracer.next_text())
             }
         }
@@ -72,7 +73,7 @@ impl<'de, 't> Reader<'de, 't> {
         match &mut self.tracer {
             None => self.take(),
             Some(tracer) => {
-                tracer.note("bytes");
+                tracer.note_scalar("bytes");
                 // A UUID asks for 16 bytes. A type that takes any number takes 16 too.
                 Ok(&[0; 16])
             }
@@ -94,26 +95,64 @@ impl<'de, 't> Reader<'de, 't> {
             };
         };
         tracer.note("option");
+        tracer.sketch(Event::Parts(Parts::Option));
         // Without this a list linked through `Option<Box<Self>>` would never end.
         Ok(!tracer.is_silent())
     }
 
     /// Returns the number of elements of a sequence or of entries of a map.
     #[inline(never)]
-    pub(super) fn elements(&mut self, kind: &str) -> Result<usize, ReadError> {
+    pub(super) fn elements(&mut self, kind: Parts) -> Result<usize, ReadError> {
         match &mut self.tracer {
             None => self.take_len(),
             Some(tracer) => {
-                tracer.note(kind);
+                tracer.note(kind.name());
+                tracer.sketch(Event::Parts(kind));
                 Ok(usize::from(!tracer.is_silent()))
             }
         }
     }
 
     #[inline(never)]
-    pub(super) fn note(&mut self, kind: &str) {
+    pub(super) fn note_unit(&mut self) {
         if let Some(tracer) = &mut self.tracer {
-            tracer.note(kind);
+            tracer.note_scalar("unit");
+        }
+    }
+
+    #[inline(never)]
+    pub(super) fn note_unit_struct(&mut self, name: &str) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.note(name);
+            tracer.sketch(Event::UnitStruct(name));
+        }
+    }
+
+    #[inline(never)]
+    pub(super) fn note_unit_variant(&mut self) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.note("unit");
+            tracer.sketch(Event::UnitVariant);
+        }
+    }
+
+    #[inline(never)]
+    pub(super) fn note_tuple_variant(&mut self, len: usize) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.note(&format!("tuple{len}"));
+            tracer.sketch(Event::TupleVariant(len));
+        }
+    }
+
+    /// Notes the fields of a variant. In the description, nothing marks them as such, and that
+    /// must not change: fingerprints are made of it. The draft tells them apart.
+    #[inline(never)]
+    pub(super) fn note_fields(&mut self, fields: &'static [&'static str]) {
+        if let Some(tracer) = &mut self.tracer {
+            for field in fields {
+                tracer.note(field);
+            }
+            tracer.sketch(Event::StructVariant(fields));
         }
     }
 
@@ -121,6 +160,7 @@ impl<'de, 't> Reader<'de, 't> {
     pub(super) fn note_tuple(&mut self, len: usize) {
         if let Some(tracer) = &mut self.tracer {
             tracer.note(&format!("tuple{len}"));
+            tracer.sketch(Event::Parts(Parts::Tuple(len)));
         }
     }
 
@@ -152,7 +192,7 @@ impl<'de, 't> Reader<'de, 't> {
         rust_type: &'static str,
         name: &'static str,
         fields: &'static [&'static str],
-        kind: fmt::Arguments<'_>,
+        kind: Heading,
     ) -> Result<Option<Opened>, ReadError> {
         match &mut self.tracer {
             None => Ok(None),
@@ -244,7 +284,7 @@ macro_rules! scalars {
                     match &mut self.tracer {
                         None => self.take(),
                         Some(tracer) => {
-                            tracer.note(stringify!($kind));
+                            tracer.note_scalar(stringify!($kind));
                             Ok($made_up)
                         }
                     }
@@ -288,7 +328,7 @@ impl Reader<'_, '_> {
         match &mut self.tracer {
             None => Err(ReadError::Record(postcard::Error::DeserializeUnexpectedEnd)),
             Some(tracer) => {
-                tracer.note("u8");
+                tracer.note_scalar("u8");
                 Ok(1)
             }
         }

@@ -13,6 +13,8 @@ use std::panic::catch_unwind;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64;
 
+#[cfg(feature = "inspect")]
+use super::layout::Layout;
 use super::reader::{ReadError, Reader};
 use super::tracer::Tracer;
 
@@ -27,22 +29,49 @@ pub(crate) struct Shape {
 /// Reads a value of one type and drops it.
 type Read = fn(&mut Reader<'_, '_>) -> Result<(), ReadError>;
 
-impl Shape {
-    /// Traces `V`.
+/// A type that can be traced: the only part of this that is compiled for each value type.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TracedType {
+    name: &'static str,
+    read: Read,
+}
+
+impl TracedType {
     pub(crate) fn of<V: DeserializeOwned>() -> Self {
-        Self::traced(type_name::<V>(), |reader| V::deserialize(reader).map(drop))
+        Self {
+            name: type_name::<V>(),
+            read: |reader| V::deserialize(reader).map(drop),
+        }
     }
 
-    /// Traces the type of that name, which `read` reads.
-    fn traced(name: &str, read: Read) -> Self {
-        // A type may panic over a made-up text. That must not be the caller's panic.
-        match catch_unwind(|| trace(read)).ok().flatten() {
-            Some(description) => Self {
-                fingerprint: xxh3_64(description.as_bytes()),
+    /// Traces the type.
+    pub(crate) fn shape(self) -> Shape {
+        match self.trace() {
+            Some(tracer) => Shape {
+                fingerprint: xxh3_64(tracer.description().as_bytes()),
                 traced: true,
             },
-            None => Self::of_name(name),
+            None => Shape::of_name(self.name),
         }
+    }
+
+    /// Traces the type once more, for its layout. `None` if it has none.
+    #[cfg(feature = "inspect")]
+    pub(crate) fn layout(self) -> Option<Layout> {
+        self.trace()?.layout()
+    }
+
+    fn trace(self) -> Option<Tracer> {
+        // A type may panic over a made-up text. That must not be the caller's panic.
+        catch_unwind(|| trace(self.read)).ok().flatten()
+    }
+}
+
+impl Shape {
+    /// Traces `V`.
+    #[cfg(test)]
+    pub(crate) fn of<V: DeserializeOwned>() -> Self {
+        TracedType::of::<V>().shape()
     }
 
     /// Returns the shape of a type that is known by its name alone.
@@ -57,15 +86,16 @@ impl Shape {
 /// A type that needs more runs is given up: tracing happens on a caller's path, once.
 const MOST_RUNS: usize = 2_048;
 
-/// Returns the description of a type. Every build that sees the same type gets the same one.
-fn trace(read: Read) -> Option<String> {
+/// Returns what is known about a type after all its runs. Every build that sees the same type gets
+/// the same description.
+fn trace(read: Read) -> Option<Tracer> {
     let mut tracer = Tracer::default();
     for _ in 0..MOST_RUNS {
         tracer.begin();
         match read(&mut Reader::traced(&mut tracer)) {
             Ok(()) => {
                 if tracer.end() {
-                    return Some(tracer.description());
+                    return Some(tracer);
                 }
             }
             Err(ReadError::Unsupported | ReadError::Record(_)) => return None,

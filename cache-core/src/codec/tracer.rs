@@ -1,6 +1,8 @@
 //! The knowledge about a type from the runs so far, and the questions of the next run.
 
-use std::fmt;
+use super::draft::{Draft, Event, Heading};
+#[cfg(feature = "inspect")]
+use super::layout::Layout;
 
 /// A run that goes deeper, or a type that needs more descriptions, is given up: tracing happens on
 /// a caller's path, once.
@@ -67,6 +69,8 @@ pub(super) struct Tracer {
     /// The number of values that this run is inside of, with or without a name.
     nesting: usize,
     described: usize,
+    /// The structure of what is noted.
+    draft: Draft,
 }
 
 /// A struct, or one variant of an enum, that is being described.
@@ -88,6 +92,14 @@ impl Tracer {
         self.depth = 0;
         self.nesting = 0;
         self.is_silent = false;
+        self.sketch(Event::Begin);
+    }
+
+    /// Passes what is noted to the draft of the layout.
+    pub(super) fn sketch(&mut self, event: Event<'_>) {
+        if !self.is_silent {
+            self.draft.add(event);
+        }
     }
 
     /// Notes a question.
@@ -100,16 +112,26 @@ impl Tracer {
         }
     }
 
+    /// Notes a question for a value that has no parts.
+    pub(super) fn note_scalar(&mut self, what: &str) {
+        self.note(what);
+        self.sketch(Event::Scalar(what));
+    }
+
     /// Notes that the parts of a value follow. Returns `false` if the value is nested too deeply.
     pub(super) fn enter_parts(&mut self) -> bool {
         let is_traceable = self.nesting < MOST_NESTED;
         self.nesting += usize::from(is_traceable);
+        if is_traceable {
+            self.sketch(Event::Enter);
+        }
         is_traceable
     }
 
     /// Notes that the parts of a value have ended.
     pub(super) fn leave_parts(&mut self) {
         self.nesting -= 1;
+        self.sketch(Event::Leave);
     }
 
     pub(super) fn is_silent(&self) -> bool {
@@ -128,7 +150,7 @@ impl Tracer {
 
     /// Begins the description of a type under a heading. Returns `None` if the type is too deep or
     /// too large to be traced.
-    pub(super) fn open(&mut self, named: Named, head: fmt::Arguments<'_>) -> Option<Opened> {
+    pub(super) fn open(&mut self, named: Named, head: Heading) -> Option<Opened> {
         self.depth += 1;
         self.described += 1;
         if self.depth > DEEPEST || self.described > MOST_DESCRIBED {
@@ -138,6 +160,7 @@ impl Tracer {
         let is_noted = !was_silent && self.enter(named);
         if is_noted {
             self.writing.push(format!("{head} "));
+            self.sketch(Event::Open(head));
         }
         self.is_silent = !is_noted;
         Some(Opened {
@@ -158,8 +181,8 @@ impl Tracer {
         } else {
             self.meet(named) % count
         };
-        let head = variants.get(index).copied().unwrap_or("none");
-        Some((index, self.open(named, format_args!("{head}"))?))
+        let name = variants.get(index).copied().unwrap_or("none");
+        Some((index, self.open(named, Heading::Variant(index, name))?))
     }
 
     /// Ends a description and keeps it.
@@ -171,6 +194,7 @@ impl Tracer {
         } = opened;
         if is_noted && let Some(noted) = self.writing.pop() {
             let number = self.number(named);
+            self.sketch(Event::Close(number, named.2));
             self.keep(number, noted);
         }
         if !was_silent {
@@ -202,6 +226,7 @@ impl Tracer {
             self.root = root;
         }
         self.texts.clear();
+        self.draft.keep();
         self.met
             .iter()
             .all(|((.., variants), met)| *met >= variants.len())
@@ -223,6 +248,13 @@ impl Tracer {
             text.push('\n');
         }
         text
+    }
+
+    /// Returns the layout of the type, if it has one.
+    #[cfg(feature = "inspect")]
+    pub(super) fn layout(&self) -> Option<Layout> {
+        self.draft
+            .layout(self.types.iter().map(|(_, name, _)| *name))
     }
 
     fn number(&mut self, named: Named) -> usize {
@@ -264,6 +296,7 @@ impl Tracer {
     fn enter(&mut self, named: Named) -> bool {
         let number = self.number(named);
         self.note(&format!("{}#{number}", named.1));
+        self.sketch(Event::Type(number));
         let first = !self.inside.contains(&named);
         self.inside.push(named);
         first

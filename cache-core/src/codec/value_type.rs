@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{CodecError, Encoding, Shape};
+use super::{CodecError, Encoding, Shape, TracedType};
 use crate::entry::Held;
 use crate::error::{Error, ErrorKind};
 use crate::weigh;
@@ -35,7 +35,7 @@ type Look<V> = fn(&Held, &mut dyn FnMut(&V));
 pub(crate) struct RecordType<V> {
     pub(crate) encode: fn(&Encoding, &V, &mut Vec<u8>) -> Result<(), CodecError>,
     pub(crate) decode: fn(&Encoding, &[u8]) -> Result<V, CodecError>,
-    pub(crate) shape: fn() -> Shape,
+    pub(crate) traced: fn() -> TracedType,
     /// Returns `true` if serde leaves out a field of the value.
     pub(crate) skips: fn(&V) -> bool,
 }
@@ -69,6 +69,10 @@ pub(crate) trait ErasedType: Send + Sync {
 
     /// Returns the shape of the type, whose fingerprint is in each record.
     fn shape(&self) -> Shape;
+
+    /// Returns the type for its layout. `None` if its values cannot be written as records.
+    #[cfg(feature = "inspect")]
+    fn traced(&self) -> Option<TracedType>;
 
     /// Returns `true` if serde leaves out a field of the value.
     fn skips_a_field(&self, held: &Held) -> bool;
@@ -133,7 +137,7 @@ impl<V: Clone + Send + Sync + 'static> ValueType<V> {
         this.records = Some(RecordType {
             encode: Encoding::encode::<V>,
             decode: Encoding::decode::<V>,
-            shape: Shape::of::<V>,
+            traced: TracedType::of::<V>,
             skips: weigh::skips_a_field,
         });
         this.weigh = weigh::weigh_by_serde;
@@ -247,9 +251,14 @@ impl<V: 'static> ErasedType for ValueType<V> {
 
     fn shape(&self) -> Shape {
         match &self.records {
-            Some(records) => (records.shape)(),
+            Some(records) => (records.traced)().shape(),
             None => Shape::of_name(self.name()),
         }
+    }
+
+    #[cfg(feature = "inspect")]
+    fn traced(&self) -> Option<TracedType> {
+        Some((self.records.as_ref()?.traced)())
     }
 
     fn skips_a_field(&self, held: &Held) -> bool {

@@ -9,6 +9,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::tag::MOST_TAGS;
 
 /// The length of the marks of a record without tags.
@@ -16,7 +18,7 @@ const WITHOUT_TAGS: usize = 1 + 2 * TAG;
 const TAG: usize = size_of::<u64>();
 
 /// The state of a ledger at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[expect(clippy::exhaustive_structs, reason = "as a record carries it")]
 pub struct Mark {
     /// Identifies the run of the ledger: a random number, never 0. A ledger that was lost begins

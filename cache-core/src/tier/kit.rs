@@ -54,6 +54,7 @@ mod supervisor;
 mod target;
 mod task;
 mod timed;
+mod token;
 mod wake;
 
 pub use self::backoff::Backoff;
@@ -78,5 +79,6 @@ pub use self::supervisor::{Connector, Retry, Supervisor, silence};
 pub use self::target::OwnedTarget;
 pub use self::task::AbortOnDrop;
 pub use self::timed::{timed, timed_out};
+pub use self::token::{MOST_OWNERS, owned_token, owner_of_token};
 pub use self::wake::WakeOnDrop;
 pub use crate::join::join_all;

@@ -1,0 +1,31 @@
+//! What a cache publishes about itself, and how its records are read without the program that
+//! wrote them. For tools; a program needs none of it.
+//!
+//! A tier that several processes can reach, such as Redis, publishes under the names in [`keys`]:
+//!
+//! | name | holds |
+//! | --- | --- |
+//! | [`keys::FUNCTIONS`] | a hash: `name:version` of a function to a [`PublishedFunction`] |
+//! | [`keys::SHAPES`] | a hash: the [fingerprint](keys::fingerprint) of a value type to its [`Layout`] |
+//! | [`keys::INSTANCE`] and an id | a [`PublishedInstance`] |
+//! | [`keys::INSTANCES`] | a sorted set: ids of instances, by the time of the store at which each last published |
+//!
+//! All of it is JSON. No part of the cache reads it, so what is lost, late or damaged concerns
+//! displays only. A reader MUST ignore fields that it does not know, as these types do.
+
+mod bincode;
+mod decode;
+mod decoder;
+mod msgpack;
+mod postcard;
+mod published;
+mod record;
+
+pub use self::decode::{DecodeError, PayloadCodec, decode};
+pub use self::published::{
+    InstanceSettings, PublishedFunction, PublishedInstance, PublishedTier, keys,
+};
+pub use self::record::{DamagedRecord, Record, RecordKind};
+pub use crate::codec::layout::{Field, Layout, Members, NamedType, Part, TypeKind, Variant};
+pub use crate::record::Mark;
+pub use crate::tier::kit::owner_of_token;
