@@ -60,7 +60,8 @@ pub(crate) struct Place {
         long,
         global = true,
         value_name = "NAME",
-        env = "MULTI_TIER_CACHED_REDIS_SENTINEL_MASTER"
+        env = "MULTI_TIER_CACHED_REDIS_SENTINEL_MASTER",
+        hide_env_values = true
     )]
     pub(crate) sentinel_master: Option<String>,
     /// The namespace of the instances. Default: `cache`.
@@ -68,7 +69,8 @@ pub(crate) struct Place {
         long,
         global = true,
         value_name = "NAME",
-        env = "MULTI_TIER_CACHED_REDIS_NAMESPACE"
+        env = "MULTI_TIER_CACHED_REDIS_NAMESPACE",
+        hide_env_values = true
     )]
     pub(crate) namespace: Option<String>,
 }

@@ -1,10 +1,12 @@
 //! `doctor`: checks the servers, their settings, and what the instances have stored.
 
 mod finding;
+mod instances;
 mod memory;
 mod namespace;
 mod node;
 mod protocol;
+mod records;
 mod settings;
 
 use std::io;
@@ -40,6 +42,8 @@ pub(crate) async fn run(inspection: &Inspection, output: &Output) -> Result<Verd
     }
     if report.fails == 0 {
         report.add(namespace::check(inspection).await)?;
+        report.add(instances::check(inspection).await)?;
+        report.add(records::check(inspection).await)?;
     }
     report.end()?;
     Ok(match report.fails + report.warnings {

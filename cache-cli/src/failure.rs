@@ -48,12 +48,15 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Returns an error with its sources, which do not repeat each other.
+/// Returns an error with its sources. A source that says what its error says is left out.
 pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        text = format!("{text}: {error}");
+        let cause = error.to_string();
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
         source = error.source();
     }
     text

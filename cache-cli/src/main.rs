@@ -2,10 +2,21 @@
 //! what instances do, and checks the servers.
 
 mod args;
+mod audit;
 mod doctor;
+mod explain;
 mod failure;
+mod get;
+mod invalidate;
+mod keys;
 mod output;
 mod place;
+mod published;
+mod record;
+mod scan;
+mod tail;
+mod target;
+mod top;
 
 use std::process::ExitCode;
 
@@ -64,7 +75,12 @@ fn run(arguments: Arguments) -> Result<Verdict, Failure> {
         let inspection = place::connect(&arguments.place).await?;
         match arguments.command {
             Command::Doctor => doctor::run(&inspection, &output).await,
-            _ => Ok(Verdict::Fine),
+            Command::Keys(of) => keys::run(&inspection, &output, &of).await,
+            Command::Get(of) => get::run(&inspection, &output, &of).await,
+            Command::Explain(of) => explain::run(&inspection, &output, &of).await,
+            Command::Invalidate(of) => invalidate::run(&inspection, &output, &of).await,
+            Command::Tail(of) => tail::run(&inspection, &output, &of).await,
+            Command::Top(of) => top::run(&inspection, &output, &of).await,
         }
     })
 }

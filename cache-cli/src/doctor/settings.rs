@@ -74,7 +74,9 @@ fn output_buffer(facts: &Facts) -> Finding {
         };
         Some((field("omem")?.parse::<u64>().ok()?, field("addr")?))
     });
-    let (fullest, address) = fullest.max().unwrap_or((0, "no subscriber"));
+    let Some((fullest, address)) = fullest.max() else {
+        return Finding::ok(CHECK, at, "there are no subscribers");
+    };
     let what = format!("{fullest} of {limit} bytes wait for {address}");
     match fullest > limit / FULL {
         true => Finding::new(CHECK, State::Warn, at, what)

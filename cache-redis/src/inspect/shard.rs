@@ -155,11 +155,24 @@ impl InspectedShard {
         escaped(self.keys.prefix()) + "*"
     }
 
-    /// Returns a pattern of the server for the names of all keys of a function, whatever its
-    /// version.
+    /// Returns a pattern of the server for the names of all records of a function, and of what is
+    /// beside them.
     #[must_use]
     pub fn pattern_of(&self, function: &FunctionKey) -> String {
-        escaped(&format!("{}{}:", self.keys.prefix(), function.name)) + "*"
+        escaped(&self.keys.prefix_of(function)) + "*"
+    }
+
+    /// Returns the name of the epoch of a function.
+    #[must_use]
+    pub fn epoch_name(&self, function: &FunctionKey) -> String {
+        self.keys.epoch(function)
+    }
+
+    /// Returns the name of a key that instances publish: one of
+    /// [`cache_core::inspect::keys`](https://docs.rs/cache-core), which are in the first shard.
+    #[must_use]
+    pub fn published_name(&self, name: &str) -> String {
+        format!("{}{name}", self.keys.prefix())
     }
 
     /// Reads the name of a key. `None` if it is of another shard, or no name that the tier writes.
