@@ -14,8 +14,8 @@ case ${1:-} in
 esac
 # The facade has code of its own for the first; it passes the others on to `cache-core`.
 of_facade=(redis tls disk memcached objects prometheus testing)
-of_core=(quick_cache bincode msgpack json custom-codec toml testing)
-tiers=(cache-redis "cache-redis --features tls" cache-disk cache-memcached cache-object)
+of_core=(quick_cache bincode msgpack json custom-codec toml inspect testing)
+tiers=(cache-redis "cache-redis --features tls" "cache-redis --features inspect" cache-disk cache-memcached cache-object)
 sets=("" redis)
 [ -z "$each" ] || sets+=("${of_facade[@]}" "${of_core[@]}")
 for set in "${sets[@]}"; do

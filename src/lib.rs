@@ -22,6 +22,8 @@ extern crate self as multi_tier_cached;
 
 mod macros;
 
+#[cfg(feature = "inspect")]
+pub use cache_core::inspect;
 #[cfg(feature = "testing")]
 pub use cache_core::testing;
 pub use cache_core::tier::{Matched, Receipt};

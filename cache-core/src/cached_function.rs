@@ -28,6 +28,8 @@ use crate::function::options::{Consistency, SingleFlight, WhenIsolated};
 use crate::function::plan::Plan;
 use crate::function::tags::TagTemplates;
 use crate::function::times::Times;
+#[cfg(feature = "inspect")]
+use crate::inspect::{function::published_function, published::PublishedFunction};
 use crate::key::{FunctionId, Key, Piece, function_seed, name_hash, render};
 use crate::level::Level;
 use crate::log_limit::LoadLogLimits;
@@ -85,6 +87,9 @@ pub(crate) struct CachedFunction {
     /// Limits on the log lines about loads that fail or are dropped.
     log_limits: LoadLogLimits,
     pub(crate) records: Records,
+    /// What an instance publishes about the function, besides the fingerprint of its values.
+    #[cfg(feature = "inspect")]
+    pub(crate) published: PublishedFunction,
     /// Why the function does not have the tiers that it asks for.
     flaw: Option<Error>,
 }
@@ -98,6 +103,8 @@ impl CachedFunction {
         life: Option<Weak<()>>,
         state: Arc<RuntimeState>,
     ) -> Arc<Self> {
+        #[cfg(feature = "inspect")]
+        let published = published_function(&name, &plan);
         let id = FunctionId(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         let strong = plan.is_strong();
         let definition = plan.definition;
@@ -154,6 +161,8 @@ impl CachedFunction {
             tag_error_reported: AtomicBool::new(false),
             log_limits: LoadLogLimits::default(),
             records: Records::new(&key, name_hash(&name), plan.encoding, &definition),
+            #[cfg(feature = "inspect")]
+            published,
             flaw: plan.problem,
             key,
             name,

@@ -16,9 +16,10 @@
 mod bincode;
 mod decode;
 mod decoder;
+pub(crate) mod function;
 mod msgpack;
 mod postcard;
-mod published;
+pub(crate) mod published;
 mod record;
 
 pub use self::decode::{DecodeError, PayloadCodec, decode};

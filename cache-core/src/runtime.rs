@@ -2,8 +2,10 @@
 
 pub(crate) mod builder;
 mod matching;
+#[cfg(feature = "inspect")]
+mod observed;
 mod operations_table;
-mod report;
+pub(crate) mod report;
 mod uncalled;
 
 use std::any::TypeId;

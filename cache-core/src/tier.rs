@@ -20,6 +20,8 @@ mod ledger;
 mod local;
 mod many;
 pub(crate) mod memory;
+#[cfg(feature = "inspect")]
+mod observed;
 mod operation;
 mod operation_times;
 mod peers;
@@ -44,6 +46,8 @@ pub use self::lease::{
 pub use self::ledger::{Expiry, Ledger, Mark, Marks, MarksState};
 pub use self::local::LocalLeases;
 pub use self::many::{Fill, LeaseRequest, ManyFuture};
+#[cfg(feature = "inspect")]
+pub use self::observed::{AboutInstance, ObservedRuntime};
 pub use self::operation::{
     FillResult, HEADER_LEN, Matched, ReadOptions, ReadResult, Receipt, Target, TierFuture,
 };

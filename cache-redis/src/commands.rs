@@ -20,6 +20,8 @@ pub(crate) mod ledger;
 pub(crate) mod ledger_read;
 pub(crate) mod note;
 pub(crate) mod permissions;
+#[cfg(feature = "inspect")]
+pub(crate) mod publish;
 pub(crate) mod read;
 pub(crate) mod read_many;
 pub(crate) mod release;
@@ -42,7 +44,7 @@ use crate::keys::Keys;
 pub(crate) const PORTION: usize = 256;
 
 /// All scripts.
-static SCRIPTS: [&Script; 26] = [
+static SCRIPTS: &[&Script] = &[
     &attach::SCRIPT,
     &read::SCRIPT,
     &lease::SCRIPT,
@@ -69,6 +71,10 @@ static SCRIPTS: [&Script; 26] = [
     &forget::SCRIPT,
     &note::SCRIPT,
     &permissions::SCRIPT,
+    #[cfg(feature = "inspect")]
+    &publish::INSTANCE,
+    #[cfg(feature = "inspect")]
+    &publish::FIELDS,
 ];
 
 /// Sends all scripts to a server, so that the first use of each costs one round trip as well.

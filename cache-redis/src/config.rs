@@ -72,6 +72,7 @@ const RECORD_SIZE: SizeRange = SizeRange::new(1, 512 << 20);
 /// | `invalidate_matching` | `scan unlink` |
 /// | `replicated` | `wait` |
 /// | [audit](Self::audit) | `xadd` |
+/// | `observe` | `hset hmget zadd zremrangebyscore` |
 /// | [streams](Self::streams) | `xadd xread xrevrange xgroup\|create xreadgroup xack xautoclaim` |
 ///
 /// The permissions are checked when a link is made. If one for caching is missing, the tier is not
@@ -95,6 +96,8 @@ pub(crate) struct Settings {
     pub(crate) lease_time: Duration,
     pub(crate) journal_file: Option<PathBuf>,
     pub(crate) audit: Option<Audit>,
+    /// The name under which this instance publishes what tools show.
+    pub(crate) observe: Option<String>,
     pub(crate) required: bool,
     /// `None`: the default of the kind of addresses.
     pub(crate) shards: Option<u8>,
@@ -146,6 +149,7 @@ impl Redis {
                 lease_time: Duration::from_secs(2),
                 journal_file: None,
                 audit: None,
+                observe: None,
                 required: false,
                 shards: None,
                 access: Access::default(),
@@ -258,6 +262,27 @@ impl Redis {
         self
     }
 
+    /// Publishes what tools show about this instance and its functions, under this name. Default:
+    /// nothing is published.
+    ///
+    /// Every five seconds this costs one script on the server, with at most 32 KiB; functions are
+    /// sent once. What is published ends by itself: that of an instance after 15 seconds, that of
+    /// functions after a day in which no instance publishes. Nothing in the cache reads it, so its
+    /// loss concerns displays only. It has names of functions and arguments, and no keys or values.
+    ///
+    /// Unless [`audit`](Self::audit) is set, this sets it, with the same name and 10,000 entries.
+    #[cfg(feature = "inspect")]
+    #[must_use]
+    pub fn observe(mut self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        let who = name.clone();
+        self.settings
+            .audit
+            .get_or_insert(Audit { who, most: 10_000 });
+        self.settings.observe = Some(name);
+        self
+    }
+
     /// The number of shards, as it is set.
     pub(crate) fn shard_count(&self) -> u8 {
         let default = match self.addresses {
@@ -282,6 +307,7 @@ impl Redis {
             lease_time,
             journal_file: _,
             audit,
+            observe,
             required: _,
             shards: _,
             access,
@@ -304,6 +330,15 @@ impl Redis {
             return Err(Error::new(
                 ErrorKind::Configuration,
                 "audit of Redis has no name, a name of more than 256 bytes, or no entries",
+            ));
+        }
+        if observe
+            .as_ref()
+            .is_some_and(|name| name.is_empty() || name.len() > 256)
+        {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                "name of the instance that Redis publishes is empty, or has more than 256 bytes",
             ));
         }
         self.check_shards()?;

@@ -24,6 +24,7 @@ const NAMES: &[&str] = &[
     "REDIS_LEASE_TIME",
     "REDIS_JOURNAL_FILE",
     "REDIS_REQUIRED",
+    "OBSERVE",
 ];
 
 /// The variables of which one says where the servers are.
@@ -149,6 +150,23 @@ fn with_access(mut redis: Redis, env: &Environment) -> Result<Redis, Error> {
     Ok(redis)
 }
 
+/// Has the tier publish what tools show, under a name.
+#[cfg(feature = "inspect")]
+fn observed(redis: Redis, name: &str) -> Result<Redis, Error> {
+    checked(redis.observe(name), "OBSERVE")
+}
+
+/// # Errors
+/// The feature for it is off.
+#[cfg(not(feature = "inspect"))]
+fn observed(_: Redis, _: &str) -> Result<Redis, Error> {
+    let problem = format!(
+        "{} needs the feature `inspect`, which is off",
+        full("OBSERVE")
+    );
+    Err(configuration(problem))
+}
+
 fn build(env: &Environment) -> Result<Option<Box<dyn TierBuilder>>, Error> {
     let redis = redis(env)?;
     Ok(redis.map(|redis| -> Box<dyn TierBuilder> { Box::new(redis) }))
@@ -179,6 +197,9 @@ pub(crate) fn redis(env: &Environment) -> Result<Option<Redis>, Error> {
     }
     if required == Some(true) {
         redis = redis.required();
+    }
+    if let Some(name) = env.text("OBSERVE") {
+        redis = observed(redis, name)?;
     }
     Ok(Some(redis))
 }
@@ -296,5 +317,22 @@ mod tests {
             }
             assert!(!error.contains("s3cret"), "{error:?}");
         }
+    }
+
+    #[test]
+    fn name_for_tools_is_set_by_a_variable_that_names_itself_if_it_is_wrong() {
+        let url = ("REDIS_URL", "redis://127.0.0.1:1");
+        let named = build(&Environment::of(&[url, ("OBSERVE", "shop-1")]));
+        let too_long = "x".repeat(257);
+        let wrong = match cfg!(feature = "inspect") {
+            true => {
+                let tier = format!("{:?}", named.unwrap());
+                assert!(tier.contains("observe: Some(\"shop-1\")"), "{tier}");
+                build(&Environment::of(&[url, ("OBSERVE", &too_long)]))
+            }
+            false => named,
+        };
+        let error = wrong.unwrap_err().to_string();
+        assert!(error.contains("MULTI_TIER_CACHED_OBSERVE"), "{error}");
     }
 }

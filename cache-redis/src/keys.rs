@@ -22,6 +22,14 @@ const HISTORY: &str = "#history";
 /// The name of the stream that the audit writes.
 pub(crate) const INVALIDATIONS: &str = "#invalidations";
 
+/// The names of what is published for tools, as `cache_core::inspect::keys` has them.
+const FUNCTIONS: &str = "#functions";
+#[cfg(feature = "inspect")]
+const SHAPES: &str = "#shapes";
+const INSTANCES: &str = "#instances";
+#[cfg(feature = "inspect")]
+const INSTANCE: &str = "#instance:";
+
 /// Makes the names of one shard of a namespace.
 ///
 /// The hash tag contains the index of the shard: all keys of a script are of one shard, and so in
@@ -177,6 +185,28 @@ impl Keys {
         self.stream(INVALIDATIONS)
     }
 
+    /// The functions of the instances that publish what tools show.
+    pub(crate) fn functions(&self) -> String {
+        format!("{}{FUNCTIONS}", self.prefix)
+    }
+
+    /// The layouts of their value types.
+    #[cfg(feature = "inspect")]
+    pub(crate) fn shapes(&self) -> String {
+        format!("{}{SHAPES}", self.prefix)
+    }
+
+    /// The ids of these instances, by the time at which each last published.
+    pub(crate) fn instances(&self) -> String {
+        format!("{}{INSTANCES}", self.prefix)
+    }
+
+    /// The state of one of them.
+    #[cfg(feature = "inspect")]
+    pub(crate) fn instance(&self, id: &str) -> String {
+        format!("{}{INSTANCE}{id}", self.prefix)
+    }
+
     /// The history of the data set, with the identity of the server that it was begun on.
     pub(crate) fn history(&self) -> String {
         format!("{}{HISTORY}", self.prefix)
@@ -233,6 +263,18 @@ mod tests {
         assert_eq!(keys.name_of_lease(&keys.lease(&record)), Some(&*name));
         assert_eq!(keys.epoch(&function), "{shop:0}:users::get:3#epoch");
         assert_eq!(keys.channel(), "{shop:0}:#channel:3");
+    }
+
+    #[cfg(feature = "inspect")]
+    #[test]
+    fn names_of_what_is_published_are_those_that_tools_know() {
+        use cache_core::inspect::keys;
+        assert_eq!(FUNCTIONS, keys::FUNCTIONS);
+        assert_eq!(SHAPES, keys::SHAPES);
+        assert_eq!(INSTANCES, keys::INSTANCES);
+        assert_eq!(INSTANCE, keys::INSTANCE);
+        let shop = Keys::new("shop", Shard::ONLY, 3);
+        assert_eq!(shop.instance("a-1"), "{shop:0}:#instance:a-1");
     }
 
     #[test]

@@ -31,6 +31,8 @@
 //! | `{shop:0}:#sequence` | the number of the last message |
 //! | `{shop:0}:#ledger`, `{shop:0}:#ledger:old` | the last invalidations of tags, and expiries |
 //! | `{shop:0}:#stream:orders` | a stream of the application; see [`Redis::streams`] |
+//! | `{shop:0}:#functions`, `{shop:0}:#shapes` | what tools show of functions and value types, if an instance [observes](Redis) |
+//! | `{shop:0}:#instances`, `{shop:0}:#instance:shop-1-7` | which instances do so, and the state of one |
 //! | `{shop:0}:#heartbeat` | a constant, written each second to prove that writes work |
 //!
 //! A record of another epoch or another history is invalid.
@@ -67,6 +69,8 @@ mod message;
 mod mirror;
 mod mistakes;
 mod number;
+#[cfg(feature = "inspect")]
+mod observe;
 mod other_layouts;
 mod permissions;
 mod renewal;

@@ -23,11 +23,12 @@ use crate::session::{Link, RedisSession};
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
 
 impl RedisSession {
-    fn placement<'a>(&self, number: u64, key: &'a GuardedKey) -> PlaceGuard<'a> {
+    fn placement<'a>(&'a self, number: u64, key: &'a GuardedKey) -> PlaceGuard<'a> {
         PlaceGuard {
             key,
             number,
             life: self.settings.lease_time,
+            audit: self.settings.audit.as_ref(),
         }
     }
 

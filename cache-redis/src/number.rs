@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use cache_core::tier::kit::{MOST_OWNERS, owned_token};
+
 /// A duration in milliseconds, and never zero: Redis refuses an expiry of zero, and a record
 /// without an expiry would stay forever.
 pub(crate) fn millis(duration: Duration) -> u64 {
@@ -10,10 +12,21 @@ pub(crate) fn millis(duration: Duration) -> u64 {
         .max(1)
 }
 
-/// A new token, epoch or history, which is never zero and has at most 63 bits, so at most 19
+/// A new epoch or history, which is never zero and has at most 63 bits, so at most 19
 /// digits.
 ///
 /// The number is random and not counted, so that one that was evicted cannot come back.
 pub(crate) fn fresh_number() -> u64 {
     (fastrand::u64(..) >> 1) | 1
+}
+
+/// A new token of a lease that an instance takes, with as many digits. Tokens of one instance are
+/// random for the same reason; tokens of different instances differ by their owners.
+pub(crate) fn fresh_token(owner: u32) -> u64 {
+    owned_token(owner, fastrand::u64(..))
+}
+
+/// A new number of an instance.
+pub(crate) fn fresh_owner() -> u32 {
+    fastrand::u32(1..=MOST_OWNERS)
 }

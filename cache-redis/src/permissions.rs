@@ -41,6 +41,8 @@ pub(crate) enum Purpose {
     InvalidateMatching,
     Replicated,
     Audit,
+    /// What tools show. Without them it is not published.
+    Observe,
     /// Streams have connections of their own, on which the server's refusal names the command.
     Streams,
 }
@@ -65,6 +67,7 @@ impl fmt::Display for Purpose {
             Self::InvalidateMatching => "`invalidate_matching`",
             Self::Replicated => "`replicated`",
             Self::Audit => "the audit",
+            Self::Observe => "`observe`",
             Self::Streams => "streams",
         })
     }
@@ -111,6 +114,10 @@ pub(crate) const COMMANDS: &[(Purpose, &str, &str)] = &[
     (Purpose::InvalidateMatching, "unlink", "unlink {record}"),
     (Purpose::Replicated, "wait", "wait 1 1"),
     (Purpose::Audit, "xadd", "xadd {audit} * who 0"),
+    (Purpose::Observe, "hset", "hset {functions} 0 0"),
+    (Purpose::Observe, "hmget", "hmget {functions} 0"),
+    (Purpose::Observe, "zadd", "zadd {instances} 0 0"),
+    (Purpose::Observe, "zremrangebyscore", "zremrangebyscore {instances} 0 0"),
     (Purpose::Streams, "xadd", ""),
     (Purpose::Streams, "xread", ""),
     (Purpose::Streams, "xrevrange", ""),
@@ -160,6 +167,8 @@ fn named(keys: &Keys, word: &str) -> String {
         "{other_history}" => keys.history_of(1),
         "{heartbeat}" => keys.heartbeat(),
         "{audit}" => keys.audit(),
+        "{functions}" => keys.functions(),
+        "{instances}" => keys.instances(),
         "{channel}" => keys.channel(),
         word => word.to_owned(),
     }
@@ -201,6 +210,7 @@ mod tests {
             (Purpose::InvalidateMatching, "`invalidate_matching`"),
             (Purpose::Replicated, "`replicated`"),
             (Purpose::Audit, "[audit](Self::audit)"),
+            (Purpose::Observe, "`observe`"),
             (Purpose::Streams, "[streams](Self::streams)"),
         ] {
             let sent: Vec<&str> = COMMANDS

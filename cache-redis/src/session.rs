@@ -48,6 +48,8 @@ pub(crate) struct RedisSession {
     /// The layout, which all shards of the instance share.
     pub(crate) layout: Arc<Layout>,
     pub(crate) renewal: Renewal,
+    /// The number of this instance, which the tokens of its leases carry.
+    pub(crate) owner: u32,
     pub(crate) settings: Settings,
     pub(crate) keys: Arc<Keys>,
     pub(crate) sizes: RecordSizes,
@@ -113,7 +115,7 @@ impl std::fmt::Debug for Link {
 impl RedisSession {
     pub(crate) fn new(
         locator: Locator,
-        (shard, layout, reported): (Shard, Arc<Layout>, Arc<Reported>),
+        (shard, layout, reported, owner): (Shard, Arc<Layout>, Arc<Reported>, u32),
         settings: Settings,
         keys: Keys,
         bus: Arc<Bus>,
@@ -125,6 +127,7 @@ impl RedisSession {
             shard,
             layout,
             renewal: Renewal::default(),
+            owner,
             settings,
             keys: Arc::new(keys),
             sizes: RecordSizes::default(),

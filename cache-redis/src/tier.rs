@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+#[cfg(feature = "inspect")]
+use cache_core::tier::ObservedRuntime;
 use cache_core::tier::kit::Supervisor;
 use cache_core::tier::{
     Breaker, Deadlock, Expiry, Fill, FillResult, FunctionKey, Glob, Guard, Health, HeldLease,
@@ -32,6 +34,9 @@ use crate::journal::{self, Invalidated, Journal};
 use crate::keys::Keys;
 use crate::layout::Layout;
 use crate::locator::{KnownNodes, Locator};
+use crate::number::fresh_owner;
+#[cfg(feature = "inspect")]
+use crate::observe::Publisher;
 use crate::session::{RedisSession, Reported};
 use crate::topology::Topology;
 
@@ -45,6 +50,8 @@ struct Common {
     layout: Arc<Layout>,
     known: Arc<KnownNodes>,
     reported: Arc<Reported>,
+    /// The number of the instance.
+    owner: u32,
 }
 
 /// The tier of one shard: a session, and the task that keeps it connected.
@@ -53,6 +60,9 @@ pub(crate) struct RedisTier {
     pub(crate) session: Arc<RedisSession>,
     supervisor: Supervisor,
     settings: TierSettings,
+    /// The task that publishes what tools show.
+    #[cfg(feature = "inspect")]
+    publisher: Publisher,
 }
 
 impl RedisTier {
@@ -77,6 +87,7 @@ impl RedisTier {
             shard,
             Arc::clone(&common.layout),
             Arc::clone(&common.reported),
+            common.owner,
         );
         Ok(Self {
             settings: TierSettings::new("redis", settings.time_limit)
@@ -90,6 +101,8 @@ impl RedisTier {
                 journal,
             )),
             supervisor: Supervisor::default(),
+            #[cfg(feature = "inspect")]
+            publisher: Publisher::default(),
         })
     }
 }
@@ -117,6 +130,7 @@ impl Redis {
             layout: Arc::new(Layout::new(&self.settings.namespace, shards)),
             known: Arc::default(),
             reported: Arc::default(),
+            owner: fresh_owner(),
             topology,
             settings: self.settings,
         };
@@ -317,6 +331,11 @@ impl Tier for RedisTier {
             health.unusable.push(policy.to_owned());
         }
         health
+    }
+
+    #[cfg(feature = "inspect")]
+    fn observe(&self, runtime: Arc<dyn ObservedRuntime>) {
+        self.publisher.start(&self.session, runtime);
     }
 
     fn shutdown(&self) -> TierFuture<'_, ()> {

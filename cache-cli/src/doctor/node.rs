@@ -221,9 +221,14 @@ async fn permissions(node: &Node, shard: &InspectedShard, is_cluster: bool) -> V
             .filter(|missing| missing.to_string() == *purpose);
         let commands: Vec<&str> = of.clone().map(|missing| missing.command).collect();
         let is_required = of.clone().any(|missing| missing.is_required());
-        let (state, meaning) = match is_required {
-            true => (State::Fail, "instances do not use this server".to_owned()),
-            false => (State::Warn, format!("without them, there is no {purpose}")),
+        let is_harmless = of.clone().all(|missing| missing.is_harmless());
+        let (state, meaning) = match (is_required, is_harmless) {
+            (true, _) => (State::Fail, "instances do not use this server".to_owned()),
+            (false, true) => (
+                State::Info,
+                format!("used for, if it is permitted: {purpose}"),
+            ),
+            (false, false) => (State::Warn, format!("needed for: {purpose}")),
         };
         let what = format!("user `{user}` may not run {}", commands.join(", "));
         Finding::new("permissions", state, &at, what)

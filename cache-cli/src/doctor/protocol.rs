@@ -14,6 +14,9 @@ use crate::failure::in_full;
 /// The number of messages, and of pings.
 const ROUNDS: u64 = 100;
 
+/// The number of connections that are compared with the first one.
+const OTHERS: usize = 3;
+
 /// The largest difference of two clocks that nobody notices in the times that are shown.
 const SAME_TIME: u64 = 2_000;
 
@@ -30,8 +33,8 @@ pub(super) async fn check(
         Err(error) => Finding::not_known("clock", at, in_full(&error)),
     };
     vec![
-        messages(at, node, shard).await,
         identity(at, node, facts).await,
+        messages(at, node, shard).await,
         latency(at, pings(node.connection()).await, limit),
         clock,
     ]
@@ -72,39 +75,36 @@ async fn messages(at: &str, node: &Node, shard: &InspectedShard) -> Finding {
     Finding::ok("messages", at, what)
 }
 
-/// Checks that two connections lead to one server.
+/// Checks that several connections lead to one server.
 async fn identity(at: &str, node: &Node, facts: &Facts) -> Finding {
+    const CHECK: &str = "identity";
     let Some(first) = facts.info("run_id") else {
-        return Finding::new(
-            "identity",
-            State::Fail,
-            at,
-            "the server reports no `run_id`",
-        )
-        .means("a failover could not be noticed, so instances do not use this server");
+        return Finding::new(CHECK, State::Fail, at, "the server reports no `run_id`")
+            .means("a failover could not be noticed, so instances do not use this server");
     };
-    let other = match node.open().await {
-        Ok((mut connection, _driver)) => ask::<String>(&mut connection, &["INFO", "server"]).await,
-        Err(_) => None,
-    };
-    let run_id = other.as_deref().and_then(|info| {
-        let line = info.lines().find_map(|line| line.strip_prefix("run_id:"))?;
-        Some(line.trim_end())
-    });
-    match run_id {
-        Some(second) if second == first => {
-            Finding::ok("identity", at, "two connections lead to one server")
+    for _ in 0..OTHERS {
+        let Ok((mut connection, _driver)) = node.open().await else {
+            return Finding::not_known(CHECK, at, "another connection was refused");
+        };
+        let info: Option<String> = ask(&mut connection, &["INFO", "server"]).await;
+        let info = info.unwrap_or_default();
+        let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+        if run_id.map(str::trim_end) != Some(first) {
+            return Finding::new(
+                CHECK,
+                State::Fail,
+                at,
+                "two connections lead to two servers",
+            )
+            .means("the address is of a balancer: records and messages are on different servers")
+            .mended_by("use the address of the primary itself");
         }
-        Some(_) => Finding::new(
-            "identity",
-            State::Fail,
-            at,
-            "two connections lead to two servers",
-        )
-        .means("the address is of a balancer: records and messages are on different servers")
-        .mended_by("use the address of the primary itself"),
-        None => Finding::not_known("identity", at, "a second connection was refused"),
     }
+    Finding::ok(
+        CHECK,
+        at,
+        format!("{} connections lead to one server", OTHERS + 1),
+    )
 }
 
 /// Measures pings, in microseconds.

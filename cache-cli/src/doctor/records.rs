@@ -122,6 +122,10 @@ async fn look_at(
         pipeline.cmd("PTTL").arg(name);
         meant.push(function);
     }
+    // An empty pipeline is an error.
+    if meant.is_empty() {
+        return Ok(());
+    }
     let mut connection = shard.connection();
     let replies: Vec<Result<redis::Value, redis::RedisError>> =
         pipeline.query_async(&mut connection).await?;

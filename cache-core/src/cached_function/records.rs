@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::TierBinding;
 use crate::codec::{Encoding, ErasedType, Shape, check_round_trip};
+#[cfg(feature = "inspect")]
+use crate::codec::{TracedType, layout::Layout};
 use crate::entry::{Held, KnownRecord};
 use crate::error::{Error, ErrorKind};
 use crate::function::definition::Definition;
@@ -31,6 +33,12 @@ pub(crate) struct Records {
     keeps_absence: bool,
     /// The shape of the value type, traced on first use.
     shape: OnceLock<Shape>,
+    /// The value type, for its layout. Known once the shape is.
+    #[cfg(feature = "inspect")]
+    traced: OnceLock<TracedType>,
+    /// The layout of the value type, traced when it is first published. `None` if there is none.
+    #[cfg(feature = "inspect")]
+    layout: OnceLock<Option<Layout>>,
     /// The result of writing a value and reading it back: [`UNKNOWN`], [`YES`] or [`NO`].
     round_trip: AtomicU8,
     /// Set after the first report that they do not.
@@ -122,6 +130,10 @@ impl Records {
             is_marked: definition.is_marked(),
             keeps_absence: times.none_ttl.is_some(),
             shape: OnceLock::new(),
+            #[cfg(feature = "inspect")]
+            traced: OnceLock::new(),
+            #[cfg(feature = "inspect")]
+            layout: OnceLock::new(),
             round_trip: AtomicU8::new(UNKNOWN),
             reported: AtomicBool::new(false),
         }
@@ -283,6 +295,10 @@ impl Records {
     fn shape(&self, value_type: &dyn ErasedType) -> Shape {
         *self.shape.get_or_init(|| {
             let shape = value_type.shape();
+            #[cfg(feature = "inspect")]
+            if let Some(traced) = value_type.traced() {
+                let _ = self.traced.set(traced);
+            }
             if !shape.traced {
                 tracing::info!(
                     target: "multi_tier_cached::record",
@@ -294,6 +310,19 @@ impl Records {
             }
             shape
         })
+    }
+
+    /// The fingerprint of the value type, once it is known.
+    #[cfg(feature = "inspect")]
+    pub(crate) fn fingerprint(&self) -> Option<u64> {
+        self.shape.get().map(|shape| shape.fingerprint)
+    }
+
+    /// The layout of the value type, once the type is known, if it has one.
+    #[cfg(feature = "inspect")]
+    pub(crate) fn layout(&self) -> Option<&Layout> {
+        let traced = self.traced.get()?;
+        self.layout.get_or_init(|| traced.layout()).as_ref()
     }
 
     /// Returns the payload of a record, or `None` if the value does not survive the codec. The

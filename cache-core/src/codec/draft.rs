@@ -84,6 +84,10 @@ pub(super) use self::drawn::Draft;
 pub(super) struct Draft;
 
 #[cfg(not(feature = "inspect"))]
+#[expect(
+    clippy::needless_pass_by_ref_mut,
+    reason = "the one that draws needs it"
+)]
 impl Draft {
     pub(super) fn add(&mut self, _: Event<'_>) {}
 

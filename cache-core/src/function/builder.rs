@@ -113,6 +113,13 @@ impl<V: CacheValue, S> FunctionBuilder<V, S> {
         self
     }
 
+    /// Sets the names of the arguments, in their order, for tools that show the function. They have
+    /// no effect on keys. Default: none.
+    pub fn argument_names(mut self, names: &'static [&'static str]) -> Self {
+        self.definition.arguments = names;
+        self
+    }
+
     /// Sets which values are stored. Default: all.
     pub fn cache_if(mut self, cache_if: fn(&V) -> bool) -> Self {
         self.cache_if = Some(cache_if);

@@ -54,6 +54,9 @@ pub struct Definition {
     pub codec: Option<Cow<'static, str>>,
     /// Form of the arguments in the keys of lower tiers; if it is empty, all arguments are shown.
     pub template: &'static [Piece],
+    /// Names of the parts of the key, in their order: of arguments, or of what is in the key of
+    /// one. Empty if they are not known. Tools show them; no key depends on them.
+    pub arguments: &'static [&'static str],
     /// Behavior while this instance is isolated; `None` for the runtime's default.
     pub when_isolated: Option<WhenIsolated>,
     /// Callers that share one load of a key.
@@ -92,6 +95,7 @@ impl Definition {
         tiers: None,
         codec: None,
         template: &[],
+        arguments: &[],
         when_isolated: None,
         single_flight: SingleFlight::Cluster,
         consistency: Consistency::Bounded,

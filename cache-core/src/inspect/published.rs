@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::level::Level;
-use crate::runtime::Snapshot;
+use crate::runtime::report::Snapshot;
 
 /// Names of what is published. In Redis each is preceded by `{namespace:0}:`.
 pub mod keys {

@@ -31,7 +31,7 @@ impl CacheRuntime {
     }
 
     /// Returns `true` if calls outside of every [`scope`](Self::scope) use this runtime.
-    fn is_of_process(&self) -> bool {
+    pub(super) fn is_of_process(&self) -> bool {
         match Self::installed() {
             Some(installed) => Arc::ptr_eq(&installed.0, &self.0),
             None => self.0.is_default,

@@ -8,6 +8,8 @@ use super::key::{FunctionKey, RecordKey};
 use super::lease::{Guard, Lease, LeaseMode, LeaseResult};
 use super::ledger::{Expiry, Ledger};
 use super::many::{Fill, LeaseRequest, ManyFuture};
+#[cfg(feature = "inspect")]
+use super::observed::ObservedRuntime;
 use super::operation::{FillResult, ReadOptions, ReadResult, Receipt, Target, TierFuture};
 use super::settings::TierSettings;
 use super::shared::SharedTier;
@@ -284,6 +286,14 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// Cancel safe.
     fn settle(&self) -> TierFuture<'_, ()> {
         Box::pin(async { Ok(()) })
+    }
+
+    /// Publishes what tools read about the runtime, if the tier is set to. Called once, after
+    /// [`start`](Self::start), on the tier of the first shard. The tier MUST NOT publish after
+    /// [`shutdown`](Self::shutdown). Default: does nothing.
+    #[cfg(feature = "inspect")]
+    fn observe(&self, runtime: Arc<dyn ObservedRuntime>) {
+        drop(runtime);
     }
 
     /// Ends background tasks and releases the store. Operations after it MUST fail with

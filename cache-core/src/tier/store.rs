@@ -14,6 +14,8 @@ use super::contract::Tier;
 use super::key::{FunctionKey, RecordKey};
 use super::lease::{Deadlock, Guard, HeldLease};
 use super::ledger::Expiry;
+#[cfg(feature = "inspect")]
+use super::observed::ObservedRuntime;
 use super::operation::{Matched, Receipt, Target};
 use super::operation_times::LiveOperationTimes;
 use super::received::ReceivedCounters;
@@ -152,6 +154,12 @@ impl Store {
             self.report_shutdown(stopped);
         }
         Err(error)
+    }
+
+    /// Has the first shard publish what tools read about the runtime, if it is set to.
+    #[cfg(feature = "inspect")]
+    pub(crate) fn observe(&self, runtime: Arc<dyn ObservedRuntime>) {
+        self.shards[0].tier.observe(runtime);
     }
 
     /// Ends all shards.

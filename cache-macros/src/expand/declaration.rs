@@ -82,6 +82,10 @@ fn options(model: &Model<'_>, private: &TokenStream) -> Vec<TokenStream> {
         });
         options.push(quote!(template: &[#(#pieces),*]));
     }
+    if !model.key.is_empty() {
+        let names = model.key.iter().map(|part| &part.name);
+        options.push(quote!(arguments: &[#(#names),*]));
+    }
     if let Some(choice) = model.when_isolated.map(ident) {
         options.push(some(
             "when_isolated",

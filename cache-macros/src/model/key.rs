@@ -2,6 +2,7 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Expr, LitStr};
 
@@ -14,6 +15,8 @@ use crate::types::{Unfit, list, unordered_set};
 
 /// A value that is in the key.
 pub(crate) struct KeyPart {
+    /// Name under which tools show it: that of the argument, or the expression.
+    pub(crate) name: String,
     pub(crate) value: TokenStream,
     /// Where an error of its type is reported.
     pub(crate) span: Span,
@@ -59,6 +62,7 @@ impl Key {
         };
         if let Some(Scope::Value(scope)) = &args.scope {
             key.parts.push(KeyPart {
+                name: text_of(quote!(#scope)),
                 value: quote!(#scope),
                 span: scope.span(),
                 is_argument: false,
@@ -117,6 +121,11 @@ impl Key {
             }
             let ident = &argument.ident;
             self.parts.push(KeyPart {
+                // A pattern has no name.
+                name: match argument.simple {
+                    true => ident.unraw().to_string(),
+                    false => "_".to_owned(),
+                },
                 value: quote!(#ident),
                 span: argument.ty.span(),
                 is_argument: true,
@@ -147,6 +156,7 @@ impl Key {
                 None => value,
             };
             self.parts.push(KeyPart {
+                name: text_of(quote!(#value)),
                 value: quote!(#value),
                 span: text.span(),
                 is_argument: whole.is_some(),
@@ -156,6 +166,15 @@ impl Key {
             self.shown.push(Shown::Part);
         }
     }
+}
+
+/// Returns the text of an expression as it is usually written. The printer puts spaces between all
+/// tokens.
+fn text_of(expression: TokenStream) -> String {
+    let text = expression.to_string();
+    [" . ", " (", "( ", " )"]
+        .iter()
+        .fold(text, |text, spaced| text.replace(spaced, spaced.trim()))
 }
 
 /// Returns the names that templates may use.

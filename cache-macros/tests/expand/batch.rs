@@ -163,6 +163,7 @@ impl get_users {
             ttl: ::multi_tier_cached::__private::Ttl::everywhere(
                 ::core::time::Duration::new(300u64, 0u32),
             ),
+            arguments: &["ids", "tenant"],
             tags: ::multi_tier_cached::__private::TagTemplates::declared(
                 &[
                     &[

@@ -155,6 +155,7 @@ impl find {
                 crate::facade::__private::Piece::Literal(":"),
                 crate::facade::__private::Piece::Argument,
             ],
+            arguments: &["id", "filter.kind"],
             ..crate::facade::__private::Definition::DEFAULT
         });
         crate::facade::__private::inventory::submit! {

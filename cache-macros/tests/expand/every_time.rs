@@ -135,6 +135,7 @@ impl get_user {
             ttl: ::multi_tier_cached::__private::Ttl::everywhere(
                 ::core::time::Duration::new(300u64, 0u32),
             ),
+            arguments: &["id"],
             times: ::multi_tier_cached::__private::Times {
                 stale_while_revalidate: ::core::option::Option::Some(
                     ::core::time::Duration::new(60u64, 0u32),

@@ -126,6 +126,7 @@ impl get_user {
                     ],
                 ),
             ),
+            arguments: &["id"],
             ..::multi_tier_cached::__private::Definition::DEFAULT
         });
         ::multi_tier_cached::__private::inventory::submit! {

@@ -183,6 +183,7 @@ impl find {
                 ::core::time::Duration::new(300u64, 0u32),
             ),
             has_instances: true,
+            arguments: &["_", "name"],
             ..::multi_tier_cached::__private::Definition::DEFAULT
         });
         ::multi_tier_cached::__private::inventory::submit! {

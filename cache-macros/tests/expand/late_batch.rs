@@ -172,6 +172,7 @@ impl find_all {
             ttl: ::multi_tier_cached::__private::Ttl::everywhere(
                 ::core::time::Duration::new(300u64, 0u32),
             ),
+            arguments: &["names", "tenant"],
             times: ::multi_tier_cached::__private::Times {
                 stale_while_revalidate: ::core::option::Option::Some(
                     ::core::time::Duration::new(60u64, 0u32),

@@ -194,6 +194,7 @@ impl<D: Database> Repo<D> {
             ),
             in_impl: true,
             has_instances: true,
+            arguments: &["self.tenant", "id", "names", "_"],
             times: ::multi_tier_cached::__private::Times {
                 refresh_ahead: ::core::option::Option::Some(
                     ::multi_tier_cached::__private::RefreshAhead::Measured,

@@ -131,6 +131,7 @@ impl Repo {
             ),
             in_impl: true,
             has_instances: true,
+            arguments: &["self.tenant", "id"],
             ..::multi_tier_cached::__private::Definition::DEFAULT
         });
         ::multi_tier_cached::__private::inventory::submit! {

@@ -128,6 +128,7 @@ impl parse {
                     &[::multi_tier_cached::__private::Level::L1],
                 ),
             ),
+            arguments: &["text"],
             ..::multi_tier_cached::__private::Definition::DEFAULT
         });
         ::multi_tier_cached::__private::inventory::submit! {

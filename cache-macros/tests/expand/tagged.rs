@@ -130,6 +130,7 @@ impl get_user {
                 ::multi_tier_cached::__private::Piece::Literal(":"),
                 ::multi_tier_cached::__private::Piece::Argument,
             ],
+            arguments: &["filter.kind", "id"],
             tags: ::multi_tier_cached::__private::TagTemplates::declared(
                 &[
                     &[

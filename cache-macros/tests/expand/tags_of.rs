@@ -130,6 +130,7 @@ impl Repo {
             ),
             in_impl: true,
             has_instances: true,
+            arguments: &["id"],
             tags: ::multi_tier_cached::__private::TagTemplates::declared(&[]),
             ..::multi_tier_cached::__private::Definition::DEFAULT
         });

@@ -130,6 +130,7 @@ impl parse {
                     &[::multi_tier_cached::__private::Level::L1],
                 ),
             ),
+            arguments: &["text"],
             times: ::multi_tier_cached::__private::Times {
                 stale_if_error: ::core::option::Option::Some(
                     ::core::time::Duration::new(3600u64, 0u32),

@@ -11,6 +11,7 @@ impl Store for Repo {
             ),
             in_impl: true,
             has_instances: true,
+            arguments: &["id"],
             times: ::multi_tier_cached::__private::Times {
                 load_limit: ::core::option::Option::Some(
                     ::core::time::Duration::new(30u64, 0u32),

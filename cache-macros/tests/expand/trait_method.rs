@@ -11,6 +11,7 @@ impl Store for Repo {
             ),
             in_impl: true,
             has_instances: true,
+            arguments: &["_"],
             ..::multi_tier_cached::__private::Definition::DEFAULT
         });
         ::multi_tier_cached::__private::inventory::submit! {

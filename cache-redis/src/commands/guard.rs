@@ -8,14 +8,16 @@ use redis::{RedisError, Value};
 
 use super::command::{Command, Invocation, typed};
 use super::script::{Script, script_even_if_full};
+use crate::config::Audit;
 use crate::keys::Keys;
 use crate::number::millis;
 
 /// Places a guard on a key, or renews it. A new guard invalidates the key. The guards of a key are
 /// a set with an expiry for each, because several transactions may guard the same key.
 ///
-/// KEYS record, lease, guards, sequence.
-/// ARGV guard, its life in ms, digest of the key, channel.
+/// KEYS record, lease, guards, sequence, and the audit's stream if there is one.
+/// ARGV guard, its life in ms, digest of the key, who, what and the length of the stream if there
+/// is one, channel.
 ///
 /// Replies with 1 if it is new.
 pub(super) static GUARD: Script =
@@ -37,6 +39,8 @@ pub(crate) struct GuardedKey {
     lease: String,
     guards: String,
     digest: u64,
+    /// The text for the audit.
+    what: String,
 }
 
 impl GuardedKey {
@@ -46,6 +50,7 @@ impl GuardedKey {
             lease: keys.lease(key),
             guards: keys.guards(key),
             digest: key.digest,
+            what: format!("guarded {}", key.name()),
         }
     }
 }
@@ -58,6 +63,7 @@ pub(crate) struct PlaceGuard<'a> {
     pub(crate) number: u64,
     /// The time after which it expires, from now on.
     pub(crate) life: Duration,
+    pub(crate) audit: Option<&'a Audit>,
 }
 
 /// Ends a guard.
@@ -83,8 +89,15 @@ impl Command for PlaceGuard<'_> {
             .key(keys.sequence())
             .arg(self.number)
             .arg(millis(self.life))
-            .arg(self.key.digest)
-            .arg(keys.channel());
+            .arg(self.key.digest);
+        if let Some(audit) = self.audit {
+            invocation
+                .key(keys.audit())
+                .arg(&audit.who)
+                .arg(&self.key.what)
+                .arg(audit.most);
+        }
+        invocation.arg(keys.channel());
     }
 
     fn parse(reply: Value) -> Result<Placement, RedisError> {
@@ -127,6 +140,7 @@ mod tests {
             key: &guarded,
             number,
             life: MINUTE,
+            audit: None,
         };
         let end = |number| EndGuard {
             key: &guarded,
@@ -170,10 +184,36 @@ mod tests {
             key: &guarded,
             number: 1,
             life: MINUTE,
+            audit: None,
         };
         assert_eq!(server.send(place).await, Placement::New);
         assert_eq!(server.lease(&key, 21).await, Reply::Guarded);
         let expires: u64 = server.ask(&["PTTL", &guarded.guards]).await;
         assert!((1..=60_000).contains(&expires), "{expires}");
+    }
+
+    #[tokio::test]
+    async fn new_guard_is_written_to_the_audit_and_its_renewal_is_not() {
+        let mut server = TestServer::start().await;
+        server.attach().await;
+        let guarded = GuardedKey::new(&server.keys, &key("1"));
+        let audit = Audit {
+            who: "me".to_owned(),
+            most: 10,
+        };
+        let place = || PlaceGuard {
+            key: &guarded,
+            number: 1,
+            life: MINUTE,
+            audit: Some(&audit),
+        };
+        assert_eq!(server.send(place()).await, Placement::New);
+        assert_eq!(server.send(place()).await, Placement::Renewed);
+        assert_eq!(server.messages().await, ["k:7"]);
+        let stream = server.keys.audit();
+        let entries: Vec<(String, Vec<String>)> = server.ask(&["XRANGE", &stream, "-", "+"]).await;
+        let fields: Vec<_> = entries.into_iter().map(|(_, fields)| fields).collect();
+        let what = format!("guarded {}", key("1").name());
+        assert_eq!(fields, [["who", "me", "what", &what]]);
     }
 }

@@ -79,6 +79,7 @@ async fn guards_and_releases_are_sent_together() {
         key,
         number: 1,
         life: MINUTE,
+        audit: None,
     };
     server.send(place(&guarded[0])).await;
     let (connection, names) = (&mut server.connection, &server.keys);
@@ -140,6 +141,7 @@ async fn full_server_gives_leases_and_guards_and_invalidates_but_stores_nothing(
         key: &guarded,
         number: 1,
         life: MINUTE,
+        audit: None,
     };
     assert_eq!(server.send(place).await, Placement::New);
     let invalidate = Invalidate {

@@ -89,6 +89,12 @@ impl Missing {
     pub fn is_required(&self) -> bool {
         self.purpose == Purpose::Caching
     }
+
+    /// Returns `true` if the tier does without the command, and nothing is lost but time.
+    #[must_use]
+    pub fn is_harmless(&self) -> bool {
+        matches!(self.purpose, Purpose::OtherLayouts | Purpose::ManyKeys)
+    }
 }
 
 impl fmt::Display for Missing {

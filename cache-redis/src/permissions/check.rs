@@ -32,6 +32,7 @@ impl RedisSession {
             .iter()
             .filter(|(purpose, ..)| purpose.is_checked())
             .filter(|(purpose, ..)| *purpose != Purpose::Audit || has_audit)
+            .filter(|(purpose, ..)| *purpose != Purpose::Observe || self.settings.observe.is_some())
             .filter(|(purpose, ..)| *purpose != Purpose::Nodes || self.locator.has_cluster())
             .collect();
         let lacking = lacking(connection, &self.keys, &asked)
@@ -123,6 +124,7 @@ impl RedisSession {
             Purpose::InvalidateMatching,
             Purpose::Replicated,
             Purpose::Audit,
+            Purpose::Observe,
         ];
         let missing = all.into_iter().filter_map(|purpose| self.missing(purpose));
         missing.map(|error| error.to_string()).collect()

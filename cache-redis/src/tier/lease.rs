@@ -20,7 +20,7 @@ use crate::commands::lease_free::FreeKey;
 use crate::commands::stamps::Stamped;
 use crate::epochs::Mark;
 use crate::leases::RedisLease;
-use crate::number::fresh_number;
+use crate::number::{fresh_number, fresh_token};
 use crate::permissions::Purpose;
 use crate::session::{RedisSession, not_ready};
 
@@ -220,7 +220,7 @@ impl RedisSession {
         TakeLease {
             key,
             mode,
-            token: fresh_number(),
+            token: fresh_token(self.owner),
             life,
             fresh_epoch: fresh_number(),
             history,

@@ -46,6 +46,8 @@ impl RedisTier {
     /// # Errors
     /// Queued invalidations are lost with this process.
     pub(super) async fn end(&self) -> Result<(), Error> {
+        #[cfg(feature = "inspect")]
+        self.publisher.stop().await;
         let session = &self.session;
         if let Some((link, number)) = session.link.current() {
             let flushed = timeout(LONGEST_SHUTDOWN, session.finish(&link)).await;

@@ -36,7 +36,10 @@ impl RuntimeBuilder {
         self.warn_of_unused_environment();
         let state = self.into_state()?;
         start(&state).await.map_err(Error::in_full)?;
-        Ok(CacheRuntime::new(state))
+        let runtime = CacheRuntime::new(state);
+        #[cfg(feature = "inspect")]
+        runtime.publish_by_tiers();
+        Ok(runtime)
     }
 
     /// Builds a runtime and makes it the one of this process. Call it once, in `main`.
@@ -70,6 +73,10 @@ impl RuntimeBuilder {
         if installed.is_err() {
             // Another call installed a runtime while the tiers started.
             let _ = runtime.shutdown().await;
+        }
+        #[cfg(feature = "inspect")]
+        if let Ok(runtime) = &installed {
+            runtime.publish_by_tiers();
         }
         installed
     }

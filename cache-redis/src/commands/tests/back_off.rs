@@ -227,6 +227,7 @@ async fn fill_invalidation_and_guard_end_the_back_off() {
         key: &GuardedKey::new(&test.server.keys, &key),
         number: 1,
         life: MINUTE,
+        audit: None,
     };
     test.server.send(place).await;
     assert_eq!(test.text().await, "", "guarded");
