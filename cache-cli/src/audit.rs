@@ -37,13 +37,20 @@ impl AuditEntry {
     /// Returns `true` if the entry concerns a key: it, its function, or everything. The pattern of
     /// an invalidation of several keys is not compared.
     pub(crate) fn concerns(&self, function: &str, key: &str) -> bool {
-        let what = self.what.strip_prefix("expired ").unwrap_or(&self.what);
+        let what = subject(&self.what);
         let is_pattern = |rest: &str| rest.starts_with(':') && rest.contains(['*', '?', '[']);
         what == "*"
             || what == function
             || what == key
             || what.strip_prefix(function).is_some_and(is_pattern)
     }
+}
+
+/// Returns what an entry is of, without the word that says what was done if it was not invalidated.
+pub(crate) fn subject(what: &str) -> &str {
+    let words = ["expired ", "guarded "];
+    let rest = words.iter().find_map(|word| what.strip_prefix(word));
+    rest.unwrap_or(what)
 }
 
 /// Returns the last entries of a stream, the oldest of them first. `None` if the user may not read
@@ -80,7 +87,14 @@ mod tests {
             who: String::new(),
             what: what.into(),
         };
-        for what in ["*", "f:1", "f:1:42", "expired f:1:42", "f:1:4*"] {
+        for what in [
+            "*",
+            "f:1",
+            "f:1:42",
+            "expired f:1:42",
+            "guarded f:1:42",
+            "f:1:4*",
+        ] {
             assert!(entry(what).concerns("f:1", "f:1:42"), "{what}");
         }
         for what in ["f:1:43", "f:12", "g:1", "f:1:", ""] {

@@ -174,11 +174,11 @@ async fn judge(
         RecordKind::Absent => return Ok(RecordState::NoValue),
         _ => {}
     }
-    let Some(mark) = record.mark else {
+    if record.mark.is_none() && record.tags.is_empty() {
         return Ok(RecordState::Good);
-    };
+    }
     let marks = Marks {
-        mark,
+        mark: record.mark.unwrap_or_default(),
         tags: &record.tags,
         key: record.short_digest(),
         function: key.function.digest,

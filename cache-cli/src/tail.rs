@@ -200,7 +200,7 @@ impl<'a> Printer<'a> {
 
     /// Notes the function of an entry: `function:version`, and `:arguments` for a key.
     fn learn(&mut self, what: &str) {
-        let rest = what.strip_prefix("expired ").unwrap_or(what);
+        let rest = audit::subject(what);
         let mut end = 0;
         while let Some(at) = rest[end..].find(':') {
             end += at;

@@ -221,8 +221,8 @@ async fn permissions(node: &Node, shard: &InspectedShard, is_cluster: bool) -> V
             .filter(|missing| missing.to_string() == *purpose);
         let commands: Vec<&str> = of.clone().map(|missing| missing.command).collect();
         let is_required = of.clone().any(|missing| missing.is_required());
-        let is_harmless = of.clone().all(|missing| missing.is_harmless());
-        let (state, meaning) = match (is_required, is_harmless) {
+        let is_optional = of.clone().all(|missing| missing.is_optional());
+        let (state, meaning) = match (is_required, is_optional) {
             (true, _) => (State::Fail, "instances do not use this server".to_owned()),
             (false, true) => (
                 State::Info,

@@ -67,7 +67,8 @@ impl Report {
     /// The command that a line of this check names.
     #[track_caller]
     pub(crate) fn command_of(&self, check: &str) -> String {
-        let mut lines = self.lines.iter().filter(|line| line["check"] == check);
+        let lines = self.lines.iter().filter(|line| is_wrong(line));
+        let mut lines = lines.filter(|line| line["check"] == check);
         let command = lines.find_map(|line| line["command"].as_str());
         command
             .unwrap_or_else(|| panic!("no command of {check}: {self:#?}"))

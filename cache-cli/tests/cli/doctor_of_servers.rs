@@ -102,7 +102,7 @@ async fn missing_permissions_are_named_and_the_named_command_grants_them() {
     };
     rule(&["on", ">secret", "~{cache:0}:*", "&{cache:0}:*", "+@all"]);
     Report::of(&url).await.is_clean();
-    for (taken, state) in [("set", "fail"), ("zadd", "warn"), ("evalsha", "fail")] {
+    for (taken, state) in [("set", "fail"), ("zscore", "warn"), ("evalsha", "fail")] {
         rule(&[&format!("-{taken}")]);
         let report = Report::of(&url).await;
         report.finds(state, "permissions", "");

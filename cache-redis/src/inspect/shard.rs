@@ -90,10 +90,14 @@ impl Missing {
         self.purpose == Purpose::Caching
     }
 
-    /// Returns `true` if the tier does without the command, and nothing is lost but time.
+    /// Returns `true` if the tier does without the command, or if it is for something that programs
+    /// must turn on.
     #[must_use]
-    pub fn is_harmless(&self) -> bool {
-        matches!(self.purpose, Purpose::OtherLayouts | Purpose::ManyKeys)
+    pub fn is_optional(&self) -> bool {
+        matches!(
+            self.purpose,
+            Purpose::OtherLayouts | Purpose::ManyKeys | Purpose::Audit | Purpose::Observe
+        )
     }
 }
 
@@ -290,7 +294,7 @@ impl InspectedShard {
     }
 
     /// Invalidates a key of this shard, a function, or everything, in one step, and announces it to
-    /// all instances. `who` is named in the audit, if there is one.
+    /// all instances. `who` is named in the audit.
     ///
     /// # Errors
     /// The server does not answer, or refuses the command.
@@ -359,15 +363,15 @@ impl InspectedShard {
         Ok(lacking.into_iter().map(missing).collect())
     }
 
-    /// Writes in the audit are made only if instances write it, and never trim what they keep.
+    /// The entry of a tool is written also if no instance writes an audit, and never trims what they
+    /// keep.
     async fn audit(&self, who: &str) -> Option<Audit> {
         let mut length = redis::cmd("XLEN");
         length.arg(self.keys.audit());
         let length = length.query_async::<u32>(&mut self.connection()).await;
-        let length = length.ok().filter(|length| *length > 0)?;
         Some(Audit {
             who: who.to_owned(),
-            most: AUDIT.max(length.saturating_mul(2)),
+            most: AUDIT.max(length.ok()?.saturating_mul(2)),
         })
     }
 
