@@ -11,7 +11,7 @@ pub(crate) struct AuditEntry {
     pub(crate) id: String,
     /// The instance, or the tool.
     pub(crate) who: String,
-    /// What was invalidated.
+    /// The key, function or pattern that was invalidated.
     pub(crate) what: String,
 }
 

@@ -15,9 +15,9 @@ use cache_redis::inspect::Inspection;
 use serde_json::json;
 
 use self::finding::{Finding, State};
-use crate::Verdict;
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::verdict::Verdict;
 
 /// Runs all checks, and prints each as soon as it is known.
 pub(crate) async fn run(inspection: &Inspection, output: &Output) -> Result<Verdict, Failure> {

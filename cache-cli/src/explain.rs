@@ -5,7 +5,6 @@ use cache_core::tier::RecordKey;
 use cache_redis::inspect::{InspectedShard, Inspection, LeaseKind, LeaseOnKey};
 use serde_json::{Value, json};
 
-use crate::Verdict;
 use crate::args::Target;
 use crate::audit::{self, AuditEntry, time_of_day};
 use crate::failure::Failure;
@@ -13,12 +12,13 @@ use crate::output::{Output, duration};
 use crate::published;
 use crate::record::{self, Judged, RecordState};
 use crate::target::{self, Located};
+use crate::verdict::Verdict;
 
 /// The number of audit entries that are searched in each shard, and that are shown.
 const SEARCHED: usize = 1_000;
 const SHOWN: usize = 5;
 
-/// What is known of a key, as lines for people and as JSON.
+/// An explanation, as lines for people and as JSON.
 #[derive(Default)]
 struct Explanation {
     lines: Vec<(&'static str, String)>,

@@ -3,12 +3,12 @@
 use cache_redis::inspect::Inspection;
 use serde_json::{Map, Value, json};
 
-use crate::Verdict;
 use crate::args::Get;
 use crate::failure::Failure;
 use crate::output::{Output, hex};
 use crate::record::{self, RecordState};
 use crate::target::{self, Located};
+use crate::verdict::Verdict;
 
 pub(crate) async fn run(
     inspection: &Inspection,

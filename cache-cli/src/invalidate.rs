@@ -8,16 +8,16 @@ use cache_core::tier::{FunctionKey, Glob, RecordKey, Target};
 use cache_redis::inspect::{InspectedShard, Inspection};
 use serde_json::json;
 
-use crate::Verdict;
 use crate::args::{self, Invalidate};
 use crate::failure::Failure;
 use crate::output::{Output, printable};
 use crate::target::{self, Located};
+use crate::verdict::Verdict;
 
 /// Index of the last byte that is read of a record, of which the whole is needed for its checksum.
 const LAST: usize = (64 << 20) - 1;
 
-/// What is invalidated, and how.
+/// The target of an invalidation, and the way to it.
 #[derive(Debug)]
 enum Plan<'a> {
     /// The record is there: its header has the digest by which instances know the key.

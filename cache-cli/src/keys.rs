@@ -6,12 +6,12 @@ use cache_core::tier::Glob;
 use cache_redis::inspect::{Inspection, Place};
 use serde_json::json;
 
-use crate::Verdict;
 use crate::args::Keys;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::scan::Scan;
 use crate::target;
+use crate::verdict::Verdict;
 
 pub(crate) async fn run(
     inspection: &Inspection,
@@ -37,22 +37,23 @@ async fn keys(
     for shard in inspection.shards() {
         let mut scan = Scan::new(shard, shard.pattern_of(&function));
         while let Some(names) = scan.next().await? {
-            for name in names {
-                let Some(key) = shard.key_named(&name) else {
-                    continue;
-                };
-                if key.place != Place::Record || !glob.matches(&key.arguments) {
+            let keys = names.into_iter().filter_map(|name| {
+                let key = shard.key_named(&name)?;
+                let is_meant = key.place == Place::Record && glob.matches(&key.arguments);
+                is_meant.then_some((name, key.arguments))
+            });
+            for (name, of) in keys {
+                if seen.contains(&name) {
                     continue;
                 }
                 if seen.len() == arguments.limit {
                     eprintln!("there are more keys; help: use `--limit`, or a pattern");
                     return Ok(Verdict::Fine);
                 }
-                if seen.insert(name.clone()) {
-                    output.either(&key.arguments, || {
-                        json!({"function": function.versioned(), "arguments": key.arguments, "key": name})
-                    })?;
-                }
+                let function = function.versioned();
+                let document = || json!({"function": function, "arguments": of, "key": name});
+                output.either(&of, document)?;
+                seen.insert(name);
             }
         }
     }

@@ -17,6 +17,7 @@ mod scan;
 mod tail;
 mod target;
 mod top;
+mod verdict;
 
 use std::process::ExitCode;
 
@@ -26,15 +27,7 @@ use clap::{CommandFactory, FromArgMatches};
 use crate::args::{Arguments, Command};
 use crate::failure::Failure;
 use crate::output::Output;
-
-/// Whether a command has found something wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Nothing is wrong.
-    Fine,
-    /// Something is.
-    Wrong,
-}
+use crate::verdict::Verdict;
 
 fn main() -> ExitCode {
     let matches = Arguments::command().get_matches();

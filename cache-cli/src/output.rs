@@ -1,4 +1,4 @@
-//! What the program prints.
+//! The output of the program.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! What instances publish about themselves (`Redis::observe`). Nothing of it has to be there.
+//! Reads the state that instances publish (`Redis::observe`). Nothing of it has to be there.
 
 use std::collections::HashMap;
 

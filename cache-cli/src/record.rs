@@ -23,7 +23,7 @@ pub(crate) struct Judged {
     pub(crate) now: u64,
 }
 
-/// Whether a call is answered by a record.
+/// The state of a record, by which a call is answered or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RecordState {
     /// There is no record.

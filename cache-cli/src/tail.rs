@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::Verdict;
 use crate::args::Tail;
 use crate::audit::{self, AuditEntry, RawEntry, time_of_day};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::published;
+use crate::verdict::Verdict;
 
 /// The time for which a read of the audit waits. Shorter than the time limit of a command.
 const BLOCK: u64 = 2_000;

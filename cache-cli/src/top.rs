@@ -8,11 +8,11 @@ use cache_redis::inspect::Inspection;
 
 use self::numbers::Numbers;
 use self::screen::{Action, View};
-use crate::Verdict;
 use crate::args::Top;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::published;
+use crate::verdict::Verdict;
 
 /// The size of the text that `--once` prints.
 const ONCE: (u16, u16) = (100, 40);

@@ -1,5 +1,5 @@
-//! What a tool for operators needs to know of a namespace: its servers, the names of its keys, and
-//! how records are judged and invalidated.
+//! A view of a namespace for tools of operators: its servers, the names of its keys, and how
+//! records are judged and invalidated.
 //!
 //! Everything here uses the code of the tier, so that a tool and the instances cannot disagree. A
 //! tool that looks begins no history and is no instance: it has no leases, no fences and no queue.
@@ -8,26 +8,25 @@ mod channel;
 mod find;
 mod key;
 mod lease;
+mod node;
+mod open;
 mod shard;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::tier::Shard;
-use cache_core::tier::kit::AbortOnDrop;
 use cache_core::{Environment, Error};
-use redis::aio::MultiplexedConnection;
 
 pub use self::channel::{Announcement, Messages, Subject};
-use self::find::{Opened, Search};
+use self::find::Search;
 pub use self::key::{Place, StoredKey};
 pub use self::lease::{Guard, LeaseKind, LeaseOnKey};
+pub use self::node::Node;
 pub use self::shard::{Controls, InspectedShard, Missing, Stored};
 use crate::commands::LONGEST_TEXT;
 use crate::commands::read::range;
 use crate::config::Redis;
 use crate::env;
-use crate::errors::failed;
 use crate::keys::Keys;
 use crate::server;
 
@@ -51,16 +50,6 @@ pub struct Inspection {
     history: Option<u8>,
     nodes: Vec<Node>,
     shards: Vec<InspectedShard>,
-}
-
-/// A server that has some shard of the namespace.
-#[derive(Debug)]
-pub struct Node {
-    opened: Opened,
-    root: Option<crate::transport::Pem>,
-    limit: Duration,
-    /// Ends the connection with this value.
-    _driver: AbortOnDrop<()>,
 }
 
 impl Inspection {
@@ -150,73 +139,3 @@ impl Inspection {
         self.shards.iter().find_map(read)
     }
 }
-
-impl Node {
-    /// Returns the address of the node, without secrets.
-    #[must_use]
-    pub fn address(&self) -> String {
-        self.opened.found.info.addr().to_string()
-    }
-
-    /// Returns the connection to the node.
-    #[must_use]
-    pub fn connection(&self) -> MultiplexedConnection {
-        self.opened.connection.clone()
-    }
-
-    /// Returns the user of the connection.
-    #[must_use]
-    pub fn user(&self) -> String {
-        let redis = self.opened.entrance.info.redis_settings();
-        redis.username().unwrap_or("default").to_owned()
-    }
-
-    /// Opens another connection to the same address.
-    ///
-    /// # Errors
-    /// The server does not answer, or refuses the connection.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: the connection is closed.
-    pub async fn open(&self) -> Result<(MultiplexedConnection, AbortOnDrop<()>), Error> {
-        let config = find::config();
-        find::open(
-            &self.opened.entrance,
-            self.root.as_ref(),
-            config,
-            self.limit,
-        )
-        .await
-    }
-
-    /// Checks that instances can use the server, as they do when they connect.
-    ///
-    /// # Errors
-    /// The reason why they cannot.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn check(&self, shard: &InspectedShard) -> Result<(), Error> {
-        let heartbeat = shard.controls().heartbeat;
-        server::greet(&mut self.connection(), &heartbeat, 1)
-            .await
-            .map(drop)
-    }
-
-    /// Returns the server's clock, in milliseconds since 1970.
-    ///
-    /// # Errors
-    /// The server does not answer.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn clock(&self) -> Result<u64, Error> {
-        let time = redis::cmd("TIME");
-        let time = time.query_async::<(u64, u64)>(&mut self.connection()).await;
-        let time = time.map_err(|error| failed("read the server's clock", error))?;
-        Ok(server::millis_of(time))
-    }
-}
-
-/// The nodes that a cluster has named, which all shards share.
-type Known = Arc<crate::locator::KnownNodes>;

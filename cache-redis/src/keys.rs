@@ -152,9 +152,9 @@ impl Keys {
         is_meant.then(|| name.to_owned())
     }
 
-    /// Splits the name of a key that belongs to a function: the function's name, which is everything
-    /// up to the first single colon, its version, and the rest after that. No function's name
-    /// contains a single colon.
+    /// Splits the name of a key that belongs to a function: the function's name, which is
+    /// everything up to the first single colon, its version, and the rest after that. No function's
+    /// name contains a single colon.
     pub(crate) fn split<'a>(&self, key: &'a str) -> Option<(&'a str, u32, &'a str)> {
         let rest = key.strip_prefix(&self.prefix)?;
         let mut end = 0;

@@ -5,7 +5,7 @@
 //! repairs what was not broken. So the permissions are asked for when a link is made, before
 //! anything relies on them, and again after the server refused an operation.
 
-mod check;
+pub(crate) mod check;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +13,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cache_core::tier::{FunctionKey, RecordKey};
 
-#[cfg(feature = "inspect")]
-pub(crate) use self::check::lacking;
 use crate::keys::Keys;
 
 /// A feature that needs commands.

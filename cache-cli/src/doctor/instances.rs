@@ -1,4 +1,4 @@
-//! Whether the instances that publish themselves agree with each other.
+//! Differences between the instances that publish themselves.
 
 use std::collections::BTreeMap;
 

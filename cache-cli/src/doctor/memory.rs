@@ -40,7 +40,7 @@ fn policy(facts: &Facts) -> Finding {
     }
 }
 
-/// Checks whether records are evicted because keys of others, which have no expiry, fill the memory.
+/// Checks whether records are evicted because keys without an expiry fill the memory.
 fn evictions(facts: &Facts) -> Finding {
     const CHECK: &str = "evictions";
     let at = &facts.at;

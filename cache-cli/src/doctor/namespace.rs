@@ -1,4 +1,4 @@
-//! What the instances have stored: history, heartbeat, instances, audit.
+//! The state that instances keep on the server: history, heartbeat, instances, audit.
 
 use cache_redis::inspect::{HEARTBEAT_LIFE, InspectedShard, Inspection};
 

@@ -1,4 +1,4 @@
-//! What a server says of itself, and whether instances can use it at all.
+//! The state and settings of a server, and the reasons why instances cannot use it.
 
 use std::collections::HashMap;
 

@@ -17,7 +17,7 @@ const ROUNDS: u64 = 100;
 /// The number of connections that are compared with the first one.
 const OTHERS: usize = 3;
 
-/// The largest difference of two clocks that nobody notices in the times that are shown.
+/// The largest difference of two clocks that makes no difference in the times that are shown.
 const SAME_TIME: u64 = 2_000;
 
 pub(super) async fn check(

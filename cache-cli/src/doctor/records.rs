@@ -18,7 +18,7 @@ const PORTION: usize = 64;
 /// Index of the last byte that is read of a record. A larger one is not checked.
 const LAST: usize = (1 << 20) - 1;
 
-/// What is wrong with the records of one function.
+/// The numbers of wrong records of one function.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     records: usize,

@@ -1,4 +1,4 @@
-//! Draws the screen. Nothing is said by colour: marks are words, and bold or reversed text.
+//! Draws the screen. No meaning depends on colour: marks are words, and bold or reversed text.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cache_core::Histogram;
 use cache_core::inspect::PublishedInstance;
 
-/// What is known of all instances.
+/// The publications of all instances.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     pub(super) instances: Vec<PublishedInstance>,
@@ -33,7 +33,7 @@ pub(super) struct FunctionNumbers {
     pub(super) cost: Duration,
 }
 
-/// What one instance counted of a function.
+/// The counters of one instance for a function.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     calls: u64,
@@ -103,7 +103,7 @@ impl Numbers {
     }
 }
 
-/// What an instance counted of a function. A call is answered by a tier, or loads.
+/// Returns the counters of an instance for a function. A call is answered by a tier, or loads.
 fn counts(instance: &PublishedInstance, name: &str, version: u32) -> Counts {
     let mut functions = instance.snapshot.functions.iter();
     let found = functions.find(|of| of.name == name && of.version == version);

@@ -49,7 +49,7 @@ impl Sort {
     }
 }
 
-/// What the user looks at.
+/// The part of the numbers that is shown.
 #[derive(Clone, Debug)]
 pub(super) struct View {
     pub(super) namespace: String,
@@ -63,7 +63,7 @@ pub(super) struct View {
     pub(super) is_detailed: bool,
 }
 
-/// What follows from a key or from time.
+/// The consequence of a key, or of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Redraw,

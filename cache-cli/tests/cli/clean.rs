@@ -36,7 +36,7 @@ async fn instance(redis: Redis) -> Instance {
     instance
 }
 
-/// What is not known of any server whose instances do not publish themselves.
+/// The check without an answer if no instance publishes itself.
 const NOT_PUBLISHED: [&str; 1] = ["settings"];
 
 #[tokio::test]

@@ -39,9 +39,8 @@ impl Report {
     #[track_caller]
     pub(crate) fn finds(&self, state: &str, check: &str, what: &str) {
         let found: Vec<&Value> = self.lines.iter().filter(|line| is_wrong(line)).collect();
-        let line = match found[..] {
-            [line] => line,
-            _ => panic!("one line was expected, of {check}: {found:#?}"),
+        let [line] = found[..] else {
+            panic!("one line was expected, of {check}: {found:#?}");
         };
         assert_eq!(
             (&line["state"], &line["check"]),
@@ -50,7 +49,7 @@ impl Report {
         );
         assert!(
             line["what"].as_str().unwrap().contains(what),
-            "{what} is not in {line}"
+            "`{what}` is not in {line}"
         );
         assert!(line["meaning"].is_string(), "{line}");
         assert_eq!(self.run.code, Some(1), "{self:?}");

@@ -1,4 +1,4 @@
-//! What instances have stored, and what others have stored in its place: lines of `doctor`.
+//! Lines of `doctor` about the keys of instances, and about foreign keys in their place.
 
 use testbed::server::Server;
 use testbed::until;

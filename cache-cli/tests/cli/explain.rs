@@ -6,7 +6,7 @@ use testbed::{Gate, until};
 
 use crate::data::{Shop, gated, offer, page, user};
 
-/// What `explain` says of the record of a key.
+/// Returns the state of a record by `explain`, and the exit code.
 async fn state(shop: &Shop, function: &str, key: &str) -> (String, Option<i32>) {
     let run = shop.run(&["explain", function, key, "--json"]).await;
     let documents = run.documents();

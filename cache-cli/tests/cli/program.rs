@@ -10,7 +10,7 @@ use tokio::time::timeout;
 /// The longest run of a command that ends by itself.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// What a run has printed.
+/// The output of a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,

@@ -97,7 +97,7 @@ async fn value_whose_layout_is_not_known_is_shown_as_bytes() {
 
 /// A version that is not known yet may publish more, and an older one publishes less.
 #[tokio::test]
-async fn what_another_version_published_is_read_as_far_as_it_is_known() {
+async fn publications_of_other_versions_are_read_as_far_as_they_are_known() {
     let shop = Shop::with_users(&[42]).await;
     let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
     let fixture = |name: &str| std::fs::read_to_string(format!("{fixtures}/{name}")).unwrap();
@@ -148,7 +148,7 @@ async fn what_another_version_published_is_read_as_far_as_it_is_known() {
             .any(|line| line["check"] == "versions" && line["state"] == "warn"),
         "{report:?}"
     );
-    // Functions that nobody has called can be named without their version.
+    // Functions without calls can be named without their version.
     let run = shop.run(&["keys", "new::price"]).await;
     assert_eq!((run.code, &*run.output), (Some(0), ""), "{run:?}");
 }

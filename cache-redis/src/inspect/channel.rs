@@ -9,7 +9,9 @@ use redis::aio::{MultiplexedConnection, SendError};
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 
-use super::{InspectedShard, Node, find};
+use super::node::Node;
+use super::open;
+use super::shard::InspectedShard;
 use crate::errors::failed;
 use crate::message::{Digests, Message, Payload};
 
@@ -22,11 +24,11 @@ const MOST_KEPT: usize = 4096;
 pub struct Announcement {
     /// The number of the message; `None` for a payload that is not of this cache.
     pub number: Option<u64>,
-    /// What the message is of.
+    /// Subject of the message.
     pub subject: Subject,
 }
 
-/// What a message is of. Keys, functions and tags are named by their digests.
+/// Subject of a message. Keys, functions and tags are named by their digests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Subject {
@@ -133,9 +135,8 @@ impl InspectedShard {
             }
             Ok(())
         };
-        let config = find::config().set_push_sender(forward);
-        let (entrance, root) = (&node.opened.entrance, node.root.as_ref());
-        let (mut connection, driver) = find::open(entrance, root, config, node.limit).await?;
+        let config = open::config().set_push_sender(forward);
+        let (mut connection, driver) = node.open_with(config).await?;
         redis::cmd("SSUBSCRIBE")
             .arg(channel)
             .exec_async(&mut connection)

@@ -4,35 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_core::tier::Shard;
-use cache_core::tier::kit::AbortOnDrop;
 use cache_core::{Error, ErrorKind};
-use redis::AsyncConnectionConfig;
 use redis::aio::MultiplexedConnection;
-use tokio::time::timeout;
 
-use super::{Known, Node};
+use super::node::{Node, Opened};
+use super::open::{config, open};
 use crate::access::Access;
 use crate::config::Redis;
-use crate::errors::{self, failed};
+use crate::errors::failed;
 use crate::keys::Keys;
-use crate::locator::{Entrance, Found, Locator};
-use crate::mistakes;
+use crate::locator::{Entrance, Found, KnownNodes, Locator};
 use crate::topology::Topology;
-use crate::transport::{self, Pem};
+use crate::transport::Pem;
 
 /// The largest number of redirections that are followed for a shard.
 const MOST_REDIRECTIONS: usize = 5;
-
-/// The time limit of one command.
-const RESPONSE: Duration = Duration::from_secs(5);
-
-/// A connection, and where it leads.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) found: Found,
-    pub(super) entrance: Entrance,
-    pub(super) connection: MultiplexedConnection,
-}
 
 /// A search for the servers of all shards.
 #[derive(Debug)]
@@ -40,7 +26,7 @@ pub(super) struct Search {
     topology: Topology,
     access: Access,
     limit: Duration,
-    known: Known,
+    known: Arc<KnownNodes>,
     pub(super) nodes: Vec<Node>,
 }
 
@@ -126,27 +112,4 @@ impl Search {
         });
         Ok(self.nodes.len() - 1)
     }
-}
-
-/// The settings of a connection: each command has a time limit.
-pub(super) fn config() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE))
-}
-
-/// Opens a connection, whose driver ends with the second part of the result.
-///
-/// # Errors
-/// The server does not answer within `limit`, or refuses the connection.
-pub(super) async fn open(
-    entrance: &Entrance,
-    root: Option<&Pem>,
-    config: AsyncConnectionConfig,
-    limit: Duration,
-) -> Result<(MultiplexedConnection, AbortOnDrop<()>), Error> {
-    let connecting = transport::connect(&entrance.info, root, config);
-    let (connection, driver) = timeout(limit, connecting)
-        .await
-        .unwrap_or_else(|_| Err(errors::no_reply()))
-        .map_err(|error| mistakes::not_connected(&entrance.info, error))?;
-    Ok((connection, AbortOnDrop::new(tokio::spawn(driver))))
 }

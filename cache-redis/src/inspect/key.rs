@@ -10,7 +10,7 @@ use crate::keys::{GUARDS, Keys, LEASE, WAITS};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredKey {
-    /// What the key holds.
+    /// Kind of the contents.
     pub place: Place,
     /// The function that the key belongs to; `None` for a key of the shard itself.
     pub function: Option<Arc<FunctionKey>>,
@@ -18,7 +18,7 @@ pub struct StoredKey {
     pub arguments: String,
 }
 
-/// What a key holds.
+/// Kind of the contents of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Place {

@@ -19,7 +19,7 @@ use crate::keys::Keys;
 use crate::ledger;
 use crate::matching::{Sweep, escaped};
 use crate::number::fresh_number;
-use crate::permissions::{self, COMMANDS, Purpose};
+use crate::permissions::{COMMANDS, Purpose, check};
 use crate::server;
 
 /// The time limit of one step of a sweep.
@@ -90,8 +90,8 @@ impl Missing {
         self.purpose == Purpose::Caching
     }
 
-    /// Returns `true` if the tier does without the command, or if it is for something that programs
-    /// must turn on.
+    /// Returns `true` if the tier can work without the command, or if the command is for a feature
+    /// that programs must turn on.
     #[must_use]
     pub fn is_optional(&self) -> bool {
         matches!(
@@ -357,14 +357,14 @@ impl InspectedShard {
             .filter(|(purpose, ..)| purpose.is_checked())
             .filter(|(purpose, ..)| *purpose != Purpose::Nodes || is_cluster)
             .collect();
-        let lacking = permissions::lacking(&mut self.connection(), &self.keys, &asked).await;
+        let lacking = check::lacking(&mut self.connection(), &self.keys, &asked).await;
         let lacking = lacking.map_err(|error| failed("ask for the permissions", error))?;
         let missing = |(purpose, command)| Missing { command, purpose };
         Ok(lacking.into_iter().map(missing).collect())
     }
 
-    /// The entry of a tool is written also if no instance writes an audit, and never trims what they
-    /// keep.
+    /// The entry of a tool is written also if no instance writes an audit, and never trims the
+    /// entries of instances.
     async fn audit(&self, who: &str) -> Option<Audit> {
         let mut length = redis::cmd("XLEN");
         length.arg(self.keys.audit());
