@@ -4,6 +4,7 @@
 
 mod clean;
 mod data;
+mod docs;
 mod doctor;
 mod doctor_of_instances;
 mod doctor_of_servers;

@@ -1,5 +1,10 @@
 //! `top` with a real instance.
 
+use std::process::Stdio;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+
 use crate::data::Shop;
 
 #[tokio::test]
@@ -21,4 +26,37 @@ async fn top_without_published_instances_says_how_to_publish() {
     let run = crate::program::run(&["top", "--redis", &server.url()]).await;
     assert_eq!(run.code, Some(1), "{run:?}");
     assert!(run.errors.contains("Redis::observe"), "{run:?}");
+}
+
+/// `script` gives the program a terminal.
+#[tokio::test]
+async fn key_and_control_c_leave_the_terminal_as_it_was() {
+    let shop = Shop::with_users(&[1]).await;
+    shop.until_published().await;
+    for end in ["q", "\u{3}"] {
+        let program = env!("CARGO_BIN_EXE_multi-tier-cached");
+        let top = format!("{program} top --redis {}", shop.server.url());
+        let mut command = Command::new("script");
+        command.args(["-qfec", &top, "/dev/null"]);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let mut output = child.stdout.take().unwrap();
+        let mut seen = Vec::new();
+        while !String::from_utf8_lossy(&seen).contains("cli::user") {
+            assert!(
+                output.read_buf(&mut seen).await.unwrap() > 0,
+                "it ended: {seen:?}"
+            );
+        }
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(end.as_bytes()).await.unwrap();
+        output.read_to_end(&mut seen).await.unwrap();
+        let seen = String::from_utf8_lossy(&seen).into_owned();
+        let (entered, left) = (seen.find("\u{1b}[?1049h"), seen.rfind("\u{1b}[?1049l"));
+        assert!(entered < left && entered.is_some(), "{seen:?}");
+        assert_eq!(child.wait().await.unwrap().code(), Some(0), "{seen:?}");
+    }
 }
