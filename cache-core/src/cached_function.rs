@@ -87,7 +87,7 @@ pub(crate) struct CachedFunction {
     /// Limits on the log lines about loads that fail or are dropped.
     log_limits: LoadLogLimits,
     pub(crate) records: Records,
-    /// What an instance publishes about the function, besides the fingerprint of its values.
+    /// The description of the function for tools, without the fingerprint of its values.
     #[cfg(feature = "inspect")]
     pub(crate) published: PublishedFunction,
     /// Why the function does not have the tiers that it asks for.

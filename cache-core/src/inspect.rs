@@ -1,5 +1,5 @@
-//! What a cache publishes about itself, and how its records are read without the program that
-//! wrote them. For tools; a program needs none of it.
+//! Readers of records and of the state that instances publish, for tools. They need no type of the
+//! program that wrote a record.
 //!
 //! A tier that several processes can reach, such as Redis, publishes under the names in [`keys`]:
 //!
@@ -16,13 +16,15 @@
 mod bincode;
 mod decode;
 mod decoder;
+mod error;
 pub(crate) mod function;
 mod msgpack;
 mod postcard;
 pub(crate) mod published;
 mod record;
 
-pub use self::decode::{DecodeError, PayloadCodec, decode};
+pub use self::decode::{PayloadCodec, decode};
+pub use self::error::DecodeError;
 pub use self::published::{
     InstanceSettings, PublishedFunction, PublishedInstance, PublishedTier, keys,
 };
@@ -30,3 +32,6 @@ pub use self::record::{DamagedRecord, Record, RecordKind};
 pub use crate::codec::layout::{Field, Layout, Members, NamedType, Part, TypeKind, Variant};
 pub use crate::record::Mark;
 pub use crate::tier::kit::owner_of_token;
+
+#[cfg(test)]
+mod tests;

@@ -96,7 +96,7 @@ pub(crate) struct Settings {
     pub(crate) lease_time: Duration,
     pub(crate) journal_file: Option<PathBuf>,
     pub(crate) audit: Option<Audit>,
-    /// The name under which this instance publishes what tools show.
+    /// The name under which this instance publishes its state for tools.
     pub(crate) observe: Option<String>,
     pub(crate) required: bool,
     /// `None`: the default of the kind of addresses.
@@ -262,13 +262,13 @@ impl Redis {
         self
     }
 
-    /// Publishes what tools show about this instance and its functions, under this name. Default:
+    /// Publishes the state of this instance and its functions for tools, under this name. Default:
     /// nothing is published.
     ///
     /// Every five seconds this costs one script on the server, with at most 32 KiB; functions are
-    /// sent once. What is published ends by itself: that of an instance after 15 seconds, that of
-    /// functions after a day in which no instance publishes. Nothing in the cache reads it, so its
-    /// loss concerns displays only. It has names of functions and arguments, and no keys or values.
+    /// sent once. The state of an instance expires after 15 seconds, and the functions expire after
+    /// a day in which no instance publishes. The cache reads none of it, so a loss concerns
+    /// displays only. Names of functions and arguments are published, and no keys or values.
     ///
     /// Unless [`audit`](Self::audit) is set, this sets it, with the same name and 10,000 entries.
     #[cfg(feature = "inspect")]

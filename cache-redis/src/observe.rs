@@ -1,8 +1,7 @@
-//! Publishes what tools show: the functions of this instance, the layouts of their values, and its
-//! state.
+//! Publishes the state of this instance for tools, its functions, and the layouts of their values.
 //!
 //! One task of the first shard does so. It never waits for a link, and a failure concerns neither
-//! the link nor the breaker: what is not published now is published five seconds later.
+//! the link nor the breaker: the task tries again five seconds later.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -59,7 +58,7 @@ impl Publisher {
     }
 }
 
-/// What the task knows.
+/// The state of the task.
 struct Publication {
     session: Arc<RedisSession>,
     runtime: Arc<dyn ObservedRuntime>,
@@ -186,7 +185,7 @@ impl Publication {
         let reply = reply.unwrap_or_else(|_| Err(errors::no_reply()));
         reply.map_err(|error| {
             self.session.permissions.doubt();
-            errors::failed("publish what tools show", error)
+            errors::failed("publish the state of this instance", error)
         })
     }
 }

@@ -39,7 +39,7 @@ pub(crate) enum Purpose {
     InvalidateMatching,
     Replicated,
     Audit,
-    /// What tools show. Without them it is not published.
+    /// The state that tools show. Without them it is not published.
     Observe,
     /// Streams have connections of their own, on which the server's refusal names the command.
     Streams,

@@ -60,7 +60,7 @@ pub(crate) struct RedisTier {
     pub(crate) session: Arc<RedisSession>,
     supervisor: Supervisor,
     settings: TierSettings,
-    /// The task that publishes what tools show.
+    /// The task that publishes the state of the instance.
     #[cfg(feature = "inspect")]
     publisher: Publisher,
 }

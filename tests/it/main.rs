@@ -48,6 +48,7 @@ mod mistakes;
 mod nested_loads;
 mod never_stale;
 mod objects;
+mod observe;
 mod outages;
 mod oversized;
 mod panics;

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-/// A step of a run, of which [`Draft::add`] is told unless the tracer is silent.
+/// A step of a run. The tracer passes it to [`Draft::add`] unless it is silent.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(
     not(feature = "inspect"),
@@ -108,7 +108,7 @@ mod drawn {
         next: Option<Parts>,
         /// The types that this run described, by their numbers.
         described: Vec<(usize, Described)>,
-        /// What completed runs have described.
+        /// The descriptions of completed runs.
         types: Vec<Option<TypeDraft>>,
         value: Option<Part>,
         /// Set if this run has something that no layout can have.

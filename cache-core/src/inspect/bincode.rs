@@ -1,8 +1,8 @@
 //! The format of bincode's standard configuration: an integer below 251 is a byte, and a larger
 //! one follows a byte that says its width.
 
-use super::decode::DecodeError;
 use super::decoder::{Source, damaged, take_from};
+use super::error::DecodeError;
 
 /// The first byte of an integer of 16 bits. Those of 32, 64 and 128 bits follow it.
 const TWO_BYTES: u8 = 251;

@@ -1,11 +1,10 @@
 //! From the payload of a record to JSON.
 
-use std::fmt;
-
 use serde_json::Value;
 
 use super::bincode::Bincode;
 use super::decoder::{Budget, Decoder};
+use super::error::DecodeError;
 use super::msgpack;
 use super::postcard::Postcard;
 use crate::codec::layout::Layout;
@@ -55,24 +54,6 @@ impl PayloadCodec {
         matches!(self, Self::Postcard | Self::Bincode)
     }
 }
-
-/// A payload that cannot be decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DecodeError(String);
-
-impl DecodeError {
-    pub(super) fn new(problem: impl Into<String>) -> Self {
-        Self(problem.into())
-    }
-}
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for DecodeError {}
 
 /// Decodes the payload of a record into the JSON that `serde_json` makes of the program's value.
 ///

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::decode::DecodeError;
+use super::error::DecodeError;
 use crate::codec::layout::{Field, Layout, Members, Part, TypeKind};
 
 /// The deepest nesting of values. `serde_json` reads 128 levels.

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::decode::DecodeError;
 use super::decoder::{Budget, as_key, take_from};
+use super::error::DecodeError;
 
 /// Decodes one value, after which nothing may follow.
 pub(super) fn decode(payload: &[u8], budget: Budget) -> Result<Value, DecodeError> {

@@ -1,7 +1,7 @@
 //! The format of postcard: integers of seven bits a byte, the lowest first.
 
-use super::decode::DecodeError;
 use super::decoder::{Source, damaged, take_from};
+use super::error::DecodeError;
 
 pub(super) struct Postcard<'p>(&'p [u8]);
 

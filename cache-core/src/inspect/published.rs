@@ -1,4 +1,4 @@
-//! What an instance publishes about its functions and itself.
+//! The state that an instance publishes: its functions and itself.
 
 use std::time::Duration;
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::decode::{DecodeError, PayloadCodec, decode};
+use super::decode::{PayloadCodec, decode};
+use super::error::DecodeError;
 use crate::codec::layout::Layout;
 use crate::record::{self, Damaged, Header, Mark};
 
@@ -19,7 +20,7 @@ use crate::record::{self, Damaged, Header, Mark};
 pub struct Record {
     /// Number of the codec that wrote the payload; see [`PayloadCodec::of_id`].
     pub codec: u8,
-    /// What the record stands for.
+    /// Kind of the record.
     pub kind: RecordKind,
     /// Version of the function.
     pub version: u32,
@@ -49,7 +50,7 @@ pub struct Record {
     pub payload: Vec<u8>,
 }
 
-/// What a record stands for.
+/// Kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! What a runtime says about itself to the tiers that publish it.
+//! The state of a runtime, for the tiers that publish it.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -227,3 +227,6 @@ fn is_zero(name: &str, value: &Value) -> bool {
         Value::Object(members) => members.is_empty(),
     }
 }
+
+#[cfg(test)]
+mod tests;

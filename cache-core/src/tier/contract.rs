@@ -288,7 +288,7 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
         Box::pin(async { Ok(()) })
     }
 
-    /// Publishes what tools read about the runtime, if the tier is set to. Called once, after
+    /// Publishes the state of the runtime for tools, if the tier is set to. Called once, after
     /// [`start`](Self::start), on the tier of the first shard. The tier MUST NOT publish after
     /// [`shutdown`](Self::shutdown). Default: does nothing.
     #[cfg(feature = "inspect")]

@@ -1,4 +1,4 @@
-//! The way of what a runtime says about itself to the tier that publishes it.
+//! The way from a runtime to the tier that publishes its state.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub trait ObservedRuntime: fmt::Debug + Send + Sync {
     fn instance(&self, about: &AboutInstance, max_bytes: usize) -> Option<String>;
 }
 
-/// What a tier knows about the instance that it publishes.
+/// The properties of an instance that its tier knows.
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "tiers make it")]
 pub struct AboutInstance {

@@ -156,7 +156,7 @@ impl Store {
         Err(error)
     }
 
-    /// Has the first shard publish what tools read about the runtime, if it is set to.
+    /// Has the first shard publish the state of the runtime, if it is set to.
     #[cfg(feature = "inspect")]
     pub(crate) fn observe(&self, runtime: Arc<dyn ObservedRuntime>) {
         self.shards[0].tier.observe(runtime);

@@ -1,4 +1,4 @@
-//! Publishes what tools show about instances and functions. No other command reads it.
+//! Publishes the state of instances and functions for tools. No other command reads it.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::number::millis;
 /// Writes the state of an instance, and removes those that no longer publish from the list.
 ///
 /// KEYS instance, instances, functions, shapes.
-/// ARGV id, state, its life in ms, life of the functions and shapes in ms, a field that the instance
-/// wrote into the functions.
+/// ARGV id, state, its life in ms, life of the functions and shapes in ms, a field that the
+/// instance wrote into the functions.
 ///
 /// Replies with 1 if the fields are to be written: the instance was not in the list, or the field
 /// is missing. Data was lost then, or this is the first time.
@@ -50,7 +50,7 @@ pub(crate) struct PublishFields<'a> {
     pub(crate) fields: &'a [(String, String)],
 }
 
-/// What else is to be published.
+/// The part that is still to be published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
     Nothing,

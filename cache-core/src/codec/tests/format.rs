@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -144,12 +145,44 @@ fn record_that_is_cut_or_damaged_is_an_error_and_no_panic() {
     }
 }
 
+/// Variants that the text of a description does not tell apart. The text must stay as it is.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "only its shape is read")]
+enum Alike {
+    Field { u64: u64 },
+    Value(u64),
+    Unit,
+    Nothing(()),
+    Two(u8, u8),
+    Pair((u8, u8)),
+}
+
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "only its shape is read")]
+struct Linked {
+    marker: Marker,
+    letter: char,
+    wide: (i128, u128),
+    next: Option<Box<Self>>,
+    alike: Vec<Alike>,
+    by_name: BTreeMap<String, Bytes>,
+}
+
+type Letters = BTreeMap<u16, Option<Vec<(char, Marker)>>>;
+
 #[test]
 fn fingerprints_of_shapes_are_those_of_earlier_versions() {
     for (shape, fingerprint) in [
         (Shape::of::<Every>(), 0x4544_5f23_6c10_b19a),
         (Shape::of::<Kind>(), 0xe91f_9568_c5d7_74c2),
         (Shape::of::<Vec<Option<Pair>>>(), 0x8453_4d80_30b1_b307),
+        (Shape::of::<Alike>(), 0xbe54_e62c_0deb_f221),
+        (Shape::of::<Linked>(), 0x0eff_a276_3b11_a4d8),
+        (Shape::of::<Letters>(), 0xc380_a177_701c_2163),
+        (
+            Shape::of::<Result<Duration, String>>(),
+            0x8eb2_c16d_dfce_c88c,
+        ),
     ] {
         assert_eq!((shape.traced, shape.fingerprint), (true, fingerprint));
     }

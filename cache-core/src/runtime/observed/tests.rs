@@ -1,0 +1,84 @@
+//! The size of what an instance publishes, and what is left out of it.
+
+use std::time::Duration;
+
+use super::*;
+use crate::level::Level;
+use crate::stats::{FunctionCounters, TierCounters};
+use crate::tier::{Breaker, Health, ShardStatus, TierStatus};
+
+const MOST: usize = 32 << 10;
+
+fn instance() -> PublishedInstance {
+    let shard = |index| ShardStatus {
+        index,
+        breaker: Breaker::Closed,
+        health: Health {
+            coherent_for: Some(Duration::ZERO),
+            ..Health::default()
+        },
+        answered_in: None,
+        last_error: None,
+    };
+    let tier = TierStatus::of_shards(Level::L2, "redis", vec![shard(0), shard(1)]);
+    PublishedInstance {
+        id: "shop-1-7".to_owned(),
+        name: "shop-1".to_owned(),
+        number: 7,
+        version: "1.2.3".to_owned(),
+        process: 1,
+        began: 1,
+        published: 2,
+        period: Duration::from_secs(5),
+        settings: InstanceSettings::default(),
+        snapshot: Snapshot {
+            loads_under_way: 0,
+            background_loads: crate::background::BackgroundLoads::default(),
+            entries_in_memory: 3,
+            tiers: vec![tier],
+            functions: Vec::new(),
+            tag_invalidations: 0,
+            tag_expiries: 1,
+            invalidations_of_all: 0,
+        },
+        functions_left_out: 0,
+    }
+}
+
+/// Statistics of a function with so many hits.
+fn stats(hits: u64) -> FunctionStats {
+    let counters = TierCounters::default();
+    (0..hits).for_each(|_| {
+        counters.hits.add_one();
+    });
+    let tiers = vec![counters.snapshot(Level::L1)];
+    FunctionCounters::default().snapshot(format!("f{hits}"), 1, tiers)
+}
+
+#[test]
+fn numbers_that_are_zero_are_left_out_and_read_as_zero() {
+    let mut expected = instance();
+    let text = limited(&expected, vec![stats(2), stats(0), stats(1)], MOST);
+    assert!(!text.contains("load_errors"), "{text}");
+    expected.snapshot.functions = vec![stats(2), stats(1)];
+    let read: PublishedInstance = serde_json::from_str(&text).expect("an instance");
+    assert_eq!(read, expected);
+    assert!(text.len() < json(&expected).to_string().len() / 2);
+}
+
+#[test]
+fn most_used_functions_are_kept_if_not_all_of_them_fit() {
+    let functions: Vec<_> = (0..1_000).map(stats).collect();
+    let text = limited(&instance(), functions, MOST);
+    assert!(
+        text.len() <= MOST && text.len() > MOST - 200,
+        "{}",
+        text.len()
+    );
+    let read: PublishedInstance = serde_json::from_str(&text).expect("an instance");
+    let kept = read.snapshot.functions;
+    let expected: Vec<_> = (0..1_000).rev().take(kept.len()).map(stats).collect();
+    assert_eq!(kept, expected);
+    // The one without calls is not counted.
+    assert_eq!(kept.len() + read.functions_left_out, 999);
+}
