@@ -14,8 +14,8 @@ use crate::output::Output;
 use crate::published;
 use crate::verdict::Verdict;
 
-/// The size of the text that `--once` prints.
-const ONCE: (u16, u16) = (100, 40);
+/// The width of the text that `--once` prints.
+const ONCE: u16 = 100;
 
 pub(crate) async fn run(
     inspection: &Inspection,
@@ -43,9 +43,11 @@ pub(crate) async fn run(
     numbers.update(instances);
     let mut view = View::new(inspection.namespace(), arguments.filter.clone());
     if arguments.once {
-        let lines = draw::text(&view, &numbers, ONCE);
-        for line in lines.lines() {
-            output.line(line.trim_end())?;
+        let screen = draw::text(&view, &numbers, (ONCE, draw::height(&view, &numbers)));
+        // The last line says what keys do.
+        let lines: Vec<&str> = screen.lines().collect();
+        for line in &lines[..lines.len().saturating_sub(1)] {
+            output.line(line)?;
         }
         return Ok(Verdict::Fine);
     }

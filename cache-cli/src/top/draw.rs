@@ -220,6 +220,15 @@ fn tier_state(tier: &cache_core::tier::TierStatus) -> String {
     format!("{} {state}{queued}", tier.level)
 }
 
+/// The height of a screen that has room for all functions, up to a limit.
+pub(super) fn height(view: &View, numbers: &Numbers) -> u16 {
+    const MOST: u16 = 1_000;
+    let lines = |number: usize| u16::try_from(number).unwrap_or(MOST).min(MOST);
+    let functions = lines(view.functions(numbers).len() + 1).max(3);
+    let instances = lines(numbers.instances.len() + 1).min(INSTANCES);
+    2 + functions + 1 + instances + 1
+}
+
 /// Draws the screen as text.
 pub(super) fn text(view: &View, numbers: &Numbers, (width, height): (u16, u16)) -> String {
     let Ok(mut terminal) = Terminal::new(TestBackend::new(width, height));

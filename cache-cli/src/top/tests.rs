@@ -11,8 +11,9 @@ use super::numbers::Numbers;
 use super::screen::{Action, Sort, View};
 
 fn function(name: &str, (hits, loads): (u64, u64), millis: u64) -> Value {
-    let buckets = json!([{"up_to": {"secs": 0, "nanos": millis * 1_000_000}, "count": loads}]);
-    let took = json!({"buckets": buckets, "sum": {"secs": 0, "nanos": loads * millis * 1_000_000}});
+    let time = |millis: u64| json!({"secs": millis / 1_000, "nanos": millis % 1_000 * 1_000_000});
+    let buckets = json!([{"up_to": time(millis), "count": loads}]);
+    let took = json!({"buckets": buckets, "sum": time(loads * millis)});
     json!({
         "name": name, "version": 1, "loads": loads, "load_errors": loads / 10,
         "load_times": {"value": took},
