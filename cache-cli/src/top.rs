@@ -4,6 +4,8 @@ mod draw;
 mod numbers;
 mod screen;
 
+use std::io::{self, IsTerminal};
+
 use cache_redis::inspect::Inspection;
 
 use self::numbers::Numbers;
@@ -50,6 +52,12 @@ pub(crate) async fn run(
             output.line(line)?;
         }
         return Ok(Verdict::Fine);
+    }
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        return Err(Failure::usage(
+            "`top` needs a terminal",
+            "use `--once` for the screen as text, or `--json`",
+        ));
     }
     let mut terminal = screen::Terminal::open()?;
     let mut signals = screen::Signals::new()?;

@@ -163,7 +163,7 @@ fn draw_detail(frame: &mut Frame<'_>, area: Rect, function: &FunctionNumbers, nu
         };
         for tier in &of.tiers {
             lines.push(Line::raw(printable(&format!(
-                "{:<16} {}  {} hits, {} misses, {} refused fills, {} damaged, {} of another type",
+                "{:<16} {}  {} hits, {} misses, {} refused, {} damaged, {} mismatched",
                 instance.name,
                 tier.level,
                 tier.hits,

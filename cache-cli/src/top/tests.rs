@@ -135,7 +135,9 @@ fn keys_sort_filter_select_and_end() {
         KeyCode::Char('/'),
         KeyCode::Char('q'),
         KeyCode::Backspace,
-        KeyCode::Char('u'),
+        KeyCode::Char(':'),
+        KeyCode::Char(':'),
+        KeyCode::Char('g'),
     ] {
         assert_eq!(view.press(key(code), 3), Action::Redraw);
     }

@@ -40,7 +40,7 @@ pub(crate) fn user_of(id: u64) -> User {
     };
     User {
         id,
-        name: format!("Zoë \u{1b}[2J{id}"),
+        name: format!("Zoë \u{1b}[2J\u{9b}{id}"),
         balance: -0.5,
         addresses: vec![address("Køln", None), address("Bern", Some(3000))],
         plan: match id % 3 {

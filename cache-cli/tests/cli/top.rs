@@ -18,6 +18,8 @@ async fn top_shows_the_functions_of_an_instance() {
     for part in ["1 instances", "cli::user", "shop-1", "l2 ok"] {
         assert!(run.output.contains(part), "{part} is not in {}", run.output);
     }
+    let run = shop.run(&["top"]).await;
+    assert_eq!(run.code, Some(2), "there is no terminal: {run:?}");
     let run = shop.run(&["top", "--once", "score"]).await;
     assert!(!run.output.contains("cli::user"), "{}", run.output);
 }

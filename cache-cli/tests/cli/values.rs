@@ -53,7 +53,7 @@ async fn get_shows_the_value_as_the_program_would_write_it_as_json() {
         let shown: Value = serde_json::from_str(&run.output).unwrap();
         assert_eq!(shown, expected);
         assert!(
-            !run.output.contains('\u{1b}'),
+            !run.output.contains(['\u{1b}', '\u{9b}']),
             "no control character is printed"
         );
         let run = shop
