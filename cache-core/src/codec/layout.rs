@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The layout of a value type, by which [`decode`](super::decode) reads records of formats that do
+/// The layout of a value type, by which [`decode`](crate::inspect::decode) reads records of formats that do
 /// not describe themselves.
 ///
 /// It is traced from what the type asks serde for when it is read. A type that serde cannot read
