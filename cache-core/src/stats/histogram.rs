@@ -156,7 +156,7 @@ impl Histogram {
             }
             below += count;
         }
-        filled().last().map(|last| lower_bound(last.bound()))
+        filled().next_back().map(|last| lower_bound(last.bound()))
     }
 
     /// Adds the durations of another histogram.
