@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use multi_tier_cached::{Redis, multi_tier_cached};
 use testbed::cluster::{self, Cluster};
-use testbed::{Instance, Truth, until_returns};
+use testbed::{Instance, Truth, until, until_returns};
 use tokio::io::AsyncWriteExt;
 
 use crate::data::Shop;
@@ -113,11 +113,26 @@ async fn all_shards_of_a_cluster_are_reached() {
         let all = [&["invalidate", "--yes", "--cluster", &seeds], arguments].concat();
         program::run(&all).await
     };
+    until("the keys of all shards are listed", || {
+        cluster_records(&cluster) == 4
+    })
+    .await;
+    let keys = program::run(&["keys", "cli::fact", "--cluster", &seeds]).await;
+    let mut keys: Vec<&str> = keys.output.lines().collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["0", "1", "2", "3"]);
+    let tail = ["tail", "--count", "1", "--json", "--cluster", &seeds];
+    let tail = tokio::spawn(program::finish(program::command(&tail)));
     for key in ["0", "1", "2", "3"] {
         truth.commit();
         is_done(&invalidate(&["cli::fact", key]).await, "invalidated");
         see(&instances, &truth, &[key.parse().unwrap()]).await;
     }
+    let seen = tail.await.unwrap().documents();
+    assert!(
+        seen[0]["what"].is_string(),
+        "one of the invalidations is seen: {seen:?}"
+    );
     truth.commit();
     is_done(&invalidate(&["cli::fact"]).await, "all keys");
     see(&instances, &truth, &[0, 1, 2, 3]).await;
@@ -162,4 +177,10 @@ async fn nothing_is_invalidated_without_a_yes_or_in_a_dry_run() {
         what[0].contains("cli") && what[0].contains("cli::user:1:42"),
         "{what:?}"
     );
+}
+
+/// The number of records on all primaries.
+fn cluster_records(cluster: &Cluster) -> usize {
+    let primaries = cluster.nodes().iter().take(3);
+    primaries.map(|node| node.records().len()).sum()
 }
