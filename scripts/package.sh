@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 packages=(multi-tier-cached cache-core cache-macros cache-redis cache-disk cache-memcached cache-object cache-prometheus
-  cache-opentelemetry)
+  cache-opentelemetry multi-tier-cached-cli)
 
 verify=(--no-verify)
 [ "${1:-}" != --verify ] || verify=()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the programs that tests start (redis-server, memcached, openssl, and prometheus with
-# promtool) if they are missing.
+# Installs the programs that tests start (redis-server, valkey-server, memcached, openssl, and
+# prometheus with promtool) if they are missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +15,8 @@ if [ ${#missing[@]} -gt 0 ]; then
   "${as_root[@]}" apt-get update -qq
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
 fi
+
+scripts/valkey.sh
 
 # Unpacked and not installed: the package would start a server of its own, and its pages need
 # eleven more packages.

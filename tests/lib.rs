@@ -12,6 +12,7 @@ macro_rules! pages {
 }
 
 pages!(
+    command_line: "command-line.md",
     configuration: "configuration.md",
     explain: "explain.md",
     guarantees: "guarantees.md",

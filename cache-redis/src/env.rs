@@ -168,6 +168,12 @@ fn observed(_: Redis, _: &str) -> Result<Redis, Error> {
 }
 
 fn build(env: &Environment) -> Result<Option<Box<dyn TierBuilder>>, Error> {
+    let redis = redis(env)?;
+    Ok(redis.map(|redis| -> Box<dyn TierBuilder> { Box::new(redis) }))
+}
+
+/// Returns the tier that the variables ask for.
+pub(crate) fn redis(env: &Environment) -> Result<Option<Redis>, Error> {
     let time_limit = env.duration("REDIS_TIME_LIMIT")?;
     let required: Option<bool> = env.parsed("REDIS_REQUIRED", "`true` or `false`")?;
     let Some((redis, name)) = place(env)? else {
@@ -195,7 +201,7 @@ fn build(env: &Environment) -> Result<Option<Box<dyn TierBuilder>>, Error> {
     if let Some(name) = env.text("OBSERVE") {
         redis = observed(redis, name)?;
     }
-    Ok(Some(Box::new(redis)))
+    Ok(Some(redis))
 }
 
 inventory::submit! {

@@ -63,6 +63,12 @@ impl Keys {
         &self.pattern
     }
 
+    /// The beginning of the names of all keys of the shard.
+    #[cfg(feature = "inspect")]
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The history of the shard with this index, which may be another one.
     pub(crate) fn history_of(&self, shard: u8) -> String {
         history_of(&self.namespace, shard)
@@ -139,9 +145,17 @@ impl Keys {
         format!("{}{}<", self.prefix, function.name)
     }
 
-    /// The name of the function in the name of a record or lease, if that has this version:
-    /// everything up to the first single colon, which no function's name contains.
+    /// The name of the function in the name of a record or lease, if that has this version.
     pub(crate) fn function_of(&self, key: &str, version: u32) -> Option<String> {
+        let (name, of, rest) = self.split(key)?;
+        let is_meant = of == version && rest.starts_with(':');
+        is_meant.then(|| name.to_owned())
+    }
+
+    /// Splits the name of a key that belongs to a function: the function's name, which is
+    /// everything up to the first single colon, its version, and the rest after that. No function's
+    /// name contains a single colon.
+    pub(crate) fn split<'a>(&self, key: &'a str) -> Option<(&'a str, u32, &'a str)> {
         let rest = key.strip_prefix(&self.prefix)?;
         let mut end = 0;
         loop {
@@ -152,8 +166,13 @@ impl Keys {
             }
         }
         let (name, rest) = rest.split_at(end);
-        let rest = rest.strip_prefix(':')?.strip_prefix(&version.to_string())?;
-        rest.starts_with(':').then(|| name.to_owned())
+        let rest = rest.strip_prefix(':')?;
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (version, rest) = rest.split_at(digits);
+        // Another way to write the number would be another key.
+        let is_canonical = digits == 1 || !version.starts_with('0');
+        let version = version.parse().ok().filter(|_| is_canonical)?;
+        Some((name, version, rest))
     }
 
     /// A stream that users write.

@@ -54,6 +54,8 @@ mod env;
 mod epochs;
 mod errors;
 mod flush;
+#[cfg(feature = "inspect")]
+pub mod inspect;
 mod journal;
 mod keys;
 mod layout;

@@ -3,7 +3,14 @@
 use crate::sources::{Source, assert_none, read};
 
 /// Published packages with the packages of the workspace that each may depend on.
+///
+/// The tests of the command line start servers and instances, so it names packages that only tests
+/// use. Cargo leaves them out of what is published.
 const PUBLISHED: &[(&str, &[&str])] = &[
+    (
+        "cache-cli",
+        &["cache-core", "cache-redis", "multi-tier-cached", "testbed"],
+    ),
     ("cache-core", &[]),
     ("cache-macros", &[]),
     ("cache-disk", &["cache-core"]),

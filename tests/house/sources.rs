@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// Directories of all Rust sources, tests and examples.
 pub(crate) const EVERYTHING: &[&str] = &[
     "benches",
+    "cache-cli",
     "cache-core",
     "cache-disk",
     "cache-macros",

@@ -143,8 +143,10 @@ impl Histogram {
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<Duration> {
         let rank = share.clamp(0.0, 1.0) * self.count() as f64;
+        // One that was read may have empty buckets, in which nothing can be interpolated.
+        let filled = || self.buckets.iter().filter(|bucket| bucket.count > 0);
         let mut below = 0.0;
-        for bucket in &self.buckets {
+        for bucket in filled() {
             let count = bucket.count as f64;
             if below + count >= rank {
                 let lower = lower_bound(bucket.bound());
@@ -154,7 +156,7 @@ impl Histogram {
             }
             below += count;
         }
-        self.buckets.last().map(|last| lower_bound(last.bound()))
+        filled().next_back().map(|last| lower_bound(last.bound()))
     }
 
     /// Adds the durations of another histogram.

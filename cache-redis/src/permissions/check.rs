@@ -4,12 +4,14 @@ use std::sync::atomic::Ordering;
 
 use cache_core::tier::kit::lock;
 use cache_core::{Error, ErrorKind};
+use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 
 use super::{COMMANDS, Purpose, named};
 use crate::commands;
 use crate::commands::permissions::{CheckPermissions, Refused};
 use crate::errors::{self, failed};
+use crate::keys::Keys;
 use crate::session::RedisSession;
 
 impl RedisSession {
@@ -33,22 +35,9 @@ impl RedisSession {
             .filter(|(purpose, ..)| *purpose != Purpose::Observe || self.settings.observe.is_some())
             .filter(|(purpose, ..)| *purpose != Purpose::Nodes || self.locator.has_cluster())
             .collect();
-        let words = |call: &str| {
-            call.split(' ')
-                .map(|word| named(&self.keys, word))
-                .collect()
-        };
-        let check = CheckPermissions {
-            calls: asked.iter().map(|(_, _, call)| words(call)).collect(),
-        };
-        let Refused(refused) = commands::send(connection, &self.keys, check)
+        let lacking = lacking(connection, &self.keys, &asked)
             .await
             .map_err(|error| failed("ask for the permissions of the server's user", error))?;
-        let lacking: Vec<_> = refused
-            .into_iter()
-            .filter_map(|at| asked.get(at))
-            .map(|(purpose, command, _)| (*purpose, *command))
-            .collect();
         let before = std::mem::replace(&mut *self.permissions.lock(), lacking.clone());
         if let Some(error) = self.missing(Purpose::Caching) {
             return Err(error);
@@ -156,4 +145,21 @@ impl RedisSession {
     fn user(&self) -> String {
         self.locator.user()
     }
+}
+
+/// Asks which of these commands the server's user may not run.
+pub(crate) async fn lacking(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    asked: &[&(Purpose, &'static str, &'static str)],
+) -> Result<Vec<(Purpose, &'static str)>, RedisError> {
+    let words = |call: &str| call.split(' ').map(|word| named(keys, word)).collect();
+    let check = CheckPermissions {
+        calls: asked.iter().map(|(_, _, call)| words(call)).collect(),
+    };
+    let Refused(refused) = commands::send(connection, keys, check).await?;
+    let refused = refused.into_iter().filter_map(|at| asked.get(at));
+    Ok(refused
+        .map(|(purpose, command, _)| (*purpose, *command))
+        .collect())
 }

@@ -1,0 +1,177 @@
+//! The arguments of the program.
+
+use clap::{Args, Parser, Subcommand};
+
+/// Looks at the caches of `multi-tier-cached` in Redis or Valkey.
+///
+/// It reads what the instances store, and needs no port and no setting of the program. With
+/// `Redis::observe` in the program it also decodes values and shows instances.
+#[derive(Debug, Parser)]
+#[command(
+    name = "multi-tier-cached",
+    version,
+    after_help = "Exit codes: 0 fine, 1 found something wrong, 2 wrong usage, 3 the server is not reachable.\n\
+                  User, password, database and TLS are set by the variables of the library, such as \
+                  MULTI_TIER_CACHED_REDIS_PASSWORD."
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Print JSON: one document, or one for each line of a list.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the servers are, and which namespace is meant.
+#[derive(Args, Debug)]
+pub(crate) struct Place {
+    /// One server, or any node of a cluster with one shard: `redis://host:port`, `rediss://…`, or
+    /// `redis+unix:///path`.
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "MULTI_TIER_CACHED_REDIS_URL",
+        hide_env_values = true
+    )]
+    pub(crate) redis: Option<String>,
+    /// Some nodes of a cluster, separated by commas.
+    #[arg(
+        long,
+        global = true,
+        value_name = "SEEDS",
+        env = "MULTI_TIER_CACHED_REDIS_CLUSTER",
+        hide_env_values = true
+    )]
+    pub(crate) cluster: Option<String>,
+    /// The sentinels of a primary, separated by commas.
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDRESSES",
+        env = "MULTI_TIER_CACHED_REDIS_SENTINELS",
+        hide_env_values = true
+    )]
+    pub(crate) sentinels: Option<String>,
+    /// The name that the sentinels have for the primary.
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "MULTI_TIER_CACHED_REDIS_SENTINEL_MASTER",
+        hide_env_values = true
+    )]
+    pub(crate) sentinel_master: Option<String>,
+    /// The namespace of the instances. Default: `cache`.
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "MULTI_TIER_CACHED_REDIS_NAMESPACE",
+        hide_env_values = true
+    )]
+    pub(crate) namespace: Option<String>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check the servers, their settings, and what the instances have stored.
+    Doctor,
+    /// List the keys of a function, or the functions.
+    Keys(Keys),
+    /// Show the value of a key.
+    Get(Get),
+    /// Say why a key is, or is not, answered from Redis.
+    Explain(Target),
+    /// Invalidate a key, the keys that match, a function, or everything.
+    Invalidate(Invalidate),
+    /// Show invalidations while they happen.
+    Tail(Tail),
+    /// Show functions, tiers and instances while they work.
+    Top(Top),
+}
+
+/// A key.
+#[derive(Args, Debug)]
+pub(crate) struct Target {
+    /// The function, with its version if it has several (`users::get:2`), or a full key of Redis.
+    pub(crate) function: String,
+    /// The arguments, as `keys` lists them.
+    pub(crate) key: Option<String>,
+}
+
+/// The arguments of `keys`.
+#[derive(Args, Debug)]
+pub(crate) struct Keys {
+    /// The function, with its version if it has several. Without it, functions are listed.
+    pub(crate) function: Option<String>,
+    /// The arguments of the keys: `*` stands for any text, `?` for a character.
+    pub(crate) glob: Option<String>,
+    /// The largest number of lines.
+    #[arg(long, default_value_t = 1000, value_name = "NUMBER")]
+    pub(crate) limit: usize,
+}
+
+/// The arguments of `get`.
+#[derive(Args, Debug)]
+pub(crate) struct Get {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Write the bytes of the value as they are stored.
+    #[arg(long, conflicts_with_all = ["header", "json"])]
+    pub(crate) raw: bool,
+    /// Show the header of the record as well.
+    #[arg(long)]
+    pub(crate) header: bool,
+}
+
+/// The arguments of `invalidate`.
+#[derive(Args, Debug)]
+pub(crate) struct Invalidate {
+    /// The function, with its version if it has several, or a full key of Redis.
+    #[arg(required_unless_present = "all")]
+    pub(crate) function: Option<String>,
+    /// The arguments, as `keys` lists them. Without them, the whole function.
+    pub(crate) key: Option<String>,
+    /// The keys of the function whose arguments match.
+    #[arg(long, value_name = "GLOB", conflicts_with_all = ["key", "all"], requires = "function")]
+    pub(crate) matching: Option<String>,
+    /// Everything in the namespace.
+    #[arg(long, conflicts_with = "function")]
+    pub(crate) all: bool,
+    /// Do not ask.
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Say what would be invalidated, and invalidate nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// The arguments of `tail`.
+#[derive(Args, Debug)]
+pub(crate) struct Tail {
+    /// Show lines that contain this text.
+    pub(crate) filter: Option<String>,
+    /// Show this many entries that the audit already has.
+    #[arg(long, default_value_t = 10, value_name = "NUMBER")]
+    pub(crate) last: usize,
+    /// End after this many lines.
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) count: Option<usize>,
+    /// Show fills too: messages that only wake waiting callers.
+    #[arg(long)]
+    pub(crate) fills: bool,
+}
+
+/// The arguments of `top`.
+#[derive(Args, Debug)]
+pub(crate) struct Top {
+    /// Print the state once, as text, and end.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Show functions that contain this text.
+    pub(crate) filter: Option<String>,
+}

@@ -1,0 +1,109 @@
+//! Entries of the audit, which instances with `Redis::audit` write.
+
+use std::collections::HashMap;
+
+use redis::aio::MultiplexedConnection;
+
+/// An entry of the audit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AuditEntry {
+    /// The id in the stream, which begins with the time in milliseconds of the server's clock.
+    pub(crate) id: String,
+    /// The instance, or the tool.
+    pub(crate) who: String,
+    /// The key, function or pattern that was invalidated.
+    pub(crate) what: String,
+}
+
+/// An entry as the server returns it.
+pub(crate) type RawEntry = (String, HashMap<String, String>);
+
+impl AuditEntry {
+    pub(crate) fn new((id, mut fields): RawEntry) -> Self {
+        let mut field = |name| fields.remove(name).unwrap_or_default();
+        Self {
+            who: field("who"),
+            what: field("what"),
+            id,
+        }
+    }
+
+    /// The time of the entry, in milliseconds of the server's clock.
+    pub(crate) fn millis(&self) -> u64 {
+        let millis = self.id.split('-').next();
+        millis.and_then(|millis| millis.parse().ok()).unwrap_or(0)
+    }
+
+    /// Returns `true` if the entry concerns a key: it, its function, or everything. The pattern of
+    /// an invalidation of several keys is not compared.
+    pub(crate) fn concerns(&self, function: &str, key: &str) -> bool {
+        let what = subject(&self.what);
+        let is_pattern = |rest: &str| rest.starts_with(':') && rest.contains(['*', '?', '[']);
+        what == "*"
+            || what == function
+            || what == key
+            || what.strip_prefix(function).is_some_and(is_pattern)
+    }
+}
+
+/// Returns what an entry is of, without the word that says what was done if it was not invalidated.
+pub(crate) fn subject(what: &str) -> &str {
+    let words = ["expired ", "guarded "];
+    let rest = words.iter().find_map(|word| what.strip_prefix(word));
+    rest.unwrap_or(what)
+}
+
+/// Returns the last entries of a stream, the oldest of them first. `None` if the user may not read
+/// it.
+pub(crate) async fn last(
+    connection: &mut MultiplexedConnection,
+    stream: &str,
+    number: usize,
+) -> Option<Vec<AuditEntry>> {
+    if number == 0 {
+        return Some(Vec::new());
+    }
+    let mut read = redis::cmd("XREVRANGE");
+    read.arg(stream).arg("+").arg("-").arg("COUNT").arg(number);
+    let entries: Vec<RawEntry> = read.query_async(connection).await.ok()?;
+    Some(entries.into_iter().rev().map(AuditEntry::new).collect())
+}
+
+/// Returns a time of day in UTC.
+pub(crate) fn time_of_day(millis: u64) -> String {
+    let seconds = millis / 1_000 % 86_400;
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    format!("{hours:02}:{minutes:02}:{seconds:02}.{:03}", millis % 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entry_concerns_the_key_its_function_a_pattern_and_everything() {
+        let entry = |what: &str| AuditEntry {
+            id: "5-0".into(),
+            who: String::new(),
+            what: what.into(),
+        };
+        for what in [
+            "*",
+            "f:1",
+            "f:1:42",
+            "expired f:1:42",
+            "guarded f:1:42",
+            "f:1:4*",
+        ] {
+            assert!(entry(what).concerns("f:1", "f:1:42"), "{what}");
+        }
+        for what in ["f:1:43", "f:12", "g:1", "f:1:", ""] {
+            assert!(!entry(what).concerns("f:1", "f:1:42"), "{what}");
+        }
+    }
+
+    #[test]
+    fn time_of_day_is_that_of_utc() {
+        assert_eq!(time_of_day(1_700_000_000_123), "22:13:20.123");
+    }
+}

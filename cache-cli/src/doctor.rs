@@ -1,0 +1,93 @@
+//! `doctor`: checks the servers, their settings, and what the instances have stored.
+
+mod finding;
+mod instances;
+mod memory;
+mod namespace;
+mod node;
+mod protocol;
+mod records;
+mod settings;
+
+use std::io;
+
+use cache_redis::inspect::Inspection;
+use serde_json::json;
+
+use self::finding::{Finding, State};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::verdict::Verdict;
+
+/// Runs all checks, and prints each as soon as it is known.
+pub(crate) async fn run(inspection: &Inspection, output: &Output) -> Result<Verdict, Failure> {
+    let mut report = Report::new(output);
+    for node in inspection.nodes() {
+        let shards = inspection.shards().iter();
+        let Some(shard) = shards
+            .clone()
+            .find(|shard| inspection.node_of(shard).address() == node.address())
+        else {
+            continue;
+        };
+        let facts = node::Facts::read(node).await;
+        report.add(node::check(node, shard, &facts).await)?;
+        if !facts.is_usable() {
+            // What follows needs a server that takes commands.
+            continue;
+        }
+        report.add(protocol::check(inspection, node, shard, &facts).await)?;
+        report.add(settings::check(&facts))?;
+        report.add(memory::check(&facts))?;
+    }
+    if report.fails == 0 {
+        report.add(namespace::check(inspection).await)?;
+        report.add(instances::check(inspection).await)?;
+        report.add(records::check(inspection).await)?;
+    }
+    report.end()?;
+    Ok(match report.fails + report.warnings {
+        0 => Verdict::Fine,
+        _ => Verdict::Wrong,
+    })
+}
+
+/// The findings, printed while they are made.
+struct Report<'a> {
+    output: &'a Output,
+    fails: usize,
+    warnings: usize,
+    unknown: usize,
+}
+
+impl<'a> Report<'a> {
+    fn new(output: &'a Output) -> Self {
+        Self {
+            output,
+            fails: 0,
+            warnings: 0,
+            unknown: 0,
+        }
+    }
+
+    fn add(&mut self, findings: Vec<Finding>) -> io::Result<()> {
+        for finding in findings {
+            match finding.state {
+                State::Fail => self.fails += 1,
+                State::Warn => self.warnings += 1,
+                State::NotKnown => self.unknown += 1,
+                State::Ok | State::Info => {}
+            }
+            let document = || finding.document();
+            self.output.either(&finding.text(), document)?;
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> io::Result<()> {
+        let (fails, warnings, unknown) = (self.fails, self.warnings, self.unknown);
+        let text = format!("\n{fails} failed, {warnings} warnings, {unknown} not known");
+        let document = || json!({"failed": fails, "warnings": warnings, "not_known": unknown});
+        self.output.either(&text, document)
+    }
+}

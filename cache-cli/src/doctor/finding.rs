@@ -1,0 +1,109 @@
+//! A line of the report.
+
+use serde_json::{Value, json};
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing is wrong.
+    Ok,
+    /// Something that is worth knowing, and harms nothing.
+    Info,
+    /// The server does not say.
+    NotKnown,
+    /// Something will go wrong under some conditions.
+    Warn,
+    /// The cache cannot be used, or breaks a promise.
+    Fail,
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Info => "info",
+            Self::NotKnown => "not known",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// A line of the report: what was found, what it means, and the command that mends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) check: &'static str,
+    pub(super) state: State,
+    /// The server or the shard.
+    at: String,
+    what: String,
+    meaning: Option<String>,
+    command: Option<String>,
+}
+
+impl Finding {
+    pub(super) fn new(
+        check: &'static str,
+        state: State,
+        at: &str,
+        what: impl Into<String>,
+    ) -> Self {
+        Self {
+            check,
+            state,
+            at: at.to_owned(),
+            what: what.into(),
+            meaning: None,
+            command: None,
+        }
+    }
+
+    pub(super) fn ok(check: &'static str, at: &str, what: impl Into<String>) -> Self {
+        Self::new(check, State::Ok, at, what)
+    }
+
+    pub(super) fn not_known(check: &'static str, at: &str, why: impl Into<String>) -> Self {
+        Self::new(check, State::NotKnown, at, why)
+    }
+
+    /// Says what the finding means.
+    pub(super) fn means(self, meaning: impl Into<String>) -> Self {
+        Self {
+            meaning: Some(meaning.into()),
+            ..self
+        }
+    }
+
+    /// Names the command that mends it.
+    pub(super) fn mended_by(self, command: impl Into<String>) -> Self {
+        Self {
+            command: Some(command.into()),
+            ..self
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let Self {
+            check, at, what, ..
+        } = self;
+        let mut text = format!("{:<9} {check:<14} {at}: {what}", self.state.name());
+        if let Some(meaning) = &self.meaning {
+            text += &format!("\n          {meaning}");
+        }
+        if let Some(command) = &self.command {
+            text += &format!("\n          run: {command}");
+        }
+        text
+    }
+
+    pub(super) fn document(&self) -> Value {
+        json!({
+            "check": self.check,
+            "state": self.state.name(),
+            "at": self.at,
+            "what": self.what,
+            "meaning": self.meaning,
+            "command": self.command,
+        })
+    }
+}

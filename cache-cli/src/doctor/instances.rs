@@ -1,0 +1,135 @@
+//! Differences between the instances that publish themselves.
+
+use std::collections::BTreeMap;
+
+use cache_core::inspect::{PublishedFunction, PublishedInstance};
+use cache_redis::inspect::Inspection;
+
+use super::finding::{Finding, State};
+use crate::published;
+
+/// The largest number of instances that a line names.
+const MOST_NAMED: usize = 3;
+
+pub(super) async fn check(inspection: &Inspection) -> Vec<Finding> {
+    let instances = published::instances(inspection).await;
+    let name = inspection.namespace();
+    if instances.is_empty() {
+        let finding = Finding::not_known("settings", name, "no instance publishes itself");
+        return vec![finding.means("with `Redis::observe`, versions and settings are compared")];
+    }
+    let mut findings = agreement(name, &instances);
+    let functions = published::functions(inspection).await;
+    findings.extend(
+        functions
+            .iter()
+            .filter_map(|function| problem(name, function)),
+    );
+    findings
+}
+
+/// Groups instances by what each says.
+fn groups(
+    instances: &[PublishedInstance],
+    says: impl Fn(&PublishedInstance) -> String,
+) -> BTreeMap<String, Vec<&str>> {
+    let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for instance in instances {
+        groups
+            .entry(says(instance))
+            .or_default()
+            .push(&instance.name);
+    }
+    groups
+}
+
+fn agreement(at: &str, instances: &[PublishedInstance]) -> Vec<Finding> {
+    let settings = |instance: &PublishedInstance| {
+        let of = &instance.settings;
+        format!(
+            "staleness_bound {:?}, lease_time {:?}, max_record_bytes {}",
+            of.staleness_bound, of.lease_time, of.max_record_bytes
+        )
+    };
+    let versions = groups(instances, |instance| instance.version.clone());
+    let settings = groups(instances, settings);
+    let line = |check, groups: &BTreeMap<String, Vec<&str>>, meaning: &str, mend: &str| {
+        if let [only] = groups.keys().collect::<Vec<_>>()[..] {
+            let what = format!("{} instances agree: {only}", instances.len());
+            return Finding::ok(check, at, what);
+        }
+        let shown: Vec<String> = groups
+            .iter()
+            .map(|(what, names)| {
+                let more = names.len().saturating_sub(MOST_NAMED);
+                let more = if more > 0 {
+                    format!(" and {more} more")
+                } else {
+                    String::new()
+                };
+                let named: Vec<&str> = names.iter().take(MOST_NAMED).copied().collect();
+                format!("{what} ({}{more})", named.join(", "))
+            })
+            .collect();
+        Finding::new(check, State::Warn, at, shown.join("; "))
+            .means(meaning)
+            .mended_by(mend)
+    };
+    vec![
+        line(
+            "versions",
+            &versions,
+            "instances of different versions work together during a deploy, and should not stay so",
+            "deploy the newer version everywhere",
+        ),
+        line(
+            "settings",
+            &settings,
+            "the smaller record size and the larger bound apply in some instances only",
+            "set the same in all instances (docs/operations.md)",
+        ),
+    ]
+}
+
+/// The line of a function that does not use the tiers that its code names.
+fn problem(at: &str, function: &PublishedFunction) -> Option<Finding> {
+    let problem = function.problem.as_ref()?;
+    let what = format!("{}:{}: {problem}", function.name, function.version);
+    let finding = Finding::new("functions", State::Warn, at, what);
+    Some(finding.means(format!("declared at {}:{}", function.file, function.line)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn instance(name: &str, version: &str, max_record_bytes: usize) -> PublishedInstance {
+        let settings = json!({"max_record_bytes": max_record_bytes});
+        let snapshot = json!({
+            "loads_under_way": 0, "background_loads": {"running": 0, "queued": 0},
+            "entries_in_memory": 0, "tiers": [], "functions": [],
+        });
+        let of = json!({
+            "id": name, "name": name, "number": 1, "version": version,
+            "settings": settings, "snapshot": snapshot,
+        });
+        serde_json::from_value(of).unwrap()
+    }
+
+    #[test]
+    fn instances_that_differ_in_version_or_settings_are_named() {
+        let states = |instances: &[PublishedInstance]| {
+            let findings = agreement("shop", instances);
+            (findings[0].state, findings[1].state)
+        };
+        let one = instance("shop-1", "0.1.0", 7);
+        let same = instance("shop-2", "0.1.0", 7);
+        assert_eq!(states(&[one.clone(), same]), (State::Ok, State::Ok));
+        let newer = instance("shop-2", "0.2.0", 7);
+        assert_eq!(states(&[one.clone(), newer]), (State::Warn, State::Ok));
+        let larger = instance("shop-2", "0.1.0", 8);
+        assert_eq!(states(&[one, larger]), (State::Ok, State::Warn));
+    }
+}

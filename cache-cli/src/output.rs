@@ -1,0 +1,116 @@
+//! The output of the program.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+/// The standard output. Each line is written at once, so that a reader of a pipe sees it.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) is_json: bool,
+}
+
+impl Output {
+    /// Writes a line. Control characters are escaped: keys and values come from elsewhere, and a
+    /// terminal would obey them.
+    pub(crate) fn line(&self, text: &str) -> io::Result<()> {
+        let mut output = io::stdout().lock();
+        output.write_all(printable(text).as_bytes())?;
+        output.write_all(b"\n")?;
+        output.flush()
+    }
+
+    /// Writes a document on one line, or over several in a form for people.
+    pub(crate) fn document(&self, value: &Value) -> io::Result<()> {
+        match self.is_json {
+            true => self.line(&value.to_string()),
+            false => {
+                let text = serde_json::to_string_pretty(value).unwrap_or_default();
+                text.lines().try_for_each(|line| self.line(line))
+            }
+        }
+    }
+
+    /// Writes bytes as they are.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut output = io::stdout().lock();
+        output.write_all(bytes)?;
+        output.flush()
+    }
+
+    /// Writes the document if JSON is asked for, else the text.
+    pub(crate) fn either(&self, text: &str, document: impl FnOnce() -> Value) -> io::Result<()> {
+        match self.is_json {
+            true => self.line(&document().to_string()),
+            false => text.lines().try_for_each(|line| self.line(line)),
+        }
+    }
+}
+
+/// Returns a text whose control characters are escaped as JSON escapes them.
+pub(crate) fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_control() {
+            // Writing to memory does not fail.
+            true => drop(write!(printable, "\\u{:04x}", u32::from(c))),
+            false => printable.push(c),
+        }
+    }
+    printable
+}
+
+/// Returns a time in milliseconds in a form for people.
+pub(crate) fn duration(millis: u64) -> String {
+    match millis {
+        0..1_000 => format!("{millis} ms"),
+        1_000..60_000 => format!("{}.{} s", millis / 1_000, millis % 1_000 / 100),
+        60_000..3_600_000 => format!("{} min {} s", millis / 60_000, millis % 60_000 / 1_000),
+        3_600_000..86_400_000 => {
+            format!(
+                "{} h {} min",
+                millis / 3_600_000,
+                millis % 3_600_000 / 60_000
+            )
+        }
+        _ => format!(
+            "{} d {} h",
+            millis / 86_400_000,
+            millis % 86_400_000 / 3_600_000
+        ),
+    }
+}
+
+/// Returns bytes as pairs of hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to memory does not fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\u{9b}ß"), "a\\u001b[2Jb\\u009bß");
+    }
+
+    #[test]
+    fn durations_have_two_parts_at_most() {
+        for (millis, text) in [
+            (999, "999 ms"),
+            (1_550, "1.5 s"),
+            (61_000, "1 min 1 s"),
+            (3_660_000, "1 h 1 min"),
+            (90_000_000, "1 d 1 h"),
+        ] {
+            assert_eq!(duration(millis), text);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Runs the program.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// The longest run of a command that ends by itself.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// The output of a run.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) output: String,
+    pub(crate) errors: String,
+}
+
+/// The program with these arguments, without variables of the environment that it reads.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_multi-tier-cached"));
+    for (name, _) in std::env::vars() {
+        if name.starts_with("MULTI_TIER_CACHED_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs the program to its end.
+pub(crate) async fn run(arguments: &[&str]) -> Run {
+    finish(command(arguments)).await
+}
+
+/// Runs a prepared program to its end.
+pub(crate) async fn finish(mut command: Command) -> Run {
+    let output = timeout(LONGEST, command.output()).await;
+    let output = output.expect("the program ends").expect("the program runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    Run {
+        code: output.status.code(),
+        output: text(output.stdout),
+        errors: text(output.stderr),
+    }
+}
+
+impl Run {
+    /// The documents that were printed, one on each line.
+    pub(crate) fn documents(&self) -> Vec<Value> {
+        let lines = self.output.lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {self:?}")))
+            .collect()
+    }
+}

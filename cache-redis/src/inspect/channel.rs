@@ -1,0 +1,178 @@
+//! The channel of a shard, read beside the instances.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cache_core::Error;
+use cache_core::tier::kit::AbortOnDrop;
+use redis::aio::{MultiplexedConnection, SendError};
+use redis::{PushInfo, PushKind, Value};
+use tokio::sync::mpsc;
+
+use super::node::Node;
+use super::open;
+use super::shard::InspectedShard;
+use crate::errors::failed;
+use crate::message::{Digests, Message, Payload};
+
+/// The messages that are kept for a reader that is slower than the channel. Later ones are lost.
+const MOST_KEPT: usize = 4096;
+
+/// A message of the channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Announcement {
+    /// The number of the message; `None` for a payload that is not of this cache.
+    pub number: Option<u64>,
+    /// Subject of the message.
+    pub subject: Subject,
+}
+
+/// Subject of a message. Keys, functions and tags are named by their digests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Subject {
+    /// Keys were invalidated.
+    Keys(Vec<u64>),
+    /// A key was filled, or its lease released.
+    Free(u64),
+    /// The load of a key failed.
+    Failed(u64),
+    /// A function was invalidated.
+    Function(u64),
+    /// Everything was invalidated: a new history was begun.
+    History(u64),
+    /// The sequence was missing, and begins again.
+    Sequence,
+    /// Tags were invalidated.
+    Tags(Vec<u64>),
+    /// Keys, functions or tags were expired.
+    Expired(Vec<u64>),
+    /// The ledger begins its next generation.
+    LedgerRotated,
+    /// A ledger was begun, because there was none.
+    LedgerBegun,
+    /// All tags were invalidated.
+    AllTags,
+    /// The message is of a newer version.
+    Unknown,
+    /// The payload is not of this cache.
+    Foreign,
+}
+
+/// The messages of a shard's channel, from the subscription on.
+#[derive(Debug)]
+pub struct Messages {
+    received: mpsc::Receiver<Announcement>,
+    /// Relaxed: the number orders nothing.
+    lost: Arc<AtomicU64>,
+    connection: MultiplexedConnection,
+    _driver: AbortOnDrop<()>,
+}
+
+impl Messages {
+    /// Returns the next message. `None` once the connection has ended.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no message is lost.
+    pub async fn next(&mut self) -> Option<Announcement> {
+        self.received.recv().await
+    }
+
+    /// Returns the messages that have arrived and were not taken yet.
+    pub fn arrived(&mut self) -> Vec<Announcement> {
+        std::iter::from_fn(|| self.received.try_recv().ok()).collect()
+    }
+
+    /// Returns the number of messages that were lost because the reader was too slow.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Returns the connection of the subscription: a reply on it arrives after the messages that
+    /// the server sent before it.
+    #[must_use]
+    pub fn connection(&self) -> MultiplexedConnection {
+        self.connection.clone()
+    }
+}
+
+impl InspectedShard {
+    /// Subscribes to the channel of the shard, on a connection of its own to its `node`.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses the subscription.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the connection is closed.
+    pub async fn messages(&self, node: &Node) -> Result<Messages, Error> {
+        self.subscribe(node, self.controls().channel).await
+    }
+
+    /// Subscribes to a channel that no instance uses, to measure how messages arrive.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses the subscription.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the connection is closed.
+    pub async fn scratch_messages(&self, node: &Node) -> Result<Messages, Error> {
+        self.subscribe(node, self.controls().scratch).await
+    }
+
+    async fn subscribe(&self, node: &Node, channel: String) -> Result<Messages, Error> {
+        let (sender, received) = mpsc::channel(MOST_KEPT);
+        let lost = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&lost);
+        let forward = move |push: PushInfo| -> Result<(), SendError> {
+            let (PushKind::SMessage, [_, Value::BulkString(payload)]) = (push.kind, &*push.data)
+            else {
+                return Ok(());
+            };
+            if let Err(mpsc::error::TrySendError::Full(_)) = sender.try_send(read(payload)) {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        };
+        let config = open::config().set_push_sender(forward);
+        let (mut connection, driver) = node.open_with(config).await?;
+        redis::cmd("SSUBSCRIBE")
+            .arg(channel)
+            .exec_async(&mut connection)
+            .await
+            .map_err(|error| failed("subscribe to the channel of invalidations", error))?;
+        Ok(Messages {
+            received,
+            lost,
+            connection,
+            _driver: driver,
+        })
+    }
+}
+
+fn read(payload: &[u8]) -> Announcement {
+    let (number, subject) = match Payload::parse(payload) {
+        Payload::Message(number, message) => (Some(number), subject(message)),
+        Payload::UnknownKind(number) => (Some(number), Subject::Unknown),
+        Payload::Foreign => (None, Subject::Foreign),
+    };
+    Announcement { number, subject }
+}
+
+fn subject(message: Message<'_>) -> Subject {
+    let all = |digests: Digests<'_>| digests.each().collect();
+    match message {
+        Message::Keys(digests) => Subject::Keys(all(digests)),
+        Message::Free(key) => Subject::Free(key),
+        Message::Failed(key) => Subject::Failed(key),
+        Message::Function(function) => Subject::Function(function),
+        Message::History(number) => Subject::History(number),
+        Message::Sequence => Subject::Sequence,
+        Message::Tags(entry) => Subject::Tags(all(entry.digests)),
+        Message::Expired(entry) => Subject::Expired(all(entry.digests)),
+        Message::Rotated(..) => Subject::LedgerRotated,
+        Message::LedgerBegun(_) => Subject::LedgerBegun,
+        Message::AllTags(_) => Subject::AllTags,
+    }
+}

@@ -1,0 +1,396 @@
+//! One shard: its keys, read, judged and invalidated as the tier does it.
+
+use std::fmt;
+use std::time::Duration;
+
+use cache_core::Error;
+use cache_core::tier::{FunctionKey, Glob, Marks, MarksState, RecordKey, Shard, Stamp, Target};
+use redis::RedisError;
+use redis::aio::MultiplexedConnection;
+
+use super::key::{self, StoredKey};
+use super::lease::{self, Guard, LeaseOnKey};
+use crate::commands::invalidate::Invalidate;
+use crate::commands::read::{history_number, number, range, text_in};
+use crate::commands::{self, LONGEST_TEXT, ledger_read, read};
+use crate::config::Audit;
+use crate::errors::{failed, is_of_another_type};
+use crate::keys::Keys;
+use crate::ledger;
+use crate::matching::{Sweep, escaped};
+use crate::number::fresh_number;
+use crate::permissions::{COMMANDS, Purpose, check};
+use crate::server;
+
+/// The time limit of one step of a sweep.
+const STEP: Duration = Duration::from_secs(5);
+
+/// The least number of entries to which an audit entry of a tool trims the stream.
+const AUDIT: u32 = 10_000;
+
+/// One shard of a namespace.
+#[derive(Debug)]
+pub struct InspectedShard {
+    shard: Shard,
+    keys: Keys,
+    node: usize,
+    connection: MultiplexedConnection,
+}
+
+/// The names of the keys of a shard that belong to no function.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Controls {
+    /// The history of the data set.
+    pub history: String,
+    /// The number of the last message.
+    pub sequence: String,
+    /// The key that instances write each second.
+    pub heartbeat: String,
+    /// The ledger of tags and expiries.
+    pub ledger: String,
+    /// The stream of the audit.
+    pub audit: String,
+    /// The channel of invalidations.
+    pub channel: String,
+    /// A channel and a key that no instance uses.
+    pub scratch: String,
+}
+
+/// A record, and the control keys that it is judged by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stored {
+    /// The bytes of the record.
+    pub record: Option<Vec<u8>>,
+    /// The numbers that a valid record of the function carries; `None` if a control key is missing,
+    /// so that no record is valid.
+    pub stamp: Option<Stamp>,
+    /// The epoch of the function, if there is one.
+    pub epoch: Option<u64>,
+    /// The history of the shard, if there is one.
+    pub history: Option<u64>,
+    /// The time until the server removes the record, in milliseconds; `None` if it never does.
+    pub left_ms: Option<u64>,
+}
+
+/// A command that the server's user may not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Missing {
+    /// The name of the command, as an ACL has it.
+    pub command: &'static str,
+    purpose: Purpose,
+}
+
+impl Missing {
+    /// Returns `true` if the tier cannot be used at all without the command.
+    #[must_use]
+    pub fn is_required(&self) -> bool {
+        self.purpose == Purpose::Caching
+    }
+
+    /// Returns `true` if the tier can work without the command, or if the command is for a feature
+    /// that programs must turn on.
+    #[must_use]
+    pub fn is_optional(&self) -> bool {
+        matches!(
+            self.purpose,
+            Purpose::OtherLayouts | Purpose::ManyKeys | Purpose::Audit | Purpose::Observe
+        )
+    }
+}
+
+impl fmt::Display for Missing {
+    /// Names what needs the command.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.purpose, f)
+    }
+}
+
+impl InspectedShard {
+    pub(super) fn new(
+        shard: Shard,
+        keys: Keys,
+        node: usize,
+        connection: MultiplexedConnection,
+    ) -> Self {
+        Self {
+            shard,
+            keys,
+            node,
+            connection,
+        }
+    }
+
+    /// Returns the index of the shard.
+    #[must_use]
+    pub fn index(&self) -> u8 {
+        self.shard.index()
+    }
+
+    pub(super) fn node(&self) -> usize {
+        self.node
+    }
+
+    /// Returns the connection to the node of the shard.
+    #[must_use]
+    pub fn connection(&self) -> MultiplexedConnection {
+        self.connection.clone()
+    }
+
+    /// Returns the names of the keys of the shard itself.
+    #[must_use]
+    pub fn controls(&self) -> Controls {
+        Controls {
+            history: self.keys.history(),
+            sequence: self.keys.sequence(),
+            heartbeat: self.keys.heartbeat(),
+            ledger: self.keys.ledger(),
+            audit: self.keys.audit(),
+            channel: self.keys.channel(),
+            scratch: format!("{}#scratch", self.keys.prefix()),
+        }
+    }
+
+    /// Returns the name of a record.
+    #[must_use]
+    pub fn record_name(&self, key: &RecordKey) -> String {
+        self.keys.record(key)
+    }
+
+    /// Returns a pattern of the server for all keys of the shard, for `SCAN` and for an ACL.
+    #[must_use]
+    pub fn pattern(&self) -> String {
+        escaped(self.keys.prefix()) + "*"
+    }
+
+    /// Returns a pattern of the server for the names of all records of a function, and of what is
+    /// beside them.
+    #[must_use]
+    pub fn pattern_of(&self, function: &FunctionKey) -> String {
+        escaped(&self.keys.prefix_of(function)) + "*"
+    }
+
+    /// Returns the name of the epoch of a function.
+    #[must_use]
+    pub fn epoch_name(&self, function: &FunctionKey) -> String {
+        self.keys.epoch(function)
+    }
+
+    /// Returns the name of a key that instances publish: one of
+    /// [`cache_core::inspect::keys`](https://docs.rs/cache-core), which are in the first shard.
+    #[must_use]
+    pub fn published_name(&self, name: &str) -> String {
+        format!("{}{name}", self.keys.prefix())
+    }
+
+    /// Reads the name of a key. `None` if it is of another shard, or no name that the tier writes.
+    #[must_use]
+    pub fn key_named(&self, name: &str) -> Option<StoredKey> {
+        key::read(&self.keys, name)
+    }
+
+    /// Reads a record, up to and including the byte at `last`, and what it is judged by.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses a command.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn read(&self, key: &RecordKey, last: usize) -> Result<Stored, Error> {
+        let mut connection = self.connection();
+        let read = async {
+            let mut pttl = redis::cmd("PTTL");
+            pttl.arg(self.keys.record(key));
+            let left: i64 = pttl.query_async(&mut connection).await?;
+            let reply = read::record_with_controls(&mut connection, &self.keys, key, last).await?;
+            Ok((left, reply))
+        };
+        let (left, reply) = read.await.map_err(|error| failed("read a record", error))?;
+        let (epoch, history) = (reply.epoch, reply.history);
+        let both = epoch.zip(history);
+        Ok(Stored {
+            record: reply.record,
+            stamp: both.map(|(epoch, history)| Stamp { epoch, history }),
+            epoch,
+            history,
+            left_ms: u64::try_from(left).ok(),
+        })
+    }
+
+    /// Returns the history of the shard, by its number.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses the command.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn history(&self) -> Result<Option<u64>, Error> {
+        let text = self.text(&self.keys.history()).await;
+        let text = text.map_err(|error| failed("read the history", error))?;
+        Ok(history_number(&text))
+    }
+
+    /// Judges a record by the ledger in the server, if it carries marks.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses a command.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn judge(&self, marks: Marks<'_>) -> Result<MarksState, Error> {
+        let found = ledger_read::of_record(&mut self.connection(), &self.keys, marks).await;
+        let found = found.map_err(|error| failed("read the ledger", error))?;
+        Ok(match found {
+            Some(ledger) => ledger.judge(marks),
+            None => ledger::unknown(marks),
+        })
+    }
+
+    /// Returns the lease on a key, or the mark of a load that failed.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses a command.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn lease_on(&self, key: &RecordKey) -> Result<Option<LeaseOnKey>, Error> {
+        let name = self.keys.lease(key);
+        let read = async {
+            let text = self.text(&name).await?;
+            let mut pttl = redis::cmd("PTTL");
+            pttl.arg(&name);
+            let left: i64 = pttl.query_async(&mut self.connection()).await?;
+            Ok(lease::parse(&text, u64::try_from(left).unwrap_or(0)))
+        };
+        read.await.map_err(|error| failed("read a lease", error))
+    }
+
+    /// Returns the write guards on a key. Those that have expired are included until the server
+    /// removes them.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses the command.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn guards_on(&self, key: &RecordKey) -> Result<Vec<Guard>, Error> {
+        let mut read = redis::cmd("ZRANGEBYSCORE");
+        read.arg(self.keys.guards(key))
+            .arg(&["-inf", "+inf", "WITHSCORES"]);
+        let found = read
+            .query_async::<Vec<(String, f64)>>(&mut self.connection())
+            .await;
+        let found = match found {
+            Err(error) if is_of_another_type(&error) => Vec::new(),
+            found => found.map_err(|error| failed("read the guards", error))?,
+        };
+        let guard = |(number, expires): (String, f64)| Guard {
+            number,
+            expires_ms: expires as u64,
+        };
+        Ok(found.into_iter().map(guard).collect())
+    }
+
+    /// Invalidates a key of this shard, a function, or everything, in one step, and announces it to
+    /// all instances. `who` is named in the audit.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses the command.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: it is unknown whether the invalidation was done.
+    pub async fn invalidate(&self, target: Target<'_>, who: &str) -> Result<(), Error> {
+        let mut connection = self.connection();
+        let heartbeat = self.keys.heartbeat();
+        // A server that instances cannot use is not written to either.
+        let greeting = server::greet(&mut connection, &heartbeat, self.shard.count()).await?;
+        let audit = self.audit(who).await;
+        let invalidate = Invalidate {
+            target,
+            fresh: fresh_number(),
+            identity: &greeting.identity,
+            audit: audit.as_ref(),
+        };
+        let sent = commands::send(&mut connection, &self.keys, invalidate).await;
+        sent.map_err(|error| failed("invalidate", error))
+    }
+
+    /// Deletes the records and leases of a function that match, has all instances forget what their
+    /// memory has of the function, and returns the number of records.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses a command.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: some records may be deleted, and no instance notified.
+    pub async fn invalidate_matching(
+        &self,
+        function: &FunctionKey,
+        glob: &Glob,
+        who: &str,
+    ) -> Result<u64, Error> {
+        let mut connection = self.connection();
+        let heartbeat = self.keys.heartbeat();
+        server::greet(&mut connection, &heartbeat, self.shard.count()).await?;
+        let audit = self.audit(who).await;
+        let sweep = Sweep {
+            keys: &self.keys,
+            audit: audit.as_ref(),
+            step: STEP,
+        };
+        let swept = sweep.run(&mut connection, function, glob).await;
+        swept.map_err(|error| failed("invalidate the keys that match", error))
+    }
+
+    /// Asks which commands of the tier the server's user may not run under the names of this shard.
+    ///
+    /// # Errors
+    /// The server does not answer, or the user may not even ask.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn missing_permissions(&self, is_cluster: bool) -> Result<Vec<Missing>, Error> {
+        let asked: Vec<_> = COMMANDS
+            .iter()
+            .filter(|(purpose, ..)| purpose.is_checked())
+            .filter(|(purpose, ..)| *purpose != Purpose::Nodes || is_cluster)
+            .collect();
+        let lacking = check::lacking(&mut self.connection(), &self.keys, &asked).await;
+        let lacking = lacking.map_err(|error| failed("ask for the permissions", error))?;
+        let missing = |(purpose, command)| Missing { command, purpose };
+        Ok(lacking.into_iter().map(missing).collect())
+    }
+
+    /// The entry of a tool is written also if no instance writes an audit, and never trims the
+    /// entries of instances.
+    async fn audit(&self, who: &str) -> Option<Audit> {
+        let mut length = redis::cmd("XLEN");
+        length.arg(self.keys.audit());
+        let length = length.query_async::<u32>(&mut self.connection()).await;
+        Some(Audit {
+            who: who.to_owned(),
+            most: AUDIT.max(length.ok()?.saturating_mul(2)),
+        })
+    }
+
+    /// A short text under a control key, empty if there is none.
+    async fn text(&self, name: &str) -> Result<Vec<u8>, RedisError> {
+        let range = range(name, LONGEST_TEXT);
+        text_in(range.query_async(&mut self.connection()).await)
+    }
+
+    /// Returns the number of the last message; `None` if there is none.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses the command.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn sequence(&self) -> Result<Option<u64>, Error> {
+        let text = self.text(&self.keys.sequence()).await;
+        let text = text.map_err(|error| failed("read the sequence", error))?;
+        Ok(number(&text))
+    }
+}
