@@ -276,26 +276,32 @@ impl CacheRuntime {
     /// own.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut bound: Vec<_> = self.bound().values().cloned().collect();
+        self.stats_and_removed().0
+    }
+
+    /// Returns the statistics, and the sum of those of functions that no longer exist, under the
+    /// name of one of them. Each function is in one of the two.
+    pub(crate) fn stats_and_removed(&self) -> (Stats, Option<FunctionStats>) {
+        let (mut bound, removed) = {
+            let bound = self.bound();
+            // A function is moved from one to the other under the lock.
+            let removed = self.0.removed.lock();
+            let removed = removed.unwrap_or_else(PoisonError::into_inner).clone();
+            (bound.values().cloned().collect::<Vec<_>>(), removed)
+        };
         // Statistics are large, and sorting them again is no work if they are in order.
         bound.sort_unstable_by(|a, b| a.name().cmp(b.name()));
         let mut functions: Vec<_> = bound.iter().map(|bound| bound.stats()).collect();
         self.add_uncalled(&mut functions);
         functions.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let state = &self.0.state;
-        Stats {
+        let stats = Stats {
             functions,
             tag_invalidations: state.tag_invalidations.get(),
             tag_expiries: state.tag_expiries.get(),
             invalidations_of_all: state.invalidations_of_all.get(),
-        }
-    }
-
-    /// Returns the sum of the statistics of functions that no longer exist, under the name of one
-    /// of them.
-    pub(crate) fn stats_of_removed(&self) -> Option<FunctionStats> {
-        let removed = self.0.removed.lock();
-        removed.unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        (stats, removed)
     }
 
     /// Returns the events of the runtime with a [number](Event::number) above `after`, the oldest

@@ -106,6 +106,10 @@ impl CallSpan {
     /// Records how the call was answered.
     pub(crate) fn answered(&mut self, answer: Answer) {
         self.answer = Some(answer);
+        self.record(answer);
+    }
+
+    fn record(&self, answer: Answer) {
         self.span.record("outcome", answer.outcome());
         self.span.record("cache.hit", answer.is_of_cache());
     }
@@ -131,7 +135,22 @@ impl Drop for CallSpan {
 
 /// The span `cache.get` of a batch, which its keys share.
 #[derive(Clone, Debug)]
-pub(crate) struct BatchSpan(Arc<Mutex<CallSpan>>);
+pub(crate) struct BatchSpan(Arc<BatchCall>);
+
+#[derive(Debug)]
+struct BatchCall {
+    call: CallSpan,
+    /// The answer of all keys so far. The lock is not held while the span is recorded, which runs
+    /// the code of the program's subscriber.
+    answer: Mutex<Option<Answer>>,
+}
+
+impl Drop for BatchCall {
+    fn drop(&mut self) {
+        let answer = self.answer.get_mut();
+        self.call.answer = *answer.unwrap_or_else(PoisonError::into_inner);
+    }
+}
 
 impl BatchSpan {
     /// Begins the span of a batch that looks for this many keys. `None` if it is not enabled.
@@ -141,20 +160,25 @@ impl BatchSpan {
             return None;
         }
         call.span.record("cache.keys", keys);
-        Some(Self(Arc::new(Mutex::new(call))))
+        let answer = Mutex::new(None);
+        Some(Self(Arc::new(BatchCall { call, answer })))
     }
 
     /// Returns the span.
     pub(crate) fn span(&self) -> Span {
-        let call = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        call.span.clone()
+        self.0.call.span.clone()
     }
 
     /// Records how one of the keys was answered.
     pub(crate) fn answered(&self, answer: Answer) {
-        let mut call = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = call.answer.map_or(answer, |before| before.max(answer));
-        call.answered(answer);
+        let answer = {
+            let known = self.0.answer.lock();
+            let mut known = known.unwrap_or_else(PoisonError::into_inner);
+            let most = known.map_or(answer, |before| before.max(answer));
+            *known = Some(most);
+            most
+        };
+        self.0.call.record(answer);
     }
 }
 

@@ -230,7 +230,7 @@ mod tests {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             // A tool for operators may need other permissions, which are not those of the tier.
-            if path.ends_with("inspect") || path.ends_with("inspect.rs") {
+            if path.ends_with("src/inspect") || path.ends_with("src/inspect.rs") {
                 continue;
             }
             let is_code = !["permissions.rs", "tests.rs", "testing.rs"]

@@ -83,6 +83,10 @@ const FIRES: &[Fires] = &[
                 "0+90x1500 135000+10x120",
             ),
             (
+                "multi_tier_cached_hits_isolated_total{job=\"shop\",instance=\"a\",function=\"read\"}",
+                "0x1620",
+            ),
+            (
                 "multi_tier_cached_load_duration_seconds_count{job=\"shop\",instance=\"a\",function=\"read\",result=\"value\"}",
                 "0+10x1500 15000+90x120",
             ),

@@ -22,15 +22,28 @@ pub struct Alert {
     pub runbook: &'static str,
 }
 
-/// The share of calls that a tier answered, by job.
-macro_rules! hit_ratio {
+/// The calls that a tier answered in a second, by job, also while the instance was isolated.
+macro_rules! answered {
     ($offset:literal) => {
         concat!(
             "(sum by (job) (rate([[lookups|result=\"hit\"]][30m]",
             $offset,
-            ")) / (sum by (job) (rate([[lookups|result=\"hit\"]][30m]",
+            ")) + sum by (job) (rate([[hits.isolated]][30m]",
             $offset,
-            ")) + sum by (job) (rate([[load.duration_count]][30m]",
+            ")))"
+        )
+    };
+}
+
+/// The share of calls that a tier answered, by job.
+macro_rules! hit_ratio {
+    ($offset:literal) => {
+        concat!(
+            "(",
+            answered!($offset),
+            " / (",
+            answered!($offset),
+            " + sum by (job) (rate([[load.duration_count]][30m]",
             $offset,
             ")) > 0))"
         )

@@ -32,7 +32,7 @@ pub struct Panel {
 /// Families that are on no panel, each with the reason.
 pub const NOT_ON_BOARD: &[(&str, &str)] = &[];
 
-const HIT_RATIO: &str = "sum(rate([[lookups|result=\"hit\"]][$__rate_interval])) / (sum(rate([[lookups|result=\"hit\"]][$__rate_interval])) + sum(rate([[load.duration_count]][$__rate_interval])) > 0)";
+const HIT_RATIO: &str = "(sum(rate([[lookups|result=\"hit\"]][$__rate_interval])) + sum(rate([[hits.isolated]][$__rate_interval]))) / ((sum(rate([[lookups|result=\"hit\"]][$__rate_interval])) + sum(rate([[hits.isolated]][$__rate_interval]))) + sum(rate([[load.duration_count]][$__rate_interval])) > 0)";
 const LOAD_P99: &str = "histogram_quantile(0.99, sum by (le) (rate([[load.duration_bucket]][$__rate_interval]))) and sum(rate([[load.duration_count]][$__rate_interval])) > 0";
 
 const fn panel(

@@ -190,13 +190,13 @@ impl<'a> Load<'a> {
             }
             TierLookup::Stale(hit) => {
                 let counters = &function.lower[hit.at].counters;
+                visits.count_miss(&hit);
                 let found = self.keep_stale(key, hit, &leader);
                 if self.may_revalidate(&found, key) {
                     counters.stale_hits.add_one();
                     self.answered(Answer::Stale);
                     return Ok(self.answer_and_revalidate(key, leader, found));
                 }
-                counters.misses.add_one();
             }
             TierLookup::Unavailable => {
                 if !self.needs_value
@@ -388,7 +388,8 @@ impl<'a> Load<'a> {
                     self.answered_by(&hit);
                     return Step::Completed(hit.outcome());
                 }
-                TierLookup::Stale(_) | TierLookup::Miss | TierLookup::Unavailable => {}
+                TierLookup::Stale(hit) => visits.count_miss(&hit),
+                TierLookup::Miss | TierLookup::Unavailable => {}
             }
             let mode = self.wait.lease_mode(&mut visits);
             match visits.lease(mode, value_type).await {

@@ -142,6 +142,9 @@ impl TierVisits<'_> {
                     }
                 }
                 TierLookup::Hit(mut hit) => {
+                    if let Some(passed) = &stale {
+                        self.count_miss(passed);
+                    }
                     let above = &self.visits[..at];
                     hit.passed_record = above.iter().any(|visit| visit.is_passed_over);
                     hit.is_promoted = self.visits[at].tier.promotes(self.record_key.digest);
@@ -168,6 +171,13 @@ impl TierVisits<'_> {
         let is_pending = |below: &TierVisit<'_>| below.shard.tier.is_pending(&self.record_key);
         let mut below = self.visits[at + 1..].iter();
         below.any(is_pending).then_some(PassedOver::PendingBelow)
+    }
+
+    /// Counts the miss of a tier that has a stale value: it has no fresh one.
+    pub(super) fn count_miss(&self, stale: &StaleHit) {
+        if !self.is_revalidation {
+            self.visits[stale.at].tier.counters.misses.add_one();
+        }
     }
 
     /// Reads the header of a record that must not be used, so that the tier grants a lease to
@@ -403,6 +413,9 @@ impl TierVisits<'_> {
                 })
             }
             (RecordUse::Stale | RecordUse::Passed, _) => {
+                if !self.is_revalidation {
+                    counters.misses.add_one();
+                }
                 visit.expected_header = header_of(bytes);
                 TierLookup::Miss
             }

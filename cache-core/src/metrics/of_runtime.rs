@@ -29,11 +29,10 @@ impl CacheRuntime {
     /// Call it when metrics are collected. The functions are those of [`stats`](Self::stats).
     #[must_use]
     pub fn samples(&self) -> Vec<Sample> {
-        let mut stats = self.stats();
+        let (mut stats, removed) = self.stats_and_removed();
         stats.functions = match self.state().metrics_detail {
             MetricsDetail::Functions => with_one_of_each_name(stats.functions),
             MetricsDetail::Runtime => {
-                let removed = self.stats_of_removed();
                 let all = stats.functions.into_iter().chain(removed);
                 sum(all).into_iter().collect()
             }
