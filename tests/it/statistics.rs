@@ -7,8 +7,11 @@ mod tier_times;
 use std::time::Duration;
 
 use multi_tier_cached::{
-    CacheRuntime, Function, FunctionStats, LoadTimeout, ManualClock, Memory, RefreshAhead,
+    CacheRuntime, Function, FunctionStats, Level, LoadTimeout, ManualClock, Memory, RefreshAhead,
+    multi_tier_cached,
 };
+use testbed::counts::tier_stats;
+use testbed::deployment::Deployment;
 use testbed::log::Log;
 use testbed::until;
 
@@ -165,4 +168,30 @@ fn built_function_with_times_that_cannot_be_used_is_refused() {
     assert!(error.contains("`hard_timeout` is 1s, and `load_limit` is 1s"));
     let measured = builder().refresh_ahead(RefreshAhead::Measured).build();
     assert!(measured.is_ok());
+}
+
+#[multi_tier_cached(
+    ttl = "1h",
+    stale_if_error = "1h",
+    tiers = "l2",
+    name = "statistics::below"
+)]
+async fn below(_key: u64) -> Result<u64, Failed> {
+    Ok(1)
+}
+
+/// A stale record is a miss, for a strong call too.
+#[tokio::test]
+async fn each_look_up_of_a_tier_below_memory_is_a_hit_or_a_miss() {
+    let servers = Deployment::start().await;
+    let here = servers.instance().await;
+    let expire = async || here.call(below::entry(1).expire()).await.unwrap();
+    here.call(below(1)).await.unwrap();
+    here.call(below(1)).await.unwrap();
+    expire().await;
+    here.call(below::entry(1).strong()).await.unwrap();
+    expire().await;
+    here.call(below(1)).await.unwrap();
+    let tier = tier_stats(&here, "statistics::below", Level::L2).unwrap();
+    assert_eq!((tier.hits, tier.misses), (1, 3), "{tier:?}");
 }
