@@ -193,7 +193,7 @@ impl TierVisits<'_> {
         let visit = &self.visits[at];
         let context = self.function.tokio_context_of(visit.tier);
         let within = visit.tier.store.settings().time_limit;
-        let asked = ledger.state_in_store(self.marks_of(marks), within);
+        let asked = ledger.inspect(self.marks_of(marks), within);
         with_time_limit(context, within, asked).await
     }
 
