@@ -105,7 +105,7 @@ impl TierVisits<'_> {
             found: judged.found,
             lease: seen.lease,
             back_off: seen.back_off,
-            is_guarded: seen.guards > 0,
+            is_guarded: seen.guards.is_some_and(|guards| guards > 0),
         };
         (explained, read)
     }
