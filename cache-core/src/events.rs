@@ -191,10 +191,6 @@ impl Noted {
 
 impl fmt::Display for EventKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let by = |origin: &EventOrigin| match origin {
-            EventOrigin::Here => "this instance",
-            EventOrigin::Peer => "another instance",
-        };
         match self {
             Self::FillRefused { reason } => {
                 let reason = format!("{reason:?}").to_lowercase();
@@ -206,12 +202,17 @@ impl fmt::Display for EventKind {
                 scope: EventScope::All,
                 by: EventOrigin::Peer,
             } => f.write_str("everything was invalidated, or it is not known what was"),
-            Self::Invalidated { scope, by: origin } => {
-                write!(f, "{scope} was invalidated by {}", by(origin))
-            }
-            Self::Expired { scope, by: origin } => {
-                write!(f, "{scope} was expired by {}", by(origin))
-            }
+            Self::Invalidated { scope, by } => write_done(f, (scope, "invalidated"), by),
+            // A message has a digest, and does not say of what.
+            Self::Expired {
+                scope: EventScope::All,
+                by: by @ EventOrigin::Peer,
+            } => write_done(
+                f,
+                (&"the key, its function, a tag or everything", "expired"),
+                by,
+            ),
+            Self::Expired { scope, by } => write_done(f, (scope, "expired"), by),
             Self::Isolated => f.write_str("the channel was lost"),
             Self::Gap => f.write_str("messages were missing on the channel"),
             Self::HistoryChanged => f.write_str("the store was another one, or had lost data"),
@@ -219,6 +220,19 @@ impl fmt::Display for EventKind {
                 f.write_str("the tier did not answer, and was not asked further")
             }
         }
+    }
+}
+
+/// Writes what was done. A message may be one that this instance has sent itself, so its text names
+/// no instance.
+fn write_done(
+    f: &mut fmt::Formatter<'_>,
+    (scope, done): (&dyn fmt::Display, &str),
+    by: &EventOrigin,
+) -> fmt::Result {
+    match by {
+        EventOrigin::Here => write!(f, "{scope} was {done} by this instance"),
+        EventOrigin::Peer => write!(f, "a message says that {scope} was {done}"),
     }
 }
 
@@ -253,5 +267,28 @@ mod tests {
         assert_eq!(numbers(0), (11..=last).collect::<Vec<_>>());
         assert_eq!(numbers(last - 1), [last]);
         assert!(numbers(last).is_empty());
+    }
+
+    #[test]
+    fn text_of_a_message_claims_no_instance_and_no_more_than_the_message_says() {
+        let (key, all) = (EventScope::Key, EventScope::All);
+        let text = |kind: EventKind| kind.to_string();
+        let invalidated = |scope, by| text(EventKind::Invalidated { scope, by });
+        let expired = |scope, by| text(EventKind::Expired { scope, by });
+        let (here, peer) = (EventOrigin::Here, EventOrigin::Peer);
+        assert_eq!(
+            [invalidated(key, here), invalidated(key, peer)],
+            [
+                "the key was invalidated by this instance",
+                "a message says that the key was invalidated",
+            ]
+        );
+        assert_eq!(
+            [expired(key, here), expired(all, peer)],
+            [
+                "the key was expired by this instance",
+                "a message says that the key, its function, a tag or everything was expired",
+            ]
+        );
     }
 }

@@ -74,9 +74,10 @@ pub struct ExplainedTier {
     /// How long no load begins for a caller that has a value, because a load failed.
     #[serde(default)]
     pub back_off: Option<Duration>,
-    /// The number of write guards of the key that the tier tells of.
+    /// The number of write guards of the key that the tier has. `None` if that is not known: the
+    /// tier did not answer, does not tell, or may not count them.
     #[serde(default)]
-    pub guards: u64,
+    pub guards: Option<u64>,
     /// The channel over which other instances invalidate the key; `None` for a private tier.
     #[serde(default)]
     pub channel: Option<ChannelSeen>,
@@ -95,7 +96,7 @@ impl ExplainedTier {
             record: None,
             lease: None,
             back_off: None,
-            guards: 0,
+            guards: None,
             channel: None,
         }
     }

@@ -214,6 +214,12 @@ impl Generations {
         self.rotate()
     }
 
+    /// Returns about how many bytes were written into the younger generation.
+    #[cfg(test)]
+    pub(crate) fn written(&self) -> u64 {
+        self.read().written.load(Ordering::Relaxed)
+    }
+
     /// Drops the older generation and begins a new one, if the younger one is full.
     fn rotate(&self) -> fjall::Result<()> {
         let mut both = self.both.write().unwrap_or_else(PoisonError::into_inner);

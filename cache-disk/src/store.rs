@@ -48,25 +48,38 @@ impl Store {
         })
     }
 
+    /// Reads the record of a key. A record of the older generation is copied into the younger one.
     pub(crate) fn read(&self, key: &RecordKey) -> fjall::Result<ReadResult> {
-        // The stamp is taken before the record is read. If the function is invalidated in between,
-        // the record of a later fill does not carry this stamp.
-        let stamp = Some(self.stamp(key));
-        if self.state.pending().covers(key) {
-            return Ok(ReadResult::new(None, stamp));
-        }
-        let name = key.name();
-        let Some((record, is_older)) = self.generations.get(&name)? else {
-            return Ok(ReadResult::new(None, stamp));
-        };
+        let (read, is_older) = self.find(key)?;
         if is_older {
+            let name = key.name();
             let _locked = self.lock(&name);
             // The key may have been deleted since. Copying it would bring it back.
             if !self.state.pending().covers(key) {
                 self.generations.renew(&name)?;
             }
         }
-        Ok(ReadResult::new(Some(record), stamp))
+        Ok(read)
+    }
+
+    /// Reads the record of a key, and leaves it in its generation: an inspection must not change
+    /// what is evicted next.
+    pub(crate) fn inspect(&self, key: &RecordKey) -> fjall::Result<ReadResult> {
+        self.find(key).map(|(read, _)| read)
+    }
+
+    /// Returns the record of a key, and whether only the older generation has it.
+    fn find(&self, key: &RecordKey) -> fjall::Result<(ReadResult, bool)> {
+        // The stamp is taken before the record is read. If the function is invalidated in between,
+        // the record of a later fill does not carry this stamp.
+        let stamp = Some(self.stamp(key));
+        if self.state.pending().covers(key) {
+            return Ok((ReadResult::new(None, stamp), false));
+        }
+        Ok(match self.generations.get(&key.name())? {
+            Some((record, is_older)) => (ReadResult::new(Some(record), stamp), is_older),
+            None => (ReadResult::new(None, stamp), false),
+        })
     }
 
     /// Reads a key that does not exist, to see whether the disk answers.

@@ -195,7 +195,9 @@ impl Tier for DiskTier {
 
     fn inspect<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Inspection> {
         Box::pin(async move {
-            let read = self.read(key, ReadOptions::default(), within).await?;
+            let inspected = key.clone();
+            let inspect = move |store: &Store| store.inspect(&inspected);
+            let read = self.run("inspect", within, inspect).await?;
             let running = self.running()?;
             let leases = running.maintenance.state.leases();
             Ok(leases.inspected(key, read.into()))

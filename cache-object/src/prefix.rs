@@ -182,16 +182,32 @@ impl Prefix {
         if reply.is_ok() {
             self.timeouts.reset();
         }
-        reply.map_err(|source| Error::with_source(ErrorKind::Unavailable, what, source))
+        reply.map_err(|source| failed(what, source))
     }
 
     pub(crate) async fn read(&self, key: &RecordKey) -> Result<ReadResult, Error> {
+        self.read_then(key, |reply| self.reply("read", reply)).await
+    }
+
+    /// Reads a record for an operator. A reply does not end a row of timeouts, so that a look at a
+    /// key does not change how calls are answered.
+    pub(crate) async fn inspect(&self, key: &RecordKey) -> Result<ReadResult, Error> {
+        let convert = |reply: opendal::Result<_>| reply.map_err(|source| failed("inspect", source));
+        self.read_then(key, convert).await
+    }
+
+    /// Reads a record, and converts the reply of the storage.
+    async fn read_then(
+        &self,
+        key: &RecordKey,
+        convert: impl FnOnce(opendal::Result<Option<Vec<u8>>>) -> Result<Option<Vec<u8>>, Error>,
+    ) -> Result<ReadResult, Error> {
         let _permit = self.permits.acquire().await;
         self.check()?;
         let pending = self.store.state.pending();
         let record = match pending.covers(key) {
             true => None,
-            false => self.reply("read", self.store.get(key).await)?,
+            false => convert(self.store.get(key).await)?,
         };
         // Looked at after the record was read, so that an invalidation during the read counts.
         let stamp = self.store.epochs.stamp(&key.function);
@@ -298,6 +314,10 @@ impl Prefix {
 
 fn is_ahead(until: Option<Instant>) -> bool {
     until.is_some_and(|until| Instant::now() < until)
+}
+
+fn failed(what: &'static str, source: opendal::Error) -> Error {
+    Error::with_source(ErrorKind::Unavailable, what, source)
 }
 
 pub(crate) fn unavailable(problem: &str) -> Error {

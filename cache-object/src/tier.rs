@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use cache_core::tier::kit::{AbortOnDrop, lock};
 use cache_core::tier::{
-    Breaker, FillResult, Guard, Health, Lease, LeaseMode, LeaseResult, ReadOptions, ReadResult,
-    Receipt, RecordKey, Target, Tier, TierBuilder, TierContext, TierFuture, TierSettings,
+    Breaker, FillResult, Guard, Health, Inspection, Lease, LeaseMode, LeaseResult, ReadOptions,
+    ReadResult, Receipt, RecordKey, Target, Tier, TierBuilder, TierContext, TierFuture,
+    TierSettings,
 };
 use cache_core::{Error, ErrorKind};
 use tokio::runtime::Handle;
@@ -213,6 +214,17 @@ impl Tier for ObjectTier {
             let key = key.clone();
             let read = |prefix: Arc<Prefix>| async move { prefix.read(&key).await };
             self.prefix.ask("read", within, read).await
+        })
+    }
+
+    fn inspect<'a>(&'a self, key: &'a RecordKey, within: Duration) -> TierFuture<'a, Inspection> {
+        Box::pin(async move {
+            self.prefix.check()?;
+            let inspected = key.clone();
+            let inspect = |prefix: Arc<Prefix>| async move { prefix.inspect(&inspected).await };
+            let read = self.prefix.run("inspect", within, inspect).await?;
+            let leases = self.prefix.store.state.leases();
+            Ok(leases.inspected(key, read.into()))
         })
     }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use cache_core::tier::Shard;
 use cache_core::tier::kit::{
-    HeldGuards, HeldLeases, LinkCounters, ReportedFailures, Session, timed_out,
+    HeldGuards, HeldLeases, LinkCounters, ReportedFailures, Session, timed, timed_out,
 };
 use cache_core::{Error, ErrorKind, unix_millis};
 use redis::RedisError;
@@ -190,6 +190,30 @@ impl RedisSession {
             .ok_or_else(not_ready)
     }
 
+    /// The current link and its number, for an operation that `what` names.
+    fn link_for(&self, what: &str) -> Result<(Link, u64), Error> {
+        self.link.require(|| {
+            let address = self.tried().unwrap_or_else(|| self.address());
+            format!("{what}: Redis at {address} is not connected")
+        })
+    }
+
+    /// Runs one operation of an operator on the current link. The result counts neither for nor
+    /// against the link: an operator who looks at a key must not change how calls are answered.
+    pub(crate) async fn inspecting<T, F>(
+        &self,
+        what: &'static str,
+        within: Duration,
+        operation: impl FnOnce(Link) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, RedisError>>,
+    {
+        let (link, _) = self.link_for(what)?;
+        let result = timed(what, "Redis", within, operation(link)).await?;
+        result.map_err(|error| Error::with_source(errors::kind_of(&error), what, error))
+    }
+
     /// Runs one operation on the current link.
     pub(crate) async fn run<T, F>(
         &self,
@@ -200,10 +224,7 @@ impl RedisSession {
     where
         F: Future<Output = Result<T, RedisError>>,
     {
-        let (link, number) = self.link.require(|| {
-            let address = self.tried().unwrap_or_else(|| self.address());
-            format!("{what}: Redis at {address} is not connected")
-        })?;
+        let (link, number) = self.link_for(what)?;
         match timeout(within, operation(link)).await {
             Ok(Ok(value)) => {
                 self.link.succeeded(number);

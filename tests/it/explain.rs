@@ -2,6 +2,7 @@
 //! now.
 
 mod agrees;
+mod breaker;
 mod calls;
 mod events;
 mod memory;

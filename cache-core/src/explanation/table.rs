@@ -110,8 +110,15 @@ fn further(tier: &ExplainedTier) -> Vec<String> {
     if let Some(left) = tier.back_off {
         lines.push(format!("backed off for {} after a failed load", time(left)));
     }
-    if tier.guards > 0 {
-        lines.push(format!("write guards {}", tier.guards));
+    match tier.guards {
+        Some(0) => {}
+        Some(guards) => lines.push(format!("write guards {guards}")),
+        // Of a tier that was not asked or did not answer, nothing is known.
+        None if matches!(
+            tier.verdict,
+            Verdict::Unreachable { .. } | Verdict::Disabled
+        ) => {}
+        None => lines.push("write guards not known".to_owned()),
     }
     if let Some(channel) = &tier.channel {
         let coherent = match channel.coherent_for {
@@ -211,5 +218,31 @@ fn time(time: Duration) -> String {
         seconds @ 60..3_600 => two(seconds / 60, "m", seconds % 60, "s"),
         seconds @ 3_600..86_400 => two(seconds / 3_600, "h", seconds % 3_600 / 60, "m"),
         seconds => two(seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn number_of_write_guards_that_is_not_known_is_not_shown_as_none() {
+        let shown = |guards, verdict| {
+            let tier = ExplainedTier {
+                guards,
+                ..ExplainedTier::new(Level::L2, verdict)
+            };
+            further(&tier)
+        };
+        assert_eq!(
+            shown(None, Verdict::Absent),
+            ["write guards not known".to_owned()]
+        );
+        assert_eq!(
+            shown(Some(2), Verdict::Absent),
+            ["write guards 2".to_owned()]
+        );
+        assert!(shown(Some(0), Verdict::Absent).is_empty());
+        assert!(shown(None, Verdict::Disabled).is_empty());
     }
 }

@@ -23,8 +23,8 @@ pub struct Inspection {
     /// How long no load begins for a caller that has a value, because the load of the key failed:
     /// it is [backed off](super::BackOff).
     pub back_off: Option<Duration>,
-    /// The number of write guards of the key that the store has.
-    pub guards: u64,
+    /// The number of write guards of the key that the store has. `None` if that is not known.
+    pub guards: Option<u64>,
 }
 
 /// A lease on a key, as an observer sees it.

@@ -97,6 +97,19 @@ pub trait Ledger: Send + Sync {
         within: Duration,
     ) -> TierFuture<'a, MarksState>;
 
+    /// Judges a record as [`state_in_store`](Self::state_in_store) does, for an operator. A tier
+    /// whose breaker counts the results of operations MUST NOT count this one. Default: asks
+    /// [`state_in_store`](Self::state_in_store).
+    ///
+    /// # Errors
+    /// As [`state_in_store`](Self::state_in_store).
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    fn inspect<'a>(&'a self, marks: Marks<'a>, within: Duration) -> TierFuture<'a, MarksState> {
+        self.state_in_store(marks, within)
+    }
+
     /// Returns `true` if an invalidation of one of the tags is [queued](super::Receipt::Queued).
     /// While it is, no record that carries the tag is used or stored by this instance. MUST NOT
     /// wait.

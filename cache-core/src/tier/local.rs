@@ -248,7 +248,7 @@ impl LocalLeases {
         Inspection {
             lease: held.map(|held| LeaseSeen::new(held.is_exclusive, false, None)),
             back_off: state.back_offs.left(&name),
-            guards: guards as u64,
+            guards: Some(guards as u64),
             ..seen
         }
     }

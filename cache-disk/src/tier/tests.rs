@@ -55,6 +55,30 @@ async fn read(tier: &DiskTier, number: u64) -> Result<Option<Vec<u8>>, Error> {
     Ok(found.record)
 }
 
+#[tokio::test]
+async fn inspection_leaves_a_record_in_the_older_generation_and_a_read_copies_it() {
+    let directory = Directory::new("inspected");
+    let tier = directory.tier().await;
+    fill(&tier, 1, b"record").await.unwrap();
+    let store = tier.running().unwrap().maintenance.store().unwrap();
+    let generations = store.generations();
+    generations.rotate_now().unwrap();
+    let state = || {
+        let found = generations.get(&key(1).name()).unwrap().unwrap();
+        (found, generations.written())
+    };
+    let before = state();
+    assert_eq!(before, ((b"record".to_vec(), true), 0));
+    let seen = tier.inspect(&key(1), SOON).await.unwrap();
+    assert_eq!(seen.record.as_deref(), Some(&b"record"[..]));
+    assert_eq!(state(), before);
+    read(&tier, 1).await.unwrap();
+    let ((_, is_older), written) = state();
+    assert!(!is_older && written > 0, "a read copies the record");
+    drop(store);
+    tier.shutdown().await.unwrap();
+}
+
 /// Waits until the store was discarded: its history is another one than `old`.
 async fn until_discarded(tier: &DiskTier, old: u64) {
     let ended = Instant::now() + SOON * 4;

@@ -53,6 +53,48 @@ async fn answered_ping_closes_the_breaker() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn inspections_that_time_out_do_not_open_the_breaker() {
+    let storage = Storage::new();
+    let tier = storage.owner().await;
+    storage.breaks(Operation::Read, "records", Fault::Hangs);
+    // Without this, a heartbeat would reset the count of timeouts.
+    storage.breaks(Operation::Write, "owner", Fault::Hangs);
+    let mut looks = JoinSet::new();
+    for number in 0..20 {
+        let tier = Arc::clone(&tier);
+        looks.spawn(async move { tier.inspect(&key("f", number), LIMIT).await });
+    }
+    while let Some(look) = looks.join_next().await {
+        assert_eq!(look.unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
+    }
+    assert_eq!(tier.breaker(), Breaker::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn inspection_that_is_answered_does_not_end_a_row_of_timeouts() {
+    let storage = Storage::new();
+    let tier = storage.owner().await;
+    let (sound, broken) = (key("f", 1), key("f", 2));
+    fill(&tier, &sound, b"one").await;
+    let path = tier.prefix().store.path(&broken);
+    storage.breaks(Operation::Read, &path, Fault::Hangs);
+    storage.breaks(Operation::Write, "owner", Fault::Hangs);
+    let mut reads = JoinSet::new();
+    for _ in 0..7 {
+        let (tier, key) = (Arc::clone(&tier), broken.clone());
+        reads.spawn(async move { read(&tier, &key).await });
+    }
+    while let Some(read) = reads.join_next().await {
+        assert_eq!(read.unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
+    }
+    let seen = tier.inspect(&sound, LIMIT).await.unwrap();
+    assert_eq!(seen.record.as_deref(), Some(&b"one"[..]));
+    assert_eq!(tier.breaker(), Breaker::Closed);
+    read(&tier, &broken).await.unwrap_err();
+    assert_eq!(tier.breaker(), Breaker::Open);
+}
+
+#[tokio::test(start_paused = true)]
 async fn hanging_removals_do_not_delay_other_keys() {
     let storage = Storage::new();
     let tier = storage.owner().await;

@@ -53,7 +53,7 @@ pub(crate) async fn inspect(
     seen.stamp = stamp;
     seen.left = left(&life);
     // The user may lack the permission, or the key may be of another type.
-    seen.guards = guards.unwrap_or(0);
+    seen.guards = guards.ok();
     let held = left(&life_of_lease).zip(Lease::parse(&text_in(lease)?));
     // A lease without an expiry, or of another stamp, is not valid.
     if let Some((left, lease)) = held.filter(|(_, lease)| Some(lease.stamp) == stamp) {
@@ -117,7 +117,9 @@ mod tests {
     #[tokio::test]
     async fn everything_that_there_is_of_a_key_is_seen() {
         let mut server = TestServer::start().await;
-        assert_eq!(look(&mut server).await, Inspection::default());
+        let mut nothing = Inspection::default();
+        nothing.guards = Some(0);
+        assert_eq!(look(&mut server).await, nothing);
 
         let key = key("1");
         let [record, lease, guards] = [
@@ -145,7 +147,17 @@ mod tests {
         assert!(seen.left.unwrap() > Duration::from_secs(60));
         let held = seen.lease.unwrap();
         assert!(held.exclusive && held.waited && held.left <= Some(Duration::from_secs(8)));
-        assert_eq!((seen.guards, seen.back_off), (1, None));
+        assert_eq!((seen.guards, seen.back_off), (Some(1), None));
+    }
+
+    #[tokio::test]
+    async fn guards_that_may_not_be_counted_are_not_known() {
+        let mut server = TestServer::start().await;
+        server
+            .ask::<()>(&["ACL", "SETUSER", "default", "-zcount"])
+            .await;
+        let seen = look(&mut server).await;
+        assert_eq!((seen.guards, seen.record), (None, None));
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ impl RedisSession {
         within: Duration,
     ) -> Result<Inspection, Error> {
         let limits = (self.settings.max_record_bytes, self.now());
-        self.run("inspect", within, |mut link| async move {
+        self.inspecting("inspect", within, |mut link| async move {
             inspect(&mut link.data, &self.keys, key, limits).await
         })
         .await

@@ -91,6 +91,24 @@ impl RedisSession {
             None => ledger::unknown(marks),
         })
     }
+
+    /// Judges a record as [`judge`](Self::judge) does, and leaves the link and the copy of the
+    /// ledger as they are.
+    async fn judge_for_operator(
+        &self,
+        marks: Marks<'_>,
+        within: Duration,
+    ) -> Result<MarksState, Error> {
+        let ledger = self
+            .inspecting("read the ledger", within, |mut link| async move {
+                ledger_read::of_record(&mut link.data, &self.keys, marks).await
+            })
+            .await?;
+        if self.journal.covers_tags(marks.tags) {
+            return Ok(MarksState::Invalidated);
+        }
+        Ok(ledger.map_or_else(|| ledger::unknown(marks), |ledger| ledger.judge(marks)))
+    }
 }
 
 impl Ledger for RedisSession {
@@ -114,6 +132,10 @@ impl Ledger for RedisSession {
         within: Duration,
     ) -> TierFuture<'a, MarksState> {
         Box::pin(self.judge(marks, within))
+    }
+
+    fn inspect<'a>(&'a self, marks: Marks<'a>, within: Duration) -> TierFuture<'a, MarksState> {
+        Box::pin(self.judge_for_operator(marks, within))
     }
 
     fn is_pending(&self, tags: &[u64]) -> bool {

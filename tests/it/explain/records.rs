@@ -245,7 +245,7 @@ async fn lease_and_guard_of_another_instance_are_seen() {
         .unwrap();
     until("the guard is placed", || guard.is_held()).await;
     let explained = explain(&second, &function).await;
-    assert_eq!(tier(&explained, Level::L2).guards, 1, "{explained}");
+    assert_eq!(tier(&explained, Level::L2).guards, Some(1), "{explained}");
     let is_not_kept = |next: &NextCall| matches!(next, NextCall::Loads { is_kept: false, .. });
     assert_next(&explained, is_not_kept);
     let explained = explain(&first, &function).await;

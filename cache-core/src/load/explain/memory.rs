@@ -26,6 +26,7 @@ impl CachedFunction {
             stale_for: until
                 .filter(|until| *until <= now)
                 .map(|until| now.since(until)),
+            guards: Some(0),
             ..ExplainedTier::new(Level::L1, verdict)
         })
     }

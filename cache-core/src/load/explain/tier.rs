@@ -105,7 +105,7 @@ impl TierVisits<'_> {
             found: judged.found,
             lease: seen.lease,
             back_off: seen.back_off,
-            is_guarded: seen.guards > 0,
+            is_guarded: seen.guards.is_some_and(|guards| guards > 0),
         };
         (explained, read)
     }
@@ -193,7 +193,7 @@ impl TierVisits<'_> {
         let visit = &self.visits[at];
         let context = self.function.tokio_context_of(visit.tier);
         let within = visit.tier.store.settings().time_limit;
-        let asked = ledger.state_in_store(self.marks_of(marks), within);
+        let asked = ledger.inspect(self.marks_of(marks), within);
         with_time_limit(context, within, asked).await
     }
 
