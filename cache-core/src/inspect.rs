@@ -18,6 +18,7 @@ mod decode;
 mod decoder;
 mod error;
 pub(crate) mod function;
+mod json;
 mod msgpack;
 mod postcard;
 pub(crate) mod published;

@@ -76,6 +76,8 @@ static SCRIPTS: &[&Script] = &[
     &publish::INSTANCE,
     #[cfg(feature = "inspect")]
     &publish::FIELDS,
+    #[cfg(feature = "inspect")]
+    &publish::REMOVAL,
 ];
 
 /// Sends all scripts to a server, so that the first use of each costs one round trip as well.

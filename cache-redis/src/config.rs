@@ -72,7 +72,7 @@ const RECORD_SIZE: SizeRange = SizeRange::new(1, 512 << 20);
 /// | `invalidate_matching` | `scan unlink` |
 /// | `replicated` | `wait` |
 /// | [audit](Self::audit) | `xadd` |
-/// | `observe` | `hset hmget zadd zremrangebyscore` |
+/// | `observe` | `hset hdel hmget zadd zremrangebyscore`, and `xadd` for the audit, which it turns on |
 /// | `explain` | `zcount` |
 /// | [streams](Self::streams) | `xadd xread xrevrange xgroup\|create xreadgroup xack xautoclaim` |
 ///
@@ -272,6 +272,8 @@ impl Redis {
     /// displays only. Names of functions and arguments are published, and no keys or values.
     ///
     /// Unless [`audit`](Self::audit) is set, this sets it, with the same name and 10,000 entries.
+    /// The audit adds an `XADD` to each invalidation, and its stream contains the arguments of
+    /// keys.
     #[cfg(feature = "inspect")]
     #[must_use]
     pub fn observe(mut self, name: impl Into<String>) -> Self {

@@ -20,13 +20,14 @@ pub(crate) fn fresh_number() -> u64 {
     (fastrand::u64(..) >> 1) | 1
 }
 
-/// A new token of a lease that an instance takes, with as many digits. Tokens of one instance are
-/// random for the same reason; tokens of different instances differ by their owners.
+/// A new token of a lease that an instance takes, with as many digits. The lower 43 bits are random
+/// for the same reason. Tokens of different instances most likely differ in bits 43 to 62 as well,
+/// which are the owner.
 pub(crate) fn fresh_token(owner: u32) -> u64 {
     owned_token(owner, fastrand::u64(..))
 }
 
-/// A new number of an instance.
+/// A new number of an instance. It is random, so another instance most likely has another one.
 pub(crate) fn fresh_owner() -> u32 {
     fastrand::u32(1..=MOST_OWNERS)
 }

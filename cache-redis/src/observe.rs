@@ -3,7 +3,7 @@
 //! One task of the first shard does so. It never waits for a link, and a failure concerns neither
 //! the link nor the breaker: the task tries again five seconds later.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use cache_core::tier::{AboutInstance, ObservedRuntime};
 use tokio::time::{sleep, timeout};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::commands::publish::{Missing, PublishFields, PublishInstance};
+use crate::commands::publish::{Missing, PublishFields, PublishInstance, RemoveFields};
 use crate::commands::{self, Command};
 use crate::errors;
 use crate::permissions::Purpose;
@@ -65,8 +65,8 @@ struct Publication {
     about: AboutInstance,
     /// The hashes of the values that the server is known to have, by their fields.
     functions: HashMap<String, u64>,
-    /// The number of layouts that the server is known to have.
-    shapes: usize,
+    /// The fields of the layouts that the server is known to have.
+    shapes: BTreeSet<String>,
     /// Counts the publications, so that each looks for another field.
     count: usize,
 }
@@ -91,7 +91,7 @@ impl Publication {
             runtime,
             about,
             functions: HashMap::new(),
-            shapes: 0,
+            shapes: BTreeSet::new(),
             count: 0,
         }
     }
@@ -120,10 +120,13 @@ impl Publication {
             return Ok(());
         }
         let functions = self.runtime.functions();
+        self.remove_functions(&functions).await?;
         let field = match functions.len() {
             0 => "",
             count => &functions[self.count % count].0,
         };
+        let shape = self.count % self.shapes.len().max(1);
+        let shape = self.shapes.iter().nth(shape).cloned().unwrap_or_default();
         self.count = self.count.wrapping_add(1);
         let about = self.about.clone();
         let command = PublishInstance {
@@ -132,13 +135,30 @@ impl Publication {
             life: LIFE,
             life_of_fields: LIFE_OF_FIELDS,
             field,
+            shape: &shape,
         };
         if self.send(command).await? == Missing::Fields {
             self.functions.clear();
-            self.shapes = 0;
+            self.shapes.clear();
         }
         self.publish_functions(functions).await?;
         self.publish_shapes().await
+    }
+
+    /// Removes the functions that no longer exist. If another instance has them, it writes them
+    /// again.
+    async fn remove_functions(&mut self, functions: &[(String, String)]) -> Result<(), Error> {
+        let exist: HashSet<&str> = functions.iter().map(|(field, _)| &**field).collect();
+        let published = self.functions.keys();
+        let removed = published.filter(|field| !exist.contains(&***field));
+        let removed: Vec<_> = removed.cloned().collect();
+        let hash = self.session.keys.functions();
+        for fields in removed.chunks(FIELDS_AT_ONCE) {
+            let hash = &*hash;
+            self.send(RemoveFields { hash, fields }).await?;
+        }
+        self.functions.retain(|field, _| exist.contains(&**field));
+        Ok(())
     }
 
     /// Publishes the functions that are new or have changed.
@@ -156,12 +176,13 @@ impl Publication {
         Ok(())
     }
 
-    /// Publishes the layouts, if more are known than before.
+    /// Publishes the layouts that are new.
     async fn publish_shapes(&mut self) -> Result<(), Error> {
-        let shapes = self.runtime.shapes(self.shapes);
+        let shapes = self.runtime.shapes(&self.shapes);
         let hash = self.session.keys.shapes();
         self.publish_fields(&hash, &shapes).await?;
-        self.shapes = self.shapes.max(shapes.len());
+        let published = shapes.into_iter().map(|(field, _)| field);
+        self.shapes.extend(published);
         Ok(())
     }
 

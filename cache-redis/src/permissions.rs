@@ -116,6 +116,7 @@ pub(crate) const COMMANDS: &[(Purpose, &str, &str)] = &[
     (Purpose::Replicated, "wait", "wait 1 1"),
     (Purpose::Audit, "xadd", "xadd {audit} * who 0"),
     (Purpose::Observe, "hset", "hset {functions} 0 0"),
+    (Purpose::Observe, "hdel", "hdel {functions} 0"),
     (Purpose::Observe, "hmget", "hmget {functions} 0"),
     (Purpose::Observe, "zadd", "zadd {instances} 0 0"),
     (Purpose::Observe, "zremrangebyscore", "zremrangebyscore {instances} 0 0"),

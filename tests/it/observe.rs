@@ -230,6 +230,18 @@ async fn everything_is_published_again_after_the_server_lost_it() {
 }
 
 #[tokio::test]
+async fn layouts_are_published_again_after_the_server_lost_them_alone() {
+    let server = Server::start();
+    let here = observed(&server, "shop-1").await;
+    here.call(read(1, "acme")).await;
+    let published =
+        || published_user(&server).and_then(|function| layout(&server, function.fingerprint?));
+    until("the layout is published", || published().is_some()).await;
+    let _: i64 = server.command(&["DEL", &format!("{PREFIX}{}", keys::SHAPES)]);
+    until("the layout is published again", || published().is_some()).await;
+}
+
+#[tokio::test]
 async fn nothing_is_published_unless_the_tier_is_set_to() {
     let server = Server::start();
     let silent = Instance::with_redis(redis(&server)).await;
@@ -299,7 +311,7 @@ async fn guard_is_audited_before_the_invalidation_that_ends_it() {
 }
 
 #[tokio::test]
-async fn function_of_a_builder_is_published_with_the_names_it_was_given() {
+async fn function_of_a_builder_is_published_with_its_names_as_long_as_it_exists() {
     let server = Server::start();
     let here = observed(&server, "shop-1").await;
     let function = Function::<u64>::builder("observed::built")
@@ -313,6 +325,15 @@ async fn function_of_a_builder_is_published_with_the_names_it_was_given() {
         || -> Option<PublishedFunction> { field(&server, keys::FUNCTIONS, "observed::built:1") };
     until("the function is published", || published().is_some()).await;
     assert_eq!(published().unwrap().arguments, ["id"]);
+
+    here.call(read(1, "acme")).await;
+    until("another one is published", || {
+        published_user(&server).is_some()
+    })
+    .await;
+    drop(function);
+    until("the function is removed", || published().is_none()).await;
+    assert!(published_user(&server).is_some());
 }
 
 #[tokio::test]

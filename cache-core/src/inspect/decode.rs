@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::bincode::Bincode;
 use super::decoder::{Budget, Decoder};
 use super::error::DecodeError;
-use super::msgpack;
 use super::postcard::Postcard;
+use super::{json, msgpack};
 use crate::codec::layout::Layout;
 
 /// A codec of the crate, whose payloads can be read without the program that wrote them.
@@ -67,7 +67,7 @@ impl PayloadCodec {
 /// MessagePack, a struct without fields is an empty list, and an integer of 128 bits is its bytes.
 ///
 /// Bytes of any length and content are read without a panic. The result takes no more memory than
-/// 64 KiB and 256 times the length of the payload.
+/// 64 KiB and 1024 times the length of the payload, and no more than 64 MiB, approximately.
 ///
 /// # Errors
 /// The payload is not one of this codec and layout, needs a layout and there is none, is nested
@@ -89,7 +89,6 @@ pub fn decode(
             "the layout of the value type is not known",
         )),
         (PayloadCodec::MessagePack, _) => msgpack::decode(payload, budget),
-        (PayloadCodec::Json, _) => serde_json::from_slice(payload)
-            .map_err(|error| DecodeError::new(format!("the payload is no JSON: {error}"))),
+        (PayloadCodec::Json, _) => json::decode(payload, budget),
     }
 }

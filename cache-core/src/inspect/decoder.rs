@@ -8,9 +8,20 @@ use crate::codec::layout::{Field, Layout, Members, Part, TypeKind};
 /// The deepest nesting of values. `serde_json` reads 128 levels.
 const DEEPEST: usize = 100;
 
-/// The memory that a value and a map entry take, besides their texts: approximately, in bytes.
+/// The memory that a value and a text take, besides the bytes of the text: approximately, in bytes.
 const VALUE: usize = 32;
-const ENTRY: usize = 64;
+const TEXT: usize = 64;
+
+/// The memory that a node of a map takes in bytes, however few entries it has. A map of one entry
+/// has one node.
+const NODE: usize = 640;
+
+/// The number of entries for which a node is counted. A node has 11 at most, and 5 at least unless
+/// it is the only one.
+const ENTRIES_OF_NODE: usize = 5;
+
+/// The largest memory that a result may take in bytes.
+const MOST: usize = 64 << 20;
 
 /// The memory that a result may still take, and the depth that it may still have.
 ///
@@ -23,8 +34,9 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn of(payload: &[u8]) -> Self {
+        let bytes = payload.len().saturating_mul(1024).saturating_add(64 << 10);
         Self {
-            bytes: payload.len().saturating_mul(256).saturating_add(64 << 10),
+            bytes: bytes.min(MOST),
             levels: DEEPEST,
         }
     }
@@ -40,9 +52,17 @@ impl Budget {
         self.spend(VALUE)
     }
 
-    /// Notes a text, or the name of an entry.
+    /// Notes a text.
     pub(super) fn text(&mut self, text: &str) -> Result<(), DecodeError> {
-        self.spend(text.len().saturating_add(ENTRY))
+        self.spend(text.len().saturating_add(TEXT))
+    }
+
+    /// Notes the entry of a map that follows so many others.
+    pub(super) fn entry(&mut self, before: usize, name: &str) -> Result<(), DecodeError> {
+        if before.is_multiple_of(ENTRIES_OF_NODE) {
+            self.spend(NODE)?;
+        }
+        self.text(name)
     }
 
     /// Notes a list of bytes, each of which becomes a number.
@@ -233,7 +253,7 @@ impl<'l, 'p, S: Source<'p>> Decoder<'l, S> {
         let mut entries = Map::new();
         for _ in 0..count {
             let key = self.key(key)?;
-            self.budget.text(&key)?;
+            self.budget.entry(entries.len(), &key)?;
             let value = self.part(value)?;
             entries.insert(key, value);
         }
@@ -259,7 +279,7 @@ impl<'l, 'p, S: Source<'p>> Decoder<'l, S> {
     fn fields(&mut self, fields: &[Field]) -> Result<Value, DecodeError> {
         let mut members = Map::new();
         for field in fields {
-            self.budget.text(&field.name)?;
+            self.budget.entry(members.len(), &field.name)?;
             let value = self.part(&field.part)?;
             members.insert(field.name.clone(), value);
         }
@@ -287,10 +307,11 @@ impl<'l, 'p, S: Source<'p>> Decoder<'l, S> {
         let number = usize::try_from(self.source.unsigned(32)?).ok();
         let variant = number.and_then(|number| variants.get(number));
         let variant = variant.ok_or_else(|| damaged("the number of a variant"))?;
-        self.budget.text(&variant.name)?;
         if matches!(variant.members, Members::Unit) {
+            self.budget.text(&variant.name)?;
             return Ok(variant.name.as_str().into());
         }
+        self.budget.entry(0, &variant.name)?;
         let members = self.members(&variant.members)?;
         Ok(Value::Object(Map::from_iter([(
             variant.name.clone(),

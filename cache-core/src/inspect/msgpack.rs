@@ -109,7 +109,7 @@ impl<'p> Reader<'p> {
         let mut entries = Map::new();
         for _ in 0..len {
             let key = as_key(self.value()?);
-            self.budget.text(&key)?;
+            self.budget.entry(entries.len(), &key)?;
             let value = self.value()?;
             entries.insert(key, value);
         }

@@ -109,7 +109,8 @@ pub struct PublishedInstance {
     /// Name that the program gave the instance. Several instances may have the same.
     pub name: String,
     /// Number of the instance, which the tokens of its leases
-    /// [carry](crate::inspect::owner_of_token). It is random, from 1 to 1,048,575.
+    /// [carry](crate::inspect::owner_of_token). It is random, from 1 to 1,048,575, so another
+    /// instance most likely has another number.
     pub number: u32,
     /// Version of the cache.
     #[serde(default)]
@@ -132,7 +133,9 @@ pub struct PublishedInstance {
     pub settings: InstanceSettings,
     /// State of the runtime. Its counters began with the runtime, so that the difference of two
     /// publications is what happened between them, also if some in between were not read. Numbers
-    /// that are zero are left out, and read as zero. The tiers were not pinged.
+    /// that are zero are left out, and read as zero. The tiers were not pinged. The reasons in
+    /// [`unusable`](crate::tier::Health::unusable) that all shards of a tier have are those of the
+    /// tier alone, and the shards are left out if the tiers take more than half of the space.
     pub snapshot: Snapshot,
     /// Number of functions that the snapshot leaves out, because it would be too large: those with
     /// the fewest calls.

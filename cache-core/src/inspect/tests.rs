@@ -177,7 +177,12 @@ fn type_that_cannot_be_read_without_names_has_no_layout() {
 fn size(value: &Value) -> usize {
     let parts = match value {
         Value::Array(elements) => elements.iter().map(size).sum(),
-        Value::Object(members) => members.iter().map(|(name, v)| name.len() + size(v)).sum(),
+        Value::Object(members) if members.is_empty() => 0,
+        // A node of a map has room for 11 entries.
+        Value::Object(members) => {
+            let entries = members.iter().map(|(name, v)| name.len() + size(v));
+            entries.sum::<usize>() + 11 * (size_of::<String>() + size_of::<Value>())
+        }
         Value::String(text) => text.len(),
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     };
@@ -231,7 +236,7 @@ fn ends(payload: &[u8]) {
         for layout in hostile() {
             if let Ok(value) = decode(codec, Some(&layout), payload) {
                 assert!(
-                    size(&value) <= (64 << 10) + 256 * payload.len(),
+                    size(&value) <= (64 << 20).min((64 << 10) + 1024 * payload.len()),
                     "{codec:?}"
                 );
             }
@@ -255,6 +260,35 @@ fn few_bytes_are_no_large_value() {
         ends(&vec![byte; 10_000]);
     }
     ends(b"[[[[[[");
+}
+
+/// A struct that takes one byte in a payload, and a whole map in the result.
+#[derive(Serialize, Deserialize)]
+struct Item {
+    a: Option<u8>,
+}
+
+#[test]
+fn list_of_small_structs_takes_no_more_than_64_mib() {
+    let layout = layout_of::<Vec<Item>>().expect("a layout");
+    let items = |count: usize| {
+        let mut payload = Vec::new();
+        let items: Vec<_> = (0..count).map(|_| Item { a: None }).collect();
+        let encoding = Encodings::builtin().find("postcard").expect("built in");
+        encoding.encode(&items, &mut payload).expect("a payload");
+        decode(PayloadCodec::Postcard, Some(&layout), &payload)
+    };
+    let some = items(10_000).expect("a list of a usual size");
+    assert_eq!(some[9_999], json!({"a": null}));
+    assert!(items(1_000_000).is_err_and(|error| error.to_string().contains("memory")));
+
+    let maps = format!("[{}0]", "{\"\":0},".repeat(200_000));
+    let decoded = decode(PayloadCodec::Json, None, maps.as_bytes());
+    assert!(decoded.is_err_and(|error| error.to_string().contains("memory")));
+    let mut maps = vec![0xdd, 0, 3, 0x0d, 0x40];
+    maps.extend([0x81, 0, 0].repeat(200_000));
+    let decoded = decode(PayloadCodec::MessagePack, None, &maps);
+    assert!(decoded.is_err_and(|error| error.to_string().contains("memory")));
 }
 
 proptest! {

@@ -1,6 +1,6 @@
 //! The state of a runtime, for the tiers that publish it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -16,7 +16,7 @@ use crate::function::registry::{annotated, built_for_process};
 use crate::inspect::function::published_function;
 use crate::inspect::published::{InstanceSettings, PublishedFunction, PublishedInstance, keys};
 use crate::stats::FunctionStats;
-use crate::tier::{AboutInstance, ObservedRuntime};
+use crate::tier::{AboutInstance, ObservedRuntime, TierStatus};
 
 /// A runtime, without keeping it: a tier, which the runtime owns, holds this.
 struct Observed(Weak<Shared>);
@@ -29,9 +29,12 @@ impl CacheRuntime {
         }
     }
 
-    /// Returns the functions that were called in this runtime, in the order of their names.
+    /// Returns the functions that were called in this runtime and still exist, in the order of
+    /// their names.
     fn bound_by_name(&self) -> Vec<Arc<CachedFunction>> {
-        let mut bound: Vec<_> = self.bound().values().cloned().collect();
+        let bound = self.bound();
+        let alive = bound.values().filter(|bound| bound.is_alive());
+        let mut bound: Vec<_> = alive.cloned().collect();
         bound.sort_unstable_by(|a, b| a.name().cmp(b.name()));
         bound
     }
@@ -107,21 +110,13 @@ impl ObservedRuntime for Observed {
             .collect()
     }
 
-    fn shapes(&self, known: usize) -> Vec<(String, String)> {
+    fn shapes(&self, known: &BTreeSet<String>) -> Vec<(String, String)> {
         let bound = self.runtime().map(|runtime| runtime.bound_by_name());
         let layouts = bound.iter().flatten().filter_map(|bound| {
             let fingerprint = bound.records.fingerprint()?;
             Some((fingerprint, bound.records.layout()?))
         });
-        let mut layouts: Vec<_> = layouts.collect();
-        layouts.sort_unstable_by_key(|(fingerprint, _)| *fingerprint);
-        layouts.dedup_by_key(|(fingerprint, _)| *fingerprint);
-        if layouts.len() <= known {
-            return Vec::new();
-        }
-        let field =
-            |(fingerprint, layout)| (keys::fingerprint(fingerprint), json(layout).to_string());
-        layouts.into_iter().map(field).collect()
+        unsent(layouts, known)
     }
 
     fn instance(&self, about: &AboutInstance, max_bytes: usize) -> Option<String> {
@@ -145,20 +140,36 @@ impl ObservedRuntime for Observed {
             snapshot,
             functions_left_out: 0,
         };
-        Some(limited(&instance, functions, max_bytes))
+        Some(limited(instance, functions, max_bytes))
     }
 }
 
+/// Returns the fields and values of the layouts whose fields are not `known`, each once.
+fn unsent<L: Serialize>(
+    layouts: impl Iterator<Item = (u64, L)>,
+    known: &BTreeSet<String>,
+) -> Vec<(String, String)> {
+    let fields = layouts.map(|(fingerprint, layout)| (keys::fingerprint(fingerprint), layout));
+    let unsent: BTreeMap<_, _> = fields.filter(|(field, _)| !known.contains(field)).collect();
+    let with_text = |(field, layout)| (field, json(&layout).to_string());
+    unsent.into_iter().map(with_text).collect()
+}
+
 /// Serializes an instance with as many of its functions as fit, those with the most calls first.
+/// The tiers take no more than about half of the space.
 fn limited(
-    instance: &PublishedInstance,
+    mut instance: PublishedInstance,
     mut functions: Vec<FunctionStats>,
     max_bytes: usize,
 ) -> String {
     functions.sort_by_cached_key(|stats| std::cmp::Reverse(calls(stats)));
-    let mut value = json(instance);
-    if let Some(snapshot) = value.get_mut("snapshot") {
-        remove_zeros(snapshot);
+    let tiers = &mut instance.snapshot.tiers;
+    tiers.iter_mut().for_each(remove_repetitions);
+    let mut value = without_zeros(&instance);
+    if value.to_string().len() > max_bytes / 2 {
+        let tiers = &mut instance.snapshot.tiers;
+        tiers.iter_mut().for_each(|tier| tier.shards.clear());
+        value = without_zeros(&instance);
     }
     // For the number of functions that do not fit.
     let reserve = 32;
@@ -181,9 +192,31 @@ fn limited(
     value.to_string()
 }
 
+/// Removes the features that no shard can use from the shards: the tier lists them. The reason is
+/// a long text, and each of the shards of a cluster has it.
+fn remove_repetitions(tier: &mut TierStatus) {
+    let of_tier = &tier.health.unusable;
+    for shard in &mut tier.shards {
+        if shard.health.unusable == *of_tier {
+            shard.health.unusable.clear();
+        }
+    }
+}
+
+fn without_zeros(instance: &PublishedInstance) -> Value {
+    let mut value = json(instance);
+    if let Some(snapshot) = value.get_mut("snapshot") {
+        remove_zeros(snapshot);
+    }
+    value
+}
+
 /// Returns how much a function was used.
 fn calls(stats: &FunctionStats) -> u64 {
-    let hits = stats.tiers.iter().map(|tier| tier.hits + tier.misses);
+    let hits = stats
+        .tiers
+        .iter()
+        .map(|tier| tier.hits.saturating_add(tier.misses));
     let other = [
         stats.loads,
         stats.invalidations,

@@ -150,7 +150,9 @@ impl Histogram {
             let count = bucket.count as f64;
             if below + count >= rank {
                 let lower = lower_bound(bucket.bound());
-                let upper = bucket.up_to.unwrap_or(lower);
+                // Another program may have published any bound. A multiple of a very long duration
+                // would overflow.
+                let upper = bucket.up_to.unwrap_or(lower).min(BOUND[BOUNDS - 1]);
                 let within = ((rank - below) / count).clamp(0.0, 1.0);
                 return Some(lower + upper.saturating_sub(lower).mul_f64(within));
             }

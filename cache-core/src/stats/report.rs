@@ -222,7 +222,7 @@ impl InvalidationsByScope {
             function,
             pattern,
         } = self;
-        key + function + pattern
+        sum([*key, *function, *pattern])
     }
 }
 
@@ -242,7 +242,7 @@ impl ExpiriesByScope {
     #[must_use]
     pub fn total(&self) -> u64 {
         let Self { key, function } = self;
-        key + function
+        sum([*key, *function])
     }
 }
 
@@ -274,7 +274,7 @@ impl UncachedCalls {
             blocking,
             no_runtime,
         } = self;
-        recursive + impatient + blocking + no_runtime
+        sum([*recursive, *impatient, *blocking, *no_runtime])
     }
 }
 
@@ -291,7 +291,7 @@ impl RefusedFills {
             guard,
             tags,
         } = self;
-        lease + function + history + link + queued + guard + tags
+        sum([*lease, *function, *history, *link, *queued, *guard, *tags])
     }
 }
 
@@ -307,14 +307,20 @@ impl Stats {
     #[must_use]
     pub fn hit_rate(&self) -> Option<f64> {
         let (hits, loads) = self.functions.iter().fold((0, 0), |(hits, loads), one| {
-            (hits + one.hits(), loads + one.loads_of_calls())
+            (sum([hits, one.hits()]), sum([loads, one.loads_of_calls()]))
         });
         rate(hits, loads)
     }
 }
 
+/// Returns the sum of counters, or the highest number. Another program may have published them, so
+/// each of them can be any number.
+pub(crate) fn sum(counters: impl IntoIterator<Item = u64>) -> u64 {
+    counters.into_iter().fold(0, u64::saturating_add)
+}
+
 fn rate(hits: u64, loads: u64) -> Option<f64> {
-    let calls = hits + loads;
+    let calls = sum([hits, loads]);
     (calls > 0).then(|| hits as f64 / calls as f64)
 }
 
@@ -328,8 +334,8 @@ impl FunctionStats {
     /// Returns the number of calls that a tier answered. Stale hits are included.
     #[must_use]
     pub fn hits(&self) -> u64 {
-        let hits = |tier: &TierStats| tier.hits + tier.isolated_hits;
-        self.tiers.iter().map(hits).sum()
+        let tiers = self.tiers.iter();
+        sum(tiers.flat_map(|tier| [tier.hits, tier.isolated_hits]))
     }
 
     /// Returns the share of hits among the calls that a tier or the body answered. Returns `None`

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::report::sum;
 use super::{FunctionStats, Stats};
 
 /// A column of the third table: its heading, and the counter that it shows.
@@ -28,7 +29,7 @@ const TAG_COLUMNS: [Column; 3] = [
     ("tag errs", |function| function.tag_errors),
     ("tagged, not stored", |function| {
         let tiers = function.tiers.iter();
-        tiers.map(|tier| tier.refused_fills.tags).sum()
+        sum(tiers.map(|tier| tier.refused_fills.tags))
     }),
 ];
 
@@ -51,7 +52,7 @@ impl fmt::Display for Stats {
         self.write_columns(f, width, &COLUMNS)?;
         self.write_columns(f, width, &TAG_COLUMNS)?;
         let (invalidated, expired) = (self.tag_invalidations, self.tag_expiries);
-        if invalidated + expired > 0 {
+        if invalidated > 0 || expired > 0 {
             writeln!(f, "\ntags: {invalidated} invalidated, {expired} expired")?;
         }
         match self.functions.len() - self.used().count() {
@@ -105,7 +106,7 @@ impl Stats {
                 )?;
             }
             for (at, tier) in function.tiers.iter().enumerate() {
-                let errors = tier.decode_errors + tier.mismatches + tier.tier_errors;
+                let errors = sum([tier.decode_errors, tier.mismatches, tier.tier_errors]);
                 let name = if at == 0 { function.name.as_str() } else { "" };
                 write!(
                     f,
@@ -322,5 +323,38 @@ mod tests {
             ..Stats::default()
         };
         assert_eq!(all.hit_rate(), Some(0.75));
+    }
+
+    #[test]
+    fn published_counters_of_any_size_are_added_and_shown() {
+        let most = u64::MAX;
+        let mut one = plain();
+        (one.loads, one.expiries) = (most, most);
+        let by_scope = &mut one.invalidations_by_scope;
+        (by_scope.key, by_scope.function) = (most, most);
+        (one.expiries_by_scope.key, one.expiries_by_scope.function) = (most, most);
+        (one.uncached.recursive, one.uncached.blocking) = (most, most);
+        let tier = &mut one.tiers[0];
+        (tier.hits, tier.isolated_hits) = (most, most);
+        (tier.decode_errors, tier.mismatches) = (most, most);
+        (tier.refused_fills.tags, tier.refused_fills.lease) = (most, most);
+        one.tiers.push(one.tiers[0].clone());
+        let totals = [
+            one.hits(),
+            one.invalidations_by_scope.total(),
+            one.expiries_by_scope.total(),
+            one.uncached.total(),
+            one.tiers[0].refused_fills.total(),
+        ];
+        assert_eq!(totals, [most; 5]);
+        assert_eq!(one.hit_rate(), Some(1.0));
+        let all = Stats {
+            functions: vec![one.clone(), one],
+            tag_invalidations: most,
+            tag_expiries: most,
+            ..Stats::default()
+        };
+        assert_eq!(all.hit_rate(), Some(1.0));
+        assert!(all.to_string().contains(&most.to_string()));
     }
 }

@@ -1,5 +1,6 @@
 //! The way from a runtime to the tier that publishes its state.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,9 +12,8 @@ pub trait ObservedRuntime: fmt::Debug + Send + Sync {
     fn functions(&self) -> Vec<(String, String)>;
 
     /// Returns the fields and values of [`SHAPES`](crate::inspect::keys::SHAPES): the layouts of
-    /// the value types of which records were written or read. Returns nothing if no more are known
-    /// than the `known` ones that an earlier call returned.
-    fn shapes(&self, known: usize) -> Vec<(String, String)>;
+    /// the value types of which records were written or read, without the `known` fields.
+    fn shapes(&self, known: &BTreeSet<String>) -> Vec<(String, String)>;
 
     /// Returns the text of an instance, of at most `max_bytes`. `None` if the runtime no longer
     /// exists.

@@ -13,10 +13,10 @@ use crate::number::millis;
 ///
 /// KEYS instance, instances, functions, shapes.
 /// ARGV id, state, its life in ms, life of the functions and shapes in ms, a field that the
-/// instance wrote into the functions.
+/// instance wrote into the functions, and one that it wrote into the shapes, or nothing.
 ///
-/// Replies with 1 if the fields are to be written: the instance was not in the list, or the field
-/// is missing. Data was lost then, or this is the first time.
+/// Replies with 1 if the fields are to be written: the instance was not in the list, or one of the
+/// fields is missing. Data was lost then, or this is the first time.
 pub(super) static INSTANCE: Script =
     Script::new(|| script(include_str!("lua/publish_instance.lua")));
 
@@ -27,6 +27,14 @@ pub(super) static INSTANCE: Script =
 ///
 /// Replies with 1.
 pub(super) static FIELDS: Script = Script::new(|| script(include_str!("lua/publish_fields.lua")));
+
+/// Removes fields of the functions.
+///
+/// KEYS functions.
+/// ARGV each field.
+///
+/// Replies with 1.
+pub(super) static REMOVAL: Script = Script::new(|| script(include_str!("lua/remove_fields.lua")));
 
 /// Publishes the state of an instance.
 #[derive(Debug)]
@@ -39,6 +47,8 @@ pub(crate) struct PublishInstance<'a> {
     pub(crate) life_of_fields: Duration,
     /// A field of the functions that is looked for.
     pub(crate) field: &'a str,
+    /// A field of the shapes that is looked for. Empty: none was published.
+    pub(crate) shape: &'a str,
 }
 
 /// Publishes fields of a hash, at least one.
@@ -48,6 +58,14 @@ pub(crate) struct PublishFields<'a> {
     pub(crate) hash: &'a str,
     pub(crate) life: Duration,
     pub(crate) fields: &'a [(String, String)],
+}
+
+/// Removes fields of a hash, at least one.
+#[derive(Debug)]
+pub(crate) struct RemoveFields<'a> {
+    /// The name of the hash.
+    pub(crate) hash: &'a str,
+    pub(crate) fields: &'a [String],
 }
 
 /// The part that is still to be published.
@@ -75,7 +93,8 @@ impl Command for PublishInstance<'_> {
             .arg(self.state)
             .arg(millis(self.life))
             .arg(millis(self.life_of_fields))
-            .arg(self.field);
+            .arg(self.field)
+            .arg(self.shape);
     }
 
     fn parse(reply: Value) -> Result<Missing, RedisError> {
@@ -105,6 +124,25 @@ impl Command for PublishFields<'_> {
     }
 }
 
+impl Command for RemoveFields<'_> {
+    type Reply = ();
+
+    fn script(&self) -> &'static redis::Script {
+        &REMOVAL
+    }
+
+    fn write(self, _: &Keys, invocation: &mut Invocation) {
+        invocation.key(self.hash);
+        for field in self.fields {
+            invocation.arg(field);
+        }
+    }
+
+    fn parse(reply: Value) -> Result<(), RedisError> {
+        typed::<i64>(reply).map(drop)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +157,7 @@ mod tests {
             life: MINUTE,
             life_of_fields: DAY,
             field: "f:1",
+            shape: "",
         }
     }
 
@@ -149,6 +188,44 @@ mod tests {
         server.ask::<()>(&["FLUSHALL"]).await;
         publish_function(&mut server).await;
         assert_eq!(server.send(instance("a", "4")).await, Missing::Fields);
+    }
+
+    #[tokio::test]
+    async fn instance_learns_that_its_layout_alone_is_missing() {
+        let mut server = TestServer::start().await;
+        let published = || PublishInstance {
+            shape: "01",
+            ..instance("a", "1")
+        };
+        server.send(instance("a", "1")).await;
+        publish_function(&mut server).await;
+        assert_eq!(server.send(instance("a", "1")).await, Missing::Nothing);
+        assert_eq!(server.send(published()).await, Missing::Fields);
+        let shapes = server.keys.shapes();
+        server.ask::<()>(&["HSET", &shapes, "01", "{}"]).await;
+        assert_eq!(server.send(published()).await, Missing::Nothing);
+        server.ask::<()>(&["DEL", &shapes]).await;
+        // Another instance has written its own layouts since.
+        server.ask::<()>(&["HSET", &shapes, "02", "{}"]).await;
+        assert_eq!(server.send(published()).await, Missing::Fields);
+        server.ask::<()>(&["SET", &shapes, "foreign"]).await;
+        assert_eq!(server.send(published()).await, Missing::Fields);
+    }
+
+    #[tokio::test]
+    async fn fields_are_removed_and_others_stay() {
+        let mut server = TestServer::start().await;
+        publish_function(&mut server).await;
+        let functions = server.keys.functions();
+        server.ask::<()>(&["HSET", &functions, "g:1", "{}"]).await;
+        let fields = ["f:1".to_owned(), "h:1".to_owned()];
+        let command = RemoveFields {
+            hash: &functions,
+            fields: &fields,
+        };
+        server.send(command).await;
+        let left: Vec<String> = server.ask(&["HKEYS", &functions]).await;
+        assert_eq!(left, ["g:1"]);
     }
 
     #[tokio::test]

@@ -9,8 +9,8 @@ use crate::tier::{Breaker, Health, ShardStatus, TierStatus};
 
 const MOST: usize = 32 << 10;
 
-fn instance() -> PublishedInstance {
-    let shard = |index| ShardStatus {
+fn shard(index: u8) -> ShardStatus {
+    ShardStatus {
         index,
         breaker: Breaker::Closed,
         health: Health {
@@ -19,8 +19,15 @@ fn instance() -> PublishedInstance {
         },
         answered_in: None,
         last_error: None,
-    };
-    let tier = TierStatus::of_shards(Level::L2, "redis", vec![shard(0), shard(1)]);
+    }
+}
+
+fn instance() -> PublishedInstance {
+    of_shards(vec![shard(0), shard(1)])
+}
+
+fn of_shards(shards: Vec<ShardStatus>) -> PublishedInstance {
+    let tier = TierStatus::of_shards(Level::L2, "redis", shards);
     PublishedInstance {
         id: "shop-1-7".to_owned(),
         name: "shop-1".to_owned(),
@@ -58,7 +65,7 @@ fn stats(hits: u64) -> FunctionStats {
 #[test]
 fn numbers_that_are_zero_are_left_out_and_read_as_zero() {
     let mut expected = instance();
-    let text = limited(&expected, vec![stats(2), stats(0), stats(1)], MOST);
+    let text = limited(expected.clone(), vec![stats(2), stats(0), stats(1)], MOST);
     assert!(!text.contains("load_errors"), "{text}");
     expected.snapshot.functions = vec![stats(2), stats(1)];
     let read: PublishedInstance = serde_json::from_str(&text).expect("an instance");
@@ -69,7 +76,7 @@ fn numbers_that_are_zero_are_left_out_and_read_as_zero() {
 #[test]
 fn most_used_functions_are_kept_if_not_all_of_them_fit() {
     let functions: Vec<_> = (0..1_000).map(stats).collect();
-    let text = limited(&instance(), functions, MOST);
+    let text = limited(instance(), functions, MOST);
     assert!(
         text.len() <= MOST && text.len() > MOST - 200,
         "{}",
@@ -81,4 +88,49 @@ fn most_used_functions_are_kept_if_not_all_of_them_fit() {
     assert_eq!(kept, expected);
     // The one without calls is not counted.
     assert_eq!(kept.len() + read.functions_left_out, 999);
+}
+
+/// Publishes the shards of a cluster, and reads what is left of the instance.
+fn read_of_shards(make: impl Fn(u8) -> ShardStatus) -> PublishedInstance {
+    let instance = of_shards((0..64).map(make).collect());
+    let text = limited(instance, (0..100).map(stats).collect(), MOST);
+    assert!(text.len() <= MOST, "{}", text.len());
+    let read: PublishedInstance = serde_json::from_str(&text).expect("an instance");
+    assert!(read.snapshot.functions.len() > 50, "{read:?}");
+    read
+}
+
+#[test]
+fn reasons_of_all_shards_are_published_once() {
+    let reasons = vec!["no permission ".repeat(30); 1];
+    let read = read_of_shards(|index| {
+        let mut shard = shard(index);
+        shard.health.unusable.clone_from(&reasons);
+        shard
+    });
+    let tier = &read.snapshot.tiers[0];
+    assert_eq!(tier.health.unusable, reasons);
+    assert_eq!(tier.shards, (0..64).map(shard).collect::<Vec<_>>());
+}
+
+#[test]
+fn shards_are_left_out_if_no_space_is_left_for_functions() {
+    let read = read_of_shards(|index| ShardStatus {
+        last_error: Some("no reply ".repeat(60)),
+        ..shard(index)
+    });
+    let tier = &read.snapshot.tiers[0];
+    assert!(tier.shards.is_empty() && tier.last_error.is_some());
+}
+
+#[test]
+fn layouts_are_sent_unless_their_own_fields_are_known() {
+    let layouts = || [(3, "c"), (1, "a"), (3, "c")].into_iter();
+    let sent = unsent(layouts(), &BTreeSet::new());
+    let texts = [(1, "\"a\""), (3, "\"c\"")];
+    let expected = texts.map(|(field, text)| (keys::fingerprint(field), text.to_owned()));
+    assert_eq!(sent, expected);
+    // As many others are known.
+    let known = [1, 2].map(keys::fingerprint).into();
+    assert_eq!(unsent(layouts(), &known), expected[1..]);
 }

@@ -91,6 +91,21 @@ fn quantile_is_interpolated_and_off_by_less_than_the_width_of_its_bucket() {
 }
 
 #[test]
+fn quantile_of_a_published_histogram_is_at_most_the_highest_bound() {
+    let longest = HistogramBucket {
+        up_to: Some(Duration::from_secs(u64::MAX)),
+        count: 3,
+    };
+    let read = Histogram {
+        buckets: vec![longest],
+        ..Histogram::default()
+    };
+    for share in [0.0, 0.5, 1.0] {
+        assert_eq!(read.quantile(share), Some(Duration::from_secs(30)));
+    }
+}
+
+#[test]
 fn merged_histograms_are_the_histogram_of_all_durations() {
     let durations = |of: u32| (0..50).map(move |number| MILLISECOND * number * of);
     let mut merged = histogram(durations(1));

@@ -1,7 +1,7 @@
 //! Tokens of leases, which carry the number of the instance that took the lease.
 
-/// The number of the upper bits of a token that are the number of its instance. A token has 63
-/// bits, so that it has at most 19 decimal digits.
+/// The number of bits of a token that are the number of its instance: bits 43 to 62. A token has
+/// 63 bits, so that it has at most 19 decimal digits.
 const OWNER_BITS: u32 = 20;
 
 /// The number of the lower bits, which are random.
@@ -14,13 +14,15 @@ pub const MOST_OWNERS: u32 = (1 << OWNER_BITS) - 1;
 /// [`MOST_OWNERS`], and `random` is a random number.
 ///
 /// A token need only differ from the other tokens of its key. Two tokens of different instances
-/// differ in the owner, and those of one instance in 43 random bits.
+/// most likely differ in the owner, which is random too. Tokens with the same owner most likely
+/// differ in 43 random bits.
 #[must_use]
 pub const fn owned_token(owner: u32, random: u64) -> u64 {
     ((owner & MOST_OWNERS) as u64) << RANDOM_BITS | random >> (u64::BITS - RANDOM_BITS)
 }
 
-/// Returns the number of the instance that took a lease, from the token of the lease.
+/// Returns the number of the instance that most likely took a lease, from the token of the lease.
+/// Numbers are random, so two instances may have the same one.
 #[must_use]
 pub const fn owner_of_token(token: u64) -> u32 {
     // The shift leaves so many bits that the number fits.

@@ -11,5 +11,6 @@ redis.call('PEXPIRE', KEYS[2], ARGV[3])
 local known = redis.pcall('HMGET', KEYS[3], ARGV[5])
 redis.call('PEXPIRE', KEYS[3], ARGV[4])
 redis.call('PEXPIRE', KEYS[4], ARGV[4])
-if added == 1 or not known[1] then return 1 end
+local shape = ARGV[6] == '' or redis.pcall('HMGET', KEYS[4], ARGV[6])[1]
+if added == 1 or not known[1] or not shape then return 1 end
 return 0

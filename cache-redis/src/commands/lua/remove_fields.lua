@@ -1,0 +1,2 @@
+redis.pcall('HDEL', KEYS[1], unpack(ARGV))
+return 1
