@@ -199,7 +199,7 @@ impl RedisSession {
     }
 
     /// Runs one operation of an operator on the current link. The result counts neither for nor
-    /// against the link: an operator who looks at a key must not change how calls are answered.
+    /// against the link: a look at a key must not change how calls are answered.
     pub(crate) async fn inspecting<T, F>(
         &self,
         what: &'static str,

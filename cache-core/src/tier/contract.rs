@@ -307,8 +307,8 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
 
     /// Looks at what the store has under a key, for operators, and changes nothing: it takes and
     /// renews no lease, and a call that comes after it finds everything as it was. It is asked
-    /// whatever the state of the breaker, and MUST fail as [`read`](Self::read) does. A breaker MUST
-    /// NOT count its results: a timeout opens none, and a reply ends no row of timeouts.
+    /// whatever the state of the breaker, and MUST fail as [`read`](Self::read) does. A breaker
+    /// MUST NOT count its results: a timeout opens none, and a reply ends no row of timeouts.
     ///
     /// Default: [reads](Self::read) the record, and tells of no lease. That is for a tier whose
     /// reads change nothing and are not counted by a breaker.
