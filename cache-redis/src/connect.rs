@@ -116,7 +116,11 @@ impl RedisSession {
             let reply = self.try_to_attach(&link, false).await?;
             Ok::<_, Error>((link, asked, reply))
         };
-        let (link, asked, mut reply) = timed("connect", "Redis", limit, connecting).await??;
+        // A connection by TLS that is not answered takes as long as this limit, which may end first.
+        let infos = std::slice::from_ref(&entrance.info);
+        let (link, asked, mut reply) = timed("connect", "Redis", limit, connecting)
+            .await
+            .map_err(|error| mistakes::with_tls_help(error, infos))??;
         if reply == Reply::NoHistory {
             // It has a limit of its own.
             self.layout.first_tried(self.shard).await;
