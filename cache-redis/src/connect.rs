@@ -116,7 +116,8 @@ impl RedisSession {
             let reply = self.try_to_attach(&link, false).await?;
             Ok::<_, Error>((link, asked, reply))
         };
-        // A connection by TLS that is not answered takes as long as this limit, which may end first.
+        // A connection by TLS that is not answered takes as long as this limit, which may end
+        // first.
         let infos = std::slice::from_ref(&entrance.info);
         let (link, asked, mut reply) = timed("connect", "Redis", limit, connecting)
             .await
