@@ -62,7 +62,9 @@ impl Numbers {
         let mut functions: HashMap<(&str, u32), (FunctionNumbers, Histogram)> = HashMap::new();
         for instance in &self.instances {
             let before = self.before.get(&instance.id);
-            let elapsed = before.map_or(0, |before| instance.published - before.published);
+            let elapsed = before.map_or(0, |before| {
+                instance.published.saturating_sub(before.published)
+            });
             for of in &instance.snapshot.functions {
                 if !of.name.contains(filter) {
                     continue;
@@ -71,14 +73,14 @@ impl Numbers {
                 sum.name.clone_from(&of.name);
                 let now = counts(instance, &of.name, of.version);
                 let hits = of.hits();
-                sum.calls += now.calls;
-                sum.hits += hits;
-                sum.loads += of.loads;
-                sum.errors += of.load_errors;
-                sum.waits += of.waits;
-                sum.invalidations += of.invalidations;
+                add(&mut sum.calls, now.calls);
+                add(&mut sum.hits, hits);
+                add(&mut sum.loads, of.loads);
+                add(&mut sum.errors, of.load_errors);
+                add(&mut sum.waits, of.waits);
+                add(&mut sum.invalidations, of.invalidations);
                 let returned = of.load_times.returned();
-                sum.cost += returned.sum();
+                sum.cost = sum.cost.saturating_add(returned.sum());
                 times.merge(&returned);
                 if let Some(before) = before.filter(|_| elapsed > 0) {
                     let then = counts(before, &of.name, of.version);
@@ -103,12 +105,17 @@ impl Numbers {
     }
 }
 
+/// Adds a number that was published. It may be of any size.
+fn add(sum: &mut u64, number: u64) {
+    *sum = sum.saturating_add(number);
+}
+
 /// Returns the counters of an instance for a function. A call is answered by a tier, or loads.
 fn counts(instance: &PublishedInstance, name: &str, version: u32) -> Counts {
     let mut functions = instance.snapshot.functions.iter();
     let found = functions.find(|of| of.name == name && of.version == version);
     found.map_or_else(Counts::default, |of| Counts {
-        calls: of.hits() + of.waits + of.loads,
+        calls: of.hits().saturating_add(of.waits).saturating_add(of.loads),
         loads: of.loads,
     })
 }
@@ -116,7 +123,7 @@ fn counts(instance: &PublishedInstance, name: &str, version: u32) -> Counts {
 impl FunctionNumbers {
     /// The share of calls that a tier answered, in percent.
     pub(super) fn hit_percent(&self) -> Option<f64> {
-        let answered = self.hits + self.loads;
+        let answered = self.hits.saturating_add(self.loads);
         (answered > 0).then(|| self.hits as f64 * 100.0 / answered as f64)
     }
 }

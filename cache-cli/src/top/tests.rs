@@ -76,6 +76,31 @@ fn key(code: KeyCode) -> KeyEvent {
     KeyEvent::new(code, KeyModifiers::NONE)
 }
 
+/// Numbers that are as large as they can be, of instances whose time goes back.
+#[test]
+fn damaged_numbers_are_shown_without_a_panic() {
+    let most = u64::MAX;
+    let mut damaged = function("users::get", (most, 1), 1);
+    for name in ["loads", "load_errors", "waits", "invalidations"] {
+        damaged[name] = json!(most);
+    }
+    let forever = json!({"secs": most, "nanos": 0});
+    let took = json!({"buckets": [{"up_to": forever, "count": most}], "sum": forever});
+    damaged["load_times"] = json!({"value": took});
+    let mut numbers = Numbers::default();
+    for seconds in [110, 100] {
+        let of = |name| {
+            let mut instance = serde_json::to_value(instance(name, 1, seconds)).unwrap();
+            instance["snapshot"]["functions"] = json!([damaged]);
+            serde_json::from_value(instance).unwrap()
+        };
+        numbers.update(vec![of("shop-1"), of("shop-2")]);
+    }
+    let functions = numbers.functions("");
+    assert_eq!((functions[0].calls, functions[0].loads), (most, most));
+    assert!(functions[0].hit_percent().is_some());
+}
+
 #[test]
 fn screen_is_complete_at_both_sizes() {
     let (view, numbers) = (View::new("shop", None), numbers());
