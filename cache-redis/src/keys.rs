@@ -111,11 +111,16 @@ impl Keys {
 
     /// Appends the name of a record to a text.
     pub(crate) fn write_record(&self, key: &RecordKey, out: &mut String) {
-        out.push_str(&self.prefix);
-        out.push_str(&key.function.name);
-        // Writing to memory does not fail.
-        let _ = write!(out, ":{}:", key.function.version);
+        self.write_function(&key.function, out);
         out.push_str(&key.arguments);
+    }
+
+    /// Appends the beginning of the names of a function's records, up to the arguments.
+    pub(crate) fn write_function(&self, function: &FunctionKey, out: &mut String) {
+        out.push_str(&self.prefix);
+        out.push_str(&function.name);
+        // Writing to memory does not fail.
+        let _ = write!(out, ":{}:", function.version);
     }
 
     /// The name of a record with a suffix, in one allocation: calls make many of them.

@@ -256,7 +256,13 @@ mod tests {
         );
         let mut sent = BTreeSet::new();
         for text in texts {
-            for start in ["redis.call('", "redis.pcall('", "redis::cmd(\"", ".cmd(\""] {
+            for start in [
+                "redis.call('",
+                "redis.pcall('",
+                "redis::cmd(\"",
+                ".cmd(\"",
+                "sized_cmd(\"",
+            ] {
                 for (at, _) in text.match_indices(start) {
                     let rest = &text[at + start.len()..];
                     let name: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();

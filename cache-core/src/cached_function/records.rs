@@ -81,6 +81,8 @@ pub(crate) struct Expected<'a> {
     pub(crate) key: &'a Key,
     /// The stamp of a valid record, or the reason why no record is valid.
     pub(crate) stamp: Result<Stamp, Outdated>,
+    /// The time of the tier, if it is known.
+    pub(crate) now: Option<u64>,
     pub(crate) value_type: &'a dyn ErasedType,
 }
 
@@ -280,7 +282,8 @@ impl Records {
             RecordKind::Absent => return Err(Outdated::Absence),
             RecordKind::Nothing => return Err(Outdated::Nothing),
         };
-        let now = tier.store.of(header.digest as u64).tier.now();
+        let shard = || tier.store.of(header.digest as u64);
+        let now = expected.now.unwrap_or_else(|| shard().tier.now());
         match header.freshness(now) {
             Freshness::Fresh(left) => Ok(Freshness::Fresh(tier.left_for_copies(header, left))),
             Freshness::Stale(since) if since < window => Ok(Freshness::Stale(since)),

@@ -75,6 +75,32 @@ struct Group<'a> {
     asked: Vec<Asked<'a>>,
 }
 
+/// Judges the records of a group. The visits are those of one key after the other.
+struct Judge<'f> {
+    function: &'f CachedFunction,
+    value_type: &'f dyn ErasedType,
+    /// The time of the tier when the records were read.
+    now: u64,
+    visits: Option<TierVisits<'f>>,
+}
+
+impl Judge<'_> {
+    fn judge(&mut self, asked: &Asked<'_>, read: &ReadResult) -> Judged {
+        let record_key = Arc::clone(&asked.record_key);
+        let visits = match &mut self.visits {
+            Some(visits) => {
+                visits.next_key(asked.key, record_key);
+                visits
+            }
+            None => {
+                let visits = TierVisits::of(self.function, asked.key, record_key);
+                self.visits.insert(visits.read_at(self.now))
+            }
+        };
+        visits.judge_first(read, self.value_type)
+    }
+}
+
 /// The use of a record, as far as that is known at once.
 enum Judged {
     Hit(TierHit),
@@ -227,10 +253,10 @@ fn groups<'a>(
 }
 
 impl Group<'_> {
-    async fn read(
+    async fn read<'f>(
         self,
-        function: &CachedFunction,
-        value_type: &dyn ErasedType,
+        function: &'f CachedFunction,
+        value_type: &'f dyn ErasedType,
     ) -> Vec<(usize, FirstRead)> {
         let (tier, binding) = (&self.shard.tier, &function.lower[0]);
         let within = tier.settings().time_limit;
@@ -262,6 +288,12 @@ impl Group<'_> {
             Err(error) => (Vec::new().into_iter(), error),
         };
         let mut has_succeeded = false;
+        let mut judge = Judge {
+            function,
+            value_type,
+            now: tier.now(),
+            visits: None,
+        };
         let results = self.asked.into_iter().map(|one| {
             let result = read.next().unwrap_or_else(|| Err(error.clone()));
             match &result {
@@ -271,7 +303,7 @@ impl Group<'_> {
                     binding.failed(Operation::Read.name(), function.name(), error);
                 }
             }
-            one.end(function, (result, took), value_type)
+            one.end((result, took), &mut judge)
         });
         let results = results.collect();
         if has_succeeded {
@@ -284,19 +316,15 @@ impl Group<'_> {
 impl Asked<'_> {
     fn end(
         self,
-        function: &CachedFunction,
         (result, took): (Result<ReadResult, Error>, Duration),
-        value_type: &dyn ErasedType,
+        judge: &mut Judge<'_>,
     ) -> (usize, FirstRead) {
         let judged = match &result {
-            Ok(read) if read.record.is_some() => {
-                let record_key = Arc::clone(&self.record_key);
-                let mut visits = TierVisits::of(function, self.key, record_key);
-                visits.judge_first(read, value_type)
-            }
+            Ok(read) if read.record.is_some() => judge.judge(&self, read),
             // There is no record, or it was not read.
             _ => Judged::Unusable,
         };
+        let function = judge.function;
         let result = match judged {
             Judged::Hit(hit) => {
                 let Self {
@@ -306,7 +334,7 @@ impl Asked<'_> {
                     leader,
                 } = self;
                 let is_promoted = || function.lower[0].promotes(record_key.digest);
-                function.keep_first_read((key, &hit), leader, is_promoted, value_type);
+                function.keep_first_read((key, &hit), leader, is_promoted, judge.value_type);
                 return (number, FirstRead::Found(hit.value));
             }
             Judged::Unusable => Some(result),

@@ -287,6 +287,7 @@ impl TierVisits<'_> {
             tier: self.visits[at].tier,
             key: &self.key,
             stamp,
+            now: self.read_at,
             value_type,
         };
         let records = &self.function.records;

@@ -171,6 +171,8 @@ pub(crate) struct TierVisits<'a> {
     /// The leases that other instances wait for.
     pub(super) exclusive: Vec<HeldLease>,
     pub(super) consistency: Consistency,
+    /// The time of the tier when its record was read, if it need not be asked for each record.
+    pub(super) read_at: Option<u64>,
     /// A record that is fresh for no longer than this is due: it is not used, and is replaced.
     pub(super) due_within: Duration,
     /// The visits are part of a load in the background: a record that they find answers no call.
@@ -232,6 +234,7 @@ impl<'a> TierVisits<'a> {
             exclusive: Vec::new(),
             known: None,
             consistency: function.consistency,
+            read_at: None,
             due_within: Duration::ZERO,
             is_revalidation: false,
             is_guarded: false,
@@ -240,6 +243,24 @@ impl<'a> TierVisits<'a> {
             ttl: None,
             tags: function.tags_of(key),
         }
+    }
+
+    /// Sets the time of the tier at which its records were read, together with those of other keys.
+    pub(super) fn read_at(mut self, now: u64) -> Self {
+        self.read_at = Some(now);
+        self
+    }
+
+    /// Begins the visits of another key, of which nothing was read. For several keys whose records
+    /// were read together, and that have no leases.
+    pub(super) fn next_key(&mut self, key: &Arc<Key>, record_key: Arc<RecordKey>) {
+        for visit in &mut self.visits {
+            visit.shard = visit.tier.store.of(record_key.digest);
+            visit.expected_header.clear();
+        }
+        self.tags = self.function.tags_of(key);
+        self.key = Arc::clone(key);
+        self.record_key = record_key;
     }
 
     /// Sends the operations with those of other keys, if the key is one of a batch.

@@ -10,6 +10,9 @@ use super::script::LONGEST_TEXT;
 use crate::errors;
 use crate::keys::Keys;
 
+/// The bytes for which a command has space for each name. Longer ones cost a copy.
+const LONG_NAME: usize = 64;
+
 /// One record to be read.
 #[derive(Debug)]
 pub(crate) struct ReadOne<'a> {
@@ -58,7 +61,7 @@ pub(crate) async fn records(
     let replies = connection.send_packed_commands(&pipeline, 0, count).await?;
     let mut replies = replies.into_iter();
     let mut next = || replies.next().unwrap_or(Value::Nil);
-    let mut records: Records = reads.iter().map(|_| Err(errors::no_reply())).collect();
+    let mut records: Vec<Option<_>> = reads.iter().map(|_| None).collect();
     for portion in small.chunks(PORTION) {
         let values = match next() {
             Value::Array(values) => values.into_iter().map(Ok).collect(),
@@ -66,30 +69,49 @@ pub(crate) async fn records(
             _ => Vec::new(),
         };
         for (at, value) in portion.iter().zip(values) {
-            records[*at] = value.and_then(|value| match value {
+            records[*at] = Some(value.and_then(|value| match value {
                 Value::Nil => Ok(None),
                 value => record_in(text(value)),
-            });
+            }));
         }
     }
     for at in &others {
-        records[*at] = record_in(text(next()));
+        records[*at] = Some(record_in(text(next())));
     }
     let mut controls = Controls::default();
     if function.is_some() {
         controls.epoch = number(&text_in(text(next()))?);
         controls.history = history_number(&text_in(text(next()))?);
     }
-    Ok((records, controls))
+    let read = records.into_iter();
+    let read = read.map(|record| record.unwrap_or_else(|| Err(errors::no_reply())));
+    Ok((read.collect(), controls))
 }
 
-fn mget<'a>(keys: &Keys, reads: impl Iterator<Item = &'a RecordKey>) -> Cmd {
-    let mut mget = redis::cmd("MGET");
-    // One text for all names: a call may read hundreds.
+/// Makes a command with space for so many arguments of so many bytes.
+fn sized_cmd(name: &str, arguments: usize, bytes: usize) -> Cmd {
+    let mut cmd = Cmd::with_capacity(arguments + 1, name.len() + arguments * bytes);
+    cmd.arg(name);
+    cmd
+}
+
+/// Makes the command that reads these records.
+fn mget<'a>(keys: &Keys, reads: impl ExactSizeIterator<Item = &'a RecordKey>) -> Cmd {
+    // One text for all names, whose beginning is written once for each function: a call may read
+    // hundreds.
     let mut name = String::new();
+    let mut begun: Option<(&FunctionKey, usize)> = None;
+    let mut mget = sized_cmd("MGET", reads.len(), LONG_NAME);
     for key in reads {
-        name.clear();
-        keys.write_record(key, &mut name);
+        match begun {
+            Some((function, len)) if std::ptr::eq(function, &*key.function) => name.truncate(len),
+            _ => {
+                name.clear();
+                keys.write_function(&key.function, &mut name);
+                begun = Some((&key.function, name.len()));
+            }
+        }
+        name.push_str(&key.arguments);
         mget.arg(&name);
     }
     mget
