@@ -235,6 +235,10 @@ impl Key<'_> {
         verdict: &mut Verdict,
     ) {
         let calm = self.window(Window::Calm, read.start);
+        if calm.is_none_or(|(from, _)| from > before.start) {
+            verdict.backwards_in_faults += 1;
+            return;
+        }
         let since = before.start.saturating_sub(LONGEST_OVERLAP);
         let near = loads
             .iter()
@@ -248,11 +252,9 @@ impl Key<'_> {
         let mut own = near.clone().filter(|(life, _)| *life == read.life);
         if own.any(|(_, at)| overlaps(*at)) {
             verdict.backwards_beside_loads += 1;
-        } else if calm.is_some_and(|(from, _)| from <= before.start) {
+        } else {
             let violation = read.violates(Fault::Backwards, self.item, before.version);
             verdict.violations.push(violation);
-        } else {
-            verdict.backwards_in_faults += 1;
         }
     }
 }
