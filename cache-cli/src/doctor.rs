@@ -33,7 +33,7 @@ pub(crate) async fn run(inspection: &Inspection, output: &Output) -> Result<Verd
         let facts = node::Facts::read(node).await;
         report.add(node::check(node, shard, &facts).await)?;
         if !facts.is_usable() {
-            // What follows needs a server that takes commands.
+            // The remaining checks need a server that takes commands.
             continue;
         }
         report.add(protocol::check(inspection, node, shard, &facts).await)?;

@@ -6,9 +6,9 @@
 //! | name | holds |
 //! | --- | --- |
 //! | [`keys::FUNCTIONS`] | a hash: `name:version` of a function to a [`PublishedFunction`] |
-//! | [`keys::SHAPES`] | a hash: the [fingerprint](keys::fingerprint) of a value type to its [`Layout`] |
+//! | [`keys::SHAPES`] | a hash: each [`Layout`] by its [fingerprint](keys::fingerprint) |
 //! | [`keys::INSTANCE`] and an id | a [`PublishedInstance`] |
-//! | [`keys::INSTANCES`] | a sorted set: ids of instances, by the time of the store at which each last published |
+//! | [`keys::INSTANCES`] | a sorted set: ids of instances, by the time of their last publication |
 //!
 //! All of it is JSON. No part of the cache reads it, so what is lost, late or damaged concerns
 //! displays only. A reader MUST ignore fields that it does not know, as these types do.

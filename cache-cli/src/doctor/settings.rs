@@ -45,7 +45,8 @@ fn replicas(facts: &Facts) -> Finding {
     }
 }
 
-/// The hard limit for subscribers in bytes, zero for none: `normal 0 0 0 slave … pubsub <hard> …`.
+/// The hard limit for subscribers in bytes, zero for none. The setting is a list such as
+/// `normal 0 0 0 slave … pubsub <hard> …`.
 fn subscriber_limit(setting: &str) -> Option<u64> {
     let mut words = setting.split_whitespace();
     words.find(|word| *word == "pubsub")?;
