@@ -29,16 +29,16 @@ pub use cache_core::testing;
 pub use cache_core::tier::{Matched, Receipt};
 pub use cache_core::{
     BackgroundLoads, Barrier, BatchEntry, BoxedTier, BuildFromEnv, CacheRuntime, CacheValue, Call,
-    ChannelSeen, Coherence, Consistency, Engine, EnvTier, Environment, Error, ErrorIf, ErrorKind,
-    Event, EventKind, EventOrigin, EventScope, ExpiriesByScope, ExplainedFlight, ExplainedTier,
-    Explanation, FencedBy, Function, FunctionBuilder, FunctionStats, Handle, Histogram,
-    HistogramBucket, IntoTier, Invalidation, InvalidationsByScope, KeyArgument, Level, LoadTimeout,
-    LoadTimes, ManualClock, Memory, Mismatch, NextCall, NotShared, OptionalCall, Outcome,
-    PlainCall, Promotion, RecordSeen, RefreshAhead, RefusedFills, RuntimeBuilder, RuntimeHealth,
-    ShareByClone, ShareByText, ShareError, ShareWith, SharedError, SingleFlight, Snapshot,
-    StaleReason, Stats, Tag, TierConfig, TierStats, Ttl, UncachedCalls, Verdict, View, Weigh,
-    WhenIsolated, WriteGuard, caching, codec, metrics, registered_functions, stream, tier,
-    unix_millis,
+    CallOutcome, CallStep, CallTrace, ChannelSeen, Coherence, Consistency, Engine, EnvTier,
+    Environment, Error, ErrorIf, ErrorKind, Event, EventKind, EventOrigin, EventScope,
+    ExpiriesByScope, ExplainedFlight, ExplainedTier, Explanation, FencedBy, Function,
+    FunctionBuilder, FunctionStats, Handle, Histogram, HistogramBucket, IntoTier, Invalidation,
+    InvalidationsByScope, KeyArgument, Level, LoadTimeout, LoadTimes, ManualClock, Memory,
+    Mismatch, NextCall, NotShared, OptionalCall, Outcome, PlainCall, Promotion, RecordSeen,
+    RefreshAhead, RefusedFills, RuntimeBuilder, RuntimeHealth, ShareByClone, ShareByText,
+    ShareError, ShareWith, SharedError, SingleFlight, Snapshot, StaleReason, Stats, StepKind, Tag,
+    TierConfig, TierStats, Ttl, UncachedCalls, Verdict, View, Weigh, WhenIsolated, WriteGuard,
+    caching, codec, metrics, registered_functions, stream, tier, unix_millis,
 };
 #[cfg(feature = "disk")]
 pub use cache_disk::Disk;

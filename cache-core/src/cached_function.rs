@@ -7,6 +7,7 @@
 //! invalidated ([`invalidate`]). The steps of a call are in [`load`](crate::load).
 
 mod binding;
+mod call_traces;
 mod channels;
 mod expire;
 mod invalidate;
@@ -86,12 +87,14 @@ pub(crate) struct CachedFunction {
     tag_error_reported: AtomicBool,
     /// Limits on the log lines about loads that fail or are dropped.
     log_limits: LoadLogLimits,
-    pub(crate) records: Records,
+    pub(crate) records: Arc<Records>,
     /// The description of the function for tools, without the fingerprint of its values.
     #[cfg(feature = "inspect")]
     pub(crate) published: PublishedFunction,
     /// Why the function does not have the tiers that it asks for.
     flaw: Option<Error>,
+    /// For the stand-in of a function whose calls are traced, the function.
+    original: Option<Arc<Self>>,
 }
 
 static NEXT_ID: AtomicU32 = AtomicU32::new(0);
@@ -134,6 +137,7 @@ impl CachedFunction {
         if is_marked {
             lower.iter().for_each(|tier| tier.store.enable_ledger());
         }
+        let records = Records::new(&key, name_hash(&name), plan.encoding, &definition);
         Arc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             id,
@@ -160,10 +164,11 @@ impl CachedFunction {
             unshared_errors_reported: AtomicBool::new(false),
             tag_error_reported: AtomicBool::new(false),
             log_limits: LoadLogLimits::default(),
-            records: Records::new(&key, name_hash(&name), plan.encoding, &definition),
+            records: Arc::new(records),
             #[cfg(feature = "inspect")]
             published,
             flaw: plan.problem,
+            original: None,
             key,
             name,
             declared_name: definition.name,

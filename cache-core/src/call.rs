@@ -104,12 +104,14 @@ pub(crate) fn look_up<T: CachedResult>(
 #[cold]
 #[inline(never)]
 fn missed(function: &Arc<CachedFunction>, key: &KeyRef<'_>) -> BoundKey {
+    let function = function.original().unwrap_or(function);
     BoundKey::new(Arc::clone(function), KeyRef::to_owned(*key))
 }
 
 #[cold]
 #[inline(never)]
 fn has_no_key(function: &Arc<CachedFunction>, error: &Error) -> BoundKey {
+    let function = function.original().unwrap_or(function);
     function.report_missing_key(error);
     BoundKey {
         function: Arc::clone(function),

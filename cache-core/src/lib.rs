@@ -17,6 +17,7 @@ mod background;
 mod blocking;
 mod cached_function;
 mod call;
+mod call_trace;
 mod clock;
 mod coherence;
 mod entry;
@@ -59,6 +60,7 @@ pub mod private;
 
 pub use crate::background::BackgroundLoads;
 pub use crate::call::CacheValue;
+pub use crate::call_trace::{CallOutcome, CallStep, CallTrace, StepKind};
 pub use crate::clock::{ManualClock, unix_millis};
 pub use crate::coherence::{Barrier, Coherence};
 pub use crate::error::{Error, ErrorKind};

@@ -83,7 +83,7 @@ use crate::outcome::LoadOutcome;
 use crate::stale::StaleValue;
 use crate::tag::Tag;
 use crate::timer::deadline_after;
-use crate::trace::{BodySpan, CallSpan, boxed};
+use crate::trace::{BodySpan, CallSpan};
 
 /// A future of the load path. It is boxed so that its code is not compiled again where it is
 /// awaited.
@@ -268,7 +268,7 @@ impl<'a> Load<'a> {
     /// errors of the function can be shared.
     pub(crate) fn next(&mut self, can_share: bool) -> Boxed<'_, Step> {
         self.begin_trace();
-        boxed(self.own_span(), async move {
+        self.own_scope().boxed(async move {
             let Some(key) = self.key.clone() else {
                 return Step::Run;
             };
@@ -377,7 +377,7 @@ impl<'a> Load<'a> {
     /// # Cancel safety
     /// If it is dropped, the value may be kept in memory without being stored in the lower tiers.
     pub(crate) fn finish(&mut self, loaded: Option<Loaded>) -> Boxed<'_, Option<Held>> {
-        boxed(self.own_span(), self.end(loaded))
+        self.own_scope().boxed(self.end(loaded))
     }
 
     async fn end(&mut self, loaded: Option<Loaded>) -> Option<Held> {

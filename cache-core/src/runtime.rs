@@ -6,12 +6,12 @@ mod matching;
 mod observed;
 mod operations_table;
 pub(crate) mod report;
+mod scope;
 mod uncalled;
 
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt;
-use std::future::Future;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use once_cell::sync::OnceCell;
@@ -60,10 +60,6 @@ type SlotKey = (u64, Option<TypeId>);
 
 static INSTALLED: OnceCell<CacheRuntime> = OnceCell::new();
 static DEFAULT: LazyLock<CacheRuntime> = LazyLock::new(CacheRuntime::memory_alone);
-
-tokio::task_local! {
-    static OF_TASK: CacheRuntime;
-}
 
 impl Shared {
     /// Adds the statistics of a function that is removed to those of the others. Returns `false`.
@@ -127,45 +123,6 @@ impl CacheRuntime {
             Some(runtime) => Plan::check(definition, &runtime.0.state),
             None => Ok(()),
         }
-    }
-
-    /// Returns the runtime that a call here uses: the task's own, the installed one, or the default
-    /// one.
-    #[must_use]
-    pub fn current() -> Self {
-        Self::of_task()
-            .or_else(|| Self::installed().cloned())
-            .unwrap_or_else(|| Self::default_of_process().clone())
-    }
-
-    /// Runs `future` so that the calls of its task use `runtime` instead of the installed one.
-    /// Tasks that it spawns do not; wrap them too.
-    ///
-    /// Calls, handles and invalidations use the runtime in which their future is first polled,
-    /// wherever they were made: `scope(runtime, get_user::entry(42).refresh())` and
-    /// `scope(runtime, invalidate!(get_user, 42))` use `runtime`. A future that was polled outside
-    /// before keeps the runtime of that poll.
-    ///
-    /// # Cancel safety
-    /// As cancel safe as `future`.
-    pub async fn scope<F: Future>(runtime: Self, future: F) -> F::Output {
-        OF_TASK.scope(runtime, future).await
-    }
-
-    /// Runs `f` so that its calls on this thread use `runtime` instead of the installed one. Use it
-    /// for functions that are not `async`.
-    pub fn scope_blocking<T>(runtime: Self, f: impl FnOnce() -> T) -> T {
-        OF_TASK.sync_scope(runtime, f)
-    }
-
-    /// Returns `true` if the task has a runtime of its own.
-    #[inline]
-    pub(crate) fn is_in_scope() -> bool {
-        OF_TASK.try_with(|_| ()).is_ok()
-    }
-
-    pub(crate) fn of_task() -> Option<Self> {
-        OF_TASK.try_with(Self::clone).ok()
     }
 
     pub(crate) fn state(&self) -> &Arc<RuntimeState> {

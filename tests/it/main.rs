@@ -9,6 +9,7 @@ mod batch_loads;
 mod batch_nested;
 mod batch_reads;
 mod batch_schedules;
+mod call_traces;
 mod channel;
 mod cluster;
 mod cluster_nodes;

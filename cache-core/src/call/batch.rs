@@ -104,6 +104,9 @@ where
         Some(_) => answer(&converter, ids, &results, Vec::new()),
         None => Some(R::from_values(ids, std::iter::empty())),
     };
+    if let (Some(function), Some(_)) = (&function, &answered) {
+        function.trace_batch_in_memory(ids.len());
+    }
     BatchCall(match (answered, function) {
         (Some(result), _) => State::Answered(Some(result)),
         (None, Some(function)) => State::Loading(Box::pin(drive(
@@ -158,6 +161,7 @@ where
         revalidate::<O, R, C, B, F>(&function, converter, stale, most, make());
     }
     if let Some(result) = answer(&converter, ids, &results, Vec::new()) {
+        function.trace_batch_in_memory(ids.len());
         return BatchCall(State::Answered(Some(result)));
     }
     let missing = results.missing.iter();

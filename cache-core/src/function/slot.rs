@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::cached_function::CachedFunction;
+use crate::call_trace::TracedCalls;
 use crate::function::definition::Definition;
 use crate::function::instantiation::Instantiation;
 use crate::function::registry::ReservedName;
@@ -70,6 +71,23 @@ impl FunctionSlot {
         match self.installed_bound(instance) {
             Some(bound) => Cow::Borrowed(bound),
             None => Cow::Owned(self.bound_elsewhere(instance)),
+        }
+    }
+
+    /// Returns the function for a call, which is traced if the calls of the task are.
+    #[inline]
+    pub(crate) fn called(&self, instance: Option<Instantiation>) -> Cow<'_, Arc<CachedFunction>> {
+        match self.installed_bound(instance) {
+            Some(bound) => Cow::Borrowed(bound),
+            None => Cow::Owned(self.called_elsewhere(instance)),
+        }
+    }
+
+    fn called_elsewhere(&self, instance: Option<Instantiation>) -> Arc<CachedFunction> {
+        let bound = self.bound_elsewhere(instance);
+        match TracedCalls::are_on() {
+            true => bound.traced(),
+            false => bound,
         }
     }
 

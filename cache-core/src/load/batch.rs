@@ -27,7 +27,6 @@ pub(crate) use self::item::Share;
 use self::item::{Item, ItemResult, prepare};
 pub(crate) use self::late::{LateBatch, WaitedBatch};
 pub(crate) use self::late_items::LateItems;
-use tracing::Span;
 
 use super::gather::{Gather, Operation};
 use super::{BodyLimit, Failure, FirstRead, Held, Load, Loaded, Mode, Revalidated, Running};
@@ -37,7 +36,7 @@ use crate::codec::ErasedType;
 use crate::flight::{Detached, HeldLeases, LoadScope};
 use crate::key::Key;
 use crate::outcome::LoadOutcome;
-use crate::trace::{BatchSpan, BodySpan};
+use crate::trace::{BatchSpan, BodySpan, CallScope};
 
 /// The loads of a batch.
 pub(crate) struct Items<'a> {
@@ -212,30 +211,29 @@ impl<'a> Items<'a> {
     }
 
     fn poll_those(&mut self, cx: &mut Context<'_>, is_meant: fn(&Self, usize) -> bool) {
-        let span = self.call_span();
-        let _entered = span.enter();
-        loop {
-            self.poll_items(cx, is_meant);
-            // Each load was polled once before, and leads its flight if it can.
-            self.leave_others();
-            self.operations
-                .extend(self.gather.operations(self.function));
-            let pending = self.operations.len();
-            self.operations
-                .retain_mut(|operation| operation.as_mut().poll(cx).is_pending());
-            if self.operations.len() == pending {
-                return;
+        let scope = self.trace().map_or_else(CallScope::none, BatchSpan::scope);
+        scope.run(|| {
+            loop {
+                self.poll_items(cx, is_meant);
+                // Each load was polled once before, and leads its flight if it can.
+                self.leave_others();
+                self.operations
+                    .extend(self.gather.operations(self.function));
+                let pending = self.operations.len();
+                self.operations
+                    .retain_mut(|operation| operation.as_mut().poll(cx).is_pending());
+                if self.operations.len() == pending {
+                    return;
+                }
             }
-        }
+        });
     }
 
     /// Returns the span of the call, until the batch is handed over to the background.
-    fn call_span(&self) -> Span {
+    fn trace(&self) -> Option<&BatchSpan> {
         let is_detached = |(_, detached): &(_, Detached)| detached.is_set();
-        match self.gather.trace.get() {
-            Some(trace) if !self.late.as_ref().is_some_and(is_detached) => trace.span(),
-            _ => Span::none(),
-        }
+        let trace = self.gather.trace.get();
+        trace.filter(|_| !self.late.as_ref().is_some_and(is_detached))
     }
 
     /// Returns `true` if a body that begins now would begin without a key that is ready soon.
@@ -320,7 +318,8 @@ impl<'a> Items<'a> {
             }
         }
         let kept = is_kept.then_some(notes);
-        self.body_span = BodySpan::begin(&self.call_span(), self.function.name());
+        let call = self.trace().map_or_else(CallScope::none, BatchSpan::scope);
+        self.body_span = BodySpan::begin(&call, self.function.name());
         if let Some(span) = self.body_span.span() {
             span.record("cache.keys", numbers.len());
         }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::Load;
 use super::body_timer::BodyTimer;
+use crate::call_trace::CallOutcome;
 use crate::flight::Detached;
 use crate::stats::LoadResult;
-use crate::trace::{Answer, BodySpan};
+use crate::trace::{BodySpan, CallScope, CallSpan};
 
 /// How a body ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,14 +70,9 @@ impl Load<'_> {
     /// Begins the span of a body that begins now.
     pub(super) fn body_span_begins(&mut self) {
         let function = self.function;
-        let parent = match self.is_detached() {
-            true => None,
-            false => self.trace.as_ref(),
-        };
-        self.body_span = match parent {
-            Some(call) => BodySpan::begin(call.span(), function.name()),
-            None => BodySpan::begin(&tracing::Span::none(), function.name()),
-        };
+        let call = self.trace.as_ref().filter(|_| !self.is_detached());
+        let call = call.map_or_else(CallScope::none, CallSpan::scope);
+        self.body_span = BodySpan::begin(&call, function.name());
         let (Some(span), Some(key)) = (self.body_span.span(), &self.key) else {
             return;
         };
@@ -98,8 +94,8 @@ impl Load<'_> {
         }
         end.end(&mut self.body_span);
         self.answered(match self.is_running() {
-            true => Answer::Loaded,
-            false => Answer::Uncached,
+            true => CallOutcome::Loaded,
+            false => CallOutcome::Uncached,
         });
     }
 

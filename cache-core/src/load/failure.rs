@@ -8,12 +8,12 @@ use std::time::Duration;
 use super::body::BodyEnd;
 use super::{Held, Load, Loaded, Running};
 use crate::caching::Decisions;
+use crate::call_trace::CallOutcome;
 use crate::key::Key;
 use crate::load_timeout::LoadTimeout;
 use crate::outcome::LoadOutcome;
 use crate::stale::StaleValue;
 use crate::tier::BackOff;
-use crate::trace::Answer;
 
 /// The shortest back-off: a source that fails for a moment is asked again soon.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ impl Load<'_> {
             // The body ran beside another load, and nothing of it is kept.
             let stale = self.stale_instead(None, &key);
             let stale = stale.filter(|_| failure.may_serve_stale)?;
-            self.answered(Answer::Stale);
+            self.answered(CallOutcome::Stale);
             function.report_stale_on_error();
             return Some(stale.value);
         };
@@ -160,7 +160,7 @@ impl Load<'_> {
     fn answer_stale(&mut self, running: Running<'_>, stale: StaleValue) -> Option<Held> {
         let held = self.takes_stale().then(|| Arc::clone(&stale.value));
         if held.is_some() {
-            self.answered(Answer::Stale);
+            self.answered(CallOutcome::Stale);
         }
         if held.is_some() && !self.is_revalidation {
             self.function.report_stale_on_error();

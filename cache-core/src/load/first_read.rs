@@ -13,12 +13,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{Instrument, Span};
-
 use super::batch::LateItems;
 use super::read::{TierHit, TierLookup};
 use super::visit::TierVisits;
 use crate::cached_function::{CachedFunction, TierBinding};
+use crate::call_trace::CallOutcome;
 use crate::codec::ErasedType;
 use crate::entry::Held;
 use crate::error::{Error, ErrorKind};
@@ -30,7 +29,7 @@ use crate::tier::time_limit::with_time_limit;
 use crate::tier::watch::Operation;
 use crate::tier::{MarksState, ReadOptions, ReadResult, RecordKey};
 use crate::timer::deadline_after;
-use crate::trace::{Answer, BatchSpan, operation_ended};
+use crate::trace::{BatchSpan, CallScope};
 
 /// The result of the first read for one key.
 pub(crate) enum FirstRead {
@@ -125,11 +124,14 @@ pub(crate) async fn read_first(
     let mut results: Vec<_> = keys.iter().map(|_| FirstRead::none()).collect();
     let trace = BatchSpan::begin(function.name(), keys.len());
     if value_type.has_records() && function.has_first_read(late.is_some()) {
-        let span = trace.as_ref().map_or_else(Span::none, BatchSpan::span);
-        let groups = span.in_scope(|| groups(function, keys, value_type, (late, &mut results)));
+        let scope = trace
+            .as_ref()
+            .map_or_else(CallScope::none, BatchSpan::scope);
+        let begun = scope.clone();
+        let groups = begun.run(|| groups(function, keys, value_type, (late, &mut results)));
         let read = groups.into_iter();
         let read = read.map(|group| group.read(function, value_type));
-        for (number, result) in join_all(read).instrument(span).await.into_iter().flatten() {
+        for (number, result) in scope.enter(join_all(read)).await.into_iter().flatten() {
             results[number] = result;
         }
     }
@@ -144,7 +146,7 @@ fn pass_on(trace: BatchSpan, results: &mut [FirstRead], late: Option<&LateItems>
     let mut begun = None;
     for result in results {
         match result {
-            FirstRead::Found(_) => trace.answered(Answer::Hit),
+            FirstRead::Found(_) => trace.answered(CallOutcome::Hit),
             FirstRead::Load(load) => begun = Some(load),
         }
     }
@@ -273,13 +275,13 @@ impl Group<'_> {
         let read = with_time_limit(context, within, async {
             Ok(tier.read_many(&keys, options, within).await)
         });
-        let read = read.instrument(span.clone()).await;
+        let read = span.enter(read).await;
         let failed = match &read {
             Ok(results) => results.iter().find_map(|result| result.as_ref().err()),
             Err(error) => Some(error),
         };
         let took = times.ended(Operation::Read, began, failed);
-        operation_ended(&span, failed);
+        span.end(failed);
         let (mut read, error) = match read {
             Ok(read) => {
                 let error = Error::new(ErrorKind::Protocol, "the tier has not read all keys");

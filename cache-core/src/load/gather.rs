@@ -12,9 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use tracing::Instrument;
-
 use crate::cached_function::CachedFunction;
+use crate::call_trace::CallOutcome;
 use crate::error::{Error, ErrorKind};
 use crate::flight::FlightId;
 use crate::tier::store::StoreShard;
@@ -24,7 +23,7 @@ use crate::tier::{
     Fill, FillResult, Lease, LeaseMode, LeaseRequest, LeaseResult, ReadOptions, ReadResult,
     RecordKey,
 };
-use crate::trace::{self, BatchSpan, operation_ended};
+use crate::trace::BatchSpan;
 
 /// An operation on a tier, which gives its answers to the loads when it ends.
 pub(super) type Operation<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -96,9 +95,9 @@ impl<'a> Place<'a> {
     }
 
     /// Records how the load answers the call.
-    pub(super) fn answered(self, answer: trace::Answer) {
+    pub(super) fn answered(self, outcome: CallOutcome) {
         if let Some(trace) = self.gather.trace.get() {
-            trace.answered(answer);
+            trace.answered(outcome);
         }
     }
 
@@ -254,13 +253,13 @@ impl Gather {
             let answers = with_time_limit(context, within, async {
                 Ok(answers(shard, &mut asked, within).await)
             });
-            let answers = answers.instrument(span.clone()).await;
+            let answers = span.enter(answers).await;
             let failed = match &answers {
                 Ok(answers) => answers.iter().find_map(Answer::error),
                 Err(error) => Some(error),
             };
             times.ended(kind, began, failed);
-            operation_ended(&span, failed);
+            span.end(failed);
             let (mut answers, error) = match answers {
                 Ok(answers) => (answers, no_answer()),
                 Err(error) => (Vec::new(), error),

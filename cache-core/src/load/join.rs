@@ -7,13 +7,14 @@ use super::read::{StaleHit, TierHit, TierLookup};
 use super::visit::TierVisits;
 use super::{Load, Mode, Revalidated, Step, complete};
 use crate::cached_function::CachedFunction;
+use crate::call_trace::{CallOutcome, StepKind, StepTimer};
 use crate::flight::{Detached, Join, Leader, WaitEdge, WaitOutcome, Waiter};
 use crate::key::Key;
 use crate::outcome::LoadOutcome;
 use crate::stale::StaleValue;
 use crate::stats::Counter;
 use crate::tier::LeaseMode;
-use crate::trace::{self, Answer};
+use crate::trace;
 
 impl CachedFunction {
     /// Joins the flight of a key, or leads one.
@@ -39,7 +40,7 @@ impl<'a> Load<'a> {
                 Join::Wait(waiter) => waiter,
             };
             if let Some(stale) = self.stale_of(&waiter, key) {
-                self.answered(Answer::Stale);
+                self.answered(CallOutcome::Stale);
                 return Step::Completed(LoadOutcome::Value(stale.value));
             }
             let _edge = match self.begin_wait(&waiter) {
@@ -56,17 +57,20 @@ impl<'a> Load<'a> {
             // It is out of date after the load of another caller.
             self.begun.read = None;
             let flight = waiter.view();
-            match self.wait_for(waiter, key).await {
+            let mut step = StepTimer::begin(|| StepKind::Flight);
+            let waited = self.wait_for(waiter, key).await;
+            step.end(None);
+            match waited {
                 Err(step) => {
                     self.answered(match step {
-                        Step::TimedOut(_) => Answer::TimedOut,
-                        _ => Answer::Stale,
+                        Step::TimedOut(_) => CallOutcome::TimedOut,
+                        _ => CallOutcome::Stale,
                     });
                     return step;
                 }
                 Ok(WaitOutcome::Completed(LoadOutcome::Stale(stale))) => {
                     if self.takes_stale() && function.may_serve_stale(&stale, key) {
-                        self.answered(Answer::Stale);
+                        self.answered(CallOutcome::Stale);
                         function.report_stale_on_error();
                         return Step::Completed(LoadOutcome::Value(stale.value));
                     }
@@ -76,7 +80,7 @@ impl<'a> Load<'a> {
                 // joins a newer flight, or leads one.
                 Ok(WaitOutcome::Completed(_)) if !function.may_take(&flight) => {}
                 Ok(WaitOutcome::Completed(outcome)) => {
-                    self.answered(Answer::Joined);
+                    self.answered(CallOutcome::Joined);
                     return Step::Completed(outcome);
                 }
                 Ok(WaitOutcome::Failed) => {
@@ -170,7 +174,7 @@ impl<'a> Load<'a> {
             && let Some(stale) = function.backed_off_value(key)
         {
             function.counters.backed_off.add_one();
-            self.answered(Answer::Stale);
+            self.answered(CallOutcome::Stale);
             let outcome = LoadOutcome::Value(Arc::clone(&stale.value));
             leader.complete(LoadOutcome::Stale(stale));
             return Ok(Step::Completed(outcome));
@@ -194,7 +198,7 @@ impl<'a> Load<'a> {
                 let found = self.keep_stale(key, hit, &leader);
                 if self.may_revalidate(&found, key) {
                     counters.stale_hits.add_one();
-                    self.answered(Answer::Stale);
+                    self.answered(CallOutcome::Stale);
                     return Ok(self.answer_and_revalidate(key, leader, found));
                 }
             }
@@ -210,7 +214,7 @@ impl<'a> Load<'a> {
                     && self.may_revalidate(&stale, key)
                 {
                     function.count_isolated_hit();
-                    self.answered(Answer::Stale);
+                    self.answered(CallOutcome::Stale);
                     return Ok(self.answer_and_revalidate(key, leader, stale));
                 }
             }
@@ -240,7 +244,7 @@ impl<'a> Load<'a> {
             // The load of another instance failed, and the callers that waited for it have left.
             // Otherwise each instance would run a body that no call needs.
             LeaseTurn::Load if !self.wait.may_wait() && self.is_abandoned(&leader) => {
-                self.answered(Answer::TimedOut);
+                self.answered(CallOutcome::TimedOut);
                 return Ok(Step::TimedOut(function.timed_out()));
             }
             LeaseTurn::Load => return Ok(self.run(visits, leader)),
@@ -252,7 +256,7 @@ impl<'a> Load<'a> {
                 function.note_back_off(key, left, None);
                 if let Some(stale) = self.stale_instead(self.stale.clone(), key) {
                     drop(visits);
-                    self.answered(Answer::Stale);
+                    self.answered(CallOutcome::Stale);
                     function.counters.backed_off.add_one();
                     leader.complete(LoadOutcome::Stale(stale.clone()));
                     return Ok(Step::Completed(LoadOutcome::Value(stale.value)));
@@ -267,7 +271,7 @@ impl<'a> Load<'a> {
                     // The source failed for the other instance. If each instance asked it too, an
                     // outage would cost a load of each.
                     if let Some(stale) = self.stale_instead(self.stale.clone(), key) {
-                        self.answered(Answer::Stale);
+                        self.answered(CallOutcome::Stale);
                         function.report_stale_on_error();
                         leader.complete(LoadOutcome::Stale(stale.clone()));
                         return Ok(Step::Completed(LoadOutcome::Value(stale.value)));

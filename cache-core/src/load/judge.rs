@@ -86,7 +86,7 @@ impl CachedFunction {
     /// continues after it was answered.
     pub(crate) fn judge(&self, key: &KeyRef<'_>, is_late_call: bool) -> Look {
         let Some((_, counters)) = &self.memory else {
-            return Look::Miss;
+            return self.traced_judge(key, is_late_call);
         };
         let Some(entry) = self.state.memory().and_then(|memory| memory.get(key)) else {
             counters.misses.add_one();
@@ -128,14 +128,10 @@ impl CachedFunction {
         let Some((_, counters)) = &self.memory else {
             return;
         };
-        let is_due = |replaces: &Option<Revalidated>| {
-            let replaces = replaces.as_ref();
-            replaces.is_some_and(|revalidated| revalidated.stale.is_none())
-        };
         match look {
             Look::Miss => return counters.misses.add_one(),
             Look::Fresh(_) => {}
-            Look::Stale { replaces, .. } if is_due(replaces) => {}
+            Look::Stale { replaces, .. } if is_due(replaces.as_ref()) => {}
             Look::Stale { .. } => return counters.stale_hits.add_one(),
             Look::Absent => self.counters.absent_hits.add_one(),
             Look::Failed(_) => self.counters.error_hits.add_one(),
@@ -397,6 +393,11 @@ impl CachedFunction {
         let is_usable = is_within(window, entry.fresh_until(), now);
         is_usable.then(|| self.stale_of_entry(entry, value))
     }
+}
+
+/// Returns `true` if a load in the background replaces a value that is still fresh.
+pub(super) fn is_due(replaces: Option<&Revalidated>) -> bool {
+    replaces.is_some_and(|revalidated| revalidated.stale.is_none())
 }
 
 /// Judgement of an entry by its fences and by `expires`.

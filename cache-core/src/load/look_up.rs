@@ -1,7 +1,10 @@
 //! Step 1: the look-up in memory.
 
 use super::Held;
+use super::judge::{Look, is_due};
 use crate::cached_function::CachedFunction;
+use crate::call_trace::CallOutcome;
+use crate::clock::Clock;
 use crate::entry::Entry;
 use crate::key::KeyRef;
 
@@ -9,13 +12,43 @@ impl CachedFunction {
     /// Returns the value in memory, if it is valid: it has not expired, no fence was raised after
     /// its load began, and this instance is coherent.
     pub(crate) fn hit(&self, key: &KeyRef<'_>) -> Option<Held> {
-        let (_, counters) = self.memory.as_ref()?;
+        let Some((_, counters)) = &self.memory else {
+            return self.traced_hit(key);
+        };
         let held = self.get_valid(key);
         match held {
             Some(_) => counters.hits.add_one(),
             None => counters.misses.add_one(),
         }
         held
+    }
+
+    /// Looks in memory on behalf of a call that is traced. Without a trace there is no memory.
+    #[cold]
+    fn traced_hit(&self, key: &KeyRef<'_>) -> Option<Held> {
+        let original = self.original()?;
+        let began = Clock::System.fine();
+        let held = original.hit(key)?;
+        original.trace_memory(key, CallOutcome::Hit, began);
+        Some(held)
+    }
+
+    /// Judges the entry of memory for a call that is traced. Without a trace there is no memory.
+    #[cold]
+    pub(super) fn traced_judge(&self, key: &KeyRef<'_>, is_late_call: bool) -> Look {
+        let Some(original) = self.original() else {
+            return Look::Miss;
+        };
+        let began = Clock::System.fine();
+        let look = original.judge(key, is_late_call);
+        match &look {
+            Look::Miss => {}
+            Look::Stale { replaces, .. } if !is_due(replaces.as_ref()) => {
+                original.trace_memory(key, CallOutcome::Stale, began);
+            }
+            _ => original.trace_memory(key, CallOutcome::Hit, began),
+        }
+        look
     }
 
     #[inline]

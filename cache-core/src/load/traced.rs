@@ -1,12 +1,11 @@
 //! The span of a call that loads, and how the call was answered.
 
-use tracing::Span;
-
 use super::Load;
 use super::read::TierHit;
 use super::wait::RemoteWait;
+use crate::call_trace::CallOutcome;
 use crate::level::Level;
-use crate::trace::{self, Answer, CallSpan};
+use crate::trace::{CallScope, CallSpan};
 
 /// The state that a call passes on to a load that continues it.
 #[derive(Debug)]
@@ -37,44 +36,46 @@ impl Load<'_> {
             return;
         }
         let function = self.function;
-        let key = || function.key_in_traces(self.key.as_ref()?);
+        let key = || {
+            let arguments = function.record_key(self.key.as_ref()?).arguments;
+            Some((arguments, function.state.defaults.keys_in_traces))
+        };
         self.trace = Some(CallSpan::begin(function.name(), key));
     }
 
-    /// Returns the span in which the steps of this load are polled.
-    pub(super) fn own_span(&self) -> Span {
+    /// Returns the scope in which the steps of this load are polled.
+    pub(super) fn own_scope(&self) -> CallScope {
         let call = self.trace.as_ref();
-        call.map_or_else(Span::none, CallSpan::own)
+        call.map_or_else(CallScope::none, CallSpan::own)
     }
 
     /// Records how the call was answered, unless it was answered before its load ended.
-    pub(super) fn answered(&mut self, answer: Answer) {
+    pub(super) fn answered(&mut self, outcome: CallOutcome) {
         if self.is_detached() {
             return;
         }
         match (self.place, &mut self.trace) {
-            (Some(place), _) => place.answered(answer),
-            (None, Some(call)) if !call.is_none() => call.answered(answer),
+            (Some(place), _) => place.answered(outcome),
+            (None, Some(call)) if !call.is_none() => call.answered(outcome),
             (None, _) => {}
         }
     }
 
     /// Records that memory had a value after all, because another load has completed.
     pub(super) fn answered_by_memory(&mut self) {
-        self.answered(Answer::Hit);
-        if let Some(call) = self.trace.as_ref().filter(|call| !call.is_none()) {
-            call.span()
-                .record("cache.tier", tracing::field::display(Level::L1));
+        self.answered(CallOutcome::Hit);
+        if let Some(call) = &self.trace {
+            call.found(Level::L1, None, None);
         }
     }
 
     /// Records the tier that has answered the call.
     pub(super) fn answered_by(&mut self, hit: &TierHit) {
-        self.answered(Answer::Hit);
+        self.answered(CallOutcome::Hit);
         if let Some(call) = &self.trace
             && let Some(tier) = self.function.lower.get(hit.at)
         {
-            trace::found(call.span(), tier.level, hit.left, hit.size);
+            call.found(tier.level, Some(hit.left), Some(hit.size));
         }
     }
 }

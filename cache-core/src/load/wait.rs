@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::visit::TierVisits;
 use crate::cached_function::CachedFunction;
+use crate::call_trace::{StepKind, StepTimer};
 use crate::flight::{FlightId, blocked};
 use crate::tier::{Deadlock, LeaseMode, RecordKey, Wakeup, Woken};
 
@@ -82,6 +83,18 @@ impl RemoteWait {
         visits: TierVisits<'_>,
         wakeup: Wakeup,
         at: usize,
+        flight: Option<FlightId>,
+    ) {
+        // It is timed as one step, whichever way it ends.
+        let mut step = StepTimer::begin(|| StepKind::Lease);
+        self.wait_until_woken(visits, (wakeup, at), flight).await;
+        step.end(None);
+    }
+
+    async fn wait_until_woken(
+        &mut self,
+        visits: TierVisits<'_>,
+        (wakeup, at): (Wakeup, usize),
         flight: Option<FlightId>,
     ) {
         let function = visits.function;

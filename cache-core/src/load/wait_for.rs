@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::time::Instant;
-use tracing::Instrument;
 
 use super::{Held, Load, Step};
 use crate::cached_function::CachedFunction;
+use crate::call_trace::CallOutcome;
 use crate::flight::{FlightView, WaitOutcome, Waiter};
 use crate::key::Key;
 use crate::late_load::LateLoad;
@@ -18,7 +18,6 @@ use crate::load_timeout::LoadTimeout;
 use crate::outcome::LoadOutcome;
 use crate::stale::StaleValue;
 use crate::timer::{Timer, deadline_after};
-use crate::trace::Answer;
 
 /// How the wait of a leader for its own load ended.
 pub(crate) enum Waited {
@@ -133,10 +132,10 @@ impl Load<'_> {
     /// Waits for the load that this call leads, and hands the load over to the background if it
     /// takes too long.
     pub(crate) async fn wait_for_own(&mut self, mut late: LateLoad) -> Waited {
-        let span = self.own_span();
-        late.is_caused_by(&span);
+        let scope = self.own_scope();
+        late.is_caused_by(scope.span());
         let (function, Some(key)) = (self.function, &self.key) else {
-            late.instrument(span).await;
+            scope.enter(late).await;
             return Waited::Done;
         };
         let mut deadlines = Deadlines::new(self.deadline);
@@ -159,7 +158,7 @@ impl Load<'_> {
                 false => Poll::Pending,
             }
         });
-        let Err(stale) = ended.instrument(span).await else {
+        let Err(stale) = scope.enter(ended).await else {
             // The load has recorded how it answered the call.
             if let Some(call) = &mut self.trace {
                 call.is_answered_elsewhere();
@@ -168,8 +167,8 @@ impl Load<'_> {
         };
         function.counters.timeouts.add_one();
         self.answered(match stale {
-            Some(_) => Answer::Stale,
-            None => Answer::TimedOut,
+            Some(_) => CallOutcome::Stale,
+            None => CallOutcome::TimedOut,
         });
         late.detach();
         match stale {

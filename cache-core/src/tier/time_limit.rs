@@ -10,7 +10,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tracing::{Instrument, Span};
 
 use super::operation_times::LiveOperationTimes;
 use super::watch::Operation;
@@ -18,7 +17,7 @@ use super::{Receipt, Tier, TierFuture, TierSettings};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::tokio_context::TokioContext;
-use crate::trace::operation_ended;
+use crate::trace::OperationSpan;
 
 /// The time that an operation may take beyond its limit before it is dropped.
 const GRACE: Duration = Duration::from_millis(100);
@@ -121,7 +120,7 @@ impl<'a> Budget<'a> {
     /// time.
     pub(crate) async fn spend<T, F>(
         &mut self,
-        (kind, span): (Operation, Span),
+        (kind, span): (Operation, OperationSpan),
         operation: impl FnOnce(Duration) -> F,
     ) -> Result<T, Error>
     where
@@ -130,8 +129,8 @@ impl<'a> Budget<'a> {
         let left = self.time_left()?;
         let began = self.times.begin();
         let result = with_time_limit(self.context, left, operation(left));
-        let result = result.instrument(span.clone()).await;
-        operation_ended(&span, result.as_ref().err());
+        let result = span.enter(result).await;
+        span.end(result.as_ref().err());
         let took = self.times.ended(kind, began, result.as_ref().err());
         self.took(took);
         result

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::late_items::LateItems;
 use super::{Load, Mode};
 use crate::cached_function::CachedFunction;
+use crate::call_trace::CallOutcome;
 use crate::codec::ErasedType;
 use crate::entry::Held;
 use crate::flight::FlightView;
@@ -17,7 +18,6 @@ use crate::key::Key;
 use crate::late_load::{Awaited, LateLoad};
 use crate::load::wait_for::Deadlines;
 use crate::load_timeout::LoadTimeout;
-use crate::trace::Answer;
 
 /// How the wait of a caller for its own batch ended.
 pub(crate) enum WaitedBatch {
@@ -73,10 +73,10 @@ impl LateBatch<'_> {
         };
         self.function.counters.timeouts.add_one();
         if let Some(trace) = items.trace() {
-            late.is_caused_by(&trace.span());
+            late.is_caused_by(trace.span());
             trace.answered(match values {
-                Some(_) => Answer::Stale,
-                None => Answer::TimedOut,
+                Some(_) => CallOutcome::Stale,
+                None => CallOutcome::TimedOut,
             });
         }
         late.detach();

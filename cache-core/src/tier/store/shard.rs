@@ -3,8 +3,6 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use tracing::{Instrument, Span};
-
 use crate::coherence::Coherence;
 use crate::error::Error;
 use crate::glob::Glob;
@@ -23,7 +21,7 @@ use crate::tier::time_limit::{change_within, with_time_limit, without_time_limit
 use crate::tier::waits::ShardWaits;
 use crate::tier::watch::{Operation, Watch};
 use crate::tokio_context::TokioContext;
-use crate::trace::{TierOperation, operation_ended};
+use crate::trace::{OperationSpan, TierOperation};
 
 /// One shard of a store.
 #[derive(Debug)]
@@ -124,13 +122,13 @@ impl StoreShard {
     }
 
     /// Begins the span of an operation.
-    pub(crate) fn span(&self, operation: &'static str) -> Span {
+    pub(crate) fn span(&self, operation: &'static str) -> OperationSpan {
         let operation = TierOperation {
             level: self.level,
             kind: self.tier.settings().kind,
             operation,
         };
-        operation.span(|| self.tier.health().address)
+        operation.begin(|| self.tier.health().address)
     }
 
     /// Records how long an invalidation takes, and has it traced.
@@ -141,9 +139,9 @@ impl StoreShard {
     ) -> Result<Receipt, Error> {
         let span = self.span(operation);
         let began = self.times.begin();
-        let result = invalidated.instrument(span.clone()).await;
+        let result = span.enter(invalidated).await;
         self.times.invalidated(began, &result);
-        operation_ended(&span, result.as_ref().err());
+        span.end(result.as_ref().err());
         result
     }
 
@@ -157,9 +155,9 @@ impl StoreShard {
         let span = self.span("guard");
         let began = self.times.begin();
         let guarded = with_time_limit(context, within, self.tier.guard(key, within));
-        let result = guarded.instrument(span.clone()).await;
+        let result = span.enter(guarded).await;
         self.times.guarded(began, &result);
-        operation_ended(&span, result.as_ref().err());
+        span.end(result.as_ref().err());
         result
     }
 
