@@ -159,6 +159,10 @@ impl Fences {
 
     /// Returns the places of the fences of the tags with these digests.
     pub(crate) fn tag_stripes(&self, digests: &[u64]) -> TagStripes {
+        if digests.is_empty() {
+            // Collecting nothing would allocate.
+            return TagStripes::default();
+        }
         digests
             .iter()
             .map(|digest| self.tags.stripe(*digest))

@@ -224,7 +224,7 @@ impl Tier for RedisTier {
 
     fn read_many<'a>(
         &'a self,
-        keys: &'a [Arc<RecordKey>],
+        keys: &'a [&'a RecordKey],
         options: ReadOptions,
         within: Duration,
     ) -> ManyFuture<'a, ReadResult> {

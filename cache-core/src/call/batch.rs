@@ -166,7 +166,7 @@ where
     }
     let missing = results.missing.iter();
     let (keys, owned) = missing
-        .map(|(key, place)| (key.clone(), own(&ids[*place])))
+        .map(|(key, place)| (key.clone().map(Arc::new), own(&ids[*place])))
         .unzip();
     let owned = Owned {
         function,
@@ -259,7 +259,7 @@ where
         can_share: converter.spec.share.can_share(),
         receives: &receives,
     };
-    let keys = results.missing.iter().map(|(key, _)| key.clone());
+    let keys = results.missing.iter().map(|(key, _)| key.as_ref());
     let keys: Vec<_> = keys.collect();
     let read = read_first(&function, &keys, &converter.spec.value_type, None).await;
     let read = match all_found(read) {
@@ -270,7 +270,12 @@ where
         Err(read) => read,
     };
     let gather = Gather::new(missing.len());
-    let keys = keys.into_iter().zip(read);
+    // A key whose value was found needs no load.
+    let of_load = |(key, read)| match read {
+        FirstRead::Found(_) => (None, read),
+        FirstRead::Load(_) => (Option::map(key, |key| Arc::new(Key::clone(key))), read),
+    };
+    let keys = keys.into_iter().zip(read).map(of_load);
     let mode = Mode::of_call(&function);
     let place = (&*function, &gather);
     let mut items = Items::new(place, keys, &converter.spec.value_type, mode, share);

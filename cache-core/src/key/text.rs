@@ -224,26 +224,21 @@ impl<'a> Reader<'a> {
     /// Renders an integer of this kind, with its type if that is not `u64`. Returns `None` if the
     /// kind is not that of an integer.
     fn integer(&mut self, kind: u8, out: &mut String) -> Option<()> {
-        // Writing to a `String` cannot fail.
-        let (_, type_name) = match kind {
-            tag::I8 => (write!(out, "{}", i8::from_le_bytes(self.number())), "i8"),
-            tag::I16 => (write!(out, "{}", i16::from_le_bytes(self.number())), "i16"),
-            tag::I32 => (write!(out, "{}", i32::from_le_bytes(self.number())), "i32"),
-            tag::I64 => (write!(out, "{}", i64::from_le_bytes(self.number())), "i64"),
-            tag::I128 => (
-                write!(out, "{}", i128::from_le_bytes(self.number())),
-                "i128",
-            ),
-            tag::U8 => (write!(out, "{}", u8::from_le_bytes(self.number())), "u8"),
-            tag::U16 => (write!(out, "{}", u16::from_le_bytes(self.number())), "u16"),
-            tag::U32 => (write!(out, "{}", u32::from_le_bytes(self.number())), "u32"),
-            tag::U64 => (write!(out, "{}", u64::from_le_bytes(self.number())), ""),
-            tag::U128 => (
-                write!(out, "{}", u128::from_le_bytes(self.number())),
-                "u128",
-            ),
+        let mut digits = itoa::Buffer::new();
+        let (number, type_name) = match kind {
+            tag::I8 => (digits.format(i8::from_le_bytes(self.number())), "i8"),
+            tag::I16 => (digits.format(i16::from_le_bytes(self.number())), "i16"),
+            tag::I32 => (digits.format(i32::from_le_bytes(self.number())), "i32"),
+            tag::I64 => (digits.format(i64::from_le_bytes(self.number())), "i64"),
+            tag::I128 => (digits.format(i128::from_le_bytes(self.number())), "i128"),
+            tag::U8 => (digits.format(u8::from_le_bytes(self.number())), "u8"),
+            tag::U16 => (digits.format(u16::from_le_bytes(self.number())), "u16"),
+            tag::U32 => (digits.format(u32::from_le_bytes(self.number())), "u32"),
+            tag::U64 => (digits.format(u64::from_le_bytes(self.number())), ""),
+            tag::U128 => (digits.format(u128::from_le_bytes(self.number())), "u128"),
             _ => return None,
         };
+        out.push_str(number);
         if self.shows_types {
             out.push_str(type_name);
         }

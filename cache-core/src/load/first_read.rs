@@ -63,8 +63,8 @@ impl FirstRead {
 /// One key that is read.
 struct Asked<'a> {
     number: usize,
-    key: &'a Arc<Key>,
-    record_key: Arc<RecordKey>,
+    key: &'a Key,
+    record_key: RecordKey,
     leader: Option<Leader>,
 }
 
@@ -84,15 +84,15 @@ struct Judge<'f> {
 }
 
 impl Judge<'_> {
-    fn judge(&mut self, asked: &Asked<'_>, read: &ReadResult) -> Judged {
-        let record_key = Arc::clone(&asked.record_key);
+    fn judge(&mut self, (key, record_key): (&Key, RecordKey), read: &ReadResult) -> Judged {
         let visits = match &mut self.visits {
             Some(visits) => {
-                visits.next_key(asked.key, record_key);
+                visits.next_key(key, record_key);
                 visits
             }
             None => {
-                let visits = TierVisits::of(self.function, asked.key, record_key);
+                let key = Arc::new(key.clone());
+                let visits = TierVisits::of(self.function, &key, Arc::new(record_key));
                 self.visits.insert(visits.read_at(self.now))
             }
         };
@@ -117,7 +117,7 @@ enum Judged {
 /// becomes its leader.
 pub(crate) async fn read_first(
     function: &CachedFunction,
-    keys: &[Option<Arc<Key>>],
+    keys: &[Option<&Key>],
     value_type: &dyn ErasedType,
     late: Option<&LateItems>,
 ) -> Vec<FirstRead> {
@@ -191,14 +191,14 @@ impl CachedFunction {
 
 fn groups<'a>(
     function: &'a CachedFunction,
-    keys: &'a [Option<Arc<Key>>],
+    keys: &[Option<&'a Key>],
     value_type: &dyn ErasedType,
     (late, results): (Option<&LateItems>, &mut [FirstRead]),
 ) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
     for (number, key) in keys.iter().enumerate() {
-        let Some(key) = key else { continue };
-        let record_key = Arc::new(function.record_key(key));
+        let Some(key) = *key else { continue };
+        let record_key = function.record_key(key);
         let shard = |tier: &'a TierBinding| tier.store.of(record_key.digest);
         let is_pending = |tier| shard(tier).tier.is_pending(&record_key);
         // The record must not be used.
@@ -207,7 +207,7 @@ fn groups<'a>(
         }
         let shard = shard(&function.lower[0]);
         let leader = match function.has_memory() {
-            true => match function.join_flight(key) {
+            true => match function.join_flight(&Arc::new(key.clone())) {
                 Join::Lead(leader) => Some(leader),
                 Join::Wait(_) => continue,
             },
@@ -262,8 +262,7 @@ impl Group<'_> {
     ) -> Vec<(usize, FirstRead)> {
         let (tier, binding) = (&self.shard.tier, &function.lower[0]);
         let within = tier.settings().time_limit;
-        let keys = self.asked.iter();
-        let keys: Vec<_> = keys.map(|one| Arc::clone(&one.record_key)).collect();
+        let keys: Vec<_> = self.asked.iter().map(|one| &one.record_key).collect();
         let options = ReadOptions {
             consistency: function.consistency,
             if_none_match: None,
@@ -321,36 +320,37 @@ impl Asked<'_> {
         (result, took): (Result<ReadResult, Error>, Duration),
         judge: &mut Judge<'_>,
     ) -> (usize, FirstRead) {
+        let Self {
+            number,
+            key,
+            record_key,
+            leader,
+        } = self;
+        let digest = record_key.digest;
         let judged = match &result {
-            Ok(read) if read.record.is_some() => judge.judge(&self, read),
+            Ok(read) if read.record.is_some() => judge.judge((key, record_key), read),
             // There is no record, or it was not read.
             _ => Judged::Unusable,
         };
         let function = judge.function;
         let result = match judged {
             Judged::Hit(hit) => {
-                let Self {
-                    number,
-                    key,
-                    record_key,
-                    leader,
-                } = self;
-                let is_promoted = || function.lower[0].promotes(record_key.digest);
+                let is_promoted = || function.lower[0].promotes(digest);
                 function.keep_first_read((key, &hit), leader, is_promoted, judge.value_type);
                 return (number, FirstRead::Found(hit.value));
             }
             Judged::Unusable => Some(result),
             // The load judges it under the flight that was led before the read.
-            Judged::Unclear if self.leader.is_some() => Some(result),
+            Judged::Unclear if leader.is_some() => Some(result),
             Judged::Unclear => None,
         };
         let begun = Begun {
-            leader: self.leader,
+            leader,
             read: result,
             took,
             trace: None,
         };
-        (self.number, FirstRead::Load(begun))
+        (number, FirstRead::Load(begun))
     }
 }
 

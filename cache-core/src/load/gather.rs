@@ -367,7 +367,7 @@ async fn answers(shard: &StoreShard, asked: &mut [Asked], within: Duration) -> V
     let tier = &shard.tier;
     match asked.first().map(|one| &one.question) {
         Some(&Question::Read(options)) => {
-            let keys: Vec<_> = asked.iter().map(|one| Arc::clone(&one.key)).collect();
+            let keys: Vec<_> = asked.iter().map(|one| &*one.key).collect();
             let read = tier.read_many(&keys, options, within).await;
             read.into_iter().map(Answer::Read).collect()
         }

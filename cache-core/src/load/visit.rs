@@ -253,14 +253,15 @@ impl<'a> TierVisits<'a> {
 
     /// Begins the visits of another key, of which nothing was read. For several keys whose records
     /// were read together, and that have no leases.
-    pub(super) fn next_key(&mut self, key: &Arc<Key>, record_key: Arc<RecordKey>) {
+    pub(super) fn next_key(&mut self, key: &Key, record_key: RecordKey) {
         for visit in &mut self.visits {
             visit.shard = visit.tier.store.of(record_key.digest);
             visit.expected_header.clear();
         }
         self.tags = self.function.tags_of(key);
-        self.key = Arc::clone(key);
-        self.record_key = record_key;
+        // No allocation, because nothing else has them.
+        Arc::make_mut(&mut self.key).clone_from(key);
+        *Arc::make_mut(&mut self.record_key) = record_key;
     }
 
     /// Sends the operations with those of other keys, if the key is one of a batch.

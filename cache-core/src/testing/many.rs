@@ -20,7 +20,8 @@ fn keys() -> Vec<Arc<RecordKey>> {
 
 /// Returns the record of each key that is valid.
 async fn read(store: &Store, keys: &[Arc<RecordKey>]) -> Vec<Option<(Vec<u8>, Option<Stamp>)>> {
-    let read = store.tier.read_many(keys, ReadOptions::default(), SOON);
+    let keys: Vec<_> = keys.iter().map(Arc::as_ref).collect();
+    let read = store.tier.read_many(&keys, ReadOptions::default(), SOON);
     let read = read.await;
     assert_eq!(read.len(), keys.len(), "one result for each key");
     let records = read.into_iter().map(|result| {

@@ -216,7 +216,7 @@ pub trait Tier: fmt::Debug + Send + Sync + 'static {
     /// by one, at the same time.
     fn read_many<'a>(
         &'a self,
-        keys: &'a [Arc<RecordKey>],
+        keys: &'a [&'a RecordKey],
         options: ReadOptions,
         within: Duration,
     ) -> ManyFuture<'a, ReadResult> {

@@ -21,7 +21,7 @@ impl RedisSession {
     /// Reads records in one round trip, by the rules of [`read`](Self::read).
     pub(super) async fn read_many(
         &self,
-        keys: &[Arc<RecordKey>],
+        keys: &[&RecordKey],
         options: ReadOptions,
         within: Duration,
     ) -> Vec<Result<ReadResult, Error>> {
@@ -34,9 +34,13 @@ impl RedisSession {
             return join_all(reads).await;
         }
         // A queued invalidation is to delete the record.
+        if !keys.iter().any(|key| self.journal.covers(key)) {
+            let read = self.read_open(function, keys, options, within).await;
+            return read.unwrap_or_else(|error| vec![Err(error); keys.len()]);
+        }
         let is_open: Vec<bool> = keys.iter().map(|key| !self.journal.covers(key)).collect();
         let open = keys.iter().zip(&is_open).filter(|(_, is_open)| **is_open);
-        let open: Vec<_> = open.map(|(key, _)| key).collect();
+        let open: Vec<_> = open.map(|(key, _)| *key).collect();
         let mut read = match self.read_open(function, &open, options, within).await {
             Ok(read) => read.into_iter(),
             Err(error) => vec![Err(error); open.len()].into_iter(),
@@ -53,7 +57,7 @@ impl RedisSession {
     async fn read_open(
         &self,
         function: &Arc<FunctionKey>,
-        keys: &[&Arc<RecordKey>],
+        keys: &[&RecordKey],
         options: ReadOptions,
         within: Duration,
     ) -> Result<Vec<Result<ReadResult, Error>>, Error> {
@@ -83,7 +87,7 @@ impl RedisSession {
 
     async fn read_records(
         &self,
-        keys: &[&Arc<RecordKey>],
+        keys: &[&RecordKey],
         controls_of: Option<&FunctionKey>,
         within: Duration,
     ) -> Result<(Vec<Record>, Controls), Error> {

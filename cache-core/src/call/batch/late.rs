@@ -131,7 +131,8 @@ async fn load_late<O, R, C, B, F>(
         receives: &receives,
     };
     let value_type = &converter.spec.value_type;
-    let read = read_first(&function, &keys, value_type, Some(&late.0)).await;
+    let known: Vec<_> = keys.iter().map(Option::as_deref).collect();
+    let read = read_first(&function, &known, value_type, Some(&late.0)).await;
     let gather = Gather::new(keys.len());
     let place = (&*function, &gather);
     let read_keys = keys.iter().cloned().zip(read);

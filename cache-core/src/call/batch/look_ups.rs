@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 
@@ -27,9 +28,10 @@ pub(super) struct Results {
     /// The result of each id, in order.
     pub(super) found: Vec<Found>,
     /// The distinct keys that memory does not have, each with the place of its first id.
-    pub(super) missing: Vec<(Option<Arc<Key>>, usize)>,
-    /// The place in `missing` of each key that is there.
-    known: HashMap<Arc<Key>, usize, CarriedHash>,
+    pub(super) missing: Vec<(Option<Key>, usize)>,
+    /// The place in `missing` of each key that is there, by the hash of the key. If another key has
+    /// that hash, it is by the next number that is free.
+    known: HashMap<u64, usize, CarriedHash>,
     /// The values that a load in the background is to replace, each with the place of its id.
     pub(super) revalidated: Vec<(Arc<Key>, usize, Revalidated)>,
 }
@@ -114,10 +116,22 @@ impl Results {
             self.missing.reserve(left);
             self.known.reserve(left);
         }
-        let key = Arc::new(KeyRef::to_owned(*key));
-        let known = *self.known.entry(Arc::clone(&key)).or_insert(place);
+        let owned = KeyRef::to_owned(*key);
+        let mut number = key.hash;
+        let known = loop {
+            match self.known.entry(number) {
+                Entry::Vacant(free) => break *free.insert(place),
+                Entry::Occupied(known) => {
+                    let known = *known.get();
+                    if self.missing[known].0.as_ref() == Some(&owned) {
+                        break known;
+                    }
+                    number = number.wrapping_add(1);
+                }
+            }
+        };
         if known == place {
-            self.missing.push((Some(key), self.found.len()));
+            self.missing.push((Some(owned), self.found.len()));
         }
         Found::Missing(known)
     }
