@@ -72,6 +72,30 @@ async fn call_during_the_read_of_a_batch_gets_its_result() {
     assert_loads(&second, name, 1).await;
 }
 
+/// An invalidation of a tag does not find a record that an earlier build stored without it. The tags
+/// of the first key do not tell that the record of the second one lacks its own.
+#[tokio::test]
+async fn each_record_of_a_batch_is_judged_by_the_tags_of_its_own_key() {
+    let tier = FakeTier::shared_with_ledger(HOUR);
+    tier.prove();
+    let instance = || {
+        let builder = CacheRuntime::builder().l1(Memory::builder());
+        Instance::build(builder.l2(tier.clone()))
+    };
+    let (first, second) = (instance().await, instance().await);
+    let name = "batch_reads::tags";
+    let builder = || Function::<u64>::builder(name).ttl(HOUR);
+    let earlier = builder().tags(["key:1"]).build().unwrap();
+    first.call(call(&earlier, &[1, 2])).await;
+    until("the tier is filled", || tier.len() == 2).await;
+    drop(earlier);
+    let tens = builder().tags(["key:1", "key:{0}"]).build().unwrap();
+    let body = async |ids: Vec<u64>| ids.into_iter().map(|id| (id, id * 11)).collect::<Values>();
+    let batch = tens.get_or_load_many(&[1_u64, 2], |id| (*id,), body);
+    assert_eq!(second.call(batch).await, Values::from([(1, 10), (2, 22)]));
+    assert_loads(&second, name, 1).await;
+}
+
 #[derive(Clone, Debug, PartialEq)]
 struct TooLong;
 
