@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use multi_tier_cached::{CacheRuntime, Function, Level, LoadTimeout, Memory};
+use testbed::counts::function_stats;
 use testbed::fake_tier::{FakeTier, HeldAt};
 use testbed::server::Server;
 use testbed::{Instance, assert_loads, assert_tier, poll_once, poll_until, until};
@@ -72,8 +73,8 @@ async fn call_during_the_read_of_a_batch_gets_its_result() {
     assert_loads(&second, name, 1).await;
 }
 
-/// An invalidation of a tag does not find a record that an earlier build stored without it. The tags
-/// of the first key do not tell that the record of the second one lacks its own.
+/// An invalidation of a tag does not find a record that an earlier build stored without it. The
+/// tags of the first key do not tell that the record of the second one lacks its own.
 #[tokio::test]
 async fn each_record_of_a_batch_is_judged_by_the_tags_of_its_own_key() {
     let tier = FakeTier::shared_with_ledger(HOUR);
@@ -121,6 +122,8 @@ async fn batch_that_times_out_during_its_read_continues_in_the_background() {
         let held = tier.hold_read(HeldAt::Request);
         let call = tens.get_or_load_many_late(&[1_u64, 2], |id| (*id,), make);
         assert_eq!(here.call(call).await, Err(TooLong));
+        let counted = function_stats(&here, &name).unwrap();
+        assert_eq!(counted.timeouts, 1, "{counted:?}");
         assert_loads(&here, &name, 0).await;
         held.release();
         until("the values are stored", || tier.len() == 2).await;

@@ -35,7 +35,7 @@ async fn load_even(
     instance.call(call).await.0
 }
 
-/// Whether values of the type survive their codec is seen at the first one.
+/// The first value that is stored shows that the type survives its codec.
 #[tokio::test]
 async fn record_whose_value_cannot_be_decoded_is_undecodable_and_a_call_loads() {
     let server = Server::start();
