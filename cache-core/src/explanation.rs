@@ -190,7 +190,7 @@ pub enum Verdict {
     },
     /// An override has disabled the tier for the function.
     Disabled,
-    /// The values of the function cannot be written as records.
+    /// Nothing, and a load stores nothing: a value of the function did not survive its codec.
     MemoryOnly,
 }
 

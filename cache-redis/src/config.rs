@@ -64,7 +64,7 @@ const RECORD_SIZE: SizeRange = SizeRange::new(1, 512 << 20);
 /// | caching: scripts, channel | `evalsha script\|load spublish ssubscribe` |
 /// | a database other than 0 | `select` |
 /// | the nodes of a cluster besides the seeds | `cluster\|slots` |
-/// | the keys `{namespace:*}:#history`: to notice instances with another number of shards | `getrange` |
+/// | the keys `{namespace:*}:#history`: to notice another number of shards elsewhere | `getrange` |
 /// | bodies that call cached functions | `hset hgetall hdel` |
 /// | tags and `expire` | `hmget hset hincrby hlen hscan rename unlink` |
 /// | several records in one command | `mget` |
@@ -72,7 +72,7 @@ const RECORD_SIZE: SizeRange = SizeRange::new(1, 512 << 20);
 /// | `invalidate_matching` | `scan unlink` |
 /// | `replicated` | `wait` |
 /// | [audit](Self::audit) | `xadd` |
-/// | `observe` | `hset hdel hmget zadd zremrangebyscore`, and `xadd` for the audit, which it turns on |
+/// | `observe` | `hset hdel hmget zadd zremrangebyscore`, and `xadd`, as it turns on the audit |
 /// | `explain` | `zcount` |
 /// | [streams](Self::streams) | `xadd xread xrevrange xgroup\|create xreadgroup xack xautoclaim` |
 ///

@@ -4,6 +4,12 @@
 //! They are valid while the channel is coherent, because its messages update them. A reply is
 //! learned only if nothing was forgotten since the request was sent: the message that invalidates
 //! the reply may have arrived before it.
+//!
+//! Replies are processed by the tasks of their callers, so not always in the order in which the
+//! server sent them. If two replies to requests that overlap have different epochs, it is not known
+//! which is the newer one, and the epoch is forgotten. Otherwise an old epoch could come back until
+//! the message arrives: a caller that knew the new one may have loaded a value that is not stored,
+//! and a later call would then find the old record valid.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +26,9 @@ pub(crate) struct Epochs(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     /// By digest and version of the function. There are as many as there are functions.
-    epochs: HashMap<(u64, u32), (Arc<FunctionKey>, u64)>,
+    epochs: HashMap<(u64, u32), LastReply>,
+    /// The number of times that a reply had another epoch than the reply before it.
+    changes: u64,
     history: Option<u64>,
     /// The number of times that something was forgotten.
     forgotten: u64,
@@ -31,6 +39,17 @@ struct State {
     stripes: Stripes,
     /// The number of times that a history began or ended.
     histories: u64,
+}
+
+/// The last reply that had the epoch of a function.
+#[derive(Debug)]
+struct LastReply {
+    function: Arc<FunctionKey>,
+    epoch: u64,
+    /// `changes` as of the first of the replies with this epoch.
+    since: u64,
+    /// Set if the epoch is known. Otherwise it was forgotten, or the reply was not learned.
+    is_known: bool,
 }
 
 const STRIPES: usize = 256;
@@ -53,6 +72,7 @@ impl Stripes {
 /// A moment, before or after which something was forgotten.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
+    changes: u64,
     forgotten: u64,
     histories: u64,
 }
@@ -62,6 +82,7 @@ impl Epochs {
     pub(crate) fn mark(&self) -> Mark {
         let state = self.lock();
         Mark {
+            changes: state.changes,
             forgotten: state.forgotten,
             histories: state.histories,
         }
@@ -70,8 +91,9 @@ impl Epochs {
     /// Returns the stamp of a function's valid records.
     pub(crate) fn stamp(&self, function: &FunctionKey) -> Option<Stamp> {
         let state = self.lock();
-        Some(Stamp {
-            epoch: state.epochs.get(&(function.digest, function.version))?.1,
+        let reply = state.epochs.get(&(function.digest, function.version))?;
+        reply.is_known.then_some(Stamp {
+            epoch: reply.epoch,
             history: state.history?,
         })
     }
@@ -79,7 +101,9 @@ impl Epochs {
     /// Returns the history, and all known epochs with their functions; `None` without a history.
     pub(crate) fn all(&self) -> Option<(u64, KnownEpochs)> {
         let state = self.lock();
-        Some((state.history?, state.epochs.values().cloned().collect()))
+        let replies = state.epochs.values().filter(|reply| reply.is_known);
+        let known = replies.map(|reply| (Arc::clone(&reply.function), reply.epoch));
+        Some((state.history?, known.collect()))
     }
 
     /// Returns the history, if it is known.
@@ -87,15 +111,30 @@ impl Epochs {
         self.lock().history
     }
 
-    /// Learns the epoch of a function from a reply, unless it was forgotten since the request.
+    /// Learns the epoch of a function from a reply, unless it was forgotten since the request, or
+    /// another reply had another epoch since then.
     pub(crate) fn learn(&self, function: &Arc<FunctionKey>, epoch: u64, asked: Mark) {
         let mut state = self.lock();
+        let key = (function.digest, function.version);
+        let last = state.epochs.get(&key);
+        let is_another = last.is_none_or(|last| last.epoch != epoch);
+        if last.is_some_and(|last| is_another && last.since > asked.changes) {
+            state.forget(function.digest);
+            return;
+        }
         let forgotten = (*state.stripes.of(function.digest)).max(state.all_forgotten);
-        if forgotten <= asked.forgotten {
-            let learned = (Arc::clone(function), epoch);
-            state
-                .epochs
-                .insert((function.digest, function.version), learned);
+        let is_known = forgotten <= asked.forgotten;
+        if is_another {
+            state.changes += 1;
+            let reply = LastReply {
+                function: Arc::clone(function),
+                epoch,
+                since: state.changes,
+                is_known,
+            };
+            state.epochs.insert(key, reply);
+        } else if let Some(last) = state.epochs.get_mut(&key) {
+            last.is_known |= is_known;
         }
     }
 
@@ -116,11 +155,8 @@ impl Epochs {
     pub(crate) fn forget_epoch(&self, function: &FunctionKey, epoch: u64) {
         let mut state = self.lock();
         let key = (function.digest, function.version);
-        if state
-            .epochs
-            .get(&key)
-            .is_some_and(|(_, known)| *known == epoch)
-        {
+        let is_epoch = |reply: &LastReply| reply.is_known && reply.epoch == epoch;
+        if state.epochs.get(&key).is_some_and(is_epoch) {
             state.forget(function.digest);
         }
     }
@@ -139,7 +175,9 @@ impl State {
     fn forget(&mut self, digest: u64) {
         self.forgotten += 1;
         *self.stripes.of(digest) = self.forgotten;
-        self.epochs.retain(|(function, _), _| *function != digest);
+        for ((function, _), reply) in &mut self.epochs {
+            reply.is_known &= *function != digest;
+        }
     }
 
     fn begin(&mut self, history: Option<u64>) {
@@ -200,6 +238,62 @@ mod tests {
         epochs.begin(Some(8));
         epochs.learn(&function, 11, asked);
         assert_eq!(epochs.stamp(&function), None, "everything was forgotten");
+    }
+
+    /// Returns the epochs, without one of the function.
+    fn without_epoch() -> (Epochs, Arc<FunctionKey>) {
+        let epochs = Epochs::default();
+        epochs.begin(Some(7));
+        (epochs, Arc::new(FunctionKey::new("users::get", 1)))
+    }
+
+    fn epoch(epochs: &Epochs, function: &FunctionKey) -> Option<u64> {
+        epochs.stamp(function).map(|stamp| stamp.epoch)
+    }
+
+    /// Both were asked for before an invalidation, which the server applied between them. Its
+    /// message has not arrived yet.
+    #[test]
+    fn epochs_of_replies_that_may_be_processed_in_the_wrong_order_are_forgotten() {
+        for replies in [[12, 11], [11, 12]] {
+            let (epochs, function) = without_epoch();
+            let asked = [epochs.mark(), epochs.mark()];
+            for (reply, asked) in replies.into_iter().zip(asked) {
+                epochs.learn(&function, reply, asked);
+            }
+            assert_eq!(epoch(&epochs, &function), None, "{replies:?}");
+            epochs.learn(&function, 12, epochs.mark());
+            assert_eq!(epoch(&epochs, &function), Some(12));
+        }
+    }
+
+    #[test]
+    fn old_epoch_is_not_learned_after_a_reply_that_was_not_learned_had_a_newer_one() {
+        let (epochs, function) = without_epoch();
+        let before = epochs.mark();
+        epochs.forget(function.digest.wrapping_add(STRIPES as u64));
+        let asked = epochs.mark();
+        epochs.learn(&function, 12, before);
+        assert_eq!(epoch(&epochs, &function), None);
+        epochs.learn(&function, 11, asked);
+        assert_eq!(epoch(&epochs, &function), None);
+    }
+
+    #[test]
+    fn epoch_of_a_request_that_began_after_the_last_reply_is_learned() {
+        let (epochs, function) = without_epoch();
+        epochs.learn(&function, 11, epochs.mark());
+        let asked = epochs.mark();
+        epochs.learn(&function, 11, asked);
+        epochs.learn(&function, 12, asked);
+        assert_eq!(epoch(&epochs, &function), Some(12));
+        let (_, known) = epochs.all().unwrap();
+        assert_eq!(known, [(Arc::clone(&function), 12)]);
+        epochs.forget_epoch(&function, 11);
+        assert_eq!(epoch(&epochs, &function), Some(12));
+        epochs.forget_epoch(&function, 12);
+        assert_eq!(epoch(&epochs, &function), None);
+        assert!(epochs.all().unwrap().1.is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use multi_tier_cached::{CacheRuntime, Function, Level, LoadTimeout, Memory};
+use testbed::counts::function_stats;
 use testbed::fake_tier::{FakeTier, HeldAt};
 use testbed::server::Server;
 use testbed::{Instance, assert_loads, assert_tier, poll_once, poll_until, until};
@@ -72,6 +73,30 @@ async fn call_during_the_read_of_a_batch_gets_its_result() {
     assert_loads(&second, name, 1).await;
 }
 
+/// An invalidation of a tag does not find a record that an earlier build stored without it. The
+/// tags of the first key do not tell that the record of the second one lacks its own.
+#[tokio::test]
+async fn each_record_of_a_batch_is_judged_by_the_tags_of_its_own_key() {
+    let tier = FakeTier::shared_with_ledger(HOUR);
+    tier.prove();
+    let instance = || {
+        let builder = CacheRuntime::builder().l1(Memory::builder());
+        Instance::build(builder.l2(tier.clone()))
+    };
+    let (first, second) = (instance().await, instance().await);
+    let name = "batch_reads::tags";
+    let builder = || Function::<u64>::builder(name).ttl(HOUR);
+    let earlier = builder().tags(["key:1"]).build().unwrap();
+    first.call(call(&earlier, &[1, 2])).await;
+    until("the tier is filled", || tier.len() == 2).await;
+    drop(earlier);
+    let tens = builder().tags(["key:1", "key:{0}"]).build().unwrap();
+    let body = async |ids: Vec<u64>| ids.into_iter().map(|id| (id, id * 11)).collect::<Values>();
+    let batch = tens.get_or_load_many(&[1_u64, 2], |id| (*id,), body);
+    assert_eq!(second.call(batch).await, Values::from([(1, 10), (2, 22)]));
+    assert_loads(&second, name, 1).await;
+}
+
 #[derive(Clone, Debug, PartialEq)]
 struct TooLong;
 
@@ -97,6 +122,8 @@ async fn batch_that_times_out_during_its_read_continues_in_the_background() {
         let held = tier.hold_read(HeldAt::Request);
         let call = tens.get_or_load_many_late(&[1_u64, 2], |id| (*id,), make);
         assert_eq!(here.call(call).await, Err(TooLong));
+        let counted = function_stats(&here, &name).unwrap();
+        assert_eq!(counted.timeouts, 1, "{counted:?}");
         assert_loads(&here, &name, 0).await;
         held.release();
         until("the values are stored", || tier.len() == 2).await;

@@ -6,7 +6,9 @@ mod breaker;
 mod calls;
 mod events;
 mod memory;
+mod private;
 mod records;
+mod unusable;
 
 use std::time::Duration;
 
@@ -29,7 +31,7 @@ async fn load(instance: &Instance, function: &Function<u64>, value: u64) -> u64 
 }
 
 /// Explains key 1.
-async fn explain(instance: &Instance, function: &Function<u64>) -> Explanation {
+async fn explain<S: Copy>(instance: &Instance, function: &Function<u64, S>) -> Explanation {
     instance.call(function.entry((1,)).explain()).await
 }
 
@@ -71,4 +73,27 @@ fn loads(next: &NextCall) -> bool {
 #[track_caller]
 fn assert_next(explanation: &Explanation, is_as_expected: impl Fn(&NextCall) -> bool) {
     assert!(is_as_expected(&explanation.next_call), "{explanation}");
+}
+
+/// Asserts that a call of key 1 runs its body, as the explanation says.
+async fn assert_loads(instance: &Instance, function: &Function<u64>, explanation: &Explanation) {
+    const NEW: u64 = 99;
+    assert_next(explanation, loads);
+    assert_eq!(load(instance, function, NEW).await, NEW, "{explanation}");
+}
+
+/// Asserts that a call of key 1 gets the value that the tier at `by` has, as the explanation says.
+async fn assert_answered(
+    instance: &Instance,
+    function: &Function<u64>,
+    explanation: &Explanation,
+    (by, copied_to): (Level, &[Level]),
+    value: u64,
+) {
+    assert_next(explanation, answered(by, copied_to));
+    assert_eq!(
+        load(instance, function, value + 1).await,
+        value,
+        "{explanation}"
+    );
 }

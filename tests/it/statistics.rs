@@ -1,5 +1,6 @@
 //! Statistics and log lines about stale values, loads in the background, and kept results.
 
+mod calls;
 mod load_times;
 mod read_back;
 mod tier_times;

@@ -80,6 +80,11 @@ fn plain(key: u64) -> u64 {
     key
 }
 
+#[multi_tier_cached(ttl = "1h", stale_if_error = "1h", name = "splits::plain_with_times")]
+fn plain_with_times(key: u64) -> Result<u64, String> {
+    Ok(key)
+}
+
 async fn with_disk(directory: &Directory) -> CacheRuntime {
     let disk = Disk::new(directory.path()).time_limit(Duration::from_secs(10));
     let builder = CacheRuntime::builder().l1(Memory::builder());
@@ -113,6 +118,10 @@ fn call_after_the_end_of_the_tokio_runtime_has_no_runtime() {
     let call = || CacheRuntime::scope_blocking(runtime.clone(), || plain(2));
     assert_eq!((call(), call()), (2, 2));
     assert_eq!(uncached(&runtime, "splits::plain", "no_runtime"), 2);
+    let call = || CacheRuntime::scope_blocking(runtime.clone(), || plain_with_times(2));
+    assert_eq!((call(), call()), (Ok(2), Ok(2)));
+    let counted = uncached(&runtime, "splits::plain_with_times", "no_runtime");
+    assert_eq!(counted, 2);
 }
 
 /// A map of fields whose number is not known before it is written.

@@ -278,9 +278,10 @@ impl CachedFunction {
         self.memory.as_ref()?;
         let entry = self.kept(key)?;
         let now = self.coherent_now(entry.stripe())?;
-        let look = self.judge_entry(&key.as_ref(), &entry, now, false);
+        let is_current = self.is_current_entry(&key.as_ref(), &entry);
+        let standing = self.standing(&entry, is_current, now, false);
         let tags = entry.tags().clone();
-        Some((look.fresh_outcome(value_type)?, tags))
+        Some((standing.fresh_look().fresh_outcome(value_type)?, tags))
     }
 
     /// Returns the stale value that a call gets because a load has failed since its look-up, if the

@@ -180,3 +180,29 @@ impl Peers {
         self.note_invalidated(EventScope::All, None, None);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tier::received::ReceivedInvalidations;
+
+    #[test]
+    fn each_report_is_counted_once_by_what_it_concerns() {
+        let peers = Peers::none();
+        peers.invalidated_key(1);
+        peers.invalidated_function(2);
+        peers.invalidated_tag(3);
+        peers.invalidated_all_tags();
+        peers.expired(4);
+        peers.expired_all();
+        peers.invalidated_all();
+        let expected = ReceivedInvalidations {
+            keys: 1,
+            functions: 1,
+            tags: 2,
+            everything: 1,
+            expiries: 2,
+        };
+        assert_eq!(peers.received().snapshot(), expected);
+    }
+}

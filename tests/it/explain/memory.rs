@@ -126,6 +126,33 @@ async fn kept_results_that_are_no_values_are_named() {
     let explained = explain(&here, &function).await;
     assert_eq!(verdict(&explained, Level::L1), &Verdict::NoValue);
     assert_next(&explained, answered(Level::L1, &[]));
+    let some = function.get_or_load((1,), || async { Some(7_u64) });
+    assert_eq!(here.call(some).await, None);
+}
+
+/// The text of the error is not in the explanation.
+#[tokio::test]
+async fn kept_error_is_named_and_answers_a_call() {
+    let server = Server::start();
+    let here = Instance::with_redis_at(&server.url()).await;
+    here.until_coherent().await;
+    let function = builder("explain::kept_error")
+        .error_ttl(60 * SECOND)
+        .error_if::<String>(|_| true)
+        .build()
+        .unwrap();
+    let call = async |result: Result<u64, String>| {
+        let call = function.get_or_load((1,), move || async move { result });
+        here.call(call).await
+    };
+    let down = || Err("secret is down".to_owned());
+    assert_eq!(call(down()).await, down());
+    let explained = explain(&here, &function).await;
+    assert_eq!(verdict(&explained, Level::L1), &Verdict::KeptError);
+    assert_eq!(verdict(&explained, Level::L2), &Verdict::Absent);
+    assert!(!format!("{explained:?}").contains("secret"));
+    assert_next(&explained, answered(Level::L1, &[]));
+    assert_eq!(call(Ok(7)).await, down());
 }
 
 #[tokio::test]

@@ -10,7 +10,9 @@ use testbed::clocked_tier::{ClockedTier, TestClock};
 use testbed::server::Server;
 use testbed::{Instance, until, until_ok};
 
-use super::{HOUR, answered, assert_next, builder, explain, load, loads, tier, verdict};
+use super::{
+    HOUR, answered, assert_loads, assert_next, builder, explain, load, loads, tier, verdict,
+};
 
 /// A server with the record of key 1 of a function, and an instance that has not read it.
 async fn stored(name: &'static str) -> (Server, Function<u64>, Instance) {
@@ -50,11 +52,11 @@ async fn missing_record_is_absent_and_a_call_loads() {
     let here = Instance::with_redis_at(&server.url()).await;
     let explained = explain(&here, &function).await;
     assert_eq!(verdict(&explained, Level::L2), &Verdict::Absent);
-    assert_next(&explained, loads);
     assert!(
         server.keys().iter().all(|key| !key.contains("lease")),
         "it took a lease"
     );
+    assert_loads(&here, &function, &explained).await;
 }
 
 #[tokio::test]
@@ -64,8 +66,7 @@ async fn changed_bytes_are_damaged() {
     let explained = explain(&reader, &function).await;
     assert_eq!(verdict(&explained, Level::L2), &Verdict::Damaged);
     assert!(tier(&explained, Level::L2).record.is_none());
-    assert_next(&explained, loads);
-    assert_eq!(load(&reader, &function, 8).await, 8);
+    assert_loads(&reader, &function, &explained).await;
 }
 
 #[tokio::test]
@@ -115,7 +116,7 @@ async fn record_from_before_an_invalidation_of_the_function_is_of_another_epoch(
     reader.invalidate(function.invalidate_all()).await;
     let explained = explain(&reader, &function).await;
     assert_eq!(verdict(&explained, Level::L2), &Verdict::OtherEpoch);
-    assert_next(&explained, loads);
+    assert_loads(&reader, &function, &explained).await;
 }
 
 #[tokio::test]
@@ -124,7 +125,7 @@ async fn record_from_before_an_invalidation_of_everything_is_of_another_history(
     reader.invalidate(reader.runtime.invalidate_all()).await;
     let explained = explain(&reader, &function).await;
     assert_eq!(verdict(&explained, Level::L2), &Verdict::OtherHistory);
-    assert_next(&explained, loads);
+    assert_loads(&reader, &function, &explained).await;
 }
 
 #[tokio::test]
@@ -146,6 +147,7 @@ async fn record_without_the_epoch_of_its_function_has_an_unknown_stamp() {
         &Verdict::UnknownStamp,
         "{explained}"
     );
+    assert_loads(&reader, &function, &explained).await;
 }
 
 #[tokio::test]
@@ -167,7 +169,7 @@ async fn value_whose_tag_was_invalidated_is_fenced_off_by_the_tag() {
             "{explained}"
         );
     }
-    assert_next(&explained, loads);
+    assert_loads(&here, &function, &explained).await;
 }
 
 #[tokio::test]
@@ -188,7 +190,7 @@ async fn record_past_its_ttl_is_expired() {
     for level in [Level::L1, Level::L2] {
         assert_eq!(verdict(&explained, level), &Verdict::Expired, "{explained}");
     }
-    assert_next(&explained, loads);
+    assert_loads(&here, &function, &explained).await;
 }
 
 #[tokio::test]
@@ -231,6 +233,7 @@ async fn lost_server_is_unreachable_and_a_queued_invalidation_is_pending() {
     reader.invalidate(function.entry((1,)).invalidate()).await;
     let explained = explain(&reader, &function).await;
     assert_eq!(verdict(&explained, Level::L2), &Verdict::Pending);
+    assert_loads(&reader, &function, &explained).await;
 }
 
 #[tokio::test]

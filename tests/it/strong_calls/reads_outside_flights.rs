@@ -1,7 +1,12 @@
 //! A call returned a value without the flight that later calls would join: a peek, or a batch of a
 //! function without memory. No later call on the same instance returns an older value.
 
+use multi_tier_cached::Function;
+use testbed::server::Server;
+
 use super::*;
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 impl Instances {
     async fn peek(&self) -> Option<u64> {
@@ -69,4 +74,33 @@ async fn flight_from_before_a_batch_is_not_joined_after_it() {
     assert_eq!(instances.bounded_without_joining().await, 3);
     held.release();
     assert_eq!(bounded.await.unwrap(), 2);
+}
+
+/// The call needs a value, and the tier has the result that there is none. A strong call reads this
+/// result while the body of the call runs, so memory has it, and the flight is no longer the
+/// current one.
+#[tokio::test]
+async fn no_value_that_a_strong_call_has_kept_is_dropped_once_a_load_beside_it_has_stored_a_value()
+{
+    let server = Server::start();
+    let (there, here) = Instance::two_at(&server.url()).await;
+    let function = Function::<u64>::builder("strong_calls::absent").ttl(HOUR);
+    let function = function.none_ttl(HOUR).build().unwrap();
+    let none = async || function.get_or_load((1,), || async { None::<u64> }).await;
+    assert_eq!(there.call(none()).await, None);
+    server.until_records(1).await;
+    here.until_coherent().await;
+    let gate = Arc::new(Gate::new());
+    let (own, passed) = (function.clone(), Arc::clone(&gate));
+    let load = here.spawn(async move {
+        let body = || async { passed.pass().await + 6 };
+        own.get_or_load((1,), body).await
+    });
+    gate.until_entered(1).await;
+    let entry = function.entry((1,));
+    let strong = entry.strong(|| async { None::<u64> });
+    assert_eq!(here.call(strong).await, None);
+    gate.open();
+    assert_eq!(load.await.unwrap(), 7);
+    assert_eq!(here.call(none()).await, Some(7), "{}", here.stats());
 }

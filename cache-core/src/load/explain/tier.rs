@@ -76,7 +76,6 @@ impl TierVisits<'_> {
         let context = self.function.tokio_context_of(tier);
         let inspected = shard.inspect(context, &self.record_key).await;
         let judged = match &inspected {
-            _ if !value_type.has_records() => Judged::nothing(Verdict::MemoryOnly),
             Err(_) if shard.tier.is_pending(&self.record_key) => Judged {
                 found: Found::Unavailable,
                 ..Judged::nothing(Verdict::Pending)
@@ -126,7 +125,10 @@ impl TierVisits<'_> {
             return Judged::nothing(Verdict::Pending);
         }
         let Some(bytes) = &seen.record else {
-            return Judged::nothing(Verdict::Absent);
+            return Judged::nothing(match self.function.records.can_be_written() {
+                true => Verdict::Absent,
+                false => Verdict::MemoryOnly,
+            });
         };
         let stamp = self.valid_stamp(at, (bytes, seen.stamp), was_coherent);
         let opened = match self.open_stamped(at, bytes, stamp, value_type) {
