@@ -1,33 +1,216 @@
-//! Replays an access trace, one key per line, through an annotated function.
+//! `replay`: replays a trace of accesses, one key per line, through a cached function.
 //!
-//! `cargo run --release --example replay -- [--trace FILE] [--tiers l1,l2,l3] [--l1-entries N]
-//! [--engine moka|quick_cache] [--redis URL] [--disk DIRECTORY] [--callers C]`
-//!
-//! Without a file, the trace is a Zipf distribution of a million accesses. `l2` is Redis, and `l3`
-//! is the disk, with `--features disk`. Without `--tiers`, all tiers that have an address are used.
-//! A value that belongs to another key is counted, and the program fails.
+//! A value is a hash of its key, so a value that belongs to another key is noticed.
 
 mod answers;
-mod latencies;
-mod options;
+mod paths;
 mod report;
+mod trace;
 
-use std::cell::Cell;
-use std::error::Error;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use indicatif::ProgressBar;
-use multi_tier_cached::{CacheRuntime, Memory, Redis, multi_tier_cached};
+use cache_core::{CacheRuntime, Engine, Function, Memory};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::latencies::{Latencies, Path};
-use crate::options::Options;
+use self::paths::{Path, Paths};
+use self::report::{Counts, Report};
+use crate::args::{Place, Replay, ReplayEngine, ReplayTier};
+use crate::failure::Failure;
+use crate::interrupt::{Signals, Stop};
+use crate::output::Output;
+use crate::scratch::Scratch;
+use crate::verdict::Verdict;
 
-#[multi_tier_cached(ttl = "1h", name = "replay::object")]
-async fn object(key: &str) -> u64 {
-    let _ = LOADED.try_with(|loaded| loaded.set(true));
-    value_of(key)
+/// The name of the function.
+const NAME: &str = "replay::object";
+
+/// Longer than a run takes, so that nothing expires.
+const TTL: Duration = Duration::from_secs(3_600);
+
+pub(crate) async fn run(
+    place: &Place,
+    output: &Output,
+    arguments: &Replay,
+) -> Result<Verdict, Failure> {
+    let tiers = tiers(place, arguments)?;
+    let keys = Arc::new(trace::read(arguments.trace.as_deref())?);
+    let scratch = match tiers.contains(&ReplayTier::L2) {
+        true => Some(Scratch::new(place, "replay").await?),
+        false => None,
+    };
+    let (mut signals, stop) = (Signals::new()?, Stop::default());
+    let work = async {
+        let replayed = replay(arguments, scratch.as_ref(), &keys, &stop).await;
+        let removed = match &scratch {
+            Some(scratch) => scratch.remove(|_| Vec::new()).await,
+            None => Ok(()),
+        };
+        (replayed, removed)
+    };
+    let (replayed, removed) = signals.run(&stop, work).await;
+    let (took, counts, paths) = match replayed {
+        Ok(replayed) => replayed,
+        Err(failure) => {
+            if let Err(left) = removed {
+                eprintln!("{left}");
+            }
+            return Err(failure);
+        }
+    };
+    removed?;
+    let (engine, entries) = (arguments.engine, arguments.entries);
+    let accesses = &keys[..keys.len().min(paths.calls() as usize)];
+    let report = Report {
+        took,
+        counts,
+        paths,
+        engine,
+        entries,
+        distinct: report::distinct(accesses),
+        bare_hit_ratio: report::bare_hit_ratio(engine, entries, accesses),
+        is_interrupted: stop.is_set(),
+    };
+    report.print(output)
+}
+
+/// Returns the tiers that are named, or those that have an address on the command line: a server
+/// that only the environment names may be in production.
+fn tiers(place: &Place, arguments: &Replay) -> Result<Vec<ReplayTier>, Failure> {
+    let mut tiers = arguments.tiers.clone();
+    let is_default = tiers.is_empty();
+    if is_default {
+        tiers.push(ReplayTier::L1);
+        tiers.extend(place.is_option.then_some(ReplayTier::L2));
+        #[cfg(feature = "disk")]
+        tiers.extend(arguments.disk.as_ref().map(|_| ReplayTier::L3));
+        return Ok(tiers);
+    }
+    let unused = |option: &str, tier: &str| {
+        Failure::usage(
+            format!("`{option}` is given, and `--tiers` does not name {tier}"),
+            format!("add {tier} to `--tiers`, or leave `{option}` out"),
+        )
+    };
+    if !tiers.contains(&ReplayTier::L1) {
+        return Err(Failure::usage(
+            "`--tiers` does not name l1, which cannot be left out",
+            "use `--tiers l1,l2`",
+        ));
+    }
+    if place.is_option && !tiers.contains(&ReplayTier::L2) {
+        return Err(unused("--redis", "l2"));
+    }
+    #[cfg(feature = "disk")]
+    match (&arguments.disk, tiers.contains(&ReplayTier::L3)) {
+        (Some(_), false) => return Err(unused("--disk", "l3")),
+        (None, true) => {
+            return Err(Failure::usage(
+                "`--tiers` names l3, which has no directory",
+                "use `--disk DIRECTORY`",
+            ));
+        }
+        (Some(_), true) | (None, false) => {}
+    }
+    Ok(tiers)
+}
+
+/// Replays the trace, and shuts the tiers down. Returns how long the accesses took.
+async fn replay(
+    arguments: &Replay,
+    scratch: Option<&Scratch>,
+    keys: &Arc<Vec<String>>,
+    stop: &Stop,
+) -> Result<(Duration, Counts, Paths), Failure> {
+    let engine = match arguments.engine {
+        ReplayEngine::Moka => Engine::Moka,
+        ReplayEngine::QuickCache => Engine::QuickCache,
+    };
+    let memory = Memory::builder()
+        .engine(engine)
+        .max_entries(arguments.entries);
+    let mut builder = CacheRuntime::builder().l1(memory);
+    if let Some(scratch) = scratch {
+        builder = builder.l2(scratch.redis());
+    }
+    #[cfg(feature = "disk")]
+    if let Some(directory) = &arguments.disk {
+        builder = builder.l3(cache_disk::Disk::new(directory));
+    }
+    let runtime = builder.install().await?;
+    let function = Function::<u64>::builder(NAME).ttl(TTL).build()?;
+    let caller = Caller {
+        function: Arc::new(function),
+        keys: Arc::clone(keys),
+        next: Arc::default(),
+        stop: stop.clone(),
+    };
+    let began = Instant::now();
+    let mut callers = JoinSet::new();
+    for _ in 0..arguments.callers {
+        let memory = answers::Memory::new(&runtime, arguments.callers);
+        callers.spawn(caller.clone().run(memory));
+    }
+    let mut paths = Paths::default();
+    let mut failure = None;
+    while let Some(done) = callers.join_next().await {
+        match done {
+            Ok(one) => paths.merge(&one),
+            Err(error) => failure = Some(std::io::Error::other(error)),
+        }
+    }
+    let took = began.elapsed();
+    let counts = Counts::of(runtime.stats().function(NAME));
+    runtime.shutdown().await?;
+    match failure {
+        None => Ok((took, counts, paths)),
+        Some(error) => Err(error.into()),
+    }
+}
+
+/// One of the callers that share the accesses of the trace.
+#[derive(Clone, Debug)]
+struct Caller {
+    function: Arc<Function<u64>>,
+    keys: Arc<Vec<String>>,
+    /// The access that is the next one to be made.
+    next: Arc<AtomicUsize>,
+    stop: Stop,
+}
+
+impl Caller {
+    /// Makes accesses, one after the other, together with the other callers.
+    async fn run(self, memory: answers::Memory) -> Paths {
+        let mut paths = Paths::default();
+        // Relaxed: the number orders nothing.
+        while let Some(key) = self.keys.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            if self.stop.is_set() {
+                break;
+            }
+            let has_loaded = AtomicBool::new(false);
+            let load = async || {
+                has_loaded.store(true, Ordering::Relaxed);
+                value_of(key)
+            };
+            let began = Instant::now();
+            let call = self.function.get_or_load((key.as_str(),), load);
+            let (is_immediate, value) = answers::call(call).await;
+            let took = began.elapsed();
+            if value != value_of(key) {
+                paths.count_wrong();
+            }
+            let has_loaded = has_loaded.into_inner();
+            let path = match (has_loaded, memory.has_answered(is_immediate)) {
+                (true, _) => Path::Load,
+                (false, true) => Path::L1Hit,
+                (false, false) => Path::LowerHitOrWait,
+            };
+            paths.record(path, took);
+        }
+        paths
+    }
 }
 
 /// Returns the FNV-1a hash of a key, so that different keys have different values.
@@ -35,86 +218,4 @@ fn value_of(key: &str) -> u64 {
     key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
-}
-
-tokio::task_local! {
-    /// `true` if the current call of this caller ran the body.
-    static LOADED: Cell<bool>;
-}
-
-/// Makes the accesses of the trace, one after the other, together with the other callers.
-async fn caller(
-    memory: answers::Memory,
-    trace: Arc<Vec<String>>,
-    next: Arc<AtomicUsize>,
-    bar: ProgressBar,
-) -> Latencies {
-    let mut latencies = Latencies::default();
-    LOADED
-        .scope(Cell::new(false), async {
-            while let Some(key) = trace.get(next.fetch_add(1, Ordering::Relaxed)) {
-                LOADED.with(|loaded| loaded.set(false));
-                let began = Instant::now();
-                let (is_immediate, value) = answers::call(object(key)).await;
-                let took = began.elapsed();
-                if value != value_of(key) {
-                    latencies.count_wrong();
-                }
-                let path = match (LOADED.with(Cell::get), memory.has_answered(is_immediate)) {
-                    (true, _) => Path::Load,
-                    (false, true) => Path::L1Hit,
-                    (false, false) => Path::LowerHitOrWait,
-                };
-                latencies.record(path, took);
-                bar.inc(1);
-            }
-        })
-        .await;
-    latencies
-}
-
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let options = Options::from_args()?;
-    let memory = Memory::builder()
-        .engine(options.engine)
-        .max_entries(options.l1_entries);
-    let mut builder = CacheRuntime::builder().l1(memory);
-    if let Some(url) = &options.redis {
-        builder = builder.l2(Redis::new(url).namespace("replay").required());
-    }
-    #[cfg(feature = "disk")]
-    if let Some(directory) = &options.disk {
-        builder = builder.l3(multi_tier_cached::Disk::new(directory));
-    }
-    let runtime = builder.install().await?;
-
-    let trace = Arc::new(options.trace()?);
-    let next = Arc::new(AtomicUsize::new(0));
-    let bar = ProgressBar::new(trace.len() as u64);
-    let began = Instant::now();
-    let callers: Vec<_> = (0..options.callers)
-        .map(|_| {
-            let memory = answers::Memory::new(&runtime, options.callers);
-            let (trace, next) = (Arc::clone(&trace), Arc::clone(&next));
-            tokio::spawn(caller(memory, trace, next, bar.clone()))
-        })
-        .collect();
-    let mut latencies = Latencies::default();
-    for caller in callers {
-        latencies.merge(caller.await?);
-    }
-    bar.finish_and_clear();
-
-    let stats = runtime
-        .stats()
-        .function("replay::object")
-        .cloned()
-        .ok_or("the trace is empty")?;
-    let wrong = report::print(&options, &trace, began.elapsed(), &stats, latencies);
-    runtime.shutdown().await?;
-    if wrong > 0 {
-        return Err(format!("{wrong} values belong to other keys").into());
-    }
-    Ok(())
 }
