@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks the features: the facade has no lints without features and with Redis alone, the command
-# line has none with the disk, and the tests of `cache-core` pass without features. With all features
-# the facade is checked as part of the workspace, and `scripts/test.sh` runs all tests.
+# line has none with the disk, and the tests of `cache-core` pass without features. With all
+# features the facade is checked as part of the workspace, and `scripts/test.sh` runs all tests.
 # `scripts/features.sh --each` also checks the facade and `cache-core` with each feature alone, and
 # runs the tests of `cache-core` with each feature alone and those of each tier's crate alone. That
 # takes ten minutes more. Run it after a change of features, and before a release.

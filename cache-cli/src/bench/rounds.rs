@@ -20,7 +20,7 @@ const TURN: Duration = Duration::from_millis(50);
 /// The turns before the measurement, in which scripts are loaded and connections warm up.
 const WARM_UP: Duration = Duration::from_millis(5);
 
-/// What was measured of one operation.
+/// Figures of one operation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Measured {
     pub(super) latencies: Latencies,
@@ -63,7 +63,8 @@ impl Measured {
     }
 }
 
-/// The turn of an operation: its callers begin operations until it ends, or until all keys are used.
+/// The turn of an operation: its callers begin operations until it ends, or until all keys are
+/// used.
 #[derive(Clone, Debug)]
 struct Turn {
     operation: Operation,

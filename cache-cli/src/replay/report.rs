@@ -13,7 +13,7 @@ use crate::latencies::millis;
 use crate::output::Output;
 use crate::verdict::Verdict;
 
-/// What the runtime has counted.
+/// Counters of the function.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     /// The hits of each tier.
