@@ -13,7 +13,7 @@ const BUCKETS: usize = (64 - BITS as usize + 1) << BITS;
 pub(crate) struct Latencies {
     buckets: Vec<u64>,
     count: u64,
-    max: u64,
+    max: Duration,
 }
 
 impl Default for Latencies {
@@ -21,7 +21,7 @@ impl Default for Latencies {
         Self {
             buckets: vec![0; BUCKETS],
             count: 0,
-            max: 0,
+            max: Duration::ZERO,
         }
     }
 }
@@ -31,7 +31,7 @@ impl Latencies {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.buckets[bucket(nanos)] += 1;
         self.count += 1;
-        self.max = self.max.max(nanos);
+        self.max = self.max.max(took);
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
@@ -46,11 +46,6 @@ impl Latencies {
         self.count
     }
 
-    /// Returns the longest time; zero if there is none.
-    pub(crate) fn max(&self) -> Duration {
-        Duration::from_nanos(self.max)
-    }
-
     /// Returns a time that `percent` percent of the times do not exceed: the upper bound of its
     /// bucket. Zero if there is none.
     pub(crate) fn percentile(&self, percent: u64) -> Duration {
@@ -59,10 +54,16 @@ impl Latencies {
         for (at, number) in self.buckets.iter().enumerate() {
             before += u128::from(*number);
             if before >= rank.max(1) {
-                return Duration::from_nanos(last_of(at).min(self.max));
+                return Duration::from_nanos(last_of(at)).min(self.max);
             }
         }
         Duration::ZERO
+    }
+
+    /// Returns the median, the 99th percentile and the maximum; `None` if there is no time.
+    pub(crate) fn summary(&self) -> Option<[Duration; 3]> {
+        let summary = [self.percentile(50), self.percentile(99), self.max];
+        (self.count > 0).then_some(summary)
     }
 }
 
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn percentiles_are_those_of_the_sorted_times() {
         let mut all = Latencies::default();
-        assert_eq!(all.percentile(50), Duration::ZERO);
+        assert_eq!((all.percentile(50), all.summary()), (Duration::ZERO, None));
         for micros in 1..=100 {
             let mut one = Latencies::default();
             one.record(Duration::from_micros(micros));
@@ -124,6 +125,6 @@ mod tests {
                 "{percent} {found}"
             );
         }
-        assert_eq!((all.count(), all.max()), (100, Duration::from_micros(100)));
+        assert_eq!((all.count(), all.max), (100, Duration::from_micros(100)));
     }
 }

@@ -164,20 +164,18 @@ impl Report {
 
     fn row(&self, operation: Operation, measured: &Measured) -> String {
         let latencies = &measured.latencies;
-        if latencies.count() == 0 {
+        let Some(summary) = latencies.summary() else {
             return format!("{:<12}{:>10}", operation.name(), "-");
-        }
+        };
+        let [p50, p99, max] = summary.map(millis);
         let ratio = self.ratio(operation);
         let ratio = ratio.map_or_else(
             || "1.00".to_owned(),
             |(peer, ratio)| format!("{ratio:.2} x {}", peer.name()),
         );
         format!(
-            "{:<12}{:>10.3}{:>10.3}{:>10.3}{:>10.0}  {ratio:<12}{:.2} %",
+            "{:<12}{p50:>10.3}{p99:>10.3}{max:>10.3}{:>10.0}  {ratio:<12}{:.2} %",
             operation.name(),
-            millis(latencies.percentile(50)),
-            millis(latencies.percentile(99)),
-            millis(latencies.max()),
             measured.per_second(),
             self.of_time_limit(measured) * 100.0,
         )
@@ -187,15 +185,16 @@ impl Report {
         let operation = |(operation, measured): (Operation, &Measured)| {
             let latencies = &measured.latencies;
             let (peer, ratio) = self.ratio(operation).unzip();
+            let summary = latencies.summary().map(|summary| summary.map(millis));
             json!({
                 "operation": operation.name(),
                 "meaning": operation.meaning(),
                 "count": latencies.count(),
                 "failed": measured.failed,
                 "failure": measured.why,
-                "p50_ms": millis(latencies.percentile(50)),
-                "p99_ms": millis(latencies.percentile(99)),
-                "max_ms": millis(latencies.max()),
+                "p50_ms": summary.map(|[p50, _, _]| p50),
+                "p99_ms": summary.map(|[_, p99, _]| p99),
+                "max_ms": summary.map(|[_, _, max]| max),
                 "per_second": measured.per_second(),
                 "peer": peer.map(Operation::name),
                 "ratio": ratio,

@@ -112,13 +112,14 @@ impl Report {
         ));
         for (path, name, _) in PATHS {
             let calls = self.paths.of(path);
-            lines.push(format!(
-                "{name:<16}{:>10}{:>12.4}{:>12.4}{:>12.4}",
-                calls.count(),
-                millis(calls.percentile(50)),
-                millis(calls.percentile(99)),
-                millis(calls.max())
-            ));
+            let times = calls.summary().map_or_else(
+                || format!("{:>12}{:>12}{:>12}", "-", "-", "-"),
+                |times| {
+                    let [p50, p99, max] = times.map(millis);
+                    format!("{p50:>12.4}{p99:>12.4}{max:>12.4}")
+                },
+            );
+            lines.push(format!("{name:<16}{:>10}{times}", calls.count()));
         }
         lines.push(format!("wrong values: {}", self.paths.wrong));
         lines.join("\n")
@@ -134,12 +135,13 @@ impl Report {
         });
         let paths = PATHS.map(|(path, _, name)| {
             let calls = self.paths.of(path);
+            let times = calls.summary().map(|times| times.map(millis));
             json!({
                 "path": name,
                 "calls": calls.count(),
-                "p50_ms": millis(calls.percentile(50)),
-                "p99_ms": millis(calls.percentile(99)),
-                "max_ms": millis(calls.max()),
+                "p50_ms": times.map(|[p50, _, _]| p50),
+                "p99_ms": times.map(|[_, p99, _]| p99),
+                "max_ms": times.map(|[_, _, max]| max),
             })
         });
         json!({

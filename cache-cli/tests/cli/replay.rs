@@ -98,7 +98,12 @@ async fn redis_answers_what_a_small_memory_has_not_and_nothing_is_left() {
     assert_eq!(hits(0) + hits(1), ACCESSES - KEYS, "{document}");
     assert!(hits(1) > 0, "{document}");
     assert_eq!(document["wrong_values"], 0);
-    assert_eq!(server.keys(), ["{cache:0}:replay::object:1:a"]);
+    let left = server.keys();
+    assert_eq!(
+        left.first().map(String::as_str),
+        Some("{cache:0}:replay::object:1:a")
+    );
+    assert_eq!(left.len(), 1, "such as {}", left[left.len() - 1]);
 }
 
 /// A variable may name a server in production.
