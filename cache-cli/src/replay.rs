@@ -88,10 +88,10 @@ fn tiers(place: &Place, arguments: &Replay) -> Result<Vec<ReplayTier>, Failure> 
         tiers.extend(arguments.disk.as_ref().map(|_| ReplayTier::L3));
         return Ok(tiers);
     }
-    let unused = |option: &str, tier: &str| {
+    let unused = |what: &str, tier: &str| {
         Failure::usage(
-            format!("`{option}` is given, and `--tiers` does not name {tier}"),
-            format!("add {tier} to `--tiers`, or leave `{option}` out"),
+            format!("an option names {what}, and `--tiers` does not name {tier}"),
+            format!("add {tier} to `--tiers`, or leave the option out"),
         )
     };
     if !tiers.contains(&ReplayTier::L1) {
@@ -101,11 +101,11 @@ fn tiers(place: &Place, arguments: &Replay) -> Result<Vec<ReplayTier>, Failure> 
         ));
     }
     if place.is_option && !tiers.contains(&ReplayTier::L2) {
-        return Err(unused("--redis", "l2"));
+        return Err(unused("a server", "l2"));
     }
     #[cfg(feature = "disk")]
     match (&arguments.disk, tiers.contains(&ReplayTier::L3)) {
-        (Some(_), false) => return Err(unused("--disk", "l3")),
+        (Some(_), false) => return Err(unused("a directory", "l3")),
         (None, true) => {
             return Err(Failure::usage(
                 "`--tiers` names l3, which has no directory",
