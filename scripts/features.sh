@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Checks the features: the facade has no lints without features and with Redis alone, and the tests
-# of `cache-core` pass without features. With all features the facade is checked as part of the
-# workspace, and `scripts/test.sh` runs all tests.
+# Checks the features: the facade has no lints without features and with Redis alone, the command
+# line has none with the disk, and the tests of `cache-core` pass without features. With all
+# features the facade is checked as part of the workspace, and `scripts/test.sh` runs all tests.
 # `scripts/features.sh --each` also checks the facade and `cache-core` with each feature alone, and
 # runs the tests of `cache-core` with each feature alone and those of each tier's crate alone. That
 # takes ten minutes more. Run it after a change of features, and before a release.
@@ -22,6 +22,8 @@ for set in "${sets[@]}"; do
   cargo clippy --quiet -p multi-tier-cached --lib --no-default-features --features "$set" -- -D warnings ||
     { echo "the facade has errors or lints with features: ${set:-none}"; exit 1; }
 done
+cargo clippy --quiet -p multi-tier-cached-cli --features disk -- -D warnings ||
+  { echo "the command line has errors or lints with the feature disk"; exit 1; }
 cargo test --quiet -p cache-core --lib --no-default-features >/dev/null ||
   { echo "tests of cache-core fail without features"; exit 1; }
 if [ -n "$each" ]; then

@@ -1,6 +1,6 @@
 //! The arguments of the program.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Looks at the caches of `multi-tier-cached` in Redis or Valkey.
 ///
@@ -73,6 +73,9 @@ pub(crate) struct Place {
         hide_env_values = true
     )]
     pub(crate) namespace: Option<String>,
+    /// An option says where the servers are, and not the environment alone.
+    #[arg(skip)]
+    pub(crate) is_option: bool,
 }
 
 /// The commands.
@@ -92,6 +95,10 @@ pub(crate) enum Command {
     Tail(Tail),
     /// Show functions, tiers and instances while they work.
     Top(Top),
+    /// Measure the operations of the cache on this server, beside bare commands.
+    Bench(Bench),
+    /// Replay a trace of accesses, and print hit ratios and latencies.
+    Replay(Replay),
 }
 
 /// A key.
@@ -174,4 +181,64 @@ pub(crate) struct Top {
     pub(crate) once: bool,
     /// Show functions that contain this text.
     pub(crate) filter: Option<String>,
+}
+
+/// The arguments of `bench`.
+#[derive(Args, Debug)]
+pub(crate) struct Bench {
+    /// The number of operations that are under way at a time.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) callers: u16,
+    /// The seconds that are measured.
+    #[arg(long, default_value_t = 5, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=600))]
+    pub(crate) seconds: u16,
+    /// The bytes of a value.
+    #[arg(long, default_value_t = 200, value_name = "NUMBER")]
+    pub(crate) value_bytes: usize,
+}
+
+/// The arguments of `replay`.
+#[derive(Args, Debug)]
+pub(crate) struct Replay {
+    /// A file with a key on each line, or `-` for the standard input. Without it, a million
+    /// accesses to 100,000 keys of a Zipf distribution.
+    #[arg(value_name = "TRACE")]
+    pub(crate) trace: Option<String>,
+    /// The tiers, of which l1 (memory) is one. Default: l1, and l2 (Redis) if an option names a
+    /// server.
+    #[arg(long, value_delimiter = ',', value_name = "TIERS")]
+    pub(crate) tiers: Vec<ReplayTier>,
+    /// The engine of the memory.
+    #[arg(long, default_value = "moka", value_name = "ENGINE")]
+    pub(crate) engine: ReplayEngine,
+    /// The number of entries that memory has room for.
+    #[arg(long, default_value_t = 10_000, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    pub(crate) entries: u64,
+    /// The number of callers that share the accesses of the trace.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) callers: u16,
+    /// The directory of l3.
+    #[cfg(feature = "disk")]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) disk: Option<std::path::PathBuf>,
+}
+
+/// A tier that a trace is replayed through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReplayTier {
+    /// The memory.
+    L1,
+    /// Redis.
+    L2,
+    /// The disk.
+    #[cfg(feature = "disk")]
+    L3,
+}
+
+/// An engine of the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReplayEngine {
+    Moka,
+    #[value(name = "quick_cache")]
+    QuickCache,
 }

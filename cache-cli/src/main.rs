@@ -3,17 +3,22 @@
 
 mod args;
 mod audit;
+mod bench;
 mod doctor;
 mod explain;
 mod failure;
 mod get;
+mod interrupt;
 mod invalidate;
 mod keys;
+mod latencies;
 mod output;
 mod place;
 mod published;
 mod record;
+mod replay;
 mod scan;
+mod scratch;
 mod tail;
 mod target;
 mod top;
@@ -23,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches};
+use tokio::runtime::Builder;
 
 use crate::args::{Arguments, Command};
 use crate::failure::Failure;
@@ -61,19 +67,24 @@ fn run(arguments: Arguments) -> Result<Verdict, Failure> {
     let output = Output {
         is_json: arguments.json,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        let inspection = place::connect(&arguments.place).await?;
+    let mut runtime = match arguments.command {
+        // A program that uses the cache has several threads.
+        Command::Bench(_) | Command::Replay(_) => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
+    };
+    let (place, output) = (&arguments.place, &output);
+    let connect = || place::connect(place);
+    runtime.enable_all().build()?.block_on(async {
         match arguments.command {
-            Command::Doctor => doctor::run(&inspection, &output).await,
-            Command::Keys(of) => keys::run(&inspection, &output, &of).await,
-            Command::Get(of) => get::run(&inspection, &output, &of).await,
-            Command::Explain(of) => explain::run(&inspection, &output, &of).await,
-            Command::Invalidate(of) => invalidate::run(&inspection, &output, &of).await,
-            Command::Tail(of) => tail::run(&inspection, &output, &of).await,
-            Command::Top(of) => top::run(&inspection, &output, &of).await,
+            Command::Doctor => doctor::run(&connect().await?, output).await,
+            Command::Keys(of) => keys::run(&connect().await?, output, &of).await,
+            Command::Get(of) => get::run(&connect().await?, output, &of).await,
+            Command::Explain(of) => explain::run(&connect().await?, output, &of).await,
+            Command::Invalidate(of) => invalidate::run(&connect().await?, output, &of).await,
+            Command::Tail(of) => tail::run(&connect().await?, output, &of).await,
+            Command::Top(of) => top::run(&connect().await?, output, &of).await,
+            Command::Bench(of) => bench::run(place, output, &of).await,
+            Command::Replay(of) => replay::run(place, output, &of).await,
         }
     })
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cache_redis::Redis;
 use cache_redis::inspect::{Inspection, from_variables};
 
 use crate::args::Place;
@@ -12,8 +13,8 @@ const PREFIX: &str = "MULTI_TIER_CACHED_";
 /// The time limit of an attempt to connect: a person waits for it.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// Connects to the servers of the namespace.
-pub(crate) async fn connect(place: &Place) -> Result<Inspection, Failure> {
+/// Returns the settings of the servers and of the namespace.
+pub(crate) fn redis(place: &Place) -> Result<Redis, Failure> {
     let variables = variables(place, std::env::vars());
     let variables: Vec<(&str, &str)> = variables
         .iter()
@@ -25,7 +26,12 @@ pub(crate) async fn connect(place: &Place) -> Result<Inspection, Failure> {
             "use `--redis redis://host:port`, or set MULTI_TIER_CACHED_REDIS_URL as for the program",
         )
     })?;
-    Ok(Inspection::connect(&redis.connect_limit(CONNECT)).await?)
+    Ok(redis.connect_limit(CONNECT))
+}
+
+/// Connects to the servers of the namespace.
+pub(crate) async fn connect(place: &Place) -> Result<Inspection, Failure> {
+    Ok(Inspection::connect(&redis(place)?).await?)
 }
 
 /// Returns the variables of the library without their prefix, with the arguments in the place of
@@ -62,6 +68,7 @@ pub(crate) fn prefer_options(place: &mut Place, is_option: impl Fn(&str) -> bool
     if !named.contains(&true) {
         return;
     }
+    place.is_option = true;
     let [redis, cluster, sentinels] = named;
     if !redis {
         place.redis = None;

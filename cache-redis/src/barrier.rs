@@ -11,12 +11,14 @@
 //! restored; a ledger is not, and another is begun with the next lease that needs it. A sequence
 //! that went back shows that the data set was replaced by an older one (SWAPDB).
 
-use redis::RedisError;
+use cache_core::tier::FunctionKey;
+use redis::{Pipeline, RedisError};
 
 use crate::bus::Snapshot;
 use crate::commands::restore::Restore;
 use crate::commands::{self, LONGEST_TEXT};
 use crate::errors;
+use crate::keys::Keys;
 use crate::message::sequence_number;
 use crate::server;
 use crate::session::{Link, RedisSession};
@@ -62,6 +64,21 @@ enum Verdict {
     Replaced,
     /// A message was published and did not arrive.
     Gap,
+}
+
+/// Returns the commands of a barrier: reads of the sequence, the history, and the epochs of these
+/// functions. Each reply is judged by itself.
+pub(crate) fn request<'a>(
+    keys: &Keys,
+    functions: impl Iterator<Item = &'a FunctionKey>,
+) -> Pipeline {
+    let mut pipeline = redis::pipe();
+    pipeline.ignore_errors();
+    let epochs = functions.map(|function| keys.epoch(function));
+    for name in [keys.sequence(), keys.history()].into_iter().chain(epochs) {
+        pipeline.cmd("GETRANGE").arg(name).arg(0).arg(LONGEST_TEXT);
+    }
+    pipeline
 }
 
 impl RedisSession {
@@ -147,19 +164,8 @@ impl RedisSession {
         reads: Reads,
     ) -> Result<Vec<Option<Vec<u8>>>, RedisError> {
         let mut channel = link.channel.clone();
-        let mut pipeline = redis::pipe();
-        // Each reply is judged by itself.
-        pipeline.ignore_errors();
-        let epochs = known
-            .epochs
-            .iter()
-            .map(|(function, _)| self.keys.epoch(function));
-        for name in [self.keys.sequence(), self.keys.history()]
-            .into_iter()
-            .chain(epochs)
-        {
-            pipeline.cmd("GETRANGE").arg(name).arg(0).arg(LONGEST_TEXT);
-        }
+        let functions = known.epochs.iter().map(|(function, _)| &**function);
+        let mut pipeline = request(&self.keys, functions);
         if reads == Reads::WithEpochs && self.bus.mirror.is_enabled() {
             for name in [self.keys.ledger(), self.keys.old_ledger()] {
                 pipeline.cmd("HMGET").arg(name).arg("b").ignore();
@@ -276,7 +282,6 @@ fn number(text: &[u8]) -> Option<u64> {
 mod tests {
     use std::sync::Arc;
 
-    use cache_core::tier::FunctionKey;
     use proptest::prelude::*;
 
     use super::*;

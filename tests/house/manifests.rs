@@ -9,7 +9,13 @@ use crate::sources::{Source, assert_none, read};
 const PUBLISHED: &[(&str, &[&str])] = &[
     (
         "cache-cli",
-        &["cache-core", "cache-redis", "multi-tier-cached", "testbed"],
+        &[
+            "cache-core",
+            "cache-disk",
+            "cache-redis",
+            "multi-tier-cached",
+            "testbed",
+        ],
     ),
     ("cache-core", &[]),
     ("cache-macros", &[]),

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bench;
 mod clean;
 mod data;
 mod docs;
@@ -12,6 +13,7 @@ mod explain;
 mod frame;
 mod invalidate;
 mod program;
+mod replay;
 mod rewriter;
 mod tail;
 mod top;

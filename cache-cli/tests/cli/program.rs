@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 /// The longest run of a command that ends by itself.
@@ -40,13 +40,46 @@ pub(crate) async fn run(arguments: &[&str]) -> Run {
 
 /// Runs a prepared program to its end.
 pub(crate) async fn finish(mut command: Command) -> Run {
-    let output = timeout(LONGEST, command.output()).await;
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    end(command.spawn().expect("the program runs")).await
+}
+
+/// Waits for the end of a program whose output is piped.
+pub(crate) async fn end(program: Child) -> Run {
+    let output = timeout(LONGEST, program.wait_with_output()).await;
     let output = output.expect("the program ends").expect("the program runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     Run {
         code: output.status.code(),
         output: text(output.stdout),
         errors: text(output.stderr),
+    }
+}
+
+/// A program that runs until it gets a signal.
+#[derive(Debug)]
+pub(crate) struct Running(Child);
+
+impl Running {
+    /// Starts it.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut command = command(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self(command.spawn().expect("the program runs"))
+    }
+
+    /// Sends it a signal, by its option of `kill`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let id = self.0.id().expect("the program has not ended").to_string();
+        let status = std::process::Command::new("kill")
+            .args([signal, &id])
+            .status();
+        assert!(status.expect("kill").success());
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn finish(self) -> Run {
+        end(self.0).await
     }
 }
 

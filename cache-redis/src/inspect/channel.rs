@@ -1,17 +1,19 @@
 //! The channel of a shard, read beside the instances.
 
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cache_core::Error;
 use cache_core::tier::kit::AbortOnDrop;
 use redis::aio::{MultiplexedConnection, SendError};
-use redis::{PushInfo, PushKind, Value};
+use redis::{PushInfo, PushKind, RedisError, Value};
 use tokio::sync::mpsc;
 
 use super::node::Node;
 use super::open;
 use super::shard::InspectedShard;
+use crate::barrier;
 use crate::errors::failed;
 use crate::message::{Digests, Message, Payload};
 
@@ -81,7 +83,7 @@ impl Messages {
 
     /// Returns the messages that have arrived and were not taken yet.
     pub fn arrived(&mut self) -> Vec<Announcement> {
-        std::iter::from_fn(|| self.received.try_recv().ok()).collect()
+        iter::from_fn(|| self.received.try_recv().ok()).collect()
     }
 
     /// Returns the number of messages that were lost because the reader was too slow.
@@ -119,6 +121,25 @@ impl InspectedShard {
     /// Cancel safe: the connection is closed.
     pub async fn scratch_messages(&self, node: &Node) -> Result<Messages, Error> {
         self.subscribe(node, self.controls().scratch).await
+    }
+
+    /// Sends a barrier without functions on the connection of a subscription, as an instance does
+    /// several times within the staleness bound, and waits for its reply.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses a command.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn barrier(&self, messages: &Messages) -> Result<(), Error> {
+        let request = barrier::request(self.keys(), iter::empty());
+        let replies = request.query_async(&mut messages.connection()).await;
+        let replies: Vec<Result<Vec<u8>, RedisError>> =
+            replies.map_err(|error| failed("send a barrier", error))?;
+        for reply in replies {
+            reply.map_err(|error| failed("send a barrier", error))?;
+        }
+        Ok(())
     }
 
     async fn subscribe(&self, node: &Node, channel: String) -> Result<Messages, Error> {

@@ -133,6 +133,10 @@ impl InspectedShard {
         self.node
     }
 
+    pub(super) fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
     /// Returns the connection to the node of the shard.
     #[must_use]
     pub fn connection(&self) -> MultiplexedConnection {
