@@ -1,6 +1,7 @@
 //! `doctor`: checks the servers, their settings, and what the instances have stored.
 
 mod finding;
+mod functions;
 mod instances;
 mod memory;
 mod namespace;

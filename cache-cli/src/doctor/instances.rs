@@ -6,6 +6,7 @@ use cache_core::inspect::{PublishedFunction, PublishedInstance};
 use cache_redis::inspect::Inspection;
 
 use super::finding::{Finding, State};
+use super::functions;
 use crate::published;
 
 /// The largest number of instances that a line names.
@@ -19,6 +20,7 @@ pub(super) async fn check(inspection: &Inspection) -> Vec<Finding> {
         return vec![finding.means("with `Redis::observe`, versions and settings are compared")];
     }
     let mut findings = agreement(name, &instances);
+    findings.extend(functions::check(name, &instances));
     let functions = published::functions(inspection).await;
     findings.extend(
         functions
@@ -28,17 +30,37 @@ pub(super) async fn check(inspection: &Inspection) -> Vec<Finding> {
     findings
 }
 
+/// Instances by what each says.
+pub(super) type Groups = BTreeMap<String, Vec<String>>;
+
+/// Returns the name of an instance, or its id if another instance has the same name.
+pub(super) fn label(instance: &PublishedInstance, all: &[PublishedInstance]) -> String {
+    let same = all.iter().filter(|other| other.name == instance.name);
+    match same.count() {
+        0 | 1 => instance.name.clone(),
+        _ => instance.id.clone(),
+    }
+}
+
+/// Writes what instances say, and some of the instances that say it.
+pub(super) fn shown(groups: &Groups) -> Vec<String> {
+    let shown = groups.iter().map(|(what, names)| {
+        let named: Vec<&str> = names.iter().take(MOST_NAMED).map(String::as_str).collect();
+        let more = match names.len().saturating_sub(MOST_NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        format!("{what} ({}{more})", named.join(", "))
+    });
+    shown.collect()
+}
+
 /// Groups instances by what each says.
-fn groups(
-    instances: &[PublishedInstance],
-    says: impl Fn(&PublishedInstance) -> String,
-) -> BTreeMap<String, Vec<&str>> {
-    let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+fn groups(instances: &[PublishedInstance], says: impl Fn(&PublishedInstance) -> String) -> Groups {
+    let mut groups = Groups::new();
     for instance in instances {
-        groups
-            .entry(says(instance))
-            .or_default()
-            .push(&instance.name);
+        let label = label(instance, instances);
+        groups.entry(says(instance)).or_default().push(label);
     }
     groups
 }
@@ -53,25 +75,12 @@ fn agreement(at: &str, instances: &[PublishedInstance]) -> Vec<Finding> {
     };
     let versions = groups(instances, |instance| instance.version.clone());
     let settings = groups(instances, settings);
-    let line = |check, groups: &BTreeMap<String, Vec<&str>>, meaning: &str, mend: &str| {
+    let line = |check, groups: &Groups, meaning: &str, mend: &str| {
         if let [only] = groups.keys().collect::<Vec<_>>()[..] {
             let what = format!("{} instances agree: {only}", instances.len());
             return Finding::ok(check, at, what);
         }
-        let shown: Vec<String> = groups
-            .iter()
-            .map(|(what, names)| {
-                let more = names.len().saturating_sub(MOST_NAMED);
-                let more = if more > 0 {
-                    format!(" and {more} more")
-                } else {
-                    String::new()
-                };
-                let named: Vec<&str> = names.iter().take(MOST_NAMED).copied().collect();
-                format!("{what} ({}{more})", named.join(", "))
-            })
-            .collect();
-        Finding::new(check, State::Warn, at, shown.join("; "))
+        Finding::new(check, State::Warn, at, shown(groups).join("; "))
             .means(meaning)
             .mended_by(mend)
     };

@@ -6,6 +6,7 @@ mod clean;
 mod data;
 mod docs;
 mod doctor;
+mod doctor_of_functions;
 mod doctor_of_instances;
 mod doctor_of_servers;
 mod explain;
