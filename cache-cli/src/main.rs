@@ -9,6 +9,7 @@ mod failure;
 mod get;
 mod invalidate;
 mod keys;
+mod marks;
 mod output;
 mod place;
 mod published;

@@ -12,6 +12,7 @@ mod doctor_of_servers;
 mod explain;
 mod frame;
 mod invalidate;
+mod marks;
 mod program;
 mod rewriter;
 mod tail;

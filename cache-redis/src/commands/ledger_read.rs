@@ -22,7 +22,8 @@ const HEAD: [&str; 3] = ["b", "n", "f"];
 /// The base and the generations of a ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
-    pub(crate) base: u64,
+    /// The base, and the number of the last entry.
+    pub(crate) mark: Mark,
     /// The number of the last entry before the current generation.
     pub(crate) begun: u64,
     /// The number of the last entry before the old generation, if there is one and it is not lost.
@@ -54,7 +55,7 @@ impl Head {
             |old: &GenerationHead| old.mark.base == mark.base && old.mark.number >= begun;
         let old = GenerationHead::parse(old).filter(is_before);
         Some(Self {
-            base: mark.base,
+            mark,
             begun,
             old: old.map(|old| old.begun),
         })
@@ -62,7 +63,7 @@ impl Head {
 
     /// The ledger without its entries.
     pub(crate) fn ledger(self) -> Ledger {
-        Ledger::new(self.base, self.begun, self.old)
+        Ledger::new(self.mark.base, self.begun, self.old)
     }
 }
 
@@ -121,6 +122,16 @@ pub(crate) async fn of_record(
     keys: &Keys,
     marks: Marks<'_>,
 ) -> Result<Option<Ledger>, RedisError> {
+    let found = head_and_part(connection, keys, marks).await?;
+    Ok(found.map(|(_, ledger)| ledger))
+}
+
+/// Reads what [`of_record`] reads, with what describes the ledger.
+pub(crate) async fn head_and_part(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    marks: Marks<'_>,
+) -> Result<Option<(Head, Ledger)>, RedisError> {
     let tags = marks.tags.iter().copied();
     let expired = tags.clone().chain([marks.key, marks.function]);
     let invalidated = tags.map(|digest| tag_field(digest).to_vec());
@@ -138,7 +149,7 @@ pub(crate) async fn of_record(
                 }
             }
         }
-        ledger
+        (head, ledger)
     }))
 }
 
