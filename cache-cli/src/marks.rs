@@ -33,6 +33,7 @@ pub(crate) fn text(record: &Record, judged: &JudgedMarks) -> String {
     let tags: Vec<String> = record.tags.iter().map(|tag| digest(*tag)).collect();
     let tags = match tags.len() {
         0 => "no tags".to_owned(),
+        1 => format!("a tag, with the digest {}", tags[0]),
         number => {
             let shown = tags[..number.min(MOST_SHOWN)].join(", ");
             let more = match number.saturating_sub(MOST_SHOWN) {

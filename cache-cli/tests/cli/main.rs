@@ -15,6 +15,8 @@ mod invalidate;
 mod marks;
 mod program;
 mod rewriter;
+mod screen;
 mod tail;
 mod top;
+mod top_on_screen;
 mod values;

@@ -60,7 +60,7 @@ async fn valid_record_shows_its_tags_and_the_mark_of_its_load() {
     assert_eq!(run.errors, "");
     let text = shop.run(&["explain", "cli::page", "1"]).await.output;
     for part in [
-        "marks      1 tags, with the digests ",
+        "marks      a tag, with the digest ",
         "loaded after entry 0 of the ledger ",
         "is at entry 0 now",
         "nothing of it was invalidated",
