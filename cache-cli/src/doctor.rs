@@ -2,6 +2,7 @@
 
 mod finding;
 mod functions;
+mod groups;
 mod instances;
 mod memory;
 mod namespace;

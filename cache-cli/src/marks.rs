@@ -1,4 +1,4 @@
-//! The marks of a record: its tags, the ledger before its load, and what the ledger has of it since.
+//! The marks of a record: its tags, the ledger before its load, and later entries of the ledger.
 
 use cache_core::inspect::Record;
 use cache_core::tier::{Marks, RecordKey};
@@ -76,7 +76,7 @@ pub(crate) fn document(record: &Record, judged: &JudgedMarks) -> Value {
     })
 }
 
-/// What the ledger says of the record, as a sentence.
+/// The reason for the state of the record, as a sentence.
 pub(crate) fn reason(judged: &JudgedMarks) -> String {
     match judged.reason {
         MarksReason::NoEntry => {

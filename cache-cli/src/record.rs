@@ -19,7 +19,7 @@ pub(crate) struct Judged {
     /// `None` if there is none, or if it is damaged.
     pub(crate) record: Option<Record>,
     pub(crate) state: RecordState,
-    /// What the ledger has of it; `None` if the record has no marks.
+    /// The judgement by the ledger; `None` if the record has no marks.
     pub(crate) marks: Option<JudgedMarks>,
     /// The server's clock.
     pub(crate) now: u64,

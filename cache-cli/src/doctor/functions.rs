@@ -6,7 +6,7 @@ use std::time::Duration;
 use cache_core::inspect::{PublishedInstance, PublishedSettings, keys};
 
 use super::finding::{Finding, State};
-use super::instances::{Groups, label, shown};
+use super::groups::{Groups, label, shown};
 
 const CHECK: &str = "functions";
 
@@ -22,7 +22,7 @@ struct Settings<'a> {
 /// The instances that have a function, by the version that they have.
 type Versions<'a> = BTreeMap<u32, Vec<Settings<'a>>>;
 
-/// What may differ, and the consequence if it does, the gravest first.
+/// Settings that may differ, and the consequence if they do, the gravest first.
 const CONSEQUENCES: [(&str, &str); 5] = [
     (
         "version",

@@ -106,7 +106,7 @@ async fn record_that_a_tag_invalidated_is_still_there_and_the_entry_is_named() {
 }
 
 #[tokio::test]
-async fn expiry_of_a_tag_a_key_and_a_function_are_told_apart() {
+async fn expiry_names_the_tag_the_key_or_the_function() {
     let shop = shop().await;
     let expiry = async { expire!(tag "page:1").await };
     shop.instance.call(expiry).await.unwrap();
@@ -131,7 +131,7 @@ async fn expiry_of_a_tag_a_key_and_a_function_are_told_apart() {
 }
 
 #[tokio::test]
-async fn lost_ledger_is_told_from_one_that_was_begun_again() {
+async fn lost_ledger_is_named_and_so_is_one_that_was_begun_again() {
     let shop = shop().await;
     let _: u64 = shop.server.command(&["DEL", "{cache:0}:#ledger"]);
     let document = explained(&shop, "cli::page").await;

@@ -107,7 +107,7 @@ impl Screen {
         assert!(status.unwrap().success());
     }
 
-    /// Whether the program shows a screen of its own, and whether the cursor is visible.
+    /// Returns whether the program has a screen of its own, and whether the cursor is visible.
     pub(crate) async fn is_taken(&self) -> (bool, bool) {
         let flags = "#{alternate_on} #{cursor_flag}";
         let flags = self.tmux(&["display-message", "-p", flags]).await;

@@ -116,7 +116,7 @@ async fn terminal_is_as_before_after_a_key_an_interrupt_and_a_signal() {
             "TERM" | "HUP" => screen.signal(end).await,
             key => screen.press(&[key]).await,
         }
-        // What was on the terminal before is there again, and the program ended well.
+        // The earlier text of the terminal is there again, and the program ended well.
         let text = screen.until(&["before\nended with 0\n"]).await;
         assert!(!text.contains("cli::user"), "{end}: {text}");
         assert_eq!(screen.is_taken().await, (false, true), "{end}");

@@ -163,7 +163,7 @@ fn unsent<L: Serialize>(
     unsent.into_iter().map(with_text).collect()
 }
 
-/// What is published about the functions of an instance.
+/// Functions of an instance: their numbers and their descriptions.
 struct Functions {
     stats: Vec<FunctionStats>,
     published: Vec<PublishedFunction>,

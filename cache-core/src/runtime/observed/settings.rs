@@ -1,7 +1,8 @@
 //! The settings of functions: each once, with all functions that have them. Most functions of a
 //! program have the settings of some others.
 
-use super::json;
+use serde::Serialize;
+
 use crate::inspect::published::{PublishedFunction, PublishedSettings, keys};
 
 /// Groups functions by their settings, in their order, until the groups take `max_bytes`. Returns
@@ -14,11 +15,11 @@ pub(super) fn grouped(
     let mut left = max_bytes;
     for (at, function) in functions.iter().enumerate() {
         let field = keys::function(&function.name, function.version);
-        let mut len = json(&field).to_string().len() + 1;
+        let mut len = written(&field);
         let same = groups.iter_mut().find(|group| are_of(group, function));
         let new = same.is_none().then(|| of(function));
         if let Some(new) = &new {
-            len += json(new).to_string().len() + 1;
+            len += written(new);
         }
         let Some(less) = left.checked_sub(len) else {
             return (groups, functions.len() - at);
@@ -33,6 +34,13 @@ pub(super) fn grouped(
         }
     }
     (groups, 0)
+}
+
+/// Returns the length of a value in JSON, with the comma that follows it.
+fn written(value: &impl Serialize) -> usize {
+    // These types have texts as keys, and no number that JSON does not have.
+    let text = serde_json::to_string(value).unwrap_or_default();
+    text.len() + 1
 }
 
 fn of(function: &PublishedFunction) -> PublishedSettings {
