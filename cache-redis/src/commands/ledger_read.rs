@@ -22,8 +22,7 @@ const HEAD: [&str; 3] = ["b", "n", "f"];
 /// The base and the generations of a ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
-    /// The base, and the number of the last entry.
-    pub(crate) mark: Mark,
+    pub(crate) base: u64,
     /// The number of the last entry before the current generation.
     pub(crate) begun: u64,
     /// The number of the last entry before the old generation, if there is one and it is not lost.
@@ -55,7 +54,7 @@ impl Head {
             |old: &GenerationHead| old.mark.base == mark.base && old.mark.number >= begun;
         let old = GenerationHead::parse(old).filter(is_before);
         Some(Self {
-            mark,
+            base: mark.base,
             begun,
             old: old.map(|old| old.begun),
         })
@@ -63,7 +62,7 @@ impl Head {
 
     /// The ledger without its entries.
     pub(crate) fn ledger(self) -> Ledger {
-        Ledger::new(self.mark.base, self.begun, self.old)
+        Ledger::new(self.base, self.begun, self.old)
     }
 }
 
@@ -122,16 +121,16 @@ pub(crate) async fn of_record(
     keys: &Keys,
     marks: Marks<'_>,
 ) -> Result<Option<Ledger>, RedisError> {
-    let found = head_and_part(connection, keys, marks).await?;
+    let found = end_and_part(connection, keys, marks).await?;
     Ok(found.map(|(_, ledger)| ledger))
 }
 
-/// Reads what [`of_record`] reads, with what describes the ledger.
-pub(crate) async fn head_and_part(
+/// Reads what [`of_record`] reads, and the number of the last entry of the ledger.
+pub(crate) async fn end_and_part(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
     marks: Marks<'_>,
-) -> Result<Option<(Head, Ledger)>, RedisError> {
+) -> Result<Option<(u64, Ledger)>, RedisError> {
     let tags = marks.tags.iter().copied();
     let expired = tags.clone().chain([marks.key, marks.function]);
     let invalidated = tags.map(|digest| tag_field(digest).to_vec());
@@ -139,6 +138,8 @@ pub(crate) async fn head_and_part(
     let fields: Vec<Vec<u8>> = fields.collect();
     let [current, old] = both_generations(connection, keys, &fields).await?;
     let head = Head::new(&current[..HEAD.len()], &old[..HEAD.len()]);
+    let end = GenerationHead::parse(&current[..HEAD.len()]);
+    let end = end.map_or(0, |generation| generation.mark.number);
     Ok(head.map(|head| {
         let mut ledger = head.ledger();
         let old = head.old.map(|_| old);
@@ -149,7 +150,7 @@ pub(crate) async fn head_and_part(
                 }
             }
         }
-        (head, ledger)
+        (end, ledger)
     }))
 }
 

@@ -81,16 +81,16 @@ impl InspectedShard {
     /// Cancel safe.
     pub async fn judge(&self, marks: Marks<'_>) -> Result<JudgedMarks, Error> {
         let mut connection = self.connection();
-        let found = ledger_read::head_and_part(&mut connection, &self.keys, marks).await;
+        let found = ledger_read::end_and_part(&mut connection, &self.keys, marks).await;
         let found = found.map_err(|error| failed("read the ledger", error))?;
         Ok(match found {
-            Some((head, ledger)) => JudgedMarks {
+            Some((last, ledger)) => JudgedMarks {
                 state: ledger.judge(marks),
                 reason: reason(&ledger, marks),
                 ledger: Some(LedgerRange {
                     base: ledger.base,
                     floor: ledger.floor,
-                    last: head.mark.number,
+                    last,
                 }),
             },
             None => JudgedMarks {

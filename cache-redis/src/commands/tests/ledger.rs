@@ -185,7 +185,7 @@ async fn full_generation_becomes_the_old_one_and_the_one_before_is_forgotten() {
         "the rotation is announced before the entry that needed it"
     );
     let head = Head {
-        mark: mark(last),
+        base: BASE,
         begun: last - 1,
         old: Some(0),
     };
@@ -292,7 +292,7 @@ async fn lease_of_a_marked_function_is_granted_with_the_state_of_the_ledger() {
     assert_eq!(test.lease(LeaseMode::Probe, 78).await, Reply::Free);
     // The ledger is begun before a lease is taken: a user that may not use the ledger must not lose
     // the lease.
-    let head = test.head().await.map(|head| (head.mark.base, head.begun));
+    let head = test.head().await.map(|head| (head.base, head.begun));
     assert_eq!(head, Some((78, 0)));
     assert_eq!(test.server.messages().await, ["b:78"]);
     // A function without marks.
@@ -378,10 +378,7 @@ async fn invalidation_of_all_tags_begins_another_ledger_and_forgets_the_old_gene
     test.server.send(begin).await;
     assert_eq!(test.server.messages().await, ["a:78"]);
     let head = Head {
-        mark: Mark {
-            base: 78,
-            number: 0,
-        },
+        base: 78,
         begun: 0,
         old: None,
     };
@@ -441,6 +438,6 @@ async fn refusal_of_a_read_fails_the_script_and_leaves_the_ledger() {
     test.server
         .ask::<()>(&["ACL", "SETUSER", "default", "+hmget"])
         .await;
-    assert_eq!(test.head().await.map(|head| head.mark.base), Some(BASE));
+    assert_eq!(test.head().await.map(|head| head.base), Some(BASE));
     assert!(test.server.messages().await.is_empty());
 }
