@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the programs that tests start (redis-server, valkey-server, memcached, openssl, valgrind,
-# and prometheus with promtool) if they are missing.
+# Installs the programs that tests start (redis-server, valkey-server, memcached, openssl, tmux,
+# valgrind, and prometheus with promtool) if they are missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,6 +11,7 @@ command -v redis-server >/dev/null || missing+=(redis-server)
 command -v memcached >/dev/null || missing+=(memcached)
 command -v openssl >/dev/null || missing+=(openssl)
 command -v valgrind >/dev/null || missing+=(valgrind)
+command -v tmux >/dev/null || missing+=(tmux)
 if [ ${#missing[@]} -gt 0 ]; then
   echo "installing ${missing[*]}"
   "${as_root[@]}" apt-get update -qq

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use redis::aio::MultiplexedConnection;
 
+use crate::marks;
+
 /// An entry of the audit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AuditEntry {
@@ -44,6 +46,18 @@ impl AuditEntry {
             || what == key
             || what.strip_prefix(function).is_some_and(is_pattern)
     }
+
+    /// Returns `true` if the entry concerns one of these tags: the audit has their digests. Without
+    /// digests, it concerns all tags.
+    pub(crate) fn concerns_tags(&self, tags: &[u64]) -> bool {
+        let mut words = subject(&self.what).split(' ');
+        if tags.is_empty() || words.next() != Some("tags") {
+            return false;
+        }
+        let digests: Vec<&str> = words.collect();
+        let mut tags = tags.iter().map(|tag| marks::digest(*tag));
+        digests.is_empty() || tags.any(|tag| digests.contains(&&*tag))
+    }
 }
 
 /// Returns what an entry is of, without the word that says what was done if it was not invalidated.
@@ -80,13 +94,28 @@ pub(crate) fn time_of_day(millis: u64) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn entry_concerns_the_key_its_function_a_pattern_and_everything() {
-        let entry = |what: &str| AuditEntry {
+    fn entry(what: &str) -> AuditEntry {
+        AuditEntry {
             id: "5-0".into(),
             who: String::new(),
             what: what.into(),
-        };
+        }
+    }
+
+    #[test]
+    fn entry_concerns_the_tags_whose_digests_it_has() {
+        let of = |what: &str| entry(what).concerns_tags(&[1, 0xabc]);
+        assert!(of("tags 0000000000000abc"));
+        assert!(of("expired tags 0000000000000007 0000000000000001"));
+        assert!(of("tags"), "all of them");
+        for other in ["tags 0000000000000007", "tags:1:2", "expired f:1:2", "*"] {
+            assert!(!of(other), "{other}");
+        }
+        assert!(!entry("tags").concerns_tags(&[]));
+    }
+
+    #[test]
+    fn entry_concerns_the_key_its_function_a_pattern_and_everything() {
         for what in [
             "*",
             "f:1",

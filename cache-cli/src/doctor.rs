@@ -1,6 +1,8 @@
 //! `doctor`: checks the servers, their settings, and what the instances have stored.
 
 mod finding;
+mod functions;
+mod groups;
 mod instances;
 mod memory;
 mod namespace;

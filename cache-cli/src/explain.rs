@@ -9,10 +9,10 @@ use crate::args::Target;
 use crate::audit::{self, AuditEntry, time_of_day};
 use crate::failure::Failure;
 use crate::output::{Output, duration};
-use crate::published;
 use crate::record::{self, Judged, RecordState};
 use crate::target::{self, Located};
 use crate::verdict::Verdict;
+use crate::{marks, published};
 
 /// The number of audit entries that are searched in each shard, and that are shown.
 const SEARCHED: usize = 1_000;
@@ -61,6 +61,7 @@ pub(crate) async fn run(
         None => inspection.shards().iter().collect(),
     };
     let mut verdict = Verdict::Fine;
+    let mut tags = Vec::new();
     match shard {
         Some(shard) => {
             let judged = record::read(inspection, shard, &key).await?;
@@ -69,6 +70,13 @@ pub(crate) async fn run(
             }
             place(&mut explanation, inspection, shard, &key);
             redis(&mut explanation, &judged);
+            if let (Some(record), Some(judged)) = (&judged.record, &judged.marks) {
+                let document = marks::document(record, judged);
+                explanation.add("marks", marks::text(record, judged), document);
+            }
+            if let Some(record) = judged.record {
+                tags = record.tags;
+            }
         }
         None => {
             let state = RecordState::Absent;
@@ -79,7 +87,7 @@ pub(crate) async fn run(
     lease(&mut explanation, &shards, &key, &instances).await?;
     guards(&mut explanation, inspection, &shards, &key).await?;
     memory(&mut explanation, &key, &instances);
-    entries(&mut explanation, &shards, &key).await;
+    entries(&mut explanation, &shards, &key, &tags).await;
     explanation.print(output)?;
     Ok(verdict)
 }
@@ -235,15 +243,22 @@ fn memory(explanation: &mut Explanation, key: &RecordKey, instances: &[Published
     explanation.add("memory", lines.join("\n"), json!(documents));
 }
 
-/// The last entries of the audit that concern the key.
-async fn entries(explanation: &mut Explanation, shards: &[&InspectedShard], key: &RecordKey) {
+/// The last entries of the audit that concern the key, or a tag of its record.
+async fn entries(
+    explanation: &mut Explanation,
+    shards: &[&InspectedShard],
+    key: &RecordKey,
+    tags: &[u64],
+) {
     let (function, name) = (key.function.versioned(), key.name());
     let mut found: Vec<AuditEntry> = Vec::new();
     for shard in shards {
         let stream = shard.controls().audit;
         let entries = audit::last(&mut shard.connection(), &stream, SEARCHED).await;
         let entries = entries.unwrap_or_default().into_iter();
-        found.extend(entries.filter(|entry| entry.concerns(&function, &name)));
+        found.extend(
+            entries.filter(|entry| entry.concerns(&function, &name) || entry.concerns_tags(tags)),
+        );
     }
     found.sort_by_key(AuditEntry::millis);
     let found = &found[found.len().saturating_sub(SHOWN)..];

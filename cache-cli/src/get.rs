@@ -1,10 +1,12 @@
 //! `get`: shows the value of a key.
 
+use cache_core::tier::MarksState;
 use cache_redis::inspect::Inspection;
 use serde_json::{Map, Value, json};
 
 use crate::args::Get;
 use crate::failure::Failure;
+use crate::marks;
 use crate::output::{Output, hex};
 use crate::record::{self, RecordState};
 use crate::target::{self, Located};
@@ -50,6 +52,12 @@ pub(crate) async fn run(
             judged.state.name(),
             judged.state.meaning()
         );
+        if let Some(marks) = judged
+            .marks
+            .filter(|marks| marks.state != MarksState::Valid)
+        {
+            eprintln!("{}", marks::reason(&marks));
+        }
     }
     let mut shown = Map::new();
     if output.is_json {

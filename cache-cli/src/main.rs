@@ -12,6 +12,7 @@ mod interrupt;
 mod invalidate;
 mod keys;
 mod latencies;
+mod marks;
 mod output;
 mod place;
 mod published;

@@ -1,13 +1,13 @@
 //! A record as it is stored, and what is wrong with it.
 
 use cache_core::inspect::{PayloadCodec, PublishedFunction, Record, RecordKind};
-use cache_core::tier::{FunctionKey, Marks, MarksState, RecordKey};
-use cache_redis::inspect::{InspectedShard, Inspection, Stored};
+use cache_core::tier::{FunctionKey, MarksState, RecordKey};
+use cache_redis::inspect::{InspectedShard, Inspection, JudgedMarks, Stored};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::output::{duration, hex};
-use crate::published;
+use crate::{marks, published};
 
 /// Index of the last byte that is read of a record.
 const LAST: usize = (64 << 20) - 1;
@@ -19,6 +19,8 @@ pub(crate) struct Judged {
     /// `None` if there is none, or if it is damaged.
     pub(crate) record: Option<Record>,
     pub(crate) state: RecordState,
+    /// The judgement by the ledger; `None` if the record has no marks.
+    pub(crate) marks: Option<JudgedMarks>,
     /// The server's clock.
     pub(crate) now: u64,
 }
@@ -44,6 +46,8 @@ pub(crate) enum RecordState {
     OtherHistory,
     /// A tag was invalidated.
     TagInvalidated,
+    /// It carries no mark, and the function needs one.
+    Unmarked,
     /// The bytes are no record.
     Damaged,
     /// It is of another version, codec or type.
@@ -62,6 +66,7 @@ impl RecordState {
             Self::OtherEpoch => "other epoch",
             Self::OtherHistory => "other history",
             Self::TagInvalidated => "tag invalidated",
+            Self::Unmarked => "unmarked",
             Self::Damaged => "damaged",
             Self::Mismatch => "mismatch",
         }
@@ -90,11 +95,14 @@ impl RecordState {
             Self::TagInvalidated => {
                 "a tag of the value was invalidated after its load began, or the ledger of tags does not reach back so far"
             }
+            Self::Unmarked => {
+                "the function has tags or a window for stale values, and a build without them stored the record: nothing says what was invalidated since"
+            }
             Self::Damaged => {
                 "the bytes are no record, or were changed; the next load replaces them"
             }
             Self::Mismatch => {
-                "the record is of another version, codec or type than the function that was published last"
+                "the record is of another version, codec or type, or has tags, unlike the function that was published last"
             }
         }
     }
@@ -115,24 +123,23 @@ pub(crate) async fn read(
     let now = inspection.node_of(shard).clock().await?;
     let published = published_of(inspection, &key.function).await;
     let record = stored.record.as_deref().map(Record::read);
-    let (record, state) = match record {
-        None => (None, RecordState::Absent),
-        Some(Err(_)) => (None, RecordState::Damaged),
-        Some(Ok(record)) => {
-            let state = judge(shard, key, &record, &stored, published.as_ref()).await?;
-            let state = match state {
-                RecordState::Good if record.fresh_for(now).is_none() => RecordState::Stale,
-                state => state,
-            };
-            (Some(record), state)
-        }
-    };
-    Ok(Judged {
+    let mut judged = Judged {
         stored,
-        record,
-        state,
+        record: None,
+        state: RecordState::Absent,
+        marks: None,
         now,
-    })
+    };
+    match record {
+        None => {}
+        Some(Err(_)) => judged.state = RecordState::Damaged,
+        Some(Ok(record)) => {
+            judged.marks = marks::judge(shard, key, &record).await?;
+            judged.state = judge(&judged, key, &record, published.as_ref());
+            judged.record = Some(record);
+        }
+    }
+    Ok(judged)
 }
 
 /// Returns what was published of the function whose name is escaped in a key.
@@ -145,49 +152,51 @@ async fn published_of(
     all.find(|published| FunctionKey::new(&published.name, published.version).name == function.name)
 }
 
-/// Judges a record in the order in which a call does, apart from its time.
-async fn judge(
-    shard: &InspectedShard,
+/// Judges a record as a call does.
+fn judge(
+    judged: &Judged,
     key: &RecordKey,
     record: &Record,
-    stored: &Stored,
     published: Option<&PublishedFunction>,
-) -> Result<RecordState, Failure> {
-    let is_other = |published: &PublishedFunction| {
-        let codec = PayloadCodec::of_id(record.codec).map(PayloadCodec::name);
-        let is_of_codec =
-            published.codec.is_empty() || codec.is_none_or(|codec| codec == published.codec);
-        let shape = published.fingerprint;
-        !is_of_codec || shape.is_some_and(|shape| shape != record.fingerprint)
-    };
+) -> RecordState {
+    let is_other = |published: &PublishedFunction| is_other(record, published);
     if record.version != key.function.version || published.is_some_and(is_other) {
-        return Ok(RecordState::Mismatch);
+        return RecordState::Mismatch;
     }
-    if stored.history != Some(record.history) {
-        return Ok(RecordState::OtherHistory);
+    if judged.stored.history != Some(record.history) {
+        return RecordState::OtherHistory;
     }
-    if stored.epoch != Some(record.epoch) {
-        return Ok(RecordState::OtherEpoch);
+    if judged.stored.epoch != Some(record.epoch) {
+        return RecordState::OtherEpoch;
     }
-    match record.kind {
-        RecordKind::Nothing => return Ok(RecordState::Nothing),
-        RecordKind::Absent => return Ok(RecordState::NoValue),
-        _ => {}
+    if record.kind == RecordKind::Nothing {
+        return RecordState::Nothing;
     }
-    if record.mark.is_none() && record.tags.is_empty() {
-        return Ok(RecordState::Good);
+    match judged.marks.map(|marks| marks.state) {
+        None if published.is_some_and(|published| published.is_marked) => {
+            return RecordState::Unmarked;
+        }
+        None | Some(MarksState::Valid) => {}
+        Some(MarksState::Expired) => return RecordState::Expired,
+        Some(MarksState::Invalidated) => return RecordState::TagInvalidated,
     }
-    let marks = Marks {
-        mark: record.mark.unwrap_or_default(),
-        tags: &record.tags,
-        key: record.short_digest(),
-        function: key.function.digest,
-    };
-    Ok(match shard.judge(marks).await? {
-        MarksState::Valid => RecordState::Good,
-        MarksState::Expired => RecordState::Expired,
-        MarksState::Invalidated => RecordState::TagInvalidated,
-    })
+    match record.fresh_for(judged.now) {
+        None => RecordState::Stale,
+        Some(_) if record.kind == RecordKind::Absent => RecordState::NoValue,
+        Some(_) => RecordState::Good,
+    }
+}
+
+/// Returns `true` if the function that was published last cannot read a record.
+fn is_other(record: &Record, published: &PublishedFunction) -> bool {
+    // An older version published no more than the name.
+    let is_described = !published.codec.is_empty();
+    let codec = PayloadCodec::of_id(record.codec).map(PayloadCodec::name);
+    let is_of_codec = codec.is_none_or(|codec| codec == published.codec);
+    let has_marks = record.mark.is_some() || !record.tags.is_empty();
+    let shape = published.fingerprint;
+    is_described && (!is_of_codec || has_marks && !published.is_marked)
+        || shape.is_some_and(|shape| shape != record.fingerprint)
 }
 
 /// Returns the value of a record as JSON, or why it cannot be shown so.
@@ -215,7 +224,8 @@ pub(crate) fn header(judged: &Judged, record: &Record) -> Value {
         "load_ms": u64::try_from(record.load.as_millis()).unwrap_or(u64::MAX),
         "epoch": record.epoch,
         "history": record.history,
-        "tags": record.tags.iter().map(|tag| format!("{tag:016x}")).collect::<Vec<_>>(),
+        "tags": record.tags.iter().map(|tag| marks::digest(*tag)).collect::<Vec<_>>(),
+        "marks": judged.marks.map(|marks| marks::document(record, &marks)),
         "bytes": record.payload.len(),
     })
 }

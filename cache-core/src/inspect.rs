@@ -27,7 +27,7 @@ mod record;
 pub use self::decode::{PayloadCodec, decode};
 pub use self::error::DecodeError;
 pub use self::published::{
-    InstanceSettings, PublishedFunction, PublishedInstance, PublishedTier, keys,
+    InstanceSettings, PublishedFunction, PublishedInstance, PublishedSettings, PublishedTier, keys,
 };
 pub use self::record::{DamagedRecord, Record, RecordKind};
 pub use crate::codec::layout::{Field, Layout, Members, NamedType, Part, TypeKind, Variant};

@@ -73,25 +73,33 @@ impl Ledger {
 
     /// Judges a record.
     pub(crate) fn judge(&self, marks: Marks<'_>) -> MarksState {
-        let Mark { base, number } = marks.mark;
-        if base != self.base || number < self.floor {
+        if !self.reaches(marks.mark) {
             return unknown(marks);
         }
-        let has = |numbers: &Numbers, digest: u64| {
-            let last = numbers.get(&digest);
-            last.is_some_and(|last| *last > number)
-        };
+        let has = |kind, digest| self.entry_after(marks.mark, kind, digest).is_some();
         let mut tags = marks.tags.iter();
-        if tags.clone().any(|tag| has(&self.invalidated, *tag)) {
+        if tags.clone().any(|tag| has(Kind::Invalidated, *tag)) {
             return MarksState::Invalidated;
         }
-        let is_expired = has(&self.expired, marks.key)
-            || has(&self.expired, marks.function)
-            || tags.any(|tag| has(&self.expired, *tag));
+        let is_expired = has(Kind::Expired, marks.key)
+            || has(Kind::Expired, marks.function)
+            || tags.any(|tag| has(Kind::Expired, *tag));
         match is_expired {
             true => MarksState::Expired,
             false => MarksState::Valid,
         }
+    }
+
+    /// Returns `true` if a mark is of this run of the ledger, and the entries after it are all
+    /// known.
+    pub(crate) fn reaches(&self, mark: Mark) -> bool {
+        mark.base == self.base && mark.number >= self.floor
+    }
+
+    /// Returns the number of the last entry of a digest, if it was made after a mark.
+    pub(crate) fn entry_after(&self, mark: Mark, kind: Kind, digest: u64) -> Option<u64> {
+        let last = self.numbers(kind).get(&digest).copied();
+        last.filter(|last| *last > mark.number)
     }
 
     /// The number of entries.

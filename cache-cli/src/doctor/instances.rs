@@ -1,15 +1,12 @@
 //! Differences between the instances that publish themselves.
 
-use std::collections::BTreeMap;
-
 use cache_core::inspect::{PublishedFunction, PublishedInstance};
 use cache_redis::inspect::Inspection;
 
 use super::finding::{Finding, State};
+use super::functions;
+use super::groups::{Groups, label, shown};
 use crate::published;
-
-/// The largest number of instances that a line names.
-const MOST_NAMED: usize = 3;
 
 pub(super) async fn check(inspection: &Inspection) -> Vec<Finding> {
     let instances = published::instances(inspection).await;
@@ -19,6 +16,7 @@ pub(super) async fn check(inspection: &Inspection) -> Vec<Finding> {
         return vec![finding.means("with `Redis::observe`, versions and settings are compared")];
     }
     let mut findings = agreement(name, &instances);
+    findings.extend(functions::check(name, &instances));
     let functions = published::functions(inspection).await;
     findings.extend(
         functions
@@ -29,16 +27,11 @@ pub(super) async fn check(inspection: &Inspection) -> Vec<Finding> {
 }
 
 /// Groups instances by what each says.
-fn groups(
-    instances: &[PublishedInstance],
-    says: impl Fn(&PublishedInstance) -> String,
-) -> BTreeMap<String, Vec<&str>> {
-    let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+fn groups(instances: &[PublishedInstance], says: impl Fn(&PublishedInstance) -> String) -> Groups {
+    let mut groups = Groups::new();
     for instance in instances {
-        groups
-            .entry(says(instance))
-            .or_default()
-            .push(&instance.name);
+        let label = label(instance, instances);
+        groups.entry(says(instance)).or_default().push(label);
     }
     groups
 }
@@ -53,25 +46,12 @@ fn agreement(at: &str, instances: &[PublishedInstance]) -> Vec<Finding> {
     };
     let versions = groups(instances, |instance| instance.version.clone());
     let settings = groups(instances, settings);
-    let line = |check, groups: &BTreeMap<String, Vec<&str>>, meaning: &str, mend: &str| {
+    let line = |check, groups: &Groups, meaning: &str, mend: &str| {
         if let [only] = groups.keys().collect::<Vec<_>>()[..] {
             let what = format!("{} instances agree: {only}", instances.len());
             return Finding::ok(check, at, what);
         }
-        let shown: Vec<String> = groups
-            .iter()
-            .map(|(what, names)| {
-                let more = names.len().saturating_sub(MOST_NAMED);
-                let more = if more > 0 {
-                    format!(" and {more} more")
-                } else {
-                    String::new()
-                };
-                let named: Vec<&str> = names.iter().take(MOST_NAMED).copied().collect();
-                format!("{what} ({}{more})", named.join(", "))
-            })
-            .collect();
-        Finding::new(check, State::Warn, at, shown.join("; "))
+        Finding::new(check, State::Warn, at, shown(groups).join("; "))
             .means(meaning)
             .mended_by(mend)
     };

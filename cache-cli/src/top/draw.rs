@@ -47,7 +47,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View, numbers: &Numbers) {
 }
 
 fn draw_head(frame: &mut Frame<'_>, area: Rect, view: &View, numbers: &Numbers, shown: usize) {
-    let sum = |of: fn(&PublishedInstance) -> u64| numbers.instances.iter().map(of).sum::<u64>();
+    let sum = |of: fn(&PublishedInstance) -> u64| {
+        let published = numbers.instances.iter().map(of);
+        published.fold(0, u64::saturating_add)
+    };
     let loads = sum(|instance| instance.snapshot.loads_under_way as u64);
     let entries = sum(|instance| instance.snapshot.entries_in_memory);
     let left_out = sum(|instance| instance.functions_left_out as u64);

@@ -92,6 +92,10 @@ fn damaged_numbers_are_shown_without_a_panic() {
         let of = |name| {
             let mut instance = serde_json::to_value(instance(name, 1, seconds)).unwrap();
             instance["snapshot"]["functions"] = json!([damaged]);
+            for number in ["loads_under_way", "entries_in_memory"] {
+                instance["snapshot"][number] = json!(most);
+            }
+            instance["functions_left_out"] = json!(most);
             serde_json::from_value(instance).unwrap()
         };
         numbers.update(vec![of("shop-1"), of("shop-2")]);
@@ -99,6 +103,11 @@ fn damaged_numbers_are_shown_without_a_panic() {
     let functions = numbers.functions("");
     assert_eq!((functions[0].calls, functions[0].loads), (most, most));
     assert!(functions[0].hit_percent().is_some());
+    let mut view = View::new("shop", None);
+    let screen = draw::text(&view, &numbers, (160, 24));
+    assert!(screen.contains(&format!("{most} loads")), "{screen}");
+    view.press(key(KeyCode::Enter), 1);
+    draw::text(&view, &numbers, (160, 24));
 }
 
 #[test]

@@ -20,16 +20,22 @@ pub(crate) struct Run {
 
 /// The program with these arguments, without variables of the environment that it reads.
 pub(crate) fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_multi-tier-cached"));
+    let mut command = without_variables(env!("CARGO_BIN_EXE_multi-tier-cached"));
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+/// A program without the variables of the environment that the command line reads.
+pub(crate) fn without_variables(program: &str) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars() {
         if name.starts_with("MULTI_TIER_CACHED_") {
             command.env_remove(name);
         }
     }
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
     command
 }
 

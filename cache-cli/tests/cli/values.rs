@@ -148,6 +148,17 @@ async fn publications_of_other_versions_are_read_as_far_as_they_are_known() {
             .any(|line| line["check"] == "versions" && line["state"] == "warn"),
         "{report:?}"
     );
+    // The older instance publishes no settings of its functions.
+    let not_known: Vec<String> = report
+        .documents()
+        .iter()
+        .filter(|line| line["check"] == "functions" && line["state"] == "not known")
+        .map(|line| line["what"].to_string())
+        .collect();
+    assert!(
+        not_known.len() == 1 && not_known[0].contains("older"),
+        "{report:?}"
+    );
     // Functions without calls can be named without their version.
     let run = shop.run(&["keys", "new::price"]).await;
     assert_eq!((run.code, &*run.output), (Some(0), ""), "{run:?}");

@@ -1,20 +1,28 @@
 //! From a function in a runtime to what is published about it.
 
+use std::collections::BTreeMap;
+
+use humantime::format_duration;
+
 use super::published::{PublishedFunction, PublishedTier};
 use crate::function::plan::Plan;
+use crate::function::times::option::TimeOption;
+use crate::function::times::{RefreshAhead, Times};
 use crate::key::Piece;
 use crate::level::Level;
 
 /// Returns what is known about a function before any of its values is: all but the fingerprint.
 pub(crate) fn published_function(name: &str, plan: &Plan) -> PublishedFunction {
     let definition = &plan.definition;
-    let memory = plan.memory.as_ref().map(|_| Level::L1);
-    let levels = memory
-        .into_iter()
-        .chain(plan.lower.iter().map(|tier| tier.config.level()));
-    let tiers = levels.map(|level| PublishedTier {
+    let memory = plan.memory.map(|lives| (Level::L1, lives));
+    let lower = plan.lower.iter().map(|tier| {
+        let config = tier.config;
+        (config.level(), config.lives(tier.ttl))
+    });
+    let tiers = memory.into_iter().chain(lower);
+    let tiers = tiers.map(|(level, lives)| PublishedTier {
         level,
-        ttl: definition.ttl.of(level).unwrap_or_default(),
+        ttl: lives.filled,
     });
     let origins = &definition.origins;
     let mut overridden_by: Vec<String> = [&origins.ttl, &origins.tiers]
@@ -30,6 +38,7 @@ pub(crate) fn published_function(name: &str, plan: &Plan) -> PublishedFunction {
         version: definition.version,
         tiers: tiers.collect(),
         codec: plan.encoding.name().to_owned(),
+        times: time_texts(&definition.times),
         fingerprint: None,
         template: template_text(definition.template, definition.arguments),
         arguments: definition
@@ -43,6 +52,23 @@ pub(crate) fn published_function(name: &str, plan: &Plan) -> PublishedFunction {
         overridden_by,
         problem: plan.problem.as_ref().map(ToString::to_string),
     }
+}
+
+/// Returns the times that a function has, as overrides write them.
+fn time_texts(times: &Times) -> BTreeMap<String, String> {
+    let durations = TimeOption::ALL.into_iter().filter_map(|option| {
+        let time = option.duration(times)?;
+        Some((option, format_duration(time).to_string()))
+    });
+    let jitter = times.jitter.map(|percent| format!("{percent}%"));
+    let is_measured = times.refresh_ahead == Some(RefreshAhead::Measured);
+    let measured = is_measured.then(|| "measured".to_owned());
+    let jitter = jitter.map(|text| (TimeOption::Jitter, text));
+    let measured = measured.map(|text| (TimeOption::RefreshAhead, text));
+    let texts = durations.chain(jitter).chain(measured);
+    texts
+        .map(|(option, text)| (option.name().to_owned(), text))
+        .collect()
 }
 
 /// Returns a template as it is written: with the names of its arguments in braces.
@@ -67,7 +93,36 @@ fn template_text(template: &[Piece], names: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn times_are_written_as_in_overrides() {
+        let times = Times {
+            stale_if_error: Some(Duration::from_secs(5_400)),
+            refresh_ahead: Some(RefreshAhead::AtLeast(Duration::from_secs(30))),
+            jitter: Some(10),
+            ..Times::NONE
+        };
+        let texts = time_texts(&times);
+        let texts: Vec<_> = texts
+            .iter()
+            .map(|(name, text)| (&**name, &**text))
+            .collect();
+        let expected = [
+            ("jitter", "10%"),
+            ("refresh_ahead", "30s"),
+            ("stale_if_error", "1h 30m"),
+        ];
+        assert_eq!(texts, expected);
+        let measured = Times {
+            refresh_ahead: Some(RefreshAhead::Measured),
+            ..Times::NONE
+        };
+        assert_eq!(time_texts(&measured)["refresh_ahead"], "measured");
+        assert!(time_texts(&Times::NONE).is_empty());
+    }
 
     #[test]
     fn template_is_as_it_was_written() {

@@ -1,5 +1,6 @@
 //! The state that an instance publishes: its functions and itself.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,13 @@ pub mod keys {
         format!("{name}:{version}")
     }
 
+    /// Splits a field of [`FUNCTIONS`] into the name and the version of its function.
+    #[must_use]
+    pub fn split_function(field: &str) -> Option<(&str, u32)> {
+        let (name, version) = field.rsplit_once(':')?;
+        Some((name, version.parse().ok()?))
+    }
+
     /// Returns the key of an instance, without the prefix of the namespace.
     #[must_use]
     pub fn instance(id: &str) -> String {
@@ -45,7 +53,8 @@ pub mod keys {
 }
 
 /// A function, as an instance that has it in its program published it. If instances differ in its
-/// settings, the last one that published counts.
+/// settings, the last one that published counts;
+/// [`function_settings`](PublishedInstance::function_settings) has those of each instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PublishedFunction {
@@ -59,6 +68,10 @@ pub struct PublishedFunction {
     /// Name of the codec that writes records.
     #[serde(default)]
     pub codec: String,
+    /// Times besides the ttl, by the names of their options, as overrides write them: `30s`, or
+    /// `10%`. `measured` is a `refresh_ahead` without a time.
+    #[serde(default)]
+    pub times: BTreeMap<String, String>,
     /// Fingerprint of the value type, which its records carry. `None` until the instance wrote or
     /// read a record of the function.
     #[serde(default)]
@@ -94,7 +107,8 @@ pub struct PublishedFunction {
 pub struct PublishedTier {
     /// Level of the tier.
     pub level: Level,
-    /// Time to live of the values there.
+    /// Time to live of the values that are loaded there: the ttl of the function times the
+    /// [scale](crate::TierConfig::ttl_scale) of the tier.
     #[serde(default)]
     pub ttl: Duration,
 }
@@ -141,6 +155,31 @@ pub struct PublishedInstance {
     /// the fewest calls.
     #[serde(default)]
     pub functions_left_out: usize,
+    /// Settings that the functions of the program have in this instance: each once, with all
+    /// functions that have them. `None` for a version that does not publish them.
+    #[serde(default)]
+    pub function_settings: Option<Vec<PublishedSettings>>,
+    /// Number of functions whose settings were left out, because the state would be too large:
+    /// those with the fewest calls.
+    #[serde(default)]
+    pub settings_left_out: usize,
+}
+
+/// Settings of functions in one instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct PublishedSettings {
+    /// Functions that have these settings, as [`keys::function`] names them.
+    pub functions: Vec<String>,
+    /// Tiers that the functions use, in look-up order.
+    pub tiers: Vec<PublishedTier>,
+    /// Name of the codec that writes records.
+    pub codec: String,
+    /// Times besides the ttl, as in [`PublishedFunction::times`].
+    pub times: BTreeMap<String, String>,
+    /// Origins of the settings that operators made in place of those in the code.
+    pub overridden_by: Vec<String>,
 }
 
 /// Settings of a tier that must be the same for all instances of a namespace.

@@ -1,6 +1,8 @@
 //! The state of a runtime, for the tiers that publish it.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+mod settings;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -120,8 +122,12 @@ impl ObservedRuntime for Observed {
     }
 
     fn instance(&self, about: &AboutInstance, max_bytes: usize) -> Option<String> {
-        let mut snapshot = self.runtime()?.snapshot_without_pings();
-        let functions = std::mem::take(&mut snapshot.functions);
+        let runtime = self.runtime()?;
+        let mut snapshot = runtime.snapshot_without_pings();
+        let functions = Functions {
+            stats: std::mem::take(&mut snapshot.functions),
+            published: runtime.published_functions(),
+        };
         let instance = PublishedInstance {
             id: about.id.clone(),
             name: about.name.clone(),
@@ -139,6 +145,8 @@ impl ObservedRuntime for Observed {
             },
             snapshot,
             functions_left_out: 0,
+            function_settings: None,
+            settings_left_out: 0,
         };
         Some(limited(instance, functions, max_bytes))
     }
@@ -155,14 +163,35 @@ fn unsent<L: Serialize>(
     unsent.into_iter().map(with_text).collect()
 }
 
+/// Functions of an instance: their numbers and their descriptions.
+struct Functions {
+    stats: Vec<FunctionStats>,
+    published: Vec<PublishedFunction>,
+}
+
+impl Functions {
+    /// Sorts the functions by their calls, those with the most first.
+    fn sort(&mut self) {
+        self.stats
+            .sort_by_cached_key(|stats| std::cmp::Reverse(calls(stats)));
+        let stats = self.stats.iter();
+        let calls: HashMap<_, _> = stats
+            .map(|stats| ((&*stats.name, stats.version), calls(stats)))
+            .collect();
+        self.published.sort_by_cached_key(|function| {
+            let calls = calls.get(&(&*function.name, function.version));
+            std::cmp::Reverse(calls.copied().unwrap_or_default())
+        });
+    }
+}
+
 /// Serializes an instance with as many of its functions as fit, those with the most calls first.
-/// The tiers take no more than about half of the space.
-fn limited(
-    mut instance: PublishedInstance,
-    mut functions: Vec<FunctionStats>,
-    max_bytes: usize,
-) -> String {
-    functions.sort_by_cached_key(|stats| std::cmp::Reverse(calls(stats)));
+/// The tiers take no more than about half of the space, and the settings of functions no more than
+/// about a quarter.
+fn limited(mut instance: PublishedInstance, mut functions: Functions, max_bytes: usize) -> String {
+    functions.sort();
+    let (settings, left_out) = settings::grouped(&functions.published, max_bytes / 4);
+    instance.settings_left_out = left_out;
     let tiers = &mut instance.snapshot.tiers;
     tiers.iter_mut().for_each(remove_repetitions);
     let mut value = without_zeros(&instance);
@@ -171,11 +200,12 @@ fn limited(
         tiers.iter_mut().for_each(|tier| tier.shards.clear());
         value = without_zeros(&instance);
     }
+    value["function_settings"] = json(&settings);
     // For the number of functions that do not fit.
     let reserve = 32;
     let mut left = max_bytes.saturating_sub(value.to_string().len() + reserve);
     let (mut kept, mut left_out) = (Vec::new(), 0);
-    for stats in functions.iter().filter(|stats| calls(stats) > 0) {
+    for stats in functions.stats.iter().filter(|stats| calls(stats) > 0) {
         let mut stats = json(stats);
         remove_zeros(&mut stats);
         let len = stats.to_string().len() + 1;

@@ -121,6 +121,16 @@ pub(crate) async fn of_record(
     keys: &Keys,
     marks: Marks<'_>,
 ) -> Result<Option<Ledger>, RedisError> {
+    let found = end_and_part(connection, keys, marks).await?;
+    Ok(found.map(|(_, ledger)| ledger))
+}
+
+/// Reads what [`of_record`] reads, and the number of the last entry of the ledger.
+pub(crate) async fn end_and_part(
+    connection: &mut MultiplexedConnection,
+    keys: &Keys,
+    marks: Marks<'_>,
+) -> Result<Option<(u64, Ledger)>, RedisError> {
     let tags = marks.tags.iter().copied();
     let expired = tags.clone().chain([marks.key, marks.function]);
     let invalidated = tags.map(|digest| tag_field(digest).to_vec());
@@ -128,6 +138,8 @@ pub(crate) async fn of_record(
     let fields: Vec<Vec<u8>> = fields.collect();
     let [current, old] = both_generations(connection, keys, &fields).await?;
     let head = Head::new(&current[..HEAD.len()], &old[..HEAD.len()]);
+    let end = GenerationHead::parse(&current[..HEAD.len()]);
+    let end = end.map_or(0, |generation| generation.mark.number);
     Ok(head.map(|head| {
         let mut ledger = head.ledger();
         let old = head.old.map(|_| old);
@@ -138,7 +150,7 @@ pub(crate) async fn of_record(
                 }
             }
         }
-        ledger
+        (end, ledger)
     }))
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use cache_core::Error;
-use cache_core::tier::{FunctionKey, Glob, Marks, MarksState, RecordKey, Shard, Stamp, Target};
+use cache_core::tier::{FunctionKey, Glob, RecordKey, Shard, Stamp, Target};
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
 
@@ -12,11 +12,10 @@ use super::key::{self, StoredKey};
 use super::lease::{self, Guard, LeaseOnKey};
 use crate::commands::invalidate::Invalidate;
 use crate::commands::read::{history_number, number, range, text_in};
-use crate::commands::{self, LONGEST_TEXT, ledger_read, read};
+use crate::commands::{self, LONGEST_TEXT, read};
 use crate::config::Audit;
 use crate::errors::{failed, is_of_another_type};
 use crate::keys::Keys;
-use crate::ledger;
 use crate::matching::{Sweep, escaped};
 use crate::number::fresh_number;
 use crate::permissions::{COMMANDS, Purpose, check};
@@ -32,7 +31,7 @@ const AUDIT: u32 = 10_000;
 #[derive(Debug)]
 pub struct InspectedShard {
     shard: Shard,
-    keys: Keys,
+    pub(super) keys: Keys,
     node: usize,
     connection: MultiplexedConnection,
 }
@@ -234,22 +233,6 @@ impl InspectedShard {
         let text = self.text(&self.keys.history()).await;
         let text = text.map_err(|error| failed("read the history", error))?;
         Ok(history_number(&text))
-    }
-
-    /// Judges a record by the ledger in the server, if it carries marks.
-    ///
-    /// # Errors
-    /// The server does not answer, or refuses a command.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn judge(&self, marks: Marks<'_>) -> Result<MarksState, Error> {
-        let found = ledger_read::of_record(&mut self.connection(), &self.keys, marks).await;
-        let found = found.map_err(|error| failed("read the ledger", error))?;
-        Ok(match found {
-            Some(ledger) => ledger.judge(marks),
-            None => ledger::unknown(marks),
-        })
     }
 
     /// Returns the lease on a key, or the mark of a load that failed.

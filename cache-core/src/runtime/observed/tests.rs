@@ -49,7 +49,24 @@ fn of_shards(shards: Vec<ShardStatus>) -> PublishedInstance {
             invalidations_of_all: 0,
         },
         functions_left_out: 0,
+        function_settings: Some(Vec::new()),
+        settings_left_out: 0,
     }
+}
+
+/// Functions with these statistics, and without settings.
+fn of_stats(stats: impl IntoIterator<Item = FunctionStats>) -> Functions {
+    Functions {
+        stats: stats.into_iter().collect(),
+        published: Vec::new(),
+    }
+}
+
+/// A function whose values live for so many seconds.
+fn published(name: &str, seconds: u64) -> PublishedFunction {
+    let tier = serde_json::json!({"level": "l2", "ttl": {"secs": seconds, "nanos": 0}});
+    let of = serde_json::json!({"name": name, "version": 1, "tiers": [tier], "codec": "json"});
+    serde_json::from_value(of).expect("a function")
 }
 
 /// Statistics of a function with so many hits.
@@ -65,7 +82,7 @@ fn stats(hits: u64) -> FunctionStats {
 #[test]
 fn numbers_that_are_zero_are_left_out_and_read_as_zero() {
     let mut expected = instance();
-    let text = limited(expected.clone(), vec![stats(2), stats(0), stats(1)], MOST);
+    let text = limited(expected.clone(), of_stats([2, 0, 1].map(stats)), MOST);
     assert!(!text.contains("load_errors"), "{text}");
     expected.snapshot.functions = vec![stats(2), stats(1)];
     let read: PublishedInstance = serde_json::from_str(&text).expect("an instance");
@@ -75,8 +92,7 @@ fn numbers_that_are_zero_are_left_out_and_read_as_zero() {
 
 #[test]
 fn most_used_functions_are_kept_if_not_all_of_them_fit() {
-    let functions: Vec<_> = (0..1_000).map(stats).collect();
-    let text = limited(instance(), functions, MOST);
+    let text = limited(instance(), of_stats((0..1_000).map(stats)), MOST);
     assert!(
         text.len() <= MOST && text.len() > MOST - 200,
         "{}",
@@ -93,7 +109,7 @@ fn most_used_functions_are_kept_if_not_all_of_them_fit() {
 /// Publishes the shards of a cluster, and reads what is left of the instance.
 fn read_of_shards(make: impl Fn(u8) -> ShardStatus) -> PublishedInstance {
     let instance = of_shards((0..64).map(make).collect());
-    let text = limited(instance, (0..100).map(stats).collect(), MOST);
+    let text = limited(instance, of_stats((0..100).map(stats)), MOST);
     assert!(text.len() <= MOST, "{}", text.len());
     let read: PublishedInstance = serde_json::from_str(&text).expect("an instance");
     assert!(read.snapshot.functions.len() > 50, "{read:?}");
@@ -133,4 +149,45 @@ fn layouts_are_sent_unless_their_own_fields_are_known() {
     // As many others are known.
     let known = [1, 2].map(keys::fingerprint).into();
     assert_eq!(unsent(layouts(), &known), expected[1..]);
+}
+
+#[test]
+fn settings_are_published_once_with_all_functions_that_have_them() {
+    let functions = Functions {
+        stats: vec![stats(2)],
+        published: vec![published("a", 1), published("b", 2), published("f2", 1)],
+    };
+    let text = limited(instance(), functions, MOST);
+    let read: PublishedInstance = serde_json::from_str(&text).expect("an instance");
+    let settings = read.function_settings.expect("settings");
+    let groups: Vec<_> = settings
+        .iter()
+        .map(|of| (of.tiers[0].ttl.as_secs(), &*of.functions))
+        .collect();
+    // The function with the most calls is the first one.
+    let one = ["f2:1", "a:1"].map(str::to_owned);
+    let two = ["b:1".to_owned()];
+    assert_eq!(groups, [(1, &one[..]), (2, &two[..])]);
+}
+
+#[test]
+fn settings_of_functions_with_the_fewest_calls_are_left_out_if_not_all_of_them_fit() {
+    let named = |hits: u64| published(&format!("f{hits}"), hits);
+    let functions = Functions {
+        stats: (0..1_000).map(stats).collect(),
+        published: (0..1_000).map(named).collect(),
+    };
+    let text = limited(instance(), functions, MOST);
+    assert!(text.len() <= MOST, "{}", text.len());
+    let read: PublishedInstance = serde_json::from_str(&text).expect("an instance");
+    let settings = read.function_settings.expect("settings");
+    assert!(json(&settings).to_string().len() <= MOST / 4);
+    let kept: Vec<_> = settings.iter().map(|of| of.functions[0].clone()).collect();
+    let expected = (0..1_000).rev().take(kept.len());
+    let expected: Vec<_> = expected.map(|hits| format!("f{hits}:1")).collect();
+    assert_eq!(kept, expected);
+    assert!(kept.len() > 50, "{}", kept.len());
+    assert_eq!(kept.len() + read.settings_left_out, 1_000);
+    // Most of the space is for the numbers.
+    assert!(read.snapshot.functions.len() > 100);
 }

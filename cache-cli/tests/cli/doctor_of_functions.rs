@@ -1,0 +1,97 @@
+//! Lines of `doctor` about instances whose functions have other settings.
+
+use std::time::Duration;
+
+use multi_tier_cached::inspect::{PublishedInstance, keys};
+use multi_tier_cached::{CacheRuntime, Memory, Redis, RuntimeBuilder, multi_tier_cached};
+use testbed::directory::Directory;
+use testbed::server::Server;
+use testbed::{Instance, until};
+
+use crate::data::user;
+use crate::doctor::Report;
+
+#[multi_tier_cached(policy = "short", name = "cli::price")]
+async fn price(id: u64) -> u64 {
+    id
+}
+
+/// The settings of an instance that publishes itself under this name.
+fn named(server: &Server, name: &str) -> RuntimeBuilder {
+    let redis = Redis::new(server.url()).observe(name);
+    CacheRuntime::builder().l1(Memory::builder()).l2(redis)
+}
+
+/// Runs `doctor` when both instances have called the functions and publish their settings.
+async fn report_of(server: &Server, builders: [RuntimeBuilder; 2]) -> Report {
+    let mut instances = Vec::new();
+    for builder in builders {
+        let instance = Instance::build(builder).await;
+        instance.until_coherent().await;
+        instance.call(user(1)).await;
+        instance.call(price(1)).await;
+        instances.push(instance);
+    }
+    until("both instances publish their functions", || {
+        published(server).iter().filter(|of| of.len() == 2).count() == 2
+    })
+    .await;
+    Report::of(&server.url()).await
+}
+
+/// The functions of each instance whose settings are published.
+fn published(server: &Server) -> Vec<Vec<String>> {
+    let names = server.keys().into_iter();
+    let names = names.filter(|name| name.contains(keys::INSTANCE));
+    let functions = names.filter_map(|name| {
+        let text: Option<String> = server.command(&["GET", &name]);
+        let instance: PublishedInstance = serde_json::from_str(&text?).unwrap();
+        let settings = instance.function_settings.unwrap().into_iter();
+        Some(settings.flat_map(|settings| settings.functions).collect())
+    });
+    functions.collect()
+}
+
+#[tokio::test]
+async fn instances_with_equal_settings_agree() {
+    let server = Server::start();
+    let both = ["shop-1", "shop-2"].map(|name| named(&server, name));
+    let report = report_of(&server, both).await;
+    report.is_clean();
+    let agreed = "2 instances agree on 2 functions";
+    assert!(report.run.output.contains(agreed), "{report:#?}");
+}
+
+#[tokio::test]
+async fn override_of_one_instance_is_found() {
+    let server = Server::start();
+    let directory = Directory::new("overrides");
+    let file = directory.path().join("functions.toml");
+    let overrides = "[functions.\"cli::user\"]\nttl = { l1 = \"1h\", l2 = \"90s\" }\n";
+    std::fs::write(&file, overrides).unwrap();
+    let both = [
+        named(&server, "shop-1"),
+        named(&server, "shop-2").functions_file(&file),
+    ];
+    let report = report_of(&server, both).await;
+    let line = "cli::user:1: ttl of l2 1h (shop-1), 90s (shop-2); overridden by ";
+    report.finds("warn", "functions", line);
+    let mend = report.command_of("functions");
+    assert!(mend.contains("the same overrides"), "{mend}");
+}
+
+/// The two programs differ, as during a deploy.
+#[tokio::test]
+async fn other_policy_of_one_instance_is_found() {
+    let server = Server::start();
+    let both = [
+        named(&server, "shop-1"),
+        named(&server, "shop-2").policy("short", Duration::from_secs(60)),
+    ];
+    let report = report_of(&server, both).await;
+    let line = "cli::price:1: ttl of l1 1m (shop-2), 5m (shop-1); \
+                ttl of l2 1m (shop-2), 5m (shop-1)";
+    report.finds("warn", "functions", line);
+    let mend = report.command_of("functions");
+    assert!(mend.contains("finish the deploy"), "{mend}");
+}
