@@ -1,6 +1,5 @@
 //! One shard: its keys, read, judged and invalidated as the tier does it.
 
-use std::fmt;
 use std::time::Duration;
 
 use cache_core::Error;
@@ -19,7 +18,6 @@ use crate::keys::Keys;
 use crate::ledger;
 use crate::matching::{Sweep, escaped};
 use crate::number::fresh_number;
-use crate::permissions::{COMMANDS, Purpose, check};
 use crate::server;
 
 /// The time limit of one step of a sweep.
@@ -32,7 +30,7 @@ const AUDIT: u32 = 10_000;
 #[derive(Debug)]
 pub struct InspectedShard {
     shard: Shard,
-    keys: Keys,
+    pub(super) keys: Keys,
     node: usize,
     connection: MultiplexedConnection,
 }
@@ -53,6 +51,9 @@ pub struct Controls {
     pub audit: String,
     /// The channel of invalidations.
     pub channel: String,
+    /// A channel without messages. A tool subscribes to it together with
+    /// [`channel`](Self::channel), so that it is not counted as an instance.
+    pub tools: String,
     /// A channel and a key that no instance uses.
     pub scratch: String,
 }
@@ -72,40 +73,6 @@ pub struct Stored {
     pub history: Option<u64>,
     /// The time until the server removes the record, in milliseconds; `None` if it never does.
     pub left_ms: Option<u64>,
-}
-
-/// A command that the server's user may not run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Missing {
-    /// The name of the command, as an ACL has it.
-    pub command: &'static str,
-    purpose: Purpose,
-}
-
-impl Missing {
-    /// Returns `true` if the tier cannot be used at all without the command.
-    #[must_use]
-    pub fn is_required(&self) -> bool {
-        self.purpose == Purpose::Caching
-    }
-
-    /// Returns `true` if the tier can work without the command, or if the command is for a feature
-    /// that programs must turn on.
-    #[must_use]
-    pub fn is_optional(&self) -> bool {
-        matches!(
-            self.purpose,
-            Purpose::OtherLayouts | Purpose::ManyKeys | Purpose::Audit | Purpose::Observe
-        )
-    }
-}
-
-impl fmt::Display for Missing {
-    /// Names what needs the command.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.purpose, f)
-    }
 }
 
 impl InspectedShard {
@@ -149,6 +116,7 @@ impl InspectedShard {
             ledger: self.keys.ledger(),
             audit: self.keys.audit(),
             channel: self.keys.channel(),
+            tools: format!("{}#tools", self.keys.prefix()),
             scratch: format!("{}#scratch", self.keys.prefix()),
         }
     }
@@ -159,7 +127,7 @@ impl InspectedShard {
         self.keys.record(key)
     }
 
-    /// Returns a pattern of the server for all keys of the shard, for `SCAN` and for an ACL.
+    /// Returns a pattern of the server for all keys of the shard, for `SCAN`.
     #[must_use]
     pub fn pattern(&self) -> String {
         escaped(self.keys.prefix()) + "*"
@@ -342,25 +310,6 @@ impl InspectedShard {
         };
         let swept = sweep.run(&mut connection, function, glob).await;
         swept.map_err(|error| failed("invalidate the keys that match", error))
-    }
-
-    /// Asks which commands of the tier the server's user may not run under the names of this shard.
-    ///
-    /// # Errors
-    /// The server does not answer, or the user may not even ask.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn missing_permissions(&self, is_cluster: bool) -> Result<Vec<Missing>, Error> {
-        let asked: Vec<_> = COMMANDS
-            .iter()
-            .filter(|(purpose, ..)| purpose.is_checked())
-            .filter(|(purpose, ..)| *purpose != Purpose::Nodes || is_cluster)
-            .collect();
-        let lacking = check::lacking(&mut self.connection(), &self.keys, &asked).await;
-        let lacking = lacking.map_err(|error| failed("ask for the permissions", error))?;
-        let missing = |(purpose, command)| Missing { command, purpose };
-        Ok(lacking.into_iter().map(missing).collect())
     }
 
     /// The entry of a tool is written also if no instance writes an audit, and never trims the
