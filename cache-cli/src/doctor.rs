@@ -4,16 +4,18 @@ mod finding;
 mod functions;
 mod groups;
 mod instances;
+mod layout;
 mod memory;
 mod namespace;
 mod node;
+mod permissions;
 mod protocol;
 mod records;
 mod settings;
 
 use std::io;
 
-use cache_redis::inspect::Inspection;
+use cache_redis::inspect::{InspectedShard, Inspection};
 use serde_json::json;
 
 use self::finding::{Finding, State};
@@ -24,34 +26,44 @@ use crate::verdict::Verdict;
 /// Runs all checks, and prints each as soon as it is known.
 pub(crate) async fn run(inspection: &Inspection, output: &Output) -> Result<Verdict, Failure> {
     let mut report = Report::new(output);
+    let mut is_usable = true;
     for node in inspection.nodes() {
-        let shards = inspection.shards().iter();
-        let Some(shard) = shards
-            .clone()
-            .find(|shard| inspection.node_of(shard).address() == node.address())
-        else {
+        let is_here =
+            |shard: &&InspectedShard| inspection.node_of(shard).address() == node.address();
+        let shards: Vec<&InspectedShard> = inspection.shards().iter().filter(is_here).collect();
+        let Some(shard) = shards.first() else {
             continue;
         };
         let facts = node::Facts::read(node).await;
-        report.add(node::check(node, shard, &facts).await)?;
+        report.add(node::check(node, &shards, &facts).await)?;
         if !facts.is_usable() {
-            // The remaining checks need a server that takes commands.
+            is_usable = false;
+            report.add(vec![not_checked(&facts.at, "this server")])?;
             continue;
         }
         report.add(protocol::check(inspection, node, shard, &facts).await)?;
         report.add(settings::check(&facts))?;
         report.add(memory::check(&facts))?;
     }
-    if report.fails == 0 {
-        report.add(namespace::check(inspection).await)?;
-        report.add(instances::check(inspection).await)?;
-        report.add(records::check(inspection).await)?;
+    match is_usable {
+        true => {
+            report.add(namespace::check(inspection).await)?;
+            report.add(instances::check(inspection).await)?;
+            report.add(records::check(inspection).await)?;
+        }
+        false => report.add(vec![not_checked(inspection.namespace(), "the namespace")])?,
     }
     report.end()?;
     Ok(match report.fails + report.warnings {
         0 => Verdict::Fine,
         _ => Verdict::Wrong,
     })
+}
+
+/// The line in place of checks that need a server that takes commands.
+fn not_checked(at: &str, of: &str) -> Finding {
+    let what = format!("the other checks of {of} were not made");
+    Finding::not_known("usable", at, what).means("they need servers that instances can use")
 }
 
 /// The findings, printed while they are made.

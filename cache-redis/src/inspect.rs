@@ -6,11 +6,13 @@
 
 mod channel;
 mod find;
+mod histories;
 mod key;
 mod lease;
 mod marks;
 mod node;
 mod open;
+mod permissions;
 mod shard;
 
 use std::time::Duration;
@@ -18,13 +20,15 @@ use std::time::Duration;
 use cache_core::tier::Shard;
 use cache_core::{Environment, Error};
 
-pub use self::channel::{Announcement, Messages, Subject};
+pub use self::channel::{Announcement, Listeners, Messages, Subject};
 use self::find::Search;
+pub use self::histories::Histories;
 pub use self::key::{Place, StoredKey};
 pub use self::lease::{Guard, LeaseKind, LeaseOnKey};
 pub use self::marks::{JudgedMarks, LedgerRange, MarksReason};
 pub use self::node::Node;
-pub use self::shard::{Controls, InspectedShard, Missing, Stored};
+pub use self::permissions::Missing;
+pub use self::shard::{Controls, InspectedShard, Stored};
 use crate::commands::LONGEST_TEXT;
 use crate::commands::read::range;
 use crate::config::Redis;

@@ -74,6 +74,12 @@ impl Keys {
         history_of(&self.namespace, shard)
     }
 
+    /// A pattern of the histories of all shards that there can be, for an ACL.
+    #[cfg(feature = "inspect")]
+    pub(crate) fn histories(&self) -> String {
+        format!("{{{}:*}}:{HISTORY}", self.namespace)
+    }
+
     pub(crate) fn record(&self, key: &RecordKey) -> String {
         self.beside(key, "")
     }

@@ -5,6 +5,7 @@
 //! of this layout that has a history shows that no other layout has begun since.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use cache_core::tier::Shard;
 use cache_core::{Error, ErrorKind};
@@ -17,15 +18,16 @@ use crate::commands::LONGEST_TEXT;
 use crate::errors::{self, failed};
 use crate::permissions::Purpose;
 use crate::session::{Link, RedisSession};
+use crate::transport::Pem;
 use crate::{server, transport};
 
 /// The index of a shard with the text of its history, or the reason why it cannot be asked.
-type Answer = (u8, Result<Vec<u8>, Unanswered>);
+pub(crate) type Answer = (u8, Result<Vec<u8>, Unanswered>);
 
 /// The reason why a shard cannot be asked.
 #[derive(Debug)]
-struct Unanswered {
-    error: RedisError,
+pub(crate) struct Unanswered {
+    pub(crate) error: RedisError,
     /// The node that was asked.
     address: String,
 }
@@ -135,49 +137,75 @@ impl RedisSession {
     /// Asks the server of this link, and then the nodes that it names, each within a part of the
     /// time that a link may take.
     async fn histories(&self, link: &Link, info: &ConnectionInfo, shards: &[u8]) -> Vec<Answer> {
-        let limit = self.settings.connect_limit / 3;
+        let asked = Asked {
+            connection: link.data.clone(),
+            info,
+            root: self.locator.root(),
+            limit: self.settings.connect_limit / 3,
+        };
         let names = |index: &u8| (*index, self.keys.history_of(*index));
-        let address = info.addr().to_string();
-        let of_this_node = shards.iter().map(names).collect();
-        let mut answers = read(link.data.clone(), of_this_node, &address).await;
-        let mut elsewhere: HashMap<String, (ConnectionInfo, Vec<_>)> = HashMap::new();
-        answers.retain(|(index, text)| {
-            let moved = text.as_ref().err();
-            let moved = moved.and_then(|unanswered| errors::moved(info, &unanswered.error));
-            let Some(node) = moved else {
-                return true;
-            };
-            let address = node.addr().to_string();
-            let node = elsewhere.entry(address).or_insert((node, Vec::new()));
-            node.1.push(names(index));
-            false
+        histories(asked, shards.iter().map(names).collect()).await
+    }
+}
+
+/// A server that is asked for histories.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) connection: MultiplexedConnection,
+    /// The address and the credentials, which are those of the other nodes as well.
+    pub(crate) info: &'a ConnectionInfo,
+    pub(crate) root: Option<&'a Pem>,
+    /// The time that each of the other nodes has.
+    pub(crate) limit: Duration,
+}
+
+/// Reads the histories of the shards with these indices, whose keys have these names: from the
+/// server, and from the nodes that it names instead of itself.
+pub(crate) async fn histories(asked: Asked<'_>, names: Vec<(u8, String)>) -> Vec<Answer> {
+    let Asked {
+        connection,
+        info,
+        root,
+        limit,
+    } = asked;
+    let address = info.addr().to_string();
+    // A task that panics leaves some shard without an answer, and it is unknown which.
+    let first: Vec<_> = names.first().cloned().into_iter().collect();
+    let mut answers = read(connection, names.clone(), &address).await;
+    let name_of: HashMap<u8, String> = names.into_iter().collect();
+    let mut elsewhere: HashMap<String, (ConnectionInfo, Vec<_>)> = HashMap::new();
+    answers.retain(|(index, text)| {
+        let moved = text.as_ref().err();
+        let moved = moved.and_then(|unanswered| errors::moved(info, &unanswered.error));
+        let (Some(node), Some(name)) = (moved, name_of.get(index)) else {
+            return true;
+        };
+        let address = node.addr().to_string();
+        let node = elsewhere.entry(address).or_insert((node, Vec::new()));
+        node.1.push((*index, name.clone()));
+        false
+    });
+    let mut questions = JoinSet::new();
+    for (address, (node, names)) in elsewhere {
+        let root = root.cloned();
+        questions.spawn(async move {
+            let failed = names.clone();
+            let question = async |connection| Ok(read(connection, names, &address).await);
+            let asked = timeout(limit, transport::ask(&node, root.as_ref(), question)).await;
+            let asked = asked.unwrap_or_else(|_| Err(errors::no_reply()));
+            asked.unwrap_or_else(|error| all_failed(&failed, &address, &error))
         });
-        let mut questions = JoinSet::new();
-        for (address, (node, names)) in elsewhere {
-            let root = self.locator.root().cloned();
-            questions.spawn(async move {
-                let failed = names.clone();
-                let question = async |connection| Ok(read(connection, names, &address).await);
-                let asked = timeout(limit, transport::ask(&node, root.as_ref(), question)).await;
-                let asked = asked.unwrap_or_else(|_| Err(errors::no_reply()));
-                asked.unwrap_or_else(|error| all_failed(&failed, &address, &error))
-            });
-        }
-        while let Some(asked) = questions.join_next().await {
-            match asked {
-                Ok(asked) => answers.extend(asked),
-                Err(panic) => {
-                    let error = std::io::Error::other(panic).into();
-                    let unanswered = Unanswered {
-                        error,
-                        address: address.clone(),
-                    };
-                    answers.push((self.shard.index(), Err(unanswered)));
-                }
+    }
+    while let Some(asked) = questions.join_next().await {
+        match asked {
+            Ok(asked) => answers.extend(asked),
+            Err(panic) => {
+                let error = std::io::Error::other(panic).into();
+                answers.extend(all_failed(&first, &address, &error));
             }
         }
-        answers
     }
+    answers
 }
 
 /// Reads the histories of the shards with these indices, whose keys have these names.

@@ -23,13 +23,14 @@ fn policy(facts: &Facts) -> Finding {
     let bad = |meaning: &str| {
         Finding::new(CHECK, State::Warn, at, what.clone())
             .means(meaning)
-            .mended_by("CONFIG SET maxmemory-policy allkeys-lru")
+            .mended_by(better_policy(policy))
     };
     match (most, policy) {
         (0, _) => Finding::ok(CHECK, at, "`maxmemory` is not set"),
-        (_, "noeviction") => {
-            bad("fills are refused while the server is full, so calls run their bodies")
-        }
+        (_, "noeviction") => bad(
+            "fills are refused while the server is full, so calls run their bodies; with the \
+             policy below, keys with an expiry are evicted instead, those of other programs too",
+        ),
         (_, "allkeys-random" | "volatile-random") => {
             bad("the keys that invalidation relies on are evicted, however often they are used")
         }
@@ -40,6 +41,16 @@ fn policy(facts: &Facts) -> Finding {
     }
 }
 
+/// The command that sets a policy which evicts no key that has no expiry, unless the server evicts
+/// such keys already: they may be the only copy of what another program has stored.
+fn better_policy(policy: &str) -> String {
+    let better = match policy.starts_with("allkeys-") {
+        true => "allkeys-lru",
+        false => "volatile-lru",
+    };
+    format!("CONFIG SET maxmemory-policy {better}")
+}
+
 /// Checks whether records are evicted because keys without an expiry fill the memory.
 fn evictions(facts: &Facts) -> Finding {
     const CHECK: &str = "evictions";
@@ -47,23 +58,16 @@ fn evictions(facts: &Facts) -> Finding {
     let Some(evicted) = facts.number("evicted_keys") else {
         return Finding::not_known(CHECK, at, "the server does not show `evicted_keys`");
     };
-    let database = |text: &str| {
-        let field = |name: &str| {
-            let mut fields = text.split(',');
-            fields.find_map(|field| {
-                field
-                    .strip_prefix(name)?
-                    .strip_prefix('=')?
-                    .parse::<u64>()
-                    .ok()
-            })
+    let Some((keys, expiring)) = facts.keys() else {
+        let what = format!("{evicted} keys evicted");
+        return match evicted {
+            0 => Finding::ok(CHECK, at, what),
+            _ => {
+                let why = format!("{what}, and the server does not show how many have an expiry");
+                Finding::not_known(CHECK, at, why)
+            }
         };
-        Some((field("keys")?, field("expires")?))
     };
-    let databases = (0..16).filter_map(|number| database(facts.info(&format!("db{number}"))?));
-    let (keys, expiring) = databases.fold((0, 0), |(keys, expiring), (of, with)| {
-        (keys + of, expiring + with)
-    });
     let forever = keys.saturating_sub(expiring);
     let what = format!("{evicted} keys evicted, {forever} of {keys} keys have no expiry");
     match evicted > 0 && forever > expiring {

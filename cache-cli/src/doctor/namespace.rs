@@ -1,8 +1,9 @@
 //! The state that instances keep on the server: history, heartbeat, instances, audit.
 
-use cache_redis::inspect::{HEARTBEAT_LIFE, InspectedShard, Inspection};
+use cache_redis::inspect::{HEARTBEAT_LIFE, InspectedShard, Inspection, Listeners};
 
 use super::finding::{Finding, State};
+use super::layout;
 use super::node::ask;
 use crate::failure::in_full;
 
@@ -10,25 +11,35 @@ use crate::failure::in_full;
 const OLD: u64 = 5_000;
 
 pub(super) async fn check(inspection: &Inspection) -> Vec<Finding> {
-    let mut findings = vec![place(inspection)];
-    let mut entries = 0;
+    let mut findings = vec![place(inspection), layout::check(inspection).await];
     for shard in inspection.shards() {
         findings.extend(state(inspection, shard).await);
-        let audit = shard.controls().audit;
-        entries += ask::<u64>(&mut shard.connection(), &["XLEN", &audit])
-            .await
-            .unwrap_or(0);
     }
+    findings.push(audit(inspection).await);
+    findings
+}
+
+/// Counts the entries of the audit in all shards.
+async fn audit(inspection: &Inspection) -> Finding {
+    const CHECK: &str = "audit";
     let name = inspection.namespace();
-    findings.push(match entries {
+    let mut entries = 0;
+    for shard in inspection.shards() {
+        let stream = shard.controls().audit;
+        let length = ask::<u64>(&mut shard.connection(), &["XLEN", &stream]).await;
+        let Some(length) = length else {
+            return Finding::not_known(CHECK, name, "the server does not answer `XLEN`");
+        };
+        entries += length;
+    }
+    match entries {
         0 => Finding::ok(
-            "audit",
+            CHECK,
             name,
             "no entries: no instance has `Redis::audit`, or none has invalidated",
         ),
-        _ => Finding::ok("audit", name, format!("{entries} entries")),
-    });
-    findings
+        _ => Finding::ok(CHECK, name, format!("{entries} entries")),
+    }
 }
 
 /// Names the nodes of the namespace.
@@ -56,29 +67,35 @@ async fn state(inspection: &Inspection, shard: &InspectedShard) -> Vec<Finding> 
     };
     let mut connection = shard.connection();
     let names = shard.controls();
-    let subscribers: Option<(String, u64)> =
-        ask(&mut connection, &["PUBSUB", "SHARDNUMSUB", &names.channel]).await;
-    let subscribers = subscribers.map(|(_, number)| number);
     let left: Option<i64> = ask(&mut connection, &["PTTL", &names.heartbeat]).await;
-    let history = match shard.history().await {
-        Ok(history) => history,
-        Err(error) => return vec![Finding::new("history", State::Fail, &at, in_full(&error))],
-    };
-    let sequence = shard.sequence().await.ok().flatten();
+    let listeners = shard.listeners().await.ok();
     vec![
-        history_line(&at, history, sequence),
-        heartbeat(
-            &at,
-            left.and_then(|left| u64::try_from(left).ok()),
-            subscribers,
-        ),
-        match subscribers {
-            Some(number) => {
-                Finding::ok("instances", &at, format!("{number} listen to the channel"))
-            }
-            None => Finding::not_known("instances", &at, "the server does not count subscribers"),
-        },
+        history(&at, shard).await,
+        heartbeat(&at, left, listeners),
+        instances(&at, listeners),
     ]
+}
+
+fn instances(at: &str, listeners: Option<Listeners>) -> Finding {
+    const CHECK: &str = "instances";
+    let Some(Listeners {
+        instances, tools, ..
+    }) = listeners
+    else {
+        return Finding::not_known(CHECK, at, "the server does not count subscribers");
+    };
+    let mut what = format!("{instances} listen to the channel");
+    if tools > 0 {
+        what += &format!(", and {tools} times `tail`");
+    }
+    Finding::ok(CHECK, at, what)
+}
+
+async fn history(at: &str, shard: &InspectedShard) -> Finding {
+    match shard.history().await {
+        Ok(history) => history_line(at, history, shard.sequence().await.ok().flatten()),
+        Err(error) => Finding::not_known("history", at, in_full(&error)),
+    }
 }
 
 fn history_line(at: &str, history: Option<u64>, sequence: Option<u64>) -> Finding {
@@ -98,27 +115,38 @@ fn history_line(at: &str, history: Option<u64>, sequence: Option<u64>) -> Findin
     }
 }
 
-fn heartbeat(at: &str, left: Option<u64>, subscribers: Option<u64>) -> Finding {
+/// `left`: the reply to `PTTL`, negative if there is no heartbeat; `None` without a reply.
+fn heartbeat(at: &str, left: Option<i64>, listeners: Option<Listeners>) -> Finding {
+    const CHECK: &str = "heartbeat";
+    let Some(left) = left else {
+        return Finding::not_known(CHECK, at, "the server does not answer `PTTL`");
+    };
     let life = u64::try_from(HEARTBEAT_LIFE.as_millis()).unwrap_or(u64::MAX);
-    let age = left.map(|left| life.saturating_sub(left));
-    match (age, subscribers) {
-        (Some(age), _) if age <= OLD => {
-            Finding::ok("heartbeat", at, format!("written {age} ms ago"))
+    let age = u64::try_from(left).ok();
+    let age = age.map(|left| life.saturating_sub(left));
+    let instances = listeners.map(|listeners| listeners.instances);
+    let what = match age {
+        Some(age) if age <= OLD => {
+            return Finding::ok(CHECK, at, format!("written {age} ms ago"));
         }
-        (age, Some(1..)) => {
-            let what = match age {
-                Some(age) => format!("written {age} ms ago, and instances are connected"),
-                None => "none, and instances are connected".to_owned(),
-            };
-            Finding::new("heartbeat", State::Warn, at, what)
+        Some(age) => format!("written {age} ms ago"),
+        None => "none".to_owned(),
+    };
+    match (age, instances) {
+        (_, Some(1..)) => {
+            let what = format!("{what}, and instances are connected");
+            Finding::new(CHECK, State::Warn, at, what)
                 .means("instances cannot write, so they will give their connections up")
                 .mended_by("redis-cli INFO memory, and the logs of the instances")
         }
-        (Some(age), _) => Finding::not_known(
-            "heartbeat",
-            at,
-            format!("written {age} ms ago, by an instance that has ended"),
-        ),
-        (None, _) => Finding::not_known("heartbeat", at, "no instance is connected"),
+        (_, None) => {
+            let why = format!("{what}, and the server does not count the instances");
+            Finding::not_known(CHECK, at, why)
+        }
+        (Some(_), Some(0)) => {
+            let why = format!("{what}, by an instance that has ended");
+            Finding::not_known(CHECK, at, why)
+        }
+        (None, Some(0)) => Finding::not_known(CHECK, at, "no instance is connected"),
     }
 }

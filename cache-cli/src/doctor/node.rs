@@ -6,14 +6,16 @@ use cache_redis::inspect::{InspectedShard, Node};
 use redis::aio::MultiplexedConnection;
 
 use super::finding::{Finding, State};
+use super::permissions;
 use crate::failure::in_full;
 
 /// The oldest version that has what the scripts use.
 const OLDEST: u32 = 7;
 
 /// The settings that are asked for.
-const SETTINGS: [&str; 6] = [
+const SETTINGS: [&str; 7] = [
     "min-replicas-to-write",
+    "min-replicas-max-lag",
     "client-output-buffer-limit",
     "timeout",
     "tcp-keepalive",
@@ -37,9 +39,12 @@ impl Facts {
     pub(super) async fn read(node: &Node) -> Self {
         let mut connection = node.connection();
         let info: String = ask(&mut connection, &["INFO"]).await.unwrap_or_default();
-        let fields = info
-            .lines()
-            .filter_map(|line| line.trim_end().split_once(':'));
+        let fields = info.lines().filter_map(|line| {
+            let line = line.trim_end();
+            // The heading of a section is kept: the list of databases may be empty.
+            let heading = line.starts_with("# ").then_some((line, ""));
+            heading.or_else(|| line.split_once(':'))
+        });
         let mut settings = HashMap::new();
         for name in SETTINGS {
             let found: Option<HashMap<String, String>> =
@@ -78,6 +83,27 @@ impl Facts {
 
     pub(super) fn number(&self, field: &str) -> Option<u64> {
         self.info(field)?.parse().ok()
+    }
+
+    /// The number of keys in all databases, and how many of them have an expiry. `None` if the
+    /// server does not show it.
+    pub(super) fn keys(&self) -> Option<(u64, u64)> {
+        self.info("# Keyspace")?;
+        let is_database = |name: &str| {
+            let number = name.strip_prefix("db");
+            number.is_some_and(|number| number.parse::<u32>().is_ok())
+        };
+        let databases = self.info.iter().filter(|(name, _)| is_database(name));
+        let mut keys = (0, 0);
+        for (_, text) in databases {
+            let field = |name: &str| {
+                let mut fields = text.split(',');
+                let value = fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+                value?.parse::<u64>().ok()
+            };
+            keys = (keys.0 + field("keys")?, keys.1 + field("expires")?);
+        }
+        Some(keys)
     }
 
     pub(super) fn setting(&self, name: &str) -> Option<&str> {
@@ -121,17 +147,19 @@ pub(super) async fn ask<T: redis::FromRedisValue>(
 }
 
 /// Checks the version, the role and the permissions.
-pub(super) async fn check(node: &Node, shard: &InspectedShard, facts: &Facts) -> Vec<Finding> {
+pub(super) async fn check(node: &Node, shards: &[&InspectedShard], facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![version(facts)];
     if !facts.is_usable() {
         return findings;
     }
     findings.push(role(facts));
     let is_cluster = facts.info("cluster_enabled") == Some("1");
-    findings.extend(permissions(node, shard, is_cluster).await);
+    findings.extend(permissions::check(node, shards, is_cluster).await);
     // The check that an instance makes may refuse what no line above names.
     let has_failed = findings.iter().any(|finding| finding.state == State::Fail);
-    if let (false, Err(error)) = (has_failed, node.check(shard).await) {
+    if let (false, Some(shard)) = (has_failed, shards.first())
+        && let Err(error) = node.check(shard).await
+    {
         let finding = Finding::new("usable", State::Fail, &facts.at, in_full(&error));
         findings.push(finding.means("instances do not use this server"));
     }
@@ -190,59 +218,4 @@ fn role(facts: &Facts) -> Finding {
         }
         None => Finding::not_known("role", &facts.at, "the server does not say its role"),
     }
-}
-
-/// Checks the permissions by the question that an instance asks when it connects.
-async fn permissions(node: &Node, shard: &InspectedShard, is_cluster: bool) -> Vec<Finding> {
-    let at = node.address();
-    let user = node.user();
-    let missing = match shard.missing_permissions(is_cluster).await {
-        Ok(missing) => missing,
-        Err(error) => {
-            let finding = Finding::new("permissions", State::Fail, &at, in_full(&error));
-            return vec![
-                finding
-                    .means(format!(
-                        "user `{user}` may not run the scripts of the cache"
-                    ))
-                    .mended_by(grant(&user, &["evalsha", "script|load"], shard)),
-            ];
-        }
-    };
-    if missing.is_empty() {
-        let what = format!("user `{user}` may run every command of the cache");
-        return vec![Finding::ok("permissions", &at, what)];
-    }
-    let mut purposes: Vec<String> = missing.iter().map(ToString::to_string).collect();
-    purposes.dedup();
-    let line = |purpose: &String| {
-        let of = missing
-            .iter()
-            .filter(|missing| missing.to_string() == *purpose);
-        let commands: Vec<&str> = of.clone().map(|missing| missing.command).collect();
-        let is_required = of.clone().any(|missing| missing.is_required());
-        let is_optional = of.clone().all(|missing| missing.is_optional());
-        let (state, meaning) = match (is_required, is_optional) {
-            (true, _) => (State::Fail, "instances do not use this server".to_owned()),
-            (false, true) => (
-                State::Info,
-                format!("used for, if it is permitted: {purpose}"),
-            ),
-            (false, false) => (State::Warn, format!("needed for: {purpose}")),
-        };
-        let what = format!("user `{user}` may not run {}", commands.join(", "));
-        Finding::new("permissions", state, &at, what)
-            .means(meaning)
-            .mended_by(grant(&user, &commands, shard))
-    };
-    purposes.iter().map(line).collect()
-}
-
-fn grant(user: &str, commands: &[&str], shard: &InspectedShard) -> String {
-    let commands: Vec<String> = commands
-        .iter()
-        .map(|command| format!("+{command}"))
-        .collect();
-    let keys = shard.pattern();
-    format!("ACL SETUSER {user} {} ~{keys} &{keys}", commands.join(" "))
 }

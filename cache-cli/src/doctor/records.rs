@@ -4,19 +4,69 @@ use std::collections::BTreeMap;
 
 use cache_core::inspect::Record;
 use cache_redis::inspect::{InspectedShard, Inspection, Place};
+use redis::RedisError;
 
 use super::finding::{Finding, State};
 use crate::failure::Failure;
-use crate::scan::Scan;
+use crate::scan::{STEP, Scan};
 
-/// The largest number of keys in the sample.
-const SAMPLE: usize = 10_000;
-
-/// The number of records that one round trip reads.
+/// The number of keys that one round trip asks for.
 const PORTION: usize = 64;
 
-/// Index of the last byte that is read of a record. A larger one is not checked.
-const LAST: usize = (1 << 20) - 1;
+/// The bytes of records that one round trip reads. A command ends after some seconds, in which a
+/// slow line must transfer them.
+const PORTION_BYTES: usize = 1 << 20;
+
+/// The largest record that is read.
+const LARGEST: usize = 1 << 20;
+
+/// Limits of the cost of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Budget {
+    /// Keys of the namespace.
+    keys: usize,
+    /// Bytes of records.
+    bytes: usize,
+    /// Steps over the keys of the server, which may be of other programs.
+    steps: usize,
+}
+
+/// The budget of all shards together.
+const WHOLE: Budget = Budget {
+    keys: 10_000,
+    bytes: 32 << 20,
+    steps: 1_000,
+};
+
+impl Budget {
+    /// Takes an equal share for the first of so many shards.
+    fn take_share(&mut self, shards: usize) -> Self {
+        let share = Self {
+            keys: self.keys / shards,
+            bytes: self.bytes / shards,
+            steps: self.steps / shards,
+        };
+        self.keys -= share.keys;
+        self.bytes -= share.bytes;
+        self.steps -= share.steps;
+        share
+    }
+
+    /// Takes back what a shard has left.
+    fn take_back(&mut self, rest: Self) {
+        self.keys += rest.keys;
+        self.bytes += rest.bytes;
+        self.steps += rest.steps;
+    }
+}
+
+/// The records of a sample.
+#[derive(Debug, Default)]
+struct Sample {
+    functions: BTreeMap<String, Counts>,
+    /// The walk over the keys of some shard was ended early.
+    is_cut_short: bool,
+}
 
 /// The numbers of wrong records of one function.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,12 +75,14 @@ struct Counts {
     damaged: usize,
     foreign: usize,
     without_expiry: usize,
+    /// Records that would cost too much to read.
+    unread: usize,
 }
 
 pub(super) async fn check(inspection: &Inspection) -> Vec<Finding> {
     let at = inspection.namespace();
     match sample(inspection).await {
-        Ok(functions) => lines(at, &functions),
+        Ok(sample) => lines(at, &sample),
         Err(failure) => {
             let why = format!("the records cannot be read: {failure}");
             vec![Finding::not_known("records", at, why)]
@@ -38,10 +90,9 @@ pub(super) async fn check(inspection: &Inspection) -> Vec<Finding> {
     }
 }
 
-fn lines(at: &str, functions: &BTreeMap<String, Counts>) -> Vec<Finding> {
+fn lines(at: &str, sample: &Sample) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let total: usize = functions.values().map(|counts| counts.records).sum();
-    for (function, counts) in functions {
+    for (function, counts) in &sample.functions {
         let bad = [
             (
                 counts.foreign,
@@ -65,11 +116,45 @@ fn lines(at: &str, functions: &BTreeMap<String, Counts>) -> Vec<Finding> {
             findings.push(finding.mended_by(mend(function)));
         }
     }
-    if findings.is_empty() {
-        let what = format!("{total} records of {} functions are whole", functions.len());
-        findings.push(Finding::ok("records", at, what));
+    if findings.is_empty() || sample.is_cut_short || sample.unread() > 0 {
+        findings.push(summary(at, sample, findings.is_empty()));
     }
     findings
+}
+
+/// The line of the whole sample. Records that were not read are not called whole.
+fn summary(at: &str, sample: &Sample, is_fine: bool) -> Finding {
+    let functions = sample.functions.len();
+    let total: usize = sample.functions.values().map(|of| of.records).sum();
+    let read = total - sample.unread();
+    let mut what = match is_fine {
+        true => format!("{read} records of {functions} functions are whole"),
+        false => format!("{read} records of {functions} functions were read"),
+    };
+    if sample.unread() > 0 {
+        what += &format!(
+            ", {} were not: they are larger than {} MiB, or than {} MiB together",
+            sample.unread(),
+            LARGEST >> 20,
+            WHOLE.bytes >> 20
+        );
+    }
+    if sample.is_cut_short {
+        let keys = WHOLE.steps * STEP;
+        what += &format!("; the server has more keys than the {keys} that were looked at");
+    }
+    let is_complete = !sample.is_cut_short && sample.unread() == 0;
+    match (is_fine, read > 0 || is_complete) {
+        (true, true) => Finding::ok("records", at, what),
+        (true, false) => Finding::not_known("records", at, what),
+        (false, _) => Finding::new("records", State::Info, at, what),
+    }
+}
+
+impl Sample {
+    fn unread(&self) -> usize {
+        self.functions.values().map(|counts| counts.unread).sum()
+    }
 }
 
 fn mend(function: &str) -> String {
@@ -82,79 +167,197 @@ fn mend(function: &str) -> String {
 /// Keys that no function of the cache has.
 const UNNAMED: &str = "keys without a function";
 
-async fn sample(inspection: &Inspection) -> Result<BTreeMap<String, Counts>, Failure> {
-    let mut functions = BTreeMap::new();
-    let mut left = SAMPLE;
-    for shard in inspection.shards() {
+async fn sample(inspection: &Inspection) -> Result<Sample, Failure> {
+    let mut sample = Sample::default();
+    let mut left = WHOLE;
+    let shards = inspection.shards();
+    for (index, shard) in shards.iter().enumerate() {
+        let mut budget = left.take_share(shards.len() - index);
+        sample.add(shard, &mut budget).await?;
+        left.take_back(budget);
+    }
+    Ok(sample)
+}
+
+/// A record that is worth its bytes.
+struct Affordable<'a> {
+    function: String,
+    name: &'a str,
+    bytes: usize,
+}
+
+impl Sample {
+    /// Adds some keys of a shard.
+    async fn add(&mut self, shard: &InspectedShard, budget: &mut Budget) -> Result<(), Failure> {
         let mut scan = Scan::new(shard, shard.pattern());
-        while let Some(mut names) = scan.next().await? {
-            names.truncate(left);
-            left -= names.len();
-            for portion in names.chunks(PORTION) {
-                look_at(shard, portion, &mut functions).await?;
+        while budget.keys > 0 {
+            if budget.steps == 0 {
+                self.is_cut_short = true;
+                break;
             }
-            if left == 0 {
-                return Ok(functions);
+            budget.steps -= 1;
+            let Some(mut names) = scan.next().await? else {
+                break;
+            };
+            names.truncate(budget.keys);
+            budget.keys -= names.len();
+            for portion in names.chunks(PORTION) {
+                let affordable = self.measure(shard, portion, budget).await?;
+                for portion in portions(&affordable) {
+                    self.read(shard, portion).await?;
+                }
             }
         }
+        Ok(())
     }
-    Ok(functions)
+
+    /// Asks for the lengths and expiries of some keys, and returns the records to read.
+    async fn measure<'a>(
+        &mut self,
+        shard: &InspectedShard,
+        names: &'a [String],
+        budget: &mut Budget,
+    ) -> Result<Vec<Affordable<'a>>, Failure> {
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors();
+        let mut meant = Vec::new();
+        for name in names {
+            let Some(function) = function_of(shard, name) else {
+                continue;
+            };
+            pipeline.cmd("STRLEN").arg(name).cmd("PTTL").arg(name);
+            meant.push((function, name));
+        }
+        let mut affordable = Vec::new();
+        // An empty pipeline is an error.
+        if meant.is_empty() {
+            return Ok(affordable);
+        }
+        let replies: Vec<Result<i64, RedisError>> =
+            pipeline.query_async(&mut shard.connection()).await?;
+        for ((function, name), reply) in meant.into_iter().zip(replies.chunks(2)) {
+            let [length, left] = reply else {
+                continue;
+            };
+            // It has expired since.
+            if let Ok(-2) = left {
+                continue;
+            }
+            let counts = self.functions.entry(function.clone()).or_default();
+            counts.records += 1;
+            counts.without_expiry += usize::from(matches!(left, Ok(-1)));
+            let length = match length {
+                _ if function == UNNAMED => {
+                    counts.foreign += 1;
+                    continue;
+                }
+                Err(error) if is_of_another_type(error) => {
+                    counts.foreign += 1;
+                    continue;
+                }
+                Err(error) => return Err(error.clone().into()),
+                Ok(length) => usize::try_from(*length).unwrap_or_default(),
+            };
+            if length > LARGEST.min(budget.bytes) {
+                counts.unread += 1;
+                continue;
+            }
+            budget.bytes -= length;
+            affordable.push(Affordable {
+                function,
+                name,
+                bytes: length,
+            });
+        }
+        Ok(affordable)
+    }
+
+    /// Reads records that were counted, and counts what is wrong with them.
+    async fn read(
+        &mut self,
+        shard: &InspectedShard,
+        records: &[Affordable<'_>],
+    ) -> Result<(), Failure> {
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors();
+        for record in records {
+            let last = LARGEST - 1;
+            pipeline.cmd("GETRANGE").arg(record.name).arg(0).arg(last);
+        }
+        let replies: Vec<Result<Vec<u8>, RedisError>> =
+            pipeline.query_async(&mut shard.connection()).await?;
+        for (record, reply) in records.iter().zip(replies) {
+            let Some(counts) = self.functions.get_mut(&record.function) else {
+                continue;
+            };
+            match reply {
+                // It has expired since.
+                Ok(bytes) if bytes.is_empty() && record.bytes > 0 => counts.records -= 1,
+                Ok(bytes) => counts.damaged += usize::from(Record::read(&bytes).is_err()),
+                Err(error) if is_of_another_type(&error) => counts.foreign += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Reads some records, and counts what is wrong with them.
-async fn look_at(
-    shard: &InspectedShard,
-    names: &[String],
-    functions: &mut BTreeMap<String, Counts>,
-) -> Result<(), Failure> {
-    let mut pipeline = redis::pipe();
-    pipeline.ignore_errors();
-    let mut meant = Vec::new();
-    for name in names {
-        let function = match shard.key_named(name) {
-            Some(key) if key.place == Place::Record => key
-                .function
-                .map_or_else(String::new, |function| function.versioned()),
-            Some(_) => continue,
-            None => UNNAMED.to_owned(),
+/// The function that a key belongs to, if it is one of a record, or of another program.
+fn function_of(shard: &InspectedShard, name: &str) -> Option<String> {
+    match shard.key_named(name) {
+        Some(key) if key.place == Place::Record => {
+            let function = key.function.map(|function| function.versioned());
+            Some(function.unwrap_or_default())
+        }
+        Some(_) => None,
+        None => Some(UNNAMED.to_owned()),
+    }
+}
+
+fn is_of_another_type(error: &RedisError) -> bool {
+    error.code() == Some("WRONGTYPE")
+}
+
+/// Splits records so that each portion has few bytes, or one record.
+fn portions<'a, 'b>(mut records: &'a [Affordable<'b>]) -> Vec<&'a [Affordable<'b>]> {
+    let mut portions = Vec::new();
+    while !records.is_empty() {
+        let mut bytes = 0;
+        let fits = |record: &&Affordable<'_>| {
+            bytes += record.bytes;
+            bytes <= PORTION_BYTES
         };
-        pipeline.cmd("GETRANGE").arg(name).arg(0).arg(LAST);
-        pipeline.cmd("PTTL").arg(name);
-        meant.push(function);
+        let fitting = records.iter().take_while(fits).count().max(1);
+        let (portion, rest) = records.split_at(fitting);
+        portions.push(portion);
+        records = rest;
     }
-    // An empty pipeline is an error.
-    if meant.is_empty() {
-        return Ok(());
-    }
-    let mut connection = shard.connection();
-    let replies: Vec<Result<redis::Value, redis::RedisError>> =
-        pipeline.query_async(&mut connection).await?;
-    for (function, reply) in meant.into_iter().zip(replies.chunks(2)) {
-        let is_foreign = function == UNNAMED;
-        let counts = functions.entry(function).or_default();
-        count(counts, is_foreign, reply);
-    }
-    Ok(())
+    portions
 }
 
-fn count(counts: &mut Counts, is_foreign: bool, reply: &[Result<redis::Value, redis::RedisError>]) {
-    let [bytes, left] = reply else {
-        return;
-    };
-    let bytes = match bytes {
-        Ok(redis::Value::BulkString(bytes)) if bytes.is_empty() => return, // It has expired since.
-        Ok(redis::Value::BulkString(bytes)) => Some(bytes),
-        // A list, a hash, or a key that may not be read.
-        _ => None,
-    };
-    counts.records += 1;
-    if let Ok(redis::Value::Int(-1)) = left {
-        counts.without_expiry += 1;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_have_equal_shares_and_what_one_leaves_is_for_the_others() {
+        let mut left = WHOLE;
+        let first = left.take_share(2);
+        assert_eq!(first.keys, WHOLE.keys / 2);
+        left.take_back(first);
+        assert_eq!(left.take_share(1), WHOLE);
     }
-    match bytes {
-        _ if is_foreign => counts.foreign += 1,
-        None => counts.foreign += 1,
-        Some(bytes) if bytes.len() <= LAST && Record::read(bytes).is_err() => counts.damaged += 1,
-        Some(_) => {}
+
+    #[test]
+    fn round_trip_reads_few_bytes_or_one_record() {
+        let of = |bytes| Affordable {
+            function: String::new(),
+            name: "",
+            bytes,
+        };
+        let half = PORTION_BYTES / 2;
+        let records = [half, half, 1, PORTION_BYTES, PORTION_BYTES].map(of);
+        let lengths: Vec<usize> = portions(&records).iter().map(|of| of.len()).collect();
+        assert_eq!(lengths, [2, 1, 1, 1]);
     }
 }

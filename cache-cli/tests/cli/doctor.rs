@@ -1,6 +1,7 @@
 //! The lines of `doctor`, as tests read them.
 
 use serde_json::Value;
+use testbed::server::Server;
 
 use crate::program::{self, Run};
 
@@ -75,6 +76,32 @@ impl Report {
             .unwrap_or_else(|| panic!("no command of {check}: {self:#?}"))
             .to_owned()
     }
+}
+
+impl Report {
+    /// The first line of a check.
+    #[track_caller]
+    pub(crate) fn line_of(&self, check: &str) -> &Value {
+        let mut lines = self.lines.iter();
+        let line = lines.find(|line| line["check"] == check);
+        line.unwrap_or_else(|| panic!("no line of {check}: {self:#?}"))
+    }
+
+    /// Asserts that a check ended so, and that its line contains a text.
+    #[track_caller]
+    pub(crate) fn says(&self, state: &str, check: &str, text: &str) {
+        let is_meant = |line: &&Value| {
+            let what = line["what"].as_str().unwrap_or_default();
+            line["state"] == state && line["check"] == check && what.contains(text)
+        };
+        assert!(self.lines.iter().any(|line| is_meant(&line)), "{self:#?}");
+    }
+}
+
+/// Runs the command that a line names.
+pub(crate) fn mend(server: &Server, command: &str) {
+    let words: Vec<&str> = command.split(' ').collect();
+    let _: () = server.command(&words);
 }
 
 fn is_wrong(line: &Value) -> bool {

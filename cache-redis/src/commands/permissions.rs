@@ -6,13 +6,13 @@ use super::command::{Command, Invocation, typed};
 use super::script::{Script, script};
 use crate::keys::Keys;
 
-/// Asks for the permissions of commands without running them. A server without
-/// `redis.acl_check_cmd` refuses none.
+/// Asks for the permissions of commands without running them.
 ///
 /// KEYS heartbeat.
 /// ARGV for each command the number of its words, and its words.
 ///
-/// Replies with the indices of the commands that are refused or unknown.
+/// Replies with the indices of the commands that are refused or unknown. A server without
+/// `redis.acl_check_cmd` cannot be asked, and replies with nothing.
 pub(super) static SCRIPT: Script = Script::new(|| script(include_str!("lua/permissions.lua")));
 
 /// Asks which of these calls would be refused.
@@ -22,9 +22,9 @@ pub(crate) struct CheckPermissions {
     pub(crate) calls: Vec<Vec<String>>,
 }
 
-/// The indices of the calls that the user may not make.
+/// The indices of the calls that the user may not make; `None` if the server cannot be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refused(pub(crate) Vec<usize>);
+pub(crate) struct Refused(pub(crate) Option<Vec<usize>>);
 
 impl Command for CheckPermissions {
     type Reply = Refused;
@@ -60,11 +60,11 @@ mod tests {
                 calls: calls.map(words).to_vec(),
             }
         };
-        assert_eq!(server.send(check()).await, Refused(vec![3]));
+        assert_eq!(server.send(check()).await, Refused(Some(vec![3])));
         server
             .ask::<()>(&["ACL", "SETUSER", "default", "-set", "-unlink"])
             .await;
-        assert_eq!(server.send(check()).await, Refused(vec![1, 2, 3]));
+        assert_eq!(server.send(check()).await, Refused(Some(vec![1, 2, 3])));
         assert_eq!(server.text("a").await, "", "nothing was run");
     }
 }

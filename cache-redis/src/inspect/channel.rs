@@ -1,5 +1,6 @@
 //! The channel of a shard, read beside the instances.
 
+use std::collections::HashMap;
 use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::node::Node;
 use super::open;
-use super::shard::InspectedShard;
+use super::shard::{Controls, InspectedShard};
 use crate::barrier;
 use crate::errors::failed;
 use crate::message::{Digests, Message, Payload};
@@ -100,7 +101,40 @@ impl Messages {
     }
 }
 
+/// The clients that listen to the channel of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Listeners {
+    /// The number of instances.
+    pub instances: u64,
+    /// The number of tools, such as [`InspectedShard::messages`].
+    pub tools: u64,
+}
+
 impl InspectedShard {
+    /// Counts the clients that listen to the channel. A client of another program that subscribes
+    /// to it is counted as an instance.
+    ///
+    /// # Errors
+    /// The server does not answer, or refuses the command.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn listeners(&self) -> Result<Listeners, Error> {
+        let Controls { channel, tools, .. } = self.controls();
+        let mut count = redis::cmd("PUBSUB");
+        count.arg("SHARDNUMSUB").arg(&channel).arg(&tools);
+        let counted = count
+            .query_async::<HashMap<String, u64>>(&mut self.connection())
+            .await
+            .map_err(|error| failed("count the subscribers of the channel", error))?;
+        let of = |name: &String| counted.get(name).copied().unwrap_or_default();
+        Ok(Listeners {
+            instances: of(&channel).saturating_sub(of(&tools)),
+            tools: of(&tools),
+        })
+    }
+
     /// Subscribes to the channel of the shard, on a connection of its own to its `node`.
     ///
     /// # Errors
@@ -109,7 +143,8 @@ impl InspectedShard {
     /// # Cancel safety
     /// Cancel safe: the connection is closed.
     pub async fn messages(&self, node: &Node) -> Result<Messages, Error> {
-        self.subscribe(node, self.controls().channel).await
+        let names = self.controls();
+        self.subscribe(node, &[names.channel, names.tools]).await
     }
 
     /// Subscribes to a channel that no instance uses, to measure how messages arrive.
@@ -120,7 +155,7 @@ impl InspectedShard {
     /// # Cancel safety
     /// Cancel safe: the connection is closed.
     pub async fn scratch_messages(&self, node: &Node) -> Result<Messages, Error> {
-        self.subscribe(node, self.controls().scratch).await
+        self.subscribe(node, &[self.controls().scratch]).await
     }
 
     /// Sends a barrier without functions on the connection of a subscription, as an instance does
@@ -142,7 +177,7 @@ impl InspectedShard {
         Ok(())
     }
 
-    async fn subscribe(&self, node: &Node, channel: String) -> Result<Messages, Error> {
+    async fn subscribe(&self, node: &Node, channels: &[String]) -> Result<Messages, Error> {
         let (sender, received) = mpsc::channel(MOST_KEPT);
         let lost = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&lost);
@@ -159,7 +194,7 @@ impl InspectedShard {
         let config = open::config().set_push_sender(forward);
         let (mut connection, driver) = node.open_with(config).await?;
         redis::cmd("SSUBSCRIBE")
-            .arg(channel)
+            .arg(channels)
             .exec_async(&mut connection)
             .await
             .map_err(|error| failed("subscribe to the channel of invalidations", error))?;

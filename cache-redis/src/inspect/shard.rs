@@ -1,6 +1,5 @@
 //! One shard: its keys, read, judged and invalidated as the tier does it.
 
-use std::fmt;
 use std::time::Duration;
 
 use cache_core::Error;
@@ -18,7 +17,6 @@ use crate::errors::{failed, is_of_another_type};
 use crate::keys::Keys;
 use crate::matching::{Sweep, escaped};
 use crate::number::fresh_number;
-use crate::permissions::{COMMANDS, Purpose, check};
 use crate::server;
 
 /// The time limit of one step of a sweep.
@@ -52,6 +50,9 @@ pub struct Controls {
     pub audit: String,
     /// The channel of invalidations.
     pub channel: String,
+    /// A channel without messages. A tool subscribes to it together with
+    /// [`channel`](Self::channel), so that it is not counted as an instance.
+    pub tools: String,
     /// A channel and a key that no instance uses.
     pub scratch: String,
 }
@@ -71,40 +72,6 @@ pub struct Stored {
     pub history: Option<u64>,
     /// The time until the server removes the record, in milliseconds; `None` if it never does.
     pub left_ms: Option<u64>,
-}
-
-/// A command that the server's user may not run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Missing {
-    /// The name of the command, as an ACL has it.
-    pub command: &'static str,
-    purpose: Purpose,
-}
-
-impl Missing {
-    /// Returns `true` if the tier cannot be used at all without the command.
-    #[must_use]
-    pub fn is_required(&self) -> bool {
-        self.purpose == Purpose::Caching
-    }
-
-    /// Returns `true` if the tier can work without the command, or if the command is for a feature
-    /// that programs must turn on.
-    #[must_use]
-    pub fn is_optional(&self) -> bool {
-        matches!(
-            self.purpose,
-            Purpose::OtherLayouts | Purpose::ManyKeys | Purpose::Audit | Purpose::Observe
-        )
-    }
-}
-
-impl fmt::Display for Missing {
-    /// Names what needs the command.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.purpose, f)
-    }
 }
 
 impl InspectedShard {
@@ -152,6 +119,7 @@ impl InspectedShard {
             ledger: self.keys.ledger(),
             audit: self.keys.audit(),
             channel: self.keys.channel(),
+            tools: format!("{}#tools", self.keys.prefix()),
             scratch: format!("{}#scratch", self.keys.prefix()),
         }
     }
@@ -162,7 +130,7 @@ impl InspectedShard {
         self.keys.record(key)
     }
 
-    /// Returns a pattern of the server for all keys of the shard, for `SCAN` and for an ACL.
+    /// Returns a pattern of the server for all keys of the shard, for `SCAN`.
     #[must_use]
     pub fn pattern(&self) -> String {
         escaped(self.keys.prefix()) + "*"
@@ -329,25 +297,6 @@ impl InspectedShard {
         };
         let swept = sweep.run(&mut connection, function, glob).await;
         swept.map_err(|error| failed("invalidate the keys that match", error))
-    }
-
-    /// Asks which commands of the tier the server's user may not run under the names of this shard.
-    ///
-    /// # Errors
-    /// The server does not answer, or the user may not even ask.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn missing_permissions(&self, is_cluster: bool) -> Result<Vec<Missing>, Error> {
-        let asked: Vec<_> = COMMANDS
-            .iter()
-            .filter(|(purpose, ..)| purpose.is_checked())
-            .filter(|(purpose, ..)| *purpose != Purpose::Nodes || is_cluster)
-            .collect();
-        let lacking = check::lacking(&mut self.connection(), &self.keys, &asked).await;
-        let lacking = lacking.map_err(|error| failed("ask for the permissions", error))?;
-        let missing = |(purpose, command)| Missing { command, purpose };
-        Ok(lacking.into_iter().map(missing).collect())
     }
 
     /// The entry of a tool is written also if no instance writes an audit, and never trims the

@@ -37,7 +37,8 @@ impl RedisSession {
             .collect();
         let lacking = lacking(connection, &self.keys, &asked)
             .await
-            .map_err(|error| failed("ask for the permissions of the server's user", error))?;
+            .map_err(|error| failed("ask for the permissions of the server's user", error))?
+            .unwrap_or_default();
         let before = std::mem::replace(&mut *self.permissions.lock(), lacking.clone());
         if let Some(error) = self.missing(Purpose::Caching) {
             return Err(error);
@@ -147,19 +148,21 @@ impl RedisSession {
     }
 }
 
-/// Asks which of these commands the server's user may not run.
+/// Asks which of these commands the server's user may not run. `None` if the server cannot be
+/// asked.
 pub(crate) async fn lacking(
     connection: &mut MultiplexedConnection,
     keys: &Keys,
     asked: &[&(Purpose, &'static str, &'static str)],
-) -> Result<Vec<(Purpose, &'static str)>, RedisError> {
+) -> Result<Option<Vec<(Purpose, &'static str)>>, RedisError> {
     let words = |call: &str| call.split(' ').map(|word| named(keys, word)).collect();
     let check = CheckPermissions {
         calls: asked.iter().map(|(_, _, call)| words(call)).collect(),
     };
     let Refused(refused) = commands::send(connection, keys, check).await?;
-    let refused = refused.into_iter().filter_map(|at| asked.get(at));
-    Ok(refused
-        .map(|(purpose, command, _)| (*purpose, *command))
-        .collect())
+    let named = |at: usize| {
+        let (purpose, command, _) = **asked.get(at)?;
+        Some((purpose, command))
+    };
+    Ok(refused.map(|refused| refused.into_iter().filter_map(named).collect()))
 }

@@ -1,5 +1,5 @@
+if not redis.acl_check_cmd then return false end
 local refused = {}
-if not redis.acl_check_cmd then return refused end
 local at, index = 1, 0
 while at <= #ARGV do
   local size = tonumber(ARGV[at])

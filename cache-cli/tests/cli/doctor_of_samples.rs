@@ -1,0 +1,53 @@
+//! The cost of the sample of records that `doctor` reads, and what it says of the rest.
+
+use testbed::server::Server;
+
+use crate::doctor::Report;
+
+#[tokio::test]
+async fn sample_of_large_records_is_cheap_and_the_rest_is_not_called_whole() {
+    let server = Server::start();
+    let fill = "for i = 1, 300 do redis.call('SET', '{cache:0}:f:1:' .. i, string.rep('x', 1e6), 'EX', 60) end \
+                redis.call('SET', '{cache:0}:f:1:0', string.rep('x', 2e6), 'EX', 60)";
+    let _: redis::Value = server.command(&["EVAL", fill, "0"]);
+    let before = server.sent_bytes();
+    let report = Report::of(&server.url()).await;
+    let sent = server.sent_bytes() - before;
+    assert!(sent < 40_000_000, "{sent} bytes");
+    report.finds("warn", "records", "f:1: 33 of 301 are damaged");
+    report.says(
+        "info",
+        "records",
+        "33 records of 1 functions were read, 268 were not",
+    );
+    let _: redis::Value = server.command(&["FLUSHALL"]);
+    let large = "x".repeat(2_000_000);
+    let _: () = server.command(&["SET", "{cache:0}:f:1:0", &large, "EX", "60"]);
+    let report = Report::of(&server.url()).await;
+    report.is_clean();
+    report.says(
+        "not known",
+        "records",
+        "1 were not: they are larger than 1 MiB",
+    );
+}
+
+#[tokio::test]
+async fn sample_has_records_of_each_shard() {
+    let server = Server::start();
+    let fill = "for i = 1, 12000 do redis.call('SET', '{cache:0}:f:1:' .. i .. '#lease', 'x', 'EX', 60) end \
+                redis.call('SET', '{cache:1}:f:1:7', 'changed', 'EX', 60)";
+    let _: redis::Value = server.command(&["EVAL", fill, "0"]);
+    let shards = [("MULTI_TIER_CACHED_REDIS_SHARDS", "2")];
+    let report = Report::with(&["--redis", &server.url()], &shards).await;
+    report.finds("warn", "records", "f:1: 1 of 1 are damaged");
+}
+
+#[tokio::test]
+async fn search_among_many_keys_of_other_programs_ends_and_says_so() {
+    let server = Server::start_with(&["--enable-debug-command", "local"]);
+    let _: () = server.command(&["DEBUG", "POPULATE", "600000", "k", "1"]);
+    let report = Report::of(&server.url()).await;
+    report.is_clean();
+    report.says("not known", "records", "more keys than the 512000");
+}
