@@ -5,7 +5,7 @@ use cache_redis::inspect::InspectedShard;
 use crate::failure::Failure;
 
 /// The number of keys that one step looks at, about. The server does nothing else for as long.
-const STEP: usize = 512;
+pub(crate) const STEP: usize = 512;
 
 /// A walk over the keys of a shard whose names match. Each step is short; a key may come twice.
 #[derive(Debug)]
