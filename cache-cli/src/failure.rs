@@ -37,7 +37,7 @@ impl Failure {
         Self::new(UNREACHABLE, problem, Some(help.into()))
     }
 
-    /// The same failure, with this help if no server answers.
+    /// Adds this help if no server answers.
     pub(crate) fn help_to_connect(self, help: impl FnOnce() -> String) -> Self {
         // The help of an error of the library is in its text.
         match self.exit_code == UNREACHABLE && !self.problem.contains("; help: ") {
@@ -49,7 +49,7 @@ impl Failure {
         }
     }
 
-    /// The same failure, in which `from` is called `to`.
+    /// Calls `from` by the name `to`.
     pub(crate) fn naming(mut self, from: &str, to: &str) -> Self {
         self.problem = self.problem.replace(from, to);
         self

@@ -72,7 +72,7 @@ pub(crate) async fn run(
     if let Some((warning, help)) = outcome.warning() {
         output.note(&warning, Some(help));
     }
-    // Also if nobody reads the output.
+    // Also if the output could not be written.
     if let Some(failure) = outcome.into_failure(&what) {
         return Err(failure);
     }
@@ -94,7 +94,7 @@ async fn plan<'a>(inspection: &'a Inspection, arguments: &Invalidate) -> Result<
         return Ok(Plan::Function(function));
     }
     if !name.starts_with('{') {
-        // A key of a function that nobody has would be reported as invalidated.
+        // A key of an unknown function would be reported as invalidated.
         target::existing_function(inspection, name).await?;
     }
     let target = args::Target {

@@ -48,8 +48,8 @@ impl Output {
         output.flush()
     }
 
-    /// Writes the document if JSON is asked for, else the text, on one line: an entry of a list must
-    /// not look like two.
+    /// Writes the document if JSON is asked for, else the text, on one line: an entry of a list
+    /// must not look like two.
     pub(crate) fn entry(&self, text: &str, document: impl FnOnce() -> Value) -> io::Result<()> {
         match self.is_json {
             true => self.line(&document().to_string()),
@@ -67,7 +67,7 @@ impl Output {
     }
 }
 
-/// Writes a line to the standard error. If its reader has ended, nobody can be notified of it.
+/// Writes a line to the standard error. A reader that has ended does not change the exit code.
 pub(crate) fn complain(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", printable(text));
 }

@@ -62,7 +62,7 @@ fn of_setting(place: &Place, error: cache_core::Error) -> Failure {
     }
 }
 
-/// What to check if no server answers.
+/// Names the setting to check if no server answers.
 fn help(place: &Place) -> String {
     let (what, option, variable) = if place.cluster.is_some() {
         ("addresses", "--cluster", "REDIS_CLUSTER")

@@ -29,7 +29,7 @@ const MOST_WAITING: usize = 256;
 enum Event {
     Audit(AuditEntry),
     Message(Announcement),
-    /// So many messages of this shard did not arrive.
+    /// The number of messages of this shard that did not arrive.
     Gap(u8, u64),
     /// The user may not read the audit of this shard.
     Refused(u8),

@@ -16,8 +16,8 @@ const VERSIONS: std::ops::Range<u32> = 0..64;
 /// A key, and the shard that has its record.
 #[derive(Debug)]
 pub(crate) struct Located<'a> {
-    /// `None` if no shard has a record, a lease or guards of the key: its shard follows from the digest of the
-    /// arguments, which their text does not tell.
+    /// `None` if no shard has a record, a lease or guards of the key: its shard follows from the
+    /// digest of the arguments, which their text does not tell.
     pub(crate) shard: Option<&'a InspectedShard>,
     pub(crate) key: RecordKey,
     /// The number of keys that were looked at, if the search ended before all were.

@@ -1,4 +1,4 @@
-//! What an invalidation did in each shard.
+//! Results of an invalidation in the shards.
 
 use cache_core::Error;
 use cache_redis::inspect::{InspectedShard, Invalidated};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::failure::{self, Failure};
 
-/// What an invalidation did in each shard.
+/// Results of an invalidation in the shards.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     done: Vec<(u8, Invalidated)>,
@@ -91,8 +91,8 @@ impl Outcome {
         (!unrecorded.is_empty()).then(|| (text(), "ACL SETUSER <user> +xadd"))
     }
 
-    /// Returns the failure if some shard has failed. It names all of them: those that are done are
-    /// not safe to be taken for all.
+    /// Returns the failure if some shard has failed. It names all of them, so that the shards that
+    /// are done do not pass for all.
     pub(super) fn into_failure(self, what: &str) -> Option<Failure> {
         let number = self.done.len() + self.failed.len();
         if number == 1 {

@@ -46,7 +46,7 @@ async fn variable_that_is_no_utf_8_is_ignored() {
 }
 
 #[tokio::test]
-async fn exit_code_is_the_same_if_nobody_reads_the_errors() {
+async fn exit_code_does_not_depend_on_a_reader_of_the_errors() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut command = program::command(&["keys", "--redis", "redis://127.0.0.1:1"]);

@@ -105,7 +105,7 @@ async fn shards_that_fail_are_named_beside_those_that_are_done() {
 }
 
 #[tokio::test]
-async fn audit_has_an_entry_or_the_user_is_told_that_it_has_none() {
+async fn audit_has_an_entry_or_a_note_says_that_it_has_none() {
     let server = Server::start();
     let _: () = server.command(&["SET", &history(0), "5:run-replication"]);
     let audit = || server.command::<u64>(&["XLEN", "{cache:0}:#stream:#invalidations"]);

@@ -19,8 +19,8 @@ use crate::server::Identity;
 /// KEYS record, lease, sequence, and the audit's stream if there is one.
 /// ARGV digest of the key; who, what and the stream's length, if there is one; channel.
 ///
-/// Replies with the number of clients that receive the message, and with 0 if the server refused the
-/// entry of the audit, or 1.
+/// Replies with the number of clients that receive the message, and with 0 if the server refused
+/// the entry of the audit, or 1.
 pub(super) static KEY: Script = Script::new(|| script(include_str!("lua/invalidate_key.lua")));
 
 /// Invalidates several keys in one step, which one message announces.
@@ -37,8 +37,8 @@ pub(super) static KEYS: Script = Script::new(|| script(include_str!("lua/invalid
 /// ARGV new epoch, digest of the function; who, what and the stream's length, if there is one;
 /// channel.
 ///
-/// Replies with the number of clients that receive the message, and with 0 if the server refused the
-/// entry of the audit, or 1.
+/// Replies with the number of clients that receive the message, and with 0 if the server refused
+/// the entry of the audit, or 1.
 pub(super) static FUNCTION: Script =
     Script::new(|| script(include_str!("lua/invalidate_function.lua")));
 
@@ -47,8 +47,8 @@ pub(super) static FUNCTION: Script =
 /// KEYS history, sequence, and the audit's stream if there is one.
 /// ARGV new number, identity; who, what and the stream's length, if there is one; channel.
 ///
-/// Replies with the number of clients that receive the message, and with 0 if the server refused the
-/// entry of the audit, or 1.
+/// Replies with the number of clients that receive the message, and with 0 if the server refused
+/// the entry of the audit, or 1.
 pub(super) static ALL: Script = Script::new(|| script(include_str!("lua/invalidate_all.lua")));
 
 /// Replaces the history that a shard has, and begins none.
@@ -58,7 +58,7 @@ pub(super) static ALL: Script = Script::new(|| script(include_str!("lua/invalida
 #[cfg(feature = "inspect")]
 pub(super) static HISTORY: Script = Script::new(|| script(include_str!("lua/replace_history.lua")));
 
-/// What the server says of an invalidation that it has done.
+/// Reply to an invalidation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Announced {
     /// The number of clients of this server that receive the message.

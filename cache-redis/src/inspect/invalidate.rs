@@ -20,7 +20,7 @@ const STEP: Duration = Duration::from_secs(5);
 /// The least number of entries to which an audit entry of a tool trims the stream.
 const AUDIT: u32 = 10_000;
 
-/// What was done in a shard.
+/// Result of an invalidation in a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Invalidated {
