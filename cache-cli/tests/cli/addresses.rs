@@ -181,7 +181,9 @@ async fn record_of_more_than_64_mebibytes_is_read_to_its_end() {
     // A machine that is busy with tests takes its time to encode and send the value.
     let redis = Redis::new(server.url())
         .max_record_bytes(128 << 20)
-        .time_limit(Duration::from_secs(20));
+        .time_limit(Duration::from_secs(20))
+        .staleness_bound(Duration::from_secs(10))
+        .lease_time(Duration::from_secs(60));
     let instance = Instance::with_redis(redis).await;
     instance.until_coherent().await;
     instance.call(large()).await;
