@@ -189,6 +189,7 @@ async fn record_of_more_than_64_mebibytes_is_read_to_its_end() {
     instance.call(large()).await;
     server.until_records(1).await;
     let url = server.url();
-    let run = program::run(&["explain", "cli::large", "--json", "--redis", &url]).await;
+    let key = "{cache:0}:cli::large:1:";
+    let run = program::run(&["explain", key, "--json", "--redis", &url]).await;
     assert_eq!(run.documents()[0]["redis"]["state"], "good", "{run:?}");
 }
